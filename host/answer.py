@@ -1,0 +1,35 @@
+"""The one answer type, all the way from the fabric to whoever asked."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+StageName = Literal["stage0", "stage1", "datacenter"]
+
+
+class Leg(BaseModel):
+    """Time one leg of the way took."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["fabric", "link", "service"]
+    milliseconds: float
+    obtained: Literal["measured", "simulated"]  # simulated: cycles of the Verilated RTL at the package's clock
+
+
+class Answer(BaseModel):
+    """What the cascade says of one image."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: int
+    class_name: str
+    confidence: float  # calibrated probability of being right
+    stage: StageName  # who answered
+    accuracy_target: float
+    degraded: bool  # the deadline passed or the data centre was away: the best edge answer stands in
+    reason: str | None  # why it is degraded
+    legs: list[Leg]
+    energy_joules: float | None  # None where no sensor measured it

@@ -1,0 +1,1 @@
+"""Where the cascade's stages run: one small interface, interchangeable makers."""

@@ -1,0 +1,68 @@
+"""The fabric interface: frames in, one result record a frame out.
+
+Words owned here: record, margin, always and never thresholds, error code.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from host.kernel import Package
+
+# One record as the hardware sends it: 16 bytes, little-endian.
+RECORD = np.dtype(
+    [
+        ("tag", "<u4"),
+        ("label", "<u2"),
+        ("stage", "u1"),  # bits 3:0 stage that looked last; bit 4 offload: no stage was sure enough
+        ("error", "u1"),  # see Error in host.registers; 0 is an answer
+        ("margin", "<u4"),  # best minus second-best integer logit of that stage
+        ("cycles", "<u4"),  # header accepted to record made; 0 where the fabric counts no cycles
+    ]
+)
+OFFLOAD = 0x10
+STAGE_MASK = 0x0F
+ALWAYS = 0  # threshold: answer at this stage whatever the margin
+NEVER = 0xFFFF_FFFF  # threshold: no margin is enough at this stage
+
+Images = npt.NDArray[np.uint8]  # [N, H, W, C]
+Records = npt.NDArray[np.void]  # [N] of RECORD
+
+
+class FabricError(RuntimeError):
+    """The fabric cannot be opened or did not answer: says what was seen and what to do."""
+
+
+class Fabric(Protocol):
+    """Runs a kernel package's cascade. The host above cannot tell which maker it has."""
+
+    package: Package
+    counts_cycles: bool
+
+    def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
+        """Write one row of the threshold table: a margin threshold a stage (unsigned 32 bit)."""
+
+    def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
+        """Answer images uint8 [N, H, W, C], each under its threshold set [N]; records come in the images' order.
+
+        Raises FabricError on a wrong shape or type, or when the hardware does not answer in time.
+        """
+
+    def logits(self, images: Images) -> list[npt.NDArray[np.int32]]:
+        """Integer logits [N, classes] of every stage for every image."""
+
+    def close(self) -> None:
+        """Release the hardware; calling it twice is harmless."""
+
+
+def check_images(package: Package, images: Images) -> None:
+    """Raise FabricError unless `images` is uint8 [N, H, W, C] of the package's input shape."""
+    expected = package.kernel.input.shape
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
+        raise FabricError(
+            f"images are {images.dtype} {list(images.shape)}, but kernel {package.kernel.name!r} takes uint8 "
+            f"[N, {expected[0]}, {expected[1]}, {expected[2]}]: resize or convert them first"
+        )

@@ -1,0 +1,262 @@
+"""The kernel package: the one artefact in which the build side and the run side meet.
+
+A package is a folder with `kernel.json` (this module's `Kernel`) and beside it the files that it lists with their
+checksums. Words owned here: kernel, package, stage, frame, threshold set, accuracy target.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from host.files import sha256, write_atomically
+
+SCHEMA_VERSION = 1
+MANIFEST = "kernel.json"
+LIBRARY_FOLDER = "lib"  # libraries built on this machine; never part of the checksums
+
+Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Unit = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class KernelError(ValueError):
+    """A kernel package that cannot be used: says which file, what was found and what to do."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Input(_Strict):
+    """What a frame holds: `height` x `width` x `channels` unsigned bytes (HWC); the network sees byte * 2**-8."""
+
+    height: Annotated[int, Field(ge=1, le=1024)]
+    width: Annotated[int, Field(ge=1, le=1024)]
+    channels: Literal[1, 3]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (H, W, C) of one image."""
+        return self.height, self.width, self.channels
+
+    @property
+    def frame_bytes(self) -> int:
+        """Payload bytes of one frame."""
+        return self.height * self.width * self.channels
+
+
+class Layer(_Strict):
+    """One hardware layer as it was built, and what it costs."""
+
+    name: str
+    kind: Literal["conv", "dense", "max_pool"]
+    parameters: int  # weights and biases
+    multipliers: int  # pe * simd
+    pe: int  # outputs computed side by side
+    simd: int  # inputs of one output multiplied side by side
+    reuse_asked: int  # hls4ml's ReuseFactor in the configuration
+    reuse_built: int  # cycles an output position takes; at least what was asked
+    weight_bits: int
+    accumulator_bits: int
+    cycles: int  # lower bound of the layer's interval a frame, padding counted as built
+
+
+class Stage(_Strict):
+    """One network of the cascade."""
+
+    name: str
+    parameters: int
+    logit_bits: int  # width of the signed integer logits
+    logit_fraction_bits: int  # a logit's value is integer * 2**-logit_fraction_bits
+    layers: list[Layer]
+    bound_cycles: int  # folding bound of the interval: the largest of the layers' and of the input's beats
+    bound_layer: str
+    interval_cycles: int | None  # simulated steady-state interval a frame; None until it was simulated
+    latency_cycles: int | None  # simulated, first input beat to logits, empty pipeline
+
+
+class Target(_Strict):
+    """One offered accuracy target and the row of the threshold table that keeps it."""
+
+    accuracy: Unit  # promised
+    set_index: Annotated[int, Field(ge=0, le=15)]
+    confidence: float  # the cascade's one parameter p
+    thresholds: list[int]  # integer margin threshold by stage
+    lower_bound: Unit  # exact one-sided lower bound of the accuracy on the calibration split
+    calibration_accuracy: Unit
+    calibration_offload: Unit  # share of the calibration split that went to the data centre
+
+
+class Refused(_Strict):
+    """A target that the cascade cannot promise."""
+
+    accuracy: Unit
+    best_reachable: Unit  # highest lower bound that any p reached
+
+
+class ConfidenceCurve(_Strict):
+    """Calibrated probability of being right as a step function of the integer margin, by stage.
+
+    Confidence at margin m is `confidences[i]` for the largest i with `margins[i] <= m`.
+    """
+
+    margins: list[int]  # ascending, first is 0
+    confidences: list[float]  # ascending
+    expected_calibration_error: float  # on held-out folds
+
+
+class Resplits(_Strict):
+    """The promise checked: calibrate on one part, look on the other, many times."""
+
+    count: int
+    broken: int  # re-splits that broke at least one target
+    calibration_images: int
+    held_out_images: int
+    seed: int
+
+
+class Calibration(_Strict):
+    """Threshold table, and what stands behind it."""
+
+    images: int
+    family_error: float  # probability that any offered target is missed
+    loss: float  # packet loss under which the back end was measured
+    backend_sha256: str
+    backend_accuracy: Unit  # through the lossy repair path, on the calibration split
+    curves: list[ConfidenceCurve]  # by stage
+    backend_confidence: Unit
+    targets: list[Target]
+    refused: list[Refused]
+    resplits: Resplits | None
+
+
+class Kernel(_Strict):
+    """Contents of `kernel.json`."""
+
+    schema_version: Literal[1]
+    name: str
+    build_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]  # equals the id register of the hardware
+    classes: list[str]
+    input: Input
+    stages: Annotated[list[Stage], Field(min_length=2, max_length=2)]
+    threshold_sets: int
+    frame_slots: int
+    clock_mhz: float  # the clock that cycles are converted with
+    registers: dict[str, int]  # byte offsets on AXI4-Lite
+    dataset: str
+    dataset_sha256: str
+    tools: dict[str, str]
+    calibration: Calibration | None
+    files: dict[str, Hex64]  # path inside the package -> SHA-256
+
+    @property
+    def labels(self) -> int:
+        """Count of classes."""
+        return len(self.classes)
+
+
+class Package:
+    """A kernel package on disk, validated on load."""
+
+    def __init__(self, path: Path, kernel: Kernel) -> None:
+        """Use `Package.load`."""
+        self.path = path
+        self.kernel = kernel
+
+    @classmethod
+    def load(cls, path: Path | str, *, verify: bool = True) -> Package:
+        """Read and validate the package in folder `path`.
+
+        With `verify`, every listed file's checksum is compared. Raises KernelError naming file, field and remedy.
+        """
+        path = Path(path)
+        manifest = path / MANIFEST
+        try:
+            text = manifest.read_bytes()
+        except OSError as error:
+            raise KernelError(
+                f"{manifest}: cannot be read ({error.strerror}); a kernel package is a folder with {MANIFEST}, "
+                "made by `edgesight compile`"
+            ) from error
+        try:
+            kernel = Kernel.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "whole file"
+            raise KernelError(
+                f"{manifest}: field {field}: {first['msg']} ({len(text)} bytes read, {error.error_count()} faults); "
+                "the file is truncated or of another version: compile or copy the package again"
+            ) from error
+        package = cls(path, kernel)
+        if verify:
+            package.verify()
+        return package
+
+    def verify(self) -> None:
+        """Compare the checksum of every listed file; raise KernelError at the first that is absent or differs."""
+        for name, expected in self.kernel.files.items():
+            if sha256(self.read(name)) != expected:
+                raise KernelError(
+                    f"{self.path / name}: checksum differs from the one in {MANIFEST}; "
+                    "the file was changed or damaged: compile or copy the package again"
+                )
+
+    def read(self, name: str) -> bytes:
+        """Contents of a file listed in the manifest."""
+        if name not in self.kernel.files:
+            raise KernelError(f"{self.path / MANIFEST}: field files: lists no {name!r}; compile the package again")
+        try:
+            return (self.path / name).read_bytes()
+        except OSError as error:
+            raise KernelError(
+                f"{self.path / name}: listed in {MANIFEST} but cannot be read ({error.strerror}); "
+                "copy the package again"
+            ) from error
+
+    def library(self, name: str) -> Path:
+        """Where the locally built library `name` (`verilated` or `csim`) of exactly this build lies or belongs."""
+        return self.path / LIBRARY_FOLDER / f"{name}-{self.kernel.build_hash}.so"
+
+    def replace(self, **fields: object) -> Package:
+        """Write `kernel.json` anew with some fields replaced; returns the package as it now is."""
+        kernel = Kernel.model_validate({**self.kernel.model_dump(), **fields})
+        write_atomically(self.path / MANIFEST, _manifest(kernel))
+        return Package(self.path, kernel)
+
+
+def write_package(path: Path, kernel: Kernel, files: Mapping[str, bytes]) -> Package:
+    """Make the folder `path` hold exactly this package: built beside it, then swapped in by rename.
+
+    `kernel.files` is filled from `files`. A package that was there is replaced whole; on any error it stays as it was.
+    """
+    kernel = kernel.model_copy(update={"files": {name: sha256(files[name]) for name in sorted(files)}})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        for name, content in files.items():
+            target = building / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, content)
+        write_atomically(building / MANIFEST, _manifest(kernel))
+        os.chmod(building, 0o755)
+        if path.exists():
+            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+            os.rename(path, old / "old")
+            os.rename(building, path)
+            shutil.rmtree(old)
+        else:
+            os.rename(building, path)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return Package(path, kernel)
+
+
+def _manifest(kernel: Kernel) -> bytes:
+    return (kernel.model_dump_json(indent=1) + "\n").encode()
