@@ -81,6 +81,17 @@ class Stage(_Strict):
     latency_cycles: int | None  # simulated, first input beat to logits, empty pipeline
 
 
+class ConfidenceCurve(_Strict):
+    """Calibrated probability of being right as a step function of the integer margin, by stage.
+
+    Confidence at margin m is `confidences[i]` for the largest i with `margins[i] <= m`.
+    """
+
+    margins: list[int]  # ascending, first is 0
+    confidences: list[float]  # ascending
+    expected_calibration_error: float  # on held-out images
+
+
 class Target(_Strict):
     """One offered accuracy target and the row of the threshold table that keeps it."""
 
@@ -91,24 +102,17 @@ class Target(_Strict):
     lower_bound: Unit  # exact one-sided lower bound of the accuracy on the calibration split
     calibration_accuracy: Unit
     calibration_offload: Unit  # share of the calibration split that went to the data centre
+    # What an answer's confidence is read from. A later stage and the back end only see the images that the stages
+    # before them were unsure of under this row, which are the harder ones: each row needs its own.
+    curves: list[ConfidenceCurve]  # by stage, over the images that reach it
+    backend_confidence: Unit  # share of the offloaded images that the back end gets right
 
 
 class Refused(_Strict):
     """A target that the cascade cannot promise."""
 
     accuracy: Unit
-    best_reachable: Unit  # highest lower bound that any p reached
-
-
-class ConfidenceCurve(_Strict):
-    """Calibrated probability of being right as a step function of the integer margin, by stage.
-
-    Confidence at margin m is `confidences[i]` for the largest i with `margins[i] <= m`.
-    """
-
-    margins: list[int]  # ascending, first is 0
-    confidences: list[float]  # ascending
-    expected_calibration_error: float  # on held-out folds
+    best_reachable: Unit  # lower bound of offloading everything, the start of every test sequence
 
 
 class Resplits(_Strict):
@@ -129,8 +133,7 @@ class Calibration(_Strict):
     loss: float  # packet loss under which the back end was measured
     backend_sha256: str
     backend_accuracy: Unit  # through the lossy repair path, on the calibration split
-    curves: list[ConfidenceCurve]  # by stage
-    backend_confidence: Unit
+    curves: list[ConfidenceCurve]  # by stage, over all images: what maps p to thresholds
     targets: list[Target]
     refused: list[Refused]
     resplits: Resplits | None

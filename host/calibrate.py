@@ -1,0 +1,345 @@
+"""Calibration: from what each stage said of held-back images to a threshold table with a promise behind it.
+
+Words owned here: confidence curve, offered and refused target, re-split.
+
+One parameter rules the whole cascade: p, a calibrated probability of being right. A confidence curve for each stage
+(isotonic regression of "the label was right" on the integer margin) turns p into that stage's margin threshold: the
+smallest margin whose confidence is at least p, or `NEVER` where none is. The promise is then made in two steps on
+disjoint images:
+
+1. The curves are fitted on one part (`FIT_SHARE`) of the images. From there on the path from p to thresholds is fixed.
+2. On the other part every target t is tested along the fixed grid `GRID`, from offload-everything downwards: at each p
+   the hypothesis "the cascade's accuracy at p is below t" is rejected when the exact one-sided Clopper-Pearson bound of
+   level 1 - family_error / len(targets) reaches t. The first p that fails ends the sequence; the last that passed is
+   kept. In such a fixed sequence a wrong p is only ever kept if the first wrong hypothesis met was rejected, so one
+   target is missed with probability at most family_error / len(targets), and any of them (Bonferroni) with at most
+   family_error. A curve fitted on the tested images would depend on their answers and break the first step.
+
+A target that fails at the very start, where everything is offloaded, is refused with the bound reached there.
+
+Sources: isotonic calibration: Zadrozny and Elkan, KDD 2002; fixed-sequence testing of a risk: Angelopoulos et al.,
+"Learn then Test", arXiv 2110.01052; the exact bound: Clopper and Pearson, Biometrika 26 (1934); calibration error:
+Guo et al., arXiv 1706.04599.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import isotonic_regression
+from scipy.special import betaincinv
+
+from host.fabric.base import NEVER
+from host.kernel import Calibration, ConfidenceCurve, Refused, Resplits, Target
+
+FAMILY_ERROR = 0.05
+FIT_SHARE = 0.3  # the curves need few images; the bound gets tighter with every image left to the test
+OFFLOAD_EVERYTHING = 1.01  # a p that no stage can be sure of
+GRID: npt.NDArray[np.float64] = np.concatenate([[OFFLOAD_EVERYTHING], np.linspace(1.0, 0.0, 401)])
+MAX_TARGETS = 16  # threshold sets of the hardware
+_ECE_BINS = 15
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+class CalibrationError(ValueError):
+    """What was given cannot be calibrated on: says which array or target, what was found and what would be right."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the stages and the back end said of N images whose truth is known.
+
+    `backend` holds the label that a client gets through the lossy, repaired way; where nothing comes back at all that
+    is the last stage's label, since a degraded answer counts like any other.
+    """
+
+    margins: Ints  # [stages, N]: best minus second-best integer logit
+    labels: Ints  # [stages, N]
+    backend: Ints  # [N]
+    truth: Ints  # [N]
+
+    def __post_init__(self) -> None:
+        """Check shapes and ranges; raises CalibrationError."""
+        for name in ("margins", "labels", "backend", "truth"):
+            values = np.asarray(getattr(self, name))
+            if not np.issubdtype(values.dtype, np.integer):
+                raise CalibrationError(f"{name} are {values.dtype}: give integers")
+            object.__setattr__(self, name, values.astype(np.int64))
+        if self.truth.ndim != 1 or self.truth.size == 0:
+            raise CalibrationError(f"truth has shape {list(self.truth.shape)}: give the classes of at least one image")
+        count = self.truth.size
+        if self.margins.ndim != 2 or self.margins.shape[0] == 0 or self.margins.shape[1] != count:
+            raise CalibrationError(f"margins have shape {list(self.margins.shape)}: expected [stages, {count}]")
+        if self.labels.shape != self.margins.shape:
+            raise CalibrationError(
+                f"labels have shape {list(self.labels.shape)}: expected {list(self.margins.shape)} like the margins"
+            )
+        if self.backend.shape != (count,):
+            raise CalibrationError(f"backend has shape {list(self.backend.shape)}: expected [{count}]")
+        if self.margins.min() < 0 or self.margins.max() >= NEVER:
+            raise CalibrationError(
+                f"margins reach from {self.margins.min()} to {self.margins.max()}: expected 0 to {NEVER - 1}, "
+                "best minus second-best integer logit"
+            )
+
+    @property
+    def count(self) -> int:
+        """Count of images."""
+        return int(self.truth.size)
+
+    @property
+    def right(self) -> Bools:
+        """Whether each of the stages, and in the last row the back end, was right: [stages + 1, N]."""
+        right: Bools = np.concatenate([self.labels, self.backend[None]]) == self.truth
+        return right
+
+    def take(self, indices: Ints) -> Observed:
+        """The images at `indices`."""
+        return Observed(self.margins[:, indices], self.labels[:, indices], self.backend[indices], self.truth[indices])
+
+
+def confidence_curve(margins: Ints, right: Bools) -> tuple[Ints, Floats]:
+    """Isotonic probability of being right by integer margin: margins [B] ascending from 0, confidences [B] ascending.
+
+    Confidence at margin m is that of the last entry whose margin is at most m. No image at all means no confidence.
+    """
+    if margins.size == 0:
+        return np.zeros(1, np.int64), np.zeros(1)
+    # One weighted point a margin: otherwise the order among equal margins would leak into the fit.
+    values, inverse, weights = np.unique(margins, return_inverse=True, return_counts=True)
+    means = np.bincount(inverse, weights=right) / weights
+    fitted = np.clip(isotonic_regression(means, weights=weights.astype(float)).x, 0.0, 1.0)
+    starts = np.concatenate([[True], np.diff(fitted) > 0])
+    blocks = values[starts].astype(np.int64)
+    blocks[0] = 0
+    return blocks, fitted[starts]
+
+
+def confidence_at(curve: ConfidenceCurve, margins: npt.ArrayLike) -> Floats:
+    """Confidences of integer `margins` (any shape) on `curve`."""
+    return _look_up(np.asarray(curve.margins), np.asarray(curve.confidences), np.asarray(margins))
+
+
+def expected_calibration_error(confidences: Floats, right: Bools, bins: int = _ECE_BINS) -> float:
+    """Mean gap between confidence and accuracy over `bins` equal bins of confidence, weighted by images.
+
+    Formula (3) of Guo et al., arXiv 1706.04599. 0 where there is no image.
+    """
+    if confidences.size == 0:
+        return 0.0
+    which = np.minimum((confidences * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(which, weights=confidences - right, minlength=bins)
+    return float(np.abs(gaps).sum() / confidences.size)
+
+
+def lower_bound(right: npt.ArrayLike, count: int, error: float) -> Floats:
+    """Exact one-sided lower bound of a proportion: at most `error` of the time it lies above the true one.
+
+    `right` successes (any shape) of `count`; Clopper and Pearson's bound, the `error` quantile of
+    Beta(right, count - right + 1).
+    """
+    successes = np.asarray(right, dtype=float)
+    bound = betaincinv(np.maximum(successes, 1.0), count - successes + 1.0, error)
+    return np.asarray(np.where(successes > 0, bound, 0.0))
+
+
+def calibrate(
+    observed: Observed,
+    targets: Sequence[float],
+    *,
+    loss: float,
+    backend_sha256: str,
+    family_error: float = FAMILY_ERROR,
+    seed: int = 0,
+) -> Calibration:
+    """Make the threshold table for accuracy `targets` (each between 0 and 1) from `observed` images.
+
+    `loss` is the packet loss under which `observed.backend` was obtained, `backend_sha256` the model that said it;
+    both are only recorded. `seed` chooses which images fit the curves. Raises CalibrationError.
+    """
+    wanted = _checked_targets(targets)
+    fit, test = _parts(observed, np.random.default_rng(seed))
+    path = _Path.fitted(fit)
+    error = family_error / len(wanted)
+    right, answered = path.walk(test)
+    bounds = lower_bound(right, test.count, error)
+    offered: list[Target] = []
+    refused: list[Refused] = []
+    for accuracy in wanted:
+        kept = _last_passing(bounds >= accuracy)
+        if kept is None:
+            refused.append(Refused(accuracy=accuracy, best_reachable=float(bounds[0])))
+            continue
+        thresholds = path.thresholds[:, kept]
+        offloaded = _reached(observed, thresholds)[-1]
+        offered.append(
+            Target(
+                accuracy=accuracy,
+                set_index=len(offered),
+                confidence=float(GRID[kept]),
+                thresholds=[int(threshold) for threshold in thresholds],
+                lower_bound=float(bounds[kept]),
+                calibration_accuracy=float(right[kept] / test.count),
+                calibration_offload=float(answered[-1, kept] / test.count),
+                curves=_curves(fit, test, thresholds),
+                backend_confidence=_share(observed.right[-1][offloaded] if offloaded.any() else observed.right[-1]),
+            )
+        )
+    everyone = np.full(observed.margins.shape[0], NEVER)
+    return Calibration(
+        images=observed.count,
+        family_error=family_error,
+        loss=loss,
+        backend_sha256=backend_sha256,
+        backend_accuracy=_share(observed.right[-1]),
+        curves=_curves(fit, test, everyone),
+        targets=offered,
+        refused=refused,
+        resplits=None,
+    )
+
+
+def resplit_check(
+    pool: Observed,
+    targets: Sequence[float],
+    *,
+    count: int = 200,
+    calibration_images: int | None = None,
+    family_error: float = FAMILY_ERROR,
+    seed: int = 0,
+) -> Resplits:
+    """Check the promise itself: calibrate on one part of `pool` and look at the rest, `count` times.
+
+    A re-split is broken when the rest's accuracy lies below any target that this calibration offered. The rest is not
+    the population: its own sampling noise counts against the promise, so it should be much the larger part.
+    `calibration_images` is a tenth of the pool unless told. Raises CalibrationError.
+    """
+    wanted = _checked_targets(targets)
+    images = max(1, pool.count // 10) if calibration_images is None else calibration_images
+    if not 0 < images < pool.count:
+        raise CalibrationError(
+            f"calibration_images is {images}, but the pool has {pool.count}: "
+            "leave at least one image on either side, and most of them held out"
+        )
+    generator = np.random.default_rng(seed)
+    error = family_error / len(wanted)
+    broken = 0
+    for _ in range(count):
+        order = generator.permutation(pool.count)
+        fit, test = _parts(pool.take(order[:images]), generator)
+        rest = pool.take(order[images:])
+        path = _Path.fitted(fit)
+        bounds = lower_bound(path.walk(test)[0], test.count, error)
+        accuracy = path.walk(rest)[0] / rest.count
+        kept = [(target, _last_passing(bounds >= target)) for target in wanted]
+        broken += any(index is not None and accuracy[index] < target for target, index in kept)
+    return Resplits(
+        count=count, broken=broken, calibration_images=images, held_out_images=pool.count - images, seed=seed
+    )
+
+
+@dataclass(frozen=True)
+class _Path:
+    """Margin thresholds along the grid: [stages, GRID], never growing from one grid point to the next."""
+
+    thresholds: Ints
+
+    @classmethod
+    def fitted(cls, fit: Observed) -> _Path:
+        rows = []
+        for margins, right in zip(fit.margins, fit.right[:-1], strict=True):
+            starts, confidences = confidence_curve(margins, right)
+            block = np.searchsorted(confidences, GRID, side="left")  # first block that is sure enough
+            rows.append(np.append(starts, NEVER)[block])
+        return cls(np.stack(rows).astype(np.int64))
+
+    def walk(self, images: Observed) -> tuple[Ints, Ints]:
+        """Right answers [GRID] and answers by stage, back end last [stages + 1, GRID], at every grid point.
+
+        Thresholds fall along the grid, so each image has for each stage one grid point from which on that stage would
+        answer it; counting where those points lie answers all grid points in one pass over the images.
+        """
+        points = GRID.size
+        right = images.right
+        right_steps = np.zeros(points + 1)
+        answered = np.zeros((right.shape[0], points), np.int64)
+        until = np.full(images.count, points)  # an earlier stage answers from here on
+        for stage in range(right.shape[0]):
+            if stage < len(self.thresholds):
+                falling = self.thresholds[stage]
+                begin = points - np.searchsorted(falling[::-1], images.margins[stage], side="right")
+            else:
+                begin = np.zeros(images.count, np.int64)
+            begin = np.minimum(begin, until)
+            steps = np.bincount(begin, minlength=points + 1) - np.bincount(until, minlength=points + 1)
+            answered[stage] = np.cumsum(steps)[:-1]
+            right_steps += np.bincount(begin, weights=right[stage], minlength=points + 1)
+            right_steps -= np.bincount(until, weights=right[stage], minlength=points + 1)
+            until = begin
+        return np.rint(np.cumsum(right_steps)[:-1]).astype(np.int64), answered
+
+
+def _parts(observed: Observed, generator: np.random.Generator) -> tuple[Observed, Observed]:
+    """The images that fit the curves and those that test the promise."""
+    if observed.count < 2:
+        raise CalibrationError("there is one image: give at least two, one to fit the curves and one to test on")
+    order = generator.permutation(observed.count)
+    cut = max(1, int(observed.count * FIT_SHARE))
+    return observed.take(order[:cut]), observed.take(order[cut:])
+
+
+def _last_passing(passes: Bools) -> int | None:
+    """Index of the last grid point before the first that fails; None where the first one fails."""
+    passed = int(passes.size if passes.all() else np.argmin(passes))
+    return passed - 1 if passed else None
+
+
+def _reached(observed: Observed, thresholds: Ints) -> Bools:
+    """Which images get to each stage, back end last, under one row of `thresholds` [stages]: [stages + 1, N]."""
+    unsure = observed.margins < thresholds[:, None]
+    return np.concatenate([np.ones((1, observed.count), np.bool_), np.logical_and.accumulate(unsure)])
+
+
+def _curves(fit: Observed, test: Observed, thresholds: Ints) -> list[ConfidenceCurve]:
+    """Confidence curve of each stage over the images that get there under `thresholds`, with its error on `test`.
+
+    Where no image of `fit` gets to a stage, all of them stand in.
+    """
+    curves = []
+    rows = zip(_reached(fit, thresholds)[:-1], _reached(test, thresholds)[:-1], strict=True)
+    for stage, (fitting, testing) in enumerate(rows):
+        used = fitting if fitting.any() else np.ones_like(fitting)
+        starts, confidences = confidence_curve(fit.margins[stage, used], fit.right[stage, used])
+        said = _look_up(starts, confidences, test.margins[stage, testing])
+        curves.append(
+            ConfidenceCurve(
+                margins=[int(margin) for margin in starts],
+                confidences=[float(confidence) for confidence in confidences],
+                expected_calibration_error=expected_calibration_error(said, test.right[stage, testing]),
+            )
+        )
+    return curves
+
+
+def _look_up(starts: Ints, confidences: Floats, margins: Ints) -> Floats:
+    return confidences[np.maximum(np.searchsorted(starts, margins, side="right") - 1, 0)]
+
+
+def _share(right: Bools) -> float:
+    return float(right.mean())
+
+
+def _checked_targets(targets: Sequence[float]) -> list[float]:
+    """The targets, ascending."""
+    wanted = sorted(set(targets))
+    if not 0 < len(wanted) <= MAX_TARGETS:
+        raise CalibrationError(f"{len(wanted)} accuracy targets: give 1 to {MAX_TARGETS}, one a threshold set")
+    if not (wanted[0] > 0.0 and wanted[-1] < 1.0):
+        raise CalibrationError(f"accuracy targets {wanted}: each must lie between 0 and 1, both excluded")
+    return wanted
