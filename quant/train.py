@@ -139,8 +139,8 @@ RECIPES: Final[dict[str, dict[Phase, Recipe]]] = {
 def recipe_for(variant: Variant, phase: Phase, data: DataSet, quick: bool, epochs: int | None) -> Recipe:
     """Return the recipe of a phase for a data set.
 
-    Small sets get more passes: at least 6,000 steps' worth of images are wanted, within 10 times the usual epochs.
-    `quick` cuts to 2 passes, for a look or a test; `epochs` overrides both. On images below 16 pixels nothing is
+    Sets below 20,000 images get more passes in proportion, at most 10 times the recipe's. `quick` cuts passes to a
+    fifth, for a look or a test; `epochs` overrides both. On images below 16 pixels nothing is
     shifted by more than one pixel or erased.
 
     Raises:
@@ -152,8 +152,8 @@ def recipe_for(variant: Variant, phase: Phase, data: DataSet, quick: bool, epoch
     passes = recipe.epochs
     if len(data.train) < 20_000:
         passes = min(10 * passes, math.ceil(passes * 20_000 / len(data.train)))
-    recipe = dataclasses.replace(recipe, epochs=epochs or (2 if quick else passes))
-    # A step needs two images for batch normalisation, and small sets need more than a few steps a pass.
+    recipe = dataclasses.replace(recipe, epochs=epochs or (max(2, passes // 5) if quick else passes))
+    # Small sets need more than a few steps a pass, and batch normalisation two images a step.
     recipe = dataclasses.replace(recipe, batch=max(2, min(recipe.batch, len(data.train) // 8)))
     if min(data.shape[:2]) < 16:
         recipe = dataclasses.replace(recipe, shift=min(recipe.shift, 1), erase=0)
@@ -207,7 +207,7 @@ def train(
         out_dir: folder for checkpoints; one is written after every epoch, so an interruption loses at most one.
         seed: of the initial weights, the order of images and their augmentation.
         epochs: passes in each phase, instead of the recipe's.
-        quick: two passes in each phase.
+        quick: a fifth of the passes.
         resume: continue from a checkpoint of the very same training, or return its result if it was finished.
         teacher: the back end's logits, float32 `[2, N, classes]`, for the N train images as they are and mirrored; the
             networks learn from labels alone without it.
@@ -399,6 +399,7 @@ def folded_backend(data: DataSet, folded: Folded) -> nn.Sequential:
         block = part.block if isinstance(part, variants.ResidualAdd) else part
         core = block[0] if isinstance(block, nn.Sequential) else block
         assert isinstance(core, nn.Conv2d | nn.Linear)
+        assert core.bias is not None
         core.weight.data.copy_(weight)
         core.bias.data.copy_(bias)
         if isinstance(block, nn.Sequential):
@@ -562,7 +563,7 @@ def train_all(
             checkpoint of it is in `work_dir`; its files are only written when asked for.
         seeds: how many seeds to train, from 0.
         out: the zoo folder; default `quant/zoo/<data set>`.
-        quick: two passes in each phase, for a look; the card says so.
+        quick: a fifth of the passes, for a look; the card says so.
         data_dir: as in `datasets.load`.
         size: as in `datasets.load`.
         work_dir: where checkpoints are kept.

@@ -1,0 +1,321 @@
+"""What `quant.datasets` promises: fixed, disjoint splits whatever the source, and errors that name the file."""
+
+import gzip
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from quant import datasets
+from quant.datasets import DataSet, DataSetError
+
+SEED = 20_261
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    print(f"seed {SEED}")
+    return np.random.default_rng(SEED)
+
+
+def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
+    header = bytes((0, 0, 8, values.ndim)) + b"".join(extent.to_bytes(4, "big") for extent in values.shape)
+    path.write_bytes(gzip.compress(header + values.tobytes()) if path.suffix == ".gz" else header + values.tobytes())
+
+
+@pytest.fixture
+def fashion(tmp_path: Path, rng: np.random.Generator) -> Path:
+    folder = tmp_path / "fashion-mnist"
+    folder.mkdir()
+    for part, count, suffix in (("train", 60, ".gz"), ("t10k", 20, "")):
+        write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", rng.integers(0, 256, (count, 28, 28), np.uint8))
+        write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", rng.integers(0, 10, count).astype(np.uint8))
+    return folder
+
+
+def ids_of(data: DataSet) -> dict[str, set[str]]:
+    return {"train": set(data.train.ids), "calibration": set(data.calibration.ids), "test": set(data.test.ids)}
+
+
+def assert_disjoint(data: DataSet) -> None:
+    ids = ids_of(data)
+    total = sum(len(split) for split in (data.train, data.calibration, data.test))
+    assert len(ids["train"] | ids["calibration"] | ids["test"]) == total
+
+
+def save(path: Path, rng: np.random.Generator, size: tuple[int, int] = (12, 12), mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    channels = {"RGB": (3,), "L": ()}[mode]
+    Image.fromarray(rng.integers(0, 256, (size[1], size[0], *channels), np.uint8), mode).save(path)
+
+
+def fill_classes(root: Path, rng: np.random.Generator, names: tuple[str, ...], each: int = 10) -> None:
+    for name in names:
+        for number in range(each):
+            save(root / name / f"picture{number}.png", rng)
+
+
+# ------------------------------------------------------------------------------------------------ Fashion-MNIST
+
+
+def test_fashion_mnist_splits_are_disjoint_and_a_sixth_calibrates(fashion: Path) -> None:
+    data = datasets.load("fashion-mnist", fashion)
+    assert (len(data.train), len(data.calibration), len(data.test)) == (50, 10, 20)
+    assert data.shape == (28, 28, 1)
+    assert_disjoint(data)
+
+
+def test_the_same_seed_gives_the_same_data_set_and_another_seed_another(fashion: Path) -> None:
+    first, again, other = (datasets.load("fashion-mnist", fashion, seed=seed) for seed in (0, 0, 1))
+    assert first.checksum == again.checksum
+    assert first.calibration.ids == again.calibration.ids
+    assert first.calibration.ids != other.calibration.ids
+    assert first.test.ids == other.test.ids
+
+
+def test_a_split_keeps_image_label_and_id_together(fashion: Path) -> None:
+    data = datasets.load("fashion-mnist", fashion)
+    raw = gzip.decompress((fashion / "train-images-idx3-ubyte.gz").read_bytes())[16:]
+    images = np.frombuffer(raw, np.uint8).reshape(60, 28, 28)
+    labels = gzip.decompress((fashion / "train-labels-idx1-ubyte.gz").read_bytes())[8:]
+    for image, label, name in zip(data.calibration.images, data.calibration.labels, data.calibration.ids, strict=True):
+        index = int(name.removeprefix("train/"))
+        assert np.array_equal(image[..., 0], images[index])
+        assert label == labels[index]
+
+
+def test_the_data_folder_may_come_from_the_environment(fashion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(datasets.DATA_ENVIRONMENT, str(fashion.parent))
+    assert datasets.load("fashion-mnist").checksum == datasets.load("fashion-mnist", fashion).checksum
+
+
+def cut_plain(folder: Path) -> Path:
+    path = folder / "t10k-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-5])
+    return path
+
+
+def cut_gzip(folder: Path) -> Path:
+    path = folder / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-50])
+    return path
+
+
+def wrong_magic(folder: Path) -> Path:
+    path = folder / "t10k-labels-idx1-ubyte"
+    path.write_bytes(b"\1" + path.read_bytes()[1:])
+    return path
+
+
+def wrong_label(folder: Path) -> Path:
+    write_idx(folder / "t10k-labels-idx1-ubyte", np.full(20, 10, np.uint8))
+    return folder
+
+
+def missing(folder: Path) -> Path:
+    (folder / "train-labels-idx1-ubyte.gz").unlink()
+    return folder
+
+
+@pytest.mark.parametrize("damage", [cut_plain, cut_gzip, wrong_magic, wrong_label, missing])
+def test_a_damaged_idx_file_is_named(fashion: Path, damage: Callable[[Path], Path]) -> None:
+    named = damage(fashion)
+    with pytest.raises(DataSetError) as refused:
+        datasets.load("fashion-mnist", fashion)
+    assert str(named) in str(refused.value)
+
+
+def test_a_truncated_idx_file_tells_promised_and_found_bytes(fashion: Path) -> None:
+    cut_plain(fashion)
+    with pytest.raises(DataSetError, match=r"20 x 28 x 28 = 15680 bytes, found 15675.*fetch it again"):
+        datasets.load("fashion-mnist", fashion)
+
+
+def test_without_apt_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DataSetError, match=r"apt-get is not on this system.*digits"):
+        datasets.install_fashion_mnist(tmp_path)
+
+
+def test_a_failing_apt_is_quoted_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool, script in (("apt-get", "echo 'E: no such source' >&2; exit 100"), ("dpkg-deb", "exit 0")):
+        (tools / tool).write_text(f"#!/bin/sh\n{script}\n")
+        (tools / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:/bin:/usr/bin")
+    into = tmp_path / "data"
+    with pytest.raises(DataSetError, match=r"exit status 100: E: no such source"):
+        datasets.install_fashion_mnist(into)
+    assert list(into.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------------- digits
+
+
+def test_digits_splits_are_disjoint_stable_and_span_all_grey_levels() -> None:
+    data, again = datasets.load("digits"), datasets.load("digits")
+    assert data.checksum == again.checksum
+    assert_disjoint(data)
+    assert data.shape == (8, 8, 1)
+    assert (data.train.images.min(), data.train.images.max()) == (0, 255)
+    assert "stand-in" in data.note
+
+
+def test_digits_can_be_resized() -> None:
+    assert datasets.load("digits", size=16).shape == (16, 16, 1)
+
+
+# ------------------------------------------------------------------------------------------------------ folders
+
+
+def test_class_names_may_hold_spaces_and_umlauts(tmp_path: Path, rng: np.random.Generator) -> None:
+    root = tmp_path / "Straßen schilder"
+    fill_classes(root, rng, ("Vorfahrt gewähren", "Überholverbot"))
+    data = datasets.load(f"folder:{root}")
+    assert data.classes == ("Vorfahrt gewähren", "Überholverbot")
+    assert data.name == "Straßen schilder"
+    assert data.shape == (12, 12, 3)
+    assert_disjoint(data)
+    assert all(len(split) for split in (data.train, data.calibration, data.test))
+
+
+@pytest.mark.parametrize("flagged", [True, False], ids=["utf-8 flag", "no flag"])
+def test_a_zip_gives_what_its_folder_gives(tmp_path: Path, rng: np.random.Generator, flagged: bool) -> None:
+    root = tmp_path / "signs"
+    fill_classes(root, rng, ("Vorfahrt gewähren", "Überholverbot"))
+    archive = tmp_path / "packed" / "signs.zip"
+    archive.parent.mkdir()
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in sorted(root.rglob("*.png")):
+            packed.writestr(path.relative_to(tmp_path).as_posix(), path.read_bytes())
+    if not flagged:
+        clear_utf8_flags(archive)
+    folder, zipped = datasets.load(f"folder:{root}"), datasets.load(f"folder:{archive}")
+    assert folder.classes == zipped.classes
+    for part in ("train", "calibration", "test"):
+        ours, theirs = getattr(folder, part), getattr(zipped, part)
+        assert np.array_equal(ours.images, theirs.images)
+        assert [f"signs/{name}" for name in ours.ids] == list(theirs.ids)
+
+
+def clear_utf8_flags(archive: Path) -> None:
+    """Clear bit 11 of the flags in every local and central header, as tools do that write UTF-8 without saying so."""
+    raw = bytearray(archive.read_bytes())
+    for signature, high_flags in ((b"PK\3\4", 7), (b"PK\1\2", 9)):
+        at = raw.find(signature)
+        while at >= 0:
+            raw[at + high_flags] &= ~0x08
+            at = raw.find(signature, at + 4)
+    archive.write_bytes(raw)
+
+
+def test_images_of_one_track_never_straddle_splits(tmp_path: Path, rng: np.random.Generator) -> None:
+    for label in ("stop", "yield"):
+        for track in range(12):
+            for frame in range(5):
+                save(tmp_path / "signs" / label / f"{track:05d}_{frame:05d}.png", rng, (8, 8))
+    for seed in range(5):
+        data = datasets.load(f"folder:{tmp_path / 'signs'}", seed=seed)
+        tracks = {part: {name.rsplit("_", 1)[0] for name in ids} for part, ids in ids_of(data).items()}
+        assert not tracks["train"] & tracks["calibration"]
+        assert not tracks["train"] & tracks["test"]
+        assert not tracks["calibration"] & tracks["test"]
+        assert all(tracks.values())
+
+
+def test_a_prefix_that_all_files_share_is_no_track(tmp_path: Path, rng: np.random.Generator) -> None:
+    for label in ("cat", "dog"):
+        for number in range(10):
+            save(tmp_path / "pets" / label / f"IMG_{number:04d}.png", rng, (8, 8))
+    data = datasets.load(f"folder:{tmp_path / 'pets'}")
+    assert all(len(split) >= 2 for split in (data.train, data.calibration, data.test))
+    assert_disjoint(data)
+
+
+def test_an_official_test_folder_is_kept_whole(tmp_path: Path, rng: np.random.Generator) -> None:
+    root = tmp_path / "signs"
+    fill_classes(root / "train", rng, ("a", "b"), each=8)
+    fill_classes(root / "test", rng, ("a", "b"), each=4)
+    data = datasets.load(f"folder:{root}")
+    assert set(data.test.ids) == {f"test/{label}/picture{number}.png" for label in "ab" for number in range(4)}
+    assert all(name.startswith("train/") for name in (*data.train.ids, *data.calibration.ids))
+    assert len(data.calibration) >= 2
+
+
+def test_mixed_sizes_become_one_square_and_one_colour_image_makes_all_rgb(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    root = tmp_path / "mixed"
+    for label in ("a", "b"):
+        for number, size in enumerate([(40, 30), (25, 60), (26, 26), (80, 31), (30, 30)]):
+            save(root / label / f"picture{number}.png", rng, size, "L")
+    assert datasets.load(f"folder:{root}").shape == (28, 28, 1)
+    save(root / "a" / "coloured.jpg", rng, (30, 30))
+    assert datasets.load(f"folder:{root}").shape == (28, 28, 3)
+    assert datasets.load(f"folder:{root}", size=48).shape == (48, 48, 3)
+
+
+def test_a_corrupt_image_is_named(tmp_path: Path, rng: np.random.Generator) -> None:
+    root = tmp_path / "signs"
+    fill_classes(root, rng, ("a", "b"))
+    broken = root / "b" / "picture3.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(DataSetError, match=r"b/picture3\.png: not a readable image .* replace or remove"):
+        datasets.load(f"folder:{root}")
+    broken.write_bytes(b"no image at all")
+    with pytest.raises(DataSetError, match=r"b/picture3\.png: not a readable image"):
+        datasets.load(f"folder:{root}")
+
+
+def test_other_files_and_hidden_ones_are_passed_over(tmp_path: Path, rng: np.random.Generator) -> None:
+    root = tmp_path / "signs"
+    fill_classes(root, rng, ("a", "b"))
+    before = datasets.load(f"folder:{root}").checksum
+    (root / "Thumbs.db").write_bytes(b"x")
+    (root / "a" / "notes.txt").write_text("x")
+    (root / ".cache").mkdir()
+    (root / ".cache" / "x.png").write_bytes(b"x")
+    assert datasets.load(f"folder:{root}").checksum == before
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ((), "found 0 class subfolders"),
+        (("only/one.png",), "found 1 class subfolders"),
+        (("loose.png", "a/one.png", "b/two.png"), "outside a class subfolder"),
+        (("a/one.png", "b/two.png"), "split came out empty"),
+    ],
+)
+def test_an_unusable_folder_is_refused(
+    tmp_path: Path, rng: np.random.Generator, made: tuple[str, ...], said: str
+) -> None:
+    root = tmp_path / "signs"
+    root.mkdir()
+    for name in made:
+        save(root / name, rng)
+    with pytest.raises(DataSetError, match=said):
+        datasets.load(f"folder:{root}")
+
+
+@pytest.mark.parametrize("name", ["mnist", "folder:/no/such/folder"])
+def test_an_unknown_source_is_refused(name: str) -> None:
+    with pytest.raises(DataSetError, match=r"folder"):
+        datasets.load(name)
+
+
+def test_a_size_outside_the_range_is_refused() -> None:
+    with pytest.raises(DataSetError, match="found 257, expected 4 to 256"):
+        datasets.load("digits", size=257)
+
+
+def test_reading_images_imports_no_torch() -> None:
+    code = "import sys, quant.datasets; sys.exit('torch' in sys.modules or 'brevitas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,163 @@
+"""What `quant.train` promises: it learns, repeats itself exactly, goes on where it stopped, and writes a true card."""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from quant import datasets, export, train, variants
+from quant.datasets import DataSet
+from quant.train import Trained, TrainingError
+
+SEED = 3
+
+
+def quick(data: DataSet, folder: Path, epochs: int = 4, seed: int = SEED) -> Trained:
+    print(f"seed {seed}")
+    return train.train(data, "stage0", folder, seed=seed, epochs=epochs)
+
+
+def assert_equal(first: Trained, second: Trained) -> None:
+    assert first.exponents == second.exponents
+    assert first.test_accuracy == second.test_accuracy
+    for name, (weight, bias) in first.folded.items():
+        assert torch.equal(weight, second.folded[name][0])
+        assert torch.equal(bias, second.folded[name][1])
+
+
+def test_a_quick_training_learns_the_bars_and_exports_exactly(bars: DataSet, tmp_path: Path) -> None:
+    trained = quick(bars, tmp_path / "work")
+    assert trained.test_accuracy >= 0.9
+    train.write_network(bars, trained, tmp_path / "zoo")
+    images = bars.test.images
+    logits = export.brevitas_logits(tmp_path / "zoo", "stage0", images)
+    assert np.array_equal(export.qonnx_logits(tmp_path / "zoo" / "stage0.onnx", images), logits)
+    assert (logits.argmax(1) == bars.test.labels).mean() == trained.test_accuracy
+
+
+def test_training_repeats_itself_and_another_seed_differs(bars: DataSet, tmp_path: Path) -> None:
+    first, again = (quick(bars, tmp_path / name, epochs=1) for name in ("first", "again"))
+    assert_equal(first, again)
+    other = quick(bars, tmp_path / "other", epochs=1, seed=SEED + 1)
+    assert not torch.equal(first.folded["conv1"][0], other.folded["conv1"][0])
+
+
+@pytest.mark.parametrize("stopped_in", ["float", "quantised"])
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(
+    bars: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_in: str
+) -> None:
+    whole = quick(bars, tmp_path / "whole", epochs=2)
+    save = train._save
+
+    def save_once(path: Path, *held: object) -> None:
+        save(path, *held)  # type: ignore[arg-type]
+        if path.stem.endswith(stopped_in):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "_save", save_once)
+        with pytest.raises(KeyboardInterrupt):
+            quick(bars, tmp_path / "stopped", epochs=2)
+    assert_equal(quick(bars, tmp_path / "stopped", epochs=2), whole)
+
+
+def test_a_finished_training_is_not_repeated(bars: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = quick(bars, tmp_path, epochs=1)
+    monkeypatch.setattr(train, "_save", lambda *_: pytest.fail("an epoch was trained again"))
+    again = quick(bars, tmp_path, epochs=1)
+    assert_equal(first, again)
+    assert again.seconds == first.seconds
+
+
+def test_a_checkpoint_of_another_training_is_not_taken_up(bars: DataSet, tmp_path: Path) -> None:
+    quick(bars, tmp_path / "work", epochs=1)
+    assert_equal(quick(bars, tmp_path / "work", epochs=2), quick(bars, tmp_path / "fresh", epochs=2))
+
+
+def test_training_leaves_torch_as_it_was(bars: DataSet, tmp_path: Path) -> None:
+    threads, state = torch.get_num_threads(), torch.random.get_rng_state()
+    quick(bars, tmp_path, epochs=1)
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_exponents_span_what_they_quantise(bars: DataSet) -> None:
+    print(f"seed {SEED}")
+    torch.manual_seed(SEED)
+    variant = variants.STAGE1
+    network = variants.fit(variant, bars.shape, 3)
+    folded = variants.fold(variants.build_float(variant, network).eval())
+    exponents = train.choose_exponents(variant, network, folded, bars.train.images[:50])
+    assert set(exponents) == set(folded)
+    for name, (weight, _) in folded.items():
+        reach = 7 * 2.0 ** exponents[name].weight
+        assert 0.2 < reach / float(weight.abs().max()) < 2
+    assert exponents["logits"].activation is None
+
+
+def test_mirroring_is_told_to_the_teacher(bars: DataSet) -> None:
+    print(f"seed {SEED}")
+    torch.manual_seed(SEED)
+    recipe = train.recipe_for(variants.STAGE0, "float", bars, quick=False, epochs=None)
+    images = torch.from_numpy(bars.train.images[:64].copy())
+    batch, mirrored = train._augment(images, recipe, mirror=True)
+    assert 0 < int(mirrored.sum()) < 64
+    for image, varied, turned in zip(variants.as_input(images), batch, mirrored, strict=True):
+        assert torch.equal(varied, image.flip(2) if turned else image)
+
+
+def test_the_rate_rises_then_falls_to_nothing() -> None:
+    rates = [train._one_cycle(done / 100, 0.25) for done in range(101)]
+    assert rates[0] == 0
+    assert max(rates) == rates[25] == 1
+    assert rates[100] == pytest.approx(0)
+
+
+def test_train_all_writes_a_zoo_folder_whose_card_tells_its_files(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=160)
+    report = train.train_all(
+        "digits", "all", seeds=1, out=tmp_path / "zoo", quick=True, work_dir=tmp_path / "work", console=console
+    )
+    card = json.loads((tmp_path / "zoo" / "card.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "zoo" / "README.md").read_text(encoding="utf-8")
+    assert list(card["networks"]) == ["stage0", "stage1", "backend"]
+    assert card["data_set"]["checksum"] == datasets.load("digits").checksum
+    assert card["command"] == "edgesight train digits --seeds 1 --quick"
+    for network in report.networks:
+        entry = card["networks"][network.variant]
+        assert entry["test_accuracy"]["by_seed"] == [round(network.test_accuracy[0], 6)]
+        assert f"{network.test_accuracy[0]:.2%}" in page
+        for file in network.files:
+            content = file.read_bytes()
+            assert entry["files"][file.name] == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    assert not list((tmp_path / "zoo").glob("*.pt"))
+    assert "accuracy on 359 test images" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in train.ZOO_FOLDER.glob("*/card.json")), ids=lambda folder: folder.name
+)
+def test_a_shipped_card_tells_the_shipped_files(folder: Path) -> None:
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    told = {name: facts for entry in card["networks"].values() for name, facts in entry["files"].items()}
+    assert set(told) | {"card.json", "README.md"} == {path.name for path in folder.iterdir()}
+    for name, facts in told.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == facts["sha256"]
+    assert (folder / "README.md").read_text(encoding="utf-8") == train.model_card(card)
+
+
+def test_impossible_arguments_are_refused(bars: DataSet, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="found 'stage7'"):
+        train.train(bars, "stage7", tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match="epochs: found 0"):
+        train.train(bars, "stage0", tmp_path, epochs=0)
+    with pytest.raises(TrainingError, match="seeds: found 0"):
+        train.train_all("digits", seeds=0)
+    with pytest.raises(TrainingError, match="found 'both', expected all"):
+        train.train_all("digits", "both")  # type: ignore[arg-type]
