@@ -1,0 +1,199 @@
+"""Images survive the way: whole when nothing is lost, repaired when something is, refused when bytes are hostile."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from host.link.datagrams import MAX_DATAGRAM, Kind, LinkError, Reply, Status, Strip
+from host.link.strips import Assembly, assemble, cut, fill, through_loss
+
+Pixels = npt.NDArray[np.uint8]
+TINY = [(28, 28, 1), (32, 32, 3), (1, 1, 1), (3, 2, 3), (63, 63, 3)]
+LARGE = [(64, 64, 3), (64, 64, 1), (100, 77, 3), (224, 224, 3), (65, 3, 1)]
+
+
+def picture(shape: tuple[int, int, int], seed: int = 0) -> Pixels:
+    """A smooth picture with an edge and a little noise, like a photograph."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
+    waves = [
+        128 + 70 * np.sin(rows / 11 + channel) * np.cos(columns / 17) + 40 * (columns > 40)
+        for channel in range(shape[2])
+    ]
+    return np.clip(np.stack(waves, -1) + generator.normal(0, 3, shape), 0, 255).astype(np.uint8)
+
+
+def parsed(image: Pixels) -> list[Strip]:
+    return [Strip.parse(datagram) for datagram in cut(image, request=7, left_ms=50)]
+
+
+def psnr(a: Pixels, b: Pixels) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b.astype(float)) ** 2)))
+
+
+@pytest.mark.parametrize("shape", TINY)
+def test_a_tiny_image_arrives_bit_for_bit_in_any_order_and_repeated(shape: tuple[int, int, int]) -> None:
+    image = picture(shape)
+    strips = parsed(image)
+    assert strips[0].form.kind == Kind.RAW
+    assembly = assemble([*reversed(strips), *strips])
+    assert assembly.missing == 0
+    assert np.array_equal(assembly.image(), image)
+
+
+@pytest.mark.parametrize("shape", LARGE)
+def test_a_large_image_arrives_as_its_jpeg(shape: tuple[int, int, int]) -> None:
+    image = picture(shape)
+    strips = parsed(image)
+    assert strips[0].form.kind == Kind.JPEG
+    arrived = assemble(reversed(strips)).image()
+    assert arrived.shape == image.shape
+    assert psnr(arrived, image) > 32
+
+
+@pytest.mark.parametrize("shape", TINY + LARGE)
+def test_datagrams_fit_the_way(shape: tuple[int, int, int]) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    for image in (picture(shape), noise):
+        assert max(len(datagram) for datagram in cut(image, request=2**64 - 1, left_ms=10**9)) <= MAX_DATAGRAM
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (63, 63, 3), (100, 77, 3), (224, 224, 3)])
+def test_one_lost_strip_hurts_little(shape: tuple[int, int, int]) -> None:
+    image = picture(shape)
+    strips = parsed(image)
+    whole = assemble(strips).image()
+    for lost in range(len(strips)):
+        assembly = assemble(strip for strip in strips if strip.index != lost)
+        assert assembly.missing == 1
+        repaired = assembly.image()
+        assert psnr(repaired, image) > 24
+        if strips[0].form.kind == Kind.RAW:
+            row, column = divmod(lost, strips[0].form.spacing)
+            untouched = np.ones(shape[:2], bool)
+            untouched[row :: strips[0].form.spacing, column :: strips[0].form.spacing] = False
+            assert np.array_equal(repaired[untouched], whole[untouched])
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (100, 77, 3)])
+def test_any_subset_of_strips_gives_an_image(shape: tuple[int, int, int]) -> None:
+    strips = parsed(picture(shape))
+    for kept in range(1, len(strips) + 1):
+        for subset in itertools.combinations(strips, kept):
+            assert assemble(subset).image().shape == shape
+
+
+def test_a_repaired_patch_is_far_better_than_a_grey_hole() -> None:
+    image = picture((224, 224, 3))
+    strips = parsed(image)
+    lossy = [strip for strip in strips if strip.index % 4]
+    repaired = assemble(lossy).image()
+    hole = image.copy()
+    changed = (repaired.astype(int) - assemble(strips).image()) != 0
+    hole[changed] = 128
+    assert psnr(repaired, image) > psnr(hole, image) + 5
+
+
+def test_fill_reproduces_a_constant_and_keeps_what_is_known() -> None:
+    known = np.random.default_rng(2).random((20, 30)) < 0.1
+    grid = np.where(known[..., None], np.float32(7), np.float32(-1)).repeat(3, axis=2)
+    np.testing.assert_allclose(fill(grid, known), 7, rtol=1e-6)
+
+
+def test_through_loss_is_seeded_and_gives_none_when_all_is_lost() -> None:
+    image = picture((28, 28, 1))
+    first, second = (through_loss(image, 0.5, np.random.default_rng(3)) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert np.array_equal(first, second)
+    assert through_loss(image, 1.0, np.random.default_rng(3)) is None
+    untouched = through_loss(image, 0.0, np.random.default_rng(3))
+    assert untouched is not None
+    assert np.array_equal(untouched, image)
+
+
+def test_images_that_no_datagram_can_hold_are_refused_by_name() -> None:
+    with pytest.raises(LinkError, match=r"image is float64 \[28, 28, 1\]"):
+        cut(np.zeros((28, 28, 1)), request=0, left_ms=0)  # type: ignore[arg-type]
+    with pytest.raises(LinkError, match=r"image is uint8 \[28, 28\]"):
+        cut(np.zeros((28, 28), np.uint8), request=0, left_ms=0)
+    with pytest.raises(LinkError, match="at most 1024 a side"):
+        cut(np.zeros((8, 1025, 1), np.uint8), request=0, left_ms=0)
+
+
+def test_strips_of_two_images_do_not_mix() -> None:
+    small, other = parsed(picture((28, 28, 1))), parsed(picture((32, 32, 3)))
+    with pytest.raises(LinkError, match="has form"):
+        assemble([small[0], other[1]])
+
+
+def test_other_jpeg_tables_are_refused() -> None:
+    strip = parsed(picture((64, 64, 3)))[0]
+    form = type(strip.form)(**{**vars(strip.form), "tables": strip.form.tables ^ 1})
+    with pytest.raises(LinkError, match="same Pillow"):
+        Assembly(form)
+
+
+def test_a_marker_inside_a_block_is_refused() -> None:
+    strip = parsed(picture((64, 64, 3)))[0]
+    hostile = strip.payload[:6] + b"\xff\xda" + strip.payload[8:]
+    with pytest.raises(LinkError, match="marker inside a block"):
+        Assembly(strip.form).add(Strip(1, 0, 0, strip.form, strip.index, hostile))
+
+
+def swallow(datagram: bytes) -> None:
+    """Take in a datagram as the service does: only a LinkError may come of it."""
+    try:
+        strip = Strip.parse(datagram)
+        assembly = Assembly(strip.form)
+        assembly.add(strip)
+        image = assembly.image()
+    except LinkError:
+        return
+    form = strip.form
+    assert image.shape == (form.height, form.width, form.channels)
+
+
+@given(st.binary(max_size=1_200))
+def test_random_bytes_are_a_strip_or_a_link_error(datagram: bytes) -> None:
+    swallow(datagram)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_mutated_strips_are_a_strip_or_a_link_error(data: st.DataObject) -> None:
+    shape = data.draw(st.sampled_from([(28, 28, 1), (63, 63, 3), (64, 64, 3), (100, 77, 1)]))
+    datagram = bytearray(data.draw(st.sampled_from(cut(picture(shape), request=1, left_ms=9))))
+    for position, value in data.draw(
+        st.lists(st.tuples(st.integers(0, len(datagram) - 1), st.integers(0, 255)), max_size=6)
+    ):
+        datagram[position] = value
+    swallow(bytes(datagram[: data.draw(st.integers(0, len(datagram)))]))
+    swallow(bytes(datagram))
+
+
+@given(st.binary(max_size=40))
+def test_random_bytes_are_a_reply_or_a_link_error(datagram: bytes) -> None:
+    with contextlib.suppress(LinkError):
+        assert Reply.parse(datagram).pack() == datagram
+
+
+@given(
+    st.builds(
+        Reply,
+        st.integers(0, 2**64 - 1),
+        st.sampled_from(Status),
+        st.integers(0, 2**16 - 1),
+        st.integers(0, 2**16 - 1),
+        st.integers(0, 2**32 - 1),
+    )
+)
+def test_a_reply_comes_back_as_it_was(reply: Reply) -> None:
+    assert Reply.parse(reply.pack()) == reply
