@@ -1,0 +1,119 @@
+# Made from hw/registers.toml by `python -m hls.registers`; change it there.
+"""The kernel's register map: byte offsets, field masks, record errors and the protocol's constants.
+
+Words owned here: the names of the registers and of the record's errors.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+# What `id` reads: this is an EdgeSight kernel.
+KERNEL_ID = 0xED6E5167
+# What `version` reads: major in the upper half, minor in the lower. Another major version has another register map.
+INTERFACE_VERSION = 0x00010000
+# Bits 63:48 of every frame header.
+FRAME_MAGIC = 0xE51D
+# Tag of a closing record; frames may use it, too: the error code tells them apart.
+CLOSING_TAG = 0xFFFFFFFF
+# Rows of the threshold table.
+THRESHOLD_SETS = 0x10
+# Threshold: no margin is enough at this stage.
+THRESHOLD_NEVER = 0xFFFFFFFF
+
+
+class Error(IntEnum):
+    """Error byte of a record."""
+
+    # An answer.
+    NONE = 0
+    # TLAST came before the payload was whole (on the header, too).
+    SHORT = 1
+    # No TLAST where it was due; the beats up to and with the next TLAST were discarded.
+    LONG = 2
+    # TKEEP was not full before the last beat, or did not keep exactly the payload's rest on it.
+    KEEP = 3
+    # The header names a threshold set that does not exist.
+    SET = 4
+    # The header's flags are not 0.
+    FLAGS = 5
+    # A soft reset came while the frame was coming in.
+    CUT = 6
+    # Closing record of a flush, which belongs to no frame; its tag is `closing_tag`.
+    FLUSH = 7
+
+
+# Byte offset on AXI4-Lite by name; threshold<k> of set s lies 4 * s behind its name's.
+OFFSETS: dict[str, int] = {
+    "id": 0x000,
+    "version": 0x004,
+    "build_hash": 0x008,
+    "control": 0x010,
+    "status": 0x014,
+    "batch": 0x018,
+    "faults": 0x01C,
+    "classes": 0x020,
+    "pixels": 0x024,
+    "channels": 0x028,
+    "frame_slots": 0x02C,
+    "frames": 0x040,
+    "answered_stage0": 0x044,
+    "answered_stage1": 0x048,
+    "offloaded": 0x04C,
+    "errors": 0x050,
+    "bad_headers": 0x054,
+    "input_stall_cycles": 0x058,
+    "output_stall_cycles": 0x05C,
+    "last_cycles": 0x060,
+    "interval0": 0x064,
+    "interval1": 0x068,
+    "threshold0": 0x100,
+    "threshold1": 0x140,
+}
+
+# Fields of version: masks in place.
+# Grows with additions.
+VERSION_MINOR = 0x0000FFFF
+# Grows with changes that need other host code.
+VERSION_MAJOR = 0xFFFF0000
+
+# Fields of control: masks in place.
+# Drain, then reset datapath and counters; written again while draining: drop what is left and reset at once.
+CONTROL_SOFT_RESET = 0x00000001
+# Close the open batch: TLAST on the record after which nothing is outstanding, or a closing record if nothing is;
+# nothing happens if no batch is open then.
+CONTROL_FLUSH = 0x00000002
+
+# Fields of status: masks in place.
+# A soft reset is under way; no beat is accepted.
+STATUS_DRAINING = 0x00000001
+# A frame is coming in (or the rest of a bad one is being discarded).
+STATUS_RECEIVING = 0x00000002
+# Records were given to the output since the last TLAST.
+STATUS_BATCH_OPEN = 0x00000004
+# A flush is waiting for outstanding records.
+STATUS_FLUSHING = 0x00000008
+# Valid headers accepted minus records sent.
+STATUS_OUTSTANDING = 0xFFFF0000
+
+# Fields of batch: masks in place.
+# Count; may be written at any time, counts from the last TLAST.
+BATCH_RECORDS = 0x0000FFFF
+
+# Fields of faults: masks in place.
+# A frame without the magic was discarded; it yields no record.
+FAULTS_BAD_HEADER = 0x00000001
+# A record with error `short` was made.
+FAULTS_SHORT = 0x00000002
+# A record with error `long` was made.
+FAULTS_LONG = 0x00000004
+# A record with error `keep` was made.
+FAULTS_KEEP = 0x00000008
+# A record with error `set` was made.
+FAULTS_SET = 0x00000010
+# A record with error `flags` was made.
+FAULTS_FLAGS = 0x00000020
+# A record with error `cut` was made.
+FAULTS_CUT = 0x00000040
+# A forced soft reset dropped outstanding records.
+FAULTS_DROPPED = 0x00000080
