@@ -251,6 +251,11 @@ def outputs(table: RegisterMap) -> dict[str, str]:
     }
 
 
+def offsets() -> dict[str, int]:
+    """Byte offset by register name, from the source in this repository."""
+    return {register.name: register.offset for register in read_map((ROOT / SOURCE).read_text()).registers}
+
+
 def main(arguments: list[str]) -> int:
     """Write the generated files, or with `--check` name those that differ; returns the exit status."""
     generated = outputs(read_map((ROOT / SOURCE).read_text()))
