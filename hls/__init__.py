@@ -1,0 +1,1 @@
+"""From QONNX to a kernel: hls4ml with our `RTL` backend plugin, folding, and the kernel package."""

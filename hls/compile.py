@@ -1,0 +1,242 @@
+"""From two QONNX files to a kernel package: convert, fold, emit, pack."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.metadata
+import io
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hls4ml
+import numpy as np
+
+from hls import emit, qonnx_graph, registers
+from hls.backend import BACKEND
+from hls.folding import largest_reuse
+from hls.layers import Hardware, Matrix, Shape, extract, matrices
+from hls.qonnx_graph import CompileError
+from host.files import sha256
+from host.kernel import Input, Kernel, Layer, Package, Stage, write_package
+
+THRESHOLD_SETS = 16
+FRAME_SLOTS = 8
+CLOCK_MHZ = 100.0
+_VECTORS, _VECTORS_SEED = 16, 0
+_TOOLS = ("hls4ml", "qonnx", "numpy")
+
+
+@dataclass(frozen=True)
+class Folding:
+    """How fast a stage is to be: a budget of cycles a frame for every layer, or reuse factors by layer name.
+
+    A layer that `reuse` names takes that factor; every other one the largest that keeps it within `cycles`.
+    """
+
+    cycles: int
+    reuse: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Network:
+    """One stage's network and what is to be known of it."""
+
+    name: str
+    path: Path  # QONNX
+    folding: Folding
+
+
+@dataclass(frozen=True)
+class DataSetFacts:
+    """What a package records of the data that its networks were trained on."""
+
+    name: str
+    sha256: str
+    classes: Sequence[str]
+
+
+def compile_package(
+    name: str, networks: Sequence[Network], data: DataSetFacts, backend: bytes | None, out: Path
+) -> Package:
+    """Compile the cascade's two networks into the kernel package `out`, replacing what was there.
+
+    `backend` is the data centre's ONNX model, packed beside the kernel. Raises CompileError naming the layer that
+    cannot be exact; then nothing is written.
+    """
+    if len(networks) != 2:
+        raise CompileError(f"a cascade has two stages; {len(networks)} networks were given")
+    files: dict[str, bytes] = {}
+    stages: list[Stage] = []
+    emitted: list[emit.EmittedStage] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for index, network in enumerate(networks):
+            module = f"stage{index}"
+            graph = qonnx_graph.load(network.path)
+            layers, model = convert(graph, module, network.folding, Path(scratch) / module)
+            emitted.append(emit.emit_stage(module, layers))
+            stages.append(_describe(module, layers))
+            files[f"networks/{module}.onnx"] = network.path.read_bytes()
+            files.update(_csim_sources(model, Path(scratch) / module, module))
+    first, second = emitted
+    if (first.source, first.classes) != (second.source, second.classes):
+        raise CompileError(
+            f"the stages differ: stage0 takes {first.source} and has {first.classes} classes, stage1 takes "
+            f"{second.source} and has {second.classes}; train both on the same data set and size"
+        )
+    if len(data.classes) != first.classes:
+        raise CompileError(f"{len(data.classes)} class names for networks with {first.classes} outputs")
+    sources = {**emit.library_sources(), **first.sources, **second.sources}
+    sources["kernel.sv"] = emit.emit_kernel(emitted, FRAME_SLOTS, "0" * 8)
+    build_hash = sha256("".join(name + sources[name] for name in sorted(sources)).encode())[:8]
+    sources["kernel.sv"] = emit.emit_kernel(emitted, FRAME_SLOTS, build_hash)
+    files.update({f"rtl/{file}": text.encode() for file, text in sources.items()})
+    files["vectors.npz"] = _known_answers([network.path for network in networks], stages, first.source)
+    if backend is not None:
+        files["datacenter.onnx"] = backend
+    table = registers.read_map((emit.LIBRARY.parent / "registers.toml").read_text())
+    kernel = Kernel(
+        schema_version=1,
+        name=name,
+        build_hash=build_hash,
+        classes=list(data.classes),
+        input=Input(height=first.source.height, width=first.source.width, channels=first.source.channels),  # type: ignore[arg-type] # the schema checks 1 or 3
+        stages=stages,
+        threshold_sets=THRESHOLD_SETS,
+        frame_slots=FRAME_SLOTS,
+        clock_mhz=CLOCK_MHZ,
+        registers={register.name: register.offset for register in table.registers},
+        dataset=data.name,
+        dataset_sha256=data.sha256,
+        tools={tool: importlib.metadata.version(tool) for tool in _TOOLS},
+        calibration=None,
+        files={},
+    )
+    return write_package(out, kernel, files)
+
+
+def convert(graph: Any, module: str, folding: Folding, folder: Path) -> tuple[list[Hardware], Any]:
+    """Convert a loaded QONNX graph with hls4ml's RTL backend; returns its hardware layers and the ModelGraph.
+
+    Two passes, since reuse factors for a cycle budget need the layers' sizes. Nothing is written into `folder` yet.
+    """
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # hls4ml reports on its standard output; what matters is raised
+        config = hls4ml.utils.config_from_onnx_model(
+            graph, granularity="name", backend=BACKEND, default_precision="fixed<32,16>"
+        )
+        model = _converted(graph, module, config, folder)
+        for layer in matrices(extract(model)):
+            key = _config_key(config, layer.name)
+            outputs, beats, lanes = layer.weights.shape
+            config["LayerName"][key]["ReuseFactor"] = folding.reuse.get(key) or largest_reuse(
+                folding.cycles, layer.shape.pixels, outputs, lanes, beats
+            )
+        unknown = set(folding.reuse) - set(config["LayerName"])
+        if unknown:
+            known = [_config_key(config, layer.name) for layer in matrices(extract(model))]
+            raise CompileError(f"{module}: no layer {', '.join(sorted(unknown))}; it has {', '.join(known)}")
+        model = _converted(graph, module, config, folder)
+        return extract(model), model
+
+
+def _converted(graph: Any, module: str, config: dict[str, Any], folder: Path) -> Any:
+    return hls4ml.converters.convert_from_onnx_model(
+        graph,
+        output_dir=str(folder),
+        project_name=module,
+        io_type="io_stream",
+        backend=BACKEND,
+        hls_config=copy.deepcopy(config),  # hls4ml adds its own layer names to it
+        namespace=module,
+        write_weights_txt=True,  # as C++ initialisers they take the compiler minutes
+    )
+
+
+def _config_key(config: dict[str, Any], layer: str) -> str:
+    """The name that hls4ml's configuration knows a layer by: `Conv2D_Conv_0` was `Conv_0` when it was read."""
+    for prefix in ("", "Conv2D_", "PointwiseConv2D_", "Dense_"):
+        if layer.startswith(prefix) and layer.removeprefix(prefix) in config["LayerName"]:
+            return layer.removeprefix(prefix)
+    raise CompileError(f"layer {layer}: hls4ml's configuration does not name it")
+
+
+def _csim_sources(model: Any, folder: Path, module: str) -> dict[str, bytes]:
+    """hls4ml's generated C++ of one network, without the header library that hls4ml itself carries."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        model.write()
+    firmware = folder / "firmware"
+    chosen = [
+        *sorted(firmware.glob("*.cpp")),
+        *sorted(firmware.glob("*.h")),
+        *sorted((firmware / "weights").glob("*.h")),
+        *sorted((firmware / "weights").glob("*.txt")),
+        firmware / "nnet_utils" / "nnet_code_gen.h",
+    ]
+    return {f"csim/{module}/{path.relative_to(firmware).as_posix()}": path.read_bytes() for path in chosen}
+
+
+def _describe(name: str, layers: list[Hardware]) -> Stage:
+    last = layers[-1]
+    assert isinstance(last, Matrix)  # hls.layers.extract lets nothing else be last
+    described = [_describe_layer(layer) for layer in layers]
+    slowest = max(described, key=lambda layer: layer.cycles)
+    pixels = layers[0].source.pixels
+    return Stage(
+        name=name,
+        parameters=sum(layer.parameters for layer in described),
+        logit_bits=last.output_format.bits,
+        logit_fraction_bits=last.output_format.fraction,
+        layers=described,
+        bound_cycles=max(slowest.cycles, pixels),
+        bound_layer=slowest.name if slowest.cycles >= pixels else "input",
+        interval_cycles=None,
+        latency_cycles=None,
+    )
+
+
+def _describe_layer(layer: Hardware) -> Layer:
+    if isinstance(layer, Matrix):
+        return Layer(
+            name=layer.name,
+            kind="dense" if layer.window is None else "conv",
+            parameters=layer.parameters,
+            multipliers=layer.fold.pe * layer.fold.simd,
+            pe=layer.fold.pe,
+            simd=layer.fold.simd,
+            reuse_asked=layer.reuse_asked,
+            reuse_built=layer.fold.cycles,
+            weight_bits=layer.weight_format.bits,
+            accumulator_bits=layer.accumulator.bits,
+            cycles=layer.cycles,
+        )
+    return Layer(
+        name=layer.name,
+        kind="max_pool",
+        parameters=0,
+        multipliers=0,
+        pe=layer.shape.channels,
+        simd=1,
+        reuse_asked=1,
+        reuse_built=1,
+        weight_bits=0,
+        accumulator_bits=layer.format.bits,
+        cycles=layer.cycles,
+    )
+
+
+def _known_answers(paths: Sequence[Path], stages: Sequence[Stage], shape: Shape) -> bytes:
+    """Vectors for a self-test: seeded random images and the integer logits that QONNX's own execution gives."""
+    generator = np.random.default_rng(_VECTORS_SEED)
+    images = generator.integers(0, 256, (_VECTORS, shape.height, shape.width, shape.channels), np.uint8)
+    arrays: dict[str, Any] = {"images": images}
+    for path, stage in zip(paths, stages, strict=True):
+        logits = qonnx_graph.execute(path, images).astype(np.float64) * 2.0**stage.logit_fraction_bits
+        arrays[stage.name] = np.rint(logits).astype(np.int32)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    return packed.getvalue()

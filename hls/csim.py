@@ -1,0 +1,129 @@
+"""hls4ml's own C++ of both stages as one shared library: the bit-exact reference that `CsimFabric` loads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import hls4ml
+
+from hls.qonnx_graph import CompileError
+from host.kernel import Package, Stage
+
+_BRIDGE = """\
+#include <cmath>
+#include <cstdint>
+#include <dlfcn.h>
+#include <string>
+
+// hls4ml loads its weights from text files when a network first runs; they lie beside this library in its package.
+static std::string weights_folder() {{
+    Dl_info info;
+    dladdr(reinterpret_cast<void *>(&weights_folder), &info);
+    std::string library(info.dli_fname);
+    return library.substr(0, library.rfind('/')) + "/../csim/{name}/weights";
+}}
+#define WEIGHTS_DIR weights_folder()
+
+#include "{name}.cpp"
+
+// Pixels (HWC bytes, `count` images) to integer logits.
+extern "C" void edgesight_csim_{name}(const std::uint8_t *pixels, int count, std::int32_t *logits) {{
+    for (int image = 0; image < count; image++) {{
+        hls::stream<{name}::input_t> in("in");
+        hls::stream<{name}::result_t> out("out");
+        for (int pixel = 0; pixel < {pixels}; pixel++) {{
+            {name}::input_t value;
+            for (int channel = 0; channel < {channels}; channel++)
+                value[channel] = *pixels++ / 256.0;
+            in.write(value);
+        }}
+        {name}::{name}(in, out);
+        {name}::result_t result = out.read();
+        for (int label = 0; label < {classes}; label++)
+            *logits++ = std::lround(std::ldexp(result[label].to_double(), {fraction}));
+    }}
+}}
+"""
+
+_ENTRY = """\
+#include <cstdint>
+
+extern "C" void edgesight_csim_stage0(const std::uint8_t *, int, std::int32_t *);
+extern "C" void edgesight_csim_stage1(const std::uint8_t *, int, std::int32_t *);
+
+// Returns 0, or 1 for a stage that this library does not hold.
+extern "C" int edgesight_csim(int stage, const std::uint8_t *pixels, int count, std::int32_t *logits) {
+    if (stage == 0)
+        edgesight_csim_stage0(pixels, count, logits);
+    else if (stage == 1)
+        edgesight_csim_stage1(pixels, count, logits);
+    else
+        return 1;
+    return 0;
+}
+"""
+
+
+def build_library(package: Package) -> Path:
+    """Compile the package's csim sources with g++ into `package.library("csim")`, unless it is there already.
+
+    Raises CompileError when g++ is missing or fails.
+    """
+    library = package.library("csim")
+    if library.exists():
+        return library
+    library.parent.mkdir(exist_ok=True)
+    templates = Path(hls4ml.__file__).parent / "templates"
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        building = Path(folder)
+        commands = [_command(package, building, stage, templates) for stage in package.kernel.stages]
+        entry = building / "entry.cpp"
+        entry.write_text(_ENTRY)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(_run, commands))
+        objects = [str(path) for path in sorted(building.glob("*.o"))]
+        made = building / library.name
+        _run(["g++", "-std=c++17", "-O2", "-fPIC", "-shared", "-o", str(made), str(entry), *objects])
+        os.replace(made, library)
+    return library
+
+
+def _command(package: Package, building: Path, stage: Stage, templates: Path) -> list[str]:
+    """The compiler call for one stage, its sources laid out as hls4ml's own writer lays them out."""
+    height, width, channels = package.kernel.input.shape
+    sources = building / stage.name
+    # hls4ml's Vitis headers lie over the Vivado ones, the network's own files over both.
+    for layer in (templates / "vivado" / "nnet_utils", templates / "vitis" / "nnet_utils"):
+        shutil.copytree(layer, sources / "nnet_utils", dirs_exist_ok=True)
+    prefix = f"csim/{stage.name}/"
+    for name in package.kernel.files:
+        if name.startswith(prefix):
+            target = sources / name.removeprefix(prefix)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(package.read(name))
+    bridge = sources / f"{stage.name}_bridge.cpp"
+    bridge.write_text(
+        _BRIDGE.format(
+            name=stage.name,
+            pixels=height * width,
+            channels=channels,
+            classes=package.kernel.labels,
+            fraction=stage.logit_fraction_bits,
+        )
+    )
+    flags = ["-std=c++17", "-O3", "-fPIC", "-w", f"-I{sources}", f"-I{templates / 'vivado' / 'ap_types'}"]
+    return ["g++", *flags, "-c", "-o", str(building / f"{stage.name}.o"), str(bridge)]
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise CompileError(f"{command[0]} is not installed; install it (Debian: apt-get install g++)") from error
+    if done.returncode != 0:
+        raise CompileError(f"{' '.join(command[:1])} failed on hls4ml's C++:\n{done.stderr[-2000:]}")

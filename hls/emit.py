@@ -1,0 +1,328 @@
+"""From hardware layers to SystemVerilog: one module a stage, its weight memories, and the kernel around the stages."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hls.layers import Hardware, Integers, Matrix, Pool, Shape, Window
+
+LIBRARY = Path(__file__).resolve().parent.parent / "hw" / "rtl"
+_INDENT = "    "
+
+
+@dataclass(frozen=True)
+class EmittedStage:
+    """A stage's SystemVerilog and what the kernel around it must know."""
+
+    name: str
+    sources: dict[str, str]  # file name -> text
+    source: Shape
+    classes: int
+    logit_bits: int
+
+
+def library_sources() -> dict[str, str]:
+    """The hand-written modules that a kernel is assembled from: file name -> text."""
+    return {path.name: path.read_text() for path in sorted(LIBRARY.glob("*.sv"))}
+
+
+def emit_stage(name: str, layers: list[Hardware]) -> EmittedStage:
+    """SystemVerilog of one network as module `name`: pixels (8 bits a channel) in, one beat of logits out a frame."""
+    source = layers[0].source
+    sources: dict[str, str] = {}
+    body: list[str] = []
+    stream, bits = "s", source.channels * 8
+    for index, layer in enumerate(layers):
+        instance = f"l{index}_{identifier(layer.name)}"
+        if isinstance(layer, Pool):
+            stream, bits = _emit_pool(body, instance, layer, stream)
+        else:
+            sources[f"{name}_{instance}_weights.sv"] = _weight_memory(f"{name}_{instance}_weights", layer)
+            stream, bits = _emit_matrix(body, name, instance, layer, stream)
+        if index + 1 < len(layers):
+            # A row of the map decouples a layer that works in bursts (a pooling) from one that works steadily.
+            stream = _emit_fifo(body, instance, stream, bits, max(2, layer.shape.width))
+    last = layers[-1]
+    assert isinstance(last, Matrix)  # hls.layers.extract lets nothing else be last
+    classes, logit_bits = last.shape.channels, last.output_format.bits
+    text = "\n".join(
+        [
+            f"// Generated. Network `{name}`: {source.height}x{source.width}x{source.channels} bytes in, one beat of "
+            f"{classes} signed {logit_bits}-bit logits out a frame.",
+            f"module {name} (",
+            "  input  logic clk_i,",
+            "  input  logic rst_ni,",
+            "  input  logic s_valid_i,",
+            "  output logic s_ready_o,",
+            f"  input  logic [{source.channels * 8 - 1}:0] s_data_i,",
+            "  output logic m_valid_o,",
+            "  input  logic m_ready_i,",
+            f"  output logic [{bits - 1}:0] m_data_o",
+            ");",
+            "  logic s_valid, s_ready;",
+            f"  logic [{source.channels * 8 - 1}:0] s_data;",
+            "  assign s_valid = s_valid_i;",
+            "  assign s_ready_o = s_ready;",
+            "  assign s_data = s_data_i;",
+            *body,
+            f"  assign m_valid_o = {stream}_valid;",
+            f"  assign {stream}_ready = m_ready_i;",
+            f"  assign m_data_o = {stream}_data;",
+            "endmodule",
+            "",
+        ]
+    )
+    sources[f"{name}.sv"] = text
+    return EmittedStage(name, sources, source, classes, logit_bits)
+
+
+def emit_kernel(stages: list[EmittedStage], frame_slots: int, build_hash: str) -> str:
+    """SystemVerilog of module `kernel`: the cascade's frame handling around the two stages."""
+    shape, classes = stages[0].source, stages[0].classes
+    taps = [
+        f"  output logic tap{k}_valid_o,\n  output logic [31:0] tap{k}_tag_o,\n"
+        f"  output logic [{classes * stage.logit_bits - 1}:0] tap{k}_logits_o"
+        for k, stage in enumerate(stages)
+    ]
+    wires, ports, instances = [], [], []
+    for k, stage in enumerate(stages):
+        wires += [
+            f"  logic pixel{k}_valid, pixel{k}_ready, logits{k}_valid, logits{k}_ready;",
+            f"  logic [{shape.channels * 8 - 1}:0] pixel{k}_data;",
+            f"  logic [{classes * stage.logit_bits - 1}:0] logits{k}_data;",
+            f"  assign tap{k}_logits_o = logits{k}_data;",
+        ]
+        ports += [
+            f".pixel{k}_valid_o(pixel{k}_valid), .pixel{k}_ready_i(pixel{k}_ready), .pixel{k}_data_o(pixel{k}_data)",
+            f".logits{k}_valid_i(logits{k}_valid), .logits{k}_ready_o(logits{k}_ready), "
+            f".logits{k}_data_i(logits{k}_data)",
+            f".tap{k}_valid_o, .tap{k}_tag_o",
+        ]
+        instances += [
+            f"  {stage.name} u_{stage.name} (",
+            "    .clk_i, .rst_ni(core_rst_n),",
+            f"    .s_valid_i(pixel{k}_valid), .s_ready_o(pixel{k}_ready), .s_data_i(pixel{k}_data),",
+            f"    .m_valid_o(logits{k}_valid), .m_ready_i(logits{k}_ready), .m_data_o(logits{k}_data)",
+            "  );",
+        ]
+    axi = """\
+  input  logic clk_i,
+  input  logic rst_ni,
+  input  logic [63:0] s_axis_tdata,
+  input  logic [7:0] s_axis_tkeep,
+  input  logic s_axis_tvalid,
+  output logic s_axis_tready,
+  input  logic s_axis_tlast,
+  output logic [63:0] m_axis_tdata,
+  output logic [7:0] m_axis_tkeep,
+  output logic m_axis_tvalid,
+  input  logic m_axis_tready,
+  output logic m_axis_tlast,
+  input  logic [11:0] s_axil_awaddr,
+  input  logic s_axil_awvalid,
+  output logic s_axil_awready,
+  input  logic [31:0] s_axil_wdata,
+  input  logic [3:0] s_axil_wstrb,
+  input  logic s_axil_wvalid,
+  output logic s_axil_wready,
+  output logic [1:0] s_axil_bresp,
+  output logic s_axil_bvalid,
+  input  logic s_axil_bready,
+  input  logic [11:0] s_axil_araddr,
+  input  logic s_axil_arvalid,
+  output logic s_axil_arready,
+  output logic [31:0] s_axil_rdata,
+  output logic [1:0] s_axil_rresp,
+  output logic s_axil_rvalid,
+  input  logic s_axil_rready"""
+    names = re.findall(r"(\w+)(?:,|$)", axi, flags=re.MULTILINE)
+    return "\n".join(
+        [
+            "// Generated. The kernel: AXI4-Stream frames in, result records out, AXI4-Lite registers; see cascade.sv.",
+            "module kernel (",
+            axi + ",",
+            ",\n".join(taps),
+            ");",
+            "  logic core_rst_n;",
+            *wires,
+            "  cascade #(",
+            f"    .Pixels({shape.pixels}), .Channels({shape.channels}), .Classes({classes}),",
+            f"    .LogitWidth0({stages[0].logit_bits}), .LogitWidth1({stages[1].logit_bits}),",
+            f"    .FrameSlots({frame_slots}), .BuildHash(32'h{build_hash})",
+            "  ) u_cascade (",
+            "    " + ", ".join(f".{name}" for name in names) + ",",
+            "    .core_rst_no(core_rst_n),",
+            ",\n".join(f"    {port}" for port in ports),
+            "  );",
+            *instances,
+            "endmodule",
+            "",
+        ]
+    )
+
+
+def identifier(name: str) -> str:
+    """A layer's name as an HDL identifier."""
+    return re.sub(r"\W", "_", name).lower()
+
+
+def _emit_fifo(body: list[str], instance: str, stream: str, bits: int, depth: int) -> str:
+    out = f"{instance}_q"
+    _declare(body, out, bits)
+    _instantiate(body, "stream_fifo", f"u_{instance}_fifo", {"Width": bits, "Depth": depth}, stream, out)
+    return out
+
+
+def _emit_pool(body: list[str], instance: str, layer: Pool, stream: str) -> tuple[str, int]:
+    bits = layer.shape.channels * layer.format.bits
+    _declare(body, instance, bits)
+    parameters: dict[str, object] = {
+        "Channels": layer.shape.channels,
+        "Width": layer.format.bits,
+        "Signed": int(layer.format.signed),
+        "ImgH": layer.source.height,
+        "ImgW": layer.source.width,
+        "Kernel": layer.window.kernel,
+        "Stride": layer.window.stride,
+    }
+    _instantiate(body, "max_pool", f"u_{instance}", parameters, stream, instance)
+    return instance, bits
+
+
+def _emit_matrix(body: list[str], stage: str, instance: str, layer: Matrix, stream: str) -> tuple[str, int]:
+    outputs, beats, lanes = layer.weights.shape
+    if layer.window is not None:
+        window = f"{instance}_window"
+        _declare(body, window, lanes * layer.input_format.bits)
+        _instantiate(body, "sliding_window", f"u_{window}", _window_parameters(layer, layer.window), stream, window)
+        stream = window
+    bits = outputs * layer.output_format.bits
+    _declare(body, instance, bits)
+    word = layer.fold.pe * layer.fold.simd * layer.weight_format.bits
+    depth = weight_depth(layer)
+    address = max(1, (depth - 1).bit_length())
+    body += [
+        f"  logic {instance}_weight_en;",
+        f"  logic [{address - 1}:0] {instance}_weight_addr;",
+        f"  logic [{word - 1}:0] {instance}_weight_data;",
+        f"  {stage}_{instance}_weights u_{instance}_weights (",
+        f"    .clk_i, .en_i({instance}_weight_en), .addr_i({instance}_weight_addr), .data_o({instance}_weight_data)",
+        "  );",
+    ]
+    shift = layer.accumulator.fraction - layer.output_format.fraction
+    parameters: dict[str, object] = {
+        "InLanes": lanes,
+        "InWidth": layer.input_format.bits,
+        "InSigned": int(layer.input_format.signed),
+        "Beats": beats,
+        "Outputs": outputs,
+        "Pe": layer.fold.pe,
+        "Simd": layer.fold.simd,
+        "WeightWidth": layer.weight_format.bits,
+        "AccWidth": layer.accumulator.bits,
+        "BiasWidth": layer.bias_format.bits,
+        "Bias": _packed(layer.bias, layer.bias_format.bits),
+        "BiasShift": layer.accumulator.fraction - layer.bias_format.fraction,
+        "OutWidth": layer.output_format.bits,
+        "OutSigned": int(layer.output_format.signed),
+        "Shift": shift,
+        "Round": layer.rounding,
+        "Saturate": int(layer.saturate),
+    }
+    extra = [f".weight_{port}({instance}_weight_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
+    _instantiate(body, "mvu", f"u_{instance}", parameters, stream, instance, extra)
+    return instance, bits
+
+
+def _window_parameters(layer: Matrix, window: Window) -> dict[str, object]:
+    top, left, bottom, right = window.pads
+    return {
+        "Channels": layer.source.channels,
+        "Width": layer.input_format.bits,
+        "ImgH": layer.source.height,
+        "ImgW": layer.source.width,
+        "Kernel": window.kernel,
+        "Stride": window.stride,
+        "PadTop": top,
+        "PadLeft": left,
+        "PadBottom": bottom,
+        "PadRight": right,
+    }
+
+
+def _declare(body: list[str], stream: str, bits: int) -> None:
+    body += [f"  logic {stream}_valid, {stream}_ready;", f"  logic [{bits - 1}:0] {stream}_data;"]
+
+
+def _instantiate(
+    body: list[str],
+    module: str,
+    instance: str,
+    parameters: dict[str, object],
+    source: str,
+    sink: str,
+    extra: list[str] | None = None,
+) -> None:
+    listed = ", ".join(f".{name}({value})" for name, value in parameters.items())
+    ports = [
+        ".clk_i, .rst_ni",
+        f".s_valid_i({source}_valid), .s_ready_o({source}_ready), .s_data_i({source}_data)",
+        f".m_valid_o({sink}_valid), .m_ready_i({sink}_ready), .m_data_o({sink}_data)",
+        *(extra or []),
+    ]
+    body += [f"  {module} #({listed}) {instance} (", ",\n".join(f"{_INDENT}{port}" for port in ports), "  );"]
+
+
+def weight_depth(layer: Matrix) -> int:
+    """Words of a layer's weight memory."""
+    outputs, beats, lanes = layer.weights.shape
+    return int(beats * (outputs // layer.fold.pe) * (lanes // layer.fold.simd))
+
+
+def _weight_memory(module: str, layer: Matrix) -> str:
+    """A synchronous ROM in mvu.sv's word order: address (beat, output group, lane group), lane p * Simd + i."""
+    outputs, beats, lanes = layer.weights.shape
+    pe, simd, bits = layer.fold.pe, layer.fold.simd, layer.weight_format.bits
+    words = (
+        layer.weights.reshape(outputs // pe, pe, beats, lanes // simd, simd)
+        .transpose(2, 0, 3, 1, 4)
+        .reshape(-1, pe * simd)
+    )
+    depth, width = len(words), pe * simd * bits
+    address = max(1, (depth - 1).bit_length())
+    rows = ",\n".join(f"{_INDENT}{_packed(word, bits)}" for word in words)
+    # A one-word memory has nothing to address; the port stays so that every memory looks alike.
+    unused = [] if depth > 1 else ["  // verilator lint_off UNUSEDSIGNAL : one word, so the address says nothing"]
+    restore = [] if depth > 1 else ["  // verilator lint_on UNUSEDSIGNAL"]
+    read = "Rom[addr_i]" if depth > 1 else "Rom[0]"
+    return "\n".join(
+        [
+            f"// Generated. Weights of layer {layer.name}: {depth} words of {pe} x {simd} weights of {bits} bits.",
+            f"module {module} (",
+            "  input  logic clk_i,",
+            "  input  logic en_i,",
+            *unused,
+            f"  input  logic [{address - 1}:0] addr_i,",
+            *restore,
+            f"  output logic [{width - 1}:0] data_o",
+            ");",
+            f"  localparam logic [{width - 1}:0] Rom [{depth}] = '{{",
+            rows,
+            "  };",
+            f"  always_ff @(posedge clk_i) if (en_i) data_o <= {read};",
+            "endmodule",
+            "",
+        ]
+    )
+
+
+def _packed(values: Integers, bits: int) -> str:
+    """A SystemVerilog literal of the values side by side, the first in the lowest bits."""
+    mask = (1 << bits) - 1
+    # Through a bit string, since shifting one huge integer for each value would take quadratic time.
+    text = "".join(format(int(value) & mask, f"0{bits}b") for value in np.asarray(values).ravel()[::-1])
+    return f"{len(text)}'h{int(text, 2):0{(len(text) + 3) // 4}x}"
