@@ -1,0 +1,22 @@
+"""Fabrics by name."""
+
+from __future__ import annotations
+
+from host.fabric.base import Fabric, FabricError
+from host.kernel import Package
+
+MAKERS = ("verilated", "csim")
+
+
+def open_fabric(package: Package, maker: str) -> Fabric:
+    """Open `package` on the fabric `maker`, one of `MAKERS`; raises FabricError."""
+    # Imported when asked for, so that a board needs none of the simulators' parts.
+    if maker == "verilated":
+        from host.fabric.verilated import VerilatedFabric
+
+        return VerilatedFabric(package)
+    if maker == "csim":
+        from host.fabric.csim import CsimFabric
+
+        return CsimFabric(package)
+    raise FabricError(f"no fabric is called {maker!r}: choose one of {', '.join(MAKERS)}")

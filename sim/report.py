@@ -1,0 +1,56 @@
+"""Reports: what was found, held against its bars, as JSON and as a table with the unmet ones first.
+
+Words owned here: check, bar, obtained.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from host.files import write_atomically
+
+Obtained = Literal["measured", "simulated", "projected", "quoted"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure and the bar that it must reach."""
+
+    name: str
+    value: float
+    bar: float
+    at_most: bool  # the bar is a ceiling; otherwise a floor
+    unit: str
+    obtained: Obtained
+
+    @property
+    def met(self) -> bool:
+        """Whether the bar is reached."""
+        return self.value <= self.bar if self.at_most else self.value >= self.bar
+
+
+def write_report(path: Path, body: dict[str, Any], checks: Sequence[Check]) -> None:
+    """Write `body` and the `checks` as JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    listed = [{**asdict(check), "met": check.met} for check in checks]
+    write_atomically(path, (json.dumps({**body, "checks": listed}, indent=1) + "\n").encode())
+
+
+def print_checks(console: Console, checks: Sequence[Check]) -> bool:
+    """Print the checks, unmet first; returns whether all are met."""
+    table = Table(title="Checks")
+    for column in ("", "check", "value", "bar", "unit", "obtained"):
+        table.add_column(column, justify="right" if column in ("value", "bar") else "left")
+    for check in sorted(checks, key=lambda check: check.met):
+        sign = "≤" if check.at_most else "≥"
+        mark = "[green]met[/green]" if check.met else "[red]UNMET[/red]"
+        table.add_row(mark, check.name, f"{check.value:.6g}", f"{sign} {check.bar:.6g}", check.unit, check.obtained)
+    console.print(table)
+    return all(check.met for check in checks)
