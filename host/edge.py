@@ -1,0 +1,323 @@
+"""The edge's process: queries from this machine in, answers out.
+
+Queries come over a Unix domain socket that only its owner may use, so the file system guards it and nothing is
+encrypted. A message is a 4-byte big-endian length, a JSON header of that length, and for a query `size` bytes of
+picture.
+
+Words owned here: query, edge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from host.answer import Answer, Leg
+from host.cascade import Cascade, TargetRefused
+from host.fabric.base import FabricError
+from host.fabric.makers import open_fabric
+from host.images import MAX_FILE_BYTES, ImageError, Pixels, read_image
+from host.kernel import Package, Target
+from host.link.keys import KeysError, client_keys
+from host.link.quic import IDLE_TIMEOUT, OffloadClient
+from host.process import run_until_told
+
+_LENGTH = struct.Struct("!I")
+_MAX_HEADER = 65_536  # bytes
+_MAX_BATCH = 64  # images of one run of the fabric
+_MAX_WAITING = 256  # queries; beyond, asking is refused at once
+_READ_WITHIN = 10.0  # seconds for a query to come in whole
+_GRACE = 60.0  # seconds beyond the deadline that `query` waits: a simulated fabric takes longer than its simulated time
+_BACKLOG = 64
+
+logger = logging.getLogger(__name__)
+
+
+class EdgeError(RuntimeError):
+    """An edge that cannot be started or asked: says what was found and what to do."""
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    protocol: Literal[1]
+    name: Annotated[str, Field(max_length=4_096)]  # of the picture, for errors
+    size: Annotated[int, Field(ge=0, le=MAX_FILE_BYTES)]  # bytes of picture that follow
+    accuracy: Annotated[float, Field(ge=0.0, le=1.0)]
+    deadline_ms: Annotated[float, Field(gt=0.0, le=60_000.0)]
+
+
+class _Refusal(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["target", "image", "fabric", "query"]
+    message: str
+    best: float | None = None  # accuracy that is offered, where the one asked for is not
+
+
+class _Response(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    protocol: Literal[1] = 1
+    answer: Answer | None = None
+    refusal: _Refusal | None = None
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A query on its way to the fabric."""
+
+    image: Pixels
+    target: Target
+    deadline: float  # seconds from `since` on
+    since: float  # loop's clock
+    answer: asyncio.Future[Answer]
+
+
+def query(socket_path: Path, image_path: Path, accuracy: float, deadline_ms: float) -> Answer:
+    """Ask the edge at `socket_path` what is on the picture at `image_path`.
+
+    `accuracy` is the least share of right answers that will do, `deadline_ms` when an answer must be there. Raises
+    EdgeError when no edge listens or the query is malformed, TargetRefused, ImageError or FabricError.
+    """
+    try:
+        content = image_path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{image_path} cannot be read ({error.strerror}): give a picture's path") from error
+    try:
+        header = _Query(protocol=1, name=str(image_path), size=len(content), accuracy=accuracy, deadline_ms=deadline_ms)
+    except ValidationError as error:
+        raise EdgeError(f"this cannot be asked: {_first_fault(error)}") from error
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(deadline_ms / 1e3 + _GRACE)
+        try:
+            connection.connect(str(socket_path))
+            connection.sendall(_frame(header) + content)
+            (length,) = _LENGTH.unpack(_receive(connection, _LENGTH.size))
+            if length > _MAX_HEADER:
+                raise EdgeError(f"{socket_path}: the answer claims {length} bytes: what listens there is no edge")
+            response = _Response.model_validate_json(_receive(connection, length))
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise EdgeError(f"no edge listens at {socket_path}: start one with `edgesight edge`") from None
+        except ValidationError as error:
+            raise EdgeError(f"{socket_path}: the answer cannot be read: use the edge's own version") from error
+        except OSError as error:
+            raise EdgeError(f"the edge at {socket_path} cannot be asked ({error}): see its log") from error
+    if response.answer is not None:
+        return response.answer
+    raise _error(response.refusal)
+
+
+def run_edge(
+    package_path: Path,
+    fabric_name: str,
+    socket_path: Path,
+    *,
+    datacenter: tuple[str, int] | None,
+    keys_folder: Path | None,
+    announce: Callable[[str], None] = print,
+) -> None:
+    """Serve queries at `socket_path` until SIGINT or SIGTERM; a second one ends at once.
+
+    `datacenter` is host and port, reached with the keys in `keys_folder`; it is connected to in the background, and
+    without one unsure answers are the last stage's, marked degraded. `announce` gets one line once queries are taken.
+    Raises KernelError, FabricError, KeysError or EdgeError before anything is served.
+    """
+    package = Package.load(package_path)
+    calibration = package.kernel.calibration
+    if calibration is None:
+        raise EdgeError(f"{package_path} is not calibrated, so no accuracy is known: run `edgesight calibrate`")
+    if datacenter is not None and keys_folder is None:
+        raise KeysError("a data centre is given without keys: name the folder that `edgesight keys` made")
+    keys = client_keys(keys_folder, IDLE_TIMEOUT) if datacenter is not None and keys_folder is not None else None
+    fabric = open_fabric(package, fabric_name)
+
+    async def main(told: asyncio.Event) -> None:
+        client = None
+        if datacenter is not None and keys is not None:
+            client = OffloadClient(*datacenter, keys, model_sha256=calibration.backend_sha256)
+            client.start()
+        cascade = Cascade(fabric, calibration, client)
+        where = f"{datacenter[0]}:{datacenter[1]}" if datacenter is not None else "none"
+        ready = f"edge: {package.kernel.name} on {fabric_name} at {socket_path}, data centre {where}"
+        try:
+            await Edge(cascade).serve(socket_path, told, lambda: announce(ready))
+        finally:
+            if client is not None:
+                await client.close()
+            cascade.close()
+
+    run_until_told(main)
+
+
+class Edge:
+    """Takes queries and batches them for the fabric."""
+
+    def __init__(self, cascade: Cascade) -> None:
+        """Runs inside an asyncio loop."""
+        self._cascade = cascade
+        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(_MAX_WAITING)
+        self._settling: set[asyncio.Task[None]] = set()
+
+    async def serve(self, socket_path: Path, told: asyncio.Event, announce: Callable[[], None]) -> None:
+        """Answer queries at `socket_path` until `told`; calls `announce` once they are taken. Raises EdgeError."""
+        _clear(socket_path)
+        mask = os.umask(0o177)  # the socket is for its owner only from its first moment on
+        try:
+            server = await asyncio.start_unix_server(self._take, str(socket_path), backlog=_BACKLOG)
+        except OSError as error:
+            raise EdgeError(f"{socket_path} cannot be listened on ({error.strerror or error}): name another") from error
+        finally:
+            os.umask(mask)
+        loop = asyncio.get_running_loop()
+        work, stopping = loop.create_task(self._work()), loop.create_task(told.wait())
+        try:
+            announce()
+            await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()  # a fault of ours: let it be seen
+        finally:
+            server.close()
+            socket_path.unlink(missing_ok=True)
+            for task in (work, stopping, *self._settling):
+                task.cancel()
+            await asyncio.gather(work, stopping, *self._settling, return_exceptions=True)
+
+    async def _work(self) -> None:
+        """Run the fabric on whatever queries wait, for ever; the way to the data centre is taken beside it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = [await self._waiting.get()]
+            while len(batch) < _MAX_BATCH and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            begin = loop.time()
+            try:
+                records, legs = await self._cascade.look(
+                    np.stack([waiting.image for waiting in batch]), [waiting.target for waiting in batch]
+                )
+            except FabricError as error:
+                for waiting in batch:
+                    if not waiting.answer.done():
+                        waiting.answer.set_exception(error)
+                continue
+            for waiting, record, leg in zip(batch, records, legs, strict=True):
+                # Simulating is slower than what is simulated, so waiting for it counts for no deadline.
+                waited = 0.0 if self._cascade.simulated else begin - waiting.since
+                task = loop.create_task(self._settle(waiting, record, leg, waited))
+                self._settling.add(task)
+                task.add_done_callback(self._settling.discard)
+
+    async def _settle(self, waiting: _Waiting, record: Any, leg: Leg, waited: float) -> None:
+        try:
+            answer = await self._cascade.settle(waiting.image, record, waiting.target, waiting.deadline - waited, leg)
+        except FabricError as error:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(error)
+        else:
+            if not waiting.answer.done():
+                waiting.answer.set_result(answer)
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection: one query."""
+        try:
+            writer.write(_frame(await self._respond(reader)))
+            await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            logger.info("a query's asker went away")
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _respond(self, reader: asyncio.StreamReader) -> _Response:
+        try:
+            header, content = await asyncio.wait_for(_read_query(reader), _READ_WITHIN)
+            target = self._cascade.target(header.accuracy)
+            image = await asyncio.to_thread(read_image, content, self._cascade.kernel.input, header.name)
+            loop = asyncio.get_running_loop()
+            waiting = _Waiting(image, target, header.deadline_ms / 1e3, loop.time(), loop.create_future())
+            self._waiting.put_nowait(waiting)
+            return _Response(answer=await waiting.answer)
+        except ValidationError as error:
+            return _refuse("query", _first_fault(error))
+        except EdgeError as error:
+            return _refuse("query", str(error))
+        except asyncio.TimeoutError:
+            return _refuse("query", f"the query did not come whole within {_READ_WITHIN:g} s")
+        except asyncio.QueueFull:
+            return _refuse("query", f"{_MAX_WAITING} queries already wait: ask again later")
+        except TargetRefused as error:
+            return _Response(refusal=_Refusal(kind="target", message=str(error), best=error.best))
+        except ImageError as error:
+            return _refuse("image", str(error))
+        except FabricError as error:
+            return _refuse("fabric", str(error))
+
+
+async def _read_query(reader: asyncio.StreamReader) -> tuple[_Query, bytes]:
+    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+    if length > _MAX_HEADER:
+        raise EdgeError(f"the query's header claims {length} bytes, at most {_MAX_HEADER} are read")
+    header = _Query.model_validate_json(await reader.readexactly(length))
+    return header, await reader.readexactly(header.size)
+
+
+def _refuse(kind: Literal["image", "fabric", "query"], message: str) -> _Response:
+    return _Response(refusal=_Refusal(kind=kind, message=message))
+
+
+def _error(refusal: _Refusal | None) -> Exception:
+    """The exception that the edge met, on the asker's side."""
+    if refusal is None:
+        return EdgeError("the edge gave neither an answer nor a reason: use the edge's own version")
+    if refusal.kind == "target":
+        return TargetRefused(refusal.message, refusal.best)
+    makers = {"image": ImageError, "fabric": FabricError, "query": EdgeError}
+    return makers[refusal.kind](refusal.message)
+
+
+def _frame(message: BaseModel) -> bytes:
+    header = message.model_dump_json().encode()
+    return _LENGTH.pack(len(header)) + header
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    """Exactly `size` bytes; raises ConnectionError when they do not come."""
+    received = b""
+    while len(received) < size:
+        part = connection.recv(size - len(received))
+        if not part:
+            raise ConnectionError("it closed the connection")
+        received += part
+    return received
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    return f"{'.'.join(str(part) for part in fault['loc']) or 'query'}: {fault['msg']}, found {fault['input']!r}"
+
+
+def _clear(socket_path: Path) -> None:
+    """Remove the socket that a killed edge left; raises EdgeError when an edge listens there, or it is no socket."""
+    if not socket_path.exists():
+        return
+    if not socket_path.is_socket():
+        raise EdgeError(f"{socket_path} is there and no socket: name another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(socket_path))
+        except OSError:
+            socket_path.unlink(missing_ok=True)
+        else:
+            raise EdgeError(f"an edge already listens at {socket_path}: stop it, or name another path")

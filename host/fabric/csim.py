@@ -1,0 +1,100 @@
+"""The cascade in hls4ml's own bit-exact C++: fast, without cycles."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import numpy.typing as npt
+
+from host.fabric.base import NEVER, OFFLOAD, RECORD, FabricError, Images, Records, check_images
+from host.kernel import Package
+
+Logits = npt.NDArray[np.int32]  # [N, classes]
+
+
+class CsimFabric:
+    """A `Fabric` on the package's csim library.
+
+    C interface: `int edgesight_csim(int stage, const uint8_t *pixels, int n, int32_t *logits)` with pixels
+    [n, H, W, C] and integer logits [n, classes]; 0 is success. Header errors cannot occur, so every record is an answer
+    or an offload. Stage 1 runs on the images that stage 0 was unsure of, as in the hardware.
+    """
+
+    counts_cycles = False
+
+    def __init__(self, package: Package) -> None:
+        """Load the library; raises FabricError when it is not there or does not fit."""
+        self.package = package
+        path = package.library("csim")
+        if not path.is_file():
+            raise FabricError(f"{path} is missing: build it with `edgesight compile`, or use another fabric")
+        try:
+            function = ctypes.CDLL(str(path)).edgesight_csim
+        except (OSError, AttributeError) as error:
+            raise FabricError(f"{path} cannot be used ({error}): build it anew with `edgesight compile`") from error
+        function.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+        function.restype = ctypes.c_int
+        self._function = function
+        stages = len(package.kernel.stages)
+        self._thresholds = np.full((stages, package.kernel.threshold_sets), NEVER, np.uint32)
+
+    def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
+        """Write one row of the threshold table."""
+        stages, sets = self._thresholds.shape
+        if not 0 <= set_index < sets or len(thresholds) != stages:
+            raise FabricError(f"row {set_index} of {len(thresholds)} thresholds: there are {sets} rows of {stages}")
+        self._thresholds[:, set_index] = thresholds
+
+    def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
+        """Records [N] of images uint8 [N, H, W, C], each under its threshold set [N]."""
+        check_images(self.package, images)
+        if sets.shape != (len(images),) or (sets.size and int(sets.max()) >= self._thresholds.shape[1]):
+            raise FabricError(
+                f"threshold sets {list(sets.shape)} for {len(images)} images: give one below "
+                f"{self._thresholds.shape[1]} for each image"
+            )
+        records = np.zeros(len(images), RECORD)
+        records["tag"] = np.arange(len(images))
+        unsure = np.arange(len(images))
+        for stage, thresholds in enumerate(self._thresholds):
+            labels, margins = decide(self._stage_logits(stage, images[unsure]))
+            records["label"][unsure] = labels
+            records["margin"][unsure] = margins
+            records["stage"][unsure] = stage
+            unsure = unsure[below(margins, thresholds[sets[unsure]])]
+        records["stage"][unsure] |= OFFLOAD
+        return records
+
+    def logits(self, images: Images) -> list[Logits]:
+        """Integer logits [N, classes] of every stage."""
+        check_images(self.package, images)
+        return [self._stage_logits(stage, images) for stage in range(len(self.package.kernel.stages))]
+
+    def close(self) -> None:
+        """Nothing is held that would need releasing."""
+
+    def _stage_logits(self, stage: int, images: Images) -> Logits:
+        pixels = np.ascontiguousarray(images)
+        logits = np.zeros((len(images), self.package.kernel.labels), np.int32)
+        if len(images):
+            code = self._function(stage, pixels.ctypes.data, len(images), logits.ctypes.data)
+            if code != 0:
+                raise FabricError(
+                    f"csim of stage {stage} failed with code {code}: build it anew with `edgesight compile`"
+                )
+        return logits
+
+
+def decide(logits: Logits) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Labels [N] and margins [N] of integer logits [N, classes]: the lowest index wins a tie, whose margin is 0."""
+    wide = logits.astype(np.int64)
+    labels = np.argmax(wide, axis=1)
+    two_best = np.partition(wide, -2, axis=1)[:, -2:]
+    return labels, two_best[:, 1] - two_best[:, 0]
+
+
+def below(margins: npt.NDArray[np.int64], thresholds: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+    """Where a stage is not sure enough; `NEVER` is above every margin."""
+    unsure: npt.NDArray[np.bool_] = (margins < thresholds) | (thresholds == NEVER)
+    return unsure
