@@ -1,0 +1,151 @@
+"""A kernel small enough to be checked by hand, with every part of the run side behind it.
+
+Stage s sums the pixels at positions k of a share of the image into logit k % classes: stage 0 over the first half,
+stage 1 over all. The back end takes the *smallest* of the full sums, so its answers are told apart from the edge's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from host.calibrate import FAMILY_ERROR
+from host.fabric.base import NEVER
+from host.kernel import (
+    Calibration,
+    ConfidenceCurve,
+    Input,
+    Kernel,
+    Layer,
+    Package,
+    Refused,
+    Stage,
+    Target,
+    write_package,
+)
+
+SHAPE = (28, 28, 1)
+CLASSES = 4
+CSIM = f"""
+#include <stdint.h>
+extern "C" int edgesight_csim(int stage, const uint8_t *pixels, int n, int32_t *logits) {{
+  const int size = {SHAPE[0] * SHAPE[1] * SHAPE[2]}, classes = {CLASSES};
+  if (stage < 0 || stage > 1) return 7;
+  for (int i = 0; i < n; i++) {{
+    for (int c = 0; c < classes; c++) logits[i * classes + c] = 0;
+    for (int k = 0; k < (stage ? size : size / 2); k++) logits[i * classes + k % classes] += pixels[i * size + k];
+  }}
+  return 0;
+}}
+"""
+
+
+def sums(images: npt.NDArray[np.uint8], stage: int) -> npt.NDArray[np.int32]:
+    """Logits [N, CLASSES] of `stage` for images [N, H, W, C]."""
+    flat = images.reshape(len(images), -1).astype(np.int32)
+    used = flat[:, : flat.shape[1] // 2] if stage == 0 else flat
+    return np.stack([used[:, k::CLASSES].sum(axis=1) for k in range(CLASSES)], axis=1)
+
+
+def random_images(count: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (count, *SHAPE), dtype=np.uint8)
+
+
+def calibration(backend_sha256: str = "0" * 64) -> Calibration:
+    """Target 0.8 is answered by stage 0, 0.9 by stage 1, 0.95 by the data centre; 0.99 is refused."""
+    curves = [
+        ConfidenceCurve(margins=[0, 100], confidences=[low, high], expected_calibration_error=0.0)
+        for low, high in ((0.5, 0.7), (0.6, 0.8))
+    ]
+    rows = {0.8: [0, 0], 0.9: [NEVER, 0], 0.95: [NEVER, NEVER]}
+    return Calibration(
+        images=1_000,
+        family_error=FAMILY_ERROR,
+        loss=0.05,
+        backend_sha256=backend_sha256,
+        backend_accuracy=0.97,
+        curves=curves,
+        targets=[
+            Target(
+                accuracy=accuracy,
+                set_index=index,
+                confidence=accuracy,
+                thresholds=thresholds,
+                lower_bound=accuracy,
+                calibration_accuracy=accuracy,
+                calibration_offload=float(thresholds[1] == NEVER),
+                curves=curves,
+                backend_confidence=0.96,
+            )
+            for index, (accuracy, thresholds) in enumerate(rows.items())
+        ],
+        refused=[Refused(accuracy=0.99, best_reachable=0.96)],
+        resplits=None,
+    )
+
+
+def package(folder: Path, known: Calibration | None) -> Package:
+    layer = Layer(
+        name="dense",
+        kind="dense",
+        parameters=1,
+        multipliers=1,
+        pe=1,
+        simd=1,
+        reuse_asked=1,
+        reuse_built=1,
+        weight_bits=1,
+        accumulator_bits=24,
+        cycles=784,
+    )
+    stage = Stage(
+        name="sum",
+        parameters=0,
+        logit_bits=24,
+        logit_fraction_bits=0,
+        layers=[layer],
+        bound_cycles=784,
+        bound_layer="dense",
+        interval_cycles=None,
+        latency_cycles=None,
+    )
+    kernel = Kernel(
+        schema_version=1,
+        name="by-hand",
+        build_hash="0badcafe",
+        classes=[f"class {k}" for k in range(CLASSES)],
+        input=Input(height=SHAPE[0], width=SHAPE[1], channels=1),
+        stages=[stage, stage],
+        threshold_sets=16,
+        frame_slots=4,
+        clock_mhz=100.0,
+        registers={},
+        dataset="none",
+        dataset_sha256="0" * 64,
+        tools={},
+        calibration=known,
+        files={},
+    )
+    return write_package(folder, kernel, {})
+
+
+def save_onnx(path: Path, input_name: str, weights: npt.NDArray[np.float32]) -> None:
+    """A linear model [H*W*C, classes] of the service's interface."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [
+        helper.make_node("Cast", [input_name], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["float"], ["flat"], axis=1),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [helper.make_tensor_value_info(input_name, TensorProto.UINT8, ["N", *SHAPE])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", weights.shape[1]])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path.write_bytes(model.SerializeToString())

@@ -1,0 +1,78 @@
+"""The csim fabric decides as the hardware does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from host.fabric.base import ALWAYS, NEVER, OFFLOAD, FabricError
+from host.fabric.csim import CsimFabric, decide
+from host.kernel import Package
+from tests.host.by_hand import CLASSES, SHAPE, calibration, package, random_images, sums
+
+
+def test_logits_and_records_equal_the_definition(served_package: Package) -> None:
+    fabric = CsimFabric(served_package)
+    images = random_images(200)
+    logits = fabric.logits(images)
+    for stage in range(2):
+        assert np.array_equal(logits[stage], sums(images, stage))
+    rows = [[ALWAYS, ALWAYS], [NEVER, ALWAYS], [NEVER, NEVER], [900, 1_200], [NEVER - 1, 0]]
+    for index, row in enumerate(rows):
+        fabric.set_thresholds(index, row)
+    sets = np.random.default_rng(1).integers(0, len(rows), 200).astype(np.uint8)
+    records = fabric.run(images, sets)
+    for number, record in enumerate(records):
+        stage = 0
+        ordered = [sorted(logits[s][number].tolist()) for s in range(2)]
+        margins = [int(values[-1] - values[-2]) for values in ordered]
+        thresholds = rows[sets[number]]
+        if not margins[0] >= thresholds[0]:
+            stage = 1
+        offload = stage == 1 and not margins[1] >= thresholds[1]
+        assert record["tag"] == number
+        assert record["label"] == int(np.argmax(logits[stage][number]))
+        assert record["margin"] == margins[stage]
+        assert record["stage"] == stage | (OFFLOAD if offload else 0)
+        assert record["error"] == 0
+        assert record["cycles"] == 0
+    assert {int(stage) for stage in records["stage"]} == {0, 1, 1 | OFFLOAD}
+
+
+def test_rows_never_written_are_never_sure(served_package: Package) -> None:
+    records = CsimFabric(served_package).run(random_images(3), np.full(3, 15, np.uint8))
+    assert (records["stage"] == 1 | OFFLOAD).all()
+
+
+def test_ties_go_to_the_lowest_index_with_margin_zero() -> None:
+    labels, margins = decide(np.array([[1, 5, 5], [-3, -3, -9], [2**31 - 1, -(2**31), 0]], np.int32))
+    assert labels.tolist() == [1, 0, 0]
+    assert margins.tolist() == [0, 0, 2**31 - 1]
+
+
+def test_no_images_give_no_records(served_package: Package) -> None:
+    assert len(CsimFabric(served_package).run(random_images(0), np.zeros(0, np.uint8))) == 0
+
+
+def test_a_missing_or_foreign_library_names_the_remedy(tmp_path: Path) -> None:
+    made = package(tmp_path / "kernel", calibration())
+    with pytest.raises(FabricError, match="is missing: build it with `edgesight compile`"):
+        CsimFabric(made)
+    library = made.library("csim")
+    library.parent.mkdir()
+    library.write_bytes(b"no library")
+    with pytest.raises(FabricError, match="cannot be used"):
+        CsimFabric(made)
+
+
+def test_what_the_fabric_cannot_take_is_named(served_package: Package) -> None:
+    fabric = CsimFabric(served_package)
+    with pytest.raises(FabricError, match=r"takes uint8 \[N, 28, 28, 1\]"):
+        fabric.run(np.zeros((1, 28, 28, 3), np.uint8), np.zeros(1, np.uint8))
+    with pytest.raises(FabricError, match="give one below 16 for each image"):
+        fabric.run(np.zeros((1, *SHAPE), np.uint8), np.full(1, 16, np.uint8))
+    with pytest.raises(FabricError, match="16 rows of 2"):
+        fabric.set_thresholds(16, [0, 0])
+    assert fabric.logits(random_images(1))[0].shape == (1, CLASSES)
