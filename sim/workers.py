@@ -23,6 +23,8 @@ from host.kernel import Package
 PROCESSES = 2
 _CHUNK = 64
 
+Sets = npt.NDArray[np.uint8]  # [N], a threshold row an image
+
 _fabric: Fabric | None = None  # one a worker process, opened once by `_open`
 Result = TypeVar("Result")
 
@@ -45,14 +47,17 @@ class Workers:
         """End the processes; work that was not begun is dropped."""
         self._pool.shutdown(cancel_futures=True)
 
-    def records(self, images: Images, thresholds: list[int], what: str) -> Records:
-        """Records [N] of images uint8 [N, H, W, C], all under the same thresholds; `what` labels the progress bar."""
-        jobs = [(chunk, thresholds) for chunk in _chunks(images)]
+    def records(self, images: Images, rows: list[list[int]], sets: Sets, what: str) -> Records:
+        """Records [N] of images uint8 [N, H, W, C], each under row `sets` [N] of the thresholds `rows`.
+
+        `what` labels the progress bar.
+        """
+        jobs = [(images[part], rows, sets[part]) for part in _parts(len(images))]
         return np.concatenate(self._map(_records, jobs, len(images), what))
 
     def logits(self, images: Images, what: str) -> list[npt.NDArray[np.int32]]:
         """Integer logits [N, classes] by stage."""
-        parts = self._map(_logits, [(chunk,) for chunk in _chunks(images)], len(images), what)
+        parts = self._map(_logits, [(images[part],) for part in _parts(len(images))], len(images), what)
         return [np.concatenate(stage) for stage in zip(*parts, strict=True)]
 
     def _map(
@@ -74,8 +79,8 @@ def progress() -> Progress:
     return Progress(*columns)
 
 
-def _chunks(images: Images) -> list[Images]:
-    return [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
+def _parts(count: int) -> list[slice]:
+    return [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]
 
 
 def _open(path: str, maker: str) -> None:
@@ -89,10 +94,11 @@ def _opened() -> Fabric:
     return _fabric
 
 
-def _records(images: Images, thresholds: list[int]) -> Records:
+def _records(images: Images, rows: list[list[int]], sets: Sets) -> Records:
     fabric = _opened()
-    fabric.set_thresholds(0, thresholds)
-    return fabric.run(images, np.zeros(len(images), np.uint8))
+    for index, thresholds in enumerate(rows):
+        fabric.set_thresholds(index, thresholds)
+    return fabric.run(images, sets)
 
 
 def _logits(images: Images) -> list[npt.NDArray[np.int32]]:

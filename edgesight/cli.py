@@ -1,0 +1,381 @@
+"""The command line. A room is imported only when a command that needs it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from host.fabric.base import Images
+    from host.kernel import Package
+    from quant.datasets import DataSet
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Modeless inference at the edge: say how accurate and how fast, never which model.",
+)
+keys = typer.Typer(no_args_is_help=True, help="Keys that edges and data centres know each other by.")
+app.add_typer(keys, name="keys")
+
+DATASET_HELP = "fashion-mnist, digits, or folder:PATH (class subfolders, or train/ and test/ above them; a zip too)."
+
+DataSetName = Annotated[str, typer.Argument(metavar="DATASET", help=DATASET_HELP)]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of the data set's own files, if not where Debian puts them.")
+]
+Size = Annotated[int | None, typer.Option("--size", help="Side in pixels that a folder's images are resized to.")]
+PackagePath = Annotated[Path, typer.Argument(metavar="PACKAGE", help="Kernel package: a folder with kernel.json.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
+
+# What commands raise for the user's own faults: a message and exit status 1, no traceback.
+_EXPECTED = (
+    "CalibrationError",
+    "CompileError",
+    "DataSetError",
+    "DemoError",
+    "EdgeError",
+    "ExportError",
+    "FabricError",
+    "ImageError",
+    "KernelError",
+    "KeysError",
+    "LinkError",
+    "ModelError",
+    "TargetRefused",
+    "TrainingError",
+    "VariantError",
+    "VerilateError",
+)
+
+
+@app.command()
+def train(
+    dataset: DataSetName,
+    variant: Annotated[str, typer.Option(help="stage0, stage1, backend or all.")] = "all",
+    seeds: Annotated[int, typer.Option(help="Seeds to train; seed 0 is shipped, all are in the model card.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Zoo folder; default quant/zoo/DATASET.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A fifth of the passes, for a look.")] = False,
+    data_dir: DataDir = None,
+    size: Size = None,
+) -> None:
+    """Train the cascade's networks and the back end: float first, then quantised. Resumes where it was stopped."""
+    from quant.train import train_all
+
+    train_all(dataset, variant, seeds, out, quick, data_dir, size)  # type: ignore[arg-type] # train_all checks it
+
+
+@app.command("compile")
+def compile_(
+    zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder with stage0.onnx, stage1.onnx and card.json.")],
+    out: Annotated[Path, typer.Option(help="Kernel package to write.")],
+    cycles: Annotated[
+        str, typer.Option(help="Cycles a frame that each layer of stage 0 and of stage 1 may take.")
+    ] = "1500,10000",
+    reuse: Annotated[
+        list[str] | None, typer.Option(help="hls4ml ReuseFactor of one layer: STAGE.LAYER=N; may be repeated.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The kernel's name; default the package folder's.")] = None,
+    csim: Annotated[bool, typer.Option("--csim/--no-csim", help="Build hls4ml's C++ library as well.")] = True,
+) -> None:
+    """Compile two QONNX networks to a kernel package: RTL, csim, known answers. Needs no vendor tool."""
+    from hls.compile import DataSetFacts, Folding, Network, compile_package
+    from hls.csim import build_library
+    from hls.qonnx_graph import CompileError
+
+    facts = _card(zoo)
+    budgets = cycles.split(",")
+    if len(budgets) != 2 or not all(budget.isdigit() and int(budget) > 0 for budget in budgets):
+        raise CompileError(f"--cycles {cycles}: give two numbers, for stage 0 and stage 1, such as 1500,10000")
+    factors: dict[str, dict[str, int]] = {"stage0": {}, "stage1": {}}
+    for entry in reuse or []:
+        place, _, factor = entry.partition("=")
+        stage, _, layer = place.partition(".")
+        if stage not in factors or not layer or not factor.isdigit() or int(factor) < 1:
+            raise CompileError(f"--reuse {entry}: expected STAGE.LAYER=N, such as stage0.Conv_1=12")
+        factors[stage][layer] = int(factor)
+    networks = [
+        Network(stage, zoo / f"{stage}.onnx", Folding(int(budget), factors[stage]))
+        for stage, budget in zip(("stage0", "stage1"), budgets, strict=True)
+    ]
+    backend = zoo / "backend.onnx"
+    package = compile_package(
+        name or out.name,
+        networks,
+        DataSetFacts(*facts),
+        backend.read_bytes() if backend.is_file() else None,
+        out,
+    )
+    if csim:
+        build_library(package)
+    _show(package, False)
+
+
+@app.command()
+def show(package: PackagePath, json_: Json = False) -> None:
+    """Check a kernel package and show what it holds."""
+    _show(_load(package), json_)
+
+
+@app.command()
+def verilate(package: PackagePath) -> None:
+    """Build the Verilated library of a kernel package: the same RTL, cycle-accurate, as fast native code."""
+    from sim.verilate import build_library
+
+    print(build_library(_load(package)))
+
+
+@app.command()
+def calibrate(
+    package: PackagePath,
+    dataset: DataSetName,
+    targets: Annotated[str, typer.Option(help="Accuracy targets to offer, comma separated.")],
+    loss: Annotated[float, typer.Option(help="Packet loss under which the back end is measured.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Seed of the splits and of the lost packets.")] = 0,
+    resplits: Annotated[int, typer.Option(help="Re-splits on which the promise is checked; 0 for none.")] = 200,
+    data_dir: DataDir = None,
+    size: Size = None,
+) -> None:
+    """Set the thresholds that keep each accuracy target with 95 % confidence, family-wise, and refuse what can't be.
+
+    Uses the data set's calibration split; the check by re-splits pools it with the test split.
+    """
+    import numpy as np
+
+    from hls.csim import build_library
+    from host.calibrate import CalibrationError, Observed, calibrate, resplit_check
+    from host.datacenter.models import OnnxModel
+    from host.files import sha256
+    from sim.observe import observe
+
+    try:
+        wanted = [float(target) for target in targets.split(",")]
+    except ValueError:
+        raise CalibrationError(f"--targets {targets}: give numbers, comma separated, such as 0.88,0.9") from None
+    opened = _load(package)
+    data = _data(dataset, data_dir, size, opened)
+    build_library(opened)
+    backend = opened.read("datacenter.onnx")
+    model = OnnxModel(opened.path / "datacenter.onnx")
+    split = data.calibration
+    observed = observe(opened, model, split.images, split.labels, loss, seed)
+    calibration = calibrate(observed, wanted, loss=loss, backend_sha256=sha256(backend), seed=seed)
+    if resplits:
+        test = observe(opened, model, data.test.images, data.test.labels, loss, seed + 1)
+        pool = Observed(
+            *(
+                np.concatenate([getattr(part, field) for part in (observed, test)], axis=-1)
+                for field in ("margins", "labels", "backend", "truth")
+            )
+        )
+        check = resplit_check(pool, wanted, count=resplits, seed=seed)
+        calibration = calibration.model_copy(update={"resplits": check})
+    _show(opened.replace(calibration=calibration.model_dump()), False)
+
+
+@app.command()
+def verify(
+    package: PackagePath,
+    dataset: DataSetName,
+    zoo: Annotated[Path, typer.Option(help="Zoo folder with the stages' trained networks.")],
+    images: Annotated[int, typer.Option(help="Images of the test split; then of the calibration split.")] = 500,
+    out: Annotated[Path, typer.Option(help="Folder for report.json and logits.npz.")] = Path("build/verify"),
+    data_dir: DataDir = None,
+    size: Size = None,
+) -> None:
+    """Prove Brevitas = QONNX = csim = Verilated RTL, on logits and decisions, by equality."""
+    import numpy as np
+
+    from hls import qonnx_graph
+    from hls.csim import build_library as build_csim
+    from quant.export import brevitas_logits
+    from sim.verify import verify
+    from sim.verilate import build_library as build_verilated
+
+    opened = _load(package)
+    data = _data(dataset, data_dir, size, opened)
+    pool = np.concatenate([data.test.images, data.calibration.images])[:images]
+    build_csim(opened)
+    build_verilated(opened)
+
+    def brevitas(stage: str, chosen: Images) -> np.ndarray:
+        return brevitas_logits(zoo, stage, chosen)
+
+    def qonnx(stage: str, chosen: Images) -> np.ndarray:
+        return qonnx_graph.execute(opened.path / "networks" / f"{stage}.onnx", chosen)
+
+    if not verify(opened, pool, {"brevitas": brevitas, "qonnx": qonnx}, out, Console()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    images: Annotated[int, typer.Option(help="Test images to answer.")] = 1000,
+    all_: Annotated[bool, typer.Option("--all", help="The whole test split.")] = False,
+    package: Annotated[
+        Path | None, typer.Option(help="Kernel package; default the shipped one of the data set.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help=DATASET_HELP + " Default: fashion-mnist, else digits.")] = None,
+    loss: Annotated[float, typer.Option(help="Packet loss of the emulated link, each way.")] = 0.05,
+    out: Annotated[Path, typer.Option(help="Folder for report.json and report.png.")] = Path("build/demo"),
+    data_dir: DataDir = None,
+    size: Size = None,
+) -> None:
+    """Answer real images by the whole cascade, on cycle-accurate RTL and over a lossy link, for several targets."""
+    from sim.demo import run_demo
+
+    console = Console()
+    data, note = _demo_data(dataset, data_dir, size)
+    console.print(note)
+    opened = _load(package or Path(__file__).resolve().parent.parent / "bitstreams" / data.name)
+    if not run_demo(opened, data.test, None if all_ else images, loss, out, note, console):
+        raise typer.Exit(1)
+
+
+@keys.command("make")
+def keys_make(folder: Annotated[Path, typer.Argument(help="New folder for the keys.")]) -> None:
+    """Make the data centre's certificate and the secret that edges show it; copy both to your edges yourself."""
+    from host.link.keys import make_keys
+
+    make_keys(folder)
+    print(folder)
+
+
+@app.command()
+def datacenter(
+    package: PackagePath,
+    keys_folder: Annotated[Path, typer.Option("--keys", help="Keys folder, made by `edgesight keys make`.")],
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="UDP port; 0 chooses one.")] = 4433,
+    model: Annotated[Path | None, typer.Option(help="ONNX back end; default the package's datacenter.onnx.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads of the back end.")] = 1,
+) -> None:
+    """Serve the back end to edges, over QUIC datagrams; stop with Ctrl-C."""
+    from host.datacenter.service import serve
+
+    opened = _load(package)
+    calibration = opened.kernel.calibration
+    serve(
+        model or opened.path / "datacenter.onnx",
+        keys_folder,
+        host=host,
+        port=port,
+        expected_sha256=calibration.backend_sha256 if calibration else None,
+        threads=threads,
+    )
+
+
+@app.command()
+def edge(
+    package: PackagePath,
+    fabric: Annotated[str, typer.Option(help="verilated or csim.")] = "verilated",
+    socket: Annotated[Path, typer.Option(help="Unix socket that queries come to.")] = Path("edgesight.sock"),
+    datacenter: Annotated[str | None, typer.Option(help="HOST:PORT of the data centre; none answers alone.")] = None,
+    keys_folder: Annotated[Path | None, typer.Option("--keys", help="Keys folder copied from the data centre.")] = None,
+) -> None:
+    """Answer queries on the fabric, and offload what it is unsure of; stop with Ctrl-C."""
+    from host.edge import EdgeError, run_edge
+
+    address = None
+    if datacenter is not None:
+        host, _, port = datacenter.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+            raise EdgeError(f"--datacenter {datacenter}: expected HOST:PORT, such as 10.0.0.2:4433")
+        address = (host.strip("[]"), int(port))
+    run_edge(package, fabric, socket, datacenter=address, keys_folder=keys_folder)
+
+
+@app.command()
+def query(
+    image: Annotated[Path, typer.Argument(help="Picture to classify (whatever Pillow reads), or a .npy array.")],
+    accuracy: Annotated[float, typer.Option(help="Least share of right answers that will do, 0 to 1.")],
+    deadline_ms: Annotated[float, typer.Option("--deadline-ms", help="Milliseconds in which an answer must be there.")],
+    socket: Annotated[Path, typer.Option(help="The edge's Unix socket.")] = Path("edgesight.sock"),
+    json_: Json = False,
+) -> None:
+    """Ask a running edge what is on a picture, saying how accurate and how fast."""
+    from edgesight.show import describe_answer
+    from host.edge import query as ask
+
+    answer = ask(socket, image, accuracy, deadline_ms)
+    if json_:
+        print(answer.model_dump_json(indent=1))
+    else:
+        describe_answer(answer, Console())
+
+
+def _card(zoo: Path) -> tuple[str, str, list[str]]:
+    """Name, checksum and classes of the data set that a zoo folder was trained on."""
+    import json
+
+    from hls.qonnx_graph import CompileError
+
+    card = zoo / "card.json"
+    try:
+        facts = json.loads(card.read_bytes())["data_set"]
+        return str(facts["name"]), str(facts["checksum"]), [str(name) for name in facts["classes"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CompileError(f"{card}: no readable model card ({error!r}); make one with `edgesight train`") from error
+
+
+def _load(path: Path) -> Package:
+    from host.kernel import Package
+
+    return Package.load(path)
+
+
+def _data(name: str, data_dir: Path | None, size: int | None, package: Package) -> DataSet:
+    """The data set, checked against what the package was trained on."""
+    from host.kernel import KernelError
+    from quant import datasets
+
+    kernel = package.kernel
+    data = datasets.load(name, data_dir, size or kernel.input.height)
+    if data.checksum != kernel.dataset_sha256:
+        raise KernelError(
+            f"{package.path}: was trained on data set {kernel.dataset} ({kernel.dataset_sha256[:12]}...), but "
+            f"{name} has checksum {data.checksum[:12]}...; give that data set, or train and compile anew"
+        )
+    return data
+
+
+def _demo_data(name: str | None, data_dir: Path | None, size: int | None) -> tuple[DataSet, str]:
+    """The demo's data: what was asked for, else Fashion-MNIST, fetched where it can be, else digits, saying so."""
+    from quant import datasets
+
+    if name is not None:
+        return datasets.load(name, data_dir, size), f"Data: {name}."
+    try:
+        return datasets.load("fashion-mnist", data_dir), "Data: Fashion-MNIST."
+    except datasets.DataSetError:
+        pass
+    try:
+        folder = datasets.install_fashion_mnist(Path("build") / "data")
+        return datasets.load("fashion-mnist", folder), "Data: Fashion-MNIST, from the Debian package."
+    except datasets.DataSetError as error:
+        return datasets.load("digits"), f"Data: scikit-learn's 8x8 digits, since Fashion-MNIST can't be had: {error}"
+
+
+def _show(package: Package, json_: bool) -> None:
+    from edgesight.show import describe
+
+    if json_:
+        print(package.kernel.model_dump_json(indent=1))
+    else:
+        describe(package, Console())
+
+
+def main() -> None:
+    """Entry point: run, and turn the user's own faults into one clear message."""
+    try:
+        app()
+    except Exception as error:
+        if type(error).__name__ not in _EXPECTED:
+            raise
+        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, markup=True)
+        sys.exit(1)

@@ -1,0 +1,60 @@
+"""Kernel packages and answers as tables for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from host.answer import Answer
+from host.kernel import Package
+
+
+def describe(package: Package, console: Console) -> None:
+    """Print what a kernel package holds: its layers and folding, and the accuracy targets that it keeps."""
+    kernel = package.kernel
+    height, width, channels = kernel.input.shape
+    console.print(
+        f"[bold]{kernel.name}[/bold] {height}x{width}x{channels}, {kernel.labels} classes, data set {kernel.dataset}, "
+        f"build {kernel.build_hash}"
+    )
+    for stage in kernel.stages:
+        table = Table(
+            title=f"{stage.name}: {stage.parameters} parameters; interval bound {stage.bound_cycles} cycles "
+            f"({stage.bound_layer})"
+        )
+        for column in ("layer", "kind", "weights", "PE", "SIMD", "reuse asked", "built", "cycles a frame"):
+            table.add_column(column, justify="left" if column in ("layer", "kind", "weights") else "right")
+        for layer in stage.layers:
+            weights = f"{layer.weight_bits} bit" if layer.weight_bits else ""
+            numbers = (layer.pe, layer.simd, layer.reuse_asked, layer.reuse_built, layer.cycles)
+            table.add_row(layer.name, layer.kind, weights, *map(str, numbers))
+        console.print(table)
+    calibration = kernel.calibration
+    if calibration is None:
+        console.print("Not calibrated: `edgesight calibrate` sets its accuracy targets.")
+        return
+    table = Table(title=f"Accuracy targets, {1 - calibration.family_error:.0%} sure of all of them together")
+    for column in ("target", "thresholds", "lower bound", "on the calibration split", "offloaded"):
+        table.add_column(column, justify="right")
+    for target in calibration.targets:
+        table.add_row(
+            f"{target.accuracy:.3f}",
+            ", ".join("never" if threshold == 0xFFFF_FFFF else str(threshold) for threshold in target.thresholds),
+            f"{target.lower_bound:.4f}",
+            f"{target.calibration_accuracy:.4f}",
+            f"{target.calibration_offload:.1%}",
+        )
+    for refused in calibration.refused:
+        table.add_row(f"{refused.accuracy:.3f}", "refused", f"{refused.best_reachable:.4f}", "", "")
+    console.print(table)
+    if calibration.resplits is not None:
+        checked = calibration.resplits
+        console.print(f"Promise checked on {checked.count} re-splits: {checked.broken} broke a target.")
+
+
+def describe_answer(answer: Answer, console: Console) -> None:
+    """Print one answer and the way it took."""
+    legs = ", ".join(f"{leg.name} {leg.milliseconds:.2f} ms ({leg.obtained})" for leg in answer.legs)
+    console.print(f"[bold]{answer.class_name}[/bold], confidence {answer.confidence:.1%}, by {answer.stage}; {legs}")
+    if answer.degraded:
+        console.print(f"degraded: {answer.reason}; the accuracy target does not cover this answer alone")
