@@ -1,0 +1,204 @@
+// The Verilated kernel behind a C interface, loaded by host/fabric/verilated.py. It has no notion of registers, frames
+// or records: it moves 64-bit beats and 32-bit register words, at one beat a cycle, by the buses' own handshakes.
+//
+// Every cycle: drive the inputs, let logic settle with the clock low, note which handshakes the rising edge will take,
+// raise the clock.
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+#include "Vkernel.h"
+#include "verilated.h"
+
+namespace {
+
+constexpr uint32_t kAbi = 1;            // changes with anything that the other side of this interface must know
+constexpr int kRegisterTimeout = 1000;  // cycles that an AXI4-Lite access may take
+constexpr int kStages = 2;
+
+template <typename T>
+typename std::enable_if<std::is_integral<T>::value, uint32_t>::type word(const T& port, size_t index) {
+    return static_cast<uint32_t>(static_cast<uint64_t>(port) >> (32 * index));
+}
+template <std::size_t N>
+uint32_t word(const VlWide<N>& port, size_t index) {
+    return port[index];
+}
+
+// Signed field `index` of `width` (at most 32) bits in a port.
+template <typename T>
+int32_t signed_field(const T& port, size_t index, uint32_t width) {
+    const size_t low = index * width, high = low + width - 1;
+    uint64_t bits = word(port, low / 32);
+    if (high / 32 != low / 32) bits |= static_cast<uint64_t>(word(port, high / 32)) << 32;
+    const uint32_t left = 32 - width;
+    return static_cast<int32_t>(static_cast<uint32_t>(bits >> (low % 32)) << left) >> left;
+}
+
+struct Kernel {
+    VerilatedContext context;
+    Vkernel top{&context};
+    uint32_t classes, widths[kStages];
+
+    Kernel(uint32_t classes_, uint32_t width0, uint32_t width1) : classes(classes_), widths{width0, width1} { reset(); }
+    ~Kernel() { top.final(); }
+
+    void settle() {
+        top.clk_i = 0;
+        top.eval();
+    }
+    void edge() {
+        top.clk_i = 1;
+        top.eval();
+    }
+    void reset() {
+        top.s_axis_tdata = 0;
+        top.s_axis_tkeep = 0;
+        top.s_axis_tvalid = 0;
+        top.s_axis_tlast = 0;
+        top.m_axis_tready = 0;
+        top.s_axil_awaddr = 0;
+        top.s_axil_awvalid = 0;
+        top.s_axil_wdata = 0;
+        top.s_axil_wstrb = 0;
+        top.s_axil_wvalid = 0;
+        top.s_axil_bready = 0;
+        top.s_axil_araddr = 0;
+        top.s_axil_arvalid = 0;
+        top.s_axil_rready = 0;
+        for (int cycle = 0; cycle < 16; ++cycle) {
+            top.rst_ni = cycle >= 8;
+            settle();
+            edge();
+        }
+    }
+};
+
+}  // namespace
+
+extern "C" {
+
+#define EXPORT __attribute__((visibility("default")))
+
+// One run; `Run` in host/fabric/verilated.py has the same fields. The last three start at 0 and let a run go on.
+struct Run {
+    const uint64_t* data;   // [beats]
+    const uint8_t* keep;    // [beats]
+    const uint8_t* last;    // [beats]
+    uint64_t beats;
+    uint64_t* records;      // [2 * expected]: a record is two beats
+    uint64_t expected;      // records to wait for
+    int32_t* logits[kStages];    // null, or [tags * classes]: what the taps showed, by tag
+    uint64_t* stamps[kStages];   // null, or [tags]: the run's cycle of it
+    uint64_t tags;          // taps with a tag from here on are passed over
+    uint64_t sent;          // beats accepted
+    uint64_t received;      // beats of records
+    uint64_t cycles;        // simulated
+};
+
+EXPORT uint32_t kernel_abi() { return kAbi; }
+
+// A kernel fresh from reset.
+EXPORT void* kernel_open(uint32_t classes, uint32_t width0, uint32_t width1) {
+    return new Kernel(classes, width0, width1);
+}
+
+EXPORT void kernel_close(void* handle) { delete static_cast<Kernel*>(handle); }
+
+EXPORT void kernel_reset(void* handle) { static_cast<Kernel*>(handle)->reset(); }
+
+// Read or write one register over AXI4-Lite; returns the cycles it took, or -1 where the kernel does not answer.
+EXPORT int32_t kernel_read(void* handle, uint32_t address, uint32_t* value) {
+    Kernel& kernel = *static_cast<Kernel*>(handle);
+    Vkernel& top = kernel.top;
+    top.s_axil_araddr = address;
+    top.s_axil_arvalid = 1;
+    top.s_axil_rready = 1;
+    int32_t cycle = 0;
+    bool answered = false;
+    for (; cycle < kRegisterTimeout && !answered; ++cycle) {
+        kernel.settle();
+        const bool asked = top.s_axil_arvalid && top.s_axil_arready;
+        answered = top.s_axil_rvalid;
+        if (answered) *value = top.s_axil_rdata;
+        kernel.edge();
+        if (asked) top.s_axil_arvalid = 0;
+    }
+    top.s_axil_arvalid = 0;
+    top.s_axil_rready = 0;
+    return answered ? cycle : -1;
+}
+
+EXPORT int32_t kernel_write(void* handle, uint32_t address, uint32_t value) {
+    Kernel& kernel = *static_cast<Kernel*>(handle);
+    Vkernel& top = kernel.top;
+    top.s_axil_awaddr = address;
+    top.s_axil_awvalid = 1;
+    top.s_axil_wdata = value;
+    top.s_axil_wstrb = 0xF;
+    top.s_axil_wvalid = 1;
+    top.s_axil_bready = 1;
+    int32_t cycle = 0;
+    bool answered = false;
+    for (; cycle < kRegisterTimeout && !answered; ++cycle) {
+        kernel.settle();
+        const bool address_taken = top.s_axil_awvalid && top.s_axil_awready;
+        const bool data_taken = top.s_axil_wvalid && top.s_axil_wready;
+        answered = top.s_axil_bvalid;
+        kernel.edge();
+        if (address_taken) top.s_axil_awvalid = 0;
+        if (data_taken) top.s_axil_wvalid = 0;
+    }
+    top.s_axil_awvalid = 0;
+    top.s_axil_wvalid = 0;
+    top.s_axil_bready = 0;
+    return answered ? cycle : -1;
+}
+
+// Simulate at most `limit` more cycles of a run; returns 1 when all expected records are there, else 0. Between two calls
+// of one run the kernel is left alone: a beat may be on offer, and a register access would let cycles pass unseen.
+EXPORT int32_t kernel_run(void* handle, Run* run, uint64_t limit) {
+    Kernel& kernel = *static_cast<Kernel*>(handle);
+    Vkernel& top = kernel.top;
+    const uint64_t last_cycle = run->cycles + limit, wanted = 2 * run->expected;
+    const uint32_t classes = kernel.classes;
+    bool offering = false;
+    top.m_axis_tready = 1;
+    while (run->cycles < last_cycle && run->received < wanted) {
+        if (!offering && run->sent < run->beats) {
+            top.s_axis_tdata = run->data[run->sent];
+            top.s_axis_tkeep = run->keep[run->sent];
+            top.s_axis_tlast = run->last[run->sent];
+            top.s_axis_tvalid = 1;
+            offering = true;
+        }
+        kernel.settle();
+        const bool accepted = offering && top.s_axis_tready;
+        if (top.m_axis_tvalid) run->records[run->received++] = top.m_axis_tdata;
+        if (top.tap0_valid_o && run->logits[0] && top.tap0_tag_o < run->tags) {
+            const uint64_t tag = top.tap0_tag_o;
+            run->stamps[0][tag] = run->cycles;
+            for (uint32_t c = 0; c < classes; ++c)
+                run->logits[0][tag * classes + c] = signed_field(top.tap0_logits_o, c, kernel.widths[0]);
+        }
+        if (top.tap1_valid_o && run->logits[1] && top.tap1_tag_o < run->tags) {
+            const uint64_t tag = top.tap1_tag_o;
+            run->stamps[1][tag] = run->cycles;
+            for (uint32_t c = 0; c < classes; ++c)
+                run->logits[1][tag * classes + c] = signed_field(top.tap1_logits_o, c, kernel.widths[1]);
+        }
+        kernel.edge();
+        ++run->cycles;
+        if (accepted) {
+            ++run->sent;
+            offering = false;
+            if (run->sent == run->beats) top.s_axis_tvalid = 0;
+        }
+    }
+    // A beat on offer stays so, until the run goes on or is reset: valid never drops.
+    top.m_axis_tready = 0;
+    return run->received == wanted ? 1 : 0;
+}
+
+}  // extern "C"

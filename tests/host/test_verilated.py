@@ -1,0 +1,248 @@
+"""The Verilated fabric on a kernel whose networks are stand-ins that Python can predict."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from host.fabric.base import ALWAYS, NEVER, FabricError
+from host.fabric.verilated import VerilatedFabric, pack_frames
+from host.kernel import Input, Kernel, Package, Stage, write_package
+from host.registers import OFFSETS
+from sim.bench import ROOT, RTL, missing_tools
+from sim.cascade.model import Shape, answer, decide, logits
+from sim.verilate import VerilateError, build_library
+
+HEIGHT, WIDTH = 5, 9
+CHANNELS: Literal[3] = 3
+SHAPE = Shape(HEIGHT * WIDTH, CHANNELS, 5, (9, 31))
+DELAYS = (3, 150)
+SEED = 20
+
+needs_tools = pytest.mark.skipif(bool(missing_tools()), reason=f"not found: {', '.join(missing_tools())}")
+
+
+def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = None) -> Package:
+    """A package whose stages are the stand-ins of sim/cascade; its RTL says the build hash `says`."""
+    values = {
+        "Pixels": SHAPE.pixels,
+        "Channels": CHANNELS,
+        "Classes": SHAPE.classes,
+        "LogitWidth0": SHAPE.logit_widths[0],
+        "LogitWidth1": SHAPE.logit_widths[1],
+        "Delay0": DELAYS[0],
+        "Delay1": DELAYS[1],
+        "BuildHash": f"32'h{says or build_hash}",
+    }
+    top = (ROOT / "sim" / "cascade" / "kernel.sv").read_text()
+    for name, value in values.items():
+        top, changed = re.subn(rf"(parameter .*\b{name} = )[^,\n]+", rf"\g<1>{value}", top)
+        assert changed == 1, name
+    files = {f"rtl/{source.name}": source.read_bytes() for source in RTL.glob("*.sv")}
+    files["rtl/stub_stage.sv"] = (ROOT / "sim" / "cascade" / "stub_stage.sv").read_bytes()
+    files["rtl/kernel.sv"] = top.encode()
+    stages = [
+        Stage(
+            name=f"stage{k}",
+            parameters=0,
+            logit_bits=SHAPE.logit_widths[k],
+            logit_fraction_bits=0,
+            layers=[],
+            bound_cycles=max(SHAPE.pixels, DELAYS[k]),
+            bound_layer="stand-in",
+            interval_cycles=None,
+            latency_cycles=None,
+        )
+        for k in (0, 1)
+    ]
+    kernel = Kernel(
+        schema_version=1,
+        name="stand-in",
+        build_hash=build_hash,
+        classes=[str(c) for c in range(SHAPE.classes)],
+        input=Input(height=HEIGHT, width=WIDTH, channels=CHANNELS),
+        stages=stages,
+        threshold_sets=16,
+        frame_slots=4,
+        clock_mhz=100.0,
+        registers=OFFSETS,
+        dataset="none",
+        dataset_sha256="0" * 64,
+        tools={},
+        calibration=None,
+        files={},
+    )
+    return write_package(path, kernel, files)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    if missing_tools():
+        pytest.skip(f"not found: {', '.join(missing_tools())}")
+    package = stub_package(tmp_path_factory.mktemp("packages") / "stand-in")
+    build_library(package)
+    return package
+
+
+@pytest.fixture
+def fabric(package: Package) -> Iterator[VerilatedFabric]:
+    fabric = VerilatedFabric(package)
+    yield fabric
+    fabric.close()
+
+
+def random_images(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    print(f"seed {SEED}")
+    return np.random.default_rng(SEED).integers(0, 256, (count, HEIGHT, WIDTH, CHANNELS), np.uint8)
+
+
+def test_every_record_is_what_the_networks_say(fabric: VerilatedFabric) -> None:
+    rng = np.random.default_rng(SEED)
+    rows = [[ALWAYS, ALWAYS], [NEVER, ALWAYS], [NEVER, NEVER]]
+    rows += [[int(rng.integers(1, 300)), int(rng.integers(1, 1 << 30))] for _ in range(13)]
+    for set_index, row in enumerate(rows):
+        fabric.set_thresholds(set_index, row)
+        assert fabric.thresholds(set_index) == row
+    images, sets = random_images(500), rng.integers(0, 16, 500, np.uint8)
+    seen: list[int] = []
+    records = fabric.run(images, sets, progress=seen.append)
+    for tag, (image, set_index) in enumerate(zip(images, sets, strict=True)):
+        first, second = rows[set_index]
+        label, stage, margin = answer(image.tobytes(), (first, second), SHAPE)
+        record = records[tag]
+        assert (record["tag"], record["label"], record["stage"], record["margin"]) == (tag, label, stage, margin)
+        assert record["error"] == 0
+        assert record["cycles"] > SHAPE.words + SHAPE.pixels
+    assert set(records["stage"].tolist()) == {0x00, 0x01, 0x11}
+    assert seen[-1] == 500
+    assert fabric.read("frames") == 500
+    assert fabric.simulated_cycles > 500 * SHAPE.pixels
+    assert fabric.seconds > 0
+
+
+def test_logits_are_those_of_both_stages_and_thresholds_stay(fabric: VerilatedFabric) -> None:
+    before = [[set_index, 1000 + set_index] for set_index in range(16)]
+    for set_index, row in enumerate(before):
+        fabric.set_thresholds(set_index, row)
+    images = random_images(50)
+    found = fabric.logits(images)
+    for stage in (0, 1):
+        assert found[stage].dtype == np.int32
+        assert found[stage].tolist() == [logits(image.tobytes(), stage, SHAPE) for image in images]
+    assert [fabric.thresholds(set_index) for set_index in range(16)] == before
+
+
+def test_intervals_are_the_stages_own(fabric: VerilatedFabric) -> None:
+    first, second = fabric.measure_intervals(random_images(40))
+    assert first.interval_cycles == SHAPE.pixels
+    # The stand-in takes its next frame's last pixel when its answer is taken: after `Delay` cycles and one a logit.
+    assert second.interval_cycles == DELAYS[1] + SHAPE.classes
+    assert SHAPE.words + SHAPE.pixels < first.latency_cycles < second.latency_cycles
+    assert (first.images, second.images) == (40, 40)
+
+
+def test_runs_follow_each_other_and_may_be_empty(fabric: VerilatedFabric) -> None:
+    fabric.set_thresholds(0, [ALWAYS, ALWAYS])
+    images = random_images(3)
+    for count in (1, 0, 3):
+        records = fabric.run(images[:count], np.zeros(count, np.uint8))
+        assert records["label"].tolist() == [decide(logits(i.tobytes(), 0, SHAPE))[0] for i in images[:count]]
+
+
+def test_fabrics_of_one_process_do_not_mix(package: Package) -> None:
+    one, other = VerilatedFabric(package), VerilatedFabric(package)
+    one.set_thresholds(0, [ALWAYS, ALWAYS])
+    other.set_thresholds(0, [NEVER, NEVER])
+    images, sets = random_images(4), np.zeros(4, np.uint8)
+    assert set(one.run(images, sets)["stage"].tolist()) == {0x00}
+    assert set(other.run(images, sets)["stage"].tolist()) == {0x11}
+    one.close()
+    assert len(other.run(images, sets)) == 4
+    other.close()
+
+
+def test_closing_twice_is_harmless_and_final(package: Package) -> None:
+    fabric = VerilatedFabric(package)
+    fabric.close()
+    fabric.close()
+    with pytest.raises(FabricError, match="closed"):
+        fabric.read("id")
+
+
+def test_bad_arguments_are_refused(fabric: VerilatedFabric) -> None:
+    images, sets = random_images(2), np.zeros(2, np.uint8)
+    with pytest.raises(FabricError, match="resize or convert"):
+        fabric.run(images[:, :-1], sets)
+    with pytest.raises(FabricError, match="each below 16"):
+        fabric.run(images, np.array([0, 16], np.uint8))
+    with pytest.raises(FabricError, match="one threshold set a image"):
+        fabric.run(images, sets[:1])
+    with pytest.raises(FabricError, match="sets 0 to 15"):
+        fabric.set_thresholds(16, [0, 0])
+    with pytest.raises(FabricError, match="from 0 to"):
+        fabric.set_thresholds(0, [0, 1 << 32])
+    with pytest.raises(FabricError, match="at least 8"):
+        fabric.measure_intervals(images)
+
+
+def test_a_missing_library_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(FabricError, match="edgesight verilate"):
+        VerilatedFabric(stub_package(tmp_path / "bare"))
+
+
+def test_another_builds_library_is_refused(package: Package, tmp_path: Path) -> None:
+    other = stub_package(tmp_path / "other", build_hash="12345678")
+    other.library("verilated").parent.mkdir()
+    other.library("verilated").write_bytes(package.library("verilated").read_bytes())
+    with pytest.raises(FabricError, match="0badcafe, the package has 12345678"):
+        VerilatedFabric(other)
+
+
+def test_a_damaged_library_is_refused(tmp_path: Path) -> None:
+    package = stub_package(tmp_path / "damaged")
+    package.library("verilated").parent.mkdir()
+    package.library("verilated").write_bytes(b"no library")
+    with pytest.raises(FabricError, match="delete it and build it here"):
+        VerilatedFabric(package)
+
+
+@needs_tools
+def test_a_library_is_built_once(package: Package) -> None:
+    stamp = package.library("verilated").stat().st_mtime_ns
+    assert build_library(package) == package.library("verilated")
+    assert package.library("verilated").stat().st_mtime_ns == stamp
+
+
+@needs_tools
+def test_a_failed_build_shows_the_compilers_last_lines_and_leaves_nothing(tmp_path: Path) -> None:
+    package = stub_package(tmp_path / "broken")
+    (package.path / "rtl" / "margin.sv").write_text("module margin (; endmodule\n")
+    with pytest.raises(VerilateError, match=r"margin\.sv:1"):
+        build_library(package)
+    assert list(package.library("verilated").parent.iterdir()) == []
+
+
+def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.verilate.missing_tools", lambda: ["g++", "perl"])
+    with pytest.raises(VerilateError, match=r"g\+\+ \(apt install g\+\+\), perl \(apt install perl\)"):
+        build_library(stub_package(tmp_path / "bare"))
+
+
+def test_frames_are_packed_as_the_bus_carries_them() -> None:
+    images = np.arange(2 * 3 * 3 * 1, dtype=np.uint8).reshape(2, 3, 3, 1)
+    data, keep, last = pack_frames(images, np.array([4, 15], np.uint8))
+    assert [hex(word) for word in data.tolist()] == [
+        "0xe51d040000000000",
+        "0x706050403020100",
+        "0x8",
+        "0xe51d0f0000000001",
+        "0x100f0e0d0c0b0a09",
+        "0x11",
+    ]
+    assert keep.tolist() == [0xFF, 0xFF, 0x01] * 2
+    assert last.tolist() == [0, 0, 1] * 2
