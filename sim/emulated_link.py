@@ -34,13 +34,14 @@ class _Direction:
 
     def __init__(self, loss: float, delay: float, rate: float | None, seed: int) -> None:
         self.counts = Counts()
-        self._loss, self._delay, self._rate = loss, delay, rate
+        self.loss = loss
+        self._delay, self._rate = delay, rate
         self._random = random.Random(seed)
         self._free_at = 0.0
 
     def carry(self, data: bytes, transport: asyncio.DatagramTransport, address: Address | None) -> None:
         """Send `data` on `transport` when its time has come, or never."""
-        if self._random.random() < self._loss:
+        if self._random.random() < self.loss:
             self.counts.dropped += 1
             return
         loop = asyncio.get_running_loop()
@@ -92,6 +93,10 @@ class EmulatedLink:
             raise RuntimeError("the link is not open: use it in `async with`")
         host, port, *_ = self._front.get_extra_info("sockname")
         return str(host), int(port)
+
+    def set_loss(self, loss: float) -> None:
+        """From now on drop packets with probability `loss`, each way."""
+        self._there.loss = self._back.loss = loss
 
     @property
     def there(self) -> Counts:

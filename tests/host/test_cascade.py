@@ -1,0 +1,179 @@
+"""Every image gets an answer: from a stage, from the data centre, or from the last stage marked degraded."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from host.answer import Answer
+from host.cascade import Cascade, TargetRefused
+from host.fabric.base import OFFLOAD, RECORD, FabricError, Images, Records, check_images
+from host.fabric.csim import below, decide
+from host.kernel import Package
+from host.link.datagrams import LinkError, Reply, Status
+from host.link.quic import NoAnswer
+from tests.host.by_hand import calibration, package, random_images, sums
+
+
+class FakeFabric:
+    """The kernel by hand in numpy, counting 1,000,000 cycles a frame where it counts."""
+
+    def __init__(self, made: Package, counts_cycles: bool = False, error: int = 0) -> None:
+        self.package = made
+        self.counts_cycles = counts_cycles
+        self._error = error
+        self._thresholds = np.zeros((2, 16), np.uint32)
+
+    def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
+        self._thresholds[:, set_index] = thresholds
+
+    def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
+        check_images(self.package, images)
+        records = np.zeros(len(images), RECORD)
+        (labels0, margins0), (labels1, margins1) = (decide(stage) for stage in self.logits(images))
+        second = below(margins0, self._thresholds[0][sets])
+        records["label"] = np.where(second, labels1, labels0)
+        records["margin"] = np.where(second, margins1, margins0)
+        records["stage"] = second | (second & below(margins1, self._thresholds[1][sets])) * OFFLOAD
+        records["cycles"] = 1_000_000 * self.counts_cycles
+        records["error"] = self._error
+        return records
+
+    def logits(self, images: Images) -> list[npt.NDArray[np.int32]]:
+        return [sums(images, stage) for stage in range(2)]
+
+    def close(self) -> None:
+        pass
+
+
+class FakeOffload:
+    """A data centre that says `label` at once, or raises."""
+
+    def __init__(self, label: int = 3, error: Exception | None = None) -> None:
+        self.within: list[float] = []
+        self._label, self._error = label, error
+
+    async def offload(self, image: npt.NDArray[np.uint8], within: float) -> Reply:
+        self.within.append(within)
+        if self._error is not None:
+            raise self._error
+        return Reply(1, Status.ANSWERED, self._label, 0, 2_500)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Package:
+    return package(tmp_path / "kernel", calibration())
+
+
+def ask(cascade: Cascade, accuracy: float, deadline: float = 1.0, count: int = 4) -> list[Answer]:
+    target = cascade.target(accuracy)
+    return asyncio.run(cascade.answers(random_images(count), [target] * count, [deadline] * count))
+
+
+def test_the_cheapest_target_that_is_enough_is_chosen(made: Package) -> None:
+    cascade = Cascade(FakeFabric(made), calibration(), None)
+    for asked, offered in ((0.0, 0.8), (0.8, 0.8), (0.801, 0.9), (0.95, 0.95)):
+        assert cascade.target(asked).accuracy == offered
+
+
+@pytest.mark.parametrize("asked", [0.951, 1.0, math.nan])
+def test_a_target_above_all_is_refused_with_the_best(made: Package, asked: float) -> None:
+    with pytest.raises(TargetRefused, match=r"best target is 0\.95; of 0\.99, .* only 0\.9600") as caught:
+        Cascade(FakeFabric(made), calibration(), None).target(asked)
+    assert caught.value.best == 0.95
+
+
+def test_without_any_target_all_is_refused(made: Package) -> None:
+    empty = calibration().model_copy(update={"targets": []})
+    with pytest.raises(TargetRefused, match="offers no accuracy target") as caught:
+        Cascade(FakeFabric(made), empty, None).target(0.1)
+    assert caught.value.best is None
+
+
+def test_each_target_is_answered_where_its_thresholds_say(made: Package) -> None:
+    images = random_images(4)
+    for accuracy, stage, labels in (
+        (0.8, "stage0", sums(images, 0).argmax(axis=1)),
+        (0.9, "stage1", sums(images, 1).argmax(axis=1)),
+        (0.95, "datacenter", np.full(4, 3)),
+    ):
+        answers = ask(Cascade(FakeFabric(made), calibration(), FakeOffload()), accuracy)
+        assert [answer.label for answer in answers] == labels.tolist()
+        for answer in answers:
+            assert (answer.stage, answer.accuracy_target, answer.degraded, answer.reason) == (
+                stage,
+                accuracy,
+                False,
+                None,
+            )
+            assert answer.class_name == f"class {answer.label}"
+
+
+def test_confidence_is_read_from_the_targets_curve(made: Package) -> None:
+    images = random_images(50)
+    target = calibration().targets[0]
+    cascade = Cascade(FakeFabric(made), calibration(), None)
+    answers = asyncio.run(cascade.answers(images, [target] * 50, [1.0] * 50))
+    margins = decide(sums(images, 0))[1]
+    assert [answer.confidence for answer in answers] == [0.7 if margin >= 100 else 0.5 for margin in margins]
+    assert {0.5, 0.7} == {answer.confidence for answer in answers}
+    assert ask(Cascade(FakeFabric(made), calibration(), FakeOffload()), 0.95)[0].confidence == 0.96
+
+
+def test_legs_add_up_and_say_how_they_were_obtained(made: Package) -> None:
+    answer = ask(Cascade(FakeFabric(made, counts_cycles=True), calibration(), FakeOffload()), 0.95)[0]
+    assert [(leg.name, leg.obtained) for leg in answer.legs] == [
+        ("fabric", "simulated"),
+        ("link", "measured"),
+        ("service", "measured"),
+    ]
+    assert answer.legs[0].milliseconds == 10.0  # 1,000,000 cycles at 100 MHz
+    assert answer.legs[2].milliseconds == 2.5
+    assert ask(Cascade(FakeFabric(made), calibration(), None), 0.8)[0].legs[0].obtained == "measured"
+
+
+def test_the_fabrics_leg_counts_for_the_deadline(made: Package) -> None:
+    offload = FakeOffload()
+    cascade = Cascade(FakeFabric(made, counts_cycles=True), calibration(), offload)
+    ask(cascade, 0.95, deadline=0.05, count=1)
+    assert offload.within == [pytest.approx(0.04)]
+    (late,) = ask(cascade, 0.95, deadline=0.009, count=1)
+    assert (late.degraded, late.stage, late.reason) == (True, "stage1", "the deadline passed on the fabric")
+    assert len(offload.within) == 1
+
+
+@pytest.mark.parametrize(
+    ("offload", "reason"),
+    [
+        (lambda: None, "no data centre was named"),
+        (lambda: FakeOffload(error=NoAnswer("the deadline passed")), "the deadline passed"),
+        (lambda: FakeOffload(error=LinkError("the JPEG is too large")), "the JPEG is too large"),
+        (lambda: FakeOffload(label=4), "the data centre said class 4, which this kernel does not have"),
+    ],
+)
+def test_without_a_data_centres_answer_the_last_stages_stands_in_marked(
+    made: Package, offload: Callable[[], FakeOffload | None], reason: str
+) -> None:
+    answers = ask(Cascade(FakeFabric(made), calibration(), offload()), 0.95)
+    assert [answer.label for answer in answers] == sums(random_images(4), 1).argmax(axis=1).tolist()
+    for answer in answers:
+        assert (answer.stage, answer.degraded, answer.reason) == ("stage1", True, reason)
+        assert answer.confidence in (0.6, 0.8)
+
+
+def test_a_record_with_an_error_is_no_answer(made: Package) -> None:
+    with pytest.raises(FabricError, match="error 6"):
+        ask(Cascade(FakeFabric(made, error=6), calibration(), None), 0.8)
+
+
+def test_targets_share_one_run_of_the_fabric(made: Package) -> None:
+    cascade = Cascade(FakeFabric(made), calibration(), FakeOffload())
+    targets = [cascade.target(accuracy) for accuracy in (0.8, 0.95, 0.9)]
+    answers = asyncio.run(cascade.answers(random_images(3), targets, [1.0] * 3))
+    assert [answer.stage for answer in answers] == ["stage0", "datacenter", "stage1"]

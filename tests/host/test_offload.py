@@ -1,0 +1,447 @@
+"""Offloaded images come back as labels in time, through loss, attack and death of the data centre."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from aioquic.quic.connection import QuicConnection
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from host.datacenter.models import ModelError
+from host.datacenter.service import Service
+from host.link.datagrams import Reply, Status
+from host.link.keys import LinkKeys, client_keys, make_keys, server_keys
+from host.link.quic import ClientPeer, NoAnswer, OffloadClient, Server
+from host.link.strips import cut
+from sim.emulated_link import EmulatedLink
+from tests.host.by_hand import CLASSES, SHAPE, random_images, sums
+
+IDLE = 1.0  # seconds; a dead data centre is noticed sooner than in service
+T = TypeVar("T")
+
+
+class SumModel:
+    """The back end by hand: the class with the smallest sum."""
+
+    sha256 = "5" * 64
+    input_shape = SHAPE
+    classes = CLASSES
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.failing = False
+
+    def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        self.batches.append(len(images))
+        if self.failing:
+            raise ModelError("the model failed")
+        return -sums(images, 1).astype(np.float32)
+
+
+def expected(image: npt.NDArray[np.uint8]) -> int:
+    return int(sums(image[None], 1).argmin())
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("link") / "keys"
+    make_keys(folder)
+    return folder
+
+
+@contextlib.asynccontextmanager
+async def serving(keys: Path, port: int = 0, model: SumModel | None = None) -> AsyncIterator[tuple[str, int]]:
+    """A data centre in this process."""
+    service = Service(model or SumModel())
+    server = Server(server_keys(keys, IDLE), service.welcome, service.received, service.gone)
+    address = await server.listen("127.0.0.1", port)
+    work = asyncio.get_running_loop().create_task(service.run())
+    try:
+        yield address
+    finally:
+        server.close()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def connected(address: tuple[str, int], keys: LinkKeys | Path, **options: object) -> AsyncIterator[OffloadClient]:
+    client = OffloadClient(*address, client_keys(keys, IDLE) if isinstance(keys, Path) else keys, **options)  # type: ignore[arg-type]
+    try:
+        await client.wait_connected(10)
+        yield client
+    finally:
+        await client.close()
+
+
+async def until_lost(client: OffloadClient) -> None:
+    """Ask until the client knows that its data centre is away."""
+    while True:
+        try:
+            await client.offload(random_images(1)[0], 0.1)
+        except NoAnswer as error:
+            if "no data centre" in str(error):
+                return
+
+
+def run(test: Awaitable[T]) -> T:
+    async def limited() -> T:
+        return await asyncio.wait_for(test, 60)
+
+    return asyncio.run(limited())
+
+
+def test_labels_come_back(keys: Path) -> None:
+    async def test() -> None:
+        async with serving(keys) as address, connected(address, keys, model_sha256=SumModel.sha256) as client:
+            for image in random_images(20):
+                reply = await client.offload(image, 5.0)
+                assert (reply.status, reply.label, reply.missing) == (Status.ANSWERED, expected(image), 0)
+
+    run(test())
+
+
+def test_requests_at_a_time_are_batched(keys: Path) -> None:
+    model = SumModel()
+
+    async def test() -> None:
+        images = random_images(64)
+        async with serving(keys, model=model) as address, connected(address, keys) as client:
+            replies = await asyncio.gather(*(client.offload(image, 20.0) for image in images))
+        assert [reply.label for reply in replies] == [expected(image) for image in images]
+
+    run(test())
+    assert sum(model.batches) == 64
+    assert max(model.batches) > 1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_five_percent_loss_repairs_strips_and_loses_no_answer(keys: Path, seed: int) -> None:
+    async def test() -> None:
+        async with serving(keys) as address, EmulatedLink(address, loss=0.05, delay=0.002, seed=seed) as link:
+            # A seed may lose the handshake's packets: connecting goes on by itself.
+            async with connected(link.address, keys) as client:
+                replies = [await client.offload(image, 5.0) for image in random_images(150, seed)]
+            assert all(reply.status == Status.ANSWERED for reply in replies)
+            assert any(reply.missing for reply in replies)
+            assert link.there.dropped
+            assert link.back.dropped
+            print(f"seed {seed}: {link.there} {link.back}, {client.resent} resent")
+
+    run(test())
+
+
+def test_a_black_hole_costs_the_deadline_and_no_more(keys: Path) -> None:
+    async def test() -> None:
+        async with serving(keys) as address, EmulatedLink(address) as link, connected(link.address, keys) as client:
+            link.set_loss(1.0)
+            loop = asyncio.get_running_loop()
+            begin = loop.time()
+            with pytest.raises(NoAnswer, match="the deadline passed"):
+                await client.offload(random_images(1)[0], 0.2)
+            assert 0.2 <= loop.time() - begin < 0.4
+            assert client.resent == 1
+
+    run(test())
+
+
+def test_a_deadline_that_is_over_is_no_work(keys: Path) -> None:
+    async def test() -> None:
+        async with serving(keys) as address, connected(address, keys) as client:
+            with pytest.raises(NoAnswer, match="the deadline passed"):
+                await client.offload(random_images(1)[0], 0.0)
+
+    run(test())
+
+
+def test_open_requests_are_bounded(keys: Path) -> None:
+    async def test() -> None:
+        async with (
+            serving(keys) as address,
+            EmulatedLink(address) as link,
+            connected(link.address, keys, max_open=2) as client,
+        ):
+            link.set_loss(1.0)
+            image = random_images(1)[0]
+            outcomes = await asyncio.gather(*(client.offload(image, 0.2) for _ in range(6)), return_exceptions=True)
+            reasons = [str(outcome) for outcome in outcomes]
+            assert sum("other requests were on the way" in reason for reason in reasons) == 4
+            link.set_loss(0.0)
+            assert (await client.offload(image, 5.0)).label == expected(image)
+
+    run(test())
+
+
+def test_no_data_centre_is_said_at_once(keys: Path) -> None:
+    async def test() -> None:
+        client = OffloadClient("127.0.0.1", 9, client_keys(keys, IDLE))
+        with pytest.raises(NoAnswer, match=r"no data centre at 127\.0\.0\.1:9: nothing listens there"):
+            await client.connect()
+        with pytest.raises(NoAnswer, match="no data centre"):
+            await client.offload(random_images(1)[0], 1.0)
+
+    run(test())
+
+
+def test_an_unknown_host_is_said(keys: Path) -> None:
+    async def test() -> None:
+        with pytest.raises(NoAnswer, match="cannot be reached"):
+            await OffloadClient("no-such-host.invalid", 9, client_keys(keys, IDLE)).connect()
+
+    run(test())
+
+
+def test_a_restarted_data_centre_is_found_again(keys: Path) -> None:
+    async def test() -> None:
+        image = random_images(1)[0]
+        async with contextlib.AsyncExitStack() as stack:
+            async with serving(keys) as address:
+                client = await stack.enter_async_context(connected(address, keys))
+                await client.offload(image, 5.0)
+            await until_lost(client)
+            with pytest.raises(NoAnswer, match="no data centre at"):
+                await client.offload(image, 1.0)
+            async with serving(keys, address[1]):
+                await client.wait_connected(10)
+                assert (await client.offload(image, 5.0)).label == expected(image)
+
+    run(test())
+
+
+def test_a_silent_data_centre_is_given_up(keys: Path) -> None:
+    async def test() -> None:
+        async with serving(keys) as address, EmulatedLink(address) as link, connected(link.address, keys) as client:
+            link.set_loss(1.0)
+            await until_lost(client)
+            assert "was silent" in str(client.trouble)
+            link.set_loss(0.0)
+            await client.wait_connected(10)
+
+    run(test())
+
+
+def test_a_wrong_secret_is_refused_before_any_work(keys: Path) -> None:
+    async def test() -> None:
+        model = SumModel()
+        wrong = LinkKeys(client_keys(keys, IDLE).configuration, "0" * 64)
+        async with serving(keys, model=model) as address:
+            with pytest.raises(NoAnswer, match="the secret is wrong"):
+                await OffloadClient(*address, wrong).connect()
+        assert not model.batches
+
+    run(test())
+
+
+def test_datagrams_without_a_secret_are_not_worked_on(keys: Path) -> None:
+    async def test() -> None:
+        model = SumModel()
+        image = random_images(1)[0]
+        async with serving(keys, model=model) as address:
+            loop = asyncio.get_running_loop()
+
+            class Mute(ClientPeer):
+                """Sends strips, and a hello only later."""
+
+                def send_line(self, message: object) -> None:
+                    self.hello = message
+                    self.send_before(loop.time() + 9, cut(image, request=1, left_ms=9_000))
+                    self.keep_alive()
+
+            replies: asyncio.Queue[bytes] = asyncio.Queue()
+            given = client_keys(keys, IDLE)
+            transport, peer = await loop.create_datagram_endpoint(
+                lambda: Mute(QuicConnection(configuration=given.configuration), given.secret, replies.put_nowait),
+                remote_addr=address,
+            )
+            peer.connect(transport.get_extra_info("peername"))
+            await peer.wait_connected()
+            await peer.ping()  # what was sent before it has arrived
+            assert not model.batches
+            ClientPeer.send_line(peer, peer.hello)  # type: ignore[arg-type]
+            await peer.welcome
+            peer.send_before(loop.time() + 9, cut(image, request=2, left_ms=9_000))
+            assert Reply.parse(await replies.get()).request == 2
+            assert model.batches == [1]
+            peer.close()
+            transport.close()
+
+    run(test())
+
+
+def test_another_certificate_is_never_trusted(keys: Path, tmp_path: Path) -> None:
+    make_keys(tmp_path / "other")
+
+    async def test() -> None:
+        async with serving(tmp_path / "other") as address:
+            with pytest.raises(NoAnswer, match="another certificate than the pinned one"):
+                await OffloadClient(*address, client_keys(keys, IDLE)).connect()
+
+    run(test())
+
+
+def test_another_model_than_the_calibrated_one_is_refused(keys: Path) -> None:
+    async def test() -> None:
+        async with serving(keys) as address:
+            client = OffloadClient(*address, client_keys(keys, IDLE), model_sha256="6" * 64)
+            with pytest.raises(NoAnswer, match="serves model 555555555555, but this kernel was calibrated with 6666"):
+                await client.connect()
+
+    run(test())
+
+
+def test_a_failing_model_is_no_answer_and_the_service_goes_on(keys: Path) -> None:
+    async def test() -> None:
+        model = SumModel()
+        image = random_images(1)[0]
+        async with serving(keys, model=model) as address, connected(address, keys) as client:
+            model.failing = True
+            with pytest.raises(NoAnswer, match="failed"):
+                await client.offload(image, 5.0)
+            model.failing = False
+            assert (await client.offload(image, 5.0)).label == expected(image)
+
+    run(test())
+
+
+def test_hostile_packets_and_datagrams_leave_the_service_answering(keys: Path) -> None:
+    async def test() -> None:
+        generator = np.random.default_rng(5)
+        image = random_images(1)[0]
+        async with serving(keys) as address, connected(address, keys) as client:
+            loop = asyncio.get_running_loop()
+            stranger, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=address)
+            for size in generator.integers(1, 1_400, 300):
+                packet = bytearray(generator.bytes(int(size)))
+                packet[0] |= 0xC0  # looks like QUIC's first packet
+                stranger.sendto(bytes(packet))
+            peer = client._peer
+            assert peer is not None
+            valid = cut(image, request=99, left_ms=5_000)
+            for number in range(300):
+                mutated = bytearray(valid[number % 4])
+                mutated[int(generator.integers(len(mutated)))] ^= int(generator.integers(1, 256))
+                hostile = [bytes(mutated), generator.bytes(int(generator.integers(1, 1_000)))]
+                peer.send_before(loop.time() + 5, hostile)
+            for again in random_images(5):
+                assert (await client.offload(again, 10.0)).label == expected(again)
+            stranger.close()
+
+    run(test())
+
+
+class RecordedPeer:
+    """Takes the place of a connection under the service; keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: asyncio.Queue[Reply] = asyncio.Queue()
+
+    def send_before(self, deadline: float, datagrams: list[bytes]) -> None:
+        for datagram in datagrams:
+            self.sent.put_nowait(Reply.parse(datagram))
+
+
+@contextlib.asynccontextmanager
+async def service_alone(model: SumModel) -> AsyncIterator[tuple[Service, RecordedPeer]]:
+    service = Service(model)
+    work = asyncio.get_running_loop().create_task(service.run())
+    try:
+        yield service, RecordedPeer()
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+
+def feed(service: Service, peer: RecordedPeer, datagrams: list[bytes]) -> None:
+    for datagram in datagrams:
+        service.received(peer, datagram)  # type: ignore[arg-type]
+
+
+def test_duplicates_and_any_order_are_answered_once_in_two_copies() -> None:
+    async def test() -> None:
+        for number, order in enumerate(itertools.permutations(range(4))):
+            model = SumModel()
+            image = random_images(1, number)[0]
+            async with service_alone(model) as (service, peer):
+                datagrams = cut(image, request=number, left_ms=5_000)
+                feed(service, peer, [datagrams[index] for index in order for _ in range(2)])
+                twins = [await peer.sent.get() for _ in range(2)]
+                assert twins[0] == twins[1]
+                assert (twins[0].request, twins[0].label) == (number, expected(image))
+                feed(service, peer, datagrams)  # came late: the request is over
+                assert peer.sent.empty()
+                feed(service, peer, cut(image, request=number, left_ms=5_000, attempt=1))  # both replies got lost
+                again = [await peer.sent.get() for _ in range(2)]
+                assert again == twins
+                assert model.batches == [1]
+
+    run(test())
+
+
+def test_missing_strips_are_repaired_after_a_short_wait() -> None:
+    async def test() -> None:
+        async with service_alone(SumModel()) as (service, peer):
+            feed(service, peer, cut(random_images(1)[0], request=1, left_ms=5_000)[:3])
+            reply = await peer.sent.get()
+            assert (reply.status, reply.missing) == (Status.ANSWERED, 1)
+            assert 10_000 <= reply.service_us < 100_000
+
+    run(test())
+
+
+def test_a_request_that_is_late_is_not_worked_on() -> None:
+    async def test() -> None:
+        model = SumModel()
+        async with service_alone(model) as (service, peer):
+            feed(service, peer, cut(random_images(1)[0], request=1, left_ms=0))
+            assert (await peer.sent.get()).status == Status.LATE
+        assert not model.batches
+
+    run(test())
+
+
+def test_open_requests_of_a_client_are_bounded() -> None:
+    async def test() -> None:
+        async with service_alone(SumModel()) as (service, peer):
+            image = random_images(1)[0]
+            feed(service, peer, [cut(image, request=number, left_ms=9_000)[0] for number in range(200)])
+            replies = [await peer.sent.get() for _ in range(400)]
+            busy = {reply.request for reply in replies if reply.status == Status.BUSY}
+            assert busy == set(range(128, 200))
+
+    run(test())
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(max_size=1_200), max_size=20))
+def test_no_bytes_raise_in_the_service(datagrams: list[bytes]) -> None:
+    async def test() -> None:
+        service, peer = Service(SumModel()), RecordedPeer()
+        feed(service, peer, datagrams)
+
+    run(test())
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_no_mutated_strips_raise_in_the_service(data: st.DataObject) -> None:
+    async def test() -> None:
+        service, peer = Service(SumModel()), RecordedPeer()
+        for datagram in cut(random_images(1)[0], request=1, left_ms=1_000):
+            mutated = bytearray(datagram)
+            for position, value in data.draw(
+                st.lists(st.tuples(st.integers(0, len(mutated) - 1), st.integers(0, 255)), max_size=3)
+            ):
+                mutated[position] = value
+            feed(service, peer, [bytes(mutated)])
+        service.gone(peer)  # type: ignore[arg-type]
+
+    run(test())
