@@ -178,7 +178,7 @@ async def _data_centre(
     with tempfile.TemporaryDirectory() as folder:
         keys = Path(folder) / "keys"
         make_keys(keys)
-        command = [sys.executable, "-m", "edgesight.cli", "datacenter", str(package.path), "--keys", str(keys)]
+        command = [sys.executable, "-m", "edgesight", "datacenter", str(package.path), "--keys", str(keys)]
         with subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout is not None  # PIPE was asked for

@@ -1,0 +1,5 @@
+"""`python -m edgesight`: the command line."""
+
+from edgesight.cli import main
+
+main()
