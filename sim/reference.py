@@ -102,7 +102,7 @@ def mvu(inputs: Integers, weights: Integers, bias: Integers, parameters: dict[st
 
 
 def weight_words(weights: Integers, pe: int, simd: int, bits: int) -> list[int]:
-    """The weight memory of `mvu` for weights [outputs, beats, lanes]: address (beat, group, slice), lane p * simd + i."""
+    """Memory words of weights [outputs, beats, lanes] for `mvu`: address (beat, group, slice), lane p * simd + i."""
     outputs, beats, lanes = weights.shape
     order = weights.reshape(outputs // pe, pe, beats, lanes // simd, simd).transpose(2, 0, 3, 1, 4)
     return [pack(word, bits) for word in order.reshape(-1, pe * simd)]

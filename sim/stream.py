@@ -1,7 +1,7 @@
 """Drives and watches a module with one valid-ready stream in and one out, in the cocotb benches.
 
-A *pattern* says how the two sides stall: the probability of standing still in a cycle. The output is also held to the two
-promises of every stream: valid does not drop, and the payload does not change, while a beat waits.
+A *pattern* says how the two sides stall: the probability of standing still in a cycle. The output is also held to the
+two promises of every stream: valid does not drop, and the payload does not change, while a beat waits.
 
 Inputs change at the falling edge and all ports are read once they have settled behind it, so that no race with the
 module's registers, which move at the rising edge, is possible.
@@ -9,6 +9,7 @@ module's registers, which move at the rising edge, is possible.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ class Transfer:
     def intervals(self, per: int = 1) -> list[int]:
         """Cycles from every `per`-th output beat to the one `per` beats later."""
         picked = self.cycles[per - 1 :: per]
-        return [later - earlier for earlier, later in zip(picked, picked[1:], strict=False)]
+        return [later - earlier for earlier, later in itertools.pairwise(picked)]
 
 
 class StreamBench:
@@ -86,6 +87,14 @@ class StreamBench:
         await self._run(beats, stalls, cycles, None)
         await self.reset()
 
+    async def transfer_paced(self, beats: Sequence[int], expected: int, pace: int) -> Transfer:
+        """Like `transfer`, from a source at full speed into a sink that takes a beat in `pace` cycles at most."""
+        return await self._run(beats, FULL_SPEED, 2000 + (expected + 10) * pace * 4, expected, pace)
+
+    async def block(self, beats: Sequence[int], cycles: int) -> Transfer:
+        """Send `beats` for some cycles against a blocked output."""
+        return await self._run(beats, (0.0, 1.0), cycles, None)
+
     def drive(self) -> None:
         """For modules with more ports: called behind the falling edge, may write."""
 
@@ -93,7 +102,7 @@ class StreamBench:
         """For modules with more ports: called when all has settled, may read."""
 
     async def _run(
-        self, beats: Sequence[int], stalls: tuple[float, float], limit: int, expected: int | None
+        self, beats: Sequence[int], stalls: tuple[float, float], limit: int, expected: int | None, pace: int = 1
     ) -> Transfer:
         dut, chance = self.dut, self.random.random
         s_valid, s_ready, s_data = dut.s_valid_i, dut.s_ready_o, dut.s_data_i
@@ -102,17 +111,19 @@ class StreamBench:
         cycle = int(get_sim_time("ns")) // PERIOD_NS
         sent, offered = 0, False
         waiting: Any = None
+        rested = pace  # cycles since the sink took a beat
         grace = 8  # cycles in which nothing more may come out
         for _ in range(limit):
             if not offered and sent < len(beats) and not (stalls[0] and chance() < stalls[0]):
                 offered = True
                 s_data.value = beats[sent]
-            take = not (stalls[1] and chance() < stalls[1])
+            take = rested >= pace and not (stalls[1] and chance() < stalls[1])
             s_valid.value = offered
             m_ready.value = take
             self.drive()
             await self._settled
             cycle += 1
+            rested += 1
             if offered and s_ready.value:
                 offered = False
                 sent += 1
@@ -122,6 +133,7 @@ class StreamBench:
                 assert waiting is None or beat == waiting, "the payload changed while it waited"
                 waiting = None if take else beat
                 if take:
+                    rested = 1
                     passed.beats.append(beat[0] if len(beat) == 1 else beat)
                     passed.cycles.append(cycle)
             else:

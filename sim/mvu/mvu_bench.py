@@ -1,8 +1,12 @@
 """Coroutines of mvu's bench: equality with the reference, intervals, reset."""
 
+# mypy: disallow-untyped-decorators=False
+# (cocotb's decorators are not typed.)
+
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import cocotb
@@ -74,6 +78,16 @@ async def equals_reference(dut: Any, pattern: str) -> None:
     inputs = bench.inputs(VECTORS)
     passed = await bench.transfer(bench.beats(inputs), VECTORS, PATTERNS[pattern])
     assert passed.beats == bench.expected(inputs)
+
+
+@cocotb.test()
+async def answers_of_a_fixed_layer(dut: Any) -> None:
+    """Answers that depend on the layer alone, listed for the comparison of foldings where one is asked for."""
+    bench = await _started(dut)
+    inputs = bench.inputs(20)
+    passed = await bench.transfer(bench.beats(inputs), 20, PATTERNS["ragged"])
+    if listed := os.environ.get("MVU_ANSWERS"):
+        Path(listed).write_text("\n".join(f"{beat:x}" for beat in passed.beats))
 
 
 @cocotb.test()
