@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -38,6 +38,8 @@ class _Direction:
         self._delay, self._rate = delay, rate
         self._random = random.Random(seed)
         self._free_at = 0.0
+        # In order of departure, which is the order of arrival; the loop alone would shuffle timers of the same moment.
+        self._under_way: deque[tuple[bytes, asyncio.DatagramTransport, Address | None]] = deque()
 
     def carry(self, data: bytes, transport: asyncio.DatagramTransport, address: Address | None) -> None:
         """Send `data` on `transport` when its time has come, or never."""
@@ -52,9 +54,11 @@ class _Direction:
                 self.counts.overflowed += 1
                 return
             self._free_at += len(data) / self._rate
-        loop.call_at(self._free_at + self._delay, self._deliver, data, transport, address)
+        self._under_way.append((data, transport, address))
+        loop.call_at(self._free_at + self._delay, self._deliver_next)
 
-    def _deliver(self, data: bytes, transport: asyncio.DatagramTransport, address: Address | None) -> None:
+    def _deliver_next(self) -> None:
+        data, transport, address = self._under_way.popleft()
         if not transport.is_closing():
             self.counts.delivered += 1
             transport.sendto(data, address)
@@ -130,12 +134,10 @@ class EmulatedLink:
             if len(self._upstream) >= _MAX_CLIENTS:
                 self._drop_oldest()
             opening = self._upstream[client] = asyncio.get_running_loop().create_task(self._open(client))
-        if opening.done():
-            self._there.carry(data, opening.result(), None)
-        else:
-            opening.add_done_callback(
-                lambda done: None if done.cancelled() else self._there.carry(data, done.result(), None)
-            )
+        # A callback even where the port is open by now: packets that still wait for theirs must not be overtaken.
+        opening.add_done_callback(
+            lambda done: None if done.cancelled() else self._there.carry(data, done.result(), None)
+        )
 
     def from_target(self, data: bytes, client: Address) -> None:
         """Carry the target's packet to the client that it answers."""

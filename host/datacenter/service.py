@@ -1,8 +1,10 @@
 """The data centre's service: strips in, labels out, whatever else comes in.
 
-A request is worked on when all its strips have come, or when none came for `REPAIR_AFTER` seconds: then it is repaired.
-What is ready while the model runs makes up the next batch. Each reply goes out twice, since it is tiny and nobody waits
-for a retransmission; requests are idempotent, so a repeated one gets the reply that it already had.
+A request is worked on when all its strips have come, or when none came for a while: then it is repaired. Strips leave
+in order, so when the last one is there, those before it hardly come any more and the wait is `OVERTAKEN_AFTER`; else
+the sender's congestion window may have cut the request in two and the wait is `REPAIR_AFTER`. What is ready while the
+model runs makes up the next batch. Each reply goes out twice, since it is tiny and nobody waits for a retransmission;
+requests are idempotent, so a repeated one gets the reply that it already had.
 
 Words owned here: request in assembly, batch.
 """
@@ -28,7 +30,8 @@ from host.link.quic import IDLE_TIMEOUT, Server, ServerPeer, Welcome
 from host.link.strips import Assembly
 from host.process import run_until_told
 
-REPAIR_AFTER = 0.010  # seconds without a further strip; strips of one request leave back to back
+OVERTAKEN_AFTER = 0.003  # seconds without a further strip, the last one being there
+REPAIR_AFTER = 0.015  # seconds without a further strip
 TWIN_AFTER = 0.004  # seconds between the two copies of a reply: a burst of losses should not take both
 MAX_BATCH = 8
 _MAX_ASSEMBLING = 128  # requests of one client
@@ -156,7 +159,8 @@ class Service:
         if request.timer is not None:
             request.timer.cancel()
         if request.assembly.missing:
-            request.timer = self._loop.call_later(REPAIR_AFTER, self._assembled, peer, client, number)
+            wait = OVERTAKEN_AFTER if request.assembly.overtaken else REPAIR_AFTER
+            request.timer = self._loop.call_later(wait, self._assembled, peer, client, number)
         else:
             self._assembled(peer, client, number)
 

@@ -44,7 +44,7 @@ _REFUSED = 0xE5  # application error code: the secret is wrong
 _FULL = 0xE6  # application error code: too many connections
 _TLS_ALERTS = range(0x100, 0x200)  # QUIC error codes of TLS alerts (RFC 9001, 4.8)
 _RESEND_AFTER = 1.5  # times the usual wait for a reply
-_SHORTEST_RESEND = 0.020  # seconds; more than the data centre waits for a strip that will not come
+_SHORTEST_RESEND = 0.025  # seconds; more than the data centre waits for a strip that will not come
 
 logger = logging.getLogger(__name__)
 

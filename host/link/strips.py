@@ -93,6 +93,11 @@ class Assembly:
         """Count of strips that have not come."""
         return self.form.count - len(self._payloads)
 
+    @property
+    def overtaken(self) -> bool:
+        """Whether the last strip has come: what is missing then is lost, or was overtaken on the way."""
+        return self.form.count - 1 in self._payloads
+
     def image(self) -> Pixels:
         """The image uint8 [H, W, C], repaired where strips are missing.
 

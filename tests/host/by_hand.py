@@ -1,7 +1,7 @@
 """A kernel small enough to be checked by hand, with every part of the run side behind it.
 
-Stage s sums the pixels at positions k of a share of the image into logit k % classes: stage 0 over the first half,
-stage 1 over all. The back end takes the *smallest* of the full sums, so its answers are told apart from the edge's.
+Logit c is the sum of the pixels in the c-th quarter of the columns: stage 0 over the upper half of the image, stage 1
+over all of it. The back end takes the *smallest* of the full sums, so its answers are told apart from the edge's.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ CLASSES = 4
 CSIM = f"""
 #include <stdint.h>
 extern "C" int edgesight_csim(int stage, const uint8_t *pixels, int n, int32_t *logits) {{
-  const int size = {SHAPE[0] * SHAPE[1] * SHAPE[2]}, classes = {CLASSES};
+  const int size = {SHAPE[0] * SHAPE[1] * SHAPE[2]}, classes = {CLASSES}, width = {SHAPE[1]};
   if (stage < 0 || stage > 1) return 7;
   for (int i = 0; i < n; i++) {{
     for (int c = 0; c < classes; c++) logits[i * classes + c] = 0;
-    for (int k = 0; k < (stage ? size : size / 2); k++) logits[i * classes + k % classes] += pixels[i * size + k];
+    for (int k = 0; k < (stage ? size : size / 2); k++)
+      logits[i * classes + k % width * classes / width] += pixels[i * size + k];
   }}
   return 0;
 }}
@@ -44,13 +45,21 @@ extern "C" int edgesight_csim(int stage, const uint8_t *pixels, int n, int32_t *
 
 def sums(images: npt.NDArray[np.uint8], stage: int) -> npt.NDArray[np.int32]:
     """Logits [N, CLASSES] of `stage` for images [N, H, W, C]."""
-    flat = images.reshape(len(images), -1).astype(np.int32)
-    used = flat[:, : flat.shape[1] // 2] if stage == 0 else flat
-    return np.stack([used[:, k::CLASSES].sum(axis=1) for k in range(CLASSES)], axis=1)
+    used = images[:, : SHAPE[0] // 2] if stage == 0 else images
+    quarters = used.reshape(len(images), -1, CLASSES, SHAPE[1] // CLASSES)
+    return np.asarray(quarters.sum(axis=(1, 3)), np.int32)
 
 
 def random_images(count: int, seed: int = 0) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (count, *SHAPE), dtype=np.uint8)
+
+
+def clear_images(count: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Images whose quarters differ so much that no repair changes their class."""
+    generator = np.random.default_rng(seed)
+    levels = generator.permuted(np.tile([40, 100, 160, 220], (count, 1)), axis=1)
+    noise = generator.integers(-20, 21, (count, *SHAPE))
+    return (np.repeat(levels, SHAPE[1] // CLASSES, axis=1)[:, None, :, None] + noise).astype(np.uint8)
 
 
 def calibration(backend_sha256: str = "0" * 64) -> Calibration:

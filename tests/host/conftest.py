@@ -29,8 +29,8 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The back end as an ONNX file: logits are minus the full sums."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    size = int(np.prod(SHAPE))
-    weights = -np.eye(CLASSES, dtype=np.float32)[np.arange(size) % CLASSES]
+    columns = np.arange(SHAPE[0] * SHAPE[1]) % SHAPE[1]
+    weights = -np.eye(CLASSES, dtype=np.float32)[columns * CLASSES // SHAPE[1]]
     path = tmp_path_factory.mktemp("backend") / "backend.onnx"
     save_onnx(path, "image", weights)
     return path
