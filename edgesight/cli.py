@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from hls.compile import Folding
     from host.fabric.base import Images
     from host.kernel import Package
     from quant.datasets import DataSet
@@ -22,6 +23,13 @@ app = typer.Typer(
 )
 keys = typer.Typer(no_args_is_help=True, help="Keys that edges and data centres know each other by.")
 app.add_typer(keys, name="keys")
+bench = typer.Typer(no_args_is_help=True, help="Measurements, each held against its bars.")
+app.add_typer(bench, name="bench")
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = ROOT / "bitstreams"
+# Cycles a frame that a layer of stage 0 and of stage 1 may take, by the name of the folding.
+FOLDINGS = {"fast": (784, 2_500), "middle": (1_500, 10_000), "small": (6_000, 40_000)}
 
 DATASET_HELP = "fashion-mnist, digits, or folder:PATH (class subfolders, or train/ and test/ above them; a zip too)."
 
@@ -67,7 +75,7 @@ def train(
     """Train the cascade's networks and the back end: float first, then quantised. Resumes where it was stopped."""
     from quant.train import train_all
 
-    train_all(dataset, variant, seeds, out, quick, data_dir, size)  # type: ignore[arg-type] # train_all checks it
+    train_all(dataset, variant, seeds, out, quick, _data_folder(dataset, data_dir), size)  # type: ignore[arg-type] # train_all checks it
 
 
 @app.command("compile")
@@ -80,15 +88,13 @@ def compile_(
     reuse: Annotated[
         list[str] | None, typer.Option(help="hls4ml ReuseFactor of one layer: STAGE.LAYER=N; may be repeated.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The kernel's name; default the package folder's.")] = None,
     csim: Annotated[bool, typer.Option("--csim/--no-csim", help="Build hls4ml's C++ library as well.")] = True,
 ) -> None:
     """Compile two QONNX networks to a kernel package: RTL, csim, known answers. Needs no vendor tool."""
-    from hls.compile import DataSetFacts, Folding, Network, compile_package
+    from hls.compile import Folding
     from hls.csim import build_library
     from hls.qonnx_graph import CompileError
 
-    facts = _card(zoo)
     budgets = cycles.split(",")
     if len(budgets) != 2 or not all(budget.isdigit() and int(budget) > 0 for budget in budgets):
         raise CompileError(f"--cycles {cycles}: give two numbers, for stage 0 and stage 1, such as 1500,10000")
@@ -99,17 +105,8 @@ def compile_(
         if stage not in factors or not layer or not factor.isdigit() or int(factor) < 1:
             raise CompileError(f"--reuse {entry}: expected STAGE.LAYER=N, such as stage0.Conv_1=12")
         factors[stage][layer] = int(factor)
-    networks = [
-        Network(stage, zoo / f"{stage}.onnx", Folding(int(budget), factors[stage]))
-        for stage, budget in zip(("stage0", "stage1"), budgets, strict=True)
-    ]
-    backend = zoo / "backend.onnx"
-    package = compile_package(
-        name or out.name,
-        networks,
-        DataSetFacts(*facts),
-        backend.read_bytes() if backend.is_file() else None,
-        out,
+    package = _compile(
+        zoo, out, [Folding(int(budget), factors[stage]) for budget, stage in zip(budgets, factors, strict=True)]
     )
     if csim:
         build_library(package)
@@ -145,37 +142,52 @@ def calibrate(
 
     Uses the data set's calibration split; the check by re-splits pools it with the test split.
     """
-    import numpy as np
-
-    from hls.csim import build_library
-    from host.calibrate import CalibrationError, Observed, calibrate, resplit_check
-    from host.datacenter.models import OnnxModel
-    from host.files import sha256
-    from sim.observe import observe
+    from host.calibrate import CalibrationError
 
     try:
         wanted = [float(target) for target in targets.split(",")]
     except ValueError:
         raise CalibrationError(f"--targets {targets}: give numbers, comma separated, such as 0.88,0.9") from None
     opened = _load(package)
-    data = _data(dataset, data_dir, size, opened)
-    build_library(opened)
-    backend = opened.read("datacenter.onnx")
-    model = OnnxModel(opened.path / "datacenter.onnx")
-    split = data.calibration
-    observed = observe(opened, model, split.images, split.labels, loss, seed)
-    calibration = calibrate(observed, wanted, loss=loss, backend_sha256=sha256(backend), seed=seed)
-    if resplits:
-        test = observe(opened, model, data.test.images, data.test.labels, loss, seed + 1)
-        pool = Observed(
-            *(
-                np.concatenate([getattr(part, field) for part in (observed, test)], axis=-1)
-                for field in ("margins", "labels", "backend", "truth")
-            )
+    _show(_calibrate(opened, _data(dataset, data_dir, size, opened), wanted, loss, seed, resplits), False)
+
+
+@app.command()
+def kernels(
+    names: Annotated[list[str] | None, typer.Argument(help="Shipped packages to make; default all.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Compile and calibrate the shipped kernel packages anew, as bitstreams/shipped.toml says."""
+    from hls.compile import Folding
+    from hls.qonnx_graph import CompileError
+
+    recipes = shipped()
+    for name in names or list(recipes):
+        if name not in recipes:
+            raise CompileError(f"no shipped kernel is called {name!r}: {SHIPPED / 'shipped.toml'} has {list(recipes)}")
+        recipe = recipes[name]
+        package = _compile(
+            ROOT / "quant" / "zoo" / name, SHIPPED / name, [Folding(budget, {}) for budget in recipe["cycles"]]
         )
-        check = resplit_check(pool, wanted, count=resplits, seed=seed)
-        calibration = calibration.model_copy(update={"resplits": check})
-    _show(opened.replace(calibration=calibration.model_dump()), False)
+        data = _data(name, data_dir if name == "fashion-mnist" else None, None, package)
+        _show(_calibrate(package, data, recipe["targets"], recipe["loss"], 0, 200), False)
+
+
+@bench.command("folding")
+def bench_folding_(
+    zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder with stage0.onnx, stage1.onnx and card.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for folding.json and the packages.")] = Path("build/bench"),
+) -> None:
+    """Measure each stage's interval over its folding bound at three foldings, on the Verilated RTL."""
+    from hls.compile import Folding
+    from sim.folding import bench_folding
+
+    packages = {
+        name: _compile(zoo, out / "folding" / name, [Folding(budget, {}) for budget in budgets])
+        for name, budgets in FOLDINGS.items()
+    }
+    if not bench_folding(packages, "fast", out, Console()):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -232,7 +244,7 @@ def demo(
     console = Console()
     data, note = _demo_data(dataset, data_dir, size)
     console.print(note)
-    opened = _load(package or Path(__file__).resolve().parent.parent / "bitstreams" / data.name)
+    opened = _load(package or SHIPPED / data.name)
     if not run_demo(opened, data.test, None if all_ else images, loss, out, note, console):
         raise typer.Exit(1)
 
@@ -323,6 +335,54 @@ def _card(zoo: Path) -> tuple[str, str, list[str]]:
         raise CompileError(f"{card}: no readable model card ({error!r}); make one with `edgesight train`") from error
 
 
+def shipped() -> dict[str, Any]:
+    """How the shipped packages are made: name -> cycles, targets, loss."""
+    import tomllib
+
+    return tomllib.loads((SHIPPED / "shipped.toml").read_text())
+
+
+def _compile(zoo: Path, out: Path, foldings: list[Folding]) -> Package:
+    """Compile a zoo folder's two stages, with its back end packed beside them."""
+    from hls.compile import DataSetFacts, Network, compile_package
+
+    networks = [
+        Network(stage, zoo / f"{stage}.onnx", folding)
+        for stage, folding in zip(("stage0", "stage1"), foldings, strict=True)
+    ]
+    facts = DataSetFacts(*_card(zoo))
+    backend = zoo / "backend.onnx"
+    return compile_package(out.name, networks, facts, backend.read_bytes() if backend.is_file() else None, out)
+
+
+def _calibrate(package: Package, data: DataSet, targets: list[float], loss: float, seed: int, resplits: int) -> Package:
+    """Calibrate on the data's calibration split; check by re-splits of it together with the test split."""
+    import numpy as np
+
+    from hls.csim import build_library
+    from host.calibrate import Observed, calibrate, resplit_check
+    from host.datacenter.models import OnnxModel
+    from sim.observe import observe
+
+    build_library(package)
+    package.read("datacenter.onnx")  # says so where the package has none
+    model = OnnxModel(package.path / "datacenter.onnx")
+    split, test = data.calibration, data.test
+    observed = observe(package, model, split.images, split.labels, loss, seed)
+    calibration = calibrate(observed, targets, loss=loss, backend_sha256=model.sha256, seed=seed)
+    if resplits:
+        held_out = observe(package, model, test.images, test.labels, loss, seed + 1)
+        pool = Observed(
+            *(
+                np.concatenate([getattr(part, field) for part in (observed, held_out)], axis=-1)
+                for field in ("margins", "labels", "backend", "truth")
+            )
+        )
+        check = resplit_check(pool, targets, count=resplits, seed=seed)
+        calibration = calibration.model_copy(update={"resplits": check})
+    return package.replace(calibration=calibration.model_dump())
+
+
 def _load(path: Path) -> Package:
     from host.kernel import Package
 
@@ -335,7 +395,7 @@ def _data(name: str, data_dir: Path | None, size: int | None, package: Package) 
     from quant import datasets
 
     kernel = package.kernel
-    data = datasets.load(name, data_dir, size or kernel.input.height)
+    data = datasets.load(name, _data_folder(name, data_dir), size or kernel.input.height)
     if data.checksum != kernel.dataset_sha256:
         raise KernelError(
             f"{package.path}: was trained on data set {kernel.dataset} ({kernel.dataset_sha256[:12]}...), but "
@@ -344,21 +404,26 @@ def _data(name: str, data_dir: Path | None, size: int | None, package: Package) 
     return data
 
 
+def _data_folder(name: str, data_dir: Path | None) -> Path | None:
+    """Where the data set's files lie; Fashion-MNIST is fetched as a Debian package where it is not installed."""
+    from quant import datasets
+
+    if name != "fashion-mnist" or data_dir is not None or datasets.FASHION_MNIST_FOLDER.is_dir():
+        return data_dir
+    return datasets.install_fashion_mnist(Path("build") / "data")
+
+
 def _demo_data(name: str | None, data_dir: Path | None, size: int | None) -> tuple[DataSet, str]:
-    """The demo's data: what was asked for, else Fashion-MNIST, fetched where it can be, else digits, saying so."""
+    """The demo's data: what was asked for, else Fashion-MNIST where it can be had, else digits, saying so."""
     from quant import datasets
 
     if name is not None:
-        return datasets.load(name, data_dir, size), f"Data: {name}."
+        return datasets.load(name, _data_folder(name, data_dir), size), f"Data: {name}."
     try:
-        return datasets.load("fashion-mnist", data_dir), "Data: Fashion-MNIST."
-    except datasets.DataSetError:
-        pass
-    try:
-        folder = datasets.install_fashion_mnist(Path("build") / "data")
-        return datasets.load("fashion-mnist", folder), "Data: Fashion-MNIST, from the Debian package."
+        data = datasets.load("fashion-mnist", _data_folder("fashion-mnist", data_dir))
     except datasets.DataSetError as error:
         return datasets.load("digits"), f"Data: scikit-learn's 8x8 digits, since Fashion-MNIST can't be had: {error}"
+    return data, "Data: Fashion-MNIST, test split."
 
 
 def _show(package: Package, json_: bool) -> None:
@@ -377,5 +442,5 @@ def main() -> None:
     except Exception as error:
         if type(error).__name__ not in _EXPECTED:
             raise
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, markup=True)
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

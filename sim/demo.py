@@ -255,7 +255,7 @@ def _row(
         low=low,
         high=high,
         met=None if target is None else right / len(answers) >= target,
-        stages={stage: who[stage] / len(answers) for stage in ("stage0", "stage1", "datacenter")},  # type: ignore[index]
+        stages={stage: who[stage] / len(answers) for stage in ("stage0", "stage1", "datacenter")},
         offload=float(np.mean((records["stage"] & OFFLOAD) != 0)),
         degraded=sum(answer.degraded for answer in answers) / len(answers),
         cycles=float(records["cycles"].mean()),

@@ -1,0 +1,53 @@
+# EdgeSight. `make` alone lists what can be made; everything happens in .venv, which is made and kept here.
+PYTHON ?= python3
+IMAGES ?= 1000
+N ?= 10000
+VENV := .venv
+RUN := $(VENV)/bin/
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint verify bench-folding kernels train clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+demo: $(VENV)/demo.stamp ## The whole cascade on simulated hardware and a lossy link; writes build/demo/report.{json,png}
+	$(RUN)edgesight demo --images $(IMAGES)
+
+test: lint ## Everything: lint, types, unit tests, RTL benches, equality of all four forms of the networks
+	$(RUN)pytest
+
+lint: $(VENV)/all.stamp ## ruff and mypy; the RTL's lint is in the tests
+	$(RUN)ruff check .
+	$(RUN)ruff format --check .
+	$(RUN)mypy
+
+verify: $(VENV)/all.stamp ## Brevitas = QONNX = csim = Verilated RTL on N images (default 10000); writes build/verify/
+	$(RUN)edgesight verify bitstreams/fashion-mnist fashion-mnist --zoo quant/zoo/fashion-mnist --images $(N)
+
+bench-folding: $(VENV)/all.stamp ## Interval of each stage over its folding bound at three foldings; writes build/bench/
+	$(RUN)edgesight bench folding quant/zoo/fashion-mnist
+
+kernels: $(VENV)/all.stamp ## Compile and calibrate the shipped kernel packages anew from the zoo
+	$(RUN)edgesight kernels
+
+train: $(VENV)/all.stamp ## Train the shipped networks anew (hours)
+	$(RUN)edgesight train digits
+	$(RUN)edgesight train fashion-mnist
+
+clean: ## Remove what was built; .venv stays
+	rm -rf build bitstreams/*/lib
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "EdgeSight needs Python 3.11 or newer here (boards: 3.10): make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made: on Debian, apt-get install python3-venv"; exit 1; }
+
+# The demo needs neither torch nor hls4ml.
+$(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
+	@for tool in g++ perl; do command -v $$tool >/dev/null || { echo "$$tool is missing; on Debian: apt-get install g++ make perl"; exit 1; }; done
+	$(RUN)pip install --quiet --editable '.[datacenter,sim]'
+	@touch $@
+
+$(VENV)/all.stamp: pyproject.toml $(VENV)/demo.stamp
+	$(RUN)pip install --quiet --editable '.[build,datacenter,dev,sim]'
+	@touch $@

@@ -1,0 +1,53 @@
+#ifndef DEFINES_H_
+#define DEFINES_H_
+
+#include "ap_fixed.h"
+#include "ap_int.h"
+#include "nnet_utils/nnet_types.h"
+#include <array>
+#include <cstddef>
+#include <cstdio>
+#include <tuple>
+#include <tuple>
+
+namespace stage0 {
+
+// hls-fpga-machine-learning insert numbers
+
+// hls-fpga-machine-learning insert layer-precision
+typedef nnet::array<ap_fixed<32,16>, 1*1> input_t;
+typedef nnet::array<ap_ufixed<8,0,AP_RND_CONV,AP_SAT,0>, 1*1> layer68_t;
+typedef ap_fixed<18,8> Quant_8_act_table_t;
+typedef ap_fixed<17,8> Conv2D_Conv_0_accum_t;
+typedef nnet::array<ap_fixed<17,8>, 8*1> Conv2D_Conv_0_result_t;
+typedef ap_fixed<3,2,AP_RND_CONV,AP_SAT_SYM,0> weight74_t;
+typedef ap_fixed<16,7,AP_RND_CONV,AP_SAT,0> bias74_t;
+typedef nnet::array<ap_ufixed<3,2,AP_RND_CONV,AP_SAT,0>, 8*1> layer56_t;
+typedef ap_fixed<18,8> Relu_0_table_t;
+typedef ap_ufixed<3,2,AP_RND_CONV,AP_SAT,0> MaxPool_0_accum_t;
+typedef nnet::array<ap_ufixed<3,2,AP_RND_CONV,AP_SAT,0>, 8*1> layer58_t;
+typedef nnet::array<ap_ufixed<3,2,AP_RND_CONV,AP_SAT,0>, 8*1> layer77_t;
+typedef ap_fixed<17,13> Conv2D_Conv_1_accum_t;
+typedef nnet::array<ap_fixed<17,13>, 16*1> Conv2D_Conv_1_result_t;
+typedef ap_fixed<3,0,AP_RND_CONV,AP_SAT_SYM,0> weight75_t;
+typedef ap_fixed<16,12,AP_RND_CONV,AP_SAT,0> bias75_t;
+typedef nnet::array<ap_ufixed<3,2,AP_RND_CONV,AP_SAT,0>, 16*1> layer60_t;
+typedef ap_fixed<18,8> Relu_1_table_t;
+typedef nnet::array<ap_ufixed<3,2,AP_RND_CONV,AP_SAT,0>, 16*1> layer78_t;
+typedef ap_fixed<17,13> Conv2D_Conv_2_accum_t;
+typedef nnet::array<ap_fixed<17,13>, 32*1> Conv2D_Conv_2_result_t;
+typedef ap_fixed<3,0,AP_RND_CONV,AP_SAT_SYM,0> weight76_t;
+typedef ap_fixed<16,12,AP_RND_CONV,AP_SAT,0> bias76_t;
+typedef nnet::array<ap_ufixed<3,2,AP_RND_CONV,AP_SAT,0>, 32*1> layer63_t;
+typedef ap_fixed<18,8> Relu_2_table_t;
+typedef ap_fixed<17,12> Dense_MatMul_0_accum_t;
+typedef nnet::array<ap_fixed<17,12>, 10*1> result_t;
+typedef ap_fixed<3,-1,AP_RND_CONV,AP_SAT_SYM,0> weight73_t;
+typedef ap_fixed<16,11,AP_RND_CONV,AP_SAT,0> bias73_t;
+typedef ap_uint<1> layer73_index;
+
+// hls-fpga-machine-learning insert emulator-defines
+
+}
+
+#endif

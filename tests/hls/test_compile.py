@@ -1,0 +1,160 @@
+"""The compiler: hls4ml knows the backend, what is compiled is exact and reproducible, what can't be exact is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from hls import qonnx_graph
+from hls.compile import DataSetFacts, Folding, Network, compile_package
+from hls.csim import build_library
+from hls.folding import choose_fold, largest_reuse
+from hls.qonnx_graph import CompileError
+from host.fabric.csim import CsimFabric
+from host.kernel import MANIFEST, Package
+
+ROOT = Path(__file__).resolve().parents[2]
+DIGITS = ROOT / "quant" / "zoo" / "digits"
+FACTS = DataSetFacts("digits", "0" * 64, [str(digit) for digit in range(10)])
+
+
+def compile_digits(out: Path, first: Folding, second: Folding) -> Package:
+    networks = [Network("stage0", DIGITS / "stage0.onnx", first), Network("stage1", DIGITS / "stage1.onnx", second)]
+    return compile_package("digits", networks, FACTS, None, out)
+
+
+def test_hls4ml_lists_the_backend() -> None:
+    from hls4ml.backends import get_available_backends
+
+    assert "rtl" in get_available_backends()
+
+
+def test_csim_equals_qonnx_and_known_answers(tmp_path: Path) -> None:
+    package = compile_digits(tmp_path / "kernel", Folding(100, {}), Folding(1000, {}))
+    build_library(package)
+    fabric = CsimFabric(package)
+    images = np.random.default_rng(5).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    for stage, logits in zip(package.kernel.stages, fabric.logits(images), strict=True):
+        reference = qonnx_graph.execute(DIGITS / f"{stage.name}.onnx", images) * 2.0**stage.logit_fraction_bits
+        assert np.array_equal(logits, reference)
+    with np.load(package.path / "vectors.npz") as vectors:
+        for stage, logits in zip(package.kernel.stages, fabric.logits(vectors["images"]), strict=True):
+            assert np.array_equal(logits, vectors[stage.name])
+
+
+def test_compiling_twice_gives_equal_bytes(tmp_path: Path) -> None:
+    first = compile_digits(tmp_path / "first", Folding(100, {}), Folding(1000, {}))
+    second = compile_digits(tmp_path / "second", Folding(100, {}), Folding(1000, {}))
+    assert first.kernel == second.kernel
+
+
+def test_each_layer_takes_its_own_reuse_factor(tmp_path: Path) -> None:
+    package = compile_digits(tmp_path / "kernel", Folding(100, {"Conv_1": 7}), Folding(1000, {}))
+    layer = next(layer for layer in package.kernel.stages[0].layers if layer.name.endswith("Conv_1"))
+    # 7 does not divide 16 outputs x 72 inputs: the next fold that does is built, and both are reported.
+    assert (layer.reuse_asked, layer.reuse_built) == (7, 8)
+    assert layer.multipliers * layer.reuse_built == 16 * 72
+
+
+def test_an_unknown_layer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CompileError, match=r"no layer Conv_9; it has Conv_0, .*MatMul_0"):
+        compile_digits(tmp_path / "kernel", Folding(100, {"Conv_9": 7}), Folding(1000, {}))
+    assert not (tmp_path / "kernel").exists()
+
+
+@pytest.mark.parametrize(("reuse", "outputs", "lanes", "beats"), [(1, 16, 72, 1), (10, 8, 9, 4), (10**9, 10, 32, 9)])
+def test_a_fold_takes_at_least_the_cycles_asked_where_there_are_any(
+    reuse: int, outputs: int, lanes: int, beats: int
+) -> None:
+    fold = choose_fold(reuse, outputs, lanes, beats)
+    assert fold.cycles * fold.pe * fold.simd == outputs * lanes * beats
+    assert fold.cycles >= min(reuse, outputs * lanes * beats)
+
+
+def test_the_largest_reuse_keeps_the_budget_and_none_larger_does() -> None:
+    reuse = largest_reuse(cycles=1000, positions=9, outputs=32, lanes=144, beats=1)
+    assert choose_fold(reuse, 32, 144, 1).cycles * 9 <= 1000
+    assert choose_fold(reuse + 1, 32, 144, 1).cycles * 9 > 1000
+
+
+def changed(tmp_path: Path, change: str) -> Path:
+    """stage0 of digits with one thing spoilt."""
+    model = onnx.load(DIGITS / "stage0.onnx")
+    graph = model.graph
+    quants = [node for node in graph.node if node.op_type == "Quant"]
+    if change == "scale":
+        set_constant(graph, quants[0].input[1], 0.3)
+    elif change == "zero":
+        set_constant(graph, quants[0].input[2], 1.0)
+    elif change in ("weight", "bias"):
+        layer = next(node for node in graph.node if node.op_type == "Conv")
+        name = layer.input[1 if change == "weight" else 2]
+        producer = next(node for node in graph.node if name in node.output)
+        layer.input[1 if change == "weight" else 2] = producer.input[0]
+    elif change == "sigmoid":
+        relu = next(node for node in graph.node if node.op_type == "Relu")
+        relu.op_type = "Sigmoid"
+        relu.name = "squash"
+    path = tmp_path / "stage0.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def set_constant(graph: onnx.GraphProto, name: str, value: float) -> None:
+    tensor = helper.make_tensor(name, TensorProto.FLOAT, [], [value])
+    for node in graph.node:
+        if name in node.output:
+            node.attribute[0].t.CopyFrom(tensor)
+            return
+    for initializer in graph.initializer:
+        if initializer.name == name:
+            initializer.CopyFrom(tensor)
+            return
+    raise AssertionError(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("scale", r"quantiser .*float scale 0\.3 is no power of two"),
+        ("zero", r"quantiser .*zero point 1 is not 0"),
+        ("weight", r"layer .*: weights are floating point"),
+        ("bias", r"layer .*: bias are floating point"),
+        ("sigmoid", r"layer squash: operator Sigmoid is not supported"),
+    ],
+)
+def test_what_cannot_be_exact_is_refused_by_name(tmp_path: Path, change: str, message: str) -> None:
+    spoilt = changed(tmp_path, change)
+    networks = [
+        Network("stage0", spoilt, Folding(100, {})),
+        Network("stage1", DIGITS / "stage1.onnx", Folding(1000, {})),
+    ]
+    with pytest.raises(CompileError, match=message):
+        compile_package("digits", networks, FACTS, None, tmp_path / "kernel")
+    assert [path.name for path in tmp_path.iterdir()] == ["stage0.onnx"]
+
+
+def test_a_truncated_network_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "stage0.onnx"
+    path.write_bytes((DIGITS / "stage0.onnx").read_bytes()[:1000])
+    with pytest.raises(CompileError, match="export it again"):
+        qonnx_graph.load(path)
+
+
+def shipped_kernels() -> list[str]:
+    return sorted(path.parent.name for path in (ROOT / "bitstreams").glob(f"*/{MANIFEST}"))
+
+
+@pytest.mark.parametrize("name", shipped_kernels())
+def test_the_shipped_package_is_what_the_compiler_makes(name: str, tmp_path: Path) -> None:
+    from edgesight.cli import _compile, shipped
+
+    foldings = [Folding(budget, {}) for budget in shipped()[name]["cycles"]]
+    made = _compile(ROOT / "quant" / "zoo" / name, tmp_path / name, foldings).kernel
+    kept = Package.load(ROOT / "bitstreams" / name).kernel
+    assert kept.files == made.files
+    assert kept.model_copy(update={"calibration": None}) == made

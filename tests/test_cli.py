@@ -1,0 +1,128 @@
+"""The command line: a data set that no code names goes all the way, and every fault gives one clear message."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+DIGITS = ROOT / "bitstreams" / "digits"
+ZOO = ROOT / "quant" / "zoo" / "digits"
+CLASSES = ("Kreis rot", "Würfel grün", "Öl & Essig", "zebra")
+SEED = 11
+
+
+def edgesight(*arguments: str | Path, cwd: Path = ROOT, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgesight", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def succeeds(*arguments: str | Path, cwd: Path = ROOT) -> str:
+    done = edgesight(*arguments, cwd=cwd)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def fails(message: str, *arguments: str | Path, cwd: Path = ROOT) -> None:
+    done = edgesight(*arguments, cwd=cwd)
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in said
+    assert message in said, said
+
+
+def paint(generator: np.random.Generator, kind: int) -> Image.Image:
+    """A noisy 16x16 picture whose colour and form say its class."""
+    pixels = generator.integers(0, 90, (16, 16, 3))
+    row, column = generator.integers(0, 6, 2)
+    height, width = ((10, 10), (10, 4), (4, 10), (6, 6))[kind]
+    pixels[row : row + height, column : column + width, kind % 3] += 150
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def make_folder(folder: Path) -> None:
+    generator = np.random.default_rng(SEED)
+    for kind, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for number in range(120):
+            paint(generator, kind).save(folder / name / f"{number:03}.png")
+
+
+def test_a_folder_of_pictures_goes_from_training_to_the_demo(tmp_path: Path) -> None:
+    make_folder(tmp_path / "Bilder aus Köln")
+    data = f"folder:{tmp_path / 'Bilder aus Köln'}"
+    zoo, package = tmp_path / "zoo", tmp_path / "kernels" / "formen"
+    succeeds("train", data, "--seeds", "1", "--quick", "--out", zoo, cwd=tmp_path)
+    succeeds("compile", zoo, "--out", package, "--cycles", "500,4000")
+    succeeds("calibrate", package, data, "--targets", "0.5,0.6", "--resplits", "20")
+    succeeds("verify", package, data, "--zoo", zoo, "--images", "60", "--out", tmp_path / "verify")
+    report = json.loads((tmp_path / "verify" / "report.json").read_text())
+    assert report["images"] == 60
+    assert not any(report["mismatches"].values())
+    # The demo's bars are those of the shipped kernels; here it must run, report and draw.
+    demo = edgesight("demo", "--dataset", data, "--package", package, "--images", "40", "--out", tmp_path / "demo")
+    assert "Traceback" not in demo.stderr, demo.stderr
+    rows = json.loads((tmp_path / "demo" / "report.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["edge only (stage 1)", "target 50.0%", "target 60.0%", "data centre only"]
+    assert Image.open(tmp_path / "demo" / "report.png").size[0] > 1000
+    shown = json.loads(succeeds("show", package, "--json"))
+    assert set(shown["classes"]) == set(CLASSES)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    copy = tmp_path / "digits"
+    shutil.copytree(DIGITS, copy, ignore=shutil.ignore_patterns("lib"))
+    return copy
+
+
+def test_a_truncated_manifest_is_named(package: Path) -> None:
+    manifest = package / "kernel.json"
+    manifest.write_bytes(manifest.read_bytes()[:500])
+    fails("kernel.json: field whole file: Invalid JSON", "show", package)
+
+
+def test_a_damaged_file_is_named(package: Path) -> None:
+    victim = package / "rtl" / "mvu.sv"
+    victim.write_bytes(victim.read_bytes() + b" ")
+    fails("checksum differs", "show", package)
+
+
+def test_another_data_set_than_the_kernels_is_refused(package: Path, tmp_path: Path) -> None:
+    make_folder(tmp_path / "others")
+    fails("was trained on data set digits", "calibrate", package, f"folder:{tmp_path / 'others'}", "--targets", "0.5")
+
+
+def test_an_unreachable_target_is_refused_with_the_best(package: Path) -> None:
+    before = (package / "kernel.json").read_bytes()
+    fails("--targets 0.9,high", "calibrate", package, "digits", "--targets", "0.9,high")
+    assert (package / "kernel.json").read_bytes() == before
+
+
+def test_a_folder_without_networks_is_named(tmp_path: Path) -> None:
+    fails("no readable model card", "compile", tmp_path, "--out", tmp_path / "kernel")
+    assert not (tmp_path / "kernel").exists()
+
+
+def test_a_wrong_reuse_factor_says_what_is_expected(tmp_path: Path) -> None:
+    fails("expected STAGE.LAYER=N", "compile", ZOO, "--out", tmp_path / "kernel", "--reuse", "Conv_1=many")
+
+
+def test_no_edge_listening_is_said(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    Image.new("L", (8, 8)).save(picture)
+    fails("edge", "query", picture, "--accuracy", "0.9", "--deadline-ms", "50", "--socket", tmp_path / "none.sock")
+
+
+def test_every_command_explains_itself() -> None:
+    commands = ("train", "compile", "show", "verilate", "calibrate", "verify", "demo", "datacenter", "edge", "query",
+                "kernels", "keys make", "bench folding")  # fmt: skip
+    for command in commands:
+        assert "Usage" in succeeds(*command.split(), "--help")
