@@ -139,7 +139,7 @@ def run_edge(
     if calibration is None:
         raise EdgeError(f"{package_path} is not calibrated, so no accuracy is known: run `edgesight calibrate`")
     if datacenter is not None and keys_folder is None:
-        raise KeysError("a data centre is given without keys: name the folder that `edgesight keys` made")
+        raise KeysError("a data centre is given without keys: name the folder that `edgesight keys make` made")
     keys = client_keys(keys_folder, IDLE_TIMEOUT) if datacenter is not None and keys_folder is not None else None
     fabric = open_fabric(package, fabric_name)
 

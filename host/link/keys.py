@@ -114,7 +114,7 @@ def client_keys(folder: Path, idle_timeout: float) -> LinkKeys:
     return LinkKeys(configuration, _read_secret(folder))
 
 
-_AGAIN = "make the keys with `edgesight keys` at the data centre, or copy them again"
+_AGAIN = "make the keys with `edgesight keys make` at the data centre, or copy them again"
 
 
 def _configuration(*, is_client: bool, idle_timeout: float) -> QuicConfiguration:

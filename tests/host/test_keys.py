@@ -58,7 +58,7 @@ def test_an_edge_needs_no_private_key(tmp_path: Path) -> None:
 
 def test_faulty_keys_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
-    with pytest.raises(KeysError, match=r"server\.crt cannot be read .* `edgesight keys`"):
+    with pytest.raises(KeysError, match=r"server\.crt cannot be read .* `edgesight keys make`"):
         client_keys(folder, 3.0)
     make_keys(folder)
     (folder / "secret").chmod(0o644)

@@ -107,6 +107,14 @@ def test_fill_reproduces_a_constant_and_keeps_what_is_known() -> None:
     np.testing.assert_allclose(fill(grid, known), 7, rtol=1e-6)
 
 
+def test_fill_continues_an_edge_through_a_lost_pixel() -> None:
+    grid = np.zeros((5, 5, 1), np.float32)
+    grid[:, 2:] = 200
+    known = np.ones((5, 5), bool)
+    known[2, 2] = False
+    assert fill(np.where(known[..., None], grid, 0).astype(np.float32), known)[2, 2, 0] > 195
+
+
 def test_through_loss_is_seeded_and_gives_none_when_all_is_lost() -> None:
     image = picture((28, 28, 1))
     first, second = (through_loss(image, 0.5, np.random.default_rng(3)) for _ in range(2))
