@@ -27,6 +27,7 @@ FAULTS: dict[str, Error | None] = {
     "flags": Error.FLAGS,
     "magic": None,
 }
+CUT = "cut"  # the fault of a frame that a soft reset ended
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ class Frame:
     @property
     def error(self) -> Error | None:
         """Error code of its record; None where it yields no record."""
-        return Error.NONE if self.fault is None else FAULTS[self.fault]
+        if self.fault is None:
+            return Error.NONE
+        return Error.CUT if self.fault == CUT else FAULTS[self.fault]
 
 
 @dataclass
