@@ -59,10 +59,12 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def serving(keys: Path, port: int = 0, model: SumModel | None = None) -> AsyncIterator[tuple[str, int]]:
+async def serving(
+    keys: Path, port: int = 0, model: SumModel | None = None, max_peers: int = 64
+) -> AsyncIterator[tuple[str, int]]:
     """A data centre in this process."""
     service = Service(model or SumModel())
-    server = Server(server_keys(keys, IDLE), service.welcome, service.received, service.gone)
+    server = Server(server_keys(keys, IDLE), service.welcome, service.received, service.gone, max_peers)
     address = await server.listen("127.0.0.1", port)
     work = asyncio.get_running_loop().create_task(service.run())
     try:
@@ -133,6 +135,36 @@ def test_five_percent_loss_repairs_strips_and_loses_no_answer(keys: Path, seed: 
             assert link.there.dropped
             assert link.back.dropped
             print(f"seed {seed}: {link.there} {link.back}, {client.resent} resent")
+
+    run(test())
+
+
+class ColourModel(SumModel):
+    """A back end for large images: the channel with the largest sum."""
+
+    input_shape = (96, 96, 3)
+    classes = 3
+
+    def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return np.asarray(images.sum(axis=(1, 2)), np.float32)
+
+
+def test_large_images_travel_as_jpeg_through_loss(keys: Path) -> None:
+    async def test() -> None:
+        generator = np.random.default_rng(7)
+        async with (
+            serving(keys, model=ColourModel()) as address,
+            EmulatedLink(address, loss=0.05, seed=3) as link,
+            connected(link.address, keys) as client,
+        ):
+            repaired = 0
+            for _ in range(40):
+                levels = generator.permutation([60, 120, 180])
+                image = (levels + generator.integers(-30, 31, ColourModel.input_shape)).astype(np.uint8)
+                reply = await client.offload(image, 5.0)
+                assert reply.label == int(levels.argmax())
+                repaired += reply.missing > 0
+            assert repaired
 
     run(test())
 
@@ -270,6 +302,43 @@ def test_datagrams_without_a_secret_are_not_worked_on(keys: Path) -> None:
             assert model.batches == [1]
             peer.close()
             transport.close()
+
+    run(test())
+
+
+def test_a_client_that_never_proves_itself_is_put_out(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.link.quic._HELLO_WITHIN", 0.1)
+
+    async def test() -> None:
+        async with serving(keys) as address:
+            given = client_keys(keys, IDLE)
+
+            class Silent(ClientPeer):
+                """Says no hello."""
+
+                def send_line(self, message: object) -> None:
+                    pass
+
+            transport, peer = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: Silent(QuicConnection(configuration=given.configuration), given.secret, lambda _: None),
+                remote_addr=address,
+            )
+            peer.connect(transport.get_extra_info("peername"))
+            assert await peer.ended == "no secret came in time"
+            transport.close()
+
+    run(test())
+
+
+def test_connections_are_bounded_and_a_place_becomes_free_again(keys: Path) -> None:
+    async def test() -> None:
+        async with serving(keys, max_peers=1) as address:
+            async with connected(address, keys):
+                with pytest.raises(NoAnswer, match="no data centre at"):
+                    await OffloadClient(*address, client_keys(keys, IDLE)).connect()
+            async with connected(address, keys) as client:
+                image = clear_images(1)[0]
+                assert (await client.offload(image, 5.0)).label == expected(image)
 
     run(test())
 
