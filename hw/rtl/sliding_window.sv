@@ -126,58 +126,32 @@ module sliding_window #(
   end else begin : g_area
     localparam int unsigned Lines = Kernel - 1;
 
+    localparam int unsigned ColumnBits = Kernel * PixelWidth;
+
     // The last Kernel - 1 rows, oldest lowest, a word a column. What earlier frames left is shifted out before a window
     // is complete, so that nothing needs clearing.
     logic [Lines*PixelWidth-1:0] lines_q [GridColumns];
     logic [Lines*PixelWidth-1:0] line_q;  // the word of the column to come
-    // The last Kernel - 1 columns of the window, oldest first.
-    logic [PixelWidth-1:0] columns_q [Kernel][Lines];
-
-    logic [Lines*PixelWidth-1:0] line_d;
-    if (Kernel == 2) begin : g_one_line
-      assign line_d = in_image ? s_data_i : '0;
-    end else begin : g_lines
-      assign line_d = {in_image ? s_data_i : '0, line_q[Lines*PixelWidth-1:PixelWidth]};
-    end
-
-    always_ff @(posedge clk_i) begin
-      if (step) lines_q[column_q] <= line_d;
-    end
-
-    if (GridColumns == 1) begin : g_narrow
-      // The column to come is the one that is being written.
-      always_ff @(posedge clk_i) begin
-        if (step) line_q <= line_d;
-      end
-    end else begin : g_wide
-      always_ff @(posedge clk_i) begin
-        if (step) line_q <= lines_q[row_end ? '0 : column_q + 1'b1];
-      end
-    end
+    // The last Kernel - 1 columns of the window, oldest lowest, and in each the oldest row lowest.
+    logic [Lines*ColumnBits-1:0] columns_q;
 
     always_ff @(posedge clk_i) begin
       if (step) begin
-        for (int unsigned kr = 0; kr < Kernel; kr++) begin
-          for (int unsigned kc = 0; kc + 1 < Lines; kc++) columns_q[kr][kc] <= columns_q[kr][kc+1];
-        end
-        for (int unsigned kr = 0; kr < Lines; kr++) begin
-          columns_q[kr][Lines-1] <= line_q[kr*PixelWidth+:PixelWidth];
-        end
-        columns_q[Kernel-1][Lines-1] <= line_d[(Lines-1)*PixelWidth+:PixelWidth];
-      end
-    end
-
-    always_ff @(posedge clk_i) begin
-      if (step && emit) begin
-        for (int unsigned kr = 0; kr < Kernel; kr++) begin
-          for (int unsigned kc = 0; kc < Lines; kc++) begin
-            m_data_o[(kr*Kernel+kc)*PixelWidth+:PixelWidth] <= columns_q[kr][kc];
+        // Local, so that a simulator computes it in steps only.
+        automatic logic [ColumnBits-1:0] column = {in_image ? s_data_i : '0, line_q};
+        columns_q <= (Lines * ColumnBits)'({column, columns_q} >> ColumnBits);
+        lines_q[column_q] <= column[ColumnBits-1:PixelWidth];
+        // With a single column, the one to come is the one that is being written.
+        if (GridColumns == 1) line_q <= column[ColumnBits-1:PixelWidth];
+        else line_q <= lines_q[row_end ? '0 : column_q + 1'b1];
+        if (emit) begin
+          for (int unsigned kr = 0; kr < Kernel; kr++) begin
+            for (int unsigned kc = 0; kc < Lines; kc++) begin
+              m_data_o[(kr*Kernel+kc)*PixelWidth+:PixelWidth] <= columns_q[(kc*Kernel+kr)*PixelWidth+:PixelWidth];
+            end
+            m_data_o[(kr*Kernel+Lines)*PixelWidth+:PixelWidth] <= column[kr*PixelWidth+:PixelWidth];
           end
         end
-        for (int unsigned kr = 0; kr < Lines; kr++) begin
-          m_data_o[(kr*Kernel+Lines)*PixelWidth+:PixelWidth] <= line_q[kr*PixelWidth+:PixelWidth];
-        end
-        m_data_o[(Lines*Kernel+Lines)*PixelWidth+:PixelWidth] <= line_d[(Lines-1)*PixelWidth+:PixelWidth];
       end
     end
   end
