@@ -114,11 +114,16 @@ def confidence_curve(margins: Ints, right: Bools) -> tuple[Ints, Floats]:
     # One weighted point a margin: otherwise the order among equal margins would leak into the fit.
     values, inverse, weights = np.unique(margins, return_inverse=True, return_counts=True)
     means = np.bincount(inverse, weights=right) / weights
-    fitted = np.clip(isotonic_regression(means, weights=weights.astype(float)).x, 0.0, 1.0)
-    starts = np.concatenate([[True], np.diff(fitted) > 0])
-    blocks = values[starts].astype(np.int64)
-    blocks[0] = 0
-    return blocks, fitted[starts]
+    fitted = isotonic_regression(means, weights=weights.astype(float)).x
+    first = np.flatnonzero(np.concatenate([[True], np.diff(fitted) > 0]))
+    # A block without a single wrong answer would be called certain; Laplace's rule of succession for its count of
+    # images keeps certainty out of both ends, and the running maximum keeps the curve rising.
+    images = np.add.reduceat(weights, first)
+    confidences = np.maximum.accumulate(np.clip(fitted[first], 1 / (images + 2), (images + 1) / (images + 2)))
+    rising = np.concatenate([[True], np.diff(confidences) > 0])
+    starts = values[first][rising].astype(np.int64)
+    starts[0] = 0
+    return starts, confidences[rising]
 
 
 def confidence_at(curve: ConfidenceCurve, margins: npt.ArrayLike) -> Floats:
@@ -188,7 +193,7 @@ def calibrate(
                 calibration_accuracy=float(right[kept] / test.count),
                 calibration_offload=float(answered[-1, kept] / test.count),
                 curves=_curves(fit, test, thresholds),
-                backend_confidence=_share(observed.right[-1][offloaded] if offloaded.any() else observed.right[-1]),
+                backend_confidence=_succession(observed.right[-1][offloaded if offloaded.any() else ...]),
             )
         )
     everyone = np.full(observed.margins.shape[0], NEVER)
@@ -333,6 +338,11 @@ def _look_up(starts: Ints, confidences: Floats, margins: Ints) -> Floats:
 
 def _share(right: Bools) -> float:
     return float(right.mean())
+
+
+def _succession(right: Bools) -> float:
+    """Laplace's rule of succession: the probability that the next one is right; never certainty."""
+    return float((right.sum() + 1) / (right.size + 2))
 
 
 def _checked_targets(targets: Sequence[float]) -> list[float]:

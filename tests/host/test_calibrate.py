@@ -146,7 +146,7 @@ def test_the_curve_is_a_rising_step_function_that_starts_at_margin_zero() -> Non
     right = np.array([False, True, False, True, True, True])
     starts, confidences = confidence_curve(margins, right)
     assert starts.tolist() == [0, 9]
-    np.testing.assert_allclose(confidences, [1 / 3, 1.0])
+    np.testing.assert_allclose(confidences, [1 / 3, 4 / 5])  # three of three are no certainty
 
 
 def test_the_bound_is_clopper_and_pearsons() -> None:
@@ -170,7 +170,8 @@ def test_all_right_is_answered_at_stage_zero(count: int) -> None:
         assert [target.thresholds for target in calibration.targets] == [[0, 0], [0, 0]]
     else:
         assert not calibration.targets  # no proof from so few images
-    assert all(curve.confidences == [1.0] for curve in calibration.curves)
+    fitted = max(1, int(0.3 * count))
+    assert all(curve.confidences == [(fitted + 1) / (fitted + 2)] for curve in calibration.curves)
 
 
 def test_all_wrong_is_refused() -> None:
@@ -178,7 +179,7 @@ def test_all_wrong_is_refused() -> None:
     calibration = run(Observed(np.ones((2, 500), int), np.ones((2, 500), int), truth + 1, truth), (0.1, 0.9))
     assert not calibration.targets
     assert [refused.best_reachable for refused in calibration.refused] == [0.0, 0.0]
-    assert all(curve.confidences == [0.0] for curve in calibration.curves)
+    assert all(curve.confidences == [1 / (150 + 2)] for curve in calibration.curves)
 
 
 def test_edge_wrong_and_back_end_right_offloads_everything() -> None:
