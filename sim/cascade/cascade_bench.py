@@ -194,6 +194,12 @@ class TB:
         """Read a register."""
         return int(await self.registers.read_dword(OFFSETS[name] + 4 * index))
 
+    async def settled(self, mask: int = 0xFFFF_FFFF, limit: int = 20_000) -> None:
+        """Wait until the status register's bits of `mask` are 0."""
+        deadline = self.cycle + limit
+        while status := await self.read("status") & mask:
+            assert self.cycle < deadline, f"stuck: status {status:#x}"
+
     async def write(self, name: str, value: int, index: int = 0) -> None:
         """Write a register."""
         await self.registers.write_dword(OFFSETS[name] + 4 * index, value)
@@ -454,8 +460,7 @@ async def a_flush_in_any_cycle_closes_exactly_once(dut: Any) -> None:
         await tb.accepted()
         await tb.cycles(wait)
         await tb.write("control", CONTROL_FLUSH)
-        while await tb.read("status"):
-            pass
+        await tb.settled()
         await tb.cycles(5)
         closing = [record for record in tb.records if record.error == Error.FLUSH]
         assert len(tb.records) == len(frames) + len(closing)
@@ -546,8 +551,7 @@ async def a_soft_reset_drains(dut: Any, part: int) -> None:
     assert not any(frame.tag in tb.headers for frame in after), "a beat was accepted while draining"
     assert len(tb.out) // 2 == 1 + bool(part)
     dut.u_stage1.block.value = 0
-    while await tb.read("status") & STATUS_DRAINING:
-        pass
+    await tb.settled(STATUS_DRAINING)
     await tb.until(len(frames) + len(after))
     tb.check([*frames, *after])
     assert tb.batches == [len(frames)], "the batch was not closed by the last record"
@@ -637,7 +641,6 @@ async def everything_at_once(dut: Any) -> None:
             await tb.set_row(tb.random.randrange(THRESHOLD_SETS), (tb.random.randrange(200), tb.random.randrange(900)))
     await tb.accepted()
     await tb.write("control", CONTROL_FLUSH)
-    while await tb.read("status"):
-        pass
+    await tb.settled()
     tb.check(frames)
     assert sum(tb.batches) == len(tb.records), "a batch stayed open"
