@@ -1,9 +1,6 @@
 /// What the cascade's modules hand to one another.
+/* verilator lint_off UNUSEDPARAM */  // each module uses its part
 package cascade_pkg;
-
-  // Bytes of the AXI4-Stream ports; the frame and record layouts are fixed to it.
-  localparam int unsigned BeatBytes = 8;
-  localparam int unsigned BeatWidth = 8 * BeatBytes;
 
   // Bit of a record's stage byte that says that no stage was sure enough.
   localparam int unsigned OffloadBit = 4;
@@ -64,3 +61,4 @@ package cascade_pkg;
   } status_t;
 
 endpackage
+/* verilator lint_on UNUSEDPARAM */

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sim.bench import RTL, run_bench
+from sim.bench import run_bench
 
 
 def test_frame_buffer() -> None:
-    run_bench("frame_buffer", {"Words": 24}, sources=[RTL / "cascade_pkg.sv", RTL / "frame_buffer.sv"])
+    run_bench("frame_buffer", {"Words": 24})
