@@ -1,6 +1,6 @@
 # EdgeSight. `make` alone lists what can be made; everything happens in .venv, which is made and kept here.
 PYTHON ?= python3
-IMAGES ?= 1000
+IMAGES ?= 4000
 N ?= 10000
 VENV := .venv
 RUN := $(VENV)/bin/

@@ -29,7 +29,7 @@ app.add_typer(bench, name="bench")
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "bitstreams"
 # Cycles a frame that a layer of stage 0 and of stage 1 may take, by the name of the folding.
-FOLDINGS = {"fast": (784, 2_500), "middle": (1_500, 10_000), "small": (6_000, 40_000)}
+FOLDINGS = {"fast": (700, 2_500), "middle": (1_500, 10_000), "small": (6_000, 40_000)}
 
 DATASET_HELP = "fashion-mnist, digits, or folder:PATH (class subfolders, or train/ and test/ above them; a zip too)."
 
@@ -155,6 +155,9 @@ def calibrate(
 @app.command()
 def kernels(
     names: Annotated[list[str] | None, typer.Argument(help="Shipped packages to make; default all.")] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep-calibration", help="Only compile: networks, back end and link are as they were.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Compile and calibrate the shipped kernel packages anew, as bitstreams/shipped.toml says."""
@@ -166,9 +169,17 @@ def kernels(
         if name not in recipes:
             raise CompileError(f"no shipped kernel is called {name!r}: {SHIPPED / 'shipped.toml'} has {list(recipes)}")
         recipe = recipes[name]
+        before = _load(SHIPPED / name).kernel if keep else None
         package = _compile(
             ROOT / "quant" / "zoo" / name, SHIPPED / name, [Folding(budget, {}) for budget in recipe["cycles"]]
         )
+        if before is not None:
+            for file in ("networks/stage0.onnx", "networks/stage1.onnx", "datacenter.onnx"):
+                if before.files.get(file) != package.kernel.files.get(file):
+                    raise CompileError(f"{SHIPPED / name}: {file} has changed, so it must be calibrated anew")
+            kept = before.calibration
+            _show(package.replace(calibration=kept.model_dump() if kept else None), False)
+            continue
         data = _data(name, data_dir if name == "fashion-mnist" else None, None, package)
         _show(_calibrate(package, data, recipe["targets"], recipe["loss"], 0, 200), False)
 
@@ -227,7 +238,7 @@ def verify(
 
 @app.command()
 def demo(
-    images: Annotated[int, typer.Option(help="Test images to answer.")] = 1000,
+    images: Annotated[int, typer.Option(help="Test images to answer.")] = 4000,
     all_: Annotated[bool, typer.Option("--all", help="The whole test split.")] = False,
     package: Annotated[
         Path | None, typer.Option(help="Kernel package; default the shipped one of the data set.")

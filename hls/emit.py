@@ -296,8 +296,10 @@ def _weight_memory(module: str, layer: Matrix) -> str:
     address = max(1, (depth - 1).bit_length())
     rows = ",\n".join(f"{_INDENT}{_packed(word, bits)}" for word in words)
     # A one-word memory has nothing to address; the port stays so that every memory looks alike.
-    unused = [] if depth > 1 else ["  // verilator lint_off UNUSEDSIGNAL : one word, so the address says nothing"]
-    restore = [] if depth > 1 else ["  // verilator lint_on UNUSEDSIGNAL"]
+    unused = ["  // One word, so that the address says nothing.", "  // verilator lint_off UNUSEDSIGNAL"]
+    restore = ["  // verilator lint_on UNUSEDSIGNAL"]
+    if depth > 1:
+        unused = restore = []
     read = "Rom[addr_i]" if depth > 1 else "Rom[0]"
     return "\n".join(
         [

@@ -12,18 +12,12 @@ import numpy.typing as npt
 from host.calibrate import Observed
 from host.datacenter.models import Executor
 from host.fabric.base import Images
+from host.fabric.csim import decide
 from host.kernel import Package
 from host.link.strips import through_loss
 from sim.workers import Workers, progress
 
 _BATCH = 64
-
-
-def decisions(logits: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Labels [N] (lowest index on ties) and margins [N] of integer logits [N, classes]."""
-    wide = logits.astype(np.int64)
-    ordered = np.sort(wide, axis=1)
-    return wide.argmax(axis=1), ordered[:, -1] - ordered[:, -2]
 
 
 def observe(
@@ -35,7 +29,7 @@ def observe(
     """
     with Workers(package, "csim") as workers:
         logits = workers.logits(images, "stages (csim)")
-    labels, margins = zip(*(decisions(stage) for stage in logits), strict=True)
+    labels, margins = zip(*(decide(stage) for stage in logits), strict=True)
     backend = labels[-1].copy()
     generator = np.random.default_rng(seed)
     with progress() as bar:

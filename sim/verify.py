@@ -18,9 +18,9 @@ import numpy.typing as npt
 from rich.console import Console
 
 from host.fabric.base import ALWAYS, NEVER, Images
+from host.fabric.csim import decide
 from host.files import write_atomically
 from host.kernel import Package
-from sim.observe import decisions
 from sim.report import Check, print_checks, write_report
 from sim.workers import Workers, progress
 
@@ -76,7 +76,7 @@ def recount(logits: Mapping[str, npt.NDArray[Any]], records: Mapping[str, npt.ND
     for stage, (first, second) in itertools.product(stages, itertools.combinations(sources, 2)):
         one, other = logits[f"{first}_{stage}"], logits[f"{second}_{stage}"]
         counted[f"{stage} logits {first}={second}"] = int(np.any(one != other, axis=1).sum())
-        decided = np.any(np.stack(decisions(one)) != np.stack(decisions(other)), axis=0)
+        decided = np.any(np.stack(decide(one)) != np.stack(decide(other)), axis=0)
         counted[f"{stage} decisions {first}={second}"] = int(decided.sum())
     differing = np.any(records["csim"] != records["rtl"], axis=1)
     counted["cascade records csim=rtl"] = int(differing.sum())
