@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -188,6 +188,23 @@ def test_bad_arguments_are_refused(fabric: VerilatedFabric) -> None:
         fabric.set_thresholds(0, [0, 1 << 32])
     with pytest.raises(FabricError, match="at least 8"):
         fabric.measure_intervals(images)
+
+
+def test_a_kernel_that_hangs_is_told_and_reset(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    fabric = VerilatedFabric(package)
+    fabric.set_thresholds(0, [ALWAYS, ALWAYS])
+
+    def nothing_comes(handle: object, run: Any, limit: int) -> int:
+        run._obj.cycles += limit
+        return 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fabric._library, "kernel_run", nothing_comes)
+        with pytest.raises(FabricError, match=r"0 of 2 records came.*frames 0x0, answered_stage0 0x0.*was reset"):
+            fabric.run(random_images(2), np.zeros(2, np.uint8))
+    assert fabric.thresholds(0) == [NEVER, NEVER]
+    assert len(fabric.run(random_images(2), np.zeros(2, np.uint8))) == 2
+    fabric.close()
 
 
 def test_a_missing_library_names_the_command(tmp_path: Path) -> None:
