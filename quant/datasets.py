@@ -189,6 +189,7 @@ def install_fashion_mnist(into: Path) -> Path:
     Raises:
         DataSetError: no apt-get or dpkg-deb on this system, or one of them failed.
     """
+    into = into.resolve()  # apt and dpkg are run in a folder of their own
     folder = into / "fashion-mnist"
     if folder.is_dir():
         return folder
