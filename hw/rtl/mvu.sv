@@ -311,9 +311,14 @@ module mvu #(
 
   always_ff @(posedge clk_i) begin
     if (advance && arrives) groups_q[step_q[FitStage].group] <= fitted_q;
-    if (free && (pending_q || done)) begin
-      for (int unsigned g = 0; g + 1 < Groups; g++) m_data_o[g*Pe*OutWidth+:Pe*OutWidth] <= groups_q[g];
-      m_data_o[(Groups-1)*Pe*OutWidth+:Pe*OutWidth] <= pending_q ? groups_q[Groups-1] : fitted_q;
+  end
+
+  for (genvar g = 0; g < Groups; g++) begin : g_group
+    always_ff @(posedge clk_i) begin
+      if (free && (pending_q || done)) begin
+        if (g + 1 < Groups) m_data_o[g*Pe*OutWidth+:Pe*OutWidth] <= groups_q[g];
+        else m_data_o[g*Pe*OutWidth+:Pe*OutWidth] <= pending_q ? groups_q[g] : fitted_q;
+      end
     end
   end
 endmodule
