@@ -37,7 +37,7 @@ INPUT_EXPONENT: Final = -8
 """Pixels are fed as pixel * 2**-8, on an unsigned 8-bit quantiser of that very scale."""
 
 BIAS_BITS: Final = 16
-"""Wide enough that a bias on its accumulator's grid is never clipped in the networks here; `build` checks nothing."""
+"""Wide for a bias on its accumulator's grid; one beyond it would saturate alike in training, QONNX and hardware."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ class Variant:
 # The first convolution pads nothing, so that a folding of one cycle an input pixel exists, and later maps are small.
 STAGE0: Final = Variant(
     name="stage0",
-    layers=(Conv(8), MaxPool(), Conv(16), MaxPool(), Conv(32)),
+    layers=(Conv(16), MaxPool(), Conv(16), MaxPool(), Conv(32)),
     weight_bits=3,
-    activation_bits=3,
+    activation_bits=4,
 )
 STAGE1: Final = Variant(
     name="stage1",

@@ -79,6 +79,15 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(bars: DataSet, tmp_pat
     assert_equal(quick(bars, tmp_path / "work", epochs=2), quick(bars, tmp_path / "fresh", epochs=2))
 
 
+def test_a_damaged_checkpoint_is_named(bars: DataSet, tmp_path: Path) -> None:
+    quick(bars, tmp_path, epochs=1)
+    (checkpoint,) = tmp_path.glob("*-float.pt")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match=r"-float\.pt: not a readable checkpoint .* remove it"):
+        quick(bars, tmp_path, epochs=1)
+    train.train(bars, "stage0", tmp_path, seed=SEED, epochs=1, resume=False)
+
+
 def test_training_leaves_torch_as_it_was(bars: DataSet, tmp_path: Path) -> None:
     threads, state = torch.get_num_threads(), torch.random.get_rng_state()
     quick(bars, tmp_path, epochs=1)
@@ -128,9 +137,9 @@ def test_train_all_writes_a_zoo_folder_whose_card_tells_its_files(tmp_path: Path
     page = (tmp_path / "zoo" / "README.md").read_text(encoding="utf-8")
     assert list(card["networks"]) == ["stage0", "stage1", "backend"]
     assert card["data_set"]["checksum"] == datasets.load("digits").checksum
-    assert card["command"] == "edgesight train digits --seeds 1 --quick"
     for network in report.networks:
         entry = card["networks"][network.variant]
+        assert entry["command"] == "edgesight train digits --seeds 1 --quick"
         assert entry["test_accuracy"]["by_seed"] == [round(network.test_accuracy[0], 6)]
         assert f"{network.test_accuracy[0]:.2%}" in page
         for file in network.files:
