@@ -75,6 +75,9 @@ module mvu #(
   if (InWidth < 1 || WeightWidth < 1 || BiasWidth < 1 || AccWidth < 1 || OutWidth < 1) begin : g_check_width
     $error("mvu: all widths must be at least 1");
   end
+  if (BiasShift > AccWidth) begin : g_check_bias
+    $error("mvu: BiasShift must lie between 0 and AccWidth");
+  end
   if (Round > 2) begin : g_check_round
     $error("mvu: Round must be 0, 1 or 2");
   end

@@ -17,11 +17,40 @@ def test_there_are_modules() -> None:
     assert MODULES
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
-def test_lint_is_clean(module: Path) -> None:
+def _lint(module: Path, parameters: dict[str, int]) -> None:
     files = [str(path) for path in [RTL.parent / "lint.vlt", *PACKAGES, module]]
-    command = ["verilator", "--lint-only", "-Wall", "--quiet", "-y", str(RTL), "--top-module", module.stem, *files]
+    values = [f"-G{name}={value}" for name, value in parameters.items()]
+    command = ["verilator", "--lint-only", "-Wall", "--quiet", "-y", str(RTL), "--top-module", module.stem]
     with tools_on_path():
-        lint = subprocess.run(command, capture_output=True, text=True, check=False)
+        lint = subprocess.run([*command, *values, *files], capture_output=True, text=True, check=False)
     assert lint.returncode == 0, lint.stderr
     assert "%Warning" not in lint.stderr, lint.stderr
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def test_lint_is_clean(module: Path) -> None:
+    _lint(module, {})
+
+
+@pytest.mark.parametrize(
+    ("module", "parameters"),
+    [
+        ("stream_fifo", {"Width": 1, "Depth": 1}),
+        ("sliding_window", {"Kernel": 1, "Stride": 2}),
+        ("sliding_window", {"Kernel": 2, "PadTop": 1, "PadRight": 1}),
+        ("sliding_window", {"Kernel": 5, "ImgH": 5, "ImgW": 5, "Channels": 3, "Width": 2}),
+        ("sliding_window", {"Kernel": 2, "ImgW": 1, "PadRight": 1, "Channels": 3}),
+        ("max_pool", {"Kernel": 3, "Stride": 1, "Signed": 1, "Width": 1, "Channels": 3}),
+        ("mvu", {"InLanes": 1, "Outputs": 1, "Pe": 1, "Simd": 1, "Shift": 0, "OutWidth": 16, "OutSigned": 1}),
+        ("mvu", {"InLanes": 18, "Simd": 9, "Outputs": 3, "Pe": 1, "Shift": 20, "Round": 2, "Beats": 3, "InWidth": 1}),
+        ("mvu", {"Pe": 4, "Simd": 4, "Shift": -2, "Round": 1, "Saturate": 0, "WeightWidth": 1, "InSigned": 1}),
+        ("margin", {"Classes": 2, "Width": 1}),
+    ],
+)
+def test_lint_is_clean_at_the_edges_of_the_parameters(module: str, parameters: dict[str, int]) -> None:
+    _lint(RTL / f"{module}.sv", parameters)
+
+
+def test_a_fold_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(AssertionError, match="Simd must divide InLanes"):
+        _lint(RTL / "mvu.sv", {"Simd": 3})
