@@ -139,7 +139,6 @@ def systemverilog(table: RegisterMap) -> str:
     lines = [
         f"// {NOTICE}",
         "/// The register map's byte offsets and bit positions, the record's error codes, the protocol's constants.",
-        "/* verilator lint_off UNUSEDPARAM */  // the whole map is here, each module uses its part",
         "package registers_pkg;",
         "",
     ]
@@ -166,7 +165,7 @@ def systemverilog(table: RegisterMap) -> str:
             lines.append(f"  localparam int unsigned {stem}Bit = {low};")
             if high > low:
                 lines.append(f"  localparam int unsigned {stem}Width = {high - low + 1};")
-    lines += ["", "endpackage", "/* verilator lint_on UNUSEDPARAM */", ""]
+    lines += ["", "endpackage", ""]
     return "\n".join(lines)
 
 

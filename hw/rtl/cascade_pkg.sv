@@ -1,5 +1,4 @@
 /// What the cascade's modules hand to one another.
-/* verilator lint_off UNUSEDPARAM */  // each module uses its part
 package cascade_pkg;
 
   // Bit of a record's stage byte that says that no stage was sure enough.
@@ -61,4 +60,3 @@ package cascade_pkg;
   } status_t;
 
 endpackage
-/* verilator lint_on UNUSEDPARAM */

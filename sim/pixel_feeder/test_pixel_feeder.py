@@ -15,6 +15,7 @@ from sim.bench import run_bench
         (16, 1),  # whole words
         (3, 3),  # the last pixel lies across words, and every frame is two words
         (40, 3),  # pixels lie across words, whole words
+        (5, 8),  # a word a pixel: the memory is read in every cycle
     ],
 )
 def test_pixel_feeder(pixels: int, channels: int) -> None:
