@@ -116,7 +116,11 @@ def _command(package: Package, building: Path, stage: Stage, templates: Path) ->
             fraction=stage.logit_fraction_bits,
         )
     )
-    flags = ["-std=c++17", "-O3", "-fPIC", "-w", f"-I{sources}", f"-I{templates / 'vivado' / 'ap_types'}"]
+    # A namespace of its own for each stage's copy of hls4ml's templates: the linker would merge those of equal types,
+    # and with them the folder that weights are read from.
+    isolated = f"-Dnnet={stage.name}_nnet"
+    includes = [f"-I{sources}", f"-I{templates / 'vivado' / 'ap_types'}"]
+    flags = ["-std=c++17", "-O3", "-fPIC", "-w", isolated, *includes]
     return ["g++", *flags, "-c", "-o", str(building / f"{stage.name}.o"), str(bridge)]
 
 

@@ -6,6 +6,7 @@ Simulated hardware is a pure function of its frames, so that frames can be split
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -34,6 +35,8 @@ class Workers:
 
     def __init__(self, package: Package, maker: str, processes: int = PROCESSES) -> None:
         """Start the processes; the library that `maker` needs must have been built."""
+        self.cycles = 0  # the fabric's, summed over the records of all processes; 0 where it counts none
+        self.seconds = 0.0  # of wall time that `records` took
         context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
         self._pool = ProcessPoolExecutor(processes, context, initializer=_open, initargs=(str(package.path), maker))
 
@@ -53,7 +56,11 @@ class Workers:
         `what` labels the progress bar.
         """
         jobs = [(images[part], rows, sets[part]) for part in _parts(len(images))]
-        return np.concatenate(self._map(_records, jobs, len(images), what))
+        begin = time.perf_counter()
+        parts = self._map(_records, jobs, len(images), what)
+        self.seconds += time.perf_counter() - begin
+        self.cycles += sum(cycles for _, cycles in parts)
+        return np.concatenate([records for records, _ in parts])
 
     def logits(self, images: Images, what: str) -> list[npt.NDArray[np.int32]]:
         """Integer logits [N, classes] by stage."""
@@ -94,11 +101,13 @@ def _opened() -> Fabric:
     return _fabric
 
 
-def _records(images: Images, rows: list[list[int]], sets: Sets) -> Records:
+def _records(images: Images, rows: list[list[int]], sets: Sets) -> tuple[Records, int]:
+    """Records, and the cycles that were simulated for them."""
     fabric = _opened()
+    before = fabric.simulated_cycles
     for index, thresholds in enumerate(rows):
         fabric.set_thresholds(index, thresholds)
-    return fabric.run(images, sets)
+    return fabric.run(images, sets), fabric.simulated_cycles - before
 
 
 def _logits(images: Images) -> list[npt.NDArray[np.int32]]:

@@ -41,6 +41,7 @@ class Fabric(Protocol):
 
     package: Package
     counts_cycles: bool
+    simulated_cycles: int  # since it was opened; 0 where nothing is simulated cycle by cycle
 
     def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
         """Write one row of the threshold table: a margin threshold a stage (unsigned 32 bit)."""

@@ -22,6 +22,7 @@ class CsimFabric:
     """
 
     counts_cycles = False
+    simulated_cycles = 0
 
     def __init__(self, package: Package) -> None:
         """Load the library; raises FabricError when it is not there or does not fit."""

@@ -27,6 +27,7 @@ class FakeFabric:
     def __init__(self, made: Package, counts_cycles: bool = False, error: int = 0) -> None:
         self.package = made
         self.counts_cycles = counts_cycles
+        self.simulated_cycles = 0
         self._error = error
         self._thresholds = np.zeros((2, 16), np.uint32)
 
