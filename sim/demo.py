@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
+import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -28,6 +31,7 @@ from host.answer import Answer
 from host.cascade import Cascade
 from host.fabric.base import ALWAYS, NEVER, OFFLOAD, Fabric, Images, Records
 from host.fabric.verilated import VerilatedFabric
+from host.files import write_atomically
 from host.kernel import Calibration, Package, Target
 from host.link.datagrams import LinkError
 from host.link.keys import client_keys, make_keys
@@ -76,7 +80,7 @@ def run_demo(
 ) -> bool:
     """Run the demo on `count` images (None: all) of the split `test`; returns whether every check is met.
 
-    Writes `out`/report.json and `out`/report.png. Raises DemoError.
+    Writes report.json, report.md and report.png into `out`. Raises DemoError.
     """
     calibration = package.kernel.calibration
     if calibration is None or not calibration.targets:
@@ -139,8 +143,9 @@ def run_demo(
     }
     write_report(out / "report.json", body, checks)
     draw(rows, package, len(images), loss, out / "report.png")
+    write_atomically(out / "report.md", _markdown(rows, checks, package, len(images), loss, note).encode())
     console.print(_table(rows, package))
-    console.print(f"Report: {out / 'report.json'}, picture: {out / 'report.png'}")
+    console.print(f"Report: {out / 'report.json'} and report.md; picture: {out / 'report.png'}")
     return print_checks(console, checks)
 
 
@@ -335,27 +340,80 @@ def _checks(package: Package, rows: Sequence[Row], intervals: Sequence[float]) -
     return checks
 
 
+_COLUMNS = (
+    "asked for",
+    "reached",
+    "95 % interval",
+    "met",
+    "stage 0",
+    "stage 1",
+    "data centre",
+    "degraded",
+    "cycles",
+    "fabric ms*",
+    "link ms",
+    "service ms",
+    "all ms",
+)
+
+
+def _cells(row: Row) -> list[str]:
+    """A row's text by column."""
+    return [
+        row.name,
+        f"{row.accuracy:.1%}",
+        f"{row.low:.1%} to {row.high:.1%}",
+        {None: "", True: "yes", False: "no"}[row.met],
+        *(f"{row.stages[stage]:.1%}" for stage in ("stage0", "stage1", "datacenter")),
+        f"{row.degraded:.1%}",
+        "" if row.cycles is None else f"{row.cycles:,.0f}",
+        *(_milliseconds(row.legs.get(leg)) for leg in ("fabric", "link", "service")),
+        _milliseconds(row.total),
+    ]
+
+
+def _footnote(package: Package) -> str:
+    return f"* simulated: cycles of the RTL at {package.kernel.clock_mhz:g} MHz; link and service measured"
+
+
 def _table(rows: Sequence[Row], package: Package) -> Table:
-    table = Table(title=f"{package.kernel.name}: accuracy asked for, and how it was met (milliseconds: median / P99)")
-    for column in ("asked for", "reached", "95 % interval", "met", "stage 0", "stage 1", "data centre", "degraded",
-                   "cycles", "fabric ms*", "link ms", "service ms", "all ms"):  # fmt: skip
+    title = f"{package.kernel.name}: accuracy asked for, and how it was met (milliseconds: median / P99)"
+    table = Table(title=title, caption=_footnote(package))
+    for column in _COLUMNS:
         table.add_column(column, justify="left" if column == "asked for" else "right")
     for row in rows:
-        met = {None: "", True: "[green]yes[/green]", False: "[red]no[/red]"}[row.met]
-        legs = [_milliseconds(row.legs.get(leg)) for leg in ("fabric", "link", "service")]
-        table.add_row(
-            row.name,
-            f"{row.accuracy:.1%}",
-            f"{row.low:.1%} to {row.high:.1%}",
-            met,
-            *(f"{row.stages[stage]:.1%}" for stage in ("stage0", "stage1", "datacenter")),
-            f"{row.degraded:.1%}",
-            "" if row.cycles is None else f"{row.cycles:,.0f}",
-            *legs,
-            _milliseconds(row.total),
-        )
-    table.caption = f"* simulated: cycles of the RTL at {package.kernel.clock_mhz:g} MHz; link and service measured"
+        table.add_row(*_cells(row), style="red" if row.met is False else None)
     return table
+
+
+def _markdown(
+    rows: Sequence[Row], checks: Sequence[Check], package: Package, images: int, loss: float, note: str
+) -> str:
+    """The report as a page: what was run, where and when, the table, the checks."""
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    lines = [
+        f"# The demo on {package.kernel.name}",
+        "",
+        f"Written by `edgesight demo` on {datetime.date.today().isoformat()} ({machine}). {note} {images} test images; "
+        f"the link lost {loss:.0%} of packets each way and delayed them by {DELAY_S * 1e3:g} ms. Milliseconds are "
+        "median / P99.",
+        "",
+        "| " + " | ".join(_COLUMNS).replace("ms*", "ms\\*") + " |",
+        "|---" + "|--:" * (len(_COLUMNS) - 1) + "|",
+        *("| " + " | ".join(_cells(row)) + " |" for row in rows),
+        "",
+        _footnote(package).replace("*", "\\*"),
+        "",
+        "| check | value | bar | met | obtained |",
+        "|---|--:|--:|---|---|",
+        *(
+            f"| {check.name} | {check.value:.6g} {check.unit} | {'at most' if check.at_most else 'at least'} "
+            f"{check.bar:.6g} | {'yes' if check.met else 'NO'} | {check.obtained} |"
+            for check in checks
+        ),
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def _milliseconds(spread: tuple[float, float] | None) -> str:
