@@ -2,8 +2,8 @@
 
 This module owns the words *recipe*, *checkpoint*, *zoo* and *model card*. The back end teaches: the two stages learn
 from its logits beside the labels. Weights shipped in the zoo are always seed 0's; further seeds only show in the card
-how far an accuracy depends on luck. No choice is made on the test split, and none on calibration: accuracies on them
-are only measured.
+how far an accuracy depends on luck. No epoch and no weight is chosen by an accuracy on calibration or test: the last
+epoch's network is the one that counts, and accuracies are only measured.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ ZOO_FOLDER: Final = Path(__file__).parent / "zoo"
 
 
 class TrainingError(ValueError):
-    """Training that cannot start; the message names the argument, what was found and the remedy."""
+    """Training that cannot start or go on; the message names the argument or file, what was found and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,8 @@ def recipe_for(variant: Variant, phase: Phase, data: DataSet, quick: bool, epoch
     """Return the recipe of a phase for a data set.
 
     Sets below 20,000 images get more passes in proportion, at most 10 times the recipe's. `quick` cuts passes to a
-    fifth, for a look or a test; `epochs` overrides both. On images below 16 pixels nothing is
-    shifted by more than one pixel or erased.
+    fifth, for a look or a test; `epochs` overrides both. On images below 16 pixels nothing is shifted by more than one
+    pixel or erased.
 
     Raises:
         TrainingError: `epochs` below 1.
@@ -814,8 +814,9 @@ def model_card(card: Card) -> str:
     lines += [
         "",
         "Accuracy is the share of the test split that the network answers rightly, measured on the quantised network "
-        "where there is one. The test split was never trained on and nothing was chosen by it. The stages learn from "
-        "seed 0's back end beside the labels, whatever their own seed.",
+        "where there is one. The test split was never trained on, and no epoch or weight was chosen by it. The stages "
+        "learn from seed 0's back end beside the labels, whatever their own seed. Seconds are wall time, so they hang "
+        "on what else the machine did.",
         "",
         "| file | holds | bytes | sha256 |",
         "|---|---|--:|---|",

@@ -1,5 +1,6 @@
 """What `quant.train` promises: it learns, repeats itself exactly, goes on where it stopped, and writes a true card."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -119,6 +120,21 @@ def test_mirroring_is_told_to_the_teacher(bars: DataSet) -> None:
     assert 0 < int(mirrored.sum()) < 64
     for image, varied, turned in zip(variants.as_input(images), batch, mirrored, strict=True):
         assert torch.equal(varied, image.flip(2) if turned else image)
+
+
+def test_an_image_is_shifted_and_a_square_erased_as_the_recipe_says(bars: DataSet) -> None:
+    print(f"seed {SEED}")
+    torch.manual_seed(SEED)
+    recipe = dataclasses.replace(train.RECIPES["backend"]["float"], shift=0, erase=3)
+    images = torch.full((32, 12, 12, 1), 128, dtype=torch.uint8)
+    batch, _ = train._augment(images, recipe, mirror=False)
+    assert torch.equal((batch == 0).sum(dim=(1, 2, 3)), torch.full((32,), 9))
+    recipe = dataclasses.replace(recipe, shift=2, erase=0)
+    images[:, 6, 6] = 255
+    batch, _ = train._augment(images, recipe, mirror=False)
+    _, _, rows, columns = torch.nonzero(batch == 255 / 256, as_tuple=True)
+    assert len(rows) == 32
+    assert set(rows.tolist()) == set(columns.tolist()) == {4, 5, 6, 7, 8}
 
 
 def test_the_rate_rises_then_falls_to_nothing() -> None:
