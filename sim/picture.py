@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from sim.demo import Row
 
 _STAGES = {
-    "stage0": ("FPGA stage 0 (small network)", "#2a9d8f"),
-    "stage1": ("FPGA stage 1 (larger network)", "#8ab17d"),
-    "datacenter": ("data centre, over the lossy link", "#e76f51"),
+    "stage0": ("FPGA stage 0", "#2a9d8f"),
+    "stage1": ("FPGA stage 1", "#8ab17d"),
+    "datacenter": ("data centre, over the link", "#e76f51"),
 }
+
+_COLOURS = {"": "#264653", "yes": "#2a9d8f", "in doubt": "#e9a03b", "no": "#e63946"}
 
 
 def draw(rows: Sequence[Row], package: Package, images: int, loss: float, path: Path) -> None:
@@ -44,10 +46,10 @@ def draw(rows: Sequence[Row], package: Package, images: int, loss: float, path: 
     who.invert_yaxis()
     who.set_xlim(0, 100)
     who.set_title("Who answered")
-    who.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False, fontsize=9)
+    who.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=3, frameon=False, fontsize=9)
 
     for place, row in enumerate(rows):
-        colour = "#264653" if row.target is None else ("#2a9d8f" if row.met else "#e63946")
+        colour = _COLOURS[row.verdict]
         low, high = 100 * (row.accuracy - row.low), 100 * (row.high - row.accuracy)
         how.errorbar(100 * row.accuracy, place, xerr=[[low], [high]], fmt="o", color=colour, capsize=4)
         how.annotate(f"{100 * row.accuracy:.1f} %", (100 * row.accuracy, place), xytext=(0, 8),
@@ -56,15 +58,16 @@ def draw(rows: Sequence[Row], package: Package, images: int, loss: float, path: 
             how.plot([100 * row.target] * 2, [place - 0.38, place + 0.38], color="black", linewidth=2)
     how.plot([], [], color="black", linewidth=2, label="accuracy asked for")
     how.errorbar([], [], xerr=[], fmt="o", color="#2a9d8f", capsize=4, label="reached, 95 % interval")
-    how.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, fontsize=9)
+    how.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, frameon=False, fontsize=9)
     how.set_xlabel("accuracy, %")
     how.set_title("How accurately")
 
     when.barh(places, [row.total[1] for row in rows], color="#cccccc", label="P99")
     when.barh(places, [row.total[0] for row in rows], color="#457b9d", height=0.4, label="median")
+    when.set_xscale("log")
     when.set_xlabel("milliseconds to the answer")
     when.set_title("How soon")
-    when.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, fontsize=9)
+    when.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, frameon=False, fontsize=9)
     for axis in (who, how, when):
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(

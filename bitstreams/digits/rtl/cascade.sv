@@ -3,12 +3,14 @@
 /// A frame (see frame_input.sv) is buffered whole, then fed to stage 0. If stage 0's margin (largest minus second-largest
 /// logit) reaches the frame's threshold of stage 0, its label is the answer; else the buffered frame is fed to stage 1,
 /// whose label is the answer, marked as offload if its margin does not reach the threshold of stage 1. Every valid
-/// header yields exactly one record (see record_output.sv); frames overtake each other only where stage 1 is involved.
+/// header yields exactly one record (see record_output.sv). Answers of stage 0 overtake those of stage 1, and records of
+/// bad frames overtake answers; each of the three kinds keeps its own order.
 ///
 /// Interval of frames that stage 0 answers: the largest of Pixels, stage 0's own interval, Classes and
 /// 1 + ceil(Pixels * Channels / 8) cycles, provided that FrameSlots covers the frame coming in and those inside stage 0.
-/// Latency of such a frame, header to record: 1 + ceil(Pixels * Channels / 8) + stage 0's latency + Classes + 9 or so;
-/// every record carries its own.
+/// Latency of such a frame through an empty kernel, header to record made: ceil(Pixels * Channels / 8) + Classes + 6 and
+/// stage 0's own from first pixel to logits; stage 1 adds its own and Classes + 6. The record is on the bus 2 cycles
+/// later, and carries the cycles that it really took.
 /// Flow control: a slot is held from header to stage 0's answer, or until stage 1 has read the frame. While stage 1 is
 /// busy, frames that it shall see keep their slots; when all are held, the input waits, which is the back-pressure.
 ///

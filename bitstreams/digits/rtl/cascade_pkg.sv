@@ -1,10 +1,6 @@
 /// What the cascade's modules hand to one another.
 package cascade_pkg;
 
-  // Bytes of the AXI4-Stream ports; the frame and record layouts are fixed to it.
-  localparam int unsigned BeatBytes = 8;
-  localparam int unsigned BeatWidth = 8 * BeatBytes;
-
   // Bit of a record's stage byte that says that no stage was sure enough.
   localparam int unsigned OffloadBit = 4;
 

@@ -7,24 +7,24 @@ module frame_buffer #(
   parameter int unsigned Words = 1024,  // all slots' words
   localparam int unsigned AddrWidth = $clog2(Words)
 ) (
-  input  logic                              clk_i,
-  input  logic                              write_en_i,
-  input  logic [             AddrWidth-1:0] write_addr_i,
-  input  logic [cascade_pkg::BeatWidth-1:0] write_data_i,
-  input  logic                              read_en0_i,
-  input  logic [             AddrWidth-1:0] read_addr0_i,
-  output logic [cascade_pkg::BeatWidth-1:0] read_data0_o,
-  input  logic                              read_en1_i,
-  input  logic [             AddrWidth-1:0] read_addr1_i,
-  output logic [cascade_pkg::BeatWidth-1:0] read_data1_o
+  input  logic                 clk_i,
+  input  logic                 write_en_i,
+  input  logic [AddrWidth-1:0] write_addr_i,
+  input  logic [         63:0] write_data_i,
+  input  logic                 read_en0_i,
+  input  logic [AddrWidth-1:0] read_addr0_i,
+  output logic [         63:0] read_data0_o,
+  input  logic                 read_en1_i,
+  input  logic [AddrWidth-1:0] read_addr1_i,
+  output logic [         63:0] read_data1_o
 );
 
   if (Words < 2) begin : gen_words_check
     $error("frame_buffer: Words must be at least 2");
   end
 
-  logic [cascade_pkg::BeatWidth-1:0] copy0[Words];
-  logic [cascade_pkg::BeatWidth-1:0] copy1[Words];
+  logic [63:0] copy0[Words];
+  logic [63:0] copy1[Words];
 
   always_ff @(posedge clk_i) begin
     if (write_en_i) begin

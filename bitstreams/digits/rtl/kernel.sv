@@ -31,7 +31,7 @@ module kernel (
   input  logic s_axil_rready,
   output logic tap0_valid_o,
   output logic [31:0] tap0_tag_o,
-  output logic [119:0] tap0_logits_o,
+  output logic [129:0] tap0_logits_o,
   output logic tap1_valid_o,
   output logic [31:0] tap1_tag_o,
   output logic [149:0] tap1_logits_o
@@ -39,7 +39,7 @@ module kernel (
   logic core_rst_n;
   logic pixel0_valid, pixel0_ready, logits0_valid, logits0_ready;
   logic [7:0] pixel0_data;
-  logic [119:0] logits0_data;
+  logic [129:0] logits0_data;
   assign tap0_logits_o = logits0_data;
   logic pixel1_valid, pixel1_ready, logits1_valid, logits1_ready;
   logic [7:0] pixel1_data;
@@ -47,8 +47,8 @@ module kernel (
   assign tap1_logits_o = logits1_data;
   cascade #(
     .Pixels(64), .Channels(1), .Classes(10),
-    .LogitWidth0(12), .LogitWidth1(15),
-    .FrameSlots(8), .BuildHash(32'h9027372a)
+    .LogitWidth0(13), .LogitWidth1(15),
+    .FrameSlots(8), .BuildHash(32'ha0f84074)
   ) u_cascade (
     .clk_i, .rst_ni, .s_axis_tdata, .s_axis_tkeep, .s_axis_tvalid, .s_axis_tready, .s_axis_tlast, .m_axis_tdata, .m_axis_tkeep, .m_axis_tvalid, .m_axis_tready, .m_axis_tlast, .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready, .s_axil_bresp, .s_axil_bvalid, .s_axil_bready, .s_axil_araddr, .s_axil_arvalid, .s_axil_arready, .s_axil_rdata, .s_axil_rresp, .s_axil_rvalid, .s_axil_rready,
     .core_rst_no(core_rst_n),

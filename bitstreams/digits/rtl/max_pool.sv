@@ -66,9 +66,10 @@ module max_pool #(
     else if (window_ready) m_valid_o <= window_valid;
   end
 
-  always_ff @(posedge clk_i) begin
-    if (window_ready && window_valid) begin
-      for (int unsigned channel = 0; channel < Channels; channel++) begin
+  // A block a channel: loops of many turns stay loops in a simulator, and index wide vectors slowly.
+  for (genvar channel = 0; channel < Channels; channel++) begin : g_channel
+    always_ff @(posedge clk_i) begin
+      if (window_ready && window_valid) begin
         automatic logic [Width-1:0] best = window[channel*Width+:Width] ^ Flip;
         for (int unsigned tap = 1; tap < Taps; tap++) begin
           automatic logic [Width-1:0] other = window[tap*PixelWidth+channel*Width+:Width] ^ Flip;

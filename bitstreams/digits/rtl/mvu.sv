@@ -7,7 +7,7 @@
 ///           if OutSigned), by saturation if Saturate, else by dropping upper bits. An unsigned, saturated output is a ReLU.
 /// Folding:  Pe outputs x Simd lanes a cycle, in the order: for beat, for group < Outputs / Pe, for slice < InLanes / Simd.
 /// Interval: Beats * (Outputs / Pe) * (InLanes / Simd) cycles an output vector, vectors follow without a bubble.
-/// Latency:  5 + ceil(log4(Simd)) cycles from the cycle that takes the last beat to the output vector.
+/// Latency:  6 + ceil(log4(Simd)) cycles from the cycle that takes the last beat to the output vector.
 /// Weights:  in a memory outside, which answers one cycle after `weight_en_o` and holds its word until the next one. Word
 ///           (beat * (Outputs / Pe) + group) * (InLanes / Simd) + slice has in lane p * Simd + i the two's complement
 ///           w[group * Pe + p][beat][slice * Simd + i].
@@ -75,14 +75,16 @@ module mvu #(
   if (InWidth < 1 || WeightWidth < 1 || BiasWidth < 1 || AccWidth < 1 || OutWidth < 1) begin : g_check_width
     $error("mvu: all widths must be at least 1");
   end
+  if (BiasShift > AccWidth) begin : g_check_bias
+    $error("mvu: BiasShift must lie between 0 and AccWidth");
+  end
   if (Round > 2) begin : g_check_round
     $error("mvu: Round must be 0, 1 or 2");
   end
 
-  localparam int unsigned ProductWidth = InWidth + WeightWidth;
+  localparam int unsigned SumWidth = InWidth + WeightWidth + $clog2(Simd);
   // An adder of four a level, a register behind each.
   localparam int unsigned Levels = ($clog2(Simd) + 1) / 2;
-  localparam int unsigned SumWidth = ProductWidth + $clog2(Simd);
 
   localparam int unsigned SliceWidth = Slices > 1 ? $clog2(Slices) : 1;
   localparam int unsigned GroupWidth = Groups > 1 ? $clog2(Groups) : 1;
@@ -133,38 +135,38 @@ module mvu #(
     end
   end
 
-  // ---- What goes along with a step: stage 1 has inputs and weights, 2 products, 2 + Levels the sum, then the
-  //      accumulator, then the rounded value --------------------------------------------------------------------------
+  // ---- What goes along with a step: stage 1 has inputs and weights, 2 the products, SumStage the lanes' sum, then come
+  //      the accumulator, the rounded and the fitted value ------------------------------------------------------------
   typedef struct packed {
     logic load;   // the accumulator starts from the bias or from what earlier beats left
     logic fresh;  // ... from the bias
     logic save;   // the step ends a group in a beat
-    logic whole;  // ... in the last beat: its sums are whole
-    logic ends;   // ... and it is the vector's last group
+    logic whole;  // ... in the last beat: the group's sums are whole
     logic [GroupWidth-1:0] group;
   } step_t;
 
   localparam int unsigned SumStage = 2 + Levels;
+  localparam int unsigned TotalStage = SumStage + 1;
   localparam int unsigned RoundStage = SumStage + 2;
+  localparam int unsigned FitStage = SumStage + 3;
 
-  logic [RoundStage:1] valid_q;
-  step_t step_q [1:RoundStage];
+  step_t step_d;
+  assign step_d.load = slice_first && (beat_first || Groups > 1);
+  assign step_d.fresh = beat_first;
+  assign step_d.save = slice_last;
+  assign step_d.whole = slice_last && beat_last;
+  assign step_d.group = group_q;
+
+  logic [FitStage:1] valid_q;
+  step_t [FitStage:1] step_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) valid_q <= '0;
-    else if (advance) valid_q <= {valid_q[RoundStage-1:1], s_valid_i};
+    else if (advance) valid_q <= {valid_q[FitStage-1:1], s_valid_i};
   end
 
   always_ff @(posedge clk_i) begin
-    if (advance) begin
-      step_q[1].load <= slice_first && (beat_first || Groups > 1);
-      step_q[1].fresh <= beat_first;
-      step_q[1].save <= slice_last;
-      step_q[1].whole <= slice_last && beat_last;
-      step_q[1].ends <= slice_last && beat_last && group_last;
-      step_q[1].group <= group_q;
-      for (int unsigned stage = 2; stage <= RoundStage; stage++) step_q[stage] <= step_q[stage-1];
-    end
+    if (advance) step_q <= {step_q[FitStage-1:1], step_d};
   end
 
   logic [Simd*InWidth-1:0] input_q;
@@ -173,8 +175,13 @@ module mvu #(
   end
 
   // ---- Multiply and add ------------------------------------------------------------------------------------------
-  function automatic logic signed [ProductWidth-1:0] product(logic [InWidth-1:0] value, logic [WeightWidth-1:0] weight);
-    return ProductWidth'(signed'({InSigned && value[InWidth-1], value})) * ProductWidth'(signed'(weight));
+  // All products and sums have the width of the last sum: sign extension costs nothing in synthesis, which drops it, and
+  // much in simulation wherever a narrower value is read.
+  function automatic logic signed [SumWidth-1:0] product(logic [InWidth-1:0] value, logic [WeightWidth-1:0] weight);
+    int factor;
+    if (InSigned) factor = 32'(signed'(value));
+    else factor = 32'(value);
+    return SumWidth'(factor * 32'(signed'(weight)));
   endfunction
 
   // Values behind an adder level.
@@ -223,31 +230,29 @@ module mvu #(
     return wide[OutWidth-1:0];
   endfunction
 
-  logic [Pe*OutWidth-1:0] fitted;
+  logic [Pe*OutWidth-1:0] fitted_q;  // a group of the output vector
 
   for (genvar p = 0; p < Pe; p++) begin : g_pe
-    // Level 0 has the products. All levels have the full sum's width, of which the adders use what they need; the rest
-    // repeats the sign and is merged by synthesis.
-    logic signed [SumWidth-1:0] node_q [Levels+1][Simd];
-
-    for (genvar i = 0; i < Simd; i++) begin : g_lane
-      always_ff @(posedge clk_i) begin
-        if (advance && valid_q[1]) begin
-          node_q[0][i] <= SumWidth'(product(
-              input_q[i*InWidth+:InWidth], weight_data_i[(p*Simd+i)*WeightWidth+:WeightWidth]));
-        end
-      end
-    end
-
-    for (genvar level = 1; level <= Levels; level++) begin : g_level
-      localparam int unsigned Before = count(level - 1);
-      for (genvar i = 0; i < count(level); i++) begin : g_node
-        always_ff @(posedge clk_i) begin
-          if (advance && valid_q[1+level]) begin
-            node_q[level][i] <= node_q[level-1][4*i]
-                + (4 * i + 1 < Before ? node_q[level-1][4*i+1] : '0)
-                + (4 * i + 2 < Before ? node_q[level-1][4*i+2] : '0)
-                + (4 * i + 3 < Before ? node_q[level-1][4*i+3] : '0);
+    // Level 0 has the products; every further level adds four values of the one before, which zeros fill up.
+    for (genvar level = 0; level <= Levels; level++) begin : g_level
+      for (genvar i = 0; i < (level == Levels ? 1 : 4 * count(level + 1)); i++) begin : g_node
+        logic signed [SumWidth-1:0] value_q;
+        if (i >= count(level)) begin : g_zero
+          assign value_q = '0;
+        end else if (level == 0) begin : g_product
+          always_ff @(posedge clk_i) begin
+            if (advance && valid_q[1]) begin
+              value_q <= product(input_q[i*InWidth+:InWidth], weight_data_i[(p*Simd+i)*WeightWidth+:WeightWidth]);
+            end
+          end
+        end else begin : g_sum
+          always_ff @(posedge clk_i) begin
+            if (advance && valid_q[1+level]) begin
+              value_q <= g_level[level-1].g_node[4*i].value_q
+                  + g_level[level-1].g_node[4*i+1].value_q
+                  + g_level[level-1].g_node[4*i+2].value_q
+                  + g_level[level-1].g_node[4*i+3].value_q;
+            end
           end
         end
       end
@@ -260,7 +265,7 @@ module mvu #(
     end
 
     logic signed [AccWidth-1:0] start_q, sum_q, sum_d;
-    assign sum_d = (step_q[SumStage].load ? start_q : sum_q) + AccWidth'(node_q[Levels][0]);
+    assign sum_d = (step_q[SumStage].load ? start_q : sum_q) + AccWidth'(g_level[Levels].g_node[0].value_q);
 
     always_ff @(posedge clk_i) begin
       if (advance && valid_q[SumStage]) sum_q <= sum_d;
@@ -282,18 +287,19 @@ module mvu #(
       end
     end
 
+    // ---- Requantise ----------------------------------------------------------------------------------------------
     logic signed [RoundedWidth-1:0] rounded_q;
     always_ff @(posedge clk_i) begin
-      if (advance && valid_q[SumStage+1] && step_q[SumStage+1].whole) rounded_q <= rounded(sum_q);
+      if (advance && valid_q[TotalStage] && step_q[TotalStage].whole) rounded_q <= rounded(sum_q);
+      if (advance && valid_q[RoundStage] && step_q[RoundStage].whole) fitted_q[p*OutWidth+:OutWidth] <= fit(rounded_q);
     end
-
-    assign fitted[p*OutWidth+:OutWidth] = fit(rounded_q);
   end
 
   // ---- Collect the groups of a vector ----------------------------------------------------------------------------
   logic [Pe*OutWidth-1:0] groups_q [Groups];
-  logic done, free;
-  assign done = valid_q[RoundStage] && step_q[RoundStage].ends;
+  logic arrives, done, free;
+  assign arrives = valid_q[FitStage] && step_q[FitStage].whole;
+  assign done = arrives && step_q[FitStage].group == GroupWidth'(Groups - 1);
   assign free = !m_valid_o || m_ready_i;
 
   always_ff @(posedge clk_i) begin
@@ -307,10 +313,15 @@ module mvu #(
   end
 
   always_ff @(posedge clk_i) begin
-    if (advance && valid_q[RoundStage] && step_q[RoundStage].whole) groups_q[step_q[RoundStage].group] <= fitted;
-    if (free && (pending_q || done)) begin
-      for (int unsigned g = 0; g + 1 < Groups; g++) m_data_o[g*Pe*OutWidth+:Pe*OutWidth] <= groups_q[g];
-      m_data_o[(Groups-1)*Pe*OutWidth+:Pe*OutWidth] <= pending_q ? groups_q[Groups-1] : fitted;
+    if (advance && arrives) groups_q[step_q[FitStage].group] <= fitted_q;
+  end
+
+  for (genvar g = 0; g < Groups; g++) begin : g_group
+    always_ff @(posedge clk_i) begin
+      if (free && (pending_q || done)) begin
+        if (g + 1 < Groups) m_data_o[g*Pe*OutWidth+:Pe*OutWidth] <= groups_q[g];
+        else m_data_o[g*Pe*OutWidth+:Pe*OutWidth] <= pending_q ? groups_q[g] : fitted_q;
+      end
     end
   end
 endmodule

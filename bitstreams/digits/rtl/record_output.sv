@@ -103,7 +103,7 @@ module record_output
       end
       if (flush_i) begin
         flush_q <= 1'b1;
-      end else if ((load_second && ends_flush) || (!second_q && outstanding_q == '0 && count_q == '0)) begin
+      end else if ((load_second && ends_flush) || (outstanding_q == '0 && count_q == '0)) begin
         flush_q <= 1'b0;
       end
       if (header_i != sent) begin

@@ -1,6 +1,5 @@
 // Made from hw/registers.toml by `python -m hls.registers`; change it there.
 /// The register map's byte offsets and bit positions, the record's error codes, the protocol's constants.
-/* verilator lint_off UNUSEDPARAM */  // the whole map is here, each module uses its part
 package registers_pkg;
 
   // What `id` reads: this is an EdgeSight kernel.
@@ -87,4 +86,3 @@ package registers_pkg;
   localparam int unsigned FaultsDroppedBit = 7;
 
 endpackage
-/* verilator lint_on UNUSEDPARAM */

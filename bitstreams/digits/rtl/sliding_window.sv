@@ -125,29 +125,23 @@ module sliding_window #(
     end
   end else begin : g_area
     localparam int unsigned Lines = Kernel - 1;
+    localparam int unsigned LinesWidth = Lines * PixelWidth;
 
     // The last Kernel - 1 rows, oldest lowest, a word a column. What earlier frames left is shifted out before a window
     // is complete, so that nothing needs clearing.
-    logic [Lines*PixelWidth-1:0] lines_q [GridColumns];
-    logic [Lines*PixelWidth-1:0] line_q;  // the word of the column to come
-    // The last Kernel - 1 columns of the window, oldest first.
-    logic [PixelWidth-1:0] columns_q [Kernel][Lines];
+    logic [LinesWidth-1:0] lines_q [GridColumns];
+    logic [LinesWidth-1:0] line_q;  // the word of the column to come
 
-    logic [Lines*PixelWidth-1:0] line_d;
-    if (Kernel == 2) begin : g_one_line
-      assign line_d = in_image ? s_data_i : '0;
-    end else begin : g_lines
-      assign line_d = {in_image ? s_data_i : '0, line_q[Lines*PixelWidth-1:PixelWidth]};
-    end
-
+    // The column at hand is {pixel or padding, line_q}. It has no signal, and the columns of the window have a register
+    // each rather than one shift register: a simulator would compute and copy them in every cycle.
     always_ff @(posedge clk_i) begin
-      if (step) lines_q[column_q] <= line_d;
+      if (step) lines_q[column_q] <= LinesWidth'({in_image ? s_data_i : '0, line_q} >> PixelWidth);
     end
 
     if (GridColumns == 1) begin : g_narrow
       // The column to come is the one that is being written.
       always_ff @(posedge clk_i) begin
-        if (step) line_q <= line_d;
+        if (step) line_q <= LinesWidth'({in_image ? s_data_i : '0, line_q} >> PixelWidth);
       end
     end else begin : g_wide
       always_ff @(posedge clk_i) begin
@@ -155,30 +149,33 @@ module sliding_window #(
       end
     end
 
-    always_ff @(posedge clk_i) begin
-      if (step) begin
-        for (int unsigned kr = 0; kr < Kernel; kr++) begin
-          for (int unsigned kc = 0; kc + 1 < Lines; kc++) columns_q[kr][kc] <= columns_q[kr][kc+1];
+    // The window but for its last column, oldest column first.
+    for (genvar kc = 0; kc < Lines; kc++) begin : g_column
+      logic [Kernel*PixelWidth-1:0] value_q;
+      if (kc + 1 < Lines) begin : g_older
+        always_ff @(posedge clk_i) begin
+          if (step) value_q <= g_column[kc+1].value_q;
         end
-        for (int unsigned kr = 0; kr < Lines; kr++) begin
-          columns_q[kr][Lines-1] <= line_q[kr*PixelWidth+:PixelWidth];
+      end else begin : g_newest
+        always_ff @(posedge clk_i) begin
+          if (step) value_q <= {in_image ? s_data_i : '0, line_q};
         end
-        columns_q[Kernel-1][Lines-1] <= line_d[(Lines-1)*PixelWidth+:PixelWidth];
+      end
+      for (genvar kr = 0; kr < Kernel; kr++) begin : g_row
+        always_ff @(posedge clk_i) begin
+          if (step && emit) m_data_o[(kr*Kernel+kc)*PixelWidth+:PixelWidth] <= value_q[kr*PixelWidth+:PixelWidth];
+        end
       end
     end
 
-    always_ff @(posedge clk_i) begin
-      if (step && emit) begin
-        for (int unsigned kr = 0; kr < Kernel; kr++) begin
-          for (int unsigned kc = 0; kc < Lines; kc++) begin
-            m_data_o[(kr*Kernel+kc)*PixelWidth+:PixelWidth] <= columns_q[kr][kc];
-          end
-        end
-        for (int unsigned kr = 0; kr < Lines; kr++) begin
-          m_data_o[(kr*Kernel+Lines)*PixelWidth+:PixelWidth] <= line_q[kr*PixelWidth+:PixelWidth];
-        end
-        m_data_o[(Lines*Kernel+Lines)*PixelWidth+:PixelWidth] <= line_d[(Lines-1)*PixelWidth+:PixelWidth];
+    // Its last column.
+    for (genvar kr = 0; kr < Lines; kr++) begin : g_row
+      always_ff @(posedge clk_i) begin
+        if (step && emit) m_data_o[(kr*Kernel+Lines)*PixelWidth+:PixelWidth] <= line_q[kr*PixelWidth+:PixelWidth];
       end
+    end
+    always_ff @(posedge clk_i) begin
+      if (step && emit) m_data_o[(Lines*Kernel+Lines)*PixelWidth+:PixelWidth] <= in_image ? s_data_i : '0;
     end
   end
 endmodule

@@ -29,7 +29,7 @@ module stage1 (
   stage1_l0_conv2d_conv_0_weights u_l0_conv2d_conv_0_weights (
     .clk_i, .en_i(l0_conv2d_conv_0_weight_en), .addr_i(l0_conv2d_conv_0_weight_addr), .data_o(l0_conv2d_conv_0_weight_data)
   );
-  mvu #(.InLanes(9), .InWidth(8), .InSigned(0), .Beats(1), .Outputs(16), .Pe(2), .Simd(3), .WeightWidth(4), .AccWidth(14), .BiasWidth(12), .Bias(192'ha2e3dc24df2b494f55f96e4db5d3f3b910a7740d55344fd9), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(8), .Round(2), .Saturate(1)) u_l0_conv2d_conv_0 (
+  mvu #(.InLanes(9), .InWidth(8), .InSigned(0), .Beats(1), .Outputs(16), .Pe(2), .Simd(3), .WeightWidth(4), .AccWidth(14), .BiasWidth(12), .Bias(192'ha433b122af57476f3af56e75b7e40fb9109c74ed5a33eff9), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(8), .Round(2), .Saturate(1)) u_l0_conv2d_conv_0 (
     .clk_i, .rst_ni,
     .s_valid_i(l0_conv2d_conv_0_window_valid), .s_ready_o(l0_conv2d_conv_0_window_ready), .s_data_i(l0_conv2d_conv_0_window_data),
     .m_valid_o(l0_conv2d_conv_0_valid), .m_ready_i(l0_conv2d_conv_0_ready), .m_data_o(l0_conv2d_conv_0_data),
@@ -73,7 +73,7 @@ module stage1 (
   stage1_l2_conv2d_conv_1_weights u_l2_conv2d_conv_1_weights (
     .clk_i, .en_i(l2_conv2d_conv_1_weight_en), .addr_i(l2_conv2d_conv_1_weight_addr), .data_o(l2_conv2d_conv_1_weight_data)
   );
-  mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(1), .Simd(48), .WeightWidth(4), .AccWidth(13), .BiasWidth(9), .Bias(288'h1c0409a1dec07c01f3600a83ffcd98c0104af0ff03220067d489f0021280817ff8cf705e), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(4), .Round(2), .Saturate(1)) u_l2_conv2d_conv_1 (
+  mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(1), .Simd(48), .WeightWidth(4), .AccWidth(13), .BiasWidth(9), .Bias(288'h218549800ed087fffb5f89c4a09da8c7fa4ef2ff02819027c481f1029640813048bf7060), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(4), .Round(2), .Saturate(1)) u_l2_conv2d_conv_1 (
     .clk_i, .rst_ni,
     .s_valid_i(l2_conv2d_conv_1_window_valid), .s_ready_o(l2_conv2d_conv_1_window_ready), .s_data_i(l2_conv2d_conv_1_window_data),
     .m_valid_o(l2_conv2d_conv_1_valid), .m_ready_i(l2_conv2d_conv_1_ready), .m_data_o(l2_conv2d_conv_1_data),
@@ -103,7 +103,7 @@ module stage1 (
   stage1_l3_conv2d_conv_2_weights u_l3_conv2d_conv_2_weights (
     .clk_i, .en_i(l3_conv2d_conv_2_weight_en), .addr_i(l3_conv2d_conv_2_weight_addr), .data_o(l3_conv2d_conv_2_weight_data)
   );
-  mvu #(.InLanes(288), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(1), .Simd(96), .WeightWidth(4), .AccWidth(15), .BiasWidth(9), .Bias(288'h227bb5fd71b8a7f7f42288840821898ca82622fc7980038868044ae68800e6b25ff066a7), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(5), .Round(2), .Saturate(1)) u_l3_conv2d_conv_2 (
+  mvu #(.InLanes(288), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(1), .Simd(96), .WeightWidth(4), .AccWidth(14), .BiasWidth(9), .Bias(288'h217435fd61b8a3e3ec200684281221a4941a227f38608370642453f105c0e4d2001860b8), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(5), .Round(2), .Saturate(1)) u_l3_conv2d_conv_2 (
     .clk_i, .rst_ni,
     .s_valid_i(l3_conv2d_conv_2_window_valid), .s_ready_o(l3_conv2d_conv_2_window_ready), .s_data_i(l3_conv2d_conv_2_window_data),
     .m_valid_o(l3_conv2d_conv_2_valid), .m_ready_i(l3_conv2d_conv_2_ready), .m_data_o(l3_conv2d_conv_2_data),
@@ -133,7 +133,7 @@ module stage1 (
   stage1_l4_conv2d_conv_3_weights u_l4_conv2d_conv_3_weights (
     .clk_i, .en_i(l4_conv2d_conv_3_weight_en), .addr_i(l4_conv2d_conv_3_weight_addr), .data_o(l4_conv2d_conv_3_weight_data)
   );
-  mvu #(.InLanes(288), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(64), .Pe(2), .Simd(96), .WeightWidth(4), .AccWidth(15), .BiasWidth(9), .Bias(576'h7ab453aa45297852a44e1d5022c3c17900472b1a844c437fdca6884c2b13ead4723c7688359fcf6575a0f078672f320821269008328a7f9280a4a3ea20d67211934967b1e900e43d), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(5), .Round(2), .Saturate(1)) u_l4_conv2d_conv_3 (
+  mvu #(.InLanes(288), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(64), .Pe(2), .Simd(96), .WeightWidth(4), .AccWidth(15), .BiasWidth(10), .Bias(640'h3b4cb278a12a0630ac8c2287b1d02c2585e21827174690acc8197ec1947f23cbb288ad29c86054a21e083190422ec3b1245e124ae14009343f9068da458510a05223c80128670b84f1308c1143f1d02f), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(5), .Round(2), .Saturate(1)) u_l4_conv2d_conv_3 (
     .clk_i, .rst_ni,
     .s_valid_i(l4_conv2d_conv_3_window_valid), .s_ready_o(l4_conv2d_conv_3_window_ready), .s_data_i(l4_conv2d_conv_3_window_data),
     .m_valid_o(l4_conv2d_conv_3_valid), .m_ready_i(l4_conv2d_conv_3_ready), .m_data_o(l4_conv2d_conv_3_data),
@@ -156,7 +156,7 @@ module stage1 (
   stage1_l5_dense_matmul_0_weights u_l5_dense_matmul_0_weights (
     .clk_i, .en_i(l5_dense_matmul_0_weight_en), .addr_i(l5_dense_matmul_0_weight_addr), .data_o(l5_dense_matmul_0_weight_data)
   );
-  mvu #(.InLanes(64), .InWidth(4), .InSigned(0), .Beats(9), .Outputs(10), .Pe(1), .Simd(8), .WeightWidth(4), .AccWidth(15), .BiasWidth(5), .Bias(50'h09ac76fdf58e3), .BiasShift(0), .OutWidth(15), .OutSigned(1), .Shift(0), .Round(0), .Saturate(0)) u_l5_dense_matmul_0 (
+  mvu #(.InLanes(64), .InWidth(4), .InSigned(0), .Beats(9), .Outputs(10), .Pe(1), .Simd(8), .WeightWidth(4), .AccWidth(15), .BiasWidth(5), .Bias(50'h07abfafdfdce3), .BiasShift(0), .OutWidth(15), .OutSigned(1), .Shift(0), .Round(0), .Saturate(0)) u_l5_dense_matmul_0 (
     .clk_i, .rst_ni,
     .s_valid_i(l4_conv2d_conv_3_q_valid), .s_ready_o(l4_conv2d_conv_3_q_ready), .s_data_i(l4_conv2d_conv_3_q_data),
     .m_valid_o(l5_dense_matmul_0_valid), .m_ready_i(l5_dense_matmul_0_ready), .m_data_o(l5_dense_matmul_0_data),

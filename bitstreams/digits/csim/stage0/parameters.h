@@ -44,10 +44,10 @@ struct linear_config68 : nnet::activ_config {
 // Conv2D_Conv_0
 struct config74_mult : nnet::dense_config {
     static const unsigned n_in = 9;
-    static const unsigned n_out = 8;
+    static const unsigned n_out = 16;
     static const unsigned reuse_factor = 2;
     static const unsigned strategy = nnet::latency;
-    static const unsigned n_zeros = 8;
+    static const unsigned n_zeros = 20;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
     typedef Conv2D_Conv_0_accum_t accum_t;
     typedef bias74_t bias_t;
@@ -69,13 +69,13 @@ struct config74 : nnet::conv2d_config {
     static const unsigned filt_height = 3;
     static const unsigned filt_width = 3;
     static const unsigned kernel_size = filt_height * filt_width;
-    static const unsigned n_filt = 8;
+    static const unsigned n_filt = 16;
     static const unsigned stride_height = 1;
     static const unsigned stride_width = 1;
     static const unsigned out_height = 6;
     static const unsigned out_width = 6;
     static const unsigned reuse_factor = 2;
-    static const unsigned n_zeros = 8;
+    static const unsigned n_zeros = 20;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
     static const bool store_weights_in_bram = false;
@@ -101,7 +101,7 @@ const ap_uint<config74::filt_height * config74::filt_width> config74::pixels[] =
 
 // Relu_0
 struct ReLU_config56 : nnet::activ_config {
-    static const unsigned n_in = 288;
+    static const unsigned n_in = 576;
     static const unsigned table_size = 1024;
     static const unsigned io_type = nnet::io_stream;
     static const unsigned reuse_factor = 1;
@@ -112,7 +112,7 @@ struct ReLU_config56 : nnet::activ_config {
 struct config58 : nnet::pooling2d_config {
     static const unsigned in_height = 6;
     static const unsigned in_width = 6;
-    static const unsigned n_filt = 8;
+    static const unsigned n_filt = 16;
     static const unsigned stride_height = 2;
     static const unsigned stride_width = 2;
     static const unsigned pool_height = 2;
@@ -139,7 +139,7 @@ struct config58 : nnet::pooling2d_config {
 struct config77 : nnet::padding2d_config {
     static const unsigned in_height = 3;
     static const unsigned in_width = 3;
-    static const unsigned n_chan = 8;
+    static const unsigned n_chan = 16;
     static const unsigned out_height = 5;
     static const unsigned out_width = 5;
     static const unsigned pad_top = 1;
@@ -150,11 +150,11 @@ struct config77 : nnet::padding2d_config {
 
 // Conv2D_Conv_1
 struct config75_mult : nnet::dense_config {
-    static const unsigned n_in = 72;
+    static const unsigned n_in = 144;
     static const unsigned n_out = 16;
     static const unsigned reuse_factor = 9;
     static const unsigned strategy = nnet::latency;
-    static const unsigned n_zeros = 255;
+    static const unsigned n_zeros = 702;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
     typedef Conv2D_Conv_1_accum_t accum_t;
     typedef bias75_t bias_t;
@@ -172,7 +172,7 @@ struct config75 : nnet::conv2d_config {
     static const unsigned pad_right = 0;
     static const unsigned in_height = 5;
     static const unsigned in_width = 5;
-    static const unsigned n_chan = 8;
+    static const unsigned n_chan = 16;
     static const unsigned filt_height = 3;
     static const unsigned filt_width = 3;
     static const unsigned kernel_size = filt_height * filt_width;
@@ -182,7 +182,7 @@ struct config75 : nnet::conv2d_config {
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
     static const unsigned reuse_factor = 9;
-    static const unsigned n_zeros = 255;
+    static const unsigned n_zeros = 702;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
     static const bool store_weights_in_bram = false;
@@ -234,7 +234,7 @@ struct config76_mult : nnet::dense_config {
     static const unsigned n_out = 32;
     static const unsigned reuse_factor = 9;
     static const unsigned strategy = nnet::latency;
-    static const unsigned n_zeros = 900;
+    static const unsigned n_zeros = 967;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
     typedef Conv2D_Conv_2_accum_t accum_t;
     typedef bias76_t bias_t;
@@ -262,7 +262,7 @@ struct config76 : nnet::conv2d_config {
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
     static const unsigned reuse_factor = 9;
-    static const unsigned n_zeros = 900;
+    static const unsigned n_zeros = 967;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
     static const bool store_weights_in_bram = false;
@@ -302,8 +302,8 @@ struct config73 : nnet::dense_config {
     static const unsigned io_type = nnet::io_stream;
     static const unsigned strategy = nnet::latency;
     static const unsigned reuse_factor = 90;
-    static const unsigned n_zeros = 903;
-    static const unsigned n_nonzeros = 1977;
+    static const unsigned n_zeros = 924;
+    static const unsigned n_nonzeros = 1956;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
     static const bool store_weights_in_bram = false;
     typedef Dense_MatMul_0_accum_t accum_t;

@@ -18,9 +18,9 @@ void stage0(
 #ifndef __SYNTHESIS__
     static bool loaded_weights = false;
     if (!loaded_weights) {
-        nnet::load_weights_from_txt<weight74_t, 72>(w74, "w74.txt");
-        nnet::load_weights_from_txt<bias74_t, 8>(b74, "b74.txt");
-        nnet::load_weights_from_txt<weight75_t, 1152>(w75, "w75.txt");
+        nnet::load_weights_from_txt<weight74_t, 144>(w74, "w74.txt");
+        nnet::load_weights_from_txt<bias74_t, 16>(b74, "b74.txt");
+        nnet::load_weights_from_txt<weight75_t, 2304>(w75, "w75.txt");
         nnet::load_weights_from_txt<bias75_t, 16>(b75, "b75.txt");
         nnet::load_weights_from_txt<weight76_t, 4608>(w76, "w76.txt");
         nnet::load_weights_from_txt<bias76_t, 32>(b76, "b76.txt");

@@ -49,7 +49,7 @@ struct config91_mult : nnet::dense_config {
     static const unsigned n_out = 16;
     static const unsigned reuse_factor = 24;
     static const unsigned strategy = nnet::latency;
-    static const unsigned n_zeros = 13;
+    static const unsigned n_zeros = 12;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
     typedef Conv2D_Conv_0_accum_t accum_t;
     typedef bias91_t bias_t;
@@ -77,7 +77,7 @@ struct config91 : nnet::conv2d_config {
     static const unsigned out_height = 6;
     static const unsigned out_width = 6;
     static const unsigned reuse_factor = 24;
-    static const unsigned n_zeros = 13;
+    static const unsigned n_zeros = 12;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
     static const bool store_weights_in_bram = false;
@@ -156,7 +156,7 @@ struct config92_mult : nnet::dense_config {
     static const unsigned n_out = 32;
     static const unsigned reuse_factor = 96;
     static const unsigned strategy = nnet::latency;
-    static const unsigned n_zeros = 695;
+    static const unsigned n_zeros = 687;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
     typedef Conv2D_Conv_1_accum_t accum_t;
     typedef bias92_t bias_t;
@@ -184,7 +184,7 @@ struct config92 : nnet::conv2d_config {
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
     static const unsigned reuse_factor = 96;
-    static const unsigned n_zeros = 695;
+    static const unsigned n_zeros = 687;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
     static const bool store_weights_in_bram = false;
@@ -236,7 +236,7 @@ struct config93_mult : nnet::dense_config {
     static const unsigned n_out = 32;
     static const unsigned reuse_factor = 96;
     static const unsigned strategy = nnet::latency;
-    static const unsigned n_zeros = 872;
+    static const unsigned n_zeros = 853;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
     typedef Conv2D_Conv_2_accum_t accum_t;
     typedef bias93_t bias_t;
@@ -264,7 +264,7 @@ struct config93 : nnet::conv2d_config {
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
     static const unsigned reuse_factor = 96;
-    static const unsigned n_zeros = 872;
+    static const unsigned n_zeros = 853;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
     static const bool store_weights_in_bram = false;
@@ -316,7 +316,7 @@ struct config94_mult : nnet::dense_config {
     static const unsigned n_out = 64;
     static const unsigned reuse_factor = 96;
     static const unsigned strategy = nnet::latency;
-    static const unsigned n_zeros = 1699;
+    static const unsigned n_zeros = 1639;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
     typedef Conv2D_Conv_3_accum_t accum_t;
     typedef bias94_t bias_t;
@@ -344,7 +344,7 @@ struct config94 : nnet::conv2d_config {
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
     static const unsigned reuse_factor = 96;
-    static const unsigned n_zeros = 1699;
+    static const unsigned n_zeros = 1639;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
     static const bool store_weights_in_bram = false;
@@ -384,8 +384,8 @@ struct config90 : nnet::dense_config {
     static const unsigned io_type = nnet::io_stream;
     static const unsigned strategy = nnet::latency;
     static const unsigned reuse_factor = 720;
-    static const unsigned n_zeros = 844;
-    static const unsigned n_nonzeros = 4916;
+    static const unsigned n_zeros = 840;
+    static const unsigned n_nonzeros = 4920;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
     static const bool store_weights_in_bram = false;
     typedef Dense_MatMul_0_accum_t accum_t;

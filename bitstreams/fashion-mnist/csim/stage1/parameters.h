@@ -1,0 +1,405 @@
+#ifndef PARAMETERS_H_
+#define PARAMETERS_H_
+
+#include "ap_fixed.h"
+#include "ap_int.h"
+
+#include "nnet_utils/nnet_code_gen.h"
+#include "nnet_utils/nnet_helpers.h"
+// hls-fpga-machine-learning insert includes
+#include "nnet_utils/nnet_activation.h"
+#include "nnet_utils/nnet_activation_stream.h"
+#include "nnet_utils/nnet_conv2d.h"
+#include "nnet_utils/nnet_conv2d_stream.h"
+#include "nnet_utils/nnet_dense.h"
+#include "nnet_utils/nnet_dense_compressed.h"
+#include "nnet_utils/nnet_dense_stream.h"
+#include "nnet_utils/nnet_padding.h"
+#include "nnet_utils/nnet_padding_stream.h"
+#include "nnet_utils/nnet_pooling.h"
+#include "nnet_utils/nnet_pooling_stream.h"
+
+// hls-fpga-machine-learning insert weights
+#include "weights/w92.h"
+#include "weights/b92.h"
+#include "weights/w93.h"
+#include "weights/b93.h"
+#include "weights/w94.h"
+#include "weights/b94.h"
+#include "weights/w95.h"
+#include "weights/b95.h"
+#include "weights/w91.h"
+#include "weights/b91.h"
+
+namespace stage1 {
+
+// hls-fpga-machine-learning insert layer-config
+// Quant_10_act
+struct linear_config85 : nnet::activ_config {
+    static const unsigned n_in = 784;
+    static const unsigned table_size = 1024;
+    static const unsigned io_type = nnet::io_stream;
+    static const unsigned reuse_factor = 1;
+    typedef Quant_10_act_table_t table_t;
+};
+
+// Conv2D_Conv_0
+struct config92_mult : nnet::dense_config {
+    static const unsigned n_in = 9;
+    static const unsigned n_out = 16;
+    static const unsigned reuse_factor = 12;
+    static const unsigned strategy = nnet::latency;
+    static const unsigned n_zeros = 29;
+    static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
+    typedef Conv2D_Conv_0_accum_t accum_t;
+    typedef bias92_t bias_t;
+    typedef weight92_t weight_t;
+    template<class data_T, class res_T, class CONFIG_T>
+    using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
+    template<class x_T, class y_T>
+    using product = nnet::product::mult<x_T, y_T>;
+};
+
+struct config92 : nnet::conv2d_config {
+    static const unsigned pad_top = 0;
+    static const unsigned pad_bottom = 0;
+    static const unsigned pad_left = 0;
+    static const unsigned pad_right = 0;
+    static const unsigned in_height = 28;
+    static const unsigned in_width = 28;
+    static const unsigned n_chan = 1;
+    static const unsigned filt_height = 3;
+    static const unsigned filt_width = 3;
+    static const unsigned kernel_size = filt_height * filt_width;
+    static const unsigned n_filt = 16;
+    static const unsigned stride_height = 1;
+    static const unsigned stride_width = 1;
+    static const unsigned out_height = 26;
+    static const unsigned out_width = 26;
+    static const unsigned reuse_factor = 12;
+    static const unsigned n_zeros = 29;
+    static const unsigned multiplier_limit =
+        DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
+    static const bool store_weights_in_bram = false;
+    static const unsigned strategy = nnet::latency;
+    static const nnet::conv_implementation implementation = nnet::conv_implementation::linebuffer;
+    static const unsigned min_height = 28;
+    static const unsigned min_width = 28;
+    static const ap_uint<filt_height * filt_width> pixels[min_height * min_width];
+    static const unsigned n_partitions = 676;
+    static const unsigned n_pixels = out_height * out_width / n_partitions;
+    template<class data_T, class CONFIG_T>
+    using fill_buffer = nnet::FillConv2DBuffer<data_T, CONFIG_T>;
+    typedef Conv2D_Conv_0_accum_t accum_t;
+    typedef bias92_t bias_t;
+    typedef weight92_t weight_t;
+    typedef config92_mult mult_config;
+    template<unsigned K, unsigned S, unsigned W>
+    using scale_index_height = nnet::scale_index_regular<K, S, W>;
+    template<unsigned K, unsigned S, unsigned W>
+    using scale_index_width = nnet::scale_index_regular<K, S, W>;
+};
+const ap_uint<config92::filt_height * config92::filt_width> config92::pixels[] = {0};
+
+// Relu_0
+struct ReLU_config69 : nnet::activ_config {
+    static const unsigned n_in = 10816;
+    static const unsigned table_size = 1024;
+    static const unsigned io_type = nnet::io_stream;
+    static const unsigned reuse_factor = 1;
+    typedef Relu_0_table_t table_t;
+};
+
+// MaxPool_0
+struct config71 : nnet::pooling2d_config {
+    static const unsigned in_height = 26;
+    static const unsigned in_width = 26;
+    static const unsigned n_filt = 16;
+    static const unsigned stride_height = 2;
+    static const unsigned stride_width = 2;
+    static const unsigned pool_height = 2;
+    static const unsigned pool_width = 2;
+
+    static const unsigned filt_height = pool_height;
+    static const unsigned filt_width = pool_width;
+    static const unsigned n_chan = n_filt;
+
+    static const unsigned out_height = 13;
+    static const unsigned out_width = 13;
+    static const unsigned pad_top = 0;
+    static const unsigned pad_bottom = 0;
+    static const unsigned pad_left = 0;
+    static const unsigned pad_right = 0;
+    static const bool count_pad = false;
+    static const nnet::Pool_Op pool_op = nnet::Max;
+    static const nnet::conv_implementation implementation = nnet::conv_implementation::linebuffer;
+    static const unsigned reuse_factor = 1;
+    typedef MaxPool_0_accum_t accum_t;
+};
+
+// zp2d_Conv2D_Conv_1
+struct config96 : nnet::padding2d_config {
+    static const unsigned in_height = 13;
+    static const unsigned in_width = 13;
+    static const unsigned n_chan = 16;
+    static const unsigned out_height = 15;
+    static const unsigned out_width = 15;
+    static const unsigned pad_top = 1;
+    static const unsigned pad_bottom = 1;
+    static const unsigned pad_left = 1;
+    static const unsigned pad_right = 1;
+};
+
+// Conv2D_Conv_1
+struct config93_mult : nnet::dense_config {
+    static const unsigned n_in = 144;
+    static const unsigned n_out = 32;
+    static const unsigned reuse_factor = 48;
+    static const unsigned strategy = nnet::latency;
+    static const unsigned n_zeros = 1161;
+    static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
+    typedef Conv2D_Conv_1_accum_t accum_t;
+    typedef bias93_t bias_t;
+    typedef weight93_t weight_t;
+    template<class data_T, class res_T, class CONFIG_T>
+    using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
+    template<class x_T, class y_T>
+    using product = nnet::product::mult<x_T, y_T>;
+};
+
+struct config93 : nnet::conv2d_config {
+    static const unsigned pad_top = 0;
+    static const unsigned pad_bottom = 0;
+    static const unsigned pad_left = 0;
+    static const unsigned pad_right = 0;
+    static const unsigned in_height = 15;
+    static const unsigned in_width = 15;
+    static const unsigned n_chan = 16;
+    static const unsigned filt_height = 3;
+    static const unsigned filt_width = 3;
+    static const unsigned kernel_size = filt_height * filt_width;
+    static const unsigned n_filt = 32;
+    static const unsigned stride_height = 1;
+    static const unsigned stride_width = 1;
+    static const unsigned out_height = 13;
+    static const unsigned out_width = 13;
+    static const unsigned reuse_factor = 48;
+    static const unsigned n_zeros = 1161;
+    static const unsigned multiplier_limit =
+        DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
+    static const bool store_weights_in_bram = false;
+    static const unsigned strategy = nnet::latency;
+    static const nnet::conv_implementation implementation = nnet::conv_implementation::linebuffer;
+    static const unsigned min_height = 15;
+    static const unsigned min_width = 15;
+    static const ap_uint<filt_height * filt_width> pixels[min_height * min_width];
+    static const unsigned n_partitions = 169;
+    static const unsigned n_pixels = out_height * out_width / n_partitions;
+    template<class data_T, class CONFIG_T>
+    using fill_buffer = nnet::FillConv2DBuffer<data_T, CONFIG_T>;
+    typedef Conv2D_Conv_1_accum_t accum_t;
+    typedef bias93_t bias_t;
+    typedef weight93_t weight_t;
+    typedef config93_mult mult_config;
+    template<unsigned K, unsigned S, unsigned W>
+    using scale_index_height = nnet::scale_index_regular<K, S, W>;
+    template<unsigned K, unsigned S, unsigned W>
+    using scale_index_width = nnet::scale_index_regular<K, S, W>;
+};
+const ap_uint<config93::filt_height * config93::filt_width> config93::pixels[] = {0};
+
+// Relu_1
+struct ReLU_config73 : nnet::activ_config {
+    static const unsigned n_in = 5408;
+    static const unsigned table_size = 1024;
+    static const unsigned io_type = nnet::io_stream;
+    static const unsigned reuse_factor = 1;
+    typedef Relu_1_table_t table_t;
+};
+
+// Conv2D_Conv_2
+struct config94_mult : nnet::dense_config {
+    static const unsigned n_in = 288;
+    static const unsigned n_out = 32;
+    static const unsigned reuse_factor = 72;
+    static const unsigned strategy = nnet::latency;
+    static const unsigned n_zeros = 1094;
+    static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
+    typedef Conv2D_Conv_2_accum_t accum_t;
+    typedef bias94_t bias_t;
+    typedef weight94_t weight_t;
+    template<class data_T, class res_T, class CONFIG_T>
+    using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
+    template<class x_T, class y_T>
+    using product = nnet::product::mult<x_T, y_T>;
+};
+
+struct config94 : nnet::conv2d_config {
+    static const unsigned pad_top = 0;
+    static const unsigned pad_bottom = 0;
+    static const unsigned pad_left = 0;
+    static const unsigned pad_right = 0;
+    static const unsigned in_height = 13;
+    static const unsigned in_width = 13;
+    static const unsigned n_chan = 32;
+    static const unsigned filt_height = 3;
+    static const unsigned filt_width = 3;
+    static const unsigned kernel_size = filt_height * filt_width;
+    static const unsigned n_filt = 32;
+    static const unsigned stride_height = 1;
+    static const unsigned stride_width = 1;
+    static const unsigned out_height = 11;
+    static const unsigned out_width = 11;
+    static const unsigned reuse_factor = 72;
+    static const unsigned n_zeros = 1094;
+    static const unsigned multiplier_limit =
+        DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
+    static const bool store_weights_in_bram = false;
+    static const unsigned strategy = nnet::latency;
+    static const nnet::conv_implementation implementation = nnet::conv_implementation::linebuffer;
+    static const unsigned min_height = 13;
+    static const unsigned min_width = 13;
+    static const ap_uint<filt_height * filt_width> pixels[min_height * min_width];
+    static const unsigned n_partitions = 121;
+    static const unsigned n_pixels = out_height * out_width / n_partitions;
+    template<class data_T, class CONFIG_T>
+    using fill_buffer = nnet::FillConv2DBuffer<data_T, CONFIG_T>;
+    typedef Conv2D_Conv_2_accum_t accum_t;
+    typedef bias94_t bias_t;
+    typedef weight94_t weight_t;
+    typedef config94_mult mult_config;
+    template<unsigned K, unsigned S, unsigned W>
+    using scale_index_height = nnet::scale_index_regular<K, S, W>;
+    template<unsigned K, unsigned S, unsigned W>
+    using scale_index_width = nnet::scale_index_regular<K, S, W>;
+};
+const ap_uint<config94::filt_height * config94::filt_width> config94::pixels[] = {0};
+
+// Relu_2
+struct ReLU_config76 : nnet::activ_config {
+    static const unsigned n_in = 3872;
+    static const unsigned table_size = 1024;
+    static const unsigned io_type = nnet::io_stream;
+    static const unsigned reuse_factor = 1;
+    typedef Relu_2_table_t table_t;
+};
+
+// MaxPool_1
+struct config78 : nnet::pooling2d_config {
+    static const unsigned in_height = 11;
+    static const unsigned in_width = 11;
+    static const unsigned n_filt = 32;
+    static const unsigned stride_height = 2;
+    static const unsigned stride_width = 2;
+    static const unsigned pool_height = 2;
+    static const unsigned pool_width = 2;
+
+    static const unsigned filt_height = pool_height;
+    static const unsigned filt_width = pool_width;
+    static const unsigned n_chan = n_filt;
+
+    static const unsigned out_height = 5;
+    static const unsigned out_width = 5;
+    static const unsigned pad_top = 0;
+    static const unsigned pad_bottom = 0;
+    static const unsigned pad_left = 0;
+    static const unsigned pad_right = 0;
+    static const bool count_pad = false;
+    static const nnet::Pool_Op pool_op = nnet::Max;
+    static const nnet::conv_implementation implementation = nnet::conv_implementation::linebuffer;
+    static const unsigned reuse_factor = 1;
+    typedef MaxPool_1_accum_t accum_t;
+};
+
+// Conv2D_Conv_3
+struct config95_mult : nnet::dense_config {
+    static const unsigned n_in = 288;
+    static const unsigned n_out = 64;
+    static const unsigned reuse_factor = 1024;
+    static const unsigned strategy = nnet::latency;
+    static const unsigned n_zeros = 3023;
+    static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
+    typedef Conv2D_Conv_3_accum_t accum_t;
+    typedef bias95_t bias_t;
+    typedef weight95_t weight_t;
+    template<class data_T, class res_T, class CONFIG_T>
+    using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
+    template<class x_T, class y_T>
+    using product = nnet::product::mult<x_T, y_T>;
+};
+
+struct config95 : nnet::conv2d_config {
+    static const unsigned pad_top = 0;
+    static const unsigned pad_bottom = 0;
+    static const unsigned pad_left = 0;
+    static const unsigned pad_right = 0;
+    static const unsigned in_height = 5;
+    static const unsigned in_width = 5;
+    static const unsigned n_chan = 32;
+    static const unsigned filt_height = 3;
+    static const unsigned filt_width = 3;
+    static const unsigned kernel_size = filt_height * filt_width;
+    static const unsigned n_filt = 64;
+    static const unsigned stride_height = 1;
+    static const unsigned stride_width = 1;
+    static const unsigned out_height = 3;
+    static const unsigned out_width = 3;
+    static const unsigned reuse_factor = 1024;
+    static const unsigned n_zeros = 3023;
+    static const unsigned multiplier_limit =
+        DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
+    static const bool store_weights_in_bram = false;
+    static const unsigned strategy = nnet::latency;
+    static const nnet::conv_implementation implementation = nnet::conv_implementation::linebuffer;
+    static const unsigned min_height = 5;
+    static const unsigned min_width = 5;
+    static const ap_uint<filt_height * filt_width> pixels[min_height * min_width];
+    static const unsigned n_partitions = 9;
+    static const unsigned n_pixels = out_height * out_width / n_partitions;
+    template<class data_T, class CONFIG_T>
+    using fill_buffer = nnet::FillConv2DBuffer<data_T, CONFIG_T>;
+    typedef Conv2D_Conv_3_accum_t accum_t;
+    typedef bias95_t bias_t;
+    typedef weight95_t weight_t;
+    typedef config95_mult mult_config;
+    template<unsigned K, unsigned S, unsigned W>
+    using scale_index_height = nnet::scale_index_regular<K, S, W>;
+    template<unsigned K, unsigned S, unsigned W>
+    using scale_index_width = nnet::scale_index_regular<K, S, W>;
+};
+const ap_uint<config95::filt_height * config95::filt_width> config95::pixels[] = {0};
+
+// Relu_3
+struct ReLU_config80 : nnet::activ_config {
+    static const unsigned n_in = 576;
+    static const unsigned table_size = 1024;
+    static const unsigned io_type = nnet::io_stream;
+    static const unsigned reuse_factor = 1;
+    typedef Relu_3_table_t table_t;
+};
+
+// Dense_MatMul_0
+struct config91 : nnet::dense_config {
+    static const unsigned n_in = 576;
+    static const unsigned n_out = 10;
+    static const unsigned io_type = nnet::io_stream;
+    static const unsigned strategy = nnet::latency;
+    static const unsigned reuse_factor = 5760;
+    static const unsigned n_zeros = 1024;
+    static const unsigned n_nonzeros = 4736;
+    static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
+    static const bool store_weights_in_bram = false;
+    typedef Dense_MatMul_0_accum_t accum_t;
+    typedef bias91_t bias_t;
+    typedef weight91_t weight_t;
+    typedef layer91_index index_t;
+    template<class data_T, class res_T, class CONFIG_T>
+    using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
+    template<class x_T, class y_T>
+    using product = nnet::product::mult<x_T, y_T>;
+};
+
+
+}
+
+#endif

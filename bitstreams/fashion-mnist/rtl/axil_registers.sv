@@ -1,0 +1,179 @@
+/// The register map (hw/REGISTERS.md) on AXI4-Lite, and the threshold table.
+///
+/// One access a direction at a time: a write is taken when address and data are both there, a read when no answer is
+/// waiting; the answer follows one cycle later. Byte strobes are honoured. An address without a register reads 0 and
+/// takes writes without effect; every response is OKAY, because an error response stops a processor.
+/// `thresholds_o` shows the row `set_i` in the same cycle. `soft_reset_o` and `flush_o` are commands of one cycle.
+/// `faults_i` sets sticky bits, and wins over a write that clears them. Outlives a soft reset: only `rst_ni` resets it.
+module axil_registers
+  import registers_pkg::*;
+#(
+  parameter int unsigned Pixels = 784,  // shown to the host, as are the next three
+  parameter int unsigned Channels = 1,
+  parameter int unsigned Classes = 10,
+  parameter int unsigned FrameSlots = 8,
+  parameter logic [31:0] BuildHash = 32'h0  // ties the hardware to its kernel package
+) (
+  input  logic                          clk_i,
+  input  logic                          rst_ni,
+  // AXI4-Lite
+  /* verilator lint_off UNUSEDSIGNAL */  // registers are aligned
+  input  logic                   [11:0] s_axil_awaddr_i,
+  /* verilator lint_on UNUSEDSIGNAL */
+  input  logic                          s_axil_awvalid_i,
+  output logic                          s_axil_awready_o,
+  input  logic                   [31:0] s_axil_wdata_i,
+  input  logic                   [ 3:0] s_axil_wstrb_i,
+  input  logic                          s_axil_wvalid_i,
+  output logic                          s_axil_wready_o,
+  output logic                   [ 1:0] s_axil_bresp_o,
+  output logic                          s_axil_bvalid_o,
+  input  logic                          s_axil_bready_i,
+  /* verilator lint_off UNUSEDSIGNAL */  // registers are aligned
+  input  logic                   [11:0] s_axil_araddr_i,
+  /* verilator lint_on UNUSEDSIGNAL */
+  input  logic                          s_axil_arvalid_i,
+  output logic                          s_axil_arready_o,
+  output logic                   [31:0] s_axil_rdata_o,
+  output logic                   [ 1:0] s_axil_rresp_o,
+  output logic                          s_axil_rvalid_o,
+  input  logic                          s_axil_rready_i,
+  // the cascade
+  input  logic                   [ 3:0] set_i,
+  output logic              [1:0][31:0] thresholds_o,
+  output logic                   [15:0] batch_o,
+  output logic                          soft_reset_o,
+  output logic                          flush_o,
+  input  logic                   [ 7:0] faults_i,
+  input  cascade_pkg::status_t          status_i,
+  input  cascade_pkg::counters_t        counters_i
+);
+
+  logic [31:0] threshold0_q[ThresholdSets];
+  logic [31:0] threshold1_q[ThresholdSets];
+  logic [15:0] batch_q;
+  logic [7:0] faults_q;
+  logic soft_reset_q, flush_q;
+  logic bvalid_q, rvalid_q;
+  logic [31:0] rdata_q;
+  logic write, read;
+  logic [11:0] write_addr, read_addr;
+  logic [31:0] mask;
+
+  assign write      = s_axil_awvalid_i && s_axil_wvalid_i && !bvalid_q;
+  assign read       = s_axil_arvalid_i && !rvalid_q;
+  assign write_addr = {s_axil_awaddr_i[11:2], 2'b00};
+  assign read_addr  = {s_axil_araddr_i[11:2], 2'b00};
+  assign mask       = {{8{s_axil_wstrb_i[3]}}, {8{s_axil_wstrb_i[2]}}, {8{s_axil_wstrb_i[1]}}, {8{s_axil_wstrb_i[0]}}};
+
+  assign s_axil_awready_o = write;
+  assign s_axil_wready_o  = write;
+  assign s_axil_bresp_o   = 2'b00;
+  assign s_axil_bvalid_o  = bvalid_q;
+  assign s_axil_arready_o = read;
+  assign s_axil_rdata_o   = rdata_q;
+  assign s_axil_rresp_o   = 2'b00;
+  assign s_axil_rvalid_o  = rvalid_q;
+
+  assign thresholds_o[0]  = threshold0_q[set_i];
+  assign thresholds_o[1]  = threshold1_q[set_i];
+  assign batch_o          = batch_q;
+  assign soft_reset_o     = soft_reset_q;
+  assign flush_o          = flush_q;
+
+  function automatic logic [31:0] merge(input logic [31:0] old, input logic [31:0] data, input logic [31:0] strobes);
+    return (old & ~strobes) | (data & strobes);
+  endfunction
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      bvalid_q     <= 1'b0;
+      batch_q      <= 16'd1;
+      soft_reset_q <= 1'b0;
+      flush_q      <= 1'b0;
+      faults_q     <= '0;
+      for (int unsigned s = 0; s < 32'(ThresholdSets); s++) begin
+        threshold0_q[s] <= ThresholdNever;
+        threshold1_q[s] <= ThresholdNever;
+      end
+    end else begin
+      soft_reset_q <= 1'b0;
+      flush_q      <= 1'b0;
+      faults_q     <= faults_q | faults_i;
+      if (s_axil_bready_i) begin
+        bvalid_q <= 1'b0;
+      end
+      if (write) begin
+        bvalid_q <= 1'b1;
+        if (write_addr[11:6] == RegThreshold0[11:6]) begin
+          threshold0_q[write_addr[5:2]] <= merge(threshold0_q[write_addr[5:2]], s_axil_wdata_i, mask);
+        end else if (write_addr[11:6] == RegThreshold1[11:6]) begin
+          threshold1_q[write_addr[5:2]] <= merge(threshold1_q[write_addr[5:2]], s_axil_wdata_i, mask);
+        end else if (write_addr == RegControl) begin
+          soft_reset_q <= s_axil_wdata_i[ControlSoftResetBit] && mask[ControlSoftResetBit];
+          flush_q      <= s_axil_wdata_i[ControlFlushBit] && mask[ControlFlushBit];
+        end else if (write_addr == RegBatch) begin
+          batch_q <= 16'(merge(32'(batch_q), s_axil_wdata_i, mask));
+        end else if (write_addr == RegFaults) begin
+          faults_q <= (faults_q & ~8'(s_axil_wdata_i & mask)) | faults_i;
+        end
+      end
+    end
+  end
+
+  // Counters are looked at only while they are read.
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      rvalid_q <= 1'b0;
+    end else if (read) begin
+      rvalid_q <= 1'b1;
+    end else if (s_axil_rready_i) begin
+      rvalid_q <= 1'b0;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (read) begin
+      unique case (read_addr)
+        RegId:                rdata_q <= KernelId;
+        RegVersion:           rdata_q <= InterfaceVersion;
+        RegBuildHash:         rdata_q <= BuildHash;
+        RegStatus: begin
+          rdata_q                                                  <= '0;
+          rdata_q[StatusDrainingBit]                               <= status_i.draining;
+          rdata_q[StatusReceivingBit]                              <= status_i.receiving;
+          rdata_q[StatusBatchOpenBit]                              <= status_i.batch_open;
+          rdata_q[StatusFlushingBit]                               <= status_i.flushing;
+          rdata_q[StatusOutstandingBit+:StatusOutstandingWidth]    <= status_i.outstanding;
+        end
+        RegBatch:             rdata_q <= 32'(batch_q);
+        RegFaults:            rdata_q <= 32'(faults_q);
+        RegClasses:           rdata_q <= Classes;
+        RegPixels:            rdata_q <= Pixels;
+        RegChannels:          rdata_q <= Channels;
+        RegFrameSlots:        rdata_q <= FrameSlots;
+        RegFrames:            rdata_q <= counters_i.frames;
+        RegAnsweredStage0:    rdata_q <= counters_i.answered0;
+        RegAnsweredStage1:    rdata_q <= counters_i.answered1;
+        RegOffloaded:         rdata_q <= counters_i.offloaded;
+        RegErrors:            rdata_q <= counters_i.errors;
+        RegBadHeaders:        rdata_q <= counters_i.bad_headers;
+        RegInputStallCycles:  rdata_q <= counters_i.input_stall_cycles;
+        RegOutputStallCycles: rdata_q <= counters_i.output_stall_cycles;
+        RegLastCycles:        rdata_q <= counters_i.last_cycles;
+        RegInterval0:         rdata_q <= counters_i.interval0;
+        RegInterval1:         rdata_q <= counters_i.interval1;
+        default: begin
+          if (read_addr[11:6] == RegThreshold0[11:6]) begin
+            rdata_q <= threshold0_q[read_addr[5:2]];
+          end else if (read_addr[11:6] == RegThreshold1[11:6]) begin
+            rdata_q <= threshold1_q[read_addr[5:2]];
+          end else begin
+            rdata_q <= '0;
+          end
+        end
+      endcase
+    end
+  end
+
+endmodule

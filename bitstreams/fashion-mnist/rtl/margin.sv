@@ -1,0 +1,83 @@
+/// The winning class of a vector of logits, and by how much it wins: what a cascade's exit decides on.
+///
+/// Formula:  label = the lowest index of the largest logit; margin = largest - second largest, 0 where the largest is
+///           there twice.
+/// Interval: Classes cycles. Latency: 2 cycles from the cycle that takes the beat (the last class's) to the answer.
+/// Flow:     one class a cycle is read out of the waiting beat, which is taken with its last class; `s_ready_o` comes from
+///           registers alone. The output is registered and stays while stalled.
+/// Does not: scale or normalise: logits and margin share their unit.
+module margin #(
+  // Number of logits, two at least: of one there is no second.
+  parameter int unsigned Classes = 10,
+  // Bits a logit, two's complement.
+  parameter int unsigned Width = 16,
+  localparam int unsigned LabelWidth = Classes > 1 ? $clog2(Classes) : 1
+) (
+  input  logic                     clk_i,
+  input  logic                     rst_ni,
+  input  logic                     s_valid_i,
+  output logic                     s_ready_o,
+  input  logic [Classes*Width-1:0] s_data_i,
+  output logic                     m_valid_o,
+  input  logic                     m_ready_i,
+  output logic [LabelWidth-1:0]    m_label_o,
+  // Unsigned; one bit more than a logit, since the difference of two can be that large.
+  output logic [Width:0]           m_margin_o
+);
+  if (Classes < 2) begin : g_check1
+    $error("margin: Classes must be at least 2");
+  end
+  if (Width < 1) begin : g_check2
+    $error("margin: Width must be at least 1");
+  end
+
+  localparam logic signed [Width-1:0] Lowest = {1'b1, {(Width - 1) {1'b0}}};
+
+  logic [LabelWidth-1:0] class_q, label_q;
+  logic signed [Width-1:0] best_q, second_q;
+  logic done_q;  // best, second and label are those of a whole vector
+
+  logic signed [Width-1:0] logit;
+  logic advance, last;
+  assign logit = signed'(s_data_i[32'(class_q)*Width+:Width]);
+  assign advance = !(done_q && m_valid_o);
+  assign last = class_q == LabelWidth'(Classes - 1);
+  assign s_ready_o = advance && last;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      class_q <= '0;
+      done_q <= 1'b0;
+      m_valid_o <= 1'b0;
+    end else begin
+      if (!m_valid_o || m_ready_i) begin
+        m_valid_o <= done_q;
+        done_q <= 1'b0;
+      end
+      if (advance && s_valid_i) begin
+        class_q <= last ? '0 : class_q + 1'b1;
+        done_q <= last;
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (advance && s_valid_i) begin
+      if (class_q == '0) begin
+        best_q <= logit;
+        second_q <= Lowest;
+        label_q <= '0;
+      end else if (logit > best_q) begin
+        best_q <= logit;
+        second_q <= best_q;
+        label_q <= class_q;
+      end else if (logit > second_q) begin
+        second_q <= logit;
+      end
+    end
+    if (done_q && (!m_valid_o || m_ready_i)) begin
+      m_label_o <= label_q;
+      m_margin_o <= {best_q[Width-1], best_q} - {second_q[Width-1], second_q};
+    end
+  end
+endmodule

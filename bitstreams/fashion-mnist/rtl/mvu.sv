@@ -1,0 +1,327 @@
+/// A folded matrix-vector unit with bias and requantisation: the arithmetic of every dense and convolution layer.
+///
+/// Formula:  an output vector belongs to `Beats` input beats of `InLanes` values x and has, for o < Outputs,
+///             a[o] = Bias[o] * 2^BiasShift + sum over beat, lane of w[o][beat][lane] * x[beat][lane]  mod 2^AccWidth
+///             y[o] = fit(round(a[o] / 2^Shift))
+///           round: 0 down, 1 to nearest, half up, 2 to nearest, half to even. fit: into OutWidth bits (two's complement
+///           if OutSigned), by saturation if Saturate, else by dropping upper bits. An unsigned, saturated output is a ReLU.
+/// Folding:  Pe outputs x Simd lanes a cycle, in the order: for beat, for group < Outputs / Pe, for slice < InLanes / Simd.
+/// Interval: Beats * (Outputs / Pe) * (InLanes / Simd) cycles an output vector, vectors follow without a bubble.
+/// Latency:  6 + ceil(log4(Simd)) cycles from the cycle that takes the last beat to the output vector.
+/// Weights:  in a memory outside, which answers one cycle after `weight_en_o` and holds its word until the next one. Word
+///           (beat * (Outputs / Pe) + group) * (InLanes / Simd) + slice has in lane p * Simd + i the two's complement
+///           w[group * Pe + p][beat][slice * Simd + i].
+/// Flow:     an input beat is read in place and taken with its last use, so `s_data_i` must stay while `s_valid_i` waits.
+///           `s_ready_o` comes from registers alone. One vector waits in the output register and one behind it; a third
+///           freezes the pipeline.
+/// Does not: skip zeros, or share multipliers between layers.
+module mvu #(
+  // Values an input beat: a window's kernel * kernel * channels for a convolution, the channels for a dense layer.
+  parameter int unsigned InLanes = 4,
+  // Bits of an input value, and whether it is two's complement.
+  parameter int unsigned InWidth = 4,
+  parameter bit InSigned = 1'b0,
+  // Input beats a vector: 1, or the pixels of the map that a dense layer flattens.
+  parameter int unsigned Beats = 1,
+  // Values an output vector.
+  parameter int unsigned Outputs = 4,
+  // Outputs computed side by side; divides Outputs.
+  parameter int unsigned Pe = 2,
+  // Lanes multiplied side by side; divides InLanes.
+  parameter int unsigned Simd = 2,
+  // Bits of a weight.
+  parameter int unsigned WeightWidth = 4,
+  // Bits of the sum; the caller proves that it cannot overflow, or wants the wrap.
+  parameter int unsigned AccWidth = 16,
+  // Biases, output 0 lowest, on a grid that is 2^BiasShift coarser than the sum's.
+  parameter int unsigned BiasWidth = 8,
+  parameter logic signed [Outputs*BiasWidth-1:0] Bias = '0,
+  parameter int unsigned BiasShift = 0,
+  // Bits of an output value, and whether it is two's complement.
+  parameter int unsigned OutWidth = 4,
+  parameter bit OutSigned = 1'b0,
+  // Bits that the output's grid is coarser than the sum's; negative where it is finer.
+  parameter int Shift = 4,
+  // 0 down, 1 half up, 2 half to even.
+  parameter int unsigned Round = 0,
+  // Saturate instead of wrapping.
+  parameter bit Saturate = 1'b1,
+  localparam int unsigned Groups = Outputs / Pe,
+  localparam int unsigned Slices = InLanes / Simd,
+  localparam int unsigned Words = Beats * Groups * Slices,
+  localparam int unsigned AddressWidth = Words > 1 ? $clog2(Words) : 1
+) (
+  input  logic                           clk_i,
+  input  logic                           rst_ni,
+  output logic                           weight_en_o,
+  output logic [AddressWidth-1:0]        weight_addr_o,
+  input  logic [Pe*Simd*WeightWidth-1:0] weight_data_i,
+  input  logic                           s_valid_i,
+  output logic                           s_ready_o,
+  input  logic [InLanes*InWidth-1:0]     s_data_i,
+  output logic                           m_valid_o,
+  input  logic                           m_ready_i,
+  output logic [Outputs*OutWidth-1:0]    m_data_o
+);
+  if (Pe < 1 || Outputs % Pe != 0) begin : g_check_pe
+    $error("mvu: Pe must divide Outputs");
+  end
+  if (Simd < 1 || InLanes % Simd != 0) begin : g_check_simd
+    $error("mvu: Simd must divide InLanes");
+  end
+  if (Beats < 1 || Outputs < 1 || InLanes < 1) begin : g_check_shape
+    $error("mvu: Beats, Outputs and InLanes must be at least 1");
+  end
+  if (InWidth < 1 || WeightWidth < 1 || BiasWidth < 1 || AccWidth < 1 || OutWidth < 1) begin : g_check_width
+    $error("mvu: all widths must be at least 1");
+  end
+  if (BiasShift > AccWidth) begin : g_check_bias
+    $error("mvu: BiasShift must lie between 0 and AccWidth");
+  end
+  if (Round > 2) begin : g_check_round
+    $error("mvu: Round must be 0, 1 or 2");
+  end
+
+  localparam int unsigned SumWidth = InWidth + WeightWidth + $clog2(Simd);
+  // An adder of four a level, a register behind each.
+  localparam int unsigned Levels = ($clog2(Simd) + 1) / 2;
+
+  localparam int unsigned SliceWidth = Slices > 1 ? $clog2(Slices) : 1;
+  localparam int unsigned GroupWidth = Groups > 1 ? $clog2(Groups) : 1;
+  localparam int unsigned BeatWidth = Beats > 1 ? $clog2(Beats) : 1;
+
+  // The pipeline stands still while a vector waits behind the output register.
+  logic pending_q, advance;
+  assign advance = !pending_q;
+
+  // ---- Walk: beat, group, slice; the address counts along --------------------------------------------------------
+  logic [SliceWidth-1:0] slice_q;
+  logic [GroupWidth-1:0] group_q;
+  logic [BeatWidth-1:0] beat_q;
+  logic [AddressWidth-1:0] address_q;
+  logic issue, slice_first, slice_last, group_last, beat_first, beat_last;
+
+  assign issue = advance && s_valid_i;
+  assign slice_first = slice_q == '0;
+  assign slice_last = slice_q == SliceWidth'(Slices - 1);
+  assign group_last = group_q == GroupWidth'(Groups - 1);
+  assign beat_first = beat_q == '0;
+  assign beat_last = beat_q == BeatWidth'(Beats - 1);
+  assign s_ready_o = advance && slice_last && group_last;
+  assign weight_en_o = issue;
+  assign weight_addr_o = address_q;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      slice_q <= '0;
+      group_q <= '0;
+      beat_q <= '0;
+      address_q <= '0;
+    end else if (issue) begin
+      address_q <= address_q + 1'b1;
+      slice_q <= slice_q + 1'b1;
+      if (slice_last) begin
+        slice_q <= '0;
+        group_q <= group_q + 1'b1;
+        if (group_last) begin
+          group_q <= '0;
+          beat_q <= beat_q + 1'b1;
+          if (beat_last) begin
+            beat_q <= '0;
+            address_q <= '0;
+          end
+        end
+      end
+    end
+  end
+
+  // ---- What goes along with a step: stage 1 has inputs and weights, 2 the products, SumStage the lanes' sum, then come
+  //      the accumulator, the rounded and the fitted value ------------------------------------------------------------
+  typedef struct packed {
+    logic load;   // the accumulator starts from the bias or from what earlier beats left
+    logic fresh;  // ... from the bias
+    logic save;   // the step ends a group in a beat
+    logic whole;  // ... in the last beat: the group's sums are whole
+    logic [GroupWidth-1:0] group;
+  } step_t;
+
+  localparam int unsigned SumStage = 2 + Levels;
+  localparam int unsigned TotalStage = SumStage + 1;
+  localparam int unsigned RoundStage = SumStage + 2;
+  localparam int unsigned FitStage = SumStage + 3;
+
+  step_t step_d;
+  assign step_d.load = slice_first && (beat_first || Groups > 1);
+  assign step_d.fresh = beat_first;
+  assign step_d.save = slice_last;
+  assign step_d.whole = slice_last && beat_last;
+  assign step_d.group = group_q;
+
+  logic [FitStage:1] valid_q;
+  step_t [FitStage:1] step_q;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) valid_q <= '0;
+    else if (advance) valid_q <= {valid_q[FitStage-1:1], s_valid_i};
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (advance) step_q <= {step_q[FitStage-1:1], step_d};
+  end
+
+  logic [Simd*InWidth-1:0] input_q;
+  always_ff @(posedge clk_i) begin
+    if (issue) input_q <= s_data_i[32'(slice_q)*(Simd*InWidth)+:Simd*InWidth];
+  end
+
+  // ---- Multiply and add ------------------------------------------------------------------------------------------
+  // All products and sums have the width of the last sum: sign extension costs nothing in synthesis, which drops it, and
+  // much in simulation wherever a narrower value is read.
+  function automatic logic signed [SumWidth-1:0] product(logic [InWidth-1:0] value, logic [WeightWidth-1:0] weight);
+    int factor;
+    if (InSigned) factor = 32'(signed'(value));
+    else factor = 32'(value);
+    return SumWidth'(factor * 32'(signed'(weight)));
+  endfunction
+
+  // Values behind an adder level.
+  function automatic int unsigned count(int unsigned level);
+    return (Simd + (1 << (2 * level)) - 1) >> (2 * level);
+  endfunction
+
+  // ---- Round and fit ---------------------------------------------------------------------------------------------
+  localparam int unsigned ShiftRight = Shift > 0 ? unsigned'(Shift) : 0;
+  localparam int unsigned ShiftLeft = Shift < 0 ? unsigned'(-Shift) : 0;
+  localparam int unsigned WideWidth = AccWidth > ShiftRight ? AccWidth : ShiftRight + 1;
+  // One bit more, since rounding may carry.
+  localparam int unsigned RoundedWidth = WideWidth - ShiftRight + ShiftLeft + 1;
+  localparam int unsigned FitWidth = RoundedWidth > OutWidth + 1 ? RoundedWidth : OutWidth + 1;
+
+  // The bits that rounding cuts off, below the most significant of them; one place higher, so that there is always one.
+  localparam logic [WideWidth:0] RestMask = ((WideWidth + 1)'(1) << ShiftRight) - 1'b1;
+
+  function automatic logic signed [RoundedWidth-1:0] rounded(logic signed [AccWidth-1:0] sum);
+    logic signed [WideWidth-1:0] wide;
+    logic signed [RoundedWidth-1:0] floor;
+    logic [WideWidth:0] cut;
+    logic half, rest, carry;
+    wide = WideWidth'(sum);
+    floor = RoundedWidth'(wide >>> ShiftRight) <<< ShiftLeft;
+    cut = {wide, 1'b0};
+    half = cut[ShiftRight];
+    rest = (cut & RestMask) != '0;
+    carry = half && (Round == 1 || (Round == 2 && (rest || floor[0])));
+    return floor + RoundedWidth'(signed'({1'b0, carry}));
+  endfunction
+
+  function automatic logic [OutWidth-1:0] fit(logic signed [RoundedWidth-1:0] value);
+    logic signed [FitWidth-1:0] wide;
+    logic negative, over;
+    wide = FitWidth'(value);
+    negative = wide[FitWidth-1];
+    if (!Saturate) return wide[OutWidth-1:0];
+    if (OutSigned) begin
+      over = wide[FitWidth-1:OutWidth-1] != {(FitWidth - OutWidth + 1) {negative}};
+      if (over) return negative ? OutWidth'(1) << (OutWidth - 1) : ~(OutWidth'(1) << (OutWidth - 1));
+    end else begin
+      over = wide[FitWidth-1:OutWidth] != '0;
+      if (over) return negative ? '0 : '1;
+    end
+    return wide[OutWidth-1:0];
+  endfunction
+
+  logic [Pe*OutWidth-1:0] fitted_q;  // a group of the output vector
+
+  for (genvar p = 0; p < Pe; p++) begin : g_pe
+    // Level 0 has the products; every further level adds four values of the one before, which zeros fill up.
+    for (genvar level = 0; level <= Levels; level++) begin : g_level
+      for (genvar i = 0; i < (level == Levels ? 1 : 4 * count(level + 1)); i++) begin : g_node
+        logic signed [SumWidth-1:0] value_q;
+        if (i >= count(level)) begin : g_zero
+          assign value_q = '0;
+        end else if (level == 0) begin : g_product
+          always_ff @(posedge clk_i) begin
+            if (advance && valid_q[1]) begin
+              value_q <= product(input_q[i*InWidth+:InWidth], weight_data_i[(p*Simd+i)*WeightWidth+:WeightWidth]);
+            end
+          end
+        end else begin : g_sum
+          always_ff @(posedge clk_i) begin
+            if (advance && valid_q[1+level]) begin
+              value_q <= g_level[level-1].g_node[4*i].value_q
+                  + g_level[level-1].g_node[4*i+1].value_q
+                  + g_level[level-1].g_node[4*i+2].value_q
+                  + g_level[level-1].g_node[4*i+3].value_q;
+            end
+          end
+        end
+      end
+    end
+
+    // ---- Accumulate ----------------------------------------------------------------------------------------------
+    logic signed [AccWidth-1:0] bias [Groups];
+    for (genvar g = 0; g < Groups; g++) begin : g_bias
+      assign bias[g] = AccWidth'(signed'(Bias[(g*Pe+p)*BiasWidth+:BiasWidth])) <<< BiasShift;
+    end
+
+    logic signed [AccWidth-1:0] start_q, sum_q, sum_d;
+    assign sum_d = (step_q[SumStage].load ? start_q : sum_q) + AccWidth'(g_level[Levels].g_node[0].value_q);
+
+    always_ff @(posedge clk_i) begin
+      if (advance && valid_q[SumStage]) sum_q <= sum_d;
+    end
+
+    if (Beats > 1 && Groups > 1) begin : g_partial
+      // What earlier beats left of the groups' sums. A group comes again two steps after it was saved at the earliest,
+      // so that what is fetched a step ahead is there.
+      logic signed [AccWidth-1:0] partial_q [Groups];
+      always_ff @(posedge clk_i) begin
+        if (advance && valid_q[SumStage] && step_q[SumStage].save) partial_q[step_q[SumStage].group] <= sum_d;
+        if (advance && valid_q[SumStage-1] && step_q[SumStage-1].load) begin
+          start_q <= step_q[SumStage-1].fresh ? bias[step_q[SumStage-1].group] : partial_q[step_q[SumStage-1].group];
+        end
+      end
+    end else begin : g_whole
+      always_ff @(posedge clk_i) begin
+        if (advance && valid_q[SumStage-1] && step_q[SumStage-1].load) start_q <= bias[step_q[SumStage-1].group];
+      end
+    end
+
+    // ---- Requantise ----------------------------------------------------------------------------------------------
+    logic signed [RoundedWidth-1:0] rounded_q;
+    always_ff @(posedge clk_i) begin
+      if (advance && valid_q[TotalStage] && step_q[TotalStage].whole) rounded_q <= rounded(sum_q);
+      if (advance && valid_q[RoundStage] && step_q[RoundStage].whole) fitted_q[p*OutWidth+:OutWidth] <= fit(rounded_q);
+    end
+  end
+
+  // ---- Collect the groups of a vector ----------------------------------------------------------------------------
+  logic [Pe*OutWidth-1:0] groups_q [Groups];
+  logic arrives, done, free;
+  assign arrives = valid_q[FitStage] && step_q[FitStage].whole;
+  assign done = arrives && step_q[FitStage].group == GroupWidth'(Groups - 1);
+  assign free = !m_valid_o || m_ready_i;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      m_valid_o <= 1'b0;
+      pending_q <= 1'b0;
+    end else begin
+      if (free) m_valid_o <= pending_q || done;
+      pending_q <= (pending_q || done) && !free;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (advance && arrives) groups_q[step_q[FitStage].group] <= fitted_q;
+  end
+
+  for (genvar g = 0; g < Groups; g++) begin : g_group
+    always_ff @(posedge clk_i) begin
+      if (free && (pending_q || done)) begin
+        if (g + 1 < Groups) m_data_o[g*Pe*OutWidth+:Pe*OutWidth] <= groups_q[g];
+        else m_data_o[g*Pe*OutWidth+:Pe*OutWidth] <= pending_q ? groups_q[g] : fitted_q;
+      end
+    end
+  end
+endmodule

@@ -1,0 +1,55 @@
+/// Which slots of the frame buffer are taken.
+///
+/// `free_o` and `slot_o` offer the lowest free slot (combinational from registers). The slot that is offered may be
+/// written to; it is taken at `take_i`, until it is given back. Slots come back in any order, two in a cycle.
+/// Does not check: taking while `free_o` is low, or giving back a slot that is not taken, is a fault of the user.
+module slot_pool #(
+  parameter int unsigned Slots = 8,
+  localparam int unsigned SlotWidth = $clog2(Slots)
+) (
+  input  logic                 clk_i,
+  input  logic                 rst_ni,
+  output logic                 free_o,
+  output logic [SlotWidth-1:0] slot_o,
+  input  logic                 take_i,
+  input  logic [SlotWidth-1:0] take_slot_i,
+  input  logic                 give0_i,
+  input  logic [SlotWidth-1:0] give0_slot_i,
+  input  logic                 give1_i,
+  input  logic [SlotWidth-1:0] give1_slot_i
+);
+
+  if (Slots < 2) begin : gen_slots_check
+    $error("slot_pool: Slots must be at least 2");
+  end
+
+  logic [Slots-1:0] taken_q;
+
+  assign free_o = !(&taken_q);
+
+  always_comb begin
+    slot_o = '0;
+    for (int unsigned s = Slots; s > 0; s--) begin
+      if (!taken_q[s-1]) begin
+        slot_o = SlotWidth'(s - 1);
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      taken_q <= '0;
+    end else begin
+      if (take_i) begin
+        taken_q[take_slot_i] <= 1'b1;
+      end
+      if (give0_i) begin
+        taken_q[give0_slot_i] <= 1'b0;
+      end
+      if (give1_i) begin
+        taken_q[give1_slot_i] <= 1'b0;
+      end
+    end
+  end
+
+endmodule

@@ -1,0 +1,154 @@
+/// One stage's way through the cascade: feeds it a frame's pixels, and tells how sure it is of its answer.
+///
+/// For every frame taken at `s_*`, in order: its pixels go out at `pixel_*`, its logits come in at `logits_*`, and one
+/// verdict goes out at `m_*`: label = first index of the largest logit, margin = largest minus second-largest logit,
+/// sure = margin >= the frame's threshold of this stage, except that the threshold `ThresholdNever` is never met.
+/// Interval: the largest of Pixels, the stage's own and Classes cycles a frame. Up to `Depth` frames may be inside
+/// the stage. Flow control: streams; a stage that never answers holds its frames for ever.
+/// `tap_valid_o` is high for the cycle in which the logits of the frame tagged `tap_tag_o` are taken.
+/// Does not own slots: `fetched_*` tells when the frame was read, the verdict carries the slot on.
+module stage_lane #(
+  parameter int unsigned Stage = 0,  // which threshold counts
+  parameter int unsigned Pixels = 784,
+  parameter int unsigned Channels = 1,
+  parameter int unsigned Classes = 10,
+  parameter int unsigned LogitWidth = 16,
+  parameter int unsigned Slots = 8,
+  parameter int unsigned Depth = 8,  // frames inside the stage; a power of two
+  localparam int unsigned Words = (Pixels * Channels + 7) / 8,
+  localparam int unsigned SlotWidth = $clog2(Slots),
+  localparam int unsigned AddrWidth = $clog2(Slots * Words)
+) (
+  input  logic                                  clk_i,
+  input  logic                                  rst_ni,
+  input  logic                                  s_valid_i,
+  output logic                                  s_ready_o,
+  input  logic                [  SlotWidth-1:0] s_slot_i,
+  input  cascade_pkg::frame_t                   s_frame_i,
+  output logic                                  read_en_o,
+  output logic                [  AddrWidth-1:0] read_addr_o,
+  input  logic                [           63:0] read_data_i,
+  output logic                                  fetched_o,
+  output logic                [  SlotWidth-1:0] fetched_slot_o,
+  output logic                                  pixel_valid_o,
+  input  logic                                  pixel_ready_i,
+  output logic                [ Channels*8-1:0] pixel_data_o,
+  input  logic                                  logits_valid_i,
+  output logic                                  logits_ready_o,
+  input  logic           [Classes*LogitWidth-1:0] logits_data_i,
+  output logic                                  tap_valid_o,
+  output logic                [           31:0] tap_tag_o,
+  output logic                                  m_valid_o,
+  input  logic                                  m_ready_i,
+  output logic                [  SlotWidth-1:0] m_slot_o,
+  output cascade_pkg::frame_t                   m_frame_o,
+  output logic                [           15:0] m_label_o,
+  output logic                [           31:0] m_margin_o,
+  output logic                                  m_sure_o
+);
+
+  if (Stage > 1) begin : gen_stage_check
+    $error("stage_lane: Stage must be 0 or 1");
+  end
+  if (Classes < 2 || Classes > 65536) begin : gen_classes_check
+    $error("stage_lane: Classes must be 2 to 65536");
+  end
+  if (LogitWidth < 1 || LogitWidth > 31) begin : gen_width_check
+    $error("stage_lane: LogitWidth must be 1 to 31, so that no margin reaches ThresholdNever");
+  end
+
+  localparam int unsigned LabelWidth = (Classes > 2) ? $clog2(Classes) : 1;
+  localparam int unsigned FrameWidth = $bits(cascade_pkg::frame_t) + SlotWidth;
+
+  logic feeder_ready, inside_ready, inside_valid, judged_ready, judged_valid;
+  logic margin_s_ready, margin_m_valid;
+  logic [LabelWidth-1:0] winner;
+  logic [LogitWidth:0] distance;
+  logic take_frame, take_logits, take_verdict;
+  cascade_pkg::frame_t inside_frame;
+  logic [SlotWidth-1:0] inside_slot;
+  logic [31:0] threshold;
+
+  assign s_ready_o  = feeder_ready && inside_ready;
+  assign take_frame = s_valid_i && s_ready_o;
+
+  pixel_feeder #(
+    .Pixels  (Pixels),
+    .Channels(Channels),
+    .Slots   (Slots)
+  ) u_feeder (
+    .clk_i,
+    .rst_ni,
+    .s_valid_i     (take_frame),
+    .s_ready_o     (feeder_ready),
+    .s_slot_i,
+    .read_en_o,
+    .read_addr_o,
+    .read_data_i,
+    .fetched_o,
+    .fetched_slot_o,
+    .m_valid_o     (pixel_valid_o),
+    .m_ready_i     (pixel_ready_i),
+    .m_data_o      (pixel_data_o)
+  );
+
+  // Frames whose logits are still to come.
+  stream_fifo #(
+    .Width(FrameWidth),
+    .Depth(Depth)
+  ) u_inside (
+    .clk_i,
+    .rst_ni,
+    .s_valid_i(take_frame),
+    .s_ready_o(inside_ready),
+    .s_data_i ({s_slot_i, s_frame_i}),
+    .m_valid_o(inside_valid),
+    .m_ready_i(take_logits),
+    .m_data_o ({inside_slot, inside_frame})
+  );
+
+  // Logits are taken together with their frame.
+  assign logits_ready_o = margin_s_ready && inside_valid && judged_ready;
+  assign take_logits    = logits_valid_i && logits_ready_o;
+  assign tap_valid_o    = take_logits;
+  assign tap_tag_o      = inside_frame.tag;
+
+  margin #(
+    .Classes(Classes),
+    .Width  (LogitWidth)
+  ) u_margin (
+    .clk_i,
+    .rst_ni,
+    .s_valid_i(logits_valid_i && inside_valid && judged_ready),
+    .s_ready_o(margin_s_ready),
+    .s_data_i (logits_data_i),
+    .m_valid_o(margin_m_valid),
+    .m_ready_i(take_verdict),
+    .m_label_o(winner),
+    .m_margin_o(distance)
+  );
+
+  // Frames whose margin is being found.
+  stream_fifo #(
+    .Width(FrameWidth),
+    .Depth(2)
+  ) u_judged (
+    .clk_i,
+    .rst_ni,
+    .s_valid_i(take_logits),
+    .s_ready_o(judged_ready),
+    .s_data_i ({inside_slot, inside_frame}),
+    .m_valid_o(judged_valid),
+    .m_ready_i(take_verdict),
+    .m_data_o ({m_slot_o, m_frame_o})
+  );
+
+  assign m_valid_o    = margin_m_valid && judged_valid;
+  assign take_verdict = m_valid_o && m_ready_i;
+  assign threshold    = m_frame_o.thresholds[Stage];
+  assign m_label_o    = 16'(winner);
+  assign m_margin_o   = 32'(distance);
+  // A margin has at most 32 bits and its largest value is below ThresholdNever, so that needs no case of its own.
+  assign m_sure_o     = m_margin_o >= threshold;
+
+endmodule
