@@ -194,8 +194,6 @@ def _describe(name: str, layers: list[Hardware]) -> Stage:
         layers=described,
         bound_cycles=max(slowest.cycles, pixels),
         bound_layer=slowest.name if slowest.cycles >= pixels else "input",
-        interval_cycles=None,
-        latency_cycles=None,
     )
 
 

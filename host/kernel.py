@@ -77,8 +77,6 @@ class Stage(_Strict):
     layers: list[Layer]
     bound_cycles: int  # folding bound of the interval: the largest of the layers' and of the input's beats
     bound_layer: str
-    interval_cycles: int | None  # simulated steady-state interval a frame; None until it was simulated
-    latency_cycles: int | None  # simulated, first input beat to logits, empty pipeline
 
 
 class ConfidenceCurve(_Strict):

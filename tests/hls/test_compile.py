@@ -1,4 +1,4 @@
-"""The compiler: hls4ml knows the backend, what is compiled is exact and reproducible, what can't be exact is refused."""
+"""The compiler: hls4ml lists its backend; what it makes is exact and reproducible; it refuses what cannot be exact."""
 
 from __future__ import annotations
 

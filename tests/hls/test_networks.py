@@ -1,4 +1,4 @@
-"""Networks of every supported shape, random and untrained: QONNX = csim = Verilated RTL at two foldings, bit for bit."""
+"""Networks of every supported shape, random and untrained: QONNX = csim = RTL at two foldings, bit for bit."""
 
 from __future__ import annotations
 

@@ -117,8 +117,6 @@ def package(folder: Path, known: Calibration | None) -> Package:
         layers=[layer],
         bound_cycles=784,
         bound_layer="dense",
-        interval_cycles=None,
-        latency_cycles=None,
     )
     kernel = Kernel(
         schema_version=1,

@@ -55,8 +55,6 @@ def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = No
             layers=[],
             bound_cycles=max(SHAPE.pixels, DELAYS[k]),
             bound_layer="stand-in",
-            interval_cycles=None,
-            latency_cycles=None,
         )
         for k in (0, 1)
     ]
