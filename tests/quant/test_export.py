@@ -112,7 +112,7 @@ def test_exporting_twice_gives_equal_bytes_that_hold_no_path(untrained: StoredSt
     for file in ("stage.onnx", "stage.npz"):
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
     written = (tmp_path / "first" / "stage.onnx").read_bytes()
-    for told in (b"/home", b"/work", b"/tmp", b".py", str(Path.cwd()).encode()):
+    for told in (b".py", str(Path.cwd()).encode(), str(tmp_path).encode(), str(Path.home()).encode() + b"/"):
         assert told not in written
     assert {path.name for path in (tmp_path / "first").iterdir()} == {"stage.onnx", "stage.npz"}
 
