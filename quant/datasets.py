@@ -34,9 +34,6 @@ from PIL import Image, ImageOps
 FASHION_MNIST_FOLDER: Final = Path("/usr/share/datasets/fashion-mnist")
 """Where the Debian package `dataset-fashion-mnist` puts its idx files."""
 
-DATA_ENVIRONMENT: Final = "EDGESIGHT_DATA"
-"""Environment variable naming a folder that holds `fashion-mnist/`, asked when no `data_dir` is given."""
-
 LARGEST_SIZE: Final = 256
 """The largest image side, in pixels, that a folder may be resized to."""
 
@@ -135,8 +132,8 @@ def load(name: str, data_dir: Path | None = None, size: int | None = None, seed:
     Args:
         name: `fashion-mnist`, `digits`, or `folder:PATH` for a folder or .zip of class subfolders, which may lie below
             `train/` and `test/`.
-        data_dir: folder of Fashion-MNIST's four idx files, gzipped or plain. Default: `$EDGESIGHT_DATA/fashion-mnist`
-            where that variable is set, else the Debian package's folder.
+        data_dir: folder of Fashion-MNIST's four idx files, gzipped or plain. Default: the Debian
+            package's folder.
         size: side in pixels that images are resized to, 4 to 256. Default: the data's own size; for a folder of mixed
             sizes the median of the shorter sides, rounded down to a multiple of 4 and at most 64.
         seed: chooses the calibration split, and the test split where the data has no official one.
@@ -147,7 +144,7 @@ def load(name: str, data_dir: Path | None = None, size: int | None = None, seed:
     if size is not None and not 4 <= size <= LARGEST_SIZE:
         raise DataSetError(f"size: found {size}, expected 4 to {LARGEST_SIZE} pixels")
     if name == "fashion-mnist":
-        return _fashion_mnist(_fashion_folder(data_dir), size, seed)
+        return _fashion_mnist(data_dir or FASHION_MNIST_FOLDER, size, seed)
     if name == "digits":
         return _digits(size, seed)
     if name.startswith("folder:"):
@@ -238,14 +235,6 @@ def _run(command: Sequence[str], folder: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- Fashion-MNIST
-
-
-def _fashion_folder(data_dir: Path | None) -> Path:
-    if data_dir is not None:
-        return data_dir
-    if root := os.environ.get(DATA_ENVIRONMENT):
-        return Path(root) / "fashion-mnist"
-    return FASHION_MNIST_FOLDER
 
 
 def _fashion_mnist(folder: Path, size: int | None, seed: int) -> DataSet:

@@ -90,11 +90,6 @@ def test_a_split_keeps_image_label_and_id_together(fashion: Path) -> None:
         assert label == labels[index]
 
 
-def test_the_data_folder_may_come_from_the_environment(fashion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(datasets.DATA_ENVIRONMENT, str(fashion.parent))
-    assert datasets.load("fashion-mnist").checksum == datasets.load("fashion-mnist", fashion).checksum
-
-
 def cut_plain(folder: Path) -> Path:
     path = folder / "t10k-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-5])
