@@ -158,3 +158,20 @@ def test_the_shipped_package_is_what_the_compiler_makes(name: str, tmp_path: Pat
     kept = Package.load(ROOT / "bitstreams" / name).kernel
     assert kept.files == made.files
     assert kept.model_copy(update={"calibration": None}) == made
+
+
+def test_an_hls4ml_project_of_the_rtl_backend_holds_systemverilog(tmp_path: Path) -> None:
+    import hls4ml
+
+    graph = qonnx_graph.load(DIGITS / "stage0.onnx")
+    config = hls4ml.utils.config_from_onnx_model(
+        graph, granularity="name", backend="RTL", default_precision="fixed<32,16>"
+    )
+    model = hls4ml.converters.convert_from_onnx_model(
+        graph, output_dir=str(tmp_path), project_name="mine", io_type="io_stream", backend="RTL", hls_config=config
+    )
+    model.write()
+    written = {path.name for path in (tmp_path / "rtl").iterdir()}
+    assert {"mine.sv", "mvu.sv", "sliding_window.sv", "max_pool.sv"} <= written
+    assert "module mine (" in (tmp_path / "rtl" / "mine.sv").read_text()
+    assert (tmp_path / "firmware" / "mine.cpp").is_file()
