@@ -49,5 +49,5 @@ $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/all.stamp: pyproject.toml $(VENV)/demo.stamp
-	$(RUN)pip install --quiet --editable '.[build,datacenter,dev,sim]'
+	$(RUN)pip install --quiet --editable '.[build,datacenter,dev,flow,nvml,serial,sim]'
 	@touch $@

@@ -50,7 +50,7 @@ class Cascade:
         """Write the threshold table; without `offload`, unsure answers are the last stage's, marked degraded."""
         self.kernel: Kernel = fabric.package.kernel
         self.calibration = calibration
-        self.simulated = fabric.counts_cycles
+        self.simulated = fabric.simulated
         self._fabric = fabric
         self._offload = offload
         self._thread = ThreadPoolExecutor(1, "fabric")  # one caller at a time: the hardware is one

@@ -137,6 +137,39 @@ class Calibration(_Strict):
     resplits: Resplits | None
 
 
+class Used(_Strict):
+    """How much of one kind of a part's resources a build takes."""
+
+    used: Annotated[float, Field(ge=0.0)]  # Vivado counts block RAMs in halves
+    available: Annotated[int, Field(ge=1)]
+
+
+class Serial(_Strict):
+    """The serial line that a board without a processor answers on."""
+
+    baud: Annotated[int, Field(ge=9_600)]
+    frames_in_flight: Annotated[int, Field(ge=1)]  # frames sent and not yet answered that its buffers hold
+
+
+class BoardBuild(_Strict):
+    """A bitstream of this kernel for one board. Files are paths inside the package."""
+
+    board: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]  # as `make bitstream BOARD=` names it
+    part: str
+    flow: Literal["vivado", "vitis", "open"]  # vitis: hls4ml's own C++ synthesised, behind the same wrapper
+    bitstream: str
+    handoff: str | None  # .hwh beside a PYNQ board's bitstream, of the same name
+    device_tree: str | None  # .dtbo, where the board's loader wants one
+    pynq_board: str | None  # what PYNQ's image calls the board (environment variable BOARD)
+    serial: Serial | None
+    clock_mhz: Annotated[float, Field(gt=0.0)]  # declared: timing was met at it
+    fmax_mhz: Annotated[float, Field(gt=0.0)]  # highest clock that the timing analysis allows
+    worst_slack_ns: float  # at the declared clock
+    utilisation: dict[str, Used]  # by the tool's own names, such as LUT, FF, BRAM, DSP
+    tools: dict[str, str]
+    reports: list[str]
+
+
 class Kernel(_Strict):
     """Contents of `kernel.json`."""
 
@@ -154,6 +187,7 @@ class Kernel(_Strict):
     dataset_sha256: str
     tools: dict[str, str]
     calibration: Calibration | None
+    boards: dict[str, BoardBuild] = {}  # by the board's name
     files: dict[str, Hex64]  # path inside the package -> SHA-256
 
     @property
@@ -223,6 +257,42 @@ class Package:
     def library(self, name: str) -> Path:
         """Where the locally built library `name` (`verilated` or `csim`) of exactly this build lies or belongs."""
         return self.path / LIBRARY_FOLDER / f"{name}-{self.kernel.build_hash}.so"
+
+    def board(self, name: str) -> BoardBuild:
+        """The build for board `name`; KernelError, naming those that there are, where there is none."""
+        try:
+            return self.kernel.boards[name]
+        except KeyError:
+            built = ", ".join(sorted(self.kernel.boards)) or "none"
+            raise KernelError(
+                f"{self.path}: has no bitstream for board {name} (built: {built}): make one with "
+                f"`make bitstream BOARD={name} KERNEL={self.path}`"
+            ) from None
+
+    def add_board(self, build: BoardBuild, files: Mapping[str, bytes]) -> Package:
+        """Put a board's build and its files into the package, replacing one that was there; returns it as it now is.
+
+        Files of the replaced build that the new one has not are removed. The manifest is written last, so that a
+        reader finds the old build or the new one.
+        """
+        folder = f"boards/{build.board}/"
+        stray = [name for name in files if not name.startswith(folder)]
+        if stray:
+            raise KernelError(f"{self.path}: {stray[0]} of board {build.board} belongs in {folder}")
+        for name, content in files.items():
+            target = self.path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, content)
+        kept = {name: digest for name, digest in self.kernel.files.items() if not name.startswith(folder)}
+        listed = {**kept, **{name: sha256(content) for name, content in files.items()}}
+        package = self.replace(
+            boards={**{name: board.model_dump() for name, board in self.kernel.boards.items()},
+                    build.board: build.model_dump()},
+            files=dict(sorted(listed.items())),
+        )  # fmt: skip
+        for name in set(self.kernel.files) - set(listed):
+            (self.path / name).unlink(missing_ok=True)
+        return package
 
     def replace(self, **fields: object) -> Package:
         """Write `kernel.json` anew with some fields replaced; returns the package as it now is."""

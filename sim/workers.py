@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from host.fabric.base import Fabric, Images, Records
-from host.fabric.makers import open_fabric
+from host.fabric.base import Images, Records, TransparentFabric
+from host.fabric.makers import open_transparent
 from host.kernel import Package
 
 PROCESSES = 2
@@ -26,7 +26,7 @@ _CHUNK = 64
 
 Sets = npt.NDArray[np.uint8]  # [N], a threshold row an image
 
-_fabric: Fabric | None = None  # one a worker process, opened once by `_open`
+_fabric: TransparentFabric | None = None  # one a worker process, opened once by `_open`
 Result = TypeVar("Result")
 
 
@@ -92,10 +92,10 @@ def _parts(count: int) -> list[slice]:
 
 def _open(path: str, maker: str) -> None:
     global _fabric
-    _fabric = open_fabric(Package.load(Path(path), verify=False), maker)
+    _fabric = open_transparent(Package.load(Path(path), verify=False), maker)
 
 
-def _opened() -> Fabric:
+def _opened() -> TransparentFabric:
     if _fabric is None:
         raise RuntimeError("the worker process was not initialised")
     return _fabric

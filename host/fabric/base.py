@@ -40,8 +40,7 @@ class Fabric(Protocol):
     """Runs a kernel package's cascade. The host above cannot tell which maker it has."""
 
     package: Package
-    counts_cycles: bool
-    simulated_cycles: int  # since it was opened; 0 where nothing is simulated cycle by cycle
+    simulated: bool  # its time is its records' cycles at the package's clock, not the time that `run` takes
 
     def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
         """Write one row of the threshold table: a margin threshold a stage (unsigned 32 bit)."""
@@ -52,11 +51,17 @@ class Fabric(Protocol):
         Raises FabricError on a wrong shape or type, or when the hardware does not answer in time.
         """
 
-    def logits(self, images: Images) -> list[npt.NDArray[np.int32]]:
-        """Integer logits [N, classes] of every stage for every image."""
-
     def close(self) -> None:
         """Release the hardware; calling it twice is harmless."""
+
+
+class TransparentFabric(Fabric, Protocol):
+    """A fabric that can be looked into, as no board can."""
+
+    simulated_cycles: int  # since it was opened; 0 where nothing is simulated cycle by cycle
+
+    def logits(self, images: Images) -> list[npt.NDArray[np.int32]]:
+        """Integer logits [N, classes] of every stage for every image."""
 
 
 def check_images(package: Package, images: Images) -> None:
@@ -66,4 +71,14 @@ def check_images(package: Package, images: Images) -> None:
         raise FabricError(
             f"images are {images.dtype} {list(images.shape)}, but kernel {package.kernel.name!r} takes uint8 "
             f"[N, {expected[0]}, {expected[1]}, {expected[2]}]: resize or convert them first"
+        )
+
+
+def check_sets(package: Package, sets: npt.NDArray[np.uint8], count: int) -> None:
+    """Raise FabricError unless `sets` is uint8 [count], each one of the package's threshold sets."""
+    existing = package.kernel.threshold_sets
+    if sets.dtype != np.uint8 or sets.shape != (count,) or (count and int(sets.max()) >= existing):
+        raise FabricError(
+            f"sets are {sets.dtype} {list(sets.shape)}: give one threshold set a image, uint8 [{count}], each below "
+            f"{existing}"
         )

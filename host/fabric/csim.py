@@ -21,7 +21,7 @@ class CsimFabric:
     or an offload. Stage 1 runs on the images that stage 0 was unsure of, as in the hardware.
     """
 
-    counts_cycles = False
+    simulated = False
     simulated_cycles = 0
 
     def __init__(self, package: Package) -> None:

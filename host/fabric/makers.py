@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from host.fabric.base import Fabric, FabricError
+from host.fabric.base import Fabric, FabricError, TransparentFabric
 from host.kernel import Package
 
 MAKERS = ("verilated", "csim")
@@ -11,6 +11,13 @@ MAKERS = ("verilated", "csim")
 def open_fabric(package: Package, maker: str) -> Fabric:
     """Open `package` on the fabric `maker`, one of `MAKERS`; raises FabricError."""
     # Imported when asked for, so that a board needs none of the simulators' parts.
+    if maker in ("verilated", "csim"):
+        return open_transparent(package, maker)
+    raise FabricError(f"no fabric is called {maker!r}: choose one of {', '.join(MAKERS)}")
+
+
+def open_transparent(package: Package, maker: str) -> TransparentFabric:
+    """Open `package` on the fabric `maker`, verilated or csim; raises FabricError."""
     if maker == "verilated":
         from host.fabric.verilated import VerilatedFabric
 
@@ -19,4 +26,4 @@ def open_fabric(package: Package, maker: str) -> Fabric:
         from host.fabric.csim import CsimFabric
 
         return CsimFabric(package)
-    raise FabricError(f"no fabric is called {maker!r}: choose one of {', '.join(MAKERS)}")
+    raise FabricError(f"fabric {maker!r} cannot be looked into: choose verilated or csim")

@@ -7,7 +7,6 @@ on AXI4-Lite. Words owned here: tap, stamp, simulated cycles.
 from __future__ import annotations
 
 import ctypes
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,21 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from host.fabric.base import ALWAYS, NEVER, RECORD, FabricError, Images, Records, check_images
+from host.fabric.base import ALWAYS, NEVER, RECORD, FabricError, Images, Records, check_images, check_sets
+from host.fabric.driver import Registers, in_order, pack_frames
 from host.kernel import Package
-from host.registers import FRAME_MAGIC, INTERFACE_VERSION, KERNEL_ID, VERSION_MAJOR
 
 _ABI = 1  # of sim/harness.cpp
 _STAGES = 2
-_BEAT_BYTES = 8
 _SLICE_CYCLES = 50_000  # simulated between two looks at the clock, the progress and the keyboard
-_COUNTERS = (
-    *("status", "faults", "frames", "answered_stage0", "answered_stage1", "offloaded", "errors", "bad_headers"),
-    *("input_stall_cycles", "output_stall_cycles"),
-)
-
-Beats = npt.NDArray[np.uint64]
-Bytes = npt.NDArray[np.uint8]
 
 
 class _Run(ctypes.Structure):
@@ -71,7 +62,7 @@ class _Tapped:
 class VerilatedFabric:
     """`Fabric` on the package's Verilated library. One object is one piece of hardware; it is used by one thread."""
 
-    counts_cycles = True
+    simulated = True
 
     def __init__(self, package: Package) -> None:
         """Load the library, reset the kernel, check that it is this package's.
@@ -85,28 +76,18 @@ class VerilatedFabric:
         self._library = _load(package)
         first, second = package.kernel.stages
         self._handle = self._library.kernel_open(package.kernel.labels, first.logit_bits, second.logit_bits)
+        self.registers = Registers(package, self._read_word, self._write_word)
         try:
-            self._check_identity()
+            self.registers.check_identity(
+                str(package.library("verilated")), f"delete it and run `edgesight verilate {package.path}`"
+            )
         except FabricError:
             self.close()
             raise
 
     def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
-        """Write one row of the threshold table: a margin threshold a stage (unsigned 32 bit).
-
-        Raises FabricError on a row or value that the table cannot hold.
-        """
-        sets = self.package.kernel.threshold_sets
-        if not 0 <= set_index < sets:
-            raise FabricError(f"threshold set {set_index} does not exist: the kernel has sets 0 to {sets - 1}")
-        if len(thresholds) != _STAGES or not all(ALWAYS <= threshold <= NEVER for threshold in thresholds):
-            raise FabricError(f"thresholds {thresholds} of set {set_index}: give {_STAGES} numbers from 0 to {NEVER}")
-        for stage, threshold in enumerate(thresholds):
-            self.write(f"threshold{stage}", threshold, set_index)
-
-    def thresholds(self, set_index: int) -> list[int]:
-        """Read one row of the threshold table back."""
-        return [self.read(f"threshold{stage}", set_index) for stage in range(_STAGES)]
+        """Write one row of the threshold table; FabricError on a row or value that it cannot hold."""
+        self.registers.set_thresholds(set_index, thresholds)
 
     def run(
         self, images: Images, sets: npt.NDArray[np.uint8], *, progress: Callable[[int], None] | None = None
@@ -140,20 +121,18 @@ class VerilatedFabric:
             intervals.append(Interval(int(np.median(np.diff(steady))), int(alone.stamps[stage][0]), len(images)))
         return intervals
 
-    def read(self, name: str, index: int = 0) -> int:
-        """Read a register over AXI4-Lite; `index` picks one of a row, such as a threshold set."""
+    def _read_word(self, address: int) -> int:
         value = ctypes.c_uint32()
-        cycles = self._library.kernel_read(self._open(), self._address(name, index), ctypes.byref(value))
+        cycles = self._library.kernel_read(self._open(), address, ctypes.byref(value))
         if cycles < 0:
-            raise FabricError(f"register {name} does not answer: reset the fabric; if it stays so, compile again")
+            raise FabricError(f"register {address:#x} does not answer: reset the fabric; if it stays so, compile again")
         self.simulated_cycles += cycles
         return value.value
 
-    def write(self, name: str, value: int, index: int = 0) -> None:
-        """Write a register over AXI4-Lite."""
-        cycles = self._library.kernel_write(self._open(), self._address(name, index), value)
+    def _write_word(self, address: int, value: int) -> None:
+        cycles = self._library.kernel_write(self._open(), address, value)
         if cycles < 0:
-            raise FabricError(f"register {name} takes no value: reset the fabric; if it stays so, compile again")
+            raise FabricError(f"register {address:#x} takes no value: reset the fabric; if it stays so, compile again")
         self.simulated_cycles += cycles
 
     def reset(self) -> None:
@@ -171,36 +150,10 @@ class VerilatedFabric:
             raise FabricError("the fabric was closed: open another one")
         return self._handle
 
-    def _address(self, name: str, index: int) -> int:
-        try:
-            return self.package.kernel.registers[name] + 4 * index
-        except KeyError:
-            raise FabricError(
-                f"kernel {self.package.kernel.name!r} has no register {name!r}: it was made by another version; "
-                "compile it again"
-            ) from None
-
-    def _check_identity(self) -> None:
-        library, expected = self.package.library("verilated"), int(self.package.kernel.build_hash, 16)
-        if self.read("id") != KERNEL_ID:
-            raise FabricError(f"{library}: id reads {self.read('id'):#010x}, which is no EdgeSight kernel: delete it")
-        version = self.read("version")
-        if version & VERSION_MAJOR != INTERFACE_VERSION & VERSION_MAJOR:
-            raise FabricError(
-                f"{self.package.path}: the kernel's registers are of version {version >> 16}, this host knows version "
-                f"{INTERFACE_VERSION >> 16}: compile the package again"
-            )
-        found = self.read("build_hash")
-        if found != expected:
-            raise FabricError(
-                f"{library}: build hash reads {found:08x}, the package has {expected:08x}: delete the library and run "
-                f"`edgesight verilate {self.package.path}`"
-            )
-
     def _run_row(self, thresholds: list[int], images: Images) -> tuple[Records, _Tapped]:
         """Run all images, tapped, under one row, lent from the last threshold set and given back."""
         spare = self.package.kernel.threshold_sets - 1
-        before = self.thresholds(spare)
+        before = self.registers.thresholds(spare)
         self.set_thresholds(spare, thresholds)
         try:
             return self._run(images, np.full(len(images), spare, np.uint8), tapped=True)
@@ -216,7 +169,7 @@ class VerilatedFabric:
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Records, _Tapped]:
         check_images(self.package, images)
-        _check_sets(sets, len(images), self.package.kernel.threshold_sets)
+        check_sets(self.package, sets, len(images))
         count, classes = len(images), self.package.kernel.labels
         data, keep, last = pack_frames(images, sets)
         records = np.zeros(count, RECORD)
@@ -238,8 +191,8 @@ class VerilatedFabric:
             run.logits[:] = [logits.ctypes.data for logits in taps.logits]
             run.stamps[:] = [stamps.ctypes.data for stamps in taps.stamps]
         self._simulate(run, progress)
-        ordered = records[np.argsort(records["tag"])]
-        if not np.array_equal(ordered["tag"], np.arange(count)):
+        ordered = in_order(records, count)
+        if ordered is None:
             self.reset()
             raise FabricError(
                 f"{self.package.path}: the kernel did not give each of {count} frames one record; it was reset: "
@@ -264,41 +217,13 @@ class VerilatedFabric:
             if progress is not None:
                 progress(received // 2)
             if not done and run.cycles - since > patience:
-                seen = ", ".join(f"{name} {self.read(name):#x}" for name in _COUNTERS)
+                seen = self.registers.state()
                 self.reset()
                 raise FabricError(
                     f"{self.package.path}: {run.received // 2} of {run.expected} records came, then none for "
                     f"{run.cycles - since} cycles ({run.sent} of {run.beats} beats accepted; {seen}): the kernel hangs "
                     "and was reset; compile the package again, or report this"
                 )
-
-
-def pack_frames(images: Images, sets: npt.NDArray[np.uint8]) -> tuple[Beats, Bytes, Bytes]:
-    """Frames of images [N, H, W, C] as the kernel takes them: data, keep and last of every beat.
-
-    A frame is a header beat and its payload's beats; tags count up from 0.
-    """
-    count = len(images)
-    size = math.prod(images.shape[1:])
-    flat = images.reshape(count, size)
-    words = -(-size // _BEAT_BYTES)
-    beats = np.zeros((count, 1 + words), "<u8")
-    tags = np.arange(count, dtype=np.uint64)
-    beats[:, 0] = np.uint64(FRAME_MAGIC << 48) | sets.astype(np.uint64) << np.uint64(40) | tags
-    beats[:, 1:].view(np.uint8)[:, :size] = flat
-    keep = np.full((count, 1 + words), 0xFF, np.uint8)
-    keep[:, -1] = (1 << (size - _BEAT_BYTES * (words - 1))) - 1
-    last = np.zeros((count, 1 + words), np.uint8)
-    last[:, -1] = 1
-    return beats.reshape(-1), keep.reshape(-1), last.reshape(-1)
-
-
-def _check_sets(sets: npt.NDArray[np.uint8], count: int, existing: int) -> None:
-    if sets.dtype != np.uint8 or sets.shape != (count,) or (count and int(sets.max()) >= existing):
-        raise FabricError(
-            f"sets are {sets.dtype} {list(sets.shape)}: give one threshold set a image, uint8 [{count}], each below "
-            f"{existing}"
-        )
 
 
 def _load(package: Package) -> ctypes.CDLL:

@@ -24,9 +24,9 @@ from tests.host.by_hand import calibration, package, random_images, sums
 class FakeFabric:
     """The kernel by hand in numpy, counting 1,000,000 cycles a frame where it counts."""
 
-    def __init__(self, made: Package, counts_cycles: bool = False, error: int = 0) -> None:
+    def __init__(self, made: Package, simulated: bool = False, error: int = 0) -> None:
         self.package = made
-        self.counts_cycles = counts_cycles
+        self.simulated = simulated
         self.simulated_cycles = 0
         self._error = error
         self._thresholds = np.zeros((2, 16), np.uint32)
@@ -42,7 +42,7 @@ class FakeFabric:
         records["label"] = np.where(second, labels1, labels0)
         records["margin"] = np.where(second, margins1, margins0)
         records["stage"] = second | (second & below(margins1, self._thresholds[1][sets])) * OFFLOAD
-        records["cycles"] = 1_000_000 * self.counts_cycles
+        records["cycles"] = 1_000_000 * self.simulated
         records["error"] = self._error
         return records
 
@@ -128,7 +128,7 @@ def test_confidence_is_read_from_the_targets_curve(made: Package) -> None:
 
 
 def test_legs_add_up_and_say_how_they_were_obtained(made: Package) -> None:
-    answer = ask(Cascade(FakeFabric(made, counts_cycles=True), calibration(), FakeOffload()), 0.95)[0]
+    answer = ask(Cascade(FakeFabric(made, simulated=True), calibration(), FakeOffload()), 0.95)[0]
     assert [(leg.name, leg.obtained) for leg in answer.legs] == [
         ("fabric", "simulated"),
         ("link", "measured"),
@@ -141,7 +141,7 @@ def test_legs_add_up_and_say_how_they_were_obtained(made: Package) -> None:
 
 def test_the_fabrics_leg_counts_for_the_deadline(made: Package) -> None:
     offload = FakeOffload()
-    cascade = Cascade(FakeFabric(made, counts_cycles=True), calibration(), offload)
+    cascade = Cascade(FakeFabric(made, simulated=True), calibration(), offload)
     ask(cascade, 0.95, deadline=0.05, count=1)
     assert offload.within == [pytest.approx(0.04)]
     (late,) = ask(cascade, 0.95, deadline=0.009, count=1)

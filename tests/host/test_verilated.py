@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from host.fabric.base import ALWAYS, NEVER, FabricError
-from host.fabric.verilated import VerilatedFabric, pack_frames
+from host.fabric.driver import pack_frames
+from host.fabric.verilated import VerilatedFabric
 from host.kernel import Input, Kernel, Package, Stage, write_package
 from host.registers import OFFSETS
 from sim.bench import ROOT, RTL, missing_tools
@@ -105,7 +106,7 @@ def test_every_record_is_what_the_networks_say(fabric: VerilatedFabric) -> None:
     rows += [[int(rng.integers(1, 300)), int(rng.integers(1, 1 << 30))] for _ in range(13)]
     for set_index, row in enumerate(rows):
         fabric.set_thresholds(set_index, row)
-        assert fabric.thresholds(set_index) == row
+        assert fabric.registers.thresholds(set_index) == row
     images, sets = random_images(500), rng.integers(0, 16, 500, np.uint8)
     seen: list[int] = []
     records = fabric.run(images, sets, progress=seen.append)
@@ -118,7 +119,7 @@ def test_every_record_is_what_the_networks_say(fabric: VerilatedFabric) -> None:
         assert record["cycles"] > SHAPE.words + SHAPE.pixels
     assert set(records["stage"].tolist()) == {0x00, 0x01, 0x11}
     assert seen[-1] == 500
-    assert fabric.read("frames") == 500
+    assert fabric.registers.read("frames") == 500
     assert fabric.simulated_cycles > 500 * SHAPE.pixels
     assert fabric.seconds > 0
 
@@ -132,7 +133,7 @@ def test_logits_are_those_of_both_stages_and_thresholds_stay(fabric: VerilatedFa
     for stage in (0, 1):
         assert found[stage].dtype == np.int32
         assert found[stage].tolist() == [logits(image.tobytes(), stage, SHAPE) for image in images]
-    assert [fabric.thresholds(set_index) for set_index in range(16)] == before
+    assert [fabric.registers.thresholds(set_index) for set_index in range(16)] == before
 
 
 def test_intervals_are_the_stages_own(fabric: VerilatedFabric) -> None:
@@ -169,7 +170,7 @@ def test_closing_twice_is_harmless_and_final(package: Package) -> None:
     fabric.close()
     fabric.close()
     with pytest.raises(FabricError, match="closed"):
-        fabric.read("id")
+        fabric.registers.read("id")
 
 
 def test_bad_arguments_are_refused(fabric: VerilatedFabric) -> None:
@@ -200,7 +201,7 @@ def test_a_kernel_that_hangs_is_told_and_reset(package: Package, monkeypatch: py
         patch.setattr(fabric._library, "kernel_run", nothing_comes)
         with pytest.raises(FabricError, match=r"0 of 2 records came.*frames 0x0, answered_stage0 0x0.*was reset"):
             fabric.run(random_images(2), np.zeros(2, np.uint8))
-    assert fabric.thresholds(0) == [NEVER, NEVER]
+    assert fabric.registers.thresholds(0) == [NEVER, NEVER]
     assert len(fabric.run(random_images(2), np.zeros(2, np.uint8))) == 2
     fabric.close()
 
