@@ -12,7 +12,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from hls.compile import Folding
     from host.fabric.base import Images
-    from host.kernel import Package
+    from host.kernel import Kernel, Package
     from quant.datasets import DataSet
 
 app = typer.Typer(
@@ -88,6 +88,9 @@ def compile_(
     reuse: Annotated[
         list[str] | None, typer.Option(help="hls4ml ReuseFactor of one layer: STAGE.LAYER=N; may be repeated.")
     ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Take over the calibration of this package, of the same networks.")
+    ] = None,
     csim: Annotated[bool, typer.Option("--csim/--no-csim", help="Build hls4ml's C++ library as well.")] = True,
 ) -> None:
     """Compile two QONNX networks to a kernel package: RTL, csim, known answers. Needs no vendor tool."""
@@ -108,6 +111,8 @@ def compile_(
     package = _compile(
         zoo, out, [Folding(int(budget), factors[stage]) for budget, stage in zip(budgets, factors, strict=True)]
     )
+    if calibration is not None:
+        package = _calibrated_as(package, _load(calibration).kernel)
     if csim:
         build_library(package)
     _show(package, False)
@@ -174,11 +179,7 @@ def kernels(
             ROOT / "quant" / "zoo" / name, SHIPPED / name, [Folding(budget, {}) for budget in recipe["cycles"]]
         )
         if before is not None:
-            for file in ("networks/stage0.onnx", "networks/stage1.onnx", "datacenter.onnx"):
-                if before.files.get(file) != package.kernel.files.get(file):
-                    raise CompileError(f"{SHIPPED / name}: {file} has changed, so it must be calibrated anew")
-            kept = before.calibration
-            _show(package.replace(calibration=kept.model_dump() if kept else None), False)
+            _show(_calibrated_as(package, before), False)
             continue
         data = _data(name, data_dir if name == "fashion-mnist" else None, None, package)
         _show(_calibrate(package, data, recipe["targets"], recipe["loss"], 0, 200), False)
@@ -364,6 +365,18 @@ def _compile(zoo: Path, out: Path, foldings: list[Folding]) -> Package:
     facts = DataSetFacts(*_card(zoo))
     backend = zoo / "backend.onnx"
     return compile_package(out.name, networks, facts, backend.read_bytes() if backend.is_file() else None, out)
+
+
+def _calibrated_as(package: Package, other: Kernel) -> Package:
+    """Take over the calibration of a kernel that has the same networks and back end, and so gives the same margins."""
+    from hls.qonnx_graph import CompileError
+
+    for file in ("networks/stage0.onnx", "networks/stage1.onnx", "datacenter.onnx"):
+        if other.files.get(file) != package.kernel.files.get(file):
+            raise CompileError(f"{package.path}: {file} is not that of kernel {other.name!r}: calibrate anew")
+    if other.calibration is None:
+        raise CompileError(f"kernel {other.name!r} is not calibrated: run `edgesight calibrate` on it first")
+    return package.replace(calibration=other.calibration.model_dump())
 
 
 def _calibrate(package: Package, data: DataSet, targets: list[float], loss: float, seed: int, resplits: int) -> Package:

@@ -175,21 +175,9 @@ def qonnx_logits(path: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     from qonnx.util.cleanup import cleanup_model
 
     values = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(256)
-    with _readable_ir():
-        model = cleanup_model(ModelWrapper(str(path)))
-        source, sink = model.graph.input[0].name, model.graph.output[0].name
-        return np.concatenate([execute_onnx(model, {source: value[None]})[sink] for value in values])
-
-
-@contextlib.contextmanager
-def _readable_ir() -> Iterator[None]:
-    """Cap the version of the one-node models that QONNX gives ONNX Runtime, which would be newer than it reads."""
-    newest = onnx.IR_VERSION
-    onnx.IR_VERSION = min(newest, ONNX_IR_VERSION)
-    try:
-        yield
-    finally:
-        onnx.IR_VERSION = newest
+    model = cleanup_model(ModelWrapper(str(path)))
+    source, sink = model.graph.input[0].name, model.graph.output[0].name
+    return np.concatenate([execute_onnx(model, {source: value[None]})[sink] for value in values])
 
 
 # --------------------------------------------------------------------------------------------------- zoo folder

@@ -115,6 +115,15 @@ def test_a_wrong_reuse_factor_says_what_is_expected(tmp_path: Path) -> None:
     fails("expected STAGE.LAYER=N", "compile", ZOO, "--out", tmp_path / "kernel", "--reuse", "Conv_1=many")
 
 
+def test_another_folding_takes_the_calibration_over(tmp_path: Path) -> None:
+    fold = ("compile", ZOO, "--out", tmp_path / "slow", "--cycles", "5000,40000", "--no-csim", "--calibration")
+    succeeds(*fold, DIGITS)
+    made, given = (json.loads((folder / "kernel.json").read_text()) for folder in (tmp_path / "slow", DIGITS))
+    assert made["build_hash"] != given["build_hash"]
+    assert made["calibration"] == given["calibration"] is not None
+    fails("is not that of kernel 'fashion-mnist'", *fold, ROOT / "bitstreams" / "fashion-mnist")
+
+
 def test_no_edge_listening_is_said(tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     Image.new("L", (8, 8)).save(picture)

@@ -156,8 +156,10 @@ def test_the_shipped_package_is_what_the_compiler_makes(name: str, tmp_path: Pat
     foldings = [Folding(budget, {}) for budget in shipped()[name]["cycles"]]
     made = _compile(ROOT / "quant" / "zoo" / name, tmp_path / name, foldings).kernel
     kept = Package.load(ROOT / "bitstreams" / name).kernel
-    assert kept.files == made.files
-    assert kept.model_copy(update={"calibration": None}) == made
+    # Bitstreams that were made into the package come and go.
+    files = {file: digest for file, digest in kept.files.items() if not file.startswith("boards/")}
+    assert files == made.files
+    assert kept.model_copy(update={"calibration": None, "boards": {}, "files": files}) == made
 
 
 def test_an_hls4ml_project_of_the_rtl_backend_holds_systemverilog(tmp_path: Path) -> None:
