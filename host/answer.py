@@ -32,4 +32,6 @@ class Answer(BaseModel):
     degraded: bool  # the deadline passed or the data centre was away: the best edge answer stands in
     reason: str | None  # why it is degraded
     legs: list[Leg]
-    energy_joules: float | None  # None where no sensor measured it
+    # Above idle, on the fabric alone: a mean over the images of late. None where no sensor could tell.
+    energy_joules: float | None
+    energy_obtained: Literal["measured", "replayed"] | None = None

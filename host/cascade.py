@@ -10,6 +10,7 @@ cycles at the kernel's clock, not the time that the simulation took.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,8 @@ from host.calibrate import confidence_at
 from host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, FabricError, Images, Records
 from host.kernel import Calibration, Kernel, Target
 from host.link.datagrams import LinkError, Reply
+from host.power.meter import EnergyMeter
+from host.power.sensors import PowerError
 
 _STAGES: tuple[StageName, StageName] = ("stage0", "stage1")
 
@@ -46,13 +49,22 @@ class Offload(Protocol):
 class Cascade:
     """Answers images on a fabric and, where that is unsure, at the data centre."""
 
-    def __init__(self, fabric: Fabric, calibration: Calibration, offload: Offload | None) -> None:
-        """Write the threshold table; without `offload`, unsure answers are the last stage's, marked degraded."""
+    def __init__(
+        self, fabric: Fabric, calibration: Calibration, offload: Offload | None, meter: EnergyMeter | None = None
+    ) -> None:
+        """Write the threshold table; without `offload`, unsure answers are the last stage's, marked degraded.
+
+        With `meter`, answers carry the energy that it tells. Raises PowerError where the fabric is simulated: what a
+        sensor sees is then the simulation's.
+        """
+        if meter is not None and fabric.simulated:
+            raise PowerError("the fabric is simulated, so that no sensor can tell its energy: meter a board")
         self.kernel: Kernel = fabric.package.kernel
         self.calibration = calibration
         self.simulated = fabric.simulated
         self._fabric = fabric
         self._offload = offload
+        self._meter = meter
         self._thread = ThreadPoolExecutor(1, "fabric")  # one caller at a time: the hardware is one
         for target in calibration.targets:
             fabric.set_thresholds(target.set_index, target.thresholds)
@@ -91,7 +103,7 @@ class Cascade:
         """
         sets = np.array([target.set_index for target in targets], np.uint8)
         begin = time.perf_counter()
-        records = await asyncio.get_running_loop().run_in_executor(self._thread, self._fabric.run, images, sets)
+        records = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, images, sets)
         ran_ms = (time.perf_counter() - begin) * 1e3
         if self.simulated:
             return records, [self.simulated_leg(int(record["cycles"])) for record in records]
@@ -107,6 +119,7 @@ class Cascade:
         if record["error"]:
             raise FabricError(f"the fabric answered with error {int(record['error'])}: reset it, then ask again")
         stage = int(record["stage"]) & STAGE_MASK
+        energy = self._meter.energy() if self._meter is not None else None
         edge = Answer(
             label=int(record["label"]),
             class_name=self.kernel.classes[int(record["label"])],
@@ -116,7 +129,8 @@ class Cascade:
             degraded=False,
             reason=None,
             legs=[fabric],
-            energy_joules=None,
+            energy_joules=energy.joules if energy is not None else None,
+            energy_obtained=energy.obtained if energy is not None else None,
         )
         if not int(record["stage"]) & OFFLOAD:
             return edge
@@ -152,6 +166,11 @@ class Cascade:
         """Wait for the fabric to finish and release it."""
         self._thread.shutdown()
         self._fabric.close()
+
+    def _run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
+        """Run the fabric; the meter is told how long it was busy."""
+        with self._meter.busy(len(images)) if self._meter is not None else contextlib.nullcontext():
+            return self._fabric.run(images, sets)
 
     def simulated_leg(self, cycles: int) -> Leg:
         """The fabric's leg of a record that took `cycles` at the kernel's clock."""

@@ -31,6 +31,8 @@ from host.images import MAX_FILE_BYTES, ImageError, Pixels, read_image
 from host.kernel import Package, Target
 from host.link.keys import KeysError, client_keys
 from host.link.quic import IDLE_TIMEOUT, OffloadClient
+from host.power.meter import EnergyMeter
+from host.power.sensors import open_sensor
 from host.process import run_until_told
 
 _LENGTH = struct.Struct("!I")
@@ -126,13 +128,15 @@ def run_edge(
     *,
     datacenter: tuple[str, int] | None,
     keys_folder: Path | None,
+    power: str | None = None,
     announce: Callable[[str], None] = print,
 ) -> None:
     """Serve queries at `socket_path` until SIGINT or SIGTERM; a second one ends at once.
 
     `datacenter` is host and port, reached with the keys in `keys_folder`; it is connected to in the background, and
-    without one unsure answers are the last stage's, marked degraded. `announce` gets one line once queries are taken.
-    Raises KernelError, FabricError, KeysError or EdgeError before anything is served.
+    without one unsure answers are the last stage's, marked degraded. `power` names a sensor as `open_sensor` takes it,
+    whose energy answers then carry. `announce` gets one line once queries are taken. Raises KernelError, FabricError,
+    KeysError, PowerError or EdgeError before anything is served.
     """
     package = Package.load(package_path)
     calibration = package.kernel.calibration
@@ -141,6 +145,7 @@ def run_edge(
     if datacenter is not None and keys_folder is None:
         raise KeysError("a data centre is given without keys: name the folder that `edgesight keys make` made")
     keys = client_keys(keys_folder, IDLE_TIMEOUT) if datacenter is not None and keys_folder is not None else None
+    meter = EnergyMeter(open_sensor(power)) if power is not None else None
     fabric = open_fabric(package, fabric_name)
 
     async def main(told: asyncio.Event) -> None:
@@ -148,7 +153,9 @@ def run_edge(
         if datacenter is not None and keys is not None:
             client = OffloadClient(*datacenter, keys, model_sha256=calibration.backend_sha256)
             client.start()
-        cascade = Cascade(fabric, calibration, client)
+        cascade = Cascade(fabric, calibration, client, meter)
+        if meter is not None:
+            meter.start()
         where = f"{datacenter[0]}:{datacenter[1]}" if datacenter is not None else "none"
         ready = f"edge: {package.kernel.name} on {fabric_name} at {socket_path}, data centre {where}"
         try:
@@ -157,6 +164,8 @@ def run_edge(
             if client is not None:
                 await client.close()
             cascade.close()
+            if meter is not None:
+                meter.close()
 
     run_until_told(main)
 

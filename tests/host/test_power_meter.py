@@ -1,0 +1,146 @@
+"""Energy of answers: what a sensor can tell of late, and when it tells nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from host.cascade import Cascade
+from host.power.meter import EnergyMeter
+from host.power.sensors import Clock, DropOut, Obtained, PowerError, Reading
+from sim.power_replay import Bench, World, csv_log
+from tests.host.by_hand import calibration, package
+from tests.host.test_cascade import FakeFabric, ask
+from tests.host.test_power_measure import BenchSensor
+
+WORLD = World(drift=0.0, wander=0.0, lost=0.0)
+
+
+def drive(bench: Bench, meter: EnergyMeter, seconds: float, *, load: bool) -> None:
+    """Answer batches, or none, for a while; the sensor is read when it has something new."""
+    end, due = bench.now + seconds, bench.now
+    while bench.now < end:
+        if load:
+            with meter.busy(1_000):
+                bench.run()
+        else:
+            bench.idle(0.05)
+        if bench.now >= due:
+            meter.sample()
+            due = bench.now + bench.world.period
+
+
+def alternate(bench: Bench, meter: EnergyMeter, times: int = 6) -> None:
+    for _ in range(times):
+        drive(bench, meter, 4.0, load=True)
+        drive(bench, meter, 4.0, load=False)
+
+
+def test_energy_of_late_is_that_of_the_world() -> None:
+    estimates = []
+    for seed in range(5):
+        bench = Bench(WORLD, seed)
+        meter = EnergyMeter(BenchSensor(bench))
+        alternate(bench, meter)
+        energy = meter.energy()
+        assert energy is not None
+        assert energy.obtained == "measured"
+        assert energy.joules == pytest.approx(bench.joules_per_image, rel=0.1)
+        estimates.append(energy.joules)
+    assert np.mean(estimates) == pytest.approx(0.35 / 20_000, rel=0.04)
+
+
+def test_nothing_is_told_before_there_is_enough_or_where_nothing_varies() -> None:
+    bench = Bench(WORLD, 1)
+    meter = EnergyMeter(BenchSensor(bench))
+    assert meter.energy() is None
+    drive(bench, meter, 60.0, load=False)
+    assert meter.energy() is None  # never busy
+    drive(bench, meter, 90.0, load=True)
+    assert meter.energy() is None  # never at rest, within what is remembered
+
+
+def test_nothing_is_told_where_the_load_drowns_in_noise() -> None:
+    bench = Bench(replace(WORLD, added=0.002, noise=0.1), 1)
+    meter = EnergyMeter(BenchSensor(bench))
+    alternate(bench, meter)
+    assert meter.energy() is None
+
+
+def test_drop_outs_do_not_bias() -> None:
+    bench = Bench(WORLD, 2)
+
+    class Failing(BenchSensor):
+        def read(self) -> Reading | None:
+            if bench.fails():
+                raise DropOut("bus")
+            return super().read()
+
+    bench.world = replace(WORLD, lost=0.3)
+    meter = EnergyMeter(Failing(bench))
+    alternate(bench, meter)
+    energy = meter.energy()
+    assert energy is not None
+    assert energy.joules == pytest.approx(bench.joules_per_image, rel=0.1)
+
+
+def test_a_log_cannot_meter_answers(tmp_path: Path) -> None:
+    with pytest.raises(PowerError, match="a meter's log is not"):
+        EnergyMeter(csv_log(Bench(WORLD, 1), tmp_path / "meter.csv"))
+
+
+def test_answers_carry_what_the_meter_tells(tmp_path: Path) -> None:
+    made = package(tmp_path / "kernel", calibration())
+    bench = Bench(WORLD, 1)
+    meter = EnergyMeter(BenchSensor(bench))
+    cascade = Cascade(FakeFabric(made), calibration(), None, meter)
+    assert ask(cascade, 0.8)[0].energy_joules is None
+    alternate(bench, meter)
+    told = meter.energy()
+    assert told is not None
+    answer = ask(cascade, 0.8)[0]
+    assert (answer.energy_joules, answer.energy_obtained) == (told.joules, "measured")
+    plain = ask(Cascade(FakeFabric(made), calibration(), None), 0.8)[0]
+    assert (plain.energy_joules, plain.energy_obtained) == (None, None)
+
+
+def test_a_simulated_fabric_has_no_measured_energy(tmp_path: Path) -> None:
+    made = package(tmp_path / "kernel", calibration())
+    with pytest.raises(PowerError, match="the fabric is simulated"):
+        Cascade(FakeFabric(made, simulated=True), calibration(), None, EnergyMeter(BenchSensor(Bench(WORLD, 1))))
+
+
+class Announcing:
+    """Tells when it was read, then vanishes."""
+
+    name = "made up"
+    obtained: Obtained = "measured"
+    update_seconds = 0.001
+
+    def __init__(self) -> None:
+        self.read_often = threading.Event()
+        self.reads = 0
+        self.clock: Clock = time.monotonic
+
+    def read(self) -> Reading | None:
+        self.reads += 1
+        if self.reads == 5:
+            self.read_often.set()
+            raise PowerError("the sensor is gone")
+        return Reading(self.clock(), 1.0, 0.001)
+
+
+def test_the_sensor_is_read_in_the_background_until_it_vanishes(caplog: pytest.LogCaptureFixture) -> None:
+    sensor = Announcing()
+    meter = EnergyMeter(sensor)
+    meter.start()
+    assert sensor.read_often.wait(10.0)
+    meter.close()
+    meter.close()
+    assert sensor.reads == 5
+    assert "energy is not metered any more: the sensor is gone" in caplog.text
