@@ -29,10 +29,12 @@ class Board(BaseModel):
     part: str
     clock_mhz: Annotated[float, Field(gt=0.0)]  # of the kernel
     capacity: dict[str, int]  # of the part: LUT, FF, BRAM36 or EBR, DSP
-    processing_system: Literal["processing_system7", "zynq_ultra_ps_e"] | None  # None: no processor
-    preset: str | None  # Vivado's board part, whose preset configures the processing system
-    pynq_board: str | None  # what PYNQ's image calls the board (environment variable BOARD)
-    ever_run: str | None  # who ran the flow with the vendor's tools, and when; None: nobody yet
+    # Boards with a processor.
+    processing_system: Literal["processing_system7", "zynq_ultra_ps_e"] | None = None
+    preset: str | None = None  # pattern of Vivado's board part, whose preset configures the processing system
+    pynq_board: str | None = None  # what PYNQ's image calls the board (environment variable BOARD)
+    memory_mib: Annotated[int, Field(ge=1)] | None = None  # of the processor's memory, from address 0, that a DMA sees
+    ever_run: str | None = None  # who ran the flow with the vendor's tools, and when; None: nobody yet
 
     @property
     def folder(self) -> Path:

@@ -1,0 +1,204 @@
+# From a kernel package to a bitstream, in one Vivado batch run without a project on disk:
+#
+#   vivado -mode batch -nojournal -log vivado.log -source build.tcl
+#
+# Run in the folder that holds it; beside it lie settings.tcl (what is made for which part), versions.tcl,
+# processing_system.tcl (of this board's kind) and ip/kernel (the kernel as an IP-XACT component).
+# Leaves result/: <name>.bit, <name>.hwh, reports, and result.json last, only if timing was met.
+
+source settings.tcl
+source versions.tcl
+source processing_system.tcl
+
+# ---- The project and the blocks that it may use -------------------------------------------------------------------
+
+create_project -in_memory -part $part
+set_property target_language Verilog [current_project]
+
+# Several versions of a board's files may be installed; the newest is taken.
+set boards [lsort -dictionary [get_board_parts -quiet $preset]]
+if {[llength $boards] == 0} {
+  error "no board files match $preset: install them (Vivado: Tools, Vivado Store, Boards) and run again"
+}
+set_property board_part [lindex $boards end] [current_project]
+
+# Vivado's own judgement of the component, before anything is built from it.
+set component [ipx::open_core ip/kernel/component.xml]
+ipx::check_integrity $component
+ipx::save_core $component
+ipx::unload_core $component
+set_property ip_repo_paths [file normalize ip] [current_project]
+update_ip_catalog
+
+set blocks [blocks_of_this_vivado]
+dict for {name vlnv} $blocks {
+  # A concatenation of inline HDL is no IP and in no catalogue.
+  if {![string match *:inline_hdl:* $vlnv] && [llength [get_ipdefs -all -quiet $vlnv]] == 0} {
+    error "Vivado [version -short] has no block $vlnv: was support for this part's family installed?"
+  }
+}
+
+# ---- The block design ---------------------------------------------------------------------------------------------
+#
+#   memory <- ps <- memory_port <- dma -> kernel -> dma       frames and records
+#             ps -> control_port -> dma, kernel, interrupts   registers
+#
+# One clock and one reset for all of it. The memory port is not coherent with the processor's caches: the host flushes
+# what it sends and invalidates what it receives.
+
+create_bd_design -dir [file normalize bd] system
+create_processing_system
+
+# A transfer without descriptors each way; its length register has 26 bits, so that a batch may have 64 MiB.
+# Bursts of 16 beats are the longest that a Zynq-7000 port takes whole. The width of the stream from the kernel is the
+# kernel's own: Vivado hands it on.
+create_bd_cell -type ip -vlnv [dict get $blocks axi_dma] dma
+set_property -dict [list \
+  CONFIG.c_include_sg {0} \
+  CONFIG.c_sg_length_width {26} \
+  CONFIG.c_addr_width {32} \
+  CONFIG.c_include_mm2s {1} \
+  CONFIG.c_m_axi_mm2s_data_width {64} \
+  CONFIG.c_m_axis_mm2s_tdata_width {64} \
+  CONFIG.c_mm2s_burst_size {16} \
+  CONFIG.c_include_s2mm {1} \
+  CONFIG.c_m_axi_s2mm_data_width {64} \
+  CONFIG.c_s2mm_burst_size {16} \
+] [get_bd_cells dma]
+
+create_bd_cell -type ip -vlnv $kernel_vlnv kernel
+
+create_bd_cell -type ip -vlnv [dict get $blocks proc_sys_reset] reset
+
+create_bd_cell -type ip -vlnv [dict get $blocks smartconnect] control_port
+set_property -dict [list CONFIG.NUM_SI {1} CONFIG.NUM_MI {3} CONFIG.NUM_CLKS {1}] [get_bd_cells control_port]
+
+create_bd_cell -type ip -vlnv [dict get $blocks smartconnect] memory_port
+set_property -dict [list CONFIG.NUM_SI {2} CONFIG.NUM_MI {1} CONFIG.NUM_CLKS {1}] [get_bd_cells memory_port]
+
+# PYNQ wants a controller between the blocks' interrupts and the processor's.
+set concat [dict get $blocks concat]
+create_bd_cell -type [expr {[string match *:inline_hdl:* $concat] ? "inline_hdl" : "ip"}] -vlnv $concat joined_interrupts
+set_property -dict [list CONFIG.NUM_PORTS {2}] [get_bd_cells joined_interrupts]
+create_bd_cell -type ip -vlnv [dict get $blocks axi_intc] system_interrupts
+set_property -dict [list CONFIG.C_IRQ_CONNECTION {1}] [get_bd_cells system_interrupts]
+
+proc connect {source sink} {
+  connect_bd_intf_net [get_bd_intf_pins $source] [get_bd_intf_pins $sink]
+}
+proc drive {source sinks} {
+  foreach sink $sinks {
+    connect_bd_net [get_bd_pins $source] [get_bd_pins $sink]
+  }
+}
+
+# Frames and records.
+connect dma/M_AXIS_MM2S kernel/S_AXIS
+connect kernel/M_AXIS dma/S_AXIS_S2MM
+connect dma/M_AXI_MM2S memory_port/S00_AXI
+connect dma/M_AXI_S2MM memory_port/S01_AXI
+connect memory_port/M00_AXI $ps_memory
+
+# Registers.
+connect $ps_control control_port/S00_AXI
+connect control_port/M00_AXI dma/S_AXI_LITE
+connect control_port/M01_AXI kernel/S_AXI
+connect control_port/M02_AXI system_interrupts/s_axi
+
+# Clock and reset.
+drive $ps_clock $ps_port_clocks
+drive $ps_clock reset/slowest_sync_clk
+drive $ps_clock kernel/aclk
+drive $ps_clock dma/s_axi_lite_aclk
+drive $ps_clock dma/m_axi_mm2s_aclk
+drive $ps_clock dma/m_axi_s2mm_aclk
+drive $ps_clock control_port/aclk
+drive $ps_clock memory_port/aclk
+drive $ps_clock system_interrupts/s_axi_aclk
+drive $ps_reset reset/ext_reset_in
+drive reset/peripheral_aresetn kernel/aresetn
+drive reset/peripheral_aresetn dma/axi_resetn
+drive reset/peripheral_aresetn system_interrupts/s_axi_aresetn
+drive reset/interconnect_aresetn control_port/aresetn
+drive reset/interconnect_aresetn memory_port/aresetn
+
+# Interrupts.
+drive dma/mm2s_introut joined_interrupts/In0
+drive dma/s2mm_introut joined_interrupts/In1
+drive joined_interrupts/dout system_interrupts/intr
+drive system_interrupts/irq $ps_interrupt
+
+# ---- Addresses ----------------------------------------------------------------------------------------------------
+
+# Each by hand, so that every build of a board has the same. The kernel has 12 address bits, hence 4 KiB.
+set processor [get_bd_addr_spaces ps/Data]
+assign_bd_address -offset $dma_address -range 0x10000 \
+  -target_address_space $processor [get_bd_addr_segs dma/S_AXI_LITE/Reg]
+assign_bd_address -offset $kernel_address -range 0x1000 \
+  -target_address_space $processor [get_bd_addr_segs kernel/S_AXI/Reg]
+assign_bd_address -offset $interrupts_address -range 0x10000 \
+  -target_address_space $processor [get_bd_addr_segs system_interrupts/S_AXI/Reg]
+foreach space {dma/Data_MM2S dma/Data_S2MM} {
+  assign_bd_address -offset 0x00000000 -range $memory_bytes \
+    -target_address_space [get_bd_addr_spaces $space] [get_bd_addr_segs $ps_memory_segment]
+  foreach name $ps_other_segments {
+    set segment [get_bd_addr_segs -quiet $name]
+    if {[llength $segment]} {
+      exclude_bd_addr_seg -target_address_space [get_bd_addr_spaces $space] $segment
+    }
+  }
+}
+
+validate_bd_design
+save_bd_design
+
+# ---- From the block design to a routed one ------------------------------------------------------------------------
+
+# Synthesised with the rest rather than block by block, which needs a project on disk.
+set_property synth_checkpoint_mode None [get_files system.bd]
+generate_target all [get_files system.bd]
+read_verilog [make_wrapper -files [get_files system.bd] -top]
+
+file mkdir result
+synth_design -top system_wrapper -part $part
+opt_design
+place_design
+phys_opt_design
+route_design
+
+report_utilization -file result/utilization.rpt
+report_timing_summary -file result/timing.rpt
+report_power -file result/power.rpt
+report_route_status -file result/route.rpt
+
+# ---- Timing, and only then the bitstream --------------------------------------------------------------------------
+
+set setup_slack [get_property SLACK [get_timing_paths -delay_type max -max_paths 1]]
+set hold_slack [get_property SLACK [get_timing_paths -delay_type min -max_paths 1]]
+if {![string is double -strict $setup_slack] || ![string is double -strict $hold_slack]} {
+  error "the timing analysis found no path: is the clock of $ps_clock constrained? See result/timing.rpt"
+}
+if {$setup_slack < 0.0 || $hold_slack < 0.0} {
+  error "timing is missed at $clock_mhz MHz: setup slack $setup_slack ns, hold slack $hold_slack ns; see result/timing.rpt"
+}
+
+write_bitstream -force result/$name.bit
+
+# Where the handoff lies differs between versions: under bd/ or beside it.
+proc files_named {pattern folder} {
+  set found [glob -nocomplain -types f -directory $folder $pattern]
+  foreach inner [glob -nocomplain -types d -directory $folder *] {
+    set found [concat $found [files_named $pattern $inner]]
+  }
+  return $found
+}
+set handoffs [lsort -unique [concat [files_named system.hwh bd] [files_named system.hwh .gen]]]
+if {[llength $handoffs] != 1} {
+  error "expected one hardware handoff system.hwh, found [llength $handoffs]: $handoffs"
+}
+file copy -force [lindex $handoffs 0] result/$name.hwh
+
+set file [open result/result.json w]
+puts $file [format {{"vivado": "%s", "part": "%s", "clock_mhz": %s, "setup_slack_ns": %s, "hold_slack_ns": %s}} \
+  [version -short] $part $clock_mhz $setup_slack $hold_slack]
+close $file
