@@ -36,7 +36,8 @@ from host.kernel import Calibration, Package, Target
 from host.link.datagrams import LinkError
 from host.link.keys import client_keys, make_keys
 from host.link.quic import OffloadClient
-from sim.emulated_link import EmulatedLink
+from sim.link.model import LinkOptions
+from sim.link.relay import RelayLink
 from sim.picture import draw
 from sim.report import Check, print_checks, write_report
 from sim.verilate import build_library
@@ -177,14 +178,14 @@ async def _offload_all(
         replies = await _data_centre_only(client, images)
         rows.append(_data_centre_row(replies, truth))
         labels["data centre only"] = [label for label, _, _ in replies]
-        counts = {"there": asdict(link.there), "back": asdict(link.back)}
-    return rows, labels, counts
+        did = link.report()
+    return rows, labels, did
 
 
 @contextlib.asynccontextmanager
 async def _data_centre(
     package: Package, calibration: Calibration, loss: float
-) -> AsyncIterator[tuple[OffloadClient, EmulatedLink]]:
+) -> AsyncIterator[tuple[OffloadClient, RelayLink]]:
     """A data centre process behind an emulated link, and a client that is connected to it."""
     with tempfile.TemporaryDirectory() as folder:
         keys = Path(folder) / "keys"
@@ -197,7 +198,7 @@ async def _data_centre(
                 if not line:
                     raise DemoError("the data centre did not start; what it said stands above")
                 port = int(line.rsplit(":", 1)[1])
-                link = EmulatedLink(("127.0.0.1", port), loss=loss, delay=DELAY_S, seed=SEED)
+                link = RelayLink(("127.0.0.1", port), LinkOptions(loss=loss, delay_s=DELAY_S), seed=SEED)
                 async with link:
                     client = OffloadClient(
                         *link.address, client_keys(keys, 10.0), model_sha256=calibration.backend_sha256

@@ -25,7 +25,8 @@ from host.edge import EdgeError, query, run_edge
 from host.images import ImageError
 from host.kernel import Package
 from host.link.keys import KeysError, make_keys
-from sim.emulated_link import EmulatedLink
+from sim.link.model import LinkOptions
+from sim.link.relay import RelayLink
 from tests.host.by_hand import clear_images, package, sums
 
 WITHIN = 30.0  # seconds for whatever a process has to do
@@ -137,7 +138,8 @@ def test_queries_are_answered_end_to_end_through_five_percent_loss(
     async def test() -> None:
         datacenter = await asyncio.to_thread(start, DATACENTER, backend, keys, 0)
         assert datacenter.first_line.startswith("data centre: model ")
-        async with EmulatedLink(("127.0.0.1", datacenter.port), loss=0.05, delay=0.002, seed=11) as link:
+        options = LinkOptions(loss=0.05, delay_s=0.002)
+        async with RelayLink(("127.0.0.1", datacenter.port), options, seed=11) as link:
             at = tmp_path / "edge.sock"
             edge = await asyncio.to_thread(start, EDGE, served_package.path, at, link.address[1], keys)
             assert f"by-hand on csim at {at}" in edge.first_line
@@ -156,8 +158,8 @@ def test_queries_are_answered_end_to_end_through_five_percent_loss(
                 assert (best.stage, best.degraded) == ("datacenter", False)
                 assert [leg.name for leg in best.legs] == ["fabric", "link", "service"]
                 assert best.label == datacenter_says(image)
-            assert link.there.dropped
-            assert link.back.dropped
+            assert link.up.lost
+            assert link.down.lost
             assert await asyncio.to_thread(edge.end, signal.SIGTERM) == 0
             assert not at.exists()
             assert await asyncio.to_thread(datacenter.end, signal.SIGINT) == 0

@@ -22,7 +22,8 @@ from host.link.datagrams import Reply, Status
 from host.link.keys import LinkKeys, client_keys, make_keys, server_keys
 from host.link.quic import ClientPeer, NoAnswer, OffloadClient, Server
 from host.link.strips import cut
-from sim.emulated_link import EmulatedLink
+from sim.link.model import LinkOptions
+from sim.link.relay import RelayLink
 from tests.host.by_hand import CLASSES, SHAPE, clear_images, sums
 
 IDLE = 1.0  # seconds; a dead data centre is noticed sooner than in service
@@ -125,16 +126,17 @@ def test_many_requests_at_a_time_are_all_answered(keys: Path) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_five_percent_loss_repairs_strips_and_loses_no_answer(keys: Path, seed: int) -> None:
     async def test() -> None:
-        async with serving(keys) as address, EmulatedLink(address, loss=0.05, delay=0.002, seed=seed) as link:
+        options = LinkOptions(loss=0.05, delay_s=0.002)
+        async with serving(keys) as address, RelayLink(address, options, seed=seed) as link:
             # A seed may lose the handshake's packets: connecting goes on by itself.
             async with connected(link.address, keys) as client:
                 images = clear_images(150, seed)
                 replies = [await client.offload(image, 5.0) for image in images]
             assert [reply.label for reply in replies] == [expected(image) for image in images]
             assert any(reply.missing for reply in replies)
-            assert link.there.dropped
-            assert link.back.dropped
-            print(f"seed {seed}: {link.there} {link.back}, {client.resent} resent")
+            assert link.up.lost
+            assert link.down.lost
+            print(f"seed {seed}: {link.up} {link.down}, {client.resent} resent")
 
     run(test())
 
@@ -154,7 +156,7 @@ def test_large_images_travel_as_jpeg_through_loss(keys: Path) -> None:
         generator = np.random.default_rng(7)
         async with (
             serving(keys, model=ColourModel()) as address,
-            EmulatedLink(address, loss=0.05, seed=3) as link,
+            RelayLink(address, LinkOptions(loss=0.05), seed=3) as link,
             connected(link.address, keys) as client,
         ):
             repaired = 0
@@ -171,7 +173,11 @@ def test_large_images_travel_as_jpeg_through_loss(keys: Path) -> None:
 
 def test_a_black_hole_costs_the_deadline_and_no_more(keys: Path) -> None:
     async def test() -> None:
-        async with serving(keys) as address, EmulatedLink(address) as link, connected(link.address, keys) as client:
+        async with (
+            serving(keys) as address,
+            RelayLink(address, LinkOptions()) as link,
+            connected(link.address, keys) as client,
+        ):
             link.set_loss(1.0)
             loop = asyncio.get_running_loop()
             begin = loop.time()
@@ -196,7 +202,7 @@ def test_open_requests_are_bounded(keys: Path) -> None:
     async def test() -> None:
         async with (
             serving(keys) as address,
-            EmulatedLink(address) as link,
+            RelayLink(address, LinkOptions()) as link,
             connected(link.address, keys, max_open=2) as client,
         ):
             link.set_loss(1.0)
@@ -248,7 +254,11 @@ def test_a_restarted_data_centre_is_found_again(keys: Path) -> None:
 
 def test_a_silent_data_centre_is_given_up(keys: Path) -> None:
     async def test() -> None:
-        async with serving(keys) as address, EmulatedLink(address) as link, connected(link.address, keys) as client:
+        async with (
+            serving(keys) as address,
+            RelayLink(address, LinkOptions()) as link,
+            connected(link.address, keys) as client,
+        ):
             link.set_loss(1.0)
             await until_lost(client)
             assert "was silent" in str(client.trouble)

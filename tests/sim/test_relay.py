@@ -1,14 +1,15 @@
-"""The emulated link loses, delays and rates what it was told to, and says so."""
+"""The relay loses, delays and rates what it was told to, and says so."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 
-from sim.emulated_link import EmulatedLink
+from sim.link.model import BandwidthDelayProducts, ConstantRate, EmulationError, LinkOptions, Packets
+from sim.link.relay import RelayLink
 
 T = TypeVar("T")
 
@@ -30,11 +31,11 @@ class Collector(asyncio.DatagramProtocol):
             self._transport.sendto(data, addr)
 
 
-async def endpoints(**options: float) -> tuple[EmulatedLink, Collector, Collector, asyncio.DatagramTransport]:
+async def endpoints(seed: int = 0, **options: Any) -> tuple[RelayLink, Collector, Collector, asyncio.DatagramTransport]:
     """An open link to an echoing target, and a client of it."""
     loop = asyncio.get_running_loop()
     target, echo = await loop.create_datagram_endpoint(lambda: Collector(answer=True), local_addr=("127.0.0.1", 0))
-    link = EmulatedLink(target.get_extra_info("sockname")[:2], **options)  # type: ignore[arg-type]
+    link = RelayLink(target.get_extra_info("sockname")[:2], LinkOptions(**options), seed=seed)
     await link.__aenter__()
     client, replies = await loop.create_datagram_endpoint(Collector, remote_addr=link.address)
     return link, echo, replies, client
@@ -47,11 +48,9 @@ def run(test: Awaitable[T]) -> T:
     return asyncio.run(limited())
 
 
-async def decided(link: EmulatedLink, sent: int) -> None:
+async def decided(link: RelayLink, sent: int) -> None:
     """Until the fate of `sent` packets and of the echoes of those delivered is known."""
-    while link.there.delivered + link.there.dropped < sent or (
-        link.back.delivered + link.back.dropped < link.there.delivered
-    ):
+    while link.up.delivered + link.up.lost < sent or (link.down.delivered + link.down.lost < link.up.delivered):
         await asyncio.sleep(0)
 
 
@@ -63,7 +62,7 @@ def test_without_loss_everything_arrives_in_order() -> None:
             client.sendto(packet)
         assert [(await echo.packets.get())[1] for _ in sent] == sent
         assert [(await replies.packets.get())[1] for _ in sent] == sent
-        assert (link.there.delivered, link.there.dropped, link.back.delivered) == (100, 0, 100)
+        assert (link.up.delivered, link.up.lost, link.down.delivered) == (100, 0, 100)
         await link.__aexit__(None, None, None)
 
     run(test())
@@ -79,8 +78,8 @@ def test_loss_is_drawn_from_the_seed_each_way_on_its_own() -> None:
         while not echo.packets.empty():
             came.append(int.from_bytes(echo.packets.get_nowait()[1], "big"))
         await link.__aexit__(None, None, None)
-        assert len(came) == link.there.delivered
-        return came, link.back.dropped
+        assert len(came) == link.up.delivered
+        return came, link.down.lost
 
     async def test() -> None:
         first, again, other = await lost(1), await lost(1), await lost(2)
@@ -95,7 +94,7 @@ def test_loss_is_drawn_from_the_seed_each_way_on_its_own() -> None:
 
 def test_a_delay_holds_every_packet_back() -> None:
     async def test() -> None:
-        link, echo, replies, client = await endpoints(delay=0.05)
+        link, echo, replies, client = await endpoints(delay_s=0.05)
         begin = asyncio.get_running_loop().time()
         client.sendto(b"x")
         assert (await echo.packets.get())[0] - begin >= 0.05
@@ -107,21 +106,50 @@ def test_a_delay_holds_every_packet_back() -> None:
 
 def test_a_rate_spaces_packets_and_drops_what_no_longer_queues() -> None:
     async def test() -> None:
-        link, echo, _, client = await endpoints(rate=100_000.0)
+        link, echo, _, client = await endpoints(rate=ConstantRate(1_000 * 8 * 100), queue=Packets(10))
         begin = asyncio.get_running_loop().time()
         for _ in range(50):
-            client.sendto(bytes(1_000))  # 10 ms each
-        arrivals = [(await echo.packets.get())[0] - begin for _ in range(11)]
+            client.sendto(bytes(972))  # 10 ms each, headers included
+        arrivals = [(await echo.packets.get())[0] - begin for _ in range(10)]
         assert all(came >= 0.01 * (number + 1) for number, came in enumerate(arrivals))
-        assert link.there.overflowed > 30
+        assert link.up.overflowed > 30
+        await link.__aexit__(None, None, None)
+
+    run(test())
+
+
+def test_packets_held_back_are_overtaken() -> None:
+    async def test() -> None:
+        link, echo, _, client = await endpoints(reorder=0.3, reorder_s=0.05, seed=1)
+        for number in range(50):
+            client.sendto(bytes([number]))
+        came = [(await echo.packets.get())[1][0] for _ in range(50)]
+        late = came[50 - link.up.reordered :]
+        assert 0 < link.up.reordered < 50
+        assert sorted(came) == list(range(50))
+        assert late == sorted(late)
+        assert came[: 50 - link.up.reordered] == sorted(set(range(50)) - set(late))
+        await link.__aexit__(None, None, None)
+
+    run(test())
+
+
+def test_a_report_tells_options_and_counts_of_both_directions() -> None:
+    async def test() -> None:
+        link, _, replies, client = await endpoints(delay_s=0.001)
+        client.sendto(b"x")
+        await replies.packets.get()
+        report = link.report()
+        assert report["up"]["options"]["delay_ms"] == 1.0
+        assert [report[way]["delivered"] for way in ("up", "down")] == [1, 1]
+        assert [report[way]["delivered_bytes"] for way in ("up", "down")] == [29, 29]
         await link.__aexit__(None, None, None)
 
     run(test())
 
 
 def test_a_link_that_cannot_be_is_refused() -> None:
-    for options in ({"loss": 1.5}, {"loss": -0.1}, {"delay": -1.0}, {"rate": 0.0}):
-        with pytest.raises(ValueError, match="expected 0 to 1"):
-            EmulatedLink(("127.0.0.1", 9), **options)  # type: ignore[arg-type]
+    with pytest.raises(EmulationError, match="needs a rate and a delay"):
+        RelayLink(("127.0.0.1", 9), LinkOptions(delay_s=0.01, queue=BandwidthDelayProducts(1.0)))
     with pytest.raises(RuntimeError, match="not open"):
-        EmulatedLink(("127.0.0.1", 9)).address  # noqa: B018
+        RelayLink(("127.0.0.1", 9), LinkOptions()).address  # noqa: B018

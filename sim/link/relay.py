@@ -1,92 +1,72 @@
-"""An emulated lossy link: a UDP relay that drops, delays and rates packets, from a seed, each way on its own.
+"""A link as a UDP relay: what clients send to its port goes to a target, what that answers goes back to them.
 
-It works without root, which network namespaces would need. Time is the event loop's, so delays are right to about a
-millisecond; packets are dropped independently, which real links do not promise.
+It needs no root, as `namespaces` does, but carries UDP alone, and its own clients and target share the machine's
+network. Time is the event loop's, so packets are late by up to a millisecond or two, more where the loop is busy.
 
-Words owned here: direction.
+Words owned here: client, target.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections import OrderedDict, deque
-from dataclasses import dataclass
+from collections import OrderedDict
 from types import TracebackType
 from typing import Any
 
+from sim.link.model import Counts, Direction, GilbertElliott, LinkOptions, Schedule, directions
+
 Address = tuple[Any, ...]  # as the socket module has it: host and port, and two more numbers for IPv6
 _MAX_CLIENTS = 256
-_LONGEST_QUEUE = 0.1  # seconds of packets that a rated direction holds before it drops at its tail
+_HEADERS = 28  # bytes of IPv4 and UDP around each datagram, which a link carries, too
 
 
-@dataclass
-class Counts:
-    """What became of the packets of one direction."""
+class _Way:
+    """One direction's packets on the event loop."""
 
-    delivered: int = 0
-    dropped: int = 0  # by chance
-    overflowed: int = 0  # by the rate limit's full queue
-
-
-class _Direction:
-    """Loss, delay and rate of one direction."""
-
-    def __init__(self, loss: float, delay: float, rate: float | None, seed: int) -> None:
-        self.counts = Counts()
-        self.loss = loss
-        self._delay, self._rate = delay, rate
-        self._random = random.Random(seed)
-        self._free_at = 0.0
-        # In order of departure, which is the order of arrival; the loop alone would shuffle timers of the same moment.
-        self._under_way: deque[tuple[bytes, asyncio.DatagramTransport, Address | None]] = deque()
+    def __init__(self, direction: Direction) -> None:
+        self.direction = direction
+        self._began: float | None = None
+        self._schedule: Schedule[tuple[bytes, asyncio.DatagramTransport, Address | None]] = Schedule()
 
     def carry(self, data: bytes, transport: asyncio.DatagramTransport, address: Address | None) -> None:
         """Send `data` on `transport` when its time has come, or never."""
-        if self._random.random() < self.loss:
-            self.counts.dropped += 1
-            return
         loop = asyncio.get_running_loop()
         now = loop.time()
-        self._free_at = max(self._free_at, now)
-        if self._rate is not None:
-            if self._free_at - now > _LONGEST_QUEUE:
-                self.counts.overflowed += 1
-                return
-            self._free_at += len(data) / self._rate
-        self._under_way.append((data, transport, address))
-        loop.call_at(self._free_at + self._delay, self._deliver_next)
+        if self._began is None:
+            self._began = now
+        due = self.direction.offer(now - self._began, len(data) + _HEADERS)
+        if due is not None:
+            self._schedule.add(due, (data, transport, address))
+            loop.call_at(self._began + due, self._deliver_next)
 
     def _deliver_next(self) -> None:
-        data, transport, address = self._under_way.popleft()
+        # One timer a packet, but each takes the packet that is due first: the loop shuffles timers of the same moment.
+        _, (data, transport, address) = self._schedule.pop()
         if not transport.is_closing():
-            self.counts.delivered += 1
+            self.direction.delivered(len(data) + _HEADERS)
             transport.sendto(data, address)
 
 
-class EmulatedLink:
+class RelayLink:
     """Relays UDP between clients and `target`; use it as an asynchronous context."""
 
     def __init__(
         self,
         target: tuple[str, int],
+        up: LinkOptions,
+        down: LinkOptions | None = None,
         *,
-        loss: float = 0.0,
-        delay: float = 0.0,
-        rate: float | None = None,
         seed: int = 0,
         listen: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
-        """Each way: `loss` is the probability of a drop, `delay` in seconds, `rate` in bytes a second.
+        """`up` holds from clients to the target, `down` back (None: the same); `seed` decides all chance.
 
-        `listen` is where clients send to; port 0 chooses one, see `address`.
+        `listen` is where clients send to; port 0 chooses one, see `address`. Raises EmulationError for options that no
+        link can have.
         """
-        if not 0.0 <= loss <= 1.0 or delay < 0.0 or (rate is not None and rate <= 0.0):
-            raise ValueError(f"loss {loss}, delay {delay}, rate {rate}: expected 0 to 1, at least 0, above 0 or None")
         self._target = target
         self._listen = listen
-        self._there = _Direction(loss, delay, rate, 2 * seed)
-        self._back = _Direction(loss, delay, rate, 2 * seed + 1)
+        self._up, self._down = map(_Way, directions(up, up if down is None else down, seed))
         self._front: asyncio.DatagramTransport | None = None
         self._upstream: OrderedDict[Address, asyncio.Task[asyncio.DatagramTransport]] = OrderedDict()
 
@@ -98,21 +78,26 @@ class EmulatedLink:
         host, port, *_ = self._front.get_extra_info("sockname")
         return str(host), int(port)
 
-    def set_loss(self, loss: float) -> None:
-        """From now on drop packets with probability `loss`, each way."""
-        self._there.loss = self._back.loss = loss
+    def set_loss(self, loss: float | GilbertElliott) -> None:
+        """From now on lose packets by `loss`, each way."""
+        self._up.direction.set_loss(loss)
+        self._down.direction.set_loss(loss)
 
     @property
-    def there(self) -> Counts:
+    def up(self) -> Counts:
         """Packets from clients to the target."""
-        return self._there.counts
+        return self._up.direction.counts
 
     @property
-    def back(self) -> Counts:
+    def down(self) -> Counts:
         """Packets from the target to clients."""
-        return self._back.counts
+        return self._down.direction.counts
 
-    async def __aenter__(self) -> EmulatedLink:
+    def report(self) -> dict[str, Any]:
+        """What both directions were told to do and did so far: plain JSON, see `Direction.report`."""
+        return {"up": self._up.direction.report(), "down": self._down.direction.report()}
+
+    async def __aenter__(self) -> RelayLink:
         """Open the port."""
         loop = asyncio.get_running_loop()
         self._front, _ = await loop.create_datagram_endpoint(lambda: _Front(self), local_addr=self._listen)
@@ -135,14 +120,12 @@ class EmulatedLink:
                 self._drop_oldest()
             opening = self._upstream[client] = asyncio.get_running_loop().create_task(self._open(client))
         # A callback even where the port is open by now: packets that still wait for theirs must not be overtaken.
-        opening.add_done_callback(
-            lambda done: None if done.cancelled() else self._there.carry(data, done.result(), None)
-        )
+        opening.add_done_callback(lambda done: None if done.cancelled() else self._up.carry(data, done.result(), None))
 
     def from_target(self, data: bytes, client: Address) -> None:
         """Carry the target's packet to the client that it answers."""
         if self._front is not None:
-            self._back.carry(data, self._front, client)
+            self._down.carry(data, self._front, client)
 
     async def _open(self, client: Address) -> asyncio.DatagramTransport:
         loop = asyncio.get_running_loop()
@@ -160,7 +143,7 @@ class EmulatedLink:
 class _Front(asyncio.DatagramProtocol):
     """The port that clients send to."""
 
-    def __init__(self, link: EmulatedLink) -> None:
+    def __init__(self, link: RelayLink) -> None:
         self._link = link
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
@@ -170,7 +153,7 @@ class _Front(asyncio.DatagramProtocol):
 class _Back(asyncio.DatagramProtocol):
     """One client's port towards the target."""
 
-    def __init__(self, link: EmulatedLink, client: Address) -> None:
+    def __init__(self, link: RelayLink, client: Address) -> None:
         self._link = link
         self._client = client
 
