@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from edgesight import board
+
 if TYPE_CHECKING:
     from hls.compile import Folding
     from host.fabric.base import Images
@@ -25,6 +27,9 @@ keys = typer.Typer(no_args_is_help=True, help="Keys that edges and data centres 
 app.add_typer(keys, name="keys")
 bench = typer.Typer(no_args_is_help=True, help="Measurements, each held against its bars.")
 app.add_typer(bench, name="bench")
+app.command()(board.selftest)
+app.command()(board.throughput)
+app.command()(board.power)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "bitstreams"
@@ -43,6 +48,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines inst
 
 # What commands raise for the user's own faults: a message and exit status 1, no traceback.
 _EXPECTED = (
+    "BoardError",
     "CalibrationError",
     "CompileError",
     "DataSetError",
@@ -55,6 +61,7 @@ _EXPECTED = (
     "KeysError",
     "LinkError",
     "ModelError",
+    "PowerError",
     "TargetRefused",
     "TrainingError",
     "VariantError",

@@ -1,0 +1,166 @@
+"""Commands for boards: make bitstreams, test and measure what runs on one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from host.fabric.base import Fabric, Images
+    from host.kernel import Package
+
+FABRIC_HELP = "pynq (on the board itself), serial:PORT such as serial:/dev/ttyUSB0, verilated or csim."
+
+PackagePath = Annotated[Path, typer.Argument(metavar="PACKAGE", help="Kernel package: a folder with kernel.json.")]
+FabricName = Annotated[str, typer.Option("--fabric", help=FABRIC_HELP)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
+
+
+def selftest(package: PackagePath, fabric: FabricName = "pynq", json_: Json = False) -> None:
+    """Compare the package's known answers with the fabric's, bit for bit. The first thing to do on a board."""
+    from host.selftest import selftest as run
+
+    opened = _open(package, fabric)
+    try:
+        report = run(opened, opened.package)
+    finally:
+        opened.close()
+    if json_:
+        print(json.dumps({**dataclasses.asdict(report), "passed": report.passed}, indent=1))
+    elif report.passed:
+        print(f"passed: {report.records} records of {report.images} images, all as the package says")
+    else:
+        print(f"FAILED: {report.mismatches} of {report.records} records differ; first: {report.first_mismatch}")
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def throughput(
+    package: PackagePath,
+    images: Annotated[int, typer.Option(help="Images to answer.")] = 4096,
+    seed: Annotated[int, typer.Option(help="Seed of the random images.")] = 0,
+    json_: Json = False,
+) -> None:
+    """Measure how fast a PYNQ board answers: the host's legs and, apart from them, the fabric's own counters."""
+    from host.fabric.pynq import PynqFabric
+    from host.kernel import Package
+
+    opened = PynqFabric(Package.load(package))
+    try:
+        found = opened.throughput_test(_random_images(opened.package, images, seed))
+    finally:
+        opened.close()
+    facts = dataclasses.asdict(found)
+    if json_:
+        print(json.dumps(facts, indent=1))
+        return
+    table = Table(title=f"{opened.package.kernel.name} on {opened.board}", show_header=False)
+    for name, value in {**{k: v for k, v in facts.items() if k != "legs"}, **facts["legs"]}.items():
+        table.add_row(name, f"{value:,.6g}" if isinstance(value, float) else str(value))
+    Console().print(table)
+
+
+def power(
+    package: PackagePath,
+    fabric: FabricName = "pynq",
+    sensor: Annotated[
+        str,
+        typer.Option(
+            help="hwmon:CHIP, pynq, pynq:RAIL+RAIL, rapl:DOMAIN, nvml:INDEX, csv:FILE (a meter's log), or auto."
+        ),
+    ] = "auto",
+    pairs: Annotated[int, typer.Option(help="Running windows; each lies between two idle ones.")] = 8,
+    seconds: Annotated[float, typer.Option(help="Length of a window.")] = 10.0,
+    accuracy: Annotated[
+        float | None, typer.Option(help="Accuracy target to answer under; default: all images answered by stage 0.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Images to answer round and round: a .npy file, uint8 [N, H, W, C]; default: random ones."),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Measure an answer's energy above idle, with its confidence interval, by idle and running windows in turn."""
+    from host.fabric.base import ALWAYS
+    from host.power.measure import fabric_runner, measure
+    from host.power.sensors import PowerError, open_sensor
+
+    if accuracy is not None and images is None:
+        raise PowerError("--accuracy needs --images: how many stages an image takes depends on what it shows")
+    console = Console(stderr=True)
+    meter = open_sensor(sensor)  # before the fabric: what is missing is said at once
+    opened = _open(package, fabric)
+    try:
+        if opened.simulated:
+            raise PowerError(f"fabric {fabric} is simulated: a sensor would see the simulation's power; use a board")
+        pool = _random_images(opened.package, 512, 0) if images is None else _images(images)
+        if accuracy is None:
+            opened.set_thresholds(0, [ALWAYS] * len(opened.package.kernel.stages))
+            row, what = 0, "every image answered by stage 0"
+        else:
+            row, what = _target_row(opened, accuracy), f"accuracy target {accuracy:g}"
+        report = measure(
+            meter,
+            fabric_runner(opened, pool, row),
+            subject=f"{opened.package.kernel.name} on fabric {fabric}, {what}, {images or 'random images'}",
+            pairs=pairs,
+            seconds=seconds,
+            progress=lambda kind, number: console.print(f"window {number + 1} of {2 * pairs + 1}: {kind}"),
+        )
+    finally:
+        opened.close()
+    if json_:
+        print(report.model_dump_json(indent=1))
+        return
+    table = Table(title=report.subject)
+    for column in ("", "value", "95 % interval", "unit", "obtained"):
+        table.add_column(column)
+    for name in ("joules_per_image", "added_watts", "idle_watts", "run_watts", "images_per_second"):
+        figure = getattr(report, name)
+        bounds = "" if figure.low is None else f"{figure.low:.6g} to {figure.high:.6g}"
+        table.add_row(name.replace("_", " "), f"{figure.value:.6g}", bounds, figure.unit, figure.obtained)
+    Console().print(table, *report.notes, sep="\n")
+
+
+def _open(path: Path, maker: str) -> Fabric:
+    from host.fabric.makers import open_fabric
+    from host.kernel import Package
+
+    return open_fabric(Package.load(path), maker)
+
+
+def _target_row(fabric: Fabric, accuracy: float) -> int:
+    """Write the row of the target that keeps `accuracy`; returns its index."""
+    from host.calibrate import CalibrationError
+    from host.cascade import Cascade
+
+    calibration = fabric.package.kernel.calibration
+    if calibration is None:
+        raise CalibrationError(f"{fabric.package.path}: is not calibrated: run `edgesight calibrate`")
+    return Cascade(fabric, calibration, None).target(accuracy).set_index
+
+
+def _images(path: Path) -> Images:
+    import numpy as np
+
+    from host.images import ImageError
+
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ImageError(f"{path}: holds no array ({error}): give a .npy file, uint8 [N, H, W, C]") from error
+    if not isinstance(loaded, np.ndarray):
+        raise ImageError(f"{path}: holds several arrays: give a .npy file with one, uint8 [N, H, W, C]")
+    return loaded
+
+
+def _random_images(package: Package, count: int, seed: int) -> Images:
+    import numpy as np
+
+    return np.random.default_rng(seed).integers(0, 256, (count, *package.kernel.input.shape), np.uint8)

@@ -1,0 +1,51 @@
+"""The boards' commands: what runs without a board runs, and what does not says what it lacks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hls.csim import build_library
+from host.files import sha256
+from host.kernel import Package
+from tests.test_cli import DIGITS, edgesight, fails, succeeds
+
+
+@pytest.fixture(scope="module", autouse=True)
+def csim() -> None:
+    build_library(Package.load(DIGITS))
+
+
+def test_the_self_test_passes_and_says_so_in_json() -> None:
+    report = json.loads(succeeds("selftest", DIGITS, "--fabric", "csim", "--json"))
+    assert report["passed"]
+    assert report["records"] == report["images"] * len(report["rows"])
+
+
+def test_a_fabric_that_answers_otherwise_fails_the_self_test(tmp_path: Path) -> None:
+    shutil.copytree(DIGITS, tmp_path / "digits")
+    package = Package.load(tmp_path / "digits")
+    vectors = dict(np.load(DIGITS / "vectors.npz"))
+    vectors["stage0"][:, 0] += 1_000  # so says whoever damages both the vectors and their checksum
+    with (package.path / "vectors.npz").open("wb") as file:
+        np.savez(file, **vectors)
+    package.replace(files={**package.kernel.files, "vectors.npz": sha256(package.read("vectors.npz"))})
+    done = edgesight("selftest", package.path, "--fabric", "csim")
+    assert (done.returncode, done.stdout.startswith("FAILED: ")) == (1, True), done.stdout + done.stderr
+
+
+def test_without_a_board_the_remedy_is_said() -> None:
+    fails("this is no PYNQ board", "selftest", DIGITS, "--fabric", "pynq")
+    fails("this is no PYNQ board", "throughput", DIGITS)
+
+
+def test_a_sensor_that_is_not_there_is_named() -> None:
+    fails("no sensor is called nosuchchip", "power", DIGITS, "--sensor", "hwmon:nosuchchip")
+
+
+def test_power_under_a_target_wants_real_images(tmp_path: Path) -> None:
+    fails("--accuracy needs --images", "power", DIGITS, "--accuracy", "0.95")
