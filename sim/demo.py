@@ -36,7 +36,7 @@ from host.kernel import Calibration, Package, Target
 from host.link.datagrams import LinkError
 from host.link.keys import client_keys, make_keys
 from host.link.quic import OffloadClient
-from sim.link.model import LinkOptions
+from sim.link.options import LinkOptions
 from sim.link.relay import RelayLink
 from sim.picture import draw
 from sim.report import Check, print_checks, write_report

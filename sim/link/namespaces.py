@@ -31,7 +31,7 @@ from typing import Any
 
 from host.files import write_atomically
 from sim.link.engine import DATACENTER_ADDRESS, EDGE_ADDRESS, TUN, Task
-from sim.link.model import EmulationError, LinkOptions
+from sim.link.options import EmulationError, LinkOptions
 
 __all__ = ["DATACENTER_ADDRESS", "EDGE_ADDRESS", "NamespaceLink", "congestion_controls", "emulate", "missing"]
 
@@ -131,8 +131,9 @@ class NamespaceLink:
         """What both directions did so far, or, after the context, to its end: plain JSON.
 
         For `up` and `down`: `options`; `offered`, `delivered`, `lost`, `overflowed`, `reordered` and `under_way`
-        packets; `queue_delay_ms` percentiles (waiting, sending not included); `late_ms`, by how much packets were handed over
-        later than the model says; `missed`, packets that never reached the model because this machine was too slow.
+        packets; `queue_delay_ms` percentiles (waiting, sending not included); `late_ms`, by how much packets were
+        handed over later than the model says; `missed`, packets that never reached the model because this machine was
+        too slow. Both at 0 or close to it show that the emulation kept up.
         """
         if self._engine is not None:
             measured = self._ask(b"\n")

@@ -13,7 +13,8 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Any
 
-from sim.link.model import Counts, Direction, GilbertElliott, LinkOptions, Schedule, directions
+from sim.link.model import Counts, Direction, Schedule, directions
+from sim.link.options import GilbertElliott, LinkOptions
 
 Address = tuple[Any, ...]  # as the socket module has it: host and port, and two more numbers for IPv6
 _MAX_CLIENTS = 256

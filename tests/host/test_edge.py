@@ -25,7 +25,7 @@ from host.edge import EdgeError, query, run_edge
 from host.images import ImageError
 from host.kernel import Package
 from host.link.keys import KeysError, make_keys
-from sim.link.model import LinkOptions
+from sim.link.options import LinkOptions
 from sim.link.relay import RelayLink
 from tests.host.by_hand import clear_images, package, sums
 

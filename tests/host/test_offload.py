@@ -22,7 +22,7 @@ from host.link.datagrams import Reply, Status
 from host.link.keys import LinkKeys, client_keys, make_keys, server_keys
 from host.link.quic import ClientPeer, NoAnswer, OffloadClient, Server
 from host.link.strips import cut
-from sim.link.model import LinkOptions
+from sim.link.options import LinkOptions
 from sim.link.relay import RelayLink
 from tests.host.by_hand import CLASSES, SHAPE, clear_images, sums
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from sim.link.model import BandwidthDelayProducts, ConstantRate, EmulationError, LinkOptions, Packets
+from sim.link.options import BandwidthDelayProducts, ConstantRate, EmulationError, LinkOptions, Packets
 from sim.link.relay import RelayLink
 
 T = TypeVar("T")
