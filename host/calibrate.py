@@ -20,6 +20,9 @@ A target that fails at the very start, where everything is offloaded, is refused
 Sources: isotonic calibration: Zadrozny and Elkan, KDD 2002; fixed-sequence testing of a risk: Angelopoulos et al.,
 "Learn then Test", arXiv 2110.01052; the exact bound: Clopper and Pearson, Biometrika 26 (1934); calibration error:
 Guo et al., arXiv 1706.04599.
+
+This needs scipy, which has no wheels for 32-bit boards: calibrating belongs to the build side, and what runs on a board
+imports nothing from here.
 """
 
 from __future__ import annotations
@@ -124,11 +127,6 @@ def confidence_curve(margins: Ints, right: Bools) -> tuple[Ints, Floats]:
     starts = values[first][rising].astype(np.int64)
     starts[0] = 0
     return starts, confidences[rising]
-
-
-def confidence_at(curve: ConfidenceCurve, margins: npt.ArrayLike) -> Floats:
-    """Confidences of integer `margins` (any shape) on `curve`."""
-    return _look_up(np.asarray(curve.margins), np.asarray(curve.confidences), np.asarray(margins))
 
 
 def expected_calibration_error(confidences: Floats, right: Bools, bins: int = _ECE_BINS) -> float:

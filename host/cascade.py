@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from host.answer import Answer, Leg, StageName
-from host.calibrate import confidence_at
 from host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, FabricError, Images, Records
 from host.kernel import Calibration, Kernel, Target
 from host.link.datagrams import LinkError, Reply
@@ -123,7 +122,7 @@ class Cascade:
         edge = Answer(
             label=int(record["label"]),
             class_name=self.kernel.classes[int(record["label"])],
-            confidence=float(confidence_at(target.curves[stage], int(record["margin"]))),
+            confidence=target.curves[stage].at(int(record["margin"])),
             stage=_STAGES[stage],
             accuracy_target=target.accuracy,
             degraded=False,

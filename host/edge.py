@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -29,11 +29,12 @@ from host.fabric.base import FabricError
 from host.fabric.makers import open_fabric
 from host.images import MAX_FILE_BYTES, ImageError, Pixels, read_image
 from host.kernel import Package, Target
-from host.link.keys import KeysError, client_keys
-from host.link.quic import IDLE_TIMEOUT, OffloadClient
 from host.power.meter import EnergyMeter
 from host.power.sensors import open_sensor
 from host.process import run_until_told
+
+if TYPE_CHECKING:
+    from host.link.quic import OffloadClient
 
 _LENGTH = struct.Struct("!I")
 _MAX_HEADER = 65_536  # bytes
@@ -136,22 +137,19 @@ def run_edge(
     `datacenter` is host and port, reached with the keys in `keys_folder`; it is connected to in the background, and
     without one unsure answers are the last stage's, marked degraded. `power` names a sensor as `open_sensor` takes it,
     whose energy answers then carry. `announce` gets one line once queries are taken. Raises KernelError, FabricError,
-    KeysError, PowerError or EdgeError before anything is served.
+    KeysError, LinkError, PowerError or EdgeError before anything is served.
     """
     package = Package.load(package_path)
     calibration = package.kernel.calibration
     if calibration is None:
         raise EdgeError(f"{package_path} is not calibrated, so no accuracy is known: run `edgesight calibrate`")
-    if datacenter is not None and keys_folder is None:
-        raise KeysError("a data centre is given without keys: name the folder that `edgesight keys make` made")
-    keys = client_keys(keys_folder, IDLE_TIMEOUT) if datacenter is not None and keys_folder is not None else None
+    connect = _way_to(datacenter, keys_folder, calibration.backend_sha256) if datacenter is not None else None
     meter = EnergyMeter(open_sensor(power)) if power is not None else None
     fabric = open_fabric(package, fabric_name)
 
     async def main(told: asyncio.Event) -> None:
-        client = None
-        if datacenter is not None and keys is not None:
-            client = OffloadClient(*datacenter, keys, model_sha256=calibration.backend_sha256)
+        client = connect() if connect is not None else None
+        if client is not None:
             client.start()
         cascade = Cascade(fabric, calibration, client, meter)
         if meter is not None:
@@ -168,6 +166,18 @@ def run_edge(
                 meter.close()
 
     run_until_told(main)
+
+
+def _way_to(datacenter: tuple[str, int], keys_folder: Path | None, model_sha256: str) -> Callable[[], OffloadClient]:
+    """Makes the client of the data centre, inside an asyncio loop. Raises KeysError, or LinkError without QUIC."""
+    # Imported only now: not every board has what QUIC needs, and an edge without a data centre needs none of it.
+    from host.link.keys import KeysError, client_keys
+    from host.link.quic import IDLE_TIMEOUT, OffloadClient
+
+    if keys_folder is None:
+        raise KeysError("a data centre is given without keys: name the folder that `edgesight keys make` made")
+    keys = client_keys(keys_folder, IDLE_TIMEOUT)
+    return lambda: OffloadClient(*datacenter, keys, model_sha256=model_sha256)
 
 
 class Edge:

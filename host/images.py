@@ -21,6 +21,7 @@ from host.kernel import Input
 MAX_FILE_BYTES = 32 * 2**20
 MAX_PIXELS = 64 * 2**20  # a small file may unpack to far more than the board has memory
 _NPY = b"\x93NUMPY"
+_BILINEAR = 2  # Image.Resampling.BILINEAR, which the Pillow 9.0 of PYNQ's 32-bit image has not got
 
 Pixels = npt.NDArray[np.uint8]  # [H, W, C]
 
@@ -48,7 +49,7 @@ def fit(picture: Image.Image, expected: Input) -> Pixels:
         upright = Image.fromarray(np.clip(wide / 257.0 + 0.5, 0, 255).astype(np.uint8))
     plain = upright.convert("L" if expected.channels == 1 else "RGB")
     if plain.size != (expected.width, expected.height):
-        plain = plain.resize((expected.width, expected.height), Image.Resampling.BILINEAR)
+        plain = plain.resize((expected.width, expected.height), _BILINEAR)
     return np.asarray(plain, dtype=np.uint8).reshape(expected.shape)
 
 

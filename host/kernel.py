@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from bisect import bisect_right
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -88,6 +89,10 @@ class ConfidenceCurve(_Strict):
     margins: list[int]  # ascending, first is 0
     confidences: list[float]  # ascending
     expected_calibration_error: float  # on held-out images
+
+    def at(self, margin: int) -> float:
+        """Confidence at an integer margin."""
+        return self.confidences[max(bisect_right(self.margins, margin) - 1, 0)]
 
 
 class Target(_Strict):

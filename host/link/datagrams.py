@@ -27,6 +27,14 @@ MAX_PAYLOAD = MAX_DATAGRAM - _STRIP.size
 _REPLY_KIND = 0x61
 
 
+# 32-bit ARM boards such as the PYNQ-Z2 find no wheels of aioquic, nor of a Pillow that cuts JPEGs into blocks.
+NO_QUIC = (
+    "aioquic is not installed, without which there is no way to a data centre: run the edge without one, or, on a "
+    "32-bit ARM board, build it: apt-get install libssl-dev libffi-dev libjpeg-dev python3-dev gcc && "
+    "pip install aioquic==1.3.0 'cryptography>=44,<46' 'pillow>=10.2'"
+)
+
+
 class LinkError(RuntimeError):
     """A message or a connection that cannot be used: says what was found and what to do."""
 

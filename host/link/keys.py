@@ -16,11 +16,16 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from aioquic.quic.configuration import QuicConfiguration
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from host.link.datagrams import NO_QUIC, LinkError
+
+try:
+    from aioquic.quic.configuration import QuicConfiguration
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+except ImportError as error:
+    raise LinkError(NO_QUIC) from error
 
 SERVER_NAME = "edgesight-datacenter"  # the name in the certificate; where the data centre stands may change
 ALPN = "edgesight/1"

@@ -23,16 +23,20 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from aioquic.asyncio.protocol import QuicConnectionProtocol, QuicStreamHandler
-from aioquic.asyncio.server import QuicServer
-from aioquic.quic.connection import QuicConnection
-from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived, HandshakeCompleted, QuicEvent
-from aioquic.quic.events import StreamDataReceived as StreamData
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from host.link.datagrams import LinkError, Reply, Status
+from host.link.datagrams import NO_QUIC, LinkError, Reply, Status
 from host.link.keys import LinkKeys
 from host.link.strips import QUALITY, cut
+
+try:
+    from aioquic.asyncio.protocol import QuicConnectionProtocol, QuicStreamHandler
+    from aioquic.asyncio.server import QuicServer
+    from aioquic.quic.connection import QuicConnection
+    from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived, HandshakeCompleted, QuicEvent
+    from aioquic.quic.events import StreamDataReceived as StreamData
+except ImportError as error:
+    raise LinkError(NO_QUIC) from error
 
 IDLE_TIMEOUT = 3.0  # seconds of silence after which a peer counts as gone
 _PING_EVERY = 1.0  # seconds; keeps an idle connection from timing out

@@ -23,10 +23,12 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 from PIL import Image
 
 from host.link.datagrams import MAX_PAYLOAD, MAX_SIDE, MAX_STRIPS, Form, Kind, LinkError, Strip
@@ -223,6 +225,9 @@ def _jpeg(image: Pixels, quality: int) -> tuple[Form, list[bytes]]:
     height, width, channels = image.shape
     header = _jpeg_header(height, width, channels, quality)
     blocks = _RESTART.split(_encode(image, quality)[len(header) : -len(_END_OF_IMAGE)])
+    form = Form(Kind.JPEG, height, width, channels, 1, quality, zlib.crc32(header), 1)
+    if len(blocks) != math.prod(_blocks(form)):
+        raise LinkError(f"Pillow {PIL.__version__} cuts no JPEG into blocks: install pillow>=10.2")
     sizes = np.array([len(block) + _LENGTH.size for block in blocks])
     if sizes.max() > MAX_PAYLOAD:
         raise LinkError(f"a JPEG block takes {sizes.max()} bytes at quality {quality}: lower the quality")
@@ -231,7 +236,7 @@ def _jpeg(image: Pixels, quality: int) -> tuple[Form, list[bytes]]:
         count += 1
     if count > MAX_STRIPS:
         raise LinkError(f"the image needs {count} strips at quality {quality}, {MAX_STRIPS} travel: lower the quality")
-    return Form(Kind.JPEG, height, width, channels, 1, quality, zlib.crc32(header), count), [
+    return replace(form, count=count), [
         b"".join(_LENGTH.pack(len(block)) + block for block in blocks[index::count]) for index in range(count)
     ]
 

@@ -16,7 +16,6 @@ from host.calibrate import (
     _Path,
     _reached,
     calibrate,
-    confidence_at,
     confidence_curve,
     expected_calibration_error,
     lower_bound,
@@ -136,7 +135,7 @@ def test_the_stated_confidence_is_calibrated_for_the_answers_of_every_stage_and_
     for target in calibration.targets:
         reached = _reached(fresh, np.array(target.thresholds))
         for stage, curve in enumerate(target.curves):
-            said = confidence_at(curve, fresh.margins[stage, reached[stage]])
+            said = np.array([curve.at(margin) for margin in fresh.margins[stage, reached[stage]].tolist()])
             assert abs(float(said.mean()) - float(fresh.right[stage, reached[stage]].mean())) < 0.03
         assert abs(target.backend_confidence - float(fresh.right[-1, reached[-1]].mean())) < 0.04
 

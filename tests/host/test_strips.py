@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from host.link import strips
 from host.link.datagrams import MAX_DATAGRAM, Kind, LinkError, Reply, Status, Strip
 from host.link.strips import Assembly, assemble, cut, fill, through_loss
 
@@ -205,3 +208,15 @@ def test_random_bytes_are_a_reply_or_a_link_error(datagram: bytes) -> None:
 )
 def test_a_reply_comes_back_as_it_was(reply: Reply) -> None:
     assert Reply.parse(reply.pack()) == reply
+
+
+def test_a_pillow_that_cuts_no_blocks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    save = Image.Image.save
+
+    def ignore(picture: Image.Image, file: Any, form: str, **options: Any) -> None:
+        save(picture, file, form, **{name: value for name, value in options.items() if "restart" not in name})
+
+    monkeypatch.setattr(Image.Image, "save", ignore)
+    monkeypatch.setattr(strips, "_jpeg_header", strips._jpeg_header.__wrapped__)
+    with pytest.raises(LinkError, match=r"cuts no JPEG into blocks: install pillow>=10\.2"):
+        cut(np.zeros((96, 96, 3), np.uint8), request=1, left_ms=10)
