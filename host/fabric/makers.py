@@ -5,7 +5,7 @@ from __future__ import annotations
 from host.fabric.base import Fabric, FabricError, TransparentFabric
 from host.kernel import Package
 
-MAKERS = ("verilated", "csim")
+MAKERS = ("pynq", "verilated", "csim")
 
 
 def open_fabric(package: Package, maker: str) -> Fabric:
@@ -13,6 +13,10 @@ def open_fabric(package: Package, maker: str) -> Fabric:
     # Imported when asked for, so that a board needs none of the simulators' parts.
     if maker in ("verilated", "csim"):
         return open_transparent(package, maker)
+    if maker == "pynq":
+        from host.fabric.pynq import PynqFabric
+
+        return PynqFabric(package)
     raise FabricError(f"no fabric is called {maker!r}: choose one of {', '.join(MAKERS)}")
 
 

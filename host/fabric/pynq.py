@@ -1,0 +1,461 @@
+"""The board under PYNQ: frames and records by DMA, registers by memory-mapped AXI4-Lite.
+
+How frames get in: the kernel wants TLAST at the end of every frame, and a DMA in simple mode gives it at the end of
+every transfer, so each frame is one transfer. Frames are packed in pieces into two halves of one buffer: while the
+first frames of a piece go in, the next piece is packed. As many frames are under way as the kernel has slots; it holds
+the next one back by itself. All records of a batch come back by one transfer, armed before the first frame.
+
+Words owned here: batch (what one receiving transfer takes), piece (what is packed at once), legs (pack, copy, run,
+unpack). PYNQ is imported only when a fabric is opened; 3.0.1, 3.1 and 4.0 are written to by what they have in common.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import re
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from host.fabric.base import RECORD, STAGE_MASK, FabricError, Images, Records, check_images, check_sets
+from host.fabric.dma import Channel, Dma
+from host.fabric.driver import BEAT_BYTES, Registers, in_order, pack_frames
+from host.kernel import BoardBuild, Package
+from host.registers import CONTROL_SOFT_RESET, STATUS_DRAINING
+
+# Names in every board's block design.
+DMA, KERNEL = "dma", "kernel"
+_DONE_INTERRUPT = f"{DMA}/s2mm_introut"
+
+_OLDEST, _NEWEST = (3, 0, 1), (4, 0)  # the newest is compared by major and minor
+_WITHOUT_FOUR = ("Pynq-Z1", "Pynq-Z2")  # boards that PYNQ 4.0 has no image for
+
+_BATCH = 4096  # frames of one receiving transfer: 64 KiB of records
+_PIECE = 32  # frames packed at once: enough to spread numpy's cost, few enough that the kernel's slots bridge it
+_PIECE_BYTES = 1 << 20  # of large frames fewer are packed at once: contiguous memory is scarce
+_CLOCK_TOLERANCE = 0.01  # the dividers of a processing system hit a clock to within this
+_SPIN = 200  # looks at the DMA before the processor is given away: most transfers take less
+_NAP_S = 50e-6
+_INTERRUPT_SLICE_S = 0.02  # at the latest after this the DMA is looked at again, should an interrupt be lost
+_DRAIN_S = 1.0
+
+
+@dataclass
+class Legs:
+    """Seconds of one run by what they went into; together they are the run's whole time on the host."""
+
+    pack_s: float = 0.0  # images to frames
+    copy_s: float = 0.0  # frames into, records out of the DMA's memory, caches included
+    run_s: float = 0.0  # driving the DMA and waiting for it; frames are packed meanwhile, which counts as packing
+    unpack_s: float = 0.0  # records into the images' order
+    total_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """How fast a board answered, by the host's clock and, kept apart, by the fabric's own counters."""
+
+    images: int
+    images_per_second: float  # by the host's clock, all legs together
+    legs: Legs
+    interrupts: bool  # waited for by interrupt, not by looking alone
+    clock_mhz: float  # read back from the board
+    interval_cycles: list[int]  # by stage: between its last two logits; 0 before there were two
+    latency_cycles: list[float | None]  # by stage that answered: median from header to record; None if none did
+    input_stall_cycles: int  # a frame's beat waited for the kernel: large where the kernel is the bound, not the host
+    output_stall_cycles: int  # a record's beat waited for the DMA
+
+
+@dataclass
+class _Memory:
+    """Buffers that the DMA reaches, and where they are."""
+
+    frames: Any  # uint64 [2, piece, beats]
+    records: Any  # RECORD [batch]
+    frames_at: int = field(init=False)
+    records_at: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.frames_at = int(self.frames.physical_address)
+        self.records_at = int(self.records.physical_address)
+
+
+class PynqFabric:
+    """`Fabric` on a board that PYNQ runs on. One object is the board's whole logic; it is used by one thread."""
+
+    simulated = False
+
+    def __init__(self, package: Package, *, timeout_s: float = 2.0) -> None:
+        """Load the package's bitstream for this board and check that what answers is this package's kernel.
+
+        `timeout_s`: how long nothing may move before a run is given up. Raises FabricError, with the remedy, when PYNQ,
+        its environment, the board or the package's files are not what is needed.
+        """
+        self.package = package
+        self._timeout_s = timeout_s
+        self.board = board_name()
+        self.build = _build_for(package, self.board)
+        bitstream = _bitstream(package, self.build)
+        pynq = _import_pynq(self.board)
+        self.pynq_version = str(pynq.__version__)
+        try:
+            self._overlay = pynq.Overlay(str(bitstream))
+        except Exception as error:  # PYNQ raises whatever its parts raise
+            raise FabricError(
+                f"{bitstream}: PYNQ {self.pynq_version} cannot load it ({type(error).__name__}: {error}): make it for "
+                f"this board with `make bitstream BOARD={self.build.board}` and copy the package again"
+            ) from error
+        dma = _block(self._overlay, DMA, bitstream)
+        kernel = _block(self._overlay, KERNEL, bitstream)
+        self._kernel_words = pynq.MMIO(kernel["phys_addr"], kernel["addr_range"])
+        self.registers = Registers(package, self._kernel_words.read, self._kernel_words.write)
+        self.registers.check_identity(
+            str(bitstream), "the bitstream and the package are of different builds: copy both again from one build"
+        )
+        self.clock_mhz = self._check_clock(pynq)
+        self._dma = Dma(pynq.MMIO(dma["phys_addr"], dma["addr_range"]).array)
+        self._dma.check_simple(str(bitstream))
+        self._interrupt, self._loop = _interrupt(pynq, self._overlay)
+        self._frame_bytes = BEAT_BYTES + package.kernel.input.frame_bytes
+        self._memory: _Memory | None = self._allocate(pynq, dma)
+        self.legs = Legs()  # of the last run
+        self._sent = 0  # frames of the batch under way
+        self._usable = False
+        self.reset()
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether the end of a batch is waited for by interrupt; by looking alone where the design has none."""
+        return self._interrupt is not None
+
+    def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
+        """Write one row of the threshold table; FabricError on a row or value that it cannot hold."""
+        self.registers.set_thresholds(set_index, thresholds)
+
+    def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
+        """Answer images uint8 [N, H, W, C], each under its threshold set [N]; records come in the images' order.
+
+        Raises FabricError on a wrong shape, type or set, when the DMA stops with an error, and when nothing moves for
+        the time-out; DMA and kernel are reset then, so that the next run finds them fresh. Thresholds stay.
+        """
+        started = time.perf_counter()
+        check_images(self.package, images)
+        check_sets(self.package, sets, len(images))
+        memory = self._open()
+        if not self._usable:
+            self.reset()
+        self.legs = Legs()
+        records = np.empty(len(images), RECORD)
+        self._usable = False  # until all is back: an interrupted run leaves frames on their way
+        for start in range(0, len(images), _BATCH):
+            batch = slice(start, start + _BATCH)
+            try:
+                records[batch] = self._run_batch(memory, images[batch], sets[batch])
+            except FabricError as error:
+                raise FabricError(self._explain(error, len(images[batch]))) from error
+            records["tag"][batch] += start
+        self._usable = True
+        self.legs.total_s = time.perf_counter() - started
+        self.legs.run_s = self.legs.total_s - self.legs.pack_s - self.legs.copy_s - self.legs.unpack_s
+        return records
+
+    def throughput_test(self, images: Images, sets: npt.NDArray[np.uint8] | None = None) -> Throughput:
+        """Answer images uint8 [N, H, W, C] once to warm up and once timed, under `sets` [N] (default: set 0 for all).
+
+        Raises what `run` raises; FabricError if there are no images.
+        """
+        if not len(images):
+            raise FabricError("a throughput test needs images: give at least one, better some hundred")
+        if sets is None:
+            sets = np.zeros(len(images), np.uint8)
+        self.run(images, sets)
+        before = self._stalls()
+        records = self.run(images, sets)
+        stalls = [(after - first) & 0xFFFF_FFFF for after, first in zip(self._stalls(), before, strict=True)]
+        latencies = [
+            records["cycles"][(records["error"] == 0) & (records["stage"] & STAGE_MASK == stage)]
+            for stage in range(len(self.package.kernel.stages))
+        ]
+        return Throughput(
+            images=len(images),
+            images_per_second=len(images) / self.legs.total_s,
+            legs=self.legs,
+            interrupts=self.interrupts,
+            clock_mhz=self.clock_mhz,
+            interval_cycles=[self.registers.read(f"interval{stage}") for stage in range(len(latencies))],
+            latency_cycles=[float(np.median(cycles)) if len(cycles) else None for cycles in latencies],
+            input_stall_cycles=stalls[0],
+            output_stall_cycles=stalls[1],
+        )
+
+    def reset(self) -> None:
+        """Reset DMA and kernel, whatever they were doing; thresholds stay. Raises FabricError if that does not end."""
+        self._usable = False
+        self._dma.start(self.interrupts)  # first, so that it pushes no more
+        # Asked twice, the kernel drops what nobody takes any more instead of waiting for it.
+        self.registers.write("control", CONTROL_SOFT_RESET)
+        self.registers.write("control", CONTROL_SOFT_RESET)
+        deadline = time.monotonic() + _DRAIN_S
+        while self.registers.read("status") & STATUS_DRAINING:
+            if time.monotonic() > deadline:
+                raise FabricError(
+                    f"{self.package.path}: the kernel does not come out of its reset ({self.registers.state()}): its "
+                    "clock hangs; open the fabric again, which loads the bitstream anew"
+                )
+        self.registers.write("faults", self.registers.read("faults"))
+        self._usable = True
+
+    def close(self) -> None:
+        """Stop the DMA and give its memory back; calling it twice is harmless."""
+        if self._memory is None:
+            return
+        self._memory = None
+        if self._loop is not None:
+            self._loop.close()
+        self._dma.stop()
+
+    def _open(self) -> _Memory:
+        if self._memory is None:
+            raise FabricError("the fabric was closed: open another one")
+        return self._memory
+
+    def _allocate(self, pynq: Any, dma: dict[str, Any]) -> _Memory:
+        """Buffers of the DMA, no larger than what one of its transfers takes."""
+        longest = (1 << int(dma.get("parameters", {}).get("c_sg_length_width", 26))) - 1
+        if longest < max(self._frame_bytes, _BATCH * RECORD.itemsize):
+            raise FabricError(
+                f"{self.package.path}: the DMA of this bitstream moves at most {longest} bytes at once, a frame has "
+                f"{self._frame_bytes} and a batch of records {_BATCH * RECORD.itemsize}: make the bitstream again with "
+                f"`make bitstream BOARD={self.build.board}`"
+            )
+        beats = -(-self._frame_bytes // BEAT_BYTES)
+        piece = max(1, min(_PIECE, _PIECE_BYTES // (beats * BEAT_BYTES)))
+        try:
+            frames = pynq.allocate(shape=(2, piece, beats), dtype=np.uint64)
+            records = pynq.allocate(shape=(_BATCH,), dtype=RECORD)
+        except Exception as error:  # PYNQ raises whatever XRT raises
+            raise FabricError(
+                f"PYNQ cannot allocate {2 * piece * beats * BEAT_BYTES + _BATCH * RECORD.itemsize} bytes of contiguous "
+                f"memory ({error}): close other programs that use the board, or restart it"
+            ) from error
+        return _Memory(frames, records)
+
+    def _check_clock(self, pynq: Any) -> float:
+        """The kernel's clock as the board says it, in MHz; FabricError if faster than timing was met at."""
+        declared = self.build.clock_mhz
+        found = float(pynq.Clocks.fclk0_mhz)
+        if found > declared * (1 + _CLOCK_TOLERANCE):
+            raise FabricError(
+                f"{self.package.path}: the board clocks the kernel at {found:g} MHz, its timing was met at "
+                f"{declared:g} MHz: answers could be wrong; restart the board, and let nothing else set the clock "
+                "(pynq.Clocks.fclk0_mhz)"
+            )
+        if found < declared * (1 - _CLOCK_TOLERANCE):
+            warnings.warn(
+                f"the clock is not what you think: the board clocks the kernel at {found:g} MHz, the package says "
+                f"{declared:g} MHz; answers are right, but slower by as much",
+                stacklevel=3,
+            )
+        return found
+
+    def _run_batch(self, memory: _Memory, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
+        """Records [N] of one batch, by tag; tags count up from 0."""
+        count, piece = len(images), memory.frames.shape[1]
+        stride = memory.frames.shape[2] * BEAT_BYTES
+        send, receive = self._dma.send, self._dma.receive
+        self._sent = 0
+        self.registers.write("batch", count)
+        if self.interrupts:
+            receive.clear_interrupt()
+        receive.transfer(memory.records_at, count * RECORD.itemsize)
+        self._pack(memory, images, sets, 0)
+        for number, start in enumerate(range(0, count, piece)):
+            address = memory.frames_at + number % 2 * piece * stride
+            for index in range(min(piece, count - start)):
+                self._wait(send)
+                send.transfer(address + index * stride, self._frame_bytes)
+                self._sent += 1
+                if index == 0:
+                    # The other half is free: the frame just started is this half's, and those before it are through.
+                    self._pack(memory, images, sets, start + piece)
+        self._wait(receive)
+        received = receive.transferred()
+        if received != count * RECORD.itemsize:
+            raise FabricError(f"{received} bytes of records came, {count * RECORD.itemsize} were due")
+        copying = time.perf_counter()
+        memory.records.invalidate()
+        records = np.array(memory.records[:count])
+        unpacking = time.perf_counter()
+        ordered = in_order(records, count)
+        self.legs.copy_s += unpacking - copying
+        self.legs.unpack_s += time.perf_counter() - unpacking
+        if ordered is None:
+            raise FabricError(f"the kernel did not give each of {count} frames one record")
+        return ordered
+
+    def _pack(self, memory: _Memory, images: Images, sets: npt.NDArray[np.uint8], start: int) -> None:
+        """Pack the piece from image `start` on, if there is one, into its half of the buffer."""
+        piece = memory.frames.shape[1]
+        taken = slice(start, start + piece)
+        count = len(images[taken])
+        if not count:
+            return
+        packing = time.perf_counter()
+        beats = pack_frames(images[taken], sets[taken])[0].reshape(count, -1)
+        beats[:, 0] += np.uint64(start)  # tags, bits 31:0, count through the batch
+        copying = time.perf_counter()
+        half = memory.frames[start // piece % 2]
+        half[:count] = beats
+        half.flush()
+        self.legs.pack_s += copying - packing
+        self.legs.copy_s += time.perf_counter() - copying
+
+    def _wait(self, channel: Channel) -> None:
+        """Wait until the channel's last transfer is done; FabricError if it stops or nothing moves for the time-out."""
+        for _ in range(_SPIN):
+            if channel.done():
+                return
+        deadline = time.monotonic() + self._timeout_s
+        while not channel.done():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise FabricError(f"nothing moved for {self._timeout_s:g} s")
+            if channel is self._dma.receive and self._interrupt is not None:
+                self._sleep_until_interrupt(min(left, _INTERRUPT_SLICE_S))
+            else:
+                time.sleep(_NAP_S)
+
+    def _sleep_until_interrupt(self, seconds: float) -> None:
+        interrupt, loop = self._interrupt, self._loop
+        assert interrupt is not None
+        assert loop is not None
+
+        async def wait() -> None:
+            await asyncio.wait_for(interrupt.wait(), seconds)
+
+        try:
+            loop.run_until_complete(wait())
+        except asyncio.TimeoutError:
+            return
+
+    def _explain(self, error: FabricError, frames: int) -> str:
+        """What is to be said of a failed batch of `frames`; resets DMA and kernel."""
+        seen = f"{self._sent} of {frames} frames sent; {self._dma.status()}; kernel: {self.registers.state()}"
+        try:
+            self.reset()
+            after = "DMA and kernel were reset: ask again; if it comes back, run `edgesight selftest`"
+        except FabricError as fault:
+            after = f"they could not be reset: {fault}"
+        return f"{self.package.path} on {self.board}: {error} ({seen}); {after}"
+
+    def _stalls(self) -> list[int]:
+        return [self.registers.read("input_stall_cycles"), self.registers.read("output_stall_cycles")]
+
+
+def board_name() -> str:
+    """What PYNQ's image calls this board; FabricError where nothing says so."""
+    name = os.environ.get("BOARD")
+    if name:
+        return name
+    try:
+        return Path("/proc/device-tree/chosen/pynq_board").read_text().strip("\0\n ")
+    except OSError:
+        raise FabricError(
+            "this is no PYNQ board, or its environment was lost: BOARD is not set; on a board, run inside its PYNQ "
+            "environment (`sudo -i`, then `source /etc/profile.d/pynq_venv.sh`); elsewhere, choose the fabric csim or "
+            "verilated"
+        ) from None
+
+
+def _build_for(package: Package, board: str) -> BoardBuild:
+    """The package's build for the board that PYNQ calls `board`."""
+    for build in package.kernel.boards.values():
+        if build.pynq_board == board:
+            return build
+    built = ", ".join(f"{build.pynq_board or build.board}" for build in package.kernel.boards.values()) or "none"
+    raise FabricError(
+        f"{package.path}: has no bitstream for this board, {board} (built: {built}): make one with `make bitstream "
+        f"KERNEL={package.path} BOARD=...` and copy the package here again"
+    )
+
+
+def _bitstream(package: Package, build: BoardBuild) -> Path:
+    """Where the build's bitstream lies, with its .hwh beside it."""
+    bitstream = package.path / build.bitstream
+    handoff = bitstream.with_suffix(".hwh")
+    if build.handoff is None or package.path / build.handoff != handoff:
+        raise FabricError(
+            f"{package.path}: field boards.{build.board}.handoff is {build.handoff!r}, PYNQ needs {handoff.name!r} "
+            f"beside the bitstream: make it again with `make bitstream BOARD={build.board}`"
+        )
+    for file in (bitstream, handoff):
+        if not file.is_file():
+            raise FabricError(
+                f"{file}: is missing; PYNQ needs the .bit and the .hwh of the same name, which says where the DMA and "
+                "the kernel are: copy the whole package again"
+            )
+    return bitstream
+
+
+def _import_pynq(board: str) -> Any:
+    """The module `pynq`, after a look at everything that it silently needs."""
+    if not os.environ.get("XILINX_XRT"):
+        raise FabricError(
+            "XILINX_XRT is not set, without which PYNQ finds no device: `source /etc/profile.d/xrt_setup.sh` (and "
+            "pynq_venv.sh beside it), and with sudo keep the environment (`sudo -E`)"
+        )
+    if os.geteuid() != 0:
+        raise FabricError("PYNQ needs root to reach the logic: run with `sudo -E`, or in the board's Jupyter")
+    try:
+        pynq: Any = importlib.import_module("pynq")
+    except ImportError as error:
+        raise FabricError(
+            f"PYNQ cannot be imported ({error}): run with the Python of the board's image "
+            "(`source /etc/profile.d/pynq_venv.sh`), and install edgesight there"
+        ) from error
+    version = str(getattr(pynq, "__version__", "unknown"))
+    found = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    if not found or found < _OLDEST or found[:2] > _NEWEST:
+        raise FabricError(
+            f"PYNQ {version} is not among those that this was written for, 3.0.1 to 4.0: write the board's SD card "
+            "with an image of one of these"
+        )
+    if found[0] >= 4 and board in _WITHOUT_FOUR:
+        raise FabricError(f"PYNQ {version} no longer knows {board}: write its SD card with the image of PYNQ 3.1")
+    return pynq
+
+
+def _block(overlay: Any, name: str, bitstream: Path) -> dict[str, Any]:
+    """What the handoff says of the block `name`: `phys_addr`, `addr_range`, `parameters`."""
+    for path, block in overlay.ip_dict.items():
+        # Some versions of PYNQ append the interface to the block's name.
+        if (path == name or path.startswith(f"{name}/")) and "phys_addr" in block:
+            return dict(block)
+    raise FabricError(
+        f"{bitstream.with_suffix('.hwh')}: has no block {name!r} (it has {', '.join(sorted(overlay.ip_dict)) or 'none'}"
+        "): this is no EdgeSight design; make it with `make bitstream`"
+    )
+
+
+def _interrupt(pynq: Any, overlay: Any) -> tuple[Any, asyncio.AbstractEventLoop | None]:
+    """The interrupt of the receiving channel and the loop that it lives in, or nothing where the design has none."""
+    if _DONE_INTERRUPT not in getattr(overlay, "interrupt_pins", {}):
+        return None, None
+    loop = asyncio.new_event_loop()
+
+    async def make() -> Any:
+        return pynq.Interrupt(_DONE_INTERRUPT)  # binds to the loop that runs
+
+    try:
+        return loop.run_until_complete(make()), loop
+    except (ValueError, OSError, RuntimeError) as error:
+        loop.close()
+        warnings.warn(f"interrupts are not used, the DMA is looked at instead: {error}", stacklevel=4)
+        return None, None
