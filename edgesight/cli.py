@@ -304,10 +304,13 @@ def datacenter(
 @app.command()
 def edge(
     package: PackagePath,
-    fabric: Annotated[str, typer.Option(help="verilated or csim.")] = "verilated",
+    fabric: Annotated[str, typer.Option(help=board.FABRIC_HELP)] = "verilated",
     socket: Annotated[Path, typer.Option(help="Unix socket that queries come to.")] = Path("edgesight.sock"),
     datacenter: Annotated[str | None, typer.Option(help="HOST:PORT of the data centre; none answers alone.")] = None,
     keys_folder: Annotated[Path | None, typer.Option("--keys", help="Keys folder copied from the data centre.")] = None,
+    power: Annotated[
+        str | None, typer.Option(help="Sensor whose energy answers carry, as `edgesight power --sensor` takes it.")
+    ] = None,
 ) -> None:
     """Answer queries on the fabric, and offload what it is unsure of; stop with Ctrl-C."""
     from host.edge import EdgeError, run_edge
@@ -318,7 +321,7 @@ def edge(
         if not host or not port.isdigit() or not 0 < int(port) < 65_536:
             raise EdgeError(f"--datacenter {datacenter}: expected HOST:PORT, such as 10.0.0.2:4433")
         address = (host.strip("[]"), int(port))
-    run_edge(package, fabric, socket, datacenter=address, keys_folder=keys_folder)
+    run_edge(package, fabric, socket, datacenter=address, keys_folder=keys_folder, power=power)
 
 
 @app.command()
