@@ -30,7 +30,7 @@ from types import TracebackType
 from typing import Any
 
 from host.files import write_atomically
-from sim.link.engine import DATACENTER_ADDRESS, EDGE_ADDRESS, TUN, Task
+from sim.link.engine import DATACENTER_ADDRESS, DEVICE, EDGE_ADDRESS, TUN, Task
 from sim.link.options import EmulationError, LinkOptions
 
 __all__ = ["DATACENTER_ADDRESS", "EDGE_ADDRESS", "NamespaceLink", "congestion_controls", "emulate", "missing"]
@@ -97,6 +97,9 @@ class NamespaceLink:
         )
         try:
             begun = self._ask(pickle.dumps(self._task))
+            if "congestion algorithm" in begun.get("error", ""):
+                there = ", ".join(congestion_controls())
+                raise EmulationError(f"this kernel has no TCP congestion control {self._task.tcp!r}, but {there}")
             if "error" in begun:
                 raise EmulationError(f"no link between network namespaces: {begun['error']}")
             self._namespaces = begun["namespaces"]
@@ -137,6 +140,8 @@ class NamespaceLink:
         """
         if self._engine is not None:
             measured = self._ask(b"\n")
+            for end, direction in enumerate(("up", "down")):
+                measured[direction]["missed"] = self._missed(end)
             self._last_report = {"seed": self._task.seed, "tcp": self._task.tcp or _default_tcp(), **measured}
         if self._last_report is None:
             raise EmulationError("the link was never up: use it in `with`")
@@ -178,6 +183,12 @@ class NamespaceLink:
             raise EmulationError("the link's engine has ended; what it said stands above") from None
         parsed: dict[str, Any] = json.loads(answer)
         return parsed
+
+    def _missed(self, end: int) -> int:
+        """Packets that the device of an end dropped because the engine was too slow to take them."""
+        command = [*self._enter(end), "ip", "-json", "-stats", "link", "show", DEVICE]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_WITHIN, check=True)
+        return int(json.loads(done.stdout)[0]["stats64"]["tx"]["dropped"])
 
     def _end_commands(self) -> None:
         """End what runs in the namespaces: first the commands, by asking, then whatever is left there."""
