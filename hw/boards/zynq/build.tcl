@@ -4,7 +4,7 @@
 #
 # Run in the folder that holds it; beside it lie settings.tcl (what is made for which part), versions.tcl,
 # processing_system.tcl (of this board's kind) and ip/kernel (the kernel as an IP-XACT component).
-# Leaves result/: <name>.bit, <name>.hwh, reports, and result.json last, only if timing was met.
+# Leaves result/: <kernel>.bit, <kernel>.hwh, reports, and result.json last, only if timing was met.
 
 source settings.tcl
 source versions.tcl
@@ -31,7 +31,7 @@ set_property ip_repo_paths [file normalize ip] [current_project]
 update_ip_catalog
 
 set blocks [blocks_of_this_vivado]
-dict for {name vlnv} $blocks {
+dict for {block vlnv} $blocks {
   # A concatenation of inline HDL is no IP and in no catalogue.
   if {![string match *:inline_hdl:* $vlnv] && [llength [get_ipdefs -all -quiet $vlnv]] == 0} {
     error "Vivado [version -short] has no block $vlnv: was support for this part's family installed?"
@@ -78,7 +78,8 @@ set_property -dict [list CONFIG.NUM_SI {2} CONFIG.NUM_MI {1} CONFIG.NUM_CLKS {1}
 
 # PYNQ wants a controller between the blocks' interrupts and the processor's.
 set concat [dict get $blocks concat]
-create_bd_cell -type [expr {[string match *:inline_hdl:* $concat] ? "inline_hdl" : "ip"}] -vlnv $concat joined_interrupts
+set library [lindex [split $concat :] 1]
+create_bd_cell -type $library -vlnv $concat joined_interrupts
 set_property -dict [list CONFIG.NUM_PORTS {2}] [get_bd_cells joined_interrupts]
 create_bd_cell -type ip -vlnv [dict get $blocks axi_intc] system_interrupts
 set_property -dict [list CONFIG.C_IRQ_CONNECTION {1}] [get_bd_cells system_interrupts]
@@ -141,8 +142,8 @@ assign_bd_address -offset $interrupts_address -range 0x10000 \
 foreach space {dma/Data_MM2S dma/Data_S2MM} {
   assign_bd_address -offset 0x00000000 -range $memory_bytes \
     -target_address_space [get_bd_addr_spaces $space] [get_bd_addr_segs $ps_memory_segment]
-  foreach name $ps_other_segments {
-    set segment [get_bd_addr_segs -quiet $name]
+  foreach other $ps_other_segments {
+    set segment [get_bd_addr_segs -quiet $other]
     if {[llength $segment]} {
       exclude_bd_addr_seg -target_address_space [get_bd_addr_spaces $space] $segment
     }
@@ -179,10 +180,10 @@ if {![string is double -strict $setup_slack] || ![string is double -strict $hold
   error "the timing analysis found no path: is the clock of $ps_clock constrained? See result/timing.rpt"
 }
 if {$setup_slack < 0.0 || $hold_slack < 0.0} {
-  error "timing is missed at $clock_mhz MHz: setup slack $setup_slack ns, hold slack $hold_slack ns; see result/timing.rpt"
+  error "timing is missed at $clock_mhz MHz: setup slack $setup_slack ns, hold slack $hold_slack ns (result/timing.rpt)"
 }
 
-write_bitstream -force result/$name.bit
+write_bitstream -force result/$kernel_name.bit
 
 # Where the handoff lies differs between versions: under bd/ or beside it.
 proc files_named {pattern folder} {
@@ -196,7 +197,7 @@ set handoffs [lsort -unique [concat [files_named system.hwh bd] [files_named sys
 if {[llength $handoffs] != 1} {
   error "expected one hardware handoff system.hwh, found [llength $handoffs]: $handoffs"
 }
-file copy -force [lindex $handoffs 0] result/$name.hwh
+file copy -force [lindex $handoffs 0] result/$kernel_name.hwh
 
 set file [open result/result.json w]
 puts $file [format {{"vivado": "%s", "part": "%s", "clock_mhz": %s, "setup_slack_ns": %s, "hold_slack_ns": %s}} \

@@ -1,7 +1,7 @@
 /// The kernel as a Zynq block design takes it in: module `kernel` with the interfaces' names and kinds written down.
 ///
-/// Plain Verilog-2001, since Vivado takes no SystemVerilog file as the top of a block. Adds no logic: interval, latency
-/// and flow control are the kernel's (cascade.sv). The IP-XACT description of the block is made from the attributes here.
+/// Plain Verilog-2001, since Vivado takes no SystemVerilog file as the top of a block. The IP-XACT description is made
+/// from the attributes here. Adds no logic: interval, latency and flow control are the kernel's (cascade.sv).
 /// Does not bring out the kernel's taps, which are for verification.
 module edgesight_axi (
   (* X_INTERFACE_INFO = "xilinx.com:signal:clock:1.0 aclk CLK" *)
