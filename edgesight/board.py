@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FABRIC_HELP = "pynq (on the board itself), serial:PORT such as serial:/dev/ttyUSB0, verilated or csim."
 
+_INTERVAL_FRAMES = 24
+
 PackagePath = Annotated[Path, typer.Argument(metavar="PACKAGE", help="Kernel package: a folder with kernel.json.")]
 FabricName = Annotated[str, typer.Option("--fabric", help=FABRIC_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
@@ -126,6 +128,47 @@ def power(
         bounds = "" if figure.low is None else f"{figure.low:.6g} to {figure.high:.6g}"
         table.add_row(name.replace("_", " "), f"{figure.value:.6g}", bounds, figure.unit, figure.obtained)
     Console().print(table, *report.notes, sep="\n")
+
+
+def projected_energy(
+    package: PackagePath,
+    board: Annotated[str, typer.Option(help="Board whose published power is taken.")] = "pynq-z2",
+    watts: Annotated[float | None, typer.Option(help="Power of the board, where you have a better source.")] = None,
+    source: Annotated[str, typer.Option(help="Where --watts comes from: who measured what, and where it stands.")] = "",
+    json_: Json = False,
+) -> None:
+    """Project an answer's energy on a board without a meter: published watts times cycles of the simulated RTL."""
+    from host.fabric.verilated import VerilatedFabric
+    from host.kernel import Package
+    from host.power.projection import PUBLISHED, PublishedPower, project
+    from sim.verilate import build_library
+
+    opened = Package.load(package)
+    build_library(opened)
+    fabric = VerilatedFabric(opened)
+    intervals = fabric.measure_intervals(_random_images(opened, _INTERVAL_FRAMES, 0))
+    fabric.close()
+    build = opened.kernel.boards.get(board)
+    clock = build.clock_mhz if build is not None else opened.kernel.clock_mhz
+    published = PUBLISHED if watts is None else [PublishedPower(board, watts, "as given", source)]
+    projections = {
+        stage.name: project(board, interval.interval_cycles, clock, "simulated: interval of the RTL", published)
+        for stage, interval in zip(opened.kernel.stages, intervals, strict=True)
+    }
+    if json_:
+        print(json.dumps({name: found.model_dump() for name, found in projections.items()}, indent=1))
+        return
+    console = Console()
+    table = Table(title=f"{opened.kernel.name} on {board} at {clock:g} MHz, the whole board at full speed")
+    for column in ("answered by", "cycles (simulated)", "energy an image", "from", "to", "obtained"):
+        table.add_column(column, justify="left" if column == "answered by" else "right")
+    for name, found in projections.items():
+        joules = found.joules_per_image
+        bounds = [f"{value * 1e6:.2f} µJ" for value in (joules.value, joules.low or 0.0, joules.high or 0.0)]
+        table.add_row(name, f"{found.cycles_per_image:,.0f}", *bounds, joules.obtained)
+    console.print(table)
+    for line in next(iter(projections.values())).sources:
+        console.print(f"published: {line}", soft_wrap=True)
 
 
 def _open(path: Path, maker: str) -> Fabric:

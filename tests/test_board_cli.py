@@ -49,3 +49,17 @@ def test_a_sensor_that_is_not_there_is_named() -> None:
 
 def test_power_under_a_target_wants_real_images(tmp_path: Path) -> None:
     fails("--accuracy needs --images", "power", DIGITS, "--accuracy", "0.95")
+
+
+def test_a_projection_is_called_one_and_names_its_sources() -> None:
+    found = json.loads(succeeds("projected-energy", DIGITS, "--board", "pynq-z2", "--json"))
+    for stage in ("stage0", "stage1"):
+        joules = found[stage]["joules_per_image"]
+        assert joules["obtained"] == "projected"
+        assert joules["low"] <= joules["value"] <= joules["high"]
+        assert found[stage]["sources"]
+    assert found["stage0"]["cycles_per_image"] < found["stage1"]["cycles_per_image"]
+
+
+def test_a_power_without_a_source_is_refused() -> None:
+    fails("and its source", "projected-energy", DIGITS, "--watts", "5")
