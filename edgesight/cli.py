@@ -30,6 +30,7 @@ app.add_typer(bench, name="bench")
 app.command()(board.selftest)
 app.command()(board.throughput)
 app.command()(board.power)
+app.command()(board.projected_energy)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "bitstreams"
