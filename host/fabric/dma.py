@@ -95,7 +95,9 @@ class Channel:
         """The status register in words, for messages."""
         status = int(self._words[self._status])
         bits = [f"{name} ({meaning})" if meaning else name for bit, name, meaning in _BITS if status >> bit & 1]
-        return f"{self.name}_DMASR {status:#010x} = {', '.join(bits) or 'busy'}"
+        if not status & (_HALTED | _IDLE):
+            bits.insert(0, "busy")
+        return f"{self.name}_DMASR {status:#010x} = {', '.join(bits)}"
 
 
 class Dma:

@@ -245,7 +245,14 @@ class PynqFabric:
                 f"PYNQ cannot allocate {2 * piece * beats * BEAT_BYTES + _BATCH * RECORD.itemsize} bytes of contiguous "
                 f"memory ({error}): close other programs that use the board, or restart it"
             ) from error
-        return _Memory(frames, records)
+        memory = _Memory(frames, records)
+        reach = 1 << int(dma.get("parameters", {}).get("c_addr_width", 32))
+        if max(memory.frames_at + frames.nbytes, memory.records_at + records.nbytes) > reach:
+            raise FabricError(
+                f"PYNQ allocated memory at {memory.frames_at:#x} and {memory.records_at:#x}, the DMA of this bitstream "
+                f"reaches {reach:#x}: restart the board, so that lower memory is free"
+            )
+        return memory
 
     def _check_clock(self, pynq: Any) -> float:
         """The kernel's clock as the board says it, in MHz; FabricError if faster than timing was met at."""
