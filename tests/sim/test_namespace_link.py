@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from host.link.keys import make_keys
 from sim.link import namespaces
 from sim.link.accuracy import RATE_ERROR, chance_checks, measure_chance, measure_rate, rate_checks
 from sim.link.namespaces import DATACENTER_ADDRESS, EDGE_ADDRESS, NamespaceLink, congestion_controls, emulate, missing
@@ -138,13 +137,10 @@ def test_tcp_gets_everything_through_loss() -> None:
 
 
 @needs_namespaces
-def test_quic_crosses_with_streams_whole_and_datagrams_as_they_come(tmp_path: Path) -> None:
-    make_keys(tmp_path / "keys")
+def test_quic_crosses_with_streams_whole_and_datagrams_as_they_come() -> None:
     with NamespaceLink(LinkOptions(ConstantRate(20e6), delay_s=0.005, loss=0.05), seed=1) as link:
-        server = link.run_datacenter(
-            program("quic_serve", DATACENTER_ADDRESS, tmp_path / "keys"), stdout=subprocess.PIPE, text=True
-        )
-        asking = program("quic_ask", DATACENTER_ADDRESS, port_of(server), tmp_path / "keys", 100_000, 100)
+        server = link.run_datacenter(program("quic_serve", DATACENTER_ADDRESS), stdout=subprocess.PIPE, text=True)
+        asking = program("quic_ask", DATACENTER_ADDRESS, port_of(server), 100_000, 100)
         outcome = found(link.run_edge(asking, stdout=subprocess.PIPE, text=True))
     assert outcome["intact"]
     assert 60 < outcome["datagrams"] < 100
