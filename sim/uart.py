@@ -74,7 +74,7 @@ class Receiver:
         """Listen from now on."""
         cocotb.start_soon(self._listen())
 
-    async def bytes(self, timeout_ps: int) -> bytes:
+    async def arrived(self, timeout_ps: int) -> bytes:
         """Bytes that came since the last call; waits for the first, none if none comes in time."""
         if not self._bytes:
             self._came.clear()
@@ -89,7 +89,7 @@ class Receiver:
     async def packet(self) -> bytes:
         """The next undamaged packet; fails if it does not come."""
         while not self._packets:
-            data = await self.bytes(_PATIENCE_BYTES * 10 * self._bit)
+            data = await self.arrived(_PATIENCE_BYTES * 10 * self._bit)
             assert data, "the device fell silent"
             self._packets.extend(self._deframer.feed(data))
         return self._packets.popleft()

@@ -3,7 +3,7 @@
 /// Formula:  the packets that ended with `s_last_i` leave at `m_*` in order; those that ended with `drop_i`, and those
 ///           that did not fit into the room that was free, vanish. `overrun_o` is high for one cycle for each of the
 ///           latter, when it ends.
-/// Interval: 1 cycle a byte on both sides. Latency: 2 cycles from a packet's last byte to its first one at `m_*`.
+/// Interval: 1 cycle a byte on both sides. Latency: 3 cycles from a packet's last byte to its first one at `m_*`.
 /// Flow:     none at the input: bytes of a line don't wait; a stream at the output, `m_valid_o` comes from a register.
 /// Does not: hold a packet of more than `Depth` bytes: it overruns.
 module packet_fifo #(
@@ -34,15 +34,18 @@ module packet_fifo #(
   // One bit more than an index, so that full and empty differ.
   logic [IndexWidth:0] write_q, committed_q, read_q;
   logic too_long_q;  // the packet that is coming in did not fit
-  logic valid_q, overrun_q;
-  logic full, store, fetch;
-  logic [8:0] word_q;
+  logic overrun_q;
+  // A block memory takes half a cycle and more to answer: its word has a register of its own behind it.
+  logic word_valid_q, valid_q;
+  logic [8:0] word_q, out_q;
+  logic full, store, fetch, move;
 
   assign full      = write_q - read_q == (IndexWidth + 1)'(Depth);
   assign store     = s_valid_i && !full && !too_long_q;
-  assign fetch     = read_q != committed_q && (!valid_q || m_ready_i);
+  assign move      = word_valid_q && (!valid_q || m_ready_i);
+  assign fetch     = read_q != committed_q && (!word_valid_q || move);
   assign m_valid_o = valid_q;
-  assign {m_last_o, m_data_o} = word_q;
+  assign {m_last_o, m_data_o} = out_q;
   assign overrun_o = overrun_q;
 
   always_ff @(posedge clk_i) begin
@@ -51,6 +54,7 @@ module packet_fifo #(
       committed_q <= '0;
       read_q      <= '0;
       too_long_q  <= 1'b0;
+      word_valid_q <= 1'b0;
       valid_q     <= 1'b0;
       overrun_q   <= 1'b0;
     end else begin
@@ -74,11 +78,10 @@ module packet_fifo #(
         end
       end
       if (fetch) begin
-        read_q  <= read_q + 1'b1;
-        valid_q <= 1'b1;
-      end else if (m_ready_i) begin
-        valid_q <= 1'b0;
+        read_q <= read_q + 1'b1;
       end
+      word_valid_q <= fetch || (word_valid_q && !move);
+      valid_q      <= move || (valid_q && !m_ready_i);
     end
   end
 
@@ -88,6 +91,9 @@ module packet_fifo #(
     end
     if (fetch) begin
       word_q <= memory[read_q[IndexWidth-1:0]];
+    end
+    if (move) begin
+      out_q <= word_q;
     end
   end
 
