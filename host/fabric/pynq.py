@@ -99,7 +99,7 @@ class PynqFabric:
         its environment, the board or the package's files are not what is needed.
         """
         self.package = package
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s  # may be changed between runs
         self.board = board_name()
         self.build = _build_for(package, self.board)
         bitstream = _bitstream(package, self.build)
@@ -329,11 +329,11 @@ class PynqFabric:
         for _ in range(_SPIN):
             if channel.done():
                 return
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + self.timeout_s
         while not channel.done():
             left = deadline - time.monotonic()
             if left <= 0:
-                raise FabricError(f"nothing moved for {self._timeout_s:g} s")
+                raise FabricError(f"nothing moved for {self.timeout_s:g} s")
             if channel is self._dma.receive and self._interrupt is not None:
                 self._sleep_until_interrupt(min(left, _INTERRUPT_SLICE_S))
             else:

@@ -16,7 +16,7 @@ import cocotb
 import numpy as np
 import numpy.typing as npt
 from cocotb.task import Task, resume
-from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
+from cocotb.triggers import ClockCycles, Event, ReadOnly, RisingEdge
 
 ACCESS_CYCLES = 10  # a register access from a processor takes about so long
 _RESET_CYCLES = 8
@@ -177,7 +177,7 @@ class _Channel:
             return False
         self.fault = None
         if kind == "stall":
-            await ClockCycles(self.dma.clock, 1 << 30)
+            await Event().wait()
         self._fail(kind)
         return True
 

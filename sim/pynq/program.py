@@ -88,12 +88,13 @@ def _fail(folder: Path, given: dict[str, Any], board: Board) -> None:
     def running(faults: list[tuple[Any, Fault, int]], words: list[str]) -> Failure:
         """A run fails by each of `faults` (direction, fault, after so many beats); the next one answers."""
         package = Package.load(good)
-        fabric = PynqFabric(package, timeout_s=_IMPATIENCE_S)
+        fabric = PynqFabric(package)
         images = np.zeros((12, *package.kernel.input.shape), np.uint8)
         sets = (np.arange(12) % 2).astype(np.uint8)
         messages, recovered = [], []
         try:
             for direction, fault, beats in faults:
+                fabric.timeout_s = _IMPATIENCE_S
                 fabric.set_thresholds(0, [ALWAYS, ALWAYS])
                 fabric.set_thresholds(1, [NEVER, ALWAYS])
                 assert board.dma is not None
@@ -102,6 +103,7 @@ def _fail(folder: Path, given: dict[str, Any], board: Board) -> None:
                     fabric.run(images, sets)
                 except FabricError as error:
                     messages.append(str(error))
+                fabric.timeout_s = _PATIENCE_S
                 recovered.append(selftest(fabric, package).passed)
         finally:
             fabric.close()
