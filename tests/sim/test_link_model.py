@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from itertools import groupby
 from pathlib import Path
@@ -301,3 +302,19 @@ def test_a_queue_of_bandwidth_delay_products_needs_a_bandwidth_and_a_delay() -> 
     ):
         with pytest.raises(EmulationError, match="needs a rate and a delay"):
             direction(options)
+
+
+def test_recorded_traces_carry_their_mean_rate_over_a_round() -> None:
+    folder = os.environ.get("EDGESIGHT_TRACES")
+    if folder is None:
+        pytest.skip("EDGESIGHT_TRACES names no folder of traces: Mahimahi's *.up and *.down, others in Mbit/s")
+    files = [file for file in sorted(Path(folder).iterdir()) if file.is_file()]
+    assert files
+    for file in files:
+        rate = MahimahiTrace.read(file) if file.suffix in (".up", ".down") else RateTrace.read(file)
+        period = rate.milliseconds[-1] * 1e-3 if isinstance(rate, MahimahiTrace) else float(len(rate.mbit_per_s))
+        link = direction(LinkOptions(rate, queue=Packets(10**9)))
+        through = 0
+        while (link.offer(0.0, 1_500) or 0.0) <= period:
+            through += 1
+        assert abs(through * 12_000 / period / rate.mean_bit_per_s - 1.0) < 0.001, file
