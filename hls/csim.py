@@ -93,19 +93,25 @@ def build_library(package: Package) -> Path:
     return library
 
 
-def _command(package: Package, building: Path, stage: Stage, templates: Path) -> list[str]:
-    """The compiler call for one stage, its sources laid out as hls4ml's own writer lays them out."""
-    height, width, channels = package.kernel.input.shape
-    sources = building / stage.name
+def lay_out(package: Package, stage: Stage, folder: Path) -> None:
+    """Write hls4ml's C++ of one stage into `folder`, with the headers that it includes, as hls4ml's own writer does."""
+    templates = Path(hls4ml.__file__).parent / "templates"
     # hls4ml's Vitis headers lie over the Vivado ones, the network's own files over both.
     for layer in (templates / "vivado" / "nnet_utils", templates / "vitis" / "nnet_utils"):
-        shutil.copytree(layer, sources / "nnet_utils", dirs_exist_ok=True)
+        shutil.copytree(layer, folder / "nnet_utils", dirs_exist_ok=True)
     prefix = f"csim/{stage.name}/"
     for name in package.kernel.files:
         if name.startswith(prefix):
-            target = sources / name.removeprefix(prefix)
+            target = folder / name.removeprefix(prefix)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(package.read(name))
+
+
+def _command(package: Package, building: Path, stage: Stage, templates: Path) -> list[str]:
+    """The compiler call for one stage."""
+    height, width, channels = package.kernel.input.shape
+    sources = building / stage.name
+    lay_out(package, stage, sources)
     bridge = sources / f"{stage.name}_bridge.cpp"
     bridge.write_text(
         _BRIDGE.format(

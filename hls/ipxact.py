@@ -88,8 +88,8 @@ def component(module: str, interfaces: Sequence[BusInterface], files: Sequence[s
     ElementTree.register_namespace("spirit", _SPIRIT)
     ElementTree.register_namespace("xilinx", _XILINX)
     root = ElementTree.Element(_spirit("component"))
-    for name, text in (("vendor", VENDOR), ("library", LIBRARY), ("name", NAME), ("version", VERSION)):
-        _add(root, name, text)
+    for key, text in (("vendor", VENDOR), ("library", LIBRARY), ("name", NAME), ("version", VERSION)):
+        _add(root, key, text)
     buses = _add(root, "busInterfaces")
     for interface in interfaces:
         _add_bus(buses, interface)
@@ -125,8 +125,8 @@ def component(module: str, interfaces: Sequence[BusInterface], files: Sequence[s
     extensions = ElementTree.SubElement(_add(root, "vendorExtensions"), f"{{{_XILINX}}}coreExtensions")
     families = ElementTree.SubElement(extensions, f"{{{_XILINX}}}supportedFamilies")
     for family in _FAMILIES:
-        element = ElementTree.SubElement(families, f"{{{_XILINX}}}family", {f"{{{_XILINX}}}lifeCycle": "Production"})
-        element.text = family
+        entry = ElementTree.SubElement(families, f"{{{_XILINX}}}family", {f"{{{_XILINX}}}lifeCycle": "Production"})
+        entry.text = family
     taxonomies = ElementTree.SubElement(extensions, f"{{{_XILINX}}}taxonomies")
     ElementTree.SubElement(taxonomies, f"{{{_XILINX}}}taxonomy").text = "/UserIP"
     ElementTree.SubElement(extensions, f"{{{_XILINX}}}displayName").text = "EdgeSight kernel"
@@ -175,11 +175,11 @@ def catalogue_entry(xml: bytes) -> str:
             for block in root.iter(_spirit("addressBlock")):
                 segments.append(f"{name}/{block.findtext(_spirit('name'))} {{{name} {size}}}")
     vlnv = ":".join(str(root.findtext(_spirit(part))) for part in ("vendor", "library", "name", "version"))
-    block = " ".join(
+    described = " ".join(
         f"{key} {{{' '.join(entries)}}}"
         for key, entries in (("interfaces", interfaces), ("pins", pins), ("segments", segments))
     )
-    return f"set components {{{vlnv} {{{block}}}}}\n"
+    return f"set components {{{vlnv} {{{described}}}}}\n"
 
 
 def listed_files(xml: bytes) -> list[str]:

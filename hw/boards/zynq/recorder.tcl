@@ -15,7 +15,7 @@
 # has never been held against Vivado itself.
 
 namespace eval recorder {
-  variable version slack
+  variable slack
   variable components {}        ;# vlnv -> {interfaces pins segments}
   variable cells {}             ;# name -> {vlnv properties {}}
   variable nets {}              ;# pin of a cell -> number of its net
@@ -24,16 +24,8 @@ namespace eval recorder {
   variable assigned {}          ;# {space segment} -> {offset range}
   variable excluded {}          ;# {space segment} -> 1
   variable project {}           ;# what was set up: in_memory part board_part ip_repo_paths catalogued ...
-  variable done {}              ;# steps behind us
-  variable problems {}
-  variable parsed               ;# options of the command that is running
 }
-
-proc recorder::fail {message} { error $message }
-proc recorder::report {message} {
-  variable problems
-  lappend problems $message
-}
+source [file join [file dirname [info script]] commands.tcl]
 
 # ---- Blocks -------------------------------------------------------------------------------------------------------
 #
@@ -218,65 +210,6 @@ proc recorder::find {path kind} {
 }
 
 # ---- Commands -----------------------------------------------------------------------------------------------------
-
-# Define a command: its options without a value, its options with one, how many other arguments it takes, and what it
-# does. The body finds them in `arguments` and, by `given` and `option`, in what was parsed.
-proc recorder::command {name flags valued fewest most body} {
-  proc ::$name args [string map [list @name@ $name @flags@ [list $flags] @valued@ [list $valued] @fewest@ $fewest \
-    @most@ $most @body@ $body] {
-    set arguments [::recorder::parse {@name@} @flags@ @valued@ @fewest@ @most@ $args]
-    @body@
-  }]
-}
-
-proc recorder::parse {name flags valued fewest most words} {
-  variable parsed
-  set parsed {}
-  set rest {}
-  for {set i 0} {$i < [llength $words]} {incr i} {
-    set word [lindex $words $i]
-    if {$word in $flags} {
-      dict set parsed $word 1
-    } elseif {$word in $valued} {
-      if {[incr i] >= [llength $words]} { fail "$name: option $word has no value" }
-      dict set parsed $word [lindex $words $i]
-    } elseif {[regexp {^-[a-zA-Z]} $word]} {
-      fail "$name: knows no option $word"
-    } else {
-      lappend rest $word
-    }
-  }
-  if {[llength $rest] < $fewest || [llength $rest] > $most} {
-    fail "$name: takes $fewest to $most arguments, was given [llength $rest]"
-  }
-  return $rest
-}
-
-proc recorder::option {name} {
-  variable parsed
-  if {![dict exists $parsed $name]} { fail "option $name is missing" }
-  return [dict get $parsed $name]
-}
-proc recorder::given {name} {
-  variable parsed
-  return [dict exists $parsed $name]
-}
-
-# A step that needs others before it.
-proc recorder::step {name args} {
-  variable done
-  foreach before $args {
-    if {$before ni $done} { fail "$name comes before $before" }
-  }
-  lappend done $name
-}
-
-proc recorder::place_holder {path text} {
-  if {![file isdirectory [file dirname $path]]} { fail "$path: its folder does not exist" }
-  set file [open $path w]
-  puts $file $text
-  close $file
-}
 
 recorder::command version {-short} {} 0 0 { return $::recorder::version }
 
@@ -534,9 +467,6 @@ recorder::command write_bitstream {-force} {} 1 1 {
   ::recorder::place_holder $arguments "place holder of a dry run"
 }
 
-# Anything else that is not Tcl's own. (Tcl would look further: in its packages and in the shell.)
-proc unknown {name args} { recorder::fail "no command is called $name" }
-
 # ---- The finished design ------------------------------------------------------------------------------------------
 
 proc recorder::check_design {} {
@@ -687,13 +617,4 @@ proc recorder::check_assignments {} {
 lassign $argv recorder::script recorder::version recorder::catalogue recorder::slack
 source $recorder::catalogue
 set recorder::components $components
-if {[catch {source $recorder::script} message options]} {
-  set where $recorder::script
-  regexp {\(file "([^"]*)" line (\d+)\)} [dict get $options -errorinfo] -> where line
-  if {[info exists line]} { append where ":$line" }
-  lappend recorder::problems "[file tail $where]: $message"
-} elseif {"write_bitstream" ni $recorder::done} {
-  lappend recorder::problems "[file tail $recorder::script]: ended without a bitstream"
-}
-foreach problem $recorder::problems { puts $problem }
-exit [expr {[llength $recorder::problems] > 0}]
+recorder::run write_bitstream
