@@ -5,7 +5,7 @@ from __future__ import annotations
 from host.fabric.base import Fabric, FabricError, TransparentFabric
 from host.kernel import Package
 
-MAKERS = ("pynq", "verilated", "csim")
+MAKERS = ("pynq", "serial:PORT", "verilated", "csim")  # PORT: a serial port's name
 
 
 def open_fabric(package: Package, maker: str) -> Fabric:
@@ -17,6 +17,10 @@ def open_fabric(package: Package, maker: str) -> Fabric:
         from host.fabric.pynq import PynqFabric
 
         return PynqFabric(package)
+    if maker.startswith("serial:"):
+        from host.fabric.serial import SerialFabric
+
+        return SerialFabric(package, maker.removeprefix("serial:"))
     raise FabricError(f"no fabric is called {maker!r}: choose one of {', '.join(MAKERS)}")
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from host.fabric.base import NEVER, RECORD, FabricError, Images, Records, check_images, check_sets
 from host.fabric.driver import Registers, pack_frames
-from host.kernel import BoardBuild, Package
+from host.kernel import BoardBuild, Package, Serial
 from host.registers import CONTROL_SOFT_RESET, STATUS_DRAINING, Error
 
 _FLAG = b"\x7e"
@@ -120,26 +120,28 @@ class SerialFabric:
 
     simulated = False
 
-    def __init__(self, package: Package, port: str | BytePort, board: str | None = None) -> None:
+    def __init__(self, package: Package, port: str | BytePort, line: Serial | None = None) -> None:
         """Open the port, check that the package's kernel answers there, and reset it: no thresholds, no frames.
 
-        `port`: the operating system's name of it, such as /dev/ttyUSB0, or an open one. `board`: which of the package's
-        boards it is, if several have a serial line. Raises FabricError when the package has no bitstream for such a
-        board, the port cannot be opened, or the board there does not answer or runs another kernel.
+        `port`: the operating system's name of it, such as /dev/ttyUSB0, or an open one. `line`: its speed, and what the
+        far end buffers; those of the package's board with a serial line, if not given. Raises FabricError when the
+        package has no such board, the port cannot be opened, or what is there does not answer or runs another kernel.
         """
         self.package = package
-        build = _build(package, board)
-        assert build.serial is not None
-        self._window = build.serial.frames_in_flight
-        self._port = _Tty(port, build.serial.baud) if isinstance(port, str) else port
+        self._remedy = f"load a bitstream of {package.path}"
+        if line is None:
+            build = _build(package)
+            assert build.serial is not None
+            line, bitstream = build.serial, package.path / build.bitstream
+            self._remedy = f"load its bitstream with `openFPGALoader --board {build.board} {bitstream}`"
+        self._window = line.frames_in_flight
+        self._port = _Tty(port, line.baud) if isinstance(port, str) else port
         self._deframer = Deframer()
         self._sequence = 0
         self._tag = 0
         self._repeated = 0
         self._waiting: list[bytes] = []  # packets that came and were not looked at yet
-        self._reply_seconds, self._frame_seconds = _patience(package, build, self._port.latency)
-        bitstream = package.path / build.bitstream
-        self._remedy = f"load its bitstream with `openFPGALoader --board {build.board} {bitstream}`"
+        self._reply_seconds, self._frame_seconds = _patience(package, line, self._port.latency)
         self.registers = Registers(package, self._read_word, self._write_word)
         try:
             # Whatever an earlier host left half sent ends here.
@@ -288,34 +290,25 @@ class _Frame:
     deadline: float = 0.0  # when it is sent again, on the port's clock
 
 
-def _build(package: Package, board: str | None) -> BoardBuild:
+def _build(package: Package) -> BoardBuild:
     """The package's build for a board with a serial line."""
-    if board is not None:
-        build = package.board(board)
-        if build.serial is None:
-            raise FabricError(f"{package.path}: board {board} has no serial line: use its own fabric")
-        return build
     builds = [build for build in package.kernel.boards.values() if build.serial is not None]
-    if not builds:
+    if len(builds) != 1:
+        names = ", ".join(build.board for build in builds) or "none"
         raise FabricError(
-            f"{package.path}: has no bitstream for a board with a serial line: make one with "
+            f"{package.path}: needs a bitstream for one board with a serial line (has {names}): make it with "
             f"`make bitstream BOARD=ulx3s KERNEL={package.path}`"
         )
-    if len(builds) > 1:
-        names = ", ".join(build.board for build in builds)
-        raise FabricError(f"{package.path}: has several boards with a serial line ({names}): say which")
     return builds[0]
 
 
-def _patience(package: Package, build: BoardBuild, latency: float) -> tuple[float, float]:
+def _patience(package: Package, line: Serial, latency: float) -> tuple[float, float]:
     """Seconds after which a request, and a frame, counts as lost: all buffers full, every byte escaped."""
-    assert build.serial is not None
-    byte = _BITS_A_BYTE / build.serial.baud
-    line = 2 * (package.kernel.input.frame_bytes + 16) * byte
-    kernel = 2 * sum(stage.bound_cycles for stage in package.kernel.stages) / (build.clock_mhz * 1e6)
-    frame = latency + (build.serial.frames_in_flight + 1) * (line + kernel)
+    byte = _BITS_A_BYTE / line.baud
+    sending = 2 * (package.kernel.input.frame_bytes + 16) * byte
+    working = 2 * sum(stage.bound_cycles for stage in package.kernel.stages) / (package.kernel.clock_mhz * 1e6)
     # A request may stand behind a frame in the line, and its reply behind a record.
-    return latency + line + kernel + 128 * byte, frame
+    return latency + sending + working + 128 * byte, latency + (line.frames_in_flight + 1) * (sending + working)
 
 
 class _Tty:

@@ -1,0 +1,53 @@
+"""The whole ULX3S top in simulation, driven at its pins by the same host code that drives a board.
+
+What is simulated is everything that goes into the bitstream but the PLL: serial line at its real baud rate, packets,
+kernel. Words owned here: pins, noise (what a test does to the line on purpose).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from host.fabric.base import Images, Records
+from host.kernel import Package
+from sim.bench import ROOT, run_bench
+from sim.verilate import rtl_sources
+
+SERIAL = ROOT / "hw" / "serial"
+BOARD = ROOT / "hw" / "boards" / "ulx3s"
+HERE = Path(__file__).resolve().parent
+
+
+def answers_at_pins(
+    package: Package, images: Images, rows: list[list[int]], sets: npt.NDArray[np.uint8], *, noise: float = 0.0
+) -> Records:
+    """Records [N] of images uint8 [N, H, W, C], each under its threshold set [N], through the simulated board's pins.
+
+    `rows`: what the first rows of the threshold table are set to. `noise`: probability that a packet to the board is
+    lost, damaged or has garbage before it, and that one from the board is damaged; the host has to get by.
+    Every test of `sim.ulx3s.ulx3s_bench` runs; a failed one raises AssertionError. Skips the running pytest test where
+    Verilator, g++, make, perl or cocotb is missing.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgesight-ulx3s-") as scratch:
+        asked, answered = Path(scratch) / "asked.npz", Path(scratch) / "answered.npy"
+        np.savez(asked, images=images, rows=np.array(rows, np.uint32), sets=sets)
+        packages = [SERIAL / "serial_pkg.sv"]
+        run_bench(
+            "ulx3s_top",
+            {"FrameBytes": package.kernel.input.frame_bytes},
+            sources=[*packages, HERE / "ehxplll.sv", *rtl_sources(package), BOARD / "ulx3s_top.sv"],
+            bench="sim.ulx3s.ulx3s_bench",
+            settings={
+                "EDGESIGHT_PACKAGE": str(package.path.resolve()),
+                "EDGESIGHT_ASKED": str(asked),
+                "EDGESIGHT_ANSWERED": str(answered),
+                "EDGESIGHT_NOISE": str(noise),
+            },
+            build_args=["-y", str(SERIAL), "-O3"],
+        )
+        records: Records = np.load(answered)
+    return records
