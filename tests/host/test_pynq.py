@@ -1,0 +1,311 @@
+"""What the board's host code says before and when something is wrong, shown on a stand-in that never runs a kernel.
+
+That it answers, and what a real DMA does, is shown against the kernel itself in tests/sim/test_pynq.py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from host.fabric.base import FabricError
+from host.fabric.dma import Dma
+from host.fabric.makers import open_fabric
+from host.fabric.pynq import PynqFabric
+from host.kernel import BoardBuild, Package
+from host.registers import INTERFACE_VERSION, KERNEL_ID, OFFSETS
+from tests.host.by_hand import package as kernel_by_hand
+
+BITSTREAM, HANDOFF = "boards/pynq-z2/by-hand.bit", "boards/pynq-z2/by-hand.hwh"
+
+
+class _DmaWords(dict[int, int]):
+    """Registers of a DMA that is running, idle, and out of reset at once."""
+
+    def __missing__(self, index: int) -> int:
+        return 0x0001_0002 if index in (0x04 // 4, 0x34 // 4) else 0
+
+    def __setitem__(self, index: int, value: int) -> None:
+        if index != 0:  # the control register, whose reset ends at once
+            super().__setitem__(index, value)
+
+
+class _Board:
+    """A stand-in for PYNQ: what it knows can be changed before it is opened."""
+
+    def __init__(self, package: Package) -> None:
+        registers = package.kernel.registers
+        self.words = {
+            registers["id"]: KERNEL_ID,
+            registers["version"]: INTERFACE_VERSION,
+            registers["build_hash"]: int(package.kernel.build_hash, 16),
+        }
+        self.dma_words = _DmaWords()
+        self.parameters = {"c_sg_length_width": "26", "c_addr_width": "32"}
+        self.names = ["dma", "kernel"]
+        self.clock_mhz = 100.0
+        self.memory_at = 0x1000_0000
+        self.loads: Callable[[], None] = lambda: None
+        self.module = types.ModuleType("pynq")
+        vars(self.module).update(
+            __version__="3.1.2",
+            Overlay=self.overlay,
+            MMIO=self.mmio,
+            Clocks=types.SimpleNamespace(fclk0_mhz=self.clock_mhz),
+            allocate=self.allocate,
+        )
+
+    def overlay(self, bitstream: str) -> Any:
+        self.loads()
+        blocks = {
+            name: {"phys_addr": 0x1000 * at, "addr_range": 0x1000, "parameters": self.parameters}
+            for at, name in enumerate(self.names)
+        }
+        return types.SimpleNamespace(ip_dict=blocks, interrupt_pins={})
+
+    def mmio(self, base: int, length: int) -> Any:
+        if base == 0:
+            return types.SimpleNamespace(array=self.dma_words)
+        return types.SimpleNamespace(
+            read=lambda offset: self.words.get(offset, 0),
+            write=lambda offset, value: self.words.__setitem__(offset, value if offset >= 0x18 else 0),
+        )
+
+    def allocate(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        buffer = np.zeros(shape, dtype).view(_Buffer)
+        buffer.physical_address = self.memory_at
+        return buffer
+
+
+class _Buffer(npt.NDArray[Any]):
+    physical_address: int
+
+    def flush(self) -> None:
+        """Nothing is cached."""
+
+    def invalidate(self) -> None:
+        """Nothing is cached."""
+
+
+def _build(**fields: Any) -> BoardBuild:
+    return BoardBuild(
+        **{
+            **{"board": "pynq-z2", "part": "xc7z020clg400-1", "flow": "vivado", "bitstream": BITSTREAM},
+            **{"handoff": HANDOFF, "device_tree": None, "pynq_board": "Pynq-Z2", "serial": None},
+            **{"clock_mhz": 100.0, "fmax_mhz": 100.0, "worst_slack_ns": 0.0, "utilisation": {}, "tools": {}},
+            **{"reports": [], **fields},
+        }
+    )
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Package:
+    bare = kernel_by_hand(tmp_path / "kernel", None).replace(registers=OFFSETS)
+    return bare.add_board(_build(), {BITSTREAM: b"none", HANDOFF: b"none"})
+
+
+@pytest.fixture
+def board(package: Package, monkeypatch: pytest.MonkeyPatch) -> _Board:
+    """A PYNQ-Z2 on which everything is as it should be."""
+    board = _Board(package)
+    monkeypatch.setenv("BOARD", "Pynq-Z2")
+    monkeypatch.setenv("XILINX_XRT", "/usr")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setitem(sys.modules, "pynq", board.module)
+    return board
+
+
+def test_the_fabric_opens_by_its_name_where_all_is_well(package: Package, board: _Board) -> None:
+    fabric = open_fabric(package, "pynq")
+    assert isinstance(fabric, PynqFabric)
+    assert not fabric.simulated
+    assert (fabric.board, fabric.pynq_version, fabric.clock_mhz) == ("Pynq-Z2", "3.1.2", 100.0)
+    assert not fabric.interrupts
+    fabric.close()
+    fabric.close()
+    with pytest.raises(FabricError, match="was closed"):
+        fabric.run(np.zeros((1, *package.kernel.input.shape), np.uint8), np.zeros(1, np.uint8))
+
+
+def test_elsewhere_than_on_a_board_it_names_the_other_fabrics(
+    package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BOARD", raising=False)
+    with pytest.raises(FabricError, match=r"no PYNQ board.*csim or verilated"):
+        PynqFabric(package)
+
+
+def test_a_lost_xrt_environment_is_named(package: Package, board: _Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XILINX_XRT")
+    with pytest.raises(FabricError, match=r"XILINX_XRT is not set.*sudo -E"):
+        PynqFabric(package)
+
+
+def test_without_root_it_says_so(package: Package, board: _Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(FabricError, match=r"needs root.*sudo -E"):
+        PynqFabric(package)
+
+
+def test_without_pynq_it_says_where_that_is(package: Package, board: _Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynq", None)
+    with pytest.raises(FabricError, match=r"PYNQ cannot be imported.*pynq_venv\.sh"):
+        PynqFabric(package)
+
+
+@pytest.mark.parametrize("version", ["2.7.0", "3.0.0", "4.1.0", "unknown"])
+def test_a_pynq_that_this_was_not_written_for_is_refused(package: Package, board: _Board, version: str) -> None:
+    vars(board.module)["__version__"] = version
+    with pytest.raises(FabricError, match=rf"PYNQ {version} is not among those.*3\.0\.1 to 4\.0"):
+        PynqFabric(package)
+
+
+@pytest.mark.parametrize("version", ["3.0.1", "3.1.0", "3.1.2"])
+def test_a_pynq_for_the_board_is_taken(package: Package, board: _Board, version: str) -> None:
+    vars(board.module)["__version__"] = version
+    PynqFabric(package).close()
+
+
+def test_a_pynq_that_dropped_the_board_is_refused(package: Package, board: _Board) -> None:
+    vars(board.module)["__version__"] = "4.0.0"
+    with pytest.raises(FabricError, match=r"PYNQ 4\.0\.0 no longer knows Pynq-Z2: .*PYNQ 3\.1"):
+        PynqFabric(package)
+
+
+def test_a_package_without_any_bitstream_is_refused(tmp_path: Path, board: _Board) -> None:
+    with pytest.raises(FabricError, match=r"no bitstream for this board, Pynq-Z2 \(built: none\)"):
+        PynqFabric(kernel_by_hand(tmp_path / "bare", None))
+
+
+def test_a_handoff_of_another_name_is_refused(package: Package, board: _Board) -> None:
+    other = package.add_board(_build(handoff="boards/pynq-z2/system.hwh"), {BITSTREAM: b"none"})
+    with pytest.raises(FabricError, match=r"field boards\.pynq-z2\.handoff is 'boards/pynq-z2/system\.hwh'"):
+        PynqFabric(other)
+
+
+@pytest.mark.parametrize("name", [BITSTREAM, HANDOFF])
+def test_a_missing_file_is_named(package: Package, board: _Board, name: str) -> None:
+    (package.path / name).unlink()
+    with pytest.raises(FabricError, match=rf"{name}: is missing.*copy the whole package"):
+        PynqFabric(package)
+
+
+def test_what_pynq_says_of_a_bitstream_is_passed_on(package: Package, board: _Board) -> None:
+    def refuse() -> None:
+        raise ValueError("no such part")
+
+    board.loads = refuse
+    with pytest.raises(FabricError, match=r"cannot load it \(ValueError: no such part\).*make bitstream BOARD=pynq-z2"):
+        PynqFabric(package)
+
+
+def test_a_design_of_somebody_else_is_refused_by_its_blocks(package: Package, board: _Board) -> None:
+    board.names = ["dma", "filter"]
+    with pytest.raises(FabricError, match=r"has no block 'kernel' \(it has dma, filter\)"):
+        PynqFabric(package)
+
+
+def test_the_kernel_is_found_where_pynq_appends_the_interface(package: Package, board: _Board) -> None:
+    board.names = ["dma/S_AXI_LITE", "kernel/S_AXI"]
+    PynqFabric(package).close()
+
+
+def test_a_clock_beyond_timing_is_refused(package: Package, board: _Board) -> None:
+    vars(board.module)["Clocks"].fclk0_mhz = 125.0
+    with pytest.raises(FabricError, match=r"at 125 MHz, its timing was met at 100 MHz"):
+        PynqFabric(package)
+
+
+def test_a_slower_clock_is_warned_of_and_recorded(package: Package, board: _Board) -> None:
+    vars(board.module)["Clocks"].fclk0_mhz = 50.0
+    with pytest.warns(UserWarning, match=r"the clock is not what you think.*50 MHz.*100 MHz"):
+        fabric = PynqFabric(package)
+    assert fabric.clock_mhz == 50.0
+
+
+def test_a_dividers_rounding_is_no_other_clock(
+    package: Package, board: _Board, recwarn: pytest.WarningsRecorder
+) -> None:
+    vars(board.module)["Clocks"].fclk0_mhz = 99.999001  # what a ZCU104 says of its 100 MHz
+    assert PynqFabric(package).clock_mhz == 99.999001
+    assert not recwarn.list
+
+
+def test_a_dma_with_scatter_gather_is_refused(package: Package, board: _Board) -> None:
+    board.dma_words[0x04 // 4] = 0x0001_0008
+    with pytest.raises(FabricError, match="scatter-gather"):
+        PynqFabric(package)
+
+
+def test_a_dma_whose_transfers_are_too_short_is_refused(package: Package, board: _Board) -> None:
+    board.parameters["c_sg_length_width"] = "14"  # what Vivado takes unless told
+    with pytest.raises(FabricError, match=r"at most 16383 bytes at once"):
+        PynqFabric(package)
+
+
+def test_memory_beyond_the_dmas_reach_is_refused(package: Package, board: _Board) -> None:
+    board.memory_at = 0xFFFF_FF00
+    with pytest.raises(FabricError, match=r"the DMA of this bitstream reaches 0x100000000"):
+        PynqFabric(package)
+
+
+def test_a_dma_that_stays_in_reset_does_not_hang_the_host(package: Package, board: _Board) -> None:
+    dict.__setitem__(board.dma_words, 0, 0x4)
+    with pytest.raises(FabricError, match=r"does not come out of reset.*restart the board"):
+        PynqFabric(package)
+
+
+def test_no_images_are_no_transfer(package: Package, board: _Board) -> None:
+    fabric = PynqFabric(package)
+    assert len(fabric.run(np.zeros((0, *package.kernel.input.shape), np.uint8), np.zeros(0, np.uint8))) == 0
+    with pytest.raises(FabricError, match="needs images"):
+        fabric.throughput_test(np.zeros((0, *package.kernel.input.shape), np.uint8))
+
+
+def test_images_of_another_shape_are_refused_before_anything_is_sent(package: Package, board: _Board) -> None:
+    with pytest.raises(FabricError, match="resize or convert"):
+        PynqFabric(package).run(np.zeros((2, 3, 3, 1), np.uint8), np.zeros(2, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (0x0001_0000, "busy"),
+        (0x0001_0002, "Idle"),
+        (0x0001_1002, "Idle, IOC_Irq"),
+        (0x0001_4011, "Halted, DMAIntErr (internal error: a packet longer than its buffer, or a transfer of length 0)"),
+        (0x0000_4021, "Halted, DMASlvErr (slave error: the memory port refused an access), Err_Irq"),
+        (0x0000_4041, "Halted, DMADecErr (decode error: no memory answers at the address), Err_Irq"),
+        (0x0000_0709, "SGIncld (built with scatter-gather), SGIntErr"),
+    ],
+)
+def test_the_dmas_status_is_said_in_words(status: int, words: str) -> None:
+    registers = _DmaWords({0x04 // 4: status, 0x34 // 4: status})
+    dma = Dma(registers)
+    assert dma.send.status().startswith(f"MM2S_DMASR {status:#010x} = ")
+    assert words in dma.send.status()
+    assert f"S2MM_DMASR {status:#010x} = " in dma.receive.status()
+    if status & 0x771:
+        with pytest.raises(FabricError, match="the DMA stopped: S2MM_DMASR"):
+            dma.receive.done()
+
+
+def test_a_transfer_is_not_done_before_the_dma_is_idle() -> None:
+    registers = _DmaWords({0x34 // 4: 0x0001_0000})
+    receive = Dma(registers).receive
+    assert receive.done()  # none was started
+    receive.transfer(0x1_2345_6780, 16)
+    assert registers[0x30 // 4 + 0x18 // 4] == 0x2345_6780
+    assert registers[0x30 // 4 + 0x1C // 4] == 0x1
+    assert registers[0x30 // 4 + 0x28 // 4] == 16
+    assert not receive.done()
+    registers[0x34 // 4] = 0x0001_0002
+    assert receive.done()
