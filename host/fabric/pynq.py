@@ -101,8 +101,8 @@ class PynqFabric:
         self.package = package
         self.timeout_s = timeout_s  # may be changed between runs
         self.board = board_name()
-        self.build = _build_for(package, self.board)
-        bitstream = _bitstream(package, self.build)
+        self.build = build_for(package, self.board)
+        bitstream = bitstream_of(package, self.build)
         pynq = _import_pynq(self.board)
         self.pynq_version = str(pynq.__version__)
         try:
@@ -381,7 +381,7 @@ def board_name() -> str:
         ) from None
 
 
-def _build_for(package: Package, board: str) -> BoardBuild:
+def build_for(package: Package, board: str) -> BoardBuild:
     """The package's build for the board that PYNQ calls `board`."""
     for build in package.kernel.boards.values():
         if build.pynq_board == board:
@@ -393,7 +393,7 @@ def _build_for(package: Package, board: str) -> BoardBuild:
     )
 
 
-def _bitstream(package: Package, build: BoardBuild) -> Path:
+def bitstream_of(package: Package, build: BoardBuild) -> Path:
     """Where the build's bitstream lies, with its .hwh beside it."""
     bitstream = package.path / build.bitstream
     handoff = bitstream.with_suffix(".hwh")
