@@ -35,8 +35,9 @@ MTU = 1_500
 
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
-# Packets that wait for this process; the device drops what comes beyond, and counts it.
-_DEVICE_QUEUE = 10_000
+# Packets that wait for this process to take them; the device drops what comes beyond, and counts it. A longer queue
+# would hide for longer that this process is too slow.
+_DEVICE_QUEUE = 1_000
 _READ_AT_ONCE = 16  # packets of one side, before those due are looked at again
 _IP_WITHIN = 10.0  # seconds
 _NO_IPV6 = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")

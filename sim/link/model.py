@@ -32,34 +32,35 @@ from sim.link.options import (
     RateTrace,
 )
 
-_HISTOGRAM_STEP = 1e-4  # seconds: the resolution of reported times
-_PERCENTILES = (50, 90, 99, 100)
+_LEAST_TIME = 1e-5  # seconds; shorter times are reported as this
+_STEPS_PER_E = 1 / math.log(1.02)
 
 T = TypeVar("T")
 
 
 class Times:
-    """A histogram of times in steps of 0.1 ms, of bounded size however long a link runs."""
+    """A histogram of times in steps of 2 %, of a few hundred counts however long a link runs."""
 
     def __init__(self) -> None:
         """No times yet."""
         self._steps: Counter[int] = Counter()
+        self._longest = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one time, at least 0."""
-        self._steps[int(seconds / _HISTOGRAM_STEP)] += 1
+        """Count one time."""
+        self._steps[int(math.log(seconds / _LEAST_TIME) * _STEPS_PER_E) if seconds > _LEAST_TIME else 0] += 1
+        if seconds > self._longest:
+            self._longest = seconds
 
     def percentiles_ms(self) -> dict[str, float] | None:
-        """The least times that 50, 90, 99 and 100 % do not exceed, rounded up to 0.1 ms; None where there are none."""
+        """Times that 50, 90 and 99 % do not exceed, up to 2 % too long, and the longest; None where there are none."""
         if not self._steps:
             return None
         steps = sorted(self._steps)
         up_to = list(accumulate(self._steps[step] for step in steps))
-        found = (steps[bisect.bisect_left(up_to, up_to[-1] * percent / 100)] for percent in _PERCENTILES)
-        return {
-            f"p{percent}" if percent < 100 else "max": round((step + 1) * _HISTOGRAM_STEP * 1e3, 1)
-            for percent, step in zip(_PERCENTILES, found, strict=True)
-        }
+        found = {f"p{percent}": steps[bisect.bisect_left(up_to, up_to[-1] * percent / 100)] for percent in (50, 90, 99)}
+        ends = {name: _LEAST_TIME * math.exp((step + 1) / _STEPS_PER_E) for name, step in found.items()}
+        return {name: round(end * 1e3, 3) for name, end in {**ends, "max": self._longest}.items()}
 
 
 @dataclass
