@@ -138,6 +138,11 @@ class Dma:
             if time.monotonic() > deadline:
                 raise FabricError(f"the DMA does not come out of reset ({self.status()}): {_RELOAD}")
 
+    def check(self) -> None:
+        """Raise FabricError, naming the bits, if a channel stopped with an error."""
+        self.send.done()
+        self.receive.done()
+
     def status(self) -> str:
         """Both status registers in words, for messages."""
         return f"{self.send.status()}; {self.receive.status()}"

@@ -292,6 +292,7 @@ class PynqFabric:
                 if index == 0:
                     # The other half is free: the frame just started is this half's, and those before it are through.
                     self._pack(memory, images, sets, start + piece)
+        self._wait(send)
         self._wait(receive)
         received = receive.transferred()
         if received != count * RECORD.itemsize:
@@ -331,6 +332,7 @@ class PynqFabric:
                 return
         deadline = time.monotonic() + self.timeout_s
         while not channel.done():
+            self._dma.check()  # a receiving channel that stopped holds the sending one up, and the other way round
             left = deadline - time.monotonic()
             if left <= 0:
                 raise FabricError(f"nothing moved for {self.timeout_s:g} s")

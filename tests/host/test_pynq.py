@@ -21,9 +21,10 @@ from host.fabric.dma import Dma
 from host.fabric.makers import open_fabric
 from host.fabric.pynq import PynqFabric
 from host.kernel import BoardBuild, Package
-from host.registers import INTERFACE_VERSION, KERNEL_ID, OFFSETS
+from host.registers import FRAME_MAGIC, INTERFACE_VERSION, KERNEL_ID, OFFSETS
 from tests.host.by_hand import package as kernel_by_hand
 
+SEED = 7
 BITSTREAM, HANDOFF = "boards/pynq-z2/by-hand.bit", "boards/pynq-z2/by-hand.hwh"
 
 
@@ -38,6 +39,48 @@ class _DmaWords(dict[int, int]):
             super().__setitem__(index, value)
 
 
+class _Mirror(_DmaWords):
+    """A DMA with a kernel behind it that answers every frame with its first pixel, the last frame of a batch first.
+
+    A frame must stay what it is from the start of its transfer until the DMA is asked whether it is done.
+    """
+
+    def __init__(self, board: _Board) -> None:
+        super().__init__()
+        self._board = board
+        self._made: list[tuple[int, int]] = []
+        self._started: Any = None  # the frame of the transfer under way
+        self.sets: list[int] = []
+
+    def __setitem__(self, index: int, value: int) -> None:
+        super().__setitem__(index, value)
+        if index in (0x28 // 4, 0x58 // 4):
+            super().__setitem__(index - 0x24 // 4, 0x0001_0000)  # busy
+        if index == 0x28 // 4:
+            self._started = self._frame().copy()
+
+    def __getitem__(self, index: int) -> int:
+        if index == 0x04 // 4 and super().__getitem__(index) == 0x0001_0000:
+            frame = self._frame()
+            assert np.array_equal(frame, self._started)
+            header = int(frame[0])
+            assert header >> 48 == FRAME_MAGIC
+            self.sets.append(header >> 40 & 0xFF)
+            self._made.append((header & 0xFFFF_FFFF, int(frame[1]) & 0xFF))
+            super().__setitem__(index, 0x0001_0002)
+        if index == 0x34 // 4 and len(self._made) * 16 == super().__getitem__(0x58 // 4) > 0:
+            records = self._board.buffers[1]
+            records["tag"][: len(self._made)], records["label"][: len(self._made)] = zip(*self._made[::-1], strict=True)
+            self._made.clear()
+            super().__setitem__(index, 0x0001_0002)
+        return super().__getitem__(index)
+
+    def _frame(self) -> Any:
+        frames = self._board.buffers[0]
+        at = (self[0x18 // 4] - frames.physical_address) // frames[0, 0].nbytes
+        return frames.reshape(-1, frames.shape[-1])[at]
+
+
 class _Board:
     """A stand-in for PYNQ: what it knows can be changed before it is opened."""
 
@@ -49,6 +92,7 @@ class _Board:
             registers["build_hash"]: int(package.kernel.build_hash, 16),
         }
         self.dma_words = _DmaWords()
+        self.buffers: list[Any] = []  # frames, records
         self.parameters = {"c_sg_length_width": "26", "c_addr_width": "32"}
         self.names = ["dma", "kernel"]
         self.clock_mhz = 100.0
@@ -82,6 +126,7 @@ class _Board:
     def allocate(self, shape: tuple[int, ...], dtype: Any) -> Any:
         buffer = np.zeros(shape, dtype).view(_Buffer)
         buffer.physical_address = self.memory_at
+        self.buffers.append(buffer)
         return buffer
 
 
@@ -268,6 +313,21 @@ def test_no_images_are_no_transfer(package: Package, board: _Board) -> None:
     assert len(fabric.run(np.zeros((0, *package.kernel.input.shape), np.uint8), np.zeros(0, np.uint8))) == 0
     with pytest.raises(FabricError, match="needs images"):
         fabric.throughput_test(np.zeros((0, *package.kernel.input.shape), np.uint8))
+
+
+def test_many_images_go_in_by_pieces_and_batches_and_come_back_in_order(package: Package, board: _Board) -> None:
+    mirror = board.dma_words = _Mirror(board)
+    count = 4096 + 100  # a whole batch, and one that does not fill its last piece
+    generator = np.random.default_rng(SEED)
+    images = generator.integers(0, 256, (count, *package.kernel.input.shape), np.uint8)
+    sets = generator.integers(0, package.kernel.threshold_sets, count).astype(np.uint8)
+    fabric = PynqFabric(package)
+    for _ in range(2):
+        mirror.sets.clear()
+        records = fabric.run(images, sets)
+        assert records["tag"].tolist() == list(range(count))
+        assert records["label"].tolist() == images[:, 0, 0, 0].tolist()
+        assert mirror.sets == sets.tolist()
 
 
 def test_images_of_another_shape_are_refused_before_anything_is_sent(package: Package, board: _Board) -> None:
