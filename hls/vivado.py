@@ -38,8 +38,6 @@ _DRY_RUN_SECONDS = 60
 _VIVADO_SECONDS = 6 * 3600
 # Where Vivado's installer puts it by default, for the message that says where it was looked for.
 _USUAL_PLACES = ("/opt/Xilinx", "/tools/Xilinx", "/opt/AMD", "C:/Xilinx")
-# What Yosys calls a part's family.
-_FAMILIES = {"processing_system7": "xc7", "zynq_ultra_ps_e": "xcup"}
 _KERNEL_PORT = re.compile(r"^\s*(input|output)\s+logic\s+(?:\[(\d+):0\]\s+)?(\w+),?$", re.MULTILINE)
 _CONNECTION = re.compile(r"^\s*\.(\w+)\((\w*)\),?$", re.MULTILINE)
 # Cells of Yosys by what they take: look-up tables, flip-flops, halves of a 36 Kb block RAM, DSPs.
@@ -54,12 +52,10 @@ _LUTS = {
     "RAM128X1D": 4,
     "RAM32M": 4,
     "RAM64M": 4,
-    "RAM32M16": 8,
-    "RAM64M8": 8,
 }
 _FLIP_FLOPS = {"FDRE": 1, "FDSE": 1, "FDCE": 1, "FDPE": 1}
-_HALF_BLOCKS = {"RAMB18E1": 1, "RAMB18E2": 1, "RAMB36E1": 2, "RAMB36E2": 2}
-_MULTIPLIERS = {"DSP48E1": 1, "DSP48E2": 1}
+_HALF_BLOCKS = {"RAMB18E1": 1, "RAMB36E1": 2}
+_MULTIPLIERS = {"DSP48E1": 1}
 # Rows of Vivado's utilisation report, by our name; the first column's text depends on the family.
 _REPORT_ROWS = {
     "LUT": ("Slice LUTs", "CLB LUTs"),
@@ -147,22 +143,24 @@ def estimate(prepared: Prepared) -> dict[str, Used]:
     An estimate: Vivado packs and optimises otherwise, and the DMA and the interconnect come on top. Takes minutes.
     Raises BoardError if the kernel comes from Vitis HLS, which Yosys does not see.
     """
-    board = prepared.board
     if prepared.backend != "rtl":
         raise BoardError("Yosys counts our own RTL only; of hls4ml's C++ Vitis HLS reports what it takes")
-    assert board.processing_system is not None  # `prepare` lets no other board through
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        sources = (prepared.folder / COMPONENT / "src").resolve()
+        sources = sorted((prepared.folder / COMPONENT / "src").glob("*.sv"))
+        for path in sources:  # Yosys does not see every folder
+            shutil.copyfile(path, folder / path.name)
         script = (
-            yosys.read_sources_command(sorted(sources.glob("*.sv")), "kernel")
-            # Products of few bits are cheaper in look-up tables; Yosys would take a DSP for each.
-            + f"synth_xilinx -family {_FAMILIES[board.processing_system]} -nodsp -top kernel\n"
+            yosys.read_sources_command([path.name for path in sources], "kernel")
+            # Products of few bits are cheaper in look-up tables; Yosys would take a DSP for each. UltraScale+ is
+            # counted in cells of the 7 series, whose look-up tables, registers and block RAMs are as large: Yosys 0.70
+            # stops at some memories of UltraScale+ (its lutrams_xcu.txt offers what its lutrams_xc5v_map.v refuses).
+            + "synth_xilinx -family xc7 -nodsp -top kernel\n"
             + yosys.count_cells_command("cells.json")
         )
         yosys.run_yosys(script, folder)
         cells = yosys.cell_counts(folder / "cells.json")
-    used = _used(cells, board.capacity)
+    used = _used(cells, prepared.board.capacity)
     text = json.dumps({name: row.model_dump() for name, row in used.items()}, indent=1)
     write_atomically(prepared.folder / _UTILISATION, (text + "\n").encode())
     return used

@@ -1,0 +1,437 @@
+"""The Vivado flow without Vivado: the dry run finds what is wrong and nothing else, and `build` keeps its word."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hls import ipxact, vivado
+from hls.boards import Board, BoardError, board_names, load_board
+from hls.vivado import MISTAKES, SHARED, Mistake, Prepared, dry_run, prepare
+from host.kernel import Package, Used
+from sim.bench import ROOT, missing_tools, tools_on_path
+
+DIGITS = ROOT / "bitstreams" / "digits"
+BOARDS = [name for name in board_names() if load_board(name).flow == "vivado"]
+
+pytestmark = pytest.mark.skipif(shutil.which("tclsh") is None, reason="tclsh not found")
+
+
+@pytest.fixture(scope="module")
+def package() -> Package:
+    return Package.load(DIGITS)
+
+
+@pytest.fixture(scope="module")
+def sound(package: Package, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prepared]:
+    """A prepared folder for each board that nobody changes."""
+    folder = tmp_path_factory.mktemp("sound")
+    return {name: prepare(package, load_board(name), folder / name) for name in BOARDS}
+
+
+@pytest.fixture
+def one_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at each mistake under one Vivado; what differs between versions has a test of its own."""
+    monkeypatch.setattr(vivado, "known_versions", lambda: ["2024.1"])
+
+
+def changed(prepared: Prepared, folder: Path, file: str, old: str, new: str) -> Prepared:
+    """A copy of a prepared folder with the one occurrence of `old` in `file` replaced."""
+    copy = Prepared(folder, prepared.package, prepared.board, prepared.backend)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(prepared.folder, folder)
+    text = (folder / file).read_text()
+    assert text.count(old) == 1, old
+    (folder / file).write_text(text.replace(old, new))
+    return copy
+
+
+def test_there_are_the_three_boards() -> None:
+    assert set(BOARDS) == {"pynq-z2", "kv260", "zcu104"}
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_dry_run_passes_for_every_board_and_version(sound: dict[str, Prepared], name: str) -> None:
+    assert len(vivado.known_versions()) >= 4
+    assert dry_run(sound[name]) == []
+
+
+def test_the_dry_run_leaves_the_folder_as_it_was(sound: dict[str, Prepared]) -> None:
+    folder = sound["pynq-z2"].folder
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    dry_run(sound["pynq-z2"])
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_seeded_mistake_is_found_by_its_own_name(
+    package: Package, tmp_path: Path, name: str, mistake: Mistake
+) -> None:
+    prepared = prepare(package, load_board(name), tmp_path / "seeded")
+    vivado.seed_mistake(prepared, mistake)
+    said = "\n".join(dry_run(prepared))
+    assert {"cell": "axi_dna", "connection": "kernel/S_AXIS is not connected", "address": "65536 bytes"}[
+        mistake
+    ] in said
+
+
+def test_the_report_tells_what_passes_and_what_is_caught(package: Package) -> None:
+    report = vivado.dry_run_report(package, [load_board("kv260")])
+    assert report == {"kv260": {"passes": True, "caught": 3, "of": 3, "problems": []}}
+
+
+CONNECTIONS = re.findall(r"^(?:connect|drive) .*\n", (SHARED / "build.tcl").read_text(), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["pynq-z2", "kv260"])
+@pytest.mark.usefixtures("one_version")
+def test_every_connection_is_missed_when_it_is_not_there(sound: dict[str, Prepared], tmp_path: Path, name: str) -> None:
+    assert len(CONNECTIONS) == 28
+    for line in CONNECTIONS:
+        assert dry_run(changed(sound[name], tmp_path / "copy", "build.tcl", line, "")), line
+
+
+@pytest.mark.parametrize("name", ["kv260"])
+@pytest.mark.usefixtures("one_version")
+def test_every_connection_has_to_lead_to_where_it_belongs(
+    sound: dict[str, Prepared], tmp_path: Path, name: str
+) -> None:
+    for line in CONNECTIONS:
+        for end in re.findall(r"[a-z_]+/\w+", line):
+            spelt = line.replace(end, end + "x")
+            assert dry_run(changed(sound[name], tmp_path / "copy", "build.tcl", line, spelt)), spelt
+
+
+def settings_of(text: str) -> Iterator[str]:
+    yield from dict.fromkeys(re.findall(r"CONFIG\.\w+", text))
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("pynq-z2", "build.tcl"), ("pynq-z2", "processing_system.tcl"), ("kv260", "processing_system.tcl")],
+)
+@pytest.mark.usefixtures("one_version")
+def test_every_misspelt_property_is_found(sound: dict[str, Prepared], tmp_path: Path, name: str, file: str) -> None:
+    for setting in settings_of((sound[name].folder / file).read_text()):
+        text = (sound[name].folder / file).read_text()
+        line = next(line for line in text.splitlines() if f"{setting} " in line)
+        wrong = changed(sound[name], tmp_path / "copy", file, line, line.replace(f"{setting} ", f"{setting}x ", 1))
+        assert any("no property" in problem for problem in dry_run(wrong)), setting
+
+
+@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("build.tcl", "c_addr_width {32}", "c_addr_width {28}", "cannot be 28"),
+        ("build.tcl", "c_sg_length_width {26}", "c_sg_length_width {27}", "cannot be 27"),
+        ("build.tcl", "c_m_axis_mm2s_tdata_width {64}", "c_m_axis_mm2s_tdata_width {32}", "has 32 data bits"),
+        ("build.tcl", "c_m_axi_s2mm_data_width {64}", "c_m_axi_s2mm_data_width {32}", "behind memory_port has 64"),
+        ("build.tcl", "c_include_sg {0}", "c_include_sg {1}", "M_AXI_SG is not connected"),
+        ("build.tcl", "NUM_MI {3}", "NUM_MI {2}", "M02_AXI"),
+        ("build.tcl", "NUM_PORTS {2}", "NUM_PORTS {3}", "joined_interrupts/In2 is not connected"),
+        ("build.tcl", "C_IRQ_CONNECTION {1}", "C_IRQ_CONNECTION {0}", "no such pin"),
+        ("build.tcl", "-range 0x1000 ", "-range 0x800 ", "2048 bytes"),
+        ("build.tcl", "-offset $kernel_address", "-offset $dma_address", "overlap"),
+        ("build.tcl", "-offset $kernel_address", "-offset 0x10000000", "leaves the space"),
+        ("build.tcl", "-offset $kernel_address", "-offset [expr {$kernel_address + 0x100}]", "not aligned"),
+        ("build.tcl", "foreach space {dma/Data_MM2S dma/Data_S2MM}", "foreach space {dma/Data_MM2S}", "neither"),
+        ("build.tcl", "connect dma/M_AXIS_MM2S kernel/S_AXIS", "connect kernel/S_AXIS dma/M_AXIS_MM2S", "is slave"),
+        ("build.tcl", "connect kernel/M_AXIS dma/S_AXIS_S2MM", "connect kernel/M_AXIS memory_port/S01_AXI", "is axis"),
+        ("build.tcl", "drive $ps_reset reset/ext_reset_in", "drive $ps_clock reset/ext_reset_in", "kind clk"),
+        ("build.tcl", "validate_bd_design\n", "valid_bd_design\n", "no command is called valid_bd_design"),
+        ("build.tcl", "validate_bd_design\n", "", "save_bd_design comes before validate_bd_design"),
+        ("build.tcl", "place_design\n", "place_design -fast\n", "no option -fast"),
+        ("build.tcl", "set_property synth_checkpoint_mode None [get_files system.bd]\n", "", "project on disk"),
+        ("build.tcl", "write_bitstream -force result/$kernel_name.bit\n", "", "ended before write_bitstream"),
+        ("build.tcl", "source versions.tcl", "source version.tcl", "version.tcl"),
+        ("build.tcl", "ip/kernel/component.xml", "ip/component.xml", "does not exist"),
+        ("settings.tcl", "set clock_mhz {100}", "set clock_mhz {125}", "125 MHz, the board with 100 MHz"),
+        ("settings.tcl", "set part {xc", "set part {xd", "is not the board's"),
+        ("settings.tcl", "set memory_bytes {0x", "set memory_bytes {0x1", "range"),
+        ("settings.tcl", "edgesight:ip:kernel:1.0", "edgesight:ip:kernel:1.1", "no block is called"),
+    ],
+)
+@pytest.mark.usefixtures("one_version")
+def test_a_mistake_is_found_and_named(
+    sound: dict[str, Prepared], tmp_path: Path, name: str, file: str, old: str, new: str, said: str
+) -> None:
+    problems = dry_run(changed(sound[name], tmp_path / "copy", file, old, new))
+    assert said in "\n".join(problems)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("input  wire [11:0] s_axi_awaddr", "input  wire [9:0] s_axi_awaddr", "s_axi_awaddr is an input of 10 bits"),
+        ("output wire s_axi_wready", "input  wire s_axi_wready", "s_axi_wready is an input"),
+        (".s_axis_tlast(s_axis_tlast)", ".s_axis_tlast()", "leaves the kernel's port s_axis_tlast open"),
+        ("    .m_axis_tkeep(m_axis_tkeep),\n", "", "does not connect the kernel's port m_axis_tkeep"),
+        (".tap0_tag_o()", ".tap2_tag_o()", "connects tap2_tag_o, which the kernel has not"),
+    ],
+)
+def test_a_wrapper_that_does_not_fit_the_kernel_is_found(
+    sound: dict[str, Prepared], tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    wrong = changed(sound["pynq-z2"], tmp_path / "copy", "ip/kernel/src/edgesight_axi.v", old, new)
+    assert said in "\n".join(dry_run(wrong))
+
+
+def test_a_component_lists_its_files_and_no_others(sound: dict[str, Prepared], tmp_path: Path) -> None:
+    wrong = changed(sound["kv260"], tmp_path / "copy", "settings.tcl", "set part", "set part")
+    (wrong.folder / "ip/kernel/src/stage0.sv").rename(wrong.folder / "ip/kernel/src/stage9.sv")
+    said = dry_run(wrong)
+    assert any("lists src/stage0.sv, which does not exist" in problem for problem in said)
+    assert any("does not list src/stage9.sv" in problem for problem in said)
+
+
+def test_weights_from_a_file_have_to_lie_in_the_component(sound: dict[str, Prepared], tmp_path: Path) -> None:
+    reads = '  initial $readmemh("weights.dat", rom);\nendmodule\n'
+    wrong = changed(sound["kv260"], tmp_path / "copy", "ip/kernel/src/kernel.sv", "endmodule\n", reads)
+    assert any("kernel.sv reads weights.dat" in problem for problem in dry_run(wrong))
+
+
+def test_a_component_that_breaks_the_schema_is_found(sound: dict[str, Prepared], tmp_path: Path) -> None:
+    xml = (sound["kv260"].folder / "ip/kernel/component.xml").read_bytes()
+    assert ipxact.schema_faults(xml) == []
+    wrong = changed(
+        sound["kv260"], tmp_path / "copy", "ip/kernel/component.xml", "<spirit:library>ip</spirit:library>", ""
+    )
+    assert any("library" in problem for problem in dry_run(wrong))
+    assert ipxact.schema_faults(b"<half") != []
+
+
+@pytest.mark.parametrize(("slack", "ends"), [(0.0, False), (0.2, False), (-0.001, True)])
+def test_a_timing_miss_ends_the_script(sound: dict[str, Prepared], slack: float, ends: bool) -> None:
+    problems = dry_run(sound["zcu104"], setup_slack_ns=slack)
+    assert [problem for problem in problems if "timing is missed at 100 MHz" in problem] == problems
+    assert bool(problems) == ends
+
+
+def test_an_unknown_vivado_is_refused_with_the_known_ones(
+    sound: dict[str, Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = vivado.known_versions()
+    monkeypatch.setattr(vivado, "known_versions", lambda: ["2019.2"])
+    (problem,) = dry_run(sound["pynq-z2"])
+    assert "Vivado 2019.2 is not known" in problem
+    assert all(version in problem for version in known)
+
+
+def test_a_patched_vivado_counts_as_its_release(sound: dict[str, Prepared], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vivado, "known_versions", lambda: ["2024.1.2"])
+    assert dry_run(sound["pynq-z2"]) == []
+
+
+def test_a_block_of_another_version_is_refused(
+    sound: dict[str, Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vivado, "known_versions", lambda: ["2022.1"])
+    wrong = changed(sound["kv260"], tmp_path / "copy", "versions.tcl", "zynq_ultra_ps_e:3.4", "zynq_ultra_ps_e:3.5")
+    assert any("2022.1 has zynq_ultra_ps_e:3.4" in problem for problem in dry_run(wrong))
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(package: Package, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(BoardError, match="no build left there"):
+        prepare(package, load_board("pynq-z2"), tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_preparing_twice_leaves_the_second(package: Package, tmp_path: Path) -> None:
+    prepare(package, load_board("pynq-z2"), tmp_path / "out", "vitis")
+    prepare(package, load_board("kv260"), tmp_path / "out")
+    assert "xck26" in (tmp_path / "out" / "settings.tcl").read_text()
+    assert not (tmp_path / "out" / "hls").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_board_without_what_vivado_needs_is_refused(package: Package, tmp_path: Path) -> None:
+    board = load_board("pynq-z2")
+    with pytest.raises(BoardError, match="not built by Vivado"):
+        prepare(package, board.model_copy(update={"flow": "open"}), tmp_path / "out")
+    with pytest.raises(BoardError, match="field preset is missing"):
+        prepare(package, board.model_copy(update={"preset": None}), tmp_path / "out")
+
+
+@pytest.mark.skipif(bool(missing_tools(("verilator", "perl"))), reason="verilator or perl not found")
+def test_the_wrapper_around_the_kernel_is_clean_under_lint(sound: dict[str, Prepared]) -> None:
+    sources = sound["pynq-z2"].folder / "ip" / "kernel" / "src"
+    files = sorted(sources.iterdir(), key=lambda path: (not path.name.endswith("_pkg.sv"), path.name))
+    # Of the kernel only the taps stay open, as the wrapper says. What is inside it, its own tests look at.
+    command = [
+        "verilator",
+        "--lint-only",
+        "-Wall",
+        "-Wno-fatal",
+        "-Wno-PINCONNECTEMPTY",
+        "--top-module",
+        "edgesight_axi",
+    ]
+    with tools_on_path():
+        lint = subprocess.run([*command, *map(str, files)], capture_output=True, text=True, check=False)
+    assert lint.returncode == 0, lint.stderr
+    assert "edgesight_axi.v" not in lint.stderr
+
+
+# ---- Reports and builds, with something else in Vivado's place -----------------------------------------------------
+
+UTILISATION = """\
+1. Slice Logic
+--------------
++----------------------------+-------+-------+------------+-----------+-------+
+|          Site Type         |  Used | Fixed | Prohibited | Available | Util% |
++----------------------------+-------+-------+------------+-----------+-------+
+| Slice LUTs*                | 31234 |     0 |          0 |     53200 | 58.71 |
+|   LUT as Logic             | 30000 |     0 |          0 |     53200 | 56.39 |
+| Slice Registers            | 28150 |     0 |          0 |    106400 | 26.46 |
++----------------------------+-------+-------+------------+-----------+-------+
+
+2. Memory
++-------------------+------+-------+------------+-----------+-------+
+|     Site Type     | Used | Fixed | Prohibited | Available | Util% |
++-------------------+------+-------+------------+-----------+-------+
+| Block RAM Tile    |  7.5 |     0 |          0 |       140 |  5.36 |
+|   RAMB36/FIFO*    |    7 |     0 |          0 |       140 |  5.00 |
++-------------------+------+-------+------------+-----------+-------+
+
+3. DSP
++-----------+------+-------+------------+-----------+-------+
+| Site Type | Used | Fixed | Prohibited | Available | Util% |
++-----------+------+-------+------------+-----------+-------+
+| DSPs      |    2 |     0 |          0 |       220 |  0.91 |
++-----------+------+-------+------------+-----------+-------+
+"""
+
+
+def test_a_utilisation_report_is_read_by_its_titles() -> None:
+    expected = {
+        "LUT": Used(used=31234, available=53200),
+        "FF": Used(used=28150, available=106400),
+        "BRAM36": Used(used=7.5, available=140),
+        "DSP": Used(used=2, available=220),
+    }
+    assert vivado.used_of_report(UTILISATION) == expected
+    assert vivado.used_of_report(UTILISATION.replace("Slice LUTs*", "CLB LUTs").replace("Slice R", "CLB R")) == expected
+    with pytest.raises(BoardError, match="no row for DSP"):
+        vivado.used_of_report(UTILISATION.replace("DSPs", "Digs"))
+
+
+def stand_in(folder: Path, board: Board, slack: float) -> Path:
+    """A program called vivado that runs the script by the recorder, as the dry run does, and leaves its results."""
+    assert board.memory_mib is not None
+    folder.mkdir()
+    (folder / "utilization.rpt").write_text(UTILISATION)
+    facts = f"set board_part {board.part}\nset board_clock_mhz 100\nset board_memory_bytes {board.memory_mib << 20}\n"
+    (folder / "facts.tcl").write_text(facts)
+    program = folder / "vivado"
+    program.write_text(
+        "#!/bin/sh\nset -e\n"
+        'test "$1 $2 $3" = "-mode batch -nojournal" && test "$6 $7" = "-source build.tcl"\n'
+        f"cat {folder}/component.tcl {folder}/facts.tcl > {folder}/catalogue.tcl\n"
+        f"tclsh {SHARED}/recorder.tcl build.tcl 2024.1 {folder}/catalogue.tcl {slack} | sed 's/^/ERROR: /' > said\n"
+        "cat said\ntest ! -s said\n"
+        f"cp {folder}/utilization.rpt result/\n"
+    )
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture
+def own_package(tmp_path: Path) -> Package:
+    shutil.copytree(DIGITS, tmp_path / "digits", ignore=shutil.ignore_patterns("lib"))
+    return Package.load(tmp_path / "digits")
+
+
+def build_with(
+    package: Package, board: Board, tmp_path: Path, slack: float, monkeypatch: pytest.MonkeyPatch
+) -> Package:
+    program = stand_in(tmp_path / "tools", board, slack)
+    prepared = prepare(package, board, tmp_path / "out")
+    entry = ipxact.catalogue_entry((prepared.folder / vivado.COMPONENT / "component.xml").read_bytes())
+    (program.parent / "component.tcl").write_text(entry)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    return vivado.build(package, board, tmp_path / "out")
+
+
+def test_what_vivado_made_goes_into_the_package(
+    own_package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = build_with(own_package, load_board("pynq-z2"), tmp_path, 0.75, monkeypatch)
+    made = Package.load(package.path).board("pynq-z2")
+    assert (made.part, made.flow, made.pynq_board) == ("xc7z020clg400-1", "vivado", "Pynq-Z2")
+    assert (made.clock_mhz, made.worst_slack_ns, made.tools) == (100.0, 0.01, {"Vivado": "2024.1"})
+    assert made.fmax_mhz == pytest.approx(1000 / 9.25)
+    assert made.utilisation["BRAM36"] == Used(used=7.5, available=140)
+    assert made.bitstream == "boards/pynq-z2/digits.bit"
+    assert made.handoff == "boards/pynq-z2/digits.hwh"
+    assert "boards/pynq-z2/timing.rpt" in made.reports
+    for name in (made.bitstream, made.handoff, *made.reports):
+        assert package.read(name)
+
+
+def test_a_timing_miss_leaves_the_package_as_it_was(
+    own_package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BoardError, match="timing is missed"):
+        build_with(own_package, load_board("kv260"), tmp_path, -0.3, monkeypatch)
+    assert Package.load(own_package.path).kernel.boards == own_package.kernel.boards
+
+
+def test_without_vivado_everything_else_is_done_and_said(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(vivado, "estimate", lambda prepared: {"LUT": Used(used=41, available=53200)})
+    with pytest.raises(vivado.VivadoMissing) as raised:
+        vivado.build(package, load_board("pynq-z2"), tmp_path / "out")
+    said = str(raised.value)
+    assert "LUT 41 of 53200" in said
+    assert str(tmp_path) in said
+    assert "2024.1" in said
+    assert (tmp_path / "out" / "build.tcl").exists()
+    assert (tmp_path / "out" / "ip" / "kernel" / "component.xml").exists()
+
+
+def test_nothing_is_built_from_a_folder_that_its_dry_run_refuses(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vivado, "dry_run", lambda prepared: ["interface dma/M_AXI_MM2S is not connected"])
+    with pytest.raises(BoardError, match="dma/M_AXI_MM2S is not connected"):
+        vivado.build(package, load_board("pynq-z2"), tmp_path / "out")
+
+
+COUNTER = """\
+module kernel (input logic clk_i, input logic [7:0] add_i, output logic [11:0] sum_o);
+  logic [7:0] memory_q [1024];
+  logic [9:0] addr_q;
+  logic [7:0] read_q;
+  always_ff @(posedge clk_i) begin
+    addr_q <= addr_q + 1;
+    memory_q[addr_q] <= add_i;
+    read_q <= memory_q[addr_q];
+    sum_o <= sum_o + 12'(read_q);
+  end
+endmodule
+"""
+
+
+def test_an_estimate_counts_registers_and_memories(package: Package, tmp_path: Path) -> None:
+    board = load_board("pynq-z2")
+    prepared = prepare(package, board, tmp_path / "out")
+    for path in (prepared.folder / vivado.COMPONENT / "src").glob("*.sv"):
+        path.unlink()
+    (prepared.folder / vivado.COMPONENT / "src" / "kernel.sv").write_text(COUNTER)
+    used = vivado.estimate(prepared)
+    assert used["FF"].used == 22  # addr_q and sum_o; read_q is the memory's own
+    assert used["BRAM36"].used == 0.5
+    assert 0 < used["LUT"].used < 60
+    assert used["DSP"].used == 0
+    assert {name: row.available for name, row in used.items()} == board.capacity
+    assert (prepared.folder / "utilisation.json").exists()
