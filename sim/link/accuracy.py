@@ -131,7 +131,8 @@ def bench_emulator(out: Path, console: Console, rates: Sequence[float] = RATES) 
         for one in found:
             console.print(
                 f"  {'busy' if one['busy'] else 'idle'}: rate off by {one['rate_error']:.2%}, "
-                f"99 % at most {one['late_ms']['p99']:g} ms late, {one['excess_ms']:.2f} ms unexplained, {one['missed']} missed"
+                f"99 % at most {one['late_ms']['p99']:g} ms late, {one['excess_ms']:.2f} ms unexplained, "
+                f"{one['missed']} missed"
             )
     checks.append(Check("dependable rate each way", dependable, WANTED_RATE, False, "Mbit/s", "measured"))
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "kernel": platform.release()}

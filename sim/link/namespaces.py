@@ -5,8 +5,8 @@
         link.run_edge(["iperf3", "-c", DATACENTER_ADDRESS]).wait(60)
         print(link.report())
 
-Needs Linux, root, /dev/net/tun and the commands `ip` and `nsenter`; `missing` says what lacks. Without them, see
-`relay`. Nothing has a name that could clash: any number of links may be up at once, each with the same addresses.
+Needs Linux, root, /dev/net/tun and the commands `ip`, `nsenter` and `unshare`; `missing` says what lacks. Without them,
+see `relay`. Nothing has a name that could clash: any number of links may be up at once, each with the same addresses.
 
 Words owned here: edge and data centre, as the namespaces at the two ends of a link.
 """
@@ -37,7 +37,12 @@ __all__ = ["DATACENTER_ADDRESS", "EDGE_ADDRESS", "NamespaceLink", "congestion_co
 
 _ANSWER_WITHIN = 20.0  # seconds that the engine may take to begin, to report and to end
 _END_WITHIN = 3.0  # seconds that a command may take to end when asked to, before it is killed
-_REMEDIES = {"ip": "apt-get install iproute2", "nsenter": "apt-get install util-linux"}
+_INTERRUPTED = 130  # exit status, as shells have it
+_REMEDIES = {
+    "ip": "apt-get install iproute2",
+    "nsenter": "apt-get install util-linux",
+    "unshare": "apt-get install util-linux",
+}
 
 
 def missing() -> str | None:
@@ -252,23 +257,25 @@ def emulate(
     """Put a link up for two commands of a shell's words, as the command line does; returns the edge's exit status.
 
     `datacenter` is started first and ended last; the link is there until `edge` ends. Without `edge` it is there until
-    an interrupt, and what to put before commands of other shells is printed. What the link did is printed, or written
-    to `report`, as JSON.
+    an interrupt or SIGTERM, and what to put before commands of other shells is printed. What the link did is printed,
+    or written to `report`, as JSON.
     """
     status = 0
-    with NamespaceLink(up, down, seed=seed, tcp=tcp) as link:
-        for name, words in link.way_in().items():
-            address = EDGE_ADDRESS if name == "edge" else DATACENTER_ADDRESS
-            print(f"{name} ({address}): {shlex.join(words)} COMMAND", file=sys.stderr)
-        try:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with NamespaceLink(up, down, seed=seed, tcp=tcp) as link, contextlib.suppress(KeyboardInterrupt):
+            for name, words in link.way_in().items():
+                address = EDGE_ADDRESS if name == "edge" else DATACENTER_ADDRESS
+                print(f"{name} ({address}): {shlex.join(words)} COMMAND", file=sys.stderr)
             if datacenter is not None:
                 link.run_datacenter(shlex.split(datacenter))
-            if edge is not None:
-                status = link.run_edge(shlex.split(edge)).wait()
-            else:
+            if edge is None:
                 signal.pause()
-        except KeyboardInterrupt:
-            status = 130 if edge is not None else 0
+            else:
+                status = _INTERRUPTED
+                status = link.run_edge(shlex.split(edge)).wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
     text = json.dumps(link.report(), indent=2) + "\n"
     if report is not None:
         write_atomically(report, text.encode())

@@ -9,10 +9,14 @@ Words owned here: client, target.
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 from collections import OrderedDict
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from host.files import write_atomically
 from sim.link.model import Counts, Direction, Schedule, directions
 from sim.link.options import GilbertElliott, LinkOptions
 
@@ -139,6 +143,37 @@ class RelayLink:
             opening.result().close()
         else:
             opening.cancel()
+
+
+def relay(
+    target: tuple[str, int],
+    up: LinkOptions,
+    down: LinkOptions | None = None,
+    *,
+    seed: int = 0,
+    listen: tuple[str, int] = ("127.0.0.1", 0),
+    report: Path | None = None,
+) -> None:
+    """Relay until an interrupt or SIGTERM, as the command line does; first prints where clients send to.
+
+    What the link did is then printed, or written to `report`, as JSON.
+    """
+
+    async def run() -> dict[str, Any]:
+        ended = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        async with RelayLink(target, up, down, seed=seed, listen=listen) as link:
+            host, port = link.address
+            print(f"Relaying {host}:{port} to {target[0]}:{target[1]}", flush=True)
+            await ended.wait()
+            return link.report()
+
+    text = json.dumps(asyncio.run(run()), indent=2) + "\n"
+    if report is not None:
+        write_atomically(report, text.encode())
+    else:
+        print(text, end="")
 
 
 class _Front(asyncio.DatagramProtocol):

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -227,6 +228,28 @@ def test_a_command_that_runs_at_both_ends_reports_what_the_link_did(tmp_path: Pa
     assert emulate(LinkOptions(), edge=ping, datacenter="sleep 1000", report=report) == 0
     assert json.loads(report.read_text())["up"]["offered"] == 1
     assert emulate(LinkOptions(), edge="sh -c 'exit 3'", report=report) == 3
+
+
+@needs_namespaces
+def test_a_link_without_a_command_stays_until_it_is_told_to_end(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    body = (
+        "from pathlib import Path; from sim.link.namespaces import emulate; from sim.link.options import LinkOptions;"
+        f"print(emulate(LinkOptions(), report=Path({str(report)!r})))"
+    )
+    command = subprocess.Popen([sys.executable, "-c", body], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert command.stderr is not None
+    told = [command.stderr.readline() for _ in range(2)]
+    for line, own, other in zip(
+        told, (EDGE_ADDRESS, DATACENTER_ADDRESS), (DATACENTER_ADDRESS, EDGE_ADDRESS), strict=True
+    ):
+        assert own in line
+        enter = shlex.split(line.partition(": ")[2])[:-1]
+        routes = subprocess.run([*enter, "ip", "route"], capture_output=True, text=True, check=True).stdout
+        assert routes.startswith(other)
+    command.send_signal(signal.SIGTERM)
+    assert command.communicate(timeout=30)[0].strip() == "0"
+    assert json.loads(report.read_text())["up"]["offered"] == 0
 
 
 @needs_namespaces

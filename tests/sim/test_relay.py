@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -153,3 +159,26 @@ def test_a_link_that_cannot_be_is_refused() -> None:
         RelayLink(("127.0.0.1", 9), LinkOptions(delay_s=0.01, queue=BandwidthDelayProducts(1.0)))
     with pytest.raises(RuntimeError, match="not open"):
         RelayLink(("127.0.0.1", 9), LinkOptions()).address  # noqa: B018
+
+
+def test_the_command_relays_until_it_is_told_to_end_and_reports(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target:
+        target.bind(("127.0.0.1", 0))
+        target.settimeout(20.0)
+        port = target.getsockname()[1]
+        body = (
+            "from pathlib import Path; from sim.link.relay import relay; from sim.link.options import LinkOptions;"
+            f"relay(('127.0.0.1', {port}), LinkOptions.parse('delay-ms=1'), report=Path({str(report)!r}))"
+        )
+        command = subprocess.Popen([sys.executable, "-c", body], stdout=subprocess.PIPE, text=True)
+        assert command.stdout is not None
+        address = command.stdout.readline().split()[1]
+        assert address.startswith("127.0.0.1:")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"hello", ("127.0.0.1", int(address.rpartition(":")[2])))
+            assert target.recv(100) == b"hello"
+        command.send_signal(signal.SIGTERM)
+        assert command.wait(20) == 0
+        command.stdout.close()
+    assert json.loads(report.read_text())["up"]["delivered"] == 1
