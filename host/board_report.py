@@ -1,0 +1,98 @@
+"""What somebody sends in who has built a bitstream or run one on a board: facts of the build and of the board.
+
+Nothing private is in it: no host or user name, no address, no path, no serial number.
+Words owned here: board report.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+from host.files import sha256, write_atomically
+from host.kernel import MANIFEST, Package
+from host.selftest import SelfTestReport
+
+SCHEMA_VERSION = 1
+_LIBRARIES = ("pynq", "numpy")
+_SELF_TEST = (*(field.name for field in fields(SelfTestReport)), "passed")
+
+
+def board_report(package: Package, board: str, selftest: Mapping[str, object] | None) -> dict[str, object]:
+    """The report of `package`'s build for `board`, as plain values for JSON.
+
+    `selftest` is the outcome of `edgesight selftest --json` on that board, None if it was not run; of it the fields of
+    a SelfTestReport are taken over and nothing else. The host's facts are this machine's. Raises KernelError if the
+    package has no build for the board, or if one of its files is missing.
+    """
+    build = package.board(board)
+    kernel = package.kernel
+    names = [build.bitstream, build.handoff, build.device_tree, *build.reports]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "package": {
+            "name": kernel.name,
+            "build_hash": kernel.build_hash,
+            "manifest_sha256": sha256((package.path / MANIFEST).read_bytes()),
+        },
+        "board": {"name": build.board, "pynq_board": build.pynq_board, "part": build.part},
+        "build": {
+            "flow": build.flow,
+            "tools": dict(build.tools),
+            "clock_mhz": build.clock_mhz,
+            "fmax_mhz": build.fmax_mhz,
+            "worst_slack_ns": build.worst_slack_ns,
+            "utilisation": {name: row.model_dump() for name, row in build.utilisation.items()},
+            "files": {name: sha256(package.read(name)) for name in names if name is not None},
+        },
+        "selftest": None if selftest is None else {name: selftest[name] for name in _SELF_TEST if name in selftest},
+        "host": _host(),
+    }
+
+
+def as_text(report: Mapping[str, object]) -> str:
+    """The report for people, one fact a line."""
+    lines: list[str] = []
+    _lines(lines, "", report)
+    return "\n".join(lines) + "\n"
+
+
+def write_report(report: Mapping[str, object], path: Path) -> None:
+    """Write the report as JSON to `path`, and beside it as text with the ending .txt."""
+    write_atomically(path, (json.dumps(report, indent=1) + "\n").encode())
+    write_atomically(path.with_suffix(".txt"), as_text(report).encode())
+
+
+def _host() -> dict[str, object]:
+    try:
+        system = platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:
+        system = ""
+    return {
+        "board": os.environ.get("BOARD"),  # as PYNQ's image says it
+        "system": system or platform.system(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _LIBRARIES},
+    }
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _lines(lines: list[str], name: str, value: object) -> None:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _lines(lines, f"{name} {key}".strip(), inner)
+    else:
+        lines.append(f"{name}: {'not known' if value is None else value}")
