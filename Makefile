@@ -2,11 +2,13 @@
 PYTHON ?= python3
 IMAGES ?= 4000
 N ?= 10000
+KERNEL ?= bitstreams/fashion-mnist
+BACKEND ?= rtl
 VENV := .venv
 RUN := $(VENV)/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint verify bench-folding kernels train clean
+.PHONY: help demo test lint verify bitstream bench-board bench-folding kernels train wheel clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -27,6 +29,16 @@ verify: $(VENV)/all.stamp ## Brevitas = QONNX = csim = Verilated RTL on N images
 
 bench-folding: $(VENV)/all.stamp ## Interval of each stage over its folding bound at three foldings; writes build/bench/
 	$(RUN)edgesight bench folding quant/zoo/fashion-mnist
+
+bench-board: $(VENV)/all.stamp ## Open board built and answering at its pins, PYNQ host, Vivado dry runs, power; writes build/bench/board.json
+	$(RUN)edgesight bench board quant/zoo/fashion-mnist
+
+bitstream: $(VENV)/all.stamp ## BOARD=pynq-z2, kv260, zcu104 or ulx3s: the bitstream of KERNEL, put into it (BACKEND=vitis: hls4ml's own C++)
+	@test -n "$(BOARD)" || { $(RUN)edgesight board list; echo "Which board? make bitstream BOARD=... [KERNEL=$(KERNEL)] [BACKEND=rtl|vitis]"; exit 1; }
+	$(RUN)edgesight bitstream $(KERNEL) --board $(BOARD) --backend $(BACKEND)
+
+wheel: $(VENV)/bin/python ## The wheel that boards install, as build/wheel/edgesight-*.whl
+	$(RUN)pip wheel --quiet --no-deps --wheel-dir build/wheel .
 
 kernels: $(VENV)/all.stamp ## Compile and calibrate the shipped kernel packages anew from the zoo
 	$(RUN)edgesight kernels

@@ -24,6 +24,61 @@ FabricName = Annotated[str, typer.Option("--fabric", help=FABRIC_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
 
 
+group = typer.Typer(no_args_is_help=True, help="Boards: which there are, and what became of a build.")
+
+
+def bitstream(
+    package: PackagePath,
+    board: Annotated[str, typer.Option(help="Board, as `edgesight board list` names it.")],
+    backend: Annotated[
+        str, typer.Option(help="Of Vivado's boards: rtl, or vitis for hls4ml's own C++ behind the same wrapper.")
+    ] = "rtl",
+    seeds: Annotated[int, typer.Option(help="Of the open flow: seeds to place and route with.")] = 3,
+    out: Annotated[Path, typer.Option(help="Folder to build in.")] = Path("build/bitstream"),
+) -> None:
+    """Make a board's bitstream of a kernel package and put it into the package, with its reports.
+
+    Without Vivado, its boards' sources and scripts are still made and checked, and what is missing is said.
+    """
+    from hls.boards import BoardError, load_board
+    from host.kernel import Package
+
+    target = load_board(board)
+    opened = Package.load(package)
+    folder = out / board / opened.kernel.name
+    if target.flow == "open":
+        from hls import open_flow
+
+        if backend != "rtl":
+            raise BoardError(f"--backend {backend}: board {board} has an open flow, which builds the RTL only")
+        built = open_flow.build(opened, target, folder, range(1, seeds + 1))
+    else:
+        from hls import vivado
+
+        if backend not in ("rtl", "vitis"):
+            raise BoardError(f"--backend {backend}: choose rtl or vitis")
+        built = vivado.build(opened, target, folder, backend)  # type: ignore[arg-type] # checked above
+    print(built.path / built.board(board).bitstream)
+
+
+@group.command("list")
+def list_(json_: Json = False) -> None:
+    """Show the boards that a bitstream can be made for."""
+    from hls.boards import board_names, load_board
+
+    boards = [load_board(name) for name in board_names()]
+    if json_:
+        print(json.dumps([board.model_dump() for board in boards], indent=1))
+        return
+    table = Table()
+    for column in ("board", "what", "part", "flow", "clock", "run by"):
+        table.add_column(column)
+    for board in boards:
+        clock, run = f"{board.clock_mhz:g} MHz", board.ever_run or "nobody yet"
+        table.add_row(board.name, board.title, board.part, board.flow, clock, run)
+    Console().print(table)
+
+
 def selftest(package: PackagePath, fabric: FabricName = "pynq", json_: Json = False) -> None:
     """Compare the package's known answers with the fabric's, bit for bit. The first thing to do on a board."""
     from host.selftest import selftest as run

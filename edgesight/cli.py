@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,8 @@ keys = typer.Typer(no_args_is_help=True, help="Keys that edges and data centres 
 app.add_typer(keys, name="keys")
 bench = typer.Typer(no_args_is_help=True, help="Measurements, each held against its bars.")
 app.add_typer(bench, name="bench")
+app.command()(board.bitstream)
+app.add_typer(board.group, name="board")
 app.command()(board.selftest)
 app.command()(board.throughput)
 app.command()(board.power)
@@ -102,13 +105,9 @@ def compile_(
     csim: Annotated[bool, typer.Option("--csim/--no-csim", help="Build hls4ml's C++ library as well.")] = True,
 ) -> None:
     """Compile two QONNX networks to a kernel package: RTL, csim, known answers. Needs no vendor tool."""
-    from hls.compile import Folding
     from hls.csim import build_library
     from hls.qonnx_graph import CompileError
 
-    budgets = cycles.split(",")
-    if len(budgets) != 2 or not all(budget.isdigit() and int(budget) > 0 for budget in budgets):
-        raise CompileError(f"--cycles {cycles}: give two numbers, for stage 0 and stage 1, such as 1500,10000")
     factors: dict[str, dict[str, int]] = {"stage0": {}, "stage1": {}}
     for entry in reuse or []:
         place, _, factor = entry.partition("=")
@@ -116,9 +115,7 @@ def compile_(
         if stage not in factors or not layer or not factor.isdigit() or int(factor) < 1:
             raise CompileError(f"--reuse {entry}: expected STAGE.LAYER=N, such as stage0.Conv_1=12")
         factors[stage][layer] = int(factor)
-    package = _compile(
-        zoo, out, [Folding(int(budget), factors[stage]) for budget, stage in zip(budgets, factors, strict=True)]
-    )
+    package = _compile(zoo, out, _foldings(cycles, factors))
     if calibration is not None:
         package = _calibrated_as(package, _load(calibration).kernel)
     if csim:
@@ -207,6 +204,50 @@ def bench_folding_(
         for name, budgets in FOLDINGS.items()
     }
     if not bench_folding(packages, "fast", out, Console()):
+        raise typer.Exit(1)
+
+
+@bench.command("board")
+def bench_board_(
+    zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder with stage0.onnx, stage1.onnx and card.json.")],
+    cycles: Annotated[
+        str, typer.Option(help="Cycles a frame that each layer of stage 0 and of stage 1 may take on the open board.")
+    ] = "6000,40000",
+    seeds: Annotated[int, typer.Option(help="Seeds to place and route the open board with.")] = 3,
+    images: Annotated[int, typer.Option(help="Images that the PYNQ host answers in simulation.")] = 50,
+    pin_images: Annotated[int, typer.Option(help="Images that the open board answers at its simulated pins.")] = 20,
+    energy_seeds: Annotated[int, typer.Option(help="Made-up worlds that energy is measured in.")] = 20,
+    out: Annotated[Path, typer.Option(help="Folder for board.json and the builds.")] = Path("build/bench"),
+    data_dir: DataDir = None,
+) -> None:
+    """Build the open board's bitstream, answer on all boards in simulation, dry-run Vivado's, replay power sensors."""
+    from hls import open_flow, vivado
+    from hls.boards import board_names, load_board
+    from hls.csim import build_library
+    from sim.board import OPEN_BOARD, bench_board
+
+    console = Console()
+    package = _compile(zoo, out / "board" / _card(zoo)[0], _foldings(cycles))
+    name = package.kernel.dataset
+    shipped_one = SHIPPED / name
+    if shipped_one.is_dir():
+        package = _calibrated_as(package, _load(shipped_one).kernel)
+    build_library(package)
+    pool = _data(name, data_dir if name == "fashion-mnist" else None, None, package).test.images
+    package = open_flow.build(package, load_board(OPEN_BOARD), out / "board" / OPEN_BOARD, range(1, seeds + 1))
+    boards = [load_board(board) for board in board_names()]
+    console.print("Vivado's boards: dry runs, sound and with a mistake each ...")
+    dry_runs = vivado.dry_run_report(package, [board for board in boards if board.flow == "vivado"])
+    if not bench_board(
+        package,
+        dry_runs,
+        pool[: max(images, pin_images)],
+        pin_images=pin_images,
+        pynq_images=images,
+        energy_seeds=energy_seeds,
+        out=out,
+        console=console,
+    ):
         raise typer.Exit(1)
 
 
@@ -363,6 +404,20 @@ def shipped() -> dict[str, Any]:
     import tomllib
 
     return tomllib.loads((SHIPPED / "shipped.toml").read_text())
+
+
+def _foldings(cycles: str, reuse: Mapping[str, Mapping[str, int]] | None = None) -> list[Folding]:
+    """Foldings of both stages from two budgets of cycles, comma separated, and reuse factors by stage and layer."""
+    from hls.compile import Folding
+    from hls.qonnx_graph import CompileError
+
+    budgets = cycles.split(",")
+    if len(budgets) != 2 or not all(budget.isdigit() and int(budget) > 0 for budget in budgets):
+        raise CompileError(f"--cycles {cycles}: give two numbers, for stage 0 and stage 1, such as 1500,10000")
+    return [
+        Folding(int(budget), (reuse or {}).get(stage, {}))
+        for stage, budget in zip(("stage0", "stage1"), budgets, strict=True)
+    ]
 
 
 def _compile(zoo: Path, out: Path, foldings: list[Folding]) -> Package:
