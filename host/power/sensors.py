@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import logging
 import os
 import re
 import time
@@ -37,6 +38,8 @@ _NVML_PERIOD = 0.1  # seconds
 _RAPL_PERIOD = 0.05  # seconds; the counter moves every millisecond, so this is how often reading it is worth while
 # What a driver answers when a bus transfer failed or no conversion is ready: the next one may well succeed.
 _PASSING = {errno.EAGAIN, errno.EIO, errno.ENODATA, errno.ETIMEDOUT, errno.EREMOTEIO, errno.EBUSY, errno.EINTR}
+
+logger = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
 Read = Callable[[Path], bytes]
@@ -358,11 +361,14 @@ class CsvLog:
 
     def between(self, begin: float, end: float) -> list[Reading]:
         """All readings from `begin` to `end`, seconds since 1970."""
-        deadline = self.clock() + self._patience
+        deadline, said = self.clock() + self._patience, False
         while True:
             readings = self._load() if self._path.exists() else []
             if readings and readings[-1].time >= end:
                 break
+            if not said:
+                logger.warning("waiting up to %g s for %s to reach %s", self._patience, self._path, _say(end))
+                said = True
             if self.clock() >= deadline:
                 reached = f"ends at {_say(readings[-1].time)}" if readings else "is not there"
                 raise PowerError(

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from host import edge
 from host.cascade import Cascade
+from host.edge import run_edge
 from host.power.meter import EnergyMeter
 from host.power.sensors import Clock, DropOut, Obtained, PowerError, Reading
 from sim.power_replay import Bench, World, csv_log
@@ -113,6 +115,23 @@ def test_a_simulated_fabric_has_no_measured_energy(tmp_path: Path) -> None:
     made = package(tmp_path / "kernel", calibration())
     with pytest.raises(PowerError, match="the fabric is simulated"):
         Cascade(FakeFabric(made, simulated=True), calibration(), None, EnergyMeter(BenchSensor(Bench(WORLD, 1))))
+
+
+def test_an_edge_whose_energy_no_sensor_can_tell_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = package(tmp_path / "kernel", calibration())
+
+    def start(power: str) -> None:
+        run_edge(made.path, "any", tmp_path / "socket", datacenter=None, keys_folder=None, power=power)
+
+    monkeypatch.setattr(edge, "open_fabric", lambda package, name: FakeFabric(made, simulated=True))
+    with pytest.raises(PowerError, match="a meter's log is not"):
+        start("csv:meter.csv")
+    monkeypatch.setattr(edge, "open_sensor", lambda spec: BenchSensor(Bench(WORLD, 1)))
+    with pytest.raises(PowerError, match="the fabric is simulated"):
+        start("auto")
+    assert not (tmp_path / "socket").exists()
 
 
 class Announcing:
