@@ -96,9 +96,9 @@ def test_a_mahimahi_trace_gives_its_opportunities_as_mahimahi_does(
     for gap, size in gaps:
         now += gap
         packets.append((now, size))
-    # Arrivals half a millisecond off the trace's grid, as rounding must decide nothing: at 7.5 the one of 8 is next.
+    # Arrivals off the grid of the trace, as rounding must decide nothing: at 7.1 the opportunity of 8 is next.
     link = direction(LinkOptions(rate=MahimahiTrace(tuple(moments)), queue=Packets(10**9)))
-    came = [link.offer((time - 0.5) * 1e-3 if time else 0.0, size) for time, size in packets]
+    came = [link.offer((time - 0.9) * 1e-3 if time else 0.0, size) for time, size in packets]
     expected = in_mahimahis_words(moments, packets)
     assert [round(time * 1e3, 6) for time in came if time is not None] == expected
 
