@@ -34,6 +34,11 @@ from host.registers import CONTROL_SOFT_RESET, STATUS_DRAINING
 DMA, KERNEL = "dma", "kernel"
 _DONE_INTERRUPT = f"{DMA}/s2mm_introut"
 
+# What makes a shell ready for PYNQ: Kria's image has all of it in the first file, the Zynq boards' in three.
+_READY_SHELL = (
+    "in a root shell (`sudo -i`) `source /etc/profile.d/pynq_venv.sh`, and xrt_setup.sh and boardname.sh beside it "
+    "where they exist"
+)
 _OLDEST, _NEWEST = (3, 0, 1), (4, 0)  # the newest is compared by major and minor
 _WITHOUT_FOUR = ("Pynq-Z1", "Pynq-Z2")  # boards that PYNQ 4.0 has no image for
 
@@ -106,7 +111,7 @@ class PynqFabric:
         pynq = _import_pynq(self.board)
         self.pynq_version = str(pynq.__version__)
         try:
-            self._overlay = pynq.Overlay(str(bitstream))
+            self._overlay = pynq.Overlay(str(bitstream.resolve()))
         except Exception as error:  # PYNQ raises whatever its parts raise
             raise FabricError(
                 f"{bitstream}: PYNQ {self.pynq_version} cannot load it ({type(error).__name__}: {error}): make it for "
@@ -114,8 +119,9 @@ class PynqFabric:
             ) from error
         dma = _block(self._overlay, DMA, bitstream)
         kernel = _block(self._overlay, KERNEL, bitstream)
-        self._kernel_words = pynq.MMIO(kernel["phys_addr"], kernel["addr_range"])
-        self.registers = Registers(package, self._kernel_words.read, self._kernel_words.write)
+        words = pynq.MMIO(kernel["phys_addr"], kernel["addr_range"])
+        # PYNQ takes Python's own integers and no others.
+        self.registers = Registers(package, words.read, lambda address, value: words.write(address, int(value)))
         self.registers.check_identity(
             str(bitstream), "the bitstream and the package are of different builds: copy both again from one build"
         )
@@ -216,10 +222,12 @@ class PynqFabric:
         """Stop the DMA and give its memory back; calling it twice is harmless."""
         if self._memory is None:
             return
-        self._memory = None
-        if self._loop is not None:
-            self._loop.close()
-        self._dma.stop()
+        try:
+            self._dma.stop()  # before it loses its memory
+        finally:
+            self._memory = None
+            if self._loop is not None:
+                self._loop.close()
 
     def _open(self) -> _Memory:
         if self._memory is None:
@@ -377,9 +385,8 @@ def board_name() -> str:
         return Path("/proc/device-tree/chosen/pynq_board").read_text().strip("\0\n ")
     except OSError:
         raise FabricError(
-            "this is no PYNQ board, or its environment was lost: BOARD is not set; on a board, run inside its PYNQ "
-            "environment (`sudo -i`, then `source /etc/profile.d/pynq_venv.sh`); elsewhere, choose the fabric csim or "
-            "verilated"
+            f"this is no PYNQ board, or its environment was lost: BOARD is not set; on a board, run {_READY_SHELL}; "
+            "elsewhere, choose the fabric csim or verilated"
         ) from None
 
 
@@ -417,17 +424,16 @@ def _import_pynq(board: str) -> Any:
     """The module `pynq`, after a look at everything that it silently needs."""
     if not os.environ.get("XILINX_XRT"):
         raise FabricError(
-            "XILINX_XRT is not set, without which PYNQ finds no device: `source /etc/profile.d/xrt_setup.sh` (and "
-            "pynq_venv.sh beside it), and with sudo keep the environment (`sudo -E`)"
+            f"XILINX_XRT is not set, without which PYNQ finds no device, on boards without XRT, too: run {_READY_SHELL}"
         )
     if os.geteuid() != 0:
-        raise FabricError("PYNQ needs root to reach the logic: run with `sudo -E`, or in the board's Jupyter")
+        raise FabricError(f"PYNQ needs root to reach the logic: run {_READY_SHELL}, or in the board's Jupyter")
     try:
         pynq: Any = importlib.import_module("pynq")
     except ImportError as error:
         raise FabricError(
-            f"PYNQ cannot be imported ({error}): run with the Python of the board's image "
-            "(`source /etc/profile.d/pynq_venv.sh`), and install edgesight there"
+            f"PYNQ cannot be imported ({error}): install edgesight into the Python of the board's image and run it "
+            f"there: {_READY_SHELL}"
         ) from error
     version = str(getattr(pynq, "__version__", "unknown"))
     found = tuple(int(part) for part in re.findall(r"\d+", version)[:3])

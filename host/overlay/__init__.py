@@ -36,5 +36,5 @@ def install(package: Package, pynq_board: str | None = None) -> Path:
         for file in files:
             write_atomically(target.with_suffix(file.suffix), file.read_bytes())
     except OSError as error:
-        raise KernelError(f"{target}: cannot be written ({error.strerror}); run with `sudo -E`") from error
+        raise KernelError(f"{target}: cannot be written ({error.strerror}); run as root") from error
     return target

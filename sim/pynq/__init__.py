@@ -1,6 +1,7 @@
 """The host's PYNQ code against the Verilated kernel, as on a board: handoff, DMA, interrupts and registers included.
 
-cocotbpynq carries it, which is under the GPL 3: it is a tool of these tests, and nothing that is shipped imports it.
+cocotbpynq carries it, which is under the GPL 3: it is a tool of these tests. This folder is no part of the installed
+package, and nothing in that imports it.
 The kernel is simulated inside the wrapper that the boards' block design takes in (hw/boards/zynq/edgesight_axi.v); DMA
 and processor are stand-ins, so that what is shown is the protocol and the answers, not a board's speed.
 Words owned here: simulated run.
@@ -25,6 +26,7 @@ from sim.pynq.handoff import BOARDS, TOP, package_for
 from sim.verilate import rtl_sources
 
 WRAPPER = ROOT / "hw" / "boards" / "zynq" / f"{TOP}.v"
+PYTHON_NEEDS = ("cocotb", "cocotbpynq", "pytest")  # beside what `missing_tools` looks for
 
 # Environment variables by which the program inside the simulator is told what to do.
 FOLDER, PROGRAM = "EDGESIGHT_PYNQ_FOLDER", "EDGESIGHT_PYNQ_PROGRAM"
@@ -109,7 +111,7 @@ def _simulate(
     package: Package, program: str, folder: Path, board: str, version: str, given: dict[str, Any]
 ) -> dict[str, Any]:
     """Run `program` of sim/pynq/program.py in a simulator of the package's RTL; what it found."""
-    absent = [*missing_tools(), *(name for name in ("cocotb", "cocotbpynq") if importlib.util.find_spec(name) is None)]
+    absent = [*missing_tools(), *(name for name in PYTHON_NEEDS if importlib.util.find_spec(name) is None)]
     if absent:
         raise PynqSimulationError(
             f"not found: {', '.join(absent)}: simulating a board needs g++, make and perl, and "

@@ -5,6 +5,7 @@ That it answers, and what a real DMA does, is shown against the kernel itself in
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import types
@@ -48,12 +49,21 @@ class _Mirror(_DmaWords):
     def __init__(self, board: _Board) -> None:
         super().__init__()
         self._board = board
+        self.patience = 0  # how often it is asked in vain whether the records are there
         self._made: list[tuple[int, int]] = []
         self._started: Any = None  # the frame of the transfer under way
         self.sets: list[int] = []
+        self.resets = 0
+        self.interrupt_after: int | None = None  # frames, after which Ctrl-C is pressed
 
     def __setitem__(self, index: int, value: int) -> None:
         super().__setitem__(index, value)
+        if index == 0 and value == 0x4:
+            self.resets += 1
+            self._made.clear()
+        if index == 0x28 // 4 and self.interrupt_after == len(self._made):
+            self.interrupt_after = None
+            raise KeyboardInterrupt
         if index in (0x28 // 4, 0x58 // 4):
             super().__setitem__(index - 0x24 // 4, 0x0001_0000)  # busy
         if index == 0x28 // 4:
@@ -68,6 +78,9 @@ class _Mirror(_DmaWords):
             self.sets.append(header >> 40 & 0xFF)
             self._made.append((header & 0xFFFF_FFFF, int(frame[1]) & 0xFF))
             super().__setitem__(index, 0x0001_0002)
+        if index == 0x34 // 4 and self._made and self.patience:
+            self.patience -= 1
+            return 0x0001_0000
         if index == 0x34 // 4 and len(self._made) * 16 == super().__getitem__(0x58 // 4) > 0:
             records = self._board.buffers[1]
             records["tag"][: len(self._made)], records["label"][: len(self._made)] = zip(*self._made[::-1], strict=True)
@@ -97,6 +110,7 @@ class _Board:
         self.names = ["dma", "kernel"]
         self.clock_mhz = 100.0
         self.memory_at = 0x1000_0000
+        self.interrupt_pins: dict[str, Any] = {}
         self.loads: Callable[[], None] = lambda: None
         self.module = types.ModuleType("pynq")
         vars(self.module).update(
@@ -113,7 +127,7 @@ class _Board:
             name: {"phys_addr": 0x1000 * at, "addr_range": 0x1000, "parameters": self.parameters}
             for at, name in enumerate(self.names)
         }
-        return types.SimpleNamespace(ip_dict=blocks, interrupt_pins={})
+        return types.SimpleNamespace(ip_dict=blocks, interrupt_pins=self.interrupt_pins)
 
     def mmio(self, base: int, length: int) -> Any:
         if base == 0:
@@ -184,19 +198,19 @@ def test_elsewhere_than_on_a_board_it_names_the_other_fabrics(
     package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("BOARD", raising=False)
-    with pytest.raises(FabricError, match=r"no PYNQ board.*csim or verilated"):
+    with pytest.raises(FabricError, match=r"no PYNQ board.*boardname\.sh.*csim or verilated"):
         PynqFabric(package)
 
 
 def test_a_lost_xrt_environment_is_named(package: Package, board: _Board, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XILINX_XRT")
-    with pytest.raises(FabricError, match=r"XILINX_XRT is not set.*sudo -E"):
+    with pytest.raises(FabricError, match=r"XILINX_XRT is not set.*xrt_setup\.sh"):
         PynqFabric(package)
 
 
 def test_without_root_it_says_so(package: Package, board: _Board, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(FabricError, match=r"needs root.*sudo -E"):
+    with pytest.raises(FabricError, match=r"needs root.*sudo -i"):
         PynqFabric(package)
 
 
@@ -328,6 +342,58 @@ def test_many_images_go_in_by_pieces_and_batches_and_come_back_in_order(package:
         assert records["tag"].tolist() == list(range(count))
         assert records["label"].tolist() == images[:, 0, 0, 0].tolist()
         assert mirror.sets == sets.tolist()
+
+
+class _Interrupt:
+    """One that is lost: it never comes."""
+
+    waits = 0
+
+    def __init__(self, name: str) -> None:
+        assert name == "dma/s2mm_introut"
+
+    async def wait(self) -> None:
+        _Interrupt.waits += 1
+        await asyncio.Event().wait()
+
+
+def test_a_lost_interrupt_delays_the_answer_and_does_not_lose_it(package: Package, board: _Board) -> None:
+    mirror = board.dma_words = _Mirror(board)
+    board.interrupt_pins = {"dma/s2mm_introut": {}}
+    vars(board.module)["Interrupt"] = _Interrupt
+    fabric = PynqFabric(package)
+    assert fabric.interrupts
+    mirror.patience = 210  # more than the host looks before it waits
+    before = _Interrupt.waits
+    images = np.full((3, *package.kernel.input.shape), 9, np.uint8)
+    assert fabric.run(images, np.zeros(3, np.uint8))["label"].tolist() == [9, 9, 9]
+    assert _Interrupt.waits > before
+    fabric.close()
+
+
+def test_without_a_driver_for_the_interrupt_the_dma_is_looked_at(package: Package, board: _Board) -> None:
+    def refuse(name: str) -> None:
+        raise ValueError("no UIO device")
+
+    board.dma_words = _Mirror(board)
+    board.interrupt_pins = {"dma/s2mm_introut": {}}
+    vars(board.module)["Interrupt"] = refuse
+    with pytest.warns(UserWarning, match=r"interrupts are not used.*no UIO device"):
+        fabric = PynqFabric(package)
+    assert not fabric.interrupts
+    assert len(fabric.run(np.zeros((2, *package.kernel.input.shape), np.uint8), np.zeros(2, np.uint8))) == 2
+
+
+def test_after_an_interrupted_run_the_next_one_starts_afresh(package: Package, board: _Board) -> None:
+    mirror = board.dma_words = _Mirror(board)
+    fabric = PynqFabric(package)
+    images = np.full((40, *package.kernel.input.shape), 5, np.uint8)
+    sets = np.zeros(40, np.uint8)
+    mirror.interrupt_after = 7
+    with pytest.raises(KeyboardInterrupt):
+        fabric.run(images, sets)
+    assert fabric.run(images, sets)["label"].tolist() == [5] * 40
+    assert mirror.resets == 2  # when it was opened, and before the run after the interrupted one
 
 
 def test_images_of_another_shape_are_refused_before_anything_is_sent(package: Package, board: _Board) -> None:

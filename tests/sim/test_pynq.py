@@ -14,10 +14,10 @@ from host.fabric.base import ALWAYS, NEVER, OFFLOAD, STAGE_MASK, Images, Records
 from host.fabric.csim import CsimFabric, decide
 from host.kernel import Package
 from sim.bench import ROOT, missing_tools
-from sim.pynq import Failure, SimulatedRun, answer, failures
+from sim.pynq import PYTHON_NEEDS, Failure, SimulatedRun, answer, failures
 
 IMAGES = 64
-_absent = [*missing_tools(), *(name for name in ("cocotb", "cocotbpynq") if importlib.util.find_spec(name) is None)]
+_absent = [*missing_tools(), *(name for name in PYTHON_NEEDS if importlib.util.find_spec(name) is None)]
 
 pytestmark = pytest.mark.skipif(bool(_absent), reason=f"not found: {', '.join(_absent)}")
 
