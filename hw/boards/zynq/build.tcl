@@ -32,8 +32,7 @@ update_ip_catalog
 
 set blocks [blocks_of_this_vivado]
 dict for {block vlnv} $blocks {
-  # A concatenation of inline HDL is no IP and in no catalogue.
-  if {![string match *:inline_hdl:* $vlnv] && [llength [get_ipdefs -all -quiet $vlnv]] == 0} {
+  if {[llength [get_ipdefs -all -quiet $vlnv]] == 0} {
     error "Vivado [version -short] has no block $vlnv: was support for this part's family installed?"
   }
 }
@@ -76,10 +75,9 @@ set_property -dict [list CONFIG.NUM_SI {1} CONFIG.NUM_MI {3} CONFIG.NUM_CLKS {1}
 create_bd_cell -type ip -vlnv [dict get $blocks smartconnect] memory_port
 set_property -dict [list CONFIG.NUM_SI {2} CONFIG.NUM_MI {1} CONFIG.NUM_CLKS {1}] [get_bd_cells memory_port]
 
-# PYNQ wants a controller between the blocks' interrupts and the processor's.
-set concat [dict get $blocks concat]
-set library [lindex [split $concat :] 1]
-create_bd_cell -type $library -vlnv $concat joined_interrupts
+# PYNQ wants a controller between the blocks' interrupts and the processor's, and follows lines through xlconcat only,
+# not through the inline concatenation that newer Vivados offer.
+create_bd_cell -type ip -vlnv [dict get $blocks xlconcat] joined_interrupts
 set_property -dict [list CONFIG.NUM_PORTS {2}] [get_bd_cells joined_interrupts]
 create_bd_cell -type ip -vlnv [dict get $blocks axi_intc] system_interrupts
 set_property -dict [list CONFIG.C_IRQ_CONNECTION {1}] [get_bd_cells system_interrupts]

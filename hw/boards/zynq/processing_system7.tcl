@@ -22,7 +22,8 @@ proc create_processing_system {} {
   # The board's preset: memory, clocks and pins of the processor.
   apply_bd_automation -rule xilinx.com:bd_rule:processing_system7 \
     -config {make_external "FIXED_IO, DDR" apply_board_preset "1" Master "Disable" Slave "Disable"} [get_bd_cells ps]
-  # The port to memory is 64 bits wide, as the DMA is; PYNQ sets the port's width register from the handoff.
+  # The port to memory is 64 bits wide, as the DMA is. PYNQ does not set the port's width on a Zynq-7000: it has to be
+  # that of the board's boot image, which is 64, too.
   set_property -dict [list \
     CONFIG.PCW_EN_CLK0_PORT {1} \
     CONFIG.PCW_EN_RST0_PORT {1} \

@@ -11,8 +11,9 @@
 # Prints one problem a line and ends with status 1, or prints nothing and ends with 0.
 #
 # What it knows of the blocks is from their product guides (PG021 AXI DMA, PG099 AXI interrupt controller, PG164
-# processor system reset, PG247 SmartConnect, PG082 and PG201 processing systems) and from designs made by Vivado. It
-# has never been held against Vivado itself.
+# processor system reset, PG247 SmartConnect, PG082 and PG201 processing systems). The names of pins, interfaces and
+# properties were found in handoffs that Vivado 2019.2 to 2024.1 wrote (PYNQ ships them), SmartConnect's in public
+# scripts. It has never been held against Vivado itself.
 
 namespace eval recorder {
   variable slack
@@ -66,7 +67,7 @@ proc recorder::properties_of {vlnv} {
     xilinx.com:ip:smartconnect:1.0 {
       return {NUM_SI {1 {^([1-9]|1[0-6])$}} NUM_MI {1 {^([1-9]|1[0-6])$}} NUM_CLKS {1 {^1$}}}
     }
-    xilinx.com:ip:xlconcat:2.1 - xilinx.com:inline_hdl:ilconcat:1.0 { return {NUM_PORTS {2 {^[1-9]\d*$}}} }
+    xilinx.com:ip:xlconcat:2.1 { return {NUM_PORTS {2 {^[1-9]\d*$}}} }
     xilinx.com:ip:axi_intc:4.1 { return {C_IRQ_CONNECTION {0 {^[01]$}}} }
     xilinx.com:ip:proc_sys_reset:5.0 { return {} }
     default { if {[dict exists $components $vlnv]} { return {} } }
@@ -168,7 +169,7 @@ proc recorder::block_of {cell} {
       }
       set pins {aclk {I clk 1 needed} aresetn {I rst 1 needed}}
     }
-    xilinx.com:ip:xlconcat:* - xilinx.com:inline_hdl:ilconcat:* {
+    xilinx.com:ip:xlconcat:* {
       for {set i 0} {$i < [set_to $cell NUM_PORTS]} {incr i} { dict set pins In$i {I intr 1 needed} }
       dict set pins dout [list O intr [set_to $cell NUM_PORTS] needed]
     }
@@ -261,11 +262,7 @@ recorder::command create_bd_cell {} {-type -vlnv} 1 1 {
   ::recorder::step create_bd_cell create_bd_design
   set vlnv [::recorder::option -vlnv]
   ::recorder::properties_of $vlnv
-  set type [expr {[lindex [split $vlnv :] 1] eq "inline_hdl" ? "inline_hdl" : "ip"}]
-  if {[::recorder::option -type] ne $type} { ::recorder::fail "create_bd_cell: $vlnv is of type $type" }
-  if {[string match *:inline_hdl:* $vlnv] && [package vcompare $::recorder::version 2024.2] < 0} {
-    ::recorder::fail "create_bd_cell: Vivado $::recorder::version has no inline HDL"
-  }
+  if {[::recorder::option -type] ne "ip"} { ::recorder::fail "create_bd_cell: $vlnv is of type ip" }
   if {[string match *:zynq_ultra_ps_e:* $vlnv]} {
     set wanted [expr {[package vcompare $::recorder::version 2023.1] < 0 ? "3.4" : "3.5"}]
     if {![string match *:$wanted $vlnv]} { ::recorder::fail "Vivado $::recorder::version has zynq_ultra_ps_e:$wanted" }
