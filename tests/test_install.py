@@ -64,31 +64,39 @@ def pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def wheel(pip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This project's wheel, built from a copy: setuptools leaves its own files in the folder that it builds."""
-    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what is installed: setuptools leaves its own files in the folder that it builds."""
+    folder = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
+        shutil.copy(ROOT / name, folder)
     for name in ("edgesight", "quant", "hls", "host", "hw", "sim"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "zoo"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "zoo"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(pip: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This project's wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
     built = _run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source, pip=pip)
     assert built.returncode == 0, built.stderr
     (path,) = folder.glob("*.whl")
     return path
 
 
-def test_the_wheel_holds_all_code_and_all_hardware(wheel: Path) -> None:
+def test_the_wheel_holds_all_code_and_all_hardware(source: Path, wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
     wanted = {
-        path.relative_to(ROOT).as_posix()
+        path.relative_to(source).as_posix()
         for room in ("edgesight", "quant", "hls", "host", "sim")
-        for package in (ROOT / room).rglob("__init__.py")
-        for path in package.parent.glob("*.py")
+        for package in (source / room).rglob("__init__.py")
+        for path in package.parent.iterdir()
+        if path.suffix in (".py", ".sv", ".cpp")
     }
-    wanted |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "hw").rglob("*") if path.is_file()}
-    wanted |= {"sim/harness.cpp"}
+    wanted |= {path.relative_to(source).as_posix() for path in (source / "hw").rglob("*") if path.is_file()}
+    assert "sim/harness.cpp" in wanted
     assert sorted(wanted - held) == []
-    assert sorted(name for name in held if "test_" in name or "_bench" in name or "__pycache__" in name) == []
+    assert sorted(name for name in held if "/test_" in name or "__pycache__" in name) == []
 
 
 @pytest.mark.parametrize("board", sorted(path.stem for path in BOARDS.glob("*.toml")))
