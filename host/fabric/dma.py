@@ -1,7 +1,7 @@
 """The AXI DMA of a PYNQ board, driven by its registers in simple mode (AMD PG021, "Direct Register Mode").
 
 PYNQ's own channel objects wait without an end and cost ten register accesses a transfer; this driver takes three,
-never waits by itself, and says in words what the status register says.
+waits for nothing but a reset, with a time-out, and says in words what the status register says.
 Words owned here: channel, transfer, status (of the DMA).
 """
 
