@@ -1,7 +1,7 @@
 """The host's PYNQ code against the Verilated kernel, as on a board: handoff, DMA, interrupts and registers included.
 
-cocotbpynq carries it, which is under the GPL 3: it is a tool of these tests. This folder is no part of the installed
-package, and nothing in that imports it.
+cocotbpynq carries it, which is under the GPL 3: it comes with the extra `dev` only, and what runs on a board never
+imports it.
 The kernel is simulated inside the wrapper that the boards' block design takes in (hw/boards/zynq/edgesight_axi.v); DMA
 and processor are stand-ins, so that what is shown is the protocol and the answers, not a board's speed.
 Words owned here: simulated run.
