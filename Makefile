@@ -8,7 +8,7 @@ VENV := .venv
 RUN := $(VENV)/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint verify bitstream bench-board bench-folding kernels train wheel clean
+.PHONY: help demo test lint verify bitstream bench-board bench-emulator bench-folding kernels train wheel clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ bench-folding: $(VENV)/all.stamp ## Interval of each stage over its folding boun
 
 bench-board: $(VENV)/all.stamp ## Open board built and answering at its pins, PYNQ host, Vivado dry runs, power; writes build/bench/board.json
 	$(RUN)edgesight bench board quant/zoo/fashion-mnist
+
+bench-emulator: $(VENV)/all.stamp ## How true the emulated link is (root); writes build/bench/emulator.json
+	$(RUN)edgesight bench emulator
 
 bitstream: $(VENV)/all.stamp ## BOARD=pynq-z2, kv260, zcu104 or ulx3s: the bitstream of KERNEL, put into it (BACKEND=vitis: hls4ml's own C++)
 	@test -n "$(BOARD)" || { $(RUN)edgesight board list; echo "Which board? make bitstream BOARD=... [KERNEL=$(KERNEL)] [BACKEND=rtl|vitis]"; exit 1; }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from edgesight import board
+from edgesight import board, link
 
 if TYPE_CHECKING:
     from hls.compile import Folding
@@ -30,6 +30,7 @@ bench = typer.Typer(no_args_is_help=True, help="Measurements, each held against 
 app.add_typer(bench, name="bench")
 app.command()(board.bitstream)
 app.add_typer(board.group, name="board")
+app.add_typer(link.group, name="link")
 app.command()(board.selftest)
 app.command()(board.throughput)
 app.command()(board.power)
@@ -58,6 +59,7 @@ _EXPECTED = (
     "DataSetError",
     "DemoError",
     "EdgeError",
+    "EmulationError",
     "ExportError",
     "FabricError",
     "ImageError",
@@ -204,6 +206,17 @@ def bench_folding_(
         for name, budgets in FOLDINGS.items()
     }
     if not bench_folding(packages, "fast", out, Console()):
+        raise typer.Exit(1)
+
+
+@bench.command("emulator")
+def bench_emulator_(
+    out: Annotated[Path, typer.Option(help="Folder for emulator.json.")] = Path("build/bench"),
+) -> None:
+    """Measure how true the emulated link is: rates on an idle and a busy machine, loss, bursts, delay. Needs root."""
+    from sim.link.accuracy import bench_emulator
+
+    if not bench_emulator(out, Console()):
         raise typer.Exit(1)
 
 
