@@ -16,6 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from host.link import congestion
 from host.link.datagrams import NO_QUIC, LinkError
 
 try:
@@ -128,6 +129,7 @@ def _configuration(*, is_client: bool, idle_timeout: float) -> QuicConfiguration
         alpn_protocols=[ALPN],
         idle_timeout=idle_timeout,
         max_datagram_frame_size=_MAX_DATAGRAM_FRAME,
+        congestion_control_algorithm=congestion.NAME,
     )
 
 

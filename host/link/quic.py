@@ -4,9 +4,9 @@ The data centre proves itself by the certificate that the edge has pinned, the e
 the connection's first stream; until then the data centre works on nothing. Strips and replies are QUIC datagrams
 (RFC 9221), each in a packet of its own, so that one lost packet is one lost strip.
 
-aioquic keeps datagrams that its congestion window holds back for ever, and its Reno window shrinks under random loss.
-Here a datagram waits in a queue of its own and is dropped when its deadline has passed, and the client bounds how many
-requests are open at a time.
+aioquic keeps datagrams that its congestion window holds back for ever. Here a datagram waits in a queue of its own and
+is dropped when its deadline has passed, and the client bounds how many requests are open at a time. `congestion` says
+how fast they go.
 
 Words owned here: peer, hello, welcome.
 """
@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from host.link.congestion import pace
 from host.link.datagrams import NO_QUIC, LinkError, Reply, Status
 from host.link.keys import LinkKeys
 from host.link.strips import QUALITY, cut
@@ -86,6 +87,7 @@ class Peer(QuicConnectionProtocol):
         self.dropped = 0  # datagrams that the window held back until they were late
         self._queue: deque[tuple[float, bytes]] = deque()
         self._udp: asyncio.BaseTransport | None = None
+        self._controller = pace(quic._loss, quic.configuration.max_datagram_size)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport: timers outlive it."""
@@ -114,6 +116,8 @@ class Peer(QuicConnectionProtocol):
                 continue
             self._quic.send_datagram_frame(datagram)
             super().transmit()
+        if self._controller is not None and not self._quic._datagrams_pending:
+            self._controller.on_app_limited()
 
     def send_line(self, message: BaseModel) -> None:
         """Send `message` on the first stream."""

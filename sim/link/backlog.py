@@ -7,7 +7,8 @@ congestion-control measurement, as commands to run on either side of a link.
     python -m sim.link.backlog tcp-send ADDRESS PORT SECONDS CONTROL
 
 A receiver says "ready" on a line of its own when it listens, and, after one connection, what came as one JSON line:
-`arrivals`, a list of [seconds since the first byte, bytes], in steps of a tenth of a second.
+`began`, when the first byte came (the machine's monotonic clock, seconds), and `steps`, [number, bytes] for each step
+of `step_s` seconds since then.
 
 Words owned here: *backlogged* (always having something to send).
 """

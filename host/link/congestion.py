@@ -1,0 +1,469 @@
+"""How fast to send: a congestion controller that random loss does not slow down and that shares with TCP, and a pacer.
+
+Window-based controllers take every loss for a full queue; on a lossy link they shrink to nothing. This one looks at
+the queue instead. It has two modes:
+
+- *alone*: it models the path by its bandwidth and its least round trip, sends at that rate and keeps the queue all but
+  empty, as BBR does (draft-ietf-ccwg-bbr). Loss does not slow it down; loss that remains while its own queue is drained
+  is the path's, and is made up for in the rate.
+- *competing*: somebody else keeps a queue although ours is drained. A sender that yields to queues would starve there,
+  and one that holds a fixed multiple of the path starves others, so it takes the share of CUBIC (RFC 9438), the window
+  that Linux's TCP uses. Only losses beside a full queue count. From time to time it drains its own queue to see whether
+  the other one is still there.
+
+The switch between the two follows Copa (Arun and Balakrishnan, NSDI 2018, section 2.2), which also takes a queue that
+never empties for a competitor; here the test is made when our own share of the queue is drained, so that what remains
+is the others'.
+
+aioquic finds the controller by `NAME`, and `pace` gives a connection its pacer.
+
+Words owned here: round (the time in which what was sent at its begin is acknowledged), calm (sent while our own queue
+was drained).
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from host.link.datagrams import NO_QUIC, LinkError
+
+try:
+    from aioquic.quic.congestion.base import QuicCongestionControl, register_congestion_control
+    from aioquic.quic.packet_builder import QuicSentPacket
+    from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery
+except ImportError as error:
+    raise LinkError(NO_QUIC) from error
+
+NAME = "edgesight"
+
+_INITIAL_WINDOW, _LEAST_WINDOW = 10, 4  # datagrams; RFC 9002, 7.2, and draft-ietf-ccwg-bbr, 2.7
+_STARTUP_GAIN = 2.77  # 4 ln 2: the least that doubles the rate every round; draft-ietf-ccwg-bbr, 2.4
+_UP_GAIN = 1.25  # probes for more bandwidth; the same, 2.4
+_EASE_GAIN = 0.9  # while cruising over a queue; the largest of many delivery rates is a little too large
+_WINDOW_GAIN = 2.0  # bandwidth-delay products in flight; room for late acknowledgements; the same, 2.5
+_ROUNDS_OF_BANDWIDTH = 10  # rounds that the largest delivery rate is remembered: more than one cycle of probing
+_CRUISE_ROUNDS = (4.0, 7.0)  # least round trips between two probes, random so that flows don't probe together
+_FULL_ROUNDS, _FULL_GROWTH = 3, 1.25  # the pipe is full when the rate grew less in so many rounds; the same, 5.3.1.2
+_MOST_PATH_LOSS = 0.35  # loss beyond this is not made up for
+_LOSS_SAMPLE = 400  # calm packets that the path's loss is measured over
+
+_BIN = 10.0  # seconds of one minimum and maximum
+_BINS_OF_LEAST = 6  # bins that the least round trip is remembered: a path that became longer is known in a minute
+_BINS_OF_MOST = 2
+_STALE = 1.1  # the least round trip wants to be seen again, to within this factor, every bin
+_STALE_GAIN = 0.5  # bandwidth-delay products in flight when it wasn't; draft-ietf-ccwg-bbr, 2.6 (ProbeRTT)
+_QUEUE = 1 / 8  # least round trips of delay that are a queue
+_LEAST_QUEUE = 0.002  # seconds of delay that are; less may be the ends' clocks and schedulers
+_OTHERS_SEEN = 2  # cycles in a row before it competes
+_CHECK_EVERY = 6.0  # seconds between two looks, while competing, whether the other queue is still there
+
+_CUBIC_C, _CUBIC_BETA = 0.4, 0.7  # RFC 9438, 4.1 (datagrams / s^3) and 4.6
+_RENO_ALPHA = 3 * (1 - _CUBIC_BETA) / (1 + _CUBIC_BETA)  # RFC 9438, 4.3
+_PACING_MARGIN = 1.25  # a window's datagrams are spread over a little less than a round trip; RFC 9002, 7.7
+_FULL_QUEUE = 0.5  # a loss beside at least this share of the longest queue delay lately is congestion
+
+_BURST = 0.002  # seconds of the pacing rate that may go at once; asyncio's timers are not finer than a millisecond
+
+
+class _Phase(enum.Enum):
+    STARTUP = enum.auto()  # doubling until the pipe is full
+    DOWN = enum.auto()  # draining our own queue
+    CRUISE = enum.auto()  # at the measured bandwidth
+    UP = enum.auto()  # probing for more
+    COMPETE = enum.auto()  # CUBIC
+    CHECK = enum.auto()  # competing, but draining our own queue to see what remains
+
+
+@dataclass
+class _Sent:
+    """What was known when a packet was sent (draft-cheng-iccrg-delivery-rate-estimation-02, 3.1.2)."""
+
+    delivered: int
+    delivered_time: float
+    first_sent_time: float
+    app_limited: bool
+    calm: bool
+
+
+class _RoundTrips:
+    """The least and the largest round trip lately, by bins of time."""
+
+    def __init__(self) -> None:
+        self._bins: deque[tuple[int, float, float]] = deque(maxlen=_BINS_OF_LEAST)
+
+    def add(self, now: float, rtt: float) -> None:
+        number = int(now / _BIN)
+        if self._bins and self._bins[-1][0] == number:
+            _, least, most = self._bins[-1]
+            if least <= rtt <= most:
+                return
+            self._bins[-1] = (number, min(least, rtt), max(most, rtt))
+        else:
+            self._bins.append((number, rtt, rtt))
+        self.least = min(least for _, least, _ in self._bins)
+        self.most = max(most for _, _, most in list(self._bins)[-_BINS_OF_MOST:])
+
+    @property
+    def stale(self) -> bool:
+        """Whether nothing near the least was seen lately."""
+        return min(least for _, least, _ in list(self._bins)[-2:]) > _STALE * self.least
+
+
+class Controller(QuicCongestionControl):
+    """The congestion controller; made by aioquic for each connection that is configured with `NAME`.
+
+    Rates are bytes a second, times seconds, sizes bytes.
+    """
+
+    def __init__(self, *, max_datagram_size: int) -> None:
+        """For packets of at most `max_datagram_size` bytes."""
+        super().__init__(max_datagram_size=max_datagram_size)
+        self.congestion_window = _INITIAL_WINDOW * max_datagram_size
+        self.pacing_rate: float | None = None  # None: not known yet
+        self.pacer: Pacer | None = None
+        self._size = max_datagram_size
+        self._phase = _Phase.STARTUP
+        self._phase_began = 0.0
+        self._halted = False  # nothing came back for long; until something does
+
+        self._sent: dict[tuple[int, int], _Sent] = {}
+        self._newest: _Sent | None = None  # of the packets that were acknowledged last
+        self._newest_sent_time = 0.0
+        self._delivered = 0
+        self._delivered_time = 0.0
+        self._first_sent_time = 0.0
+        self._app_limited_until = -1  # everything up to this many delivered bytes was sent for want of more
+
+        self._round = 0
+        self._round_ends = 0  # delivered bytes
+        self._rates: deque[tuple[int, float]] = deque()  # round and delivery rate, falling
+        self._full_rate, self._full_rounds = 0.0, 0
+
+        self._round_trips = _RoundTrips()
+        self._smoothed = 0.0
+        self._latest = 0.0
+        self._calm_acked, self._calm_lost = 0, 0
+
+        self._drained_at: float | None = None  # when our queue was drained, in this DOWN or CHECK
+        self._drained_least: float | None = None  # least round trip of packets sent after that
+        self._others_seen = 0
+        self._cruise = 0.0  # seconds
+
+        self._window = 0.0  # CUBIC's
+        self._window_max = 0.0
+        self._reno = 0.0
+        self._epoch: float | None = None
+        self._k = 0.0
+        self._recovery_began = 0.0
+
+    @property
+    def competing(self) -> bool:
+        """Whether somebody else's queue was found."""
+        return self._phase in (_Phase.COMPETE, _Phase.CHECK)
+
+    @property
+    def bandwidth(self) -> float:
+        """The largest delivery rate lately."""
+        return self._rates[0][1] if self._rates else 0.0
+
+    @property
+    def path_loss(self) -> float:
+        """The share of packets that was lost while our own queue was drained."""
+        return self._calm_lost / max(self._calm_acked + self._calm_lost, _LOSS_SAMPLE // 4)
+
+    def on_app_limited(self) -> None:
+        """The application has nothing more to send: what is delivered now says little about the path."""
+        if self.bytes_in_flight + self._size <= self.congestion_window:
+            self._app_limited_until = self._delivered + self.bytes_in_flight
+
+    def on_packet_sent(self, *, packet: QuicSentPacket) -> None:
+        """Remember what the delivery rate is measured from."""
+        assert packet.sent_time is not None
+        if self.bytes_in_flight == 0:
+            self._first_sent_time = self._delivered_time = packet.sent_time
+        self.bytes_in_flight += packet.sent_bytes
+        self._sent[packet.epoch.value, packet.packet_number] = _Sent(
+            self._delivered,
+            self._delivered_time,
+            self._first_sent_time,
+            self._delivered < self._app_limited_until,
+            self._calm(packet.sent_time),
+        )
+        if self.pacer is not None:
+            self.pacer.sent(packet.sent_bytes)
+
+    def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
+        """Count what arrived."""
+        assert packet.sent_time is not None
+        self.bytes_in_flight -= packet.sent_bytes
+        sent = self._sent.pop((packet.epoch.value, packet.packet_number), None)
+        if sent is None:
+            return
+        self._delivered += packet.sent_bytes
+        self._delivered_time = now
+        self._newest, self._newest_sent_time = sent, packet.sent_time
+        if sent.calm:
+            self._calm_acked += 1
+        if self._phase is _Phase.COMPETE and not sent.app_limited:
+            self._grow_window(now, packet.sent_bytes)
+
+    def on_packets_expired(self, *, packets: Iterable[QuicSentPacket]) -> None:
+        """Forget packets that nobody waits for any more."""
+        for packet in packets:
+            self.bytes_in_flight -= packet.sent_bytes
+            self._sent.pop((packet.epoch.value, packet.packet_number), None)
+
+    def on_packets_lost(self, *, now: float, packets: Iterable[QuicSentPacket]) -> None:
+        """Take a loss for congestion only while competing, and only beside a full queue."""
+        last_sent = 0.0
+        for packet in packets:
+            assert packet.sent_time is not None
+            self.bytes_in_flight -= packet.sent_bytes
+            last_sent = packet.sent_time
+            sent = self._sent.pop((packet.epoch.value, packet.packet_number), None)
+            if sent is not None and sent.calm:
+                self._calm_lost += 1
+        if self.competing and last_sent > self._recovery_began and self._queue_full():
+            self._recovery_began = now
+            self._shrink_window()
+        self._apply(now)
+
+    def on_persistent_congestion(self) -> None:
+        """Send next to nothing until something comes back (RFC 9002, 7.6.2); the path itself is not forgotten."""
+        self._halted = True
+        self.congestion_window = 2 * self._size
+
+    def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
+        """Update the model of the path; aioquic calls this once for an acknowledgement, after its packets."""
+        self._halted = False
+        self._latest = rtt
+        self._smoothed = rtt if self._smoothed == 0.0 else self._smoothed + (rtt - self._smoothed) / 8
+        self._round_trips.add(now, rtt)
+        if self._calm_acked + self._calm_lost > _LOSS_SAMPLE:
+            self._calm_acked, self._calm_lost = self._calm_acked // 2, self._calm_lost // 2
+        if self._newest is not None:
+            began = self._newest.delivered >= self._round_ends
+            if began:
+                self._round += 1
+                self._round_ends = self._delivered
+            self._measure_rate(now, self._newest)
+            if began and self._phase is _Phase.STARTUP and not self._newest.app_limited:
+                self._look_whether_full(now)
+            if self._drained_at is not None and self._newest_sent_time >= self._drained_at:
+                self._drained_least = min(rtt, self._drained_least or rtt)
+            self._newest = None
+        self._move_on(now)
+        self._apply(now)
+
+    def _measure_rate(self, now: float, sent: _Sent) -> None:
+        """Delivery rate since `sent` was sent (draft-cheng-iccrg-delivery-rate-estimation-02, 3.3)."""
+        interval = max(self._newest_sent_time - sent.first_sent_time, now - sent.delivered_time)
+        self._first_sent_time = self._newest_sent_time
+        if interval < self._round_trips.least:
+            return  # acknowledgements came in a heap
+        rate = (self._delivered - sent.delivered) / interval
+        if sent.app_limited and rate < self.bandwidth:
+            return
+        while self._rates and self._rates[-1][1] <= rate:
+            self._rates.pop()
+        self._rates.append((self._round, rate))
+        while self._rates[0][0] < self._round - _ROUNDS_OF_BANDWIDTH:
+            self._rates.popleft()
+
+    def _look_whether_full(self, now: float) -> None:
+        if self.bandwidth >= _FULL_GROWTH * self._full_rate:
+            self._full_rate, self._full_rounds = self.bandwidth, 0
+            return
+        self._full_rounds += 1
+        if self._full_rounds >= _FULL_ROUNDS:
+            self._begin(_Phase.DOWN, now)
+
+    def _begin(self, phase: _Phase, now: float) -> None:
+        self._phase, self._phase_began = phase, now
+        if phase in (_Phase.DOWN, _Phase.CHECK):
+            self._drained_at = self._drained_least = None
+
+    def _move_on(self, now: float) -> None:
+        """From phase to phase."""
+        lasted = now - self._phase_began
+        round_trip = self._round_trips.least
+        drained = self.bytes_in_flight <= self._drain_to() + self._size
+        if self._phase is _Phase.DOWN:
+            if drained or lasted > 3 * self._smoothed:
+                self._drained_at = now
+                self._cruise = random.uniform(*_CRUISE_ROUNDS) * round_trip
+                self._begin(_Phase.CRUISE, now)
+        elif self._phase is _Phase.CRUISE:
+            if lasted > max(self._cruise, 2 * self._smoothed):
+                if self._drained_least is not None:
+                    self._others_seen = self._others_seen + 1 if self._others_queue() else 0
+                if self._others_seen >= _OTHERS_SEEN:
+                    self._compete(now)
+                else:
+                    self._begin(_Phase.UP, now)
+        elif self._phase is _Phase.UP:
+            if lasted > round_trip and (self.bytes_in_flight >= _UP_GAIN * self._path() or lasted > 2 * self._smoothed):
+                self._begin(_Phase.DOWN, now)
+        elif self._phase is _Phase.COMPETE:
+            if lasted > _CHECK_EVERY:
+                self._begin(_Phase.CHECK, now)
+        elif self._phase is _Phase.CHECK:
+            if self._drained_at is None:
+                if drained or lasted > 3 * self._smoothed:
+                    self._drained_at = now
+            elif self._drained_least is not None and now - self._drained_at > 1.5 * self._smoothed:
+                if self._others_queue():
+                    self._begin(_Phase.COMPETE, now)
+                else:
+                    self._others_seen = 0
+                    self._begin(_Phase.CRUISE, now)
+
+    def _others_queue(self) -> bool:
+        """Whether a queue remained when ours was drained."""
+        assert self._drained_least is not None
+        return self._queue_over(self._drained_least)
+
+    def _queue_over(self, round_trip: float) -> bool:
+        """Whether `round_trip` tells of a queue."""
+        least = self._round_trips.least
+        return round_trip - least > max(_QUEUE * least, _LEAST_QUEUE)
+
+    def _calm(self, now: float) -> bool:
+        """Whether packets sent now meet a queue that we don't fill: losing them is the path's doing."""
+        if self._phase is _Phase.CRUISE:
+            return now < self._phase_began + self._round_trips.least
+        return self._phase is _Phase.COMPETE and not self._queue_full()
+
+    def _queue_full(self) -> bool:
+        """Whether the packet acknowledged last stood in a queue about as long as any lately."""
+        if self._latest == 0.0:
+            return False
+        least = self._round_trips.least
+        return self._latest - least >= _FULL_QUEUE * (self._round_trips.most - least)
+
+    def _path(self) -> float:
+        """Bytes that fill the path and leave its queue empty."""
+        return self._rate() * self._round_trips.least
+
+    def _drain_to(self) -> float:
+        """Bytes in flight at which none of ours stand in a queue."""
+        return self._path() * (_STALE_GAIN if self._round_trips.stale and not self.competing else 1.0)
+
+    def _rate(self) -> float:
+        """What the bottleneck passes on for us: what was delivered, and what the path lost behind it."""
+        return self.bandwidth / (1.0 - min(self.path_loss, _MOST_PATH_LOSS))
+
+    def _compete(self, now: float) -> None:
+        """Begin as CUBIC does after slow start, from what is in flight."""
+        self._others_seen = 0
+        self._window = self._window_max = max(self._rate() * self._smoothed, float(_LEAST_WINDOW * self._size))
+        self._epoch = None
+        self._begin(_Phase.COMPETE, now)
+
+    def _grow_window(self, now: float, acked: int) -> None:
+        """CUBIC's growth in congestion avoidance (RFC 9438, 4.2 to 4.5), in datagrams."""
+        window, most = self._window / self._size, self._window_max / self._size
+        if self._epoch is None:
+            self._epoch = now
+            self._k = (max(most - window, 0.0) / _CUBIC_C) ** (1 / 3)
+            self._reno = window
+        share = acked / self._size / window  # of the window
+        self._reno += (_RENO_ALPHA if self._reno < most else 1.0) * share
+        target = _CUBIC_C * (now - self._epoch + self._smoothed - self._k) ** 3 + most
+        window += (min(max(target, window), 1.5 * window) - window) * share
+        self._window = max(window, self._reno) * self._size
+
+    def _shrink_window(self) -> None:
+        """CUBIC's answer to congestion, with fast convergence (RFC 9438, 4.6 and 4.7)."""
+        converging = self._window < self._window_max
+        self._window_max = self._window * ((1 + _CUBIC_BETA) / 2 if converging else 1.0)
+        self._window = max(self._window * _CUBIC_BETA, float(_LEAST_WINDOW * self._size))
+        self._epoch = None
+
+    def _apply(self, now: float) -> None:
+        """Set window and pacing rate."""
+        if self._halted or self._smoothed == 0.0:
+            return
+        least = _LEAST_WINDOW * self._size
+        if self._phase is _Phase.STARTUP:
+            least = _INITIAL_WINDOW * self._size
+            rate = _STARTUP_GAIN * max(self.bandwidth, least / self._smoothed)
+            window = _STARTUP_GAIN * self._path()
+        elif self._phase is _Phase.COMPETE:
+            rate = _PACING_MARGIN * self._window / self._smoothed
+            window = self._window
+        else:
+            if self._phase is _Phase.UP:
+                rate = _UP_GAIN * self._rate()
+            elif self._calm(now):
+                rate = self.bandwidth
+            else:
+                rate = self._rate() * (_EASE_GAIN if self._queue_over(self._latest) else 1.0)
+            draining = self._phase in (_Phase.DOWN, _Phase.CHECK)
+            window = self._drain_to() if draining else _WINDOW_GAIN * self._path() + least
+        self.congestion_window = max(int(window), least)
+        self.pacing_rate = max(rate, 2 * self._size / self._smoothed)
+
+
+class Pacer(QuicPacketPacer):
+    """Spreads a connection's packets in time at its controller's rate; stands in for aioquic's own pacer.
+
+    aioquic's takes its rate from window and round trip, lets up to two packets go for each one's time, and counts an
+    acknowledgement as a whole packet.
+    """
+
+    def __init__(self, controller: Controller, max_datagram_size: int) -> None:
+        """For the connection of `controller`."""
+        super().__init__(max_datagram_size=max_datagram_size)
+        self._controller = controller
+        self._size = max_datagram_size
+        self._now = 0.0
+        self._built = 0  # packets made at this very time that `sent` hasn't been told of
+        self._credit = 0.0  # bytes that may go now; below 0: sent ahead
+
+    def next_send_time(self, now: float) -> float | None:  # type: ignore[override]  # as aioquic's own does
+        """When the next packet may go; None: now."""
+        rate = self._controller.pacing_rate
+        if rate is None:
+            return None
+        if now > self._now:
+            most = max(2.0 * self._size, rate * _BURST)
+            self._credit = min(self._credit + (now - self._now) * rate, most)
+            self._now = now
+            self._built = 0
+        left = self._credit - self._built * self._size
+        return None if left > 0 else now + (self._size - left) / rate
+
+    def update_after_send(self, now: float) -> None:
+        """Count a packet until its size is known."""
+        self._built += 1
+
+    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
+        """Ignore aioquic's rate: the controller has its own."""
+
+    def sent(self, size: int) -> None:
+        """Take a sent packet's bytes off; acknowledgements alone are not told of, and are free."""
+        self._built = 0
+        if self._controller.pacing_rate is not None:
+            self._credit -= size
+
+
+def pace(recovery: QuicPacketRecovery, max_datagram_size: int) -> Controller | None:
+    """Give a connection a pacer that follows its controller, and return that; None where it has another controller.
+
+    aioquic has no public way to a connection's `recovery`, nor from a controller to the pacing rate: its own pacer
+    divides the window by the round trip.
+    """
+    controller = recovery._cc
+    if not isinstance(controller, Controller):
+        return None
+    controller.pacer = Pacer(controller, max_datagram_size)
+    recovery._pacer = controller.pacer
+    return controller
+
+
+register_congestion_control(NAME, Controller)
