@@ -79,6 +79,15 @@ def list_(json_: Json = False) -> None:
     Console().print(table)
 
 
+@group.command()
+def overlay(package: PackagePath) -> None:
+    """On a PYNQ board: put the package's bitstream where `pynq.Overlay` finds it by the kernel's name."""
+    from host.kernel import Package
+    from host.overlay import install
+
+    print(install(Package.load(package)))
+
+
 def selftest(package: PackagePath, fabric: FabricName = "pynq", json_: Json = False) -> None:
     """Compare the package's known answers with the fabric's, bit for bit. The first thing to do on a board."""
     from host.selftest import selftest as run

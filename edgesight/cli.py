@@ -68,6 +68,7 @@ _EXPECTED = (
     "LinkError",
     "ModelError",
     "PowerError",
+    "PynqSimulationError",
     "TargetRefused",
     "TrainingError",
     "VariantError",
