@@ -25,10 +25,10 @@ _FILES = "synthesis_files"
 # Families that the component may be used in, by Vivado's names.
 _FAMILIES = ("zynq", "zynquplus")
 _ACCESS = {"ro": "read-only", "rw": "read-write", "wo": "write-only", "w1c": "read-write"}
-# By suffix; Vivado knows SystemVerilog by a name of its own.
+# By suffix; the contents of memories have a type of Vivado's own.
 _FILE_TYPES = {
     ".v": ("fileType", "verilogSource"),
-    ".sv": ("userFileType", "systemVerilogSource"),
+    ".sv": ("fileType", "systemVerilogSource"),
     ".dat": ("userFileType", "mif"),
 }
 _PORT = re.compile(

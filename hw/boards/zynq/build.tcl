@@ -183,7 +183,7 @@ if {$setup_slack < 0.0 || $hold_slack < 0.0} {
 
 write_bitstream -force result/$kernel_name.bit
 
-# Where the handoff lies differs between versions: under bd/ or beside it.
+# Where the handoff lies differs between versions: beside the block design, or in the hidden .gen of a project in memory.
 proc files_named {pattern folder} {
   set found [glob -nocomplain -types f -directory $folder $pattern]
   foreach inner [glob -nocomplain -types d -directory $folder *] {
@@ -191,7 +191,7 @@ proc files_named {pattern folder} {
   }
   return $found
 }
-set handoffs [lsort -unique [concat [files_named system.hwh bd] [files_named system.hwh .gen]]]
+set handoffs [concat [files_named system.hwh .] [files_named system.hwh .gen]]
 if {[llength $handoffs] != 1} {
   error "expected one hardware handoff system.hwh, found [llength $handoffs]: $handoffs"
 }
