@@ -158,6 +158,7 @@ set_property synth_checkpoint_mode None [get_files system.bd]
 generate_target all [get_files system.bd]
 read_verilog [make_wrapper -files [get_files system.bd] -top]
 
+# No constraints of our own: the clock's comes with the processing system, and nothing of the logic reaches a pin.
 file mkdir result
 synth_design -top system_wrapper -part $part
 opt_design
@@ -183,7 +184,7 @@ if {$setup_slack < 0.0 || $hold_slack < 0.0} {
 
 write_bitstream -force result/$kernel_name.bit
 
-# Where the handoff lies differs between versions: beside the block design, or in the hidden .gen of a project in memory.
+# Where the handoff lies differs between versions: beside the block design, or in a hidden folder .gen.
 proc files_named {pattern folder} {
   set found [glob -nocomplain -types f -directory $folder $pattern]
   foreach inner [glob -nocomplain -types d -directory $folder *] {
