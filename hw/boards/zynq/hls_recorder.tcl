@@ -2,9 +2,9 @@
 #
 #   tclsh hls_recorder.tcl SCRIPT PART
 #
-# What the synthesis would leave is a Verilog module without contents, of the ports that Vitis HLS gives a function whose
-# arguments are streams of ap_uint with `axis` interfaces and whose control is ap_ctrl_none (UG1399): ap_clk, ap_rst_n,
-# and <argument>_TDATA, _TVALID and _TREADY. It has never been held against Vitis HLS itself.
+# What the synthesis would leave is a Verilog module without contents. Its ports are those that Vitis HLS gives a
+# function whose arguments are streams of ap_uint with `axis` interfaces and whose control is ap_ctrl_none (UG1399):
+# ap_clk, ap_rst_n, and <argument>_TDATA, _TVALID and _TREADY. It has never been held against Vitis HLS itself.
 
 namespace eval recorder {
   variable project {}
