@@ -393,6 +393,8 @@ def _missing(prepared: Prepared) -> str:
         used = estimate(prepared)
         counted = ", ".join(f"{name} {row.used:g} of {row.available}" for name, row in used.items())
         shares = f"Yosys counts for the kernel alone: {counted}. "
+        if any(row.used > row.available for row in used.values()):
+            shares += "By this count it does not fit: fold it further, with larger reuse factors. "
     else:
         shares = "hls4ml's C++ for Vitis HLS, which comes with Vivado, too. "
     usual = [place for place in _USUAL_PLACES if Path(place).is_dir()]

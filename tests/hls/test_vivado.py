@@ -378,15 +378,17 @@ def test_a_timing_miss_leaves_the_package_as_it_was(
     assert Package.load(own_package.path).kernel.boards == own_package.kernel.boards
 
 
+@pytest.mark.parametrize(("used", "fits"), [(53200, True), (53201, False)])
 def test_without_vivado_everything_else_is_done_and_said(
-    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: int, fits: bool
 ) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(vivado, "estimate", lambda prepared: {"LUT": Used(used=41, available=53200)})
+    monkeypatch.setattr(vivado, "estimate", lambda prepared: {"LUT": Used(used=used, available=53200)})
     with pytest.raises(vivado.VivadoMissing) as raised:
         vivado.build(package, load_board("pynq-z2"), tmp_path / "out")
     said = str(raised.value)
-    assert "LUT 41 of 53200" in said
+    assert f"LUT {used} of 53200" in said
+    assert ("does not fit" not in said) == fits
     assert str(tmp_path) in said
     assert "2024.1" in said
     assert (tmp_path / "out" / "build.tcl").exists()
