@@ -91,6 +91,21 @@ def test_drop_outs_do_not_bias() -> None:
     assert energy.joules == pytest.approx(bench.joules_per_image, rel=0.1)
 
 
+def test_runs_longer_than_the_sensors_period_count_while_they_last() -> None:
+    bench = Bench(WORLD, 3)
+    meter = EnergyMeter(BenchSensor(bench))
+    for _ in range(12):
+        with meter.busy(80_000):  # 4 s of work
+            for _ in range(27):
+                for _ in range(3):
+                    bench.run()
+                meter.sample()
+        drive(bench, meter, 4.0, load=False)
+    energy = meter.energy()
+    assert energy is not None
+    assert energy.joules == pytest.approx(bench.joules_per_image, rel=0.1)
+
+
 def test_a_log_cannot_meter_answers(tmp_path: Path) -> None:
     with pytest.raises(PowerError, match="a meter's log is not"):
         EnergyMeter(csv_log(Bench(WORLD, 1), tmp_path / "meter.csv"))
