@@ -8,8 +8,8 @@ the queue instead. It has two modes:
   is the path's, and is made up for in the rate.
 - *competing*: somebody else keeps a queue although ours is drained. A sender that yields to queues would starve there,
   and one that holds a fixed multiple of the path starves others, so it takes the share of CUBIC (RFC 9438), the window
-  that Linux's TCP uses. Only losses beside a full queue count. From time to time it drains its own queue to see whether
-  the other one is still there.
+  that Linux's TCP uses. On a path that loses by itself only losses beside a full queue count. From time to time it
+  drains its own queue to see whether the other one is still there.
 
 The switch between the two follows Copa (Arun and Balakrishnan, NSDI 2018, section 2.2), which also takes a queue that
 never empties for a competitor; here the test is made when our own share of the queue is drained, so that what remains
@@ -48,6 +48,7 @@ _WINDOW_GAIN = 2.0  # bandwidth-delay products in flight; room for late acknowle
 _ROUNDS_OF_BANDWIDTH = 10  # rounds that the largest delivery rate is remembered: more than one cycle of probing
 _CRUISE_ROUNDS = (4.0, 7.0)  # least round trips between two probes, random so that flows don't probe together
 _FULL_ROUNDS, _FULL_GROWTH = 3, 1.25  # the pipe is full when the rate grew less in so many rounds; the same, 5.3.1.2
+_LOSSY = 0.005  # loss from which on the path, not a queue, may be the reason of another
 _MOST_PATH_LOSS = 0.35  # loss beyond this is not made up for
 _LOSS_SAMPLE = 400  # calm packets that the path's loss is measured over
 
@@ -57,6 +58,7 @@ _BINS_OF_MOST = 2
 _STALE = 1.1  # the least round trip wants to be seen again, to within this factor, every bin
 _STALE_GAIN = 0.5  # bandwidth-delay products in flight when it wasn't; draft-ietf-ccwg-bbr, 2.6 (ProbeRTT)
 _QUEUE = 1 / 8  # least round trips of delay that are a queue
+_QUEUE_LEFT = 1 / 16  # the same, to go on competing: what others' TCP leaves of a short queue after a loss
 _LEAST_QUEUE = 0.002  # seconds of delay that are; less may be the ends' clocks and schedulers
 _OTHERS_SEEN = 2  # cycles in a row before it competes
 _CHECK_EVERY = 6.0  # seconds between two looks, while competing, whether the other queue is still there
@@ -90,27 +92,51 @@ class _Sent:
 
 
 class _RoundTrips:
-    """The least and the largest round trip lately, by bins of time."""
+    """What round trips were like lately.
+
+    `least` and `most` are of the last minute and of about the last 15 s. `standing` is the least of the last half round
+    trip (Copa, section 2.1): what a packet's neighbours share is the queue, what it has to itself is an end that was
+    busy or a radio. `most` is of standing ones.
+    """
 
     def __init__(self) -> None:
+        self.smoothed = self.least = self.most = self.standing = 0.0
+        self._latest: deque[tuple[float, float]] = deque()  # time and round trip, both rising
         self._bins: deque[tuple[int, float, float]] = deque(maxlen=_BINS_OF_LEAST)
 
     def add(self, now: float, rtt: float) -> None:
+        self.smoothed = rtt if self.smoothed == 0.0 else self.smoothed + (rtt - self.smoothed) / 8
+        latest = self._latest
+        while latest and latest[-1][1] >= rtt:
+            latest.pop()
+        latest.append((now, rtt))
+        while latest[0][0] < now - self.smoothed / 2:
+            latest.popleft()
+        self.standing = standing = latest[0][1]
         number = int(now / _BIN)
         if self._bins and self._bins[-1][0] == number:
             _, least, most = self._bins[-1]
-            if least <= rtt <= most:
+            if least <= rtt and standing <= most:
                 return
-            self._bins[-1] = (number, min(least, rtt), max(most, rtt))
+            self._bins[-1] = (number, min(least, rtt), max(most, standing))
         else:
-            self._bins.append((number, rtt, rtt))
+            self._bins.append((number, rtt, standing))
         self.least = min(least for _, least, _ in self._bins)
         self.most = max(most for _, _, most in list(self._bins)[-_BINS_OF_MOST:])
 
     @property
     def stale(self) -> bool:
         """Whether nothing near the least was seen lately."""
-        return min(least for _, least, _ in list(self._bins)[-2:]) > _STALE * self.least
+        return min(least for _, least, _ in list(self._bins)[-_BINS_OF_MOST:]) > _STALE * self.least
+
+    def queue(self, round_trip: float, share: float = _QUEUE) -> bool:
+        """Whether `round_trip` tells of a queue of more than that share of the least round trip."""
+        return round_trip - self.least > max(share * self.least, _LEAST_QUEUE)
+
+    @property
+    def full(self) -> bool:
+        """Whether the queue is about as long as any lately."""
+        return self.standing - self.least >= _FULL_QUEUE * (self.most - self.least)
 
 
 class Controller(QuicCongestionControl):
@@ -144,8 +170,6 @@ class Controller(QuicCongestionControl):
         self._full_rate, self._full_rounds = 0.0, 0
 
         self._round_trips = _RoundTrips()
-        self._smoothed = 0.0
-        self._latest = 0.0
         self._calm_acked, self._calm_lost = 0, 0
 
         self._drained_at: float | None = None  # when our queue was drained, in this DOWN or CHECK
@@ -218,7 +242,7 @@ class Controller(QuicCongestionControl):
             self._sent.pop((packet.epoch.value, packet.packet_number), None)
 
     def on_packets_lost(self, *, now: float, packets: Iterable[QuicSentPacket]) -> None:
-        """Take a loss for congestion only while competing, and only beside a full queue."""
+        """Take a loss for congestion while competing; on a path that loses by itself, only beside a full queue."""
         last_sent = 0.0
         for packet in packets:
             assert packet.sent_time is not None
@@ -227,7 +251,8 @@ class Controller(QuicCongestionControl):
             sent = self._sent.pop((packet.epoch.value, packet.packet_number), None)
             if sent is not None and sent.calm:
                 self._calm_lost += 1
-        if self.competing and last_sent > self._recovery_began and self._queue_full():
+        congestion = self._round_trips.full or self.path_loss < _LOSSY
+        if self.competing and congestion and last_sent > self._recovery_began:
             self._recovery_began = now
             self._shrink_window()
         self._apply(now)
@@ -240,8 +265,6 @@ class Controller(QuicCongestionControl):
     def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
         """Update the model of the path; aioquic calls this once for an acknowledgement, after its packets."""
         self._halted = False
-        self._latest = rtt
-        self._smoothed = rtt if self._smoothed == 0.0 else self._smoothed + (rtt - self._smoothed) / 8
         self._round_trips.add(now, rtt)
         if self._calm_acked + self._calm_lost > _LOSS_SAMPLE:
             self._calm_acked, self._calm_lost = self._calm_acked // 2, self._calm_lost // 2
@@ -293,57 +316,43 @@ class Controller(QuicCongestionControl):
         round_trip = self._round_trips.least
         drained = self.bytes_in_flight <= self._drain_to() + self._size
         if self._phase is _Phase.DOWN:
-            if drained or lasted > 3 * self._smoothed:
+            if drained or lasted > 3 * self._round_trips.smoothed:
                 self._drained_at = now
                 self._cruise = random.uniform(*_CRUISE_ROUNDS) * round_trip
                 self._begin(_Phase.CRUISE, now)
         elif self._phase is _Phase.CRUISE:
-            if lasted > max(self._cruise, 2 * self._smoothed):
+            if lasted > max(self._cruise, 2 * self._round_trips.smoothed):
                 if self._drained_least is not None:
-                    self._others_seen = self._others_seen + 1 if self._others_queue() else 0
+                    others = self._round_trips.queue(self._drained_least)
+                    self._others_seen = self._others_seen + 1 if others else 0
                 if self._others_seen >= _OTHERS_SEEN:
                     self._compete(now)
                 else:
                     self._begin(_Phase.UP, now)
         elif self._phase is _Phase.UP:
-            if lasted > round_trip and (self.bytes_in_flight >= _UP_GAIN * self._path() or lasted > 2 * self._smoothed):
+            if lasted > round_trip and (
+                self.bytes_in_flight >= _UP_GAIN * self._path() or lasted > 2 * self._round_trips.smoothed
+            ):
                 self._begin(_Phase.DOWN, now)
         elif self._phase is _Phase.COMPETE:
             if lasted > _CHECK_EVERY:
                 self._begin(_Phase.CHECK, now)
         elif self._phase is _Phase.CHECK:
             if self._drained_at is None:
-                if drained or lasted > 3 * self._smoothed:
+                if drained or lasted > 3 * self._round_trips.smoothed:
                     self._drained_at = now
-            elif self._drained_least is not None and now - self._drained_at > 1.5 * self._smoothed:
-                if self._others_queue():
+            elif self._drained_least is not None and now - self._drained_at > 1.5 * self._round_trips.smoothed:
+                if self._round_trips.queue(self._drained_least, _QUEUE_LEFT):
                     self._begin(_Phase.COMPETE, now)
                 else:
                     self._others_seen = 0
                     self._begin(_Phase.CRUISE, now)
 
-    def _others_queue(self) -> bool:
-        """Whether a queue remained when ours was drained."""
-        assert self._drained_least is not None
-        return self._queue_over(self._drained_least)
-
-    def _queue_over(self, round_trip: float) -> bool:
-        """Whether `round_trip` tells of a queue."""
-        least = self._round_trips.least
-        return round_trip - least > max(_QUEUE * least, _LEAST_QUEUE)
-
     def _calm(self, now: float) -> bool:
         """Whether packets sent now meet a queue that we don't fill: losing them is the path's doing."""
         if self._phase is _Phase.CRUISE:
             return now < self._phase_began + self._round_trips.least
-        return self._phase is _Phase.COMPETE and not self._queue_full()
-
-    def _queue_full(self) -> bool:
-        """Whether the packet acknowledged last stood in a queue about as long as any lately."""
-        if self._latest == 0.0:
-            return False
-        least = self._round_trips.least
-        return self._latest - least >= _FULL_QUEUE * (self._round_trips.most - least)
+        return self._phase is _Phase.CHECK and self._drained_at is not None
 
     def _path(self) -> float:
         """Bytes that fill the path and leave its queue empty."""
@@ -360,7 +369,7 @@ class Controller(QuicCongestionControl):
     def _compete(self, now: float) -> None:
         """Begin as CUBIC does after slow start, from what is in flight."""
         self._others_seen = 0
-        self._window = self._window_max = max(self._rate() * self._smoothed, float(_LEAST_WINDOW * self._size))
+        self._window = self._window_max = float(max(self.bytes_in_flight, _LEAST_WINDOW * self._size))
         self._epoch = None
         self._begin(_Phase.COMPETE, now)
 
@@ -373,7 +382,7 @@ class Controller(QuicCongestionControl):
             self._reno = window
         share = acked / self._size / window  # of the window
         self._reno += (_RENO_ALPHA if self._reno < most else 1.0) * share
-        target = _CUBIC_C * (now - self._epoch + self._smoothed - self._k) ** 3 + most
+        target = _CUBIC_C * (now - self._epoch + self._round_trips.smoothed - self._k) ** 3 + most
         window += (min(max(target, window), 1.5 * window) - window) * share
         self._window = max(window, self._reno) * self._size
 
@@ -386,15 +395,15 @@ class Controller(QuicCongestionControl):
 
     def _apply(self, now: float) -> None:
         """Set window and pacing rate."""
-        if self._halted or self._smoothed == 0.0:
+        if self._halted or self._round_trips.smoothed == 0.0:
             return
         least = _LEAST_WINDOW * self._size
         if self._phase is _Phase.STARTUP:
             least = _INITIAL_WINDOW * self._size
-            rate = _STARTUP_GAIN * max(self.bandwidth, least / self._smoothed)
+            rate = _STARTUP_GAIN * max(self.bandwidth, least / self._round_trips.smoothed)
             window = _STARTUP_GAIN * self._path()
         elif self._phase is _Phase.COMPETE:
-            rate = _PACING_MARGIN * self._window / self._smoothed
+            rate = _PACING_MARGIN * self._window / self._round_trips.smoothed
             window = self._window
         else:
             if self._phase is _Phase.UP:
@@ -402,11 +411,11 @@ class Controller(QuicCongestionControl):
             elif self._calm(now):
                 rate = self.bandwidth
             else:
-                rate = self._rate() * (_EASE_GAIN if self._queue_over(self._latest) else 1.0)
+                rate = self._rate() * (_EASE_GAIN if self._round_trips.queue(self._round_trips.standing) else 1.0)
             draining = self._phase in (_Phase.DOWN, _Phase.CHECK)
             window = self._drain_to() if draining else _WINDOW_GAIN * self._path() + least
         self.congestion_window = max(int(window), least)
-        self.pacing_rate = max(rate, 2 * self._size / self._smoothed)
+        self.pacing_rate = max(rate, 2 * self._size / self._round_trips.smoothed)
 
 
 class Pacer(QuicPacketPacer):
