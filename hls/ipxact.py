@@ -21,7 +21,9 @@ VENDOR, LIBRARY, NAME, VERSION = "edgesight", "ip", "kernel", "1.0"
 VLNV = ":".join((VENDOR, LIBRARY, NAME, VERSION))
 _SPIRIT = "http://www.spiritconsortium.org/XMLSchema/SPIRIT/1685-2009"
 _XILINX = "http://www.xilinx.com"
-_FILES = "synthesis_files"
+_FILES = "sources"
+# What Vivado takes the files for, by the names that it gives such views.
+_VIEWS = {"xilinx_anylanguagesynthesis": "synthesis", "xilinx_anylanguagebehavioralsimulation": "simulation"}
 # Families that the component may be used in, by Vivado's names.
 _FAMILIES = ("zynq", "zynquplus")
 _ACCESS = {"ro": "read-only", "rw": "read-write", "wo": "write-only", "w1c": "read-write"}
@@ -100,13 +102,15 @@ def component(module: str, interfaces: Sequence[BusInterface], files: Sequence[s
         if interface.vlnv.split(":")[2] == "aximm" and not interface.master:
             _add_memory_map(maps, interface, registers)
     model = _add(root, "model")
-    view = _add(_add(model, "views"), "view")
-    _add(view, "name", "xilinx_anylanguagesynthesis")
-    _add(view, "displayName", "Synthesis")
-    _add(view, "envIdentifier", ":vivado.xilinx.com:synthesis")
-    _add(view, "language", "Verilog")
-    _add(view, "modelName", module)
-    _add(_add(view, "fileSetRef"), "localName", _FILES)
+    views = _add(model, "views")
+    for name, purpose in _VIEWS.items():
+        view = _add(views, "view")
+        _add(view, "name", name)
+        _add(view, "displayName", purpose.capitalize())
+        _add(view, "envIdentifier", f":vivado.xilinx.com:{purpose}")
+        _add(view, "language", "Verilog")
+        _add(view, "modelName", module)
+        _add(_add(view, "fileSetRef"), "localName", _FILES)
     ports = _add(model, "ports")
     for interface in interfaces:
         for port in interface.ports:
@@ -235,7 +239,8 @@ def _add_bus(buses: ElementTree.Element, interface: BusInterface) -> None:
         for key, text in interface.parameters.items():
             parameter = _add(parameters, "parameter")
             _add(parameter, "name", key)
-            _add(parameter, "value", text)
+            # Vivado finds a bus interface's parameters by this.
+            _add(parameter, "value", text).set(_spirit("id"), f"BUSIFPARAM_VALUE.{interface.name.upper()}.{key}")
 
 
 def _add_memory_map(maps: ElementTree.Element, interface: BusInterface, registers: RegisterMap) -> None:
@@ -281,7 +286,8 @@ def _add_port(ports: ElementTree.Element, port: Port) -> None:
         _add(vector, "right", "0")
     definition = _add(_add(wire, "wireTypeDefs"), "wireTypeDef")
     _add(definition, "typeName", "wire")
-    _add(definition, "viewNameRef", "xilinx_anylanguagesynthesis")
+    for view in _VIEWS:
+        _add(definition, "viewNameRef", view)
 
 
 def _bus_kind(bus: ElementTree.Element) -> str:

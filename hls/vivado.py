@@ -214,7 +214,7 @@ def seed_mistake(prepared: Prepared, mistake: Mistake) -> None:
     """
     old, new = {
         "cell": ("xilinx.com:ip:axi_dma:", "xilinx.com:ip:axi_dna:"),
-        "connection": ("connect dma/M_AXIS_MM2S kernel/S_AXIS\n", ""),
+        "connection": ("connect_buses dma/M_AXIS_MM2S kernel/S_AXIS\n", ""),
         "address": ("$kernel_address -range 0x1000 ", "$kernel_address -range 0x10000 "),
     }[mistake]
     path = prepared.folder / ("versions.tcl" if mistake == "cell" else SCRIPT)

@@ -86,7 +86,7 @@ def test_the_report_tells_what_passes_and_what_is_caught(package: Package) -> No
     assert report == {"kv260": {"passes": True, "caught": 3, "of": 3, "problems": []}}
 
 
-CONNECTIONS = re.findall(r"^(?:connect|drive) .*\n", (SHARED / "build.tcl").read_text(), flags=re.MULTILINE)
+CONNECTIONS = re.findall(r"^connect_(?:buses|pins) .*\n", (SHARED / "build.tcl").read_text(), flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", ["pynq-z2", "kv260"])
@@ -125,6 +125,19 @@ def test_every_misspelt_property_is_found(sound: dict[str, Prepared], tmp_path: 
         assert any("no property" in problem for problem in dry_run(wrong)), setting
 
 
+@pytest.mark.parametrize("name", ["pynq-z2", "kv260"])
+@pytest.mark.usefixtures("one_version")
+def test_every_name_of_the_processing_system_matters(sound: dict[str, Prepared], tmp_path: Path, name: str) -> None:
+    file = "processing_system.tcl"
+    lines = re.findall(r"^set ps_(?!other).*", (sound[name].folder / file).read_text(), flags=re.MULTILINE)
+    assert len(lines) == 7
+    for line in lines:
+        for path in re.findall(r"ps/[\w/]+", line):
+            for wrong in (path + "x", "" if "{" in line else "ps"):
+                problems = dry_run(changed(sound[name], tmp_path / "copy", file, line, line.replace(path, wrong)))
+                assert problems, line.replace(path, wrong)
+
+
 @pytest.mark.parametrize("name", BOARDS)
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
@@ -142,9 +155,24 @@ def test_every_misspelt_property_is_found(sound: dict[str, Prepared], tmp_path: 
         ("build.tcl", "-offset $kernel_address", "-offset 0x10000000", "leaves the space"),
         ("build.tcl", "-offset $kernel_address", "-offset [expr {$kernel_address + 0x100}]", "not aligned"),
         ("build.tcl", "foreach space {dma/Data_MM2S dma/Data_S2MM}", "foreach space {dma/Data_MM2S}", "neither"),
-        ("build.tcl", "connect dma/M_AXIS_MM2S kernel/S_AXIS", "connect kernel/S_AXIS dma/M_AXIS_MM2S", "is slave"),
-        ("build.tcl", "connect kernel/M_AXIS dma/S_AXIS_S2MM", "connect kernel/M_AXIS memory_port/S01_AXI", "is axis"),
-        ("build.tcl", "drive $ps_reset reset/ext_reset_in", "drive $ps_clock reset/ext_reset_in", "kind clk"),
+        (
+            "build.tcl",
+            "connect_buses dma/M_AXIS_MM2S kernel/S_AXIS",
+            "connect_buses kernel/S_AXIS dma/M_AXIS_MM2S",
+            "is slave",
+        ),
+        (
+            "build.tcl",
+            "connect_buses kernel/M_AXIS dma/S_AXIS_S2MM",
+            "connect_buses kernel/M_AXIS memory_port/S01_AXI",
+            "is axis",
+        ),
+        (
+            "build.tcl",
+            "connect_pins $ps_reset reset/ext_reset_in",
+            "connect_pins $ps_clock reset/ext_reset_in",
+            "kind clk",
+        ),
         ("build.tcl", "validate_bd_design\n", "valid_bd_design\n", "no command is called valid_bd_design"),
         ("build.tcl", "validate_bd_design\n", "", "save_bd_design comes before validate_bd_design"),
         ("build.tcl", "place_design\n", "place_design -fast\n", "no option -fast"),

@@ -45,6 +45,7 @@ dict for {block vlnv} $blocks {
 # One clock and one reset for all of it. The memory port is not coherent with the processor's caches: the host flushes
 # what it sends and invalidates what it receives.
 
+file mkdir bd
 create_bd_design -dir [file normalize bd] system
 create_processing_system
 
@@ -82,50 +83,50 @@ set_property -dict [list CONFIG.NUM_PORTS {2}] [get_bd_cells joined_interrupts]
 create_bd_cell -type ip -vlnv [dict get $blocks axi_intc] system_interrupts
 set_property -dict [list CONFIG.C_IRQ_CONNECTION {1}] [get_bd_cells system_interrupts]
 
-proc connect {source sink} {
+proc connect_buses {source sink} {
   connect_bd_intf_net [get_bd_intf_pins $source] [get_bd_intf_pins $sink]
 }
-proc drive {source sinks} {
+proc connect_pins {source sinks} {
   foreach sink $sinks {
     connect_bd_net [get_bd_pins $source] [get_bd_pins $sink]
   }
 }
 
 # Frames and records.
-connect dma/M_AXIS_MM2S kernel/S_AXIS
-connect kernel/M_AXIS dma/S_AXIS_S2MM
-connect dma/M_AXI_MM2S memory_port/S00_AXI
-connect dma/M_AXI_S2MM memory_port/S01_AXI
-connect memory_port/M00_AXI $ps_memory
+connect_buses dma/M_AXIS_MM2S kernel/S_AXIS
+connect_buses kernel/M_AXIS dma/S_AXIS_S2MM
+connect_buses dma/M_AXI_MM2S memory_port/S00_AXI
+connect_buses dma/M_AXI_S2MM memory_port/S01_AXI
+connect_buses memory_port/M00_AXI $ps_memory
 
 # Registers.
-connect $ps_control control_port/S00_AXI
-connect control_port/M00_AXI dma/S_AXI_LITE
-connect control_port/M01_AXI kernel/S_AXI
-connect control_port/M02_AXI system_interrupts/s_axi
+connect_buses $ps_control control_port/S00_AXI
+connect_buses control_port/M00_AXI dma/S_AXI_LITE
+connect_buses control_port/M01_AXI kernel/S_AXI
+connect_buses control_port/M02_AXI system_interrupts/s_axi
 
 # Clock and reset.
-drive $ps_clock $ps_port_clocks
-drive $ps_clock reset/slowest_sync_clk
-drive $ps_clock kernel/aclk
-drive $ps_clock dma/s_axi_lite_aclk
-drive $ps_clock dma/m_axi_mm2s_aclk
-drive $ps_clock dma/m_axi_s2mm_aclk
-drive $ps_clock control_port/aclk
-drive $ps_clock memory_port/aclk
-drive $ps_clock system_interrupts/s_axi_aclk
-drive $ps_reset reset/ext_reset_in
-drive reset/peripheral_aresetn kernel/aresetn
-drive reset/peripheral_aresetn dma/axi_resetn
-drive reset/peripheral_aresetn system_interrupts/s_axi_aresetn
-drive reset/interconnect_aresetn control_port/aresetn
-drive reset/interconnect_aresetn memory_port/aresetn
+connect_pins $ps_clock $ps_port_clocks
+connect_pins $ps_clock reset/slowest_sync_clk
+connect_pins $ps_clock kernel/aclk
+connect_pins $ps_clock dma/s_axi_lite_aclk
+connect_pins $ps_clock dma/m_axi_mm2s_aclk
+connect_pins $ps_clock dma/m_axi_s2mm_aclk
+connect_pins $ps_clock control_port/aclk
+connect_pins $ps_clock memory_port/aclk
+connect_pins $ps_clock system_interrupts/s_axi_aclk
+connect_pins $ps_reset reset/ext_reset_in
+connect_pins reset/peripheral_aresetn kernel/aresetn
+connect_pins reset/peripheral_aresetn dma/axi_resetn
+connect_pins reset/peripheral_aresetn system_interrupts/s_axi_aresetn
+connect_pins reset/interconnect_aresetn control_port/aresetn
+connect_pins reset/interconnect_aresetn memory_port/aresetn
 
 # Interrupts.
-drive dma/mm2s_introut joined_interrupts/In0
-drive dma/s2mm_introut joined_interrupts/In1
-drive joined_interrupts/dout system_interrupts/intr
-drive system_interrupts/irq $ps_interrupt
+connect_pins dma/mm2s_introut joined_interrupts/In0
+connect_pins dma/s2mm_introut joined_interrupts/In1
+connect_pins joined_interrupts/dout system_interrupts/intr
+connect_pins system_interrupts/irq $ps_interrupt
 
 # ---- Addresses ----------------------------------------------------------------------------------------------------
 
