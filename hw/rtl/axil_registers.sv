@@ -1,7 +1,7 @@
 /// The register map (hw/REGISTERS.md) on AXI4-Lite, and the threshold table.
 ///
 /// One access a direction at a time: a write is taken when address and data are both there, a read when no answer is
-/// waiting; the answer follows one cycle later. Byte strobes are honoured. An address without a register reads 0 and
+/// under way; a write's answer follows one cycle later, a read's two. Byte strobes are honoured. An address without a register reads 0 and
 /// takes writes without effect; every response is OKAY, because an error response stops a processor.
 /// `thresholds_o` shows the row `set_i` in the same cycle. `soft_reset_o` and `flush_o` are commands of one cycle.
 /// `faults_i` sets sticky bits, and wins over a write that clears them. Outlives a soft reset: only `rst_ni` resets it.
@@ -49,21 +49,19 @@ module axil_registers
   input  cascade_pkg::counters_t        counters_i
 );
 
-  logic [31:0] threshold0_q[ThresholdSets];
-  logic [31:0] threshold1_q[ThresholdSets];
+  logic [1:0][31:0] row;  // of the threshold table, at `read_addr_q`
   logic [15:0] batch_q;
   logic [7:0] faults_q;
   logic soft_reset_q, flush_q;
-  logic bvalid_q, rvalid_q;
+  logic bvalid_q, rvalid_q, reading_q;
   logic [31:0] rdata_q;
   logic write, read;
-  logic [11:0] write_addr, read_addr;
+  logic [11:0] write_addr, read_addr_q;
   logic [31:0] mask;
 
   assign write      = s_axil_awvalid_i && s_axil_wvalid_i && !bvalid_q;
-  assign read       = s_axil_arvalid_i && !rvalid_q;
+  assign read       = s_axil_arvalid_i && !rvalid_q && !reading_q;
   assign write_addr = {s_axil_awaddr_i[11:2], 2'b00};
-  assign read_addr  = {s_axil_araddr_i[11:2], 2'b00};
   assign mask       = {{8{s_axil_wstrb_i[3]}}, {8{s_axil_wstrb_i[2]}}, {8{s_axil_wstrb_i[1]}}, {8{s_axil_wstrb_i[0]}}};
 
   assign s_axil_awready_o = write;
@@ -75,8 +73,6 @@ module axil_registers
   assign s_axil_rresp_o   = 2'b00;
   assign s_axil_rvalid_o  = rvalid_q;
 
-  assign thresholds_o[0]  = threshold0_q[set_i];
-  assign thresholds_o[1]  = threshold1_q[set_i];
   assign batch_o          = batch_q;
   assign soft_reset_o     = soft_reset_q;
   assign flush_o          = flush_q;
@@ -92,10 +88,6 @@ module axil_registers
       soft_reset_q <= 1'b0;
       flush_q      <= 1'b0;
       faults_q     <= '0;
-      for (int unsigned s = 0; s < 32'(ThresholdSets); s++) begin
-        threshold0_q[s] <= ThresholdNever;
-        threshold1_q[s] <= ThresholdNever;
-      end
     end else begin
       soft_reset_q <= 1'b0;
       flush_q      <= 1'b0;
@@ -105,11 +97,7 @@ module axil_registers
       end
       if (write) begin
         bvalid_q <= 1'b1;
-        if (write_addr[11:6] == RegThreshold0[11:6]) begin
-          threshold0_q[write_addr[5:2]] <= merge(threshold0_q[write_addr[5:2]], s_axil_wdata_i, mask);
-        end else if (write_addr[11:6] == RegThreshold1[11:6]) begin
-          threshold1_q[write_addr[5:2]] <= merge(threshold1_q[write_addr[5:2]], s_axil_wdata_i, mask);
-        end else if (write_addr == RegControl) begin
+        if (write_addr == RegControl) begin
           soft_reset_q <= s_axil_wdata_i[ControlSoftResetBit] && mask[ControlSoftResetBit];
           flush_q      <= s_axil_wdata_i[ControlFlushBit] && mask[ControlFlushBit];
         end else if (write_addr == RegBatch) begin
@@ -121,20 +109,57 @@ module axil_registers
     end
   end
 
+  // The threshold table: a distributed memory for every byte lane. Such memories have no reset, so that a byte which was
+  // not written since the last one is told apart.
+  for (genvar stage = 0; stage < 2; stage++) begin : gen_stage
+    localparam logic [11:0] Base = stage == 0 ? RegThreshold0 : RegThreshold1;
+    for (genvar lane = 0; lane < 4; lane++) begin : gen_lane
+      logic [7:0] bytes[ThresholdSets];
+      logic [ThresholdSets-1:0] written_q;
+      logic write_lane;
+
+      assign write_lane = write && write_addr[11:6] == Base[11:6] && s_axil_wstrb_i[lane];
+
+      always_ff @(posedge clk_i) begin
+        if (!rst_ni) begin
+          written_q <= '0;
+        end else if (write_lane) begin
+          written_q[write_addr[5:2]] <= 1'b1;
+        end
+      end
+
+      always_ff @(posedge clk_i) begin
+        if (write_lane) begin
+          bytes[write_addr[5:2]] <= s_axil_wdata_i[lane*8+:8];
+        end
+      end
+
+      assign thresholds_o[stage][lane*8+:8] = written_q[set_i] ? bytes[set_i] : ThresholdNever[lane*8+:8];
+      assign row[stage][lane*8+:8] = written_q[read_addr_q[5:2]] ? bytes[read_addr_q[5:2]] : ThresholdNever[lane*8+:8];
+    end
+  end
+
   // Counters are looked at only while they are read.
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      rvalid_q <= 1'b0;
-    end else if (read) begin
-      rvalid_q <= 1'b1;
-    end else if (s_axil_rready_i) begin
-      rvalid_q <= 1'b0;
+      rvalid_q  <= 1'b0;
+      reading_q <= 1'b0;
+    end else begin
+      reading_q <= read;
+      if (reading_q) begin
+        rvalid_q <= 1'b1;
+      end else if (s_axil_rready_i) begin
+        rvalid_q <= 1'b0;
+      end
     end
   end
 
   always_ff @(posedge clk_i) begin
     if (read) begin
-      unique case (read_addr)
+      read_addr_q <= {s_axil_araddr_i[11:2], 2'b00};
+    end
+    if (reading_q) begin
+      unique case (read_addr_q)
         RegId:                rdata_q <= KernelId;
         RegVersion:           rdata_q <= InterfaceVersion;
         RegBuildHash:         rdata_q <= BuildHash;
@@ -164,10 +189,10 @@ module axil_registers
         RegInterval0:         rdata_q <= counters_i.interval0;
         RegInterval1:         rdata_q <= counters_i.interval1;
         default: begin
-          if (read_addr[11:6] == RegThreshold0[11:6]) begin
-            rdata_q <= threshold0_q[read_addr[5:2]];
-          end else if (read_addr[11:6] == RegThreshold1[11:6]) begin
-            rdata_q <= threshold1_q[read_addr[5:2]];
+          if (read_addr_q[11:6] == RegThreshold0[11:6]) begin
+            rdata_q <= row[0];
+          end else if (read_addr_q[11:6] == RegThreshold1[11:6]) begin
+            rdata_q <= row[1];
           end else begin
             rdata_q <= '0;
           end

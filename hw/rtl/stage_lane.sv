@@ -65,8 +65,10 @@ module stage_lane #(
   logic [LabelWidth-1:0] winner;
   logic [LogitWidth:0] distance;
   logic take_frame, take_logits, take_verdict;
-  cascade_pkg::frame_t inside_frame;
-  logic [SlotWidth-1:0] inside_slot;
+  logic fed_valid, fed_ready;
+  logic [Channels*8-1:0] fed_data;
+  cascade_pkg::frame_t inside_frame, judged_frame;
+  logic [SlotWidth-1:0] inside_slot, judged_slot;
   logic [31:0] threshold;
 
   assign s_ready_o  = feeder_ready && inside_ready;
@@ -87,9 +89,24 @@ module stage_lane #(
     .read_data_i,
     .fetched_o,
     .fetched_slot_o,
-    .m_valid_o     (pixel_valid_o),
-    .m_ready_i     (pixel_ready_i),
-    .m_data_o      (pixel_data_o)
+    .m_valid_o     (fed_valid),
+    .m_ready_i     (fed_ready),
+    .m_data_o      (fed_data)
+  );
+
+  // Cuts the path of ready signals from the stage to the frame buffer.
+  stream_fifo #(
+    .Width(Channels * 8),
+    .Depth(1)
+  ) u_fed (
+    .clk_i,
+    .rst_ni,
+    .s_valid_i(fed_valid),
+    .s_ready_o(fed_ready),
+    .s_data_i (fed_data),
+    .m_valid_o(pixel_valid_o),
+    .m_ready_i(pixel_ready_i),
+    .m_data_o (pixel_data_o)
   );
 
   // Frames whose logits are still to come.
@@ -140,15 +157,30 @@ module stage_lane #(
     .s_data_i ({inside_slot, inside_frame}),
     .m_valid_o(judged_valid),
     .m_ready_i(take_verdict),
-    .m_data_o ({m_slot_o, m_frame_o})
+    .m_data_o ({judged_slot, judged_frame})
   );
 
-  assign m_valid_o    = margin_m_valid && judged_valid;
-  assign take_verdict = m_valid_o && m_ready_i;
-  assign threshold    = m_frame_o.thresholds[Stage];
-  assign m_label_o    = 16'(winner);
-  assign m_margin_o   = 32'(distance);
-  // A margin has at most 32 bits and its largest value is below ThresholdNever, so that needs no case of its own.
-  assign m_sure_o     = m_margin_o >= threshold;
+  // The verdict is compared, then shown: comparing and arbitrating records in one cycle would be too long a path.
+  assign take_verdict = margin_m_valid && judged_valid && (!m_valid_o || m_ready_i);
+  assign threshold    = judged_frame.thresholds[Stage];
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      m_valid_o <= 1'b0;
+    end else if (!m_valid_o || m_ready_i) begin
+      m_valid_o <= take_verdict;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!m_valid_o || m_ready_i) begin
+      m_slot_o   <= judged_slot;
+      m_frame_o  <= judged_frame;
+      m_label_o  <= 16'(winner);
+      m_margin_o <= 32'(distance);
+      // A margin has at most 32 bits and its largest value is below ThresholdNever, so that needs no case of its own.
+      m_sure_o   <= 32'(distance) >= threshold;
+    end
+  end
 
 endmodule

@@ -61,7 +61,7 @@ async def interval_is_the_number_of_classes(dut: Any) -> None:
     vectors, _ = bench.logits(20)
     passed = await bench.transfer(vectors, 20, FULL_SPEED)
     assert passed.intervals() == [CLASSES] * 19
-    assert [out - taken for out, taken in zip(passed.cycles, passed.taken, strict=True)] == [2] * 20
+    assert [out - taken for out, taken in zip(passed.cycles, passed.taken, strict=True)] == [3] * 20
     dut._log.info("interval %d", CLASSES)
 
 

@@ -21,7 +21,7 @@ GROUPS = P["Outputs"] // P["Pe"]
 SLICES = P["InLanes"] // P["Simd"]
 INTERVAL = P["Beats"] * GROUPS * SLICES
 LEVELS = (max(P["Simd"] - 1, 0).bit_length() + 1) // 2
-LATENCY = 6 + LEVELS
+LATENCY = 7 + LEVELS
 WEIGHTS = (P["Outputs"], P["Beats"], P["InLanes"])
 VECTORS = max(12, min(200, 3000 // INTERVAL))
 

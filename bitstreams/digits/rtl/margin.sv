@@ -2,7 +2,7 @@
 ///
 /// Formula:  label = the lowest index of the largest logit; margin = largest - second largest, 0 where the largest is
 ///           there twice.
-/// Interval: Classes cycles. Latency: 2 cycles from the cycle that takes the beat (the last class's) to the answer.
+/// Interval: Classes cycles. Latency: 3 cycles from the cycle that takes the beat (the last class's) to the answer.
 /// Flow:     one class a cycle is read out of the waiting beat, which is taken with its last class; `s_ready_o` comes from
 ///           registers alone. The output is registered and stays while stalled.
 /// Does not: scale or normalise: logits and margin share their unit.
@@ -37,9 +37,11 @@ module margin #(
   logic signed [Width-1:0] best_q, second_q;
   logic done_q;  // best, second and label are those of a whole vector
 
-  logic signed [Width-1:0] logit;
+  // The logit at hand, picked a cycle before it is compared.
+  logic signed [Width-1:0] logit_q;
+  logic [LabelWidth-1:0] index_q;
+  logic picked_q, first_q, last_q;
   logic advance, last;
-  assign logit = signed'(s_data_i[32'(class_q)*Width+:Width]);
   assign advance = !(done_q && m_valid_o);
   assign last = class_q == LabelWidth'(Classes - 1);
   assign s_ready_o = advance && last;
@@ -47,6 +49,7 @@ module margin #(
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       class_q <= '0;
+      picked_q <= 1'b0;
       done_q <= 1'b0;
       m_valid_o <= 1'b0;
     end else begin
@@ -54,25 +57,32 @@ module margin #(
         m_valid_o <= done_q;
         done_q <= 1'b0;
       end
-      if (advance && s_valid_i) begin
-        class_q <= last ? '0 : class_q + 1'b1;
-        done_q <= last;
+      if (advance) begin
+        if (s_valid_i) class_q <= last ? '0 : class_q + 1'b1;
+        picked_q <= s_valid_i;
+        if (picked_q) done_q <= last_q;
       end
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (advance && s_valid_i) begin
-      if (class_q == '0) begin
-        best_q <= logit;
+    if (advance) begin
+      logit_q <= signed'(s_data_i[32'(class_q)*Width+:Width]);
+      index_q <= class_q;
+      first_q <= class_q == '0;
+      last_q <= last;
+    end
+    if (advance && picked_q) begin
+      if (first_q) begin
+        best_q <= logit_q;
         second_q <= Lowest;
         label_q <= '0;
-      end else if (logit > best_q) begin
-        best_q <= logit;
+      end else if (logit_q > best_q) begin
+        best_q <= logit_q;
         second_q <= best_q;
-        label_q <= class_q;
-      end else if (logit > second_q) begin
-        second_q <= logit;
+        label_q <= index_q;
+      end else if (logit_q > second_q) begin
+        second_q <= logit_q;
       end
     end
     if (done_q && (!m_valid_o || m_ready_i)) begin

@@ -7,7 +7,7 @@
 ///           if OutSigned), by saturation if Saturate, else by dropping upper bits. An unsigned, saturated output is a ReLU.
 /// Folding:  Pe outputs x Simd lanes a cycle, in the order: for beat, for group < Outputs / Pe, for slice < InLanes / Simd.
 /// Interval: Beats * (Outputs / Pe) * (InLanes / Simd) cycles an output vector, vectors follow without a bubble.
-/// Latency:  6 + ceil(log4(Simd)) cycles from the cycle that takes the last beat to the output vector.
+/// Latency:  7 + ceil(log4(Simd)) cycles from the cycle that takes the last beat to the output vector.
 /// Weights:  in a memory outside, which answers one cycle after `weight_en_o` and holds its word until the next one. Word
 ///           (beat * (Outputs / Pe) + group) * (InLanes / Simd) + slice has in lane p * Simd + i the two's complement
 ///           w[group * Pe + p][beat][slice * Simd + i].
@@ -99,15 +99,14 @@ module mvu #(
   logic [GroupWidth-1:0] group_q;
   logic [BeatWidth-1:0] beat_q;
   logic [AddressWidth-1:0] address_q;
-  logic issue, slice_first, slice_last, group_last, beat_first, beat_last;
+  logic issue, slice_first, beat_first, beat_last;
+  logic slice_last_q, group_last_q;  // registers, so that no comparison is on the path of the ready signals
 
   assign issue = advance && s_valid_i;
   assign slice_first = slice_q == '0;
-  assign slice_last = slice_q == SliceWidth'(Slices - 1);
-  assign group_last = group_q == GroupWidth'(Groups - 1);
   assign beat_first = beat_q == '0;
   assign beat_last = beat_q == BeatWidth'(Beats - 1);
-  assign s_ready_o = advance && slice_last && group_last;
+  assign s_ready_o = advance && slice_last_q && group_last_q;
   assign weight_en_o = issue;
   assign weight_addr_o = address_q;
 
@@ -117,14 +116,20 @@ module mvu #(
       group_q <= '0;
       beat_q <= '0;
       address_q <= '0;
+      slice_last_q <= Slices == 1;
+      group_last_q <= Groups == 1;
     end else if (issue) begin
       address_q <= address_q + 1'b1;
       slice_q <= slice_q + 1'b1;
-      if (slice_last) begin
+      slice_last_q <= 32'(slice_q) + 2 == Slices;
+      if (slice_last_q) begin
         slice_q <= '0;
+        slice_last_q <= Slices == 1;
         group_q <= group_q + 1'b1;
-        if (group_last) begin
+        group_last_q <= 32'(group_q) + 2 == Groups;
+        if (group_last_q) begin
           group_q <= '0;
+          group_last_q <= Groups == 1;
           beat_q <= beat_q + 1'b1;
           if (beat_last) begin
             beat_q <= '0;
@@ -135,8 +140,8 @@ module mvu #(
     end
   end
 
-  // ---- What goes along with a step: stage 1 has inputs and weights, 2 the products, SumStage the lanes' sum, then come
-  //      the accumulator, the rounded and the fitted value ------------------------------------------------------------
+  // ---- What goes along with a step: stage 1 has the memory's word, 2 inputs and weights, 3 the products, SumStage the
+  //      lanes' sum, then come the accumulator, the rounded and the fitted value --------------------------------------
   typedef struct packed {
     logic load;   // the accumulator starts from the bias or from what earlier beats left
     logic fresh;  // ... from the bias
@@ -145,7 +150,7 @@ module mvu #(
     logic [GroupWidth-1:0] group;
   } step_t;
 
-  localparam int unsigned SumStage = 2 + Levels;
+  localparam int unsigned SumStage = 3 + Levels;
   localparam int unsigned TotalStage = SumStage + 1;
   localparam int unsigned RoundStage = SumStage + 2;
   localparam int unsigned FitStage = SumStage + 3;
@@ -153,8 +158,8 @@ module mvu #(
   step_t step_d;
   assign step_d.load = slice_first && (beat_first || Groups > 1);
   assign step_d.fresh = beat_first;
-  assign step_d.save = slice_last;
-  assign step_d.whole = slice_last && beat_last;
+  assign step_d.save = slice_last_q;
+  assign step_d.whole = slice_last_q && beat_last;
   assign step_d.group = group_q;
 
   logic [FitStage:1] valid_q;
@@ -169,9 +174,35 @@ module mvu #(
     if (advance) step_q <= {step_q[FitStage-1:1], step_d};
   end
 
+  // A block memory takes half a cycle and more to answer: its word has a register of its own before the multipliers.
   logic [Simd*InWidth-1:0] input_q;
+  logic [Pe*Simd*WeightWidth-1:0] weight_q;
   always_ff @(posedge clk_i) begin
-    if (issue) input_q <= s_data_i[32'(slice_q)*(Simd*InWidth)+:Simd*InWidth];
+    if (advance && valid_q[1]) weight_q <= weight_data_i;
+  end
+
+  // One of many slices is found in two steps: `Near` neighbours first, then the one among them. A simulator copies them
+  // all, so that few slices are told apart in one step.
+  localparam int unsigned Near = Slices > 16 ? 4 : 1;
+  localparam int unsigned NearWidth = Near > 1 ? $clog2(Near) : 1;
+  localparam int unsigned PickWidth = Near * Simd * InWidth;
+  localparam int unsigned Picks = (Slices + Near - 1) / Near;
+  logic [PickWidth-1:0] picked_q;
+  logic [Picks*PickWidth-1:0] slices;
+  assign slices = (Picks * PickWidth)'(s_data_i);
+  always_ff @(posedge clk_i) begin
+    if (issue) picked_q <= slices[32'(slice_q)/Near*PickWidth+:PickWidth];
+  end
+  if (Near > 1) begin : g_near
+    logic [NearWidth-1:0] near_q;
+    always_ff @(posedge clk_i) begin
+      if (issue) near_q <= slice_q[NearWidth-1:0];
+      if (advance && valid_q[1]) input_q <= picked_q[32'(near_q)*(Simd*InWidth)+:Simd*InWidth];
+    end
+  end else begin : g_alone
+    always_ff @(posedge clk_i) begin
+      if (advance && valid_q[1]) input_q <= picked_q;
+    end
   end
 
   // ---- Multiply and add ------------------------------------------------------------------------------------------
@@ -241,13 +272,13 @@ module mvu #(
           assign value_q = '0;
         end else if (level == 0) begin : g_product
           always_ff @(posedge clk_i) begin
-            if (advance && valid_q[1]) begin
-              value_q <= product(input_q[i*InWidth+:InWidth], weight_data_i[(p*Simd+i)*WeightWidth+:WeightWidth]);
+            if (advance && valid_q[2]) begin
+              value_q <= product(input_q[i*InWidth+:InWidth], weight_q[(p*Simd+i)*WeightWidth+:WeightWidth]);
             end
           end
         end else begin : g_sum
           always_ff @(posedge clk_i) begin
-            if (advance && valid_q[1+level]) begin
+            if (advance && valid_q[2+level]) begin
               value_q <= g_level[level-1].g_node[4*i].value_q
                   + g_level[level-1].g_node[4*i+1].value_q
                   + g_level[level-1].g_node[4*i+2].value_q

@@ -46,7 +46,7 @@ module pixel_feeder #(
   logic fetching_q;
   logic [WordCountWidth-1:0] words_left_q;
   logic [AddrWidth-1:0] addr_q;
-  logic last_word, start;
+  logic last_word_q, start;  // `last_word_q` is a register, so that no comparison is on the path to the memory
 
   // Words on their way: the memory's output, then `next`, then `word`, from which pixels are cut.
   logic memory_valid_q, next_word_valid_q, word_valid_q;
@@ -62,10 +62,9 @@ module pixel_feeder #(
   logic [1:0] drop;
 
   assign s_ready_o      = !next_valid_q;
-  assign last_word      = words_left_q == WordCountWidth'(1);
   assign read_en_o      = fetching_q && (!memory_valid_q || take_memory);
   assign read_addr_o    = addr_q;
-  assign fetched_o      = read_en_o && last_word;
+  assign fetched_o      = read_en_o && last_word_q;
   assign fetched_slot_o = slot_q;
   assign start          = next_valid_q && (!fetching_q || fetched_o);
 
@@ -94,9 +93,11 @@ module pixel_feeder #(
     if (start) begin
       slot_q       <= next_slot_q;
       words_left_q <= WordCountWidth'(Words);
+      last_word_q    <= Words == 1;
       addr_q       <= AddrWidth'(32'(next_slot_q) * Words);
     end else if (read_en_o) begin
       words_left_q <= words_left_q - WordCountWidth'(1);
+      last_word_q    <= 32'(words_left_q) == 2;
       addr_q       <= addr_q + AddrWidth'(1);
     end
   end

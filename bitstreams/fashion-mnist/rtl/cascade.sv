@@ -8,8 +8,8 @@
 ///
 /// Interval of frames that stage 0 answers: the largest of Pixels, stage 0's own interval, Classes and
 /// 1 + ceil(Pixels * Channels / 8) cycles, provided that FrameSlots covers the frame coming in and those inside stage 0.
-/// Latency of such a frame through an empty kernel, header to record made: ceil(Pixels * Channels / 8) + Classes + 6 and
-/// stage 0's own from first pixel to logits; stage 1 adds its own and Classes + 6. The record is on the bus 2 cycles
+/// Latency of such a frame through an empty kernel, header to record made: ceil(Pixels * Channels / 8) + Classes + 9 and
+/// stage 0's own from first pixel to logits; stage 1 adds its own and Classes + 9. The record is on the bus 2 cycles
 /// later, and carries the cycles that it really took.
 /// Flow control: a slot is held from header to stage 0's answer, or until stage 1 has read the frame. While stage 1 is
 /// busy, frames that it shall see keep their slots; when all are held, the input waits, which is the back-pressure.
@@ -359,7 +359,7 @@ module cascade #(
 
   record_output u_output (
     .clk_i,
-    .rst_ni         (core_rst_nq),
+    .rst_ni         (core_rst_nq && rst_ni),  // at once, so that no record of before a reset is seen behind it
     .s_valid_i      (made_valid),
     .s_ready_o      (made_ready),
     .s_record_i     (made),

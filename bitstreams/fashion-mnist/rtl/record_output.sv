@@ -51,7 +51,9 @@ module record_output
   logic closing_q;  // the record being sent, or sent last, is a closing one
   logic flush_q;
   logic [15:0] outstanding_q;
+  logic none_q, one_q;  // are outstanding; registers, as is the next, so that no comparison is on a long path
   logic [15:0] count_q;  // records since the last TLAST, at most 65535
+  logic open_q;  // there are some
   logic start_closing, ends_batch, ends_flush, closing;
 
   stream_fifo #(
@@ -68,13 +70,13 @@ module record_output
     .m_data_o (waiting_record)
   );
 
-  assign start_closing = flush_q && !second_q && outstanding_q == '0 && count_q != '0;
+  assign start_closing = flush_q && !second_q && none_q && open_q;
   assign closing       = second_q ? closing_q : start_closing;
   assign record        = closing ? ClosingRecord : waiting_record;
   assign load          = (!valid_q || m_axis_tready_i) && (waiting || closing);
   assign load_second   = load && second_q;
 
-  assign ends_flush    = flush_q && (closing || (outstanding_q == 16'd1 && !header_i));
+  assign ends_flush    = flush_q && (closing || (one_q && !header_i));
   assign ends_batch    = ends_flush || (batch_i != '0 && 17'(count_q) + 17'd1 >= 17'(batch_i));
 
   // Loading a second beat decides `closing_q` no more, so it still tells whose second beat is sent.
@@ -87,7 +89,10 @@ module record_output
       closing_q     <= 1'b0;
       flush_q       <= 1'b0;
       outstanding_q <= '0;
+      none_q        <= 1'b1;
+      one_q         <= 1'b0;
       count_q       <= '0;
+      open_q        <= 1'b0;
     end else begin
       if (load) begin
         valid_q  <= 1'b1;
@@ -100,14 +105,17 @@ module record_output
       end
       if (load_second) begin
         count_q <= ends_batch ? '0 : count_q + 16'(count_q != '1);
+        open_q  <= !ends_batch;
       end
       if (flush_i) begin
         flush_q <= 1'b1;
-      end else if ((load_second && ends_flush) || (outstanding_q == '0 && count_q == '0)) begin
+      end else if ((load_second && ends_flush) || (none_q && !open_q)) begin
         flush_q <= 1'b0;
       end
       if (header_i != sent) begin
         outstanding_q <= header_i ? outstanding_q + 16'd1 : outstanding_q - 16'd1;
+        none_q        <= !header_i && one_q;
+        one_q         <= outstanding_q == (header_i ? 16'd0 : 16'd2);
       end
     end
   end
@@ -125,7 +133,7 @@ module record_output
   assign m_axis_tlast_o  = last_q;
   assign outstanding_o   = outstanding_q;
   assign flushing_o      = flush_q;
-  assign batch_open_o    = count_q != '0;
-  assign idle_o          = outstanding_q == '0 && !flush_q && !valid_q && !second_q;
+  assign batch_open_o    = open_q;
+  assign idle_o          = none_q && !flush_q && !valid_q && !second_q;
 
 endmodule

@@ -79,6 +79,10 @@ module sliding_window #(
   assign emit = row_wait_q == '0 && column_wait_q == '0;
   logic clear;  // nothing downstream holds the walk
   assign clear = !emit || !m_valid_o || m_ready_i;
+  // When the wide output loads. It needs no step: before a window is complete it may hold anything, and the many enables
+  // are then no long path.
+  logic load;
+  assign load = emit && (!m_valid_o || m_ready_i);
   assign s_ready_o = in_image && clear;
   assign step = clear && (s_valid_i || !in_image);
 
@@ -121,7 +125,7 @@ module sliding_window #(
 
   if (Kernel == 1) begin : g_point
     always_ff @(posedge clk_i) begin
-      if (step && emit) m_data_o <= in_image ? s_data_i : '0;
+      if (load) m_data_o <= in_image ? s_data_i : '0;
     end
   end else begin : g_area
     localparam int unsigned Lines = Kernel - 1;
@@ -163,7 +167,7 @@ module sliding_window #(
       end
       for (genvar kr = 0; kr < Kernel; kr++) begin : g_row
         always_ff @(posedge clk_i) begin
-          if (step && emit) m_data_o[(kr*Kernel+kc)*PixelWidth+:PixelWidth] <= value_q[kr*PixelWidth+:PixelWidth];
+          if (load) m_data_o[(kr*Kernel+kc)*PixelWidth+:PixelWidth] <= value_q[kr*PixelWidth+:PixelWidth];
         end
       end
     end
@@ -171,11 +175,11 @@ module sliding_window #(
     // Its last column.
     for (genvar kr = 0; kr < Lines; kr++) begin : g_row
       always_ff @(posedge clk_i) begin
-        if (step && emit) m_data_o[(kr*Kernel+Lines)*PixelWidth+:PixelWidth] <= line_q[kr*PixelWidth+:PixelWidth];
+        if (load) m_data_o[(kr*Kernel+Lines)*PixelWidth+:PixelWidth] <= line_q[kr*PixelWidth+:PixelWidth];
       end
     end
     always_ff @(posedge clk_i) begin
-      if (step && emit) m_data_o[(Lines*Kernel+Lines)*PixelWidth+:PixelWidth] <= in_image ? s_data_i : '0;
+      if (load) m_data_o[(Lines*Kernel+Lines)*PixelWidth+:PixelWidth] <= in_image ? s_data_i : '0;
     end
   end
 endmodule

@@ -36,12 +36,13 @@ module stream_fifo #(
   logic [IndexWidth-1:0] write_q, read_q;
   logic [FillWidth-1:0] fill_q;  // beats in the memory, without the output register
 
-  logic push, free, fetch, store;
+  logic push, free, some, fetch, store;
   assign s_ready_o = fill_q != FillWidth'(Depth);
   assign push = s_valid_i && s_ready_o;
   assign free = !m_valid_o || m_ready_i;
-  assign fetch = free && fill_q != '0;
-  assign store = push && !(free && fill_q == '0);
+  assign some = fill_q != '0;
+  assign fetch = free && some;
+  assign store = push && !(free && !some);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -59,8 +60,9 @@ module stream_fifo #(
   end
 
   always_ff @(posedge clk_i) begin
-    if (store) memory_q[write_q] <= s_data_i;
-    if (fetch) m_data_o <= memory_q[read_q];
-    else if (push && !store) m_data_o <= s_data_i;
+    // Wide registers load whenever they may, not only when they must: a free word of the memory, and a payload that is
+    // not valid, may hold anything, and their enables are then no long paths.
+    if (push) memory_q[write_q] <= s_data_i;
+    if (free) m_data_o <= some ? memory_q[read_q] : s_data_i;
   end
 endmodule
