@@ -80,6 +80,32 @@ def list_(json_: Json = False) -> None:
 
 
 @group.command()
+def report(
+    package: PackagePath,
+    board: Annotated[str, typer.Option(help="Board that was built for.")],
+    selftest_: Annotated[
+        Path | None, typer.Option("--selftest", help="What `edgesight selftest --json` printed on the board.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="File to write, .json; a .txt is written beside it.")] = Path(
+        "board-report.json"
+    ),
+) -> None:
+    """Make the file that tells others what was built, met and answered; send it with an issue."""
+    from host.board_report import as_text, board_report, write_report
+    from host.kernel import KernelError, Package
+
+    found = None
+    if selftest_ is not None:
+        try:
+            found = json.loads(selftest_.read_bytes())
+        except (OSError, ValueError) as error:
+            raise KernelError(f"{selftest_}: is no self-test's JSON ({error}): make it by `selftest --json`") from error
+    made = board_report(Package.load(package), board, found)
+    write_report(made, out)
+    print(as_text(made))
+
+
+@group.command()
 def overlay(package: PackagePath) -> None:
     """On a PYNQ board: put the package's bitstream where `pynq.Overlay` finds it by the kernel's name."""
     from host.kernel import Package
@@ -244,12 +270,12 @@ def _open(path: Path, maker: str) -> Fabric:
 
 def _target_row(fabric: Fabric, accuracy: float) -> int:
     """Write the row of the target that keeps `accuracy`; returns its index."""
-    from host.calibrate import CalibrationError
     from host.cascade import Cascade
+    from host.kernel import KernelError
 
     calibration = fabric.package.kernel.calibration
     if calibration is None:
-        raise CalibrationError(f"{fabric.package.path}: is not calibrated: run `edgesight calibrate`")
+        raise KernelError(f"{fabric.package.path}: is not calibrated: run `edgesight calibrate` where it was compiled")
     return Cascade(fabric, calibration, None).target(accuracy).set_index
 
 

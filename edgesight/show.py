@@ -56,5 +56,7 @@ def describe_answer(answer: Answer, console: Console) -> None:
     """Print one answer and the way it took."""
     legs = ", ".join(f"{leg.name} {leg.milliseconds:.2f} ms ({leg.obtained})" for leg in answer.legs)
     console.print(f"[bold]{answer.class_name}[/bold], confidence {answer.confidence:.1%}, by {answer.stage}; {legs}")
+    if answer.energy_joules is not None:
+        console.print(f"energy {answer.energy_joules:.3g} J above idle ({answer.energy_obtained}; mean of late)")
     if answer.degraded:
         console.print(f"degraded: {answer.reason}; the accuracy target does not cover this answer alone")
