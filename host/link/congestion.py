@@ -43,6 +43,7 @@ NAME = "edgesight"
 _INITIAL_WINDOW, _LEAST_WINDOW = 10, 4  # datagrams; RFC 9002, 7.2, and draft-ietf-ccwg-bbr, 2.7
 _STARTUP_GAIN = 2.77  # 4 ln 2: the least that doubles the rate every round; draft-ietf-ccwg-bbr, 2.4
 _UP_GAIN = 1.25  # probes for more bandwidth; the same, 2.4
+_TRAIN = 8  # datagrams of a burst that tell of its rate
 _EASE_GAIN = 0.9  # while cruising over a queue; the largest of many delivery rates is a little too large
 _WINDOW_GAIN = 2.0  # bandwidth-delay products in flight; room for late acknowledgements; the same, 2.5
 _ROUNDS_OF_BANDWIDTH = 10  # rounds that the largest delivery rate is remembered: more than one cycle of probing
@@ -62,9 +63,11 @@ _QUEUE_LEFT = 1 / 16  # the same, to go on competing: what others' TCP leaves of
 _LEAST_QUEUE = 0.002  # seconds of delay that are; less may be the ends' clocks and schedulers
 _OTHERS_SEEN = 2  # cycles in a row before it competes
 _CHECK_EVERY = 6.0  # seconds between two looks, while competing, whether the other queue is still there
+_CHECK_AGAIN = 2.0  # the same after a look that found none: others' TCP may just have backed off
+_CLEAR = 2  # looks in a row that find none, before it stops competing
 
 _CUBIC_C, _CUBIC_BETA = 0.4, 0.7  # RFC 9438, 4.1 (datagrams / s^3) and 4.6
-_RENO_ALPHA = 3 * (1 - _CUBIC_BETA) / (1 + _CUBIC_BETA)  # RFC 9438, 4.3
+_RENO_ALPHA = 3 * (1 - _CUBIC_BETA) / (1 + _CUBIC_BETA)  # RFC 8312, 4.2; Linux doesn't go on to 1 as RFC 9438 does
 _PACING_MARGIN = 1.25  # a window's datagrams are spread over a little less than a round trip; RFC 9002, 7.7
 _FULL_QUEUE = 0.5  # a loss beside at least this share of the longest queue delay lately is congestion
 
@@ -84,6 +87,7 @@ class _Phase(enum.Enum):
 class _Sent:
     """What was known when a packet was sent (draft-cheng-iccrg-delivery-rate-estimation-02, 3.1.2)."""
 
+    time: float
     delivered: int
     delivered_time: float
     first_sent_time: float
@@ -129,10 +133,6 @@ class _RoundTrips:
         """Whether nothing near the least was seen lately."""
         return min(least for _, least, _ in list(self._bins)[-_BINS_OF_MOST:]) > _STALE * self.least
 
-    def queue(self, round_trip: float, share: float = _QUEUE) -> bool:
-        """Whether `round_trip` tells of a queue of more than that share of the least round trip."""
-        return round_trip - self.least > max(share * self.least, _LEAST_QUEUE)
-
     @property
     def full(self) -> bool:
         """Whether the queue is about as long as any lately."""
@@ -158,7 +158,9 @@ class Controller(QuicCongestionControl):
 
         self._sent: dict[tuple[int, int], _Sent] = {}
         self._newest: _Sent | None = None  # of the packets that were acknowledged last
-        self._newest_sent_time = 0.0
+        # Of packets sent without an acknowledgement in between: the last of those acknowledged first, when that was,
+        # and what was delivered by then.
+        self._train: tuple[_Sent, float, int] | None = None
         self._delivered = 0
         self._delivered_time = 0.0
         self._first_sent_time = 0.0
@@ -175,6 +177,7 @@ class Controller(QuicCongestionControl):
         self._drained_at: float | None = None  # when our queue was drained, in this DOWN or CHECK
         self._drained_least: float | None = None  # least round trip of packets sent after that
         self._others_seen = 0
+        self._clear = 0  # looks in a row that found no other queue
         self._cruise = 0.0  # seconds
 
         self._window = 0.0  # CUBIC's
@@ -211,10 +214,11 @@ class Controller(QuicCongestionControl):
             self._first_sent_time = self._delivered_time = packet.sent_time
         self.bytes_in_flight += packet.sent_bytes
         self._sent[packet.epoch.value, packet.packet_number] = _Sent(
+            packet.sent_time,
             self._delivered,
             self._delivered_time,
             self._first_sent_time,
-            self._delivered < self._app_limited_until,
+            self._delivered <= self._app_limited_until,
             self._calm(packet.sent_time),
         )
         if self.pacer is not None:
@@ -229,7 +233,10 @@ class Controller(QuicCongestionControl):
             return
         self._delivered += packet.sent_bytes
         self._delivered_time = now
-        self._newest, self._newest_sent_time = sent, packet.sent_time
+        self._newest = sent
+        train = self._train
+        if train is None or train[0].delivered != sent.delivered or train[1] == now:
+            self._train = sent, now, self._delivered
         if sent.calm:
             self._calm_acked += 1
         if self._phase is _Phase.COMPETE and not sent.app_limited:
@@ -276,20 +283,31 @@ class Controller(QuicCongestionControl):
             self._measure_rate(now, self._newest)
             if began and self._phase is _Phase.STARTUP and not self._newest.app_limited:
                 self._look_whether_full(now)
-            if self._drained_at is not None and self._newest_sent_time >= self._drained_at:
+            if self._drained_at is not None and self._newest.time >= self._drained_at:
                 self._drained_least = min(rtt, self._drained_least or rtt)
             self._newest = None
         self._move_on(now)
         self._apply(now)
 
     def _measure_rate(self, now: float, sent: _Sent) -> None:
-        """Delivery rate since `sent` was sent (draft-cheng-iccrg-delivery-rate-estimation-02, 3.3)."""
-        interval = max(self._newest_sent_time - sent.first_sent_time, now - sent.delivered_time)
-        self._first_sent_time = self._newest_sent_time
-        if interval < self._round_trips.least:
-            return  # acknowledgements came in a heap
-        rate = (self._delivered - sent.delivered) / interval
-        if sent.app_limited and rate < self.bandwidth:
+        """Delivery rate since `sent` was sent (draft-cheng-iccrg-delivery-rate-estimation-02, 3.3).
+
+        A burst that is over before the first acknowledgement fills no round trip, and would never tell how fast it may
+        go; there the rate is that of the train of packets itself, between its first and its last.
+        """
+        assert self._train is not None
+        first, first_acked, delivered = self._train
+        interval = max(sent.time - sent.first_sent_time, now - sent.delivered_time)
+        self._first_sent_time = sent.time
+        rate = 0.0
+        if interval >= self._round_trips.least:  # else acknowledgements came in a heap
+            rate = (self._delivered - sent.delivered) / interval
+        if sent.app_limited:
+            if now - first_acked >= _BURST and self._delivered - delivered >= _TRAIN * self._size:
+                rate = max(rate, (self._delivered - delivered) / max(sent.time - first.time, now - first_acked))
+            elif rate < self.bandwidth:
+                return
+        if rate == 0.0:
             return
         while self._rates and self._rates[-1][1] <= rate:
             self._rates.pop()
@@ -323,7 +341,7 @@ class Controller(QuicCongestionControl):
         elif self._phase is _Phase.CRUISE:
             if lasted > max(self._cruise, 2 * self._round_trips.smoothed):
                 if self._drained_least is not None:
-                    others = self._round_trips.queue(self._drained_least)
+                    others = self._queue(self._drained_least)
                     self._others_seen = self._others_seen + 1 if others else 0
                 if self._others_seen >= _OTHERS_SEEN:
                     self._compete(now)
@@ -335,18 +353,21 @@ class Controller(QuicCongestionControl):
             ):
                 self._begin(_Phase.DOWN, now)
         elif self._phase is _Phase.COMPETE:
-            if lasted > _CHECK_EVERY:
+            if lasted > (_CHECK_AGAIN if self._clear else _CHECK_EVERY):
                 self._begin(_Phase.CHECK, now)
         elif self._phase is _Phase.CHECK:
             if self._drained_at is None:
                 if drained or lasted > 3 * self._round_trips.smoothed:
                     self._drained_at = now
             elif self._drained_least is not None and now - self._drained_at > 1.5 * self._round_trips.smoothed:
-                if self._round_trips.queue(self._drained_least, _QUEUE_LEFT):
-                    self._begin(_Phase.COMPETE, now)
-                else:
-                    self._others_seen = 0
-                    self._begin(_Phase.CRUISE, now)
+                self._clear = 0 if self._queue(self._drained_least, _QUEUE_LEFT) else self._clear + 1
+                self._begin(_Phase.COMPETE if self._clear < _CLEAR else _Phase.CRUISE, now)
+
+    def _queue(self, round_trip: float, share: float = _QUEUE) -> bool:
+        """Whether `round_trip` tells of a queue: of that share of the least one, and of more than two packets."""
+        least = self._round_trips.least
+        packets = 2 * self._size / max(self.bandwidth, 1.0)
+        return round_trip - least > max(share * least, packets, _LEAST_QUEUE)
 
     def _calm(self, now: float) -> bool:
         """Whether packets sent now meet a queue that we don't fill: losing them is the path's doing."""
@@ -368,8 +389,8 @@ class Controller(QuicCongestionControl):
 
     def _compete(self, now: float) -> None:
         """Begin as CUBIC does after slow start, from what is in flight."""
-        self._others_seen = 0
-        self._window = self._window_max = float(max(self.bytes_in_flight, _LEAST_WINDOW * self._size))
+        self._others_seen = self._clear = 0
+        self._window = self._window_max = max(self.bytes_in_flight, self._path(), _LEAST_WINDOW * self._size)
         self._epoch = None
         self._begin(_Phase.COMPETE, now)
 
@@ -381,7 +402,7 @@ class Controller(QuicCongestionControl):
             self._k = (max(most - window, 0.0) / _CUBIC_C) ** (1 / 3)
             self._reno = window
         share = acked / self._size / window  # of the window
-        self._reno += (_RENO_ALPHA if self._reno < most else 1.0) * share
+        self._reno += _RENO_ALPHA * share
         target = _CUBIC_C * (now - self._epoch + self._round_trips.smoothed - self._k) ** 3 + most
         window += (min(max(target, window), 1.5 * window) - window) * share
         self._window = max(window, self._reno) * self._size
@@ -411,7 +432,7 @@ class Controller(QuicCongestionControl):
             elif self._calm(now):
                 rate = self.bandwidth
             else:
-                rate = self._rate() * (_EASE_GAIN if self._round_trips.queue(self._round_trips.standing) else 1.0)
+                rate = self._rate() * (_EASE_GAIN if self._queue(self._round_trips.standing) else 1.0)
             draining = self._phase in (_Phase.DOWN, _Phase.CHECK)
             window = self._drain_to() if draining else _WINDOW_GAIN * self._path() + least
         self.congestion_window = max(int(window), least)

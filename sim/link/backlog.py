@@ -29,7 +29,7 @@ from host.link.quic import ClientPeer, Server, ServerPeer, Welcome
 
 _STEP = 0.1  # seconds of one count
 _DATAGRAM = bytes(1_150)  # about what the largest strip takes; one fits into a QUIC packet
-_REFILL = 16  # datagrams that wait at least, so that the connection is never short of them
+_WAITING = 256  # datagrams that wait, more than can ever go at once
 _FRESH = 3_600.0  # seconds: nothing here is ever late
 _CONNECT_WITHIN = 20.0  # seconds
 _IDLE_TIMEOUT = 10.0  # seconds
@@ -63,9 +63,9 @@ class BackloggedPeer(ClientPeer):
 
     def transmit(self) -> None:
         """Fill the queue up, then send what is due."""
-        if self.welcome.done() and len(self._queue) < _REFILL:
+        if self.welcome.done():
             deadline = self._loop.time() + _FRESH
-            self._queue.extend((deadline, _DATAGRAM) for _ in range(_REFILL))
+            self._queue.extend((deadline, _DATAGRAM) for _ in range(_WAITING - len(self._queue)))
         super().transmit()
 
 

@@ -1,4 +1,4 @@
-"""Backlogged QUIC flows over a modelled link: congestion control in seconds of computing, without waiting.
+"""QUIC flows over a modelled link: congestion control in seconds of computing, without waiting.
 
 Each flow has aioquic's own loss detection, pacing and congestion control at the sender, and acknowledges as aioquic
 does; between them lies `sim.link.model`. What is missing is the ends' own slowness, and the kernel's TCP: `cubic` here
@@ -8,6 +8,7 @@ is aioquic's. For both, see `sim.link.fairness`.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -17,7 +18,7 @@ from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 
-from host.link.congestion import pace
+from host.link.congestion import Controller, pace
 from sim.link.model import Direction
 from sim.link.options import LinkOptions
 
@@ -30,14 +31,19 @@ _MOST_RANGES = 64  # that an acknowledgement tells of, aioquic's
 
 
 class Flow:
-    """One sender with all the data in the world, and its receiver."""
+    """One sender and its receiver."""
 
-    def __init__(self, network: Network, control: str, begin: float, end: float) -> None:
-        """From `begin` to `end` seconds, under aioquic's congestion control of that name."""
+    def __init__(self, network: Network, control: str, begin: float, end: float, backlogged: bool) -> None:
+        """From `begin` to `end` seconds, under aioquic's congestion control of that name.
+
+        It always has something to send if `backlogged`, else what it is given.
+        """
+        self.departures: list[float] = []  # when packets were sent, by number
         self.arrivals: list[float] = []  # when packets of _PACKET bytes came
         self.round_trips: list[tuple[float, float]] = []  # when measured, and how long; seconds
         self._network = network
         self._end = end
+        self._waiting = math.inf if backlogged else 0  # packets
         self._recovery = QuicPacketRecovery(
             congestion_control_algorithm=control,
             initial_rtt=0.1,
@@ -57,6 +63,11 @@ class Flow:
         self._ack_due = False
         network.at(begin, self._send)
 
+    def give(self, packets: int) -> None:
+        """Have so many packets more to send."""
+        self._waiting += packets
+        self._send()
+
     def bit_per_s(self, begin: float, end: float) -> float:
         """What arrived between `begin` and `end` seconds."""
         return sum(begin <= time < end for time in self.arrivals) * _PACKET * 8 / (end - begin)
@@ -67,17 +78,25 @@ class Flow:
     def _send(self) -> None:
         now, recovery = self._network.now, self._recovery
         while now < self._end:
+            if not self._waiting and not self._probes:
+                if isinstance(self.controller, Controller):
+                    self.controller.on_app_limited()
+                break
             at = recovery._pacer.next_send_time(now)
             if at is not None:
                 self._wake(at)
                 break
             if recovery.bytes_in_flight + _PACKET > recovery.congestion_window and not self._probes:
                 break
-            self._probes = max(self._probes - 1, 0)
+            if self._probes:
+                self._probes -= 1
+            else:
+                self._waiting -= 1
             recovery._pacer.update_after_send(now)
             packet = QuicSentPacket(tls.Epoch.ONE_RTT, True, True, False, self._number, QuicPacketType.ONE_RTT, now)
             packet.sent_bytes = _PACKET
             recovery.on_packet_sent(packet=packet, space=self._space)
+            self.departures.append(now)
             there = self._network.up.offer(now, _PACKET + _HEADERS)
             if there is not None:
                 self._network.at(there, partial(self._arrive, self._number))
@@ -141,9 +160,9 @@ class Network:
         self._count += 1
         heapq.heappush(self._events, (max(time, self.now), self._count, action))
 
-    def flow(self, control: str, begin: float = 0.0, end: float = float("inf")) -> Flow:
+    def flow(self, control: str, begin: float = 0.0, end: float = math.inf, *, backlogged: bool = True) -> Flow:
         """A flow over this link."""
-        return Flow(self, control, begin, end)
+        return Flow(self, control, begin, end, backlogged)
 
     def run(self, until: float) -> None:
         """Let time pass until `until` seconds."""
