@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from edgesight import board, link
 
@@ -26,6 +28,23 @@ app = typer.Typer(
 )
 keys = typer.Typer(no_args_is_help=True, help="Keys that edges and data centres know each other by.")
 app.add_typer(keys, name="keys")
+
+
+class _ServeByDefault(TyperGroup):
+    """What is no command's name is a package to serve: `edgesight datacenter PACKAGE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+datacenter = typer.Typer(
+    no_args_is_help=True,
+    cls=_ServeByDefault,
+    help="The back end, and which edges may ask it. `edgesight datacenter PACKAGE` serves.",
+)
+app.add_typer(datacenter, name="datacenter")
 bench = typer.Typer(no_args_is_help=True, help="Measurements, each held against its bars.")
 app.add_typer(bench, name="bench")
 app.command()(board.bitstream)
@@ -333,29 +352,75 @@ def demo(
 
 
 @keys.command("make")
-def keys_make(folder: Annotated[Path, typer.Argument(help="New folder for the keys.")]) -> None:
-    """Make the data centre's certificate and the secret that edges show it; copy both to your edges yourself."""
-    from host.link.keys import make_keys
+def keys_make(folder: Annotated[Path, typer.Argument(help="New folder for the data centre's keys.")]) -> None:
+    """Make a data centre's keys: its own authority and the certificate that it shows. They stay where they are made."""
+    from host.datacenter.authority import make_authority
 
-    make_keys(folder)
+    make_authority(folder)
     print(folder)
 
 
-@app.command()
-def datacenter(
+KeysFolder = Annotated[
+    Path, typer.Option("--keys", help="The data centre's keys folder, made by `edgesight keys make`.")
+]
+
+
+@datacenter.command()
+def enroll(
+    name: Annotated[str, typer.Argument(help="What the edge is to be called.")],
+    keys_folder: KeysFolder,
+    address: Annotated[str, typer.Option(help="HOST:PORT at which the edge reaches this data centre.")] = (
+        "127.0.0.1:4433"
+    ),
+) -> None:
+    """Print a token with which one edge gets its certificate; it works once, for ten minutes. Keep it to yourself."""
+    from host.datacenter.authority import Authority
+
+    with closing(Authority(keys_folder)) as authority:
+        print(authority.invite(name, *_address("--address", address)).pack())
+
+
+@datacenter.command()
+def revoke(
+    name: Annotated[str, typer.Argument(help="Edge that may not talk to this data centre any more.")],
+    keys_folder: KeysFolder,
+) -> None:
+    """Take back an edge's certificates and tokens; a running data centre cuts it off within seconds."""
+    from host.datacenter.authority import Authority
+
+    with closing(Authority(keys_folder)) as authority:
+        authority.revoke(name)
+    print(f"edge {name}: revoked")
+
+
+@datacenter.command()
+def edges(keys_folder: KeysFolder) -> None:
+    """List the edges that were enrolled."""
+    from datetime import datetime
+
+    from host.datacenter.authority import Authority
+
+    with closing(Authority(keys_folder)) as authority:
+        for entry in authority.edges():
+            state, until = ("may talk until", entry.expires) if entry.revoked is None else ("revoked on", entry.revoked)
+            print(f"{entry.name}: {state} {datetime.fromtimestamp(until):%Y-%m-%d %H:%M}")
+
+
+@datacenter.command()
+def serve(
     package: PackagePath,
-    keys_folder: Annotated[Path, typer.Option("--keys", help="Keys folder, made by `edgesight keys make`.")],
+    keys_folder: KeysFolder,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="UDP port; 0 chooses one.")] = 4433,
     model: Annotated[Path | None, typer.Option(help="ONNX back end; default the package's datacenter.onnx.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of the back end.")] = 1,
 ) -> None:
     """Serve the back end to edges, over QUIC datagrams; stop with Ctrl-C."""
-    from host.datacenter.service import serve
+    from host.datacenter import service
 
     opened = _load(package)
     calibration = opened.kernel.calibration
-    serve(
+    service.serve(
         model or opened.path / "datacenter.onnx",
         keys_folder,
         host=host,
@@ -367,11 +432,19 @@ def datacenter(
 
 @app.command()
 def edge(
-    package: PackagePath,
+    package: Annotated[
+        Path | None, typer.Argument(metavar="PACKAGE", help="Kernel package; only --enroll does without.")
+    ] = None,
     fabric: Annotated[str, typer.Option(help=board.FABRIC_HELP)] = "verilated",
     socket: Annotated[Path, typer.Option(help="Unix socket that queries come to.")] = Path("edgesight.sock"),
     datacenter: Annotated[str | None, typer.Option(help="HOST:PORT of the data centre; none answers alone.")] = None,
-    keys_folder: Annotated[Path | None, typer.Option("--keys", help="Keys folder copied from the data centre.")] = None,
+    keys_folder: Annotated[
+        Path | None, typer.Option("--keys", help="The edge's keys folder, written by --enroll.")
+    ] = None,
+    enroll: Annotated[
+        str | None,
+        typer.Option(metavar="TOKEN", help="Get this edge's keys first; `edgesight datacenter enroll` prints one."),
+    ] = None,
     power: Annotated[
         str | None, typer.Option(help="Sensor whose energy answers carry, as `edgesight power --sensor` takes it.")
     ] = None,
@@ -379,12 +452,17 @@ def edge(
     """Answer queries on the fabric, and offload what it is unsure of; stop with Ctrl-C."""
     from host.edge import EdgeError, run_edge
 
-    address = None
-    if datacenter is not None:
-        host, _, port = datacenter.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65_536:
-            raise EdgeError(f"--datacenter {datacenter}: expected HOST:PORT, such as 10.0.0.2:4433")
-        address = (host.strip("[]"), int(port))
+    if enroll is not None:
+        from host.link.enrollment import enroll as enroll_edge
+
+        if keys_folder is None:
+            raise EdgeError("--enroll without --keys: name the folder that this edge's keys are to be written to")
+        print(f"edge {enroll_edge(enroll, keys_folder)}: enrolled, keys in {keys_folder}")
+        if package is None:
+            return
+    if package is None:
+        raise EdgeError("no kernel package is given: name a folder with kernel.json")
+    address = _address("--datacenter", datacenter) if datacenter is not None else None
     run_edge(package, fabric, socket, datacenter=address, keys_folder=keys_folder, power=power)
 
 
@@ -405,6 +483,16 @@ def query(
         print(answer.model_dump_json(indent=1))
     else:
         describe_answer(answer, Console())
+
+
+def _address(option: str, text: str) -> tuple[str, int]:
+    """Host and port that `text` names."""
+    from host.link.datagrams import LinkError
+
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise LinkError(f"{option} {text}: expected HOST:PORT, such as 10.0.0.2:4433")
+    return host.strip("[]"), int(port)
 
 
 def _card(zoo: Path) -> tuple[str, str, list[str]]:

@@ -175,7 +175,7 @@ def _way_to(datacenter: tuple[str, int], keys_folder: Path | None, model_sha256:
     from host.link.quic import IDLE_TIMEOUT, OffloadClient
 
     if keys_folder is None:
-        raise KeysError("a data centre is given without keys: name the folder that `edgesight keys make` made")
+        raise KeysError("a data centre is given without keys: name the folder that `edgesight edge --enroll` wrote")
     keys = client_keys(keys_folder, IDLE_TIMEOUT)
     return lambda: OffloadClient(*datacenter, keys, model_sha256=model_sha256)
 

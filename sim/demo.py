@@ -29,12 +29,14 @@ from scipy.stats import binomtest
 
 from host.answer import Answer
 from host.cascade import Cascade
+from host.datacenter.authority import Authority, make_authority
 from host.fabric.base import ALWAYS, NEVER, OFFLOAD, Fabric, Images, Records
 from host.fabric.verilated import VerilatedFabric
 from host.files import write_atomically
 from host.kernel import Calibration, Package, Target
 from host.link.datagrams import LinkError
-from host.link.keys import client_keys, make_keys
+from host.link.enrollment import enroll_with
+from host.link.keys import client_keys
 from host.link.quic import OffloadClient
 from sim.link.options import LinkOptions
 from sim.link.relay import RelayLink
@@ -188,8 +190,8 @@ async def _data_centre(
 ) -> AsyncIterator[tuple[OffloadClient, RelayLink]]:
     """A data centre process behind an emulated link, and a client that is connected to it."""
     with tempfile.TemporaryDirectory() as folder:
-        keys = Path(folder) / "keys"
-        make_keys(keys)
+        keys, edge_keys = Path(folder) / "keys", Path(folder) / "edge-keys"
+        make_authority(keys)
         command = [sys.executable, "-m", "edgesight", "datacenter", str(package.path), "--keys", str(keys)]
         with subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
             try:
@@ -198,10 +200,12 @@ async def _data_centre(
                 if not line:
                     raise DemoError("the data centre did not start; what it said stands above")
                 port = int(line.rsplit(":", 1)[1])
+                with contextlib.closing(Authority(keys)) as authority:
+                    await enroll_with(authority.invite("demo", "127.0.0.1", port), edge_keys)
                 link = RelayLink(("127.0.0.1", port), LinkOptions(loss=loss, delay_s=DELAY_S), seed=SEED)
                 async with link:
                     client = OffloadClient(
-                        *link.address, client_keys(keys, 10.0), model_sha256=calibration.backend_sha256
+                        *link.address, client_keys(edge_keys, 10.0), model_sha256=calibration.backend_sha256
                     )
                     await client.wait_connected(20.0)
                     try:

@@ -4,7 +4,8 @@ A request is worked on when all its strips have come, or when none came for a wh
 in order, so when the last one is there, those before it hardly come any more and the wait is `OVERTAKEN_AFTER`; else
 the sender's congestion window may have cut the request in two and the wait is `REPAIR_AFTER`. What is ready while the
 model runs makes up the next batch. Each reply goes out twice, since it is tiny and nobody waits for a retransmission;
-requests are idempotent, so a repeated one gets the reply that it already had.
+requests are idempotent, so a repeated one gets the reply that it already had, and one of another session, or so old
+that its reply was forgotten, gets none.
 
 Words owned here: request in assembly, batch.
 """
@@ -23,10 +24,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from host.datacenter.authority import Authority
 from host.datacenter.models import Executor, ModelError, OnnxModel
-from host.link.datagrams import LinkError, Reply, Status, Strip
-from host.link.keys import server_keys
-from host.link.quic import IDLE_TIMEOUT, Server, ServerPeer, Welcome
+from host.link.datagrams import REQUEST_BITS, LinkError, Reply, Status, Strip
+from host.link.quic import IDLE_TIMEOUT, Served, Server, ServerPeer
 from host.link.strips import Assembly
 from host.process import run_until_told
 
@@ -77,6 +78,7 @@ class _Client:
         self.assembling: dict[int, _Request] = {}
         self.pending: dict[int, _Request] = {}  # waiting for the model
         self.answered: OrderedDict[int, _Answered] = OrderedDict()
+        self.forgotten = -1  # highest request id whose reply is not remembered any more
         self.refused = 0  # datagrams that were no strip
 
 
@@ -92,12 +94,10 @@ class Service:
         self._loop = asyncio.get_running_loop()
 
     @property
-    def welcome(self) -> Welcome:
+    def served(self) -> Served:
         """What a client is told of the model."""
         executor = self._executor
-        return Welcome(
-            protocol=1, model_sha256=executor.sha256, input_shape=executor.input_shape, classes=executor.classes
-        )
+        return Served(model_sha256=executor.sha256, input_shape=executor.input_shape, classes=executor.classes)
 
     def received(self, peer: ServerPeer, datagram: bytes) -> None:
         """Take in a datagram of a trusted client; whatever it holds, no error comes of it."""
@@ -133,6 +133,8 @@ class Service:
                 f"{list(self._executor.input_shape)}"
             )
         number = strip.request
+        if number >> REQUEST_BITS != peer.session:
+            raise LinkError("a request of another session: it is not worked on")
         answered = client.answered.get(number)
         if answered is not None:
             if strip.attempt > answered.attempt:  # the client asks again: both replies got lost
@@ -142,6 +144,8 @@ class Service:
         if number in client.pending:
             return
         request = client.assembling.get(number)
+        if request is None and number <= client.forgotten:
+            raise LinkError("a request that was answered long ago: it is not worked on again")
         if request is None:
             now = self._loop.time()
             request = _Request(Assembly(form), strip.attempt, now + strip.left_ms / 1e3, now)
@@ -214,7 +218,7 @@ class Service:
         reply = Reply(number, status, label, request.assembly.missing, service_us).pack()
         client.answered[number] = _Answered(request.attempt, reply)
         if len(client.answered) > _REMEMBERED:
-            client.answered.popitem(last=False)
+            client.forgotten = max(client.forgotten, client.answered.popitem(last=False)[0])
         self._send(peer, reply)
 
     def _send(self, peer: ServerPeer, reply: bytes) -> None:
@@ -239,12 +243,13 @@ def serve(
     `announce` gets one line, with the address, once requests are taken. `expected_sha256` is the calibration's
     `backend_sha256`. Raises KeysError, ModelError or LinkError before anything is served.
     """
-    keys = server_keys(keys_folder, IDLE_TIMEOUT)
+    authority = Authority(keys_folder)
+    configuration = authority.configuration(IDLE_TIMEOUT)
     executor = OnnxModel(model, expected_sha256, threads)
 
     async def main(told: asyncio.Event) -> None:
         service = Service(executor, max_batch)
-        server = Server(keys, service.welcome, service.received, service.gone)
+        server = Server(configuration, authority, service.served, service.received, service.gone)
         address = await server.listen(host, port)
         work = asyncio.get_running_loop().create_task(service.run())
         announce(f"data centre: model {executor.sha256[:12]} on {address[0]}:{address[1]}")
@@ -260,4 +265,5 @@ def serve(
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
 
-    run_until_told(main)
+    with contextlib.closing(authority):
+        run_until_told(main)

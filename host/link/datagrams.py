@@ -7,7 +7,10 @@ give a message or a `LinkError`. Numbers are big-endian.
            | spacing 1 | quality 1 | tables 4 | index 2 | count 2 | payload
     reply  version 1 | kind 1 | request 8 | status 1 | label 2 | strips missing 2 | service microseconds 4
 
-Words owned here: strip, form, reply, attempt.
+A request id is its session's number in the upper 24 bits and counts from 0 in the lower 40, so that nothing that was
+asked in one session is taken for a request of another.
+
+Words owned here: strip, form, reply, attempt, request id.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ MAX_DATAGRAM = 1_100  # fits a QUIC packet of the smallest path (1,200 bytes) wi
 MAX_SIDE = 1_024  # pixels; the same limit that a kernel's input has
 MAX_STRIPS = 4_096
 MAX_LEFT_MS = 0xFFFF
+SESSION_BITS, REQUEST_BITS = 24, 40  # of a request id
 _STRIP = struct.Struct("!BBQBHHHBBBIHH")
 _REPLY = struct.Struct("!BBQBHHI")
 MAX_PAYLOAD = MAX_DATAGRAM - _STRIP.size

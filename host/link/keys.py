@@ -1,21 +1,21 @@
-"""Keys of the link, made by one explicit command and never by the way.
+"""Keys and certificates of the link: what they look like, and the one file that an edge keeps its own in.
 
-A keys folder holds `server.key` and `server.crt` (self-signed; the data centre shows it, the edge trusts this one and
-no other) and `secret` (the edge proves itself with it). The data centre needs all three; an edge needs `server.crt` and
-`secret`, copied over a way that is already trusted. Whoever has `secret` may use the data centre.
+The data centre is its own authority: it signs one certificate for itself and one for each edge that it enrolled, and
+both sides trust that authority alone. An edge's private key is made on the edge and never leaves it. Its keys folder
+holds `edge.pem`: private key, certificate and the authority's certificate, replaced as one when they are renewed.
+
+Words owned here: authority, edge name, usage.
 """
 
 from __future__ import annotations
 
 import datetime
-import os
-import secrets
-import shutil
+import re
 import ssl
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from host.files import write_atomically
 from host.link import congestion
 from host.link.datagrams import NO_QUIC, LinkError
 
@@ -29,131 +29,193 @@ except ImportError as error:
     raise LinkError(NO_QUIC) from error
 
 SERVER_NAME = "edgesight-datacenter"  # the name in the certificate; where the data centre stands may change
-ALPN = "edgesight/1"
-_KEY, _CERTIFICATE, _SECRET = "server.key", "server.crt", "secret"
-_VALID_DAYS = 3_650
-_SECRET_BYTES = 32
+ALPN = "edgesight/1"  # a connection that works, between two that showed their certificates
+ENROLL_ALPN = "edgesight-enroll/1"  # a connection that may do nothing but ask for a certificate
+CLIENT_USAGE, SERVER_USAGE = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
+EDGE_FILE = "edge.pem"
+_EDGE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MAX_DATAGRAM_FRAME = 65_535  # announces that datagrams (RFC 9221) are welcome
+_CLOCKS_DIFFER = datetime.timedelta(days=1)
+_ASK_AGAIN = (
+    "make a token at the data centre (`edgesight datacenter enroll NAME`) and give it to "
+    "`edgesight edge --enroll TOKEN --keys FOLDER`"
+)
 
 
 class KeysError(ValueError):
-    """Keys that cannot be made or used: names the file and what to do."""
+    """Keys or a token that cannot be made or used: names the file and what to do."""
 
 
 @dataclass(frozen=True)
-class LinkKeys:
-    """One side's keys, read and checked."""
+class EdgeKeys:
+    """An edge's keys, read and checked."""
 
+    path: Path  # edge.pem
     configuration: QuicConfiguration
-    secret: str  # 64 hexadecimal digits
+    authority: x509.Certificate
+    certificate: x509.Certificate
+
+    @property
+    def expires(self) -> datetime.datetime:
+        """When the certificate ends."""
+        return self.certificate.not_valid_after_utc
+
+    def renewal_due(self, now: datetime.datetime) -> bool:
+        """Whether less than a third of the certificate's life is left."""
+        return now > self.expires - (self.expires - self.certificate.not_valid_before_utc) / 3
 
 
-def make_keys(folder: Path) -> None:
-    """Make a keys folder (mode 0700, files 0600), whole or not at all.
-
-    Raises KeysError when `folder` is already there: overwriting keys would lock out every edge that has the old ones.
-    """
-    if folder.exists():
-        raise KeysError(f"{folder} already exists: remove it to make new keys, then copy them to every edge again")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SERVER_NAME)])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))  # clocks differ
-        .not_valid_after(now + datetime.timedelta(days=_VALID_DAYS))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(SERVER_NAME)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    contents = {
-        _KEY: key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
-        _CERTIFICATE: certificate.public_bytes(serialization.Encoding.PEM),
-        _SECRET: secrets.token_hex(_SECRET_BYTES).encode() + b"\n",
-    }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))  # mode 0700
-    try:
-        for file_name, content in contents.items():
-            descriptor = os.open(building / file_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        os.rename(building, folder)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
+def now() -> datetime.datetime:
+    """The time that certificates are held against."""
+    return datetime.datetime.now(datetime.timezone.utc)
 
 
-def server_keys(folder: Path, idle_timeout: float) -> LinkKeys:
-    """Keys of the data centre's side; a connection ends after `idle_timeout` seconds of silence. Raises KeysError."""
-    configuration = _configuration(is_client=False, idle_timeout=idle_timeout)
-    _check_private(folder / _KEY)
-    for name in (_CERTIFICATE, _KEY):
-        _read(folder / name)
-    try:
-        configuration.load_cert_chain(folder / _CERTIFICATE, folder / _KEY)
-    except (ValueError, TypeError, IndexError) as error:
-        raise KeysError(f"{folder}: {_CERTIFICATE} and {_KEY} cannot be used ({error}): {_AGAIN}") from error
-    return LinkKeys(configuration, _read_secret(folder))
-
-
-def client_keys(folder: Path, idle_timeout: float) -> LinkKeys:
-    """Keys of the edge's side; a connection ends after `idle_timeout` seconds of silence. Raises KeysError."""
-    configuration = _configuration(is_client=True, idle_timeout=idle_timeout)
-    content = _read(folder / _CERTIFICATE)
-    try:
-        x509.load_pem_x509_certificate(content)
-    except ValueError as error:
-        raise KeysError(f"{folder / _CERTIFICATE} is no certificate ({error}): {_AGAIN}") from error
-    configuration.server_name = SERVER_NAME
-    configuration.verify_mode = ssl.CERT_REQUIRED
-    configuration.load_verify_locations(cadata=content)
-    return LinkKeys(configuration, _read_secret(folder))
-
-
-_AGAIN = "make the keys with `edgesight keys make` at the data centre, or copy them again"
-
-
-def _configuration(*, is_client: bool, idle_timeout: float) -> QuicConfiguration:
+def configuration(*, is_client: bool, alpn: list[str], idle_timeout: float) -> QuicConfiguration:
+    """What every connection of the link has; it ends after `idle_timeout` seconds of silence."""
     return QuicConfiguration(
         is_client=is_client,
-        alpn_protocols=[ALPN],
+        alpn_protocols=alpn,
         idle_timeout=idle_timeout,
         max_datagram_frame_size=_MAX_DATAGRAM_FRAME,
         congestion_control_algorithm=congestion.NAME,
+        server_name=SERVER_NAME if is_client else None,
     )
 
 
-def _read_secret(folder: Path) -> str:
-    path = folder / _SECRET
-    _check_private(path)
-    secret = _read(path).strip().decode("ascii", "replace")
-    if len(secret) != 2 * _SECRET_BYTES or not set(secret) <= set("0123456789abcdef"):
-        raise KeysError(f"{path} holds no secret of {2 * _SECRET_BYTES} hexadecimal digits: {_AGAIN}")
-    return secret
+def client_keys(folder: Path, idle_timeout: float) -> EdgeKeys:
+    """Keys of the edge in `folder`; a connection ends after `idle_timeout` seconds of silence. Raises KeysError."""
+    path = folder / EDGE_FILE
+    private, begin, rest = read_private(path, _ASK_AGAIN).partition(b"-----BEGIN CERTIFICATE-----")
+    try:
+        key = load_key(private)
+        certificate, authority = x509.load_pem_x509_certificates(begin + rest)
+        if public_bytes(certificate.public_key()) != public_bytes(key.public_key()):
+            raise ValueError("key and certificate are not of a pair")
+    except (ValueError, TypeError) as error:
+        raise KeysError(f"{path} cannot be used ({error}): {_ASK_AGAIN}") from error
+    made = configuration(is_client=True, alpn=[ALPN], idle_timeout=idle_timeout)
+    made.certificate, made.private_key = certificate, key
+    made.verify_mode = ssl.CERT_REQUIRED
+    made.load_verify_locations(cadata=pem(authority))
+    return EdgeKeys(path, made, authority, certificate)
 
 
-def _check_private(path: Path) -> None:
-    """Refuse a private file that others may read, as ssh does: it may already be known."""
+def save_edge(
+    folder: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, authority: x509.Certificate
+) -> None:
+    """Write an edge's keys into `folder` (made with mode 0700 where it is not there), whole or not at all."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(folder / EDGE_FILE, key_pem(key) + pem(certificate) + pem(authority), mode=0o600)
+
+
+def check_edge_name(name: str) -> None:
+    """Raises KeysError when an edge cannot be called `name`."""
+    if _EDGE_NAME.fullmatch(name) is None or name == SERVER_NAME:
+        raise KeysError(
+            f"an edge cannot be called {name!r}: use at most 63 small letters, digits and hyphens, such as kv260-door, "
+            f"and not {SERVER_NAME}"
+        )
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """A private key of the one kind that the link uses: P-256."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def request_certificate(key: ec.EllipticCurvePrivateKey) -> str:
+    """A certificate signing request (PKCS 10) in PEM; the authority sets the name, so it carries none."""
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def make_certificate(
+    name: str,
+    public_key: ec.EllipticCurvePublicKey,
+    issuer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | ec.EllipticCurvePrivateKey,
+    life: datetime.timedelta,
+    usage: x509.ObjectIdentifier | None,
+) -> x509.Certificate:
+    """A certificate for `name`, valid from a day ago (clocks differ) for `life` from now.
+
+    `issuer` is the authority's certificate and key, or for the authority itself its own key; `usage` is the one
+    extended key usage (clientAuth of an edge, serverAuth of the data centre), None for the authority. Extensions as
+    RFC 5280 asks for.
+    """
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    begin = now()
+    authority, signing_key = issuer if isinstance(issuer, tuple) else (None, issuer)
+    signer = x509.SubjectKeyIdentifier.from_public_key(signing_key.public_key())
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(authority.subject if authority is not None else subject)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin - _CLOCKS_DIFFER)
+        .not_valid_after(begin + life)
+        .add_extension(x509.BasicConstraints(ca=usage is None, path_length=0 if usage is None else None), critical=True)
+        .add_extension(_key_usage(signs_certificates=usage is None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(signer),
+            critical=False,
+        )
+    )
+    if usage is not None:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False).add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False
+        )
+    return builder.sign(signing_key, hashes.SHA256())
+
+
+def load_key(content: bytes) -> ec.EllipticCurvePrivateKey:
+    """The private key in PEM `content`; raises ValueError or TypeError when there is none of the link's kind."""
+    key = serialization.load_pem_private_key(content, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("the key is not of an elliptic curve")
+    return key
+
+
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """`key` as an unencrypted PEM block."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def pem(certificate: x509.Certificate) -> bytes:
+    """`certificate` as a PEM block."""
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def public_bytes(key: object) -> bytes:
+    """A public key's encoding, to compare keys by; raises ValueError when it is not of the link's kind."""
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ValueError("the key is not of an elliptic curve")
+    return key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+
+
+def read_private(path: Path, remedy: str) -> bytes:
+    """Content of a private file; raises KeysError when others may read it, as ssh does: it may already be known."""
     try:
         mode = path.stat().st_mode & 0o777
+        content = path.read_bytes()
     except OSError as error:
-        raise KeysError(f"{path} cannot be read ({error.strerror}): {_AGAIN}") from error
+        raise KeysError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
     if mode & 0o077:
         raise KeysError(f"{path} has mode {mode:04o}, so others may know it: make new keys, or `chmod 600` it")
+    return content
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise KeysError(f"{path} cannot be read ({error.strerror}): {_AGAIN}") from error
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )

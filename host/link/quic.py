@@ -1,53 +1,81 @@
 """Datagrams with deadlines over QUIC: encrypted, authenticated, never sent twice for being lost.
 
-The data centre proves itself by the certificate that the edge has pinned, the edge by a secret in the first message of
-the connection's first stream; until then the data centre works on nothing. Strips and replies are QUIC datagrams
+Both ends show a certificate of the data centre's own authority, and until both were found good nothing is said or
+worked on; the connection's first stream then carries a hello and a welcome. Strips and replies are QUIC datagrams
 (RFC 9221), each in a packet of its own, so that one lost packet is one lost strip.
+
+No session is ever resumed and no data goes before the handshake (0-RTT), so nobody can play an old packet back.
+Requests are bound to their session besides: the data centre draws its number, and a request that carries another is
+ignored.
 
 aioquic keeps datagrams that its congestion window holds back for ever. Here a datagram waits in a queue of its own and
 is dropped when its deadline has passed, and the client bounds how many requests are open at a time. `congestion` says
 how fast they go.
 
-Words owned here: peer, hello, welcome.
+Words owned here: peer, hello, welcome, half-open, gatekeeper.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
+import datetime
 import logging
 import secrets
 from collections import deque
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from host.link.congestion import pace
-from host.link.datagrams import NO_QUIC, LinkError, Reply, Status
-from host.link.keys import LinkKeys
+from host.link.datagrams import NO_QUIC, REQUEST_BITS, SESSION_BITS, LinkError, Reply, Status
+from host.link.enrollment import MAX_LINE, Enroll, Enrolled, Request
+from host.link.keys import (
+    ENROLL_ALPN,
+    EdgeKeys,
+    KeysError,
+    client_keys,
+    new_key,
+    now,
+    public_bytes,
+    request_certificate,
+    save_edge,
+)
 from host.link.strips import QUALITY, cut
+from host.link.tls import (
+    REFUSED,
+    Untrusted,
+    ask_for_certificate,
+    check_data_centre,
+    check_edge,
+    shown_chain,
+    why_ended,
+    why_left,
+)
 
 try:
     from aioquic.asyncio.protocol import QuicConnectionProtocol, QuicStreamHandler
     from aioquic.asyncio.server import QuicServer
+    from aioquic.quic.configuration import QuicConfiguration
     from aioquic.quic.connection import QuicConnection
     from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived, HandshakeCompleted, QuicEvent
     from aioquic.quic.events import StreamDataReceived as StreamData
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
 except ImportError as error:
     raise LinkError(NO_QUIC) from error
 
 IDLE_TIMEOUT = 3.0  # seconds of silence after which a peer counts as gone
 _PING_EVERY = 1.0  # seconds; keeps an idle connection from timing out
 _HELLO_WITHIN = 5.0  # seconds for a client to prove itself
-_MAX_HELLO = 1_024  # bytes
+_MAX_HALF_OPEN = 128  # connections that have not proved themselves yet; the oldest makes room
+_LOOK_AGAIN = 1.0  # seconds; how soon a revoked edge is cut off
 _MAX_QUEUED = 4_096  # datagrams waiting for the congestion window
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0  # seconds between attempts to connect
-_REFUSED = 0xE5  # application error code: the secret is wrong
 _FULL = 0xE6  # application error code: too many connections
-_TLS_ALERTS = range(0x100, 0x200)  # QUIC error codes of TLS alerts (RFC 9001, 4.8)
 _RESEND_AFTER = 1.5  # times the usual wait for a reply
 _SHORTEST_RESEND = 0.025  # seconds; more than the data centre waits for a strip that will not come
 
@@ -64,18 +92,50 @@ class Hello(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     protocol: Literal[1]
-    secret: str
+    request: Request | None = None  # for the certificate that takes the place of one that ends soon
 
 
-class Welcome(BaseModel):
-    """What the data centre answers to a right secret: the model that it serves."""
+class Served(BaseModel):
+    """The model that a data centre serves."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    protocol: Literal[1]
     model_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     input_shape: tuple[int, int, int]  # H, W, C
     classes: int
+
+
+class Welcome(Served):
+    """What the data centre answers to an edge that it lets in."""
+
+    protocol: Literal[1]
+    session: Annotated[int, Field(ge=0, lt=2**SESSION_BITS)]  # the upper bits of this connection's request ids
+    certificate: str | None = None  # the new one, in PEM, where the hello asked for one and it was due
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """An edge that may talk."""
+
+    name: str
+    serial: str  # of its certificate, hexadecimal
+    expires: datetime.datetime  # its certificate
+
+
+class Gatekeeper(Protocol):
+    """Knows who may talk. All of it may raise KeysError when it cannot look that up."""
+
+    def admit(self, chain: list[x509.Certificate]) -> Admitted:
+        """The edge that showed `chain`, its own certificate first; raises Untrusted unless it may talk."""
+
+    def refusal(self, admitted: Admitted) -> str | None:
+        """Why an edge that was let in may not talk any more; None while it may."""
+
+    def enroll(self, asked: Enroll, source: str) -> tuple[str, str]:
+        """Name and certificate in PEM for a token shown from IP address `source`; raises Untrusted."""
+
+    def renew(self, admitted: Admitted, request: str) -> str | None:
+        """A new certificate in PEM, None where it is not due; raises Untrusted."""
 
 
 class Peer(QuicConnectionProtocol):
@@ -131,47 +191,107 @@ class ServerPeer(Peer):
     def __init__(self, quic: QuicConnection, server: Server) -> None:
         """Made by `Server`."""
         super().__init__(quic)
+        ask_for_certificate(quic)
+        self.session = secrets.randbits(SESSION_BITS)
+        self.admitted: Admitted | None = None
         self._server = server
-        self._hello = b""
+        self._source = ""  # IP address; QUIC's Retry has proved it
+        self._line = b""
+        self._enrolls = False
         self._trusted = False
-        self._patience = self._loop.call_later(_HELLO_WITHIN, self._refuse, "no secret came in time")
+        self._over = False  # refused or enrolled: nothing more is listened to
+        self._patience = self._loop.call_later(_HELLO_WITHIN, self._lose_patience)
+
+    def datagram_received(self, data: bytes | str, addr: Any) -> None:
+        """Note where the client is, then go on as aioquic does."""
+        self._source = self._source or str(addr[0])
+        super().datagram_received(data, addr)
 
     def quic_event_received(self, event: QuicEvent) -> None:
-        """Take the hello, then datagrams."""
-        if isinstance(event, DatagramFrameReceived):
-            if self._trusted:
-                self._server.received(self, event.data)
-        elif isinstance(event, StreamData):
-            if not self._trusted:
-                self._greet(event.data)
-        elif isinstance(event, ConnectionTerminated):
+        """Look at the certificate, take the first line, then datagrams."""
+        if isinstance(event, ConnectionTerminated):
             self._patience.cancel()
+            reason = None if self._trusted or self._over else why_left(event)
+            if reason is not None:
+                logger.warning("a client at %s was not let in: %s", self._source, reason)
             self._trusted = False
             self._server.gone(self)
-
-    def _greet(self, data: bytes) -> None:
-        self._hello += data
-        if len(self._hello) > _MAX_HELLO:
-            self._refuse("the hello is too long")
+        elif self._over:
             return
-        line, newline, _ = self._hello.partition(b"\n")
-        if not newline:
+        elif isinstance(event, DatagramFrameReceived):
+            if self._trusted:
+                self._server.received(self, event.data)
+        elif isinstance(event, HandshakeCompleted):
+            self._meet(event)
+        elif isinstance(event, StreamData) and not self._trusted:
+            self._take(event.data)
+
+    def refuse(self, reason: str) -> None:
+        """Close the connection, saying why on both sides."""
+        logger.warning("a client at %s was refused: %s", self._source, reason)
+        self._over = True
+        self.close(REFUSED, reason)
+
+    def _meet(self, event: HandshakeCompleted) -> None:
+        if event.session_resumed or event.early_data_accepted:
+            self.refuse("a resumed session shows no certificate: connect anew")  # no ticket is given out: cannot be
+        elif event.alpn_protocol == ENROLL_ALPN:
+            self._enrolls = True
+        else:
+            try:
+                self.admitted = self._server.gatekeeper.admit(shown_chain(self._quic))
+            except (Untrusted, KeysError) as error:
+                self._refuse_for(error)
+
+    def _take(self, data: bytes) -> None:
+        if self.admitted is None and not self._enrolls:
+            return
+        self._line += data
+        line, newline, _ = self._line.partition(b"\n")
+        if not newline and len(self._line) <= MAX_LINE:
             return
         try:
-            hello = Hello.model_validate_json(line)
+            if self._enrolls:
+                self._enroll(Enroll.model_validate_json(line))
+            else:
+                self._greet(Hello.model_validate_json(line))
         except ValidationError:
-            self._refuse("the hello cannot be read: run the same version on both sides")
-            return
-        if not hmac.compare_digest(hello.secret.encode(), self._server.keys.secret.encode()):
-            self._refuse("the secret is wrong: copy `secret` from the data centre's keys folder")
+            self.refuse("the first message cannot be read: run the same version on both sides")
+        except (Untrusted, KeysError) as error:
+            self._refuse_for(error)
+
+    def _enroll(self, asked: Enroll) -> None:
+        name, certificate = self._server.gatekeeper.enroll(asked, self._source)
+        self._over = True  # the client closes when it has read this
+        self.send_line(Enrolled(protocol=1, name=name, certificate=certificate))
+
+    def _greet(self, hello: Hello) -> None:
+        assert self.admitted is not None  # `_take` looked
+        certificate = None
+        if hello.request is not None:
+            certificate = self._server.gatekeeper.renew(self.admitted, hello.request)
+        if not self._server.let_in(self):
+            logger.warning("edge %r was not let in: too many connections", self.admitted.name)
+            self._over = True
+            self.close(_FULL, "the data centre has too many connections")
             return
         self._trusted = True
         self._patience.cancel()
-        self.send_line(self._server.welcome)
+        served = self._server.served.model_dump()
+        self.send_line(Welcome(protocol=1, session=self.session, certificate=certificate, **served))
 
-    def _refuse(self, reason: str) -> None:
-        logger.warning("connection refused: %s", reason)
-        self.close(_REFUSED, reason)
+    def _refuse_for(self, error: Untrusted | KeysError) -> None:
+        if isinstance(error, KeysError):
+            logger.error("%s", error)
+            self.refuse("the data centre cannot look up who may talk: see its log")
+        else:
+            self.refuse(str(error))
+
+    def _lose_patience(self) -> None:
+        if self._over:
+            self.close()
+        else:
+            self.refuse("no hello came in time")
 
 
 class Server:
@@ -179,66 +299,98 @@ class Server:
 
     def __init__(
         self,
-        keys: LinkKeys,
-        welcome: Welcome,
+        configuration: QuicConfiguration,
+        gatekeeper: Gatekeeper,
+        served: Served,
         received: Callable[[ServerPeer, bytes], None],
         gone: Callable[[ServerPeer], None],
         max_peers: int = 64,
     ) -> None:
-        """`received` gets each datagram of a client that proved itself, `gone` each client whose connection ended."""
-        self.keys = keys
-        self.welcome = welcome
+        """`received` gets each datagram of a client that was let in, `gone` each client whose connection ended."""
+        self.gatekeeper = gatekeeper
+        self.served = served
         self.received = received
+        self._configuration = configuration
         self._gone = gone
         self._max_peers = max_peers
-        self._peers: set[ServerPeer] = set()
+        self._half_open: dict[ServerPeer, None] = {}  # oldest first
+        self._peers: set[ServerPeer] = set()  # let in
         self._quic: QuicServer | None = None
+        self._look_again: asyncio.TimerHandle | None = None
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Open the UDP port (0 chooses one) and return the address; raises LinkError when it cannot be had."""
         loop = asyncio.get_running_loop()
         try:
             transport, self._quic = await loop.create_datagram_endpoint(
-                # With `retry` a client's address is proved before any state is kept for it.
-                lambda: QuicServer(configuration=self.keys.configuration, create_protocol=self._make_peer, retry=True),
+                # With `retry` a client's address is proved before any state is kept for it. Without handlers of session
+                # tickets none is given out, so no session is resumed and none begins with early data.
+                lambda: QuicServer(configuration=self._configuration, create_protocol=self._make_peer, retry=True),
                 local_addr=(host, port),
             )
         except OSError as error:
             raise LinkError(
                 f"UDP {host}:{port} cannot be opened ({error.strerror or error}): choose another"
             ) from error
+        self._look_again = loop.call_later(_LOOK_AGAIN, self._put_out)
         address = transport.get_extra_info("sockname")
         return str(address[0]), int(address[1])
 
     def close(self) -> None:
         """Tell every client and close the port."""
-        for peer in list(self._peers):
+        if self._look_again is not None:
+            self._look_again.cancel()
+        for peer in [*self._peers, *self._half_open]:
             peer.close(reason_phrase="the data centre shuts down")
         if self._quic is not None:
             self._quic.close()
             self._quic = None
 
+    def let_in(self, peer: ServerPeer) -> bool:
+        """Count `peer` among those that proved themselves; False when there are too many."""
+        if len(self._peers) >= self._max_peers:
+            return False
+        self._half_open.pop(peer, None)
+        self._peers.add(peer)
+        return True
+
     def gone(self, peer: ServerPeer) -> None:
         """Forget `peer`; called when its connection has ended."""
+        self._half_open.pop(peer, None)
         self._peers.discard(peer)
         self._gone(peer)
 
     def _make_peer(self, quic: QuicConnection, stream_handler: QuicStreamHandler | None = None) -> ServerPeer:
         peer = ServerPeer(quic, self)
-        self._peers.add(peer)
-        if len(self._peers) > self._max_peers:
-            # Only once the client's first packet was looked at are there keys to say so with.
-            asyncio.get_running_loop().call_soon(peer.close, _FULL, "the data centre has too many connections")
+        self._half_open[peer] = None
+        if len(self._half_open) > _MAX_HALF_OPEN:
+            # Who is quick gets in, whatever a flood of slow ones does.
+            oldest = next(iter(self._half_open))
+            del self._half_open[oldest]
+            oldest.close(_FULL, "the data centre has too many connections")
         return peer
+
+    def _put_out(self) -> None:
+        """Cut off who was revoked or whose certificate ended, again and again."""
+        try:
+            for peer in list(self._peers):
+                reason = self.gatekeeper.refusal(peer.admitted) if peer.admitted is not None else None
+                if reason is not None:
+                    self._peers.discard(peer)
+                    peer.refuse(reason)
+        except KeysError as error:
+            logger.error("who was revoked cannot be looked up: %s", error)
+        self._look_again = asyncio.get_running_loop().call_later(_LOOK_AGAIN, self._put_out)
 
 
 class ClientPeer(Peer):
     """The edge's end."""
 
-    def __init__(self, quic: QuicConnection, secret: str, received: Callable[[bytes], None]) -> None:
+    def __init__(self, quic: QuicConnection, keys: EdgeKeys, received: Callable[[bytes], None]) -> None:
         """Made by `OffloadClient`."""
         super().__init__(quic)
-        self._secret = secret
+        self.renewal = new_key() if keys.renewal_due(now()) else None  # of the certificate that it asks for
+        self._authority = keys.authority
         self._received = received
         self._line = b""
         self._greeted_at = 0.0
@@ -247,16 +399,15 @@ class ClientPeer(Peer):
         self.ended: asyncio.Future[str] = self._loop.create_future()  # why
 
     def quic_event_received(self, event: QuicEvent) -> None:
-        """Say hello once the data centre's certificate was found to be the pinned one, then take datagrams."""
+        """Say hello once the data centre's certificate was found good, then take datagrams."""
         if isinstance(event, HandshakeCompleted):
-            self._greeted_at = self._loop.time()
-            self.send_line(Hello(protocol=1, secret=self._secret))
+            self._greet()
         elif isinstance(event, DatagramFrameReceived):
             self._received(event.data)
         elif isinstance(event, StreamData):
             self._take_welcome(event.data)
         elif isinstance(event, ConnectionTerminated):
-            self._end(_reason(event))
+            self._end(why_ended(event, IDLE_TIMEOUT))
 
     def error_received(self, exc: Exception) -> None:
         """The kernel says that nobody listens there: no use waiting for silence to time out."""
@@ -268,12 +419,26 @@ class ClientPeer(Peer):
         self._quic.send_ping(0)
         self.transmit()
 
+    def _greet(self) -> None:
+        try:
+            check_data_centre(shown_chain(self._quic)[0], self._authority, now())
+        except Untrusted as error:
+            # Once the handshake's last packet is on its way: before it the data centre could not read the reason.
+            self._loop.call_soon(self._turn_away, error)
+            return
+        self._greeted_at = self._loop.time()
+        self.send_line(Hello(protocol=1, request=request_certificate(self.renewal) if self.renewal else None))
+
+    def _turn_away(self, error: Untrusted) -> None:
+        self.close(REFUSED, str(error))
+        self._end(f"it cannot be trusted: {error}")
+
     def _take_welcome(self, data: bytes) -> None:
         if self.welcome.done():
             return
         self._line += data
         line, newline, _ = self._line.partition(b"\n")
-        if not newline and len(self._line) <= _MAX_HELLO:
+        if not newline and len(self._line) <= MAX_LINE:
             return
         try:
             self.welcome.set_result(Welcome.model_validate_json(line))
@@ -293,7 +458,7 @@ class OffloadClient:
         self,
         host: str,
         port: int,
-        keys: LinkKeys,
+        keys: EdgeKeys,
         *,
         model_sha256: str | None = None,
         quality: int = QUALITY,
@@ -312,7 +477,7 @@ class OffloadClient:
         self._slots = asyncio.Semaphore(max_open)
         self._peer: ClientPeer | None = None
         self._open: dict[int, asyncio.Future[Reply]] = {}
-        self._next = secrets.randbits(63)
+        self._next = 0  # request id
         self._usual_wait = 0.1  # seconds from strips sent to reply, smoothed
         self._attempted = asyncio.Event()  # the first attempt to connect is over
         self._ready = asyncio.Event()
@@ -364,7 +529,8 @@ class OffloadClient:
             await asyncio.wait_for(self._slots.acquire(), max(within, 0.0))
         except asyncio.TimeoutError:
             raise NoAnswer("the deadline passed while other requests were on the way") from None
-        request = self._next = (self._next + 1) % 2**64
+        request = self._next
+        self._next += 1
         reply = self._open[request] = loop.create_future()
         try:
             return await self._exchange(image, request, reply, deadline)
@@ -417,9 +583,7 @@ class OffloadClient:
         loop = asyncio.get_running_loop()
         try:
             transport, peer = await loop.create_datagram_endpoint(
-                lambda: ClientPeer(
-                    QuicConnection(configuration=self._keys.configuration), self._keys.secret, self._received
-                ),
+                lambda: ClientPeer(QuicConnection(configuration=self._keys.configuration), self._keys, self._received),
                 remote_addr=self._address,
             )
         except OSError as error:
@@ -436,15 +600,21 @@ class OffloadClient:
                     f"it serves model {welcome.model_sha256[:12]}, but this kernel was calibrated with "
                     f"{str(self._model_sha256)[:12]}: serve that model, or calibrate again"
                 )
+            if welcome.certificate is not None and peer.renewal is not None:
+                self._renew(peer.renewal, welcome.certificate)
             self._usual_wait = peer.round_trip
+            self._next = welcome.session << REQUEST_BITS
             self._peer, self.trouble = peer, None
             self._attempted.set()
             self._ready.set()
             logger.info("connected to the data centre at %s:%d", *self._address)
             while not peer.ended.done():
                 await asyncio.wait([peer.ended], timeout=_PING_EVERY)
-                if not peer.ended.done():
-                    peer.keep_alive()
+                if peer.ended.done():
+                    break
+                if peer.renewal is None and not self._open and self._keys.renewal_due(now()):
+                    return "the connection is made anew to renew this edge's certificate"
+                peer.keep_alive()
             return peer.ended.result()
         finally:
             self._peer = None
@@ -454,6 +624,21 @@ class OffloadClient:
             for reply in self._open.values():
                 if not reply.done():
                     reply.set_exception(lost)
+
+    def _renew(self, key: ec.EllipticCurvePrivateKey, content: str) -> None:
+        """Put the new certificate in the place of the old one; the next connection uses it."""
+        keys = self._keys
+        try:
+            certificate = x509.load_pem_x509_certificate(content.encode())
+            check_edge(certificate, keys.authority, now())
+            if public_bytes(certificate.public_key()) != public_bytes(key.public_key()):
+                raise Untrusted("it is for another key")
+            save_edge(keys.path.parent, key, certificate, keys.authority)
+            self._keys = client_keys(keys.path.parent, keys.configuration.idle_timeout)
+        except (ValueError, LinkError, OSError) as error:
+            logger.warning("%s was not renewed (%s), it ends on %s", keys.path, error, f"{keys.expires:%Y-%m-%d}")
+        else:
+            logger.info("this edge's certificate was renewed, until %s", f"{self._keys.expires:%Y-%m-%d}")
 
     def _received(self, datagram: bytes) -> None:
         try:
@@ -467,15 +652,3 @@ class OffloadClient:
 
     def _no_data_centre(self) -> NoAnswer:
         return NoAnswer(f"no data centre at {self._address[0]}:{self._address[1]}: {self.trouble}")
-
-
-def _reason(event: ConnectionTerminated) -> str:
-    """What ended the connection, for people."""
-    if event.error_code in _TLS_ALERTS:
-        return (
-            f"it shows another certificate than the pinned one ({event.reason_phrase or hex(event.error_code)}): "
-            "copy `server.crt` from the data centre's keys folder"
-        )
-    if event.reason_phrase == "Idle timeout":
-        return f"it was silent for {IDLE_TIMEOUT:g} s"
-    return event.reason_phrase or f"it closed the connection (code {event.error_code})"

@@ -1,7 +1,7 @@
 """Senders that never run dry, and the receivers that count them: the edge's and the data centre's half of a
 congestion-control measurement, as commands to run on either side of a link.
 
-    python -m sim.link.backlog quic-receive KEYS PORT                    (data centre)
+    python -m sim.link.backlog quic-receive KEYS PORT                    (data centre; KEYS are its own)
     python -m sim.link.backlog quic-send KEYS ADDRESS PORT SECONDS CONTROL
     python -m sim.link.backlog tcp-receive PORT
     python -m sim.link.backlog tcp-send ADDRESS PORT SECONDS CONTROL
@@ -16,6 +16,7 @@ Words owned here: *backlogged* (always having something to send).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import sys
@@ -24,8 +25,9 @@ from pathlib import Path
 
 from aioquic.quic.connection import QuicConnection
 
-from host.link.keys import client_keys, server_keys
-from host.link.quic import ClientPeer, Server, ServerPeer, Welcome
+from host.datacenter.authority import Authority
+from host.link.keys import client_keys
+from host.link.quic import ClientPeer, Served, Server, ServerPeer
 
 _STEP = 0.1  # seconds of one count
 _DATAGRAM = bytes(1_150)  # about what the largest strip takes; one fits into a QUIC packet
@@ -77,16 +79,18 @@ async def receive_quic(keys: Path, port: int) -> None:
     def received(peer: ServerPeer, datagram: bytes) -> None:
         arrivals.add(len(datagram))
 
-    server = Server(
-        server_keys(keys, _IDLE_TIMEOUT),
-        Welcome(protocol=1, model_sha256="0" * 64, input_shape=(1, 1, 1), classes=2),
-        received,
-        lambda peer: done.set(),
-    )
-    await server.listen("0.0.0.0", port)
-    print("ready", flush=True)
-    await done.wait()
-    server.close()
+    with contextlib.closing(Authority(keys)) as authority:
+        server = Server(
+            authority.configuration(_IDLE_TIMEOUT),
+            authority,
+            Served(model_sha256="0" * 64, input_shape=(1, 1, 1), classes=2),
+            received,
+            lambda peer: done.set(),
+        )
+        await server.listen("0.0.0.0", port)
+        print("ready", flush=True)
+        await done.wait()
+        server.close()
     arrivals.say()
 
 
@@ -96,9 +100,7 @@ async def send_quic(keys: Path, address: str, port: int, seconds: float, control
     link_keys.configuration.congestion_control_algorithm = control
     loop = asyncio.get_running_loop()
     _, peer = await loop.create_datagram_endpoint(
-        lambda: BackloggedPeer(
-            QuicConnection(configuration=link_keys.configuration), link_keys.secret, lambda datagram: None
-        ),
+        lambda: BackloggedPeer(QuicConnection(configuration=link_keys.configuration), link_keys, lambda datagram: None),
         remote_addr=(address, port),
     )
     peer.connect((address, port))

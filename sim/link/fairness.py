@@ -20,9 +20,9 @@ from typing import Any
 from rich.console import Console
 
 from host.link.congestion import NAME
-from host.link.keys import make_keys
 from sim.link.namespaces import DATACENTER_ADDRESS, NamespaceLink
 from sim.link.options import BandwidthDelayProducts, ConstantRate, EmulationError, LinkOptions
+from sim.link.trust import make_trust
 from sim.report import Check, print_checks, write_report
 
 RATE = 20.0  # Mbit/s
@@ -75,22 +75,30 @@ def run_flows(
     program = [sys.executable, "-m", "sim.link.backlog"]
     options: dict[str, Any] = {"cwd": Path(__file__).resolve().parent.parent.parent, "text": True}
     with tempfile.TemporaryDirectory() as folder, NamespaceLink(up, down, seed=seed) as link:
-        keys = Path(folder) / "keys"
-        make_keys(keys)
+        trust = make_trust(Path(folder))
         flows = [
-            (kind, secrets, str(port), control)
-            for kind, secrets, port, control in (("quic", [str(keys)], _QUIC_PORT, quic), ("tcp", [], _TCP_PORT, tcp))
+            (kind, str(port), control)
+            for kind, port, control in (("quic", _QUIC_PORT, quic), ("tcp", _TCP_PORT, tcp))
             if control is not None
         ]
+        keys = {"quic": ([str(trust.datacenter)], [str(trust.edge)]), "tcp": ([], [])}
         receivers: dict[str, subprocess.Popen[str]] = {}
-        for kind, secrets, port, _ in flows:
-            command = [*program, f"{kind}-receive", *secrets, port]
+        for kind, port, _ in flows:
+            command = [*program, f"{kind}-receive", *keys[kind][0], port]
             receivers[kind] = receiver = link.run_datacenter(command, stdout=subprocess.PIPE, **options)
             assert receiver.stdout is not None
             if receiver.stdout.readline() != "ready\n":
                 raise EmulationError(f"the {kind} receiver did not begin; what it said stands above")
-        for kind, secrets, port, control in flows:
-            command = [*program, f"{kind}-send", *secrets, DATACENTER_ADDRESS, port, str(seconds + _APART), control]
+        for kind, port, control in flows:
+            command = [
+                *program,
+                f"{kind}-send",
+                *keys[kind][1],
+                DATACENTER_ADDRESS,
+                port,
+                str(seconds + _APART),
+                control,
+            ]
             link.run_edge(command, **options)
         counts: dict[str, dict[str, Any]] = {}
         try:

@@ -21,12 +21,14 @@ from PIL import Image
 
 from host.answer import Answer
 from host.cascade import TargetRefused
+from host.datacenter.authority import Authority
 from host.edge import EdgeError, query, run_edge
 from host.images import ImageError
 from host.kernel import Package
-from host.link.keys import KeysError, make_keys
+from host.link.keys import KeysError
 from sim.link.options import LinkOptions
 from sim.link.relay import RelayLink
+from sim.link.trust import Trust, make_trust
 from tests.host.by_hand import clear_images, package, sums
 
 WITHIN = 30.0  # seconds for whatever a process has to do
@@ -102,9 +104,8 @@ def start() -> Iterator[Callable[..., Process]]:
 
 
 @pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    make_keys(tmp_path / "keys")
-    return tmp_path / "keys"
+def keys(tmp_path: Path) -> Trust:
+    return make_trust(tmp_path)
 
 
 def picture(folder: Path, seed: int) -> tuple[Path, npt.NDArray[np.uint8]]:
@@ -133,15 +134,15 @@ def datacenter_says(image: npt.NDArray[np.uint8]) -> int:
 
 
 def test_queries_are_answered_end_to_end_through_five_percent_loss(
-    start: Callable[..., Process], served_package: Package, backend: Path, keys: Path, tmp_path: Path
+    start: Callable[..., Process], served_package: Package, backend: Path, keys: Trust, tmp_path: Path
 ) -> None:
     async def test() -> None:
-        datacenter = await asyncio.to_thread(start, DATACENTER, backend, keys, 0)
+        datacenter = await asyncio.to_thread(start, DATACENTER, backend, keys.datacenter, 0)
         assert datacenter.first_line.startswith("data centre: model ")
         options = LinkOptions(loss=0.05, delay_s=0.002)
         async with RelayLink(("127.0.0.1", datacenter.port), options, seed=11) as link:
             at = tmp_path / "edge.sock"
-            edge = await asyncio.to_thread(start, EDGE, served_package.path, at, link.address[1], keys)
+            edge = await asyncio.to_thread(start, EDGE, served_package.path, at, link.address[1], keys.edge)
             assert f"by-hand on csim at {at}" in edge.first_line
             assert at.stat().st_mode & 0o777 == 0o600
             first, _ = picture(tmp_path, 0)
@@ -168,13 +169,13 @@ def test_queries_are_answered_end_to_end_through_five_percent_loss(
 
 
 def test_a_dead_data_centre_degrades_answers_until_it_is_back(
-    start: Callable[..., Process], served_package: Package, backend: Path, keys: Path, tmp_path: Path
+    start: Callable[..., Process], served_package: Package, backend: Path, keys: Trust, tmp_path: Path
 ) -> None:
     path, image = picture(tmp_path, 1)
     at = tmp_path / "edge.sock"
-    datacenter = start(DATACENTER, backend, keys, 0)
+    datacenter = start(DATACENTER, backend, keys.datacenter, 0)
     port = datacenter.port
-    start(EDGE, served_package.path, at, port, keys)
+    start(EDGE, served_package.path, at, port, keys.edge)
 
     def ask() -> Answer:
         return query(at, path, 0.95, 300)
@@ -188,21 +189,25 @@ def test_a_dead_data_centre_degrades_answers_until_it_is_back(
     assert dead.reason is not None
     assert dead.confidence in (0.6, 0.8)
     until(ask, lambda answer: answer.reason is not None and "no data centre at" in answer.reason)
-    start(DATACENTER, backend, keys, port)
+    start(DATACENTER, backend, keys.datacenter, port)
     assert until(ask, lambda answer: not answer.degraded).stage == "datacenter"
 
 
-def test_an_edge_with_a_wrong_secret_answers_degraded_and_says_why(
-    start: Callable[..., Process], served_package: Package, backend: Path, keys: Path, tmp_path: Path
+def test_a_revoked_edge_is_cut_off_answers_degraded_and_says_why(
+    start: Callable[..., Process], served_package: Package, backend: Path, keys: Trust, tmp_path: Path
 ) -> None:
-    theirs = tmp_path / "theirs"
-    make_keys(theirs)
-    (theirs / "server.crt").write_bytes((keys / "server.crt").read_bytes())
     at = tmp_path / "edge.sock"
     path, _ = picture(tmp_path, 1)
-    start(EDGE, served_package.path, at, start(DATACENTER, backend, keys, 0).port, theirs)
-    answer = until(lambda: query(at, path, 0.95, 300), lambda answer: "the secret is wrong" in (answer.reason or ""))
-    assert answer.degraded
+    start(EDGE, served_package.path, at, start(DATACENTER, backend, keys.datacenter, 0).port, keys.edge)
+
+    def ask() -> Answer:
+        return query(at, path, 0.95, 300)
+
+    until(ask, lambda answer: not answer.degraded)
+    with contextlib.closing(Authority(keys.datacenter)) as authority:
+        authority.revoke("door")
+    until(ask, lambda answer: "edge 'door' was revoked" in (answer.reason or ""))
+    assert ask().degraded
 
 
 def test_an_edge_alone_answers_and_faults_are_named(

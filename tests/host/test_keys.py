@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
-from host.link.keys import KeysError, client_keys, make_keys, server_keys
+from host.datacenter.authority import Authority, make_authority
+from host.link.keys import KeysError, check_edge_name, client_keys
+from sim.link.trust import add_edge, make_trust
+
+FILES = {"ca.key": 0o600, "ca.crt": 0o600, "server.pem": 0o600, "edges.db": 0o600}
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
 
 
 def test_keys_are_private_and_load_on_both_sides(tmp_path: Path) -> None:
-    folder = tmp_path / "some" / "keys"
-    make_keys(folder)
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
-        "server.key": 0o600,
-        "server.crt": 0o600,
-        "secret": 0o600,
-    }
-    assert server_keys(folder, 3.0).secret == client_keys(folder, 3.0).secret
-    assert [path.name for path in folder.parent.iterdir()] == ["keys"]
+    trust = make_trust(tmp_path / "some")
+    assert trust.datacenter.stat().st_mode & 0o777 == 0o700
+    assert modes(trust.datacenter) == FILES
+    assert trust.edge.stat().st_mode & 0o777 == 0o700
+    assert modes(trust.edge) == {"edge.pem": 0o600}
+    with contextlib.closing(Authority(trust.datacenter)) as authority:
+        authority.configuration(3.0)
+        keys = client_keys(trust.edge, 3.0)
+        assert keys.authority == authority.certificate
+        assert authority.admit([keys.certificate]).name == "door"
+        assert [edge.name for edge in authority.edges()] == ["door"]
+    assert b"PRIVATE" not in (trust.datacenter / "ca.crt").read_bytes()
+    assert (trust.datacenter / "ca.key").read_bytes() not in (trust.edge / "edge.pem").read_bytes()
 
 
 def test_two_makings_share_nothing(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        make_keys(tmp_path / name)
-    for file in ("server.key", "server.crt", "secret"):
+        make_authority(tmp_path / name)
+    for file in ("ca.key", "ca.crt", "server.pem"):
         assert (tmp_path / "a" / file).read_bytes() != (tmp_path / "b" / file).read_bytes()
 
 
 def test_keys_that_are_there_are_never_overwritten(tmp_path: Path) -> None:
-    make_keys(tmp_path / "keys")
-    before = (tmp_path / "keys" / "secret").read_bytes()
+    make_authority(tmp_path / "keys")
+    before = (tmp_path / "keys" / "ca.key").read_bytes()
     with pytest.raises(KeysError, match="already exists"):
-        make_keys(tmp_path / "keys")
-    assert (tmp_path / "keys" / "secret").read_bytes() == before
+        make_authority(tmp_path / "keys")
+    assert (tmp_path / "keys" / "ca.key").read_bytes() == before
 
 
 def test_a_failed_making_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,33 +57,56 @@ def test_a_failed_making_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "rename", full)
     with pytest.raises(OSError, match="No space"):
-        make_keys(tmp_path / "keys")
+        make_authority(tmp_path / "keys")
     assert not list(tmp_path.iterdir())
 
 
-def test_an_edge_needs_no_private_key(tmp_path: Path) -> None:
-    make_keys(tmp_path / "keys")
-    (tmp_path / "keys" / "server.key").unlink()
-    client_keys(tmp_path / "keys", 3.0)
-    with pytest.raises(KeysError, match=r"server\.key cannot be read"):
-        server_keys(tmp_path / "keys", 3.0)
-
-
-def test_faulty_keys_are_named(tmp_path: Path) -> None:
-    folder = tmp_path / "keys"
-    with pytest.raises(KeysError, match=r"server\.crt cannot be read .* `edgesight keys make`"):
-        client_keys(folder, 3.0)
-    make_keys(folder)
-    (folder / "secret").chmod(0o644)
+def test_faulty_keys_of_an_edge_are_named(tmp_path: Path) -> None:
+    trust = make_trust(tmp_path)
+    path = trust.edge / "edge.pem"
+    with pytest.raises(KeysError, match=r"edge\.pem cannot be read .*`edgesight datacenter enroll NAME`"):
+        client_keys(tmp_path / "none", 3.0)
+    path.chmod(0o644)
     with pytest.raises(KeysError, match="mode 0644"):
-        client_keys(folder, 3.0)
-    (folder / "secret").chmod(0o600)
-    (folder / "secret").write_text("too short")
-    with pytest.raises(KeysError, match="holds no secret"):
-        client_keys(folder, 3.0)
-    for name in ("server.crt", "server.key"):
-        (folder / name).write_text("no pem")
-    with pytest.raises(KeysError, match=r"server\.crt is no certificate"):
-        client_keys(folder, 3.0)
-    with pytest.raises(KeysError, match="cannot be used"):
-        server_keys(folder, 3.0)
+        client_keys(trust.edge, 3.0)
+    path.chmod(0o600)
+    whole = path.read_bytes()
+    add_edge(trust.datacenter, "other", tmp_path / "other")
+    other = (tmp_path / "other" / "edge.pem").read_bytes()
+    certificates = whole.index(b"-----BEGIN CERTIFICATE-----")
+    for content in (b"", b"no pem", whole[:certificates], whole[certificates:], whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(KeysError, match=r"edge\.pem cannot be used"):
+            client_keys(trust.edge, 3.0)
+    path.write_bytes(other[: other.index(b"-----BEGIN CERTIFICATE-----")] + whole[certificates:])
+    with pytest.raises(KeysError, match="not of a pair"):
+        client_keys(trust.edge, 3.0)
+
+
+def test_faulty_keys_of_a_data_centre_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    with pytest.raises(KeysError, match=r"ca\.key cannot be read .* `edgesight keys make FOLDER`"):
+        Authority(folder)
+    make_authority(folder)
+    for file in FILES:
+        (folder / file).chmod(0o640)
+        with pytest.raises(KeysError, match=rf"{file} has mode 0640"), contextlib.closing(Authority(folder)) as opened:
+            opened.configuration(3.0)
+        (folder / file).chmod(0o600)
+    with contextlib.closing(sqlite3.connect(folder / "edges.db")) as index:
+        index.execute("DROP TABLE certificates")
+    with pytest.raises(KeysError, match=r"edges\.db cannot be used \(no such table"):
+        Authority(folder)
+    (folder / "edges.db").write_text("no index, but long enough to be read as one " * 50)
+    with pytest.raises(KeysError, match=r"edges\.db cannot be used"):
+        Authority(folder)
+    (folder / "server.pem").write_text("no pem")
+    (folder / "ca.crt").write_text("no pem")
+    with pytest.raises(KeysError, match=r"ca\.crt cannot be used"):
+        Authority(folder)
+
+
+@pytest.mark.parametrize("name", ["", "Door", "a b", "-a", "a-", "x" * 64, "edgesight-datacenter", "a.b", "ü"])
+def test_names_that_certificates_cannot_carry_are_refused(name: str) -> None:
+    with pytest.raises(KeysError, match="cannot be called"):
+        check_edge_name(name)

@@ -6,24 +6,24 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from aioquic.quic.connection import QuicConnection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from host.datacenter.authority import Authority
 from host.datacenter.models import ModelError
 from host.datacenter.service import OVERTAKEN_AFTER, REPAIR_AFTER, Service
-from host.link.datagrams import Reply, Status
-from host.link.keys import LinkKeys, client_keys, make_keys, server_keys
-from host.link.quic import ClientPeer, NoAnswer, OffloadClient, Server
+from host.link.datagrams import REQUEST_BITS, Reply, Status
+from host.link.keys import client_keys
+from host.link.quic import NoAnswer, OffloadClient, Server
 from host.link.strips import cut
 from sim.link.options import LinkOptions
 from sim.link.relay import RelayLink
+from sim.link.trust import Trust, make_trust
 from tests.host.by_hand import CLASSES, SHAPE, clear_images, sums
 
 IDLE = 1.0  # seconds; a dead data centre is noticed sooner than in service
@@ -53,19 +53,19 @@ def expected(image: npt.NDArray[np.uint8]) -> int:
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("link") / "keys"
-    make_keys(folder)
-    return folder
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Trust:
+    return make_trust(tmp_path_factory.mktemp("link"))
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    keys: Path, port: int = 0, model: SumModel | None = None, max_peers: int = 64
+    keys: Trust, port: int = 0, model: SumModel | None = None, max_peers: int = 64
 ) -> AsyncIterator[tuple[str, int]]:
     """A data centre in this process."""
     service = Service(model or SumModel())
-    server = Server(server_keys(keys, IDLE), service.welcome, service.received, service.gone, max_peers)
+    authority = Authority(keys.datacenter)
+    configuration = authority.configuration(IDLE)
+    server = Server(configuration, authority, service.served, service.received, service.gone, max_peers)
     address = await server.listen("127.0.0.1", port)
     work = asyncio.get_running_loop().create_task(service.run())
     try:
@@ -74,11 +74,12 @@ async def serving(
         server.close()
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
+        authority.close()
 
 
 @contextlib.asynccontextmanager
-async def connected(address: tuple[str, int], keys: LinkKeys | Path, **options: object) -> AsyncIterator[OffloadClient]:
-    client = OffloadClient(*address, client_keys(keys, IDLE) if isinstance(keys, Path) else keys, **options)  # type: ignore[arg-type]
+async def connected(address: tuple[str, int], keys: Trust, **options: object) -> AsyncIterator[OffloadClient]:
+    client = OffloadClient(*address, client_keys(keys.edge, IDLE), **options)  # type: ignore[arg-type]
     try:
         await client.wait_connected(10)
         yield client
@@ -103,7 +104,7 @@ def run(test: Awaitable[T]) -> T:
     return asyncio.run(limited())
 
 
-def test_labels_come_back(keys: Path) -> None:
+def test_labels_come_back(keys: Trust) -> None:
     async def test() -> None:
         async with serving(keys) as address, connected(address, keys, model_sha256=SumModel.sha256) as client:
             for image in clear_images(20):
@@ -113,7 +114,7 @@ def test_labels_come_back(keys: Path) -> None:
     run(test())
 
 
-def test_many_requests_at_a_time_are_all_answered(keys: Path) -> None:
+def test_many_requests_at_a_time_are_all_answered(keys: Trust) -> None:
     async def test() -> None:
         images = clear_images(64)
         async with serving(keys) as address, connected(address, keys) as client:
@@ -124,7 +125,7 @@ def test_many_requests_at_a_time_are_all_answered(keys: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_five_percent_loss_repairs_strips_and_loses_no_answer(keys: Path, seed: int) -> None:
+def test_five_percent_loss_repairs_strips_and_loses_no_answer(keys: Trust, seed: int) -> None:
     async def test() -> None:
         options = LinkOptions(loss=0.05, delay_s=0.002)
         async with serving(keys) as address, RelayLink(address, options, seed=seed) as link:
@@ -151,7 +152,7 @@ class ColourModel(SumModel):
         return np.asarray(images.sum(axis=(1, 2)), np.float32)
 
 
-def test_large_images_travel_as_jpeg_through_loss(keys: Path) -> None:
+def test_large_images_travel_as_jpeg_through_loss(keys: Trust) -> None:
     async def test() -> None:
         generator = np.random.default_rng(7)
         async with (
@@ -171,7 +172,7 @@ def test_large_images_travel_as_jpeg_through_loss(keys: Path) -> None:
     run(test())
 
 
-def test_a_black_hole_costs_the_deadline_and_no_more(keys: Path) -> None:
+def test_a_black_hole_costs_the_deadline_and_no_more(keys: Trust) -> None:
     async def test() -> None:
         async with (
             serving(keys) as address,
@@ -189,7 +190,7 @@ def test_a_black_hole_costs_the_deadline_and_no_more(keys: Path) -> None:
     run(test())
 
 
-def test_a_deadline_that_is_over_is_no_work(keys: Path) -> None:
+def test_a_deadline_that_is_over_is_no_work(keys: Trust) -> None:
     async def test() -> None:
         async with serving(keys) as address, connected(address, keys) as client:
             with pytest.raises(NoAnswer, match="the deadline passed"):
@@ -198,7 +199,7 @@ def test_a_deadline_that_is_over_is_no_work(keys: Path) -> None:
     run(test())
 
 
-def test_open_requests_are_bounded(keys: Path) -> None:
+def test_open_requests_are_bounded(keys: Trust) -> None:
     async def test() -> None:
         async with (
             serving(keys) as address,
@@ -216,9 +217,9 @@ def test_open_requests_are_bounded(keys: Path) -> None:
     run(test())
 
 
-def test_no_data_centre_is_said_at_once(keys: Path) -> None:
+def test_no_data_centre_is_said_at_once(keys: Trust) -> None:
     async def test() -> None:
-        client = OffloadClient("127.0.0.1", 9, client_keys(keys, IDLE))
+        client = OffloadClient("127.0.0.1", 9, client_keys(keys.edge, IDLE))
         with pytest.raises(NoAnswer, match=r"no data centre at 127\.0\.0\.1:9: nothing listens there"):
             await client.connect()
         with pytest.raises(NoAnswer, match="no data centre"):
@@ -227,15 +228,15 @@ def test_no_data_centre_is_said_at_once(keys: Path) -> None:
     run(test())
 
 
-def test_an_unknown_host_is_said(keys: Path) -> None:
+def test_an_unknown_host_is_said(keys: Trust) -> None:
     async def test() -> None:
         with pytest.raises(NoAnswer, match="cannot be reached"):
-            await OffloadClient("no-such-host.invalid", 9, client_keys(keys, IDLE)).connect()
+            await OffloadClient("no-such-host.invalid", 9, client_keys(keys.edge, IDLE)).connect()
 
     run(test())
 
 
-def test_a_restarted_data_centre_is_found_again(keys: Path) -> None:
+def test_a_restarted_data_centre_is_found_again(keys: Trust) -> None:
     async def test() -> None:
         image = clear_images(1)[0]
         async with contextlib.AsyncExitStack() as stack:
@@ -252,7 +253,7 @@ def test_a_restarted_data_centre_is_found_again(keys: Path) -> None:
     run(test())
 
 
-def test_a_silent_data_centre_is_given_up(keys: Path) -> None:
+def test_a_silent_data_centre_is_given_up(keys: Trust) -> None:
     async def test() -> None:
         async with (
             serving(keys) as address,
@@ -268,84 +269,12 @@ def test_a_silent_data_centre_is_given_up(keys: Path) -> None:
     run(test())
 
 
-def test_a_wrong_secret_is_refused_before_any_work(keys: Path) -> None:
-    async def test() -> None:
-        model = SumModel()
-        wrong = LinkKeys(client_keys(keys, IDLE).configuration, "0" * 64)
-        async with serving(keys, model=model) as address:
-            with pytest.raises(NoAnswer, match="the secret is wrong"):
-                await OffloadClient(*address, wrong).connect()
-        assert not model.batches
-
-    run(test())
-
-
-def test_datagrams_without_a_secret_are_not_worked_on(keys: Path) -> None:
-    async def test() -> None:
-        model = SumModel()
-        image = clear_images(1)[0]
-        async with serving(keys, model=model) as address:
-            loop = asyncio.get_running_loop()
-
-            class Mute(ClientPeer):
-                """Sends strips, and a hello only later."""
-
-                def send_line(self, message: object) -> None:
-                    self.hello = message
-                    self.send_before(loop.time() + 9, cut(image, request=1, left_ms=9_000))
-                    self.keep_alive()
-
-            replies: asyncio.Queue[bytes] = asyncio.Queue()
-            given = client_keys(keys, IDLE)
-            transport, peer = await loop.create_datagram_endpoint(
-                lambda: Mute(QuicConnection(configuration=given.configuration), given.secret, replies.put_nowait),
-                remote_addr=address,
-            )
-            peer.connect(transport.get_extra_info("peername"))
-            await peer.wait_connected()
-            await peer.ping()  # what was sent before it has arrived
-            assert not model.batches
-            ClientPeer.send_line(peer, peer.hello)  # type: ignore[arg-type]
-            await peer.welcome
-            peer.send_before(loop.time() + 9, cut(image, request=2, left_ms=9_000))
-            assert Reply.parse(await replies.get()).request == 2
-            assert model.batches == [1]
-            peer.close()
-            transport.close()
-
-    run(test())
-
-
-def test_a_client_that_never_proves_itself_is_put_out(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.link.quic._HELLO_WITHIN", 0.1)
-
-    async def test() -> None:
-        async with serving(keys) as address:
-            given = client_keys(keys, IDLE)
-
-            class Silent(ClientPeer):
-                """Says no hello."""
-
-                def send_line(self, message: object) -> None:
-                    pass
-
-            transport, peer = await asyncio.get_running_loop().create_datagram_endpoint(
-                lambda: Silent(QuicConnection(configuration=given.configuration), given.secret, lambda _: None),
-                remote_addr=address,
-            )
-            peer.connect(transport.get_extra_info("peername"))
-            assert await peer.ended == "no secret came in time"
-            transport.close()
-
-    run(test())
-
-
-def test_connections_are_bounded_and_a_place_becomes_free_again(keys: Path) -> None:
+def test_connections_are_bounded_and_a_place_becomes_free_again(keys: Trust) -> None:
     async def test() -> None:
         async with serving(keys, max_peers=1) as address:
             async with connected(address, keys):
                 with pytest.raises(NoAnswer, match="no data centre at"):
-                    await OffloadClient(*address, client_keys(keys, IDLE)).connect()
+                    await OffloadClient(*address, client_keys(keys.edge, IDLE)).connect()
             async with connected(address, keys) as client:
                 image = clear_images(1)[0]
                 assert (await client.offload(image, 5.0)).label == expected(image)
@@ -353,28 +282,17 @@ def test_connections_are_bounded_and_a_place_becomes_free_again(keys: Path) -> N
     run(test())
 
 
-def test_another_certificate_is_never_trusted(keys: Path, tmp_path: Path) -> None:
-    make_keys(tmp_path / "other")
-
-    async def test() -> None:
-        async with serving(tmp_path / "other") as address:
-            with pytest.raises(NoAnswer, match="another certificate than the pinned one"):
-                await OffloadClient(*address, client_keys(keys, IDLE)).connect()
-
-    run(test())
-
-
-def test_another_model_than_the_calibrated_one_is_refused(keys: Path) -> None:
+def test_another_model_than_the_calibrated_one_is_refused(keys: Trust) -> None:
     async def test() -> None:
         async with serving(keys) as address:
-            client = OffloadClient(*address, client_keys(keys, IDLE), model_sha256="6" * 64)
+            client = OffloadClient(*address, client_keys(keys.edge, IDLE), model_sha256="6" * 64)
             with pytest.raises(NoAnswer, match="serves model 555555555555, but this kernel was calibrated with 6666"):
                 await client.connect()
 
     run(test())
 
 
-def test_a_failing_model_is_no_answer_and_the_service_goes_on(keys: Path) -> None:
+def test_a_failing_model_is_no_answer_and_the_service_goes_on(keys: Trust) -> None:
     async def test() -> None:
         model = SumModel()
         image = clear_images(1)[0]
@@ -388,7 +306,7 @@ def test_a_failing_model_is_no_answer_and_the_service_goes_on(keys: Path) -> Non
     run(test())
 
 
-def test_hostile_packets_and_datagrams_leave_the_service_answering(keys: Path) -> None:
+def test_hostile_packets_and_datagrams_leave_the_service_answering(keys: Trust) -> None:
     async def test() -> None:
         generator = np.random.default_rng(5)
         image = clear_images(1)[0]
@@ -401,7 +319,8 @@ def test_hostile_packets_and_datagrams_leave_the_service_answering(keys: Path) -
                 stranger.sendto(bytes(packet))
             peer = client._peer
             assert peer is not None
-            valid = cut(image, request=99, left_ms=5_000)
+            session = peer.welcome.result().session << REQUEST_BITS
+            valid = cut(image, request=session + 99, left_ms=5_000)
             for number in range(300):
                 mutated = bytearray(valid[number % 4])
                 mutated[int(generator.integers(len(mutated)))] ^= int(generator.integers(1, 256))
@@ -416,6 +335,8 @@ def test_hostile_packets_and_datagrams_leave_the_service_answering(keys: Path) -
 
 class RecordedPeer:
     """Takes the place of a connection under the service; keeps what is sent."""
+
+    session = 0
 
     def __init__(self) -> None:
         self.sent: asyncio.Queue[Reply] = asyncio.Queue()
@@ -458,6 +379,31 @@ def test_duplicates_and_any_order_are_answered_once_in_two_copies() -> None:
                 again = [await peer.sent.get() for _ in range(2)]
                 assert again == twins
                 assert model.batches == [1]
+
+    run(test())
+
+
+def test_requests_of_another_session_or_long_answered_are_not_worked_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.datacenter.service._REMEMBERED", 4)
+
+    async def test() -> None:
+        model = SumModel()
+        image = clear_images(1)[0]
+        async with service_alone(model) as (service, peer):
+            feed(service, peer, cut(image, request=(1 << REQUEST_BITS) + 1, left_ms=5_000))
+            for number in range(6):
+                feed(service, peer, cut(image, request=number, left_ms=5_000))
+                for _ in range(2):
+                    assert (await peer.sent.get()).request == number
+            worked = list(model.batches)
+            for number in range(6):
+                for attempt in (0, 1):
+                    feed(service, peer, cut(image, request=number, left_ms=5_000, attempt=attempt))
+            again = {(await peer.sent.get()).request for _ in range(2 * 4)}
+            assert again == {2, 3, 4, 5}  # from memory, the others not at all
+            feed(service, peer, cut(image, request=6, left_ms=5_000))
+            assert (await peer.sent.get()).request == 6
+            assert model.batches == [*worked, 1] == [1] * 7
 
     run(test())
 

@@ -1,0 +1,371 @@
+"""The data centre's authority: who may talk to it, since when and until when.
+
+A keys folder at the data centre holds `ca.key` and `ca.crt` (they never leave it), `server.pem` (key and certificate
+that the service shows) and `edges.db`, an SQLite file with the one-time tokens that were made and the certificates that
+were given for them. A certificate alone lets nobody in: it must be in that index and not revoked. The service and the
+commands `enroll`, `revoke` and `edges` may have the folder open at the same time; SQLite's transactions keep a token
+from being used twice, and what they wrote survives a restart.
+
+Words owned here: authority, index, revoked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import hmac
+import ipaddress
+import logging
+import os
+import secrets
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from aioquic.quic.configuration import QuicConfiguration
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from host.files import write_atomically
+from host.link.enrollment import Enroll, Token
+from host.link.keys import (
+    ALPN,
+    CLIENT_USAGE,
+    ENROLL_ALPN,
+    SERVER_NAME,
+    SERVER_USAGE,
+    KeysError,
+    check_edge_name,
+    configuration,
+    key_pem,
+    load_key,
+    make_certificate,
+    new_key,
+    now,
+    pem,
+    public_bytes,
+    read_private,
+)
+from host.link.quic import Admitted
+from host.link.tls import Untrusted, check_edge, fingerprint
+
+TOKEN_LIFE = 600.0  # seconds
+EDGE_LIFE = datetime.timedelta(days=90)  # edges renew theirs over the link when a third of it is left
+_AUTHORITY_LIFE = datetime.timedelta(days=3_650)
+_SERVER_LIFE = datetime.timedelta(days=730)  # a service that starts with less than half of it left makes a new one
+_KEPT = 86_400.0  # seconds that a token which can't be used any more is remembered, to say why
+_GUESSES, _GUESSES_WITHIN = 5, 60.0  # wrong tokens of one network, and seconds until they are forgotten
+_GUESSERS = 1_024  # networks that are remembered
+_KEY, _CERTIFICATE, _SERVER, _INDEX = "ca.key", "ca.crt", "server.pem", "edges.db"
+_AGAIN = "make keys with `edgesight keys make FOLDER` at the data centre, then enroll every edge"
+_TABLES = """
+CREATE TABLE tokens (
+    id TEXT PRIMARY KEY, secret_sha256 BLOB NOT NULL, name TEXT NOT NULL, expires REAL NOT NULL, used REAL
+) WITHOUT ROWID;
+CREATE TABLE certificates (
+    serial TEXT PRIMARY KEY, name TEXT NOT NULL, issued REAL NOT NULL, expires REAL NOT NULL, revoked REAL
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A line of the index: an edge's newest certificate. Times are seconds since 1970."""
+
+    name: str
+    issued: float
+    expires: float
+    revoked: float | None
+
+
+def make_authority(folder: Path) -> None:
+    """Make a data centre's keys folder (mode 0700, files 0600), whole or not at all.
+
+    Raises KeysError when `folder` is already there: overwriting keys would lock out every edge that is enrolled.
+    """
+    if folder.exists():
+        raise KeysError(f"{folder} already exists: remove it to make new keys, then enroll every edge again")
+    key = new_key()
+    certificate = make_certificate("EdgeSight authority", key.public_key(), key, _AUTHORITY_LIFE, None)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))  # mode 0700
+    try:
+        write_atomically(building / _KEY, key_pem(key), mode=0o600)
+        write_atomically(building / _CERTIFICATE, pem(certificate), mode=0o600)
+        write_atomically(building / _SERVER, _server_pem(certificate, key), mode=0o600)
+        os.close(os.open(building / _INDEX, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with contextlib.closing(sqlite3.connect(building / _INDEX)) as index:
+            index.executescript(_TABLES)
+        os.rename(building, folder)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+
+
+class Authority:
+    """An open keys folder of a data centre."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open `folder`; raises KeysError naming what cannot be used. To be used in one thread, and closed."""
+        self._folder = folder
+        key, content = read_private(folder / _KEY, _AGAIN), read_private(folder / _CERTIFICATE, _AGAIN)
+        try:
+            self._key = load_key(key)
+            self.certificate = x509.load_pem_x509_certificate(content)
+            if public_bytes(self.certificate.public_key()) != public_bytes(self._key.public_key()):
+                raise ValueError("they are not of a pair")
+        except (ValueError, TypeError) as error:
+            raise KeysError(f"{folder}: {_KEY} and {_CERTIFICATE} cannot be used ({error}): {_AGAIN}") from error
+        ends = self.certificate.not_valid_after_utc
+        if now() > ends:
+            raise KeysError(f"{folder}: the authority expired on {ends:%Y-%m-%d}: {_AGAIN}")
+        read_private(folder / _INDEX, _AGAIN)
+        self._guesses: OrderedDict[str, deque[float]] = OrderedDict()
+        with self._faults():
+            # Autocommit, so that transactions begin and end where they are written.
+            self._index = sqlite3.connect(folder / _INDEX, timeout=1.0, isolation_level=None)
+            self._certificates = self._read_certificates()
+            self._data_version = self._read_data_version()
+
+    def close(self) -> None:
+        """Close the index."""
+        self._index.close()
+
+    def configuration(self, idle_timeout: float) -> QuicConfiguration:
+        """What the service listens with; a connection ends after `idle_timeout` seconds of silence.
+
+        Makes a new server certificate when the old one is past half of its life. Raises KeysError.
+        """
+        path = self._folder / _SERVER
+        key, certificate = self._read_server(path)
+        if now() > certificate.not_valid_after_utc - _SERVER_LIFE / 2:
+            write_atomically(path, _server_pem(self.certificate, self._key), mode=0o600)
+            key, certificate = self._read_server(path)
+            logger.info("the data centre's certificate was renewed, until %s", certificate.not_valid_after_utc)
+        made = configuration(is_client=False, alpn=[ALPN, ENROLL_ALPN], idle_timeout=idle_timeout)
+        made.certificate, made.private_key = certificate, key
+        made.certificate_chain = [self.certificate]  # an edge that enrolls looks for the token's fingerprint
+        return made
+
+    def invite(self, name: str, host: str, port: int) -> Token:
+        """A one-time token with which an edge gets a certificate for `name`, from the service at `host`:`port`.
+
+        Raises KeysError when an edge cannot be called so.
+        """
+        check_edge_name(name)
+        token = Token(fingerprint(self.certificate), secrets.token_bytes(8), secrets.token_bytes(32), host, port)
+        at = time.time()
+        with self._transaction():
+            self._index.execute("DELETE FROM tokens WHERE expires < ?", (at - _KEPT,))
+            self._index.execute(
+                "INSERT INTO tokens VALUES (?, ?, ?, ?, NULL)",
+                (token.id.hex(), hashlib.sha256(token.secret).digest(), name, at + TOKEN_LIFE),
+            )
+        return token
+
+    def enroll(self, asked: Enroll, source: str) -> tuple[str, str]:
+        """Name and certificate in PEM for the token that the edge at IP address `source` shows; uses the token up.
+
+        Raises Untrusted saying what is wrong with the token or the request.
+        """
+        network = _network(source)
+        self._check_guesses(network)
+        public_key = _requested_key(asked.request)
+        at = time.time()
+        with self._transaction():
+            found = self._index.execute(
+                "SELECT secret_sha256, name, expires, used FROM tokens WHERE id = ?", (asked.token,)
+            ).fetchone()
+            known, name, expires, used = found if found is not None else (bytes(32), "", 0.0, None)
+            shown = hashlib.sha256(bytes.fromhex(asked.secret)).digest()
+            # Whether the id or the secret is wrong is not told, nor by the time that it takes.
+            if not hmac.compare_digest(known, shown) or found is None:
+                self._guesses[network].append(time.monotonic())
+                raise Untrusted(f"the token is not known here: {_OTHER_TOKEN}")
+            if used is not None:
+                raise Untrusted(f"the token was used already: {_OTHER_TOKEN}; if it was not you, revoke {name!r}")
+            if at > expires:
+                raise Untrusted(f"the token expired {at - expires:.0f} s ago: {_OTHER_TOKEN}")
+            self._index.execute("UPDATE tokens SET used = ? WHERE id = ?", (at, asked.token))
+            certificate = self._issue(name, public_key)
+        self._certificates = self._read_certificates()
+        logger.info("edge %r was enrolled from %s", name, source)
+        return name, pem(certificate).decode()
+
+    def admit(self, chain: list[x509.Certificate]) -> Admitted:
+        """The edge whose certificates were shown; raises Untrusted unless it may talk now."""
+        if not chain:
+            raise Untrusted(f"no certificate was shown: {_ENROLL}")
+        shown = chain[0]
+        try:
+            check_edge(shown, self.certificate, now())
+        except Untrusted as error:
+            raise Untrusted(f"{error}: {_ENROLL}") from error
+        serial = _serial(shown)
+        self._refresh()
+        if serial not in self._certificates:
+            raise Untrusted(f"the certificate is not in the data centre's index: {_ENROLL}")
+        admitted = Admitted(self._certificates[serial][0], serial, shown.not_valid_after_utc)
+        refusal = self.refusal(admitted)
+        if refusal is not None:
+            raise Untrusted(refusal)
+        return admitted
+
+    def refusal(self, admitted: Admitted) -> str | None:
+        """Why an edge that was let in may not talk any more; None while it may."""
+        self._refresh()
+        if self._certificates.get(admitted.serial, (admitted.name, 0.0))[1] is not None:
+            return f"edge {admitted.name!r} was revoked: {_ENROLL}"
+        if now() > admitted.expires:
+            return f"the certificate expired on {admitted.expires:%Y-%m-%d %H:%M} UTC: {_ENROLL}"
+        return None
+
+    def renew(self, admitted: Admitted, request: str) -> str | None:
+        """A new certificate in PEM for an edge that was let in; None in the first half of the old one's life.
+
+        Raises Untrusted when the request cannot be read.
+        """
+        if admitted.expires - now() > EDGE_LIFE / 2:
+            return None
+        public_key = _requested_key(request)
+        with self._transaction():
+            certificate = self._issue(admitted.name, public_key)
+        self._certificates = self._read_certificates()
+        logger.info("the certificate of edge %r was renewed", admitted.name)
+        return pem(certificate).decode()
+
+    def revoke(self, name: str) -> None:
+        """Take back every certificate and every unused token of edge `name`; raises KeysError when there is none.
+
+        A running service cuts the edge off within seconds.
+        """
+        at = time.time()
+        with self._transaction():
+            revoked = self._index.execute(
+                "UPDATE certificates SET revoked = ? WHERE name = ? AND revoked IS NULL", (at, name)
+            ).rowcount
+            revoked += self._index.execute("DELETE FROM tokens WHERE name = ? AND used IS NULL", (name,)).rowcount
+        if not revoked:
+            names = ", ".join(edge.name for edge in self.edges() if edge.revoked is None) or "none"
+            raise KeysError(f"no edge {name!r} may talk to this data centre; those that may: {names}")
+        self._certificates = self._read_certificates()
+
+    def edges(self) -> list[Edge]:
+        """Every edge's newest certificate, by name."""
+        with self._faults():
+            rows = self._index.execute(
+                "SELECT name, issued, expires, revoked FROM certificates ORDER BY name, issued"
+            ).fetchall()
+        return list({row[0]: Edge(*row) for row in rows}.values())
+
+    def _issue(self, name: str, public_key: ec.EllipticCurvePublicKey) -> x509.Certificate:
+        """Sign a certificate and enter it in the index; inside a transaction."""
+        certificate = make_certificate(name, public_key, (self.certificate, self._key), EDGE_LIFE, CLIENT_USAGE)
+        expires = certificate.not_valid_after_utc.timestamp()
+        self._index.execute(
+            "INSERT INTO certificates VALUES (?, ?, ?, ?, NULL)", (_serial(certificate), name, time.time(), expires)
+        )
+        return certificate
+
+    def _read_server(self, path: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+        private, begin, rest = read_private(path, _AGAIN).partition(b"-----BEGIN CERTIFICATE-----")
+        try:
+            return load_key(private), x509.load_pem_x509_certificate(begin + rest)
+        except (ValueError, TypeError) as error:
+            raise KeysError(f"{path} cannot be used ({error}): remove the folder and {_AGAIN}") from error
+
+    def _refresh(self) -> None:
+        """Read the index again if another process wrote to it."""
+        with self._faults():
+            version = self._read_data_version()
+            if version != self._data_version:
+                self._certificates = self._read_certificates()
+                self._data_version = version
+
+    def _read_certificates(self) -> dict[str, tuple[str, float | None]]:
+        """Name and time of revocation of every certificate, by serial number."""
+        rows = self._index.execute("SELECT serial, name, revoked FROM certificates").fetchall()
+        return {serial: (name, revoked) for serial, name, revoked in rows}
+
+    def _read_data_version(self) -> int:
+        return int(self._index.execute("PRAGMA data_version").fetchone()[0])
+
+    def _check_guesses(self, network: str) -> None:
+        """Raises Untrusted while `network` has shown too many wrong tokens."""
+        guesses = self._guesses.setdefault(network, deque())
+        self._guesses.move_to_end(network)
+        if len(self._guesses) > _GUESSERS:
+            self._guesses.popitem(last=False)
+        at = time.monotonic()
+        while guesses and guesses[0] < at - _GUESSES_WITHIN:
+            guesses.popleft()
+        if len(guesses) >= _GUESSES:
+            wait = guesses[0] + _GUESSES_WITHIN - at
+            raise Untrusted(f"too many wrong tokens came from {network}: wait {wait:.0f} s")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._faults():
+            self._index.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._index.execute("ROLLBACK")
+                raise
+            self._index.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise KeysError(f"{self._folder / _INDEX} cannot be used ({error}): {_AGAIN}") from error
+
+
+_ENROLL = (
+    "enroll this edge with a token (`edgesight datacenter enroll NAME` there, `edgesight edge --enroll TOKEN` here)"
+)
+_OTHER_TOKEN = "make another with `edgesight datacenter enroll NAME`"
+
+
+def _server_pem(authority: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bytes:
+    own = new_key()
+    certificate = make_certificate(SERVER_NAME, own.public_key(), (authority, key), _SERVER_LIFE, SERVER_USAGE)
+    return key_pem(own) + pem(certificate)
+
+
+def _requested_key(request: str) -> ec.EllipticCurvePublicKey:
+    """The public key in a certificate signing request whose sender holds the private one; raises Untrusted."""
+    try:
+        loaded = x509.load_pem_x509_csr(request.encode())
+        key = loaded.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise ValueError("its key is not of P-256")
+        if not loaded.is_signature_valid:
+            raise ValueError("its signature is wrong")
+    except (ValueError, TypeError) as error:
+        raise Untrusted(f"the request for a certificate cannot be used ({error})") from error
+    return key
+
+
+def _serial(certificate: x509.Certificate) -> str:
+    return f"{certificate.serial_number:x}"
+
+
+def _network(source: str) -> str:
+    """What guesses are counted by: an IPv4 address, or the /64 that an IPv6 host may choose its address from."""
+    address = ipaddress.ip_address(source.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)

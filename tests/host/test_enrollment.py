@@ -1,0 +1,763 @@
+"""Who may talk: only an edge that was enrolled, to the one data centre that enrolled it; all others hear why not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime
+import socket
+import sqlite3
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived, HandshakeCompleted, QuicEvent
+from aioquic.tls import SessionTicket
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host.datacenter import authority as authority_module
+from host.datacenter.authority import Authority, make_authority
+from host.datacenter.service import Service
+from host.link.datagrams import REQUEST_BITS, LinkError
+from host.link.enrollment import Enroll, Token, enroll_with
+from host.link.keys import (
+    ALPN,
+    CLIENT_USAGE,
+    ENROLL_ALPN,
+    SERVER_NAME,
+    SERVER_USAGE,
+    KeysError,
+    client_keys,
+    configuration,
+    load_key,
+    make_certificate,
+    new_key,
+    now,
+    request_certificate,
+)
+from host.link.quic import NoAnswer, OffloadClient, Server
+from host.link.strips import cut
+from host.link.tls import Untrusted
+from sim.link.trust import Trust, add_edge, make_trust
+from tests.host.by_hand import clear_images
+from tests.host.test_offload import IDLE, SumModel, expected
+from tests.host.trust import YEAR, forge_edge
+
+T = TypeVar("T")
+DAY = datetime.timedelta(days=1)
+
+
+@pytest.fixture
+def trust(tmp_path: Path) -> Trust:
+    return make_trust(tmp_path)
+
+
+@dataclasses.dataclass
+class DataCentre:
+    """A data centre in this process, as the tests look at it."""
+
+    authority: Authority
+    server: Server
+    model: SumModel
+    host: str
+    port: int
+
+    def token(self, name: str = "window") -> Token:
+        return self.authority.invite(name, self.host, self.port)
+
+    def client(self, folder: Path) -> OffloadClient:
+        return OffloadClient(self.host, self.port, client_keys(folder, IDLE))
+
+    async def serves(self, folder: Path) -> None:
+        """Fails unless the edge with the keys in `folder` gets an answer."""
+        client = self.client(folder)
+        await client.connect()
+        image = clear_images(1)[0]
+        assert (await client.offload(image, 5.0)).label == expected(image)
+        await client.close()
+
+    async def refuses(self, folder: Path, reason: str) -> None:
+        """Fails unless the edge with the keys in `folder` is turned away for `reason`, and the model saw nothing."""
+        worked = list(self.model.batches)
+        with pytest.raises(NoAnswer, match=reason):
+            await self.client(folder).connect()
+        assert self.model.batches == worked
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    folder: Path, shown: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None = None
+) -> AsyncIterator[DataCentre]:
+    """A data centre with the keys in `folder`, that shows another certificate than its own if one is given."""
+    model = SumModel()
+    service = Service(model)
+    authority = Authority(folder)
+    made = authority.configuration(IDLE)
+    if shown is not None:
+        made.certificate, made.private_key = shown
+    server = Server(made, authority, service.served, service.received, service.gone)
+    address = await server.listen("127.0.0.1", 0)
+    work = asyncio.get_running_loop().create_task(service.run())
+    try:
+        yield DataCentre(authority, server, model, *address)
+    finally:
+        server.close()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        authority.close()
+
+
+def run(test: Awaitable[T]) -> T:
+    async def limited() -> T:
+        return await asyncio.wait_for(test, 30)
+
+    return asyncio.run(limited())
+
+
+class Stranger(QuicConnectionProtocol):
+    """A client that does what no edge would: says what it likes, when it likes."""
+
+    def __init__(self, quic: QuicConnection) -> None:
+        super().__init__(quic)
+        self.ended: asyncio.Future[str] = self._loop.create_future()
+        self.met: asyncio.Future[None] = self._loop.create_future()
+        self.got: list[bytes] = []
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        if isinstance(event, HandshakeCompleted):
+            self.met.set_result(None)
+        elif isinstance(event, DatagramFrameReceived):
+            self.got.append(event.data)
+        elif isinstance(event, ConnectionTerminated):
+            self.ended.set_result(event.reason_phrase)
+
+    def say(self, line: bytes, *datagrams: bytes) -> None:
+        self._quic.send_stream_data(0, line)
+        for datagram in datagrams:
+            self._quic.send_datagram_frame(datagram)
+        self.transmit()
+
+
+@contextlib.asynccontextmanager
+async def stranger(
+    datacentre: DataCentre, made: QuicConfiguration, tickets: list[SessionTicket] | None = None
+) -> AsyncIterator[Stranger]:
+    handler = None if tickets is None else tickets.append
+    transport, peer = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: Stranger(QuicConnection(configuration=made, session_ticket_handler=handler)),
+        remote_addr=(datacentre.host, datacentre.port),
+    )
+    try:
+        peer.connect((datacentre.host, datacentre.port))
+        yield peer
+    finally:
+        peer.close()
+        transport.close()
+
+
+def bare(alpn: str) -> QuicConfiguration:
+    """A client's configuration without a certificate, that takes any data centre's."""
+    made = configuration(is_client=True, alpn=[alpn], idle_timeout=IDLE)
+    made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+@pytest.fixture
+def guessed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Strips of an image by somebody who has guessed the number of the session."""
+    monkeypatch.setattr("host.link.quic.secrets.randbits", lambda bits: 5)
+    return cut(clear_images(1)[0], request=5 << REQUEST_BITS, left_ms=9_000)
+
+
+def test_strips_that_look_so_are_worked_on_where_the_client_is_trusted(trust: Trust, guessed: list[bytes]) -> None:
+    """Else the tests below would prove nothing."""
+
+    async def test() -> None:
+        made = client_keys(trust.edge, IDLE).configuration
+        async with serving(trust.datacenter) as datacentre, stranger(datacentre, made) as peer:
+            await peer.met
+            peer.say(b'{"protocol":1}\n')
+            await peer.ping()
+            assert datacentre.server._peers
+            peer.say(b"", *guessed)
+            while not peer.got:
+                await asyncio.sleep(0)
+            assert datacentre.model.batches == [1]
+
+    run(test())
+
+
+def test_strips_before_the_hello_are_not_worked_on(trust: Trust, guessed: list[bytes]) -> None:
+    async def test() -> None:
+        made = client_keys(trust.edge, IDLE).configuration
+        async with serving(trust.datacenter) as datacentre, stranger(datacentre, made) as peer:
+            await peer.met
+            peer.say(b"", *guessed)
+            await peer.ping()  # what was sent before it has arrived
+            peer.say(b'{"protocol":1}\n')
+            await peer.ping()
+            assert datacentre.server._peers
+            assert not datacentre.model.batches
+            assert not peer.got
+
+    run(test())
+
+
+def test_a_token_makes_an_edge_that_may_talk(trust: Trust, tmp_path: Path) -> None:
+    async def test() -> None:
+        folder = tmp_path / "new"
+        async with serving(trust.datacenter) as datacentre:
+            text = datacentre.token("window").pack()
+            assert await enroll_with(Token.parse(text), folder) == "window"
+            assert (folder / "edge.pem").stat().st_mode & 0o777 == 0o600
+            await datacentre.serves(folder)
+            assert [edge.name for edge in datacentre.authority.edges()] == ["door", "window"]
+
+    run(test())
+
+
+def test_a_token_outlives_a_restart_of_the_data_centre(trust: Trust, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            token = datacentre.token()
+        async with serving(trust.datacenter) as datacentre:
+            await enroll_with(dataclasses.replace(token, port=datacentre.port), tmp_path / "new")
+            await datacentre.serves(tmp_path / "new")
+
+    run(test())
+
+
+async def refused(token: Token, folder: Path, reason: str) -> None:
+    with pytest.raises(LinkError, match=f"did not enroll this edge: .*{reason}"):
+        await enroll_with(token, folder)
+    assert not (folder / "edge.pem").exists()
+
+
+def test_an_expired_token_is_refused(
+    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            monkeypatch.setattr(authority_module, "TOKEN_LIFE", -1.0)
+            await refused(datacentre.token(), tmp_path / "new", "the token expired 1 s ago: make another")
+            assert "was refused: the token expired" in caplog.text
+            await datacentre.serves(trust.edge)
+
+    run(test())
+
+
+def test_a_used_token_is_refused(trust: Trust, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            token = datacentre.token()
+            await enroll_with(token, tmp_path / "first")
+            await refused(token, tmp_path / "second", "the token was used already")
+            assert "was refused: the token was used already" in caplog.text
+            await datacentre.serves(tmp_path / "first")
+
+    run(test())
+
+
+def test_a_token_shown_twice_at_once_is_used_once(trust: Trust, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            token = datacentre.token()
+            both = await asyncio.gather(
+                *(enroll_with(token, tmp_path / str(number)) for number in range(4)), return_exceptions=True
+            )
+            assert sorted(isinstance(outcome, LinkError) for outcome in both) == [False, True, True, True]
+            assert len(list(tmp_path.glob("*/edge.pem"))) == 2  # the winner's, and that of the fixture's edge
+
+    run(test())
+
+
+def test_a_revoked_edges_tokens_are_gone(trust: Trust, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            token = datacentre.token("door")
+            datacentre.authority.revoke("door")
+            await refused(token, tmp_path / "new", "the token is not known here")
+
+    run(test())
+
+
+def test_with_a_wrong_fingerprint_nothing_is_sent(
+    trust: Trust, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            token = datacentre.token()
+            wrong = dataclasses.replace(token, fingerprint=bytes(32))
+            await refused(wrong, tmp_path / "new", "another fingerprint than the token's")
+            while "turned this data centre away" not in caplog.text:
+                await asyncio.sleep(0)
+            await enroll_with(token, tmp_path / "new")  # so it had not been used, nor seen
+
+    run(test())
+
+
+def impostors(trust: Trust, folder: Path) -> dict[str, tuple[x509.Certificate, ec.EllipticCurvePrivateKey]]:
+    """Certificates that someone in between may show in front of the right authority's."""
+    make_authority(folder / "theirs")
+
+    def issuer(keys: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+        return x509.load_pem_x509_certificate((keys / "ca.crt").read_bytes()), load_key((keys / "ca.key").read_bytes())
+
+    def signed(keys: Path, life: datetime.timedelta, usage: x509.ObjectIdentifier, name: str = SERVER_NAME):  # type: ignore[no-untyped-def]
+        key = new_key()
+        return make_certificate(name, key.public_key(), issuer(keys), life, usage), key
+
+    edge = client_keys(trust.edge, IDLE)
+    return {
+        "another authority's": signed(folder / "theirs", YEAR, SERVER_USAGE),
+        "an edge's": (edge.certificate, edge.configuration.private_key),
+        "an edge's with the data centre's name": signed(trust.datacenter, YEAR, CLIENT_USAGE),
+        "another name's": signed(trust.datacenter, YEAR, SERVER_USAGE, "elsewhere"),
+        "an expired": signed(trust.datacenter, -DAY / 2, SERVER_USAGE),
+    }
+
+
+def test_an_edge_tells_nothing_to_who_is_not_its_data_centre(trust: Trust, tmp_path: Path) -> None:
+    async def test() -> None:
+        for what, shown in impostors(trust, tmp_path).items():
+            async with serving(trust.datacenter, shown) as impostor:
+                token = impostor.token()
+                with pytest.raises(LinkError, match="did not enroll this edge"):
+                    await enroll_with(token, tmp_path / "new")
+                with pytest.raises(NoAnswer, match=r"no data centre at .*certificate") as error:
+                    await impostor.client(trust.edge).connect()
+                print(what, "certificate:", error.value)
+                assert not impostor.server._peers
+            with sqlite3.connect(trust.datacenter / "edges.db") as index:
+                assert index.execute("SELECT used FROM tokens WHERE name = 'window'").fetchall() == [(None,)]
+                index.execute("DELETE FROM tokens WHERE name = 'window'")
+        assert not (tmp_path / "new" / "edge.pem").exists()
+
+    run(test())
+
+
+def test_another_data_centre_is_never_trusted(trust: Trust, tmp_path: Path) -> None:
+    async def test() -> None:
+        make_authority(tmp_path / "theirs")
+        async with serving(tmp_path / "theirs") as impostor:
+            await impostor.refuses(trust.edge, "does not show a certificate of the authority that this edge trusts")
+            with contextlib.closing(Authority(trust.datacenter)) as authority:
+                token = authority.invite("window", impostor.host, impostor.port)
+            await refused(token, tmp_path / "new", "another fingerprint")
+
+    run(test())
+
+
+def test_who_shows_no_certificate_never_reaches_the_model(
+    trust: Trust, guessed: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre, stranger(datacentre, bare(ALPN)) as peer:
+            await peer.met
+            peer.say(b'{"protocol":1}\n', *guessed)
+            assert (await peer.ended).startswith("no certificate was shown: enroll this edge")
+            assert "was refused: no certificate was shown" in caplog.text
+            assert not peer.got
+            assert not datacentre.model.batches
+            assert not datacentre.server._peers
+            await datacentre.serves(trust.edge)
+
+    run(test())
+
+
+def test_a_connection_for_enrolling_never_reaches_the_model(trust: Trust, guessed: list[bytes]) -> None:
+    async def test() -> None:
+        shown = client_keys(trust.edge, IDLE).configuration
+        for made in (bare(ENROLL_ALPN), dataclasses.replace(shown, alpn_protocols=[ENROLL_ALPN])):
+            async with serving(trust.datacenter) as datacentre, stranger(datacentre, made) as peer:
+                await peer.met
+                peer.say(b"", *guessed)
+                await peer.ping()
+                assert not datacentre.model.batches
+                peer.say(b'{"protocol":1}\n', *guessed)
+                assert (await peer.ended).startswith("the first message cannot be read")
+                assert not peer.got
+                assert not datacentre.model.batches
+
+    run(test())
+
+
+def test_a_protocol_that_is_not_spoken_here_is_refused(trust: Trust) -> None:
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre, stranger(datacentre, bare("h3")) as peer:
+            assert "ALPN" in await peer.ended
+            await datacentre.serves(trust.edge)
+
+    run(test())
+
+
+def self_signed(trust: Trust, folder: Path) -> None:
+    make_authority(folder / "own")
+    forge_edge(trust.datacenter, folder, signed_by=folder / "own")
+
+
+def expired(trust: Trust, folder: Path) -> None:
+    forge_edge(trust.datacenter, folder, life=-DAY / 2)
+
+
+def server_use(trust: Trust, folder: Path) -> None:
+    forge_edge(trust.datacenter, folder, usage=SERVER_USAGE)
+
+
+def any_use(trust: Trust, folder: Path) -> None:
+    forge_edge(trust.datacenter, folder, usage=x509.ObjectIdentifier("2.5.29.37.0"))
+
+
+def no_use(trust: Trust, folder: Path) -> None:
+    forge_edge(trust.datacenter, folder, usage=None)
+
+
+def not_in_the_index(trust: Trust, folder: Path) -> None:
+    forge_edge(trust.datacenter, folder)
+
+
+def revoked(trust: Trust, folder: Path) -> None:
+    add_edge(trust.datacenter, "window", folder)
+    with contextlib.closing(Authority(trust.datacenter)) as authority:
+        authority.revoke("window")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (self_signed, "the certificate is not of this data centre's authority"),
+        (expired, r"the certificate expired on .* UTC"),
+        (server_use, r"the certificate is for a data centre \(serverAuth\), not for an edge"),
+        (any_use, r"the certificate is for 2\.5\.29\.37\.0, not for an edge"),
+        (no_use, "the certificate is for nothing, not for an edge"),
+        (not_in_the_index, "the certificate is not in the data centre's index"),
+        (revoked, "edge 'window' was revoked"),
+    ],
+)
+def test_a_certificate_that_will_not_do_is_refused_on_both_sides(
+    trust: Trust,
+    tmp_path: Path,
+    guessed: list[bytes],
+    make: Callable[[Trust, Path], None],
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        folder = tmp_path / "theirs"
+        make(trust, folder)
+        async with serving(trust.datacenter) as datacentre:
+            await datacentre.refuses(folder, reason + r".*: enroll this edge with a token \(`edgesight")
+            assert [record for record in caplog.records if "was refused: " in record.message]
+            shown = client_keys(folder, IDLE).configuration
+            async with stranger(datacentre, shown) as peer:  # nor does it reach the model by not waiting
+                await peer.met
+                peer.say(b'{"protocol":1}\n', *guessed)
+                await peer.ended
+                assert not peer.got
+                assert not datacentre.model.batches
+            await datacentre.serves(trust.edge)
+
+    run(test())
+
+
+def test_a_certificate_of_a_strange_kind_is_refused_and_the_service_goes_on(trust: Trust) -> None:
+    """aioquic looks at the client's certificate first, before this project does."""
+    from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+
+    async def test() -> None:
+        name = x509.Name([])
+        async with serving(trust.datacenter) as datacentre:
+            for key in (ed25519.Ed25519PrivateKey.generate(), rsa.generate_private_key(65_537, 2_048)):
+                made = bare(ALPN)
+                made.private_key = key
+                made.certificate = (
+                    x509.CertificateBuilder(name, name, key.public_key(), 1, now() - DAY, now() + DAY)
+                    .add_extension(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), b"\xff"), critical=True)
+                    .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+                )
+                async with stranger(datacentre, made) as peer:
+                    assert "not of this data centre's authority" in await peer.ended
+            await datacentre.serves(trust.edge)
+            assert datacentre.model.batches == [1]
+
+    run(test())
+
+
+def test_a_revoked_edge_is_cut_off_and_may_be_enrolled_again(
+    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("host.link.quic._LOOK_AGAIN", 0.02)
+
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            client = datacentre.client(trust.edge)
+            await client.connect()
+            image = clear_images(1)[0]
+            await client.offload(image, 5.0)
+            with contextlib.closing(Authority(trust.datacenter)) as another_process:
+                another_process.revoke("door")
+            while "edge 'door' was revoked" not in str(client.trouble):
+                await asyncio.sleep(0)
+            await client.close()
+            assert datacentre.authority.edges()[0].revoked is not None
+            await enroll_with(datacentre.token("door"), tmp_path / "again")
+            await datacentre.serves(tmp_path / "again")
+            await datacentre.refuses(trust.edge, "edge 'door' was revoked")
+            with pytest.raises(KeysError, match=r"no edge 'dor' may talk .*: door"):
+                datacentre.authority.revoke("dor")
+
+    run(test())
+
+
+def test_an_edge_is_cut_off_when_its_certificate_ends(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.link.quic._LOOK_AGAIN", 0.02)
+
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            client = datacentre.client(trust.edge)
+            await client.connect()
+            monkeypatch.setattr(authority_module, "now", lambda: now() + 200 * DAY)
+            while "the certificate expired on" not in str(client.trouble):
+                await asyncio.sleep(0)
+            await client.close()
+
+    run(test())
+
+
+def test_a_certificate_that_ends_soon_is_renewed_over_the_link(
+    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        folder = tmp_path / "soon"
+        with monkeypatch.context() as patched:
+            patched.setattr(authority_module, "EDGE_LIFE", datetime.timedelta(minutes=10))
+            add_edge(trust.datacenter, "window", folder)
+        old = client_keys(folder, IDLE)
+        assert old.renewal_due(now())
+        assert not client_keys(trust.edge, IDLE).renewal_due(now())
+        before = (trust.edge / "edge.pem").read_bytes()
+        async with serving(trust.datacenter) as datacentre:
+            await datacentre.serves(folder)
+            new = client_keys(folder, IDLE)
+            assert new.expires - now() > 89 * DAY
+            assert new.certificate.public_key() != old.certificate.public_key()
+            assert (folder / "edge.pem").stat().st_mode & 0o777 == 0o600
+            await datacentre.serves(folder)
+            await datacentre.serves(trust.edge)
+            assert (trust.edge / "edge.pem").read_bytes() == before  # not due
+            datacentre.authority.revoke("window")
+            await datacentre.refuses(folder, "edge 'window' was revoked")
+
+    run(test())
+
+
+def test_a_connection_that_lasts_is_made_anew_to_renew(
+    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("host.link.quic._PING_EVERY", 0.02)
+
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            client = datacentre.client(trust.edge)
+            await client.connect()
+            later = 70 * DAY
+            for module in ("host.link.quic.now", "host.datacenter.authority.now"):
+                monkeypatch.setattr(module, lambda: now() + later)
+            old = (trust.edge / "edge.pem").read_bytes()
+            while (trust.edge / "edge.pem").read_bytes() == old:
+                await asyncio.sleep(0.01)
+            await client.wait_connected(5.0)
+            image = clear_images(1)[0]
+            assert (await client.offload(image, 5.0)).label == expected(image)
+            await client.close()
+
+    run(test())
+
+
+def test_the_data_centre_renews_its_own_certificate_when_it_starts(
+    trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (trust.datacenter / "server.pem").read_bytes()
+    with contextlib.closing(Authority(trust.datacenter)) as authority:
+        authority.configuration(IDLE)
+        assert (trust.datacenter / "server.pem").read_bytes() == before
+        monkeypatch.setattr(authority_module, "now", lambda: now() + 400 * DAY)
+        made = authority.configuration(IDLE)
+    assert (trust.datacenter / "server.pem").read_bytes() != before
+    assert (trust.datacenter / "server.pem").stat().st_mode & 0o777 == 0o600
+    assert made.certificate == x509.load_pem_x509_certificate(
+        b"-----BEGIN CERT" + (trust.datacenter / "server.pem").read_bytes().split(b"-----BEGIN CERT")[1]
+    )
+
+
+def guess(token: Token, source: str, authority: Authority) -> None:
+    asked = Enroll(protocol=1, token=token.id.hex(), secret=token.secret.hex(), request=request_certificate(new_key()))
+    authority.enroll(asked, source)
+
+
+def test_guessing_is_slowed_down_by_network(trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            token = datacentre.token()
+            other_id, other_secret = (
+                dataclasses.replace(token, id=bytes(8)),
+                dataclasses.replace(token, secret=bytes(32)),
+            )
+            for wrong in (other_id, other_secret, other_secret, other_id, other_secret):
+                await refused(wrong, tmp_path / "new", "the token is not known here")
+            await refused(token, tmp_path / "new", r"too many wrong tokens came from 127\.0\.0\.1: wait (60|59) s")
+            for number in range(5):
+                with pytest.raises(Untrusted, match="not known"):
+                    guess(dataclasses.replace(token, secret=bytes(32)), f"2001:db8::{number}", datacentre.authority)
+            with pytest.raises(Untrusted, match=r"from 2001:db8::/64"):
+                guess(token, "2001:db8::77", datacentre.authority)
+            monkeypatch.setattr(authority_module, "_GUESSES_WITHIN", 0.0)
+            await enroll_with(token, tmp_path / "new")
+
+    run(test())
+
+
+def test_a_request_that_is_none_does_not_use_up_the_token(trust: Trust, tmp_path: Path) -> None:
+    other = ec.generate_private_key(ec.SECP384R1())
+    good = request_certificate(new_key())
+    requests = ["", "no pem", good[:200], good.replace("M", "N", 1), request_certificate(other)]
+    with contextlib.closing(Authority(trust.datacenter)) as authority:
+        token = authority.invite("window", "127.0.0.1", 1)
+        for request in requests:
+            asked = Enroll(protocol=1, token=token.id.hex(), secret=token.secret.hex(), request=request)
+            with pytest.raises(Untrusted, match="the request for a certificate cannot be used"):
+                authority.enroll(asked, "127.0.0.1")
+        guess(token, "127.0.0.1", authority)
+
+
+def test_no_data_centre_to_enroll_at_is_said(trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.link.enrollment.WITHIN", 0.2)
+
+    async def test() -> None:
+        with contextlib.closing(Authority(trust.datacenter)) as authority:
+            token = authority.invite("window", "127.0.0.1", 9)
+        await refused(token, tmp_path / "new", "nothing listens there")
+        with pytest.raises(LinkError, match="cannot be reached"):
+            await enroll_with(dataclasses.replace(token, host="no-such-host.invalid"), tmp_path / "new")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+            mute.bind(("127.0.0.1", 0))
+            silent = dataclasses.replace(token, port=mute.getsockname()[1])
+            with pytest.raises(LinkError, match=r"did not answer within 0\.2 s"):
+                await enroll_with(silent, tmp_path / "new")
+
+    run(test())
+
+
+def test_a_failing_index_lets_nobody_in_and_is_said(trust: Trust, caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            with sqlite3.connect(trust.datacenter / "edges.db") as index:
+                index.execute("ALTER TABLE certificates RENAME TO away")
+            await datacentre.refuses(trust.edge, "the data centre cannot look up who may talk")
+            assert "edges.db cannot be used" in caplog.text
+            with sqlite3.connect(trust.datacenter / "edges.db") as index:
+                index.execute("ALTER TABLE away RENAME TO certificates")
+            await datacentre.serves(trust.edge)
+
+    run(test())
+
+
+def test_no_session_can_be_resumed_and_none_begins_early(trust: Trust) -> None:
+    async def test() -> None:
+        tickets: list[SessionTicket] = []
+        made = client_keys(trust.edge, IDLE).configuration
+        async with serving(trust.datacenter) as datacentre, stranger(datacentre, made, tickets) as peer:
+            await peer.met
+            await peer.ping()  # a ticket would have come with the end of the handshake
+            assert not tickets
+            assert not peer._quic.tls.early_data_accepted
+
+    run(test())
+
+
+def test_no_state_is_kept_for_an_address_that_is_not_proved(trust: Trust) -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        async with serving(trust.datacenter) as datacentre:
+            quic = QuicConnection(configuration=bare(ALPN))
+            address = (datacentre.host, datacentre.port)
+            quic.connect(address, now=loop.time())
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+                plain.setblocking(False)
+                plain.bind(("127.0.0.1", 0))
+                for packet, _ in quic.datagrams_to_send(now=loop.time()):
+                    plain.sendto(packet, address)
+                answer = await loop.sock_recv(plain, 2_000)
+            assert answer[0] & 0xF0 == 0xF0  # a Retry packet: long header, type 3 (RFC 9000, 17.2.5)
+            assert not datacentre.server._half_open
+
+    run(test())
+
+
+def test_a_flood_of_half_open_connections_keeps_no_edge_out(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.link.quic._MAX_HALF_OPEN", 4)
+
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre, contextlib.AsyncExitStack() as flood:
+            made = client_keys(trust.edge, IDLE).configuration
+            peers = [await flood.enter_async_context(stranger(datacentre, made)) for _ in range(12)]
+            for peer in peers:
+                either: list[asyncio.Future[Any]] = [peer.met, peer.ended]
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            assert len(datacentre.server._half_open) <= 4
+            await datacentre.serves(trust.edge)
+            assert await peers[0].ended == "the data centre has too many connections"
+
+    run(test())
+
+
+TOKEN = Token(bytes(range(32)), b"8 bytes.", bytes(range(32, 64)), "edge.example", 4433)
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32), st.integers(1, 65_535))
+def test_tokens_come_back_as_they_were(fingerprint: bytes, secret: bytes, port: int) -> None:
+    token = Token(fingerprint, b"8 bytes.", secret, "::1", port)
+    text = token.pack()
+    assert Token.parse(f"  {text[:20]}\n{text[20:]}\n") == token
+
+
+@given(st.integers(0, len(TOKEN.pack()) - 1), st.characters(max_codepoint=127), st.booleans())
+def test_a_token_that_was_changed_or_cut_is_refused(position: int, character: str, cut_there: bool) -> None:
+    text = TOKEN.pack()
+    changed = text[:position] + ("" if cut_there else character + text[position + 1 :])
+    if "".join(changed.split()) != text:
+        with pytest.raises(KeysError, match="no whole token"):
+            Token.parse(changed)
+
+
+@given(st.text(max_size=300))
+def test_any_other_text_is_no_token(text: str) -> None:
+    with pytest.raises(KeysError, match="no whole token"):
+        Token.parse(text)
+
+
+def test_the_edges_key_never_leaves_the_edge(trust: Trust, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            await enroll_with(datacentre.token(), tmp_path / "new")
+        key = client_keys(tmp_path / "new", IDLE).configuration.private_key
+        number = key.private_numbers().private_value.to_bytes(32, "big")
+        der = key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        for path in trust.datacenter.iterdir():
+            content = path.read_bytes()
+            assert number not in content
+            assert der not in content
+
+    run(test())
