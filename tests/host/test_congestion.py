@@ -9,11 +9,12 @@ import pytest
 from aioquic.quic.connection import QuicConnection
 
 from host.link.congestion import NAME, Controller, Pacer, pace
-from host.link.keys import client_keys, make_keys, server_keys
+from host.link.keys import client_keys, configuration
 from sim.link.fairness import run_flows
 from sim.link.flows import Flow, Network
 from sim.link.namespaces import missing
 from sim.link.options import BandwidthDelayProducts, ConstantRate, LinkOptions
+from sim.link.trust import make_trust
 
 RATE = 20e6  # bit/s
 PAYLOAD = 1_200 / 1_228  # of what a full packet takes on the link
@@ -156,10 +157,10 @@ def test_acknowledgements_alone_are_not_paced() -> None:
 
 
 def test_both_ends_of_our_link_use_it(tmp_path: Path) -> None:
-    make_keys(tmp_path / "keys")
-    for keys in (client_keys(tmp_path / "keys", 1.0), server_keys(tmp_path / "keys", 1.0)):
-        assert keys.configuration.congestion_control_algorithm == NAME
-    connection = QuicConnection(configuration=client_keys(tmp_path / "keys", 1.0).configuration)
+    edge = client_keys(make_trust(tmp_path).edge, 1.0).configuration
+    for end in (edge, configuration(is_client=False, alpn=[], idle_timeout=1.0)):
+        assert end.congestion_control_algorithm == NAME
+    connection = QuicConnection(configuration=edge)
     controller = pace(connection._loss, 1_200)
     assert controller is connection._loss._cc
     assert controller is not None
