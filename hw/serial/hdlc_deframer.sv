@@ -3,7 +3,7 @@
 /// The bytes of a packet go out at `m_*` as they come in, but for the four of its check sequence. The last one, with
 /// `m_last_o`, goes out only if the packet is whole and undamaged; else `drop_o` is high for one cycle, and what went
 /// out since the last packet's end is void. Damaged are: a wrong check sequence, fewer than five bytes, a byte that the
-/// line lost (`s_error_i`), an escape before a flag. Flags without a byte between them are no packet.
+/// line lost (`s_error_i`), an escape before a flag or another escape. Flags without a byte between them are no packet.
 /// Whatever came before, a whole packet between two flags is found: that is how the line resynchronises.
 /// Interval: 1 cycle a byte. Latency: a byte goes out with the fifth byte or flag behind it, 1 cycle after that.
 /// Flow control: none; a UART's bytes don't wait.
@@ -72,7 +72,7 @@ module hdlc_deframer (
           escaped_q <= escape;
           empty_q   <= 1'b0;
         end
-        if (s_error_i) begin
+        if (s_error_i || (escape && escaped_q)) begin
           lost_q  <= 1'b1;
           empty_q <= 1'b0;
         end
