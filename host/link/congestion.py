@@ -40,15 +40,17 @@ except ImportError as error:
 
 NAME = "edgesight"
 
-_INITIAL_WINDOW, _LEAST_WINDOW = 10, 4  # datagrams; RFC 9002, 7.2, and draft-ietf-ccwg-bbr, 2.7
-_STARTUP_GAIN = 2.77  # 4 ln 2: the least that doubles the rate every round; draft-ietf-ccwg-bbr, 2.4
-_UP_GAIN = 1.25  # probes for more bandwidth; the same, 2.4
-_TRAIN = 8  # datagrams of a burst that tell of its rate
-_EASE_GAIN = 0.9  # while cruising over a queue; the largest of many delivery rates is a little too large
-_WINDOW_GAIN = 2.0  # bandwidth-delay products in flight; room for late acknowledgements; the same, 2.5
-_ROUNDS_OF_BANDWIDTH = 10  # rounds that the largest delivery rate is remembered: more than one cycle of probing
+# What BBR has, too, bears the name that draft-ietf-ccwg-bbr gives it behind it.
+_INITIAL_WINDOW = 10  # datagrams; RFC 9002, 7.2
+_LEAST_WINDOW = 4  # datagrams; MinPipeCwnd
+_STARTUP_GAIN = 2.77  # the least that doubles the rate every round, 4 ln 2; StartupPacingGain
+_FULL_ROUNDS, _FULL_GROWTH = 3, 1.25  # the pipe is full when the rate grew less in so many rounds; CheckFullBWReached
+_UP_GAIN = 1.25  # probes for more bandwidth; ProbeBW_UP
+_EASE_GAIN = 0.9  # while cruising over a queue: the largest of many delivery rates is a little too large
+_WINDOW_GAIN = 2.0  # bandwidth-delay products in flight, with room for late acknowledgements; DefaultCwndGain
 _CRUISE_ROUNDS = (4.0, 7.0)  # least round trips between two probes, random so that flows don't probe together
-_FULL_ROUNDS, _FULL_GROWTH = 3, 1.25  # the pipe is full when the rate grew less in so many rounds; the same, 5.3.1.2
+_ROUNDS_OF_BANDWIDTH = 10  # rounds that the largest delivery rate is remembered: more than one cycle of probing
+_TRAIN = 8  # datagrams of a burst that tell of its rate
 _LOSSY = 0.005  # loss from which on the path, not a queue, may be the reason of another
 _MOST_PATH_LOSS = 0.35  # loss beyond this is not made up for
 _LOSS_SAMPLE = 400  # calm packets that the path's loss is measured over
@@ -56,20 +58,20 @@ _LOSS_SAMPLE = 400  # calm packets that the path's loss is measured over
 _BIN = 10.0  # seconds of one minimum and maximum
 _BINS_OF_LEAST = 6  # bins that the least round trip is remembered: a path that became longer is known in a minute
 _BINS_OF_MOST = 2
-_STALE = 1.1  # the least round trip wants to be seen again, to within this factor, every bin
-_STALE_GAIN = 0.5  # bandwidth-delay products in flight when it wasn't; draft-ietf-ccwg-bbr, 2.6 (ProbeRTT)
+_STALE = 1.1  # the least round trip wants to be seen again every bin, to within this factor
+_STALE_GAIN = 0.5  # bandwidth-delay products in flight when it wasn't; ProbeRTTCwndGain
 _QUEUE = 1 / 8  # least round trips of delay that are a queue
 _QUEUE_LEFT = 1 / 16  # the same, to go on competing: what others' TCP leaves of a short queue after a loss
-_LEAST_QUEUE = 0.002  # seconds of delay that are; less may be the ends' clocks and schedulers
-_OTHERS_SEEN = 2  # cycles in a row before it competes
+_LEAST_QUEUE = 0.002  # seconds of delay that are one; less may be the ends' clocks and schedulers
+_OTHERS_SEEN = 2  # cycles in a row with a queue that isn't ours, before it competes
 _CHECK_EVERY = 6.0  # seconds between two looks, while competing, whether the other queue is still there
 _CHECK_AGAIN = 2.0  # the same after a look that found none: others' TCP may just have backed off
 _CLEAR = 2  # looks in a row that find none, before it stops competing
 
-_CUBIC_C, _CUBIC_BETA = 0.4, 0.7  # RFC 9438, 4.1 (datagrams / s^3) and 4.6
+_CUBIC_C, _CUBIC_BETA = 0.4, 0.7  # datagrams / s^3, and the share of the window that is left; RFC 9438
 _RENO_ALPHA = 3 * (1 - _CUBIC_BETA) / (1 + _CUBIC_BETA)  # RFC 8312, 4.2; Linux doesn't go on to 1 as RFC 9438 does
 _PACING_MARGIN = 1.25  # a window's datagrams are spread over a little less than a round trip; RFC 9002, 7.7
-_FULL_QUEUE = 0.5  # a loss beside at least this share of the longest queue delay lately is congestion
+_FULL_QUEUE = 0.5  # share of the longest queue delay lately from which on the queue may be full
 
 _BURST = 0.002  # seconds of the pacing rate that may go at once; asyncio's timers are not finer than a millisecond
 
@@ -85,7 +87,7 @@ class _Phase(enum.Enum):
 
 @dataclass
 class _Sent:
-    """What was known when a packet was sent (draft-cheng-iccrg-delivery-rate-estimation-02, 3.1.2)."""
+    """What was known when a packet was sent (draft-cheng-iccrg-delivery-rate-estimation-02)."""
 
     time: float
     delivered: int
@@ -290,7 +292,7 @@ class Controller(QuicCongestionControl):
         self._apply(now)
 
     def _measure_rate(self, now: float, sent: _Sent) -> None:
-        """Delivery rate since `sent` was sent (draft-cheng-iccrg-delivery-rate-estimation-02, 3.3).
+        """Delivery rate since `sent` was sent (draft-cheng-iccrg-delivery-rate-estimation-02).
 
         A burst that is over before the first acknowledgement fills no round trip, and would never tell how fast it may
         go; there the rate is that of the train of packets itself, between its first and its last.
