@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import select
 import statistics
 import subprocess
 import sys
@@ -43,17 +44,17 @@ _SLACK = 30.0  # seconds for flows to begin and to end
 class Delivered:
     """Mbit/s of payload that came to the data centre while it counted; None: there was no such flow."""
 
-    ours: float | None
+    quic: float | None
     tcp: float | None
     missed: int  # packets that the emulator was too slow to take
     late_ms: float  # by which it handed over the latest but one in a hundred
 
     @property
     def share(self) -> float:
-        """Ours of both."""
-        assert self.ours is not None
+        """QUIC's of both."""
+        assert self.quic is not None
         assert self.tcp is not None
-        return self.ours / (self.ours + self.tcp)
+        return self.quic / (self.quic + self.tcp)
 
 
 def run_flows(
@@ -87,7 +88,8 @@ def run_flows(
             command = [*program, f"{kind}-receive", *keys[kind][0], port]
             receivers[kind] = receiver = link.run_datacenter(command, stdout=subprocess.PIPE, **options)
             assert receiver.stdout is not None
-            if receiver.stdout.readline() != "ready\n":
+            heard, _, _ = select.select([receiver.stdout], [], [], _SLACK)
+            if not heard or receiver.stdout.readline() != "ready\n":
                 raise EmulationError(f"the {kind} receiver did not begin; what it said stands above")
         for kind, port, control in flows:
             command = [
@@ -153,8 +155,8 @@ def _link(queue: float, loss: float = 0.0) -> LinkOptions:
 
 
 def _words(delivered: Delivered) -> str:
-    words = [f"{name} {rate:.2f} Mbit/s" for name, rate in (("ours", delivered.ours), ("cubic", delivered.tcp)) if rate]
-    if delivered.ours is not None and delivered.tcp is not None:
+    words = [f"{name} {rate:.2f} Mbit/s" for name, rate in (("QUIC", delivered.quic), ("TCP", delivered.tcp)) if rate]
+    if delivered.quic is not None and delivered.tcp is not None:
         words.append(f"share {delivered.share:.1%}")
     return ", ".join([*words, f"emulator missed {delivered.missed}, late by {delivered.late_ms:g} ms (p99)"])
 

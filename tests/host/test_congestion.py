@@ -171,5 +171,5 @@ def test_both_ends_of_our_link_use_it(tmp_path: Path) -> None:
 def test_real_packets_come_through_a_lossy_link_at_its_rate() -> None:
     lossy = LinkOptions(ConstantRate(RATE), ROUND_TRIP / 2, loss=0.1, queue=BandwidthDelayProducts(1.0))
     delivered = run_flows(lossy, seconds=5.0, settled=2.0)
-    assert delivered.ours is not None
-    assert delivered.ours >= 5.0  # of 16 that are possible, however busy the machine; CUBIC would get below 1
+    assert delivered.quic is not None
+    assert delivered.quic >= 5.0  # of 16 that are possible, however busy the machine; CUBIC would get below 1
