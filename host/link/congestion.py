@@ -15,6 +15,11 @@ The switch between the two follows Copa (Arun and Balakrishnan, NSDI 2018, secti
 never empties for a competitor; here the test is made when our own share of the queue is drained, so that what remains
 is the others'.
 
+What it does not do: a queue well below a bandwidth-delay product, which TCP empties whenever it backs off, is often not
+seen as another's, and TCP gets less than its share. Delay that varies by much more than an eighth of the round trip for
+other reasons is taken for a competitor, which costs queue, not rate. Two flows of this kind share as two of CUBIC do,
+queue included.
+
 aioquic finds the controller by `NAME`, and `pace` gives a connection its pacer.
 
 Words owned here: round (the time in which what was sent at its begin is acknowledged), calm (sent while our own queue
