@@ -108,6 +108,7 @@ module serial_bridge #(
   // ---- Requests and frames --------------------------------------------------------------------------------------
   typedef enum logic [3:0] {
     StType,
+    StDecode,  // a cycle of its own, for a short path
     StRequest,  // sequence, address, value
     StDiscard,  // the rest of a malformed packet
     StWrite,
@@ -120,8 +121,11 @@ module serial_bridge #(
   } state_e;
 
   state_e state_q;
+  logic [7:0] type_q;
+  logic only_q;  // the type is all there is of the packet
   logic is_write_q;
-  logic [2:0] field_q;  // bytes of the request that were taken
+  logic [2:0] left_bytes_q;  // of the request, behind the one that comes next
+  logic final_q;  // there are none: the one that comes next has to be its packet's last
   logic [55:0] request_q;  // {value, address, sequence} of a write; a read lacks the value
   logic [31:0] reply_q;
   logic aw_done_q, w_done_q;
@@ -130,7 +134,7 @@ module serial_bridge #(
   logic [7:0] keep_q;
   logic last_q;
 
-  logic take, ends_read, ends_write;
+  logic take, known;
   logic [7:0] sequence_number;
   logic [15:0] address;
   logic reply_taken;
@@ -139,15 +143,12 @@ module serial_bridge #(
 
   assign byte_ready      = state_q == StType || state_q == StRequest || state_q == StDiscard || state_q == StFrame;
   assign take            = byte_valid && byte_ready;
-  assign ends_read       = !is_write_q && field_q == 3'd2 && byte_last;
-  assign ends_write      = is_write_q && field_q == 3'd6 && byte_last;
+  assign known           = type_q == TypeRead || type_q == TypeWrite || type_q == TypeFrame;
   // Bytes are shifted in from above: a whole request of either length has its last byte on top.
   assign sequence_number = is_write_q ? request_q[7:0] : request_q[39:32];
   assign address         = is_write_q ? request_q[23:8] : request_q[55:40];
-  assign malformed       = take && ((state_q == StType && (byte_last || !(byte_data == TypeRead || byte_data == TypeWrite
-                               || byte_data == TypeFrame)))
-                               || (state_q == StRequest && byte_last && !ends_read && !ends_write)
-                               || (state_q == StRequest && !byte_last && field_q == (is_write_q ? 3'd6 : 3'd2)));
+  assign malformed       = (state_q == StDecode && (only_q || !known)) ||
+                           (state_q == StRequest && take && byte_last != final_q);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -157,19 +158,24 @@ module serial_bridge #(
     end else begin
       unique case (state_q)
         StType: begin
-          if (take && malformed) begin
-            state_q <= byte_last ? StType : StDiscard;
-          end else if (take) begin
-            state_q <= byte_data == TypeFrame ? StFrame : StRequest;
+          if (take) begin
+            state_q <= StDecode;
+          end
+        end
+        StDecode: begin
+          if (only_q) begin
+            state_q <= StType;
+          end else if (!known) begin
+            state_q <= StDiscard;
+          end else begin
+            state_q <= type_q == TypeFrame ? StFrame : StRequest;
           end
         end
         StRequest: begin
-          if (take && malformed) begin
-            state_q <= byte_last ? StType : StDiscard;
-          end else if (take && ends_read) begin
-            state_q <= StRead;
-          end else if (take && ends_write) begin
-            state_q <= StWrite;
+          if (take && byte_last) begin
+            state_q <= !final_q ? StType : is_write_q ? StWrite : StRead;
+          end else if (take && final_q) begin
+            state_q <= StDiscard;
           end
         end
         StDiscard: begin
@@ -229,11 +235,17 @@ module serial_bridge #(
 
   always_ff @(posedge clk_i) begin
     if (take && state_q == StType) begin
-      is_write_q <= byte_data == TypeWrite;
-      field_q    <= '0;
+      type_q <= byte_data;
+      only_q <= byte_last;
+    end
+    if (state_q == StDecode) begin
+      is_write_q   <= type_q == TypeWrite;
+      left_bytes_q <= type_q == TypeWrite ? 3'd6 : 3'd2;  // behind the sequence byte
+      final_q      <= 1'b0;
     end
     if (take && state_q == StRequest) begin
-      field_q   <= field_q + 3'd1;
+      left_bytes_q <= left_bytes_q - 3'd1;
+      final_q      <= left_bytes_q == 3'd1;
       request_q <= {byte_data, request_q[55:8]};
     end
     if (state_q == StRead) begin
