@@ -39,7 +39,7 @@ def answers_at_pins(
         run_bench(
             "ulx3s_top",
             {"FrameBytes": package.kernel.input.frame_bytes},
-            sources=[*packages, HERE / "ehxplll.sv", *rtl_sources(package), BOARD / "ulx3s_top.sv"],
+            sources=[*packages, HERE / "EHXPLLL.sv", *rtl_sources(package), BOARD / "ulx3s_top.sv"],
             bench="sim.ulx3s.ulx3s_bench",
             settings={
                 "EDGESIGHT_PACKAGE": str(package.path.resolve()),

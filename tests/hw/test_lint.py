@@ -1,14 +1,19 @@
-"""Every module of `hw/rtl` is clean under Verilator's lint with all warnings, as a top of its own."""
+"""Every module of `hw/rtl` and `hw/serial` is clean under Verilator's lint with all warnings, as a top of its own; so
+are the tops of open boards."""
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from sim.bench import RTL, missing_tools, tools_on_path
+from sim.bench import ROOT, RTL, missing_tools, tools_on_path
 
-PACKAGES = sorted(RTL.glob("*_pkg.sv"))
-MODULES = sorted(set(RTL.glob("*.sv")) - set(PACKAGES))
+SERIAL = RTL.parent / "serial"
+PACKAGES = [*sorted(RTL.glob("*_pkg.sv")), *sorted(SERIAL.glob("*_pkg.sv"))]
+MODULES = sorted({*RTL.glob("*.sv"), *SERIAL.glob("*.sv")} - set(PACKAGES))
+
+KERNEL = ("stub_stage", "kernel")
 
 pytestmark = pytest.mark.skipif(bool(missing_tools(("verilator", "perl"))), reason="verilator or perl not found")
 
@@ -17,10 +22,11 @@ def test_there_are_modules() -> None:
     assert MODULES
 
 
-def _lint(module: Path, parameters: dict[str, int]) -> None:
-    files = [str(path) for path in [RTL.parent / "lint.vlt", *PACKAGES, module]]
+def _lint(module: Path, parameters: dict[str, int], beside: Sequence[Path] = ()) -> None:
+    files = [str(path) for path in [RTL.parent / "lint.vlt", *PACKAGES, *beside, module]]
     values = [f"-G{name}={value}" for name, value in parameters.items()]
-    command = ["verilator", "--lint-only", "-Wall", "--quiet", "-y", str(RTL), "--top-module", module.stem]
+    command = ["verilator", "--lint-only", "-Wall", "--quiet", "-y", str(RTL), "-y", str(SERIAL)]
+    command += ["--top-module", module.stem]
     with tools_on_path():
         lint = subprocess.run([*command, *values, *files], capture_output=True, text=True, check=False)
     assert lint.returncode == 0, lint.stderr
@@ -49,6 +55,12 @@ def test_lint_is_clean(module: Path) -> None:
 )
 def test_lint_is_clean_at_the_edges_of_the_parameters(module: str, parameters: dict[str, int]) -> None:
     _lint(RTL / f"{module}.sv", parameters)
+
+
+def test_lint_of_the_ulx3s_is_clean() -> None:
+    # The cascade's stand-in for a kernel has the ports of a compiled one.
+    stand_ins = [ROOT / "sim" / "ulx3s" / "EHXPLLL.sv", *(ROOT / "sim" / "cascade" / f"{name}.sv" for name in KERNEL)]
+    _lint(ROOT / "hw" / "boards" / "ulx3s" / "ulx3s_top.sv", {"FrameBytes": 20}, stand_ins)
 
 
 def test_a_fold_that_does_not_divide_is_refused() -> None:
