@@ -41,14 +41,15 @@ module margin #(
   logic signed [Width-1:0] logit_q;
   logic [LabelWidth-1:0] index_q;
   logic picked_q, first_q, last_q;
-  logic advance, last;
+  logic advance;
+  logic at_last_q;  // `class_q` is the last one; a register, so that no comparison is on the path of the ready signal
   assign advance = !(done_q && m_valid_o);
-  assign last = class_q == LabelWidth'(Classes - 1);
-  assign s_ready_o = advance && last;
+  assign s_ready_o = advance && at_last_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       class_q <= '0;
+      at_last_q <= 1'b0;
       picked_q <= 1'b0;
       done_q <= 1'b0;
       m_valid_o <= 1'b0;
@@ -58,7 +59,10 @@ module margin #(
         done_q <= 1'b0;
       end
       if (advance) begin
-        if (s_valid_i) class_q <= last ? '0 : class_q + 1'b1;
+        if (s_valid_i) begin
+          class_q <= at_last_q ? '0 : class_q + 1'b1;
+          at_last_q <= class_q == LabelWidth'(Classes - 2);
+        end
         picked_q <= s_valid_i;
         if (picked_q) done_q <= last_q;
       end
@@ -70,7 +74,7 @@ module margin #(
       logit_q <= signed'(s_data_i[32'(class_q)*Width+:Width]);
       index_q <= class_q;
       first_q <= class_q == '0;
-      last_q <= last;
+      last_q <= at_last_q;
     end
     if (advance && picked_q) begin
       if (first_q) begin
