@@ -248,6 +248,18 @@ def bench_emulator_(
         raise typer.Exit(1)
 
 
+@bench.command("fairness")
+def bench_fairness_(
+    seeds: Annotated[int, typer.Option(help="Flows of each kind; their median counts.")] = 5,
+    out: Annotated[Path, typer.Option(help="Folder for fairness.json.")] = Path("build/bench"),
+) -> None:
+    """Measure the link's congestion control beside TCP and under random loss; 17 minutes. Needs root."""
+    from sim.link.fairness import bench_fairness
+
+    if not bench_fairness(out, Console(), seeds=seeds):
+        raise typer.Exit(1)
+
+
 @bench.command("board")
 def bench_board_(
     zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder with stage0.onnx, stage1.onnx and card.json.")],
