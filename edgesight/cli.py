@@ -265,7 +265,7 @@ def bench_board_(
     zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder with stage0.onnx, stage1.onnx and card.json.")],
     cycles: Annotated[
         str, typer.Option(help="Cycles a frame that each layer of stage 0 and of stage 1 may take on the open board.")
-    ] = "6000,40000",
+    ] = "24000,160000",
     seeds: Annotated[int, typer.Option(help="Seeds to place and route the open board with.")] = 3,
     images: Annotated[int, typer.Option(help="Images that the PYNQ host answers in simulation.")] = 50,
     pin_images: Annotated[int, typer.Option(help="Images that the open board answers at its simulated pins.")] = 20,
