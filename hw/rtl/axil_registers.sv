@@ -1,8 +1,8 @@
 /// The register map (hw/REGISTERS.md) on AXI4-Lite, and the threshold table.
 ///
 /// One access a direction at a time: a write is taken when address and data are both there, a read when no answer is
-/// under way; a write's answer follows one cycle later, a read's two. Byte strobes are honoured. An address without a register reads 0 and
-/// takes writes without effect; every response is OKAY, because an error response stops a processor.
+/// under way; a write's answer follows one cycle later, a read's three. Byte strobes are honoured. An address without a
+/// register reads 0 and takes writes without effect; every response is OKAY, because an error response stops a processor.
 /// `thresholds_o` shows the row `set_i` in the same cycle. `soft_reset_o` and `flush_o` are commands of one cycle.
 /// `faults_i` sets sticky bits, and wins over a write that clears them. Outlives a soft reset: only `rst_ni` resets it.
 module axil_registers
@@ -49,18 +49,18 @@ module axil_registers
   input  cascade_pkg::counters_t        counters_i
 );
 
-  logic [1:0][31:0] row;  // of the threshold table, at `read_addr_q`
+  logic [1:0][31:0] row, row_q;  // of the threshold table, at `read_addr_q`
   logic [15:0] batch_q;
   logic [7:0] faults_q;
   logic soft_reset_q, flush_q;
-  logic bvalid_q, rvalid_q, reading_q;
-  logic [31:0] rdata_q;
+  logic bvalid_q, rvalid_q, reading_q, picking_q;
+  logic [31:0] plain_q, rdata_q;
   logic write, read;
   logic [11:0] write_addr, read_addr_q;
   logic [31:0] mask;
 
   assign write      = s_axil_awvalid_i && s_axil_wvalid_i && !bvalid_q;
-  assign read       = s_axil_arvalid_i && !rvalid_q && !reading_q;
+  assign read       = s_axil_arvalid_i && !rvalid_q && !reading_q && !picking_q;
   assign write_addr = {s_axil_awaddr_i[11:2], 2'b00};
   assign mask       = {{8{s_axil_wstrb_i[3]}}, {8{s_axil_wstrb_i[2]}}, {8{s_axil_wstrb_i[1]}}, {8{s_axil_wstrb_i[0]}}};
 
@@ -139,14 +139,16 @@ module axil_registers
     end
   end
 
-  // Counters are looked at only while they are read.
+  // A read looks at the plain registers and at the threshold table in one cycle, and picks one of the two in the next.
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       rvalid_q  <= 1'b0;
       reading_q <= 1'b0;
+      picking_q <= 1'b0;
     end else begin
       reading_q <= read;
-      if (reading_q) begin
+      picking_q <= reading_q;
+      if (picking_q) begin
         rvalid_q <= 1'b1;
       end else if (s_axil_rready_i) begin
         rvalid_q <= 1'b0;
@@ -160,44 +162,46 @@ module axil_registers
     end
     if (reading_q) begin
       unique case (read_addr_q)
-        RegId:                rdata_q <= KernelId;
-        RegVersion:           rdata_q <= InterfaceVersion;
-        RegBuildHash:         rdata_q <= BuildHash;
+        RegId:                plain_q <= KernelId;
+        RegVersion:           plain_q <= InterfaceVersion;
+        RegBuildHash:         plain_q <= BuildHash;
         RegStatus: begin
-          rdata_q                                                  <= '0;
-          rdata_q[StatusDrainingBit]                               <= status_i.draining;
-          rdata_q[StatusReceivingBit]                              <= status_i.receiving;
-          rdata_q[StatusBatchOpenBit]                              <= status_i.batch_open;
-          rdata_q[StatusFlushingBit]                               <= status_i.flushing;
-          rdata_q[StatusOutstandingBit+:StatusOutstandingWidth]    <= status_i.outstanding;
+          plain_q                                                  <= '0;
+          plain_q[StatusDrainingBit]                               <= status_i.draining;
+          plain_q[StatusReceivingBit]                              <= status_i.receiving;
+          plain_q[StatusBatchOpenBit]                              <= status_i.batch_open;
+          plain_q[StatusFlushingBit]                               <= status_i.flushing;
+          plain_q[StatusOutstandingBit+:StatusOutstandingWidth]    <= status_i.outstanding;
         end
-        RegBatch:             rdata_q <= 32'(batch_q);
-        RegFaults:            rdata_q <= 32'(faults_q);
-        RegClasses:           rdata_q <= Classes;
-        RegPixels:            rdata_q <= Pixels;
-        RegChannels:          rdata_q <= Channels;
-        RegFrameSlots:        rdata_q <= FrameSlots;
-        RegFrames:            rdata_q <= counters_i.frames;
-        RegAnsweredStage0:    rdata_q <= counters_i.answered0;
-        RegAnsweredStage1:    rdata_q <= counters_i.answered1;
-        RegOffloaded:         rdata_q <= counters_i.offloaded;
-        RegErrors:            rdata_q <= counters_i.errors;
-        RegBadHeaders:        rdata_q <= counters_i.bad_headers;
-        RegInputStallCycles:  rdata_q <= counters_i.input_stall_cycles;
-        RegOutputStallCycles: rdata_q <= counters_i.output_stall_cycles;
-        RegLastCycles:        rdata_q <= counters_i.last_cycles;
-        RegInterval0:         rdata_q <= counters_i.interval0;
-        RegInterval1:         rdata_q <= counters_i.interval1;
-        default: begin
-          if (read_addr_q[11:6] == RegThreshold0[11:6]) begin
-            rdata_q <= row[0];
-          end else if (read_addr_q[11:6] == RegThreshold1[11:6]) begin
-            rdata_q <= row[1];
-          end else begin
-            rdata_q <= '0;
-          end
-        end
+        RegBatch:             plain_q <= 32'(batch_q);
+        RegFaults:            plain_q <= 32'(faults_q);
+        RegClasses:           plain_q <= Classes;
+        RegPixels:            plain_q <= Pixels;
+        RegChannels:          plain_q <= Channels;
+        RegFrameSlots:        plain_q <= FrameSlots;
+        RegFrames:            plain_q <= counters_i.frames;
+        RegAnsweredStage0:    plain_q <= counters_i.answered0;
+        RegAnsweredStage1:    plain_q <= counters_i.answered1;
+        RegOffloaded:         plain_q <= counters_i.offloaded;
+        RegErrors:            plain_q <= counters_i.errors;
+        RegBadHeaders:        plain_q <= counters_i.bad_headers;
+        RegInputStallCycles:  plain_q <= counters_i.input_stall_cycles;
+        RegOutputStallCycles: plain_q <= counters_i.output_stall_cycles;
+        RegLastCycles:        plain_q <= counters_i.last_cycles;
+        RegInterval0:         plain_q <= counters_i.interval0;
+        RegInterval1:         plain_q <= counters_i.interval1;
+        default:              plain_q <= '0;
       endcase
+      row_q <= row;
+    end
+    if (picking_q) begin
+      if (read_addr_q[11:6] == RegThreshold0[11:6]) begin
+        rdata_q <= row_q[0];
+      end else if (read_addr_q[11:6] == RegThreshold1[11:6]) begin
+        rdata_q <= row_q[1];
+      end else begin
+        rdata_q <= plain_q;
+      end
     end
   end
 
