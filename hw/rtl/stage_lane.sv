@@ -64,7 +64,7 @@ module stage_lane #(
   logic margin_s_ready, margin_m_valid;
   logic [LabelWidth-1:0] winner;
   logic [LogitWidth:0] distance;
-  logic take_frame, take_logits, take_verdict;
+  logic take_frame, take_logits, taken_q, take_verdict;
   logic fed_valid, fed_ready;
   logic [Channels*8-1:0] fed_data;
   cascade_pkg::frame_t inside_frame, judged_frame;
@@ -120,11 +120,17 @@ module stage_lane #(
     .s_ready_o(inside_ready),
     .s_data_i ({s_slot_i, s_frame_i}),
     .m_valid_o(inside_valid),
-    .m_ready_i(take_logits),
+    .m_ready_i(taken_q),
     .m_data_o ({inside_slot, inside_frame})
   );
 
-  // Logits are taken together with their frame.
+  // Logits are taken together with their frame, which moves on a cycle later: the handshake with the stage is a long path
+  // already, and the next logits are taken two cycles later at the earliest.
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) taken_q <= 1'b0;
+    else taken_q <= take_logits;
+  end
+
   assign logits_ready_o = margin_s_ready && inside_valid && judged_ready;
   assign take_logits    = logits_valid_i && logits_ready_o;
   assign tap_valid_o    = take_logits;
@@ -152,7 +158,7 @@ module stage_lane #(
   ) u_judged (
     .clk_i,
     .rst_ni,
-    .s_valid_i(take_logits),
+    .s_valid_i(taken_q),
     .s_ready_o(judged_ready),
     .s_data_i ({inside_slot, inside_frame}),
     .m_valid_o(judged_valid),

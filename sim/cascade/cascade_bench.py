@@ -461,7 +461,7 @@ async def a_flush_in_any_cycle_closes_exactly_once(dut: Any) -> None:
         await tb.cycles(wait)
         await tb.write("control", CONTROL_FLUSH)
         await tb.settled()
-        await tb.cycles(5)
+        await tb.cycles(40)  # the last beat may still be on offer to a receiver that stalls every other cycle
         closing = [record for record in tb.records if record.error == Error.FLUSH]
         assert len(tb.records) == len(frames) + len(closing)
         assert sum(tb.batches) == len(tb.records), "a batch stayed open"
