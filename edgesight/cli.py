@@ -280,19 +280,18 @@ def bench_board_(
     from sim.board import OPEN_BOARD, bench_board
 
     console = Console()
-    package = _compile(zoo, out / "board" / _card(zoo)[0], _foldings(cycles))
-    name = package.kernel.dataset
-    shipped_one = SHIPPED / name
-    if shipped_one.is_dir():
-        package = _calibrated_as(package, _load(shipped_one).kernel)
+    name = _card(zoo)[0]
+    fast = _load(_shipped() / name)
+    package = _calibrated_as(_compile(zoo, out / "board" / name, _foldings(cycles)), fast.kernel)
     build_library(package)
     pool = _data(name, data_dir if name == "fashion-mnist" else None, None, package).test.images
     package = open_flow.build(package, load_board(OPEN_BOARD), out / "board" / OPEN_BOARD, range(1, seeds + 1))
     boards = [load_board(board) for board in board_names()]
     console.print("Vivado's boards: dry runs, sound and with a mistake each ...")
-    dry_runs = vivado.dry_run_report(package, [board for board in boards if board.flow == "vivado"])
+    dry_runs = vivado.dry_run_report(fast, [board for board in boards if board.flow == "vivado"])
     if not bench_board(
         package,
+        fast,
         dry_runs,
         pool[: max(images, pin_images)],
         pin_images=pin_images,
