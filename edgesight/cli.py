@@ -92,7 +92,6 @@ _EXPECTED = (
     "TrainingError",
     "VariantError",
     "VerilateError",
-    "VivadoMissing",
 )
 
 # The extra that brings a library along which a board does not need.
@@ -669,7 +668,7 @@ def main() -> None:
         print(f"error: this command needs {error.name}: pip install 'edgesight[{extra}]'", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
-        if type(error).__name__ not in _EXPECTED:
+        if not any(kind.__name__ in _EXPECTED for kind in type(error).__mro__):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -61,7 +61,7 @@ def bench_board(
     targets = calibration.targets if calibration is not None else []
     rows = [*_WAYS, *(target.thresholds for target in targets)][: package.kernel.threshold_sets]
     sets = (np.arange(len(images)) % len(rows)).astype(np.uint8)
-    expected = _by_csim(package, images, rows, sets)
+    expected = by_csim(package, images, rows, sets)
 
     build = package.board(OPEN_BOARD)
     timing = json.loads(package.read(f"boards/{OPEN_BOARD}/seeds.json"))
@@ -116,7 +116,8 @@ def bench_board(
     return print_checks(console, checks)
 
 
-def _by_csim(package: Package, images: Images, rows: list[list[int]], sets: npt.NDArray[np.uint8]) -> Records:
+def by_csim(package: Package, images: Images, rows: list[list[int]], sets: npt.NDArray[np.uint8]) -> Records:
+    """Records [N] that csim gives images uint8 [N, H, W, C], each under its set [N] of the threshold `rows`."""
     fabric = CsimFabric(package)
     for index, row in enumerate(rows):
         fabric.set_thresholds(index, row)

@@ -16,7 +16,6 @@ from host.kernel import Package
 from host.registers import FRAME_MAGIC, INTERFACE_VERSION, KERNEL_ID, VERSION_MAJOR
 
 BEAT_BYTES = 8
-RECORD_BEATS = 2
 _COUNTERS = (
     *("status", "faults", "frames", "answered_stage0", "answered_stage1", "offloaded", "errors", "bad_headers"),
     *("input_stall_cycles", "output_stall_cycles"),

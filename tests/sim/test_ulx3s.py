@@ -6,54 +6,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hls.csim import build_library
-from host.fabric.base import ALWAYS, NEVER, OFFLOAD, STAGE_MASK, Images, Records
-from host.fabric.csim import CsimFabric, decide
+from host.fabric.base import OFFLOAD, STAGE_MASK, Images, Records
 from host.kernel import Package
-from sim.bench import ROOT
 from sim.ulx3s import answers_at_pins
 
 IMAGES = 24
 FIELDS = ["tag", "label", "margin", "stage", "error"]  # csim counts no cycles
 
 
-@pytest.fixture(scope="module")
-def digits() -> Package:
-    package = Package.load(ROOT / "bitstreams" / "digits")
-    build_library(package)
-    return package
-
-
-@pytest.fixture(scope="module")
-def images() -> Images:
-    bunch = pytest.importorskip("sklearn.datasets").load_digits()
-    pixels: Images = np.rint(bunch.images[:IMAGES, :, :, None] * (255 / 16)).astype(np.uint8)
-    return pixels
-
-
-@pytest.fixture(scope="module")
-def rows(digits: Package, images: Images) -> list[list[int]]:
-    """Every way through the cascade; under the last, half of the images pass each stage."""
-    medians = [int(np.median(decide(logits)[1])) for logits in CsimFabric(digits).logits(images)]
-    return [[ALWAYS, ALWAYS], [NEVER, ALWAYS], [NEVER, NEVER], medians]
-
-
-@pytest.fixture(scope="module")
-def sets(rows: list[list[int]]) -> npt.NDArray[np.uint8]:
-    return (np.arange(IMAGES) % len(rows)).astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def expected(digits: Package, images: Images, rows: list[list[int]], sets: npt.NDArray[np.uint8]) -> Records:
-    fabric = CsimFabric(digits)
-    for index, row in enumerate(rows):
-        fabric.set_thresholds(index, row)
-    return fabric.run(images, sets)
-
-
 def test_the_images_take_every_way(expected: Records) -> None:
-    assert {0, 1} <= set(expected["stage"] & STAGE_MASK)
-    assert 0 < np.count_nonzero(expected["stage"] & OFFLOAD) < IMAGES
+    assert {0, 1} <= set(expected["stage"][:IMAGES] & STAGE_MASK)
+    assert 0 < np.count_nonzero(expected["stage"][:IMAGES] & OFFLOAD) < IMAGES
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.15])
@@ -65,7 +28,7 @@ def test_the_board_answers_as_csim_does(
     expected: Records,
     noise: float,
 ) -> None:
-    answered = answers_at_pins(digits, images, rows, sets, noise=noise)
+    answered = answers_at_pins(digits, images[:IMAGES], rows, sets[:IMAGES], noise=noise)
     for field in FIELDS:
-        np.testing.assert_array_equal(answered[field], expected[field], err_msg=field)
+        np.testing.assert_array_equal(answered[field], expected[field][:IMAGES], err_msg=field)
     assert answered["cycles"].all()
