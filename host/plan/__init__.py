@@ -1,0 +1,1 @@
+"""Planners: pure functions from measured profiles and stated needs to a plan. None of them runs anything."""

@@ -1,0 +1,119 @@
+"""The one vocabulary of all planners: what there is, what is wanted, and what a plan says.
+
+Times are milliseconds, sizes bytes, bandwidths Mbit/s (10^6 bits), rates per second, prices dollars an hour, accuracies
+shares from 0 to 1. A number says how it was obtained, and what is computed from numbers says "projected".
+
+Words owned here: *device* (what computes), *tier* (devices at one distance from the data, tier 0 nearest), *link* (what
+joins two devices or tiers), *variant* (one of several networks for one job), *SLO* (what a request must meet), *plan*.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from host.files import write_atomically
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(ge=0)]
+Obtained = Literal["measured", "simulated", "projected", "quoted"]
+
+_BITS_PER_BYTE = 8
+
+
+class PlanError(RuntimeError):
+    """Input that no plan can be made of: names file, field and reason, and what to do."""
+
+
+class Plain(BaseModel):
+    """Plain data: no unknown fields, no change after checking."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Link(Plain):
+    """What joins two devices or tiers."""
+
+    mbps: Positive
+    round_trip_ms: NotNegative = 0.0
+
+    def transfer_ms(self, size: float) -> float:
+        """Milliseconds that `size` bytes take to pass, the round trip not counted."""
+        return size * _BITS_PER_BYTE / (self.mbps * 1e3)
+
+
+class Device(Plain):
+    """What computes: a board, a CPU, a GPU, a node of a cluster."""
+
+    name: Name
+    tier: Annotated[int, Field(ge=0)] = 0
+    memory_bytes: Bytes | None = None  # for weights and activations; None where it bounds nothing
+    dollars_per_hour: NotNegative = 0.0
+
+
+class Variant(Plain):
+    """One of several networks for one job: how accurate it is and how long it takes."""
+
+    name: Name
+    accuracy: Share
+    latency_ms: dict[Annotated[int, Field(ge=1)], Positive]  # by batch size
+    obtained: Obtained
+
+
+class Slo(Plain):
+    """What a request must meet."""
+
+    latency_ms: Positive | None = None  # from request to answer
+    accuracy: Share | None = None
+    rate: Positive | None = None  # requests a second
+
+
+class Plan(Plain):
+    """What every planner's plan says, whatever else it says."""
+
+    planner: Literal["split", "adapt", "workflow", "place"]
+    method: Name  # of those that the planner offers
+    feasible: bool
+    reason: str | None = None  # why none meets the needs; None where one does
+    obtained: Obtained = "projected"  # of every predicted number in it
+
+
+Data = TypeVar("Data", bound=BaseModel)
+
+
+def read(path: Path, kind: type[Data]) -> Data:
+    """The JSON file at `path` as `kind`; raises PlanError naming file, field and reason."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise PlanError(f"{path}: is no JSON ({error})") from error
+    return checked(content, kind, str(path))
+
+
+def checked(content: Any, kind: type[Data], where: str) -> Data:
+    """Plain `content` as `kind`; raises PlanError naming `where`, field and reason."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        faults = [
+            f"field {'.'.join(str(part) for part in fault['loc']) or '(all)'}: {fault['msg']}"
+            for fault in error.errors()[:3]
+        ]
+        raise PlanError(f"{where}: {'; '.join(faults)}") from error
+
+
+def write(path: Path, plan: BaseModel) -> None:
+    """Write `plan` as JSON, whole or not at all; raises PlanError when it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (plan.model_dump_json(indent=1) + "\n").encode())
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be written ({error.strerror or error})") from error
