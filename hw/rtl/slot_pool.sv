@@ -1,7 +1,8 @@
 /// Which slots of the frame buffer are taken.
 ///
-/// `free_o` and `slot_o` offer the lowest free slot (combinational from registers). The slot that is offered may be
-/// written to; it is taken at `take_i`, until it is given back. Slots come back in any order, two in a cycle.
+/// `free_o` and `slot_o` offer the lowest free slot (registers). The slot that is offered may be written to; it is taken
+/// at `take_i`, until it is given back. Slots come back in any order, two in a cycle. No slot is offered in the cycle
+/// after one was taken, while the next is looked for; a slot given back is offered two cycles later at the earliest.
 /// Does not check: taking while `free_o` is low, or giving back a slot that is not taken, is a fault of the user.
 module slot_pool #(
   parameter int unsigned Slots = 8,
@@ -24,14 +25,14 @@ module slot_pool #(
   end
 
   logic [Slots-1:0] taken_q;
-
-  assign free_o = !(&taken_q);
+  logic free_q;
+  logic [SlotWidth-1:0] lowest, slot_q;
 
   always_comb begin
-    slot_o = '0;
+    lowest = '0;
     for (int unsigned s = Slots; s > 0; s--) begin
       if (!taken_q[s-1]) begin
-        slot_o = SlotWidth'(s - 1);
+        lowest = SlotWidth'(s - 1);
       end
     end
   end
@@ -39,7 +40,9 @@ module slot_pool #(
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       taken_q <= '0;
+      free_q  <= 1'b0;
     end else begin
+      free_q <= !(&taken_q) && !take_i;
       if (take_i) begin
         taken_q[take_slot_i] <= 1'b1;
       end
@@ -51,5 +54,12 @@ module slot_pool #(
       end
     end
   end
+
+  always_ff @(posedge clk_i) begin
+    slot_q <= lowest;
+  end
+
+  assign free_o = free_q;
+  assign slot_o = slot_q;
 
 endmodule

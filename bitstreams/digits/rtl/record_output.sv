@@ -3,7 +3,8 @@
 /// A batch ends with every `batch_i`-th record since the last TLAST (`batch_i` = 0: by flush only), and by a flush
 /// (`flush_i`, one cycle): with the record after which nothing is outstanding; if nothing is outstanding and the batch
 /// has records, with a closing record (error flush, tag `ClosingTag`) that is added to it; if it has none, nothing
-/// happens. Whether a record ends its batch is decided when its second beat is put on the bus.
+/// happens. Whether a record ends its batch is decided when its second beat is put on the bus: a header accepted in
+/// that very cycle is the next batch's, so that no path leads from the input to the output.
 /// Outstanding = headers accepted (`header_i`) minus records sent; closing records don't count.
 /// Flow control: two cycles a record; `Depth` records wait inside, then `s_ready_o` falls. Latency: 2 cycles.
 /// Does not order records: they leave as they came.
@@ -76,7 +77,7 @@ module record_output
   assign load          = (!valid_q || m_axis_tready_i) && (waiting || closing);
   assign load_second   = load && second_q;
 
-  assign ends_flush    = flush_q && (closing || (one_q && !header_i));
+  assign ends_flush    = flush_q && (closing || one_q);
   assign ends_batch    = ends_flush || (batch_i != '0 && 17'(count_q) + 17'd1 >= 17'(batch_i));
 
   // Loading a second beat decides `closing_q` no more, so it still tells whose second beat is sent.
