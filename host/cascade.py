@@ -41,8 +41,8 @@ class TargetRefused(ValueError):
 class Offload(Protocol):
     """The way to the data centre."""
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float) -> Reply:
-        """Label of uint8 [H, W, C] `within` seconds; raises LinkError where there is none."""
+    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Reply:
+        """Label of uint8 [H, W, C] `within` seconds under an accuracy target; raises LinkError where there is none."""
 
 
 class Cascade:
@@ -140,7 +140,7 @@ class Cascade:
             return _degraded(edge, "the deadline passed on the fabric")
         begin = time.perf_counter()
         try:
-            reply = await self._offload.offload(image, left)
+            reply = await self._offload.offload(image, left, target.accuracy)
         except LinkError as error:
             return _degraded(edge, str(error), (time.perf_counter() - begin) * 1e3)
         if reply.label >= self.kernel.labels:

@@ -1,11 +1,15 @@
 """The data centre's service: strips in, labels out, whatever else comes in.
 
-A request is worked on when all its strips have come, or when none came for a while: then it is repaired. Strips leave
-in order, so when the last one is there, those before it hardly come any more and the wait is `OVERTAKEN_AFTER`; else
-the sender's congestion window may have cut the request in two and the wait is `REPAIR_AFTER`. What is ready while the
-model runs makes up the next batch. Each reply goes out twice, since it is tiny and nobody waits for a retransmission;
-requests are idempotent, so a repeated one gets the reply that it already had, and one of another session, or so old
-that its reply was forgotten, gets none.
+A request is worked on when its strips are enough or its time is up, whichever is first. They are enough when all have
+come, or can be recovered from parity strips. Its time is up
+- `OVERTAKEN_AFTER` after the last strip, when the very last of them has come: strips leave in order, so those before it
+  hardly come any more;
+- else after a silence of `SILENT_AFTER`: the sender's congestion window may have cut the request in two;
+- at the latest when the model, as long as it usually takes, and the way back leave no more time until the deadline.
+Then it is concealed. What is ready while the model runs makes up the next batch. Replies go out in several copies, as
+many as the measured loss asks for, since they are tiny and nobody waits for a retransmission. Requests are idempotent:
+a repeated one gets the reply that it already had, and one that was cancelled, of another session, or so old that its
+reply was forgotten, gets none. A cancelled one leaves its place to others at once.
 
 Words owned here: request in assembly, batch.
 """
@@ -15,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,17 +28,17 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from host.datacenter.authority import Authority
 from host.datacenter.models import Executor, ModelError, OnnxModel
-from host.link.datagrams import REQUEST_BITS, LinkError, Reply, Status, Strip
+from host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, parse
 from host.link.quic import IDLE_TIMEOUT, Served, Server, ServerPeer
 from host.link.strips import Assembly
 from host.process import run_until_told
 
 OVERTAKEN_AFTER = 0.003  # seconds without a further strip, the last one being there
-REPAIR_AFTER = 0.015  # seconds without a further strip
-TWIN_AFTER = 0.004  # seconds between the two copies of a reply: a burst of losses should not take both
+SILENT_AFTER = 0.015  # seconds without a further strip
 MAX_BATCH = 8
 _MAX_ASSEMBLING = 128  # requests of one client
 _MAX_READY = 512  # requests of all clients waiting for the model
@@ -52,6 +57,10 @@ class _Request:
     begun: float
     timer: asyncio.TimerHandle | None = None
 
+    def stop(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+
 
 @dataclass(frozen=True)
 class _Ready:
@@ -64,22 +73,27 @@ class _Ready:
 
 
 @dataclass
-class _Answered:
-    """What was said of a request, and to which of its attempts."""
+class _Settled:
+    """What was said of a request, and to which of its attempts; None when it was cancelled."""
 
     attempt: int
-    reply: bytes
+    reply: bytes | None
 
 
 class _Client:
-    """What is known of one client: requests in assembly and replies given, both bounded."""
+    """What is known of one client: requests in assembly and what became of others, both bounded."""
 
     def __init__(self) -> None:
         self.assembling: dict[int, _Request] = {}
-        self.pending: dict[int, _Request] = {}  # waiting for the model
-        self.answered: OrderedDict[int, _Answered] = OrderedDict()
-        self.forgotten = -1  # highest request id whose reply is not remembered any more
+        self.pending: set[int] = set()  # with the model or waiting for it
+        self.settled: OrderedDict[int, _Settled] = OrderedDict()
+        self.forgotten = -1  # highest request id of which nothing is remembered any more
         self.refused = 0  # datagrams that were no strip
+
+    def settle(self, number: int, settled: _Settled) -> None:
+        self.settled[number] = settled
+        if len(self.settled) > _REMEMBERED:
+            self.forgotten = max(self.forgotten, self.settled.popitem(last=False)[0])
 
 
 class Service:
@@ -90,7 +104,9 @@ class Service:
         self._executor = executor
         self._max_batch = max_batch
         self._clients: dict[ServerPeer, _Client] = {}
-        self._ready: asyncio.Queue[_Ready] = asyncio.Queue(_MAX_READY)
+        self._ready: dict[tuple[ServerPeer, int], _Ready] = {}  # in order of coming
+        self._work = asyncio.Event()  # something is ready
+        self._model_s = 0.0  # seconds that the model takes for a batch, smoothed
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -99,11 +115,22 @@ class Service:
         executor = self._executor
         return Served(model_sha256=executor.sha256, input_shape=executor.input_shape, classes=executor.classes)
 
+    @property
+    def open_requests(self) -> int:
+        """Requests that take up memory: in assembly, waiting for the model or with it."""
+        return sum(len(client.assembling) + len(client.pending) for client in self._clients.values())
+
     def received(self, peer: ServerPeer, datagram: bytes) -> None:
         """Take in a datagram of a trusted client; whatever it holds, no error comes of it."""
         client = self._clients.setdefault(peer, _Client())
         try:
-            self._take(peer, client, Strip.parse(datagram))
+            for message in parse(datagram):
+                if isinstance(message, Strip):
+                    self._take(peer, client, message)
+                elif isinstance(message, Cancel):
+                    self._cancel(peer, client, message.request)
+                else:
+                    raise LinkError("a reply to the data centre: only edges get replies")
         except LinkError as error:
             client.refused += 1
             if client.refused == 1:  # once is a hint, a flood of lines is an attack on the log
@@ -113,33 +140,31 @@ class Service:
         """Forget a client whose connection has ended."""
         client = self._clients.pop(peer, _Client())
         for request in client.assembling.values():
-            if request.timer is not None:
-                request.timer.cancel()
+            request.stop()
+        for number in client.pending:
+            self._ready.pop((peer, number), None)
 
     async def run(self) -> None:
         """Run the model on what is ready, for ever."""
         with ThreadPoolExecutor(1, "model") as thread:
             while True:
-                batch = [await self._ready.get()]
-                while len(batch) < self._max_batch and not self._ready.empty():
-                    batch.append(self._ready.get_nowait())
+                await self._work.wait()
+                keys = list(self._ready)[: self._max_batch]
+                batch = [self._ready.pop(key) for key in keys]
+                if not self._ready:
+                    self._work.clear()
                 await self._answer(batch, thread)
 
     def _take(self, peer: ServerPeer, client: _Client, strip: Strip) -> None:
-        form = strip.form
-        if (form.height, form.width, form.channels) != self._executor.input_shape:
-            raise LinkError(
-                f"image of {[form.height, form.width, form.channels]}: the model takes "
-                f"{list(self._executor.input_shape)}"
-            )
+        self._check(strip)
         number = strip.request
         if number >> REQUEST_BITS != peer.session:
             raise LinkError("a request of another session: it is not worked on")
-        answered = client.answered.get(number)
-        if answered is not None:
-            if strip.attempt > answered.attempt:  # the client asks again: both replies got lost
-                answered.attempt = strip.attempt
-                self._send(peer, answered.reply)
+        settled = client.settled.get(number)
+        if settled is not None:
+            if settled.reply is not None and strip.attempt > settled.attempt:  # asked again: all copies got lost
+                settled.attempt = strip.attempt
+                peer.send_copies([settled.reply])
             return
         if number in client.pending:
             return
@@ -148,46 +173,73 @@ class Service:
             raise LinkError("a request that was answered long ago: it is not worked on again")
         if request is None:
             now = self._loop.time()
-            request = _Request(Assembly(form), strip.attempt, now + strip.left_ms / 1e3, now)
+            request = _Request(Assembly(strip.form), strip.attempt, now + strip.left_ms / 1e3, now)
             request.assembly.add(strip)
             if len(client.assembling) >= _MAX_ASSEMBLING:
                 self._reply(peer, client, number, request, Status.BUSY)
                 return
             client.assembling[number] = request
-        else:
-            missing = request.assembly.missing
-            request.assembly.add(strip)
-            request.attempt = max(request.attempt, strip.attempt)
-            if request.assembly.missing == missing:
-                return  # a repeated strip does not put the repair off
-        if request.timer is not None:
-            request.timer.cancel()
+        elif not request.assembly.add(strip):
+            return  # a repeated strip puts nothing off
+        request.attempt = max(request.attempt, strip.attempt)
+        request.stop()
         if request.assembly.missing:
-            wait = OVERTAKEN_AFTER if request.assembly.overtaken else REPAIR_AFTER
-            request.timer = self._loop.call_later(wait, self._assembled, peer, client, number)
+            wait = OVERTAKEN_AFTER if request.assembly.overtaken else SILENT_AFTER
+            # Since the deadline was told, the way here has taken half a round trip, and the way back takes another.
+            latest = request.deadline - self._model_s - peer.round_trip
+            at = min(self._loop.time() + wait, latest)
+            request.timer = self._loop.call_at(at, self._assembled, peer, client, number)
         else:
             self._assembled(peer, client, number)
+
+    def _check(self, strip: Strip) -> None:
+        """Raise LinkError unless the model takes the image of `strip`, enlarged where it is smaller."""
+        form = strip.form
+        height, width, channels = self._executor.input_shape
+        if form.channels != channels or form.height > height or form.width > width:
+            raise LinkError(
+                f"image of {[form.height, form.width, form.channels]}: the model takes "
+                f"{list(self._executor.input_shape)}, or less height and width"
+            )
+
+    def _cancel(self, peer: ServerPeer, client: _Client, number: int) -> None:
+        if number >> REQUEST_BITS != peer.session or number in client.settled or number <= client.forgotten:
+            return
+        request = client.assembling.pop(number, None)
+        if request is not None:
+            request.stop()
+        client.pending.discard(number)
+        self._ready.pop((peer, number), None)  # what the model already has is thrown away when it is done
+        client.settle(number, _Settled(1, None))
 
     def _assembled(self, peer: ServerPeer, client: _Client, number: int) -> None:
         request = client.assembling.pop(number)
         try:
-            image = request.assembly.image()
+            image = self._enlarged(request.assembly.image())
         except LinkError as error:
             logger.warning("a request cannot be decoded: %s", error)
             self._reply(peer, client, number, request, Status.FAILED)
             return
-        try:
-            self._ready.put_nowait(_Ready(peer, number, request, image))
-        except asyncio.QueueFull:
+        if len(self._ready) >= _MAX_READY:
             self._reply(peer, client, number, request, Status.BUSY)
-        else:
-            client.pending[number] = request
+            return
+        client.pending.add(number)
+        self._ready[peer, number] = _Ready(peer, number, request, image)
+        self._work.set()
+
+    def _enlarged(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """`image` at the size that the model takes."""
+        height, width, channels = self._executor.input_shape
+        if image.shape == (height, width, channels):
+            return image
+        picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+        return np.array(picture.resize((width, height), Image.Resampling.BICUBIC)).reshape(height, width, channels)
 
     async def _answer(self, batch: list[_Ready], thread: ThreadPoolExecutor) -> None:
-        now = self._loop.time()
+        begin = self._loop.time()
         timely = []
         for ready in batch:
-            if ready.request.deadline <= now:
+            if ready.request.deadline <= begin:
                 self._settle(ready, Status.LATE)
             else:
                 timely.append(ready)
@@ -201,30 +253,34 @@ class Service:
             for ready in timely:
                 self._settle(ready, Status.FAILED)
             return
+        took = self._loop.time() - begin
+        self._model_s = took if self._model_s == 0.0 else self._model_s + (took - self._model_s) / 8
         for ready, label in zip(timely, np.argmax(logits, axis=1), strict=True):
             self._settle(ready, Status.ANSWERED, int(label))
 
     def _settle(self, ready: _Ready, status: Status, label: int = 0) -> None:
         client = self._clients.get(ready.peer)
-        if client is None:
-            return  # it went away meanwhile
-        client.pending.pop(ready.number, None)
+        if client is None or ready.number not in client.pending:
+            return  # it went away meanwhile, or cancelled the request
+        client.pending.discard(ready.number)
         self._reply(ready.peer, client, ready.number, ready.request, status, label)
 
     def _reply(
         self, peer: ServerPeer, client: _Client, number: int, request: _Request, status: Status, label: int = 0
     ) -> None:
-        service_us = round((self._loop.time() - request.begun) * 1e6)
-        reply = Reply(number, status, label, request.assembly.missing, service_us).pack()
-        client.answered[number] = _Answered(request.attempt, reply)
-        if len(client.answered) > _REMEMBERED:
-            client.forgotten = max(client.forgotten, client.answered.popitem(last=False)[0])
-        self._send(peer, reply)
-
-    def _send(self, peer: ServerPeer, reply: bytes) -> None:
-        # A reply that the window holds back longer than the longest silence has nobody waiting for it.
-        peer.send_before(self._loop.time() + IDLE_TIMEOUT, [reply])
-        self._loop.call_later(TWIN_AFTER, peer.send_before, self._loop.time() + IDLE_TIMEOUT, [reply])
+        assembly = request.assembly
+        reply = Reply(
+            number,
+            status,
+            label,
+            assembly.missing,
+            assembly.form.count,
+            assembly.lost,
+            round((self._loop.time() - request.begun) * 1e6),
+            math.ceil(len(self._ready) / self._max_batch * self._model_s * 1e3),
+        ).pack()
+        client.settle(number, _Settled(request.attempt, reply))
+        peer.send_copies([reply])
 
 
 def serve(

@@ -1,16 +1,19 @@
-"""What travels between edge and data centre, byte by byte: strips there, replies back.
+"""What travels between edge and data centre, byte by byte: strips and cancels there, replies back.
 
-Every datagram describes itself, so that any of them may be lost, repeated or overtaken. Parsing is total: any bytes
-give a message or a `LinkError`. Numbers are big-endian.
+Every message describes itself, so that any datagram may be lost, repeated or overtaken; a datagram holds one message
+or several, back to back. Parsing is total: any bytes give messages or a `LinkError`. Numbers are big-endian.
 
-    strip  version 1 | kind 1 | request 8 | attempt 1 | milliseconds left 2 | height 2 | width 2 | channels 1
-           | spacing 1 | quality 1 | tables 4 | index 2 | count 2 | payload
-    reply  version 1 | kind 1 | request 8 | status 1 | label 2 | strips missing 2 | service microseconds 4
+    strip   head 1 | request 6 | milliseconds left 2 | height 2 | width 2 | channels and attempt 1 | quality 1
+            | accuracy target 2 | index 2 | count 2 | parity 1 | length 2 | payload       (24 bytes before the payload)
+    cancel  head 1 | request 6
+    reply   head 1 | request 6 | status 1 | label 2 | missing 2 | count 2 | lost 2 | service microseconds 4 | queue 1
 
-A request id is its session's number in the upper 24 bits and counts from 0 in the lower 40, so that nothing that was
-asked in one session is taken for a request of another.
+The head is the version in the upper four bits and the kind in the lower. A request id is its session's number in the
+upper 16 bits and counts from 0 in the lower 32, so that nothing that was asked in one session is taken for a request
+of another. What never changes in a session is not in a datagram but was agreed in hello and welcome: the JPEG tables,
+the model and its input.
 
-Words owned here: strip, form, reply, attempt, request id.
+Words owned here: strip, form, parity strip, cancel, reply, attempt, request id.
 """
 
 from __future__ import annotations
@@ -18,18 +21,22 @@ from __future__ import annotations
 import enum
 import struct
 from dataclasses import dataclass
+from typing import TypeVar
 
-VERSION = 1
-MAX_DATAGRAM = 1_100  # fits a QUIC packet of the smallest path (1,200 bytes) with its overhead
+VERSION = 2
+MAX_DATAGRAM = 1_124  # fits a QUIC packet of the smallest path (1,200 bytes) with its overhead
 MAX_SIDE = 1_024  # pixels; the same limit that a kernel's input has
 MAX_STRIPS = 4_096
+MAX_PARITY = 64
 MAX_LEFT_MS = 0xFFFF
-SESSION_BITS, REQUEST_BITS = 24, 40  # of a request id
-_STRIP = struct.Struct("!BBQBHHHBBBIHH")
-_REPLY = struct.Struct("!BBQBHHI")
-MAX_PAYLOAD = MAX_DATAGRAM - _STRIP.size
-_REPLY_KIND = 0x61
-
+MAX_QUEUE_MS = 0xFF
+SESSION_BITS, REQUEST_BITS = 16, 32  # of a request id
+_STRIP = struct.Struct("!BHIHHHBBHHHBH")
+_CANCEL = struct.Struct("!BHI")
+_REPLY = struct.Struct("!BHIBHHHHIB")
+STRIP_HEADER = _STRIP.size
+_ACCURACY_STEPS = 10_000  # of the accuracy target between 0 and 1
+_ATTEMPT_SHIFT = 2  # the lower two bits are the channels
 
 # 32-bit ARM boards such as the PYNQ-Z2 find no wheels of aioquic, nor of a Pillow that cuts JPEGs into blocks.
 NO_QUIC = (
@@ -44,29 +51,30 @@ class LinkError(RuntimeError):
 
 
 class Kind(enum.IntEnum):
-    """How the pixels of a strip are packed."""
+    """What a message is; of strips, how their pixels are packed."""
 
-    RAW = 0x51
-    JPEG = 0x52
+    RAW = 1
+    JPEG = 2
+    CANCEL = 3
+    REPLY = 4
 
 
 @dataclass(frozen=True)
 class Form:
     """What all strips of one image have in common."""
 
-    kind: Kind
-    height: int
+    kind: Kind  # RAW or JPEG
+    height: int  # of the image that travels; the data centre enlarges a smaller one to its model's input
     width: int
     channels: int
-    spacing: int  # raw: pixels from one of a strip to its next, in each direction; 1 for JPEG
     quality: int  # JPEG's quality setting; 0 for raw
-    tables: int  # CRC-32 of the JPEG header that both sides derive from the rest; 0 for raw
-    count: int  # strips of the image
+    count: int  # strips that hold the image
+    parity: int = 0  # strips behind those, from which lost ones are recovered
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A part of an image."""
+    """A part of an image, or with an index of `form.count` or more a parity strip."""
 
     request: int
     attempt: int  # 0, or 1 when nothing had come back
@@ -74,55 +82,88 @@ class Strip:
     form: Form
     index: int
     payload: bytes
+    accuracy: float = 0.0  # the target of the request, between 0 and 1
 
     def pack(self) -> bytes:
-        """The datagram; raises LinkError when it would be too large for the way."""
+        """The message; raises LinkError when it would be too large for any datagram."""
         form = self.form
-        if len(self.payload) > MAX_PAYLOAD:
-            raise LinkError(f"strip of {len(self.payload)} bytes: at most {MAX_PAYLOAD} travel; cut the image finer")
+        if STRIP_HEADER + len(self.payload) > MAX_DATAGRAM:
+            raise LinkError(
+                f"strip of {len(self.payload)} bytes: at most {MAX_DATAGRAM - STRIP_HEADER} travel; cut the image finer"
+            )
         return (
             _STRIP.pack(
-                VERSION,
-                form.kind,
-                self.request,
-                self.attempt,
+                _head(form.kind),
+                *_halves(self.request),
                 min(max(self.left_ms, 0), MAX_LEFT_MS),
                 form.height,
                 form.width,
-                form.channels,
-                form.spacing,
+                form.channels | self.attempt << _ATTEMPT_SHIFT,
                 form.quality,
-                form.tables,
+                round(self.accuracy * _ACCURACY_STEPS),
                 self.index,
                 form.count,
+                form.parity,
+                len(self.payload),
             )
             + self.payload
         )
 
     @classmethod
     def parse(cls, datagram: bytes) -> Strip:
-        """Read a strip; raises LinkError naming the field that is wrong. The payload is looked at on assembly."""
-        if not _STRIP.size <= len(datagram) <= MAX_DATAGRAM:
-            raise LinkError(f"strip of {len(datagram)} bytes: expected {_STRIP.size} to {MAX_DATAGRAM}")
-        version, kind, request, attempt, left, height, width, channels, spacing, quality, tables, index, count = (
-            _STRIP.unpack_from(datagram)
+        """The only message of `datagram`, a strip; raises LinkError. The payload is looked at on assembly."""
+        return _only(datagram, cls)
+
+    @classmethod
+    def _first(cls, data: bytes) -> tuple[Strip, int]:
+        if len(data) < STRIP_HEADER:
+            raise LinkError(f"strip of {len(data)} bytes: expected at least {STRIP_HEADER}")
+        head, session, number, left, height, width, flags, quality, accuracy, index, count, parity, length = (
+            _STRIP.unpack_from(data)
         )
-        _check_version(version)
+        kind = Kind(head & 0xF)
+        channels, attempt = flags & (1 << _ATTEMPT_SHIFT) - 1, flags >> _ATTEMPT_SHIFT
         for name, value, allowed in (
-            ("kind", kind, tuple(Kind)),
-            ("attempt", attempt, (0, 1)),
+            ("attempt", attempt, range(2)),
             ("height", height, range(1, MAX_SIDE + 1)),
             ("width", width, range(1, MAX_SIDE + 1)),
             ("channels", channels, (1, 3)),
-            ("spacing", spacing, range(1, 256) if kind == Kind.RAW else (1,)),
             ("quality", quality, (0,) if kind == Kind.RAW else range(1, 96)),
+            ("accuracy target", accuracy, range(_ACCURACY_STEPS + 1)),
             ("count", count, range(1, MAX_STRIPS + 1)),
-            ("index", index, range(count)),
+            ("parity", parity, range(MAX_PARITY + 1)),
+            ("index", index, range(count + parity)),
+            ("length", length, range(len(data) - STRIP_HEADER + 1)),
         ):
             if value not in allowed:
                 raise LinkError(f"strip with {name} {value}: both sides must run the same version")
-        form = Form(Kind(kind), height, width, channels, spacing, quality, tables, count)
-        return cls(request, attempt, left, form, index, datagram[_STRIP.size :])
+        form = Form(kind, height, width, channels, quality, count, parity)
+        end = STRIP_HEADER + length
+        request = session << REQUEST_BITS | number
+        return cls(request, attempt, left, form, index, data[STRIP_HEADER:end], accuracy / _ACCURACY_STEPS), end
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Nobody waits for a request any more: no work on it, no reply."""
+
+    request: int
+
+    def pack(self) -> bytes:
+        """The message."""
+        return _CANCEL.pack(_head(Kind.CANCEL), *_halves(self.request))
+
+    @classmethod
+    def parse(cls, datagram: bytes) -> Cancel:
+        """The only message of `datagram`, a cancel; raises LinkError."""
+        return _only(datagram, cls)
+
+    @classmethod
+    def _first(cls, data: bytes) -> tuple[Cancel, int]:
+        if len(data) < _CANCEL.size:
+            raise LinkError(f"cancel of {len(data)} bytes: expected {_CANCEL.size}")
+        _, session, number = _CANCEL.unpack_from(data)
+        return cls(session << REQUEST_BITS | number), _CANCEL.size
 
 
 class Status(enum.IntEnum):
@@ -140,34 +181,87 @@ class Reply:
 
     request: int
     status: Status
-    label: int
-    missing: int  # strips that were repaired
-    service_us: int  # first strip received to reply sent, waiting included
+    label: int = 0
+    missing: int = 0  # of `count` strips those whose pixels were made up: neither came nor could be recovered
+    count: int = 0  # strips that hold the image
+    lost: int = 0  # strips, parity included, that did not come although a later one did
+    service_us: int = 0  # first strip received to reply sent, waiting included
+    queue_ms: int = 0  # how long a request that comes now would wait for the model; MAX_QUEUE_MS is that or more
 
     def pack(self) -> bytes:
-        """The datagram."""
+        """The message."""
         return _REPLY.pack(
-            VERSION,
-            _REPLY_KIND,
-            self.request,
+            _head(Kind.REPLY),
+            *_halves(self.request),
             self.status,
             self.label,
             self.missing,
+            self.count,
+            self.lost,
             min(max(self.service_us, 0), 0xFFFF_FFFF),
+            min(max(self.queue_ms, 0), MAX_QUEUE_MS),
         )
 
     @classmethod
     def parse(cls, datagram: bytes) -> Reply:
-        """Read a reply; raises LinkError naming the field that is wrong."""
-        if len(datagram) != _REPLY.size:
-            raise LinkError(f"reply of {len(datagram)} bytes: expected {_REPLY.size}")
-        version, kind, request, status, label, missing, service_us = _REPLY.unpack(datagram)
-        _check_version(version)
-        if kind != _REPLY_KIND or status not in tuple(Status):
-            raise LinkError(f"reply of kind {kind} with status {status}: both sides must run the same version")
-        return cls(request, Status(status), label, missing, service_us)
+        """The only message of `datagram`, a reply; raises LinkError."""
+        return _only(datagram, cls)
+
+    @classmethod
+    def _first(cls, data: bytes) -> tuple[Reply, int]:
+        if len(data) < _REPLY.size:
+            raise LinkError(f"reply of {len(data)} bytes: expected {_REPLY.size}")
+        _, session, number, status, *rest = _REPLY.unpack_from(data)
+        label, missing, count, lost, service_us, queue_ms = rest
+        if status not in tuple(Status):
+            raise LinkError(f"reply with status {status}: both sides must run the same version")
+        for name, value, most in (("missing", missing, count), ("lost", lost, count + MAX_PARITY)):
+            if value > most:
+                raise LinkError(f"reply with {name} {value} of {count} strips: both sides must run the same version")
+        request = session << REQUEST_BITS | number
+        return cls(request, Status(status), label, missing, count, lost, service_us, queue_ms), _REPLY.size
 
 
-def _check_version(version: int) -> None:
-    if version != VERSION:
-        raise LinkError(f"datagram of version {version}: this side speaks {VERSION}; install the same on both")
+Message = Strip | Cancel | Reply
+_Wanted = TypeVar("_Wanted", Strip, Cancel, Reply)
+_TYPES: dict[Kind, type[Strip] | type[Cancel] | type[Reply]] = {
+    Kind.RAW: Strip,
+    Kind.JPEG: Strip,
+    Kind.CANCEL: Cancel,
+    Kind.REPLY: Reply,
+}
+
+
+def parse(datagram: bytes) -> list[Message]:
+    """The messages of `datagram`, at least one; raises LinkError naming the field that is wrong."""
+    if not 0 < len(datagram) <= MAX_DATAGRAM:
+        raise LinkError(f"datagram of {len(datagram)} bytes: expected 1 to {MAX_DATAGRAM}")
+    messages: list[Message] = []
+    position = 0
+    while position < len(datagram):
+        version, kind = divmod(datagram[position], 16)
+        if version != VERSION:
+            raise LinkError(f"message of version {version}: this side speaks {VERSION}; install the same on both")
+        if kind not in tuple(Kind):
+            raise LinkError(f"message of kind {kind}: both sides must run the same version")
+        message, size = _TYPES[Kind(kind)]._first(datagram[position:])
+        messages.append(message)
+        position += size
+    return messages
+
+
+def _only(datagram: bytes, wanted: type[_Wanted]) -> _Wanted:
+    messages = parse(datagram)
+    if len(messages) != 1 or not isinstance(messages[0], wanted):
+        found = ", ".join(type(message).__name__.lower() for message in messages)
+        raise LinkError(f"datagram of {found}: expected one {wanted.__name__.lower()}")
+    return messages[0]
+
+
+def _head(kind: Kind) -> int:
+    return VERSION << 4 | kind
+
+
+def _halves(request: int) -> tuple[int, int]:
+    """Session and number of a request id."""
+    return request >> REQUEST_BITS, request & (1 << REQUEST_BITS) - 1

@@ -1,16 +1,17 @@
 """Datagrams with deadlines over QUIC: encrypted, authenticated, never sent twice for being lost.
 
 Both ends show a certificate of the data centre's own authority, and until both were found good nothing is said or
-worked on; the connection's first stream then carries a hello and a welcome. Strips and replies are QUIC datagrams
-(RFC 9221), each in a packet of its own, so that one lost packet is one lost strip.
+worked on; the connection's first stream then carries a hello and a welcome, which also agree on what no datagram
+repeats: the JPEG tables and the model. Strips, cancels and replies are QUIC datagrams (RFC 9221), each in a packet of
+its own. Cancels and replies go in several spaced copies, as many as the measured loss asks for.
 
 No session is ever resumed and no data goes before the handshake (0-RTT), so nobody can play an old packet back.
 Requests are bound to their session besides: the data centre draws its number, and a request that carries another is
 ignored.
 
-aioquic keeps datagrams that its congestion window holds back for ever. Here a datagram waits in a queue of its own and
-is dropped when its deadline has passed, and the client bounds how many requests are open at a time. `congestion` says
-how fast they go.
+aioquic keeps datagrams that its congestion window holds back for ever. Here they wait in a `SendQueue` and are dropped
+when their deadline has passed, and the client bounds how many requests are open at a time. `congestion` says how fast
+they go.
 
 Words owned here: peer, hello, welcome, half-open, gatekeeper.
 """
@@ -21,7 +22,6 @@ import asyncio
 import datetime
 import logging
 import secrets
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
@@ -31,7 +31,17 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from host.link.congestion import pace
-from host.link.datagrams import NO_QUIC, REQUEST_BITS, SESSION_BITS, LinkError, Reply, Status
+from host.link.datagrams import (
+    MAX_DATAGRAM,
+    NO_QUIC,
+    REQUEST_BITS,
+    SESSION_BITS,
+    Cancel,
+    LinkError,
+    Reply,
+    Status,
+    parse,
+)
 from host.link.enrollment import MAX_LINE, Enroll, Enrolled, Request
 from host.link.keys import (
     ENROLL_ALPN,
@@ -44,7 +54,9 @@ from host.link.keys import (
     request_certificate,
     save_edge,
 )
-from host.link.strips import QUALITY, cut
+from host.link.loss import COPY_AFTER, LossMeter, copies
+from host.link.queue import SendQueue
+from host.link.strips import QUALITY, cut, jpeg_tables
 from host.link.tls import (
     REFUSED,
     Untrusted,
@@ -73,11 +85,12 @@ _PING_EVERY = 1.0  # seconds; keeps an idle connection from timing out
 _HELLO_WITHIN = 5.0  # seconds for a client to prove itself
 _MAX_HALF_OPEN = 128  # connections that have not proved themselves yet; the oldest makes room
 _LOOK_AGAIN = 1.0  # seconds; how soon a revoked edge is cut off
-_MAX_QUEUED = 4_096  # datagrams waiting for the congestion window
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0  # seconds between attempts to connect
 _FULL = 0xE6  # application error code: too many connections
-_RESEND_AFTER = 1.5  # times the usual wait for a reply
-_SHORTEST_RESEND = 0.025  # seconds; more than the data centre waits for a strip that will not come
+_ASK_AGAIN = 3.0  # times the usual wait for a reply
+_SOONEST_ASK = 0.1  # seconds; much more than the data centre waits for a strip that will not come
+_PACKET_OVERHEAD = 48  # bytes of a QUIC packet that are not its datagram's: header, tag, frame, a short acknowledgement
+_LAST_REQUESTS = 1 << 16  # request ids that are left when the connection is made anew
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +104,8 @@ class Hello(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    protocol: Literal[1]
+    protocol: Literal[2]
+    jpeg_tables: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     request: Request | None = None  # for the certificate that takes the place of one that ends soon
 
 
@@ -108,7 +122,7 @@ class Served(BaseModel):
 class Welcome(Served):
     """What the data centre answers to an edge that it lets in."""
 
-    protocol: Literal[1]
+    protocol: Literal[2]
     session: Annotated[int, Field(ge=0, lt=2**SESSION_BITS)]  # the upper bits of this connection's request ids
     certificate: str | None = None  # the new one, in PEM, where the hello asked for one and it was due
 
@@ -144,23 +158,45 @@ class Peer(QuicConnectionProtocol):
     def __init__(self, quic: QuicConnection, stream_handler: QuicStreamHandler | None = None) -> None:
         """Made by asyncio for each connection."""
         super().__init__(quic, stream_handler)
-        self.dropped = 0  # datagrams that the window held back until they were late
-        self._queue: deque[tuple[float, bytes]] = deque()
+        self.loss_meter = LossMeter()
+        self._queue = SendQueue()
         self._udp: asyncio.BaseTransport | None = None
         self._controller = pace(quic._loss, quic.configuration.max_datagram_size)
+        self.loss_meter.listen(quic._loss._cc)
+
+    @property
+    def dropped(self) -> int:
+        """Messages that the window held back until they were late."""
+        return self._queue.dropped
+
+    @property
+    def round_trip(self) -> float:
+        """Smoothed seconds there and back; aioquic has no public view of it. 0 when nothing was measured."""
+        return self._quic._loss._rtt_smoothed
+
+    @property
+    def largest_datagram(self) -> int:
+        """Bytes of a datagram that fits the path's packets and what the other end takes."""
+        announced = self._quic._remote_max_datagram_frame_size or 0  # its frame's head included
+        return min(MAX_DATAGRAM, self._quic.configuration.max_datagram_size - _PACKET_OVERHEAD, announced - 8)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport: timers outlive it."""
         self._udp = transport
         super().connection_made(transport)
 
-    def send_before(self, deadline: float, datagrams: list[bytes]) -> None:
-        """Send `datagrams` each in a packet of its own, unless the loop's time passes `deadline` first."""
-        self._queue.extend((deadline, datagram) for datagram in datagrams)
-        while len(self._queue) > _MAX_QUEUED:
-            self._queue.popleft()
-            self.dropped += 1
-        self.transmit()
+    def send_before(self, deadline: float, messages: list[bytes], request: int = -1) -> None:
+        """Send `messages` of `request` unless the loop's time passes `deadline` first.
+
+        No two of them share a packet; those of other requests that wait at the same time may.
+        """
+        self._queue.add(deadline, request, messages)
+        self._loop.call_soon(self.transmit)  # whatever else is asked at this very moment joins in
+
+    def send_copies(self, messages: list[bytes]) -> None:
+        """Send `messages` often enough for the measured loss."""
+        for copy in range(copies(self.loss_meter.loss)):
+            self._loop.call_later(copy * COPY_AFTER, self._send_soon, messages)
 
     def transmit(self) -> None:
         """Send what is due; called by aioquic whenever the window may have opened."""
@@ -170,14 +206,17 @@ class Peer(QuicConnectionProtocol):
         # aioquic has no public view of the datagrams it holds back; handing it one more only when it holds none keeps
         # the queue on this side, where deadlines are known.
         while self._queue and not self._quic._datagrams_pending:
-            deadline, datagram = self._queue.popleft()
-            if deadline <= self._loop.time():
-                self.dropped += 1
-                continue
+            datagram = self._queue.next(self._loop.time(), self.largest_datagram)
+            if datagram is None:
+                break
             self._quic.send_datagram_frame(datagram)
             super().transmit()
         if self._controller is not None and not self._quic._datagrams_pending:
             self._controller.on_app_limited()
+
+    def _send_soon(self, messages: list[bytes]) -> None:
+        # What the window holds back longer than the longest silence has nobody waiting for it.
+        self.send_before(self._loop.time() + IDLE_TIMEOUT, messages)
 
     def send_line(self, message: BaseModel) -> None:
         """Send `message` on the first stream."""
@@ -267,6 +306,9 @@ class ServerPeer(Peer):
 
     def _greet(self, hello: Hello) -> None:
         assert self.admitted is not None  # `_take` looked
+        if hello.jpeg_tables != jpeg_tables():
+            self.refuse("edge and data centre make JPEGs of different tables: install the same Pillow on both")
+            return
         certificate = None
         if hello.request is not None:
             certificate = self._server.gatekeeper.renew(self.admitted, hello.request)
@@ -278,7 +320,7 @@ class ServerPeer(Peer):
         self._trusted = True
         self._patience.cancel()
         served = self._server.served.model_dump()
-        self.send_line(Welcome(protocol=1, session=self.session, certificate=certificate, **served))
+        self.send_line(Welcome(protocol=2, session=self.session, certificate=certificate, **served))
 
     def _refuse_for(self, error: Untrusted | KeysError) -> None:
         if isinstance(error, KeysError):
@@ -321,6 +363,7 @@ class Server:
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Open the UDP port (0 chooses one) and return the address; raises LinkError when it cannot be had."""
         loop = asyncio.get_running_loop()
+        jpeg_tables()  # takes a moment, once: better before there is anybody to wait for it
         try:
             transport, self._quic = await loop.create_datagram_endpoint(
                 # With `retry` a client's address is proved before any state is kept for it. Without handlers of session
@@ -394,7 +437,7 @@ class ClientPeer(Peer):
         self._received = received
         self._line = b""
         self._greeted_at = 0.0
-        self.round_trip = 0.0  # seconds from hello to welcome
+        self.greeting = 0.0  # seconds from hello to welcome
         self.welcome: asyncio.Future[Welcome] = self._loop.create_future()
         self.ended: asyncio.Future[str] = self._loop.create_future()  # why
 
@@ -414,6 +457,11 @@ class ClientPeer(Peer):
         if isinstance(exc, ConnectionRefusedError):
             self._end("nothing listens there")
 
+    def withdraw(self, request: int) -> None:
+        """Send no more of `request`, and cancel it."""
+        self._queue.forget(request)
+        self.send_copies([Cancel(request).pack()])
+
     def keep_alive(self) -> None:
         """Give the data centre something to acknowledge."""
         self._quic.send_ping(0)
@@ -427,7 +475,8 @@ class ClientPeer(Peer):
             self._loop.call_soon(self._turn_away, error)
             return
         self._greeted_at = self._loop.time()
-        self.send_line(Hello(protocol=1, request=request_certificate(self.renewal) if self.renewal else None))
+        request = request_certificate(self.renewal) if self.renewal else None
+        self.send_line(Hello(protocol=2, jpeg_tables=jpeg_tables(), request=request))
 
     def _turn_away(self, error: Untrusted) -> None:
         self.close(REFUSED, str(error))
@@ -442,7 +491,7 @@ class ClientPeer(Peer):
             return
         try:
             self.welcome.set_result(Welcome.model_validate_json(line))
-            self.round_trip = self._loop.time() - self._greeted_at
+            self.greeting = self._loop.time() - self._greeted_at
         except ValidationError:
             self._end("its welcome cannot be read: run the same version on both sides")
 
@@ -485,6 +534,7 @@ class OffloadClient:
 
     def start(self) -> None:
         """Connect in the background, again and again with growing pauses whenever the connection is lost."""
+        jpeg_tables()  # takes a moment, once: better before there is a connection to wait for it
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._stay_connected())
 
@@ -515,10 +565,12 @@ class OffloadClient:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float) -> Reply:
+    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float = 0.0) -> Reply:
         """Label of `image`, uint8 [H, W, C], from the data centre `within` that many seconds.
 
-        Strips go a second time, once, when nothing came back in one and a half times the usual wait. Raises NoAnswer
+        `accuracy` is the target, between 0 and 1, that the request is asked under. No answer waits for a
+        retransmission; only when nothing at all came back in several times the usual wait, because the link was down,
+        is the request asked once more. Cancelling this cancels the request at the data centre, too. Raises NoAnswer
         when there is no connection or the deadline passes, LinkError when the image cannot be sent at all.
         """
         loop = asyncio.get_running_loop()
@@ -533,17 +585,30 @@ class OffloadClient:
         self._next += 1
         reply = self._open[request] = loop.create_future()
         try:
-            return await self._exchange(image, request, reply, deadline)
+            return await self._exchange(image, request, reply, deadline, accuracy)
+        except asyncio.CancelledError:
+            self.cancel(request)
+            raise
         finally:
             del self._open[request]
             self._slots.release()
 
+    def cancel(self, request: int) -> None:
+        """Stop the data centre's work on `request`; who awaits it gets NoAnswer. Nothing happens when it is over."""
+        reply = self._open.get(request)
+        if reply is None or self._peer is None:
+            return
+        self._peer.withdraw(request)
+        if not reply.done():
+            reply.set_exception(NoAnswer("the request was cancelled"))
+            reply.exception()  # it may be that nobody awaits it any more
+
     async def _exchange(
-        self, image: npt.NDArray[np.uint8], request: int, reply: asyncio.Future[Reply], deadline: float
+        self, image: npt.NDArray[np.uint8], request: int, reply: asyncio.Future[Reply], deadline: float, accuracy: float
     ) -> Reply:
         loop = asyncio.get_running_loop()
         begin = loop.time()
-        for attempt, patience in enumerate((max(_SHORTEST_RESEND, _RESEND_AFTER * self._usual_wait), float("inf"))):
+        for attempt, patience in enumerate((max(_SOONEST_ASK, _ASK_AGAIN * self._usual_wait), float("inf"))):
             left = deadline - loop.time()
             peer = self._peer
             if left <= 0:
@@ -551,8 +616,16 @@ class OffloadClient:
             if peer is None:
                 raise self._no_data_centre()
             self.resent += attempt
-            datagrams = cut(image, request=request, left_ms=int(left * 1e3), attempt=attempt, quality=self._quality)
-            peer.send_before(deadline, datagrams)
+            messages = cut(
+                image,
+                request=request,
+                left_ms=int(left * 1e3),
+                attempt=attempt,
+                quality=self._quality,
+                accuracy=accuracy,
+                largest=peer.largest_datagram,
+            )
+            peer.send_before(deadline, messages, request)
             done, _ = await asyncio.wait([reply], timeout=min(patience, deadline - loop.time()))
             if done:
                 answer = reply.result()
@@ -602,7 +675,7 @@ class OffloadClient:
                 )
             if welcome.certificate is not None and peer.renewal is not None:
                 self._renew(peer.renewal, welcome.certificate)
-            self._usual_wait = peer.round_trip
+            self._usual_wait = peer.greeting
             self._next = welcome.session << REQUEST_BITS
             self._peer, self.trouble = peer, None
             self._attempted.set()
@@ -614,6 +687,8 @@ class OffloadClient:
                     break
                 if peer.renewal is None and not self._open and self._keys.renewal_due(now()):
                     return "the connection is made anew to renew this edge's certificate"
+                if self._next + _LAST_REQUESTS > welcome.session + 1 << REQUEST_BITS and not self._open:
+                    return "the connection is made anew to count requests from 0 again"
                 peer.keep_alive()
             return peer.ended.result()
         finally:
@@ -642,13 +717,14 @@ class OffloadClient:
 
     def _received(self, datagram: bytes) -> None:
         try:
-            reply = Reply.parse(datagram)
+            for reply in parse(datagram):
+                if not isinstance(reply, Reply):
+                    raise LinkError(f"a {type(reply).__name__.lower()} to the edge: only replies go there")
+                waiting = self._open.get(reply.request)
+                if waiting is not None and not waiting.done():  # else another copy came first, or the deadline did
+                    waiting.set_result(reply)
         except LinkError as error:
             logger.warning("a reply was ignored: %s", error)
-            return
-        waiting = self._open.get(reply.request)
-        if waiting is not None and not waiting.done():  # else the twin came first, or the deadline did
-            waiting.set_result(reply)
 
     def _no_data_centre(self) -> NoAnswer:
         return NoAnswer(f"no data centre at {self._address[0]}:{self._address[1]}: {self.trouble}")

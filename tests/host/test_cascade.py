@@ -58,13 +58,15 @@ class FakeOffload:
 
     def __init__(self, label: int = 3, error: Exception | None = None) -> None:
         self.within: list[float] = []
+        self.accuracies: list[float] = []
         self._label, self._error = label, error
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float) -> Reply:
+    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Reply:
         self.within.append(within)
+        self.accuracies.append(accuracy)
         if self._error is not None:
             raise self._error
-        return Reply(1, Status.ANSWERED, self._label, 0, 2_500)
+        return Reply(1, Status.ANSWERED, self._label, service_us=2_500)
 
 
 @pytest.fixture
@@ -144,6 +146,7 @@ def test_the_fabrics_leg_counts_for_the_deadline(made: Package) -> None:
     cascade = Cascade(FakeFabric(made, simulated=True), calibration(), offload)
     ask(cascade, 0.95, deadline=0.05, count=1)
     assert offload.within == [pytest.approx(0.04)]
+    assert offload.accuracies == [0.95]
     (late,) = ask(cascade, 0.95, deadline=0.009, count=1)
     assert (late.degraded, late.stage, late.reason) == (True, "stage1", "the deadline passed on the fabric")
     assert len(offload.within) == 1

@@ -45,8 +45,8 @@ from host.link.keys import (
     now,
     request_certificate,
 )
-from host.link.quic import NoAnswer, OffloadClient, Server
-from host.link.strips import cut
+from host.link.quic import Hello, NoAnswer, OffloadClient, Server
+from host.link.strips import cut, jpeg_tables
 from host.link.tls import Untrusted
 from sim.link.trust import Trust, add_edge, make_trust
 from tests.host.by_hand import clear_images
@@ -55,6 +55,7 @@ from tests.host.trust import YEAR, forge_edge
 
 T = TypeVar("T")
 DAY = datetime.timedelta(days=1)
+HELLO = Hello(protocol=2, jpeg_tables=jpeg_tables()).model_dump_json().encode() + b"\n"
 
 
 @pytest.fixture
@@ -186,7 +187,7 @@ def test_strips_that_look_so_are_worked_on_where_the_client_is_trusted(trust: Tr
         made = client_keys(trust.edge, IDLE).configuration
         async with serving(trust.datacenter) as datacentre, stranger(datacentre, made) as peer:
             await peer.met
-            peer.say(b'{"protocol":1}\n')
+            peer.say(HELLO)
             await peer.ping()
             assert datacentre.server._peers
             peer.say(b"", *guessed)
@@ -204,7 +205,7 @@ def test_strips_before_the_hello_are_not_worked_on(trust: Trust, guessed: list[b
             await peer.met
             peer.say(b"", *guessed)
             await peer.ping()  # what was sent before it has arrived
-            peer.say(b'{"protocol":1}\n')
+            peer.say(HELLO)
             await peer.ping()
             assert datacentre.server._peers
             assert not datacentre.model.batches
@@ -364,7 +365,7 @@ def test_who_shows_no_certificate_never_reaches_the_model(
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre, stranger(datacentre, bare(ALPN)) as peer:
             await peer.met
-            peer.say(b'{"protocol":1}\n', *guessed)
+            peer.say(HELLO, *guessed)
             assert (await peer.ended).startswith("no certificate was shown: enroll this edge")
             assert "was refused: no certificate was shown" in caplog.text
             assert not peer.got
@@ -384,7 +385,7 @@ def test_a_connection_for_enrolling_never_reaches_the_model(trust: Trust, guesse
                 peer.say(b"", *guessed)
                 await peer.ping()
                 assert not datacentre.model.batches
-                peer.say(b'{"protocol":1}\n', *guessed)
+                peer.say(HELLO, *guessed)
                 assert (await peer.ended).startswith("the first message cannot be read")
                 assert not peer.got
                 assert not datacentre.model.batches
@@ -461,7 +462,7 @@ def test_a_certificate_that_will_not_do_is_refused_on_both_sides(
             shown = client_keys(folder, IDLE).configuration
             async with stranger(datacentre, shown) as peer:  # nor does it reach the model by not waiting
                 await peer.met
-                peer.say(b'{"protocol":1}\n', *guessed)
+                peer.say(HELLO, *guessed)
                 await peer.ended
                 assert not peer.got
                 assert not datacentre.model.batches
