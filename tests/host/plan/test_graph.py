@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from host.plan.graph import INPUT, Model, read_model, working_bytes
+from host.plan.profile import PlanError
+from tests.host.plan.placing import models
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'edgesight[build]'")
+
+
+def paths(model: Model, name: str = INPUT) -> list[list[str]]:
+    """All ways from a layer to the answer."""
+    found = [[]] if name in model.answers else []
+    return found + [[reader, *rest] for reader in model.readers[name] for rest in paths(model, reader)]
+
+
+@settings(deadline=None, max_examples=200)
+@given(models())
+def test_cuts_are_the_layers_that_every_path_passes(model: Model) -> None:
+    ways = paths(model)
+    passed = {layer.name for layer in model.layers if all(layer.name in way for way in ways)}
+    last = model.atoms[-1][-1].name
+    assert set(model.cuts) == passed - {last}
+    depth: dict[str, int] = {INPUT: 0}
+    for layer in model.ordered:
+        depth[layer.name] = 1 + max(depth[source] for source in layer.inputs)
+    for cut in model.cuts:
+        assert list(depth.values()).count(depth[cut]) == 1
+    assert [layer for atom in model.atoms for layer in atom] == list(model.ordered)
+    assert {layer.name for layer in model.ordered} == {layer.name for layer in model.layers}
+
+
+def test_an_answer_from_the_middle_bypasses_the_cuts_behind_it() -> None:
+    chain = [
+        {"name": name, "inputs": [before], "output_bytes": 1}
+        for before, name in zip(["input", "a", "b"], "abc", strict=True)
+    ]
+    assert Model.model_validate({"name": "m", "layers": chain}).cuts == ("a", "b")
+    assert Model.model_validate({"name": "m", "layers": chain, "outputs": ["a"]}).cuts == ("a",)
+
+
+def test_a_tensor_is_held_until_its_last_reader_has_run() -> None:
+    edges = [("a", ["input"]), ("b", ["a"]), ("c", ["b"]), ("sum", ["a", "c"])]
+    needed = working_bytes(edges, {"input": 1, "a": 10, "b": 100, "c": 1000, "sum": 10000})
+    assert needed == {"a": 11, "b": 110, "c": 1110, "sum": 11010}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"inputs": ["nobody"]}, "layers.1.inputs: 'b' reads 'nobody', which is no layer"),
+        ({"name": "a"}, "layers.1.name: 'a' is taken"),
+        ({"name": "input"}, "layers.1.name: 'input' stands for the model's own input"),
+        ({"inputs": ["b"]}, "layers: b stand in or behind a circle"),
+        ({"inputs": []}, "field layers.1.inputs"),
+        ({"output_bytes": -1}, "field layers.1.output_bytes"),
+        ({"operations": "many"}, "field layers.1.operations"),
+        ({"colour": "red"}, "field layers.1.colour"),
+    ],
+)
+def test_a_malformed_model_is_refused_with_file_field_and_reason(
+    tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    layers = [{"name": "a", "inputs": ["input"], "output_bytes": 1}, {"name": "b", "inputs": ["a"], "output_bytes": 1}]
+    layers[1].update(change)
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps({"name": "m", "layers": layers}))
+    with pytest.raises(PlanError) as error:
+        read_model(path)
+    assert str(path) in str(error.value)
+    assert told in str(error.value)
+
+
+def graph(nodes: list[Any], weights: dict[str, tuple[int, ...]], shape: list[Any], out: list[Any]) -> Any:
+    """A network from `x` to `y`."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    rng = np.random.default_rng(0)
+    return helper.make_model(
+        helper.make_graph(
+            nodes,
+            "g",
+            [helper.make_tensor_value_info("x", kind, shape)],
+            [helper.make_tensor_value_info("y", kind, out)],
+            [
+                onnx.numpy_helper.from_array(rng.normal(size=size).astype(np.float32), key)
+                for key, size in weights.items()
+            ],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+    )
+
+
+def residual() -> Any:
+    """Convolution, residual convolution, and a dense layer whose reshape is computed from a shape."""
+    make = onnx.helper.make_node
+    nodes = [
+        make("Conv", ["x", "w1", "b1"], ["c1"], name="conv1", pads=[1, 1, 1, 1]),
+        make("Relu", ["c1"], ["r1"], name="relu1"),
+        make("Conv", ["r1", "w2"], ["c2"], name="conv2", pads=[1, 1, 1, 1], group=2),
+        make("Add", ["c2", "r1"], ["a"], name="add"),
+        make("Shape", ["r1"], ["s"], name="shape", start=0, end=1),
+        make("Constant", [], ["minus"], name="minus", value_ints=[-1]),
+        make("Concat", ["s", "minus"], ["to"], name="concat", axis=0),
+        make("Reshape", ["a", "to"], ["flat"], name="flatten"),
+        make("Gemm", ["flat", "w3"], ["y"], name="dense", transB=1),
+    ]
+    return graph(
+        nodes, {"w1": (4, 3, 3, 3), "b1": (4,), "w2": (4, 2, 3, 3), "w3": (10, 256)}, ["n", 3, 8, 8], ["n", 10]
+    )
+
+
+def test_an_onnx_graph_is_read_with_its_shapes(tmp_path: Path) -> None:
+    onnx.save(residual(), str(tmp_path / "net.onnx"))
+    model = read_model(tmp_path / "net.onnx")
+    layers = {layer.name: layer for layer in model.layers}
+    assert list(layers) == ["conv1", "relu1", "conv2", "add", "flatten", "dense"]
+    assert model.cuts == ("conv1", "relu1", "add", "flatten")
+    assert layers["add"].inputs == ("conv2", "relu1")
+    assert [layers[name].operations for name in layers] == [4 * 64 * 27, 0, 4 * 64 * 18, 0, 0, 2560]
+    assert [layers[name].output_bytes for name in layers] == [1024] * 5 + [40]
+    assert sum(layer.parameter_bytes for layer in model.layers if layer.name != "flatten") == 4 * (108 + 4 + 72 + 2560)
+    assert layers["add"].working_bytes == 3 * 1024
+    assert layers["conv1"].weights_sha256 != layers["conv2"].weights_sha256 is not None
+    halves = read_model(tmp_path / "net.onnx", bytes_per_element=0.5)
+    assert [layer.output_bytes for layer in halves.layers] == [128] * 5 + [5]
+    assert [layer.working_bytes for layer in halves.layers] == [layer.working_bytes for layer in model.layers]
+
+
+def test_weights_may_be_left_out_of_the_file(tmp_path: Path) -> None:
+    model = residual()
+    for tensor in model.graph.initializer:
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="elsewhere.bin")
+    onnx.save(model, str(tmp_path / "shapes.onnx"))
+    onnx.save(residual(), str(tmp_path / "whole.onnx"))
+    shapes, whole = (read_model(tmp_path / f"{name}.onnx") for name in ("shapes", "whole"))
+    assert [layer.parameter_bytes for layer in shapes.layers] == [layer.parameter_bytes for layer in whole.layers]
+    assert all(layer.weights_sha256 is None for layer in shapes.layers)
+
+
+def test_the_same_weights_have_the_same_checksum_whatever_their_name(tmp_path: Path) -> None:
+    model = residual()
+    onnx.save(model, str(tmp_path / "one.onnx"))
+    for tensor in model.graph.initializer:
+        tensor.name += "_renamed"
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            if name[0] in "wb":
+                node.input[place] = name + "_renamed"
+    onnx.save(model, str(tmp_path / "two.onnx"))
+    one, two = (read_model(tmp_path / f"{name}.onnx") for name in ("one", "two"))
+    assert [layer.weights_sha256 for layer in one.layers] == [layer.weights_sha256 for layer in two.layers]
+
+
+def test_an_onnx_file_that_cannot_be_counted_is_refused_by_name(tmp_path: Path) -> None:
+    make, path = onnx.helper.make_node, tmp_path / "net.onnx"
+
+    def refusal(model: Any) -> str:
+        onnx.save(model, str(path))
+        with pytest.raises(PlanError) as error:
+            read_model(path)
+        assert str(path) in str(error.value)
+        return str(error.value)
+
+    relu = [make("Relu", ["x"], ["y"], name="relu")]
+    assert "graph.input x: dimension 1 is symbolic (c)" in refusal(graph(relu, {}, ["n", "c"], ["n", "c"]))
+    lstm = [make("LSTM", ["x", "w", "r"], ["y"], name="memory", hidden_size=2)]
+    assert "node memory: operator LSTM" in refusal(
+        graph(lstm, {"w": (1, 8, 3), "r": (1, 8, 2)}, [5, 1, 3], [5, 1, 1, 2])
+    )
+    late = [make("Relu", ["later"], ["y"], name="relu"), make("Neg", ["x"], ["later"], name="neg")]
+    assert "node relu: reads 'later', which nothing before it makes" in refusal(graph(late, {}, [1, 3], [1, 3]))
+    wrong = [make("MatMul", ["x", "w"], ["y"], name="product")]
+    assert "shape inference fails" in refusal(graph(wrong, {"w": (4, 2)}, [1, 3], [1, 2]))
+    path.write_bytes(b"")
+    with pytest.raises(PlanError, match=r"graph\.node: is empty"):
+        read_model(path)
+    path.write_text("no onnx at all")
+    with pytest.raises(PlanError, match="is no ONNX file"):
+        read_model(path)
+    with pytest.raises(PlanError, match="cannot be read"):
+        read_model(tmp_path / "absent.onnx")
