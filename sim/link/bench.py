@@ -1,0 +1,412 @@
+"""The link's measurements in sections, each of which can be run alone and is not run again when it is there already.
+
+What all sections found so far stands together in `link.json`; the comparison is drawn beside it, in `link.png`.
+
+Words owned here: section.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from rich.console import Console
+from rich.table import Table
+
+from host.files import write_atomically
+from quant.datasets import FASHION_MNIST_FOLDER
+from sim.link import fairness
+from sim.link.compare import (
+    OURS,
+    TRANSPORTS,
+    Cell,
+    DataCase,
+    LinkCase,
+    Row,
+    available_transports,
+    best_reliable,
+    better_grpc,
+    code_checksum,
+    fashion_case,
+    gate_checks,
+    loss_cases,
+    make_cells,
+    make_rows,
+    photo_case,
+    run_cells,
+    seconds_of,
+    trace_cases,
+)
+from sim.link.namespaces import missing
+from sim.link.workload import Plan, Spacing
+from sim.report import Check, print_checks, write_report
+
+SEEDS = 3  # of cells with a gate; the others have one
+PHOTO_REQUESTS, FASHION_REQUESTS = 500, 334  # of a seed
+_COLOURS = {
+    "edgesight": "#e76f51",
+    "grpc-cubic": "#a8b8c8",
+    "grpc-bbr": "#457b9d",
+    "quic": "#2a9d8f",
+    "udp": "#c9a227",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may choose.
+
+    Attributes:
+        out: folder for link.json, link.png and link/, which holds what was measured.
+        zoo: folder with the back end of Fashion-MNIST.
+        photos: folder or zip of photographs; None: none.
+        traces: folder of traces, see `compare.trace_cases`; None: none.
+        data_dir: folder of Fashion-MNIST's files; None: where Debian puts them.
+        seeds: of cells with a gate.
+        requests: of a cell; None: PHOTO_REQUESTS and FASHION_REQUESTS.
+        per_second, spacing, deadline_s: of requests, see `workload.Plan`.
+        again: measure again what is there already.
+    """
+
+    out: Path
+    zoo: Path
+    photos: Path | None = None
+    traces: Path | None = None
+    data_dir: Path | None = None
+    seeds: int = SEEDS
+    requests: int | None = None
+    per_second: float = 20.0
+    spacing: Spacing = "fixed"
+    deadline_s: float = 1.0
+    again: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where sections keep what they measured."""
+        return self.out / "link"
+
+    def plan(self, requests: int) -> Plan:
+        """The plan of a cell of so many requests, unless the user chose another number."""
+        count = self.requests if self.requests is not None else requests
+        return Plan(count, per_second=self.per_second, spacing=self.spacing, deadline_s=self.deadline_s)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a section found: checks, and plain JSON."""
+
+    checks: list[Check]
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the bench.
+
+    Attributes:
+        title: for people.
+        lacks: why it cannot be run, or None.
+        seconds: how long it will take, about.
+        run: measures, or reads what was measured.
+        code: where it cannot tell by itself what is stale: globs of the files it depends on; its result is kept until
+            one of them changes.
+    """
+
+    title: str
+    lacks: Callable[[Settings], str | None]
+    seconds: Callable[[Settings], float]
+    run: Callable[[Settings, Console], Found]
+    code: tuple[str, ...] = ()
+
+
+def bench_link(settings: Settings, names: Sequence[str], console: Console) -> bool:
+    """Run the sections `names` (none: all) of SECTIONS; returns whether all checks in link.json are met.
+
+    Raises the errors of what it measures; what was measured until then is kept.
+    """
+    chosen = list(names) or list(SECTIONS)
+    due: list[str] = []
+    for name in chosen:
+        lacking = SECTIONS[name].lacks(settings)
+        if lacking is not None:
+            console.print(f"[yellow]{name}: skipped: {lacking}[/yellow]")
+            _keep(settings, name, {"skipped": lacking})
+        else:
+            due.append(name)
+    seconds = {name: 0.0 if _kept(settings, name) else SECTIONS[name].seconds(settings) for name in due}
+    for name in due:
+        console.print(f"{name}: {SECTIONS[name].title}: about {seconds[name] / 60:.0f} min")
+    console.print(f"about {sum(seconds.values()) / 60:.0f} minutes in all; what is measured is kept if you stop it")
+    for name in due:
+        if _kept(settings, name) is None:
+            console.rule(name)
+            found = SECTIONS[name].run(settings, console)
+            content = {"checks": [asdict(check) for check in found.checks], "body": found.body}
+            _keep(settings, name, {**content, "code": code_checksum(SECTIONS[name].code)})
+    return _summarise(settings, console)
+
+
+def _file(settings: Settings, name: str) -> Path:
+    return settings.folder / f"{name}.json"
+
+
+def _keep(settings: Settings, name: str, content: dict[str, Any]) -> None:
+    file = _file(settings, name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _read(settings: Settings, name: str) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(_file(settings, name).read_text())
+    except (OSError, ValueError):
+        return None
+    return content
+
+
+def _kept(settings: Settings, name: str) -> dict[str, Any] | None:
+    """What a section found earlier, where that still holds."""
+    code, content = SECTIONS[name].code, _read(settings, name)
+    if settings.again or not code or content is None or content.get("code") != code_checksum(code):
+        return None
+    return content
+
+
+def _summarise(settings: Settings, console: Console) -> bool:
+    """Put all sections' findings together."""
+    checks: list[Check] = []
+    body: dict[str, Any] = {
+        "machine": {"cores": os.cpu_count(), "machine": platform.machine(), "kernel": platform.release()},
+        "python": platform.python_version(),
+        "sections": {},
+    }
+    for name in SECTIONS:
+        content = _read(settings, name)
+        if content is None:
+            body["sections"][name] = {"skipped": "not run yet"}
+        elif "skipped" in content:
+            body["sections"][name] = content
+        else:
+            body["sections"][name] = content["body"]
+            for check in content["checks"]:
+                checks.append(Check(**check))
+    write_report(settings.out / "link.json", body, checks)
+    comparisons = {
+        name: section["comparisons"] for name, section in body["sections"].items() if "comparisons" in section
+    }
+    if comparisons:
+        _draw(comparisons, settings.out / "link.png")
+    return print_checks(console, checks) and bool(checks)
+
+
+# ---------------------------------------------------------------------------------------------------- comparisons
+
+
+def _lacks_photos(settings: Settings) -> str | None:
+    if settings.photos is None:
+        return "no photographs were given (--photos FOLDER or .zip)"
+    if not settings.photos.exists():
+        return f"{settings.photos} is not there"
+    return missing()
+
+
+def _lacks_fashion(settings: Settings) -> str | None:
+    folder = settings.data_dir or FASHION_MNIST_FOLDER
+    if not folder.is_dir():
+        return f"{folder} is not there: apt-get install dataset-fashion-mnist, or --data-dir FOLDER"
+    return missing()
+
+
+def _lacks_traces(settings: Settings) -> str | None:
+    if settings.traces is None:
+        return "no traces were given (--traces FOLDER)"
+    if not settings.traces.is_dir():
+        return f"{settings.traces} is no folder"
+    if _lacks_photos(settings) is not None and _lacks_fashion(settings) is not None:
+        return "there are neither photographs nor Fashion-MNIST"
+    return missing()
+
+
+def _photos(settings: Settings) -> DataCase:
+    assert settings.photos is not None
+    return photo_case(settings.photos, settings.folder / "data")
+
+
+def _fashion(settings: Settings) -> DataCase:
+    return fashion_case(settings.zoo / "backend.onnx", settings.folder / "data", settings.data_dir)
+
+
+def _loss_cells(settings: Settings, data: DataCase, requests: int) -> list[Cell]:
+    transports, _ = available_transports()
+    cells = []
+    for link in loss_cases():
+        seeds = settings.seeds if link.gate is not None else 1
+        cells += make_cells([link], data, settings.plan(requests), seeds, settings.folder / "cells", transports)
+    return cells
+
+
+def _photo_cells(settings: Settings) -> list[Cell]:
+    return _loss_cells(settings, _photos(settings), PHOTO_REQUESTS)
+
+
+def _fashion_cells(settings: Settings) -> list[Cell]:
+    return _loss_cells(settings, _fashion(settings), FASHION_REQUESTS)
+
+
+def _trace_cells(settings: Settings) -> list[Cell]:
+    assert settings.traces is not None
+    links, (transports, _) = trace_cases(settings.traces), available_transports()
+    cells: list[Cell] = []
+    for lacks, data, requests in (
+        (_lacks_photos, _photos, PHOTO_REQUESTS),
+        (_lacks_fashion, _fashion, FASHION_REQUESTS),
+    ):
+        if lacks(settings) is None:
+            plan = settings.plan(requests)
+            cells += make_cells(links, data(settings), plan, 1, settings.folder / "cells", transports)
+    return cells
+
+
+def _compare(cells_of: Callable[[Settings], list[Cell]], settings: Settings, console: Console) -> Found:
+    cells = cells_of(settings)
+    run_cells(cells, console, settings.again)
+    checks: list[Check] = []
+    comparisons = []
+    for data in {cell.data.name: cell.data for cell in cells}.values():
+        own = [cell for cell in cells if cell.data is data]
+        links = list({cell.link.name: cell.link for cell in own}.values())
+        rows = make_rows(own)
+        checks += gate_checks(rows, links, data.name)
+        comparisons.append(_comparison(data, own[0].plan, links, rows))
+        _print_rows(console, data.name, rows)
+    _, skipped = available_transports()
+    return Found(checks, {"comparisons": comparisons, "skipped_transports": skipped})
+
+
+def _comparison(data: DataCase, plan: Plan, links: Sequence[LinkCase], rows: Sequence[Row]) -> dict[str, Any]:
+    def name(row: Row | None) -> str | None:
+        return None if row is None else row.transport
+
+    return {
+        "data": data.name,
+        "identity": data.identity,
+        "accuracy_unharmed": data.accuracy,
+        "per_second": plan.per_second,
+        "spacing": plan.spacing,
+        "deadline_s": plan.deadline_s,
+        "links": {
+            link.name: {
+                "up": link.up.describe(),
+                "down": link.down.describe(),
+                "gated": link.gate is not None,
+                "best_reliable": name(best_reliable(rows, link.name)),
+                "better_grpc": name(better_grpc(rows, link.name)),
+            }
+            for link in links
+        },
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def _print_rows(console: Console, data: str, rows: Sequence[Row]) -> None:
+    table = Table(title=f"Time to answer: {data}")
+    for column in ("link", "transport", "P50 ms", "P99 ms", "in time", "agreement", "accuracy", "kB sent"):
+        table.add_column(column, justify="left" if column in ("link", "transport") else "right")
+    titles = {transport.name: transport.title for transport in TRANSPORTS}
+    for row in rows:
+        table.add_row(
+            row.link,
+            titles[row.transport],
+            f"{row.p50_ms:.1f}",
+            f"{row.p99_ms:.1f}",
+            f"{row.answered:.1%}",
+            f"{row.agreement:.1%}",
+            "" if row.accuracy is None else f"{row.accuracy:.1%}",
+            f"{row.sent_bytes / 1e3:.1f}",
+        )
+    console.print(table)
+
+
+def _comparing(title: str, lacks: Callable[[Settings], str | None], cells: Callable[[Settings], list[Cell]]) -> Section:
+    return Section(
+        title,
+        lacks,
+        lambda settings: seconds_of(cells(settings), settings.again),
+        lambda settings, console: _compare(cells, settings, console),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- fairness
+
+
+def _run_fairness(settings: Settings, console: Console) -> Found:
+    fairness.bench_fairness(settings.out, console)
+    body = json.loads((settings.out / "fairness.json").read_text())
+    names = Check.__dataclass_fields__
+    checks = [Check(**{key: value for key, value in one.items() if key in names}) for one in body.pop("checks")]
+    return Found(checks, body)
+
+
+def _fairness_seconds(settings: Settings) -> float:
+    beside = len(fairness.QUEUES) * fairness.SEEDS * fairness.SECONDS
+    alone = len(fairness.LOSSES) * (1 + len(fairness.OTHERS)) * fairness.LOSS_SECONDS
+    return beside + alone
+
+
+SECTIONS: dict[str, Section] = {
+    "photos": _comparing("photographs with EfficientNet-Lite0 under random loss", _lacks_photos, _photo_cells),
+    "fashion-mnist": _comparing("Fashion-MNIST under random loss", _lacks_fashion, _fashion_cells),
+    "traces": _comparing("both on traces of real links", _lacks_traces, _trace_cells),
+    "fairness": Section(
+        "our congestion control beside TCP and alone",
+        lambda settings: missing(),
+        _fairness_seconds,
+        _run_fairness,
+        code=("host/link/congestion.py", "sim/link/fairness.py", "sim/link/backlog.py"),
+    ),
+}
+
+
+# -------------------------------------------------------------------------------------------------------- picture
+
+
+def _draw(comparisons: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """Draw P99 and agreement by link, a colour a transport, a row of two panels a comparison."""
+    matplotlib.use("Agg")  # no display is needed
+    from matplotlib import pyplot
+
+    shown = [one for found in comparisons.values() for one in found if one["rows"]]
+    figure, axes = pyplot.subplots(len(shown), 2, figsize=(14, 3.6 * len(shown)), squeeze=False, layout="constrained")
+    for (when, what), one in zip(axes, shown, strict=True):
+        links = list(one["links"])
+        there = [transport for transport in TRANSPORTS if any(r["transport"] == transport.name for r in one["rows"])]
+        width = 0.8 / len(there)
+        for place, transport in enumerate(there):
+            rows = {row["link"]: row for row in one["rows"] if row["transport"] == transport.name}
+            at = [links.index(link) + (place - (len(there) - 1) / 2) * width for link in rows]
+            style = {"color": _COLOURS[transport.name], "label": transport.title}
+            when.bar(at, [row["p99_ms"] for row in rows.values()], width, **style)
+            when.plot(at, [row["p50_ms"] for row in rows.values()], "_", color="black", markersize=60 * width)
+            what.bar(at, [100 * row["agreement"] for row in rows.values()], width, **style)
+        for axis in (when, what):
+            axis.set_xticks(range(len(links)), links)
+            axis.spines[["top", "right"]].set_visible(False)
+        when.set_yscale("log")
+        when.set_ylabel("ms to the answer")
+        when.set_title(f"{one['data']}: P99 (black: P50), deadline {1e3 * one['deadline_s']:g} ms")
+        what.set_ylim(0, 102)
+        what.set_ylabel("agreement, %")
+        what.set_title(f"{one['data']}: answered in time as on the unharmed image")
+    axes[0][0].legend(frameon=False, fontsize=9, ncols=2)
+    figure.suptitle(f"{OURS.title} and others over an emulated link, real packets", fontsize=11)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110)
+    pyplot.close(figure)
+    write_atomically(path, picture.getvalue())

