@@ -11,14 +11,16 @@ Words owned here: group, row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from host.link.datagrams import LinkError
+from host.link.datagrams import MAX_PARITY, LinkError
 
 PREFIX = 2  # bytes by which a parity strip is longer than the longest strip
+RISK = 0.05  # that parity strips are too few, and the rest is concealed
 _GROUP = 160  # strips; with their parity strips fewer than the field's elements
 _POLYNOMIAL = 0x11D  # x^8 + x^4 + x^3 + x^2 + 1, whose root 2 generates the field
 
@@ -44,6 +46,17 @@ def _tables() -> tuple[Bytes, Bytes]:
 
 
 _PRODUCTS, _INVERSES = _tables()
+
+
+def strips_for(count: int, loss: float, risk: float = RISK) -> int:
+    """How many parity strips `count` strips need so that losing more than them has at most the probability `risk`.
+
+    Losses are taken for independent, at rate `loss`; at most `MAX_PARITY`, and none where concealing is no worse.
+    """
+    parity = 0
+    while parity < MAX_PARITY and _more_than(parity, count + parity, loss) > risk:
+        parity += _groups(count)
+    return min(parity, MAX_PARITY)
 
 
 def encode(strips: Sequence[bytes], parity: int) -> list[bytes]:
@@ -103,6 +116,11 @@ def recover(strips: Mapping[int, bytes], coded: Mapping[int, bytes], count: int)
                 raise LinkError(f"a recovered strip has {length} of {size - PREFIX} bytes: the sender is faulty")
             recovered[members[place]] = content[PREFIX : PREFIX + length].tobytes()
     return recovered
+
+
+def _more_than(most: int, sent: int, loss: float) -> float:
+    """Probability that more than `most` of `sent` strips are lost: the upper tail of the binomial distribution."""
+    return 1.0 - sum(math.comb(sent, lost) * loss**lost * (1.0 - loss) ** (sent - lost) for lost in range(most + 1))
 
 
 def _groups(count: int) -> int:

@@ -33,9 +33,9 @@ class SendQueue:
         self.bytes = 0  # of the messages that wait
         self._waiting: deque[_Waiting] = deque()
 
-    def __bool__(self) -> bool:
-        """Whether anything waits."""
-        return bool(self._waiting)
+    def __len__(self) -> int:
+        """Count of messages that wait."""
+        return len(self._waiting)
 
     def add(self, deadline: float, request: int, messages: Iterable[bytes]) -> None:
         """Let `messages` of `request` wait until the loop's time passes `deadline`."""
@@ -69,6 +69,7 @@ class SendQueue:
             if waiting.deadline <= now:
                 self.dropped += 1
             elif waiting.request in requests or len(waiting.message) > room:
+                requests.add(waiting.request)  # none overtakes it
                 passed.append(waiting)
                 self.bytes += len(waiting.message)
             else:

@@ -55,8 +55,9 @@ from host.link.keys import (
     save_edge,
 )
 from host.link.loss import COPY_AFTER, LossMeter, copies
+from host.link.quality import fit, room
 from host.link.queue import SendQueue
-from host.link.strips import QUALITY, cut, jpeg_tables
+from host.link.strips import QUALITY, jpeg_tables
 from host.link.tls import (
     REFUSED,
     Untrusted,
@@ -173,6 +174,16 @@ class Peer(QuicConnectionProtocol):
     def round_trip(self) -> float:
         """Smoothed seconds there and back; aioquic has no public view of it. 0 when nothing was measured."""
         return self._quic._loss._rtt_smoothed
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes a second at which the congestion controller lets go; None where it does not know yet."""
+        return self._controller.pacing_rate if self._controller is not None else None
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of messages that wait for the window."""
+        return self._queue.bytes
 
     @property
     def largest_datagram(self) -> int:
@@ -515,7 +526,7 @@ class OffloadClient:
     ) -> None:
         """`model_sha256` is the model that the calibration was made with (None takes any); `max_open` requests at once.
 
-        `quality` is the JPEG quality of large images.
+        `quality` is the JPEG quality of large images where the bandwidth is ample.
         """
         self.resent = 0  # requests whose strips went twice
         self.trouble: str | None = "not connected yet"  # why there is no connection; None while there is one
@@ -528,6 +539,7 @@ class OffloadClient:
         self._open: dict[int, asyncio.Future[Reply]] = {}
         self._next = 0  # request id
         self._usual_wait = 0.1  # seconds from strips sent to reply, smoothed
+        self._usual_service = 0.0  # seconds that a request spends at the data centre, smoothed
         self._attempted = asyncio.Event()  # the first attempt to connect is over
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -616,14 +628,10 @@ class OffloadClient:
             if peer is None:
                 raise self._no_data_centre()
             self.resent += attempt
-            messages = cut(
-                image,
-                request=request,
-                left_ms=int(left * 1e3),
-                attempt=attempt,
-                quality=self._quality,
-                accuracy=accuracy,
-                largest=peer.largest_datagram,
+            within = room(peer.rate, left, peer.round_trip, self._usual_service, peer.waiting)
+            encoded, parity = fit(image, self._quality, within, peer.loss_meter.loss, peer.largest_datagram)
+            messages = encoded.pack(
+                request=request, left_ms=int(left * 1e3), attempt=attempt, accuracy=accuracy, parity=parity
             )
             peer.send_before(deadline, messages, request)
             done, _ = await asyncio.wait([reply], timeout=min(patience, deadline - loop.time()))
@@ -631,6 +639,8 @@ class OffloadClient:
                 answer = reply.result()
                 # From the first sending on, so that a guess that was too short grows.
                 self._usual_wait += (loop.time() - begin - self._usual_wait) / 8
+                self._usual_service += (answer.service_us / 1e6 - self._usual_service) / 8
+                peer.loss_meter.add(answer.count, answer.lost)
                 if answer.status != Status.ANSWERED:
                     raise NoAnswer(f"the data centre gave none: {answer.status.name.lower()}")
                 return answer

@@ -13,7 +13,7 @@ its marker, so that the decoder stays in step. Longer intervals would save 5 % o
 that are up to four blocks wide. The JPEG header is no part of any strip: both sides derive it from size and quality by
 encoding a blank image, and agree once a session, by `jpeg_tables`, that they derive the same.
 
-Words owned here: assembly, block line.
+Words owned here: assembly, block line, encoded.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import math
 import re
 import struct
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +62,53 @@ _APART = 16  # successive blocks of the line that should lie far apart: about a 
 Ints = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """An image packed for the way, and cut: all of its strips' payloads but those of parity strips."""
+
+    kind: Kind
+    height: int
+    width: int
+    channels: int
+    quality: int
+    payloads: list[bytes]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all strips, with their headers."""
+        return sum(STRIP_HEADER + len(payload) for payload in self.payloads)
+
+    def pack(
+        self, *, request: int, left_ms: int, attempt: int = 0, accuracy: float = 0.0, parity: int = 0
+    ) -> list[bytes]:
+        """A message a strip, in their order, `parity` parity strips last."""
+        parity = min(parity, MAX_PARITY)
+        form = Form(self.kind, self.height, self.width, self.channels, self.quality, len(self.payloads), parity)
+        return [
+            Strip(request, attempt, left_ms, form, index, payload, accuracy).pack()
+            for index, payload in enumerate(self.payloads + codes.encode(self.payloads, parity))
+        ]
+
+
+def encode(image: Pixels, quality: int = QUALITY, largest: int = MAX_DATAGRAM, kind: Kind | None = None) -> Encoded:
+    """Pack and cut `image`, uint8 [H, W, C] with C 1 or 3, into strips that fit datagrams of `largest` bytes.
+
+    `kind` is that of its size unless told. Raises LinkError on another shape or type, or when JPEG blocks are too large
+    for a datagram at this `quality`.
+    """
+    check_image(image)
+    room = min(largest, MAX_DATAGRAM) - STRIP_HEADER - codes.PREFIX
+    height, width, channels = image.shape
+    if (kind or kind_of(image)) == Kind.RAW:
+        return Encoded(Kind.RAW, height, width, channels, 0, _raw(image, room))
+    return Encoded(Kind.JPEG, height, width, channels, quality, _jpeg(image, quality, room))
+
+
+def kind_of(image: Pixels) -> Kind:
+    """How an image of this size travels."""
+    return Kind.RAW if max(image.shape[:2]) < RAW_BELOW else Kind.JPEG
+
+
 def cut(
     image: Pixels,
     *,
@@ -72,24 +120,9 @@ def cut(
     parity: int = 0,
     largest: int = MAX_DATAGRAM,
 ) -> list[bytes]:
-    """Datagrams of at most `largest` bytes of `image`, uint8 [H, W, C] with C 1 or 3, in strip order, `parity` last.
-
-    Raises LinkError on another shape or type, or when JPEG blocks are too large for a datagram at this `quality`.
-    """
-    check_image(image)
-    room = min(largest, MAX_DATAGRAM) - STRIP_HEADER - codes.PREFIX
-    height, width, channels = image.shape
-    if max(height, width) < RAW_BELOW:
-        kind, quality, payloads = Kind.RAW, 0, _raw(image, room)
-    else:
-        kind, payloads = Kind.JPEG, _jpeg(image, quality, room)
-    parity = min(parity, MAX_PARITY)
-    form = Form(kind, height, width, channels, quality, len(payloads), parity)
-    payloads += codes.encode(payloads, parity)
-    return [
-        Strip(request, attempt, left_ms, form, index, payload, accuracy).pack()
-        for index, payload in enumerate(payloads)
-    ]
+    """Datagrams of `image`, a strip each: `encode` and `Encoded.pack` at once."""
+    encoded = encode(image, quality, largest)
+    return encoded.pack(request=request, left_ms=left_ms, attempt=attempt, accuracy=accuracy, parity=parity)
 
 
 def check_image(image: Pixels) -> None:
@@ -108,8 +141,7 @@ class Assembly:
         self.form = form
         self._payloads: dict[int, bytes] = {}
         self._coded: dict[int, bytes] = {}
-        self._recovered = 0
-        self._last = -1  # highest index that came
+        self._came: set[int] = set()  # indices
         if form.count + form.parity > MAX_STRIPS:
             raise LinkError(f"{form.count} and {form.parity} parity strips: at most {MAX_STRIPS} travel")
         if form.kind == Kind.RAW:
@@ -125,14 +157,14 @@ class Assembly:
         if strip.form != self.form:
             raise LinkError(f"strip {strip.index} has form {strip.form}, but its image has {self.form}")
         count = self.form.count
-        if strip.index in self._payloads or strip.index - count in self._coded:
+        if strip.index in self._came:
             return False
         if strip.index < count:
             self._check(strip.index, strip.payload)
             self._payloads[strip.index] = strip.payload
         else:
             self._coded[strip.index - count] = strip.payload
-        self._last = max(self._last, strip.index)
+        self._came.add(strip.index)
         if self.missing and self._coded and codes.enough(self._payloads, self._coded, count):
             self._recover()
         return True
@@ -145,12 +177,12 @@ class Assembly:
     @property
     def lost(self) -> int:
         """Count of strips, parity included, that did not come although a later one did."""
-        return self._last + 1 - (len(self._payloads) - self._recovered + len(self._coded))
+        return max(self._came, default=-1) + 1 - len(self._came)
 
     @property
     def overtaken(self) -> bool:
         """Whether the very last strip has come: what is missing then is lost, or was overtaken on the way."""
-        return self._last == self.form.count + self.form.parity - 1
+        return self.form.count + self.form.parity - 1 in self._came
 
     def image(self) -> Pixels:
         """The image uint8 [H, W, C], concealed where strips are missing.
@@ -178,7 +210,6 @@ class Assembly:
             self._coded.clear()  # of no use
             raise
         self._payloads.update(recovered)
-        self._recovered += len(recovered)
 
     def _raw_image(self) -> Pixels:
         form = self.form
@@ -273,7 +304,7 @@ def _jpeg(image: Pixels, quality: int, room: int) -> list[bytes]:
     height, width, channels = image.shape
     form = Form(Kind.JPEG, height, width, channels, quality, 1)
     header = _jpeg_header(height, width, channels, quality)
-    blocks = _RESTART.split(_encode(image, quality)[len(header) : -len(_END_OF_IMAGE)])
+    blocks = _RESTART.split(_to_jpeg(image, quality)[len(header) : -len(_END_OF_IMAGE)])
     if len(blocks) != math.prod(_blocks(form)):
         raise LinkError(f"Pillow {PIL.__version__} cuts no JPEG into blocks: install pillow>=10.2")
     line = [_with_length(blocks[place]) for place in _block_line(*_blocks(form)).tolist()]
@@ -348,7 +379,7 @@ def _block_line(rows: int, columns: int) -> Ints:
     return np.arange(count) * stride % count
 
 
-def _encode(image: Pixels, quality: int) -> bytes:
+def _to_jpeg(image: Pixels, quality: int) -> bytes:
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality, subsampling=_SUBSAMPLING, restart_marker_blocks=1)
@@ -358,7 +389,7 @@ def _encode(image: Pixels, quality: int) -> bytes:
 @functools.lru_cache(maxsize=64)
 def _jpeg_header(height: int, width: int, channels: int, quality: int) -> bytes:
     """Everything up to the entropy-coded data: the same for every image of this size and quality."""
-    encoded = _encode(np.zeros((height, width, channels), np.uint8), quality)
+    encoded = _to_jpeg(np.zeros((height, width, channels), np.uint8), quality)
     position = 2  # behind the start-of-image marker
     while True:
         marker = encoded[position + 1]

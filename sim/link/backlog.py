@@ -67,7 +67,7 @@ class BackloggedPeer(ClientPeer):
         """Fill the queue up, then send what is due."""
         if self.welcome.done():
             deadline = self._loop.time() + _FRESH
-            self._queue.extend((deadline, _DATAGRAM) for _ in range(_WAITING - len(self._queue)))
+            self._queue.add(deadline, 0, [_DATAGRAM] * (_WAITING - len(self._queue)))
         super().transmit()
 
 

@@ -453,6 +453,46 @@ def test_missing_strips_are_repaired_after_a_short_wait() -> None:
     run(test())
 
 
+def test_strips_that_are_enough_are_worked_on_at_once() -> None:
+    async def test() -> None:
+        async with service_alone(SumModel()) as (service, peer):
+            image = clear_images(1)[0]
+            feed(service, peer, cut(image, request=1, left_ms=5_000, parity=2)[1:5])
+            assert service._ready  # nothing was waited for
+            reply = await peer.sent.get()
+            assert (reply.label, reply.missing, reply.count, reply.lost) == (expected(image), 0, 4, 1)
+
+    run(test())
+
+
+def test_the_deadline_ends_the_wait_for_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.datacenter.service.SILENT_AFTER", 30.0)
+
+    async def test() -> None:
+        async with service_alone(SumModel()) as (service, peer):
+            peer.round_trip = 0.2
+            image = clear_images(1)[0]
+            feed(service, peer, cut(image, request=1, left_ms=300)[:3])
+            reply = await asyncio.wait_for(peer.sent.get(), 5)
+            assert (reply.status, reply.label, reply.missing) == (Status.ANSWERED, expected(image), 1)
+            assert 50_000 < reply.service_us < 250_000
+
+    run(test())
+
+
+def test_a_smaller_image_is_enlarged_and_a_larger_one_refused() -> None:
+    async def test() -> None:
+        async with service_alone(SumModel()) as (service, peer):
+            image = clear_images(1)[0]
+            small = image.reshape(SHAPE[0] // 2, 2, SHAPE[1] // 2, 2, SHAPE[2]).mean(axis=(1, 3)).astype(np.uint8)
+            feed(service, peer, cut(np.repeat(image, 2, axis=0), request=1, left_ms=5_000))
+            feed(service, peer, cut(small, request=2, left_ms=5_000))
+            reply = await peer.sent.get()
+            assert (reply.request, reply.label) == (2, expected(image))
+
+    run(test())
+
+
 def test_a_request_that_is_late_is_not_worked_on() -> None:
     async def test() -> None:
         model = SumModel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,65 @@ def test_any_subset_of_strips_gives_an_image(shape: tuple[int, int, int]) -> Non
     for kept in range(1, len(strips) + 1):
         for subset in itertools.combinations(strips, kept):
             assert assemble(subset).image().shape == shape
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_any_strips_lost_up_to_the_parity_leave_no_trace(data: st.DataObject) -> None:
+    shape = data.draw(st.sampled_from([(28, 28, 1), (63, 63, 3), (100, 77, 3), (64, 64, 1)]))
+    parity = data.draw(st.integers(1, 6))
+    image = picture(shape)
+    strips = [Strip.parse(datagram) for datagram in cut(image, request=7, left_ms=50, parity=parity)]
+    lost = data.draw(st.sets(st.sampled_from(range(len(strips))), max_size=parity))
+    came = data.draw(st.permutations([strip for strip in strips if strip.index not in lost]))
+    assembly = assemble(came)
+    assert assembly.missing == 0
+    assert np.array_equal(assembly.image(), assemble(parsed(image)).image())
+    assert assembly.lost == len([index for index in lost if index < max(strip.index for strip in came)])
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_any_strips_in_any_order_and_number_give_an_image_or_a_link_error(data: st.DataObject) -> None:
+    shape = data.draw(st.sampled_from([(28, 28, 1), (63, 63, 3), (100, 77, 3)]))
+    strips = [Strip.parse(datagram) for datagram in cut(picture(shape), request=7, left_ms=50, parity=2)]
+    came = data.draw(st.lists(st.sampled_from(strips), max_size=2 * len(strips)))
+    try:
+        assert assemble(came).image().shape == shape
+    except LinkError:
+        assert all(strip.index >= strip.form.count for strip in came)
+
+
+def test_parity_strips_that_lie_are_refused_and_the_image_is_concealed() -> None:
+    strips = [Strip.parse(datagram) for datagram in cut(picture((100, 77, 3)), request=7, left_ms=50, parity=1)]
+    lying = replace(strips[-1], payload=bytes(len(strips[-1].payload)))
+    assembly = assemble(strips[1:-1])
+    with pytest.raises(LinkError):
+        assembly.add(lying)
+    assert assembly.missing == 1
+    assert assembly.image().shape == (100, 77, 3)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (224, 224, 3)])
+@pytest.mark.parametrize("largest", [300, 700])
+def test_smaller_datagrams_are_respected(shape: tuple[int, int, int], largest: int) -> None:
+    datagrams = cut(picture(shape), request=7, left_ms=50, parity=3, largest=largest)
+    assert max(map(len, datagrams)) <= largest
+    assert assemble(map(Strip.parse, datagrams)).missing == 0
+
+
+def test_strips_are_filled_evenly() -> None:
+    sizes = [len(datagram) for datagram in cut(picture((512, 512, 3)), request=7, left_ms=50)]
+    assert min(sizes) > 0.8 * MAX_DATAGRAM
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(14, 14), (16, 16), (14, 19), (32, 32), (64, 64), (1, 64)])
+def test_blocks_that_travel_together_lie_apart(rows: int, columns: int) -> None:
+    line = strips._block_line(rows, columns)
+    assert sorted(line.tolist()) == list(range(rows * columns))
+    places = np.stack(np.divmod(line, columns))
+    for ahead in range(1, 9):
+        assert np.abs(places[:, ahead:] - places[:, :-ahead]).max(axis=0).min() >= 2
 
 
 def test_a_repaired_patch_is_far_better_than_a_grey_hole() -> None:

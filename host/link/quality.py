@@ -1,0 +1,75 @@
+"""How finely an image is encoded: as finely as the bandwidth carries before the deadline.
+
+Where bandwidth is ample an image goes at the quality asked for, always the same. Where it is not, steps of a ladder
+of qualities, and below those of smaller sizes, are taken until the image fits; the data centre enlarges a smaller one.
+The ladder is ordered by what a classifier still makes of the image (`python -m sim.link.repair` measures it), not by
+how it looks.
+
+Words owned here: ladder, room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from host.link.concealment import Pixels
+from host.link.datagrams import MAX_DATAGRAM, Kind
+from host.link.parity import strips_for
+from host.link.strips import Encoded, encode, kind_of
+
+_SHARE = 0.5  # of the time left that sending may take: the rest is for what cannot be foreseen
+
+
+@dataclass(frozen=True)
+class Step:
+    """How an image may be encoded: JPEG's quality, and by how much each side is divided before."""
+
+    quality: int
+    divisor: int
+
+
+LADDER = (Step(70, 1), Step(50, 1), Step(30, 1), Step(50, 2), Step(30, 2), Step(15, 2), Step(30, 4), Step(15, 4))
+_RAW_LADDER = (Step(0, 2), Step(0, 4))
+
+
+def room(rate: float | None, left: float, round_trip: float, service: float, waiting: int) -> float:
+    """Bytes that an image may take; infinite while the `rate` (bytes a second) is not known.
+
+    Of the seconds `left` until the deadline, a `round_trip` and the usual `service` are spent otherwise, and `waiting`
+    bytes go before.
+    """
+    if rate is None:
+        return float("inf")
+    return _SHARE * rate * max(left - round_trip - service, 0.0) - waiting
+
+
+def fit(image: Pixels, quality: int, within: float, loss: float, largest: int = MAX_DATAGRAM) -> tuple[Encoded, int]:
+    """`image`, uint8 [H, W, C], encoded in at most `within` bytes, and how many parity strips go along at this `loss`.
+
+    At `quality` where that fits, else at the first step of the ladder that does; at the last step when none does.
+    Raises LinkError as `encode` does.
+    """
+    kind = kind_of(image)
+    steps = [Step(quality, 1)]
+    steps += (
+        _RAW_LADDER if kind == Kind.RAW else [step for step in LADDER if step.divisor > 1 or step.quality < quality]
+    )
+    for step in steps:
+        encoded = encode(_smaller(image, step.divisor), step.quality, largest, kind)
+        count = len(encoded.payloads)
+        parity = strips_for(count, loss)
+        if encoded.size * (count + parity) / count <= within:
+            break
+    return encoded, parity
+
+
+def _smaller(image: Pixels, divisor: int) -> Pixels:
+    if divisor == 1:
+        return image
+    height, width, channels = image.shape
+    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+    size = -(-width // divisor), -(-height // divisor)
+    return np.asarray(picture.resize(size, Image.Resampling.BOX), np.uint8).reshape(size[1], size[0], channels)

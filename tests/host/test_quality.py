@@ -1,0 +1,59 @@
+"""An image is encoded as finely as the way carries, and no more coarsely than it must be."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from host.link.datagrams import Strip
+from host.link.quality import LADDER, fit, room
+from host.link.strips import QUALITY, assemble
+from tests.host.test_strips import picture
+
+LARGE = picture((224, 224, 3))
+
+
+def test_ample_bandwidth_changes_nothing() -> None:
+    encoded, parity = fit(LARGE, QUALITY, math.inf, 0.0)
+    assert (encoded.quality, encoded.height, encoded.width, parity) == (QUALITY, 224, 224, 0)
+    assert room(None, 0.1, 0.04, 0.01, 0) == math.inf
+
+
+def test_less_bandwidth_lowers_the_quality_first_and_the_size_then() -> None:
+    seen = []
+    for within in range(12_000, 200, -200):
+        encoded, _ = fit(LARGE, QUALITY, within, 0.0)
+        seen.append((LARGE.shape[0] // encoded.height, encoded.quality))
+        if seen[-1] != (LADDER[-1].divisor, LADDER[-1].quality):
+            assert encoded.size <= within
+    steps = [(1, QUALITY), *((step.divisor, step.quality) for step in LADDER)]
+    assert [steps.index(one) for one in seen] == sorted(steps.index(one) for one in seen)
+    assert seen[-1] == steps[-1]
+    assert len(set(seen)) > 4
+
+
+def test_a_lower_quality_asked_for_is_never_raised() -> None:
+    for within in (math.inf, 4_000.0, 2_000.0):
+        assert fit(LARGE, 40, within, 0.0)[0].quality <= 50
+    assert fit(LARGE, 40, math.inf, 0.0)[0].quality == 40
+
+
+@pytest.mark.parametrize("shape", [(224, 224, 3), (65, 33, 1), (28, 28, 1), (3, 1, 1)])
+def test_the_smallest_is_an_image_too(shape: tuple[int, int, int]) -> None:
+    encoded, _ = fit(picture(shape), QUALITY, -1.0, 0.0)
+    strips = [Strip.parse(message) for message in encoded.pack(request=1, left_ms=9)]
+    assert assemble(strips).image().shape == (-(-shape[0] // 4), -(-shape[1] // 4), shape[2])
+
+
+def test_parity_follows_the_loss() -> None:
+    parities = [fit(LARGE, QUALITY, math.inf, loss)[1] for loss in (0.0, 0.01, 0.05, 0.1, 0.2)]
+    assert parities[0] == 0
+    assert parities == sorted(parities)
+    assert parities[-1] > parities[1]
+
+
+def test_room_shrinks_with_time_and_with_what_waits() -> None:
+    assert room(1e6, 0.14, 0.04, 0.0, 0) == pytest.approx(50_000)
+    assert room(1e6, 0.14, 0.04, 0.05, 10_000) == pytest.approx(15_000)
+    assert room(1e6, 0.01, 0.04, 0.05, 0) == 0

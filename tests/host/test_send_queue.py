@@ -1,0 +1,96 @@
+"""What waits to be sent goes in time or not at all, and images share packets, so that a lost one hurts little."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host.link import queue
+from host.link.datagrams import MAX_DATAGRAM, Strip, parse
+from host.link.loss import ALL_LOST, FEWEST_COPIES, MOST_COPIES, LossMeter, copies
+from host.link.queue import SendQueue
+from host.link.strips import cut
+
+
+def drain(waiting: SendQueue, now: float = 0.0) -> list[bytes]:
+    return list(iter(lambda: waiting.next(now, MAX_DATAGRAM), None))
+
+
+def test_a_lone_request_sends_each_strip_in_a_packet_of_its_own() -> None:
+    waiting = SendQueue()
+    messages = cut(np.zeros((28, 28, 1), np.uint8), request=1, left_ms=9)
+    waiting.add(1.0, 1, messages)
+    assert waiting.bytes == sum(map(len, messages))
+    assert drain(waiting) == messages
+    assert waiting.bytes == len(waiting) == 0
+
+
+def test_a_lost_packet_takes_at_most_one_strip_of_each_tiny_image() -> None:
+    waiting = SendQueue()
+    for request in range(8):
+        waiting.add(1.0, request, cut(np.zeros((28, 28, 1), np.uint8), request=request, left_ms=9))
+    packets = [parse(datagram) for datagram in drain(waiting)]
+    assert len(packets) < 10  # of 32 strips
+    for packet in packets:
+        requests = [message.request for message in packet]
+        assert len(set(requests)) == len(requests)
+    strips = [message for packet in packets for message in packet if isinstance(message, Strip)]
+    assert {(strip.request, strip.index) for strip in strips} == set(itertools.product(range(8), range(4)))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 1_200)), max_size=60))
+def test_everything_goes_once_and_in_order_for_each_request(messages: list[tuple[int, int]]) -> None:
+    waiting = SendQueue()
+    for number, (request, size) in enumerate(messages):
+        waiting.add(1.0, request, [bytes([number]) * size])
+    sent = drain(waiting)
+    assert all(len(datagram) <= MAX_DATAGRAM or len(set(datagram)) == 1 for datagram in sent)
+    numbers = [number for datagram in sent for number, _ in itertools.groupby(datagram)]
+    assert sorted(numbers) == list(range(len(messages)))
+    for wanted in range(6):
+        own = [number for number in numbers if messages[number][0] == wanted]
+        assert own == sorted(own)
+    assert waiting.bytes == 0
+
+
+def test_what_is_late_is_dropped_and_what_is_withdrawn_forgotten() -> None:
+    waiting = SendQueue()
+    waiting.add(1.0, 1, [b"late"])
+    waiting.add(3.0, 2, [b"withdrawn"])
+    waiting.add(3.0, 3, [b"in time"])
+    waiting.forget(2)
+    assert drain(waiting, 2.0) == [b"in time"]
+    assert (waiting.dropped, waiting.bytes) == (1, 0)
+
+
+def test_the_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "_MOST", 3)
+    waiting = SendQueue()
+    waiting.add(1.0, 1, [b"a", b"b", b"c", b"d"])
+    assert (len(waiting), waiting.bytes, waiting.dropped) == (3, 3, 1)
+
+
+@given(st.floats(0.0, 1.0))
+def test_copies_keep_the_chance_that_all_are_lost_small(loss: float) -> None:
+    count = copies(loss)
+    assert FEWEST_COPIES <= count <= MOST_COPIES
+    assert loss**count <= ALL_LOST * 1.001 or count == MOST_COPIES
+    assert count == FEWEST_COPIES or loss ** (count - 1) > ALL_LOST
+
+
+def test_copies_follow_the_loss() -> None:
+    assert [copies(loss) for loss in (0.0, 0.01, 0.05, 0.1, 0.2, 0.9)] == [2, 2, 3, 3, 5, 6]
+
+
+def test_measured_loss_nears_the_paths_and_follows_it() -> None:
+    generator = np.random.default_rng(4)
+    meter = LossMeter()
+    assert meter.loss == 0.0
+    for loss in (0.1, 0.0):
+        for _ in range(5_000):
+            meter.add(1, int(generator.random() < loss))
+        assert abs(meter.loss - loss) < 0.03
