@@ -1,0 +1,73 @@
+"""Anything as a result record of the fabric: an answer within the kernel's classes, or a `FabricError`."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from host.cascade import Cascade
+from host.fabric.base import RECORD, FabricError, Images, Records
+from host.kernel import Package
+from host.link.datagrams import LinkError, Reply, Status
+from tests.fuzz.package import CALIBRATION, small_package
+
+MAX_LENGTH = RECORD.itemsize + 4
+
+
+class _NoFabric:
+    """A `Fabric` that is never run: records are given."""
+
+    simulated = False
+
+    def __init__(self, package: Package) -> None:
+        self.package = package
+
+    def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
+        """Any are fine."""
+
+    def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _Offload:
+    """A data centre that says whatever it is told to."""
+
+    label = 0
+
+    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Reply:
+        if self.label & 0x8000:
+            raise LinkError("none")
+        return Reply(1, Status.ANSWERED, self.label, service_us=1_000)
+
+
+OFFLOAD = _Offload()
+CASCADE = Cascade(_NoFabric(small_package()), CALIBRATION, OFFLOAD)
+IMAGE = np.zeros(CASCADE.kernel.input.shape, np.uint8)
+
+
+def seeds() -> list[bytes]:
+    records = np.zeros(3, RECORD)
+    records["stage"] = [0, 1, 0x11]
+    return [b"\x00\x02" + record.tobytes() for record in records]
+
+
+def consume(data: bytes) -> None:
+    if len(data) < 2 + RECORD.itemsize:
+        return
+    OFFLOAD.label = int.from_bytes(data[:2], "big")
+    record = np.frombuffer(data, RECORD, 1, 2)[0]
+    leg = CASCADE.simulated_leg(int(record["cycles"]))
+    settling = CASCADE.settle(IMAGE, record, CALIBRATION.targets[0], 60.0, leg)
+    try:
+        settling.send(None)
+    except StopIteration as done:
+        answer = done.value
+        assert 0 <= answer.label < CASCADE.kernel.labels
+        assert answer.stage == "datacenter" or answer.label == int(record["label"])
+    except FabricError:
+        return
+    finally:
+        settling.close()

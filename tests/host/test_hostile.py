@@ -1,0 +1,294 @@
+"""What a single hostile packet, datagram or query may do: nothing that lasts, and nothing to anybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import socket
+import struct
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from host.cascade import Cascade
+from host.datacenter.authority import Authority
+from host.datacenter.service import Service
+from host.edge import _GRACE, Edge, query
+from host.fabric.csim import CsimFabric
+from host.kernel import Package
+from host.link.datagrams import MAX_DATAGRAM, REQUEST_BITS, Cancel, Reply, Status
+from host.link.keys import client_keys
+from host.link.quic import OffloadClient, Server, ServerPeer
+from host.link.strips import cut
+from sim.link.mischief import DisturbedLink, garbage, hold_idle
+from sim.link.options import LinkOptions
+from sim.link.trust import Trust, make_trust
+from tests.host.by_hand import clear_images
+from tests.host.test_offload import IDLE, SumModel, expected, run
+
+SECONDS = 0.25  # that one packet may take, on a busy machine
+KEPT = 64 * 1024  # bytes that one packet may leave behind
+LARGEST_ANSWER = 3  # times what came, to an address that is not proved (RFC 9000, 8.1)
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Trust:
+    return make_trust(tmp_path_factory.mktemp("hostile"))
+
+
+@contextlib.asynccontextmanager
+async def serving(keys: Trust, model: SumModel) -> AsyncIterator[tuple[Server, tuple[str, int], list[Any]]]:
+    """A data centre, its address, and what its loop had to complain of."""
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    service = Service(model)
+    with contextlib.closing(Authority(keys.datacenter)) as authority:
+        server = Server(authority.configuration(IDLE), authority, service.served, service.received, service.gone)
+        address = await server.listen("127.0.0.1", 0)
+        work = asyncio.get_running_loop().create_task(service.run())
+        try:
+            yield server, address, complaints
+        finally:
+            server.close()
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def asking(address: tuple[str, int], keys: Trust) -> AsyncIterator[OffloadClient]:
+    client = OffloadClient(*address, client_keys(keys.edge, IDLE))
+    try:
+        await client.wait_connected(10)
+        yield client
+    finally:
+        await client.close()
+
+
+class Stranger(asyncio.DatagramProtocol):
+    """Somebody without keys, who counts what comes back."""
+
+    def __init__(self) -> None:
+        self.got = 0
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.got += len(data)
+
+
+def test_strangers_packets_keep_no_state_and_get_no_flood(keys: Trust) -> None:
+    async def test() -> None:
+        chance = random.Random(1)
+        async with serving(keys, SumModel()) as (server, address, complaints):
+            stranger = Stranger()
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: stranger, remote_addr=address
+            )
+            sent = 0
+            for number in range(400):
+                packet = garbage(chance, bytes(40)) if number % 2 else chance.randbytes(chance.randrange(1, 1_400))
+                transport.sendto(packet)
+                sent += len(packet)
+                if number % 20 == 0:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
+            assert not server._half_open
+            assert server._quic is not None
+            assert not server._quic._protocols
+            assert stranger.got <= LARGEST_ANSWER * sent
+            assert not complaints, complaints
+            async with asking(address, keys) as client:
+                image = clear_images(1)[0]
+                assert (await client.offload(image, 5.0, 0.9)).label == expected(image)
+            transport.close()
+
+    run(test())
+
+
+def test_half_open_connections_are_bounded_and_keep_no_edge_out(keys: Trust) -> None:
+    async def test() -> None:
+        async with serving(keys, SumModel()) as (server, address, complaints):
+            flood = asyncio.get_running_loop().create_task(hold_idle(address, 200, 1.0))
+            async with asking(address, keys) as client:
+                for image in clear_images(5):
+                    assert (await client.offload(image, 5.0, 0.9)).label == expected(image)
+                await flood
+                assert 0 < len(server._half_open) <= 128
+                assert not complaints, complaints
+
+    run(test())
+
+
+def test_packets_played_back_are_not_worked_on_again(keys: Trust) -> None:
+    async def test() -> None:
+        model = SumModel()
+        async with serving(keys, model) as (_, address, complaints):
+            link = DisturbedLink(address, LinkOptions(), seed=1)
+            async with link, asking(link.address, keys) as client:
+                images = clear_images(5)
+                for image in images:
+                    await client.offload(image, 5.0, 0.9)
+                worked = sum(model.batches)
+                link.play_back(500)
+                await asyncio.sleep(0.3)
+                assert sum(model.batches) == worked == len(images)
+                assert (await client.offload(images[0], 5.0, 0.9)).label == expected(images[0])
+                assert not complaints, complaints
+
+    run(test())
+
+
+class Deaf:
+    """Takes the place of a connection under the service."""
+
+    session = 0
+    round_trip = 0.0
+
+    def send_copies(self, messages: list[bytes]) -> None:
+        """Nobody listens."""
+
+
+def _hostile_datagrams() -> Iterator[bytes]:
+    """The dearest datagrams that an edge which was let in can make."""
+    strip = cut(clear_images(1)[0], request=1, left_ms=60_000, parity=2)
+    yield strip[0]
+    yield strip[-1]
+    empty = struct.Struct("!BHIHHHBBHHHBH")
+    for count, parity in ((4_096, 0), (4_032, 64), (1, 64)):
+        for index in (0, count - 1, count + parity - 1):
+            head = empty.pack(strip[0][0], 0, 2, 60_000, 28, 28, 1, 0, 0, index, count, parity, 0)
+            yield head
+            # As many requests as a datagram holds.
+            many = [
+                empty.pack(strip[0][0], 0, number, 60_000, 28, 28, 1, 0, 0, index, count, parity, 0)
+                for number in range(3, 3 + MAX_DATAGRAM // empty.size)
+            ]
+            yield b"".join(many)
+    yield Cancel(1).pack() * (MAX_DATAGRAM // len(Cancel(1).pack()))
+    yield Reply(1, Status.ANSWERED).pack()
+
+
+def test_one_datagram_of_an_edge_costs_little_time_and_memory() -> None:
+    async def test() -> None:
+        peer = cast(ServerPeer, Deaf())
+        for datagram in _hostile_datagrams():
+            service = Service(SumModel())
+            service.received(peer, b"")  # the client's own record
+            tracemalloc.start()
+            begin = time.monotonic()
+            service.received(peer, datagram)
+            took = time.monotonic() - begin
+            kept, _ = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert took < SECONDS, datagram[:24].hex()
+            assert kept < KEPT, (kept, datagram[:24].hex())
+            await asyncio.sleep(0.03)  # its timers run
+            service.gone(peer)
+
+    run(test())
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_any_datagrams_of_a_right_form_are_settled(data: st.DataObject) -> None:
+    """Right heads with any payloads: what is begun is answered or forgotten, and no error comes of it."""
+
+    async def test() -> None:
+        complaints: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+        service, peer = Service(SumModel()), cast(ServerPeer, Deaf())
+        for datagram in cut(clear_images(1)[0], request=5 % (1 << REQUEST_BITS), left_ms=20, parity=2):
+            if data.draw(st.booleans()):
+                service.received(peer, datagram)
+            length = int.from_bytes(datagram[22:24], "big")
+            payload = data.draw(st.binary(min_size=length, max_size=length) | st.binary(max_size=40))
+            head = datagram[:22] + len(payload).to_bytes(2, "big")
+            service.received(peer, head + payload)
+        await asyncio.sleep(0.025)
+        service.gone(peer)
+        assert not service.open_requests
+        assert not complaints, complaints
+
+    run(test())
+
+
+@contextlib.asynccontextmanager
+async def edge(package: Package, path: Path) -> AsyncIterator[None]:
+    calibration = package.kernel.calibration
+    assert calibration is not None
+    cascade = Cascade(CsimFabric(package), calibration, None)
+    told, ready = asyncio.Event(), asyncio.Event()
+    serving = asyncio.get_running_loop().create_task(Edge(cascade).serve(path, told, ready.set))
+    await ready.wait()
+    try:
+        yield
+    finally:
+        told.set()
+        await serving
+        cascade.close()
+
+
+def _say(path: Path, content: bytes) -> bytes:
+    """Say `content` at the edge's socket, and no more; what it says."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_GRACE)
+        connection.connect(str(path))
+        connection.sendall(content)
+        connection.shutdown(socket.SHUT_WR)
+        said = b""
+        while part := connection.recv(65_536):
+            said += part
+        return said
+
+
+def _query(**fields: object) -> bytes:
+    header = {"protocol": 1, "name": "x", "size": 0, "accuracy": 0.8, "deadline_ms": 50.0, **fields}
+    content = json.dumps(header).encode()
+    return struct.pack("!I", len(content)) + content
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xff\xff\xff", "claims 4294967295 bytes"),
+        (struct.pack("!I", 60_000) + b"[" * 60_000, "query"),
+        (_query(size=2**62), "size"),
+        (_query(deadline_ms=float("nan")), "deadline_ms"),
+        (_query(deadline_ms=1e300), "deadline_ms"),
+        (_query(name="x" * 5_000), "name"),
+        (_query(size=6) + b"\x93NUMPY", "damaged"),
+        (_query(size=4) + b"GIF8", "no picture"),
+        (b"\x00\x00", None),  # cut off: whoever asked is gone
+        (_query(size=1_000) + b"short", None),
+    ],
+)
+def test_a_hostile_query_is_refused_and_others_are_answered(
+    served_package: Package, tmp_path: Path, content: bytes, said: str | None
+) -> None:
+    image = clear_images(1)[0]
+    np.save(tmp_path / "image.npy", image)
+
+    async def test() -> None:
+        complaints: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+        path = tmp_path / "edge.sock"
+        async with edge(served_package, path):
+            # Whoever connects and says nothing holds nobody up.
+            silent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            silent.connect(str(path))
+            answer = await asyncio.to_thread(_say, path, content)
+            assert (said is None) == (answer == b"")
+            assert said is None or said in answer[4:].decode()
+            right = await asyncio.to_thread(query, path, tmp_path / "image.npy", 0.8, 5_000.0)
+            assert right.stage == "stage0"
+            silent.close()
+        assert not complaints, complaints
+
+    run(test())
