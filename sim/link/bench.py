@@ -7,6 +7,7 @@ Words owned here: section.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -24,6 +25,7 @@ from host.files import write_atomically
 from quant.datasets import FASHION_MNIST_FOLDER
 from sim.link import fairness
 from sim.link.compare import (
+    CODE,
     OURS,
     TRANSPORTS,
     Cell,
@@ -39,12 +41,14 @@ from sim.link.compare import (
     loss_cases,
     make_cells,
     make_rows,
+    network_file,
     photo_case,
     run_cells,
     seconds_of,
     trace_cases,
 )
 from sim.link.namespaces import missing
+from sim.link.photos import lacking
 from sim.link.workload import Plan, Spacing
 from sim.report import Check, print_checks, write_report
 
@@ -115,15 +119,16 @@ class Section:
         lacks: why it cannot be run, or None.
         seconds: how long it will take, about.
         run: measures, or reads what was measured.
-        code: where it cannot tell by itself what is stale: globs of the files it depends on; its result is kept until
-            one of them changes.
+        code: globs of the files it depends on; when one of them has changed, what it found no longer counts.
+        resumes: whether it goes on by itself where it was stopped, and so is always run.
     """
 
     title: str
     lacks: Callable[[Settings], str | None]
     seconds: Callable[[Settings], float]
     run: Callable[[Settings, Console], Found]
-    code: tuple[str, ...] = ()
+    code: tuple[str, ...]
+    resumes: bool = False
 
 
 def bench_link(settings: Settings, names: Sequence[str], console: Console) -> bool:
@@ -134,18 +139,19 @@ def bench_link(settings: Settings, names: Sequence[str], console: Console) -> bo
     chosen = list(names) or list(SECTIONS)
     due: list[str] = []
     for name in chosen:
-        lacking = SECTIONS[name].lacks(settings)
-        if lacking is not None:
-            console.print(f"[yellow]{name}: skipped: {lacking}[/yellow]")
-            _keep(settings, name, {"skipped": lacking})
+        reason = SECTIONS[name].lacks(settings)
+        if reason is not None:
+            console.print(f"[yellow]{name}: skipped: {reason}[/yellow]")
+            if _current(settings, name) is None:
+                _keep(settings, name, {"skipped": reason})
         else:
             due.append(name)
-    seconds = {name: 0.0 if _kept(settings, name) else SECTIONS[name].seconds(settings) for name in due}
+    seconds = {name: 0.0 if _done(settings, name) else SECTIONS[name].seconds(settings) for name in due}
     for name in due:
         console.print(f"{name}: {SECTIONS[name].title}: about {seconds[name] / 60:.0f} min")
     console.print(f"about {sum(seconds.values()) / 60:.0f} minutes in all; what is measured is kept if you stop it")
     for name in due:
-        if _kept(settings, name) is None:
+        if not _done(settings, name):
             console.rule(name)
             found = SECTIONS[name].run(settings, console)
             content = {"checks": [asdict(check) for check in found.checks], "body": found.body}
@@ -171,12 +177,16 @@ def _read(settings: Settings, name: str) -> dict[str, Any] | None:
     return content
 
 
-def _kept(settings: Settings, name: str) -> dict[str, Any] | None:
-    """What a section found earlier, where that still holds."""
-    code, content = SECTIONS[name].code, _read(settings, name)
-    if settings.again or not code or content is None or content.get("code") != code_checksum(code):
-        return None
-    return content
+def _current(settings: Settings, name: str) -> dict[str, Any] | None:
+    """What a section found, where the code is still the same."""
+    content = _read(settings, name)
+    same = content is not None and content.get("code") == code_checksum(SECTIONS[name].code)
+    return content if same else None
+
+
+def _done(settings: Settings, name: str) -> bool:
+    """Whether a section need not be run."""
+    return not (settings.again or SECTIONS[name].resumes) and _current(settings, name) is not None
 
 
 def _summarise(settings: Settings, console: Console) -> bool:
@@ -188,15 +198,15 @@ def _summarise(settings: Settings, console: Console) -> bool:
         "sections": {},
     }
     for name in SECTIONS:
-        content = _read(settings, name)
-        if content is None:
-            body["sections"][name] = {"skipped": "not run yet"}
-        elif "skipped" in content:
+        content, current = _read(settings, name), _current(settings, name)
+        if current is not None:
+            body["sections"][name] = current["body"]
+            checks += [Check(**check) for check in current["checks"]]
+        elif content is not None and "skipped" in content:
             body["sections"][name] = content
         else:
-            body["sections"][name] = content["body"]
-            for check in content["checks"]:
-                checks.append(Check(**check))
+            reason = "not run yet" if content is None else "the code has changed since it was run"
+            body["sections"][name] = {"skipped": reason}
     write_report(settings.out / "link.json", body, checks)
     comparisons = {
         name: section["comparisons"] for name, section in body["sections"].items() if "comparisons" in section
@@ -209,19 +219,29 @@ def _summarise(settings: Settings, console: Console) -> bool:
 # ---------------------------------------------------------------------------------------------------- comparisons
 
 
+def _cache(settings: Settings) -> Path:
+    return settings.folder / "data"
+
+
+def _lacks_transports() -> str | None:
+    if importlib.util.find_spec("grpc") is None:
+        return "grpcio is not installed: `pip install 'edgesight[peers]'`"
+    return missing()
+
+
 def _lacks_photos(settings: Settings) -> str | None:
     if settings.photos is None:
         return "no photographs were given (--photos FOLDER or .zip)"
     if not settings.photos.exists():
         return f"{settings.photos} is not there"
-    return missing()
+    return lacking(network_file(_cache(settings))) or _lacks_transports()
 
 
 def _lacks_fashion(settings: Settings) -> str | None:
     folder = settings.data_dir or FASHION_MNIST_FOLDER
     if not folder.is_dir():
         return f"{folder} is not there: apt-get install dataset-fashion-mnist, or --data-dir FOLDER"
-    return missing()
+    return _lacks_transports()
 
 
 def _lacks_traces(settings: Settings) -> str | None:
@@ -231,16 +251,16 @@ def _lacks_traces(settings: Settings) -> str | None:
         return f"{settings.traces} is no folder"
     if _lacks_photos(settings) is not None and _lacks_fashion(settings) is not None:
         return "there are neither photographs nor Fashion-MNIST"
-    return missing()
+    return None
 
 
 def _photos(settings: Settings) -> DataCase:
     assert settings.photos is not None
-    return photo_case(settings.photos, settings.folder / "data")
+    return photo_case(settings.photos, _cache(settings))
 
 
 def _fashion(settings: Settings) -> DataCase:
-    return fashion_case(settings.zoo / "backend.onnx", settings.folder / "data", settings.data_dir)
+    return fashion_case(settings.zoo / "backend.onnx", _cache(settings), settings.data_dir)
 
 
 def _loss_cells(settings: Settings, data: DataCase, requests: int) -> list[Cell]:
@@ -287,6 +307,8 @@ def _compare(cells_of: Callable[[Settings], list[Cell]], settings: Settings, con
         comparisons.append(_comparison(data, own[0].plan, links, rows))
         _print_rows(console, data.name, rows)
     _, skipped = available_transports()
+    for transport, reason in skipped.items():
+        console.print(f"[yellow]{transport}: not compared: {reason}[/yellow]")
     return Found(checks, {"comparisons": comparisons, "skipped_transports": skipped})
 
 
@@ -340,6 +362,8 @@ def _comparing(title: str, lacks: Callable[[Settings], str | None], cells: Calla
         lacks,
         lambda settings: seconds_of(cells(settings), settings.again),
         lambda settings, console: _compare(cells, settings, console),
+        CODE,
+        resumes=True,
     )
 
 
@@ -369,7 +393,7 @@ SECTIONS: dict[str, Section] = {
         lambda settings: missing(),
         _fairness_seconds,
         _run_fairness,
-        code=("host/link/congestion.py", "sim/link/fairness.py", "sim/link/backlog.py"),
+        ("host/link/congestion.py", "sim/link/fairness.py", "sim/link/backlog.py"),
     ),
 }
 

