@@ -1,0 +1,135 @@
+"""The command that plans a workflow: variants and workers for its operators."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgesight.plan import group
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from host.plan.workflow import Curve, Workflow, WorkflowPlan
+
+
+class Method(str, Enum):
+    """How to plan."""
+
+    exact = "exact"
+    authors = "authors"
+
+
+@group.command()
+def workflow(
+    path: Annotated[
+        Path, typer.Argument(metavar="WORKFLOW", help="A JSON file, or a directory in JellyBean's published format.")
+    ],
+    accuracy: Annotated[
+        float | None, typer.Option(help="Share from 0 to 1 asked of the sink; default: what the workflow asks for.")
+    ] = None,
+    method: Annotated[
+        Method, typer.Option(help="exact: a mixed-integer program, with its gap; authors: JellyBean's own search.")
+    ] = Method.exact,
+    curve: Annotated[bool, typer.Option("--curve", help="Every step of accuracy and what it costs.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Most that one exact plan may take.")] = 60.0,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="File for the plan, or the curve, as JSON.")] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="File for it as a PNG picture.")] = None,
+) -> None:
+    """Choose a variant and workers for each operator, so that the accuracy holds and an hour costs least."""
+    from rich.console import Console
+
+    from host.plan.profile import PlanError, write
+    from host.plan.workflow import curve as trace
+    from host.plan.workflow import plan
+
+    console = Console()
+    read = _read(path, console)
+    if curve:
+        if accuracy is not None:
+            raise PlanError("--accuracy: a curve shows every accuracy; leave one of the two out")
+        steps = trace(read, method.value, seconds)
+        if not steps.plans:
+            raise PlanError(f"{path}: {plan(read, 0.0, method.value, seconds).reason}")
+        _print_curve(steps, console)
+        if json is not None:
+            write(json, steps)
+        if picture is not None:
+            from sim.plan.workflow_picture import draw_curve
+
+            draw_curve([steps], picture)
+        return
+    made = plan(read, accuracy, method.value, seconds)
+    if json is not None:
+        write(json, made)
+    if not made.feasible:
+        console.print(f"[red]No plan:[/red] {made.reason}")
+        raise typer.Exit(1)
+    _print_plan(read, made, console)
+    if picture is not None:
+        from sim.plan.workflow_picture import draw_plan
+
+        draw_plan(read, made, picture)
+
+
+def _read(path: Path, console: Console) -> Workflow:
+    from host.plan.jellybean import read_directory
+    from host.plan.profile import read
+    from host.plan.workflow import Workflow
+
+    if not path.is_dir():
+        return read(path, Workflow)
+    published = read_directory(path)
+    for warning in published.warnings:
+        console.print(f"[yellow]warning:[/yellow] {warning}", soft_wrap=True, highlight=False)
+    return published.workflow
+
+
+def _print_plan(workflow: Workflow, made: WorkflowPlan, console: Console) -> None:
+    from rich.table import Table
+
+    from host.plan.workflow import Facts
+
+    facts = Facts.of(workflow)
+    table = Table(title="Plan (projected)")
+    for column in ("operator", "variant", "worker", "tier", "requests/s", "full", "$/h"):
+        words = column in ("operator", "variant", "worker")
+        table.add_column(column, justify="left" if words else "right", overflow="fold" if words else "ellipsis")
+    last = None
+    for assignment in made.assignments:
+        operator, worker = assignment.operator, facts.workers[assignment.worker]
+        full = assignment.rate / facts.capacity(worker.name, operator, made.variants[operator])
+        table.add_row(
+            *((operator, made.variants[operator]) if operator != last else ("", "")),
+            *(worker.name, str(worker.tier), f"{assignment.rate:.4g}", f"{full:.0%}", f"{worker.dollars_per_hour:g}"),
+        )
+        last = operator
+    console.print(table)
+    gap = "proven optimal" if made.proven else f"no plan is more than {made.gap or 0:.2%} cheaper"
+    console.print(
+        f"${made.dollars_per_hour:.3f}/h = {made.compute_dollars_per_hour:.3f} workers + "
+        f"{made.communication_dollars_per_hour:.3f} messages; accuracy {made.accuracy:.4f}, "
+        f"{made.accuracy_asked:.4f} asked; {gap}",
+        highlight=False,
+    )
+
+
+def _print_curve(steps: Curve, console: Console) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"What accuracy costs, {steps.method} (projected)")
+    for column in ("accuracy", "$/h", "workers", "messages", "gap", "variants"):
+        table.add_column(column, justify="left" if column == "variants" else "right", overflow="fold")
+    for made in steps.plans:
+        table.add_row(
+            f"{made.accuracy:.4f}",
+            f"{made.dollars_per_hour:.3f}",
+            f"{made.compute_dollars_per_hour:.3f}",
+            f"{made.communication_dollars_per_hour:.3f}",
+            "optimal" if made.proven else f"≤ {made.gap or 0:.2%}",
+            ", ".join(f"{operator}: {variant}" for operator, variant in sorted(made.variants.items())),
+        )
+    console.print(table)

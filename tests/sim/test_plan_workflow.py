@@ -1,0 +1,49 @@
+"""The workflow bench: its checks can fail, and its random workflows are what it says they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed: the bench needs the extra `sim`")
+
+from sim.plan.workflow import all_cloud, bench, random_workflow
+
+
+def test_a_seed_makes_the_same_workflow_again_and_keeps_to_its_size() -> None:
+    assert random_workflow(5) == random_workflow(5)
+    assert random_workflow(5) != random_workflow(6)
+    largest = random_workflow(5, (6, 5, 20))
+    assert (len(largest.operators), len(largest.workers)) == (6, 20)
+    assert all(len(operator.variants) == 5 for operator in largest.operators)
+    for seed in range(30):
+        workflow = random_workflow(seed)
+        assert 2 <= len(workflow.operators) <= 6
+        assert len(workflow.workers) <= 20
+
+
+def test_the_cloud_baseline_keeps_to_the_last_tier() -> None:
+    found = 0
+    for seed in range(12):
+        workflow = random_workflow(seed, (2, 2, 12))
+        made = all_cloud(workflow)
+        tiers = {worker.name: worker.tier for worker in workflow.workers}
+        assert {tiers[assignment.worker] for assignment in made.assignments} <= {max(tiers.values())}
+        found += made.feasible
+    assert found
+
+
+def test_the_bench_measures_every_bar_and_draws(tmp_path: Path) -> None:
+    checks, body = bench(tmp_path, Console(quiet=True), workflows=3, seconds=20.0, size=(2, 2, 8))
+    assert all(check.met for check in checks), checks
+    assert [check.name.split(":")[0] for check in checks] == ["workflow"] * len(checks)
+    assert body["published"].startswith("skipped")
+    assert len(body["random"]["seeds"]) == 3
+    assert (tmp_path / "workflow.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_search_without_time_fails_its_bar(tmp_path: Path) -> None:
+    checks, _ = bench(tmp_path, Console(quiet=True), workflows=1, seconds=1e-6, size=(3, 3, 8))
+    assert not all(check.met for check in checks)
