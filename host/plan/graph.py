@@ -185,7 +185,7 @@ def read_onnx(path: Path, bytes_per_element: float | None = None) -> Model:
     for index, node in enumerate(graph.node):
         if node.op_type in _UNCOUNTED:
             raise PlanError(
-                f"{_where(path, index, node)}: operator {node.op_type} does not show its operations; give the model as JSON"
+                f"{_where(path, index, node)}: operator {node.op_type} hides its operations; give the model as JSON"
             )
         data = [name for name in node.input if name and name not in constant]
         if not data or (node.op_type in ("Shape", "Size") and data[0] in shapes):

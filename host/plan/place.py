@@ -29,6 +29,7 @@ from host.plan.place_search import at_random, better, joint_greedy, search, swee
 from host.plan.profile import PlanError
 
 Method = Literal["exact", "search", "kpath", "greedy", "random"]
+Remethod = Literal["exact", "search"]  # those that plan anew
 METHODS: tuple[Method, ...] = get_args(Method)
 _CLOSE = 1 + 1e-12
 
@@ -90,7 +91,7 @@ def replan(
     model: Model,
     cluster: Cluster,
     previous: Placement,
-    method: Literal["exact", "search"] = "search",
+    method: Remethod = "search",
     *,
     within: float = 1.1,
     seed: int = 0,
@@ -105,7 +106,7 @@ def replan(
     """
     if not 1 <= within < np.inf:
         raise PlanError(f"within {within}: is a factor of the best plan's beta, so at least 1")
-    if method not in ("exact", "search"):
+    if method not in get_args(Remethod):
         raise PlanError(f"method {method}: does not count movement; plan anew with exact or search")
     if not previous.feasible or not previous.pieces:
         raise PlanError("previous plan: field pieces: is empty, so nothing is placed yet; plan without it")

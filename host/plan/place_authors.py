@@ -23,8 +23,8 @@ import numpy.typing as npt
 from host.plan.place_problem import Array, Found, Problem
 
 CLASSES = range(2, 21)  # as published
-_TRIALS = 64  # colourings of a path search, at most
-_MISSED = 0.01  # share of paths that so many colourings may miss, where `_TRIALS` lets them
+_MISSED = 0.01  # share of paths that colourings may miss; more where they would take more than these steps
+_STEPS = 2 * 10**9
 
 
 def kpath(problem: Problem, classes: Sequence[int] = CLASSES, seed: int = 0) -> dict[int, Found]:
@@ -140,7 +140,8 @@ def _path(
         return _coloured_path(linked, length, start, stop, np.arange(nodes), nodes)
     hit = math.exp(math.lgamma(count + 1) - math.lgamma(count - length + 1) - length * math.log(count))
     trials = 1 if hit >= 1 else math.ceil(math.log(_MISSED) / math.log1p(-hit))
-    for _ in range(min(trials, _TRIALS)):
+    affordable = _STEPS // (length * nodes**2 << count)
+    for _ in range(min(trials, max(affordable, 1))):
         path = _coloured_path(linked, length, start, stop, rng.integers(0, count, nodes), count)
         if path is not None:
             return path

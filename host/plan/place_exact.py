@@ -12,7 +12,7 @@ Costs are arrays, so that one search serves every objective: `piece` [n, m+1, m+
 `transfer` [n, n, m+1] of each cut between each two nodes, infinite where forbidden; `combine` is `numpy.maximum` for a
 bottleneck, `numpy.add` for a sum.
 
-Words owned here: *colour*, *walk*, *budget* (how many begun plans the best-first search may look at).
+Words owned here: *colour*, *walk*, *budget* (how many plans the best-first search may begin).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from host.plan.place_problem import Array, Found, Problem
 
 # Above this many nodes subsets are too many for a plan to be had while one waits: 2^n n^2 m^2 steps.
 EXACT_NODES = 10
-BUDGET = 4000
+BUDGET = 100_000
 
 
 def exact(problem: Problem) -> tuple[Found, float] | None:
@@ -110,7 +110,7 @@ def best_first(
     end = piece.shape[1] - 1
     left = walks_to_end(piece, transfer, combine)
     heap: list[tuple[float, int, float, int, int]] = []  # bound, the later position first, cost, entry, nodes used
-    entries: list[tuple[int, int, int]] = []  # node, position and the entry before
+    entries: list[tuple[int, int, int]] = []  # plans begun: node, position and the entry before
     seen: dict[tuple[int, int, int], float] = {}
 
     def push(cost: Array, visited: int, before: int) -> None:
@@ -132,8 +132,7 @@ def best_first(
         node, position, _ = entries[entry]
         if position == end:
             return _from_entries(entries, entry), bound
-        budget -= 1
-        if budget < 0:
+        if len(entries) > budget:
             return None, bound
         if seen[node, position, visited] < taken:
             continue

@@ -9,7 +9,7 @@ Words owned here: *sweep* (the walk recursion, each walk kept off the nodes it h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +21,10 @@ from host.plan.place_problem import Array, Found, Problem
 COLOURS = 8  # so the rounds see plans of up to 8 pieces; the sweep sees longer ones
 ROUNDS = 12
 _RANDOM_TRIES = 1000
+# Bounds of the time that a large problem takes, in array elements worked on: some seconds each.
+_STEPS = 2 * 10**9
+_EXCHANGE_STEPS = 10**8  # a round
+_PATIENCE = 400  # exchanges without a gain
 _CLOSE = 1 + 1e-12
 
 
@@ -41,21 +45,24 @@ def better(
     for found in begun:
         if found is not None and cost(piece, transfer, combine, found) < reached:
             best, reached = found, cost(piece, transfer, combine, found)
-    nodes = piece.shape[0]
-    for _ in range(ROUNDS):
-        if reached <= bound * _CLOSE or nodes <= COLOURS:
+    nodes, positions = piece.shape[:2]
+    steps = 2**COLOURS * nodes * positions * (nodes + positions) // 2
+    for _ in range(min(ROUNDS, max(1, _STEPS // steps))):
+        if reached <= bound * _CLOSE:
             break
         # Colours are dealt out evenly, so that as few nodes as can be exclude each other.
         colours = rng.permutation(nodes) % COLOURS
         found_below = by_colours(piece, transfer, combine, colours.tolist(), below=reached)
         if found_below is not None:
             best, reached = found_below
+        if nodes <= COLOURS:  # none excludes another, so this is the best there is
+            return best, reached
         if best is not None:
-            best, reached = _exchanged(piece, transfer, combine, best, reached)
+            best, reached = _exchanged(piece, transfer, combine, best, reached, rng)
     if reached > bound * _CLOSE:
         proven, raised = best_first(piece, transfer, combine, below=reached)
         best, bound = proven or best, max(bound, raised)
-    return best, bound
+    return None if best is None else _trimmed(piece, transfer, combine, best), bound
 
 
 def sweep(piece: Array, transfer: Array, combine: np.ufunc) -> Found | None:
@@ -171,28 +178,54 @@ def _recut(piece: Array, transfer: Array, combine: np.ufunc, nodes: list[int]) -
     return Found(tuple(nodes), tuple(reversed(ends))), float(reached[-1])
 
 
-def _exchanged(piece: Array, transfer: Array, combine: np.ufunc, best: Found, reached: float) -> tuple[Found, float]:
-    """Local search: put another node in a piece's place, between two, or none, and cut anew, while that betters it."""
-    count = piece.shape[0]
-    gained = True
-    while gained:
-        gained = False
-        order = list(best.nodes)
-        free = [node for node in range(count) if node not in order]
-        tried = [order[:place] + order[place + 1 :] for place in range(len(order)) if len(order) > 1]
-        tried += [[*order[:place], node, *order[place + 1 :]] for place in range(len(order)) for node in free]
-        tried += [[*order[:place], node, *order[place:]] for place in range(len(order) + 1) for node in free]
-        for first in range(len(order)):
-            for second in range(first + 1, len(order)):
-                swapped = order.copy()
-                swapped[first], swapped[second] = swapped[second], swapped[first]
-                tried.append(swapped)
-        for nodes in tried:
-            found, value = _recut(piece, transfer, combine, nodes)
-            if value < reached / _CLOSE:
-                best, reached, gained = found, value, True
-                break
+def _exchanged(
+    piece: Array, transfer: Array, combine: np.ufunc, best: Found, reached: float, rng: np.random.Generator
+) -> tuple[Found, float]:
+    """Local search: swap two nodes, put another in a piece's place or between two, or leave one out, and cut anew.
+
+    Plans that are no worse are kept, too, since many share the piece that makes the bottleneck.
+    """
+    count, positions = piece.shape[:2]
+    left, idle = _EXCHANGE_STEPS, 0
+    moves = _moves(best.nodes, count, rng)
+    while left > 0 and idle < _PATIENCE:
+        nodes = next(moves, None)
+        if nodes is None:
+            break
+        left -= len(nodes) * positions**2
+        found, value = _recut(piece, transfer, combine, nodes)
+        idle = 0 if value < reached / _CLOSE else idle + 1
+        if value <= reached:
+            best, reached = found, value
+            moves = _moves(best.nodes, count, rng)
     return best, reached
+
+
+def _trimmed(piece: Array, transfer: Array, combine: np.ufunc, best: Found) -> Found:
+    """As cheap a plan without the pieces that do not make it cheaper."""
+    reached, place = cost(piece, transfer, combine, best), 0
+    while place < len(best.nodes) > 1:
+        found, value = _recut(piece, transfer, combine, [*best.nodes[:place], *best.nodes[place + 1 :]])
+        best, place = (found, 0) if value <= reached else (best, place + 1)
+    return best
+
+
+def _moves(nodes: tuple[int, ...], count: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """All orders of nodes that are one move away, in random order."""
+    free = [node for node in range(count) if node not in nodes]
+    length = len(nodes)
+    moves: list[tuple[int, int, list[int]]] = []  # from, to, and what is put there
+    moves += [(place, place + 1, []) for place in range(length) if length > 1]
+    moves += [(place, place + 1, [node]) for place in range(length) for node in free]
+    moves += [(place, place, [node]) for place in range(length + 1) for node in free]
+    moves += [
+        (first, second + 1, [nodes[second], *nodes[first + 1 : second], nodes[first]])
+        for first in range(length)
+        for second in range(first + 1, length)
+    ]
+    for index in rng.permutation(len(moves)):
+        begin, end, put = moves[index]
+        yield [*nodes[:begin], *put, *nodes[end:]]
 
 
 def _traced(node: int, position: int, back: list[tuple[np.ndarray, np.ndarray]]) -> Found:

@@ -17,7 +17,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'e
 
 def paths(model: Model, name: str = INPUT) -> list[list[str]]:
     """All ways from a layer to the answer."""
-    found = [[]] if name in model.answers else []
+    found: list[list[str]] = [[]] if name in model.answers else []
     return found + [[reader, *rest] for reader in model.readers[name] for rest in paths(model, reader)]
 
 

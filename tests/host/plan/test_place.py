@@ -175,7 +175,7 @@ def test_paths_in_large_clusters_are_found_by_colours() -> None:
         mbps[node, (node + 1) % count] = mbps[(node + 1) % count, node] = 50.0
     cluster = Cluster(nodes=uniform(count, 10).nodes, mbps=tuple(map(tuple, mbps.tolist())))
     for method in ("kpath", "search"):
-        plan = place(chain(*[1000] * 5), cluster, method)  # type: ignore[arg-type]
+        plan = place(chain(*[1000] * 5), cluster, method)
         assert plan.beta_ms == pytest.approx(1000 * 8 / 50e3)
         assert plan.feasible
     assert plan.proven
@@ -214,7 +214,7 @@ def test_links_that_lead_nowhere_are_infeasible_for_certain() -> None:
     # n0 -> n1 and n2 -> n1 only: no three nodes in a row.
     cluster = Cluster(nodes=uniform(3, 10).nodes, mbps=((0, 5, 0), (0, 0, 0), (0, 5, 0)))
     for method in ("exact", "search"):
-        plan = place(chain(1, 1, 1), cluster, method)  # type: ignore[arg-type]
+        plan = place(chain(1, 1, 1), cluster, method)
         assert not plan.feasible
         assert plan.proven
         assert "no order of the 3 nodes has links" in (plan.reason or "")
@@ -276,7 +276,7 @@ def test_planning_anew_moves_as_little_as_brute_force(model: Model, cluster: Clu
         )
 
     for method in ("exact", "search"):
-        plan = replan(model, left, before, method, within=within)  # type: ignore[arg-type]
+        plan = replan(model, left, before, method, within=within)
         assert plan.feasible == np.isfinite(least_beta)
         assert faults(plan, model, left) == []
         if plan.feasible:

@@ -1,0 +1,104 @@
+"""`edgesight plan place`: a network's pieces on a cluster of small nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edgesight.plan import group
+
+if TYPE_CHECKING:
+    from host.plan.place import Method, Remethod
+    from host.plan.place_problem import Placement
+
+
+@group.command()
+def place(
+    model: Annotated[Path, typer.Argument(help="The network: ONNX (weights may be left out), or layers as JSON.")],
+    cluster: Annotated[Path, typer.Argument(help="Nodes with memory and speed, and bandwidths, as JSON.")],
+    method: Annotated[
+        str, typer.Option(help="search (ours), exact (up to 10 nodes), kpath (the authors'), greedy or random.")
+    ] = "search",
+    classes: Annotated[
+        int | None, typer.Option(help="Transfer classes of kpath; default: the best of 2 to 20.")
+    ] = None,
+    lost: Annotated[
+        list[str] | None, typer.Option(metavar="NODE", help="A node that is lost; may be repeated.")
+    ] = None,
+    previous: Annotated[
+        Path | None, typer.Option(metavar="PLAN", help="The plan in force: keep its parameters where they are.")
+    ] = None,
+    within: Annotated[
+        float, typer.Option(help="With --previous: how many times the best bottleneck may be taken to move less.")
+    ] = 1.1,
+    bytes_per_element: Annotated[
+        float | None, typer.Option(help="Bytes an element takes on the wire (ONNX); default: as in memory.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of what is left to chance.")] = 0,
+    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="File for the plan, as JSON.")] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="File for the plan, as PNG.")] = None,
+) -> None:
+    """Cut a network into pieces over a cluster's nodes, so that its slowest piece or transfer is as fast as can be."""
+    from host.plan import profile
+    from host.plan.graph import read_model
+    from host.plan.place import place as plan_anew
+    from host.plan.place import replan
+    from host.plan.place_problem import Cluster, Placement
+
+    network = read_model(model, bytes_per_element)
+    nodes = profile.read(cluster, Cluster)
+    for name in lost or []:
+        nodes = nodes.without(name)
+    if previous is None:
+        plan = plan_anew(network, nodes, cast("Method", method), seed=seed, classes=classes)
+    else:
+        if classes is not None:
+            raise profile.PlanError(
+                "--classes: is for kpath, which does not count movement; leave it or --previous out"
+            )
+        before = profile.read(previous, Placement)
+        plan = replan(network, nodes, before, cast("Remethod", method), within=within, seed=seed)
+    if json_ is not None:
+        profile.write(json_, plan)
+    if picture is not None and plan.feasible:
+        from sim.plan.place_picture import draw_plan
+
+        draw_plan(plan, picture)
+    _show(plan, Console())
+    if not plan.feasible:
+        raise typer.Exit(1)
+
+
+def _show(plan: Placement, console: Console) -> None:
+    """Print the plan, or why there is none."""
+    if not plan.feasible:
+        console.print(f"No plan{' exists' if plan.proven else ''}: {plan.reason}", soft_wrap=True, markup=False)
+        return
+    table = Table(title=f"{plan.model} {plan.version} on {plan.cluster}, by {plan.method} (projected)")
+    for column in ("node", "until layer", "layers", "memory, MB", "computing, ms", "sends, kB", "sending, ms"):
+        table.add_column(column, justify="left" if column in ("node", "until layer") else "right")
+    for piece in plan.pieces:
+        sent = ("", "") if piece.until is None else (f"{piece.transfer_bytes / 1e3:.1f}", f"{piece.transfer_ms:.3f}")
+        table.add_row(
+            piece.node, piece.until or "(the answer)", str(piece.layers), f"{piece.memory_bytes / 1e6:.2f}",
+            f"{piece.compute_ms:.3f}", *sent,
+        )  # fmt: skip
+    console.print(table)
+    beta, bound = plan.beta_ms or 0.0, plan.lower_bound_ms or 0.0
+    if plan.throughput is None:
+        console.print("Nothing takes time: one piece, on a node without a speed.")
+    else:
+        proof = "the least there is" if plan.proven else f"no plan is below {bound:.3f} ms"
+        console.print(f"Bottleneck {beta:.3f} ms ({plan.bottleneck}), {proof}: {plan.throughput:.3f} answers a second.")
+    if plan.movement is not None:
+        moved = plan.movement
+        console.print(
+            f"Moved: {moved.moved_bytes / 1e6:.2f} MB of parameters, {moved.kept_bytes / 1e6:.2f} MB stay; within "
+            f"{moved.within:g} times the best bottleneck no plan moves less than {moved.least_bytes / 1e6:.2f} MB. The "
+            f"best bottleneck, {moved.best_beta_ms:.3f} ms, moves {moved.best_moved_bytes / 1e6:.2f} MB.",
+            soft_wrap=True,
+        )
