@@ -4,7 +4,8 @@ A request is worked on when its strips are enough or its time is up, whichever i
 come, or can be recovered from parity strips. Its time is up
 - `OVERTAKEN_AFTER` after the last strip, when the very last of them has come: strips leave in order, so those before it
   hardly come any more;
-- else after a silence of `SILENT_AFTER`: the sender's congestion window may have cut the request in two;
+- else after a silence of a good round trip, at least `SILENT_AFTER`: the sender's congestion window may have cut the
+  request in two;
 - at the latest when the model, as long as it usually takes, and the way back leave no more time until the deadline.
 Then it is concealed. What is ready while the model runs makes up the next batch. Replies go out in several copies, as
 many as the measured loss asks for, since they are tiny and nobody waits for a retransmission. Requests are idempotent:
@@ -28,17 +29,17 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from host.datacenter.authority import Authority
 from host.datacenter.models import Executor, ModelError, OnnxModel
 from host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, parse
 from host.link.quic import IDLE_TIMEOUT, Served, Server, ServerPeer
-from host.link.strips import Assembly
+from host.link.strips import Assembly, resize
 from host.process import run_until_told
 
 OVERTAKEN_AFTER = 0.003  # seconds without a further strip, the last one being there
-SILENT_AFTER = 0.015  # seconds without a further strip
+SILENT_AFTER = 0.015  # seconds without a further strip, at least
+_SILENT_ROUND_TRIPS = 1.25
 MAX_BATCH = 8
 _MAX_ASSEMBLING = 128  # requests of one client
 _MAX_READY = 512  # requests of all clients waiting for the model
@@ -184,7 +185,8 @@ class Service:
         request.attempt = max(request.attempt, strip.attempt)
         request.stop()
         if request.assembly.missing:
-            wait = OVERTAKEN_AFTER if request.assembly.overtaken else SILENT_AFTER
+            silent = max(SILENT_AFTER, _SILENT_ROUND_TRIPS * peer.round_trip)
+            wait = OVERTAKEN_AFTER if request.assembly.overtaken else silent
             # Since the deadline was told, the way here has taken half a round trip, and the way back takes another.
             latest = request.deadline - self._model_s - peer.round_trip
             at = min(self._loop.time() + wait, latest)
@@ -215,7 +217,7 @@ class Service:
     def _assembled(self, peer: ServerPeer, client: _Client, number: int) -> None:
         request = client.assembling.pop(number)
         try:
-            image = self._enlarged(request.assembly.image())
+            image = resize(request.assembly.image(), self._executor.input_shape)
         except LinkError as error:
             logger.warning("a request cannot be decoded: %s", error)
             self._reply(peer, client, number, request, Status.FAILED)
@@ -226,14 +228,6 @@ class Service:
         client.pending.add(number)
         self._ready[peer, number] = _Ready(peer, number, request, image)
         self._work.set()
-
-    def _enlarged(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """`image` at the size that the model takes."""
-        height, width, channels = self._executor.input_shape
-        if image.shape == (height, width, channels):
-            return image
-        picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-        return np.array(picture.resize((width, height), Image.Resampling.BICUBIC)).reshape(height, width, channels)
 
     async def _answer(self, batch: list[_Ready], thread: ThreadPoolExecutor) -> None:
         begin = self._loop.time()

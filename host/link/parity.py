@@ -20,7 +20,7 @@ import numpy.typing as npt
 from host.link.datagrams import MAX_PARITY, LinkError
 
 PREFIX = 2  # bytes by which a parity strip is longer than the longest strip
-RISK = 0.05  # that parity strips are too few, and the rest is concealed
+RISK = 0.02  # that parity strips are too few, and the rest is concealed
 _GROUP = 160  # strips; with their parity strips fewer than the field's elements
 _POLYNOMIAL = 0x11D  # x^8 + x^4 + x^3 + x^2 + 1, whose root 2 generates the field
 

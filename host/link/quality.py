@@ -12,13 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image
-
 from host.link.concealment import Pixels
 from host.link.datagrams import MAX_DATAGRAM, Kind
 from host.link.parity import strips_for
-from host.link.strips import Encoded, encode, kind_of
+from host.link.strips import Encoded, encode, kind_of, resize
 
 _SHARE = 0.5  # of the time left that sending may take: the rest is for what cannot be foreseen
 
@@ -58,7 +55,7 @@ def fit(image: Pixels, quality: int, within: float, loss: float, largest: int = 
         _RAW_LADDER if kind == Kind.RAW else [step for step in LADDER if step.divisor > 1 or step.quality < quality]
     )
     for step in steps:
-        encoded = encode(_smaller(image, step.divisor), step.quality, largest, kind)
+        encoded = encode(smaller(image, step.divisor), step.quality, largest, kind)
         count = len(encoded.payloads)
         parity = strips_for(count, loss)
         if encoded.size * (count + parity) / count <= within:
@@ -66,10 +63,7 @@ def fit(image: Pixels, quality: int, within: float, loss: float, largest: int = 
     return encoded, parity
 
 
-def _smaller(image: Pixels, divisor: int) -> Pixels:
-    if divisor == 1:
-        return image
+def smaller(image: Pixels, divisor: int) -> Pixels:
+    """`image` [H, W, C] with each side divided, rounded up."""
     height, width, channels = image.shape
-    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-    size = -(-width // divisor), -(-height // divisor)
-    return np.asarray(picture.resize(size, Image.Resampling.BOX), np.uint8).reshape(size[1], size[0], channels)
+    return image if divisor == 1 else resize(image, (-(-height // divisor), -(-width // divisor), channels))

@@ -91,6 +91,7 @@ _FULL = 0xE6  # application error code: too many connections
 _ASK_AGAIN = 3.0  # times the usual wait for a reply
 _SOONEST_ASK = 0.1  # seconds; much more than the data centre waits for a strip that will not come
 _PACKET_OVERHEAD = 48  # bytes of a QUIC packet that are not its datagram's: header, tag, frame, a short acknowledgement
+_FIRST_WINDOW = 12_000  # bytes that may go before the path is known; RFC 9002, 7.2
 _LAST_REQUESTS = 1 << 16  # request ids that are left when the connection is made anew
 
 logger = logging.getLogger(__name__)
@@ -177,8 +178,10 @@ class Peer(QuicConnectionProtocol):
 
     @property
     def rate(self) -> float | None:
-        """Bytes a second at which the congestion controller lets go; None where it does not know yet."""
-        return self._controller.pacing_rate if self._controller is not None else None
+        """Bytes a second that the path has carried lately, or that a first window makes; None where nobody measures."""
+        if self._controller is None or self.round_trip == 0.0:
+            return None
+        return max(self._controller.bandwidth, _FIRST_WINDOW / self.round_trip)
 
     @property
     def waiting(self) -> int:
@@ -206,7 +209,7 @@ class Peer(QuicConnectionProtocol):
 
     def send_copies(self, messages: list[bytes]) -> None:
         """Send `messages` often enough for the measured loss."""
-        for copy in range(copies(self.loss_meter.loss)):
+        for copy in range(copies(self.loss_meter.cautious)):
             self._loop.call_later(copy * COPY_AFTER, self._send_soon, messages)
 
     def transmit(self) -> None:

@@ -133,6 +133,17 @@ def check_image(image: Pixels) -> None:
         raise LinkError(f"image is {image.shape[1]} x {image.shape[0]} pixels: at most {MAX_SIDE} a side travel")
 
 
+def resize(image: Pixels, shape: tuple[int, ...]) -> Pixels:
+    """`image` [H, W, C] at another `shape` of as many channels: averaged where smaller, smooth where larger."""
+    height, width, channels = shape
+    if image.shape == (height, width, channels):
+        return image
+    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+    smaller = height * width < image.shape[0] * image.shape[1]
+    resized = picture.resize((width, height), Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC)
+    return np.asarray(resized, np.uint8).reshape(height, width, channels)
+
+
 class Assembly:
     """The strips of one image that have come so far. Holds at most the bytes of `MAX_STRIPS` datagrams, twice."""
 

@@ -1,6 +1,7 @@
 """What it is worth to protect strips against loss: a real network's answers on photographs, against bytes.
 
     python -m sim.link.repair PHOTOS --out build/bench
+    python -m sim.link.repair fashion-mnist --model bitstreams/fashion-mnist/datacenter.onnx --out build/bench
 
 Every photograph is cut into strips, each strip is lost independently with the loss given, and what arrives is
 repaired and shown to the network of `sim.link.photos`. An answer agrees when it is the network's own answer on the
@@ -11,6 +12,8 @@ unharmed JPEG; an image of which nothing arrived does not agree. The ways of pro
 - exclusive-or: as many strips, each the exclusive-or of every so-manieth strip, which brings back one loss of those;
 - early scan: as many strips hold a smaller copy of the image, from which lost blocks are taken;
 - resend: what is lost is sent once more, a round trip later, and may be lost again.
+
+Then the steps of `host.link.quality.LADDER`, without any loss: agreement and bytes of each.
 
 Simulated: the loss. Measured: answers and bytes.
 
@@ -23,24 +26,25 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from host.datacenter.models import OnnxModel
-from host.link.datagrams import MAX_DATAGRAM, STRIP_HEADER, Strip
+from host.link.datagrams import MAX_DATAGRAM, STRIP_HEADER, Kind, Strip
 from host.link.parity import strips_for
-from host.link.strips import assemble, cut
+from host.link.quality import LADDER, Step, smaller
+from host.link.strips import QUALITY, RAW_BELOW, assemble, cut, encode, resize
+from quant.datasets import load
 from sim.link.photos import make_network, read_photos
 from sim.report import write_report
 
 LOSSES = (0.0, 0.01, 0.05, 0.10, 0.20)
 _BATCH = 16
-_STRIP_BYTES = MAX_DATAGRAM
-_SCAN_SCALE = 2  # an early scan's pixels are so many times as wide
+_SCAN_DIVISOR = 2  # of the sides of an early scan
 _SCAN_QUALITIES = range(90, 4, -5)
 
 Pixels = npt.NDArray[np.uint8]  # [H, W, C]
@@ -100,12 +104,13 @@ def exclusive_or_of(risk: float) -> Protection:
     def protect(image: Pixels, loss: float, generator: np.random.Generator) -> Received:
         strips = _strips(image)
         groups = strips_for(len(strips), loss, risk)
+        longest = max(len(strip.payload) for strip in strips) + STRIP_HEADER
         kept = {strip.index for strip in _lossy(strips, loss, generator)}
         for group in range(groups):
             members = set(range(group, len(strips), groups))
             if generator.random() >= loss and len(members - kept) == 1:
                 kept |= members
-        return _image([strips[index] for index in sorted(kept)]), _bytes(strips) + groups * _STRIP_BYTES
+        return _image([strips[index] for index in sorted(kept)]), _bytes(strips) + groups * longest
 
     return protect
 
@@ -115,14 +120,13 @@ def early_scan_of(risk: float) -> Protection:
 
     def protect(image: Pixels, loss: float, generator: np.random.Generator) -> Received:
         strips = _strips(image)
-        room = strips_for(len(strips), loss, risk) * _STRIP_BYTES
+        room = strips_for(len(strips), loss, risk) * MAX_DATAGRAM
         came = _lossy(strips, loss, generator)
         if room == 0 or len(came) == len(strips):
             return _image(came), _bytes(strips) + room
-        height, width = image.shape[:2]
-        small = Image.fromarray(image).resize((width // _SCAN_SCALE, height // _SCAN_SCALE), Image.Resampling.BOX)
+        small = smaller(image, _SCAN_DIVISOR)
         for quality in _SCAN_QUALITIES:
-            scan = [Strip.parse(one) for one in cut(np.asarray(small), request=0, left_ms=0, quality=quality)]
+            scan = [Strip.parse(one) for one in cut(small, request=0, left_ms=0, quality=quality)]
             if _bytes(scan) <= room:
                 break
         rough, sharp = _image(_lossy(scan, loss, generator)), _image(came)
@@ -130,7 +134,7 @@ def early_scan_of(risk: float) -> Protection:
         assert whole is not None
         if rough is None or sharp is None:
             return sharp, _bytes(strips) + _bytes(scan)
-        enlarged = np.asarray(Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC))
+        enlarged = resize(rough, image.shape)
         return np.where((sharp != whole).any(axis=2, keepdims=True), enlarged, sharp), _bytes(strips) + _bytes(scan)
 
     return protect
@@ -176,6 +180,22 @@ def measure(
     return results
 
 
+def measure_ladder(images: npt.NDArray[np.uint8], model: OnnxModel) -> list[tuple[str, float, float]]:
+    """Of each step of the ladder its name, agreement and bytes an image; images are uint8 [N, H, W, C]."""
+    own = _labels(model, [_image(_strips(image)) for image in images])
+    found = []
+    for step in (Step(QUALITY, 1), *LADDER):
+        encoded = [encode(smaller(image, step.divisor), step.quality, kind=Kind.JPEG) for image in images]
+        seen: list[Pixels | None] = []
+        for one in encoded:
+            whole = assemble(Strip.parse(message) for message in one.pack(request=0, left_ms=0)).image()
+            seen.append(resize(whole, model.input_shape))
+        agreement = float(np.mean(_labels(model, seen) == own))
+        name = f"quality {step.quality}, size 1/{step.divisor}"
+        found.append((name, agreement, float(np.mean([one.size for one in encoded]))))
+    return found
+
+
 def _labels(model: OnnxModel, images: Sequence[Pixels | None]) -> npt.NDArray[np.int64]:
     """The network's answers, -1 where there is no image."""
     labels = np.full(len(images), -1, np.int64)
@@ -188,23 +208,36 @@ def _labels(model: OnnxModel, images: Sequence[Pixels | None]) -> npt.NDArray[np
 
 
 def main() -> None:
-    """Measure, print and write `repair.json`."""
+    """Measure, print and write `repair-NAME.json`."""
     parser = argparse.ArgumentParser(description="what it is worth to protect strips against loss")
-    parser.add_argument("photos", type=Path, help="folder or zip of photographs")
+    parser.add_argument("images", help="folder or zip of photographs; with --model a data set")
+    parser.add_argument("--model", type=Path, default=None, help="the data set's network, ONNX")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
-    parser.add_argument("--images", type=int, default=None, help="how many photographs (default: all)")
+    parser.add_argument("--count", type=int, default=None, help="how many images (default: all)")
     arguments = parser.parse_args()
-    photos = read_photos(arguments.photos)
-    model = OnnxModel(make_network(arguments.out / "efficientnet-lite0.onnx"))
-    results = measure(photos.images[: arguments.images], model, PROTECTIONS, LOSSES)
+    if arguments.model is None:
+        images = read_photos(Path(arguments.images)).images[: arguments.count]
+        model = OnnxModel(make_network(arguments.out / "efficientnet-lite0.onnx"))
+    else:
+        images = load(arguments.images).test.images[: arguments.count]
+        model = OnnxModel(arguments.model)
+    console = Console()
+    results = measure(images, model, PROTECTIONS, LOSSES)
     table = Table("loss", "protection", "agreement", "bytes an image", "not exact")
     for one in results:
         table.add_row(
             f"{one.loss:.0%}", one.protection, f"{one.agreement:.1%}", f"{one.bytes:,.0f}", f"{one.concealed:.1%}"
         )
-    Console().print(table)
-    rows = [vars(one) for one in results]
-    write_report(arguments.out / "repair.json", {"photos": photos.checksum, "measured": rows}, [])
+    console.print(table)
+    body: dict[str, Any] = {"images": len(images), "protections": [vars(one) for one in results]}
+    if max(images.shape[1:3]) >= RAW_BELOW:
+        steps = measure_ladder(images, model)
+        table = Table("step", "agreement", "bytes an image")
+        for name, agreement, size in steps:
+            table.add_row(name, f"{agreement:.1%}", f"{size:,.0f}")
+        console.print(table)
+        body["ladder"] = steps
+    write_report(arguments.out / f"repair-{Path(arguments.images).stem}.json", body, [])
 
 
 if __name__ == "__main__":

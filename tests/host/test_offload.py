@@ -134,8 +134,13 @@ def test_five_percent_loss_repairs_strips_and_loses_no_answer(keys: Trust, seed:
             async with connected(link.address, keys) as client:
                 images = clear_images(150, seed)
                 replies = [await client.offload(image, 5.0) for image in images]
+                peer = client._peer
+                assert peer is not None
+                assert 0.01 < peer.loss_meter.loss < 0.15
             assert [reply.label for reply in replies] == [expected(image) for image in images]
-            assert any(reply.missing for reply in replies)
+            assert any(reply.lost for reply in replies)
+            # Once the loss was known, parity strips brought nearly all of it back.
+            assert sum(reply.missing > 0 for reply in replies[50:]) <= 10
             assert link.up.lost
             assert link.down.lost
             print(f"seed {seed}: {link.up} {link.down}, {client.resent} resent")
@@ -167,7 +172,7 @@ def test_large_images_travel_as_jpeg_through_loss(keys: Trust) -> None:
                 image = (levels + generator.integers(-30, 31, ColourModel.input_shape)).astype(np.uint8)
                 reply = await client.offload(image, 5.0)
                 assert reply.label == int(levels.argmax())
-                repaired += reply.missing > 0
+                repaired += reply.lost > 0
             assert repaired
 
     run(test())
