@@ -58,7 +58,7 @@ DELAY_S = 0.02  # each way
 QUEUE = 1.0  # bandwidth-delay products
 LOSSES = (0.0, 0.01, 0.05, 0.1, 0.2)  # each way
 FASHION_IMAGES = 1_000  # the first ones of the test split
-CELL_OVERHEAD_S = 3.0  # of a cell, beside its plan: putting the link up, loading the model, taking all down
+CELL_OVERHEAD_S = 2.0  # of a cell, beside its plan: putting the link up, loading the model, taking all down
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _PORT = 4_433
