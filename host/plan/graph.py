@@ -24,6 +24,8 @@ from host.plan.profile import Bytes, Name, NotNegative, Plain, PlanError, read
 INPUT = "input"
 # What shape inference does not know, and what it is to the shape: the quantisers of QONNX change no shape.
 _QUANTISERS = ("Quant", "BipolarQuant", "Trunc", "IntQuant", "FloatQuant")
+# Constants of up to so many elements may say a shape.
+_SHAPE_ELEMENTS = 1024
 # Where the weight is among the inputs of what multiplies and accumulates.
 _CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
 _PRODUCTS = {"Gemm": (0, 1), "MatMul": (0, 1), "MatMulInteger": (0, 1), "QLinearMatMul": (0, 3)}
@@ -264,9 +266,21 @@ def _shaped(path: Path) -> tuple[Any, dict[str, tuple[list[int], int]]]:
                     f"{_where(path, index, node)}: reads '{name}', which nothing before it makes; export it again"
                 )
         known.update(node.output)
-    plain = onnx.ModelProto()
-    plain.CopyFrom(model)
-    del plain.graph.value_info[:]  # inferred anew, since the batch may have changed
+    # Shapes inferred anew, since the batch may have changed, and without weights, which may be too large to copy.
+    plain = onnx.ModelProto(
+        ir_version=model.ir_version,
+        opset_import=model.opset_import,
+        functions=model.functions,
+        graph=onnx.GraphProto(
+            name=model.graph.name, node=model.graph.node, input=model.graph.input, output=model.graph.output
+        ),
+    )
+    inputs = {value.name for value in model.graph.input}
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= _SHAPE_ELEMENTS and not tensor.external_data:
+            plain.graph.initializer.append(tensor)
+        elif tensor.name not in inputs:
+            plain.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     for node in plain.graph.node:
         if node.op_type in _QUANTISERS:
             node.op_type, node.domain = "Identity", ""
