@@ -1,0 +1,215 @@
+"""Commands for adaptation: plan who uses which model on which GPU, and replay links that move."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgesight.plan import group
+
+if TYPE_CHECKING:
+    from host.plan.adapt import Method
+    from host.plan.adapt_data import AdaptPlan, Situation
+
+METHODS_HELP = "pairwise (ours), authors (knapsacks and annealing), exact, fixed (one model for all) or greedy."
+
+SituationFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="JSON with profile (or the name of a shipped one: jellyfish, jellyfish-simulator), clients and gpus.",
+    ),
+]
+MethodName = Annotated[str, typer.Option("--method", help=METHODS_HELP)]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it all as JSON.")]
+PictureFile = Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw it as PNG.")]
+
+
+@group.command()
+def adapt(
+    file: SituationFile,
+    method: MethodName = "pairwise",
+    model: Annotated[str | None, typer.Option(help="The model of --method fixed; default the best one.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the annealing.")] = 0,
+    limit_s: Annotated[float, typer.Option("--limit-s", help="Seconds that the exact method may take.")] = 60.0,
+    json_: JsonFile = None,
+    picture: PictureFile = None,
+) -> None:
+    """Give each client an input size and a model, and each GPU its models, for the best mean accuracy in time.
+
+    A client is served when twice the latency of its model's batch fits into what the transfer leaves of its SLO, and
+    the GPU's throughput carries all its clients' frames. Exits with 1 when not all can be served, saying who and why.
+    """
+    from host.plan.adapt import plan
+    from host.plan.adapt_data import read_situation
+    from host.plan.profile import write
+
+    situation = read_situation(file)
+    made = plan(situation, _method(method), seed=seed, limit_s=limit_s, model=model)
+    if json_ is not None:
+        write(json_, made)
+    if picture is not None:
+        from sim.plan.adapt_picture import draw_plan
+
+        draw_plan(situation, made, picture)
+    _print_plan(situation, made)
+    if not made.feasible:
+        raise typer.Exit(1)
+
+
+@group.command("adapt-replay")
+def adapt_replay(
+    file: SituationFile,
+    trace: Annotated[
+        list[Path], typer.Option("--trace", help="File of Mbit/s, one value a second; several: a run on each.")
+    ],
+    method: Annotated[list[str] | None, typer.Option("--method", help="May be repeated. " + METHODS_HELP)] = None,
+    oracle: Annotated[
+        bool, typer.Option("--oracle/--no-oracle", help="Also run a scheduler that is told the bandwidth to come.")
+    ] = True,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Simulated time.")] = 60.0,
+    seed: Annotated[int, typer.Option(help="Seed of the moments at which clients and cameras begin.")] = 0,
+    json_: JsonFile = None,
+    picture: PictureFile = None,
+) -> None:
+    """Replay bandwidth traces against the online scheduler: requests in time, accuracy, scheduling time. Simulated.
+
+    The clients' links follow the trace, each from a moment of its own; the file's bandwidths are not used.
+    """
+    import json
+
+    import numpy as np
+
+    from host.files import write_atomically
+    from host.plan.adapt_data import read_situation
+    from host.plan.profile import PlanError
+    from sim.link.options import RateTrace
+    from sim.plan.adapt_simulation import Capacity, Simulation
+
+    situation = read_situation(file)
+    chosen = [_method(name) for name in method or ["pairwise"]]
+    runs: list[tuple[Method, bool]] = [(name, False) for name in chosen]
+    runs += [(chosen[0], True)] if oracle else []
+    rows: list[dict[str, Any]] = []
+    for path in trace:
+        rates = RateTrace.read(path).mbit_per_s
+        for name, told in runs:
+            chance = random.Random(seed)
+            links = [(client, Capacity(rates, chance.uniform(0, len(rates)))) for client in situation.clients]
+            run = Simulation(
+                situation.profile,
+                situation.gpus,
+                links,
+                method=name,
+                oracle=told,
+                overhead_ms=situation.overhead_ms,
+                seed=seed,
+            ).run(seconds)
+            answers = np.array(run.latencies_ms or [0.0])
+            rows.append(
+                {
+                    "trace": path.name,
+                    "method": f"{name}, oracle" if told else name,
+                    "requests": run.requests,
+                    "in_time": run.in_time,
+                    "dropped_by_client": run.dropped_by_client,
+                    "dropped_by_server": run.dropped_by_server,
+                    "accuracy": run.mean_accuracy,
+                    "latency_ms": {"median": float(np.median(answers)), "p99": float(np.quantile(answers, 0.99))},
+                    "model_switches": run.switches,
+                    "round_ms": {
+                        "median": float(np.median(run.round_seconds)) * 1e3,
+                        "worst": max(run.round_seconds) * 1e3,
+                    },
+                }
+            )
+    if json_ is not None:
+        body = {"obtained": "simulated", "seconds": seconds, "seed": seed, "runs": rows}
+        try:
+            json_.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(json_, (json.dumps(body, indent=1) + "\n").encode())
+        except OSError as error:
+            raise PlanError(f"{json_}: cannot be written ({error.strerror or error})") from error
+    if picture is not None:
+        from sim.plan.adapt_picture import draw_replay
+
+        draw_replay(rows, picture)
+    _print_replay(rows)
+
+
+def _method(name: str) -> Method:
+    from host.plan.adapt import METHODS
+    from host.plan.profile import PlanError
+
+    for method in METHODS:
+        if method == name:
+            return method
+    raise PlanError(f"--method {name}: expected one of {', '.join(METHODS)}")
+
+
+def _print_plan(situation: Situation, plan: AdaptPlan) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"Clients ({plan.method}, every time projected)")
+    for column in ("client", "model", "px", "GPU", "accuracy", "sent in ms", "budget", "SLO"):
+        table.add_column(column, justify="left" if column in ("client", "model", "GPU") else "right")
+    slos = {client.name: client.latency_ms for client in situation.clients}
+    for entry in plan.clients:
+        table.add_row(
+            entry.client,
+            entry.model,
+            str(entry.input_px),
+            entry.gpu,
+            f"{entry.accuracy:.1%}",
+            f"{entry.transfer_ms:.1f}",
+            f"{entry.budget_ms:.1f}",
+            f"{slos[entry.client]:g}",
+        )
+    console.print(table)
+    table = Table(title="GPUs")
+    for column in ("GPU", "runs", "batch", "its ms", "frames/s", "of", "load ms", "holds"):
+        table.add_column(column, justify="left" if column in ("GPU", "runs", "holds") else "right")
+    for gpu in plan.gpus:
+        table.add_row(
+            gpu.gpu,
+            gpu.model or "nothing",
+            str(gpu.batch),
+            f"{gpu.latency_ms:.1f}",
+            f"{gpu.rate:g}",
+            f"{gpu.throughput:.0f}",
+            f"{gpu.load_ms:.1f}",
+            ", ".join(gpu.resident),
+        )
+    console.print(table)
+    bound = "" if plan.best_possible is None else f", none better than {plan.best_possible:.4f} is possible"
+    console.print(f"Mean accuracy per request {plan.mean_accuracy:.4f}{bound}; planned in {plan.planning_ms:.1f} ms.")
+    for left in plan.unserved:
+        console.print(f"[red]Not served: client {left.client}:[/red] {left.reason}")
+
+
+def _print_replay(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Replay (simulated; round times measured)")
+    columns = ("trace", "method", "requests", "in time", "dropped", "accuracy", "P99 ms", "switches", "round ms")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("trace", "method") else "right")
+    for row in rows:
+        table.add_row(
+            row["trace"],
+            row["method"],
+            str(row["requests"]),
+            f"{row['in_time']:.2%}",
+            str(row["dropped_by_client"] + row["dropped_by_server"]),
+            f"{row['accuracy']:.3f}",
+            f"{row['latency_ms']['p99']:.1f}",
+            str(row["model_switches"]),
+            f"{row['round_ms']['median']:.1f}, worst {row['round_ms']['worst']:.1f}",
+        )
+    Console().print(table)

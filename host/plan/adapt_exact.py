@@ -1,0 +1,144 @@
+"""The best mapping there is, by mixed-integer programming: proven, or with a bound on what could be better.
+
+x[client, GPU, model] = 1 where a client uses a model on a GPU, z[GPU, setting] = 1 where the GPU runs it. A client uses
+a model only where the GPU runs it in a batch that the client has time for; rates stay within the setting's throughput.
+First everybody must be served, for the highest mean accuracy; where that can't be, the most requests are served, and of
+such mappings the most accurate is found.
+
+Needs SciPy (HiGHS), which only this method loads.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from host.plan.adapt_tables import NONE, Floats, Mapping, Tables
+from host.plan.profile import PlanError
+
+LIMIT_S = 60.0
+_ROUNDING = 1e-5  # of a row, in frames a second: the solver's tolerance must not break a throughput
+
+
+def exact(tables: Tables, limit_s: float = LIMIT_S) -> tuple[Mapping, float]:
+    """The best mapping, and the mean accuracy that no mapping of as many requests passes.
+
+    Raises PlanError when the solver finds no mapping within `limit_s`.
+    """
+    uses = [
+        (client, gpu, model)
+        for client in range(len(tables.rate))
+        for gpu in range(len(tables.on_gpu))
+        for model in range(len(tables.accuracy))
+        if (tables.eligible[:, client] & tables.on_gpu[gpu] & (tables.model == model)).any()
+    ]
+    total = float(tables.rate.sum())
+    if not uses:
+        return Mapping.empty(tables), 0.0
+    program = _Program(tables, uses)
+    rates = np.array([tables.rate[client] for client, _, _ in uses])
+    gains = rates * np.array([tables.accuracy[model] for _, _, model in uses]) / total
+    if len({client for client, _, _ in uses}) == len(tables.rate):
+        found = program.solve(gains, limit_s, everybody=True)
+        if found is not None:
+            return found
+    served = program.solve(rates, limit_s)
+    if served is None:
+        raise PlanError(f"no mapping within {limit_s:g} s: give the exact method more time, or use another")
+    least = served[0].served_rate(tables) - _ROUNDING
+    return program.solve(gains, limit_s, rates=rates, least=least) or (served[0], 1.0)
+
+
+class _Program:
+    """The variables are the uses, then the settings of each GPU."""
+
+    def __init__(self, tables: Tables, uses: list[tuple[int, int, int]]) -> None:
+        self.tables, self.uses = tables, uses
+        self.places = [
+            (gpu, int(setting)) for gpu in range(len(tables.on_gpu)) for setting in np.flatnonzero(tables.on_gpu[gpu])
+        ]
+        self.rows: list[dict[int, float]] = []
+        self.most: list[float] = []
+        self.by_client: dict[int, list[int]] = defaultdict(list)
+        by_pair: dict[tuple[int, int], list[int]] = defaultdict(list)
+        first = len(uses)
+        settings: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+        for column, (gpu, setting) in enumerate(self.places, start=first):
+            settings[gpu, int(tables.model[setting])].append((column, setting))
+        for column, (client, gpu, model) in enumerate(uses):
+            self.by_client[client].append(column)
+            by_pair[gpu, model].append(column)
+            open_ = {place: -1.0 for place, setting in settings[gpu, model] if tables.eligible[setting, client]}
+            self._add({column: 1.0, **open_}, 0.0)
+        for gpu in range(len(tables.on_gpu)):
+            mine = [column for column, (owner, _) in enumerate(self.places, start=first) if owner == gpu]
+            self._add(dict.fromkeys(mine, 1.0), 1.0)
+        for pair, columns in by_pair.items():
+            row = {column: float(tables.rate[uses[column][0]]) for column in columns}
+            row.update({place: -float(tables.throughput[setting]) for place, setting in settings[pair]})
+            self._add(row, 0.0)
+        self._alike(first)
+
+    def _alike(self, first: int) -> None:
+        """GPUs of one batch limit may be exchanged: of all their orders only one is looked at."""
+        limits = [gpu.batch_limit for gpu in self.tables.situation.gpus]
+        for gpu in range(len(limits) - 1):
+            if limits[gpu] == limits[gpu + 1]:
+                row = {}
+                for column, (owner, setting) in enumerate(self.places, start=first):
+                    if owner in (gpu, gpu + 1):
+                        row[column] = float(setting + 1) * (1 if owner == gpu else -1)
+                self._add(row, 0.0)
+
+    def _add(self, row: dict[int, float], most: float) -> None:
+        self.rows.append(row)
+        self.most.append(most)
+
+    def solve(
+        self,
+        gains: Floats,
+        limit_s: float,
+        *,
+        everybody: bool = False,
+        rates: Floats | None = None,
+        least: float = 0.0,
+    ) -> tuple[Mapping, float] | None:
+        """The mapping of the largest gain and the bound on it; None where there is none."""
+        from scipy.optimize import Bounds, LinearConstraint, milp
+        from scipy.sparse import csr_array
+
+        rows, most = list(self.rows), list(self.most)
+        lower = [-np.inf] * len(rows)
+        for columns in self.by_client.values():
+            rows.append(dict.fromkeys(columns, 1.0))
+            most.append(1.0)
+            lower.append(1.0 if everybody else 0.0)
+        if rates is not None:
+            rows.append(dict(enumerate(rates)))
+            most.append(np.inf)
+            lower.append(least)
+        width = len(self.uses) + len(self.places)
+        entries = [(row, column, value) for row, values in enumerate(rows) for column, value in values.items()]
+        number, column, value = zip(*entries, strict=True)
+        matrix = csr_array((value, (number, column)), shape=(len(rows), width))
+        result = milp(
+            c=np.concatenate([-gains, np.zeros(len(self.places))]),
+            constraints=LinearConstraint(matrix, np.array(lower), np.array(most)),
+            integrality=np.ones(width, dtype=np.int64),
+            bounds=Bounds(0, 1),
+            options={"time_limit": limit_s, "mip_rel_gap": 0.0},
+        )
+        if result.x is None:
+            return None
+        chosen = np.flatnonzero(result.x > 0.5)
+        mapping = Mapping.empty(self.tables)
+        for place in chosen[chosen >= len(self.uses)]:
+            gpu, setting = self.places[place - len(self.uses)]
+            mapping.setting[gpu] = setting
+        for place in chosen[chosen < len(self.uses)]:
+            client, gpu, _ = self.uses[place]
+            mapping.gpu[client] = gpu
+        mapping.setting[[gpu for gpu in range(len(mapping.setting)) if not (mapping.gpu == gpu).any()]] = NONE
+        bound = result.mip_dual_bound
+        return mapping, float(-bound) if bound is not None else float(-result.fun)

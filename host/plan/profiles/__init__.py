@@ -1,0 +1,1 @@
+"""Profiles that are shipped: each is a file, and each number in it says how it was obtained."""

@@ -1,0 +1,471 @@
+"""The bench of adaptation: how many requests come in time on links that move, how near to exact, how fast.
+
+- Grid: the published 1, 2, 4 and 8 clients, 15 and 25 frames/s, SLOs of 75, 100 and 150 ms, on 2 GPUs, over each trace;
+  each client begins at a moment of its own. Beside ours runs an oracle: the same scheduler and the same simulation,
+  told the bandwidth to come. A cell *qualifies* where the oracle answers 99.5 % of requests in time.
+- Instances: random ones as the authors drew theirs, and moments of the grid. Every method plans them, exact included.
+- Rounds: the scheduler's time for 64 clients.
+
+Words owned here: *cell* (one point of the grid), *instance* (a situation to plan for once), *shortfall* (how far a
+plan's mean accuracy is below the exact one's, relative).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from host.plan.adapt import METHODS, Method, plan
+from host.plan.adapt_data import AdaptPlan, Client, Gpu, ModelProfile, Situation, shipped
+from host.plan.adapt_tables import faults
+from host.plan.profile import Link, Slo
+from host.plan.scheduler import Scheduler
+from sim.link.options import RateTrace
+from sim.plan.adapt_picture import draw_bench
+from sim.plan.adapt_simulation import LOAD_LIMIT, MARGIN, PATIENCE, SENDER_MARGIN, Capacity, Outcome, Simulation
+from sim.report import Check
+
+CLIENTS, RATES, SLOS_MS, GPUS = (1, 2, 4, 8), (15.0, 25.0), (75.0, 100.0, 150.0), 2
+ROUND_TRIP_MS = 2.0  # to an edge server beside the base station: assumed, since the traces say nothing of it
+QUALIFIES, BAR = 0.995, 0.99
+RANDOM_MBPS, RANDOM_RATES = (7.5, 50.0), (10.0, 15.0, 25.0)  # of random instances, with the grid's SLOs
+ONLINE: tuple[Method, ...] = ("pairwise", "authors", "fixed", "greedy")  # exact is too slow for a round
+MANY = 64  # clients
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid and what came of it."""
+
+    trace: str
+    clients: int
+    rate: float
+    slo_ms: float
+    requests: int
+    in_time: float  # share
+    worst_seed: float  # the same of the seed with the least
+    oracle_in_time: float
+    accuracy: float  # mean per request, missed ones 0
+    oracle_accuracy: float
+    p99_ms: float  # of answers
+    switches_per_client_minute: float
+
+    @property
+    def qualifies(self) -> bool:
+        """Whether the oracle answers enough in time."""
+        return self.oracle_in_time >= QUALIFIES
+
+
+def traces_in(folder: Path | None) -> dict[str, tuple[float, ...]]:
+    """The traces of a folder, each a .txt file of Mbit/s, one value a second; by name."""
+    if folder is None:
+        return {}
+    return {path.stem: RateTrace.read(path).mbit_per_s for path in sorted(folder.glob("*.txt"))}
+
+
+def generated_trace(seed: int = 5, seconds: int = 200, mbps: float = 30.0) -> tuple[float, ...]:
+    """A link that wanders around `mbps`: the logarithm is autoregressive from second to second (0.9, sigma 0.12)."""
+    chance, level, values = random.Random(seed), 0.0, []
+    for _ in range(seconds):
+        level = 0.9 * level + chance.gauss(0, 0.12)
+        values.append(mbps * math.exp(level))
+    return tuple(values)
+
+
+def gpus(count: int = GPUS) -> tuple[Gpu, ...]:
+    """GPUs as published: 5 models each, batches of up to 12."""
+    return tuple(Gpu(name=f"gpu-{number}") for number in range(count))
+
+
+def simulate(
+    profile: ModelProfile,
+    trace: Sequence[float],
+    clients: Sequence[Client],
+    seconds: float,
+    seed: int,
+    *,
+    oracle: bool = False,
+    method: Method = "pairwise",
+    machines: Sequence[Gpu] | None = None,
+    overhead_ms: float = 0.0,
+) -> Outcome:
+    """One run; each client begins at a random moment of the trace, the same for every method and for the oracle."""
+    chance = random.Random(seed)
+    links = [(client, Capacity(trace, chance.uniform(0, len(trace)))) for client in clients]
+    return Simulation(
+        profile, machines or gpus(), links, oracle=oracle, method=method, overhead_ms=overhead_ms, seed=seed
+    ).run(seconds)
+
+
+def alike(count: int, rate: float, slo_ms: float) -> list[Client]:
+    """Clients that want the same, over links yet to be given."""
+    link = Link(mbps=1.0, round_trip_ms=ROUND_TRIP_MS)
+    return [
+        Client(name=f"client-{number}", slo=Slo(latency_ms=slo_ms, rate=rate), link=link) for number in range(count)
+    ]
+
+
+def run_grid(
+    profile: ModelProfile, traces: Mapping[str, Sequence[float]], seconds: float, seeds: int, console: Console
+) -> list[Cell]:
+    """Every cell, ours and the oracle, `seeds` runs of `seconds` each."""
+    cells = []
+    for name, trace in traces.items():
+        for count in CLIENTS:
+            for rate in RATES:
+                for slo_ms in SLOS_MS:
+                    clients = alike(count, rate, slo_ms)
+                    ours = [simulate(profile, trace, clients, seconds, seed) for seed in range(seeds)]
+                    known = [simulate(profile, trace, clients, seconds, seed, oracle=True) for seed in range(seeds)]
+                    requests = sum(run.requests for run in ours)
+                    latencies = np.concatenate([run.latencies_ms or [0.0] for run in ours])
+                    cells.append(
+                        Cell(
+                            trace=name,
+                            clients=count,
+                            rate=rate,
+                            slo_ms=slo_ms,
+                            requests=requests,
+                            in_time=1 - sum(run.missed for run in ours) / requests,
+                            worst_seed=min(run.in_time for run in ours),
+                            oracle_in_time=1 - sum(run.missed for run in known) / requests,
+                            accuracy=sum(run.accuracy for run in ours) / requests,
+                            oracle_accuracy=sum(run.accuracy for run in known) / requests,
+                            p99_ms=float(np.quantile(latencies, 0.99)),
+                            switches_per_client_minute=sum(run.switches for run in ours)
+                            / (count * seconds * seeds / 60),
+                        )
+                    )
+        console.print(f"Simulated {name}: {sum(cell.trace == name for cell in cells)} cells.")
+    return cells
+
+
+def random_instances(profile: ModelProfile, count: int, seed: int) -> Iterator[Situation]:
+    """Eight clients as the authors draw them: rate, SLO and bandwidth at random."""
+    chance = random.Random(seed)
+    for _ in range(count):
+        yield Situation(
+            profile=profile,
+            clients=tuple(
+                Client(
+                    name=f"client-{number}",
+                    slo=Slo(latency_ms=chance.choice(SLOS_MS), rate=chance.choice(RANDOM_RATES)),
+                    link=Link(mbps=chance.uniform(*RANDOM_MBPS)),
+                )
+                for number in range(8)
+            ),
+            gpus=gpus(),
+        )
+
+
+def grid_instances(
+    profile: ModelProfile, traces: Mapping[str, Sequence[float]], moments: int, seed: int
+) -> Iterator[Situation]:
+    """The grid's eight clients, each at a random moment of the trace."""
+    chance = random.Random(seed)
+    for trace in traces.values():
+        for rate in RATES:
+            for slo_ms in SLOS_MS:
+                for _ in range(moments):
+                    clients = [
+                        client.model_copy(
+                            update={"link": client.link.model_copy(update={"mbps": max(0.1, chance.choice(trace))})}
+                        )
+                        for client in alike(8, rate, slo_ms)
+                    ]
+                    yield Situation(profile=profile, clients=tuple(clients), gpus=gpus(), load_limit=LOAD_LIMIT)
+
+
+def compare(kind: str, instances: Sequence[Situation], limit_s: float = 60.0) -> dict[str, Any]:
+    """All methods on each of the instances; shortfalls are over those in which the exact plan serves everybody.
+
+    An instance in which a method leaves clients out that the exact plan serves counts with what its mean accuracy then
+    is, unserved requests 0.
+    """
+    shortfalls: dict[str, list[float]] = {method: [] for method in METHODS}
+    lost: dict[str, int] = dict.fromkeys(METHODS, 0)  # instances in which fewer requests are served than could be
+    times: dict[str, list[float]] = {method: [] for method in METHODS}
+    broken = unproven = feasible = 0
+    for number, situation in enumerate(instances):
+        plans = {method: plan(situation, method, seed=number, limit_s=limit_s) for method in METHODS}
+        best = plans["exact"]
+        feasible += best.feasible
+        unproven += best.feasible and (best.best_possible or 0.0) > best.mean_accuracy + 1e-6
+        for method, made in plans.items():
+            broken += bool(faults(situation, made))
+            times[method].append(made.planning_ms)
+            lost[method] += _served(situation, made) < _served(situation, best) - 1e-6
+            if best.feasible:
+                shortfalls[method].append(1 - made.mean_accuracy / best.mean_accuracy if best.mean_accuracy else 0.0)
+    return {
+        "instances": kind,
+        "count": len(instances),
+        "exact_serves_all": feasible,
+        "exact_unproven": unproven,
+        "plans_that_break_a_constraint": broken,
+        "methods": {
+            method: {
+                "shortfall_mean": float(np.mean(values)) if values else 0.0,
+                "shortfall_mean_interval_95": _interval(values),
+                "shortfall_worst": max(values, default=0.0),
+                "serves_fewer_than_exact": lost[method],
+                "planning_ms_median": float(np.median(times[method])),
+                "planning_ms_worst": max(times[method]),
+            }
+            for method, values in shortfalls.items()
+        },
+    }
+
+
+def time_rounds(profile: ModelProfile, machines: int, rate: float | None, count: int, seed: int) -> dict[str, Any]:
+    """How long one round of the scheduler takes for many clients, as it does when all links moved since the last.
+
+    Processor time is the round's own; wall time also holds what other programs took of the machine meanwhile. Each
+    round is timed three times and counts with the least. `rate` None draws one of the random instances' for each
+    client.
+    """
+    chance = random.Random(seed)
+    wall, processor, feasible = [], [], 0
+    for _ in range(count):
+        clients = [
+            Client(
+                name=f"client-{number}",
+                slo=Slo(latency_ms=chance.choice(SLOS_MS), rate=rate or chance.choice(RANDOM_RATES)),
+                link=Link(mbps=chance.uniform(*RANDOM_MBPS)),
+            )
+            for number in range(MANY)
+        ]
+        later = {client.name: client.link.mbps * chance.uniform(0.5, 1.5) for client in clients}
+        took, used = [], []
+        for _ in range(3):
+            scheduler = Scheduler(profile, gpus(machines))
+            for client in clients:
+                scheduler.register(client)
+            scheduler.round(0.0)
+            for name, mbps in later.items():
+                scheduler.report(name, mbps)
+            start, start_processor = time.perf_counter(), time.thread_time()
+            made = scheduler.round(500.0)
+            took.append((time.perf_counter() - start) * 1e3)
+            used.append((time.thread_time() - start_processor) * 1e3)
+        wall.append(min(took))
+        processor.append(min(used))
+        feasible += made.feasible
+    return {
+        "gpus": machines,
+        "rate": rate or "10, 15 or 25",
+        "rounds": count,
+        "all_served_in": feasible,
+        "wall_median_ms": float(np.median(wall)),
+        "wall_worst_ms": max(wall),
+        "processor_median_ms": float(np.median(processor)),
+        "processor_worst_ms": max(processor),
+    }
+
+
+def run_methods(profile: ModelProfile, traces: Mapping[str, Sequence[float]], seconds: float) -> list[dict[str, Any]]:
+    """Eight clients of 15 frames/s and 100 ms over each trace, planned online by each method that is fast enough."""
+    rows = []
+    for name, trace in traces.items():
+        for method in ONLINE:
+            run = simulate(profile, trace, alike(8, 15.0, 100.0), seconds, 0, method=method)
+            rows.append(
+                {
+                    "trace": name,
+                    "method": method,
+                    "in_time": run.in_time,
+                    "accuracy": run.mean_accuracy,
+                    "round_ms_median": float(np.median(run.round_seconds)) * 1e3,
+                }
+            )
+    return rows
+
+
+def bench(
+    out: Path,
+    console: Console,
+    traces: Path | None = None,
+    *,
+    seconds: float = 100.0,
+    seeds: int = 2,
+    instances: int = 60,
+    moments: int = 3,
+) -> tuple[list[Check], dict[str, Any]]:
+    """Run it all; draws `out`/adapt.png and returns the checks and what was found.
+
+    `traces`: folder of measured traces (see `traces_in`); without them only the generated one is run, and the report
+    says so.
+    """
+    profile = shipped("jellyfish")
+    measured = traces_in(traces)
+    skipped = None
+    if not measured:
+        skipped = f"measured traces: {'no folder given' if traces is None else f'{traces} has no .txt file'}"
+        console.print(f"Skipped {skipped}; only the generated trace is run.")
+    followed = {**measured, "generated": generated_trace()}
+    console.print(f"Adaptation: {len(followed)} traces, {seeds} runs of {seconds:g} s a cell, seeds from 0.")
+    cells = run_grid(profile, followed, seconds, seeds, console)
+    compared = [
+        compare("random", list(random_instances(profile, instances, seed=1))),
+        compare("grid", list(grid_instances(profile, followed, moments, seed=2))),
+        compare(
+            "random, simulator's profile",
+            list(random_instances(shipped("jellyfish-simulator"), max(1, instances // 3), seed=3)),
+        ),
+    ]
+    rounds = [
+        time_rounds(profile, machines, rate, count=20, seed=4)
+        for machines, rate in ((GPUS, 5.0), (GPUS, None), (8, None))
+    ]
+    online = run_methods(profile, followed, seconds)
+    qualified = [cell for cell in cells if cell.qualifies]
+    _print(console, cells, compared, rounds, online)
+    draw_bench(cells, compared, rounds, out / "adapt.png")
+    checks = [
+        Check("adapt: cells that qualify, of all", len(qualified) / len(cells), 0.5, False, "share", "simulated"),
+        Check(
+            "adapt: requests in time, worst cell that qualifies",
+            min((cell.in_time for cell in qualified), default=0.0),
+            BAR,
+            False,
+            "share",
+            "simulated",
+        ),
+        *(
+            Check(
+                f"adapt: accuracy below exact at 8 clients, worst of {entry['instances']} instances",
+                entry["methods"]["pairwise"]["shortfall_worst"],
+                0.01,
+                True,
+                "share",
+                "projected",
+            )
+            for entry in compared
+        ),
+        Check(
+            "adapt: plans that break a constraint",
+            sum(entry["plans_that_break_a_constraint"] for entry in compared),
+            0,
+            True,
+            "plans",
+            "projected",
+        ),
+        *(
+            Check(
+                f"adapt: processor time of a round, {MANY} clients at {entry['rate']} frames/s, {entry['gpus']} GPUs, "
+                f"{which}",
+                entry[f"processor_{which}_ms"],
+                50.0,
+                True,
+                "ms",
+                "measured",
+            )
+            for entry in rounds
+            for which in ("median", "worst")
+        ),
+    ]
+    body = {
+        "settings": {
+            "profile": profile.name,
+            "source": profile.source,
+            "gpus": GPUS,
+            "round_trip_ms": ROUND_TRIP_MS,
+            "margin": MARGIN,
+            "sender_margin": SENDER_MARGIN,
+            "patience": PATIENCE,
+            "load_limit": LOAD_LIMIT,
+            "seconds": seconds,
+            "seeds": list(range(seeds)),
+        },
+        "skipped": skipped,
+        "cells": [{**asdict(cell), "qualifies": cell.qualifies} for cell in cells],
+        "against_exact": compared,
+        "rounds": rounds,
+        "online_methods": online,
+    }
+    return checks, body
+
+
+def _served(situation: Situation, made: AdaptPlan) -> float:
+    rates = {client.name: client.rate for client in situation.clients}
+    return sum(rates[entry.client] for entry in made.clients)
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean, by 2,000 resamplings."""
+    if not values:
+        return 0.0, 0.0
+    chosen = np.random.default_rng(0).choice(np.asarray(values), (2_000, len(values)))
+    low, high = np.quantile(chosen.mean(axis=1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _print(
+    console: Console,
+    cells: Sequence[Cell],
+    compared: Sequence[Mapping[str, Any]],
+    rounds: Sequence[Mapping[str, Any]],
+    online: Sequence[Mapping[str, Any]],
+) -> None:
+    table = Table(title="Requests in time (simulated); a cell qualifies where the oracle reaches 99.5 %")
+    for column in ("trace", "clients", "frames/s", "SLO ms", "oracle", "ours", "qualifies", "accuracy", "oracle's"):
+        table.add_column(column, justify="left" if column == "trace" else "right")
+    for cell in cells:
+        mark = ("[green]met[/green]" if cell.in_time >= BAR else "[red]MISSED[/red]") if cell.qualifies else "no"
+        table.add_row(
+            cell.trace,
+            str(cell.clients),
+            f"{cell.rate:g}",
+            f"{cell.slo_ms:g}",
+            f"{cell.oracle_in_time:.2%}",
+            f"{cell.in_time:.2%}",
+            mark,
+            f"{cell.accuracy:.3f}",
+            f"{cell.oracle_accuracy:.3f}",
+        )
+    console.print(table)
+    table = Table(title="Mean accuracy below exact, 8 clients on 2 GPUs (projected); planning time (measured)")
+    for column in ("instances", "method", "mean", "95 %", "worst", "serves fewer", "median ms", "worst ms"):
+        table.add_column(column, justify="left" if column in ("instances", "method") else "right")
+    for entry in compared:
+        for method, found in entry["methods"].items():
+            low, high = found["shortfall_mean_interval_95"]
+            table.add_row(
+                f"{entry['instances']} ({entry['exact_serves_all']} of {entry['count']} can serve all)",
+                method,
+                f"{found['shortfall_mean']:.2%}",
+                f"{low:.2%} to {high:.2%}",
+                f"{found['shortfall_worst']:.2%}",
+                str(found["serves_fewer_than_exact"]),
+                f"{found['planning_ms_median']:.1f}",
+                f"{found['planning_ms_worst']:.1f}",
+            )
+    console.print(table)
+    table = Table(title="Online, 8 clients of 15 frames/s and 100 ms (simulated), round times measured")
+    for column in ("trace", "method", "in time", "accuracy", "round, median ms"):
+        table.add_column(column, justify="left" if column in ("trace", "method") else "right")
+    for row in online:
+        table.add_row(
+            row["trace"],
+            row["method"],
+            f"{row['in_time']:.2%}",
+            f"{row['accuracy']:.3f}",
+            f"{row['round_ms_median']:.1f}",
+        )
+    console.print(table)
+    for entry in rounds:
+        console.print(
+            f"A round for {MANY} clients on {entry['gpus']} GPUs at {entry['rate']} frames/s: processor time "
+            f"{entry['processor_median_ms']:.1f} ms, worst {entry['processor_worst_ms']:.1f}; on the wall "
+            f"{entry['wall_median_ms']:.1f} ms, worst {entry['wall_worst_ms']:.1f} (all served in "
+            f"{entry['all_served_in']} of {entry['rounds']})."
+        )
