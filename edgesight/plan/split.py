@@ -1,0 +1,273 @@
+"""Commands for splits: where to cut a network and at which exit to stop, and the profiles that this is planned from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from edgesight.plan import group
+
+if TYPE_CHECKING:
+    from host.plan.bandwidth import SeriesPlan
+    from host.plan.split import Choice, SplitPlan
+
+METHODS_HELP = (
+    "edgent; or to compare: neurosurgeon (cut the whole network), exit-only (all on the device), server-first (the "
+    "first layers at the data centre)."
+)
+
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the plan as JSON.")]
+PictureFile = Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw the plan as PNG.")]
+
+
+@group.command()
+def split(
+    profile: Annotated[
+        Path, typer.Argument(metavar="PROFILE", help="JSON, as `edgesight plan profile-join` writes it.")
+    ],
+    deadline_ms: Annotated[float, typer.Option("--deadline-ms", help="Milliseconds from request to answer.")],
+    mbps: Annotated[float | None, typer.Option(help="Bandwidth of the link, in Mbit/s.")] = None,
+    round_trip_ms: Annotated[float, typer.Option("--round-trip-ms", help="Of the link.")] = 0.0,
+    accuracy: Annotated[float | None, typer.Option(help="Least accuracy that will do, 0 to 1.")] = None,
+    method: Annotated[str, typer.Option(help=METHODS_HELP)] = "edgent",
+    exit_: Annotated[str | None, typer.Option("--exit", help="With --cut: look at this exit alone.")] = None,
+    cut: Annotated[int | None, typer.Option(help="With --exit: how many layers the device runs.")] = None,
+    series: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Instead of --mbps: observed Mbit/s, one a line; choose after each of them."),
+    ] = None,
+    json_: JsonFile = None,
+    picture: PictureFile = None,
+) -> None:
+    """Choose the exit and the cut of highest accuracy that answer within the deadline.
+
+    With --series the link moves: after each observation the choice is the one with the highest expected accuracy when
+    late answers count nothing, under what Bayesian change-point detection predicts. Exits with 1 when nothing meets the
+    needs, saying why and what comes nearest.
+    """
+    from host.plan.bandwidth import follow, read_series
+    from host.plan.profile import Link, PlanError, Slo, checked, read, write
+    from host.plan.split import METHODS, Choices, SplitProfile, fixed
+    from host.plan.split import split as plan_split
+
+    needs = checked({"latency_ms": deadline_ms, "accuracy": accuracy}, Slo, "--deadline-ms, --accuracy")
+    found = read(profile, SplitProfile)
+    if method not in METHODS:
+        raise PlanError(f"--method {method}: choose one of {', '.join(METHODS)}")
+    if (mbps is None) == (series is None):
+        raise PlanError("give either --mbps, for one bandwidth, or --series, for one that moves")
+    if (exit_ is None) != (cut is None):
+        raise PlanError("--exit and --cut belong together: give both or none")
+    choices = Choices.of(found, method)
+    if series is not None:
+        if exit_ is not None or method != "edgent":
+            raise PlanError("--series chooses exit and cut by itself: leave out --method, --exit and --cut")
+        followed = follow(choices, needs, _not_negative("--round-trip-ms", round_trip_ms), read_series(series))
+        if json_ is not None:
+            write(json_, followed)
+        if picture is not None:
+            from sim.plan.split_picture import draw_series
+
+            draw_series(followed, picture)
+        _print_series(followed, Console())
+        return
+    link = checked({"mbps": mbps, "round_trip_ms": round_trip_ms}, Link, "--mbps, --round-trip-ms")
+    if exit_ is not None and cut is not None:
+        plan = fixed(found, link, needs, exit_, cut)
+    else:
+        plan = plan_split(choices, link, needs, method)
+    if json_ is not None:
+        write(json_, plan)
+    if picture is not None:
+        from sim.plan.split_picture import draw_plan
+
+        draw_plan(choices, plan, picture)
+    _print_plan(plan, Console())
+    if not plan.feasible:
+        raise typer.Exit(1)
+
+
+@group.command()
+def profile(
+    network: Annotated[
+        Path, typer.Argument(metavar="NETWORK", help="ONNX or Brevitas' QONNX file, or the folder of a kernel package.")
+    ],
+    device: Annotated[str, typer.Option(help="What the measured machine is to be called.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="JSON to write; two of them make a profile.")],
+    repeats: Annotated[int, typer.Option(help="Runs, of which the medians count.")] = 15,
+    threads: Annotated[int, typer.Option(help="Threads of ONNX Runtime.")] = 1,
+    input_bits: Annotated[
+        int | None,
+        typer.Option("--input-bits", help="Bits that an element of the input is sent in; default its type's."),
+    ] = None,
+    tensor_bits: Annotated[
+        int | None,
+        typer.Option("--tensor-bits", help="Bits of an element that no quantiser gives bits; default its type's."),
+    ] = None,
+) -> None:
+    """Measure a network's layers on this machine, or take a kernel's stages from its simulated RTL.
+
+    Every output of the network is an exit. Of a kernel package the Verilated library is run, which `edgesight verilate`
+    builds.
+    """
+    from host.plan.measure import measure_onnx, measure_package
+    from host.plan.profile import write
+
+    if network.is_dir():
+        from host.kernel import Package
+
+        measured = measure_package(Package.load(network), device)
+    else:
+        measured = measure_onnx(
+            network, device, repeats=repeats, threads=threads, input_bits=input_bits, tensor_bits=tensor_bits
+        )
+    write(out, measured)
+    console = Console()
+    console.print(f"{measured.origin} ({measured.obtained})")
+    _print_rows(
+        console,
+        f"{measured.name} on {device}",
+        ("layer", "ms", "bytes behind it"),
+        [(layer.name, f"{layer.ms:.4g}", str(layer.output_bytes)) for layer in measured.layers],
+    )
+    for exit_ in measured.exits:
+        own = sum(layer.ms for layer in exit_.layers)
+        console.print(
+            f"exit {exit_.name}: behind layer {exit_.after}, {len(exit_.layers)} layers of its own, {own:.4g} ms"
+        )
+    if measured.whole_ms is not None:
+        parts = sum(layer.ms for layer in measured.layers)
+        console.print(f"to the last exit in one piece {measured.whole_ms:.4g} ms, layer by layer {parts:.4g} ms")
+
+
+@group.command("profile-join")
+def profile_join(
+    device: Annotated[
+        Path, typer.Argument(metavar="DEVICE", help="What `edgesight plan profile` wrote on the device.")
+    ],
+    datacenter: Annotated[Path, typer.Argument(metavar="DATACENTER", help="The same, of the data centre.")],
+    accuracy: Annotated[list[str], typer.Option(metavar="EXIT=SHARE", help="Accuracy of an exit; one for each.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Profile to write, for `edgesight plan split`.")],
+    accuracy_obtained: Annotated[
+        str, typer.Option("--accuracy-obtained", help="measured, simulated, projected or quoted.")
+    ] = "measured",
+    device_factor: Annotated[
+        float, typer.Option("--device-factor", help="Multiply the device's times, which makes them projected.")
+    ] = 1.0,
+    datacenter_factor: Annotated[
+        float, typer.Option("--datacenter-factor", help="The same, at the data centre.")
+    ] = 1.0,
+    answer_bytes: Annotated[
+        int | None, typer.Option("--answer-bytes", help="Bytes of an answer; default the network's whole output.")
+    ] = None,
+) -> None:
+    """Make the profile of a split from two measurements: of one network on two machines, or of two networks."""
+    from host.plan.measure import MeasuredNetwork, join
+    from host.plan.profile import PlanError, read, write
+
+    accuracies = {}
+    for text in accuracy:
+        name, _, share = text.rpartition("=")
+        try:
+            accuracies[name] = float(share)
+        except ValueError:
+            raise PlanError(f"--accuracy {text}: expected EXIT=SHARE, such as exit1=0.92") from None
+    if accuracy_obtained not in ("measured", "simulated", "projected", "quoted"):
+        raise PlanError(f"--accuracy-obtained {accuracy_obtained}: choose measured, simulated, projected or quoted")
+    joined = join(
+        read(device, MeasuredNetwork),
+        read(datacenter, MeasuredNetwork),
+        accuracies,
+        accuracy_obtained,  # type: ignore[arg-type] # checked above
+        device_factor=device_factor,
+        datacenter_factor=datacenter_factor,
+        answer_bytes=answer_bytes,
+    )
+    write(out, joined)
+    print(out)
+
+
+def _print_plan(plan: SplitPlan, console: Console) -> None:
+    shown = plan.choice or plan.nearest
+    if plan.reason is not None:
+        console.print(f"[red]No plan:[/red] {plan.reason}")
+    if shown is None:
+        return
+    behind = shown.cut_behind or "the input"
+    where = (
+        "all on the device"
+        if shown.cut == shown.layers
+        else f"cut behind {behind} ({shown.cut} of {shown.layers} layers)"
+    )
+    first = "The nearest: exit" if plan.choice is None else "Exit"
+    console.print(f"{first} [bold]{shown.exit}[/bold], accuracy {shown.accuracy:.4g}; {where} ({plan.method})")
+    _print_rows(
+        console,
+        f"{shown.latency_ms:.4g} ms of {plan.deadline_ms:g} ms, at {plan.mbps:g} Mbit/s ({plan.obtained})",
+        ("leg", "ms", "bytes"),
+        _legs(shown),
+    )
+
+
+def _legs(choice: Choice) -> list[tuple[str, str, str]]:
+    return [
+        ("device", f"{choice.device_ms:.4g}", ""),
+        ("round trip", f"{choice.round_trip_ms:.4g}", ""),
+        ("up", f"{choice.up_ms:.4g}", str(choice.up_bytes)),
+        ("data centre", f"{choice.datacenter_ms:.4g}", ""),
+        ("down", f"{choice.down_ms:.4g}", str(choice.down_bytes)),
+    ]
+
+
+def _print_series(plan: SeriesPlan, console: Console) -> None:
+    rows = []
+    before = None
+    for number, step in enumerate(plan.steps):
+        chosen = (step.exit, step.cut)
+        if chosen != before:
+            cut = (
+                ""
+                if step.cut is None
+                else "on the device"
+                if step.cut == step.layers
+                else f"{step.cut} of {step.layers}"
+            )
+            on_time = f"{step.on_time:.1%}"
+            rows.append(
+                (
+                    str(number + 1),
+                    f"{step.observed_mbps:.4g}",
+                    f"{step.run_mbps:.4g}",
+                    step.exit or "none",
+                    cut,
+                    on_time,
+                )
+            )
+        before = chosen
+    columns = ("observation", "Mbit/s", "since the last change", "exit", "cut", "on time")
+    _print_rows(console, f"Changes of the choice along {len(plan.steps)} observations ({plan.obtained})", columns, rows)
+    late = sum(1 - step.on_time for step in plan.steps) / len(plan.steps)
+    console.print(f"expected late: {late:.1%} of requests")
+
+
+def _print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.table import Table
+
+    table = Table(title=title)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _not_negative(option: str, value: float) -> float:
+    from host.plan.profile import PlanError
+
+    if not 0 <= value < float("inf"):
+        raise PlanError(f"{option} {value:g}: has to be 0 or more")
+    return value
