@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from edgesight.plan import group
@@ -78,13 +79,15 @@ def _show(plan: Placement, console: Console) -> None:
     if not plan.feasible:
         console.print(f"No plan{' exists' if plan.proven else ''}: {plan.reason}", soft_wrap=True, markup=False)
         return
-    table = Table(title=f"{plan.model} {plan.version} on {plan.cluster}, by {plan.method} (projected)")
-    for column in ("node", "until layer", "layers", "memory, MB", "computing, ms", "sends, kB", "sending, ms"):
-        table.add_column(column, justify="left" if column in ("node", "until layer") else "right")
+    table = Table(title=escape(f"{plan.model} {plan.version} on {plan.cluster}, by {plan.method} (projected)"))
+    table.add_column("node")
+    table.add_column("until layer", no_wrap=True)
+    for column in ("layers", "MB held", "computing, ms", "kB sent", "sending, ms"):
+        table.add_column(column, justify="right")
     for piece in plan.pieces:
         sent = ("", "") if piece.until is None else (f"{piece.transfer_bytes / 1e3:.1f}", f"{piece.transfer_ms:.3f}")
         table.add_row(
-            piece.node, piece.until or "(the answer)", str(piece.layers), f"{piece.memory_bytes / 1e6:.2f}",
+            escape(piece.node), escape(piece.until or "(the answer)"), str(piece.layers), f"{piece.memory_bytes / 1e6:.2f}",
             f"{piece.compute_ms:.3f}", *sent,
         )  # fmt: skip
     console.print(table)
@@ -93,7 +96,12 @@ def _show(plan: Placement, console: Console) -> None:
         console.print("Nothing takes time: one piece, on a node without a speed.")
     else:
         proof = "the least there is" if plan.proven else f"no plan is below {bound:.3f} ms"
-        console.print(f"Bottleneck {beta:.3f} ms ({plan.bottleneck}), {proof}: {plan.throughput:.3f} answers a second.")
+        console.print(
+            f"Bottleneck {beta:.3f} ms ({plan.bottleneck}), {proof}: {plan.throughput:.3f} answers a second, "
+            f"each after {plan.latency_ms:.3f} ms.",
+            soft_wrap=True,
+            markup=False,
+        )
     if plan.movement is not None:
         moved = plan.movement
         console.print(
@@ -101,4 +109,5 @@ def _show(plan: Placement, console: Console) -> None:
             f"{moved.within:g} times the best bottleneck no plan moves less than {moved.least_bytes / 1e6:.2f} MB. The "
             f"best bottleneck, {moved.best_beta_ms:.3f} ms, moves {moved.best_moved_bytes / 1e6:.2f} MB.",
             soft_wrap=True,
+            markup=False,
         )

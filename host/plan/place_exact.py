@@ -32,11 +32,22 @@ BUDGET = 100_000
 def exact(problem: Problem) -> tuple[Found, float] | None:
     """The plan of least beta and its beta, ms, over all cuts and nodes; None where there is no plan.
 
-    Of plans with the same beta, one of the fewest pieces. Raises ValueError above `EXACT_NODES` nodes.
+    Of plans with the same beta, the one of least latency. Raises ValueError above `EXACT_NODES` nodes.
     """
     if problem.nodes > EXACT_NODES:
         raise ValueError(f"{problem.nodes} nodes: the exact search goes up to {EXACT_NODES}")
-    return by_colours(problem.piece_ms, problem.transfer_ms, np.maximum, range(problem.nodes))
+    colours = range(problem.nodes)
+    best = by_colours(problem.piece_ms, problem.transfer_ms, np.maximum, colours)
+    if best is None:
+        return None
+    quickest = by_colours(*latencies(problem, best[1]), np.add, colours)
+    return best if quickest is None else (quickest[0], best[1])
+
+
+def latencies(problem: Problem, beta_ms: float) -> tuple[Array, Array]:
+    """What pieces and transfers add to the latency of an answer, infinite where they take longer than `beta_ms`."""
+    pieces, transfers = problem.piece_ms, problem.transfer_ms
+    return np.where(pieces <= beta_ms, pieces, np.inf), np.where(transfers <= beta_ms, transfers, np.inf)
 
 
 def by_colours(

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from host.plan.place_authors import kpath
-from host.plan.place_exact import best_first, by_colours, lower_bound
+from host.plan.place_exact import best_first, by_colours, latencies, lower_bound
 from host.plan.place_problem import Array, Found, Problem
 
 COLOURS = 8  # so the rounds see plans of up to 8 pieces; the sweep sees longer ones
@@ -33,7 +33,13 @@ def search(problem: Problem, seed: int = 0) -> tuple[Found | None, float]:
     bound = lower_bound(problem)
     arrays = (problem.piece_ms, problem.transfer_ms, np.maximum)
     begun = [*kpath(problem, seed=seed).values(), joint_greedy(problem), sweep(*arrays)]
-    return better(*arrays, begun, bound, seed)
+    best, bound = better(*arrays, begun, bound, seed)
+    if best is None:
+        return None, bound
+    # Of plans with this beta, the quickest that a sweep finds.
+    latency = (*latencies(problem, problem.beta(best)), np.add)
+    swept = sweep(*latency)
+    return swept if swept is not None and cost(*latency, swept) < cost(*latency, best) else best, bound
 
 
 def better(

@@ -66,7 +66,7 @@ def draw_bench(
     matplotlib.use("Agg")  # no display is needed
     from matplotlib import pyplot
 
-    figure, (small, counts, many) = pyplot.subplots(1, 3, figsize=(16, 5), layout="constrained")
+    figure, (small, counts, many) = pyplot.subplots(1, 3, figsize=(18, 6), layout="constrained")
     methods = [method for method in COLOURS if method != "random"]
     for index, method in enumerate(methods):
         for place, setting in enumerate(gaps):
@@ -78,17 +78,18 @@ def draw_bench(
             )
         small.scatter([], [], color=COLOURS[method], label=LABELS[method])
     small.set_yscale("symlog", linthresh=1)
-    small.set_xticks(range(len(gaps)), [setting.replace(", ", "\n") for setting in gaps], fontsize=8)
+    small.set_xticks(range(len(gaps)), list(gaps), fontsize=8, rotation=35, ha="right")
     small.set_ylabel("bottleneck above the exact one, %")
     small.set_title("Up to 10 nodes: each cluster, and the median")
     small.legend(frameon=False, fontsize=9)
     for setting, points in classes.items():
         counts.plot([count for count, _ in points], [gap for _, gap in points], marker=".", label=setting)
+    counts.set_xticks(sorted({count for points in classes.values() for count, _ in points}))
     counts.set_xlabel("transfer classes of the authors' method")
     counts.set_ylabel("mean bottleneck above the exact one, %")
     counts.set_yscale("symlog", linthresh=1)
     counts.set_title("The authors' method by its number of classes")
-    counts.legend(frameon=False, fontsize=8)
+    counts.legend(fontsize=8)
     for method in ("random", "greedy", "kpath", "search"):
         points = large[method]
         many.scatter([nodes for nodes, _ in points], [ratio for _, ratio in points], s=10, alpha=0.5,

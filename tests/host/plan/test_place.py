@@ -57,8 +57,9 @@ def test_the_exact_search_equals_brute_force(model: Model, cluster: Cluster) -> 
     assert plan.feasible == np.isfinite(least)
     if plan.feasible:
         assert plan.beta_ms == plan.lower_bound_ms == least
-        fewest = min(len(found.nodes) for found in placements(problem) if problem.beta(found) == least)
-        assert len(plan.pieces) == fewest
+        arrays = (problem.piece_ms, problem.transfer_ms, np.add)
+        ties = [place_search.cost(*arrays, found) for found in placements(problem) if problem.beta(found) == least]
+        assert plan.latency_ms == pytest.approx(min(ties))
 
 
 @settings(deadline=None, max_examples=150)
