@@ -217,7 +217,7 @@ def curve(workflow: Workflow, method: Method = "exact", seconds: float = 60.0) -
         reached = level if found.accuracy is None else found.accuracy
         level = next((other for other in levels if other > reached), None)
         if not found.feasible:
-            if method == "exact":
+            if found.proven:
                 break
             continue
         plans = [other for other in plans if other.dollars_per_hour < found.dollars_per_hour * (1 - SLACK)]
@@ -465,6 +465,20 @@ def faults(workflow: Workflow, made: WorkflowPlan) -> list[str]:
     for operator in workflow.operators:
         if made.variants.get(operator.name) not in operator.variants:
             found.append(f"operator {operator.name} has no variant of its own")
+    for name in [assignment.worker for assignment in made.assignments] + [flow.target_worker for flow in made.flows]:
+        if name not in workers:
+            found.append(f"worker {name} is unknown")
+    for start in [flow.source_worker or flow.source for flow in made.flows]:
+        if start not in workers and start not in sources:
+            found.append(f"a flow comes from {start}, neither a source nor a worker")
+    for name in [assignment.operator for assignment in made.assignments]:
+        if name not in needed or name in sources:
+            found.append(f"operator {name} is unknown")
+    for pair in {(flow.source, flow.target) for flow in made.flows}:
+        if pair not in {(edge.source, edge.target) for edge in workflow.edges}:
+            found.append(f"a flow goes from {pair[0]} to {pair[1]}, which is no edge")
+    if found:
+        return found
     given = [
         row.accuracy
         for row in workflow.accuracies

@@ -108,14 +108,15 @@ def _search(
 ) -> tuple[WorkflowPlan | None, float]:
     """The cheaper one of `made` and the cheapest plan with one of `rows`, and what no plan with these is below."""
     model = _Model(facts, rows)
-    answer = model.solve(model.cost, deadline, _cost(made))
+    ceiling = _cost(made) * (1 - SLACK)  # no cheaper by more than rounding: not looked for
+    answer = model.solve(model.cost, deadline, ceiling)
     if answer.infeasible:
-        return made, _cost(made)
+        return made, ceiling
     if answer.x is not None:
         found = model.plan(answer.x, asked)
-        if found.dollars_per_hour < _cost(made) * (1 - SLACK):
+        if found.dollars_per_hour < _cost(made):
             return found, answer.bound
-    return made, min(answer.bound, _cost(made))
+    return made, min(answer.bound, ceiling)
 
 
 def _most_accurate(facts: Facts, made: WorkflowPlan, deadline: float) -> WorkflowPlan:
@@ -287,7 +288,7 @@ class _Model:
             for kind, share in shares.items():
                 capacity = facts.capacity(self.kinds[kind].workers[0], operator, variants[operator])
                 rate = facts.rates[operator] * share / total
-                number = max(1, math.ceil(rate / capacity - 1e-7))
+                number = max(1, math.ceil(rate / capacity - SLACK))
                 for _ in range(number):
                     worker = free[kind].pop(0)
                     rates[operator][worker] = rate / number

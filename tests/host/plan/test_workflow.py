@@ -244,6 +244,10 @@ def test_the_checker_sees_every_kind_of_fault() -> None:
         "communication costs": {"communication_dollars_per_hour": 7.0},
         "takes": {"flows": made.flows[1:]},
         "no variant": {"variants": {**made.variants, "find": "huge"}},
+        "worker ghost is unknown": {"assignments": (first.model_copy(update={"worker": "ghost"}), *rest)},
+        "operator ghost is unknown": {"assignments": (first.model_copy(update={"operator": "ghost"}), *rest)},
+        "which is no edge": {"flows": (made.flows[0].model_copy(update={"target": "name"}), *made.flows)},
+        "neither a source nor a worker": {"flows": (made.flows[-1].model_copy(update={"source_worker": "ghost"}),)},
         "data flows from far": {"flows": (*made.flows, made.flows[-1].model_copy(update={"source_worker": "far"}))},
     }
     for message, change in changed.items():
