@@ -85,11 +85,10 @@ def _show(plan: Placement, console: Console) -> None:
     for column in ("layers", "MB held", "computing, ms", "kB sent", "sending, ms"):
         table.add_column(column, justify="right")
     for piece in plan.pieces:
+        node, until = escape(piece.node), escape(piece.until or "(the answer)")
         sent = ("", "") if piece.until is None else (f"{piece.transfer_bytes / 1e3:.1f}", f"{piece.transfer_ms:.3f}")
-        table.add_row(
-            escape(piece.node), escape(piece.until or "(the answer)"), str(piece.layers), f"{piece.memory_bytes / 1e6:.2f}",
-            f"{piece.compute_ms:.3f}", *sent,
-        )  # fmt: skip
+        held = f"{piece.memory_bytes / 1e6:.2f}"
+        table.add_row(node, until, str(piece.layers), held, f"{piece.compute_ms:.3f}", *sent)
     console.print(table)
     beta, bound = plan.beta_ms or 0.0, plan.lower_bound_ms or 0.0
     if plan.throughput is None:
