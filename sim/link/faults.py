@@ -57,6 +57,7 @@ from sim.link.mischief import Damage, DisturbedLink, garbage, noise
 from sim.link.options import EmulationError, LinkOptions
 from sim.link.trust import make_trust
 from sim.report import Check
+from sim.verilate import build_library
 
 ALLOWANCE_S = 0.25
 RECOVER_WITHIN_S = 15.0  # the longest pause between two attempts to connect (7.5 s), a silence that ends one (3), twice
@@ -177,9 +178,12 @@ def run_faults(
 ) -> tuple[list[Check], dict[str, Any]]:
     """Run a schedule of so many `faults`; the checks, and all that was found as plain JSON. Logs go to folder `out`.
 
-    `package` is of the digits; its library for `fabric` must be built. Raises EmulationError where a part is missing.
+    `package` is of the digits. The Verilated library is built where it is not there; one for another `fabric` must be.
+    Raises EmulationError or VerilateError where a part is missing.
     """
     out.mkdir(parents=True, exist_ok=True)
+    if fabric == "verilated":
+        build_library(Package.load(package))
     with tempfile.TemporaryDirectory(prefix="edgesight-faults-") as scratch:
         folder = Path(scratch)
         opened = _offloading(package, folder / "package", fabric)

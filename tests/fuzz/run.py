@@ -12,9 +12,11 @@ that reach code which the corpus did not are added to it.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import importlib.util
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -131,6 +133,7 @@ def fuzz_all(names: Sequence[str], runs: int, seconds: float, out: Path) -> list
             "seconds": round(sum(result.seconds for result in results), 1),
             "rss_limit_mb": RSS_MB,
             "timeout_s": TIMEOUT_S,
+            "versions": {"python": platform.python_version(), "atheris": importlib.metadata.version("atheris")},
             "targets": [asdict(result) for result in results],
         }
         write_atomically(out / "fuzz.json", (json.dumps(body, indent=1) + "\n").encode())

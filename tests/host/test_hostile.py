@@ -25,9 +25,10 @@ from host.datacenter.service import Service
 from host.edge import _GRACE, Edge, query
 from host.fabric.csim import CsimFabric
 from host.kernel import Package
-from host.link.datagrams import MAX_DATAGRAM, REQUEST_BITS, Cancel, Reply, Status
+from host.link.datagrams import MAX_DATAGRAM, REQUEST_BITS, Cancel, LinkError, Reply, Status
+from host.link.enrollment import Token, enroll
 from host.link.keys import client_keys
-from host.link.quic import OffloadClient, Server, ServerPeer
+from host.link.quic import NoAnswer, OffloadClient, Server, ServerPeer
 from host.link.strips import cut
 from sim.link.mischief import DisturbedLink, garbage, hold_idle
 from sim.link.options import LinkOptions
@@ -292,3 +293,14 @@ def test_a_hostile_query_is_refused_and_others_are_answered(
         assert not complaints, complaints
 
     run(test())
+
+
+@pytest.mark.parametrize("host", ["a" * 64, "a..b", "a\0b"])
+def test_an_address_that_no_host_can_have_is_said_and_not_died_of(keys: Trust, tmp_path: Path, host: str) -> None:
+    async def test() -> None:
+        with pytest.raises(NoAnswer, match="cannot be reached"):
+            await OffloadClient(host, 4433, client_keys(keys.edge, IDLE)).connect()
+
+    run(test())
+    with pytest.raises(LinkError, match="cannot be reached"):
+        enroll(Token(bytes(32), bytes(8), bytes(32), host, 4433).pack(), tmp_path / "keys")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import datetime
 import os
 import struct
 import subprocess
@@ -17,7 +19,9 @@ import pytest
 from rich.console import Console
 
 from host.answer import Answer
+from host.datacenter import authority
 from host.kernel import Package
+from host.link import keys
 from sim.link.faults import (
     ALLOWANCE_S,
     LIVED_THROUGH,
@@ -32,6 +36,7 @@ from sim.link.faults import (
 )
 from sim.link.mischief import Damage, DisturbedLink, garbage, noise
 from sim.link.options import LinkOptions
+from sim.link.trust import make_trust
 from sim.report import print_checks
 
 BACKEND, EDGE = np.array([3, 4]), np.array([5, 4])
@@ -227,3 +232,19 @@ def test_a_wrong_clock_is_wrong_in_its_process_alone_and_can_change(tmp_path: Pa
         assert clock_s - now == pytest.approx(offset, abs=30)
         assert date_s - now == pytest.approx(offset, abs=30)
         assert monotonic_s == pytest.approx(monotonic, abs=30)
+
+
+def test_a_data_centre_that_started_under_a_wrong_clock_shows_a_valid_certificate_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust = make_trust(tmp_path)
+    right = keys.now
+    for module in (keys, authority):
+        monkeypatch.setattr(module, "now", lambda: right() + datetime.timedelta(days=800))
+    with contextlib.closing(authority.Authority(trust.datacenter)) as opened:
+        wrong = opened.configuration(1.0).certificate
+    assert wrong.not_valid_before_utc > right()
+    for module in (keys, authority):
+        monkeypatch.setattr(module, "now", right)
+    with contextlib.closing(authority.Authority(trust.datacenter)) as opened:
+        assert opened.configuration(1.0).certificate.not_valid_before_utc < right()

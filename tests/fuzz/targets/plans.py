@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import json
 import pkgutil
+from pathlib import Path
 
 from pydantic import BaseModel
 
 import host.plan
-from host.plan.profile import PlanError, read
+from host.plan.profile import PlanError, checked, read
 from tests.fuzz.documents import edited
 from tests.fuzz.package import scratch
 
@@ -26,9 +28,11 @@ KINDS: list[type[BaseModel]] = sorted(
     },
     key=lambda kind: f"{kind.__module__}.{kind.__name__}",
 )
-
-
+# What ships with the planners, and the common parts by hand.
 DOCUMENTS = [
+    json.loads(path.read_bytes()) for path in sorted((Path(host.plan.__path__[0]) / "profiles").glob("*.json"))
+]
+DOCUMENTS += [
     json.loads(text)
     for text in (
         b'{"mbps": 20, "round_trip_ms": 40}',
@@ -48,10 +52,18 @@ def seeds() -> list[bytes]:
 
 def consume(data: bytes) -> None:
     number = data[0] if data else len(DOCUMENTS)  # no text begins with so low a byte
-    FILE.write_bytes(edited(DOCUMENTS[number], data[1:]) if number < len(DOCUMENTS) else data)
+    text = edited(DOCUMENTS[number], data[1:]) if number < len(DOCUMENTS) else data
+    FILE.write_bytes(text)
+    # All of them as what the text holds, one as the file that it is.
+    with contextlib.suppress(PlanError):
+        read(FILE, KINDS[len(data) % len(KINDS)])
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return
     for kind in KINDS:
         try:
-            found = read(FILE, kind)
+            found = checked(content, kind, "text")
         except PlanError:
             continue
-        assert kind.model_validate_json(found.model_dump_json()) == found
+        assert kind.model_validate_json(found.model_dump_json()) == found, kind
