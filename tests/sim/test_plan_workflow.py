@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 from rich.console import Console
+from typer.testing import CliRunner
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: the bench needs the extra `sim`")
 
+import edgesight.plan.workflow
+from edgesight.plan import group
+from host.plan.profile import PlanError, read, write
+from host.plan.workflow import Curve, WorkflowPlan, faults
 from sim.plan.workflow import all_cloud, bench, random_workflow
+
+COMMAND = edgesight.plan.workflow.workflow  # importing it puts it into the group
+PNG = b"\x89PNG"
 
 
 def test_a_seed_makes_the_same_workflow_again_and_keeps_to_its_size() -> None:
@@ -41,9 +50,41 @@ def test_the_bench_measures_every_bar_and_draws(tmp_path: Path) -> None:
     assert [check.name.split(":")[0] for check in checks] == ["workflow"] * len(checks)
     assert body["published"].startswith("skipped")
     assert len(body["random"]["seeds"]) == 3
-    assert (tmp_path / "workflow.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "workflow.png").read_bytes().startswith(PNG)
 
 
 def test_a_search_without_time_fails_its_bar(tmp_path: Path) -> None:
     checks, _ = bench(tmp_path, Console(quiet=True), workflows=1, seconds=1e-6, size=(3, 3, 8))
     assert not all(check.met for check in checks)
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """Exit status and output of `edgesight plan ARGUMENTS`; an error that the command line reports is raised."""
+    app = typer.Typer()
+    app.add_typer(group, name="plan")
+    done = CliRunner().invoke(app, ["plan", *arguments])
+    if isinstance(done.exception, PlanError):
+        raise done.exception
+    return done.exit_code, done.output
+
+
+def test_the_command_plans_draws_and_says_why_not(tmp_path: Path) -> None:
+    workflow = random_workflow(1, (2, 2, 8))
+    path, plan, picture = tmp_path / "workflow.json", tmp_path / "plan.json", tmp_path / "plan.png"
+    write(path, workflow)
+    for method in ("exact", "authors"):
+        code, output = run("workflow", str(path), "--method", method, "--json", str(plan), "--picture", str(picture))
+        assert code == 0, output
+        assert "/h = " in output
+        assert faults(workflow, read(plan, WorkflowPlan)) == []
+        assert picture.read_bytes().startswith(PNG)
+    code, output = run("workflow", str(path), "--curve", "--json", str(plan), "--picture", str(picture))
+    assert code == 0, output
+    assert read(plan, Curve).plans
+    code, output = run("workflow", str(path), "--accuracy", "1")
+    assert code == 1
+    assert "No plan: accuracy 1 is asked for; the best in the accuracies is" in output
+    with pytest.raises(PlanError, match="leave one of the two out"):
+        run("workflow", str(path), "--curve", "--accuracy", "0.5")
+    with pytest.raises(PlanError, match="cannot be read"):
+        run("workflow", str(tmp_path / "absent.json"))
