@@ -111,8 +111,8 @@ def adapt_replay(
             answers = np.array(run.latencies_ms or [0.0])
             rows.append(
                 {
-                    "trace": path.name,
-                    "method": f"{name}, oracle" if told else name,
+                    "trace": path.stem,
+                    "method": "oracle" if told else name,
                     "requests": run.requests,
                     "in_time": run.in_time,
                     "dropped_by_client": run.dropped_by_client,
@@ -197,19 +197,19 @@ def _print_replay(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(title="Replay (simulated; round times measured)")
-    columns = ("trace", "method", "requests", "in time", "dropped", "accuracy", "P99 ms", "switches", "round ms")
+    columns = ("trace", "method", "in time", "dropped", "accuracy", "P99 ms", "switches", "round ms", "worst")
     for column in columns:
         table.add_column(column, justify="left" if column in ("trace", "method") else "right")
     for row in rows:
         table.add_row(
             row["trace"],
             row["method"],
-            str(row["requests"]),
             f"{row['in_time']:.2%}",
             str(row["dropped_by_client"] + row["dropped_by_server"]),
             f"{row['accuracy']:.3f}",
             f"{row['latency_ms']['p99']:.1f}",
             str(row["model_switches"]),
-            f"{row['round_ms']['median']:.1f}, worst {row['round_ms']['worst']:.1f}",
+            f"{row['round_ms']['median']:.1f}",
+            f"{row['round_ms']['worst']:.1f}",
         )
     Console().print(table)

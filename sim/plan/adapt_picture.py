@@ -34,7 +34,7 @@ def draw_plan(situation: Situation, plan: AdaptPlan, path: Path) -> None:
     used = {entry.client: entry for entry in plan.clients}
     for place, (name, client) in enumerate(clients.items()):
         if name not in used:
-            spent.text(1, place, "not served", va="center", color="#e63946")
+            spent.text(0.01, place, "not served", va="center", color="#e63946", transform=spent.get_yaxis_transform())
             continue
         entry = used[name]
         run = 2 * gpus[entry.gpu].latency_ms
@@ -56,7 +56,7 @@ def draw_plan(situation: Situation, plan: AdaptPlan, path: Path) -> None:
         load.barh(place, gpu.throughput, color=_IDLE)
         load.barh(place, gpu.rate, color=colours[gpu.gpu])
         label = f"{gpu.model}, batch {gpu.batch}: {gpu.rate:g} of {gpu.throughput:.0f}" if gpu.model else "idle"
-        load.text(1, place, label, va="center", fontsize=8)
+        load.text(0.01, place, label, va="center", fontsize=8, transform=load.get_yaxis_transform())
     load.set_yticks(range(len(plan.gpus)), [gpu.gpu for gpu in plan.gpus])
     load.invert_yaxis()
     load.set_xlabel("frames a second: those that come, of those that may")

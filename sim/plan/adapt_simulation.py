@@ -8,7 +8,8 @@ Discrete events. The rules:
   link is what it carries when the client registers.
 - At the server a frame joins the queue of its client's GPU. An idle GPU takes those with the earliest deadlines, at
   most the plan's batch and no more than leave the first of them in time, and runs them as long as the profile says.
-  A frame that would be late even if it were run alone at once is dropped.
+  A frame that would be late even if it were run alone at once is dropped. Clients that the plan does not serve go
+  last, where there is least to do.
 - A GPU changes its model between batches, once the new one is loaded. A frame counts with the accuracy of its own size
   or of the model that ran it, whichever is less.
 - A request is missed when its answer comes after the SLO or never: every dropped frame is a miss.
@@ -29,10 +30,7 @@ from functools import partial
 
 from host.plan.adapt import Method
 from host.plan.adapt_data import Client, Gpu, Model, ModelProfile
-from host.plan.scheduler import INTERVAL_MS, Scheduler, Sender
-
-MARGIN, SENDER_MARGIN = 0.15, 0.1  # shares of the estimated bandwidth that the scheduler and a client don't count on
-PATIENCE, LOAD_LIMIT = 2, 0.9  # of the scheduler
+from host.plan.scheduler import INTERVAL_MS, LOAD_LIMIT, MARGIN, PATIENCE, SENDER_MARGIN, Scheduler, Sender
 
 
 class Capacity:
@@ -77,8 +75,7 @@ class Outcome:
     accuracy: float = 0.0  # summed over the requests that were answered in time
     latencies_ms: list[float] = field(default_factory=list)  # of answered requests
     switches: int = 0  # of a client's model
-    rounds: int = 0
-    round_seconds: list[float] = field(default_factory=list)
+    round_seconds: list[float] = field(default_factory=list)  # that each round of the scheduler took, measured
 
     @property
     def in_time(self) -> float:
@@ -97,6 +94,7 @@ class _Frame:
     taken_ms: float
     size: int
     accuracy: float
+    served: bool = True  # its client has a place in the plan
     mbps: float = 0.0  # estimated when it left
     left_ms: float = 0.0
 
@@ -198,8 +196,6 @@ class Simulation:
         while self._events:
             now, _, event = heapq.heappop(self._events)
             event(now)
-        self.outcome.round_seconds = self._scheduler.seconds
-        self.outcome.rounds = len(self._scheduler.seconds)
         return self.outcome
 
     def _at(self, when: float, event: Callable[[float], None]) -> None:
@@ -269,7 +265,7 @@ class Simulation:
         if not self._oracle:
             self._scheduler.report(camera.facts.name, frame.mbps)
         if camera.gpu is None:
-            # Whom the plan doesn't serve is tried where there is least to do: the frame may still come through.
+            frame.served = False
             server = min(self._servers.values(), key=lambda server: (server.model is None, len(server.queue)))
             if server.model is None:
                 self._refused(frame, now)
@@ -293,7 +289,7 @@ class Simulation:
         if server.model is None or not server.queue:
             return
         latency = self._latency[server.model.name]
-        server.queue.sort(key=lambda frame: frame.finish_ms)
+        server.queue.sort(key=lambda frame: (not frame.served, frame.finish_ms))
         waiting = []
         for frame in server.queue:
             if now + latency[1] > frame.finish_ms:
@@ -340,6 +336,7 @@ class Simulation:
                 self._scheduler.report(camera.facts.name, camera.capacity.least_mbps(now, now + INTERVAL_MS))
         before = self._scheduler.plan
         plan = self._scheduler.round(now)
+        self.outcome.round_seconds.append(self._scheduler.took_s)
         if plan is before:
             return
         for gpu in plan.gpus:
