@@ -54,6 +54,15 @@ def test_a_series_is_followed(tmp_path: Path) -> None:
     assert drawn.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_with_fall_back_no_request_of_a_series_goes_without_an_answer(tmp_path: Path) -> None:
+    series = tmp_path / "series.txt"
+    series.write_text("12\n8\n15\n4\n" * 10)
+    for options, expected in (((), False), (("--fall-back",), True)):
+        result = run("split", PROFILE, "--deadline-ms", "200", "--series", str(series), *options)
+        assert result.exit_code == 0, result.output
+        assert ("on time: 0.0 %" in result.output or "on time: 0.0%" in result.output) == expected
+
+
 def test_networks_are_measured_and_joined(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
@@ -81,6 +90,7 @@ def test_networks_are_measured_and_joined(tmp_path: Path) -> None:
         (("--deadline-ms", "200", *LINK, "--exit", "exit9", "--cut", "0"), "exit1, exit2, exit3, exit4"),
         (("--deadline-ms", "200", "--series", "/absent", "--cut", "1", "--exit", "exit1"), "--series"),
         (("--deadline-ms", "200", "--series", "/absent"), "/absent"),
+        (("--deadline-ms", "200", *LINK, "--fall-back"), "--series"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: tuple[str, ...], reason: str) -> None:

@@ -40,6 +40,12 @@ def split(
         Path | None,
         typer.Option(metavar="FILE", help="Instead of --mbps: observed Mbit/s, one a line; choose after each of them."),
     ] = None,
+    fall_back: Annotated[
+        bool,
+        typer.Option(
+            "--fall-back", help="With --series: the device goes on computing, and answers where the link fails."
+        ),
+    ] = False,
     json_: JsonFile = None,
     picture: PictureFile = None,
 ) -> None:
@@ -66,7 +72,8 @@ def split(
     if series is not None:
         if exit_ is not None or method != "edgent":
             raise PlanError("--series chooses exit and cut by itself: leave out --method, --exit and --cut")
-        followed = follow(choices, needs, _not_negative("--round-trip-ms", round_trip_ms), read_series(series))
+        delay = _not_negative("--round-trip-ms", round_trip_ms)
+        followed = follow(choices, needs, delay, read_series(series), fall_back=fall_back)
         if json_ is not None:
             write(json_, followed)
         if picture is not None:
@@ -75,6 +82,8 @@ def split(
             draw_series(followed, picture)
         _print_series(followed, Console())
         return
+    if fall_back:
+        raise PlanError("--fall-back belongs to --series: at a stated bandwidth nothing is late")
     link = checked({"mbps": mbps, "round_trip_ms": round_trip_ms}, Link, "--mbps, --round-trip-ms")
     if exit_ is not None and cut is not None:
         plan = fixed(found, link, needs, exit_, cut)
@@ -226,32 +235,17 @@ def _legs(choice: Choice) -> list[tuple[str, str, str]]:
 def _print_series(plan: SeriesPlan, console: Console) -> None:
     rows = []
     before = None
-    for number, step in enumerate(plan.steps):
-        chosen = (step.exit, step.cut)
-        if chosen != before:
-            cut = (
-                ""
-                if step.cut is None
-                else "on the device"
-                if step.cut == step.layers
-                else f"{step.cut} of {step.layers}"
-            )
-            on_time = f"{step.on_time:.1%}"
-            rows.append(
-                (
-                    str(number + 1),
-                    f"{step.observed_mbps:.4g}",
-                    f"{step.run_mbps:.4g}",
-                    step.exit or "none",
-                    cut,
-                    on_time,
-                )
-            )
-        before = chosen
-    columns = ("observation", "Mbit/s", "since the last change", "exit", "cut", "on time")
+    for number, step in enumerate(plan.steps, 1):
+        if before is None or (step.exit, step.cut) != (before.exit, before.cut):
+            cut = "" if step.cut is None else f"{step.cut} of {step.layers}"
+            cut = "on the device" if step.cut is not None and step.cut == step.layers else cut
+            rates = (f"{step.observed_mbps:.4g}", f"{step.run_mbps:.4g}")
+            rows.append((str(number), *rates, step.exit or "none", cut, f"{step.on_time:.1%}", step.fallback or ""))
+        before = step
+    columns = ("observation", "Mbit/s", "since the last change", "exit", "cut", "on time", "else")
     _print_rows(console, f"Changes of the choice along {len(plan.steps)} observations ({plan.obtained})", columns, rows)
-    late = sum(1 - step.on_time for step in plan.steps) / len(plan.steps)
-    console.print(f"expected late: {late:.1%} of requests")
+    late = sum(1 - step.on_time for step in plan.steps if step.fallback is None) / len(plan.steps)
+    console.print(f"expected without an answer on time: {late:.1%} of requests")
 
 
 def _print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -254,22 +254,40 @@ def states_between(low: float, high: float, count: int = 40) -> list[float]:
 class MovingSplit:
     """Chooses exit and cut, request after request, on a link that moves; takes observed bandwidths in between."""
 
-    def __init__(self, choices: Choices, slo: Slo, round_trip_ms: float, changes: ChangePoints | None = None) -> None:
-        """For requests with the needs `slo`; before the first observation only what needs no link is chosen."""
+    def __init__(
+        self,
+        choices: Choices,
+        slo: Slo,
+        round_trip_ms: float,
+        changes: ChangePoints | None = None,
+        *,
+        fall_back: bool = False,
+    ) -> None:
+        """For requests with the needs `slo`; before the first observation only what needs no link is chosen.
+
+        With `fall_back` the device goes on computing while it waits, and answers by itself where the link is too slow
+        (`Choices.fallbacks`): no answer is late then, at the price of the device's energy.
+        """
         self.changes = changes or ChangePoints()
         self._choices = choices
         self._slo = slo
         self._round_trip_ms = round_trip_ms
         needed = choices.mbps_needed(deadline_of(slo), round_trip_ms)
         enough = choices.accuracy >= (slo.accuracy or 0.0)
-        # Of choices of one accuracy the one that needs least bandwidth is on time most often, whatever the link does.
-        best: dict[float, int] = {}
+        none = np.full(len(needed), -1, np.int64)
+        self._fallbacks = choices.fallbacks(deadline_of(slo)) if fall_back else none
+        if slo.accuracy is not None:
+            self._fallbacks = np.where(choices.accuracy[self._fallbacks] >= slo.accuracy, self._fallbacks, -1)
+        # Of choices of one accuracy and one fallback, the one that needs least bandwidth is on time most often.
+        best: dict[tuple[float, int], int] = {}
         for index in np.lexsort((np.arange(len(needed)), needed)):
             if enough[index] and np.isfinite(needed[index]):
-                best.setdefault(float(choices.accuracy[index]), int(index))
-        self._candidates = np.array([best[accuracy] for accuracy in sorted(best, reverse=True)], np.int64)
+                best.setdefault((-float(choices.accuracy[index]), int(self._fallbacks[index])), int(index))
+        self._candidates = np.array([best[kind] for kind in sorted(best)], np.int64)
         self._needed = needed[self._candidates]
         self._accuracy = choices.accuracy[self._candidates]
+        fallbacks = self._fallbacks[self._candidates]
+        self._otherwise = np.where(fallbacks < 0, 0.0, choices.accuracy[fallbacks])
 
     def observe(self, mbps: float) -> None:
         """Take one observed bandwidth into account: bytes that came through, over the time that they took."""
@@ -280,10 +298,14 @@ class MovingSplit:
         if not len(self._candidates):
             return None, 0.0
         on_time = np.where(self._needed <= 0.0, 1.0, self.changes.probability_above(self._needed))
-        best = int((self._accuracy * on_time).argmax())
-        if on_time[best] <= 0.0:
+        best = int((self._accuracy * on_time + self._otherwise * (1.0 - on_time)).argmax())
+        if on_time[best] <= 0.0 and self._otherwise[best] <= 0.0:
             return None, 0.0
         return int(self._candidates[best]), float(on_time[best])
+
+    def fallback(self, index: int) -> int:
+        """Index of what the device answers with when the choice at `index` is late; -1: nothing."""
+        return int(self._fallbacks[index])
 
     def plan(self) -> SplitPlan:
         """The same as a plan, predicted for the bandwidth that the next observation is above with probability 1/2.
@@ -294,10 +316,14 @@ class MovingSplit:
         index, on_time = self.choose()
         median = max(self.changes.quantile_mbps(0.5), LEAST_MBPS)
         link = Link(mbps=median, round_trip_ms=self._round_trip_ms)
+        fallback = None
+        if index is not None and self.fallback(index) >= 0:
+            fallback = self._choices.choice(self.fallback(index), link)
+        more = {"on_time": on_time, "fallback": fallback}
         if index is not None and self._choices.latency_ms(link)[index] <= deadline_of(self._slo):
-            return made(self._choices, link, self._slo, index, None, "change-point", on_time=on_time)
+            return made(self._choices, link, self._slo, index, None, "change-point", **more)
         nearest = self._choices.nearest(link, self._slo.accuracy) if index is None else index
-        plan = made(self._choices, link, self._slo, None, nearest, "change-point", on_time=on_time)
+        plan = made(self._choices, link, self._slo, None, nearest, "change-point", **more)
         if index is None:
             return plan
         reason = f"on time with probability {on_time:.2g} only, which nothing betters"
@@ -315,6 +341,7 @@ class Step(Plain):
     layers: Annotated[int, Field(ge=0)] | None  # of the exit, in all
     accuracy: Share | None
     on_time: Share  # probability
+    fallback: Name | None  # exit that the device answers with by itself when that is late
     mapped_exit: Name | None  # what the configuration map says instead
     mapped_cut: Annotated[int, Field(ge=0)] | None
 
@@ -353,9 +380,11 @@ def read_series(path: Path) -> list[float]:
     return series
 
 
-def follow(choices: Choices, slo: Slo, round_trip_ms: float, series: Sequence[float]) -> SeriesPlan:
+def follow(
+    choices: Choices, slo: Slo, round_trip_ms: float, series: Sequence[float], *, fall_back: bool = False
+) -> SeriesPlan:
     """Choose along `series` (Mbit/s), as `MovingSplit` does, with the configuration map's entries beside it."""
-    moving = MovingSplit(choices, slo, round_trip_ms)
+    moving = MovingSplit(choices, slo, round_trip_ms, fall_back=fall_back)
     low = max(min(series), LEAST_MBPS)
     table = ConfigurationMap.of(choices, slo, round_trip_ms, states_between(low, max(low, *series)))
     steps = []
@@ -363,6 +392,7 @@ def follow(choices: Choices, slo: Slo, round_trip_ms: float, series: Sequence[fl
         moving.observe(mbps)
         index, on_time = moving.choose()
         chosen = None if index is None else choices.profile.exits[int(choices.exits[index])]
+        fallback = -1 if index is None else moving.fallback(index)
         mapped = table.at(moving.changes.run_mbps()).choice
         steps.append(
             Step(
@@ -374,6 +404,7 @@ def follow(choices: Choices, slo: Slo, round_trip_ms: float, series: Sequence[fl
                 layers=None if chosen is None else len(choices.profile.chain(chosen)),
                 accuracy=None if chosen is None else chosen.accuracy,
                 on_time=on_time,
+                fallback=None if fallback < 0 else choices.profile.exits[int(choices.exits[fallback])].name,
                 mapped_exit=None if mapped is None else mapped.exit,
                 mapped_cut=None if mapped is None else mapped.cut,
             )

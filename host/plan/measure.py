@@ -55,6 +55,14 @@ _KEEP_BITS = frozenset(
 )
 
 
+class MeasuredLayer(Plain):
+    """A layer of a measured network."""
+
+    name: Name
+    ms: NotNegative
+    output_bytes: Bytes
+
+
 class MeasuredExit(Plain):
     """An exit of a measured network; see `host.plan.split.Exit`."""
 
@@ -63,14 +71,6 @@ class MeasuredExit(Plain):
     layers: tuple[MeasuredLayer, ...] = ()
     branch_bytes: Bytes | None = None
     answer_bytes: Bytes
-
-
-class MeasuredLayer(Plain):
-    """A layer of a measured network."""
-
-    name: Name
-    ms: NotNegative
-    output_bytes: Bytes
 
 
 class MeasuredNetwork(Plain):
@@ -85,9 +85,6 @@ class MeasuredNetwork(Plain):
     input_bytes: Bytes
     layers: Annotated[list[MeasuredLayer], Field(min_length=1)]
     exits: Annotated[list[MeasuredExit], Field(min_length=1)]
-
-
-MeasuredExit.model_rebuild()
 
 
 def measure_onnx(
@@ -154,14 +151,20 @@ def measure_onnx(
         )
     import onnxruntime
 
+    sent = [
+        f"{what} counted in {bits} bits" for what, bits in (("input", input_bits), ("tensors", tensor_bits)) if bits
+    ]
     return MeasuredNetwork(
         name=path.stem,
         sha256=graph.sha256,
         device=Device(name=device),
         obtained="measured",
-        origin=(
-            f"{path.name}, each layer by itself, median of {repeats} runs of one image, {threads} thread(s) of "
-            f"{_processor()}, ONNX Runtime {onnxruntime.__version__}, {time.strftime('%Y-%m-%d')}"
+        origin=", ".join(
+            [
+                f"{path.name}, each layer by itself, median of {repeats} runs of one image",
+                "processor time of one thread" if threads == 1 else f"{threads} threads",
+                *(_processor(), f"ONNX Runtime {onnxruntime.__version__}", time.strftime("%Y-%m-%d"), *sent),
+            ]
         ),
         whole_ms=whole,
         input_bytes=size(graph.inputs),
@@ -227,6 +230,10 @@ def join(
     same = device.sha256 == datacenter.sha256
     if device.device.name == datacenter.device.name:
         raise PlanError(f"both measurements are of {device.device.name!r}: give each machine a name of its own")
+    if same and _shape(device) != _shape(datacenter):
+        raise PlanError(
+            f"{device.name}: the two measurements count other bytes or layers: make both with the same options"
+        )
     for name, factor in (("device_factor", device_factor), ("datacenter_factor", datacenter_factor)):
         if not 0 < factor < math.inf:
             raise PlanError(f"field {name}: is {factor}, but has to be above 0")
@@ -296,6 +303,11 @@ def join(
         layers=layers(device.layers, datacenter.layers if same else []),
         exits=exits,
     )
+
+
+def _shape(network: MeasuredNetwork) -> object:
+    """All of a measured network that does not depend on the machine."""
+    return network.model_dump(include={"input_bytes": True, "layers": {"__all__": {"name", "output_bytes"}}})
 
 
 @dataclass(eq=False)

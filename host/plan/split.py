@@ -156,6 +156,7 @@ class SplitPlan(Plan):
     choice: Choice | None = None  # None where none meets the needs
     nearest: Choice | None = None  # only where none does
     on_time: Share | None = None  # probability, where the bandwidth was predicted as a distribution
+    fallback: Choice | None = None  # what the device answers with when the other answer is late; None: nothing
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> SplitPlan:
@@ -247,6 +248,28 @@ class Choices:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(left < 0, np.inf, np.where(sent == 0, 0.0, sent / left))
 
+    def fallbacks(self, deadline_ms: float) -> _Ints:
+        """For each choice that uses the link, the one without it that the device can still finish meanwhile [choices].
+
+        The device goes on computing once it has handed over, from the last layer that both ways share, and has that
+        answer when the other one does not come. -1 where none is done within the deadline.
+        """
+        trunk = _before([layer.ms.get(self.profile.device.name, math.inf) for layer in self.profile.layers])
+        found = np.full(len(self.cuts), -1, np.int64)
+        alone = [int(index) for index in np.flatnonzero(~self.crossing)]  # by falling accuracy
+        for index in np.flatnonzero(self.crossing) if not self.server_first else ():
+            branch = self.profile.exits[int(self.exits[index])].after
+            for other in alone:
+                if self.exits[other] == self.exits[index]:
+                    took = self.device_ms[other]
+                else:
+                    shared = min(int(self.cuts[index]), branch, self.profile.exits[int(self.exits[other])].after)
+                    took = self.device_ms[index] + self.device_ms[other] - trunk[shared]
+                if took <= deadline_ms:
+                    found[index] = other
+                    break
+        return found
+
     def find(self, exit_: str, cut: int) -> int:
         """Index of the choice of that exit and cut; PlanError where there is none."""
         number = self.profile.exits.index(self.profile.exit(exit_))
@@ -328,7 +351,7 @@ def fixed(profile: SplitProfile, link: Link, slo: Slo, exit_: str, cut: int) -> 
 
 
 def made(
-    choices: Choices, link: Link, slo: Slo, found: int | None, nearest: int | None, method: str, **more: float
+    choices: Choices, link: Link, slo: Slo, found: int | None, nearest: int | None, method: str, **more: object
 ) -> SplitPlan:
     """The plan that says `found`, or that none meets the needs and `nearest` misses by least."""
     deadline = deadline_of(slo)

@@ -6,7 +6,8 @@ by its request's deadline is given up. Every answer scores its exit's accuracy, 
 held against the best fixed exit and cut, chosen for each link and deadline by trying every one on that very link.
 
 Words owned here: *cell* (one link with one deadline), *gain* (points of accuracy above the best fixed exit and cut of
-the cell), *oracle* (who knows the future, and picks for each request the best that will be on time).
+the cell), *falling back* (the device goes on computing while it waits, and answers where the other one is late),
+*oracle* (who knows the future, and picks for each request the best that will be on time).
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ LOSS: Final = 1.0  # points, on no link more
 DECISION_MS: Final = 1.0
 
 OURS: Final = "change points, expected accuracy (ours)"
+FALLING_BACK: Final = "the same, falling back on the device (ours)"
 AUTHORS: Final = "change points, configuration map (Edgent)"
 
 
@@ -54,6 +56,7 @@ class Planner(Protocol):
     """Decides request after request, on what it has observed."""
 
     choices: Choices
+    fallbacks: npt.NDArray[np.int64] | None  # choice that the device answers with instead of a late one; -1: none
 
     def choose(self) -> int | None:
         """Index into the choices; None gives the request up."""
@@ -86,6 +89,7 @@ class Cell:
     fixed_cut: int
     fixed_layers: int
     fixed: float  # accuracy
+    fixed_falling_back: float  # accuracy of the best fixed choice when the device answers where it is late
     oracle: float  # accuracy
     served: dict[str, Served]
 
@@ -154,6 +158,7 @@ def bench(
             }
             for planner in planners
         },
+        "fixed_falling_back_gain_points": _mean([100 * (cell.fixed_falling_back - cell.fixed) for cell in cells]),
         "oracle_gain_points": _mean([100 * (cell.oracle - cell.fixed) for cell in cells]),
         "cells": [asdict(cell) for cell in cells],
         "steady": [asdict(cell) for cell in still],
@@ -267,15 +272,25 @@ def exhaustive(count: int, seed: int) -> tuple[int, int]:
 class _Moving:
     """Ours: the highest expected accuracy under the detector's prediction."""
 
+    fall_back = False
+
     def __init__(self, choices: Choices, link: MovingLink, deadline_ms: float) -> None:
         self.choices = choices
-        self._moving = MovingSplit(choices, Slo(latency_ms=deadline_ms), link.round_trip_ms)
+        self.fallbacks = choices.fallbacks(deadline_ms) if self.fall_back else None
+        slo = Slo(latency_ms=deadline_ms)
+        self._moving = MovingSplit(choices, slo, link.round_trip_ms, fall_back=self.fall_back)
 
     def choose(self) -> int | None:
         return self._moving.choose()[0]
 
     def observe(self, mbps: float) -> None:
         self._moving.observe(mbps)
+
+
+class _FallingBack(_Moving):
+    """Ours, with the device's own answer where the other one is late."""
+
+    fall_back = True
 
 
 class _Mapped(_Moving):
@@ -323,6 +338,7 @@ class _Mean(_LastSeen):
 
 PLANNERS: Final[dict[str, tuple[Callable[[Choices, MovingLink, float], Planner], Method]]] = {
     OURS: (_Moving, "edgent"),
+    FALLING_BACK: (_FallingBack, "edgent"),
     AUTHORS: (_Mapped, "edgent"),
     "last bandwidth, static search (Edgent)": (_LastSeen, "edgent"),
     "mean bandwidth known, static search (Edgent)": (_Mean, "edgent"),
@@ -340,6 +356,9 @@ def try_link(profile: SplitProfile, link: MovingLink, deadline_ms: float, reques
     scores = np.where(taken <= deadline_ms, choices.accuracy[:, None], 0.0)
     fixed = scores.mean(axis=1)
     best = int(fixed.argmax())
+    fallbacks = choices.fallbacks(deadline_ms)
+    instead = np.where(fallbacks < 0, 0.0, choices.accuracy[fallbacks])
+    falling_back = np.where(taken <= deadline_ms, choices.accuracy[:, None], instead[:, None]).mean(axis=1).max()
     exit_ = profile.exits[int(choices.exits[best])]
     return Cell(
         link=link.name,
@@ -351,6 +370,7 @@ def try_link(profile: SplitProfile, link: MovingLink, deadline_ms: float, reques
         fixed_cut=int(choices.cuts[best]),
         fixed_layers=len(profile.chain(exit_)),
         fixed=float(fixed[best]),
+        fixed_falling_back=float(falling_back),
         oracle=float(scores.max(axis=0).mean()),
         served={
             name: serve(make(Choices.of(profile, method), link, deadline_ms), link, deadline_ms, requests)
@@ -394,6 +414,8 @@ def serve(planner: Planner, link: MovingLink, deadline_ms: float, requests: int)
                     answered, back = capacity.transfer(answered, float(choices.down_bytes[index]), end)
                     answered += device if choices.server_first else 0.0
                     on_time = back == choices.down_bytes[index] and answered <= end
+        if not on_time and index is not None and planner.fallbacks is not None and planner.fallbacks[index] >= 0:
+            index, on_time = int(planner.fallbacks[index]), True
         late += not on_time
         score += float(choices.accuracy[index]) if on_time and index is not None else 0.0
     return Served(score / requests, late / requests, offloaded / requests, sent / 1e6, probed / 1e6)
@@ -429,7 +451,7 @@ def decision_times(count: int) -> dict[str, dict[str, float]]:
     rng = np.random.default_rng(SEED)
     rates = np.exp(rng.uniform(np.log(0.5), np.log(50.0), count))
     choices = Choices.of(profile)
-    moving = MovingSplit(choices, slo, 20.0)
+    moving = MovingSplit(choices, slo, 20.0, fall_back=True)  # weighs more choices than without
 
     def static(mbps: float) -> None:
         split(choices, Link(mbps=mbps, round_trip_ms=20.0), slo)
@@ -526,6 +548,12 @@ def _print_gains(console: Console, cells: Sequence[Cell], intervals: dict[str, t
             f"{_mean([cell.served[planner].late for cell in cells]):.1%}",
             *(f"{_mean([cell.gain(planner) for cell in cells if cell.family == f]):+.2f}" for f in families),
         )
+    fixed = [100 * (cell.fixed_falling_back - cell.fixed) for cell in cells]
+    of = [[gain for gain, cell in zip(fixed, cells, strict=True) if cell.family == family] for family in families]
+    table.add_row(
+        "best fixed exit and cut, falling back", f"{_mean(fixed):+.2f}", "", f"{min(fixed):+.2f}", "",
+        *(f"{_mean(gains):+.2f}" for gains in of),
+    )  # fmt: skip
     oracle = [100 * (cell.oracle - cell.fixed) for cell in cells]
     by_family = [[100 * (cell.oracle - cell.fixed) for cell in cells if cell.family == family] for family in families]
     table.add_row(
@@ -550,7 +578,7 @@ def draw(cells: Sequence[Cell], intervals: dict[str, tuple[float, float]], profi
     planners = list(cells[0].served)
     for place, planner in enumerate(planners):
         gain, (low, high) = _mean([cell.gain(planner) for cell in cells]), intervals[planner]
-        colour = "#2a9d8f" if planner == OURS else "#8d99ae"
+        colour = "#2a9d8f" if planner in (OURS, FALLING_BACK) else "#8d99ae"
         means.barh(place, gain, color=colour, xerr=[[gain - low], [high - gain]], capsize=4)
     means.set_yticks(range(len(planners)), [planner.replace(" (", "\n(") for planner in planners], fontsize=9)
     means.invert_yaxis()

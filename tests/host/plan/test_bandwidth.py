@@ -182,6 +182,28 @@ def test_a_fast_link_is_used_and_a_stalled_one_is_not() -> None:
     assert (chosen.exit, chosen.cut) == ("early", 1)
 
 
+def test_with_a_fallback_more_is_risked_and_the_plan_names_it() -> None:
+    choices = Choices.of(profile())
+    careful = MovingSplit(choices, SLO, 3.0)
+    bold = MovingSplit(choices, SLO, 3.0, fall_back=True)
+    for mbps in steps((7.0, 30), ripple=0.5):
+        careful.observe(mbps)
+        bold.observe(mbps)
+        assert careful.fallback(0) == -1
+    index, on_time = bold.choose()
+    assert index is not None
+    assert index == choices.find("last", 0)
+    assert on_time < 0.75
+    assert careful.choose()[0] == choices.find("early", 1)
+    assert bold.plan().fallback is not None
+    assert bold.plan().fallback.exit == "early"  # type: ignore[union-attr]
+    assert careful.plan().fallback is None
+    # No fallback that is less accurate than what is needed.
+    strict = MovingSplit(choices, Slo(latency_ms=20.0, accuracy=0.8), 3.0, fall_back=True)
+    strict.observe(30.0)
+    assert strict.fallback(choices.find("last", 0)) == -1
+
+
 def test_a_gamble_is_said_to_be_one() -> None:
     moving = MovingSplit(Choices.of(profile()), Slo(latency_ms=9.0), 3.0)  # nothing is on time without the link
     for mbps in steps((1.5, 20), ripple=0.5):
@@ -191,6 +213,32 @@ def test_a_gamble_is_said_to_be_one() -> None:
     assert plan.nearest is not None
     assert plan.on_time is not None
     assert 0.0 <= plan.on_time < 0.5
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.just(0.0) | st.floats(0.01, 200.0), max_size=25),
+    st.floats(1.0, 60.0),
+    st.none() | st.sampled_from((0.6, 0.8)),
+    st.booleans(),
+)
+def test_no_plan_on_a_moving_link_breaks_a_constraint(
+    series: list[float], deadline_ms: float, accuracy: float | None, fall_back: bool
+) -> None:
+    slo = Slo(latency_ms=deadline_ms, accuracy=accuracy)
+    moving = MovingSplit(Choices.of(profile()), slo, 3.0, fall_back=fall_back)
+    for mbps in series:
+        moving.observe(mbps)
+    plan = moving.plan()
+    for choice in (plan.choice, plan.fallback):
+        if choice is not None:
+            legs = (choice.device_ms, choice.round_trip_ms, choice.up_ms, choice.datacenter_ms, choice.down_ms)
+            assert math.fsum(legs) <= deadline_ms * (1 + 1e-9)
+            assert choice.accuracy >= (accuracy or 0.0)
+    assert plan.feasible or (plan.reason and plan.nearest is not None)
+    if plan.fallback is not None:
+        assert fall_back
+        assert plan.fallback.up_bytes == 0
 
 
 def test_a_series_file_is_followed(tmp_path: Path) -> None:

@@ -179,6 +179,8 @@ def test_one_network_on_two_machines_can_be_cut_everywhere(tmp_path: Path) -> No
         join(near, far, {**accuracies, "middle": 0.7}, "quoted")
     with pytest.raises(PlanError, match="name of its own"):
         join(near, near, accuracies, "quoted")
+    with pytest.raises(PlanError, match="same options"):
+        join(measured(tmp_path, "other", tensor_bits=8), near, accuracies, "quoted")
     with pytest.raises(PlanError, match="device_factor"):
         join(near, far, accuracies, "quoted", device_factor=0.0)
 

@@ -145,6 +145,19 @@ def test_baselines() -> None:
     assert authors.latency_ms(link)[everything] == pytest.approx(10.0 + 3.0 + 3.5 + 0.1)
 
 
+def test_a_device_falls_back_on_what_it_can_still_finish() -> None:
+    choices = Choices.of(profile())
+    # Handed over behind a at 10 ms: the early exit is there already; all of the last takes to 45 ms.
+    for deadline_ms, cut, expected in ((9.0, 0, None), (10.0, 1, "early"), (44.0, 1, "early"), (45.0, 1, "last")):
+        found = int(choices.fallbacks(deadline_ms)[choices.find("last", cut)])
+        assert (None if found < 0 else choices.profile.exits[int(choices.exits[found])].name) == expected
+    # Handed over behind the last exit's own layer b: the early exit branched off before it.
+    assert choices.fallbacks(41.0)[choices.find("last", 2)] == choices.find("early", 1)
+    assert choices.fallbacks(39.0)[choices.find("last", 2)] == -1  # b alone is done at 40 ms
+    assert choices.fallbacks(500.0)[choices.find("last", 3)] == -1  # waits for nobody
+    assert set(Choices.of(profile(), "server-first").fallbacks(500.0)) == {-1}
+
+
 def test_plans_and_profiles_survive_json(tmp_path: Path) -> None:
     write(tmp_path / "profile.json", profile())
     assert read(tmp_path / "profile.json", SplitProfile) == profile()
