@@ -298,8 +298,9 @@ class MovingSplit:
         if not len(self._candidates):
             return None, 0.0
         on_time = np.where(self._needed <= 0.0, 1.0, self.changes.probability_above(self._needed))
-        best = int((self._accuracy * on_time + self._otherwise * (1.0 - on_time)).argmax())
-        if on_time[best] <= 0.0 and self._otherwise[best] <= 0.0:
+        expected = self._accuracy * on_time + self._otherwise * (1.0 - on_time)
+        best = int(np.where(on_time > 0.0, expected, 0.0).argmax())  # what can't be on time is not worth sending
+        if on_time[best] <= 0.0:
             return None, 0.0
         return int(self._candidates[best]), float(on_time[best])
 
@@ -327,6 +328,8 @@ class MovingSplit:
         if index is None:
             return plan
         reason = f"on time with probability {on_time:.2g} only, which nothing betters"
+        if fallback is not None:
+            reason += f"; else the device answers at exit {fallback.exit}"
         return plan.model_copy(update={"reason": reason})
 
 

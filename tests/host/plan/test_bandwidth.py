@@ -142,10 +142,10 @@ def test_the_map_holds_the_static_plan_of_each_state() -> None:
 
 
 def test_before_the_first_observation_nothing_relies_on_the_link() -> None:
-    moving = MovingSplit(Choices.of(profile()), SLO, 3.0)
-    index, on_time = moving.choose()
-    assert index == Choices.of(profile()).find("early", 1)
-    assert on_time == 1.0
+    for fall_back in (False, True):
+        index, on_time = MovingSplit(Choices.of(profile()), SLO, 3.0, fall_back=fall_back).choose()
+        assert index == Choices.of(profile()).find("early", 1)
+        assert on_time == 1.0
     hopeless = MovingSplit(Choices.of(profile()), Slo(latency_ms=5.0), 3.0)
     assert hopeless.choose() == (None, 0.0)
     assert not hopeless.plan().feasible
