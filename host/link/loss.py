@@ -20,7 +20,6 @@ ALL_LOST = 0.001  # the chance that every copy of a message is lost, at most
 FEWEST_COPIES, MOST_COPIES = 2, 6
 COPY_AFTER = 0.005  # seconds between copies: a burst of losses should not take two
 _WINDOW = 1_000  # packets after which the count so far weighs half
-_UNKNOWN = 0.05  # what is taken for the loss where a wrong guess costs little
 _FEW = 50  # packets; before so many were sent one loss says little
 
 
@@ -47,9 +46,10 @@ class LossMeter:
         return self._lost / max(self._sent, _FEW)
 
     @property
-    def cautious(self) -> float:
-        """The share; while little is known at least `_UNKNOWN`."""
-        return max(self.loss, _UNKNOWN) if self._sent < 2 * _FEW else self.loss
+    def at_most(self) -> float:
+        """What the share hardly exceeds: two standard deviations more, and two losses, for where a guess is cheap."""
+        sent, loss = max(self._sent, _FEW), self.loss
+        return min(loss + 2 * math.sqrt(loss * (1 - loss) / sent) + 2 / sent, 1.0)
 
     def add(self, sent: int, lost: int) -> None:
         """Count `sent` packets whose fate is known, `lost` of which did not arrive."""

@@ -209,7 +209,7 @@ class Peer(QuicConnectionProtocol):
 
     def send_copies(self, messages: list[bytes]) -> None:
         """Send `messages` often enough for the measured loss."""
-        for copy in range(copies(self.loss_meter.cautious)):
+        for copy in range(copies(self.loss_meter.at_most)):
             self._loop.call_later(copy * COPY_AFTER, self._send_soon, messages)
 
     def transmit(self) -> None:

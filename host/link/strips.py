@@ -49,6 +49,7 @@ from host.link.datagrams import (
 
 QUALITY = 85
 RAW_BELOW = 64  # pixels: an image with both sides below it travels raw
+_LEAST_DATAGRAM = 128  # bytes
 _FEWEST_STRIPS = 4  # so that one loss is never the whole image
 _SUBSAMPLING = "4:2:0"
 _FIRST = struct.Struct("!H")  # where in the block line a strip begins
@@ -97,6 +98,8 @@ def encode(image: Pixels, quality: int = QUALITY, largest: int = MAX_DATAGRAM, k
     for a datagram at this `quality`.
     """
     check_image(image)
+    if largest < _LEAST_DATAGRAM:
+        raise LinkError(f"datagrams of at most {largest} bytes: images need {_LEAST_DATAGRAM}; take another path")
     room = min(largest, MAX_DATAGRAM) - STRIP_HEADER - codes.PREFIX
     height, width, channels = image.shape
     if (kind or kind_of(image)) == Kind.RAW:

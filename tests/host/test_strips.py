@@ -153,6 +153,11 @@ def test_smaller_datagrams_are_respected(shape: tuple[int, int, int], largest: i
     assert assemble(map(Strip.parse, datagrams)).missing == 0
 
 
+def test_a_path_for_no_datagrams_is_refused() -> None:
+    with pytest.raises(LinkError, match="datagrams of at most -8 bytes"):
+        cut(picture((28, 28, 1)), request=7, left_ms=50, largest=-8)
+
+
 def test_strips_are_filled_evenly() -> None:
     sizes = [len(datagram) for datagram in cut(picture((512, 512, 3)), request=7, left_ms=50)]
     assert min(sizes) > 0.8 * MAX_DATAGRAM

@@ -1,0 +1,120 @@
+"""On a lossy link answers come about as soon as on a sound one, and are the same: no answer waits for a second sending.
+
+All in virtual time: 20 Mbit/s, 40 ms round trip, a queue of one bandwidth-delay product, a model that takes 20 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from host.datacenter.authority import Authority
+from host.datacenter.service import Service
+from host.link.keys import client_keys
+from host.link.quic import NoAnswer, OffloadClient, Server
+from host.link.strips import assemble, encode
+from sim.link.options import BandwidthDelayProducts, ConstantRate, GilbertElliott, LinkOptions
+from sim.link.trust import Trust, make_trust
+from sim.link.virtual import run_virtual
+from tests.host.test_offload import SumModel
+from tests.host.test_strips import parsed, picture
+
+MODEL_S, ROUND_TRIP_S, IDLE = 0.02, 0.04, 3.0
+EVERY_S = 0.05
+SHAPE = (160, 160, 3)
+IMAGES = [picture(SHAPE, seed) for seed in range(8)]
+
+
+class HashModel(SumModel):
+    """A back end that tells every pixel's change: its label says whether the image came exactly."""
+
+    input_shape = SHAPE
+    classes = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known = {assemble(parsed(image)).image().tobytes() for image in IMAGES}
+
+    def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        exact = np.array([image.tobytes() in self.known for image in images])
+        return np.stack([~exact, exact], axis=1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Trust:
+    return make_trust(tmp_path_factory.mktemp("link"))
+
+
+def link(loss: float | GilbertElliott, mbit_per_s: float = 20.0, queue: float = 1.0) -> LinkOptions:
+    return LinkOptions(ConstantRate(mbit_per_s * 1e6), ROUND_TRIP_S / 2, loss=loss, queue=BandwidthDelayProducts(queue))
+
+
+async def ask(keys: Trust, requests: int, deadline: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Seconds to each answer, infinite without one, and whether the image came exactly; after a warm-up."""
+    loop = asyncio.get_running_loop()
+    with contextlib.closing(Authority(keys.datacenter)) as authority:
+        service = Service(HashModel())
+        server = Server(authority.configuration(IDLE), authority, service.served, service.received, service.gone)
+        host, port = await server.listen("127.0.0.1", 4433)
+        work = loop.create_task(service.run())
+        client = OffloadClient(host, port, client_keys(keys.edge, IDLE))
+        await client.wait_connected(30)
+
+        async def one(number: int) -> tuple[float, bool]:
+            begin = loop.time()
+            try:
+                reply = await client.offload(IMAGES[number % len(IMAGES)], deadline)
+            except NoAnswer:
+                return float("inf"), False
+            return loop.time() - begin, reply.label == 1
+
+        asked = []
+        for number in range(40 + requests):
+            asked.append(loop.create_task(one(number)))
+            await asyncio.sleep(EVERY_S)
+        seconds, exact = zip(*await asyncio.gather(*asked), strict=True)
+        assert service.open_requests == 0
+        await client.close()
+        server.close()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    return np.array(seconds[40:]), np.array(exact[40:])
+
+
+def test_without_loss_every_image_comes_exactly(keys: Trust) -> None:
+    seconds, exact = run_virtual(ask(keys, 100, 1.0), link(0.0), model_s=MODEL_S)
+    assert exact.all()
+    assert np.quantile(seconds, 0.99) < ROUND_TRIP_S + MODEL_S + 0.015
+
+
+@pytest.mark.parametrize(("loss", "least_exact"), [(0.05, 0.95), (0.1, 0.93)])
+def test_loss_delays_hardly_an_answer_and_harms_hardly_an_image(keys: Trust, loss: float, least_exact: float) -> None:
+    seconds, exact = run_virtual(ask(keys, 300, 1.0), link(loss), seed=5, model_s=MODEL_S)
+    assert np.isfinite(seconds).all()
+    assert np.quantile(seconds, 0.99) < 1.5 * ROUND_TRIP_S + MODEL_S + 0.02  # a second sending takes 2 round trips
+    assert exact.mean() >= least_exact
+
+
+def test_bursts_of_loss_cost_images_not_answers(keys: Trust) -> None:
+    seconds, exact = run_virtual(ask(keys, 200, 1.0), link(GilbertElliott.of(0.05, 4.0)), seed=5, model_s=MODEL_S)
+    assert np.isfinite(seconds).mean() >= 0.99
+    assert np.quantile(seconds, 0.95) < 2 * ROUND_TRIP_S + MODEL_S + 0.02
+    assert exact.mean() > 0.7
+
+
+def test_a_narrow_link_carries_coarser_images_in_time(keys: Trust) -> None:
+    narrow = 0.4  # Mbit/s
+    whole = encode(IMAGES[0]).size * 8 / EVERY_S / 1e6
+    assert whole > 1.5 * narrow  # images as they are would not get through
+    seconds, exact = run_virtual(ask(keys, 100, 0.4), link(0.0, narrow, 8.0), model_s=MODEL_S)
+    assert np.isfinite(seconds).mean() > 0.9
+    assert exact.mean() < 0.9
+
+
+def test_virtual_time_gives_the_same_each_time(keys: Trust) -> None:
+    first, second = (run_virtual(ask(keys, 20, 1.0), link(0.0), model_s=MODEL_S)[0] for _ in range(2))
+    np.testing.assert_allclose(first, second, atol=0.02)
