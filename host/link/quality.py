@@ -28,7 +28,13 @@ class Step:
     divisor: int
 
 
-LADDER = (Step(70, 1), Step(50, 1), Step(30, 1), Step(50, 2), Step(30, 2), Step(15, 2), Step(30, 4), Step(15, 4))
+# On photographs EfficientNet-Lite0 agrees with itself 94 % of the time in 10.7 kB at the first step, 90 % in 5.7 kB at
+# the third and 75 % in 3.0 kB at the fifth, where quality 15 at full size would take 3.7 kB for as much.
+LADDER = (
+    *(Step(quality, 1) for quality in (70, 50, 30, 20)),
+    *(Step(quality, 2) for quality in (70, 50, 30, 15)),
+    *(Step(quality, 4) for quality in (70, 50, 30)),
+)
 _RAW_LADDER = (Step(0, 2), Step(0, 4))
 
 
@@ -50,11 +56,8 @@ def fit(image: Pixels, quality: int, within: float, loss: float, largest: int = 
     Raises LinkError as `encode` does.
     """
     kind = kind_of(image)
-    steps = [Step(quality, 1)]
-    steps += (
-        _RAW_LADDER if kind == Kind.RAW else [step for step in LADDER if step.divisor > 1 or step.quality < quality]
-    )
-    for step in steps:
+    coarser = _RAW_LADDER if kind == Kind.RAW else LADDER
+    for step in (Step(quality, 1), *(step for step in coarser if step.divisor > 1 or step.quality < quality)):
         encoded = encode(smaller(image, step.divisor), step.quality, largest, kind)
         count = len(encoded.payloads)
         parity = strips_for(count, loss)

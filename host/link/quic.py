@@ -385,9 +385,9 @@ class Server:
                 lambda: QuicServer(configuration=self._configuration, create_protocol=self._make_peer, retry=True),
                 local_addr=(host, port),
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: no host can be called so
             raise LinkError(
-                f"UDP {host}:{port} cannot be opened ({error.strerror or error}): choose another"
+                f"UDP {host}:{port} cannot be opened ({getattr(error, 'strerror', None) or error}): choose another"
             ) from error
         self._look_again = loop.call_later(_LOOK_AGAIN, self._put_out)
         address = transport.get_extra_info("sockname")
@@ -672,8 +672,8 @@ class OffloadClient:
                 lambda: ClientPeer(QuicConnection(configuration=self._keys.configuration), self._keys, self._received),
                 remote_addr=self._address,
             )
-        except OSError as error:
-            return f"the address cannot be reached ({error.strerror or error})"
+        except (OSError, ValueError) as error:  # ValueError: no host can be called so
+            return f"the address cannot be reached ({getattr(error, 'strerror', None) or error})"
         try:
             peer.connect(transport.get_extra_info("peername"))
             first: list[asyncio.Future[Any]] = [peer.welcome, peer.ended]
