@@ -84,7 +84,7 @@ def _good() -> Findings:
             Asked(0, 0.0, 0.1, 0.05, answer=_answer(3, "datacenter", False)),
             Asked(0, 1.0, 0.1, 0.12, answer=_answer(5, "stage1", True, "late")),
         ],
-        faults=[{"kind": "noise", "recovery_s": 0.3}],
+        faults=[{"kind": "noise", "recovery_s": 0.3, "kept_off_s": 0.1}],
         memory_mb={"edge": [(1, 70.0)] * 8},
     )
 
@@ -120,8 +120,8 @@ def test_other_ills_are_seen() -> None:
     assert _unmet(_good(), unhandled=1) == ["unhandled exceptions in both logs"]
     assert _unmet(_good(), faults=2) == ["faults gone through", "sound answers, to know that by"]
     assert _unmet(replace(_good(), ended=["the edge"])) == ["processes that ended by themselves"]
-    slow = replace(_good(), faults=[{"kind": "noise", "recovery_s": RECOVER_WITHIN_S + 1}])
-    assert _unmet(slow) == ["longest recovery"]
+    slow = replace(_good(), faults=[{"kind": "noise", "recovery_s": RECOVER_WITHIN_S + 1, "kept_off_s": 0.1}])
+    assert _unmet(slow) == ["longest recovery (less time off the CPU)"]
     leaking = replace(_good(), memory_mb={"edge": [(1, 70.0 + 10 * step) for step in range(8)]})
     assert _unmet(leaking) == ["memory gained by the edge"]
 
