@@ -18,7 +18,7 @@ from host.plan.adapt_tables import NONE, Floats, Mapping, Tables
 from host.plan.profile import PlanError
 
 LIMIT_S = 60.0
-_ROUNDING = 1e-5  # of a row, in frames a second: the solver's tolerance must not break a throughput
+_ROUNDING = 1e-5  # frames a second: what the solver's tolerance may take from a rate that was reached before
 
 
 def exact(tables: Tables, limit_s: float = LIMIT_S) -> tuple[Mapping, float]:

@@ -138,7 +138,7 @@ def draw_bench(
     took.set_xscale("log")
     took.set_xlabel("ms a plan, median (mark: worst)")
     worst = max(entry["processor_worst_ms"] for entry in rounds)
-    took.set_title(f"Planning time (measured)\na round for 64 clients: at most {worst:.0f} ms of processor")
+    took.set_title(f"Planning time (measured)\n64 clients: processor time {worst:.0f} ms at most")
     for axis in (grid, below, took):
         axis.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
