@@ -8,7 +8,7 @@ VENV := .venv
 RUN := $(VENV)/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint verify bitstream bench-board bench-emulator bench-folding kernels train wheel clean
+.PHONY: help demo test lint verify bitstream bench-board bench-emulator bench-folding bench-link bench-plan kernels train wheel clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,12 @@ bench-folding: $(VENV)/all.stamp ## Interval of each stage over its folding boun
 
 bench-board: $(VENV)/all.stamp ## Open board built and answering at its pins, PYNQ host, Vivado dry runs, power; writes build/bench/board.json
 	$(RUN)edgesight bench board quant/zoo/fashion-mnist
+
+bench-link: $(VENV)/all.stamp ## The link's transport beside gRPC, QUIC streams and UDP (root; DATA=folder with photos256.zip, traces/); writes build/bench/link.json
+	$(RUN)edgesight bench link $(if $(DATA),--photos $(DATA)/photos256.zip --traces $(DATA)/traces)
+
+bench-plan: $(VENV)/all.stamp ## All planners against the authors' methods, exact ones and baselines; DATA=folder with traces/, jellybean-vqa/
+	$(RUN)edgesight bench plan $(if $(DATA),--traces $(DATA)/traces --published $(DATA)/jellybean-vqa)
 
 bench-emulator: $(VENV)/all.stamp ## How true the emulated link is (root); writes build/bench/emulator.json
 	$(RUN)edgesight bench emulator
@@ -64,5 +70,5 @@ $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/all.stamp: pyproject.toml $(VENV)/demo.stamp
-	$(RUN)pip install --quiet --editable '.[build,datacenter,dev,flow,nvml,serial,sim]'
+	$(RUN)pip install --quiet --editable '.[build,datacenter,dev,flow,nvml,peers,serial,sim]'
 	@touch $@

