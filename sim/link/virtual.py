@@ -94,8 +94,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return result
 
     def carry(self, data: bytes, source: Address, target: Address) -> None:
-        """Let a packet cross the link."""
-        way = self.down if source[0] == _DATACENTER else self.up
+        """Let a packet cross the link; whatever the edge calls the data centre's host, there is only one."""
+        way = self.up
+        if source[0] == _DATACENTER:
+            way = self.down
+        else:
+            target = (_DATACENTER, target[1])
         at = way.offer(self._now, len(data) + _HEADERS)
         if at is not None:
             self.call_at(at, self._deliver, data, source, target, way)
