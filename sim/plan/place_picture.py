@@ -88,8 +88,9 @@ def draw_bench(
     counts.set_xlabel("transfer classes of the authors' method")
     counts.set_ylabel("mean bottleneck above the exact one, %")
     counts.set_yscale("symlog", linthresh=1)
+    counts.set_ylim(bottom=-0.1)
     counts.set_title("The authors' method by its number of classes")
-    counts.legend(fontsize=8)
+    counts.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False)
     for method in ("random", "greedy", "kpath", "search"):
         points = large[method]
         many.scatter([nodes for nodes, _ in points], [ratio for _, ratio in points], s=10, alpha=0.5,
