@@ -268,6 +268,9 @@ def bench(
         "exact_s": _median(times),
         "exact_processor_s": _median([row.processor for row in rows]),
         "proven optimal": sum(row.gap <= PROVEN for row in rows),
+        "not proven: seed, gap, processor seconds": [
+            (row.seed, row.gap, row.processor) for row in rows if row.gap > PROVEN
+        ],
         "planned": {method: sum(row.costs[method] < math.inf for row in rows) for method in rows[0].costs},
         "saving, median and its 95 % interval": intervals,
         "exact plans that even spreading of messages allows": sum(row.even for row in rows),
