@@ -118,6 +118,11 @@ class Cascade:
         if record["error"]:
             raise FabricError(f"the fabric answered with error {int(record['error'])}: reset it, then ask again")
         stage = int(record["stage"]) & STAGE_MASK
+        if stage >= len(_STAGES) or int(record["label"]) >= self.kernel.labels:
+            raise FabricError(
+                f"the fabric says class {int(record['label'])} of stage {stage}, which this kernel does not have: "
+                "load this package's bitstream"
+            )
         energy = self._meter.energy() if self._meter is not None else None
         edge = Answer(
             label=int(record["label"]),

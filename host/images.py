@@ -10,6 +10,7 @@ Arrays (`.npy`): taken as they are; they must already have the kernel's shape.
 from __future__ import annotations
 
 import io
+import tokenize
 import warnings
 
 import numpy as np
@@ -77,7 +78,7 @@ def _picture(content: bytes, expected: Input, name: str) -> Pixels:
 def _array(content: bytes, expected: Input, name: str) -> Pixels:
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, OSError, EOFError, MemoryError) as error:
+    except (ValueError, OSError, EOFError, MemoryError, tokenize.TokenError) as error:
         raise ImageError(f"{name} is damaged ({error}): it cannot be read as an array; write it again") from error
     if array.dtype != np.uint8 or array.shape != expected.shape:
         raise ImageError(

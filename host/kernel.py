@@ -11,10 +11,10 @@ import shutil
 import tempfile
 from bisect import bisect_right
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from host.files import sha256, write_atomically
 
@@ -28,6 +28,14 @@ Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 
 class KernelError(ValueError):
     """A kernel package that cannot be used: says which file, what was found and what to do."""
+
+
+def _inside(name: str) -> str:
+    """The path `name` of a file inside a package; raises ValueError on one that leads elsewhere."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
+        raise ValueError(f"{name!r} is no path inside the package")
+    return name
 
 
 class _Strict(BaseModel):
@@ -86,9 +94,15 @@ class ConfidenceCurve(_Strict):
     Confidence at margin m is `confidences[i]` for the largest i with `margins[i] <= m`.
     """
 
-    margins: list[int]  # ascending, first is 0
-    confidences: list[float]  # ascending
+    margins: Annotated[list[int], Field(min_length=1)]  # ascending, first is 0
+    confidences: list[Unit]  # ascending, one a margin
     expected_calibration_error: float  # on held-out images
+
+    @model_validator(mode="after")
+    def _one_a_margin(self) -> ConfidenceCurve:
+        if len(self.confidences) != len(self.margins):
+            raise ValueError(f"{len(self.confidences)} confidences for {len(self.margins)} margins")
+        return self
 
     def at(self, margin: int) -> float:
         """Confidence at an integer margin."""
@@ -193,7 +207,7 @@ class Kernel(_Strict):
     tools: dict[str, str]
     calibration: Calibration | None
     boards: dict[str, BoardBuild] = {}  # by the board's name
-    files: dict[str, Hex64]  # path inside the package -> SHA-256
+    files: dict[Annotated[str, AfterValidator(_inside)], Hex64]  # path inside the package -> SHA-256
 
     @property
     def labels(self) -> int:

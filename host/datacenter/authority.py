@@ -30,6 +30,7 @@ from pathlib import Path
 
 from aioquic.quic.configuration import QuicConfiguration
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from host.files import write_atomically
@@ -147,7 +148,8 @@ class Authority:
         """
         path = self._folder / _SERVER
         key, certificate = self._read_server(path)
-        if now() > certificate.not_valid_after_utc - _SERVER_LIFE / 2:
+        # One from the future was made while this machine's clock was wrong.
+        if not certificate.not_valid_before_utc <= now() <= certificate.not_valid_after_utc - _SERVER_LIFE / 2:
             write_atomically(path, _server_pem(self.certificate, self._key), mode=0o600)
             key, certificate = self._read_server(path)
             logger.info("the data centre's certificate was renewed, until %s", certificate.not_valid_after_utc)
@@ -352,7 +354,7 @@ def _requested_key(request: str) -> ec.EllipticCurvePublicKey:
             raise ValueError("its key is not of P-256")
         if not loaded.is_signature_valid:
             raise ValueError("its signature is wrong")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Untrusted(f"the request for a certificate cannot be used ({error})") from error
     return key
 

@@ -195,8 +195,10 @@ class SerialFabric:
         records["tag"] = np.arange(len(images))
         if records["error"].any():
             index = int(np.argmax(records["error"] != 0))
+            code = int(records["error"][index])
+            name = Error(code).name if code in set(Error) else f"{code}, which this host does not know"
             raise FabricError(
-                f"{self._port.name}: image {index} was answered with error {Error(int(records['error'][index])).name}: "
+                f"{self._port.name}: image {index} was answered with error {name}: "
                 f"host and kernel disagree; {self._remedy}"
             )
         return records

@@ -142,8 +142,8 @@ async def enroll_with(token: Token, folder: Path) -> str:
         transport, applicant = await loop.create_datagram_endpoint(
             lambda: _Applicant(QuicConnection(configuration=made), token), remote_addr=(token.host, token.port)
         )
-    except OSError as error:
-        raise LinkError(f"{where} cannot be reached ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:  # ValueError: no host can be called so
+        raise LinkError(f"{where} cannot be reached ({getattr(error, 'strerror', None) or error})") from error
     try:
         applicant.connect(transport.get_extra_info("peername"))
         authority, enrolled = await asyncio.wait_for(applicant.outcome, WITHIN)

@@ -93,7 +93,7 @@ def read(path: Path, kind: type[Data]) -> Data:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise PlanError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PlanError(f"{path}: is no JSON ({error})") from error
     return checked(content, kind, str(path))
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+_MOST_DIGITS = 12  # of a whole number
 OPPORTUNITY_BYTES = 1_500  # what one line of a Mahimahi trace lets through
 
 T = TypeVar("T")
@@ -57,7 +58,8 @@ class MahimahiTrace:
     def __post_init__(self) -> None:
         """Refuse a trace that is no ascending row of moments."""
         rising = all(first <= second for first, second in zip(self.milliseconds, self.milliseconds[1:], strict=False))
-        if not self.milliseconds or not rising or self.milliseconds[0] < 0 or self.milliseconds[-1] == 0:
+        first, last = (self.milliseconds[0], self.milliseconds[-1]) if self.milliseconds else (0, 0)
+        if not rising or first < 0 or not 0 < last < 10**_MOST_DIGITS:
             raise EmulationError(
                 f"Mahimahi trace {self.name}: expected whole milliseconds, one a line, none below the one before it, "
                 "the last above 0"
@@ -243,7 +245,7 @@ _KEYS = ("rate", "delay-ms", "jitter-ms", "loss", "burst", "reorder", "reorder-m
 def _numbers(path: Path, kind: Callable[[str], T], what: str) -> list[T]:
     try:
         lines = path.read_text(encoding="ascii").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no path, or no ASCII
         raise EmulationError(f"trace {path}: cannot be read: {error}") from None
     numbers = []
     for number, line in enumerate(lines, 1):
@@ -276,6 +278,6 @@ def _parse_rate(text: str) -> Rate:
 def _parse_queue(text: str) -> Queue:
     if text.endswith("bdp"):
         return BandwidthDelayProducts(_parse_number("queue", text.removesuffix("bdp")))
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
         raise EmulationError(f"link option queue={text}: expected packets, or bandwidth-delay products such as 1bdp")
     return Packets(int(text))
