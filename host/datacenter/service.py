@@ -40,6 +40,7 @@ from host.process import run_until_told
 OVERTAKEN_AFTER = 0.003  # seconds without a further strip, the last one being there
 SILENT_AFTER = 0.015  # seconds without a further strip, at least
 _SILENT_ROUND_TRIPS = 1.25
+_BEGIN_BEFORE = 0.010  # seconds that are left to begin in when strips are not waited for any longer
 MAX_BATCH = 8
 _MAX_ASSEMBLING = 128  # requests of one client
 _MAX_READY = 512  # requests of all clients waiting for the model
@@ -188,7 +189,7 @@ class Service:
             silent = max(SILENT_AFTER, _SILENT_ROUND_TRIPS * peer.round_trip)
             wait = OVERTAKEN_AFTER if request.assembly.overtaken else silent
             # Since the deadline was told, the way here has taken half a round trip, and the way back takes another.
-            latest = request.deadline - self._model_s - peer.round_trip
+            latest = request.deadline - self._model_s - peer.round_trip - _BEGIN_BEFORE
             at = min(self._loop.time() + wait, latest)
             request.timer = self._loop.call_at(at, self._assembled, peer, client, number)
         else:
@@ -233,7 +234,8 @@ class Service:
         begin = self._loop.time()
         timely = []
         for ready in batch:
-            if ready.request.deadline <= begin:
+            # What would come too late is not begun: under overload the model would else be busy with nothing but that.
+            if ready.request.deadline - self._model_s - ready.peer.round_trip <= begin:
                 self._settle(ready, Status.LATE)
             else:
                 timely.append(ready)
