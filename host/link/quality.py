@@ -2,7 +2,7 @@
 
 Where bandwidth is ample an image goes at the quality asked for, always the same. Where it is not, steps of a ladder
 of qualities, and below those of smaller sizes, are taken until the image fits; the data centre enlarges a smaller one.
-The ladder is ordered by what a classifier still makes of the image (`python -m sim.link.repair` measures it), not by
+Tiny images, which travel raw, stay as they are: there is little to be saved, and much of them to be lost. The ladder is ordered by what a classifier still makes of the image (`python -m sim.link.repair` measures it), not by
 how it looks.
 
 Words owned here: ladder, room.
@@ -35,7 +35,6 @@ LADDER = (
     *(Step(quality, 2) for quality in (70, 50, 30, 15)),
     *(Step(quality, 4) for quality in (70, 50, 30)),
 )
-_RAW_LADDER = (Step(0, 2), Step(0, 4))
 
 
 def room(rate: float | None, left: float, round_trip: float, service: float, waiting: int) -> float:
@@ -53,10 +52,10 @@ def fit(image: Pixels, quality: int, within: float, loss: float, largest: int = 
     """`image`, uint8 [H, W, C], encoded in at most `within` bytes, and how many parity strips go along at this `loss`.
 
     At `quality` where that fits, else at the first step of the ladder that does; at the last step when none does.
-    Raises LinkError as `encode` does.
+    A tiny image always goes as it is. Raises LinkError as `encode` does.
     """
     kind = kind_of(image)
-    coarser = _RAW_LADDER if kind == Kind.RAW else LADDER
+    coarser = () if kind == Kind.RAW else LADDER
     for step in (Step(quality, 1), *(step for step in coarser if step.divisor > 1 or step.quality < quality)):
         encoded = encode(smaller(image, step.divisor), step.quality, largest, kind)
         count = len(encoded.payloads)

@@ -40,7 +40,14 @@ def test_a_lower_quality_asked_for_is_never_raised() -> None:
     assert fit(LARGE, 40, math.inf, 0.0)[0].quality == 40
 
 
-@pytest.mark.parametrize("shape", [(224, 224, 3), (65, 33, 1), (28, 28, 1), (3, 1, 1)])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (8, 8, 1), (3, 1, 1)])
+def test_a_tiny_image_is_never_made_smaller(shape: tuple[int, int, int]) -> None:
+    encoded, _ = fit(picture(shape), QUALITY, -1.0, 0.0)
+    strips = [Strip.parse(message) for message in encoded.pack(request=1, left_ms=9)]
+    assert (assemble(strips).image() == picture(shape)).all()
+
+
+@pytest.mark.parametrize("shape", [(224, 224, 3), (65, 33, 1)])
 def test_the_smallest_is_an_image_too(shape: tuple[int, int, int]) -> None:
     encoded, _ = fit(picture(shape), QUALITY, -1.0, 0.0)
     strips = [Strip.parse(message) for message in encoded.pack(request=1, left_ms=9)]
