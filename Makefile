@@ -8,7 +8,7 @@ VENV := .venv
 RUN := $(VENV)/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint verify bitstream bench-board bench-emulator bench-folding bench-link bench-plan kernels train wheel clean
+.PHONY: help demo test lint verify fuzz bitstream bench-board bench-emulator bench-folding bench-link bench-plan kernels train wheel clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ lint: $(VENV)/all.stamp ## ruff and mypy; the RTL's lint is in the tests
 
 verify: $(VENV)/all.stamp ## Brevitas = QONNX = csim = Verilated RTL on N images (default 10000); writes build/verify/
 	$(RUN)edgesight verify bitstreams/fashion-mnist fashion-mnist --zoo quant/zoo/fashion-mnist --images $(N)
+
+fuzz: $(VENV)/all.stamp ## 10^7 executions over all parsers; writes build/fuzz/fuzz.json
+	$(RUN)python -m tests.fuzz.run
 
 bench-folding: $(VENV)/all.stamp ## Interval of each stage over its folding bound at three foldings; writes build/bench/
 	$(RUN)edgesight bench folding quant/zoo/fashion-mnist
@@ -70,5 +73,5 @@ $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/all.stamp: pyproject.toml $(VENV)/demo.stamp
-	$(RUN)pip install --quiet --editable '.[build,datacenter,dev,flow,nvml,peers,plan,serial,sim]'
+	$(RUN)pip install --quiet --editable '.[build,datacenter,dev,flow,fuzz,nvml,peers,plan,serial,sim]'
 	@touch $@

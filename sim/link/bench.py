@@ -12,6 +12,8 @@ import io
 import json
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,11 +49,13 @@ from sim.link.compare import (
     seconds_of,
     trace_cases,
 )
+from sim.link.faults import run_faults
 from sim.link.namespaces import missing
 from sim.link.photos import lacking
 from sim.link.workload import Plan, Spacing
 from sim.report import Check, print_checks, write_report
 
+ROOT = Path(__file__).parents[2]
 SEEDS = 3  # of cells with a gate; the others have one
 PHOTO_REQUESTS, FASHION_REQUESTS = 500, 334  # of a seed
 _COLOURS = {
@@ -384,6 +388,48 @@ def _fairness_seconds(settings: Settings) -> float:
     return beside + alone
 
 
+# ------------------------------------------------------------------------------------------------ faults and fuzzing
+
+FAULTS = 200
+FUZZED = 10_000_000  # executions
+_FAULT_SECONDS, _FUZZ_SECONDS = 1_200.0, 1_200.0
+
+
+def _run_faults(settings: Settings, console: Console) -> Found:
+    return Found(*run_faults(settings.folder / "faults", console, 1, FAULTS))
+
+
+def _lacks_fuzzer(settings: Settings) -> str | None:
+    if not (ROOT / "tests" / "fuzz").is_dir():
+        return "the fuzz targets are in the repository alone: run this from a clone"
+    if importlib.util.find_spec("atheris") is None:
+        return (
+            "atheris is not installed: pip install 'edgesight[fuzz]' (wheels: Linux on x86-64, Python 3.11 and newer)"
+        )
+    return None
+
+
+def _run_fuzz(settings: Settings, console: Console) -> Found:
+    """Run the fuzzers in a process of their own: they are tests, which nothing here imports."""
+    out = settings.folder / "fuzz"
+    console.print(f"fuzzing all parsers, {FUZZED:,} executions ...")
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.fuzz.run", "--out", str(out.resolve())),
+            *("--runs", str(FUZZED), "--seconds", str(3 * _FUZZ_SECONDS)),
+        ],
+        cwd=ROOT,
+    )
+    found = json.loads((out / "fuzz.json").read_text())
+    crashes = sum(target["crash"] is not None for target in found["targets"])
+    executions = sum(target["executions"] for target in found["targets"])
+    checks = [
+        Check("fuzzing: executions over all parsers", executions, FUZZED, False, "executions", "measured"),
+        Check("fuzzing: targets that crashed", crashes, 0, True, "targets", "measured"),
+    ]
+    return Found(checks, found)
+
+
 SECTIONS: dict[str, Section] = {
     "photos": _comparing("photographs with EfficientNet-Lite0 under random loss", _lacks_photos, _photo_cells),
     "fashion-mnist": _comparing("Fashion-MNIST under random loss", _lacks_fashion, _fashion_cells),
@@ -394,6 +440,20 @@ SECTIONS: dict[str, Section] = {
         _fairness_seconds,
         _run_fairness,
         ("host/link/congestion.py", "sim/link/fairness.py", "sim/link/backlog.py"),
+    ),
+    "faults": Section(
+        "faults against a real edge and data centre",
+        lambda settings: None,
+        lambda settings: _FAULT_SECONDS,
+        _run_faults,
+        ("host/*.py", "host/link/*.py", "host/datacenter/*.py", "sim/link/faults.py", "sim/link/mischief.py"),
+    ),
+    "fuzz": Section(
+        "fuzzing all parsers",
+        _lacks_fuzzer,
+        lambda settings: _FUZZ_SECONDS,
+        _run_fuzz,
+        ("host/**/*.py", "sim/link/options.py", "tests/fuzz/**/*.py"),
     ),
 }
 
