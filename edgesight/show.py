@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from host.answer import Answer
-from host.kernel import Package
+from host.kernel import Calibration, Package
 
 
 def describe(package: Package, console: Console) -> None:
@@ -33,23 +33,48 @@ def describe(package: Package, console: Console) -> None:
     if calibration is None:
         console.print("Not calibrated: `edgesight calibrate` sets its accuracy targets.")
         return
-    table = Table(title=f"Accuracy targets, {1 - calibration.family_error:.0%} sure of all of them together")
-    for column in ("target", "thresholds", "lower bound", "on the calibration split", "offloaded"):
+    _describe_targets(calibration, console)
+    if calibration.resplits is not None:
+        checked = calibration.resplits
+        console.print(f"Promise checked on {checked.count} re-splits: {checked.broken} broke a target.")
+
+
+def _describe_targets(calibration: Calibration, console: Console) -> None:
+    """Print what is promised, and what was measured by packet loss."""
+    most = _percent(calibration.loss)
+    table = Table(
+        title=f"Accuracy targets, {1 - calibration.family_error:.0%} sure of all of them",
+        caption=f"on links that lose up to {most} of their packets",
+    )
+    for column in ("target", "thresholds", "lower bound", "offloaded"):
         table.add_column(column, justify="right")
     for target in calibration.targets:
         table.add_row(
             f"{target.accuracy:.3f}",
             ", ".join("never" if threshold == 0xFFFF_FFFF else str(threshold) for threshold in target.thresholds),
             f"{target.lower_bound:.4f}",
-            f"{target.calibration_accuracy:.4f}",
             f"{target.calibration_offload:.1%}",
         )
     for refused in calibration.refused:
-        table.add_row(f"{refused.accuracy:.3f}", "refused", f"{refused.best_reachable:.4f}", "", "")
+        table.add_row(f"{refused.accuracy:.3f}", "refused", f"{refused.best_reachable:.4f}")
     console.print(table)
-    if calibration.resplits is not None:
-        checked = calibration.resplits
-        console.print(f"Promise checked on {checked.count} re-splits: {checked.broken} broke a target.")
+    beyond = calibration.buckets[-1].loss > calibration.loss
+    table = Table(
+        title="Accuracy on the calibration split, by packet loss",
+        caption=f"* beyond {most}: measured, not guaranteed" if beyond else None,
+    )
+    table.add_column("")
+    for bucket in calibration.buckets:
+        table.add_column(_percent(bucket.loss) + ("*" if bucket.loss > calibration.loss else ""), justify="right")
+    for target in calibration.targets:
+        table.add_row(f"target {target.accuracy:.3f}", *(f"{one:.4f}" for one in target.calibration_accuracies))
+    table.add_row("back end alone", *(f"{bucket.accuracy:.4f}" for bucket in calibration.buckets))
+    table.add_row("images of which nothing came", *(f"{bucket.nothing_came:.2%}" for bucket in calibration.buckets))
+    console.print(table)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def describe_answer(answer: Answer, console: Console) -> None:
@@ -60,3 +85,7 @@ def describe_answer(answer: Answer, console: Console) -> None:
         console.print(f"energy {answer.energy_joules:.3g} J above idle ({answer.energy_obtained}; mean of late)")
     if answer.degraded:
         console.print(f"degraded: {answer.reason}; the accuracy target does not cover this answer alone")
+    elif not answer.guaranteed:
+        console.print(str(answer.reason))
+    if answer.hedged:
+        console.print("hedged: the data centre was asked before the fabric had answered, so that legs overlap")

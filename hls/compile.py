@@ -100,7 +100,7 @@ def compile_package(
         files["datacenter.onnx"] = backend
     table = registers.read_map((emit.LIBRARY.parent / "registers.toml").read_text())
     kernel = Kernel(
-        schema_version=1,
+        schema_version=2,
         name=name,
         build_hash=build_hash,
         classes=list(data.classes),

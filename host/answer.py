@@ -30,8 +30,19 @@ class Answer(BaseModel):
     stage: StageName  # who answered
     accuracy_target: float
     degraded: bool  # the deadline passed or the data centre was away: the best edge answer stands in
-    reason: str | None  # why it is degraded
+    # The calibrated accuracy target covers it. Not so a degraded answer, nor one of the data centre over a link that
+    # loses more than was calibrated for, or to which the image went more coarsely.
+    guaranteed: bool
+    reason: str | None  # why it is degraded, or not guaranteed
+    hedged: bool  # the data centre was asked before the fabric had answered: the fabric's leg overlaps the others
     legs: list[Leg]
     # Above idle, on the fabric alone: a mean over the images of late. None where no sensor could tell.
     energy_joules: float | None
     energy_obtained: Literal["measured", "replayed"] | None = None
+
+    @property
+    def milliseconds(self) -> float:
+        """Time that all legs took together."""
+        fabric = sum(leg.milliseconds for leg in self.legs if leg.name == "fabric")
+        others = sum(leg.milliseconds for leg in self.legs if leg.name != "fabric")
+        return max(fabric, others) if self.hedged else fabric + others

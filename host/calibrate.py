@@ -17,9 +17,17 @@ disjoint images:
 
 A target that fails at the very start, where everything is offloaded, is refused with the bound reached there.
 
+The link is part of the promise. The back end is measured through the strips and their repair in several loss buckets
+(`LOSSES`), and a target is offered for a whole range of them, from no loss to the highest one guaranteed: step 2's
+hypothesis is then "there is a bucket in the range in which the cascade's accuracy at p is below t", and it is rejected
+only when the bound reaches t in every one of them, each at the same level as before. That needs no further correction
+(an intersection-union test): where the hypothesis is true it is true in at least one bucket, whose own test alone
+already rejects it with at most that probability, and that the others must reject, too, only makes it rarer. Buckets
+beyond the range are measured and recorded, but nothing is promised for them.
+
 Sources: isotonic calibration: Zadrozny and Elkan, KDD 2002; fixed-sequence testing of a risk: Angelopoulos et al.,
-"Learn then Test", arXiv 2110.01052; the exact bound: Clopper and Pearson, Biometrika 26 (1934); calibration error:
-Guo et al., arXiv 1706.04599.
+"Learn then Test", arXiv 2110.01052; intersection-union test: Berger, Technometrics 24 (1982); the exact bound: Clopper
+and Pearson, Biometrika 26 (1934); calibration error: Guo et al., arXiv 1706.04599.
 
 This needs scipy, which has no wheels for 32-bit boards: calibrating belongs to the build side, and what runs on a board
 imports nothing from here.
@@ -36,9 +44,10 @@ from scipy.optimize import isotonic_regression
 from scipy.special import betaincinv
 
 from host.fabric.base import NEVER
-from host.kernel import Calibration, ConfidenceCurve, Refused, Resplits, Target
+from host.kernel import Calibration, ConfidenceCurve, LossBucket, Refused, Resplits, Target
 
 FAMILY_ERROR = 0.05
+LOSSES = (0.0, 0.01, 0.05, 0.10, 0.20)  # of the buckets that the back end is measured in
 FIT_SHARE = 0.3  # the curves need few images; the bound gets tighter with every image left to the test
 OFFLOAD_EVERYTHING = 1.01  # a p that no stage can be sure of
 GRID: npt.NDArray[np.float64] = np.concatenate([[OFFLOAD_EVERYTHING], np.linspace(1.0, 0.0, 401)])
@@ -64,8 +73,10 @@ class Observed:
 
     margins: Ints  # [stages, N]: best minus second-best integer logit
     labels: Ints  # [stages, N]
-    backend: Ints  # [N]
+    backend: Ints  # [buckets, N]
+    came: Bools  # [buckets, N]: whether the back end got anything to look at
     truth: Ints  # [N]
+    losses: tuple[float, ...]  # [buckets], rising: the share of packets that got lost
 
     def __post_init__(self) -> None:
         """Check shapes and ranges; raises CalibrationError."""
@@ -74,6 +85,7 @@ class Observed:
             if not np.issubdtype(values.dtype, np.integer):
                 raise CalibrationError(f"{name} are {values.dtype}: give integers")
             object.__setattr__(self, name, values.astype(np.int64))
+        object.__setattr__(self, "came", np.asarray(self.came, np.bool_))
         if self.truth.ndim != 1 or self.truth.size == 0:
             raise CalibrationError(f"truth has shape {list(self.truth.shape)}: give the classes of at least one image")
         count = self.truth.size
@@ -83,8 +95,12 @@ class Observed:
             raise CalibrationError(
                 f"labels have shape {list(self.labels.shape)}: expected {list(self.margins.shape)} like the margins"
             )
-        if self.backend.shape != (count,):
-            raise CalibrationError(f"backend has shape {list(self.backend.shape)}: expected [{count}]")
+        if list(self.losses) != sorted(set(self.losses)) or not all(0.0 <= loss <= 1.0 for loss in self.losses):
+            raise CalibrationError(f"losses {list(self.losses)}: expected rising shares of packets, 0 to 1")
+        for name, array in (("backend", self.backend), ("came", self.came)):
+            if array.shape != (len(self.losses), count):
+                expected = [len(self.losses), count]
+                raise CalibrationError(f"{name} has shape {list(array.shape)}: expected {expected}, a row a loss")
         if self.margins.min() < 0 or self.margins.max() >= NEVER:
             raise CalibrationError(
                 f"margins reach from {self.margins.min()} to {self.margins.max()}: expected 0 to {NEVER - 1}, "
@@ -98,13 +114,45 @@ class Observed:
 
     @property
     def right(self) -> Bools:
-        """Whether each of the stages, and in the last row the back end, was right: [stages + 1, N]."""
-        right: Bools = np.concatenate([self.labels, self.backend[None]]) == self.truth
+        """Whether each of the stages was right: [stages, N]."""
+        right: Bools = self.labels == self.truth
+        return right
+
+    @property
+    def backend_right(self) -> Bools:
+        """Whether the back end was right: [buckets, N]."""
+        right: Bools = self.backend == self.truth
         return right
 
     def take(self, indices: Ints) -> Observed:
         """The images at `indices`."""
-        return Observed(self.margins[:, indices], self.labels[:, indices], self.backend[indices], self.truth[indices])
+        return Observed(
+            self.margins[:, indices],
+            self.labels[:, indices],
+            self.backend[:, indices],
+            self.came[:, indices],
+            self.truth[indices],
+            self.losses,
+        )
+
+    def joined(self, other: Observed) -> Observed:
+        """These images, then those of `other`, observed under the same losses; raises CalibrationError."""
+        if other.losses != self.losses:
+            raise CalibrationError(f"losses {other.losses} cannot be joined to {self.losses}: observe under the same")
+        return Observed(
+            np.concatenate([self.margins, other.margins], axis=1),
+            np.concatenate([self.labels, other.labels], axis=1),
+            np.concatenate([self.backend, other.backend], axis=1),
+            np.concatenate([self.came, other.came], axis=1),
+            np.concatenate([self.truth, other.truth]),
+            self.losses,
+        )
+
+    def buckets_up_to(self, loss: float) -> int:
+        """How many buckets there are up to that of `loss`; raises CalibrationError where it is none."""
+        if loss not in self.losses:
+            raise CalibrationError(f"loss {loss:g} was not observed: choose one of {list(self.losses)}, or observe it")
+        return self.losses.index(loss) + 1
 
 
 def confidence_curve(margins: Ints, right: Bools) -> tuple[Ints, Floats]:
@@ -163,15 +211,15 @@ def calibrate(
 ) -> Calibration:
     """Make the threshold table for accuracy `targets` (each between 0 and 1) from `observed` images.
 
-    `loss` is the packet loss under which `observed.backend` was obtained, `backend_sha256` the model that said it;
-    both are only recorded. `seed` chooses which images fit the curves. Raises CalibrationError.
+    `loss` is the highest of `observed.losses` under which the targets are to hold; `backend_sha256`, the model that was
+    observed, is only recorded. `seed` chooses which images fit the curves. Raises CalibrationError.
     """
     wanted = _checked_targets(targets)
+    guaranteed = observed.buckets_up_to(loss)
     fit, test = _parts(observed, np.random.default_rng(seed))
     path = _Path.fitted(fit)
-    error = family_error / len(wanted)
     right, answered = path.walk(test)
-    bounds = lower_bound(right, test.count, error)
+    bounds = lower_bound(right[:guaranteed], test.count, family_error / len(wanted)).min(axis=0)
     offered: list[Target] = []
     refused: list[Refused] = []
     for accuracy in wanted:
@@ -188,10 +236,12 @@ def calibrate(
                 confidence=float(GRID[kept]),
                 thresholds=[int(threshold) for threshold in thresholds],
                 lower_bound=float(bounds[kept]),
-                calibration_accuracy=float(right[kept] / test.count),
+                calibration_accuracies=[float(count / test.count) for count in right[:, kept]],
                 calibration_offload=float(answered[-1, kept] / test.count),
                 curves=_curves(fit, test, thresholds),
-                backend_confidence=_succession(observed.right[-1][offloaded if offloaded.any() else ...]),
+                backend_confidences=[
+                    _succession(bucket[offloaded if offloaded.any() else ...]) for bucket in observed.backend_right
+                ],
             )
         )
     everyone = np.full(observed.margins.shape[0], NEVER)
@@ -199,8 +249,11 @@ def calibrate(
         images=observed.count,
         family_error=family_error,
         loss=loss,
+        buckets=[
+            LossBucket(loss=lost, images=observed.count, accuracy=_share(right), nothing_came=_share(~came))
+            for lost, right, came in zip(observed.losses, observed.backend_right, observed.came, strict=True)
+        ],
         backend_sha256=backend_sha256,
-        backend_accuracy=_share(observed.right[-1]),
         curves=_curves(fit, test, everyone),
         targets=offered,
         refused=refused,
@@ -212,6 +265,7 @@ def resplit_check(
     pool: Observed,
     targets: Sequence[float],
     *,
+    loss: float,
     count: int = 200,
     calibration_images: int | None = None,
     family_error: float = FAMILY_ERROR,
@@ -219,11 +273,13 @@ def resplit_check(
 ) -> Resplits:
     """Check the promise itself: calibrate on one part of `pool` and look at the rest, `count` times.
 
-    A re-split is broken when the rest's accuracy lies below any target that this calibration offered. The rest is not
-    the population: its own sampling noise counts against the promise, so it should be much the larger part.
+    A re-split is broken when the rest's accuracy lies below any target that this calibration offered, in any bucket up
+    to that of `loss`. The rest is not the population: its own sampling noise counts against the promise, so it should
+    be much the larger part.
     `calibration_images` is a tenth of the pool unless told. Raises CalibrationError.
     """
     wanted = _checked_targets(targets)
+    guaranteed = pool.buckets_up_to(loss)
     images = max(1, pool.count // 10) if calibration_images is None else calibration_images
     if not 0 < images < pool.count:
         raise CalibrationError(
@@ -238,8 +294,8 @@ def resplit_check(
         fit, test = _parts(pool.take(order[:images]), generator)
         rest = pool.take(order[images:])
         path = _Path.fitted(fit)
-        bounds = lower_bound(path.walk(test)[0], test.count, error)
-        accuracy = path.walk(rest)[0] / rest.count
+        bounds = lower_bound(path.walk(test)[0][:guaranteed], test.count, error).min(axis=0)
+        accuracy = path.walk(rest)[0][:guaranteed].min(axis=0) / rest.count
         kept = [(target, _last_passing(bounds >= target)) for target in wanted]
         broken += any(index is not None and accuracy[index] < target for target, index in kept)
     return Resplits(
@@ -256,36 +312,40 @@ class _Path:
     @classmethod
     def fitted(cls, fit: Observed) -> _Path:
         rows = []
-        for margins, right in zip(fit.margins, fit.right[:-1], strict=True):
+        for margins, right in zip(fit.margins, fit.right, strict=True):
             starts, confidences = confidence_curve(margins, right)
             block = np.searchsorted(confidences, GRID, side="left")  # first block that is sure enough
             rows.append(np.append(starts, NEVER)[block])
         return cls(np.stack(rows).astype(np.int64))
 
     def walk(self, images: Observed) -> tuple[Ints, Ints]:
-        """Right answers [GRID] and answers by stage, back end last [stages + 1, GRID], at every grid point.
+        """Right answers by bucket [buckets, GRID], and answers by stage, back end last [stages + 1, GRID], at every p.
 
         Thresholds fall along the grid, so each image has for each stage one grid point from which on that stage would
         answer it; counting where those points lie answers all grid points in one pass over the images.
         """
         points = GRID.size
-        right = images.right
-        right_steps = np.zeros(points + 1)
-        answered = np.zeros((right.shape[0], points), np.int64)
-        until = np.full(images.count, points)  # an earlier stage answers from here on
-        for stage in range(right.shape[0]):
-            if stage < len(self.thresholds):
-                falling = self.thresholds[stage]
-                begin = points - np.searchsorted(falling[::-1], images.margins[stage], side="right")
-            else:
-                begin = np.zeros(images.count, np.int64)
-            begin = np.minimum(begin, until)
+
+        def from_to(begin: Ints, until: Ints, chosen: Bools | None = None) -> Ints:
+            """How many (`chosen`) images are answered at every point, each from `begin` on and before `until`."""
+            if chosen is not None:
+                begin, until = begin[chosen], until[chosen]
             steps = np.bincount(begin, minlength=points + 1) - np.bincount(until, minlength=points + 1)
-            answered[stage] = np.cumsum(steps)[:-1]
-            right_steps += np.bincount(begin, weights=right[stage], minlength=points + 1)
-            right_steps -= np.bincount(until, weights=right[stage], minlength=points + 1)
+            return np.cumsum(steps)[:-1]
+
+        stages = len(self.thresholds)
+        answered = np.zeros((stages + 1, points), np.int64)
+        right = np.zeros(points, np.int64)
+        until = np.full(images.count, points)  # an earlier stage answers from here on
+        for stage, (falling, stage_right) in enumerate(zip(self.thresholds, images.right, strict=True)):
+            sure = points - np.searchsorted(falling[::-1], images.margins[stage], side="right")
+            begin = np.minimum(sure, until)
+            answered[stage] = from_to(begin, until)
+            right += from_to(begin, until, stage_right)
             until = begin
-        return np.rint(np.cumsum(right_steps)[:-1]).astype(np.int64), answered
+        first = np.zeros(images.count, np.int64)
+        answered[stages] = from_to(first, until)
+        return np.stack([right + from_to(first, until, bucket) for bucket in images.backend_right]), answered
 
 
 def _parts(observed: Observed, generator: np.random.Generator) -> tuple[Observed, Observed]:

@@ -4,7 +4,14 @@ The fabric answers what its stages are sure of; the rest goes to the data centre
 does not come in time, the last stage's label stands in and says so.
 
 A deadline counts the fabric's leg and everything after it. Where the fabric is simulated its leg is the simulated time,
-cycles at the kernel's clock, not the time that the simulation took.
+cycles at the kernel's clock, not the time that the simulation took. A request that was hedged (`host.hedge`) began
+with the fabric, so that the slower of the two counts; with a simulated fabric it is cancelled when the simulation is
+through, which is later than a real fabric's would be, never sooner.
+
+A target is promised for the links that were calibrated. An answer of the data centre over a link that loses more, or to
+which the image went more coarsely, is given all the same, and says that the target does not cover it.
+
+Words owned here: early request.
 """
 
 from __future__ import annotations
@@ -14,15 +21,18 @@ import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from host.answer import Answer, Leg, StageName
 from host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, FabricError, Images, Records
+from host.hedge import Hedging
 from host.kernel import Calibration, Kernel, Target
-from host.link.datagrams import LinkError, Reply
+from host.link.datagrams import LinkError
+from host.link.offload import Offload, Offloaded
 from host.power.meter import EnergyMeter
 from host.power.sensors import PowerError
 
@@ -38,23 +48,33 @@ class TargetRefused(ValueError):
         self.best = best
 
 
-class Offload(Protocol):
-    """The way to the data centre."""
+@dataclass(frozen=True)
+class _Asked:
+    """What came of a request to the data centre."""
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Reply:
-        """Label of uint8 [H, W, C] `within` seconds under an accuracy target; raises LinkError where there is none."""
+    reply: Offloaded | None
+    trouble: str  # why there is no reply
+    seconds: float
+
+
+Early = asyncio.Task[_Asked]  # a request that went before the fabric answered
 
 
 class Cascade:
     """Answers images on a fabric and, where that is unsure, at the data centre."""
 
     def __init__(
-        self, fabric: Fabric, calibration: Calibration, offload: Offload | None, meter: EnergyMeter | None = None
+        self,
+        fabric: Fabric,
+        calibration: Calibration,
+        offload: Offload | None,
+        meter: EnergyMeter | None = None,
+        hedging: Hedging | None = None,
     ) -> None:
         """Write the threshold table; without `offload`, unsure answers are the last stage's, marked degraded.
 
-        With `meter`, answers carry the energy that it tells. Raises PowerError where the fabric is simulated: what a
-        sensor sees is then the simulation's.
+        Without `hedging` every offload is sequential. With `meter`, answers carry the energy that it tells. Raises
+        PowerError where the fabric is simulated: what a sensor sees is then the simulation's.
         """
         if meter is not None and fabric.simulated:
             raise PowerError("the fabric is simulated, so that no sensor can tell its energy: meter a board")
@@ -64,6 +84,7 @@ class Cascade:
         self._fabric = fabric
         self._offload = offload
         self._meter = meter
+        self._hedging = hedging
         self._thread = ThreadPoolExecutor(1, "fabric")  # one caller at a time: the hardware is one
         for target in calibration.targets:
             fabric.set_thresholds(target.set_index, target.thresholds)
@@ -91,9 +112,40 @@ class Cascade:
 
         Raises FabricError.
         """
-        records, legs = await self.look(images, targets)
-        jobs = zip(images, records, targets, deadlines, legs, strict=True)
-        return list(await asyncio.gather(*(self.settle(*job) for job in jobs)))
+        earlies = [self.ask_early(*one) for one in zip(images, targets, deadlines, strict=True)]
+        try:
+            records, legs = await self.look(images, targets)
+        except FabricError:
+            for early in earlies:
+                self.give_up(early)
+            raise
+        jobs = zip(images, records, targets, deadlines, legs, earlies, strict=True)
+        return list(
+            await asyncio.gather(
+                *(
+                    self.settle(image, record, target, deadline, leg, early=early)
+                    for image, record, target, deadline, leg, early in jobs
+                )
+            )
+        )
+
+    def ask_early(self, image: npt.NDArray[np.uint8], target: Target, deadline: float) -> Early | None:
+        """A request for `image` uint8 [H, W, C] where it is hedged, to be handed to `settle` or `give_up`; else None.
+
+        `deadline` is in seconds from now. Runs inside an asyncio loop.
+        """
+        if self._offload is None or self._hedging is None:
+            return None
+        if not self._hedging.hedge(target, deadline):
+            return None
+        return asyncio.get_running_loop().create_task(self._ask(self._offload, image, deadline, target))
+
+    def give_up(self, early: Early | None) -> None:
+        """Cancel a request that no record of the fabric will decide about."""
+        if early is not None:
+            early.cancel()
+        if self._hedging is not None:
+            self._hedging.failed_to_look(early is not None)
 
     async def look(self, images: Images, targets: Sequence[Target]) -> tuple[Records, list[Leg]]:
         """What the fabric says of images uint8 [N, H, W, C], each under its target, and the leg of each.
@@ -109,20 +161,35 @@ class Cascade:
         return records, [Leg(name="fabric", milliseconds=ran_ms, obtained="measured")] * len(records)
 
     async def settle(
-        self, image: npt.NDArray[np.uint8], record: Any, target: Target, deadline: float, fabric: Leg
+        self,
+        image: npt.NDArray[np.uint8],
+        record: Any,
+        target: Target,
+        deadline: float,
+        fabric: Leg,
+        *,
+        waited: float = 0.0,
+        early: Early | None = None,
     ) -> Answer:
         """Answer of one `image` uint8 [H, W, C] whose fabric `record` is there, `deadline` seconds in all.
 
-        Raises FabricError when the record carries an error.
+        Of those `waited` went by before the fabric's leg. `early` is what `ask_early` gave. Raises FabricError when the
+        record carries an error.
         """
         if record["error"]:
+            self.give_up(early)
             raise FabricError(f"the fabric answered with error {int(record['error'])}: reset it, then ask again")
         stage = int(record["stage"]) & STAGE_MASK
         if stage >= len(_STAGES) or int(record["label"]) >= self.kernel.labels:
+            self.give_up(early)
             raise FabricError(
                 f"the fabric says class {int(record['label'])} of stage {stage}, which this kernel does not have: "
                 "load this package's bitstream"
             )
+        unsure = bool(int(record["stage"]) & OFFLOAD)
+        looked = waited + fabric.milliseconds / 1e3
+        if self._hedging is not None:
+            self._hedging.looked(target, looked, unsure, early is not None)
         energy = self._meter.energy() if self._meter is not None else None
         edge = Answer(
             label=int(record["label"]),
@@ -131,33 +198,38 @@ class Cascade:
             stage=_STAGES[stage],
             accuracy_target=target.accuracy,
             degraded=False,
+            guaranteed=True,
             reason=None,
+            hedged=early is not None,
             legs=[fabric],
             energy_joules=energy.joules if energy is not None else None,
             energy_obtained=energy.obtained if energy is not None else None,
         )
-        if not int(record["stage"]) & OFFLOAD:
+        if early is not None and (not unsure or looked >= deadline):
+            early.cancel()
+        if not unsure:
             return edge
         if self._offload is None:
             return _degraded(edge, "no data centre was named")
-        left = deadline - fabric.milliseconds / 1e3
-        if left <= 0:
+        if looked >= deadline:
             return _degraded(edge, "the deadline passed on the fabric")
-        begin = time.perf_counter()
-        try:
-            reply = await self._offload.offload(image, left, target.accuracy)
-        except LinkError as error:
-            return _degraded(edge, str(error), (time.perf_counter() - begin) * 1e3)
+        asked = await (early or self._ask(self._offload, image, deadline - looked, target))
+        reply = asked.reply
+        if reply is None:
+            return _degraded(edge, asked.trouble, asked.seconds * 1e3)
         if reply.label >= self.kernel.labels:
             return _degraded(edge, f"the data centre said class {reply.label}, which this kernel does not have")
         service_ms = reply.service_us / 1e3
-        link_ms = max(0.0, (time.perf_counter() - begin) * 1e3 - service_ms)
+        link_ms = max(0.0, asked.seconds * 1e3 - service_ms)
+        beyond = self._beyond_calibration(reply)
         return edge.model_copy(
             update={
                 "label": reply.label,
                 "class_name": self.kernel.classes[reply.label],
-                "confidence": target.backend_confidence,
+                "confidence": target.backend_confidences[self.calibration.bucket(reply.loss)],
                 "stage": "datacenter",
+                "guaranteed": beyond is None,
+                "reason": beyond,
                 "legs": [
                     fabric,
                     Leg(name="link", milliseconds=link_ms, obtained="measured"),
@@ -171,6 +243,32 @@ class Cascade:
         self._thread.shutdown()
         self._fabric.close()
 
+    async def _ask(self, offload: Offload, image: npt.NDArray[np.uint8], within: float, target: Target) -> _Asked:
+        """Ask the data centre, and tell the hedging what came of it."""
+        if self._hedging is not None:
+            self._hedging.requested()
+        begin = time.perf_counter()
+        try:
+            reply = await offload.offload(image, within, target.accuracy)
+        except LinkError as error:
+            seconds = time.perf_counter() - begin
+            if self._hedging is not None:
+                self._hedging.unanswered(seconds, within)
+            return _Asked(None, str(error), seconds)
+        seconds = time.perf_counter() - begin
+        if self._hedging is not None:
+            self._hedging.replied(seconds, reply.queue_ms / 1e3)
+        return _Asked(reply, "", seconds)
+
+    def _beyond_calibration(self, reply: Offloaded) -> str | None:
+        """Why the target does not cover this reply; None where it does."""
+        if reply.loss > self.calibration.loss:
+            lost, most = 100 * reply.loss, 100 * self.calibration.loss
+            return f"target not guaranteed: {lost:.3g} % of packets lost, calibrated up to {most:.3g} %"
+        if reply.coarse:
+            return "target not guaranteed: for want of bandwidth the image went more coarsely than was calibrated"
+        return None
+
     def _run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
         """Run the fabric; the meter is told how long it was busy."""
         with self._meter.busy(len(images)) if self._meter is not None else contextlib.nullcontext():
@@ -183,4 +281,4 @@ class Cascade:
 
 def _degraded(edge: Answer, reason: str, waited_ms: float = 0.0) -> Answer:
     legs = [*edge.legs, Leg(name="link", milliseconds=waited_ms, obtained="measured")] if waited_ms else edge.legs
-    return edge.model_copy(update={"degraded": True, "reason": reason, "legs": legs})
+    return edge.model_copy(update={"degraded": True, "guaranteed": False, "reason": reason, "legs": legs})

@@ -24,9 +24,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from host.answer import Answer, Leg
-from host.cascade import Cascade, TargetRefused
+from host.cascade import Cascade, Early, TargetRefused
 from host.fabric.base import FabricError
 from host.fabric.makers import open_fabric
+from host.hedge import Hedging
 from host.images import MAX_FILE_BYTES, ImageError, Pixels, read_image
 from host.kernel import Package, Target
 from host.power.meter import EnergyMeter
@@ -86,6 +87,7 @@ class _Waiting:
     deadline: float  # seconds from `since` on
     since: float  # loop's clock
     answer: asyncio.Future[Answer]
+    early: Early | None  # where it is hedged
 
 
 def query(socket_path: Path, image_path: Path, accuracy: float, deadline_ms: float) -> Answer:
@@ -130,14 +132,16 @@ def run_edge(
     datacenter: tuple[str, int] | None,
     keys_folder: Path | None,
     power: str | None = None,
+    hedge_budget: float | None = None,
     announce: Callable[[str], None] = print,
 ) -> None:
     """Serve queries at `socket_path` until SIGINT or SIGTERM; a second one ends at once.
 
     `datacenter` is host and port, reached with the keys in `keys_folder`; it is connected to in the background, and
     without one unsure answers are the last stage's, marked degraded. `power` names a sensor as `open_sensor` takes it,
-    whose energy answers then carry. `announce` gets one line once queries are taken. Raises KernelError, FabricError,
-    KeysError, LinkError, PowerError or EdgeError before anything is served.
+    whose energy answers then carry. With `hedge_budget`, a share of the requests to the data centre, images are hedged
+    (see `host.hedge`). `announce` gets one line once queries are taken. Raises KernelError, FabricError, KeysError,
+    LinkError, PowerError, HedgeError or EdgeError before anything is served.
     """
     package = Package.load(package_path)
     calibration = package.kernel.calibration
@@ -145,13 +149,14 @@ def run_edge(
         raise EdgeError(f"{package_path} is not calibrated, so no accuracy is known: run `edgesight calibrate`")
     connect = _way_to(datacenter, keys_folder, calibration.backend_sha256) if datacenter is not None else None
     meter = EnergyMeter(open_sensor(power)) if power is not None else None
+    hedging = Hedging(hedge_budget) if hedge_budget is not None else None
     fabric = open_fabric(package, fabric_name)
 
     async def main(told: asyncio.Event) -> None:
         client = connect() if connect is not None else None
         if client is not None:
             client.start()
-        cascade = Cascade(fabric, calibration, client, meter)
+        cascade = Cascade(fabric, calibration, client, meter, hedging)
         if meter is not None:
             meter.start()
         where = f"{datacenter[0]}:{datacenter[1]}" if datacenter is not None else "none"
@@ -184,7 +189,7 @@ class Edge:
     """Takes queries and batches them for the fabric."""
 
     def __init__(self, cascade: Cascade) -> None:
-        """Runs inside an asyncio loop."""
+        """Runs inside an asyncio loop; `work` or `serve` does the work."""
         self._cascade = cascade
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(_MAX_WAITING)
         self._settling: set[asyncio.Task[None]] = set()
@@ -200,7 +205,7 @@ class Edge:
         finally:
             os.umask(mask)
         loop = asyncio.get_running_loop()
-        work, stopping = loop.create_task(self._work()), loop.create_task(told.wait())
+        work, stopping = loop.create_task(self.work()), loop.create_task(told.wait())
         try:
             announce()
             await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -213,7 +218,20 @@ class Edge:
                 task.cancel()
             await asyncio.gather(work, stopping, *self._settling, return_exceptions=True)
 
-    async def _work(self) -> None:
+    async def ask(self, image: Pixels, target: Target, deadline: float) -> Answer:
+        """Answer of `image` uint8 [H, W, C] under `target`, `deadline` seconds from now.
+
+        Raises FabricError, or EdgeError when too many wait.
+        """
+        if self._waiting.full():
+            raise EdgeError(f"{_MAX_WAITING} queries already wait: ask again later")
+        loop = asyncio.get_running_loop()
+        early = self._cascade.ask_early(image, target, deadline)
+        waiting = _Waiting(image, target, deadline, loop.time(), loop.create_future(), early)
+        self._waiting.put_nowait(waiting)
+        return await waiting.answer
+
+    async def work(self) -> None:
         """Run the fabric on whatever queries wait, for ever; the way to the data centre is taken beside it."""
         loop = asyncio.get_running_loop()
         while True:
@@ -227,6 +245,7 @@ class Edge:
                 )
             except FabricError as error:
                 for waiting in batch:
+                    self._cascade.give_up(waiting.early)
                     if not waiting.answer.done():
                         waiting.answer.set_exception(error)
                 continue
@@ -239,7 +258,9 @@ class Edge:
 
     async def _settle(self, waiting: _Waiting, record: Any, leg: Leg, waited: float) -> None:
         try:
-            answer = await self._cascade.settle(waiting.image, record, waiting.target, waiting.deadline - waited, leg)
+            answer = await self._cascade.settle(
+                waiting.image, record, waiting.target, waiting.deadline, leg, waited=waited, early=waiting.early
+            )
         except FabricError as error:
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
@@ -264,18 +285,13 @@ class Edge:
             header, content = await asyncio.wait_for(_read_query(reader), _READ_WITHIN)
             target = self._cascade.target(header.accuracy)
             image = await asyncio.to_thread(read_image, content, self._cascade.kernel.input, header.name)
-            loop = asyncio.get_running_loop()
-            waiting = _Waiting(image, target, header.deadline_ms / 1e3, loop.time(), loop.create_future())
-            self._waiting.put_nowait(waiting)
-            return _Response(answer=await waiting.answer)
+            return _Response(answer=await self.ask(image, target, header.deadline_ms / 1e3))
         except ValidationError as error:
             return _refuse("query", _first_fault(error))
         except EdgeError as error:
             return _refuse("query", str(error))
         except asyncio.TimeoutError:
             return _refuse("query", f"the query did not come whole within {_READ_WITHIN:g} s")
-        except asyncio.QueueFull:
-            return _refuse("query", f"{_MAX_WAITING} queries already wait: ask again later")
         except TargetRefused as error:
             return _Response(refusal=_Refusal(kind="target", message=str(error), best=error.best))
         except ImageError as error:

@@ -1,7 +1,7 @@
 """The kernel package: the one artefact in which the build side and the run side meet.
 
 A package is a folder with `kernel.json` (this module's `Kernel`) and beside it the files that it lists with their
-checksums. Words owned here: kernel, package, stage, frame, threshold set, accuracy target.
+checksums. Words owned here: kernel, package, stage, frame, threshold set, accuracy target, loss bucket.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -18,7 +18,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from host.files import sha256, write_atomically
 
-SCHEMA_VERSION = 1
 MANIFEST = "kernel.json"
 LIBRARY_FOLDER = "lib"  # libraries built on this machine; never part of the checksums
 
@@ -116,30 +115,44 @@ class Target(_Strict):
     set_index: Annotated[int, Field(ge=0, le=15)]
     confidence: float  # the cascade's one parameter p
     thresholds: list[int]  # integer margin threshold by stage
-    lower_bound: Unit  # exact one-sided lower bound of the accuracy on the calibration split
-    calibration_accuracy: Unit
+    # Exact one-sided lower bound of the accuracy on the calibration split: the least of the guaranteed loss buckets'.
+    lower_bound: Unit
+    calibration_accuracies: list[Unit]  # by loss bucket
     calibration_offload: Unit  # share of the calibration split that went to the data centre
     # What an answer's confidence is read from. A later stage and the back end only see the images that the stages
     # before them were unsure of under this row, which are the harder ones: each row needs its own.
     curves: list[ConfidenceCurve]  # by stage, over the images that reach it
-    backend_confidence: Unit  # share of the offloaded images that the back end gets right
+    backend_confidences: list[Unit]  # by loss bucket: share of the offloaded images that the back end gets right
 
 
 class Refused(_Strict):
     """A target that the cascade cannot promise."""
 
     accuracy: Unit
-    best_reachable: Unit  # lower bound of offloading everything, the start of every test sequence
+    best_reachable: Unit  # `lower_bound` of offloading everything, the start of every test sequence
 
 
 class Resplits(_Strict):
     """The promise checked: calibrate on one part, look on the other, many times."""
 
     count: int
-    broken: int  # re-splits that broke at least one target
+    broken: int  # re-splits that broke at least one target in at least one guaranteed loss bucket
     calibration_images: int
     held_out_images: int
     seed: int
+
+
+class LossBucket(_Strict):
+    """The back end measured over a link that loses packets; the bucket reaches down to the loss of the one before it.
+
+    Everything in a bucket is measured at its worst: packets are lost at its upper end, independently, and the strips
+    carry the parity that a client sends at its lower end.
+    """
+
+    loss: Unit  # share of packets, the bucket's upper end
+    images: int
+    accuracy: Unit  # of the labels that a client ends up with: where nothing came, the last stage's
+    nothing_came: Unit  # share of images of which nothing could be had at the data centre
 
 
 class Calibration(_Strict):
@@ -147,13 +160,27 @@ class Calibration(_Strict):
 
     images: int
     family_error: float  # probability that any offered target is missed
-    loss: float  # packet loss under which the back end was measured
+    loss: float  # the targets hold on links that lose up to this share of packets: one of the buckets'
+    buckets: Annotated[list[LossBucket], Field(min_length=1)]  # by rising loss; those beyond `loss` hold no promise
     backend_sha256: str
-    backend_accuracy: Unit  # through the lossy repair path, on the calibration split
     curves: list[ConfidenceCurve]  # by stage, over all images: what maps p to thresholds
     targets: list[Target]
     refused: list[Refused]
     resplits: Resplits | None
+
+    @model_validator(mode="after")
+    def _check_buckets(self) -> Calibration:
+        losses = [bucket.loss for bucket in self.buckets]
+        if losses != sorted(set(losses)) or self.loss not in losses:
+            raise ValueError(f"loss {self.loss:g} must be one of the buckets', which must rise: found {losses}")
+        for target in self.targets:
+            if not len(target.calibration_accuracies) == len(target.backend_confidences) == len(losses):
+                raise ValueError(f"target {target.accuracy:g} must have an accuracy and a confidence for each bucket")
+        return self
+
+    def bucket(self, loss: float) -> int:
+        """Index of the bucket of a link that loses this share of packets; beyond the last, the last."""
+        return min(bisect_left([bucket.loss for bucket in self.buckets], loss), len(self.buckets) - 1)
 
 
 class Used(_Strict):
@@ -192,7 +219,7 @@ class BoardBuild(_Strict):
 class Kernel(_Strict):
     """Contents of `kernel.json`."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     name: str
     build_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]  # equals the id register of the hardware
     classes: list[str]

@@ -1,10 +1,13 @@
 """What a cascade says of images whose truth is known: the input of calibration, and of baselines.
 
 The stages' answers are csim's, which equal the RTL's bit for bit (`edgesight verify` proves it); the back end's go
-through the strips and their repair at a given packet loss.
+through the strips and their repair in several loss buckets. In each, strips are lost independently at its upper end,
+while parity is what a client sends that has measured its lower end: no client in the bucket fares worse.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,31 +17,60 @@ from host.datacenter.models import Executor
 from host.fabric.base import Images
 from host.fabric.csim import decide
 from host.kernel import Package
-from host.link.strips import through_loss
+from host.link.concealment import Pixels
+from host.link.parity import strips_for
+from host.link.strips import encode, through_loss
 from sim.workers import Workers, progress
 
 _BATCH = 64
 
 
 def observe(
-    package: Package, model: Executor, images: Images, truth: npt.NDArray[np.int64], loss: float, seed: int
+    package: Package,
+    model: Executor,
+    images: Images,
+    truth: npt.NDArray[np.int64],
+    losses: Sequence[float],
+    seed: int,
 ) -> Observed:
-    """Run images uint8 [N, H, W, C] of classes `truth` [N] through both stages and through the lossy back end.
+    """Run images uint8 [N, H, W, C] of classes `truth` [N] through both stages, and through the back end at each loss.
 
-    Where every strip of an image is lost, the last stage's label stands in, as it does for a user.
+    `losses` rise. Where every strip of an image is lost, the last stage's label stands in, as it does for a user.
     """
     with Workers(package, "csim") as workers:
         logits = workers.logits(images, "stages (csim)")
     labels, margins = zip(*(decide(stage) for stage in logits), strict=True)
-    backend = labels[-1].copy()
-    generator = np.random.default_rng(seed)
+    backend = np.tile(labels[-1].astype(np.int64), (len(losses), 1))
+    came = np.zeros((len(losses), len(images)), np.bool_)
+    told = [0.0, *losses]  # the loss that the client has measured: the bucket's lower end
+    generators = [np.random.default_rng([seed, row]) for row in range(len(losses))]
     with progress() as bar:
         task = bar.add_task("back end through the lossy link", total=len(images))
         for start in range(0, len(images), _BATCH):
-            received = [through_loss(image, loss, generator) for image in images[start : start + _BATCH]]
-            came = [index for index, image in enumerate(received) if image is not None]
-            if came:
-                batch = np.stack([image for image in received if image is not None])
-                backend[start + np.array(came)] = model.run(batch).argmax(axis=1)
-            bar.advance(task, len(received))
-    return Observed(np.stack(margins), np.stack(labels), backend, truth)
+            batch = range(start, min(start + _BATCH, len(images)))
+            strips = {index: len(encode(images[index]).payloads) for index in batch}
+            unharmed = _came(images, dict.fromkeys(batch, 0), 0.0, generators[0])
+            own = _labels(model, unharmed)
+            for row, (loss, generator) in enumerate(zip(losses, generators, strict=True)):
+                parity = {index: strips_for(count, told[row]) for index, count in strips.items()}
+                received = _came(images, parity, loss, generator)
+                # What arrived exactly, or could be recovered, has the answer that is known.
+                harmed = {i: image for i, image in received.items() if not np.array_equal(image, unharmed[i])}
+                said = {**own, **_labels(model, harmed)}
+                for index in received:
+                    backend[row, index], came[row, index] = said[index], True
+            bar.advance(task, len(batch))
+    return Observed(np.stack(margins), np.stack(labels), backend, came, truth, tuple(losses))
+
+
+def _came(images: Images, parity: dict[int, int], loss: float, generator: np.random.Generator) -> dict[int, Pixels]:
+    """What the data centre sees of the images that `parity` strips by index are for, those left out that never came."""
+    seen = {index: through_loss(images[index], loss, generator, parity=count) for index, count in parity.items()}
+    return {index: image for index, image in seen.items() if image is not None}
+
+
+def _labels(model: Executor, images: dict[int, Pixels]) -> dict[int, int]:
+    """The model's answers by index."""
+    if not images:
+        return {}
+    return dict(zip(images, model.run(np.stack(list(images.values()))).argmax(axis=1).tolist(), strict=True))

@@ -37,6 +37,7 @@ from host.link.datagrams import (
     REQUEST_BITS,
     SESSION_BITS,
     Cancel,
+    Kind,
     LinkError,
     Reply,
     Status,
@@ -55,9 +56,10 @@ from host.link.keys import (
     save_edge,
 )
 from host.link.loss import COPY_AFTER, LossMeter, copies
+from host.link.offload import Offloaded
 from host.link.quality import fit, room
 from host.link.queue import SendQueue
-from host.link.strips import QUALITY, jpeg_tables
+from host.link.strips import QUALITY, Encoded, jpeg_tables
 from host.link.tls import (
     REFUSED,
     Untrusted,
@@ -514,6 +516,12 @@ class ClientPeer(Peer):
             self.ended.set_result(reason)
 
 
+def _coarser(encoded: Encoded, image: npt.NDArray[np.uint8]) -> bool:
+    """Whether `image` is packed smaller, or at a lower quality, than calibration saw images."""
+    smaller = (encoded.height, encoded.width) != image.shape[:2]
+    return smaller or (encoded.kind == Kind.JPEG and encoded.quality < QUALITY)
+
+
 class OffloadClient:
     """Keeps a connection to the data centre and offloads images over it."""
 
@@ -580,7 +588,7 @@ class OffloadClient:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float = 0.0) -> Reply:
+    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float = 0.0) -> Offloaded:
         """Label of `image`, uint8 [H, W, C], from the data centre `within` that many seconds.
 
         `accuracy` is the target, between 0 and 1, that the request is asked under. No answer waits for a
@@ -620,9 +628,10 @@ class OffloadClient:
 
     async def _exchange(
         self, image: npt.NDArray[np.uint8], request: int, reply: asyncio.Future[Reply], deadline: float, accuracy: float
-    ) -> Reply:
+    ) -> Offloaded:
         loop = asyncio.get_running_loop()
         begin = loop.time()
+        coarse = False
         for attempt, patience in enumerate((max(_SOONEST_ASK, _ASK_AGAIN * self._usual_wait), float("inf"))):
             left = deadline - loop.time()
             peer = self._peer
@@ -633,6 +642,7 @@ class OffloadClient:
             self.resent += attempt
             within = room(peer.rate, left, peer.round_trip, self._usual_service, peer.waiting)
             encoded, parity = fit(image, self._quality, within, peer.loss_meter.loss, peer.largest_datagram)
+            coarse |= _coarser(encoded, image)
             messages = encoded.pack(
                 request=request, left_ms=int(left * 1e3), attempt=attempt, accuracy=accuracy, parity=parity
             )
@@ -646,7 +656,7 @@ class OffloadClient:
                 peer.loss_meter.add(answer.count, answer.lost)
                 if answer.status != Status.ANSWERED:
                     raise NoAnswer(f"the data centre gave none: {answer.status.name.lower()}")
-                return answer
+                return Offloaded(**vars(answer), loss=peer.loss_meter.loss, coarse=coarse)
         self._usual_wait += (loop.time() - begin - self._usual_wait) / 8
         raise NoAnswer("the deadline passed before the data centre's answer came")
 

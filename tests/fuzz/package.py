@@ -7,7 +7,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from host.kernel import Calibration, ConfidenceCurve, Input, Kernel, Layer, Package, Stage, Target, write_package
+from host.kernel import (
+    Calibration,
+    ConfidenceCurve,
+    Input,
+    Kernel,
+    Layer,
+    LossBucket,
+    Package,
+    Stage,
+    Target,
+    write_package,
+)
 
 _MEMORY = Path("/dev/shm")
 CURVE = ConfidenceCurve(margins=[0, 100], confidences=[0.5, 0.9], expected_calibration_error=0.0)
@@ -16,7 +27,7 @@ CALIBRATION = Calibration(
     family_error=0.05,
     loss=0.05,
     backend_sha256="0" * 64,
-    backend_accuracy=0.9,
+    buckets=[LossBucket(loss=0.05, images=100, accuracy=0.9, nothing_came=0.0)],
     curves=[CURVE, CURVE],
     targets=[
         Target(
@@ -25,10 +36,10 @@ CALIBRATION = Calibration(
             confidence=0.8,
             thresholds=[10, 20],
             lower_bound=0.8,
-            calibration_accuracy=0.85,
+            calibration_accuracies=[0.85],
             calibration_offload=0.3,
             curves=[CURVE, CURVE],
-            backend_confidence=0.9,
+            backend_confidences=[0.9],
         )
     ],
     refused=[],
@@ -68,7 +79,7 @@ def small_package(registers: dict[str, int] | None = None) -> Package:
         bound_layer="dense",
     )
     kernel = Kernel(
-        schema_version=1,
+        schema_version=2,
         name="small",
         build_hash="0badcafe",
         classes=["no", "yes"],

@@ -19,6 +19,7 @@ from host.kernel import (
     Input,
     Kernel,
     Layer,
+    LossBucket,
     Package,
     Refused,
     Stage,
@@ -74,7 +75,10 @@ def calibration(backend_sha256: str = "0" * 64) -> Calibration:
         family_error=FAMILY_ERROR,
         loss=0.05,
         backend_sha256=backend_sha256,
-        backend_accuracy=0.97,
+        buckets=[
+            LossBucket(loss=loss, images=1_000, accuracy=accuracy, nothing_came=nothing)
+            for loss, accuracy, nothing in ((0.0, 0.98, 0.0), (0.05, 0.97, 0.0), (0.2, 0.9, 0.002))
+        ],
         curves=curves,
         targets=[
             Target(
@@ -83,10 +87,10 @@ def calibration(backend_sha256: str = "0" * 64) -> Calibration:
                 confidence=accuracy,
                 thresholds=thresholds,
                 lower_bound=accuracy,
-                calibration_accuracy=accuracy,
+                calibration_accuracies=[accuracy, accuracy, 0.75],
                 calibration_offload=float(thresholds[1] == NEVER),
                 curves=curves,
-                backend_confidence=0.96,
+                backend_confidences=[0.97, 0.96, 0.9],
             )
             for index, (accuracy, thresholds) in enumerate(rows.items())
         ],
@@ -119,7 +123,7 @@ def package(folder: Path, known: Calibration | None) -> Package:
         bound_layer="dense",
     )
     kernel = Kernel(
-        schema_version=1,
+        schema_version=2,
         name="by-hand",
         build_hash="0badcafe",
         classes=[f"class {k}" for k in range(CLASSES)],

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from host.calibrate import (
     GRID,
@@ -25,6 +30,8 @@ from host.fabric.base import NEVER
 from host.kernel import Calibration
 
 SHA = "0" * 64
+LOSSES = (0.0, 0.05, 0.2)
+LOSS = 0.05  # guaranteed
 TARGETS = (0.80, 0.85, 0.88, 0.90, 0.92)
 
 
@@ -39,25 +46,40 @@ def draw(count: int, seed: int) -> Observed:
         right = score > 0
         labels.append(np.where(right, truth, (truth + 1) % 10))
         margins.append(np.minimum(np.rint(20 * np.abs(score + 0.4 * generator.normal(size=count))), 400).astype(int))
-    backend = np.where(1.9 + 0.4 * generator.normal(size=count) - 0.9 * hardness > 0, truth, (truth + 2) % 10)
-    return Observed(np.stack(margins), np.stack(labels), backend, truth)
+    score = 1.9 + 0.4 * generator.normal(size=count) - 0.9 * hardness
+    backend = np.stack([np.where(score > 0.15 * bucket, truth, (truth + 2) % 10) for bucket in range(len(LOSSES))])
+    came = generator.uniform(size=backend.shape) >= np.array(LOSSES)[:, None] ** 4
+    return Observed(np.stack(margins), np.stack(labels), np.where(came, backend, labels[-1]), came, truth, LOSSES)
+
+
+def one_bucket(margins: npt.NDArray[Any], labels: npt.NDArray[Any], truth: npt.NDArray[Any]) -> Observed:
+    """A back end that is always right, over a link that loses nothing."""
+    return Observed(margins, labels, truth[None], np.ones((1, truth.size), bool), truth, (0.0,))
 
 
 def run(observed: Observed, targets: tuple[float, ...] = TARGETS, seed: int = 0) -> Calibration:
-    return calibrate(observed, targets, loss=0.05, backend_sha256=SHA, seed=seed)
+    return calibrate(observed, targets, loss=min(LOSS, observed.losses[-1]), backend_sha256=SHA, seed=seed)
 
 
-def accuracy_under(observed: Observed, thresholds: list[int]) -> float:
+def accuracy_under(observed: Observed, thresholds: list[int], bucket: int) -> float:
     """The cascade's accuracy, image by image: the slow and plain way."""
     right = 0
     for image in range(observed.count):
-        label = observed.backend[image]
+        label = observed.backend[bucket, image]
         for stage, threshold in enumerate(thresholds):
             if observed.margins[stage, image] >= threshold:
                 label = observed.labels[stage, image]
                 break
         right += int(label == observed.truth[image])
     return right / observed.count
+
+
+def accuracies(observed: Observed, thresholds: Sequence[int]) -> list[float]:
+    """The cascade's accuracy by bucket, all images at once."""
+    reached = _reached(observed, np.array(thresholds))
+    answers = reached & ~np.concatenate([reached[1:], np.zeros((1, observed.count), bool)])
+    edge = (answers[:-1] & observed.right).sum()
+    return [float((edge + (answers[-1] & right).sum()) / observed.count) for right in observed.backend_right]
 
 
 def test_any_target_is_missed_in_at_most_the_family_error_of_draws() -> None:
@@ -70,9 +92,7 @@ def test_any_target_is_missed_in_at_most_the_family_error_of_draws() -> None:
         for target in run(population.take(indices), seed=seed).targets:
             row = tuple(target.thresholds)
             if row not in path_of:
-                reached = _reached(population, np.array(row))
-                answers = reached & ~np.concatenate([reached[1:], np.zeros((1, population.count), bool)])
-                path_of[row] = float((answers & population.right).sum() / population.count)
+                path_of[row] = min(accuracies(population, row)[: LOSSES.index(LOSS) + 1])
             if path_of[row] < target.accuracy:
                 missed += 1
                 break
@@ -80,6 +100,65 @@ def test_any_target_is_missed_in_at_most_the_family_error_of_draws() -> None:
     # 5 % plus three standard errors of a proportion over the draws.
     assert missed <= draws * 0.05 + 3 * np.sqrt(draws * 0.05 * 0.95)
     assert len(path_of) > 20
+
+
+def test_a_higher_guaranteed_loss_promises_no_more() -> None:
+    observed = draw(5_000, seed=10)
+    targets = tuple(np.linspace(0.86, 0.95, 10).tolist())
+    offered = []
+    for loss in LOSSES:
+        calibration = calibrate(observed, targets, loss=loss, backend_sha256=SHA)
+        offered.append({target.accuracy: target for target in calibration.targets})
+        for target in calibration.targets:
+            # Where it is promised its bound holds for the worst bucket; beyond, only what was measured is told.
+            assert target.lower_bound < min(target.calibration_accuracies[: LOSSES.index(loss) + 1])
+            assert len(target.calibration_accuracies) == len(target.backend_confidences) == len(LOSSES)
+        assert [bucket.loss for bucket in calibration.buckets] == list(LOSSES)
+    for less, more in itertools.pairwise(offered):
+        assert set(more) <= set(less)
+        assert all(less[accuracy].confidence <= target.confidence for accuracy, target in more.items())
+    assert len(offered[-1]) < len(offered[0])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(50, 400), st.sampled_from(LOSSES))
+def test_a_target_is_offered_only_where_its_test_passes_in_every_guaranteed_bucket(
+    seed: int, count: int, loss: float
+) -> None:
+    observed = draw(count, seed)
+    calibration = calibrate(observed, (0.6, 0.8), loss=loss, backend_sha256=SHA, seed=seed)
+    alone = [
+        calibrate(
+            Observed(
+                observed.margins,
+                observed.labels,
+                observed.backend[[bucket]],
+                observed.came[[bucket]],
+                observed.truth,
+                (LOSSES[bucket],),
+            ),
+            (0.6, 0.8),
+            loss=LOSSES[bucket],
+            backend_sha256=SHA,
+            seed=seed,
+        )
+        for bucket in range(LOSSES.index(loss) + 1)
+    ]
+    for target in calibration.targets:
+        singles = [next(one for one in single.targets if one.accuracy == target.accuracy) for single in alone]
+        # The sequence ends where any bucket's does: at the highest p of those that each could do with alone.
+        assert target.confidence == max(single.confidence for single in singles)
+    for refused in calibration.refused:
+        assert any(one.accuracy == refused.accuracy for single in alone for one in single.refused)
+        assert refused.best_reachable < refused.accuracy
+
+
+def test_the_buckets_tell_what_came_through() -> None:
+    observed = draw(20_000, seed=11)
+    for index, bucket in enumerate(run(observed).buckets):
+        assert (bucket.loss, bucket.images) == (LOSSES[index], observed.count)
+        assert bucket.accuracy == float(observed.backend_right[index].mean())
+        assert bucket.nothing_came == pytest.approx(LOSSES[index] ** 4, abs=0.001)
 
 
 def test_counts_along_the_grid_equal_the_plain_cascade() -> None:
@@ -90,7 +169,9 @@ def test_counts_along_the_grid_equal_the_plain_cascade() -> None:
     assert (answered.sum(axis=0) == test.count).all()
     for index in range(0, GRID.size, 7):
         thresholds = path.thresholds[:, index]
-        assert right[index] / test.count == accuracy_under(test, [int(threshold) for threshold in thresholds])
+        for bucket in range(len(LOSSES)):
+            plain = accuracy_under(test, [int(threshold) for threshold in thresholds], bucket)
+            assert right[bucket, index] / test.count == plain
         assert answered[-1, index] == _reached(test, thresholds)[-1].sum()
 
 
@@ -120,12 +201,13 @@ def test_a_target_above_the_back_end_is_refused_with_the_best_reachable_bound() 
     assert [target.accuracy for target in calibration.targets] == [0.85]
     (refused,) = calibration.refused
     assert refused.accuracy == 0.999
-    assert calibration.backend_accuracy - 0.03 < refused.best_reachable < calibration.backend_accuracy
+    worst = min(bucket.accuracy for bucket in calibration.buckets if bucket.loss <= LOSS)
+    assert worst - 0.03 < refused.best_reachable < worst
 
 
 def test_offered_targets_show_a_bound_that_reaches_them() -> None:
     for target in run(draw(5_000, seed=5)).targets:
-        assert target.accuracy <= target.lower_bound < target.calibration_accuracy
+        assert target.accuracy <= target.lower_bound < min(target.calibration_accuracies[:2])
 
 
 def test_the_stated_confidence_is_calibrated_for_the_answers_of_every_stage_and_target() -> None:
@@ -137,7 +219,8 @@ def test_the_stated_confidence_is_calibrated_for_the_answers_of_every_stage_and_
         for stage, curve in enumerate(target.curves):
             said = np.array([curve.at(margin) for margin in fresh.margins[stage, reached[stage]].tolist()])
             assert abs(float(said.mean()) - float(fresh.right[stage, reached[stage]].mean())) < 0.03
-        assert abs(target.backend_confidence - float(fresh.right[-1, reached[-1]].mean())) < 0.04
+        for confidence, right in zip(target.backend_confidences, fresh.backend_right, strict=True):
+            assert abs(confidence - float(right[reached[-1]].mean())) < 0.04
 
 
 def test_the_curve_is_a_rising_step_function_that_starts_at_margin_zero() -> None:
@@ -164,7 +247,7 @@ def test_calibration_error_of_honest_and_of_overconfident_claims() -> None:
 @pytest.mark.parametrize("count", [2, 3, 1_000])
 def test_all_right_is_answered_at_stage_zero(count: int) -> None:
     truth = np.zeros(count, int)
-    calibration = run(Observed(np.ones((2, count), int), np.zeros((2, count), int), truth, truth), (0.5, 0.99))
+    calibration = run(one_bucket(np.ones((2, count), int), np.zeros((2, count), int), truth), (0.5, 0.99))
     if count == 1_000:
         assert [target.thresholds for target in calibration.targets] == [[0, 0], [0, 0]]
     else:
@@ -175,7 +258,8 @@ def test_all_right_is_answered_at_stage_zero(count: int) -> None:
 
 def test_all_wrong_is_refused() -> None:
     truth = np.zeros(500, int)
-    calibration = run(Observed(np.ones((2, 500), int), np.ones((2, 500), int), truth + 1, truth), (0.1, 0.9))
+    rows, came = np.ones((2, 500), int), np.ones((1, 500), bool)
+    calibration = run(Observed(rows, rows, truth[None] + 1, came, truth, (0.0,)), (0.1, 0.9))
     assert not calibration.targets
     assert [refused.best_reachable for refused in calibration.refused] == [0.0, 0.0]
     assert all(curve.confidences == [1 / (150 + 2)] for curve in calibration.curves)
@@ -183,7 +267,7 @@ def test_all_wrong_is_refused() -> None:
 
 def test_edge_wrong_and_back_end_right_offloads_everything() -> None:
     truth = np.zeros(2_000, int)
-    calibration = run(Observed(np.ones((2, 2_000), int), np.ones((2, 2_000), int), truth, truth), (0.99,))
+    calibration = run(one_bucket(np.ones((2, 2_000), int), np.ones((2, 2_000), int), truth), (0.99,))
     (target,) = calibration.targets
     assert target.thresholds == [NEVER, NEVER]
     assert target.calibration_offload == 1.0
@@ -193,29 +277,37 @@ def test_input_that_cannot_be_calibrated_on_is_named() -> None:
     truth = np.zeros(4, int)
     rows = np.zeros((2, 4), int)
     with pytest.raises(CalibrationError, match=r"labels have shape \[2, 3\]: expected \[2, 4\]"):
-        Observed(rows, rows[:, :3], truth, truth)
+        one_bucket(rows, rows[:, :3], truth)
     with pytest.raises(CalibrationError, match="backend has shape"):
-        Observed(rows, rows, truth[:2], truth)
+        Observed(rows, rows, truth[None, :2], rows[:1] > 0, truth, (0.0,))
+    with pytest.raises(CalibrationError, match=r"came has shape \[2, 4\]: expected \[1, 4\], a row a loss"):
+        Observed(rows, rows, truth[None], rows > 0, truth, (0.0,))
+    with pytest.raises(CalibrationError, match="expected rising shares of packets"):
+        Observed(rows, rows, rows, rows > 0, truth, (0.1, 0.0))
+    with pytest.raises(CalibrationError, match=r"loss 0\.05 was not observed: choose one of \[0\.0\]"):
+        calibrate(one_bucket(rows, rows, truth), (0.5,), loss=0.05, backend_sha256=SHA)
+    with pytest.raises(CalibrationError, match="cannot be joined"):
+        one_bucket(rows, rows, truth).joined(Observed(rows, rows, truth[None], rows[:1] > 0, truth, (0.1,)))
     with pytest.raises(CalibrationError, match="margins reach from -1"):
-        Observed(rows - 1, rows, truth, truth)
+        one_bucket(rows - 1, rows, truth)
     with pytest.raises(CalibrationError, match="give integers"):
-        Observed(rows, rows, truth.astype(float), truth)
+        one_bucket(rows, rows, truth.astype(float))
     with pytest.raises(CalibrationError, match="at least one image"):
-        Observed(rows[:, :0], rows[:, :0], truth[:0], truth[:0])
+        one_bucket(rows[:, :0], rows[:, :0], truth[:0])
     with pytest.raises(CalibrationError, match="at least two"):
-        run(Observed(rows[:, :1], rows[:, :1], truth[:1], truth[:1]))
+        run(one_bucket(rows[:, :1], rows[:, :1], truth[:1]))
     with pytest.raises(CalibrationError, match="each must lie between 0 and 1"):
-        run(Observed(rows, rows, truth, truth), (0.5, 1.0))
+        run(one_bucket(rows, rows, truth), (0.5, 1.0))
     with pytest.raises(CalibrationError, match="17 accuracy targets"):
-        run(Observed(rows, rows, truth, truth), tuple(np.linspace(0.1, 0.9, 17)))
+        run(one_bucket(rows, rows, truth), tuple(np.linspace(0.1, 0.9, 17)))
     with pytest.raises(CalibrationError, match="calibration_images is 4"):
-        resplit_check(Observed(rows, rows, truth, truth), TARGETS, calibration_images=4)
+        resplit_check(one_bucket(rows, rows, truth), TARGETS, loss=0.0, calibration_images=4)
 
 
 def test_resplits_hold_the_promise_and_are_fast() -> None:
     pool = draw(20_000, seed=9)
     begin = time.monotonic()
-    resplits = resplit_check(pool, TARGETS, calibration_images=2_000, seed=3)
+    resplits = resplit_check(pool, TARGETS, loss=LOSS, calibration_images=2_000, seed=3)
     assert time.monotonic() - begin < 20
     assert (resplits.count, resplits.calibration_images, resplits.held_out_images) == (200, 2_000, 18_000)
     assert resplits.broken <= 200 * 0.05 + 3 * np.sqrt(200 * 0.05 * 0.95)
@@ -223,5 +315,18 @@ def test_resplits_hold_the_promise_and_are_fast() -> None:
 
 def test_resplits_find_a_broken_promise() -> None:
     """With an error rate of one half the check must see what it is there to see."""
-    resplits = resplit_check(draw(20_000, seed=9), (0.9,), calibration_images=2_000, family_error=0.5, count=50)
-    assert resplits.broken > 5
+    pool = draw(20_000, seed=9)
+    lossless = resplit_check(pool, (0.9,), loss=0.0, calibration_images=2_000, family_error=0.5, count=50)
+    assert lossless.broken > 5
+
+
+def test_a_bucket_in_which_the_back_end_fails_takes_the_target_away() -> None:
+    """It is offered for the range below that bucket, and for none that holds it."""
+    pool = draw(20_000, seed=9)
+    bad = Observed(pool.margins, pool.labels, pool.backend.copy(), pool.came, pool.truth, LOSSES)
+    half = pool.count // 2
+    bad.backend[1, half:] = (bad.truth[half:] + 3) % 10  # of half of the images, if 5 % get lost
+    order = np.random.default_rng(0).permutation(pool.count)
+    for loss, offered in ((0.0, True), (LOSS, False)):
+        calibration = calibrate(bad.take(order[:5_000]), (0.9,), loss=loss, backend_sha256=SHA)
+        assert bool(calibration.targets) == offered

@@ -16,7 +16,8 @@ from host.cascade import Cascade, TargetRefused
 from host.fabric.base import OFFLOAD, RECORD, FabricError, Images, Records, check_images
 from host.fabric.csim import below, decide
 from host.kernel import Package
-from host.link.datagrams import LinkError, Reply, Status
+from host.link.datagrams import LinkError, Status
+from host.link.offload import Offloaded
 from host.link.quic import NoAnswer
 from tests.host.by_hand import calibration, package, random_images, sums
 
@@ -56,17 +57,19 @@ class FakeFabric:
 class FakeOffload:
     """A data centre that says `label` at once, or raises."""
 
-    def __init__(self, label: int = 3, error: Exception | None = None) -> None:
+    def __init__(
+        self, label: int = 3, error: Exception | None = None, loss: float = 0.01, coarse: bool = False
+    ) -> None:
         self.within: list[float] = []
         self.accuracies: list[float] = []
-        self._label, self._error = label, error
+        self._label, self._error, self._loss, self._coarse = label, error, loss, coarse
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Reply:
+    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
         self.within.append(within)
         self.accuracies.append(accuracy)
         if self._error is not None:
             raise self._error
-        return Reply(1, Status.ANSWERED, self._label, service_us=2_500)
+        return Offloaded(1, Status.ANSWERED, self._label, service_us=2_500, loss=self._loss, coarse=self._coarse)
 
 
 @pytest.fixture
@@ -116,6 +119,7 @@ def test_each_target_is_answered_where_its_thresholds_say(made: Package) -> None
                 None,
             )
             assert answer.class_name == f"class {answer.label}"
+            assert (answer.guaranteed, answer.hedged) == (True, False)
 
 
 def test_confidence_is_read_from_the_targets_curve(made: Package) -> None:
@@ -168,7 +172,35 @@ def test_without_a_data_centres_answer_the_last_stages_stands_in_marked(
     assert [answer.label for answer in answers] == sums(random_images(4), 1).argmax(axis=1).tolist()
     for answer in answers:
         assert (answer.stage, answer.degraded, answer.reason) == ("stage1", True, reason)
+        assert not answer.guaranteed
         assert answer.confidence in (0.6, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("loss", "confidence", "reason"),
+    [
+        (0.0, 0.97, None),
+        (0.01, 0.96, None),
+        (0.05, 0.96, None),
+        (0.12, 0.9, "target not guaranteed: 12 % of packets lost, calibrated up to 5 %"),
+        (0.6, 0.9, "target not guaranteed: 60 % of packets lost, calibrated up to 5 %"),
+    ],
+)
+def test_an_answer_over_a_worse_link_than_calibrated_says_so(
+    made: Package, loss: float, confidence: float, reason: str | None
+) -> None:
+    cascade = Cascade(FakeFabric(made), calibration(), FakeOffload(loss=loss))
+    for answer in ask(cascade, 0.95):
+        assert (answer.stage, answer.label, answer.degraded) == ("datacenter", 3, False)
+        assert (answer.guaranteed, answer.reason, answer.confidence) == (reason is None, reason, confidence)
+    assert all(answer.guaranteed for answer in ask(cascade, 0.8))  # the link had no part in those
+
+
+def test_an_answer_to_a_coarser_image_than_calibrated_says_so(made: Package) -> None:
+    for answer in ask(Cascade(FakeFabric(made), calibration(), FakeOffload(coarse=True)), 0.95):
+        assert (answer.guaranteed, answer.degraded) == (False, False)
+        assert answer.reason is not None
+        assert "more coarsely" in answer.reason
 
 
 def test_a_record_with_an_error_is_no_answer(made: Package) -> None:

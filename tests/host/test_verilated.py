@@ -60,7 +60,7 @@ def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = No
         for k in (0, 1)
     ]
     kernel = Kernel(
-        schema_version=1,
+        schema_version=2,
         name="stand-in",
         build_hash=build_hash,
         classes=[str(c) for c in range(SHAPE.classes)],

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from host.cascade import Cascade
 from host.fabric.base import RECORD, FabricError, Images, Records
 from host.kernel import Package
-from host.link.datagrams import LinkError, Reply, Status
+from host.link.datagrams import LinkError, Status
+from host.link.offload import Offloaded
 from tests.fuzz.package import CALIBRATION, small_package
 
 MAX_LENGTH = RECORD.itemsize + 4
@@ -37,10 +38,10 @@ class _Offload:
 
     label = 0
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Reply:
+    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
         if self.label & 0x8000:
             raise LinkError("none")
-        return Reply(1, Status.ANSWERED, self.label, service_us=1_000)
+        return Offloaded(1, Status.ANSWERED, self.label, service_us=1_000)
 
 
 OFFLOAD = _Offload()

@@ -1,0 +1,32 @@
+"""What offloading an image means to whoever asks, whatever carries it: nothing here needs QUIC.
+
+Words owned here: offloaded, coarse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from host.link.datagrams import Reply
+
+
+@dataclass(frozen=True)
+class Offloaded(Reply):
+    """A reply, and how well the link carried the request; accuracy targets hold for some links only."""
+
+    loss: float = 0.0  # share of packets that the link lost of late, as the edge measured it
+    coarse: bool = False  # for want of bandwidth the image went smaller, or at a lower quality, than usual
+
+
+class Offload(Protocol):
+    """The way to the data centre."""
+
+    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
+        """Label of uint8 [H, W, C] `within` seconds under an accuracy target; raises LinkError where there is none.
+
+        Cancelling it takes the request back from the data centre, too.
+        """
