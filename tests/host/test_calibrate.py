@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,10 @@ from host.calibrate import (
     lower_bound,
     resplit_check,
 )
+from host.datacenter.models import OnnxModel
 from host.fabric.base import NEVER
-from host.kernel import Calibration
+from host.kernel import Calibration, Package
+from tests.host.by_hand import clear_images, sums
 
 SHA = "0" * 64
 LOSSES = (0.0, 0.05, 0.2)
@@ -330,3 +333,21 @@ def test_a_bucket_in_which_the_back_end_fails_takes_the_target_away() -> None:
     for loss, offered in ((0.0, True), (LOSS, False)):
         calibration = calibrate(bad.take(order[:5_000]), (0.9,), loss=loss, backend_sha256=SHA)
         assert bool(calibration.targets) == offered
+
+
+def test_the_back_end_is_observed_through_loss_and_repair(served_package: Package, backend: Path) -> None:
+    observe = pytest.importorskip("sim.observe").observe  # it runs on csim's workers
+    images = np.concatenate([clear_images(150), np.random.default_rng(1).integers(0, 256, (50, 28, 28, 1), np.uint8)])
+    truth = sums(images, 1).argmin(axis=1)  # what the back end says of what is unharmed
+    losses = (0.0, 0.05, 0.5, 1.0)
+    observed = observe(served_package, OnnxModel(backend), images, truth, losses, 7)
+    assert observed.losses == losses
+    assert observed.backend_right[0].all()
+    shares = observed.backend_right.mean(axis=1)
+    assert shares[0] >= shares[1] > shares[2] > shares[3]
+    assert observed.came[:2].all()
+    assert 0.8 < observed.came[2].mean() < 1.0  # 0.5 ** 4, and parity for 5 % makes it rarer
+    assert not observed.came[3].any()
+    assert (observed.backend[3] == sums(images, 1).argmax(axis=1)).all()  # the last stage stands in
+    again = observe(served_package, OnnxModel(backend), images, truth, losses, 7)
+    assert (again.backend == observed.backend).all()
