@@ -73,7 +73,7 @@ class Row:
     stages: dict[str, float]  # share of answers by who answered
     offload: float  # share that was sent to the data centre
     degraded: float
-    guaranteed: float  # share of answers that the target covers; of a baseline no target does
+    guaranteed: float | None  # share of answers that the target covers; None for a baseline
     cycles: float | None  # mean cycles an image on the fabric, from header to record; None where no fabric took part
     legs: dict[str, tuple[float, float]]  # leg -> median and P99 in ms, over the answers that took it
     total: tuple[float, float]  # median and P99 in ms of all legs together
@@ -282,7 +282,7 @@ def _row(
         stages={stage: who[stage] / len(answers) for stage in ("stage0", "stage1", "datacenter")},
         offload=float(np.mean((records["stage"] & OFFLOAD) != 0)),
         degraded=sum(answer.degraded for answer in answers) / len(answers),
-        guaranteed=0.0 if target is None else sum(answer.guaranteed for answer in answers) / len(answers),
+        guaranteed=None if target is None else sum(answer.guaranteed for answer in answers) / len(answers),
         cycles=float(records["cycles"].mean()),
         legs={leg: _spread(values) for leg, values in legs.items()},
         total=_spread([sum(leg.milliseconds for leg in answer.legs) for answer in answers]),
@@ -303,7 +303,7 @@ def _data_centre_row(replies: list[tuple[int, float, float]], truth: npt.NDArray
         stages={"stage0": 0.0, "stage1": 0.0, "datacenter": float(np.mean(labels >= 0))},
         offload=1.0,
         degraded=float(np.mean(labels < 0)),
-        guaranteed=0.0,
+        guaranteed=None,
         cycles=None,
         legs={"link": _spread(link), "service": _spread(service)},
         total=_spread(link + service),
@@ -388,7 +388,7 @@ def _cells(row: Row) -> list[str]:
         row.verdict,
         *(f"{row.stages[stage]:.1%}" for stage in ("stage0", "stage1", "datacenter")),
         f"{row.degraded:.1%}",
-        "" if row.target is None else f"{row.guaranteed:.1%}",
+        "" if row.guaranteed is None else f"{row.guaranteed:.1%}",
         "" if row.cycles is None else f"{row.cycles:,.0f}",
         *(_milliseconds(row.legs.get(leg)) for leg in ("fabric", "link", "service")),
         _milliseconds(row.total),
