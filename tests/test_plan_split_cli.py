@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 
 import edgesight.plan.split  # noqa: F401 # registers the commands
 from edgesight.plan import group
-from host.plan.bandwidth import SeriesPlan
 from host.plan.profile import PlanError, read
 from host.plan.split import SplitPlan, SplitProfile
+from host.plan.split_bandwidth import SeriesPlan
 from sim.bench import ROOT
 
 PROFILE = str(ROOT / "sim" / "plan" / "resnet18.json")

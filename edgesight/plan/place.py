@@ -54,9 +54,9 @@ def place(
     plan, saying why.
     """
     from host.plan import profile
-    from host.plan.graph import read_model
     from host.plan.place import place as plan_anew
     from host.plan.place import replan
+    from host.plan.place_graph import read_model
     from host.plan.place_problem import Cluster, Placement
 
     network = read_model(model, bytes_per_element)

@@ -12,8 +12,8 @@ from rich.console import Console
 from edgesight.plan import group
 
 if TYPE_CHECKING:
-    from host.plan.bandwidth import SeriesPlan
     from host.plan.split import Choice, SplitPlan
+    from host.plan.split_bandwidth import SeriesPlan
 
 METHODS_HELP = (
     "edgent; or to compare: neurosurgeon (cut the whole network), exit-only (all on the device), server-first (the "
@@ -55,10 +55,10 @@ def split(
     late answers count nothing, under what Bayesian change-point detection predicts. Exits with 1 when nothing meets the
     needs, saying why and what comes nearest.
     """
-    from host.plan.bandwidth import follow, read_series
     from host.plan.profile import Link, PlanError, Slo, checked, read, write
     from host.plan.split import METHODS, Choices, SplitProfile, fixed
     from host.plan.split import split as plan_split
+    from host.plan.split_bandwidth import follow, read_series
 
     needs = checked({"latency_ms": deadline_ms, "accuracy": accuracy}, Slo, "--deadline-ms, --accuracy")
     found = read(profile, SplitProfile)
@@ -123,8 +123,8 @@ def profile(
     Every output of the network is an exit. Of a kernel package the Verilated library is run, which `edgesight verilate`
     builds.
     """
-    from host.plan.measure import measure_onnx, measure_package
     from host.plan.profile import write
+    from host.plan.split_measure import measure_onnx, measure_package
 
     if network.is_dir():
         from host.kernel import Package
@@ -175,8 +175,8 @@ def profile_join(
     ] = None,
 ) -> None:
     """Make the profile of a split from two measurements: of one network on two machines, or of two networks."""
-    from host.plan.measure import MeasuredNetwork, join
     from host.plan.profile import PlanError, read, write
+    from host.plan.split_measure import MeasuredNetwork, join
 
     accuracies = {}
     for text in accuracy:

@@ -76,9 +76,9 @@ def workflow(
 
 
 def _read(path: Path, console: Console) -> Workflow:
-    from host.plan.jellybean import read_directory
     from host.plan.profile import read
     from host.plan.workflow import Workflow
+    from host.plan.workflow_jellybean import read_directory
 
     if not path.is_dir():
         return read(path, Workflow)

@@ -21,9 +21,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from host.plan.graph import Model
 from host.plan.place_authors import CLASSES, kpath
 from host.plan.place_exact import EXACT_NODES, by_colours, exact, lower_bound, walk_bound
+from host.plan.place_graph import Model
 from host.plan.place_problem import Array, Cluster, Found, Movement, Placement, Problem
 from host.plan.place_search import at_random, better, joint_greedy, search, sweep
 from host.plan.profile import PlanError

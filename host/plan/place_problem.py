@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from host.plan.graph import INPUT, Layer, Model
+from host.plan.place_graph import INPUT, Layer, Model
 from host.plan.profile import Bytes, Device, Name, NotNegative, Plain, Plan, PlanError, Positive
 
 Array = npt.NDArray[np.float64]

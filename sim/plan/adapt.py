@@ -25,8 +25,8 @@ from rich.table import Table
 
 from host.plan.adapt import Method
 from host.plan.adapt_data import Client, Gpu, ModelProfile, shipped
+from host.plan.adapt_scheduler import LOAD_LIMIT, MARGIN, PATIENCE, SENDER_MARGIN, Scheduler
 from host.plan.profile import Link, Slo
-from host.plan.scheduler import LOAD_LIMIT, MARGIN, PATIENCE, SENDER_MARGIN, Scheduler
 from sim.link.options import RateTrace
 from sim.plan.adapt_instances import (
     GPUS,

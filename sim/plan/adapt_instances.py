@@ -16,9 +16,9 @@ import numpy as np
 
 from host.plan.adapt import METHODS, plan
 from host.plan.adapt_data import AdaptPlan, Client, Gpu, ModelProfile, Situation
+from host.plan.adapt_scheduler import LOAD_LIMIT
 from host.plan.adapt_tables import faults
 from host.plan.profile import Link, Slo
-from host.plan.scheduler import LOAD_LIMIT
 
 RATES, SLOS_MS, GPUS = (15.0, 25.0), (75.0, 100.0, 150.0), 2  # of the grid
 ROUND_TRIP_MS = 2.0  # to an edge server beside the base station: assumed, since the traces say nothing of it

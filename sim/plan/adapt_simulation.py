@@ -30,7 +30,7 @@ from functools import partial
 
 from host.plan.adapt import Method
 from host.plan.adapt_data import Client, Gpu, Model, ModelProfile
-from host.plan.scheduler import INTERVAL_MS, LOAD_LIMIT, MARGIN, PATIENCE, SENDER_MARGIN, Scheduler, Sender
+from host.plan.adapt_scheduler import INTERVAL_MS, LOAD_LIMIT, MARGIN, PATIENCE, SENDER_MARGIN, Scheduler, Sender
 
 
 class Capacity:

@@ -26,12 +26,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from host.plan.graph import Model
 from host.plan.place import Method, place, replan
 from host.plan.place_authors import CLASSES, kpath
 from host.plan.place_exact import EXACT_NODES
+from host.plan.place_graph import Model
 from host.plan.place_problem import Cluster, Node, Placement, Problem, faults
-from sim.plan.models import MODELS
+from sim.plan.place_models import MODELS
 from sim.plan.place_picture import draw_bench
 from sim.report import Check
 

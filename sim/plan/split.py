@@ -27,11 +27,11 @@ from rich.console import Console
 from rich.table import Table
 
 from host.files import write_atomically
-from host.plan.bandwidth import ConfigurationMap, MovingSplit, states_between
 from host.plan.profile import Device, Link, Slo, read
 from host.plan.split import Choices, Exit, Layer, Method, SplitProfile, split
-from sim.plan.capacity import Capacity, MovingLink, generated, steady, traces
-from sim.plan.resnet18 import PROFILE
+from host.plan.split_bandwidth import ConfigurationMap, MovingSplit, states_between
+from sim.plan.split_links import Capacity, MovingLink, generated, steady, traces
+from sim.plan.split_resnet18 import PROFILE
 from sim.report import Check
 
 _Floats = npt.NDArray[np.float64]
@@ -103,7 +103,8 @@ def bench(
 ) -> tuple[list[Check], dict[str, Any]]:
     """Run all of it; returns the checks and what was found, and draws `out`/split.png.
 
-    `trace_folder` holds capacity traces (see `sim.plan.capacity.traces`); None tries generated links only, and says so.
+    `trace_folder` holds capacity traces (see `sim.plan.split_links.traces`); None tries generated links only, and says
+    so.
     `count`: random instances held against exhaustive search. `quick`: a link of each family and fewer requests.
     """
     checks = []

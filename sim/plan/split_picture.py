@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from host.files import write_atomically
-from host.plan.bandwidth import SeriesPlan
 from host.plan.profile import Link, Slo
 from host.plan.split import Choices, SplitPlan
+from host.plan.split_bandwidth import SeriesPlan
 
 _POINTS = 200
 

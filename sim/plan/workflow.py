@@ -22,7 +22,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from host.plan.jellybean import read_directory
 from host.plan.profile import checked
 from host.plan.workflow import (
     PROVEN,
@@ -38,6 +37,7 @@ from host.plan.workflow import (
     plan,
 )
 from host.plan.workflow_authors import assign, plan_authors
+from host.plan.workflow_jellybean import read_directory
 from sim.plan.workflow_picture import draw_bench
 from sim.report import Check
 

@@ -15,8 +15,8 @@ import edgesight.plan.adapt  # noqa: F401 # registers its commands
 from edgesight.plan import group
 from host.plan.adapt import plan
 from host.plan.adapt_data import AdaptPlan, Client, Gpu, Situation, shipped
+from host.plan.adapt_scheduler import LOAD_LIMIT, MARGIN
 from host.plan.profile import Link, PlanError, Slo, read
-from host.plan.scheduler import LOAD_LIMIT, MARGIN
 from sim.plan.adapt import generated_trace, run_grid, simulate, time_rounds, traces_in
 from sim.plan.adapt_instances import ROUND_TRIP_MS, alike, compare, random_instances
 from sim.plan.adapt_picture import draw_bench

@@ -12,11 +12,11 @@ from typer.testing import CliRunner, Result
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'edgesight[sim]'")
 
 from edgesight.plan import group
-from host.plan.graph import Model
+from host.plan.place_graph import Model
 from host.plan.place_problem import Cluster, Placement, faults
 from host.plan.profile import PlanError, read, write
-from sim.plan.models import mobilenet_v2, resnet50, vgg16
 from sim.plan.place import bench, cluster
+from sim.plan.place_models import mobilenet_v2, resnet50, vgg16
 from sim.report import print_checks
 
 app = typer.Typer()

@@ -12,8 +12,8 @@ from host.plan.profile import read
 from host.plan.split import Choices, SplitProfile
 from sim.link.options import EmulationError
 from sim.plan import split as bench
-from sim.plan.capacity import Capacity, MovingLink, generated, steady, traces
-from sim.plan.resnet18 import ACCURACIES, PROFILE, write_network
+from sim.plan.split_links import Capacity, MovingLink, generated, steady, traces
+from sim.plan.split_resnet18 import ACCURACIES, PROFILE, write_network
 
 
 def test_plans_equal_exhaustive_search() -> None:

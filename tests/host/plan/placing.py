@@ -7,7 +7,7 @@ from itertools import combinations, permutations
 
 from hypothesis import strategies as st
 
-from host.plan.graph import INPUT, Layer, Model
+from host.plan.place_graph import INPUT, Layer, Model
 from host.plan.place_problem import Cluster, Found, Node, Problem
 
 

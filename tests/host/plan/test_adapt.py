@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from host.plan import jellyfish
+from host.plan import adapt_jellyfish as jellyfish
 from host.plan.adapt import METHODS, Method, plan
 from host.plan.adapt_data import (
     AdaptPlan,

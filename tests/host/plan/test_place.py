@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from host.plan import place_exact, place_search
-from host.plan.graph import Layer, Model
 from host.plan.place import METHODS, place, replan
 from host.plan.place_authors import kpath, least_transfer
+from host.plan.place_graph import Layer, Model
 from host.plan.place_problem import Cluster, Found, Node, Placement, Problem, faults
 from host.plan.profile import PlanError, read, write
 from tests.host.plan.placing import cheapest, clusters, models, placements

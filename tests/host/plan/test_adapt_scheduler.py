@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.plan.adapt_data import Client, Gpu, shipped
+from host.plan.adapt_scheduler import BandwidthFilter, Scheduler, Sender
 from host.plan.profile import Link, Slo
-from host.plan.scheduler import BandwidthFilter, Scheduler, Sender
 
 PROFILE = shipped("jellyfish")
 MODELS = {model.input_px: model for model in PROFILE.models}

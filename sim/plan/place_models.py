@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from host.plan.graph import INPUT, Layer, Model, working_bytes
+from host.plan.place_graph import INPUT, Layer, Model, working_bytes
 
 PUBLISHED_WIRE = 8 / 1.44  # bytes an element: doubles, compressed (arXiv 2210.12219)
 _PARAMETER_BYTES = 4

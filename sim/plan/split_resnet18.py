@@ -3,8 +3,8 @@
 Its weights are random, which its times don't depend on. The accuracies of its exits are those that Zhang et al., "Be
 Your Own Teacher" (ICCV 2019, arXiv 1905.08094), report for such a network on ImageNet: quoted, not measured here.
 
-`sim/plan/resnet18.json` is the profile of it that the bench uses, made on one machine by
-`python -m sim.plan.resnet18 sim/plan/resnet18.json`.
+`sim/plan/split_resnet18.json` is the profile of it that the bench uses, made on one machine by
+`python -m sim.plan.split_resnet18 sim/plan/split_resnet18.json`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from host.plan.measure import join, measure_onnx
 from host.plan.profile import write
 from host.plan.split import SplitProfile
+from host.plan.split_measure import join, measure_onnx
 
 PROFILE: Final = Path(__file__).with_suffix(".json")
 ACCURACIES: Final = {"exit1": 0.4126, "exit2": 0.5194, "exit3": 0.6229, "exit4": 0.6984}  # quoted: top-1 on ImageNet

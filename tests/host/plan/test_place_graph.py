@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from host.plan.graph import INPUT, Model, read_model, working_bytes
+from host.plan.place_graph import INPUT, Model, read_model, working_bytes
 from host.plan.profile import PlanError
 from tests.host.plan.placing import models
 

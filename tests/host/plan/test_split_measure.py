@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from host.fabric.verilated import VerilatedFabric
-from host.plan.measure import MeasuredNetwork, join, measure_onnx, measure_package
 from host.plan.profile import Device, Link, PlanError, Slo
 from host.plan.split import split
+from host.plan.split_measure import MeasuredNetwork, join, measure_onnx, measure_package
 from sim.bench import ROOT, missing_tools
 
 onnx = pytest.importorskip("onnx")
@@ -93,7 +93,7 @@ def test_bits_are_counted_as_asked_for(tmp_path: Path) -> None:
 def test_layers_one_by_one_answer_as_the_whole(tmp_path: Path) -> None:
     import onnxruntime
 
-    from host.plan.measure import _chains, _Graph
+    from host.plan.split_measure import _chains, _Graph
 
     path = save(tmp_path / "net.onnx", trunk(), ["early", "last"])
     graph = _Graph(path, 1)
@@ -105,7 +105,7 @@ def test_layers_one_by_one_answer_as_the_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["stage0", "stage1"])
 def test_a_brevitas_network_is_measured_with_its_own_bits_and_equal_results(stage: str) -> None:
-    from host.plan.measure import _chains, _Graph
+    from host.plan.split_measure import _chains, _Graph
 
     execute = pytest.importorskip("hls.qonnx_graph").execute
     path = ZOO / f"{stage}.onnx"

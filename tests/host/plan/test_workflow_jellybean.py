@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from host.plan.jellybean import read_directory
 from host.plan.profile import PlanError
 from host.plan.workflow import plan
+from host.plan.workflow_jellybean import read_directory
 
 pytest.importorskip("yaml", reason="PyYAML is not installed: the published format needs it")
 

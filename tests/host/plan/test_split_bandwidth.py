@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host.plan.bandwidth import (
+from host.plan.profile import Link, PlanError, Slo, read, write
+from host.plan.split import Choices, split
+from host.plan.split_bandwidth import (
     ChangePoints,
     ConfigurationMap,
     MovingSplit,
@@ -19,8 +21,6 @@ from host.plan.bandwidth import (
     read_series,
     states_between,
 )
-from host.plan.profile import Link, PlanError, Slo, read, write
-from host.plan.split import Choices, split
 from tests.host.plan.test_split import profile
 
 SLO = Slo(latency_ms=20.0)
@@ -33,7 +33,7 @@ def steps(*levels: tuple[float, int], ripple: float = 0.1) -> list[float]:
 
 def test_the_tables_are_students_distributions() -> None:
     stats = pytest.importorskip("scipy.stats")
-    from host.plan.bandwidth import _StudentTables
+    from host.plan.split_bandwidth import _StudentTables
 
     tables = _StudentTables(3.0, 40)
     z = np.tile(np.linspace(-9.0, 9.0, 41), (41, 1))

@@ -4,7 +4,7 @@ Accuracy of an object detector and its latency by input side r, in px, as quoted
 The first is negative up to r = 288, so that `jellyfish` begins at 320. `jellyfish-simulator` is the authors' own
 simulator: it begins at 128 and runs a single frame in 0.75 of the latency that the form gives.
 
-`python -m host.plan.jellyfish` writes the files anew.
+`python -m host.plan.adapt_jellyfish` writes the files anew.
 """
 
 from __future__ import annotations
