@@ -93,6 +93,7 @@ _EXPECTED = (
     "LinkError",
     "ModelError",
     "PhotoError",
+    "PictureError",
     "PlanError",
     "PowerError",
     "PynqSimulationError",

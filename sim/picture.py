@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
 
-from host.files import write_atomically
 from host.kernel import Package
+from sim.report import save_picture
 
 if TYPE_CHECKING:
     from sim.demo import Row
@@ -75,8 +74,4 @@ def draw(rows: Sequence[Row], package: Package, images: int, loss: float, path: 
         f"({package.kernel.clock_mhz:g} MHz assumed), link losing {loss:.0%} of packets each way",
         fontsize=11,
     )
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110)
-    pyplot.close(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, picture.getvalue())
+    save_picture(figure, path)

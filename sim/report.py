@@ -1,22 +1,30 @@
-"""Reports: what was found, held against its bars, as JSON and as a table with the unmet ones first.
+"""Reports: what was found, held against its bars, as JSON, a table with the unmet ones first, and pictures.
 
 Words owned here: check, bar, obtained.
 """
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
 from host.files import write_atomically
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Obtained = Literal["measured", "simulated", "projected", "quoted"]
+
+
+class PictureError(RuntimeError):
+    """A picture that cannot be written: names the file and why."""
 
 
 @dataclass(frozen=True)
@@ -54,3 +62,17 @@ def print_checks(console: Console, checks: Sequence[Check]) -> bool:
         table.add_row(mark, check.name, f"{check.value:.6g}", f"{sign} {check.bar:.6g}", check.unit, check.obtained)
     console.print(table)
     return all(check.met for check in checks)
+
+
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write `figure` as PNG, whole or not at all, and close it; raises PictureError when it cannot be written."""
+    from matplotlib import pyplot
+
+    content = io.BytesIO()
+    figure.savefig(content, dpi=110, format="png")
+    pyplot.close(figure)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.getvalue())
+    except OSError as error:
+        raise PictureError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -15,7 +15,7 @@ from host.plan.split import SplitPlan, SplitProfile
 from host.plan.split_bandwidth import SeriesPlan
 from sim.bench import ROOT
 
-PROFILE = str(ROOT / "sim" / "plan" / "resnet18.json")
+PROFILE = str(ROOT / "sim" / "plan" / "split_resnet18.json")
 LINK = ("--mbps", "15", "--round-trip-ms", "20")
 
 

@@ -8,7 +8,6 @@ Words owned here: section.
 from __future__ import annotations
 
 import importlib.util
-import io
 import json
 import os
 import platform
@@ -25,7 +24,7 @@ from rich.table import Table
 
 from host.files import write_atomically
 from quant.datasets import FASHION_MNIST_FOLDER
-from sim.link import fairness
+from sim.link import fairness, hedging
 from sim.link.compare import (
     CODE,
     OURS,
@@ -53,7 +52,7 @@ from sim.link.faults import run_faults
 from sim.link.namespaces import missing
 from sim.link.photos import lacking
 from sim.link.workload import Plan, Spacing
-from sim.report import Check, print_checks, write_report
+from sim.report import Check, print_checks, save_picture, write_report
 
 ROOT = Path(__file__).parents[2]
 SEEDS = 3  # of cells with a gate; the others have one
@@ -441,6 +440,13 @@ SECTIONS: dict[str, Section] = {
         _run_fairness,
         ("host/link/congestion.py", "sim/link/fairness.py", "sim/link/backlog.py"),
     ),
+    "hedging": Section(
+        "hedged against sequential offload",
+        lambda settings: None,
+        lambda settings: hedging.seconds_of(),
+        lambda settings, console: Found(*hedging.run_hedging(settings.folder / "hedging", console)),
+        ("host/*.py", "host/link/*.py", "host/datacenter/*.py", "sim/link/hedging.py"),
+    ),
     "faults": Section(
         "faults against a real edge and data centre",
         lambda settings: None,
@@ -492,7 +498,4 @@ def _draw(comparisons: dict[str, list[dict[str, Any]]], path: Path) -> None:
     handles, titles = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, titles, loc="outside lower center", ncols=len(titles), frameon=False)
     figure.suptitle(f"{OURS.title} and others over an emulated link, real packets", fontsize=11)
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110)
-    pyplot.close(figure)
-    write_atomically(path, picture.getvalue())
+    save_picture(figure, path)

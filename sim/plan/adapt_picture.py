@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 
-from host.files import write_atomically
 from host.plan.adapt_data import AdaptPlan, Situation
-from host.plan.profile import PlanError
+from sim.report import save_picture
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from sim.plan.adapt import Cell
 
 _COLOURS = ("#2a9d8f", "#e9a03b", "#457b9d", "#e76f51", "#8ab17d", "#264653", "#b56576", "#6d6875")
@@ -65,7 +61,7 @@ def draw_plan(situation: Situation, plan: AdaptPlan, path: Path) -> None:
         f"{len(used)} of {len(clients)} clients served",
         fontsize=11,
     )
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def draw_replay(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -83,7 +79,7 @@ def draw_replay(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     when.set_yticks(places, [f"{row['trace']}, {row['method']}" for row in rows])
     when.invert_yaxis()
     figure.suptitle("Simulated", fontsize=11)
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def draw_bench(
@@ -141,17 +137,4 @@ def draw_bench(
     took.set_title(f"Planning time (measured)\n64 clients: processor time {worst:.0f} ms at most")
     for axis in (grid, below, took):
         axis.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    from matplotlib import pyplot
-
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110, format="png")
-    pyplot.close(figure)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, picture.getvalue())
-    except OSError as error:
-        raise PlanError(f"{path}: cannot be written ({error.strerror or error})") from error
+    save_picture(figure, path)

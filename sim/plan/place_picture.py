@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
 
-from host.files import write_atomically
 from host.plan.place_problem import Placement
-from host.plan.profile import PlanError
+from sim.report import save_picture
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 _COMPUTING, _SENDING, _BETA = "#2a9d8f", "#e9a03b", "#e63946"
 COLOURS = {"search": "#2a9d8f", "kpath": "#e76f51", "greedy": "#457b9d", "random": "#999999"}
@@ -22,7 +20,7 @@ LABELS = {"search": "ours (search)", "kpath": "the authors' (kpath)", "greedy": 
 
 
 def draw_plan(plan: Placement, path: Path) -> None:
-    """Draw how long each piece computes and sends, as PNG; raises PlanError when it cannot be written."""
+    """Draw how long each piece computes and sends, as PNG; raises PictureError when it cannot be written."""
     matplotlib.use("Agg")  # no display is needed
     from matplotlib import pyplot
 
@@ -49,7 +47,7 @@ def draw_plan(plan: Placement, path: Path) -> None:
         loc="upper center", bbox_to_anchor=(0.5, -0.18 if len(plan.pieces) > 2 else -0.3), ncols=3, frameon=False
     )
     axis.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def draw_bench(
@@ -103,17 +101,4 @@ def draw_bench(
     for axis in (small, counts, many):
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle("Placements on random clusters (projected)")
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    from matplotlib import pyplot
-
-    content = io.BytesIO()
-    figure.savefig(content, dpi=110, format="png")
-    pyplot.close(figure)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content.getvalue())
-    except OSError as error:
-        raise PlanError(f"{path}: cannot be written ({error.strerror or error})") from error
+    save_picture(figure, path)

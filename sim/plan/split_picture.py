@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from host.files import write_atomically
 from host.plan.profile import Link, Slo
 from host.plan.split import Choices, SplitPlan
 from host.plan.split_bandwidth import SeriesPlan
+from sim.report import save_picture
 
 _POINTS = 200
 
@@ -98,13 +97,8 @@ def _pyplot() -> Any:
 
 
 def _save(figure: Any, title: str, path: Path) -> None:
-    from matplotlib import pyplot
 
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110)
-    pyplot.close(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, picture.getvalue())
+    save_picture(figure, path)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 
-from host.files import write_atomically
 from host.plan.workflow import Curve, Facts, Workflow, WorkflowPlan
+from sim.report import save_picture
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 _COLOURS = ("#2a9d8f", "#e76f51", "#457b9d", "#e9a03b", "#8ab17d", "#6d597a", "#264653", "#b56576")
 _METHOD_COLOURS = {"exact": "#2a9d8f", "authors": "#457b9d"}
@@ -52,7 +51,7 @@ def draw_plan(workflow: Workflow, plan: WorkflowPlan, path: Path) -> None:
         f"({plan.accuracy_asked:.2%} asked), {_gap(plan)}; projected",
         fontsize=9,
     )
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def draw_curve(curves: Sequence[Curve], path: Path) -> None:
@@ -61,7 +60,7 @@ def draw_curve(curves: Sequence[Curve], path: Path) -> None:
     figure, axis = pyplot.subplots(figsize=(8, 5), layout="constrained")
     _steps(axis, curves)
     axis.set_title("What accuracy costs, workers and messages; projected", fontsize=10)
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def draw_bench(
@@ -94,7 +93,7 @@ def draw_bench(
         axes[2].set_title("Published workflow: what accuracy costs", fontsize=10)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_picture(figure, path)
 
 
 def _steps(axis: Any, curves: Sequence[Curve]) -> None:
@@ -121,11 +120,3 @@ def _pyplot() -> Any:
     from matplotlib import pyplot
 
     return pyplot
-
-
-def _save(figure: Figure, path: Path) -> None:
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110, format="png")
-    _pyplot().close(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, picture.getvalue())
