@@ -71,6 +71,8 @@ def _answer(label: int, stage: str, degraded: bool, reason: str | None = None) -
             "stage": stage,
             "accuracy_target": 0.9,
             "degraded": degraded,
+            "guaranteed": not degraded,
+            "hedged": False,
             "reason": reason,
             "legs": [],
             "energy_joules": None,
