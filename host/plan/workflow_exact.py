@@ -1,4 +1,9 @@
-"""The exact method for workflows: one mixed-integer program, solved by HiGHS, with a bound beside every answer.
+"""The exact method for workflows: a mixed-integer program for each row of the accuracies that may yet win, by HiGHS.
+
+Every row has a bound that no plan with its variants is below; the row with the least one is taken next. First its bound
+is raised by the program's linear relaxation, then the program is solved, with the best plan so far as its ceiling. A
+row *eases* another if each of its variants serves no less on every worker and sends no larger messages: its bound holds
+for the other one too, so most rows are never looked at.
 
 Workers that nothing tells apart (tier, price, latencies, links) are one *kind*, counted by an integer, so no search is
 lost on swapping them; kinds with the same tier and links are one *place*, and messages are planned between places. With
@@ -8,9 +13,10 @@ share s of an operator's rate R at variant v on kind k, capacity c, n machines o
 
 max(1, R/c) rather than R/c holds for whole machines and keeps the relaxation from paying for a part of a large one. The
 table of accuracies is a choice of one row. Messages on an edge are a transport problem between the places of its two
-ends, by variant where the variant changes the size.
+ends, by variant where the variant changes the size. Whether an operator uses a place at all is an integer too: it says
+nothing new, yet branching on it settles far more than on any one machine.
 
-Words owned here: *kind*, *place*.
+Words owned here: *kind*, *place*, *eases*.
 """
 
 from __future__ import annotations
@@ -25,7 +31,6 @@ from typing import Any
 import numpy as np
 
 from host.plan.workflow import (
-    PROVEN,
     SLACK,
     AccuracyRow,
     Covers,
@@ -34,7 +39,6 @@ from host.plan.workflow import (
     Workflow,
     WorkflowPlan,
     bounded,
-    cheapest_cover,
     compose,
     link_cost,
     meets,
@@ -42,108 +46,124 @@ from host.plan.workflow import (
 )
 from host.plan.workflow_authors import plan_authors
 
-_INFEASIBLE = 2  # what scipy.optimize.milp says
-_FIRST_ROWS = 50
+_INFEASIBLE, _FAILED = 2, 4  # what scipy.optimize.milp says
 _UNITS = 4  # capacities in units of which a cover is rounded up; the large ones matter
 
 
 def plan_exact(workflow: Workflow, asked: float, seconds: float) -> WorkflowPlan:
     """The cheapest plan with accuracy `asked`, and among equal costs the most accurate; raises nothing of its own.
 
-    After `seconds` the search stops; the plan is then the best known, the authors' one included, with its gap. Where
-    the search for the least cost took all the time, a plan of the same cost and more accuracy may have been missed. Why
-    there is no plan may take as long again to find out.
+    After `seconds` the search stops; the plan is then the best known, the authors' one included, with its gap, and one
+    of the same cost and more accuracy may have been missed. Why there is no plan may take as long again to find out.
     """
     deadline = time.monotonic() + seconds
     facts = Facts.of(workflow)
     reason = why_not(facts, asked)
     if reason is not None:
         return WorkflowPlan(method="exact", feasible=False, reason=reason, accuracy_asked=asked, proven=True)
-    known = plan_authors(workflow, asked)
-    made, bound = _cheapest(facts, asked, known, deadline)
-    if made is None:
-        proven = bound == math.inf
-        if proven:
-            reason = _why_infeasible(facts, asked, time.monotonic() + seconds)
-        else:
-            reason = f"no plan was found in {seconds:g} s, nor that there is none; give the search more time"
-        return WorkflowPlan(method="exact", feasible=False, reason=reason, accuracy_asked=asked, proven=proven)
-    if made.proven:
-        return _most_accurate(facts, made, deadline)
-    return made
+    made, bound = _cheapest(facts, asked, plan_authors(workflow, asked), deadline)
+    if made is not None:
+        return bounded(made, bound)
+    proven = bound == math.inf
+    if proven:
+        reason = _why_infeasible(facts, asked, time.monotonic() + seconds)
+    else:
+        reason = f"no plan was found in {seconds:g} s, nor that there is none; give the search more time"
+    return WorkflowPlan(method="exact", feasible=False, reason=reason, accuracy_asked=asked, proven=proven)
 
 
 def _cheapest(facts: Facts, asked: float, known: WorkflowPlan, deadline: float) -> tuple[WorkflowPlan | None, float]:
-    """The cheapest plan (None: none was found), and what none is below (infinite: there is none).
-
-    Rows of the accuracies whose cheapest covers cost more than the best plan so far are left out. Of many rows, those
-    with the cheapest covers are searched first, since a good plan among them leaves out most of the others.
-    """
-    covers = Covers.of(facts)
-    rows = [row for row in facts.workflow.accuracies if meets(row.accuracy, asked)]
-    rows = sorted((row for row in rows if covers.least(row) < math.inf), key=covers.least)
+    """The cheapest plan, of equal ones the most accurate, and what none is below (infinite: there is none)."""
     made = known.model_copy(update={"method": "exact"}) if known.feasible else None
-    bound = math.inf
-    many = len(rows) > 2 * _FIRST_ROWS
-    if many:
-        halfway = (time.monotonic() + deadline) / 2
-        made, bound = _search(facts, rows[:_FIRST_ROWS], asked, made, halfway)
-        if bound >= _cost(made) * (1 - PROVEN):
-            rows = rows[_FIRST_ROWS:]
-        else:
-            bound = math.inf  # the first rows are searched again, with the others
-    rows = [row for row in rows if covers.least(row) < _cost(made)]
-    if rows:
-        made, other = _search(facts, rows, asked, made, deadline)
-        bound = min(bound, max(other, covers.least(rows[0])))
-    return (None if made is None else bounded(made, bound)), bound
+    least = _cost(made)  # of all plans found; `made` may cost more by rounding, and be more accurate
+    covers = Covers.of(facts)
+    rows = _Rows(facts, [row for row in facts.workflow.accuracies if meets(row.accuracy, asked)], covers)
+    models: dict[int, _Model] = {}
+    while (place := rows.next(least, made)) is not None and time.monotonic() < deadline:
+        relaxed = place not in models
+        model = models[place] = _Model(facts, [rows.rows[place]], covers) if relaxed else models[place]
+        better = made is None or rows.rows[place].accuracy > (made.accuracy or 0.0)
+        ceiling = least * (1 + SLACK if better else 1 - SLACK)  # else no cheaper by more than rounding: not looked for
+        answer = model.solve(model.cost, deadline, ceiling, relaxed)
+        rows.raise_bounds(place, math.nextafter(ceiling, math.inf) if answer.infeasible else answer.bound)
+        if relaxed:
+            continue
+        rows.open[place] = False
+        if answer.x is not None:
+            found = model.plan(answer.x, asked)
+            least = min(least, found.dollars_per_hour)
+            equal = [plan for plan in (made, found) if plan is not None and _cost(plan) <= least * (1 + SLACK)]
+            made = max(equal, key=lambda plan: (plan.accuracy or 0.0, -plan.dollars_per_hour))
+    return made, float(rows.bounds.min())
 
 
 def _cost(made: WorkflowPlan | None) -> float:
     return math.inf if made is None else made.dollars_per_hour
 
 
-def _search(
-    facts: Facts, rows: Sequence[AccuracyRow], asked: float, made: WorkflowPlan | None, deadline: float
-) -> tuple[WorkflowPlan | None, float]:
-    """The cheaper one of `made` and the cheapest plan with one of `rows`, and what no plan with these is below."""
-    model = _Model(facts, rows)
-    ceiling = _cost(made) * (1 - SLACK)  # no cheaper by more than rounding: not looked for
-    answer = model.solve(model.cost, deadline, ceiling)
-    if answer.infeasible:
-        return made, ceiling
-    if answer.x is not None:
-        found = model.plan(answer.x, asked)
-        if found.dollars_per_hour < _cost(made):
-            return found, answer.bound
-    return made, min(answer.bound, ceiling)
+class _Rows:
+    """Rows of the accuracies, the dollars an hour that no plan with them is below, and which are still to be solved."""
+
+    def __init__(self, facts: Facts, rows: Sequence[AccuracyRow], covers: Covers) -> None:
+        self._operators = list(rows[0].variants)
+        self._eases = {operator: _eases(facts, operator) for operator in self._operators}
+        numbers = {
+            operator: {variant: place for place, variant in enumerate(facts.variants[operator])}
+            for operator in self._operators
+        }
+
+        def eased(row: AccuracyRow) -> int:
+            return sum(int(self._eases[name][numbers[name][variant]].sum()) for name, variant in row.variants.items())
+
+        # Of rows with one bound the first is taken, which must be the one that eases the others.
+        self.rows = sorted(rows, key=lambda row: (covers.least(row), -eased(row)))
+        self._variants = np.array(
+            [[numbers[operator][row.variants[operator]] for operator in self._operators] for row in self.rows],
+            dtype=int,
+        )
+        self._accuracies = np.array([row.accuracy for row in self.rows])
+        self.bounds = np.array([covers.least(row) for row in self.rows])
+        self.open = np.ones(len(self.rows), dtype=bool)
+
+    def next(self, least: float, made: WorkflowPlan | None) -> int | None:
+        """The row with the least bound that may have a plan cheaper than `least`, or one as cheap but more accurate."""
+        wins = self.bounds < least * (1 - SLACK)
+        if made is not None:
+            wins |= (self.bounds <= least * (1 + SLACK)) & (self._accuracies > (made.accuracy or 0.0))
+        bounds = np.where(self.open & wins, self.bounds, math.inf)
+        place = int(bounds.argmin())
+        return place if bounds[place] < math.inf else None
+
+    def raise_bounds(self, place: int, bound: float) -> None:
+        """No plan with the row at `place`, nor with any that it eases, is below `bound`."""
+        eased = np.ones(len(self.rows), dtype=bool)
+        for column, operator in enumerate(self._operators):
+            eased &= self._eases[operator][self._variants[place, column], self._variants[:, column]]
+        self.bounds[eased] = np.maximum(self.bounds[eased], bound)
 
 
-def _most_accurate(facts: Facts, made: WorkflowPlan, deadline: float) -> WorkflowPlan:
-    """A plan that costs no more than `made`, rounding aside, and is the most accurate of these."""
-    ceiling = made.dollars_per_hour * (1 + SLACK)
-    covers = Covers.of(facts)
-    rows = [
-        row for row in facts.workflow.accuracies if row.accuracy > (made.accuracy or 0) and covers.least(row) <= ceiling
-    ]
-    if not rows:
-        return made
-    model = _Model(facts, rows)
-    answer = model.solve(-model.accuracy_weights, deadline, ceiling)
-    if answer.x is None:
-        return made
-    other = model.plan(answer.x, made.accuracy_asked)
-    return (
-        bounded(other, made.bound_dollars_per_hour or 0.0) if other.dollars_per_hour <= ceiling * (1 + SLACK) else made
-    )
+def _eases(facts: Facts, operator: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """For each two variants of the operator whether the first serves no less on any worker, its messages no larger."""
+    burdens = []
+    for variant in facts.variants[operator]:
+        burden = [-facts.capacity(worker, operator, variant) for worker in facts.workers]
+        for edge in facts.workflow.edges:
+            if edge.source == operator:
+                burden += [edge.size(variant, other) or 0.0 for other in facts.variants[edge.target]]
+            elif edge.target == operator:
+                burden += [edge.size(other, variant) or 0.0 for other in facts.variants.get(edge.source, (None,))]
+        burdens.append(burden)
+    each = np.array(burdens)
+    return np.array(np.all(each[:, None, :] <= each[None, :, :], axis=2))
 
 
 def _why_infeasible(facts: Facts, asked: float, deadline: float) -> str:
     """Why no plan has accuracy `asked`: the best accuracy of any, or the share of the rates that can be served."""
     rows = facts.workflow.accuracies
+    covers = Covers.of(facts)
     lowest = min(row.accuracy for row in rows)
     if why_not(facts, lowest) is None:
-        model = _Model(facts, rows)
+        model = _Model(facts, rows, covers)
         answer = model.solve(-model.accuracy_weights, deadline)
         if answer.x is not None:
             best = model.plan(answer.x, lowest).accuracy or 0.0
@@ -154,7 +174,7 @@ def _why_infeasible(facts: Facts, asked: float, deadline: float) -> str:
             )
         if not answer.infeasible:
             return f"the workers cannot serve every operator at once with accuracy {asked:g}"
-    partly = _Model(facts, rows, partly=True)
+    partly = _Model(facts, rows, covers, partly=True)
     answer = partly.solve(partly.served, deadline)
     if answer.x is None:
         return "the workers cannot serve every operator at once, whatever the accuracy"
@@ -203,8 +223,9 @@ class _Sparse:
 class _Model:
     """The program; `partly`: serve the same share of every rate, as large as can be, rather than all."""
 
-    def __init__(self, facts: Facts, chosen: Sequence[AccuracyRow], partly: bool = False) -> None:
+    def __init__(self, facts: Facts, chosen: Sequence[AccuracyRow], covers: Covers, partly: bool = False) -> None:
         self.facts = facts
+        self.covers = covers
         self.rows = [row.variants for row in chosen]
         self.accuracies = [row.accuracy for row in chosen]
         self._integer: list[int] = []
@@ -234,9 +255,16 @@ class _Model:
             self.served[self._share] = -1.0
 
     def solve(
-        self, objective: np.ndarray[Any, np.dtype[np.float64]], deadline: float, ceiling: float = math.inf
+        self,
+        objective: np.ndarray[Any, np.dtype[np.float64]],
+        deadline: float,
+        ceiling: float = math.inf,
+        relaxed: bool = False,
     ) -> _Answer:
-        """Least `objective`, the cost at most `ceiling`, not beyond `deadline` (of `time.monotonic`)."""
+        """Least `objective`, the cost at most `ceiling`, not beyond `deadline` (of `time.monotonic`).
+
+        `relaxed`: for the bound alone, parts of machines allowed.
+        """
         from scipy.optimize import Bounds, LinearConstraint, milp
         from scipy.sparse import csr_array
 
@@ -247,18 +275,23 @@ class _Model:
         if ceiling < math.inf:
             constraints.append(LinearConstraint(csr_array(self.cost[None, :]), -np.inf, ceiling))
         upper = np.array(self._upper)
-        integer = np.array(self._integer)
+        integer = np.zeros(len(upper), dtype=int) if relaxed else np.array(self._integer)
 
-        def run(low: np.ndarray[Any, Any], high: np.ndarray[Any, Any], limit: float) -> Any:
+        def run(low: np.ndarray[Any, Any], high: np.ndarray[Any, Any], limit: float, presolve: bool = True) -> Any:
             return milp(
                 objective,
                 integrality=integer,
                 bounds=Bounds(low, high),
                 constraints=constraints,
-                options={"time_limit": max(limit, 0.05), "mip_rel_gap": 1e-7},
+                options={"time_limit": max(limit, 0.05), "mip_rel_gap": 1e-7, "presolve": presolve},
             )
 
         result = run(np.zeros_like(upper), upper, deadline - time.monotonic())
+        if result.status == _FAILED:
+            # HiGHS could not map an answer back to the program as it was before presolving, and gave up.
+            result = run(np.zeros_like(upper), upper, deadline - time.monotonic(), presolve=False)
+        if relaxed:
+            return _Answer(None, float(result.fun) if result.status == 0 else -math.inf, result.status == _INFEASIBLE)
         bound = -math.inf if result.mip_dual_bound is None else float(result.mip_dual_bound)
         if result.x is None:
             return _Answer(None, bound, result.status == _INFEASIBLE)
@@ -314,7 +347,7 @@ class _Model:
             rate = facts.rates[operator]
             allowed = {row[operator] for row in self.rows if operator in row} or set(facts.variants[operator])
             used: dict[int, dict[int, float]] = defaultdict(dict)  # by kind: terms of its capacity's row
-            covers: list[tuple[int, dict[int, float]]] = []
+            covers: list[tuple[str, dict[int, float]]] = []
             for variant in facts.variants[operator]:
                 capacities = {
                     kind: capacity
@@ -332,7 +365,7 @@ class _Model:
                     used[kind][s] = max(1.0, rate / capacity) if self._share is None else rate / capacity
                 if self._share is None:
                     self._sparse.add({**shares, y: -1.0}, 0.0, 0.0)
-                    covers.append((y, capacities))
+                    covers.append((variant, capacities))
                 else:
                     self._sparse.add({**shares, y: -1.0}, -math.inf, 0.0)
             mine = [y for (name, _), y in self._y.items() if name == operator]
@@ -347,10 +380,11 @@ class _Model:
                 machines[kind][n] = 1.0
                 self._sparse.add({**terms, n: -1.0}, -math.inf, 0.0)
             self._covers(operator, covers)
+            self._used(operator)
         for kind, terms in machines.items():
             self._sparse.add(terms, 0.0, float(len(self.kinds[kind].workers)))
 
-    def _covers(self, operator: str, covers: list[tuple[int, dict[int, float]]]) -> None:
+    def _covers(self, operator: str, covers: list[tuple[str, dict[int, float]]]) -> None:
         """Rows that whole machines keep anyway, and that keep the relaxation from paying for parts of them.
 
         For each variant: capacity covers the rate; so does its rounding up in units of a kind's capacity (Chvatal and
@@ -358,22 +392,34 @@ class _Model:
         """
         rate = self.facts.rates[operator] * (1 - SLACK)
         prices = {kind: self.facts.workers[these.workers[0]].dollars_per_hour for kind, these in enumerate(self.kinds)}
-        numbers = {kind: len(these.workers) for kind, these in enumerate(self.kinds)}
         least: dict[int, float] = {}
-        for y, capacities in covers:
+        for variant, capacities in covers:
+            y = self._y[operator, variant]
             terms = {self._n[operator, kind]: capacity / rate for kind, capacity in capacities.items()}
             self._sparse.add({**terms, y: -1.0}, 0.0, math.inf)
             for unit in sorted(set(capacities.values()))[-_UNITS:]:
                 rounded = {self._n[operator, kind]: float(math.ceil(c / unit)) for kind, c in capacities.items()}
                 self._sparse.add({**rounded, y: -float(math.ceil(rate / unit))}, 0.0, math.inf)
-            each = [(prices[kind], capacity) for kind, capacity in capacities.items() for _ in range(numbers[kind])]
-            cheapest = cheapest_cover(each, rate)
+            cheapest = self.covers.prices[operator, variant]
             if cheapest == math.inf:
                 self._upper[y] = 0.0
             else:
                 least[y] = -cheapest
         paid = {n: prices[kind] for (name, kind), n in self._n.items() if name == operator}
         self._sparse.add({**paid, **least}, 0.0, math.inf)
+
+    def _used(self, operator: str) -> None:
+        """An integer for each place: whether the operator uses it."""
+        for place in range(len(self.places)):
+            shares = [
+                s for (name, _, kind), s in self._s.items() if name == operator and self.kinds[kind].place == place
+            ]
+            machines = [
+                n for (name, kind), n in self._n.items() if name == operator and self.kinds[kind].place == place
+            ]
+            used = self._variable(upper=1.0, integer=True)
+            self._sparse.add({**dict.fromkeys(shares, 1.0), used: -1.0}, -math.inf, 0.0)
+            self._sparse.add({**dict.fromkeys(machines, 1.0), used: -1.0}, 0.0, math.inf)
 
     def _table(self) -> None:
         """One row of the accuracies is chosen, with the variants that it names."""

@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed: the bench
 import edgesight.plan.workflow
 from edgesight.plan import group
 from host.plan.profile import PlanError, read, write
-from host.plan.workflow import Curve, WorkflowPlan, faults
+from host.plan.workflow import Curve, WorkflowPlan, faults, plan
 from sim.plan.workflow import all_cloud, bench, random_workflow
 
 COMMAND = edgesight.plan.workflow.workflow  # importing it puts it into the group
@@ -58,6 +58,14 @@ def test_a_search_without_time_fails_its_bar(tmp_path: Path) -> None:
     assert not all(check.met for check in checks)
 
 
+@pytest.mark.parametrize("seed", [73, 103])  # many rows and few workers; one that HiGHS once failed on
+def test_hard_random_workflows_are_proven_optimal(seed: int) -> None:
+    workflow = random_workflow(seed)
+    made = plan(workflow, method="exact", seconds=60.0)
+    assert made.proven
+    assert faults(workflow, made) == []
+
+
 def run(*arguments: str) -> tuple[int, str]:
     """Exit status and output of `edgesight plan ARGUMENTS`; an error that the command line reports is raised."""
     app = typer.Typer()
@@ -70,17 +78,17 @@ def run(*arguments: str) -> tuple[int, str]:
 
 def test_the_command_plans_draws_and_says_why_not(tmp_path: Path) -> None:
     workflow = random_workflow(1, (2, 2, 8))
-    path, plan, picture = tmp_path / "workflow.json", tmp_path / "plan.json", tmp_path / "plan.png"
+    path, planned, picture = tmp_path / "workflow.json", tmp_path / "plan.json", tmp_path / "plan.png"
     write(path, workflow)
     for method in ("exact", "authors"):
-        code, output = run("workflow", str(path), "--method", method, "--json", str(plan), "--picture", str(picture))
+        code, output = run("workflow", str(path), "--method", method, "--json", str(planned), "--picture", str(picture))
         assert code == 0, output
         assert "/h = " in output
-        assert faults(workflow, read(plan, WorkflowPlan)) == []
+        assert faults(workflow, read(planned, WorkflowPlan)) == []
         assert picture.read_bytes().startswith(PNG)
-    code, output = run("workflow", str(path), "--curve", "--json", str(plan), "--picture", str(picture))
+    code, output = run("workflow", str(path), "--curve", "--json", str(planned), "--picture", str(picture))
     assert code == 0, output
-    assert read(plan, Curve).plans
+    assert read(planned, Curve).plans
     code, output = run("workflow", str(path), "--accuracy", "1")
     assert code == 1
     assert "No plan: accuracy 1 is asked for; the best in the accuracies is" in output

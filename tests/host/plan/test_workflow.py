@@ -108,6 +108,11 @@ def test_equal_costs_go_to_the_higher_accuracy(method: Method) -> None:
     assert made.accuracy == 0.95  # 4 a second: one worker serves either variant
 
 
+def test_equal_costs_of_nothing_go_to_the_higher_accuracy() -> None:
+    free = [{**worker, "dollars_per_hour": 0.0} for worker in content()["workers"]]
+    assert plan(workflow(workers=free), 0.5).accuracy == 0.9
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_curve_rises_in_both_and_its_plans_keep_all_constraints(method: Method) -> None:
     found = curve(workflow(), method)
