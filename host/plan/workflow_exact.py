@@ -84,7 +84,9 @@ def _cheapest(facts: Facts, asked: float, known: WorkflowPlan, deadline: float) 
         model = models[place] = _Model(facts, [rows.rows[place]], covers) if relaxed else models[place]
         better = made is None or rows.rows[place].accuracy > (made.accuracy or 0.0)
         ceiling = least * (1 + SLACK if better else 1 - SLACK)  # else no cheaper by more than rounding: not looked for
-        answer = model.solve(model.cost, deadline, ceiling, relaxed)
+        # Where only a tie may be won, any plan within the ceiling will do.
+        objective = model.cost if relaxed or rows.bounds[place] < least * (1 - SLACK) else np.zeros_like(model.cost)
+        answer = model.solve(objective, deadline, ceiling, relaxed)
         rows.raise_bounds(place, math.nextafter(ceiling, math.inf) if answer.infeasible else answer.bound)
         if relaxed:
             continue
