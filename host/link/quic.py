@@ -610,13 +610,13 @@ class OffloadClient:
         try:
             return await self._exchange(image, request, reply, deadline, accuracy)
         except asyncio.CancelledError:
-            self.cancel(request)
+            self._cancel(request)
             raise
         finally:
             del self._open[request]
             self._slots.release()
 
-    def cancel(self, request: int) -> None:
+    def _cancel(self, request: int) -> None:
         """Stop the data centre's work on `request`; who awaits it gets NoAnswer. Nothing happens when it is over."""
         reply = self._open.get(request)
         if reply is None or self._peer is None:

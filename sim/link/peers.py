@@ -24,6 +24,7 @@ Words owned here: transport.
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import json
@@ -193,7 +194,7 @@ async def _ask_grpc(keys: Path, host: str, port: int) -> AsyncIterator[Ask]:
 # ---------------------------------------------------------------------------------------------------- QUIC streams
 
 
-class _StreamPeer(QuicConnectionProtocol):
+class _StreamPeer(QuicConnectionProtocol, abc.ABC):
     """An end of a connection that carries a request, or its reply, a stream."""
 
     def __init__(self, quic: QuicConnection, stream_handler: QuicStreamHandler | None = None) -> None:
@@ -218,9 +219,9 @@ class _StreamPeer(QuicConnectionProtocol):
         elif isinstance(event, StreamReset):
             self._content.pop(event.stream_id, None)
 
+    @abc.abstractmethod
     def ended(self, stream: int, content: bytes) -> None:
         """A stream came whole."""
-        raise NotImplementedError
 
 
 class _StreamServer(_StreamPeer):

@@ -1,4 +1,8 @@
-"""A small kernel package, in a folder of memory where there is one, for the targets that need one."""
+"""A small kernel package, in a folder of memory where there is one, for the targets that need one.
+
+`tests.host.by_hand` makes a larger one that computes; its images of 28 x 28 would be most of every input here, and what
+it imports would be instrumented along.
+"""
 
 from __future__ import annotations
 

@@ -585,7 +585,7 @@ def test_cancelling_an_offload_cancels_it_at_the_data_centre(keys: Trust) -> Non
             while len(client._open) < 2:
                 await asyncio.sleep(0)
             number = max(client._open)
-            client.cancel(number)
+            client._cancel(number)
             with pytest.raises(NoAnswer, match="cancelled"):
                 await second
             first.cancel()
@@ -595,7 +595,7 @@ def test_cancelling_an_offload_cancels_it_at_the_data_centre(keys: Trust) -> Non
             model.go.set()
             assert (await third).label == expected(image)
             assert sum(model.batches) <= 3
-            client.cancel(number)  # over: nothing happens
+            client._cancel(number)  # over: nothing happens
 
     run(test())
 
