@@ -298,7 +298,7 @@ def bench_link_(
     data_dir: DataDir = None,
 ) -> None:
     """Compare the link's transport with gRPC, QUIC streams and UDP under loss, and more; over an hour. Needs root."""
-    from quant.datasets import DataSetError
+    from quant.datasets import DataSetError, load
     from sim.link.bench import SECTIONS, Settings, bench_link
 
     if list_:
@@ -308,14 +308,20 @@ def bench_link_(
     for name in section or ():
         if name not in SECTIONS:
             raise typer.BadParameter(f"{name}: expected one of {', '.join(SECTIONS)}", param_hint="--section")
+    fashion = None
     with suppress(DataSetError):  # then the section says what it lacks
-        data_dir = _data_folder("fashion-mnist", data_dir)
+        folder = _data_folder("fashion-mnist", data_dir)
+
+        def fashion() -> tuple[Images, Any]:
+            test = load("fashion-mnist", folder).test
+            return test.images, test.labels
+
     settings = Settings(
         out=out,
         zoo=zoo,
         photos=photos,
         traces=traces,
-        data_dir=data_dir,
+        fashion=fashion,
         seeds=seeds,
         requests=requests,
         spacing="poisson" if poisson else "fixed",

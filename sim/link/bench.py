@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
 from host.files import write_atomically
-from quant.datasets import FASHION_MNIST_FOLDER
 from sim.link import fairness, hedging
 from sim.link.compare import (
     CODE,
@@ -75,7 +76,7 @@ class Settings:
         zoo: folder with the back end of Fashion-MNIST.
         photos: folder or zip of photographs; None: none.
         traces: folder of traces, see `compare.trace_cases`; None: none.
-        data_dir: folder of Fashion-MNIST's files; None: where Debian puts them.
+        fashion: gives Fashion-MNIST's test images uint8 [N, H, W, C] and labels [N]; None: there are none.
         seeds: of cells with a gate.
         requests: of a cell; None: PHOTO_REQUESTS and FASHION_REQUESTS.
         per_second, spacing, deadline_s: of requests, see `workload.Plan`.
@@ -86,7 +87,7 @@ class Settings:
     zoo: Path
     photos: Path | None = None
     traces: Path | None = None
-    data_dir: Path | None = None
+    fashion: Callable[[], tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]] | None = None
     seeds: int = SEEDS
     requests: int | None = None
     per_second: float = 20.0
@@ -241,9 +242,8 @@ def _lacks_photos(settings: Settings) -> str | None:
 
 
 def _lacks_fashion(settings: Settings) -> str | None:
-    folder = settings.data_dir or FASHION_MNIST_FOLDER
-    if not folder.is_dir():
-        return f"{folder} is not there: apt-get install dataset-fashion-mnist, or --data-dir FOLDER"
+    if settings.fashion is None:
+        return "Fashion-MNIST is not there: apt-get install dataset-fashion-mnist, or --data-dir FOLDER"
     return _lacks_transports()
 
 
@@ -263,7 +263,8 @@ def _photos(settings: Settings) -> DataCase:
 
 
 def _fashion(settings: Settings) -> DataCase:
-    return fashion_case(settings.zoo / "backend.onnx", _cache(settings), settings.data_dir)
+    assert settings.fashion is not None
+    return fashion_case(settings.zoo / "backend.onnx", *settings.fashion(), _cache(settings))
 
 
 def _loss_cells(settings: Settings, data: DataCase, requests: int) -> list[Cell]:

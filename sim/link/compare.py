@@ -37,7 +37,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from host.datacenter.models import OnnxModel
 from host.files import write_atomically
 from host.link.strips import QUALITY
-from quant.datasets import load
 from sim.link.namespaces import DATACENTER_ADDRESS, NamespaceLink, congestion_controls
 from sim.link.options import (
     BandwidthDelayProducts,
@@ -225,10 +224,9 @@ def network_file(cache: Path) -> Path:
     return cache / "efficientnet-lite0.onnx"
 
 
-def fashion_case(model: Path, cache: Path, data_dir: Path | None = None) -> DataCase:
-    """Fashion-MNIST with the back end `model`; raises DataSetError."""
-    test = load("fashion-mnist", data_dir).test
-    return _data_case("fashion-mnist", model, test.images[:FASHION_IMAGES], test.labels[:FASHION_IMAGES], cache)
+def fashion_case(model: Path, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], cache: Path) -> DataCase:
+    """The first of Fashion-MNIST's test `images` uint8 [N, H, W, C] with `labels` [N], with the back end `model`."""
+    return _data_case("fashion-mnist", model, images[:FASHION_IMAGES], labels[:FASHION_IMAGES], cache)
 
 
 def _data_case(

@@ -1,7 +1,7 @@
 """What it is worth to protect strips against loss: a real network's answers on photographs, against bytes.
 
     python -m sim.link.repair PHOTOS --out build/bench
-    python -m sim.link.repair fashion-mnist --model bitstreams/fashion-mnist/datacenter.onnx --out build/bench
+    python -m sim.link.repair IMAGES.npy --model bitstreams/fashion-mnist/datacenter.onnx --out build/bench
 
 Every photograph is cut into strips, each strip is lost independently with the loss given, and what arrives is
 repaired and shown to the network of `sim.link.photos`. An answer agrees when it is the network's own answer on the
@@ -38,7 +38,6 @@ from host.link.datagrams import MAX_DATAGRAM, STRIP_HEADER, Kind, Strip
 from host.link.parity import strips_for
 from host.link.quality import LADDER, Step, smaller
 from host.link.strips import QUALITY, RAW_BELOW, assemble, cut, encode, resize
-from quant.datasets import load
 from sim.link.photos import make_network, read_photos
 from sim.report import write_report
 
@@ -210,8 +209,8 @@ def _labels(model: OnnxModel, images: Sequence[Pixels | None]) -> npt.NDArray[np
 def main() -> None:
     """Measure, print and write `repair-NAME.json`."""
     parser = argparse.ArgumentParser(description="what it is worth to protect strips against loss")
-    parser.add_argument("images", help="folder or zip of photographs; with --model a data set")
-    parser.add_argument("--model", type=Path, default=None, help="the data set's network, ONNX")
+    parser.add_argument("images", help="folder or zip of photographs; with --model a .npy of uint8 [N, H, W, C]")
+    parser.add_argument("--model", type=Path, default=None, help="the network of those images, ONNX")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--count", type=int, default=None, help="how many images (default: all)")
     arguments = parser.parse_args()
@@ -219,7 +218,7 @@ def main() -> None:
         images = read_photos(Path(arguments.images)).images[: arguments.count]
         model = OnnxModel(make_network(arguments.out / "efficientnet-lite0.onnx"))
     else:
-        images = load(arguments.images).test.images[: arguments.count]
+        images = np.load(arguments.images, allow_pickle=False)[: arguments.count]
         model = OnnxModel(arguments.model)
     console = Console()
     results = measure(images, model, PROTECTIONS, LOSSES)
