@@ -24,6 +24,7 @@ from host.plan.place_problem import Array, Found, Problem
 
 CLASSES = range(2, 21)  # as published
 _MISSED = 0.01  # share of paths that colourings may miss; more where they would take more than these steps
+_CERTAIN = 10  # nodes up to which each has a colour of its own: cheap, and no path is missed
 _STEPS = 2 * 10**9
 
 
@@ -129,14 +130,15 @@ def _path(
 ) -> list[int] | None:
     """A path of `length` nodes by colour coding, with 1.3 colours for each node; None where none is found.
 
-    With as many colours as nodes the answer is certain; otherwise a path is missed with a small probability.
+    With as many colours as nodes, as small clusters get, the answer is certain; otherwise a path is missed with a small
+    probability.
     """
     nodes = len(linked)
     linked = linked & ~np.eye(nodes, dtype=bool)
     if length > nodes:
         return None
     count = min(nodes, max(length, math.ceil(1.3 * length)))
-    if nodes <= count:
+    if nodes <= max(count, _CERTAIN):
         return _coloured_path(linked, length, start, stop, np.arange(nodes), nodes)
     hit = math.exp(math.lgamma(count + 1) - math.lgamma(count - length + 1) - length * math.log(count))
     trials = 1 if hit >= 1 else math.ceil(math.log(_MISSED) / math.log1p(-hit))
