@@ -35,7 +35,7 @@ from host.power.sensors import open_sensor
 from host.process import run_until_told
 
 if TYPE_CHECKING:
-    from host.link.quic import OffloadClient
+    from host.link.client import OffloadClient
 
 _LENGTH = struct.Struct("!I")
 _MAX_HEADER = 65_536  # bytes
@@ -176,8 +176,9 @@ def run_edge(
 def _way_to(datacenter: tuple[str, int], keys_folder: Path | None, model_sha256: str) -> Callable[[], OffloadClient]:
     """Makes the client of the data centre, inside an asyncio loop. Raises KeysError, or LinkError without QUIC."""
     # Imported only now: not every board has what QUIC needs, and an edge without a data centre needs none of it.
+    from host.link.client import OffloadClient
     from host.link.keys import KeysError, client_keys
-    from host.link.quic import IDLE_TIMEOUT, OffloadClient
+    from host.link.quic import IDLE_TIMEOUT
 
     if keys_folder is None:
         raise KeysError("a data centre is given without keys: name the folder that `edgesight edge --enroll` wrote")

@@ -35,10 +35,10 @@ from host.fabric.base import ALWAYS, NEVER, OFFLOAD, Fabric, Images, Records
 from host.fabric.verilated import VerilatedFabric
 from host.files import write_atomically
 from host.kernel import Calibration, Package, Target
+from host.link.client import OffloadClient
 from host.link.datagrams import LinkError
 from host.link.enrollment import enroll_with
 from host.link.keys import client_keys
-from host.link.quic import OffloadClient
 from sim.link.options import LinkOptions
 from sim.link.relay import RelayLink
 from sim.picture import draw

@@ -53,7 +53,7 @@ from host.link.keys import (
     public_bytes,
     read_private,
 )
-from host.link.quic import Admitted
+from host.link.server import Admitted
 from host.link.tls import Untrusted, check_edge, fingerprint
 
 TOKEN_LIFE = 600.0  # seconds

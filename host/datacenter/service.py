@@ -33,7 +33,8 @@ import numpy.typing as npt
 from host.datacenter.authority import Authority
 from host.datacenter.models import Executor, ModelError, OnnxModel
 from host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, parse
-from host.link.quic import IDLE_TIMEOUT, Served, Server, ServerPeer
+from host.link.quic import IDLE_TIMEOUT, Served
+from host.link.server import Server, ServerPeer
 from host.link.strips import Assembly, resize
 from host.process import run_until_told
 

@@ -26,8 +26,10 @@ from pathlib import Path
 from aioquic.quic.connection import QuicConnection
 
 from host.datacenter.authority import Authority
+from host.link.client import ClientPeer
 from host.link.keys import client_keys
-from host.link.quic import ClientPeer, Served, Server, ServerPeer
+from host.link.quic import Served
+from host.link.server import Server, ServerPeer
 
 _STEP = 0.1  # seconds of one count
 _DATAGRAM = bytes(1_150)  # about what the largest strip takes; one fits into a QUIC packet

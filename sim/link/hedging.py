@@ -38,8 +38,10 @@ from host.fabric.base import ALWAYS, NEVER, OFFLOAD, Images, Records
 from host.fabric.verilated import VerilatedFabric
 from host.hedge import BUDGET, Hedging
 from host.kernel import Package
+from host.link.client import OffloadClient
 from host.link.keys import client_keys
-from host.link.quic import IDLE_TIMEOUT, OffloadClient, Server
+from host.link.quic import IDLE_TIMEOUT
+from host.link.server import Server
 from sim.link.options import EmulationError, LinkOptions
 from sim.link.relay import RelayLink
 from sim.link.trust import Trust, make_trust

@@ -7,7 +7,7 @@
 the .npy file IMAGES as PLAN (JSON, see `sim.link.workload`) says, and prints the outcomes as one JSON line.
 
 Transports:
-- edgesight: `host.link.quic.OffloadClient` and `host.datacenter.service`, as a user has them.
+- edgesight: `host.link.client.OffloadClient` and `host.datacenter.service`, as a user has them.
 - grpc: one unary call an image on one channel, HTTP/2 over TCP, without TLS, which only favours it. The kernel's
   congestion control is the link's (`NamespaceLink`'s `tcp`).
 - quic: one reliable QUIC stream an image on one connection, with our congestion controller, our pacing and our mutual
@@ -56,9 +56,10 @@ from host.datacenter.authority import Authority
 from host.datacenter.models import Executor, OnnxModel
 from host.datacenter.service import MAX_BATCH
 from host.datacenter.service import serve as serve_ours
+from host.link.client import NoAnswer, OffloadClient
 from host.link.congestion import pace
 from host.link.keys import client_keys, now
-from host.link.quic import IDLE_TIMEOUT, NoAnswer, OffloadClient
+from host.link.quic import IDLE_TIMEOUT
 from host.link.tls import REFUSED, Untrusted, ask_for_certificate, check_data_centre, shown_chain
 from host.process import run_until_told
 from sim.link.workload import Ask, Pixels, Plan, Unanswered, decode, drive, encode

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from host.datacenter import authority as authority_module
 from host.datacenter.authority import Authority, make_authority
 from host.datacenter.service import Service
+from host.link.client import NoAnswer, OffloadClient
 from host.link.datagrams import REQUEST_BITS, LinkError
 from host.link.enrollment import Enroll, Token, enroll_with
 from host.link.keys import (
@@ -45,7 +46,8 @@ from host.link.keys import (
     now,
     request_certificate,
 )
-from host.link.quic import Hello, NoAnswer, OffloadClient, Server
+from host.link.quic import Hello
+from host.link.server import Server
 from host.link.strips import cut, jpeg_tables
 from host.link.tls import Untrusted
 from sim.link.trust import Trust, add_edge, make_trust
@@ -176,7 +178,7 @@ def bare(alpn: str) -> QuicConfiguration:
 @pytest.fixture
 def guessed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Strips of an image by somebody who has guessed the number of the session."""
-    monkeypatch.setattr("host.link.quic.secrets.randbits", lambda bits: 5)
+    monkeypatch.setattr("host.link.server.secrets.randbits", lambda bits: 5)
     return cut(clear_images(1)[0], request=5 << REQUEST_BITS, left_ms=9_000)
 
 
@@ -497,7 +499,7 @@ def test_a_certificate_of_a_strange_kind_is_refused_and_the_service_goes_on(trus
 def test_a_revoked_edge_is_cut_off_and_may_be_enrolled_again(
     trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("host.link.quic._LOOK_AGAIN", 0.02)
+    monkeypatch.setattr("host.link.server._LOOK_AGAIN", 0.02)
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre:
@@ -521,7 +523,7 @@ def test_a_revoked_edge_is_cut_off_and_may_be_enrolled_again(
 
 
 def test_an_edge_is_cut_off_when_its_certificate_ends(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.link.quic._LOOK_AGAIN", 0.02)
+    monkeypatch.setattr("host.link.server._LOOK_AGAIN", 0.02)
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre:
@@ -565,14 +567,14 @@ def test_a_certificate_that_ends_soon_is_renewed_over_the_link(
 def test_a_connection_that_lasts_is_made_anew_to_renew(
     trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("host.link.quic._PING_EVERY", 0.02)
+    monkeypatch.setattr("host.link.client._PING_EVERY", 0.02)
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre:
             client = datacentre.client(trust.edge)
             await client.connect()
             later = 70 * DAY
-            for module in ("host.link.quic.now", "host.datacenter.authority.now"):
+            for module in ("host.link.client.now", "host.datacenter.authority.now"):
                 monkeypatch.setattr(module, lambda: now() + later)
             old = (trust.edge / "edge.pem").read_bytes()
             while (trust.edge / "edge.pem").read_bytes() == old:
@@ -706,7 +708,7 @@ def test_no_state_is_kept_for_an_address_that_is_not_proved(trust: Trust) -> Non
 
 
 def test_a_flood_of_half_open_connections_keeps_no_edge_out(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.link.quic._MAX_HALF_OPEN", 4)
+    monkeypatch.setattr("host.link.server._MAX_HALF_OPEN", 4)
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre, contextlib.AsyncExitStack() as flood:

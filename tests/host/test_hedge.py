@@ -23,10 +23,12 @@ from host.edge import Edge
 from host.fabric.base import FabricError, Images, Records
 from host.hedge import HedgeError, Hedging
 from host.kernel import Package, Target
+from host.link.client import OffloadClient
 from host.link.datagrams import LinkError, Status
 from host.link.keys import client_keys
 from host.link.offload import Offloaded
-from host.link.quic import IDLE_TIMEOUT, OffloadClient, Server
+from host.link.quic import IDLE_TIMEOUT
+from host.link.server import Server
 from sim.link.trust import make_trust
 from tests.host.by_hand import calibration, clear_images, package, random_images
 from tests.host.test_cascade import FakeFabric

@@ -25,10 +25,11 @@ from host.datacenter.service import Service
 from host.edge import _GRACE, Edge, query
 from host.fabric.csim import CsimFabric
 from host.kernel import Package
+from host.link.client import NoAnswer, OffloadClient
 from host.link.datagrams import MAX_DATAGRAM, REQUEST_BITS, Cancel, LinkError, Reply, Status
 from host.link.enrollment import Token, enroll
 from host.link.keys import client_keys
-from host.link.quic import NoAnswer, OffloadClient, Server, ServerPeer
+from host.link.server import Server, ServerPeer
 from host.link.strips import cut
 from sim.link.mischief import DisturbedLink, garbage, hold_idle
 from sim.link.options import LinkOptions

@@ -14,8 +14,9 @@ import pytest
 
 from host.datacenter.authority import Authority
 from host.datacenter.service import Service
+from host.link.client import NoAnswer, OffloadClient
 from host.link.keys import client_keys
-from host.link.quic import NoAnswer, OffloadClient, Server
+from host.link.server import Server
 from host.link.strips import assemble, encode
 from sim.link.options import BandwidthDelayProducts, ConstantRate, GilbertElliott, LinkOptions
 from sim.link.trust import Trust, make_trust

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from host.datacenter.authority import Authority
 from host.datacenter.models import ModelError
 from host.datacenter.service import OVERTAKEN_AFTER, SILENT_AFTER, Service
+from host.link.client import NoAnswer, OffloadClient
 from host.link.datagrams import REQUEST_BITS, Cancel, Reply, Status
 from host.link.keys import client_keys
-from host.link.quic import NoAnswer, OffloadClient, Server
+from host.link.server import Server
 from host.link.strips import cut, jpeg_tables
 from sim.link.options import LinkOptions
 from sim.link.relay import RelayLink
@@ -302,7 +303,8 @@ def test_other_jpeg_tables_are_refused_at_connecting(keys: Trust, monkeypatch: p
     async def test() -> None:
         async with serving(keys) as address:
             tables = iter(["0" * 64, jpeg_tables()])  # the edge's, then the data centre's
-            monkeypatch.setattr("host.link.quic.jpeg_tables", lambda: next(tables))
+            for end in ("client", "server"):
+                monkeypatch.setattr(f"host.link.{end}.jpeg_tables", lambda: next(tables))
             client = OffloadClient(*address, client_keys(keys.edge, IDLE))
             monkeypatch.setattr(client, "start", lambda: None)
             client._task = asyncio.get_running_loop().create_task(client._stay_connected())

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from host.link.keys import new_key, now, request_certificate
-from host.link.quic import Admitted
+from host.link.server import Admitted
 from host.link.tls import Untrusted
 from tests.fuzz.trust import SERVER
 

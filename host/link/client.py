@@ -1,0 +1,357 @@
+"""The edge's end of the link: keeps a connection to the data centre and offloads images over it.
+
+How many requests are open at a time is bounded; an image is made as small as the path and the deadline ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, Kind, LinkError, Reply, Status, parse
+from host.link.enrollment import MAX_LINE
+from host.link.keys import EdgeKeys, client_keys, new_key, now, public_bytes, request_certificate, save_edge
+from host.link.offload import Offloaded
+from host.link.quality import fit, room
+from host.link.quic import IDLE_TIMEOUT, Hello, Peer, Welcome
+from host.link.strips import QUALITY, Encoded, jpeg_tables
+from host.link.tls import REFUSED, Untrusted, check_data_centre, check_edge, shown_chain, why_ended
+
+try:
+    from aioquic.quic.connection import QuicConnection
+    from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived, HandshakeCompleted, QuicEvent
+    from aioquic.quic.events import StreamDataReceived as StreamData
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+except ImportError as error:
+    raise LinkError(NO_QUIC) from error
+
+_PING_EVERY = 1.0  # seconds; keeps an idle connection from timing out
+_FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0  # seconds between attempts to connect
+_ASK_AGAIN = 3.0  # times the usual wait for a reply
+_SOONEST_ASK = 0.1  # seconds; much more than the data centre waits for a strip that will not come
+_LAST_REQUESTS = 1 << 16  # request ids that are left when the connection is made anew
+
+logger = logging.getLogger(__name__)
+
+
+class NoAnswer(LinkError):
+    """The data centre did not answer in time: says why. The edge answers in its stead."""
+
+
+class ClientPeer(Peer):
+    """The edge's end."""
+
+    def __init__(self, quic: QuicConnection, keys: EdgeKeys, received: Callable[[bytes], None]) -> None:
+        """Made by `OffloadClient`."""
+        super().__init__(quic)
+        self.renewal = new_key() if keys.renewal_due(now()) else None  # of the certificate that it asks for
+        self._authority = keys.authority
+        self._received = received
+        self._line = b""
+        self._greeted_at = 0.0
+        self.greeting = 0.0  # seconds from hello to welcome
+        self.welcome: asyncio.Future[Welcome] = self._loop.create_future()
+        self.ended: asyncio.Future[str] = self._loop.create_future()  # why
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        """Say hello once the data centre's certificate was found good, then take datagrams."""
+        if isinstance(event, HandshakeCompleted):
+            self._greet()
+        elif isinstance(event, DatagramFrameReceived):
+            self._received(event.data)
+        elif isinstance(event, StreamData):
+            self._take_welcome(event.data)
+        elif isinstance(event, ConnectionTerminated):
+            self._end(why_ended(event, IDLE_TIMEOUT))
+
+    def error_received(self, exc: Exception) -> None:
+        """The kernel says that nobody listens there: no use waiting for silence to time out."""
+        if isinstance(exc, ConnectionRefusedError):
+            self._end("nothing listens there")
+
+    def withdraw(self, request: int) -> None:
+        """Send no more of `request`, and cancel it."""
+        self._queue.forget(request)
+        self.send_copies([Cancel(request).pack()])
+
+    def keep_alive(self) -> None:
+        """Give the data centre something to acknowledge."""
+        self._quic.send_ping(0)
+        self.transmit()
+
+    def _greet(self) -> None:
+        try:
+            check_data_centre(shown_chain(self._quic)[0], self._authority, now())
+        except Untrusted as error:
+            # Once the handshake's last packet is on its way: before it the data centre could not read the reason.
+            self._loop.call_soon(self._turn_away, error)
+            return
+        self._greeted_at = self._loop.time()
+        request = request_certificate(self.renewal) if self.renewal else None
+        self.send_line(Hello(protocol=2, jpeg_tables=jpeg_tables(), request=request))
+
+    def _turn_away(self, error: Untrusted) -> None:
+        self.close(REFUSED, str(error))
+        self._end(f"it cannot be trusted: {error}")
+
+    def _take_welcome(self, data: bytes) -> None:
+        if self.welcome.done():
+            return
+        self._line += data
+        line, newline, _ = self._line.partition(b"\n")
+        if not newline and len(self._line) <= MAX_LINE:
+            return
+        try:
+            self.welcome.set_result(Welcome.model_validate_json(line))
+            self.greeting = self._loop.time() - self._greeted_at
+        except ValidationError:
+            self._end("its welcome cannot be read: run the same version on both sides")
+
+    def _end(self, reason: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(reason)
+
+
+def _coarser(encoded: Encoded, image: npt.NDArray[np.uint8]) -> bool:
+    """Whether `image` is packed smaller, or at a lower quality, than calibration saw images."""
+    smaller = (encoded.height, encoded.width) != image.shape[:2]
+    return smaller or (encoded.kind == Kind.JPEG and encoded.quality < QUALITY)
+
+
+class OffloadClient:
+    """Keeps a connection to the data centre and offloads images over it."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        keys: EdgeKeys,
+        *,
+        model_sha256: str | None = None,
+        quality: int = QUALITY,
+        max_open: int = 32,
+    ) -> None:
+        """`model_sha256` is the model that the calibration was made with (None takes any); `max_open` requests at once.
+
+        `quality` is the JPEG quality of large images where the bandwidth is ample.
+        """
+        self.resent = 0  # requests whose strips went twice
+        self.trouble: str | None = "not connected yet"  # why there is no connection; None while there is one
+        self._address = (host, port)
+        self._keys = keys
+        self._model_sha256 = model_sha256
+        self._quality = quality
+        self._slots = asyncio.Semaphore(max_open)
+        self._peer: ClientPeer | None = None
+        self._open: dict[int, asyncio.Future[Reply]] = {}
+        self._next = 0  # request id
+        self._usual_wait = 0.1  # seconds from strips sent to reply, smoothed
+        self._usual_service = 0.0  # seconds that a request spends at the data centre, smoothed
+        self._attempted = asyncio.Event()  # the first attempt to connect is over
+        self._ready = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Connect in the background, again and again with growing pauses whenever the connection is lost."""
+        jpeg_tables()  # takes a moment, once: better before there is a connection to wait for it
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._stay_connected())
+
+    async def connect(self, timeout: float = 5.0) -> None:
+        """Start, and wait for the first attempt; raises LinkError saying why it failed, and gives up then."""
+        self.start()
+        try:
+            await asyncio.wait_for(self._attempted.wait(), timeout)
+        except asyncio.TimeoutError:
+            self.trouble = f"no answer within {timeout:g} s"
+        if self.trouble is not None:
+            trouble = self._no_data_centre()
+            await self.close()
+            raise trouble
+
+    async def wait_connected(self, timeout: float) -> None:
+        """Wait until there is a connection; raises LinkError saying what stands in the way after `timeout` seconds."""
+        self.start()
+        try:
+            await asyncio.wait_for(self._ready.wait(), timeout)
+        except asyncio.TimeoutError:
+            raise self._no_data_centre() from None
+
+    async def close(self) -> None:
+        """End the connection and every open request."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float = 0.0) -> Offloaded:
+        """Label of `image`, uint8 [H, W, C], from the data centre `within` that many seconds.
+
+        `accuracy` is the target, between 0 and 1, that the request is asked under. No answer waits for a
+        retransmission; only when nothing at all came back in several times the usual wait, because the link was down,
+        is the request asked once more. Cancelling this cancels the request at the data centre, too. Raises NoAnswer
+        when there is no connection or the deadline passes, LinkError when the image cannot be sent at all.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within
+        if self._peer is None:
+            raise self._no_data_centre()
+        try:
+            await asyncio.wait_for(self._slots.acquire(), max(within, 0.0))
+        except asyncio.TimeoutError:
+            raise NoAnswer("the deadline passed while other requests were on the way") from None
+        request = self._next
+        self._next += 1
+        reply = self._open[request] = loop.create_future()
+        try:
+            return await self._exchange(image, request, reply, deadline, accuracy)
+        except asyncio.CancelledError:
+            self._cancel(request)
+            raise
+        finally:
+            del self._open[request]
+            self._slots.release()
+
+    def _cancel(self, request: int) -> None:
+        """Stop the data centre's work on `request`; who awaits it gets NoAnswer. Nothing happens when it is over."""
+        reply = self._open.get(request)
+        if reply is None or self._peer is None:
+            return
+        self._peer.withdraw(request)
+        if not reply.done():
+            reply.set_exception(NoAnswer("the request was cancelled"))
+            reply.exception()  # it may be that nobody awaits it any more
+
+    async def _exchange(
+        self, image: npt.NDArray[np.uint8], request: int, reply: asyncio.Future[Reply], deadline: float, accuracy: float
+    ) -> Offloaded:
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        coarse = False
+        for attempt, patience in enumerate((max(_SOONEST_ASK, _ASK_AGAIN * self._usual_wait), float("inf"))):
+            left = deadline - loop.time()
+            peer = self._peer
+            if left <= 0:
+                break
+            if peer is None:
+                raise self._no_data_centre()
+            self.resent += attempt
+            within = room(peer.rate, left, peer.round_trip, self._usual_service, peer.waiting)
+            encoded, parity = fit(image, self._quality, within, peer.loss_meter.loss, peer.largest_datagram)
+            coarse |= _coarser(encoded, image)
+            messages = encoded.pack(
+                request=request, left_ms=int(left * 1e3), attempt=attempt, accuracy=accuracy, parity=parity
+            )
+            peer.send_before(deadline, messages, request)
+            done, _ = await asyncio.wait([reply], timeout=min(patience, deadline - loop.time()))
+            if done:
+                answer = reply.result()
+                # From the first sending on, so that a guess that was too short grows.
+                self._usual_wait += (loop.time() - begin - self._usual_wait) / 8
+                self._usual_service += (answer.service_us / 1e6 - self._usual_service) / 8
+                peer.loss_meter.add(answer.count, answer.lost)
+                if answer.status != Status.ANSWERED:
+                    raise NoAnswer(f"the data centre gave none: {answer.status.name.lower()}")
+                return Offloaded(**vars(answer), loss=peer.loss_meter.loss, coarse=coarse)
+        self._usual_wait += (loop.time() - begin - self._usual_wait) / 8
+        raise NoAnswer("the deadline passed before the data centre's answer came")
+
+    async def _stay_connected(self) -> None:
+        backoff = _FIRST_BACKOFF
+        while True:
+            reason = await self._connection()
+            if self._ready.is_set():
+                self._ready.clear()
+                backoff = _FIRST_BACKOFF
+            if reason != self.trouble:
+                logger.warning("no data centre at %s:%d: %s", *self._address, reason)
+            self.trouble = reason
+            self._attempted.set()
+            await asyncio.sleep(backoff * (0.5 + secrets.randbelow(1_000) / 1_000))
+            backoff = min(2 * backoff, _LAST_BACKOFF)
+
+    async def _connection(self) -> str:
+        """Connect and stay so as long as it lasts; says why it ended."""
+        loop = asyncio.get_running_loop()
+        try:
+            transport, peer = await loop.create_datagram_endpoint(
+                lambda: ClientPeer(QuicConnection(configuration=self._keys.configuration), self._keys, self._received),
+                remote_addr=self._address,
+            )
+        except (OSError, ValueError) as error:  # ValueError: no host can be called so
+            return f"the address cannot be reached ({getattr(error, 'strerror', None) or error})"
+        try:
+            peer.connect(transport.get_extra_info("peername"))
+            first: list[asyncio.Future[Any]] = [peer.welcome, peer.ended]
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            if peer.ended.done():
+                return peer.ended.result()
+            welcome = peer.welcome.result()
+            if self._model_sha256 not in (None, welcome.model_sha256):
+                return (
+                    f"it serves model {welcome.model_sha256[:12]}, but this kernel was calibrated with "
+                    f"{str(self._model_sha256)[:12]}: serve that model, or calibrate again"
+                )
+            if welcome.certificate is not None and peer.renewal is not None:
+                self._renew(peer.renewal, welcome.certificate)
+            self._usual_wait = peer.greeting
+            self._next = welcome.session << REQUEST_BITS
+            self._peer, self.trouble = peer, None
+            self._attempted.set()
+            self._ready.set()
+            logger.info("connected to the data centre at %s:%d", *self._address)
+            while not peer.ended.done():
+                await asyncio.wait([peer.ended], timeout=_PING_EVERY)
+                if peer.ended.done():
+                    break
+                if peer.renewal is None and not self._open and self._keys.renewal_due(now()):
+                    return "the connection is made anew to renew this edge's certificate"
+                if self._next + _LAST_REQUESTS > welcome.session + 1 << REQUEST_BITS and not self._open:
+                    return "the connection is made anew to count requests from 0 again"
+                peer.keep_alive()
+            return peer.ended.result()
+        finally:
+            self._peer = None
+            peer.close()
+            transport.close()
+            lost = NoAnswer("the connection to the data centre was lost")
+            for reply in self._open.values():
+                if not reply.done():
+                    reply.set_exception(lost)
+
+    def _renew(self, key: ec.EllipticCurvePrivateKey, content: str) -> None:
+        """Put the new certificate in the place of the old one; the next connection uses it."""
+        keys = self._keys
+        try:
+            certificate = x509.load_pem_x509_certificate(content.encode())
+            check_edge(certificate, keys.authority, now())
+            if public_bytes(certificate.public_key()) != public_bytes(key.public_key()):
+                raise Untrusted("it is for another key")
+            save_edge(keys.path.parent, key, certificate, keys.authority)
+            self._keys = client_keys(keys.path.parent, keys.configuration.idle_timeout)
+        except (ValueError, LinkError, OSError) as error:
+            logger.warning("%s was not renewed (%s), it ends on %s", keys.path, error, f"{keys.expires:%Y-%m-%d}")
+        else:
+            logger.info("this edge's certificate was renewed, until %s", f"{self._keys.expires:%Y-%m-%d}")
+
+    def _received(self, datagram: bytes) -> None:
+        try:
+            for reply in parse(datagram):
+                if not isinstance(reply, Reply):
+                    raise LinkError(f"a {type(reply).__name__.lower()} to the edge: only replies go there")
+                waiting = self._open.get(reply.request)
+                if waiting is not None and not waiting.done():  # else another copy came first, or the deadline did
+                    waiting.set_result(reply)
+        except LinkError as error:
+            logger.warning("a reply was ignored: %s", error)
+
+    def _no_data_centre(self) -> NoAnswer:
+        return NoAnswer(f"no data centre at {self._address[0]}:{self._address[1]}: {self.trouble}")
