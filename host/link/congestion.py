@@ -9,7 +9,8 @@ the queue instead. It has two modes:
 - *competing*: somebody else keeps a queue although ours is drained. A sender that yields to queues would starve there,
   and one that holds a fixed multiple of the path starves others, so it takes the share of CUBIC (RFC 9438), the window
   that Linux's TCP uses. On a path that loses by itself only losses beside a full queue count. From time to time it
-  drains its own queue to see whether the other one is still there.
+  drains its own queue to see whether the other one is still there, and what the others have in flight: it goes on with
+  no more than that, since at a full queue its small, paced packets get lost less often than theirs.
 
 The switch between the two follows Copa (Arun and Balakrishnan, NSDI 2018, section 2.2), which also takes a queue that
 never empties for a competitor; here the test is made when our own share of the queue is drained, so that what remains
@@ -183,6 +184,7 @@ class Controller(QuicCongestionControl):
 
         self._drained_at: float | None = None  # when our queue was drained, in this DOWN or CHECK
         self._drained_least: float | None = None  # least round trip of packets sent after that
+        self._before = 0, 0.0  # bytes in flight and standing round trip when the last CHECK began
         self._others_seen = 0
         self._clear = 0  # looks in a row that found no other queue
         self._cruise = 0.0  # seconds
@@ -332,6 +334,7 @@ class Controller(QuicCongestionControl):
 
     def _begin(self, phase: _Phase, now: float) -> None:
         self._phase, self._phase_began = phase, now
+        self._before = self.bytes_in_flight, self._round_trips.standing
         if phase in (_Phase.DOWN, _Phase.CHECK):
             self._drained_at = self._drained_least = None
 
@@ -368,6 +371,7 @@ class Controller(QuicCongestionControl):
                     self._drained_at = now
             elif self._drained_least is not None and now - self._drained_at > 1.5 * self._round_trips.smoothed:
                 self._clear = 0 if self._queue(self._drained_least, _QUEUE_LEFT) else self._clear + 1
+                self._leave_others_theirs(self._drained_least)
                 self._begin(_Phase.COMPETE if self._clear < _CLEAR else _Phase.CRUISE, now)
 
     def _queue(self, round_trip: float, share: float = _QUEUE) -> bool:
@@ -420,6 +424,21 @@ class Controller(QuicCongestionControl):
         self._window_max = self._window * ((1 + _CUBIC_BETA) / 2 if converging else 1.0)
         self._window = max(self._window * _CUBIC_BETA, float(_LEAST_WINDOW * self._size))
         self._epoch = None
+
+    def _leave_others_theirs(self, round_trip: float) -> None:
+        """Go on with no larger a window than the others', who lose more: their packets are larger, and not paced.
+
+        `round_trip` is what remained of it when our queue was drained. By how much it fell for the bytes that we took
+        out of the queue tells the bottleneck's rate, and so what else is in flight.
+        """
+        flight, standing = self._before
+        if not self._queue(standing - round_trip + self._round_trips.least) or flight <= self.bytes_in_flight:
+            return
+        rate = (flight - self.bytes_in_flight) / (standing - round_trip)
+        others = max(rate * round_trip - self.bytes_in_flight, float(_LEAST_WINDOW * self._size))
+        if others < self._window:
+            self._window = self._window_max = others
+            self._epoch = None
 
     def _apply(self, now: float) -> None:
         """Set window and pacing rate."""

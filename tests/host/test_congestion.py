@@ -82,6 +82,16 @@ def test_beside_cubic_both_get_a_fair_share(queue: float) -> None:
     assert isinstance(ours.controller, Controller)
 
 
+@pytest.mark.parametrize("seed", [2, 3])
+def test_who_lost_more_at_a_full_queue_is_left_its_share(seed: int) -> None:
+    random.seed(seed)
+    link = Network(LinkOptions(ConstantRate(RATE), ROUND_TRIP / 2, queue=BandwidthDelayProducts(1.0)), seed=seed)
+    ours, cubic = link.flow(NAME), link.flow("cubic", begin=3.0)
+    link.run(40.0)
+    ours_got, cubic_got = ours.bit_per_s(10.0, 40.0), cubic.bit_per_s(10.0, 40.0)
+    assert 0.4 <= ours_got / (ours_got + cubic_got) <= 0.55  # above, where the others' window is not looked at
+
+
 def test_the_queue_is_short_again_when_the_other_flow_has_gone() -> None:
     link = network(queue=2.0)
     ours = link.flow(NAME)
