@@ -245,7 +245,7 @@ class OffloadClient:
                 raise self._no_data_centre()
             self.resent += attempt
             within = room(peer.rate, left, peer.round_trip, self._usual_service, peer.waiting)
-            encoded, parity = fit(image, self._quality, within, peer.loss_meter.loss, peer.largest_datagram)
+            encoded, parity = fit(image, self._quality, within, peer.loss_meter.path_loss, peer.largest_datagram)
             coarse |= _coarser(encoded, image)
             messages = encoded.pack(
                 request=request, left_ms=int(left * 1e3), attempt=attempt, accuracy=accuracy, parity=parity

@@ -211,6 +211,11 @@ class Controller(QuicCongestionControl):
         """The share of packets that was lost while our own queue was drained."""
         return self._calm_lost / max(self._calm_acked + self._calm_lost, _LOSS_SAMPLE // 4)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether a queue stands, about as long as any lately."""
+        return self._round_trips.full and self._queue(self._round_trips.standing)
+
     def on_app_limited(self) -> None:
         """The application has nothing more to send: what is delivered now says little about the path."""
         if self.bytes_in_flight + self._size <= self.congestion_window:

@@ -1,12 +1,12 @@
 """How much a path loses, and how often a message without a second chance is therefore sent.
 
-Words owned here: loss meter, copies.
+Words owned here: loss meter, path loss (what gets lost while no queue stands full), copies.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from host.link.datagrams import NO_QUIC, LinkError
@@ -33,33 +33,59 @@ class Congestion(Protocol):
         """`packets` are taken for lost."""
 
 
+class _Share:
+    """Smoothed share of packets that got lost."""
+
+    def __init__(self) -> None:
+        self.sent = self._lost = 0.0
+
+    @property
+    def value(self) -> float:
+        return self._lost / max(self.sent, _FEW)
+
+    def add(self, sent: int, lost: int) -> None:
+        self.sent += sent
+        self._lost += lost
+        if self.sent > _WINDOW:
+            self.sent, self._lost = self.sent / 2, self._lost / 2
+
+
 class LossMeter:
     """Smoothed share of a connection's packets that got lost on this end's way to the other."""
 
     def __init__(self) -> None:
         """Nothing is known yet."""
-        self._sent = self._lost = 0.0
+        self._all, self._path = _Share(), _Share()
+        self._crowded: Callable[[], bool] = lambda: False
 
     @property
     def loss(self) -> float:
         """The share, 0 while nothing is known."""
-        return self._lost / max(self._sent, _FEW)
+        return self._all.value
+
+    @property
+    def path_loss(self) -> float:
+        """The share while no queue stood full: what a full queue drops is no reason to send it more."""
+        return self._path.value
 
     @property
     def at_most(self) -> float:
         """What the share hardly exceeds: two standard deviations more, and two losses, for where a guess is cheap."""
-        sent, loss = max(self._sent, _FEW), self.loss
+        sent, loss = max(self._all.sent, _FEW), self.loss
         return min(loss + 2 * math.sqrt(loss * (1 - loss) / sent) + 2 / sent, 1.0)
 
     def add(self, sent: int, lost: int) -> None:
         """Count `sent` packets whose fate is known, `lost` of which did not arrive."""
-        self._sent += sent
-        self._lost += lost
-        if self._sent > _WINDOW:
-            self._sent, self._lost = self._sent / 2, self._lost / 2
+        self._all.add(sent, lost)
+        if not self._crowded():
+            self._path.add(sent, lost)
 
-    def listen(self, congestion: Congestion) -> None:
-        """Count what aioquic tells `congestion`, the controller of a connection; it has no public counters."""
+    def listen(self, congestion: Congestion, crowded: Callable[[], bool]) -> None:
+        """Count what aioquic tells `congestion`, the controller of a connection; it has no public counters.
+
+        `crowded` says whether a queue stands full.
+        """
+        self._crowded = crowded
         acked, lost = congestion.on_packet_acked, congestion.on_packets_lost
 
         def on_packet_acked(*, now: float, packet: QuicSentPacket) -> None:

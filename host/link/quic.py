@@ -78,7 +78,8 @@ class Peer(QuicConnectionProtocol):
         self._queue = SendQueue()
         self._udp: asyncio.BaseTransport | None = None
         self._controller = pace(quic._loss, quic.configuration.max_datagram_size)
-        self.loss_meter.listen(quic._loss._cc)
+        controller = self._controller
+        self.loss_meter.listen(quic._loss._cc, lambda: controller is not None and controller.crowded)
 
     @property
     def dropped(self) -> int:

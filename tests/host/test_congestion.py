@@ -96,11 +96,16 @@ def test_the_queue_is_short_again_when_the_other_flow_has_gone() -> None:
     link = network(queue=2.0)
     ours = link.flow(NAME)
     link.flow("cubic", begin=2.0, end=8.0)
-    link.run(6.0)
     assert isinstance(ours.controller, Controller)
+    crowded = 0
+    for tenth in range(20, 60):
+        link.run(tenth / 10)
+        crowded += ours.controller.crowded
     assert ours.controller.competing
+    assert crowded > 10
     link.run(30.0)
     assert not ours.controller.competing
+    assert not ours.controller.crowded
     assert quantile(ours, 0.5, 25.0) <= 1.25 * ROUND_TRIP
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.link import queue
+from host.link.congestion import Controller
 from host.link.datagrams import MAX_DATAGRAM, Strip, parse
 from host.link.loss import ALL_LOST, FEWEST_COPIES, MOST_COPIES, LossMeter, copies
 from host.link.queue import SendQueue
@@ -96,3 +97,14 @@ def test_measured_loss_nears_the_paths_and_follows_it() -> None:
         assert abs(meter.loss - loss) < 0.03
         assert loss <= meter.at_most < loss + 0.08
     assert copies(meter.at_most) == FEWEST_COPIES
+
+
+def test_what_a_full_queue_drops_is_not_the_paths_loss() -> None:
+    crowded = False
+    meter = LossMeter()
+    meter.listen(Controller(max_datagram_size=1_200), lambda: crowded)
+    meter.add(400, 40)
+    crowded = True
+    meter.add(400, 400)
+    assert meter.path_loss == 0.1
+    assert meter.loss == 0.55
