@@ -263,7 +263,7 @@ def bench_emulator_(
 
 @bench.command("fairness")
 def bench_fairness_(
-    seeds: Annotated[int, typer.Option(help="Flows of each kind; their median counts.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Flows of each kind; their median counts.")] = 5,
     out: Annotated[Path, typer.Option(help="Folder for fairness.json.")] = Path("build/bench"),
 ) -> None:
     """Measure the link's congestion control beside TCP and under random loss; 17 minutes. Needs root."""
@@ -597,7 +597,7 @@ def _address(option: str, text: str) -> tuple[str, int]:
     from host.link.datagrams import LinkError
 
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise LinkError(f"{option} {text}: expected HOST:PORT, such as 10.0.0.2:4433")
     return host.strip("[]"), int(port)
 

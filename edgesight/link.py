@@ -37,6 +37,7 @@ def emulate(
     from sim.link.namespaces import emulate as run
 
     back = None if down is None else _options(down)
+    _check_report(report)
     raise typer.Exit(run(_options(up), back, seed=seed, tcp=tcp, edge=edge, datacenter=datacenter, report=report))
 
 
@@ -55,14 +56,23 @@ def relay(
     from sim.link.relay import relay as run
 
     back = None if down is None else _options(down)
+    _check_report(report)
     run(_address(target), _options(up), back, seed=seed, listen=_address(listen), report=report)
+
+
+def _check_report(report: Path | None) -> None:
+    """Find out before the link is up, not when there is something to write."""
+    from sim.link.options import EmulationError
+
+    if report is not None and not report.absolute().parent.is_dir():
+        raise EmulationError(f"--report {report}: its folder does not exist: make it, or name another")
 
 
 def _address(text: str) -> tuple[str, int]:
     from sim.link.options import EmulationError
 
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not int(port) < 65_536:
+    if not host or not port.isdecimal() or not int(port) < 65_536:
         raise EmulationError(f"{text}: expected HOST:PORT, such as 127.0.0.1:4433")
     return host.strip("[]"), int(port)
 

@@ -262,9 +262,11 @@ class Edge:
             answer = await self._cascade.settle(
                 waiting.image, record, waiting.target, waiting.deadline, leg, waited=waited, early=waiting.early
             )
-        except FabricError as error:
+        except Exception as error:  # whatever it is: who asks must not wait for ever
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
+            if not isinstance(error, FabricError):
+                raise  # a fault of ours: let it be seen
         else:
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)

@@ -111,7 +111,8 @@ class Hedging:
     def unanswered(self, took: float, within: float) -> None:
         """The data centre gave no answer in the time `took`, of the time `within` that it had."""
         if within >= self._offload.slow:  # else it was asked too late, which says nothing of it
-            self._offload.add(took)
+            if took > within / 2:  # else there was no way to it, which says nothing of how long an offload takes
+                self._offload.add(took)
             self._wait += (within - self._wait) * _NEWEST
 
 

@@ -60,6 +60,7 @@ TOKEN_LIFE = 600.0  # seconds
 EDGE_LIFE = datetime.timedelta(days=90)  # edges renew theirs over the link when a third of it is left
 _AUTHORITY_LIFE = datetime.timedelta(days=3_650)
 _SERVER_LIFE = datetime.timedelta(days=730)  # a service that starts with less than half of it left makes a new one
+_RENEWED_AGAIN = 3_600.0  # seconds after which an edge whose new certificate did not come may ask for another
 _KEPT = 86_400.0  # seconds that a token which can't be used any more is remembered, to say why
 _GUESSES, _GUESSES_WITHIN = 5, 60.0  # wrong tokens of one network, and seconds until they are forgotten
 _GUESSERS = 1_024  # networks that are remembered
@@ -97,8 +98,11 @@ def make_authority(folder: Path) -> None:
         raise KeysError(f"{folder} already exists: remove it to make new keys, then enroll every edge again")
     key = new_key()
     certificate = make_certificate("EdgeSight authority", key.public_key(), key, _AUTHORITY_LIFE, None)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))  # mode 0700
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))  # mode 0700
+    except OSError as error:
+        raise KeysError(f"{folder} cannot be made ({error.strerror or error}): name another") from error
     try:
         write_atomically(building / _KEY, key_pem(key), mode=0o600)
         write_atomically(building / _CERTIFICATE, pem(certificate), mode=0o600)
@@ -199,7 +203,6 @@ class Authority:
                 raise Untrusted(f"the token expired {at - expires:.0f} s ago: {_OTHER_TOKEN}")
             self._index.execute("UPDATE tokens SET used = ? WHERE id = ?", (at, asked.token))
             certificate = self._issue(name, public_key)
-        self._certificates = self._read_certificates()
         logger.info("edge %r was enrolled from %s", name, source)
         return name, pem(certificate).decode()
 
@@ -234,14 +237,21 @@ class Authority:
     def renew(self, admitted: Admitted, request: str) -> str | None:
         """A new certificate in PEM for an edge that was let in; None in the first half of the old one's life.
 
+        None, too, where it had one within the hour: asking again and again fills no index.
+
         Raises Untrusted when the request cannot be read.
         """
         if admitted.expires - now() > EDGE_LIFE / 2:
             return None
         public_key = _requested_key(request)
         with self._transaction():
+            newest = self._index.execute(
+                "SELECT max(issued) FROM certificates WHERE name = ?", (admitted.name,)
+            ).fetchone()
+            # One from the future was made while this machine's clock was wrong.
+            if newest[0] is not None and 0 <= now().timestamp() - newest[0] < _RENEWED_AGAIN:
+                return None
             certificate = self._issue(admitted.name, public_key)
-        self._certificates = self._read_certificates()
         logger.info("the certificate of edge %r was renewed", admitted.name)
         return pem(certificate).decode()
 
@@ -256,10 +266,10 @@ class Authority:
                 "UPDATE certificates SET revoked = ? WHERE name = ? AND revoked IS NULL", (at, name)
             ).rowcount
             revoked += self._index.execute("DELETE FROM tokens WHERE name = ? AND used IS NULL", (name,)).rowcount
+            self._certificates = self._read_certificates()
         if not revoked:
             names = ", ".join(edge.name for edge in self.edges() if edge.revoked is None) or "none"
             raise KeysError(f"no edge {name!r} may talk to this data centre; those that may: {names}")
-        self._certificates = self._read_certificates()
 
     def edges(self) -> list[Edge]:
         """Every edge's newest certificate, by name."""
@@ -272,10 +282,11 @@ class Authority:
     def _issue(self, name: str, public_key: ec.EllipticCurvePublicKey) -> x509.Certificate:
         """Sign a certificate and enter it in the index; inside a transaction."""
         certificate = make_certificate(name, public_key, (self.certificate, self._key), EDGE_LIFE, CLIENT_USAGE)
-        expires = certificate.not_valid_after_utc.timestamp()
+        at, expires = now().timestamp(), certificate.not_valid_after_utc.timestamp()
         self._index.execute(
-            "INSERT INTO certificates VALUES (?, ?, ?, ?, NULL)", (_serial(certificate), name, time.time(), expires)
+            "INSERT INTO certificates VALUES (?, ?, ?, ?, NULL)", (_serial(certificate), name, at, expires)
         )
+        self._certificates = self._read_certificates()
         return certificate
 
     def _read_server(self, path: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
@@ -320,17 +331,20 @@ class Authority:
             self._index.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._index.execute("COMMIT")
             except BaseException:
                 self._index.execute("ROLLBACK")
                 raise
-            self._index.execute("COMMIT")
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise KeysError(f"{self._folder / _INDEX} cannot be used ({error}): {_AGAIN}") from error
+            # Of a newer SQLite's names of errors Python 3.10 knows none, so by its words.
+            passing = any(word in str(error) for word in ("locked", "busy", "full"))
+            remedy = "another program has it, or the disk is full: try again" if passing else _AGAIN
+            raise KeysError(f"{self._folder / _INDEX} cannot be used ({error}): {remedy}") from error
 
 
 _ENROLL = (

@@ -6,6 +6,7 @@ How many requests are open at a time is bounded; an image is made as small as th
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 import secrets
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, Kind, LinkError, 
 from host.link.enrollment import MAX_LINE
 from host.link.keys import EdgeKeys, client_keys, new_key, now, public_bytes, request_certificate, save_edge
 from host.link.offload import Offloaded
+from host.link.parity import strips_for
 from host.link.quality import fit, room
 from host.link.quic import IDLE_TIMEOUT, Hello, Peer, Welcome
 from host.link.strips import QUALITY, Encoded, jpeg_tables
@@ -33,6 +35,8 @@ try:
 except ImportError as error:
     raise LinkError(NO_QUIC) from error
 
+_WELCOME_WITHIN = 5.0  # seconds from the first packet on
+_RENEW_BY = datetime.timedelta(days=15)  # before the certificate ends it is renewed though requests are open
 _PING_EVERY = 1.0  # seconds; keeps an idle connection from timing out
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0  # seconds between attempts to connect
 _ASK_AGAIN = 3.0  # times the usual wait for a reply
@@ -204,10 +208,7 @@ class OffloadClient:
         deadline = loop.time() + within
         if self._peer is None:
             raise self._no_data_centre()
-        try:
-            await asyncio.wait_for(self._slots.acquire(), max(within, 0.0))
-        except asyncio.TimeoutError:
-            raise NoAnswer("the deadline passed while other requests were on the way") from None
+        await self._take_slot(within)
         request = self._next
         self._next += 1
         reply = self._open[request] = loop.create_future()
@@ -219,6 +220,25 @@ class OffloadClient:
         finally:
             del self._open[request]
             self._slots.release()
+
+    async def _take_slot(self, within: float) -> None:
+        """Wait for one of the slots; raises NoAnswer when there is none `within` that many seconds.
+
+        Before Python 3.12 `asyncio.wait_for` may swallow a cancel that comes with the slot; `asyncio.wait` does not.
+        """
+        if not self._slots.locked():
+            await self._slots.acquire()  # at once
+            return
+        waiting = asyncio.ensure_future(self._slots.acquire())
+        try:
+            await asyncio.wait([waiting], timeout=max(within, 0.0))
+        except asyncio.CancelledError:
+            if not waiting.cancel():
+                self._slots.release()
+            raise
+        if not waiting.done():
+            waiting.cancel()
+            raise NoAnswer("the deadline passed while other requests were on the way")
 
     def _cancel(self, request: int) -> None:
         """Stop the data centre's work on `request`; who awaits it gets NoAnswer. Nothing happens when it is over."""
@@ -246,7 +266,7 @@ class OffloadClient:
             self.resent += attempt
             within = room(peer.rate, left, peer.round_trip, self._usual_service, peer.waiting)
             encoded, parity = fit(image, self._quality, within, peer.loss_meter.path_loss, peer.largest_datagram)
-            coarse |= _coarser(encoded, image)
+            coarse |= _coarser(encoded, image) or parity < strips_for(len(encoded.payloads), peer.loss_meter.loss)
             messages = encoded.pack(
                 request=request, left_ms=int(left * 1e3), attempt=attempt, accuracy=accuracy, parity=parity
             )
@@ -257,7 +277,6 @@ class OffloadClient:
                 # From the first sending on, so that a guess that was too short grows.
                 self._usual_wait += (loop.time() - begin - self._usual_wait) / 8
                 self._usual_service += (answer.service_us / 1e6 - self._usual_service) / 8
-                peer.loss_meter.add(answer.count, answer.lost)
                 if answer.status != Status.ANSWERED:
                     raise NoAnswer(f"the data centre gave none: {answer.status.name.lower()}")
                 return Offloaded(**vars(answer), loss=peer.loss_meter.loss, coarse=coarse)
@@ -291,9 +310,11 @@ class OffloadClient:
         try:
             peer.connect(transport.get_extra_info("peername"))
             first: list[asyncio.Future[Any]] = [peer.welcome, peer.ended]
-            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(first, timeout=_WELCOME_WITHIN, return_when=asyncio.FIRST_COMPLETED)
             if peer.ended.done():
                 return peer.ended.result()
+            if not peer.welcome.done():
+                return f"it did not let this edge in within {_WELCOME_WITHIN:g} s"
             welcome = peer.welcome.result()
             if self._model_sha256 not in (None, welcome.model_sha256):
                 return (
@@ -312,7 +333,8 @@ class OffloadClient:
                 await asyncio.wait([peer.ended], timeout=_PING_EVERY)
                 if peer.ended.done():
                     break
-                if peer.renewal is None and not self._open and self._keys.renewal_due(now()):
+                urgent = self._keys.expires - now() < _RENEW_BY
+                if peer.renewal is None and (urgent or not self._open) and self._keys.renewal_due(now()):
                     return "the connection is made anew to renew this edge's certificate"
                 if self._next + _LAST_REQUESTS > welcome.session + 1 << REQUEST_BITS and not self._open:
                     return "the connection is made anew to count requests from 0 again"

@@ -376,7 +376,8 @@ class Controller(QuicCongestionControl):
                     self._drained_at = now
             elif self._drained_least is not None and now - self._drained_at > 1.5 * self._round_trips.smoothed:
                 self._clear = 0 if self._queue(self._drained_least, _QUEUE_LEFT) else self._clear + 1
-                self._leave_others_theirs(self._drained_least)
+                if not self._clear:
+                    self._leave_others_theirs(self._drained_least)
                 self._begin(_Phase.COMPETE if self._clear < _CLEAR else _Phase.CRUISE, now)
 
     def _queue(self, round_trip: float, share: float = _QUEUE) -> bool:
@@ -432,6 +433,8 @@ class Controller(QuicCongestionControl):
 
     def _leave_others_theirs(self, round_trip: float) -> None:
         """Go on with no larger a window than the others', who lose more: their packets are larger, and not paced.
+
+        Between two looks it grows as CUBIC's does, so this bounds the share about, not to the byte.
 
         `round_trip` is what remained of it when our queue was drained. By how much it fell for the bytes that we took
         out of the queue tells the bottleneck's rate, and so what else is in flight.

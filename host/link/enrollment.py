@@ -20,6 +20,7 @@ import binascii
 import hashlib
 import ssl
 import struct
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -122,11 +123,14 @@ def enroll(token: str, folder: Path) -> str:
     """Get this edge a certificate for `token` and write its keys into `folder`; returns the edge's name.
 
     Raises KeysError when it is no token, LinkError when the data centre cannot be reached, is not the one that made the
-    token, or refuses. Then `folder` is as it was.
+    token, or refuses. Then no keys are written.
     """
     parsed = Token.parse(token)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a token is gone once it was used: find out before
+        # A token is gone once it was used: find out before.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise KeysError(f"{folder} cannot be a keys folder ({error.strerror}): name another") from error
     return asyncio.run(enroll_with(parsed, folder))
@@ -158,7 +162,13 @@ async def enroll_with(token: Token, folder: Path) -> str:
     finally:
         applicant.close()
         transport.close()
-    save_edge(folder, applicant.key, certificate, authority)
+    try:
+        save_edge(folder, applicant.key, certificate, authority)
+    except OSError as error:
+        raise KeysError(
+            f"{folder}: the keys cannot be written ({error.strerror or error}); the token is used up: make room, then "
+            "enroll with another"
+        ) from error
     return enrolled.name
 
 

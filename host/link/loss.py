@@ -13,6 +13,7 @@ from host.link.datagrams import NO_QUIC, LinkError
 
 try:
     from aioquic.quic.packet_builder import QuicSentPacket
+    from aioquic.tls import Epoch
 except ImportError as error:
     raise LinkError(NO_QUIC) from error
 
@@ -31,6 +32,9 @@ class Congestion(Protocol):
 
     def on_packets_lost(self, *, now: float, packets: Iterable[QuicSentPacket]) -> None:
         """`packets` are taken for lost."""
+
+    def on_packets_expired(self, *, packets: Iterable[QuicSentPacket]) -> None:
+        """Nobody waits for `packets` any more: their keys are gone, or nothing came back for too long."""
 
 
 class _Share:
@@ -86,7 +90,7 @@ class LossMeter:
         `crowded` says whether a queue stands full.
         """
         self._crowded = crowded
-        acked, lost = congestion.on_packet_acked, congestion.on_packets_lost
+        acked, lost, expired = congestion.on_packet_acked, congestion.on_packets_lost, congestion.on_packets_expired
 
         def on_packet_acked(*, now: float, packet: QuicSentPacket) -> None:
             self.add(1, 0)
@@ -97,6 +101,14 @@ class LossMeter:
             self.add(len(gone), len(gone))
             lost(now=now, packets=gone)
 
+        def on_packets_expired(*, packets: Iterable[QuicSentPacket]) -> None:
+            # The last of sparse packets, which no later one overtakes; those of the handshake end so without a loss.
+            gone = list(packets)
+            count = sum(packet.epoch is Epoch.ONE_RTT for packet in gone)
+            self.add(count, count)
+            expired(packets=gone)
+
+        congestion.on_packets_expired = on_packets_expired  # type: ignore[method-assign]
         congestion.on_packet_acked = on_packet_acked  # type: ignore[method-assign]
         congestion.on_packets_lost = on_packets_lost  # type: ignore[method-assign]
 

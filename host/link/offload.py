@@ -19,7 +19,7 @@ class Offloaded(Reply):
     """A reply, and how well the link carried the request; accuracy targets hold for some links only."""
 
     loss: float = 0.0  # share of packets that the link lost of late, as the edge measured it
-    coarse: bool = False  # for want of bandwidth the image went smaller, or at a lower quality, than usual
+    coarse: bool = False  # for want of bandwidth it went smaller, at a lower quality, or with less parity than usual
 
 
 class Offload(Protocol):

@@ -161,6 +161,10 @@ class Assembly:
         if form.kind == Kind.RAW:
             if form.count != math.isqrt(form.count) ** 2:
                 raise LinkError(f"{form.count} raw strips: expected a square number")
+            if max(form.height, form.width) >= RAW_BELOW:  # concealing a large one pixel by pixel takes long
+                raise LinkError(
+                    f"a raw image of {form.width} x {form.height}: at most {RAW_BELOW - 1} a side travel so"
+                )
         elif form.kind != Kind.JPEG:
             raise LinkError(f"an image of kind {form.kind}: expected raw or JPEG")
         elif form.count > math.prod(_blocks(form)):

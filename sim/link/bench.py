@@ -51,6 +51,7 @@ from sim.link.compare import (
 )
 from sim.link.faults import run_faults
 from sim.link.namespaces import missing
+from sim.link.options import EmulationError
 from sim.link.photos import lacking
 from sim.link.workload import Plan, Spacing
 from sim.report import Check, print_checks, save_picture, write_report
@@ -413,14 +414,18 @@ def _run_fuzz(settings: Settings, console: Console) -> Found:
     """Run the fuzzers in a process of their own: they are tests, which nothing here imports."""
     out = settings.folder / "fuzz"
     console.print(f"fuzzing all parsers, {FUZZED:,} executions ...")
-    subprocess.run(
+    result = out / "fuzz.json"
+    result.unlink(missing_ok=True)  # what an earlier run found is not this one's
+    ended = subprocess.run(
         [
             *(sys.executable, "-m", "tests.fuzz.run", "--out", str(out.resolve())),
             *("--runs", str(FUZZED), "--seconds", str(3 * _FUZZ_SECONDS)),
         ],
         cwd=ROOT,
     )
-    found = json.loads((out / "fuzz.json").read_text())
+    if not result.exists():
+        raise EmulationError(f"the fuzzers ended with {ended.returncode} and no result; what they said stands above")
+    found = json.loads(result.read_text())
     crashes = sum(target["crash"] is not None for target in found["targets"])
     executions = sum(target["executions"] for target in found["targets"])
     checks = [
@@ -430,6 +435,10 @@ def _run_fuzz(settings: Settings, console: Console) -> Found:
     return Found(checks, found)
 
 
+_HOST_CODE = (
+    *("host/*.py", "host/link/*.py", "host/datacenter/*.py"),
+    *("sim/link/relay.py", "sim/link/model.py"),
+)
 SECTIONS: dict[str, Section] = {
     "photos": _comparing("photographs with EfficientNet-Lite0 under random loss", _lacks_photos, _photo_cells),
     "fashion-mnist": _comparing("Fashion-MNIST under random loss", _lacks_fashion, _fashion_cells),
@@ -439,21 +448,24 @@ SECTIONS: dict[str, Section] = {
         lambda settings: missing(),
         _fairness_seconds,
         _run_fairness,
-        ("host/link/congestion.py", "sim/link/fairness.py", "sim/link/backlog.py"),
+        (
+            *(f"host/link/{name}.py" for name in ("congestion", "quic", "queue", "loss", "client", "server")),
+            *(f"sim/link/{name}.py" for name in ("fairness", "backlog", "engine", "model", "namespaces")),
+        ),
     ),
     "hedging": Section(
         "hedged against sequential offload",
         lambda settings: None,
         lambda settings: hedging.seconds_of(),
         lambda settings, console: Found(*hedging.run_hedging(settings.folder / "hedging", console)),
-        ("host/*.py", "host/link/*.py", "host/datacenter/*.py", "sim/link/hedging.py"),
+        (*_HOST_CODE, "sim/link/hedging.py"),
     ),
     "faults": Section(
         "faults against a real edge and data centre",
         lambda settings: None,
         lambda settings: _FAULT_SECONDS,
         _run_faults,
-        ("host/*.py", "host/link/*.py", "host/datacenter/*.py", "sim/link/faults.py", "sim/link/mischief.py"),
+        (*_HOST_CODE, "sim/link/faults.py", "sim/link/mischief.py", "sim/link/clock.cpp"),
     ),
     "fuzz": Section(
         "fuzzing all parsers",

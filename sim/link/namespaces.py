@@ -261,19 +261,20 @@ def emulate(
     or written to `report`, as JSON.
     """
     status = 0
+    commands = {"datacenter": _words(datacenter), "edge": _words(edge)}
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with NamespaceLink(up, down, seed=seed, tcp=tcp) as link, contextlib.suppress(KeyboardInterrupt):
             for name, words in link.way_in().items():
                 address = EDGE_ADDRESS if name == "edge" else DATACENTER_ADDRESS
                 print(f"{name} ({address}): {shlex.join(words)} COMMAND", file=sys.stderr)
-            if datacenter is not None:
-                link.run_datacenter(shlex.split(datacenter))
-            if edge is None:
+            if commands["datacenter"]:
+                link.run_datacenter(commands["datacenter"])
+            if not commands["edge"]:
                 signal.pause()
             else:
                 status = _INTERRUPTED
-                status = link.run_edge(shlex.split(edge)).wait()
+                status = link.run_edge(commands["edge"]).wait()
     finally:
         signal.signal(signal.SIGTERM, before)
     text = json.dumps(link.report(), indent=2) + "\n"
@@ -282,6 +283,14 @@ def emulate(
     else:
         print(text, end="")
     return status
+
+
+def _words(command: str | None) -> list[str]:
+    """A command's words; none where there is no command."""
+    try:
+        return shlex.split(command or "")
+    except ValueError as error:
+        raise EmulationError(f"{command}: is no command of a shell's words ({error})") from error
 
 
 def _default_tcp() -> str:

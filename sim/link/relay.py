@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from typing import Any
 
 from host.files import write_atomically
 from sim.link.model import Counts, Direction, Schedule, directions
-from sim.link.options import GilbertElliott, LinkOptions
+from sim.link.options import EmulationError, GilbertElliott, LinkOptions
 
 Address = tuple[Any, ...]  # as the socket module has it: host and port, and two more numbers for IPv6
 _MAX_CLIENTS = 256
@@ -105,7 +106,15 @@ class RelayLink:
     async def __aenter__(self) -> RelayLink:
         """Open the port."""
         loop = asyncio.get_running_loop()
-        self._front, _ = await loop.create_datagram_endpoint(lambda: _Front(self), local_addr=self._listen)
+        try:
+            await loop.getaddrinfo(*self._target, type=socket.SOCK_DGRAM)  # once: a name that is none, found here
+        except OSError as error:
+            raise EmulationError(f"{self._target[0]}: no such host ({error.strerror or error})") from error
+        try:
+            self._front, _ = await loop.create_datagram_endpoint(lambda: _Front(self), local_addr=self._listen)
+        except OSError as error:
+            host, port = self._listen
+            raise EmulationError(f"UDP {host}:{port} cannot be opened ({error.strerror or error})") from error
         return self
 
     async def __aexit__(
@@ -125,7 +134,7 @@ class RelayLink:
                 self._drop_oldest()
             opening = self._upstream[client] = asyncio.get_running_loop().create_task(self._open(client))
         # A callback even where the port is open by now: packets that still wait for theirs must not be overtaken.
-        opening.add_done_callback(lambda done: None if done.cancelled() else self._up.carry(data, done.result(), None))
+        opening.add_done_callback(lambda done: self._up.carry(data, done.result(), None) if _opened(done) else None)
 
     def from_target(self, data: bytes, client: Address) -> None:
         """Carry the target's packet to the client that it answers."""
@@ -139,10 +148,15 @@ class RelayLink:
 
     def _drop_oldest(self) -> None:
         _, opening = self._upstream.popitem(last=False)
-        if opening.done() and not opening.cancelled():
+        if _opened(opening):
             opening.result().close()
         else:
             opening.cancel()
+
+
+def _opened(opening: asyncio.Task[asyncio.DatagramTransport]) -> bool:
+    """Whether there is a port; where none could be had the packet is lost, as on any link."""
+    return opening.done() and not opening.cancelled() and opening.exception() is None
 
 
 def relay(

@@ -106,6 +106,7 @@ def test_the_queue_is_short_again_when_the_other_flow_has_gone() -> None:
     link.run(30.0)
     assert not ours.controller.competing
     assert not ours.controller.crowded
+    assert ours.bit_per_s(9.0, 13.0) >= 0.9 * RATE * PAYLOAD  # soon after, too: nobody is left to leave anything to
     assert quantile(ours, 0.5, 25.0) <= 1.25 * ROUND_TRIP
 
 

@@ -47,7 +47,7 @@ from host.link.keys import (
     request_certificate,
 )
 from host.link.quic import Hello
-from host.link.server import Server
+from host.link.server import Admitted, Server
 from host.link.strips import cut, jpeg_tables
 from host.link.tls import Untrusted
 from sim.link.trust import Trust, add_edge, make_trust
@@ -564,8 +564,9 @@ def test_a_certificate_that_ends_soon_is_renewed_over_the_link(
     run(test())
 
 
+@pytest.mark.parametrize(("days", "busy"), [(70, False), (85, True)])
 def test_a_connection_that_lasts_is_made_anew_to_renew(
-    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, busy: bool
 ) -> None:
     monkeypatch.setattr("host.link.client._PING_EVERY", 0.02)
 
@@ -573,10 +574,12 @@ def test_a_connection_that_lasts_is_made_anew_to_renew(
         async with serving(trust.datacenter) as datacentre:
             client = datacentre.client(trust.edge)
             await client.connect()
-            later = 70 * DAY
+            later = days * DAY
             for module in ("host.link.client.now", "host.datacenter.authority.now"):
                 monkeypatch.setattr(module, lambda: now() + later)
             old = (trust.edge / "edge.pem").read_bytes()
+            if busy:  # never without a request
+                client._open[-1] = asyncio.get_running_loop().create_future()
             while (trust.edge / "edge.pem").read_bytes() == old:
                 await asyncio.sleep(0.01)
             await client.wait_connected(5.0)
@@ -762,5 +765,44 @@ def test_the_edges_key_never_leaves_the_edge(trust: Trust, tmp_path: Path) -> No
             content = path.read_bytes()
             assert number not in content
             assert der not in content
+
+    run(test())
+
+
+def test_a_locked_index_is_said_and_serves_again_when_it_is_free(trust: Trust) -> None:
+    with contextlib.closing(Authority(trust.datacenter)) as authority:
+        with contextlib.closing(sqlite3.connect(trust.datacenter / "edges.db", isolation_level=None)) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT * FROM certificates").fetchall()  # a reader keeps a writer from ending
+            with pytest.raises(KeysError, match=r"another program has it.*try again"):
+                authority.invite("window", "127.0.0.1", 1)
+            other.execute("COMMIT")
+        assert authority.invite("window", "127.0.0.1", 1).host == "127.0.0.1"
+
+
+def test_asking_for_renewal_again_and_again_fills_no_index(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.closing(Authority(trust.datacenter)) as authority:
+        monkeypatch.setattr("host.datacenter.authority.now", lambda: now() + 70 * DAY)
+        (edge,) = authority.edges()
+        expires = datetime.datetime.fromtimestamp(edge.expires, datetime.timezone.utc)
+        admitted, request = Admitted(edge.name, "00", expires), request_certificate(new_key())
+        assert authority.renew(admitted, request) is not None
+        assert authority.renew(admitted, request) is None
+        assert len(authority._certificates) == 2
+
+
+def test_keys_that_cannot_be_written_are_said_with_the_token_gone(
+    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("host.link.enrollment.save_edge", full)
+
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            token = datacentre.authority.invite("window", *datacentre.address)
+            with pytest.raises(KeysError, match=r"No space left on device.*enroll with another"):
+                await enroll_with(token, tmp_path)
 
     run(test())

@@ -313,3 +313,12 @@ def test_a_sure_answer_frees_the_place_at_the_data_centre(made: Package, tmp_pat
             cascade.close()
 
     run(test())
+
+
+def test_an_outage_says_nothing_of_how_long_an_offload_takes() -> None:
+    hedging = learnt()
+    for _ in range(200):
+        hedging.unanswered(0.0, 0.085)  # no connection
+    for _ in range(60):
+        hedging.replied(0.050, 0.0)
+    assert hedging.hedge(OFFLOADED, 0.085)

@@ -21,6 +21,7 @@ from host.datacenter.service import OVERTAKEN_AFTER, SILENT_AFTER, Service
 from host.link.client import NoAnswer, OffloadClient
 from host.link.datagrams import REQUEST_BITS, Cancel, Reply, Status
 from host.link.keys import client_keys
+from host.link.loss import LossMeter
 from host.link.server import Server
 from host.link.strips import cut, jpeg_tables
 from sim.link.options import LinkOptions
@@ -625,5 +626,54 @@ def test_no_mutated_strips_raise_in_the_service(data: st.DataObject) -> None:
                 mutated[position] = value
             feed(service, peer, [bytes(mutated)])
         service.gone(peer)  # type: ignore[arg-type]
+
+    run(test())
+
+
+def test_less_parity_than_the_measured_loss_asks_for_is_said(keys: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with serving(keys) as address, connected(address, keys) as client:
+            image = clear_images(1)[0]
+            monkeypatch.setattr(LossMeter, "loss", property(lambda meter: 0.1))
+            assert (await client.offload(image, 5.0)).coarse  # all of it dropped by queues, so no parity went along
+            monkeypatch.setattr(LossMeter, "path_loss", property(lambda meter: 0.1))
+            assert not (await client.offload(image, 5.0)).coarse
+
+    run(test())
+
+
+def test_a_data_centre_that_never_lets_in_is_given_up(keys: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.link.server.ServerPeer._greet", lambda peer, hello: None)
+    monkeypatch.setattr("host.link.client._WELCOME_WITHIN", 0.3)
+
+    async def test() -> None:
+        async with serving(keys) as address:
+            client = OffloadClient(*address, client_keys(keys.edge, IDLE))
+            with pytest.raises(NoAnswer, match=r"did not let this edge in within 0\.3 s"):
+                await client.connect()
+
+    run(test())
+
+
+def test_a_cancel_that_comes_with_the_slot_is_not_lost(keys: Trust) -> None:
+    async def test() -> None:
+        async with serving(keys) as address, connected(address, keys, max_open=1) as client:
+            loop, image = asyncio.get_running_loop(), clear_images(1)[0]
+            await client._slots.acquire()
+            with pytest.raises(NoAnswer, match="other requests"):
+                await client.offload(image, 0.02)
+            for turns in range(4):
+                waiting = loop.create_task(client.offload(image, 5.0))
+                await asyncio.sleep(0.01)
+                client._slots.release()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                waiting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await waiting
+                await asyncio.sleep(0.01)
+                assert not client._slots.locked()
+                await client._slots.acquire()
+            client._slots.release()
 
     run(test())

@@ -6,6 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
+from aioquic.quic.packet import QuicPacketType
+from aioquic.quic.packet_builder import QuicSentPacket
+from aioquic.tls import Epoch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -108,3 +111,16 @@ def test_what_a_full_queue_drops_is_not_the_paths_loss() -> None:
     meter.add(400, 400)
     assert meter.path_loss == 0.1
     assert meter.loss == 0.55
+
+
+def test_what_is_given_up_after_silence_counts_as_lost_but_for_the_handshakes() -> None:
+    controller = Controller(max_datagram_size=1_200)
+    meter = LossMeter()
+    meter.listen(controller, lambda: False)
+    for epoch, count in ((Epoch.HANDSHAKE, 0), (Epoch.ONE_RTT, 1)):
+        packet = QuicSentPacket(epoch, True, True, False, 7, QuicPacketType.ONE_RTT, 0.0)
+        packet.sent_bytes = 1_200
+        controller.on_packet_sent(packet=packet)
+        controller.on_packets_expired(packets=[packet])
+        assert meter.loss == count / 50
+        assert controller.bytes_in_flight == 0

@@ -22,6 +22,7 @@ from host.link.datagrams import (
     MAX_PARITY,
     STRIP_HEADER,
     Cancel,
+    Form,
     Kind,
     LinkError,
     Reply,
@@ -329,3 +330,8 @@ def test_a_pillow_that_cuts_no_blocks_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(strips, "_jpeg_header", strips._jpeg_header.__wrapped__)
     with pytest.raises(LinkError, match=r"cuts no JPEG into blocks: install pillow>=10\.2"):
         cut(np.zeros((96, 96, 3), np.uint8), request=1, left_ms=10)
+
+
+def test_a_large_image_does_not_come_raw() -> None:
+    with pytest.raises(LinkError, match="raw image of 64 x 8"):
+        Assembly(Form(Kind.RAW, 8, 64, 1, 0, 4, 0))

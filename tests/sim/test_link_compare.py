@@ -435,3 +435,12 @@ def test_the_network_knows_photographs(network: Path) -> None:
     some = np.arange(0, len(photos.images), 5)
     found = np.array([model.run(photos.images[row][None]).argmax() for row in some])
     assert np.mean(found == photos.labels[some]) > 0.7  # 75.1 % on all of ImageNet's, says its authors' table
+
+
+def test_fuzzers_that_end_without_a_result_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "link" / "fuzz" / "fuzz.json"
+    old.parent.mkdir(parents=True)
+    old.write_text("{}")
+    monkeypatch.setattr(bench.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 7))
+    with pytest.raises(EmulationError, match="ended with 7 and no result"):
+        bench._run_fuzz(bench.Settings(out=tmp_path, zoo=tmp_path), Console(file=io.StringIO()))
