@@ -91,15 +91,18 @@ def report(
     ),
 ) -> None:
     """Make the file that tells others what was built, met and answered; send it with an issue."""
-    from host.board_report import as_text, board_report, write_report
+    from host.board_report import as_text, board_report, check_name, write_report
     from host.kernel import KernelError, Package
 
+    check_name(out)
     found = None
     if selftest_ is not None:
         try:
             found = json.loads(selftest_.read_bytes())
         except (OSError, ValueError) as error:
             raise KernelError(f"{selftest_}: is no self-test's JSON ({error}): make it by `selftest --json`") from error
+        if not isinstance(found, dict):
+            raise KernelError(f"{selftest_}: is no self-test's JSON, which is an object: make it by `selftest --json`")
     made = board_report(Package.load(package), board, found)
     write_report(made, out)
     print(as_text(made))
@@ -139,7 +142,10 @@ def throughput(
     seed: Annotated[int, typer.Option(help="Seed of the random images.")] = 0,
     json_: Json = False,
 ) -> None:
-    """Measure how fast a PYNQ board answers: the host's legs and, apart from them, the fabric's own counters."""
+    """Measure how fast a PYNQ board answers: the host's legs and, apart from them, the fabric's own counters.
+
+    No threshold is set, so that every image goes through all stages: images that an early stage answers are faster.
+    """
     from host.fabric.pynq import PynqFabric
     from host.kernel import Package
 
@@ -152,7 +158,7 @@ def throughput(
     if json_:
         print(json.dumps(facts, indent=1))
         return
-    table = Table(title=f"{opened.package.kernel.name} on {opened.board}", show_header=False)
+    table = Table(title=f"{opened.package.kernel.name} on {opened.board}, {found.subject}", show_header=False)
     for name, value in {**{k: v for k, v in facts.items() if k != "legs"}, **facts["legs"]}.items():
         table.add_row(name, f"{value:,.6g}" if isinstance(value, float) else str(value))
     Console().print(table)
@@ -227,12 +233,20 @@ def projected_energy(
     source: Annotated[str, typer.Option(help="Where --watts comes from: who measured what, and where it stands.")] = "",
     json_: Json = False,
 ) -> None:
-    """Project an answer's energy on a board without a meter: published watts times cycles of the simulated RTL."""
+    """Project an answer's energy on a board without a meter: published watts times cycles of the simulated RTL.
+
+    Builds and simulates the RTL, so that it takes minutes, g++, make, perl and the extra `sim`.
+    """
     from host.fabric.verilated import VerilatedFabric
     from host.kernel import Package
-    from host.power.projection import PUBLISHED, PublishedPower, project
+    from host.power.projection import PUBLISHED, PublishedPower, project, published_for
+    from host.power.sensors import PowerError
     from sim.verilate import build_library
 
+    if watts is None and source:
+        raise PowerError("--source says where --watts comes from: give --watts, too")
+    published = PUBLISHED if watts is None else [PublishedPower(board, watts, "as given", source)]
+    published_for(board, published)  # before the minutes that the simulation takes
     opened = Package.load(package)
     build_library(opened)
     fabric = VerilatedFabric(opened)
@@ -240,7 +254,6 @@ def projected_energy(
     fabric.close()
     build = opened.kernel.boards.get(board)
     clock = build.clock_mhz if build is not None else opened.kernel.clock_mhz
-    published = PUBLISHED if watts is None else [PublishedPower(board, watts, "as given", source)]
     projections = {
         stage.name: project(board, interval.interval_cycles, clock, "simulated: interval of the RTL", published)
         for stage, interval in zip(opened.kernel.stages, intervals, strict=True)

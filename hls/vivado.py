@@ -19,7 +19,6 @@ from typing import Literal, get_args
 
 from hls import ipxact, registers, vitis, yosys
 from hls.boards import FOLDER, Board, BoardError
-from hls.emit import LIBRARY
 from host.files import write_atomically
 from host.kernel import BoardBuild, Package, Used
 
@@ -38,6 +37,7 @@ _DRY_RUN_SECONDS = 60
 _VIVADO_SECONDS = 6 * 3600
 # Where Vivado's installer puts it by default, for the message that says where it was looked for.
 _USUAL_PLACES = ("/opt/Xilinx", "/tools/Xilinx", "/opt/AMD", "C:/Xilinx")
+_NO_TCLSH = "tclsh is not installed (Debian: apt-get install tcl)"
 _KERNEL_PORT = re.compile(r"^\s*(input|output)\s+logic\s+(?:\[(\d+):0\]\s+)?(\w+),?$", re.MULTILINE)
 _CONNECTION = re.compile(r"^\s*\.(\w+)\((\w*)\),?$", re.MULTILINE)
 # Cells of Yosys by what they take: look-up tables, flip-flops, halves of a 36 Kb block RAM, DSPs.
@@ -63,6 +63,9 @@ _REPORT_ROWS = {
     "BRAM36": ("Block RAM Tile",),
     "DSP": ("DSPs",),
 }
+# Vivado's timing summary: a line for each clock that is missing, and the figures under their titles.
+_NO_CLOCK = re.compile(r"There (?:is|are) (\d+) register/latch pins? with no clock")
+_TIMING_SUMMARY = re.compile(r"WPWS\(ns\).*\n[ -]+\n\s*(?:\S+\s+){8}(?P<pulse_width>-?\d+\.\d+)")
 
 
 class VivadoMissing(BoardError):
@@ -116,7 +119,7 @@ def dry_run(prepared: Prepared, *, setup_slack_ns: float = 0.5) -> list[str]:
     """
     tclsh = shutil.which("tclsh")
     if tclsh is None:
-        raise BoardError("tclsh is not installed; the dry run needs it (Debian: apt-get install tcl)")
+        raise BoardError(f"the dry run needs tclsh: {_NO_TCLSH}")
     with tempfile.TemporaryDirectory() as scratch:
         trial = Prepared(Path(scratch) / "trial", prepared.package, prepared.board, prepared.backend)
         shutil.copytree(prepared.folder, trial.folder, ignore=shutil.ignore_patterns(RESULT))
@@ -170,16 +173,17 @@ def build(package: Package, board: Board, out: Path, backend: Backend = "rtl") -
     """Make the bitstream of `package` for `board` in folder `out` and put it into the package; returns the package.
 
     Prepares, checks by a dry run and then needs Vivado on the PATH. Without it the estimate of Yosys is made too, and
-    VivadoMissing says what is there and what is missing. Raises BoardError if anything is wrong with what was prepared,
-    if Vivado fails, or if timing is missed; then the package stays as it was.
+    VivadoMissing says what is there and what is missing. Without tclsh the dry run is left out. Raises BoardError if
+    anything is wrong with what was prepared, if Vivado fails, or if timing is missed; then the package stays as it was.
     """
     prepared = prepare(package, board, out, backend)
-    problems = dry_run(prepared)
+    checked = shutil.which("tclsh") is not None  # if not, Vivado is the first to read the script
+    problems = dry_run(prepared) if checked else []
     if problems:
         raise BoardError(f"the dry run of {prepared.folder} found:\n" + "\n".join(problems))
     vivado = shutil.which("vivado")
     if vivado is None:
-        raise VivadoMissing(_missing(prepared))
+        raise VivadoMissing(_missing(prepared, checked))
     tools = {}
     if backend == "vitis":
         tools = vitis.synthesise(prepared.folder, prepared.folder / COMPONENT / "src")
@@ -252,6 +256,18 @@ def used_of_report(text: str) -> dict[str, Used]:
     return rows
 
 
+def timing_of_report(text: str) -> tuple[int, float]:
+    """Of Vivado's timing summary: how many registers have no clock, and the worst pulse width slack in ns.
+
+    Neither shows in the slack of a path. Raises BoardError if either is not there.
+    """
+    unclocked = _NO_CLOCK.findall(text)
+    summary = _TIMING_SUMMARY.search(text)
+    if not unclocked or summary is None:
+        raise BoardError("Vivado's timing report does not say how many registers have no clock, or no WPWS")
+    return sum(int(count) for count in unclocked), float(summary["pulse_width"])
+
+
 def port_faults(wrapper: str, kernel: str) -> list[str]:
     """Where the Verilog wrapper does not fit the ports of module `kernel`; taps may stay open."""
     outside = {port.name: port for bus in ipxact.read_wrapper(wrapper) for port in bus.ports}
@@ -303,7 +319,7 @@ def _write_component(prepared: Prepared) -> None:
     component = prepared.folder / COMPONENT
     interfaces = ipxact.read_wrapper((component / "src" / f"{WRAPPER}.v").read_text())
     files = [path.relative_to(component).as_posix() for path in sorted((component / "src").iterdir())]
-    table = registers.read_map((LIBRARY.parent / "registers.toml").read_text())
+    table = registers.read_map((FOLDER.parent / "registers.toml").read_text())
     write_atomically(component / "component.xml", ipxact.component(WRAPPER, interfaces, files, table))
 
 
@@ -387,8 +403,8 @@ def _used(cells: Mapping[str, int], capacity: Mapping[str, int]) -> dict[str, Us
     return {name: Used(used=counts[name], available=capacity[name]) for name in weights}
 
 
-def _missing(prepared: Prepared) -> str:
-    """What there is, what there is not, and what to do."""
+def _missing(prepared: Prepared, checked: bool) -> str:
+    """What there is, what there is not, and what to do; `checked`: whether there was a dry run."""
     if prepared.backend == "rtl":
         used = estimate(prepared)
         counted = ", ".join(f"{name} {row.used:g} of {row.available}" for name, row in used.items())
@@ -399,9 +415,10 @@ def _missing(prepared: Prepared) -> str:
         shares = "hls4ml's C++ for Vitis HLS, which comes with Vivado, too. "
     usual = [place for place in _USUAL_PLACES if Path(place).is_dir()]
     looked = f"on the PATH ({os.environ.get('PATH', '')})"
+    done = "done and checked" if checked else f"done but for the dry run ({_NO_TCLSH})"
     hint = f" There is {', '.join(usual)}: source its settings64.sh first." if usual else ""
     return (
-        f"Vivado is missing: no `vivado` {looked}.{hint} Everything before it is done and checked, in "
+        f"Vivado is missing: no `vivado` {looked}.{hint} Everything before it is {done}, in "
         f"{prepared.folder}. {shares}Install Vivado {' or '.join(known_versions())} with support for "
         f"{prepared.board.part}, source its settings64.sh and run this again."
     )
@@ -431,11 +448,19 @@ def _collect(prepared: Prepared, tools: Mapping[str, str]) -> tuple[BoardBuild, 
         facts = json.loads((result / "result.json").read_text())
         setup, hold = float(facts["setup_slack_ns"]), float(facts["hold_slack_ns"])
         clock, version, part = float(facts["clock_mhz"]), str(facts["vivado"]), str(facts["part"])
-        report = (result / "utilization.rpt").read_text()
+        report, timing = (result / "utilization.rpt").read_text(), (result / "timing.rpt").read_text()
     except (OSError, ValueError, KeyError) as error:
         raise BoardError(f"{result / 'result.json'}: is not what {SCRIPT} writes ({error}); run again") from error
-    if part != board.part or min(setup, hold) < 0.0:
-        raise BoardError(f"{result / 'result.json'}: part {part}, slacks {setup} and {hold} ns: not a usable build")
+    if part.lower() != board.part.lower() or min(setup, hold) < 0.0 or clock <= 0.0:
+        raise BoardError(
+            f"{result / 'result.json'}: part {part}, {clock} MHz, slacks {setup} and {hold} ns: not a usable build"
+        )
+    unclocked, pulse_width = timing_of_report(timing)
+    if unclocked or pulse_width < 0.0:
+        raise BoardError(
+            f"{result / 'timing.rpt'}: {unclocked} registers without a clock, pulse width slack {pulse_width} ns: "
+            "not a usable build"
+        )
     stem = f"boards/{board.name}/{package.kernel.name}"
     names = {f"{stem}.bit": f"{package.kernel.name}.bit", f"{stem}.hwh": f"{package.kernel.name}.hwh"}
     reports = {f"boards/{board.name}/{path.name}": path.name for path in sorted(result.glob("*.rpt"))}

@@ -15,10 +15,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from host.files import sha256, write_atomically
-from host.kernel import MANIFEST, Package
+from host.kernel import MANIFEST, KernelError, Package
 from host.selftest import SelfTestReport
 
 SCHEMA_VERSION = 1
+_ON_BOARDS = ("pynq", "serial")  # fabrics that are one
 _LIBRARIES = ("pynq", "numpy")
 _SELF_TEST = (*(field.name for field in fields(SelfTestReport)), "passed")
 
@@ -28,10 +29,12 @@ def board_report(package: Package, board: str, selftest: Mapping[str, object] | 
 
     `selftest` is the outcome of `edgesight selftest --json` on that board, None if it was not run; of it the fields of
     a SelfTestReport are taken over and nothing else. The host's facts are this machine's. Raises KernelError if the
-    package has no build for the board, or if one of its files is missing.
+    package has no build for the board, if one of its files is missing, or if the self-test is of something else.
     """
     build = package.board(board)
     kernel = package.kernel
+    if selftest is not None:
+        _check_same(package, board, selftest)
     names = [build.bitstream, build.handoff, build.device_tree, *build.reports]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -63,9 +66,41 @@ def as_text(report: Mapping[str, object]) -> str:
 
 
 def write_report(report: Mapping[str, object], path: Path) -> None:
-    """Write the report as JSON to `path`, and beside it as text with the ending .txt."""
+    """Write the report as JSON to `path`, and beside it as text with the ending .txt.
+
+    Raises KernelError unless `path` ends in .json, since either file could fall on the other.
+    """
+    check_name(path)
     write_atomically(path, (json.dumps(report, indent=1) + "\n").encode())
     write_atomically(path.with_suffix(".txt"), as_text(report).encode())
+
+
+def check_name(path: Path) -> None:
+    """Raise KernelError unless a report may be written to `path`."""
+    if path.suffix != ".json":
+        raise KernelError(f"{path}: a report's name ends in .json; the text goes beside it, ending in .txt")
+
+
+def _check_same(package: Package, board: str, selftest: Mapping[str, object]) -> None:
+    """Raise KernelError unless the self-test ran this build of this kernel, on a board and on no other one."""
+    kernel = package.kernel
+    for what, expected in (("kernel", kernel.name), ("build_hash", kernel.build_hash)):
+        if selftest.get(what) != expected:
+            raise KernelError(
+                f"{package.path}: the self-test is of {what} {selftest.get(what)!r}, the package has {expected!r}: run "
+                "`edgesight selftest --json` on the board with this package"
+            )
+    fabric, ran_on = selftest.get("fabric"), selftest.get("board")
+    if fabric not in _ON_BOARDS:
+        raise KernelError(
+            f"{package.path}: the self-test ran on fabric {fabric!r}, which is no board: run `edgesight selftest "
+            "--json` on the board, with the fabric pynq or serial:PORT"
+        )
+    if ran_on is not None and ran_on != board:
+        raise KernelError(
+            f"{package.path}: the self-test ran on board {ran_on!r}, the report is of {board!r}: name that board, or "
+            "run `edgesight selftest --json` on this one"
+        )
 
 
 def _host() -> dict[str, object]:

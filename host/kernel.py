@@ -318,24 +318,32 @@ class Package:
     def add_board(self, build: BoardBuild, files: Mapping[str, bytes]) -> Package:
         """Put a board's build and its files into the package, replacing one that was there; returns it as it now is.
 
-        Files of the replaced build that the new one has not are removed. The manifest is written last, so that a
-        reader finds the old build or the new one.
+        Files of the replaced build that the new one has not are removed. Whenever this is cut short, the package can be
+        loaded: with the old build, with the new one, or, while files are swapped, with none for this board, but never
+        with parts of two. Until all files are written, which is what takes long or fails, it is the old one.
         """
         folder = f"boards/{build.board}/"
         stray = [name for name in files if not name.startswith(folder)]
         if stray:
             raise KernelError(f"{self.path}: {stray[0]} of board {build.board} belongs in {folder}")
-        for name, content in files.items():
-            target = self.path / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, content)
         kept = {name: digest for name, digest in self.kernel.files.items() if not name.startswith(folder)}
         listed = {**kept, **{name: sha256(content) for name, content in files.items()}}
-        package = self.replace(
-            boards={**{name: board.model_dump() for name, board in self.kernel.boards.items()},
-                    build.board: build.model_dump()},
-            files=dict(sorted(listed.items())),
-        )  # fmt: skip
+        others = {name: board.model_dump() for name, board in self.kernel.boards.items() if name != build.board}
+        staging = Path(tempfile.mkdtemp(dir=self.path, prefix=f".{build.board}."))
+        try:
+            for name, content in files.items():
+                (staging / name).parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(staging / name, content)
+            # Files of old and new build have the same names: between the two, the manifest must list neither.
+            self.replace(boards=others, files=kept)
+            for name in files:
+                (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(staging / name, self.path / name)
+            package = self.replace(
+                boards={**others, build.board: build.model_dump()}, files=dict(sorted(listed.items()))
+            )
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
         for name in set(self.kernel.files) - set(listed):
             (self.path / name).unlink(missing_ok=True)
         return package

@@ -5,6 +5,7 @@ Words owned here: vectors (images with the integer logits that each stage must g
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import zipfile
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from host.fabric.base import ALWAYS, NEVER, OFFLOAD, RECORD, STAGE_MASK, Fabric, Images, Records
+from host.fabric.base import ALWAYS, NEVER, OFFLOAD, RECORD, STAGE_MASK, Fabric, Images, Placed, Records
 from host.fabric.csim import Logits, below, decide
 from host.kernel import KernelError, Package
 
@@ -33,6 +34,11 @@ class SelfTestReport:
     records: int  # compared: images x rows
     mismatches: int  # records of which any field differs
     first_mismatch: str | None  # in words
+    # Where it ran, as far as the fabric knows.
+    fabric: str | None = None  # pynq, serial, verilated or csim
+    board: str | None = None  # as `edgesight board list` names it
+    clock_mhz: float | None = None  # read back from the board
+    pynq: str | None = None  # version of PYNQ
 
     @property
     def passed(self) -> bool:
@@ -51,6 +57,7 @@ def selftest(fabric: Fabric, package: Package) -> SelfTestReport:
     calibration = package.kernel.calibration
     targets = calibration.targets if calibration is not None else []
     rows = [list(row) for row in dict.fromkeys(map(tuple, [*_WAYS, *(target.thresholds for target in targets)]))]
+    place = fabric.place if isinstance(fabric, Placed) else None
     mismatches, first = 0, None
     existing = package.kernel.threshold_sets
     try:
@@ -81,6 +88,7 @@ def selftest(fabric: Fabric, package: Package) -> SelfTestReport:
         records=len(images) * len(rows),
         mismatches=mismatches,
         first_mismatch=first,
+        **(dataclasses.asdict(place) if place is not None else {}),
     )
 
 

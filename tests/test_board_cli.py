@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from edgesight.board import projected_energy
 from hls.csim import build_library
 from host.files import sha256
 from host.kernel import Package
+from host.power.sensors import PowerError
+from sim import verilate
 from tests.test_cli import DIGITS, edgesight, fails, succeeds
 
 
@@ -61,5 +65,32 @@ def test_a_projection_is_called_one_and_names_its_sources() -> None:
     assert found["stage0"]["cycles_per_image"] < found["stage1"]["cycles_per_image"]
 
 
-def test_a_power_without_a_source_is_refused() -> None:
-    fails("and its source", "projected-energy", DIGITS, "--watts", "5")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"watts": 5.0}, "and its source"),
+        ({"watts": -1.0, "source": "me"}, "give more than 0"),
+        ({"source": "me"}, "give --watts, too"),
+        ({"board": "kv260"}, "no published power is known for board kv260"),
+    ],
+)
+def test_a_power_that_is_unknown_is_refused_before_anything_is_built(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
+) -> None:
+    def build(package: Package) -> None:
+        raise AssertionError("was built")
+
+    monkeypatch.setattr(verilate, "build_library", build)
+    with pytest.raises(PowerError, match=message):
+        projected_energy(DIGITS, **options)
+
+
+def test_a_report_refuses_a_self_test_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "test.json").write_text("[1]")
+    arguments = ("board", "report", DIGITS, "--board", "ulx3s", "--selftest", tmp_path / "test.json")
+    fails("is no self-test's JSON, which is an object", *arguments, "--out", tmp_path / "report.json")
+    fails("a report's name ends in .json", *arguments, "--out", tmp_path / "report.txt")
+
+
+def test_the_help_of_throughput_says_what_is_measured() -> None:
+    assert "every image goes through all stages" in " ".join(succeeds("throughput", "--help").split())

@@ -33,7 +33,7 @@ def adapt(
     file: SituationFile,
     method: MethodName = "pairwise",
     model: Annotated[str | None, typer.Option(help="The model of --method fixed; default the best one.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the annealing.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the annealing.")] = 0,
     limit_s: Annotated[float, typer.Option("--limit-s", help="Seconds that the exact method may take.")] = 60.0,
     json_: JsonFile = None,
     picture: PictureFile = None,
@@ -45,10 +45,13 @@ def adapt(
     """
     from host.plan.adapt import plan
     from host.plan.adapt_data import read_situation
-    from host.plan.profile import write
+    from host.plan.profile import PlanError, write
 
+    chosen = _method(method)
+    if model is not None and chosen != "fixed":
+        raise PlanError(f"--model {model}: only --method fixed takes a model; method {chosen} chooses its own")
     situation = read_situation(file)
-    made = plan(situation, _method(method), seed=seed, limit_s=limit_s, model=model)
+    made = plan(situation, chosen, seed=seed, limit_s=limit_s, model=model)
     if json_ is not None:
         write(json_, made)
     if picture is not None:
@@ -71,7 +74,7 @@ def adapt_replay(
         bool, typer.Option("--oracle/--no-oracle", help="Also run a scheduler that is told the bandwidth to come.")
     ] = True,
     seconds: Annotated[float, typer.Option(min=1.0, help="Simulated time.")] = 60.0,
-    seed: Annotated[int, typer.Option(help="Seed of the moments at which clients and cameras begin.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the moments at which clients and cameras begin.")] = 0,
     json_: JsonFile = None,
     picture: PictureFile = None,
 ) -> None:
@@ -186,7 +189,8 @@ def _print_plan(situation: Situation, plan: AdaptPlan) -> None:
             ", ".join(gpu.resident),
         )
     console.print(table)
-    bound = "" if plan.best_possible is None else f", none better than {plan.best_possible:.4f} is possible"
+    best = plan.best_possible
+    bound = "" if best is None else f" (of plans that serve as many requests none has more than {best:.4f})"
     console.print(f"Mean accuracy per request {plan.mean_accuracy:.4f}{bound}; planned in {plan.planning_ms:.1f} ms.")
     for left in plan.unserved:
         console.print(f"[red]Not served: client {left.client}:[/red] {left.reason}")

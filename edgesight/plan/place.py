@@ -38,20 +38,24 @@ def place(
         Path | None, typer.Option(metavar="PLAN", help="The plan in force: keep its parameters where they are.")
     ] = None,
     within: Annotated[
-        float, typer.Option(help="With --previous: how many times the best bottleneck may be taken to move less.")
-    ] = 1.1,
+        float | None,
+        typer.Option(
+            help="With --previous: how many times the best bottleneck may be taken to move less; default 1.1."
+        ),
+    ] = None,
     bytes_per_element: Annotated[
         float | None, typer.Option(help="Bytes an element takes on the wire (ONNX); default: as in memory.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of what is left to chance.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what is left to chance.")] = 0,
     json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="File for the plan, as JSON.")] = None,
     picture: Annotated[Path | None, typer.Option(metavar="FILE", help="File for the plan, as PNG.")] = None,
 ) -> None:
     """Cut a network into pieces over a cluster's nodes, so that its slowest piece or transfer is as fast as can be.
 
     Speeds are 10^9 multiply-accumulates a second; a node without one computes in no time. With --previous, after --lost
-    or for a new version of the model, as few bytes of parameters as can be are moved. Exits with 1 when there is no
-    plan, saying why.
+    or for a new version of the model, as few bytes of parameters as can be are moved. A file with weights left out
+    counts as the same version when it is the same file: nothing in it says that its weights have changed. Exits with 1
+    when there is no plan, saying why.
     """
     from host.plan import profile
     from host.plan.place import place as plan_anew
@@ -64,6 +68,8 @@ def place(
     for name in lost or []:
         nodes = nodes.without(name)
     if previous is None:
+        if within is not None:
+            raise profile.PlanError("--within: bounds what --previous may cost; give --previous too, or leave it out")
         plan = plan_anew(network, nodes, cast("Method", method), seed=seed, classes=classes)
     else:
         if classes is not None:
@@ -71,7 +77,8 @@ def place(
                 "--classes: is for kpath, which does not count movement; leave it or --previous out"
             )
         before = profile.read(previous, Placement)
-        plan = replan(network, nodes, before, cast("Remethod", method), within=within, seed=seed)
+        factor = 1.1 if within is None else within
+        plan = replan(network, nodes, before, cast("Remethod", method), within=factor, seed=seed)
     if json_ is not None:
         profile.write(json_, plan)
     if picture is not None and plan.feasible:
@@ -101,7 +108,10 @@ def _show(plan: Placement, console: Console) -> None:
     console.print(table)
     beta, bound = plan.beta_ms or 0.0, plan.lower_bound_ms or 0.0
     if plan.throughput is None:
-        console.print("Nothing takes time: one piece, on a node without a speed.")
+        console.print(
+            "Nothing takes time, by the operations, speeds, bytes and bandwidths that are stated: bottleneck 0 ms.",
+            soft_wrap=True,
+        )
     else:
         proof = "the least there is" if plan.proven else f"no plan is below {bound:.3f} ms"
         console.print(

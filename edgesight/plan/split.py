@@ -84,6 +84,8 @@ def split(
         return
     if fall_back:
         raise PlanError("--fall-back belongs to --series: at a stated bandwidth nothing is late")
+    if exit_ is not None and method != "edgent":
+        raise PlanError("--exit and --cut look at one choice, which no method makes: leave out --method")
     link = checked({"mbps": mbps, "round_trip_ms": round_trip_ms}, Link, "--mbps, --round-trip-ms")
     if exit_ is not None and cut is not None:
         plan = fixed(found, link, needs, exit_, cut)
@@ -212,7 +214,7 @@ def _print_plan(plan: SplitPlan, console: Console) -> None:
         if shown.cut == shown.layers
         else f"cut behind {behind} ({shown.cut} of {shown.layers} layers)"
     )
-    first = "The nearest: exit" if plan.choice is None else "Exit"
+    first = "The nearest: exit" if plan.choice is None and plan.method != "fixed" else "Exit"
     console.print(f"{first} [bold]{shown.exit}[/bold], accuracy {shown.accuracy:.4g}; {where} ({plan.method})")
     _print_rows(
         console,

@@ -245,11 +245,12 @@ class Authority:
             return None
         public_key = _requested_key(request)
         with self._transaction():
-            newest = self._index.execute(
-                "SELECT max(issued) FROM certificates WHERE name = ?", (admitted.name,)
-            ).fetchone()
-            # One from the future was made while this machine's clock was wrong.
-            if newest[0] is not None and 0 <= now().timestamp() - newest[0] < _RENEWED_AGAIN:
+            issued, expires = self._index.execute(
+                "SELECT issued, expires FROM certificates WHERE name = ? ORDER BY issued DESC", (admitted.name,)
+            ).fetchone() or (0.0, 0.0)
+            at = now().timestamp()
+            # One issued in the future was made while this machine's clock was wrong.
+            if 0 <= at - issued < _RENEWED_AGAIN and expires - at > (EDGE_LIFE / 2).total_seconds():
                 return None
             certificate = self._issue(admitted.name, public_key)
         logger.info("the certificate of edge %r was renewed", admitted.name)

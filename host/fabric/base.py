@@ -5,7 +5,8 @@ Words owned here: record, margin, always and never thresholds, error code.
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +54,25 @@ class Fabric(Protocol):
 
     def close(self) -> None:
         """Release the hardware; calling it twice is harmless."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where answers come from, as far as the fabric itself knows."""
+
+    fabric: str  # kind of its maker: pynq, serial, verilated or csim
+    board: str | None = None  # as `edgesight board list` names it
+    clock_mhz: float | None = None  # read back from the board
+    pynq: str | None = None  # version of PYNQ
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A fabric that knows where it is; those that stand in for one in a test need not."""
+
+    @property
+    def place(self) -> Place:
+        """Where its answers come from."""
 
 
 class TransparentFabric(Fabric, Protocol):

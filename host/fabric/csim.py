@@ -7,7 +7,7 @@ import ctypes
 import numpy as np
 import numpy.typing as npt
 
-from host.fabric.base import NEVER, OFFLOAD, RECORD, FabricError, Images, Records, check_images
+from host.fabric.base import NEVER, OFFLOAD, RECORD, FabricError, Images, Place, Records, check_images
 from host.kernel import Package
 
 Logits = npt.NDArray[np.int32]  # [N, classes]
@@ -23,6 +23,7 @@ class CsimFabric:
 
     simulated = False
     simulated_cycles = 0
+    place = Place("csim")
 
     def __init__(self, package: Package) -> None:
         """Load the library; raises FabricError when it is not there or does not fit."""

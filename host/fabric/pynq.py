@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from host.fabric.base import RECORD, STAGE_MASK, FabricError, Images, Records, check_images, check_sets
+from host.fabric.base import RECORD, STAGE_MASK, FabricError, Images, Place, Records, check_images, check_sets
 from host.fabric.dma import Channel, Dma
 from host.fabric.driver import BEAT_BYTES, Registers, in_order, pack_frames
 from host.kernel import BoardBuild, Package
-from host.registers import CONTROL_SOFT_RESET, STATUS_DRAINING
+from host.registers import CONTROL_SOFT_RESET, STATUS_DRAINING, Error
 
 # Names in every board's block design.
 DMA, KERNEL = "dma", "kernel"
@@ -67,6 +67,7 @@ class Legs:
 class Throughput:
     """How fast a board answered, by the host's clock and, kept apart, by the fabric's own counters."""
 
+    subject: str  # what the images went through, in words
     images: int
     images_per_second: float  # by the host's clock, all legs together
     legs: Legs
@@ -90,6 +91,10 @@ class _Memory:
     def __post_init__(self) -> None:
         self.frames_at = int(self.frames.physical_address)
         self.records_at = int(self.records.physical_address)
+
+
+# Buffers of fabrics whose DMA did not stop: it may write to them still, so they are never given back to the system.
+_WRITTEN_STILL: list[_Memory] = []
 
 
 class PynqFabric:
@@ -128,21 +133,32 @@ class PynqFabric:
         self.clock_mhz = self._check_clock(pynq)
         self._dma = Dma(pynq.MMIO(dma["phys_addr"], dma["addr_range"]).array)
         self._dma.check_simple(str(bitstream))
-        self._interrupt, self._loop = _interrupt(pynq, self._overlay)
         self._frame_bytes = BEAT_BYTES + package.kernel.input.frame_bytes
-        self._memory: _Memory | None = self._allocate(pynq, dma)
         self.legs = Legs()  # of the last run
         self._sent = 0  # frames of the batch under way
+        self._thresholds_set = False  # loading the bitstream cleared the table
         self._usable = False
-        self.reset()
+        self._interrupt, self._loop = _interrupt(pynq, self._overlay)
+        try:
+            self._memory: _Memory | None = self._allocate(pynq, dma)
+            self.reset()
+        except BaseException:
+            self._close_loop()  # nobody gets this object, so nobody can
+            raise
 
     @property
     def interrupts(self) -> bool:
         """Whether the end of a batch is waited for by interrupt; by looking alone where the design has none."""
         return self._interrupt is not None
 
+    @property
+    def place(self) -> Place:
+        """This board."""
+        return Place("pynq", self.build.board, self.clock_mhz, self.pynq_version)
+
     def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
         """Write one row of the threshold table; FabricError on a row or value that it cannot hold."""
+        self._thresholds_set = True
         self.registers.set_thresholds(set_index, thresholds)
 
     def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
@@ -175,21 +191,24 @@ class PynqFabric:
     def throughput_test(self, images: Images, sets: npt.NDArray[np.uint8] | None = None) -> Throughput:
         """Answer images uint8 [N, H, W, C] once to warm up and once timed, under `sets` [N] (default: set 0 for all).
 
-        Raises what `run` raises; FabricError if there are no images.
+        Without thresholds every image goes through all stages; `subject` says what they went through. Raises what `run`
+        raises; FabricError if there are no images, or if a record carries an error.
         """
         if not len(images):
             raise FabricError("a throughput test needs images: give at least one, better some hundred")
         if sets is None:
             sets = np.zeros(len(images), np.uint8)
-        self.run(images, sets)
+        self._check_answered(self.run(images, sets))
         before = self._stalls()
         records = self.run(images, sets)
+        self._check_answered(records)
         stalls = [(after - first) & 0xFFFF_FFFF for after, first in zip(self._stalls(), before, strict=True)]
         latencies = [
             records["cycles"][(records["error"] == 0) & (records["stage"] & STAGE_MASK == stage)]
             for stage in range(len(self.package.kernel.stages))
         ]
         return Throughput(
+            subject=self._subject(records),
             images=len(images),
             images_per_second=len(images) / self.legs.total_s,
             legs=self.legs,
@@ -219,15 +238,29 @@ class PynqFabric:
         self._usable = True
 
     def close(self) -> None:
-        """Stop the DMA and give its memory back; calling it twice is harmless."""
+        """Stop the DMA and give its memory back; calling it twice is harmless.
+
+        Raises FabricError if the DMA does not stop: then the memory stays taken, since the DMA may write to it still.
+        """
         if self._memory is None:
             return
+        memory, self._memory = self._memory, None
         try:
             self._dma.stop()  # before it loses its memory
+        except BaseException as error:
+            _WRITTEN_STILL.append(memory)
+            if not isinstance(error, FabricError):
+                raise
+            raise FabricError(
+                f"{self.package.path} on {self.board}: {error}; until this program ends it keeps the DMA's memory, "
+                "which may be written to still: restart the board"
+            ) from error
         finally:
-            self._memory = None
-            if self._loop is not None:
-                self._loop.close()
+            self._close_loop()
+
+    def _close_loop(self) -> None:
+        if self._loop is not None:
+            self._loop.close()
 
     def _open(self) -> _Memory:
         if self._memory is None:
@@ -361,6 +394,9 @@ class PynqFabric:
             loop.run_until_complete(wait())
         except asyncio.TimeoutError:
             return
+        except Exception as error:  # PYNQ and its loop raise whatever their parts raise
+            self._interrupt = None
+            _warn_of_interrupts(error, stacklevel=6)
 
     def _explain(self, error: FabricError, frames: int) -> str:
         """What is to be said of a failed batch of `frames`; resets DMA and kernel."""
@@ -371,6 +407,26 @@ class PynqFabric:
         except FabricError as fault:
             after = f"they could not be reset: {fault}"
         return f"{self.package.path} on {self.board}: {error} ({seen}); {after}"
+
+    def _check_answered(self, records: Records) -> None:
+        """FabricError if a record is no answer: how fast those come says nothing."""
+        wrong = np.flatnonzero(records["error"])
+        if len(wrong):
+            code = int(records["error"][wrong[0]])
+            name = Error(code).name if code in set(Error) else f"{code}, which this host does not know"
+            raise FabricError(
+                f"{self.package.path} on {self.board}: {len(wrong)} of {len(records)} images were answered with an "
+                f"error, image {int(wrong[0])} with {name}: run `edgesight selftest`"
+            )
+
+    def _subject(self, records: Records) -> str:
+        """What the images of these records went through, in words."""
+        stages = records["stage"] & STAGE_MASK
+        names = [stage.name for stage in self.package.kernel.stages]
+        if (stages == len(names) - 1).all():
+            return "every image through all stages" + ("" if self._thresholds_set else ": no threshold is set")
+        counts = ", ".join(f"{int((stages == at).sum())} by {name}" for at, name in enumerate(names))
+        return f"images answered early where a stage is sure: {counts}"
 
     def _stalls(self) -> list[int]:
         return [self.registers.read("input_stall_cycles"), self.registers.read("output_stall_cycles")]
@@ -470,7 +526,12 @@ def _interrupt(pynq: Any, overlay: Any) -> tuple[Any, asyncio.AbstractEventLoop 
 
     try:
         return loop.run_until_complete(make()), loop
-    except (ValueError, OSError, RuntimeError) as error:
+    except Exception as error:  # PYNQ lets out what its look-ups raise: KeyError where it knows no controller
         loop.close()
-        warnings.warn(f"interrupts are not used, the DMA is looked at instead: {error}", stacklevel=4)
+        _warn_of_interrupts(error, stacklevel=5)
         return None, None
+
+
+def _warn_of_interrupts(error: Exception, stacklevel: int) -> None:
+    said = f"{type(error).__name__}: {error}"
+    warnings.warn(f"interrupts are not used, the DMA is looked at instead: {said}", stacklevel=stacklevel)

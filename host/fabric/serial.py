@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from host.fabric.base import NEVER, RECORD, FabricError, Images, Records, check_images, check_sets
+from host.fabric.base import NEVER, RECORD, FabricError, Images, Place, Records, check_images, check_sets
 from host.fabric.driver import Registers, pack_frames
 from host.kernel import BoardBuild, Package, Serial
 from host.registers import CONTROL_SOFT_RESET, STATUS_DRAINING, Error
@@ -128,9 +128,11 @@ class SerialFabric:
         package has no such board, the port cannot be opened, or what is there does not answer or runs another kernel.
         """
         self.package = package
+        self.place = Place("serial")
         self._remedy = f"load a bitstream of {package.path}"
         if line is None:
             build = _build(package)
+            self.place = Place("serial", build.board)
             assert build.serial is not None
             line, bitstream = build.serial, package.path / build.bitstream
             self._remedy = f"load its bitstream with `openFPGALoader --board {build.board} {bitstream}`"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from host.fabric.base import ALWAYS, NEVER, RECORD, FabricError, Images, Records, check_images, check_sets
+from host.fabric.base import ALWAYS, NEVER, RECORD, FabricError, Images, Place, Records, check_images, check_sets
 from host.fabric.driver import Registers, in_order, pack_frames
 from host.kernel import Package
 
@@ -63,6 +63,7 @@ class VerilatedFabric:
     """`Fabric` on the package's Verilated library. One object is one piece of hardware; it is used by one thread."""
 
     simulated = True
+    place = Place("verilated")
 
     def __init__(self, package: Package) -> None:
         """Load the library, reset the kernel, check that it is this package's.

@@ -208,7 +208,7 @@ class OffloadClient:
         deadline = loop.time() + within
         if self._peer is None:
             raise self._no_data_centre()
-        await self._take_slot(within)
+        await self._take_slot(deadline)
         request = self._next
         self._next += 1
         reply = self._open[request] = loop.create_future()
@@ -221,24 +221,24 @@ class OffloadClient:
             del self._open[request]
             self._slots.release()
 
-    async def _take_slot(self, within: float) -> None:
-        """Wait for one of the slots; raises NoAnswer when there is none `within` that many seconds.
+    async def _take_slot(self, deadline: float) -> None:
+        """Wait for one of the slots; raises NoAnswer when there is none before the loop's time `deadline`.
 
         Before Python 3.12 `asyncio.wait_for` may swallow a cancel that comes with the slot; `asyncio.wait` does not.
         """
         if not self._slots.locked():
             await self._slots.acquire()  # at once
             return
-        waiting = asyncio.ensure_future(self._slots.acquire())
+        loop = asyncio.get_running_loop()
+        waiting = loop.create_task(self._slots.acquire())
         try:
-            await asyncio.wait([waiting], timeout=max(within, 0.0))
-        except asyncio.CancelledError:
+            await asyncio.wait([waiting], timeout=max(deadline - loop.time(), 0.0))
+            if not waiting.done() or loop.time() >= deadline:
+                raise NoAnswer("the deadline passed while other requests were on the way")
+        except (asyncio.CancelledError, NoAnswer):
             if not waiting.cancel():
                 self._slots.release()
             raise
-        if not waiting.done():
-            waiting.cancel()
-            raise NoAnswer("the deadline passed while other requests were on the way")
 
     def _cancel(self, request: int) -> None:
         """Stop the data centre's work on `request`; who awaits it gets NoAnswer. Nothing happens when it is over."""

@@ -19,21 +19,18 @@ FOLDER = Path(__file__).resolve().parent
 def install(package: Package, pynq_board: str | None = None) -> Path:
     """Put the package's bitstream for `pynq_board` (default: the board that this runs on) where PYNQ looks.
 
-    Returns where the .bit lies, with .hwh and, if there is one, .dtbo beside it. Raises FabricError if the package has
-    none for the board, KernelError if the folder cannot be written.
+    Returns where the .bit lies, with the .hwh beside it. Raises FabricError if the package has none for the board,
+    KernelError if the folder cannot be written.
     """
     build = build_for(package, pynq_board or board_name())
     bitstream = bitstream_of(package, build)
     name = package.kernel.name
     target = FOLDER / name / f"{name}.bit"
-    # The bitstream comes last: where there is one, what belongs to it is there.
-    files = [bitstream.with_suffix(".hwh"), bitstream]
-    if build.device_tree is not None:
-        files.insert(0, package.path / build.device_tree)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
-        for file in files:
+        # The bitstream comes last: where there is one, what belongs to it is there.
+        for file in (bitstream.with_suffix(".hwh"), bitstream):
             write_atomically(target.with_suffix(file.suffix), file.read_bytes())
     except OSError as error:
         raise KernelError(f"{target}: cannot be written ({error.strerror}); run as root") from error

@@ -20,13 +20,18 @@ from host.plan.profile import Bytes, Link, Name, NotNegative, Obtained, Plain, P
 from host.plan.profile import checked as check_content
 from host.plan.profile import read as read_file
 
-Pixels = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=1)]
+# What planners count in arrays is bounded, so that nothing leaves 64 bits and no list fills the memory.
+MOST_RATE = 1e6  # frames a second of one client
+Pixels = Annotated[int, Field(ge=1, le=2**20)]
+Count = Annotated[int, Field(ge=1, le=2**16)]
+FrameBytes = Annotated[Bytes, Field(ge=1)]
+BatchMs = Annotated[float, Field(ge=1e-3, le=1e9)]  # from a microsecond to eleven days
 
 
 class Model(Variant):
     """A variant at one input size: what a GPU runs and what a client's frames are sized for."""
 
+    latency_ms: dict[Count, BatchMs]  # by batch size
     input_px: Pixels  # side of the square input
     network: Name | None = None  # whose weights it uses; None: its own, which no other model shares
 
@@ -51,7 +56,7 @@ class ModelProfile(Plain):
     source: str = ""  # where the numbers are from
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
     networks: tuple[Network, ...] = ()  # those whose loading takes time; any other is loaded at once
-    frame_bytes: dict[Pixels, Bytes]  # by input size
+    frame_bytes: dict[Pixels, FrameBytes]  # by input size
     frame_bytes_obtained: Obtained
 
     @model_validator(mode="after")
@@ -75,10 +80,14 @@ class ModelProfile(Plain):
 
 
 class Gpu(Plain):
-    """What runs models, one at a time; those that it holds besides are switched to without loading."""
+    """What runs models, one at a time; those that it holds besides are switched to without loading.
+
+    `holds` is what plans count on. While a GPU loads its next network it goes on running the old one, also where the
+    plan has no place for that any more: for this time its memory needs room for one network more than `holds`.
+    """
 
     name: Name
-    holds: Count = 5  # networks
+    holds: Count = 5  # networks; one more in memory while one is loaded
     batch_limit: Count = 12
     held: tuple[Name, ...] = ()  # networks that it holds now, the one it runs first
 
@@ -101,6 +110,8 @@ class Client(Plain):
         for field in ("latency_ms", "rate"):
             if getattr(self.slo, field) is None:
                 raise ValueError(f"slo.{field}: missing for client {self.name}")
+        if self.rate > MOST_RATE:
+            raise ValueError(f"slo.rate: {self.rate:g} for client {self.name}; must be at most {MOST_RATE:g}")
         return self
 
     @property
@@ -195,7 +206,8 @@ class AdaptPlan(Plan):
     gpus: tuple[GpuPlan, ...]
     unserved: tuple[Unserved, ...]
     mean_accuracy: Share  # per request, those of unserved clients counted as 0
-    best_possible: Share | None = None  # no plan's mean accuracy is higher; known for the exact method
+    # Of plans that serve as many requests none has a higher mean accuracy; one that serves fewer may. Exact method's.
+    best_possible: Share | None = None
     planning_ms: NotNegative  # what planning took, measured
 
 

@@ -27,7 +27,7 @@ _SERVED = 1e3  # worth of serving a request at all, over that of its accuracy
 _UNITS = 4_096  # at most this many units in the fastest setting's throughput, where rates have no common measure
 _TRIES = 200  # pairs of settings that are made whole, at most
 # What keeps a plan for 64 clients on 8 GPUs within 50 ms:
-_SOLVES = 20  # pairs of GPUs that are solved after the beginning, at most
+_SOLVES = 20  # pairs of GPUs that are solved after the beginning, at most; where there are more pairs, each once
 _CLIMBED = 1_000  # GPUs that knapsacks are filled for, at most
 
 
@@ -61,6 +61,7 @@ def _paired(tables: Tables, units: Integers, limits: Integers) -> Mapping:
 def _polished(tables: Tables, units: Integers, limits: Integers, mapping: Mapping) -> Mapping:
     """Solve pairs of GPUs until none becomes better, or often enough."""
     waiting = dict.fromkeys(combinations(range(len(tables.on_gpu)), 2))
+    # What becomes worth another look waits behind the rest: no pair is left out for it.
     for _ in range(max(_SOLVES, len(waiting))):
         couple = next(iter(waiting), None)
         if couple is None:
@@ -273,16 +274,18 @@ def _fill(units: Integers, members: Integers, room: int) -> list[int]:
 
 
 def _units(tables: Tables) -> tuple[Integers, Integers]:
-    """Rates (clients), rounded up, and throughputs (settings), rounded down, in a unit that both can be counted in."""
+    """Rates (clients), rounded up, and throughputs (settings), rounded down, in a unit that both can be counted in.
+
+    A rate that no setting can carry counts as just above two of the largest throughputs: that changes no bound and no
+    knapsack, and keeps the numbers small.
+    """
     thousandths = np.rint(tables.rate * 1e3).astype(np.int64)
     fastest = float(tables.throughput.max())
     common = math.gcd(*(int(rate) for rate in thousandths)) / 1e3
     exact = bool(np.all(thousandths == tables.rate * 1e3)) and common > 0
     unit = common if exact and fastest / common <= _UNITS else fastest / _UNITS
-    return (
-        np.ceil(tables.rate / unit - 1e-9).astype(np.int64),
-        np.floor(tables.throughput / unit + 1e-9).astype(np.int64),
-    )
+    limits = np.floor(tables.throughput / unit + 1e-9).astype(np.int64)
+    return np.minimum(np.ceil(tables.rate / unit - 1e-9), 2 * limits.max() + 1).astype(np.int64), limits
 
 
 def _split(ranked: Integers, rate: Floats, shares: Sequence[int]) -> list[Integers]:

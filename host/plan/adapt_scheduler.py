@@ -138,7 +138,11 @@ class _Held:
         return tuple(sorted(ready, key=lambda name: name != self.running))
 
     def hold(self, resident: Sequence[str], profile: ModelProfile, now_ms: float) -> float:
-        """Load what is missing, one after another, what is run first; returns when that can be run."""
+        """Load what is missing, one after another, what is run first; returns when that can be run.
+
+        Until then the GPU goes on running what it ran. Where `resident` leaves that out it no longer counts as held
+        here, but is in memory still: for this time there is one network more than `Gpu.holds`.
+        """
         free = max([now_ms, *(since for since in self.networks.values())])
         kept = {name: since for name, since in self.networks.items() if name in resident}
         for name in resident:
@@ -173,7 +177,6 @@ class Scheduler:
         self._mbps: dict[str, float] = {}
         self._held = {gpu.name: _Held(dict.fromkeys(gpu.held, 0.0), next(iter(gpu.held), None)) for gpu in gpus}
         self._better = 0  # rounds that the newer plan has been better
-        self.kept = self.changed = 0  # rounds
         self.took_s = 0.0  # the last round, measured
 
     def register(self, client: Client) -> None:
@@ -198,15 +201,12 @@ class Scheduler:
         # The old plan must hold on half of the margin only: within the other half nothing changes.
         if old is None or not _serves(old, new) or faults(self._situation(now_ms, self._margin / 2), old):
             self._adopt(new, now_ms)
-        elif new.mean_accuracy > old.mean_accuracy or len(new.clients) > len(old.clients):
+        elif new.mean_accuracy > old.mean_accuracy:
             self._better += 1
             if self._better >= self._patience:
                 self._adopt(new, now_ms)
-            else:
-                self.kept += 1
         else:
             self._better = 0
-            self.kept += 1
         self.took_s = time.perf_counter() - start
         assert self.plan is not None
         return self.plan
@@ -230,7 +230,6 @@ class Scheduler:
         for gpu in new.gpus:
             self.ready_ms[gpu.gpu] = self._held[gpu.gpu].hold(gpu.resident, self._profile, now_ms)
         self.plan, self._better = new, 0
-        self.changed += 1
 
 
 def _serves(old: AdaptPlan, new: AdaptPlan) -> bool:

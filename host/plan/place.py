@@ -100,9 +100,9 @@ def replan(
 
     Of all plans with beta of at most `within` times the best, the one that moves the fewest bytes of parameters, and of
     those the one of least beta. With `exact` that is proven; with `search` the plan carries a bound of the bytes,
-    `movement.least_bytes`. Parameters count as there where the layer's checksum, or else its name in the same version,
-    is held by that node; what a node held before is dropped where the new plan does not use it. Raises PlanError for a
-    factor below 1, or a previous plan without pieces.
+    `movement.least_bytes`. Parameters count as there where the layer's checksum, or else its name and size in the same
+    version, is held by that node; what a node held before is dropped where the new plan does not use it. Raises
+    PlanError for a factor below 1, or a previous plan without pieces.
     """
     if not 1 <= within < np.inf:
         raise PlanError(f"within {within}: is a factor of the best plan's beta, so at least 1")

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from host.plan.profile import Bytes, Name, NotNegative, Plain, PlanError, read
+from host.plan.profile import MOST_BYTES, Bytes, Name, NotNegative, Plain, PlanError, checked, read
 
 INPUT = "input"
 # What shape inference does not know, and what it is to the shape: the quantisers of QONNX change no shape.
@@ -73,6 +73,9 @@ class Model(Plain):
         if ordered < names:
             left = sorted(names - ordered)
             raise ValueError(f"layers: {', '.join(left[:3])} stand in or behind a circle; a layer reads earlier ones")
+        parameters = sum(layer.parameter_bytes for layer in self.layers)
+        if parameters + max(layer.working_bytes for layer in self.layers) >= MOST_BYTES:
+            raise ValueError(f"layers: their bytes together are {MOST_BYTES:,} or more, which no float counts exactly")
         return self
 
     @property
@@ -131,8 +134,8 @@ class Model(Plain):
         return tuple(atom[-1].name for atom in self.atoms[:-1])
 
     def held(self, layer: Layer) -> str:
-        """What says that two layers' parameters are the same: their checksum, else the name in this version."""
-        return layer.weights_sha256 or f"{self.name} {self.version}: {layer.name}"
+        """What says that two layers' parameters are the same: their checksum, else name and size in this version."""
+        return layer.weights_sha256 or f"{self.name} {self.version}: {layer.name}, {layer.parameter_bytes} bytes"
 
 
 def working_bytes(
@@ -173,9 +176,13 @@ def read_onnx(path: Path, bytes_per_element: float | None = None) -> Model:
     A symbolic batch is taken as 1. Nodes that depend on constants and shapes alone are no layers: the parameters among
     what they read are counted where their result is read. Operations are multiply-accumulates of convolutions and
     matrix products; other nodes count none. `bytes_per_element` is the size on the wire, for tensors that are sent
-    compressed or wider; without it each is sent as it lies in memory. Raises PlanError naming the file, the node and
-    the reason.
+    compressed or wider; without it each is sent as it lies in memory.
+
+    The version is the first 12 hexadecimal digits of the file's SHA-256. Parameters have a checksum where their values
+    are in the file or, as external data, beside it. Raises PlanError naming the file, the node and the reason.
     """
+    if bytes_per_element is not None and not 0 < bytes_per_element < MOST_BYTES:
+        raise PlanError(f"{path}: bytes per element: {bytes_per_element:g} is no size; give one above 0")
     graph, shapes = _shaped(path)
     parameters = {tensor.name: tensor for tensor in graph.initializer}
     # What each tensor that depends on no input is made of: names of initialisers.
@@ -217,18 +224,21 @@ def read_onnx(path: Path, bytes_per_element: float | None = None) -> Model:
     outputs = tuple(name for _, name, _, _ in kept if answered & set(produced[name]))
     needed = working_bytes([(name, sources) for _, name, sources, _ in kept], memory, outputs)
     layers = [
-        Layer(
-            name=name,
-            inputs=tuple(sources),
-            output_bytes=wire[name],
-            parameter_bytes=sum(_parameter_bytes(parameters[weight]) for weight in weights),
-            operations=_operations(node, shapes, path),
-            working_bytes=needed[name],
-            weights_sha256=_checksum([parameters[weight] for weight in weights]),
-        )
+        {
+            "name": name,
+            "inputs": sources,
+            "output_bytes": wire[name],
+            "parameter_bytes": sum(_parameter_bytes(parameters[weight]) for weight in weights),
+            "operations": _operations(node, shapes, path),
+            "working_bytes": needed[name],
+            "weights_sha256": _checksum([parameters[weight] for weight in weights], path.parent),
+        }
         for node, name, sources, weights in kept
     ]
-    return Model(name=path.stem, layers=tuple(layers), outputs=outputs)
+    with path.open("rb") as file:
+        version = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    content = {"name": path.stem, "version": version, "layers": layers, "outputs": outputs}
+    return checked(content, Model, str(path))
 
 
 def _shaped(path: Path) -> tuple[Any, dict[str, tuple[list[int], int]]]:
@@ -331,19 +341,32 @@ def _parameter_bytes(tensor: Any) -> int:
     return int(math.prod(tensor.dims)) * _element_bytes(tensor.data_type)
 
 
-def _checksum(tensors: Sequence[Any]) -> str | None:
-    """SHA-256 of parameters, or None where there are none or the file leaves their values out."""
+def _checksum(tensors: Sequence[Any], folder: Path) -> str | None:
+    """SHA-256 of parameters; None where there are none, or values are neither in the file nor beside it in `folder`."""
+    import onnx
+
     if not tensors:
         return None
     digest = hashlib.sha256()
     for tensor in tensors:
-        content = tensor.SerializeToString(deterministic=True)
-        if tensor.external_data or len(content) < _parameter_bytes(tensor):
-            return None
-        copy = type(tensor)()
+        copy = onnx.TensorProto()
         copy.CopyFrom(tensor)
-        copy.name = ""  # two files may call the same weights otherwise
+        for field in ("name", "doc_string", "data_location", "external_data"):  # two files may say these otherwise
+            copy.ClearField(field)
+        if tensor.external_data or onnx.external_data_helper.uses_external_data(tensor):
+            copy.external_data.extend(tensor.external_data)
+            try:
+                onnx.external_data_helper.load_external_data_for_tensor(copy, str(folder))
+            except (OSError, ValueError, onnx.checker.ValidationError):
+                return None
+            copy.ClearField("external_data")
+        raw = copy.raw_data
+        copy.ClearField("raw_data")  # by itself, since protobuf writes no message of more than 2 GB
+        empty = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type)
+        if len(raw) + copy.ByteSize() - empty.ByteSize() < _parameter_bytes(tensor):
+            return None
         digest.update(copy.SerializeToString(deterministic=True))
+        digest.update(raw)
     return digest.hexdigest()
 
 

@@ -5,13 +5,20 @@ shares from 0 to 1. A number says how it was obtained, and what is computed from
 
 Words owned here: *device* (what computes), *tier* (devices at one distance from the data, tier 0 nearest), *link* (what
 joins two devices or tiers), *variant* (one of several networks for one job), *SLO* (what a request must meet), *plan*.
+
+All planners share the units, how input is checked and files are written, and what a plan says first (`Plan`). The rest
+is for those that it fits. `Device`: split's two machines, place's nodes, workflow's workers; place weighs its memory,
+workflow its tier and price, split none of them; adapt's GPUs are none, since they hold so many networks of any size.
+`Link`, `Slo`: split and adapt; place has a bandwidth for each pair of nodes, workflow a price of each GiB and an
+accuracy to reach. `Variant`: adapt; workflow's are names, whose times are the workers' and whose accuracies hang
+together.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,7 +28,8 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Bytes = Annotated[int, Field(ge=0)]
+MOST_BYTES: Final = 2**53  # below it a float holds every integer exactly
+Bytes = Annotated[int, Field(ge=0, lt=MOST_BYTES)]
 Obtained = Literal["measured", "simulated", "projected", "quoted"]
 
 _BITS_PER_BYTE = 8

@@ -154,9 +154,7 @@ class SplitPlan(Plan):
     deadline_ms: Positive
     accuracy_needed: Share | None = None
     choice: Choice | None = None  # None where none meets the needs
-    nearest: Choice | None = None  # only where none does
-    on_time: Share | None = None  # probability, where the bandwidth was predicted as a distribution
-    fallback: Choice | None = None  # what the device answers with when the other answer is late; None: nothing
+    nearest: Choice | None = None  # only where none does; of `fixed` the one that was asked about
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> SplitPlan:
@@ -337,43 +335,55 @@ def split(profile: SplitProfile | Choices, link: Link, slo: Slo, method: Method 
     meets the needs the plan says why, and which choice is nearest. Raises PlanError for needs that can't be weighed.
     """
     choices = profile if isinstance(profile, Choices) else Choices.of(profile, method)
-    deadline = deadline_of(slo)
-    found = choices.best(link, deadline, slo.accuracy)
-    return made(choices, link, slo, found, choices.nearest(link, slo.accuracy) if found is None else None, method)
+    found = choices.best(link, deadline_of(slo), slo.accuracy)
+    if found is not None:
+        return _made(choices, link, slo, found, method, None)
+    nearest = choices.nearest(link, slo.accuracy)
+    return _made(choices, link, slo, nearest, method, _why(choices, link, slo, nearest))
 
 
 def fixed(profile: SplitProfile, link: Link, slo: Slo, exit_: str, cut: int) -> SplitPlan:
     """The plan of one exit and cut, whatever the link: on time or not. Raises PlanError where there is no such cut."""
     choices = Choices.of(profile)
     index = choices.find(exit_, cut)
-    good = choices.latency_ms(link)[index] <= deadline_of(slo) and choices.accuracy[index] >= (slo.accuracy or 0.0)
-    return made(choices, link, slo, index if good else None, None if good else index, "fixed")
+    return _made(choices, link, slo, index, "fixed", _why_not(choices, link, slo, index))
 
 
-def made(
-    choices: Choices, link: Link, slo: Slo, found: int | None, nearest: int | None, method: str, **more: object
-) -> SplitPlan:
-    """The plan that says `found`, or that none meets the needs and `nearest` misses by least."""
-    deadline = deadline_of(slo)
-    miss = None if nearest is None else choices.choice(nearest, link)
-    return SplitPlan.model_validate(
-        {
-            "method": method,
-            "feasible": found is not None,
-            "reason": None if miss is None else _why(choices, link, slo, miss),
-            "profile": choices.profile.name,
-            "mbps": link.mbps,
-            "round_trip_ms": link.round_trip_ms,
-            "deadline_ms": deadline,
-            "accuracy_needed": slo.accuracy,
-            "choice": None if found is None else choices.choice(found, link),
-            "nearest": miss,
-            **more,
-        }
+def _made(choices: Choices, link: Link, slo: Slo, index: int, method: str, reason: str | None) -> SplitPlan:
+    """The plan that says the choice at `index`, or for what `reason` not even that meets the needs."""
+    said = choices.choice(index, link)
+    return SplitPlan(
+        method=method,
+        feasible=reason is None,
+        reason=reason,
+        profile=choices.profile.name,
+        mbps=link.mbps,
+        round_trip_ms=link.round_trip_ms,
+        deadline_ms=deadline_of(slo),
+        accuracy_needed=slo.accuracy,
+        choice=said if reason is None else None,
+        nearest=None if reason is None else said,
     )
 
 
-def _why(choices: Choices, link: Link, slo: Slo, miss: Choice) -> str:
+def _why_not(choices: Choices, link: Link, slo: Slo, index: int) -> str | None:
+    """Why the choice at `index` does not meet the needs, whatever others do; None where it does."""
+    deadline, asked = deadline_of(slo), choices.choice(index, link)
+    faults = []
+    if asked.latency_ms > deadline:
+        needed = float(choices.mbps_needed(deadline, link.round_trip_ms)[index])
+        remedy = f"on time from {needed:.4g} Mbit/s on" if np.isfinite(needed) else "late at any bandwidth"
+        faults.append(f"takes {asked.latency_ms:.6g} of {deadline:g} ms at {link.mbps:.4g} Mbit/s ({remedy})")
+    if slo.accuracy is not None and asked.accuracy < slo.accuracy:
+        faults.append(f"has accuracy {asked.accuracy:g}, and {slo.accuracy:g} is needed")
+    if not faults:
+        return None
+    return f"exit {asked.exit} cut behind {asked.cut} of {asked.layers} layers {'; it '.join(faults)}"
+
+
+def _why(choices: Choices, link: Link, slo: Slo, nearest: int) -> str:
+    """Why no choice meets the needs, of which the one at `nearest` misses by least."""
+    miss = choices.choice(nearest, link)
     if slo.accuracy is not None and miss.accuracy < slo.accuracy:
         return f"no exit reaches accuracy {slo.accuracy:g}: the best is {miss.exit} with {miss.accuracy:g}"
     deadline = deadline_of(slo)

@@ -15,18 +15,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
 from host.plan.profile import Link, Name, NotNegative, Obtained, Plain, PlanError, Positive, Share, Slo
-from host.plan.split import Choice, Choices, SplitPlan, deadline_of, made
+from host.plan.split import Choice, Choices, deadline_of
 
 _Floats = npt.NDArray[np.float64]
 
 LEAST_MBPS = 0.01  # slower observations are counted as this: a stall is a stall
+# In equal ratios, and fixed: a map that is made in advance cannot know what the link will show.
+STATES_MBPS: Final = tuple(float(mbps) for mbps in np.geomspace(0.1, 100.0, 40))
 _STEPS = 1024  # of the tables of Student's distribution; linear between them
 
 
@@ -121,16 +123,6 @@ class ChangePoints:
         return np.clip(
             ahead @ self._student.below((self._centres[:, None] - values[None, :]) / self._scales[:, None]), 0.0, 1.0
         )
-
-    def quantile_mbps(self, share: float) -> float:
-        """The bandwidth that the next observation is below with probability `share`; 0 before the first observation."""
-        if not 0.0 < share < 1.0:
-            raise PlanError(f"quantile {share:g}: has to lie between 0 and 1")
-        if not self._seen:
-            return 0.0
-        grid = np.linspace(math.log(LEAST_MBPS) - 2.0, math.log(1e5), 400)
-        below = 1.0 - self.probability_above(np.exp(grid))
-        return float(math.exp(np.interp(share, below, grid)))
 
     def run_lengths(self) -> _Floats:
         """Probability [longest + 1] that the current run has each length; the last entry holds longer ones, too."""
@@ -244,13 +236,6 @@ class ConfigurationMap(Plain):
         return min(self.states, key=lambda state: abs(math.log(state.mbps) - value))
 
 
-def states_between(low: float, high: float, count: int = 40) -> list[float]:
-    """Bandwidth states in equal ratios from `low` to `high` Mbit/s."""
-    if not 0.0 < low <= high < math.inf or count < 1:
-        raise PlanError(f"configuration map: states from {low:g} to {high:g} Mbit/s: give 0 < low <= high")
-    return [float(mbps) for mbps in np.geomspace(low, high, count)]
-
-
 class MovingSplit:
     """Chooses exit and cut, request after request, on a link that moves; takes observed bandwidths in between."""
 
@@ -269,9 +254,6 @@ class MovingSplit:
         (`Choices.fallbacks`): no answer is late then, at the price of the device's energy.
         """
         self.changes = changes or ChangePoints()
-        self._choices = choices
-        self._slo = slo
-        self._round_trip_ms = round_trip_ms
         needed = choices.mbps_needed(deadline_of(slo), round_trip_ms)
         enough = choices.accuracy >= (slo.accuracy or 0.0)
         none = np.full(len(needed), -1, np.int64)
@@ -307,30 +289,6 @@ class MovingSplit:
     def fallback(self, index: int) -> int:
         """Index of what the device answers with when the choice at `index` is late; -1: nothing."""
         return int(self._fallbacks[index])
-
-    def plan(self) -> SplitPlan:
-        """The same as a plan, predicted for the bandwidth that the next observation is above with probability 1/2.
-
-        It is feasible where the choice is more likely on time than late; else its reason gives the probability, and
-        `nearest` is still what is best to be done.
-        """
-        index, on_time = self.choose()
-        median = max(self.changes.quantile_mbps(0.5), LEAST_MBPS)
-        link = Link(mbps=median, round_trip_ms=self._round_trip_ms)
-        fallback = None
-        if index is not None and self.fallback(index) >= 0:
-            fallback = self._choices.choice(self.fallback(index), link)
-        more = {"on_time": on_time, "fallback": fallback}
-        if index is not None and self._choices.latency_ms(link)[index] <= deadline_of(self._slo):
-            return made(self._choices, link, self._slo, index, None, "change-point", **more)
-        nearest = self._choices.nearest(link, self._slo.accuracy) if index is None else index
-        plan = made(self._choices, link, self._slo, None, nearest, "change-point", **more)
-        if index is None:
-            return plan
-        reason = f"on time with probability {on_time:.2g} only, which nothing betters"
-        if fallback is not None:
-            reason += f"; else the device answers at exit {fallback.exit}"
-        return plan.model_copy(update={"reason": reason})
 
 
 class Step(Plain):
@@ -388,8 +346,7 @@ def follow(
 ) -> SeriesPlan:
     """Choose along `series` (Mbit/s), as `MovingSplit` does, with the configuration map's entries beside it."""
     moving = MovingSplit(choices, slo, round_trip_ms, fall_back=fall_back)
-    low = max(min(series), LEAST_MBPS)
-    table = ConfigurationMap.of(choices, slo, round_trip_ms, states_between(low, max(low, *series)))
+    table = ConfigurationMap.of(choices, slo, round_trip_ms, STATES_MBPS)
     steps = []
     for mbps in series:
         moving.observe(mbps)

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from host.files import sha256
-from host.plan.profile import Bytes, Device, Name, NotNegative, Obtained, Plain, PlanError
-from host.plan.split import Exit, Layer, SplitProfile
+from host.plan.profile import Bytes, Device, Name, NotNegative, Obtained, Plain, PlanError, checked
+from host.plan.split import SplitProfile
 
 if TYPE_CHECKING:
     from host.kernel import Package
@@ -86,6 +86,15 @@ class MeasuredNetwork(Plain):
     layers: Annotated[list[MeasuredLayer], Field(min_length=1)]
     exits: Annotated[list[MeasuredExit], Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> MeasuredNetwork:
+        for number, exit_ in enumerate(self.exits):
+            if exit_.after > len(self.layers):
+                raise ValueError(f"exits.{number}.after: is {exit_.after}, but the trunk has {len(self.layers)} layers")
+            if exit_.after + len(exit_.layers) == 0:
+                raise ValueError(f"exits.{number}: has no layer, neither of the trunk nor of its own")
+        return self
+
 
 def measure_onnx(
     path: Path,
@@ -106,6 +115,7 @@ def measure_onnx(
     Raises PlanError for a file that is no network, that ONNX Runtime cannot run, or whose exits don't branch off one
     trunk; and for ONNX or ONNX Runtime missing.
     """
+    machine = checked({"name": device}, Device, "device")
     for name, value in (("repeats", repeats), ("threads", threads)):
         if value < 1:
             raise PlanError(f"{path}: {name} is {value}, but has to be at least 1")
@@ -157,7 +167,7 @@ def measure_onnx(
     return MeasuredNetwork(
         name=path.stem,
         sha256=graph.sha256,
-        device=Device(name=device),
+        device=machine,
         obtained="measured",
         origin=", ".join(
             [
@@ -181,6 +191,7 @@ def measure_package(package: Package, device: str = "fabric", *, images: int = 8
     """
     from host.fabric.verilated import VerilatedFabric
 
+    machine = checked({"name": device}, Device, "device")
     kernel = package.kernel
     fabric = VerilatedFabric(package)
     try:
@@ -196,7 +207,7 @@ def measure_package(package: Package, device: str = "fabric", *, images: int = 8
     return MeasuredNetwork(
         name=kernel.name,
         sha256=sha256(kernel.model_dump_json().encode()),
-        device=Device(name=device),
+        device=machine,
         obtained="simulated",
         origin=(
             f"kernel package {kernel.name}, build {kernel.build_hash}: cycles of its RTL at {kernel.clock_mhz:g} MHz"
@@ -225,31 +236,35 @@ def join(
     Of one network (equal checksums) every layer can run on either side. Of two, the device runs its own and the data
     centre its own, and the input is what is handed over. A factor other than 1 stands for a slower or faster machine
     than the measured one, and makes its times projected. An answer is sent in `answer_bytes`, or as the network's
-    output lies in memory. Raises PlanError for exits without accuracy and the reverse.
+    output lies in memory. Raises PlanError for exits without accuracy and the reverse, and for numbers that cannot be.
     """
     same = device.sha256 == datacenter.sha256
     if device.device.name == datacenter.device.name:
         raise PlanError(f"both measurements are of {device.device.name!r}: give each machine a name of its own")
     if same and _shape(device) != _shape(datacenter):
         raise PlanError(
-            f"{device.name}: the two measurements count other bytes or layers: make both with the same options"
+            f"{device.name}: the two measurements count other bytes, layers or exits: make both with the same options"
         )
     for name, factor in (("device_factor", device_factor), ("datacenter_factor", datacenter_factor)):
         if not 0 < factor < math.inf:
             raise PlanError(f"field {name}: is {factor}, but has to be above 0")
+    if answer_bytes is not None and answer_bytes < 0:
+        raise PlanError(f"field answer_bytes: is {answer_bytes}, but has to be 0 or more")
     names = [exit_.name for exit_ in device.exits] + ([] if same else [exit_.name for exit_ in datacenter.exits])
     for name in names:
         if names.count(name) > 1:
             raise PlanError(f"both networks have an exit {name!r}: rename an output of one")
         if name not in accuracies:
             raise PlanError(f"field accuracies: exit {name!r} has none; give one for each of {', '.join(names)}")
-    for name in accuracies:
+    for name, share in accuracies.items():
         if name not in names:
             raise PlanError(f"field accuracies: there is no exit {name!r}, only {', '.join(names)}")
+        if not 0 <= share <= 1:
+            raise PlanError(f"field accuracies: exit {name!r} has {share:g}, but an accuracy is a share from 0 to 1")
     here, there = device.device.name, datacenter.device.name
 
-    def layers(near: Sequence[MeasuredLayer], far: Sequence[MeasuredLayer]) -> list[Layer]:
-        found = []
+    def layers(near: Sequence[MeasuredLayer], far: Sequence[MeasuredLayer]) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = []
         for number in range(max(len(near), len(far))):
             ms = {}
             if near:
@@ -257,57 +272,60 @@ def join(
             if far:
                 ms[there] = far[number].ms * datacenter_factor
             known = (near or far)[number]
-            found.append(Layer(name=known.name, ms=ms, output_bytes=known.output_bytes))
+            found.append({"name": known.name, "ms": ms, "output_bytes": known.output_bytes})
         return found
 
-    exits = [
-        Exit(
-            name=exit_.name,
-            accuracy=accuracies[exit_.name],
-            after=exit_.after,
-            layers=tuple(layers(exit_.layers, datacenter.exits[number].layers if same else [])),
-            branch_bytes=exit_.branch_bytes,
-            answer_bytes=exit_.answer_bytes if answer_bytes is None else answer_bytes,
-        )
+    exits: list[dict[str, object]] = [
+        {
+            "name": exit_.name,
+            "accuracy": accuracies[exit_.name],
+            "after": exit_.after,
+            "layers": layers(exit_.layers, datacenter.exits[number].layers if same else []),
+            "branch_bytes": exit_.branch_bytes,
+            "answer_bytes": exit_.answer_bytes if answer_bytes is None else answer_bytes,
+        }
         for number, exit_ in enumerate(device.exits)
     ]
     for exit_ in [] if same else datacenter.exits:
         chain = [*datacenter.layers[: exit_.after], *exit_.layers]
         exits.append(
-            Exit(
-                name=exit_.name,
-                accuracy=accuracies[exit_.name],
-                after=0,
-                layers=tuple(layers([], chain)),
-                answer_bytes=exit_.answer_bytes if answer_bytes is None else answer_bytes,
-            )
+            {
+                "name": exit_.name,
+                "accuracy": accuracies[exit_.name],
+                "after": 0,
+                "layers": layers([], chain),
+                "answer_bytes": exit_.answer_bytes if answer_bytes is None else answer_bytes,
+            }
         )
     scales = [
         f"times of {side.device.name} multiplied by {factor:g}"
         for side, factor in ((device, device_factor), (datacenter, datacenter_factor))
         if factor != 1.0
     ]
-    return SplitProfile(
-        name=device.name if same else f"{device.name} and {datacenter.name}",
-        origin="; ".join(
-            [f"{here}: {device.origin}", f"{there}: {datacenter.origin}", *scales, f"accuracies {accuracy_obtained}"]
-        ),
-        device=device.device,
-        datacenter=datacenter.device.model_copy(update={"tier": max(1, datacenter.device.tier)}),
-        obtained={
+    name = device.name if same else f"{device.name} and {datacenter.name}"
+    origins = [f"{here}: {device.origin}", f"{there}: {datacenter.origin}", *scales, f"accuracies {accuracy_obtained}"]
+    content = {
+        "name": name,
+        "origin": "; ".join(origins),
+        "device": device.device,
+        "datacenter": datacenter.device.model_copy(update={"tier": max(1, datacenter.device.tier)}),
+        "obtained": {
             here: device.obtained if device_factor == 1.0 else "projected",
             there: datacenter.obtained if datacenter_factor == 1.0 else "projected",
         },
-        accuracy_obtained=accuracy_obtained,
-        input_bytes=device.input_bytes,
-        layers=layers(device.layers, datacenter.layers if same else []),
-        exits=exits,
-    )
+        "accuracy_obtained": accuracy_obtained,
+        "input_bytes": device.input_bytes,
+        "layers": layers(device.layers, datacenter.layers if same else []),
+        "exits": exits,
+    }
+    return checked(content, SplitProfile, f"profile {name}")
 
 
 def _shape(network: MeasuredNetwork) -> object:
     """All of a measured network that does not depend on the machine."""
-    return network.model_dump(include={"input_bytes": True, "layers": {"__all__": {"name", "output_bytes"}}})
+    layers = {"__all__": {"name": True, "output_bytes": True}}
+    exits: dict[str, Any] = {"name": True, "after": True, "layers": layers, "branch_bytes": True, "answer_bytes": True}
+    return network.model_dump(include={"input_bytes": True, "layers": layers, "exits": {"__all__": exits}})
 
 
 @dataclass(eq=False)
@@ -374,6 +392,11 @@ class _Graph:
                 raise PlanError(
                     f"{self._path}: node {name}: operator {node.op_type} of {node.domain} cannot be measured: of "
                     "QONNX's own operators only Quant, rounding half to even, has standard ones that equal it"
+                )
+            if len(node.input) != 4:
+                raise PlanError(
+                    f"{self._path}: node {name}: Quant takes 4 inputs (value, scale, zero point, bit width), not "
+                    f"{len(node.input)}; export it again"
                 )
             value, scale, zero, width = node.input
             if width not in self._constants:

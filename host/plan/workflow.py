@@ -26,7 +26,7 @@ from typing import Annotated, Literal, get_args
 import numpy as np
 from pydantic import Field, model_validator
 
-from host.plan.profile import Name, NotNegative, Obtained, Plain, Plan, PlanError, Positive, Share
+from host.plan.profile import Device, Name, NotNegative, Obtained, Plain, Plan, PlanError, Positive, Share
 
 Method = Literal["exact", "authors"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -79,11 +79,10 @@ class Edge(Plain):
         return None
 
 
-class Worker(Plain):
-    """A machine that runs one operator at a time."""
+class Worker(Device):
+    """A device that runs one operator at a time. Its memory is not weighed: what does not fit has no latency here."""
 
-    name: Name
-    tier: Annotated[int, Field(ge=0)]
+    tier: Annotated[int, Field(ge=0)]  # has to be said, as the price has: the plan is made of them
     dollars_per_hour: NotNegative
     latency_ms: dict[Name, dict[Name, Positive]]  # by operator and variant; what is left out it cannot run
 

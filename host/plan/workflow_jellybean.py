@@ -25,6 +25,8 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ from host.plan.workflow import Workflow
 
 _BYTES_PER_KB = 1024
 _ANY = "default"
+_LONGEST_NAME = 200  # characters: what the plain data take
+_MOST_OF_A_KIND = 10_000  # workers: more could not be planned for, and a slip of the pen would fill the memory
 # The settings of the authors' search that its reimplementation here has built in.
 _SEARCH = {"BEAM_SEARCH.BEST_K": 10, "WORKER_ASSIGNMENT.MAX_NUM_ASSIGN_ORDERS": 10,
            "WORKER_ASSIGNMENT.BEST_K_ASSIGNMENTS": 10}  # fmt: skip
@@ -74,6 +78,13 @@ class _Row:
             raise self.fault(f"{self.cells[place]!r} is no {what}")
         return self.cells[place]
 
+    def once(self, count: int, seen: dict[tuple[str, ...], int]) -> None:
+        """Note the line of the first `count` cells in `seen`; raises PlanError where they are there already."""
+        key = self.cells[:count]
+        if key in seen:
+            raise self.fault(f"{', '.join(key) or 'what holds for all variants'} is already on line {seen[key]}")
+        seen[key] = self.line
+
 
 @dataclass
 class _Directory:
@@ -92,8 +103,11 @@ class _Directory:
     def has(self, name: str) -> bool:
         return (self.path / name).is_file()
 
-    def rows(self, name: str, columns: int, unique: int = 0) -> Iterator[_Row]:
-        """The lines of `name`, each of `columns` cells, the first `unique` of which no two lines share."""
+    def rows(self, name: str, columns: int | None, unique: int = 0) -> Iterator[_Row]:
+        """The lines of `name` but blank ones, each of `columns` cells (None: as many as the first of them has).
+
+        No two lines share the first `unique` cells.
+        """
         seen: dict[tuple[str, ...], int] = {}
         reader = csv.reader(self.text(name).splitlines(), strict=True)
         while True:
@@ -106,6 +120,8 @@ class _Directory:
             cells = [cell.strip() for cell in cells]
             if not any(cells):
                 continue
+            if columns is None:
+                columns = max(place for place, cell in enumerate(cells, 1) if cell)
             row = _Row(self.path / name, reader.line_num, tuple(cells[:columns]))
             while len(cells) > columns and not cells[-1]:
                 cells.pop()
@@ -115,11 +131,10 @@ class _Directory:
             for place, cell in enumerate(cells):
                 if not cell:
                     raise row.fault(f"cell {place + 1} is empty")
-            key = row.cells[:unique]
-            if key in seen:
-                raise row.fault(f"{', '.join(key)} is already on line {seen[key]}")
+                if len(cell) > _LONGEST_NAME:
+                    raise row.fault(f"cell {place + 1} has {len(cell)} characters; must be at most {_LONGEST_NAME}")
             if unique:
-                seen[key] = row.line
+                row.once(unique, seen)
             yield row
 
     def json(self, name: str) -> Any:
@@ -145,11 +160,12 @@ def read_directory(path: Path) -> Published:
         raise PlanError(f"{path / _PER_VARIANT}: ratios by variant are not supported; give one ratio for each edge")
     overestimate, price_scale = _settings(files)
 
-    rates = {
-        row.cells[0]: row.number(1, "the rate", above=True)
-        for row in files.rows("input_injection_rates.csv", 2, unique=1)
-    }
+    sources = {row.cells[0]: row for row in files.rows("input_injection_rates.csv", 2, unique=1)}
+    rates = {name: row.number(1, "the rate", above=True) for name, row in sources.items()}
     edges = {row.cells: row for row in files.rows("logical_graph.csv", 2, unique=2)}
+    for name, lines in (("input_injection_rates.csv", sources), ("logical_graph.csv", edges)):
+        if not lines:
+            raise PlanError(f"{path / name}:1: holds nothing")
     operators: dict[str, dict[str, None]] = {}
     for (source, target), row in edges.items():
         if target in rates:
@@ -157,9 +173,17 @@ def read_directory(path: Path) -> Published:
         for name in (source, target):
             if name not in rates:
                 operators.setdefault(name, {})
+    _check_graph(sources, edges)
+    sink, asked = _requirement(files, operators)
+    for (source, target), row in edges.items():
+        if source == sink:
+            raise row.fault(f"{sink!r} is the sink of accuracy_requirement.json, so it may not lead to {target!r}")
 
     copies = _copies(files)
     tiers = _tiers(files, copies)
+    for name, row in sources.items():
+        if name in tiers:
+            raise row.fault(f"{name!r} is a worker of workers_partition.json, and can't be a source as well")
     prices: dict[str, float] = {}
     for row in files.rows("workers_specs.csv", 2, unique=1):
         for worker in copies.get(row.cells[0], [row.cells[0]]):
@@ -190,6 +214,10 @@ def read_directory(path: Path) -> Published:
         for name in (source, target):
             if name in operators and not operators[name]:
                 raise row.fault(f"{name!r} has neither a rate nor a latency in execution_profile.csv")
+    led_to = {target for _, target in edges}
+    for (source, _), row in edges.items():
+        if source in operators and source not in led_to:
+            raise row.fault(f"nothing leads to {source!r}, and it has no rate in input_injection_rates.csv")
 
     def of_edge(row: _Row) -> tuple[str, ...]:
         if row.cells[:2] not in edges:
@@ -197,6 +225,7 @@ def read_directory(path: Path) -> Published:
         return row.cells[:2]
 
     messages: dict[tuple[str, ...], list[dict[str, Any]]] = {edge: [] for edge in edges}
+    last_size: dict[tuple[str, ...], _Row] = {}
     for row in files.rows("message_sizes.csv", 5, unique=4):
         edge = of_edge(row)
         message: dict[str, Any] = {"size_bytes": row.number(4, "the size") * _BYTES_PER_KB}
@@ -207,9 +236,11 @@ def read_directory(path: Path) -> Published:
                     raise row.fault(f"{variant!r} is no variant of {edge[place]!r} in execution_profile.csv")
                 message[f"{end}_variant"] = variant
         messages[edge].append(message)
+        last_size[edge] = row
     for edge, row in edges.items():
         if not messages[edge]:
             raise row.fault(f"{edge[0]!r} to {edge[1]!r} has no size in message_sizes.csv")
+        _check_sizes(last_size[edge], messages[edge], operators)
     ratios: dict[tuple[str, ...], float] = {}
     if files.has("throughput_normalization_ratios.csv"):
         for row in files.rows("throughput_normalization_ratios.csv", 3, unique=2):
@@ -227,7 +258,6 @@ def read_directory(path: Path) -> Published:
         if files.has(name):
             _read_links(files, name, ends, machines, places, price_scale, listed)
 
-    sink, asked = _requirement(files, operators)
     content = {
         "obtained": "quoted",
         "sources": [{"name": name, "rate": rate} for name, rate in rates.items()],
@@ -246,6 +276,36 @@ def read_directory(path: Path) -> Published:
         "accuracy": asked,
     }
     return Published(checked(content, Workflow, str(path)), tuple(files.warnings))
+
+
+def _check_graph(sources: Mapping[str, _Row], edges: Mapping[tuple[str, ...], _Row]) -> None:
+    """Raises PlanError where a source leads nowhere, or edges form a cycle."""
+    used = {source for source, _ in edges}
+    for name, row in sources.items():
+        if name not in used:
+            raise row.fault(f"source {name!r} leads nowhere in logical_graph.csv")
+    before: dict[str, list[str]] = {}
+    for source, target in edges:
+        before.setdefault(target, []).append(source)
+    try:
+        TopologicalSorter(before).prepare()
+    except CycleError as error:
+        cycle: list[str] = error.args[1]
+        # Any of its edges may be the wrong one; the last line is where the file becomes wrong.
+        row = max((edges[edge] for edge in pairwise(cycle)), key=lambda row: row.line)
+        raise row.fault(f"closes a cycle, {' to '.join(cycle)}") from error
+
+
+def _check_sizes(row: _Row, messages: list[dict[str, Any]], operators: Mapping[str, Mapping[str, object]]) -> None:
+    """Raises PlanError where the `messages` of an edge, whose last line is `row`, leave out a variant of its ends."""
+    source, target = row.cells[:2]
+    given = {(message.get("source_variant"), message.get("target_variant")) for message in messages}
+    own: list[str | None] = [*operators[source]] if source in operators else [None]
+    for first in own:
+        for second in operators[target]:
+            if given.isdisjoint({(first, second), (None, second), (first, None), (None, None)}):
+                variants = f"variant {second!r}" if first is None else f"variants {first!r} to {second!r}"
+                raise row.fault(f"{source!r} to {target!r} has sizes up to here, and none for {variants}")
 
 
 def _settings(files: _Directory) -> tuple[float, float]:
@@ -300,6 +360,8 @@ def _copies(files: _Directory) -> dict[str, list[str]]:
         number = row.number(1, "the number")
         if number != int(number):
             raise row.fault(f"the number is {number:g}, not a whole one")
+        if number > _MOST_OF_A_KIND:
+            raise row.fault(f"the number is {number:g}; must be at most {_MOST_OF_A_KIND}")
         copies[row.cells[0]] = [f"{row.cells[0]}_{place}" for place in range(int(number))]
     return copies
 
@@ -321,6 +383,13 @@ def _tiers(files: _Directory, copies: Mapping[str, list[str]]) -> dict[str, int]
                 if machine in tiers:
                     raise files.fault(name, f'"{worker}"', f"{worker!r} is in it twice")
                 tiers[machine] = place
+    if not tiers:
+        listed = {worker for tier in content for worker in tier}
+        if not listed:
+            raise PlanError(f"{files.path / name}:1: lists no worker")
+        # Then each of them is a kind of which there are none.
+        row = next(row for row in files.rows("workers_numbers.csv", 2) if row.cells[0] in listed)
+        raise row.fault(f"no worker is left: the number of every kind in {name} is 0")
     return tiers
 
 
@@ -349,21 +418,23 @@ def _accuracies(files: _Directory, operators: Mapping[str, Mapping[str, object]]
             f"{files.path / name}: is not there, and nodes_accuracy_profiles.pkl is not read, since a pickle can run "
             "code; write its rows as CSV: a header of operators and accuracy_percent, then variants and the percent"
         )
-    lines = files.text(name).splitlines()
-    columns = len(lines[0].rstrip(", ").split(",")) if lines else 1
     names: tuple[str, ...] | None = None
+    seen: dict[tuple[str, ...], int] = {}
     rows = []
-    for row in files.rows(name, columns, unique=columns - 1):
+    for row in files.rows(name, None):
         if names is None:
             if row.cells[-1] != "accuracy_percent":
                 raise row.fault("the header's last column must be accuracy_percent")
-            for place in range(columns - 1):
-                row.known(place, operators, "operator of logical_graph.csv")
             names = row.cells[:-1]
+            for place, operator in enumerate(names):
+                row.known(place, operators, "operator of logical_graph.csv")
+                if operator in names[:place]:
+                    raise row.fault(f"{operator!r} is in the header twice")
             continue
+        row.once(len(names), seen)
         for place, operator in enumerate(names):
             row.known(place, operators[operator], f"variant of {operator!r} in execution_profile.csv")
-        percent = row.number(columns - 1, "the accuracy")
+        percent = row.number(len(names), "the accuracy")
         if percent > 100:
             raise row.fault(f"the accuracy is {percent:g}; must be at most 100")
         rows.append({"variants": dict(zip(names, row.cells[:-1], strict=True)), "accuracy": percent / 100})

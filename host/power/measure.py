@@ -233,10 +233,11 @@ def _report(sensor: PowerSensor | CsvLog, windows: list[_Window], subject: str, 
         )
     step = min(after - before for before, after in pairwise(values))
     lag = _lag(windows, settle) if isinstance(sensor, CsvLog) else 0.0
-    if lag:
+    if isinstance(sensor, CsvLog) and lag:
+        instead = f" in place of {sensor.offset:.3f}" if sensor.offset else ""
         raise PowerError(
             f"{sensor.name}: fits the windows best when its times are shifted by {lag:+.2g} s: correct its clock with "
-            f"offset={lag:.2g}"
+            f"offset={sensor.offset + lag:.3f}{instead}"
         )
     expected, scatter = _expected(sensor, everything), _scatter(windows, settle)
     added, joules, rates, idles, runs, images = [], [], [], [], [], 0

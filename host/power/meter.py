@@ -75,6 +75,7 @@ class EnergyMeter:
         self._block: _Block | None = None
         self._blocks: deque[_Block] = deque()
         self._energy: RecentEnergy | None = None
+        self._told = sensor.clock()  # end of the block that the energy was last estimated at
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -103,9 +104,10 @@ class EnergyMeter:
                 self._images += images
 
     def energy(self) -> RecentEnergy | None:
-        """Energy an image of late; None where the sensor cannot tell, or has too little to go by yet."""
+        """Energy an image of late; None where the sensor cannot tell, has too little to go by yet, or fell silent."""
         with self._lock:
-            return self._energy
+            late = self._sensor.clock() - self._told > _HORIZON
+            return None if late else self._energy
 
     def sample(self) -> None:
         """Take the sensor's value; `start` has this done as often as there is something new. Raises PowerError."""
@@ -135,7 +137,7 @@ class EnergyMeter:
                 self._blocks.append(block)
                 while self._blocks[0].begin < block.end - _HORIZON:
                     self._blocks.popleft()
-                self._energy = self._estimate()
+                self._energy, self._told = self._estimate(), block.end
 
     def _done(self, now: float) -> tuple[float, int]:
         """Busy seconds and images until `now`, the run that goes on included."""
@@ -156,14 +158,16 @@ class EnergyMeter:
         return RecentEnergy(slope * seconds, error * seconds, self._sensor.obtained)
 
     def _sample_for_ever(self) -> None:
-        while not self._stop.wait(self._sensor.update_seconds):
-            try:
+        try:
+            while not self._stop.wait(self._sensor.update_seconds):
                 self.sample()
-            except PowerError as error:
-                logger.warning("energy is not metered any more: %s", error)
-                with self._lock:
-                    self._energy = None
-                return
+        except PowerError as error:
+            logger.warning("energy is not metered any more: %s", error)
+        except Exception:  # a thread's end is noticed by nobody else
+            logger.exception("energy is not metered any more")
+        finally:
+            with self._lock:
+                self._energy = None
 
 
 def _line(x: Floats, y: Floats) -> tuple[float, float]:

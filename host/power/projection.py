@@ -9,6 +9,7 @@ Words owned here: published power, projection.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,6 +55,21 @@ class Projection(BaseModel):
     sources: list[str]
 
 
+def published_for(board: str, published: Sequence[PublishedPower] = PUBLISHED) -> list[PublishedPower]:
+    """What is published for `board`; PowerError where that is nothing, or a source is not named."""
+    known = [power for power in published if power.board == board]
+    if not known:
+        boards = ", ".join(sorted({power.board for power in published})) or "none"
+        raise PowerError(
+            f"no published power is known for board {board} (known: {boards}): measure it, or give its power in watts "
+            "with the source"
+        )
+    for power in known:
+        if not power.source.strip() or not 0.0 < power.watts < math.inf:
+            raise PowerError(f"published power of {power.watts:g} W: give more than 0, and its source")
+    return known
+
+
 def project(
     board: str,
     cycles_per_image: float,
@@ -66,16 +82,7 @@ def project(
     `cycles_per_image` are those of the kernel's interval at the exits that the images take, `cycles_obtained` how they
     are known. Raises PowerError where nothing is published for the board, or a source is not named.
     """
-    known = [power for power in published if power.board == board]
-    if not known:
-        boards = ", ".join(sorted({power.board for power in published})) or "none"
-        raise PowerError(
-            f"no published power is known for board {board} (known: {boards}): measure it, or give its power in watts "
-            "with the source"
-        )
-    for power in known:
-        if not power.source.strip() or not power.watts > 0.0:
-            raise PowerError(f"published power of {power.watts:g} W: give more than 0, and its source")
+    known = published_for(board, published)
     if not cycles_per_image > 0.0 or not clock_mhz > 0.0:
         raise PowerError(f"{cycles_per_image:g} cycles at {clock_mhz:g} MHz: both must be more than 0")
     seconds = cycles_per_image / (clock_mhz * 1e6)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import errno
 import logging
+import math
 import os
 import re
 import time
@@ -317,6 +318,7 @@ class NvmlSensor:
 
 
 _DATE = datetime(2000, 1, 1, tzinfo=timezone.utc).timestamp()  # a smaller time is no date
+_LATEST = 1e11  # seconds, in the year 5138; milliseconds since 1970 passed this number in 1973
 _COLUMN = re.compile(r"(?:^|[\s_(\[])(?P<unit>uW|µW|μW|mW|W|mV|V|mA|A|uA|µA|μA|ms|s)[)\]]?$")
 _SCALES = {
     "W": 1.0,
@@ -354,7 +356,8 @@ class CsvLog:
         `offset` seconds are added to every time in the file: this machine's clock less the meter's. `patience` is how
         many seconds the file may take to reach the time that is asked for.
         """
-        self._path, self._offset, self._patience, self._sleep = path, offset, patience, sleep
+        self.offset = offset
+        self._path, self._patience, self._sleep = path, patience, sleep
         self.name = f"log {path}"
         self.obtained = obtained
         self.clock = clock
@@ -457,11 +460,19 @@ class CsvLog:
             moment = float(text) * columns.time_scale
         except ValueError:
             try:
-                # Python 3.10 knows neither Z nor a comma before the fraction.
-                moment = datetime.fromisoformat(re.sub(r"Z$", "+00:00", text.replace(",", "."))).timestamp()
-            except ValueError:
+                moment = datetime.fromisoformat(_iso(text)).timestamp()
+            except (ValueError, OverflowError, OSError):
                 raise PowerError(f"{self._path}, line {line}: {text!r} is no time: write seconds or ISO 8601") from None
-        moment += self._offset
+        if not math.isfinite(moment):
+            raise PowerError(f"{self._path}, line {line}: {text!r} is no time: leave the line out")
+        if moment > _LATEST:
+            remedy = (
+                "name the column `time (ms)` if it is in milliseconds"
+                if columns.time_scale == 1.0
+                else "write seconds or milliseconds since 1970"
+            )
+            raise PowerError(f"{self._path}, line {line}: its time is {text}, which is no date: {remedy}")
+        moment += self.offset
         if moment < _DATE:
             raise PowerError(
                 f"{self._path}, line {line}: its time is {text}, which is no date: give offset=SECONDS, the Unix time "
@@ -498,9 +509,12 @@ def open_sensor(spec: str) -> PowerSensor | CsvLog:
     if kind == "csv" and rest:
         path, _, offset = rest.partition(",offset=")
         try:
-            return CsvLog(Path(path), offset=float(offset or "0"))
+            seconds = float(offset or "0")
         except ValueError:
-            raise PowerError(f"{spec}: the offset {offset!r} is no number of seconds") from None
+            seconds = math.nan
+        if not math.isfinite(seconds):
+            raise PowerError(f"{spec}: the offset {offset!r} is no number of seconds")
+        return CsvLog(Path(path), offset=seconds)
     raise PowerError(
         f"no sensor is called {spec!r}: give auto, hwmon:CHIP, pynq, pynq:RAIL, rapl:DOMAIN, nvml:INDEX or csv:FILE"
     )
@@ -564,6 +578,12 @@ def _failure(path: Path, error: OSError) -> Exception:
     if error.errno in (errno.EACCES, errno.EPERM):
         return PowerError(f"{path}: only root may read it: run as root, or `chmod a+r {path}`")
     return PowerError(f"{path}: cannot be read any more ({error.strerror}): the sensor is gone")
+
+
+def _iso(text: str) -> str:
+    """ISO 8601 as Python 3.10 reads it: without Z, and with a dot before the fraction's six digits."""
+    dotted = re.sub(r"Z$", "+00:00", text.replace(",", "."))
+    return re.sub(r"(?<=:\d\d)\.(\d+)", lambda match: f".{match[1][:6]:0<6}", dotted)
 
 
 def _say(moment: float) -> str:

@@ -104,7 +104,7 @@ def compare(kind: str, instances: Sequence[Situation], limit_s: float = 60.0) ->
         "methods": {
             method: {
                 "shortfall_mean": float(np.mean(values)) if values else 0.0,
-                "shortfall_mean_interval_95": _interval(values),
+                "shortfall_mean_interval_95": mean_interval(values),
                 "shortfall_worst": max(values, default=0.0),
                 "serves_fewer_than_exact": lost[method],
                 "planning_ms_median": float(np.median(times[method])),
@@ -120,7 +120,7 @@ def _served(situation: Situation, made: AdaptPlan) -> float:
     return sum(rates[entry.client] for entry in made.clients)
 
 
-def _interval(values: Sequence[float]) -> tuple[float, float]:
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the mean, by 2,000 resamplings."""
     if not values:
         return 0.0, 0.0

@@ -12,7 +12,6 @@ the cell), *falling back* (the device goes on computing while it waits, and answ
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -26,13 +25,12 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from host.files import write_atomically
 from host.plan.profile import Device, Link, Slo, read
 from host.plan.split import Choices, Exit, Layer, Method, SplitProfile, split
-from host.plan.split_bandwidth import ConfigurationMap, MovingSplit, states_between
+from host.plan.split_bandwidth import STATES_MBPS, ConfigurationMap, MovingSplit
 from sim.plan.split_links import Capacity, MovingLink, generated, steady, traces
 from sim.plan.split_resnet18 import PROFILE
-from sim.report import Check
+from sim.report import Check, save_picture
 
 _Floats = npt.NDArray[np.float64]
 
@@ -72,6 +70,7 @@ class Served:
     accuracy: float  # mean, late answers scored 0
     late: float  # share of requests
     offloaded: float  # share of requests
+    interior: float  # share of the chosen cuts that leave layers on both sides
     sent_mb: float  # of tensors
     probed_mb: float
 
@@ -161,6 +160,9 @@ def bench(
         },
         "fixed_falling_back_gain_points": _mean([100 * (cell.fixed_falling_back - cell.fixed) for cell in cells]),
         "oracle_gain_points": _mean([100 * (cell.oracle - cell.fixed) for cell in cells]),
+        "interior_cuts": {
+            planner: _mean([cell.served[planner].interior for cell in cells]) for planner in planners
+        },  # shares of the chosen cuts, neither all on the device nor all at the data centre
         "cells": [asdict(cell) for cell in cells],
         "steady": [asdict(cell) for cell in still],
         "decisions": times,
@@ -299,16 +301,14 @@ class _Mapped(_Moving):
 
     def __init__(self, choices: Choices, link: MovingLink, deadline_ms: float) -> None:
         super().__init__(choices, link, deadline_ms)
-        table = ConfigurationMap.of(
-            choices, Slo(latency_ms=deadline_ms), link.round_trip_ms, states_between(0.1, 100.0)
-        )
-        found = [state.choice for state in table.states]
-        self._states = np.log([state.mbps for state in table.states])
-        self._indices = [None if choice is None else choices.find(choice.exit, choice.cut) for choice in found]
+        self._table = ConfigurationMap.of(choices, Slo(latency_ms=deadline_ms), link.round_trip_ms, STATES_MBPS)
+        self._indices = {
+            state.mbps: None if state.choice is None else choices.find(state.choice.exit, state.choice.cut)
+            for state in self._table.states
+        }
 
     def choose(self) -> int | None:
-        mbps = max(self._moving.changes.run_mbps(), 0.01)
-        return self._indices[int(np.abs(self._states - np.log(mbps)).argmin())]  # as `ConfigurationMap.at` does
+        return self._indices[self._table.at(self._moving.changes.run_mbps()).mbps]
 
 
 class _LastSeen(_Moving):
@@ -393,11 +393,16 @@ def _answered(choices: Choices, index: int, link: MovingLink, starts: _Floats) -
 def serve(planner: Planner, link: MovingLink, deadline_ms: float, requests: int) -> Served:
     """Let a planner decide request after request; each is over before the next begins."""
     choices, capacity = planner.choices, link.capacity
+    layers = np.array([len(choices.profile.chain(exit_)) for exit_ in choices.profile.exits])[choices.exits]
+    inside = (choices.cuts > 0) & (choices.cuts < layers)
     score = sent = probed = 0.0
-    late = offloaded = 0
+    late = offloaded = chosen = interior = 0
     for number in range(requests):
         start = number * PERIOD_MS
         index = planner.choose()
+        if index is not None:
+            chosen += 1
+            interior += bool(inside[index])
         if index is None or not choices.crossing[index]:
             on_time = index is not None and choices.device_ms[index] <= deadline_ms
             probed += _probe(planner, capacity, start)
@@ -419,7 +424,14 @@ def serve(planner: Planner, link: MovingLink, deadline_ms: float, requests: int)
             index, on_time = int(planner.fallbacks[index]), True
         late += not on_time
         score += float(choices.accuracy[index]) if on_time and index is not None else 0.0
-    return Served(score / requests, late / requests, offloaded / requests, sent / 1e6, probed / 1e6)
+    return Served(
+        accuracy=score / requests,
+        late=late / requests,
+        offloaded=offloaded / requests,
+        interior=interior / max(chosen, 1),
+        sent_mb=sent / 1e6,
+        probed_mb=probed / 1e6,
+    )
 
 
 def _probe(planner: Planner, capacity: Capacity, start: float) -> float:
@@ -615,8 +627,4 @@ def draw(cells: Sequence[Cell], intervals: dict[str, tuple[float, float]], profi
     for axis in (means, each):
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"Where to cut {profile.name} and where to stop, on links that move (simulated; times projected)")
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110)
-    pyplot.close(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, picture.getvalue())
+    save_picture(figure, path)

@@ -17,6 +17,7 @@ from host.fabric.pynq import DMA, KERNEL
 from host.kernel import LIBRARY_FOLDER, BoardBuild, Package
 
 TOP = "edgesight_axi"  # the kernel as a block design takes it in: hw/boards/zynq
+KERNEL_VLNV = "edgesight:ip:kernel:1.0"  # of its component; hls.ipxact owns it, and a test holds the two together
 # What stands where a bitstream would: nobody can load it.
 NO_BITSTREAM = b"no bitstream: this stands beside a handoff for simulation\n"
 _AXIS = ("TDATA", "TKEEP", "TVALID", "TREADY", "TLAST")
@@ -44,7 +45,7 @@ _DMA_PARAMETERS = {
 
 @dataclass(frozen=True)
 class SimulatedBoard:
-    """What differs between boards in a handoff."""
+    """What differs between boards in a handoff; a test holds it to their board.toml and the Tcl of hw/boards/zynq."""
 
     name: str
     pynq_board: str  # environment variable BOARD
@@ -123,7 +124,8 @@ def handoff(board: SimulatedBoard, clock_mhz: float, interrupts: bool = True) ->
     _bus(buses, "M_AXIS_MM2S", "dma_M_AXIS_MM2S", "INITIATOR", "axis", {})
     _bus(buses, "S_AXIS_S2MM", "kernel_M_AXIS", "TARGET", "axis", {})
 
-    kernel = _module(modules, KERNEL, TOP, f"edgesight:kernel:{TOP}:1.0")
+    # Vivado would give its component's name as its type; cocotbpynq wants that of the simulated module.
+    kernel = _module(modules, KERNEL, TOP, KERNEL_VLNV)
     clocked = {"SIGIS": "clk", "CLKFREQUENCY": hertz}
     _ports(
         kernel,

@@ -6,6 +6,8 @@ kernel. Words owned here: pins, noise (what a test does to the line on purpose).
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -14,12 +16,17 @@ import numpy.typing as npt
 
 from host.fabric.base import Images, Records
 from host.kernel import Package
-from sim.bench import ROOT, run_bench
+from sim.bench import ROOT, missing_tools, run_bench
 from sim.verilate import rtl_sources
 
 SERIAL = ROOT / "hw" / "serial"
 BOARD = ROOT / "hw" / "boards" / "ulx3s"
 HERE = Path(__file__).resolve().parent
+PYTHON_NEEDS = ("cocotb", "pytest")  # beside what `missing_tools` looks for
+
+
+class PinSimulationError(RuntimeError):
+    """The simulation cannot run or did not end as it should: says what is missing or what failed."""
 
 
 def answers_at_pins(
@@ -29,25 +36,34 @@ def answers_at_pins(
 
     `rows`: what the first rows of the threshold table are set to. `noise`: probability that a packet to the board is
     lost, damaged or has garbage before it, and that one from the board is damaged; the host has to get by.
-    Every test of `sim.ulx3s.ulx3s_bench` runs; a failed one raises AssertionError. Skips the running pytest test where
-    Verilator, g++, make, perl or cocotb is missing.
+    Every test of `sim.ulx3s.ulx3s_bench` runs. Raises PinSimulationError if a tool is missing, the build fails or a
+    test does.
     """
+    absent = [*missing_tools(), *(name for name in PYTHON_NEEDS if importlib.util.find_spec(name) is None)]
+    if absent:
+        raise PinSimulationError(
+            f"not found: {', '.join(absent)}: simulating the board needs g++, make and perl, and "
+            "`pip install 'edgesight[sim,dev]'`"
+        )
     with tempfile.TemporaryDirectory(prefix="edgesight-ulx3s-") as scratch:
         asked, answered = Path(scratch) / "asked.npz", Path(scratch) / "answered.npy"
         np.savez(asked, images=images, rows=np.array(rows, np.uint32), sets=sets)
         packages = [SERIAL / "serial_pkg.sv"]
-        run_bench(
-            "ulx3s_top",
-            {"FrameBytes": package.kernel.input.frame_bytes},
-            sources=[*packages, HERE / "EHXPLLL.sv", *rtl_sources(package), BOARD / "ulx3s_top.sv"],
-            bench="sim.ulx3s.ulx3s_bench",
-            settings={
-                "EDGESIGHT_PACKAGE": str(package.path.resolve()),
-                "EDGESIGHT_ASKED": str(asked),
-                "EDGESIGHT_ANSWERED": str(answered),
-                "EDGESIGHT_NOISE": str(noise),
-            },
-            build_args=["-y", str(SERIAL), "-O3"],
-        )
+        try:
+            run_bench(
+                "ulx3s_top",
+                {"FrameBytes": package.kernel.input.frame_bytes},
+                sources=[*packages, HERE / "EHXPLLL.sv", *rtl_sources(package), BOARD / "ulx3s_top.sv"],
+                bench="sim.ulx3s.ulx3s_bench",
+                settings={
+                    "EDGESIGHT_PACKAGE": str(package.path.resolve()),
+                    "EDGESIGHT_ASKED": str(asked),
+                    "EDGESIGHT_ANSWERED": str(answered),
+                    "EDGESIGHT_NOISE": str(noise),
+                },
+                build_args=["-y", str(SERIAL), "-O3"],
+            )
+        except (AssertionError, RuntimeError, subprocess.SubprocessError) as error:
+            raise PinSimulationError(f"the simulated top failed at its pins: {error}") from error
         records: Records = np.load(answered)
     return records

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -180,6 +181,15 @@ def test_every_name_of_the_processing_system_matters(sound: dict[str, Prepared],
         ("build.tcl", "write_bitstream -force result/$kernel_name.bit\n", "", "ended before write_bitstream"),
         ("build.tcl", "source versions.tcl", "source version.tcl", "version.tcl"),
         ("build.tcl", "ip/kernel/component.xml", "ip/component.xml", "does not exist"),
+        (
+            "build.tcl",
+            "set paths [get_timing_paths -delay_type $delay_type -max_paths 1]",
+            "set paths {}",
+            "no max path",
+        ),
+        ("build.tcl", "[get_property PART [current_design]]", "[get_property PORT [current_design]]", "has no PORT"),
+        ("build.tcl", "get_property PERIOD $clocks", "get_property PERIOD clock", "has no PERIOD"),
+        ("processing_system.tcl", "set timing_clock clk_", "set timing_clock pl_", "no clock is called pl_"),
         ("settings.tcl", "set clock_mhz {100}", "set clock_mhz {125}", "125 MHz, the board with 100 MHz"),
         ("settings.tcl", "set part {xc", "set part {xd", "is not the board's"),
         ("settings.tcl", "set memory_bytes {0x", "set memory_bytes {0x1", "range"),
@@ -345,11 +355,44 @@ def test_a_utilisation_report_is_read_by_its_titles() -> None:
         vivado.used_of_report(UTILISATION.replace("DSPs", "Digs"))
 
 
-def stand_in(folder: Path, board: Board, slack: float) -> Path:
+# The head of a timing summary and the rows that matter here, cut down from what Vivado writes.
+TIMING = """\
+1. checking no_clock (0)
+------------------------
+ There are 0 register/latch pins with no clock.
+
+2. checking constant_clock (0)
+------------------------------
+ There are 0 register/latch pins with constant_clock.
+
+| Design Timing Summary
+| ---------------------
+
+    WNS(ns)  TNS(ns)  TNS Failing Endpoints  TNS Total Endpoints  WHS(ns)  THS(ns)  THS Failing Endpoints  \
+THS Total Endpoints  WPWS(ns)  TPWS(ns)  TPWS Failing Endpoints  TPWS Total Endpoints
+    -------  -------  ---------------------  -------------------  -------  -------  ---------------------  \
+-------------------  --------  --------  ----------------------  --------------------
+      0.750    0.000                      0                62957    0.022    0.000                      0  \
+              62957     3.750     0.000                       0                 27711
+"""
+
+
+def test_a_timing_report_tells_what_no_path_does() -> None:
+    assert vivado.timing_of_report(TIMING) == (0, 3.75)
+    unclocked = " There are 12 register/latch pins with no clock driven by root clock pin: ps/a (HIGH)\n"
+    unclocked += " There is 1 register/latch pin with no clock driven by root clock pin: ps/b (HIGH)\n"
+    assert vivado.timing_of_report(TIMING.replace(" 3.750 ", " -0.155 ") + unclocked) == (13, -0.155)
+    for gone in ("with no clock", "WPWS(ns)"):
+        with pytest.raises(BoardError, match="no WPWS"):
+            vivado.timing_of_report(TIMING.replace(gone, ""))
+
+
+def stand_in(folder: Path, board: Board, slack: float, timing: str = TIMING) -> Path:
     """A program called vivado that runs the script by the recorder, as the dry run does, and leaves its results."""
     assert board.memory_mib is not None
     folder.mkdir()
     (folder / "utilization.rpt").write_text(UTILISATION)
+    (folder / "timing.rpt").write_text(timing)
     facts = f"set board_part {board.part}\nset board_clock_mhz 100\nset board_memory_bytes {board.memory_mib << 20}\n"
     (folder / "facts.tcl").write_text(facts)
     program = folder / "vivado"
@@ -359,7 +402,7 @@ def stand_in(folder: Path, board: Board, slack: float) -> Path:
         f"cat {folder}/component.tcl {folder}/facts.tcl > {folder}/catalogue.tcl\n"
         f"tclsh {SHARED}/recorder.tcl build.tcl 2024.1 {folder}/catalogue.tcl {slack} | sed 's/^/ERROR: /' > said\n"
         "cat said\ntest ! -s said\n"
-        f"cp {folder}/utilization.rpt result/\n"
+        f"cp {folder}/utilization.rpt {folder}/timing.rpt result/\n"
     )
     program.chmod(0o755)
     return program
@@ -372,9 +415,14 @@ def own_package(tmp_path: Path) -> Package:
 
 
 def build_with(
-    package: Package, board: Board, tmp_path: Path, slack: float, monkeypatch: pytest.MonkeyPatch
+    package: Package,
+    board: Board,
+    tmp_path: Path,
+    slack: float,
+    monkeypatch: pytest.MonkeyPatch,
+    timing: str = TIMING,
 ) -> Package:
-    program = stand_in(tmp_path / "tools", board, slack)
+    program = stand_in(tmp_path / "tools", board, slack, timing)
     prepared = prepare(package, board, tmp_path / "out")
     entry = ipxact.catalogue_entry((prepared.folder / vivado.COMPONENT / "component.xml").read_bytes())
     (program.parent / "component.tcl").write_text(entry)
@@ -404,6 +452,63 @@ def test_a_timing_miss_leaves_the_package_as_it_was(
     with pytest.raises(BoardError, match="timing is missed"):
         build_with(own_package, load_board("kv260"), tmp_path, -0.3, monkeypatch)
     assert Package.load(own_package.path).kernel.boards == own_package.kernel.boards
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("There are 0 register/latch pins with no clock", "There are 3 register/latch pins with no clock", "3 reg"),
+        (" 3.750 ", " -0.100 ", "slack -0.1 ns"),
+    ],
+)
+def test_what_is_not_timed_is_no_usable_build(
+    own_package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, said: str
+) -> None:
+    with pytest.raises(BoardError, match=f"{said}.*not a usable build"):
+        build_with(own_package, load_board("kv260"), tmp_path, 0.5, monkeypatch, TIMING.replace(old, new))
+    assert Package.load(own_package.path).kernel.boards == own_package.kernel.boards
+
+
+def test_the_clock_and_part_are_those_that_vivado_reports(
+    own_package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare(own_package, load_board("kv260"), tmp_path / "out")
+    result = prepared.folder / vivado.RESULT
+    result.mkdir()
+    for name, text in (
+        ("utilization.rpt", UTILISATION),
+        ("timing.rpt", TIMING),
+        ("digits.bit", ""),
+        ("digits.hwh", ""),
+    ):
+        (result / name).write_text(text)
+    facts = '{"vivado": "2024.1", "part": "%s", "clock_mhz": 96.97, "setup_slack_ns": 0.1, "hold_slack_ns": 0.01}'
+    (result / "result.json").write_text(facts % "XCK26-SFVC784-2LV-C")
+    assert vivado._collect(prepared, {})[0].clock_mhz == 96.97
+    (result / "result.json").write_text(facts % "xck24-ubva530-2LV-c")
+    with pytest.raises(BoardError, match=r"part xck24-ubva530-2LV-c, 96\.97 MHz.* not a usable build"):
+        vivado._collect(prepared, {})
+
+
+def test_without_tclsh_only_the_dry_run_is_left_out(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vivado, "estimate", lambda prepared: {"LUT": Used(used=1, available=2)})
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    monkeypatch.setenv("PATH", str(tools))
+    with pytest.raises(vivado.VivadoMissing, match=r"done but for the dry run \(tclsh .*install tcl\).*LUT 1 of 2"):
+        vivado.build(package, load_board("pynq-z2"), tmp_path / "out")
+    (tools / "vivado").write_text("#!/bin/sh\nexit 3\n")
+    (tools / "vivado").chmod(0o755)
+    with pytest.raises(BoardError, match="Vivado ended with status 3"):
+        vivado.build(package, load_board("pynq-z2"), tmp_path / "out")
+
+
+def test_the_flow_for_our_rtl_imports_no_compiler_of_networks() -> None:
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['hls4ml', 'qonnx', 'onnx']))\nimport hls.vivado"
+    ran = subprocess.run([sys.executable, "-c", blocked], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.parametrize(("used", "fits"), [(53200, True), (53201, False)])

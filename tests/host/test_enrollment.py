@@ -782,7 +782,8 @@ def test_a_locked_index_is_said_and_serves_again_when_it_is_free(trust: Trust) -
 
 def test_asking_for_renewal_again_and_again_fills_no_index(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
     with contextlib.closing(Authority(trust.datacenter)) as authority:
-        monkeypatch.setattr("host.datacenter.authority.now", lambda: now() + 70 * DAY)
+        for module in ("host.datacenter.authority.now", "host.link.keys.now"):
+            monkeypatch.setattr(module, lambda: now() + 70 * DAY)
         (edge,) = authority.edges()
         expires = datetime.datetime.fromtimestamp(edge.expires, datetime.timezone.utc)
         admitted, request = Admitted(edge.name, "00", expires), request_certificate(new_key())
@@ -801,7 +802,7 @@ def test_keys_that_cannot_be_written_are_said_with_the_token_gone(
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre:
-            token = datacentre.authority.invite("window", *datacentre.address)
+            token = datacentre.token()
             with pytest.raises(KeysError, match=r"No space left on device.*enroll with another"):
                 await enroll_with(token, tmp_path)
 

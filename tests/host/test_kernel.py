@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +59,42 @@ def test_a_new_build_replaces_the_files_of_the_old_one_and_leaves_other_boards(p
     assert not (package.path / "boards/one/old.txt").exists()
     assert "boards/one/old.txt" not in loaded.kernel.files
     assert (loaded.read("boards/one/digits.bit"), loaded.read("boards/two/digits.bit")) == (b"3", b"2")
+
+
+def test_a_build_that_is_cut_short_anywhere_leaves_a_package_that_loads(
+    package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cut(BaseException):
+        pass
+
+    old = {"boards/one/digits.bit": b"1", "boards/one/timing.txt": b"old", "boards/one/old.txt": b"old"}
+    new = {"boards/one/digits.bit": b"2", "boards/one/timing.txt": b"new"}
+    rename = os.replace
+    seen: list[bytes | None] = []
+    for whole in range(10):  # renames that succeed
+        left = whole
+
+        def cut_short(*arguments: Any) -> None:
+            nonlocal left
+            if not left:
+                raise Cut
+            left -= 1
+            rename(*arguments)
+
+        package = package.add_board(build("one", "timing.txt", "old.txt"), old)
+        with monkeypatch.context() as patch, contextlib.suppress(Cut):
+            patch.setattr(os, "replace", cut_short)
+            package.add_board(build("one", "timing.txt"), new)
+        package = Package.load(package.path)
+        found = package.read("boards/one/digits.bit") if "one" in package.kernel.boards else None
+        if found is not None:
+            files = new if found == b"2" else old
+            assert {name: package.read(name) for name in files} == files
+            assert {name for name in package.kernel.files if name.startswith("boards/")} == set(files)
+        assert not list(package.path.glob(".*"))
+        seen.append(found)
+    # Staging two files, the manifest without the board, two files, the manifest with it.
+    assert seen == [b"1"] * 3 + [None] * 3 + [b"2"] * 4
 
 
 def test_a_file_outside_the_boards_folder_is_refused_and_nothing_is_written(package: Package) -> None:

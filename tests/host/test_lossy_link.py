@@ -103,8 +103,9 @@ def test_loss_delays_hardly_an_answer_and_harms_hardly_an_image(keys: Trust, los
 def test_bursts_of_loss_cost_images_not_answers(keys: Trust) -> None:
     seconds, exact = run_virtual(ask(keys, 200, 1.0), link(GilbertElliott.of(0.05, 4.0)), seed=5, model_s=MODEL_S)
     assert np.isfinite(seconds).mean() >= 0.99
-    assert np.quantile(seconds, 0.95) < 2 * ROUND_TRIP_S + MODEL_S + 0.02
-    assert exact.mean() > 0.7
+    # About one request in 20 loses all its strips, or its reply in all its copies, and is asked again.
+    assert (seconds > 2 * ROUND_TRIP_S + MODEL_S + 0.02).mean() < 0.08
+    assert exact.mean() > 0.9
 
 
 def test_a_narrow_link_carries_coarser_images_in_time(keys: Trust) -> None:

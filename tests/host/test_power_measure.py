@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,6 +190,19 @@ def test_a_meter_whose_clock_is_off_is_found_out_and_the_offset_named(tmp_path: 
     log = csv_log(bench, tmp_path / "meter.csv", offset=3.0)
     with pytest.raises(PowerError, match=r"shifted by \+(2\.[5-9]|3|3\.[0-5]) s: correct its clock with offset="):
         measure(log, bench.run, bench.idle, subject="x")
+
+
+def test_the_offset_named_counts_one_already_in_force(tmp_path: Path) -> None:
+    bench = Bench(World(), 3)
+    bench.idle(20.0)
+    log = csv_log(bench, tmp_path / "meter.csv", offset=1_500_000_003.0)  # a meter that counts from when it was started
+    log.offset = 1_500_000_000.0
+    with pytest.raises(PowerError, match=r"offset=\d+\.\d{3} in place of 1500000000\.000") as raised:
+        measure(log, bench.run, bench.idle, subject="x")
+    named = re.search(r"offset=([\d.]+) ", str(raised.value))
+    assert named is not None
+    log.offset = float(named[1])
+    assert log.offset == pytest.approx(1_500_000_003.0, abs=0.5)
 
 
 def test_a_counter_that_wraps_while_measured_does_not_matter(tmp_path: Path) -> None:

@@ -106,6 +106,17 @@ def test_runs_longer_than_the_sensors_period_count_while_they_last() -> None:
     assert energy.joules == pytest.approx(bench.joules_per_image, rel=0.1)
 
 
+def test_what_was_told_gets_old_where_the_sensor_says_nothing_more() -> None:
+    bench = Bench(WORLD, 1)
+    meter = EnergyMeter(BenchSensor(bench))
+    alternate(bench, meter)
+    assert meter.energy() is not None
+    bench.idle(50.0)
+    assert meter.energy() is not None
+    bench.idle(20.0)
+    assert meter.energy() is None
+
+
 def test_a_log_cannot_meter_answers(tmp_path: Path) -> None:
     with pytest.raises(PowerError, match="a meter's log is not"):
         EnergyMeter(csv_log(Bench(WORLD, 1), tmp_path / "meter.csv"))
@@ -167,6 +178,30 @@ class Announcing:
             self.read_often.set()
             raise PowerError("the sensor is gone")
         return Reading(self.clock(), 1.0, 0.001)
+
+
+def test_a_thread_that_dies_of_anything_takes_its_energy_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(WORLD, 1)
+
+    class Breaking(BenchSensor):
+        broken = threading.Event()
+
+        def read(self) -> Reading | None:
+            if self.broken.is_set():
+                raise ZeroDivisionError("a driver's mistake")
+            return super().read()
+
+    sensor = Breaking(bench)
+    meter = EnergyMeter(sensor)
+    alternate(bench, meter)
+    assert meter.energy() is not None
+    sensor.broken.set()
+    sensor.update_seconds = 0.001
+    meter.start()
+    assert meter._thread is not None
+    meter._thread.join(10.0)
+    assert meter.energy() is None
+    assert "a driver's mistake" in caplog.text
 
 
 def test_the_sensor_is_read_in_the_background_until_it_vanishes(caplog: pytest.LogCaptureFixture) -> None:

@@ -302,6 +302,20 @@ def test_a_log_without_dates_asks_for_the_offset(tmp_path: Path) -> None:
     assert len(log(tmp_path, text, offset=NOON).between(NOON, NOON + 1)) == 3
 
 
+@pytest.mark.parametrize("fraction", ["5", "50", "500", "5000", "50000", "500000", "5000000", "500000000"])
+@pytest.mark.parametrize("written", ["2026-03-01T12:00:00.{}Z", "2026-03-01 13:00:00,{}+01:00"])
+def test_a_dates_fraction_has_any_number_of_digits(tmp_path: Path, fraction: str, written: str) -> None:
+    dates = f"time;power (W)\n2026-03-01T12:00:00Z;1\n{written.format(fraction)};2\n"
+    begin = 1_772_366_400.0
+    assert [reading.time - begin for reading in log(tmp_path, dates).between(begin, begin + 0.5)] == [0.0, 0.5]
+
+
+def test_python_3_10_reads_what_a_date_is_made_into() -> None:
+    assert sensors._iso("2026-03-01T12:00:00,5Z") == "2026-03-01T12:00:00.500000+00:00"
+    assert sensors._iso("2026-03-01T12:00:00.1234567") == "2026-03-01T12:00:00.123456"
+    assert sensors._iso("2026-03-01") == "2026-03-01"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -314,6 +328,11 @@ def test_a_log_without_dates_asks_for_the_offset(tmp_path: Path) -> None:
         (f"time (s),power (W)\n{NOON},nan\n", "line 2: 'nan' is no power"),
         (f"time (s),power (W)\n{NOON},1\n{NOON - 5},1\n", "line 3: its time lies before"),
         ("time (s),power (W)\nyesterday,1\n", "line 2: 'yesterday' is no time"),
+        ("time (s),power (W)\nnan,1\n", "line 2: 'nan' is no time"),
+        ("time (s),power (W)\ninf,1\n", "line 2: 'inf' is no time"),
+        (f"timestamp,power (W)\n{NOON * 1e3:.0f},1\n", r"line 2: its time is 1760000000000, .* `time \(ms\)`"),
+        (f"time (ms),power (W)\n{NOON * 1e6:.0f},1\n", "line 2: its time is 1760000000000000, which is no date: write"),
+        ("time,power (W)\n0001-01-01,1\n", "line 2: "),
     ],
 )
 def test_a_faulty_log_is_refused_by_file_and_line(tmp_path: Path, text: str, message: str) -> None:
@@ -362,5 +381,6 @@ def test_a_log_is_opened_with_its_clocks_offset(tmp_path: Path) -> None:
     opened = open_sensor(f"csv:{path},offset=60")
     assert isinstance(opened, CsvLog)
     assert len(opened.between(time.time() - 40, time.time() + 20)) == 1
-    with pytest.raises(PowerError, match="the offset 'soon' is no number"):
-        open_sensor(f"csv:{path},offset=soon")
+    for offset in ("soon", "nan", "inf"):
+        with pytest.raises(PowerError, match=f"the offset '{offset}' is no number"):
+            open_sensor(f"csv:{path},offset={offset}")

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from host.fabric.base import FabricError
+from host.fabric import pynq
+from host.fabric.base import OFFLOAD, FabricError, Place
 from host.fabric.dma import Dma
 from host.fabric.makers import open_fabric
 from host.fabric.pynq import PynqFabric
@@ -55,6 +56,7 @@ class _Mirror(_DmaWords):
         self.sets: list[int] = []
         self.resets = 0
         self.interrupt_after: int | None = None  # frames, after which Ctrl-C is pressed
+        self.stage, self.error = 0, 0  # of every record
 
     def __setitem__(self, index: int, value: int) -> None:
         super().__setitem__(index, value)
@@ -84,6 +86,7 @@ class _Mirror(_DmaWords):
         if index == 0x34 // 4 and len(self._made) * 16 == super().__getitem__(0x58 // 4) > 0:
             records = self._board.buffers[1]
             records["tag"][: len(self._made)], records["label"][: len(self._made)] = zip(*self._made[::-1], strict=True)
+            records["stage"], records["error"] = self.stage, self.error
             self._made.clear()
             super().__setitem__(index, 0x0001_0002)
         return super().__getitem__(index)
@@ -371,9 +374,14 @@ def test_a_lost_interrupt_delays_the_answer_and_does_not_lose_it(package: Packag
     fabric.close()
 
 
-def test_without_a_driver_for_the_interrupt_the_dma_is_looked_at(package: Package, board: _Board) -> None:
+@pytest.mark.parametrize(
+    "error", [ValueError("no UIO device"), KeyError("no UIO device"), AttributeError("no UIO device")]
+)
+def test_without_a_driver_for_the_interrupt_the_dma_is_looked_at(
+    package: Package, board: _Board, error: Exception
+) -> None:
     def refuse(name: str) -> None:
-        raise ValueError("no UIO device")
+        raise error
 
     board.dma_words = _Mirror(board)
     board.interrupt_pins = {"dma/s2mm_introut": {}}
@@ -382,6 +390,104 @@ def test_without_a_driver_for_the_interrupt_the_dma_is_looked_at(package: Packag
         fabric = PynqFabric(package)
     assert not fabric.interrupts
     assert len(fabric.run(np.zeros((2, *package.kernel.input.shape), np.uint8), np.zeros(2, np.uint8))) == 2
+
+
+def test_an_interrupt_that_cannot_be_waited_for_is_dropped_and_the_run_goes_on(package: Package, board: _Board) -> None:
+    class Foreign(_Interrupt):
+        async def wait(self) -> None:
+            raise RuntimeError("attached to a different loop")
+
+    mirror = board.dma_words = _Mirror(board)
+    board.interrupt_pins = {"dma/s2mm_introut": {}}
+    vars(board.module)["Interrupt"] = Foreign
+    fabric = PynqFabric(package)
+    mirror.patience = 210  # more than the host looks before it waits
+    images, sets = np.full((3, *package.kernel.input.shape), 9, np.uint8), np.zeros(3, np.uint8)
+    with pytest.warns(UserWarning, match=r"interrupts are not used.*RuntimeError: attached to a different loop"):
+        assert fabric.run(images, sets)["label"].tolist() == [9, 9, 9]
+    assert not fabric.interrupts
+    assert fabric.run(images, sets)["label"].tolist() == [9, 9, 9]
+    fabric.close()
+
+
+def test_buffers_of_a_dma_that_does_not_stop_are_kept(
+    package: Package, board: _Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Any] = []
+    monkeypatch.setattr(pynq, "_WRITTEN_STILL", kept)
+    board.interrupt_pins = {"dma/s2mm_introut": {}}
+    vars(board.module)["Interrupt"] = _Interrupt
+    loops = _loops(monkeypatch)
+    fabric = PynqFabric(package)
+    dict.__setitem__(board.dma_words, 0, 0x4)  # stays in reset
+    with pytest.raises(FabricError, match=r"does not come out of reset.*may be written to still: restart the board"):
+        fabric.close()
+    fabric.close()
+    assert len(kept) == 1
+    assert kept[0].frames is board.buffers[0]
+    assert kept[0].records is board.buffers[1]
+    assert [loop.is_closed() for loop in loops] == [True]
+
+
+def test_buffers_of_a_dma_that_stops_are_given_back(
+    package: Package, board: _Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Any] = []
+    monkeypatch.setattr(pynq, "_WRITTEN_STILL", kept)
+    PynqFabric(package).close()
+    assert not kept
+
+
+@pytest.mark.parametrize("late", ["memory", "reset"])
+def test_a_fabric_that_does_not_open_leaves_no_event_loop(
+    package: Package, board: _Board, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    board.interrupt_pins = {"dma/s2mm_introut": {}}
+    vars(board.module)["Interrupt"] = _Interrupt
+    loops = _loops(monkeypatch)
+    if late == "memory":
+        board.memory_at = 0xFFFF_FF00
+    else:
+        dict.__setitem__(board.dma_words, 0, 0x4)
+    with pytest.raises(FabricError):
+        PynqFabric(package)
+    assert [loop.is_closed() for loop in loops] == [True]
+
+
+def _loops(monkeypatch: pytest.MonkeyPatch) -> list[asyncio.AbstractEventLoop]:
+    """Every event loop that is made from now on."""
+    made: list[asyncio.AbstractEventLoop] = []
+    make = asyncio.new_event_loop
+
+    def remember() -> asyncio.AbstractEventLoop:
+        made.append(make())
+        return made[-1]
+
+    monkeypatch.setattr(asyncio, "new_event_loop", remember)
+    return made
+
+
+def test_a_throughput_says_what_the_images_went_through(package: Package, board: _Board) -> None:
+    mirror = board.dma_words = _Mirror(board)
+    mirror.stage = OFFLOAD | 1  # what a kernel without thresholds makes
+    images = np.zeros((5, *package.kernel.input.shape), np.uint8)
+    fabric = PynqFabric(package)
+    assert fabric.throughput_test(images).subject == "every image through all stages: no threshold is set"
+    fabric.set_thresholds(0, [0, 0])
+    assert fabric.throughput_test(images).subject == "every image through all stages"
+    mirror.stage = 0
+    assert fabric.throughput_test(images).subject.startswith("images answered early where a stage is sure: 5 by ")
+
+
+def test_a_throughput_of_errors_is_none(package: Package, board: _Board) -> None:
+    mirror = board.dma_words = _Mirror(board)
+    mirror.error = 4
+    with pytest.raises(FabricError, match=r"5 of 5 images were answered with an error, image 0 with SET"):
+        PynqFabric(package).throughput_test(np.zeros((5, *package.kernel.input.shape), np.uint8))
+
+
+def test_a_self_tests_report_says_where_it_ran(package: Package, board: _Board) -> None:
+    assert PynqFabric(package).place == Place("pynq", "pynq-z2", 100.0, "3.1.2")
 
 
 def test_after_an_interrupted_run_the_next_one_starts_afresh(package: Package, board: _Board) -> None:

@@ -59,6 +59,7 @@ def test_csim_passes_by_every_way_through_the_cascade(digits: Package) -> None:
     report = selftest(CsimFabric(digits), digits)
     assert report.passed
     assert report.first_mismatch is None
+    assert (report.fabric, report.board, report.clock_mhz, report.pynq) == ("csim", None, None, None)
     assert report.rows[:3] == [[0, NEVER], [NEVER, 0], [NEVER, NEVER]]
     calibration = digits.kernel.calibration
     assert calibration is not None
@@ -81,6 +82,7 @@ def test_the_rtl_passes(digits: Package) -> None:
 def test_one_wrong_field_of_one_record_fails_and_is_named(digits: Package, field: str) -> None:
     report = selftest(_Faulty(CsimFabric(digits), field, at=6), digits)
     assert report.mismatches == 1
+    assert report.fabric is None  # a stand-in knows no place
     assert not report.passed
     # Every image runs under every row before the next one comes.
     image, row = divmod(6, len(report.rows))

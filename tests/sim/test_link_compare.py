@@ -441,6 +441,6 @@ def test_fuzzers_that_end_without_a_result_are_said(tmp_path: Path, monkeypatch:
     old = tmp_path / "link" / "fuzz" / "fuzz.json"
     old.parent.mkdir(parents=True)
     old.write_text("{}")
-    monkeypatch.setattr(bench.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 7))
+    monkeypatch.setattr("sim.link.bench.subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 7))
     with pytest.raises(EmulationError, match="ended with 7 and no result"):
         bench._run_fuzz(bench.Settings(out=tmp_path, zoo=tmp_path), Console(file=io.StringIO()))

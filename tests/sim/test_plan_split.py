@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from rich.console import Console
 
@@ -79,6 +80,24 @@ def test_on_a_steady_link_ours_is_the_best_fixed_choice_but_for_the_first_reques
     assert cell.fixed - ours.accuracy == pytest.approx((0.6984 - 0.4126) / 40)
 
 
+@pytest.mark.parametrize(("cut", "share"), [(0, 0.0), (3, 1.0), (None, 0.0)])
+def test_cuts_between_the_ends_are_counted(cut: int | None, share: float) -> None:
+    profile = read(PROFILE, SplitProfile)
+    last = profile.exits[-1]
+
+    class Stuck:
+        choices = Choices.of(profile)
+        fallbacks: npt.NDArray[np.int64] | None = None
+
+        def choose(self) -> int | None:
+            return self.choices.find(last.name, len(profile.chain(last)) if cut is None else cut)
+
+        def observe(self, mbps: float) -> None:
+            pass
+
+    assert bench.serve(Stuck(), steady(20.0), 200.0, 5).interior == share
+
+
 def test_a_link_that_steps_is_worth_moving_with_and_nobody_beats_the_oracle() -> None:
     rates = [30.0] * 200 + [1.0] * 200
     link = MovingLink("steps", "steps", Capacity(100.0, rates), 20.0)
@@ -113,4 +132,6 @@ def test_the_bench_checks_its_bars_and_draws(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "split.png").read_bytes()[:4] == b"\x89PNG"
     assert "no folder of traces" in body["links"]["skipped"]
     assert checks[0].met
-    assert body["gain_points"].keys() == body["cells"][0]["served"].keys()
+    assert body["gain_points"].keys() == body["cells"][0]["served"].keys() == body["interior_cuts"].keys()
+    assert body["interior_cuts"]["exit only (BranchyNet)"] == 0.0
+    assert all(0.0 <= share <= 1.0 for share in body["interior_cuts"].values())

@@ -58,6 +58,7 @@ def test_a_zynq_ultrascale_without_interrupts_answers_as_csim_does(
 
 def test_the_selftest_passes_on_the_board(zynq: SimulatedRun) -> None:
     assert zynq.selftest["mismatches"] == 0
+    assert (zynq.selftest["fabric"], zynq.selftest["board"], zynq.selftest["pynq"]) == ("pynq", "pynq-z2", "3.0.1")
     assert zynq.selftest["records"] == 16 * len(zynq.selftest["rows"])
 
 
@@ -69,6 +70,7 @@ def test_the_throughput_keeps_legs_and_the_fabrics_counters_apart(
     assert min(legs.values()) > 0
     assert legs["pack_s"] + legs["copy_s"] + legs["run_s"] + legs["unpack_s"] == pytest.approx(legs["total_s"])
     assert speed["images"] == len(images)
+    assert speed["subject"].startswith("images answered early where a stage is sure: ")
     assert speed["clock_mhz"] == digits.kernel.clock_mhz
     for stage, interval in zip(digits.kernel.stages, speed["interval_cycles"], strict=True):
         assert interval >= stage.bound_cycles

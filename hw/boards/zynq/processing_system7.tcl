@@ -1,6 +1,8 @@
 # The processing system of a Zynq-7000, as build.tcl uses it. Needs: $blocks, $clock_mhz.
 
 set ps_clock ps/FCLK_CLK0
+# What Vivado's own constraints of the block call that clock.
+set timing_clock clk_fpga_0
 set ps_reset ps/FCLK_RESET0_N
 set ps_interrupt ps/IRQ_F2P
 set ps_control ps/M_AXI_GP0

@@ -24,6 +24,7 @@ namespace eval recorder {
   variable external {}          ;# interfaces that leave the chip
   variable assigned {}          ;# {space segment} -> {offset range}
   variable excluded {}          ;# {space segment} -> 1
+  variable periods {}           ;# clock -> its period in ns
   variable project {}           ;# what was set up: in_memory part board_part ip_repo_paths catalogued ...
 }
 source [file join [file dirname [info script]] commands.tcl]
@@ -451,9 +452,33 @@ recorder::command get_timing_paths {} {-delay_type -max_paths} 0 0 {
   }
   return path_[::recorder::option -delay_type]
 }
+recorder::command current_design {} {} 0 0 {
+  ::recorder::step current_design synth_design
+  return design
+}
+# Clocks by the names that the constraints of the processing systems give them.
+recorder::command get_clocks {-quiet} {} 1 1 {
+  ::recorder::step get_clocks synth_design
+  dict for {cell _} $::recorder::cells {
+    foreach {block name property} {
+      processing_system7 clk_fpga_0 PCW_FPGA0_PERIPHERAL_FREQMHZ
+      zynq_ultra_ps_e    clk_pl_0   PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ
+    } {
+      if {$arguments eq $name && [string match *:$block:* [::recorder::vlnv_of $cell]]} {
+        dict set ::recorder::periods $name [expr {1000.0 / [::recorder::set_to $cell $property]}]
+        return $name
+      }
+    }
+  }
+  return {}
+}
 recorder::command get_property {} {} 2 2 {
   lassign $arguments name object
+  if {$name eq "PERIOD" && [dict exists $::recorder::periods $object]} {
+    return [dict get $::recorder::periods $object]
+  }
   switch -- $name/$object {
+    PART/design { return [dict get $::recorder::project part] }
     SLACK/path_max { return $::recorder::slack }
     SLACK/path_min { return 0.010 }
   }

@@ -1,6 +1,8 @@
 # The processing system of a Zynq UltraScale+, as build.tcl uses it. Needs: $blocks, $clock_mhz.
 
 set ps_clock ps/pl_clk0
+# What Vivado's own constraints of the block call that clock.
+set timing_clock clk_pl_0
 set ps_reset ps/pl_resetn0
 set ps_interrupt ps/pl_ps_irq0
 set ps_control ps/M_AXI_HPM0_FPD

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+import edgesight.plan.adapt  # noqa: F401 # registers its commands
+from edgesight.plan import group
 from host.plan import adapt_jellyfish as jellyfish
+from host.plan import adapt_pairwise
 from host.plan.adapt import METHODS, Method, plan
 from host.plan.adapt_data import (
     AdaptPlan,
@@ -24,7 +30,7 @@ from host.plan.adapt_data import (
     read_situation,
     shipped,
 )
-from host.plan.adapt_tables import faults
+from host.plan.adapt_tables import Mapping, Tables, faults
 from host.plan.profile import Link, PlanError, Slo, checked
 
 RATES = (5.0, 10.0, 15.0, 25.0)
@@ -164,6 +170,69 @@ def test_exact_equals_enumeration(drawn: list[tuple[float, float, float]]) -> No
     assert made.mean_accuracy == pytest.approx(best[1] / total, abs=1e-6)
 
 
+def test_the_exact_methods_bound_is_on_plans_that_serve_as_many(tmp_path: Path) -> None:
+    """One GPU runs one model: who is on a thin link costs the other more accuracy than it has itself."""
+    models = [
+        {
+            "name": f"model-{side}",
+            "accuracy": accuracy,
+            "latency_ms": {"1": 5},
+            "obtained": "measured",
+            "input_px": side,
+        }
+        for side, accuracy in ((64, 0.2), (640, 0.9))
+    ]
+    frames = {"64": 1_000, "640": 100_000}
+    whole = {"name": "own", "models": models, "frame_bytes": frames, "frame_bytes_obtained": "measured"}
+    needs = {"latency_ms": 100, "rate": 10}
+    clients = [{"name": name, "slo": needs, "link": {"mbps": mbps}} for name, mbps in (("thin", 1), ("wide", 40))]
+    path = tmp_path / "situation.json"
+    path.write_text(json.dumps(changed(profile=whole, clients=clients)))
+    asked = read_situation(path)
+    best, fewer = plan(asked, "exact"), plan(asked, "fixed", model="model-640")
+    assert (len(best.clients), len(fewer.clients)) == (2, 1)
+    assert best.mean_accuracy == pytest.approx(0.2)
+    assert best.best_possible == pytest.approx(0.2)
+    assert fewer.mean_accuracy == pytest.approx(0.45)
+    done = CliRunner().invoke(group, ["adapt", str(path), "--method", "exact"])
+    assert done.exit_code == 0, done.output
+    assert "(of plans that serve as many requests none has more than 0.2000)" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(("gpus", "better", "solves"), [(3, False, 3), (3, True, 20), (8, False, 28), (8, True, 28)])
+def test_every_pair_of_gpus_is_solved_and_few_are_again(
+    gpus: int, better: bool, solves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    solved: list[tuple[int, ...]] = []
+
+    def solve(_: Tables, units: Any, limits: Any, couple: Sequence[int], members: Any, mapping: Mapping) -> bool:
+        solved.append(tuple(couple))
+        return better
+
+    monkeypatch.setattr(adapt_pairwise, "_solve", solve)
+    tables = Tables.of(situation(client("one", 20.0), gpus=gpus))
+    adapt_pairwise._polished(tables, np.zeros(1, int), np.zeros(1, int), Mapping.empty(tables))
+    assert len(solved) == solves
+    assert set(solved) == set(itertools.combinations(range(gpus), 2))
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 3])
+def test_a_rate_that_nothing_can_carry_leaves_the_others_served(gpus: int) -> None:
+    asked = situation(client("one", 40.0), client("two", 12.5, rate=7.3), client("flood", 1e12, rate=1e6), gpus=gpus)
+    made = plan(asked)
+    assert faults(asked, made) == []
+    assert [entry.client for entry in made.unserved] == ["flood"]
+
+
+def test_units_stay_small_whatever_the_rates() -> None:
+    models = tuple(model.model_copy(update={"latency_ms": {1: 1e9}}) for model in shipped("jellyfish").models)
+    profile = shipped("jellyfish").model_copy(update={"models": models})
+    tables = Tables.of(situation(client("flood", 1e12, rate=1e6 / 3)).model_copy(update={"profile": profile}))
+    units, limits = adapt_pairwise._units(tables)
+    assert limits.max() == 4_096
+    assert units.tolist() == [2 * 4_096 + 1]
+
+
 def test_shipped_profiles_are_those_of_the_closed_forms() -> None:
     assert shipped("jellyfish") == jellyfish.jellyfish()
     assert shipped("jellyfish-simulator") == jellyfish.jellyfish(simulator=True)
@@ -271,6 +340,11 @@ def a_profile(**changes: Any) -> dict[str, Any]:
     return changed(profile={**whole, **changes})
 
 
+def a_model(**changes: Any) -> dict[str, Any]:
+    model = {"name": "a", "accuracy": 0.5, "latency_ms": {"1": 5}, "obtained": "measured", "input_px": 64}
+    return a_profile(models=[{**model, **changes}])
+
+
 @pytest.mark.parametrize(
     ("content", "field", "reason"),
     [
@@ -290,6 +364,16 @@ def a_profile(**changes: Any) -> dict[str, Any]:
         (changed(clients=GOOD["clients"] * 2), "(all)", "clients: 'door' is there more than once"),
         (a_profile(models=[]), "profile.models", "at least 1"),
         (a_profile(frame_bytes={}), "profile", "frame_bytes: none for 64 px, the input size of model a"),
+        (a_profile(frame_bytes={"64": 0}), "profile.frame_bytes.64", "greater than or equal to 1"),
+        (a_profile(frame_bytes={"64": 10**19}), "profile.frame_bytes.64", "less than 9007199254740992"),
+        (a_profile(frame_bytes={"64": 9, str(10**19): 9}), f"profile.frame_bytes.{10**19}.[key]", "less than or equal"),
+        (a_model(input_px=10**19), "profile.models.0.input_px", "less than or equal to"),
+        (a_model(latency_ms={str(10**19): 5}), f"profile.models.0.latency_ms.{10**19}.[key]", "less than or equal to"),
+        (a_model(latency_ms={"1": 1e-320}), "profile.models.0.latency_ms.1", "greater than or equal to"),
+        (a_model(latency_ms={"1": 1e300}), "profile.models.0.latency_ms.1", "less than or equal to"),
+        (changed(gpus=[{"name": "a", "batch_limit": 10**19}]), "gpus.0.batch_limit", "less than or equal to"),
+        (changed(gpus=[{"name": "a", "holds": 10**19}]), "gpus.0.holds", "less than or equal to"),
+        (a_client(slo={"latency_ms": 100, "rate": 1e19}), "clients.0", "slo.rate: 1e+19 for client door; must be at"),
         (
             a_profile(networks=[{"name": "x", "load_ms": 1, "obtained": "measured"}]),
             "profile",
@@ -316,6 +400,20 @@ def test_what_is_no_json_or_no_file_is_refused(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(PlanError, match="is no JSON"):
         read_situation(path)
+
+
+def test_the_command_refuses_options_that_would_do_nothing_or_cannot_be(tmp_path: Path) -> None:
+    path = tmp_path / "situation.json"
+    path.write_text(json.dumps(GOOD))
+    done = CliRunner().invoke(group, ["adapt", str(path), "--model", "yolov4-352"])
+    assert isinstance(done.exception, PlanError)
+    assert "--model yolov4-352: only --method fixed takes a model; method pairwise" in str(done.exception)
+    done = CliRunner().invoke(group, ["adapt", str(path), "--model", "yolov4-352", "--method", "fixed"])
+    assert done.exit_code == 0, done.output
+    for command in (["adapt", str(path), "--method", "authors"], ["adapt-replay", str(path), "--trace", str(path)]):
+        done = CliRunner().invoke(group, [*command, "--seed", "-1"])
+        assert done.exit_code == 2
+        assert "--seed" in done.output
 
 
 def test_unknown_methods_and_models_are_refused() -> None:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
 
+from edgesight.plan import group
 from host.plan import place_exact, place_search
 from host.plan.place import METHODS, place, replan
 from host.plan.place_authors import kpath, least_transfer
@@ -17,6 +21,10 @@ from host.plan.place_graph import Layer, Model
 from host.plan.place_problem import Cluster, Found, Node, Placement, Problem, faults
 from host.plan.profile import PlanError, read, write
 from tests.host.plan.placing import cheapest, clusters, models, placements
+
+app = typer.Typer()
+app.add_typer(group, name="plan")
+import_module("edgesight.plan.place")  # puts its command into the group
 
 
 def chain(*sizes: int, parameters: int = 10, version: str = "1", checksums: bool = False) -> Model:
@@ -316,6 +324,10 @@ def test_a_new_version_moves_what_has_changed() -> None:
     unknown = replan(chain(100, 100, 100, version="2"), cluster, place(chain(100, 100, 100), cluster))
     assert unknown.movement is not None
     assert (unknown.movement.moved_bytes, unknown.movement.kept_bytes) == (30, 0)
+    # Nor that those of another size are, whatever the version says.
+    grown = replan(chain(100, 100, 100), cluster, place(chain(100, 100, 100, parameters=9), cluster))
+    assert grown.movement is not None
+    assert (grown.movement.moved_bytes, grown.movement.kept_bytes) == (30, 0)
 
 
 def test_a_larger_factor_buys_less_movement() -> None:
@@ -385,6 +397,41 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     plan = replan(model, cluster, place(model, cluster))
     write(tmp_path / "plan.json", plan)
     assert read(tmp_path / "plan.json", Placement) == plan
+
+
+def ask(path: Path, model: Model, cluster: Cluster, *options: str) -> Result:
+    write(path / "model.json", model)
+    write(path / "cluster.json", cluster)
+    files = [str(path / "model.json"), str(path / "cluster.json")]
+    return CliRunner().invoke(app, ["plan", "place", *files, *options])
+
+
+@pytest.mark.parametrize("speed", [None, 1.0])
+@pytest.mark.parametrize("memory", [None, 10])
+def test_the_command_says_truly_that_nothing_takes_time(
+    tmp_path: Path, speed: float | None, memory: int | None
+) -> None:
+    free = chain(0, 0, 0)  # no bytes, so that several pieces send none
+    layers = tuple(layer.model_copy(update={"operations": 0.0}) for layer in free.layers)
+    done = ask(tmp_path, free.model_copy(update={"layers": layers}), uniform(3, memory, speed=speed))
+    assert done.exit_code == 0, done.output
+    assert "Nothing takes time, by the operations, speeds, bytes and bandwidths that are stated" in done.output
+
+
+def test_the_command_refuses_what_would_be_ignored(tmp_path: Path) -> None:
+    model, cluster = chain(10, 20, 30), uniform(3, 10)
+    refused = ask(tmp_path, model, cluster, "--within", "1.2")
+    assert isinstance(refused.exception, PlanError)
+    assert "--within: bounds what --previous may cost" in str(refused.exception)
+    assert ask(tmp_path, model, cluster, "--seed", "-1").exit_code == 2
+    write(tmp_path / "plan.json", place(model, cluster))
+    for options, factor in ((("--seed", "0"), 1.1), (("--within", "1.5"), 1.5)):
+        previous = ["--previous", str(tmp_path / "plan.json"), "--json", str(tmp_path / "again.json")]
+        done = ask(tmp_path, model, cluster, *previous, *options)
+        assert done.exit_code == 0, done.output
+        again = read(tmp_path / "again.json", Placement)
+        assert again.movement is not None
+        assert again.movement.within == factor
 
 
 @settings(deadline=None, max_examples=30)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ def test_a_tensor_is_held_until_its_last_reader_has_run() -> None:
         ({"inputs": ["b"]}, "layers: b stand in or behind a circle"),
         ({"inputs": []}, "field layers.1.inputs"),
         ({"output_bytes": -1}, "field layers.1.output_bytes"),
+        ({"output_bytes": 2**53}, "field layers.1.output_bytes"),
+        ({"parameter_bytes": 2**52, "working_bytes": 2**52}, "layers: their bytes together are 9,007,199,254,740,992"),
         ({"operations": "many"}, "field layers.1.operations"),
         ({"colour": "red"}, "field layers.1.colour"),
     ],
@@ -144,6 +147,58 @@ def test_weights_may_be_left_out_of_the_file(tmp_path: Path) -> None:
     shapes, whole = (read_model(tmp_path / f"{name}.onnx") for name in ("shapes", "whole"))
     assert [layer.parameter_bytes for layer in shapes.layers] == [layer.parameter_bytes for layer in whole.layers]
     assert all(layer.weights_sha256 is None for layer in shapes.layers)
+
+
+def test_weights_beside_the_file_count_as_if_in_it(tmp_path: Path) -> None:
+    onnx.save(residual(), str(tmp_path / "whole.onnx"))
+    beside = tmp_path / "beside.onnx"
+    onnx.save(residual(), str(beside), save_as_external_data=True, location="weights.bin", size_threshold=0)
+    whole, first = read_model(tmp_path / "whole.onnx"), read_model(beside)
+    assert [layer.weights_sha256 for layer in first.layers] == [layer.weights_sha256 for layer in whole.layers]
+    values = bytearray((tmp_path / "weights.bin").read_bytes())
+    values[-1] ^= 1  # in what was written last: the dense layer's
+    (tmp_path / "weights.bin").write_bytes(values)
+    again = read_model(beside)
+    assert again.version == first.version  # the network's own file is the same
+    changed = [
+        one.name for one, two in zip(first.layers, again.layers, strict=True) if first.held(one) != again.held(two)
+    ]
+    assert changed == ["dense"]
+    (tmp_path / "weights.bin").write_bytes(bytes(values[:100]))
+    assert read_model(beside).layers[-1].weights_sha256 is None
+    (tmp_path / "weights.bin").unlink()
+    assert all(layer.weights_sha256 is None for layer in read_model(beside).layers if layer.parameter_bytes)
+
+
+def test_where_weights_are_left_out_another_file_is_another_version(tmp_path: Path) -> None:
+    for name, note in (("a", ""), ("b", ""), ("c", "trained once more")):
+        model = residual()
+        for tensor in model.graph.initializer:
+            tensor.ClearField("raw_data")
+        model.doc_string = note
+        (tmp_path / name).mkdir()
+        onnx.save(model, str(tmp_path / name / "net.onnx"))
+    one, same, other = (read_model(tmp_path / name / "net.onnx") for name in "abc")
+    assert one.version == hashlib.sha256((tmp_path / "a" / "net.onnx").read_bytes()).hexdigest()[:12]
+    weighty = [layer for layer in one.layers if layer.parameter_bytes]
+    assert all(layer.weights_sha256 is None for layer in weighty)
+    assert [one.held(layer) for layer in weighty] == [same.held(layer) for layer in weighty]
+    assert not {one.held(layer) for layer in weighty} & {other.held(layer) for layer in weighty}
+
+
+def test_a_small_weight_that_is_left_out_has_no_checksum(tmp_path: Path) -> None:
+    slope = graph([onnx.helper.make_node("PRelu", ["x", "w"], ["y"], name="prelu")], {"w": (1,)}, [1, 3], [1, 3])
+    slope.graph.initializer[0].ClearField("raw_data")
+    onnx.save(slope, str(tmp_path / "net.onnx"))
+    (layer,) = read_model(tmp_path / "net.onnx").layers
+    assert (layer.parameter_bytes, layer.weights_sha256) == (4, None)
+
+
+@pytest.mark.parametrize("size", [-1.0, 0.0, float("nan"), float("inf"), 1e15])
+def test_bytes_per_element_that_are_none_are_refused(tmp_path: Path, size: float) -> None:
+    onnx.save(residual(), str(tmp_path / "net.onnx"))
+    with pytest.raises(PlanError, match=r"net\.onnx: (bytes per element|field layers\.0\.output_bytes)"):
+        read_model(tmp_path / "net.onnx", size)
 
 
 def test_the_same_weights_have_the_same_checksum_whatever_their_name(tmp_path: Path) -> None:

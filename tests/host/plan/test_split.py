@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
 
+from edgesight.plan import group
 from host.plan.profile import Link, PlanError, Slo, checked, read, write
 from host.plan.split import METHODS, Choices, SplitPlan, SplitProfile, fixed, split
+
+app = typer.Typer()
+app.add_typer(group, name="plan")
+import_module("edgesight.plan.split")  # puts its commands into the group
 
 NUMBERS = st.floats(0.0, 50.0)
 BYTES = st.integers(0, 100_000)
@@ -127,6 +135,42 @@ def test_an_accuracy_that_no_exit_reaches_is_refused_with_the_best() -> None:
     assert "0.9" in str(plan.reason)
 
 
+@pytest.mark.parametrize(
+    ("exit_", "cut", "slo", "reason"),
+    [
+        # Others of this profile would meet each of these needs but the last.
+        ("last", 1, Slo(latency_ms=18.0), "takes 19.6 of 18 ms at 8 Mbit/s (on time from 13.12 Mbit/s on)"),
+        ("last", 3, Slo(latency_ms=21.0), "takes 45 of 21 ms at 8 Mbit/s (late at any bandwidth)"),
+        ("early", 1, Slo(latency_ms=21.0, accuracy=0.8), "has accuracy 0.7, and 0.8 is needed"),
+        ("early", 1, Slo(latency_ms=9.0, accuracy=0.95), "(late at any bandwidth); it has accuracy 0.7"),
+    ],
+)
+def test_a_stated_choice_that_misses_says_its_own_reason(exit_: str, cut: int, slo: Slo, reason: str) -> None:
+    plan = fixed(profile(), Link(mbps=8.0, round_trip_ms=3.0), slo, exit_, cut)
+    assert (plan.feasible, plan.choice, plan.method) == (False, None, "fixed")
+    assert plan.nearest is not None
+    assert (plan.nearest.exit, plan.nearest.cut) == (exit_, cut)
+    assert str(plan.reason).startswith(f"exit {exit_} cut behind {cut} of {plan.nearest.layers} layers ")
+    assert reason in str(plan.reason)
+    assert "nothing" not in str(plan.reason)
+
+
+def ask(path: Path, *options: str) -> Result:
+    write(path / "profile.json", profile())
+    return CliRunner().invoke(app, ["plan", "split", str(path / "profile.json"), "--deadline-ms", "18", *options])
+
+
+def test_the_command_looks_at_one_choice(tmp_path: Path) -> None:
+    stated = ["--mbps", "8", "--round-trip-ms", "3", "--exit", "last", "--cut", "1"]
+    found = ask(tmp_path, *stated)
+    assert found.exit_code == 1
+    assert "takes 19.6 of 18 ms" in " ".join(found.output.split())
+    assert "nearest" not in found.output
+    refused = ask(tmp_path, *stated, "--method", "neurosurgeon")
+    assert isinstance(refused.exception, PlanError)
+    assert "leave out --method" in str(refused.exception)
+
+
 def test_baselines() -> None:
     link, slo = Link(mbps=8.0, round_trip_ms=3.0), Slo(latency_ms=12.0)
     neurosurgeon = split(profile(), link, slo, "neurosurgeon")
@@ -171,6 +215,7 @@ def test_plans_and_profiles_survive_json(tmp_path: Path) -> None:
     ("change", "field", "reason"),
     [
         ({"input_bytes": -1}, "input_bytes", "greater than or equal to 0"),
+        ({"input_bytes": 2**53}, "input_bytes", "less than 9007199254740992"),
         ({"layers": []}, "layers", "at least 1"),
         ({"exits": []}, "exits", "at least 1"),
         ({"nonsense": 1}, "nonsense", "not permitted"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from host.fabric.verilated import VerilatedFabric
-from host.plan.profile import Device, Link, PlanError, Slo
+from host.plan.profile import Device, Link, PlanError, Slo, read
 from host.plan.split import split
 from host.plan.split_measure import MeasuredNetwork, join, measure_onnx, measure_package
 from sim.bench import ROOT, missing_tools
@@ -138,6 +139,8 @@ def test_what_cannot_be_measured_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no network")
     with pytest.raises(PlanError, match="is no ONNX network"):
         measure_onnx(tmp_path / "bad.onnx", "here")
+    with pytest.raises(PlanError, match="device: field name"):
+        measure_onnx(tmp_path / "absent.onnx", "")  # before anything is read or measured
     with pytest.raises(PlanError, match="repeats"):
         measure_onnx(ZOO / "stage0.onnx", "here", repeats=0)
     with pytest.raises(PlanError, match="tensor_bits"):
@@ -146,6 +149,9 @@ def test_what_cannot_be_measured_is_refused_by_name(tmp_path: Path) -> None:
     odd = [onnx.helper.make_node("BipolarQuant", ["x", "w"], ["last"], name="sign", domain=domain)]
     with pytest.raises(PlanError, match="node sign: operator BipolarQuant"):
         measure_onnx(save(tmp_path / "odd.onnx", odd, ["last"], (domain,)), "here")
+    short = [onnx.helper.make_node("Quant", ["x", "w"], ["last"], name="short", domain=domain)]
+    with pytest.raises(PlanError, match=r"node short: Quant takes 4 inputs .*, not 2"):
+        measure_onnx(save(tmp_path / "short.onnx", short, ["last"], (domain,)), "here")
     own = [onnx.helper.make_node("Mine", ["x"], ["last"], name="mine", domain="example")]
     with pytest.raises(PlanError, match="mine"):
         measure_onnx(save(tmp_path / "own.onnx", own, ["last"], ("example",)), "here")
@@ -183,6 +189,56 @@ def test_one_network_on_two_machines_can_be_cut_everywhere(tmp_path: Path) -> No
         join(measured(tmp_path, "other", tensor_bits=8), near, accuracies, "quoted")
     with pytest.raises(PlanError, match="device_factor"):
         join(near, far, accuracies, "quoted", device_factor=0.0)
+    slow = near.model_copy(update={"layers": [x.model_copy(update={"ms": 1e10}) for x in near.layers]})
+    with pytest.raises(PlanError, match=r"profile net: field layers\.0\.ms\.pi"):
+        join(slow, far, accuracies, "quoted", device_factor=1e300)
+    for share in (92.0, -0.1, float("nan")):
+        with pytest.raises(PlanError, match=r"field accuracies: exit 'early' has .* share from 0 to 1"):
+            join(near, far, {**accuracies, "early": share}, "quoted")
+    with pytest.raises(PlanError, match="field answer_bytes: is -1"):
+        join(near, far, accuracies, "quoted", answer_bytes=-1)
+
+
+def test_measurements_of_one_network_with_other_exits_are_refused(tmp_path: Path) -> None:
+    near = measured(tmp_path, "pi")
+    accuracies = {"early": 0.6, "last": 0.9}
+    early, last = near.exits
+    for exits in ([last], [early.model_copy(update={"layers": early.layers[:1]}), last]):
+        far = near.model_copy(update={"device": Device(name="gpu"), "exits": exits})
+        with pytest.raises(PlanError, match="count other bytes, layers or exits"):
+            join(near, far, accuracies, "quoted")
+    slower = tuple(layer.model_copy(update={"ms": 9.0}) for layer in early.layers)
+    exits = [early.model_copy(update={"layers": slower}), last]
+    far = near.model_copy(update={"device": Device(name="gpu"), "exits": exits})
+    assert join(near, far, accuracies, "quoted").exit("early").layers[0].ms["gpu"] == 9.0
+
+
+@pytest.mark.parametrize(
+    ("exit_", "told"),
+    [
+        ({"name": "e", "after": 3, "answer_bytes": 1}, "exits.0.after: is 3, but the trunk has 1 layers"),
+        ({"name": "e", "after": 0, "answer_bytes": 1}, "exits.0: has no layer"),
+    ],
+)
+def test_a_malformed_measurement_is_refused_with_file_field_and_reason(
+    tmp_path: Path, exit_: dict[str, Any], told: str
+) -> None:
+    content = {
+        "name": "net",
+        "sha256": "0" * 64,
+        "device": {"name": "pi"},
+        "obtained": "quoted",
+        "origin": "",
+        "input_bytes": 1,
+        "layers": [{"name": "a", "ms": 1.0, "output_bytes": 1}],
+        "exits": [exit_],
+    }
+    path = tmp_path / "pi.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(PlanError) as caught:
+        read(path, MeasuredNetwork)
+    assert str(path) in str(caught.value)
+    assert told in str(caught.value)
 
 
 def test_a_kernels_stages_take_the_simulated_cycles(tmp_path: Path) -> None:

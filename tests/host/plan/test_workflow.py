@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host.plan.profile import PlanError, checked, read, write
+from host.plan.profile import Device, PlanError, checked, read, write
 from host.plan.workflow import (
     METHODS,
     Covers,
@@ -29,7 +29,7 @@ from host.plan.workflow import (
 )
 from host.plan.workflow_authors import beam, orders
 
-pytest.importorskip("scipy", reason="scipy is not installed: the exact method needs the extra `sim`")
+pytest.importorskip("scipy", reason="scipy is not installed: the exact method needs the extra `plan`")
 
 
 def content(**changes: Any) -> dict[str, Any]:
@@ -216,6 +216,14 @@ def test_what_does_not_fit_together_is_refused_by_file_and_field(
         read(path, Workflow)
     assert str(path) in str(refused.value)
     assert message in str(refused.value)
+
+
+def test_a_worker_is_a_device_whose_tier_and_price_have_to_be_said() -> None:
+    assert all(isinstance(worker, Device) for worker in workflow().workers)
+    for field in ("tier", "dollars_per_hour"):
+        worker = {name: value for name, value in content()["workers"][0].items() if name != field}
+        with pytest.raises(PlanError, match=rf"test: field workers\.0\.{field}: Field required"):
+            workflow(workers=[worker])
 
 
 def test_an_accuracy_must_be_asked_for_and_be_a_share() -> None:

@@ -81,6 +81,26 @@ def test_what_is_not_given_is_assumed_and_told(tmp_path: Path) -> None:
     assert any("BEAM_SEARCH.BEST_K is 5" in warning for warning in read.warnings)
 
 
+def test_blank_lines_are_read_over_and_counted(tmp_path: Path) -> None:
+    read = read_directory(directory(tmp_path))
+    blank = {name.replace(".", "__"): f"\n ,\n{text}" for name, text in FILES.items() if name.endswith(".csv")}
+    again = read_directory(directory(tmp_path, **blank))
+    assert again.warnings == ()
+    assert again.workflow == read.workflow
+    directory(tmp_path, accuracy_profile__csv="\n\nfind,accuracy_percent\n\nsmall,80\nhuge,90\n")
+    with pytest.raises(PlanError, match=r"accuracy_profile\.csv:6: 'huge' is no variant of 'find'"):
+        read_directory(tmp_path)
+
+
+def test_a_variant_may_be_named_as_its_operator(tmp_path: Path) -> None:
+    changed = {
+        name.replace(".", "__"): FILES[name].replace("small", "find")
+        for name in ("execution_profile.csv", "accuracy_profile.csv")
+    }
+    read = read_directory(directory(tmp_path, **changed))
+    assert [row.variants for row in read.workflow.accuracies] == [{"find": "find"}, {"find": "large"}]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "line", "reason"),
     [
@@ -88,10 +108,18 @@ def test_what_is_not_given_is_assumed_and_told(tmp_path: Path) -> None:
         ("logical_graph.csv", "camera,find\nfind,name\nfind,name\n", 3, "already on line 2"),
         ("logical_graph.csv", "camera,find\nfind,name\nfind,camera\n", 3, "nothing may lead to it"),
         ("logical_graph.csv", "camera,find\nfind,name\nghost,name\n", 3, "'ghost' has neither a rate nor a latency"),
+        ("logical_graph.csv", "camera,find\nname,find\nfind,name\n", 3, "closes a cycle, "),
+        ("logical_graph.csv", "find,find\ncamera,find\nfind,name\n", 1, "closes a cycle, find to find"),
+        ("logical_graph.csv", "camera,name\nfind,name\n", 2, "nothing leads to 'find', and it has no rate"),
+        ("logical_graph.csv", "camera,name\nname,find\n", 2, "'name' is the sink of accuracy_requirement.json"),
+        ("logical_graph.csv", "\n", 1, "holds nothing"),
+        ("logical_graph.csv", f"camera,find\nfind,{'n' * 201}\n", 2, "cell 2 has 201 characters"),
         ("logical_graph.csv", 'camera,"find\n', 1, "is no CSV"),
         ("input_injection_rates.csv", "camera,many\n", 1, "the rate is 'many', not a number"),
         ("input_injection_rates.csv", "camera,-1\n", 1, "the rate is -1; must be above 0"),
         ("input_injection_rates.csv", "camera,inf\n", 1, "the rate is inf"),
+        ("input_injection_rates.csv", "camera,10\nspare,5\n", 2, "source 'spare' leads nowhere"),
+        ("input_injection_rates.csv", "", 1, "holds nothing"),
         ("execution_profile.csv", "find,near,small,100\nfind,near,small,1\n", 2, "already on line 1"),
         ("execution_profile.csv", "find,near,small,100\nghost,near,small,1\n", 2, "'ghost' is no operator"),
         ("execution_profile.csv", "find,near,small,100\nfind,ghost,small,1\n", 2, "'ghost' is no worker"),
@@ -101,17 +129,37 @@ def test_what_is_not_given_is_assumed_and_told(tmp_path: Path) -> None:
         ("message_sizes.csv", "camera,find,default,default,-1\n", 1, "the size is -1; must be at least 0"),
         ("message_sizes.csv", "camera,name,default,default,1\n", 1, "'camera' to 'name' is no edge"),
         ("message_sizes.csv", "camera,find,default,huge,1\n", 1, "'huge' is no variant of 'find'"),
+        (
+            "message_sizes.csv",
+            "camera,find,default,default,1\nfind,name,large,default,2\n",
+            2,
+            "'find' to 'name' has sizes up to here, and none for variants 'small' to 'default'",
+        ),
+        (
+            "message_sizes.csv",
+            "camera,find,default,small,1\nfind,name,default,default,2\n",
+            1,
+            "'camera' to 'find' has sizes up to here, and none for variant 'large'",
+        ),
         ("workers_specs.csv", "near,0.1\nfar,2\nghost,1\n", 3, "'ghost' is in no tier"),
         ("workers_specs.csv", "near,0.1\n", None, "'far_0' has no price"),
         ("workers_partition.json", '[\n ["near"],\n ["far", "near"]\n]\n', 2, "'near' is in it twice"),
         ("workers_partition.json", '[\n ["near"],\n', 3, "is no JSON"),
         ("workers_partition.json", "{}", 1, "must be a list of lists"),
+        ("workers_partition.json", "[[], []]", 1, "lists no worker"),
         ("workers_numbers.csv", "near,1.5\n", 1, "the number is 1.5, not a whole one"),
+        ("workers_numbers.csv", "near,2\nfar,1e19\n", 2, "the number is 1e+19; must be at most 10000"),
+        ("workers_numbers.csv", "other,3\nnear,0\nfar,0\n", 2, "no worker is left"),
         ("accuracy_requirement.json", '{\n "sink": "ghost",\n "threshold": 80\n}\n', 2, "'ghost' is no operator"),
         ("accuracy_requirement.json", '{\n "sink": "name",\n "threshold": 180\n}\n', 3, "must be a percent"),
         ("accuracy_requirement.json", '{\n "sink": "name"\n}\n', 1, "threshold is missing"),
         ("accuracy_profile.csv", "find,accuracy\nsmall,80\n", 1, "last column must be accuracy_percent"),
         ("accuracy_profile.csv", "ghost,accuracy_percent\nsmall,80\n", 1, "'ghost' is no operator"),
+        ("accuracy_profile.csv", "find,find,accuracy_percent\nsmall,large,80\n", 1, "'find' is in the header twice"),
+        ("accuracy_profile.csv", "\nghost,accuracy_percent\nsmall,80\n", 2, "'ghost' is no operator"),
+        ("accuracy_profile.csv", "find,accuracy_percent\nsmall,80\nsmall,90\n", 3, "small is already on line 2"),
+        ("accuracy_profile.csv", "accuracy_percent\n80\n90\n", 3, "for all variants is already on line 2"),
+        ("accuracy_profile.csv", "find,accuracy_percent\nsmall,large,90\n", 2, "3 cells where 2 belong"),
         ("accuracy_profile.csv", "find,accuracy_percent\nsmall,80\nhuge,90\n", 3, "'huge' is no variant of 'find'"),
         ("accuracy_profile.csv", "find,accuracy_percent\nsmall,180\n", 2, "the accuracy is 180; must be at most 100"),
         ("accuracy_profile.csv", "find,accuracy_percent\n", 1, "holds no accuracies"),
@@ -134,6 +182,22 @@ def test_faults_are_told_by_file_and_line(name: str, text: str, line: int | None
     assert reason in str(refused.value)
 
 
+def test_a_source_may_not_be_named_as_a_worker(tmp_path: Path) -> None:
+    changed: dict[str, str | None] = {
+        name.replace(".", "__"): text.replace("near", "camera") for name, text in FILES.items()
+    }
+    directory(tmp_path, **{**changed, "workers_numbers__csv": None})
+    with pytest.raises(PlanError, match=r"input_injection_rates\.csv:1: 'camera' is a worker"):
+        read_directory(tmp_path)
+
+
+def test_a_kind_of_which_there_are_none_is_left_out(tmp_path: Path) -> None:
+    read = read_directory(directory(tmp_path, workers_numbers__csv="near,0\nfar,3\n"))
+    assert [(worker.name, worker.tier) for worker in read.workflow.workers] == [
+        (f"far_{place}", 1) for place in range(3)
+    ]
+
+
 def test_a_missing_file_is_named_and_a_pickle_never_read(tmp_path: Path) -> None:
     directory(tmp_path, logical_graph__csv=None)
     with pytest.raises(PlanError, match=r"logical_graph\.csv: cannot be read"):
@@ -149,7 +213,7 @@ def test_a_missing_file_is_named_and_a_pickle_never_read(tmp_path: Path) -> None
 
 
 def test_the_published_inputs_give_the_authors_cost_and_the_optimum() -> None:
-    pytest.importorskip("scipy", reason="scipy is not installed: the exact method needs the extra `sim`")
+    pytest.importorskip("scipy", reason="scipy is not installed: the exact method needs the extra `plan`")
     folder = os.environ.get("EDGESIGHT_JELLYBEAN")
     if folder is None:
         pytest.skip("EDGESIGHT_JELLYBEAN names no directory: the authors' inputs for visual question answering")
