@@ -29,7 +29,7 @@ def draw_plan(choices: Choices, plan: SplitPlan, path: Path) -> None:
             cuts.plot(choices.cuts[mine], latency[mine], marker="o", markersize=3, label=label, color=f"C{number}")
     shown = plan.choice or plan.nearest
     if shown is not None:
-        label = "the plan" if plan.choice else "the nearest"
+        label = "as stated" if plan.method == "fixed" else "the plan" if plan.choice else "the nearest"
         cuts.plot(shown.cut, shown.latency_ms, marker="*", markersize=18, color="#e63946", linestyle="", label=label)
     cuts.axhline(plan.deadline_ms, color="black", linestyle="--", label="deadline")
     cuts.set_ylim(0, max(1.6 * plan.deadline_ms, 1.3 * float(latency.min())))
