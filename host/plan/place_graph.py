@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from host.files import sha256
 from host.plan.profile import MOST_BYTES, Bytes, Name, NotNegative, Plain, PlanError, checked, read
 
 INPUT = "input"
@@ -235,9 +236,7 @@ def read_onnx(path: Path, bytes_per_element: float | None = None) -> Model:
         }
         for node, name, sources, weights in kept
     ]
-    with path.open("rb") as file:
-        version = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    content = {"name": path.stem, "version": version, "layers": layers, "outputs": outputs}
+    content = {"name": path.stem, "version": sha256(path.read_bytes())[:12], "layers": layers, "outputs": outputs}
     return checked(content, Model, str(path))
 
 
