@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 _MOST_DIGITS = 12  # of a whole number
+_LEAST_MEAN = 1.0  # bit/s of a trace: below it a packet takes hours, and looking for its end, too
 OPPORTUNITY_BYTES = 1_500  # what one line of a Mahimahi trace lets through
 
 T = TypeVar("T")
@@ -84,9 +85,13 @@ class RateTrace:
     name: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a trace that never sends, or that would send less than nothing."""
-        if not all(0.0 <= rate < math.inf for rate in self.mbit_per_s) or not any(self.mbit_per_s):
-            raise EmulationError(f"rate trace {self.name}: expected Mbit/s, one a line, none below 0, one above 0")
+        """Refuse a trace that hardly ever sends, or that would send less than nothing."""
+        sound = self.mbit_per_s and all(0.0 <= rate < math.inf for rate in self.mbit_per_s)
+        if not sound or self.mean_bit_per_s < _LEAST_MEAN:
+            raise EmulationError(
+                f"rate trace {self.name}: expected Mbit/s, one a line, none below 0, on average at least "
+                f"{_LEAST_MEAN:g} bit/s"
+            )
 
     @classmethod
     def read(cls, path: Path) -> RateTrace:
