@@ -17,7 +17,6 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, Kind, LinkError, Reply, Status, parse
-from host.link.enrollment import MAX_LINE
 from host.link.keys import EdgeKeys, client_keys, new_key, now, public_bytes, request_certificate, save_edge
 from host.link.offload import Offloaded
 from host.link.parity import strips_for
@@ -59,7 +58,6 @@ class ClientPeer(Peer):
         self.renewal = new_key() if keys.renewal_due(now()) else None  # of the certificate that it asks for
         self._authority = keys.authority
         self._received = received
-        self._line = b""
         self._greeted_at = 0.0
         self.greeting = 0.0  # seconds from hello to welcome
         self.welcome: asyncio.Future[Welcome] = self._loop.create_future()
@@ -109,9 +107,8 @@ class ClientPeer(Peer):
     def _take_welcome(self, data: bytes) -> None:
         if self.welcome.done():
             return
-        self._line += data
-        line, newline, _ = self._line.partition(b"\n")
-        if not newline and len(self._line) <= MAX_LINE:
+        line = self.first_line(data)
+        if line is None:
             return
         try:
             self.welcome.set_result(Welcome.model_validate_json(line))

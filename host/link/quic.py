@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from host.link.congestion import pace
 from host.link.datagrams import MAX_DATAGRAM, NO_QUIC, SESSION_BITS, LinkError
-from host.link.enrollment import Request
+from host.link.enrollment import MAX_LINE, Request
 from host.link.loss import COPY_AFTER, LossMeter, copies
 from host.link.queue import SendQueue
 
@@ -75,6 +75,7 @@ class Peer(QuicConnectionProtocol):
         """Made by asyncio for each connection."""
         super().__init__(quic, stream_handler)
         self.loss_meter = LossMeter()
+        self._line = b""
         self._queue = SendQueue()
         self._udp: asyncio.BaseTransport | None = None
         self._controller = pace(quic._loss, quic.configuration.max_datagram_size)
@@ -146,6 +147,12 @@ class Peer(QuicConnectionProtocol):
     def _send_soon(self, messages: list[bytes]) -> None:
         # What the window holds back longer than the longest silence has nobody waiting for it.
         self.send_before(self._loop.time() + IDLE_TIMEOUT, messages)
+
+    def first_line(self, data: bytes) -> bytes | None:
+        """The first stream's first line, once `data` completes it or makes it too long to be one; None until then."""
+        self._line += data
+        line, newline, _ = self._line.partition(b"\n")
+        return line if newline or len(self._line) > MAX_LINE else None
 
     def send_line(self, message: BaseModel) -> None:
         """Send `message` on the first stream."""

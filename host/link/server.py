@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from host.link.datagrams import NO_QUIC, SESSION_BITS, LinkError
-from host.link.enrollment import MAX_LINE, Enroll, Enrolled
+from host.link.enrollment import Enroll, Enrolled
 from host.link.keys import ENROLL_ALPN, KeysError
 from host.link.quic import Hello, Peer, Served, Welcome
 from host.link.strips import jpeg_tables
@@ -80,7 +80,6 @@ class ServerPeer(Peer):
         self.admitted: Admitted | None = None
         self._server = server
         self._source = ""  # IP address; QUIC's Retry has proved it
-        self._line = b""
         self._enrolls = False
         self._trusted = False
         self._over = False  # refused or enrolled: nothing more is listened to
@@ -130,9 +129,8 @@ class ServerPeer(Peer):
     def _take(self, data: bytes) -> None:
         if self.admitted is None and not self._enrolls:
             return
-        self._line += data
-        line, newline, _ = self._line.partition(b"\n")
-        if not newline and len(self._line) <= MAX_LINE:
+        line = self.first_line(data)
+        if line is None:
             return
         try:
             if self._enrolls:
