@@ -50,6 +50,7 @@ def fill(grid: Grid, known: Known) -> Grid:
     directed = ((above + below) * horizontal + (left + right) * vertical) / (2 * (vertical + horizontal))
     grid = np.where(between[..., None], directed, grid).astype(np.float32)
     known = known | between
+    came = known
     for _ in range(_RINGS):
         if known.all():
             return grid
@@ -58,7 +59,7 @@ def fill(grid: Grid, known: Known) -> Grid:
         reached = ~known & (weight > 0)
         grid[reached] = total[reached] / weight[reached, None]
         known = known | reached
-    grid[~known] = grid[known].mean(axis=0)
+    grid[~known] = grid[came].mean(axis=0)
     return grid
 
 

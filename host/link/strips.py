@@ -309,7 +309,7 @@ def assemble(strips: Iterable[Strip]) -> Assembly:
 @functools.lru_cache(maxsize=1)
 def jpeg_tables() -> str:
     """Checksum, in hexadecimal, of the JPEG headers that this side derives, at every quality, grey and in colour."""
-    headers = (_jpeg_header(16, 16, channels, quality) for channels in (1, 3) for quality in range(1, 96))
+    headers = (_blank_header.__wrapped__(channels, quality)[0] for channels in (1, 3) for quality in range(1, 96))
     return hashlib.sha256(b"".join(headers)).hexdigest()
 
 
@@ -444,9 +444,7 @@ def _check_share(known: Known) -> None:
     """Raise TooLittle unless enough of the image is `known` to make up the rest."""
     share = float(np.mean(known))
     if share < LEAST_SHARE:
-        raise TooLittle(
-            f"{100 * share:.2g} % of the image has come: less than {100 * LEAST_SHARE:g} % are not worked on"
-        )
+        raise TooLittle(f"{100 * share:.2g} % of the image has come: at least {100 * LEAST_SHARE:g} % must")
 
 
 def _block_side(form: Form) -> int:

@@ -148,7 +148,7 @@ def test_next_to_nothing_of_an_image_is_not_made_into_one(side: int, channels: i
     """Making up all the others around one block took 0.2 s at 1024 pixels, for 30 bytes."""
     for count in (1, 4, 16):
         assembly = assemble([one_block_strip(Form(Kind.JPEG, side, side, channels, 85, count), 0)])
-        with pytest.raises(TooLittle, match=r"% of the image has come: less than 10 %"):
+        with pytest.raises(TooLittle, match=r"% of the image has come: at least 10 % must"):
             assembly.image()
 
 
