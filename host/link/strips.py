@@ -257,16 +257,18 @@ class Assembly:
     def _jpeg_image(self) -> Pixels:
         form = self.form
         rows, columns = _blocks(form)
-        line = _block_line(rows, columns).tolist()
-        blocks = [b""] * len(line)
-        known = np.zeros(len(line), np.bool_)
+        in_line: list[bytes | None] = [None] * (rows * columns)
         for index, payload in self._payloads.items():
             first, held = _unpack_blocks(form, index, payload)
-            places = line[first : first + len(held)]
-            for place, block in zip(places, held, strict=True):
-                blocks[place] = block
-            known[places] = True
-        _check_share(known)
+            in_line[first : first + len(held)] = held
+        came = np.array([block is not None for block in in_line])
+        _check_share(came)
+        line = _block_line(rows, columns)
+        known = np.zeros(len(line), np.bool_)
+        known[line] = came
+        blocks = [b""] * len(line)
+        for place, block in zip(line.tolist(), in_line, strict=True):
+            blocks[place] = block or b""
         markers = [bytes([0xFF, 0xD0 + number % 8]) for number in range(len(blocks) - 1)] + [_END_OF_IMAGE]
         header = _jpeg_header(form.height, form.width, form.channels, form.quality)
         scan = b"".join(block + marker for block, marker in zip(blocks, markers, strict=True))
