@@ -348,6 +348,11 @@ class Edge:
             return _refuse("image", str(error))
         except FabricError as error:
             return _refuse("fabric", str(error))
+        except (OSError, asyncio.IncompleteReadError):
+            raise  # the asker is gone
+        except Exception:
+            logger.exception("a query could not be answered")  # a fault of ours: let it be seen, and the asker go on
+            return _refuse("query", "the edge failed on this query: see its log")
 
     async def _read(self, reader: asyncio.StreamReader, header: _Query) -> Pixels:
         """The pixels of the picture that follows `header`; raises ImageError, or EdgeError where there is no room."""
