@@ -38,7 +38,7 @@ import numpy.typing as npt
 
 from host.datacenter.authority import Authority
 from host.datacenter.models import Executor, Logits, ModelError, OnnxModel
-from host.datacenter.shares import Line, Share, Shares
+from host.datacenter.shares import REPLY_EFFORTS, Effort, Line, Share, Shares
 from host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, parse
 from host.link.quic import IDLE_TIMEOUT, Served
 from host.link.server import Server, ServerPeer
@@ -132,6 +132,7 @@ class Service:
         self._ready: dict[tuple[ServerPeer, int], _Ready] = {}  # in order of coming
         self._order = itertools.count()
         self._bytes = 0  # that all requests hold
+        self._effort = Effort()
         self._to_decode, self._to_answer = asyncio.Event(), asyncio.Event()  # there may be something
         self._decode_s = 0.0  # seconds that decoding takes, smoothed
         self._model_s = 0.0  # seconds that the model takes for a batch, smoothed
@@ -153,12 +154,16 @@ class Service:
         """Take in a datagram of a trusted client; whatever it holds, no error comes of it."""
         client = self._clients.get(peer) or self._meet(peer)
         share, now = client.share, self._loop.time()
-        if share.loop.left(now) <= 0.0:
-            self._say(share, "takes more than its share of the data centre's time: datagrams are dropped")
+        share.seen = now
+        self._effort.measure(now, self._shares)
+        if self._effort.active > 1 and share.loop.left(now) <= 0.0:
+            self._effort.make(1)  # to receive and drop it
+            self._say(share, "it takes more than its part of the data centre's time: datagrams are dropped")
             return
-        begun = time.thread_time()
         try:
-            for message in parse(datagram):
+            messages = parse(datagram)
+            share.loop.spend(now, self._effort.make(len(messages)))
+            for message in messages:
                 if isinstance(message, Strip):
                     self._take(peer, client, message)
                 elif isinstance(message, Cancel):
@@ -167,8 +172,6 @@ class Service:
                     raise LinkError("a reply to the data centre: only edges get replies")
         except LinkError as error:
             self._say(share, f"a datagram was ignored: {error}")
-        finally:
-            share.loop.spend(now, time.thread_time() - begun)
 
     def gone(self, peer: ServerPeer) -> None:
         """Forget a client whose connection has ended."""
@@ -214,7 +217,7 @@ class Service:
         if settled is not None:
             if settled.reply is not None and strip.attempt > settled.attempt:  # asked again: all copies got lost
                 settled.attempt = strip.attempt
-                peer.send_copies([settled.reply])
+                self._send(peer, client, settled.reply)
             return
         if number in client.pending:
             return
@@ -483,6 +486,10 @@ class Service:
             math.ceil(ahead / self._max_batch * self._model_s * 1e3),
         ).pack()
         client.settle(number, _Settled(request.attempt, reply))
+        self._send(peer, client, reply)
+
+    def _send(self, peer: ServerPeer, client: _Client, reply: bytes) -> None:
+        client.share.loop.spend(self._loop.time(), self._effort.make(REPLY_EFFORTS))
         peer.send_copies([reply])
 
 

@@ -4,17 +4,27 @@ An edge is its name: more connections get it no more. Work is shared by the time
 least so far goes first, and within a share the request whose deadline is nearest. One that was idle begins where the
 others are: it has saved nothing up.
 
-Words owned here: share, budget.
+The loop that receives and replies cannot choose what it receives. While several edges are active, what one of them
+sends beyond its part of the loop's time is dropped unread. Time is told by what a message costs on this machine, and
+that is measured.
+
+Words owned here: share, budget, effort (what a message costs, one; a reply costs more).
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-LOOP_SHARE, _LOOP_BURST = 0.25, 0.5  # of the loop's processor time, and seconds of it at once
+LOOP_SHARE, _LOOP_BURST = 0.6, 0.2  # of the loop's processor time that all edges share, and seconds of it at once
+_EFFORT_S = 200e-6  # seconds of an effort, before they are measured
+_MEASURE_EVERY = 0.25  # seconds
+_ENOUGH = 50  # efforts that tell what one costs
+_ACTIVE = 1.0  # seconds for which an edge that sent something counts as active
+REPLY_EFFORTS = 3  # of a reply, in its copies
 REFUSALS_A_SECOND, _REFUSALS_AT_ONCE = 32.0, 128.0  # replies without an answer: a flood of requests is no flood of them
 _LINES_A_SECOND = 1 / 60  # of the log
 
@@ -89,6 +99,7 @@ class Share(Generic[T]):
     clients: int = 0  # connections
     used: float = 0.0  # seconds of decoding and of the model
     bytes: int = 0  # of its requests' strips
+    seen: float = float("-inf")  # when it sent something
     waiting: Line[T] = field(default_factory=Line)  # to be decoded
     decoded: Line[T] = field(default_factory=Line)  # to be answered
     loop: Budget = field(default_factory=lambda: Budget(LOOP_SHARE, _LOOP_BURST))
@@ -99,6 +110,34 @@ class Share(Generic[T]):
     def queued(self) -> int:
         """Requests that wait for the model."""
         return len(self.waiting) + len(self.decoded)
+
+
+class Effort:
+    """What the loop's thread does for a message: measured by its processor time, which includes all that QUIC costs."""
+
+    def __init__(self) -> None:
+        """Nothing is measured yet."""
+        self.seconds = _EFFORT_S  # an effort's
+        self.active = 1  # edges
+        self._count = 0
+        self._next, self._processor = 0.0, 0.0
+
+    def make(self, efforts: int) -> float:
+        """Seconds of a share's budget that so many efforts take: the more are active, the less is each one's."""
+        self._count += efforts
+        return efforts * self.seconds * self.active
+
+    def measure(self, now: float, shares: Iterable[Share[Any]]) -> None:
+        """Look at the clock, now and then; in the loop's thread."""
+        if now < self._next:
+            return
+        processor = time.thread_time()
+        if self._next and self._count >= _ENOUGH:
+            self.seconds += ((processor - self._processor) / self._count - self.seconds) / 4
+        if self._count >= _ENOUGH or not self._next:
+            self._processor, self._count = processor, 0
+        self._next = now + _MEASURE_EVERY
+        self.active = max(sum(now - share.seen < _ACTIVE for share in shares), 1)
 
 
 class Shares(Generic[T]):
