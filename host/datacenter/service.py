@@ -134,7 +134,7 @@ class Service:
         self._bytes = 0  # that all requests hold
         self._effort = Effort()
         self._to_decode, self._to_answer = asyncio.Event(), asyncio.Event()  # there may be something
-        self._decode_s = 0.0  # seconds that decoding takes, smoothed
+        self._decode_s = 0.02  # seconds that decoding takes, smoothed; a guess to begin with
         self._model_s = 0.0  # seconds that the model takes for a batch, smoothed
         self._batch_s: dict[int, float] = {}  # the same by size of the batch
         self._loop = asyncio.get_running_loop()
