@@ -511,6 +511,9 @@ def serve(
     port: Annotated[int, typer.Option(help="UDP port; 0 chooses one.")] = 4433,
     model: Annotated[Path | None, typer.Option(help="ONNX back end; default the package's datacenter.onnx.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of the back end.")] = 1,
+    max_edges: Annotated[
+        int, typer.Option(min=1, help="Edges that may be connected at a time; each may have two connections.")
+    ] = 64,
 ) -> None:
     """Serve the back end to edges, over QUIC datagrams; stop with Ctrl-C."""
     from host.datacenter import service
@@ -524,6 +527,7 @@ def serve(
         port=port,
         expected_sha256=calibration.backend_sha256 if calibration else None,
         threads=threads,
+        max_edges=max_edges,
     )
 
 

@@ -27,6 +27,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from host.link.bounds import BoundedProtocol
 from host.link.datagrams import NO_QUIC, LinkError
 from host.link.keys import (
     ENROLL_ALPN,
@@ -41,7 +42,6 @@ from host.link.keys import (
 from host.link.tls import REFUSED, Untrusted, check_data_centre, check_edge, fingerprint, shown_chain, why_ended
 
 try:
-    from aioquic.asyncio.protocol import QuicConnectionProtocol
     from aioquic.quic.connection import QuicConnection
     from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, QuicEvent, StreamDataReceived
     from cryptography import x509
@@ -172,7 +172,7 @@ async def enroll_with(token: Token, folder: Path) -> str:
     return enrolled.name
 
 
-class _Applicant(QuicConnectionProtocol):
+class _Applicant(BoundedProtocol):
     """The edge's end of an enrollment."""
 
     def __init__(self, quic: QuicConnection, token: Token) -> None:
@@ -198,7 +198,7 @@ class _Applicant(QuicConnectionProtocol):
         elif isinstance(event, StreamDataReceived):
             self._take(event.data)
         elif isinstance(event, ConnectionTerminated):
-            self.outcome.set_exception(LinkError(why_ended(event, WITHIN)))
+            self.outcome.set_exception(LinkError(why_ended(event, WITHIN, known=self._authority is not None)))
 
     def error_received(self, exc: Exception) -> None:
         """The kernel says that nobody listens there: no use waiting."""
