@@ -27,7 +27,6 @@ from host.link.datagrams import NO_QUIC, LinkError
 
 try:
     from aioquic.asyncio.protocol import QuicConnectionProtocol, QuicStreamHandler
-    from aioquic.buffer import Buffer
     from aioquic.quic.connection import END_STATES, QuicConnection, QuicConnectionError, QuicConnectionState
     from aioquic.quic.events import ConnectionTerminated
     from aioquic.quic.packet import QuicErrorCode
@@ -170,6 +169,8 @@ class BoundedProtocol(QuicConnectionProtocol):
             self._timer = None
         _release(quic)
         # Each of these holds this connection.
+        self._frames.clear()
+        self._ending = None
         self._connection_id_issued_handler = self._connection_id_retired_handler = lambda identity: None
         self._connection_terminated_handler = lambda: None
 
@@ -194,7 +195,7 @@ def _bound(quic: QuicConnection) -> _Frames:
 def _few_ranges(handle: Any) -> Any:
     """`handle`, aioquic's of an acknowledgement, but none with more ranges than an honest end has."""
 
-    def handle_few(context: Any, kind: int, buffer: Buffer) -> None:
+    def handle_few(context: Any, kind: int, buffer: Any) -> None:
         begin = buffer.tell()
         buffer.pull_uint_var()  # the largest
         buffer.pull_uint_var()  # the delay
