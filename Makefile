@@ -27,8 +27,9 @@ lint: $(VENV)/all.stamp ## ruff and mypy; the RTL's lint is in the tests
 verify: $(VENV)/all.stamp ## Brevitas = QONNX = csim = Verilated RTL on N images (default 10000); writes build/verify/
 	$(RUN)edgesight verify bitstreams/fashion-mnist fashion-mnist --zoo quant/zoo/fashion-mnist --images $(N)
 
-fuzz: $(VENV)/all.stamp ## 10^7 executions over all parsers; writes build/fuzz/fuzz.json
+fuzz: $(VENV)/all.stamp ## 10^7 executions over all parsers, 10^5 QUIC packets; writes build/fuzz/{fuzz,quic}.json
 	$(RUN)python -m tests.fuzz.run
+	$(RUN)python -m tests.fuzz.quic
 
 bench-folding: $(VENV)/all.stamp ## Interval of each stage over its folding bound at three foldings; writes build/bench/
 	$(RUN)edgesight bench folding quant/zoo/fashion-mnist

@@ -104,6 +104,7 @@ class DataCentre:
 
     def __init__(self, authority: Authority, max_edges: int = 64) -> None:
         self.got: list[bytes] = []
+        self.failures: list[Exception] = []  # of aioquic's look at first packets
         self.authority = authority
         self.server = Server(
             authority.configuration(10.0),
@@ -113,7 +114,7 @@ class DataCentre:
             self._gone,
             max_edges,
         )
-        self.port = self.server._quic = Port(self.server._configuration, self.server._make_peer, self.server._failed)
+        self.port = self.server._quic = Port(self.server._configuration, self.server._make_peer, self._failed)
         self.transport = Memory(EDGE)
         self.port.connection_made(self.transport)
         self.port._budget.left = lambda now: 1.0  # type: ignore[method-assign]
@@ -125,6 +126,9 @@ class DataCentre:
 
     def _gone(self, peer: ServerPeer) -> None:
         self.ended.append(peer)
+
+    def _failed(self, source: str, error: Exception) -> None:
+        self.failures.append(error)
 
     @property
     def peers(self) -> set[ServerPeer]:
