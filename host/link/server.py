@@ -272,6 +272,7 @@ class Server:
         """Tell every client and close the port."""
         if self._look_again is not None:
             self._look_again.cancel()
+        self.told.tell()
         for peer in [*self._peers, *self._half_open]:
             peer.close(reason_phrase="the data centre shuts down")
         if self._quic is not None:
@@ -321,22 +322,27 @@ class Server:
         self.told.warning(f"a first packet from {source} cannot be handled ({type(error).__name__})")
 
     def _put_out(self) -> None:
-        """Cut off who was revoked or whose certificate ended, again and again."""
+        """Cut off who was revoked or whose certificate ended, again and again; and see to keys that are used up."""
         loop = asyncio.get_running_loop()
-        try:
-            for peer in [*self._peers, *self._half_open]:
-                reason = self.gatekeeper.refusal(peer.admitted) if peer.admitted is not None else None
-                if reason is not None:
-                    self._forget(peer)
-                    peer.refuse(reason)
-                elif peer.key_age > 2 * KEY_PACKETS:  # its edge should have done so
-                    peer.request_key_update()
-            if self._blind:
-                logger.info("who was revoked can be looked up again")
-            self._seen_at, self._blind = loop.time(), False
-        except Exception as error:  # whatever it is, looking must go on
-            self._cannot_look(error)
         self._look_again = loop.call_later(_LOOK_AGAIN, self._put_out)
+        try:
+            reasons = {
+                peer: self.gatekeeper.refusal(peer.admitted)
+                for peer in [*self._peers, *self._half_open]
+                if peer.admitted is not None
+            }
+        except Exception as error:  # whatever it is, looking goes on
+            self._cannot_look(error)
+            return
+        if self._blind:
+            logger.info("who was revoked can be looked up again")
+        self._seen_at, self._blind = loop.time(), False
+        for peer, reason in reasons.items():
+            if reason is not None:
+                self._put_away(peer, reason)
+        for peer in self._peers:
+            if peer.key_age > 2 * KEY_PACKETS:  # its edge should have asked long before
+                peer.request_key_update()
 
     def _cannot_look(self, error: Exception) -> None:
         """Say so; after a while trust nobody any more, since whoever was revoked would stay."""
@@ -346,9 +352,9 @@ class Server:
         self._blind = True
         if asyncio.get_running_loop().time() - self._seen_at > _BLIND_FOR:
             for peer in [*self._peers, *self._half_open]:
-                self._forget(peer)
-                peer.refuse("the data centre cannot look up who may talk: see its log")
+                self._put_away(peer, "the data centre cannot look up who may talk: see its log")
 
-    def _forget(self, peer: ServerPeer) -> None:
+    def _put_away(self, peer: ServerPeer, reason: str) -> None:
         self._half_open.pop(peer, None)
         self._peers.pop(peer, None)
+        peer.refuse(reason)
