@@ -469,12 +469,15 @@ def enroll(
     address: Annotated[str, typer.Option(help="HOST:PORT at which the edge reaches this data centre.")] = (
         "127.0.0.1:4433"
     ),
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let it take the place of the edge of this name, whose keys are revoked.")
+    ] = False,
 ) -> None:
     """Print a token with which one edge gets its certificate; it works once, for ten minutes. Keep it to yourself."""
     from host.datacenter.authority import Authority
 
     with closing(Authority(keys_folder)) as authority:
-        print(authority.invite(name, *_address("--address", address)).pack())
+        print(authority.invite(name, *_address("--address", address), replace=replace).pack())
 
 
 @datacenter.command()
@@ -491,16 +494,30 @@ def revoke(
 
 
 @datacenter.command()
-def edges(keys_folder: KeysFolder) -> None:
+def edges(
+    keys_folder: KeysFolder,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every certificate that was given, and what was done for whom.")
+    ] = False,
+) -> None:
     """List the edges that were enrolled."""
+    import time
     from datetime import datetime
 
     from host.datacenter.authority import Authority
 
+    def day(at: float) -> str:
+        return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M}"
+
     with closing(Authority(keys_folder)) as authority:
-        for entry in authority.edges():
-            state, until = ("may talk until", entry.expires) if entry.revoked is None else ("revoked on", entry.revoked)
-            print(f"{entry.name}: {state} {datetime.fromtimestamp(until):%Y-%m-%d %H:%M}")
+        for entry in authority.certificates() if all_ else authority.edges():
+            if entry.revoked is not None:
+                state = f"revoked on {day(entry.revoked)}"
+            else:
+                state = f"{'may talk until' if entry.expires > time.time() else 'expired on'} {day(entry.expires)}"
+            print(f"{entry.name}: {state}" + (f", given on {day(entry.issued)}, {entry.serial}" if all_ else ""))
+        for event in authority.events() if all_ else []:
+            print(f"{day(event.at)} {event.name}: {event.what}")
 
 
 @datacenter.command()
@@ -517,7 +534,9 @@ def serve(
 ) -> None:
     """Serve the back end to edges, over QUIC datagrams; stop with Ctrl-C."""
     from host.datacenter import service
+    from host.process import write_log
 
+    write_log()
     opened = _load(package)
     calibration = opened.kernel.calibration
     service.serve(
@@ -544,7 +563,11 @@ def edge(
     ] = None,
     enroll: Annotated[
         str | None,
-        typer.Option(metavar="TOKEN", help="Get this edge's keys first; `edgesight datacenter enroll` prints one."),
+        typer.Option(
+            metavar="FILE",
+            help="Get this edge's keys first, with the token in FILE, or - for standard input; "
+            "`edgesight datacenter enroll` prints one.",
+        ),
     ] = None,
     power: Annotated[
         str | None, typer.Option(help="Sensor whose energy answers carry, as `edgesight power --sensor` takes it.")
@@ -558,16 +581,19 @@ def edge(
 ) -> None:
     """Answer queries on the fabric, and offload what it is unsure of; stop with Ctrl-C."""
     from host.edge import EdgeError, run_edge
+    from host.process import write_log
 
+    write_log()
     if hedge not in ("auto", "off"):
         raise EdgeError(f"--hedge {hedge}: expected auto or off")
 
     if enroll is not None:
         from host.link.enrollment import enroll as enroll_edge
+        from host.link.enrollment import read_token
 
         if keys_folder is None:
             raise EdgeError("--enroll without --keys: name the folder that this edge's keys are to be written to")
-        print(f"edge {enroll_edge(enroll, keys_folder)}: enrolled, keys in {keys_folder}")
+        print(f"edge {enroll_edge(read_token(enroll), keys_folder)}: enrolled, keys in {keys_folder}")
         if package is None:
             return
     if package is None:
