@@ -90,8 +90,10 @@ _EXPECTED = (
     "ImageError",
     "KernelError",
     "KeysError",
+    "LibraryError",
     "LinkError",
     "ModelError",
+    "OutputError",
     "PhotoError",
     "PictureError",
     "PlanError",
@@ -148,6 +150,7 @@ def compile_(
     """Compile two QONNX networks to a kernel package: RTL, csim, known answers. Needs no vendor tool."""
     from hls.csim import build_library
     from hls.qonnx_graph import CompileError
+    from host.kernel import PACKAGE, load_kernel
 
     factors: dict[str, dict[str, int]] = {"stage0": {}, "stage1": {}}
     for entry in reuse or []:
@@ -156,9 +159,14 @@ def compile_(
         if stage not in factors or not layer or not factor.isdigit() or int(factor) < 1:
             raise CompileError(f"--reuse {entry}: expected STAGE.LAYER=N, such as stage0.Conv_1=12")
         factors[stage][layer] = int(factor)
+    # Before the work, and before `out` is written, which may be that package.
+    PACKAGE.check_folder(out)
+    before = load_kernel(calibration) if calibration is not None else None
+    if before is not None:
+        _check_same_networks(zoo, before)
     package = _compile(zoo, out, _foldings(cycles, factors))
-    if calibration is not None:
-        package = _calibrated_as(package, _load(calibration).kernel)
+    if before is not None:
+        package = _calibrated_as(package, before)
     if csim:
         build_library(package)
     _show(package, False)
@@ -174,6 +182,14 @@ def show(package: PackagePath, json_: Json = False) -> None:
 def verilate(package: PackagePath) -> None:
     """Build the Verilated library of a kernel package: the same RTL, cycle-accurate, as fast native code."""
     from sim.verilate import build_library
+
+    print(build_library(_load(package)))
+
+
+@app.command()
+def csim(package: PackagePath) -> None:
+    """Build hls4ml's own C++ of a kernel package as a library for this machine: bit-exact and fast, without cycles."""
+    from hls.csim import build_library
 
     print(build_library(_load(package)))
 
@@ -216,13 +232,14 @@ def kernels(
     """Compile and calibrate the shipped kernel packages anew, as bitstreams/shipped.toml says."""
     from hls.compile import Folding
     from hls.qonnx_graph import CompileError
+    from host.kernel import load_kernel
 
     recipes = shipped()
     for name in names or list(recipes):
         if name not in recipes:
             raise CompileError(f"no shipped kernel is called {name!r}: {SHIPPED / 'shipped.toml'} has {list(recipes)}")
         recipe = recipes[name]
-        before = _load(SHIPPED / name).kernel if keep else None
+        before = load_kernel(SHIPPED / name) if keep else None
         package = _compile(
             ROOT / "quant" / "zoo" / name, SHIPPED / name, [Folding(budget, {}) for budget in recipe["cycles"]]
         )
@@ -660,6 +677,20 @@ def _compile(zoo: Path, out: Path, foldings: list[Folding]) -> Package:
     facts = DataSetFacts(*_card(zoo))
     backend = zoo / "backend.onnx"
     return compile_package(out.name, networks, facts, backend.read_bytes() if backend.is_file() else None, out)
+
+
+def _check_same_networks(zoo: Path, other: Kernel) -> None:
+    """CompileError unless kernel `other` is calibrated and was made of the zoo folder's very networks and back end."""
+    from hls.qonnx_graph import CompileError
+    from host.files import sha256
+
+    if other.calibration is None:
+        raise CompileError(f"kernel {other.name!r} is not calibrated: run `edgesight calibrate` on it first")
+    packed = {"networks/stage0.onnx": "stage0", "networks/stage1.onnx": "stage1", "datacenter.onnx": "backend"}
+    for file, name in packed.items():
+        path = zoo / f"{name}.onnx"
+        if other.files.get(file) != (sha256(path.read_bytes()) if path.is_file() else None):
+            raise CompileError(f"{path}: is not that of kernel {other.name!r}: calibrate anew")
 
 
 def _calibrated_as(package: Package, other: Kernel) -> Package:

