@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -16,7 +17,8 @@ import edgesight.plan.adapt
 import edgesight.plan.place
 import edgesight.plan.split
 import edgesight.plan.workflow  # each adds its commands to the group
-from edgesight import board, link
+from edgesight import board, ending, link
+from host.files import remedy
 
 if TYPE_CHECKING:
     from hls.compile import Folding
@@ -782,16 +784,35 @@ def _show(package: Package, json_: bool) -> None:
 
 def main() -> None:
     """Entry point: run, and turn the user's own faults into one clear message."""
+    interrupts = ending.Interrupts()
+    json_ = ending.json_asked(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # JSON is UTF-8; to a terminal that lacks a letter, another one is better than no answer.
+            stream.reconfigure(encoding="utf-8" if json_ else None, errors="replace")
     try:
-        app()
+        status = app(standalone_mode=not json_)
+    except KeyboardInterrupt:
+        interrupts.end()
+    except SystemExit as error:
+        if error.code == ending.INTERRUPTED:  # what typer makes of Ctrl-C
+            interrupts.end()
+        raise
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        print(f"error: this command needs {error.name}: pip install 'edgesight[{extra}]'", file=sys.stderr)
-        sys.exit(1)
+        ending.fail(f"this command needs {error.name}: pip install 'edgesight[{extra}]'", json_)
     except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # of typer's, if it was not to print it
+            ending.fail(error.format_message(), json_, error.exit_code)
+        what = remedy(error) if isinstance(error, OSError) else None
+        if what is not None:
+            ending.fail(f"{error.filename or 'a file'}: {error.strerror}: {what}", json_)
         if not any(kind.__name__ in _EXPECTED for kind in type(error).__mro__):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        ending.fail(str(error), json_)
+    else:
+        if status == ending.INTERRUPTED:
+            interrupts.end()
+        sys.exit(status)

@@ -1,0 +1,91 @@
+"""How a command ends: with one line and a status, as text for people or JSON for machines, and soon after Ctrl-C.
+
+The rule for every command: what is printed for a person goes to standard output, progress and logs to standard error;
+with `--json`, standard output holds one JSON document and nothing else, and an error is `{"error": "..."}`. An error
+is one line on standard error and status 1 (2 where the command line itself is wrong); Ctrl-C is one line and 130.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+INTERRUPTED = 130  # what a shell reports of a process that SIGINT ended
+_GRACE_S = 2.0  # for cleaning up after the first Ctrl-C
+
+
+class Interrupts:
+    """Sees to it that Ctrl-C ends the program, whatever it is doing: at once at the second one.
+
+    Python itself only looks at signals between two steps of the main thread, which may sit in a library's loop, wait
+    for a worker, or clean up for long.
+    """
+
+    def __init__(self) -> None:
+        """Watch from here on; for the main thread."""
+        self._ending = threading.Lock()
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(reader,), daemon=True, name="interrupts").start()
+
+    def end(self) -> None:
+        """Say that the program was stopped and end it, with the processes that it started."""
+        self._ending.acquire()  # never released: one thread ends the program
+        if "multiprocessing" in sys.modules:
+            import multiprocessing
+
+            for process in multiprocessing.active_children():
+                process.kill()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        with contextlib.suppress(OSError, ValueError):
+            print("\nstopped", file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED)
+
+    def _watch(self, reader: int) -> None:
+        """Wait for the first Ctrl-C, then for the second one or the end of patience."""
+        while signal.SIGINT not in os.read(reader, 64):
+            pass
+        select.select([reader], [], [], _GRACE_S)
+        self.end()
+
+
+def print_json(found: Any) -> None:
+    """Print a result for machines: plain values, or a pydantic model."""
+    if isinstance(found, BaseModel):
+        found = found.model_dump(mode="json")
+    print(json.dumps(found, indent=1))
+
+
+@contextlib.contextmanager
+def shown(json_: bool) -> Iterator[None]:
+    """Meanwhile what is printed for people goes to standard error if `json_`, to standard output otherwise."""
+    if not json_:
+        yield
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def json_asked(arguments: list[str]) -> bool:
+    """Whether a command line asks for JSON, be it otherwise right or wrong."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in options
+
+
+def fail(message: str, json_: bool, status: int = 1) -> None:
+    """End with `message`: a line on standard error, and a document on standard output if `json_`."""
+    if json_:
+        print_json({"error": message})
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
