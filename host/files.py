@@ -82,15 +82,16 @@ class Claim:
 
 
 def json_claim(what: str, *keys: str) -> Claim:
-    """A claim on files that hold a JSON object with these `keys`."""
+    """A claim on JSON objects with these `keys`, or with some of them and no others, as an older version's."""
 
     def stranger(path: Path) -> str | None:
         try:
             found = json.loads(path.read_bytes())
         except (OSError, ValueError, RecursionError):
             return "it holds no JSON"
-        absent = [key for key in keys if not isinstance(found, dict) or key not in found]
-        return f"its JSON has no {absent[0]!r}" if absent else None
+        held = set(found) if isinstance(found, dict) else set()
+        absent = sorted(set(keys) - held)
+        return f"its JSON has no {absent[0]!r}" if absent and not (held and held <= set(keys)) else None
 
     return Claim(what, stranger)
 

@@ -323,7 +323,8 @@ class _Sealed(Kernel):
 def hardware_hash(sources: Mapping[str, bytes]) -> str:
     """The build hash of SystemVerilog `sources`, by their path in a package: `kernel.sv` counts as if it said none."""
     digest = [
-        name.removeprefix("rtl/") + _SAID_HASH.sub(f"BuildHash(32'h{'0' * 8})", sources[name].decode("utf-8", "replace"))
+        name.removeprefix("rtl/")
+        + _SAID_HASH.sub(f"BuildHash(32'h{'0' * 8})", sources[name].decode("utf-8", "replace"))
         for name in sorted(sources)
     ]
     return sha256("".join(digest).encode())[:8]
@@ -503,7 +504,8 @@ def _opened(manifest: Path, text: bytes) -> Kernel:
         if first["loc"] == ("schema_version",) and isinstance(first["input"], int):
             raise KernelError(
                 f"{manifest}: is of schema version {first['input']}, this EdgeSight reads {SCHEMA_VERSION}: compile it "
-                f"again, taking its calibration over by `edgesight compile ZOO --out NEW --calibration {manifest.parent}`"
+                "again, taking its calibration over by "
+                f"`edgesight compile ZOO --out NEW --calibration {manifest.parent}`"
             ) from error
         field = ".".join(str(part) for part in first["loc"]) or "whole file"
         raise KernelError(

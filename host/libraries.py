@@ -16,12 +16,12 @@ import json
 import os
 import platform
 import shutil
-import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from host.cache import cache_folder, prune
 from host.fabric.base import FabricError
 from host.files import remedy, sha256, write_atomically
 from host.kernel import Package
@@ -36,38 +36,6 @@ _SOURCES: dict[Kind, str] = {"csim": "csim/", "verilated": "rtl/"}
 
 class LibraryError(FabricError):
     """A library is absent, damaged, or cannot be kept: says where it belongs and what to do."""
-
-
-def cache_folder() -> Path:
-    """The folder `edgesight` in the user's cache (XDG_CACHE_HOME, else ~/.cache), made where it is absent.
-
-    Raises LibraryError unless it is a folder of this user's that nobody else may enter: what lies there is run.
-    """
-    try:
-        chosen = os.environ.get("XDG_CACHE_HOME", "")
-        folder = (Path(chosen) if os.path.isabs(chosen) else Path.home() / ".cache") / "edgesight"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-        facts = folder.lstat()
-    except (OSError, RuntimeError) as error:
-        what = remedy(error) if isinstance(error, OSError) else None
-        raise LibraryError(
-            f"the cache folder cannot be used ({error}): {what or 'set XDG_CACHE_HOME to a folder of yours'}"
-        ) from error
-    if not stat.S_ISDIR(facts.st_mode):
-        raise LibraryError(f"{folder}: is no folder; libraries that are run lie in it: remove it")
-    if facts.st_uid != os.geteuid():
-        raise LibraryError(
-            f"{folder}: belongs to another user (uid {facts.st_uid}), and libraries in it would be run: set "
-            "XDG_CACHE_HOME to a folder of yours"
-        )
-    if facts.st_mode & 0o077:
-        raise LibraryError(
-            f"{folder}: others may enter it (mode {facts.st_mode & 0o777:o}), and libraries in it are run: remove it, "
-            f"or, if nobody wrote there, chmod 700 {folder}"
-        )
-    return folder
 
 
 def entry(package: Package, kind: Kind) -> Path:
@@ -127,25 +95,11 @@ def keep(package: Package, kind: Kind, recipe: str, files: Mapping[str, bytes]) 
     finally:
         if building is not None:
             shutil.rmtree(building, ignore_errors=True)
-    _prune(folder.parent, folder)
+    prune(folder.parent, MOST_ENTRIES, folder)
     found = find(package, kind)
     if found is None:
         raise LibraryError(f"{folder}: is not whole though it was just written: try again")
     return found
-
-
-def _prune(libraries: Path, newest: Path) -> None:
-    """Remove all but the `MOST_ENTRIES` entries that were used last; `newest` stays."""
-
-    def used(path: Path) -> float:
-        try:
-            return path.stat().st_mtime
-        except OSError:  # gone meanwhile
-            return 0.0
-
-    entries = [path for path in libraries.iterdir() if path != newest]
-    for old in sorted(entries, key=used, reverse=True)[MOST_ENTRIES - 1 :]:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _machine() -> str:

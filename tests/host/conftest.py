@@ -38,9 +38,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def served_package(
-    tmp_path: Path, csim_library: bytes, backend: Path, monkeypatch: pytest.MonkeyPatch
-) -> Package:
+def served_package(tmp_path: Path, csim_library: bytes, backend: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
     """The kernel by hand, calibrated with the back end, with its csim library in a cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = package(tmp_path / "kernel", calibration(sha256(backend.read_bytes())))

@@ -57,7 +57,7 @@ def test_a_full_disk_leaves_the_old_folder_and_no_half_one(tmp_path: Path, monke
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match="place: cannot be written .No space left on device.: free some space"):
+    with pytest.raises(OutputError, match=r"place: cannot be written .No space left on device.: free some space"):
         place_folder(tmp_path / "place", {"mark": b"new"}, MARKED)
     assert (tmp_path / "place" / "mark").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["place"]

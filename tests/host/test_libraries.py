@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from host import libraries
+from host.cache import CacheError, cache_folder
 from host.kernel import Package
-from host.libraries import LIBRARY, LibraryError, cache_folder, entry, find, keep
+from host.libraries import LIBRARY, entry, find, keep
 from tests.host.by_hand import calibration, package
 
 
@@ -65,19 +66,19 @@ def test_the_folder_is_its_users_alone(made: Package, tmp_path: Path) -> None:
     assert folder == tmp_path / "cache" / "edgesight"
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o755)
-    with pytest.raises(LibraryError, match=r"others may enter it \(mode 755\).*chmod 700"):
+    with pytest.raises(CacheError, match=r"others may enter it \(mode 755\).*chmod 700"):
         find(made, "csim")
     folder.rmdir()
     (tmp_path / "elsewhere").mkdir()
     folder.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(LibraryError, match="is no folder"):
+    with pytest.raises(CacheError, match="is no folder"):
         find(made, "csim")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_a_folder_of_another_user_is_refused(made: Package) -> None:
     os.chown(cache_folder(), 12345, -1)
-    with pytest.raises(LibraryError, match="belongs to another user"):
+    with pytest.raises(CacheError, match="belongs to another user"):
         find(made, "csim")
 
 
@@ -93,5 +94,5 @@ def test_only_the_entries_used_last_are_kept(made: Package, monkeypatch: pytest.
 def test_a_cache_that_cannot_be_made_says_so(made: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(LibraryError, match="the cache folder cannot be used"):
+    with pytest.raises(CacheError, match="the cache folder cannot be used"):
         find(made, "csim")
