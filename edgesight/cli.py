@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -65,6 +66,8 @@ app.command()(board.throughput)
 app.command()(board.power)
 app.command()(board.projected_energy)
 
+_COUNT = re.compile(r"0*[1-9][0-9]{0,8}")  # a positive number of at most nine digits
+
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "bitstreams"
 # Cycles a frame that a layer of stage 0 and of stage 1 may take, by the name of the folding.
@@ -94,6 +97,7 @@ class Variants(str, Enum):
 
 # What commands raise for the user's own faults: a message and exit status 1, no traceback.
 _EXPECTED = (
+    "ArgumentError",
     "BoardError",
     "CacheError",
     "CalibrationError",
@@ -183,26 +187,27 @@ def compile_(
 ) -> None:
     """Compile two QONNX networks to a kernel package: RTL, csim, known answers. Needs no vendor tool."""
     from edgesight.zoo import check_files, read_card, warnings
-    from hls.csim import build_library
-    from hls.qonnx_graph import CompileError
     from host.kernel import PACKAGE, load_kernel
 
+    # What is wrong is said before hls4ml is loaded, let alone the work begun.
+    budgets = _budgets(cycles)
     factors: dict[str, dict[str, int]] = {"stage0": {}, "stage1": {}}
     for entry in reuse or []:
         place, _, factor = entry.partition("=")
         stage, _, layer = place.partition(".")
-        if stage not in factors or not layer or not factor.isdigit() or int(factor) < 1:
-            raise CompileError(f"--reuse {entry}: expected STAGE.LAYER=N, such as stage0.Conv_1=12")
+        if stage not in factors or not layer or not _COUNT.fullmatch(factor):
+            raise ending.ArgumentError(f"--reuse {entry}: expected STAGE.LAYER=N, such as stage0.Conv_1=12")
         factors[stage][layer] = int(factor)
-    # Before the work, and before `out` is written, which may be that package.
     PACKAGE.check_folder(out)
     card = read_card(zoo)
     check_files(zoo, card)
     _warn(warnings(zoo, card))
-    before = load_kernel(calibration) if calibration is not None else None
+    before = load_kernel(calibration) if calibration is not None else None  # `out` may be that very package
     if before is not None:
         _check_same_networks(zoo, before)
-    foldings = _foldings(cycles, factors)
+    from hls.csim import build_library
+
+    foldings = _foldings(budgets, factors)
     package = _compile(zoo, out, foldings)
     _warn(_out_of_reach(package, foldings))
     if before is not None:
@@ -477,11 +482,12 @@ def bench_board_(
     from sim.board import OPEN_BOARD, bench_board
 
     _check_reports(out, "board.json")
+    budgets = _budgets(cycles)
 
     console = Console(stderr=json_)
     name = _data_set(zoo)[0]
     fast = _load(_shipped() / name)
-    package = _calibrated_as(_compile(zoo, out / "board" / name, _foldings(cycles)), fast.kernel)
+    package = _calibrated_as(_compile(zoo, out / "board" / name, _foldings(budgets)), fast.kernel)
     build_library(package)
     pool = _data(name, data_dir if name == "fashion-mnist" else None, None, package).test.images
     package = open_flow.build(package, load_board(OPEN_BOARD), out / "board" / OPEN_BOARD, range(1, seeds + 1))
@@ -603,36 +609,49 @@ def enroll(
     address: Annotated[str, typer.Option(help="HOST:PORT at which the edge reaches this data centre.")] = (
         "127.0.0.1:4433"
     ),
+    json_: Json = False,
 ) -> None:
     """Print a token with which one edge gets its certificate; it works once, for ten minutes. Keep it to yourself."""
     from host.datacenter.authority import Authority
 
     with closing(Authority(keys_folder)) as authority:
-        print(authority.invite(name, *_address("--address", address)).pack())
+        token = authority.invite(name, *_address("--address", address)).pack()
+    if json_:
+        ending.print_json({"edge": name, "token": token})
+    else:
+        print(token)
 
 
 @datacenter.command()
 def revoke(
     name: Annotated[str, typer.Argument(help="Edge that may not talk to this data centre any more.")],
     keys_folder: KeysFolder,
+    json_: Json = False,
 ) -> None:
     """Take back an edge's certificates and tokens; a running data centre cuts it off within seconds."""
     from host.datacenter.authority import Authority
 
     with closing(Authority(keys_folder)) as authority:
         authority.revoke(name)
-    print(f"edge {name}: revoked")
+    if json_:
+        ending.print_json({"edge": name, "revoked": True})
+    else:
+        print(f"edge {name}: revoked")
 
 
 @datacenter.command()
-def edges(keys_folder: KeysFolder) -> None:
+def edges(keys_folder: KeysFolder, json_: Json = False) -> None:
     """List the edges that were enrolled."""
     from datetime import datetime
 
     from host.datacenter.authority import Authority
 
     with closing(Authority(keys_folder)) as authority:
-        for entry in authority.edges():
+        known = authority.edges()
+        if json_:
+            ending.print_json([dataclasses.asdict(entry) for entry in known])
+            return
+        for entry in known:
             state, until = ("may talk until", entry.expires) if entry.revoked is None else ("revoked on", entry.revoked)
             print(f"{entry.name}: {state} {datetime.fromtimestamp(until):%Y-%m-%d %H:%M}")
 
@@ -762,10 +781,10 @@ def _out_of_reach(package: Package, foldings: list[Folding]) -> list[str]:
     said = []
     for stage, folding in zip(package.kernel.stages, foldings, strict=True):
         if stage.bound_cycles > folding.cycles:
-            why = "its pixels come one a cycle" if stage.bound_layer == "input" else "it is fully unrolled"
+            slowest = "pixels come in one a cycle" if stage.bound_layer == "input" else f"layer {stage.bound_layer}"
             said.append(
-                f"{stage.name}: {folding.cycles} cycles a frame are out of reach: {stage.bound_layer} takes "
-                f"{stage.bound_cycles} ({why} or its --reuse says so)"
+                f"{stage.name}: {folding.cycles} cycles a frame are out of reach: {slowest}, which takes "
+                f"{stage.bound_cycles} even unrolled (or as --reuse says)"
             )
     return said
 
@@ -797,16 +816,20 @@ def _shipped() -> Path:
     return SHIPPED
 
 
-def _foldings(cycles: str, reuse: Mapping[str, Mapping[str, int]] | None = None) -> list[Folding]:
-    """Foldings of both stages from two budgets of cycles, comma separated, and reuse factors by stage and layer."""
-    from hls.compile import Folding
-    from hls.qonnx_graph import CompileError
-
+def _budgets(cycles: str) -> list[int]:
+    """Budgets of cycles of both stages, comma separated."""
     budgets = cycles.split(",")
-    if len(budgets) != 2 or not all(budget.isdigit() and int(budget) > 0 for budget in budgets):
-        raise CompileError(f"--cycles {cycles}: give two numbers, for stage 0 and stage 1, such as 1500,10000")
+    if len(budgets) != 2 or not all(_COUNT.fullmatch(budget) for budget in budgets):
+        raise ending.ArgumentError(f"--cycles {cycles}: give two numbers, for stage 0 and stage 1, such as 1500,10000")
+    return [int(budget) for budget in budgets]
+
+
+def _foldings(budgets: list[int], reuse: Mapping[str, Mapping[str, int]] | None = None) -> list[Folding]:
+    """Foldings of both stages from their budgets of cycles, and reuse factors by stage and layer."""
+    from hls.compile import Folding
+
     return [
-        Folding(int(budget), (reuse or {}).get(stage, {}))
+        Folding(budget, (reuse or {}).get(stage, {}))
         for stage, budget in zip(("stage0", "stage1"), budgets, strict=True)
     ]
 

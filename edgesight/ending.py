@@ -1,7 +1,8 @@
 """How a command ends: with one line and a status, as text for people or JSON for machines, and soon after Ctrl-C.
 
 The rule for every command: what is printed for a person goes to standard output, progress and logs to standard error;
-with `--json`, standard output holds one JSON document and nothing else, and an error is `{"error": "..."}`. An error
+with `--json`, standard output holds one JSON document (of a command that answers several pictures, one a line) and
+nothing else, and an error is `{"error": "..."}`. An error
 is one line on standard error and status 1 (2 where the command line itself is wrong); Ctrl-C is one line and 130.
 """
 
@@ -21,6 +22,10 @@ from pydantic import BaseModel
 
 INTERRUPTED = 130  # what a shell reports of a process that SIGINT ended
 _GRACE_S = 2.0  # for cleaning up after the first Ctrl-C
+
+
+class ArgumentError(ValueError):
+    """A value on the command line that cannot be: names the option and what would be right."""
 
 
 class Interrupts:

@@ -91,7 +91,9 @@ def test_no_option_takes_a_path_to_write_under_another_name() -> None:
     for name, command in COMMANDS.items():
         for parameter in command.params:
             words = (getattr(parameter, "help", None) or "").lower()
-            if words.startswith(("file for", "folder for", "json to write", "file to write", "kernel package to write")):
+            if words.startswith(
+                ("file for", "folder for", "json to write", "file to write", "kernel package to write")
+            ):
                 assert OUTPUTS & set(parameter.opts), (name, parameter.opts)
 
 
