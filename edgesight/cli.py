@@ -152,7 +152,11 @@ def train(
     size: Size = None,
     json_: Json = False,
 ) -> None:
-    """Train the cascade's networks and the back end: float first, then quantised. Resumes where it was stopped."""
+    """Train the cascade's networks and the back end: float first, then quantised. Resumes where it was stopped.
+
+    Checkpoints go into ~/.cache/edgesight/training (or $XDG_CACHE_HOME/edgesight/training), a folder a data set, so
+    that neither other data nor other settings replace them; remove them there when you need them no more.
+    """
     from quant.datasets import check_name
 
     if out is not None:
@@ -160,10 +164,16 @@ def train(
 
         ZOO.check_folder(out)
     check_name(dataset)  # before torch, which takes seconds, and before a download
+    from edgesight.zoo import read_card, warnings
+    from host.cache import cache_folder
     from quant.train import train_all
 
+    checkpoints = cache_folder() / "training"
     with ending.shown(json_):
-        report = train_all(dataset, variant.value, seeds, out, quick, _data_folder(dataset, data_dir), size)
+        report = train_all(
+            dataset, variant.value, seeds, out, quick, _data_folder(dataset, data_dir), size, work_dir=checkpoints
+        )
+    _warn(warnings(report.folder, read_card(report.folder)))
     if json_:
         found = dataclasses.asdict(report)
         ending.print_json(json.loads(json.dumps(found, default=str)))
