@@ -166,10 +166,11 @@ def train(
     check_name(dataset)  # before torch, which takes seconds, and before a download
     from edgesight.zoo import read_card, warnings
     from host.cache import cache_folder
-    from quant.train import train_all
 
     checkpoints = cache_folder() / "training"
-    with ending.shown(json_):
+    with ending.shown(json_), ending.nothing_to_clean_up():  # but for the epoch that is under way
+        from quant.train import train_all
+
         report = train_all(
             dataset, variant.value, seeds, out, quick, _data_folder(dataset, data_dir), size, work_dir=checkpoints
         )
@@ -537,11 +538,12 @@ def verify(
 
     _check_reports(out, "report.json", "logits.npz", "records.npz")
 
-    from hls import qonnx_graph
-    from hls.csim import build_library as build_csim
-    from quant.export import brevitas_logits
-    from sim.verify import verify
-    from sim.verilate import build_library as build_verilated
+    with ending.nothing_to_clean_up():
+        from hls import qonnx_graph
+        from hls.csim import build_library as build_csim
+        from quant.export import brevitas_logits
+        from sim.verify import verify
+        from sim.verilate import build_library as build_verilated
 
     opened = _load(package)
     data = _data(dataset, data_dir, size, opened)
@@ -967,7 +969,7 @@ def _show(package: Package, json_: bool) -> None:
 
 def main() -> None:
     """Entry point: run, and turn the user's own faults into one clear message."""
-    interrupts = ending.Interrupts()
+    ending.watch_interrupts()
     json_ = ending.json_asked(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -976,10 +978,10 @@ def main() -> None:
     try:
         status = app(standalone_mode=not json_)
     except KeyboardInterrupt:
-        interrupts.end()
+        ending.end()
     except SystemExit as error:
         if error.code == ending.INTERRUPTED:  # what typer makes of Ctrl-C
-            interrupts.end()
+            ending.end()
         raise
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
@@ -997,5 +999,5 @@ def main() -> None:
         ending.fail(str(error), json_)
     else:
         if status == ending.INTERRUPTED:
-            interrupts.end()
+            ending.end()
         sys.exit(status)

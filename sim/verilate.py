@@ -14,7 +14,7 @@ from pathlib import Path
 from host.files import sha256
 from host.kernel import Package
 from host.libraries import LIBRARY, find, keep
-from sim.bench import missing_tools, tool_version, tools_on_path
+from sim.bench import missing_tools, tool_version, tools_on_path, verilator_folder
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 RTL_FOLDER = "rtl/"
@@ -60,6 +60,9 @@ def build_library(package: Package, jobs: int = 2) -> Path:
     if found is not None:
         return found
     with tempfile.TemporaryDirectory(prefix="edgesight-verilate-") as scratch:
+        for what, path in (("Verilator lies", verilator_folder()), ("temporary files go to", scratch)):
+            if len(str(path).split()) > 1:
+                raise VerilateError(f"{what} {path}: make splits a path with a space in it: choose one without")
         # Compiled from a copy: what was compared is what is built, and make takes no path with a space in it.
         folder = Path(scratch)
         sources = [folder / Path(name).name for name in names]
