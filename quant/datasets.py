@@ -152,6 +152,15 @@ def load(name: str, data_dir: Path | None = None, size: int | None = None, seed:
     raise DataSetError(f"data set {name!r} is unknown; use fashion-mnist, digits or folder:PATH")
 
 
+def check_name(name: str) -> None:
+    """DataSetError unless `name` is one that `load` may know; looks at nothing but the place of a folder."""
+    root = Path(name.removeprefix("folder:")).expanduser()
+    if name.startswith("folder:") and not root.exists():
+        raise DataSetError(f"{root}: no such folder or .zip; expected class subfolders with images below it")
+    if name not in ("fashion-mnist", "digits") and not name.startswith("folder:"):
+        raise DataSetError(f"data set {name!r} is unknown; use fashion-mnist, digits or folder:PATH")
+
+
 def resize_square(image: Image.Image, size: int, grey: bool) -> NDArray[np.uint8]:
     """Bring any picture to the form that networks take: upright, `size` x `size`, grey or RGB.
 
