@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -575,21 +576,68 @@ def edge(
 
 @app.command()
 def query(
-    image: Annotated[Path, typer.Argument(help="Picture to classify (whatever Pillow reads), or a .npy array.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PICTURE...",
+            help="Pictures (JPEG, PNG, BMP, GIF, PPM, TIFF, WEBP) or .npy arrays of at most 32 MiB, folders of them, "
+            "or - for standard input. A name that begins with a dash: ./-name.png, or after --.",
+        ),
+    ],
     accuracy: Annotated[float, typer.Option(help="Least share of right answers that will do, 0 to 1.")],
     deadline_ms: Annotated[float, typer.Option("--deadline-ms", help="Milliseconds in which an answer must be there.")],
     socket: Annotated[Path, typer.Option(help="The edge's Unix socket.")] = Path("edgesight.sock"),
-    json_: Json = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="One line of JSON for each picture, with `error` where it has no answer.")
+    ] = False,
 ) -> None:
-    """Ask a running edge what is on a picture, saying how accurate and how fast."""
-    from edgesight.show import describe_answer
-    from host.edge import query as ask
+    """Ask a running edge what is on pictures, saying how accurate and how fast.
 
-    answer = ask(socket, image, accuracy, deadline_ms)
-    if json_:
-        print(answer.model_dump_json(indent=1))
-    else:
-        describe_answer(answer, Console())
+    The exit status is 1 where a picture could not be answered.
+    """
+    from edgesight.show import describe_answer
+    from host.cascade import TargetRefused
+    from host.edge import EdgeError
+    from host.edge import query as ask
+    from host.fabric.base import FabricError
+    from host.images import ImageError, listed
+
+    console, failed = Console(), False
+
+    def fail(picture: Path, error: Exception) -> None:
+        nonlocal failed
+        failed = True
+        if json_:
+            print(json.dumps({"picture": str(picture), "error": str(error)}), flush=True)
+        else:
+            print(f"error: {error}", file=sys.stderr)
+
+    several = len(images) > 1 or images[0].is_dir()
+    for given in images:
+        try:
+            found = listed(given)
+        except ImageError as error:
+            fail(given, error)
+            continue
+        for image in found:
+            try:
+                answer = ask(socket, image, accuracy, deadline_ms)
+            except (FabricError, ImageError) as error:
+                fail(image, error)
+                continue
+            except (EdgeError, TargetRefused) as error:
+                fail(image, error)
+                raise typer.Exit(1) from None  # it would be the same for the others
+            if json_:
+                print(json.dumps({"picture": str(image), **answer.model_dump()}), flush=True)
+                continue
+            for warning in answer.warnings:
+                print(f"warning: {warning}", file=sys.stderr)
+            if several:
+                console.print(f"{image}:", markup=False, highlight=False)
+            describe_answer(answer, console)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _address(option: str, text: str) -> tuple[str, int]:
@@ -604,8 +652,6 @@ def _address(option: str, text: str) -> tuple[str, int]:
 
 def _card(zoo: Path) -> tuple[str, str, list[str]]:
     """Name, checksum and classes of the data set that a zoo folder was trained on."""
-    import json
-
     from hls.qonnx_graph import CompileError
 
     card = zoo / "card.json"
