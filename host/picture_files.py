@@ -122,7 +122,7 @@ _BEGINS = [
         ("EPS", rb"%!PS|\xc5\xd0\xd3\xc6"),
         ("PDF", rb"%PDF"),
         ("PSD", rb"8BPS"),
-        ("ICO", rb"\0\0[\1\2]\0"),
+        ("ICO", rb"\0\0[\1\2]\0[^\0]"),
         ("HEIC or AVIF", rb"....ftyp"),
         ("JPEG 2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
         ("SVG", rb"\s*<svg|\s*<\?xml"),
