@@ -279,8 +279,12 @@ def bench_link_(
     section: Annotated[
         list[str] | None, typer.Option(help="Sections to run, may be repeated: see --list. Default: all.")
     ] = None,
-    photos: Annotated[
-        Path | None, typer.Option(help="Folder or .zip of photographs; labels where named by WordNet ids.")
+    photos: Annotated[Path | None, typer.Option(help="Folder or .zip of photographs, JPEG or PNG.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text file of lines NAME,CLASS: each photograph's class of ImageNet, 0 to 999. Default: none."
+        ),
     ] = None,
     traces: Annotated[
         Path | None, typer.Option(help="Folder of traces: NAME.up with NAME.down (Mahimahi), NAME.txt (Mbit/s).")
@@ -321,6 +325,7 @@ def bench_link_(
         out=out,
         zoo=zoo,
         photos=photos,
+        labels=labels,
         traces=traces,
         fashion=fashion,
         seeds=seeds,

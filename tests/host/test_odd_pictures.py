@@ -454,7 +454,7 @@ def bombs() -> dict[str, bytes]:
         "webp": flat("WEBP", "RGBA", 3_600, lossless=True, quality=0, method=0),
         "tiff": flat("TIFF", "RGBA", 7_200, compression="tiff_lzw"),
         "tiff-one-strip": flat("TIFF", "RGB", 5_600, compression="tiff_lzw", strip_size=2**30),
-        "tiff-jpeg": flat("TIFF", "RGB", 7_400, compression="jpeg"),
+        "tiff-jpeg": flat("TIFF", "RGB", 7_200, compression="jpeg"),
         "gif": flat("GIF", "P", 8_192),
     }
 
