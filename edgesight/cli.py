@@ -447,10 +447,13 @@ def demo(
     from sim.demo import run_demo
 
     console = Console()
-    data, note = _demo_data(dataset, data_dir, size)
+    own = _load(package) if package is not None else None
+    data, note = _demo_data(dataset, data_dir, size or (own.kernel.input.height if own is not None else None))
     console.print(note)
-    opened = _load(package or _shipped() / data.name)
-    if not run_demo(opened, data.test, None if all_ else images, loss, out, note, console):
+    opened = own or _load(_shipped() / data.name)
+    _check_trained_on(opened, data)
+    shipped = opened.path.resolve().parent == SHIPPED
+    if not run_demo(opened, data.test, None if all_ else images, loss, out, note, console, shipped=shipped):
         raise typer.Exit(1)
 
 
@@ -756,17 +759,22 @@ def _load(path: Path) -> Package:
 
 def _data(name: str, data_dir: Path | None, size: int | None, package: Package) -> DataSet:
     """The data set, checked against what the package was trained on."""
-    from host.kernel import KernelError
     from quant import datasets
 
+    data = datasets.load(name, _data_folder(name, data_dir), size or package.kernel.input.height)
+    _check_trained_on(package, data)
+    return data
+
+
+def _check_trained_on(package: Package, data: DataSet) -> None:
+    from host.kernel import KernelError
+
     kernel = package.kernel
-    data = datasets.load(name, _data_folder(name, data_dir), size or kernel.input.height)
     if data.checksum != kernel.dataset_sha256:
         raise KernelError(
             f"{package.path}: was trained on data set {kernel.dataset} ({kernel.dataset_sha256[:12]}...), but "
-            f"{name} has checksum {data.checksum[:12]}...; give that data set, or train and compile anew"
+            f"{data.name} has checksum {data.checksum[:12]}...; give that data set, or train and compile anew"
         )
-    return data
 
 
 def _data_folder(name: str, data_dir: Path | None) -> Path | None:
