@@ -1,4 +1,9 @@
 # EdgeSight. `make` alone lists what can be made; everything happens in .venv, which is made and kept here.
+# make and Verilator's makefiles split paths at spaces.
+ifneq ($(words $(CURDIR)),1)
+$(error the path of this folder has a space in it ("$(CURDIR)"), at which make and Verilator split it: move the checkout to a path without one)
+endif
+
 PYTHON ?= python3
 IMAGES ?= 4000
 N ?= 10000
@@ -59,8 +64,8 @@ train: $(VENV)/all.stamp ## Train the shipped networks anew (hours)
 	$(RUN)edgesight train digits
 	$(RUN)edgesight train fashion-mnist
 
-clean: ## Remove what was built; .venv stays
-	rm -rf build bitstreams/*/lib
+clean: ## Remove what was built, libraries in the user's cache included; .venv, checkpoints and measurements there stay
+	rm -rf build bitstreams/*/lib "$${XDG_CACHE_HOME:-$$HOME/.cache}/edgesight/libraries"
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "EdgeSight needs Python 3.11 or newer here (boards: 3.10): make PYTHON=python3.12 ..."; exit 1; }

@@ -21,8 +21,7 @@ from hls.backend import BACKEND
 from hls.folding import largest_reuse
 from hls.layers import Hardware, Matrix, Shape, extract, matrices
 from hls.qonnx_graph import CompileError
-from host.files import sha256
-from host.kernel import Input, Kernel, Layer, Package, Stage, write_package
+from host.kernel import SCHEMA_VERSION, Input, Kernel, Layer, Package, Stage, hardware_hash, write_package
 
 THRESHOLD_SETS = 16
 FRAME_SLOTS = 8
@@ -92,7 +91,7 @@ def compile_package(
         raise CompileError(f"{len(data.classes)} class names for networks with {first.classes} outputs")
     sources = {**emit.library_sources(), **first.sources, **second.sources}
     sources["kernel.sv"] = emit.emit_kernel(emitted, FRAME_SLOTS, "0" * 8)
-    build_hash = sha256("".join(name + sources[name] for name in sorted(sources)).encode())[:8]
+    build_hash = hardware_hash({f"rtl/{file}": text.encode() for file, text in sources.items()})
     sources["kernel.sv"] = emit.emit_kernel(emitted, FRAME_SLOTS, build_hash)
     files.update({f"rtl/{file}": text.encode() for file, text in sources.items()})
     files["vectors.npz"] = _known_answers([network.path for network in networks], stages, first.source)
@@ -100,7 +99,7 @@ def compile_package(
         files["datacenter.onnx"] = backend
     table = registers.read_map((emit.LIBRARY.parent / "registers.toml").read_text())
     kernel = Kernel(
-        schema_version=2,
+        schema_version=SCHEMA_VERSION,
         name=name,
         build_hash=build_hash,
         classes=list(data.classes),
@@ -189,6 +188,7 @@ def _describe(name: str, layers: list[Hardware]) -> Stage:
     return Stage(
         name=name,
         parameters=sum(layer.parameters for layer in described),
+        outputs=last.weights.shape[0],
         logit_bits=last.output_format.bits,
         logit_fraction_bits=last.output_format.fraction,
         layers=described,

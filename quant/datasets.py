@@ -26,7 +26,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +133,23 @@ class DataSet:
         return height, width, channels
 
 
+@dataclass(frozen=True)
+class FolderReading:
+    """How a folder of images is read.
+
+    Attributes:
+        groups: `name`, the images of a class that are named `<group>_<number>` are one group; or `none`, each is its
+            own.
+        skip_damaged: leave out images that cannot be read, instead of refusing the folder.
+    """
+
+    groups: Literal["name", "none"] = "name"
+    skip_damaged: bool = False
+
+
+AS_NAMED: Final = FolderReading()
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
@@ -142,9 +159,7 @@ def load(
     data_dir: Path | None = None,
     size: int | None = None,
     seed: int = 0,
-    *,
-    groups: str = "name",
-    skip_damaged: bool = False,
+    reading: FolderReading = AS_NAMED,
     say: Callable[[str], None] = _say,
 ) -> DataSet:
     """Load a data set by name.
@@ -157,16 +172,12 @@ def load(
         size: side in pixels that images are resized to, 4 to 256. Default: the data's own size; for a folder of mixed
             sizes the median of the shorter sides, rounded down to a multiple of 4 and at most 64.
         seed: chooses the calibration split, and the test split where the data has no official one.
-        groups: how a folder's images are grouped: `name`, those of a class named `<group>_<number>` are one group; or
-            `none`, each is its own.
-        skip_damaged: leave out a folder's images that cannot be read, instead of refusing the folder.
+        reading: how a folder is read.
         say: gets lines about a folder for its user: which groups were found, what was left out.
 
     Raises:
         DataSetError: unknown name, missing, truncated or corrupt files, too few images or classes.
     """
-    if groups not in ("name", "none"):
-        raise DataSetError(f"groups: found {groups!r}, expected name or none")
     if size is not None and not 4 <= size <= LARGEST_SIZE:
         raise DataSetError(f"size: found {size}, expected 4 to {LARGEST_SIZE} pixels")
     if name == "fashion-mnist":
@@ -174,8 +185,17 @@ def load(
     if name == "digits":
         return _digits(size, seed)
     if name.startswith("folder:"):
-        return _folder(Path(name.removeprefix("folder:")).expanduser(), size, seed, groups == "name", skip_damaged, say)
+        return _folder(Path(name.removeprefix("folder:")).expanduser(), size, seed, reading, say)
     raise DataSetError(f"data set {name!r} is unknown; use fashion-mnist, digits or folder:PATH")
+
+
+def check_name(name: str) -> None:
+    """DataSetError unless `name` is one that `load` may know; looks at nothing but the place of a folder."""
+    root = Path(name.removeprefix("folder:")).expanduser()
+    if name.startswith("folder:") and not root.exists():
+        raise DataSetError(f"{root}: no such folder or .zip; expected class subfolders with images below it")
+    if name not in ("fashion-mnist", "digits") and not name.startswith("folder:"):
+        raise DataSetError(f"data set {name!r} is unknown; use fashion-mnist, digits or folder:PATH")
 
 
 def install_fashion_mnist(into: Path) -> Path:
@@ -406,10 +426,8 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
-def _folder(
-    root: Path, size: int | None, seed: int, by_name: bool, skip_damaged: bool, say: Callable[[str], None]
-) -> DataSet:
-    files = _Files(root)
+def _folder(root: Path, size: int | None, seed: int, reading: FolderReading, say: Callable[[str], None]) -> DataSet:
+    files, by_name = _Files(root), reading.groups == "name"
     tops, prefix = _below_single_folders(files.names)
     official = set(tops) >= {"train", "test"}
     # part -> class -> names; the part is "" where the data has no official split.
@@ -433,7 +451,7 @@ def _folder(
         say(f"{root}: files that are not named as pictures are passed over: {passed}")
 
     found = _read_all(files, [name for part in listed.values() for held in part.values() for name in held], size)
-    found.report(root, skip_damaged, say)
+    found.report(root, reading.skip_damaged, say)
     groups_of = {name: _groups([one for one in to_cut[name] if one in found.pixels], by_name) for name in classes}
     if empty := [name for name in classes if not groups_of[name]]:
         raise DataSetError(f"{root}: no image of class {empty[0]!r} can be read; give others, or remove the class")

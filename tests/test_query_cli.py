@@ -58,7 +58,8 @@ def test_a_folder_gives_one_line_of_json_a_picture_and_tells_of_those_that_fail(
     (folder / "broken.png").write_bytes(b"no picture")
     status, out, err = ask(socket, "--json", folder)
     lines = {Path(line["picture"]).name: line for line in map(json.loads, out.splitlines())}
-    assert (status, err) == (1, "")
+    assert status == 1
+    assert [line.split(": ")[0] for line in err.splitlines()] == ["error", "warning"]
     assert list(lines) == ["-dash.png", "a.png", "broken.png", "small.png", "b.png"]
     assert "is no picture that is read" in lines["broken.png"]["error"]
     for name in ("-dash.png", "a.png", "small.png", "b.png"):
@@ -83,19 +84,20 @@ def test_what_is_no_picture_is_refused_at_once_in_json_too(socket: Path, tmp_pat
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(2**40)
     (tmp_path / "empty").mkdir()
-    status, out, err = ask(socket, "--json", tmp_path / source)
-    assert (status, err) == (1, "")
+    status, out, told = ask(socket, "--json", tmp_path / source)
+    assert status == 1
     assert set(json.loads(out)) == {"picture", "error"}
     status, out, err = ask(socket, tmp_path / source)
     assert (status, out) == (1, "")
     assert err.startswith("error: ")
     assert len(err.splitlines()) == 1
+    assert told == err
 
 
 def test_without_an_edge_json_says_so_once(tmp_path: Path, folder: Path) -> None:
     status, out, err = ask(tmp_path / "none.sock", "--json", folder)
-    assert (status, err) == (1, "")
     (line,) = out.splitlines()
+    assert (status, len(err.splitlines())) == (1, 1)
     assert "no edge listens" in json.loads(line)["error"]
 
 

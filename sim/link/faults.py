@@ -50,7 +50,7 @@ from host.datacenter.models import OnnxModel
 from host.edge import query
 from host.fabric.base import NEVER, Images
 from host.fabric.makers import open_fabric
-from host.kernel import Package
+from host.kernel import OFFLOAD_EVERYTHING, Package
 from host.link.datagrams import Strip
 from host.link.strips import assemble, cut
 from sim.link.mischief import Damage, DisturbedLink, garbage, noise
@@ -186,7 +186,7 @@ def run_faults(
         build_library(Package.load(package))
     with tempfile.TemporaryDirectory(prefix="edgesight-faults-") as scratch:
         folder = Path(scratch)
-        opened = _offloading(package, folder / "package", fabric)
+        opened = _offloading(package, folder / "package")
         material = _material(opened, fabric, folder)
         run = _Run(out, console, seed, schedule(seed, faults), opened, fabric, folder, material)
         findings = asyncio.run(run.all())
@@ -662,17 +662,16 @@ def _why(answer: Answer) -> str:
     return re.sub(r"\d+", "N", answer.reason or "not said")
 
 
-def _offloading(package: Path, copy: Path, fabric: str) -> Package:
+def _offloading(package: Path, copy: Path) -> Package:
     """A copy of a kernel package whose one target offloads every image."""
     shutil.copytree(package, copy)
     opened = Package.load(copy)
     calibration = opened.kernel.calibration
-    library = opened.library(fabric)
-    if calibration is None or not calibration.targets or not library.exists():
-        raise EmulationError(
-            f"{package}: is not calibrated, or has no library for fabric {fabric}: build {library.name}"
-        )
-    target = calibration.targets[0].model_copy(update={"set_index": 0, "thresholds": [NEVER, NEVER]})
+    if calibration is None or not calibration.targets:
+        raise EmulationError(f"{package}: is not calibrated: run `edgesight calibrate`")
+    target = calibration.targets[0].model_copy(
+        update={"set_index": 0, "confidence": OFFLOAD_EVERYTHING, "thresholds": [NEVER, NEVER]}
+    )
     return opened.replace(calibration=calibration.model_copy(update={"targets": [target]}).model_dump())
 
 
