@@ -43,7 +43,7 @@ bench-board: $(VENV)/all.stamp ## Open board built and answering at its pins, PY
 	$(RUN)edgesight bench board quant/zoo/fashion-mnist
 
 bench-link: $(VENV)/all.stamp ## The link's transport beside gRPC, QUIC streams and UDP (root; DATA=folder with photos256.zip, traces/); writes build/bench/link.json
-	$(RUN)edgesight bench link $(if $(DATA),--photos $(DATA)/photos256.zip --traces $(DATA)/traces)
+	$(RUN)edgesight bench link $(if $(DATA),--photos $(DATA)/photos256.zip --traces $(DATA)/traces) $(if $(LABELS),--labels $(LABELS))
 
 bench-plan: $(VENV)/all.stamp ## All planners against the authors' methods, exact ones and baselines; DATA=folder with traces/, jellybean-vqa/
 	$(RUN)edgesight bench plan $(if $(DATA),--traces $(DATA)/traces --published $(DATA)/jellybean-vqa)
