@@ -19,8 +19,8 @@ import numpy as np
 from hls import emit, qonnx_graph, registers
 from hls.backend import BACKEND
 from hls.folding import largest_reuse
-from hls.layers import Hardware, Matrix, Shape, extract, matrices
-from hls.qonnx_graph import CompileError
+from hls.layers import Hardware, Matrix, extract, matrices
+from hls.network import CompileError, Shape
 from host.files import sha256
 from host.kernel import Input, Kernel, Layer, Package, Stage, write_package
 
