@@ -44,6 +44,7 @@ def load(path: Path) -> Any:
         raise CompileError(f"{path}: {error}") from error
     with calling("preparing the graph for hls4ml", path):
         _complete(model, steps)
+        _rename(model)
         model = cleanup_model(model)
         _give_gemm_a_bias(model)
         model = model.transform(ConvertToChannelsLastAndClean(make_input_channels_last=True))
@@ -60,7 +61,9 @@ def execute(path: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32
     """Logits [N, classes] of QONNX's own execution for images uint8 [N, H, W, C], or vectors [N, 1, 1, F]."""
     with calling("executing the network", path):
         # In one batch, since QONNX computes every weight's quantiser anew on each execution.
-        model = cleanup_model(ModelWrapper(str(path)))
+        model = ModelWrapper(str(path))
+        _rename(model)
+        model = cleanup_model(model)
         source = model.graph.input[0].name
         flat = len(model.get_tensor_shape(source)) == 2
         model = model.transform(ChangeBatchSize(len(images))).transform(InferShapes())
@@ -99,7 +102,7 @@ def _same(path: Path, read_first: list[Step], prepared: list[Step]) -> None:
 
 
 def _complete(model: Any, steps: list[Step]) -> None:
-    """Write all attributes out, which ONNX lets a file leave away and qonnx and hls4ml need; drop what nothing reads."""
+    """Write out the attributes that ONNX lets a file leave away, for qonnx and hls4ml; drop what nothing reads."""
     outputs = {output.name for output in model.graph.output}
     for node in reversed(list(model.graph.node)):
         if not any(tensor in outputs or model.find_consumers(tensor) for tensor in node.output):
@@ -121,6 +124,23 @@ def _complete(model: Any, steps: list[Step]) -> None:
         }
         del node.attribute[:]
         node.attribute.extend(helper.make_attribute(key, value) for key, value in complete.items())
+
+
+def _rename(model: Any) -> None:
+    """Give all tensors names that qonnx does not make itself: it mixes up a file's own `tensor_7` and its seventh."""
+    graph = model.graph
+    names: dict[str, str] = {"": ""}
+
+    def renamed(name: str) -> str:
+        return names.setdefault(name, f"edgesight{len(names)}")
+
+    for named in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        named.name = renamed(named.name)
+    for annotation in graph.quantization_annotation:
+        annotation.tensor_name = renamed(annotation.tensor_name)
+    for node in graph.node:
+        node.input[:] = [renamed(tensor) for tensor in node.input]
+        node.output[:] = [renamed(tensor) for tensor in node.output]
 
 
 def _absorb_input_transpose(model: Any) -> None:
