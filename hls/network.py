@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
+from onnx.defs import get_schema, onnx_opset_version
 
 Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
@@ -29,6 +30,7 @@ SUPPORTED = ("Quant", "Conv", "Relu", "MaxPool", "Flatten", "Reshape", "Gemm", "
 CHANNELS_LAST = "qonnx.custom_op.channels_last"
 INPUT_LAYOUT = "edgesight.input_layout"  # metadata of a prepared graph in which no node's domain tells its layout
 _QUANT_DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
+OLDEST_OPSET = 7  # of ONNX's own operators: older ones broadcast in another way
 _TOLD = 20  # problems; a graph that has more of them tells how many
 
 _INT, _FLOAT, _TEXT, _INTS, _TENSOR = 2, 1, 3, 7, 4  # onnx.AttributeProto.AttributeType
@@ -189,6 +191,7 @@ class _Walk:
 
     def __init__(self, model: Any) -> None:
         self.graph = model.graph
+        self.opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
         self.functions = {(function.domain, function.name) for function in model.functions}
         self.problems: list[str] = []
         self.refused: set[str] = set()  # what nodes make that are refused whole
@@ -261,6 +264,12 @@ class _Walk:
 
     def nodes(self) -> None:
         """Check every node by itself: its operator, its attributes, the count of its inputs and outputs."""
+        if not OLDEST_OPSET <= self.opset <= onnx_opset_version():
+            self.problems.append(
+                f"the file is written for opset {self.opset} of ONNX, this compiler reads {OLDEST_OPSET} to "
+                f"{onnx_opset_version()}; export it for another"
+            )
+            self.opset = onnx_opset_version()
         if self.graph.sparse_initializer:
             self.problems.append("the graph holds sparse tensors; export it with dense ones")
         for node in self.graph.node:
@@ -272,8 +281,8 @@ class _Walk:
             while inputs and not inputs[-1]:
                 inputs.pop()
             fewest, most = _INPUTS[node.op_type]
-            if not fewest <= len(inputs) <= most or not all(inputs):
-                self.say(node, f"{len(inputs)} inputs, {fewest} to {most} are read", "export the network again")
+            if not fewest <= len(inputs) or len(node.input) > most or not all(inputs):
+                self.say(node, f"{len(node.input)} inputs, {fewest} to {most} are read", "export the network again")
                 self.refused.update(node.output)
             elif len(node.output) != 1 or not node.output[0]:
                 self.say(node, f"{len(node.output)} outputs, where one is read", "export it without the others")
@@ -297,6 +306,9 @@ class _Walk:
 
     def _attributes(self, node: Any) -> None:
         known = ATTRIBUTES[node.op_type]
+        if node.op_type != "Quant":  # some came with later opsets
+            schema = get_schema(node.op_type, self.opset).attributes
+            known = {name: kind for name, kind in known.items() if name in schema}
         seen = set()
         for attribute in node.attribute:
             if attribute.name not in known:

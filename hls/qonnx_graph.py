@@ -127,8 +127,13 @@ def _complete(model: Any, steps: list[Step]) -> None:
 
 
 def _rename(model: Any) -> None:
-    """Give all tensors names that qonnx does not make itself: it mixes up a file's own `tensor_7` and its seventh."""
+    """Give all tensors names that qonnx does not make itself: it mixes up a file's own `tensor_7` and its seventh.
+
+    And write ONNX's own domain in the one way that qonnx knows.
+    """
     graph = model.graph
+    for entry in (*model.model.opset_import, *graph.node):
+        entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
     names: dict[str, str] = {"": ""}
 
     def renamed(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What the compiler's tests share: QONNX, csim and RTL of one network without a cascade around it, run on the same images."""
+"""What the compiler's tests share: QONNX, csim and RTL of one network without a cascade around it."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ def run_rtl(
 
 def run_csim(model: Any, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Logits [N, classes] of hls4ml's own C++ of a converted model."""
-    model.config.writer_config["Namespace"] = None  # hls4ml's own bridge cannot have the project's name as its namespace
+    model.config.writer_config["Namespace"] = (
+        None  # hls4ml's own bridge cannot have the project's name as its namespace
+    )
     with contextlib.redirect_stdout(io.StringIO()):
         model.compile()
         values = np.ascontiguousarray(pixels.astype(np.float32) / 256)

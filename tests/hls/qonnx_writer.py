@@ -1,4 +1,4 @@
-"""Writes small QONNX graphs by hand: chains of layers with random integer parameters, any node of which can be spoilt."""
+"""Writes small QONNX graphs by hand: chains of layers with random integer parameters."""
 
 from __future__ import annotations
 
