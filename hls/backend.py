@@ -25,6 +25,7 @@ from hls import settings
 from hls.emit import emit_stage, identifier, library_modules, library_sources
 from hls.layers import compare, extract, matrices
 from hls.network import CompileError, read, refuse
+from hls.qonnx_graph import calling
 from host.files import write_atomically
 
 BACKEND = "RTL"
@@ -102,9 +103,9 @@ def _checked(initialise: Callable[..., None]) -> Callable[..., None]:
     def construct(self: Any, model: Any, *arguments: Any, **named: Any) -> None:
         if not model.graph:
             graph = _qonnx(model)
-            read(graph)
-            reserved = frozenset(library_modules())
-            settings.apply(model.config, graph.graph, layer_map, reserved)
+            with calling("reading the graph"):
+                read(graph, for_hls4ml=True)
+            settings.apply(model.config, graph.graph, layer_map, frozenset(library_modules()))
         initialise(self, model, *arguments, **named)
 
     return construct

@@ -53,6 +53,11 @@ ATTRIBUTES: dict[str, dict[str, int]] = {
     "Transpose": {"perm": _INTS},
     "Constant": {"value": _TENSOR},
 }  # fmt: skip
+_HLS4ML_NEEDS = {
+    "Quant": ("signed", "narrow", "rounding_mode"),
+    "Conv": ("kernel_shape", "strides", "pads", "dilations", "group"),
+    "MaxPool": ("kernel_shape", "strides", "pads"),
+}
 _INPUTS = {
     "Quant": (4, 4), "Conv": (2, 3), "MaxPool": (1, 1), "Relu": (1, 1), "Flatten": (1, 1), "Reshape": (2, 2),
     "Gemm": (2, 3), "MatMul": (2, 2), "Add": (2, 2), "Transpose": (1, 1), "Constant": (0, 0),
@@ -174,12 +179,13 @@ class Quantiser:
         return np.asarray((np.round if self.rounding else np.floor)(clipped) * 2.0**-self.format.fraction)
 
 
-def read(model: Any) -> list[Step]:
+def read(model: Any, for_hls4ml: bool = False) -> list[Step]:
     """The steps of a QONNX model (a qonnx `ModelWrapper` or an onnx `ModelProto`), channels first or last.
 
-    Raises CompileError with every problem that was found; each names its layer, the reason and a remedy.
+    hls4ml itself needs attributes that ONNX lets a file leave away; they are asked for where it comes next. Raises
+    CompileError with every problem that was found; each names its layer, the reason and a remedy.
     """
-    walk = _Walk(getattr(model, "model", model))
+    walk = _Walk(getattr(model, "model", model), for_hls4ml)
     walk.nodes()
     steps = walk.follow()
     refuse(walk.problems)
@@ -189,8 +195,9 @@ def read(model: Any) -> list[Step]:
 class _Walk:
     """One graph being read: what its tensors are, and the problems found so far."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, for_hls4ml: bool) -> None:
         self.graph = model.graph
+        self.for_hls4ml = for_hls4ml
         self.opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
         self.functions = {(function.domain, function.name) for function in model.functions}
         self.problems: list[str] = []
@@ -322,6 +329,9 @@ class _Walk:
             elif attribute.name in seen:
                 self.say(node, f"attribute {attribute.name} is there twice", "export the network again")
             seen.add(attribute.name)
+        missing = [name for name in _HLS4ML_NEEDS.get(node.op_type, ()) if name not in seen]
+        if self.for_hls4ml and missing:
+            self.say(node, f"without {', '.join(missing)}, which hls4ml needs", "prepare it with hls.qonnx_graph.load")
 
     def attribute(self, node: Any, name: str, default: Any = None) -> Any:
         """An attribute's value; the default where it is missing or of a wrong type, which the first walk has told."""
@@ -683,6 +693,8 @@ class _Path:
         return self._flattened(node)
 
     def _flattened(self, node: Any) -> bool:
+        if self.flat and self.walk.for_hls4ml:
+            self.say(node, "it flattens what is flat already", "prepare the graph with hls.qonnx_graph.load")
         self.flat = True
         return True
 
@@ -722,9 +734,9 @@ class _Path:
         self._layer(Step(self.walk.name(node), node.output[0], self.shape, out, window, weights, bias), biased=True)
         return True
 
-    def _stored_shape(self, tensor: str) -> tuple[int, ...] | None:
+    def _stored_shape(self, tensor: str, turns: int = 4) -> tuple[int, ...] | None:
         """The shape of a parameter whatever its quantiser is."""
-        for _ in range(4):
+        for _ in range(turns):
             stored = self.walk.constants.get(tensor)
             if stored is not None:
                 return tuple(stored.dims)
@@ -732,7 +744,7 @@ class _Path:
             if producer is None or not producer.input:
                 return None
             if producer.op_type == "Transpose":
-                inner = self._stored_shape(producer.input[0])
+                inner = self._stored_shape(producer.input[0], turns - 1)
                 axes = self._perm(producer)
                 if inner is None or (axes and sorted(axes) != list(range(len(inner)))):
                     return None
@@ -767,7 +779,7 @@ class _Path:
         if automatic not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
             self.say(node, f"auto_pad {automatic}", "use NOTSET with pads")
         elif automatic != "NOTSET":
-            if any(pads):
+            if self.walk.attribute(node, "pads") is not None:
                 self.say(node, f"auto_pad {automatic} beside pads {pads}", "give one of both")
             elif self.last and node.domain == CHANNELS_LAST and automatic != "VALID":
                 self.say(node, f"auto_pad {automatic} is not read by hls4ml", "give the pads as numbers")

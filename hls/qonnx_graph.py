@@ -39,13 +39,15 @@ def load(path: Path) -> Any:
     for entry in [entry for entry in model.graph.metadata_props if entry.key == INPUT_LAYOUT]:
         model.graph.metadata_props.remove(entry)
     try:
-        steps = read(model)
+        with calling("reading the graph"):
+            steps = read(model)
     except CompileError as error:
         raise CompileError(f"{path}: {error}") from error
     with calling("preparing the graph for hls4ml", path):
         _complete(model, steps)
         _rename(model)
         model = cleanup_model(model)
+        _drop_idle_reshapes(model)
         _give_gemm_a_bias(model)
         model = model.transform(ConvertToChannelsLastAndClean(make_input_channels_last=True))
         _absorb_input_transpose(model)
@@ -111,6 +113,8 @@ def _complete(model: Any, steps: list[Step]) -> None:
     for node in model.graph.node:
         while node.input and not node.input[-1]:
             node.input.pop()
+        if node.op_type == "Quant" and not any(attribute.name == "rounding_mode" for attribute in node.attribute):
+            node.attribute.append(helper.make_attribute("rounding_mode", "ROUND"))
         window = windows.get(node.output[0])
         if window is None:
             continue
@@ -146,6 +150,17 @@ def _rename(model: Any) -> None:
     for node in graph.node:
         node.input[:] = [renamed(tensor) for tensor in node.input]
         node.output[:] = [renamed(tensor) for tensor in node.output]
+
+
+def _drop_idle_reshapes(model: Any) -> None:
+    """Take out what flattens a flat vector: hls4ml stumbles over it."""
+    for node in list(model.graph.node):
+        if node.op_type not in ("Flatten", "Reshape"):
+            continue
+        if model.get_tensor_shape(node.input[0]) == model.get_tensor_shape(node.output[0]):
+            for user in model.find_consumers(node.output[0]) or []:
+                user.input[:] = [node.input[0] if tensor == node.output[0] else tensor for tensor in user.input]
+            model.graph.node.remove(node)
 
 
 def _absorb_input_transpose(model: Any) -> None:

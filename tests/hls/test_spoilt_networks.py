@@ -92,7 +92,7 @@ def spoil(model: onnx.ModelProto, generator: np.random.Generator) -> str:
 
     def known_attribute() -> str:
         node = one_of([node for node in graph.node if ATTRIBUTES.get(node.op_type)])
-        name = one_of(list(ATTRIBUTES[node.op_type]))
+        name = one_of([name for name in ATTRIBUTES[node.op_type] if name in _VALUES] or list(_VALUES))
         return set_attribute(node, name, one_of(_VALUES[name]))
 
     def foreign_attribute() -> str:
@@ -181,8 +181,8 @@ def spoil(model: onnx.ModelProto, generator: np.random.Generator) -> str:
         elif change == "an empty input":
             node.input.append("")
         else:
-            place = int(generator.integers(len(node.input)))
-            node.input[place] = one_of([other.output[0] for other in graph.node])
+            place = int(generator.integers(max(len(node.input), 1)))
+            node.input[place : place + 1] = [one_of([other.output[0] for other in graph.node])]
         return f"{node.name}: {change}"
 
     def domain() -> str:
