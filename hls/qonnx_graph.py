@@ -115,6 +115,9 @@ def _complete(model: Any, steps: list[Step]) -> None:
             node.input.pop()
         if node.op_type == "Quant" and not any(attribute.name == "rounding_mode" for attribute in node.attribute):
             node.attribute.append(helper.make_attribute("rounding_mode", "ROUND"))
+        if node.op_type == "Gemm":  # without a bias, the check took any beta
+            for attribute in node.attribute:
+                attribute.f = 1.0 if attribute.name == "beta" else attribute.f
         window = windows.get(node.output[0])
         if window is None:
             continue

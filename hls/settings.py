@@ -5,7 +5,6 @@ Names are settings, too: a project's name becomes a module's, beside those of th
 
 from __future__ import annotations
 
-import copy
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -45,7 +44,7 @@ _CPP_KEYWORDS = """
 KEYWORDS = frozenset((_KEYWORDS + _CPP_KEYWORDS).split())
 LONGEST_NAME = 100  # characters: names become file names
 _STRATEGIES = ("latency", "resource")  # both make the same hardware, which its reuse factors shape
-_WEIGHTED = ("Conv", "MatMul", "Gemm")
+_WEIGHTED = ("Conv", "MatMul", "Gemm", "Conv2D", "PointwiseConv2D", "Dense")  # in QONNX, and as hls4ml has them
 
 _TOP = {
     "OutputDir", "ProjectName", "ProjectDir", "Backend", "Version", "Part", "ClockPeriod", "ClockUncertainty", "IOType",
@@ -95,31 +94,33 @@ def apply(config: Any, graph: Any, layer_types: Mapping[str, Any], reserved: fro
             problems.append(f"setting LayerName.{name}: the network has no such layer; those with weights are {layers}")
         problems += _keys(f"LayerName.{name}", entry, convert)
     refuse(problems)
-    layers = {name for name, kind in known.items() if kind in _WEIGHTED}
-    _spread_reuse(config, hls, {name: entry for name, entry in by_name.items() if name in layers})
+    own = {("LayerName", name): entry for name, entry in by_name.items() if known[name] in _WEIGHTED}
+    own |= {("LayerType", kind): entry for kind, entry in by_type.items() if kind in _WEIGHTED}
+    _spread_reuse(config, hls, own)
 
 
-def _spread_reuse(config: Any, hls: dict[str, Any], own: Mapping[str, Any]) -> None:
+def _spread_reuse(config: Any, hls: dict[str, Any], own: Mapping[tuple[str, str], Any]) -> None:
     """Let the model's ReuseFactor reach layers whose own is but the 1 that `config_from_onnx_model` wrote."""
     wanted = (hls.get("Model") or {}).get("ReuseFactor", 1)
-    factors = {name: entry["ReuseFactor"] for name, entry in own.items() if "ReuseFactor" in entry}
+    factors = {place: entry["ReuseFactor"] for place, entry in own.items() if "ReuseFactor" in entry}
     if wanted == 1 or not factors:
         return
-    ones = sorted(name for name, factor in factors.items() if factor == 1)
+    ones = sorted(place for place, factor in factors.items() if factor == 1)
     if len(ones) == len(factors):
-        # In a copy: the dictionary is the caller's.
-        hls["LayerName"] = copy.deepcopy(hls["LayerName"])
-        for name in ones:
-            hls["LayerName"][name]["ReuseFactor"] = wanted
-            config.layer_name_rf[name.lower()] = wanted
+        parsed = {"LayerName": config.layer_name_rf, "LayerType": config.layer_type_rf}
+        for section, name in ones:
+            # In copies: the dictionaries are the caller's.
+            hls[section] = {**hls[section], name: {**hls[section][name], "ReuseFactor": wanted}}
+            parsed[section][name.lower()] = wanted
     elif ones:
         raise CompileError(
-            f"setting Model.ReuseFactor: {wanted}, but LayerName says 1 for {', '.join(ones)} and other numbers for "
-            f"other layers; delete theirs to give them {wanted}, or set Model.ReuseFactor to 1 to keep them at 1"
+            f"setting Model.ReuseFactor: {wanted}, but 1 stands at {', '.join('.'.join(place) for place in ones)}, and "
+            f"other numbers at other layers; delete theirs to give them {wanted}, or set Model.ReuseFactor to 1 to "
+            "keep them at 1"
         )
     elif wanted not in factors.values():
         warnings.warn(
-            f"setting Model.ReuseFactor: {wanted} reaches no layer, since LayerName sets each layer's own",
+            f"setting Model.ReuseFactor: {wanted} reaches no layer, since each has its own",
             stacklevel=2,
         )
 
