@@ -331,6 +331,19 @@ def bench_link_(
         raise typer.Exit(1)
 
 
+@bench.command("hostile")
+def bench_hostile_(
+    attack: Annotated[list[str] | None, typer.Option(help="An attack to run alone; may be given again.")] = None,
+    seconds: Annotated[float, typer.Option(min=1.0, max=600.0, help="Length of each attack.")] = 20.0,
+    out: Annotated[Path, typer.Option(help="Folder for hostile.json and logs.")] = Path("build/bench"),
+) -> None:
+    """Attack a data centre, as a stranger and as an edge that has turned, while another edge is asked. About 10 min."""
+    from sim.link.hostile import bench_hostile
+
+    if not bench_hostile(out, Console(), names=attack or [], seconds=seconds):
+        raise typer.Exit(1)
+
+
 @bench.command("plan")
 def bench_plan_(
     traces: Annotated[Path | None, typer.Option(help="Folder of capacity traces of links that move.")] = None,
