@@ -116,7 +116,7 @@ class Hostile(QuicConnectionProtocol):
     @property
     def able(self) -> bool:
         """Whether a packet can still be made and sent."""
-        return not self.ended.done() and not self._transport.is_closing()
+        return not self.ended.done() and self._transport is not None and not self._transport.is_closing()
 
     def say(self, line: bytes) -> None:
         """Send `line` on the first stream, as an edge does."""
@@ -253,7 +253,8 @@ async def _welcomed(site: Site, client: Hostile) -> Welcome | None:
     if not await _met(client):
         return None
     client.say(Hello(protocol=2, jpeg_tables=jpeg_tables()).model_dump_json().encode() + b"\n")
-    await asyncio.wait([client.line, client.ended], timeout=MEET_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
+    first: list[asyncio.Future[Any]] = [client.line, client.ended]
+    await asyncio.wait(first, timeout=MEET_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
     return Welcome.model_validate_json(client.line.result()) if client.line.done() else None
 
 
