@@ -13,7 +13,7 @@ VENV := .venv
 RUN := $(VENV)/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint verify fuzz bitstream bench-board bench-emulator bench-folding bench-link bench-plan kernels train wheel clean
+.PHONY: help demo test lint verify fuzz bitstream bench-board bench-emulator bench-folding bench-hostile bench-link bench-plan kernels train wheel clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ bench-board: $(VENV)/all.stamp ## Open board built and answering at its pins, PY
 
 bench-link: $(VENV)/all.stamp ## The link's transport beside gRPC, QUIC streams and UDP (root; DATA=folder with photos256.zip, traces/); writes build/bench/link.json
 	$(RUN)edgesight bench link $(if $(DATA),--photos $(DATA)/photos256.zip --traces $(DATA)/traces) $(if $(LABELS),--labels $(LABELS))
+
+bench-hostile: $(VENV)/all.stamp ## What strangers and a turned edge can do to the answers of another edge; writes build/bench/hostile.json
+	$(RUN)edgesight bench hostile
 
 bench-plan: $(VENV)/all.stamp ## All planners against the authors' methods, exact ones and baselines; DATA=folder with traces/, jellybean-vqa/
 	$(RUN)edgesight bench plan $(if $(DATA),--traces $(DATA)/traces --published $(DATA)/jellybean-vqa)

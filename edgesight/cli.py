@@ -486,6 +486,24 @@ def bench_link_(
         raise typer.Exit(1)
 
 
+@bench.command("hostile")
+def bench_hostile_(
+    attack: Annotated[list[str] | None, typer.Option(help="An attack to run alone; may be given again.")] = None,
+    seconds: Annotated[float, typer.Option(min=1.0, max=600.0, help="Length of each attack.")] = 20.0,
+    out: Annotated[Path, typer.Option(help="Folder for hostile.json and logs.")] = Path("build/bench"),
+    json_: Json = False,
+) -> None:
+    """Attack a data centre, as a stranger and as an edge that has turned, while another edge is asked. About 10 min."""
+    from sim.link.hostile import bench_hostile
+
+    _check_reports(out, "hostile.json")
+    met = bench_hostile(out, Console(stderr=json_), names=attack or [], seconds=seconds)
+    if json_:
+        print((out / "hostile.json").read_text(), end="")
+    if not met:
+        raise typer.Exit(1)
+
+
 @bench.command("plan")
 def bench_plan_(
     traces: Annotated[Path | None, typer.Option(help="Folder of capacity traces of links that move.")] = None,
