@@ -43,6 +43,7 @@ class Answer(BaseModel):
     # Above idle, on the fabric alone: a mean over the images of late. None where no sensor could tell.
     energy_joules: float | None
     energy_obtained: Literal["measured", "replayed"] | None = None
+    warnings: tuple[str, ...] = ()  # what to know of the picture: that it was too small, or transparent
 
     @property
     def milliseconds(self) -> float:

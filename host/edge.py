@@ -33,7 +33,7 @@ from host.cascade import Cascade, Early, TargetRefused
 from host.fabric.base import FabricError
 from host.fabric.makers import open_fabric
 from host.hedge import Hedging
-from host.images import MAX_FILE_BYTES, ImageError, Pixels, read_image
+from host.images import MAX_FILE_BYTES, ImageError, Picture, Pixels, image_content, read_image
 from host.kernel import Package, Target
 from host.power.meter import EnergyMeter
 from host.power.sensors import open_sensor
@@ -102,13 +102,11 @@ class _Waiting:
 def query(socket_path: Path, image_path: Path, accuracy: float, deadline_ms: float) -> Answer:
     """Ask the edge at `socket_path` what is on the picture at `image_path`.
 
-    `accuracy` is the least share of right answers that will do, `deadline_ms` when an answer must be there. Raises
-    EdgeError when no edge listens or the query is malformed, TargetRefused, ImageError or FabricError.
+    The path `-` is standard input. `accuracy` is the least share of right answers that will do, `deadline_ms` when an
+    answer must be there. Raises EdgeError when no edge listens or the query is malformed, TargetRefused, ImageError or
+    FabricError.
     """
-    try:
-        content = image_path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{image_path} cannot be read ({error.strerror}): give a picture's path") from error
+    content = image_content(image_path)
     try:
         header = _Query(protocol=1, name=str(image_path), size=len(content), accuracy=accuracy, deadline_ms=deadline_ms)
     except ValidationError as error:
@@ -334,8 +332,10 @@ class Edge:
         try:
             header = await asyncio.wait_for(_read_header(reader), _READ_WITHIN)
             target = self._cascade.target(header.accuracy)
-            image = await self._read(reader, header)
-            return _Response(answer=await self.ask(image, target, header.deadline_ms / 1e3))
+            picture = await self._read(reader, header)
+            answer = await self.ask(picture.pixels, target, header.deadline_ms / 1e3)
+            warnings = tuple(f"{header.name} {warning}" for warning in picture.warnings)
+            return _Response(answer=answer.model_copy(update={"warnings": warnings}))
         except ValidationError as error:
             return _refuse("query", _first_fault(error))
         except EdgeError as error:
@@ -354,8 +354,8 @@ class Edge:
             logger.exception("a query could not be answered")  # a fault of ours: let it be seen, and the asker go on
             return _refuse("query", "the edge failed on this query: see its log")
 
-    async def _read(self, reader: asyncio.StreamReader, header: _Query) -> Pixels:
-        """The pixels of the picture that follows `header`; raises ImageError, or EdgeError where there is no room."""
+    async def _read(self, reader: asyncio.StreamReader, header: _Query) -> Picture:
+        """The picture that follows `header`; raises ImageError, or EdgeError where there is no room."""
         try:
             await asyncio.wait_for(self._pictures.take(header.size), _READ_WITHIN)
         except asyncio.TimeoutError:

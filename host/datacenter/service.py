@@ -41,7 +41,7 @@ from host.datacenter.models import Executor, Logits, ModelError, OnnxModel
 from host.datacenter.shares import REPLY_EFFORTS, Effort, Line, Share, Shares
 from host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, parse
 from host.link.quic import IDLE_TIMEOUT, Served
-from host.link.server import Server, ServerPeer
+from host.link.server import MAX_EDGES, Server, ServerPeer, check_sound
 from host.link.strips import Assembly, resize
 from host.process import run_until_told
 
@@ -514,13 +514,16 @@ def serve(
     expected_sha256: str | None = None,
     threads: int = 1,
     max_batch: int = MAX_BATCH,
+    max_edges: int = MAX_EDGES,
     announce: Callable[[str], None] = print,
 ) -> None:
     """Serve the ONNX `model` on UDP `host`:`port` (0 chooses one) until SIGINT or SIGTERM; a second one ends at once.
 
     `announce` gets one line, with the address, once requests are taken. `expected_sha256` is the calibration's
-    `backend_sha256`. Raises KeysError, ModelError or LinkError before anything is served.
+    `backend_sha256`; `max_edges` may be connected at a time. Raises KeysError, ModelError or LinkError before anything
+    is served.
     """
+    check_sound()
     authority = Authority(keys_folder)
     configuration = authority.configuration(IDLE_TIMEOUT)
     executor = OnnxModel(model, expected_sha256, threads)
@@ -532,7 +535,7 @@ def serve(
 
     async def main(told: asyncio.Event) -> None:
         service = Service(executor, max_batch)
-        server = Server(configuration, authority, service.served, service.received, service.gone)
+        server = Server(configuration, authority, service.served, service.received, service.gone, max_edges)
         address = await server.listen(host, port)
         loop = asyncio.get_running_loop()
         work, renewing = loop.create_task(service.run()), loop.create_task(renew())

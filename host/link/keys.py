@@ -35,6 +35,7 @@ ENROLL_ALPN = "edgesight-enroll/1"  # a connection that may do nothing but ask f
 CLIENT_USAGE, SERVER_USAGE = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 EDGE_FILE = "edge.pem"
 _EDGE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+WINDOW = 16_384  # bytes of flow control: a connection's one stream carries one line of at most 4,096 each way
 _MAX_DATAGRAM_FRAME = 65_535  # announces that datagrams (RFC 9221) are welcome
 _MAX_FILE = 1 << 20  # bytes that are read of a file; keys take 2 kB
 _CLOCKS_DIFFER = datetime.timedelta(days=1)
@@ -79,6 +80,8 @@ def configuration(*, is_client: bool, alpn: list[str], idle_timeout: float) -> Q
         alpn_protocols=alpn,
         idle_timeout=idle_timeout,
         max_datagram_frame_size=_MAX_DATAGRAM_FRAME,
+        max_data=WINDOW,
+        max_stream_data=WINDOW,
         congestion_control_algorithm=congestion.NAME,
         server_name=SERVER_NAME if is_client else None,
     )

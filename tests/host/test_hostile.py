@@ -121,11 +121,14 @@ def test_half_open_connections_are_bounded_and_keep_no_edge_out(keys: Trust) -> 
     async def test() -> None:
         async with serving(keys, SumModel()) as (server, address, complaints):
             flood = asyncio.get_running_loop().create_task(hold_idle(address, 200, 1.0))
+            most = 0
             async with asking(address, keys) as client:
                 for image in clear_images(5):
                     assert (await client.offload(image, 5.0, 0.9)).label == expected(image)
-                await flood
-                assert 0 < len(server._half_open) <= 128
+                while not flood.done():
+                    most = max(most, len(server._half_open))
+                    await asyncio.sleep(0.01)
+                assert 0 < most <= 32
                 assert not complaints, complaints
 
     run(test())
