@@ -17,11 +17,11 @@ Found = tuple[socket.AddressFamily, tuple[str, int]]
 
 async def addresses(host: str, port: int) -> list[Found]:
     """Family and address of each way to UDP `host`:`port`, the likeliest first; raises OSError or ValueError."""
-    family: socket.AddressFamily
     for family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError):
             socket.inet_pton(family, host)
-            return [(family, (host, port))]
+            itself: Found = family, (host, port)
+            return [itself]
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     distinct = dict.fromkeys((family, (str(address[0]), int(address[1]))) for family, *_, address in found)
     return list(distinct)[:_MOST]
