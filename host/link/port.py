@@ -39,10 +39,11 @@ _INITIAL = {b"\x00\x00\x00\x01": 0x00, b"\x6b\x33\x43\xcf": 0x10}  # type bits o
 _BATCH = 64  # packets that are read at a time
 _BUFFER = 4 << 20  # bytes that the kernel is asked to keep for us meanwhile
 _SLICE = 0.002  # seconds of work until the event loop sees to others
-_SHARE, _SAVED = 0.25, 0.05  # of the thread's time for strangers, and seconds of it that may be saved up
+_SHARE, _SAVED = 0.2, 0.04  # of the thread's time for strangers, and seconds of it that may be saved up
 _PASSED_OVER = 8  # slices of edges' packets after which a stranger's is looked at although more of theirs wait
 _CONNECTIONS, _AT_ONCE = 20.0, 128.0  # first packets of a source in a second, and at once; a connection takes two
 _SOURCES = 4_096  # that are remembered
+_SPENT = 4_096  # identities of connections that ended; a first packet that names one begins no other
 
 Address = Any  # of a socket
 Key = TypeVar("Key")
@@ -178,6 +179,7 @@ class Port(QuicServer):
         self._half_open: Waiting[str] = Waiting(of_one=32, of_all=256)
         self._new: Waiting[str] = Waiting(of_one=32, of_all=256)
         self._sources = Sources()
+        self._spent: OrderedDict[bytes, None] = OrderedDict()
         self._budget = Budget(self._loop.time())
         self._passed_over = 0  # slices since a stranger's packet was looked at
         self._new_ones_turn = False
@@ -234,6 +236,8 @@ class Port(QuicServer):
             return
         if known and data[0] & 0x30 != _INITIAL.get(version, 0x00):
             return
+        if identity in self._spent:  # aioquic takes the proof of an address again and again
+            return
         source = source_of(str(addr[0]))
         if self._sources.allow(source, self._loop.time()):
             self._new.add(source, data, addr)
@@ -272,12 +276,19 @@ class Port(QuicServer):
         self._new_ones_turn = not self._new_ones_turn
         waiting = self._new if self._new and (self._new_ones_turn or not self._half_open) else self._half_open
         source, data, addr = waiting.next()
-        begin = time.thread_time()
+        begin = time.monotonic()  # not CPU time: where others have the core meanwhile, edges wait all the same
         try:
             super().datagram_received(data, addr)
         except Exception as error:  # connections let none through: this is aioquic's own look at a first packet
             self._failed(source, error)
-        self._budget.spend(time.thread_time() - begin)
+        self._budget.spend(time.monotonic() - begin)
+
+    def _connection_terminated(self, protocol: QuicConnectionProtocol) -> None:
+        for identity in [identity for identity, other in self._protocols.items() if other is protocol]:
+            del self._protocols[identity]
+            self._spent[identity] = None
+        while len(self._spent) > _SPENT:
+            self._spent.popitem(last=False)
 
     def _connection_id_retired(self, cid: bytes, protocol: QuicConnectionProtocol) -> None:
         # A client may retire an identity that it was not told yet.

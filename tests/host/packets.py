@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ def packet(quic: QuicConnection, frames: bytes, epoch: Epoch = Epoch.ONE_RTT) ->
     """One packet of `quic` with any `frames`, in a datagram of its own."""
     if epoch is Epoch.INITIAL and quic.configuration.is_client:
         frames = frames.ljust(_SMALLEST_INITIAL - 90 - len(quic._peer_token), b"\0")
+    assert quic._version is not None
     builder = QuicPacketBuilder(
         host_cid=quic.host_cid,
         is_client=quic.configuration.is_client,
@@ -221,7 +222,10 @@ def kept(quic: QuicConnection) -> int:
 
 def entries(quic: QuicConnection) -> int:
     """Entries of all lists that `quic` keeps for what came, but for packets of its own."""
-    paths = quic._network_paths
-    lists = (quic._events, quic._peer_cid_available, quic._peer_cid_sequence_numbers, quic._retire_connection_ids)
-    more = (quic._host_cids, quic._streams, quic._streams_queue, paths, *(path.remote_challenges for path in paths))
-    return sum(len(one) for one in (*lists, *more, *(space.ack_queue for space in quic._spaces.values())))
+    lists: list[Sized] = [
+        *(quic._events, quic._peer_cid_available, quic._peer_cid_sequence_numbers, quic._retire_connection_ids),
+        *(quic._host_cids, quic._streams, quic._streams_queue, quic._network_paths),
+        *(path.remote_challenges for path in quic._network_paths),
+        *(space.ack_queue for space in quic._spaces.values()),
+    ]
+    return sum(len(one) for one in lists)

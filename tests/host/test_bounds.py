@@ -118,7 +118,7 @@ async def attacked(dc: DataCentre, epoch: Epoch) -> tuple[QuicConnection, QuicCo
     return client, peer._quic
 
 
-HOLES = {
+HOLES: dict[str, tuple[Epoch, Callable[[int], bytes]]] = {
     "one byte far out on the stream": (ONE_RTT, lambda power: stream((1 << power) - 1)),
     "the end of the stream far out": (ONE_RTT, lambda power: stream((1 << power) - 1, fin=True)),
     "no byte, but the end far out": (ONE_RTT, lambda power: stream(1 << power, b"", fin=True)),
@@ -151,7 +151,7 @@ def test_holes_hold_no_memory(trust: Trust, what: str, complaints: list[Any]) ->
     run_quietly(test, complaints)
 
 
-PIECES = {
+PIECES: dict[str, tuple[Epoch, Callable[[int], bytes]]] = {
     "on the stream": (ONE_RTT, lambda number: stream(3 + 2 * number)),
     "of TLS after the handshake": (ONE_RTT, lambda number: crypto(3 + 2 * number)),
     "of the handshake's TLS": (HANDSHAKE, lambda number: crypto(3 + 2 * number)),
@@ -257,19 +257,23 @@ def _of_version_nine(made: Any) -> None:
     made.certificate, made.private_key = Changed(), key
 
 
+def retire_what_was_not_told(dc: DataCentre, client: QuicConnection) -> None:
+    dc.take(packet(client, b"\x19\x01\x19\x08" + bytes(20)))
+
+
+def retire_the_last_that_packets_can_go_to(dc: DataCentre, client: QuicConnection) -> None:
+    dc.take(packet(client, new_identity(8, retire=8) + new_identity(9)))
+    dc.take(packet(client, b"\x1a" + bytes(8)), ("127.0.0.1", 40_009))  # another path takes the last
+    dc.take(packet(client, new_identity(9, retire=9)))
+
+
 FAULTS = {
-    "retires what it was not told": lambda dc, client: dc.take(packet(client, b"\x19\x01\x19\x08" + bytes(20))),
-    "retires the last that we could send to": lambda dc, client: [
-        dc.take(packet(client, new_identity(8, retire=8) + new_identity(9))),
-        dc.take(packet(client, b"\x1a" + bytes(8)), ("127.0.0.1", 40_009)),  # another path takes the last
-        dc.take(packet(client, new_identity(9, retire=9))),
-    ],
+    "retires what it was not told": retire_what_was_not_told,
+    "retires the last that packets can go to": retire_the_last_that_packets_can_go_to,
 }
-
-
 FAULT_SAID: dict[str, list[str]] = {
     "retires what it was not told": [],  # this one is understood
-    "retires the last that we could send to": ["(IndexError, connection.py line "],
+    "retires the last that packets can go to": ["(IndexError, connection.py line "],
     "a certificate of version 9": ["(InvalidVersion, "],
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.connection import QuicConnection
 
 from host.link.port import Budget, Port, Sources
@@ -28,7 +29,7 @@ class _Transport(asyncio.DatagramTransport):
 
 
 async def _port() -> Port:
-    def make_peer(*_: object, **__: object) -> None:
+    def make_peer(*_: object, **__: object) -> QuicConnectionProtocol:
         raise AssertionError("a connection was made for an address that is not proved")
 
     def failed(source: str, error: Exception) -> None:
