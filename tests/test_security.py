@@ -52,6 +52,7 @@ def test_each_limit_is_the_codes(what: str, limit: str) -> None:
 def test_numbers_in_the_text_are_the_codes() -> None:
     assert f"in {telling.OF_STRANGERS} printable characters" in TEXT
     assert f"a file may have {mebibytes(MAX_FILE_BYTES)}" in TEXT
+    assert "at most a fifth of the receiving thread's time" in TEXT
     assert port._SHARE == 1 / 5
     assert f"at least {service._FEWEST_READY} of each" in TEXT
     assert edge.PICTURE_BYTES >= MAX_FILE_BYTES

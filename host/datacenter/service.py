@@ -30,8 +30,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +93,7 @@ class _Ready:
     order: int  # of coming
     request: _Request
     share: Share[_Ready]
-    image: Image | None = None  # once it is decoded
+    image: Image = field(default_factory=lambda: np.empty((0, 0, 0), np.uint8))  # once it is decoded
 
 
 @dataclass
@@ -541,17 +542,17 @@ def serve(
         work, renewing = loop.create_task(service.run()), loop.create_task(renew())
         announce(f"data centre: model {executor.sha256[:12]} on {address[0]}:{address[1]}")
         stopping = loop.create_task(told.wait())
+        tasks: list[asyncio.Task[Any]] = [work, renewing, stopping]
         try:
-            await asyncio.wait([work, renewing, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in (work, renewing):
                 if task.done():
                     task.result()  # a fault of ours: let it be seen
         finally:
             server.close()
-            for task in (work, renewing, stopping):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            for one in tasks:
+                one.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     with contextlib.closing(authority):
         run_until_told(main)

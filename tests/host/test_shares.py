@@ -23,7 +23,7 @@ from host.datacenter.service import MAX_BYTES, MAX_EDGE_BYTES, MAX_READY, Servic
 from host.datacenter.shares import Budget, Effort, Line, Share, Shares
 from host.link.datagrams import MAX_DATAGRAM, STRIP_HEADER, Form, Kind, Reply, Status, Strip
 from host.link.server import ServerPeer
-from host.link.strips import cut
+from host.link.strips import cut, resize
 from tests.host.test_offload import SumModel, run
 
 LOOP_S = 0.1  # seconds of the loop's thread that a datagram may take; it took up to 13
@@ -311,7 +311,7 @@ def test_an_edge_that_takes_too_much_of_the_loop_is_not_listened_to(
 
 def test_what_a_message_costs_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 10.1, 10.3, 10.4])
-    monkeypatch.setattr(shares_module.time, "thread_time", lambda: next(clock))
+    monkeypatch.setattr("host.datacenter.shares.time.thread_time", lambda: next(clock))
     monkeypatch.setattr(shares_module, "_EFFORT_S", 1e-3)
     effort, shares = Effort(), [Share[str]("a", seen=100.0), Share[str]("b", seen=98.5)]
     effort.measure(99.0, shares)
@@ -319,7 +319,8 @@ def test_what_a_message_costs_is_measured(monkeypatch: pytest.MonkeyPatch) -> No
     assert effort.make(100) == pytest.approx(0.2)
     effort.measure(99.1, shares)  # too soon
     effort.measure(100.0, shares)  # 0.1 s of 100 efforts
-    assert (effort.active, effort.seconds) == (1, pytest.approx(1e-3))
+    assert effort.active == 1
+    assert effort.seconds == pytest.approx(1e-3)
     effort.make(50)
     effort.measure(101.0, shares)  # 0.2 s of 50: 4 ms each, of which a quarter counts
     assert effort.seconds == pytest.approx(1.75e-3)
@@ -330,14 +331,13 @@ def test_what_a_message_costs_is_measured(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_fault_in_decoding_ends_one_request_and_no_service(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    resize = service_module.resize
 
     def failing(image: Any, shape: Any) -> Any:
         if image[0, 0, 0] == 1:
             raise KeyError("a fault of ours")
         return resize(image, shape)
 
-    monkeypatch.setattr(service_module, "resize", failing)
+    monkeypatch.setattr("host.datacenter.service.resize", failing)
 
     async def test() -> None:
         async with working(SizedModel(28)) as service:

@@ -7,7 +7,7 @@ import json
 
 from pydantic import ValidationError
 
-from host.edge import _LENGTH, EdgeError, _first_fault, _read_query, _Response
+from host.edge import _LENGTH, EdgeError, _first_fault, _Query, _read_header, _read_picture, _Response
 
 MAX_LENGTH = 4_096
 
@@ -19,11 +19,16 @@ def seeds() -> list[bytes]:
     return [_LENGTH.pack(len(header)) + header + b"abcd", _LENGTH.pack(len(refusal)) + refusal]
 
 
+async def _read(reader: asyncio.StreamReader) -> tuple[_Query, bytes]:
+    header = await _read_header(reader)
+    return header, await _read_picture(reader, header.size)
+
+
 def consume(data: bytes) -> None:
     reader = asyncio.StreamReader(loop=_LOOP)
     reader.feed_data(data)
     reader.feed_eof()
-    reading = _read_query(reader)
+    reading = _read(reader)
     try:
         reading.send(None)
     except StopIteration as done:
