@@ -17,9 +17,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import getpass
 import hashlib
+import os
 import ssl
 import struct
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +57,8 @@ MAX_LINE = 4_096  # bytes of a message; a request for a certificate is about 400
 _HEAD = struct.Struct("!B32s8s32sH")
 _VERSION = 1
 _CHECK = 4  # bytes
+_TRIAL = 8_192  # bytes that are written to see whether keys will find room; they take 2 kB
+_MAX_TOKEN = 4_096  # characters that are read
 
 Request = Annotated[str, Field(max_length=2_048)]  # a certificate signing request in PEM
 
@@ -120,6 +125,41 @@ _NO_TOKEN = (
 )
 
 
+_TOLD = (
+    "every user of this machine can read a token on the command line: it was not used. Make another, and give it by a "
+    "file or by standard input: --enroll FILE, or --enroll -"
+)
+
+
+def read_token(source: str) -> str:
+    """The text of a token: from standard input where `source` is `-`, else from the file of that name.
+
+    Not from the command line: there every user of the machine could read it. Raises KeysError.
+    """
+    if source == "-":
+        if sys.stdin.isatty():
+            return getpass.getpass("token: ")
+        return sys.stdin.read(_MAX_TOKEN)
+    try:
+        with Path(source).open(errors="replace") as file:
+            return file.read(_MAX_TOKEN)
+    except (OSError, ValueError) as error:
+        if _is_token(source):
+            raise KeysError(_TOLD) from None
+        raise KeysError(
+            f"{source[:40]} cannot be read ({getattr(error, 'strerror', None) or error}): give the file that the token "
+            "is in, or - and the token by standard input"
+        ) from error
+
+
+def _is_token(text: str) -> bool:
+    try:
+        Token.parse(text)
+    except KeysError:
+        return False
+    return True
+
+
 def enroll(token: str, folder: Path) -> str:
     """Get this edge a certificate for `token` and write its keys into `folder`; returns the edge's name.
 
@@ -128,12 +168,17 @@ def enroll(token: str, folder: Path) -> str:
     """
     parsed = Token.parse(token)
     try:
-        # A token is gone once it was used: find out before.
+        # A token is gone once it was used: find out before. A full disk still makes a file, but takes no content.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as trial:
+            trial.write(bytes(_TRIAL))
+            trial.flush()
+            os.fsync(trial.fileno())
     except OSError as error:
-        raise KeysError(f"{folder} cannot be a keys folder ({error.strerror}): name another") from error
+        raise KeysError(
+            f"{folder} cannot be a keys folder ({error.strerror}): make room there, or name another; the token is "
+            "still good"
+        ) from error
     return asyncio.run(enroll_with(parsed, folder))
 
 
