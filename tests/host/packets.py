@@ -125,7 +125,7 @@ class DataCentre:
         self.transport = Memory(EDGE)
         self.port.connection_made(self.transport)
         self.port._budget.left = lambda now: 1.0  # type: ignore[method-assign]
-        self.port._sources.allow = lambda source, now: True  # type: ignore[method-assign]
+        self.port._strangers.allow = lambda source, now: True  # type: ignore[method-assign]
         self.ended: list[ServerPeer] = []
 
     def _received(self, peer: ServerPeer, data: bytes) -> None:

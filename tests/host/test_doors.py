@@ -20,7 +20,7 @@ from host.link.client import NoAnswer, OffloadClient
 from host.link.datagrams import LinkError
 from host.link.enrollment import enroll_with
 from host.link.keys import KeysError, client_keys, new_key, request_certificate
-from host.link.port import Budget, Port, Sources, Waiting, source_of
+from host.link.port import Budget, Port, Strangers, Waiting, source_of
 from host.link.server import check_sound
 from sim.link.options import LinkOptions
 from sim.link.trust import Trust, add_edge, make_trust
@@ -73,15 +73,52 @@ def test_what_waits_is_bounded_and_the_loudest_loses() -> None:
 
 
 def test_a_source_begins_so_many_connections_and_others_as_many() -> None:
-    sources = Sources()
-    assert sum(sources.allow("10.0.0.1", 0.0) for _ in range(1_000)) == 128
-    assert not sources.allow("10.0.0.1", 0.04)
-    assert sources.allow("10.0.0.1", 0.11)
-    assert sources.allow("10.0.0.2", 0.11)
-    assert sum(sources.allow("10.0.0.1", 10.11) for _ in range(1_000)) == 128  # no more, however long it was quiet
+    strangers = Strangers()
+    assert sum(strangers.allow("10.0.0.1", 0.0) for _ in range(1_000)) == 128
+    assert not strangers.allow("10.0.0.1", 0.02)
+    assert strangers.allow("10.0.0.1", 0.06)
+    assert strangers.allow("10.0.0.2", 0.06)
+    assert sum(strangers.allow("10.0.0.1", 10.06) for _ in range(1_000)) == 128  # no more, however long it was quiet
     for number in range(10_000):
-        sources.allow(str(number), 11.0)
-    assert len(sources._left) <= 4_096
+        strangers.allow(str(number), 11.0)
+    assert len(strangers._known) <= 4_096
+
+
+def test_who_took_least_time_goes_first() -> None:
+    strangers = Strangers()
+    for number in range(100):
+        strangers.add("loud", b"%d" % number, EDGE, 0.0, new=True)
+    assert len(strangers) == 32
+    for _ in range(20):
+        source, _, _ = strangers.next()
+        strangers.spend(source, 0.003, 0.1)
+    strangers.add("new", b"hello", EDGE, 0.1, new=True)
+    strangers.add("new", b"finished", EDGE, 0.1, new=False)
+    assert [strangers.next()[:2] for _ in range(2)] == [("new", b"finished"), ("new", b"hello")]
+    strangers.spend("new", 0.01, 0.1)
+    strangers.add("new", b"more", EDGE, 0.1, new=False)
+    assert strangers.next()[:2] == ("new", b"more")  # it took 10 ms, the other 60
+    strangers.spend("new", 1.0, 0.1)
+    strangers.add("new", b"too much", EDGE, 0.1, new=False)
+    assert strangers.next()[:2] == ("loud", b"20")
+    strangers.spend("loud", 100.0, 0.1)
+    strangers.add("later", b"x", EDGE, 9.0, new=True)
+    assert strangers.next()[0] == "later"
+
+
+def test_what_strangers_let_wait_is_bounded() -> None:
+    strangers = Strangers()
+    for number in range(10_000):
+        strangers.add(f"source {number % 700}", b"x", EDGE, 0.0, new=bool(number % 3))
+    strangers.add("one more", b"x", EDGE, 0.0, new=True)
+    assert len(strangers) == 512
+    assert "one more" in strangers._waiting
+    for number in range(5_000):
+        strangers.allow(f"other {number}", 1.0)
+    for _ in range(512):
+        strangers.next()
+    assert not strangers
+    assert not strangers._waiting
 
 
 @pytest.mark.parametrize(
@@ -99,14 +136,14 @@ def test_an_ipv6_host_is_one_source_whatever_addresses_it_takes(address: str, so
     assert source_of(address) == source
 
 
-def test_strangers_get_a_fifth_of_the_time() -> None:
+def test_strangers_get_their_share_of_the_time() -> None:
     budget = Budget(0.0)
     spent = 0.0
     for step in range(10_000):  # 10 s; each packet takes 3 ms
         if budget.left(step * 1e-3) > 0.0:
             budget.spend(3e-3)
             spent += 3e-3
-    assert 1.9 < spent < 2.1
+    assert 2.9 < spent < 3.1
     assert budget.wait(10.0) > 0.0
     assert budget.wait(10.0 + budget.wait(10.0)) == 0.0
 
@@ -178,14 +215,14 @@ def test_strangers_wait_when_their_time_is_used_up_and_edges_do_not(trust: Trust
     async def test() -> None:
         order: list[str] = []
         with _port(trust, order) as port:
-            port._budget.spend(0.05)
+            port._budget.spend(0.06)
             port.datagram_received(_short(2), ("10.0.0.9", 1))
             assert order == []
             port.datagram_received(_short(0), EDGE)
             assert order == ["edge"]
             while "half-open" not in order:
                 await asyncio.sleep(0.001)
-            assert port._budget.left(port._loop.time()) <= 0.04
+            assert port._budget.left(port._loop.time()) <= 0.05
 
     run_in_memory(test())
 
