@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hls.compile import Folding
     from host.fabric.base import Images
     from host.kernel import Calibration, Kernel, Package
-    from quant.datasets import DataSet
+    from quant.datasets import DataSet, FolderReading
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -84,6 +84,26 @@ Size = Annotated[
 ]
 PackagePath = Annotated[Path, typer.Argument(metavar="PACKAGE", help="Kernel package: a folder with kernel.json.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
+
+
+class Grouping(str, Enum):
+    """What makes images of a folder one group, which never straddles two splits."""
+
+    name = "name"
+    none = "none"
+
+
+Groups = Annotated[
+    Grouping,
+    typer.Option(
+        "--groups",
+        help="name: a folder's images of one class called <group>_<number> are one group, which stays in one split; "
+        "none: each image is its own. What was found is printed. The same for all commands on one folder.",
+    ),
+]
+SkipDamaged = Annotated[
+    bool, typer.Option("--skip-damaged", help="Leave out a folder's images that cannot be read, and list them.")
+]
 
 
 class Variants(str, Enum):
@@ -150,6 +170,8 @@ def train(
     quick: Annotated[bool, typer.Option("--quick", help="A fifth of the passes, for a look.")] = False,
     data_dir: DataDir = None,
     size: Size = None,
+    groups: Groups = Grouping.name,
+    skip_damaged: SkipDamaged = False,
     json_: Json = False,
 ) -> None:
     """Train the cascade's networks and the back end: float first, then quantised. Resumes where it was stopped.
@@ -172,7 +194,15 @@ def train(
         from quant.train import train_all
 
         report = train_all(
-            dataset, variant.value, seeds, out, quick, _data_folder(dataset, data_dir), size, work_dir=checkpoints
+            dataset,
+            variant.value,
+            seeds,
+            out,
+            quick,
+            _data_folder(dataset, data_dir),
+            size,
+            work_dir=checkpoints,
+            reading=_reading(groups, skip_damaged),
         )
     _warn(warnings(report.folder, read_card(report.folder)))
     if json_:
@@ -270,6 +300,8 @@ def calibrate(
     resplits: Annotated[int, typer.Option(min=0, help="Re-splits on which the promise is checked; 0 for none.")] = 200,
     data_dir: DataDir = None,
     size: Size = None,
+    groups: Groups = Grouping.name,
+    skip_damaged: SkipDamaged = False,
     json_: Json = False,
 ) -> None:
     """Set the thresholds that keep each accuracy target with 95 % confidence, family-wise, and refuse what can't be.
@@ -282,7 +314,7 @@ def calibrate(
 
     wanted = parse_targets(targets)  # before anything is measured
     opened = _load(package)
-    data = _data(dataset, data_dir, size, opened)
+    data = _data(dataset, data_dir, size, opened, _reading(groups, skip_damaged))
     made = _calibration(opened, data, wanted, loss, seed, resplits)
     said = advice(made)
     if not made.targets:
@@ -391,8 +423,12 @@ def bench_link_(
     section: Annotated[
         list[str] | None, typer.Option(help="Sections to run, may be repeated: see --list. Default: all.")
     ] = None,
-    photos: Annotated[
-        Path | None, typer.Option(help="Folder or .zip of photographs; labels where named by WordNet ids.")
+    photos: Annotated[Path | None, typer.Option(help="Folder or .zip of photographs, JPEG or PNG.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text file of lines NAME,CLASS: each photograph's class of ImageNet, 0 to 999. Default: none."
+        ),
     ] = None,
     traces: Annotated[
         Path | None, typer.Option(help="Folder of traces: NAME.up with NAME.down (Mahimahi), NAME.txt (Mbit/s).")
@@ -435,6 +471,7 @@ def bench_link_(
         out=out,
         zoo=zoo,
         photos=photos,
+        labels=labels,
         traces=traces,
         fashion=fashion,
         seeds=seeds,
@@ -445,6 +482,24 @@ def bench_link_(
     met = bench_link(settings, section or [], Console(stderr=json_))
     if json_:
         print((out / "link.json").read_text(), end="")
+    if not met:
+        raise typer.Exit(1)
+
+
+@bench.command("hostile")
+def bench_hostile_(
+    attack: Annotated[list[str] | None, typer.Option(help="An attack to run alone; may be given again.")] = None,
+    seconds: Annotated[float, typer.Option(min=1.0, max=600.0, help="Length of each attack.")] = 20.0,
+    out: Annotated[Path, typer.Option(help="Folder for hostile.json and logs.")] = Path("build/bench"),
+    json_: Json = False,
+) -> None:
+    """Attack a data centre, as a stranger and as an edge that has turned, while another edge is asked. About 10 min."""
+    from sim.link.hostile import bench_hostile
+
+    _check_reports(out, "hostile.json")
+    met = bench_hostile(out, Console(stderr=json_), names=attack or [], seconds=seconds)
+    if json_:
+        print((out / "hostile.json").read_text(), end="")
     if not met:
         raise typer.Exit(1)
 
@@ -531,6 +586,8 @@ def verify(
     out: Annotated[Path, typer.Option(help="Folder for report.json and logits.npz.")] = Path("build/verify"),
     data_dir: DataDir = None,
     size: Size = None,
+    groups: Groups = Grouping.name,
+    skip_damaged: SkipDamaged = False,
     json_: Json = False,
 ) -> None:
     """Prove Brevitas = QONNX = csim = Verilated RTL, on logits and decisions, by equality."""
@@ -546,7 +603,7 @@ def verify(
         from sim.verilate import build_library as build_verilated
 
     opened = _load(package)
-    data = _data(dataset, data_dir, size, opened)
+    data = _data(dataset, data_dir, size, opened, _reading(groups, skip_damaged))
     pool = np.concatenate([data.test.images, data.calibration.images])[:images]
     build_csim(opened)
     build_verilated(opened)
@@ -576,6 +633,8 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for report.json and report.png.")] = Path("build/demo"),
     data_dir: DataDir = None,
     size: Size = None,
+    groups: Groups = Grouping.name,
+    skip_damaged: SkipDamaged = False,
     json_: Json = False,
 ) -> None:
     """Answer real images by the whole cascade, on cycle-accurate RTL and over a lossy link, for several targets."""
@@ -584,10 +643,14 @@ def demo(
     _check_reports(out, "report.json", "report.md", "report.png")
 
     console = Console(stderr=json_)
-    data, note = _demo_data(dataset, data_dir, size)
+    own = _load(package) if package is not None else None
+    side = size or (own.kernel.input.height if own is not None else None)
+    data, note = _demo_data(dataset, data_dir, side, _reading(groups, skip_damaged))
     console.print(note)
-    opened = _load(package or _shipped() / data.name)
-    met = run_demo(opened, data.test, None if all_ else images, loss, out, note, console)
+    opened = own or _load(_shipped() / data.name)
+    _check_trained_on(opened, data)
+    shipped = opened.path.resolve().parent == SHIPPED
+    met = run_demo(opened, data.test, None if all_ else images, loss, out, note, console, shipped=shipped)
     if json_:
         print((out / "report.json").read_text(), end="")
     if not met:
@@ -621,13 +684,16 @@ def enroll(
     address: Annotated[str, typer.Option(help="HOST:PORT at which the edge reaches this data centre.")] = (
         "127.0.0.1:4433"
     ),
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let it take the place of the edge of this name, whose keys are revoked.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Print a token with which one edge gets its certificate; it works once, for ten minutes. Keep it to yourself."""
     from host.datacenter.authority import Authority
 
     with closing(Authority(keys_folder)) as authority:
-        token = authority.invite(name, *_address("--address", address)).pack()
+        token = authority.invite(name, *_address("--address", address), replace=replace).pack()
     if json_:
         ending.print_json({"edge": name, "token": token})
     else:
@@ -652,20 +718,37 @@ def revoke(
 
 
 @datacenter.command()
-def edges(keys_folder: KeysFolder, json_: Json = False) -> None:
+def edges(
+    keys_folder: KeysFolder,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every certificate that was given, and what was done for whom.")
+    ] = False,
+    json_: Json = False,
+) -> None:
     """List the edges that were enrolled."""
+    import time
     from datetime import datetime
 
     from host.datacenter.authority import Authority
 
+    def day(at: float) -> str:
+        return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M}"
+
     with closing(Authority(keys_folder)) as authority:
-        known = authority.edges()
-        if json_:
-            ending.print_json([dataclasses.asdict(entry) for entry in known])
-            return
-        for entry in known:
-            state, until = ("may talk until", entry.expires) if entry.revoked is None else ("revoked on", entry.revoked)
-            print(f"{entry.name}: {state} {datetime.fromtimestamp(until):%Y-%m-%d %H:%M}")
+        known = authority.certificates() if all_ else authority.edges()
+        events = authority.events() if all_ else []
+    if json_:
+        listed = [dataclasses.asdict(entry) for entry in known]
+        ending.print_json({"edges": listed, "events": [dataclasses.asdict(one) for one in events]} if all_ else listed)
+        return
+    for entry in known:
+        if entry.revoked is not None:
+            state = f"revoked on {day(entry.revoked)}"
+        else:
+            state = f"{'may talk until' if entry.expires > time.time() else 'expired on'} {day(entry.expires)}"
+        print(f"{entry.name}: {state}" + (f", given on {day(entry.issued)}, {entry.serial}" if all_ else ""))
+    for event in events:
+        print(f"{day(event.at)} {event.name}: {event.what}")
 
 
 @datacenter.command()
@@ -676,10 +759,15 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="UDP port; 0 chooses one.")] = 4433,
     model: Annotated[Path | None, typer.Option(help="ONNX back end; default the package's datacenter.onnx.")] = None,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of the back end.")] = 1,
+    max_edges: Annotated[
+        int, typer.Option(min=1, help="Edges that may be connected at a time; each may have two connections.")
+    ] = 64,
 ) -> None:
     """Serve the back end to edges, over QUIC datagrams; stop with Ctrl-C."""
     from host.datacenter import service
+    from host.process import write_log
 
+    write_log()
     opened = _load(package)
     calibration = opened.kernel.calibration
     service.serve(
@@ -689,6 +777,7 @@ def serve(
         port=port,
         expected_sha256=calibration.backend_sha256 if calibration else None,
         threads=threads,
+        max_edges=max_edges,
     )
 
 
@@ -705,7 +794,11 @@ def edge(
     ] = None,
     enroll: Annotated[
         str | None,
-        typer.Option(metavar="TOKEN", help="Get this edge's keys first; `edgesight datacenter enroll` prints one."),
+        typer.Option(
+            metavar="FILE",
+            help="Get this edge's keys first, with the token in FILE, or - for standard input; "
+            "`edgesight datacenter enroll` prints one.",
+        ),
     ] = None,
     power: Annotated[
         str | None, typer.Option(help="Sensor whose energy answers carry, as `edgesight power --sensor` takes it.")
@@ -722,16 +815,19 @@ def edge(
 ) -> None:
     """Answer queries on the fabric, and offload what it is unsure of; stop with Ctrl-C."""
     from host.edge import EdgeError, run_edge
+    from host.process import write_log
 
+    write_log()
     if hedge not in ("auto", "off"):
         raise EdgeError(f"--hedge {hedge}: expected auto or off")
 
     if enroll is not None:
         from host.link.enrollment import enroll as enroll_edge
+        from host.link.enrollment import read_token
 
         if keys_folder is None:
             raise EdgeError("--enroll without --keys: name the folder that this edge's keys are to be written to")
-        print(f"edge {enroll_edge(enroll, keys_folder)}: enrolled, keys in {keys_folder}")
+        print(f"edge {enroll_edge(read_token(enroll), keys_folder)}: enrolled, keys in {keys_folder}")
         if package is None:
             return
     if package is None:
@@ -743,7 +839,14 @@ def edge(
 
 @app.command()
 def query(
-    image: Annotated[Path, typer.Argument(help="Picture to classify (whatever Pillow reads), or a .npy array.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PICTURE...",
+            help="Pictures (JPEG, PNG, BMP, GIF, PPM, TIFF, WEBP) or .npy arrays of at most 32 MiB, folders of them, "
+            "or - for standard input. A name that begins with a dash: ./-name.png, or after --.",
+        ),
+    ],
     accuracy: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Least share of right answers that will do, 0 to 1.")
     ],
@@ -751,17 +854,55 @@ def query(
         float, typer.Option("--deadline-ms", min=0.001, help="Milliseconds in which an answer must be there.")
     ],
     socket: Annotated[Path, typer.Option(help="The edge's Unix socket.")] = Path("edgesight.sock"),
-    json_: Json = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="One line of JSON for each picture, with `error` where it has no answer.")
+    ] = False,
 ) -> None:
-    """Ask a running edge what is on a picture, saying how accurate and how fast."""
-    from edgesight.show import describe_answer
-    from host.edge import query as ask
+    """Ask a running edge what is on pictures, saying how accurate and how fast.
 
-    answer = ask(socket, image, accuracy, deadline_ms)
-    if json_:
-        print(answer.model_dump_json(indent=1))
-    else:
-        describe_answer(answer, Console())
+    The exit status is 1 where a picture could not be answered.
+    """
+    from edgesight.show import describe_answer
+    from host.cascade import TargetRefused
+    from host.edge import EdgeError
+    from host.edge import query as ask
+    from host.fabric.base import FabricError
+    from host.images import ImageError, listed
+
+    console, failed = Console(), False
+
+    def fail(picture: Path, error: Exception) -> None:
+        nonlocal failed
+        failed = True
+        if json_:
+            print(json.dumps({"picture": str(picture), "error": str(error)}), flush=True)
+        print(f"error: {error}", file=sys.stderr)
+
+    several = len(images) > 1 or images[0].is_dir()
+    for given in images:
+        try:
+            found = listed(given)
+        except ImageError as error:
+            fail(given, error)
+            continue
+        for image in found:
+            try:
+                answer = ask(socket, image, accuracy, deadline_ms)
+            except (FabricError, ImageError) as error:
+                fail(image, error)
+                continue
+            except (EdgeError, TargetRefused) as error:
+                fail(image, error)
+                raise typer.Exit(1) from None  # it would be the same for the others
+            _warn(list(answer.warnings))
+            if json_:
+                print(json.dumps({"picture": str(image), **answer.model_dump()}), flush=True)
+                continue
+            if several:
+                console.print(f"{image}:", markup=False, highlight=False)
+            describe_answer(answer, console)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _address(option: str, text: str) -> tuple[str, int]:
@@ -921,19 +1062,34 @@ def _load(path: Path) -> Package:
     return Package.load(path)
 
 
-def _data(name: str, data_dir: Path | None, size: int | None, package: Package) -> DataSet:
+def _reading(groups: Grouping, skip_damaged: bool) -> FolderReading:
+    from quant.datasets import FolderReading
+
+    return FolderReading(groups.value, skip_damaged)
+
+
+def _data(
+    name: str, data_dir: Path | None, size: int | None, package: Package, reading: FolderReading | None = None
+) -> DataSet:
     """The data set, checked against what the package was trained on."""
-    from host.kernel import KernelError
     from quant import datasets
 
+    side = size or package.kernel.input.height
+    data = datasets.load(name, _data_folder(name, data_dir), side, reading=reading or datasets.AS_NAMED)
+    _check_trained_on(package, data)
+    return data
+
+
+def _check_trained_on(package: Package, data: DataSet) -> None:
+    from host.kernel import KernelError
+
     kernel = package.kernel
-    data = datasets.load(name, _data_folder(name, data_dir), size or kernel.input.height)
     if data.checksum != kernel.dataset_sha256:
         raise KernelError(
             f"{package.path}: was trained on data set {kernel.dataset} ({kernel.dataset_sha256[:12]}...), but "
-            f"{name} has checksum {data.checksum[:12]}...; give that data set, or train and compile anew"
+            f"{data.name} has checksum {data.checksum[:12]}...; give that data set, with the same --groups, or train "
+            "and compile anew"
         )
-    return data
 
 
 def _data_folder(name: str, data_dir: Path | None) -> Path | None:
@@ -945,12 +1101,14 @@ def _data_folder(name: str, data_dir: Path | None) -> Path | None:
     return datasets.install_fashion_mnist(Path("build") / "data")
 
 
-def _demo_data(name: str | None, data_dir: Path | None, size: int | None) -> tuple[DataSet, str]:
+def _demo_data(
+    name: str | None, data_dir: Path | None, size: int | None, reading: FolderReading
+) -> tuple[DataSet, str]:
     """The demo's data: what was asked for, else Fashion-MNIST where it can be had, else digits, saying so."""
     from quant import datasets
 
     if name is not None:
-        return datasets.load(name, _data_folder(name, data_dir), size), f"Data: {name}."
+        return datasets.load(name, _data_folder(name, data_dir), size, reading=reading), f"Data: {name}."
     try:
         data = datasets.load("fashion-mnist", _data_folder("fashion-mnist", data_dir))
     except datasets.DataSetError as error:

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from quant import datasets, variants
-from quant.datasets import DataSet
+from quant.datasets import AS_NAMED, DataSet, FolderReading
 from quant.export import (
     ExportError,
     StoredStage,
@@ -742,6 +742,7 @@ def train_all(
     work_dir: Path = WORK_FOLDER,
     resume: bool = True,
     console: Console | None = None,
+    reading: FolderReading = AS_NAMED,
 ) -> TrainingReport:
     """Train networks for a data set, write the zoo folder with its model card, and print a table.
 
@@ -760,6 +761,7 @@ def train_all(
         work_dir: where checkpoints are kept, see `train`.
         resume: take up checkpoints of the very same training.
         console: where progress and the table go; default the terminal.
+        reading: as in `datasets.load`.
 
     Raises:
         TrainingError: an unknown variant, no seeds, a zoo folder of other data, a full disk.
@@ -771,7 +773,7 @@ def train_all(
     if seeds < 1:
         raise TrainingError(f"seeds: found {seeds}, expected at least 1")
     shown = console or Console(stderr=True)
-    data = datasets.load(data_set, data_dir, size)
+    data = datasets.load(data_set, data_dir, size, reading=reading)
     folder = out or ZOO_FOLDER / data.name
     _check_zoo(folder, data, quick)
     for line in remarks(data, data_set):
@@ -812,7 +814,7 @@ def train_all(
                     written[name] = write_network(data, result, folder)
                     shown.print(f"{name}: wrote {', '.join(path.name for path in written[name])} into {folder}")
                 reports = tuple(_report(data, trained[name], written[name]) for name in wanted if trained[name])
-                command = _command(data, data_set, variant, len(trained[wanted[0]]), size, quick)
+                command = _command(data, data_set, variant, len(trained[wanted[0]]), size, quick, reading)
                 _write_card(data, reports, command, quick, folder)
     (console or Console()).print(_table(data, reports))
     return TrainingReport(data.name, folder, reports)
@@ -903,12 +905,16 @@ CARD_SCHEMA: Final = 2
 Card: TypeAlias = dict[str, Any]
 
 
-def _command(data: DataSet, data_set: str, variant: str, seeds: int, size: int | None, quick: bool) -> str:
+def _command(
+    data: DataSet, data_set: str, variant: str, seeds: int, size: int | None, quick: bool, reading: FolderReading
+) -> str:
     """Return the command line that trains the same networks; a folder's place is left to the reader."""
     words = ["edgesight train", f"folder:PATH/{data.name}" if data_set.startswith("folder:") else data.name]
     words += [] if variant == "all" else ["--variant", variant]
     words += ["--seeds", str(seeds)]
     words += [] if size is None else ["--size", str(size)]
+    words += [] if reading.groups == "name" else ["--groups", reading.groups]
+    words += ["--skip-damaged"] if reading.skip_damaged else []
     return " ".join([*words, "--quick"] if quick else words)
 
 
