@@ -486,6 +486,24 @@ def bench_link_(
         raise typer.Exit(1)
 
 
+@bench.command("hostile")
+def bench_hostile_(
+    attack: Annotated[list[str] | None, typer.Option(help="An attack to run alone; may be given again.")] = None,
+    seconds: Annotated[float, typer.Option(min=1.0, max=600.0, help="Length of each attack.")] = 20.0,
+    out: Annotated[Path, typer.Option(help="Folder for hostile.json and logs.")] = Path("build/bench"),
+    json_: Json = False,
+) -> None:
+    """Attack a data centre, as a stranger and as an edge that has turned, while another edge is asked. About 10 min."""
+    from sim.link.hostile import bench_hostile
+
+    _check_reports(out, "hostile.json")
+    met = bench_hostile(out, Console(stderr=json_), names=attack or [], seconds=seconds)
+    if json_:
+        print((out / "hostile.json").read_text(), end="")
+    if not met:
+        raise typer.Exit(1)
+
+
 @bench.command("plan")
 def bench_plan_(
     traces: Annotated[Path | None, typer.Option(help="Folder of capacity traces of links that move.")] = None,
@@ -666,13 +684,16 @@ def enroll(
     address: Annotated[str, typer.Option(help="HOST:PORT at which the edge reaches this data centre.")] = (
         "127.0.0.1:4433"
     ),
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let it take the place of the edge of this name, whose keys are revoked.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Print a token with which one edge gets its certificate; it works once, for ten minutes. Keep it to yourself."""
     from host.datacenter.authority import Authority
 
     with closing(Authority(keys_folder)) as authority:
-        token = authority.invite(name, *_address("--address", address)).pack()
+        token = authority.invite(name, *_address("--address", address), replace=replace).pack()
     if json_:
         ending.print_json({"edge": name, "token": token})
     else:
@@ -697,20 +718,37 @@ def revoke(
 
 
 @datacenter.command()
-def edges(keys_folder: KeysFolder, json_: Json = False) -> None:
+def edges(
+    keys_folder: KeysFolder,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every certificate that was given, and what was done for whom.")
+    ] = False,
+    json_: Json = False,
+) -> None:
     """List the edges that were enrolled."""
+    import time
     from datetime import datetime
 
     from host.datacenter.authority import Authority
 
+    def day(at: float) -> str:
+        return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M}"
+
     with closing(Authority(keys_folder)) as authority:
-        known = authority.edges()
-        if json_:
-            ending.print_json([dataclasses.asdict(entry) for entry in known])
-            return
-        for entry in known:
-            state, until = ("may talk until", entry.expires) if entry.revoked is None else ("revoked on", entry.revoked)
-            print(f"{entry.name}: {state} {datetime.fromtimestamp(until):%Y-%m-%d %H:%M}")
+        known = authority.certificates() if all_ else authority.edges()
+        events = authority.events() if all_ else []
+    if json_:
+        listed = [dataclasses.asdict(entry) for entry in known]
+        ending.print_json({"edges": listed, "events": [dataclasses.asdict(one) for one in events]} if all_ else listed)
+        return
+    for entry in known:
+        if entry.revoked is not None:
+            state = f"revoked on {day(entry.revoked)}"
+        else:
+            state = f"{'may talk until' if entry.expires > time.time() else 'expired on'} {day(entry.expires)}"
+        print(f"{entry.name}: {state}" + (f", given on {day(entry.issued)}, {entry.serial}" if all_ else ""))
+    for event in events:
+        print(f"{day(event.at)} {event.name}: {event.what}")
 
 
 @datacenter.command()
@@ -721,10 +759,15 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="UDP port; 0 chooses one.")] = 4433,
     model: Annotated[Path | None, typer.Option(help="ONNX back end; default the package's datacenter.onnx.")] = None,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of the back end.")] = 1,
+    max_edges: Annotated[
+        int, typer.Option(min=1, help="Edges that may be connected at a time; each may have two connections.")
+    ] = 64,
 ) -> None:
     """Serve the back end to edges, over QUIC datagrams; stop with Ctrl-C."""
     from host.datacenter import service
+    from host.process import write_log
 
+    write_log()
     opened = _load(package)
     calibration = opened.kernel.calibration
     service.serve(
@@ -734,6 +777,7 @@ def serve(
         port=port,
         expected_sha256=calibration.backend_sha256 if calibration else None,
         threads=threads,
+        max_edges=max_edges,
     )
 
 
@@ -750,7 +794,11 @@ def edge(
     ] = None,
     enroll: Annotated[
         str | None,
-        typer.Option(metavar="TOKEN", help="Get this edge's keys first; `edgesight datacenter enroll` prints one."),
+        typer.Option(
+            metavar="FILE",
+            help="Get this edge's keys first, with the token in FILE, or - for standard input; "
+            "`edgesight datacenter enroll` prints one.",
+        ),
     ] = None,
     power: Annotated[
         str | None, typer.Option(help="Sensor whose energy answers carry, as `edgesight power --sensor` takes it.")
@@ -767,16 +815,19 @@ def edge(
 ) -> None:
     """Answer queries on the fabric, and offload what it is unsure of; stop with Ctrl-C."""
     from host.edge import EdgeError, run_edge
+    from host.process import write_log
 
+    write_log()
     if hedge not in ("auto", "off"):
         raise EdgeError(f"--hedge {hedge}: expected auto or off")
 
     if enroll is not None:
         from host.link.enrollment import enroll as enroll_edge
+        from host.link.enrollment import read_token
 
         if keys_folder is None:
             raise EdgeError("--enroll without --keys: name the folder that this edge's keys are to be written to")
-        print(f"edge {enroll_edge(enroll, keys_folder)}: enrolled, keys in {keys_folder}")
+        print(f"edge {enroll_edge(read_token(enroll), keys_folder)}: enrolled, keys in {keys_folder}")
         if package is None:
             return
     if package is None:

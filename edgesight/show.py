@@ -101,5 +101,7 @@ def describe_answer(answer: Answer, console: Console) -> None:
         console.print(f"degraded: {answer.reason}; the accuracy target does not cover this answer alone")
     elif not answer.guaranteed:
         console.print(str(answer.reason))
+    else:
+        console.print(f"accuracy target {answer.accuracy_target:g} guaranteed for {answer.guaranteed_for}, over many")
     if answer.hedged:
         console.print("hedged: the data centre was asked before the fabric had answered, so that legs overlap")

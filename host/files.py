@@ -8,14 +8,16 @@ Words owned here: claim (what may be replaced by what), stranger (what lies in a
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,7 @@ _REMEDIES = {
     errno.EBUSY: "it is in use, as a mount point is: name a folder inside it",
     errno.ENAMETOOLONG: "name a shorter one",
 }
+_LEFT_AFTER = 60.0  # seconds
 _OURS = b"EdgeSight"  # what our pictures name as their software, among their first bytes
 
 
@@ -159,9 +162,10 @@ def place_folder(path: Path, files: Mapping[str, bytes], claim: Claim) -> None:
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write `content` so that a reader, a crash or a full disk never meets half a file (write, fsync, rename).
+    """Write `content` so that a reader, a crash or a full disk never meets half a file.
 
-    Until it has its `mode` nobody but its owner may read it.
+    Written, synced, renamed, and the folder synced: after that it survives a power cut. Until it has its `mode` nobody
+    but its owner may read it.
     """
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -174,6 +178,25 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let the names in `folder` survive a power cut; a file system that cannot is left as it is."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed process left behind while it wrote `path`: a minute old, so that nobody writes it now."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        with contextlib.suppress(OSError):
+            if leftover.stat().st_mtime < time.time() - _LEFT_AFTER:
+                leftover.unlink()
 
 
 def remedy(error: OSError) -> str | None:
@@ -197,7 +220,7 @@ def _check_parent(path: Path) -> None:
         raise OutputError(f"{path}: {above} cannot be written to: name a place that can be")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
     """Turn an OSError into an OutputError about `path`."""
     try:
