@@ -318,7 +318,7 @@ def _gif(content: bytes) -> Outline:
         3,
         0,
         2 * len(content),
-        several=content[at : at + 1] != b";" and b"\x2c" in content[at:],
+        several=content[at : at + 1] != b";" and content.find(b"\x2c", at) >= 0,
     )
 
 
