@@ -118,6 +118,12 @@ def big_bias(writer: Writer) -> str:
     return writer.node("Add", [dense, writer.quant(stored, -11, 32, 1)])
 
 
+def big_sums(writer: Writer) -> str:
+    tensor = writer.flatten(writer.relu(writer.conv(writer.pixels(), 3, 16, 1), bits=8))
+    stored = writer.constant(np.full((1024, 5), 127.0, np.float32))
+    return writer.node("MatMul", [tensor, writer.quant(stored, 0, 8, 1)])
+
+
 def unsigned_logits(writer: Writer) -> str:
     return writer.quant(writer.dense(writer.flatten(writer.pixels()), 192, 5), -2, 8)
 
@@ -216,7 +222,8 @@ CASES: dict[str, tuple[Build, str]] = {
     "branch": (branch, r"layer quant\d+: its output goes to (maxpool\d+, add\d+|add\d+, maxpool\d+); only a chain"),
     "weights first": (computed_weights, r"layer matmul\d+: computed values come where constants belong"),
     "fine bias": (fine_bias, r"the bias is finer than the 2\*\*-11 of the products; give it the scale of input times"),
-    "big bias": (big_bias, r"its biases reach 2\*\*\d+ steps of the products, beyond the 2\*\*24"),
+    "big bias": (big_bias, r"its sums reach 2\*\*\d+ steps of its products, beyond the 2\*\*24 to which"),
+    "big sums": (big_sums, r"its sums reach 2\*\*\d+ steps of its products, beyond the 2\*\*24 to which"),
     "unsigned logits": (unsigned_logits, r"layer matmul\d+: an unsigned quantiser makes the logits; use a signed one"),
     "no quantiser": (no_quantiser_between, r"layer matmul\d+: no quantiser lies between layer matmul\d+ and this one"),
     "float input": (float_input, r"the input needs an unsigned 8-bit quantiser .*, but MatMul follows it; quantise"),
@@ -408,6 +415,7 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path, text: bytes) -> No
         ("Module", "a keyword of SystemVerilog"),
         ("endmodule", "a keyword of SystemVerilog"),
         ("template", "a keyword of SystemVerilog or C"),
+        ("defines", "hls4ml writes files or types of this name"),
         ("n" * 101, "101 characters; use at most 100"),
     ],
 )
