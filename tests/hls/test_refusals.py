@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,7 +33,7 @@ def after_conv(change: Callable[[Writer, str], str], features: int = 216) -> Bui
     return build
 
 
-def as_conv(features: int = 216, **attributes: object) -> Build:
+def as_conv(features: int = 216, **attributes: Any) -> Build:
     """A network with a convolution 3x3 of such attributes."""
 
     def build(writer: Writer) -> str:
@@ -43,17 +44,17 @@ def as_conv(features: int = 216, **attributes: object) -> Build:
     return build
 
 
-def as_quantiser(signed: int = 0, bits: float = 4, **more: object) -> Build:
+def as_quantiser(signed: int = 0, bits: float = 4, **more: Any) -> Build:
     """A network with an odd quantiser behind its ReLU."""
 
     def build(writer: Writer) -> str:
         features = writer.node("Relu", [writer.conv(writer.pixels(), 3, 6, 3)])
-        return writer.dense(writer.flatten(writer.quant(features, -2, bits, signed, **more)), 216, 5)  # type: ignore[arg-type]
+        return writer.dense(writer.flatten(writer.quant(features, -2, bits, signed, **more)), 216, 5)
 
     return build
 
 
-def as_gemm(**attributes: object) -> Build:
+def as_gemm(**attributes: Any) -> Build:
     """A network that ends in a Gemm with a bias."""
 
     def build(writer: Writer) -> str:
