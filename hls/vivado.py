@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from hls import ipxact, registers, vitis, yosys
+from hls import ipxact, kria, registers, vitis, yosys
 from hls.boards import FOLDER, Board, BoardError
 from host.files import write_atomically
 from host.kernel import BoardBuild, Package, Used
@@ -69,6 +69,7 @@ _REPORT_ROWS = {
     "BRAM36": ("Block RAM Tile",),
     "DSP": ("DSPs",),
 }
+_ADDRESS = re.compile(r"^set (\w+)_address (0x[0-9A-Fa-f]+)$", re.MULTILINE)
 # Vivado's timing summary: a line for each clock that is missing, and the figures under their titles.
 _NO_CLOCK = re.compile(r"There (?:is|are) (\d+) register/latch pins? with no clock")
 _TIMING_SUMMARY = re.compile(r"WPWS\(ns\).*\n[ -]+\n\s*(?:\S+\s+){8}(?P<pulse_width>-?\d+\.\d+)")
@@ -492,13 +493,17 @@ def _collect(prepared: Prepared, tools: Mapping[str, str]) -> tuple[BoardBuild, 
     names = {f"{stem}.bit": f"{package.kernel.name}.bit", f"{stem}.hwh": f"{package.kernel.name}.hwh"}
     reports = {f"boards/{board.name}/{path.name}": path.name for path in sorted(result.glob("*.rpt"))}
     files = {name: (result / file).read_bytes() for name, file in {**names, **reports}.items()}
+    device_tree = None  # PYNQ loads bitstream and handoff by itself, on a Kria too
+    if board.xmutil:
+        device_tree = f"{stem}.dtbo"
+        files |= _without_pynq(prepared, clock, stem, files[f"{stem}.bit"])
     made = BoardBuild(
         board=board.name,
         part=part,
         flow="vitis" if prepared.backend == "vitis" else "vivado",
         bitstream=f"{stem}.bit",
         handoff=f"{stem}.hwh",
-        device_tree=None,  # PYNQ loads bitstream and handoff by itself, on a Kria too
+        device_tree=device_tree,
         pynq_board=board.pynq_board,
         serial=None,
         clock_mhz=clock,
@@ -509,3 +514,15 @@ def _collect(prepared: Prepared, tools: Mapping[str, str]) -> tuple[BoardBuild, 
         reports=list(reports),
     )
     return made, files
+
+
+def _without_pynq(prepared: Prepared, clock_mhz: float, stem: str, bit: bytes) -> dict[str, bytes]:
+    """What a board's own Linux, without PYNQ, wants beside the bitstream, by names in the package."""
+    script = (prepared.folder / "processing_system.tcl").read_text()
+    at = {name: int(address, 16) for name, address in _ADDRESS.findall(script)}
+    blocks = {"dma": (at["dma"], 0x1_0000), "kernel": (at["kernel"], registers.ADDRESS_SPACE)}
+    return {
+        f"{stem}.bit.bin": kria.firmware_image(bit),
+        f"{stem}.dtbo": kria.overlay(prepared.package.kernel.name, round(clock_mhz * 1e6), blocks),
+        f"{Path(stem).parent.as_posix()}/shell.json": kria.SHELL,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from hls import ipxact, vivado
+from hls import ipxact, kria, vivado
 from hls.boards import Board, BoardError, board_names, load_board
 from hls.vivado import MISTAKES, SHARED, Mistake, Prepared, dry_run, prepare
 from host.kernel import Package, Used
 from sim.bench import ROOT, missing_tools, tools_on_path
+from tests.hls.test_kria import bit_file
 
 DIGITS = ROOT / "bitstreams" / "digits"
 BOARDS = [name for name in board_names() if load_board(name).flow == "vivado"]
@@ -542,6 +544,7 @@ def test_what_vivado_made_goes_into_the_package(
     package = build_with(own_package, load_board("pynq-z2"), tmp_path, 0.75, monkeypatch)
     made = Package.load(package.path).board("pynq-z2")
     assert (made.part, made.flow, made.pynq_board) == ("xc7z020clg400-1", "vivado", "Pynq-Z2")
+    assert made.device_tree is None
     assert (made.clock_mhz, made.worst_slack_ns, made.tools) == (100.0, 0.01, {"Vivado": "2024.1"})
     assert made.fmax_mhz == pytest.approx(1000 / 9.25)
     assert made.utilisation["BRAM36"] == Used(used=7.5, available=140)
@@ -584,14 +587,21 @@ def test_the_clock_and_part_are_those_that_vivado_reports(
     for name, text in (
         ("utilization.rpt", UTILISATION),
         ("timing.rpt", TIMING),
-        ("digits.bit", ""),
         ("digits.hwh", ""),
     ):
         (result / name).write_text(text)
+    (result / "digits.bit").write_bytes(bit_file(bytes(range(16))))
     facts = '{"vivado": "2024.1", "part": "%s", "clock_mhz": 96.97, "setup_slack_ns": 0.1, "hold_slack_ns": 0.01,'
     facts += ' "remarks": []}'
     (result / "result.json").write_text(facts % "XCK26-SFVC784-2LV-C")
-    assert vivado._collect(prepared, {})[0].clock_mhz == 96.97
+    made, files = vivado._collect(prepared, {})
+    assert made.clock_mhz == 96.97
+    # A Kria's own Linux loads another form of the bitstream, with a device tree overlay that sets that clock.
+    assert made.device_tree == "boards/kv260/digits.dtbo"
+    assert files["boards/kv260/digits.bit.bin"] == kria.firmware_image(files["boards/kv260/digits.bit"])
+    assert struct.pack(">I", 96_970_000) in files["boards/kv260/digits.dtbo"]
+    assert b"edgesight-kernel@a0010000" in files["boards/kv260/digits.dtbo"]
+    assert files["boards/kv260/shell.json"] == kria.SHELL
     (result / "result.json").write_text(facts % "xck24-ubva530-2LV-c")
     with pytest.raises(BoardError, match=r"part xck24-ubva530-2LV-c, 96\.97 MHz.* not a usable build"):
         vivado._collect(prepared, {})
