@@ -33,9 +33,10 @@ _SYNTHESIS = "synth_ecp5 -nodsp -nowidelut"
 # the other side of the part: one netlist of a whole cascade reached 78 MHz with these, 87 with 80, 90 with 300, and 98
 # with 1000 and 4.
 _PLACEMENT = ("--placer-heap-timingweight", "1000", "--placer-heap-critexp", "4")
-# Cells of Yosys by what nextpnr places them on.
+# Cells of Yosys by how much they take at least: a memory of 16 x 4 bits takes four look-up tables and the two that its
+# write port closes.
 _TAKEN_BY = {
-    "LUT": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4},
+    "LUT": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6},
     "FF": {"TRELLIS_FF": 1},
     "EBR": {"DP16KD": 1, "PDPW16KD": 1},
     "DSP": {"MULT18X18D": 1},
