@@ -289,9 +289,20 @@ def test_the_bridge_is_asked_not_to_hold_short_packets_back(
 def test_the_loader_is_told_the_board_by_the_name_that_it_knows(tmp_path: Path, name: str) -> None:
     board = load_board(name)
     build = BoardBuild(
-        **{"board": name, "part": board.part, "flow": "open", "bitstream": f"boards/{name}/b.bit", "handoff": None},
-        **{"device_tree": None, "pynq_board": None, "serial": LINE, "clock_mhz": 100.0, "fmax_mhz": 100.0},
-        **{"worst_slack_ns": 0.0, "utilisation": {}, "tools": {}, "reports": []},
+        board=name,
+        part=board.part,
+        flow="open",
+        bitstream=f"boards/{name}/b.bit",
+        handoff=None,
+        device_tree=None,
+        pynq_board=None,
+        serial=LINE,
+        clock_mhz=100.0,
+        fmax_mhz=100.0,
+        worst_slack_ns=0.0,
+        utilisation={},
+        tools={},
+        reports=[],
     )
     package = stub_package(tmp_path / "package").add_board(build, {f"boards/{name}/b.bit": b"none"})
     silent = MemoryBoard(package)
