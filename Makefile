@@ -1,4 +1,9 @@
 # EdgeSight. `make` alone lists what can be made; everything happens in .venv, which is made and kept here.
+# make and Verilator's makefiles split paths at spaces.
+ifneq ($(words $(CURDIR)),1)
+$(error the path of this folder has a space in it ("$(CURDIR)"), at which make and Verilator split it: move the checkout to a path without one)
+endif
+
 PYTHON ?= python3
 IMAGES ?= 4000
 N ?= 10000
@@ -8,7 +13,7 @@ VENV := .venv
 RUN := $(VENV)/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint verify fuzz bitstream bench-board bench-emulator bench-folding bench-link bench-plan kernels train wheel clean
+.PHONY: help demo test lint verify fuzz bitstream bench-board bench-emulator bench-folding bench-hostile bench-link bench-plan kernels train wheel clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -27,8 +32,9 @@ lint: $(VENV)/all.stamp ## ruff and mypy; the RTL's lint is in the tests
 verify: $(VENV)/all.stamp ## Brevitas = QONNX = csim = Verilated RTL on N images (default 10000); writes build/verify/
 	$(RUN)edgesight verify bitstreams/fashion-mnist fashion-mnist --zoo quant/zoo/fashion-mnist --images $(N)
 
-fuzz: $(VENV)/all.stamp ## 10^7 executions over all parsers; writes build/fuzz/fuzz.json
+fuzz: $(VENV)/all.stamp ## 10^7 executions over all parsers, 10^5 QUIC packets; writes build/fuzz/{fuzz,quic}.json
 	$(RUN)python -m tests.fuzz.run
+	$(RUN)python -m tests.fuzz.quic
 
 bench-folding: $(VENV)/all.stamp ## Interval of each stage over its folding bound at three foldings; writes build/bench/
 	$(RUN)edgesight bench folding quant/zoo/fashion-mnist
@@ -37,7 +43,10 @@ bench-board: $(VENV)/all.stamp ## Open board built and answering at its pins, PY
 	$(RUN)edgesight bench board quant/zoo/fashion-mnist
 
 bench-link: $(VENV)/all.stamp ## The link's transport beside gRPC, QUIC streams and UDP (root; DATA=folder with photos256.zip, traces/); writes build/bench/link.json
-	$(RUN)edgesight bench link $(if $(DATA),--photos $(DATA)/photos256.zip --traces $(DATA)/traces)
+	$(RUN)edgesight bench link $(if $(DATA),--photos $(DATA)/photos256.zip --traces $(DATA)/traces) $(if $(LABELS),--labels $(LABELS))
+
+bench-hostile: $(VENV)/all.stamp ## What strangers and a turned edge can do to the answers of another edge; writes build/bench/hostile.json
+	$(RUN)edgesight bench hostile
 
 bench-plan: $(VENV)/all.stamp ## All planners against the authors' methods, exact ones and baselines; DATA=folder with traces/, jellybean-vqa/
 	$(RUN)edgesight bench plan $(if $(DATA),--traces $(DATA)/traces --published $(DATA)/jellybean-vqa)
@@ -59,8 +68,8 @@ train: $(VENV)/all.stamp ## Train the shipped networks anew (hours)
 	$(RUN)edgesight train digits
 	$(RUN)edgesight train fashion-mnist
 
-clean: ## Remove what was built; .venv stays
-	rm -rf build bitstreams/*/lib
+clean: ## Remove what was built, libraries in the user's cache included; .venv, checkpoints and measurements there stay
+	rm -rf build bitstreams/*/lib "$${XDG_CACHE_HOME:-$$HOME/.cache}/edgesight/libraries"
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "EdgeSight needs Python 3.11 or newer here (boards: 3.10): make PYTHON=python3.12 ..."; exit 1; }

@@ -11,7 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from edgesight.ending import print_json, shown
+
 if TYPE_CHECKING:
+    from hls.boards import Board
     from host.fabric.base import Fabric, Images
     from host.kernel import Package
 
@@ -33,32 +36,44 @@ def bitstream(
     backend: Annotated[
         str, typer.Option(help="Of Vivado's boards: rtl, or vitis for hls4ml's own C++ behind the same wrapper.")
     ] = "rtl",
-    seeds: Annotated[int, typer.Option(help="Of the open flow: seeds to place and route with.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Of the open flow: seeds to place and route with.")] = 3,
     out: Annotated[Path, typer.Option(help="Folder to build in.")] = Path("build/bitstream"),
+    json_: Json = False,
 ) -> None:
     """Make a board's bitstream of a kernel package and put it into the package, with its reports.
 
     Without Vivado, its boards' sources and scripts are still made and checked, and what is missing is said.
     """
-    from hls.boards import BoardError, load_board
+    from hls.boards import load_board
     from host.kernel import Package
 
     target = load_board(board)
     opened = Package.load(package)
     folder = out / board / opened.kernel.name
+    with shown(json_):
+        built = _build(opened, target, folder, backend, seeds)
+    made = built.board(board)
+    if json_:
+        print_json({"package": str(built.path), **made.model_dump(mode="json")})
+    else:
+        print(built.path / made.bitstream)
+
+
+def _build(opened: Package, target: Board, folder: Path, backend: str, seeds: int) -> Package:
+    """Build for a board by its flow; BoardError."""
+    from hls.boards import BoardError
+
     if target.flow == "open":
         from hls import open_flow
 
         if backend != "rtl":
-            raise BoardError(f"--backend {backend}: board {board} has an open flow, which builds the RTL only")
-        built = open_flow.build(opened, target, folder, range(1, seeds + 1))
-    else:
-        from hls import vivado
+            raise BoardError(f"--backend {backend}: board {target.name} has an open flow, which builds the RTL only")
+        return open_flow.build(opened, target, folder, range(1, seeds + 1))
+    from hls import vivado
 
-        if backend not in ("rtl", "vitis"):
-            raise BoardError(f"--backend {backend}: choose rtl or vitis")
-        built = vivado.build(opened, target, folder, backend)  # type: ignore[arg-type] # checked above
-    print(built.path / built.board(board).bitstream)
+    if backend not in ("rtl", "vitis"):
+        raise BoardError(f"--backend {backend}: choose rtl or vitis")
+    return vivado.build(opened, target, folder, backend)  # type: ignore[arg-type] # checked above
 
 
 @group.command("list")
@@ -89,6 +104,7 @@ def report(
     out: Annotated[Path, typer.Option(help="File to write, .json; a .txt is written beside it.")] = Path(
         "board-report.json"
     ),
+    json_: Json = False,
 ) -> None:
     """Make the file that tells others what was built, met and answered; send it with an issue."""
     from host.board_report import as_text, board_report, check_name, write_report
@@ -105,16 +121,23 @@ def report(
             raise KernelError(f"{selftest_}: is no self-test's JSON, which is an object: make it by `selftest --json`")
     made = board_report(Package.load(package), board, found)
     write_report(made, out)
-    print(as_text(made))
+    if json_:
+        print_json(made)
+    else:
+        print(as_text(made))
 
 
 @group.command()
-def overlay(package: PackagePath) -> None:
+def overlay(package: PackagePath, json_: Json = False) -> None:
     """On a PYNQ board: put the package's bitstream where `pynq.Overlay` finds it by the kernel's name."""
     from host.kernel import Package
     from host.overlay import install
 
-    print(install(Package.load(package)))
+    placed = install(Package.load(package))
+    if json_:
+        print_json({"bitstream": str(placed)})
+    else:
+        print(placed)
 
 
 def selftest(package: PackagePath, fabric: FabricName = "pynq", json_: Json = False) -> None:
@@ -138,8 +161,8 @@ def selftest(package: PackagePath, fabric: FabricName = "pynq", json_: Json = Fa
 
 def throughput(
     package: PackagePath,
-    images: Annotated[int, typer.Option(help="Images to answer.")] = 4096,
-    seed: Annotated[int, typer.Option(help="Seed of the random images.")] = 0,
+    images: Annotated[int, typer.Option(min=1, help="Images to answer.")] = 4096,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random images.")] = 0,
     json_: Json = False,
 ) -> None:
     """Measure how fast a PYNQ board answers: the host's legs and, apart from them, the fabric's own counters.
@@ -173,10 +196,13 @@ def power(
             help="hwmon:CHIP, pynq, pynq:RAIL+RAIL, rapl:DOMAIN, nvml:INDEX, csv:FILE (a meter's log), or auto."
         ),
     ] = "auto",
-    pairs: Annotated[int, typer.Option(help="Running windows; each lies between two idle ones.")] = 8,
-    seconds: Annotated[float, typer.Option(help="Length of a window.")] = 10.0,
+    pairs: Annotated[int, typer.Option(min=1, help="Running windows; each lies between two idle ones.")] = 8,
+    seconds: Annotated[float, typer.Option(min=0.001, help="Length of a window.")] = 10.0,
     accuracy: Annotated[
-        float | None, typer.Option(help="Accuracy target to answer under; default: all images answered by stage 0.")
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Accuracy target to answer under; default: all images answered by stage 0."
+        ),
     ] = None,
     images: Annotated[
         Path | None,
@@ -235,7 +261,9 @@ def power(
 def projected_energy(
     package: PackagePath,
     board: Annotated[str, typer.Option(help="Board whose published power is taken.")] = "pynq-z2",
-    watts: Annotated[float | None, typer.Option(help="Power of the board, where you have a better source.")] = None,
+    watts: Annotated[
+        float | None, typer.Option(min=0.001, help="Power of the board, where you have a better source.")
+    ] = None,
     source: Annotated[str, typer.Option(help="Where --watts comes from: who measured what, and where it stands.")] = "",
     json_: Json = False,
 ) -> None:

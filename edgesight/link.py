@@ -18,7 +18,7 @@ SPEC_HELP = (
 Up = Annotated[str, typer.Option(metavar="SPEC", help="From the edge to the data centre. " + SPEC_HELP)]
 Down = Annotated[str | None, typer.Option(metavar="SPEC", help="The way back; default: as --up.")]
 Seed = Annotated[int, typer.Option(help="Seed of what is left to chance.")]
-Report = Annotated[Path | None, typer.Option(help="File for what the link did, as JSON.")]
+Report = Annotated[Path | None, typer.Option(help="File for what the link did, as JSON; default: it is printed.")]
 
 group = typer.Typer(no_args_is_help=True, help="Emulated links, to measure on.")
 
@@ -62,10 +62,13 @@ def relay(
 
 def _check_report(report: Path | None) -> None:
     """Find out before the link is up, not when there is something to write."""
+    from host.files import json_claim
     from sim.link.options import EmulationError
 
     if report is not None and not report.absolute().parent.is_dir():
         raise EmulationError(f"--report {report}: its folder does not exist: make it, or name another")
+    if report is not None:
+        json_claim("link's report", "up", "down").check_file(report)
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -8,6 +8,13 @@ from rich.table import Table
 from host.answer import Answer
 from host.kernel import Calibration, Package
 
+CHECKED = [
+    "the checksum of kernel.json, over thresholds, calibration, classes, input and all other fields",
+    "every threshold against the calibration's curves, every count against the others",
+    "the checksum of every file that kernel.json lists",
+    "the build hash against the files in rtl/",
+]
+
 
 def describe(package: Package, console: Console) -> None:
     """Print what a kernel package holds: its layers and folding, and the accuracy targets that it keeps."""
@@ -32,11 +39,18 @@ def describe(package: Package, console: Console) -> None:
     calibration = kernel.calibration
     if calibration is None:
         console.print("Not calibrated: `edgesight calibrate` sets its accuracy targets.")
-        return
-    _describe_targets(calibration, console)
-    if calibration.resplits is not None:
+    else:
+        _describe_targets(calibration, console)
+    if calibration is not None and calibration.resplits is not None:
         checked = calibration.resplits
         console.print(f"Promise checked on {checked.count} re-splits: {checked.broken} broke a target.")
+    console.print(f"Checked: {'; '.join(CHECKED)} ({len(kernel.files)} files).", soft_wrap=True, highlight=False)
+    console.print(
+        "Not known: who made it. A package is a program: its sources are compiled and run on this machine, so use only "
+        "those of people whom you trust.",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def _describe_targets(calibration: Calibration, console: Console) -> None:
@@ -87,5 +101,7 @@ def describe_answer(answer: Answer, console: Console) -> None:
         console.print(f"degraded: {answer.reason}; the accuracy target does not cover this answer alone")
     elif not answer.guaranteed:
         console.print(str(answer.reason))
+    else:
+        console.print(f"accuracy target {answer.accuracy_target:g} guaranteed for {answer.guaranteed_for}, over many")
     if answer.hedged:
         console.print("hedged: the data centre was asked before the fabric had answered, so that legs overlap")

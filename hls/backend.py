@@ -7,18 +7,25 @@ hardware cannot compute exactly is refused while converting, before anything is 
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 from hls4ml.backends.vitis.vitis_backend import VitisBackend
 from hls4ml.backends.vivado.vivado_backend import VivadoBackend
 from hls4ml.model.flow import get_flow, register_flow
+from hls4ml.model.layers import Input, layer_map
 from hls4ml.model.optimizer import ModelOptimizerPass, register_pass
 from hls4ml.writer.vitis_writer import VitisWriter
 
-from hls.emit import emit_stage, identifier, library_sources
-from hls.layers import extract
+from hls import settings
+from hls.emit import emit_stage, identifier, library_modules, library_sources
+from hls.layers import compare, extract, matrices
+from hls.network import CompileError, read, refuse
+from hls.qonnx_graph import calling
 from host.files import write_atomically
 
 BACKEND = "RTL"
@@ -45,6 +52,75 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
             "write", ["make_stamp", "vitis:write_hls", "rtl:emit"], requires=["rtl:ip"], backend=self.name
         )
 
+    def create_initial_config(
+        self,
+        part: str | None = None,
+        clock_period: float | None = None,
+        clock_uncertainty: str | None = None,
+        io_type: str = "io_stream",
+        namespace: str | None = None,
+        write_weights_txt: bool = True,
+        write_tar: bool = False,
+        write_emulation_constants: bool = False,
+        tb_output_stream: str = "both",
+        **unknown: object,
+    ) -> dict[str, Any]:
+        """hls4ml's settings of a conversion, as Vitis' backend has them; `io_type` is `io_stream`.
+
+        Raises CompileError naming arguments that no one would read, and an `io_type` that can't be built.
+        """
+        problems = [f"argument {name}: the RTL backend does not read it; leave it out" for name in sorted(unknown)]
+        if io_type not in ("io_stream", None):
+            problems.append(f"argument io_type: {io_type}; the hardware is a stream: use io_type='io_stream'")
+        refuse(problems)
+        config: dict[str, Any] = super().create_initial_config(
+            part=part,
+            clock_period=clock_period,
+            clock_uncertainty=clock_uncertainty,
+            io_type="io_stream",
+            namespace=namespace,
+            write_weights_txt=write_weights_txt,
+            write_tar=write_tar,
+            write_emulation_constants=write_emulation_constants,
+            tb_output_stream=tb_output_stream,
+        )
+        return config
+
+    def create_layer_class(self, layer_class: Any) -> Any:
+        """hls4ml's class of a layer for this backend; that of the input, a model's first, checks the model."""
+        made = super().create_layer_class(layer_class)
+        if layer_class is Input:
+            made.__init__ = _checked(made.__init__)
+        return made
+
+
+def _checked(initialise: Callable[..., None]) -> Callable[..., None]:
+    """An input layer's constructor behind the check of graph and configuration.
+
+    What hls4ml cannot read would stop it with an assertion of its own while it makes the layers behind.
+    """
+
+    def construct(self: Any, model: Any, *arguments: Any, **named: Any) -> None:
+        if not model.graph:
+            graph = _qonnx(model)
+            with calling("reading the graph"):
+                read(graph, for_hls4ml=True)
+            settings.apply(model.config, graph.graph, layer_map, frozenset(library_modules()))
+        initialise(self, model, *arguments, **named)
+
+    return construct
+
+
+def _qonnx(model: Any) -> Any:
+    """The QONNX graph that hls4ml was given."""
+    graph = model.config.config.get("OnnxModel")
+    if graph is None:
+        raise CompileError(
+            "the RTL backend compiles QONNX networks only: use convert_from_onnx_model, so that what is built can be "
+            "held against the network"
+        )
+    return onnx.load(graph) if isinstance(graph, str) else graph
+
 
 class Check(ModelOptimizerPass):  # type: ignore[misc]
     """Refuse what the hardware cannot compute exactly, by layer name."""
@@ -54,9 +130,32 @@ class Check(ModelOptimizerPass):  # type: ignore[misc]
         super().__init__("check", None)
 
     def transform(self, model: Any) -> bool:
-        """Raise hls.qonnx_graph.CompileError where a layer cannot be built; change nothing."""
-        extract(model)
+        """Raise hls.network.CompileError where a layer cannot be built, or not as QONNX has it; change nothing."""
+        layers = extract(model)
+        compare(layers, read(_qonnx(model)))
+        _check_layer_names(model)
+        moved = [
+            f"{layer.name} has ReuseFactor {layer.fold.cycles} instead of {layer.reuse_asked}"
+            for layer in matrices(layers)
+            if layer.fold.cycles != layer.reuse_asked > 1  # 1 asks for the fastest there is
+        ]
+        if moved:
+            warnings.warn(f"no fold has exactly the ReuseFactor asked for: {'; '.join(moved)}", stacklevel=2)
         return False
+
+
+def _check_layer_names(model: Any) -> None:
+    """Layer names become identifiers of C++ and parts of file names, and hls4ml's settings ignore their case."""
+    problems, seen = [], dict[str, str]()
+    for node in model.get_layers():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", node.name) or len(node.name) > settings.LONGEST_NAME:
+            problems.append(
+                f"layer {node.name[:200]}: its name is no identifier of letters A to Z, digits and _, at most "
+                f"{settings.LONGEST_NAME} of them; prepare the graph with hls.qonnx_graph.load, which names layers anew"
+            )
+        if (other := seen.setdefault(node.name.lower(), node.name)) != node.name:
+            problems.append(f"layers {other} and {node.name}: their names differ in case only; rename one")
+    refuse(problems)
 
 
 class Emit(ModelOptimizerPass):  # type: ignore[misc]

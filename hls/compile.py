@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import importlib.metadata
 import io
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +17,17 @@ import numpy as np
 from hls import emit, qonnx_graph, registers
 from hls.backend import BACKEND
 from hls.folding import largest_reuse
-from hls.layers import Hardware, Matrix, Shape, extract, matrices
-from hls.qonnx_graph import CompileError
-from host.files import sha256
-from host.kernel import Input, Kernel, Layer, Package, Stage, write_package
+from hls.layers import Hardware, Matrix, extract, matrices
+from hls.network import CompileError, Shape
+from host.kernel import SCHEMA_VERSION, Input, Kernel, Layer, Package, Stage, hardware_hash, write_package
 
 THRESHOLD_SETS = 16
 FRAME_SLOTS = 8
 CLOCK_MHZ = 100.0
 _VECTORS, _VECTORS_SEED = 16, 0
 _TOOLS = ("hls4ml", "qonnx", "numpy")
+MAX_SIDE = 1024  # pixels, as host.kernel.Input has it
+MAX_CLASSES = 65_536  # labels of a result record
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,10 @@ def compile_package(
     files: dict[str, bytes] = {}
     stages: list[Stage] = []
     emitted: list[emit.EmittedStage] = []
+    graphs = _load_all([network.path for network in networks])
     with tempfile.TemporaryDirectory() as scratch:
-        for index, network in enumerate(networks):
+        for index, (network, graph) in enumerate(zip(networks, graphs, strict=True)):
             module = f"stage{index}"
-            graph = qonnx_graph.load(network.path)
             layers, model = convert(graph, module, network.folding, Path(scratch) / module)
             emitted.append(emit.emit_stage(module, layers))
             stages.append(_describe(module, layers))
@@ -88,11 +87,12 @@ def compile_package(
             f"the stages differ: stage0 takes {first.source} and has {first.classes} classes, stage1 takes "
             f"{second.source} and has {second.classes}; train both on the same data set and size"
         )
+    _check_frame(first.source, first.classes)
     if len(data.classes) != first.classes:
         raise CompileError(f"{len(data.classes)} class names for networks with {first.classes} outputs")
     sources = {**emit.library_sources(), **first.sources, **second.sources}
     sources["kernel.sv"] = emit.emit_kernel(emitted, FRAME_SLOTS, "0" * 8)
-    build_hash = sha256("".join(name + sources[name] for name in sorted(sources)).encode())[:8]
+    build_hash = hardware_hash({f"rtl/{file}": text.encode() for file, text in sources.items()})
     sources["kernel.sv"] = emit.emit_kernel(emitted, FRAME_SLOTS, build_hash)
     files.update({f"rtl/{file}": text.encode() for file, text in sources.items()})
     files["vectors.npz"] = _known_answers([network.path for network in networks], stages, first.source)
@@ -100,7 +100,7 @@ def compile_package(
         files["datacenter.onnx"] = backend
     table = registers.read_map((emit.LIBRARY.parent / "registers.toml").read_text())
     kernel = Kernel(
-        schema_version=2,
+        schema_version=SCHEMA_VERSION,
         name=name,
         build_hash=build_hash,
         classes=list(data.classes),
@@ -119,13 +119,37 @@ def compile_package(
     return write_package(out, kernel, files)
 
 
+def _load_all(paths: Sequence[Path]) -> list[Any]:
+    """The networks' graphs; where several have problems, all of them are told."""
+    graphs, problems = [], []
+    for path in paths:
+        try:
+            graphs.append(qonnx_graph.load(path))
+        except CompileError as error:
+            problems.append(error)
+    if problems:
+        raise CompileError("\n".join(map(str, problems))) from problems[0]
+    return graphs
+
+
+def _check_frame(source: Shape, classes: int) -> None:
+    """Refuse inputs and outputs that the kernel around the networks cannot carry."""
+    if source.channels not in (1, 3) or max(source.height, source.width) > MAX_SIDE:
+        raise CompileError(
+            f"the networks take {source} values a frame; a kernel's frames are pictures of 1 or 3 channels and at most "
+            f"{MAX_SIDE} pixels a side: give the networks such an input, and flatten it in them"
+        )
+    if not 2 <= classes <= MAX_CLASSES:
+        raise CompileError(f"the networks have {classes} outputs; a cascade needs 2 to {MAX_CLASSES} classes")
+
+
 def convert(graph: Any, module: str, folding: Folding, folder: Path) -> tuple[list[Hardware], Any]:
     """Convert a loaded QONNX graph with hls4ml's RTL backend; returns its hardware layers and the ModelGraph.
 
     Two passes, since reuse factors for a cycle budget need the layers' sizes. Nothing is written into `folder` yet.
+    Raises CompileError for whatever hls4ml or its RTL backend refuses, `module` as a name included.
     """
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # hls4ml reports on its standard output; what matters is raised
+    with qonnx_graph.calling("converting the network with hls4ml"):
         config = hls4ml.utils.config_from_onnx_model(
             graph, granularity="name", backend=BACKEND, default_precision="fixed<32,16>"
         )
@@ -133,8 +157,10 @@ def convert(graph: Any, module: str, folding: Folding, folder: Path) -> tuple[li
         for layer in matrices(extract(model)):
             key = _config_key(config, layer.name)
             outputs, beats, lanes = layer.weights.shape
-            config["LayerName"][key]["ReuseFactor"] = folding.reuse.get(key) or largest_reuse(
-                folding.cycles, layer.shape.pixels, outputs, lanes, beats
+            config["LayerName"][key]["ReuseFactor"] = (
+                folding.reuse[key]
+                if key in folding.reuse
+                else largest_reuse(folding.cycles, layer.shape.pixels, outputs, lanes, beats)
             )
         unknown = set(folding.reuse) - set(config["LayerName"])
         if unknown:
@@ -167,7 +193,7 @@ def _config_key(config: dict[str, Any], layer: str) -> str:
 
 def _csim_sources(model: Any, folder: Path, module: str) -> dict[str, bytes]:
     """hls4ml's generated C++ of one network, without the header library that hls4ml itself carries."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    with qonnx_graph.calling("writing hls4ml's C++"):
         model.write()
     firmware = folder / "firmware"
     chosen = [
@@ -189,6 +215,7 @@ def _describe(name: str, layers: list[Hardware]) -> Stage:
     return Stage(
         name=name,
         parameters=sum(layer.parameters for layer in described),
+        outputs=last.weights.shape[0],
         logit_bits=last.output_format.bits,
         logit_fraction_bits=last.output_format.fraction,
         layers=described,

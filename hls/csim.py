@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
 import subprocess
 import tempfile
@@ -12,7 +12,9 @@ from pathlib import Path
 import hls4ml
 
 from hls.qonnx_graph import CompileError
+from host.files import sha256
 from host.kernel import Package, Stage
+from host.libraries import LIBRARY, find, keep
 
 _BRIDGE = """\
 #include <cmath>
@@ -20,12 +22,12 @@ _BRIDGE = """\
 #include <dlfcn.h>
 #include <string>
 
-// hls4ml loads its weights from text files when a network first runs; they lie beside this library in its package.
+// hls4ml loads its weights from text files when a network first runs; they lie beside this library.
 static std::string weights_folder() {{
     Dl_info info;
     dladdr(reinterpret_cast<void *>(&weights_folder), &info);
     std::string library(info.dli_fname);
-    return library.substr(0, library.rfind('/')) + "/../csim/{name}/weights";
+    return library.substr(0, library.rfind('/')) + "/{name}/weights";
 }}
 #define WEIGHTS_DIR weights_folder()
 
@@ -68,18 +70,26 @@ extern "C" int edgesight_csim(int stage, const std::uint8_t *pixels, int count, 
 }
 """
 
+_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-w"]
+
 
 def build_library(package: Package) -> Path:
-    """Compile the package's csim sources with g++ into `package.library("csim")`, unless it is there already.
+    """Compile the package's csim sources with g++, unless that was done already; the library's path.
 
-    Raises CompileError when g++ is missing or fails.
+    It goes to the user's cache (`host.libraries`), with the weights that it reads. Raises CompileError when g++ is
+    missing or fails.
     """
-    library = package.library("csim")
-    if library.exists():
-        return library
-    library.parent.mkdir(exist_ok=True)
+    if shutil.which("g++") is None:
+        found = find(package, "csim")  # built when it was there
+        if found is None:
+            raise CompileError("g++ is not installed; install it (Debian: apt-get install g++)")
+        return found
+    recipe = _recipe(package)
+    found = find(package, "csim", recipe)
+    if found is not None:
+        return found
     templates = Path(hls4ml.__file__).parent / "templates"
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix="edgesight-csim-") as folder:
         building = Path(folder)
         commands = [_command(package, building, stage, templates) for stage in package.kernel.stages]
         entry = building / "entry.cpp"
@@ -87,10 +97,21 @@ def build_library(package: Package) -> Path:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(_run, commands))
         objects = [str(path) for path in sorted(building.glob("*.o"))]
-        made = building / library.name
+        made = building / LIBRARY
         _run(["g++", "-std=c++17", "-O2", "-fPIC", "-shared", "-o", str(made), str(entry), *objects])
-        os.replace(made, library)
-    return library
+        weights = {
+            name.removeprefix("csim/"): package.read(name)
+            for name in package.kernel.files
+            if name.startswith("csim/") and "/weights/" in name and name.endswith(".txt")
+        }
+        return keep(package, "csim", recipe, {**weights, LIBRARY: made.read_bytes()})
+
+
+def _recipe(package: Package) -> str:
+    """What a library depends on beside the package and the machine: glue, options, hls4ml's headers, the compiler."""
+    compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False).stdout
+    options = [_FLAGS, _BRIDGE, _ENTRY, package.kernel.labels, hls4ml.__version__, compiler]
+    return sha256(json.dumps(options).encode())
 
 
 def lay_out(package: Package, stage: Stage, folder: Path) -> None:
@@ -126,8 +147,7 @@ def _command(package: Package, building: Path, stage: Stage, templates: Path) ->
     # and with them the folder that weights are read from.
     isolated = f"-Dnnet={stage.name}_nnet"
     includes = [f"-I{sources}", f"-I{templates / 'vivado' / 'ap_types'}"]
-    flags = ["-std=c++17", "-O3", "-fPIC", "-w", isolated, *includes]
-    return ["g++", *flags, "-c", "-o", str(building / f"{stage.name}.o"), str(bridge)]
+    return ["g++", *_FLAGS, isolated, *includes, "-c", "-o", str(building / f"{stage.name}.o"), str(bridge)]
 
 
 def _run(command: list[str]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hls.layers import Hardware, Integers, Matrix, Pool, Shape, Window
+from hls.layers import Hardware, Matrix, Pool
+from hls.network import Integers, Shape, Window
 
 LIBRARY = Path(__file__).resolve().parent.parent / "hw" / "rtl"
 _INDENT = "    "
@@ -28,6 +29,11 @@ class EmittedStage:
 def library_sources() -> dict[str, str]:
     """The hand-written modules that a kernel is assembled from: file name -> text."""
     return {path.name: path.read_text() for path in sorted(LIBRARY.glob("*.sv"))}
+
+
+def library_modules() -> set[str]:
+    """Names in lower case that no network may have: the library's modules and packages, and the kernel's own."""
+    return {name.removesuffix(".sv").lower() for name in library_sources()} | {"kernel"}
 
 
 def emit_stage(name: str, layers: list[Hardware]) -> EmittedStage:
@@ -167,7 +173,7 @@ def emit_kernel(stages: list[EmittedStage], frame_slots: int, build_hash: str) -
 
 def identifier(name: str) -> str:
     """A layer's name as an HDL identifier."""
-    return re.sub(r"\W", "_", name).lower()
+    return re.sub(r"\W", "_", name, flags=re.ASCII).lower()
 
 
 def _emit_fifo(body: list[str], instance: str, stream: str, bits: int, depth: int) -> str:

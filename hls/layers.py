@@ -14,52 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hls.folding import Fold, choose_fold
-from hls.qonnx_graph import CompileError
-
-Integers = npt.NDArray[np.int64]
-MAX_BITS = 8  # widest weight and activation that the matrix-vector unit takes
-
-
-@dataclass(frozen=True)
-class Format:
-    """A fixed-point type: the value is integer * 2**-fraction."""
-
-    bits: int
-    fraction: int
-    signed: bool
-
-    @property
-    def low(self) -> int:
-        """Smallest integer."""
-        return -(1 << (self.bits - 1)) if self.signed else 0
-
-    @property
-    def high(self) -> int:
-        """Largest integer."""
-        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A feature map."""
-
-    height: int
-    width: int
-    channels: int
-
-    @property
-    def pixels(self) -> int:
-        """Pixels of the map."""
-        return self.height * self.width
-
-
-@dataclass(frozen=True)
-class Window:
-    """Geometry of a sliding window; pads are top, left, bottom, right."""
-
-    kernel: int
-    stride: int
-    pads: tuple[int, int, int, int]
+from hls.network import MAX_BITS, PIXEL, CompileError, Format, Integers, Shape, Step, Window, refuse
 
 
 @dataclass(frozen=True)
@@ -119,6 +74,8 @@ class Matrix:
 
 Hardware = Matrix | Pool
 
+MAX_SUM_BITS = 31  # csim's logits are C integers, and a margin of two must not reach the threshold that is never met
+MAX_BIAS_REACH = 25
 _NO_PADS = (0, 0, 0, 0)
 _ROUNDING = {"TRN": 0, "RND": 1, "RND_CONV": 2}
 
@@ -129,54 +86,111 @@ def extract(model: Any) -> list[Hardware]:
     Raises CompileError naming the layer that cannot be built exactly and why.
     """
     nodes = iter(model.get_layers())
-    first, quantiser = next(nodes), next(nodes, None)
+    first = next(nodes)
     if first.class_name not in ("Input", "InputLayer"):
         raise CompileError(f"layer {first.name}: the network must begin with its input")
-    shape = Shape(*_map(first))
-    if quantiser is None or quantiser.class_name != "Activation" or _format(quantiser) != Format(8, 8, False):
-        found = "nothing" if quantiser is None else f"{quantiser.class_name} {_type(quantiser)}"
-        raise CompileError(
-            f"layer {first.name}: the input needs an unsigned 8-bit quantiser with scale 2**-8 (a pixel is its "
-            f"integer), but {found} follows it"
-        )
+    shape = _map(first)
     layers: list[Hardware] = []
-    form, pads = Format(8, 8, False), _NO_PADS
+    form: Format | None = None  # of the values that come in; None until the input's quantiser
+    pads = _NO_PADS
+    turned = False  # a flattened map has its channels first
     raw = False  # the last layer is a matrix without a quantiser behind it so far
     for node in nodes:
         kind = node.class_name
+        if kind == "Transpose" and not layers:
+            turned = list(node.get_attr("perm")) == [2, 0, 1]
+            if turned or 1 in (shape.pixels, shape.channels):
+                continue
+        if form is None:
+            if kind != "Activation" or _format(node) != PIXEL:
+                raise CompileError(
+                    f"layer {first.name}: the input needs an unsigned 8-bit quantiser with scale 2**-8 (a pixel is its "
+                    f"integer), but {kind} {_type(node)} follows it"
+                )
+            form = PIXEL
+            continue
         if raw and kind != "Activation":
             raise CompileError(
                 f"layer {layers[-1].name}: no quantiser follows it, but layer {node.name} does; put a quantised ReLU "
                 "between them"
             )
+        if turned and kind not in ("Reshape", "Dense"):
+            raise CompileError(f"layer {node.name}: a transposition stands before it; flatten the map behind it")
         if kind == "ZeroPadding2D":
             pads = _pads(node)
         elif kind in ("Conv2D", "PointwiseConv2D"):
             layers.append(_convolution(model, node, shape, form, pads))
-            pads, raw, shape = _NO_PADS, True, layers[-1].shape
+            pads = _NO_PADS
         elif kind == "Dense":
-            layers.append(_dense(model, node, shape, form))
-            raw, shape = True, layers[-1].shape
+            layers.append(_dense(model, node, shape, form, turned))
+            turned = False
         elif kind == "Activation":
             if not raw:
                 raise CompileError(f"layer {node.name}: an activation must follow a convolution or dense layer")
-            layers[-1] = quantised = _quantised(layers[-1], node)
-            raw, form = False, quantised.output_format
+            layers[-1] = _quantised(layers[-1], node)
         elif kind in ("Pooling2D", "MaxPooling2D"):
             layers.append(_pool(node, shape, form))
-            shape = layers[-1].shape
         elif kind == "Reshape":
-            if int(np.prod(_map(node))) != shape.pixels * shape.channels:
+            if len(node.get_output_variable().shape) != 1 or _map(node).channels != shape.pixels * shape.channels:
                 raise CompileError(f"layer {node.name}: only flattening is supported, not a reshape to {_map(node)}")
         else:
             raise CompileError(f"layer {node.name}: {kind} is not supported by the RTL backend")
+        if layers:
+            last = layers[-1]
+            raw = isinstance(last, Matrix) and not last.saturate
+            shape, form = last.shape, last.output_format if isinstance(last, Matrix) else last.format
     if not layers or not isinstance(layers[-1], Matrix) or layers[-1].window is not None:
         raise CompileError("the network must end in a dense layer that makes the logits")
     return layers
 
 
-def _map(node: Any) -> tuple[int, ...]:
-    return tuple(int(size) for size in node.get_output_variable().shape)
+def compare(layers: list[Hardware], steps: list[Step]) -> None:
+    """Refuse hardware layers that differ from what the QONNX graph says: shapes, windows, types, weights or order.
+
+    Raises CompileError naming the layers, with what differs in each.
+    """
+    if len(layers) != len(steps):
+        names = f"{', '.join(layer.name for layer in layers)} instead of {', '.join(step.name for step in steps)}"
+        raise CompileError(f"hls4ml makes {len(layers)} layers of {len(steps)} ({names}); please report the network")
+    problems = []
+    for layer, step in zip(layers, steps, strict=True):
+        for what, found, wanted in _differences(layer, step):
+            problems.append(
+                f"layer {step.name}: hls4ml makes it ({layer.name}) with {what} {found}, but the network has {wanted}; "
+                "leave the configuration's Precision at 'auto', and prepare the graph with hls.qonnx_graph.load"
+            )
+    refuse(problems)
+
+
+def _differences(layer: Hardware, step: Step) -> Iterator[tuple[str, object, object]]:
+    for what in ("source", "shape", "window"):
+        if getattr(layer, what) != getattr(step, what):
+            yield what, getattr(layer, what), getattr(step, what)
+    if isinstance(layer, Pool) != (step.weights is None):
+        yield "kind", type(layer).__name__, "another"
+    elif isinstance(layer, Pool):
+        if layer.format != step.output:
+            yield "type", layer.format, step.output
+    else:
+        found = layer.output_format if layer.saturate else None
+        if found != step.output:
+            yield "quantiser", found or "none", step.output or "none"
+        elif found is not None and layer.rounding != step.rounding:
+            yield "rounding", layer.rounding, step.rounding
+        for what, values, form, wanted in (
+            ("weights", layer.weights, layer.weight_format, step.weights),
+            ("biases", layer.bias, layer.bias_format, step.bias),
+        ):
+            if not np.array_equal(values * 2.0**-form.fraction, np.asarray(wanted)):
+                yield what, "of other values", "its own"
+
+
+def _map(node: Any) -> Shape:
+    """The shape of a node's output; a flat vector is one pixel."""
+    sizes = [int(size) for size in node.get_output_variable().shape]
+    if len(sizes) not in (1, 3):
+        raise CompileError(f"layer {node.name}: a map of shape {sizes}; images and flat vectors are supported")
+    return Shape(*sizes) if len(sizes) == 3 else Shape(1, 1, sizes[0])
 
 
 def _pads(node: Any) -> tuple[int, int, int, int]:
@@ -230,16 +244,19 @@ def _convolution(model: Any, node: Any, source: Shape, form: Format, pads: tuple
     top, left, bottom, right = (a + b for a, b in zip(pads, _pads(node), strict=True))
     window = Window(kernel, attributes["stride_width"], (top, left, bottom, right))
     weights = _integers(node, "weights", values, weight_format).reshape(-1, 1, outputs).transpose(2, 1, 0)
-    return _matrix(model, node, source, Shape(*_map(node)), window, weights, weight_format, form)
+    return _matrix(model, node, source, _map(node), window, weights, weight_format, form)
 
 
-def _dense(model: Any, node: Any, source: Shape, form: Format) -> Matrix:
+def _dense(model: Any, node: Any, source: Shape, form: Format, turned: bool) -> Matrix:
     values, weight_format = _weight(node, "weight")
     if node.get_attr("_weights_transposed"):
         values = values.T
     outputs = values.shape[-1]
     weights = _integers(node, "weights", values, weight_format)
-    weights = weights.reshape(source.pixels, source.channels, outputs).transpose(2, 0, 1)
+    if turned:
+        weights = weights.reshape(source.channels, source.pixels, outputs).transpose(2, 1, 0)
+    else:
+        weights = weights.reshape(source.pixels, source.channels, outputs).transpose(2, 0, 1)
     return _matrix(model, node, source, Shape(1, 1, outputs), None, weights, weight_format, form)
 
 
@@ -262,20 +279,38 @@ def _matrix(
     values, bias_format = _weight(node, "bias")
     bias = _integers(node, "biases", values, bias_format)
     fraction = form.fraction + weight_format.fraction
-    if bias.any() and bias_format.fraction > fraction:
+    finer = max(bias_format.fraction - fraction, 0) if bias.any() else 0
+    if (bias % (1 << min(finer, 62))).any():
         raise CompileError(
             f"layer {node.name}: the bias has {bias_format.fraction} fraction bits, finer than the {fraction} of the "
             "products; give it the scale of input times weight"
         )
+    bias = bias >> finer
     # Only as many bits as the values need, on the products' own grid where all are zero.
     bias_format = Format(
         max(int(value).bit_length() for value in (bias.min(), ~bias.min(), bias.max())) + 1,
-        bias_format.fraction if bias.any() else fraction,
+        bias_format.fraction - finer if bias.any() else fraction,
         True,
     )
-    low, high = _worst_case(weights, bias << (fraction - bias_format.fraction), form)
+    coarser = fraction - bias_format.fraction
+    if bias_format.bits + coarser > MAX_BIAS_REACH:
+        raise CompileError(
+            f"layer {node.name}: its biases reach 2**{bias_format.bits + coarser - 1} steps of the products, beyond "
+            f"the 2**{MAX_BIAS_REACH - 1} to which QONNX's float32 is exact; use smaller biases or coarser scales"
+        )
+    low, high = _worst_case(weights, bias << coarser, form)
     accumulator = Format(max(int(low).bit_length(), int(high).bit_length()) + 1, fraction, True)
-    for what, precision in (("result", _type(node)), ("accumulator", node.get_attr("accum_t").precision)):
+    if accumulator.bits > MAX_SUM_BITS:
+        raise CompileError(
+            f"layer {node.name}: its sums take {accumulator.bits} bits, {MAX_SUM_BITS} at most are supported; use "
+            "fewer bits for weights, biases or activations"
+        )
+    types = [("accumulator", node.get_attr("accum_t").precision)]
+    quantiser = _type(node)
+    # hls4ml makes a quantiser right behind a layer its result type, which then saturates; any other one does not.
+    if _mode(quantiser.saturation_mode) == "WRAP":
+        types.append(("result", quantiser))
+    for what, precision in types:
         held = Format(int(precision.width), int(precision.fractional), bool(precision.signed))
         spare = held.fraction - fraction
         if spare < 0 or low << spare < held.low or high << spare > held.high:
@@ -284,7 +319,7 @@ def _matrix(
                 f"[{low}, {high}] * 2**-{fraction}; let hls4ml infer it ('auto') or widen it"
             )
     reuse = int(model.config.get_reuse_factor(node))
-    return Matrix(
+    layer = Matrix(
         name=node.name,
         source=source,
         shape=shape,
@@ -301,6 +336,7 @@ def _matrix(
         reuse_asked=reuse,
         fold=choose_fold(reuse, outputs, lanes, beats),
     )
+    return layer if len(types) > 1 else _requantised(layer, node)
 
 
 def _worst_case(weights: Integers, bias: Integers, form: Format) -> tuple[int, int]:
@@ -312,21 +348,30 @@ def _worst_case(weights: Integers, bias: Integers, form: Format) -> tuple[int, i
 
 
 def _quantised(layer: Hardware, node: Any) -> Matrix:
+    """A layer with the activation behind it."""
     assert isinstance(layer, Matrix)  # extract() calls this right behind a matrix only
     activation = str(node.get_attr("activation")).lower()
-    precision, form = _type(node), _format(node)
     if activation not in ("relu", "linear"):
         raise CompileError(f"layer {node.name}: activation {activation} is not supported; use a quantised ReLU")
+    if activation == "relu" and _format(node).signed:
+        raise CompileError(f"layer {node.name}: a ReLU needs an unsigned quantiser, not {_type(node)}")
+    return _requantised(layer, node)
+
+
+def _requantised(layer: Matrix, node: Any) -> Matrix:
+    """A layer whose sums are rounded and fitted into a node's type."""
+    precision, form = _type(node), _format(node)
     if form.bits > MAX_BITS:
         raise CompileError(
             f"layer {node.name}: no quantiser of at most {MAX_BITS} bits behind it (type {precision}); "
             "use a quantised activation"
         )
-    if activation == "relu" and form.signed:
-        raise CompileError(f"layer {node.name}: a ReLU needs an unsigned quantiser, not {precision}")
     saturation, rounding = _mode(precision.saturation_mode), _mode(precision.rounding_mode)
     if rounding not in _ROUNDING or saturation not in ("SAT", "WRAP"):
-        raise CompileError(f"layer {node.name}: rounding {rounding} with {saturation} is not supported")
+        raise CompileError(
+            f"layer {node.name}: rounding {rounding} with {saturation} is not supported; use a quantiser with rounding "
+            "mode ROUND or FLOOR and without a narrow range"
+        )
     if saturation == "WRAP" and not _fits(layer, form):
         raise CompileError(f"layer {node.name}: its quantiser wraps around; use a saturating one")
     return replace(layer, output_format=form, rounding=_ROUNDING[rounding], saturate=True)
@@ -349,7 +394,7 @@ def _pool(node: Any, source: Shape, form: Format) -> Pool:
     if len(size) != 1 or len(stride) != 1 or any(_pads(node)):
         raise CompileError(f"layer {node.name}: max pooling must be square and without padding")
     window = Window(size.pop(), stride.pop(), _NO_PADS)
-    return Pool(node.name, source, Shape(*_map(node)), window, form)
+    return Pool(node.name, source, _map(node), window, form)
 
 
 def matrices(layers: list[Hardware]) -> Iterator[Matrix]:

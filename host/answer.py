@@ -29,16 +29,21 @@ class Answer(BaseModel):
     confidence: float  # calibrated probability of being right
     stage: StageName  # who answered
     accuracy_target: float
-    degraded: bool  # the deadline passed or the data centre was away: the best edge answer stands in
+    # The deadline passed, or the data centre was away and the best edge answer stands in.
+    degraded: bool
     # The calibrated accuracy target covers it. Not so a degraded answer, nor one of the data centre over a link that
     # loses more than was calibrated for, or to which the image went more coarsely.
     guaranteed: bool
+    # What the guarantee holds for, in words: a share of many pictures of one kind, never a single picture of any other.
+    # None where nothing is guaranteed.
+    guaranteed_for: str | None = None
     reason: str | None  # why it is degraded, or not guaranteed
     hedged: bool  # the data centre was asked before the fabric had answered: the fabric's leg overlaps the others
     legs: list[Leg]
     # Above idle, on the fabric alone: a mean over the images of late. None where no sensor could tell.
     energy_joules: float | None
     energy_obtained: Literal["measured", "replayed"] | None = None
+    warnings: tuple[str, ...] = ()  # what to know of the picture: that it was too small, or transparent
 
     @property
     def milliseconds(self) -> float:

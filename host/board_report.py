@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from host.files import sha256, write_atomically
+from host.files import check_reports, json_claim, sha256, write_atomically
 from host.kernel import MANIFEST, KernelError, Package
 from host.selftest import SelfTestReport
 
@@ -76,9 +76,11 @@ def write_report(report: Mapping[str, object], path: Path) -> None:
 
 
 def check_name(path: Path) -> None:
-    """Raise KernelError unless a report may be written to `path`."""
+    """Raise KernelError, or OutputError where something else is there, unless a report may be written to `path`."""
     if path.suffix != ".json":
         raise KernelError(f"{path}: a report's name ends in .json; the text goes beside it, ending in .txt")
+    claim = json_claim("board's report", "schema_version", "package", "board", "build", "selftest", "host")
+    check_reports(path.parent, claim, path.name, path.with_suffix(".txt").name)
 
 
 def _check_same(package: Package, board: str, selftest: Mapping[str, object]) -> None:

@@ -35,6 +35,7 @@ imports nothing from here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,15 +45,23 @@ from scipy.optimize import isotonic_regression
 from scipy.special import betaincinv
 
 from host.fabric.base import NEVER
-from host.kernel import Calibration, ConfidenceCurve, LossBucket, Refused, Resplits, Target
+from host.kernel import (
+    OFFLOAD_EVERYTHING,
+    Calibration,
+    ConfidenceCurve,
+    LossBucket,
+    Refused,
+    Resplits,
+    Target,
+)
 
 FAMILY_ERROR = 0.05
 LOSSES = (0.0, 0.01, 0.05, 0.10, 0.20)  # of the buckets that the back end is measured in
 FIT_SHARE = 0.3  # the curves need few images; the bound gets tighter with every image left to the test
-OFFLOAD_EVERYTHING = 1.01  # a p that no stage can be sure of
 GRID: npt.NDArray[np.float64] = np.concatenate([[OFFLOAD_EVERYTHING], np.linspace(1.0, 0.0, 401)])
 MAX_TARGETS = 16  # threshold sets of the hardware
 _ECE_BINS = 15
+_MOST_IMAGES_TIMES = 1e4  # beyond it, a target is called out of reach
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -259,6 +268,69 @@ def calibrate(
         refused=refused,
         resplits=None,
     )
+
+
+def parse_targets(text: str) -> list[float]:
+    """Accuracy targets that a user wrote, comma separated; raises CalibrationError."""
+    targets = []
+    for word in text.split(","):
+        try:
+            target = float(word)
+        except ValueError:
+            raise CalibrationError(f"--targets {text}: give numbers, comma separated, such as 0.88,0.9") from None
+        if not 0.0 < target < 1.0:
+            meant = f" ({target / 100:g}?)" if 1.0 < target < 100.0 else ""
+            raise CalibrationError(
+                f"--targets {text}: {word.strip()} is no share of right answers, between 0 and 1, both excluded{meant}"
+            )
+        targets.append(target)
+    return _checked_targets(targets)
+
+
+def advice(calibration: Calibration) -> list[str]:
+    """What to do about the targets that were refused, a sentence each; nothing where none was."""
+    if not calibration.refused:
+        return []
+    error = calibration.family_error / (len(calibration.targets) + len(calibration.refused))
+    worst = min(bucket.accuracy for bucket in calibration.buckets if bucket.loss <= calibration.loss)
+    tested = calibration.images - max(1, int(calibration.images * FIT_SHARE))
+    reachable = math.floor(1_000 * calibration.refused[0].best_reachable) / 1_000
+    said = [
+        f"With {calibration.images} calibration images the highest target that holds is {reachable:g}: the back end "
+        f"answers {worst:.2%} of them rightly, and a promise lies below what was measured, the further the fewer "
+        "images there are."
+    ]
+    for refused in calibration.refused:
+        factor = _images_needed(worst, refused.accuracy, tested, error)
+        if factor is None:
+            said.append(
+                f"{refused.accuracy:g} is out of reach with any number of images: train a better back end, or ask for "
+                "less."
+            )
+        else:
+            said.append(
+                f"{refused.accuracy:g} would take about {_rounded(factor * calibration.images):,} calibration images, "
+                "if as many of them are answered rightly."
+            )
+    return said
+
+
+def _images_needed(accuracy: float, target: float, tested: int, error: float) -> float | None:
+    """How many times `tested` images at this accuracy the bound needs to reach the target; None for no number."""
+    if accuracy <= target:
+        return None
+    factor = 1.0
+    while lower_bound(accuracy * tested * factor, round(tested * factor), error) < target:
+        factor *= 1.1
+        if factor > _MOST_IMAGES_TIMES:
+            return None
+    return factor
+
+
+def _rounded(count: float) -> int:
+    """A count of images as a person would say it: two digits."""
+    step = 10 ** max(0, math.floor(math.log10(count)) - 1)
+    return math.ceil(count / step) * step
 
 
 def resplit_check(

@@ -80,6 +80,7 @@ class Cascade:
             raise PowerError("the fabric is simulated, so that no sensor can tell its energy: meter a board")
         self.kernel: Kernel = fabric.package.kernel
         self.calibration = calibration
+        self._guaranteed_for = f"pictures like those of the calibration split of {self.kernel.dataset}"
         self.simulated = fabric.simulated
         self._fabric = fabric
         self._offload = offload
@@ -199,6 +200,7 @@ class Cascade:
             accuracy_target=target.accuracy,
             degraded=False,
             guaranteed=True,
+            guaranteed_for=self._guaranteed_for,
             reason=None,
             hedged=early is not None,
             legs=[fabric],
@@ -207,16 +209,18 @@ class Cascade:
         )
         if early is not None and (not unsure or looked >= deadline):
             early.cancel()
-        if not unsure:
-            return edge
-        if self._offload is None:
+        if unsure and self._offload is None:
             return _degraded(edge, "no data centre was named")
         if looked >= deadline:
             return _degraded(edge, "the deadline passed on the fabric")
+        if not unsure or self._offload is None:
+            return edge
         asked = await (early or self._ask(self._offload, image, deadline - looked, target))
         reply = asked.reply
         if reply is None:
             return _degraded(edge, asked.trouble, asked.seconds * 1e3)
+        if (max(looked, asked.seconds) if early is not None else looked + asked.seconds) > deadline:
+            return _degraded(edge, "the data centre's answer came after the deadline", asked.seconds * 1e3)
         if reply.label >= self.kernel.labels:
             return _degraded(edge, f"the data centre said class {reply.label}, which this kernel does not have")
         service_ms = reply.service_us / 1e3
@@ -229,6 +233,7 @@ class Cascade:
                 "confidence": target.backend_confidences[self.calibration.bucket(reply.loss)],
                 "stage": "datacenter",
                 "guaranteed": beyond is None,
+                "guaranteed_for": self._guaranteed_for if beyond is None else None,
                 "reason": beyond,
                 "legs": [
                     fabric,
@@ -281,4 +286,5 @@ class Cascade:
 
 def _degraded(edge: Answer, reason: str, waited_ms: float = 0.0) -> Answer:
     legs = [*edge.legs, Leg(name="link", milliseconds=waited_ms, obtained="measured")] if waited_ms else edge.legs
-    return edge.model_copy(update={"degraded": True, "guaranteed": False, "reason": reason, "legs": legs})
+    doubted = {"degraded": True, "guaranteed": False, "guaranteed_for": None, "reason": reason}
+    return edge.model_copy(update={**doubted, "legs": legs})

@@ -4,18 +4,23 @@ Queries come over a Unix domain socket that only its owner may use, so the file 
 encrypted. A message is a 4-byte big-endian length, a JSON header of that length, and for a query `size` bytes of
 picture.
 
-Words owned here: query, edge.
+A board has little memory: at most `MAX_ASKERS` ask at a time, their pictures' files take at most `PICTURE_BYTES`
+together, and one picture is decoded at a time.
+
+Words owned here: query, edge, asker.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import logging
 import os
 import socket
 import struct
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -28,7 +33,7 @@ from host.cascade import Cascade, Early, TargetRefused
 from host.fabric.base import FabricError
 from host.fabric.makers import open_fabric
 from host.hedge import Hedging
-from host.images import MAX_FILE_BYTES, ImageError, Pixels, read_image
+from host.images import MAX_FILE_BYTES, ImageError, Picture, Pixels, image_content, read_image
 from host.kernel import Package, Target
 from host.power.meter import EnergyMeter
 from host.power.sensors import open_sensor
@@ -38,9 +43,13 @@ if TYPE_CHECKING:
     from host.link.client import OffloadClient
 
 _LENGTH = struct.Struct("!I")
+_CREDENTIALS = struct.Struct("iII")  # of who listens at a Unix socket: process, user, group; unix(7)
 _MAX_HEADER = 65_536  # bytes
 _MAX_BATCH = 64  # images of one run of the fabric
 _MAX_WAITING = 256  # queries; beyond, asking is refused at once
+MAX_ASKERS = 256  # connections
+PICTURE_BYTES = 64 * 2**20  # of files that are read, or wait to be decoded; at least the largest one's
+_READ_AHEAD = 16_384  # bytes that are taken from a connection before anybody wants them
 _READ_WITHIN = 10.0  # seconds for a query to come in whole
 _GRACE = 60.0  # seconds beyond the deadline that `query` waits: a simulated fabric takes longer than its simulated time
 _BACKLOG = 64
@@ -93,13 +102,11 @@ class _Waiting:
 def query(socket_path: Path, image_path: Path, accuracy: float, deadline_ms: float) -> Answer:
     """Ask the edge at `socket_path` what is on the picture at `image_path`.
 
-    `accuracy` is the least share of right answers that will do, `deadline_ms` when an answer must be there. Raises
-    EdgeError when no edge listens or the query is malformed, TargetRefused, ImageError or FabricError.
+    The path `-` is standard input. `accuracy` is the least share of right answers that will do, `deadline_ms` when an
+    answer must be there. Raises EdgeError when no edge listens or the query is malformed, TargetRefused, ImageError or
+    FabricError.
     """
-    try:
-        content = image_path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{image_path} cannot be read ({error.strerror}): give a picture's path") from error
+    content = image_content(image_path)
     try:
         header = _Query(protocol=1, name=str(image_path), size=len(content), accuracy=accuracy, deadline_ms=deadline_ms)
     except ValidationError as error:
@@ -108,6 +115,7 @@ def query(socket_path: Path, image_path: Path, accuracy: float, deadline_ms: flo
         connection.settimeout(deadline_ms / 1e3 + _GRACE)
         try:
             connection.connect(str(socket_path))
+            _check_owner(connection, socket_path)
             connection.sendall(_frame(header) + content)
             (length,) = _LENGTH.unpack(_receive(connection, _LENGTH.size))
             if length > _MAX_HEADER:
@@ -186,6 +194,28 @@ def _way_to(datacenter: tuple[str, int], keys_folder: Path | None, model_sha256:
     return lambda: OffloadClient(*datacenter, keys, model_sha256=model_sha256)
 
 
+class _Room:
+    """Bytes that all who hold some may hold together; who waits first gets them first."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._turn = asyncio.Lock()
+        self._given = asyncio.Event()
+
+    async def take(self, size: int) -> None:
+        """Hold `size` bytes, once they are there."""
+        async with self._turn:
+            while size > self._left:
+                self._given.clear()
+                await self._given.wait()
+            self._left -= size
+
+    def give(self, size: int) -> None:
+        """Hold them no more."""
+        self._left += size
+        self._given.set()
+
+
 class Edge:
     """Takes queries and batches them for the fabric."""
 
@@ -194,13 +224,16 @@ class Edge:
         self._cascade = cascade
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(_MAX_WAITING)
         self._settling: set[asyncio.Task[None]] = set()
+        self._askers: set[asyncio.Task[None]] = set()
+        self._pictures = _Room(PICTURE_BYTES)
+        self._decoder = ThreadPoolExecutor(1, "picture")  # one at a time: each may take a good part of the memory
 
     async def serve(self, socket_path: Path, told: asyncio.Event, announce: Callable[[], None]) -> None:
         """Answer queries at `socket_path` until `told`; calls `announce` once they are taken. Raises EdgeError."""
         _clear(socket_path)
         mask = os.umask(0o177)  # the socket is for its owner only from its first moment on
         try:
-            server = await asyncio.start_unix_server(self._take, str(socket_path), backlog=_BACKLOG)
+            server = await asyncio.start_unix_server(self._take, str(socket_path), backlog=_BACKLOG, limit=_READ_AHEAD)
         except OSError as error:
             raise EdgeError(f"{socket_path} cannot be listened on ({error.strerror or error}): name another") from error
         finally:
@@ -215,9 +248,11 @@ class Edge:
         finally:
             server.close()
             socket_path.unlink(missing_ok=True)
-            for task in (work, stopping, *self._settling):
+            tasks = [work, stopping, *self._settling, *self._askers]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(work, stopping, *self._settling, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._decoder.shutdown(wait=False, cancel_futures=True)
 
     async def ask(self, image: Pixels, target: Target, deadline: float) -> Answer:
         """Answer of `image` uint8 [H, W, C] under `target`, `deadline` seconds from now.
@@ -273,22 +308,34 @@ class Edge:
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection: one query."""
+        task = asyncio.current_task()
+        assert task is not None  # it runs in one
+        self._askers.add(task)
         try:
-            writer.write(_frame(await self._respond(reader)))
+            if len(self._askers) > MAX_ASKERS:
+                response = _refuse("query", f"{MAX_ASKERS} others ask already: ask again later")
+            else:
+                response = await self._respond(reader)
+            writer.write(_frame(response))
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             logger.info("a query's asker went away")
+        except asyncio.CancelledError:
+            pass  # the edge stops; asyncio would write a traceback for a connection that ends so
         finally:
+            self._askers.discard(task)
             writer.close()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
 
     async def _respond(self, reader: asyncio.StreamReader) -> _Response:
         try:
-            header, content = await asyncio.wait_for(_read_query(reader), _READ_WITHIN)
+            header = await asyncio.wait_for(_read_header(reader), _READ_WITHIN)
             target = self._cascade.target(header.accuracy)
-            image = await asyncio.to_thread(read_image, content, self._cascade.kernel.input, header.name)
-            return _Response(answer=await self.ask(image, target, header.deadline_ms / 1e3))
+            picture = await self._read(reader, header)
+            answer = await self.ask(picture.pixels, target, header.deadline_ms / 1e3)
+            warnings = tuple(f"{header.name} {warning}" for warning in picture.warnings)
+            return _Response(answer=answer.model_copy(update={"warnings": warnings}))
         except ValidationError as error:
             return _refuse("query", _first_fault(error))
         except EdgeError as error:
@@ -301,14 +348,45 @@ class Edge:
             return _refuse("image", str(error))
         except FabricError as error:
             return _refuse("fabric", str(error))
+        except (OSError, asyncio.IncompleteReadError):
+            raise  # the asker is gone
+        except Exception:
+            logger.exception("a query could not be answered")  # a fault of ours: let it be seen, and the asker go on
+            return _refuse("query", "the edge failed on this query: see its log")
+
+    async def _read(self, reader: asyncio.StreamReader, header: _Query) -> Picture:
+        """The picture that follows `header`; raises ImageError, or EdgeError where there is no room."""
+        try:
+            await asyncio.wait_for(self._pictures.take(header.size), _READ_WITHIN)
+        except asyncio.TimeoutError:
+            raise EdgeError(
+                f"others' pictures took all of their {PICTURE_BYTES >> 20} MiB for {_READ_WITHIN:g} s: ask again later"
+            ) from None
+        try:
+            content = await asyncio.wait_for(_read_picture(reader, header.size), _READ_WITHIN)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._decoder, read_image, content, self._cascade.kernel.input, header.name
+            )
+        finally:
+            self._pictures.give(header.size)
 
 
-async def _read_query(reader: asyncio.StreamReader) -> tuple[_Query, bytes]:
+async def _read_header(reader: asyncio.StreamReader) -> _Query:
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     if length > _MAX_HEADER:
         raise EdgeError(f"the query's header claims {length} bytes, at most {_MAX_HEADER} are read")
-    header = _Query.model_validate_json(await reader.readexactly(length))
-    return header, await reader.readexactly(header.size)
+    return _Query.model_validate_json(await reader.readexactly(length))
+
+
+async def _read_picture(reader: asyncio.StreamReader, size: int) -> bytes:
+    """Exactly `size` bytes, held once: asyncio's own way would hold them twice for a moment."""
+    content = io.BytesIO()
+    while content.tell() < size:
+        part = await reader.read(min(size - content.tell(), 4 * _READ_AHEAD))
+        if not part:
+            raise asyncio.IncompleteReadError(b"", size)
+        content.write(part)
+    return content.getvalue()
 
 
 def _refuse(kind: Literal["image", "fabric", "query"], message: str) -> _Response:
@@ -328,6 +406,17 @@ def _error(refusal: _Refusal | None) -> Exception:
 def _frame(message: BaseModel) -> bytes:
     header = message.model_dump_json().encode()
     return _LENGTH.pack(len(header)) + header
+
+
+def _check_owner(connection: socket.socket, path: Path) -> None:
+    """Raise EdgeError unless who listens at `path`, and owns it, is this user or root: others get no pictures."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, listener, _ = _CREDENTIALS.unpack(credentials)
+    for user in (listener, path.stat().st_uid):
+        if user not in (0, os.geteuid()):
+            raise EdgeError(
+                f"{path} is user {user}'s, not yours: no picture is sent there; name your edge's own socket"
+            )
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:

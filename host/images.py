@@ -1,78 +1,125 @@
-"""From a picture's file to the pixels that a kernel takes, by one rule.
+"""From a picture's or an array's file to the pixels that a kernel takes.
 
-Pictures (whatever Pillow reads): turned upright by their EXIF orientation, 16-bit and float grey scaled to 8 bits,
-converted to grey or RGB, stretched to the kernel's height and width with Pillow's antialiased bilinear filter. Nothing
-is cropped or padded. Data sets are read by the same rule, so that a network meets what it was trained on.
-
-Arrays (`.npy`): taken as they are; they must already have the kernel's shape.
+Pictures: by the rule of `host.pictures`. Arrays (`.npy`): taken as they are; they must already have the kernel's shape.
 """
 
 from __future__ import annotations
 
 import io
+import os
+import select
+import stat
+import sys
+import time
 import tokenize
-import warnings
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from host.kernel import Input
+from host.picture_files import MAX_FILE_BYTES, SUFFIXES, Unreadable
+from host.pictures import Picture, Pixels, read
 
-MAX_FILE_BYTES = 32 * 2**20
-MAX_PIXELS = 64 * 2**20  # a small file may unpack to far more than the board has memory
+__all__ = ["MAX_FILE_BYTES", "ImageError", "Picture", "Pixels", "image_content", "listed", "read_image"]
+
 _NPY = b"\x93NUMPY"
-_BILINEAR = 2  # Image.Resampling.BILINEAR, which the Pillow 9.0 of PYNQ's 32-bit image has not got
-
-Pixels = npt.NDArray[np.uint8]  # [H, W, C]
+_PIPE_S = 10.0  # seconds in which all of a pipe's picture has to come
+_STANDARD_INPUT = Path("-")
 
 
 class ImageError(ValueError):
     """A picture that cannot be used: names it, what was found and what would be right."""
 
 
-def read_image(content: bytes, expected: Input, name: str) -> Pixels:
+def read_image(content: bytes, expected: Input, name: str) -> Picture:
     """Pixels uint8 [H, W, C] of the file `content`, as `expected` by the kernel; `name` is for errors.
 
-    Raises ImageError.
+    Reading takes at most 256 MiB of memory. Raises ImageError.
     """
     if len(content) > MAX_FILE_BYTES:
         raise ImageError(f"{name} has {len(content)} bytes, at most {MAX_FILE_BYTES} are read: make it smaller")
-    return _array(content, expected, name) if content.startswith(_NPY) else _picture(content, expected, name)
-
-
-def fit(picture: Image.Image, expected: Input) -> Pixels:
-    """Pixels uint8 [H, W, C] of any Pillow `picture`, by the rule of this module."""
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        # Pillow clips 16-bit grey to 255 on conversion: scale it instead.
-        wide = np.asarray(upright, dtype=np.float64)
-        upright = Image.fromarray(np.clip(wide / 257.0 + 0.5, 0, 255).astype(np.uint8))
-    plain = upright.convert("L" if expected.channels == 1 else "RGB")
-    if plain.size != (expected.width, expected.height):
-        plain = plain.resize((expected.width, expected.height), _BILINEAR)
-    return np.asarray(plain, dtype=np.uint8).reshape(expected.shape)
-
-
-def _picture(content: bytes, expected: Input, name: str) -> Pixels:
+    if content.startswith(_NPY):
+        return Picture(_array(content, expected, name), ())
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is stricter
-            picture = Image.open(io.BytesIO(content))
-        with picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ImageError(
-                    f"{name} is {picture.width} x {picture.height} pixels, at most {MAX_PIXELS} are read: "
-                    "make it smaller"
-                )
-            picture.load()
-            return fit(picture, expected)
-    except UnidentifiedImageError:
-        raise ImageError(f"{name} is no picture that Pillow knows: give a JPEG, PNG or the like, or .npy") from None
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{name} is damaged ({error}): it cannot be decoded; copy it again") from error
+        return read(content, *expected.shape)
+    except Unreadable as error:
+        raise ImageError(f"{name} {error}") from error
+
+
+def listed(path: Path) -> list[Path]:
+    """The pictures and arrays in and below a folder, by name, hidden ones left out; `path` itself where it is none.
+
+    Raises ImageError where a folder holds none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.suffix.lower() in SUFFIXES | {".npy"}
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    if not found:
+        raise ImageError(f"{path} holds no file that is named as a picture or array: give a folder that does")
+    return found
+
+
+def image_content(path: Path) -> bytes:
+    """The bytes of a picture's file, of a pipe, or of standard input (`-`), at most 32 MiB; raises ImageError."""
+    if path == _STANDARD_INPUT:
+        content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        return _bounded(content, "standard input", len(content))
+    try:
+        # Not to block: a pipe that nobody writes to would hold us here for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read ({error.strerror}): give a picture's path") from error
+    try:
+        found = os.fstat(descriptor)
+        if stat.S_ISFIFO(found.st_mode):
+            return _bounded(_from_pipe(descriptor, path), str(path), 0)
+        if not stat.S_ISREG(found.st_mode):
+            kind = "folder" if stat.S_ISDIR(found.st_mode) else "device"
+            raise ImageError(f"{path} is a {kind}, not a picture: give a picture's path")
+        _bounded(b"", str(path), found.st_size)
+        with open(descriptor, "rb", closefd=False) as file:
+            return _bounded(file.read(MAX_FILE_BYTES + 1), str(path), 0)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read ({error.strerror}): give another") from error
+    finally:
+        os.close(descriptor)
+
+
+def _bounded(content: bytes, name: str, size: int) -> bytes:
+    size = max(size, len(content))
+    if size > MAX_FILE_BYTES:
+        raise ImageError(f"{name} is larger than {MAX_FILE_BYTES} bytes, more than is read: make it smaller")
+    return content
+
+
+def _from_pipe(descriptor: int, path: Path) -> bytes:
+    """All that is written to a pipe until its writers close it, up to one byte more than is allowed."""
+    until = time.monotonic() + _PIPE_S
+    pieces: list[bytes] = []
+    size = 0
+    while size <= MAX_FILE_BYTES:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise ImageError(f"{path} is a pipe and gave no whole picture within {_PIPE_S:g} s: write to it sooner")
+        if not select.select([descriptor], [], [], left)[0]:
+            continue
+        try:
+            piece = os.read(descriptor, 2**16)
+        except BlockingIOError:
+            continue
+        if not piece:
+            if pieces:
+                break
+            time.sleep(0.02)  # nobody has opened it for writing yet
+            continue
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
 
 
 def _array(content: bytes, expected: Input, name: str) -> Pixels:

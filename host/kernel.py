@@ -1,25 +1,36 @@
 """The kernel package: the one artefact in which the build side and the run side meet.
 
 A package is a folder with `kernel.json` (this module's `Kernel`) and beside it the files that it lists with their
-checksums. Words owned here: kernel, package, stage, frame, threshold set, accuracy target, loss bucket.
+checksums. `kernel.json` itself carries a checksum over everything else in it, so that what a guarantee rests on
+(thresholds, calibration, classes, input, the networks' checksums) cannot be changed by hand unnoticed. It tells damage
+and edits, not who made the package: whoever writes one can compute it.
+
+Words owned here: kernel, package, stage, frame, threshold set, accuracy target, loss bucket.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import tempfile
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from host.files import sha256, write_atomically
+from host.files import Claim, place_folder, sha256, write_atomically
 
 MANIFEST = "kernel.json"
-LIBRARY_FOLDER = "lib"  # libraries built on this machine; never part of the checksums
+SCHEMA_VERSION: Final = 3
+NEVER = 0xFFFF_FFFF  # threshold: no margin is enough at this stage
+OFFLOAD_EVERYTHING = 1.01  # a confidence that no stage can have
+TOP = "rtl/kernel.sv"  # the file that says the build hash
+_EARLIER_LIBRARY = re.compile(r"lib/(csim|verilated)-[0-9a-f]{8}\.so")  # built by versions that kept them here
+_SAID_HASH = re.compile(r"BuildHash\(32'h([0-9a-f]{8})\)")
 
 Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -38,7 +49,7 @@ def _inside(name: str) -> str:
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Input(_Strict):
@@ -80,11 +91,17 @@ class Stage(_Strict):
 
     name: str
     parameters: int
-    logit_bits: int  # width of the signed integer logits
+    outputs: Annotated[int, Field(ge=2)]  # logits an image, one a class
+    logit_bits: Annotated[int, Field(ge=1, le=32)]  # width of the signed integer logits
     logit_fraction_bits: int  # a logit's value is integer * 2**-logit_fraction_bits
     layers: list[Layer]
     bound_cycles: int  # folding bound of the interval: the largest of the layers' and of the input's beats
     bound_layer: str
+
+    @property
+    def widest_margin(self) -> int:
+        """The largest margin that two of its logits can have."""
+        return int(2**self.logit_bits - 1)
 
 
 class ConfidenceCurve(_Strict):
@@ -101,7 +118,16 @@ class ConfidenceCurve(_Strict):
     def _one_a_margin(self) -> ConfidenceCurve:
         if len(self.confidences) != len(self.margins):
             raise ValueError(f"{len(self.confidences)} confidences for {len(self.margins)} margins")
+        if self.margins[0] != 0 or sorted(set(self.margins)) != self.margins:
+            raise ValueError("a curve's margins must rise from 0")
+        if sorted(self.confidences) != self.confidences:
+            raise ValueError("a curve's confidences must not fall")
         return self
+
+    def threshold(self, confidence: float) -> int:
+        """The smallest margin whose confidence is at least `confidence`; `NEVER` where none is."""
+        block = bisect_left(self.confidences, confidence)
+        return self.margins[block] if block < len(self.margins) else NEVER
 
     def at(self, margin: int) -> float:
         """Confidence at an integer margin."""
@@ -113,7 +139,7 @@ class Target(_Strict):
 
     accuracy: Unit  # promised
     set_index: Annotated[int, Field(ge=0, le=15)]
-    confidence: float  # the cascade's one parameter p
+    confidence: Annotated[float, Field(ge=0.0, le=OFFLOAD_EVERYTHING)]  # the cascade's one parameter p
     thresholds: list[int]  # integer margin threshold by stage
     # Exact one-sided lower bound of the accuracy on the calibration split: the least of the guaranteed loss buckets'.
     lower_bound: Unit
@@ -219,15 +245,15 @@ class BoardBuild(_Strict):
 class Kernel(_Strict):
     """Contents of `kernel.json`."""
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     name: str
     build_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]  # equals the id register of the hardware
-    classes: list[str]
+    classes: Annotated[list[str], Field(min_length=2)]
     input: Input
     stages: Annotated[list[Stage], Field(min_length=2, max_length=2)]
-    threshold_sets: int
-    frame_slots: int
-    clock_mhz: float  # the clock that cycles are converted with
+    threshold_sets: Annotated[int, Field(ge=1, le=16)]
+    frame_slots: Annotated[int, Field(ge=1)]
+    clock_mhz: Annotated[float, Field(gt=0.0)]  # the clock that cycles are converted with
     registers: dict[str, int]  # byte offsets on AXI4-Lite
     dataset: str
     dataset_sha256: str
@@ -240,6 +266,68 @@ class Kernel(_Strict):
     def labels(self) -> int:
         """Count of classes."""
         return len(self.classes)
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over all fields, written as JSON with sorted keys."""
+        return sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode())
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Kernel:
+        """Hold the fields against each other; ValueError naming the one that does not fit."""
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes: two have the same name")
+        for stage in self.stages:
+            if stage.outputs != len(self.classes):
+                raise ValueError(f"classes: {len(self.classes)} names for the {stage.outputs} outputs of {stage.name}")
+        if self.calibration is not None:
+            _check_thresholds(self.calibration, self.stages, self.threshold_sets)
+            backend = self.files.get("datacenter.onnx")
+            if backend not in (None, self.calibration.backend_sha256):
+                raise ValueError("calibration.backend_sha256 is not that of datacenter.onnx: calibrate anew")
+        return self
+
+
+def _check_thresholds(calibration: Calibration, stages: Sequence[Stage], sets: int) -> None:
+    """Hold every threshold against the curves that it was read from; ValueError naming the target."""
+    if len(calibration.curves) != len(stages):
+        raise ValueError(f"calibration.curves: {len(calibration.curves)} curves for {len(stages)} stages")
+    for curve, stage in zip(calibration.curves, stages, strict=True):
+        if curve.margins[-1] > stage.widest_margin:
+            raise ValueError(f"calibration.curves: margin {curve.margins[-1]} is more than {stage.name} can have")
+    rows = [target.set_index for target in calibration.targets]
+    if len(set(rows)) != len(rows) or max(rows, default=0) >= sets:
+        raise ValueError(f"calibration.targets: threshold sets {rows}: each needs one of its own, below {sets}")
+    for target in calibration.targets:
+        if len(target.thresholds) != len(stages) or len(target.curves) != len(stages):
+            raise ValueError(
+                f"target {target.accuracy:g}: {len(target.thresholds)} thresholds and {len(target.curves)} curves "
+                f"for {len(stages)} stages"
+            )
+        fitting = [curve.threshold(target.confidence) for curve in calibration.curves]
+        if target.thresholds != fitting:
+            raise ValueError(
+                f"target {target.accuracy:g}: thresholds {target.thresholds} do not fit the calibration's curves, "
+                f"which give {fitting}"
+            )
+        if target.lower_bound < target.accuracy:
+            raise ValueError(f"target {target.accuracy:g}: its lower bound, {target.lower_bound:g}, does not reach it")
+
+
+class _Sealed(Kernel):
+    """`kernel.json` as it is written: with the checksum of all its other fields."""
+
+    seal: Annotated[Hex64, Field(alias="checksum")]
+
+
+def hardware_hash(sources: Mapping[str, bytes]) -> str:
+    """The build hash of SystemVerilog `sources`, by their path in a package: `kernel.sv` counts as if it said none."""
+    digest = [
+        name.removeprefix("rtl/")
+        + _SAID_HASH.sub(f"BuildHash(32'h{'0' * 8})", sources[name].decode("utf-8", "replace"))
+        for name in sorted(sources)
+    ]
+    return sha256("".join(digest).encode())[:8]
 
 
 class Package:
@@ -265,44 +353,44 @@ class Package:
                 f"{manifest}: cannot be read ({error.strerror}); a kernel package is a folder with {MANIFEST}, "
                 "made by `edgesight compile`"
             ) from error
-        try:
-            kernel = Kernel.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "whole file"
-            raise KernelError(
-                f"{manifest}: field {field}: {first['msg']} ({len(text)} bytes read, {error.error_count()} faults); "
-                "the file is truncated or of another version: compile or copy the package again"
-            ) from error
-        package = cls(path, kernel)
+        package = cls(path, _opened(manifest, text))
         if verify:
             package.verify()
         return package
 
     def verify(self) -> None:
-        """Compare the checksum of every listed file; raise KernelError at the first that is absent or differs."""
-        for name, expected in self.kernel.files.items():
-            if sha256(self.read(name)) != expected:
-                raise KernelError(
-                    f"{self.path / name}: checksum differs from the one in {MANIFEST}; "
-                    "the file was changed or damaged: compile or copy the package again"
-                )
+        """Compare every listed file with its checksum, and the build hash with the RTL; KernelError at a difference."""
+        sources = {}
+        for name in self.kernel.files:
+            content = self.read(name)
+            if name.startswith("rtl/") and name.endswith(".sv"):
+                sources[name] = content
+        said = _SAID_HASH.search(sources.get(TOP, b"").decode("utf-8", "replace"))
+        if said is None:  # no hardware of the compiler's
+            return
+        if not said.group(1) == self.kernel.build_hash == hardware_hash(sources):
+            raise KernelError(
+                f"{self.path / MANIFEST}: field build_hash: {self.kernel.build_hash} is not that of the files in rtl/ "
+                f"({hardware_hash(sources)}, and {TOP} says {said.group(1)}): compile the package again"
+            )
 
     def read(self, name: str) -> bytes:
-        """Contents of a file listed in the manifest."""
+        """Contents of a file listed in the manifest; KernelError where it is not what its checksum says."""
         if name not in self.kernel.files:
             raise KernelError(f"{self.path / MANIFEST}: field files: lists no {name!r}; compile the package again")
         try:
-            return (self.path / name).read_bytes()
+            content = (self.path / name).read_bytes()
         except OSError as error:
             raise KernelError(
                 f"{self.path / name}: listed in {MANIFEST} but cannot be read ({error.strerror}); "
                 "copy the package again"
             ) from error
-
-    def library(self, name: str) -> Path:
-        """Where the locally built library `name` (`verilated` or `csim`) of exactly this build lies or belongs."""
-        return self.path / LIBRARY_FOLDER / f"{name}-{self.kernel.build_hash}.so"
+        if sha256(content) != self.kernel.files[name]:
+            raise KernelError(
+                f"{self.path / name}: checksum differs from the one in {MANIFEST}; "
+                "the file was changed or damaged: compile or copy the package again"
+            )
+        return content
 
     def board(self, name: str) -> BoardBuild:
         """The build for board `name`; KernelError, naming those that there are, where there is none."""
@@ -355,33 +443,85 @@ class Package:
         return Package(self.path, kernel)
 
 
+def _stranger(folder: Path) -> str | None:
+    """What in `folder` is not a kernel package's; None where all of it is. Packages of every schema count."""
+    try:
+        document = json.loads((folder / MANIFEST).read_bytes())
+        listed = {"build_hash", "stages"} <= document.keys() and set(document["files"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        listed = False
+    if not listed:
+        return f"no {MANIFEST} in it says so"
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_dir() and name not in listed and name != MANIFEST and not _EARLIER_LIBRARY.fullmatch(name):
+            return f"it holds {name}, which {MANIFEST} does not list"
+    return None
+
+
+PACKAGE = Claim("kernel package", _stranger)
+
+
 def write_package(path: Path, kernel: Kernel, files: Mapping[str, bytes]) -> Package:
     """Make the folder `path` hold exactly this package: built beside it, then swapped in by rename.
 
     `kernel.files` is filled from `files`. A package that was there is replaced whole; on any error it stays as it was.
+    Raises OutputError, touching nothing, where `path` is anything else than a package, an empty folder or absent.
     """
     kernel = kernel.model_copy(update={"files": {name: sha256(files[name]) for name in sorted(files)}})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        for name, content in files.items():
-            target = building / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, content)
-        write_atomically(building / MANIFEST, _manifest(kernel))
-        os.chmod(building, 0o755)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-            os.rename(path, old / "old")
-            os.rename(building, path)
-            shutil.rmtree(old)
-        else:
-            os.rename(building, path)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
+    place_folder(path, {**files, MANIFEST: _manifest(kernel)}, PACKAGE)
     return Package(path, kernel)
 
 
+def load_kernel(path: Path) -> Kernel:
+    """The kernel of the package in `path`, which may be of the schema before this one: to take its calibration over.
+
+    Its files are compared with their checksums, its thresholds with their curves. Raises KernelError.
+    """
+    manifest = path / MANIFEST
+    try:
+        document = json.loads(manifest.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or document.get("schema_version") != 2:
+        return Package.load(path).kernel
+    try:
+        for stage in document["stages"]:
+            stage["outputs"] = len(document["classes"])
+        kernel = Kernel.model_validate({**document, "schema_version": SCHEMA_VERSION})
+    except (ValueError, KeyError, TypeError) as error:
+        raise KernelError(f"{manifest}: its calibration cannot be taken over ({error}): calibrate anew") from error
+    Package(path, kernel).verify()
+    return kernel
+
+
+def _opened(manifest: Path, text: bytes) -> Kernel:
+    """The kernel that `text` of file `manifest` says, its checksum compared; KernelError."""
+    try:
+        sealed = _Sealed.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["loc"] == ("schema_version",) and isinstance(first["input"], int):
+            raise KernelError(
+                f"{manifest}: is of schema version {first['input']}, this EdgeSight reads {SCHEMA_VERSION}: compile it "
+                "again, taking its calibration over by "
+                f"`edgesight compile ZOO --out NEW --calibration {manifest.parent}`"
+            ) from error
+        field = ".".join(str(part) for part in first["loc"]) or "whole file"
+        raise KernelError(
+            f"{manifest}: field {field}: {first['msg']} ({len(text)} bytes read, {error.error_count()} faults); "
+            "the file is damaged, was changed, or is of another version: compile or copy the package again"
+        ) from error
+    kernel = Kernel.model_validate(sealed.model_dump(exclude={"seal"}))
+    if kernel.checksum != sealed.seal:
+        raise KernelError(
+            f"{manifest}: field checksum: differs from that of the other fields; the file was changed or damaged: "
+            "compile or copy the package again"
+        )
+    return kernel
+
+
 def _manifest(kernel: Kernel) -> bytes:
-    return (kernel.model_dump_json(indent=1) + "\n").encode()
+    """The text of `kernel.json`."""
+    document = {**kernel.model_dump(mode="json"), "checksum": kernel.checksum}
+    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()

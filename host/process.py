@@ -1,11 +1,32 @@
-"""A process that runs until it is told to stop, and then stops cleanly."""
+"""A process that runs until it is told to stop, and then stops cleanly; and what it writes meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
+
+_ROOM = __name__.rpartition(".")[0]  # the loggers of all modules beside this one are below it
+_LONGEST = 500  # characters of a line
+
+
+def write_log() -> None:
+    """Write what this program has to say to standard error, a line each with its time; of libraries errors only."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    logging.basicConfig(level=logging.ERROR, handlers=[handler])
+    logging.getLogger(_ROOM).setLevel(logging.INFO)
+
+
+class _OneLine(logging.Formatter):
+    """Whoever's words a line quotes, it stays one line, and moves no terminal's cursor."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line, cut at `_LONGEST` characters."""
+        line = super().formatMessage(record)[:_LONGEST]
+        return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
 
 
 def run_until_told(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -5,31 +5,35 @@ networks learn on train, confidence thresholds are chosen on calibration, and te
 a set of near-duplicate images (the frames of one track, say); a group never straddles two splits, since thresholds
 chosen on near-copies of training images come out optimistic.
 
-It needs numpy and Pillow, never torch, because the host and the simulator read images through it too.
+It needs numpy and Pillow, never torch, because the simulator reads images through it too.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import io
+import lzma
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import unicodedata
 import zipfile
 import zlib
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
+
+from quant.picture_files import MAX_FILE_BYTES, SUFFIXES, Unreadable
+from quant.pictures import Look, fit, look, read
 
 FASHION_MNIST_FOLDER: Final = Path("/usr/share/datasets/fashion-mnist")
 """Where the Debian package `dataset-fashion-mnist` puts its idx files."""
@@ -52,10 +56,12 @@ _FASHION_CLASSES: Final = (
     "Bag",
     "Ankle boot",
 )
-_IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
-_GREY_MODES: Final = frozenset({"1", "L", "LA", "I", "I;16", "F"})
-# A frame's number after the last underscore; what stands before it names the track.
-_TRACK_NAME: Final = re.compile(r"^(?P<track>.+)_\d+$")
+_LARGEST_IDX_BYTES: Final = 2**28
+# A frame's number after the last underscore; what stands before it names the group.
+_GROUP_NAME: Final = re.compile(r"^(?P<group>.+)_\d+$")
+# IMG_20230101_123456: a day and a time of it, as telephones name what they take. A day is no group.
+_TIME_NAME: Final = re.compile(r"(?:^|\D)(?:19|20)\d{6}_\d{6,}$")
+_LISTED_DAMAGES: Final = 20
 _TEST_SHARE: Final = 0.20
 _CALIBRATION_SHARE: Final = 0.15
 
@@ -103,7 +109,8 @@ class DataSet:
         train: what networks are trained on.
         calibration: what thresholds and quantiser ranges may be chosen on, never trained on.
         test: what accuracies are reported on.
-        checksum: sha256 over every image, label, id and class name, split by split.
+        checksum: sha256 over every image, label, id and class name, split by split. Of a folder's images it is the
+            files' bytes that count, and the form that they are brought to, so that no decoder's version changes it.
         seed: the seed that cut the splits.
         note: what a reader of results must know about the data.
         mirrored: whether a mirror image keeps its class, so that training may mirror; false for digits or signs.
@@ -126,7 +133,35 @@ class DataSet:
         return height, width, channels
 
 
-def load(name: str, data_dir: Path | None = None, size: int | None = None, seed: int = 0) -> DataSet:
+@dataclass(frozen=True)
+class FolderReading:
+    """How a folder of images is read.
+
+    Attributes:
+        groups: `name`, the images of a class that are named `<group>_<number>` are one group; or `none`, each is its
+            own.
+        skip_damaged: leave out images that cannot be read, instead of refusing the folder.
+    """
+
+    groups: Literal["name", "none"] = "name"
+    skip_damaged: bool = False
+
+
+AS_NAMED: Final = FolderReading()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def load(
+    name: str,
+    data_dir: Path | None = None,
+    size: int | None = None,
+    seed: int = 0,
+    reading: FolderReading = AS_NAMED,
+    say: Callable[[str], None] = _say,
+) -> DataSet:
     """Load a data set by name.
 
     Args:
@@ -137,6 +172,8 @@ def load(name: str, data_dir: Path | None = None, size: int | None = None, seed:
         size: side in pixels that images are resized to, 4 to 256. Default: the data's own size; for a folder of mixed
             sizes the median of the shorter sides, rounded down to a multiple of 4 and at most 64.
         seed: chooses the calibration split, and the test split where the data has no official one.
+        reading: how a folder is read.
+        say: gets lines about a folder for its user: which groups were found, what was left out.
 
     Raises:
         DataSetError: unknown name, missing, truncated or corrupt files, too few images or classes.
@@ -148,28 +185,17 @@ def load(name: str, data_dir: Path | None = None, size: int | None = None, seed:
     if name == "digits":
         return _digits(size, seed)
     if name.startswith("folder:"):
-        return _folder(Path(name.removeprefix("folder:")).expanduser(), size, seed)
+        return _folder(Path(name.removeprefix("folder:")).expanduser(), size, seed, reading, say)
     raise DataSetError(f"data set {name!r} is unknown; use fashion-mnist, digits or folder:PATH")
 
 
-def resize_square(image: Image.Image, size: int, grey: bool) -> NDArray[np.uint8]:
-    """Bring any picture to the form that networks take: upright, `size` x `size`, grey or RGB.
-
-    A picture that is not square is stretched, so that nothing at its border is lost; scaling is Pillow's antialiased
-    bilinear filter.
-
-    Returns:
-        uint8 `[size, size, 1]` if `grey`, else `[size, size, 3]`.
-    """
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        # Pillow clips 16-bit grey to 255 on conversion: scale it instead.
-        wide = np.asarray(upright, dtype=np.float64)
-        upright = Image.fromarray(np.clip(wide / 257.0 + 0.5, 0, 255).astype(np.uint8))
-    plain = upright.convert("L" if grey else "RGB")
-    if plain.size != (size, size):
-        plain = plain.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(plain, dtype=np.uint8).reshape(size, size, 1 if grey else 3)
+def check_name(name: str) -> None:
+    """DataSetError unless `name` is one that `load` may know; looks at nothing but the place of a folder."""
+    root = Path(name.removeprefix("folder:")).expanduser()
+    if name.startswith("folder:") and not root.exists():
+        raise DataSetError(f"{root}: no such folder or .zip; expected class subfolders with images below it")
+    if name not in ("fashion-mnist", "digits") and not name.startswith("folder:"):
+        raise DataSetError(f"data set {name!r} is unknown; use fashion-mnist, digits or folder:PATH")
 
 
 def install_fashion_mnist(into: Path) -> Path:
@@ -277,9 +303,12 @@ def _read_idx(folder: Path, stem: str, dimensions: int) -> NDArray[np.uint8]:
             "the folder of its files, or use the data set `digits`"
         )
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            raw = file.read(_LARGEST_IDX_BYTES + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataSetError(f"{path}: not a whole gzip file ({error}); fetch it again") from error
+    if len(raw) > _LARGEST_IDX_BYTES:
+        raise DataSetError(f"{path}: unpacks to more than {_LARGEST_IDX_BYTES} bytes: is it another data set's file?")
     header = 4 + 4 * dimensions
     magic = bytes((0, 0, 8, dimensions))
     if len(raw) < header or raw[:4] != magic:
@@ -300,7 +329,7 @@ def _numbered(
     """Take the `chosen` of grey `images` `[N, H, W]`, resized to `size` where asked, named by their index."""
     picked = images[chosen][..., None]
     if size is not None and picked.shape[1:3] != (size, size):
-        picked = np.stack([resize_square(Image.fromarray(image[..., 0]), size, grey=True) for image in picked])
+        picked = np.stack([fit(Image.fromarray(image[..., 0]), size, size, 1) for image in picked])
     return Split(picked, labels[chosen].astype(np.int64), tuple(f"{prefix}/{index}" for index in chosen))
 
 
@@ -354,23 +383,29 @@ class _Files:
         else:
             raise DataSetError(f"{root}: no such folder or .zip; expected class subfolders with images below it")
         self.names = sorted(name for name in names if _is_image(name))
+        others = Counter(PurePosixPath(name).suffix.lower() for name in names if not _is_hidden(name))
+        self.others = {suffix: count for suffix, count in others.items() if suffix not in SUFFIXES}
 
-    def open(self, name: str) -> Image.Image:
-        """Open an image, reading its header only.
+    def content(self, name: str) -> bytes:
+        """The bytes of an image's file.
 
         Raises:
-            DataSetError: the file is no image, or a damaged one.
+            Unreadable: it is too large, or cannot be read.
         """
         try:
             if self._archive is None:
-                return Image.open(self.root / name)
-            return Image.open(io.BytesIO(self._archive.read(self._members[name])))
-        except (OSError, ValueError, zipfile.BadZipFile, zlib.error, Image.DecompressionBombError) as error:
-            raise self.damaged(name, error) from error
-
-    def damaged(self, name: str, error: Exception) -> DataSetError:
-        """Describe a file that Pillow could not read."""
-        return DataSetError(f"{self.root}/{name}: not a readable image ({error}); replace or remove the file")
+                with (self.root / name).open("rb") as file:
+                    content = file.read(MAX_FILE_BYTES + 1)
+                size = len(content)
+            else:
+                member = self._members[name]
+                size = member.file_size  # zipfile unpacks no more than this
+                content = self._archive.read(member) if size <= MAX_FILE_BYTES else b""
+        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+            raise Unreadable(f"cannot be read ({error}): copy it again") from error
+        if size > MAX_FILE_BYTES:
+            raise Unreadable(f"has more than {MAX_FILE_BYTES} bytes, which is not read: make it smaller")
+        return content
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -384,13 +419,15 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
 
 
 def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return not hidden and path.suffix.lower() in _IMAGE_SUFFIXES
+    return not _is_hidden(name) and PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def _folder(root: Path, size: int | None, seed: int) -> DataSet:
-    files = _Files(root)
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+
+
+def _folder(root: Path, size: int | None, seed: int, reading: FolderReading, say: Callable[[str], None]) -> DataSet:
+    files, by_name = _Files(root), reading.groups == "name"
     tops, prefix = _below_single_folders(files.names)
     official = set(tops) >= {"train", "test"}
     # part -> class -> names; the part is "" where the data has no official split.
@@ -403,31 +440,41 @@ def _folder(root: Path, size: int | None, seed: int) -> DataSet:
         if len(below) < 2:
             raise DataSetError(f"{root}/{name}: an image outside a class subfolder; put it into one or remove it")
         listed[part][unicodedata.normalize("NFC", below[0])].append(name)
-    classes = tuple(sorted(listed["train" if official else ""]))
+    to_cut = listed["train" if official else ""]
+    classes = tuple(sorted(to_cut))
     if len(classes) < 2:
         raise DataSetError(f"{root}: found {len(classes)} class subfolders with images, expected at least 2")
     if unknown := sorted(set(listed["test"]) - set(classes)):
         raise DataSetError(f"{root}/test: class {unknown[0]!r} is not below train/; the two must agree")
+    if files.others:
+        passed = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in files.others.items())
+        say(f"{root}: files that are not named as pictures are passed over: {passed}")
 
+    found = _read_all(files, [name for part in listed.values() for held in part.values() for name in held], size)
+    found.report(root, reading.skip_damaged, say)
+    groups_of = {name: _groups([one for one in to_cut[name] if one in found.pixels], by_name) for name in classes}
+    if empty := [name for name in classes if not groups_of[name]]:
+        raise DataSetError(f"{root}: no image of class {empty[0]!r} can be read; give others, or remove the class")
+    say(_groups_found(groups_of, by_name))
     parts_of: dict[str, list[tuple[str, int]]] = {"train": [], "calibration": [], "test": []}
     for label, class_name in enumerate(classes):
         if official:
-            cut = _cut(listed["train"][class_name], class_name, seed, {"calibration": _CALIBRATION_SHARE})
-            cut["test"] = listed["test"][class_name]
+            cut = _cut(groups_of[class_name], class_name, seed, {"calibration": _CALIBRATION_SHARE})
+            cut["test"] = [name for name in listed["test"][class_name] if name in found.pixels]
         else:
             shares = {"test": _TEST_SHARE, "calibration": _CALIBRATION_SHARE}
-            cut = _cut(listed[""][class_name], class_name, seed, shares)
+            cut = _cut(groups_of[class_name], class_name, seed, shares)
         for part, names in cut.items():
             parts_of[part].extend((name, label) for name in sorted(names))
     for part, pairs in parts_of.items():
         if not pairs:
             raise DataSetError(
-                f"{root}: the {part} split came out empty; give each class more images, or more tracks if file names "
+                f"{root}: the {part} split came out empty; give each class more images, or more groups if file names "
                 "begin with one"
             )
-    side, grey = _common_form(files, [name for pairs in parts_of.values() for name, _ in pairs], size)
-    splits = {part: _read_images(files, pairs, side, grey) for part, pairs in parts_of.items()}
+    splits = {part: found.split(pairs) for part, pairs in parts_of.items()}
     cut_note = "official test split" if official else "test split cut by hash of each group's name"
+    group_note = "images of one group (name before the last _number) share a split" if by_name else "without groups"
     return _assemble(
         name=root.name.removesuffix(".zip"),
         classes=classes,
@@ -435,8 +482,9 @@ def _folder(root: Path, size: int | None, seed: int) -> DataSet:
         calibration=splits["calibration"],
         test=splits["test"],
         seed=seed,
-        note=f"Images from a folder, {cut_note}; images of one track (name before the last _number) share a split.",
+        note=f"Images from a folder, {cut_note}; {group_note}.",
         mirrored=False,
+        files=found,
     )
 
 
@@ -450,27 +498,49 @@ def _below_single_folders(names: Sequence[str]) -> tuple[set[str], int]:
         level += 1
 
 
-def _groups(names: Sequence[str]) -> Mapping[str, list[str]]:
-    """Gather a class's files by track, `<track>_<n>.png`.
+def _groups(names: Sequence[str], by_name: bool) -> Mapping[str, list[str]]:
+    """Gather a class's files by group, `<group>_<n>.png`, where `by_name`; else each file is its own group.
 
-    A prefix that every file of the class shares is the camera's (`IMG_0001.jpg`), not a track's: then, and for names
-    without a number, each file is its own group.
+    A prefix that every file of the class shares is the camera's (`IMG_0001.jpg`), not a group's: then, and for names
+    without a number or with a time (`IMG_20230101_123456.jpg`), each file is its own group.
     """
-    by_track: dict[str, list[str]] = defaultdict(list)
+    if not by_name:
+        return {name: [name] for name in names}
+    gathered: dict[str, list[str]] = defaultdict(list)
     for name in names:
         path = PurePosixPath(name)
-        matched = _TRACK_NAME.match(path.stem)
-        by_track[str(path.parent / matched["track"]) if matched else name].append(name)
-    return by_track if len(by_track) > 1 else {name: [name] for name in names}
+        matched = None if _TIME_NAME.search(path.stem) else _GROUP_NAME.match(path.stem)
+        gathered[str(path.parent / matched["group"]) if matched else name].append(name)
+    return gathered if len(gathered) > 1 else {name: [name] for name in names}
 
 
-def _cut(names: Sequence[str], class_name: str, seed: int, shares: Mapping[str, float]) -> dict[str, list[str]]:
+def _groups_found(groups_of: Mapping[str, Mapping[str, Sequence[str]]], by_name: bool) -> str:
+    """What grouping found, for the user to see before anything is made of it."""
+    sizes = {
+        f"{name}/{PurePosixPath(group).name}": len(held)
+        for name in groups_of
+        for group, held in groups_of[name].items()
+    }
+    images, largest = sum(sizes.values()), max(sizes, key=lambda name: sizes[name])
+    if not by_name:
+        return f"groups: none; each of {images} images may go to any split (--groups none)"
+    if sizes[largest] == 1:
+        return f"groups: none found in the names of {images} images; each may go to any split"
+    return (
+        f"groups: {len(sizes)} found in the names (<group>_<number>) of {images} images; the largest, {largest}, has "
+        f"{sizes[largest]}. A group stays in one split; --groups none where these are no groups"
+    )
+
+
+def _cut(
+    groups: Mapping[str, list[str]], class_name: str, seed: int, shares: Mapping[str, float]
+) -> dict[str, list[str]]:
     """Cut one class's files into the named shares and the rest, `train`, group by group.
 
     Groups are ordered by a hash of seed, class and group, so that a file added later moves few others. Each share gets
     at least one group while one is left for training.
     """
-    groups = _groups(names)
+    images = sum(len(held) for held in groups.values())
 
     def rank(group: str) -> bytes:
         below = PurePosixPath(group).name
@@ -480,7 +550,7 @@ def _cut(names: Sequence[str], class_name: str, seed: int, shares: Mapping[str, 
     cut: dict[str, list[str]] = {}
     for part, share in shares.items():
         taken: list[str] = []
-        while len(waiting) > 1 and len(taken) + len(groups[waiting[0]]) / 2 <= max(share * len(names), 1):
+        while len(waiting) > 1 and len(taken) + len(groups[waiting[0]]) / 2 <= max(share * images, 1):
             taken.extend(groups[waiting.pop(0)])
         if not taken and len(waiting) > 1:
             taken.extend(groups[waiting.pop(0)])
@@ -489,40 +559,87 @@ def _cut(names: Sequence[str], class_name: str, seed: int, shares: Mapping[str, 
     return cut
 
 
-def _common_form(files: _Files, names: Sequence[str], size: int | None) -> tuple[int, bool]:
+def _common_form(looks: Sequence[Look], size: int | None) -> tuple[int, bool]:
     """Choose the side in pixels, and whether all images are grey, from the images' headers."""
-    grey = True
-    extents: set[tuple[int, int]] = set()
-    shorter: list[int] = []
-    for name in names:
-        with files.open(name) as image:
-            grey = grey and image.mode in _GREY_MODES
-            extents.add(image.size)
-            shorter.append(min(image.size))
+    grey = all(one.grey for one in looks)
     if size is not None:
         return size, grey
+    extents = {(one.width, one.height) for one in looks}
     if len(extents) == 1:
         width, height = extents.pop()
         if width == height and 4 <= width <= LARGEST_SIZE:
             return width, grey
-    median = int(np.median(shorter))
+    median = int(np.median([min(one.width, one.height) for one in looks]))
     return max(4, min(LARGEST_DEFAULT_SIZE, median // 4 * 4)), grey
 
 
-def _read_images(files: _Files, pairs: Sequence[tuple[str, int]], size: int, grey: bool) -> Split:
-    images = np.empty((len(pairs), size, size, 1 if grey else 3), np.uint8)
-    for row, image in enumerate(_decoded(files, [name for name, _ in pairs], size, grey)):
-        images[row] = image
-    return Split(images, np.array([label for _, label in pairs], np.int64), tuple(name for name, _ in pairs))
+@dataclass
+class _Read:
+    """A folder's images, read.
+
+    Attributes:
+        form: height, width and channels that all are brought to.
+        pixels: name -> uint8 `[H, W, C]` of that form; `split` takes them out.
+        digests: name -> sha256 of the file.
+        damaged: names of those that cannot be read, with why.
+        remarks: what to know of some that were read -> how many there are, and the first's name and remark.
+    """
+
+    form: tuple[int, int, int]
+    pixels: dict[str, NDArray[np.uint8]]
+    digests: dict[str, bytes]
+    damaged: dict[str, str]
+    remarks: dict[str, tuple[int, str]]
+
+    def report(self, root: Path, skip_damaged: bool, say: Callable[[str], None]) -> None:
+        """Tell of images that cannot be read, and of odd ones; raises DataSetError unless the former may be skipped."""
+        for count, first in self.remarks.values():
+            say(f"{root}: {count} like this: {first}")
+        if not self.damaged:
+            return
+        lines = [f"{name} {reason}" for name, reason in list(self.damaged.items())[:_LISTED_DAMAGES]]
+        if len(self.damaged) > len(lines):
+            lines.append(f"and {len(self.damaged) - len(lines)} more")
+        told = "\n  ".join(lines)
+        many = f"{root}: {len(self.damaged)} of {len(self.damaged) + len(self.pixels)} images cannot be read"
+        if not skip_damaged:
+            raise DataSetError(f"{many}; mend or remove them, or leave them out with --skip-damaged:\n  {told}")
+        say(f"{many} and are left out:\n  {told}")
+
+    def split(self, pairs: Sequence[tuple[str, int]]) -> Split:
+        """The named images with their labels."""
+        images = np.empty((len(pairs), *self.form), np.uint8)
+        for row, (name, _) in enumerate(pairs):
+            images[row] = self.pixels.pop(name)
+        return Split(images, np.array([label for _, label in pairs], np.int64), tuple(name for name, _ in pairs))
 
 
-def _decoded(files: _Files, names: Sequence[str], size: int, grey: bool) -> Iterator[NDArray[np.uint8]]:
+def _read_all(files: _Files, names: Sequence[str], size: int | None) -> _Read:
+    looks: dict[str, Look] = {}
+    damaged: dict[str, str] = {}
     for name in names:
-        with files.open(name) as image:
-            try:
-                yield resize_square(image, size, grey)
-            except (OSError, ValueError, SyntaxError, zlib.error, Image.DecompressionBombError) as error:
-                raise files.damaged(name, error) from error
+        try:
+            looks[name] = look(files.content(name))
+        except Unreadable as error:
+            damaged[name] = str(error)
+    if not looks:
+        return _Read((0, 0, 0), {}, {}, damaged, {})
+    side, grey = _common_form(list(looks.values()), size)
+    found = _Read((side, side, 1 if grey else 3), {}, {}, damaged, {})
+    for name in looks:
+        try:
+            content = files.content(name)
+            picture = read(content, *found.form)
+        except Unreadable as error:
+            damaged[name] = str(error)
+            continue
+        found.pixels[name] = picture.pixels
+        found.digests[name] = hashlib.sha256(content).digest()
+        for warning in picture.warnings:
+            kind = re.sub(r"\d+", "N", warning)
+            count, first = found.remarks.get(kind, (0, f"{name} {warning}"))
+            found.remarks[kind] = count + 1, first
+    return found
 
 
 # -------------------------------------------------------------------------------------------------- assembling
@@ -537,13 +654,17 @@ def _assemble(
     seed: int,
     note: str,
     mirrored: bool,
+    files: _Read | None = None,
 ) -> DataSet:
     digest = hashlib.sha256("\0".join(classes).encode())
     for split in (train, calibration, test):
         split.images.setflags(write=False)
         split.labels.setflags(write=False)
         digest.update(repr(split.images.shape).encode())
-        digest.update(np.ascontiguousarray(split.images).tobytes())
+        if files is None:
+            digest.update(np.ascontiguousarray(split.images).tobytes())
+        else:
+            digest.update(b"".join(files.digests[one] for one in split.ids))
         digest.update(split.labels.astype("<i8").tobytes())
         digest.update("\0".join(split.ids).encode())
     return DataSet(name, classes, train, calibration, test, digest.hexdigest(), seed, note, mirrored)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import pickle
@@ -21,19 +22,19 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
 from quant import datasets, variants
-from quant.datasets import DataSet
+from quant.datasets import AS_NAMED, DataSet, FolderReading
 from quant.export import (
     ExportError,
     StoredStage,
@@ -61,7 +62,7 @@ VariantName: TypeAlias = Literal["stage0", "stage1", "backend"]
 Phase: TypeAlias = Literal["float", "quantised"]
 
 WORK_FOLDER: Final = Path("build/train")
-"""Where checkpoints are kept by default, below the current folder."""
+"""Where checkpoints are kept where nobody says, below the current folder; the command line says the user's cache."""
 
 ZOO_FOLDER: Final = Path(__file__).parent / "zoo"
 """Where trained networks are shipped, a folder a data set."""
@@ -199,23 +200,26 @@ def train(
     resume: bool = True,
     teacher: NDArray[np.float32] | None = None,
     console: Console | None = None,
+    ahead: _Ahead | None = None,
 ) -> Trained:
     """Train one network.
 
     Args:
         data: the data set; only its train split is learnt from.
         variant_name: which network.
-        out_dir: folder for checkpoints; one is written after every epoch, so an interruption loses at most one.
+        out_dir: folder for checkpoints; one is written after every epoch, so an interruption loses at most one. Each
+            data set has a folder of its own in it, by name and checksum, and each choice of settings a file.
         seed: of the initial weights, the order of images and their augmentation.
         epochs: passes in each phase, instead of the recipe's.
         quick: a fifth of the passes.
         resume: continue from a checkpoint of the very same training, or return its result if it was finished.
         teacher: the back end's logits, float32 `[2, N, classes]`, for the N train images as they are and mirrored; the
             networks learn from labels alone without it.
-        console: where progress is shown; none by default.
+        console: where it is told what was done; none by default.
+        ahead: what this training is a part of, to be told of every step.
 
     Raises:
-        TrainingError: an impossible argument.
+        TrainingError: an impossible argument, or a checkpoint that cannot be read or written.
         variants.VariantError: the data's images are too small for the network.
     """
     if variant_name not in variants.VARIANTS:
@@ -223,11 +227,11 @@ def train(
     variant = variants.VARIANTS[variant_name]
     network = variants.fit(variant, data.shape, len(data.classes))
     shown = console or Console(quiet=True)
-    stem = f"{data.name}-{variant_name}-seed{seed}"
+    course = _Course(variant, seed, out_dir / f"{data.name}-{data.checksum[:12]}", resume, shown, ahead)
     with _deterministic(seed):
         twin = variants.build_float(variant, network)
         recipe = recipe_for(variant, "float", data, quick, epochs)
-        seconds = _fit(twin, data, recipe, teacher, seed, out_dir / f"{stem}-float.pt", variant, resume, shown)
+        seconds = _fit(twin, data, recipe, teacher, "float", course)
         folded = variants.fold(twin)
         twin.eval()
         float_test = accuracy(twin, data.test)
@@ -240,8 +244,7 @@ def train(
         quantised = variants.build_quantised(variant, network, exponents)
         load_weights(quantised, folded)
         recipe = recipe_for(variant, "quantised", data, quick, epochs)
-        checkpoint = out_dir / f"{stem}-quantised.pt"
-        seconds += _fit(quantised, data, recipe, teacher, seed, checkpoint, variant, resume, shown)
+        seconds += _fit(quantised, data, recipe, teacher, "quantised", course)
         quantised.eval()
         return Trained(
             variant=variant_name,
@@ -271,75 +274,101 @@ def _deterministic(seed: int) -> Iterator[None]:
         torch.random.set_rng_state(state)
 
 
+@dataclass(frozen=True)
+class _Course:
+    """What the phases of one training have in common."""
+
+    variant: Variant
+    seed: int
+    folder: Path  # of checkpoints
+    resume: bool
+    console: Console
+    ahead: _Ahead | None
+
+
 def _fit(
     network: nn.Sequential,
     data: DataSet,
     recipe: Recipe,
     teacher: NDArray[np.float32] | None,
-    seed: int,
-    checkpoint: Path,
-    variant: Variant,
-    resume: bool,
-    console: Console,
+    phase: Phase,
+    course: _Course,
 ) -> float:
     """Train `network` in place by `recipe`; return the seconds spent, those before an interruption included."""
-    _by_channel(network)
-    optimiser: torch.optim.Optimizer
-    if recipe.optimiser == "sgd":
-        optimiser = torch.optim.SGD(network.parameters(), 0.0, 0.9, weight_decay=recipe.decay, nesterov=True)
-    else:
-        optimiser = torch.optim.AdamW(network.parameters(), 0.0, weight_decay=recipe.decay)
+    optimiser = _prepared(network, recipe)
+    variant, seed, console = course.variant, course.seed, course.console
     taught = b"" if teacher is None else hashlib.sha256(teacher.tobytes()).digest()
     identity = repr((variant, recipe, data.checksum, seed, taught.hex(), torch.__version__, version("brevitas")))
-    first, seconds = _restore(checkpoint, identity, network, optimiser) if resume else (0, 0.0)
+    settings = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    checkpoint = course.folder / f"{variant.name}-seed{seed}-{settings}-{phase}.pt"
+    label = f"{data.name}-{variant.name}-seed{seed}-{phase}"
+    first, seconds = _restore(checkpoint, identity, network, optimiser) if course.resume else (0, 0.0)
+    if first:
+        done = "was finished before" if first == recipe.epochs else f"goes on after epoch {first}/{recipe.epochs}"
+        console.print(f"{label}: {done}, from {checkpoint}", soft_wrap=True, markup=False, highlight=False)
 
     # Copies, since torch warns of arrays that may not be written.
     images = torch.from_numpy(data.train.images.copy())
     labels = torch.from_numpy(data.train.labels.copy())
     answers = None if teacher is None else torch.from_numpy(teacher)
     steps = len(images) // recipe.batch
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task(checkpoint.stem, total=recipe.epochs * steps, completed=first * steps)
-        for epoch in range(first, recipe.epochs):
-            begun = time.perf_counter()
-            # Seeded by the epoch, so that a resumed training sees the very images it would have seen.
-            torch.manual_seed(1_000 * seed + epoch)
-            network.train()
-            order = torch.randperm(len(images))
-            total = 0.0
-            for step in range(steps):
-                for group in optimiser.param_groups:
-                    group["lr"] = recipe.rate * _one_cycle((epoch + step / steps) / recipe.epochs, recipe.warm_up)
-                chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
-                batch, mirrored = _augment(images[chosen], recipe, data.mirrored)
-                with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-                    logits = network(batch)
-                loss = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=recipe.smoothing)
-                if answers is not None and recipe.teaching:
-                    taught_logits = answers[mirrored.long(), chosen]
-                    lesson = _lesson(logits.float(), taught_logits, recipe.temperature)
-                    loss = (1 - recipe.teaching) * loss + recipe.teaching * lesson
-                optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
-                optimiser.step()
-                total += float(loss.detach())
-                progress.advance(bar)
-            seconds += time.perf_counter() - begun
-            _save(checkpoint, identity, epoch + 1, seconds, network, optimiser)
-            network.eval()
-            measured = accuracy(network, data.calibration)
-            console.print(
-                f"{checkpoint.stem}: epoch {epoch + 1}/{recipe.epochs}, loss {total / steps:.4f}, "
-                f"calibration accuracy {measured:.2%}, {seconds:.0f} s"
-            )
+    if course.ahead is not None:
+        course.ahead.begin(label, variant.name, phase, first * steps)
+    for epoch in range(first, recipe.epochs):
+        begun = time.perf_counter()
+        # Seeded by the epoch, so that a resumed training sees the very images it would have seen.
+        torch.manual_seed(1_000 * seed + epoch)
+        network.train()
+        order = torch.randperm(len(images))
+        total = 0.0
+        for step in range(steps):
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.rate * _one_cycle((epoch + step / steps) / recipe.epochs, recipe.warm_up)
+            chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
+            total += _step(network, optimiser, images, labels, answers, chosen, recipe, data.mirrored)
+            if course.ahead is not None:
+                course.ahead.done(variant.name, phase)
+        seconds += time.perf_counter() - begun
+        _save(checkpoint, identity, epoch + 1, seconds, network, optimiser)
+        network.eval()
+        measured = accuracy(network, data.calibration)
+        console.print(
+            f"{label}: epoch {epoch + 1}/{recipe.epochs}, loss {total / steps:.4f}, "
+            f"calibration accuracy {measured:.2%}, {seconds:.0f} s"
+        )
     return seconds
+
+
+def _prepared(network: nn.Sequential, recipe: Recipe) -> torch.optim.Optimizer:
+    """Lay `network` out for training; return its optimiser."""
+    _by_channel(network)
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(network.parameters(), 0.0, 0.9, weight_decay=recipe.decay, nesterov=True)
+    return torch.optim.AdamW(network.parameters(), 0.0, weight_decay=recipe.decay)
+
+
+def _step(
+    network: nn.Sequential,
+    optimiser: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    answers: Tensor | None,
+    chosen: Tensor,
+    recipe: Recipe,
+    mirror: bool,
+) -> float:
+    """Learn from the `chosen` images once; return the loss."""
+    batch, mirrored = _augment(images[chosen], recipe, mirror)
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+        logits = network(batch)
+    loss = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=recipe.smoothing)
+    if answers is not None and recipe.teaching:
+        lesson = _lesson(logits.float(), answers[mirrored.long(), chosen], recipe.temperature)
+        loss = (1 - recipe.teaching) * loss + recipe.teaching * lesson
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
+    optimiser.step()
+    return float(loss.detach())
 
 
 def _by_channel(network: nn.Module) -> None:
@@ -428,7 +457,15 @@ def _save(
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
     }
-    write_atomically(path, lambda temporary: torch.save(held, temporary))
+    packed = io.BytesIO()  # torch itself has no word for a full disk
+    torch.save(held, packed)
+    try:
+        write_atomically(path, lambda temporary: temporary.write_bytes(packed.getvalue()))
+    except OSError as error:
+        raise TrainingError(
+            f"{path}: the checkpoint cannot be written ({error.strerror or error}): make room or free the way; the "
+            "same command then goes on from the last one"
+        ) from error
 
 
 def _restore(path: Path, identity: str, network: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
@@ -451,6 +488,140 @@ def _restore(path: Path, identity: str, network: nn.Module, optimiser: torch.opt
         raise TrainingError(
             f"{path}: not a readable checkpoint ({error}); remove it to train from the start"
         ) from error
+
+
+# ------------------------------------------------------------------------------------------------------- ahead
+
+
+class _Ahead:
+    """What lies before a call of `train_all`: every phase of every training, how long each takes, and one bar over all.
+
+    Seconds are guessed from a few steps of each network, taken before the first training.
+    """
+
+    def __init__(self, data: DataSet, trainings: Sequence[VariantName], quick: bool, console: Console) -> None:
+        """Measure, and say what lies ahead; `trainings` in their order, a variant as often as it is trained."""
+        self._steps: dict[tuple[str, Phase], int] = {}
+        self._seconds: dict[tuple[str, Phase], float] = {}  # a step takes
+        for name in dict.fromkeys(trainings):
+            self._measure(data, variants.VARIANTS[name], quick)
+        self._total = sum(
+            self._seconds[key] * steps * trainings.count(cast(VariantName, key[0]))
+            for key, steps in self._steps.items()
+        )
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True)
+        self._task = self._bar.add_task("", total=self._total)
+        parts = ", ".join(
+            f"{trainings.count(cast(VariantName, name))} x {name} ({phase}, {steps:,} steps)"
+            for (name, phase), steps in self._steps.items()
+        )
+        console.print(
+            f"Ahead: {parts}: about {_duration(self._total)} by a few timed steps on this machine, less what "
+            "checkpoints hold already. Ctrl-C stops it; the same command goes on from the last epoch.",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+    def __enter__(self) -> _Ahead:
+        """Show the bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+    def begin(self, label: str, variant: str, phase: Phase, steps: int) -> None:
+        """A phase begins, of which `steps` were done before."""
+        self._bar.update(self._task, description=label)
+        self._bar.advance(self._task, steps * self._seconds[variant, phase])
+
+    def done(self, variant: str, phase: Phase) -> None:
+        """A step was done."""
+        self._bar.advance(self._task, self._seconds[variant, phase])
+
+    def _measure(self, data: DataSet, variant: Variant, quick: bool) -> None:
+        """Time some steps of each phase of a variant."""
+        placed = variants.fit(variant, data.shape, len(data.classes))
+        images = torch.from_numpy(data.train.images[:_PROBED_IMAGES].copy())
+        labels = torch.from_numpy(data.train.labels[:_PROBED_IMAGES].copy())
+        with _deterministic(0):
+            twin = variants.build_float(variant, placed)
+            networks: dict[Phase, nn.Sequential] = {"float": twin}
+            if variant.quantised:
+                folded = variants.fold(twin.eval())
+                exponents = choose_exponents(variant, placed, folded, data.train.images[:_PROBED_IMAGES])
+                networks["quantised"] = variants.build_quantised(variant, placed, exponents)
+            for phase, network in networks.items():
+                recipe = recipe_for(variant, phase, data, quick, None)
+                optimiser = _prepared(network.train(), recipe)
+                chosen = torch.arange(min(recipe.batch, len(images)))
+                times = []
+                for _ in range(_PROBES):
+                    begun = time.perf_counter()
+                    _step(network, optimiser, images, labels, None, chosen, recipe, data.mirrored)
+                    times.append(time.perf_counter() - begun)
+                self._steps[variant.name, phase] = recipe.epochs * (len(data.train) // recipe.batch)
+                self._seconds[variant.name, phase] = float(np.median(times[1:]))  # the first one sets up
+
+
+_PROBES: Final = 6
+_PROBED_IMAGES: Final = 256
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as a person would say them."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def remarks(data: DataSet, data_set: str) -> list[str]:
+    """What is odd about a data set, and what its size lets one expect: a line each, for before the hours.
+
+    `data_set` is the name that it was loaded by; of a folder, empty folders are named, too.
+    """
+    said = []
+    root = Path(data_set.removeprefix("folder:")).expanduser()
+    if data_set.startswith("folder:") and root.is_dir():
+        folders = [path for path in root.rglob("*") if path.is_dir()]
+        empty = sorted(str(path.relative_to(root)) for path in folders if not any(path.iterdir()))
+        if empty:
+            said.append(f"{_listed(empty)}: an empty folder is no class; what is to be told apart needs pictures")
+    splits = {"train": data.train, "calibration": data.calibration, "test": data.test}
+    counts = {name: np.bincount(split.labels, minlength=len(data.classes)) for name, split in splits.items()}
+    of_class = np.sum(list(counts.values()), axis=0)
+    few = [
+        f"{name} ({of_class[index]}: " + ", ".join(f"{counts[split][index]} {split}" for split in splits) + ")"
+        for index, name in enumerate(data.classes)
+        if of_class[index] < _FEW_OF_A_CLASS
+    ]
+    if few:
+        said.append(
+            f"few pictures of {_listed(few)}: some hundred of a class can be learnt from and measured, these hardly"
+        )
+    images = len(data.calibration)
+    if images < _ENOUGH:
+        # The distance of a one-sided 95 % bound from a measured share of 90 %, by the normal approximation.
+        below = 100 * 1.64 * math.sqrt(0.9 * 0.1 / max(1, images * _TESTED))
+        pictures = math.ceil(_ENOUGH / max(1, images) * sum(map(len, splits.values())) / 1_000) * 1_000
+        said.append(
+            f"{images} calibration images: at an accuracy of 90 % a target will lie about {below:.1f} points below it, "
+            f"since so few images prove no more; one point takes about {_ENOUGH:,} of them, here about {pictures:,} "
+            "pictures in all"
+        )
+    return said
+
+
+_FEW_OF_A_CLASS: Final = 50
+_ENOUGH: Final = 3_500  # calibration images, for a target one point below an accuracy of 90 %
+_TESTED: Final = 0.7  # share of them that a target is tested on; the others fit the confidence curves
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 # ------------------------------------------------------------------------------------------- from float to integer
@@ -568,6 +739,7 @@ def train_all(
     work_dir: Path = WORK_FOLDER,
     resume: bool = True,
     console: Console | None = None,
+    reading: FolderReading = AS_NAMED,
 ) -> TrainingReport:
     """Train networks for a data set, write the zoo folder with its model card, and print a table.
 
@@ -583,12 +755,13 @@ def train_all(
         quick: a fifth of the passes, for a look; the card says so.
         data_dir: as in `datasets.load`.
         size: as in `datasets.load`.
-        work_dir: where checkpoints are kept.
+        work_dir: where checkpoints are kept, see `train`.
         resume: take up checkpoints of the very same training.
         console: where progress and the table go; default the terminal.
+        reading: as in `datasets.load`.
 
     Raises:
-        TrainingError: an unknown variant or no seeds.
+        TrainingError: an unknown variant, no seeds, a zoo folder of other data, a full disk.
         datasets.DataSetError: the data cannot be loaded.
         export.ExportError: an export differs from its network.
     """
@@ -596,32 +769,71 @@ def train_all(
         raise TrainingError(f"variant: found {variant!r}, expected all, {', '.join(variants.VARIANTS)}")
     if seeds < 1:
         raise TrainingError(f"seeds: found {seeds}, expected at least 1")
-    shown = console or Console()
-    data = datasets.load(data_set, data_dir, size)
+    shown = console or Console(stderr=True)
+    data = datasets.load(data_set, data_dir, size, reading=reading)
     folder = out or ZOO_FOLDER / data.name
+    _check_zoo(folder, data, quick)
+    for line in remarks(data, data_set):
+        shown.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False)
     wanted: tuple[VariantName, ...] = _TRAINING_ORDER if variant == "all" else (variant,)
 
     trained: dict[str, list[Trained]] = {name: [] for name in wanted}
     written: dict[str, tuple[Path, ...]] = {}
     teacher: NDArray[np.float32] | None = None
-    for seed in range(seeds):
-        for name in wanted:
-            if name != "backend" and teacher is None:
-                # One teacher for all seeds: then their spread is the stage's own.
-                first = train(data, "backend", work_dir, 0, quick=quick, resume=resume, console=shown)
-                teacher = teach(data, first.folded)
-            lesson = None if name == "backend" else teacher
-            result = train(data, name, work_dir, seed, quick=quick, resume=resume, teacher=lesson, console=shown)
-            trained[name].append(result)
-            if seed == 0:
-                written[name] = write_network(data, result, folder)
-                shown.print(f"{name}: wrote {', '.join(path.name for path in written[name])} into {folder}")
-            reports = tuple(_report(data, trained[name], written[name]) for name in wanted if trained[name])
-            _write_card(
-                data, reports, _command(data, data_set, variant, len(trained[wanted[0]]), size, quick), quick, folder
-            )
-    shown.print(_table(data, reports))
+    taught = any(name != "backend" for name in wanted)
+    trainings = [*(["backend"] if taught and "backend" not in wanted else []), *(wanted * seeds)]
+    with _Ahead(data, cast(list[VariantName], trainings), quick, shown) as ahead:
+        shown.print(f"Checkpoints go into {work_dir}.", soft_wrap=True, markup=False, highlight=False)
+        for seed in range(seeds):
+            for name in wanted:
+                if name != "backend" and teacher is None:
+                    # One teacher for all seeds: then their spread is the stage's own.
+                    first = (
+                        trained["backend"][0]
+                        if "backend" in trained
+                        else train(data, "backend", work_dir, 0, quick=quick, resume=resume, console=shown, ahead=ahead)
+                    )
+                    teacher = teach(data, first.folded)
+                lesson = None if name == "backend" else teacher
+                result = train(
+                    data,
+                    name,
+                    work_dir,
+                    seed,
+                    quick=quick,
+                    resume=resume,
+                    teacher=lesson,
+                    console=shown,
+                    ahead=ahead,
+                )
+                trained[name].append(result)
+                if seed == 0:
+                    written[name] = write_network(data, result, folder)
+                    shown.print(f"{name}: wrote {', '.join(path.name for path in written[name])} into {folder}")
+                reports = tuple(_report(data, trained[name], written[name]) for name in wanted if trained[name])
+                command = _command(data, data_set, variant, len(trained[wanted[0]]), size, quick, reading)
+                _write_card(data, reports, command, quick, folder)
+    (console or Console()).print(_table(data, reports))
     return TrainingReport(data.name, folder, reports)
+
+
+def _check_zoo(folder: Path, data: DataSet, quick: bool) -> None:
+    """TrainingError where the zoo folder holds networks of other data, or ones that a look must not replace."""
+    try:
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        name, checksum = card["data_set"]["name"], card["data_set"]["checksum"]
+        full = [network for network, entry in card["networks"].items() if not entry["command"].endswith("--quick")]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # no zoo is there, or none that anything could be lost of
+    if checksum != data.checksum:
+        raise TrainingError(
+            f"{folder}: holds networks of other data ({name}, {str(checksum)[:12]}...; this is {data.name}, "
+            f"{data.checksum[:12]}...): name another --out, or remove it"
+        )
+    if quick and full:
+        raise TrainingError(
+            f"{folder}: holds fully trained networks ({', '.join(full)}): name another --out for a look"
+        )
 
 
 def write_network(data: DataSet, trained: Trained, folder: Path) -> tuple[Path, ...]:
@@ -690,12 +902,16 @@ CARD_SCHEMA: Final = 2
 Card: TypeAlias = dict[str, Any]
 
 
-def _command(data: DataSet, data_set: str, variant: str, seeds: int, size: int | None, quick: bool) -> str:
+def _command(
+    data: DataSet, data_set: str, variant: str, seeds: int, size: int | None, quick: bool, reading: FolderReading
+) -> str:
     """Return the command line that trains the same networks; a folder's place is left to the reader."""
     words = ["edgesight train", f"folder:PATH/{data.name}" if data_set.startswith("folder:") else data.name]
     words += [] if variant == "all" else ["--variant", variant]
     words += ["--seeds", str(seeds)]
     words += [] if size is None else ["--size", str(size)]
+    words += [] if reading.groups == "name" else ["--groups", reading.groups]
+    words += ["--skip-damaged"] if reading.skip_damaged else []
     return " ".join([*words, "--quick"] if quick else words)
 
 

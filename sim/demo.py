@@ -67,13 +67,14 @@ class Row:
 
     name: str
     target: float | None
-    accuracy: float
+    accuracy: float  # of the data centre alone: over the answers that came in time
     low: float  # 95 % Clopper-Pearson interval
     high: float
     verdict: str  # yes: reached; in doubt: missed, but inside the 95 % interval; no; empty for a baseline
     stages: dict[str, float]  # share of answers by who answered
     offload: float  # share that was sent to the data centre
-    degraded: float
+    in_time: float  # share whose answer, by whoever was asked last, came within the deadline
+    degraded: float  # share that the edge answered in its stead
     guaranteed: float | None  # share of answers that the target covers; None for a baseline
     cycles: float | None  # mean cycles an image on the fabric, from header to record; None where no fabric took part
     legs: dict[str, tuple[float, float]]  # leg -> median and P99 in ms, over the answers that took it
@@ -81,9 +82,20 @@ class Row:
 
 
 def run_demo(
-    package: Package, test: Any, count: int | None, loss: float, out: Path, note: str, console: Console
+    package: Package,
+    test: Any,
+    count: int | None,
+    loss: float,
+    out: Path,
+    note: str,
+    console: Console,
+    *,
+    shipped: bool = True,
 ) -> bool:
     """Run the demo on `count` images (None: all) of the split `test`; returns whether every check is met.
+
+    What is expected of a kernel's speed and of how little is offloaded holds for the `shipped` ones; of another only
+    that its accuracy targets are not missed beyond chance.
 
     Writes report.json, report.md and report.png into `out`. Raises DemoError.
     """
@@ -111,7 +123,7 @@ def run_demo(
     intervals = fabric.measure_intervals(images[:24])
     rows, labels, link = asyncio.run(_offload_all(fabric, calibration, ways, edge_only, images, truth, loss))
     fabric.close()
-    checks = _checks(package, rows, [interval.interval_cycles for interval in intervals])
+    checks = _checks(package, rows, [interval.interval_cycles for interval in intervals], shipped)
     body = {
         "note": note,
         "kernel": package.kernel.name,
@@ -253,7 +265,6 @@ async def _data_centre_only(client: OffloadClient, images: Images) -> list[tuple
             await asyncio.sleep(number / ARRIVALS_PER_S)
             begin = time.perf_counter()
             label, service = -1, 0.0
-            # No answer in time is a wrong answer here: there is no edge to fall back on.
             with contextlib.suppress(LinkError):
                 reply = await client.offload(images[number], DEADLINE_S)
                 label, service = reply.label, reply.service_us / 1e3
@@ -283,6 +294,7 @@ def _row(
         verdict=_verdict(right / len(answers), high, target),
         stages={stage: who[stage] / len(answers) for stage in ("stage0", "stage1", "datacenter")},
         offload=float(np.mean((records["stage"] & OFFLOAD) != 0)),
+        in_time=1.0 - sum(answer.degraded for answer in answers) / len(answers),
         degraded=sum(answer.degraded for answer in answers) / len(answers),
         guaranteed=None if target is None else sum(answer.guaranteed for answer in answers) / len(answers),
         cycles=float(records["cycles"].mean()),
@@ -292,22 +304,32 @@ def _row(
 
 
 def _data_centre_row(replies: list[tuple[int, float, float]], truth: npt.NDArray[np.int64]) -> Row:
+    """The data centre's own accuracy, and how much of it comes in time; raises DemoError where nothing did."""
     labels, link, service = (np.array(column) for column in zip(*replies, strict=True))
-    right = int(np.sum(labels == truth))
-    low, high = _interval(right, len(truth))
+    came = labels >= 0
+    answered = int(came.sum())
+    if not answered:
+        raise DemoError(
+            f"the data centre answered no image within {DEADLINE_S * 1e3:g} ms, so that nothing can be measured: "
+            "try again when this machine is less busy"
+        )
+    # What came late is not wrong: it tells of the link and of this machine, not of the model.
+    right = int(np.sum(labels[came] == truth[came]))
+    low, high = _interval(right, answered)
     return Row(
         name="data centre only",
         target=None,
-        accuracy=right / len(truth),
+        accuracy=right / answered,
         low=low,
         high=high,
         verdict="",
-        stages={"stage0": 0.0, "stage1": 0.0, "datacenter": float(np.mean(labels >= 0))},
+        stages={"stage0": 0.0, "stage1": 0.0, "datacenter": answered / len(labels)},
         offload=1.0,
-        degraded=float(np.mean(labels < 0)),
+        in_time=answered / len(labels),
+        degraded=0.0,
         guaranteed=None,
         cycles=None,
-        legs={"link": _spread(link), "service": _spread(service)},
+        legs={"link": _spread(link), "service": _spread(service[came])},
         total=_spread(link + service),
     )
 
@@ -329,7 +351,32 @@ def _spread(values: Sequence[float] | npt.NDArray[Any]) -> tuple[float, float]:
     return float(np.median(values)), float(np.percentile(values, 99))
 
 
-def _checks(package: Package, rows: Sequence[Row], intervals: Sequence[float]) -> list[Check]:
+def _checks(package: Package, rows: Sequence[Row], intervals: Sequence[float], shipped: bool) -> list[Check]:
+    checks = _checks_of_shipped(package, rows, intervals) if shipped else _checks_of_own(rows)
+    promise = package.kernel.calibration.resplits if package.kernel.calibration else None
+    if promise is not None:
+        # At most 5 % of re-splits may break a target; what chance adds to that with this count is tolerated.
+        tolerated = max(
+            broken
+            for broken in range(promise.count + 1)
+            if binomtest(broken, promise.count, 0.05, alternative="greater").pvalue > 0.05
+        )
+        checks.append(
+            Check("re-splits that break a target", promise.broken, tolerated, True, f"of {promise.count}", "measured")
+        )
+    return checks
+
+
+def _checks_of_own(rows: Sequence[Row]) -> list[Check]:
+    """A target is missed where even the upper end of the 95 % interval lies below it."""
+    return [
+        Check(f"accuracy, {row.name}, upper end of 95 %", row.high, row.target, False, "share", "measured")
+        for row in rows
+        if row.target is not None
+    ]
+
+
+def _checks_of_shipped(package: Package, rows: Sequence[Row], intervals: Sequence[float]) -> list[Check]:
     checks = []
     data_centre = next(row for row in rows if row.name == "data centre only")
     for row in rows:
@@ -349,17 +396,6 @@ def _checks(package: Package, rows: Sequence[Row], intervals: Sequence[float]) -
         checks.append(
             Check(f"{stage.name} interval over folding bound", ratio, FOLDING_SLACK, True, "ratio", "simulated")
         )
-    promise = package.kernel.calibration.resplits if package.kernel.calibration else None
-    if promise is not None:
-        # At most 5 % of re-splits may break a target; what chance adds to that with this count is tolerated.
-        tolerated = max(
-            broken
-            for broken in range(promise.count + 1)
-            if binomtest(broken, promise.count, 0.05, alternative="greater").pvalue > 0.05
-        )
-        checks.append(
-            Check("re-splits that break a target", promise.broken, tolerated, True, f"of {promise.count}", "measured")
-        )
     return checks
 
 
@@ -371,7 +407,7 @@ _COLUMNS = (
     "stage 0",
     "stage 1",
     "data centre",
-    "degraded",
+    "in time",
     "guaranteed",
     "cycles",
     "fabric ms*",
@@ -389,7 +425,7 @@ def _cells(row: Row) -> list[str]:
         f"{row.low:.1%} to {row.high:.1%}",
         row.verdict,
         *(f"{row.stages[stage]:.1%}" for stage in ("stage0", "stage1", "datacenter")),
-        f"{row.degraded:.1%}",
+        f"{row.in_time:.1%}",
         "" if row.guaranteed is None else f"{row.guaranteed:.1%}",
         "" if row.cycles is None else f"{row.cycles:,.0f}",
         *(_milliseconds(row.legs.get(leg)) for leg in ("fabric", "link", "service")),
@@ -399,7 +435,10 @@ def _cells(row: Row) -> list[str]:
 
 def _footnote(package: Package) -> str:
     clock = f"{package.kernel.clock_mhz:g} MHz"
-    return f"* simulated: cycles of the RTL at {clock}, from header to record, frames sent as fast as they are taken"
+    return (
+        f"* simulated: cycles of the RTL at {clock}, from header to record, frames sent as fast as they are taken. "
+        "Where the data centre's answer did not come in time, the edge's counts; of the data centre alone, none."
+    )
 
 
 def _tables(rows: Sequence[Row], package: Package) -> list[Table]:
@@ -408,7 +447,7 @@ def _tables(rows: Sequence[Row], package: Package) -> list[Table]:
     tables = []
     for title, columns in (
         (f"{name}: how accurately", ("reached", "95 % interval", "met", "guaranteed")),
-        ("who answered", ("stage 0", "stage 1", "data centre", "degraded")),
+        ("who answered", ("stage 0", "stage 1", "data centre", "in time")),
         ("how soon (milliseconds: median / P99)", ("cycles", "fabric ms*", "link ms", "service ms", "all ms")),
     ):
         table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)

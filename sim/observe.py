@@ -7,15 +7,23 @@ while parity is what a client sends that has measured its lower end: no client i
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import zipfile
 from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from host.calibrate import Observed
+from host.cache import cache_folder, prune
+from host.calibrate import CalibrationError, Observed
 from host.datacenter.models import Executor
 from host.fabric.base import Images
 from host.fabric.csim import decide
+from host.files import sha256, write_atomically
 from host.kernel import Package
 from host.link.concealment import Pixels
 from host.link.parity import strips_for
@@ -23,6 +31,50 @@ from host.link.strips import encode, through_loss
 from sim.workers import Workers, progress
 
 _BATCH = 64
+_MOST_KEPT = 32  # measurements, of some 100 kB each
+_ROOT = Path(__file__).resolve().parent.parent
+# What a measurement's outcome hangs on beside its inputs.
+_CODE = [Path(__file__), *(_ROOT / "host" / name for name in ("fabric/csim.py", "datacenter/models.py"))]
+
+
+def observe_once(
+    package: Package,
+    model: Executor,
+    images: Images,
+    truth: npt.NDArray[np.int64],
+    losses: Sequence[float],
+    seed: int,
+) -> Observed:
+    """What `observe` says; where the very same was measured before, it is taken from the user's cache."""
+    folder = cache_folder() / "observed"
+    path = folder / f"{_key(package, images, truth, losses, seed)}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            arrays = {field.name: kept[field.name] for field in fields(Observed)}
+        observed = Observed(**{**arrays, "losses": tuple(arrays["losses"].tolist())})
+        path.touch()
+        return observed
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, CalibrationError):
+        pass  # absent or damaged
+    observed = observe(package, model, images, truth, losses, seed)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **{field.name: np.asarray(getattr(observed, field.name)) for field in fields(Observed)})
+    folder.mkdir(mode=0o700, exist_ok=True)
+    write_atomically(path, packed.getvalue())
+    prune(folder, _MOST_KEPT, path)
+    return observed
+
+
+def _key(package: Package, images: Images, truth: npt.NDArray[np.int64], losses: Sequence[float], seed: int) -> str:
+    """A checksum over all that a measurement hangs on."""
+    kernel = package.kernel
+    used = {name: digest for name, digest in kernel.files.items() if name.startswith(("csim/", "datacenter.onnx"))}
+    code = [sha256(path.read_bytes()) for path in (*_CODE, *sorted((_ROOT / "host" / "link").glob("*.py")))]
+    facts = [used, kernel.input.shape, images.shape, list(losses), seed, code]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(images).tobytes())
+    digest.update(np.ascontiguousarray(truth).tobytes())
+    return digest.hexdigest()
 
 
 def observe(

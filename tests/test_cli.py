@@ -66,9 +66,8 @@ def test_a_folder_of_pictures_goes_from_training_to_the_demo(tmp_path: Path) -> 
     report = json.loads((tmp_path / "verify" / "report.json").read_text())
     assert report["images"] == 60
     assert not any(report["mismatches"].values())
-    # The demo's bars are those of the shipped kernels; here it must run, report and draw.
-    demo = edgesight("demo", "--dataset", data, "--package", package, "--images", "40", "--out", tmp_path / "demo")
-    assert "Traceback" not in demo.stderr, demo.stderr
+    # What the shipped kernels are held against does not apply here.
+    succeeds("demo", "--dataset", data, "--package", package, "--images", "40", "--out", tmp_path / "demo")
     rows = json.loads((tmp_path / "demo" / "report.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["edge only (stage 1)", "target 50.0%", "target 60.0%", "data centre only"]
     assert Image.open(tmp_path / "demo" / "report.png").size[0] > 1000

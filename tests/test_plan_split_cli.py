@@ -26,7 +26,7 @@ def run(*arguments: str) -> Result:
 def test_a_plan_is_printed_written_and_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     written, drawn = tmp_path / "plan.json", tmp_path / "plan.png"
-    result = run("split", PROFILE, "--deadline-ms", "200", *LINK, "--json", str(written), "--picture", str(drawn))
+    result = run("split", PROFILE, "--deadline-ms", "200", *LINK, "--out", str(written), "--picture", str(drawn))
     assert result.exit_code == 0, result.output
     plan = read(written, SplitPlan)
     assert plan.choice is not None
@@ -36,7 +36,7 @@ def test_a_plan_is_printed_written_and_drawn(tmp_path: Path) -> None:
 
 def test_no_plan_exits_with_1_and_still_writes_why(tmp_path: Path) -> None:
     written = tmp_path / "plan.json"
-    result = run("split", PROFILE, "--deadline-ms", "90", "--mbps", "1", "--json", str(written))
+    result = run("split", PROFILE, "--deadline-ms", "90", "--mbps", "1", "--out", str(written))
     assert result.exit_code == 1
     assert "nothing meets 90 ms" in " ".join(result.output.split())
     assert json.loads(written.read_bytes())["nearest"]["exit"] == "exit1"
@@ -46,7 +46,7 @@ def test_a_series_is_followed(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     series, written, drawn = tmp_path / "series.txt", tmp_path / "plan.json", tmp_path / "plan.png"
     series.write_text("30\n" * 10 + "0\n" * 5)
-    files = ("--series", str(series), "--json", str(written), "--picture", str(drawn))
+    files = ("--series", str(series), "--out", str(written), "--picture", str(drawn))
     result = run("split", PROFILE, "--deadline-ms", "200", *files)
     assert result.exit_code == 0, result.output
     steps = read(written, SeriesPlan).steps

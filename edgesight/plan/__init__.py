@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
+if TYPE_CHECKING:
+    from host.files import Claim
+
+OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="File for all of it, as JSON.")]
+PictureFile = Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="File for it as a PNG picture.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
+
 group = typer.Typer(no_args_is_help=True, help="Plans from measured profiles and stated needs; nothing is run.")
+
+
+def check_outputs(out: Path | None, claim: Claim, picture: Path | None) -> None:
+    """OutputError, before any work, where a command's files must not or cannot be written."""
+    from host.files import PICTURE
+
+    if out is not None:
+        claim.check_file(out)
+    if picture is not None:
+        PICTURE.check_file(picture)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgesight.plan import group
+from edgesight.ending import print_json
+from edgesight.plan import Json, OutFile, PictureFile, check_outputs, group
 
 if TYPE_CHECKING:
     from host.plan.adapt import Method
@@ -24,8 +25,6 @@ SituationFile = Annotated[
     ),
 ]
 MethodName = Annotated[str, typer.Option("--method", help=METHODS_HELP)]
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it all as JSON.")]
-PictureFile = Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw it as PNG.")]
 
 
 @group.command()
@@ -34,9 +33,12 @@ def adapt(
     method: MethodName = "pairwise",
     model: Annotated[str | None, typer.Option(help="The model of --method fixed; default the best one.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the annealing.")] = 0,
-    limit_s: Annotated[float, typer.Option("--limit-s", help="Seconds that the exact method may take.")] = 60.0,
-    json_: JsonFile = None,
+    limit_s: Annotated[
+        float, typer.Option("--limit-s", min=0.001, help="Seconds that the exact method may take.")
+    ] = 60.0,
+    out: OutFile = None,
     picture: PictureFile = None,
+    json_: Json = False,
 ) -> None:
     """Give each client an input size and a model, and each GPU its models, for the best mean accuracy in time.
 
@@ -44,21 +46,25 @@ def adapt(
     the GPU's throughput carries all its clients' frames. Exits with 1 when not all can be served, saying who and why.
     """
     from host.plan.adapt import plan
-    from host.plan.adapt_data import read_situation
-    from host.plan.profile import PlanError, write
+    from host.plan.adapt_data import AdaptPlan, read_situation
+    from host.plan.profile import PlanError, claim, write
 
+    check_outputs(out, claim(AdaptPlan), picture)
     chosen = _method(method)
     if model is not None and chosen != "fixed":
         raise PlanError(f"--model {model}: only --method fixed takes a model; method {chosen} chooses its own")
     situation = read_situation(file)
     made = plan(situation, chosen, seed=seed, limit_s=limit_s, model=model)
-    if json_ is not None:
-        write(json_, made)
+    if out is not None:
+        write(out, made)
     if picture is not None:
         from sim.plan.adapt_picture import draw_plan
 
         draw_plan(situation, made, picture)
-    _print_plan(situation, made)
+    if json_:
+        print_json(made)
+    else:
+        _print_plan(situation, made)
     if not made.feasible:
         raise typer.Exit(1)
 
@@ -75,8 +81,9 @@ def adapt_replay(
     ] = True,
     seconds: Annotated[float, typer.Option(min=1.0, help="Simulated time.")] = 60.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the moments at which clients and cameras begin.")] = 0,
-    json_: JsonFile = None,
+    out: OutFile = None,
     picture: PictureFile = None,
+    json_: Json = False,
 ) -> None:
     """Replay bandwidth traces against the online scheduler: requests in time, accuracy, scheduling time. Simulated.
 
@@ -86,12 +93,13 @@ def adapt_replay(
 
     import numpy as np
 
-    from host.files import write_atomically
+    from host.files import json_claim, write_output
     from host.plan.adapt_data import read_situation
-    from host.plan.profile import PlanError
     from sim.link.options import RateTrace
     from sim.plan.adapt_simulation import Capacity, Simulation
 
+    claim = json_claim("replay's report", "obtained", "seconds", "seed", "runs")
+    check_outputs(out, claim, picture)
     situation = read_situation(file)
     chosen = [_method(name) for name in method or ["pairwise"]]
     runs: list[tuple[Method, bool]] = [(name, False) for name in chosen]
@@ -129,18 +137,17 @@ def adapt_replay(
                     },
                 }
             )
-    if json_ is not None:
-        body = {"obtained": "simulated", "seconds": seconds, "seed": seed, "runs": rows}
-        try:
-            json_.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(json_, (json.dumps(body, indent=1) + "\n").encode())
-        except OSError as error:
-            raise PlanError(f"{json_}: cannot be written ({error.strerror or error})") from error
+    body = {"obtained": "simulated", "seconds": seconds, "seed": seed, "runs": rows}
+    if out is not None:
+        write_output(out, (json.dumps(body, indent=1) + "\n").encode(), claim)
     if picture is not None:
         from sim.plan.adapt_picture import draw_replay
 
         draw_replay(rows, picture)
-    _print_replay(rows)
+    if json_:
+        print_json(body)
+    else:
+        _print_replay(rows)
 
 
 def _method(name: str) -> Method:

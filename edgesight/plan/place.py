@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from edgesight.plan import group
+from edgesight.ending import print_json
+from edgesight.plan import Json, OutFile, PictureFile, check_outputs, group
 
 if TYPE_CHECKING:
     from host.plan.place import Method, Remethod
@@ -47,8 +48,9 @@ def place(
         float | None, typer.Option(help="Bytes an element takes on the wire (ONNX); default: as in memory.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is left to chance.")] = 0,
-    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="File for the plan, as JSON.")] = None,
-    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="File for the plan, as PNG.")] = None,
+    out: OutFile = None,
+    picture: PictureFile = None,
+    json_: Json = False,
 ) -> None:
     """Cut a network into pieces over a cluster's nodes, so that its slowest piece or transfer is as fast as can be.
 
@@ -63,6 +65,7 @@ def place(
     from host.plan.place_graph import read_model
     from host.plan.place_problem import Cluster, Placement
 
+    check_outputs(out, profile.claim(Placement), picture)
     network = read_model(model, bytes_per_element)
     nodes = profile.read(cluster, Cluster)
     for name in lost or []:
@@ -79,13 +82,16 @@ def place(
         before = profile.read(previous, Placement)
         factor = 1.1 if within is None else within
         plan = replan(network, nodes, before, cast("Remethod", method), within=factor, seed=seed)
-    if json_ is not None:
-        profile.write(json_, plan)
+    if out is not None:
+        profile.write(out, plan)
     if picture is not None and plan.feasible:
         from sim.plan.place_picture import draw_plan
 
         draw_plan(plan, picture)
-    _show(plan, Console())
+    if json_:
+        print_json(plan)
+    else:
+        _show(plan, Console())
     if not plan.feasible:
         raise typer.Exit(1)
 

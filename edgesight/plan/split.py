@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from edgesight.plan import group
+from edgesight.ending import print_json
+from edgesight.plan import Json, OutFile, PictureFile, check_outputs, group
 
 if TYPE_CHECKING:
     from host.plan.split import Choice, SplitPlan
@@ -19,9 +20,6 @@ METHODS_HELP = (
     "edgent; or to compare: neurosurgeon (cut the whole network), exit-only (all on the device), server-first (the "
     "first layers at the data centre)."
 )
-
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the plan as JSON.")]
-PictureFile = Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw the plan as PNG.")]
 
 
 @group.command()
@@ -46,8 +44,9 @@ def split(
             "--fall-back", help="With --series: the device goes on computing, and answers where the link fails."
         ),
     ] = False,
-    json_: JsonFile = None,
+    out: OutFile = None,
     picture: PictureFile = None,
+    json_: Json = False,
 ) -> None:
     """Choose the exit and the cut of highest accuracy that answer within the deadline.
 
@@ -55,11 +54,12 @@ def split(
     late answers count nothing, under what Bayesian change-point detection predicts. Exits with 1 when nothing meets the
     needs, saying why and what comes nearest.
     """
-    from host.plan.profile import Link, PlanError, Slo, checked, read, write
-    from host.plan.split import METHODS, Choices, SplitProfile, fixed
+    from host.plan.profile import Link, PlanError, Slo, checked, claim, read, write
+    from host.plan.split import METHODS, Choices, SplitPlan, SplitProfile, fixed
     from host.plan.split import split as plan_split
-    from host.plan.split_bandwidth import follow, read_series
+    from host.plan.split_bandwidth import SeriesPlan, follow, read_series
 
+    check_outputs(out, claim(SplitPlan if series is None else SeriesPlan), picture)
     needs = checked({"latency_ms": deadline_ms, "accuracy": accuracy}, Slo, "--deadline-ms, --accuracy")
     found = read(profile, SplitProfile)
     if method not in METHODS:
@@ -74,13 +74,16 @@ def split(
             raise PlanError("--series chooses exit and cut by itself: leave out --method, --exit and --cut")
         delay = _not_negative("--round-trip-ms", round_trip_ms)
         followed = follow(choices, needs, delay, read_series(series), fall_back=fall_back)
-        if json_ is not None:
-            write(json_, followed)
+        if out is not None:
+            write(out, followed)
         if picture is not None:
             from sim.plan.split_picture import draw_series
 
             draw_series(followed, picture)
-        _print_series(followed, Console())
+        if json_:
+            print_json(followed)
+        else:
+            _print_series(followed, Console())
         return
     if fall_back:
         raise PlanError("--fall-back belongs to --series: at a stated bandwidth nothing is late")
@@ -91,13 +94,16 @@ def split(
         plan = fixed(found, link, needs, exit_, cut)
     else:
         plan = plan_split(choices, link, needs, method)
-    if json_ is not None:
-        write(json_, plan)
+    if out is not None:
+        write(out, plan)
     if picture is not None:
         from sim.plan.split_picture import draw_plan
 
         draw_plan(choices, plan, picture)
-    _print_plan(plan, Console())
+    if json_:
+        print_json(plan)
+    else:
+        _print_plan(plan, Console())
     if not plan.feasible:
         raise typer.Exit(1)
 
@@ -109,8 +115,8 @@ def profile(
     ],
     device: Annotated[str, typer.Option(help="What the measured machine is to be called.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="JSON to write; two of them make a profile.")],
-    repeats: Annotated[int, typer.Option(help="Runs, of which the medians count.")] = 15,
-    threads: Annotated[int, typer.Option(help="Threads of ONNX Runtime.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs, of which the medians count.")] = 15,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
     input_bits: Annotated[
         int | None,
         typer.Option("--input-bits", help="Bits that an element of the input is sent in; default its type's."),
@@ -119,15 +125,17 @@ def profile(
         int | None,
         typer.Option("--tensor-bits", help="Bits of an element that no quantiser gives bits; default its type's."),
     ] = None,
+    json_: Json = False,
 ) -> None:
     """Measure a network's layers on this machine, or take a kernel's stages from its simulated RTL.
 
     Every output of the network is an exit. Of a kernel package the Verilated library is run, which `edgesight verilate`
     builds.
     """
-    from host.plan.profile import write
-    from host.plan.split_measure import measure_onnx, measure_package
+    from host.plan.profile import claim, write
+    from host.plan.split_measure import MeasuredNetwork, measure_onnx, measure_package
 
+    claim(MeasuredNetwork).check_file(out)
     if network.is_dir():
         from host.kernel import Package
 
@@ -137,6 +145,9 @@ def profile(
             network, device, repeats=repeats, threads=threads, input_bits=input_bits, tensor_bits=tensor_bits
         )
     write(out, measured)
+    if json_:
+        print_json(measured)
+        return
     console = Console()
     console.print(f"{measured.origin} ({measured.obtained})")
     _print_rows(
@@ -175,11 +186,14 @@ def profile_join(
     answer_bytes: Annotated[
         int | None, typer.Option("--answer-bytes", help="Bytes of an answer; default the network's whole output.")
     ] = None,
+    json_: Json = False,
 ) -> None:
     """Make the profile of a split from two measurements: of one network on two machines, or of two networks."""
-    from host.plan.profile import PlanError, read, write
+    from host.plan.profile import PlanError, claim, read, write
+    from host.plan.split import SplitProfile
     from host.plan.split_measure import MeasuredNetwork, join
 
+    claim(SplitProfile).check_file(out)
     accuracies = {}
     for text in accuracy:
         name, _, share = text.rpartition("=")
@@ -199,7 +213,10 @@ def profile_join(
         answer_bytes=answer_bytes,
     )
     write(out, joined)
-    print(out)
+    if json_:
+        print_json(joined)
+    else:
+        print(out)
 
 
 def _print_plan(plan: SplitPlan, console: Console) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgesight.plan import group
+from edgesight.ending import print_json
+from edgesight.plan import Json, OutFile, PictureFile, check_outputs, group
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,17 +37,19 @@ def workflow(
     ] = Method.exact,
     curve: Annotated[bool, typer.Option("--curve", help="Every step of accuracy and what it costs.")] = False,
     seconds: Annotated[float, typer.Option(min=0.1, help="Most that one exact plan may take.")] = 60.0,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="File for the plan, or the curve, as JSON.")] = None,
-    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="File for it as a PNG picture.")] = None,
+    out: OutFile = None,
+    picture: PictureFile = None,
+    json_: Json = False,
 ) -> None:
     """Choose a variant and workers for each operator, so that the accuracy holds and an hour costs least."""
     from rich.console import Console
 
-    from host.plan.profile import PlanError, write
+    from host.plan.profile import PlanError, claim, write
+    from host.plan.workflow import Curve, WorkflowPlan, plan
     from host.plan.workflow import curve as trace
-    from host.plan.workflow import plan
 
-    console = Console()
+    check_outputs(out, claim(Curve if curve else WorkflowPlan), picture)
+    console = Console(stderr=json_)
     read = _read(path, console)
     if curve:
         if accuracy is not None:
@@ -55,16 +58,20 @@ def workflow(
         if not steps.plans:
             raise PlanError(f"{path}: {plan(read, 0.0, method.value, seconds).reason}")
         _print_curve(steps, console)
-        if json is not None:
-            write(json, steps)
+        if json_:
+            print_json(steps)
+        if out is not None:
+            write(out, steps)
         if picture is not None:
             from sim.plan.workflow_picture import draw_curve
 
             draw_curve([steps], picture)
         return
     made = plan(read, accuracy, method.value, seconds)
-    if json is not None:
-        write(json, made)
+    if json_:
+        print_json(made)
+    if out is not None:
+        write(out, made)
     if not made.feasible:
         console.print(f"[red]No plan:[/red] {made.reason}")
         raise typer.Exit(1)

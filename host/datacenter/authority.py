@@ -4,9 +4,12 @@ A keys folder at the data centre holds `ca.key` and `ca.crt` (they never leave i
 that the service shows) and `edges.db`, an SQLite file with the one-time tokens that were made and the certificates that
 were given for them. A certificate alone lets nobody in: it must be in that index and not revoked. The service and the
 commands `enroll`, `revoke` and `edges` may have the folder open at the same time; SQLite's transactions keep a token
-from being used twice, and what they wrote survives a restart.
+from being used twice, and what they wrote survives a restart. What was done for whom is written down there, too: the
+last `MAX_EVENTS` of it.
 
-Words owned here: authority, index, revoked.
+One name is one edge. Another is enrolled under it only when that was asked for, and takes the first one's place.
+
+Words owned here: authority, index, revoked, event.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from host.files import write_atomically
+from host.files import remove_leftovers, sync_folder, write_atomically
 from host.link.enrollment import Enroll, Token
 from host.link.keys import (
     ALPN,
@@ -59,11 +62,14 @@ from host.link.tls import Untrusted, check_edge, fingerprint
 TOKEN_LIFE = 600.0  # seconds
 EDGE_LIFE = datetime.timedelta(days=90)  # edges renew theirs over the link when a third of it is left
 _AUTHORITY_LIFE = datetime.timedelta(days=3_650)
-_SERVER_LIFE = datetime.timedelta(days=730)  # a service that starts with less than half of it left makes a new one
+_SERVER_LIFE = datetime.timedelta(days=730)  # a service with less than half of it left makes a new one
 _RENEWED_AGAIN = 3_600.0  # seconds after which an edge whose new certificate did not come may ask for another
 _KEPT = 86_400.0  # seconds that a token which can't be used any more is remembered, to say why
 _GUESSES, _GUESSES_WITHIN = 5, 60.0  # wrong tokens of one network, and seconds until they are forgotten
 _GUESSERS = 1_024  # networks that are remembered
+MAX_EVENTS = 10_000
+_REFUSED_AGAIN = 3_600.0  # seconds in which an edge is written down as refused once
+_REFUSED = 1_024  # edges of which that is remembered
 _KEY, _CERTIFICATE, _SERVER, _INDEX = "ca.key", "ca.crt", "server.pem", "edges.db"
 _AGAIN = "make keys with `edgesight keys make FOLDER` at the data centre, then enroll every edge"
 _TABLES = """
@@ -73,20 +79,46 @@ CREATE TABLE tokens (
 CREATE TABLE certificates (
     serial TEXT PRIMARY KEY, name TEXT NOT NULL, issued REAL NOT NULL, expires REAL NOT NULL, revoked REAL
 ) WITHOUT ROWID;
-PRAGMA user_version = 1;
 """
+_TABLES_2 = """
+CREATE TABLE events (number INTEGER PRIMARY KEY, at REAL NOT NULL, name TEXT NOT NULL, what TEXT NOT NULL);
+ALTER TABLE tokens ADD COLUMN replaces INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 2;
+"""
+# What SQLite says, and what to do: of a newer SQLite's names of errors Python 3.10 knows none.
+_REMEDIES = {
+    "locked": "another program has it: try again",
+    "busy": "another program has it: try again",
+    "full": "the disk is full: make room, then try again",
+    "readonly": "it may not be written: look at the folder's owner and whether the disk is mounted read-only",
+    "unable to open": "look at the folder's owner, and whether the disk is full or mounted read-only",
+    "disk I/O": "the disk fails: look at the system's log; the keys may well be whole",
+    "no such": "it is not as this version makes it: restore the folder from a backup, or {again}",
+    "malformed": "it is damaged: restore the folder from a backup, or {again}",
+    "not a database": "it is damaged: restore the folder from a backup, or {again}",
+}
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Event:
+    """Something that was done. `at` is in seconds since 1970."""
+
+    at: float
+    name: str  # of the edge
+    what: str
+
+
+@dataclass(frozen=True)
 class Edge:
-    """A line of the index: an edge's newest certificate. Times are seconds since 1970."""
+    """A line of the index: a certificate of an edge. Times are seconds since 1970."""
 
     name: str
     issued: float
     expires: float
     revoked: float | None
+    serial: str = ""
 
 
 def make_authority(folder: Path) -> None:
@@ -109,11 +141,14 @@ def make_authority(folder: Path) -> None:
         write_atomically(building / _SERVER, _server_pem(certificate, key), mode=0o600)
         os.close(os.open(building / _INDEX, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with contextlib.closing(sqlite3.connect(building / _INDEX)) as index:
-            index.executescript(_TABLES)
+            index.executescript(_TABLES + _TABLES_2)
         os.rename(building, folder)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
+        sync_folder(folder.parent)
+    except (OSError, sqlite3.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise KeysError(f"{folder} cannot be made ({why}): make room on the disk, or name another") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)  # gone where it was renamed
 
 
 class Authority:
@@ -135,11 +170,18 @@ class Authority:
             raise KeysError(f"{folder}: the authority expired on {ends:%Y-%m-%d}: {_AGAIN}")
         read_private(folder / _INDEX, _AGAIN)
         self._guesses: OrderedDict[str, deque[float]] = OrderedDict()
+        self._refused: OrderedDict[str, float] = OrderedDict()  # when an edge was last written down as refused
         with self._faults():
             # Autocommit, so that transactions begin and end where they are written.
             self._index = sqlite3.connect(folder / _INDEX, timeout=1.0, isolation_level=None)
-            self._certificates = self._read_certificates()
-            self._data_version = self._read_data_version()
+        try:
+            with self._faults():
+                self._certificates = self._read_certificates()
+                self._data_version = self._read_data_version()
+            self._bring_up_to_date()
+        except BaseException:
+            self._index.close()
+            raise
 
     def close(self) -> None:
         """Close the index."""
@@ -151,10 +193,18 @@ class Authority:
         Makes a new server certificate when the old one is past half of its life. Raises KeysError.
         """
         path = self._folder / _SERVER
+        remove_leftovers(path)
         key, certificate = self._read_server(path)
         # One from the future was made while this machine's clock was wrong.
         if not certificate.not_valid_before_utc <= now() <= certificate.not_valid_after_utc - _SERVER_LIFE / 2:
-            write_atomically(path, _server_pem(self.certificate, self._key), mode=0o600)
+            try:
+                write_atomically(path, _server_pem(self.certificate, self._key), mode=0o600)
+            except OSError as error:
+                ends = certificate.not_valid_after_utc
+                raise KeysError(
+                    f"{path} cannot be renewed ({error.strerror}) and ends on {ends:%Y-%m-%d}: make room, or see who "
+                    "owns the folder"
+                ) from error
             key, certificate = self._read_server(path)
             logger.info("the data centre's certificate was renewed, until %s", certificate.not_valid_after_utc)
         made = configuration(is_client=False, alpn=[ALPN, ENROLL_ALPN], idle_timeout=idle_timeout)
@@ -162,20 +212,36 @@ class Authority:
         made.certificate_chain = [self.certificate]  # an edge that enrolls looks for the token's fingerprint
         return made
 
-    def invite(self, name: str, host: str, port: int) -> Token:
+    def renew_own(self, made: QuicConfiguration) -> None:
+        """Put a new certificate of the data centre into `made` when the old one is past half of its life."""
+        try:
+            fresh = self.configuration(made.idle_timeout)
+        except KeysError as error:
+            logger.error("%s", error)  # the old one is shown as long as it lasts
+            return
+        made.certificate, made.private_key = fresh.certificate, fresh.private_key
+
+    def invite(self, name: str, host: str, port: int, *, replace: bool = False) -> Token:
         """A one-time token with which an edge gets a certificate for `name`, from the service at `host`:`port`.
 
-        Raises KeysError when an edge cannot be called so.
+        With `replace` it takes the place of the edge that is called so now, whose certificates are then revoked.
+        Raises KeysError when an edge cannot be called so, or one is and is not to be replaced.
         """
         check_edge_name(name)
         token = Token(fingerprint(self.certificate), secrets.token_bytes(8), secrets.token_bytes(32), host, port)
         at = time.time()
         with self._transaction():
+            if not replace and self._live(name):
+                raise KeysError(
+                    f"an edge {name!r} may already talk to this data centre: choose another name, or give --replace "
+                    "where a new device, or one with new keys, takes its place"
+                )
             self._index.execute("DELETE FROM tokens WHERE expires < ?", (at - _KEPT,))
             self._index.execute(
-                "INSERT INTO tokens VALUES (?, ?, ?, ?, NULL)",
-                (token.id.hex(), hashlib.sha256(token.secret).digest(), name, at + TOKEN_LIFE),
+                "INSERT INTO tokens VALUES (?, ?, ?, ?, NULL, ?)",
+                (token.id.hex(), hashlib.sha256(token.secret).digest(), name, at + TOKEN_LIFE, replace),
             )
+            self._note(name, "a token was made" + (", to replace the edge of this name" if replace else ""))
         return token
 
     def enroll(self, asked: Enroll, source: str) -> tuple[str, str]:
@@ -183,26 +249,21 @@ class Authority:
 
         Raises Untrusted saying what is wrong with the token or the request.
         """
-        network = _network(source)
-        self._check_guesses(network)
-        public_key = _requested_key(asked.request)
         at = time.time()
+        # Looked up first, outside any transaction: who has no token can neither lock the index nor make work.
+        self._check_token(asked, source)
+        public_key = _requested_key(asked.request)
         with self._transaction():
-            found = self._index.execute(
-                "SELECT secret_sha256, name, expires, used FROM tokens WHERE id = ?", (asked.token,)
-            ).fetchone()
-            known, name, expires, used = found if found is not None else (bytes(32), "", 0.0, None)
-            shown = hashlib.sha256(bytes.fromhex(asked.secret)).digest()
-            # Whether the id or the secret is wrong is not told, nor by the time that it takes.
-            if not hmac.compare_digest(known, shown) or found is None:
-                self._guesses[network].append(time.monotonic())
-                raise Untrusted(f"the token is not known here: {_OTHER_TOKEN}")
-            if used is not None:
-                raise Untrusted(f"the token was used already: {_OTHER_TOKEN}; if it was not you, revoke {name!r}")
-            if at > expires:
-                raise Untrusted(f"the token expired {at - expires:.0f} s ago: {_OTHER_TOKEN}")
+            name, replaces = self._check_token(asked, source)
+            if replaces:
+                self._index.execute(
+                    "UPDATE certificates SET revoked = ? WHERE name = ? AND revoked IS NULL", (at, name)
+                )
+            elif self._live(name):
+                raise Untrusted(f"an edge is already enrolled as {name!r}: {_OTHER_TOKEN}, for another name")
             self._index.execute("UPDATE tokens SET used = ? WHERE id = ?", (at, asked.token))
             certificate = self._issue(name, public_key)
+            self._note(name, f"enrolled from {source}" + (", in the place of the former one" if replaces else ""))
         logger.info("edge %r was enrolled from %s", name, source)
         return name, pem(certificate).decode()
 
@@ -222,6 +283,7 @@ class Authority:
         admitted = Admitted(self._certificates[serial][0], serial, shown.not_valid_after_utc)
         refusal = self.refusal(admitted)
         if refusal is not None:
+            self._note_refused(admitted.name, refusal)
             raise Untrusted(refusal)
         return admitted
 
@@ -239,12 +301,22 @@ class Authority:
 
         None, too, where it had one within the hour: asking again and again fills no index.
 
-        Raises Untrusted when the request cannot be read.
+        Raises Untrusted when the request cannot be read, or the old certificate does not hold any more: it may have
+        been revoked since the edge was let in.
         """
         if admitted.expires - now() > EDGE_LIFE / 2:
             return None
         public_key = _requested_key(request)
         with self._transaction():
+            held = self._index.execute(
+                "SELECT revoked FROM certificates WHERE serial = ? AND name = ?", (admitted.serial, admitted.name)
+            ).fetchone()
+            if held is None:
+                raise Untrusted(f"the certificate is not in the data centre's index: {_ENROLL}")
+            if held[0] is not None:
+                raise Untrusted(f"edge {admitted.name!r} was revoked: {_ENROLL}")
+            if now() > admitted.expires:
+                raise Untrusted(f"the certificate expired on {admitted.expires:%Y-%m-%d %H:%M} UTC: {_ENROLL}")
             issued, expires = self._index.execute(
                 "SELECT issued, expires FROM certificates WHERE name = ? ORDER BY issued DESC", (admitted.name,)
             ).fetchone() or (0.0, 0.0)
@@ -253,6 +325,7 @@ class Authority:
             if 0 <= at - issued < _RENEWED_AGAIN and expires - at > (EDGE_LIFE / 2).total_seconds():
                 return None
             certificate = self._issue(admitted.name, public_key)
+            self._note(admitted.name, "renewed")
         logger.info("the certificate of edge %r was renewed", admitted.name)
         return pem(certificate).decode()
 
@@ -268,17 +341,86 @@ class Authority:
             ).rowcount
             revoked += self._index.execute("DELETE FROM tokens WHERE name = ? AND used IS NULL", (name,)).rowcount
             self._certificates = self._read_certificates()
+            if revoked:
+                self._note(name, "revoked")
         if not revoked:
             names = ", ".join(edge.name for edge in self.edges() if edge.revoked is None) or "none"
             raise KeysError(f"no edge {name!r} may talk to this data centre; those that may: {names}")
+        logger.info("edge %r was revoked", name)
 
     def edges(self) -> list[Edge]:
         """Every edge's newest certificate, by name."""
+        return list({edge.name: edge for edge in self.certificates()}.values())
+
+    def certificates(self) -> list[Edge]:
+        """Every certificate that was given, by name, the oldest first."""
         with self._faults():
             rows = self._index.execute(
-                "SELECT name, issued, expires, revoked FROM certificates ORDER BY name, issued"
+                "SELECT name, issued, expires, revoked, serial FROM certificates ORDER BY name, issued"
             ).fetchall()
-        return list({row[0]: Edge(*row) for row in rows}.values())
+        return [Edge(*row) for row in rows]
+
+    def events(self) -> list[Event]:
+        """What was done of late, the oldest first."""
+        with self._faults():
+            rows = self._index.execute("SELECT at, name, what FROM events ORDER BY number").fetchall()
+        return [Event(*row) for row in rows]
+
+    def _bring_up_to_date(self) -> None:
+        """Give an index of an earlier version what it lacks."""
+        with self._faults():
+            if self._version() == 2:
+                return
+        with self._transaction():
+            if self._version() < 2:  # no other process was quicker
+                for statement in _TABLES_2.strip().split(";"):
+                    self._index.execute(statement)
+
+    def _version(self) -> int:
+        return int(self._index.execute("PRAGMA user_version").fetchone()[0])
+
+    def _note(self, name: str, what: str) -> None:
+        """Write an event down; inside a transaction."""
+        self._index.execute("INSERT INTO events (at, name, what) VALUES (?, ?, ?)", (time.time(), name, what))
+        self._index.execute("DELETE FROM events WHERE number <= (SELECT max(number) FROM events) - ?", (MAX_EVENTS,))
+
+    def _note_refused(self, name: str, why: str) -> None:
+        """Write down that an edge with a certificate of ours was refused, unless that was done within the hour."""
+        at = time.monotonic()
+        if at - self._refused.get(name, -_REFUSED_AGAIN) < _REFUSED_AGAIN:
+            return
+        self._refused[name] = at
+        self._refused.move_to_end(name)
+        if len(self._refused) > _REFUSED:
+            self._refused.popitem(last=False)
+        with contextlib.suppress(KeysError), self._transaction():  # it is refused whether or not that is written down
+            self._note(name, f"refused: {why.partition(': ')[0]}")
+
+    def _live(self, name: str) -> bool:
+        """Whether an edge called `name` may talk now."""
+        found = self._index.execute(
+            "SELECT 1 FROM certificates WHERE name = ? AND revoked IS NULL AND expires > ?", (name, now().timestamp())
+        ).fetchone()
+        return found is not None
+
+    def _check_token(self, asked: Enroll, source: str) -> tuple[str, bool]:
+        """Name that the token shown is for, and whether it replaces who is called so; raises Untrusted."""
+        with self._faults():
+            found = self._index.execute(
+                "SELECT secret_sha256, name, expires, used, replaces FROM tokens WHERE id = ?", (asked.token,)
+            ).fetchone()
+        known, name, expires, used, replaces = found if found is not None else (bytes(32), "", 0.0, None, 0)
+        shown = hashlib.sha256(bytes.fromhex(asked.secret)).digest()
+        # Whether the id or the secret is wrong is not told, nor by the time that it takes.
+        if not hmac.compare_digest(known, shown) or found is None:
+            self._count_guess(_network(source))
+            raise Untrusted(f"the token is not known here: {_OTHER_TOKEN}")
+        if used is not None:
+            raise Untrusted(f"the token was used already: {_OTHER_TOKEN}; if it was not you, revoke {name!r}")
+        late = time.time() - expires
+        if late > 0:
+            raise Untrusted(f"the token expired {late:.0f} s ago: {_OTHER_TOKEN}")
+        return str(name), bool(replaces)
 
     def _issue(self, name: str, public_key: ec.EllipticCurvePublicKey) -> x509.Certificate:
         """Sign a certificate and enter it in the index; inside a transaction."""
@@ -313,9 +455,12 @@ class Authority:
     def _read_data_version(self) -> int:
         return int(self._index.execute("PRAGMA data_version").fetchone()[0])
 
-    def _check_guesses(self, network: str) -> None:
-        """Raises Untrusted while `network` has shown too many wrong tokens."""
-        guesses = self._guesses.setdefault(network, deque())
+    def _count_guess(self, network: str) -> None:
+        """Count a wrong token of `network`; raises Untrusted when there were too many.
+
+        A right one always passes: guessing 256 bits needs no brake, and neighbours of who guesses are not to blame.
+        """
+        guesses = self._guesses.setdefault(network, deque(maxlen=_GUESSES))
         self._guesses.move_to_end(network)
         if len(self._guesses) > _GUESSERS:
             self._guesses.popitem(last=False)
@@ -323,8 +468,8 @@ class Authority:
         while guesses and guesses[0] < at - _GUESSES_WITHIN:
             guesses.popleft()
         if len(guesses) >= _GUESSES:
-            wait = guesses[0] + _GUESSES_WITHIN - at
-            raise Untrusted(f"too many wrong tokens came from {network}: wait {wait:.0f} s")
+            raise Untrusted(f"too many wrong tokens came from {network}: {_OTHER_TOKEN}")
+        guesses.append(at)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -334,7 +479,8 @@ class Authority:
                 yield
                 self._index.execute("COMMIT")
             except BaseException:
-                self._index.execute("ROLLBACK")
+                if self._index.in_transaction:  # of a full disk, say, SQLite has rolled back by itself
+                    self._index.execute("ROLLBACK")
                 raise
 
     @contextlib.contextmanager
@@ -342,14 +488,14 @@ class Authority:
         try:
             yield
         except sqlite3.Error as error:
-            # Of a newer SQLite's names of errors Python 3.10 knows none, so by its words.
-            passing = any(word in str(error) for word in ("locked", "busy", "full"))
-            remedy = "another program has it, or the disk is full: try again" if passing else _AGAIN
-            raise KeysError(f"{self._folder / _INDEX} cannot be used ({error}): {remedy}") from error
+            said = str(error)
+            remedy = next((remedy for words, remedy in _REMEDIES.items() if words in said), "try again")
+            again = remedy.format(again=_AGAIN)
+            raise KeysError(f"{self._folder / _INDEX} cannot be used ({said}): {again}") from error
 
 
 _ENROLL = (
-    "enroll this edge with a token (`edgesight datacenter enroll NAME` there, `edgesight edge --enroll TOKEN` here)"
+    "enroll this edge with a token (`edgesight datacenter enroll NAME` there, `edgesight edge --enroll FILE` here)"
 )
 _OTHER_TOKEN = "make another with `edgesight datacenter enroll NAME`"
 

@@ -5,6 +5,7 @@ Words owned here: executor.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Protocol
 
@@ -60,8 +61,15 @@ class OnnxModel:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            # Weights in a file beside the model are looked for in an empty folder: the checksum does not cover them.
+            with tempfile.TemporaryDirectory() as empty:
+                options.add_session_config_entry("session.model_external_initializers_file_folder_path", empty)
+                self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class
+            if "External data" in str(error):
+                raise ModelError(
+                    f"{path} keeps weights in another file, which its checksum does not cover: save it as one file"
+                ) from error
             raise ModelError(f"{path} is no model that ONNX Runtime can load ({_first_line(error)})") from error
         self.input_shape = _input_shape(path, [(i.name, i.type, list(i.shape)) for i in self._session.get_inputs()])
         outputs = [(o.name, o.type) for o in self._session.get_outputs()]

@@ -7,10 +7,14 @@ come, or can be recovered from parity strips. Its time is up
 - else after a silence of a good round trip, at least `SILENT_AFTER`: the sender's congestion window may have cut the
   request in two;
 - at the latest when the model, as long as it usually takes, and the way back leave no more time until the deadline.
-Then it is concealed. What is ready while the model runs makes up the next batch. Replies go out in several copies, as
-many as the measured loss asks for, since they are tiny and nobody waits for a retransmission. Requests are idempotent:
-a repeated one gets the reply that it already had, and one that was cancelled, of another session, or so old that its
-reply was forgotten, gets none. A cancelled one leaves its place to others at once.
+Then it is decoded, what is missing concealed. What is ready while the model runs makes up the next batch. Replies go
+out in several copies, as many as the measured loss asks for, since they are tiny and nobody waits for a retransmission.
+Requests are idempotent: a repeated one gets the reply that it already had, and one that was cancelled, of another
+session, or so old that its reply was forgotten, gets none. A cancelled one leaves its place to others at once.
+
+Decoding and the model have a thread each, so that the loop, which all edges share, never stands still for an image.
+Edges share both threads fairly (`host.datacenter.shares`). What requests hold is bounded in bytes, and how many may
+wait, an edge and in all; what is beyond is refused before anything is kept or worked out for it.
 
 Words owned here: request in assembly, batch.
 """
@@ -19,8 +23,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,21 +37,32 @@ import numpy as np
 import numpy.typing as npt
 
 from host.datacenter.authority import Authority
-from host.datacenter.models import Executor, ModelError, OnnxModel
+from host.datacenter.models import Executor, Logits, ModelError, OnnxModel
+from host.datacenter.shares import Line, Share, Shares
 from host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, parse
 from host.link.quic import IDLE_TIMEOUT, Served
-from host.link.server import Server, ServerPeer
+from host.link.server import MAX_EDGES, Server, ServerPeer, check_sound
 from host.link.strips import Assembly, resize
 from host.process import run_until_told
 
 OVERTAKEN_AFTER = 0.003  # seconds without a further strip, the last one being there
 SILENT_AFTER = 0.015  # seconds without a further strip, at least
 _SILENT_ROUND_TRIPS = 1.25
-_BEGIN_BEFORE = 0.010  # seconds that are left to begin in when strips are not waited for any longer
+_BEGIN_BEFORE = 0.015  # seconds that are left to begin in when strips are not waited for any longer
 MAX_BATCH = 8
-_MAX_ASSEMBLING = 128  # requests of one client
-_MAX_READY = 512  # requests of all clients waiting for the model
+_BATCH_S, _BATCH_MORE = 0.05, 1.5  # a batch takes at most so many seconds, or that many times what one image takes
+_FORGET = 0.99  # what a batch of another size took counts for less with every batch: it is tried again some time
+MAX_ASSEMBLING = 128  # requests of one client
+MAX_READY = 512  # requests of all edges waiting for the model, in equal parts
+_FEWEST_READY = 2 * MAX_BATCH  # of an edge, however many there are
+MAX_BYTES, MAX_EDGE_BYTES = 64 << 20, 16 << 20  # that requests hold of strips: of all edges, and of one
+_REQUEST_BYTES, _STRIP_BYTES = 2_048, 256  # that a request, and each of its strips, holds besides
+_DECODED_BYTES = 64 << 20  # that decoded images hold which the model has not begun with
+_DECODE_S = 0.010  # seconds of decoding after which those that are through go on to the model
+_RENEW_EVERY = 3_600.0  # seconds between looks at the data centre's own certificate
 _REMEMBERED = 1_024  # replies of one client
+
+Image = npt.NDArray[np.uint8]  # [H, W, C]
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +75,7 @@ class _Request:
     attempt: int
     deadline: float  # of the loop's clock
     begun: float
+    bytes: int = 0  # that it holds
     timer: asyncio.TimerHandle | None = None
 
     def stop(self) -> None:
@@ -65,14 +83,16 @@ class _Request:
             self.timer.cancel()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Ready:
-    """A request that the model can run on."""
+    """A request that waits for the model."""
 
     peer: ServerPeer
     number: int
+    order: int  # of coming
     request: _Request
-    image: npt.NDArray[np.uint8]  # [H, W, C]
+    share: Share[_Ready]
+    image: Image | None = None  # once it is decoded
 
 
 @dataclass
@@ -86,12 +106,12 @@ class _Settled:
 class _Client:
     """What is known of one client: requests in assembly and what became of others, both bounded."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: Share[_Ready]) -> None:
+        self.share = share
         self.assembling: dict[int, _Request] = {}
         self.pending: set[int] = set()  # with the model or waiting for it
         self.settled: OrderedDict[int, _Settled] = OrderedDict()
         self.forgotten = -1  # highest request id of which nothing is remembered any more
-        self.refused = 0  # datagrams that were no strip
 
     def settle(self, number: int, settled: _Settled) -> None:
         self.settled[number] = settled
@@ -106,10 +126,16 @@ class Service:
         """Runs inside an asyncio loop; `run` does the work."""
         self._executor = executor
         self._max_batch = max_batch
+        self._image_bytes = math.prod(executor.input_shape)
         self._clients: dict[ServerPeer, _Client] = {}
+        self._shares: Shares[_Ready] = Shares()
         self._ready: dict[tuple[ServerPeer, int], _Ready] = {}  # in order of coming
-        self._work = asyncio.Event()  # something is ready
+        self._order = itertools.count()
+        self._bytes = 0  # that all requests hold
+        self._to_decode, self._to_answer = asyncio.Event(), asyncio.Event()  # there may be something
+        self._decode_s = 0.0  # seconds that decoding takes, smoothed
         self._model_s = 0.0  # seconds that the model takes for a batch, smoothed
+        self._batch_s: dict[int, float] = {}  # the same by size of the batch
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -125,7 +151,12 @@ class Service:
 
     def received(self, peer: ServerPeer, datagram: bytes) -> None:
         """Take in a datagram of a trusted client; whatever it holds, no error comes of it."""
-        client = self._clients.setdefault(peer, _Client())
+        client = self._clients.get(peer) or self._meet(peer)
+        share, now = client.share, self._loop.time()
+        if share.loop.left(now) <= 0.0:
+            self._say(share, "takes more than its share of the data centre's time: datagrams are dropped")
+            return
+        begun = time.thread_time()
         try:
             for message in parse(datagram):
                 if isinstance(message, Strip):
@@ -135,28 +166,44 @@ class Service:
                 else:
                     raise LinkError("a reply to the data centre: only edges get replies")
         except LinkError as error:
-            client.refused += 1
-            if client.refused == 1:  # once is a hint, a flood of lines is an attack on the log
-                logger.warning("a datagram was ignored, as further ones of this client will be: %s", error)
+            self._say(share, f"a datagram was ignored: {error}")
+        finally:
+            share.loop.spend(now, time.thread_time() - begun)
 
     def gone(self, peer: ServerPeer) -> None:
         """Forget a client whose connection has ended."""
-        client = self._clients.pop(peer, _Client())
+        client = self._clients.pop(peer, None)
+        if client is None:
+            return
+        client.share.clients -= 1
         for request in client.assembling.values():
             request.stop()
+            self._release(client.share, request)
         for number in client.pending:
-            self._ready.pop((peer, number), None)
+            self._withdraw(peer, number)
 
     async def run(self) -> None:
-        """Run the model on what is ready, for ever."""
-        with ThreadPoolExecutor(1, "model") as thread:
-            while True:
-                await self._work.wait()
-                keys = list(self._ready)[: self._max_batch]
-                batch = [self._ready.pop(key) for key in keys]
-                if not self._ready:
-                    self._work.clear()
-                await self._answer(batch, thread)
+        """Decode what has come and run the model on it, for ever."""
+        tasks = [self._loop.create_task(work()) for work in (self._decode_all, self._answer_all)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _meet(self, peer: ServerPeer) -> _Client:
+        admitted = getattr(peer, "admitted", None)
+        client = self._clients[peer] = _Client(self._shares.of(admitted.name if admitted is not None else ""))
+        client.share.clients += 1
+        return client
+
+    def _say(self, share: Share[_Ready], what: str) -> None:
+        """Write a line about an edge, unless one was written of late: a flood of lines is an attack on the log."""
+        if share.lines.take(self._loop.time()):
+            logger.warning("edge %r: %s (at most one such line a minute)", share.name, what)
+
+    # ------------------------------------------------------------------------------------------------- in assembly
 
     def _take(self, peer: ServerPeer, client: _Client, strip: Strip) -> None:
         self._check(strip)
@@ -172,25 +219,36 @@ class Service:
         if number in client.pending:
             return
         request = client.assembling.get(number)
-        if request is None and number <= client.forgotten:
-            raise LinkError("a request that was answered long ago: it is not worked on again")
         if request is None:
+            if number <= client.forgotten:
+                raise LinkError("a request that was answered long ago: it is not worked on again")
             now = self._loop.time()
             request = _Request(Assembly(strip.form), strip.attempt, now + strip.left_ms / 1e3, now)
-            request.assembly.add(strip)
-            if len(client.assembling) >= _MAX_ASSEMBLING:
-                self._reply(peer, client, number, request, Status.BUSY)
+            if not self._room(client, strip):
+                self._refuse(peer, client, number, request, Status.BUSY)
                 return
+            request.assembly.add(strip)
             client.assembling[number] = request
+            held = _REQUEST_BYTES
+        elif not self._room(client, strip):
+            self._drop(peer, client, number)
+            return
         elif not request.assembly.add(strip):
             return  # a repeated strip puts nothing off
+        else:
+            held = 0
+        # What a parity strip recovers is no larger than itself.
+        copies = 1 if strip.index < strip.form.count else 2
+        self._hold(client.share, request, held + _STRIP_BYTES + copies * len(strip.payload))
+        if number not in client.assembling:
+            return  # it made room
         request.attempt = max(request.attempt, strip.attempt)
         request.stop()
         if request.assembly.missing:
             silent = max(SILENT_AFTER, _SILENT_ROUND_TRIPS * peer.round_trip)
             wait = OVERTAKEN_AFTER if request.assembly.overtaken else silent
             # Since the deadline was told, the way here has taken half a round trip, and the way back takes another.
-            latest = request.deadline - self._model_s - peer.round_trip - _BEGIN_BEFORE
+            latest = request.deadline - self._decode_s - self._model_s - peer.round_trip - _BEGIN_BEFORE
             at = min(self._loop.time() + wait, latest)
             request.timer = self._loop.call_at(at, self._assembled, peer, client, number)
         else:
@@ -206,66 +264,214 @@ class Service:
                 f"{list(self._executor.input_shape)}, or less height and width"
             )
 
+    def _room(self, client: _Client, strip: Strip) -> bool:
+        """Whether `strip` may be taken in; with one of a request in assembly only its bytes count."""
+        share = client.share
+        if share.bytes + _REQUEST_BYTES + _STRIP_BYTES + 2 * len(strip.payload) > MAX_EDGE_BYTES:
+            return False
+        if strip.request in client.assembling:
+            return True
+        most = max(MAX_READY // max(self._shares.connected, 1), _FEWEST_READY)
+        return len(client.assembling) < MAX_ASSEMBLING and share.queued < most
+
+    def _hold(self, share: Share[_Ready], request: _Request, count: int) -> None:
+        """Count bytes that `request` holds; where all requests hold too many, who holds the most makes room."""
+        request.bytes += count
+        share.bytes += count
+        self._bytes += count
+        while self._bytes > MAX_BYTES:
+            peer, client = max(
+                ((peer, client) for peer, client in self._clients.items() if client.assembling or client.share.waiting),
+                key=lambda one: (one[1].share.bytes, len(one[1].assembling)),
+            )
+            if client.assembling:
+                self._drop(peer, client, next(reversed(client.assembling)))
+            else:
+                self._settle(client.share.waiting.last(), Status.BUSY)
+
+    def _release(self, share: Share[_Ready], request: _Request) -> None:
+        share.bytes -= request.bytes
+        self._bytes -= request.bytes
+        request.bytes = 0
+
+    def _drop(self, peer: ServerPeer, client: _Client, number: int) -> None:
+        """Give up a request in assembly for want of room."""
+        request = client.assembling.pop(number)
+        request.stop()
+        self._release(client.share, request)
+        self._refuse(peer, client, number, request, Status.BUSY)
+
     def _cancel(self, peer: ServerPeer, client: _Client, number: int) -> None:
         if number >> REQUEST_BITS != peer.session or number in client.settled or number <= client.forgotten:
             return
         request = client.assembling.pop(number, None)
         if request is not None:
             request.stop()
+            self._release(client.share, request)
         client.pending.discard(number)
-        self._ready.pop((peer, number), None)  # what the model already has is thrown away when it is done
+        self._withdraw(peer, number)  # what the model already has is thrown away when it is done
         client.settle(number, _Settled(1, None))
+
+    def _withdraw(self, peer: ServerPeer, number: int) -> None:
+        """Let a request wait for the model no more, if it does."""
+        ready = self._ready.pop((peer, number), None)
+        if ready is not None:
+            self._release(ready.share, ready.request)
+            for line in (ready.share.waiting, ready.share.decoded):
+                line.remove(ready.request.deadline, ready.order)
 
     def _assembled(self, peer: ServerPeer, client: _Client, number: int) -> None:
         request = client.assembling.pop(number)
-        try:
-            image = resize(request.assembly.image(), self._executor.input_shape)
-        except LinkError as error:
-            logger.warning("a request cannot be decoded: %s", error)
-            self._reply(peer, client, number, request, Status.FAILED)
-            return
-        if len(self._ready) >= _MAX_READY:
-            self._reply(peer, client, number, request, Status.BUSY)
-            return
+        ready = _Ready(peer, number, next(self._order), request, client.share)
         client.pending.add(number)
-        self._ready[peer, number] = _Ready(peer, number, request, image)
-        self._work.set()
+        self._ready[peer, number] = ready
+        self._shares.wait(client.share, request.deadline, ready.order, ready)
+        self._to_decode.set()
 
-    async def _answer(self, batch: list[_Ready], thread: ThreadPoolExecutor) -> None:
-        begin = self._loop.time()
+    # ---------------------------------------------------------------------------------------------------- decoding
+
+    async def _decode_all(self) -> None:
+        while True:
+            self._to_decode.clear()
+            room = max(_DECODED_BYTES // self._image_bytes, 2 * self._max_batch)
+            room -= sum(len(share.decoded) for share in self._shares)
+            group = self._shares.take(
+                _waiting, lambda share: self._max_batch - len(share.decoded), min(room, self._max_batch)
+            )
+            group = self._timely(group)
+            if group:
+                begin = self._loop.time()
+                outcomes = await self._loop.run_in_executor(None, self._decode, group)
+                self._decode_s = _smoothed(self._decode_s, self._loop.time() - begin)
+                self._decoded(group, outcomes)
+            else:
+                await self._to_decode.wait()
+
+    def _decode(self, group: list[_Ready]) -> list[tuple[Image | str, float]]:
+        """Image, or why there is none, and seconds that it took, of the first of `group`; in a thread."""
+        begun = time.perf_counter()
+        outcomes: list[tuple[Image | str, float]] = []
+        for ready in group:
+            at = time.thread_time()
+            outcome: Image | str
+            try:
+                outcome = resize(ready.request.assembly.image(), self._executor.input_shape)
+            except LinkError as error:
+                outcome = str(error)
+            except Exception as error:  # whatever it is: one edge's image ends nobody else's service
+                outcome = f"{type(error).__name__}: {error}"
+            outcomes.append((outcome, time.thread_time() - at))
+            if time.perf_counter() - begun > _DECODE_S:
+                break
+        return outcomes
+
+    def _decoded(self, group: list[_Ready], outcomes: list[tuple[Image | str, float]]) -> None:
+        """Take in what came of decoding `group`; those beyond its outcomes wait again."""
+        for ready, (outcome, took) in zip(group, outcomes, strict=False):
+            ready.share.used += took
+            if (ready.peer, ready.number) not in self._ready:
+                continue  # it was cancelled meanwhile
+            if isinstance(outcome, str):
+                self._say(ready.share, f"a request cannot be decoded: {outcome}")
+                self._settle(ready, Status.FAILED)
+                continue
+            ready.image = outcome
+            ready.share.decoded.add(ready.request.deadline, ready.order, ready)
+            self._to_answer.set()
+        for ready in group[len(outcomes) :]:
+            if (ready.peer, ready.number) in self._ready:
+                ready.share.waiting.add(ready.request.deadline, ready.order, ready)
+
+    # --------------------------------------------------------------------------------------------------- the model
+
+    async def _answer_all(self) -> None:
+        with ThreadPoolExecutor(1, "model") as thread:
+            while True:
+                self._to_answer.clear()
+                batch = self._timely(self._shares.take(_decoded, lambda share: self._max_batch, self._batch()))
+                if batch:
+                    self._to_decode.set()  # there is room again
+                    await self._answer(batch, thread)
+                else:
+                    await self._to_answer.wait()
+
+    def _batch(self) -> int:
+        """Images that a batch may have: as many as end soon, so that who comes next need not wait long.
+
+        A model that takes no longer for many than for one has them all.
+        """
+        most = max(_BATCH_S, _BATCH_MORE * self._batch_s.get(1, 0.0))
+        size = next((size for size in range(2, self._max_batch + 1) if self._batch_s.get(size, 0.0) > most), None)
+        if size is None:
+            return self._max_batch
+        self._batch_s[size] *= _FORGET
+        return size - 1
+
+    def _timely(self, taken: list[_Ready]) -> list[_Ready]:
+        """Those of `taken` that can still be in time.
+
+        What would come too late is not begun: under overload nothing but that would else be worked on.
+        """
+        now = self._loop.time()
         timely = []
-        for ready in batch:
-            # What would come too late is not begun: under overload the model would else be busy with nothing but that.
-            if ready.request.deadline - self._model_s - ready.peer.round_trip <= begin:
+        for ready in taken:
+            if ready.request.deadline - self._model_s - ready.peer.round_trip <= now:
                 self._settle(ready, Status.LATE)
             else:
                 timely.append(ready)
-        if not timely:
-            return
-        images = np.stack([ready.image for ready in timely])
+        return timely
+
+    async def _answer(self, batch: list[_Ready], thread: ThreadPoolExecutor) -> None:
+        begin = self._loop.time()
+        for ready in batch:
+            self._withdraw(ready.peer, ready.number)
         try:
-            logits = await self._loop.run_in_executor(thread, self._executor.run, images)
+            logits = await self._loop.run_in_executor(thread, self._run, [ready.image for ready in batch])
         except ModelError as error:
             logger.error("%s", error)
-            for ready in timely:
+            for ready in batch:
                 self._settle(ready, Status.FAILED)
             return
-        took = self._loop.time() - begin
-        self._model_s = took if self._model_s == 0.0 else self._model_s + (took - self._model_s) / 8
-        for ready, label in zip(timely, np.argmax(logits, axis=1), strict=True):
+        finally:
+            took = self._loop.time() - begin
+            for ready in batch:
+                ready.share.used += took / len(batch)
+        self._model_s = _smoothed(self._model_s, took)
+        self._batch_s[len(batch)] = _smoothed(self._batch_s.get(len(batch), 0.0), took)
+        for ready, label in zip(batch, np.argmax(logits, axis=1), strict=True):
             self._settle(ready, Status.ANSWERED, int(label))
 
+    def _run(self, images: list[Image]) -> Logits:
+        """Run the model; in its thread."""
+        return self._executor.run(np.stack(images))
+
+    # ------------------------------------------------------------------------------------------------------ replies
+
     def _settle(self, ready: _Ready, status: Status, label: int = 0) -> None:
+        """Say what became of a request that waited for the model, or was with it."""
+        self._withdraw(ready.peer, ready.number)
         client = self._clients.get(ready.peer)
         if client is None or ready.number not in client.pending:
             return  # it went away meanwhile, or cancelled the request
         client.pending.discard(ready.number)
-        self._reply(ready.peer, client, ready.number, ready.request, status, label)
+        if status == Status.ANSWERED:
+            self._reply(ready.peer, client, ready.number, ready.request, status, label)
+        else:
+            self._refuse(ready.peer, client, ready.number, ready.request, status)
+
+    def _refuse(self, peer: ServerPeer, client: _Client, number: int, request: _Request, status: Status) -> None:
+        """Reply that there is no answer; beyond so many a second nothing is said."""
+        if client.share.refusals.take(self._loop.time()):
+            self._reply(peer, client, number, request, status)
+        else:
+            client.settle(number, _Settled(1, None))
 
     def _reply(
         self, peer: ServerPeer, client: _Client, number: int, request: _Request, status: Status, label: int = 0
     ) -> None:
         assembly = request.assembly
+        # Of each edge as many go before a further one of this edge as this edge itself has waiting.
+        ahead = sum(min(share.queued, client.share.queued) for share in self._shares)
         reply = Reply(
             number,
             status,
@@ -274,10 +480,22 @@ class Service:
             assembly.form.count,
             assembly.lost,
             round((self._loop.time() - request.begun) * 1e6),
-            math.ceil(len(self._ready) / self._max_batch * self._model_s * 1e3),
+            math.ceil(ahead / self._max_batch * self._model_s * 1e3),
         ).pack()
         client.settle(number, _Settled(request.attempt, reply))
         peer.send_copies([reply])
+
+
+def _decoded(share: Share[_Ready]) -> Line[_Ready]:
+    return share.decoded
+
+
+def _waiting(share: Share[_Ready]) -> Line[_Ready]:
+    return share.waiting
+
+
+def _smoothed(usual: float, took: float) -> float:
+    return took if usual == 0.0 else usual + (took - usual) / 8
 
 
 def serve(
@@ -289,31 +507,41 @@ def serve(
     expected_sha256: str | None = None,
     threads: int = 1,
     max_batch: int = MAX_BATCH,
+    max_edges: int = MAX_EDGES,
     announce: Callable[[str], None] = print,
 ) -> None:
     """Serve the ONNX `model` on UDP `host`:`port` (0 chooses one) until SIGINT or SIGTERM; a second one ends at once.
 
     `announce` gets one line, with the address, once requests are taken. `expected_sha256` is the calibration's
-    `backend_sha256`. Raises KeysError, ModelError or LinkError before anything is served.
+    `backend_sha256`; `max_edges` may be connected at a time. Raises KeysError, ModelError or LinkError before anything
+    is served.
     """
+    check_sound()
     authority = Authority(keys_folder)
     configuration = authority.configuration(IDLE_TIMEOUT)
     executor = OnnxModel(model, expected_sha256, threads)
 
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(_RENEW_EVERY)
+            authority.renew_own(configuration)  # connections that begin from now on are shown it
+
     async def main(told: asyncio.Event) -> None:
         service = Service(executor, max_batch)
-        server = Server(configuration, authority, service.served, service.received, service.gone)
+        server = Server(configuration, authority, service.served, service.received, service.gone, max_edges)
         address = await server.listen(host, port)
-        work = asyncio.get_running_loop().create_task(service.run())
+        loop = asyncio.get_running_loop()
+        work, renewing = loop.create_task(service.run()), loop.create_task(renew())
         announce(f"data centre: model {executor.sha256[:12]} on {address[0]}:{address[1]}")
-        stopping = asyncio.get_running_loop().create_task(told.wait())
+        stopping = loop.create_task(told.wait())
         try:
-            await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()  # a fault of ours: let it be seen
+            await asyncio.wait([work, renewing, stopping], return_when=asyncio.FIRST_COMPLETED)
+            for task in (work, renewing):
+                if task.done():
+                    task.result()  # a fault of ours: let it be seen
         finally:
             server.close()
-            for task in (work, stopping):
+            for task in (work, renewing, stopping):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task

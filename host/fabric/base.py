@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from host.kernel import NEVER as NEVER
 from host.kernel import Package
 
 # One record as the hardware sends it: 16 bytes, little-endian.
@@ -27,7 +28,6 @@ RECORD = np.dtype(
 OFFLOAD = 0x10
 STAGE_MASK = 0x0F
 ALWAYS = 0  # threshold: answer at this stage whatever the margin
-NEVER = 0xFFFF_FFFF  # threshold: no margin is enough at this stage
 
 Images = npt.NDArray[np.uint8]  # [N, H, W, C]
 Records = npt.NDArray[np.void]  # [N] of RECORD

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from host.fabric.base import NEVER, OFFLOAD, RECORD, FabricError, Images, Place, Records, check_images
 from host.kernel import Package
+from host.libraries import find
 
 Logits = npt.NDArray[np.int32]  # [N, classes]
 
@@ -28,13 +29,18 @@ class CsimFabric:
     def __init__(self, package: Package) -> None:
         """Load the library; raises FabricError when it is not there or does not fit."""
         self.package = package
-        path = package.library("csim")
-        if not path.is_file():
-            raise FabricError(f"{path} is missing: build it with `edgesight compile`, or use another fabric")
+        path = find(package, "csim")
+        if path is None:
+            raise FabricError(
+                f"the csim library of {package.path} is missing or damaged: build it here by "
+                f"`edgesight csim {package.path}`, or use another fabric"
+            )
         try:
             function = ctypes.CDLL(str(path)).edgesight_csim
         except (OSError, AttributeError) as error:
-            raise FabricError(f"{path} cannot be used ({error}): build it anew with `edgesight compile`") from error
+            raise FabricError(
+                f"{path} cannot be used ({error}): remove it and build it anew by `edgesight csim {package.path}`"
+            ) from error
         function.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
         function.restype = ctypes.c_int
         self._function = function
@@ -83,7 +89,8 @@ class CsimFabric:
             code = self._function(stage, pixels.ctypes.data, len(images), logits.ctypes.data)
             if code != 0:
                 raise FabricError(
-                    f"csim of stage {stage} failed with code {code}: build it anew with `edgesight compile`"
+                    f"csim of stage {stage} failed with code {code}: build it anew by "
+                    f"`edgesight csim {self.package.path}`"
                 )
         return logits
 

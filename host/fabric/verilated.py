@@ -17,6 +17,7 @@ import numpy.typing as npt
 from host.fabric.base import ALWAYS, NEVER, RECORD, FabricError, Images, Place, Records, check_images, check_sets
 from host.fabric.driver import Registers, in_order, pack_frames
 from host.kernel import Package
+from host.libraries import find
 
 _ABI = 1  # of sim/harness.cpp
 _STAGES = 2
@@ -80,7 +81,7 @@ class VerilatedFabric:
         self.registers = Registers(package, self._read_word, self._write_word)
         try:
             self.registers.check_identity(
-                str(package.library("verilated")), f"delete it and run `edgesight verilate {package.path}`"
+                str(self._library._name), f"remove it and run `edgesight verilate {package.path}`"
             )
         except FabricError:
             self.close()
@@ -228,18 +229,20 @@ class VerilatedFabric:
 
 
 def _load(package: Package) -> ctypes.CDLL:
-    path = package.library("verilated")
+    path = find(package, "verilated")
     remedy = f"`edgesight verilate {package.path}`"
-    if not path.exists():
-        raise FabricError(f"{path} is absent: build it with {remedy}")
+    if path is None:
+        raise FabricError(
+            f"the Verilated library of {package.path} is absent or damaged on this machine: build it by {remedy}"
+        )
     try:
-        library = ctypes.CDLL(str(path.resolve()))
+        library = ctypes.CDLL(str(path))
         library.kernel_abi.restype = ctypes.c_uint32
         abi = library.kernel_abi()
     except (OSError, AttributeError) as error:
-        raise FabricError(f"{path} cannot be loaded ({error}): delete it and build it here with {remedy}") from error
+        raise FabricError(f"{path} cannot be loaded ({error}): remove it and build it here by {remedy}") from error
     if abi != _ABI:
-        raise FabricError(f"{path} was built by another version: delete it and build it again with {remedy}")
+        raise FabricError(f"{path} was built by another version: build it again by {remedy}")
     library.kernel_open.argtypes = [ctypes.c_uint32] * 3
     library.kernel_open.restype = ctypes.c_void_p
     library.kernel_close.argtypes = [ctypes.c_void_p]

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from host.link.addresses import Found, addresses
+from host.link.bounds import KEY_PACKETS
 from host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, Kind, LinkError, Reply, Status, parse
 from host.link.keys import EdgeKeys, client_keys, new_key, now, public_bytes, request_certificate, save_edge
 from host.link.offload import Offloaded
@@ -23,6 +25,7 @@ from host.link.parity import strips_for
 from host.link.quality import fit, room
 from host.link.quic import IDLE_TIMEOUT, Hello, Peer, Welcome
 from host.link.strips import QUALITY, Encoded, jpeg_tables
+from host.link.telling import Sparing
 from host.link.tls import REFUSED, Untrusted, check_data_centre, check_edge, shown_chain, why_ended
 
 try:
@@ -34,7 +37,7 @@ try:
 except ImportError as error:
     raise LinkError(NO_QUIC) from error
 
-_WELCOME_WITHIN = 5.0  # seconds from the first packet on
+_WELCOME_WITHIN = 5.0  # seconds from the first packet on; of a name with several addresses, shared among the silent
 _RENEW_BY = datetime.timedelta(days=15)  # before the certificate ends it is renewed though requests are open
 _PING_EVERY = 1.0  # seconds; keeps an idle connection from timing out
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0  # seconds between attempts to connect
@@ -60,8 +63,14 @@ class ClientPeer(Peer):
         self._received = received
         self._greeted_at = 0.0
         self.greeting = 0.0  # seconds from hello to welcome
+        self.heard = False  # something came back
         self.welcome: asyncio.Future[Welcome] = self._loop.create_future()
         self.ended: asyncio.Future[str] = self._loop.create_future()  # why
+
+    def datagram_received(self, data: bytes | str, addr: Any) -> None:
+        """Note that there is somebody, then go on."""
+        self.heard = True
+        super().datagram_received(data, addr)
 
     def quic_event_received(self, event: QuicEvent) -> None:
         """Say hello once the data centre's certificate was found good, then take datagrams."""
@@ -72,7 +81,7 @@ class ClientPeer(Peer):
         elif isinstance(event, StreamData):
             self._take_welcome(event.data)
         elif isinstance(event, ConnectionTerminated):
-            self._end(why_ended(event, IDLE_TIMEOUT))
+            self._end(why_ended(event, IDLE_TIMEOUT, known=self._greeted_at > 0.0))
 
     def error_received(self, exc: Exception) -> None:
         """The kernel says that nobody listens there: no use waiting for silence to time out."""
@@ -121,6 +130,10 @@ class ClientPeer(Peer):
             self.ended.set_result(reason)
 
 
+def _unreachable(error: OSError | ValueError) -> str:
+    return f"the address cannot be reached ({getattr(error, 'strerror', None) or error})"
+
+
 def _coarser(encoded: Encoded, image: npt.NDArray[np.uint8]) -> bool:
     """Whether `image` is packed smaller, or at a lower quality, than calibration saw images."""
     smaller = (encoded.height, encoded.width) != image.shape[:2]
@@ -147,6 +160,8 @@ class OffloadClient:
         self.resent = 0  # requests whose strips went twice
         self.trouble: str | None = "not connected yet"  # why there is no connection; None while there is one
         self._address = (host, port)
+        self._good: Found | None = None  # the one of its addresses that let this edge in last
+        self._told = Sparing(logger)
         self._keys = keys
         self._model_sha256 = model_sha256
         self._quality = quality
@@ -288,55 +303,53 @@ class OffloadClient:
                 self._ready.clear()
                 backoff = _FIRST_BACKOFF
             if reason != self.trouble:
-                logger.warning("no data centre at %s:%d: %s", *self._address, reason)
+                self._told.warning(f"no data centre at {self._address[0]}:{self._address[1]}: {reason}")
             self.trouble = reason
             self._attempted.set()
             await asyncio.sleep(backoff * (0.5 + secrets.randbelow(1_000) / 1_000))
             backoff = min(2 * backoff, _LAST_BACKOFF)
 
     async def _connection(self) -> str:
-        """Connect and stay so as long as it lasts; says why it ended."""
+        """Connect, at one address of the data centre after the other, and stay so as long as it lasts; says why it
+        ended.
+        """
+        try:
+            found = await addresses(*self._address)
+        except (OSError, ValueError) as error:  # ValueError: no host can be called so
+            return _unreachable(error)
+        reason = "the address cannot be reached (it leads nowhere)"
+        for address in sorted(found, key=lambda one: one != self._good):
+            reason, heard = await self._connection_to(address, _WELCOME_WITHIN / len(found))
+            if heard:
+                break  # somebody is there: what it says counts
+        return reason
+
+    async def _connection_to(self, address: Found, silence: float) -> tuple[str, bool]:
+        """The same at one address, where `silence` seconds at first mean nobody; says, too, whether anything came."""
         loop = asyncio.get_running_loop()
         try:
             transport, peer = await loop.create_datagram_endpoint(
                 lambda: ClientPeer(QuicConnection(configuration=self._keys.configuration), self._keys, self._received),
-                remote_addr=self._address,
+                family=address[0],
+                remote_addr=address[1],
             )
-        except (OSError, ValueError) as error:  # ValueError: no host can be called so
-            return f"the address cannot be reached ({getattr(error, 'strerror', None) or error})"
+        except (OSError, ValueError) as error:
+            return _unreachable(error), False
         try:
             peer.connect(transport.get_extra_info("peername"))
             first: list[asyncio.Future[Any]] = [peer.welcome, peer.ended]
-            await asyncio.wait(first, timeout=_WELCOME_WITHIN, return_when=asyncio.FIRST_COMPLETED)
-            if peer.ended.done():
-                return peer.ended.result()
-            if not peer.welcome.done():
-                return f"it did not let this edge in within {_WELCOME_WITHIN:g} s"
-            welcome = peer.welcome.result()
-            if self._model_sha256 not in (None, welcome.model_sha256):
-                return (
-                    f"it serves model {welcome.model_sha256[:12]}, but this kernel was calibrated with "
-                    f"{str(self._model_sha256)[:12]}: serve that model, or calibrate again"
-                )
-            if welcome.certificate is not None and peer.renewal is not None:
-                self._renew(peer.renewal, welcome.certificate)
-            self._usual_wait = peer.greeting
-            self._next = welcome.session << REQUEST_BITS
-            self._peer, self.trouble = peer, None
-            self._attempted.set()
-            self._ready.set()
-            logger.info("connected to the data centre at %s:%d", *self._address)
-            while not peer.ended.done():
-                await asyncio.wait([peer.ended], timeout=_PING_EVERY)
+            for patience in (silence, _WELCOME_WITHIN - silence):
+                await asyncio.wait(first, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 if peer.ended.done():
+                    return peer.ended.result(), peer.heard
+                if peer.welcome.done() or not peer.heard:
                     break
-                urgent = self._keys.expires - now() < _RENEW_BY
-                if peer.renewal is None and (urgent or not self._open) and self._keys.renewal_due(now()):
-                    return "the connection is made anew to renew this edge's certificate"
-                if self._next + _LAST_REQUESTS > welcome.session + 1 << REQUEST_BITS and not self._open:
-                    return "the connection is made anew to count requests from 0 again"
-                peer.keep_alive()
-            return peer.ended.result()
+            if not peer.welcome.done():
+                if not peer.heard:
+                    return f"it was silent for {silence:g} s", False
+                return f"it did not let this edge in within {_WELCOME_WITHIN:g} s", True
+            self._good = address
+            return await self._stay(peer), True
         finally:
             self._peer = None
             peer.close()
@@ -345,6 +358,37 @@ class OffloadClient:
             for reply in self._open.values():
                 if not reply.done():
                     reply.set_exception(lost)
+
+    async def _stay(self, peer: ClientPeer) -> str:
+        """Use the connection that let this edge in as long as it lasts; says why it ended."""
+        welcome = peer.welcome.result()
+        if self._model_sha256 not in (None, welcome.model_sha256):
+            return (
+                f"it serves model {welcome.model_sha256[:12]}, but this kernel was calibrated with "
+                f"{str(self._model_sha256)[:12]}: serve that model, or calibrate again"
+            )
+        if welcome.certificate is not None and peer.renewal is not None:
+            self._renew(peer.renewal, welcome.certificate)
+        self._usual_wait = peer.greeting
+        self._next = welcome.session << REQUEST_BITS
+        self._peer, self.trouble = peer, None
+        self._attempted.set()
+        self._ready.set()
+        logger.info("connected to the data centre at %s:%d", *self._address)
+        while not peer.ended.done():
+            await asyncio.wait([peer.ended], timeout=_PING_EVERY)
+            if peer.ended.done():
+                break
+            urgent = self._keys.expires - now() < _RENEW_BY
+            if peer.renewal is None and (urgent or not self._open) and self._keys.renewal_due(now()):
+                return "the connection is made anew to renew this edge's certificate"
+            if self._next + _LAST_REQUESTS > welcome.session + 1 << REQUEST_BITS and not self._open:
+                return "the connection is made anew to count requests from 0 again"
+            # Packets that come under the old keys are lost from then on, so rather while nobody waits for any.
+            if peer.key_age > KEY_PACKETS * (1.5 if self._open else 1.0):
+                peer.request_key_update()
+            peer.keep_alive()
+        return peer.ended.result()
 
     def _renew(self, key: ec.EllipticCurvePrivateKey, content: str) -> None:
         """Put the new certificate in the place of the old one; the next connection uses it."""
@@ -370,7 +414,7 @@ class OffloadClient:
                 if waiting is not None and not waiting.done():  # else another copy came first, or the deadline did
                     waiting.set_result(reply)
         except LinkError as error:
-            logger.warning("a reply was ignored: %s", error)
+            self._told.warning(f"a reply was ignored: {error}")
 
     def _no_data_centre(self) -> NoAnswer:
         return NoAnswer(f"no data centre at {self._address[0]}:{self._address[1]}: {self.trouble}")

@@ -14,6 +14,7 @@ from PIL import Image
 Pixels = npt.NDArray[np.uint8]  # [H, W, C]
 Grid = npt.NDArray[np.float32]  # [h, w, C]
 Known = npt.NDArray[np.bool_]  # [h, w]
+_RINGS = 16  # of cells that are filled from their neighbours, one by one: beyond, those say nothing any more
 _Cell = TypeVar("_Cell", np.float32, np.bool_)
 
 
@@ -41,7 +42,7 @@ def fill(grid: Grid, known: Known) -> Grid:
 
     A cell between four known sides gets the mean of the two pairs, the pair that differs less weighing more: so an edge
     goes on through the cell and is not blurred. Others get the mean of their known neighbours, ring by ring inwards,
-    sides weighing twice as much as corners. A constant grid stays constant.
+    sides weighing twice as much as corners, and beyond `_RINGS` rings that of all. A constant grid stays constant.
     """
     above, below, left, right = _sides(grid)
     between = np.logical_and.reduce(_sides(known)) & ~known
@@ -49,12 +50,16 @@ def fill(grid: Grid, known: Known) -> Grid:
     directed = ((above + below) * horizontal + (left + right) * vertical) / (2 * (vertical + horizontal))
     grid = np.where(between[..., None], directed, grid).astype(np.float32)
     known = known | between
-    while not known.all():
+    came = known
+    for _ in range(_RINGS):
+        if known.all():
+            return grid
         values, counts = np.where(known[..., None], grid, 0), known.astype(np.float32)[..., None]
         total, weight = _blurred(values), _blurred(counts)[..., 0]
         reached = ~known & (weight > 0)
         grid[reached] = total[reached] / weight[reached, None]
         known = known | reached
+    grid[~known] = grid[came].mean(axis=0)
     return grid
 
 

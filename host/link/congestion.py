@@ -314,7 +314,7 @@ class Controller(QuicCongestionControl):
         interval = max(sent.time - sent.first_sent_time, now - sent.delivered_time)
         self._first_sent_time = sent.time
         rate = 0.0
-        if interval >= self._round_trips.least:  # else acknowledgements came in a heap
+        if interval > 0.0 and interval >= self._round_trips.least:  # else acknowledgements came in a heap
             rate = (self._delivered - sent.delivered) / interval
         if sent.app_limited:
             if now - first_acked >= _BURST and self._delivered - delivered >= _TRAIN * self._size:

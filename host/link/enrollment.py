@@ -17,16 +17,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import getpass
 import hashlib
+import os
 import ssl
 import struct
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from host.link.addresses import Found, addresses
+from host.link.bounds import BoundedProtocol
 from host.link.datagrams import NO_QUIC, LinkError
 from host.link.keys import (
     ENROLL_ALPN,
@@ -41,7 +46,6 @@ from host.link.keys import (
 from host.link.tls import REFUSED, Untrusted, check_data_centre, check_edge, fingerprint, shown_chain, why_ended
 
 try:
-    from aioquic.asyncio.protocol import QuicConnectionProtocol
     from aioquic.quic.connection import QuicConnection
     from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, QuicEvent, StreamDataReceived
     from cryptography import x509
@@ -53,6 +57,8 @@ MAX_LINE = 4_096  # bytes of a message; a request for a certificate is about 400
 _HEAD = struct.Struct("!B32s8s32sH")
 _VERSION = 1
 _CHECK = 4  # bytes
+_TRIAL = 8_192  # bytes that are written to see whether keys will find room; they take 2 kB
+_MAX_TOKEN = 4_096  # characters that are read
 
 Request = Annotated[str, Field(max_length=2_048)]  # a certificate signing request in PEM
 
@@ -119,6 +125,41 @@ _NO_TOKEN = (
 )
 
 
+_TOLD = (
+    "every user of this machine can read a token on the command line: it was not used. Make another, and give it by a "
+    "file or by standard input: --enroll FILE, or --enroll -"
+)
+
+
+def read_token(source: str) -> str:
+    """The text of a token: from standard input where `source` is `-`, else from the file of that name.
+
+    Not from the command line: there every user of the machine could read it. Raises KeysError.
+    """
+    if source == "-":
+        if sys.stdin.isatty():
+            return getpass.getpass("token: ")
+        return sys.stdin.read(_MAX_TOKEN)
+    try:
+        with Path(source).open(errors="replace") as file:
+            return file.read(_MAX_TOKEN)
+    except (OSError, ValueError) as error:
+        if _is_token(source):
+            raise KeysError(_TOLD) from None
+        raise KeysError(
+            f"{source[:40]} cannot be read ({getattr(error, 'strerror', None) or error}): give the file that the token "
+            "is in, or - and the token by standard input"
+        ) from error
+
+
+def _is_token(text: str) -> bool:
+    try:
+        Token.parse(text)
+    except KeysError:
+        return False
+    return True
+
+
 def enroll(token: str, folder: Path) -> str:
     """Get this edge a certificate for `token` and write its keys into `folder`; returns the edge's name.
 
@@ -127,41 +168,28 @@ def enroll(token: str, folder: Path) -> str:
     """
     parsed = Token.parse(token)
     try:
-        # A token is gone once it was used: find out before.
+        # A token is gone once it was used: find out before. A full disk still makes a file, but takes no content.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as trial:
+            trial.write(bytes(_TRIAL))
+            trial.flush()
+            os.fsync(trial.fileno())
     except OSError as error:
-        raise KeysError(f"{folder} cannot be a keys folder ({error.strerror}): name another") from error
+        raise KeysError(
+            f"{folder} cannot be a keys folder ({error.strerror}): make room there, or name another; the token is "
+            "still good"
+        ) from error
     return asyncio.run(enroll_with(parsed, folder))
 
 
 async def enroll_with(token: Token, folder: Path) -> str:
     """`enroll` inside an asyncio loop, with a token that was read."""
-    loop = asyncio.get_running_loop()
     where = f"the data centre at {token.host}:{token.port}"
-    made = configuration(is_client=True, alpn=[ENROLL_ALPN], idle_timeout=WITHIN)
-    made.verify_mode = ssl.CERT_NONE  # the authority is not known yet, its fingerprint is: `_Applicant` checks
     try:
-        transport, applicant = await loop.create_datagram_endpoint(
-            lambda: _Applicant(QuicConnection(configuration=made), token), remote_addr=(token.host, token.port)
-        )
+        found = await addresses(token.host, token.port)
     except (OSError, ValueError) as error:  # ValueError: no host can be called so
         raise LinkError(f"{where} cannot be reached ({getattr(error, 'strerror', None) or error})") from error
-    try:
-        applicant.connect(transport.get_extra_info("peername"))
-        authority, enrolled = await asyncio.wait_for(applicant.outcome, WITHIN)
-        certificate = x509.load_pem_x509_certificate(enrolled.certificate.encode())
-        if public_bytes(certificate.public_key()) != public_bytes(applicant.key.public_key()):
-            raise Untrusted("the certificate that it gave is for another key")
-        check_edge(certificate, authority, now())
-    except asyncio.TimeoutError:
-        raise LinkError(f"{where} did not answer within {WITHIN:g} s: is it running, and the way open?") from None
-    except (LinkError, ValueError) as error:
-        raise LinkError(f"{where} did not enroll this edge: {error}") from error
-    finally:
-        applicant.close()
-        transport.close()
+    applicant, enrolled, authority, certificate = await _first_to_answer(token, where, found)
     try:
         save_edge(folder, applicant.key, certificate, authority)
     except OSError as error:
@@ -172,16 +200,69 @@ async def enroll_with(token: Token, folder: Path) -> str:
     return enrolled.name
 
 
-class _Applicant(QuicConnectionProtocol):
+_Outcome = tuple["_Applicant", "Enrolled", x509.Certificate, x509.Certificate]
+
+
+async def _first_to_answer(token: Token, where: str, found: list[Found]) -> _Outcome:
+    """What comes of asking at one address after the other until somebody is there; raises LinkError."""
+    for address in found[:-1]:
+        try:
+            return await _ask_at(address, token, where, WITHIN / len(found))
+        except _NobodyThere:
+            continue
+    return await _ask_at(found[-1], token, where, WITHIN / len(found))
+
+
+class _NobodyThere(LinkError):
+    """Nothing came back from an address."""
+
+
+async def _ask_at(address: Found, token: Token, where: str, within: float) -> _Outcome:
+    """Who asked at `address`, what it got, its authority, and the certificate made out for it; raises LinkError."""
+    loop = asyncio.get_running_loop()
+    made = configuration(is_client=True, alpn=[ENROLL_ALPN], idle_timeout=WITHIN)
+    made.verify_mode = ssl.CERT_NONE  # the authority is not known yet, its fingerprint is: `_Applicant` checks
+    try:
+        transport, applicant = await loop.create_datagram_endpoint(
+            lambda: _Applicant(QuicConnection(configuration=made), token), family=address[0], remote_addr=address[1]
+        )
+    except (OSError, ValueError) as error:
+        raise _NobodyThere(f"{where} cannot be reached ({getattr(error, 'strerror', None) or error})") from error
+    try:
+        applicant.connect(transport.get_extra_info("peername"))
+        authority, enrolled = await asyncio.wait_for(applicant.outcome, within)
+        certificate = x509.load_pem_x509_certificate(enrolled.certificate.encode())
+        if public_bytes(certificate.public_key()) != public_bytes(applicant.key.public_key()):
+            raise Untrusted("the certificate that it gave is for another key")
+        check_edge(certificate, authority, now())
+    except asyncio.TimeoutError:
+        said = f"{where} did not answer within {within:g} s: is it running, and the way open?"
+        raise (LinkError if applicant.heard else _NobodyThere)(said) from None
+    except (LinkError, ValueError) as error:
+        said = f"{where} did not enroll this edge: {error}"
+        raise (LinkError if applicant.heard else _NobodyThere)(said) from error
+    finally:
+        applicant.close()
+        transport.close()
+    return applicant, enrolled, authority, certificate
+
+
+class _Applicant(BoundedProtocol):
     """The edge's end of an enrollment."""
 
     def __init__(self, quic: QuicConnection, token: Token) -> None:
         super().__init__(quic)
         self.key = new_key()
         self.outcome: asyncio.Future[tuple[x509.Certificate, Enrolled]] = self._loop.create_future()
+        self.heard = False  # something came back
         self._token = token
         self._authority: x509.Certificate | None = None
         self._line = b""
+
+    def datagram_received(self, data: bytes | str, addr: Any) -> None:
+        """Note that there is somebody, then go on."""
+        self.heard = True
+        super().datagram_received(data, addr)
 
     def quic_event_received(self, event: QuicEvent) -> None:
         """Check who answers, then ask."""
@@ -198,7 +279,7 @@ class _Applicant(QuicConnectionProtocol):
         elif isinstance(event, StreamDataReceived):
             self._take(event.data)
         elif isinstance(event, ConnectionTerminated):
-            self.outcome.set_exception(LinkError(why_ended(event, WITHIN)))
+            self.outcome.set_exception(LinkError(why_ended(event, WITHIN, known=self._authority is not None)))
 
     def error_received(self, exc: Exception) -> None:
         """The kernel says that nobody listens there: no use waiting."""

@@ -10,12 +10,13 @@ Words owned here: authority, edge name, usage.
 from __future__ import annotations
 
 import datetime
+import os
 import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.files import write_atomically
+from host.files import remove_leftovers, write_atomically
 from host.link import congestion
 from host.link.datagrams import NO_QUIC, LinkError
 
@@ -34,11 +35,13 @@ ENROLL_ALPN = "edgesight-enroll/1"  # a connection that may do nothing but ask f
 CLIENT_USAGE, SERVER_USAGE = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 EDGE_FILE = "edge.pem"
 _EDGE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+WINDOW = 16_384  # bytes of flow control: a connection's one stream carries one line of at most 4,096 each way
 _MAX_DATAGRAM_FRAME = 65_535  # announces that datagrams (RFC 9221) are welcome
+_MAX_FILE = 1 << 20  # bytes that are read of a file; keys take 2 kB
 _CLOCKS_DIFFER = datetime.timedelta(days=1)
 _ASK_AGAIN = (
     "make a token at the data centre (`edgesight datacenter enroll NAME`) and give it to "
-    "`edgesight edge --enroll TOKEN --keys FOLDER`"
+    "`edgesight edge --enroll FILE --keys FOLDER`"
 )
 
 
@@ -77,6 +80,8 @@ def configuration(*, is_client: bool, alpn: list[str], idle_timeout: float) -> Q
         alpn_protocols=alpn,
         idle_timeout=idle_timeout,
         max_datagram_frame_size=_MAX_DATAGRAM_FRAME,
+        max_data=WINDOW,
+        max_stream_data=WINDOW,
         congestion_control_algorithm=congestion.NAME,
         server_name=SERVER_NAME if is_client else None,
     )
@@ -105,6 +110,7 @@ def save_edge(
 ) -> None:
     """Write an edge's keys into `folder` (made with mode 0700 where it is not there), whole or not at all."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    remove_leftovers(folder / EDGE_FILE)
     write_atomically(folder / EDGE_FILE, key_pem(key) + pem(certificate) + pem(authority), mode=0o600)
 
 
@@ -196,14 +202,32 @@ def public_bytes(key: object) -> bytes:
 
 
 def read_private(path: Path, remedy: str) -> bytes:
-    """Content of a private file; raises KeysError when others may read it, as ssh does: it may already be known."""
+    """Content of a private file.
+
+    Raises KeysError where others than its owner and root may read it, or put another in its place, as ssh does: it may
+    be known already, or be theirs.
+    """
     try:
-        mode = path.stat().st_mode & 0o777
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            found, content = os.fstat(file.fileno()), file.read(_MAX_FILE)
+        folder = path.parent.stat()
     except OSError as error:
         raise KeysError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
-    if mode & 0o077:
+    for what, status in ((path, found), (path.parent, folder)):
+        if status.st_uid not in (0, os.geteuid()):
+            raise KeysError(
+                f"{what} is owned by user {status.st_uid}, who may change it: make new keys, or `chown` it to whom "
+                "this program runs as"
+            )
+    if found.st_mode & 0o077:
+        mode = found.st_mode & 0o777
         raise KeysError(f"{path} has mode {mode:04o}, so others may know it: make new keys, or `chmod 600` it")
+    if folder.st_mode & 0o022:
+        mode = folder.st_mode & 0o777
+        raise KeysError(
+            f"{path.parent} has mode {mode:04o}, so others may put their own keys there: `chmod 700` it, and make new "
+            "keys unless you know that these are yours"
+        )
     return content
 
 

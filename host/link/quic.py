@@ -23,6 +23,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from host.link.bounds import BoundedProtocol
 from host.link.congestion import pace
 from host.link.datagrams import MAX_DATAGRAM, NO_QUIC, SESSION_BITS, LinkError
 from host.link.enrollment import MAX_LINE, Request
@@ -30,7 +31,7 @@ from host.link.loss import COPY_AFTER, LossMeter, copies
 from host.link.queue import SendQueue
 
 try:
-    from aioquic.asyncio.protocol import QuicConnectionProtocol, QuicStreamHandler
+    from aioquic.asyncio.protocol import QuicStreamHandler
     from aioquic.quic.connection import QuicConnection
 except ImportError as error:
     raise LinkError(NO_QUIC) from error
@@ -68,7 +69,7 @@ class Welcome(Served):
     certificate: str | None = None  # the new one, in PEM, where the hello asked for one and it was due
 
 
-class Peer(QuicConnectionProtocol):
+class Peer(BoundedProtocol):
     """One end of a connection; sends datagrams until their deadline."""
 
     def __init__(self, quic: QuicConnection, stream_handler: QuicStreamHandler | None = None) -> None:
@@ -130,7 +131,7 @@ class Peer(QuicConnectionProtocol):
 
     def transmit(self) -> None:
         """Send what is due; called by aioquic whenever the window may have opened."""
-        if self._udp is None or self._udp.is_closing():
+        if self._ended or self._udp is None or self._udp.is_closing():
             return
         super().transmit()
         # aioquic has no public view of the datagrams it holds back; handing it one more only when it holds none keeps

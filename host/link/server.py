@@ -1,7 +1,8 @@
 """The data centre's end of the link: lets edges in and hands their datagrams on.
 
 A client is nobody until its address, its certificate and its hello were found good; meanwhile it costs little, and of
-many such the oldest makes room.
+many such the oldest makes room. `port` sees to it that edges come before strangers, `bounds` that no connection is kept
+much for, whoever has it.
 
 Words owned here: half-open, gatekeeper.
 """
@@ -10,24 +11,28 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import importlib.metadata
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
+from host.link.bounds import KEY_PACKETS
 from host.link.datagrams import NO_QUIC, SESSION_BITS, LinkError
 from host.link.enrollment import Enroll, Enrolled
 from host.link.keys import ENROLL_ALPN, KeysError
+from host.link.port import Port, source_of
 from host.link.quic import Hello, Peer, Served, Welcome
 from host.link.strips import jpeg_tables
+from host.link.telling import OF_KNOWN, Sparing, printable
 from host.link.tls import REFUSED, Untrusted, ask_for_certificate, shown_chain, why_left
 
 try:
     from aioquic.asyncio.protocol import QuicStreamHandler
-    from aioquic.asyncio.server import QuicServer
     from aioquic.quic.configuration import QuicConfiguration
     from aioquic.quic.connection import QuicConnection
     from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived, HandshakeCompleted, QuicEvent
@@ -38,10 +43,27 @@ except ImportError as error:
 
 _HELLO_WITHIN = 5.0  # seconds for a client to prove itself
 _MAX_HALF_OPEN = 128  # connections that have not proved themselves yet; the oldest makes room
+_HALF_OPEN_OF_ONE = 32  # of one source
+MAX_EDGES = 64
+_CONNECTIONS_OF_ONE = (
+    2  # of an edge: the one that it lost without knowing and the one that it has; the oldest makes room
+)
 _LOOK_AGAIN = 1.0  # seconds; how soon a revoked edge is cut off
+_BLIND_FOR = 60.0  # seconds without knowing who was revoked, after which all are cut off
 _FULL = 0xE6  # application error code: too many connections
+_SOUND = 1, 7  # the first aioquic without the faults that strangers' packets reach in it
 
 logger = logging.getLogger(__name__)
+
+
+def check_sound() -> None:
+    """Raises LinkError where the aioquic that this Python has is one that should not meet strangers."""
+    found = importlib.metadata.version("aioquic")
+    if tuple(int(part) for part in found.split(".")[:2]) < _SOUND:
+        raise LinkError(
+            f"aioquic {found} has known faults that anybody can reach who can send a packet: serve with Python 3.11 or "
+            "newer, which gets a newer one; edges may stay as they are"
+        )
 
 
 @dataclass(frozen=True)
@@ -78,25 +100,36 @@ class ServerPeer(Peer):
         ask_for_certificate(quic)
         self.session = secrets.randbits(SESSION_BITS)
         self.admitted: Admitted | None = None
+        self.address = ""  # IP address; QUIC's Retry has proved it
+        self.source = ""  # that it belongs to
         self._server = server
-        self._source = ""  # IP address; QUIC's Retry has proved it
         self._enrolls = False
         self._trusted = False
         self._over = False  # refused or enrolled: nothing more is listened to
         self._patience = self._loop.call_later(_HELLO_WITHIN, self._lose_patience)
 
+    @property
+    def trusted(self) -> bool:
+        """Whether its edge was let in."""
+        return self._trusted
+
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
-        """Note where the client is, then go on as aioquic does."""
-        self._source = self._source or str(addr[0])
+        """Note where the client is, then go on."""
+        if not self.source:
+            self.address = str(addr[0])
+            self.source = source_of(self.address)
+            self._server.met(self)
         super().datagram_received(data, addr)
 
     def quic_event_received(self, event: QuicEvent) -> None:
         """Look at the certificate, take the first line, then datagrams."""
         if isinstance(event, ConnectionTerminated):
             self._patience.cancel()
-            reason = None if self._trusted or self._over else why_left(event)
-            if reason is not None:
-                logger.warning("a client at %s was not let in: %s", self._source, reason)
+            left = None if self._trusted or self._over else why_left(event)
+            if left is not None:
+                self._server.told.warning(f"a client at {self.address} was not let in: {left}")
+            elif self.cut_off is not None:
+                self._server.told.warning(f"a client at {self.address} was cut off: {printable(self.cut_off)}")
             self._trusted = False
             self._server.gone(self)
         elif self._over:
@@ -111,9 +144,16 @@ class ServerPeer(Peer):
 
     def refuse(self, reason: str) -> None:
         """Close the connection, saying why on both sides."""
-        logger.warning("a client at %s was refused: %s", self._source, reason)
-        self._over = True
-        self.close(REFUSED, reason)
+        self._server.told.warning(f"a client at {self.address} was refused: {printable(reason, OF_KNOWN)}")
+        self._dismiss(REFUSED, reason)
+
+    def make_room(self, reason: str) -> None:
+        """Close the connection for the sake of others."""
+        self._dismiss(_FULL, reason)
+
+    def _dismiss(self, code: int, reason: str) -> None:
+        self._over, self._trusted = True, False
+        self.close(code, printable(reason, OF_KNOWN))  # a longer one would not fit a packet, and never be sent
 
     def _meet(self, event: HandshakeCompleted) -> None:
         if event.session_resumed or event.early_data_accepted:
@@ -143,7 +183,7 @@ class ServerPeer(Peer):
             self._refuse_for(error)
 
     def _enroll(self, asked: Enroll) -> None:
-        name, certificate = self._server.gatekeeper.enroll(asked, self._source)
+        name, certificate = self._server.gatekeeper.enroll(asked, self.address)
         self._over = True  # the client closes when it has read this
         self.send_line(Enrolled(protocol=1, name=name, certificate=certificate))
 
@@ -152,13 +192,15 @@ class ServerPeer(Peer):
         if hello.jpeg_tables != jpeg_tables():
             self.refuse("edge and data centre make JPEGs of different tables: install the same Pillow on both")
             return
+        refusal = self._server.gatekeeper.refusal(self.admitted)  # it may have been revoked since the handshake
+        if refusal is not None:
+            raise Untrusted(refusal)
         certificate = None
         if hello.request is not None:
             certificate = self._server.gatekeeper.renew(self.admitted, hello.request)
         if not self._server.let_in(self):
-            logger.warning("edge %r was not let in: too many connections", self.admitted.name)
-            self._over = True
-            self.close(_FULL, "the data centre has too many connections")
+            self._server.told.warning(f"edge {self.admitted.name!r} was not let in: too many edges (--max-edges)")
+            self.make_room("the data centre has too many edges")
             return
         self._trusted = True
         self._patience.cancel()
@@ -167,7 +209,7 @@ class ServerPeer(Peer):
 
     def _refuse_for(self, error: Untrusted | KeysError) -> None:
         if isinstance(error, KeysError):
-            logger.error("%s", error)
+            self._server.told.warning(str(error))
             self.refuse("the data centre cannot look up who may talk: see its log")
         else:
             self.refuse(str(error))
@@ -189,18 +231,24 @@ class Server:
         served: Served,
         received: Callable[[ServerPeer, bytes], None],
         gone: Callable[[ServerPeer], None],
-        max_peers: int = 64,
+        max_edges: int = MAX_EDGES,
     ) -> None:
-        """`received` gets each datagram of a client that was let in, `gone` each client whose connection ended."""
+        """`received` gets each datagram of a client that was let in, `gone` each client whose connection ended.
+
+        `max_edges` may be connected at a time. Made inside an asyncio loop.
+        """
         self.gatekeeper = gatekeeper
         self.served = served
         self.received = received
         self._configuration = configuration
         self._gone = gone
-        self._max_peers = max_peers
+        self._max_edges = max_edges
+        self.told = Sparing(logger)
         self._half_open: dict[ServerPeer, None] = {}  # oldest first
-        self._peers: set[ServerPeer] = set()  # let in
-        self._quic: QuicServer | None = None
+        self._peers: dict[ServerPeer, None] = {}  # let in, oldest first
+        self._quic: Port | None = None
+        self._seen_at = 0.0  # when it was last known who was revoked
+        self._blind = False  # it is not known
         self._look_again: asyncio.TimerHandle | None = None
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
@@ -209,15 +257,13 @@ class Server:
         jpeg_tables()  # takes a moment, once: better before there is anybody to wait for it
         try:
             transport, self._quic = await loop.create_datagram_endpoint(
-                # With `retry` a client's address is proved before any state is kept for it. Without handlers of session
-                # tickets none is given out, so no session is resumed and none begins with early data.
-                lambda: QuicServer(configuration=self._configuration, create_protocol=self._make_peer, retry=True),
-                local_addr=(host, port),
+                lambda: Port(self._configuration, self._make_peer, self._failed), local_addr=(host, port)
             )
         except (OSError, ValueError) as error:  # ValueError: no host can be called so
             raise LinkError(
                 f"UDP {host}:{port} cannot be opened ({getattr(error, 'strerror', None) or error}): choose another"
             ) from error
+        self._seen_at = loop.time()
         self._look_again = loop.call_later(_LOOK_AGAIN, self._put_out)
         address = transport.get_extra_info("sockname")
         return str(address[0]), int(address[1])
@@ -226,44 +272,89 @@ class Server:
         """Tell every client and close the port."""
         if self._look_again is not None:
             self._look_again.cancel()
+        self.told.tell()
         for peer in [*self._peers, *self._half_open]:
             peer.close(reason_phrase="the data centre shuts down")
         if self._quic is not None:
             self._quic.close()
             self._quic = None
 
+    def met(self, peer: ServerPeer) -> None:
+        """Count `peer` among those that have not proved themselves; its address is known now."""
+        self._half_open[peer] = None
+        # Who is quick gets in, whatever a flood of slow ones does.
+        sources = Counter(other.source for other in self._half_open)
+        if sources[peer.source] > _HALF_OPEN_OF_ONE:
+            slow = peer.source
+        elif len(self._half_open) > _MAX_HALF_OPEN:
+            slow = sources.most_common(1)[0][0]
+        else:
+            return
+        oldest = next(other for other in self._half_open if other.source == slow)
+        del self._half_open[oldest]
+        oldest.make_room("the data centre has too many connections")
+
     def let_in(self, peer: ServerPeer) -> bool:
-        """Count `peer` among those that proved themselves; False when there are too many."""
-        if len(self._peers) >= self._max_peers:
+        """Count `peer` among those that proved themselves; False when there are too many edges."""
+        assert peer.admitted is not None
+        name = peer.admitted.name
+        same = [other for other in self._peers if other.admitted is not None and other.admitted.name == name]
+        names = {other.admitted.name for other in self._peers if other.admitted is not None}
+        if not same and len(names) >= self._max_edges:
             return False
+        for oldest in same[: len(same) + 1 - _CONNECTIONS_OF_ONE]:
+            del self._peers[oldest]
+            oldest.make_room("this edge has another connection, and may have two")
         self._half_open.pop(peer, None)
-        self._peers.add(peer)
+        self._peers[peer] = None
         return True
 
     def gone(self, peer: ServerPeer) -> None:
         """Forget `peer`; called when its connection has ended."""
         self._half_open.pop(peer, None)
-        self._peers.discard(peer)
+        self._peers.pop(peer, None)
         self._gone(peer)
 
     def _make_peer(self, quic: QuicConnection, stream_handler: QuicStreamHandler | None = None) -> ServerPeer:
-        peer = ServerPeer(quic, self)
-        self._half_open[peer] = None
-        if len(self._half_open) > _MAX_HALF_OPEN:
-            # Who is quick gets in, whatever a flood of slow ones does.
-            oldest = next(iter(self._half_open))
-            del self._half_open[oldest]
-            oldest.close(_FULL, "the data centre has too many connections")
-        return peer
+        return ServerPeer(quic, self)
+
+    def _failed(self, source: str, error: Exception) -> None:
+        self.told.warning(f"a first packet from {source} cannot be handled ({type(error).__name__})")
 
     def _put_out(self) -> None:
-        """Cut off who was revoked or whose certificate ended, again and again."""
+        """Cut off who was revoked or whose certificate ended, again and again; and see to keys that are used up."""
+        loop = asyncio.get_running_loop()
+        self._look_again = loop.call_later(_LOOK_AGAIN, self._put_out)
         try:
-            for peer in list(self._peers):
-                reason = self.gatekeeper.refusal(peer.admitted) if peer.admitted is not None else None
-                if reason is not None:
-                    self._peers.discard(peer)
-                    peer.refuse(reason)
-        except KeysError as error:
-            logger.error("who was revoked cannot be looked up: %s", error)
-        self._look_again = asyncio.get_running_loop().call_later(_LOOK_AGAIN, self._put_out)
+            reasons = {
+                peer: self.gatekeeper.refusal(peer.admitted)
+                for peer in [*self._peers, *self._half_open]
+                if peer.admitted is not None
+            }
+        except Exception as error:  # whatever it is, looking goes on
+            self._cannot_look(error)
+            return
+        if self._blind:
+            logger.info("who was revoked can be looked up again")
+        self._seen_at, self._blind = loop.time(), False
+        for peer, reason in reasons.items():
+            if reason is not None:
+                self._put_away(peer, reason)
+        for peer in self._peers:
+            if peer.key_age > 2 * KEY_PACKETS:  # its edge should have asked long before
+                peer.request_key_update()
+
+    def _cannot_look(self, error: Exception) -> None:
+        """Say so; after a while trust nobody any more, since whoever was revoked would stay."""
+        if not self._blind:
+            said = str(error) if isinstance(error, KeysError) else f"{type(error).__name__}: {error}"
+            logger.error("who was revoked cannot be looked up, all edges are cut off in %g s: %s", _BLIND_FOR, said)
+        self._blind = True
+        if asyncio.get_running_loop().time() - self._seen_at > _BLIND_FOR:
+            for peer in [*self._peers, *self._half_open]:
+                self._put_away(peer, "the data centre cannot look up who may talk: see its log")
+
+    def _put_away(self, peer: ServerPeer, reason: str) -> None:
+        self._half_open.pop(peer, None)
+        self._peers.pop(peer, None)
+        peer.refuse(reason)

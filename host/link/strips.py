@@ -34,7 +34,7 @@ import PIL
 from PIL import Image
 
 from host.link import parity as codes
-from host.link.concealment import Pixels, conceal_blocks, fill
+from host.link.concealment import Known, Pixels, conceal_blocks, fill
 from host.link.datagrams import (
     MAX_DATAGRAM,
     MAX_PARITY,
@@ -57,10 +57,19 @@ _LONG = 0x80  # set in the first of two bytes of a block's length, which else is
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _MARKER = re.compile(rb"\xff(?!\x00)", re.DOTALL)  # entropy-coded data holds 0xFF only as 0xFF00
 _END_OF_IMAGE = b"\xff\xd9"
-_START_OF_SCAN = 0xDA
+_START_OF_FRAME, _START_OF_SCAN = 0xC0, 0xDA
+_SIZE = struct.Struct("!HH")  # height and width, as a frame's head has them
+_TO_SIZE = 5  # bytes of a frame's head before the size: marker, length, bits a sample
+_BLANK = 16  # pixels a side of the image whose header all sizes share
 _APART = 16  # successive blocks of the line that should lie far apart: about a strip's
+LEAST_SHARE = 0.1  # of the image that must have come: making up more takes long, and no classifier is helped by it
+_LINES = 4_096  # sizes of which the block line's stride is remembered, an integer each
 
 Ints = npt.NDArray[np.int64]
+
+
+class TooLittle(LinkError):
+    """So little of an image has come that nothing is made up from it."""
 
 
 @dataclass(frozen=True)
@@ -205,10 +214,10 @@ class Assembly:
     def image(self) -> Pixels:
         """The image uint8 [H, W, C], concealed where strips are missing.
 
-        Raises LinkError when no strip of it has come or the JPEG cannot be decoded.
+        Raises TooLittle when less than `LEAST_SHARE` of it has come, LinkError when the JPEG cannot be decoded.
         """
         if not self._payloads:
-            raise LinkError("no strip of the image has come")
+            raise TooLittle("no strip of the image has come")
         return self._raw_image() if self.form.kind == Kind.RAW else self._jpeg_image()
 
     def _check(self, index: int, payload: bytes) -> None:
@@ -239,7 +248,8 @@ class Assembly:
             where = (slice(row, None, spacing), slice(column, None, spacing))
             image[where] = np.frombuffer(payload, np.uint8).reshape(_phase_shape(form, index))
             known[where] = True
-        if known.all() or not known.any():
+        _check_share(known)
+        if known.all():
             return image
         filled = fill(image.astype(np.float32), known)
         return np.rint(filled).astype(np.uint8)
@@ -247,15 +257,18 @@ class Assembly:
     def _jpeg_image(self) -> Pixels:
         form = self.form
         rows, columns = _blocks(form)
-        line = _block_line(rows, columns).tolist()
-        blocks = [b""] * len(line)
-        known = np.zeros(len(line), np.bool_)
+        in_line: list[bytes | None] = [None] * (rows * columns)
         for index, payload in self._payloads.items():
             first, held = _unpack_blocks(form, index, payload)
-            places = line[first : first + len(held)]
-            for place, block in zip(places, held, strict=True):
-                blocks[place] = block
-            known[places] = True
+            in_line[first : first + len(held)] = held
+        came = np.array([block is not None for block in in_line])
+        _check_share(came)
+        line = _block_line(rows, columns)
+        known = np.zeros(len(line), np.bool_)
+        known[line] = came
+        blocks = [b""] * len(line)
+        for place, block in zip(line.tolist(), in_line, strict=True):
+            blocks[place] = block or b""
         markers = [bytes([0xFF, 0xD0 + number % 8]) for number in range(len(blocks) - 1)] + [_END_OF_IMAGE]
         header = _jpeg_header(form.height, form.width, form.channels, form.quality)
         scan = b"".join(block + marker for block, marker in zip(blocks, markers, strict=True))
@@ -264,7 +277,7 @@ class Assembly:
                 image = np.array(decoded, dtype=np.uint8).reshape(form.height, form.width, form.channels)
         except (OSError, ValueError, SyntaxError) as error:
             raise LinkError(f"the JPEG blocks cannot be decoded ({error}): the sender is faulty") from error
-        if known.all() or not known.any():
+        if known.all():
             return image
         return conceal_blocks(image, known.reshape(rows, columns), _block_side(form))
 
@@ -274,14 +287,14 @@ def through_loss(
 ) -> Pixels | None:
     """What the data centre sees of `image` when each strip is lost independently with probability `loss`.
 
-    None where nothing arrives. Calibration measures the back end through this.
+    None where nothing arrives, or too little. Calibration measures the back end through this.
     """
     strips = [Strip.parse(datagram) for datagram in cut(image, request=0, left_ms=0, quality=quality, parity=parity)]
     kept = [strip for strip in strips if generator.random() >= loss]
-    if not kept:
+    try:
+        return assemble(kept).image()
+    except TooLittle:
         return None
-    assembly = assemble(kept)
-    return assembly.image() if assembly.missing < assembly.form.count else None
 
 
 def assemble(strips: Iterable[Strip]) -> Assembly:
@@ -291,14 +304,14 @@ def assemble(strips: Iterable[Strip]) -> Assembly:
         assembly = assembly or Assembly(strip.form)
         assembly.add(strip)
     if assembly is None:
-        raise LinkError("no strip of the image has come")
+        raise TooLittle("no strip of the image has come")
     return assembly
 
 
 @functools.lru_cache(maxsize=1)
 def jpeg_tables() -> str:
     """Checksum, in hexadecimal, of the JPEG headers that this side derives, at every quality, grey and in colour."""
-    headers = (_jpeg_header.__wrapped__(16, 16, channels, quality) for channels in (1, 3) for quality in range(1, 96))
+    headers = (_blank_header.__wrapped__(channels, quality)[0] for channels in (1, 3) for quality in range(1, 96))
     return hashlib.sha256(b"".join(headers)).hexdigest()
 
 
@@ -376,12 +389,17 @@ def _unpack_blocks(form: Form, index: int, payload: bytes) -> tuple[int, list[by
     return first, blocks
 
 
-@functools.lru_cache(maxsize=64)
 def _block_line(rows: int, columns: int) -> Ints:
-    """Places in the picture, counted row by row, of the blocks in their line.
+    """Places in the picture, counted row by row, of the blocks in their line, which steps by a fixed stride."""
+    count = rows * columns
+    return np.arange(count) * _stride(rows, columns) % count
 
-    The line steps through the picture by a fixed stride: the one that keeps any block farthest from the next ones of
-    the line, by the larger of both distances, and where several do, farthest on average.
+
+@functools.lru_cache(maxsize=_LINES)
+def _stride(rows: int, columns: int) -> int:
+    """The stride that keeps any block farthest from the next ones of the line, by the larger of both distances.
+
+    Where several do, the one that keeps them farthest on average.
     """
     count = rows * columns
     strides = np.array([stride for stride in range(1, count + 1) if math.gcd(stride, count) == 1])
@@ -393,8 +411,7 @@ def _block_line(rows: int, columns: int) -> Ints:
         wrapped = np.minimum(np.maximum(down, right), np.maximum(down + 1, columns - right))
         distances = np.minimum(distances, wrapped)
     nearest, average = distances.min(axis=1, initial=count), distances.mean(axis=1) if count > 1 else np.zeros(1)
-    stride = int(strides[np.lexsort((average, nearest))[-1]])
-    return np.arange(count) * stride % count
+    return int(strides[np.lexsort((average, nearest))[-1]])
 
 
 def _to_jpeg(image: Pixels, quality: int) -> bytes:
@@ -404,16 +421,32 @@ def _to_jpeg(image: Pixels, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-@functools.lru_cache(maxsize=64)
 def _jpeg_header(height: int, width: int, channels: int, quality: int) -> bytes:
     """Everything up to the entropy-coded data: the same for every image of this size and quality."""
-    encoded = _to_jpeg(np.zeros((height, width, channels), np.uint8), quality)
+    header, frame = _blank_header(channels, quality)
+    return header[:frame] + _SIZE.pack(height, width) + header[frame + _SIZE.size :]
+
+
+@functools.lru_cache(maxsize=2 * 95)  # channels and qualities, all that there are: nobody's size drives out another's
+def _blank_header(channels: int, quality: int) -> tuple[bytes, int]:
+    """The header of a blank image, and where in it the size stands."""
+    encoded = _to_jpeg(np.zeros((_BLANK, _BLANK, channels), np.uint8), quality)
     position = 2  # behind the start-of-image marker
+    frame = 0
     while True:
         marker = encoded[position + 1]
+        if marker == _START_OF_FRAME:
+            frame = position + _TO_SIZE
         position += 2 + int.from_bytes(encoded[position + 2 : position + 4], "big")
         if marker == _START_OF_SCAN:
-            return encoded[:position]
+            return encoded[:position], frame
+
+
+def _check_share(known: Known) -> None:
+    """Raise TooLittle unless enough of the image is `known` to make up the rest."""
+    share = float(np.mean(known))
+    if share < LEAST_SHARE:
+        raise TooLittle(f"{100 * share:.2g} % of the image has come: at least {100 * LEAST_SHARE:g} % must")
 
 
 def _block_side(form: Form) -> int:

@@ -17,6 +17,7 @@ import hashlib
 
 from host.link.datagrams import NO_QUIC, LinkError
 from host.link.keys import CLIENT_USAGE, SERVER_NAME, SERVER_USAGE
+from host.link.telling import OF_KNOWN, OF_STRANGERS, printable
 
 try:
     from aioquic.quic.connection import QuicConnection
@@ -84,9 +85,9 @@ def check_data_centre(shown: x509.Certificate, authority: x509.Certificate, at: 
         raise Untrusted(_wrong_usage(shown, SERVER_USAGE))
 
 
-def why_ended(event: ConnectionTerminated, idle_timeout: float) -> str:
-    """What ended a client's connection, for people."""
-    said = event.reason_phrase
+def why_ended(event: ConnectionTerminated, idle_timeout: float, known: bool) -> str:
+    """What ended a client's connection, for people; `known` says whether the data centre had proved who it is."""
+    said = printable(event.reason_phrase, OF_KNOWN if known else OF_STRANGERS)
     if event.error_code == _CERTIFICATE_EXPIRED:
         return f"its certificate is not valid now ({said}): look at both clocks; a restart of the data centre renews it"
     if event.error_code in _TLS_ALERTS:
@@ -101,10 +102,11 @@ def why_ended(event: ConnectionTerminated, idle_timeout: float) -> str:
 
 def why_left(event: ConnectionTerminated) -> str | None:
     """What made a client leave before it was let in, for the data centre's log; None when it just went away."""
+    said = printable(event.reason_phrase)
     if event.error_code in _TLS_ALERTS:
-        return f"the handshake failed ({event.reason_phrase or hex(event.error_code)})"
+        return f"the handshake failed ({said or hex(event.error_code)})"
     if event.error_code == REFUSED:
-        return f"it turned this data centre away: {event.reason_phrase}"
+        return f"it turned this data centre away: {said}"
     return None
 
 

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from host.files import write_atomically
+from host.files import Claim, json_claim, write_output
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -119,9 +119,10 @@ def checked(content: Any, kind: type[Data], where: str) -> Data:
 
 
 def write(path: Path, plan: BaseModel) -> None:
-    """Write `plan` as JSON, whole or not at all; raises PlanError when it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (plan.model_dump_json(indent=1) + "\n").encode())
-    except OSError as error:
-        raise PlanError(f"{path}: cannot be written ({error.strerror or error})") from error
+    """Write `plan` as JSON, whole or not at all; raises OutputError when it cannot be, or something else is there."""
+    write_output(path, (plan.model_dump_json(indent=1) + "\n").encode(), claim(type(plan)))
+
+
+def claim(kind: type[BaseModel]) -> Claim:
+    """What a file with plans of `kind` may replace."""
+    return json_claim("plan or profile of this kind", *kind.model_fields)

@@ -76,6 +76,7 @@ class Settings:
         out: folder for link.json, link.png and link/, which holds what was measured.
         zoo: folder with the back end of Fashion-MNIST.
         photos: folder or zip of photographs; None: none.
+        labels: file that tells what is on them, see `photos.read_photos`; None: nothing does.
         traces: folder of traces, see `compare.trace_cases`; None: none.
         fashion: gives Fashion-MNIST's test images uint8 [N, H, W, C] and labels [N]; None: there are none.
         seeds: of cells with a gate.
@@ -87,6 +88,7 @@ class Settings:
     out: Path
     zoo: Path
     photos: Path | None = None
+    labels: Path | None = None
     traces: Path | None = None
     fashion: Callable[[], tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]] | None = None
     seeds: int = SEEDS
@@ -260,7 +262,7 @@ def _lacks_traces(settings: Settings) -> str | None:
 
 def _photos(settings: Settings) -> DataCase:
     assert settings.photos is not None
-    return photo_case(settings.photos, _cache(settings))
+    return photo_case(settings.photos, settings.labels, _cache(settings))
 
 
 def _fashion(settings: Settings) -> DataCase:

@@ -213,9 +213,9 @@ def trace_cases(folder: Path) -> list[LinkCase]:
     return cases
 
 
-def photo_case(photos: Path, cache: Path) -> DataCase:
-    """Photographs in a folder or zip, with EfficientNet-Lite0; raises PhotoError."""
-    found = read_photos(photos)
+def photo_case(photos: Path, labels: Path | None, cache: Path) -> DataCase:
+    """Photographs in a folder or zip and what is on them, with EfficientNet-Lite0; raises PhotoError."""
+    found = read_photos(photos, labels)
     return _data_case("photos", make_network(network_file(cache)), found.images, found.labels, cache)
 
 

@@ -4,39 +4,29 @@ An edge (`edgesight edge`) and a data centre (`edgesight datacenter`) run as the
 that needs no root. Queries come to the edge all the time, under a threshold row that offloads every image. Fault
 follows fault, chosen by a seed; each ends when the edge has its first sound answer again.
 
-An answer is *sound* when the data centre gave it and it is not marked degraded. A sound answer is *wrong* when its
-label is not what the back end itself says of that image unharmed. So that repair cannot excuse an answer, only images
-are asked whose label is the same whichever of their strips come, be it one. An edge's own answer, which must be marked
-degraded here, is wrong when it is not the fabric's.
-
-Time to answer is measured by the asker, from before it connects to the edge's socket. `ALLOWANCE_S` is what asking and
-reading may add to a deadline; time for which the edge or the asker was ready to run, and the machine ran somebody else,
-is added as the kernel counted it (/proc/PID/schedstat), and taken off a recovery likewise. Clocks are set wrong inside
+A sound answer (`sim.link.programs` says what that is) is *wrong* when its label is not what the back end itself says of
+that image unharmed. An edge's own answer, which must be marked degraded here, is wrong when it is not the fabric's.
+Time for which the edge or the asker was kept off the processor is taken off a recovery. Clocks are set wrong inside
 each process by a preloaded library; the machine's clock is left alone.
 
-Words owned here: fault, schedule, sound, recovery (from a fault's end to the answer of the first query asked after it
-that is sound).
+Words owned here: fault, schedule, recovery (from a fault's end to the answer of the first query asked after it that is
+sound).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import os
 import random
 import re
-import shutil
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -46,27 +36,28 @@ import numpy.typing as npt
 from rich.console import Console
 
 from host.answer import Answer
-from host.datacenter.models import OnnxModel
-from host.edge import query
-from host.fabric.base import NEVER, Images
-from host.fabric.makers import open_fabric
 from host.kernel import Package
-from host.link.datagrams import Strip
-from host.link.strips import assemble, cut
 from sim.link.mischief import Damage, DisturbedLink, garbage, noise
 from sim.link.options import EmulationError, LinkOptions
+from sim.link.programs import (
+    ALLOWANCE_S,
+    Asked,
+    Material,
+    Program,
+    asking,
+    kept_off_s,
+    offloading_package,
+    robust_digits,
+)
 from sim.link.trust import make_trust
 from sim.report import Check
 from sim.verilate import build_library
 
-ALLOWANCE_S = 0.25
 RECOVER_WITHIN_S = 15.0  # the longest pause between two attempts to connect (7.5 s), a silence that ends one (3), twice
 GROWTH_MB = 24.0  # resident memory that a process may gain over the schedule
 _DEADLINES_MS = (150.0, 300.0, 600.0)
 _RATE = 10.0  # queries a second
-_ASKERS = 48  # queries at a time
 _DELAY_S = 0.005  # of the link, each way
-_START_WITHIN_S = 60.0
 _IDLE_CONNECTIONS = 1_000
 _IDLE_S = 2.0
 _PACKETS = 300  # invented or played back by one fault, each way
@@ -74,11 +65,8 @@ _STOPPED_S, _RUNNING_S = 0.06, 0.02  # of a slow process
 _DAY = 86_400
 _CLOCKS_S = (-50 * 365 * _DAY, -400 * _DAY, -2 * _DAY, -3_600, 3_600, 40 * _DAY, 100 * _DAY, 800 * _DAY)
 _SAMPLES_OF_GROWTH = 8  # the fewest that a growth of memory is told from
-_UNHANDLED = re.compile(r"^Traceback|Exception in callback|exception was never retrieved|Fatal error", re.MULTILINE)
 _ROOT = Path(__file__).parents[2]
 _SKEW = Path(__file__).with_name("clock.cpp")
-_ACCURACY = 0.5  # asked for; the one target there is promises more
-_MEGABYTE = 2**20
 _TOLD = 40  # bad answers of a kind that are told one by one
 
 # Faults that the data centre's process lives through, and those that restart it. The first come first, so that its
@@ -99,39 +87,6 @@ class Fault:
     kind: str
     seconds: float
     number: int  # decides, with the seed, all chance in it
-
-
-@dataclass
-class Asked:
-    """A query and what became of it."""
-
-    image: int
-    begun: float  # monotonic clock, seconds
-    deadline_s: float
-    took_s: float = 0.0
-    kept_off_s: float = 0.0  # of it: edge and asker could have run, and others did
-    answer: Answer | None = None
-    error: str | None = None
-
-    @property
-    def sound(self) -> bool:
-        """Whether the data centre answered, and nothing is said against it."""
-        return self.answer is not None and self.answer.stage == "datacenter" and not self.answer.degraded
-
-    @property
-    def late(self) -> bool:
-        """Whether no answer was there in time."""
-        return self.answer is None or self.took_s > self.deadline_s + self.kept_off_s + ALLOWANCE_S
-
-
-@dataclass(frozen=True)
-class Material:
-    """Images to ask, and what edge and back end say of them."""
-
-    images: Images
-    files: list[Path]
-    backend: npt.NDArray[np.int64]  # labels
-    edge: npt.NDArray[np.int64]
 
 
 @dataclass
@@ -186,8 +141,8 @@ def run_faults(
         build_library(Package.load(package))
     with tempfile.TemporaryDirectory(prefix="edgesight-faults-") as scratch:
         folder = Path(scratch)
-        opened = _offloading(package, folder / "package", fabric)
-        material = _material(opened, fabric, folder)
+        opened = offloading_package(package, folder / "package")
+        material = robust_digits(opened, fabric, folder)
         run = _Run(out, console, seed, schedule(seed, faults), opened, fabric, folder, material)
         findings = asyncio.run(run.all())
         unhandled = sum(program.unhandled() for program in (run.edge, run.datacenter))
@@ -195,69 +150,14 @@ def run_faults(
     return checks, {**_told(run, material), "unhandled": unhandled}
 
 
-class _Program:
-    """One of the two processes: a command line of `edgesight`, with a clock of its own, and a log."""
+class _ClockedProgram(Program):
+    """A process that has a wall clock of its own."""
 
     def __init__(self, name: str, arguments: list[str], ready: str, folder: Path, out: Path, clock: Path) -> None:
-        self.name = name
-        self.arguments = arguments
-        self.log = out / f"{name}.log"
-        self._ready = ready
         self._clock = folder / f"{name}.clock"
-        self._library = clock
-        self._process: subprocess.Popen[bytes] | None = None
-        self.log.write_bytes(b"")
+        set_wrong = {"LD_PRELOAD": str(clock), "EDGESIGHT_CLOCK": str(self._clock)}
+        super().__init__(name, arguments, ready, out / f"{name}.log", set_wrong)
         self.set_clock(0)
-
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        assert self._process is not None
-        return self._process.pid
-
-    async def start(self) -> str:
-        """Start it and wait until it is ready; the line that says so."""
-        before = self.log.stat().st_size
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "edgesight", *self.arguments],
-                cwd=_ROOT,
-                env={**os.environ, "LD_PRELOAD": str(self._library), "EDGESIGHT_CLOCK": str(self._clock)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        until = time.monotonic() + _START_WITHIN_S
-        while True:
-            text = self.log.read_bytes()[before:].decode(errors="replace")
-            for line in text.splitlines():
-                if line.startswith(self._ready):
-                    return line
-            if self._process.poll() is not None or time.monotonic() > until:
-                raise EmulationError(f"the {self.name} did not start; its log {self.log} ends with: {text[-2_000:]}")
-            await asyncio.sleep(0.02)
-
-    async def end(self, number: signal.Signals) -> None:
-        """End it by a signal, and wait until it is gone."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-        self._process.send_signal(number)
-        try:
-            await asyncio.to_thread(self._process.wait, 20.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            raise EmulationError(f"the {self.name} did not end on {number.name} within 20 s") from None
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def ended(self) -> int | None:
-        """Its exit code where it has ended."""
-        assert self._process is not None
-        return self._process.poll()
 
     def set_clock(self, offset_s: int) -> None:
         """Set its wall clock off by `offset_s` seconds."""
@@ -267,19 +167,6 @@ class _Program:
             return
         with self._clock.open("r+b") as file:  # the same file: the process has it mapped
             file.write(content)
-
-    def tasks(self) -> list[Path]:
-        """Its threads."""
-        return list(Path(f"/proc/{self.pid}/task").glob("*"))
-
-    def unhandled(self) -> int:
-        """How many exceptions that nobody handled its log tells of."""
-        return len(_UNHANDLED.findall(self.log.read_text(errors="replace")))
-
-    def memory_mb(self) -> float:
-        """Resident memory."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / _MEGABYTE
 
 
 class _Run:
@@ -302,7 +189,7 @@ class _Run:
         self._socket = folder / "edge.sock"
         self._trust = make_trust(folder / "trust")
         self._clock = _clock_library(folder)
-        self.datacenter = _Program(
+        self.datacenter = _ClockedProgram(
             "datacenter",
             ["datacenter", "serve", str(package.path), "--keys", str(self._trust.datacenter), "--port", "0"],
             "data centre:",
@@ -325,7 +212,7 @@ class _Run:
             async with link:
                 where = f"{link.address[0]}:{link.address[1]}"
                 edge = ["--datacenter", where, "--keys", str(self._trust.edge)]
-                self.edge = _Program(
+                self.edge = _ClockedProgram(
                     "edge", [*self._edge_arguments, *edge], "edge:", self._folder, self.out, self._clock
                 )
                 await self.edge.start()
@@ -348,9 +235,9 @@ class _Run:
             begin, asked = time.monotonic(), len(self.findings.asked)
             await getattr(self, f"_{fault.kind}")(fault, random.Random(f"{self.seed} {fault.number}"))
             end = time.monotonic()
-            kept_off = _kept_off_s(*self.edge.tasks(), *self.datacenter.tasks())
+            kept_off = kept_off_s(*self.edge.tasks(), *self.datacenter.tasks())
             recovery = await self._recovered(end)
-            kept_off = max(_kept_off_s(*self.edge.tasks(), *self.datacenter.tasks()) - kept_off, 0.0)
+            kept_off = max(kept_off_s(*self.edge.tasks(), *self.datacenter.tasks()) - kept_off, 0.0)
             self.findings.faults.append(
                 {
                     **asdict(fault),
@@ -384,40 +271,17 @@ class _Run:
             await asyncio.sleep(0.02)
         return time.monotonic() - since
 
-    @contextlib.asynccontextmanager
-    async def _asking(self) -> AsyncIterator[None]:
-        """Ask at a steady rate, whatever becomes of what was asked."""
+    def _asking(self) -> contextlib.AbstractAsyncContextManager[None]:
         chance = random.Random(f"{self.seed} queries")
-        loop = asyncio.get_running_loop()
-        open_: set[asyncio.Future[None]] = set()
-
-        def ask(asked: Asked) -> None:
-            own = Path(f"/proc/self/task/{threading.get_native_id()}")
-            kept_off = _kept_off_s(own, *self.edge.tasks())
-            asked.begun = time.monotonic()
-            try:
-                asked.answer = query(self._socket, self._material.files[asked.image], _ACCURACY, asked.deadline_s * 1e3)
-            except Exception as error:
-                asked.error = f"{type(error).__name__}: {error}"
-            asked.took_s = time.monotonic() - asked.begun
-            asked.kept_off_s = max(_kept_off_s(own, *self.edge.tasks()) - kept_off, 0.0)
-            self.findings.asked.append(asked)
-
-        async def go_on() -> None:
-            while True:
-                asked = Asked(chance.randrange(len(self._material.images)), 0.0, chance.choice(_DEADLINES_MS) / 1e3)
-                asking = loop.run_in_executor(threads, ask, asked)
-                open_.add(asking)
-                asking.add_done_callback(open_.discard)
-                await asyncio.sleep(1 / _RATE)
-
-        with ThreadPoolExecutor(_ASKERS, "asker") as threads:
-            task = loop.create_task(go_on())
-            try:
-                yield
-            finally:
-                task.cancel()
-                await asyncio.gather(task, *open_, return_exceptions=True)
+        return asking(
+            self.edge,
+            self._socket,
+            self._material,
+            _RATE,
+            lambda: chance.choice(_DEADLINES_MS) / 1e3,
+            chance.randrange,
+            self.findings.asked,
+        )
 
     # One method a kind of fault. It returns when the fault is over.
 
@@ -635,15 +499,6 @@ def _listed(findings: Findings, bad: list[Asked], material: Material) -> list[di
     return told
 
 
-def _kept_off_s(*tasks: Path) -> float:
-    """Seconds for which these threads waited for a processor; those that have ended count for nothing."""
-    waited = 0
-    for task in tasks:
-        with contextlib.suppress(OSError):
-            waited += int((task / "schedstat").read_text().split()[1])
-    return waited * 1e-9
-
-
 def _growth(memory: list[tuple[int, float]]) -> float | None:
     """MB that the longest-lived process gained from its samples' second quarter to the last; None with too few."""
     (pid, count), *_ = Counter(pid for pid, _ in memory).most_common(1)
@@ -660,49 +515,6 @@ def _at(ascending: list[float], percent: int) -> float | None:
 
 def _why(answer: Answer) -> str:
     return re.sub(r"\d+", "N", answer.reason or "not said")
-
-
-def _offloading(package: Path, copy: Path, fabric: str) -> Package:
-    """A copy of a kernel package whose one target offloads every image."""
-    shutil.copytree(package, copy)
-    opened = Package.load(copy)
-    calibration = opened.kernel.calibration
-    library = opened.library(fabric)
-    if calibration is None or not calibration.targets or not library.exists():
-        raise EmulationError(
-            f"{package}: is not calibrated, or has no library for fabric {fabric}: build {library.name}"
-        )
-    target = calibration.targets[0].model_copy(update={"set_index": 0, "thresholds": [NEVER, NEVER]})
-    return opened.replace(calibration=calibration.model_copy(update={"targets": [target]}).model_dump())
-
-
-def _material(package: Package, fabric: str, folder: Path) -> Material:
-    """Digits that the back end answers alike whichever of their strips come."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise EmulationError(
-            "scikit-learn, which carries the digits, is not installed: pip install 'edgesight[sim]'"
-        ) from error
-    pixels: Images = np.rint(load_digits().images[:, :, :, None] * (255 / 16)).astype(np.uint8)
-    if pixels.shape[1:] != package.kernel.input.shape:
-        raise EmulationError(f"{package.path}: takes {package.kernel.input.shape}: give a kernel of the digits")
-    model = OnnxModel(package.path / "datacenter.onnx")
-    whole = np.argmax(model.run(pixels), axis=1)
-    robust = np.ones(len(pixels), bool)
-    for index, image in enumerate(pixels):
-        strips = [Strip.parse(datagram) for datagram in cut(image, request=0, left_ms=0)]
-        some = (kept for count in range(1, len(strips) + 1) for kept in itertools.combinations(strips, count))
-        repaired = np.stack([assemble(kept).image() for kept in some])
-        robust[index] = (np.argmax(model.run(repaired), axis=1) == whole[index]).all()
-    chosen = pixels[robust]
-    files = [folder / f"{index}.npy" for index in range(len(chosen))]
-    for file, image in zip(files, chosen, strict=True):
-        np.save(file, image)
-    with contextlib.closing(open_fabric(package, fabric)) as opened:
-        opened.set_thresholds(0, [NEVER, NEVER])
-        records = opened.run(chosen, np.zeros(len(chosen), np.uint8))
-    return Material(chosen, files, whole[robust], records["label"].astype(np.int64))
 
 
 def _clock_library(folder: Path) -> Path:

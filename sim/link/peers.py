@@ -75,6 +75,7 @@ _CONNECT_WITHIN = 30.0  # seconds; a link may lose much
 _TRY_AGAIN = 1.0  # seconds after which a handshake that got nowhere begins anew
 _LONG = 3_600.0  # seconds: no connection here ends for being idle
 _CANCELLED = 0x10  # application error code of a stream that nobody waits for
+_STREAM_WINDOW = 1 << 20  # bytes that a QUIC stream may have unread: aioquic's own, not the little that our link needs
 _WINDOW = 4 << 20  # bytes that gRPC may have unread: HTTP/2 flow control shall hold nothing up
 
 logger = logging.getLogger(__name__)
@@ -310,6 +311,7 @@ async def _serve_quic(back_end: BackEnd, keys: Path, host: str, port: int) -> As
             return _StreamServer(quic, back_end, authority)
 
         configuration = authority.configuration(_LONG)
+        configuration.max_data = configuration.max_stream_data = _STREAM_WINDOW
         server = await serve_aioquic(host, port, configuration=configuration, create_protocol=peer, retry=True)
         try:
             yield
@@ -320,6 +322,7 @@ async def _serve_quic(back_end: BackEnd, keys: Path, host: str, port: int) -> As
 @asynccontextmanager
 async def _ask_quic(keys: Path, host: str, port: int) -> AsyncIterator[Ask]:
     link_keys = client_keys(keys, _LONG)
+    link_keys.configuration.max_data = link_keys.configuration.max_stream_data = _STREAM_WINDOW
     loop = asyncio.get_running_loop()
     until = loop.time() + _CONNECT_WITHIN
     while True:

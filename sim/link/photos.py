@@ -5,9 +5,9 @@ The network is EfficientNet-Lite0 (Tan and Le 2019, arXiv:1905.11946, in its Lit
 `host.datacenter.models.OnnxModel` serves: normalisation is part of it and batch normalisation is folded away.
 
 Photographs are the user's own: a folder or a zip of JPEG or PNG files. Of each the central square that the network
-takes is cut out, after the usual scaling to a short side of 256 pixels.
+takes is cut out, after the usual scaling to a short side of 256 pixels. What is on them is known where a file says so.
 
-Words owned here: photograph, WordNet id (what a photograph's name may begin with, such as n01440764_tench.JPEG).
+Words owned here: photograph.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
-import re
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
 from host.files import write_atomically
+from host.picture_files import MAX_FILE_BYTES, Unreadable
+from host.pictures import look, read
 
 SIDE = 224  # pixels that the network takes
 SHORT_SIDE = 256  # pixels that a photograph is scaled to, before its middle is cut out
@@ -40,7 +41,8 @@ _EPSILON = 1e-3  # of batch normalisation
 _MEAN, _DEVIATION = 127.0, 128.0  # of pixels: what it was trained with
 _OPSET, _IR_VERSION = 17, 10  # as quant.export writes: older runtimes read them, too
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
-_WORDNET = re.compile(r"n\d{8}(?=[_.-])")
+_LONGEST = 16  # times the short side
+_MAX_LABELS_BYTES = 2**24
 
 Floats = npt.NDArray[np.float32]
 
@@ -55,7 +57,7 @@ class Photos:
 
     Attributes:
         images: uint8 `[N, 224, 224, 3]`.
-        labels: int64 `[N]`, indices into ImageNet's classes; None where the names don't tell.
+        labels: int64 `[N]`, indices into ImageNet's classes; None where no file told them.
         checksum: sha256 over images and names.
     """
 
@@ -64,26 +66,29 @@ class Photos:
     checksum: str
 
 
-def read_photos(path: Path) -> Photos:
+def read_photos(path: Path, labels: Path | None = None) -> Photos:
     """Read the photographs in a folder or zip, by name; raises PhotoError.
 
-    Where all names begin with WordNet ids, and these are 1,000 or 500, labels are known: the sorted list of all 1,000
-    ids is ImageNet's class order, and 500 are taken for every other one, from the first.
+    `labels` is a text file with a line `NAME,CLASS` for each photograph, its path in the folder or zip and its index
+    among ImageNet's 1,000 classes; None: labels are not known.
     """
     opened = _in_zip(path) if path.suffix == ".zip" else _in_folder(path)
     if not opened:
         raise PhotoError(f"{path}: no JPEG or PNG file is in it: give a folder or a .zip of photographs")
+    names = [name for name, _ in opened]
+    known = _labels(labels, names) if labels is not None else None
     images = np.empty((len(opened), SIDE, SIDE, 3), np.uint8)
     digest = hashlib.sha256()
-    for row, (name, read) in enumerate(opened):
+    for row, (name, content) in enumerate(opened):
         try:
-            with Image.open(io.BytesIO(read())) as photo:
-                images[row] = _middle(photo)
-        except (OSError, ValueError, SyntaxError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
+            images[row] = _middle(content())
+        except Unreadable as error:
+            raise PhotoError(f"{path}, {name} {error}") from error
+        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise PhotoError(f"{path}, {name}: cannot be read ({error}): repair or remove it") from error
         digest.update(name.encode() + b"\0")
     digest.update(images.tobytes())
-    return Photos(images, _labels([name for name, _ in opened]), digest.hexdigest())
+    return Photos(images, known, digest.hexdigest())
 
 
 def lacking(path: Path) -> str | None:
@@ -220,7 +225,15 @@ def _in_folder(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
     if not path.is_dir():
         raise PhotoError(f"{path} is neither a folder nor a .zip: give one of photographs")
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
-    return [(str(file.relative_to(path)), file.read_bytes) for file in files]
+
+    def reader(file: Path) -> Callable[[], bytes]:
+        def content() -> bytes:
+            with file.open("rb") as opened:
+                return opened.read(MAX_FILE_BYTES + 1)
+
+        return content
+
+    return [(str(file.relative_to(path)), reader(file)) for file in files]
 
 
 def _in_zip(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
@@ -228,29 +241,46 @@ def _in_zip(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise PhotoError(f"{path} cannot be read ({error}): give a folder or a .zip of photographs") from error
-    names = sorted(name for name in archive.namelist() if Path(name).suffix.lower() in _SUFFIXES)
+    members = {member.filename: member for member in archive.infolist()}
+    names = sorted(name for name in members if Path(name).suffix.lower() in _SUFFIXES)
 
     def reader(name: str) -> Callable[[], bytes]:
-        return lambda: archive.read(name)
+        def content() -> bytes:
+            if members[name].file_size > MAX_FILE_BYTES:
+                raise Unreadable(f"unpacks to more than {MAX_FILE_BYTES} bytes: make it smaller")
+            return archive.read(members[name])
+
+        return content
 
     return [(name, reader(name)) for name in names]
 
 
-def _middle(photo: Image.Image) -> npt.NDArray[np.uint8]:
-    upright = ImageOps.exif_transpose(photo).convert("RGB")
-    if min(upright.size) != SHORT_SIDE:
-        factor = SHORT_SIDE / min(upright.size)
-        width, height = (max(SHORT_SIDE, round(side * factor)) for side in upright.size)
-        upright = upright.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (upright.width - SIDE) // 2, (upright.height - SIDE) // 2
-    return np.asarray(upright.crop((left, top, left + SIDE, top + SIDE)), np.uint8)
+def _middle(content: bytes) -> npt.NDArray[np.uint8]:
+    seen = look(content)
+    short = min(seen.width, seen.height)
+    if max(seen.width, seen.height) > _LONGEST * short:
+        raise Unreadable(f"is {seen.width} x {seen.height} pixels, too long a strip for a photograph: remove it")
+    width, height = (max(SHORT_SIDE, round(side * SHORT_SIDE / short)) for side in (seen.width, seen.height))
+    pixels = read(content, height, width, 3).pixels
+    left, top = (width - SIDE) // 2, (height - SIDE) // 2
+    return pixels[top : top + SIDE, left : left + SIDE]
 
 
-def _labels(names: list[str]) -> npt.NDArray[np.int64] | None:
-    found = [_WORDNET.match(Path(name).name) for name in names]
-    ids = [match.group() for match in found if match is not None]
-    classes = sorted(set(ids))
-    if len(ids) < len(names) or len(classes) not in (CLASSES, CLASSES // 2):
-        return None
-    index = {name: row * (CLASSES // len(classes)) for row, name in enumerate(classes)}
-    return np.array([index[name] for name in ids], np.int64)
+def _labels(file: Path, names: list[str]) -> npt.NDArray[np.int64]:
+    """The classes of the photographs that are called `names`; raises PhotoError unless the file tells all."""
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(_MAX_LABELS_BYTES).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PhotoError(f"{file} cannot be read ({error}): give a text file of lines NAME,CLASS") from error
+    classes: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        name, _, label = line.rpartition(",")
+        if not name or not label.strip().isdecimal() or int(label) >= CLASSES:
+            raise PhotoError(f"{file}, line {number}: expected NAME,CLASS, with a class from 0 to {CLASSES - 1}")
+        classes[name.strip()] = int(label)
+    if unknown := [name for name in names if name not in classes]:
+        raise PhotoError(f"{file} tells no class of {unknown[0]} and {len(unknown) - 1} more: give a line for each")
+    return np.array([classes[name] for name in names], np.int64)

@@ -3,7 +3,8 @@ computed, and comes out the same however busy the machine is.
 
 An asyncio loop whose clock stands still while anything runs and jumps to the next timer when nothing does. UDP sockets
 opened in it are in memory, and what they send crosses the same link model as real packets do (`sim.link.model`).
-Computing costs no virtual time, but for what runs in an executor, a model say, which is told how long it takes.
+Computing costs no virtual time, but for what runs in an executor of its own, a model say, which is told how long it
+takes.
 
 Simulated: all times. What it does not do: name resolution, streams, several servers at one port, subprocesses.
 
@@ -37,7 +38,7 @@ def run_virtual(
     seed: int = 0,
     model_s: float = 0.0,
 ) -> T:
-    """Run `main` to its end; `down` is like `up` unless told, and a call in an executor takes `model_s`."""
+    """Run `main` to its end; `down` is like `up` unless told, and a call in an executor of its own takes `model_s`."""
     loop = VirtualLoop(*directions(up, down or up, seed), model_s)
     try:
         asyncio.set_event_loop(loop)
@@ -83,14 +84,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return socket, protocol
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        """Run `func` now; its result comes after the time that it is said to take."""
+        """Run `func` now; its result comes after the time that it is said to take, none in the loop's own threads."""
         result = self.create_future()
         outcome: Callable[[Any], None] = result.set_result
         try:
             value: Any = func(*args)
         except Exception as error:
             value, outcome = error, result.set_exception
-        self.call_later(self._model_s, lambda: None if result.done() else outcome(value))
+        self.call_later(
+            self._model_s if executor is not None else 0.0, lambda: None if result.done() else outcome(value)
+        )
         return result
 
     def carry(self, data: bytes, source: Address, target: Address) -> None:

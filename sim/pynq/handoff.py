@@ -17,7 +17,7 @@ from types import MappingProxyType
 from xml.etree import ElementTree
 
 from host.fabric.pynq import DMA, KERNEL
-from host.kernel import LIBRARY_FOLDER, BoardBuild, Package
+from host.kernel import BoardBuild, Package
 
 TOP = "edgesight_axi"  # the kernel as a block design takes it in: hw/boards/zynq
 KERNEL_VLNV = "edgesight:ip:kernel:1.0"  # of its component; hls.ipxact owns it, and a test holds the two together
@@ -183,7 +183,7 @@ def handoff(board: SimulatedBoard, clock_mhz: float, interrupts: bool = True) ->
 
 def package_for(package: Package, folder: Path, board: SimulatedBoard, *, interrupts: bool = True) -> Package:
     """A copy of `package` in `folder` that holds a build for `board`, whose bitstream nobody can load."""
-    shutil.copytree(package.path, folder, ignore=shutil.ignore_patterns(LIBRARY_FOLDER))
+    shutil.copytree(package.path, folder)
     copy = Package.load(folder, verify=False)
     clock_mhz = package.kernel.clock_mhz
     stem = f"boards/{board.name}/{package.kernel.name}"

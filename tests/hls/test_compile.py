@@ -123,7 +123,7 @@ def set_constant(graph: onnx.GraphProto, name: str, value: float) -> None:
         ("scale", r"quantiser .*float scale 0\.3 is no power of two"),
         ("zero", r"quantiser .*zero point 1 is not 0"),
         ("weight", r"layer .*: weights are floating point"),
-        ("bias", r"layer .*: bias are floating point"),
+        ("bias", r"layer .*: biases are floating point"),
         ("sigmoid", r"layer squash: operator Sigmoid is not supported"),
     ],
 )

@@ -69,7 +69,12 @@ def calibration(backend_sha256: str = "0" * 64) -> Calibration:
         ConfidenceCurve(margins=[0, 100], confidences=[low, high], expected_calibration_error=0.0)
         for low, high in ((0.5, 0.7), (0.6, 0.8))
     ]
-    rows = {0.8: [0, 0], 0.9: [NEVER, 0], 0.95: [NEVER, NEVER]}
+    # What maps the cascade's parameter to thresholds: stage 1 is sooner sure than stage 0.
+    over_all = [
+        ConfidenceCurve(margins=[0], confidences=[confidence], expected_calibration_error=0.0)
+        for confidence in (0.5, 0.6)
+    ]
+    rows = {0.8: (0.5, [0, 0]), 0.9: (0.6, [NEVER, 0]), 0.95: (0.7, [NEVER, NEVER])}
     return Calibration(
         images=1_000,
         family_error=FAMILY_ERROR,
@@ -79,12 +84,12 @@ def calibration(backend_sha256: str = "0" * 64) -> Calibration:
             LossBucket(loss=loss, images=1_000, accuracy=accuracy, nothing_came=nothing)
             for loss, accuracy, nothing in ((0.0, 0.98, 0.0), (0.05, 0.97, 0.0), (0.2, 0.9, 0.002))
         ],
-        curves=curves,
+        curves=over_all,
         targets=[
             Target(
                 accuracy=accuracy,
                 set_index=index,
-                confidence=accuracy,
+                confidence=parameter,
                 thresholds=thresholds,
                 lower_bound=accuracy,
                 calibration_accuracies=[accuracy, accuracy, 0.75],
@@ -92,7 +97,7 @@ def calibration(backend_sha256: str = "0" * 64) -> Calibration:
                 curves=curves,
                 backend_confidences=[0.97, 0.96, 0.9],
             )
-            for index, (accuracy, thresholds) in enumerate(rows.items())
+            for index, (accuracy, (parameter, thresholds)) in enumerate(rows.items())
         ],
         refused=[Refused(accuracy=0.99, best_reachable=0.96)],
         resplits=None,
@@ -116,6 +121,7 @@ def package(folder: Path, known: Calibration | None) -> Package:
     stage = Stage(
         name="sum",
         parameters=0,
+        outputs=CLASSES,
         logit_bits=24,
         logit_fraction_bits=0,
         layers=[layer],
@@ -123,7 +129,7 @@ def package(folder: Path, known: Calibration | None) -> Package:
         bound_layer="dense",
     )
     kernel = Kernel(
-        schema_version=2,
+        schema_version=3,
         name="by-hand",
         build_hash="0badcafe",
         classes=[f"class {k}" for k in range(CLASSES)],

@@ -10,6 +10,7 @@ import pytest
 
 from host.files import sha256
 from host.kernel import Package
+from host.libraries import LIBRARY, keep
 from tests.host.by_hand import CLASSES, CSIM, SHAPE, calibration, package, save_onnx
 
 
@@ -37,10 +38,9 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def served_package(tmp_path: Path, csim_library: bytes, backend: Path) -> Package:
-    """The kernel by hand, calibrated with the back end, with its csim library."""
+def served_package(tmp_path: Path, csim_library: bytes, backend: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
+    """The kernel by hand, calibrated with the back end, with its csim library in a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = package(tmp_path / "kernel", calibration(sha256(backend.read_bytes())))
-    library = made.library("csim")
-    library.parent.mkdir()
-    library.write_bytes(csim_library)
+    keep(made, "csim", "by hand", {LIBRARY: csim_library})
     return made

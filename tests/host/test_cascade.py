@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from rich.console import Console
 
+from edgesight.show import describe_answer
 from host.answer import Answer
 from host.cascade import Cascade, TargetRefused
 from host.fabric.base import OFFLOAD, RECORD, FabricError, Images, Records, check_images
@@ -70,6 +73,14 @@ class FakeOffload:
         if self._error is not None:
             raise self._error
         return Offloaded(1, Status.ANSWERED, self._label, service_us=2_500, loss=self._loss, coarse=self._coarse)
+
+
+class TardyOffload(FakeOffload):
+    """A data centre whose answer comes, but late."""
+
+    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
+        await asyncio.sleep(within)
+        return await super().offload(image, within, accuracy)
 
 
 @pytest.fixture
@@ -154,6 +165,29 @@ def test_the_fabrics_leg_counts_for_the_deadline(made: Package) -> None:
     (late,) = ask(cascade, 0.95, deadline=0.009, count=1)
     assert (late.degraded, late.stage, late.reason) == (True, "stage1", "the deadline passed on the fabric")
     assert len(offload.within) == 1
+
+
+def test_an_answer_after_its_deadline_says_so_whoever_gave_it(made: Package) -> None:
+    cascade = Cascade(FakeFabric(made, simulated=True), calibration(), FakeOffload())
+    for accuracy, stage in ((0.8, "stage0"), (0.9, "stage1")):
+        (late,) = ask(cascade, accuracy, deadline=1e-6, count=1)
+        assert (late.stage, late.degraded, late.guaranteed) == (stage, True, False)
+        assert late.reason == "the deadline passed on the fabric"
+    (slow,) = ask(Cascade(FakeFabric(made), calibration(), TardyOffload()), 0.95, deadline=0.02, count=1)
+    assert (slow.stage, slow.degraded) == ("stage1", True)
+    assert slow.reason == "the data centre's answer came after the deadline"
+
+
+def test_a_guarantee_names_the_pictures_that_it_holds_for(made: Package) -> None:
+    condition = f"pictures like those of the calibration split of {made.kernel.dataset}"
+    for answer in ask(Cascade(FakeFabric(made), calibration(), FakeOffload()), 0.95):
+        assert (answer.guaranteed, answer.guaranteed_for) == (True, condition)
+        printed = io.StringIO()
+        describe_answer(answer, Console(file=printed, width=200))
+        assert f"accuracy target 0.95 guaranteed for {condition}" in printed.getvalue()
+    for offload in (None, FakeOffload(loss=0.6), FakeOffload(coarse=True)):
+        for answer in ask(Cascade(FakeFabric(made), calibration(), offload), 0.95):
+            assert (answer.guaranteed, answer.guaranteed_for) == (False, None)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from host.fabric.base import ALWAYS, NEVER, OFFLOAD, FabricError
 from host.fabric.csim import CsimFabric, decide
 from host.kernel import Package
+from host.libraries import LIBRARY, keep
 from tests.host.by_hand import CLASSES, SHAPE, calibration, package, random_images, sums
 
 
@@ -56,13 +57,12 @@ def test_no_images_give_no_records(served_package: Package) -> None:
     assert len(CsimFabric(served_package).run(random_images(0), np.zeros(0, np.uint8))) == 0
 
 
-def test_a_missing_or_foreign_library_names_the_remedy(tmp_path: Path) -> None:
+def test_a_missing_or_foreign_library_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = package(tmp_path / "kernel", calibration())
-    with pytest.raises(FabricError, match="is missing: build it with `edgesight compile`"):
+    with pytest.raises(FabricError, match="is missing or damaged: build it here by `edgesight csim"):
         CsimFabric(made)
-    library = made.library("csim")
-    library.parent.mkdir()
-    library.write_bytes(b"no library")
+    keep(made, "csim", "by hand", {LIBRARY: b"no library"})
     with pytest.raises(FabricError, match="cannot be used"):
         CsimFabric(made)
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import threading
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from host.images import ImageError, read_image
+import host.pictures
+import quant.pictures
+from host.images import ImageError, image_content, listed, read_image
 from host.kernel import Input
-from quant.datasets import resize_square
+from host.pictures import fit
 
+ROOT = Path(__file__).parents[2]
 GREY = Input(height=28, width=28, channels=1)
 COLOUR = Input(height=20, width=32, channels=3)
 
@@ -30,45 +38,51 @@ def gradient(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.stack([rows * 3 % 256, columns * 5 % 256, rows * columns % 256], -1).astype(np.uint8))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-@pytest.mark.parametrize("size", [(28, 28), (100, 60), (7, 9)])
-def test_pictures_are_read_as_data_sets_are(kind: str, size: tuple[int, int]) -> None:
-    content = encoded(gradient(*size), kind)
-    for expected in (GREY, Input(height=32, width=32, channels=3)):
-        with Image.open(io.BytesIO(content)) as picture:
-            trained_on = resize_square(picture, expected.width, grey=expected.channels == 1)
-        assert np.array_equal(read_image(content, expected, "x"), trained_on)
+def array_file(array: npt.NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
 
 
-def test_sixteen_bit_grey_palette_and_alpha_are_read_as_data_sets_are() -> None:
-    wide = Image.fromarray((np.arange(28 * 28, dtype=np.uint16) * 80).reshape(28, 28))
-    for picture in (wide, gradient(28, 28).quantize(16), gradient(28, 28).convert("RGBA")):
-        content = encoded(picture, "PNG")
-        with Image.open(io.BytesIO(content)) as again:
-            assert np.array_equal(read_image(content, GREY, "x"), resize_square(again, 28, grey=True))
+def test_data_sets_read_pictures_by_the_very_same_code() -> None:
+    for module in ("pictures.py", "picture_files.py"):
+        assert (ROOT / "quant" / module).resolve() == (ROOT / "host" / module).resolve()
+    content = encoded(gradient(90, 60), "JPEG")
+    ours, theirs = host.pictures.read(content, 28, 28, 1), quant.pictures.read(content, 28, 28, 1)
+    assert np.array_equal(ours.pixels, theirs.pixels)
+
+
+@pytest.mark.parametrize("size", [(28, 28), (100, 60), (7, 9), (3_000, 700)])
+@pytest.mark.parametrize("expected", [GREY, COLOUR])
+def test_scaling_in_bands_is_pillows_own_scaling(size: tuple[int, int], expected: Input) -> None:
+    plain = gradient(*size).convert("L" if expected.channels == 1 else "RGB")
+    across = plain.resize((expected.width, plain.height), Image.Resampling.BILINEAR)
+    down = np.asarray(across.resize((expected.width, expected.height), Image.Resampling.BILINEAR))
+    ours = fit(gradient(*size), *expected.shape)
+    assert np.array_equal(ours, down.reshape(expected.shape))
+    # In one call Pillow may begin with the other direction, which rounds otherwise.
+    whole = np.asarray(plain.resize((expected.width, expected.height), Image.Resampling.BILINEAR))
+    assert np.abs(ours.astype(int) - whole.reshape(expected.shape)).max() <= 1
 
 
 def test_a_picture_is_stretched_upright_to_the_kernels_shape() -> None:
     turned = Image.Exif()
     turned[0x0112] = 6  # the camera was held upright
-    pixels = read_image(encoded(gradient(64, 40), "PNG", exif=turned), COLOUR, "x")
+    pixels = read_image(encoded(gradient(64, 40), "PNG", exif=turned), COLOUR, "x").pixels
     assert pixels.shape == COLOUR.shape
-    assert np.array_equal(pixels, read_image(encoded(gradient(64, 40).rotate(-90, expand=True), "PNG"), COLOUR, "x"))
+    by_hand = encoded(gradient(64, 40).rotate(-90, expand=True), "PNG")
+    assert np.array_equal(pixels, read_image(by_hand, COLOUR, "x").pixels)
 
 
 def test_an_array_of_the_kernels_shape_is_taken_as_it_is() -> None:
     array = np.random.default_rng(0).integers(0, 256, GREY.shape, dtype=np.uint8)
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    assert np.array_equal(read_image(buffer.getvalue(), GREY, "x.npy"), array)
+    assert np.array_equal(read_image(array_file(array), GREY, "x.npy").pixels, array)
 
 
 def test_an_array_of_another_shape_or_type_is_refused() -> None:
     for array in (np.zeros((28, 28, 3), np.uint8), np.zeros((28, 28), np.uint8), np.zeros((28, 28, 1))):
-        buffer = io.BytesIO()
-        np.save(buffer, array)
         with pytest.raises(ImageError, match=r"x\.npy holds .* takes uint8 \[28, 28, 1\]"):
-            read_image(buffer.getvalue(), GREY, "x.npy")
+            read_image(array_file(array), GREY, "x.npy")
 
 
 def test_a_corrupt_jpeg_is_refused_by_name() -> None:
@@ -95,4 +109,53 @@ def test_any_bytes_give_pixels_or_an_image_error(data: st.DataObject) -> None:
     for position, value in data.draw(st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)))):
         content[position] = value
     with contextlib.suppress(ImageError):
-        assert read_image(bytes(content), GREY, "x").shape == GREY.shape
+        assert read_image(bytes(content), GREY, "x").pixels.shape == GREY.shape
+
+
+def test_a_file_is_read_up_to_a_limit_and_a_device_or_folder_not_at_all(tmp_path: Path) -> None:
+    sparse = tmp_path / "sparse.png"
+    with sparse.open("wb") as file:
+        file.truncate(2**36)
+    for path, said in (
+        (Path("/dev/zero"), "is a device"),
+        (tmp_path, "is a folder"),
+        (sparse, "larger than 33554432 bytes"),
+        (tmp_path / "none.png", "cannot be read"),
+    ):
+        with pytest.raises(ImageError, match=said):
+            image_content(path)
+    small = tmp_path / "small"
+    small.write_bytes(b"x" * 1_000)
+    assert image_content(small) == b"x" * 1_000
+
+
+def test_a_pipe_is_read_to_its_end_or_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    content = b"picture" * 100_000
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    assert image_content(pipe) == content
+    writer.join()
+    monkeypatch.setattr("host.images._PIPE_S", 0.2)
+    with pytest.raises(ImageError, match="gave no whole picture within"):
+        image_content(pipe)
+
+
+def test_standard_input_is_read_up_to_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"abc")))
+    assert image_content(Path("-")) == b"abc"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(bytes(2**25 + 2))))
+    with pytest.raises(ImageError, match="standard input is larger"):
+        image_content(Path("-"))
+
+
+def test_a_folder_lists_its_pictures(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a/c.npy", "notes.txt", ".hidden/x.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert listed(tmp_path) == [tmp_path / "a" / "c.npy", tmp_path / "b.PNG"]
+    assert listed(tmp_path / "b.PNG") == [tmp_path / "b.PNG"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageError, match="holds no file"):
+        listed(tmp_path / "empty")

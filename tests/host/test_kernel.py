@@ -1,18 +1,23 @@
-"""The kernel package on disk: a board's build goes in whole, replaces its forerunner, and is asked for by name."""
+"""The kernel package on disk: boards' builds go in whole; what a guarantee rests on cannot be changed unnoticed."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from host.kernel import BoardBuild, KernelError, Package, Used
+from host.files import OutputError, sha256
+from host.kernel import MANIFEST, BoardBuild, KernelError, Package, Used, load_kernel, write_package
 
 DIGITS = Path(__file__).resolve().parents[2] / "bitstreams" / "digits"
+FASHION = DIGITS.parent / "fashion-mnist"
 
 
 @pytest.fixture
@@ -108,3 +113,148 @@ def test_a_missing_build_names_the_boards_there_are(package: Package) -> None:
     package = package.add_board(build("one"), {"boards/one/digits.bit": b""})
     with pytest.raises(KernelError, match=r"board pynq-z2 \(built: one\).*make bitstream BOARD=pynq-z2"):
         package.board("pynq-z2")
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((path / MANIFEST).read_bytes())
+    return document
+
+
+def sealed(document: dict[str, Any]) -> str:
+    """The document with the checksum that its fields have, as a careful forger would write it."""
+    raw = {name: value for name, value in document.items() if name != "checksum"}
+    canonical = json.dumps(raw, sort_keys=True, separators=(",", ":"))
+    return json.dumps({**raw, "checksum": sha256(canonical.encode())})
+
+
+def thresholds(row: list[int]) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        for target in document["calibration"]["targets"]:
+            target["thresholds"] = row
+
+    return change
+
+
+def field(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        for name in path[:-1]:
+            document = document[name]
+        document[path[-1]] = value
+
+    return change
+
+
+PATCHES = {
+    "thresholds that answer all at once": (thresholds([0, 0]), "do not fit the calibration's curves"),
+    "negative thresholds": (thresholds([-5, -5]), "do not fit the calibration's curves"),
+    "one threshold": (thresholds([5]), "1 thresholds and 2 curves for 2 stages"),
+    "a threshold above every margin": (thresholds([2**31, 5]), "do not fit the calibration's curves"),
+    "no classes": (field("classes", value=[]), "field classes: List should have at least 2 items"),
+    "too few classes": (field("classes", value=["a", "b"]), "2 names for the 10 outputs of stage0"),
+    "a class twice": (field("classes", value=["a"] * 10), "two have the same name"),
+    "another build hash": (field("build_hash", value="deadbeef"), "deadbeef is not that of the files in rtl/"),
+    "another back end": (field("calibration", "backend_sha256", value="0" * 64), "is not that of datacenter.onnx"),
+    "no buckets": (field("calibration", "buckets", value=[]), "field calibration.buckets"),
+    "a loss that was not measured": (field("calibration", "loss", value=0.3), "must be one of the buckets'"),
+    "another loss": (field("calibration", "loss", value=0.2), None),
+    "another name": (field("classes", value=[f"class {k}" for k in range(10)]), None),
+    "another size": (field("input", "height", value=56), None),
+    "another clock": (field("clock_mhz", value=200.0), None),
+    "a clock that is no number": (field("clock_mhz", value=float("nan")), "field clock_mhz"),
+}
+
+
+@pytest.mark.parametrize("name", PATCHES)
+def test_a_manifest_that_was_changed_is_refused(tmp_path: Path, name: str) -> None:
+    change, _ = PATCHES[name]
+    shutil.copytree(FASHION, tmp_path / "kernel")
+    document = manifest(tmp_path / "kernel")
+    change(document)
+    (tmp_path / "kernel" / MANIFEST).write_text(json.dumps(document))
+    with pytest.raises(KernelError):
+        Package.load(tmp_path / "kernel")
+
+
+@pytest.mark.parametrize("name", [name for name, (_, message) in PATCHES.items() if message is not None])
+def test_what_cannot_be_true_is_refused_by_name_with_a_right_checksum_too(tmp_path: Path, name: str) -> None:
+    change, message = PATCHES[name]
+    shutil.copytree(FASHION, tmp_path / "kernel")
+    document = manifest(tmp_path / "kernel")
+    change(document)
+    (tmp_path / "kernel" / MANIFEST).write_text(sealed(document))
+    with pytest.raises(KernelError, match=re.escape(str(message))):
+        Package.load(tmp_path / "kernel")
+
+
+def test_the_checksum_is_what_its_docstring_says(tmp_path: Path) -> None:
+    shutil.copytree(FASHION, tmp_path / "kernel")
+    document = manifest(tmp_path / "kernel")
+    assert json.loads(sealed(document)) == document
+    (tmp_path / "kernel" / MANIFEST).write_text(json.dumps(document))  # written in another way, saying the same
+    Package.load(tmp_path / "kernel")
+    document["clock_mhz"] = 123.0
+    (tmp_path / "kernel" / MANIFEST).write_text(json.dumps(document))
+    with pytest.raises(KernelError, match=r"kernel\.json: field checksum: differs"):
+        Package.load(tmp_path / "kernel")
+
+
+def test_the_handed_patches_are_refused(tmp_path: Path) -> None:
+    patches = Path(__file__).resolve().parents[3] / "shared" / "cases" / "user" / "kernel-json-patches.json"
+    if not patches.is_file():
+        pytest.skip("the handed patches are not here; PATCHES above has the same")
+    for name, patch in json.loads(patches.read_bytes()).items():
+        shutil.copytree(FASHION, tmp_path / name)
+        document = manifest(tmp_path / name)
+        if patch["path"] == "calibration.targets[*].thresholds":
+            thresholds(patch["value"])(document)
+        else:
+            field(patch["path"], value=patch["value"])(document)
+        for text in (json.dumps(document), sealed(document)):
+            (tmp_path / name / MANIFEST).write_text(text)
+            with pytest.raises(KernelError):
+                Package.load(tmp_path / name)
+
+
+def older(path: Path) -> None:
+    """Rewrite the package as the schema before this one had it."""
+    document = manifest(path)
+    del document["checksum"]
+    for stage in document["stages"]:
+        del stage["outputs"]
+    (path / MANIFEST).write_text(json.dumps({**document, "schema_version": 2}))
+
+
+def test_an_older_package_says_what_to_do_and_gives_its_calibration(tmp_path: Path) -> None:
+    shutil.copytree(FASHION, tmp_path / "old")
+    older(tmp_path / "old")
+    with pytest.raises(KernelError, match=r"schema version 2, this EdgeSight reads 3: compile it again.*--calibration"):
+        Package.load(tmp_path / "old")
+    assert load_kernel(tmp_path / "old") == Package.load(FASHION).kernel
+    document = manifest(tmp_path / "old")
+    thresholds([0, 0])(document)
+    (tmp_path / "old" / MANIFEST).write_text(json.dumps(document))
+    with pytest.raises(KernelError, match="do not fit the calibration's curves"):
+        load_kernel(tmp_path / "old")
+
+
+def test_only_a_kernel_package_is_replaced_by_one(package: Package, tmp_path: Path) -> None:
+    files = {name: package.read(name) for name in package.kernel.files}
+    (tmp_path / "precious" / "sub").mkdir(parents=True)
+    (tmp_path / "precious" / "thesis.txt").write_text("important")
+    with pytest.raises(OutputError, match="precious: exists and is no kernel package"):
+        write_package(tmp_path / "precious", package.kernel, files)
+    assert (tmp_path / "precious" / "thesis.txt").read_text() == "important"
+    (package.path / "lib").mkdir()
+    (package.path / "lib" / "csim-0badcafe.so").write_bytes(b"of an earlier version")
+    assert write_package(package.path, package.kernel, files).kernel == package.kernel
+    (package.path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"it holds notes\.txt, which kernel\.json does not list"):
+        write_package(package.path, package.kernel, files)
+    assert (package.path / "notes.txt").read_text() == "mine"
+
+
+def test_a_package_of_an_older_schema_may_be_replaced(package: Package) -> None:
+    older(package.path)
+    files = {name: (package.path / name).read_bytes() for name in package.kernel.files}
+    write_package(package.path, package.kernel, files)
+    assert Package.load(package.path).kernel == package.kernel

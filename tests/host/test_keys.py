@@ -56,7 +56,7 @@ def test_a_failed_making_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "rename", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(KeysError, match=r"cannot be made \(No space left on device\): make room"):
         make_authority(tmp_path / "keys")
     assert not list(tmp_path.iterdir())
 
@@ -110,3 +110,27 @@ def test_faulty_keys_of_a_data_centre_are_named(tmp_path: Path) -> None:
 def test_names_that_certificates_cannot_carry_are_refused(name: str) -> None:
     with pytest.raises(KeysError, match="cannot be called"):
         check_edge_name(name)
+
+
+def test_keys_that_others_may_change_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trust = make_trust(tmp_path)
+    trust.edge.chmod(0o777)
+    with pytest.raises(KeysError, match=r"edge-keys has mode 0777, so others may put their own keys there"):
+        client_keys(trust.edge, 3.0)
+    trust.datacenter.chmod(0o770)
+    with pytest.raises(KeysError, match="keys has mode 0770"):
+        Authority(trust.datacenter)
+    trust.edge.chmod(0o755)
+    client_keys(trust.edge, 3.0)
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    if mine == 0:
+        client_keys(trust.edge, 3.0)  # root's files are good for anybody who may read them
+        os.chown(trust.edge / "edge.pem", 65_534, -1)
+    with pytest.raises(KeysError, match=r"edge\.pem is owned by user \d+, who may change it"):
+        client_keys(trust.edge, 3.0)
+    if mine == 0:
+        os.chown(trust.edge / "edge.pem", 0, -1)
+        os.chown(trust.edge, 65_534, -1)
+        with pytest.raises(KeysError, match="edge-keys is owned by user 65534"):
+            client_keys(trust.edge, 3.0)

@@ -40,3 +40,22 @@ def test_files_that_are_no_such_model_are_named(tmp_path: Path, backend: Path) -
     save_onnx(tmp_path / "single.onnx", "image", np.zeros((784, 1), np.float32))
     with pytest.raises(ModelError, match=r"have shape \[1, 1\], expected \[1, classes\]"):
         OnnxModel(tmp_path / "single.onnx")
+
+
+def test_weights_in_another_file_are_refused_wherever_it_lies(
+    tmp_path: Path, backend: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed: extra `build`")
+    model = onnx.load(backend)
+    onnx.save_model(
+        model, tmp_path / "apart.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0
+    )
+    monkeypatch.chdir(tmp_path)  # where ONNX Runtime would look
+    for place in ("weights.bin", "../weights.bin", str(tmp_path / "weights.bin")):
+        moved = onnx.load(tmp_path / "apart.onnx", load_external_data=False)
+        for tensor in moved.graph.initializer:
+            for entry in tensor.external_data:
+                entry.value = place if entry.key == "location" else entry.value
+        (tmp_path / "apart.onnx").write_bytes(moved.SerializeToString())
+        with pytest.raises(ModelError, match=r"apart\.onnx keeps weights in another file"):
+            OnnxModel(tmp_path / "apart.onnx")

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -26,7 +27,7 @@ from host.link.server import Server
 from host.link.strips import cut, jpeg_tables
 from sim.link.options import LinkOptions
 from sim.link.relay import RelayLink
-from sim.link.trust import Trust, make_trust
+from sim.link.trust import Trust, add_edge, make_trust
 from tests.host.by_hand import CLASSES, SHAPE, clear_images, sums
 
 IDLE = 1.0  # seconds; a dead data centre is noticed sooner than in service
@@ -62,13 +63,13 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Trust:
 
 @contextlib.asynccontextmanager
 async def serving(
-    keys: Trust, port: int = 0, model: SumModel | None = None, max_peers: int = 64
+    keys: Trust, port: int = 0, model: SumModel | None = None, max_edges: int = 64
 ) -> AsyncIterator[tuple[str, int]]:
     """A data centre in this process."""
     service = Service(model or SumModel())
     authority = Authority(keys.datacenter)
     configuration = authority.configuration(IDLE)
-    server = Server(configuration, authority, service.served, service.received, service.gone, max_peers)
+    server = Server(configuration, authority, service.served, service.received, service.gone, max_edges)
     address = await server.listen("127.0.0.1", port)
     work = asyncio.get_running_loop().create_task(service.run())
     try:
@@ -277,12 +278,17 @@ def test_a_silent_data_centre_is_given_up(keys: Trust) -> None:
     run(test())
 
 
-def test_connections_are_bounded_and_a_place_becomes_free_again(keys: Trust) -> None:
+def test_edges_are_bounded_and_a_place_becomes_free_again(keys: Trust, tmp_path: Path) -> None:
+    add_edge(keys.datacenter, "window", tmp_path / "window")
+
     async def test() -> None:
-        async with serving(keys, max_peers=1) as address:
-            async with connected(address, keys):
-                with pytest.raises(NoAnswer, match="no data centre at"):
-                    await OffloadClient(*address, client_keys(keys.edge, IDLE)).connect()
+        async with serving(keys, max_edges=1) as address:
+            window = OffloadClient(*address, client_keys(tmp_path / "window", IDLE))
+            async with connected(address, keys), connected(address, keys):  # of one edge
+                with pytest.raises(NoAnswer, match="the data centre has too many edges"):
+                    await window.connect()
+            await window.wait_connected(10)
+            await window.close()
             async with connected(address, keys) as client:
                 image = clear_images(1)[0]
                 assert (await client.offload(image, 5.0)).label == expected(image)

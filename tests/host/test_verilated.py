@@ -14,6 +14,7 @@ from host.fabric.base import ALWAYS, NEVER, FabricError
 from host.fabric.driver import pack_frames
 from host.fabric.verilated import VerilatedFabric
 from host.kernel import Input, Kernel, Package, Stage, write_package
+from host.libraries import LIBRARY, keep
 from host.registers import OFFSETS
 from sim.bench import ROOT, RTL, missing_tools
 from sim.cascade.model import Shape, answer, decide, logits
@@ -51,6 +52,7 @@ def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = No
         Stage(
             name=f"stage{k}",
             parameters=0,
+            outputs=SHAPE.classes,
             logit_bits=SHAPE.logit_widths[k],
             logit_fraction_bits=0,
             layers=[],
@@ -60,7 +62,7 @@ def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = No
         for k in (0, 1)
     ]
     kernel = Kernel(
-        schema_version=2,
+        schema_version=3,
         name="stand-in",
         build_hash=build_hash,
         classes=[str(c) for c in range(SHAPE.classes)],
@@ -206,44 +208,51 @@ def test_a_kernel_that_hangs_is_told_and_reset(package: Package, monkeypatch: py
     fabric.close()
 
 
-def test_a_missing_library_names_the_command(tmp_path: Path) -> None:
+def test_a_missing_library_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(FabricError, match="edgesight verilate"):
         VerilatedFabric(stub_package(tmp_path / "bare"))
 
 
-def test_another_builds_library_is_refused(package: Package, tmp_path: Path) -> None:
+@needs_tools
+def test_another_builds_library_is_refused(package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = build_library(package).read_bytes()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     other = stub_package(tmp_path / "other", build_hash="12345678")
-    other.library("verilated").parent.mkdir()
-    other.library("verilated").write_bytes(package.library("verilated").read_bytes())
+    keep(other, "verilated", "taken from another", {LIBRARY: library})
     with pytest.raises(FabricError, match="0badcafe, the package has 12345678"):
         VerilatedFabric(other)
 
 
-def test_a_damaged_library_is_refused(tmp_path: Path) -> None:
+def test_a_library_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     package = stub_package(tmp_path / "damaged")
-    package.library("verilated").parent.mkdir()
-    package.library("verilated").write_bytes(b"no library")
-    with pytest.raises(FabricError, match="delete it and build it here"):
+    keep(package, "verilated", "by hand", {LIBRARY: b"no library"})
+    with pytest.raises(FabricError, match="remove it and build it here by"):
         VerilatedFabric(package)
 
 
 @needs_tools
 def test_a_library_is_built_once(package: Package) -> None:
-    stamp = package.library("verilated").stat().st_mtime_ns
-    assert build_library(package) == package.library("verilated")
-    assert package.library("verilated").stat().st_mtime_ns == stamp
+    stamp = build_library(package).stat().st_mtime_ns
+    assert build_library(package).stat().st_mtime_ns == stamp
 
 
 @needs_tools
-def test_a_failed_build_shows_the_compilers_last_lines_and_leaves_nothing(tmp_path: Path) -> None:
-    package = stub_package(tmp_path / "broken")
-    (package.path / "rtl" / "margin.sv").write_text("module margin (; endmodule\n")
+def test_a_failed_build_shows_the_compilers_last_lines_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    stub = stub_package(tmp_path / "stub")
+    files = {name: stub.read(name) for name in stub.kernel.files} | {"rtl/margin.sv": b"module margin (; endmodule\n"}
+    package = write_package(tmp_path / "broken", stub.kernel, files)
     with pytest.raises(VerilateError, match=r"margin\.sv:1"):
         build_library(package)
-    assert list(package.library("verilated").parent.iterdir()) == []
+    assert not (tmp_path / "cache" / "edgesight" / "libraries").exists()
 
 
 def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("sim.verilate.missing_tools", lambda: ["g++", "perl"])
     with pytest.raises(VerilateError, match=r"g\+\+ \(apt install g\+\+\), perl \(apt install perl\)"):
         build_library(stub_package(tmp_path / "bare"))

@@ -3,6 +3,7 @@
 import gzip
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from quant import datasets
-from quant.datasets import DataSet, DataSetError
+from quant.datasets import DataSet, DataSetError, FolderReading
+from quant.pictures import Picture
 
 SEED = 20_261
 
@@ -234,6 +236,24 @@ def test_a_prefix_that_all_files_share_is_no_track(tmp_path: Path, rng: np.rando
     assert_disjoint(data)
 
 
+def test_a_day_of_a_telephone_is_no_group_and_what_is_one_is_told(
+    tmp_path: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("cat", "dog"):
+        for number in range(20):
+            save(tmp_path / "pets" / label / f"IMG_2023010{number % 2}_{123400 + number}.png", rng, (8, 8))
+            save(tmp_path / "scenes" / label / f"scene{number % 4}_{number}.png", rng, (8, 8))
+    data = datasets.load(f"folder:{tmp_path / 'pets'}")
+    assert (len(data.train), len(data.calibration), len(data.test)) == (26, 6, 8)
+    assert "groups: none found in the names of 40 images" in capsys.readouterr().err
+    datasets.load(f"folder:{tmp_path / 'scenes'}")
+    assert "groups: 8 found in the names (<group>_<number>) of 40 images; the largest, cat/scene0, has 5" in (
+        capsys.readouterr().err
+    )
+    apart = datasets.load(f"folder:{tmp_path / 'scenes'}", reading=FolderReading(groups="none"))
+    assert (len(apart.train), len(apart.calibration), len(apart.test)) == (26, 6, 8)
+
+
 def test_an_official_test_folder_is_kept_whole(tmp_path: Path, rng: np.random.Generator) -> None:
     root = tmp_path / "signs"
     fill_classes(root / "train", rng, ("a", "b"), each=8)
@@ -257,16 +277,96 @@ def test_mixed_sizes_become_one_square_and_one_colour_image_makes_all_rgb(
     assert datasets.load(f"folder:{root}", size=48).shape == (48, 48, 3)
 
 
-def test_a_corrupt_image_is_named(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_damaged_images_are_told_all_at_once_and_may_be_skipped(
+    tmp_path: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "signs"
+    fill_classes(root, rng, ("a", "b"), each=30)
+    whole = (root / "a" / "picture3.png").read_bytes()
+    for number in range(25):
+        (root / "a" / f"picture{number}.png").write_bytes(whole[:60])
+    (root / "b" / "picture3.png").write_bytes(whole[:-40] + b"\0" + whole[-39:])  # found by its checksum
+    (root / "b" / "picture4.png").write_bytes(b"no image at all")
+    with pytest.raises(DataSetError) as refused:
+        datasets.load(f"folder:{root}")
+    lines = str(refused.value).splitlines()
+    assert "27 of 60 images cannot be read; mend or remove them, or leave them out with --skip-damaged" in lines[0]
+    assert "a/picture0.png is damaged: it ends early" in lines[1]
+    assert lines[-1].strip() == "and 7 more"
+    assert len(lines) == 22
+    data = datasets.load(f"folder:{root}", reading=FolderReading(skip_damaged=True))
+    assert sum(len(part) for part in (data.train, data.calibration, data.test)) == 33
+    assert "are left out" in capsys.readouterr().err
+    for number in range(25, 30):
+        (root / "a" / f"picture{number}.png").write_bytes(b"x")
+    with pytest.raises(DataSetError, match="no image of class 'a' can be read"):
+        datasets.load(f"folder:{root}", reading=FolderReading(skip_damaged=True))
+
+
+def test_a_zips_member_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
     root = tmp_path / "signs"
     fill_classes(root, rng, ("a", "b"))
-    broken = root / "b" / "picture3.png"
-    broken.write_bytes(broken.read_bytes()[:60])
-    with pytest.raises(DataSetError, match=r"b/picture3\.png: not a readable image .* replace or remove"):
-        datasets.load(f"folder:{root}")
-    broken.write_bytes(b"no image at all")
-    with pytest.raises(DataSetError, match=r"b/picture3\.png: not a readable image"):
-        datasets.load(f"folder:{root}")
+    archive = tmp_path / "signs.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in sorted(root.rglob("*.png")):
+            packed.writestr(path.relative_to(tmp_path).as_posix(), path.read_bytes())
+        with packed.open("signs/a/bomb.png", "w", force_zip64=True) as member:
+            for _ in range(256):
+                member.write(bytes(2**20))
+    tracemalloc.start()
+    with pytest.raises(DataSetError, match=r"signs/a/bomb\.png has more than 33554432 bytes"):
+        datasets.load(f"folder:{archive}")
+    assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    tracemalloc.stop()
+
+
+def test_an_idx_file_that_unpacks_to_too_much_is_refused(fashion: Path) -> None:
+    path = fashion / "train-images-idx3-ubyte.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(bytes((0, 0, 8, 3)))
+        for _ in range(257):
+            file.write(bytes(2**20))
+    with pytest.raises(DataSetError, match="unpacks to more than"):
+        datasets.load("fashion-mnist", fashion)
+
+
+def test_another_decoder_does_not_make_another_data_set(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "pets"
+    for label in ("cat", "dog"):
+        for number in range(10):
+            save(root / label / f"x{number}.jpg", rng)
+    before = datasets.load(f"folder:{root}")
+    real = datasets.read
+
+    def brighter(content: bytes, height: int, width: int, channels: int) -> Picture:
+        return Picture(real(content, height, width, channels).pixels | 1, ())
+
+    monkeypatch.setattr(datasets, "read", brighter)
+    assert datasets.load(f"folder:{root}").checksum == before.checksum
+    monkeypatch.undo()
+    assert datasets.load(f"folder:{root}", size=8).checksum != before.checksum
+    save(root / "cat" / "x3.jpg", rng)
+    assert datasets.load(f"folder:{root}").checksum != before.checksum
+
+
+def test_odd_images_and_files_passed_over_are_told(
+    tmp_path: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "signs"
+    fill_classes(root, rng, ("a", "b"))
+    for number in (3, 4):
+        with Image.open(root / "a" / f"picture{number}.png") as opaque:
+            opaque.putalpha(100)
+            opaque.save(root / "a" / f"picture{number}.png")
+    (root / "a" / "photo.heic").write_bytes(b"x")
+    datasets.load(f"folder:{root}")
+    said = capsys.readouterr().err
+    assert "2 like this: a/picture3.png is transparent in part" in said
+    assert "passed over: 1 .heic" in said
 
 
 def test_other_files_and_hidden_ones_are_passed_over(tmp_path: Path, rng: np.random.Generator) -> None:

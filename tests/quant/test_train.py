@@ -1,9 +1,12 @@
 """What `quant.train` promises: it learns, repeats itself exactly, goes on where it stopped, and writes a true card."""
 
 import dataclasses
+import errno
 import hashlib
 import io
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ import torch
 from rich.console import Console
 
 from quant import datasets, export, train, variants
-from quant.datasets import DataSet
+from quant.datasets import DataSet, Split
 from quant.train import Trained, TrainingError
 
 SEED = 3
@@ -80,9 +83,117 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(bars: DataSet, tmp_pat
     assert_equal(quick(bars, tmp_path / "work", epochs=2), quick(bars, tmp_path / "fresh", epochs=2))
 
 
+def test_other_data_and_other_settings_have_checkpoints_of_their_own(bars: DataSet, tmp_path: Path) -> None:
+    quick(bars, tmp_path, epochs=2)
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*.pt")}
+    quick(bars, tmp_path, epochs=1)  # fewer passes, as --quick takes
+    quick(dataclasses.replace(bars, checksum="others of the same name"), tmp_path, epochs=2)
+    quick(bars, tmp_path, epochs=2, seed=SEED + 1)
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert len(list(tmp_path.rglob("*.pt"))) == 4 * len(kept) == 8
+
+
+def test_resuming_says_so_and_from_where(bars: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = train._save
+
+    def save_once(*held: object) -> None:
+        save(*held)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "_save", save_once)
+        with pytest.raises(KeyboardInterrupt):
+            quick(bars, tmp_path, epochs=2)
+    said = io.StringIO()
+    for _ in range(2):
+        train.train(bars, "stage0", tmp_path, seed=SEED, epochs=2, console=Console(file=said, width=200))
+    (float_checkpoint,) = tmp_path.rglob("*-float.pt")
+    label = f"bars-stage0-seed{SEED}"
+    assert f"{label}-float: goes on after epoch 1/2, from {float_checkpoint}" in said.getvalue()
+    assert f"{label}-float: was finished before, from {float_checkpoint}" in said.getvalue()
+    assert f"{label}-quantised: was finished before" in said.getvalue()
+
+
+def test_a_full_disk_is_said_in_a_line(bars: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrainingError, match=r"the checkpoint cannot be written .No space left on device.: make room"):
+        quick(bars, tmp_path, epochs=1)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def with_counts(bars: DataSet, *counts: int) -> DataSet:
+    """The bars with so many pictures of each class in every split."""
+
+    def cut(split: Split) -> Split:
+        chosen = np.concatenate([np.flatnonzero(split.labels == label)[:count] for label, count in enumerate(counts)])
+        return Split(split.images[chosen], split.labels[chosen], tuple(split.ids[index] for index in chosen))
+
+    return dataclasses.replace(bars, train=cut(bars.train), calibration=cut(bars.calibration), test=cut(bars.test))
+
+
+def test_what_is_odd_about_the_pictures_is_said_before_training(bars: DataSet, tmp_path: Path) -> None:
+    said = train.remarks(with_counts(bars, 30, 30, 1), "bars")
+    assert any("few pictures of right (3: 1 train, 1 calibration, 1 test)" in line for line in said), said
+    assert "left" not in said[0]
+    for name in ("cat", "ship", "nothing"):
+        (tmp_path / name).mkdir()
+    for name in ("cat", "ship"):
+        (tmp_path / name / "1.png").write_bytes(b"")
+    said = train.remarks(bars, f"folder:{tmp_path}")
+    assert said[0].startswith("nothing: an empty folder is no class")
+
+
+def test_how_many_pictures_are_enough_is_said_with_the_reason(bars: DataSet) -> None:
+    (said,) = (line for line in train.remarks(bars, "bars") if "calibration images" in line)
+    # 42 images are tested on: 1.64 x sqrt(0.9 x 0.1 / 42) = 0.076. A point takes 1.64^2 x 0.09 / 0.01^2 / 0.7 images.
+    assert "60 calibration images: at an accuracy of 90 % a target will lie about 7.6 points below" in said
+    assert "one point takes about 3,500 of them" in said
+
+
+def test_a_plan_with_its_time_comes_before_the_training(bars: DataSet) -> None:
+    said = io.StringIO()
+    ahead = train._Ahead(bars, ["backend", "stage0", "stage0"], True, Console(file=said, width=400))
+    recipes = [
+        train.recipe_for(variants.VARIANTS[name], phase, bars, True, None)
+        for name, phase in (("backend", "float"), ("stage0", "float"), ("stage0", "quantised"))
+    ]
+    steps = [recipe.epochs * (300 // recipe.batch) for recipe in recipes]
+    assert f"1 x backend (float, {steps[0]:,} steps), 2 x stage0 (float, {steps[1]:,} steps)" in said.getvalue()
+    assert "Ctrl-C stops it; the same command goes on from the last epoch" in said.getvalue()
+    with ahead:
+        for name, phase, count, times in (("backend", "float", steps[0], 1), ("stage0", "float", steps[1], 2)):
+            for _ in range(times):
+                ahead.begin("label", name, phase, 1)  # type: ignore[arg-type] # both are phases
+                for _ in range(count - 1):
+                    ahead.done(name, phase)  # type: ignore[arg-type] # both are phases
+        for _ in range(2):
+            ahead.begin("label", "stage0", "quantised", steps[2])
+        assert ahead._bar.tasks[0].completed == pytest.approx(ahead._bar.tasks[0].total)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.2, "1 s"), (80, "80 s"), (600, "10 min"), (11_400, "3 h 10 min")])
+def test_a_duration_is_said_as_a_person_would(seconds: float, said: str) -> None:
+    assert train._duration(seconds) == said
+
+
+def test_a_zoo_of_other_data_or_of_full_training_is_not_replaced(tmp_path: Path) -> None:
+    shutil.copytree(train.ZOO_FOLDER / "digits", tmp_path / "zoo")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "zoo").iterdir()}
+    digits = datasets.load("digits")
+    with pytest.raises(TrainingError, match=r"holds fully trained networks .stage0, stage1, backend.: name another"):
+        train.train_all("digits", quick=True, out=tmp_path / "zoo", work_dir=tmp_path)
+    with pytest.raises(TrainingError, match=r"holds networks of other data \(digits, .*; this is digits, "):
+        train._check_zoo(tmp_path / "zoo", dataclasses.replace(digits, checksum="0" * 64), False)
+    train._check_zoo(tmp_path / "zoo", digits, False)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "zoo").iterdir()} == before
+
+
 def test_a_damaged_checkpoint_is_named(bars: DataSet, tmp_path: Path) -> None:
     quick(bars, tmp_path, epochs=1)
-    (checkpoint,) = tmp_path.glob("*-float.pt")
+    (checkpoint,) = tmp_path.rglob("*-float.pt")
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(TrainingError, match=r"-float\.pt: not a readable checkpoint .* remove it"):
         quick(bars, tmp_path, epochs=1)
@@ -162,6 +273,7 @@ def test_train_all_writes_a_zoo_folder_whose_card_tells_its_files(tmp_path: Path
             content = file.read_bytes()
             assert entry["files"][file.name] == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     assert not list((tmp_path / "zoo").glob("*.pt"))
+    assert "Ahead: 1 x backend" in console.file.getvalue()  # type: ignore[attr-defined]
     assert "accuracy on 359 test images" in console.file.getvalue()  # type: ignore[attr-defined]
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 import sim.pynq
 import sim.ulx3s
 from host.fabric.base import Images, Records
-from host.kernel import LIBRARY_FOLDER, BoardBuild, Package, Used
+from host.kernel import BoardBuild, Package, Used
 from sim import board
 from sim.pynq import PynqSimulationError, SimulatedRun
 from sim.ulx3s import PinSimulationError
@@ -25,7 +25,7 @@ IMAGES = 20
 @pytest.fixture
 def built(digits: Package, tmp_path: Path) -> Package:
     """A copy that holds a build for the open board, as far as the bench looks at it."""
-    copy = shutil.copytree(digits.path, tmp_path / "kernel", ignore=shutil.ignore_patterns(LIBRARY_FOLDER))
+    copy = shutil.copytree(digits.path, tmp_path / "kernel")
     build = BoardBuild(
         board=board.OPEN_BOARD,
         part="LFE5U-85F-6BG381C",

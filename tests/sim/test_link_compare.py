@@ -387,14 +387,35 @@ def test_photographs_come_from_a_folder_or_a_zip_alike(tmp_path: Path) -> None:
     assert folder.labels is None
 
 
-def test_wordnet_ids_give_labels_where_they_are_all_or_every_other(tmp_path: Path) -> None:
+def test_labels_are_those_of_a_file_that_is_given_and_never_guessed(tmp_path: Path) -> None:
     photo = jpeg(256, 256)
+    names = [f"n{number * 7:08d}_thing.JPEG" for number in range(500)]  # as many as every other class of ImageNet
     with zipfile.ZipFile(tmp_path / "half.zip", "w") as archive:
-        for number in reversed(range(500)):
-            archive.writestr(f"n{number * 7:08d}_thing.JPEG", photo)
-    labels = read_photos(tmp_path / "half.zip").labels
+        for name in reversed(names):
+            archive.writestr(name, photo)
+    assert read_photos(tmp_path / "half.zip").labels is None
+    told = tmp_path / "labels.csv"
+    told.write_text("".join(f"{name},{999 - number}\n" for number, name in enumerate(names)))
+    labels = read_photos(tmp_path / "half.zip", told).labels
     assert labels is not None
-    assert labels.tolist() == list(range(0, 1_000, 2))
+    assert labels.tolist() == list(range(999, 499, -1))
+    for text, said in (
+        ("\n".join(f"{name},1" for name in names[1:]), r"tells no class of n00000000_thing\.JPEG"),
+        (f"{names[0]},1000\n", "line 1: expected NAME,CLASS"),
+        (f"{names[0]} 3\n", "line 1: expected NAME,CLASS"),
+    ):
+        told.write_text(text)
+        with pytest.raises(PhotoError, match=said):
+            read_photos(tmp_path / "half.zip", told)
+    with pytest.raises(PhotoError, match="cannot be read"):
+        read_photos(tmp_path / "half.zip", tmp_path / "none.csv")
+
+
+def test_a_photograph_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.jpg", bytes(2**25 + 1))
+    with pytest.raises(PhotoError, match=r"bomb\.jpg unpacks to more than"):
+        read_photos(tmp_path / "bomb.zip")
 
 
 def test_photographs_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -405,7 +426,7 @@ def test_photographs_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match=r"none\.zip cannot be read"):
         read_photos(tmp_path / "none.zip")
     (tmp_path / "broken.jpg").write_bytes(jpeg(300, 300)[:900])
-    with pytest.raises(PhotoError, match=r"broken\.jpg: cannot be read"):
+    with pytest.raises(PhotoError, match=r"broken\.jpg is damaged"):
         read_photos(tmp_path)
 
 
@@ -425,12 +446,11 @@ def test_the_network_is_what_the_data_centre_serves_and_batches(network: Path) -
 
 
 def test_the_network_knows_photographs(network: Path) -> None:
-    folder = os.environ.get("EDGESIGHT_PHOTOS")
-    if folder is None:
-        pytest.skip("EDGESIGHT_PHOTOS names no folder or .zip of photographs named by WordNet ids")
-    photos = read_photos(Path(folder))
-    if photos.labels is None:
-        pytest.skip(f"the photographs of EDGESIGHT_PHOTOS, {folder}, have no labels")
+    folder, labels = os.environ.get("EDGESIGHT_PHOTOS"), os.environ.get("EDGESIGHT_PHOTO_LABELS")
+    if folder is None or labels is None:
+        pytest.skip("EDGESIGHT_PHOTOS and EDGESIGHT_PHOTO_LABELS name no photographs and file of their classes")
+    photos = read_photos(Path(folder), Path(labels))
+    assert photos.labels is not None
     model = OnnxModel(network)
     some = np.arange(0, len(photos.images), 5)
     found = np.array([model.run(photos.images[row][None]).argmax() for row in some])

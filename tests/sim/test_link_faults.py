@@ -23,11 +23,9 @@ from host.datacenter import authority
 from host.kernel import Package
 from host.link import keys
 from sim.link.faults import (
-    ALLOWANCE_S,
     LIVED_THROUGH,
     RECOVER_WITHIN_S,
     RESTARTING,
-    Asked,
     Findings,
     _clock_library,
     judge,
@@ -36,6 +34,7 @@ from sim.link.faults import (
 )
 from sim.link.mischief import Damage, DisturbedLink, garbage, noise
 from sim.link.options import LinkOptions
+from sim.link.programs import ALLOWANCE_S, Asked
 from sim.link.trust import make_trust
 from sim.report import print_checks
 

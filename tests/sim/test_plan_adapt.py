@@ -140,7 +140,7 @@ def situation(tmp_path: Path, mbps: float = 20.0) -> Path:
 @pytest.mark.parametrize("method", ["pairwise", "exact"])
 def test_the_command_plans_writes_and_draws(tmp_path: Path, method: str) -> None:
     out, picture = tmp_path / "plan.json", tmp_path / "plan.png"
-    arguments = ["adapt", str(situation(tmp_path)), "--method", method, "--json", str(out), "--picture", str(picture)]
+    arguments = ["adapt", str(situation(tmp_path)), "--method", method, "--out", str(out), "--picture", str(picture)]
     done = CliRunner().invoke(group, arguments)
     assert done.exit_code == 0, done.output
     made = read(out, AdaptPlan)
@@ -171,7 +171,7 @@ def test_a_replay_reports_each_run(tmp_path: Path) -> None:
     done = CliRunner().invoke(
         group,
         [
-            *("adapt-replay", str(situation(tmp_path)), "--trace", str(trace), "--seconds", "4", "--json", str(out)),
+            *("adapt-replay", str(situation(tmp_path)), "--trace", str(trace), "--seconds", "4", "--out", str(out)),
             *("--method", "pairwise", "--method", "greedy", "--picture", str(picture)),
         ],
     )

@@ -86,14 +86,14 @@ def ask(files: Path, *options: str) -> Result:
 
 def test_the_command_plans_and_plans_anew(files: Path) -> None:
     model, drawn = read(files / "model.json", Model), read(files / "cluster.json", Cluster)
-    first = ask(files, "--json", str(files / "plan.json"), "--picture", str(files / "plan.png"))
+    first = ask(files, "--out", str(files / "plan.json"), "--picture", str(files / "plan.png"))
     assert first.exit_code == 0, first.output
     plan = read(files / "plan.json", Placement)
     assert faults(plan, model, drawn) == []
     assert plan.pieces[0].node in first.output
     assert (files / "plan.png").read_bytes().startswith(b"\x89PNG")
     lost = plan.pieces[0].node
-    again = ask(files, "--lost", lost, "--previous", str(files / "plan.json"), "--json", str(files / "again.json"))
+    again = ask(files, "--lost", lost, "--previous", str(files / "plan.json"), "--out", str(files / "again.json"))
     assert again.exit_code == 0, again.output
     assert "MB stay" in again.output
     anew = read(files / "again.json", Placement)
@@ -105,7 +105,7 @@ def test_the_command_says_why_there_is_no_plan(files: Path) -> None:
     drawn = read(files / "cluster.json", Cluster)
     nodes = tuple(node.model_copy(update={"memory_bytes": 1000}) for node in drawn.nodes)
     write(files / "cluster.json", drawn.model_copy(update={"nodes": nodes}))
-    result = ask(files, "--json", str(files / "plan.json"))
+    result = ask(files, "--out", str(files / "plan.json"))
     assert result.exit_code == 1
     assert "No plan exists: layer conv1 cannot be cut" in result.output
     assert not read(files / "plan.json", Placement).feasible

@@ -81,12 +81,12 @@ def test_the_command_plans_draws_and_says_why_not(tmp_path: Path) -> None:
     path, planned, picture = tmp_path / "workflow.json", tmp_path / "plan.json", tmp_path / "plan.png"
     write(path, workflow)
     for method in ("exact", "authors"):
-        code, output = run("workflow", str(path), "--method", method, "--json", str(planned), "--picture", str(picture))
+        code, output = run("workflow", str(path), "--method", method, "--out", str(planned), "--picture", str(picture))
         assert code == 0, output
         assert "/h = " in output
         assert faults(workflow, read(planned, WorkflowPlan)) == []
         assert picture.read_bytes().startswith(PNG)
-    code, output = run("workflow", str(path), "--curve", "--json", str(planned), "--picture", str(picture))
+    code, output = run("workflow", str(path), "--curve", "--out", str(planned), "--picture", str(picture))
     assert code == 0, output
     assert read(planned, Curve).plans
     code, output = run("workflow", str(path), "--accuracy", "1")

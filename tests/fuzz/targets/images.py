@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,13 +19,36 @@ def seeds() -> list[bytes]:
     """A small picture of each usual kind, and arrays."""
     ramp = np.arange(12 * 10 * 3, dtype=np.uint8).reshape(12, 10, 3)
     found = []
-    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO", "PCX", "SGI", "DDS"):
+    colours = Image.fromarray(ramp)
+    clear = colours.copy()
+    clear.putalpha(Image.fromarray(ramp[..., 0]))
+    wide = Image.fromarray(ramp[..., 0].astype(np.uint16) * 256)
+    palette = colours.quantize(16)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+
+    def save(picture: Image.Image, kind: str, **options: Any) -> None:
         buffer = io.BytesIO()
-        Image.fromarray(ramp).save(buffer, kind)
+        picture.save(buffer, kind, **options)
         found.append(buffer.getvalue())
-    wide = io.BytesIO()
-    Image.fromarray(ramp[..., 0].astype(np.uint16) * 256).save(wide, "PNG")
-    found.append(wide.getvalue())
+
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO"):
+        save(colours, kind)
+    for kind in ("PNG", "TIFF", "WEBP"):
+        save(clear, kind)
+    for kind in ("PNG", "JPEG", "WEBP"):
+        save(colours, kind, exif=turned)
+    for kind in ("PNG", "GIF"):
+        save(palette, kind, transparency=3, save_all=True, append_images=[palette.rotate(90, expand=True)])
+    for kind in ("PNG", "TIFF", "PPM"):
+        save(wide, kind)
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
+        save(colours, "TIFF", compression=compression)
+    save(colours, "JPEG", progressive=True, subsampling=0)
+    save(colours.convert("CMYK"), "JPEG")
+    save(colours, "WEBP", lossless=True)
+    save(palette, "BMP")
+    save(colours.convert("1"), "PPM")
     array = io.BytesIO()
     np.save(array, np.zeros((28, 28, 1), np.uint8))
     found.append(array.getvalue())
@@ -34,9 +58,11 @@ def seeds() -> list[bytes]:
 def consume(data: bytes) -> None:
     for expected in INPUTS:
         try:
-            pixels = read_image(data, expected, "picture")
+            picture = read_image(data, expected, "picture")
         except ImageError as error:
-            str(error).encode()
+            message = str(error)
+            message.encode()
+            assert message.isprintable(), message  # one line
             continue
-        assert pixels.shape == expected.shape
-        assert pixels.dtype == np.uint8
+        assert picture.pixels.shape == expected.shape
+        assert picture.pixels.dtype == np.uint8

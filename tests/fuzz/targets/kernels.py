@@ -1,10 +1,15 @@
-"""Anything as the `kernel.json` of a package whose other files are there, and that of a good one with wrong values."""
+"""Anything as the `kernel.json` of a package whose other files are there, and that of a good one with wrong values.
+
+The wrong values get a right checksum: otherwise nothing behind it would be reached.
+"""
 
 from __future__ import annotations
 
 import json
 
-from host.kernel import MANIFEST, KernelError, Package
+from pydantic import ValidationError
+
+from host.kernel import MANIFEST, Kernel, KernelError, Package
 from tests.fuzz.documents import edited
 from tests.fuzz.package import small_package
 
@@ -19,7 +24,7 @@ def seeds() -> list[bytes]:
 
 
 def consume(data: bytes) -> None:
-    text = edited(DOCUMENT, data[1:]) if data.startswith(b"e") else data
+    text = _sealed(edited(DOCUMENT, data[1:])) if data.startswith(b"e") else data
     (PACKAGE.path / MANIFEST).write_bytes(text)
     try:
         package = Package.load(PACKAGE.path)
@@ -31,3 +36,13 @@ def consume(data: bytes) -> None:
     for target in calibration.targets if calibration is not None else ():
         for curve in target.curves:
             assert 0.0 <= curve.at(100) <= 1.0
+
+
+def _sealed(text: bytes) -> bytes:
+    """The document with the checksum of what it now says, so that more than the checksum is looked at."""
+    document = json.loads(text)
+    try:
+        kernel = Kernel.model_validate_json(json.dumps({k: v for k, v in document.items() if k != "checksum"}))
+    except (ValidationError, AttributeError):
+        return text
+    return json.dumps({**document, "checksum": kernel.checksum}).encode()

@@ -426,7 +426,7 @@ def test_the_command_refuses_what_would_be_ignored(tmp_path: Path) -> None:
     assert ask(tmp_path, model, cluster, "--seed", "-1").exit_code == 2
     write(tmp_path / "plan.json", place(model, cluster))
     for options, factor in ((("--seed", "0"), 1.1), (("--within", "1.5"), 1.5)):
-        previous = ["--previous", str(tmp_path / "plan.json"), "--json", str(tmp_path / "again.json")]
+        previous = ["--previous", str(tmp_path / "plan.json"), "--out", str(tmp_path / "again.json")]
         done = ask(tmp_path, model, cluster, *previous, *options)
         assert done.exit_code == 0, done.output
         again = read(tmp_path / "again.json", Placement)

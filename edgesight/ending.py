@@ -1,0 +1,106 @@
+"""How a command ends: with one line and a status, as text for people or JSON for machines, and soon after Ctrl-C.
+
+The rule for every command: what is printed for a person goes to standard output, progress and logs to standard error;
+with `--json`, standard output holds one JSON document (of a command that answers several pictures, one a line) and
+nothing else, and an error is `{"error": "..."}`. An error
+is one line on standard error and status 1 (2 where the command line itself is wrong); Ctrl-C is one line and 130.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from pydantic import BaseModel
+
+INTERRUPTED = 130  # what a shell reports of a process that SIGINT ended
+_GRACE_S = 2.0  # for cleaning up after the first Ctrl-C
+
+
+class ArgumentError(ValueError):
+    """A value on the command line that cannot be: names the option and what would be right."""
+
+
+def end() -> NoReturn:
+    """Say that the program was stopped by Ctrl-C and end it, with the processes that it started."""
+    _ending.acquire()  # never released: one thread ends the program
+    if "multiprocessing" in sys.modules:
+        import multiprocessing
+
+        for process in multiprocessing.active_children():
+            process.kill()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):
+        print("\nstopped", file=sys.stderr, flush=True)
+    os._exit(INTERRUPTED)
+
+
+_ending = threading.RLock()
+
+
+def watch_interrupts() -> None:
+    """See to it, from here on, that Ctrl-C ends the program in seconds whatever it does, at once at the second one.
+
+    Python itself only looks at signals between two steps of the main thread, which may sit in a library's loop, wait
+    for a worker, or clean up for long. For the main thread.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        while signal.SIGINT not in os.read(reader, 64):
+            pass
+        select.select([reader], [], [], _GRACE_S)
+        end()
+
+    threading.Thread(target=watch, daemon=True, name="interrupts").start()
+
+
+@contextlib.contextmanager
+def nothing_to_clean_up() -> Iterator[None]:
+    """Meanwhile Ctrl-C ends the program on the spot: an exception that comes into torch's start makes it abort."""
+    before = signal.signal(signal.SIGINT, lambda *_: end())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def print_json(found: Any) -> None:
+    """Print a result for machines: plain values, or a pydantic model."""
+    if isinstance(found, BaseModel):
+        found = found.model_dump(mode="json")
+    print(json.dumps(found, indent=1))
+
+
+@contextlib.contextmanager
+def shown(json_: bool) -> Iterator[None]:
+    """Meanwhile what is printed for people goes to standard error if `json_`, to standard output otherwise."""
+    if not json_:
+        yield
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def json_asked(arguments: list[str]) -> bool:
+    """Whether a command line asks for JSON, be it otherwise right or wrong."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in options
+
+
+def fail(message: str, json_: bool, status: int = 1) -> NoReturn:
+    """End with `message`: a line on standard error, and a document on standard output if `json_`."""
+    if json_:
+        print_json({"error": message})
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,176 @@
+"""hls4ml's configuration, read key by key: each is honoured, known to change nothing here, or refused by name.
+
+Names are settings, too: a project's name becomes a module's, beside those of the library.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from hls.network import CompileError, refuse
+
+# IEEE 1800-2017, annex B.
+_KEYWORDS = """
+    accept_on alias always always_comb always_ff always_latch and assert assign assume automatic before begin bind bins
+    binsof bit break buf bufif0 bufif1 byte case casex casez cell chandle checker class clocking cmos config const
+    constraint context continue cover covergroup coverpoint cross deassign default defparam design disable dist do edge
+    else end endcase endchecker endclass endclocking endconfig endfunction endgenerate endgroup endinterface endmodule
+    endpackage endprimitive endprogram endproperty endspecify endsequence endtable endtask enum event eventually expect
+    export extends extern final first_match for force foreach forever fork forkjoin function generate genvar global
+    highz0 highz1 if iff ifnone ignore_bins illegal_bins implements implies import incdir include initial inout input
+    inside instance int integer interconnect interface intersect join join_any join_none large let liblist library local
+    localparam logic longint macromodule matches medium modport module nand negedge nettype new nexttime nmos nor
+    noshowcancelled not notif0 notif1 null or output package packed parameter pmos posedge primitive priority program
+    property protected pull0 pull1 pulldown pullup pulsestyle_ondetect pulsestyle_onevent pure rand randc randcase
+    randsequence rcmos real realtime ref reg reject_on release repeat restrict return rnmos rpmos rtran rtranif0
+    rtranif1 s_always s_eventually s_nexttime s_until s_until_with scalared sequence shortint shortreal showcancelled
+    signed small soft solve specify specparam static string
+    strong strong0 strong1 struct super supply0 supply1 sync_accept_on
+    sync_reject_on table tagged task this throughout time timeprecision timeunit tran tranif0 tranif1 tri tri0 tri1
+    triand trior trireg type typedef union unique unique0 unsigned until until_with untyped use uwire var vectored
+    virtual void wait wait_order wand weak weak0 weak1 while wildcard wire with within wor xnor xor
+    """
+# What hls4ml's C++ of the same name could not be called, beyond the words above.
+_CPP_KEYWORDS = """
+    alignas alignof and_eq asm auto bitand bitor bool catch char char8_t char16_t char32_t compl concept const_cast
+    consteval constexpr constinit co_await co_return co_yield decltype delete double dynamic_cast explicit false float
+    friend goto inline long main mutable namespace noexcept nnet not_eq nullptr operator or_eq private public register
+    reinterpret_cast requires short sizeof static_assert static_cast std switch template thread_local throw true try
+    typeid typename using volatile wchar_t xor_eq
+    """
+KEYWORDS = frozenset((_KEYWORDS + _CPP_KEYWORDS).split())
+LONGEST_NAME = 100  # characters: names become file names
+_STRATEGIES = ("latency", "resource")  # both make the same hardware, which its reuse factors shape
+_WEIGHTED = ("Conv", "MatMul", "Gemm", "Conv2D", "PointwiseConv2D", "Dense")  # in QONNX, and as hls4ml has them
+
+_TOP = {
+    "OutputDir", "ProjectName", "ProjectDir", "Backend", "Version", "Part", "ClockPeriod", "ClockUncertainty", "IOType",
+    "HLSConfig", "WriterConfig", "OnnxModel", "InputData", "OutputPredictions", "Stamp", "InputShapes", "OutputShapes",
+}  # fmt: skip
+
+
+def check_name(name: str, reserved: frozenset[str]) -> Iterator[str]:
+    """What is wrong with a project's or stage's name; `reserved` are names of modules, in lower case."""
+    where = f"project name {name!r}"
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        yield f"{where}: no SystemVerilog identifier; use letters A to Z, digits and _, beginning with a letter"
+    elif name.lower() in KEYWORDS:
+        yield f"{where}: a keyword of SystemVerilog or C++; use another name"
+    elif name.lower() in reserved:
+        yield f"{where}: a module of the kernel's library has this name; use another name"
+    if len(name) > LONGEST_NAME:
+        yield f"project name {name[:20]!r}...: {len(name)} characters; use at most {LONGEST_NAME}"
+
+
+def apply(config: Any, graph: Any, layer_types: Mapping[str, Any], reserved: frozenset[str]) -> None:
+    """Check an hls4ml `HLSConfig` of a QONNX `graph` before a node of the model is made; let the model's ReuseFactor
+    reach the layers.
+
+    Raises CompileError with every setting that is not honoured, by its key.
+    """
+    settings: dict[str, Any] = config.config
+    hls = settings["HLSConfig"]
+    problems = list(check_name(str(config.get_project_name()), reserved))
+    problems += [f"setting {key}: not read by the RTL backend; leave it out" for key in sorted(set(settings) - _TOP)]
+    if settings.get("IOType") != "io_stream":
+        problems.append(f"setting IOType: {settings.get('IOType')}; the hardware is a stream: use io_type='io_stream'")
+    for key in ("Flows", "Optimizers", "SkipOptimizers"):
+        if hls.get(key):
+            problems.append(f"setting {key}: own flows would go past the checks of the RTL backend; leave it out")
+    convert: Callable[[Any], Any] = config.backend.convert_precision_string
+    model, by_type, by_name = hls.get("Model") or {}, hls.get("LayerType") or {}, hls.get("LayerName") or {}
+    problems += _keys("Model", model, convert, whole=True)
+    for kind, entry in by_type.items():
+        if kind not in layer_types:
+            problems.append(f"setting LayerType.{kind}: hls4ml has no layer type of this name")
+        problems += _keys(f"LayerType.{kind}", entry, convert)
+    known = _names(graph)
+    for name, entry in by_name.items():
+        if name not in known:
+            layers = ", ".join(node.name for node in graph.node if node.op_type in _WEIGHTED)
+            problems.append(f"setting LayerName.{name}: the network has no such layer; those with weights are {layers}")
+        problems += _keys(f"LayerName.{name}", entry, convert)
+    refuse(problems)
+    own = {("LayerName", name): entry for name, entry in by_name.items() if known[name] in _WEIGHTED}
+    own |= {("LayerType", kind): entry for kind, entry in by_type.items() if kind in _WEIGHTED}
+    _spread_reuse(config, hls, own)
+
+
+def _spread_reuse(config: Any, hls: dict[str, Any], own: Mapping[tuple[str, str], Any]) -> None:
+    """Let the model's ReuseFactor reach layers whose own is but the 1 that `config_from_onnx_model` wrote."""
+    wanted = (hls.get("Model") or {}).get("ReuseFactor", 1)
+    factors = {place: entry["ReuseFactor"] for place, entry in own.items() if "ReuseFactor" in entry}
+    if wanted == 1 or not factors:
+        return
+    ones = sorted(place for place, factor in factors.items() if factor == 1)
+    if len(ones) == len(factors):
+        parsed = {"LayerName": config.layer_name_rf, "LayerType": config.layer_type_rf}
+        for section, name in ones:
+            # In copies: the dictionaries are the caller's.
+            hls[section] = {**hls[section], name: {**hls[section][name], "ReuseFactor": wanted}}
+            parsed[section][name.lower()] = wanted
+    elif ones:
+        raise CompileError(
+            f"setting Model.ReuseFactor: {wanted}, but 1 stands at {', '.join('.'.join(place) for place in ones)}, and "
+            f"other numbers at other layers; delete theirs to give them {wanted}, or set Model.ReuseFactor to 1 to "
+            "keep them at 1"
+        )
+    elif wanted not in factors.values():
+        warnings.warn(
+            f"setting Model.ReuseFactor: {wanted} reaches no layer, since each has its own",
+            stacklevel=2,
+        )
+
+
+def _names(graph: Any) -> dict[str, str]:
+    """hls4ml's name of every node, input and constant of the graph, with its operator."""
+    names = {entry.name.replace(".", "_"): "" for entry in (*graph.input, *graph.initializer)}
+    for node in graph.node:
+        names[node.name] = names[node.op_type.lower() + node.name] = node.op_type
+    return names
+
+
+def _keys(where: str, entry: Any, convert: Callable[[Any], Any], whole: bool = False) -> Iterator[str]:
+    if not isinstance(entry, Mapping):
+        yield f"setting {where}: {entry!r} is no dictionary"
+        return
+    for key, value in entry.items():
+        at = f"setting {where}.{key}"
+        if key == "Precision":
+            for name, precision in value.items() if isinstance(value, Mapping) else [("", value)]:
+                try:
+                    convert(precision)
+                except Exception as error:
+                    yield f"{at}{f'.{name}' if name else ''}: {precision!r} is no type of hls4ml ({error})"
+        elif key == "ReuseFactor":
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                yield f"{at}: {value!r} is no whole number of at least 1"
+        elif key == "Strategy":
+            if not isinstance(value, str) or value.lower() not in _STRATEGIES:
+                yield f"{at}: {value!r} is no strategy of the RTL backend; use {' or '.join(_STRATEGIES)}"
+        elif key in ("Trace", "TraceOutput"):  # hls4ml's C++ does it
+            if not isinstance(value, bool):
+                yield f"{at}: {value!r} is neither True nor False"
+        else:
+            settled = _SETTLED.get(key, ()) if whole or key not in _MODEL_ONLY else ()
+            if not any(value is other or value == other for other in settled):
+                only = f"; leave it at {settled[0]!r}" if settled else "; leave it out"
+                yield f"{at}: {value!r} is not honoured by the RTL backend{only}"
+
+
+# Keys that hls4ml's own configurations carry and that this backend does not read: only these values may stand there.
+_SETTLED: dict[str, tuple[Any, ...]] = {
+    "BramFactor": (1_000_000_000,),
+    "BitExact": (None, False),
+    "ConvImplementation": ("LineBuffer",),
+    "Compression": (False,),
+    "ParallelizationFactor": (1,),
+    "PipelineStyle": ("auto",),
+    "PipelineInterval": (None,),
+    "TableSize": (1024,),
+    "TargetCycles": (None,),
+}
+_MODEL_ONLY = ("BramFactor", "BitExact", "PipelineStyle", "PipelineInterval")

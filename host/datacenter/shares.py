@@ -1,0 +1,149 @@
+"""What one edge may take of the data centre, so that none of them can take it from the others.
+
+An edge is its name: more connections get it no more. Work is shared by the time that it takes. Whose share has had
+least so far goes first, and within a share the request whose deadline is nearest. One that was idle begins where the
+others are: it has saved nothing up.
+
+Words owned here: share, budget.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+LOOP_SHARE, _LOOP_BURST = 0.25, 0.5  # of the loop's processor time, and seconds of it at once
+REFUSALS_A_SECOND, _REFUSALS_AT_ONCE = 32.0, 128.0  # replies without an answer: a flood of requests is no flood of them
+_LINES_A_SECOND = 1 / 60  # of the log
+
+T = TypeVar("T")
+
+
+class Budget:
+    """At most `burst` of something at once, and `rate` a second of it in the long run: a token bucket."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        """Full."""
+        self._rate, self._burst = rate, burst
+        self._left, self._at = burst, 0.0
+
+    def left(self, now: float) -> float:
+        """What may be spent at `now`, seconds of any clock; less than nothing where more was."""
+        self._left = min(self._left + self._rate * max(now - self._at, 0.0), self._burst)
+        self._at = now
+        return self._left
+
+    def spend(self, now: float, amount: float) -> None:
+        """Spend `amount`, be it there or not: what something costs is often known afterwards."""
+        self._left = self.left(now) - amount
+
+    def take(self, now: float) -> bool:
+        """Spend one, if it is there."""
+        if self.left(now) < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+class Line(Generic[T]):
+    """What waits, nearest deadline first."""
+
+    def __init__(self) -> None:
+        """Empty."""
+        self._waiting: list[tuple[float, int, T]] = []
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def add(self, deadline: float, number: int, item: T) -> None:
+        """Let `item` wait; `number` is its own, and says which of two with one deadline goes first."""
+        bisect.insort(self._waiting, (deadline, number, item), key=_place)
+
+    def remove(self, deadline: float, number: int) -> None:
+        """Take what was added so out, if it still waits."""
+        at = bisect.bisect_left(self._waiting, (deadline, number), key=_place)
+        if at < len(self._waiting) and self._waiting[at][1] == number:
+            del self._waiting[at]
+
+    def first(self) -> T:
+        """Take out what has the nearest deadline."""
+        return self._waiting.pop(0)[2]
+
+    def last(self) -> T:
+        """What has the farthest deadline; it stays."""
+        return self._waiting[-1][2]
+
+
+def _place(entry: tuple[float, int, object]) -> tuple[float, int]:
+    return entry[:2]
+
+
+@dataclass
+class Share(Generic[T]):
+    """One edge's."""
+
+    name: str
+    clients: int = 0  # connections
+    used: float = 0.0  # seconds of decoding and of the model
+    bytes: int = 0  # of its requests' strips
+    waiting: Line[T] = field(default_factory=Line)  # to be decoded
+    decoded: Line[T] = field(default_factory=Line)  # to be answered
+    loop: Budget = field(default_factory=lambda: Budget(LOOP_SHARE, _LOOP_BURST))
+    refusals: Budget = field(default_factory=lambda: Budget(REFUSALS_A_SECOND, _REFUSALS_AT_ONCE))
+    lines: Budget = field(default_factory=lambda: Budget(_LINES_A_SECOND, 1.0))
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for the model."""
+        return len(self.waiting) + len(self.decoded)
+
+
+class Shares(Generic[T]):
+    """All edges'. Those of edges that went away are kept, so that coming back gives none a new budget.
+
+    Only enrolled edges have one, so their count is the authority's.
+    """
+
+    def __init__(self) -> None:
+        """Of none."""
+        self._shares: dict[str, Share[T]] = {}
+        self._clock = 0.0  # `used` of whoever went last
+
+    def of(self, name: str) -> Share[T]:
+        """The share of edge `name`."""
+        if name not in self._shares:
+            self._shares[name] = Share(name)
+        return self._shares[name]
+
+    def __iter__(self) -> Iterator[Share[T]]:
+        """In the order of the edges' first coming."""
+        return iter(self._shares.values())
+
+    @property
+    def connected(self) -> int:
+        """Edges that are there."""
+        return sum(share.clients > 0 for share in self)
+
+    def wait(self, share: Share[T], deadline: float, number: int, item: T) -> None:
+        """Let `item` of `share` wait to be decoded."""
+        if not share.queued:
+            share.used = max(share.used, self._clock)
+        share.waiting.add(deadline, number, item)
+
+    def take(self, line: Callable[[Share[T]], Line[T]], room: Callable[[Share[T]], int], most: int) -> list[T]:
+        """At most `most` of what waits in each share's `line`, at most `room` of a share, one of each in turn."""
+        turn = sorted((share for share in self if len(line(share))), key=lambda share: share.used)
+        if turn:
+            self._clock = max(self._clock, turn[0].used)
+        taken: list[T] = []
+        of_each = 0
+        while len(taken) < most:
+            turn = [share for share in turn if len(line(share)) and room(share) > of_each]
+            if not turn:
+                break
+            taken += [line(share).first() for share in turn[: most - len(taken)]]
+            of_each += 1
+        return taken

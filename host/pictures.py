@@ -1,0 +1,254 @@
+"""From a picture's file to the pixels that a network takes, by one rule.
+
+Pictures (JPEG, PNG, BMP, GIF, PPM, TIFF, WEBP): turned upright by their EXIF orientation; laid on black where they are
+transparent; 16-bit grey scaled to 8 bits from the range that its format states; converted to grey or RGB; stretched to
+the network's height and width with Pillow's antialiased bilinear filter. Nothing is cropped or padded. What cannot be
+read truly is refused; what a user should know of a picture that was read is told in words.
+
+Reading a file of at most 32 MiB takes at most 256 MiB of memory, whatever it claims. JPEG, GIF, WEBP, BMP and most
+TIFF carry no checksums: of them a file that was cut is noticed, changed bytes within may not be.
+
+`quant/pictures.py` is a link to this file: data sets and edges read pictures by one rule.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from .picture_files import Outline, Unreadable, outline, raster
+
+_COUNTED_BYTES = 216 * 2**20  # of 256 MiB: the rest is for rows in work, and for what allocators keep
+_BAND_PIXELS = 2**19  # pixels that are converted at once
+_BACKGROUND = (0, 0, 0)  # what shows through transparent pixels
+# Pillow's numbers, which the Pillow 9.0 of PYNQ's 32-bit image has no names for.
+_BILINEAR = 2
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF's orientation -> Pillow's transposition
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B"})
+# 16-bit samples below these are those of 12 and of 14 bits: what is white cannot be told.
+_TWELVE_BITS, _FOURTEEN_BITS = 2**12, 2**14
+
+Pixels = npt.NDArray[np.uint8]  # [H, W, C]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a network takes it.
+
+    Attributes:
+        pixels: uint8 `[H, W, C]`, C is 1 (grey) or 3 (RGB).
+        warnings: what its user should know; each follows the file's name.
+    """
+
+    pixels: Pixels
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a file's header tells: its size in pixels, upright, and whether it is grey."""
+
+    width: int
+    height: int
+    grey: bool
+
+
+def read(content: bytes, height: int, width: int, channels: int) -> Picture:
+    """The picture in the file `content` as uint8 `[height, width, channels]`; `channels` is 1 or 3.
+
+    Raises Unreadable.
+    """
+    found = outline(content)
+    scale = _scale(found, width)
+    try:
+        with _open(found) as picture:
+            if scale > 1:
+                picture.draft(None, (found.width // scale, found.height // scale))
+            picture.load()
+            seen = _Seen()
+            pixels = _fit(picture, height, width, channels, seen, found)
+    except Unreadable:
+        raise
+    except Exception as error:  # whatever a decoder raises: its kinds are many, and not documented
+        raise _broken(found, error) from error
+    return Picture(pixels, _warnings(found, seen, height, width))
+
+
+def look(content: bytes) -> Look:
+    """What the header of the picture in `content` tells; raises Unreadable."""
+    found = outline(content)
+    try:
+        with _open(found) as picture:
+            grey = picture.mode in _GREY_MODES
+    except Unreadable:
+        raise
+    except Exception as error:
+        raise _broken(found, error) from error
+    width, height = found.width, found.height
+    return Look(height, width, grey) if found.orientation >= 5 else Look(width, height, grey)
+
+
+def fit(picture: Image.Image, height: int, width: int, channels: int) -> Pixels:
+    """Pixels uint8 `[height, width, channels]` of an upright Pillow `picture`, by the rule of this module."""
+    return _fit(picture, height, width, channels, _Seen(), None)
+
+
+@dataclass
+class _Seen:
+    """What is seen of a picture while its rows pass."""
+
+    least_opaque: int = 255
+    most_opaque: int = 0
+    most: int = 0  # of 16-bit samples
+
+
+def _scale(found: Outline, width: int) -> int:
+    """By what the decoder is to make the picture smaller: 1 where memory allows; raises Unreadable."""
+    pixels = found.width * found.height
+    free = _COUNTED_BYTES - found.copied_bytes
+    kept = found.kept_bytes + 4 * width * (found.width if found.orientation >= 5 else found.height)
+    for scale in (1, 2, 4, 8) if found.halvable else (1,):
+        needed = kept + pixels * found.bytes_a_pixel // scale**2
+        if needed <= free:
+            return scale
+    raise Unreadable(
+        f"is {found.width} x {found.height} pixels, at most {pixels * free // needed} are read of such a {found.kind}: "
+        "make it smaller"
+    )
+
+
+def _open(found: Outline) -> Image.Image:
+    if found.kind == "PPM":
+        return _raster_picture(found.bare)
+    picture = Image.open(io.BytesIO(found.bare), formats=(found.kind,))
+    if picture.size != (found.width, found.height):
+        raise Unreadable(f"is damaged: it claims {found.width} x {found.height} and {picture.size} pixels")
+    return picture
+
+
+def _raster_picture(content: bytes) -> Image.Image:
+    """A PPM, by its own range; 16-bit grey stays so."""
+    found = raster(content)
+    lines = np.frombuffer(content, np.uint8, found.line * found.height, found.at).reshape(found.height, found.line)
+    if found.most == 1:
+        return Image.frombytes("1", (found.width, found.height), (~lines).tobytes())
+    if found.most == 255:
+        samples = lines
+    elif found.most < 256:
+        samples = _scaled(lines, found.most)
+    else:
+        wide = lines.reshape(-1).view(">u2").reshape(found.height, -1)
+        if found.channels == 1:
+            return Image.fromarray(wide.astype(np.uint16))
+        samples = np.empty(wide.shape, np.uint8)
+        step = max(1, _BAND_PIXELS // found.width)
+        for top in range(0, found.height, step):
+            samples[top : top + step] = _scaled(wide[top : top + step], found.most)
+    return Image.fromarray(samples.reshape(found.height, found.width, 3) if found.channels == 3 else samples)
+
+
+def _scaled(samples: npt.NDArray[np.unsignedinteger], full: int) -> npt.NDArray[np.uint8]:
+    """From 0 to `full`, to 0 to 255, rounded."""
+    return ((np.minimum(samples, full).astype(np.uint32) * 255 + full // 2) // full).astype(np.uint8)
+
+
+def _fit(picture: Image.Image, height: int, width: int, channels: int, seen: _Seen, found: Outline | None) -> Pixels:
+    """The pixels, made band by band: only one band of rows is ever held in another form than the decoder's.
+
+    Scaling in two steps, across and then down, is what Pillow does itself (in either order, by version and size).
+    """
+    orientation = found.orientation if found is not None else 1
+    across, down = picture.size if orientation < 5 else picture.size[::-1]
+    narrow = np.empty((down, width, channels), np.uint8)
+    step = max(1, _BAND_PIXELS // across)
+    for top in range(0, down, step):
+        bottom = min(down, top + step)
+        band = _plain(_upright(picture, orientation, top, bottom), channels, seen, found)
+        if across != width:
+            band = band.resize((width, bottom - top), _BILINEAR)
+        narrow[top:bottom] = np.asarray(band, np.uint8).reshape(bottom - top, width, channels)
+    if seen.most_opaque == 0 and seen.least_opaque == 0:
+        raise Unreadable("is transparent everywhere, so that nothing is to be seen: give it without transparency")
+    if found is not None and found.full == 65_535 and 0 < seen.most < _TWELVE_BITS:
+        raise Unreadable(
+            f"has 16-bit pixels of which the lightest is {seen.most} of 65535, as from a sensor of 12 bits or fewer: "
+            "scale them to 0 to 65535"
+        )
+    if down == height:
+        return narrow
+    tall = Image.fromarray(narrow[..., 0] if channels == 1 else narrow)
+    return np.asarray(tall.resize((width, height), _BILINEAR), np.uint8).reshape(height, width, channels)
+
+
+def _upright(picture: Image.Image, orientation: int, top: int, bottom: int) -> Image.Image:
+    """Rows `top` to `bottom` of the picture turned upright."""
+    wide, high = picture.size
+    on_its_side = orientation >= 5
+    if orientation in (3, 4, 7, 8):  # rows count from the far end
+        length = wide if on_its_side else high
+        top, bottom = length - bottom, length - top
+    part = picture.crop((top, 0, bottom, high) if on_its_side else (0, top, wide, bottom))
+    return part.transpose(_TURNS[orientation]) if orientation != 1 else part
+
+
+def _plain(part: Image.Image, channels: int, seen: _Seen, found: Outline | None) -> Image.Image:
+    """In mode L or RGB."""
+    see_through = part.info.get("transparency")
+    if found is not None and found.full:
+        wide = np.asarray(part).astype(np.uint32)
+        seen.most = max(seen.most, int(wide.max()))
+        grey = _scaled(found.full - np.minimum(wide, found.full) if found.inverted else wide, found.full)
+        if isinstance(see_through, int):
+            seen.least_opaque = min(seen.least_opaque, 0 if (wide == see_through).any() else 255)
+            seen.most_opaque = max(seen.most_opaque, 255 if (wide != see_through).any() else 0)
+            grey[wide == see_through] = _BACKGROUND[0]
+        else:
+            seen.most_opaque = 255
+        part = Image.fromarray(grey)
+    elif see_through is not None or part.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        part = part.convert({"La": "LA", "RGBa": "RGBA"}.get(part.mode, part.mode)).convert("RGBA")
+        opaque = part.getchannel("A")
+        least, most = opaque.getextrema()
+        seen.least_opaque, seen.most_opaque = min(seen.least_opaque, least), max(seen.most_opaque, most)
+        colours = part.convert("RGB")
+        part = Image.new("RGB", colours.size, _BACKGROUND)
+        part.paste(colours, mask=opaque)
+    else:
+        seen.most_opaque = 255
+        if part.mode == "CMYK":
+            part = part.convert("RGB")
+        elif part.mode not in ("1", "L", "P", "RGB", "RGBX"):
+            raise Unreadable(f"is not read, as its colours are {part.mode}: convert it to RGB")
+    mode = "L" if channels == 1 else "RGB"
+    return part if part.mode == mode else part.convert(mode)
+
+
+def _warnings(found: Outline, seen: _Seen, height: int, width: int) -> tuple[str, ...]:
+    across, down = (found.width, found.height) if found.orientation < 5 else (found.height, found.width)
+    said = []
+    if across < width or down < height:
+        said.append(f"is {across} x {down} pixels, fewer than the {width} x {height} that the network takes")
+    if seen.least_opaque < 255:
+        said.append("is transparent in part: it was laid on black")
+    if found.several:
+        said.append("holds several frames or pages: the first was taken")
+    if found.full == 65_535 and 0 < seen.most < _FOURTEEN_BITS:
+        said.append(
+            f"has 16-bit pixels of which the lightest is {seen.most} of 65535: "
+            "if they are those of a sensor of 14 bits, scale them to 0 to 65535"
+        )
+    return tuple(said)
+
+
+def _broken(found: Outline, error: Exception) -> Unreadable:
+    """Why a decoder gave no picture."""
+    if isinstance(error, UnidentifiedImageError):
+        return Unreadable(f"is a {found.kind} of a kind that is not read: save it as PNG or JPEG, with 8 bits")
+    if isinstance(error, MemoryError):
+        return Unreadable(f"is {found.width} x {found.height} pixels, for which memory does not do: make it smaller")
+    reason = "".join(c for c in (str(error).splitlines() or [""])[0] if c.isprintable())[:200]
+    return Unreadable(f"is damaged ({reason or type(error).__name__}): it cannot be decoded; copy it again")

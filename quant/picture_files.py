@@ -1,0 +1,1 @@
+../host/picture_files.py

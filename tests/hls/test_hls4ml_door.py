@@ -1,0 +1,291 @@
+"""The hls4ml user's door: what `convert_from_onnx_model(..., backend="RTL")` is given is honoured or refused."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hls4ml
+import numpy as np
+import onnx
+import pytest
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.transformation.channels_last import ConvertToChannelsLastAndClean
+from qonnx.transformation.gemm_to_matmul import GemmToMatMul
+from qonnx.util.cleanup import cleanup_model
+
+from hls import qonnx_graph
+from hls.layers import compare, extract, matrices
+from hls.network import CompileError, read
+from tests.hls import networks
+from tests.hls.qonnx_writer import Writer
+
+IMAGE = (3, 8, 8)
+Edit = Callable[[dict[str, Any]], None]
+
+
+def network(path: Path) -> Path:
+    """Convolution, pooling, hidden and last dense layer; once prepared Conv_0, MaxPool_0, MatMul_0, MatMul_1."""
+    writer = Writer(IMAGE)
+    features = writer.pool(writer.relu(writer.conv(writer.pixels(), 3, 6, 3)), pads=[0] * 4)
+    return writer.save(path, writer.dense(writer.relu(writer.dense(writer.flatten(features), 54, 8)), 8, 5))
+
+
+def door(graph: Any, folder: Path, edit: Edit | None = None, granularity: str = "name", **arguments: Any) -> Any:
+    """What an hls4ml user types."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        config = hls4ml.utils.config_from_onnx_model(
+            graph, granularity=granularity, backend="RTL", default_precision="fixed<32,16>"
+        )
+        if edit is not None:
+            edit(config)
+        given = {"output_dir": str(folder), "project_name": "net", "io_type": "io_stream", **arguments}
+        return hls4ml.converters.convert_from_onnx_model(graph, backend="RTL", hls_config=config, **given)
+
+
+def reuse(model: Any) -> dict[str, int]:
+    return {layer.name.split("_", 1)[1]: layer.reuse_asked for layer in matrices(extract(model))}
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Any:
+    return qonnx_graph.load(network(tmp_path / "network.onnx"))
+
+
+def prepared_by_hand(path: Path) -> Any:
+    """As hls4ml's own documentation prepares a QONNX file."""
+    graph = cleanup_model(ModelWrapper(str(path)))
+    if len(graph.get_tensor_shape(graph.graph.input[0].name)) > 2:
+        graph = graph.transform(ConvertToChannelsLastAndClean(make_input_channels_last=True))
+    return cleanup_model(graph.transform(GemmToMatMul()))
+
+
+def layer(name: str, key: str, value: object) -> Edit:
+    return lambda config: config["LayerName"][name].update({key: value})
+
+
+def whole(key: str, value: object) -> Edit:
+    return lambda config: config["Model"].update({key: value})
+
+
+@pytest.mark.parametrize("granularity", ["name", "type"])
+def test_the_models_reuse_factor_reaches_every_layer(graph: Any, tmp_path: Path, granularity: str) -> None:
+    model = door(graph, tmp_path, whole("ReuseFactor", 16), granularity)
+    assert reuse(model) == {"Conv_0": 16, "MatMul_0": 16, "MatMul_1": 16}
+    with contextlib.redirect_stdout(io.StringIO()):
+        model.write()
+    assert "ReuseFactor: 16" in (tmp_path / "hls4ml_config.yml").read_text()
+
+
+def test_a_types_reuse_factor_reaches_its_layers(graph: Any, tmp_path: Path) -> None:
+    def edit(config: dict[str, Any]) -> None:
+        config["LayerType"]["Conv"]["ReuseFactor"] = 6
+
+    assert reuse(door(graph, tmp_path, edit, "type")) == {"Conv_0": 6, "MatMul_0": 1, "MatMul_1": 1}
+
+
+def test_a_layers_own_reuse_factor_goes_before_the_models(graph: Any, tmp_path: Path) -> None:
+    def every(config: dict[str, Any]) -> None:
+        config["Model"]["ReuseFactor"] = 8
+        for name, factor in (("Conv_0", 18), ("MatMul_0", 12), ("MatMul_1", 8)):
+            config["LayerName"][name]["ReuseFactor"] = factor
+
+    assert reuse(door(graph, tmp_path, every)) == {"Conv_0": 18, "MatMul_0": 12, "MatMul_1": 8}
+
+
+def test_the_callers_configuration_is_left_alone(graph: Any, tmp_path: Path) -> None:
+    kept: list[dict[str, Any]] = []
+
+    def edit(config: dict[str, Any]) -> None:
+        config["Model"]["ReuseFactor"] = 16
+        kept.append(config)
+
+    door(graph, tmp_path, edit)
+    assert kept[0]["LayerName"]["Conv_0"]["ReuseFactor"] == 1
+
+
+def test_a_reuse_factor_that_is_moved_is_told(graph: Any, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"Conv2D_Conv_0 has ReuseFactor 9 instead of 7"):
+        door(graph, tmp_path, layer("Conv_0", "ReuseFactor", 7))
+
+
+def test_a_model_reuse_factor_that_reaches_no_layer_is_told(graph: Any, tmp_path: Path) -> None:
+    def every(config: dict[str, Any]) -> None:
+        config["Model"]["ReuseFactor"] = 16
+        for name in ("Conv_0", "MatMul_0", "MatMul_1"):
+            config["LayerName"][name]["ReuseFactor"] = 2
+
+    with pytest.warns(UserWarning, match=r"Model.ReuseFactor: 16 reaches no layer"):
+        door(graph, tmp_path, every)
+
+
+def mixed_reuse(config: dict[str, Any]) -> None:
+    config["Model"]["ReuseFactor"] = 16
+    config["LayerName"]["Conv_0"]["ReuseFactor"] = 4
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (whole("Strategy", "nonsense"), r"Model.Strategy: 'nonsense' is no strategy of the RTL backend; use latency"),
+        (whole("Strategy", "distributed_arithmetic"), r"Model.Strategy: 'distributed_arithmetic' is no strategy"),
+        (layer("Conv_0", "Strategy", "Unrolled"), r"LayerName.Conv_0.Strategy: 'Unrolled' is no strategy"),
+        (whole("ReuseFactor", 0), r"Model.ReuseFactor: 0 is no whole number of at least 1"),
+        (layer("MatMul_0", "ReuseFactor", 2.5), r"LayerName.MatMul_0.ReuseFactor: 2.5 is no whole number"),
+        (layer("MatMul_0", "ReuseFactor", True), r"LayerName.MatMul_0.ReuseFactor: True is no whole number"),
+        (mixed_reuse, r"Model.ReuseFactor: 16, but 1 stands at LayerName.MatMul_0, LayerName.MatMul_1, and other"),
+        (whole("ReuseFaktor", 4), r"Model.ReuseFaktor: 4 is not honoured by the RTL backend; leave it out"),
+        (whole("BramFactor", 10), r"Model.BramFactor: 10 is not honoured .*; leave it at 1000000000"),
+        (whole("Compression", True), r"Model.Compression: True is not honoured .*; leave it at False"),
+        (whole("PipelineStyle", "dataflow"), r"Model.PipelineStyle: 'dataflow' is not honoured .*; leave it at 'auto'"),
+        (whole("TargetCycles", 9), r"Model.TargetCycles: 9 is not honoured .*; leave it at None"),
+        (layer("Conv_0", "ParallelizationFactor", 2), r"LayerName.Conv_0.ParallelizationFactor: 2 is not honoured"),
+        (
+            layer("Conv_0", "ConvImplementation", "Encoded"),
+            r"ConvImplementation: 'Encoded' .*; leave it at 'LineBuffer'",
+        ),
+        (layer("Relu_0", "TableSize", 16), r"LayerName.Relu_0.TableSize: 16 is not honoured .*; leave it at 1024"),
+        (layer("Conv_0", "StrideHeight", 2), r"LayerName.Conv_0.StrideHeight: 2 is not honoured .*; leave it out"),
+        (layer("Conv_0", "Trace", "yes"), r"LayerName.Conv_0.Trace: 'yes' is neither True nor False"),
+        (layer("Conv_0", "Precision", {"accum": "wide"}), r"LayerName.Conv_0.Precision.accum: 'wide' is no type of"),
+        (
+            layer("Conv_0", "Precision", {"accum": "fixed<8,2>"}),
+            r"layer Conv2D_Conv_0: accumulator type .* cannot hold",
+        ),
+        (layer("Conv_0", "Precision", {"result": "fixed<8,2>"}), r"layer Conv2D_Conv_0: result type .* cannot hold"),
+        (
+            layer("MatMul_1", "Precision", {"result": "fixed<8,4,RND_CONV,SAT>"}),
+            r"layer MatMul_1: hls4ml makes it \(Dense_MatMul_1\) with quantiser .*, but the network has none",
+        ),
+        (
+            lambda config: config["LayerName"].update(Conv_9={}),
+            r"LayerName.Conv_9: the network has no such layer; .*Conv_0",
+        ),
+        (lambda config: config.update(LayerType={"Konv": {}}), r"LayerType.Konv: hls4ml has no layer type"),
+        (lambda config: config.update(Flows=["vitis:ip"]), r"setting Flows: own flows would go past the checks"),
+        (lambda config: config.update(SkipOptimizers=["rtl:check"]), r"setting SkipOptimizers: own flows"),
+    ],
+)
+def test_a_setting_that_is_not_honoured_is_refused_by_its_key(
+    graph: Any, tmp_path: Path, edit: Edit, message: str
+) -> None:
+    with pytest.raises(CompileError, match=message):
+        door(graph, tmp_path / "project", edit)
+    assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"io_type": "io_parallel"},
+            r"argument io_type: io_parallel; the hardware is a stream: use io_type='io_stream'",
+        ),
+        ({"clok_period": 5}, r"argument clok_period: the RTL backend does not read it; leave it out"),
+        ({"board": "zcu104"}, r"argument board: the RTL backend does not read it"),
+        ({"project_name": "mvu"}, r"project name 'mvu': a module of the kernel's library has this name; use another"),
+        ({"project_name": "input"}, r"project name 'input': a keyword of SystemVerilog"),
+        ({"project_name": "3net"}, r"project name '3net': no SystemVerilog identifier"),
+    ],
+)
+def test_an_argument_that_is_not_honoured_is_refused(
+    graph: Any, tmp_path: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CompileError, match=message):
+        door(graph, tmp_path / "project", **arguments)
+    assert not (tmp_path / "project").exists()
+
+
+def test_settings_that_change_no_hardware_are_taken(graph: Any, tmp_path: Path) -> None:
+    def edit(config: dict[str, Any]) -> None:
+        config["Model"].update(Strategy="Resource", TraceOutput=True)
+        config["LayerName"]["Conv_0"].update(Strategy="latency", Trace=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = door(graph, tmp_path, edit)
+    pixels = networks.images(IMAGE)
+    wanted = qonnx_graph.execute(tmp_path / "network.onnx", pixels)
+    assert np.array_equal(networks.run_layers(extract(model), pixels), wanted)
+
+
+def test_a_graph_that_the_user_prepared_is_exact(tmp_path: Path) -> None:
+    path = network(tmp_path / "network.onnx")
+    model = door(prepared_by_hand(renamed(path)), tmp_path / "project")
+    pixels = networks.images(IMAGE)
+    assert np.array_equal(networks.run_layers(extract(model), pixels), qonnx_graph.execute(path, pixels))
+
+
+def renamed(path: Path) -> Path:
+    """A copy of a network whose tensors qonnx's own clean-up does not mix up with those that it makes."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.input[:] = [tensor.replace("tensor_", "t") for tensor in node.input]
+        node.output[:] = [tensor.replace("tensor_", "t") for tensor in node.output]
+    for output in model.graph.output:
+        output.name = output.name.replace("tensor_", "t")
+    copy = path.with_name("renamed.onnx")
+    onnx.save(model, copy)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ({"dilations": [2, 2], "strides": [1, 1]}, r"layer MaxPool_0: dilated max pooling"),
+        ({"ceil_mode": 1, "kernel_shape": [3, 3], "pads": [0] * 4}, r"layer MaxPool_0: ceil_mode 1 with windows that"),
+    ],
+)
+def test_what_hls4mls_parser_loses_is_refused_at_its_own_door(
+    tmp_path: Path, spoil: dict[str, Any], message: str
+) -> None:
+    writer = Writer(IMAGE)
+    attributes = {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [0] * 4, **spoil}
+    pooled = writer.node("MaxPool", [writer.relu(writer.conv(writer.pixels(), 3, 6, 3))], **attributes)
+    features = 54 if "ceil_mode" in spoil else 96
+    path = writer.save(tmp_path / "network.onnx", writer.dense(writer.flatten(pooled), features, 5))
+    with pytest.raises(CompileError, match=message):
+        door(prepared_by_hand(renamed(path)), tmp_path / "project")
+
+
+def test_a_network_that_is_no_qonnx_is_refused(tmp_path: Path) -> None:
+    model_graph = hls4ml.model.ModelGraph
+    config = {
+        "OutputDir": str(tmp_path), "ProjectName": "net", "Backend": "RTL", "IOType": "io_stream",
+        "HLSConfig": {"Model": {"Precision": "fixed<16,6>", "ReuseFactor": 1}},
+    }  # fmt: skip
+    layers = [{"name": "image", "class_name": "InputLayer", "input_shape": [16]}]
+    with pytest.raises(CompileError, match="the RTL backend compiles QONNX networks only: use convert_from_onnx_model"):
+        model_graph.from_layer_list(config, layers)
+
+
+def test_layers_that_differ_from_the_networks_are_refused(tmp_path: Path, graph: Any) -> None:
+    """The last check: whatever hls4ml made of a graph, each layer is held against what QONNX says."""
+    layers, steps = extract(door(graph, tmp_path)), read(graph)
+    compare(layers, steps)
+    steps[0].weights = np.asarray(steps[0].weights) * 2
+    steps[1].window = None
+    steps[3].shape = steps[0].shape
+    with pytest.raises(CompileError) as caught:
+        compare(layers, steps)
+    for told in (
+        "layer Conv_0: ",
+        "weights of other values",
+        "layer MaxPool_0: ",
+        "window",
+        "layer MatMul_1: ",
+        "shape",
+    ):
+        assert told in str(caught.value)
+    with pytest.raises(CompileError, match="makes 4 layers of 3"):
+        compare(layers, steps[:3])
+
+
+def test_layer_names_that_would_break_files_are_refused(tmp_path: Path, graph: Any) -> None:
+    next(node for node in graph.graph.node if node.op_type == "MatMul").name = "couche é/1"
+    with pytest.raises(CompileError, match=r"layer Dense_couche é/1: its name is no identifier of letters A to Z"):
+        door(graph, tmp_path)

@@ -1,0 +1,501 @@
+"""The data centre's port and gate: edges before strangers, a fair share for each, and nobody who was revoked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host.datacenter import authority as authority_module
+from host.datacenter.authority import Authority
+from host.datacenter.service import serve
+from host.link.client import NoAnswer, OffloadClient
+from host.link.datagrams import LinkError
+from host.link.enrollment import enroll_with
+from host.link.keys import KeysError, client_keys, new_key, request_certificate
+from host.link.port import Budget, Port, Sources, Waiting, source_of
+from host.link.quic import Hello
+from host.link.server import check_sound
+from host.link.strips import jpeg_tables
+from sim.link.trust import Trust, add_edge, make_trust
+from tests.host.by_hand import clear_images
+from tests.host.packets import DATACENTER, EDGE, HELLO, Memory, datacentre, edge, packet, stranger
+from tests.host.test_offload import IDLE, connected, expected, run, serving
+
+
+@pytest.fixture
+def trust(tmp_path: Path) -> Trust:
+    return make_trust(tmp_path)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.link.server._LOOK_AGAIN", 0.02)
+
+
+# ------------------------------------------------------------------------------------------------- whose turn it is
+
+
+def test_waiting_datagrams_go_one_of_each_in_turn_and_in_order() -> None:
+    waiting: Waiting[str] = Waiting(of_one=3, of_all=100)
+    for number in range(5):
+        waiting.add("loud", b"loud %d" % number, None)
+    waiting.add("quiet", b"quiet 0", None)
+    waiting.add("other", b"other 0", None)
+    assert len(waiting) == 5
+    order = [waiting.next()[1] for _ in range(5)]
+    assert order == [b"loud 0", b"quiet 0", b"other 0", b"loud 1", b"loud 2"]
+    assert not waiting
+
+
+def test_what_waits_is_bounded_and_the_loudest_loses() -> None:
+    waiting: Waiting[str] = Waiting(of_one=8, of_all=10)
+    for number in range(8):
+        waiting.add("loud", b"%d" % number, None)
+    for name in "abcdefg":
+        waiting.add(name, b"x", None)
+    assert len(waiting) == 10
+    keys = [waiting.next()[0] for _ in range(10)]
+    assert set("abcdefg") <= set(keys)
+    assert keys.count("loud") == 3
+
+
+def test_a_source_begins_so_many_connections_and_others_as_many() -> None:
+    sources = Sources()
+    assert sum(sources.allow("10.0.0.1", 0.0) for _ in range(1_000)) == 128
+    assert not sources.allow("10.0.0.1", 0.04)
+    assert sources.allow("10.0.0.1", 0.11)
+    assert sources.allow("10.0.0.2", 0.11)
+    assert sum(sources.allow("10.0.0.1", 10.11) for _ in range(1_000)) == 128  # no more, however long it was quiet
+    for number in range(10_000):
+        sources.allow(str(number), 11.0)
+    assert len(sources._left) <= 4_096
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:1", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("no address", "no address"),
+    ],
+)
+def test_an_ipv6_host_is_one_source_whatever_addresses_it_takes(address: str, source: str) -> None:
+    assert source_of(address) == source
+
+
+def test_strangers_get_a_quarter_of_the_time() -> None:
+    budget = Budget(0.0)
+    spent = 0.0
+    for step in range(10_000):  # 10 s; each packet takes 3 ms
+        if budget.left(step * 1e-3) > 0.0:
+            budget.spend(3e-3)
+            spent += 3e-3
+    assert 2.4 < spent < 2.6
+    assert budget.wait(10.0) > 0.0
+    assert budget.wait(10.0 + budget.wait(10.0)) == 0.0
+
+
+class _Peer:
+    """A connection that remembers what came, in the order of all."""
+
+    def __init__(self, name: str, trusted: bool, order: list[str]) -> None:
+        self.source, self.trusted, self._order = name, trusted, order
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self._order.append(self.source)
+
+
+@contextlib.contextmanager
+def _port(trust: Trust, order: list[str]) -> Iterator[Port]:
+    def failed(source: str, error: Exception) -> None:
+        raise error
+
+    with contextlib.closing(Authority(trust.datacenter)) as authority:
+        port = Port(authority.configuration(IDLE), lambda *_, **__: pytest.fail("no connection is to be made"), failed)
+        port.connection_made(Memory(EDGE))
+        for number, name in enumerate(("edge", "loud edge", "half-open")):
+            port._protocols[bytes([number]) * 8] = _Peer(name, number < 2, order)  # type: ignore[assignment]
+        yield port
+
+
+def _short(number: int) -> bytes:
+    return b"\x40" + bytes([number]) * 8 + bytes(30)
+
+
+def test_edges_come_before_strangers_and_one_edges_flood_before_no_other(trust: Trust) -> None:
+    async def test() -> None:
+        order: list[str] = []
+        with _port(trust, order) as port:
+            for _ in range(20):
+                port._sort(_short(2), ("10.0.0.9", 1))
+            for _ in range(50):
+                port._sort(_short(1), EDGE)
+            port._sort(_short(0), EDGE)
+            port._work()
+            assert order[:2] == ["loud edge", "edge"]
+            assert order[2:51] == ["loud edge"] * 49
+            while len(order) < 71:
+                await asyncio.sleep(0.001)
+            assert order[51:] == ["half-open"] * 20
+
+    run(test())
+
+
+def test_a_flood_of_edges_packets_does_not_shut_the_door(trust: Trust) -> None:
+    async def test() -> None:
+        order: list[str] = []
+        with _port(trust, order) as port:
+            port._sort(_short(2), ("10.0.0.9", 1))
+            for _ in range(100_000):
+                port._sort(_short(1), EDGE)
+                if len(order) % 50 == 0:
+                    port._work()
+                    await asyncio.sleep(0)
+                if "half-open" in order:
+                    break
+            assert "half-open" in order
+
+    run(test())
+
+
+def test_strangers_wait_when_their_time_is_used_up_and_edges_do_not(trust: Trust) -> None:
+    async def test() -> None:
+        order: list[str] = []
+        with _port(trust, order) as port:
+            port._budget.spend(0.06)
+            port.datagram_received(_short(2), ("10.0.0.9", 1))
+            assert order == []
+            port.datagram_received(_short(0), EDGE)
+            assert order == ["edge"]
+            while "half-open" not in order:
+                await asyncio.sleep(0.001)
+            assert port._budget.left(port._loop.time()) <= 0.05
+
+    run(test())
+
+
+# ----------------------------------------------------------------------------------------------------- who is nobody
+
+
+def _long(version: bytes, kind: int, size: int) -> bytes:
+    return (bytes([0xC0 | kind]) + version + b"\x08" + bytes(8) + b"\x08" + bytes(8)).ljust(size, b"\x01")
+
+
+@pytest.mark.parametrize(
+    ("data", "answered"),
+    [
+        (_long(bytes(4), 0, 1_200), False),  # a version negotiation
+        (b"\x80" + bytes(4) + b"\x08" + bytes(8) + b"\x00" + b"\x0a\x1a\x2a\x3a", False),
+        (_long(b"\x0a\x1a\x2a\x3a", 0, 8), False),  # an unknown version: short
+        (_long(b"\x0a\x1a\x2a\x3a", 0, 1_199), False),
+        (_long(b"\x0a\x1a\x2a\x3a", 0, 1_200), True),  # and long enough
+        (_long(b"\x00\x00\x00\x01", 0, 1_199), False),  # a first packet: short
+        (_long(b"\x00\x00\x00\x01", 0x20, 1_200), False),  # of a handshake that is none of ours
+        (_long(b"\x00\x00\x00\x01", 0x30, 1_200), False),  # a Retry
+        (_long(b"\x00\x00\x00\x01", 0, 1_501), False),
+        (b"\x40" + bytes(1_199), False),  # of a connection that is none of ours
+        (b"\xc0", False),
+        (b"", False),
+    ],
+    ids=lambda value: f"{len(value)} bytes {value[:6].hex()}" if isinstance(value, bytes) else "",
+)
+def test_no_answer_is_longer_than_what_came(trust: Trust, data: bytes, answered: bool) -> None:
+    async def test() -> None:
+        with _port(trust, []) as port:
+            transport = Memory(EDGE)
+            port.connection_made(transport)
+            port.datagram_received(data, EDGE)
+            await asyncio.sleep(0.01)
+            got = transport.take()
+            assert bool(got) == answered
+            assert sum(map(len, got)) <= len(data)
+
+    run(test())
+
+
+def test_a_first_packet_is_answered_by_a_shorter_one(trust: Trust) -> None:
+    async def test() -> None:
+        with datacentre(trust) as dc:
+            client = stranger()
+            client.connect(DATACENTER, now=asyncio.get_running_loop().time())
+            ((first, _),) = client.datagrams_to_send(now=asyncio.get_running_loop().time())
+            dc.take(first)
+            (retry,) = dc.transport.take()
+            assert retry[0] & 0xF0 == 0xF0
+            assert len(retry) < len(first)
+            assert not dc.peers
+
+    run(test())
+
+
+def test_an_edge_gets_in_beside_a_flood_from_its_own_address(trust: Trust) -> None:
+    """Over a real port: 400 connections at once, as fast as they can be made."""
+    from sim.link.mischief import hold_idle
+
+    async def test() -> None:
+        async with serving(trust) as address, connected(address, trust) as before:
+            flood = asyncio.get_running_loop().create_task(hold_idle(address, 400, 2.0))
+            image = clear_images(1)[0]
+            for _ in range(10):
+                assert (await before.offload(image, 5.0)).label == expected(image)
+            async with connected(address, trust) as client:
+                assert (await client.offload(image, 5.0)).label == expected(image)
+            await flood
+
+    run(test())
+
+
+def test_half_open_connections_of_one_source_make_room_for_each_other_only(trust: Trust) -> None:
+    async def test() -> None:
+        with datacentre(trust) as dc:
+            client = edge(trust.edge)
+            peer = await dc.meet(client, ("10.0.0.1", 40_000))
+            for number in range(60):
+                loud = stranger()
+                loud.connect(DATACENTER, now=asyncio.get_running_loop().time())
+                await dc.exchange(loud, ("10.0.0.2", 41_000 + number), rounds=2)
+            await asyncio.sleep(0)
+            assert len(dc.server._half_open) == 33
+            client.send_stream_data(0, HELLO)
+            await dc.exchange(client, ("10.0.0.1", 40_000))
+            assert peer.trusted
+
+    run(test())
+
+
+def test_half_open_connections_are_bounded_over_all_sources(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("host.link.server._MAX_HALF_OPEN", 8)
+
+    async def test() -> None:
+        with datacentre(trust) as dc:
+            lone = edge(trust.edge)
+            peer = await dc.meet(lone, ("10.0.9.9", 1))
+            for number in range(30):
+                client = stranger()
+                client.connect(DATACENTER, now=asyncio.get_running_loop().time())
+                await dc.exchange(client, (f"10.0.0.{number % 3}", 41_000 + number), rounds=2)
+            await asyncio.sleep(0)
+            assert len(dc.server._half_open) == 8
+            assert peer in dc.server._half_open  # who has one makes no room for who has many
+
+    run(test())
+
+
+# ------------------------------------------------------------------------------------------- how many an edge may have
+
+
+def test_an_edge_has_two_connections_and_the_oldest_makes_room(trust: Trust, tmp_path: Path) -> None:
+    add_edge(trust.datacenter, "window", tmp_path / "window")
+
+    async def test() -> None:
+        with datacentre(trust, max_edges=2) as dc:
+            clients = [edge(trust.edge) for _ in range(6)]
+            peers = [await dc.let_in(one, ("127.0.0.1", 40_000 + number)) for number, one in enumerate(clients)]
+            assert [*dc.server._peers] == peers[-2:]
+            assert [peer.trusted for peer in peers] == [False] * 4 + [True] * 2
+            await asyncio.sleep(0)
+            assert dc.ended == peers[:4]
+            dc.take(packet(clients[0], b"\x31\x01x"), ("127.0.0.1", 40_000))
+            assert dc.got == []
+            other = await dc.let_in(edge(tmp_path / "window"), ("127.0.0.1", 41_000))
+            assert other.trusted
+            assert len(dc.server._peers) == 3
+
+    run(test())
+
+
+def test_sixty_four_connections_of_one_edge_keep_no_other_out(trust: Trust, tmp_path: Path) -> None:
+    add_edge(trust.datacenter, "window", tmp_path / "window")
+
+    async def test() -> None:
+        with datacentre(trust) as dc:
+            for number in range(64):
+                await dc.let_in(edge(trust.edge), ("127.0.0.1", 40_000 + number))
+            assert (await dc.let_in(edge(tmp_path / "window"), ("127.0.0.1", 41_000))).trusted
+
+    run(test())
+
+
+# --------------------------------------------------------------------------------------------------- who was revoked
+
+
+def revoke(trust: Trust, name: str) -> None:
+    with contextlib.closing(Authority(trust.datacenter)) as another_process:
+        another_process.revoke(name)
+
+
+def test_a_revoked_edge_is_not_greeted_nor_renewed(
+    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(authority_module, "EDGE_LIFE", datetime.timedelta(days=40))  # as old as it is after 50 days
+        add_edge(trust.datacenter, "thief", tmp_path / "thief")
+
+    async def test() -> None:
+        with datacentre(trust) as dc:
+            client = edge(tmp_path / "thief")
+            peer = await dc.meet(client)
+            assert peer.admitted is not None
+            revoke(trust, "thief")
+            hello = Hello(protocol=2, jpeg_tables=jpeg_tables(), request=request_certificate(new_key()))
+            client.send_stream_data(0, hello.model_dump_json().encode() + b"\n")
+            await dc.exchange(client)
+            assert not peer.trusted
+            assert not dc.server._peers
+            assert all(one.revoked for one in dc.authority.edges() if one.name == "thief")
+
+    run(test())
+
+
+def test_a_connection_that_waits_is_put_out_when_its_edge_is_revoked(trust: Trust, quick: None) -> None:
+    async def test() -> None:
+        with datacentre(trust) as dc:
+            peer = await dc.meet(edge(trust.edge))
+            dc.server._put_out()
+            assert peer in dc.server._half_open
+            revoke(trust, "door")
+            while dc.peers:
+                await asyncio.sleep(0.01)
+            assert dc.ended == [peer]
+            assert not dc.server._half_open
+
+    run(test())
+
+
+@pytest.mark.parametrize("fault", [KeysError("edges.db is away"), ZeroDivisionError("of ours")])
+def test_looking_for_the_revoked_goes_on_whatever_goes_wrong_and_nobody_is_trusted_unseen(
+    trust: Trust,
+    quick: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Exception,
+) -> None:
+    def fail(admitted: object) -> None:
+        raise fault
+
+    async def test() -> None:
+        with datacentre(trust) as dc:
+            peer = await dc.let_in(edge(trust.edge))
+            dc.server._put_out()
+            with monkeypatch.context() as patched:
+                patched.setattr(dc.authority, "refusal", fail)
+                await asyncio.sleep(0.3)
+                assert peer.trusted  # for a while
+                assert caplog.text.count("who was revoked cannot be looked up") == 1
+            while dc.server._blind:
+                await asyncio.sleep(0.01)
+            monkeypatch.setattr("host.link.server._BLIND_FOR", 0.1)
+            monkeypatch.setattr(dc.authority, "refusal", fail)
+            while peer.trusted:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
+            assert dc.ended == [peer]
+            assert not dc.server._peers
+
+    run(test())
+
+
+# ---------------------------------------------------------------------------------------------------------- the rest
+
+
+def test_an_aioquic_with_known_faults_serves_nobody(
+    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_sound()
+    for version in ("1.7.0", "1.10.1", "2.0"):
+        monkeypatch.setattr("importlib.metadata.version", lambda name, version=version: version)
+        check_sound()
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.3.0")
+    with pytest.raises(LinkError, match=r"aioquic 1\.3\.0 has known faults.*Python 3\.11 or newer.*edges may stay"):
+        serve(tmp_path / "model.onnx", trust.datacenter)
+
+
+def test_each_address_of_a_name_is_tried_and_the_silent_one_left_again(
+    trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("host.link.client._WELCOME_WITHIN", 1.0)
+    mute = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    mute.bind(("127.0.0.2", 0))
+    nobody = (socket.AF_INET6, ("::1", 9))
+    silent = (socket.AF_INET, ("127.0.0.2", mute.getsockname()[1]))
+
+    async def test() -> None:
+        image = clear_images(1)[0]
+        async with serving(trust) as first, serving(trust) as second:
+            leads = [nobody, silent, (socket.AF_INET, first)]
+
+            async def lead(host: str, port: int) -> list[Any]:
+                assert (host, port) == ("localhost", 4_433)
+                return leads
+
+            monkeypatch.setattr("host.link.client.addresses", lead)
+            client = OffloadClient("localhost", 4_433, client_keys(trust.edge, IDLE))
+            await client.connect()
+            assert (await client.offload(image, 5.0)).label == expected(image)
+            assert client._good == (socket.AF_INET, first)
+            leads[:] = [silent, (socket.AF_INET, second)]  # it moved
+            assert client._peer is not None
+            client._peer.ended.set_result("it moved")
+            while client._good != (socket.AF_INET, second):
+                await asyncio.sleep(0.01)
+            await client.wait_connected(5.0)
+            assert (await client.offload(image, 5.0)).label == expected(image)
+            await client.close()
+
+    run(test())
+    mute.close()
+
+
+def test_an_edge_enrolls_at_a_name_whose_first_address_has_nobody(
+    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with serving(trust) as (host, port):
+
+            async def lead(name: str, number: int) -> list[Any]:
+                return [
+                    (socket.AF_INET6, ("::1", 9)),
+                    (socket.AF_INET, ("127.0.0.2", 9)),
+                    (socket.AF_INET, (host, port)),
+                ]
+
+            monkeypatch.setattr("host.link.enrollment.addresses", lead)
+            with contextlib.closing(Authority(trust.datacenter)) as another_process:
+                token = another_process.invite("window", "localhost", port)
+            assert await enroll_with(token, tmp_path / "new") == "window"
+            with pytest.raises(LinkError, match="the token was used already"):
+                await enroll_with(token, tmp_path / "again")
+
+    run(test())
+
+
+def test_localhost_is_found_where_only_ipv4_listens(trust: Trust) -> None:
+    async def test() -> None:
+        async with serving(trust) as (_, port):
+            client = OffloadClient("localhost", port, client_keys(trust.edge, IDLE))
+            await client.connect()
+            await client.close()
+
+    run(test())
+
+
+def test_a_name_whose_data_centre_refuses_is_not_tried_elsewhere(trust: Trust, tmp_path: Path) -> None:
+    add_edge(trust.datacenter, "window", tmp_path / "window")
+    revoke(trust, "window")
+
+    async def test() -> None:
+        async with serving(trust) as (_, port):
+            with pytest.raises(NoAnswer, match="edge 'window' was revoked"):
+                await OffloadClient("localhost", port, client_keys(tmp_path / "window", IDLE)).connect()
+
+    run(test())
