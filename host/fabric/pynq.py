@@ -540,20 +540,19 @@ def _check_addresses(blocks: Mapping[str, Mapping[str, Any]], handoff: Path) -> 
 
     PYNQ keeps what it read last and may take that for the design just loaded (github.com/Xilinx/PYNQ, issue 1652).
     """
+    said: dict[str, list[tuple[int, int]]] = {name: [] for name in blocks}
     try:
-        ranges = list(ElementTree.parse(handoff).iter("MEMRANGE"))
-        said = {
-            each.attrib["INSTANCE"]: (int(each.attrib["BASEVALUE"], 16), int(each.attrib["HIGHVALUE"], 16))
-            for each in ranges
-            if each.get("INSTANCE") in blocks and each.get("MEMTYPE") == "REGISTER"
-        }
+        for each in ElementTree.parse(handoff).iter("MEMRANGE"):
+            if each.get("INSTANCE") in said:
+                ends = int(each.attrib["BASEVALUE"], 16), int(each.attrib["HIGHVALUE"], 16)
+                said[each.attrib["INSTANCE"]].append(ends)
     except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
         raise FabricError(f"{handoff}: is no handoff of Vivado's ({error}): copy the whole package again") from error
     for name, block in blocks.items():
         first = int(block["phys_addr"])
         found = (first, first + int(block["addr_range"]) - 1)
-        if found != said.get(name):
-            wanted = " to ".join(f"{end:#x}" for end in said[name]) if name in said else "nothing"
+        if found not in said[name]:
+            wanted = " or ".join(f"{low:#x} to {high:#x}" for low, high in said[name]) or "nothing"
             raise FabricError(
                 f"{handoff}: says {wanted} of block {name!r}, PYNQ says {found[0]:#x} to {found[1]:#x}: PYNQ remembers "
                 "another design; restart the board and open this one first"
