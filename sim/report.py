@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from host.files import write_atomically
 
@@ -51,14 +53,27 @@ def write_report(path: Path, body: dict[str, Any], checks: Sequence[Check]) -> N
     write_atomically(path, (json.dumps({**body, "checks": listed}, indent=1) + "\n").encode())
 
 
+class PlainTable(Table):
+    """A table whose cells are taken as they are: none is markup, and none is cut, but folded where there is no room."""
+
+    def __init__(self, title: str, columns: Sequence[str], *, words: Collection[str]) -> None:
+        """`words` are the columns that hold words, and stand to the left; the others hold numbers."""
+        super().__init__(title=Text(title) if title else None, box=SIMPLE_HEAD, pad_edge=False)
+        for column in columns:
+            self.add_column(Text(column), justify="left" if column in words else "right", overflow="fold")
+
+    def add_row(self, *cells: RenderableType | None, **more: Any) -> None:
+        """A row; text in a style of its own comes as `rich.text.Text`."""
+        super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **more)
+
+
 def print_checks(console: Console, checks: Sequence[Check]) -> bool:
     """Print the checks, unmet first; returns whether all are met."""
-    table = Table(title="Checks")
-    for column in ("", "check", "value", "bar", "unit", "obtained"):
-        table.add_column(column, justify="right" if column in ("value", "bar") else "left")
+    columns = ("", "check", "value", "bar", "unit", "obtained")
+    table = PlainTable("Checks", columns, words=("", "check", "unit", "obtained"))
     for check in sorted(checks, key=lambda check: check.met):
         sign = "≤" if check.at_most else "≥"
-        mark = "[green]met[/green]" if check.met else "[red]UNMET[/red]"
+        mark = Text("met", "green") if check.met else Text("UNMET", "red")
         table.add_row(mark, check.name, f"{check.value:.6g}", f"{sign} {check.bar:.6g}", check.unit, check.obtained)
     console.print(table)
     return all(check.met for check in checks)

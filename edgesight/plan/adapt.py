@@ -155,12 +155,14 @@ def _method(name: str) -> Method:
 
 def _print_plan(situation: Situation, plan: AdaptPlan) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
+
+    from sim.report import PlainTable
 
     console = Console()
-    table = Table(title=f"Clients ({plan.method}, every time projected)")
-    for column in ("client", "model", "px", "GPU", "accuracy", "sent in ms", "budget", "SLO"):
-        table.add_column(column, justify="left" if column in ("client", "model", "GPU") else "right")
+    columns = ("client", "model", "px", "GPU", "accuracy", "sent in ms", "budget ms", "SLO ms")
+    title = f"Clients ({plan.method}, every time projected)"
+    table = PlainTable(title, columns, words=("client", "model", "GPU"))
     slos = {client.name: client.latency_ms for client in situation.clients}
     for entry in plan.clients:
         table.add_row(
@@ -174,9 +176,8 @@ def _print_plan(situation: Situation, plan: AdaptPlan) -> None:
             f"{slos[entry.client]:g}",
         )
     console.print(table)
-    table = Table(title="GPUs")
-    for column in ("GPU", "runs", "batch", "its ms", "frames/s", "of", "load ms", "holds"):
-        table.add_column(column, justify="left" if column in ("GPU", "runs", "holds") else "right")
+    columns = ("GPU", "runs", "batch", "its ms", "frames/s", "of", "load ms", "holds")
+    table = PlainTable("GPUs", columns, words=("GPU", "runs", "holds"))
     for gpu in plan.gpus:
         table.add_row(
             gpu.gpu,
@@ -193,17 +194,16 @@ def _print_plan(situation: Situation, plan: AdaptPlan) -> None:
     bound = "" if best is None else f" (of plans that serve as many requests none has more than {best:.4f})"
     console.print(f"Mean accuracy per request {plan.mean_accuracy:.4f}{bound}; planned in {plan.planning_ms:.1f} ms.")
     for left in plan.unserved:
-        console.print(f"[red]Not served: client {left.client}:[/red] {left.reason}")
+        console.print(Text.assemble((f"Not served: client {left.client}:", "red"), f" {left.reason}"), soft_wrap=True)
 
 
 def _print_replay(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(title="Replay (simulated; round times measured)")
-    columns = ("trace", "method", "in time", "dropped", "accuracy", "P99 ms", "switches", "round ms", "worst")
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("trace", "method") else "right")
+    from sim.report import PlainTable
+
+    columns = ("trace", "method", "in time", "dropped", "accuracy", "P99 ms", "switches", "round ms", "worst ms")
+    table = PlainTable("Replay (simulated; round times measured)", columns, words=("trace", "method"))
     for row in rows:
         table.add_row(
             row["trace"],

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from edgesight.plan import group
 
@@ -95,13 +93,13 @@ def _show(plan: Placement, console: Console) -> None:
     if not plan.feasible:
         console.print(f"No plan{' exists' if plan.proven else ''}: {plan.reason}", soft_wrap=True, markup=False)
         return
-    table = Table(title=escape(f"{plan.model} {plan.version} on {plan.cluster}, by {plan.method} (projected)"))
-    table.add_column("node")
-    table.add_column("until layer", no_wrap=True)
-    for column in ("layers", "MB held", "computing, ms", "kB sent", "sending, ms"):
-        table.add_column(column, justify="right")
+    from sim.report import PlainTable
+
+    columns = ("node", "until layer", "layers", "MB held", "computing, ms", "kB sent", "sending, ms")
+    title = f"{plan.model} {plan.version} on {plan.cluster}, by {plan.method} (projected)"
+    table = PlainTable(title, columns, words=("node", "until layer"))
     for piece in plan.pieces:
-        node, until = escape(piece.node), escape(piece.until or "(the answer)")
+        node, until = piece.node, piece.until or "(the answer)"
         sent = ("", "") if piece.until is None else (f"{piece.transfer_bytes / 1e3:.1f}", f"{piece.transfer_ms:.3f}")
         held = f"{piece.memory_bytes / 1e6:.2f}"
         table.add_row(node, until, str(piece.layers), held, f"{piece.compute_ms:.3f}", *sent)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from edgesight.plan import group
 
@@ -138,7 +139,7 @@ def profile(
         )
     write(out, measured)
     console = Console()
-    console.print(f"{measured.origin} ({measured.obtained})")
+    console.print(f"{measured.origin} ({measured.obtained})", markup=False)
     _print_rows(
         console,
         f"{measured.name} on {device}",
@@ -148,7 +149,8 @@ def profile(
     for exit_ in measured.exits:
         own = sum(layer.ms for layer in exit_.layers)
         console.print(
-            f"exit {exit_.name}: behind layer {exit_.after}, {len(exit_.layers)} layers of its own, {own:.4g} ms"
+            f"exit {exit_.name}: behind layer {exit_.after}, {len(exit_.layers)} layers of its own, {own:.4g} ms",
+            markup=False,
         )
     if measured.whole_ms is not None:
         parts = sum(layer.ms for layer in measured.layers)
@@ -205,7 +207,7 @@ def profile_join(
 def _print_plan(plan: SplitPlan, console: Console) -> None:
     shown = plan.choice or plan.nearest
     if plan.reason is not None:
-        console.print(f"[red]No plan:[/red] {plan.reason}")
+        console.print(Text.assemble(("No plan:", "red"), f" {plan.reason}"), soft_wrap=True)
     if shown is None:
         return
     behind = shown.cut_behind or "the input"
@@ -215,7 +217,8 @@ def _print_plan(plan: SplitPlan, console: Console) -> None:
         else f"cut behind {behind} ({shown.cut} of {shown.layers} layers)"
     )
     first = "The nearest: exit" if plan.choice is None and plan.method != "fixed" else "Exit"
-    console.print(f"{first} [bold]{shown.exit}[/bold], accuracy {shown.accuracy:.4g}; {where} ({plan.method})")
+    said = Text.assemble(f"{first} ", (shown.exit, "bold"), f", accuracy {shown.accuracy:.4g}; {where} ({plan.method})")
+    console.print(said, soft_wrap=True)
     _print_rows(
         console,
         f"{shown.latency_ms:.4g} ms of {plan.deadline_ms:g} ms, at {plan.mbps:g} Mbit/s ({plan.obtained})",
@@ -251,11 +254,9 @@ def _print_series(plan: SeriesPlan, console: Console) -> None:
 
 
 def _print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.table import Table
+    from sim.report import PlainTable
 
-    table = Table(title=title)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+    table = PlainTable(title, columns, words=(columns[0], "exit", "cut", "else"))
     for row in rows:
         table.add_row(*row)
     console.print(table)

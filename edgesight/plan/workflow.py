@@ -41,6 +41,7 @@ def workflow(
 ) -> None:
     """Choose a variant and workers for each operator, so that the accuracy holds and an hour costs least."""
     from rich.console import Console
+    from rich.text import Text
 
     from host.plan.profile import PlanError, write
     from host.plan.workflow import curve as trace
@@ -66,7 +67,7 @@ def workflow(
     if json is not None:
         write(json, made)
     if not made.feasible:
-        console.print(f"[red]No plan:[/red] {made.reason}")
+        console.print(Text.assemble(("No plan:", "red"), f" {made.reason}"), soft_wrap=True)
         raise typer.Exit(1)
     _print_plan(read, made, console)
     if picture is not None:
@@ -76,6 +77,8 @@ def workflow(
 
 
 def _read(path: Path, console: Console) -> Workflow:
+    from rich.text import Text
+
     from host.plan.profile import read
     from host.plan.workflow import Workflow
     from host.plan.workflow_jellybean import read_directory
@@ -84,20 +87,17 @@ def _read(path: Path, console: Console) -> Workflow:
         return read(path, Workflow)
     published = read_directory(path)
     for warning in published.warnings:
-        console.print(f"[yellow]warning:[/yellow] {warning}", soft_wrap=True, highlight=False)
+        console.print(Text.assemble(("warning:", "yellow"), f" {warning}"), soft_wrap=True, highlight=False)
     return published.workflow
 
 
 def _print_plan(workflow: Workflow, made: WorkflowPlan, console: Console) -> None:
-    from rich.table import Table
-
     from host.plan.workflow import Facts
+    from sim.report import PlainTable
 
     facts = Facts.of(workflow)
-    table = Table(title="Plan (projected)")
-    for column in ("operator", "variant", "worker", "tier", "requests/s", "full", "$/h"):
-        words = column in ("operator", "variant", "worker")
-        table.add_column(column, justify="left" if words else "right", overflow="fold" if words else "ellipsis")
+    columns = ("operator", "variant", "worker", "tier", "requests/s", "full", "$/h")
+    table = PlainTable("Plan (projected)", columns, words=("operator", "variant", "worker"))
     last = None
     for assignment in made.assignments:
         operator, worker = assignment.operator, facts.workers[assignment.worker]
@@ -118,11 +118,10 @@ def _print_plan(workflow: Workflow, made: WorkflowPlan, console: Console) -> Non
 
 
 def _print_curve(steps: Curve, console: Console) -> None:
-    from rich.table import Table
+    from sim.report import PlainTable
 
-    table = Table(title=f"What accuracy costs, {steps.method} (projected)")
-    for column in ("accuracy", "$/h", "workers", "messages", "gap", "variants"):
-        table.add_column(column, justify="left" if column == "variants" else "right", overflow="fold")
+    columns = ("accuracy", "$/h", "workers", "messages", "gap", "variants")
+    table = PlainTable(f"What accuracy costs, {steps.method} (projected)", columns, words=("variants",))
     for made in steps.plans:
         table.add_row(
             f"{made.accuracy:.4f}",

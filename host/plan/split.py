@@ -41,7 +41,7 @@ from host.plan.profile import (
 Method = Literal["edgent", "neurosurgeon", "exit-only", "server-first"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 
-_Cut = Annotated[int, Field(ge=0)]
+_Cut = Annotated[int, Field(strict=True, ge=0)]
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
 
@@ -59,7 +59,7 @@ class Exit(Plain):
 
     name: Name
     accuracy: Share
-    after: Annotated[int, Field(ge=0)]  # trunk layers that it builds on
+    after: Annotated[int, Field(strict=True, ge=0)]  # trunk layers that it builds on
     layers: tuple[Layer, ...] = ()  # of its own, behind those
     branch_bytes: Bytes | None = None  # handed over at the branch; None: what the trunk's layer there says
     answer_bytes: Bytes = 0

@@ -21,7 +21,18 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from host.plan.profile import Link, Name, NotNegative, Obtained, Plain, PlanError, Positive, Share, Slo
+from host.plan.profile import (
+    Link,
+    Name,
+    NotNegative,
+    Obtained,
+    Plain,
+    PlanError,
+    Positive,
+    Share,
+    Slo,
+    read_trace,
+)
 from host.plan.split import Choice, Choices, deadline_of
 
 _Floats = npt.NDArray[np.float64]
@@ -296,15 +307,15 @@ class Step(Plain):
 
     observed_mbps: NotNegative
     run_mbps: Positive  # what the bandwidth has been since it last changed
-    run_length: Annotated[int, Field(ge=0)]  # the most probable one, in observations
+    run_length: Annotated[int, Field(strict=True, ge=0)]  # the most probable one, in observations
     exit: Name | None  # None where nothing can be on time at all
-    cut: Annotated[int, Field(ge=0)] | None
-    layers: Annotated[int, Field(ge=0)] | None  # of the exit, in all
+    cut: Annotated[int, Field(strict=True, ge=0)] | None
+    layers: Annotated[int, Field(strict=True, ge=0)] | None  # of the exit, in all
     accuracy: Share | None
     on_time: Share  # probability
     fallback: Name | None  # exit that the device answers with by itself when that is late
     mapped_exit: Name | None  # what the configuration map says instead
-    mapped_cut: Annotated[int, Field(ge=0)] | None
+    mapped_cut: Annotated[int, Field(strict=True, ge=0)] | None
 
 
 class SeriesPlan(Plain):
@@ -322,23 +333,8 @@ class SeriesPlan(Plain):
 
 
 def read_series(path: Path) -> list[float]:
-    """Bandwidths in Mbit/s from a file of one a line; PlanError naming file and line for anything else."""
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path}: cannot be read ({error})") from error
-    series = []
-    for number, line in enumerate(lines, 1):
-        try:
-            mbps = float(line)
-        except ValueError:
-            mbps = math.nan
-        if not 0.0 <= mbps < math.inf:
-            raise PlanError(f"{path}: line {number}: {line[:40]!r} is no bandwidth; give one in Mbit/s on each line")
-        series.append(mbps)
-    if not series:
-        raise PlanError(f"{path}: is empty; give one bandwidth in Mbit/s on each line")
-    return series
+    """Bandwidths in Mbit/s, one a second, from a trace (`host.trace`); PlanError naming file and line where none is."""
+    return list(read_trace(path).by_second)
 
 
 def follow(

@@ -67,7 +67,7 @@ class MeasuredExit(Plain):
     """An exit of a measured network; see `host.plan.split.Exit`."""
 
     name: Name
-    after: Annotated[int, Field(ge=0)]
+    after: Annotated[int, Field(strict=True, ge=0)]
     layers: tuple[MeasuredLayer, ...] = ()
     branch_bytes: Bytes | None = None
     answer_bytes: Bytes

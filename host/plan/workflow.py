@@ -82,7 +82,7 @@ class Edge(Plain):
 class Worker(Device):
     """A device that runs one operator at a time. Its memory is not weighed: what does not fit has no latency here."""
 
-    tier: Annotated[int, Field(ge=0)]  # has to be said, as the price has: the plan is made of them
+    tier: Annotated[int, Field(strict=True, ge=0)]  # has to be said, as the price has: the plan is made of them
     dollars_per_hour: NotNegative
     latency_ms: dict[Name, dict[Name, Positive]]  # by operator and variant; what is left out it cannot run
 
@@ -90,8 +90,8 @@ class Worker(Device):
 class TierLink(Plain):
     """What a message costs from one tier to a later one. A move that no link names is not allowed."""
 
-    source: Annotated[int, Field(ge=0)]
-    target: Annotated[int, Field(ge=0)]
+    source: Annotated[int, Field(strict=True, ge=0)]
+    target: Annotated[int, Field(strict=True, ge=0)]
     dollars_per_gib: NotNegative
 
 

@@ -22,13 +22,12 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from host.plan.adapt import Method
 from host.plan.adapt_data import Client, Gpu, ModelProfile, shipped
 from host.plan.adapt_scheduler import LOAD_LIMIT, MARGIN, PATIENCE, SENDER_MARGIN, Scheduler
-from host.plan.profile import Link, Slo
-from sim.link.options import RateTrace
+from host.plan.profile import Link, Slo, read_trace
 from sim.plan.adapt_instances import (
     GPUS,
     RANDOM_MBPS,
@@ -45,7 +44,7 @@ from sim.plan.adapt_instances import (
 )
 from sim.plan.adapt_picture import draw_bench
 from sim.plan.adapt_simulation import Capacity, Outcome, Simulation
-from sim.report import Check
+from sim.report import Check, PlainTable
 
 CLIENTS = (1, 2, 4, 8)
 QUALIFIES, BAR = 0.995, 0.99
@@ -77,10 +76,10 @@ class Cell:
 
 
 def traces_in(folder: Path | None) -> dict[str, tuple[float, ...]]:
-    """The traces of a folder, each a .txt file of Mbit/s, one value a second; by name."""
+    """The traces of a folder, each a .txt file (`host.trace`), in Mbit/s by the second; by name."""
     if folder is None:
         return {}
-    return {path.stem: RateTrace.read(path).mbit_per_s for path in sorted(folder.glob("*.txt"))}
+    return {path.stem: read_trace(path).by_second for path in sorted(folder.glob("*.txt"))}
 
 
 def generated_trace(seed: int = 5, seconds: int = 200, mbps: float = 30.0) -> tuple[float, ...]:
@@ -337,11 +336,11 @@ def _print(
     rounds: Sequence[Mapping[str, Any]],
     online: Sequence[Mapping[str, Any]],
 ) -> None:
-    table = Table(title="Requests in time (simulated); a cell qualifies where the oracle reaches 99.5 %")
-    for column in ("trace", "clients", "frames/s", "SLO ms", "oracle", "ours", "qualifies", "accuracy", "oracle's"):
-        table.add_column(column, justify="left" if column == "trace" else "right")
+    columns = ("trace", "clients", "frames/s", "SLO ms", "oracle", "ours", "qualifies", "accuracy", "oracle's")
+    title = "Requests in time (simulated); a cell qualifies where the oracle reaches 99.5 %"
+    table = PlainTable(title, columns, words=("trace",))
     for cell in cells:
-        mark = ("[green]met[/green]" if cell.in_time >= BAR else "[red]MISSED[/red]") if cell.qualifies else "no"
+        mark = Text("met", "green") if cell.in_time >= BAR else Text("MISSED", "red")
         table.add_row(
             cell.trace,
             str(cell.clients),
@@ -349,14 +348,14 @@ def _print(
             f"{cell.slo_ms:g}",
             f"{cell.oracle_in_time:.2%}",
             f"{cell.in_time:.2%}",
-            mark,
+            mark if cell.qualifies else "no",
             f"{cell.accuracy:.3f}",
             f"{cell.oracle_accuracy:.3f}",
         )
     console.print(table)
-    table = Table(title="Mean accuracy below exact, 8 clients on 2 GPUs (projected); planning time (measured)")
-    for column in ("instances", "method", "mean", "95 %", "worst", "serves fewer", "median ms", "worst ms"):
-        table.add_column(column, justify="left" if column in ("instances", "method") else "right")
+    columns = ("instances", "method", "mean", "95 %", "worst", "serves fewer", "median ms", "worst ms")
+    title = "Mean accuracy below exact, 8 clients on 2 GPUs (projected); planning time (measured)"
+    table = PlainTable(title, columns, words=("instances", "method"))
     for entry in compared:
         for method, found in entry["methods"].items():
             low, high = found["shortfall_mean_interval_95"]
@@ -371,9 +370,9 @@ def _print(
                 f"{found['planning_ms_worst']:.1f}",
             )
     console.print(table)
-    table = Table(title=f"Online, {max(CLIENTS)} clients, all rates and SLOs (simulated), round times measured")
-    for column in ("trace", "method", "in time", "95 %", "accuracy", "95 %", "round, median ms"):
-        table.add_column(column, justify="left" if column in ("trace", "method") else "right")
+    columns = ("trace", "method", "in time", "95 %", "accuracy", "95 %", "round, median ms")
+    title = f"Online, {max(CLIENTS)} clients, all rates and SLOs (simulated), round times measured"
+    table = PlainTable(title, columns, words=("trace", "method"))
     for row in online:
         table.add_row(
             row["trace"],
