@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgesight.plan import group
+from edgesight.plan import Seconds, group, left
 
 if TYPE_CHECKING:
     from host.plan.adapt import Method
@@ -34,7 +35,7 @@ def adapt(
     method: MethodName = "pairwise",
     model: Annotated[str | None, typer.Option(help="The model of --method fixed; default the best one.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the annealing.")] = 0,
-    limit_s: Annotated[float, typer.Option("--limit-s", help="Seconds that the exact method may take.")] = 60.0,
+    seconds: Seconds = 60.0,
     json_: JsonFile = None,
     picture: PictureFile = None,
 ) -> None:
@@ -43,6 +44,7 @@ def adapt(
     A client is served when twice the latency of its model's batch fits into what the transfer leaves of its SLO, and
     the GPU's throughput carries all its clients' frames. Exits with 1 when not all can be served, saying who and why.
     """
+    begun = time.monotonic()
     from host.plan.adapt import plan
     from host.plan.adapt_data import read_situation
     from host.plan.profile import PlanError, write
@@ -51,7 +53,7 @@ def adapt(
     if model is not None and chosen != "fixed":
         raise PlanError(f"--model {model}: only --method fixed takes a model; method {chosen} chooses its own")
     situation = read_situation(file)
-    made = plan(situation, chosen, seed=seed, limit_s=limit_s, model=model)
+    made = plan(situation, chosen, seed=seed, seconds=left(seconds, begun), model=model)
     if json_ is not None:
         write(json_, made)
     if picture is not None:
@@ -67,7 +69,12 @@ def adapt(
 def adapt_replay(
     file: SituationFile,
     trace: Annotated[
-        list[Path], typer.Option("--trace", help="File of Mbit/s, one value a second; several: a run on each.")
+        list[Path],
+        typer.Option(
+            "--trace",
+            help="File of Mbit/s, one value a second, or Mahimahi's (rising milliseconds), which mbit:FILE and "
+            "mahimahi:FILE make certain; several: a run on each.",
+        ),
     ],
     method: Annotated[list[str] | None, typer.Option("--method", help="May be repeated. " + METHODS_HELP)] = None,
     oracle: Annotated[
@@ -75,12 +82,18 @@ def adapt_replay(
     ] = True,
     seconds: Annotated[float, typer.Option(min=1.0, help="Simulated time.")] = 60.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the moments at which clients and cameras begin.")] = 0,
+    caution: Annotated[
+        float | None, typer.Option(min=0.0, max=0.9, help="Share of the bandwidth that is not counted on.")
+    ] = None,
     json_: JsonFile = None,
     picture: PictureFile = None,
 ) -> None:
     """Replay bandwidth traces against the online scheduler: requests in time, accuracy, scheduling time. Simulated.
 
     The clients' links follow the trace, each from a moment of its own; the file's bandwidths are not used.
+
+    What is in time comes first and accuracy next. --caution moves that trade: it is the share of a link's estimated
+    bandwidth that is not counted on, so that more of it gives smaller frames, of which more are in time.
     """
     import json
 
@@ -88,8 +101,8 @@ def adapt_replay(
 
     from host.files import write_atomically
     from host.plan.adapt_data import read_situation
-    from host.plan.profile import PlanError
-    from sim.link.options import RateTrace
+    from host.plan.adapt_scheduler import MARGIN
+    from host.plan.profile import PlanError, read_trace
     from sim.plan.adapt_simulation import Capacity, Simulation
 
     situation = read_situation(file)
@@ -98,7 +111,9 @@ def adapt_replay(
     runs += [(chosen[0], True)] if oracle else []
     rows: list[dict[str, Any]] = []
     for path in trace:
-        rates = RateTrace.read(path).mbit_per_s
+        read = read_trace(path)
+        rates = read.by_second
+        print(read.describe())
         for name, told in runs:
             chance = random.Random(seed)
             links = [(client, Capacity(rates, chance.uniform(0, len(rates)))) for client in situation.clients]
@@ -110,7 +125,10 @@ def adapt_replay(
                 oracle=told,
                 overhead_ms=situation.overhead_ms,
                 seed=seed,
+                margin=MARGIN if caution is None else caution,
             ).run(seconds)
+            if not run.requests:
+                raise PlanError(f"no client takes a frame within {seconds:g} s of simulated time: give --seconds more")
             answers = np.array(run.latencies_ms or [0.0])
             rows.append(
                 {

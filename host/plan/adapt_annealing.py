@@ -11,6 +11,7 @@ Words owned here: *state* (the model of each GPU).
 from __future__ import annotations
 
 import math
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -43,8 +44,11 @@ class _Look(NamedTuple):
         return math.exp(-worse / temperature) > chance
 
 
-def annealing(tables: Tables, seed: int = 0) -> Mapping:
-    """The mapping that annealing ends with; it begins at the most accurate model on every GPU."""
+def annealing(tables: Tables, seed: int = 0, until: float | None = None) -> Mapping:
+    """The mapping that annealing ends with; it begins at the most accurate model on every GPU.
+
+    It also ends at the moment `until` (of `time.monotonic`), with the best so far.
+    """
     generator = np.random.default_rng(seed)
     top = len(tables.accuracy) - 1
     offered = np.logical_or.reduce(tables.on_gpu)
@@ -63,6 +67,8 @@ def annealing(tables: Tables, seed: int = 0) -> Mapping:
         best, temperature = state, HOTTEST
         # Degrading ends when all are served; upgrading has no sense before.
         while temperature > COLDEST and (look(best).served >= 1) == upgrading:
+            if until is not None and time.monotonic() >= until:
+                break
             moves = generator.integers(-1, 2 if upgrading else 1, len(state))
             other = tuple(min(max(model + int(move), 0), top) for model, move in zip(state, moves, strict=True))
             if look(other).better(look(best), upgrading):

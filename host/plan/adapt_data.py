@@ -10,6 +10,7 @@ widths, exits or input sizes is *dynamic*: all its models take one place on a GP
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -208,8 +209,9 @@ class AdaptPlan(Plan):
     gpus: tuple[GpuPlan, ...]
     unserved: tuple[Unserved, ...]
     mean_accuracy: Share  # per request, those of unserved clients counted as 0
-    # Of plans that serve as many requests none has a higher mean accuracy; one that serves fewer may. Exact method's.
+    # Of plans that serve as many requests none has a higher mean accuracy; one that serves fewer may. None: not known.
     best_possible: Share | None = None
+    proven: bool = False  # that no plan serves more requests or, serving as many, is more accurate on average
     planning_ms: NotNegative  # what planning took, measured
 
 
@@ -236,6 +238,6 @@ def read_situation(path: Path) -> Situation:
 
 
 def _all_different(field: str, names: list[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
+    for name, times in Counter(names).items():
+        if times > 1:
             raise ValueError(f"{field}: {name!r} is there more than once")

@@ -196,7 +196,7 @@ class Scheduler:
         """Plan for what is known at `now_ms`, a monotonic time; returns the plan that holds from now on."""
         start = time.perf_counter()
         situation = self._situation(now_ms)
-        new = plan(situation, self._method)
+        new = plan(situation, self._method, seconds=None)
         old = self.plan
         # The old plan must hold on half of the margin only: within the other half nothing changes.
         if old is None or not _serves(old, new) or faults(self._situation(now_ms, self._margin / 2), old):

@@ -35,6 +35,8 @@ MOST_BYTES: Final = 2**53  # below it a float holds every integer exactly
 Bytes = Annotated[int, Field(strict=True, ge=0, lt=MOST_BYTES)]
 Obtained = Literal["measured", "simulated", "projected", "quoted"]
 
+SECONDS: Final = 60.0  # that a planner may take, where nothing else is said
+
 _BITS_PER_BYTE = 8
 
 

@@ -74,7 +74,7 @@ def grid_instances(
                     yield Situation(profile=profile, clients=tuple(clients), gpus=gpus(), load_limit=LOAD_LIMIT)
 
 
-def compare(kind: str, instances: Sequence[Situation], limit_s: float = 60.0) -> dict[str, Any]:
+def compare(kind: str, instances: Sequence[Situation], seconds: float = 60.0) -> dict[str, Any]:
     """All methods on each of the instances; shortfalls are over those in which the exact plan serves everybody.
 
     An instance in which a method leaves clients out that the exact plan serves counts with what its mean accuracy then
@@ -85,7 +85,7 @@ def compare(kind: str, instances: Sequence[Situation], limit_s: float = 60.0) ->
     times: dict[str, list[float]] = {method: [] for method in METHODS}
     broken = unproven = feasible = 0
     for number, situation in enumerate(instances):
-        plans = {method: plan(situation, method, seed=number, limit_s=limit_s) for method in METHODS}
+        plans = {method: plan(situation, method, seed=number, seconds=seconds) for method in METHODS}
         best = plans["exact"]
         feasible += best.feasible
         unproven += best.feasible and (best.best_possible or 0.0) > best.mean_accuracy + 1e-6
