@@ -25,7 +25,8 @@ from host.plan.profile import SECONDS, PlanError
 
 Method = Literal["pairwise", "authors", "exact", "fixed", "greedy"]
 METHODS: tuple[Method, ...] = get_args(Method)
-_PLANNING = 0.95  # share of the time that the search has; the plan is written out in the rest
+_PLANNING = 0.95  # share of the time that the search has, but for the writing out of the plan, which for each client
+_WRITING_S = 2e-5  # and each eighth of a GPU takes so long
 
 
 def plan(
@@ -47,7 +48,8 @@ def plan(
     if model is not None and model not in {entry.name for entry in situation.profile.models}:
         raise PlanError(f"model {model!r}: profile {situation.profile.name} has none of that name")
     start = time.monotonic()
-    until = None if seconds is None else start + _PLANNING * seconds
+    writing = _WRITING_S * (len(situation.clients) + 8 * len(situation.gpus))
+    until = None if seconds is None else start + max(seconds / 3, _PLANNING * seconds - writing)
     tables = Tables.of(situation)
     bound = None
     if method == "pairwise":

@@ -57,7 +57,7 @@ def annealing(tables: Tables, seed: int = 0, until: float | None = None) -> Mapp
 
     def look(state: State) -> _Look:
         if state not in known:
-            mapping = knapsacks(tables, state)
+            mapping = knapsacks(tables, state, until)
             served = int((mapping.gpu != NONE).sum()) / reachable if reachable else 1.0
             known[state] = _Look(mapping, served, mapping.mean_accuracy(tables))
         return known[state]
@@ -80,11 +80,13 @@ def annealing(tables: Tables, seed: int = 0, until: float | None = None) -> Mapp
     return look(state).mapping
 
 
-def knapsacks(tables: Tables, state: State) -> Mapping:
-    """Map clients to GPUs that run the models of `state`, the most accurate model first."""
+def knapsacks(tables: Tables, state: State, until: float | None = None) -> Mapping:
+    """Map clients to GPUs that run the models of `state`, the most accurate model first, until that moment at most."""
     mapping = Mapping.empty(tables)
     left = np.arange(len(tables.rate))
     for gpu, model in sorted(enumerate(state), key=lambda entry: -entry[1]):
+        if until is not None and time.monotonic() >= until:
+            break
         settings = np.flatnonzero((tables.model == model) & tables.on_gpu[gpu])
         left = left[np.argsort(-tables.budget[left, model], kind="stable")]
         chosen, setting = _knapsack(tables, settings, left)

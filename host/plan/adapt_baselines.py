@@ -28,9 +28,9 @@ def greedy(tables: Tables, until: float | None = None) -> Mapping:
     mapping = Mapping.empty(tables)
     best_first = np.lexsort((-tables.throughput, -tables.accuracy[tables.model]))
     for client in range(len(tables.rate)):
-        if until is not None and time.monotonic() >= until:
-            break
         for setting in best_first:
+            if until is not None and time.monotonic() >= until:
+                return mapping
             gpu = _place(tables, mapping, client, int(setting))
             if gpu != NONE:
                 mapping.setting[gpu] = setting
@@ -43,9 +43,9 @@ def _filled(tables: Tables, model: int, until: float | None) -> Mapping:
     mapping = Mapping.empty(tables)
     settings = np.flatnonzero(tables.model == model)
     for client in np.argsort(-tables.budget[:, model], kind="stable"):
-        if until is not None and time.monotonic() >= until:
-            break
         for setting in settings[::-1]:
+            if until is not None and time.monotonic() >= until:
+                return mapping
             gpu = _place(tables, mapping, int(client), int(setting))
             if gpu != NONE:
                 mapping.setting[gpu] = setting

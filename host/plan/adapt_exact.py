@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
 import numpy as np
 
 from host.plan.adapt_pairwise import pairwise
 from host.plan.adapt_tables import NONE, Floats, Mapping, Tables
+from host.plan.deadline import best_within
 
 _BEGINNING = 0.2  # share of the time that our own search has, whose mapping is kept where the solver has none better
+_SOLVING = 0.8  # share of what is left that the solver is told
 _MOST_USES = 50_000  # a program of more is not begun: the solver's preparation alone would pass the limit
 _ROUNDING = 1e-5  # frames a second: what the solver's tolerance may take from a rate that was reached before
 
@@ -29,9 +32,19 @@ def exact(tables: Tables, until: float) -> tuple[Mapping, float]:
     At the moment `until` (of `time.monotonic`) it is the best so far: the solver's or that of our own search.
     """
     begun = time.monotonic()
-    known = pairwise(tables, until=begun + _BEGINNING * (until - begun))
     if len(tables.rate) * tables.on_gpu.shape[0] * len(tables.accuracy) > _MOST_USES:
-        return known, 1.0
+        return pairwise(tables, until=until), 1.0
+    known = pairwise(tables, until=begun + _BEGINNING * (until - begun))
+
+    def solve(report: Callable[[tuple[Mapping, float]], None]) -> None:
+        # The solver ends a little before it would be ended, so that its last mapping is not lost.
+        report(_solved(tables, known, time.monotonic() + _SOLVING * (until - time.monotonic())))
+
+    return best_within(until, solve) or (known, 1.0)
+
+
+def _solved(tables: Tables, known: Mapping, until: float) -> tuple[Mapping, float]:
+    """The solver's mapping, or `known` where that is better, and the bound."""
     uses = [
         (client, gpu, model)
         for client in range(len(tables.rate))

@@ -52,6 +52,9 @@ def pairwise(tables: Tables, *, until: float | None = None, seed: int = 0) -> Ma
         return start
     knapsacks = Knapsacks(tables, units, limits)
     state = climbed(knapsacks, _CLIMBED, half)
+    if until is not None:  # for many GPUs the climb is long, and one model for all a better place to begin
+        alike = ((model,) * gpus for model in range(knapsacks.top + 1))
+        state = max([state, *alike], key=knapsacks.worth)
     best = _better(tables, start, knapsacks.mapping(state))
     best = _polished(tables, units, limits, best, half)
     # What pairs have made of it may be no state's filling; its models are where annealing begins, or the climb's.

@@ -129,6 +129,7 @@ def as_plan(
     models = situation.profile.models
     ranked = sorted(models, key=lambda model: (model.accuracy, -model.input_px))
     networks = list(dict.fromkeys(model.weights for model in ranked))
+    offered = tables.on_gpu.any(axis=0)
     gpus, clients, unserved = [], [], []
     for index, gpu in enumerate(situation.gpus):
         setting, mine = int(mapping.setting[index]), np.flatnonzero(mapping.gpu == index)
@@ -159,7 +160,7 @@ def as_plan(
     for number, client in enumerate(situation.clients):
         index = int(mapping.gpu[number])
         if index == NONE:
-            unserved.append(Unserved(client=client.name, reason=_why(tables, number, late)))
+            unserved.append(Unserved(client=client.name, reason=_why(tables, number, offered, late)))
             continue
         place = int(tables.model[mapping.setting[index]])
         model = models[tables.order[place]]
@@ -310,10 +311,10 @@ def _resident(networks: Sequence[str], gpu: Gpu, running: str) -> tuple[str, ...
     return tuple(networks[other] for other in nearest[: gpu.holds])
 
 
-def _why(tables: Tables, number: int, late: bool) -> str:
+def _why(tables: Tables, number: int, offered: Booleans, late: bool) -> str:
     """Why a client is not served."""
     client = tables.situation.clients[number]
-    if tables.eligible[:, number][tables.on_gpu.any(axis=0)].any():
+    if (tables.eligible[:, number] & offered).any():
         if late:
             return "no GPU was found for it within the time limit; give the search more"
         return f"the GPUs have no room for {client.rate:g} frames a second that are as fast as it needs them"
