@@ -18,9 +18,9 @@ def best_within(until: float, work: Callable[[Callable[[Result], None]], None]) 
     """What `work` reported last before the moment `until` (of `time.monotonic`), or before it was done; None: nothing.
 
     `work` is given the function to report with, each time with something better. What it raises is raised here.
-    Where processes cannot be forked it runs in this one, and ends when it likes.
+    Where processes cannot be forked, and in such a child itself, it runs in this one, and ends when it likes.
     """
-    if "fork" not in multiprocessing.get_all_start_methods():
+    if "fork" not in multiprocessing.get_all_start_methods() or multiprocessing.current_process().daemon:
         found: list[Result] = []
         work(found.append)
         return found[-1] if found else None
