@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
 
-from edgesight.plan import group
+from edgesight.plan import Seconds, group, left
 
 if TYPE_CHECKING:
     from host.plan.place import Method, Remethod
@@ -24,7 +25,8 @@ def place(
         Path, typer.Argument(metavar="CLUSTER", help="Nodes with memory and speed, and bandwidths, as JSON.")
     ],
     method: Annotated[
-        str, typer.Option(help="search (ours), exact (up to 10 nodes), kpath (the authors'), greedy or random.")
+        str,
+        typer.Option(help="search (ours), exact (up to 10 nodes), kpath or joint (the authors'), greedy or random."),
     ] = "search",
     classes: Annotated[
         int | None, typer.Option(help="Transfer classes of kpath; default: the best of 2 to 20.")
@@ -45,6 +47,7 @@ def place(
         float | None, typer.Option(help="Bytes an element takes on the wire (ONNX); default: as in memory.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is left to chance.")] = 0,
+    seconds: Seconds = 60.0,
     json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="File for the plan, as JSON.")] = None,
     picture: Annotated[Path | None, typer.Option(metavar="FILE", help="File for the plan, as PNG.")] = None,
 ) -> None:
@@ -55,6 +58,7 @@ def place(
     counts as the same version when it is the same file: nothing in it says that its weights have changed. Exits with 1
     when there is no plan, saying why.
     """
+    begun = time.monotonic()
     from host.plan import profile
     from host.plan.place import place as plan_anew
     from host.plan.place import replan
@@ -68,7 +72,7 @@ def place(
     if previous is None:
         if within is not None:
             raise profile.PlanError("--within: bounds what --previous may cost; give --previous too, or leave it out")
-        plan = plan_anew(network, nodes, cast("Method", method), seed=seed, classes=classes)
+        plan = plan_anew(network, nodes, cast("Method", method), seed=seed, classes=classes, seconds=left(seconds, begun))
     else:
         if classes is not None:
             raise profile.PlanError(
@@ -76,7 +80,8 @@ def place(
             )
         before = profile.read(previous, Placement)
         factor = 1.1 if within is None else within
-        plan = replan(network, nodes, before, cast("Remethod", method), within=factor, seed=seed)
+        rest = left(seconds, begun)
+        plan = replan(network, nodes, before, cast("Remethod", method), within=factor, seed=seed, seconds=rest)
     if json_ is not None:
         profile.write(json_, plan)
     if picture is not None and plan.feasible:

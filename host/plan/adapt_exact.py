@@ -22,6 +22,7 @@ from host.plan.deadline import best_within
 
 _BEGINNING = 0.2  # share of the time that our own search has, whose mapping is kept where the solver has none better
 _SOLVING = 0.8  # share of what is left that the solver is told
+_FEW_USES = 100  # that the solver is done with in a moment
 _MOST_USES = 50_000  # a program of more is not begun: the solver's preparation alone would pass the limit
 _ROUNDING = 1e-5  # frames a second: what the solver's tolerance may take from a rate that was reached before
 
@@ -35,16 +36,6 @@ def exact(tables: Tables, until: float) -> tuple[Mapping, float]:
     if len(tables.rate) * tables.on_gpu.shape[0] * len(tables.accuracy) > _MOST_USES:
         return pairwise(tables, until=until), 1.0
     known = pairwise(tables, until=begun + _BEGINNING * (until - begun))
-
-    def solve(report: Callable[[tuple[Mapping, float]], None]) -> None:
-        # The solver ends a little before it would be ended, so that its last mapping is not lost.
-        report(_solved(tables, known, time.monotonic() + _SOLVING * (until - time.monotonic())))
-
-    return best_within(until, solve) or (known, 1.0)
-
-
-def _solved(tables: Tables, known: Mapping, until: float) -> tuple[Mapping, float]:
-    """The solver's mapping, or `known` where that is better, and the bound."""
     uses = [
         (client, gpu, model)
         for client in range(len(tables.rate))
@@ -52,6 +43,18 @@ def _solved(tables: Tables, known: Mapping, until: float) -> tuple[Mapping, floa
         for model in range(len(tables.accuracy))
         if (tables.eligible[:, client] & tables.on_gpu[gpu] & (tables.model == model)).any()
     ]
+
+    def solve(report: Callable[[tuple[Mapping, float]], None]) -> None:
+        # The solver ends a little before it would be ended, so that its last mapping is not lost.
+        report(_solved(tables, uses, known, time.monotonic() + _SOLVING * (until - time.monotonic())))
+
+    return best_within(until, solve, small=len(uses) <= _FEW_USES) or (known, 1.0)
+
+
+def _solved(
+    tables: Tables, uses: list[tuple[int, int, int]], known: Mapping, until: float
+) -> tuple[Mapping, float]:
+    """The solver's mapping, or `known` where that is better, and the bound."""
     total = float(tables.rate.sum())
     if not uses:
         return Mapping.empty(tables), 0.0

@@ -14,13 +14,16 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-def best_within(until: float, work: Callable[[Callable[[Result], None]], None]) -> Result | None:
+def best_within(
+    until: float, work: Callable[[Callable[[Result], None]], None], *, small: bool = False
+) -> Result | None:
     """What `work` reported last before the moment `until` (of `time.monotonic`), or before it was done; None: nothing.
 
     `work` is given the function to report with, each time with something better. What it raises is raised here.
-    Where processes cannot be forked, and in such a child itself, it runs in this one, and ends when it likes.
+    Work that is too `small` to be late runs in this process; so does all of it where none can be forked, and in such a
+    child itself.
     """
-    if "fork" not in multiprocessing.get_all_start_methods() or multiprocessing.current_process().daemon:
+    if small or "fork" not in multiprocessing.get_all_start_methods() or multiprocessing.current_process().daemon:
         found: list[Result] = []
         work(found.append)
         return found[-1] if found else None

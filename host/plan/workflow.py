@@ -34,6 +34,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 GIB = 1024.0**3
 SECONDS_PER_HOUR = 3600.0
+ALONE = "the cheapest workers for each operator alone, messages free"  # how the simplest bound is come by
 PROVEN = 1e-5  # a gap no larger than this is the solver's rounding: the plan counts as proven optimal
 _PLANNING = 0.95  # share of the time that the search has
 _STEPS = 4  # of a curve: no plan has less than this part of the time that is left

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from host.plan.workflow import (
+    ALONE,
     SLACK,
     Covers,
     Edge,
@@ -60,7 +61,7 @@ def plan_authors(workflow: Workflow, asked: float, until: float = math.inf) -> W
         return made
     covers = Covers.of(Facts.of(workflow), until)
     bound = min(covers.least(row) for row in workflow.accuracies if meets(row.accuracy, asked))
-    made = bounded(made, bound, "cheapest workers for each operator alone, messages free")
+    made = bounded(made, bound, ALONE)
     try:
         from host.plan.workflow_exact import tighter
 

@@ -33,6 +33,7 @@ import numpy as np
 
 from host.plan.deadline import best_within
 from host.plan.workflow import (
+    ALONE,
     SLACK,
     AccuracyRow,
     Covers,
@@ -47,7 +48,11 @@ from host.plan.workflow import (
     why_not,
 )
 from host.plan.workflow_authors import search_authors
+from host.plan.workflow_descent import descend
 
+_FEW = 500  # rows times workers times operators that are planned for in a moment
+_MANY = 2_000  # rows that meet the accuracy, above which they are not taken one by one from the start
+_JOINT = "one program for all rows of the accuracies"
 _BEGINNING = 0.25  # share of the time that the authors' plan may take
 _SEARCHING = 0.9  # share of the time that the search has: the rest is for a solver that passes its limit
 _PROVING = 0.3  # share after which the neighbourhood of the best plan is looked at, too
@@ -64,16 +69,39 @@ def plan_exact(workflow: Workflow, asked: float, until: float) -> WorkflowPlan:
     At the moment `until` (of `time.monotonic`) the search ends; the plan is then the best known, the authors' one
     included, with its gap, and one of the same cost and more accuracy may have been missed.
     """
-
-    def search(report: Callable[[WorkflowPlan], None]) -> None:
-        # The solver ends a little before it would be ended, so that its last plan is not lost.
-        _search(workflow, asked, time.monotonic() + _SEARCHING * (until - time.monotonic()), report)
-
-    found = best_within(until, search)
-    if found is not None:
-        return found
+    begun = time.monotonic()
+    # Each part has a process of its own: where a solver passes its limit, the others' time is not lost.
+    if sum(meets(row.accuracy, asked) for row in workflow.accuracies) <= _MANY:
+        parts: list[tuple[float, _Part]] = [(1.0, _by_rows)]
+    else:
+        parts = [(0.3, _downwards), (1.0, _jointly)]
+    small = len(workflow.accuracies) * len(workflow.workers) * len(workflow.operators) <= _FEW
+    best: WorkflowPlan | None = None
+    for share, part in parts:
+        end = begun + share * (until - begun)
+        best = best_within(end, _begun(part, workflow, asked, best, end), small=small) or best
+        if best is not None and best.proven:
+            break
+    if best is not None:
+        return best
     reason = "no plan was found in the time given, nor that there is none; give the search more"
     return WorkflowPlan(method="exact", feasible=False, reason=reason, accuracy_asked=asked)
+
+
+# A part is given the workflow, the accuracy, the best plan so far, its deadline, and what to report better ones with.
+_Part = Callable[[Workflow, float, "WorkflowPlan | None", float, Callable[[WorkflowPlan], None]], None]
+
+
+def _begun(
+    part: _Part, workflow: Workflow, asked: float, best: WorkflowPlan | None, end: float
+) -> Callable[[Callable[[WorkflowPlan], None]], None]:
+    now = time.monotonic()
+
+    def run(report: Callable[[WorkflowPlan], None]) -> None:
+        # The solver ends a little before it would be ended, so that its last plan is not lost.
+        part(workflow, asked, best, now + _SEARCHING * (end - now), report)
+
+    return run
 
 
 def tighter(workflow: Workflow, made: WorkflowPlan, until: float) -> WorkflowPlan:
@@ -91,14 +119,20 @@ def tighter(workflow: Workflow, made: WorkflowPlan, until: float) -> WorkflowPla
             rows.raise_bounds(place, math.inf if answer.infeasible else answer.bound)
             report(float(rows.bounds.min()))
 
-    bound = best_within(until, relax)
+    bound = best_within(until, relax, small=len(workflow.workers) * len(workflow.operators) <= _FEW)
     if bound is None or bound <= (made.bound_dollars_per_hour or 0.0):
         return made
     return bounded(made, bound, "linear relaxation of the cheapest variants")
 
 
-def _search(workflow: Workflow, asked: float, deadline: float, report: Callable[[WorkflowPlan], None]) -> None:
-    """Report plans, each better than the one before or with a better bound."""
+def _downwards(
+    workflow: Workflow,
+    asked: float,
+    best: WorkflowPlan | None,
+    deadline: float,
+    report: Callable[[WorkflowPlan], None],
+) -> None:
+    """The authors' plan, and a local search from there on."""
     begun = time.monotonic()
     facts = Facts.of(workflow)
     reason = why_not(facts, asked)
@@ -107,7 +141,57 @@ def _search(workflow: Workflow, asked: float, deadline: float, report: Callable[
         return
     known = search_authors(facts, asked, begun + _BEGINNING * (deadline - begun))
     if known.feasible:
-        report(known.model_copy(update={"method": "exact"}))
+        known = known.model_copy(update={"method": "exact"})
+        report(known)
+        descend(facts, Covers.of(facts, deadline), known, deadline, report)
+
+
+def _jointly(
+    workflow: Workflow,
+    asked: float,
+    best: WorkflowPlan | None,
+    deadline: float,
+    report: Callable[[WorkflowPlan], None],
+) -> None:
+    """One program for all rows: where there are many, their bounds one by one would take too long."""
+    facts = Facts.of(workflow)
+    covers, rows = Covers.of(facts), [row for row in workflow.accuracies if meets(row.accuracy, asked)]
+    if best is not None:
+        best = bounded(best, min(covers.least(row) for row in rows), ALONE)
+        report(best)
+    model = _Model(facts, rows, covers)
+    ceiling = _cost(best) * (1 + SLACK)
+    relaxed = model.solve(model.cost, deadline, ceiling, relaxed=True)
+    if best is not None and relaxed.bound > (best.bound_dollars_per_hour or 0.0):
+        best = bounded(best, relaxed.bound, _JOINT)
+        report(best)
+    answer = model.solve(model.cost, deadline, ceiling)
+    found = best if answer.x is None else model.plan(answer.x, asked)
+    if found is not None:
+        found = found if best is None or found.dollars_per_hour < best.dollars_per_hour else best
+        known = 0.0 if best is None else best.bound_dollars_per_hour or 0.0
+        report(bounded(found, max(relaxed.bound, answer.bound, known), _JOINT))
+
+
+def _by_rows(
+    workflow: Workflow,
+    asked: float,
+    best: WorkflowPlan | None,
+    deadline: float,
+    report: Callable[[WorkflowPlan], None],
+) -> None:
+    """Row after row, with the best plan so far as the ceiling."""
+    begun = time.monotonic()
+    facts = Facts.of(workflow)
+    reason = why_not(facts, asked)
+    if reason is not None:
+        report(WorkflowPlan(method="exact", feasible=False, reason=reason, accuracy_asked=asked, proven=True))
+        return
+    known = best
+    if known is None:
+        known = search_authors(facts, asked, begun + _BEGINNING * (deadline - begun))
+        if known.feasible:
+            report(known.model_copy(update={"method": "exact"}))
     bound = _Search(facts, asked, known, deadline, report).run()
     if bound == math.inf:
         reason = "the workers cannot serve every operator at once"
@@ -133,6 +217,8 @@ class _Search:
         self._covers = Covers.of(facts)
         chosen = [row for row in facts.workflow.accuracies if meets(row.accuracy, asked)]
         self._rows = _Rows(facts, chosen, self._covers)
+        if known.bound_dollars_per_hour:
+            self._rows.bounds = np.maximum(self._rows.bounds, known.bound_dollars_per_hour)
         self._models: dict[int, _Model] = {}
         self._tries: dict[int, int] = {}
         self._begun = time.monotonic()
@@ -251,10 +337,10 @@ class _Rows:
         return place if bounds[place] < math.inf else None
 
     def near(self, variants: Mapping[str, str]) -> list[int]:
-        """Rows that differ from `variants` in one operator at most, the least bound first."""
+        """The row of `variants`, then those that differ from it in one operator, the least bound first."""
         apart = np.array([sum(row.variants[name] != variants[name] for name in row.variants) for row in self.rows])
         close = np.flatnonzero(apart <= 1)
-        return [int(place) for place in close[np.argsort(self.bounds[close], kind="stable")]]
+        return [int(place) for place in close[np.lexsort((self.bounds[close], apart[close]))]]
 
     def raise_bounds(self, place: int, bound: float) -> None:
         """No plan with the row at `place`, nor with any that it eases, is below `bound`."""

@@ -108,7 +108,7 @@ def _random_edges(
     edges = []
     for source, target in sorted(pairs):
         depth = operators.index(source) + 1 if source in operators else 0
-        size = 1024 * float(np.exp(rng.uniform(np.log(0.1), np.log(800 / 4**depth))))
+        size = 1024 * float(np.exp(rng.uniform(np.log(0.1), np.log(max(0.2, 800 / 4**depth)))))
         messages: list[dict[str, Any]] = [{"size_bytes": size}]
         if source in variants and rng.random() < 0.5:
             messages += [
