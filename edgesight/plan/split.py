@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from edgesight.plan import group
+from edgesight.plan import Seconds, group, left
 
 if TYPE_CHECKING:
     from host.plan.split import Choice, SplitPlan
@@ -39,7 +40,10 @@ def split(
     cut: Annotated[int | None, typer.Option(help="With --exit: how many layers the device runs.")] = None,
     series: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Instead of --mbps: observed Mbit/s, one a line; choose after each of them."),
+        typer.Option(
+            metavar="FILE",
+            help="Instead of --mbps: a trace, of Mbit/s by the second or Mahimahi's; choose after each second.",
+        ),
     ] = None,
     fall_back: Annotated[
         bool,
@@ -47,6 +51,7 @@ def split(
             "--fall-back", help="With --series: the device goes on computing, and answers where the link fails."
         ),
     ] = False,
+    seconds: Seconds = 60.0,
     json_: JsonFile = None,
     picture: PictureFile = None,
 ) -> None:
@@ -56,10 +61,11 @@ def split(
     late answers count nothing, under what Bayesian change-point detection predicts. Exits with 1 when nothing meets the
     needs, saying why and what comes nearest.
     """
-    from host.plan.profile import Link, PlanError, Slo, checked, read, write
+    begun = time.monotonic()
+    from host.plan.profile import Link, PlanError, Slo, checked, read, read_trace, write
     from host.plan.split import METHODS, Choices, SplitProfile, fixed
     from host.plan.split import split as plan_split
-    from host.plan.split_bandwidth import follow, read_series
+    from host.plan.split_bandwidth import follow
 
     needs = checked({"latency_ms": deadline_ms, "accuracy": accuracy}, Slo, "--deadline-ms, --accuracy")
     found = read(profile, SplitProfile)
@@ -69,12 +75,15 @@ def split(
         raise PlanError("give either --mbps, for one bandwidth, or --series, for one that moves")
     if (exit_ is None) != (cut is None):
         raise PlanError("--exit and --cut belong together: give both or none")
-    choices = Choices.of(found, method)
+    choices = Choices.of(found, method, begun + seconds)
     if series is not None:
         if exit_ is not None or method != "edgent":
             raise PlanError("--series chooses exit and cut by itself: leave out --method, --exit and --cut")
         delay = _not_negative("--round-trip-ms", round_trip_ms)
-        followed = follow(choices, needs, delay, read_series(series), fall_back=fall_back)
+        trace = read_trace(series)
+        print(trace.describe())
+        rest = left(seconds, begun)
+        followed = follow(choices, needs, delay, trace.by_second, fall_back=fall_back, seconds=rest)
         if json_ is not None:
             write(json_, followed)
         if picture is not None:
@@ -251,6 +260,8 @@ def _print_series(plan: SeriesPlan, console: Console) -> None:
     _print_rows(console, f"Changes of the choice along {len(plan.steps)} observations ({plan.obtained})", columns, rows)
     late = sum(1 - step.on_time for step in plan.steps if step.fallback is None) / len(plan.steps)
     console.print(f"expected without an answer on time: {late:.1%} of requests")
+    if plan.left_out:
+        console.print(f"no time was left for the last {plan.left_out} observations: give --seconds more")
 
 
 def _print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgesight.plan import group
+from edgesight.plan import Seconds, group, left
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,11 +36,12 @@ def workflow(
         Method, typer.Option(help="exact: a mixed-integer program, with its gap; authors: JellyBean's own search.")
     ] = Method.exact,
     curve: Annotated[bool, typer.Option("--curve", help="Every step of accuracy and what it costs.")] = False,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Most that one exact plan may take.")] = 60.0,
+    seconds: Seconds = 60.0,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="File for the plan, or the curve, as JSON.")] = None,
     picture: Annotated[Path | None, typer.Option(metavar="FILE", help="File for it as a PNG picture.")] = None,
 ) -> None:
     """Choose a variant and workers for each operator, so that the accuracy holds and an hour costs least."""
+    begun = time.monotonic()
     from rich.console import Console
     from rich.text import Text
 
@@ -52,9 +54,9 @@ def workflow(
     if curve:
         if accuracy is not None:
             raise PlanError("--accuracy: a curve shows every accuracy; leave one of the two out")
-        steps = trace(read, method.value, seconds)
+        steps = trace(read, method.value, left(seconds, begun))
         if not steps.plans:
-            raise PlanError(f"{path}: {plan(read, 0.0, method.value, seconds).reason}")
+            raise PlanError(f"{path}: {plan(read, 0.0, method.value, left(seconds, begun)).reason}")
         _print_curve(steps, console)
         if json is not None:
             write(json, steps)
@@ -63,7 +65,7 @@ def workflow(
 
             draw_curve([steps], picture)
         return
-    made = plan(read, accuracy, method.value, seconds)
+    made = plan(read, accuracy, method.value, left(seconds, begun))
     if json is not None:
         write(json, made)
     if not made.feasible:
@@ -108,7 +110,8 @@ def _print_plan(workflow: Workflow, made: WorkflowPlan, console: Console) -> Non
         )
         last = operator
     console.print(table)
-    gap = "proven optimal" if made.proven else f"no plan is more than {made.gap or 0:.2%} cheaper"
+    gap = f"no plan is more than {made.gap or 0:.2%} cheaper (bound: {made.bound_from or 'none'})"
+    gap = "proven optimal" if made.proven else gap
     console.print(
         f"${made.dollars_per_hour:.3f}/h = {made.compute_dollars_per_hour:.3f} workers + "
         f"{made.communication_dollars_per_hour:.3f} messages; accuracy {made.accuracy:.4f}, "

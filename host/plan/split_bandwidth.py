@@ -13,6 +13,7 @@ Words owned here: *run* (observations since the last change), *state* (a bandwid
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from host.plan.profile import (
+    SECONDS,
     Link,
     Name,
     NotNegative,
@@ -40,6 +42,7 @@ _Floats = npt.NDArray[np.float64]
 LEAST_MBPS = 0.01  # slower observations are counted as this: a stall is a stall
 # In equal ratios, and fixed: a map that is made in advance cannot know what the link will show.
 STATES_MBPS: Final = tuple(float(mbps) for mbps in np.geomspace(0.1, 100.0, 40))
+_PLANNING = 0.9  # share of the time that a series' choices may take
 _STEPS = 1024  # of the tables of Student's distribution; linear between them
 
 
@@ -330,6 +333,7 @@ class SeriesPlan(Plain):
     obtained: Obtained = "projected"
     map: ConfigurationMap
     steps: list[Step]
+    left_out: Annotated[int, Field(strict=True, ge=0)] = 0  # observations at the end that there was no time for
 
 
 def read_series(path: Path) -> list[float]:
@@ -338,13 +342,25 @@ def read_series(path: Path) -> list[float]:
 
 
 def follow(
-    choices: Choices, slo: Slo, round_trip_ms: float, series: Sequence[float], *, fall_back: bool = False
+    choices: Choices,
+    slo: Slo,
+    round_trip_ms: float,
+    series: Sequence[float],
+    *,
+    fall_back: bool = False,
+    seconds: float = SECONDS,
 ) -> SeriesPlan:
-    """Choose along `series` (Mbit/s), as `MovingSplit` does, with the configuration map's entries beside it."""
+    """Choose along `series` (Mbit/s), as `MovingSplit` does, with the configuration map's entries beside it.
+
+    After `seconds` the observations that are left are not looked at: `SeriesPlan.left_out` says how many.
+    """
+    until = time.monotonic() + _PLANNING * seconds
     moving = MovingSplit(choices, slo, round_trip_ms, fall_back=fall_back)
     table = ConfigurationMap.of(choices, slo, round_trip_ms, STATES_MBPS)
     steps = []
     for mbps in series:
+        if time.monotonic() >= until and steps:
+            break
         moving.observe(mbps)
         index, on_time = moving.choose()
         chosen = None if index is None else choices.profile.exits[int(choices.exits[index])]
@@ -372,4 +388,5 @@ def follow(
         accuracy_needed=slo.accuracy,
         map=table,
         steps=steps,
+        left_out=len(series) - len(steps),
     )
