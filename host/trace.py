@@ -1,10 +1,10 @@
 """What a link carries over time, from a file: one reader for every command that takes a trace.
 
-Two forms, a number a line. *Mahimahi's*: whole milliseconds, none below the one before it, at each of which one packet of
-1,500 bytes may leave; after the last the trace begins anew. *Rates*: Mbit/s, one for each second, which begin anew after
-the last. A file is Mahimahi's where its name ends in `.up` or `.down`, or where it holds whole numbers that rise; any
-other holds rates. Who knows better says so before the name, `mahimahi:FILE` or `mbit:FILE`. Blank lines, and lines that
-begin with `#`, are passed over in both.
+Two forms, a number a line. *Mahimahi's*: whole milliseconds, none below the one before it, at each of which one packet
+of 1,500 bytes may leave; after the last the trace begins anew. *Rates*: Mbit/s, one for each second, which begin anew
+after the last. A file is Mahimahi's where its name ends in `.up` or `.down`, or where it holds whole numbers that rise,
+ten at least; any other holds rates. Who knows better says so before the name, `mahimahi:FILE` or `mbit:FILE`. Blank
+lines, and lines that begin with `#`, are passed over in both.
 
 Words owned here: *moment* (a line of Mahimahi's), *opportunity* (the packet that may leave then).
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ OPPORTUNITY_BYTES = 1_500  # what one moment lets through
 MOST_MBPS = 1e6  # of a rate: 1 Tbit/s, beyond any link
 LEAST_MEAN = 1.0  # bit/s of rates: below it a packet takes hours, and looking for its end, too
 LAST_MS = 10**9  # a moment is before this: 11 days
+_RISING = 10  # whole numbers in a row that rise: fewer may well be rates
 _MOST_BYTES = 64 << 20  # of a file: hours of a fast link
 _WHOLE = re.compile(r"[0-9]{1,12}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
@@ -83,8 +85,8 @@ def read(path: Path | str) -> Trace:
         return read_as(Path(path), "mahimahi")
     lines = _lines(Path(path))
     whole = [int(line) for _, line in lines if _WHOLE.fullmatch(line)]
-    rising = all(first <= second for first, second in zip(whole, whole[1:], strict=False))
-    if len(whole) == len(lines) > 1 and rising and whole[0] < whole[-1] < LAST_MS:
+    rising = all(first <= second for first, second in pairwise(whole))
+    if len(whole) == len(lines) >= _RISING and rising and whole[0] < whole[-1] < LAST_MS:
         return Trace(text, moments_ms=tuple(whole))
     return _rates(Path(path), lines)
 
@@ -107,11 +109,13 @@ def read_as(path: Path, form: Form) -> Trace:
 
 def unsound_moments(moments_ms: list[int] | tuple[int, ...]) -> str | None:
     """What is wrong with moments, or None."""
-    rising = all(first <= second for first, second in zip(moments_ms, moments_ms[1:], strict=False))
+    rising = all(first <= second for first, second in pairwise(moments_ms))
     first, last = (moments_ms[0], moments_ms[-1]) if moments_ms else (0, 0)
     if rising and first >= 0 and 0 < last < LAST_MS:
         return None
-    return f"expected whole milliseconds, one a line, none below the one before it, the last above 0 and below {LAST_MS:,}"
+    return (
+        f"expected whole milliseconds, one a line, none below the one before it, the last above 0 and below {LAST_MS:,}"
+    )
 
 
 def unsound_rates(mbps: list[float] | tuple[float, ...]) -> str | None:
@@ -120,8 +124,7 @@ def unsound_rates(mbps: list[float] | tuple[float, ...]) -> str | None:
     if sound and math.fsum(mbps) / len(mbps) * 1e6 >= LEAST_MEAN:
         return None
     return (
-        f"expected Mbit/s, one a line, none below 0 or above {MOST_MBPS:,.0f}, on average at least "
-        f"{LEAST_MEAN:g} bit/s"
+        f"expected Mbit/s, one a line, none below 0 or above {MOST_MBPS:,.0f}, on average at least {LEAST_MEAN:g} bit/s"
     )
 
 

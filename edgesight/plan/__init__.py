@@ -12,7 +12,9 @@ group = typer.Typer(no_args_is_help=True, help="Plans from measured profiles and
 # Every planner's one limit: reading and planning together.
 Seconds = Annotated[
     float,
-    typer.Option("--seconds", min=0.1, help="Most that this may take; then the best plan so far is given, and says so."),
+    typer.Option(
+        "--seconds", min=0.1, help="Most that this may take; then the best plan so far is given, and says so."
+    ),
 ]
 
 

@@ -96,8 +96,8 @@ def adapt_replay(
 
     The clients' links follow the trace, each from a moment of its own; the file's bandwidths are not used.
 
-    What is in time comes first and accuracy next. A lower --load-limit (0.75; 0.9 for the methods of others) or a higher
-    --margin (0.15) moves that trade: smaller frames, of which more are in time.
+    What is in time comes first and accuracy next. A lower --load-limit (0.75; 0.9 for the methods of others) or a
+    higher --margin (0.15) moves that trade: smaller frames, of which more are in time.
     """
     import json
 
@@ -219,8 +219,10 @@ def _print_plan(situation: Situation, plan: AdaptPlan) -> None:
     best = plan.best_possible
     bound = "" if best is None else f" (of plans that serve as many requests none has more than {best:.4f})"
     console.print(f"Mean accuracy per request {plan.mean_accuracy:.4f}{bound}; planned in {plan.planning_ms:.1f} ms.")
-    for left in plan.unserved:
-        console.print(Text.assemble((f"Not served: client {left.client}:", "red"), f" {left.reason}"), soft_wrap=True)
+    for missed in plan.unserved:
+        console.print(
+            Text.assemble((f"Not served: client {missed.client}:", "red"), f" {missed.reason}"), soft_wrap=True
+        )
 
 
 def _print_replay(rows: list[dict[str, Any]]) -> None:

@@ -72,7 +72,9 @@ def place(
     if previous is None:
         if within is not None:
             raise profile.PlanError("--within: bounds what --previous may cost; give --previous too, or leave it out")
-        plan = plan_anew(network, nodes, cast("Method", method), seed=seed, classes=classes, seconds=left(seconds, begun))
+        plan = plan_anew(
+            network, nodes, cast("Method", method), seed=seed, classes=classes, seconds=left(seconds, begun)
+        )
     else:
         if classes is not None:
             raise profile.PlanError(

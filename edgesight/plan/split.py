@@ -14,6 +14,8 @@ from rich.text import Text
 from edgesight.plan import Seconds, group, left
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from host.plan.split import Choice, SplitPlan
     from host.plan.split_bandwidth import SeriesPlan
 
@@ -129,22 +131,41 @@ def profile(
         int | None,
         typer.Option("--tensor-bits", help="Bits of an element that no quantiser gives bits; default its type's."),
     ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", metavar="NAME=FILE", help="An input to run (.npy) instead of a random one; repeatable."
+        ),
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=1x3x64x64", help="Shape of an input whose sizes are left open, else 1; repeatable."),
+    ] = None,
 ) -> None:
     """Measure a network's layers on this machine, or take a kernel's stages from its simulated RTL.
 
     Every output of the network is an exit. Of a kernel package the Verilated library is run, which `edgesight verilate`
     builds.
     """
-    from host.plan.profile import write
+    from host.plan.profile import PlanError, write
     from host.plan.split_measure import measure_onnx, measure_package
 
     if network.is_dir():
+        if given or shape:
+            raise PlanError("--input, --shape: a kernel package says what its input is; leave them out")
         from host.kernel import Package
 
         measured = measure_package(Package.load(network), device)
     else:
         measured = measure_onnx(
-            network, device, repeats=repeats, threads=threads, input_bits=input_bits, tensor_bits=tensor_bits
+            network,
+            device,
+            repeats=repeats,
+            threads=threads,
+            input_bits=input_bits,
+            tensor_bits=tensor_bits,
+            inputs=dict(_input(text) for text in given or []),
+            shapes=dict(_shape(text) for text in shape or []),
         )
     write(out, measured)
     console = Console()
@@ -161,9 +182,38 @@ def profile(
             f"exit {exit_.name}: behind layer {exit_.after}, {len(exit_.layers)} layers of its own, {own:.4g} ms",
             markup=False,
         )
-    if measured.whole_ms is not None:
-        parts = sum(layer.ms for layer in measured.layers)
-        console.print(f"to the last exit in one piece {measured.whole_ms:.4g} ms, layer by layer {parts:.4g} ms")
+    if measured.whole_ms is not None and measured.apart_ms is not None:
+        console.print(
+            f"to the last exit {measured.whole_ms:.4g} ms in one piece, which layers are scaled to; by themselves they "
+            f"took {measured.apart_ms:.4g} ms"
+        )
+
+
+def _input(text: str) -> tuple[str, np.ndarray]:
+    import numpy as np
+
+    from host.plan.profile import PlanError
+
+    name, equals, file = text.rpartition("=")
+    if not equals or not name:
+        raise PlanError(f"--input {text}: expected NAME=FILE, such as image=photo.npy")
+    try:
+        value = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise PlanError(f"--input {text}: cannot be read as an array of numpy ({error})") from error
+    if not isinstance(value, np.ndarray):
+        raise PlanError(f"--input {text}: holds several arrays; give a .npy file with one")
+    return name, value
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    from host.plan.profile import PlanError
+
+    name, _, sizes = text.rpartition("=")
+    parts = sizes.lower().split("x")
+    if not name or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise PlanError(f"--shape {text}: expected NAME=SIZES, such as image=1x3x224x224")
+    return name, tuple(int(part) for part in parts)
 
 
 @group.command("profile-join")

@@ -137,7 +137,9 @@ class Situation(Plain):
     clients: tuple[Client, ...]
     gpus: Annotated[tuple[Gpu, ...], Field(min_length=1)]
     overhead_ms: NotNegative = 0.0  # of the server, for each frame, beside the models' latencies
-    load_limit: Annotated[float, Field(strict=True, gt=0, le=1)] = 1.0  # share of a GPU's throughput that clients may use
+    load_limit: Annotated[float, Field(strict=True, gt=0, le=1)] = (
+        1.0  # share of a GPU's throughput that clients may use
+    )
 
     @field_validator("profile", mode="before")
     @classmethod

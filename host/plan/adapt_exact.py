@@ -51,9 +51,7 @@ def exact(tables: Tables, until: float) -> tuple[Mapping, float]:
     return best_within(until, solve, small=len(uses) <= _FEW_USES) or (known, 1.0)
 
 
-def _solved(
-    tables: Tables, uses: list[tuple[int, int, int]], known: Mapping, until: float
-) -> tuple[Mapping, float]:
+def _solved(tables: Tables, uses: list[tuple[int, int, int]], known: Mapping, until: float) -> tuple[Mapping, float]:
     """The solver's mapping, or `known` where that is better, and the bound."""
     total = float(tables.rate.sum())
     if not uses:

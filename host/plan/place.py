@@ -85,8 +85,8 @@ def _check(problem: Problem, method: Method, classes: int | None) -> None:
         )
     if problem.nodes * (problem.end + 1) ** 2 > _MOST_PIECES:
         raise PlanError(
-            f"model {problem.model.name}: {problem.end - 1} cuts on {problem.nodes} nodes are more pieces than fit into "
-            "memory; join layers that need not be parted"
+            f"model {problem.model.name}: {problem.end - 1} cuts on {problem.nodes} nodes are more pieces than memory "
+            "holds; join layers that need not be parted"
         )
 
 
@@ -121,7 +121,11 @@ def _placed(
         found, bound = min(plans.values(), key=problem.beta, default=None), lower_bound(problem)
     else:
         found = (
-            joint(problem) if method == "joint" else joint_greedy(problem) if method == "greedy" else at_random(problem, seed)
+            joint(problem)
+            if method == "joint"
+            else joint_greedy(problem)
+            if method == "greedy"
+            else at_random(problem, seed)
         )
         if found is not None:
             told(found, 0.0)

@@ -9,8 +9,8 @@ Computing is not counted, and a cluster's memory is its smallest node's.
 Where the paper is silent: when no partition fits the smallest node, the nodes of that size are left out and the next
 size counts; a plan of one piece goes to the fastest node; a transfer at the upper edge belongs to the highest class.
 
-Also their baseline, *joint*: the same cuts, then from each node on the neighbour with the fastest link, the best start's
-plan.
+Also their baseline, *joint*: the same cuts, then from each node on the neighbour with the fastest link; the best of
+these.
 
 Words owned here: *class* (transfers of about one size), *run* (neighbouring transfers of one class).
 """

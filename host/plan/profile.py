@@ -106,7 +106,7 @@ def read(path: Path, kind: type[Data]) -> Data:
     A key that is given twice is refused: one of its two values would be lost without a word.
     """
     try:
-        content = json.loads(path.read_bytes(), object_pairs_hook=_once, parse_constant=_no_number)
+        content = json.loads(path.read_bytes(), object_pairs_hook=once, parse_constant=_no_number)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read ({error.strerror})") from error
     except _RefusedError as error:
@@ -128,7 +128,8 @@ class _RefusedError(ValueError):
     """JSON that says something which is not taken."""
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, for `json.loads`; raises ValueError where a key is there twice."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:

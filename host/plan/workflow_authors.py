@@ -128,9 +128,7 @@ def orders(facts: Facts) -> Iterator[tuple[str, ...]]:
         ]
 
 
-def assign(
-    facts: Facts, variants: Mapping[str, str], order: tuple[str, ...], until: float = math.inf
-) -> _State | None:
+def assign(facts: Facts, variants: Mapping[str, str], order: tuple[str, ...], until: float = math.inf) -> _State | None:
     """The cheapest workers that the greedy search finds for `variants`, operators taken in `order`; None: none.
 
     None, too, where the time is over before every operator has its workers.

@@ -1,4 +1,4 @@
-"""Local search for workflows: from a plan on, other variants for one or two operators, with workers by the greedy search.
+"""Local search for workflows: from a plan on, other variants for one or two operators, workers by the greedy search.
 
 A step looks at the rows of the accuracies that differ from the plan's in one operator, and where none of them is better
 at those that differ in two; those whose workers could cost least are looked at first. The first one that makes the plan
@@ -56,4 +56,3 @@ def descend(
             if moved:
                 break
     return made
-

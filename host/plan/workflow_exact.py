@@ -278,7 +278,9 @@ class _Search:
     def _ceiling(self, place: int) -> float:
         made = self._made
         better = made is None or self._rows.rows[place].accuracy > (made.accuracy or 0.0)
-        return self._least * (1 + SLACK if better else 1 - SLACK)  # else no cheaper by more than rounding: not looked for
+        return self._least * (
+            1 + SLACK if better else 1 - SLACK
+        )  # else no cheaper by more than rounding: not looked for
 
     def _look_around(self) -> None:
         """Local search: rows that differ from the best plan's in one variant, those of least bound first."""

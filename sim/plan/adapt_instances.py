@@ -38,6 +38,23 @@ def alike(count: int, rate: float, slo_ms: float) -> list[Client]:
     ]
 
 
+def many(profile: ModelProfile, clients: int, machines: int, seed: int) -> Situation:
+    """So many clients, each with a rate, SLO and bandwidth at random, as the authors draw them."""
+    chance = random.Random(seed)
+    return Situation(
+        profile=profile,
+        clients=tuple(
+            Client(
+                name=f"client-{number}",
+                slo=Slo(latency_ms=chance.choice(SLOS_MS), rate=chance.choice(RANDOM_RATES)),
+                link=Link(mbps=chance.uniform(*RANDOM_MBPS)),
+            )
+            for number in range(clients)
+        ),
+        gpus=gpus(machines),
+    )
+
+
 def random_instances(profile: ModelProfile, count: int, seed: int) -> Iterator[Situation]:
     """Eight clients as the authors draw them: rate, SLO and bandwidth at random."""
     chance = random.Random(seed)

@@ -143,9 +143,9 @@ def most_in_time(
 ) -> float:
     """Share of requests that no scheduler, whatever it knows, has in time: each link carries the smallest frames alone.
 
-    An upper bound: every frame has the fewest bytes, and a GPU of its own that runs the fastest model at once. Frames of
-    one client have the same size and deadlines in their order, so to send them in order, but for those that would be
-    late, is the most that its link allows (any other choice can be exchanged for this one, frame by frame).
+    An upper bound: every frame has the fewest bytes, and a GPU of its own that runs the fastest model at once. Frames
+    of one client have the same size and deadlines in their order, so to send them in order, but for those that would
+    be late, is the most that its link allows (any other choice can be exchanged for this one, frame by frame).
     """
     size = float(min(profile.frame_bytes[model.input_px] for model in profile.models))
     fastest = min(min(model.latency_ms.values()) for model in profile.models)
@@ -259,7 +259,7 @@ class Simulation:
         self._leave(camera, now)
 
     def _known(self, camera: _Camera, now: float, waiting: float) -> Model | None:
-        """What a client sends that is told: the most accurate up to what was assigned that arrives in time, else nothing."""
+        """What a client that is told sends: the most accurate up to what was assigned that arrives in time, or nothing."""
         sender = camera.sender
         least_ms = self._latency[sender.smallest.name][1]
         tried = [(model, sender.server_ms) for model in sender.offered]

@@ -546,7 +546,10 @@ def _interval(cells: Sequence[Cell], planner: str) -> tuple[float, float]:
 
 def _print_gains(console: Console, cells: Sequence[Cell], intervals: dict[str, tuple[float, float]]) -> None:
     families = list(dict.fromkeys(cell.family for cell in cells))
-    title = "Points of accuracy above the best fixed exit and cut of each link (late answers count 0)"
+    title = (
+        "Points of accuracy above the best fixed exit and cut of each link (late answers count 0; exits' accuracies "
+        "quoted from memory)"
+    )
     table = PlainTable(title, ("planner", "mean", "95 %", "worst", "late", *families), words=("planner",))
     for planner in cells[0].served:
         gains = [cell.gain(planner) for cell in cells]
@@ -624,5 +627,8 @@ def draw(cells: Sequence[Cell], intervals: dict[str, tuple[float, float]], profi
     each.legend(loc="upper right", ncols=2, frameon=False, fontsize=8, bbox_to_anchor=(1.0, 0.95))
     for axis in (means, each):
         axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"Where to cut {profile.name} and where to stop, on links that move (simulated; times projected)")
+    figure.suptitle(
+        f"Where to cut {profile.name} and where to stop, on links that move (simulated; times projected, "
+        "accuracies from memory)"
+    )
     save_picture(figure, path)
