@@ -307,6 +307,9 @@ def _fit(
         done = "was finished before" if first == recipe.epochs else f"goes on after epoch {first}/{recipe.epochs}"
         console.print(f"{label}: {done}, from {checkpoint}", soft_wrap=True, markup=False, highlight=False)
 
+    for half in course.folder.glob(f".{checkpoint.name}-*"):
+        half.unlink(missing_ok=True)  # left by an end in the midst of writing
+
     # Copies, since torch warns of arrays that may not be written.
     images = torch.from_numpy(data.train.images.copy())
     labels = torch.from_numpy(data.train.labels.copy())

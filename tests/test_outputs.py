@@ -32,6 +32,7 @@ WRITES: dict[tuple[str, str], tuple[tuple[str | Path, ...], str | None]] = {
     ("bench folding", "--out"): (("bench", "folding", ZOO), "folding.json"),
     ("bench emulator", "--out"): (("bench", "emulator"), "emulator.json"),
     ("bench fairness", "--out"): (("bench", "fairness"), "fairness.json"),
+    ("bench hostile", "--out"): (("bench", "hostile"), "hostile.json"),
     ("bench link", "--out"): (("bench", "link"), "link.json"),
     ("bench plan", "--out"): (("bench", "plan"), "plan.json"),
     ("bench board", "--out"): (("bench", "board", ZOO), "board.json"),

@@ -157,13 +157,13 @@ class Service:
         share, now = client.share, self._loop.time()
         share.seen = now
         self._effort.measure(now, self._shares)
-        if self._effort.active > 1 and share.loop.left(now) <= 0.0:
+        if share.loop.left(now, self._effort.active) <= 0.0 and self._effort.active > 1:
             self._effort.make(1)  # to receive and drop it
             self._say(share, "it takes more than its part of the data centre's time: datagrams are dropped")
             return
         try:
             messages = parse(datagram)
-            share.loop.spend(now, self._effort.make(len(messages)))
+            share.loop.spend(self._effort.make(len(messages)))
             for message in messages:
                 if isinstance(message, Strip):
                     self._take(peer, client, message)
@@ -284,10 +284,14 @@ class Service:
         share.bytes += count
         self._bytes += count
         while self._bytes > MAX_BYTES:
-            peer, client = max(
+            fullest = max(
                 ((peer, client) for peer, client in self._clients.items() if client.assembling or client.share.waiting),
                 key=lambda one: (one[1].share.bytes, len(one[1].assembling)),
+                default=None,
             )
+            if fullest is None:
+                return  # all of it is decoded, and soon gone
+            peer, client = fullest
             if client.assembling:
                 self._drop(peer, client, next(reversed(client.assembling)))
             else:
@@ -490,7 +494,7 @@ class Service:
         self._send(peer, client, reply)
 
     def _send(self, peer: ServerPeer, client: _Client, reply: bytes) -> None:
-        client.share.loop.spend(self._loop.time(), self._effort.make(REPLY_EFFORTS))
+        client.share.loop.spend(self._effort.make(REPLY_EFFORTS))
         peer.send_copies([reply])
 
 

@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-LOOP_SHARE, _LOOP_BURST = 0.6, 0.2  # of the loop's processor time that all edges share, and seconds of it at once
+# Of the loop's processor time: what active edges share, and seconds that each may take at once, for several images.
+LOOP_SHARE, _LOOP_BURST = 0.6, 0.2
 _EFFORT_S = 200e-6  # seconds of an effort, before they are measured
 _MEASURE_EVERY = 0.25  # seconds
 _ENOUGH = 50  # efforts that tell what one costs
@@ -39,15 +40,18 @@ class Budget:
         self._rate, self._burst = rate, burst
         self._left, self._at = burst, 0.0
 
-    def left(self, now: float) -> float:
-        """What may be spent at `now`, seconds of any clock; less than nothing where more was."""
-        self._left = min(self._left + self._rate * max(now - self._at, 0.0), self._burst)
+    def left(self, now: float, among: int = 1) -> float:
+        """What may be spent at `now`, seconds of any clock; less than nothing where more was.
+
+        The rate of the time since it was asked is shared `among` so many.
+        """
+        self._left = min(self._left + self._rate / among * max(now - self._at, 0.0), self._burst)
         self._at = now
         return self._left
 
-    def spend(self, now: float, amount: float) -> None:
+    def spend(self, amount: float) -> None:
         """Spend `amount`, be it there or not: what something costs is often known afterwards."""
-        self._left = self.left(now) - amount
+        self._left -= amount
 
     def take(self, now: float) -> bool:
         """Spend one, if it is there."""
@@ -123,9 +127,9 @@ class Effort:
         self._next, self._processor = 0.0, 0.0
 
     def make(self, efforts: int) -> float:
-        """Seconds of a share's budget that so many efforts take: the more are active, the less is each one's."""
+        """Seconds that so many efforts take, which are made now."""
         self._count += efforts
-        return efforts * self.seconds * self.active
+        return efforts * self.seconds
 
     def measure(self, now: float, shares: Iterable[Share[Any]]) -> None:
         """Look at the clock, now and then; in the loop's thread."""

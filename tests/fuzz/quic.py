@@ -39,12 +39,12 @@ from sim.link.trust import Trust, make_trust
 from sim.link.virtual import run_virtual
 from tests.host.packets import (
     DATACENTER,
-    HELLO,
     AttackedEdge,
     DataCentre,
     datacentre,
     edge,
     entries,
+    hello,
     kept,
     packet,
     pieces,
@@ -239,7 +239,7 @@ class Fuzzer:
             theirs.connect(DATACENTER, now=asyncio.get_running_loop().time())
             await dc.exchange(theirs, rounds=chance.choice((1, 2, 12, 12)))
             if chance.random() < 0.5 and theirs._handshake_complete:
-                theirs.send_stream_data(0, HELLO)
+                theirs.send_stream_data(0, hello())
                 await dc.exchange(theirs, rounds=6)
             victim = next(iter(dc.peers), None)
         moves = chance.random() < 0.3

@@ -7,7 +7,7 @@ import contextlib
 import ssl
 from collections.abc import Iterator, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicPacketType
@@ -28,13 +28,19 @@ Address = tuple[str, int]
 EDGE: Address = ("127.0.0.1", 40_000)
 DATACENTER: Address = ("127.0.0.1", 4_433)
 SERVED = Served(model_sha256="5" * 64, input_shape=(28, 28, 1), classes=10)
-HELLO = Hello(protocol=2, jpeg_tables=jpeg_tables()).model_dump_json().encode() + b"\n"
+_PROTOCOL = get_args(Hello.model_fields["protocol"].annotation)[0]
 _TYPES = {
     Epoch.INITIAL: QuicPacketType.INITIAL,
     Epoch.HANDSHAKE: QuicPacketType.HANDSHAKE,
     Epoch.ONE_RTT: QuicPacketType.ONE_RTT,
 }
 _SMALLEST_INITIAL = 1_200
+
+
+def hello(request: str | None = None) -> bytes:
+    """What an edge says first; `request` is for a new certificate."""
+    said = Hello(protocol=_PROTOCOL, jpeg_tables=jpeg_tables(), request=request)
+    return said.model_dump_json().encode() + b"\n"
 
 
 def varint(value: int) -> bytes:
@@ -119,7 +125,7 @@ class DataCentre:
         self.transport = Memory(EDGE)
         self.port.connection_made(self.transport)
         self.port._budget.left = lambda now: 1.0  # type: ignore[method-assign]
-        self.port._sources.allow = lambda source, now: True  # type: ignore[method-assign]
+        self.port._strangers.allow = lambda source, now: True  # type: ignore[method-assign]
         self.ended: list[ServerPeer] = []
 
     def _received(self, peer: ServerPeer, data: bytes) -> None:
@@ -167,7 +173,7 @@ class DataCentre:
     async def let_in(self, client: QuicConnection, address: Address = EDGE) -> ServerPeer:
         """Shake hands with an edge and greet it; its connection here."""
         peer = await self.meet(client, address)
-        client.send_stream_data(0, HELLO)
+        client.send_stream_data(0, hello())
         await self.exchange(client, address)
         return peer
 

@@ -21,10 +21,12 @@ from host.calibrate import (
     _parts,
     _Path,
     _reached,
+    advice,
     calibrate,
     confidence_curve,
     expected_calibration_error,
     lower_bound,
+    parse_targets,
     resplit_check,
 )
 from host.datacenter.models import OnnxModel
@@ -351,3 +353,74 @@ def test_the_back_end_is_observed_through_loss_and_repair(served_package: Packag
     assert (observed.backend[3] == sums(images, 1).argmax(axis=1)).all()  # the last stage stands in
     again = observe(served_package, OnnxModel(backend), images, truth, losses, 7)
     assert (again.backend == observed.backend).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1.5", r"1\.5 is no share of right answers, between 0 and 1, both excluded \(0\.015\?\)"),
+        ("0.9, 93", r"93 is no share .* \(0\.93\?\)"),
+        ("-1", "-1 is no share of right answers, between 0 and 1, both excluded$"),
+        ("nan", "nan is no share"),
+        ("1", "1 is no share of right answers, between 0 and 1, both excluded$"),
+        ("0.9,high", "give numbers, comma separated"),
+        ("", "give numbers, comma separated"),
+        (",".join(f"0.{k}" for k in range(100, 120)), "20 accuracy targets: give 1 to 16"),
+    ],
+)
+def test_targets_that_cannot_be_are_refused_with_what_was_meant(text: str, message: str) -> None:
+    with pytest.raises(CalibrationError, match=message):
+        parse_targets(text)
+    assert parse_targets("0.9, 0.85,0.9") == [0.85, 0.9]
+
+
+def test_a_refused_target_is_told_what_holds_and_what_more_images_would_give() -> None:
+    observed = draw(2_000, 5)
+    backend = min(float(right.mean()) for right in observed.backend_right[:2])
+    near, beyond = round(backend - 0.004, 4), round(backend + 0.01, 4)
+    made = run(observed, (0.8, near, beyond))
+    assert [refused.accuracy for refused in made.refused] == [near, beyond]
+    first, second, third = advice(made)
+    highest = float(first.split("the highest target that holds is ")[1].split(":")[0])
+    assert run(observed, (0.8, highest, beyond)).refused[0].accuracy == beyond  # it does hold
+    assert run(observed, (0.8, highest + 0.002, beyond)).refused[0].accuracy == highest + 0.002
+    count = int(second.split("would take about ")[1].split(" calibration")[0].replace(",", ""))
+    # So many images at the same accuracy do prove it, and half of them don't.
+    for images, enough in ((count, True), (count // 2, False)):
+        tested = images - int(0.3 * images)
+        assert (lower_bound(backend * tested, tested, 0.05 / 3) >= near) == enough
+    assert f"{beyond:g} is out of reach with any number of images" in third
+    assert advice(run(observed, (0.8,))) == []
+
+
+def test_what_was_measured_once_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from sim import observe
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    package = Package.load(Path(__file__).resolve().parents[2] / "bitstreams" / "digits", verify=False)
+    images = np.zeros((50, 8, 8, 1), np.uint8)
+    measured: list[int] = []
+
+    def measure(package: Package, model: object, images: Any, truth: Any, losses: Any, seed: int) -> Observed:
+        measured.append(seed)
+        return draw(len(images), seed)
+
+    monkeypatch.setattr(observe, "observe", measure)
+
+    def ask(images: Any, seed: int = 0, truth: int = 0) -> Observed:
+        truths = np.full(len(images), truth, np.int64)
+        return observe.observe_once(package, None, images, truths, LOSSES, seed)  # type: ignore[arg-type] # is not asked
+
+    first, again = ask(images), ask(images)
+    assert measured == [0]
+    for name in ("margins", "labels", "backend", "came", "truth"):
+        assert np.array_equal(getattr(first, name), getattr(again, name))
+    assert first.losses == again.losses
+    ask(images, seed=1)
+    ask(images, truth=1)
+    ask(images + 1)
+    assert measured == [0, 1, 0, 0]
+    for path in (tmp_path / "edgesight" / "observed").iterdir():
+        path.write_bytes(path.read_bytes()[:-100])  # as a crash or a full disk leaves it
+    ask(images)
+    assert measured == [0, 1, 0, 0, 0]

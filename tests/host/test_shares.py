@@ -316,7 +316,7 @@ def test_what_a_message_costs_is_measured(monkeypatch: pytest.MonkeyPatch) -> No
     effort, shares = Effort(), [Share[str]("a", seen=100.0), Share[str]("b", seen=98.5)]
     effort.measure(99.0, shares)
     assert effort.active == 2
-    assert effort.make(100) == pytest.approx(0.2)
+    assert effort.make(100) == pytest.approx(0.1)
     effort.measure(99.1, shares)  # too soon
     effort.measure(100.0, shares)  # 0.1 s of 100 efforts
     assert effort.active == 1
@@ -387,8 +387,10 @@ def test_a_budget_is_spent_and_comes_back() -> None:
     assert [budget.take(10.0) for _ in range(4)] == [True, True, True, False]
     assert budget.take(10.5)
     assert not budget.take(10.6)
-    budget.spend(11.0, 10.0)
+    budget.spend(10.0)
     assert budget.left(11.0) < 0
+    before = budget.left(11.0)
+    assert budget.left(12.0, among=4) == before + 0.5
     assert budget.left(100.0) == 3.0
     assert budget.left(50.0) == 3.0  # a clock that goes back gives nothing
 

@@ -7,7 +7,7 @@ import asyncio
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.connection import QuicConnection
 
-from host.link.port import Budget, Port, Sources
+from host.link.port import Budget, Port, Strangers
 from host.link.quic import IDLE_TIMEOUT
 from tests.fuzz.trust import CLIENT, SERVER
 
@@ -50,6 +50,6 @@ def seeds() -> list[bytes]:
 def consume(data: bytes) -> None:
     transport = _Transport()
     PORT.connection_made(transport)
-    PORT._sources, PORT._budget = Sources(), Budget(PORT._loop.time())
+    PORT._strangers, PORT._budget = Strangers(), Budget(PORT._loop.time())
     PORT.datagram_received(data, _ADDRESS)
     assert transport.sent <= len(data), "the server may be used to flood others"

@@ -1,0 +1,31 @@
+"""What a program writes of itself."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+PROGRAM = """
+import logging
+from host.process import write_log
+write_log()
+logging.getLogger("host.link").info("connected")
+logging.getLogger("host.link").warning("a client said x\\nedge 'door' was enrolled\\x1b[2J\\u202e, %s", "y" * 5_000)
+logging.getLogger("another.library").warning("chatter")
+logging.getLogger("another.library").error("a fault")
+logging.getLogger("host").debug("detail")
+"""
+
+
+def test_a_log_has_times_and_levels_and_one_line_for_each_thing_said() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    at = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} "
+    assert re.fullmatch(at + "INFO connected", lines[0])
+    assert re.match(at + r"WARNING a client said x\\nedge 'door' was enrolled\\x1b\[2J\\u202e, y+", lines[1])
+    assert len(lines[1]) < 600
+    assert re.fullmatch(at + "ERROR a fault", lines[2])
+    assert len(lines) == 3
+    assert all(character.isprintable() for line in lines for character in line)

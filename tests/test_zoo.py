@@ -1,0 +1,106 @@
+"""A zoo folder is held against its model card before anything is compiled; what makes a poor package is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgesight.zoo import CARD, ZOO, ZooError, check_files, read_card, warnings
+from host.files import OutputError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "quant" / "zoo" / "fashion-mnist", tmp_path / "zoo")
+    return tmp_path / "zoo"
+
+
+def with_card(zoo: Path, **shares: float) -> dict[str, Any]:
+    """The card with calibration accuracies by network."""
+    card = read_card(zoo)
+    for name, share in shares.items():
+        card["networks"][name]["calibration_accuracy"]["by_seed"][0] = share
+    return card
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "digits"])
+def test_the_shipped_zoos_are_what_their_cards_say(name: str) -> None:
+    folder = ROOT / "quant" / "zoo" / name
+    check_files(folder, read_card(folder))
+
+
+@pytest.mark.parametrize("name", ["stage0", "stage1", "backend"])
+def test_a_network_that_is_missing_is_named_with_the_command(zoo: Path, name: str) -> None:
+    (zoo / f"{name}.onnx").unlink()
+    with pytest.raises(ZooError, match=rf"{name}\.onnx: is missing .* `edgesight train DATASET --variant {name}`"):
+        check_files(zoo, read_card(zoo))
+
+
+def test_a_swapped_network_is_named_with_whose_it_is(zoo: Path) -> None:
+    shutil.copy(zoo / "stage0.onnx", zoo / "stage1.onnx")
+    with pytest.raises(ZooError, match=r"stage1\.onnx: is not the file that card\.json describes .* it is stage0's"):
+        check_files(zoo, read_card(zoo))
+    (zoo / "stage1.onnx").write_bytes(b"another")
+    with pytest.raises(ZooError, match=r"stage1\.onnx: is not the file .* it has sha256"):
+        check_files(zoo, read_card(zoo))
+
+
+def test_a_zoo_without_a_back_end_is_compiled_with_a_warning(zoo: Path) -> None:
+    card = read_card(zoo)
+    del card["networks"]["backend"]
+    (zoo / "backend.onnx").unlink()
+    check_files(zoo, card)
+    assert any("has no backend.onnx, so that the package offloads nothing" in line for line in warnings(zoo, card))
+
+
+def test_a_network_that_is_no_better_than_the_one_before_is_named(zoo: Path) -> None:
+    assert warnings(zoo, with_card(zoo, stage0=0.78, stage1=0.80, backend=0.9)) == []
+    (said,) = warnings(zoo, with_card(zoo, stage0=0.784, stage1=0.780, backend=0.9))
+    assert said.startswith("stage1 is no better than stage0 (78.0% against 78.4% of the calibration split)")
+
+
+def test_only_a_zoo_is_trained_into(zoo: Path, tmp_path: Path) -> None:
+    ZOO.check_folder(zoo)
+    (zoo / CARD).unlink()
+    with pytest.raises(OutputError, match=r"it holds README\.md and no card\.json"):
+        ZOO.check_folder(zoo)
+    (zoo / CARD).write_text(json.dumps({"ace": "of spades"}))
+    with pytest.raises(OutputError, match=r"its card\.json is no model card"):
+        ZOO.check_folder(zoo)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda zoo: (zoo / "stage1.onnx").unlink(), "stage1.onnx: is missing"),
+        (lambda zoo: shutil.copy(zoo / "stage0.onnx", zoo / "stage1.onnx"), "it is stage0's"),
+        (lambda zoo: (zoo / CARD).write_text("{"), "no readable model card"),
+    ],
+)
+def test_compile_says_it_in_one_line_and_writes_nothing(zoo: Path, tmp_path: Path, spoil: Any, message: str) -> None:
+    spoil(zoo)
+    command = [sys.executable, "-m", "edgesight", "compile", str(zoo), "--out", str(tmp_path / "kernel"), "--no-csim"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "kernel").exists()
+
+
+def test_cycles_out_of_reach_are_said_with_the_layer(tmp_path: Path) -> None:
+    zoo = ROOT / "quant" / "zoo" / "digits"
+    command = [sys.executable, "-m", "edgesight", "compile", str(zoo), "--out", str(tmp_path / "kernel"), "--no-csim"]
+    done = subprocess.run(
+        [*command, "--cycles", "10,1000"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "warning: stage0: 10 cycles a frame are out of reach: layer Conv2D_Conv_0, which takes 64" in done.stderr
+    assert "stage1:" not in done.stderr
