@@ -153,7 +153,10 @@ def _raster_picture(content: bytes) -> Image.Image:
 
 def _scaled(samples: npt.NDArray[np.unsignedinteger], full: int) -> npt.NDArray[np.uint8]:
     """From 0 to `full`, to 0 to 255, rounded."""
-    return ((np.minimum(samples, full).astype(np.uint32) * 255 + full // 2) // full).astype(np.uint8)
+    levels: npt.NDArray[np.uint8] = ((np.minimum(samples, full).astype(np.uint32) * 255 + full // 2) // full).astype(
+        np.uint8
+    )
+    return levels
 
 
 def _fit(picture: Image.Image, height: int, width: int, channels: int, seen: _Seen, found: Outline | None) -> Pixels:
@@ -192,7 +195,9 @@ def _upright(picture: Image.Image, orientation: int, top: int, bottom: int) -> I
         length = wide if on_its_side else high
         top, bottom = length - bottom, length - top
     part = picture.crop((top, 0, bottom, high) if on_its_side else (0, top, wide, bottom))
-    return part.transpose(_TURNS[orientation]) if orientation != 1 else part
+    if orientation == 1:
+        return part
+    return part.transpose(_TURNS[orientation])  # type: ignore[arg-type] # numbers will do
 
 
 def _plain(part: Image.Image, channels: int, seen: _Seen, found: Outline | None) -> Image.Image:
@@ -212,8 +217,9 @@ def _plain(part: Image.Image, channels: int, seen: _Seen, found: Outline | None)
     elif see_through is not None or part.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         part = part.convert({"La": "LA", "RGBa": "RGBA"}.get(part.mode, part.mode)).convert("RGBA")
         opaque = part.getchannel("A")
-        least, most = opaque.getextrema()
-        seen.least_opaque, seen.most_opaque = min(seen.least_opaque, least), max(seen.most_opaque, most)
+        levels = np.asarray(opaque)
+        seen.least_opaque = min(seen.least_opaque, int(levels.min()))
+        seen.most_opaque = max(seen.most_opaque, int(levels.max()))
         colours = part.convert("RGB")
         part = Image.new("RGB", colours.size, _BACKGROUND)
         part.paste(colours, mask=opaque)

@@ -372,11 +372,16 @@ class _Files:
         self._archive: zipfile.ZipFile | None = None
         self._members: dict[str, zipfile.ZipInfo] = {}
         if root.is_dir():
-            names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+            try:
+                names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+            except OSError as error:
+                raise DataSetError(
+                    f"{error.filename} cannot be read ({error.strerror}); allow it, or remove it"
+                ) from error
         elif root.is_file():
             try:
                 self._archive = zipfile.ZipFile(root)
-            except zipfile.BadZipFile as error:
+            except (OSError, zipfile.BadZipFile) as error:
                 raise DataSetError(f"{root}: not a readable .zip ({error}); give a folder or a whole .zip") from error
             self._members = {_zip_name(info): info for info in self._archive.infolist() if not info.is_dir()}
             names = list(self._members)

@@ -108,11 +108,11 @@ def tiff(strip: bytes, order: str = "<", **tags: int | tuple[int, ...]) -> bytes
     strip += b"\0" * (len(strip) % 2)
     at = 8 + len(strip) + 2 + 12 * len(numbers) + 4
     entries, beside = b"", b""
-    for tag, values in sorted(numbers.items()):
+    for number, values in sorted(numbers.items()):
         packed = struct.pack(f"{order}{len(values)}I", *values)
         if len(values) > 1:
             packed, beside = struct.pack(order + "I", at + len(beside)), beside + packed
-        entries += struct.pack(order + "HHI", tag, 4, len(values)) + packed
+        entries += struct.pack(order + "HHI", number, 4, len(values)) + packed
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8 + len(strip))
     return head + strip + struct.pack(order + "H", len(numbers)) + entries + b"\0\0\0\0" + beside
 
@@ -203,7 +203,14 @@ def depths() -> Iterator[Case]:
         yield Case(f"tiff-rgb16-{name}", tiff(colours, order, t258=(16, 16, 16), t262=2, t277=3), SCENE, 1)
         planes = SCENE.round().astype(np.uint8).transpose(2, 0, 1).tobytes()
         offsets = tuple(8 + WIDTH * HEIGHT * plane for plane in range(3))
-        apart = {"t258": (8, 8, 8), "t262": 2, "t277": 3, "t284": 2, "t273": offsets, "t279": (WIDTH * HEIGHT,) * 3}
+        apart: dict[str, int | tuple[int, ...]] = {
+            "t258": (8, 8, 8),
+            "t262": 2,
+            "t277": 3,
+            "t284": 2,
+            "t273": offsets,
+            "t279": (WIDTH * HEIGHT,) * 3,
+        }
         yield Case(f"tiff-planes-{name}", tiff(planes, order, **apart), SCENE, 0.5)
     inverted = ((1 - ramp) * 65_535).round().astype("<u2")
     yield Case("tiff16-inverted", tiff(inverted.tobytes(), t258=16, t262=0), RAMP, 0.5)
@@ -428,8 +435,8 @@ for path in map(Path, sys.argv[1:]):
 
 def flat(kind: str, mode: str, side: int, **options: Any) -> bytes:
     """A square picture of one colour, of about the most pixels that are read of its kind."""
-    colour = {"RGBA": (9, 9, 9, 99), "I;16": 40_000, "CMYK": (9, 9, 9, 9), "RGB": (9, 9, 9)}.get(mode, 9)
-    return saved(Image.new(mode, (side, side), colour), kind, **options)
+    colours: dict[str, Any] = {"RGBA": (9, 9, 9, 99), "I;16": 40_000, "CMYK": (9, 9, 9, 9), "RGB": (9, 9, 9)}
+    return saved(Image.new(mode, (side, side), colours.get(mode, 9)), kind, **options)
 
 
 def amplifying_exif() -> bytes:
