@@ -107,6 +107,8 @@ class Token:
             content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             raise KeysError(_NO_TOKEN) from None
+        if base64.urlsafe_b64encode(content).decode().rstrip("=") != text.rstrip("="):
+            raise KeysError(_NO_TOKEN)  # the last character has bits that no byte takes
         content, check = content[:-_CHECK], content[-_CHECK:]
         if len(content) <= _HEAD.size or hashlib.sha256(content).digest()[:_CHECK] != check:
             raise KeysError(_NO_TOKEN)
