@@ -210,7 +210,10 @@ def power(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Measure an answer's energy above idle, with its confidence interval, by idle and running windows in turn."""
+    """Measure an answer's energy above idle, with its confidence interval, by idle and running windows in turn.
+
+    It is the whole board's, as its sensor sees it: the fabric's work and that of the host program which feeds it.
+    """
     from host.fabric.base import ALWAYS
     from host.power.measure import fabric_runner, measure
     from host.power.sensors import PowerError, open_sensor
@@ -232,7 +235,10 @@ def power(
         report = measure(
             meter,
             fabric_runner(opened, pool, row),
-            subject=f"{opened.package.kernel.name} on fabric {fabric}, {what}, {images or 'random images'}",
+            subject=(
+                f"{opened.package.kernel.name} on fabric {fabric} and the host program that feeds it, {what}, "
+                f"{images or 'random images'}"
+            ),
             pairs=pairs,
             seconds=seconds,
             progress=lambda kind, number: console.print(f"window {number + 1} of {2 * pairs + 1}: {kind}"),

@@ -34,14 +34,17 @@ class Board(BaseModel):
     preset: str | None = None  # pattern of Vivado's board part, whose preset configures the processing system
     pynq_board: str | None = None  # what PYNQ's image calls the board (environment variable BOARD)
     memory_mib: Annotated[int, Field(ge=1)] | None = None  # of the processor's memory, from address 0, that a DMA sees
+    xmutil: bool = False  # the board's own Linux loads bitstreams by `xmutil loadapp`
     # Boards without one.
+    same_as: str | None = None  # board whose top and constraints this one shares
+    sites: dict[str, str] = Field(default_factory=dict)  # pins by name that lie elsewhere than on that board
     serial_baud: Annotated[int, Field(ge=9_600)] | None = None  # of the line that the host drives the kernel over
     ever_run: str | None = None  # who ran the flow with the vendor's tools, and when; None: nobody yet
 
     @property
     def folder(self) -> Path:
-        """Where the board's own sources and constraints lie."""
-        return FOLDER / self.name
+        """Where the board's sources and constraints lie."""
+        return FOLDER / (self.same_as or self.name)
 
 
 def board_names() -> list[str]:

@@ -74,8 +74,7 @@ class Matrix:
 
 Hardware = Matrix | Pool
 
-MAX_SUM_BITS = 31  # csim's logits are C integers, and a margin of two must not reach the threshold that is never met
-MAX_BIAS_REACH = 25
+MAX_SUM_BITS = 25  # float32, in which QONNX is executed, adds integers exactly up to 2**24
 _NO_PADS = (0, 0, 0, 0)
 _ROUNDING = {"TRN": 0, "RND": 1, "RND_CONV": 2}
 
@@ -293,17 +292,15 @@ def _matrix(
         True,
     )
     coarser = fraction - bias_format.fraction
-    if bias_format.bits + coarser > MAX_BIAS_REACH:
+    reach = bias_format.bits + coarser
+    if reach <= MAX_SUM_BITS:  # a longer shift might not fit
+        low, high = _worst_case(weights, bias << coarser, form)
+        accumulator = Format(max(int(low).bit_length(), int(high).bit_length()) + 1, fraction, True)
+        reach = accumulator.bits
+    if reach > MAX_SUM_BITS:
         raise CompileError(
-            f"layer {node.name}: its biases reach 2**{bias_format.bits + coarser - 1} steps of the products, beyond "
-            f"the 2**{MAX_BIAS_REACH - 1} to which QONNX's float32 is exact; use smaller biases or coarser scales"
-        )
-    low, high = _worst_case(weights, bias << coarser, form)
-    accumulator = Format(max(int(low).bit_length(), int(high).bit_length()) + 1, fraction, True)
-    if accumulator.bits > MAX_SUM_BITS:
-        raise CompileError(
-            f"layer {node.name}: its sums take {accumulator.bits} bits, {MAX_SUM_BITS} at most are supported; use "
-            "fewer bits for weights, biases or activations"
+            f"layer {node.name}: its sums reach 2**{reach - 1} steps of its products, beyond the "
+            f"2**{MAX_SUM_BITS - 1} to which QONNX's float32 is exact; use fewer bits, or smaller biases"
         )
     types = [("accumulator", node.get_attr("accum_t").precision)]
     quantiser = _type(node)

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,14 @@ _SYNTHESIS = "synth_ecp5 -nodsp -nowidelut"
 # the other side of the part: one netlist of a whole cascade reached 78 MHz with these, 87 with 80, 90 with 300, and 98
 # with 1000 and 4.
 _PLACEMENT = ("--placer-heap-timingweight", "1000", "--placer-heap-critexp", "4")
+# Cells of Yosys by how much they take at least: a memory of 16 x 4 bits takes four look-up tables and the two that its
+# write port closes.
+_TAKEN_BY = {
+    "LUT": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6},
+    "FF": {"TRELLIS_FF": 1},
+    "EBR": {"DP16KD": 1, "PDPW16KD": 1},
+    "DSP": {"MULT18X18D": 1},
+}
 _CLOCK_TOLERANCE = 0.005  # nextpnr rounds periods to picoseconds
 _PATH_ENDS = 3  # cells of a critical path that a message names at either end
 
@@ -77,7 +85,7 @@ def build(
     made_for = {"kernel": package.kernel.name, "build_hash": package.kernel.build_hash, "board": board.name}
     write_atomically(out / _MADE_BY, (json.dumps(made_for, indent=1) + "\n").encode())
     progress(f"{board.title}: synthesis by Yosys")
-    synthesise(package, board, out)
+    check_fits(board, synthesise(package, board, out))
     progress(f"{board.title}: place and route by nextpnr, {len(seeds)} seeds, as many at once as there are cores")
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # each thread waits for a process of its own
         routings = []
@@ -114,6 +122,21 @@ def synthesise(package: Package, board: Board, out: Path) -> dict[str, int]:
     return cell_counts(out / _CELLS)
 
 
+def check_fits(board: Board, cells: Mapping[str, int]) -> None:
+    """Raise BoardError, naming what there is too little of, if cells by type are more than the board's part has."""
+    needed = {
+        name: sum(cells.get(cell, 0) * each for cell, each in weights.items()) for name, weights in _TAKEN_BY.items()
+    }
+    over = [
+        f"{count} of {board.capacity[name]} {name}" for name, count in needed.items() if count > board.capacity[name]
+    ]
+    if over:
+        raise BoardError(
+            f"{board.title}: the kernel does not fit: it needs {', '.join(over)}; compile it with a slower folding "
+            "(`--cycles`), or take a board with a larger part (`edgesight board list`)"
+        )
+
+
 def place_and_route(board: Board, out: Path, seed: int) -> Routing:
     """Place and route the netlist in `out`, whether or not it then meets the board's clock."""
     report, configuration = out / f"seed{seed}.json", out / f"seed{seed}.config"
@@ -121,7 +144,7 @@ def place_and_route(board: Board, out: Path, seed: int) -> Routing:
         path.unlink(missing_ok=True)
     # Beside the netlist, since the wheel's programs see no absolute paths below /tmp.
     pins = out / f"{board.name}.lpf"
-    shutil.copyfile(board.folder / pins.name, pins)
+    pins.write_text(constraints(board))
     arguments = [
         *_device_arguments(board),
         *("--json", _NETLIST, "--lpf", pins.name),
@@ -136,6 +159,17 @@ def place_and_route(board: Board, out: Path, seed: int) -> Routing:
         said = "\n".join(line for line in log.read_text().splitlines() if "ERROR" in line)
         raise BoardError(f"nextpnr gave no result for seed {seed}; its log is {log}:\n{said}")
     return read_routing(board, seed, report, configuration)
+
+
+def constraints(board: Board) -> str:
+    """The board's pins and clocks as nextpnr reads them; BoardError if the board moves a pin that is not there."""
+    path = board.folder / f"{board.folder.name}.lpf"
+    text = path.read_text()
+    for pin, site in board.sites.items():
+        text, moved = re.subn(rf'(LOCATE COMP "{re.escape(pin)}" SITE) "\w+"', rf'\1 "{site}"', text)
+        if moved != 1:
+            raise BoardError(f"{FOLDER / board.name / 'board.toml'}: field sites: {path} has no single pin {pin!r}")
+    return text
 
 
 def read_routing(board: Board, seed: int, report: Path, configuration: Path) -> Routing:
@@ -192,7 +226,7 @@ def _board_build(
 ) -> tuple[BoardBuild, dict[str, bytes]]:
     if board.serial_baud is None:
         raise BoardError(
-            f"{board.folder / 'board.toml'}: field serial_baud is missing: the host has no other way there"
+            f"{FOLDER / board.name / 'board.toml'}: field serial_baud is missing: the host has no other way there"
         )
     folder = f"boards/{board.name}"
     seeds = {"clock_mhz": board.clock_mhz, "fmax_mhz_by_seed": {str(each.seed): each.fmax_mhz for each in routings}}
@@ -223,14 +257,14 @@ def _board_build(
 
 
 def _top(board: Board) -> str:
-    return f"{board.name}_top"
+    return f"{board.folder.name}_top"
 
 
 def _device_arguments(board: Board) -> list[str]:
     """nextpnr's names of a part such as LFE5U-85F-6BG381C."""
     part = re.fullmatch(r"LFE5U-(12|25|45|85)F-([678])BG(256|381|554|756)[CI]", board.part)
     if part is None:
-        raise BoardError(f"{board.folder / 'board.toml'}: field part: {board.part!r} is no LFE5U part in a BGA")
+        raise BoardError(f"{FOLDER / board.name / 'board.toml'}: field part: {board.part!r} is no LFE5U part in a BGA")
     size, speed, balls = part.groups()
     return [f"--{size}k", "--package", f"CABGA{balls}", "--speed", speed]
 

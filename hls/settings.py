@@ -42,6 +42,8 @@ _CPP_KEYWORDS = """
     typeid typename using volatile wchar_t xor_eq
     """
 KEYWORDS = frozenset((_KEYWORDS + _CPP_KEYWORDS).split())
+# What hls4ml's own project has beside the network's function.
+_HLS4ML_FILES = ("defines", "parameters", "weights", "nnet_utils", "ap_types", "hls", "project", "input_t", "result_t")
 LONGEST_NAME = 100  # characters: names become file names
 _STRATEGIES = ("latency", "resource")  # both make the same hardware, which its reuse factors shape
 _WEIGHTED = ("Conv", "MatMul", "Gemm", "Conv2D", "PointwiseConv2D", "Dense")  # in QONNX, and as hls4ml has them
@@ -61,6 +63,8 @@ def check_name(name: str, reserved: frozenset[str]) -> Iterator[str]:
         yield f"{where}: a keyword of SystemVerilog or C++; use another name"
     elif name.lower() in reserved:
         yield f"{where}: a module of the kernel's library has this name; use another name"
+    elif name.lower() in _HLS4ML_FILES:
+        yield f"{where}: hls4ml writes files or types of this name; use another name"
     if len(name) > LONGEST_NAME:
         yield f"project name {name[:20]!r}...: {len(name)} characters; use at most {LONGEST_NAME}"
 

@@ -12,12 +12,13 @@ import re
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from hls import ipxact, registers, vitis, yosys
+from hls import ipxact, kria, registers, vitis, yosys
 from hls.boards import FOLDER, Board, BoardError
 from host.files import write_atomically
 from host.kernel import BoardBuild, Package, Used
@@ -33,7 +34,12 @@ SCRIPT = "build.tcl"
 RESULT = "result"
 _MADE_BY = "prepared.json"  # tells a prepared folder from any other
 _UTILISATION = "utilisation.json"
+# Versions that the dry run is made for: those that public designs of PYNQ and FINN were built with, and what lies
+# between. Nobody has built this project's bitstreams with any of them yet; others are taken, and warned of.
+_KNOWN_VERSIONS = ("2022.1", "2022.2", "2023.1", "2023.2", "2024.1", "2024.2", "2025.1", "2025.2")
 _DRY_RUN_SECONDS = 60
+_MET_AT_LAST = (-0.1, -0.1, -0.1, 0.5)  # ns of setup slack, by which a dry run goes through all that is tried in vain
+_LINES_SHOWN = 10  # of what Vivado said when it failed
 _VIVADO_SECONDS = 6 * 3600
 # Where Vivado's installer puts it by default, for the message that says where it was looked for.
 _USUAL_PLACES = ("/opt/Xilinx", "/tools/Xilinx", "/opt/AMD", "C:/Xilinx")
@@ -63,6 +69,7 @@ _REPORT_ROWS = {
     "BRAM36": ("Block RAM Tile",),
     "DSP": ("DSPs",),
 }
+_ADDRESS = re.compile(r"^set (\w+)_address (0x[0-9A-Fa-f]+)$", re.MULTILINE)
 # Vivado's timing summary: a line for each clock that is missing, and the figures under their titles.
 _NO_CLOCK = re.compile(r"There (?:is|are) (\d+) register/latch pins? with no clock")
 _TIMING_SUMMARY = re.compile(r"WPWS\(ns\).*\n[ -]+\n\s*(?:\S+\s+){8}(?P<pulse_width>-?\d+\.\d+)")
@@ -110,12 +117,13 @@ def prepare(package: Package, board: Board, out: Path, backend: Backend = "rtl")
     return Prepared(out, package, board, backend)
 
 
-def dry_run(prepared: Prepared, *, setup_slack_ns: float = 0.5) -> list[str]:
+def dry_run(prepared: Prepared, *, setup_slack_ns: float | Sequence[float] = _MET_AT_LAST) -> list[str]:
     """What is wrong with a prepared folder, one line a fault; empty if nothing is.
 
     The component is checked against the IP-XACT schema, its wrapper against the kernel's ports, and the scripts are run
-    by tclsh on a copy, for every known version of Vivado, with hw/boards/zynq/recorder.tcl in the tools' place. A
-    setup slack below 0 has to end the script. Raises BoardError if tclsh is not installed.
+    by tclsh on a copy, for every known version of Vivado, with hw/boards/zynq/recorder.tcl in the tools' place. A setup
+    slack below 0 has to end the script; of several, the first is found after routing, the next after optimising that,
+    and so on, the last for ever. Raises BoardError if tclsh is not installed.
     """
     tclsh = shutil.which("tclsh")
     if tclsh is None:
@@ -132,8 +140,9 @@ def dry_run(prepared: Prepared, *, setup_slack_ns: float = 0.5) -> list[str]:
         problems += _check_component(trial)
         catalogue = Path(scratch) / "catalogue.tcl"
         catalogue.write_text(_catalogue(trial))
+        slacks = [setup_slack_ns] if isinstance(setup_slack_ns, int | float) else setup_slack_ns
         for version in known_versions():
-            said = _run_recorder(tclsh, trial, version, catalogue, setup_slack_ns)
+            said = _run_recorder(tclsh, trial, version, catalogue, slacks)
             problems += [f"Vivado {version}: {line}" for line in said if line not in problems]
             if problems:
                 break  # the next versions would say the same
@@ -217,20 +226,19 @@ def seed_mistake(prepared: Prepared, mistake: Mistake) -> None:
     A misspelt cell, a connection left out, or a kernel that is given more addresses than it has bits.
     """
     old, new = {
-        "cell": ("xilinx.com:ip:axi_dma:", "xilinx.com:ip:axi_dna:"),
+        "cell": ("[list $ps_block axi_dma ", "[list $ps_block axi_dna "),
         "connection": ("connect_buses dma/M_AXIS_MM2S kernel/S_AXIS\n", ""),
         "address": ("$kernel_address -range 0x1000 ", "$kernel_address -range 0x10000 "),
     }[mistake]
-    path = prepared.folder / ("versions.tcl" if mistake == "cell" else SCRIPT)
+    path = prepared.folder / SCRIPT
     text = path.read_text()
     assert text.count(old) == 1, f"{path} has changed: {old!r}"
     path.write_text(text.replace(old, new))
 
 
 def known_versions() -> list[str]:
-    """The versions of Vivado that the flow knows the blocks of."""
-    text = (SHARED / "versions.tcl").read_text()
-    return re.findall(r"^  (\d{4}\.\d) \{", text, flags=re.MULTILINE)
+    """The versions of Vivado that the dry run is made for; a build takes others, too, and warns."""
+    return list(_KNOWN_VERSIONS)
 
 
 def used_of_report(text: str) -> dict[str, Used]:
@@ -266,6 +274,25 @@ def timing_of_report(text: str) -> tuple[int, float]:
     if not unclocked or summary is None:
         raise BoardError("Vivado's timing report does not say how many registers have no clock, or no WPWS")
     return sum(int(count) for count in unclocked), float(summary["pulse_width"])
+
+
+def reason(said: Sequence[str]) -> list[str]:
+    """Of all that a failed Vivado said, the lines that say why.
+
+    Those are its errors, and the message that ended the script, which Tcl tells right before where it happened.
+    """
+    lines = [line for line in said if line.strip()]
+    found = [line for line in lines if line.startswith("ERROR")]
+    ends = [at for at, line in enumerate(lines) if line.startswith("    while executing")]
+    if ends:
+        message: list[str] = []
+        for line in reversed(lines[: ends[0]]):
+            if line.startswith(("#", "INFO", "WARNING", "CRITICAL WARNING", "ERROR")):
+                break  # an echo of the script, or something that a command said
+            message.insert(0, line)
+        found += message[-_LINES_SHOWN:]
+    # The first ones are the cause, what ended the script comes last.
+    return found[:_LINES_SHOWN] + found[_LINES_SHOWN:][-1:] or lines[-_LINES_SHOWN:]
 
 
 def port_faults(wrapper: str, kernel: str) -> list[str]:
@@ -305,8 +332,7 @@ def _write_prepared(prepared: Prepared) -> None:
     if prepared.backend == "vitis":
         vitis.write_sources(package, folder, sources)
     (sources / f"{WRAPPER}.v").write_bytes((SHARED / f"{WRAPPER}.v").read_bytes())
-    for name in (SCRIPT, "versions.tcl"):
-        (folder / name).write_bytes((SHARED / name).read_bytes())
+    (folder / SCRIPT).write_bytes((SHARED / SCRIPT).read_bytes())
     (folder / "processing_system.tcl").write_bytes((SHARED / f"{board.processing_system}.tcl").read_bytes())
     (folder / "settings.tcl").write_text(_settings(prepared))
     _write_component(prepared)
@@ -333,6 +359,7 @@ def _settings(prepared: Prepared) -> str:
         "clock_mhz": f"{board.clock_mhz:g}",
         "memory_bytes": hex(board.memory_mib << 20),
         "kernel_vlnv": ipxact.VLNV,
+        "known_versions": " ".join(_KNOWN_VERSIONS),
     }
     lines = "".join(f"set {name} {{{value}}}\n" for name, value in rows.items())
     return f"# Generated. Kernel {prepared.package.kernel.name} on {board.title}; see {SCRIPT}.\n{lines}"
@@ -371,11 +398,11 @@ def _catalogue(prepared: Prepared) -> str:
     )
 
 
-def _run_recorder(tclsh: str, prepared: Prepared, version: str, catalogue: Path, setup_slack_ns: float) -> list[str]:
-    for name in ("bd", RESULT):
-        shutil.rmtree(prepared.folder / name, ignore_errors=True)
+def _run_recorder(
+    tclsh: str, prepared: Prepared, version: str, catalogue: Path, setup_slacks: Sequence[float]
+) -> list[str]:
     recorder = SHARED / "recorder.tcl"
-    command = [tclsh, str(recorder), SCRIPT, version, str(catalogue), str(setup_slack_ns)]
+    command = [tclsh, str(recorder), SCRIPT, version, str(catalogue), " ".join(map(str, setup_slacks))]
     try:
         done = subprocess.run(
             command, cwd=prepared.folder, capture_output=True, text=True, timeout=_DRY_RUN_SECONDS, check=False
@@ -419,7 +446,7 @@ def _missing(prepared: Prepared, checked: bool) -> str:
     hint = f" There is {', '.join(usual)}: source its settings64.sh first." if usual else ""
     return (
         f"Vivado is missing: no `vivado` {looked}.{hint} Everything before it is {done}, in "
-        f"{prepared.folder}. {shares}Install Vivado {' or '.join(known_versions())} with support for "
+        f"{prepared.folder}. {shares}Install Vivado, one of {', '.join(known_versions())}, with support for "
         f"{prepared.board.part}, source its settings64.sh and run this again."
     )
 
@@ -433,11 +460,9 @@ def _run_vivado(vivado: str, prepared: Prepared) -> None:
     except subprocess.TimeoutExpired as error:
         raise BoardError(f"{vivado} did not end within {_VIVADO_SECONDS // 3600} hours; see vivado.log") from error
     if done.returncode != 0:
-        said = [line for line in done.stdout.splitlines() + done.stderr.splitlines() if line]
-        errors = [line for line in said if line.startswith("ERROR")] or said[-5:]
         raise BoardError(
             f"Vivado ended with status {done.returncode}; its log is {prepared.folder / 'vivado.log'}:\n"
-            + "\n".join(errors[:10])
+            + "\n".join(reason(done.stdout.splitlines() + done.stderr.splitlines()))
         )
 
 
@@ -448,6 +473,7 @@ def _collect(prepared: Prepared, tools: Mapping[str, str]) -> tuple[BoardBuild, 
         facts = json.loads((result / "result.json").read_text())
         setup, hold = float(facts["setup_slack_ns"]), float(facts["hold_slack_ns"])
         clock, version, part = float(facts["clock_mhz"]), str(facts["vivado"]), str(facts["part"])
+        remarks = [str(remark) for remark in facts["remarks"]]
         report, timing = (result / "utilization.rpt").read_text(), (result / "timing.rpt").read_text()
     except (OSError, ValueError, KeyError) as error:
         raise BoardError(f"{result / 'result.json'}: is not what {SCRIPT} writes ({error}); run again") from error
@@ -461,17 +487,23 @@ def _collect(prepared: Prepared, tools: Mapping[str, str]) -> tuple[BoardBuild, 
             f"{result / 'timing.rpt'}: {unclocked} registers without a clock, pulse width slack {pulse_width} ns: "
             "not a usable build"
         )
+    for remark in remarks:
+        warnings.warn(remark, stacklevel=2)
     stem = f"boards/{board.name}/{package.kernel.name}"
     names = {f"{stem}.bit": f"{package.kernel.name}.bit", f"{stem}.hwh": f"{package.kernel.name}.hwh"}
     reports = {f"boards/{board.name}/{path.name}": path.name for path in sorted(result.glob("*.rpt"))}
     files = {name: (result / file).read_bytes() for name, file in {**names, **reports}.items()}
+    device_tree = None  # PYNQ loads bitstream and handoff by itself, on a Kria too
+    if board.xmutil:
+        device_tree = f"{stem}.dtbo"
+        files |= _without_pynq(prepared, clock, stem, files[f"{stem}.bit"])
     made = BoardBuild(
         board=board.name,
         part=part,
         flow="vitis" if prepared.backend == "vitis" else "vivado",
         bitstream=f"{stem}.bit",
         handoff=f"{stem}.hwh",
-        device_tree=None,  # PYNQ loads bitstream and handoff by itself, on a Kria too
+        device_tree=device_tree,
         pynq_board=board.pynq_board,
         serial=None,
         clock_mhz=clock,
@@ -482,3 +514,15 @@ def _collect(prepared: Prepared, tools: Mapping[str, str]) -> tuple[BoardBuild, 
         reports=list(reports),
     )
     return made, files
+
+
+def _without_pynq(prepared: Prepared, clock_mhz: float, stem: str, bit: bytes) -> dict[str, bytes]:
+    """What a board's own Linux, without PYNQ, wants beside the bitstream, by names in the package."""
+    script = (prepared.folder / "processing_system.tcl").read_text()
+    at = {name: int(address, 16) for name, address in _ADDRESS.findall(script)}
+    blocks = {"dma": (at["dma"], 0x1_0000), "kernel": (at["kernel"], registers.ADDRESS_SPACE)}
+    return {
+        f"{stem}.bit.bin": kria.firmware_image(bit),
+        f"{stem}.dtbo": kria.overlay(prepared.package.kernel.name, round(clock_mhz * 1e6), blocks),
+        f"{Path(stem).parent.as_posix()}/shell.json": kria.SHELL,
+    }

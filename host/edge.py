@@ -33,7 +33,7 @@ from host.cascade import Cascade, Early, TargetRefused
 from host.fabric.base import FabricError
 from host.fabric.makers import open_fabric
 from host.hedge import Hedging
-from host.images import MAX_FILE_BYTES, ImageError, Picture, Pixels, image_content, read_image
+from host.images import MAX_FILE_BYTES, ImageError, Picture, Pixels, give_back_memory, image_content, read_image
 from host.kernel import Package, Target
 from host.power.meter import EnergyMeter
 from host.power.sensors import open_sensor
@@ -151,6 +151,7 @@ def run_edge(
     (see `host.hedge`). `announce` gets one line once queries are taken. Raises KernelError, FabricError, KeysError,
     LinkError, PowerError, HedgeError or EdgeError before anything is served.
     """
+    give_back_memory()
     package = Package.load(package_path)
     calibration = package.kernel.calibration
     if calibration is None:

@@ -5,6 +5,7 @@ Pictures: by the rule of `host.pictures`. Arrays (`.npy`): taken as they are; th
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import select
@@ -20,11 +21,22 @@ from host.kernel import Input
 from host.picture_files import MAX_FILE_BYTES, SUFFIXES, Unreadable
 from host.pictures import Picture, Pixels, read
 
-__all__ = ["MAX_FILE_BYTES", "ImageError", "Picture", "Pixels", "image_content", "listed", "read_image"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "ImageError",
+    "Picture",
+    "Pixels",
+    "give_back_memory",
+    "image_content",
+    "listed",
+    "read_image",
+]
 
 _NPY = b"\x93NUMPY"
 _PIPE_S = 10.0  # seconds in which all of a pipe's picture has to come
 _STANDARD_INPUT = Path("-")
+_M_MMAP_THRESHOLD = -3  # glibc's <malloc.h>
+_LARGE_BYTES = 2**18
 
 
 class ImageError(ValueError):
@@ -44,6 +56,17 @@ def read_image(content: bytes, expected: Input, name: str) -> Picture:
         return read(content, *expected.shape)
     except Unreadable as error:
         raise ImageError(f"{name} {error}") from error
+
+
+def give_back_memory() -> None:
+    """From here on, large blocks go back to the system as soon as they are freed.
+
+    glibc keeps some 64 MiB for each thread that ever decoded a picture; a board has 512 MB in all. Other C libraries
+    are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def listed(path: Path) -> list[Path]:

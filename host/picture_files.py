@@ -28,7 +28,7 @@ FORMATS_32_BIT = ("JPEG", "PNG", "BMP", "PPM")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff", ".webp"})
 _MAX_PARTS = 16_384  # segments, chunks or blocks of a file
 _MAX_STRIPS = 65_536  # strips or tiles of a TIFF
-_MAX_SCANS = 200  # of a progressive JPEG: each is a pass over all pixels
+_MAX_SCANS = 64  # of a progressive JPEG: each is a pass over all pixels
 
 
 class Unreadable(ValueError):
@@ -318,7 +318,7 @@ def _gif(content: bytes) -> Outline:
         3,
         0,
         2 * len(content),
-        several=content[at : at + 1] != b";" and b"\x2c" in content[at:],
+        several=content[at : at + 1] != b";" and content.find(b"\x2c", at) >= 0,
     )
 
 

@@ -83,7 +83,7 @@ def bench_board(
     checks += _equality(where, at_pins, expected[:pin_images], PIN_IMAGES)
 
     simulated, failures = {}, {}
-    for board, version in (("pynq-z2", "3.1.2"), ("kv260", "4.0.0")):
+    for board, version in (("pynq-z2", "3.1.2"), ("kv260", "3.0.1")):
         console.print(f"{board}: the host answers {pynq_images} images through a simulated processor and DMA ...")
         where, answered = f"{board}, PYNQ host", expected[:0]
         survived: dict[str, sim.pynq.Failure] = {}

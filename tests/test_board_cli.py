@@ -37,7 +37,7 @@ def test_a_fabric_that_answers_otherwise_fails_the_self_test(tmp_path: Path) -> 
     vectors["stage0"][:, 0] += 1_000  # so says whoever damages both the vectors and their checksum
     with (package.path / "vectors.npz").open("wb") as file:
         np.savez(file, **vectors)
-    package.replace(files={**package.kernel.files, "vectors.npz": sha256(package.read("vectors.npz"))})
+    package.replace(files={**package.kernel.files, "vectors.npz": sha256((package.path / "vectors.npz").read_bytes())})
     done = edgesight("selftest", package.path, "--fabric", "csim")
     assert (done.returncode, done.stdout.startswith("FAILED: ")) == (1, True), done.stdout + done.stderr
 

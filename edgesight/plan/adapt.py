@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgesight.ending import print_json
-from edgesight.plan import Json, OutFile, PictureFile, check_outputs, group
+from edgesight.plan import Json, OutFile, PictureFile, Seconds, check_outputs, group, left
 
 if TYPE_CHECKING:
     from host.plan.adapt import Method
@@ -33,9 +35,7 @@ def adapt(
     method: MethodName = "pairwise",
     model: Annotated[str | None, typer.Option(help="The model of --method fixed; default the best one.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the annealing.")] = 0,
-    limit_s: Annotated[
-        float, typer.Option("--limit-s", min=0.001, help="Seconds that the exact method may take.")
-    ] = 60.0,
+    seconds: Seconds = 60.0,
     out: OutFile = None,
     picture: PictureFile = None,
     json_: Json = False,
@@ -45,6 +45,7 @@ def adapt(
     A client is served when twice the latency of its model's batch fits into what the transfer leaves of its SLO, and
     the GPU's throughput carries all its clients' frames. Exits with 1 when not all can be served, saying who and why.
     """
+    begun = time.monotonic()
     from host.plan.adapt import plan
     from host.plan.adapt_data import AdaptPlan, read_situation
     from host.plan.profile import PlanError, claim, write
@@ -54,7 +55,7 @@ def adapt(
     if model is not None and chosen != "fixed":
         raise PlanError(f"--model {model}: only --method fixed takes a model; method {chosen} chooses its own")
     situation = read_situation(file)
-    made = plan(situation, chosen, seed=seed, limit_s=limit_s, model=model)
+    made = plan(situation, chosen, seed=seed, seconds=left(seconds, begun), model=model)
     if out is not None:
         write(out, made)
     if picture is not None:
@@ -73,14 +74,26 @@ def adapt(
 def adapt_replay(
     file: SituationFile,
     trace: Annotated[
-        list[Path], typer.Option("--trace", help="File of Mbit/s, one value a second; several: a run on each.")
+        list[Path],
+        typer.Option(
+            "--trace",
+            help="File of Mbit/s, one value a second, or Mahimahi's (rising milliseconds), which mbit:FILE and "
+            "mahimahi:FILE make certain; several: a run on each.",
+        ),
     ],
     method: Annotated[list[str] | None, typer.Option("--method", help="May be repeated. " + METHODS_HELP)] = None,
-    oracle: Annotated[
-        bool, typer.Option("--oracle/--no-oracle", help="Also run a scheduler that is told the bandwidth to come.")
+    told: Annotated[
+        bool, typer.Option("--told/--no-told", help="Also run a scheduler that is told the bandwidth to come.")
     ] = True,
     seconds: Annotated[float, typer.Option(min=1.0, help="Simulated time.")] = 60.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the moments at which clients and cameras begin.")] = 0,
+    load_limit: Annotated[
+        float | None,
+        typer.Option("--load-limit", min=0.01, max=1.0, help="Share of a GPU's throughput that is planned for."),
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(min=0.0, max=0.9, help="Share of the estimated bandwidth that is not counted on.")
+    ] = None,
     out: OutFile = None,
     picture: PictureFile = None,
     json_: Json = False,
@@ -88,6 +101,9 @@ def adapt_replay(
     """Replay bandwidth traces against the online scheduler: requests in time, accuracy, scheduling time. Simulated.
 
     The clients' links follow the trace, each from a moment of its own; the file's bandwidths are not used.
+
+    What is in time comes first and accuracy next. A lower --load-limit (0.75; 0.9 for the methods of others) or a
+    higher --margin (0.15) moves that trade: smaller frames, of which more are in time.
     """
     import json
 
@@ -95,19 +111,22 @@ def adapt_replay(
 
     from host.files import json_claim, write_output
     from host.plan.adapt_data import read_situation
-    from sim.link.options import RateTrace
-    from sim.plan.adapt_simulation import Capacity, Simulation
+    from host.plan.adapt_scheduler import MARGIN
+    from host.plan.profile import PlanError, read_trace
+    from sim.plan.adapt_simulation import Capacity, Simulation, most_in_time
 
     claim = json_claim("replay's report", "obtained", "seconds", "seed", "runs")
     check_outputs(out, claim, picture)
     situation = read_situation(file)
     chosen = [_method(name) for name in method or ["pairwise"]]
     runs: list[tuple[Method, bool]] = [(name, False) for name in chosen]
-    runs += [(chosen[0], True)] if oracle else []
+    runs += [(chosen[0], True)] if told else []
     rows: list[dict[str, Any]] = []
     for path in trace:
-        rates = RateTrace.read(path).mbit_per_s
-        for name, told in runs:
+        read = read_trace(path)
+        rates = read.by_second
+        print(read.describe(), file=sys.stderr if json_ else sys.stdout)
+        for name, knows in runs:
             chance = random.Random(seed)
             links = [(client, Capacity(rates, chance.uniform(0, len(rates)))) for client in situation.clients]
             run = Simulation(
@@ -115,17 +134,24 @@ def adapt_replay(
                 situation.gpus,
                 links,
                 method=name,
-                oracle=told,
+                told=knows,
                 overhead_ms=situation.overhead_ms,
                 seed=seed,
+                margin=MARGIN if margin is None else margin,
+                load_limit=load_limit,
             ).run(seconds)
+            if not run.requests:
+                raise PlanError(f"no client takes a frame within {seconds:g} s of simulated time: give --seconds more")
             answers = np.array(run.latencies_ms or [0.0])
             rows.append(
                 {
                     "trace": path.stem,
-                    "method": "oracle" if told else name,
+                    "method": "told" if knows else name,
                     "requests": run.requests,
                     "in_time": run.in_time,
+                    "most_in_time": most_in_time(
+                        situation.profile, links, seconds, overhead_ms=situation.overhead_ms, seed=seed
+                    ),
                     "dropped_by_client": run.dropped_by_client,
                     "dropped_by_server": run.dropped_by_server,
                     "accuracy": run.mean_accuracy,
@@ -162,12 +188,14 @@ def _method(name: str) -> Method:
 
 def _print_plan(situation: Situation, plan: AdaptPlan) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
+
+    from sim.report import PlainTable
 
     console = Console()
-    table = Table(title=f"Clients ({plan.method}, every time projected)")
-    for column in ("client", "model", "px", "GPU", "accuracy", "sent in ms", "budget", "SLO"):
-        table.add_column(column, justify="left" if column in ("client", "model", "GPU") else "right")
+    columns = ("client", "model", "px", "GPU", "accuracy", "sent in ms", "budget ms", "SLO ms")
+    title = f"Clients ({plan.method}, every time projected)"
+    table = PlainTable(title, columns, words=("client", "model", "GPU"))
     slos = {client.name: client.latency_ms for client in situation.clients}
     for entry in plan.clients:
         table.add_row(
@@ -181,9 +209,8 @@ def _print_plan(situation: Situation, plan: AdaptPlan) -> None:
             f"{slos[entry.client]:g}",
         )
     console.print(table)
-    table = Table(title="GPUs")
-    for column in ("GPU", "runs", "batch", "its ms", "frames/s", "of", "load ms", "holds"):
-        table.add_column(column, justify="left" if column in ("GPU", "runs", "holds") else "right")
+    columns = ("GPU", "runs", "batch", "its ms", "frames/s", "of", "load ms", "holds")
+    table = PlainTable("GPUs", columns, words=("GPU", "runs", "holds"))
     for gpu in plan.gpus:
         table.add_row(
             gpu.gpu,
@@ -199,18 +226,19 @@ def _print_plan(situation: Situation, plan: AdaptPlan) -> None:
     best = plan.best_possible
     bound = "" if best is None else f" (of plans that serve as many requests none has more than {best:.4f})"
     console.print(f"Mean accuracy per request {plan.mean_accuracy:.4f}{bound}; planned in {plan.planning_ms:.1f} ms.")
-    for left in plan.unserved:
-        console.print(f"[red]Not served: client {left.client}:[/red] {left.reason}")
+    for missed in plan.unserved:
+        console.print(
+            Text.assemble((f"Not served: client {missed.client}:", "red"), f" {missed.reason}"), soft_wrap=True
+        )
 
 
 def _print_replay(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(title="Replay (simulated; round times measured)")
-    columns = ("trace", "method", "in time", "dropped", "accuracy", "P99 ms", "switches", "round ms", "worst")
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("trace", "method") else "right")
+    from sim.report import PlainTable
+
+    columns = ("trace", "method", "in time", "dropped", "accuracy", "P99 ms", "switches", "round ms", "worst ms")
+    table = PlainTable("Replay (simulated; round times measured)", columns, words=("trace", "method"))
     for row in rows:
         table.add_row(
             row["trace"],
@@ -223,4 +251,8 @@ def _print_replay(rows: list[dict[str, Any]]) -> None:
             f"{row['round_ms']['median']:.1f}",
             f"{row['round_ms']['worst']:.1f}",
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for trace in dict.fromkeys(row["trace"] for row in rows):
+        most = max(row["most_in_time"] for row in rows if row["trace"] == trace)
+        console.print(f"{trace}: no scheduler has more than {most:.2%} in time: its links carry no more.", markup=False)

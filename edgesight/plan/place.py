@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from edgesight.ending import print_json
-from edgesight.plan import Json, OutFile, PictureFile, check_outputs, group
+from edgesight.plan import Json, OutFile, PictureFile, Seconds, check_outputs, group, left
 
 if TYPE_CHECKING:
     from host.plan.place import Method, Remethod
@@ -27,7 +26,8 @@ def place(
         Path, typer.Argument(metavar="CLUSTER", help="Nodes with memory and speed, and bandwidths, as JSON.")
     ],
     method: Annotated[
-        str, typer.Option(help="search (ours), exact (up to 10 nodes), kpath (the authors'), greedy or random.")
+        str,
+        typer.Option(help="search (ours), exact (up to 10 nodes), kpath or joint (the authors'), greedy or random."),
     ] = "search",
     classes: Annotated[
         int | None, typer.Option(help="Transfer classes of kpath; default: the best of 2 to 20.")
@@ -48,6 +48,7 @@ def place(
         float | None, typer.Option(help="Bytes an element takes on the wire (ONNX); default: as in memory.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is left to chance.")] = 0,
+    seconds: Seconds = 60.0,
     out: OutFile = None,
     picture: PictureFile = None,
     json_: Json = False,
@@ -59,6 +60,7 @@ def place(
     counts as the same version when it is the same file: nothing in it says that its weights have changed. Exits with 1
     when there is no plan, saying why.
     """
+    begun = time.monotonic()
     from host.plan import profile
     from host.plan.place import place as plan_anew
     from host.plan.place import replan
@@ -73,7 +75,9 @@ def place(
     if previous is None:
         if within is not None:
             raise profile.PlanError("--within: bounds what --previous may cost; give --previous too, or leave it out")
-        plan = plan_anew(network, nodes, cast("Method", method), seed=seed, classes=classes)
+        plan = plan_anew(
+            network, nodes, cast("Method", method), seed=seed, classes=classes, seconds=left(seconds, begun)
+        )
     else:
         if classes is not None:
             raise profile.PlanError(
@@ -81,7 +85,8 @@ def place(
             )
         before = profile.read(previous, Placement)
         factor = 1.1 if within is None else within
-        plan = replan(network, nodes, before, cast("Remethod", method), within=factor, seed=seed)
+        rest = left(seconds, begun)
+        plan = replan(network, nodes, before, cast("Remethod", method), within=factor, seed=seed, seconds=rest)
     if out is not None:
         profile.write(out, plan)
     if picture is not None and plan.feasible:
@@ -101,13 +106,13 @@ def _show(plan: Placement, console: Console) -> None:
     if not plan.feasible:
         console.print(f"No plan{' exists' if plan.proven else ''}: {plan.reason}", soft_wrap=True, markup=False)
         return
-    table = Table(title=escape(f"{plan.model} {plan.version} on {plan.cluster}, by {plan.method} (projected)"))
-    table.add_column("node")
-    table.add_column("until layer", no_wrap=True)
-    for column in ("layers", "MB held", "computing, ms", "kB sent", "sending, ms"):
-        table.add_column(column, justify="right")
+    from sim.report import PlainTable
+
+    columns = ("node", "until layer", "layers", "MB held", "computing, ms", "kB sent", "sending, ms")
+    title = f"{plan.model} {plan.version} on {plan.cluster}, by {plan.method} (projected)"
+    table = PlainTable(title, columns, words=("node", "until layer"))
     for piece in plan.pieces:
-        node, until = escape(piece.node), escape(piece.until or "(the answer)")
+        node, until = piece.node, piece.until or "(the answer)"
         sent = ("", "") if piece.until is None else (f"{piece.transfer_bytes / 1e3:.1f}", f"{piece.transfer_ms:.3f}")
         held = f"{piece.memory_bytes / 1e6:.2f}"
         table.add_row(node, until, str(piece.layers), held, f"{piece.compute_ms:.3f}", *sent)

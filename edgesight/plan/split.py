@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from edgesight.ending import print_json
-from edgesight.plan import Json, OutFile, PictureFile, check_outputs, group
+from edgesight.plan import Json, OutFile, PictureFile, Seconds, check_outputs, group, left
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from host.plan.split import Choice, SplitPlan
     from host.plan.split_bandwidth import SeriesPlan
 
@@ -36,7 +41,10 @@ def split(
     cut: Annotated[int | None, typer.Option(help="With --exit: how many layers the device runs.")] = None,
     series: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Instead of --mbps: observed Mbit/s, one a line; choose after each of them."),
+        typer.Option(
+            metavar="FILE",
+            help="Instead of --mbps: a trace, of Mbit/s by the second or Mahimahi's; choose after each second.",
+        ),
     ] = None,
     fall_back: Annotated[
         bool,
@@ -44,6 +52,7 @@ def split(
             "--fall-back", help="With --series: the device goes on computing, and answers where the link fails."
         ),
     ] = False,
+    seconds: Seconds = 60.0,
     out: OutFile = None,
     picture: PictureFile = None,
     json_: Json = False,
@@ -54,10 +63,11 @@ def split(
     late answers count nothing, under what Bayesian change-point detection predicts. Exits with 1 when nothing meets the
     needs, saying why and what comes nearest.
     """
-    from host.plan.profile import Link, PlanError, Slo, checked, claim, read, write
+    begun = time.monotonic()
+    from host.plan.profile import Link, PlanError, Slo, checked, claim, read, read_trace, write
     from host.plan.split import METHODS, Choices, SplitPlan, SplitProfile, fixed
     from host.plan.split import split as plan_split
-    from host.plan.split_bandwidth import SeriesPlan, follow, read_series
+    from host.plan.split_bandwidth import SeriesPlan, follow
 
     check_outputs(out, claim(SplitPlan if series is None else SeriesPlan), picture)
     needs = checked({"latency_ms": deadline_ms, "accuracy": accuracy}, Slo, "--deadline-ms, --accuracy")
@@ -68,12 +78,15 @@ def split(
         raise PlanError("give either --mbps, for one bandwidth, or --series, for one that moves")
     if (exit_ is None) != (cut is None):
         raise PlanError("--exit and --cut belong together: give both or none")
-    choices = Choices.of(found, method)
+    choices = Choices.of(found, method, begun + seconds)
     if series is not None:
         if exit_ is not None or method != "edgent":
             raise PlanError("--series chooses exit and cut by itself: leave out --method, --exit and --cut")
         delay = _not_negative("--round-trip-ms", round_trip_ms)
-        followed = follow(choices, needs, delay, read_series(series), fall_back=fall_back)
+        trace = read_trace(series)
+        print(trace.describe(), file=sys.stderr if json_ else sys.stdout)
+        rest = left(seconds, begun)
+        followed = follow(choices, needs, delay, trace.by_second, fall_back=fall_back, seconds=rest)
         if out is not None:
             write(out, followed)
         if picture is not None:
@@ -125,6 +138,16 @@ def profile(
         int | None,
         typer.Option("--tensor-bits", help="Bits of an element that no quantiser gives bits; default its type's."),
     ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", metavar="NAME=FILE", help="An input to run (.npy) instead of a random one; repeatable."
+        ),
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=1x3x64x64", help="Shape of an input whose sizes are left open, else 1; repeatable."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Measure a network's layers on this machine, or take a kernel's stages from its simulated RTL.
@@ -132,24 +155,33 @@ def profile(
     Every output of the network is an exit. Of a kernel package the Verilated library is run, which `edgesight verilate`
     builds.
     """
-    from host.plan.profile import claim, write
+    from host.plan.profile import PlanError, claim, write
     from host.plan.split_measure import MeasuredNetwork, measure_onnx, measure_package
 
     claim(MeasuredNetwork).check_file(out)
     if network.is_dir():
+        if given or shape:
+            raise PlanError("--input, --shape: a kernel package says what its input is; leave them out")
         from host.kernel import Package
 
         measured = measure_package(Package.load(network), device)
     else:
         measured = measure_onnx(
-            network, device, repeats=repeats, threads=threads, input_bits=input_bits, tensor_bits=tensor_bits
+            network,
+            device,
+            repeats=repeats,
+            threads=threads,
+            input_bits=input_bits,
+            tensor_bits=tensor_bits,
+            inputs=dict(_input(text) for text in given or []),
+            shapes=dict(_shape(text) for text in shape or []),
         )
     write(out, measured)
     if json_:
         print_json(measured)
         return
     console = Console()
-    console.print(f"{measured.origin} ({measured.obtained})")
+    console.print(f"{measured.origin} ({measured.obtained})", markup=False)
     _print_rows(
         console,
         f"{measured.name} on {device}",
@@ -159,11 +191,41 @@ def profile(
     for exit_ in measured.exits:
         own = sum(layer.ms for layer in exit_.layers)
         console.print(
-            f"exit {exit_.name}: behind layer {exit_.after}, {len(exit_.layers)} layers of its own, {own:.4g} ms"
+            f"exit {exit_.name}: behind layer {exit_.after}, {len(exit_.layers)} layers of its own, {own:.4g} ms",
+            markup=False,
         )
-    if measured.whole_ms is not None:
-        parts = sum(layer.ms for layer in measured.layers)
-        console.print(f"to the last exit in one piece {measured.whole_ms:.4g} ms, layer by layer {parts:.4g} ms")
+    if measured.whole_ms is not None and measured.apart_ms is not None:
+        console.print(
+            f"to the last exit {measured.whole_ms:.4g} ms in one piece, which layers are scaled to; by themselves they "
+            f"took {measured.apart_ms:.4g} ms"
+        )
+
+
+def _input(text: str) -> tuple[str, np.ndarray]:
+    import numpy as np
+
+    from host.plan.profile import PlanError
+
+    name, equals, file = text.rpartition("=")
+    if not equals or not name:
+        raise PlanError(f"--input {text}: expected NAME=FILE, such as image=photo.npy")
+    try:
+        value = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise PlanError(f"--input {text}: cannot be read as an array of numpy ({error})") from error
+    if not isinstance(value, np.ndarray):
+        raise PlanError(f"--input {text}: holds several arrays; give a .npy file with one")
+    return name, value
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    from host.plan.profile import PlanError
+
+    name, _, sizes = text.rpartition("=")
+    parts = sizes.lower().split("x")
+    if not name or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise PlanError(f"--shape {text}: expected NAME=SIZES, such as image=1x3x224x224")
+    return name, tuple(int(part) for part in parts)
 
 
 @group.command("profile-join")
@@ -222,7 +284,7 @@ def profile_join(
 def _print_plan(plan: SplitPlan, console: Console) -> None:
     shown = plan.choice or plan.nearest
     if plan.reason is not None:
-        console.print(f"[red]No plan:[/red] {plan.reason}")
+        console.print(Text.assemble(("No plan:", "red"), f" {plan.reason}"), soft_wrap=True)
     if shown is None:
         return
     behind = shown.cut_behind or "the input"
@@ -232,7 +294,8 @@ def _print_plan(plan: SplitPlan, console: Console) -> None:
         else f"cut behind {behind} ({shown.cut} of {shown.layers} layers)"
     )
     first = "The nearest: exit" if plan.choice is None and plan.method != "fixed" else "Exit"
-    console.print(f"{first} [bold]{shown.exit}[/bold], accuracy {shown.accuracy:.4g}; {where} ({plan.method})")
+    said = Text.assemble(f"{first} ", (shown.exit, "bold"), f", accuracy {shown.accuracy:.4g}; {where} ({plan.method})")
+    console.print(said, soft_wrap=True)
     _print_rows(
         console,
         f"{shown.latency_ms:.4g} ms of {plan.deadline_ms:g} ms, at {plan.mbps:g} Mbit/s ({plan.obtained})",
@@ -265,14 +328,14 @@ def _print_series(plan: SeriesPlan, console: Console) -> None:
     _print_rows(console, f"Changes of the choice along {len(plan.steps)} observations ({plan.obtained})", columns, rows)
     late = sum(1 - step.on_time for step in plan.steps if step.fallback is None) / len(plan.steps)
     console.print(f"expected without an answer on time: {late:.1%} of requests")
+    if plan.left_out:
+        console.print(f"no time was left for the last {plan.left_out} observations: give --seconds more")
 
 
 def _print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.table import Table
+    from sim.report import PlainTable
 
-    table = Table(title=title)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+    table = PlainTable(title, columns, words=(columns[0], "exit", "cut", "else"))
     for row in rows:
         table.add_row(*row)
     console.print(table)

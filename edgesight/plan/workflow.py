@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgesight.ending import print_json
-from edgesight.plan import Json, OutFile, PictureFile, check_outputs, group
+from edgesight.plan import Json, OutFile, PictureFile, Seconds, check_outputs, group, left
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,13 +37,15 @@ def workflow(
         Method, typer.Option(help="exact: a mixed-integer program, with its gap; authors: JellyBean's own search.")
     ] = Method.exact,
     curve: Annotated[bool, typer.Option("--curve", help="Every step of accuracy and what it costs.")] = False,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Most that one exact plan may take.")] = 60.0,
+    seconds: Seconds = 60.0,
     out: OutFile = None,
     picture: PictureFile = None,
     json_: Json = False,
 ) -> None:
     """Choose a variant and workers for each operator, so that the accuracy holds and an hour costs least."""
+    begun = time.monotonic()
     from rich.console import Console
+    from rich.text import Text
 
     from host.plan.profile import PlanError, claim, write
     from host.plan.workflow import Curve, WorkflowPlan, plan
@@ -54,9 +57,9 @@ def workflow(
     if curve:
         if accuracy is not None:
             raise PlanError("--accuracy: a curve shows every accuracy; leave one of the two out")
-        steps = trace(read, method.value, seconds)
+        steps = trace(read, method.value, left(seconds, begun))
         if not steps.plans:
-            raise PlanError(f"{path}: {plan(read, 0.0, method.value, seconds).reason}")
+            raise PlanError(f"{path}: {plan(read, 0.0, method.value, left(seconds, begun)).reason}")
         _print_curve(steps, console)
         if json_:
             print_json(steps)
@@ -67,13 +70,13 @@ def workflow(
 
             draw_curve([steps], picture)
         return
-    made = plan(read, accuracy, method.value, seconds)
+    made = plan(read, accuracy, method.value, left(seconds, begun))
     if json_:
         print_json(made)
     if out is not None:
         write(out, made)
     if not made.feasible:
-        console.print(f"[red]No plan:[/red] {made.reason}")
+        console.print(Text.assemble(("No plan:", "red"), f" {made.reason}"), soft_wrap=True)
         raise typer.Exit(1)
     _print_plan(read, made, console)
     if picture is not None:
@@ -83,6 +86,8 @@ def workflow(
 
 
 def _read(path: Path, console: Console) -> Workflow:
+    from rich.text import Text
+
     from host.plan.profile import read
     from host.plan.workflow import Workflow
     from host.plan.workflow_jellybean import read_directory
@@ -91,20 +96,17 @@ def _read(path: Path, console: Console) -> Workflow:
         return read(path, Workflow)
     published = read_directory(path)
     for warning in published.warnings:
-        console.print(f"[yellow]warning:[/yellow] {warning}", soft_wrap=True, highlight=False)
+        console.print(Text.assemble(("warning:", "yellow"), f" {warning}"), soft_wrap=True, highlight=False)
     return published.workflow
 
 
 def _print_plan(workflow: Workflow, made: WorkflowPlan, console: Console) -> None:
-    from rich.table import Table
-
     from host.plan.workflow import Facts
+    from sim.report import PlainTable
 
     facts = Facts.of(workflow)
-    table = Table(title="Plan (projected)")
-    for column in ("operator", "variant", "worker", "tier", "requests/s", "full", "$/h"):
-        words = column in ("operator", "variant", "worker")
-        table.add_column(column, justify="left" if words else "right", overflow="fold" if words else "ellipsis")
+    columns = ("operator", "variant", "worker", "tier", "requests/s", "full", "$/h")
+    table = PlainTable("Plan (projected)", columns, words=("operator", "variant", "worker"))
     last = None
     for assignment in made.assignments:
         operator, worker = assignment.operator, facts.workers[assignment.worker]
@@ -115,7 +117,8 @@ def _print_plan(workflow: Workflow, made: WorkflowPlan, console: Console) -> Non
         )
         last = operator
     console.print(table)
-    gap = "proven optimal" if made.proven else f"no plan is more than {made.gap or 0:.2%} cheaper"
+    gap = f"no plan is more than {made.gap or 0:.2%} cheaper (bound: {made.bound_from or 'none'})"
+    gap = "proven optimal" if made.proven else gap
     console.print(
         f"${made.dollars_per_hour:.3f}/h = {made.compute_dollars_per_hour:.3f} workers + "
         f"{made.communication_dollars_per_hour:.3f} messages; accuracy {made.accuracy:.4f}, "
@@ -125,11 +128,10 @@ def _print_plan(workflow: Workflow, made: WorkflowPlan, console: Console) -> Non
 
 
 def _print_curve(steps: Curve, console: Console) -> None:
-    from rich.table import Table
+    from sim.report import PlainTable
 
-    table = Table(title=f"What accuracy costs, {steps.method} (projected)")
-    for column in ("accuracy", "$/h", "workers", "messages", "gap", "variants"):
-        table.add_column(column, justify="left" if column == "variants" else "right", overflow="fold")
+    columns = ("accuracy", "$/h", "workers", "messages", "gap", "variants")
+    table = PlainTable(f"What accuracy costs, {steps.method} (projected)", columns, words=("variants",))
     for made in steps.plans:
         table.add_row(
             f"{made.accuracy:.4f}",

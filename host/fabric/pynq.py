@@ -17,9 +17,11 @@ import os
 import re
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -124,13 +126,16 @@ class PynqFabric:
             ) from error
         dma = _block(self._overlay, DMA, bitstream)
         kernel = _block(self._overlay, KERNEL, bitstream)
+        # Before the first access: where nothing answers a Zynq UltraScale+ hangs, and beyond its timing a kernel may
+        # answer anything.
+        _check_addresses({DMA: dma, KERNEL: kernel}, bitstream.with_suffix(".hwh"))
+        self.clock_mhz = self._set_clock(pynq)
         words = pynq.MMIO(kernel["phys_addr"], kernel["addr_range"])
         # PYNQ takes Python's own integers and no others.
         self.registers = Registers(package, words.read, lambda address, value: words.write(address, int(value)))
         self.registers.check_identity(
             str(bitstream), "the bitstream and the package are of different builds: copy both again from one build"
         )
-        self.clock_mhz = self._check_clock(pynq)
         self._dma = Dma(pynq.MMIO(dma["phys_addr"], dma["addr_range"]).array)
         self._dma.check_simple(str(bitstream))
         self._frame_bytes = BEAT_BYTES + package.kernel.input.frame_bytes
@@ -279,8 +284,10 @@ class PynqFabric:
         beats = -(-self._frame_bytes // BEAT_BYTES)
         piece = max(1, min(_PIECE, _PIECE_BYTES // (beats * BEAT_BYTES)))
         try:
-            frames = pynq.allocate(shape=(2, piece, beats), dtype=np.uint64)
-            records = pynq.allocate(shape=(_BATCH,), dtype=RECORD)
+            # Through the processor's caches, which are flushed and invalidated around each transfer; without, reading
+            # records back goes to memory word by word.
+            frames = pynq.allocate(shape=(2, piece, beats), dtype=np.uint64, cacheable=1)
+            records = pynq.allocate(shape=(_BATCH,), dtype=RECORD, cacheable=1)
         except Exception as error:  # PYNQ raises whatever XRT raises
             raise FabricError(
                 f"PYNQ cannot allocate {2 * piece * beats * BEAT_BYTES + _BATCH * RECORD.itemsize} bytes of contiguous "
@@ -295,20 +302,33 @@ class PynqFabric:
             )
         return memory
 
-    def _check_clock(self, pynq: Any) -> float:
-        """The kernel's clock as the board says it, in MHz; FabricError if faster than timing was met at."""
+    def _set_clock(self, pynq: Any) -> float:
+        """The kernel's clock as the board says it, in MHz, set once if it is another than timing was met at.
+
+        FabricError if it stays faster.
+        """
         declared = self.build.clock_mhz
         found = float(pynq.Clocks.fclk0_mhz)
+        if abs(found / declared - 1.0) > _CLOCK_TOLERANCE:
+            # Loading a bitstream sets the dividers that Vivado planned, up to PYNQ 3.1.2 on whatever source the boot
+            # firmware left; setting the clock finds dividers for the source that there is.
+            refused = ""
+            try:
+                pynq.Clocks.fclk0_mhz = declared
+            except Exception as error:  # PYNQ raises whatever its parts raise
+                refused = f" ({type(error).__name__}: {error})"
+            found = float(pynq.Clocks.fclk0_mhz)
+            remedy = f"PYNQ {self.pynq_version} cannot set it to that{refused}"
         if found > declared * (1 + _CLOCK_TOLERANCE):
             raise FabricError(
                 f"{self.package.path}: the board clocks the kernel at {found:g} MHz, its timing was met at "
-                f"{declared:g} MHz: answers could be wrong; restart the board, and let nothing else set the clock "
-                "(pynq.Clocks.fclk0_mhz)"
+                f"{declared:g} MHz, and {remedy}: answers could be wrong; restart the board, and let nothing else set "
+                "the clock (pynq.Clocks.fclk0_mhz)"
             )
         if found < declared * (1 - _CLOCK_TOLERANCE):
             warnings.warn(
                 f"the clock is not what you think: the board clocks the kernel at {found:g} MHz, the package says "
-                f"{declared:g} MHz; answers are right, but slower by as much",
+                f"{declared:g} MHz, and {remedy}; answers are right, but slower by as much",
                 stacklevel=3,
             )
         return found
@@ -513,6 +533,32 @@ def _block(overlay: Any, name: str, bitstream: Path) -> dict[str, Any]:
         f"{bitstream.with_suffix('.hwh')}: has no block {name!r} (it has {', '.join(sorted(overlay.ip_dict)) or 'none'}"
         "): this is no EdgeSight design; make it with `make bitstream`"
     )
+
+
+def _check_addresses(blocks: Mapping[str, Mapping[str, Any]], handoff: Path) -> None:
+    """Raise FabricError unless PYNQ has each of `blocks`, by name, where the package's own handoff says.
+
+    PYNQ keeps what it read last and may take that for the design just loaded (github.com/Xilinx/PYNQ, issue 1652).
+    """
+    said: dict[str, list[tuple[int, int]]] = {name: [] for name in blocks}
+    try:
+        for each in ElementTree.parse(handoff).iter("MEMRANGE"):
+            if each.get("INSTANCE") in said:
+                ends = int(each.attrib["BASEVALUE"], 16), int(each.attrib["HIGHVALUE"], 16)
+                said[each.attrib["INSTANCE"]].append(ends)
+    except ElementTree.ParseError:
+        return  # PYNQ has just loaded by it, and refuses what is no XML: there is nothing to compare with
+    except (OSError, KeyError, ValueError) as error:
+        raise FabricError(f"{handoff}: is no handoff of Vivado's ({error}): copy the whole package again") from error
+    for name, block in blocks.items():
+        first = int(block["phys_addr"])
+        found = (first, first + int(block["addr_range"]) - 1)
+        if found not in said[name]:
+            wanted = " or ".join(f"{low:#x} to {high:#x}" for low, high in said[name]) or "nothing"
+            raise FabricError(
+                f"{handoff}: says {wanted} of block {name!r}, PYNQ says {found[0]:#x} to {found[1]:#x}: PYNQ remembers "
+                "another design; restart the board and open this one first"
+            )
 
 
 def _interrupt(pynq: Any, overlay: Any) -> tuple[Any, asyncio.AbstractEventLoop | None]:

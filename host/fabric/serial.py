@@ -9,6 +9,7 @@ Words owned here: packet, byte port, line counters.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import time
 import zlib
@@ -39,6 +40,9 @@ _ATTEMPTS = 6  # how often a packet is sent before the fabric gives up
 _LONGEST = 4096  # bytes; of what comes between two flags
 _BITS_A_BYTE = 10  # start, data, stop
 _LOOK_SECONDS = 0.02  # longest that a real port is waited on without looking at the clock
+
+
+_GONE = "plug the board in again, and load its bitstream unless it lies in the board's flash"
 
 
 class BytePort(Protocol):
@@ -135,7 +139,12 @@ class SerialFabric:
             self.place = Place("serial", build.board)
             assert build.serial is not None
             line, bitstream = build.serial, package.path / build.bitstream
-            self._remedy = f"load its bitstream with `openFPGALoader --board {build.board} {bitstream}`"
+            # The loader knows the board by one name, whichever part is on it.
+            loader = f"openFPGALoader --board {build.board.partition('-')[0]}"
+            self._remedy = (
+                f"load its bitstream with `{loader} {bitstream}`, or with `{loader} -f {bitstream}` into its flash, "
+                "which outlasts power"
+            )
         self._window = line.frames_in_flight
         self._port = _Tty(port, line.baud) if isinstance(port, str) else port
         self._deframer = Deframer()
@@ -318,7 +327,9 @@ def _patience(package: Package, line: Serial, latency: float) -> tuple[float, fl
 class _Tty:
     """A port of the operating system."""
 
-    latency = 0.2  # USB bridges collect bytes for up to 16 ms; the rest is a busy machine's
+    latency = (
+        0.2  # USB bridges collect bytes for up to 16 ms where that cannot be changed; the rest is a busy machine's
+    )
 
     def __init__(self, name: str, baud: int) -> None:
         try:
@@ -330,13 +341,16 @@ class _Tty:
             self._tty: Any = serial.Serial(name, baud, timeout=_LOOK_SECONDS, write_timeout=2.0, exclusive=True)
         except (OSError, ValueError) as error:  # SerialException is an OSError
             raise FabricError(f"{name}: cannot be opened ({error}): {_port_remedy(error)}") from error
+        # An FT231X holds short packets back for 16 ms unless asked not to, which some systems and drivers cannot.
+        with contextlib.suppress(AttributeError, NotImplementedError, OSError, ValueError):
+            self._tty.set_low_latency_mode(True)
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
         try:
             self._tty.write(data)
         except OSError as error:
-            raise FabricError(f"{self.name}: {error}: plug the board in again") from error
+            raise FabricError(f"{self.name}: {error}: {_GONE}") from error
 
     def read(self, timeout: float) -> bytes:
         """Bytes that came, none if none came within `timeout` seconds."""
@@ -347,7 +361,7 @@ class _Tty:
                 if data or time.monotonic() >= end:
                     return data
         except OSError as error:
-            raise FabricError(f"{self.name}: {error}: plug the board in again") from error
+            raise FabricError(f"{self.name}: {error}: {_GONE}") from error
 
     def now(self) -> float:
         """Seconds of the monotonic clock."""
@@ -363,7 +377,11 @@ def _port_remedy(error: Exception) -> str:
     if code == errno.EACCES:
         return "join the group that owns it (`sudo usermod -aG dialout $USER`, then log in again)"
     if code == errno.ENOENT:
-        return "plug the board in, and look for its port with `python -m serial.tools.list_ports`"
+        return (
+            "is the board plugged in? `python -m serial.tools.list_ports` lists the ports. openFPGALoader may have "
+            "taken this one from its driver: `sudo modprobe -r ftdi_sio && sudo modprobe ftdi_sio` gives it back, and "
+            "`openFPGALoader -f` loads into flash, so that the board may be unplugged"
+        )
     if code in (errno.EBUSY, errno.EAGAIN):
         return "another program has it open: close that first"
     return "is it a serial port, and does it do this baud rate?"

@@ -17,11 +17,12 @@ Found = tuple[socket.AddressFamily, tuple[str, int]]
 
 async def addresses(host: str, port: int) -> list[Found]:
     """Family and address of each way to UDP `host`:`port`, the likeliest first; raises OSError or ValueError."""
-    family: socket.AddressFamily
     for family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError):
             socket.inet_pton(family, host)
             return [(family, (host, port))]
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    distinct = dict.fromkeys((family, (str(address[0]), int(address[1]))) for family, *_, address in found)
+    distinct: dict[Found, None] = {}
+    for kind, *_, address in found:
+        distinct[kind, (str(address[0]), int(address[1]))] = None
     return list(distinct)[:_MOST]

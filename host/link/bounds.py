@@ -266,8 +266,10 @@ def _release(quic: QuicConnection) -> None:
     quic._QuicConnection__frame_handlers = {}  # type: ignore[attr-defined]
     vars(quic).pop("_initialize", None)  # as `tls.ask_for_certificate` changed it
     vars(quic).pop("tls", None)
-    for name in ("on_packet_acked", "on_packets_lost", "on_packets_expired"):  # as `LossMeter.listen` changed them
-        vars(quic._loss._cc).pop(name, None)
+    controller = quic._loss._cc
+    for name, value in list(vars(controller).items()):
+        if callable(value) and hasattr(type(controller), name):  # changed by who listens, as `LossMeter.listen` does
+            delattr(controller, name)
 
 
 def _nothing() -> None:

@@ -1,13 +1,13 @@
 """The data centre's UDP port: whose packet is looked at next, and whose not at all.
 
-One thread does everything here, so what strangers make it compute is taken from the edges. Three kinds of packets wait
+One thread does everything here, so what strangers make it compute is taken from the edges. Two kinds of packets wait
 apart from each other:
 - those of edges that were let in come first, one of each edge in turn, so that none waits for another's flood;
-- those of connections that have not proved themselves, and
-- first packets of new ones, whose address is not even proved.
+- those of connections that have not proved themselves, and first packets, whose address is not even proved. They get
+  `_SHARE` of the thread's time at most, and who took least of it lately comes first: somebody new before who floods.
 
-The last two get `_SHARE` of the thread's time at most, one source in turn, and a source begins so many connections a
-second. What waits is bounded, and what does not fit is dropped, as the network might have done.
+A source begins so many connections a second. What waits is bounded, and what does not fit is dropped, as the network
+might have done.
 
 Words owned here: source (an IPv4 address, or the /64 that an IPv6 host chooses its own from), budget.
 """
@@ -39,10 +39,14 @@ _INITIAL = {b"\x00\x00\x00\x01": 0x00, b"\x6b\x33\x43\xcf": 0x10}  # type bits o
 _BATCH = 64  # packets that are read at a time
 _BUFFER = 4 << 20  # bytes that the kernel is asked to keep for us meanwhile
 _SLICE = 0.002  # seconds of work until the event loop sees to others
-_SHARE, _SAVED = 0.25, 0.05  # of the thread's time for strangers, and seconds of it that may be saved up
+_SHARE, _SAVED = 0.3, 0.05  # of the thread's time for strangers, and seconds of it that may be saved up
+_ENTITLED = 0.02  # of the time, for one source; who took more waits for those who took less
+_LONGEST_DEBT = 10.0  # seconds that a source may be ahead of the time for that
+_OF_ONE, _OF_ALL = 32, 512  # packets of strangers that wait, of one source (first ones, and others) and in all
 _PASSED_OVER = 8  # slices of edges' packets after which a stranger's is looked at although more of theirs wait
-_CONNECTIONS, _AT_ONCE = 20.0, 128.0  # first packets of a source in a second, and at once; a connection takes two
+_CONNECTIONS, _AT_ONCE = 40.0, 128.0  # first packets of a source in a second, and at once; a connection takes two
 _SOURCES = 4_096  # that are remembered
+_SPENT = 4_096  # identities of connections that ended; a first packet that names one begins no other
 
 Address = Any  # of a socket
 Key = TypeVar("Key")
@@ -116,21 +120,83 @@ class Waiting(Generic[Key]):
         return key, data, address
 
 
-class Sources:
-    """How many connections each source may still begin."""
+class _Source:
+    """What is remembered of a source, and what of it waits."""
+
+    __slots__ = ("at", "clock", "half_open", "left", "new")
+
+    def __init__(self, now: float) -> None:
+        self.left, self.at = _AT_ONCE, now  # first packets that it may still send, and when that was
+        self.clock = now  # ahead of the time by what it took from others
+        self.half_open: deque[tuple[bytes, Address]] = deque()
+        self.new: deque[tuple[bytes, Address]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        return len(self.half_open) + len(self.new)
+
+
+class Strangers:
+    """Packets that are no edge's: those of the source that took least time of late go first."""
 
     def __init__(self) -> None:
-        """Nobody has begun any."""
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # and when that was
+        """Nobody was here yet."""
+        self._known: OrderedDict[str, _Source] = OrderedDict()  # who was here last at the end
+        self._waiting: dict[str, _Source] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Datagrams that wait."""
+        return self._count
 
     def allow(self, source: str, now: float) -> bool:
         """Count a first packet of `source`; False where it has sent too many."""
-        left, at = self._left.pop(source, (_AT_ONCE, now))
-        left = min(left + (now - at) * _CONNECTIONS, _AT_ONCE)
-        self._left[source] = (max(left - 1.0, 0.0), now)
-        if len(self._left) > _SOURCES:
-            self._left.popitem(last=False)
-        return left >= 1.0
+        known = self._get(source, now)
+        known.left = min(known.left + (now - known.at) * _CONNECTIONS, _AT_ONCE)
+        known.at = now
+        allowed = known.left >= 1.0
+        known.left -= allowed
+        return allowed
+
+    def add(self, source: str, data: bytes, address: Address, now: float, *, new: bool) -> None:
+        """Let `data` wait, a first packet where it is `new`; it is dropped for want of room, or one of who has most."""
+        known = self._get(source, now)
+        queue = known.new if new else known.half_open
+        if len(queue) >= _OF_ONE:
+            return
+        queue.append((data, address))
+        self._waiting[source] = known
+        self._count += 1
+        if self._count > _OF_ALL:
+            most = max(self._waiting, key=lambda other: self._waiting[other].waiting)
+            loudest = self._waiting[most]
+            (loudest.new or loudest.half_open).pop()
+            self._took_one(most, loudest)
+
+    def next(self) -> tuple[str, bytes, Address]:
+        """The datagram whose turn it is; to be called when there is one."""
+        source = min(self._waiting, key=lambda other: self._waiting[other].clock)
+        known = self._waiting[source]
+        data, address = (known.half_open or known.new).popleft()
+        self._took_one(source, known)
+        return source, data, address
+
+    def spend(self, source: str, seconds: float, now: float) -> None:
+        """Charge `source` for the time that its packet took."""
+        known = self._get(source, now)
+        known.clock = min(max(known.clock, now) + seconds / _ENTITLED, now + _LONGEST_DEBT)
+
+    def _get(self, source: str, now: float) -> _Source:
+        known = self._known.pop(source, None) or self._waiting.get(source) or _Source(now)
+        self._known[source] = known
+        if len(self._known) > _SOURCES:
+            self._known.popitem(last=False)
+        return known
+
+    def _took_one(self, source: str, known: _Source) -> None:
+        self._count -= 1
+        if not known.waiting:
+            del self._waiting[source]
 
 
 class Budget:
@@ -175,12 +241,10 @@ class Port(QuicServer):
         self._failed = failed
         self._identity = slice(1, 1 + configuration.connection_id_length)
         self._edges: Waiting[Taker] = Waiting(of_one=256, of_all=2_048)
-        self._half_open: Waiting[str] = Waiting(of_one=32, of_all=256)
-        self._new: Waiting[str] = Waiting(of_one=32, of_all=256)
-        self._sources = Sources()
+        self._strangers = Strangers()
+        self._spent: OrderedDict[bytes, None] = OrderedDict()
         self._budget = Budget(self._loop.time())
         self._passed_over = 0  # slices since a stranger's packet was looked at
-        self._new_ones_turn = False
         self._next: asyncio.Handle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -234,15 +298,17 @@ class Port(QuicServer):
             return
         if known and data[0] & 0x30 != _INITIAL.get(version, 0x00):
             return
-        source = source_of(str(addr[0]))
-        if self._sources.allow(source, self._loop.time()):
-            self._new.add(source, data, addr)
+        if identity in self._spent:  # aioquic takes the proof of an address again and again
+            return
+        source, now = source_of(str(addr[0])), self._loop.time()
+        if self._strangers.allow(source, now):
+            self._strangers.add(source, data, addr, now, new=True)
 
     def _keep(self, peer: Taker, data: bytes, addr: Address) -> None:
         if peer.trusted:
             self._edges.add(peer, data, addr)
         else:
-            self._half_open.add(peer.source, data, addr)
+            self._strangers.add(peer.source, data, addr, self._loop.time(), new=False)
 
     def _work(self) -> None:
         """Edges' packets for a while, or one of a stranger; the rest is for the event loop's next turns."""
@@ -256,28 +322,35 @@ class Port(QuicServer):
             if self._loop.time() > until:
                 break
         wait = 0.0
-        if self._half_open or self._new:
+        if self._strangers:
             self._passed_over += 1
             if not self._edges or self._passed_over > _PASSED_OVER:
                 self._passed_over = 0
                 if self._budget.left(self._loop.time()) > 0.0:
                     self._meet_stranger()
                 wait = self._budget.wait(self._loop.time())
-        if self._edges or self._half_open or self._new:
+        if self._edges or self._strangers:
             soon = self._edges or wait == 0.0
             self._next = self._loop.call_soon(self._work) if soon else self._loop.call_later(wait, self._work)
 
     def _meet_stranger(self) -> None:
-        """Handle one packet of a connection that has not proved itself, or of none yet, by turns."""
-        self._new_ones_turn = not self._new_ones_turn
-        waiting = self._new if self._new and (self._new_ones_turn or not self._half_open) else self._half_open
-        source, data, addr = waiting.next()
-        begin = time.thread_time()
+        """Handle one packet of a connection that has not proved itself, or of none yet."""
+        source, data, addr = self._strangers.next()
+        begin = time.monotonic()  # not CPU time: where others have the core meanwhile, edges wait all the same
         try:
             super().datagram_received(data, addr)
         except Exception as error:  # connections let none through: this is aioquic's own look at a first packet
             self._failed(source, error)
-        self._budget.spend(time.thread_time() - begin)
+        took = time.monotonic() - begin
+        self._budget.spend(took)
+        self._strangers.spend(source, took, self._loop.time())
+
+    def _connection_terminated(self, protocol: QuicConnectionProtocol) -> None:
+        for identity in [identity for identity, other in self._protocols.items() if other is protocol]:
+            del self._protocols[identity]
+            self._spent[identity] = None
+        while len(self._spent) > _SPENT:
+            self._spent.popitem(last=False)
 
     def _connection_id_retired(self, cid: bytes, protocol: QuicConnectionProtocol) -> None:
         # A client may retire an identity that it was not told yet.

@@ -11,6 +11,7 @@ Words owned here: *state* (the model of each GPU).
 from __future__ import annotations
 
 import math
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -43,8 +44,11 @@ class _Look(NamedTuple):
         return math.exp(-worse / temperature) > chance
 
 
-def annealing(tables: Tables, seed: int = 0) -> Mapping:
-    """The mapping that annealing ends with; it begins at the most accurate model on every GPU."""
+def annealing(tables: Tables, seed: int = 0, until: float | None = None) -> Mapping:
+    """The mapping that annealing ends with; it begins at the most accurate model on every GPU.
+
+    It also ends at the moment `until` (of `time.monotonic`), with the best so far.
+    """
     generator = np.random.default_rng(seed)
     top = len(tables.accuracy) - 1
     offered = np.logical_or.reduce(tables.on_gpu)
@@ -53,7 +57,7 @@ def annealing(tables: Tables, seed: int = 0) -> Mapping:
 
     def look(state: State) -> _Look:
         if state not in known:
-            mapping = knapsacks(tables, state)
+            mapping = knapsacks(tables, state, until)
             served = int((mapping.gpu != NONE).sum()) / reachable if reachable else 1.0
             known[state] = _Look(mapping, served, mapping.mean_accuracy(tables))
         return known[state]
@@ -63,6 +67,8 @@ def annealing(tables: Tables, seed: int = 0) -> Mapping:
         best, temperature = state, HOTTEST
         # Degrading ends when all are served; upgrading has no sense before.
         while temperature > COLDEST and (look(best).served >= 1) == upgrading:
+            if until is not None and time.monotonic() >= until:
+                break
             moves = generator.integers(-1, 2 if upgrading else 1, len(state))
             other = tuple(min(max(model + int(move), 0), top) for model, move in zip(state, moves, strict=True))
             if look(other).better(look(best), upgrading):
@@ -74,11 +80,13 @@ def annealing(tables: Tables, seed: int = 0) -> Mapping:
     return look(state).mapping
 
 
-def knapsacks(tables: Tables, state: State) -> Mapping:
-    """Map clients to GPUs that run the models of `state`, the most accurate model first."""
+def knapsacks(tables: Tables, state: State, until: float | None = None) -> Mapping:
+    """Map clients to GPUs that run the models of `state`, the most accurate model first, until that moment at most."""
     mapping = Mapping.empty(tables)
     left = np.arange(len(tables.rate))
     for gpu, model in sorted(enumerate(state), key=lambda entry: -entry[1]):
+        if until is not None and time.monotonic() >= until:
+            break
         settings = np.flatnonzero((tables.model == model) & tables.on_gpu[gpu])
         left = left[np.argsort(-tables.budget[left, model], kind="stable")]
         chosen, setting = _knapsack(tables, settings, left)

@@ -10,6 +10,7 @@ widths, exits or input sizes is *dynamic*: all its models take one place on a GP
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,16 +23,18 @@ from host.plan.profile import read as read_file
 
 # What planners count in arrays is bounded, so that nothing leaves 64 bits and no list fills the memory.
 MOST_RATE = 1e6  # frames a second of one client
-Pixels = Annotated[int, Field(ge=1, le=2**20)]
-Count = Annotated[int, Field(ge=1, le=2**16)]
+Pixels = Annotated[int, Field(strict=True, ge=1, le=2**20)]
+Count = Annotated[int, Field(strict=True, ge=1, le=2**16)]
+PixelsKey = Annotated[int, Field(ge=1, le=2**20)]  # a key of JSON is text
+CountKey = Annotated[int, Field(ge=1, le=2**16)]
 FrameBytes = Annotated[Bytes, Field(ge=1)]
-BatchMs = Annotated[float, Field(ge=1e-3, le=1e9)]  # from a microsecond to eleven days
+BatchMs = Annotated[float, Field(strict=True, ge=1e-3, le=1e9)]  # from a microsecond to eleven days
 
 
 class Model(Variant):
     """A variant at one input size: what a GPU runs and what a client's frames are sized for."""
 
-    latency_ms: dict[Count, BatchMs]  # by batch size
+    latency_ms: dict[CountKey, BatchMs]  # by batch size
     input_px: Pixels  # side of the square input
     network: Name | None = None  # whose weights it uses; None: its own, which no other model shares
 
@@ -56,7 +59,7 @@ class ModelProfile(Plain):
     source: str = ""  # where the numbers are from
     models: Annotated[tuple[Model, ...], Field(min_length=1)]
     networks: tuple[Network, ...] = ()  # those whose loading takes time; any other is loaded at once
-    frame_bytes: dict[Pixels, FrameBytes]  # by input size
+    frame_bytes: dict[PixelsKey, FrameBytes]  # by input size
     frame_bytes_obtained: Obtained
 
     @model_validator(mode="after")
@@ -134,7 +137,9 @@ class Situation(Plain):
     clients: tuple[Client, ...]
     gpus: Annotated[tuple[Gpu, ...], Field(min_length=1)]
     overhead_ms: NotNegative = 0.0  # of the server, for each frame, beside the models' latencies
-    load_limit: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of a GPU's throughput that clients may use
+    load_limit: Annotated[float, Field(strict=True, gt=0, le=1)] = (
+        1.0  # share of a GPU's throughput that clients may use
+    )
 
     @field_validator("profile", mode="before")
     @classmethod
@@ -183,7 +188,7 @@ class GpuPlan(Plain):
 
     gpu: Name
     model: Name | None  # None: no client uses it
-    batch: Annotated[int, Field(ge=0)]  # frames at most in one run of the model
+    batch: Annotated[int, Field(strict=True, ge=0)]  # frames at most in one run of the model
     latency_ms: NotNegative  # of that batch
     throughput: NotNegative  # frames a second that it can run
     rate: NotNegative  # frames a second that come
@@ -206,8 +211,9 @@ class AdaptPlan(Plan):
     gpus: tuple[GpuPlan, ...]
     unserved: tuple[Unserved, ...]
     mean_accuracy: Share  # per request, those of unserved clients counted as 0
-    # Of plans that serve as many requests none has a higher mean accuracy; one that serves fewer may. Exact method's.
+    # Of plans that serve as many requests none has a higher mean accuracy; one that serves fewer may. None: not known.
     best_possible: Share | None = None
+    proven: bool = False  # that no plan serves more requests or, serving as many, is more accurate on average
     planning_ms: NotNegative  # what planning took, measured
 
 
@@ -223,11 +229,17 @@ def shipped(name: str) -> ModelProfile:
 
 
 def read_situation(path: Path) -> Situation:
-    """The situation in a JSON file; raises PlanError naming file, field and reason."""
-    return read_file(path, Situation)
+    """The situation in a JSON file; raises PlanError naming file, field and reason.
+
+    A file without clients is refused; the scheduler's situation has none as long as nobody has registered.
+    """
+    situation = read_file(path, Situation)
+    if not situation.clients:
+        raise PlanError(f"{path}: field clients: is empty; give at least one")
+    return situation
 
 
 def _all_different(field: str, names: list[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
+    for name, times in Counter(names).items():
+        if times > 1:
             raise ValueError(f"{field}: {name!r} is there more than once")

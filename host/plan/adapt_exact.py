@@ -10,22 +10,32 @@ Needs SciPy (HiGHS), which only this method loads.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
+from collections.abc import Callable
 
 import numpy as np
 
+from host.plan.adapt_pairwise import pairwise
 from host.plan.adapt_tables import NONE, Floats, Mapping, Tables
-from host.plan.profile import PlanError
+from host.plan.deadline import best_within
 
-LIMIT_S = 60.0
+_BEGINNING = 0.2  # share of the time that our own search has, whose mapping is kept where the solver has none better
+_SOLVING = 0.8  # share of what is left that the solver is told
+_FEW_USES = 100  # that the solver is done with in a moment
+_MOST_USES = 50_000  # a program of more is not begun: the solver's preparation alone would pass the limit
 _ROUNDING = 1e-5  # frames a second: what the solver's tolerance may take from a rate that was reached before
 
 
-def exact(tables: Tables, limit_s: float = LIMIT_S) -> tuple[Mapping, float]:
+def exact(tables: Tables, until: float) -> tuple[Mapping, float]:
     """The best mapping, and the mean accuracy that no mapping of as many requests passes.
 
-    Raises PlanError when the solver finds no mapping within `limit_s`.
+    At the moment `until` (of `time.monotonic`) it is the best so far: the solver's or that of our own search.
     """
+    begun = time.monotonic()
+    if len(tables.rate) * tables.on_gpu.shape[0] * len(tables.accuracy) > _MOST_USES:
+        return pairwise(tables, until=until), 1.0
+    known = pairwise(tables, until=begun + _BEGINNING * (until - begun))
     uses = [
         (client, gpu, model)
         for client in range(len(tables.rate))
@@ -33,6 +43,16 @@ def exact(tables: Tables, limit_s: float = LIMIT_S) -> tuple[Mapping, float]:
         for model in range(len(tables.accuracy))
         if (tables.eligible[:, client] & tables.on_gpu[gpu] & (tables.model == model)).any()
     ]
+
+    def solve(report: Callable[[tuple[Mapping, float]], None]) -> None:
+        # The solver ends a little before it would be ended, so that its last mapping is not lost.
+        report(_solved(tables, uses, known, time.monotonic() + _SOLVING * (until - time.monotonic())))
+
+    return best_within(until, solve, small=len(uses) <= _FEW_USES) or (known, 1.0)
+
+
+def _solved(tables: Tables, uses: list[tuple[int, int, int]], known: Mapping, until: float) -> tuple[Mapping, float]:
+    """The solver's mapping, or `known` where that is better, and the bound."""
     total = float(tables.rate.sum())
     if not uses:
         return Mapping.empty(tables), 0.0
@@ -40,14 +60,25 @@ def exact(tables: Tables, limit_s: float = LIMIT_S) -> tuple[Mapping, float]:
     rates = np.array([tables.rate[client] for client, _, _ in uses])
     gains = rates * np.array([tables.accuracy[model] for _, _, model in uses]) / total
     if len({client for client, _, _ in uses}) == len(tables.rate):
-        found = program.solve(gains, limit_s, everybody=True)
+        found = program.solve(gains, until, everybody=True)
         if found is not None:
-            return found
-    served = program.solve(rates, limit_s)
+            return _better(tables, known, found[0]), found[1]
+    served = program.solve(rates, until)
     if served is None:
-        raise PlanError(f"no mapping within {limit_s:g} s: give the exact method more time, or use another")
-    least = served[0].served_rate(tables) - _ROUNDING
-    return program.solve(gains, limit_s, rates=rates, least=least) or (served[0], 1.0)
+        return known, 1.0
+    known = _better(tables, known, served[0])
+    least = known.served_rate(tables) - _ROUNDING
+    # The bound is on mappings of as many requests: it says nothing where more may be served than by this one.
+    most = max(served[1], least) <= least + 2 * _ROUNDING
+    found = program.solve(gains, until, rates=rates, least=least)
+    if found is None:
+        return known, 1.0
+    return _better(tables, known, found[0]), found[1] if most else 1.0
+
+
+def _better(tables: Tables, *mappings: Mapping) -> Mapping:
+    """The one that serves most requests, then the most accurate; of equal ones the last."""
+    return max(reversed(mappings), key=lambda one: (round(one.served_rate(tables), 4), one.mean_accuracy(tables)))
 
 
 class _Program:
@@ -98,13 +129,16 @@ class _Program:
     def solve(
         self,
         gains: Floats,
-        limit_s: float,
+        until: float,
         *,
         everybody: bool = False,
         rates: Floats | None = None,
         least: float = 0.0,
     ) -> tuple[Mapping, float] | None:
-        """The mapping of the largest gain and the bound on it; None where there is none."""
+        """The mapping of the largest gain and the bound on it; None where there is none, or the time is over."""
+        limit_s = until - time.monotonic()
+        if limit_s <= 0:
+            return None
         from scipy.optimize import Bounds, LinearConstraint, milp
         from scipy.sparse import csr_array
 

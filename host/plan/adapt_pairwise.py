@@ -6,7 +6,7 @@ With one or two GPUs nothing better exists while everybody can be served (rates 
 
 With more GPUs there are two beginnings: clients of like budgets on the same pair, and a climb over the GPUs' models
 with knapsacks from the most accurate model down. From the better one, pairs are solved anew over what their clients
-and the unserved give.
+and the unserved give. In the time that is left the models are annealed from there on, and pairs solved once more.
 
 Most requests served comes first, mean accuracy next.
 
@@ -16,37 +16,60 @@ Words owned here: *unit* (what rates are counted in), *worth* (of serving a requ
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 
+from host.plan.adapt_models import SERVED, Knapsacks, annealed, climbed
 from host.plan.adapt_tables import NONE, Booleans, Floats, Integers, Mapping, Tables
 
-_SERVED = 1e3  # worth of serving a request at all, over that of its accuracy
 _UNITS = 4_096  # at most this many units in the fastest setting's throughput, where rates have no common measure
 _TRIES = 200  # pairs of settings that are made whole, at most
-# What keeps a plan for 64 clients on 8 GPUs within 50 ms:
+# What keeps a round of the scheduler for 64 clients on 8 GPUs within 50 ms:
 _SOLVES = 20  # pairs of GPUs that are solved after the beginning, at most; where there are more pairs, each once
 _CLIMBED = 1_000  # GPUs that knapsacks are filled for, at most
+_ANNEALED = 1_500  # the same, where no clock is looked at
+_MOST_MEMBERS = 4_096  # that a pair is solved over: where so many are unserved, one pair does not help
+_FILLING = 0.5  # share of the time that the beginning may take
 
 
-def pairwise(tables: Tables) -> Mapping:
-    """The best mapping that this search finds."""
+def pairwise(tables: Tables, *, until: float | None = None, seed: int = 0) -> Mapping:
+    """The best mapping that this search finds until that moment (of `time.monotonic`), or sooner.
+
+    `None` looks at no clock, and anneals for a stated number of steps: the same is found every time, and as soon as a
+    round of the scheduler needs it.
+    """
     gpus, clients = len(tables.on_gpu), len(tables.rate)
     if not clients:
         return Mapping.empty(tables)
+    begun = time.monotonic()
     units, limits = _units(tables)
-    start = _paired(tables, units, limits)
+    half = None if until is None else begun + _FILLING * max(0.0, until - begun)
+    start = _paired(tables, units, limits, half)
     if gpus <= 2:
         return start
-    starts = (start, _climbed(tables, units, limits))
-    better = max(starts, key=lambda start: (round(start.served_rate(tables), 6), start.mean_accuracy(tables)))
-    return _polished(tables, units, limits, better)
+    knapsacks = Knapsacks(tables, units, limits)
+    state = climbed(knapsacks, _CLIMBED, half)
+    if until is not None:  # for many GPUs the climb is long, and one model for all a better place to begin
+        alike = ((model,) * gpus for model in range(knapsacks.top + 1))
+        state = max([state, *alike], key=knapsacks.worth)
+    best = _better(tables, start, knapsacks.mapping(state))
+    best = _polished(tables, units, limits, best, half)
+    # What pairs have made of it may be no state's filling; its models are where annealing begins, or the climb's.
+    begin = max(knapsacks.models_of(best), state, key=knapsacks.worth)
+    state = annealed(knapsacks, begin, np.random.default_rng(seed), until, _ANNEALED if until is None else None)
+    found = knapsacks.mapping(state)
+    return _better(tables, best, found if until is None else _polished(tables, units, limits, found, until))
 
 
-def _paired(tables: Tables, units: Integers, limits: Integers) -> Mapping:
-    """GPUs by twos, clients of like needs on the same two."""
+def _better(tables: Tables, *mappings: Mapping) -> Mapping:
+    return max(mappings, key=lambda one: (round(one.served_rate(tables), 6), one.mean_accuracy(tables)))
+
+
+def _paired(tables: Tables, units: Integers, limits: Integers, until: float | None) -> Mapping:
+    """GPUs by twos, clients of like needs on the same two; those that the time does not suffice for stay idle."""
     gpus = len(tables.on_gpu)
     mapping = Mapping.empty(tables)
     # The clients that can use the most accurate models first; between equals, those with the most time.
@@ -54,114 +77,41 @@ def _paired(tables: Tables, units: Integers, limits: Integers) -> Mapping:
     ranked = np.lexsort((-tables.budget.max(axis=1), -best))
     pairs = [(first, first + 1) for first in range(0, gpus - 1, 2)] + ([(gpus - 1,)] if gpus % 2 else [])
     for pair, members in zip(pairs, _split(ranked, tables.rate, [len(pair) for pair in pairs]), strict=True):
+        if _over(until):
+            break
         _solve(tables, units, limits, pair, members, mapping)
     return mapping
 
 
-def _polished(tables: Tables, units: Integers, limits: Integers, mapping: Mapping) -> Mapping:
+def _polished(
+    tables: Tables, units: Integers, limits: Integers, mapping: Mapping, until: float | None = None
+) -> Mapping:
     """Solve pairs of GPUs until none becomes better, or often enough."""
-    waiting = dict.fromkeys(combinations(range(len(tables.on_gpu)), 2))
+    gpus = len(tables.on_gpu)
+    pairs = gpus * (gpus - 1) // 2
     # What becomes worth another look waits behind the rest: no pair is left out for it.
-    for _ in range(max(_SOLVES, len(waiting))):
-        couple = next(iter(waiting), None)
-        if couple is None:
+    fresh, again = combinations(range(gpus), 2), dict[tuple[int, int], None]()
+    for _ in range(max(_SOLVES, pairs)):
+        couple = next(fresh, None) or next(iter(again), None)
+        if couple is None or _over(until):
             break
-        del waiting[couple]
+        again.pop(couple, None)
         members = np.flatnonzero(np.isin(mapping.gpu, couple) | (mapping.gpu == NONE))
-        if _solve(tables, units, limits, couple, members, mapping):
-            others = (other for other in combinations(range(len(tables.on_gpu)), 2) if set(other) & set(couple))
-            waiting.update(dict.fromkeys(other for other in others if other != couple))
+        if len(members) <= _MOST_MEMBERS and _solve(tables, units, limits, couple, members, mapping):
+            again.update(dict.fromkeys(other for other in _touching(couple, gpus) if other != couple))
     return mapping
 
 
-def _climbed(tables: Tables, units: Integers, limits: Integers) -> Mapping:
-    """The models of the GPUs, moved one at a time from the least accurate up as long as that is worth more."""
-    knapsacks = _Knapsacks(tables, units, limits)
-    state = (0,) * len(tables.on_gpu)
-    top = len(tables.accuracy) - 1
-    seen = {state: knapsacks.worth(state)}
-    filled = len(state)
-    while filled < _CLIMBED:
-        kinds = {(model, tables.situation.gpus[gpu].batch_limit): gpu for gpu, model in enumerate(state)}
-        others = {
-            (*state[:gpu], min(max(model + move, 0), top), *state[gpu + 1 :])
-            for (model, _), gpu in kinds.items()
-            for move in (-1, 1, 2)
-        }
-        for other in sorted(others - seen.keys()):
-            seen[other] = knapsacks.worth(other)
-            filled += len(other)
-        best = max(sorted(others), key=lambda other: seen[other])
-        if seen[best] <= seen[state]:
-            break
-        state = best
-    return knapsacks.mapping(state)
+def _touching(couple: tuple[int, int], gpus: int) -> Iterator[tuple[int, int]]:
+    """All pairs of GPUs that one of the two is in."""
+    for gpu in couple:
+        for other in range(gpus):
+            if other != gpu:
+                yield (min(gpu, other), max(gpu, other))
 
 
-class _Knapsacks:
-    """GPUs are filled from the most accurate model down, each with the most that it can serve."""
-
-    def __init__(self, tables: Tables, units: Integers, limits: Integers) -> None:
-        self._tables = tables
-        self._units: list[int] = units.tolist()
-        self._worth: list[float] = (_SERVED + tables.accuracy).tolist()
-        # By model: the clients in order of falling budget, how many of its settings each has time for, the limits.
-        self._models: list[tuple[list[int], list[int], Integers, list[int]]] = []
-        for model in range(len(tables.accuracy)):
-            settings = np.flatnonzero(tables.model == model)
-            able = tables.eligible[settings].sum(axis=0)
-            order = np.argsort(-tables.budget[:, model], kind="stable")
-            order = order[able[order] > 0]
-            self._models.append((order.tolist(), able.tolist(), settings, limits[settings].tolist()))
-        self._offered = [
-            [int((tables.on_gpu[gpu] & (tables.model == model)).sum()) for model in range(len(tables.accuracy))]
-            for gpu in range(len(tables.on_gpu))
-        ]
-
-    def worth(self, state: tuple[int, ...]) -> float:
-        """What the mapping of a state is worth."""
-        filled = self._filled(state)
-        return sum(self._worth[state[gpu]] * sum(self._units[client] for client in chosen) for gpu, chosen in filled)
-
-    def mapping(self, state: tuple[int, ...]) -> Mapping:
-        """The mapping of a state."""
-        mapping = Mapping.empty(self._tables)
-        for gpu, chosen in self._filled(state):
-            if chosen:
-                _, able, settings, _ = self._models[state[gpu]]
-                most = min(self._offered[gpu][state[gpu]], *(able[client] for client in chosen))
-                mapping.setting[gpu] = settings[most - 1]
-                mapping.gpu[chosen] = gpu
-        return mapping
-
-    def _filled(self, state: tuple[int, ...]) -> list[tuple[int, list[int]]]:
-        free = [True] * len(self._units)
-        filled = []
-        for gpu in sorted(range(len(state)), key=lambda gpu: -state[gpu]):
-            chosen = self._fill(state[gpu], self._offered[gpu][state[gpu]], free)
-            for client in chosen:
-                free[client] = False
-            filled.append((gpu, chosen))
-        return filled
-
-    def _fill(self, model: int, offered: int, free: list[bool]) -> list[int]:
-        """The clients that use a model most: the one with the least budget decides which setting they share."""
-        order, able, _, limits = self._models[model]
-        reached, taken = [1], []  # bit s is set where some of those taken so far have s units together
-        best = rows = 0
-        for client in order:
-            if free[client] and (most := min(able[client], offered)):
-                bits = (reached[-1] | reached[-1] << self._units[client]) & ((1 << (limits[most - 1] + 1)) - 1)
-                taken.append(client)
-                reached.append(bits)
-                if bits.bit_length() - 1 > best:
-                    best, rows = bits.bit_length() - 1, len(taken)
-        chosen = []
-        for row in range(rows, 0, -1):
-            if not reached[row - 1] >> best & 1:
-                chosen.append(taken[row - 1])
-                best -= self._units[taken[row - 1]]
-        return chosen
+def _over(until: float | None) -> bool:
+    return until is not None and time.monotonic() >= until
 
 
 def _solve(
@@ -175,7 +125,7 @@ def _solve(
     """Solve one or two GPUs over the `members`, in place; returns whether that is better than what was."""
     if not members.size:
         return False
-    worth = _SERVED + tables.accuracy[tables.model]
+    worth = SERVED + tables.accuracy[tables.model]
     before = sum(
         float(units[member]) * worth[mapping.setting[mapping.gpu[member]]]
         for member in members

@@ -6,6 +6,9 @@ the GPU of each client).
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,11 +117,19 @@ class Mapping:
         return float((tables.rate[served] * tables.accuracy[models]).sum() / total) if total else 0.0
 
 
-def as_plan(tables: Tables, mapping: Mapping, method: str, planning_ms: float, **more: Any) -> AdaptPlan:
-    """The plan that a mapping is: GPUs exchanged so that little is loaded, batches as large as the budgets allow."""
+def as_plan(
+    tables: Tables, mapping: Mapping, method: str, planning_ms: float, *, late: bool = False, **more: Any
+) -> AdaptPlan:
+    """The plan that a mapping is: GPUs exchanged so that little is loaded, batches as large as the budgets allow.
+
+    `late`: the search was ended by its time limit, so that who is not served might have been.
+    """
     situation = tables.situation
     mapping = _least_loading(tables, mapping)
     models = situation.profile.models
+    ranked = sorted(models, key=lambda model: (model.accuracy, -model.input_px))
+    networks = list(dict.fromkeys(model.weights for model in ranked))
+    offered = tables.on_gpu.any(axis=0)
     gpus, clients, unserved = [], [], []
     for index, gpu in enumerate(situation.gpus):
         setting, mine = int(mapping.setting[index]), np.flatnonzero(mapping.gpu == index)
@@ -142,14 +153,14 @@ def as_plan(tables: Tables, mapping: Mapping, method: str, planning_ms: float, *
                 latency_ms=float(tables.latency[setting]),
                 throughput=float(tables.throughput[setting]),
                 rate=float(tables.rate[mine].sum()),
-                resident=_resident(situation, gpu, model.weights),
+                resident=_resident(networks, gpu, model.weights),
                 load_ms=0.0 if model.weights in gpu.held else situation.profile.load_ms(model.weights),
             )
         )
     for number, client in enumerate(situation.clients):
         index = int(mapping.gpu[number])
         if index == NONE:
-            unserved.append(Unserved(client=client.name, reason=_why(tables, number)))
+            unserved.append(Unserved(client=client.name, reason=_why(tables, number, offered, late)))
             continue
         place = int(tables.model[mapping.setting[index]])
         model = models[tables.order[place]]
@@ -238,17 +249,42 @@ def _least_loading(tables: Tables, mapping: Mapping) -> Mapping:
     situation = tables.situation
     names = [situation.profile.models[index].weights for index in tables.order]
     gpus = situation.gpus
-    moves = []
-    for old, setting in enumerate(mapping.setting):
-        for new, gpu in enumerate(gpus):
-            if setting != NONE and gpu.batch_limit == gpus[old].batch_limit:
-                network = names[tables.model[setting]]
-                held = network in gpu.held
-                moves.append((not held, network != next(iter(gpu.held), None), old != new, old, new))
+    # GPUs that a network would be welcome on, by batch limit: where it is run now, where it is held, any.
+    running: dict[tuple[int, str], list[int]] = defaultdict(list)
+    holding: dict[tuple[int, str], list[int]] = defaultdict(list)
+    alike: dict[int, list[int]] = defaultdict(list)
+    for new, gpu in enumerate(gpus):
+        alike[gpu.batch_limit].append(new)
+        for place, network in enumerate(gpu.held):
+            (running if place == 0 else holding)[gpu.batch_limit, network].append(new)
+    waiting = {
+        old: (gpus[old].batch_limit, names[tables.model[setting]])
+        for old, setting in enumerate(mapping.setting)
+        if setting != NONE
+    }
     moved: dict[int, int] = {}
-    for *_, old, new in sorted(moves):
-        if old not in moved and new not in moved.values():
-            moved[old] = new
+    taken: set[int] = set()
+    for welcome in (
+        lambda key: running[key],
+        lambda key: holding[key],
+        lambda key: alike[key[0]],
+    ):
+        for stays in (True, False):
+            heads: dict[int, int] = {}  # by list: those before it are taken
+            for old, key in list(waiting.items()):
+                places = welcome(key)
+                if stays:
+                    new = old if old not in taken and _has(places, old) else None
+                else:
+                    head = heads.get(id(places), 0)
+                    while head < len(places) and places[head] in taken:
+                        head += 1
+                    heads[id(places)] = head
+                    new = places[head] if head < len(places) else None
+                if new is not None:
+                    moved[old] = new
+                    taken.add(new)
+                    del waiting[old]
     setting = np.full_like(mapping.setting, NONE)
     gpu_of = np.full_like(mapping.gpu, NONE)
     for old, new in moved.items():
@@ -257,25 +293,30 @@ def _least_loading(tables: Tables, mapping: Mapping) -> Mapping:
     return Mapping(setting, gpu_of)
 
 
+def _has(rising: list[int], number: int) -> bool:
+    place = bisect_left(rising, number)
+    return place < len(rising) and rising[place] == number
+
+
 def _idle(gpu: Gpu) -> GpuPlan:
     return GpuPlan(
         gpu=gpu.name, model=None, batch=0, latency_ms=0, throughput=0, rate=0, resident=tuple(gpu.held), load_ms=0
     )
 
 
-def _resident(situation: Situation, gpu: Gpu, running: str) -> tuple[str, ...]:
-    """What a GPU should hold: what it runs, and besides the nearest in accuracy, so that a switch need not load."""
-    ranked = sorted(situation.profile.models, key=lambda model: (model.accuracy, -model.input_px))
-    networks = list(dict.fromkeys(model.weights for model in ranked))
+def _resident(networks: Sequence[str], gpu: Gpu, running: str) -> tuple[str, ...]:
+    """What a GPU should hold of `networks`, by rising accuracy: what it runs, and besides the nearest to that."""
     place = networks.index(running)
-    nearest = sorted(networks, key=lambda name: (abs(networks.index(name) - place), networks.index(name)))
-    return tuple(nearest[: gpu.holds])
+    nearest = sorted(range(len(networks)), key=lambda other: (abs(other - place), other))
+    return tuple(networks[other] for other in nearest[: gpu.holds])
 
 
-def _why(tables: Tables, number: int) -> str:
+def _why(tables: Tables, number: int, offered: Booleans, late: bool) -> str:
     """Why a client is not served."""
     client = tables.situation.clients[number]
-    if tables.eligible[:, number][tables.on_gpu.any(axis=0)].any():
+    if (tables.eligible[:, number] & offered).any():
+        if late:
+            return "no GPU was found for it within the time limit; give the search more"
         return f"the GPUs have no room for {client.rate:g} frames a second that are as fast as it needs them"
     if not (tables.budget[number] > 0).any():
         return (

@@ -5,7 +5,8 @@
 | `exact` | the best plan, proven; up to 10 nodes (`host.plan.place_exact`) |
 | `search` | ours: from the best of the others on, by colour coding and local search; any number of nodes |
 | `kpath` | the authors': fewest bytes first, then k-path matching (`host.plan.place_authors`) |
-| `greedy` | the authors' baseline: cuts and nodes chosen together, one after the other |
+| `joint` | the authors' baseline: fewest bytes first, then the fastest neighbour from each node on |
+| `greedy` | cuts and nodes chosen together, one after the other |
 | `random` | any plan that fits |
 
 Planning anew, after a node is lost or for a new version of the model, moves as few bytes of parameters as it can, while
@@ -16,36 +17,63 @@ Words owned here: *method*, *movement* (parameters carried to nodes that do not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
 
-from host.plan.place_authors import CLASSES, kpath
+from host.plan.deadline import best_within
+from host.plan.place_authors import CLASSES, joint, kpath
 from host.plan.place_exact import EXACT_NODES, by_colours, exact, lower_bound, walk_bound
 from host.plan.place_graph import Model
 from host.plan.place_problem import Array, Cluster, Found, Movement, Placement, Problem
 from host.plan.place_search import at_random, better, joint_greedy, search, sweep
-from host.plan.profile import PlanError
+from host.plan.profile import SECONDS, PlanError
 
-Method = Literal["exact", "search", "kpath", "greedy", "random"]
+Method = Literal["exact", "search", "kpath", "joint", "greedy", "random"]
 Remethod = Literal["exact", "search"]  # those that plan anew
 METHODS: tuple[Method, ...] = get_args(Method)
 _CLOSE = 1 + 1e-12
+_PLANNING = 0.95  # share of the time that the search has
+_FEW = 7  # nodes and atoms that are planned for in a moment
+_MOST_PIECES = 5 * 10**7  # of all nodes: each takes some tens of bytes
 
 
 def place(
-    model: Model, cluster: Cluster, method: Method = "search", *, seed: int = 0, classes: int | None = None
+    model: Model,
+    cluster: Cluster,
+    method: Method = "search",
+    *,
+    seed: int = 0,
+    classes: int | None = None,
+    seconds: float = SECONDS,
 ) -> Placement:
     """Where each piece of `model` runs on `cluster`, with beta, what takes it, and a bound that no plan is below.
 
-    `classes` is the number of transfer classes of `kpath`; without it the best of 2 to 20. A plan that is not feasible
-    says why; it is proven where no method could find one. Raises PlanError for a method that cannot be asked this.
+    `classes` is the number of transfer classes of `kpath`; without it the best of 2 to 20. After `seconds` it is the
+    best plan so far. A plan that is not feasible says why; it is proven where no method could find one. Raises
+    PlanError for a method that cannot be asked this.
     """
-    return _placed(Problem(model, cluster), method, seed, classes)
+    problem = Problem(model, cluster)
+    _check(problem, method, classes)
+
+    def work(report: Callable[[Placement], None]) -> None:
+        report(_placed(problem, method, seed, classes, report))
+
+    return best_within(time.monotonic() + _PLANNING * seconds, work, small=_small(problem)) or _late(problem, method)
 
 
-def _placed(problem: Problem, method: Method, seed: int, classes: int | None) -> Placement:
+def _small(problem: Problem) -> bool:
+    return problem.nodes <= _FEW and problem.end <= _FEW
+
+
+def _late(problem: Problem, method: Method) -> Placement:
+    reason = f"method {method} found no plan in the time given; give it more"
+    return problem.refusal(method, reason, proven=False)
+
+
+def _check(problem: Problem, method: Method, classes: int | None) -> None:
     if method not in METHODS:
         raise PlanError(f"method {method}: is none of {', '.join(METHODS)}")
     if classes is not None and (method != "kpath" or classes < 1):
@@ -55,24 +83,53 @@ def _placed(problem: Problem, method: Method, seed: int, classes: int | None) ->
             f"method exact: goes up to {EXACT_NODES} nodes, and cluster {problem.cluster.name} has {problem.nodes}; "
             "take search, whose plan carries a lower bound"
         )
+    if problem.nodes * (problem.end + 1) ** 2 > _MOST_PIECES:
+        raise PlanError(
+            f"model {problem.model.name}: {problem.end - 1} cuts on {problem.nodes} nodes are more pieces than memory "
+            "holds; join layers that need not be parted"
+        )
+
+
+def _placed(
+    problem: Problem,
+    method: Method,
+    seed: int,
+    classes: int | None,
+    report: Callable[[Placement], None] | None = None,
+) -> Placement:
     reason = problem.impossible()
     if reason is not None:
         return problem.refusal(method, reason, proven=True)
+
+    def told(found: Found, bound: float) -> None:
+        if report is not None:
+            report(problem.placement(method, found, bound, proven=problem.beta(found) <= bound * _CLOSE))
+
     if method == "exact":
         best = exact(problem)
         if best is None:
             return problem.refusal(method, _unlinked(problem), proven=True)
         return problem.placement(method, best[0], best[1], proven=True)
-    bound = 0.0 if method == "search" else lower_bound(problem)
     if method == "search":
-        found, bound = search(problem, seed)
+        found, bound = search(problem, seed, told)
     elif method == "kpath":
-        plans = kpath(problem, CLASSES if classes is None else [classes], seed)
-        found = min(plans.values(), key=problem.beta, default=None)
-    elif method == "greedy":
-        found = joint_greedy(problem)
+        plans: dict[int, Found] = {}
+        for count in CLASSES if classes is None else [classes]:
+            plans.update(kpath(problem, [count], seed))
+            if plans and report is not None:
+                told(min(plans.values(), key=problem.beta), 0.0)
+        found, bound = min(plans.values(), key=problem.beta, default=None), lower_bound(problem)
     else:
-        found = at_random(problem, seed)
+        found = (
+            joint(problem)
+            if method == "joint"
+            else joint_greedy(problem)
+            if method == "greedy"
+            else at_random(problem, seed)
+        )
+        if found is not None:
+            told(found, 0.0)
+        bound = lower_bound(problem)
     if found is None:
         if not np.isfinite(bound):
             return problem.refusal(method, _unlinked(problem), proven=True)
@@ -95,14 +152,16 @@ def replan(
     *,
     within: float = 1.1,
     seed: int = 0,
+    seconds: float = SECONDS,
 ) -> Placement:
     """A plan for `model` on `cluster` that keeps what `previous` has put on nodes, as far as it can.
 
     Of all plans with beta of at most `within` times the best, the one that moves the fewest bytes of parameters, and of
     those the one of least beta. With `exact` that is proven; with `search` the plan carries a bound of the bytes,
     `movement.least_bytes`. Parameters count as there where the layer's checksum, or else its name and size in the same
-    version, is held by that node; what a node held before is dropped where the new plan does not use it. Raises
-    PlanError for a factor below 1, or a previous plan without pieces.
+    version, is held by that node; what a node held before is dropped where the new plan does not use it. After
+    `seconds` it is the plan of fewest bytes so far. Raises PlanError for a factor below 1, or a previous plan without
+    pieces.
     """
     if not 1 <= within < np.inf:
         raise PlanError(f"within {within}: is a factor of the best plan's beta, so at least 1")
@@ -111,9 +170,26 @@ def replan(
     if not previous.feasible or not previous.pieces:
         raise PlanError("previous plan: field pieces: is empty, so nothing is placed yet; plan without it")
     problem = Problem(model, cluster)
+    _check(problem, method, None)
+
+    def work(report: Callable[[Placement], None]) -> None:
+        _replanned(problem, previous, method, within, seed, report)
+
+    return best_within(time.monotonic() + _PLANNING * seconds, work, small=_small(problem)) or _late(problem, method)
+
+
+def _replanned(
+    problem: Problem,
+    previous: Placement,
+    method: Remethod,
+    within: float,
+    seed: int,
+    report: Callable[[Placement], None],
+) -> None:
     best = _placed(problem, method, seed, None)
     if not best.feasible or best.beta_ms is None:
-        return best
+        report(best)
+        return
     moving, quickest = _moving(problem, previous), _found(problem, best)
     limit, found, least = best.beta_ms * within, quickest, None
     while True:
@@ -129,13 +205,28 @@ def replan(
         if problem.beta(found) <= best.beta_ms:
             break
         limit = float(np.nextafter(problem.beta(found), 0.0))  # once more: as little movement, with a smaller beta
+        report(_moving_plan(problem, method, best, moving, quickest, found, least, within))
+    report(_moving_plan(problem, method, best, moving, quickest, found, least, within))
+
+
+def _moving_plan(
+    problem: Problem,
+    method: Method,
+    best: Placement,
+    moving: Array,
+    quickest: Found,
+    found: Found,
+    least: float,
+    within: float,
+) -> Placement:
+    """`found` as a plan that says what it moves."""
     moved, total = _moved(moving, found), float(problem.parameters[-1])
     movement = Movement(
         moved_bytes=int(moved),
         kept_bytes=int(total - moved),
         least_bytes=int(min(least, moved)),
         within=within,
-        best_beta_ms=best.beta_ms,
+        best_beta_ms=best.beta_ms or 0.0,
         best_moved_bytes=int(_moved(moving, quickest)),
     )
     bound = best.lower_bound_ms or 0.0

@@ -9,6 +9,9 @@ Computing is not counted, and a cluster's memory is its smallest node's.
 Where the paper is silent: when no partition fits the smallest node, the nodes of that size are left out and the next
 size counts; a plan of one piece goes to the fastest node; a transfer at the upper edge belongs to the highest class.
 
+Also their baseline, *joint*: the same cuts, then from each node on the neighbour with the fastest link; the best of
+these.
+
 Words owned here: *class* (transfers of about one size), *run* (neighbouring transfers of one class).
 """
 
@@ -58,6 +61,43 @@ def least_transfer(problem: Problem, memory_bytes: float, pieces: int) -> tuple[
     return best_ends
 
 
+def joint(problem: Problem) -> Found | None:
+    """The authors' joint baseline: the cuts of fewest bytes first, then a walk to the fastest neighbour from each node.
+
+    The plan of least beta over all first nodes; None where no cuts fit, or each walk gets stuck.
+    """
+    usable, ends = _cuts(problem)
+    if ends is None:
+        return None
+    mbps = np.array(problem.cluster.mbps, float).reshape(problem.nodes, problem.nodes)
+    best: Found | None = None
+    for first in usable:
+        order = [first]
+        while len(order) < len(ends):
+            free = [node for node in usable if node not in order and mbps[order[-1], node] > 0]
+            if not free:
+                break
+            order.append(max(free, key=lambda node: float(mbps[order[-1], node])))
+        else:
+            found = Found(tuple(order), ends)
+            if best is None or problem.beta(found) < problem.beta(best):
+                best = found
+    return best
+
+
+def _cuts(problem: Problem) -> tuple[list[int], tuple[int, ...] | None]:
+    """The nodes that count, and the cuts of fewest bytes whose pieces fit the smallest of them."""
+    room = [math.inf if node.memory_bytes is None else node.memory_bytes for node in problem.cluster.nodes]
+    usable: list[int] = []
+    ends = None
+    for smallest in sorted(set(room)):
+        usable = [node for node, held in enumerate(room) if held >= smallest]
+        ends = least_transfer(problem, smallest, len(usable))
+        if ends is not None:
+            break
+    return usable, ends
+
+
 class _Matching:
     """Plans for several numbers of classes, which ask for many of the same paths."""
 
@@ -65,14 +105,7 @@ class _Matching:
         self.problem, self.seed = problem, seed
         self.mbps = np.array(problem.cluster.mbps, float).reshape(problem.nodes, problem.nodes)
         self.paths: dict[tuple[frozenset[int], int, int | None, int | None], list[int] | None] = {}
-        self.usable: list[int] = []
-        self.ends: tuple[int, ...] | None = None
-        room = [math.inf if node.memory_bytes is None else node.memory_bytes for node in problem.cluster.nodes]
-        for smallest in sorted(set(room)):
-            self.usable = [node for node, held in enumerate(room) if held >= smallest]
-            self.ends = least_transfer(problem, smallest, len(self.usable))
-            if self.ends is not None:
-                break
+        self.usable, self.ends = _cuts(problem)
 
     def plan(self, classes: int) -> Found | None:
         problem, ends = self.problem, self.ends

@@ -73,7 +73,7 @@ class Piece(Plain):
 
     node: Name
     until: Name | None  # the cut behind it; None for the last piece
-    layers: Annotated[int, Field(ge=1)]
+    layers: Annotated[int, Field(strict=True, ge=1)]
     memory_bytes: Bytes  # parameters, and the activations of its hungriest layer
     parameter_bytes: Bytes
     compute_ms: NotNegative

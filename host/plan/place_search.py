@@ -9,12 +9,12 @@ Words owned here: *sweep* (the walk recursion, each walk kept off the nodes it h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from host.plan.place_authors import kpath
+from host.plan.place_authors import joint, kpath
 from host.plan.place_exact import best_first, by_colours, latencies, lower_bound
 from host.plan.place_problem import Array, Found, Problem
 
@@ -28,12 +28,25 @@ _PATIENCE = 400  # exchanges without a gain
 _CLOSE = 1 + 1e-12
 
 
-def search(problem: Problem, seed: int = 0) -> tuple[Found | None, float]:
-    """Our plan, None where none is found, and a lower bound of beta, ms, which is infinite where there is none."""
-    bound = lower_bound(problem)
+Report = Callable[[Found, float], None]  # the best plan so far, and a lower bound of beta, ms
+
+
+def search(problem: Problem, seed: int = 0, report: Report | None = None) -> tuple[Found | None, float]:
+    """Our plan, None where none is found, and a lower bound of beta, ms, which is infinite where there is none.
+
+    Plans on the way are told to `report`, each better than the one before.
+    """
     arrays = (problem.piece_ms, problem.transfer_ms, np.maximum)
-    begun = [*kpath(problem, seed=seed).values(), joint_greedy(problem), sweep(*arrays)]
-    best, bound = better(*arrays, begun, bound, seed)
+    begun: list[Found | None] = []
+    bound = 0.0
+    # The quick ones first, so that there is a plan soon.
+    for make in (lambda: joint(problem), lambda: sweep(*arrays), lambda: joint_greedy(problem)):
+        begun.append(make())
+        if report is not None and (found := _least(arrays, begun)) is not None:
+            report(found, bound)
+        bound = bound or lower_bound(problem)
+    begun += kpath(problem, seed=seed).values()
+    best, bound = better(*arrays, begun, bound, seed, report)
     if best is None:
         return None, bound
     # Of plans with this beta, the quickest that a sweep finds.
@@ -43,7 +56,13 @@ def search(problem: Problem, seed: int = 0) -> tuple[Found | None, float]:
 
 
 def better(
-    piece: Array, transfer: Array, combine: np.ufunc, begun: Sequence[Found | None], bound: float, seed: int
+    piece: Array,
+    transfer: Array,
+    combine: np.ufunc,
+    begun: Sequence[Found | None],
+    bound: float,
+    seed: int,
+    report: Report | None = None,
 ) -> tuple[Found | None, float]:
     """The best of the plans `begun`, bettered, and the bound, raised where that could be shown."""
     rng = np.random.default_rng(seed)
@@ -54,6 +73,8 @@ def better(
     nodes, positions = piece.shape[:2]
     steps = 2**COLOURS * nodes * positions * (nodes + positions) // 2
     for _ in range(min(ROUNDS, max(1, _STEPS // steps))):
+        if report is not None and best is not None:
+            report(best, bound)
         if reached <= bound * _CLOSE:
             break
         # Colours are dealt out evenly, so that as few nodes as can be exclude each other.
@@ -69,6 +90,10 @@ def better(
         proven, raised = best_first(piece, transfer, combine, below=reached)
         best, bound = proven or best, max(bound, raised)
     return None if best is None else _trimmed(piece, transfer, combine, best), bound
+
+
+def _least(arrays: tuple[Array, Array, np.ufunc], begun: Sequence[Found | None]) -> Found | None:
+    return min((found for found in begun if found is not None), key=lambda found: cost(*arrays, found), default=None)
 
 
 def sweep(piece: Array, transfer: Array, combine: np.ufunc) -> Found | None:

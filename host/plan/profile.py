@@ -22,15 +22,20 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+import host.trace
 from host.files import Claim, json_claim, write_output
+from host.trace import Trace, TraceError
 
+# Numbers are strict: "20" and true are none.
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 MOST_BYTES: Final = 2**53  # below it a float holds every integer exactly
-Bytes = Annotated[int, Field(ge=0, lt=MOST_BYTES)]
+Bytes = Annotated[int, Field(strict=True, ge=0, lt=MOST_BYTES)]
 Obtained = Literal["measured", "simulated", "projected", "quoted"]
+
+SECONDS: Final = 60.0  # that a planner may take, where nothing else is said
 
 _BITS_PER_BYTE = 8
 
@@ -60,7 +65,7 @@ class Device(Plain):
     """What computes: a board, a CPU, a GPU, a node of a cluster."""
 
     name: Name
-    tier: Annotated[int, Field(ge=0)] = 0
+    tier: Annotated[int, Field(strict=True, ge=0)] = 0
     memory_bytes: Bytes | None = None  # for weights and activations; None where it bounds nothing
     dollars_per_hour: NotNegative = 0.0
 
@@ -70,7 +75,7 @@ class Variant(Plain):
 
     name: Name
     accuracy: Share
-    latency_ms: dict[Annotated[int, Field(ge=1)], Positive]  # by batch size
+    latency_ms: dict[Annotated[int, Field(ge=1)], Positive]  # by batch size, which as a key of JSON is text
     obtained: Obtained
 
 
@@ -96,14 +101,45 @@ Data = TypeVar("Data", bound=BaseModel)
 
 
 def read(path: Path, kind: type[Data]) -> Data:
-    """The JSON file at `path` as `kind`; raises PlanError naming file, field and reason."""
+    """The JSON file at `path` as `kind`; raises PlanError naming file, field and reason.
+
+    A key that is given twice is refused: one of its two values would be lost without a word.
+    """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_pairs_hook=once, parse_constant=_no_number)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read ({error.strerror})") from error
+    except _RefusedError as error:
+        raise PlanError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise PlanError(f"{path}: is no JSON ({error})") from error
     return checked(content, kind, str(path))
+
+
+def read_trace(path: Path | str) -> Trace:
+    """The trace in a file (`host.trace`); raises PlanError naming file, line and reason."""
+    try:
+        return host.trace.read(path)
+    except TraceError as error:
+        raise PlanError(str(error)) from None
+
+
+class _RefusedError(ValueError):
+    """JSON that says something which is not taken."""
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, for `json.loads`; raises ValueError where a key is there twice."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _RefusedError(f"key {key[:40]!r} is twice in one object; keep one of the two")
+        found[key] = value
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise _RefusedError(f"{text} is no number of JSON")
 
 
 def checked(content: Any, kind: type[Data], where: str) -> Data:
@@ -111,11 +147,39 @@ def checked(content: Any, kind: type[Data], where: str) -> Data:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        faults = [
-            f"field {'.'.join(str(part) for part in fault['loc']) or '(all)'}: {fault['msg']}"
-            for fault in error.errors()[:3]
-        ]
-        raise PlanError(f"{where}: {'; '.join(faults)}") from error
+        raise PlanError(f"{where}: {_faults(error)}") from error
+
+
+# What a field is counted in, by the end of its name.
+_UNITS: Final = {
+    "_ms": "milliseconds",
+    "ms": "milliseconds",
+    "mbps": "Mbit/s",
+    "_bytes": "bytes",
+    "_px": "pixels",
+    "rate": "a second",
+    "accuracy": "a share from 0 to 1, not percent",
+    "dollars_per_hour": "dollars an hour",
+    "dollars_per_gib": "dollars a GiB",
+    "speed": "10^9 multiply-accumulates a second",
+}
+
+
+def _faults(error: ValidationError) -> str:
+    """The first faults: field, reason, unit where its name has one, and what was found."""
+    return "; ".join(
+        f"field {'.'.join(str(part) for part in fault['loc']) or '(all)'}: {fault['msg']}{_found(fault)}"
+        for fault in error.errors()[:3]
+    )
+
+
+def _found(fault: Any) -> str:
+    found = fault["input"]
+    if not isinstance(found, (str, int, float)):
+        return ""
+    names = [part for part in fault["loc"] if isinstance(part, str)]
+    unit = next((unit for end, unit in _UNITS.items() for name in names[-3:] if name.endswith(end)), None)
+    return f" ({'' if unit is None else f'{unit}; '}found {json.dumps(found)[:60]})"
 
 
 def write(path: Path, plan: BaseModel) -> None:

@@ -15,6 +15,8 @@ over), *choice* (an exit and a cut), *nearest* (the choice that misses by least,
 from __future__ import annotations
 
 import math
+import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, get_args
@@ -41,7 +43,7 @@ from host.plan.profile import (
 Method = Literal["edgent", "neurosurgeon", "exit-only", "server-first"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 
-_Cut = Annotated[int, Field(ge=0)]
+_Cut = Annotated[int, Field(strict=True, ge=0)]
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
 
@@ -59,7 +61,7 @@ class Exit(Plain):
 
     name: Name
     accuracy: Share
-    after: Annotated[int, Field(ge=0)]  # trunk layers that it builds on
+    after: Annotated[int, Field(strict=True, ge=0)]  # trunk layers that it builds on
     layers: tuple[Layer, ...] = ()  # of its own, behind those
     branch_bytes: Bytes | None = None  # handed over at the branch; None: what the trunk's layer there says
     answer_bytes: Bytes = 0
@@ -96,9 +98,8 @@ class SplitProfile(Plain):
         for place, layer in placed:
             if not any(device in layer.ms for device in devices):
                 raise ValueError(f"{place}.ms: layer {layer.name!r} has no time on {' or '.join(map(repr, devices))}")
-        names = [exit_.name for exit_ in self.exits]
-        for name in names:
-            if names.count(name) > 1:
+        for name, times in Counter(exit_.name for exit_ in self.exits).items():
+            if times > 1:
                 raise ValueError(f"exits: two are called {name!r}")
         return self
 
@@ -155,6 +156,7 @@ class SplitPlan(Plan):
     accuracy_needed: Share | None = None
     choice: Choice | None = None  # None where none meets the needs
     nearest: Choice | None = None  # only where none does; of `fixed` the one that was asked about
+    proven: bool = True  # that no exit and cut is better; without, some were left out for lack of time
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> SplitPlan:
@@ -181,10 +183,14 @@ class Choices:
     down_bytes: _Ints
     crossing: npt.NDArray[np.bool_]  # whether the link is used
     server_first: bool  # whether the layers before the cut are the data centre's
+    whole: bool = True  # whether no exit was left out
 
     @classmethod
-    def of(cls, profile: SplitProfile, method: Method = "edgent") -> Choices:
+    def of(cls, profile: SplitProfile, method: Method = "edgent", until: float = math.inf) -> Choices:
         """All choices that `method` may make.
+
+        Exits are laid out by falling accuracy, and after the moment `until` (of `time.monotonic`) no more of them: what
+        is left out is no more accurate than what is there (`whole` says whether that is all).
 
         `edgent`: every exit and cut, the device first; `neurosurgeon`: the last exit alone; `exit-only`: no cut, all on
         the device; `server-first`: every exit and cut, the first layers at the data centre, which the input is always
@@ -193,7 +199,11 @@ class Choices:
         if method not in METHODS:
             raise PlanError(f"method {method!r}: choose one of {', '.join(METHODS)}")
         rows = []
-        for number, exit_ in enumerate(profile.exits):
+        whole = True
+        for number, exit_ in sorted(enumerate(profile.exits), key=lambda entry: -entry[1].accuracy):
+            if rows and time.monotonic() >= until:
+                whole = False
+                break
             if method == "neurosurgeon" and number != len(profile.exits) - 1:
                 continue
             chain = profile.chain(exit_)
@@ -229,6 +239,7 @@ class Choices:
             down_bytes=np.array(columns[7], np.int64),
             crossing=np.array(columns[8], np.bool_),
             server_first=method == "server-first",
+            whole=whole,
         )
 
     def fixed_ms(self, round_trip_ms: float) -> _Floats:
@@ -363,6 +374,7 @@ def _made(choices: Choices, link: Link, slo: Slo, index: int, method: str, reaso
         accuracy_needed=slo.accuracy,
         choice=said if reason is None else None,
         nearest=None if reason is None else said,
+        proven=choices.whole or reason is None,
     )
 
 

@@ -13,6 +13,7 @@ Words owned here: *run* (observations since the last change), *state* (a bandwid
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -21,7 +22,19 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from host.plan.profile import Link, Name, NotNegative, Obtained, Plain, PlanError, Positive, Share, Slo
+from host.plan.profile import (
+    SECONDS,
+    Link,
+    Name,
+    NotNegative,
+    Obtained,
+    Plain,
+    PlanError,
+    Positive,
+    Share,
+    Slo,
+    read_trace,
+)
 from host.plan.split import Choice, Choices, deadline_of
 
 _Floats = npt.NDArray[np.float64]
@@ -29,6 +42,7 @@ _Floats = npt.NDArray[np.float64]
 LEAST_MBPS = 0.01  # slower observations are counted as this: a stall is a stall
 # In equal ratios, and fixed: a map that is made in advance cannot know what the link will show.
 STATES_MBPS: Final = tuple(float(mbps) for mbps in np.geomspace(0.1, 100.0, 40))
+_PLANNING = 0.9  # share of the time that a series' choices may take
 _STEPS = 1024  # of the tables of Student's distribution; linear between them
 
 
@@ -296,15 +310,15 @@ class Step(Plain):
 
     observed_mbps: NotNegative
     run_mbps: Positive  # what the bandwidth has been since it last changed
-    run_length: Annotated[int, Field(ge=0)]  # the most probable one, in observations
+    run_length: Annotated[int, Field(strict=True, ge=0)]  # the most probable one, in observations
     exit: Name | None  # None where nothing can be on time at all
-    cut: Annotated[int, Field(ge=0)] | None
-    layers: Annotated[int, Field(ge=0)] | None  # of the exit, in all
+    cut: Annotated[int, Field(strict=True, ge=0)] | None
+    layers: Annotated[int, Field(strict=True, ge=0)] | None  # of the exit, in all
     accuracy: Share | None
     on_time: Share  # probability
     fallback: Name | None  # exit that the device answers with by itself when that is late
     mapped_exit: Name | None  # what the configuration map says instead
-    mapped_cut: Annotated[int, Field(ge=0)] | None
+    mapped_cut: Annotated[int, Field(strict=True, ge=0)] | None
 
 
 class SeriesPlan(Plain):
@@ -319,36 +333,34 @@ class SeriesPlan(Plain):
     obtained: Obtained = "projected"
     map: ConfigurationMap
     steps: list[Step]
+    left_out: Annotated[int, Field(strict=True, ge=0)] = 0  # observations at the end that there was no time for
 
 
 def read_series(path: Path) -> list[float]:
-    """Bandwidths in Mbit/s from a file of one a line; PlanError naming file and line for anything else."""
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path}: cannot be read ({error})") from error
-    series = []
-    for number, line in enumerate(lines, 1):
-        try:
-            mbps = float(line)
-        except ValueError:
-            mbps = math.nan
-        if not 0.0 <= mbps < math.inf:
-            raise PlanError(f"{path}: line {number}: {line[:40]!r} is no bandwidth; give one in Mbit/s on each line")
-        series.append(mbps)
-    if not series:
-        raise PlanError(f"{path}: is empty; give one bandwidth in Mbit/s on each line")
-    return series
+    """Bandwidths in Mbit/s, one a second, from a trace (`host.trace`); PlanError naming file and line where none is."""
+    return list(read_trace(path).by_second)
 
 
 def follow(
-    choices: Choices, slo: Slo, round_trip_ms: float, series: Sequence[float], *, fall_back: bool = False
+    choices: Choices,
+    slo: Slo,
+    round_trip_ms: float,
+    series: Sequence[float],
+    *,
+    fall_back: bool = False,
+    seconds: float = SECONDS,
 ) -> SeriesPlan:
-    """Choose along `series` (Mbit/s), as `MovingSplit` does, with the configuration map's entries beside it."""
+    """Choose along `series` (Mbit/s), as `MovingSplit` does, with the configuration map's entries beside it.
+
+    After `seconds` the observations that are left are not looked at: `SeriesPlan.left_out` says how many.
+    """
+    until = time.monotonic() + _PLANNING * seconds
     moving = MovingSplit(choices, slo, round_trip_ms, fall_back=fall_back)
     table = ConfigurationMap.of(choices, slo, round_trip_ms, STATES_MBPS)
     steps = []
     for mbps in series:
+        if time.monotonic() >= until and steps:
+            break
         moving.observe(mbps)
         index, on_time = moving.choose()
         chosen = None if index is None else choices.profile.exits[int(choices.exits[index])]
@@ -376,4 +388,5 @@ def follow(
         accuracy_needed=slo.accuracy,
         map=table,
         steps=steps,
+        left_out=len(series) - len(steps),
     )

@@ -55,6 +55,11 @@ _KEEP_BITS = frozenset(
 )
 
 
+# Behind these an integer still says the same.
+_RESHAPED = ("Cast", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+_MOST_ELEMENTS = 2**28  # of an input
+
+
 class MeasuredLayer(Plain):
     """A layer of a measured network."""
 
@@ -67,7 +72,7 @@ class MeasuredExit(Plain):
     """An exit of a measured network; see `host.plan.split.Exit`."""
 
     name: Name
-    after: Annotated[int, Field(ge=0)]
+    after: Annotated[int, Field(strict=True, ge=0)]
     layers: tuple[MeasuredLayer, ...] = ()
     branch_bytes: Bytes | None = None
     answer_bytes: Bytes
@@ -82,6 +87,7 @@ class MeasuredNetwork(Plain):
     obtained: Obtained
     origin: str  # how and on what it was measured, in words
     whole_ms: NotNegative | None = None  # all layers to the last exit in one piece; None where that was not measured
+    apart_ms: NotNegative | None = None  # the same, each layer by itself: what the layers' times were scaled from
     input_bytes: Bytes
     layers: Annotated[list[MeasuredLayer], Field(min_length=1)]
     exits: Annotated[list[MeasuredExit], Field(min_length=1)]
@@ -104,6 +110,8 @@ def measure_onnx(
     threads: int = 1,
     input_bits: int | None = None,
     tensor_bits: int | None = None,
+    inputs: Mapping[str, np.ndarray] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> MeasuredNetwork:
     """Layer times, one image at a time, of the ONNX or QONNX network at `path`, whose outputs are its exits.
 
@@ -112,8 +120,14 @@ def measure_onnx(
     elements of the input, and of tensors that no quantiser gives bits, as sent in so many bits; by default they are
     counted as they lie in memory. What that does to accuracy is not measured here.
 
-    Raises PlanError for a file that is no network, that ONNX Runtime cannot run, or whose exits don't branch off one
-    trunk; and for ONNX or ONNX Runtime missing.
+    `inputs` are run instead of random ones; `shapes` are those of random ones whose sizes the network leaves open,
+    which are 1 otherwise. Random integers that name rows of a table (`Gather`) are within it.
+
+    Layers run apart take longer than in one piece, where ONNX Runtime joins them: their times are scaled so that those
+    to the last exit add up to what it takes whole.
+
+    Raises PlanError for an input or a shape that the network does not take, for a file that is no network, that ONNX
+    Runtime cannot run, or whose exits don't branch off one trunk; and for ONNX or ONNX Runtime missing.
     """
     machine = checked({"name": device}, Device, "device")
     for name, value in (("repeats", repeats), ("threads", threads)):
@@ -124,7 +138,11 @@ def measure_onnx(
             raise PlanError(f"{path}: {name} is {bits}, but has to be 1 to 64")
     graph = _Graph(path, threads)
     chains = _chains(path, graph)
-    values, times, whole = graph.run(repeats, next(reversed(chains.values())), next(reversed(chains)))
+    last = next(reversed(chains.values()))
+    given = graph.sample(inputs or {}, shapes or {})
+    values, times, whole = graph.run(repeats, last, next(reversed(chains)), given)
+    apart = math.fsum(times[part.name] for part in last)
+    scale = whole / apart if apart > 0 else 1.0
 
     def size(tensors: Iterable[str]) -> int:
         total = 0
@@ -135,7 +153,7 @@ def measure_onnx(
         return total
 
     def layer(part: _Part, crossing: int) -> MeasuredLayer:
-        return MeasuredLayer(name=part.name, ms=times[part.name], output_bytes=crossing)
+        return MeasuredLayer(name=part.name, ms=times[part.name] * scale, output_bytes=crossing)
 
     outputs = list(chains)
     trunk = chains[outputs[-1]]
@@ -171,12 +189,14 @@ def measure_onnx(
         obtained="measured",
         origin=", ".join(
             [
-                f"{path.name}, each layer by itself, median of {repeats} runs of one image",
+                f"{path.name}, each layer by itself, scaled to the run in one piece",
+                f"median of {repeats} runs of one image",
                 "processor time of one thread" if threads == 1 else f"{threads} threads",
                 *(_processor(), f"ONNX Runtime {onnxruntime.__version__}", time.strftime("%Y-%m-%d"), *sent),
             ]
         ),
         whole_ms=whole,
+        apart_ms=apart,
         input_bytes=size(graph.inputs),
         layers=[layer(part, crossing[at + 1]) for at, part in enumerate(trunk)],
         exits=exits,
@@ -425,14 +445,12 @@ class _Graph:
         """The nodes that depend on the input; what constants alone make is computed once, here."""
         live, kept, constant = set(self.inputs), [], []
         for node in nodes:
-            if any(name in live for name in node.input):
+            if any(name in live for name in _reads(node)):
                 kept.append(node)
                 live.update(node.output)
             else:
                 constant.append(node)
-        needed = sorted(
-            {name for node in kept for name in node.input if name} & {o for n in constant for o in n.output}
-        )
+        needed = sorted({name for node in kept for name in _reads(node)} & {o for n in constant for o in n.output})
         if needed:
             session = self._session(constant, {}, needed)
             for name, value in zip(needed, session.run(needed, {}), strict=True):
@@ -444,7 +462,7 @@ class _Graph:
         made_by: dict[str, _Part] = {}
         outputs = set(self.outputs)
         for node in nodes:
-            live = list(dict.fromkeys(name for name in node.input if name and name not in self._constants))
+            live = [name for name in _reads(node) if name not in self._constants]
             before = made_by.get(live[0]) if len(live) == 1 else None
             # It joins the part that makes its value, unless it belongs to another exit than the node before it.
             joins = node.op_type in _FOLLOWERS and before is not None and live[0] == before.nodes[-1].output[0]
@@ -457,7 +475,7 @@ class _Graph:
             made_by.update({name: part for name in node.output if name})
         for part in parts:
             inside = {name for node in part.nodes for name in node.output}
-            read = dict.fromkeys(name for node in part.nodes for name in node.input if name)
+            read = dict.fromkeys(name for node in part.nodes for name in _reads(node))
             part.needs = [name for name in read if name not in inside and name not in self._constants]
         for part in parts:
             used = {name for other in parts if other is not part for name in other.needs} | outputs
@@ -465,12 +483,11 @@ class _Graph:
         return [part for part in parts if part.gives]
 
     def run(
-        self, repeats: int, chain: Sequence[_Part], output: str
+        self, repeats: int, chain: Sequence[_Part], output: str, given: Mapping[str, np.ndarray] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, float], float]:
         """Every tensor between parts, the median ms of each part, and of the `chain` to `output` in one piece."""
-        rng = np.random.default_rng(0)
-        values = {name: self._sample(value, rng) for name, value in self.inputs.items()}
-        given = dict(values)
+        given = dict(self.sample({}, {}) if given is None else given)
+        values = dict(given)
         sessions = []
         for part in self.parts:
             session = self._session(part.nodes, {name: values[name] for name in part.needs}, part.gives)
@@ -497,7 +514,7 @@ class _Graph:
 
     def _session(self, nodes: Sequence[Any], inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> Any:
         helper = self._onnx.helper
-        read = {name for node in nodes for name in node.input}
+        read = {name for node in nodes for name in _reads(node)}
         graph = helper.make_graph(
             nodes,
             "part",
@@ -526,15 +543,49 @@ class _Graph:
         except Exception as error:
             raise PlanError(f"{self._path}: layer {name}: ONNX Runtime failed on it ({_first_line(error)})") from error
 
-    def _sample(self, value: Any, rng: np.random.Generator) -> np.ndarray:
-        """One random input; a size that is left open is taken as 1, which the first one, the batch, has to be."""
-        kind = value.type.tensor_type
-        shape = [size.dim_value or 1 for size in kind.shape.dim]
-        dtype = np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    def sample(self, inputs: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
+        """The inputs that are given, and random ones for the others."""
+        rng = np.random.default_rng(0)
+        for name in [*inputs, *shapes]:
+            if name not in self.inputs:
+                raise PlanError(f"{self._path}: has no input {name!r}, only {', '.join(self.inputs)}")
+        found = {}
+        for name, value in self.inputs.items():
+            kind = value.type.tensor_type
+            stated = [size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim]
+            dtype = np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+            shape = inputs[name].shape if name in inputs else tuple(shapes.get(name, [size or 1 for size in stated]))
+            fits = len(shape) == len(stated) and all(
+                size >= 1 and known in (None, 0, size) for size, known in zip(shape, stated, strict=False)
+            )
+            if not fits or math.prod(shape) > _MOST_ELEMENTS:
+                expected = "x".join("?" if size is None else str(size) for size in stated)
+                raise PlanError(
+                    f"{self._path}: input {name} is given as {'x'.join(map(str, shape))}; expected {expected}, and at "
+                    f"most {_MOST_ELEMENTS:,} elements"
+                )
+            if name in inputs and inputs[name].dtype != dtype:
+                raise PlanError(f"{self._path}: input {name} is given as {inputs[name].dtype}; expected {dtype}")
+            found[name] = inputs[name] if name in inputs else self._random(name, dtype, shape, rng)
+        return found
+
+    def _rows(self, name: str) -> int | None:
+        """Rows of the smallest table that input `name` names rows of, at once or with another shape or type."""
+        same, rows = {name}, list[int]()
+        for node in (node for part in self.parts for node in part.nodes):
+            if node.op_type in _RESHAPED and node.input[0] in same:
+                same.update(node.output)
+            if node.op_type == "Gather" and node.input[1] in same and node.input[0] in self._constants:
+                axis = next((option.i for option in node.attribute if option.name == "axis"), 0)
+                rows.append(self._constants[node.input[0]].dims[axis])
+        return min(rows, default=None)
+
+    def _random(self, name: str, dtype: np.dtype[Any], shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         if dtype == np.bool_:
             return rng.integers(0, 2, shape).astype(np.bool_)
         if np.issubdtype(dtype, np.integer):
-            return rng.integers(0, min(256, int(np.iinfo(dtype).max) + 1), shape).astype(dtype)
+            most = min(self._rows(name) or 256, int(np.iinfo(dtype).max) + 1)
+            return rng.integers(0, max(1, most), shape).astype(dtype)
         return rng.random(shape).astype(dtype)
 
     def _array(self, name: str) -> np.ndarray:
@@ -577,6 +628,19 @@ def _crossing(chain: Sequence[_Part], inputs: Iterable[str], output: str) -> lis
         needed = {name for part in chain[cut:] for name in part.needs}
         crossing.append([name for name in made if name in needed])
     return [*crossing, [output]]
+
+
+def _reads(node: Any) -> list[str]:
+    """Tensors that a node reads, those from outside that its branches or its body read included."""
+    read = dict.fromkeys(name for name in node.input if name)
+    for option in node.attribute:
+        for graph in [option.g] if option.HasField("g") else option.graphs:
+            inside = {value.name for value in graph.input} | {constant.name for constant in graph.initializer}
+            for inner in graph.node:
+                read.update(dict.fromkeys(name for name in _reads(inner) if name not in inside))
+                inside.update(inner.output)
+            read.update(dict.fromkeys(value.name for value in graph.output if value.name not in inside))
+    return list(read)
 
 
 def _unique(name: str, taken: Sequence[str]) -> str:

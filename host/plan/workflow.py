@@ -17,6 +17,7 @@ Words owned here: *workflow*, *operator*, *source* (where data comes from), *sin
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,14 +27,17 @@ from typing import Annotated, Literal, get_args
 import numpy as np
 from pydantic import Field, model_validator
 
-from host.plan.profile import Device, Name, NotNegative, Obtained, Plain, Plan, PlanError, Positive, Share
+from host.plan.profile import SECONDS, Device, Name, NotNegative, Obtained, Plain, Plan, PlanError, Positive, Share
 
 Method = Literal["exact", "authors"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 GIB = 1024.0**3
 SECONDS_PER_HOUR = 3600.0
+ALONE = "the cheapest workers for each operator alone, messages free"  # how the simplest bound is come by
 PROVEN = 1e-5  # a gap no larger than this is the solver's rounding: the plan counts as proven optimal
+_PLANNING = 0.95  # share of the time that the search has
+_STEPS = 4  # of a curve: no plan has less than this part of the time that is left
 SLACK = 1e-6  # relative: what two sums of the same numbers may differ by
 
 Rates = Mapping[str, Mapping[str, float]]  # requests a second, by operator and worker
@@ -82,7 +86,7 @@ class Edge(Plain):
 class Worker(Device):
     """A device that runs one operator at a time. Its memory is not weighed: what does not fit has no latency here."""
 
-    tier: Annotated[int, Field(ge=0)]  # has to be said, as the price has: the plan is made of them
+    tier: Annotated[int, Field(strict=True, ge=0)]  # has to be said, as the price has: the plan is made of them
     dollars_per_hour: NotNegative
     latency_ms: dict[Name, dict[Name, Positive]]  # by operator and variant; what is left out it cannot run
 
@@ -90,8 +94,8 @@ class Worker(Device):
 class TierLink(Plain):
     """What a message costs from one tier to a later one. A move that no link names is not allowed."""
 
-    source: Annotated[int, Field(ge=0)]
-    target: Annotated[int, Field(ge=0)]
+    source: Annotated[int, Field(strict=True, ge=0)]
+    target: Annotated[int, Field(strict=True, ge=0)]
     dollars_per_gib: NotNegative
 
 
@@ -163,6 +167,7 @@ class WorkflowPlan(Plan):
     compute_dollars_per_hour: NotNegative | None = None
     communication_dollars_per_hour: NotNegative | None = None
     bound_dollars_per_hour: NotNegative | None = None  # no plan costs less
+    bound_from: str | None = None  # how the bound was come by, in words
     gap: NotNegative | None = None  # share of the cost by which the bound is below it
     proven: bool = False  # that the plan is optimal, the solver's rounding aside; or that there is none
 
@@ -183,11 +188,11 @@ class Curve(Plain):
 
 
 def plan(
-    workflow: Workflow, accuracy: float | None = None, method: Method = "exact", seconds: float = 60.0
+    workflow: Workflow, accuracy: float | None = None, method: Method = "exact", seconds: float = SECONDS
 ) -> WorkflowPlan:
     """The cheapest plan that `method` finds with at least `accuracy`; among equal costs the most accurate.
 
-    `seconds` bounds the exact search, which then says how far from optimal its best plan may be.
+    After `seconds` it is the best plan so far, which says how far from optimal it may be.
     Raises PlanError when no accuracy is asked for, or `method` is unknown.
     """
     asked = workflow.accuracy if accuracy is None else accuracy
@@ -195,24 +200,30 @@ def plan(
         raise PlanError("no accuracy is asked for: give one, or the field accuracy in the workflow")
     if not 0 <= asked <= 1:
         raise PlanError(f"accuracy {asked:g}: must be a share from 0 to 1")
+    until = time.monotonic() + _PLANNING * seconds
     if method == "exact":
         from host.plan.workflow_exact import plan_exact
 
-        return plan_exact(workflow, asked, seconds)
+        return plan_exact(workflow, asked, until)
     if method == "authors":
         from host.plan.workflow_authors import plan_authors
 
-        return plan_authors(workflow, asked)
+        return plan_authors(workflow, asked, until)
     raise PlanError(f"method {method}: must be one of {', '.join(METHODS)}")
 
 
-def curve(workflow: Workflow, method: Method = "exact", seconds: float = 60.0) -> Curve:
-    """What each step of accuracy costs, from the cheapest plan to the most accurate; `seconds` bounds each plan."""
+def curve(workflow: Workflow, method: Method = "exact", seconds: float = SECONDS) -> Curve:
+    """What each step of accuracy costs, from the cheapest plan to the most accurate.
+
+    `seconds` bounds all plans together: each has an equal part of what is left for the levels that are left.
+    """
+    until = time.monotonic() + seconds
     levels = sorted({row.accuracy for row in workflow.accuracies})
     plans: list[WorkflowPlan] = []
     level: float | None = levels[0]
-    while level is not None:
-        found = plan(workflow, level, method, seconds)
+    while level is not None and (left := until - time.monotonic()) > 0:
+        # The last ones need little: most levels are passed over, since a plan reaches beyond what it was asked for.
+        found = plan(workflow, level, method, left / min(_STEPS, sum(other >= level for other in levels)))
         reached = level if found.accuracy is None else found.accuracy
         level = next((other for other in levels if other > reached), None)
         if not found.feasible:
@@ -230,11 +241,51 @@ def meets(accuracy: float, asked: float) -> bool:
 
 
 @dataclass(frozen=True)
+class Prices:
+    """Dollars a GiB by source or worker and worker; where data may not go there is none."""
+
+    tiers: dict[str, int]
+    by_tier: dict[tuple[int, int], float]
+    by_pair: dict[tuple[str, str], float]
+
+    @classmethod
+    def of(cls, workflow: Workflow) -> Prices:
+        """Those of a workflow; sources sit at tier 0."""
+        return cls(
+            {
+                **{source.name: 0 for source in workflow.sources},
+                **{worker.name: worker.tier for worker in workflow.workers},
+            },
+            {(link.source, link.target): link.dollars_per_gib for link in workflow.tier_links},
+            {(link.source, link.target): link.dollars_per_gib for link in workflow.worker_links},
+        )
+
+    def get(self, pair: tuple[str, str]) -> float | None:
+        """The price, or None where data may not go."""
+        found = self.by_pair.get(pair)
+        if found is not None:
+            return found
+        first, last = self.tiers[pair[0]], self.tiers[pair[1]]
+        return 0.0 if first == last else self.by_tier.get((first, last))
+
+    def __getitem__(self, pair: tuple[str, str]) -> float:
+        """The price; KeyError where data may not go."""
+        found = self.get(pair)
+        if found is None:
+            raise KeyError(pair)
+        return found
+
+    def __contains__(self, pair: tuple[str, str]) -> bool:
+        """Whether data may go there."""
+        return self.get(pair) is not None
+
+
+@dataclass(frozen=True)
 class Facts:
     """What follows from a workflow before any plan is made.
 
     `order`: operators, inputs before users; `rates`: requests a second by source and operator; `inputs`: the edges into
-    each operator; `prices`: dollars a GiB by source or worker and worker, pairs left out where data may not go.
+    each operator; `prices`: dollars a GiB.
     """
 
     workflow: Workflow
@@ -244,7 +295,7 @@ class Facts:
     variants: dict[str, tuple[str, ...]]
     workers: dict[str, Worker]
     sources: frozenset[str]
-    prices: dict[tuple[str, str], float]
+    prices: Prices
 
     @classmethod
     def of(cls, workflow: Workflow) -> Facts:
@@ -268,7 +319,7 @@ class Facts:
             variants={operator.name: operator.variants for operator in workflow.operators},
             workers={worker.name: worker for worker in workflow.workers},
             sources=frozenset(sources),
-            prices=_prices(workflow),
+            prices=Prices.of(workflow),
         )
 
     def capacity(self, worker: str, operator: str, variant: str) -> float:
@@ -321,8 +372,8 @@ class Covers:
     others: float  # for the operators that the accuracies do not name, at their cheapest variants
 
     @classmethod
-    def of(cls, facts: Facts) -> Covers:
-        """Work them out."""
+    def of(cls, facts: Facts, until: float = math.inf) -> Covers:
+        """Work them out; those that the time does not suffice for cost nothing, which is a bound as well."""
         prices = {
             (operator, variant): cheapest_cover(
                 [
@@ -332,6 +383,8 @@ class Covers:
                 ],
                 facts.rates[operator] * (1 - SLACK),
             )
+            if time.monotonic() < until
+            else 0.0
             for operator in facts.order
             for variant in facts.variants[operator]
         }
@@ -348,12 +401,13 @@ class Covers:
         return math.fsum(self.prices[operator, variant] for operator, variant in row.variants.items()) + self.others
 
 
-def bounded(made: WorkflowPlan, bound: float) -> WorkflowPlan:
-    """`made`, which is feasible, with its gap to `bound`, in dollars an hour that no plan is below."""
+def bounded(made: WorkflowPlan, bound: float, origin: str | None = None) -> WorkflowPlan:
+    """`made`, which is feasible, with its gap to `bound`, in dollars an hour that no plan is below, and its origin."""
     cost = made.dollars_per_hour
     bound = min(max(bound, 0.0), cost)
     gap = (cost - bound) / cost if cost > 0 else 0.0
-    return made.model_copy(update={"bound_dollars_per_hour": bound, "gap": gap, "proven": gap <= PROVEN})
+    said = {"bound_dollars_per_hour": bound, "bound_from": origin, "gap": gap, "proven": gap <= PROVEN}
+    return made.model_copy(update=said)
 
 
 def compose(
@@ -541,23 +595,6 @@ def faults(workflow: Workflow, made: WorkflowPlan) -> list[str]:
     if not math.isclose(cost, made.communication_dollars_per_hour or 0.0, rel_tol=SLACK, abs_tol=SLACK):
         found.append(f"communication costs {cost}, said to be {made.communication_dollars_per_hour}")
     return found
-
-
-def _prices(workflow: Workflow) -> dict[tuple[str, str], float]:
-    tiers = {
-        **{source.name: 0 for source in workflow.sources},
-        **{worker.name: worker.tier for worker in workflow.workers},
-    }
-    by_tier = {(link.source, link.target): link.dollars_per_gib for link in workflow.tier_links}
-    prices = {}
-    for source, first in tiers.items():
-        for worker in workflow.workers:
-            if worker.tier == first:
-                prices[source, worker.name] = 0.0
-            elif (price := by_tier.get((first, worker.tier))) is not None:
-                prices[source, worker.name] = price
-    prices.update({(link.source, link.target): link.dollars_per_gib for link in workflow.worker_links})
-    return prices
 
 
 def _repeated(names: Iterable[object]) -> object | None:

@@ -14,11 +14,13 @@ Source: Wu et al., "Serving and Optimizing Machine Learning Workflows on Heterog
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from host.plan.workflow import (
+    ALONE,
     SLACK,
     Covers,
     Edge,
@@ -37,6 +39,7 @@ from host.plan.workflow import (
 BEAM = 10
 ORDERS = 10
 KEPT = 10
+_RELAXING_S = 5.0  # that a tighter bound may take
 
 
 @dataclass(frozen=True)
@@ -47,20 +50,37 @@ class _State:
     cost: float
 
 
-def plan_authors(workflow: Workflow, asked: float) -> WorkflowPlan:
+def plan_authors(workflow: Workflow, asked: float, until: float = math.inf) -> WorkflowPlan:
     """The cheapest plan that the authors' search finds with accuracy `asked`; among equal costs the most accurate.
 
-    Its bound lets operators share workers and counts no communication, so the true gap is no larger, often smaller.
+    The search ends at the moment `until` (of `time.monotonic`), with the best plan so far. Its bound lets operators
+    share workers and counts no communication, so the true gap is no larger, often smaller.
     """
-    facts = Facts.of(workflow)
+    made = search_authors(Facts.of(workflow), asked, until)
+    if not made.feasible or time.monotonic() >= until:
+        return made
+    covers = Covers.of(Facts.of(workflow), until)
+    bound = min(covers.least(row) for row in workflow.accuracies if meets(row.accuracy, asked))
+    made = bounded(made, bound, ALONE)
+    try:
+        from host.plan.workflow_exact import tighter
+
+        return tighter(workflow, made, min(until, time.monotonic() + _RELAXING_S))
+    except ImportError:  # no SciPy
+        return made
+
+
+def search_authors(facts: Facts, asked: float, until: float = math.inf) -> WorkflowPlan:
+    """The same without a bound."""
+    workflow = facts.workflow
     best: tuple[float, float, Mapping[str, str], _State] | None = None
-    choices = beam(facts, asked)
+    choices = beam(facts, asked, until)
     for variants in choices:
         accuracy = accuracy_of(workflow, variants)
         if accuracy is None:
             raise AssertionError("the beam follows the accuracies")
         for order in islice(orders(facts), ORDERS):
-            state = assign(facts, variants, order)
+            state = assign(facts, variants, order, until)
             if state is None:
                 continue
             tie = best is not None and math.isclose(state.cost, best[0], rel_tol=SLACK)
@@ -68,17 +88,19 @@ def plan_authors(workflow: Workflow, asked: float) -> WorkflowPlan:
                 best = state.cost, accuracy, variants, state
     if best is None:
         reason = why_not(facts, asked) or "the authors' search finds no workers that serve every operator at once"
+        if time.monotonic() >= until:
+            reason = "no plan was found in the time given; give the search more"
         return WorkflowPlan(method="authors", feasible=False, reason=reason, accuracy_asked=asked)
-    covers = Covers.of(facts)
-    bound = min(covers.least(row) for row in workflow.accuracies if meets(row.accuracy, asked))
-    return bounded(compose(facts, "authors", asked, best[2], best[3].rates), bound)
+    return compose(facts, "authors", asked, best[2], best[3].rates)
 
 
-def beam(facts: Facts, asked: float) -> list[dict[str, str]]:
-    """Up to `BEAM` choices of variants with accuracy `asked`, cheapest first."""
+def beam(facts: Facts, asked: float, until: float = math.inf) -> list[dict[str, str]]:
+    """Up to `BEAM` choices of variants with accuracy `asked`, cheapest first; none where the time is over before."""
     rows = [row.variants for row in facts.workflow.accuracies if meets(row.accuracy, asked)]
     states: list[tuple[float, dict[str, str], list[dict[str, str]]]] = [(0.0, {}, rows)] if rows else []
     for operator in reversed(facts.order):
+        if time.monotonic() >= until:
+            return []
         grown = []
         for cost, variants, left in states:
             for variant in facts.variants[operator]:
@@ -93,20 +115,25 @@ def beam(facts: Facts, asked: float) -> list[dict[str, str]]:
 def orders(facts: Facts) -> Iterator[tuple[str, ...]]:
     """Every order of the operators in which inputs come before users."""
     needs = {operator: {edge.source for edge in facts.inputs[operator]} - facts.sources for operator in facts.order}
-
-    def grow(done: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    begun: list[tuple[str, ...]] = [()]
+    while begun:
+        done = begun.pop()
         if len(done) == len(needs):
             yield done
-        for operator in facts.order:
-            if operator not in done and needs[operator] <= set(done):
-                yield from grow((*done, operator))
+        known = set(done)
+        begun += [
+            (*done, operator)
+            for operator in reversed(facts.order)
+            if operator not in known and needs[operator] <= known
+        ]
 
-    return grow(())
 
+def assign(facts: Facts, variants: Mapping[str, str], order: tuple[str, ...], until: float = math.inf) -> _State | None:
+    """The cheapest workers that the greedy search finds for `variants`, operators taken in `order`; None: none.
 
-def assign(facts: Facts, variants: Mapping[str, str], order: tuple[str, ...]) -> _State | None:
-    """The cheapest workers that the greedy search finds for `variants`, operators taken in `order`; None: none."""
-    last = max(worker.tier for worker in facts.workers.values())
+    None, too, where the time is over before every operator has its workers.
+    """
+    tiers = sorted({worker.tier for worker in facts.workers.values()})
     states = [_State({}, 0.0)]
     for operator in order:
         grown: dict[tuple[tuple[str, str], ...], _State] = {}
@@ -114,7 +141,9 @@ def assign(facts: Facts, variants: Mapping[str, str], order: tuple[str, ...]) ->
             used = {worker for shares in state.rates.values() for worker in shares}
             inputs = [edge.source for edge in facts.inputs[operator] if edge.source not in facts.sources]
             first = max((facts.workers[worker].tier for name in inputs for worker in state.rates[name]), default=0)
-            for limit in range(first, last + 1):
+            if time.monotonic() >= until:
+                return None
+            for limit in (tier for tier in tiers if tier >= first):
                 free = [
                     worker.name
                     for worker in facts.workers.values()

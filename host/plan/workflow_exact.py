@@ -3,7 +3,8 @@
 Every row has a bound that no plan with its variants is below; the row with the least one is taken next. First its bound
 is raised by the program's linear relaxation, then the program is solved, with the best plan so far as its ceiling. A
 row *eases* another if each of its variants serves no less on every worker and sends no larger messages: its bound holds
-for the other one too, so most rows are never looked at.
+for the other one too, so most rows are never looked at. A row whose program is hard is left for the others, and comes
+again with more time; where no proof is near, rows that differ from the best plan's in one variant are solved as well.
 
 Workers that nothing tells apart (tier, price, latencies, links) are one *kind*, counted by an integer, so no search is
 lost on swapping them; kinds with the same tier and links are one *place*, and messages are planned between places. With
@@ -24,13 +25,15 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from host.plan.deadline import best_within
 from host.plan.workflow import (
+    ALONE,
     SLACK,
     AccuracyRow,
     Covers,
@@ -44,59 +47,258 @@ from host.plan.workflow import (
     meets,
     why_not,
 )
-from host.plan.workflow_authors import plan_authors
+from host.plan.workflow_authors import search_authors
+from host.plan.workflow_descent import descend
 
+_FEW = 500  # rows times workers times operators that are planned for in a moment
+_MANY = 2_000  # rows that meet the accuracy, above which they are not taken one by one from the start
+_JOINT = "one program for all rows of the accuracies"
+_BEGINNING = 0.25  # share of the time that the authors' plan may take
+_SEARCHING = 0.9  # share of the time that the search has: the rest is for a solver that passes its limit
+_PROVING = 0.3  # share after which the neighbourhood of the best plan is looked at, too
+_LOOKING = 0.3  # share that this may take
+_TRY = 0.05  # share that a row's program may take at first
+_AROUND = 8  # neighbours that the time is meant to do for
 _INFEASIBLE, _FAILED = 2, 4  # what scipy.optimize.milp says
 _UNITS = 4  # capacities in units of which a cover is rounded up; the large ones matter
 
 
-def plan_exact(workflow: Workflow, asked: float, seconds: float) -> WorkflowPlan:
+def plan_exact(workflow: Workflow, asked: float, until: float) -> WorkflowPlan:
     """The cheapest plan with accuracy `asked`, and among equal costs the most accurate; raises nothing of its own.
 
-    After `seconds` the search stops; the plan is then the best known, the authors' one included, with its gap, and one
-    of the same cost and more accuracy may have been missed. Why there is no plan may take as long again to find out.
+    At the moment `until` (of `time.monotonic`) the search ends; the plan is then the best known, the authors' one
+    included, with its gap, and one of the same cost and more accuracy may have been missed.
     """
-    deadline = time.monotonic() + seconds
+    begun = time.monotonic()
+    # Each part has a process of its own: where a solver passes its limit, the others' time is not lost.
+    if sum(meets(row.accuracy, asked) for row in workflow.accuracies) <= _MANY:
+        parts: list[tuple[float, _Part]] = [(1.0, _by_rows)]
+    else:
+        parts = [(0.3, _downwards), (1.0, _jointly)]
+    small = len(workflow.accuracies) * len(workflow.workers) * len(workflow.operators) <= _FEW
+    best: WorkflowPlan | None = None
+    for share, part in parts:
+        end = begun + share * (until - begun)
+        best = best_within(end, _begun(part, workflow, asked, best, end), small=small) or best
+        if best is not None and best.proven:
+            break
+    if best is not None:
+        return best
+    reason = "no plan was found in the time given, nor that there is none; give the search more"
+    return WorkflowPlan(method="exact", feasible=False, reason=reason, accuracy_asked=asked)
+
+
+# A part is given the workflow, the accuracy, the best plan so far, its deadline, and what to report better ones with.
+_Part = Callable[[Workflow, float, "WorkflowPlan | None", float, Callable[[WorkflowPlan], None]], None]
+
+
+def _begun(
+    part: _Part, workflow: Workflow, asked: float, best: WorkflowPlan | None, end: float
+) -> Callable[[Callable[[WorkflowPlan], None]], None]:
+    now = time.monotonic()
+
+    def run(report: Callable[[WorkflowPlan], None]) -> None:
+        # The solver ends a little before it would be ended, so that its last plan is not lost.
+        part(workflow, asked, best, now + _SEARCHING * (end - now), report)
+
+    return run
+
+
+def tighter(workflow: Workflow, made: WorkflowPlan, until: float) -> WorkflowPlan:
+    """`made`, a feasible plan, with the bound of the best row's linear relaxation; as it was where time does not do."""
+
+    def relax(report: Callable[[float], None]) -> None:
+        facts = Facts.of(workflow)
+        covers = Covers.of(facts, until)
+        rows = _Rows(facts, [row for row in workflow.accuracies if meets(row.accuracy, made.accuracy_asked)], covers)
+        relaxed: set[int] = set()
+        while (place := int(rows.bounds.argmin())) not in relaxed and time.monotonic() < until:
+            relaxed.add(place)
+            model = _Model(facts, [rows.rows[place]], covers)
+            answer = model.solve(model.cost, until, relaxed=True)
+            rows.raise_bounds(place, math.inf if answer.infeasible else answer.bound)
+            report(float(rows.bounds.min()))
+
+    bound = best_within(until, relax, small=len(workflow.workers) * len(workflow.operators) <= _FEW)
+    if bound is None or bound <= (made.bound_dollars_per_hour or 0.0):
+        return made
+    return bounded(made, bound, "linear relaxation of the cheapest variants")
+
+
+def _downwards(
+    workflow: Workflow,
+    asked: float,
+    best: WorkflowPlan | None,
+    deadline: float,
+    report: Callable[[WorkflowPlan], None],
+) -> None:
+    """The authors' plan, and a local search from there on."""
+    begun = time.monotonic()
     facts = Facts.of(workflow)
     reason = why_not(facts, asked)
     if reason is not None:
-        return WorkflowPlan(method="exact", feasible=False, reason=reason, accuracy_asked=asked, proven=True)
-    made, bound = _cheapest(facts, asked, plan_authors(workflow, asked), deadline)
-    if made is not None:
-        return bounded(made, bound)
-    proven = bound == math.inf
-    if proven:
-        reason = _why_infeasible(facts, asked, time.monotonic() + seconds)
-    else:
-        reason = f"no plan was found in {seconds:g} s, nor that there is none; give the search more time"
-    return WorkflowPlan(method="exact", feasible=False, reason=reason, accuracy_asked=asked, proven=proven)
+        report(WorkflowPlan(method="exact", feasible=False, reason=reason, accuracy_asked=asked, proven=True))
+        return
+    known = search_authors(facts, asked, begun + _BEGINNING * (deadline - begun))
+    if known.feasible:
+        known = known.model_copy(update={"method": "exact"})
+        report(known)
+        descend(facts, Covers.of(facts, deadline), known, deadline, report)
 
 
-def _cheapest(facts: Facts, asked: float, known: WorkflowPlan, deadline: float) -> tuple[WorkflowPlan | None, float]:
-    """The cheapest plan, of equal ones the most accurate, and what none is below (infinite: there is none)."""
-    made = known.model_copy(update={"method": "exact"}) if known.feasible else None
-    least = _cost(made)  # of all plans found; `made` may cost more by rounding, and be more accurate
-    covers = Covers.of(facts)
-    rows = _Rows(facts, [row for row in facts.workflow.accuracies if meets(row.accuracy, asked)], covers)
-    models: dict[int, _Model] = {}
-    while (place := rows.next(least, made)) is not None and time.monotonic() < deadline:
-        relaxed = place not in models
-        model = models[place] = _Model(facts, [rows.rows[place]], covers) if relaxed else models[place]
-        better = made is None or rows.rows[place].accuracy > (made.accuracy or 0.0)
-        ceiling = least * (1 + SLACK if better else 1 - SLACK)  # else no cheaper by more than rounding: not looked for
+def _jointly(
+    workflow: Workflow,
+    asked: float,
+    best: WorkflowPlan | None,
+    deadline: float,
+    report: Callable[[WorkflowPlan], None],
+) -> None:
+    """One program for all rows: where there are many, their bounds one by one would take too long."""
+    facts = Facts.of(workflow)
+    covers, rows = Covers.of(facts), [row for row in workflow.accuracies if meets(row.accuracy, asked)]
+    if best is not None:
+        best = bounded(best, min(covers.least(row) for row in rows), ALONE)
+        report(best)
+    model = _Model(facts, rows, covers)
+    ceiling = _cost(best) * (1 + SLACK)
+    relaxed = model.solve(model.cost, deadline, ceiling, relaxed=True)
+    if best is not None and relaxed.bound > (best.bound_dollars_per_hour or 0.0):
+        best = bounded(best, relaxed.bound, _JOINT)
+        report(best)
+    answer = model.solve(model.cost, deadline, ceiling)
+    found = best if answer.x is None else model.plan(answer.x, asked)
+    if found is not None:
+        found = found if best is None or found.dollars_per_hour < best.dollars_per_hour else best
+        known = 0.0 if best is None else best.bound_dollars_per_hour or 0.0
+        report(bounded(found, max(relaxed.bound, answer.bound, known), _JOINT))
+
+
+def _by_rows(
+    workflow: Workflow,
+    asked: float,
+    best: WorkflowPlan | None,
+    deadline: float,
+    report: Callable[[WorkflowPlan], None],
+) -> None:
+    """Row after row, with the best plan so far as the ceiling."""
+    begun = time.monotonic()
+    facts = Facts.of(workflow)
+    reason = why_not(facts, asked)
+    if reason is not None:
+        report(WorkflowPlan(method="exact", feasible=False, reason=reason, accuracy_asked=asked, proven=True))
+        return
+    known = best
+    if known is None:
+        known = search_authors(facts, asked, begun + _BEGINNING * (deadline - begun))
+        if known.feasible:
+            report(known.model_copy(update={"method": "exact"}))
+    bound = _Search(facts, asked, known, deadline, report).run()
+    if bound == math.inf:
+        reason = "the workers cannot serve every operator at once"
+        none = WorkflowPlan(method="exact", feasible=False, reason=reason, accuracy_asked=asked, proven=True)
+        report(none)
+        report(none.model_copy(update={"reason": _why_infeasible(facts, asked, deadline)}))
+
+
+class _Search:
+    """Rows are taken by their bounds; where that alone has long brought no proof, those near the best plan's, too."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        asked: float,
+        known: WorkflowPlan,
+        deadline: float,
+        report: Callable[[WorkflowPlan], None],
+    ) -> None:
+        self._facts, self._asked, self._deadline, self._report = facts, asked, deadline, report
+        self._made = known.model_copy(update={"method": "exact"}) if known.feasible else None
+        self._least = _cost(self._made)  # of all plans found; `_made` may cost more by rounding, and be more accurate
+        self._covers = Covers.of(facts)
+        chosen = [row for row in facts.workflow.accuracies if meets(row.accuracy, asked)]
+        self._rows = _Rows(facts, chosen, self._covers)
+        if known.bound_dollars_per_hour:
+            self._rows.bounds = np.maximum(self._rows.bounds, known.bound_dollars_per_hour)
+        self._models: dict[int, _Model] = {}
+        self._tries: dict[int, int] = {}
+        self._begun = time.monotonic()
+
+    def run(self) -> float:
+        """Search until nothing is left or the time is over; what no plan is below (infinite: there is none)."""
+        looked = False
+        while (place := self._rows.next(self._least, self._made)) is not None and self._left() > 0:
+            if not looked and self._left() < (1 - _PROVING) * (self._deadline - self._begun):
+                looked = True
+                self._look_around()
+                continue
+            if place in self._models:
+                # A row that is hard is left for others, and comes again with twice the time.
+                share = _TRY * 2 ** self._tries.get(place, 0)
+                self._settle(place, min(self._left(), share * (self._deadline - self._begun)))
+            else:
+                self._relax(place)
+        return self._said()
+
+    def _left(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def _said(self) -> float:
+        bound = float(self._rows.bounds.min())
+        if self._made is not None:
+            self._report(bounded(self._made, bound, "search over the accuracies' rows"))
+        return bound
+
+    def _relax(self, place: int) -> None:
+        """Raise the row's bound by its linear relaxation."""
+        model = self._models[place] = _Model(self._facts, [self._rows.rows[place]], self._covers)
+        ceiling = self._ceiling(place)
+        answer = model.solve(model.cost, self._deadline, ceiling, relaxed=True)
+        self._rows.raise_bounds(place, math.nextafter(ceiling, math.inf) if answer.infeasible else answer.bound)
+
+    def _settle(self, place: int, seconds: float) -> bool:
+        """Solve the row's program for so long; returns whether there is a better plan."""
+        model, rows = self._models[place], self._rows
+        ceiling = self._ceiling(place)
         # Where only a tie may be won, any plan within the ceiling will do.
-        objective = model.cost if relaxed or rows.bounds[place] < least * (1 - SLACK) else np.zeros_like(model.cost)
-        answer = model.solve(objective, deadline, ceiling, relaxed)
+        objective = model.cost if rows.bounds[place] < self._least * (1 - SLACK) else np.zeros_like(model.cost)
+        answer = model.solve(objective, time.monotonic() + seconds, ceiling)
         rows.raise_bounds(place, math.nextafter(ceiling, math.inf) if answer.infeasible else answer.bound)
-        if relaxed:
-            continue
-        rows.open[place] = False
-        if answer.x is not None:
-            found = model.plan(answer.x, asked)
-            least = min(least, found.dollars_per_hour)
-            equal = [plan for plan in (made, found) if plan is not None and _cost(plan) <= least * (1 + SLACK)]
-            made = max(equal, key=lambda plan: (plan.accuracy or 0.0, -plan.dollars_per_hour))
-    return made, float(rows.bounds.min())
+        self._tries[place] = self._tries.get(place, 0) + 1
+        rows.open[place] = not (answer.infeasible or answer.done)
+        if answer.x is None:
+            return False
+        before = self._least
+        found = model.plan(answer.x, self._asked)
+        self._least = min(self._least, found.dollars_per_hour)
+        equal = [one for one in (self._made, found) if one is not None and _cost(one) <= self._least * (1 + SLACK)]
+        self._made = max(equal, key=lambda plan: (plan.accuracy or 0.0, -plan.dollars_per_hour))
+        self._said()
+        return self._least < before * (1 - SLACK)
+
+    def _ceiling(self, place: int) -> float:
+        made = self._made
+        better = made is None or self._rows.rows[place].accuracy > (made.accuracy or 0.0)
+        return self._least * (
+            1 + SLACK if better else 1 - SLACK
+        )  # else no cheaper by more than rounding: not looked for
+
+    def _look_around(self) -> None:
+        """Local search: rows that differ from the best plan's in one variant, those of least bound first."""
+        until = time.monotonic() + _LOOKING * (self._deadline - self._begun)
+        tried: set[int] = set()
+        moved = True
+        while moved and self._made is not None and time.monotonic() < until:
+            moved = False
+            for place in self._rows.near(self._made.variants):
+                if time.monotonic() >= until or moved:
+                    break
+                if place in tried or not self._rows.open[place] or self._rows.bounds[place] >= self._least:
+                    continue
+                if place not in self._models:
+                    self._relax(place)
+                if self._rows.bounds[place] < self._least:
+                    tried.add(place)
+                    moved = self._settle(place, max(0.1, (until - time.monotonic()) / _AROUND))
 
 
 def _cost(made: WorkflowPlan | None) -> float:
@@ -135,6 +337,12 @@ class _Rows:
         bounds = np.where(self.open & wins, self.bounds, math.inf)
         place = int(bounds.argmin())
         return place if bounds[place] < math.inf else None
+
+    def near(self, variants: Mapping[str, str]) -> list[int]:
+        """The row of `variants`, then those that differ from it in one operator, the least bound first."""
+        apart = np.array([sum(row.variants[name] != variants[name] for name in row.variants) for row in self.rows])
+        close = np.flatnonzero(apart <= 1)
+        return [int(place) for place in close[np.lexsort((self.bounds[close], apart[close]))]]
 
     def raise_bounds(self, place: int, bound: float) -> None:
         """No plan with the row at `place`, nor with any that it eases, is below `bound`."""
@@ -193,6 +401,7 @@ class _Answer:
     x: np.ndarray[Any, np.dtype[np.float64]] | None
     bound: float
     infeasible: bool
+    done: bool = False  # there is no better answer
 
 
 @dataclass(frozen=True)
@@ -299,8 +508,8 @@ class _Model:
             return _Answer(None, bound, result.status == _INFEASIBLE)
         # Whole numbers as such, and the rest once more for them: the search leaves them off by its tolerance.
         whole = np.where(integer == 1, np.round(result.x), 0.0)
-        polished = run(whole, np.where(integer == 1, whole, upper), 5.0)
-        return _Answer(result.x if polished.x is None else polished.x, bound, False)
+        polished = run(whole, np.where(integer == 1, whole, upper), min(5.0, deadline - time.monotonic()))
+        return _Answer(result.x if polished.x is None else polished.x, bound, False, result.status == 0)
 
     def plan(self, x: np.ndarray[Any, np.dtype[np.float64]], asked: float) -> WorkflowPlan:
         """The plan that the variables `x` stand for."""

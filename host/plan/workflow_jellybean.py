@@ -30,7 +30,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from host.plan.profile import PlanError, checked
+from host.plan.profile import PlanError, checked, once
 from host.plan.workflow import Workflow
 
 _BYTES_PER_KB = 1024
@@ -139,9 +139,11 @@ class _Directory:
 
     def json(self, name: str) -> Any:
         try:
-            return json.loads(self.text(name))
+            return json.loads(self.text(name), object_pairs_hook=once)
         except json.JSONDecodeError as error:
             raise PlanError(f"{self.path / name}:{error.lineno}: is no JSON ({error.msg})") from error
+        except (ValueError, RecursionError) as error:
+            raise PlanError(f"{self.path / name}: is no JSON that can be read ({error})") from error
 
     def fault(self, name: str, word: str, reason: str) -> PlanError:
         """A fault in a JSON or YAML file, at the line where `word` first stands."""
@@ -407,6 +409,13 @@ def _requirement(files: _Directory, operators: Mapping[str, object]) -> tuple[st
     threshold = content["threshold"]
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 100:
         raise files.fault(name, "threshold", f"threshold is {threshold!r}; must be a percent from 0 to 100")
+    if 0 < threshold <= 1:
+        raise files.fault(
+            name,
+            "threshold",
+            f"threshold is {threshold!r}, which is read as percent: write {100 * threshold:g} for a share of "
+            f"{threshold:g}",
+        )
     return content["sink"], threshold / 100
 
 
@@ -440,6 +449,11 @@ def _accuracies(files: _Directory, operators: Mapping[str, Mapping[str, object]]
         rows.append({"variants": dict(zip(names, row.cells[:-1], strict=True)), "accuracy": percent / 100})
     if not rows:
         raise PlanError(f"{files.path / name}:1: holds no accuracies")
+    best = max(float(row["accuracy"]) for row in rows)
+    if 0 < best <= 0.01:
+        raise PlanError(
+            f"{files.path / name}:1: accuracy_percent is at most {100 * best:g}: these look like shares; write percents"
+        )
     return rows
 
 

@@ -1,5 +1,9 @@
 """Energy an image above idle: idle and run windows in turn, compared pair by pair.
 
+What is above idle is what the whole board takes more while images are answered: the fabric's work, and that of the
+host program which packs frames and looks whether records have come. Of a small kernel the host's share may be the
+larger one. Idle is with the bitstream loaded, so that the clocks of the design count as idle.
+
 The power of a board drifts with its temperature by as much as a small kernel adds. So each run window is held against
 the idle right before it and right after it: the later half of the one, the earlier half of the other. A drift that is
 linear over these three cancels exactly, and since no idle half serves twice, the pairs are independent and Student's t
@@ -33,6 +37,10 @@ _T95 = (
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
     *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )  # fmt: skip
+_WHAT = (
+    "measured is what the board takes above idle while images are answered: the fabric's work and the host program's, "
+    "which packs frames and waits for records; idle is with the bitstream loaded, its clocks running"
+)
 _LOST_SHARE = 0.5  # of the readings a half window should hold; with more lost, its pair is left out
 
 Unit = Literal["J", "W", "images/s"]
@@ -71,7 +79,7 @@ class EnergyReport(_Strict):
     subject: str  # what ran
     sensor: str
     obtained: Obtained
-    joules_per_image: Figure  # above idle
+    joules_per_image: Figure  # above idle: of the whole board, host program included
     added_watts: Figure  # run less idle
     idle_watts: Figure
     run_watts: Figure
@@ -272,7 +280,7 @@ def _report(sensor: PowerSensor | CsvLog, windows: list[_Window], subject: str, 
             f"{sensor.name}: only {len(joules)} of {possible} pairs of windows have enough readings ({len(everything)} "
             f"came, {drop_outs} failed): make windows longer, run fewer images at a time, or check the sensor's wiring"
         )
-    notes = _notes(sensor, windows, settle, expected)
+    notes = [_WHAT, *_notes(sensor, windows, settle, expected)]
     # Rounding averages out only where readings scatter by about a step or more.
     rounding = step if scatter < step / 2 else 0.0
     if rounding:

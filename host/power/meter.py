@@ -1,10 +1,10 @@
-"""Energy of answers while they are given: what the fabric's work adds to the power, shared out to the images.
+"""Energy of answers while they are given: what answering adds to the board's power, shared out to the images.
 
 No sensor sees one answer: it has a new value six times a second, and an answer takes microseconds. But over the last
-minute power rose and fell with the share of time that the fabric was busy. A line fitted through (share busy, watts)
-has the power that work adds as its slope; times the busy time an image took, that is its energy above idle, a mean over
-the images of late. Where the fit is too poor to tell, nothing is told: so it is while the fabric does nothing, and
-while it never rests.
+minute power rose and fell with the share of time that the fabric was busy, and with it the host program, which feeds
+the fabric and waits for it. A line fitted through (share busy, watts) has the power that both add as its slope; times
+the busy time an image took, that is its energy above idle, a mean over the images of late. Where the fit is too poor to
+tell, nothing is told: so it is while the fabric does nothing, and while it never rests.
 
 Words owned here: busy share, block, energy of late.
 """

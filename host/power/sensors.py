@@ -31,6 +31,8 @@ HWMON = Path("/sys/class/hwmon")
 POWERCAP = Path("/sys/class/powercap")
 KNOWN_HWMON = ("ina260_u14",)  # KV260: the whole module's supply
 _METERLESS = ("Pynq-Z1", "Pynq-Z2")  # as PYNQ's image calls boards without any power sensor
+# Rails that carry all that a board takes, by PYNQ's names. A ZCU104's others are of single supplies, in steps of 1/8 W.
+_TOTAL_RAILS = {"ZCU104": "12V"}
 _CSV_REMEDY = "log an external meter to a file and give csv:FILE"
 
 _INA260_PERIOD = 0.15  # seconds; six or seven updates a second were seen on a KV260
@@ -163,7 +165,7 @@ class RailSensor:
     """Rails that PYNQ knows: the sum of the ones chosen."""
 
     def __init__(self, rails: Sequence[str] = (), *, clock: Clock = time.monotonic) -> None:
-        """Take the named rails, or the only one; raises PowerError."""
+        """Take the named rails, or the one that is known to carry all, or the only one; raises PowerError."""
         try:
             found: dict[str, Any] = import_module("pynq").get_rails()
         except ImportError as error:
@@ -174,11 +176,19 @@ class RailSensor:
         self._rails = {name: rail for name, rail in found.items() if rail.power or (rail.voltage and rail.current)}
         if not self._rails:
             raise PowerError(f"PYNQ knows no rail with power here{_on_this_board()}: {_CSV_REMEDY}")
+        total = _TOTAL_RAILS.get(os.environ.get("BOARD", ""))
+        if total in self._rails and not rails:
+            rails = (total,)
         chosen = list(rails) or list(self._rails)
         missing = [name for name in chosen if name not in self._rails]
         if missing:
             raise PowerError(f"PYNQ knows no rail {missing[0]!r}: it knows {', '.join(sorted(self._rails))}")
         if len(chosen) > 1 and not rails:
+            if total is not None:
+                raise PowerError(
+                    f"PYNQ does not know this board's total, rail {total} (it knows {', '.join(sorted(self._rails))}), "
+                    f"which PYNQ 4.0 does: use that, or {_CSV_REMEDY}"
+                )
             # Rails may contain each other, so their sum may count some power twice.
             raise PowerError(f"PYNQ knows several rails: name those to add up, such as pynq:{'+'.join(chosen[:2])}")
         self._chosen = chosen

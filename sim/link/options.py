@@ -8,16 +8,14 @@ delays of both directions).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from host.trace import OPPORTUNITY_BYTES as OPPORTUNITY_BYTES
+from host.trace import Form, Trace, TraceError, read_as, unsound_moments, unsound_rates
 
 _MOST_DIGITS = 12  # of a whole number
-_LEAST_MEAN = 1.0  # bit/s of a trace: below it a packet takes hours, and looking for its end, too
-OPPORTUNITY_BYTES = 1_500  # what one line of a Mahimahi trace lets through
-
-T = TypeVar("T")
 
 
 class EmulationError(RuntimeError):
@@ -58,18 +56,14 @@ class MahimahiTrace:
 
     def __post_init__(self) -> None:
         """Refuse a trace that is no ascending row of moments."""
-        rising = all(first <= second for first, second in zip(self.milliseconds, self.milliseconds[1:], strict=False))
-        first, last = (self.milliseconds[0], self.milliseconds[-1]) if self.milliseconds else (0, 0)
-        if not rising or first < 0 or not 0 < last < 10**_MOST_DIGITS:
-            raise EmulationError(
-                f"Mahimahi trace {self.name}: expected whole milliseconds, one a line, none below the one before it, "
-                "the last above 0"
-            )
+        reason = unsound_moments(self.milliseconds)
+        if reason is not None:
+            raise EmulationError(f"Mahimahi trace {self.name}: {reason}")
 
     @classmethod
     def read(cls, path: Path) -> MahimahiTrace:
         """The trace in a file of one number a line."""
-        return cls(tuple(_numbers(path, int, "whole milliseconds")), str(path))
+        return cls(_read(path, "mahimahi").moments_ms, str(path))
 
     @property
     def mean_bit_per_s(self) -> float:
@@ -86,17 +80,14 @@ class RateTrace:
 
     def __post_init__(self) -> None:
         """Refuse a trace that hardly ever sends, or that would send less than nothing."""
-        sound = self.mbit_per_s and all(0.0 <= rate < math.inf for rate in self.mbit_per_s)
-        if not sound or self.mean_bit_per_s < _LEAST_MEAN:
-            raise EmulationError(
-                f"rate trace {self.name}: expected Mbit/s, one a line, none below 0, on average at least "
-                f"{_LEAST_MEAN:g} bit/s"
-            )
+        reason = unsound_rates(self.mbit_per_s)
+        if reason is not None:
+            raise EmulationError(f"rate trace {self.name}: {reason}")
 
     @classmethod
     def read(cls, path: Path) -> RateTrace:
         """The trace in a file of one number a line."""
-        return cls(tuple(_numbers(path, float, "Mbit/s")), str(path))
+        return cls(_read(path, "mbit").mbps, str(path))
 
     @property
     def mean_bit_per_s(self) -> float:
@@ -247,19 +238,11 @@ class LinkOptions:
 _KEYS = ("rate", "delay-ms", "jitter-ms", "loss", "burst", "reorder", "reorder-ms", "queue")
 
 
-def _numbers(path: Path, kind: Callable[[str], T], what: str) -> list[T]:
+def _read(path: Path, form: Form) -> Trace:
     try:
-        lines = path.read_text(encoding="ascii").split("\n")
-    except (OSError, ValueError) as error:  # ValueError: no path, or no ASCII
-        raise EmulationError(f"trace {path}: cannot be read: {error}") from None
-    numbers = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                numbers.append(kind(line))
-            except ValueError:
-                raise EmulationError(f"trace {path}, line {number}: {line.strip()!r} is not {what}") from None
-    return numbers
+        return read_as(path, form)
+    except TraceError as error:
+        raise EmulationError(str(error)) from None
 
 
 def _parse_number(key: str, text: str) -> float:

@@ -38,6 +38,23 @@ def alike(count: int, rate: float, slo_ms: float) -> list[Client]:
     ]
 
 
+def many(profile: ModelProfile, clients: int, machines: int, seed: int) -> Situation:
+    """So many clients, each with a rate, SLO and bandwidth at random, as the authors draw them."""
+    chance = random.Random(seed)
+    return Situation(
+        profile=profile,
+        clients=tuple(
+            Client(
+                name=f"client-{number}",
+                slo=Slo(latency_ms=chance.choice(SLOS_MS), rate=chance.choice(RANDOM_RATES)),
+                link=Link(mbps=chance.uniform(*RANDOM_MBPS)),
+            )
+            for number in range(clients)
+        ),
+        gpus=gpus(machines),
+    )
+
+
 def random_instances(profile: ModelProfile, count: int, seed: int) -> Iterator[Situation]:
     """Eight clients as the authors draw them: rate, SLO and bandwidth at random."""
     chance = random.Random(seed)
@@ -74,7 +91,7 @@ def grid_instances(
                     yield Situation(profile=profile, clients=tuple(clients), gpus=gpus(), load_limit=LOAD_LIMIT)
 
 
-def compare(kind: str, instances: Sequence[Situation], limit_s: float = 60.0) -> dict[str, Any]:
+def compare(kind: str, instances: Sequence[Situation], seconds: float = 60.0) -> dict[str, Any]:
     """All methods on each of the instances; shortfalls are over those in which the exact plan serves everybody.
 
     An instance in which a method leaves clients out that the exact plan serves counts with what its mean accuracy then
@@ -85,7 +102,7 @@ def compare(kind: str, instances: Sequence[Situation], limit_s: float = 60.0) ->
     times: dict[str, list[float]] = {method: [] for method in METHODS}
     broken = unproven = feasible = 0
     for number, situation in enumerate(instances):
-        plans = {method: plan(situation, method, seed=number, limit_s=limit_s) for method in METHODS}
+        plans = {method: plan(situation, method, seed=number, seconds=seconds) for method in METHODS}
         best = plans["exact"]
         feasible += best.feasible
         unproven += best.feasible and (best.best_possible or 0.0) > best.mean_accuracy + 1e-6

@@ -114,7 +114,10 @@ def draw_bench(
     for number, name in enumerate(traces):
         grid.text(number * (len(slos) + 0.4) + len(slos) / 2, -0.15, name, ha="center", fontsize=8)
     grid.set_xlabel("SLO, ms")
-    grid.set_title("% of requests in time; below it accuracy (simulated)\ngrey: the oracle is below 99.5 %", pad=18)
+    grid.set_title(
+        "% of requests in time; below it accuracy (simulated)\ngrey: below 99.5 % even when told the bandwidth",
+        pad=18,
+    )
     methods = list(compared[0]["methods"])
     for number, entry in enumerate(compared):
         places = [place + 0.25 * (number - 1) for place in range(len(methods))]

@@ -14,7 +14,8 @@ Discrete events. The rules:
   or of the model that ran it, whichever is less.
 - A request is missed when its answer comes after the SLO or never: every dropped frame is a miss.
 
-Words owned here: *oracle* (the same scheduler and the same rules, but told the bandwidth to come), *missed*.
+Words owned here: *told* (a run in which the scheduler and the clients are told the bandwidth to come: no bound, since
+the same scheduler may use it badly), *missed*.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from functools import partial
 
 from host.plan.adapt import Method
 from host.plan.adapt_data import Client, Gpu, Model, ModelProfile
-from host.plan.adapt_scheduler import INTERVAL_MS, LOAD_LIMIT, MARGIN, PATIENCE, SENDER_MARGIN, Scheduler, Sender
+from host.plan.adapt_scheduler import INTERVAL_MS, MARGIN, PATIENCE, SENDER_MARGIN, Scheduler, Sender
 
 
 class Capacity:
@@ -132,6 +133,37 @@ class _Server:
     next: tuple[float, Model, int] | None = None  # from when on, what
 
 
+def most_in_time(
+    profile: ModelProfile,
+    clients: Sequence[tuple[Client, Capacity]],
+    seconds: float,
+    *,
+    overhead_ms: float = 0.0,
+    seed: int = 0,
+) -> float:
+    """Share of requests that no scheduler, whatever it knows, has in time: each link carries the smallest frames alone.
+
+    An upper bound: every frame has the fewest bytes, and a GPU of its own that runs the fastest model at once. Frames
+    of one client have the same size and deadlines in their order, so to send them in order, but for those that would
+    be late, is the most that its link allows (any other choice can be exchanged for this one, frame by frame).
+    """
+    size = float(min(profile.frame_bytes[model.input_px] for model in profile.models))
+    fastest = min(min(model.latency_ms.values()) for model in profile.models)
+    chance = random.Random(seed)
+    requests = sent = 0
+    for client, capacity in clients:
+        interval = 1e3 / client.rate
+        slack = client.latency_ms - client.link.round_trip_ms - overhead_ms - fastest
+        first, free, number = chance.random() * interval, 0.0, 0
+        while (taken := first + number * interval) < seconds * 1e3:
+            number += 1
+            done = capacity.done_ms(max(taken, free), size)
+            if done <= taken + slack + 1e-6:
+                free, sent = done, sent + 1
+        requests += number
+    return sent / requests if requests else 1.0
+
+
 class Simulation:
     """One run: clients with their links, a scheduler, GPUs."""
 
@@ -142,26 +174,26 @@ class Simulation:
         clients: Sequence[tuple[Client, Capacity]],
         *,
         method: Method = "pairwise",
-        oracle: bool = False,
+        told: bool = False,
         margin: float = MARGIN,
         sender_margin: float = SENDER_MARGIN,
         patience: int = PATIENCE,
-        load_limit: float = LOAD_LIMIT,
+        load_limit: float | None = None,
         overhead_ms: float = 0.0,
         seed: int = 0,
     ) -> None:
         """`clients`: each with its link, whose bandwidth counts for nothing but its round trip does.
 
-        An oracle's scheduler needs no margin. `seed` is that of the moments at which cameras begin.
+        A scheduler that is told needs no margin. `seed` is that of the moments at which cameras begin.
         """
-        self._profile, self._oracle, self._overhead_ms = profile, oracle, overhead_ms
+        self._profile, self._told, self._overhead_ms = profile, told, overhead_ms
         self._models = {model.name: model for model in profile.models}
         self._latency = {model.name: [0.0, *itertools.accumulate(_filled(model), max)] for model in profile.models}
         self._scheduler = Scheduler(
             profile,
             gpus,
             method=method,
-            margin=0.0 if oracle else margin,
+            margin=0.0 if told else margin,
             patience=patience,
             load_limit=load_limit,
             overhead_ms=overhead_ms,
@@ -216,7 +248,7 @@ class Simulation:
             sending_ms = now - camera.leaving.left_ms
             sent = camera.capacity.carried(now) - camera.capacity.carried(camera.leaving.left_ms)
             waiting += max(0.0, camera.leaving.size - sent)
-        known = self._oracle
+        known = self._told
         model = self._known(camera, now, waiting) if known else camera.sender.choose(waiting, sent, sending_ms)
         if model is None:
             self.outcome.missed += 1
@@ -227,7 +259,7 @@ class Simulation:
         self._leave(camera, now)
 
     def _known(self, camera: _Camera, now: float, waiting: float) -> Model | None:
-        """What an oracle sends: the most accurate up to what was assigned that arrives in time, else nothing."""
+        """What a client that is told sends: the most accurate up to what was assigned that is in time, or nothing."""
         sender = camera.sender
         least_ms = self._latency[sender.smallest.name][1]
         tried = [(model, sender.server_ms) for model in sender.offered]
@@ -242,7 +274,7 @@ class Simulation:
         while camera.leaving is None and camera.queue:
             frame = camera.queue.popleft()
             done = now + frame.size * 8e-3 / camera.sender.mbps + camera.round_trip_ms
-            if not self._oracle and frame.taken_ms != now and done > frame.deadline_ms:
+            if not self._told and frame.taken_ms != now and done > frame.deadline_ms:
                 self.outcome.missed += 1
                 self.outcome.dropped_by_client += 1
                 continue
@@ -262,7 +294,7 @@ class Simulation:
 
     def _arrived(self, frame: _Frame, now: float) -> None:
         camera = frame.client
-        if not self._oracle:
+        if not self._told:
             self._scheduler.report(camera.facts.name, frame.mbps)
         if camera.gpu is None:
             frame.served = False
@@ -278,7 +310,7 @@ class Simulation:
     def _refused(self, frame: _Frame, now: float) -> None:
         self.outcome.missed += 1
         self.outcome.dropped_by_server += 1
-        self._at(now + frame.client.round_trip_ms / 2, lambda _: self._told(frame.client))
+        self._at(now + frame.client.round_trip_ms / 2, lambda _: self._hears(frame.client))
 
     def _work(self, server: _Server, now: float) -> None:
         if server.busy:
@@ -320,9 +352,9 @@ class Simulation:
             outcome.missed += 1
         else:
             outcome.accuracy += accuracy
-        self._told(frame.client)
+        self._hears(frame.client)
 
-    def _told(self, camera: _Camera) -> None:
+    def _hears(self, camera: _Camera) -> None:
         """Every answer carries the model to use next."""
         if camera.planned is not camera.told:
             self.outcome.switches += 1
@@ -331,7 +363,7 @@ class Simulation:
     # The scheduler.
 
     def _round(self, now: float) -> None:
-        if self._oracle:
+        if self._told:
             for camera in self._cameras:
                 self._scheduler.report(camera.facts.name, camera.capacity.least_mbps(now, now + INTERVAL_MS))
         before = self._scheduler.plan

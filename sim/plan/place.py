@@ -24,16 +24,16 @@ from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from host.plan.place import Method, place, replan
 from host.plan.place_authors import CLASSES, kpath
 from host.plan.place_exact import EXACT_NODES
-from host.plan.place_graph import Model
+from host.plan.place_graph import INPUT, Layer, Model
 from host.plan.place_problem import Cluster, Node, Placement, Problem, faults
+from sim.plan import place_published
 from sim.plan.place_models import MODELS
 from sim.plan.place_picture import draw_bench
-from sim.report import Check
+from sim.report import Check, PlainTable
 
 Setting = Literal["published", "tight", "computing"]
 SETTINGS: dict[Setting, str] = {
@@ -50,7 +50,7 @@ _SIDE, _GAIN = 150.0, 283230.0
 _MEMORIES = tuple(megabytes * 10**6 for megabytes in (64, 128, 256, 512))
 _SPEEDS = (0.1, 10.0)
 _DRAWS = 40  # for each trial of a cell at most; a cell where fewer compare anything is left out
-_METHODS: tuple[Method, ...] = ("search", "kpath", "greedy", "random")
+_METHODS: tuple[Method, ...] = ("search", "kpath", "joint", "greedy", "random")
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,17 @@ def bench(
             f"{gap['mean']:.3g} % on average ({gap['clusters']} clusters)"
         )
     checks = _checks(results, wrong)
+    console.print("SEIFER's published setting ...")
+    published = place_published.run(trials=min(trials * 2, place_published.TRIALS))
+    console.print(_published_table(published))
+    limit = _limit(seed)
+    near = sum(abs(cell.z) <= 2 for cell in published)
+    worst = max(cell.search_over_joint for cell in published)
+    checks += [
+        Check("place: published cells whose mean is within |z| 2 of SEIFER's", near, 10, False, "cells", "projected"),
+        Check("place: search over SEIFER's joint baseline, published setting", worst, 1 + 1e-9, True, "", "projected"),
+        Check("place: time taken over the time limit", limit["took_s"] / limit["limit_s"], 1.2, True, "", "measured"),
+    ]
     _draw(results, out / "place.png")
     body = {
         "settings": dict(SETTINGS),
@@ -144,6 +155,8 @@ def bench(
         "speedup_over_authors": _speedup(results),
         "authors_gap_to_exact_percent": _authors_gap(results),
         "quoted": QUOTED,
+        "published": place_published.describe(published),
+        "time_limit": limit,
         "cells": cells,
         "obtained": "projected",
         "intervals": "of medians: 95 %, by order statistics",
@@ -279,7 +292,7 @@ def _checks(results: dict[tuple[Setting, str, bool], list[_Trial]], wrong: Seque
     ]
     worse = {
         other: sum(trial.beta["search"] > trial.beta[other] * (1 + 1e-12) for trial in everything)
-        for other in ("kpath", "greedy")
+        for other in ("kpath", "joint", "greedy")
     }
     any_class = sum(
         trial.beta["search"] > min(trial.classes.values(), default=math.inf) * (1 + 1e-12) for trial in everything
@@ -296,6 +309,7 @@ def _checks(results: dict[tuple[Setting, str, bool], list[_Trial]], wrong: Seque
         check("models among them", len(models), len(MODELS), "models", at_most=False),
         check("search's gap to exact, the worst cell's median", max(medians, default=math.inf), 3, "%"),
         check("clusters where search is worse than k-path, best classes", worse["kpath"] + any_class, 0, "clusters"),
+        check("clusters where search is worse than the authors' joint baseline", worse["joint"], 0, "clusters"),
         check("clusters where search is worse than the joint greedy", worse["greedy"], 0, "clusters"),
         check("faults that the independent check finds in plans", len(wrong), 0, "faults"),
         check("node losses where the least movement is more than planning for beta alone",
@@ -328,10 +342,9 @@ def _authors_gap(results: dict[tuple[Setting, str, bool], list[_Trial]]) -> dict
     }
 
 
-def _table(cells: dict[str, Any]) -> Table:
-    table = Table(title="Bottleneck above the exact one (up to 10 nodes) or the lower bound, %: median (largest)")
-    for column in ("cell", "search", "kpath", "greedy", "random", "proven", "s"):
-        table.add_column(column, justify="left" if column == "cell" else "right")
+def _table(cells: dict[str, Any]) -> PlainTable:
+    title = "Bottleneck above the exact one (up to 10 nodes) or the lower bound, %: median (largest)"
+    table = PlainTable(title, ("cell", *_METHODS, "proven", "s"), words=("cell",))
     for title, cell in cells.items():
         if "left_out" in cell:
             continue
@@ -341,6 +354,45 @@ def _table(cells: dict[str, Any]) -> Table:
         seconds = f"{cell['seconds_median']['search']:.2f}"
         table.add_row(title, *shown, f"{cell['proven_best']}/{compared}", seconds)
     return table
+
+
+def _published_table(cells: Sequence[place_published.PublishedCell]) -> PlainTable:
+    title = "SEIFER's published setting: mean bottleneck in s, quoted and here (projected)"
+    columns = ("network", "MiB", "nodes", "k-path, theirs", "here", "z", "joint, theirs", "here", "z", "search/joint")
+    table = PlainTable(title, columns, words=("network",))
+    for cell in cells:
+        table.add_row(
+            cell.network,
+            str(cell.memory_mib),
+            str(cell.nodes),
+            f"{cell.quoted_s:.4f}",
+            f"{cell.mean_s:.4f}",
+            f"{cell.z:+.2f}",
+            f"{cell.quoted_joint_s:.4f}",
+            f"{cell.joint_s:.4f}",
+            f"{cell.joint_z:+.2f}",
+            f"{cell.search_over_joint:.3f}",
+        )
+    return table
+
+
+def _limit(seed: int, limit_s: float = 5.0) -> dict[str, Any]:
+    """How long the search takes for a chain and a cluster that it has no time for."""
+    rng = np.random.default_rng(seed)
+    layers = tuple(
+        Layer(
+            name=f"layer{place}",
+            inputs=(f"layer{place - 1}" if place else INPUT,),
+            output_bytes=int(rng.integers(10_000, 1_000_000)),
+            parameter_bytes=int(rng.integers(100_000, 4_000_000)),
+            operations=float(rng.integers(10**6, 10**9)),
+        )
+        for place in range(500)
+    )
+    chain = Model(name="chain", layers=layers)
+    begun = time.monotonic()
+    plan = place(chain, cluster(rng, 50, chain, "computing"), "search", seed=seed, seconds=limit_s)
+    return {"limit_s": limit_s, "took_s": time.monotonic() - begun, "feasible": plan.feasible, "beta_ms": plan.beta_ms}
 
 
 def _shown(value: float | None) -> str:

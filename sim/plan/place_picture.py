@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     pass
 
 _COMPUTING, _SENDING, _BETA = "#2a9d8f", "#e9a03b", "#e63946"
-COLOURS = {"search": "#2a9d8f", "kpath": "#e76f51", "greedy": "#457b9d", "random": "#999999"}
-LABELS = {"search": "ours (search)", "kpath": "the authors' (kpath)", "greedy": "joint greedy", "random": "random"}
+COLOURS = {"search": "#2a9d8f", "kpath": "#e76f51", "joint": "#e9a03b", "greedy": "#457b9d", "random": "#999999"}
+LABELS = {
+    "search": "ours (search)",
+    "kpath": "the authors' (kpath)",
+    "joint": "the authors' joint",
+    "greedy": "joint greedy",
+    "random": "random",
+}
 
 
 def draw_plan(plan: Placement, path: Path) -> None:
@@ -89,7 +95,7 @@ def draw_bench(
     counts.set_ylim(bottom=-0.1)
     counts.set_title("The authors' method by its number of classes")
     counts.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False)
-    for method in ("random", "greedy", "kpath", "search"):
+    for method in ("random", "greedy", "joint", "kpath", "search"):
         points = large[method]
         many.scatter([nodes for nodes, _ in points], [ratio for _, ratio in points], s=10, alpha=0.5,
                      color=COLOURS[method], label=LABELS[method])  # fmt: skip

@@ -23,14 +23,13 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
-from rich.table import Table
 
 from host.plan.profile import Device, Link, Slo, read
 from host.plan.split import Choices, Exit, Layer, Method, SplitProfile, split
 from host.plan.split_bandwidth import STATES_MBPS, ConfigurationMap, MovingSplit
 from sim.plan.split_links import Capacity, MovingLink, generated, steady, traces
 from sim.plan.split_resnet18 import PROFILE
-from sim.report import Check, save_picture
+from sim.report import Check, PlainTable, save_picture
 
 _Floats = npt.NDArray[np.float64]
 
@@ -546,10 +545,12 @@ def _interval(cells: Sequence[Cell], planner: str) -> tuple[float, float]:
 
 
 def _print_gains(console: Console, cells: Sequence[Cell], intervals: dict[str, tuple[float, float]]) -> None:
-    table = Table(title="Points of accuracy above the best fixed exit and cut of each link (late answers count 0)")
     families = list(dict.fromkeys(cell.family for cell in cells))
-    for column in ("planner", "mean", "95 %", "worst", "late", *families):
-        table.add_column(column, justify="left" if column == "planner" else "right")
+    title = (
+        "Points of accuracy above the best fixed exit and cut of each link (late answers count 0; exits' accuracies "
+        "quoted from memory)"
+    )
+    table = PlainTable(title, ("planner", "mean", "95 %", "worst", "late", *families), words=("planner",))
     for planner in cells[0].served:
         gains = [cell.gain(planner) for cell in cells]
         low, high = intervals[planner]
@@ -626,5 +627,8 @@ def draw(cells: Sequence[Cell], intervals: dict[str, tuple[float, float]], profi
     each.legend(loc="upper right", ncols=2, frameon=False, fontsize=8, bbox_to_anchor=(1.0, 0.95))
     for axis in (means, each):
         axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"Where to cut {profile.name} and where to stop, on links that move (simulated; times projected)")
+    figure.suptitle(
+        f"Where to cut {profile.name} and where to stop, on links that move (simulated; times projected, "
+        "accuracies from memory)"
+    )
     save_picture(figure, path)

@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from sim.link.options import OPPORTUNITY_BYTES, EmulationError, MahimahiTrace, RateTrace
+from host.plan.profile import PlanError, read_trace
+from host.trace import OPPORTUNITY_BYTES
 
 _Floats = npt.NDArray[np.float64]
 
@@ -85,21 +86,24 @@ class MovingLink:
 
 
 def traces(folder: Path) -> list[MovingLink]:
-    """The capacity traces in a folder: `.up` and `.down` are Mahimahi's, `.txt` holds Mbit/s, a line a second.
+    """The capacity traces in a folder: `.up`, `.down` (Mahimahi's) and `.txt`, of either form (`host.trace`).
 
-    Raises EmulationError, naming file and line, for a file that is no such trace, and for a folder without any.
+    Raises PlanError, naming file and line, for a file that is no such trace, and for a folder without any.
     """
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.suffix in (".up", ".down"):
-            moments = np.array(MahimahiTrace.read(path).milliseconds)
+        if path.suffix not in (".up", ".down", ".txt"):
+            continue
+        trace = read_trace(path)
+        if trace.form == "mahimahi":
+            moments = np.array(trace.moments_ms)
             a_millisecond = np.bincount(moments, minlength=int(moments[-1]) + 1) * OPPORTUNITY_BYTES / _BYTES_A_MS
             found.append(MovingLink(path.name, "trace", Capacity(1.0, a_millisecond), 40.0))
-        elif path.suffix == ".txt":
-            rates = RateTrace.read(path).mbit_per_s
-            found.append(MovingLink(path.stem, "trace", Capacity(1000.0, rates), 10.0 if "wifi" in path.stem else 40.0))
+        else:
+            delay = 10.0 if "wifi" in path.stem else 40.0
+            found.append(MovingLink(path.stem, "trace", Capacity(1000.0, trace.mbps), delay))
     if not found:
-        raise EmulationError(f"{folder}: holds no trace (.up, .down or .txt): name a folder that does")
+        raise PlanError(f"{folder}: holds no trace (.up, .down or .txt): name a folder that does")
     return found
 
 

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from host.plan.profile import checked
 from host.plan.workflow import (
@@ -39,7 +38,7 @@ from host.plan.workflow import (
 from host.plan.workflow_authors import assign, plan_authors
 from host.plan.workflow_jellybean import read_directory
 from sim.plan.workflow_picture import draw_bench
-from sim.report import Check
+from sim.report import Check, PlainTable
 
 SECONDS = 10.0
 CLOSE = 0.01  # a gap that will do where a plan is not proven optimal
@@ -109,7 +108,7 @@ def _random_edges(
     edges = []
     for source, target in sorted(pairs):
         depth = operators.index(source) + 1 if source in operators else 0
-        size = 1024 * float(np.exp(rng.uniform(np.log(0.1), np.log(800 / 4**depth))))
+        size = 1024 * float(np.exp(rng.uniform(np.log(0.1), np.log(max(0.2, 800 / 4**depth)))))
         messages: list[dict[str, Any]] = [{"size_bytes": size}]
         if source in variants and rng.random() < 0.5:
             messages += [
@@ -368,9 +367,9 @@ def _print_random(
     intervals: Mapping[str, tuple[float, float, float]],
     console: Console,
 ) -> None:
-    table = Table(title=f"{len(rows)} random workflows, seeds {rows[0].seed} to {rows[-1].seed} (costs projected)")
-    for column in ("method", "planned", "the exact plan costs less by: median", "95 % interval", "at most"):
-        table.add_column(column, justify="left" if column == "method" else "right")
+    title = f"{len(rows)} random workflows, seeds {rows[0].seed} to {rows[-1].seed} (costs projected)"
+    columns = ("method", "planned", "the exact plan costs less by: median", "95 % interval", "at most")
+    table = PlainTable(title, columns, words=("method",))
     optimal = sum(row.gap <= PROVEN for row in rows)
     table.add_row("exact", str(len(rows)), f"{optimal} proven optimal", "", f"gap {max(row.gap for row in rows):.2%}")
     for method, (middle, low, high) in intervals.items():
@@ -387,9 +386,9 @@ def _published(directory: Path, console: Console) -> tuple[list[Check], dict[str
     workflow = read.workflow.model_copy(update={"accuracy": PUBLISHED_ACCURACY})
     exact, authors = plan(workflow, method="exact"), plan(workflow, method="authors")
     curves = [curve(workflow, "exact"), curve(workflow, "authors")]
-    table = Table(title=f"Published workflow, accuracy {PUBLISHED_ACCURACY} asked (projected)")
-    for column in ("method", "$/h", "workers", "messages", "accuracy", "gap"):
-        table.add_column(column, justify="left" if column == "method" else "right")
+    title = f"Published workflow, accuracy {PUBLISHED_ACCURACY} asked (projected)"
+    columns = ("method", "$/h", "workers", "messages", "accuracy", "gap")
+    table = PlainTable(title, columns, words=("method",))
     shown = (exact, authors, all_cloud(workflow), cheapest_first(workflow), most_accurate(workflow))
     for made in shown:
         if made.feasible:

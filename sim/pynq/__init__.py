@@ -26,7 +26,7 @@ from sim.pynq.handoff import BOARDS, TOP, package_for
 from sim.verilate import rtl_sources
 
 WRAPPER = ROOT / "hw" / "boards" / "zynq" / f"{TOP}.v"
-PYTHON_NEEDS = ("cocotb", "cocotbpynq", "pytest")  # beside what `missing_tools` looks for
+PYTHON_NEEDS = ("cocotb", "cocotbpynq", "pynqmetadata", "pytest")  # beside what `missing_tools` looks for
 
 # Environment variables by which the program inside the simulator is told what to do.
 FOLDER, PROGRAM = "EDGESIGHT_PYNQ_FOLDER", "EDGESIGHT_PYNQ_PROGRAM"

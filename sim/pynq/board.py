@@ -1,8 +1,8 @@
 """A PYNQ board whose logic is the simulated kernel: what the host program imports as `pynq`.
 
-cocotbpynq brings handoff, registers and the bridge between a blocking program and the simulation. Added here is what it
-has not: a DMA with registers (dma.py), `ip_dict`, interrupts, clocks, a version, loading a second bitstream, and boards
-of the Zynq UltraScale+ family.
+cocotbpynq brings registers and the bridge between a blocking program and the simulation; pynqmetadata, with which PYNQ
+itself reads handoffs, brings `ip_dict` and `interrupt_pins`. Added here is what neither has: a DMA with registers
+(dma.py), interrupts, clocks, a version, loading a second bitstream, and boards of the Zynq UltraScale+ family.
 Words owned here: simulated board's environment.
 """
 
@@ -23,9 +23,12 @@ import cocotb
 import cocotbpynq.overlay  # type: ignore[import-untyped] # it carries no types
 from cocotb.task import resume
 from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
+from pynqmetadata.frontends import Metadata
+from pynqmetadata.views.runtime import RuntimeMetadataParser
 
 from host.fabric.pynq import DMA
 from sim.pynq.dma import AxiDma, Memory
+from sim.pynq.handoff import BOARDS
 
 ZYNQ_7000 = "processing_system7"  # what cocotbpynq knows
 PROCESSING_SYSTEMS = (ZYNQ_7000, "zynq_ultra_ps_e")
@@ -40,7 +43,7 @@ class Board:
         self.pynq_board = pynq_board
         self.memory = Memory()
         self.dma: AxiDma | None = None
-        self.clock_mhz = 0.0  # of the design loaded
+        self.clock_mhz = 0.0  # of the design loaded, as the board says it
         self.interrupts_waited_for = 0
         self._dma_at: int | None = None
         self._dut: Any = None
@@ -74,12 +77,11 @@ class Board:
             mock.patch.object(cocotbpynq.overlay, "CocotbPynqDut", self._load),
         ):
             overlay = cocotbpynq.overlay.Overlay(bitfile_name)
-        root = cocotbpynq.overlay.hwh_tree
-        overlay.ip_dict = _ip_dict(root)
-        overlay.interrupt_pins = _interrupt_pins(root)
-        clock = _processing_system(root).find("./PORTS/PORT[@SIGIS='clk']")
-        assert clock is not None
-        self.clock_mhz = float(clock.attrib["CLKFREQUENCY"]) / 1e6
+        parsed = RuntimeMetadataParser(Metadata(input=str(Path(bitfile_name).with_suffix(".hwh"))))
+        overlay.ip_dict, overlay.interrupt_pins = parsed.ip_dict, parsed.interrupt_pins
+        # As PYNQ does: the handoff's divisors, on the PLL that the boot firmware left.
+        source = next(board.clock_source_mhz for board in BOARDS.values() if board.pynq_board == self.pynq_board)
+        self.clock_mhz = source / parsed.clock_dict[0]["divisor0"] / parsed.clock_dict[0]["divisor1"]
         if self.dma is not None:
             self.dma.stop()
         buses = self._dut.bus_interfaces
@@ -162,6 +164,10 @@ class _Clocks:
         """The first clock of the logic."""
         return self._board.clock_mhz
 
+    @fclk0_mhz.setter
+    def fclk0_mhz(self, mhz: float) -> None:
+        self._board.clock_mhz = mhz
+
 
 class _Interrupt:
     """`pynq.Interrupt`: its line rises by itself, so that waiting lets simulated time pass."""
@@ -187,37 +193,3 @@ def _parse(source: str) -> ElementTree.ElementTree[Any]:
         if module.get("MODTYPE") in PROCESSING_SYSTEMS:
             module.set("MODTYPE", ZYNQ_7000)
     return tree
-
-
-def _processing_system(root: ElementTree.Element) -> ElementTree.Element:
-    module = root.find(f"./MODULES/MODULE[@MODTYPE='{ZYNQ_7000}']")
-    assert module is not None
-    return module
-
-
-def _ip_dict(root: ElementTree.Element) -> dict[str, dict[str, Any]]:
-    """The blocks with registers, as PYNQ's parser gives them, by name."""
-    blocks = {module.attrib["INSTANCE"]: module for module in root.iter("MODULE")}
-    found = {}
-    for memory in _processing_system(root).iter("MEMRANGE"):
-        block = blocks[memory.attrib["INSTANCE"]]
-        first, last = int(memory.attrib["BASEVALUE"], 16), int(memory.attrib["HIGHVALUE"], 16)
-        found[block.attrib["FULLNAME"].lstrip("/")] = {
-            "phys_addr": first,
-            "addr_range": last - first + 1,
-            "type": block.attrib["VLNV"],
-            "parameters": {item.attrib["NAME"]: item.attrib["VALUE"] for item in block.iter("PARAMETER")},
-        }
-    return found
-
-
-def _interrupt_pins(root: ElementTree.Element) -> dict[str, dict[str, Any]]:
-    """Outputs that reach an interrupt controller through a concatenation, as PYNQ names them."""
-    joined = [port for module in root.findall("./MODULES/MODULE[@MODTYPE='xlconcat']") for port in module.iter("PORT")]
-    inputs = {port.attrib["SIGNAME"]: port.attrib["NAME"] for port in joined if port.get("DIR") == "I"}
-    return {
-        f"{module.attrib['FULLNAME'].lstrip('/')}/{port.attrib['NAME']}": {"controller": "system_interrupts"}
-        for module in root.iter("MODULE")
-        for port in module.iter("PORT")
-        if port.get("DIR") == "O" and port.get("SIGNAME") in inputs
-    }

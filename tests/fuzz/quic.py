@@ -39,12 +39,12 @@ from sim.link.trust import Trust, make_trust
 from sim.link.virtual import run_virtual
 from tests.host.packets import (
     DATACENTER,
-    HELLO,
     AttackedEdge,
     DataCentre,
     datacentre,
     edge,
     entries,
+    hello,
     kept,
     packet,
     pieces,
@@ -110,7 +110,7 @@ class _Frames:
             return self._step
         return chance.choice((_LARGEST, _LARGEST - 1, 1 << 60, (1 << 60) + 1, chance.randrange(_LARGEST)))
 
-    def int(self) -> bytes:
+    def field(self) -> bytes:
         return varint(self.number())
 
     def data(self, most: int = 40) -> bytes:
@@ -138,21 +138,21 @@ class _Frames:
             ranges = chance.choice((0, 0, 1, 2) if self._mild else (0, 1, 30, 200))
             claimed = self.number() if chance.random() < 0.1 and not self._mild else ranges
             gaps = b"".join(varint(chance.randrange(3)) + varint(chance.randrange(3)) for _ in range(ranges))
-            counts = self.int() + self.int() + self.int() if kind == 3 else b""
-            largest = varint(4 * ranges + 8 + chance.randrange(60)) if self._mild else self.int()
-            return bytes([kind]) + largest + self.int() + varint(claimed) + self.int() + gaps + counts
+            counts = self.field() + self.field() + self.field() if kind == 3 else b""
+            largest = varint(4 * ranges + 8 + chance.randrange(60)) if self._mild else self.field()
+            return bytes([kind]) + largest + self.field() + varint(claimed) + self.field() + gaps + counts
         if kind == 6:
             data = self.tls() if chance.random() < 0.3 else chance.randbytes(chance.randrange(1, 12))
-            return b"\x06" + self.int() + varint(len(data)) + data
+            return b"\x06" + self.field() + varint(len(data)) + data
         if kind == 7:
             return b"\x07" + self.data()
         if kind == 8:
             flags = chance.randrange(8)
-            offset = self.int() if flags & 4 else b""
+            offset = self.field() if flags & 4 else b""
             data = self.data() if flags & 2 else chance.randbytes(chance.randrange(20))
             return bytes([8 | flags]) + self.stream() + offset + data
         if kind in (4, 0x11, 0x15, 5):
-            return bytes([kind]) + self.stream() + self.int() + (self.int() if kind == 4 else b"")
+            return bytes([kind]) + self.stream() + self.field() + (self.field() if kind == 4 else b"")
         if kind == 0x18:
             length = 8 if self._mild else chance.choice((8, 8, 8, 8, 0, 1, 20, 21))
             number, retire = self.number(), self.number()
@@ -165,14 +165,14 @@ class _Frames:
         if kind in (0x1C, 0x1D):
             if chance.random() < 0.9:  # else no connection would live long
                 return b"\x01"
-            return bytes([kind]) + self.int() + (self.int() if kind == 0x1C else b"") + self.data(200)
+            return bytes([kind]) + self.field() + (self.field() if kind == 0x1C else b"") + self.data(200)
         if kind == 0x30:
             return b"\x30" + chance.randbytes(chance.randrange(60))
         if kind == 0x31:
             return b"\x31" + self.data(100)
         if kind == 64:
             return varint(self.number())
-        return bytes([kind]) + self.int()
+        return bytes([kind]) + self.field()
 
     def stream(self) -> bytes:
         return b"\x00" if self._mild else varint(self.chance.choice((0, 0, 0, 0, 1, 2, 3, 4, 8, 400, self.number())))
@@ -227,18 +227,19 @@ class Fuzzer:
 
     async def _attack(self, dc: DataCentre, chance: random.Random, packets: int) -> None:
         frames = _Frames(chance)
+        attack: AttackedEdge | None = None
+        victim: BoundedProtocol | None
         if chance.random() < 0.3:
             attack = AttackedEdge(self._trust, dc.authority)
             for _ in range(chance.choice((0, 1, 12))):
                 await attack.exchange(1)
             theirs, victim = attack.theirs, attack.peer
         else:
-            attack = None
             theirs = edge(self._trust.edge) if chance.random() < 0.4 else stranger(chance.choice((ENROLL_ALPN, ALPN)))
             theirs.connect(DATACENTER, now=asyncio.get_running_loop().time())
             await dc.exchange(theirs, rounds=chance.choice((1, 2, 12, 12)))
             if chance.random() < 0.5 and theirs._handshake_complete:
-                theirs.send_stream_data(0, HELLO)
+                theirs.send_stream_data(0, hello())
                 await dc.exchange(theirs, rounds=6)
             victim = next(iter(dc.peers), None)
         moves = chance.random() < 0.3

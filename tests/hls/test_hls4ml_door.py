@@ -24,6 +24,7 @@ from hls.network import CompileError, read
 from tests.hls import networks
 from tests.hls.qonnx_writer import Writer
 
+ROOT = Path(__file__).resolve().parents[2]
 IMAGE = (3, 8, 8)
 Edit = Callable[[dict[str, Any]], None]
 
@@ -211,6 +212,16 @@ def test_settings_that_change_no_hardware_are_taken(graph: Any, tmp_path: Path) 
     pixels = networks.images(IMAGE)
     wanted = qonnx_graph.execute(tmp_path / "network.onnx", pixels)
     assert np.array_equal(networks.run_layers(extract(model), pixels), wanted)
+
+
+def test_the_readmes_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = (ROOT / "README.md").read_text().split("## Use it from hls4ml")[1]
+    network(tmp_path / "network.onnx")
+    monkeypatch.chdir(tmp_path)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(section.split("```python")[1].split("```")[0], {"hls4ml": hls4ml})
+    assert "module net (" in (tmp_path / "out" / "rtl" / "net.sv").read_text()
 
 
 def test_a_graph_that_the_user_prepared_is_exact(tmp_path: Path) -> None:

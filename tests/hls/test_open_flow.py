@@ -15,7 +15,7 @@ import pytest
 
 import hls.open_flow
 from hls.boards import Board, BoardError, load_board
-from hls.open_flow import Routing, build, check_timing, place_and_route, read_routing
+from hls.open_flow import Routing, build, check_fits, check_timing, constraints, place_and_route, read_routing
 from hls.yosys import run_wheel, run_yosys
 from host.kernel import Package, write_package
 from tests.host.test_verilated import stub_package
@@ -85,6 +85,14 @@ def test_timing_is_met_at_the_declared_clock(built: tuple[Package, Path, list[st
     assert board.utilisation["EHXPLLL"].used == 1
     for ours, theirs in {"LUT": "TRELLIS_COMB", "FF": "TRELLIS_FF", "EBR": "DP16KD"}.items():
         assert board.utilisation[theirs].available == ulx3s.capacity[ours]
+
+
+@needs_tools
+def test_the_plls_loop_is_configured(built: tuple[Package, Path, list[str]]) -> None:
+    """nextpnr writes 0 for each of these that the top does not give."""
+    words = {line for line in (built[1] / "seed1.config").read_text().splitlines() if line.startswith("word: ")}
+    for word in ("ICP_CURRENT 01100", "LPF_RESISTOR 0001000", "MFG_GMCREF_SEL 10", "MFG_ENABLE_FILTEROPAMP 1"):
+        assert f"word: {word}" in words
 
 
 @needs_tools
@@ -164,6 +172,32 @@ def test_timing_that_nextpnr_misses_is_read_from_its_report(
     assert "->" in routing.critical_path
     with pytest.raises(BoardError, match="timing is missed: 600 MHz declared"):
         check_timing(board, [routing])
+
+
+def test_a_kernel_that_is_too_large_for_the_part_is_refused_with_what_it_lacks() -> None:
+    """The small boards' part has 24,288 look-up tables; a carry cell takes two of them."""
+    small = load_board("ulx3s-12f")
+    check_fits(small, {"LUT4": 20_000, "CCU2C": 2_144, "TRELLIS_FF": 24_288, "DP16KD": 56})
+    with pytest.raises(BoardError, match=r"ECP5-12F.*needs 24289 of 24288 LUT, 57 of 56 EBR; .*--cycles.*larger part"):
+        check_fits(small, {"LUT4": 20_001, "CCU2C": 2_144, "TRELLIS_FF": 9, "DP16KD": 57})
+
+
+@needs_tools
+def test_the_same_top_is_built_for_the_smallest_board(built: tuple[Package, Path, list[str]], tmp_path: Path) -> None:
+    package = build(built[0], load_board("ulx3s-12f"), tmp_path, [1], progress=lambda line: None)
+    board = package.board("ulx3s-12f")
+    assert (board.part, board.clock_mhz) == ("LFE5U-12F-6BG381C", 100.0)
+    assert board.utilisation["TRELLIS_COMB"].available == load_board("ulx3s-12f").capacity["LUT"]
+    assert VERIFY_ID + bytes.fromhex("21111043") in package.read(board.bitstream)
+
+
+def test_a_board_of_another_revision_moves_pins() -> None:
+    """On ULX3S v3.1.6 and v3.1.7 the radio's GPIO0 is at F1."""
+    before, after = constraints(load_board("ulx3s")), constraints(load_board("ulx3s-v317"))
+    assert 'LOCATE COMP "wifi_gpio0" SITE "L2"' in before
+    assert after == before.replace('"wifi_gpio0" SITE "L2"', '"wifi_gpio0" SITE "F1"')
+    with pytest.raises(BoardError, match=r"field sites: .*ulx3s\.lpf has no single pin 'wifi_gpio9'"):
+        constraints(load_board("ulx3s").model_copy(update={"sites": {"wifi_gpio9": "F1"}}))
 
 
 def test_a_part_of_another_family_is_refused(ulx3s: Board, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,7 +33,7 @@ def after_conv(change: Callable[[Writer, str], str], features: int = 216) -> Bui
     return build
 
 
-def as_conv(features: int = 216, **attributes: object) -> Build:
+def as_conv(features: int = 216, **attributes: Any) -> Build:
     """A network with a convolution 3x3 of such attributes."""
 
     def build(writer: Writer) -> str:
@@ -43,17 +44,17 @@ def as_conv(features: int = 216, **attributes: object) -> Build:
     return build
 
 
-def as_quantiser(signed: int = 0, bits: float = 4, **more: object) -> Build:
+def as_quantiser(signed: int = 0, bits: float = 4, **more: Any) -> Build:
     """A network with an odd quantiser behind its ReLU."""
 
     def build(writer: Writer) -> str:
         features = writer.node("Relu", [writer.conv(writer.pixels(), 3, 6, 3)])
-        return writer.dense(writer.flatten(writer.quant(features, -2, bits, signed, **more)), 216, 5)  # type: ignore[arg-type]
+        return writer.dense(writer.flatten(writer.quant(features, -2, bits, signed, **more)), 216, 5)
 
     return build
 
 
-def as_gemm(**attributes: object) -> Build:
+def as_gemm(**attributes: Any) -> Build:
     """A network that ends in a Gemm with a bias."""
 
     def build(writer: Writer) -> str:
@@ -116,6 +117,12 @@ def big_bias(writer: Writer) -> str:
     stored = writer.constant(np.full(5, 2.0**29, np.float32) * np.float32(2.0**-11))
     dense = writer.dense(writer.flatten(writer.pixels()), 192, 5)
     return writer.node("Add", [dense, writer.quant(stored, -11, 32, 1)])
+
+
+def big_sums(writer: Writer) -> str:
+    tensor = writer.flatten(writer.relu(writer.conv(writer.pixels(), 3, 16, 1), bits=8))
+    stored = writer.constant(np.full((1024, 5), 127.0, np.float32))
+    return writer.node("MatMul", [tensor, writer.quant(stored, 0, 8, 1)])
 
 
 def unsigned_logits(writer: Writer) -> str:
@@ -216,7 +223,8 @@ CASES: dict[str, tuple[Build, str]] = {
     "branch": (branch, r"layer quant\d+: its output goes to (maxpool\d+, add\d+|add\d+, maxpool\d+); only a chain"),
     "weights first": (computed_weights, r"layer matmul\d+: computed values come where constants belong"),
     "fine bias": (fine_bias, r"the bias is finer than the 2\*\*-11 of the products; give it the scale of input times"),
-    "big bias": (big_bias, r"its biases reach 2\*\*\d+ steps of the products, beyond the 2\*\*24"),
+    "big bias": (big_bias, r"its sums reach 2\*\*\d+ steps of its products, beyond the 2\*\*24 to which"),
+    "big sums": (big_sums, r"its sums reach 2\*\*\d+ steps of its products, beyond the 2\*\*24 to which"),
     "unsigned logits": (unsigned_logits, r"layer matmul\d+: an unsigned quantiser makes the logits; use a signed one"),
     "no quantiser": (no_quantiser_between, r"layer matmul\d+: no quantiser lies between layer matmul\d+ and this one"),
     "float input": (float_input, r"the input needs an unsigned 8-bit quantiser .*, but MatMul follows it; quantise"),
@@ -408,6 +416,7 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path, text: bytes) -> No
         ("Module", "a keyword of SystemVerilog"),
         ("endmodule", "a keyword of SystemVerilog"),
         ("template", "a keyword of SystemVerilog or C"),
+        ("defines", "hls4ml writes files or types of this name"),
         ("n" * 101, "101 characters; use at most 100"),
     ],
 )

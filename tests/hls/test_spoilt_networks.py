@@ -207,7 +207,7 @@ def spoil(model: onnx.ModelProto, generator: np.random.Generator) -> str:
         known_attribute, known_attribute, known_attribute, foreign_attribute, no_attribute, parameter, parameter,
         stored_values, insert, drop, retype, edges, domain, entry,
     ]  # fmt: skip
-    return one_of(changes)()
+    return str(one_of(changes)())
 
 
 def verdict(model: onnx.ModelProto, path: Path) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicPacketType
@@ -28,13 +28,19 @@ Address = tuple[str, int]
 EDGE: Address = ("127.0.0.1", 40_000)
 DATACENTER: Address = ("127.0.0.1", 4_433)
 SERVED = Served(model_sha256="5" * 64, input_shape=(28, 28, 1), classes=10)
-HELLO = Hello(protocol=2, jpeg_tables=jpeg_tables()).model_dump_json().encode() + b"\n"
+_PROTOCOL = get_args(Hello.model_fields["protocol"].annotation)[0]
 _TYPES = {
     Epoch.INITIAL: QuicPacketType.INITIAL,
     Epoch.HANDSHAKE: QuicPacketType.HANDSHAKE,
     Epoch.ONE_RTT: QuicPacketType.ONE_RTT,
 }
 _SMALLEST_INITIAL = 1_200
+
+
+def hello(request: str | None = None) -> bytes:
+    """What an edge says first; `request` is for a new certificate."""
+    said = Hello(protocol=_PROTOCOL, jpeg_tables=jpeg_tables(), request=request)
+    return said.model_dump_json().encode() + b"\n"
 
 
 def varint(value: int) -> bytes:
@@ -49,6 +55,7 @@ def packet(quic: QuicConnection, frames: bytes, epoch: Epoch = Epoch.ONE_RTT) ->
     """One packet of `quic` with any `frames`, in a datagram of its own."""
     if epoch is Epoch.INITIAL and quic.configuration.is_client:
         frames = frames.ljust(_SMALLEST_INITIAL - 90 - len(quic._peer_token), b"\0")
+    assert quic._version is not None
     builder = QuicPacketBuilder(
         host_cid=quic.host_cid,
         is_client=quic.configuration.is_client,
@@ -118,7 +125,7 @@ class DataCentre:
         self.transport = Memory(EDGE)
         self.port.connection_made(self.transport)
         self.port._budget.left = lambda now: 1.0  # type: ignore[method-assign]
-        self.port._sources.allow = lambda source, now: True  # type: ignore[method-assign]
+        self.port._strangers.allow = lambda source, now: True  # type: ignore[method-assign]
         self.ended: list[ServerPeer] = []
 
     def _received(self, peer: ServerPeer, data: bytes) -> None:
@@ -166,7 +173,7 @@ class DataCentre:
     async def let_in(self, client: QuicConnection, address: Address = EDGE) -> ServerPeer:
         """Shake hands with an edge and greet it; its connection here."""
         peer = await self.meet(client, address)
-        client.send_stream_data(0, HELLO)
+        client.send_stream_data(0, hello())
         await self.exchange(client, address)
         return peer
 
@@ -221,7 +228,10 @@ def kept(quic: QuicConnection) -> int:
 
 def entries(quic: QuicConnection) -> int:
     """Entries of all lists that `quic` keeps for what came, but for packets of its own."""
-    paths = quic._network_paths
-    lists = (quic._events, quic._peer_cid_available, quic._peer_cid_sequence_numbers, quic._retire_connection_ids)
-    more = (quic._host_cids, quic._streams, quic._streams_queue, paths, *(path.remote_challenges for path in paths))
-    return sum(len(one) for one in (*lists, *more, *(space.ack_queue for space in quic._spaces.values())))
+    lists: list[Sized] = [
+        *(quic._events, quic._peer_cid_available, quic._peer_cid_sequence_numbers, quic._retire_connection_ids),
+        *(quic._host_cids, quic._streams, quic._streams_queue, quic._network_paths),
+        *(path.remote_challenges for path in quic._network_paths),
+        *(space.ack_queue for space in quic._spaces.values()),
+    ]
+    return sum(len(one) for one in lists)

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import datetime
 import socket
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aioquic.tls import Epoch
 
 from host.datacenter import authority as authority_module
 from host.datacenter.authority import Authority
@@ -19,19 +20,24 @@ from host.link.client import NoAnswer, OffloadClient
 from host.link.datagrams import LinkError
 from host.link.enrollment import enroll_with
 from host.link.keys import KeysError, client_keys, new_key, request_certificate
-from host.link.port import Budget, Port, Sources, Waiting, source_of
-from host.link.quic import Hello
+from host.link.port import Budget, Port, Strangers, Waiting, source_of
 from host.link.server import check_sound
-from host.link.strips import jpeg_tables
+from sim.link.options import LinkOptions
 from sim.link.trust import Trust, add_edge, make_trust
+from sim.link.virtual import run_virtual
 from tests.host.by_hand import clear_images
-from tests.host.packets import DATACENTER, EDGE, HELLO, Memory, datacentre, edge, packet, stranger
+from tests.host.packets import DATACENTER, EDGE, Memory, datacentre, edge, hello, packet, stranger
 from tests.host.test_offload import IDLE, connected, expected, run, serving
 
 
 @pytest.fixture
 def trust(tmp_path: Path) -> Trust:
     return make_trust(tmp_path)
+
+
+def run_in_memory(test: Coroutine[Any, Any, None]) -> None:
+    """In virtual time, however busy the machine is."""
+    run_virtual(test, LinkOptions())
 
 
 @pytest.fixture
@@ -67,15 +73,52 @@ def test_what_waits_is_bounded_and_the_loudest_loses() -> None:
 
 
 def test_a_source_begins_so_many_connections_and_others_as_many() -> None:
-    sources = Sources()
-    assert sum(sources.allow("10.0.0.1", 0.0) for _ in range(1_000)) == 128
-    assert not sources.allow("10.0.0.1", 0.04)
-    assert sources.allow("10.0.0.1", 0.11)
-    assert sources.allow("10.0.0.2", 0.11)
-    assert sum(sources.allow("10.0.0.1", 10.11) for _ in range(1_000)) == 128  # no more, however long it was quiet
+    strangers = Strangers()
+    assert sum(strangers.allow("10.0.0.1", 0.0) for _ in range(1_000)) == 128
+    assert not strangers.allow("10.0.0.1", 0.02)
+    assert strangers.allow("10.0.0.1", 0.06)
+    assert strangers.allow("10.0.0.2", 0.06)
+    assert sum(strangers.allow("10.0.0.1", 10.06) for _ in range(1_000)) == 128  # no more, however long it was quiet
     for number in range(10_000):
-        sources.allow(str(number), 11.0)
-    assert len(sources._left) <= 4_096
+        strangers.allow(str(number), 11.0)
+    assert len(strangers._known) <= 4_096
+
+
+def test_who_took_least_time_goes_first() -> None:
+    strangers = Strangers()
+    for number in range(100):
+        strangers.add("loud", b"%d" % number, EDGE, 0.0, new=True)
+    assert len(strangers) == 32
+    for _ in range(20):
+        source, _, _ = strangers.next()
+        strangers.spend(source, 0.003, 0.1)
+    strangers.add("new", b"hello", EDGE, 0.1, new=True)
+    strangers.add("new", b"finished", EDGE, 0.1, new=False)
+    assert [strangers.next()[:2] for _ in range(2)] == [("new", b"finished"), ("new", b"hello")]
+    strangers.spend("new", 0.01, 0.1)
+    strangers.add("new", b"more", EDGE, 0.1, new=False)
+    assert strangers.next()[:2] == ("new", b"more")  # it took 10 ms, the other 60
+    strangers.spend("new", 1.0, 0.1)
+    strangers.add("new", b"too much", EDGE, 0.1, new=False)
+    assert strangers.next()[:2] == ("loud", b"20")
+    strangers.spend("loud", 100.0, 0.1)
+    strangers.add("later", b"x", EDGE, 9.0, new=True)
+    assert strangers.next()[0] == "later"
+
+
+def test_what_strangers_let_wait_is_bounded() -> None:
+    strangers = Strangers()
+    for number in range(10_000):
+        strangers.add(f"source {number % 700}", b"x", EDGE, 0.0, new=bool(number % 3))
+    strangers.add("one more", b"x", EDGE, 0.0, new=True)
+    assert len(strangers) == 512
+    assert "one more" in strangers._waiting
+    for number in range(5_000):
+        strangers.allow(f"other {number}", 1.0)
+    for _ in range(512):
+        strangers.next()
+    assert not strangers
+    assert not strangers._waiting
 
 
 @pytest.mark.parametrize(
@@ -93,14 +136,14 @@ def test_an_ipv6_host_is_one_source_whatever_addresses_it_takes(address: str, so
     assert source_of(address) == source
 
 
-def test_strangers_get_a_quarter_of_the_time() -> None:
+def test_strangers_get_their_share_of_the_time() -> None:
     budget = Budget(0.0)
     spent = 0.0
     for step in range(10_000):  # 10 s; each packet takes 3 ms
         if budget.left(step * 1e-3) > 0.0:
             budget.spend(3e-3)
             spent += 3e-3
-    assert 2.4 < spent < 2.6
+    assert 2.9 < spent < 3.1
     assert budget.wait(10.0) > 0.0
     assert budget.wait(10.0 + budget.wait(10.0)) == 0.0
 
@@ -148,7 +191,7 @@ def test_edges_come_before_strangers_and_one_edges_flood_before_no_other(trust: 
                 await asyncio.sleep(0.001)
             assert order[51:] == ["half-open"] * 20
 
-    run(test())
+    run_in_memory(test())
 
 
 def test_a_flood_of_edges_packets_does_not_shut_the_door(trust: Trust) -> None:
@@ -165,7 +208,7 @@ def test_a_flood_of_edges_packets_does_not_shut_the_door(trust: Trust) -> None:
                     break
             assert "half-open" in order
 
-    run(test())
+    run_in_memory(test())
 
 
 def test_strangers_wait_when_their_time_is_used_up_and_edges_do_not(trust: Trust) -> None:
@@ -181,7 +224,7 @@ def test_strangers_wait_when_their_time_is_used_up_and_edges_do_not(trust: Trust
                 await asyncio.sleep(0.001)
             assert port._budget.left(port._loop.time()) <= 0.05
 
-    run(test())
+    run_in_memory(test())
 
 
 # ----------------------------------------------------------------------------------------------------- who is nobody
@@ -220,7 +263,7 @@ def test_no_answer_is_longer_than_what_came(trust: Trust, data: bytes, answered:
             assert bool(got) == answered
             assert sum(map(len, got)) <= len(data)
 
-    run(test())
+    run_in_memory(test())
 
 
 def test_a_first_packet_is_answered_by_a_shorter_one(trust: Trust) -> None:
@@ -235,7 +278,28 @@ def test_a_first_packet_is_answered_by_a_shorter_one(trust: Trust) -> None:
             assert len(retry) < len(first)
             assert not dc.peers
 
-    run(test())
+    run_in_memory(test())
+
+
+def test_the_proof_of_an_address_begins_one_connection(trust: Trust) -> None:
+    async def test() -> None:
+        with datacentre(trust) as dc:
+            client = stranger()
+            client.connect(DATACENTER, now=asyncio.get_running_loop().time())
+            await dc.exchange(client, rounds=1)
+            made = [packet(client, b"\x06\x00\x01\x01", Epoch.INITIAL) for _ in range(3)]
+            for number, data in enumerate(made):
+                dc.take(data)
+                assert len(dc.peers) == (number == 0)
+                for peer in dc.peers:
+                    peer.make_room("enough")
+                await asyncio.sleep(0)
+            for number in range(10_000):
+                dc.port._spent[number.to_bytes(8, "big")] = None
+            dc.port._connection_terminated(peer)
+            assert len(dc.port._spent) == 4_096
+
+    run_in_memory(test())
 
 
 def test_an_edge_gets_in_beside_a_flood_from_its_own_address(trust: Trust) -> None:
@@ -266,11 +330,11 @@ def test_half_open_connections_of_one_source_make_room_for_each_other_only(trust
                 await dc.exchange(loud, ("10.0.0.2", 41_000 + number), rounds=2)
             await asyncio.sleep(0)
             assert len(dc.server._half_open) == 33
-            client.send_stream_data(0, HELLO)
+            client.send_stream_data(0, hello())
             await dc.exchange(client, ("10.0.0.1", 40_000))
             assert peer.trusted
 
-    run(test())
+    run_in_memory(test())
 
 
 def test_half_open_connections_are_bounded_over_all_sources(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +352,7 @@ def test_half_open_connections_are_bounded_over_all_sources(trust: Trust, monkey
             assert len(dc.server._half_open) == 8
             assert peer in dc.server._half_open  # who has one makes no room for who has many
 
-    run(test())
+    run_in_memory(test())
 
 
 # ------------------------------------------------------------------------------------------- how many an edge may have
@@ -311,7 +375,7 @@ def test_an_edge_has_two_connections_and_the_oldest_makes_room(trust: Trust, tmp
             assert other.trusted
             assert len(dc.server._peers) == 3
 
-    run(test())
+    run_in_memory(test())
 
 
 def test_sixty_four_connections_of_one_edge_keep_no_other_out(trust: Trust, tmp_path: Path) -> None:
@@ -323,7 +387,7 @@ def test_sixty_four_connections_of_one_edge_keep_no_other_out(trust: Trust, tmp_
                 await dc.let_in(edge(trust.edge), ("127.0.0.1", 40_000 + number))
             assert (await dc.let_in(edge(tmp_path / "window"), ("127.0.0.1", 41_000))).trusted
 
-    run(test())
+    run_in_memory(test())
 
 
 # --------------------------------------------------------------------------------------------------- who was revoked
@@ -347,14 +411,13 @@ def test_a_revoked_edge_is_not_greeted_nor_renewed(
             peer = await dc.meet(client)
             assert peer.admitted is not None
             revoke(trust, "thief")
-            hello = Hello(protocol=2, jpeg_tables=jpeg_tables(), request=request_certificate(new_key()))
-            client.send_stream_data(0, hello.model_dump_json().encode() + b"\n")
+            client.send_stream_data(0, hello(request_certificate(new_key())))
             await dc.exchange(client)
             assert not peer.trusted
             assert not dc.server._peers
             assert all(one.revoked for one in dc.authority.edges() if one.name == "thief")
 
-    run(test())
+    run_in_memory(test())
 
 
 def test_a_connection_that_waits_is_put_out_when_its_edge_is_revoked(trust: Trust, quick: None) -> None:
@@ -369,7 +432,7 @@ def test_a_connection_that_waits_is_put_out_when_its_edge_is_revoked(trust: Trus
             assert dc.ended == [peer]
             assert not dc.server._half_open
 
-    run(test())
+    run_in_memory(test())
 
 
 @pytest.mark.parametrize("fault", [KeysError("edges.db is away"), ZeroDivisionError("of ours")])
@@ -402,7 +465,7 @@ def test_looking_for_the_revoked_goes_on_whatever_goes_wrong_and_nobody_is_trust
             assert dc.ended == [peer]
             assert not dc.server._peers
 
-    run(test())
+    run_in_memory(test())
 
 
 # ---------------------------------------------------------------------------------------------------------- the rest

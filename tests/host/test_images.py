@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -95,6 +95,15 @@ def test_a_corrupt_jpeg_is_refused_by_name() -> None:
         read_image(b"\x93NUMPY\x01\x00", GREY, "cat.npy")
 
 
+def test_32_bit_boards_read_fewer_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.maxsize", 2**31 - 1)
+    for kind in ("JPEG", "PNG", "BMP", "PPM"):
+        read_image(encoded(gradient(32, 20), kind), COLOUR, "x")
+    for kind in ("GIF", "TIFF", "WEBP"):
+        with pytest.raises(ImageError, match=f"{kind}, which 32-bit boards do not read: save it as JPEG, PNG, BMP or"):
+            read_image(encoded(gradient(32, 20), kind), COLOUR, "x")
+
+
 def test_a_picture_that_unpacks_to_too_much_is_refused() -> None:
     bomb = encoded(Image.new("1", (12_000, 12_000)), "PNG")
     assert len(bomb) < 100_000
@@ -102,6 +111,7 @@ def test_a_picture_that_unpacks_to_too_much_is_refused() -> None:
         read_image(bomb, GREY, "bomb.png")
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.data())
 def test_any_bytes_give_pixels_or_an_image_error(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["PNG", "JPEG", "GIF", "BMP"]))

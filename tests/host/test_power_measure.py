@@ -65,6 +65,12 @@ def test_idle_run_and_rate_are_what_went_in() -> None:
     assert [window.kind for window in report.windows] == ["idle", "run"] * 8 + ["idle"]
 
 
+def test_a_report_says_that_the_host_program_is_in_the_figure() -> None:
+    assert "above idle" in run(CALM).notes[0]
+    assert "the fabric's work and the host program's" in run(CALM).notes[0]
+    assert "idle is with the bitstream loaded" in run(CALM).notes[0]
+
+
 def test_a_linear_drift_cancels_exactly() -> None:
     drifting = World(drift=0.01, wander=0.0, noise=0.0, step=1e-9, lost=0.0)
     assert run(drifting).joules_per_image.value == pytest.approx(0.35 / 20_000, rel=2e-3)

@@ -211,6 +211,29 @@ HWMON_DEFAULTS = dict(HwmonSensor.__init__.__kwdefaults__ or {})
 RAPL_DEFAULTS = dict(RaplSensor.__init__.__kwdefaults__ or {})
 
 
+ZCU104_RAILS = ("INT", "1V8", "1V2", "MGTA", "3V3", "1V13", "5V0", "FMC", "MGTRA", "12V")
+
+
+@pytest.mark.parametrize("spec", ["auto", "pynq"])
+def test_of_a_zcu104s_rails_the_boards_total_is_taken(monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
+    monkeypatch.setenv("BOARD", "ZCU104")
+    pynq(monkeypatch, {name: rail(power=float(at)) for at, name in enumerate(ZCU104_RAILS)})
+    sensor = open_sensor(spec)
+    assert sensor.name == "PYNQ rail 12V"
+    assert isinstance(sensor, RailSensor)
+    assert sensor.read().watts == ZCU104_RAILS.index("12V")
+    assert RailSensor(["INT"]).name == "PYNQ rail INT"
+
+
+@pytest.mark.parametrize("spec", ["auto", "pynq"])
+def test_a_zcu104_whose_pynq_lacks_the_total_is_told_which_has_it(monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
+    monkeypatch.setenv("BOARD", "ZCU104")
+    monkeypatch.setattr(sensors, "RaplSensor", lambda: RaplSensor(root=Path("/nowhere")))
+    pynq(monkeypatch, {name: rail(power=1.0) for name in ZCU104_RAILS[:-1]})
+    with pytest.raises(PowerError, match=r"does not know this board's total, rail 12V .*PYNQ 4\.0 does.*csv:FILE"):
+        open_sensor(spec)
+
+
 def test_without_pynq_its_rails_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynq", None)
     with pytest.raises(PowerError, match="this is no PYNQ image"):

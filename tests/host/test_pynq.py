@@ -24,10 +24,12 @@ from host.fabric.makers import open_fabric
 from host.fabric.pynq import PynqFabric
 from host.kernel import BoardBuild, Package
 from host.registers import FRAME_MAGIC, INTERFACE_VERSION, KERNEL_ID, OFFSETS
+from sim.pynq.handoff import BOARDS, handoff
 from tests.host.by_hand import package as kernel_by_hand
 
 SEED = 7
 BITSTREAM, HANDOFF = "boards/pynq-z2/by-hand.bit", "boards/pynq-z2/by-hand.hwh"
+Z2 = BOARDS["pynq-z2"]
 
 
 class _DmaWords(dict[int, int]):
@@ -97,6 +99,25 @@ class _Mirror(_DmaWords):
         return frames.reshape(-1, frames.shape[-1])[at]
 
 
+class _Clocks:
+    """PYNQ's clocks: one that reads `reads` until it is set, and then `becomes`."""
+
+    def __init__(self, reads: float, becomes: float | None = None) -> None:
+        self.reads, self.becomes = reads, becomes
+        self.set: list[float] = []
+        self.refusal: Exception | None = None
+
+    @property
+    def fclk0_mhz(self) -> float:
+        return self.becomes if self.set and self.becomes is not None else self.reads
+
+    @fclk0_mhz.setter
+    def fclk0_mhz(self, mhz: float) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.set.append(mhz)
+
+
 class _Board:
     """A stand-in for PYNQ: what it knows can be changed before it is opened."""
 
@@ -111,36 +132,43 @@ class _Board:
         self.buffers: list[Any] = []  # frames, records
         self.parameters = {"c_sg_length_width": "26", "c_addr_width": "32"}
         self.names = ["dma", "kernel"]
-        self.clock_mhz = 100.0
+        self.clocks = _Clocks(100.0)
+        self.cacheable: list[Any] = []  # what was asked for, by buffer
         self.memory_at = 0x1000_0000
         self.interrupt_pins: dict[str, Any] = {}
         self.loads: Callable[[], None] = lambda: None
+        self.loaded: Callable[[], None] = lambda: None  # after which `blocks` may be changed
+        self.accessed = False
         self.module = types.ModuleType("pynq")
         vars(self.module).update(
             __version__="3.1.2",
             Overlay=self.overlay,
             MMIO=self.mmio,
-            Clocks=types.SimpleNamespace(fclk0_mhz=self.clock_mhz),
+            Clocks=self.clocks,
             allocate=self.allocate,
         )
 
     def overlay(self, bitstream: str) -> Any:
         self.loads()
-        blocks = {
-            name: {"phys_addr": 0x1000 * at, "addr_range": 0x1000, "parameters": self.parameters}
-            for at, name in enumerate(self.names)
+        places = (Z2.dma_at, 0x1_0000), (Z2.kernel_at, 0x1000)
+        self.blocks = {
+            name: {"phys_addr": at, "addr_range": size, "parameters": self.parameters}
+            for name, (at, size) in zip(self.names, places, strict=True)
         }
-        return types.SimpleNamespace(ip_dict=blocks, interrupt_pins=self.interrupt_pins)
+        self.loaded()
+        return types.SimpleNamespace(ip_dict=self.blocks, interrupt_pins=self.interrupt_pins)
 
     def mmio(self, base: int, length: int) -> Any:
-        if base == 0:
+        self.accessed = True
+        if base == Z2.dma_at:
             return types.SimpleNamespace(array=self.dma_words)
         return types.SimpleNamespace(
             read=lambda offset: self.words.get(offset, 0),
             write=lambda offset, value: self.words.__setitem__(offset, value if offset >= 0x18 else 0),
         )
 
-    def allocate(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def allocate(self, shape: tuple[int, ...], dtype: Any, **more: Any) -> Any:
+        self.cacheable.append(more)
         buffer = np.zeros(shape, dtype).view(_Buffer)
         buffer.physical_address = self.memory_at
         self.buffers.append(buffer)
@@ -171,7 +199,7 @@ def _build(**fields: Any) -> BoardBuild:
 @pytest.fixture
 def package(tmp_path: Path) -> Package:
     bare = kernel_by_hand(tmp_path / "kernel", None).replace(registers=OFFSETS)
-    return bare.add_board(_build(), {BITSTREAM: b"none", HANDOFF: b"none"})
+    return bare.add_board(_build(), {BITSTREAM: b"none", HANDOFF: handoff(Z2, 100.0)})
 
 
 @pytest.fixture
@@ -280,14 +308,30 @@ def test_the_kernel_is_found_where_pynq_appends_the_interface(package: Package, 
     PynqFabric(package).close()
 
 
-def test_a_clock_beyond_timing_is_refused(package: Package, board: _Board) -> None:
-    vars(board.module)["Clocks"].fclk0_mhz = 125.0
-    with pytest.raises(FabricError, match=r"at 125 MHz, its timing was met at 100 MHz"):
+@pytest.mark.parametrize("reads", [149.9985, 66.666, 125.0])
+def test_a_clock_that_is_off_is_set(
+    package: Package, board: _Board, recwarn: pytest.WarningsRecorder, reads: float
+) -> None:
+    """PYNQ up to 3.1.2 leaves the source that the boot firmware chose: divisors for another one give another clock."""
+    board.clocks.reads, board.clocks.becomes = reads, 99.999
+    fabric = PynqFabric(package)
+    assert fabric.clock_mhz == 99.999
+    assert board.clocks.set == [100.0]
+    assert not recwarn.list
+
+
+def test_a_clock_beyond_timing_that_cannot_be_set_is_refused(package: Package, board: _Board) -> None:
+    board.clocks.reads = 125.0
+    with pytest.raises(FabricError, match=r"at 125 MHz, its timing was met at 100 MHz, and PYNQ 3\.1\.2 cannot set it"):
+        PynqFabric(package)
+    assert not board.accessed  # a kernel beyond its timing may answer anything
+    board.clocks.refusal = ValueError("no divider")
+    with pytest.raises(FabricError, match=r"cannot set it to that \(ValueError: no divider\)"):
         PynqFabric(package)
 
 
-def test_a_slower_clock_is_warned_of_and_recorded(package: Package, board: _Board) -> None:
-    vars(board.module)["Clocks"].fclk0_mhz = 50.0
+def test_a_slower_clock_that_cannot_be_set_is_warned_of_and_recorded(package: Package, board: _Board) -> None:
+    board.clocks.reads = 50.0
     with pytest.warns(UserWarning, match=r"the clock is not what you think.*50 MHz.*100 MHz"):
         fabric = PynqFabric(package)
     assert fabric.clock_mhz == 50.0
@@ -296,9 +340,32 @@ def test_a_slower_clock_is_warned_of_and_recorded(package: Package, board: _Boar
 def test_a_dividers_rounding_is_no_other_clock(
     package: Package, board: _Board, recwarn: pytest.WarningsRecorder
 ) -> None:
-    vars(board.module)["Clocks"].fclk0_mhz = 99.999001  # what a ZCU104 says of its 100 MHz
+    board.clocks.reads = 99.999001  # what a ZCU104 says of its 100 MHz
     assert PynqFabric(package).clock_mhz == 99.999001
+    assert not board.clocks.set
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(("name", "field"), [("dma", "phys_addr"), ("kernel", "phys_addr"), ("dma", "addr_range")])
+def test_a_design_that_pynq_remembers_is_found_out_before_it_is_touched(
+    package: Package, board: _Board, name: str, field: str
+) -> None:
+    board.loaded = lambda: board.blocks[name].update({field: 0x2000})
+    with pytest.raises(FabricError, match=rf"of block '{name}', PYNQ says .*PYNQ remembers another design; restart"):
+        PynqFabric(package)
+    assert not board.accessed
+
+
+def test_a_handoff_that_is_none_is_named(package: Package, board: _Board) -> None:
+    text = (package.path / HANDOFF).read_text()
+    (package.path / HANDOFF).write_text(text.replace('BASEVALUE="0x', 'BASEVALUE="here'))
+    with pytest.raises(FabricError, match=rf"{HANDOFF}: is no handoff of Vivado's"):
+        PynqFabric(package)
+
+
+def test_the_dmas_memory_goes_through_the_processors_caches(package: Package, board: _Board) -> None:
+    PynqFabric(package)
+    assert board.cacheable == [{"cacheable": 1}, {"cacheable": 1}]
 
 
 def test_a_dma_with_scatter_gather_is_refused(package: Package, board: _Board) -> None:

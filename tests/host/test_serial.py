@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import os
 import random
 from collections import deque
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from hls.boards import load_board
 from host.fabric.base import ALWAYS, NEVER, OFFLOAD, RECORD, FabricError
 from host.fabric.makers import open_fabric
 from host.fabric.serial import (
@@ -26,9 +28,10 @@ from host.fabric.serial import (
     WRITE_REPLY,
     Deframer,
     SerialFabric,
+    _Tty,
     enframe,
 )
-from host.kernel import Package, Serial
+from host.kernel import BoardBuild, Package, Serial
 from host.registers import CONTROL_SOFT_RESET, INTERFACE_VERSION, KERNEL_ID, OFFSETS, THRESHOLD_SETS, Error
 from tests.host.test_verilated import stub_package
 
@@ -216,7 +219,9 @@ def test_a_package_without_a_serial_board_is_told(package: Package) -> None:
 
 def test_a_missing_port_is_told(package: Package, tmp_path: Path) -> None:
     pytest.importorskip("serial")
-    with pytest.raises(FabricError, match=r"cannot be opened .*: plug the board in"):
+    with pytest.raises(
+        FabricError, match=r"cannot be opened .*plugged in\?.*modprobe ftdi_sio` gives it back.*-f` loads into flash"
+    ):
         SerialFabric(package, str(tmp_path / "ttyUSB9"), LINE)
 
 
@@ -250,6 +255,60 @@ def test_a_port_of_the_operating_system_carries_packets(package: Package, board:
     os.close(theirs)
     os.close(ours)
     server.join(10)
+
+
+class _Bridge:
+    """What pyserial makes of a port, as far as it is asked here."""
+
+    refusal: Exception | None = None
+    asked: list[bool]
+
+    def __init__(self, *_: object, **__: object) -> None:
+        type(self).asked = []
+
+    def set_low_latency_mode(self, on: bool) -> None:
+        type(self).asked.append(on)
+        if self.refusal is not None:
+            raise self.refusal
+
+
+@pytest.mark.parametrize(
+    "refusal", [None, ValueError("no FT231X"), NotImplementedError(), OSError(errno.ENOTTY, "no"), AttributeError()]
+)
+def test_the_bridge_is_asked_not_to_hold_short_packets_back(
+    monkeypatch: pytest.MonkeyPatch, refusal: Exception | None
+) -> None:
+    serial = pytest.importorskip("serial")
+    monkeypatch.setattr(serial, "Serial", _Bridge)
+    monkeypatch.setattr(_Bridge, "refusal", refusal)
+    _Tty("/dev/ttyUSB0", 3_000_000)  # opens, whether the bridge can do it or not
+    assert _Bridge.asked == [True]
+
+
+@pytest.mark.parametrize("name", ["ulx3s", "ulx3s-12f"])
+def test_the_loader_is_told_the_board_by_the_name_that_it_knows(tmp_path: Path, name: str) -> None:
+    board = load_board(name)
+    build = BoardBuild(
+        board=name,
+        part=board.part,
+        flow="open",
+        bitstream=f"boards/{name}/b.bit",
+        handoff=None,
+        device_tree=None,
+        pynq_board=None,
+        serial=LINE,
+        clock_mhz=100.0,
+        fmax_mhz=100.0,
+        worst_slack_ns=0.0,
+        utilisation={},
+        tools={},
+        reports=[],
+    )
+    package = stub_package(tmp_path / "package").add_board(build, {f"boards/{name}/b.bit": b"none"})
+    silent = MemoryBoard(package)
+    silent.deaf_to = lambda packet: True
+    with pytest.raises(FabricError, match=r"`openFPGALoader --board ulx3s \S+b\.bit`, or with `\S+ --board ulx3s -f "):
+        SerialFabric(package, silent)
 
 
 def test_the_missing_extra_is_named(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:

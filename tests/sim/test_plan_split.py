@@ -9,9 +9,8 @@ import numpy.typing as npt
 import pytest
 from rich.console import Console
 
-from host.plan.profile import read
+from host.plan.profile import PlanError, read
 from host.plan.split import Choices, SplitProfile
-from sim.link.options import EmulationError
 from sim.plan import split as bench
 from sim.plan.split_links import Capacity, MovingLink, generated, steady, traces
 from sim.plan.split_resnet18 import ACCURACIES, PROFILE, write_network
@@ -66,9 +65,9 @@ def test_traces_are_read_and_bad_ones_refused(tmp_path: Path) -> None:
     assert cell.capacity.mean_mbps == pytest.approx(4 * 1500 * 8 / 4 / 1e3)
     assert wifi.capacity.mean_mbps == pytest.approx(12.0)
     (tmp_path / "bad.txt").write_text("fast\n")
-    with pytest.raises(EmulationError, match=r"bad\.txt"):
+    with pytest.raises(PlanError, match=r"bad\.txt"):
         traces(tmp_path)
-    with pytest.raises(EmulationError, match="holds no trace"):
+    with pytest.raises(PlanError, match="holds no trace"):
         traces(tmp_path / "absent")
 
 

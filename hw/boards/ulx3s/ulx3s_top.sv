@@ -1,4 +1,4 @@
-/// The kernel on a ULX3S board (ECP5-85F): clock, reset, and its ports on the USB bridge's serial line.
+/// The kernel on a ULX3S board: clock, reset, and its ports on the USB bridge's serial line.
 ///
 /// Clock: the oscillator's 25 MHz through a PLL to 100 MHz, for everything. Reset: from the bitstream's load until the PLL
 /// has locked, and while the button FIRE1 is held.
@@ -28,6 +28,9 @@ module ulx3s_top #(
   logic clk, locked;
 
   // 25 MHz / 1 * 4 = 100 MHz; the oscillator inside runs at six times that, within its 400 to 800 MHz.
+  // Charge pump, loop filter and its amplifier as Project Trellis' ecppll sets them for this frequency. nextpnr writes 0
+  // for each that is not given, and no public design is known that locks with those.
+  (* ICP_CURRENT = "12" *) (* LPF_RESISTOR = "8" *) (* MFG_ENABLE_FILTEROPAMP = "1" *) (* MFG_GMCREF_SEL = "2" *)
   EHXPLLL #(
     .CLKI_DIV        (1),
     .CLKFB_DIV       (4),

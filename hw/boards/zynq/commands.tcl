@@ -67,6 +67,16 @@ proc recorder::step {name args} {
   lappend done $name
 }
 
+# Steps that are not behind us any more.
+proc recorder::undo {args} {
+  variable done
+  set kept {}
+  foreach step $done {
+    if {$step ni $args} { lappend kept $step }
+  }
+  set done $kept
+}
+
 proc recorder::place_holder {path text} {
   if {![file isdirectory [file dirname $path]]} { fail "$path: its folder does not exist" }
   set file [open $path w]
@@ -77,8 +87,8 @@ proc recorder::place_holder {path text} {
 # Anything else that is not Tcl's own. (Tcl would look further: in its packages and in the shell.)
 proc unknown {name args} { recorder::fail "no command is called $name" }
 
-# Run the script, which has to come as far as step `last`; print the problems and end.
-proc recorder::run {last} {
+# Run the script, which has to take the steps `args` at least; print the problems and end.
+proc recorder::run {args} {
   variable script
   variable done
   variable problems
@@ -87,8 +97,10 @@ proc recorder::run {last} {
     regexp {\(file "([^"]*)" line (\d+)\)} [dict get $options -errorinfo] -> where line
     if {[info exists line]} { append where ":$line" }
     lappend problems "[file tail $where]: $message"
-  } elseif {$last ni $done} {
-    lappend problems "[file tail $script]: ended before $last"
+  } else {
+    foreach wanted $args {
+      if {$wanted ni $done} { lappend problems "[file tail $script]: ended before $wanted" }
+    }
   }
   foreach problem $problems { puts $problem }
   exit [expr {[llength $problems] > 0}]

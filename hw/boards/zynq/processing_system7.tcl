@@ -1,5 +1,6 @@
 # The processing system of a Zynq-7000, as build.tcl uses it. Needs: $blocks, $clock_mhz.
 
+set ps_block processing_system7
 set ps_clock ps/FCLK_CLK0
 # What Vivado's own constraints of the block call that clock.
 set timing_clock clk_fpga_0

@@ -1,13 +1,14 @@
 # Stands in for Vivado to check a script of it: every command that the script may use, with the rules that it is under.
 #
-#   tclsh recorder.tcl SCRIPT VIVADO_VERSION CATALOGUE SETUP_SLACK
+#   tclsh recorder.tcl SCRIPT VIVADO_VERSION CATALOGUE SETUP_SLACKS
 #
 # Runs SCRIPT in the current folder. An unknown command, option, block, pin, interface, property or file ends it, and so
 # does a connection between things that do not belong together; the finished block design is checked as a whole:
 # everything connected, one clock, widths equal, every address segment there, of the right size, apart from the others.
 # CATALOGUE is a Tcl file that sets what is true apart from the script: `components`, the description of the component
 # in ip/kernel by its VLNV, and of the board `board_part`, `board_clock_mhz` and `board_memory_bytes`.
-# Reports and bitstream are place holders, and the setup slack is the one given: nothing is synthesised.
+# Reports and bitstream are place holders, and the setup slacks are the ones given: after routing, after the optimisation
+# that follows, and so on, the last one for ever. Nothing is synthesised.
 # Prints one problem a line and ends with status 1, or prints nothing and ends with 0.
 #
 # What it knows of the blocks is from their product guides (PG021 AXI DMA, PG099 AXI interrupt controller, PG164
@@ -16,9 +17,11 @@
 # scripts. It has never been held against Vivado itself.
 
 namespace eval recorder {
-  variable slack
+  variable slacks
+  variable passes 0             ;# of routing, or of optimising what is routed
   variable components {}        ;# vlnv -> {interfaces pins segments}
   variable cells {}             ;# name -> {vlnv properties {}}
+  variable by_user {}           ;# cell, property -> 1, where it is not derived
   variable nets {}              ;# pin of a cell -> number of its net
   variable links {}             ;# interface of a cell -> the one at its other end
   variable external {}          ;# interfaces that leave the chip
@@ -32,7 +35,7 @@ source [file join [file dirname [info script]] commands.tcl]
 # ---- Blocks -------------------------------------------------------------------------------------------------------
 #
 # A block is described by
-#   properties  name -> {default allowed-pattern}
+#   properties  name -> {default allowed-pattern}; a third word says that Vivado derives it unless its VALUE_SRC is USER
 #   interfaces  name -> {mode bus width clock-pin}     mode: master, slave; bus: axis, aximm, fixed
 #   pins        name -> {direction kind width need}    kind: clk, rst, intr; need: needed, optional
 #   segments    name -> {interface range}              range in bytes; "at least N" for a block that takes more
@@ -63,12 +66,11 @@ proc recorder::properties_of {vlnv} {
         c_addr_width {32 {^(3[2-9]|[45]\d|6[0-4])$}} c_include_mm2s [list 1 $flag] c_include_s2mm [list 1 $flag] \
         c_m_axi_mm2s_data_width [list 32 $width] c_m_axis_mm2s_tdata_width [list 32 {^(8|16|32|64|128)$}] \
         c_mm2s_burst_size {16 {^(2|4|8|16|32|64|128|256)$}} \
-        c_m_axi_s2mm_data_width [list 32 $width] c_s2mm_burst_size {16 {^(2|4|8|16|32|64|128|256)$}}]
+        c_m_axi_s2mm_data_width [list 32 $width derived] c_s2mm_burst_size {16 {^(2|4|8|16|32|64|128|256)$}}]
     }
     xilinx.com:ip:smartconnect:1.0 {
       return {NUM_SI {1 {^([1-9]|1[0-6])$}} NUM_MI {1 {^([1-9]|1[0-6])$}} NUM_CLKS {1 {^1$}}}
     }
-    xilinx.com:ip:xlconcat:2.1 { return {NUM_PORTS {2 {^[1-9]\d*$}}} }
     xilinx.com:ip:axi_intc:4.1 { return {C_IRQ_CONNECTION {0 {^[01]$}}} }
     xilinx.com:ip:proc_sys_reset:5.0 { return {} }
     default { if {[dict exists $components $vlnv]} { return {} } }
@@ -150,7 +152,7 @@ proc recorder::block_of {cell} {
         dict set interfaces M_AXI_MM2S [list master aximm [set_to $cell c_m_axi_mm2s_data_width] m_axi_mm2s_aclk]
         dict set interfaces M_AXIS_MM2S [list master axis [set_to $cell c_m_axis_mm2s_tdata_width] m_axi_mm2s_aclk]
         dict set pins m_axi_mm2s_aclk {I clk 1 needed}
-        dict set pins mm2s_introut {O intr 1 needed}
+        dict set pins mm2s_introut {O intr 1 optional}
         dict set spaces Data_MM2S [list M_AXI_MM2S 0 $last]
       }
       if {[set_to $cell c_include_s2mm]} {
@@ -169,10 +171,6 @@ proc recorder::block_of {cell} {
         dict set interfaces [format M%02d_AXI $i] {master aximm any aclk}
       }
       set pins {aclk {I clk 1 needed} aresetn {I rst 1 needed}}
-    }
-    xilinx.com:ip:xlconcat:* {
-      for {set i 0} {$i < [set_to $cell NUM_PORTS]} {incr i} { dict set pins In$i {I intr 1 needed} }
-      dict set pins dout [list O intr [set_to $cell NUM_PORTS] needed]
     }
     xilinx.com:ip:axi_intc:* {
       dict set interfaces s_axi {slave aximm any s_axi_aclk}
@@ -223,6 +221,14 @@ recorder::command create_project {-in_memory -force} {-part} 0 2 {
   dict set ::recorder::project part [::recorder::option -part]
 }
 recorder::command current_project {} {} 0 0 { return project }
+recorder::command set_param {} {} 2 2 {
+  lassign $arguments name value
+  if {$name ne "board.repoPaths"} { ::recorder::fail "set_param: no parameter is called $name" }
+  if {[dict exists $::recorder::project part]} { ::recorder::fail "set_param: $name is read when a project is made" }
+  foreach folder $value {
+    if {![file isdirectory $folder]} { ::recorder::fail "set_param: $name: $folder is no folder" }
+  }
+}
 recorder::command get_board_parts {-quiet} {} 1 1 {
   # As if the board's files were installed, in two versions.
   if {![regexp {^([a-z.]+:[a-z0-9_-]+:part0):\*$} [lindex $arguments 0] -> board]} { return {} }
@@ -249,24 +255,41 @@ recorder::command update_ip_catalog {-rebuild} {} 0 0 {
     }
   }
 }
+# The blocks that an installation with support for the board's family alone brings along.
+proc recorder::catalogued {} {
+  variable version
+  if {[string match xc7z* $::board_part]} {
+    set system processing_system7:5.5
+  } elseif {[package vcompare $version 2023.1] < 0} {
+    set system zynq_ultra_ps_e:3.4
+  } else {
+    set system zynq_ultra_ps_e:3.5
+  }
+  set found {}
+  foreach block [list $system axi_dma:7.1 axi_intc:4.1 proc_sys_reset:5.0 smartconnect:1.0] {
+    lappend found xilinx.com:ip:$block
+  }
+  return $found
+}
 recorder::command get_ipdefs {-all -quiet} {} 1 1 {
-  if {[catch {::recorder::properties_of [lindex $arguments 0]}]} { return {} }
-  return $arguments
+  ::recorder::step get_ipdefs create_project
+  return [lsearch -all -inline -glob [::recorder::catalogued] [lindex $arguments 0]]
 }
 
 recorder::command create_bd_design {} {-dir} 1 1 {
   ::recorder::step create_bd_design update_ip_catalog
   dict set ::recorder::project design [lindex $arguments 0]
   dict set ::recorder::project folder [::recorder::option -dir]
+  set folder [file join [::recorder::option -dir] [lindex $arguments 0]]
+  if {[file exists $folder]} { ::recorder::fail "create_bd_design: the path $folder exists already" }
 }
 recorder::command create_bd_cell {} {-type -vlnv} 1 1 {
   ::recorder::step create_bd_cell create_bd_design
   set vlnv [::recorder::option -vlnv]
   ::recorder::properties_of $vlnv
   if {[::recorder::option -type] ne "ip"} { ::recorder::fail "create_bd_cell: $vlnv is of type ip" }
-  if {[string match *:zynq_ultra_ps_e:* $vlnv]} {
-    set wanted [expr {[package vcompare $::recorder::version 2023.1] < 0 ? "3.4" : "3.5"}]
-    if {![string match *:$wanted $vlnv]} { ::recorder::fail "Vivado $::recorder::version has zynq_ultra_ps_e:$wanted" }
+  if {![dict exists $::recorder::components $vlnv] && $vlnv ni [::recorder::catalogued]} {
+    ::recorder::fail "Vivado $::recorder::version has no block $vlnv"
   }
   if {[dict exists $::recorder::cells $arguments]} { ::recorder::fail "create_bd_cell: $arguments exists already" }
   dict set ::recorder::cells $arguments [list vlnv $vlnv properties {}]
@@ -367,8 +390,16 @@ recorder::command set_property {} {-dict} 1 3 {
   if {[dict exists $::recorder::cells $target]} {
     set known [::recorder::properties_of [::recorder::vlnv_of $target]]
     dict for {name value} $pairs {
-      if {![regexp {^CONFIG\.(.+)$} $name -> property] || ![dict exists $known $property]} {
+      if {![regexp {^CONFIG\.(\w+)(\.VALUE_SRC)?$} $name -> property source] || ![dict exists $known $property]} {
         ::recorder::fail "set_property: $target ([::recorder::vlnv_of $target]) has no property $name"
+      }
+      if {$source ne ""} {
+        if {$value ne "USER"} { ::recorder::fail "set_property: $name of $target cannot be $value" }
+        dict set ::recorder::by_user $target $property 1
+        continue
+      }
+      if {[lindex [dict get $known $property] 2] eq "derived" && ![dict exists $::recorder::by_user $target $property]} {
+        ::recorder::fail "set_property: $name of $target is derived: it stays so until its VALUE_SRC is USER"
       }
       if {![regexp [lindex [dict get $known $property] 1] $value]} {
         ::recorder::fail "set_property: $name of $target cannot be $value"
@@ -409,9 +440,12 @@ recorder::command generate_target {} {} 2 2 {
     ::recorder::fail "generate_target: out-of-context synthesis needs a project on disk; set synth_checkpoint_mode None"
   }
   set design [dict get $::recorder::project design]
-  set folder [file join [dict get $::recorder::project folder] $design hw_handoff]
-  file mkdir $folder
-  ::recorder::place_holder $folder/$design.hwh "<!-- place holder of a dry run -->"
+  # The same in two places, one of them hidden, as some versions leave it.
+  foreach folder [list [dict get $::recorder::project folder] .gen/sources_1/bd] {
+    set folder [file join $folder $design hw_handoff]
+    file mkdir $folder
+    ::recorder::place_holder $folder/$design.hwh "<!-- place holder of a dry run -->"
+  }
 }
 recorder::command make_wrapper {-top} {-files} 0 0 {
   ::recorder::step make_wrapper generate_target
@@ -436,9 +470,46 @@ recorder::command synth_design {} {-top -part} 0 0 {
   }
 }
 recorder::command opt_design {} {} 0 0 { ::recorder::step opt_design synth_design }
-recorder::command place_design {} {} 0 0 { ::recorder::step place_design opt_design }
-recorder::command phys_opt_design {} {} 0 0 { ::recorder::step phys_opt_design place_design }
-recorder::command route_design {} {} 0 0 { ::recorder::step route_design place_design }
+# Directives by UG835; those that a later version added are not among them.
+proc recorder::check_directive {name known} {
+  if {[given -directive] && [option -directive] ni $known} { fail "$name: knows no directive [option -directive]" }
+}
+recorder::command place_design {-unplace} {-directive} 0 0 {
+  ::recorder::check_directive place_design {
+    Default Explore ExtraTimingOpt ExtraPostPlacementOpt ExtraNetDelay_high ExtraNetDelay_low EarlyBlockPlacement Quick
+    RuntimeOptimized WLDrivenBlockPlacement AltSpreadLogic_high AltSpreadLogic_medium AltSpreadLogic_low
+  }
+  if {[::recorder::given -unplace]} {
+    if {"route_design" in $::recorder::done} { ::recorder::fail "place_design: unroute what is routed first" }
+    ::recorder::undo place_design phys_opt_design
+    return
+  }
+  ::recorder::step place_design opt_design
+}
+recorder::command phys_opt_design {} {-directive} 0 0 {
+  ::recorder::check_directive phys_opt_design {
+    Default Explore ExploreWithHoldFix AggressiveExplore AlternateReplication AggressiveFanoutOpt AddRetime
+    AlternateFlowWithRetiming RuntimeOptimized
+  }
+  ::recorder::step phys_opt_design place_design
+  if {"route_design" in $::recorder::done} { incr ::recorder::passes }
+}
+recorder::command route_design {-unroute} {-directive} 0 0 {
+  ::recorder::check_directive route_design {
+    Default Explore AggressiveExplore NoTimingRelaxation MoreGlobalIterations HigherDelayCost RuntimeOptimized Quick
+  }
+  if {[::recorder::given -unroute]} {
+    ::recorder::undo route_design report get_timing_paths
+    return
+  }
+  ::recorder::step route_design place_design
+  incr ::recorder::passes
+}
+recorder::command write_checkpoint {-force} {} 1 1 {
+  ::recorder::step write_checkpoint synth_design
+  if {[file extension $arguments] ne ".dcp"} { ::recorder::fail "write_checkpoint: $arguments does not end in .dcp" }
+  ::recorder::place_holder $arguments "place holder of a dry run"
+}
 foreach name {report_utilization report_timing_summary report_power report_route_status} {
   recorder::command $name {} {-file} 0 0 {
     ::recorder::step report route_design
@@ -479,7 +550,7 @@ recorder::command get_property {} {} 2 2 {
   }
   switch -- $name/$object {
     PART/design { return [dict get $::recorder::project part] }
-    SLACK/path_max { return $::recorder::slack }
+    SLACK/path_max { return [lindex $::recorder::slacks [expr {min($::recorder::passes, [llength $::recorder::slacks]) - 1}]] }
     SLACK/path_min { return 0.010 }
   }
   ::recorder::fail "get_property: $object has no $name"
@@ -487,6 +558,11 @@ recorder::command get_property {} {} 2 2 {
 recorder::command write_bitstream {-force} {} 1 1 {
   ::recorder::step write_bitstream route_design report get_timing_paths
   ::recorder::place_holder $arguments "place holder of a dry run"
+}
+recorder::command write_hw_platform {-fixed -include_bit -force} {-file} 0 0 {
+  ::recorder::step write_hw_platform write_bitstream
+  if {[file extension [::recorder::option -file]] ne ".xsa"} { ::recorder::fail "write_hw_platform: makes an .xsa" }
+  ::recorder::place_holder [::recorder::option -file] "place holder of a dry run"
 }
 
 # ---- The finished design ------------------------------------------------------------------------------------------
@@ -636,7 +712,7 @@ proc recorder::check_assignments {} {
 
 # ---- Run ----------------------------------------------------------------------------------------------------------
 
-lassign $argv recorder::script recorder::version recorder::catalogue recorder::slack
+lassign $argv recorder::script recorder::version recorder::catalogue recorder::slacks
 source $recorder::catalogue
 set recorder::components $components
-recorder::run write_bitstream
+recorder::run write_bitstream write_hw_platform write_checkpoint

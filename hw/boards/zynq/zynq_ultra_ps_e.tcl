@@ -1,5 +1,6 @@
 # The processing system of a Zynq UltraScale+, as build.tcl uses it. Needs: $blocks, $clock_mhz.
 
+set ps_block zynq_ultra_ps_e
 set ps_clock ps/pl_clk0
 # What Vivado's own constraints of the block call that clock.
 set timing_clock clk_pl_0

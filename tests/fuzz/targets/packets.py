@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.connection import QuicConnection
 
-from host.link.port import Budget, Port, Sources
+from host.link.port import Budget, Port, Strangers
 from host.link.quic import IDLE_TIMEOUT
 from tests.fuzz.trust import CLIENT, SERVER
 
@@ -28,7 +29,7 @@ class _Transport(asyncio.DatagramTransport):
 
 
 async def _port() -> Port:
-    def make_peer(*_: object, **__: object) -> None:
+    def make_peer(*_: object, **__: object) -> QuicConnectionProtocol:
         raise AssertionError("a connection was made for an address that is not proved")
 
     def failed(source: str, error: Exception) -> None:
@@ -49,6 +50,6 @@ def seeds() -> list[bytes]:
 def consume(data: bytes) -> None:
     transport = _Transport()
     PORT.connection_made(transport)
-    PORT._sources, PORT._budget = Sources(), Budget(PORT._loop.time())
+    PORT._strangers, PORT._budget = Strangers(), Budget(PORT._loop.time())
     PORT.datagram_received(data, _ADDRESS)
     assert transport.sent <= len(data), "the server may be used to flood others"

@@ -244,7 +244,7 @@ def test_a_series_is_followed_without_hindsight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "where"), [("", "is empty"), ("1\nfast\n", "line 2"), ("1\n\n", "line 2"), ("-3\n", "line 1")]
+    ("text", "where"), [("", "is empty"), ("1\nfast\n", "line 2"), ("1\n\nx\n", "line 3"), ("-3\n", "line 1")]
 )
 def test_a_malformed_series_is_refused_with_file_and_line(tmp_path: Path, text: str, where: str) -> None:
     path = tmp_path / "series.txt"
