@@ -997,7 +997,9 @@ def _compile(zoo: Path, out: Path, foldings: list[Folding]) -> Package:
     ]
     facts = DataSetFacts(*_data_set(zoo))
     backend = zoo / "backend.onnx"
-    return compile_package(out.name, networks, facts, backend.read_bytes() if backend.is_file() else None, out)
+    return compile_package(
+        out.resolve().name, networks, facts, backend.read_bytes() if backend.is_file() else None, out
+    )
 
 
 def _check_same_networks(zoo: Path, other: Kernel) -> None:
@@ -1149,8 +1151,7 @@ def main() -> None:
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # of typer's, if it was not to print it
             ending.fail(error.format_message(), json_, error.exit_code)
-        what = remedy(error) if isinstance(error, OSError) else None
-        if what is not None:
+        if isinstance(error, OSError) and (what := remedy(error)) is not None:
             ending.fail(f"{error.filename or 'a file'}: {error.strerror}: {what}", json_)
         if not any(kind.__name__ in _EXPECTED for kind in type(error).__mro__):
             raise

@@ -329,7 +329,7 @@ def _images_needed(accuracy: float, target: float, tested: int, error: float) ->
 
 def _rounded(count: float) -> int:
     """A count of images as a person would say it: two digits."""
-    step = 10 ** max(0, math.floor(math.log10(count)) - 1)
+    step: int = 10 ** max(0, math.floor(math.log10(count)) - 1)
     return math.ceil(count / step) * step
 
 

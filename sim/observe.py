@@ -58,7 +58,8 @@ def observe_once(
         pass  # absent or damaged
     observed = observe(package, model, images, truth, losses, seed)
     packed = io.BytesIO()
-    np.savez_compressed(packed, **{field.name: np.asarray(getattr(observed, field.name)) for field in fields(Observed)})
+    arrays = {field.name: np.asarray(getattr(observed, field.name)) for field in fields(Observed)}
+    np.savez_compressed(packed, **arrays)  # type: ignore[arg-type] # its stub takes a keyword for an array
     folder.mkdir(mode=0o700, exist_ok=True)
     write_atomically(path, packed.getvalue())
     prune(folder, _MOST_KEPT, path)

@@ -35,7 +35,7 @@ def test_a_library_inside_a_package_is_never_loaded(made: Package) -> None:
     (made.path / "lib").mkdir()
     for name in ("csim", "verilated"):
         (made.path / "lib" / f"{name}-{made.kernel.build_hash}.so").write_bytes(b"foreign code")
-        assert find(made, name) is None  # type: ignore[arg-type] # both are kinds
+        assert find(made, name) is None
 
 
 @pytest.mark.parametrize("name", [LIBRARY, "weights.txt", "built.json"])

@@ -156,10 +156,8 @@ def test_how_many_pictures_are_enough_is_said_with_the_reason(bars: DataSet) -> 
 def test_a_plan_with_its_time_comes_before_the_training(bars: DataSet) -> None:
     said = io.StringIO()
     ahead = train._Ahead(bars, ["backend", "stage0", "stage0"], True, Console(file=said, width=400))
-    recipes = [
-        train.recipe_for(variants.VARIANTS[name], phase, bars, True, None)
-        for name, phase in (("backend", "float"), ("stage0", "float"), ("stage0", "quantised"))
-    ]
+    phases: tuple[tuple[str, train.Phase], ...] = (("backend", "float"), ("stage0", "float"), ("stage0", "quantised"))
+    recipes = [train.recipe_for(variants.VARIANTS[name], phase, bars, True, None) for name, phase in phases]
     steps = [recipe.epochs * (300 // recipe.batch) for recipe in recipes]
     assert f"1 x backend (float, {steps[0]:,} steps), 2 x stage0 (float, {steps[1]:,} steps)" in said.getvalue()
     assert "Ctrl-C stops it; the same command goes on from the last epoch" in said.getvalue()
