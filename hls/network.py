@@ -31,6 +31,8 @@ CHANNELS_LAST = "qonnx.custom_op.channels_last"
 INPUT_LAYOUT = "edgesight.input_layout"  # metadata of a prepared graph in which no node's domain tells its layout
 _QUANT_DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 OLDEST_OPSET = 7  # of ONNX's own operators: older ones broadcast in another way
+MAX_SIDE = 4096  # of a map, padding included: what is made of a file is bounded
+_LONGEST_SHOWN = 120  # characters of a name in a message
 _TOLD = 20  # problems; a graph that has more of them tells how many
 
 _INT, _FLOAT, _TEXT, _INTS, _TENSOR = 2, 1, 3, 7, 4  # onnx.AttributeProto.AttributeType
@@ -192,6 +194,11 @@ def read(model: Any, for_hls4ml: bool = False) -> list[Step]:
     return steps
 
 
+def _shown(name: str) -> str:
+    """A file's name of something, fit for a message."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:_LONGEST_SHOWN])
+
+
 class _Walk:
     """One graph being read: what its tensors are, and the problems found so far."""
 
@@ -224,8 +231,8 @@ class _Walk:
 
     def name(self, node: Any) -> str:
         """The exporter's name of a node, with the module's where another place tells it."""
-        own = str(node.name or (node.output[0] if node.output else "") or node.op_type)
-        module = self._module(node)
+        own = _shown(node.name or (node.output[0] if node.output else "") or node.op_type)
+        module = _shown(self._module(node))
         return own if not module or module in own else f"{module} ({own})"
 
     def _module(self, node: Any) -> str:
@@ -473,15 +480,15 @@ class _Path:
     def _input(self) -> bool:
         kind = self.entry.type.tensor_type
         dims = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in kind.shape.dim]
-        shown = [dim.dim_param or dim.dim_value or "?" for dim in kind.shape.dim]
+        shown = [_shown(dim.dim_param) or dim.dim_value or "?" for dim in kind.shape.dim[:8]]
         problems = self.walk.problems
         if kind.elem_type != TensorProto.FLOAT:
             found = TensorProto.DataType.Name(kind.elem_type) if kind.elem_type else "no tensor"
             problems.append(f"input {self.entry.name}: its type is {found}; export the network in float32")
-        if len(dims) not in (2, 4) or min(dims, default=0) < 1 or dims[0] != 1:
+        if len(dims) not in (2, 4) or min(dims, default=0) < 1 or dims[0] != 1 or max(dims[2:], default=1) > MAX_SIDE:
             problems.append(
                 f"input {self.entry.name}: shape {shown} is none of [1, channels, height, width] and [1, features]; "
-                "export the network with a batch of 1 and fixed sizes"
+                f"export the network with a batch of 1 and fixed sizes, at most {MAX_SIDE} a side"
             )
             return False
         if len(dims) == 2:
@@ -497,7 +504,7 @@ class _Path:
         return any(
             node.op_type == "Transpose" and self._perm(node) == [0, 3, 1, 2]
             for node in self.walk.graph.node
-            if node.input[0] not in self.walk.constants
+            if node.input and node.input[0] not in self.walk.constants
         )
 
     def _perm(self, node: Any) -> list[int]:
@@ -789,6 +796,9 @@ class _Path:
             self.say(node, f"{what} (dilations {dilations})", "use dilation 1")
         if kernels[0] != kernels[1]:
             self.say(node, f"kernel {kernels[0]}x{kernels[1]} is not square", "use a square one")
+        if max(size[0] + pads[0] + pads[2], size[1] + pads[1] + pads[3]) > MAX_SIDE:
+            self.say(node, f"a padded map of more than {MAX_SIDE} rows or columns", "use a smaller one")
+            return None
         grown = [size[0] + pads[0] + pads[2] - reach[0], size[1] + pads[1] + pads[3] - reach[1]]
         if min(grown) < 0:
             self.say(node, f"its window {reach[0]}x{reach[1]} is larger than the padded map", "use a smaller kernel")

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from hls import qonnx_graph
 from hls.compile import DataSetFacts, Folding, Network, compile_package, convert
-from hls.network import CompileError
+from hls.network import ATTRIBUTES, CompileError
 from tests.hls import networks
 from tests.hls.qonnx_writer import Writer
 
@@ -192,6 +192,10 @@ CASES: dict[str, tuple[Build, str]] = {
     "conv stride": (as_conv(24, strides=[3, 3]), r"stride 3x3; 1 and 2 are supported"),
     "conv strides": (as_conv(108, strides=[1, 2]), r"stride 1x2; 1 and 2 are supported, the same both ways"),
     "conv pads twice": (as_conv(216, auto_pad="VALID"), r"auto_pad VALID beside pads .*; give one of both"),
+    "conv huge pads": (
+        as_conv(216, pads=[2**40] * 4),
+        r"a padded map of more than 4096 rows or columns; use a smaller",
+    ),
     "conv negative pads": (as_conv(216, pads=[-1, 0, 0, 0]), r"pads \[-1, 0, 0, 0\] is not 4 numbers of at least 0"),
     "conv too many strides": (as_conv(216, strides=[1, 1, 1]), r"strides \[1, 1, 1\] is not 2 numbers"),
     "bits 3.5": (as_quantiser(bits=3.5), r"quantiser quant\d+ \(behind relu\d+, before flatten\d+\): bit width 3.5"),
@@ -372,6 +376,31 @@ def test_a_problem_is_told_by_the_modules_name(tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(CompileError, match=r"layer net\.blocks\.3 \(conv\d+\): a dilated convolution"):
         qonnx_graph.load(path)
+
+
+def test_every_attribute_of_every_operator_is_read_or_refused(tmp_path: Path) -> None:
+    """ONNX's own list of attributes, not this compiler's: what a later ONNX adds is met as well."""
+    for kind, known in ATTRIBUTES.items():
+        if kind == "Quant":
+            continue
+        for name, attribute in onnx.defs.get_schema(kind).attributes.items():
+            value = {"INT": 1, "INTS": [1, 1], "FLOAT": 0.5, "FLOATS": [0.5], "STRING": "odd", "STRINGS": ["odd"]}
+            given = value.get(attribute.type.name)
+            if name in known or given is None:
+                continue
+            writer = Writer(IMAGE)
+            inputs = [writer.pixels()] if kind != "Constant" else []
+            writer.node(kind, inputs, **{name: given})
+            with pytest.raises(CompileError, match=f"attribute {name} of {kind} is not read by this compiler"):
+                qonnx_graph.load(writer.save(tmp_path / "network.onnx", f"tensor_{len(writer.nodes) - 1}"))
+
+
+def test_a_files_names_are_fit_for_messages(tmp_path: Path) -> None:
+    writer = Writer(IMAGE)
+    out = writer.node("Sigmoid", [writer.pixels()], name="\x1b[2J\nall is well" + "x" * 5000)
+    with pytest.raises(CompileError, match=r"layer \?\[2J\?all is wellx+: operator Sigmoid") as caught:
+        qonnx_graph.load(writer.save(tmp_path / "network.onnx", out))
+    assert len(str(caught.value)) < 600
 
 
 def test_a_fault_inside_a_library_is_told_with_what_was_done_and_its_cause(
