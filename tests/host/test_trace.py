@@ -83,7 +83,7 @@ def test_what_is_no_rate_is_refused_by_file_and_line(tmp_path: Path, lines: list
 
 
 def test_what_is_no_mahimahi_trace_is_refused_where_it_is_said_to_be_one(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match="line 2: '2.5' is not whole milliseconds"):
+    with pytest.raises(TraceError, match=r"line 2: '2\.5' is not whole milliseconds"):
         read(written(tmp_path / "odd.up", [1, 2.5]))
     with pytest.raises(TraceError, match="none below the one before it"):
         read_as(written(tmp_path / "falls", [5, 3]), "mahimahi")
