@@ -26,7 +26,7 @@ from host.plan.profile import SECONDS, PlanError
 Method = Literal["pairwise", "authors", "exact", "fixed", "greedy"]
 METHODS: tuple[Method, ...] = get_args(Method)
 _PLANNING = 0.95  # share of the time that the search has, but for the writing out of the plan, which for each client
-_WRITING_S = 2e-5  # and each eighth of a GPU takes so long
+_WRITING_S = 4e-5  # and each eighth of a GPU takes so long
 
 
 def plan(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +129,7 @@ def as_plan(
     models = situation.profile.models
     ranked = sorted(models, key=lambda model: (model.accuracy, -model.input_px))
     networks = list(dict.fromkeys(model.weights for model in ranked))
-    offered = tables.on_gpu.any(axis=0)
+    offered = np.asarray(tables.on_gpu.any(axis=0))
     gpus, clients, unserved = [], [], []
     for index, gpu in enumerate(situation.gpus):
         setting, mine = int(mapping.setting[index]), np.flatnonzero(mapping.gpu == index)
@@ -264,24 +264,25 @@ def _least_loading(tables: Tables, mapping: Mapping) -> Mapping:
     }
     moved: dict[int, int] = {}
     taken: set[int] = set()
-    for welcome in (
+    welcomes: tuple[Callable[[tuple[int, str]], list[int]], ...] = (
         lambda key: running[key],
         lambda key: holding[key],
         lambda key: alike[key[0]],
-    ):
+    )
+    for welcome in welcomes:
         for stays in (True, False):
             heads: dict[int, int] = {}  # by list: those before it are taken
             for old, key in list(waiting.items()):
                 places = welcome(key)
                 if stays:
-                    new = old if old not in taken and _has(places, old) else None
+                    free, new = old not in taken and _has(places, old), old
                 else:
                     head = heads.get(id(places), 0)
                     while head < len(places) and places[head] in taken:
                         head += 1
                     heads[id(places)] = head
-                    new = places[head] if head < len(places) else None
-                if new is not None:
+                    free, new = (True, places[head]) if head < len(places) else (False, NONE)
+                if free:
                     moved[old] = new
                     taken.add(new)
                     del waiting[old]

@@ -40,7 +40,12 @@ def search(problem: Problem, seed: int = 0, report: Report | None = None) -> tup
     begun: list[Found | None] = []
     bound = 0.0
     # The quick ones first, so that there is a plan soon.
-    for make in (lambda: joint(problem), lambda: sweep(*arrays), lambda: joint_greedy(problem)):
+    makers: tuple[Callable[[], Found | None], ...] = (
+        lambda: joint(problem),
+        lambda: sweep(*arrays),
+        lambda: joint_greedy(problem),
+    )
+    for make in makers:
         begun.append(make())
         if report is not None and (found := _least(arrays, begun)) is not None:
             report(found, bound)

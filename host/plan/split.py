@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -198,7 +198,7 @@ class Choices:
         """
         if method not in METHODS:
             raise PlanError(f"method {method!r}: choose one of {', '.join(METHODS)}")
-        rows = []
+        rows: list[tuple[Any, ...]] = []
         whole = True
         for number, exit_ in sorted(enumerate(profile.exits), key=lambda entry: -entry[1].accuracy):
             if rows and time.monotonic() >= until:

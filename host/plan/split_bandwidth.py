@@ -357,7 +357,7 @@ def follow(
     until = time.monotonic() + _PLANNING * seconds
     moving = MovingSplit(choices, slo, round_trip_ms, fall_back=fall_back)
     table = ConfigurationMap.of(choices, slo, round_trip_ms, STATES_MBPS)
-    steps = []
+    steps: list[Step] = []
     for mbps in series:
         if time.monotonic() >= until and steps:
             break

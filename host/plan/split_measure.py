@@ -551,23 +551,44 @@ class _Graph:
                 raise PlanError(f"{self._path}: has no input {name!r}, only {', '.join(self.inputs)}")
         found = {}
         for name, value in self.inputs.items():
-            kind = value.type.tensor_type
-            stated = [size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim]
-            dtype = np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
-            shape = inputs[name].shape if name in inputs else tuple(shapes.get(name, [size or 1 for size in stated]))
-            fits = len(shape) == len(stated) and all(
-                size >= 1 and known in (None, 0, size) for size, known in zip(shape, stated, strict=False)
-            )
-            if not fits or math.prod(shape) > _MOST_ELEMENTS:
-                expected = "x".join("?" if size is None else str(size) for size in stated)
-                raise PlanError(
-                    f"{self._path}: input {name} is given as {'x'.join(map(str, shape))}; expected {expected}, and at "
-                    f"most {_MOST_ELEMENTS:,} elements"
-                )
-            if name in inputs and inputs[name].dtype != dtype:
-                raise PlanError(f"{self._path}: input {name} is given as {inputs[name].dtype}; expected {dtype}")
-            found[name] = inputs[name] if name in inputs else self._random(name, dtype, shape, rng)
+            if name in inputs:
+                self._check_shape(name, inputs[name].shape)
+                dtype = self._onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+                if inputs[name].dtype != dtype:
+                    raise PlanError(f"{self._path}: input {name} is given as {inputs[name].dtype}; expected {dtype}")
+                found[name] = inputs[name]
+            elif name in shapes:
+                self._check_shape(name, shapes[name])
+                found[name] = self._sample(value, rng, shapes[name])
+            else:
+                found[name] = self._sample(value, rng)
         return found
+
+    def _check_shape(self, name: str, shape: Sequence[int]) -> None:
+        kind = self.inputs[name].type.tensor_type
+        stated = [size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim]
+        fits = len(shape) == len(stated) and all(
+            size >= 1 and known in (None, 0, size) for size, known in zip(shape, stated, strict=False)
+        )
+        if not fits or math.prod(shape) > _MOST_ELEMENTS:
+            expected = "x".join("?" if size is None else str(size) for size in stated)
+            raise PlanError(
+                f"{self._path}: input {name} is given as {'x'.join(map(str, shape))}; expected {expected}, and at most "
+                f"{_MOST_ELEMENTS:,} elements"
+            )
+
+    def _sample(self, value: Any, rng: np.random.Generator, shape: Sequence[int] | None = None) -> np.ndarray:
+        """One random input; without a `shape` a size that is left open is taken as 1, which the batch has to be."""
+        kind = value.type.tensor_type
+        if shape is None:
+            shape = [size.dim_value or 1 for size in kind.shape.dim]
+        dtype = np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        if dtype == np.bool_:
+            return rng.integers(0, 2, shape).astype(np.bool_)
+        if np.issubdtype(dtype, np.integer):
+            most = min(self._rows(value.name) or 256, int(np.iinfo(dtype).max) + 1)
+            return rng.integers(0, max(1, most), shape).astype(dtype)
+        return rng.random(shape).astype(dtype)
 
     def _rows(self, name: str) -> int | None:
         """Rows of the smallest table that input `name` names rows of, at once or with another shape or type."""
@@ -579,14 +600,6 @@ class _Graph:
                 axis = next((option.i for option in node.attribute if option.name == "axis"), 0)
                 rows.append(self._constants[node.input[0]].dims[axis])
         return min(rows, default=None)
-
-    def _random(self, name: str, dtype: np.dtype[Any], shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-        if dtype == np.bool_:
-            return rng.integers(0, 2, shape).astype(np.bool_)
-        if np.issubdtype(dtype, np.integer):
-            most = min(self._rows(name) or 256, int(np.iinfo(dtype).max) + 1)
-            return rng.integers(0, max(1, most), shape).astype(dtype)
-        return rng.random(shape).astype(dtype)
 
     def _array(self, name: str) -> np.ndarray:
         return np.asarray(self._onnx.numpy_helper.to_array(self._constants[name]))

@@ -259,7 +259,7 @@ class Simulation:
         self._leave(camera, now)
 
     def _known(self, camera: _Camera, now: float, waiting: float) -> Model | None:
-        """What a client that is told sends: the most accurate up to what was assigned that is in time, or nothing."""
+        """What a client that is told sends: the most accurate up to the assigned that arrives in time, or nothing."""
         sender = camera.sender
         least_ms = self._latency[sender.smallest.name][1]
         tried = [(model, sender.server_ms) for model in sender.offered]

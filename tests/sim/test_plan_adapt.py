@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from host.plan.adapt_data import AdaptPlan, Client, Gpu, Situation, shipped
 from host.plan.adapt_scheduler import LOAD_LIMIT, MARGIN
 from host.plan.profile import Link, PlanError, Slo, read
 from sim.plan.adapt import generated_trace, run_grid, simulate, time_rounds, traces_in
-from sim.plan.adapt_instances import ROUND_TRIP_MS, alike, compare, random_instances
+from sim.plan.adapt_instances import ROUND_TRIP_MS, alike, compare, gpus, random_instances
 from sim.plan.adapt_picture import draw_bench
-from sim.plan.adapt_simulation import Capacity, Outcome
+from sim.plan.adapt_simulation import Capacity, Outcome, Simulation, most_in_time
 
 PROFILE = shipped("jellyfish")
 
@@ -181,3 +182,49 @@ def test_a_replay_reports_each_run(tmp_path: Path) -> None:
     assert [run["method"] for run in report["runs"]] == ["pairwise", "greedy", "told"]
     assert all(run["requests"] == 2 * 15 * 4 for run in report["runs"])
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_run_has_more_in_time_than_its_links_carry() -> None:
+    trace = [30.0, 2.0, 12.0, 0.2, 25.0]
+    clients = alike(3, 25.0, 100.0)
+    for seed in range(3):
+        chance = random.Random(seed)
+        links = [(client, Capacity(trace, chance.uniform(0, len(trace)))) for client in clients]
+        most = most_in_time(PROFILE, links, 20.0, seed=seed)
+        for told in (False, True):
+            assert simulate(PROFILE, trace, clients, 20.0, seed, told=told).in_time <= most + 1e-12
+        assert most < 1
+
+
+def test_what_a_dead_link_carries_is_nothing_and_a_wide_one_everything() -> None:
+    (one,) = alike(1, 10.0, 100.0)
+    assert most_in_time(PROFILE, [(one, Capacity([0.01]))], 5.0) == 0
+    assert most_in_time(PROFILE, [(one, Capacity([100.0]))], 5.0) == 1
+
+
+def test_a_lower_load_limit_has_more_in_time_and_less_accuracy() -> None:
+    trace = [25.0, 40.0, 18.0, 35.0]
+    clients = [client.model_copy(update={"slo": Slo(latency_ms=75.0, rate=25.0)}) for client in alike(8, 25.0, 75.0)]
+    runs = []
+    for limit in (1.0, 0.4):
+        links = [(client, Capacity(trace, place / 2)) for place, client in enumerate(clients)]
+        runs.append(Simulation(PROFILE, gpus(), links, load_limit=limit, seed=1).run(20.0))
+    assert runs[1].in_time >= runs[0].in_time
+    assert runs[1].mean_accuracy < runs[0].mean_accuracy
+
+
+def test_the_replay_takes_mahimahis_traces_for_what_they_are(tmp_path: Path) -> None:
+    client = {"name": "one", "slo": {"latency_ms": 100, "rate": 15}, "link": {"mbps": 20}}
+    asked = tmp_path / "asked.json"
+    asked.write_text(json.dumps({"profile": "jellyfish", "clients": [client], "gpus": [{"name": "g"}]}))
+    # A packet of 1,500 bytes every 40 ms: 0.3 Mbit/s, where one Mbit/s a line would be 20 to 4,000 Mbit/s.
+    trace = tmp_path / "cell.up"
+    trace.write_text("".join(f"{40 * place}\n" for place in range(1, 101)))
+    report = tmp_path / "report.json"
+    arguments = ["adapt-replay", str(asked), "--trace", str(trace), "--seconds", "5", "--json", str(report)]
+    done = CliRunner().invoke(group, arguments)
+    assert done.exit_code == 0, done.output
+    assert "read as Mahimahi's, 100 packets" in " ".join(done.output.split())
+    for run in json.loads(report.read_text())["runs"]:
+        assert run["in_time"] == 0
+        assert run["most_in_time"] == 0

@@ -15,6 +15,7 @@ from edgesight.plan import group
 from host.plan.place_graph import Model
 from host.plan.place_problem import Cluster, Placement, faults
 from host.plan.profile import PlanError, read, write
+from sim.plan import place_published
 from sim.plan.place import bench, cluster
 from sim.plan.place_models import mobilenet_v2, resnet50, vgg16
 from sim.report import print_checks
@@ -123,3 +124,27 @@ def test_the_command_refuses_what_it_cannot_do(files: Path) -> None:
         result = ask(files, *options)
         assert isinstance(result.exception, PlanError), (options, result.output)
         assert told in str(result.exception)
+
+
+def test_the_published_networks_have_the_parameters_of_keras() -> None:
+    counted = {
+        name: sum(layer.parameter_bytes for layer in build().layers) for name, build in place_published.NETWORKS.items()
+    }
+    assert counted == {"MobileNetV2": 3_538_984, "ResNet50": 25_636_712}
+
+
+def test_the_published_setting_gives_the_published_means() -> None:
+    cells = place_published.run(trials=30, seed=3, searched=1)
+    assert len(cells) == 12
+    assert sum(abs(cell.z) <= 2 for cell in cells) >= 10
+    assert sum(abs(cell.joint_z) <= 2 for cell in cells) >= 10
+    assert all(cell.search_over_joint <= 1 + 1e-9 for cell in cells)
+    assert "github.com/ANRGUSC/SEIFER" in place_published.describe(cells)["source"]
+
+
+def test_with_the_published_memory_mobilenet_is_cut_and_with_ours_it_is_not() -> None:
+    """64 MiB hold MobileNetV2's parameters many times, but not what every layer puts out."""
+    model = place_published.NETWORKS["MobileNetV2"]()
+    asked = place_published.cluster(np.random.default_rng(0), 5, 64)
+    assert not np.isfinite(place_published.PublishedProblem(model, asked).piece_ms[:, 0, -1]).any()
+    assert np.isfinite(Problem(model, asked).piece_ms[:, 0, -1]).all()

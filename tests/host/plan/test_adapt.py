@@ -423,3 +423,49 @@ def test_unknown_methods_and_models_are_refused() -> None:
         plan(situation(), "fixed", model="yolov9")
     made = plan(situation(client("one", 60.0)), "fixed", model="yolov4-352")
     assert [entry.model for entry in made.clients] == ["yolov4-352"]
+
+
+def crowd(clients: int, gpus: int, seed: int = 0) -> Situation:
+    """So many clients as the authors draw them."""
+    from sim.plan.adapt_instances import many
+
+    return many(shipped("jellyfish"), clients, gpus, seed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("clients", "gpus"), [(16, 4), (32, 8), (64, 8), (64, 16)])
+def test_the_authors_annealing_is_not_ahead_where_there_are_many_gpus(clients: int, gpus: int, seed: int) -> None:
+    asked = crowd(clients, gpus, seed)
+    ours, theirs = plan(asked, "pairwise", seconds=20), plan(asked, "authors", seed=seed, seconds=20)
+    assert faults(asked, ours) == []
+    assert served_rate(asked, ours) >= served_rate(asked, theirs) - 1e-6
+    assert ours.mean_accuracy >= theirs.mean_accuracy - 0.002
+
+
+def test_without_a_clock_the_same_is_found_every_time() -> None:
+    asked = crowd(32, 8)
+    first, again = (plan(asked, "pairwise", seconds=None) for _ in range(2))
+    assert first.clients == again.clients
+    assert first.gpus == again.gpus
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_keeps_its_time_limit(method: Method) -> None:
+    import time
+
+    asked = crowd(2048, 256)
+    begun = time.monotonic()
+    made = plan(asked, method, seconds=4.0)
+    assert time.monotonic() - begun < 4.0 * 1.2
+    assert faults(asked, made) == []
+    assert made.clients
+    assert not made.proven
+    if method in ("pairwise", "exact"):
+        assert len(made.unserved) < 100
+
+
+def test_a_small_plan_is_done_long_before_its_limit_and_says_that_it_is_proven() -> None:
+    made = plan(situation(client("one", 50.0)), "pairwise", seconds=600.0)
+    assert made.planning_ms < 60_000
+    assert made.proven
+    assert made.best_possible == made.mean_accuracy

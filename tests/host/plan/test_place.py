@@ -445,3 +445,60 @@ def test_the_order_of_the_nodes_does_not_matter(model: Model, cluster: Cluster) 
         )
         betas.add(place(model, turned, "search").beta_ms)
     assert len(betas) == 1
+
+
+def test_the_authors_joint_baseline_walks_to_the_fastest_neighbour() -> None:
+    """Fewest bytes first: the cut is behind `b`; from `n1` the fastest link leads to `n2`, and `n0` is never as fast."""
+    layers = tuple(
+        Layer(name=name, inputs=(before,), output_bytes=size, parameter_bytes=1)
+        for name, before, size in (("a", INPUT, 900), ("b", "a", 100), ("c", "b", 900))
+    )
+    cluster = Cluster(
+        nodes=tuple(Node(name=f"n{place}", memory_bytes=2) for place in range(3)),
+        mbps=((0.0, 1.0, 2.0), (1.0, 0.0, 8.0), (2.0, 8.0, 0.0)),
+    )
+    plan = place(Model(name="three", layers=layers), cluster, "joint")
+    assert plan.feasible
+    assert plan.pieces[0].until == "b"
+    assert {piece.node for piece in plan.pieces} == {"n1", "n2"}
+    assert plan.beta_ms == pytest.approx(100 * 8 / 8e3)
+
+
+def test_a_placement_keeps_its_time_limit_and_gives_the_best_so_far() -> None:
+    import time
+
+    rng = np.random.default_rng(0)
+    layers = tuple(
+        Layer(
+            name=f"layer{number}",
+            inputs=(f"layer{number - 1}" if number else INPUT,),
+            output_bytes=int(rng.integers(10_000, 1_000_000)),
+            parameter_bytes=10**6,
+            operations=float(rng.integers(10**6, 10**9)),
+        )
+        for number in range(300)
+    )
+    chain = Model(name="chain", layers=layers)
+    cluster = Cluster(
+        nodes=tuple(Node(name=f"n{number}", memory_bytes=30 * 10**6, speed=1.0) for number in range(40)),
+        mbps=tuple(tuple(row) for row in rng.uniform(1, 100, (40, 40)).tolist()),
+    )
+    for method in ("search", "kpath", "joint"):
+        begun = time.monotonic()
+        plan = place(chain, cluster, method, seconds=6.0)  # type: ignore[arg-type]
+        assert time.monotonic() - begun < 6.0 * 1.2
+        assert plan.feasible or plan.reason is not None
+        assert faults(plan, chain, cluster) == []
+    begun = time.monotonic()
+    late = place(chain, cluster, "search", seconds=0.1)
+    assert time.monotonic() - begun < 1.0
+    assert not late.proven
+
+
+def test_more_pieces_than_memory_holds_are_refused() -> None:
+    layers = tuple(
+        Layer(name=f"l{number}", inputs=(f"l{number - 1}" if number else INPUT,), output_bytes=1)
+        for number in range(4000)
+    )
+    with pytest.raises(PlanError, match="join layers"):
+        place(Model(name="long", layers=layers), uniform(5, None))

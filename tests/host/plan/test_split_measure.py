@@ -267,3 +267,85 @@ def test_a_kernels_stages_take_the_simulated_cycles(tmp_path: Path) -> None:
     alone = split(cascade, Link(mbps=0.001), Slo(latency_ms=1000.0)).choice
     assert alone is not None
     assert (alone.exit, alone.cut, alone.up_bytes) == ("stage1", 2, 0)
+
+
+def model(path: Path, nodes: list[Any], inputs: list[Any], output: Any, **tables: np.ndarray) -> Path:
+    helper = onnx.helper
+    constants = [onnx.numpy_helper.from_array(value, name) for name, value in tables.items()]
+    graph = helper.make_graph(nodes, "test", inputs, [output], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+    return path
+
+
+def value(name: str, shape: list[Any], kind: int | None = None) -> Any:
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT if kind is None else kind, shape)
+
+
+def test_layers_add_up_to_the_run_in_one_piece(tmp_path: Path) -> None:
+    found = measured(tmp_path)
+    assert found.whole_ms is not None
+    assert found.apart_ms is not None
+    assert sum(layer.ms for layer in found.layers) == pytest.approx(found.whole_ms)
+    assert found.apart_ms > 0
+
+
+def test_branches_that_read_tensors_from_outside_are_measured(tmp_path: Path) -> None:
+    helper = onnx.helper
+    branches = {
+        f"{side}_branch": helper.make_graph([helper.make_node(kind, ["h"], ["o"])], side, [], [value("o", [1, 4])])
+        for side, kind in (("then", "Relu"), ("else", "Neg"))
+    }
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["h"], name="first"),
+        helper.make_node("If", ["b"], ["y"], name="branch", **branches),
+    ]
+    inputs = [value("x", [1, 4]), value("b", [], onnx.TensorProto.BOOL)]
+    found = measure_onnx(model(tmp_path / "if.onnx", nodes, inputs, value("y", [1, 4])), "here", repeats=2)
+    assert [layer.name for layer in found.layers] == ["first", "branch"]
+    assert found.layers[0].output_bytes == 4 * 4 + 1  # what the branches read crosses the cut, beside the choice
+
+
+def test_rows_of_a_table_are_drawn_within_it(tmp_path: Path) -> None:
+    nodes = [
+        onnx.helper.make_node("Cast", ["x"], ["i"], to=onnx.TensorProto.INT64),
+        onnx.helper.make_node("Gather", ["table", "i"], ["y"], name="rows"),
+    ]
+    table = np.ones((3, 2), np.float32)
+    path = model(
+        tmp_path / "rows.onnx", nodes, [value("x", [1, 500], onnx.TensorProto.INT32)], value("y", [1, 500, 2]),
+        table=table,
+    )  # fmt: skip
+    assert measure_onnx(path, "here", repeats=1).exits[0].answer_bytes == 1000 * 4
+
+
+def test_an_input_and_a_shape_can_be_given(tmp_path: Path) -> None:
+    path = model(
+        tmp_path / "open.onnx", [onnx.helper.make_node("Relu", ["x"], ["y"])], [value("x", [1, "L"])],
+        value("y", [1, "L"]),
+    )  # fmt: skip
+    assert measure_onnx(path, "here", repeats=1).input_bytes == 4
+    assert measure_onnx(path, "here", repeats=1, shapes={"x": (1, 7)}).input_bytes == 28
+    given = np.zeros((1, 9), np.float32)
+    assert measure_onnx(path, "here", repeats=1, inputs={"x": given}).input_bytes == 36
+    for options, reason in (
+        ({"shapes": {"x": (2, 7)}}, "input x is given as 2x7; expected 1x?"),
+        ({"shapes": {"z": (1, 7)}}, "has no input 'z', only x"),
+        ({"inputs": {"x": given.astype(np.float64)}}, "given as float64; expected float32"),
+        ({"shapes": {"x": (1, 2**40)}}, "at most 268,435,456 elements"),
+    ):
+        with pytest.raises(PlanError) as caught:
+            measure_onnx(path, "here", repeats=1, **options)  # type: ignore[arg-type]
+        assert reason in str(caught.value)
+    from typer.testing import CliRunner
+
+    import edgesight.plan.split  # noqa: F401 # registers its commands
+    from edgesight.plan import group
+
+    np.save(tmp_path / "x.npy", given)
+    base = ["profile", str(path), "--device", "here", "--out", str(tmp_path / "out.json"), "--repeats", "1"]
+    assert CliRunner().invoke(group, [*base, "--input", f"x={tmp_path / 'x.npy'}"]).exit_code == 0
+    assert read(tmp_path / "out.json", MeasuredNetwork).input_bytes == 36
+    assert CliRunner().invoke(group, [*base, "--shape", "x=1x5"]).exit_code == 0
+    assert read(tmp_path / "out.json", MeasuredNetwork).input_bytes == 20
+    with pytest.raises(PlanError, match="expected NAME=SIZES"):
+        CliRunner().invoke(group, [*base, "--shape", "x=1,5"], catch_exceptions=False)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from host.plan.profile import Device, PlanError, checked, read, write
 from host.plan.workflow import (
+    ALONE,
     METHODS,
     Covers,
     Facts,
@@ -428,3 +429,77 @@ def by_trying(given_: Workflow) -> tuple[float, float]:
             elif cost <= best * (1 + 1e-6):
                 best_accuracy = max(best_accuracy, row.accuracy)
     return best, best_accuracy
+
+
+def large(operators: int = 7, variants: int = 4, workers: int = 24) -> Workflow:
+    from sim.plan.workflow import random_workflow
+
+    return random_workflow(1, (operators, variants, workers))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_keeps_its_time_limit_where_there_is_far_more_to_do(method: Method) -> None:
+    import time
+
+    workflow = large()
+    begun = time.monotonic()
+    made = plan(workflow, method=method, seconds=6.0)
+    assert time.monotonic() - begun < 6.0 * 1.2
+    assert faults(workflow, made) == []
+    assert made.feasible or not made.proven
+
+
+def test_the_exact_plan_is_no_dearer_than_the_authors_even_where_time_is_short() -> None:
+    workflow = large()
+    authors = plan(workflow, method="authors", seconds=30.0)
+    exact = plan(workflow, method="exact", seconds=12.0)
+    assert authors.feasible
+    assert exact.dollars_per_hour <= authors.dollars_per_hour * (1 + 1e-9)
+
+
+def test_local_search_betters_a_plan_step_by_step() -> None:
+    import time
+
+    from host.plan.workflow_authors import search_authors
+    from host.plan.workflow_descent import descend
+
+    workflow = large(5, 3, 16)
+    facts = Facts.of(workflow)
+    begun = search_authors(facts, workflow.accuracy or 0.0)
+    steps: list[WorkflowPlan] = []
+    found = descend(facts, Covers.of(facts), begun, time.monotonic() + 20, steps.append)
+    costs = [begun.dollars_per_hour, *(step.dollars_per_hour for step in steps)]
+    assert costs == sorted(costs, reverse=True)
+    assert found.dollars_per_hour == costs[-1]
+    assert all(faults(workflow, step) == [] for step in steps)
+
+
+def test_a_plan_says_what_its_bound_is_from() -> None:
+    workflow = large(5, 3, 16)
+    authors = plan(workflow, method="authors", seconds=30.0)
+    exact = plan(workflow, method="exact", seconds=30.0)
+    assert authors.bound_from in ("linear relaxation of the cheapest variants", ALONE)
+    assert authors.bound_dollars_per_hour is not None
+    assert authors.bound_dollars_per_hour <= exact.dollars_per_hour * (1 + 1e-9)
+    covers = Covers.of(Facts.of(workflow))
+    loose = min(covers.least(row) for row in workflow.accuracies if meets(row.accuracy, workflow.accuracy or 0.0))
+    assert authors.bound_dollars_per_hour >= loose * (1 - 1e-9)
+
+
+def test_many_operators_in_a_row_have_their_orders_without_end_of_the_stack() -> None:
+    names = [f"o{number}" for number in range(1200)]
+    edges = [{"source": a, "target": b, "messages": [{"size_bytes": 1}]} for a, b in itertools.pairwise(["s", *names])]
+    asked = checked(
+        {
+            "obtained": "quoted",
+            "sources": [{"name": "s", "rate": 1}],
+            "operators": [{"name": name, "variants": ["v"]} for name in names],
+            "edges": edges,
+            "workers": [{"name": "w", "tier": 0, "dollars_per_hour": 1, "latency_ms": {}}],
+            "sink": names[-1],
+            "accuracies": [{"variants": {"o0": "v"}, "accuracy": 0.5}],
+        },
+        Workflow,
+        "chain",
+    )
+    assert next(orders(Facts.of(asked))) == tuple(names)

@@ -146,6 +146,13 @@ def test_a_variant_may_be_named_as_its_operator(tmp_path: Path) -> None:
         ("workers_partition.json", '[\n ["near"],\n ["far", "near"]\n]\n', 2, "'near' is in it twice"),
         ("workers_partition.json", '[\n ["near"],\n', 3, "is no JSON"),
         ("workers_partition.json", "{}", 1, "must be a list of lists"),
+        (
+            "accuracy_requirement.json",
+            '{"sink": "name",\n "threshold": 0.56}',
+            2,
+            "threshold is 0.56, which is read as percent: write 56 for a share of 0.56",
+        ),
+        ("accuracy_requirement.json", '{"sink": "name", "sink": "find", "threshold": 56}', None, "twice"),
         ("workers_partition.json", "[[], []]", 1, "lists no worker"),
         ("workers_numbers.csv", "near,1.5\n", 1, "the number is 1.5, not a whole one"),
         ("workers_numbers.csv", "near,2\nfar,1e19\n", 2, "the number is 1e+19; must be at most 10000"),
