@@ -69,7 +69,7 @@ def split(
     from host.plan.split import split as plan_split
     from host.plan.split_bandwidth import SeriesPlan, follow
 
-    check_outputs(out, claim(SplitPlan if series is None else SeriesPlan), picture)
+    check_outputs(out, claim(SplitPlan, SeriesPlan), picture)
     needs = checked({"latency_ms": deadline_ms, "accuracy": accuracy}, Slo, "--deadline-ms, --accuracy")
     found = read(profile, SplitProfile)
     if method not in METHODS:
@@ -88,7 +88,7 @@ def split(
         rest = left(seconds, begun)
         followed = follow(choices, needs, delay, trace.by_second, fall_back=fall_back, seconds=rest)
         if out is not None:
-            write(out, followed)
+            write(out, followed, SplitPlan)
         if picture is not None:
             from sim.plan.split_picture import draw_series
 
@@ -108,7 +108,7 @@ def split(
     else:
         plan = plan_split(choices, link, needs, method)
     if out is not None:
-        write(out, plan)
+        write(out, plan, SeriesPlan)
     if picture is not None:
         from sim.plan.split_picture import draw_plan
 

@@ -51,7 +51,7 @@ def workflow(
     from host.plan.workflow import Curve, WorkflowPlan, plan
     from host.plan.workflow import curve as trace
 
-    check_outputs(out, claim(Curve if curve else WorkflowPlan), picture)
+    check_outputs(out, claim(Curve, WorkflowPlan), picture)
     console = Console(stderr=json_)
     read = _read(path, console)
     if curve:
@@ -64,7 +64,7 @@ def workflow(
         if json_:
             print_json(steps)
         if out is not None:
-            write(out, steps)
+            write(out, steps, WorkflowPlan)
         if picture is not None:
             from sim.plan.workflow_picture import draw_curve
 
@@ -74,7 +74,7 @@ def workflow(
     if json_:
         print_json(made)
     if out is not None:
-        write(out, made)
+        write(out, made, Curve)
     if not made.feasible:
         console.print(Text.assemble(("No plan:", "red"), f" {made.reason}"), soft_wrap=True)
         raise typer.Exit(1)

@@ -182,11 +182,20 @@ def _found(fault: Any) -> str:
     return f" ({'' if unit is None else f'{unit}; '}found {json.dumps(found)[:60]})"
 
 
-def write(path: Path, plan: BaseModel) -> None:
-    """Write `plan` as JSON, whole or not at all; raises OutputError when it cannot be, or something else is there."""
-    write_output(path, (plan.model_dump_json(indent=1) + "\n").encode(), claim(type(plan)))
+def write(path: Path, plan: BaseModel, *others: type[BaseModel]) -> None:
+    """Write `plan` as JSON, whole or not at all, over one of its kind or of the `others` that its command makes.
+
+    Raises OutputError when it cannot be, or something else is there.
+    """
+    write_output(path, (plan.model_dump_json(indent=1) + "\n").encode(), claim(type(plan), *others))
 
 
-def claim(kind: type[BaseModel]) -> Claim:
-    """What a file with plans of `kind` may replace."""
-    return json_claim("plan or profile of this kind", *kind.model_fields)
+def claim(*kinds: type[BaseModel]) -> Claim:
+    """What a file with plans of these kinds may replace."""
+    claims = [json_claim("", *kind.model_fields) for kind in kinds]
+
+    def stranger(path: Path) -> str | None:
+        found = [one.stranger(path) for one in claims]
+        return None if None in found else found[0]
+
+    return Claim("plan or profile of this kind", stranger)
