@@ -398,8 +398,9 @@ def revoke(trust: Trust, name: str) -> None:
         another_process.revoke(name)
 
 
+@pytest.mark.parametrize("asks", [False, True])
 def test_a_revoked_edge_is_not_greeted_nor_renewed(
-    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: bool
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(authority_module, "EDGE_LIFE", datetime.timedelta(days=40))  # as old as it is after 50 days
@@ -411,7 +412,7 @@ def test_a_revoked_edge_is_not_greeted_nor_renewed(
             peer = await dc.meet(client)
             assert peer.admitted is not None
             revoke(trust, "thief")
-            client.send_stream_data(0, hello(request_certificate(new_key())))
+            client.send_stream_data(0, hello(request_certificate(new_key()) if asks else None))
             await dc.exchange(client)
             assert not peer.trusted
             assert not dc.server._peers
@@ -427,8 +428,10 @@ def test_a_connection_that_waits_is_put_out_when_its_edge_is_revoked(trust: Trus
             dc.server._put_out()
             assert peer in dc.server._half_open
             revoke(trust, "door")
+            begin = asyncio.get_running_loop().time()
             while dc.peers:
                 await asyncio.sleep(0.01)
+            assert asyncio.get_running_loop().time() - begin < 0.1  # and not when patience ends
             assert dc.ended == [peer]
             assert not dc.server._half_open
 
