@@ -430,6 +430,7 @@ def _accuracies(files: _Directory, operators: Mapping[str, Mapping[str, object]]
     names: tuple[str, ...] | None = None
     seen: dict[tuple[str, ...], int] = {}
     rows = []
+    shares: list[float] = []
     for row in files.rows(name, None):
         if names is None:
             if row.cells[-1] != "accuracy_percent":
@@ -446,10 +447,11 @@ def _accuracies(files: _Directory, operators: Mapping[str, Mapping[str, object]]
         percent = row.number(len(names), "the accuracy")
         if percent > 100:
             raise row.fault(f"the accuracy is {percent:g}; must be at most 100")
+        shares.append(percent / 100)
         rows.append({"variants": dict(zip(names, row.cells[:-1], strict=True)), "accuracy": percent / 100})
     if not rows:
         raise PlanError(f"{files.path / name}:1: holds no accuracies")
-    best = max(float(row["accuracy"]) for row in rows)
+    best = max(shares)
     if 0 < best <= 0.01:
         raise PlanError(
             f"{files.path / name}:1: accuracy_percent is at most {100 * best:g}: these look like shares; write percents"

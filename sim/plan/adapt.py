@@ -259,7 +259,7 @@ def run_methods(
 def _behind(online: Sequence[Mapping[str, Any]], trace: str) -> float:
     """How much less than the authors' ours has in time over a trace, in the cell where that is most."""
     found = {row["method"]: row["in_time_by_cell"] for row in online if row["trace"] == trace}
-    return max(theirs - ours for theirs, ours in zip(found["authors"], found["pairwise"], strict=True))
+    return max(float(theirs - ours) for theirs, ours in zip(found["authors"], found["pairwise"], strict=True))
 
 
 def race(profile: ModelProfile, clients: Sequence[int], machines: Sequence[int], seeds: int) -> list[dict[str, Any]]:
@@ -467,7 +467,18 @@ def _print(
     rounds: Sequence[Mapping[str, Any]],
     online: Sequence[Mapping[str, Any]],
 ) -> None:
-    columns = ("trace", "clients", "frames/s", "SLO ms", "most", "told", "ours", "qualifies", "accuracy", "told's")
+    columns: tuple[str, ...] = (
+        "trace",
+        "clients",
+        "frames/s",
+        "SLO ms",
+        "most",
+        "told",
+        "ours",
+        "qualifies",
+        "accuracy",
+        "told's",
+    )
     title = (
         "Requests in time (simulated): the most that links carry, told the bandwidth to come (99.5 % qualifies), ours"
     )

@@ -12,8 +12,10 @@ from typer.testing import CliRunner, Result
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'edgesight[sim]'")
 
 from edgesight.plan import group
+from host.plan.place_authors import joint
 from host.plan.place_graph import Model
-from host.plan.place_problem import Cluster, Placement, faults
+from host.plan.place_problem import Cluster, Placement, Problem, faults
+from host.plan.place_search import search
 from host.plan.profile import PlanError, read, write
 from sim.plan import place_published
 from sim.plan.place import bench, cluster
@@ -134,11 +136,10 @@ def test_the_published_networks_have_the_parameters_of_keras() -> None:
 
 
 def test_the_published_setting_gives_the_published_means() -> None:
-    cells = place_published.run(trials=30, seed=3, searched=1)
+    cells = place_published.run(trials=30, seed=3, searched=0)
     assert len(cells) == 12
     assert sum(abs(cell.z) <= 2 for cell in cells) >= 10
     assert sum(abs(cell.joint_z) <= 2 for cell in cells) >= 10
-    assert all(cell.search_over_joint <= 1 + 1e-9 for cell in cells)
     assert "github.com/ANRGUSC/SEIFER" in place_published.describe(cells)["source"]
 
 
@@ -148,3 +149,15 @@ def test_with_the_published_memory_mobilenet_is_cut_and_with_ours_it_is_not() ->
     asked = place_published.cluster(np.random.default_rng(0), 5, 64)
     assert not np.isfinite(place_published.PublishedProblem(model, asked).piece_ms[:, 0, -1]).any()
     assert np.isfinite(Problem(model, asked).piece_ms[:, 0, -1]).all()
+
+
+def test_search_is_no_worse_than_the_authors_joint_baseline_in_their_setting() -> None:
+    rng = np.random.default_rng(1)
+    model = place_published.NETWORKS["ResNet50"]()
+    for nodes in (5, 12):
+        problem = place_published.PublishedProblem(model, place_published.cluster(rng, nodes, 64))
+        found, _ = search(problem)
+        walked = joint(problem)
+        assert found is not None
+        assert walked is not None
+        assert problem.beta(found) <= problem.beta(walked) * (1 + 1e-12)

@@ -17,7 +17,7 @@ from edgesight.plan import group
 from host.plan import place_exact, place_search
 from host.plan.place import METHODS, place, replan
 from host.plan.place_authors import kpath, least_transfer
-from host.plan.place_graph import Layer, Model
+from host.plan.place_graph import INPUT, Layer, Model
 from host.plan.place_problem import Cluster, Found, Node, Placement, Problem, faults
 from host.plan.profile import PlanError, read, write
 from tests.host.plan.placing import cheapest, clusters, models, placements
@@ -448,7 +448,7 @@ def test_the_order_of_the_nodes_does_not_matter(model: Model, cluster: Cluster) 
 
 
 def test_the_authors_joint_baseline_walks_to_the_fastest_neighbour() -> None:
-    """Fewest bytes first: the cut is behind `b`; from `n1` the fastest link leads to `n2`, and `n0` is never as fast."""
+    """Fewest bytes first: the cut is behind `b`; `n1` and `n2` have the fastest link."""
     layers = tuple(
         Layer(name=name, inputs=(before,), output_bytes=size, parameter_bytes=1)
         for name, before, size in (("a", INPUT, 900), ("b", "a", 100), ("c", "b", 900))
@@ -485,7 +485,7 @@ def test_a_placement_keeps_its_time_limit_and_gives_the_best_so_far() -> None:
     )
     for method in ("search", "kpath", "joint"):
         begun = time.monotonic()
-        plan = place(chain, cluster, method, seconds=6.0)  # type: ignore[arg-type]
+        plan = place(chain, cluster, method, seconds=6.0)
         assert time.monotonic() - begun < 6.0 * 1.2
         assert plan.feasible or plan.reason is not None
         assert faults(plan, chain, cluster) == []

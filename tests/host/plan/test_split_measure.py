@@ -117,7 +117,7 @@ def test_a_brevitas_network_is_measured_with_its_own_bits_and_equal_results(stag
     expected = execute(path, images)
     for image, logits in zip(images, expected, strict=True):
         pixels = image.astype(np.float32)[None].transpose(0, 3, 1, 2) / np.float32(256)
-        graph._sample = lambda value, rng, pixels=pixels: pixels  # type: ignore[method-assign,misc]
+        graph._sample = lambda value, rng, pixels=pixels: pixels  # type: ignore[method-assign,assignment,return-value]
         values, _, _ = graph.run(1, chain, output)
         assert np.array_equal(values[output][0], logits)
     found = measure_onnx(path, "here", repeats=2, input_bits=8)
@@ -334,7 +334,7 @@ def test_an_input_and_a_shape_can_be_given(tmp_path: Path) -> None:
         ({"shapes": {"x": (1, 2**40)}}, "at most 268,435,456 elements"),
     ):
         with pytest.raises(PlanError) as caught:
-            measure_onnx(path, "here", repeats=1, **options)  # type: ignore[arg-type]
+            measure_onnx(path, "here", repeats=1, **options)
         assert reason in str(caught.value)
     from typer.testing import CliRunner
 
