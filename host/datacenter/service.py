@@ -7,7 +7,8 @@ come, or can be recovered from parity strips. Its time is up
 - else after a silence of a good round trip, at least `SILENT_AFTER`: the sender's congestion window may have cut the
   request in two;
 - at the latest when the model, as long as it usually takes, and the way back leave no more time until the deadline.
-Then it is concealed. What is ready while the model runs makes up the next batch. Replies go out in several copies, as
+Then it is concealed. An image that travels entire is waited for until that last moment: what got lost of it is sent
+again. What is ready while the model runs makes up the next batch. Replies go out in several copies, as
 many as the measured loss asks for, since they are tiny and nobody waits for a retransmission. Requests are idempotent:
 a repeated one gets the reply that it already had, and one that was cancelled, of another session, or so old that its
 reply was forgotten, gets none. A cancelled one leaves its place to others at once.
@@ -57,7 +58,7 @@ class _Request:
     assembly: Assembly
     attempt: int
     deadline: float  # of the loop's clock
-    begun: float
+    last: float  # when the last strip came
     timer: asyncio.TimerHandle | None = None
 
     def stop(self) -> None:
@@ -184,6 +185,7 @@ class Service:
             client.assembling[number] = request
         elif not request.assembly.add(strip):
             return  # a repeated strip puts nothing off
+        request.last = self._loop.time()
         request.attempt = max(request.attempt, strip.attempt)
         request.stop()
         if request.assembly.missing:
@@ -191,7 +193,7 @@ class Service:
             wait = OVERTAKEN_AFTER if request.assembly.overtaken else silent
             # Since the deadline was told, the way here has taken half a round trip, and the way back takes another.
             latest = request.deadline - self._model_s - peer.round_trip - _BEGIN_BEFORE
-            at = min(self._loop.time() + wait, latest)
+            at = latest if request.assembly.entire else min(self._loop.time() + wait, latest)
             request.timer = self._loop.call_at(at, self._assembled, peer, client, number)
         else:
             self._assembled(peer, client, number)
@@ -218,6 +220,9 @@ class Service:
 
     def _assembled(self, peer: ServerPeer, client: _Client, number: int) -> None:
         request = client.assembling.pop(number)
+        if request.assembly.entire and request.assembly.missing:
+            self._reply(peer, client, number, request, Status.LATE)
+            return
         try:
             image = resize(request.assembly.image(), self._executor.input_shape)
         except LinkError as error:
@@ -271,9 +276,7 @@ class Service:
             status,
             label,
             assembly.missing,
-            assembly.form.count,
-            assembly.lost,
-            round((self._loop.time() - request.begun) * 1e6),
+            round((self._loop.time() - request.last) * 1e6),
             math.ceil(len(self._ready) / self._max_batch * self._model_s * 1e3),
         ).pack()
         client.settle(number, _Settled(request.attempt, reply))

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
+import math
 import secrets
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -16,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, Kind, LinkError, Reply, Status, parse
+from host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, LinkError, Reply, Status, parse
 from host.link.keys import EdgeKeys, client_keys, new_key, now, public_bytes, request_certificate, save_edge
 from host.link.offload import Offloaded
 from host.link.parity import strips_for
-from host.link.quality import fit, room
+from host.link.quality import Room, fit, room
 from host.link.quic import IDLE_TIMEOUT, Hello, Peer, Welcome
-from host.link.strips import QUALITY, Encoded, jpeg_tables
+from host.link.repair import Progress
+from host.link.strips import QUALITY, Encoded, jpeg_tables, kind_of
 from host.link.tls import REFUSED, Untrusted, check_data_centre, check_edge, shown_chain, why_ended
 
 try:
@@ -40,6 +43,10 @@ _PING_EVERY = 1.0  # seconds; keeps an idle connection from timing out
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0  # seconds between attempts to connect
 _ASK_AGAIN = 3.0  # times the usual wait for a reply
 _SOONEST_ASK = 0.1  # seconds; much more than the data centre waits for a strip that will not come
+_MOST_REPAIRED = 0.02  # loss of a path up to which images may travel entire
+_HARDLY_LOST = 0.003  # loss up to which tiny ones do on any path: nearly all are a single packet then
+_LONG_SENDING = 0.5  # round trips that sending takes from which on a second sending is no long wait
+_USUAL_BYTES = 0.3  # of a pixel in a JPEG, before any was made
 _LAST_REQUESTS = 1 << 16  # request ids that are left when the connection is made anew
 
 logger = logging.getLogger(__name__)
@@ -62,6 +69,11 @@ class ClientPeer(Peer):
         self.greeting = 0.0  # seconds from hello to welcome
         self.welcome: asyncio.Future[Welcome] = self._loop.create_future()
         self.ended: asyncio.Future[str] = self._loop.create_future()  # why
+        self.next_turn: Callable[[], None] = lambda: None
+
+    def drained(self) -> None:
+        """Let the next image be encoded: what it may take is known best when it is about to go."""
+        self.next_turn()
 
     def quic_event_received(self, event: QuicEvent) -> None:
         """Say hello once the data centre's certificate was found good, then take datagrams."""
@@ -81,6 +93,7 @@ class ClientPeer(Peer):
 
     def withdraw(self, request: int) -> None:
         """Send no more of `request`, and cancel it."""
+        self.followed.forget(request)
         self._queue.forget(request)
         self.send_copies([Cancel(request).pack()])
 
@@ -98,7 +111,7 @@ class ClientPeer(Peer):
             return
         self._greeted_at = self._loop.time()
         request = request_certificate(self.renewal) if self.renewal else None
-        self.send_line(Hello(protocol=2, jpeg_tables=jpeg_tables(), request=request))
+        self.send_line(Hello(protocol=3, jpeg_tables=jpeg_tables(), request=request))
 
     def _turn_away(self, error: Untrusted) -> None:
         self.close(REFUSED, str(error))
@@ -124,7 +137,7 @@ class ClientPeer(Peer):
 def _coarser(encoded: Encoded, image: npt.NDArray[np.uint8]) -> bool:
     """Whether `image` is packed smaller, or at a lower quality, than calibration saw images."""
     smaller = (encoded.height, encoded.width) != image.shape[:2]
-    return smaller or (encoded.kind == Kind.JPEG and encoded.quality < QUALITY)
+    return smaller or (not encoded.kind.raw and encoded.quality < QUALITY)
 
 
 class OffloadClient:
@@ -153,8 +166,10 @@ class OffloadClient:
         self._slots = asyncio.Semaphore(max_open)
         self._peer: ClientPeer | None = None
         self._open: dict[int, asyncio.Future[Reply]] = {}
+        self._line: deque[tuple[float, asyncio.Future[None]]] = deque()  # deadlines of images to be encoded, and turns
         self._next = 0  # request id
-        self._usual_wait = 0.1  # seconds from strips sent to reply, smoothed
+        self._usual_wait = 0.1  # seconds from the last strip sent to the reply, smoothed
+        self._usual_bytes = _USUAL_BYTES  # of a pixel in a JPEG as it is asked for, smoothed
         self._usual_service = 0.0  # seconds that a request spends at the data centre, smoothed
         self._attempted = asyncio.Event()  # the first attempt to connect is over
         self._ready = asyncio.Event()
@@ -216,7 +231,10 @@ class OffloadClient:
             raise
         finally:
             del self._open[request]
+            if self._peer is not None:
+                self._peer.followed.forget(request)
             self._slots.release()
+            self._next_turn()
 
     async def _take_slot(self, deadline: float) -> None:
         """Wait for one of the slots; raises NoAnswer when there is none before the loop's time `deadline`.
@@ -251,34 +269,117 @@ class OffloadClient:
         self, image: npt.NDArray[np.uint8], request: int, reply: asyncio.Future[Reply], deadline: float, accuracy: float
     ) -> Offloaded:
         loop = asyncio.get_running_loop()
-        begin = loop.time()
-        coarse = False
-        for attempt, patience in enumerate((max(_SOONEST_ASK, _ASK_AGAIN * self._usual_wait), float("inf"))):
-            left = deadline - loop.time()
+        coarse, loss, first_sent = False, 0.0, 0.0
+        messages: list[bytes] = []
+        for attempt in range(2):
+            await self._take_turn(reply, deadline)
             peer = self._peer
-            if left <= 0:
-                break
-            if peer is None:
+            if peer is None and not reply.done():
                 raise self._no_data_centre()
+            left = deadline - loop.time()
+            if reply.done() or peer is None or left <= peer.least_round_trip:
+                break
+            progress = peer.followed.follow(request)
+            entire = self._entire(peer, image)
+            if attempt and progress.arrived:
+                messages = messages[:1]  # the data centre has the request, its reply got lost: anything reminds it
+            else:
+                within = self._room(peer, left)
+                encoded, parity = fit(
+                    image, self._quality, within, peer.loss_meter.path_loss, peer.largest_datagram, entire
+                )
+                self._learn_bytes(encoded, image)
+                exposed = not entire and parity < strips_for(len(encoded.payloads), peer.loss_meter.loss)
+                coarse |= exposed or _coarser(encoded, image)
+                messages = encoded.pack(
+                    request=request, left_ms=int(left * 1e3), attempt=attempt, accuracy=accuracy, parity=parity
+                )
             self.resent += attempt
-            within = room(peer.rate, left, peer.round_trip, self._usual_service, peer.waiting)
-            encoded, parity = fit(image, self._quality, within, peer.loss_meter.path_loss, peer.largest_datagram)
-            coarse |= _coarser(encoded, image) or parity < strips_for(len(encoded.payloads), peer.loss_meter.loss)
-            messages = encoded.pack(
-                request=request, left_ms=int(left * 1e3), attempt=attempt, accuracy=accuracy, parity=parity
-            )
-            peer.send_before(deadline, messages, request)
-            done, _ = await asyncio.wait([reply], timeout=min(patience, deadline - loop.time()))
+            # What leaves so late that nothing comes back in time need not leave.
+            peer.send_before(deadline - peer.least_round_trip, messages, request, entire)
+            self._next_turn()
+            patience = math.inf if attempt else max(_SOONEST_ASK, _ASK_AGAIN * self._usual_wait)
+            await self._reply_or_silence(peer, request, reply, progress, deadline, patience, entire)
+            loss = peer.loss_meter.loss
+            first_sent = first_sent or progress.last_sent
+            if reply.done():
+                break
+        if first_sent:
+            # From the first sending on, so that a guess that was too short grows.
+            self._usual_wait += (loop.time() - first_sent - self._usual_wait) / 8
+        if not reply.done():
+            raise NoAnswer("the deadline passed before the data centre's answer came")
+        answer = reply.result()
+        self._usual_service += (answer.service_us / 1e6 - self._usual_service) / 8
+        if answer.status != Status.ANSWERED:
+            raise NoAnswer(f"the data centre gave none: {answer.status.name.lower()}")
+        return Offloaded(**vars(answer), loss=loss, coarse=coarse)
+
+    async def _take_turn(self, reply: asyncio.Future[Reply], deadline: float) -> None:
+        """Wait until the images before are encoded and nearly sent; or until `reply` or the loop's time `deadline`."""
+        if not self._line and (self._peer is None or not self._peer.busy):
+            return
+        loop = asyncio.get_running_loop()
+        place = deadline, loop.create_future()
+        self._line.append(place)
+        try:
+            left = max(deadline - loop.time(), 0.0)
+            await asyncio.wait([place[1], reply], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._line.remove(place)
+
+    def _next_turn(self) -> None:
+        """Let the image that waits longest be encoded, unless enough waits to be sent."""
+        if self._line and (self._peer is None or not self._peer.busy):
+            _, turn = self._line[0]
+            if not turn.done():
+                turn.set_result(None)
+
+    def _entire(self, peer: ClientPeer, image: npt.NDArray[np.uint8]) -> bool:
+        """Whether `image` travels entire: few bytes, but what gets lost is sent again."""
+        loss, rate = peer.loss_meter.path_loss, peer.rate
+        if rate is None or loss > _MOST_REPAIRED:
+            return False
+        tiny = kind_of(image).raw
+        if tiny and loss <= _HARDLY_LOST:
+            return True
+        size = image.size if tiny else self._usual_bytes * image.shape[0] * image.shape[1]
+        return size > rate * _LONG_SENDING * peer.least_round_trip
+
+    def _room(self, peer: ClientPeer, left: float) -> Room:
+        """What an image may take that has `left` seconds, and others waiting behind it."""
+        now = asyncio.get_running_loop().time()
+        behind = [deadline - now for deadline, _ in self._line]
+        return room(peer.rate, [left, *behind], peer.least_round_trip + self._usual_service, peer.ahead)
+
+    def _learn_bytes(self, encoded: Encoded, image: npt.NDArray[np.uint8]) -> None:
+        if not encoded.kind.raw and not _coarser(encoded, image):
+            self._usual_bytes += (encoded.size / (encoded.height * encoded.width) - self._usual_bytes) / 8
+
+    async def _reply_or_silence(
+        self,
+        peer: ClientPeer,
+        request: int,
+        reply: asyncio.Future[Reply],
+        progress: Progress,
+        deadline: float,
+        patience: float,
+        entire: bool,
+    ) -> None:
+        """Wait for `reply` until `deadline`, or until all of `request` was sent `patience` seconds ago.
+
+        As long as something of an image that travels `entire` is on the way it either arrives or is sent again.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            going = peer.waits(request) or (entire and progress.under_way > 0)
+            until = min((now if going else progress.last_sent) + patience, deadline)
+            if until <= now:
+                return
+            done, _ = await asyncio.wait([reply], timeout=until - now)
             if done:
-                answer = reply.result()
-                # From the first sending on, so that a guess that was too short grows.
-                self._usual_wait += (loop.time() - begin - self._usual_wait) / 8
-                self._usual_service += (answer.service_us / 1e6 - self._usual_service) / 8
-                if answer.status != Status.ANSWERED:
-                    raise NoAnswer(f"the data centre gave none: {answer.status.name.lower()}")
-                return Offloaded(**vars(answer), loss=peer.loss_meter.loss, coarse=coarse)
-        self._usual_wait += (loop.time() - begin - self._usual_wait) / 8
-        raise NoAnswer("the deadline passed before the data centre's answer came")
+                return
 
     async def _stay_connected(self) -> None:
         backoff = _FIRST_BACKOFF
@@ -322,6 +423,7 @@ class OffloadClient:
                 self._renew(peer.renewal, welcome.certificate)
             self._usual_wait = peer.greeting
             self._next = welcome.session << REQUEST_BITS
+            peer.next_turn = self._next_turn
             self._peer, self.trouble = peer, None
             self._attempted.set()
             self._ready.set()

@@ -207,6 +207,11 @@ class Controller(QuicCongestionControl):
         return self._rates[0][1] if self._rates else 0.0
 
     @property
+    def least_round_trip(self) -> float:
+        """Seconds; 0 while nothing was measured."""
+        return self._round_trips.least
+
+    @property
     def path_loss(self) -> float:
         """The share of packets that was lost while our own queue was drained."""
         return self._calm_lost / max(self._calm_acked + self._calm_lost, _LOSS_SAMPLE // 4)

@@ -27,6 +27,9 @@ _FEW = 50  # packets; before so many were sent one loss says little
 class Congestion(Protocol):
     """What aioquic tells of packets; its congestion controllers have it."""
 
+    def on_packet_sent(self, *, packet: QuicSentPacket) -> None:
+        """`packet` was sent."""
+
     def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
         """`packet` arrived."""
 

@@ -19,6 +19,7 @@ Words owned here: peer, hello, welcome.
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,7 +28,8 @@ from host.link.congestion import pace
 from host.link.datagrams import MAX_DATAGRAM, NO_QUIC, SESSION_BITS, LinkError
 from host.link.enrollment import MAX_LINE, Request
 from host.link.loss import COPY_AFTER, LossMeter, copies
-from host.link.queue import SendQueue
+from host.link.queue import SendQueue, Waiting
+from host.link.repair import Followed
 
 try:
     from aioquic.asyncio.protocol import QuicConnectionProtocol, QuicStreamHandler
@@ -37,6 +39,7 @@ except ImportError as error:
 
 IDLE_TIMEOUT = 3.0  # seconds of silence after which a peer counts as gone
 _PACKET_OVERHEAD = 48  # bytes of a QUIC packet that are not its datagram's: header, tag, frame, a short acknowledgement
+_BUSY = 0.03  # seconds that what waits keeps the path busy, so that nothing more need be made ready
 _FIRST_WINDOW = 12_000  # bytes that may go before the path is known; RFC 9002, 7.2
 
 
@@ -45,7 +48,7 @@ class Hello(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    protocol: Literal[2]
+    protocol: Literal[3]
     jpeg_tables: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     request: Request | None = None  # for the certificate that takes the place of one that ends soon
 
@@ -63,7 +66,7 @@ class Served(BaseModel):
 class Welcome(Served):
     """What the data centre answers to an edge that it lets in."""
 
-    protocol: Literal[2]
+    protocol: Literal[3]
     session: Annotated[int, Field(ge=0, lt=2**SESSION_BITS)]  # the upper bits of this connection's request ids
     certificate: str | None = None  # the new one, in PEM, where the hello asked for one and it was due
 
@@ -81,6 +84,8 @@ class Peer(QuicConnectionProtocol):
         self._controller = pace(quic._loss, quic.configuration.max_datagram_size)
         controller = self._controller
         self.loss_meter.listen(quic._loss._cc, lambda: controller is not None and controller.crowded)
+        self.followed = Followed(self._send_again)
+        self.followed.listen(quic._loss._cc, lambda: bool(quic._datagrams_pending))
 
     @property
     def dropped(self) -> int:
@@ -100,9 +105,24 @@ class Peer(QuicConnectionProtocol):
         return max(self._controller.bandwidth, _FIRST_WINDOW / self.round_trip)
 
     @property
+    def least_round_trip(self) -> float:
+        """Seconds there and back when nothing stood in a queue; 0 when nothing was measured."""
+        return self._controller.least_round_trip if self._controller is not None else 0.0
+
+    @property
     def waiting(self) -> int:
         """Bytes of messages that wait for the window."""
         return self._queue.bytes
+
+    @property
+    def ahead(self) -> int:
+        """Bytes that reach the other end before what is sent now: waiting or on the way."""
+        return self._queue.bytes + self._quic._loss.bytes_in_flight
+
+    @property
+    def busy(self) -> bool:
+        """Whether enough waits to keep the path busy for a while."""
+        return self._queue.bytes > (self.rate or math.inf) * _BUSY
 
     @property
     def largest_datagram(self) -> int:
@@ -115,12 +135,13 @@ class Peer(QuicConnectionProtocol):
         self._udp = transport
         super().connection_made(transport)
 
-    def send_before(self, deadline: float, messages: list[bytes], request: int = -1) -> None:
+    def send_before(self, deadline: float, messages: list[bytes], request: int = -1, again: bool = False) -> None:
         """Send `messages` of `request` unless the loop's time passes `deadline` first.
 
-        No two of them share a packet; those of other requests that wait at the same time may.
+        No two of them share a packet; those of other requests that wait at the same time may. With `again`, those that
+        get lost are sent again as long as the request is followed.
         """
-        self._queue.add(deadline, request, messages)
+        self._queue.add(deadline, request, messages, again)
         self._loop.call_soon(self.transmit)  # whatever else is asked at this very moment joins in
 
     def send_copies(self, messages: list[bytes]) -> None:
@@ -136,13 +157,27 @@ class Peer(QuicConnectionProtocol):
         # aioquic has no public view of the datagrams it holds back; handing it one more only when it holds none keeps
         # the queue on this side, where deadlines are known.
         while self._queue and not self._quic._datagrams_pending:
-            datagram = self._queue.next(self._loop.time(), self.largest_datagram)
-            if datagram is None:
+            messages = self._queue.next(self._loop.time(), self.largest_datagram)
+            if not messages:
                 break
-            self._quic.send_datagram_frame(datagram)
+            self.followed.hand_over(messages)
+            self._quic.send_datagram_frame(b"".join(one.message for one in messages))
             super().transmit()
         if self._controller is not None and not self._quic._datagrams_pending:
             self._controller.on_app_limited()
+        if not self.busy:
+            self.drained()
+
+    def drained(self) -> None:
+        """Little waits to be sent; called often."""
+
+    def waits(self, request: int) -> bool:
+        """Whether anything of `request` still waits for the window."""
+        return self._queue.waits(request)
+
+    def _send_again(self, messages: list[Waiting]) -> None:
+        self._queue.add_again(messages)
+        self._loop.call_soon(self.transmit)
 
     def _send_soon(self, messages: list[bytes]) -> None:
         # What the window holds back longer than the longest silence has nobody waiting for it.

@@ -163,7 +163,7 @@ class ServerPeer(Peer):
         self._trusted = True
         self._patience.cancel()
         served = self._server.served.model_dump()
-        self.send_line(Welcome(protocol=2, session=self.session, certificate=certificate, **served))
+        self.send_line(Welcome(protocol=3, session=self.session, certificate=certificate, **served))
 
     def _refuse_for(self, error: Untrusted | KeysError) -> None:
         if isinstance(error, KeysError):

@@ -44,6 +44,7 @@ from sim.link.options import (
     EmulationError,
     LinkOptions,
     MahimahiTrace,
+    Packets,
     Rate,
     RateTrace,
 )
@@ -57,6 +58,8 @@ DELAY_S = 0.02  # each way
 QUEUE = 1.0  # bandwidth-delay products
 LOSSES = (0.0, 0.01, 0.05, 0.1, 0.2)  # each way
 FASHION_IMAGES = 1_000  # the first ones of the test split
+SLOW_RATES = (0.2, 0.4, 0.8)  # Mbit/s each way
+SLOW_QUEUE = 20  # packets: a bandwidth-delay product of such a link is less than a few of them
 CELL_OVERHEAD_S = 2.0  # of a cell, beside its plan: putting the link up, loading the model, taking all down
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
@@ -149,6 +152,11 @@ class DataCase:
         """Of the model on the unharmed images."""
         return None if self.labels is None else float(np.mean(self.reference == self.labels))
 
+    @functools.cached_property
+    def mean_bytes(self) -> float:
+        """Of an image as the other transports carry it, without what they add."""
+        return float(np.mean([len(encode(image)) for image in np.load(self.images, mmap_mode="r")]))
+
 
 @dataclass(frozen=True)
 class Row:
@@ -210,6 +218,15 @@ def trace_cases(folder: Path) -> list[LinkCase]:
         cases.append(LinkCase(trace.stem, options(RateTrace.read(trace)), options(ConstantRate(RATE * 1e6))))
     if not cases:
         raise EmulationError(f"{folder}: no trace is in it: expected NAME.up with NAME.down, or NAME.txt")
+    return cases
+
+
+def slow_cases() -> list[LinkCase]:
+    """Links of a constant rate at which one photograph takes from a sixth to most of a second; they lose nothing."""
+    cases = []
+    for rate in SLOW_RATES:
+        options = LinkOptions(ConstantRate(rate * 1e6), DELAY_S, queue=Packets(SLOW_QUEUE))
+        cases.append(LinkCase(f"{rate:g} Mbit/s", options, options))
     return cases
 
 

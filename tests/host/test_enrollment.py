@@ -57,7 +57,7 @@ from tests.host.trust import YEAR, forge_edge
 
 T = TypeVar("T")
 DAY = datetime.timedelta(days=1)
-HELLO = Hello(protocol=2, jpeg_tables=jpeg_tables()).model_dump_json().encode() + b"\n"
+HELLO = Hello(protocol=3, jpeg_tables=jpeg_tables()).model_dump_json().encode() + b"\n"
 
 
 @pytest.fixture
