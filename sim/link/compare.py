@@ -24,6 +24,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -60,6 +61,7 @@ LOSSES = (0.0, 0.01, 0.05, 0.1, 0.2)  # each way
 FASHION_IMAGES = 1_000  # the first ones of the test split
 SLOW_RATES = (0.2, 0.4, 0.8)  # Mbit/s each way
 SLOW_QUEUE = 20  # packets: a bandwidth-delay product of such a link is less than a few of them
+BEGIN_S = 8.0  # seconds that a trace has run when requests begin: all transports meet the same part of it
 CELL_OVERHEAD_S = 2.0  # of a cell, beside its plan: putting the link up, loading the model, taking all down
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
@@ -125,6 +127,11 @@ class LinkCase:
     up: LinkOptions
     down: LinkOptions
     gate: Gate | None = None
+
+    @property
+    def begin_s(self) -> float:
+        """Seconds from the link's begin to the first request, at least."""
+        return 0.0 if isinstance(self.up.rate, ConstantRate) else BEGIN_S
 
 
 @dataclass(frozen=True)
@@ -375,7 +382,7 @@ def run_cells(cells: Sequence[Cell], console: Console, again: bool = False) -> N
 
 def seconds_of(cells: Sequence[Cell], again: bool = False) -> float:
     """How long `run_cells` will take, about."""
-    return sum(cell.plan.seconds + CELL_OVERHEAD_S for cell in cells if again or cell.read() is None)
+    return sum(cell.link.begin_s + cell.plan.seconds + CELL_OVERHEAD_S for cell in cells if again or cell.read() is None)
 
 
 def run_once(
@@ -385,6 +392,7 @@ def run_once(
     program = [sys.executable, "-m", "sim.link.peers"]
     options: dict[str, Any] = {"cwd": _ROOT, "stdout": subprocess.PIPE, "text": True}
     with NamespaceLink(link_case.up, link_case.down, seed=plan.seed, tcp=transport.tcp) as link:
+        begin = time.monotonic() + link_case.begin_s
         ends = [transport.program, str(data.model.resolve()), str(trust.datacenter), str(_PORT)]
         server = link.run_datacenter([*program, "serve", *ends], **options)
         assert server.stdout is not None
@@ -392,9 +400,9 @@ def run_once(
         if not heard or server.stdout.readline() != "ready\n":
             raise EmulationError(f"the server of {transport.name} did not begin; what it said stands above")
         ends = [transport.program, str(trust.edge), DATACENTER_ADDRESS, str(_PORT), str(data.images.resolve())]
-        client = link.run_edge([*program, "ask", *ends, plan.to_json()], **options)
+        client = link.run_edge([*program, "ask", *ends, plan.to_json(), str(begin)], **options)
         try:
-            said, _ = client.communicate(timeout=plan.seconds + _END_WITHIN)
+            said, _ = client.communicate(timeout=link_case.begin_s + plan.seconds + _END_WITHIN)
         except subprocess.TimeoutExpired:
             raise EmulationError(
                 f"the client of {transport.name} did not end within {_END_WITHIN:g} s after its last request"
