@@ -192,7 +192,7 @@ class Service:
             silent = max(SILENT_AFTER, _SILENT_ROUND_TRIPS * peer.round_trip)
             wait = OVERTAKEN_AFTER if request.assembly.overtaken else silent
             # Since the deadline was told, the way here has taken half a round trip, and the way back takes another.
-            latest = request.deadline - self._model_s - peer.round_trip - _BEGIN_BEFORE
+            latest = request.deadline - self._model_s - peer.least_round_trip - _BEGIN_BEFORE
             at = latest if request.assembly.entire else min(self._loop.time() + wait, latest)
             request.timer = self._loop.call_at(at, self._assembled, peer, client, number)
         else:
@@ -241,7 +241,8 @@ class Service:
         timely = []
         for ready in batch:
             # What would come too late is not begun: under overload the model would else be busy with nothing but that.
-            if ready.request.deadline - self._model_s - ready.peer.round_trip <= begin:
+            # By the least round trip: after the path was down for a while, the usual one says nothing.
+            if ready.request.deadline - self._model_s - ready.peer.least_round_trip <= begin:
                 self._settle(ready, Status.LATE)
             else:
                 timely.append(ready)

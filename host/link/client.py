@@ -12,6 +12,7 @@ import math
 import secrets
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ except ImportError as error:
 _WELCOME_WITHIN = 5.0  # seconds from the first packet on
 _RENEW_BY = datetime.timedelta(days=15)  # before the certificate ends it is renewed though requests are open
 _PING_EVERY = 1.0  # seconds; keeps an idle connection from timing out
+_PROBE_EVERY = 0.2  # seconds, while nothing comes back: QUIC's own probes come ever more seldom
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0  # seconds between attempts to connect
 _ASK_AGAIN = 3.0  # times the usual wait for a reply
 _SOONEST_ASK = 0.1  # seconds; much more than the data centre waits for a strip that will not come
@@ -102,6 +104,21 @@ class ClientPeer(Peer):
         self._quic.send_ping(0)
         self.transmit()
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the data centre acknowledged anything; 0 while nothing is there to acknowledge."""
+        if not self._quic._loss.bytes_in_flight:
+            return 0.0
+        return self._loop.time() - max(self.followed.heard_at, self._greeted_at)
+
+    def probe(self) -> None:
+        """Look whether the path is back, past a congestion window that is full of what got lost; no public way to it.
+
+        One packet tells: what was sent before it and does not arrive is lost then, and can be sent again.
+        """
+        self._quic._loss._send_probe()
+        self.transmit()
+
     def _greet(self) -> None:
         try:
             check_data_centre(shown_chain(self._quic)[0], self._authority, now())
@@ -138,6 +155,29 @@ def _coarser(encoded: Encoded, image: npt.NDArray[np.uint8]) -> bool:
     """Whether `image` is packed smaller, or at a lower quality, than calibration saw images."""
     smaller = (encoded.height, encoded.width) != image.shape[:2]
     return smaller or (not encoded.kind.raw and encoded.quality < QUALITY)
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A connection and its socket."""
+
+    peer: ClientPeer
+    transport: asyncio.DatagramTransport
+
+    def close(self) -> None:
+        self.peer.close()
+        self.transport.close()
+
+
+def _give_up(opening: asyncio.Task[_Link | str]) -> None:
+    """End an attempt to connect, and what it may have come to just now."""
+
+    def close(done: asyncio.Task[_Link | str]) -> None:
+        if not done.cancelled() and done.exception() is None and isinstance(link := done.result(), _Link):
+            link.close()
+
+    opening.add_done_callback(close)
+    opening.cancel()
 
 
 class OffloadClient:
@@ -397,6 +437,13 @@ class OffloadClient:
 
     async def _connection(self) -> str:
         """Connect and stay so as long as it lasts; says why it ended."""
+        link = await self._open_link()
+        while isinstance(link, _Link):
+            link = await self._keep(link)
+        return link
+
+    async def _open_link(self) -> _Link | str:
+        """A new connection that the data centre let in, or why there is none."""
         loop = asyncio.get_running_loop()
         try:
             transport, peer = await loop.create_datagram_endpoint(
@@ -405,33 +452,71 @@ class OffloadClient:
             )
         except (OSError, ValueError) as error:  # ValueError: no host can be called so
             return f"the address cannot be reached ({getattr(error, 'strerror', None) or error})"
+        link = _Link(peer, transport)
         try:
             peer.connect(transport.get_extra_info("peername"))
             first: list[asyncio.Future[Any]] = [peer.welcome, peer.ended]
             await asyncio.wait(first, timeout=_WELCOME_WITHIN, return_when=asyncio.FIRST_COMPLETED)
-            if peer.ended.done():
-                return peer.ended.result()
-            if not peer.welcome.done():
-                return f"it did not let this edge in within {_WELCOME_WITHIN:g} s"
-            welcome = peer.welcome.result()
-            if self._model_sha256 not in (None, welcome.model_sha256):
-                return (
-                    f"it serves model {welcome.model_sha256[:12]}, but this kernel was calibrated with "
-                    f"{str(self._model_sha256)[:12]}: serve that model, or calibrate again"
-                )
-            if welcome.certificate is not None and peer.renewal is not None:
-                self._renew(peer.renewal, welcome.certificate)
-            self._usual_wait = peer.greeting
-            self._next = welcome.session << REQUEST_BITS
-            peer.next_turn = self._next_turn
-            self._peer, self.trouble = peer, None
-            self._attempted.set()
-            self._ready.set()
-            logger.info("connected to the data centre at %s:%d", *self._address)
+        except asyncio.CancelledError:
+            link.close()
+            raise
+        if peer.ended.done():
+            reason = peer.ended.result()
+        elif not peer.welcome.done():
+            reason = f"it did not let this edge in within {_WELCOME_WITHIN:g} s"
+        elif self._model_sha256 not in (None, peer.welcome.result().model_sha256):
+            reason = (
+                f"it serves model {peer.welcome.result().model_sha256[:12]}, but this kernel was calibrated with "
+                f"{str(self._model_sha256)[:12]}: serve that model, or calibrate again"
+            )
+        else:
+            return link
+        link.close()
+        return reason
+
+    async def _keep(self, link: _Link) -> _Link | str:
+        """Use `link` as long as it lasts; says why it ended, or what takes its place.
+
+        When nothing comes back for half of the time after which QUIC gives a connection up, either the path is down for
+        a while, and the connection is as good as before afterwards, or the data centre was started anew and does not
+        know it any more. So a second one is tried beside it, and whichever works first goes on.
+        """
+        loop = asyncio.get_running_loop()
+        peer, welcome = link.peer, link.peer.welcome.result()
+        if welcome.certificate is not None and peer.renewal is not None:
+            self._renew(peer.renewal, welcome.certificate)
+        self._usual_wait = peer.greeting
+        self._next = welcome.session << REQUEST_BITS
+        peer.next_turn = self._next_turn
+        self._peer, self.trouble = peer, None
+        self._attempted.set()
+        self._ready.set()
+        logger.info("connected to the data centre at %s:%d", *self._address)
+        pinged = loop.time()
+        second: asyncio.Task[_Link | str] | None = None
+        try:
             while not peer.ended.done():
-                await asyncio.wait([peer.ended], timeout=_PING_EVERY)
+                await asyncio.wait([peer.ended], timeout=_PROBE_EVERY)
                 if peer.ended.done():
                     break
+                if peer.silence > _PROBE_EVERY + peer.round_trip:
+                    peer.probe()
+                idle = self._keys.configuration.idle_timeout
+                if peer.silence > idle:
+                    # QUIC itself would wait for several of its probes, which come seldom after a long round trip.
+                    return f"it was silent for {idle:g} s"
+                if second is not None and second.done():
+                    found, second = second.result(), None
+                    if isinstance(found, _Link):
+                        return found
+                if second is None and peer.silence > idle / 2:
+                    second = loop.create_task(self._open_link())
+                elif second is not None and peer.silence <= idle / 2:
+                    _give_up(second)
+                    second = None
+                if loop.time() < pinged + _PING_EVERY:
+                    continue
+                pinged = loop.time()
                 urgent = self._keys.expires - now() < _RENEW_BY
                 if peer.renewal is None and (urgent or not self._open) and self._keys.renewal_due(now()):
                     return "the connection is made anew to renew this edge's certificate"
@@ -441,8 +526,9 @@ class OffloadClient:
             return peer.ended.result()
         finally:
             self._peer = None
-            peer.close()
-            transport.close()
+            link.close()
+            if second is not None:
+                _give_up(second)
             lost = NoAnswer("the connection to the data centre was lost")
             for reply in self._open.values():
                 if not reply.done():

@@ -37,7 +37,7 @@ try:
 except ImportError as error:
     raise LinkError(NO_QUIC) from error
 
-IDLE_TIMEOUT = 3.0  # seconds of silence after which a peer counts as gone
+IDLE_TIMEOUT = 6.0  # seconds of silence after which a peer counts as gone: gaps of 4 s are ordinary while driving
 _PACKET_OVERHEAD = 48  # bytes of a QUIC packet that are not its datagram's: header, tag, frame, a short acknowledgement
 _BUSY = 0.03  # seconds that what waits keeps the path busy, so that nothing more need be made ready
 _FIRST_WINDOW = 12_000  # bytes that may go before the path is known; RFC 9002, 7.2

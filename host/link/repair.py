@@ -36,6 +36,7 @@ class Followed:
 
     def __init__(self, lost: Callable[[list[Waiting]], None]) -> None:
         """`lost` gets the messages of followed requests that may go again, when their packet got lost."""
+        self.heard_at = 0.0  # of the loop's clock: when anything that was sent was last said to have arrived
         self._lost = lost
         self._packets: dict[int, list[Waiting]] = {}  # by packet number
         self._requests: dict[int, Progress] = {}
@@ -68,6 +69,7 @@ class Followed:
 
         def on_packet_acked(*, now: float, packet: QuicSentPacket) -> None:
             acked(now=now, packet=packet)
+            self.heard_at = now
             for progress in self._over([packet])[1]:
                 progress.arrived += 1
 
