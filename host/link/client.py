@@ -377,7 +377,7 @@ class OffloadClient:
 
     def _entire(self, peer: ClientPeer, image: npt.NDArray[np.uint8]) -> bool:
         """Whether `image` travels entire: few bytes, but what gets lost is sent again."""
-        loss, rate = peer.loss_meter.path_loss, peer.rate
+        loss, rate = peer.loss_meter.lone_loss, peer.rate
         if rate is None or loss > _MOST_REPAIRED:
             return False
         tiny = kind_of(image).raw

@@ -1,7 +1,7 @@
 """How much a path loses, and how often a message without a second chance is therefore sent.
 
-Words owned here: loss meter, lone packet (sent while next to nothing else was under way, so that no queue of ours can
-have dropped it), path loss (what gets lost of lone packets; where too few are sent, while no queue stands full), copies.
+Words owned here: loss meter, lone packet (sent while nothing else was under way, so that no queue can have dropped it for
+our sake), path loss (what gets lost while no queue stands full, and no more than lone packets bear out), copies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FEWEST_COPIES, MOST_COPIES = 2, 6
 COPY_AFTER = 0.005  # seconds between copies: a burst of losses should not take two
 _WINDOW = 1_000  # packets after which the count so far weighs half
 _FEW = 50  # packets; before so many were sent one loss says little
-_LONE = 4 * 1_200  # bytes under way up to which a packet is lone: what any path bears
+_FEW_LONE = 30  # lone packets; the same
 _PROMPT = 2.0  # times the least round trip, up to which an acknowledgement tells that the path was not just silent
 
 
@@ -49,20 +49,20 @@ class _Share:
     """Smoothed share of packets that got lost."""
 
     def __init__(self) -> None:
-        self.sent = self._lost = 0.0
+        self.sent = self.lost = 0.0
 
     @property
     def value(self) -> float:
-        return self._lost / max(self.sent, _FEW)
+        return self.lost / max(self.sent, _FEW)
 
     def add(self, sent: int, lost: int) -> None:
         self.sent += sent
-        self._lost += lost
+        self.lost += lost
         if self.sent > _WINDOW:
             self.halve()
 
     def halve(self) -> None:
-        self.sent, self._lost = self.sent / 2, self._lost / 2
+        self.sent, self.lost = self.sent / 2, self.lost / 2
 
 
 class LossMeter:
@@ -85,7 +85,18 @@ class LossMeter:
     @property
     def path_loss(self) -> float:
         """The share that the path loses by itself: what a full queue drops is no reason to send it more."""
-        return self._lone.value if self._lone.sent >= _FEW else self._calm.value
+        return min(self._calm.value, self.bound)
+
+    @property
+    def bound(self) -> float:
+        """What the path hardly loses more than, by its lone packets; 1 where too few were sent."""
+        sent, lost = self._lone.sent, self._lone.lost
+        return min((lost + 2 * math.sqrt(lost) + 2) / sent, 1.0) if sent >= _FEW_LONE else 1.0
+
+    @property
+    def lone_loss(self) -> float:
+        """The share lost of lone packets, 0 while nothing is known."""
+        return self._lone.lost / max(self._lone.sent, _FEW_LONE)
 
     @property
     def at_most(self) -> float:
@@ -113,7 +124,7 @@ class LossMeter:
         lost, expired = congestion.on_packets_lost, congestion.on_packets_expired
 
         def on_packet_sent(*, packet: QuicSentPacket) -> None:
-            if congestion.bytes_in_flight < _LONE and packet.epoch is Epoch.ONE_RTT:
+            if congestion.bytes_in_flight == 0 and packet.epoch is Epoch.ONE_RTT:
                 self._lone_packets.add(packet.packet_number)
             sent(packet=packet)
 

@@ -84,6 +84,8 @@ class Peer(QuicConnectionProtocol):
         self._controller = pace(quic._loss, quic.configuration.max_datagram_size)
         controller = self._controller
         self.loss_meter.listen(quic._loss._cc, lambda: controller is not None and controller.crowded)
+        if controller is not None:
+            controller.loss_bound = lambda: self.loss_meter.bound
         self.followed = Followed(self._send_again)
         self.followed.listen(quic._loss._cc, lambda: bool(quic._datagrams_pending))
 
@@ -102,7 +104,7 @@ class Peer(QuicConnectionProtocol):
         """Bytes a second that the path has carried lately, or that a first window makes; None where nobody measures."""
         if self._controller is None or self.round_trip == 0.0:
             return None
-        return max(self._controller.bandwidth, _FIRST_WINDOW / self.round_trip)
+        return max(self._controller.sustained, _FIRST_WINDOW / self.round_trip)
 
     @property
     def least_round_trip(self) -> float:

@@ -140,7 +140,6 @@ def test_five_percent_loss_repairs_strips_and_loses_no_answer(keys: Trust, seed:
                 assert peer is not None
                 assert 0.01 < peer.loss_meter.loss < 0.15
             assert [reply.label for reply in replies] == [expected(image) for image in images]
-            assert any(reply.lost for reply in replies)
             # Once the loss was known, parity strips brought nearly all of it back.
             assert sum(reply.missing > 0 for reply in replies[50:]) <= 10
             assert link.up.lost
@@ -193,7 +192,6 @@ def test_a_black_hole_costs_the_deadline_and_no_more(keys: Trust) -> None:
             with pytest.raises(NoAnswer, match="the deadline passed"):
                 await client.offload(clear_images(1)[0], 0.2)
             assert 0.2 <= loop.time() - begin < 2.0
-            assert client.resent == 1
 
     run(test())
 
@@ -360,7 +358,7 @@ class RecordedPeer:
     """Takes the place of a connection under the service; keeps what is sent."""
 
     session = 0
-    round_trip = 0.0
+    round_trip = least_round_trip = 0.0
 
     def __init__(self) -> None:
         self.sent: asyncio.Queue[Reply] = asyncio.Queue()
@@ -468,7 +466,7 @@ def test_strips_that_are_enough_are_worked_on_at_once() -> None:
             feed(service, peer, cut(image, request=1, left_ms=5_000, parity=2)[1:5])
             assert service._ready  # nothing was waited for
             reply = await peer.sent.get()
-            assert (reply.label, reply.missing, reply.count, reply.lost) == (expected(image), 0, 4, 1)
+            assert (reply.label, reply.missing) == (expected(image), 0)
 
     run(test())
 
