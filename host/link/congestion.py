@@ -165,7 +165,7 @@ class Controller(QuicCongestionControl):
         super().__init__(max_datagram_size=max_datagram_size)
         self.congestion_window = _INITIAL_WINDOW * max_datagram_size
         self.pacing_rate: float | None = None  # None: not known yet
-        self.pacer: Pacer | None = None
+        self.pacer: Pacer | None = None  # until `pace` gave it one
         self._size = max_datagram_size
         self._phase = _Phase.STARTUP
         self._phase_began = 0.0
@@ -546,15 +546,14 @@ class Pacer(QuicPacketPacer):
         rate = self._controller.pacing_rate
         if rate is None:
             return None
+        slow = self._size > rate * _SLOW_PACKET  # then the queue may hold no more than one packet
         if now > self._now:
-            # Where a packet takes long, the queue may hold no more than one.
-            packets = 2.0 if self._size < rate * _SLOW_PACKET else 1.0
-            most = max(packets * self._size, rate * _BURST)
+            most = max((1.0 if slow else 2.0) * self._size, rate * _BURST)
             self._credit = min(self._credit + (now - self._now) * rate, most)
             self._now = now
             self._built = 0
         left = self._credit - self._built * self._size
-        return None if left > 0 else now + (self._size - left) / rate
+        return None if left > (self._size / 2 if slow else 0.0) else now + (self._size - left) / rate
 
     def update_after_send(self, now: float) -> None:
         """Count a packet until its size is known."""

@@ -23,6 +23,7 @@ FEWEST_COPIES, MOST_COPIES = 2, 6
 COPY_AFTER = 0.005  # seconds between copies: a burst of losses should not take two
 _WINDOW = 1_000  # packets after which the count so far weighs half
 _FEW = 50  # packets; before so many were sent one loss says little
+_UNHEARD_OF = 0.35  # loss beyond which something else than the path is the reason, until it is known better
 _FEW_LONE = 30  # lone packets; the same
 _PROMPT = 2.0  # times the least round trip, up to which an acknowledgement tells that the path was not just silent
 
@@ -89,9 +90,9 @@ class LossMeter:
 
     @property
     def bound(self) -> float:
-        """What the path hardly loses more than, by its lone packets; 1 where too few were sent."""
+        """What the path hardly loses more than, by its lone packets; `_UNHEARD_OF` where too few were sent."""
         sent, lost = self._lone.sent, self._lone.lost
-        return min((lost + 2 * math.sqrt(lost) + 2) / sent, 1.0) if sent >= _FEW_LONE else 1.0
+        return min((lost + 2 * math.sqrt(lost) + 2) / sent, 1.0) if sent >= _FEW_LONE else _UNHEARD_OF
 
     @property
     def lone_loss(self) -> float:

@@ -81,6 +81,7 @@ class Peer(QuicConnectionProtocol):
         self._line = b""
         self._queue = SendQueue()
         self._udp: asyncio.BaseTransport | None = None
+        self._pacing: asyncio.TimerHandle | None = None
         self._controller = pace(quic._loss, quic.configuration.max_datagram_size)
         controller = self._controller
         self.loss_meter.listen(quic._loss._cc, lambda: controller is not None and controller.crowded)
@@ -158,17 +159,29 @@ class Peer(QuicConnectionProtocol):
         super().transmit()
         # aioquic has no public view of the datagrams it holds back; handing it one more only when it holds none keeps
         # the queue on this side, where deadlines are known.
-        while self._queue and not self._quic._datagrams_pending:
+        while self._queue and not self._quic._datagrams_pending and not self._paced():
             messages = self._queue.next(self._loop.time(), self.largest_datagram)
             if not messages:
                 break
             self.followed.hand_over(messages)
             self._quic.send_datagram_frame(b"".join(one.message for one in messages))
             super().transmit()
-        if self._controller is not None and not self._quic._datagrams_pending:
+        if self._controller is not None and not self._queue and not self._quic._datagrams_pending:
             self._controller.on_app_limited()
         if not self.busy:
             self.drained()
+
+    def _paced(self) -> bool:
+        """Whether the pacer holds the next datagram back; if so, it is looked at again when it may go.
+
+        What aioquic already holds would go along with any acknowledgement, past the pacer.
+        """
+        pacer = self._controller.pacer if self._controller is not None else None
+        at = pacer.next_send_time(self._loop.time()) if pacer is not None else None
+        if self._pacing is not None:
+            self._pacing.cancel()
+        self._pacing = self._loop.call_at(at, self.transmit) if at is not None else None
+        return at is not None
 
     def drained(self) -> None:
         """Little waits to be sent; called often."""
