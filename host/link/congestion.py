@@ -184,6 +184,7 @@ class Controller(QuicCongestionControl):
         self._round = 0
         self._round_ends = 0  # delivered bytes
         self._rates: deque[tuple[int, float]] = deque()  # round and delivery rate, falling
+        self.measured = False  # whether any of them tells more than how little there was to send
         self._full_rate, self._full_rounds = 0.0, 0
 
         self._round_trips = _RoundTrips()
@@ -343,8 +344,11 @@ class Controller(QuicCongestionControl):
         count, lost = self._judged, self._judged_lost
         self._judged = self._judged_lost = 0
         if lost > count * bound + _DEVIATIONS * math.sqrt(count * bound * (1.0 - bound)) + _CHANCE:
-            self._cap = self.sustained * max(1.0 - (lost / count - bound), _MOST_CUT)
             self._judged_from = now
+            if self.competing:
+                self._shrink_window()
+                return
+            self._cap = self.sustained * max(1.0 - (lost / count - bound), _MOST_CUT)
             if self._phase is _Phase.STARTUP:
                 self._begin(_Phase.DOWN, now)
         elif self._cap is not None:
@@ -367,11 +371,13 @@ class Controller(QuicCongestionControl):
             rate = (self._delivered - sent.delivered) / interval
         if sent.app_limited:
             if now - first_acked >= _BURST and self._delivered - delivered >= _TRAIN * self._size:
+                self.measured = True
                 rate = max(rate, (self._delivered - delivered) / max(sent.time - first.time, now - first_acked))
             elif rate < self.bandwidth:
                 return
         if rate == 0.0:
             return
+        self.measured = self.measured or not sent.app_limited
         while self._rates and self._rates[-1][1] <= rate:
             self._rates.pop()
         self._rates.append((self._round, rate))

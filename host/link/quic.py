@@ -102,10 +102,11 @@ class Peer(QuicConnectionProtocol):
 
     @property
     def rate(self) -> float | None:
-        """Bytes a second that the path has carried lately, or that a first window makes; None where nobody measures."""
+        """Bytes a second that the path carries, until it is measured those of a first window; None where nobody does."""
         if self._controller is None or self.round_trip == 0.0:
             return None
-        return max(self._controller.sustained, _FIRST_WINDOW / self.round_trip)
+        first = 0.0 if self._controller.measured else _FIRST_WINDOW / self.round_trip
+        return max(self._controller.sustained, first)
 
     @property
     def least_round_trip(self) -> float:
