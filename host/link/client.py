@@ -46,7 +46,7 @@ _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0  # seconds between attempts to connect
 _ASK_AGAIN = 3.0  # times the usual wait for a reply
 _SOONEST_ASK = 0.1  # seconds; much more than the data centre waits for a strip that will not come
 _MOST_REPAIRED = 0.02  # loss of a path up to which images may travel entire
-_HARDLY_LOST = 0.003  # loss up to which tiny ones do on any path: nearly all are a single packet then
+_HARDLY_LOST = 0.003  # loss up to which they do on any path
 _LONG_SENDING = 0.5  # round trips that sending takes from which on a second sending is no long wait
 _USUAL_BYTES = 0.3  # of a pixel in a JPEG, before any was made
 _LAST_REQUESTS = 1 << 16  # request ids that are left when the connection is made anew
@@ -377,11 +377,11 @@ class OffloadClient:
 
     def _entire(self, peer: ClientPeer, image: npt.NDArray[np.uint8]) -> bool:
         """Whether `image` travels entire: few bytes, but what gets lost is sent again."""
-        loss, rate = peer.loss_meter.lone_loss, peer.rate
+        meter, rate = peer.loss_meter, peer.rate
+        loss, tiny = meter.lone_loss, kind_of(image).raw
         if rate is None or loss > _MOST_REPAIRED:
             return False
-        tiny = kind_of(image).raw
-        if tiny and loss <= _HARDLY_LOST:
+        if loss <= _HARDLY_LOST and (tiny or meter.path_loss <= _HARDLY_LOST or meter.own_doing):
             return True
         size = image.size if tiny else self._usual_bytes * image.shape[0] * image.shape[1]
         return size > rate * _LONG_SENDING * peer.least_round_trip

@@ -1,7 +1,7 @@
 """How much a path loses, and how often a message without a second chance is therefore sent.
 
-Words owned here: loss meter, lone packet (sent while nothing else was under way, so that no queue can have dropped it for
-our sake), path loss (what gets lost while no queue stands full, and no more than lone packets bear out), copies.
+Words owned here: loss meter, lone packet (sent while nothing else was under way, so that no queue dropped it for our
+sake), path loss (what gets lost while no queue stands full, and no more than lone packets bear out), copies.
 """
 
 from __future__ import annotations
@@ -98,6 +98,12 @@ class LossMeter:
     def lone_loss(self) -> float:
         """The share lost of lone packets, 0 while nothing is known."""
         return self._lone.lost / max(self._lone.sent, _FEW_LONE)
+
+    @property
+    def own_doing(self) -> bool:
+        """Whether far more gets lost than lone packets bear out: what else is lost, queues drop for our sake."""
+        sent, lost = self._lone.sent, self._lone.lost
+        return sent >= _FEW_LONE and self._calm.value > (lost + 2 * math.sqrt(lost) + 3) / sent
 
     @property
     def at_most(self) -> float:

@@ -19,8 +19,8 @@ from host.link.parity import strips_for
 from host.link.strips import Encoded, encode, kind_of, resize
 
 PACKET = 48  # bytes that a strip's packet has beside it, on a way where they count
-# Of the time left, what sending an image may take: as it is asked for, and coarser. What comes sooner when coarser leaves
-# more time for what cannot be foreseen.
+# Of the time left, what sending an image may take, as it is asked for and coarser. The latter leaves more time for what
+# cannot be foreseen.
 _SHARE, _SHARE_COARSE = 0.85, 0.6
 
 
@@ -60,9 +60,7 @@ def room(rate: float | None, left: Sequence[float], elsewhere: float, ahead: int
         return Room()
 
     def most(share: float) -> float:
-        return min(
-            (share * rate * max(one - elsewhere, 0.0) - ahead) / (before + 1) for before, one in enumerate(left)
-        )
+        return min((share * rate * max(one - elsewhere, 0.0) - ahead) / (before + 1) for before, one in enumerate(left))
 
     return Room(most(_SHARE), most(_SHARE_COARSE))
 

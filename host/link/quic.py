@@ -102,7 +102,7 @@ class Peer(QuicConnectionProtocol):
 
     @property
     def rate(self) -> float | None:
-        """Bytes a second that the path carries, until it is measured those of a first window; None where nobody does."""
+        """Bytes a second that the path carries, or a first window until that is measured; None where nobody does."""
         if self._controller is None or self.round_trip == 0.0:
             return None
         first = 0.0 if self._controller.measured else _FIRST_WINDOW / self.round_trip

@@ -224,7 +224,9 @@ class Assembly:
             raise LinkError("no strip of the image has come")
         if self.entire:
             if self.missing:
-                raise LinkError(f"{self.missing} of {self.form.count} strips of an image that travels entire are missing")
+                raise LinkError(
+                    f"{self.missing} of {self.form.count} strips are missing of an image that travels entire"
+                )
             body = b"".join(self._payloads[index] for index in range(self.form.count))
             return _unpacked(self.form, body) if self.form.kind == Kind.PACKED else _decoded_whole(self.form, body)
         return self._raw_image() if self.form.kind == Kind.RAW else self._jpeg_image()
