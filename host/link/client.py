@@ -310,7 +310,7 @@ class OffloadClient:
     ) -> Offloaded:
         loop = asyncio.get_running_loop()
         coarse, loss, first_sent = False, 0.0, 0.0
-        messages: list[bytes] = []
+        encoded, entire, parity = None, False, 0
         for attempt in range(2):
             await self._take_turn(reply, deadline)
             peer = self._peer
@@ -320,23 +320,24 @@ class OffloadClient:
             if reply.done() or peer is None or left <= peer.least_round_trip:
                 break
             progress = peer.followed.follow(request)
-            entire = self._entire(peer, image)
-            if attempt and progress.arrived:
-                messages = messages[:1]  # the data centre has the request, its reply got lost: anything reminds it
-            else:
-                within = self._room(peer, left)
+            # Where anything of it came, the data centre has the request and its reply got lost: one strip reminds it.
+            reminder = encoded is not None and progress.arrived > 0
+            if encoded is None or not reminder:
+                entire, within = self._entire(peer, image), self._room(peer, left)
                 encoded, parity = fit(
                     image, self._quality, within, peer.loss_meter.path_loss, peer.largest_datagram, entire
                 )
                 self._learn_bytes(encoded, image)
                 exposed = not entire and parity < strips_for(len(encoded.payloads), peer.loss_meter.loss)
                 coarse |= exposed or _coarser(encoded, image)
-                messages = encoded.pack(
-                    request=request, left_ms=int(left * 1e3), attempt=attempt, accuracy=accuracy, parity=parity
-                )
+            messages = encoded.pack(
+                request=request, left_ms=int(left * 1e3), attempt=attempt, accuracy=accuracy, parity=parity
+            )
+            if reminder:
+                messages = messages[:1]
             self.resent += attempt
             # What leaves so late that nothing comes back in time need not leave.
-            peer.send_before(deadline - peer.least_round_trip, messages, request, entire)
+            peer.send_before(deadline - peer.least_round_trip, messages, request, entire or reminder)
             self._next_turn()
             patience = math.inf if attempt else max(_SOONEST_ASK, _ASK_AGAIN * self._usual_wait)
             await self._reply_or_silence(peer, request, reply, progress, deadline, patience, entire)

@@ -103,7 +103,7 @@ class LossMeter:
     def own_doing(self) -> bool:
         """Whether far more gets lost than lone packets bear out: what else is lost, queues drop for our sake."""
         sent, lost = self._lone.sent, self._lone.lost
-        return sent >= _FEW_LONE and self._calm.value > (lost + 2 * math.sqrt(lost) + 3) / sent
+        return sent >= _FEW_LONE and self._calm.value > (lost + 2 * math.sqrt(lost) + 5) / sent
 
     @property
     def at_most(self) -> float:
@@ -174,8 +174,8 @@ class LossMeter:
         self._least_round_trip = min(self._least_round_trip, round_trip)
         if self._was_lone(packet):
             self._lone.add(1, 0)
-            if round_trip <= _PROMPT * self._least_round_trip:
-                self._lone.add(self._silent, self._silent)
+        if round_trip <= _PROMPT * self._least_round_trip:
+            self._lone.add(self._silent, self._silent)
         self._silent = 0  # after a long silence nobody knows whether they got lost
 
 

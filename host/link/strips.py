@@ -14,8 +14,9 @@ that are up to four blocks wide. The JPEG header is no part of any strip: both s
 encoding a blank image, and agree once a session, by `jpeg_tables`, that they derive the same.
 
 All that makes an image bear losses costs bytes. Where the path loses next to nothing and is slow, an image travels
-*entire* instead: raw pixels by deflate, or a progressive JPEG with Huffman tables of its own, as one row of bytes that
-is cut wherever a datagram is full. It is of use only when all of it has come, so what gets lost of it is sent again.
+*entire* instead: raw pixels by deflate, or a JPEG without those markers, progressive where that is shorter, as one row
+of bytes that is cut wherever a datagram is full. It is of use only when all of it has come, so what gets lost of it is
+sent again.
 
 Words owned here: assembly, block line, encoded, entire.
 """
@@ -315,8 +316,12 @@ def assemble(strips: Iterable[Strip]) -> Assembly:
 def jpeg_tables() -> str:
     """Checksum, in hexadecimal, of the JPEG headers that this side derives, at every quality, grey and in colour."""
     headers = (
-        header.__wrapped__(16, 16, channels, quality)
-        for header in (_jpeg_header, _progressive_header)
+        header(16, 16, channels, quality)
+        for header in (
+            _jpeg_header.__wrapped__,
+            functools.partial(_entire_header.__wrapped__, progressive=False),
+            functools.partial(_entire_header.__wrapped__, progressive=True),
+        )
         for channels in (1, 3)
         for quality in range(1, 96)
     )
@@ -399,21 +404,28 @@ def _axes(way: int) -> list[int]:
 
 
 def _whole(image: Pixels, quality: int) -> bytes:
-    """A progressive JPEG of `image` behind the header that both sides derive."""
+    """A JPEG of `image` behind the header that both sides derive: the shorter of two kinds, which the first byte tells.
+
+    A progressive one has Huffman tables of its own, which a small image does not make up for.
+    """
     height, width, channels = image.shape
-    header = _progressive_header(height, width, channels, quality)
-    return _to_progressive(image, quality)[len(header) : -len(_END_OF_IMAGE)]
+    bodies = []
+    for progressive in (False, True):
+        header = _entire_header(height, width, channels, quality, progressive)
+        bodies.append(bytes([progressive]) + _to_entire(image, quality, progressive)[len(header) : -len(_END_OF_IMAGE)])
+    return min(bodies, key=len)
 
 
 def _decoded_whole(form: Form, body: bytes) -> Pixels:
     """The image that `_whole` made `body` of."""
-    scans, expected = body.count(bytes([0xFF, _START_OF_SCAN])), _SCANS[form.channels]
-    if _FOREIGN.search(body):
-        raise LinkError("a progressive JPEG with a marker that it should not have: the sender is faulty")
-    if scans != expected:
-        raise LinkError(f"a progressive JPEG of {scans} scans: expected {expected}; the sender is faulty")
-    header = _progressive_header(form.height, form.width, form.channels, form.quality)
-    return _decoded(form, header + body + _END_OF_IMAGE)
+    progressive, content = body[:1] == b"\1", body[1:]
+    scans = content.count(bytes([0xFF, _START_OF_SCAN])) if progressive else 1
+    if body[:1] not in (b"\0", b"\1") or (_FOREIGN if progressive else _MARKER).search(content):
+        raise LinkError("a JPEG with a marker that it should not have: the sender is faulty")
+    if progressive and scans != _SCANS[form.channels]:
+        raise LinkError(f"a JPEG of {scans} scans: expected {_SCANS[form.channels]}; the sender is faulty")
+    header = _entire_header(form.height, form.width, form.channels, form.quality, progressive)
+    return _decoded(form, header + content + _END_OF_IMAGE)
 
 
 def _decoded(form: Form, jpeg: bytes) -> Pixels:
@@ -493,10 +505,11 @@ def _to_jpeg(image: Pixels, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _to_progressive(image: Pixels, quality: int) -> bytes:
+def _to_entire(image: Pixels, quality: int, progressive: bool) -> bytes:
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality, subsampling=_SUBSAMPLING, progressive=True, optimize=True)
+    options = {"progressive": True, "optimize": True} if progressive else {}
+    picture.save(buffer, "JPEG", quality=quality, subsampling=_SUBSAMPLING, **options)
     return buffer.getvalue()
 
 
@@ -507,9 +520,10 @@ def _jpeg_header(height: int, width: int, channels: int, quality: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=64)
-def _progressive_header(height: int, width: int, channels: int, quality: int) -> bytes:
-    """Everything up to the Huffman tables, which are each image's own."""
-    return _up_to(_START_OF_FRAME, _to_progressive(np.zeros((height, width, channels), np.uint8), quality))
+def _entire_header(height: int, width: int, channels: int, quality: int, progressive: bool) -> bytes:
+    """Everything up to what is each image's own: the entropy-coded data, or the Huffman tables where `progressive`."""
+    blank = np.zeros((height, width, channels), np.uint8)
+    return _up_to(_START_OF_FRAME if progressive else _START_OF_SCAN, _to_entire(blank, quality, progressive))
 
 
 def _up_to(marker: int, jpeg: bytes) -> bytes:

@@ -212,7 +212,8 @@ def test_open_requests_are_bounded(keys: Trust) -> None:
         ):
             link.set_loss(1.0)
             image = clear_images(1)[0]
-            outcomes = await asyncio.gather(*(client.offload(image, 0.2) for _ in range(6)), return_exceptions=True)
+            asked = [client.offload(image, within) for within in (0.4, 0.4, 0.2, 0.2, 0.2, 0.2)]
+            outcomes = await asyncio.gather(*asked, return_exceptions=True)
             reasons = [str(outcome) for outcome in outcomes]
             assert sum("other requests were on the way" in reason for reason in reasons) == 4
             link.set_loss(0.0)
