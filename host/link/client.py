@@ -72,6 +72,12 @@ class ClientPeer(Peer):
         self.welcome: asyncio.Future[Welcome] = self._loop.create_future()
         self.ended: asyncio.Future[str] = self._loop.create_future()  # why
         self.next_turn: Callable[[], None] = lambda: None
+        self.heard = False  # whether anything at all came back
+
+    def datagram_received(self, data: bytes | str, addr: Any) -> None:
+        """Note that somebody is there."""
+        self.heard = True
+        super().datagram_received(data, addr)
 
     def drained(self) -> None:
         """Let the next image be encoded: what it may take is known best when it is about to go."""
@@ -143,8 +149,15 @@ class ClientPeer(Peer):
         try:
             self.welcome.set_result(Welcome.model_validate_json(line))
             self.greeting = self._loop.time() - self._greeted_at
+            self._recount()
         except ValidationError:
             self._end("its welcome cannot be read: run the same version on both sides")
+
+    def _recount(self) -> None:
+        """Take off the bytes in flight what aioquic forgot there: the packet that a Retry answered."""
+        spaces = self._quic._spaces.values()
+        packets = [packet for space in spaces for packet in space.sent_packets.values()]
+        self._quic._loss._cc.bytes_in_flight = sum(packet.sent_bytes for packet in packets if packet.in_flight)
 
     def _end(self, reason: str) -> None:
         if not self.ended.done():
@@ -457,12 +470,17 @@ class OffloadClient:
         try:
             peer.connect(transport.get_extra_info("peername"))
             first: list[asyncio.Future[Any]] = [peer.welcome, peer.ended]
-            await asyncio.wait(first, timeout=_WELCOME_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+            silent = min(self._keys.configuration.idle_timeout / 2, _WELCOME_WITHIN)
+            await asyncio.wait(first, timeout=silent, return_when=asyncio.FIRST_COMPLETED)
+            if peer.heard:
+                await asyncio.wait(first, timeout=_WELCOME_WITHIN - silent, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             link.close()
             raise
         if peer.ended.done():
             reason = peer.ended.result()
+        elif not peer.heard:
+            reason = f"it was silent for {silent:g} s"
         elif not peer.welcome.done():
             reason = f"it did not let this edge in within {_WELCOME_WITHIN:g} s"
         elif self._model_sha256 not in (None, peer.welcome.result().model_sha256):
