@@ -7,10 +7,11 @@ come, or can be recovered from parity strips. Its time is up
 - else after a silence of a good round trip, at least `SILENT_AFTER`: the sender's congestion window may have cut the
   request in two;
 - at the latest when the model, as long as it usually takes, and the way back leave no more time until the deadline.
-Then it is decoded, what is missing concealed. What is ready while the model runs makes up the next batch. Replies go
-out in several copies, as many as the measured loss asks for, since they are tiny and nobody waits for a retransmission.
-Requests are idempotent: a repeated one gets the reply that it already had, and one that was cancelled, of another
-session, or so old that its reply was forgotten, gets none. A cancelled one leaves its place to others at once.
+Then it is decoded, what is missing concealed. An image that travels entire is waited for until that last moment: what
+got lost of it is sent again. What is ready while the model runs makes up the next batch. Replies go out in several
+copies, as many as the measured loss asks for, since they are tiny and nobody waits for a retransmission. Requests are
+idempotent: a repeated one gets the reply that it already had, and one that was cancelled, of another session, or so old
+that its reply was forgotten, gets none. A cancelled one leaves its place to others at once.
 
 Decoding and the model have a thread each, so that the loop, which all edges share, never stands still for an image.
 Edges share both threads fairly (`host.datacenter.shares`). What requests hold is bounded in bytes, and how many may
@@ -75,7 +76,7 @@ class _Request:
     assembly: Assembly
     attempt: int
     deadline: float  # of the loop's clock
-    begun: float
+    last: float  # when the last strip came
     bytes: int = 0  # that it holds
     timer: asyncio.TimerHandle | None = None
 
@@ -246,14 +247,15 @@ class Service:
         self._hold(client.share, request, held + _STRIP_BYTES + copies * len(strip.payload))
         if number not in client.assembling:
             return  # it made room
+        request.last = self._loop.time()
         request.attempt = max(request.attempt, strip.attempt)
         request.stop()
         if request.assembly.missing:
             silent = max(SILENT_AFTER, _SILENT_ROUND_TRIPS * peer.round_trip)
             wait = OVERTAKEN_AFTER if request.assembly.overtaken else silent
             # Since the deadline was told, the way here has taken half a round trip, and the way back takes another.
-            latest = request.deadline - self._decode_s - self._model_s - peer.round_trip - _BEGIN_BEFORE
-            at = min(self._loop.time() + wait, latest)
+            latest = request.deadline - self._decode_s - self._model_s - peer.least_round_trip - _BEGIN_BEFORE
+            at = latest if request.assembly.entire else min(self._loop.time() + wait, latest)
             request.timer = self._loop.call_at(at, self._assembled, peer, client, number)
         else:
             self._assembled(peer, client, number)
@@ -330,6 +332,10 @@ class Service:
 
     def _assembled(self, peer: ServerPeer, client: _Client, number: int) -> None:
         request = client.assembling.pop(number)
+        if request.assembly.entire and request.assembly.missing:
+            self._release(client.share, request)
+            self._refuse(peer, client, number, request, Status.LATE)
+            return
         ready = _Ready(peer, number, next(self._order), request, client.share)
         client.pending.add(number)
         self._ready[peer, number] = ready
@@ -423,7 +429,8 @@ class Service:
         now = self._loop.time()
         timely = []
         for ready in taken:
-            if ready.request.deadline - self._model_s - ready.peer.round_trip <= now:
+            # By the least round trip: after the path was down for a while, the usual one says nothing.
+            if ready.request.deadline - self._model_s - ready.peer.least_round_trip <= now:
                 self._settle(ready, Status.LATE)
             else:
                 timely.append(ready)
@@ -485,9 +492,7 @@ class Service:
             status,
             label,
             assembly.missing,
-            assembly.form.count,
-            assembly.lost,
-            round((self._loop.time() - request.begun) * 1e6),
+            round((self._loop.time() - request.last) * 1e6),
             math.ceil(ahead / self._max_batch * self._model_s * 1e3),
         ).pack()
         client.settle(number, _Settled(request.attempt, reply))

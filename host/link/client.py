@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
+import math
 import secrets
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,13 +21,14 @@ from pydantic import ValidationError
 
 from host.link.addresses import Found, addresses
 from host.link.bounds import KEY_PACKETS
-from host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, Kind, LinkError, Reply, Status, parse
+from host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, LinkError, Reply, Status, parse
 from host.link.keys import EdgeKeys, client_keys, new_key, now, public_bytes, request_certificate, save_edge
 from host.link.offload import Offloaded
 from host.link.parity import strips_for
-from host.link.quality import fit, room
-from host.link.quic import IDLE_TIMEOUT, Hello, Peer, Welcome
-from host.link.strips import QUALITY, Encoded, jpeg_tables
+from host.link.quality import Room, fit, room
+from host.link.quic import IDLE_TIMEOUT, PROTOCOL, Hello, Peer, Welcome
+from host.link.repair import Progress
+from host.link.strips import QUALITY, Encoded, jpeg_tables, kind_of
 from host.link.telling import Sparing
 from host.link.tls import REFUSED, Untrusted, check_data_centre, check_edge, shown_chain, why_ended
 
@@ -40,9 +44,14 @@ except ImportError as error:
 _WELCOME_WITHIN = 5.0  # seconds from the first packet on; of a name with several addresses, shared among the silent
 _RENEW_BY = datetime.timedelta(days=15)  # before the certificate ends it is renewed though requests are open
 _PING_EVERY = 1.0  # seconds; keeps an idle connection from timing out
+_PROBE_EVERY = 0.2  # seconds, while nothing comes back: QUIC's own probes come ever more seldom
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0  # seconds between attempts to connect
 _ASK_AGAIN = 3.0  # times the usual wait for a reply
 _SOONEST_ASK = 0.1  # seconds; much more than the data centre waits for a strip that will not come
+_MOST_REPAIRED = 0.02  # loss of a path up to which images may travel entire
+_HARDLY_LOST = 0.003  # loss up to which they do on any path
+_LONG_SENDING = 0.5  # round trips that sending takes from which on a second sending is no long wait
+_USUAL_BYTES = 0.3  # of a pixel in a JPEG, before any was made
 _LAST_REQUESTS = 1 << 16  # request ids that are left when the connection is made anew
 
 logger = logging.getLogger(__name__)
@@ -66,6 +75,11 @@ class ClientPeer(Peer):
         self.heard = False  # something came back
         self.welcome: asyncio.Future[Welcome] = self._loop.create_future()
         self.ended: asyncio.Future[str] = self._loop.create_future()  # why
+        self.next_turn: Callable[[], None] = lambda: None
+
+    def drained(self) -> None:
+        """Let the next image be encoded: what it may take is known best when it is about to go."""
+        self.next_turn()
 
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
         """Note that there is somebody, then go on."""
@@ -90,12 +104,28 @@ class ClientPeer(Peer):
 
     def withdraw(self, request: int) -> None:
         """Send no more of `request`, and cancel it."""
+        self.followed.forget(request)
         self._queue.forget(request)
         self.send_copies([Cancel(request).pack()])
 
     def keep_alive(self) -> None:
         """Give the data centre something to acknowledge."""
         self._quic.send_ping(0)
+        self.transmit()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the data centre acknowledged anything; 0 while nothing is there to acknowledge."""
+        if not self._quic._loss.bytes_in_flight:
+            return 0.0
+        return self._loop.time() - max(self.followed.heard_at, self._greeted_at)
+
+    def probe(self) -> None:
+        """Look whether the path is back, past a congestion window that is full of what got lost; no public way to it.
+
+        One packet tells: what was sent before it and does not arrive is lost then, and can be sent again.
+        """
+        self._quic._loss._send_probe()
         self.transmit()
 
     def _greet(self) -> None:
@@ -107,7 +137,7 @@ class ClientPeer(Peer):
             return
         self._greeted_at = self._loop.time()
         request = request_certificate(self.renewal) if self.renewal else None
-        self.send_line(Hello(protocol=2, jpeg_tables=jpeg_tables(), request=request))
+        self.send_line(Hello(protocol=PROTOCOL, jpeg_tables=jpeg_tables(), request=request))
 
     def _turn_away(self, error: Untrusted) -> None:
         self.close(REFUSED, str(error))
@@ -122,8 +152,15 @@ class ClientPeer(Peer):
         try:
             self.welcome.set_result(Welcome.model_validate_json(line))
             self.greeting = self._loop.time() - self._greeted_at
+            self._recount()
         except ValidationError:
             self._end("its welcome cannot be read: run the same version on both sides")
+
+    def _recount(self) -> None:
+        """Take off the bytes in flight what aioquic forgot there: the packet that a Retry answered."""
+        spaces = self._quic._spaces.values()
+        packets = [packet for space in spaces for packet in space.sent_packets.values()]
+        self._quic._loss._cc.bytes_in_flight = sum(packet.sent_bytes for packet in packets if packet.in_flight)
 
     def _end(self, reason: str) -> None:
         if not self.ended.done():
@@ -137,7 +174,30 @@ def _unreachable(error: OSError | ValueError) -> str:
 def _coarser(encoded: Encoded, image: npt.NDArray[np.uint8]) -> bool:
     """Whether `image` is packed smaller, or at a lower quality, than calibration saw images."""
     smaller = (encoded.height, encoded.width) != image.shape[:2]
-    return smaller or (encoded.kind == Kind.JPEG and encoded.quality < QUALITY)
+    return smaller or (not encoded.kind.raw and encoded.quality < QUALITY)
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A connection and its socket."""
+
+    peer: ClientPeer
+    transport: asyncio.DatagramTransport
+
+    def close(self) -> None:
+        self.peer.close()
+        self.transport.close()
+
+
+def _give_up(opening: asyncio.Task[_Link | str]) -> None:
+    """End an attempt to connect, and what it may have come to just now."""
+
+    def close(done: asyncio.Task[_Link | str]) -> None:
+        if not done.cancelled() and done.exception() is None and isinstance(link := done.result(), _Link):
+            link.close()
+
+    opening.add_done_callback(close)
+    opening.cancel()
 
 
 class OffloadClient:
@@ -168,8 +228,10 @@ class OffloadClient:
         self._slots = asyncio.Semaphore(max_open)
         self._peer: ClientPeer | None = None
         self._open: dict[int, asyncio.Future[Reply]] = {}
+        self._line: deque[tuple[float, asyncio.Future[None]]] = deque()  # deadlines of images to be encoded, and turns
         self._next = 0  # request id
-        self._usual_wait = 0.1  # seconds from strips sent to reply, smoothed
+        self._usual_wait = 0.1  # seconds from the last strip sent to the reply, smoothed
+        self._usual_bytes = _USUAL_BYTES  # of a pixel in a JPEG as it is asked for, smoothed
         self._usual_service = 0.0  # seconds that a request spends at the data centre, smoothed
         self._attempted = asyncio.Event()  # the first attempt to connect is over
         self._ready = asyncio.Event()
@@ -231,7 +293,10 @@ class OffloadClient:
             raise
         finally:
             del self._open[request]
+            if self._peer is not None:
+                self._peer.followed.forget(request)
             self._slots.release()
+            self._next_turn()
 
     async def _take_slot(self, deadline: float) -> None:
         """Wait for one of the slots; raises NoAnswer when there is none before the loop's time `deadline`.
@@ -266,34 +331,118 @@ class OffloadClient:
         self, image: npt.NDArray[np.uint8], request: int, reply: asyncio.Future[Reply], deadline: float, accuracy: float
     ) -> Offloaded:
         loop = asyncio.get_running_loop()
-        begin = loop.time()
-        coarse = False
-        for attempt, patience in enumerate((max(_SOONEST_ASK, _ASK_AGAIN * self._usual_wait), float("inf"))):
-            left = deadline - loop.time()
+        coarse, loss, first_sent = False, 0.0, 0.0
+        encoded, entire, parity = None, False, 0
+        for attempt in range(2):
+            await self._take_turn(reply, deadline)
             peer = self._peer
-            if left <= 0:
-                break
-            if peer is None:
+            if peer is None and not reply.done():
                 raise self._no_data_centre()
-            self.resent += attempt
-            within = room(peer.rate, left, peer.round_trip, self._usual_service, peer.waiting)
-            encoded, parity = fit(image, self._quality, within, peer.loss_meter.path_loss, peer.largest_datagram)
-            coarse |= _coarser(encoded, image) or parity < strips_for(len(encoded.payloads), peer.loss_meter.loss)
+            left = deadline - loop.time()
+            if reply.done() or peer is None or left <= peer.least_round_trip:
+                break
+            progress = peer.followed.follow(request)
+            # Where anything of it came, the data centre has the request and its reply got lost: one strip reminds it.
+            reminder = encoded is not None and progress.arrived > 0
+            if encoded is None or not reminder:
+                entire, within = self._entire(peer, image), self._room(peer, left)
+                encoded, parity = fit(
+                    image, self._quality, within, peer.loss_meter.path_loss, peer.largest_datagram, entire
+                )
+                self._learn_bytes(encoded, image)
+                exposed = not entire and parity < strips_for(len(encoded.payloads), peer.loss_meter.loss)
+                coarse |= exposed or _coarser(encoded, image)
             messages = encoded.pack(
                 request=request, left_ms=int(left * 1e3), attempt=attempt, accuracy=accuracy, parity=parity
             )
-            peer.send_before(deadline, messages, request)
-            done, _ = await asyncio.wait([reply], timeout=min(patience, deadline - loop.time()))
+            if reminder:
+                messages = messages[:1]
+            self.resent += attempt
+            # What leaves so late that nothing comes back in time need not leave.
+            peer.send_before(deadline - peer.least_round_trip, messages, request, entire or reminder)
+            self._next_turn()
+            patience = math.inf if attempt else max(_SOONEST_ASK, _ASK_AGAIN * self._usual_wait)
+            await self._reply_or_silence(peer, request, reply, progress, deadline, patience, entire)
+            loss = peer.loss_meter.loss
+            first_sent = first_sent or progress.last_sent
+            if reply.done():
+                break
+        if first_sent:
+            # From the first sending on, so that a guess that was too short grows.
+            self._usual_wait += (loop.time() - first_sent - self._usual_wait) / 8
+        if not reply.done():
+            raise NoAnswer("the deadline passed before the data centre's answer came")
+        answer = reply.result()
+        self._usual_service += (answer.service_us / 1e6 - self._usual_service) / 8
+        if answer.status != Status.ANSWERED:
+            raise NoAnswer(f"the data centre gave none: {answer.status.name.lower()}")
+        return Offloaded(**vars(answer), loss=loss, coarse=coarse)
+
+    async def _take_turn(self, reply: asyncio.Future[Reply], deadline: float) -> None:
+        """Wait until the images before are encoded and nearly sent; or until `reply` or the loop's time `deadline`."""
+        if not self._line and (self._peer is None or not self._peer.busy):
+            return
+        loop = asyncio.get_running_loop()
+        place = deadline, loop.create_future()
+        self._line.append(place)
+        try:
+            left = max(deadline - loop.time(), 0.0)
+            await asyncio.wait([place[1], reply], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._line.remove(place)
+
+    def _next_turn(self) -> None:
+        """Let the image that waits longest be encoded, unless enough waits to be sent."""
+        if self._line and (self._peer is None or not self._peer.busy):
+            _, turn = self._line[0]
+            if not turn.done():
+                turn.set_result(None)
+
+    def _entire(self, peer: ClientPeer, image: npt.NDArray[np.uint8]) -> bool:
+        """Whether `image` travels entire: few bytes, but what gets lost is sent again."""
+        meter, rate = peer.loss_meter, peer.rate
+        loss, tiny = meter.lone_loss, kind_of(image).raw
+        if rate is None or loss > _MOST_REPAIRED:
+            return False
+        if loss <= _HARDLY_LOST and (tiny or meter.path_loss <= _HARDLY_LOST or meter.own_doing):
+            return True
+        size = image.size if tiny else self._usual_bytes * image.shape[0] * image.shape[1]
+        return size > rate * _LONG_SENDING * peer.least_round_trip
+
+    def _room(self, peer: ClientPeer, left: float) -> Room:
+        """What an image may take that has `left` seconds, and others waiting behind it."""
+        now = asyncio.get_running_loop().time()
+        behind = [deadline - now for deadline, _ in self._line]
+        return room(peer.rate, [left, *behind], peer.least_round_trip + self._usual_service, peer.ahead)
+
+    def _learn_bytes(self, encoded: Encoded, image: npt.NDArray[np.uint8]) -> None:
+        if not encoded.kind.raw and not _coarser(encoded, image):
+            self._usual_bytes += (encoded.size / (encoded.height * encoded.width) - self._usual_bytes) / 8
+
+    async def _reply_or_silence(
+        self,
+        peer: ClientPeer,
+        request: int,
+        reply: asyncio.Future[Reply],
+        progress: Progress,
+        deadline: float,
+        patience: float,
+        entire: bool,
+    ) -> None:
+        """Wait for `reply` until `deadline`, or until all of `request` was sent `patience` seconds ago.
+
+        As long as something of an image that travels `entire` is on the way it either arrives or is sent again.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            going = peer.waits(request) or (entire and progress.under_way > 0)
+            until = min((now if going else progress.last_sent) + patience, deadline)
+            if until <= now:
+                return
+            done, _ = await asyncio.wait([reply], timeout=until - now)
             if done:
-                answer = reply.result()
-                # From the first sending on, so that a guess that was too short grows.
-                self._usual_wait += (loop.time() - begin - self._usual_wait) / 8
-                self._usual_service += (answer.service_us / 1e6 - self._usual_service) / 8
-                if answer.status != Status.ANSWERED:
-                    raise NoAnswer(f"the data centre gave none: {answer.status.name.lower()}")
-                return Offloaded(**vars(answer), loss=peer.loss_meter.loss, coarse=coarse)
-        self._usual_wait += (loop.time() - begin - self._usual_wait) / 8
-        raise NoAnswer("the deadline passed before the data centre's answer came")
+                return
 
     async def _stay_connected(self) -> None:
         backoff = _FIRST_BACKOFF
@@ -310,21 +459,30 @@ class OffloadClient:
             backoff = min(2 * backoff, _LAST_BACKOFF)
 
     async def _connection(self) -> str:
-        """Connect, at one address of the data centre after the other, and stay so as long as it lasts; says why it
-        ended.
+        """Connect and stay so as long as it lasts; says why it ended."""
+        link = await self._open_link()
+        while isinstance(link, _Link):
+            link = await self._keep(link)
+        return link
+
+    async def _open_link(self) -> _Link | str:
+        """A new connection that let this edge in, at one address of the data centre or the next; or why there is none.
+
+        The addresses share the time after which silence means that nobody is there.
         """
         try:
             found = await addresses(*self._address)
         except (OSError, ValueError) as error:  # ValueError: no host can be called so
             return _unreachable(error)
-        reason = "the address cannot be reached (it leads nowhere)"
+        silence = min(self._keys.configuration.idle_timeout / 2, _WELCOME_WITHIN) / max(len(found), 1)
+        link: _Link | str = "the address cannot be reached (it leads nowhere)"
         for address in sorted(found, key=lambda one: one != self._good):
-            reason, heard = await self._connection_to(address, _WELCOME_WITHIN / len(found))
+            link, heard = await self._open_link_to(address, silence)
             if heard:
                 break  # somebody is there: what it says counts
-        return reason
+        return link
 
-    async def _connection_to(self, address: Found, silence: float) -> tuple[str, bool]:
+    async def _open_link_to(self, address: Found, silence: float) -> tuple[_Link | str, bool]:
         """The same at one address, where `silence` seconds at first mean nobody; says, too, whether anything came."""
         loop = asyncio.get_running_loop()
         try:
@@ -335,60 +493,95 @@ class OffloadClient:
             )
         except (OSError, ValueError) as error:
             return _unreachable(error), False
+        link = _Link(peer, transport)
         try:
             peer.connect(transport.get_extra_info("peername"))
             first: list[asyncio.Future[Any]] = [peer.welcome, peer.ended]
-            for patience in (silence, _WELCOME_WITHIN - silence):
-                await asyncio.wait(first, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-                if peer.ended.done():
-                    return peer.ended.result(), peer.heard
-                if peer.welcome.done() or not peer.heard:
-                    break
-            if not peer.welcome.done():
-                if not peer.heard:
-                    return f"it was silent for {silence:g} s", False
-                return f"it did not let this edge in within {_WELCOME_WITHIN:g} s", True
-            self._good = address
-            return await self._stay(peer), True
-        finally:
-            self._peer = None
-            peer.close()
-            transport.close()
-            lost = NoAnswer("the connection to the data centre was lost")
-            for reply in self._open.values():
-                if not reply.done():
-                    reply.set_exception(lost)
-
-    async def _stay(self, peer: ClientPeer) -> str:
-        """Use the connection that let this edge in as long as it lasts; says why it ended."""
-        welcome = peer.welcome.result()
-        if self._model_sha256 not in (None, welcome.model_sha256):
-            return (
-                f"it serves model {welcome.model_sha256[:12]}, but this kernel was calibrated with "
+            await asyncio.wait(first, timeout=silence, return_when=asyncio.FIRST_COMPLETED)
+            if peer.heard:
+                await asyncio.wait(first, timeout=_WELCOME_WITHIN - silence, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            link.close()
+            raise
+        if peer.ended.done():
+            reason = peer.ended.result()
+        elif not peer.heard:
+            reason = f"it was silent for {silence:g} s"
+        elif not peer.welcome.done():
+            reason = f"it did not let this edge in within {_WELCOME_WITHIN:g} s"
+        elif self._model_sha256 not in (None, peer.welcome.result().model_sha256):
+            reason = (
+                f"it serves model {peer.welcome.result().model_sha256[:12]}, but this kernel was calibrated with "
                 f"{str(self._model_sha256)[:12]}: serve that model, or calibrate again"
             )
+        else:
+            self._good = address
+            return link, True
+        link.close()
+        return reason, peer.heard
+
+    async def _keep(self, link: _Link) -> _Link | str:
+        """Use `link` as long as it lasts; says why it ended, or what takes its place.
+
+        When nothing comes back for half of the time after which QUIC gives a connection up, either the path is down for
+        a while, and the connection is as good as before afterwards, or the data centre was started anew and does not
+        know it any more. So a second one is tried beside it, and whichever works first goes on.
+        """
+        loop = asyncio.get_running_loop()
+        peer, welcome = link.peer, link.peer.welcome.result()
         if welcome.certificate is not None and peer.renewal is not None:
             self._renew(peer.renewal, welcome.certificate)
         self._usual_wait = peer.greeting
         self._next = welcome.session << REQUEST_BITS
+        peer.next_turn = self._next_turn
         self._peer, self.trouble = peer, None
         self._attempted.set()
         self._ready.set()
         logger.info("connected to the data centre at %s:%d", *self._address)
-        while not peer.ended.done():
-            await asyncio.wait([peer.ended], timeout=_PING_EVERY)
-            if peer.ended.done():
-                break
-            urgent = self._keys.expires - now() < _RENEW_BY
-            if peer.renewal is None and (urgent or not self._open) and self._keys.renewal_due(now()):
-                return "the connection is made anew to renew this edge's certificate"
-            if self._next + _LAST_REQUESTS > welcome.session + 1 << REQUEST_BITS and not self._open:
-                return "the connection is made anew to count requests from 0 again"
-            # Packets that come under the old keys are lost from then on, so rather while nobody waits for any.
-            if peer.key_age > KEY_PACKETS * (1.5 if self._open else 1.0):
-                peer.request_key_update()
-            peer.keep_alive()
-        return peer.ended.result()
+        pinged = loop.time()
+        second: asyncio.Task[_Link | str] | None = None
+        try:
+            while not peer.ended.done():
+                await asyncio.wait([peer.ended], timeout=_PROBE_EVERY)
+                if peer.ended.done():
+                    break
+                if peer.silence > _PROBE_EVERY + peer.round_trip:
+                    peer.probe()
+                idle = self._keys.configuration.idle_timeout
+                if peer.silence > idle:
+                    # QUIC itself would wait for several of its probes, which come seldom after a long round trip.
+                    return f"it was silent for {idle:g} s"
+                if second is not None and second.done():
+                    found, second = second.result(), None
+                    if isinstance(found, _Link):
+                        return found
+                if second is None and peer.silence > idle / 2:
+                    second = loop.create_task(self._open_link())
+                elif second is not None and peer.silence <= idle / 2:
+                    _give_up(second)
+                    second = None
+                if loop.time() < pinged + _PING_EVERY:
+                    continue
+                pinged = loop.time()
+                urgent = self._keys.expires - now() < _RENEW_BY
+                if peer.renewal is None and (urgent or not self._open) and self._keys.renewal_due(now()):
+                    return "the connection is made anew to renew this edge's certificate"
+                if self._next + _LAST_REQUESTS > welcome.session + 1 << REQUEST_BITS and not self._open:
+                    return "the connection is made anew to count requests from 0 again"
+                # Packets that come under the old keys are lost from then on, so rather while nobody waits for any.
+                if peer.key_age > KEY_PACKETS * (1.5 if self._open else 1.0):
+                    peer.request_key_update()
+                peer.keep_alive()
+            return peer.ended.result()
+        finally:
+            self._peer = None
+            link.close()
+            if second is not None:
+                _give_up(second)
+            lost = NoAnswer("the connection to the data centre was lost")
+            for reply in self._open.values():
+                if not reply.done():
+                    reply.set_exception(lost)
 
     def _renew(self, key: ec.EllipticCurvePrivateKey, content: str) -> None:
         """Put the new certificate in the place of the old one; the next connection uses it."""

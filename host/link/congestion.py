@@ -30,9 +30,10 @@ was drained).
 from __future__ import annotations
 
 import enum
+import math
 import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from host.link.datagrams import NO_QUIC, LinkError
@@ -61,6 +62,11 @@ _LOSSY = 0.005  # loss from which on the path, not a queue, may be the reason of
 _MOST_PATH_LOSS = 0.35  # loss beyond this is not made up for
 _LOSS_SAMPLE = 400  # calm packets that the path's loss is measured over
 
+_VERDICT = 20  # packets whose fate says whether we lose more than the path does
+_DEVIATIONS, _CHANCE = 2.5, 2.0  # standard deviations, and packets, by which losses must exceed the path's
+_MOST_CUT = 0.5  # what a verdict leaves of the rate at least
+_RECOVERY = 1.08  # by which the rate comes back with each verdict of no excess
+
 _BIN = 10.0  # seconds of one minimum and maximum
 _BINS_OF_LEAST = 6  # bins that the least round trip is remembered: a path that became longer is known in a minute
 _BINS_OF_MOST = 2
@@ -79,6 +85,7 @@ _RENO_ALPHA = 3 * (1 - _CUBIC_BETA) / (1 + _CUBIC_BETA)  # RFC 8312, 4.2; Linux 
 _PACING_MARGIN = 1.25  # a window's datagrams are spread over a little less than a round trip; RFC 9002, 7.7
 _FULL_QUEUE = 0.5  # share of the longest queue delay lately from which on the queue may be full
 
+_SLOW_PACKET = 0.005  # seconds that a packet takes at least where none goes together with another
 _BURST = 0.002  # seconds of the pacing rate that may go at once; asyncio's timers are not finer than a millisecond
 
 
@@ -158,7 +165,7 @@ class Controller(QuicCongestionControl):
         super().__init__(max_datagram_size=max_datagram_size)
         self.congestion_window = _INITIAL_WINDOW * max_datagram_size
         self.pacing_rate: float | None = None  # None: not known yet
-        self.pacer: Pacer | None = None
+        self.pacer: Pacer | None = None  # until `pace` gave it one
         self._size = max_datagram_size
         self._phase = _Phase.STARTUP
         self._phase_began = 0.0
@@ -177,10 +184,17 @@ class Controller(QuicCongestionControl):
         self._round = 0
         self._round_ends = 0  # delivered bytes
         self._rates: deque[tuple[int, float]] = deque()  # round and delivery rate, falling
+        self.measured = False  # whether any of them tells more than how little there was to send
         self._full_rate, self._full_rounds = 0.0, 0
 
         self._round_trips = _RoundTrips()
         self._calm_acked, self._calm_lost = 0, 0
+
+        # What the path hardly loses more than, where something else measures that; 1: nobody knows.
+        self.loss_bound: Callable[[], float] = lambda: 1.0
+        self._cap: float | None = None  # of the rate, where more gets lost than the path loses
+        self._judged_from = 0.0  # packets sent since then count for the next verdict
+        self._judged, self._judged_lost = 0, 0
 
         self._drained_at: float | None = None  # when our queue was drained, in this DOWN or CHECK
         self._drained_least: float | None = None  # least round trip of packets sent after that
@@ -207,9 +221,20 @@ class Controller(QuicCongestionControl):
         return self._rates[0][1] if self._rates else 0.0
 
     @property
+    def sustained(self) -> float:
+        """What of that goes without overrunning a queue too short to be seen."""
+        return self.bandwidth if self._cap is None else min(self.bandwidth, self._cap)
+
+    @property
+    def least_round_trip(self) -> float:
+        """Seconds; 0 while nothing was measured."""
+        return self._round_trips.least
+
+    @property
     def path_loss(self) -> float:
-        """The share of packets that was lost while our own queue was drained."""
-        return self._calm_lost / max(self._calm_acked + self._calm_lost, _LOSS_SAMPLE // 4)
+        """The share of packets that was lost while our own queue was drained, as far as lone packets bear it out."""
+        calm = self._calm_lost / max(self._calm_acked + self._calm_lost, _LOSS_SAMPLE // 4)
+        return min(calm, self.loss_bound())
 
     @property
     def crowded(self) -> bool:
@@ -253,6 +278,8 @@ class Controller(QuicCongestionControl):
             self._train = sent, now, self._delivered
         if sent.calm:
             self._calm_acked += 1
+        if sent.time >= self._judged_from:
+            self._judged += 1
         if self._phase is _Phase.COMPETE and not sent.app_limited:
             self._grow_window(now, packet.sent_bytes)
 
@@ -270,8 +297,12 @@ class Controller(QuicCongestionControl):
             self.bytes_in_flight -= packet.sent_bytes
             last_sent = packet.sent_time
             sent = self._sent.pop((packet.epoch.value, packet.packet_number), None)
-            if sent is not None and sent.calm:
-                self._calm_lost += 1
+            if sent is not None:
+                self._calm_lost += sent.calm
+                if sent.time >= self._judged_from:
+                    self._judged += 1
+                    self._judged_lost += 1
+        self._judge(now)
         congestion = self._round_trips.full or self.path_loss < _LOSSY
         if self.competing and congestion and last_sent > self._recovery_began:
             self._recovery_began = now
@@ -297,11 +328,33 @@ class Controller(QuicCongestionControl):
             self._measure_rate(now, self._newest)
             if began and self._phase is _Phase.STARTUP and not self._newest.app_limited:
                 self._look_whether_full(now)
+            if began:
+                self._judge(now)
             if self._drained_at is not None and self._newest.time >= self._drained_at:
                 self._drained_least = min(rtt, self._drained_least or rtt)
             self._newest = None
         self._move_on(now)
         self._apply(now)
+
+    def _judge(self, now: float) -> None:
+        """Slow down while more gets lost than the path loses by itself: a queue is overrun, though none is seen."""
+        bound = self.loss_bound()
+        if self._judged < _VERDICT or bound >= 1.0:
+            return
+        count, lost = self._judged, self._judged_lost
+        self._judged = self._judged_lost = 0
+        if lost > count * bound + _DEVIATIONS * math.sqrt(count * bound * (1.0 - bound)) + _CHANCE:
+            self._judged_from = now
+            if self.competing:
+                self._shrink_window()
+                return
+            self._cap = self.sustained * max(1.0 - (lost / count - bound), _MOST_CUT)
+            if self._phase is _Phase.STARTUP:
+                self._begin(_Phase.DOWN, now)
+        elif self._cap is not None:
+            self._cap *= _RECOVERY
+            if self._cap > self.bandwidth:
+                self._cap = None
 
     def _measure_rate(self, now: float, sent: _Sent) -> None:
         """Delivery rate since `sent` was sent (draft-cheng-iccrg-delivery-rate-estimation-02).
@@ -318,11 +371,13 @@ class Controller(QuicCongestionControl):
             rate = (self._delivered - sent.delivered) / interval
         if sent.app_limited:
             if now - first_acked >= _BURST and self._delivered - delivered >= _TRAIN * self._size:
+                self.measured = True
                 rate = max(rate, (self._delivered - delivered) / max(sent.time - first.time, now - first_acked))
             elif rate < self.bandwidth:
                 return
         if rate == 0.0:
             return
+        self.measured = self.measured or not sent.app_limited
         while self._rates and self._rates[-1][1] <= rate:
             self._rates.pop()
         self._rates.append((self._round, rate))
@@ -469,6 +524,9 @@ class Controller(QuicCongestionControl):
                 rate = self._rate() * (_EASE_GAIN if self._queue(self._round_trips.standing) else 1.0)
             draining = self._phase in (_Phase.DOWN, _Phase.CHECK)
             window = self._drain_to() if draining else _WINDOW_GAIN * self._path() + least
+        if self._cap is not None and not self.competing:
+            part = self.sustained / max(self.bandwidth, 1.0)
+            rate, window = rate * part, window * part
         self.congestion_window = max(int(window), least)
         self.pacing_rate = max(rate, 2 * self._size / self._round_trips.smoothed)
 
@@ -494,13 +552,14 @@ class Pacer(QuicPacketPacer):
         rate = self._controller.pacing_rate
         if rate is None:
             return None
+        slow = self._size > rate * _SLOW_PACKET  # then the queue may hold no more than one packet
         if now > self._now:
-            most = max(2.0 * self._size, rate * _BURST)
+            most = max((1.0 if slow else 2.0) * self._size, rate * _BURST)
             self._credit = min(self._credit + (now - self._now) * rate, most)
             self._now = now
             self._built = 0
         left = self._credit - self._built * self._size
-        return None if left > 0 else now + (self._size - left) / rate
+        return None if left > (self._size / 2 if slow else 0.0) else now + (self._size - left) / rate
 
     def update_after_send(self, now: float) -> None:
         """Count a packet until its size is known."""

@@ -6,7 +6,7 @@ or several, back to back. Parsing is total: any bytes give messages or a `LinkEr
     strip   head 1 | request 6 | milliseconds left 2 | height 2 | width 2 | channels and attempt 1 | quality 1
             | accuracy target 2 | index 2 | count 2 | parity 1 | length 2 | payload       (24 bytes before the payload)
     cancel  head 1 | request 6
-    reply   head 1 | request 6 | status 1 | label 2 | missing 2 | count 2 | lost 2 | service microseconds 4 | queue 1
+    reply   head 1 | request 6 | status 1 | label 2 | missing 2 | service microseconds 4 | queue 1
 
 The head is the version in the upper four bits and the kind in the lower. A request id is its session's number in the
 upper 16 bits and counts from 0 in the lower 32, so that nothing that was asked in one session is taken for a request
@@ -23,7 +23,7 @@ import struct
 from dataclasses import dataclass
 from typing import TypeVar
 
-VERSION = 2
+VERSION = 3
 MAX_DATAGRAM = 1_124  # fits a QUIC packet of the smallest path (1,200 bytes) with its overhead
 MAX_SIDE = 1_024  # pixels; the same limit that a kernel's input has
 MAX_STRIPS = 4_096
@@ -33,7 +33,7 @@ MAX_QUEUE_MS = 0xFF
 SESSION_BITS, REQUEST_BITS = 16, 32  # of a request id
 _STRIP = struct.Struct("!BHIHHHBBHHHBH")
 _CANCEL = struct.Struct("!BHI")
-_REPLY = struct.Struct("!BHIBHHHHIB")
+_REPLY = struct.Struct("!BHIBHHIB")
 STRIP_HEADER = _STRIP.size
 _ACCURACY_STEPS = 10_000  # of the accuracy target between 0 and 1
 _ATTEMPT_SHIFT = 2  # the lower two bits are the channels
@@ -57,17 +57,29 @@ class Kind(enum.IntEnum):
     JPEG = 2
     CANCEL = 3
     REPLY = 4
+    PACKED = 5  # raw pixels made smaller without loss
+    WHOLE = 6  # JPEG without blocks that stand alone
+
+    @property
+    def entire(self) -> bool:
+        """Whether such an image is of use only when all of it has come: its strips are cut from one row of bytes."""
+        return self in (Kind.PACKED, Kind.WHOLE)
+
+    @property
+    def raw(self) -> bool:
+        """Whether the pixels come exactly."""
+        return self in (Kind.RAW, Kind.PACKED)
 
 
 @dataclass(frozen=True)
 class Form:
     """What all strips of one image have in common."""
 
-    kind: Kind  # RAW or JPEG
+    kind: Kind  # RAW, JPEG, PACKED or WHOLE
     height: int  # of the image that travels; the data centre enlarges a smaller one to its model's input
     width: int
     channels: int
-    quality: int  # JPEG's quality setting; 0 for raw
+    quality: int  # JPEG's quality setting; 0 for raw pixels
     count: int  # strips that hold the image
     parity: int = 0  # strips behind those, from which lost ones are recovered
 
@@ -128,7 +140,7 @@ class Strip:
             ("height", height, range(1, MAX_SIDE + 1)),
             ("width", width, range(1, MAX_SIDE + 1)),
             ("channels", channels, (1, 3)),
-            ("quality", quality, (0,) if kind == Kind.RAW else range(1, 96)),
+            ("quality", quality, (0,) if kind.raw else range(1, 96)),
             ("accuracy target", accuracy, range(_ACCURACY_STEPS + 1)),
             ("count", count, range(1, MAX_STRIPS + 1)),
             ("parity", parity, range(MAX_PARITY + 1)),
@@ -182,10 +194,8 @@ class Reply:
     request: int
     status: Status
     label: int = 0
-    missing: int = 0  # of `count` strips those whose pixels were made up: neither came nor could be recovered
-    count: int = 0  # strips that hold the image
-    lost: int = 0  # strips, parity included, that did not come although a later one did
-    service_us: int = 0  # first strip received to reply sent, waiting included
+    missing: int = 0  # strips whose pixels were made up: they neither came nor could be recovered
+    service_us: int = 0  # last strip received to reply sent, waiting for others included
     queue_ms: int = 0  # how long a request that comes now would wait for the model; MAX_QUEUE_MS is that or more
 
     def pack(self) -> bytes:
@@ -196,8 +206,6 @@ class Reply:
             self.status,
             self.label,
             self.missing,
-            self.count,
-            self.lost,
             min(max(self.service_us, 0), 0xFFFF_FFFF),
             min(max(self.queue_ms, 0), MAX_QUEUE_MS),
         )
@@ -212,14 +220,13 @@ class Reply:
         if len(data) < _REPLY.size:
             raise LinkError(f"reply of {len(data)} bytes: expected {_REPLY.size}")
         _, session, number, status, *rest = _REPLY.unpack_from(data)
-        label, missing, count, lost, service_us, queue_ms = rest
+        label, missing, service_us, queue_ms = rest
         if status not in tuple(Status):
             raise LinkError(f"reply with status {status}: both sides must run the same version")
-        for name, value, most in (("missing", missing, count), ("lost", lost, count + MAX_PARITY)):
-            if value > most:
-                raise LinkError(f"reply with {name} {value} of {count} strips: both sides must run the same version")
+        if missing > MAX_STRIPS:
+            raise LinkError(f"reply with missing {missing}: both sides must run the same version")
         request = session << REQUEST_BITS | number
-        return cls(request, Status(status), label, missing, count, lost, service_us, queue_ms), _REPLY.size
+        return cls(request, Status(status), label, missing, service_us, queue_ms), _REPLY.size
 
 
 Message = Strip | Cancel | Reply
@@ -227,6 +234,8 @@ _Wanted = TypeVar("_Wanted", Strip, Cancel, Reply)
 _TYPES: dict[Kind, type[Strip] | type[Cancel] | type[Reply]] = {
     Kind.RAW: Strip,
     Kind.JPEG: Strip,
+    Kind.PACKED: Strip,
+    Kind.WHOLE: Strip,
     Kind.CANCEL: Cancel,
     Kind.REPLY: Reply,
 }

@@ -1,6 +1,7 @@
 """How much a path loses, and how often a message without a second chance is therefore sent.
 
-Words owned here: loss meter, path loss (what gets lost while no queue stands full), copies.
+Words owned here: loss meter, lone packet (sent while nothing else was under way, so that no queue dropped it for our
+sake), path loss (what gets lost while no queue stands full, and no more than lone packets bear out), copies.
 """
 
 from __future__ import annotations
@@ -22,10 +23,18 @@ FEWEST_COPIES, MOST_COPIES = 2, 6
 COPY_AFTER = 0.005  # seconds between copies: a burst of losses should not take two
 _WINDOW = 1_000  # packets after which the count so far weighs half
 _FEW = 50  # packets; before so many were sent one loss says little
+_UNHEARD_OF = 0.35  # loss beyond which something else than the path is the reason, until it is known better
+_FEW_LONE = 30  # lone packets; the same
+_PROMPT = 2.0  # times the least round trip, up to which an acknowledgement tells that the path was not just silent
 
 
 class Congestion(Protocol):
     """What aioquic tells of packets; its congestion controllers have it."""
+
+    bytes_in_flight: int
+
+    def on_packet_sent(self, *, packet: QuicSentPacket) -> None:
+        """`packet` was sent."""
 
     def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
         """`packet` arrived."""
@@ -41,17 +50,20 @@ class _Share:
     """Smoothed share of packets that got lost."""
 
     def __init__(self) -> None:
-        self.sent = self._lost = 0.0
+        self.sent = self.lost = 0.0
 
     @property
     def value(self) -> float:
-        return self._lost / max(self.sent, _FEW)
+        return self.lost / max(self.sent, _FEW)
 
     def add(self, sent: int, lost: int) -> None:
         self.sent += sent
-        self._lost += lost
+        self.lost += lost
         if self.sent > _WINDOW:
-            self.sent, self._lost = self.sent / 2, self._lost / 2
+            self.halve()
+
+    def halve(self) -> None:
+        self.sent, self.lost = self.sent / 2, self.lost / 2
 
 
 class LossMeter:
@@ -59,7 +71,11 @@ class LossMeter:
 
     def __init__(self) -> None:
         """Nothing is known yet."""
-        self._all, self._path = _Share(), _Share()
+        self._all, self._calm, self._lone = _Share(), _Share(), _Share()
+        self._counted = 0  # packets since lone ones last lost weight
+        self._lone_packets: set[int] = set()  # numbers of those under way
+        self._silent = 0  # lone ones given up since anything came back
+        self._least_round_trip = math.inf
         self._crowded: Callable[[], bool] = lambda: False
 
     @property
@@ -69,8 +85,25 @@ class LossMeter:
 
     @property
     def path_loss(self) -> float:
-        """The share while no queue stood full: what a full queue drops is no reason to send it more."""
-        return self._path.value
+        """The share that the path loses by itself: what a full queue drops is no reason to send it more."""
+        return min(self._calm.value, self.bound)
+
+    @property
+    def bound(self) -> float:
+        """What the path hardly loses more than, by its lone packets; `_UNHEARD_OF` where too few were sent."""
+        sent, lost = self._lone.sent, self._lone.lost
+        return min((lost + 2 * math.sqrt(lost) + 2) / sent, 1.0) if sent >= _FEW_LONE else _UNHEARD_OF
+
+    @property
+    def lone_loss(self) -> float:
+        """The share lost of lone packets, 0 while nothing is known."""
+        return self._lone.lost / max(self._lone.sent, _FEW_LONE)
+
+    @property
+    def own_doing(self) -> bool:
+        """Whether far more gets lost than lone packets bear out: what else is lost, queues drop for our sake."""
+        sent, lost = self._lone.sent, self._lone.lost
+        return sent >= _FEW_LONE and self._calm.value > (lost + 2 * math.sqrt(lost) + 5) / sent
 
     @property
     def at_most(self) -> float:
@@ -82,7 +115,11 @@ class LossMeter:
         """Count `sent` packets whose fate is known, `lost` of which did not arrive."""
         self._all.add(sent, lost)
         if not self._crowded():
-            self._path.add(sent, lost)
+            self._calm.add(sent, lost)
+        self._counted += sent
+        if self._counted > _WINDOW:
+            self._counted = 0
+            self._lone.halve()  # where none are sent any more, what they told is forgotten
 
     def listen(self, congestion: Congestion, crowded: Callable[[], bool]) -> None:
         """Count what aioquic tells `congestion`, the controller of a connection; it has no public counters.
@@ -90,15 +127,24 @@ class LossMeter:
         `crowded` says whether a queue stands full.
         """
         self._crowded = crowded
-        acked, lost, expired = congestion.on_packet_acked, congestion.on_packets_lost, congestion.on_packets_expired
+        sent, acked = congestion.on_packet_sent, congestion.on_packet_acked
+        lost, expired = congestion.on_packets_lost, congestion.on_packets_expired
+
+        def on_packet_sent(*, packet: QuicSentPacket) -> None:
+            if congestion.bytes_in_flight == 0 and packet.epoch is Epoch.ONE_RTT:
+                self._lone_packets.add(packet.packet_number)
+            sent(packet=packet)
 
         def on_packet_acked(*, now: float, packet: QuicSentPacket) -> None:
             self.add(1, 0)
+            self._came_back(now, packet)
             acked(now=now, packet=packet)
 
         def on_packets_lost(*, now: float, packets: Iterable[QuicSentPacket]) -> None:
             gone = list(packets)
             self.add(len(gone), len(gone))
+            alone = sum(self._was_lone(packet) for packet in gone)
+            self._lone.add(alone, alone)
             lost(now=now, packets=gone)
 
         def on_packets_expired(*, packets: Iterable[QuicSentPacket]) -> None:
@@ -106,11 +152,31 @@ class LossMeter:
             gone = list(packets)
             count = sum(packet.epoch is Epoch.ONE_RTT for packet in gone)
             self.add(count, count)
+            self._silent += sum(self._was_lone(packet) for packet in gone)
             expired(packets=gone)
 
+        congestion.on_packet_sent = on_packet_sent  # type: ignore[method-assign]
         congestion.on_packets_expired = on_packets_expired  # type: ignore[method-assign]
         congestion.on_packet_acked = on_packet_acked  # type: ignore[method-assign]
         congestion.on_packets_lost = on_packets_lost  # type: ignore[method-assign]
+
+    def _was_lone(self, packet: QuicSentPacket) -> bool:
+        if packet.epoch is not Epoch.ONE_RTT or packet.packet_number not in self._lone_packets:
+            return False
+        self._lone_packets.discard(packet.packet_number)
+        return True
+
+    def _came_back(self, now: float, packet: QuicSentPacket) -> None:
+        """Count a lone packet that arrived, and those before it that were given up."""
+        if packet.sent_time is None:
+            return
+        round_trip = now - packet.sent_time
+        self._least_round_trip = min(self._least_round_trip, round_trip)
+        if self._was_lone(packet):
+            self._lone.add(1, 0)
+        if round_trip <= _PROMPT * self._least_round_trip:
+            self._lone.add(self._silent, self._silent)
+        self._silent = 0  # after a long silence nobody knows whether they got lost
 
 
 def copies(loss: float) -> int:

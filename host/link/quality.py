@@ -10,14 +10,18 @@ Words owned here: ladder, room.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from host.link.concealment import Pixels
-from host.link.datagrams import MAX_DATAGRAM, Kind
+from host.link.datagrams import MAX_DATAGRAM
 from host.link.parity import strips_for
 from host.link.strips import Encoded, encode, kind_of, resize
 
-_SHARE = 0.5  # of the time left that sending may take: the rest is for what cannot be foreseen
+PACKET = 48  # bytes that a strip's packet has beside it, on a way where they count
+# Of the time left, what sending an image may take, as it is asked for and coarser. The latter leaves more time for what
+# cannot be foreseen.
+_SHARE, _SHARE_COARSE = 0.85, 0.6
 
 
 @dataclass(frozen=True)
@@ -37,32 +41,60 @@ LADDER = (
 )
 
 
-def room(rate: float | None, left: float, round_trip: float, service: float, waiting: int) -> float:
-    """Bytes that an image may take; infinite while the `rate` (bytes a second) is not known.
+@dataclass(frozen=True)
+class Room:
+    """Bytes that an image may take, packets' own included."""
 
-    Of the seconds `left` until the deadline, a `round_trip` and the usual `service` are spent otherwise, and `waiting`
-    bytes go before.
+    whole: float = float("inf")  # as it is asked for
+    coarse: float = float("inf")  # as a step of the ladder
+
+
+def room(rate: float | None, left: Sequence[float], elsewhere: float, ahead: int) -> Room:
+    """What an image may take; all there is while the `rate` (bytes a second) is not known.
+
+    Of the seconds `left` until the deadline, those `elsewhere` are spent on the bare way there and back and at the data
+    centre, and `ahead` bytes go before. `left` has one number for each further image that waits behind, too: none may
+    take so much that the others, each with as many bytes, come late.
     """
     if rate is None:
-        return float("inf")
-    return _SHARE * rate * max(left - round_trip - service, 0.0) - waiting
+        return Room()
+
+    def most(share: float) -> float:
+        return min((share * rate * max(one - elsewhere, 0.0) - ahead) / (before + 1) for before, one in enumerate(left))
+
+    return Room(most(_SHARE), most(_SHARE_COARSE))
 
 
-def fit(image: Pixels, quality: int, within: float, loss: float, largest: int = MAX_DATAGRAM) -> tuple[Encoded, int]:
-    """`image`, uint8 [H, W, C], encoded in at most `within` bytes, and how many parity strips go along at this `loss`.
+def fit(
+    image: Pixels, quality: int, within: Room, loss: float, largest: int = MAX_DATAGRAM, entire: bool = False
+) -> tuple[Encoded, int]:
+    """`image`, uint8 [H, W, C], encoded in what it may take, and how many parity strips go along at this `loss`.
 
     At `quality` where that fits, else at the first step of the ladder that does; at the last step when none does.
-    A tiny image always goes as it is. Raises LinkError as `encode` does.
+    A tiny image always goes as it is. `entire` ones have no parity. Raises LinkError as `encode` does.
     """
-    kind = kind_of(image)
-    coarser = () if kind == Kind.RAW else LADDER
-    for step in (Step(quality, 1), *(step for step in coarser if step.divisor > 1 or step.quality < quality)):
+    kind = kind_of(image, entire)
+
+    def at(step: Step) -> tuple[Encoded, int, float]:
         encoded = encode(smaller(image, step.divisor), step.quality, largest, kind)
         count = len(encoded.payloads)
-        parity = strips_for(count, loss)
-        if encoded.size * (count + parity) / count <= within:
-            break
-    return encoded, parity
+        parity = 0 if entire else strips_for(count, loss)
+        return encoded, parity, (encoded.size / count + PACKET) * (count + parity)
+
+    encoded, parity, size = at(Step(quality, 1))
+    if size <= within.whole or kind.raw:
+        return encoded, parity
+    steps = [step for step in LADDER if step.divisor > 1 or step.quality < quality]
+    first, last = 0, len(steps) - 1  # the step looked for is one of these
+    while True:
+        middle = (first + last) // 2
+        encoded, parity, size = at(steps[middle])
+        if first == last:
+            return encoded, parity
+        if size <= within.coarse:
+            last = middle
+        else:
+            first = middle + 1
 
 
 def smaller(image: Pixels, divisor: int) -> Pixels:

@@ -16,12 +16,13 @@ _MOST = 4_096  # messages
 _LOOK_AHEAD = 256  # messages that are tried for the room left in a datagram
 
 
-class _Waiting(NamedTuple):
+class Waiting(NamedTuple):
     """A message."""
 
     deadline: float  # of the loop's clock
     request: int
     message: bytes
+    again: bool  # whether it goes once more when it got lost
 
 
 class SendQueue:
@@ -31,20 +32,26 @@ class SendQueue:
         """Nothing waits."""
         self.dropped = 0  # messages that became late, or made room
         self.bytes = 0  # of the messages that wait
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
 
     def __len__(self) -> int:
         """Count of messages that wait."""
         return len(self._waiting)
 
-    def add(self, deadline: float, request: int, messages: Iterable[bytes]) -> None:
-        """Let `messages` of `request` wait until the loop's time passes `deadline`."""
+    def add(self, deadline: float, request: int, messages: Iterable[bytes], again: bool = False) -> None:
+        """Let `messages` of `request` wait until the loop's time passes `deadline`; lost ones may go `again`."""
         for message in messages:
-            self._waiting.append(_Waiting(deadline, request, message))
+            self._waiting.append(Waiting(deadline, request, message, again))
             self.bytes += len(message)
         while len(self._waiting) > _MOST:
             self._take()
             self.dropped += 1
+
+    def add_again(self, lost: Iterable[Waiting]) -> None:
+        """Let messages that got lost go before all others."""
+        for waiting in lost:
+            self._waiting.appendleft(waiting)
+            self.bytes += len(waiting.message)
 
     def forget(self, request: int) -> None:
         """Take out what waits of `request`."""
@@ -52,17 +59,21 @@ class SendQueue:
         self.bytes = sum(len(waiting.message) for waiting in kept)
         self._waiting = deque(kept)
 
-    def next(self, now: float, largest: int) -> bytes | None:
-        """The datagram that goes now, of at most `largest` bytes unless a message has more; None for want of any."""
+    def waits(self, request: int) -> bool:
+        """Whether anything of `request` waits."""
+        return any(waiting.request == request for waiting in self._waiting)
+
+    def next(self, now: float, largest: int) -> list[Waiting]:
+        """What shares the datagram that goes now, of at most `largest` bytes unless a message has more; may be none."""
         while self._waiting and self._waiting[0].deadline <= now:
             self._take()
             self.dropped += 1
         if not self._waiting:
-            return None
+            return []
         taken = [self._take()]
         room = largest - len(taken[0].message)
         requests = {taken[0].request}
-        passed: list[_Waiting] = []
+        passed: list[Waiting] = []
         smallest = len(taken[0].message) // 2  # another of half the size is worth looking for
         while self._waiting and len(passed) < _LOOK_AHEAD and room >= max(smallest, 1):
             waiting = self._take()
@@ -77,9 +88,9 @@ class SendQueue:
                 requests.add(waiting.request)
                 room -= len(waiting.message)
         self._waiting.extendleft(reversed(passed))
-        return b"".join(waiting.message for waiting in taken)
+        return taken
 
-    def _take(self) -> _Waiting:
+    def _take(self) -> Waiting:
         waiting = self._waiting.popleft()
         self.bytes -= len(waiting.message)
         return waiting

@@ -19,7 +19,8 @@ Words owned here: peer, hello, welcome.
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +30,7 @@ from host.link.datagrams import MAX_DATAGRAM, NO_QUIC, SESSION_BITS, LinkError
 from host.link.enrollment import MAX_LINE, Request
 from host.link.loss import COPY_AFTER, LossMeter, copies
 from host.link.queue import SendQueue
+from host.link.repair import Followed
 
 try:
     from aioquic.asyncio.protocol import QuicStreamHandler
@@ -36,8 +38,11 @@ try:
 except ImportError as error:
     raise LinkError(NO_QUIC) from error
 
-IDLE_TIMEOUT = 3.0  # seconds of silence after which a peer counts as gone
+_Version = Literal[3]
+PROTOCOL: Final[_Version] = 3  # of all that both ends say: of another version's they understand nothing
+IDLE_TIMEOUT = 6.0  # seconds of silence after which a peer counts as gone: gaps of 4 s are ordinary while driving
 _PACKET_OVERHEAD = 48  # bytes of a QUIC packet that are not its datagram's: header, tag, frame, a short acknowledgement
+_BUSY = 0.03  # seconds that what waits keeps the path busy, so that nothing more need be made ready
 _FIRST_WINDOW = 12_000  # bytes that may go before the path is known; RFC 9002, 7.2
 
 
@@ -46,7 +51,7 @@ class Hello(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    protocol: Literal[2]
+    protocol: _Version
     jpeg_tables: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     request: Request | None = None  # for the certificate that takes the place of one that ends soon
 
@@ -64,7 +69,7 @@ class Served(BaseModel):
 class Welcome(Served):
     """What the data centre answers to an edge that it lets in."""
 
-    protocol: Literal[2]
+    protocol: _Version
     session: Annotated[int, Field(ge=0, lt=2**SESSION_BITS)]  # the upper bits of this connection's request ids
     certificate: str | None = None  # the new one, in PEM, where the hello asked for one and it was due
 
@@ -79,9 +84,15 @@ class Peer(BoundedProtocol):
         self._line = b""
         self._queue = SendQueue()
         self._udp: asyncio.BaseTransport | None = None
+        self._pacing: asyncio.TimerHandle | None = None
         self._controller = pace(quic._loss, quic.configuration.max_datagram_size)
         controller = self._controller
         self.loss_meter.listen(quic._loss._cc, lambda: controller is not None and controller.crowded)
+        meter = self.loss_meter
+        if controller is not None:
+            controller.loss_bound = lambda: meter.bound
+        self.followed = Followed(self._queue.add_again)  # aioquic has it transmit next
+        self.followed.listen(quic._loss._cc, lambda: bool(quic._datagrams_pending))
 
     @property
     def dropped(self) -> int:
@@ -95,15 +106,31 @@ class Peer(BoundedProtocol):
 
     @property
     def rate(self) -> float | None:
-        """Bytes a second that the path has carried lately, or that a first window makes; None where nobody measures."""
+        """Bytes a second that the path carries, or a first window until that is measured; None where nobody does."""
         if self._controller is None or self.round_trip == 0.0:
             return None
-        return max(self._controller.bandwidth, _FIRST_WINDOW / self.round_trip)
+        first = 0.0 if self._controller.measured else _FIRST_WINDOW / self.round_trip
+        return max(self._controller.sustained, first)
+
+    @property
+    def least_round_trip(self) -> float:
+        """Seconds there and back when nothing stood in a queue; 0 when nothing was measured."""
+        return self._controller.least_round_trip if self._controller is not None else 0.0
 
     @property
     def waiting(self) -> int:
         """Bytes of messages that wait for the window."""
         return self._queue.bytes
+
+    @property
+    def ahead(self) -> int:
+        """Bytes that reach the other end before what is sent now: waiting or on the way."""
+        return self._queue.bytes + self._quic._loss.bytes_in_flight
+
+    @property
+    def busy(self) -> bool:
+        """Whether enough waits to keep the path busy for a while."""
+        return self._queue.bytes > (self.rate or math.inf) * _BUSY
 
     @property
     def largest_datagram(self) -> int:
@@ -116,12 +143,13 @@ class Peer(BoundedProtocol):
         self._udp = transport
         super().connection_made(transport)
 
-    def send_before(self, deadline: float, messages: list[bytes], request: int = -1) -> None:
+    def send_before(self, deadline: float, messages: list[bytes], request: int = -1, again: bool = False) -> None:
         """Send `messages` of `request` unless the loop's time passes `deadline` first.
 
-        No two of them share a packet; those of other requests that wait at the same time may.
+        No two of them share a packet; those of other requests that wait at the same time may. With `again`, those that
+        get lost are sent again as long as the request is followed.
         """
-        self._queue.add(deadline, request, messages)
+        self._queue.add(deadline, request, messages, again)
         self._loop.call_soon(self.transmit)  # whatever else is asked at this very moment joins in
 
     def send_copies(self, messages: list[bytes]) -> None:
@@ -136,14 +164,36 @@ class Peer(BoundedProtocol):
         super().transmit()
         # aioquic has no public view of the datagrams it holds back; handing it one more only when it holds none keeps
         # the queue on this side, where deadlines are known.
-        while self._queue and not self._quic._datagrams_pending:
-            datagram = self._queue.next(self._loop.time(), self.largest_datagram)
-            if datagram is None:
+        while self._queue and not self._quic._datagrams_pending and not self._paced():
+            messages = self._queue.next(self._loop.time(), self.largest_datagram)
+            if not messages:
                 break
-            self._quic.send_datagram_frame(datagram)
+            self.followed.hand_over(messages)
+            self._quic.send_datagram_frame(b"".join(one.message for one in messages))
             super().transmit()
-        if self._controller is not None and not self._quic._datagrams_pending:
+        if self._controller is not None and not self._queue and not self._quic._datagrams_pending:
             self._controller.on_app_limited()
+        if not self.busy:
+            self.drained()
+
+    def _paced(self) -> bool:
+        """Whether the pacer holds the next datagram back; if so, it is looked at again when it may go.
+
+        What aioquic already holds would go along with any acknowledgement, past the pacer.
+        """
+        pacer = self._controller.pacer if self._controller is not None else None
+        at = pacer.next_send_time(self._loop.time()) if pacer is not None else None
+        if self._pacing is not None:
+            self._pacing.cancel()
+        self._pacing = self._loop.call_at(at, self.transmit) if at is not None else None
+        return at is not None
+
+    def drained(self) -> None:
+        """Little waits to be sent; called often."""
+
+    def waits(self, request: int) -> bool:
+        """Whether anything of `request` still waits for the window."""
+        return self._queue.waits(request)
 
     def _send_soon(self, messages: list[bytes]) -> None:
         # What the window holds back longer than the longest silence has nobody waiting for it.

@@ -26,7 +26,7 @@ from host.link.datagrams import NO_QUIC, SESSION_BITS, LinkError
 from host.link.enrollment import Enroll, Enrolled
 from host.link.keys import ENROLL_ALPN, KeysError
 from host.link.port import Port, source_of
-from host.link.quic import Hello, Peer, Served, Welcome
+from host.link.quic import PROTOCOL, Hello, Peer, Served, Welcome
 from host.link.strips import jpeg_tables
 from host.link.telling import OF_KNOWN, Sparing, printable
 from host.link.tls import REFUSED, Untrusted, ask_for_certificate, shown_chain, why_left
@@ -205,7 +205,7 @@ class ServerPeer(Peer):
         self._trusted = True
         self._patience.cancel()
         served = self._server.served.model_dump()
-        self.send_line(Welcome(protocol=2, session=self.session, certificate=certificate, **served))
+        self.send_line(Welcome(protocol=PROTOCOL, session=self.session, certificate=certificate, **served))
 
     def _refuse_for(self, error: Untrusted | KeysError) -> None:
         if isinstance(error, KeysError):

@@ -13,11 +13,17 @@ its marker, so that the decoder stays in step. Longer intervals would save 5 % o
 that are up to four blocks wide. The JPEG header is no part of any strip: both sides derive it from size and quality by
 encoding a blank image, and agree once a session, by `jpeg_tables`, that they derive the same.
 
-Words owned here: assembly, block line, encoded.
+All that makes an image bear losses costs bytes. Where the path loses next to nothing and is slow, an image travels
+*entire* instead: raw pixels by deflate, or a JPEG without those markers, progressive where that is shorter, as one row
+of bytes that is cut wherever a datagram is full. It is of use only when all of it has come, so what gets lost of it is
+sent again.
+
+Words owned here: assembly, block line, encoded, entire.
 """
 
 from __future__ import annotations
 
+import enum
 import functools
 import hashlib
 import io
@@ -25,6 +31,7 @@ import itertools
 import math
 import re
 import struct
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -56,11 +63,15 @@ _FIRST = struct.Struct("!H")  # where in the block line a strip begins
 _LONG = 0x80  # set in the first of two bytes of a block's length, which else is one byte
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _MARKER = re.compile(rb"\xff(?!\x00)", re.DOTALL)  # entropy-coded data holds 0xFF only as 0xFF00
+_FOREIGN = re.compile(rb"\xff(?![\x00\xc4\xda])", re.DOTALL)  # any marker but of Huffman tables and scans
 _END_OF_IMAGE = b"\xff\xd9"
-_START_OF_FRAME, _START_OF_SCAN = 0xC0, 0xDA
+_START_OF_FRAME, _START_OF_PROGRESSIVE, _START_OF_SCAN = 0xC0, 0xC2, 0xDA
 _SIZE = struct.Struct("!HH")  # height and width, as a frame's head has them
 _TO_SIZE = 5  # bytes of a frame's head before the size: marker, length, bits a sample
 _BLANK = 16  # pixels a side of the image whose header all sizes share
+_SCANS = {1: 6, 3: 10}  # by channels: what libjpeg's progressive images have, each of which takes a decoder time
+_DEFLATE = -15  # zlib's word for a bare deflate stream with the largest window
+_DIFFERENCES = 4  # ways to take differences before deflating: none, along rows, along columns, both
 _APART = 16  # successive blocks of the line that should lie far apart: about a strip's
 LEAST_SHARE = 0.1  # of the image that must have come: making up more takes long, and no classifier is helped by it
 _LINES = 4_096  # sizes of which the block line's stride is remembered, an integer each
@@ -70,6 +81,14 @@ Ints = npt.NDArray[np.int64]
 
 class TooLittle(LinkError):
     """So little of an image has come that nothing is made up from it."""
+
+
+class _Layout(enum.Enum):
+    """The JPEGs that travel; each has a header of its own."""
+
+    BLOCKS = "a restart marker after every block"
+    PLAIN = "entire"
+    PROGRESSIVE = "entire, with Huffman tables of its own"
 
 
 @dataclass(frozen=True)
@@ -111,14 +130,21 @@ def encode(image: Pixels, quality: int = QUALITY, largest: int = MAX_DATAGRAM, k
         raise LinkError(f"datagrams of at most {largest} bytes: images need {_LEAST_DATAGRAM}; take another path")
     room = min(largest, MAX_DATAGRAM) - STRIP_HEADER - codes.PREFIX
     height, width, channels = image.shape
-    if (kind or kind_of(image)) == Kind.RAW:
-        return Encoded(Kind.RAW, height, width, channels, 0, _raw(image, room))
-    return Encoded(Kind.JPEG, height, width, channels, quality, _jpeg(image, quality, room))
+    kind = kind or kind_of(image)
+    if kind == Kind.RAW:
+        payloads = _raw(image, room)
+    elif kind == Kind.JPEG:
+        payloads = _jpeg(image, quality, room)
+    else:
+        payloads = _pieces(_packed(image) if kind == Kind.PACKED else _whole(image, quality), room, quality)
+    return Encoded(kind, height, width, channels, 0 if kind.raw else quality, payloads)
 
 
-def kind_of(image: Pixels) -> Kind:
-    """How an image of this size travels."""
-    return Kind.RAW if max(image.shape[:2]) < RAW_BELOW else Kind.JPEG
+def kind_of(image: Pixels, entire: bool = False) -> Kind:
+    """How an image of this size travels, entire or so that it bears losses."""
+    if max(image.shape[:2]) < RAW_BELOW:
+        return Kind.PACKED if entire else Kind.RAW
+    return Kind.WHOLE if entire else Kind.JPEG
 
 
 def cut(
@@ -167,16 +193,13 @@ class Assembly:
         self._came: set[int] = set()  # indices
         if form.count + form.parity > MAX_STRIPS:
             raise LinkError(f"{form.count} and {form.parity} parity strips: at most {MAX_STRIPS} travel")
-        if form.kind == Kind.RAW:
-            if form.count != math.isqrt(form.count) ** 2:
-                raise LinkError(f"{form.count} raw strips: expected a square number")
-            if max(form.height, form.width) >= RAW_BELOW:  # concealing a large one pixel by pixel takes long
-                raise LinkError(
-                    f"a raw image of {form.width} x {form.height}: at most {RAW_BELOW - 1} a side travel so"
-                )
-        elif form.kind != Kind.JPEG:
-            raise LinkError(f"an image of kind {form.kind}: expected raw or JPEG")
-        elif form.count > math.prod(_blocks(form)):
+        if form.kind not in (Kind.RAW, Kind.JPEG, Kind.PACKED, Kind.WHOLE):
+            raise LinkError(f"a message of kind {form.kind}: no image has it")
+        if form.kind.raw and max(form.height, form.width) >= RAW_BELOW:  # concealing it pixel by pixel takes long
+            raise LinkError(f"a raw image of {form.width} x {form.height}: at most {RAW_BELOW - 1} a side travel so")
+        if form.kind == Kind.RAW and form.count != math.isqrt(form.count) ** 2:
+            raise LinkError(f"{form.count} raw strips: expected a square number")
+        if not form.kind.raw and form.count > math.prod(_blocks(form)):
             raise LinkError(f"{form.count} JPEG strips for {math.prod(_blocks(form))} blocks")
 
     def add(self, strip: Strip) -> bool:
@@ -202,9 +225,9 @@ class Assembly:
         return self.form.count - len(self._payloads)
 
     @property
-    def lost(self) -> int:
-        """Count of strips, parity included, that did not come although a later one did."""
-        return max(self._came, default=-1) + 1 - len(self._came)
+    def entire(self) -> bool:
+        """Whether the image is of no use as long as anything is missing."""
+        return self.form.kind.entire
 
     @property
     def overtaken(self) -> bool:
@@ -214,10 +237,18 @@ class Assembly:
     def image(self) -> Pixels:
         """The image uint8 [H, W, C], concealed where strips are missing.
 
-        Raises TooLittle when less than `LEAST_SHARE` of it has come, LinkError when the JPEG cannot be decoded.
+        Raises TooLittle when less than `LEAST_SHARE` of it has come, or not all of one that travels entire, LinkError
+        when it cannot be decoded.
         """
         if not self._payloads:
             raise TooLittle("no strip of the image has come")
+        if self.entire:
+            if self.missing:
+                raise TooLittle(
+                    f"{self.missing} of {self.form.count} strips are missing of an image that travels entire"
+                )
+            body = b"".join(self._payloads[index] for index in range(self.form.count))
+            return _unpacked(self.form, body) if self.form.kind == Kind.PACKED else _decoded_whole(self.form, body)
         return self._raw_image() if self.form.kind == Kind.RAW else self._jpeg_image()
 
     def _check(self, index: int, payload: bytes) -> None:
@@ -225,7 +256,7 @@ class Assembly:
             expected = math.prod(_phase_shape(self.form, index))
             if len(payload) != expected:
                 raise LinkError(f"raw strip {index} of {len(payload)} bytes: expected {expected}")
-        else:
+        elif self.form.kind == Kind.JPEG:
             _unpack_blocks(self.form, index, payload)
 
     def _recover(self) -> None:
@@ -272,11 +303,7 @@ class Assembly:
         markers = [bytes([0xFF, 0xD0 + number % 8]) for number in range(len(blocks) - 1)] + [_END_OF_IMAGE]
         header = _jpeg_header(form.height, form.width, form.channels, form.quality)
         scan = b"".join(block + marker for block, marker in zip(blocks, markers, strict=True))
-        try:
-            with Image.open(io.BytesIO(header + scan), formats=["JPEG"]) as decoded:
-                image = np.array(decoded, dtype=np.uint8).reshape(form.height, form.width, form.channels)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise LinkError(f"the JPEG blocks cannot be decoded ({error}): the sender is faulty") from error
+        image = _decoded(form, header + scan)
         if known.all():
             return image
         return conceal_blocks(image, known.reshape(rows, columns), _block_side(form))
@@ -311,7 +338,12 @@ def assemble(strips: Iterable[Strip]) -> Assembly:
 @functools.lru_cache(maxsize=1)
 def jpeg_tables() -> str:
     """Checksum, in hexadecimal, of the JPEG headers that this side derives, at every quality, grey and in colour."""
-    headers = (_blank_header.__wrapped__(channels, quality)[0] for channels in (1, 3) for quality in range(1, 96))
+    headers = (
+        _blank_header.__wrapped__(channels, quality, layout)[0]
+        for layout in _Layout
+        for channels in (1, 3)
+        for quality in range(1, 96)
+    )
     return hashlib.sha256(b"".join(headers)).hexdigest()
 
 
@@ -355,6 +387,81 @@ def _jpeg(image: Pixels, quality: int, room: int) -> list[bytes]:
         count += 1
     starts = [*np.searchsorted(strip, np.arange(count)).tolist(), len(line)]
     return [_FIRST.pack(begin) + b"".join(line[begin:end]) for begin, end in itertools.pairwise(starts)]
+
+
+def _packed(image: Pixels) -> bytes:
+    """The pixels without loss: the differences taken before, and what deflate makes of these, by the best of four."""
+    bodies = []
+    for way in range(_DIFFERENCES):
+        pixels = image
+        for axis in _axes(way):
+            # Unsigned, so modulo 256: it comes back by summing up likewise.
+            pixels = np.diff(pixels, axis=axis, prepend=np.uint8(0))
+        deflate = zlib.compressobj(9, zlib.DEFLATED, _DEFLATE)
+        bodies.append(bytes([way]) + deflate.compress(pixels.tobytes()) + deflate.flush())
+    return min(bodies, key=len)
+
+
+def _unpacked(form: Form, body: bytes) -> Pixels:
+    """The image that `_packed` made `body` of."""
+    size = form.height * form.width * form.channels
+    inflate = zlib.decompressobj(_DEFLATE)
+    try:
+        pixels = inflate.decompress(body[1:], size + 1)  # whatever else it would become
+    except zlib.error as error:
+        raise LinkError(f"packed pixels cannot be unpacked ({error}): the sender is faulty") from error
+    if not body or body[0] >= _DIFFERENCES or len(pixels) != size or not inflate.eof or inflate.unused_data:
+        raise LinkError(f"packed pixels do not give an image of {size} bytes: the sender is faulty")
+    image = np.frombuffer(pixels, np.uint8).reshape(form.height, form.width, form.channels)
+    for axis in _axes(body[0]):
+        image = np.cumsum(image, axis=axis, dtype=np.uint8)
+    return image
+
+
+def _axes(way: int) -> list[int]:
+    return [axis for axis in (0, 1) if way >> axis & 1]
+
+
+def _whole(image: Pixels, quality: int) -> bytes:
+    """A JPEG of `image` behind the header that both sides derive: the shorter of two kinds, which the first byte tells.
+
+    A progressive one has Huffman tables of its own, which a small image does not make up for.
+    """
+    height, width, channels = image.shape
+    bodies = []
+    for progressive in (False, True):
+        header = _entire_header(height, width, channels, quality, progressive)
+        bodies.append(bytes([progressive]) + _to_entire(image, quality, progressive)[len(header) : -len(_END_OF_IMAGE)])
+    return min(bodies, key=len)
+
+
+def _decoded_whole(form: Form, body: bytes) -> Pixels:
+    """The image that `_whole` made `body` of."""
+    progressive, content = body[:1] == b"\1", body[1:]
+    scans = content.count(bytes([0xFF, _START_OF_SCAN])) if progressive else 1
+    if body[:1] not in (b"\0", b"\1") or (_FOREIGN if progressive else _MARKER).search(content):
+        raise LinkError("a JPEG with a marker that it should not have: the sender is faulty")
+    if progressive and scans != _SCANS[form.channels]:
+        raise LinkError(f"a JPEG of {scans} scans: expected {_SCANS[form.channels]}; the sender is faulty")
+    header = _entire_header(form.height, form.width, form.channels, form.quality, progressive)
+    return _decoded(form, header + content + _END_OF_IMAGE)
+
+
+def _decoded(form: Form, jpeg: bytes) -> Pixels:
+    try:
+        with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as decoded:
+            return np.array(decoded, dtype=np.uint8).reshape(form.height, form.width, form.channels)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise LinkError(f"the JPEG cannot be decoded ({error}): the sender is faulty") from error
+
+
+def _pieces(body: bytes, room: int, quality: int) -> list[bytes]:
+    """`body` cut into payloads of about equal size and at most `room` bytes."""
+    count = math.ceil(len(body) / room)
+    if count > MAX_STRIPS - MAX_PARITY:
+        raise LinkError(f"the image needs {count} strips at quality {quality}: lower the quality")
+    ends = [len(body) * number // count for number in range(count + 1)]
+    return [body[begin:end] for begin, end in itertools.pairwise(ends)]
 
 
 def _with_length(block: bytes) -> bytes:
@@ -421,25 +528,46 @@ def _to_jpeg(image: Pixels, quality: int) -> bytes:
     return buffer.getvalue()
 
 
+def _to_entire(image: Pixels, quality: int, progressive: bool) -> bytes:
+    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    buffer = io.BytesIO()
+    options = {"progressive": True, "optimize": True} if progressive else {}
+    picture.save(buffer, "JPEG", quality=quality, subsampling=_SUBSAMPLING, **options)
+    return buffer.getvalue()
+
+
 def _jpeg_header(height: int, width: int, channels: int, quality: int) -> bytes:
     """Everything up to the entropy-coded data: the same for every image of this size and quality."""
-    header, frame = _blank_header(channels, quality)
-    return header[:frame] + _SIZE.pack(height, width) + header[frame + _SIZE.size :]
+    return _header(height, width, channels, quality, _Layout.BLOCKS)
 
 
-@functools.lru_cache(maxsize=2 * 95)  # channels and qualities, all that there are: nobody's size drives out another's
-def _blank_header(channels: int, quality: int) -> tuple[bytes, int]:
+def _entire_header(height: int, width: int, channels: int, quality: int, progressive: bool) -> bytes:
+    """Everything up to what is each image's own: the entropy-coded data, or the Huffman tables where `progressive`."""
+    return _header(height, width, channels, quality, _Layout.PROGRESSIVE if progressive else _Layout.PLAIN)
+
+
+def _header(height: int, width: int, channels: int, quality: int, layout: _Layout) -> bytes:
+    blank, size_at = _blank_header(channels, quality, layout)
+    return blank[:size_at] + _SIZE.pack(height, width) + blank[size_at + _SIZE.size :]
+
+
+@functools.lru_cache(maxsize=3 * 2 * 95)  # all that there are: nobody's size drives out another's
+def _blank_header(channels: int, quality: int, layout: _Layout) -> tuple[bytes, int]:
     """The header of a blank image, and where in it the size stands."""
-    encoded = _to_jpeg(np.zeros((_BLANK, _BLANK, channels), np.uint8), quality)
+    blank = np.zeros((_BLANK, _BLANK, channels), np.uint8)
+    progressive = layout == _Layout.PROGRESSIVE
+    jpeg = _to_jpeg(blank, quality) if layout == _Layout.BLOCKS else _to_entire(blank, quality, progressive)
+    frame = _START_OF_PROGRESSIVE if progressive else _START_OF_FRAME
+    last = frame if progressive else _START_OF_SCAN
     position = 2  # behind the start-of-image marker
-    frame = 0
+    size_at = 0
     while True:
-        marker = encoded[position + 1]
-        if marker == _START_OF_FRAME:
-            frame = position + _TO_SIZE
-        position += 2 + int.from_bytes(encoded[position + 2 : position + 4], "big")
-        if marker == _START_OF_SCAN:
-            return encoded[:position], frame
+        marker = jpeg[position + 1]
+        if marker == frame:
+            size_at = position + _TO_SIZE
+        position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
+        if marker == last:
+            return jpeg[:position], size_at
 
 
 def _check_share(known: Known) -> None:

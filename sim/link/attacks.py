@@ -43,7 +43,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from host.link.datagrams import MAX_DATAGRAM, REQUEST_BITS, Form, Kind, Strip
 from host.link.enrollment import MAX_LINE
 from host.link.keys import ALPN, ENROLL_ALPN, client_keys, configuration
-from host.link.quic import Hello, Welcome
+from host.link.quic import PROTOCOL, Hello, Welcome
 from host.link.strips import QUALITY, cut, encode, jpeg_tables
 
 IDLE_S = 10.0  # of a connection here; the data centre's own limit is what ends it
@@ -252,7 +252,7 @@ async def _welcomed(site: Site, client: Hostile) -> Welcome | None:
     """Say hello as an edge does, and wait for the welcome."""
     if not await _met(client):
         return None
-    client.say(Hello(protocol=2, jpeg_tables=jpeg_tables()).model_dump_json().encode() + b"\n")
+    client.say(Hello(protocol=PROTOCOL, jpeg_tables=jpeg_tables()).model_dump_json().encode() + b"\n")
     first: list[asyncio.Future[Any]] = [client.line, client.ended]
     await asyncio.wait(first, timeout=MEET_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
     return Welcome.model_validate_json(client.line.result()) if client.line.done() else None

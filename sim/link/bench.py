@@ -14,7 +14,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from sim.link import fairness, hedging
 from sim.link.compare import (
     CODE,
     OURS,
+    SLOW_REQUESTS,
     TRANSPORTS,
     Cell,
     DataCase,
@@ -47,6 +48,9 @@ from sim.link.compare import (
     photo_case,
     run_cells,
     seconds_of,
+    slow_cases,
+    slow_checks,
+    slow_rate,
     trace_cases,
 )
 from sim.link.faults import run_faults
@@ -301,6 +305,47 @@ def _trace_cells(settings: Settings) -> list[Cell]:
     return cells
 
 
+def _lacks_slow(settings: Settings) -> str | None:
+    if _lacks_photos(settings) is not None and _lacks_fashion(settings) is not None:
+        return f"there are neither photographs nor Fashion-MNIST: {_lacks_fashion(settings)}"
+    return None
+
+
+def _slow_cells(settings: Settings) -> list[Cell]:
+    """All links, data sets and rates; the requests are the same for each transport."""
+    links = slow_cases()
+    if settings.traces is not None and settings.traces.is_dir():
+        links += trace_cases(settings.traces)
+    transports = [transport for transport in available_transports()[0] if transport.reliable or transport is OURS]
+    cells: list[Cell] = []
+    for lacks, data_of in ((_lacks_photos, _photos), (_lacks_fashion, _fashion)):
+        if lacks(settings) is not None:
+            continue
+        data = data_of(settings)
+        for link in links:
+            plan = settings.plan(SLOW_REQUESTS)
+            for per_second in (plan.per_second, slow_rate(link, data)):
+                at = replace(plan, per_second=per_second)
+                cells += make_cells([link], data, at, 1, settings.folder / "cells", transports)
+    return cells
+
+
+def _run_slow(settings: Settings, console: Console) -> Found:
+    cells = _slow_cells(settings)
+    run_cells(cells, console, settings.again)
+    checks: list[Check] = []
+    comparisons = []
+    groups: dict[tuple[str, str, float], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.data.name, cell.link.name, cell.plan.per_second), []).append(cell)
+    for (data, _, per_second), own in groups.items():
+        rows = make_rows(own)
+        checks += slow_checks(rows, per_second, data)
+        comparisons.append(_comparison(own[0].data, own[0].plan, [own[0].link], rows))
+        _print_rows(console, f"{data}, {per_second:g}/s", rows)
+    return Found(checks, {"slow": comparisons})
+
+
 def _compare(cells_of: Callable[[Settings], list[Cell]], settings: Settings, console: Console) -> Found:
     cells = cells_of(settings)
     run_cells(cells, console, settings.again)
@@ -445,6 +490,14 @@ SECTIONS: dict[str, Section] = {
     "photos": _comparing("photographs with EfficientNet-Lite0 under random loss", _lacks_photos, _photo_cells),
     "fashion-mnist": _comparing("Fashion-MNIST under random loss", _lacks_fashion, _fashion_cells),
     "traces": _comparing("both on traces of real links", _lacks_traces, _trace_cells),
+    "slow": Section(
+        "both on slow links and traces, at two rates",
+        _lacks_slow,
+        lambda settings: seconds_of(_slow_cells(settings), settings.again),
+        _run_slow,
+        CODE,
+        resumes=True,
+    ),
     "fairness": Section(
         "our congestion control beside TCP and alone",
         lambda settings: missing(),

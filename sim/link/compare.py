@@ -24,7 +24,9 @@ import select
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,7 @@ from sim.link.options import (
     EmulationError,
     LinkOptions,
     MahimahiTrace,
+    Packets,
     Rate,
     RateTrace,
 )
@@ -57,11 +60,15 @@ DELAY_S = 0.02  # each way
 QUEUE = 1.0  # bandwidth-delay products
 LOSSES = (0.0, 0.01, 0.05, 0.1, 0.2)  # each way
 FASHION_IMAGES = 1_000  # the first ones of the test split
+SLOW_RATES = (0.2, 0.4, 0.8)  # Mbit/s each way
+SLOW_QUEUE = 20  # packets: a bandwidth-delay product of such a link is less than a few of them
+BEGIN_S = 8.0  # seconds that a trace has run when requests begin: all transports meet the same part of it
 CELL_OVERHEAD_S = 2.0  # of a cell, beside its plan: putting the link up, loading the model, taking all down
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _PORT = 4_433
 _BEGIN_WITHIN, _END_WITHIN = 60.0, 60.0  # seconds
+_AT_ONCE = 0.25  # seconds of work a second up to which a link's transports are measured at once
 _BUSY = 1.0  # load average from which on the machine is said to be busy with something else
 
 
@@ -123,6 +130,11 @@ class LinkCase:
     down: LinkOptions
     gate: Gate | None = None
 
+    @property
+    def begin_s(self) -> float:
+        """Seconds from the link's begin to the first request, at least."""
+        return 0.0 if isinstance(self.up.rate, ConstantRate) else BEGIN_S
+
 
 @dataclass(frozen=True)
 class DataCase:
@@ -135,6 +147,7 @@ class DataCase:
         reference: int64 [N], the model's labels of the unharmed images.
         labels: int64 [N], the true ones, None where they are not known.
         identity: checksums of model and images, and JPEG's quality.
+        work_s: seconds that a request takes one core, about.
     """
 
     name: str
@@ -143,11 +156,17 @@ class DataCase:
     reference: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64] | None
     identity: str
+    work_s: float
 
     @property
     def accuracy(self) -> float | None:
         """Of the model on the unharmed images."""
         return None if self.labels is None else float(np.mean(self.reference == self.labels))
+
+    @functools.cached_property
+    def mean_bytes(self) -> float:
+        """Of an image as the other transports carry it, without what they add."""
+        return float(np.mean([len(encode(image)) for image in np.load(self.images, mmap_mode="r")]))
 
 
 @dataclass(frozen=True)
@@ -213,10 +232,19 @@ def trace_cases(folder: Path) -> list[LinkCase]:
     return cases
 
 
+def slow_cases() -> list[LinkCase]:
+    """Links of a constant rate at which one photograph takes from a sixth to most of a second; they lose nothing."""
+    cases = []
+    for rate in SLOW_RATES:
+        options = LinkOptions(ConstantRate(rate * 1e6), DELAY_S, queue=Packets(SLOW_QUEUE))
+        cases.append(LinkCase(f"{rate:g} Mbit/s", options, options))
+    return cases
+
+
 def photo_case(photos: Path, labels: Path | None, cache: Path) -> DataCase:
     """Photographs in a folder or zip and what is on them, with EfficientNet-Lite0; raises PhotoError."""
     found = read_photos(photos, labels)
-    return _data_case("photos", make_network(network_file(cache)), found.images, found.labels, cache)
+    return _data_case("photos", make_network(network_file(cache)), found.images, found.labels, cache, 0.035)
 
 
 def network_file(cache: Path) -> Path:
@@ -226,11 +254,16 @@ def network_file(cache: Path) -> Path:
 
 def fashion_case(model: Path, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], cache: Path) -> DataCase:
     """The first of Fashion-MNIST's test `images` uint8 [N, H, W, C] with `labels` [N], with the back end `model`."""
-    return _data_case("fashion-mnist", model, images[:FASHION_IMAGES], labels[:FASHION_IMAGES], cache)
+    return _data_case("fashion-mnist", model, images[:FASHION_IMAGES], labels[:FASHION_IMAGES], cache, 0.004)
 
 
 def _data_case(
-    name: str, model: Path, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None, cache: Path
+    name: str,
+    model: Path,
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64] | None,
+    cache: Path,
+    work_s: float,
 ) -> DataCase:
     executor = OnnxModel(model)
     checksum = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
@@ -244,7 +277,7 @@ def _data_case(
         # One by one, so that no label depends on its neighbours.
         found = [int(np.argmax(executor.run(image[None])[0])) for image in unharmed]
         write_atomically(reference_file, _npy(np.array(found, np.int64)))
-    return DataCase(name, model, images_file, np.load(reference_file), labels, identity)
+    return DataCase(name, model, images_file, np.load(reference_file), labels, identity, work_s)
 
 
 def _npy(array: npt.NDArray[Any]) -> bytes:
@@ -258,7 +291,7 @@ def _npy(array: npt.NDArray[Any]) -> bytes:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: to be made, or made and in its file."""
+    """One run: to be made, or made and in its file. Measured in a thread of its own, beside others."""
 
     link: LinkCase
     transport: Transport
@@ -318,12 +351,16 @@ def make_cells(
             transport,
             data,
             replace(plan, seed=seed),
-            folder / data.name / link.name.replace(" ", "-").replace("%", "") / f"{transport.name}-{seed}.json",
+            folder / data.name / _file_name(link.name) / f"{transport.name}-{plan.per_second:g}-{seed}.json",
         )
         for link in links
         for seed in range(seeds)
         for transport in transports
     ]
+
+
+def _file_name(name: str) -> str:
+    return name.replace(" ", "-").replace("%", "").replace("/", "-")
 
 
 def available_transports() -> tuple[list[Transport], dict[str, str]]:
@@ -335,6 +372,22 @@ def available_transports() -> tuple[list[Transport], dict[str, str]]:
         else:
             there.append(transport)
     return there, skipped
+
+
+def together(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """`cells` in the order they are measured, those next to each other that are measured at once in one list.
+
+    Where a transport has so little to do that several leave the machine idle most of the time, all of a link are.
+    """
+    groups: list[list[Cell]] = []
+    for cell in cells:
+        first = groups[-1][0] if groups else None
+        same = first is not None and (first.link, first.data, first.plan) == (cell.link, cell.data, cell.plan)
+        if same and cell.plan.per_second * cell.data.work_s <= _AT_ONCE:
+            groups[-1].append(cell)
+        else:
+            groups.append([cell])
+    return groups
 
 
 def run_cells(cells: Sequence[Cell], console: Console, again: bool = False) -> None:
@@ -349,16 +402,19 @@ def run_cells(cells: Sequence[Cell], console: Console, again: bool = False) -> N
         load, _, _ = os.getloadavg()
         if load > _BUSY:
             console.print(f"[yellow]The machine is busy (load {load:.1f}): times will be too long.[/yellow]")
-        for cell in due:
-            what = f"{cell.data.name}, {cell.link.name}, {cell.transport.title}, seed {cell.plan.seed}"
-            progress.update(bar, description=what)
-            cell.measure(trust)
-            progress.advance(bar)
+        for group in together(due):
+            titles = ", ".join(cell.transport.title for cell in group)
+            cell = group[0]
+            progress.update(bar, description=f"{cell.data.name}, {cell.link.name}, {titles}, seed {cell.plan.seed}")
+            with ThreadPoolExecutor(len(group)) as threads:
+                list(threads.map(lambda cell: cell.measure(trust), group))
+            progress.advance(bar, len(group))
 
 
 def seconds_of(cells: Sequence[Cell], again: bool = False) -> float:
     """How long `run_cells` will take, about."""
-    return sum(cell.plan.seconds + CELL_OVERHEAD_S for cell in cells if again or cell.read() is None)
+    due = [cell for cell in cells if again or cell.read() is None]
+    return sum(group[0].link.begin_s + group[0].plan.seconds + CELL_OVERHEAD_S for group in together(due))
 
 
 def run_once(
@@ -368,6 +424,7 @@ def run_once(
     program = [sys.executable, "-m", "sim.link.peers"]
     options: dict[str, Any] = {"cwd": _ROOT, "stdout": subprocess.PIPE, "text": True}
     with NamespaceLink(link_case.up, link_case.down, seed=plan.seed, tcp=transport.tcp) as link:
+        begin = time.monotonic() + link_case.begin_s
         ends = [transport.program, str(data.model.resolve()), str(trust.datacenter), str(_PORT)]
         server = link.run_datacenter([*program, "serve", *ends], **options)
         assert server.stdout is not None
@@ -375,9 +432,9 @@ def run_once(
         if not heard or server.stdout.readline() != "ready\n":
             raise EmulationError(f"the server of {transport.name} did not begin; what it said stands above")
         ends = [transport.program, str(trust.edge), DATACENTER_ADDRESS, str(_PORT), str(data.images.resolve())]
-        client = link.run_edge([*program, "ask", *ends, plan.to_json()], **options)
+        client = link.run_edge([*program, "ask", *ends, plan.to_json(), str(begin)], **options)
         try:
-            said, _ = client.communicate(timeout=plan.seconds + _END_WITHIN)
+            said, _ = client.communicate(timeout=link_case.begin_s + plan.seconds + _END_WITHIN)
         except subprocess.TimeoutExpired:
             raise EmulationError(
                 f"the client of {transport.name} did not end within {_END_WITHIN:g} s after its last request"
@@ -474,3 +531,40 @@ def _gate_checks(rows: Sequence[Row], links: Sequence[LinkCase], data: str) -> I
         requests, seeds = min(ours.requests, best.requests), min(ours.seeds, best.seeds)
         yield Check(f"{where}: requests", requests, GATED_REQUESTS, False, "", "measured")
         yield Check(f"{where}: seeds of loss", seeds, GATED_SEEDS, False, "", "measured")
+
+
+# ----------------------------------------------------------------------------------------------------- slow links
+
+SLOW_REQUESTS = 600
+SLOW_LOAD = 0.8  # of what a link would just carry of the images' bytes alone
+# Requests a second that one machine's ends and models carry of each data set, where a link would carry more.
+MOST_PER_SECOND = {"photos": 25.0, "fashion-mnist": 100.0}
+LEAST_ANSWERED, MOST_P99, LEAST_AGREEMENT = 0.01, 1.1, 0.005  # below the best, times the best, below the best
+
+
+def slow_rate(link: LinkCase, data: DataCase) -> float:
+    """Requests a second at SLOW_LOAD of what `link` carries of `data`, as far as a machine carries them."""
+    assert link.up.rate is not None
+    return round(min(SLOW_LOAD * link.up.rate.mean_bit_per_s / 8 / data.mean_bytes, MOST_PER_SECOND[data.name]), 2)
+
+
+def slow_checks(rows: Sequence[Row], per_second: float, data: str) -> list[Check]:
+    """Our transport's rows held against the best of the reliable ones in each figure, which need not be the same."""
+    checks = []
+    names = {transport.name for transport in TRANSPORTS if transport.reliable}
+    for ours in (row for row in rows if row.transport == OURS.name):
+        others = [row for row in rows if row.link == ours.link and row.transport in names]
+        if not others:
+            continue
+        where = f"{data}, {ours.link}, {per_second:g}/s"
+        answered = max(row.answered for row in others) - LEAST_ANSWERED
+        agreed = max(row.agreement for row in others) - LEAST_AGREEMENT
+        checks.append(Check(f"{where}: in time", ours.answered, answered, False, "", "measured"))
+        checks.append(Check(f"{where}: agreement", ours.agreement, agreed, False, "", "measured"))
+        whole = [row.p99_ms for row in others if row.answered == 1.0]
+        if whole:
+            ratio = ours.p99_ms / min(whole)
+            checks.append(Check(f"{where}: P99 over the best reliable one's", ratio, MOST_P99, True, "", "measured"))
+        requests = min(row.requests for row in (ours, *others))
+        checks.append(Check(f"{where}: requests", requests, SLOW_REQUESTS, False, "", "measured"))
+    return checks

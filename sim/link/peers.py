@@ -1,10 +1,11 @@
 """The same images over other transports, and over ours: the programs at the two ends of a link that are compared.
 
     python -m sim.link.peers serve TRANSPORT MODEL KEYS PORT               (data centre; KEYS are its own)
-    python -m sim.link.peers ask TRANSPORT KEYS ADDRESS PORT IMAGES PLAN   (edge)
+    python -m sim.link.peers ask TRANSPORT KEYS ADDRESS PORT IMAGES PLAN BEGIN   (edge)
 
 `serve` says "ready" on a line of its own when it listens, and runs until it is told to stop. `ask` sends the images of
-the .npy file IMAGES as PLAN (JSON, see `sim.link.workload`) says, and prints the outcomes as one JSON line.
+the .npy file IMAGES as PLAN (JSON, see `sim.link.workload`) says, the first at BEGIN of the machine's monotonic clock
+unless that is over, and prints the outcomes as one JSON line.
 
 Transports:
 - edgesight: `host.link.client.OffloadClient` and `host.datacenter.service`, as a user has them.
@@ -483,12 +484,12 @@ def serve(transport: str, model: Path, keys: Path, port: int, host: str = "0.0.0
     run_until_told(main)
 
 
-def ask(transport: str, keys: Path, address: str, port: int, images: Path, plan: Plan) -> None:
-    """Send `images` (.npy) as `plan` says and print the outcomes."""
+def ask(transport: str, keys: Path, address: str, port: int, images: Path, plan: Plan, begin: float) -> None:
+    """Send `images` (.npy) as `plan` says, from `begin` of the monotonic clock on, and print the outcomes."""
 
     async def main() -> None:
         async with _CLIENTS[transport](keys, address, port) as one:
-            outcomes = await drive(one, np.load(images, mmap_mode="r"), plan)
+            outcomes = await drive(one, np.load(images, mmap_mode="r"), plan, begin)
         print(json.dumps(outcomes.to_json()), flush=True)
 
     asyncio.run(main())
@@ -503,8 +504,8 @@ def main() -> None:
         model, keys, port = rest
         serve(transport, Path(model), Path(keys), int(port))
     else:
-        keys, address, port, images, plan = rest
-        ask(transport, Path(keys), address, int(port), Path(images), Plan.from_json(plan))
+        keys, address, port, images, plan, begin = rest
+        ask(transport, Path(keys), address, int(port), Path(images), Plan.from_json(plan), float(begin))
 
 
 if __name__ == "__main__":

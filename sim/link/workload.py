@@ -131,10 +131,13 @@ class Outcomes:
         return cls(**{field.name: parsed[field.name] for field in fields(cls)})
 
 
-async def drive(ask: Ask, images: npt.NDArray[np.uint8], plan: Plan) -> Outcomes:
-    """Send `images` [N, H, W, C] as `plan` says; what `ask` raises other than Unanswered ends it all."""
+async def drive(ask: Ask, images: npt.NDArray[np.uint8], plan: Plan, begin: float = 0.0) -> Outcomes:
+    """Send `images` [N, H, W, C] as `plan` says; what `ask` raises other than Unanswered ends it all.
+
+    The first request comes at `begin` of the loop's clock, or as soon as possible.
+    """
     loop = asyncio.get_running_loop()
-    began = loop.time() + _LEAD
+    began = max(loop.time() + _LEAD, begin)
     chosen = plan.images(len(images))
     count = len(chosen)
     labels, took, late = [UNANSWERED] * count, [plan.deadline_s] * count, [0.0] * count

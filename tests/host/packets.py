@@ -7,7 +7,7 @@ import contextlib
 import ssl
 from collections.abc import Iterator, Sized
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicPacketType
@@ -18,7 +18,7 @@ from host.datacenter.authority import Authority
 from host.link.client import ClientPeer
 from host.link.keys import ENROLL_ALPN, client_keys, configuration
 from host.link.port import Port
-from host.link.quic import Hello, Served
+from host.link.quic import PROTOCOL, Hello, Served
 from host.link.server import Server, ServerPeer
 from host.link.strips import jpeg_tables
 from host.link.tls import ask_for_certificate
@@ -28,7 +28,6 @@ Address = tuple[str, int]
 EDGE: Address = ("127.0.0.1", 40_000)
 DATACENTER: Address = ("127.0.0.1", 4_433)
 SERVED = Served(model_sha256="5" * 64, input_shape=(28, 28, 1), classes=10)
-_PROTOCOL = get_args(Hello.model_fields["protocol"].annotation)[0]
 _TYPES = {
     Epoch.INITIAL: QuicPacketType.INITIAL,
     Epoch.HANDSHAKE: QuicPacketType.HANDSHAKE,
@@ -39,7 +38,7 @@ _SMALLEST_INITIAL = 1_200
 
 def hello(request: str | None = None) -> bytes:
     """What an edge says first; `request` is for a new certificate."""
-    said = Hello(protocol=_PROTOCOL, jpeg_tables=jpeg_tables(), request=request)
+    said = Hello(protocol=PROTOCOL, jpeg_tables=jpeg_tables(), request=request)
     return said.model_dump_json().encode() + b"\n"
 
 

@@ -72,6 +72,19 @@ def test_a_queue_too_short_to_be_seen_is_not_overrun(loss: float) -> None:
     assert flow.bit_per_s(3.0, 8.0) >= 0.85 * RATE * PAYLOAD * (1 - loss)
 
 
+def test_where_the_path_is_known_to_lose_nothing_a_short_queue_is_hardly_overrun() -> None:
+    overflowed = []
+    for bound in (1.0, 0.0):
+        link = network(queue=0.05)
+        flow = link.flow(NAME)
+        assert isinstance(flow.controller, Controller)
+        flow.controller.loss_bound = lambda bound=bound: bound  # type: ignore[misc]
+        link.run(8.0)
+        overflowed.append(link.up.counts.overflowed / link.up.counts.offered)
+        assert flow.bit_per_s(3.0, 8.0) >= 0.7 * RATE * PAYLOAD
+    assert overflowed[1] < 0.5 * overflowed[0]
+
+
 @pytest.mark.parametrize("queue", [1.0, 4.0])
 def test_beside_cubic_both_get_a_fair_share(queue: float) -> None:
     link = network(queue=queue)

@@ -48,7 +48,7 @@ from host.link.keys import (
     request_certificate,
     save_edge,
 )
-from host.link.quic import Hello
+from host.link.quic import PROTOCOL, Hello
 from host.link.server import Admitted, Server
 from host.link.strips import cut, jpeg_tables
 from host.link.tls import Untrusted
@@ -59,7 +59,7 @@ from tests.host.trust import YEAR, forge_edge
 
 T = TypeVar("T")
 DAY = datetime.timedelta(days=1)
-HELLO = Hello(protocol=2, jpeg_tables=jpeg_tables()).model_dump_json().encode() + b"\n"
+HELLO = Hello(protocol=3, jpeg_tables=jpeg_tables()).model_dump_json().encode() + b"\n"
 
 
 @pytest.fixture
@@ -829,7 +829,7 @@ def test_a_revoked_edge_that_was_let_in_gets_no_new_certificate(
             await peer.ping()  # it was admitted
             with contextlib.closing(Authority(trust.datacenter)) as another_process:
                 another_process.revoke("thief")
-            hello = Hello(protocol=2, jpeg_tables=jpeg_tables(), request=request_certificate(new_key()))
+            hello = Hello(protocol=PROTOCOL, jpeg_tables=jpeg_tables(), request=request_certificate(new_key()))
             peer.say(hello.model_dump_json().encode() + b"\n")
             assert "edge 'thief' was revoked" in await peer.ended
             assert all(edge.revoked for edge in datacentre.authority.certificates() if edge.name == "thief")

@@ -16,15 +16,16 @@ from host.datacenter.authority import Authority
 from host.datacenter.service import Service
 from host.link.client import NoAnswer, OffloadClient
 from host.link.keys import client_keys
+from host.link.quic import IDLE_TIMEOUT
 from host.link.server import Server
 from host.link.strips import assemble, encode
 from sim.link.options import BandwidthDelayProducts, ConstantRate, GilbertElliott, LinkOptions
 from sim.link.trust import Trust, make_trust
-from sim.link.virtual import run_virtual
+from sim.link.virtual import VirtualLoop, run_virtual
 from tests.host.test_offload import SumModel
 from tests.host.test_strips import parsed, picture
 
-MODEL_S, ROUND_TRIP_S, IDLE = 0.02, 0.04, 3.0
+MODEL_S, ROUND_TRIP_S, IDLE = 0.02, 0.04, IDLE_TIMEOUT
 EVERY_S = 0.05
 SHAPE = (160, 160, 3)
 IMAGES = [picture(SHAPE, seed) for seed in range(8)]
@@ -115,6 +116,31 @@ def test_a_narrow_link_carries_coarser_images_in_time(keys: Trust) -> None:
     seconds, exact = run_virtual(ask(keys, 100, 0.4), link(0.0, narrow, 8.0), model_s=MODEL_S)
     assert np.isfinite(seconds).mean() > 0.9
     assert exact.mean() < 0.9
+
+
+@pytest.mark.parametrize("queue", [1.0, 20.0])
+def test_a_slow_link_that_just_carries_the_images_carries_them_exactly(keys: Trust, queue: float) -> None:
+    rate = encode(IMAGES[0]).size * 8 / EVERY_S / 1e6 / 0.8
+    seconds, exact = run_virtual(ask(keys, 150, 1.0), link(0.0, rate, queue), model_s=MODEL_S)
+    assert exact.all()
+    assert np.quantile(seconds, 0.99) < 0.3
+
+
+def test_after_a_gap_of_four_seconds_answers_come_at_once(keys: Trust) -> None:
+    async def test() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        for way in (loop.up, loop.down):
+            loop.call_at(5.0, way.set_loss, 1.0)
+            loop.call_at(9.0, way.set_loss, 0.0)
+        return await ask(keys, 240, 0.5)
+
+    seconds, _ = run_virtual(test(), link(0.0), model_s=MODEL_S)
+    answered = np.isfinite(seconds)
+    lost = int((~answered).sum())
+    # What was asked in the gap but for its last half second, and what the probing then took.
+    assert 3.5 / EVERY_S - 2 <= lost <= 4.0 / EVERY_S + 8
+    assert answered[-60:].all()
 
 
 def test_virtual_time_gives_the_same_each_time(keys: Trust) -> None:

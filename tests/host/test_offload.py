@@ -141,7 +141,6 @@ def test_five_percent_loss_repairs_strips_and_loses_no_answer(keys: Trust, seed:
                 assert peer is not None
                 assert 0.01 < peer.loss_meter.loss < 0.15
             assert [reply.label for reply in replies] == [expected(image) for image in images]
-            assert any(reply.lost for reply in replies)
             # Once the loss was known, parity strips brought nearly all of it back.
             assert sum(reply.missing > 0 for reply in replies[50:]) <= 10
             assert link.up.lost
@@ -169,14 +168,12 @@ def test_large_images_travel_as_jpeg_through_loss(keys: Trust) -> None:
             RelayLink(address, LinkOptions(loss=0.05), seed=3) as link,
             connected(link.address, keys) as client,
         ):
-            repaired = 0
             for _ in range(40):
                 levels = generator.permutation([60, 120, 180])
                 image = (levels + generator.integers(-30, 31, ColourModel.input_shape)).astype(np.uint8)
                 reply = await client.offload(image, 5.0)
                 assert reply.label == int(levels.argmax())
-                repaired += reply.lost > 0
-            assert repaired
+            assert link.up.lost
 
     run(test())
 
@@ -194,7 +191,6 @@ def test_a_black_hole_costs_the_deadline_and_no_more(keys: Trust) -> None:
             with pytest.raises(NoAnswer, match="the deadline passed"):
                 await client.offload(clear_images(1)[0], 0.2)
             assert 0.2 <= loop.time() - begin < 2.0
-            assert client.resent == 1
 
     run(test())
 
@@ -217,7 +213,8 @@ def test_open_requests_are_bounded(keys: Trust) -> None:
         ):
             link.set_loss(1.0)
             image = clear_images(1)[0]
-            outcomes = await asyncio.gather(*(client.offload(image, 0.2) for _ in range(6)), return_exceptions=True)
+            asked = [client.offload(image, within) for within in (0.4, 0.4, 0.2, 0.2, 0.2, 0.2)]
+            outcomes = await asyncio.gather(*asked, return_exceptions=True)
             reasons = [str(outcome) for outcome in outcomes]
             assert sum("other requests were on the way" in reason for reason in reasons) == 4
             link.set_loss(0.0)
@@ -366,7 +363,7 @@ class RecordedPeer:
     """Takes the place of a connection under the service; keeps what is sent."""
 
     session = 0
-    round_trip = 0.0
+    round_trip = least_round_trip = 0.0
 
     def __init__(self) -> None:
         self.sent: asyncio.Queue[Reply] = asyncio.Queue()
@@ -474,7 +471,7 @@ def test_strips_that_are_enough_are_worked_on_at_once() -> None:
             feed(service, peer, cut(image, request=1, left_ms=5_000, parity=2)[1:5])
             assert service._ready  # nothing was waited for
             reply = await peer.sent.get()
-            assert (reply.label, reply.missing, reply.count, reply.lost) == (expected(image), 0, 4, 1)
+            assert (reply.label, reply.missing) == (expected(image), 0)
 
     run(test())
 
@@ -484,7 +481,7 @@ def test_the_deadline_ends_the_wait_for_strips(monkeypatch: pytest.MonkeyPatch) 
 
     async def test() -> None:
         async with service_alone(SumModel()) as (service, peer):
-            peer.round_trip = 0.2
+            peer.least_round_trip = 0.2
             image = clear_images(1)[0]
             feed(service, peer, cut(image, request=1, left_ms=300)[:3])
             reply = await asyncio.wait_for(peer.sent.get(), 5)
@@ -641,6 +638,7 @@ def test_less_parity_than_the_measured_loss_asks_for_is_said(keys: Trust, monkey
         async with serving(keys) as address, connected(address, keys) as client:
             image = clear_images(1)[0]
             monkeypatch.setattr(LossMeter, "loss", property(lambda meter: 0.1))
+            monkeypatch.setattr(LossMeter, "lone_loss", property(lambda meter: 0.1))  # so none travels entire
             assert (await client.offload(image, 5.0)).coarse  # all of it dropped by queues, so no parity went along
             monkeypatch.setattr(LossMeter, "path_loss", property(lambda meter: 0.1))
             assert not (await client.offload(image, 5.0)).coarse

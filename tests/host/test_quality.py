@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from host.link.datagrams import Strip
-from host.link.quality import LADDER, fit, room
+from host.link.datagrams import Kind, Strip
+from host.link.quality import LADDER, Room, fit, room
 from host.link.strips import QUALITY, assemble
 from tests.host.test_strips import picture
 
@@ -15,15 +15,15 @@ LARGE = picture((224, 224, 3))
 
 
 def test_ample_bandwidth_changes_nothing() -> None:
-    encoded, parity = fit(LARGE, QUALITY, math.inf, 0.0)
+    encoded, parity = fit(LARGE, QUALITY, Room(), 0.0)
     assert (encoded.quality, encoded.height, encoded.width, parity) == (QUALITY, 224, 224, 0)
-    assert room(None, 0.1, 0.04, 0.01, 0) == math.inf
+    assert room(None, [0.1], 0.05, 0) == Room(math.inf, math.inf)
 
 
 def test_less_bandwidth_lowers_the_quality_first_and_the_size_then() -> None:
     seen = []
     for within in range(12_000, 200, -200):
-        encoded, _ = fit(LARGE, QUALITY, within, 0.0)
+        encoded, _ = fit(LARGE, QUALITY, Room(within, within), 0.0)
         seen.append((LARGE.shape[0] // encoded.height, encoded.quality))
         if seen[-1] != (LADDER[-1].divisor, LADDER[-1].quality):
             assert encoded.size <= within
@@ -35,33 +35,47 @@ def test_less_bandwidth_lowers_the_quality_first_and_the_size_then() -> None:
 
 def test_a_lower_quality_asked_for_is_never_raised() -> None:
     for within in (math.inf, 4_000.0, 3_000.0, 2_000.0):
-        encoded, _ = fit(LARGE, 40, within, 0.0)
+        encoded, _ = fit(LARGE, 40, Room(within, within), 0.0)
         assert encoded.quality <= 40 or encoded.height < LARGE.shape[0]
-    assert fit(LARGE, 40, math.inf, 0.0)[0].quality == 40
+    assert fit(LARGE, 40, Room(), 0.0)[0].quality == 40
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (8, 8, 1), (3, 1, 1)])
 def test_a_tiny_image_is_never_made_smaller(shape: tuple[int, int, int]) -> None:
-    encoded, _ = fit(picture(shape), QUALITY, -1.0, 0.0)
+    encoded, _ = fit(picture(shape), QUALITY, Room(-1.0, -1.0), 0.0)
     strips = [Strip.parse(message) for message in encoded.pack(request=1, left_ms=9)]
     assert (assemble(strips).image() == picture(shape)).all()
 
 
 @pytest.mark.parametrize("shape", [(224, 224, 3), (65, 33, 1)])
 def test_the_smallest_is_an_image_too(shape: tuple[int, int, int]) -> None:
-    encoded, _ = fit(picture(shape), QUALITY, -1.0, 0.0)
+    encoded, _ = fit(picture(shape), QUALITY, Room(-1.0, -1.0), 0.0)
     strips = [Strip.parse(message) for message in encoded.pack(request=1, left_ms=9)]
     assert assemble(strips).image().shape == (-(-shape[0] // 4), -(-shape[1] // 4), shape[2])
 
 
 def test_parity_follows_the_loss() -> None:
-    parities = [fit(LARGE, QUALITY, math.inf, loss)[1] for loss in (0.0, 0.01, 0.05, 0.1, 0.2)]
+    parities = [fit(LARGE, QUALITY, Room(), loss)[1] for loss in (0.0, 0.01, 0.05, 0.1, 0.2)]
     assert parities[0] == 0
     assert parities == sorted(parities)
     assert parities[-1] > parities[1]
 
 
-def test_room_shrinks_with_time_and_with_what_waits() -> None:
-    assert room(1e6, 0.14, 0.04, 0.0, 0) == pytest.approx(50_000)
-    assert room(1e6, 0.14, 0.04, 0.05, 10_000) == pytest.approx(15_000)
-    assert room(1e6, 0.01, 0.04, 0.05, 0) == 0
+def test_room_shrinks_with_time_and_with_what_goes_before() -> None:
+    assert room(1e6, [0.14], 0.04, 0).coarse == pytest.approx(60_000)
+    assert room(1e6, [0.14], 0.09, 10_000).coarse == pytest.approx(20_000)
+    assert room(1e6, [0.01], 0.05, 0) == Room(0.0, 0.0)
+    assert room(1e6, [0.14], 0.04, 0).whole > room(1e6, [0.14], 0.04, 0).coarse
+
+
+def test_room_is_left_for_those_behind() -> None:
+    alone = room(1e6, [0.2], 0.0, 0).whole
+    assert room(1e6, [0.2, 0.4], 0.0, 0).whole == pytest.approx(alone)  # it has the time
+    assert room(1e6, [0.2, 0.2], 0.0, 0).whole == pytest.approx(alone / 2)
+    assert room(1e6, [0.2, 0.3, 0.3], 0.0, 0).whole == pytest.approx(alone / 2)
+
+
+def test_an_entire_image_has_no_parity() -> None:
+    encoded, parity = fit(LARGE, QUALITY, Room(), 0.1, entire=True)
+    assert (encoded.kind, parity) == (Kind.WHOLE, 0)
+    assert fit(LARGE, QUALITY, Room(), 0.1)[1] > 0

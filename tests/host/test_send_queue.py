@@ -16,12 +16,13 @@ from host.link import queue
 from host.link.congestion import Controller
 from host.link.datagrams import MAX_DATAGRAM, Strip, parse
 from host.link.loss import ALL_LOST, FEWEST_COPIES, MOST_COPIES, LossMeter, copies
-from host.link.queue import SendQueue
+from host.link.queue import SendQueue, Waiting
+from host.link.repair import Followed
 from host.link.strips import cut
 
 
 def drain(waiting: SendQueue, now: float = 0.0) -> list[bytes]:
-    return list(iter(lambda: waiting.next(now, MAX_DATAGRAM), None))
+    return [b"".join(one.message for one in taken) for taken in iter(lambda: waiting.next(now, MAX_DATAGRAM), [])]
 
 
 def test_a_lone_request_sends_each_strip_in_a_packet_of_its_own() -> None:
@@ -71,6 +72,17 @@ def test_what_is_late_is_dropped_and_what_is_withdrawn_forgotten() -> None:
     assert (waiting.dropped, waiting.bytes) == (1, 0)
 
 
+def test_what_got_lost_goes_first() -> None:
+    waiting = SendQueue()
+    waiting.add(3.0, 1, [b"a" * 1_000, b"b" * 1_000], again=True)
+    lost = waiting.next(0.0, MAX_DATAGRAM)
+    waiting.add_again(lost)
+    assert waiting.waits(1)
+    assert drain(waiting) == [b"a" * 1_000, b"b" * 1_000]
+    assert not waiting.waits(1)
+    assert waiting.bytes == 0
+
+
 def test_the_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "_MOST", 3)
     waiting = SendQueue()
@@ -111,6 +123,88 @@ def test_what_a_full_queue_drops_is_not_the_paths_loss() -> None:
     meter.add(400, 400)
     assert meter.path_loss == 0.1
     assert meter.loss == 0.55
+
+
+class Packets:
+    """Packets over a controller that a meter and a follower listen to."""
+
+    def __init__(self) -> None:
+        self.meter, self.lost = LossMeter(), []
+        self.followed = Followed(self.lost.extend)
+        self.controller = Controller(max_datagram_size=1_200)
+        self.meter.listen(self.controller, lambda: False)
+        self.followed.listen(self.controller, lambda: False)
+        self.number, self.now = 0, 0.0
+
+    def send(self, *messages: Waiting) -> QuicSentPacket:
+        self.followed.hand_over(list(messages))
+        packet = QuicSentPacket(Epoch.ONE_RTT, True, True, False, self.number, QuicPacketType.ONE_RTT, self.now)
+        packet.sent_bytes = 1_200
+        self.number += 1
+        self.controller.on_packet_sent(packet=packet)
+        return packet
+
+    def arrive(self, packet: QuicSentPacket, after: float = 0.04) -> None:
+        self.now += after
+        self.controller.on_packet_acked(now=self.now, packet=packet)
+
+    def lose(self, *packets: QuicSentPacket) -> None:
+        self.controller.on_packets_lost(now=self.now, packets=packets)
+
+
+def test_what_was_lost_goes_again_as_long_as_it_is_followed() -> None:
+    packets = Packets()
+    again, once = Waiting(9.0, 1, b"again", True), Waiting(9.0, 2, b"once", False)
+    progress = packets.followed.follow(1)
+    packets.followed.follow(2)
+    packet = packets.send(again, once)
+    assert (progress.under_way, progress.arrived) == (1, 0)
+    packets.lose(packet)
+    assert packets.lost == [again]
+    assert (progress.under_way, progress.arrived) == (0, 0)
+    packets.arrive(packets.send(again))
+    assert (progress.under_way, progress.arrived) == (0, 1)
+    packet = packets.send(again)
+    packets.followed.forget(1)
+    packets.lose(packet)
+    assert packets.lost == [again]  # nobody waits for it any more
+
+
+def test_what_queues_drop_for_our_sake_is_told_by_lone_packets() -> None:
+    packets = Packets()
+    for _ in range(100):
+        burst = [packets.send() for _ in range(5)]  # of which the queue holds three
+        packets.arrive(burst[0])
+        for packet in burst[1:3]:
+            packets.arrive(packet, 0.0)
+        packets.lose(*burst[3:])
+    assert packets.meter.loss > 0.35
+    assert packets.meter.lone_loss == 0.0
+    assert packets.meter.own_doing
+    assert packets.meter.path_loss < 0.1
+
+
+def test_lone_packets_tell_of_a_path_that_loses() -> None:
+    packets, generator = Packets(), np.random.default_rng(1)
+    for _ in range(400):
+        packet = packets.send()
+        if generator.random() < 0.1:
+            packets.lose(packet)
+        else:
+            packets.arrive(packet)
+    assert packets.meter.lone_loss == pytest.approx(0.1, abs=0.05)
+    assert not packets.meter.own_doing
+
+
+@pytest.mark.parametrize(("round_trip", "counted"), [(0.04, True), (2.0, False)])
+def test_what_a_silent_path_was_given_up_on_is_not_known_to_be_lost(round_trip: float, counted: bool) -> None:
+    packets = Packets()
+    for _ in range(40):
+        packets.arrive(packets.send())
+    given_up = packets.send()
+    packets.controller.on_packets_expired(packets=[given_up])
+    packets.arrive(packets.send(), round_trip)
+    assert (packets.meter.lone_loss > 0.0) == counted
 
 
 def test_what_is_given_up_after_silence_counts_as_lost_but_for_the_handshakes() -> None:

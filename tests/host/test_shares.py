@@ -39,7 +39,7 @@ class FakePeer:
     """A connection of edge `name` under the service; keeps what is sent, and when."""
 
     session = 0
-    round_trip = 0.0
+    round_trip = least_round_trip = 0.0
 
     def __init__(self, name: str) -> None:
         self.admitted = Named(name)

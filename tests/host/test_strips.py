@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import math
 import struct
+import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from host.link import strips
 from host.link.concealment import fill
 from host.link.datagrams import (
     MAX_DATAGRAM,
-    MAX_PARITY,
+    MAX_STRIPS,
     STRIP_HEADER,
     Cancel,
     Form,
@@ -31,7 +32,7 @@ from host.link.datagrams import (
     Strip,
     parse,
 )
-from host.link.strips import Assembly, TooLittle, assemble, cut, jpeg_tables, through_loss
+from host.link.strips import Assembly, TooLittle, assemble, cut, encode, jpeg_tables, through_loss
 
 Pixels = npt.NDArray[np.uint8]
 TINY = [(28, 28, 1), (32, 32, 3), (1, 1, 1), (3, 2, 3), (63, 63, 3)]
@@ -122,7 +123,6 @@ def test_any_strips_lost_up_to_the_parity_leave_no_trace(data: st.DataObject) ->
     assembly = assemble(came)
     assert assembly.missing == 0
     assert np.array_equal(assembly.image(), assemble(parsed(image)).image())
-    assert assembly.lost == len([index for index in lost if index < max(strip.index for strip in came)])
 
 
 @settings(deadline=None)
@@ -173,7 +173,10 @@ def test_headers_are_those_of_the_size_and_kept_by_none() -> None:
         for height, width in ((1, 1), (64, 100), (224, 224), (1_024, 1_023)):
             encoded = strips._to_jpeg(np.zeros((height, width, channels), np.uint8), quality)
             assert encoded.startswith(strips._jpeg_header(height, width, channels, quality))
-    assert strips._blank_header.cache_info().currsize <= 190
+            for progressive in (False, True):
+                encoded = strips._to_entire(np.zeros((height, width, channels), np.uint8), quality, progressive)
+                assert encoded.startswith(strips._entire_header(height, width, channels, quality, progressive))
+    assert strips._blank_header.cache_info().currsize <= 570
 
 
 def test_parity_strips_that_lie_are_refused_and_the_image_is_concealed() -> None:
@@ -324,13 +327,11 @@ def test_random_bytes_are_messages_or_a_link_error(datagram: bytes) -> None:
 
 REQUESTS = st.integers(0, 2**48 - 1)
 REPLIES = st.builds(
-    lambda request, status, count, **rest: Reply(request, status, count=count + rest["missing"], **rest),
+    Reply,
     REQUESTS,
     st.sampled_from(Status),
-    st.integers(0, 2**15),
     label=st.integers(0, 2**16 - 1),
-    missing=st.integers(0, 2**15 - 1),
-    lost=st.integers(0, MAX_PARITY),
+    missing=st.integers(0, MAX_STRIPS),
     service_us=st.integers(0, 2**32 - 1),
     queue_ms=st.integers(0, 255),
 )
@@ -375,3 +376,67 @@ def test_a_pillow_that_cuts_no_blocks_is_named(monkeypatch: pytest.MonkeyPatch) 
 def test_a_large_image_does_not_come_raw() -> None:
     with pytest.raises(LinkError, match="raw image of 64 x 8"):
         Assembly(Form(Kind.RAW, 8, 64, 1, 0, 4, 0))
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (63, 63, 3), (1, 1, 1), (64, 64, 1), (100, 77, 3), (224, 224, 3)])
+def test_an_image_that_travels_entire_is_what_the_plain_one_decodes_to_in_fewer_bytes(
+    shape: tuple[int, int, int],
+) -> None:
+    image = picture(shape)
+    encoded = encode(image, kind=strips.kind_of(image, entire=True))
+    assembly = assemble([Strip.parse(message) for message in encoded.pack(request=1, left_ms=9)])
+    assert assembly.entire
+    assert np.array_equal(assembly.image(), assemble(parsed(image)).image())
+    assert encoded.size < 1.05 * encode(image).size
+    assert len(encoded.payloads) <= len(encode(image).payloads)
+
+
+def test_a_flat_image_that_travels_entire_takes_next_to_nothing() -> None:
+    flat = np.full((28, 28, 1), 7, np.uint8)
+    assert encode(flat, kind=Kind.PACKED).size < STRIP_HEADER + 32
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (100, 77, 3)])
+def test_without_all_of_it_an_image_that_travels_entire_is_none(shape: tuple[int, int, int]) -> None:
+    image = picture(shape)
+    encoded = encode(image, kind=strips.kind_of(image, entire=True), largest=300)
+    assembly = assemble([Strip.parse(message) for message in encoded.pack(request=1, left_ms=9)[1:]])
+    with pytest.raises(LinkError, match=r"1 of \d+ strips are missing"):
+        assembly.image()
+
+
+def entire(kind: Kind, shape: tuple[int, int, int], body: bytes) -> Assembly:
+    form = Form(kind, *shape, 0 if kind.raw else 85, 1)
+    assembly = Assembly(form)
+    assembly.add(Strip(1, 0, 0, form, 0, body))
+    return assembly
+
+
+@pytest.mark.parametrize(
+    "pixels", [bytes(783), bytes(785), bytes(10_000_000)], ids=["too few", "too many", "a bomb of 10 MB"]
+)
+def test_packed_pixels_are_as_many_as_the_image_has(pixels: bytes) -> None:
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    body = b"\0" + deflate.compress(pixels) + deflate.flush()
+    with pytest.raises(LinkError, match="packed pixels"):
+        entire(Kind.PACKED, (28, 28, 1), body).image()
+
+
+@given(st.binary(max_size=400))
+def test_whatever_is_said_to_be_packed_is_an_image_or_a_link_error(body: bytes) -> None:
+    with contextlib.suppress(LinkError):
+        assert entire(Kind.PACKED, (5, 4, 3), body).image().shape == (5, 4, 3)
+
+
+def test_a_whole_jpeg_holds_no_further_scan_and_no_other_marker() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (160, 160, 3), np.uint8)
+    body = b"".join(encode(image, kind=Kind.WHOLE).payloads)
+    assert body[0] == 1  # progressive
+    assert np.array_equal(entire(Kind.WHOLE, (160, 160, 3), body).image(), assemble(parsed(image)).image())
+    last = body.rindex(b"\xff\xda")
+    with pytest.raises(LinkError, match="11 scans: expected 10"):
+        entire(Kind.WHOLE, (160, 160, 3), body + body[last:]).image()
+    with pytest.raises(LinkError, match="a marker that it should not have"):
+        entire(Kind.WHOLE, (160, 160, 3), b"\1\xff\xc2\0\x04ab" + body).image()
+    with pytest.raises(LinkError, match="at most 63 a side"):
+        entire(Kind.PACKED, (64, 64, 1), b"")

@@ -13,7 +13,7 @@ MAX_LENGTH = MAX_DATAGRAM + 8
 def seeds() -> list[bytes]:
     grey, colour = np.zeros((8, 8, 1), np.uint8), np.full((64, 64, 3), 90, np.uint8)
     strips = cut(grey, request=1, left_ms=50, parity=1, accuracy=0.9)
-    reply = Reply(1, Status.ANSWERED, 3, 1, 4, 1, 700, 2).pack()
+    reply = Reply(1, Status.ANSWERED, 3, 1, 700, 2).pack()
     return [
         strips[0],
         b"".join(strips),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from host.link.datagrams import LinkError, Strip
-from host.link.strips import Assembly, cut
+from host.link.datagrams import MAX_DATAGRAM, Kind, LinkError, Strip
+from host.link.strips import Assembly, encode
 
 MAX_LENGTH = 600
 _MOST_PIXELS = 128 * 128  # of an image that is put together here; a service takes but its model's own size
 
 
-def _picture(height: int, width: int, channels: int, parity: int = 0) -> list[bytes]:
+def _picture(height: int, width: int, channels: int, parity: int = 0, kind: Kind | None = None) -> list[bytes]:
     ramp = np.add.outer(np.arange(height) * 5, np.arange(width) * 3)[..., None] + np.arange(channels) * 40
-    return cut((ramp % 256).astype(np.uint8), request=7, left_ms=50, parity=parity)
+    encoded = encode((ramp % 256).astype(np.uint8), kind=kind, largest=MAX_DATAGRAM if kind is None else 300)
+    return encoded.pack(request=7, left_ms=50, parity=parity)
 
 
 PICTURES = [
@@ -22,6 +23,8 @@ PICTURES = [
     _picture(33, 20, 3),
     _picture(72, 65, 1, 1),
     _picture(64, 96, 3, 3),
+    _picture(28, 28, 1, kind=Kind.PACKED),
+    _picture(64, 72, 3, kind=Kind.WHOLE),
 ]
 
 
