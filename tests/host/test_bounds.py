@@ -673,6 +673,7 @@ def test_keys_are_made_anew_while_requests_go_on(trust: Trust, tmp_path: Path, m
 
     monkeypatch.setattr("host.link.client.KEY_PACKETS", 60)
     monkeypatch.setattr("host.link.client._PING_EVERY", 0.02)
+    monkeypatch.setattr("host.link.client._PROBE_EVERY", 0.02)
 
     async def test() -> None:
         async with serving(trust) as address, connected(address, trust) as client:
