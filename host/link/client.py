@@ -395,7 +395,7 @@ class OffloadClient:
         loss, tiny = meter.lone_loss, kind_of(image).raw
         if rate is None or loss > _MOST_REPAIRED:
             return False
-        if loss <= _HARDLY_LOST and (tiny or meter.path_loss <= _HARDLY_LOST or meter.own_doing):
+        if loss <= _HARDLY_LOST and (tiny or meter.hardly_loses(_HARDLY_LOST) or meter.own_doing):
             return True
         size = image.size if tiny else self._usual_bytes * image.shape[0] * image.shape[1]
         return size > rate * _LONG_SENDING * peer.least_round_trip
