@@ -521,9 +521,9 @@ class OffloadClient:
                 if peer.silence > _PROBE_EVERY + peer.round_trip:
                     peer.probe()
                 idle = self._keys.configuration.idle_timeout
-                if peer.silence > idle:
-                    # QUIC itself would wait for several of its probes, which come seldom after a long round trip.
-                    return f"it was silent for {idle:g} s"
+                if peer.silence > 2 * idle:
+                    # QUIC itself may wait for longer: for three of its probes, which come seldom after a long silence.
+                    return f"it was silent for {2 * idle:g} s"
                 if second is not None and second.done():
                     found, second = second.result(), None
                     if isinstance(found, _Link):

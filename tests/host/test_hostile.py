@@ -151,7 +151,7 @@ class Deaf:
     """Takes the place of a connection under the service."""
 
     session = 0
-    round_trip = 0.0
+    round_trip = least_round_trip = 0.0
 
     def send_copies(self, messages: list[bytes]) -> None:
         """Nobody listens."""

@@ -84,7 +84,7 @@ def trust(folder: Path) -> Trust:
 def data(folder: Path) -> DataCase:
     images = photographs(4)
     labels = np.arange(4, dtype=np.int64)
-    return compare._data_case("made-up", save_model(folder / "model.onnx"), images, labels, folder / "data")
+    return compare._data_case("made-up", save_model(folder / "model.onnx"), images, labels, folder / "data", 0.01)
 
 
 # ------------------------------------------------------------------------------------------------------- workload
@@ -170,7 +170,7 @@ def test_every_transport_answers_as_the_model_does(
         try:
             assert server.stdout is not None
             assert server.stdout.readline() == "ready\n"
-            words = [transport, str(trust.edge), "127.0.0.1", port, str(data.images), QUICK.to_json()]
+            words = [transport, str(trust.edge), "127.0.0.1", port, str(data.images), QUICK.to_json(), "0"]
             said = subprocess.run([*program, "ask", *words], check=True, timeout=60, **options).stdout
         finally:
             server.terminate()
