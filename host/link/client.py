@@ -204,7 +204,7 @@ class OffloadClient:
         *,
         model_sha256: str | None = None,
         quality: int = QUALITY,
-        max_open: int = 32,
+        max_open: int = 128,  # as many as the data centre puts together of one edge
     ) -> None:
         """`model_sha256` is the model that the calibration was made with (None takes any); `max_open` requests at once.
 

@@ -67,7 +67,8 @@ _END_OF_IMAGE = b"\xff\xd9"
 _START_OF_FRAME, _START_OF_SCAN = 0xC2, 0xDA  # the former of a progressive JPEG
 _SCANS = {1: 6, 3: 10}  # by channels: what libjpeg's progressive images have, each of which takes a decoder time
 _DEFLATE = -15  # zlib's word for a bare deflate stream with the largest window
-_DIFFERENCES = 4  # ways to take differences before deflating: none, along rows, along columns, both
+_DIFFERENCES = 4  # ways to take differences before deflating: none, down, across, both
+_TRIED = 2  # of them; the others hardly ever save a byte more
 _APART = 16  # successive blocks of the line that should lie far apart: about a strip's
 
 Ints = npt.NDArray[np.int64]
@@ -371,9 +372,9 @@ def _jpeg(image: Pixels, quality: int, room: int) -> list[bytes]:
 
 
 def _packed(image: Pixels) -> bytes:
-    """The pixels without loss: the differences taken before, and what deflate makes of these, by the best of four."""
+    """The pixels without loss: which differences were taken before, and what deflate makes of these."""
     bodies = []
-    for way in range(_DIFFERENCES):
+    for way in range(_TRIED):
         pixels = image
         for axis in _axes(way):
             # Unsigned, so modulo 256: it comes back by summing up likewise.
