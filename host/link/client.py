@@ -211,7 +211,7 @@ class OffloadClient:
         *,
         model_sha256: str | None = None,
         quality: int = QUALITY,
-        max_open: int = 32,
+        max_open: int = 128,  # as many as the data centre puts together of one edge
     ) -> None:
         """`model_sha256` is the model that the calibration was made with (None takes any); `max_open` requests at once.
 
@@ -404,7 +404,7 @@ class OffloadClient:
         loss, tiny = meter.lone_loss, kind_of(image).raw
         if rate is None or loss > _MOST_REPAIRED:
             return False
-        if loss <= _HARDLY_LOST and (tiny or meter.path_loss <= _HARDLY_LOST or meter.own_doing):
+        if loss <= _HARDLY_LOST and (tiny or meter.hardly_loses(_HARDLY_LOST) or meter.own_doing):
             return True
         size = image.size if tiny else self._usual_bytes * image.shape[0] * image.shape[1]
         return size > rate * _LONG_SENDING * peer.least_round_trip
@@ -548,9 +548,9 @@ class OffloadClient:
                 if peer.silence > _PROBE_EVERY + peer.round_trip:
                     peer.probe()
                 idle = self._keys.configuration.idle_timeout
-                if peer.silence > idle:
-                    # QUIC itself would wait for several of its probes, which come seldom after a long round trip.
-                    return f"it was silent for {idle:g} s"
+                if peer.silence > 2 * idle:
+                    # QUIC itself may wait for longer: for three of its probes, which come seldom after a long silence.
+                    return f"it was silent for {2 * idle:g} s"
                 if second is not None and second.done():
                     found, second = second.result(), None
                     if isinstance(found, _Link):

@@ -62,6 +62,7 @@ _LOSSY = 0.005  # loss from which on the path, not a queue, may be the reason of
 _MOST_PATH_LOSS = 0.35  # loss beyond this is not made up for
 _LOSS_SAMPLE = 400  # calm packets that the path's loss is measured over
 
+_HEARD = 2.0  # round trips without an acknowledgement after which the path is silent
 _VERDICT = 20  # packets whose fate says whether we lose more than the path does
 _DEVIATIONS, _CHANCE = 2.5, 2.0  # standard deviations, and packets, by which losses must exceed the path's
 _MOST_CUT = 0.5  # what a verdict leaves of the rate at least
@@ -108,6 +109,7 @@ class _Sent:
     first_sent_time: float
     app_limited: bool
     calm: bool
+    heard: bool  # whether acknowledgements came then: what goes while the path is silent tells nothing of the rate
 
 
 class _RoundTrips:
@@ -259,6 +261,7 @@ class Controller(QuicCongestionControl):
             self._first_sent_time,
             self._delivered <= self._app_limited_until,
             self._calm(packet.sent_time),
+            packet.sent_time - self._delivered_time <= _HEARD * self._round_trips.smoothed,
         )
         if self.pacer is not None:
             self.pacer.sent(packet.sent_bytes)
@@ -278,7 +281,7 @@ class Controller(QuicCongestionControl):
             self._train = sent, now, self._delivered
         if sent.calm:
             self._calm_acked += 1
-        if sent.time >= self._judged_from:
+        if sent.heard and sent.time >= self._judged_from:
             self._judged += 1
         if self._phase is _Phase.COMPETE and not sent.app_limited:
             self._grow_window(now, packet.sent_bytes)
@@ -299,7 +302,7 @@ class Controller(QuicCongestionControl):
             sent = self._sent.pop((packet.epoch.value, packet.packet_number), None)
             if sent is not None:
                 self._calm_lost += sent.calm
-                if sent.time >= self._judged_from:
+                if sent.heard and sent.time >= self._judged_from:
                     self._judged += 1
                     self._judged_lost += 1
         self._judge(now)
@@ -339,7 +342,7 @@ class Controller(QuicCongestionControl):
     def _judge(self, now: float) -> None:
         """Slow down while more gets lost than the path loses by itself: a queue is overrun, though none is seen."""
         bound = self.loss_bound()
-        if self._judged < _VERDICT or bound >= 1.0:
+        if self._judged < _VERDICT or bound >= 1.0 or not self.measured:
             return
         count, lost = self._judged, self._judged_lost
         self._judged = self._judged_lost = 0

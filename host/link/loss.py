@@ -99,6 +99,10 @@ class LossMeter:
         """The share lost of lone packets, 0 while nothing is known."""
         return self._lone.lost / max(self._lone.sent, _FEW_LONE)
 
+    def hardly_loses(self, loss: float) -> bool:
+        """Whether no more than this was lost while no queue stood full, but for two packets that may be chance."""
+        return self._calm.lost <= max(loss * self._calm.sent, 2.0)
+
     @property
     def own_doing(self) -> bool:
         """Whether far more gets lost than lone packets bear out: what else is lost, queues drop for our sake."""

@@ -71,7 +71,8 @@ _TO_SIZE = 5  # bytes of a frame's head before the size: marker, length, bits a 
 _BLANK = 16  # pixels a side of the image whose header all sizes share
 _SCANS = {1: 6, 3: 10}  # by channels: what libjpeg's progressive images have, each of which takes a decoder time
 _DEFLATE = -15  # zlib's word for a bare deflate stream with the largest window
-_DIFFERENCES = 4  # ways to take differences before deflating: none, along rows, along columns, both
+_DIFFERENCES = 4  # ways to take differences before deflating: none, down, across, both
+_TRIED = 2  # of them; the others hardly ever save a byte more
 _APART = 16  # successive blocks of the line that should lie far apart: about a strip's
 LEAST_SHARE = 0.1  # of the image that must have come: making up more takes long, and no classifier is helped by it
 _LINES = 4_096  # sizes of which the block line's stride is remembered, an integer each
@@ -390,9 +391,9 @@ def _jpeg(image: Pixels, quality: int, room: int) -> list[bytes]:
 
 
 def _packed(image: Pixels) -> bytes:
-    """The pixels without loss: the differences taken before, and what deflate makes of these, by the best of four."""
+    """The pixels without loss: which differences were taken before, and what deflate makes of these."""
     bodies = []
-    for way in range(_DIFFERENCES):
+    for way in range(_TRIED):
         pixels = image
         for axis in _axes(way):
             # Unsigned, so modulo 256: it comes back by summing up likewise.

@@ -332,7 +332,7 @@ def _slow_cells(settings: Settings) -> list[Cell]:
 
 def _run_slow(settings: Settings, console: Console) -> Found:
     cells = _slow_cells(settings)
-    run_cells(cells, console, settings.again)
+    run_cells(cells, console, settings.again, at_once=True)
     checks: list[Check] = []
     comparisons = []
     groups: dict[tuple[str, str, float], list[Cell]] = {}
@@ -493,7 +493,7 @@ SECTIONS: dict[str, Section] = {
     "slow": Section(
         "both on slow links and traces, at two rates",
         _lacks_slow,
-        lambda settings: seconds_of(_slow_cells(settings), settings.again),
+        lambda settings: seconds_of(_slow_cells(settings), settings.again, at_once=True),
         _run_slow,
         CODE,
         resumes=True,

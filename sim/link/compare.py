@@ -374,24 +374,25 @@ def available_transports() -> tuple[list[Transport], dict[str, str]]:
     return there, skipped
 
 
-def together(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """`cells` in the order they are measured, those next to each other that are measured at once in one list.
+def together(cells: Sequence[Cell], at_once: bool) -> list[list[Cell]]:
+    """`cells` in the order they are measured, those next to each other that are measured together in one list.
 
-    Where a transport has so little to do that several leave the machine idle most of the time, all of a link are.
+    With `at_once` all transports of a link are, where each has so little to do that the machine is idle most of the
+    time.
     """
     groups: list[list[Cell]] = []
     for cell in cells:
         first = groups[-1][0] if groups else None
         same = first is not None and (first.link, first.data, first.plan) == (cell.link, cell.data, cell.plan)
-        if same and cell.plan.per_second * cell.data.work_s <= _AT_ONCE:
+        if at_once and same and cell.plan.per_second * cell.data.work_s <= _AT_ONCE:
             groups[-1].append(cell)
         else:
             groups.append([cell])
     return groups
 
 
-def run_cells(cells: Sequence[Cell], console: Console, again: bool = False) -> None:
-    """Measure those of `cells` that are not there yet; with `again` all."""
+def run_cells(cells: Sequence[Cell], console: Console, again: bool = False, at_once: bool = False) -> None:
+    """Measure those of `cells` that are not there yet; with `again` all. `at_once`: see `together`."""
     due = [cell for cell in cells if again or cell.read() is None]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=console) as progress:
@@ -402,7 +403,7 @@ def run_cells(cells: Sequence[Cell], console: Console, again: bool = False) -> N
         load, _, _ = os.getloadavg()
         if load > _BUSY:
             console.print(f"[yellow]The machine is busy (load {load:.1f}): times will be too long.[/yellow]")
-        for group in together(due):
+        for group in together(due, at_once):
             titles = ", ".join(cell.transport.title for cell in group)
             cell = group[0]
             progress.update(bar, description=f"{cell.data.name}, {cell.link.name}, {titles}, seed {cell.plan.seed}")
@@ -411,10 +412,10 @@ def run_cells(cells: Sequence[Cell], console: Console, again: bool = False) -> N
             progress.advance(bar, len(group))
 
 
-def seconds_of(cells: Sequence[Cell], again: bool = False) -> float:
+def seconds_of(cells: Sequence[Cell], again: bool = False, at_once: bool = False) -> float:
     """How long `run_cells` will take, about."""
     due = [cell for cell in cells if again or cell.read() is None]
-    return sum(group[0].link.begin_s + group[0].plan.seconds + CELL_OVERHEAD_S for group in together(due))
+    return sum(group[0].link.begin_s + group[0].plan.seconds + CELL_OVERHEAD_S for group in together(due, at_once))
 
 
 def run_once(

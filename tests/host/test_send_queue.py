@@ -129,7 +129,8 @@ class Packets:
     """Packets over a controller that a meter and a follower listen to."""
 
     def __init__(self) -> None:
-        self.meter, self.lost = LossMeter(), []
+        self.meter = LossMeter()
+        self.lost: list[Waiting] = []
         self.followed = Followed(self.lost.extend)
         self.controller = Controller(max_datagram_size=1_200)
         self.meter.listen(self.controller, lambda: False)
