@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from edgesight.ending import print_json, shown
@@ -181,7 +182,8 @@ def throughput(
     if json_:
         print(json.dumps(facts, indent=1))
         return
-    table = Table(title=f"{opened.package.kernel.name} on {opened.board}, {found.subject}", show_header=False)
+    title = escape(f"{opened.package.kernel.name} on {opened.board}, {found.subject}")
+    table = Table(title=title, show_header=False)
     for name, value in {**{k: v for k, v in facts.items() if k != "legs"}, **facts["legs"]}.items():
         table.add_row(name, f"{value:,.6g}" if isinstance(value, float) else str(value))
     Console().print(table)
@@ -248,14 +250,14 @@ def power(
     if json_:
         print(report.model_dump_json(indent=1))
         return
-    table = Table(title=report.subject)
+    table = Table(title=escape(report.subject))
     for column in ("", "value", "95 % interval", "unit", "obtained"):
         table.add_column(column)
     for name in ("joules_per_image", "added_watts", "idle_watts", "run_watts", "images_per_second"):
         figure = getattr(report, name)
         bounds = "" if figure.low is None else f"{figure.low:.6g} to {figure.high:.6g}"
         table.add_row(name.replace("_", " "), f"{figure.value:.6g}", bounds, figure.unit, figure.obtained)
-    Console().print(table, *report.notes, sep="\n")
+    Console().print(table, *map(escape, report.notes), sep="\n")
 
 
 def projected_energy(
@@ -296,7 +298,7 @@ def projected_energy(
         print(json.dumps({name: found.model_dump() for name, found in projections.items()}, indent=1))
         return
     console = Console()
-    table = Table(title=f"{opened.kernel.name} on {board} at {clock:g} MHz, the whole board at full speed")
+    table = Table(title=escape(f"{opened.kernel.name} on {board} at {clock:g} MHz, the whole board at full speed"))
     for column in ("answered by", "cycles (simulated)", "energy an image", "from", "to", "obtained"):
         table.add_column(column, justify="left" if column == "answered by" else "right")
     for name, found in projections.items():
@@ -305,7 +307,7 @@ def projected_energy(
         table.add_row(name, f"{found.cycles_per_image:,.0f}", *bounds, joules.obtained)
     console.print(table)
     for line in next(iter(projections.values())).sources:
-        console.print(f"published: {line}", soft_wrap=True)
+        console.print(f"published: {line}", soft_wrap=True, markup=False)
 
 
 def _open(path: Path, maker: str) -> Fabric:

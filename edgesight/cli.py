@@ -1140,7 +1140,7 @@ def main() -> None:
     except KeyboardInterrupt:
         ending.end()
     except SystemExit as error:
-        if error.code == ending.INTERRUPTED:  # what typer makes of Ctrl-C
+        if error.code == ending.INTERRUPTED or ending.by_interrupt(error):
             ending.end()
         raise
     except ModuleNotFoundError as error:
@@ -1149,6 +1149,8 @@ def main() -> None:
             raise
         ending.fail(f"this command needs {error.name}: pip install 'edgesight[{extra}]'", json_)
     except Exception as error:
+        if ending.by_interrupt(error):
+            ending.end()
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # of typer's, if it was not to print it
             ending.fail(error.format_message(), json_, error.exit_code)
         if isinstance(error, OSError) and (what := remedy(error)) is not None:

@@ -75,6 +75,13 @@ def nothing_to_clean_up() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def by_interrupt(error: BaseException | None) -> bool:
+    """Whether an exception came of Ctrl-C: typer makes others of it, not the same ones in every version."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
 def print_json(found: Any) -> None:
     """Print a result for machines: plain values, or a pydantic model."""
     if isinstance(found, BaseModel):

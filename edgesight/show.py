@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from host.answer import Answer
@@ -21,20 +22,25 @@ def describe(package: Package, console: Console) -> None:
     kernel = package.kernel
     height, width, channels = kernel.input.shape
     console.print(
-        f"[bold]{kernel.name}[/bold] {height}x{width}x{channels}, {kernel.labels} classes, data set {kernel.dataset}, "
+        f"[bold]{escape(kernel.name)}[/bold] {height}x{width}x{channels}, {kernel.labels} classes, "
+        f"data set {escape(str(kernel.dataset))}, "
         f"build {kernel.build_hash}"
     )
     for stage in kernel.stages:
         table = Table(
-            title=f"{stage.name}: {stage.parameters} parameters; interval bound {stage.bound_cycles} cycles "
-            f"({stage.bound_layer})"
+            title=escape(
+                f"{stage.name}: {stage.parameters} parameters; interval bound {stage.bound_cycles} cycles "
+                f"({stage.bound_layer})"
+            )
         )
         for column in ("layer", "kind", "weights", "PE", "SIMD", "reuse asked", "built", "cycles a frame"):
-            table.add_column(column, justify="left" if column in ("layer", "kind", "weights") else "right")
+            table.add_column(
+                column, justify="left" if column in ("layer", "kind", "weights") else "right", overflow="fold"
+            )
         for layer in stage.layers:
             weights = f"{layer.weight_bits} bit" if layer.weight_bits else ""
             numbers = (layer.pe, layer.simd, layer.reuse_asked, layer.reuse_built, layer.cycles)
-            table.add_row(layer.name, layer.kind, weights, *map(str, numbers))
+            table.add_row(escape(layer.name), layer.kind, weights, *map(str, numbers))
         console.print(table)
     calibration = kernel.calibration
     if calibration is None:
@@ -94,14 +100,17 @@ def _percent(share: float) -> str:
 def describe_answer(answer: Answer, console: Console) -> None:
     """Print one answer and the way it took."""
     legs = ", ".join(f"{leg.name} {leg.milliseconds:.2f} ms ({leg.obtained})" for leg in answer.legs)
-    console.print(f"[bold]{answer.class_name}[/bold], confidence {answer.confidence:.1%}, by {answer.stage}; {legs}")
+    said = f", confidence {answer.confidence:.1%}, by {answer.stage}; {legs}"
+    console.print(f"[bold]{escape(answer.class_name)}[/bold]{escape(said)}")
     if answer.energy_joules is not None:
         console.print(f"energy {answer.energy_joules:.3g} J above idle ({answer.energy_obtained}; mean of late)")
     if answer.degraded:
-        console.print(f"degraded: {answer.reason}; the accuracy target does not cover this answer alone")
+        reason = escape(str(answer.reason))
+        console.print(f"degraded: {reason}; the accuracy target does not cover this answer alone")
     elif not answer.guaranteed:
-        console.print(str(answer.reason))
+        console.print(str(answer.reason), markup=False)
     else:
-        console.print(f"accuracy target {answer.accuracy_target:g} guaranteed for {answer.guaranteed_for}, over many")
+        held_for = escape(str(answer.guaranteed_for))
+        console.print(f"accuracy target {answer.accuracy_target:g} guaranteed for {held_for}, over many")
     if answer.hedged:
         console.print("hedged: the data centre was asked before the fabric had answered, so that legs overlap")

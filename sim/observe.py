@@ -59,7 +59,7 @@ def observe_once(
     observed = observe(package, model, images, truth, losses, seed)
     packed = io.BytesIO()
     arrays = {field.name: np.asarray(getattr(observed, field.name)) for field in fields(Observed)}
-    np.savez_compressed(packed, **arrays)  # type: ignore[arg-type] # its stub takes a keyword for an array
+    np.savez_compressed(packed, **arrays)
     folder.mkdir(mode=0o700, exist_ok=True)
     write_atomically(path, packed.getvalue())
     prune(folder, _MOST_KEPT, path)

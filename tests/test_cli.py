@@ -105,6 +105,15 @@ def test_malformed_targets_change_nothing(package: Path) -> None:
     assert (package / "kernel.json").read_bytes() == before
 
 
+def test_targets_that_are_all_refused_change_nothing_and_say_what_holds(package: Path) -> None:
+    before = (package / "kernel.json").read_bytes()
+    fails(
+        "no target can be offered, and nothing was changed. With 359 calibration images the highest target that holds",
+        *("calibrate", package, "digits", "--targets", "0.995,0.999", "--resplits", "0"),
+    )
+    assert (package / "kernel.json").read_bytes() == before
+
+
 def test_a_folder_without_networks_is_named(tmp_path: Path) -> None:
     fails("no readable model card", "compile", tmp_path, "--out", tmp_path / "kernel")
     assert not (tmp_path / "kernel").exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edgesight.ending import by_interrupt
 from sim.bench import missing_tools, tool_version, tools_on_path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -137,6 +138,23 @@ def test_ctrl_c_is_one_line_at_any_moment(command: tuple[str, ...], tmp_path: Pa
         if process.returncode == 130:
             assert "Traceback" not in said
             assert said.split()[-1] == "stopped"
+
+
+def test_what_typer_makes_of_ctrl_c_is_known_for_it() -> None:
+    def made(first: type[BaseException]) -> BaseException:
+        try:
+            try:
+                raise first
+            except first as error:
+                raise RuntimeError("abort") from error
+        except RuntimeError:
+            try:
+                sys.exit(1)
+            except SystemExit as error:
+                return error
+
+    assert by_interrupt(made(KeyboardInterrupt))
+    assert not by_interrupt(made(ValueError))
 
 
 @pytest.mark.skipif(bool(missing_tools(("verilator",))), reason="verilator is not found")

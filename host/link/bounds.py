@@ -47,8 +47,10 @@ _ENTRIES = 256  # of all short lists: paths, challenges, identities, streams
 _UNACKNOWLEDGED = 8_192  # packets
 _ASK = 256  # packets without an acknowledgement, none of which asks for one, after which one is sent that does
 _ACK_RANGES = 64  # packets' ranges that are acknowledged again and again, the newest; aioquic 1.3.0 has no bound
+_PAUSE = 0.01  # seconds until a timer that changed nothing runs again
 _LONGEST_SILENCE = 15.0  # seconds; an end that acknowledges late is not waited for any longer for that
 _ACK, _ACK_ECN = 0x02, 0x03  # RFC 9000, 19.3
+_USUAL = frozenset((0x00, 0x01, _ACK, 0x30, 0x31))  # padding, ping, acknowledgement, datagrams: nothing of them stays
 
 # aioquic's own log writes what strangers say, a line or more for each connection.
 logging.getLogger("quic").setLevel(logging.CRITICAL)
@@ -58,9 +60,12 @@ class _Frames(dict[int, tuple[Any, Any]]):
     """aioquic's handlers of frames by type, lent out so many times for a datagram."""
 
     left = 0
+    unusual = True  # one came that can make us keep anything
 
     def __getitem__(self, kind: int) -> tuple[Any, Any]:
         self.left -= 1
+        if kind not in _USUAL:
+            self.unusual = True
         if self.left < 0:
             raise QuicConnectionError(QuicErrorCode.PROTOCOL_VIOLATION, kind, "too many frames in one datagram")
         return super().__getitem__(kind)
@@ -101,10 +106,10 @@ class BoundedProtocol(QuicConnectionProtocol):
         """Take in what the network brought; no exception comes of it."""
         if self._ended or not isinstance(data, bytes) or not _may_be_honest(data):
             return
-        self._frames.left = _FRAMES
+        self._frames.left, self._frames.unusual = _FRAMES, False
         try:
             self._quic.receive_datagram(data, addr, now=self._loop.time())
-            excess = _excess(self._quic)
+            excess = _excess(self._quic, self._frames.unusual)
             if excess is not None:
                 self._quic.close(error_code=TOO_MUCH, reason_phrase=excess)
             self._process_events()
@@ -122,7 +127,7 @@ class BoundedProtocol(QuicConnectionProtocol):
             super().transmit()
         except Exception as error:
             self._give_up(error)
-        if self._ending is None and self._quic._state in END_STATES:
+        if self._quic._close_event is not None and self._ending is None and self._quic._state in END_STATES:
             self._ending = self._loop.call_soon(self._end_now)
 
     def _handle_timer(self) -> None:
@@ -132,6 +137,11 @@ class BoundedProtocol(QuicConnectionProtocol):
             super()._handle_timer()
         except Exception as error:
             self._give_up(error)
+        if self._timer is not None and self._timer_at is not None and self._timer_at <= self._loop.time():
+            # What was due stays due: aioquic 1.3.0 would ask for its timer again and again without a pause.
+            self._timer.cancel()
+            self._timer_at = self._loop.time() + _PAUSE
+            self._timer = self._loop.call_at(self._timer_at, self._handle_timer)
 
     def _give_up(self, error: Exception) -> None:
         """End the connection whose packets made aioquic, or what is built on it, fail."""
@@ -212,8 +222,27 @@ def _may_be_honest(data: bytes) -> bool:
     return 0 < len(data) <= LARGEST_PACKET and not (data[0] & 0x80 and data[1:5] == bytes(4))
 
 
-def _excess(quic: QuicConnection) -> str | None:
-    """What `quic` keeps too much of; None where all is well. Drops what may be dropped, and asks what must be asked."""
+def _excess(quic: QuicConnection, unusual: bool) -> str | None:
+    """What `quic` keeps too much of; None where all is well. Drops what may be dropped, and asks what must be asked.
+
+    Without an `unusual` frame most of it is as it was.
+    """
+    excess = _too_much_kept(quic) if unusual or len(quic._network_paths) > 1 else None
+    if excess is not None:
+        return excess
+    for space in quic._spaces.values():
+        while len(space.ack_queue) > _ACK_RANGES:
+            space.ack_queue.shift()
+        sent = len(space.sent_packets)
+        if sent > _UNACKNOWLEDGED:
+            return "too little was acknowledged"
+        if sent > _ASK and not space.ack_eliciting_in_flight and not quic._ping_pending:
+            quic.send_ping(0)  # else an end that only receives would remember all that it has acknowledged
+    return None
+
+
+def _too_much_kept(quic: QuicConnection) -> str | None:
+    """What `quic` keeps too much of: pieces, bytes, or entries of short lists."""
     pieces = kept = handshake = 0
     for stream in quic._streams.values():
         pieces += len(stream.receiver._ranges)
@@ -238,14 +267,6 @@ def _excess(quic: QuicConnection) -> str | None:
         entries += len(path.remote_challenges)
     if entries > _ENTRIES or quic._local_max_streams_bidi.used > 1:  # a second stream, after it ended the first
         return "too many paths, challenges, identities or streams"
-    for space in quic._spaces.values():
-        while len(space.ack_queue) > _ACK_RANGES:
-            space.ack_queue.shift()
-        sent = len(space.sent_packets)
-        if sent > _UNACKNOWLEDGED:
-            return "too little was acknowledged"
-        if sent > _ASK and not space.ack_eliciting_in_flight and not quic._ping_pending:
-            quic.send_ping(0)  # else an end that only receives would remember all that it has acknowledged
     return None
 
 

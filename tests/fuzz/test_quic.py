@@ -43,7 +43,7 @@ def test_an_exception_that_gets_out_is_found(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_too_much_that_is_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "_excess", lambda quic: None)
+    monkeypatch.setattr(bounds, "_excess", lambda quic, unusual: None)
     monkeypatch.setattr(bounds, "_KEPT", 4_096)
     with pytest.raises(Wrong, match=r"seed 4, attack \d+: .*bytes are kept"):
         fuzz(3_000, seed=4)

@@ -384,8 +384,15 @@ def test_every_attribute_of_every_operator_is_read_or_refused(tmp_path: Path) ->
         if kind == "Quant":
             continue
         for name, attribute in onnx.defs.get_schema(kind).attributes.items():
-            value = {"INT": 1, "INTS": [1, 1], "FLOAT": 0.5, "FLOATS": [0.5], "STRING": "odd", "STRINGS": ["odd"]}
-            given = value.get(attribute.type.name)
+            value: dict[str, Any] = {
+                "INT": 1,
+                "INTS": [1, 1],
+                "FLOAT": 0.5,
+                "FLOATS": [0.5],
+                "STRING": "odd",
+                "STRINGS": ["odd"],
+            }
+            given: Any = value.get(attribute.type.name)
             if name in known or given is None:
                 continue
             writer = Writer(IMAGE)

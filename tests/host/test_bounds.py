@@ -419,6 +419,25 @@ def test_who_acknowledges_nothing_is_cut_off(
     run_quietly(test, complaints)
 
 
+def test_a_timer_that_changes_nothing_does_not_spin(trust: Trust, complaints: list[Any]) -> None:
+    async def test() -> None:
+        with datacentre(trust) as dc:
+            peer = await dc.let_in(edge(trust.edge))
+            ran = 0
+
+            def handle_timer(now: float) -> None:
+                nonlocal ran
+                ran += 1
+
+            peer._quic.get_timer = lambda: 0.0  # type: ignore[method-assign]  # due for ever
+            peer._quic.handle_timer = handle_timer  # type: ignore[method-assign]
+            peer.transmit()
+            await asyncio.sleep(1.0)
+            assert 50 < ran < 150
+
+    run_quietly(test, complaints)
+
+
 def test_who_acknowledges_late_is_not_waited_for_longer(trust: Trust, complaints: list[Any]) -> None:
     async def test() -> None:
         with datacentre(trust) as dc:
