@@ -39,6 +39,7 @@ def mebibytes(count: int) -> str:
         ("the receiving thread's time", f"{100 * shares.LOOP_SHARE:g} %"),
         ("replies to one edge", f"{shares.REFUSALS_A_SECOND:g} a second, {shares._REFUSALS_AT_ONCE:g} at once"),
         ("a picture of which less has come", f"{100 * strips.LEAST_SHARE:g} %"),
+        ("bytes that packed pixels", f"those of the picture; {strips._SCANS[1]}, {strips._SCANS[3]}"),
         ("events that the data centre remembers", f"{authority.MAX_EVENTS:,}"),
         ("askers at an edge's socket", f"{edge.MAX_ASKERS}"),
         ("bytes of pictures' files", mebibytes(edge.PICTURE_BYTES)),
@@ -52,8 +53,8 @@ def test_each_limit_is_the_codes(what: str, limit: str) -> None:
 def test_numbers_in_the_text_are_the_codes() -> None:
     assert f"in {telling.OF_STRANGERS} printable characters" in TEXT
     assert f"a file may have {mebibytes(MAX_FILE_BYTES)}" in TEXT
-    assert "at most a fifth of the receiving thread's time" in TEXT
-    assert port._SHARE == 1 / 5
+    assert "at most three tenths of the receiving thread's time" in TEXT
+    assert port._SHARE == 3 / 10
     assert f"at least {service._FEWEST_READY} of each" in TEXT
     assert edge.PICTURE_BYTES >= MAX_FILE_BYTES
     secret = enrollment.Token(bytes(32), bytes(8), bytes(32), "h", 1).secret

@@ -397,7 +397,8 @@ def test_every_attribute_of_every_operator_is_read_or_refused(tmp_path: Path) ->
                 continue
             writer = Writer(IMAGE)
             inputs = [writer.pixels()] if kind != "Constant" else []
-            writer.node(kind, inputs, **{name: given})
+            attributes: dict[str, Any] = {name: given}
+            writer.node(kind, inputs, **attributes)
             with pytest.raises(CompileError, match=f"attribute {name} of {kind} is not read by this compiler"):
                 qonnx_graph.load(writer.save(tmp_path / "network.onnx", f"tensor_{len(writer.nodes) - 1}"))
 
