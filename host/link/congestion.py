@@ -86,6 +86,7 @@ _RENO_ALPHA = 3 * (1 - _CUBIC_BETA) / (1 + _CUBIC_BETA)  # RFC 8312, 4.2; Linux 
 _PACING_MARGIN = 1.25  # a window's datagrams are spread over a little less than a round trip; RFC 9002, 7.7
 _FULL_QUEUE = 0.5  # share of the longest queue delay lately from which on the queue may be full
 
+_MADE_UP_FOR = 4.0  # packets that may go late, together
 _SLOW_PACKET = 0.005  # seconds that a packet takes at least where none goes together with another
 _BURST = 0.002  # seconds of the pacing rate that may go at once; asyncio's timers are not finer than a millisecond
 
@@ -247,6 +248,8 @@ class Controller(QuicCongestionControl):
         """The application has nothing more to send: what is delivered now says little about the path."""
         if self.bytes_in_flight + self._size <= self.congestion_window:
             self._app_limited_until = self._delivered + self.bytes_in_flight
+        if self.pacer is not None:
+            self.pacer.nothing_waits()
 
     def on_packet_sent(self, *, packet: QuicSentPacket) -> None:
         """Remember what the delivery rate is measured from."""
@@ -547,6 +550,7 @@ class Pacer(QuicPacketPacer):
         self._controller = controller
         self._size = max_datagram_size
         self._now = 0.0
+        self._planned: float | None = None  # when the next packet was to go, as it was said last
         self._built = 0  # packets made at this very time that `sent` hasn't been told of
         self._credit = 0.0  # bytes that may go now; below 0: sent ahead
 
@@ -557,12 +561,20 @@ class Pacer(QuicPacketPacer):
             return None
         slow = self._size > rate * _SLOW_PACKET  # then the queue may hold no more than one packet
         if now > self._now:
+            # A timer that went off late is made up for: else a busy machine would send, and so measure, ever less.
+            late = now - self._planned if self._planned is not None and now > self._planned else 0.0
             most = max((1.0 if slow else 2.0) * self._size, rate * _BURST)
+            most += min(late * rate, _MADE_UP_FOR * self._size)
             self._credit = min(self._credit + (now - self._now) * rate, most)
             self._now = now
             self._built = 0
         left = self._credit - self._built * self._size
-        return None if left > (self._size / 2 if slow else 0.0) else now + (self._size - left) / rate
+        self._planned = None if left > (self._size / 2 if slow else 0.0) else now + (self._size - left) / rate
+        return self._planned
+
+    def nothing_waits(self) -> None:
+        """Nothing was held back until now, so nothing will be late."""
+        self._planned = None
 
     def update_after_send(self, now: float) -> None:
         """Count a packet until its size is known."""
