@@ -74,7 +74,7 @@ def plan_exact(workflow: Workflow, asked: float, until: float) -> WorkflowPlan:
     if sum(meets(row.accuracy, asked) for row in workflow.accuracies) <= _MANY:
         parts: list[tuple[float, _Part]] = [(1.0, _by_rows)]
     else:
-        parts = [(0.3, _downwards), (1.0, _jointly)]
+        parts = [(0.45, _downwards), (1.0, _jointly)]
     small = len(workflow.accuracies) * len(workflow.workers) * len(workflow.operators) <= _FEW
     best: WorkflowPlan | None = None
     for share, part in parts:
@@ -139,7 +139,7 @@ def _downwards(
     if reason is not None:
         report(WorkflowPlan(method="exact", feasible=False, reason=reason, accuracy_asked=asked, proven=True))
         return
-    known = search_authors(facts, asked, begun + _BEGINNING * (deadline - begun))
+    known = search_authors(facts, asked, begun + 0.8 * (deadline - begun))
     if known.feasible:
         known = known.model_copy(update={"method": "exact"})
         report(known)
