@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from host.plan.adapt import Method
     from host.plan.adapt_data import AdaptPlan, Situation
 
+_MOST_ROWS = 100  # of clients and of GPUs that are printed
+
 METHODS_HELP = "pairwise (ours), authors (knapsacks and annealing), exact, fixed (one model for all) or greedy."
 
 SituationFile = Annotated[
@@ -197,7 +199,7 @@ def _print_plan(situation: Situation, plan: AdaptPlan) -> None:
     title = f"Clients ({plan.method}, every time projected)"
     table = PlainTable(title, columns, words=("client", "model", "GPU"))
     slos = {client.name: client.latency_ms for client in situation.clients}
-    for entry in plan.clients:
+    for entry in plan.clients[:_MOST_ROWS]:
         table.add_row(
             entry.client,
             entry.model,
@@ -211,7 +213,7 @@ def _print_plan(situation: Situation, plan: AdaptPlan) -> None:
     console.print(table)
     columns = ("GPU", "runs", "batch", "its ms", "frames/s", "of", "load ms", "holds")
     table = PlainTable("GPUs", columns, words=("GPU", "runs", "holds"))
-    for gpu in plan.gpus:
+    for gpu in plan.gpus[:_MOST_ROWS]:
         table.add_row(
             gpu.gpu,
             gpu.model or "nothing",
@@ -226,7 +228,9 @@ def _print_plan(situation: Situation, plan: AdaptPlan) -> None:
     best = plan.best_possible
     bound = "" if best is None else f" (of plans that serve as many requests none has more than {best:.4f})"
     console.print(f"Mean accuracy per request {plan.mean_accuracy:.4f}{bound}; planned in {plan.planning_ms:.1f} ms.")
-    for missed in plan.unserved:
+    if max(len(plan.clients), len(plan.gpus), len(plan.unserved)) > _MOST_ROWS:
+        console.print(f"Of each, {_MOST_ROWS} are shown; --json writes them all.")
+    for missed in plan.unserved[:_MOST_ROWS]:
         console.print(
             Text.assemble((f"Not served: client {missed.client}:", "red"), f" {missed.reason}"), soft_wrap=True
         )

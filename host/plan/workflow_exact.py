@@ -55,9 +55,9 @@ _MANY = 2_000  # rows that meet the accuracy, above which they are not taken one
 _JOINT = "one program for all rows of the accuracies"
 _BEGINNING = 0.25  # share of the time that the authors' plan may take
 _SEARCHING = 0.9  # share of the time that the search has: the rest is for a solver that passes its limit
-_PROVING = 0.3  # share after which the neighbourhood of the best plan is looked at, too
+_PROVING = 0.45  # share after which the neighbourhood of the best plan is looked at, too
 _LOOKING = 0.3  # share that this may take
-_TRY = 0.05  # share that a row's program may take at first
+_TRY = 0.5  # share that a row's program may take at first
 _AROUND = 8  # neighbours that the time is meant to do for
 _INFEASIBLE, _FAILED = 2, 4  # what scipy.optimize.milp says
 _UNITS = 4  # capacities in units of which a cover is rounded up; the large ones matter
@@ -74,7 +74,7 @@ def plan_exact(workflow: Workflow, asked: float, until: float) -> WorkflowPlan:
     if sum(meets(row.accuracy, asked) for row in workflow.accuracies) <= _MANY:
         parts: list[tuple[float, _Part]] = [(1.0, _by_rows)]
     else:
-        parts = [(0.3, _downwards), (1.0, _jointly)]
+        parts = [(0.45, _downwards), (1.0, _jointly)]
     small = len(workflow.accuracies) * len(workflow.workers) * len(workflow.operators) <= _FEW
     best: WorkflowPlan | None = None
     for share, part in parts:
@@ -139,7 +139,7 @@ def _downwards(
     if reason is not None:
         report(WorkflowPlan(method="exact", feasible=False, reason=reason, accuracy_asked=asked, proven=True))
         return
-    known = search_authors(facts, asked, begun + _BEGINNING * (deadline - begun))
+    known = search_authors(facts, asked, begun + 0.8 * (deadline - begun))
     if known.feasible:
         known = known.model_copy(update={"method": "exact"})
         report(known)
