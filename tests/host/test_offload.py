@@ -20,13 +20,13 @@ from host.datacenter.authority import Authority
 from host.datacenter.models import ModelError
 from host.datacenter.service import OVERTAKEN_AFTER, SILENT_AFTER, Service
 from host.link.client import NoAnswer, OffloadClient
-from host.link.datagrams import REQUEST_BITS, Cancel, Reply, Status
+from host.link.datagrams import REQUEST_BITS, Cancel, Kind, Reply, Status
 from host.link.keys import client_keys
 from host.link.loss import LossMeter
 from host.link.server import Server
-from host.link.strips import cut, jpeg_tables
+from host.link.strips import cut, encode, jpeg_tables
 from sim.link.options import LinkOptions
-from sim.link.relay import RelayLink
+from sim.link.relay import Address, RelayLink
 from sim.link.trust import Trust, add_edge, make_trust
 from tests.host.by_hand import CLASSES, SHAPE, clear_images, sums
 
@@ -359,6 +359,45 @@ def test_hostile_packets_and_datagrams_leave_the_service_answering(keys: Trust) 
     run(test())
 
 
+class ForgetfulLink(RelayLink):
+    """A relay that can lose all packets of the connections that there are, and no others, as some routers do."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        super().__init__(target, LinkOptions(delay_s=0.002))
+        self.forgotten: set[object] = set()
+
+    def forget(self) -> None:
+        self.forgotten |= set(self._upstream)
+
+    def from_client(self, data: bytes, client: Address) -> None:
+        if client not in self.forgotten:
+            super().from_client(data, client)
+
+    def from_target(self, data: bytes, client: Address) -> None:
+        if client not in self.forgotten:
+            super().from_target(data, client)
+
+
+def test_beside_a_silent_connection_another_takes_over_again_and_again(keys: Trust) -> None:
+    """The data centre lets an edge have two, the oldest makes room: a silent one that it keeps is in nobody's way."""
+
+    async def test() -> None:
+        async with serving(keys) as address, ForgetfulLink(address) as link, connected(link.address, keys) as client:
+            image = clear_images(1)[0]
+            for _ in range(4):
+                before = client._peer
+                assert (await client.offload(image, 5.0)).label == expected(image)
+                link.forget()
+                begin = asyncio.get_running_loop().time()
+                while client._peer is before or client._peer is None:
+                    await asyncio.sleep(0.02)
+                    assert client.trouble is None  # no pause in between: the other one was there already
+                    assert asyncio.get_running_loop().time() < begin + 5.0
+            assert (await client.offload(image, 5.0)).label == expected(image)
+
+    run(test())
+
+
 class RecordedPeer:
     """Takes the place of a connection under the service; keeps what is sent."""
 
@@ -472,6 +511,31 @@ def test_strips_that_are_enough_are_worked_on_at_once() -> None:
             assert service._ready  # nothing was waited for
             reply = await peer.sent.get()
             assert (reply.label, reply.missing) == (expected(image), 0)
+
+    run(test())
+
+
+def test_an_entire_image_is_waited_for_until_the_last_moment_and_then_late() -> None:
+    async def test() -> None:
+        model, loop = SumModel(), asyncio.get_running_loop()
+        async with service_alone(model) as (service, peer):
+            image = np.random.default_rng(1).integers(0, 256, SHAPE, np.uint8)
+            encoded = encode(image, kind=Kind.PACKED, largest=300)
+            strips = encoded.pack(request=1, left_ms=5_000)
+            feed(service, peer, [*strips[1:], *strips[1:]])
+            await asyncio.sleep(10 * SILENT_AFTER)  # longer than for one that bears losses
+            assert peer.sent.empty()
+            feed(service, peer, strips[:1])  # sent again
+            reply = await asyncio.wait_for(peer.sent.get(), 2)
+            assert (reply.status, reply.label, reply.missing) == (Status.ANSWERED, expected(image), 0)
+            begin = loop.time()
+            feed(service, peer, encoded.pack(request=2, left_ms=400)[1:])
+            assert service._bytes > 0
+            reply = await asyncio.wait_for(peer.sent.get(), 2)
+            assert (reply.request, reply.status, reply.missing) == (2, Status.LATE, 1)
+            assert loop.time() - begin > 0.25
+            assert service._bytes == service.open_requests == 0
+            assert model.batches == [1]
 
     run(test())
 
