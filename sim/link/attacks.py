@@ -304,15 +304,16 @@ async def many_requests(site: Site) -> None:
     await _datagrams(site, REQUESTS_PER_S, make)
 
 
-async def _bombs(site: Site, side: int) -> None:
-    (payload,) = encode(np.zeros((8, 8, 1), np.uint8), kind=Kind.JPEG).payloads
+async def _bombs(site: Site, side: int, kind: Kind = Kind.JPEG) -> None:
+    (payload,) = encode(np.zeros((8, 8, 1), np.uint8), kind=kind).payloads
+    count = 1 if kind.entire else 2
     requests = itertools.count()
 
     def make(session: int, number: int) -> bytes:
         datagram = b""
         while True:
             height, width = (side - site.chance.randrange(min(side // 4, 200)) for _ in range(2))
-            form = Form(Kind.JPEG, height, width, 1, QUALITY, count=2)
+            form = Form(kind, height, width, 1, QUALITY, count)
             strip = Strip(session << REQUEST_BITS | next(requests), 0, 100, form, 0, payload).pack()
             if len(datagram) + len(strip) > MAX_DATAGRAM:
                 return datagram
@@ -329,6 +330,11 @@ async def bombs_of_224(site: Site) -> None:
 async def bombs_of_1024(site: Site) -> None:
     """The same with 1024 pixels a side."""
     await _bombs(site, 1_024)
+
+
+async def bombs_that_are_entire(site: Site) -> None:
+    """The same of images that travel entire: each is complete, and its JPEG ends behind the first block."""
+    await _bombs(site, 1_024, Kind.WHOLE)
 
 
 async def faults(site: Site) -> None:
@@ -409,6 +415,7 @@ ATTACKS: dict[str, Attack] = {
     "faults": Attack("faults that aioquic lets through", faults),
     "bombs-224": Attack("one-strip images of 224 pixels", bombs_of_224, workers=1, side=224),
     "bombs-1024": Attack("one-strip images of 1024 pixels", bombs_of_1024, workers=1, side=1_024),
+    "bombs-entire": Attack("entire images of 1024 pixels", bombs_that_are_entire, workers=1, side=1_024),
 }
 
 
