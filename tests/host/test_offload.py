@@ -378,8 +378,12 @@ class ForgetfulLink(RelayLink):
             super().from_target(data, client)
 
 
-def test_beside_a_silent_connection_another_takes_over_again_and_again(keys: Trust) -> None:
+def test_beside_a_silent_connection_another_takes_over_again_and_again(
+    keys: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The data centre lets an edge have two, the oldest makes room: a silent one that it keeps is in nobody's way."""
+    monkeypatch.setattr("tests.host.test_offload.IDLE", 3.0)
+    monkeypatch.setattr("host.link.client._PING_EVERY", 0.2)
 
     async def test() -> None:
         async with serving(keys) as address, ForgetfulLink(address) as link, connected(link.address, keys) as client:
