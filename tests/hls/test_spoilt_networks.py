@@ -72,7 +72,7 @@ def small_network(kind: int) -> onnx.ModelProto:
             auto_pad="SAME_UPPER",
         )  # fmt: skip
         features = writer.pool(writer.relu(features), 2, 1)
-        flat = writer.node("Reshape", [features, writer.constant(np.array([1, -1]))], allowzero=0)
+        flat = writer.node("Reshape", [features, writer.constant(np.array([1, -1]))])
         out = writer.dense(flat, 4 * 4 * 4, 5)
     return writer.model(out)
 

@@ -221,7 +221,7 @@ def test_the_replay_takes_mahimahis_traces_for_what_they_are(tmp_path: Path) -> 
     trace = tmp_path / "cell.up"
     trace.write_text("".join(f"{40 * place}\n" for place in range(1, 101)))
     report = tmp_path / "report.json"
-    arguments = ["adapt-replay", str(asked), "--trace", str(trace), "--seconds", "5", "--json", str(report)]
+    arguments = ["adapt-replay", str(asked), "--trace", str(trace), "--seconds", "5", "--out", str(report)]
     done = CliRunner().invoke(group, arguments)
     assert done.exit_code == 0, done.output
     assert "read as Mahimahi's, 100 packets" in " ".join(done.output.split())
