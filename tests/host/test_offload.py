@@ -386,7 +386,10 @@ def test_beside_a_silent_connection_another_takes_over_again_and_again(
     monkeypatch.setattr("host.link.client._PING_EVERY", 0.2)
 
     async def test() -> None:
-        async with serving(keys) as address, ForgetfulLink(address) as link, connected(link.address, keys) as client:
+        async with contextlib.AsyncExitStack() as stack:
+            link = ForgetfulLink(await stack.enter_async_context(serving(keys)))
+            await stack.enter_async_context(link)
+            client = await stack.enter_async_context(connected(link.address, keys))
             image = clear_images(1)[0]
             for _ in range(4):
                 before = client._peer
