@@ -38,8 +38,7 @@ try:
 except ImportError as error:
     raise LinkError(NO_QUIC) from error
 
-_Version = Literal[3]
-PROTOCOL: Final[_Version] = 3  # of all that both ends say: of another version's they understand nothing
+PROTOCOL: Final = 3  # of all that both ends say: of another version's they understand nothing
 IDLE_TIMEOUT = 6.0  # seconds of silence after which a peer counts as gone: gaps of 4 s are ordinary while driving
 _PACKET_OVERHEAD = 48  # bytes of a QUIC packet that are not its datagram's: header, tag, frame, a short acknowledgement
 _BUSY = 0.03  # seconds that what waits keeps the path busy, so that nothing more need be made ready
@@ -51,7 +50,7 @@ class Hello(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    protocol: _Version
+    protocol: Annotated[int, Field(ge=0, lt=2**16)]  # an edge of another version is to hear so
     jpeg_tables: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     request: Request | None = None  # for the certificate that takes the place of one that ends soon
 
@@ -69,7 +68,7 @@ class Served(BaseModel):
 class Welcome(Served):
     """What the data centre answers to an edge that it lets in."""
 
-    protocol: _Version
+    protocol: Literal[3]
     session: Annotated[int, Field(ge=0, lt=2**SESSION_BITS)]  # the upper bits of this connection's request ids
     certificate: str | None = None  # the new one, in PEM, where the hello asked for one and it was due
 

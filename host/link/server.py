@@ -189,6 +189,10 @@ class ServerPeer(Peer):
 
     def _greet(self, hello: Hello) -> None:
         assert self.admitted is not None  # `_take` looked
+        if hello.protocol != PROTOCOL:
+            said = f"the edge speaks version {hello.protocol} of the link, this data centre {PROTOCOL}"
+            self.refuse(f"{said}: install the same EdgeSight on both")
+            return
         if hello.jpeg_tables != jpeg_tables():
             self.refuse("edge and data centre make JPEGs of different tables: install the same Pillow on both")
             return

@@ -380,6 +380,20 @@ def test_who_shows_no_certificate_never_reaches_the_model(
     run(test())
 
 
+def test_an_edge_of_another_version_hears_so(trust: Trust) -> None:
+    async def test() -> None:
+        made = client_keys(trust.edge, IDLE).configuration
+        async with serving(trust.datacenter) as datacentre, stranger(datacentre, made) as peer:
+            await peer.met
+            hello = Hello(protocol=PROTOCOL - 1, jpeg_tables=jpeg_tables())
+            peer.say(hello.model_dump_json().encode() + b"\n")
+            said = f"the edge speaks version {PROTOCOL - 1} of the link, this data centre {PROTOCOL}: install the same"
+            assert (await peer.ended).startswith(said)
+            assert not datacentre.server._peers
+
+    run(test())
+
+
 def test_a_connection_for_enrolling_never_reaches_the_model(trust: Trust, guessed: list[bytes]) -> None:
     async def test() -> None:
         shown = client_keys(trust.edge, IDLE).configuration
