@@ -18,7 +18,6 @@ import contextlib
 import datetime
 import hashlib
 import hmac
-import ipaddress
 import logging
 import os
 import secrets
@@ -56,6 +55,7 @@ from host.link.keys import (
     public_bytes,
     read_private,
 )
+from host.link.port import source_of
 from host.link.server import Admitted
 from host.link.tls import Untrusted, check_edge, fingerprint
 
@@ -413,7 +413,7 @@ class Authority:
         shown = hashlib.sha256(bytes.fromhex(asked.secret)).digest()
         # Whether the id or the secret is wrong is not told, nor by the time that it takes.
         if not hmac.compare_digest(known, shown) or found is None:
-            self._count_guess(_network(source))
+            self._count_guess(source_of(source))
             raise Untrusted(f"the token is not known here: {_OTHER_TOKEN}")
         if used is not None:
             raise Untrusted(f"the token was used already: {_OTHER_TOKEN}; if it was not you, revoke {name!r}")
@@ -522,13 +522,3 @@ def _requested_key(request: str) -> ec.EllipticCurvePublicKey:
 
 def _serial(certificate: x509.Certificate) -> str:
     return f"{certificate.serial_number:x}"
-
-
-def _network(source: str) -> str:
-    """What guesses are counted by: an IPv4 address, or the /64 that an IPv6 host may choose its address from."""
-    address = ipaddress.ip_address(source.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
