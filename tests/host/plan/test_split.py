@@ -308,3 +308,15 @@ def test_no_plan_breaks_a_constraint(
     if plan.choice is not None:
         assert math.fsum(legs) <= deadline_ms * (1 + 1e-9)
         assert accuracy is None or exit_.accuracy >= accuracy
+
+
+def test_out_of_time_the_most_accurate_exits_are_what_is_chosen_from() -> None:
+    late = Choices.of(profile(), until=-math.inf)
+    assert not late.whole
+    assert {late.profile.exits[number].name for number in late.exits} == {"last"}
+    found = split(late, Link(mbps=8.0, round_trip_ms=3.0), Slo(latency_ms=21.0))
+    assert found.proven  # nothing that was left out is more accurate
+    assert found == split(profile(), Link(mbps=8.0, round_trip_ms=3.0), Slo(latency_ms=21.0))
+    none = split(late, Link(mbps=0.5, round_trip_ms=3.0), Slo(latency_ms=12.0))
+    assert (none.choice, none.proven) == (None, False)
+    assert split(profile(), Link(mbps=0.5, round_trip_ms=3.0), Slo(latency_ms=12.0)).proven

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -252,3 +253,14 @@ def test_a_malformed_series_is_refused_with_file_and_line(tmp_path: Path, text: 
     with pytest.raises(PlanError, match=where) as caught:
         read_series(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_series_that_is_too_long_for_its_time_is_followed_as_far_as_time_does() -> None:
+    series = steps((30.0, 2000), (0.5, 2000))
+    choices = Choices.of(profile())
+    begun = time.monotonic()
+    plan = follow(choices, SLO, 3.0, series, seconds=0.2)
+    assert time.monotonic() - begun < 0.2 * 1.2 + 0.2  # a map, and at most one step more, are made in any case
+    assert 0 < len(plan.steps) < len(series)
+    assert len(plan.steps) + plan.left_out == len(series)
+    assert plan.steps == follow(choices, SLO, 3.0, series[: len(plan.steps)]).steps
