@@ -23,7 +23,7 @@ from host.link.addresses import Found, addresses
 from host.link.bounds import KEY_PACKETS
 from host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, LinkError, Reply, Status, parse
 from host.link.keys import EdgeKeys, client_keys, new_key, now, public_bytes, request_certificate, save_edge
-from host.link.offload import Offloaded
+from host.link.offload import NoAnswer, Offloaded
 from host.link.parity import strips_for
 from host.link.quality import Room, fit, room
 from host.link.quic import IDLE_TIMEOUT, PROTOCOL, Hello, Peer, Welcome
@@ -55,10 +55,6 @@ _USUAL_BYTES = 0.3  # of a pixel in a JPEG, before any was made
 _LAST_REQUESTS = 1 << 16  # request ids that are left when the connection is made anew
 
 logger = logging.getLogger(__name__)
-
-
-class NoAnswer(LinkError):
-    """The data centre did not answer in time: says why. The edge answers in its stead."""
 
 
 class ClientPeer(Peer):
@@ -334,12 +330,16 @@ class OffloadClient:
         coarse, loss, first_sent = False, 0.0, 0.0
         encoded, entire, parity = None, False, 0
         for attempt in range(2):
-            await self._take_turn(reply, deadline)
+            waited = await self._take_turn(reply, deadline)
             peer = self._peer
             if peer is None and not reply.done():
-                raise self._no_data_centre()
+                raise self._no_data_centre(asked=waited or attempt > 0)
             left = deadline - loop.time()
-            if reply.done() or peer is None or left <= peer.least_round_trip:
+            if reply.done() or peer is None:
+                break
+            if left <= peer.least_round_trip:
+                if attempt == 0 and not waited:
+                    raise NoAnswer("the data centre was not asked: no time was left for the way there", asked=False)
                 break
             progress = peer.followed.follow(request)
             # Where anything of it came, the data centre has the request and its reply got lost: one strip reminds it.
@@ -378,10 +378,13 @@ class OffloadClient:
             raise NoAnswer(f"the data centre gave none: {answer.status.name.lower()}")
         return Offloaded(**vars(answer), loss=loss, coarse=coarse)
 
-    async def _take_turn(self, reply: asyncio.Future[Reply], deadline: float) -> None:
-        """Wait until the images before are encoded and nearly sent; or until `reply` or the loop's time `deadline`."""
+    async def _take_turn(self, reply: asyncio.Future[Reply], deadline: float) -> bool:
+        """Wait until the images before are encoded and nearly sent; or until `reply` or the loop's time `deadline`.
+
+        Returns whether there was anything to wait for.
+        """
         if not self._line and (self._peer is None or not self._peer.busy):
-            return
+            return False
         loop = asyncio.get_running_loop()
         place = deadline, loop.create_future()
         self._line.append(place)
@@ -390,6 +393,7 @@ class OffloadClient:
             await asyncio.wait([place[1], reply], timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._line.remove(place)
+        return True
 
     def _next_turn(self) -> None:
         """Let the image that waits longest be encoded, unless enough waits to be sent."""
@@ -609,5 +613,5 @@ class OffloadClient:
         except LinkError as error:
             self._told.warning(f"a reply was ignored: {error}")
 
-    def _no_data_centre(self) -> NoAnswer:
-        return NoAnswer(f"no data centre at {self._address[0]}:{self._address[1]}: {self.trouble}")
+    def _no_data_centre(self, *, asked: bool = False) -> NoAnswer:
+        return NoAnswer(f"no data centre at {self._address[0]}:{self._address[1]}: {self.trouble}", asked=asked)

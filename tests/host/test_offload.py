@@ -198,8 +198,27 @@ def test_a_black_hole_costs_the_deadline_and_no_more(keys: Trust) -> None:
 def test_a_deadline_that_is_over_is_no_work(keys: Trust) -> None:
     async def test() -> None:
         async with serving(keys) as address, connected(address, keys) as client:
-            with pytest.raises(NoAnswer, match="the deadline passed"):
+            with pytest.raises(NoAnswer, match="was not asked: no time was left") as late:
                 await client.offload(clear_images(1)[0], 0.0)
+            assert not late.value.asked
+
+    run(test())
+
+
+def test_what_cannot_come_back_in_time_is_not_sent(keys: Trust) -> None:
+    async def test() -> None:
+        async with (
+            serving(keys) as address,
+            RelayLink(address, LinkOptions(delay_s=0.04)) as link,
+            connected(link.address, keys) as client,
+        ):
+            with pytest.raises(NoAnswer, match="was not asked: no time was left for the way there") as late:
+                await client.offload(clear_images(1)[0], 0.06)
+            assert not late.value.asked
+            link.set_loss(1.0)
+            with pytest.raises(NoAnswer, match="the deadline passed") as lost:
+                await client.offload(clear_images(1)[0], 0.2)
+            assert lost.value.asked
 
     run(test())
 
@@ -228,8 +247,9 @@ def test_no_data_centre_is_said_at_once(keys: Trust) -> None:
         client = OffloadClient("127.0.0.1", 9, client_keys(keys.edge, IDLE))
         with pytest.raises(NoAnswer, match=r"no data centre at 127\.0\.0\.1:9: nothing listens there"):
             await client.connect()
-        with pytest.raises(NoAnswer, match="no data centre"):
+        with pytest.raises(NoAnswer, match="no data centre") as away:
             await client.offload(clear_images(1)[0], 1.0)
+        assert not away.value.asked
 
     run(test())
 
