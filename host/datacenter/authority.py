@@ -32,7 +32,6 @@ from pathlib import Path
 
 from aioquic.quic.configuration import QuicConfiguration
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from host.files import remove_leftovers, sync_folder, write_atomically
@@ -47,6 +46,7 @@ from host.link.keys import (
     check_edge_name,
     configuration,
     key_pem,
+    load_certificate,
     load_key,
     make_certificate,
     new_key,
@@ -54,6 +54,7 @@ from host.link.keys import (
     pem,
     public_bytes,
     read_private,
+    reading,
 )
 from host.link.port import source_of
 from host.link.server import Admitted
@@ -160,7 +161,7 @@ class Authority:
         key, content = read_private(folder / _KEY, _AGAIN), read_private(folder / _CERTIFICATE, _AGAIN)
         try:
             self._key = load_key(key)
-            self.certificate = x509.load_pem_x509_certificate(content)
+            self.certificate = load_certificate(content)
             if public_bytes(self.certificate.public_key()) != public_bytes(self._key.public_key()):
                 raise ValueError("they are not of a pair")
         except (ValueError, TypeError) as error:
@@ -196,7 +197,7 @@ class Authority:
         remove_leftovers(path)
         key, certificate = self._read_server(path)
         # One from the future was made while this machine's clock was wrong.
-        if not certificate.not_valid_before_utc <= now() <= certificate.not_valid_after_utc - _SERVER_LIFE / 2:
+        if now() < certificate.not_valid_before_utc or now() + _SERVER_LIFE / 2 > certificate.not_valid_after_utc:
             try:
                 write_atomically(path, _server_pem(self.certificate, self._key), mode=0o600)
             except OSError as error:
@@ -435,7 +436,7 @@ class Authority:
     def _read_server(self, path: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         private, begin, rest = read_private(path, _AGAIN).partition(b"-----BEGIN CERTIFICATE-----")
         try:
-            return load_key(private), x509.load_pem_x509_certificate(begin + rest)
+            return load_key(private), load_certificate(begin + rest)
         except (ValueError, TypeError) as error:
             raise KeysError(f"{path} cannot be used ({error}): remove the folder and {_AGAIN}") from error
 
@@ -509,13 +510,14 @@ def _server_pem(authority: x509.Certificate, key: ec.EllipticCurvePrivateKey) ->
 def _requested_key(request: str) -> ec.EllipticCurvePublicKey:
     """The public key in a certificate signing request whose sender holds the private one; raises Untrusted."""
     try:
-        loaded = x509.load_pem_x509_csr(request.encode())
-        key = loaded.public_key()
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise ValueError("its key is not of P-256")
-        if not loaded.is_signature_valid:
-            raise ValueError("its signature is wrong")
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+        with reading():
+            loaded = x509.load_pem_x509_csr(request.encode())
+            key = loaded.public_key()
+            if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+                raise ValueError("its key is not of P-256")
+            if not loaded.is_signature_valid:
+                raise ValueError("its signature is wrong")
+    except ValueError as error:
         raise Untrusted(f"the request for a certificate cannot be used ({error})") from error
     return key
 

@@ -37,6 +37,7 @@ from host.link.keys import (
     ENROLL_ALPN,
     KeysError,
     configuration,
+    load_certificate,
     new_key,
     now,
     public_bytes,
@@ -233,7 +234,7 @@ async def _ask_at(address: Found, token: Token, where: str, within: float) -> _O
     try:
         applicant.connect(transport.get_extra_info("peername"))
         authority, enrolled = await asyncio.wait_for(applicant.outcome, within)
-        certificate = x509.load_pem_x509_certificate(enrolled.certificate.encode())
+        certificate = load_certificate(enrolled.certificate.encode())
         if public_bytes(certificate.public_key()) != public_bytes(applicant.key.public_key()):
             raise Untrusted("the certificate that it gave is for another key")
         check_edge(certificate, authority, now())

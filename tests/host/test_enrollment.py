@@ -55,7 +55,7 @@ from host.link.tls import Untrusted
 from sim.link.trust import Trust, add_edge, make_trust
 from tests.host.by_hand import clear_images
 from tests.host.test_offload import IDLE, SumModel, expected
-from tests.host.trust import YEAR, forge_edge
+from tests.host.trust import YEAR, forge_edge, spoil
 
 T = TypeVar("T")
 DAY = datetime.timedelta(days=1)
@@ -576,6 +576,32 @@ def test_a_certificate_that_ends_soon_is_renewed_over_the_link(
             assert (trust.edge / "edge.pem").read_bytes() == before  # not due
             datacentre.authority.revoke("window")
             await datacentre.refuses(folder, "edge 'window' was revoked")
+
+    run(test())
+
+
+@pytest.mark.parametrize("what", ["version", "curve", "signature", "extension"])
+def test_a_certificate_that_cannot_be_read_ends_no_edge(
+    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    async def test() -> None:
+        folder = tmp_path / "soon"
+        with monkeypatch.context() as patched:
+            patched.setattr(authority_module, "EDGE_LIFE", datetime.timedelta(minutes=10))
+            add_edge(trust.datacenter, "window", folder)
+        before = (folder / "edge.pem").read_bytes()
+        monkeypatch.setattr(
+            authority_module,
+            "pem",
+            lambda certificate: spoil(certificate.public_bytes(serialization.Encoding.PEM), what),
+        )
+        async with serving(trust.datacenter) as datacentre:
+            await datacentre.serves(folder)
+            assert "edge.pem was not renewed (" in caplog.text
+            assert (folder / "edge.pem").read_bytes() == before
+            with pytest.raises(LinkError, match="did not enroll this edge: "):
+                await enroll_with(datacentre.token("new"), tmp_path / "new")
+            assert not (tmp_path / "new" / "edge.pem").exists()
 
     run(test())
 
