@@ -102,6 +102,7 @@ class ServerPeer(Peer):
         self.admitted: Admitted | None = None
         self.address = ""  # IP address; QUIC's Retry has proved it
         self.source = ""  # that it belongs to
+        self._from: tuple[str, int] = ("", 0)  # address and port; no other may be used before the edge is let in
         self._server = server
         self._enrolls = False
         self._trusted = False
@@ -116,9 +117,11 @@ class ServerPeer(Peer):
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
         """Note where the client is, then go on."""
         if not self.source:
-            self.address = str(addr[0])
+            self.address, self._from = str(addr[0]), addr[:2]
             self.source = source_of(self.address)
             self._server.met(self)
+        elif not self._trusted and addr[:2] != self._from:
+            return  # QUIC would send three times as much there, to an address that is not proved
         super().datagram_received(data, addr)
 
     def quic_event_received(self, event: QuicEvent) -> None:
