@@ -1129,7 +1129,6 @@ def _show(package: Package, json_: bool) -> None:
 
 def main() -> None:
     """Entry point: run, and turn the user's own faults into one clear message."""
-    ending.watch_interrupts()
     json_ = ending.json_asked(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
