@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from host.datacenter.authority import Authority, make_authority
-from host.link.keys import KeysError, check_edge_name, client_keys
+from host.link.keys import KeysError, check_edge_name, client_keys, now, public_bytes
+from host.link.tls import check_data_centre
 from sim.link.trust import add_edge, make_trust
 
 FILES = {"ca.key": 0o600, "ca.crt": 0o600, "server.pem": 0o600, "edges.db": 0o600}
@@ -104,6 +105,29 @@ def test_faulty_keys_of_a_data_centre_are_named(tmp_path: Path) -> None:
     (folder / "ca.crt").write_text("no pem")
     with pytest.raises(KeysError, match=r"ca\.crt cannot be used"):
         Authority(folder)
+
+
+def test_a_data_centres_certificate_that_no_edge_takes_is_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    make_authority(ours)
+    make_authority(theirs)
+    own, foreign = (ours / "server.pem").read_bytes(), (theirs / "server.pem").read_bytes()
+    begin = b"-----BEGIN CERTIFICATE-----"
+    for content, why in (
+        (foreign, "not of this data centre's authority"),
+        (own[: own.index(begin)] + foreign[foreign.index(begin) :], "not of a pair"),
+        (foreign[: foreign.index(begin)] + own[own.index(begin) :], "not of a pair"),
+    ):
+        (ours / "server.pem").write_bytes(content)
+        with contextlib.closing(Authority(ours)) as authority:
+            made = authority.configuration(3.0)
+            check_data_centre(made.certificate, authority.certificate, now())
+        assert public_bytes(made.certificate.public_key()) == public_bytes(made.private_key.public_key())
+        assert "server.pem is of no use (" in caplog.text
+        assert why in caplog.text
+        caplog.clear()
 
 
 @pytest.mark.parametrize("name", ["", "Door", "a b", "-a", "a-", "x" * 64, "edgesight-datacenter", "a.b", "ü"])
