@@ -37,7 +37,7 @@ from pathlib import Path
 
 from aioquic.quic.configuration import QuicConfiguration
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from host.files import remove_leftovers, sync_folder, write_atomically
@@ -187,6 +187,7 @@ class Authority:
             self.certificate = x509.load_pem_x509_certificate(content)
             if public_bytes(self.certificate.public_key()) != public_bytes(self._key.public_key()):
                 raise ValueError("they are not of a pair")
+            _check_whole(self.certificate)
         except (ValueError, TypeError) as error:
             raise KeysError(f"{folder}: {_KEY} and {_CERTIFICATE} cannot be used ({error}): {_AGAIN}") from error
         ends = self.certificate.not_valid_after_utc
@@ -616,6 +617,14 @@ _ENROLL = (
     "enroll this edge with a token (`edgesight datacenter enroll NAME` there, `edgesight edge --enroll FILE` here)"
 )
 _OTHER_TOKEN = "make another with `edgesight datacenter enroll NAME`"
+
+
+def _check_whole(authority: x509.Certificate) -> None:
+    """Raises ValueError or TypeError when the authority's certificate is not as it was signed."""
+    try:
+        authority.verify_directly_issued_by(authority)
+    except InvalidSignature as error:
+        raise ValueError("the certificate is damaged: its signature is wrong") from error
 
 
 def _check_host(host: str) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import ssl
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from host.datacenter.authority import Authority, make_authority
 from host.link.keys import KeysError, check_edge_name, client_keys, now, public_bytes
@@ -105,6 +108,19 @@ def test_faulty_keys_of_a_data_centre_are_named(tmp_path: Path) -> None:
     (folder / "ca.crt").write_text("no pem")
     with pytest.raises(KeysError, match=r"ca\.crt cannot be used"):
         Authority(folder)
+
+
+def test_an_authority_that_is_not_as_it_was_signed_is_named(tmp_path: Path) -> None:
+    make_authority(tmp_path / "keys")
+    path = tmp_path / "keys" / "ca.crt"
+    content = x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(serialization.Encoding.DER)
+    name = b"EdgeSight authority"
+    for at in (content.index(name), content.rindex(name), len(content) - 1):
+        changed = bytearray(content)
+        changed[at] ^= 0x01
+        path.write_text(ssl.DER_cert_to_PEM_cert(bytes(changed)))
+        with pytest.raises(KeysError, match=r"ca\.crt cannot be used"):
+            Authority(tmp_path / "keys")
 
 
 def test_a_data_centres_certificate_that_no_edge_takes_is_made_anew(
