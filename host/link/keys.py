@@ -255,6 +255,15 @@ def read_private(path: Path, remedy: str) -> bytes:
         folder = path.parent.stat()
     except OSError as error:
         raise KeysError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
+    check_private(path, found, folder)
+    return content
+
+
+def check_private(path: Path, found: os.stat_result, folder: os.stat_result) -> None:
+    """Raises KeysError where others may read the file at `path`, or put another in its place.
+
+    `found` is what the file's status is, `folder` that of the folder that it is in.
+    """
     for what, status in ((path, found), (path.parent, folder)):
         if status.st_uid not in (0, os.geteuid()):
             raise KeysError(
@@ -270,7 +279,6 @@ def read_private(path: Path, remedy: str) -> bytes:
             f"{path.parent} has mode {mode:04o}, so others may put their own keys there: `chmod 700` it, and make new "
             "keys unless you know that these are yours"
         )
-    return content
 
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:

@@ -6,12 +6,16 @@ import contextlib
 import os
 import random
 import sqlite3
+import ssl
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from host.datacenter.authority import Authority, make_authority
-from host.link.keys import KeysError, check_edge_name, client_keys, now
+from host.link.keys import KeysError, check_edge_name, client_keys, now, public_bytes
+from host.link.tls import check_data_centre
 from sim.link.trust import Trust, add_edge, make_trust
 from tests.host.trust import damage, spoil
 
@@ -106,6 +110,42 @@ def test_faulty_keys_of_a_data_centre_are_named(tmp_path: Path) -> None:
     (folder / "ca.crt").write_text("no pem")
     with pytest.raises(KeysError, match=r"ca\.crt cannot be used"):
         Authority(folder)
+
+
+def test_an_authority_that_is_not_as_it_was_signed_is_named(tmp_path: Path) -> None:
+    make_authority(tmp_path / "keys")
+    path = tmp_path / "keys" / "ca.crt"
+    content = x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(serialization.Encoding.DER)
+    name = b"EdgeSight authority"
+    for at in (content.index(name), content.rindex(name), len(content) - 1):
+        changed = bytearray(content)
+        changed[at] ^= 0x01
+        path.write_text(ssl.DER_cert_to_PEM_cert(bytes(changed)))
+        with pytest.raises(KeysError, match=r"ca\.crt cannot be used"):
+            Authority(tmp_path / "keys")
+
+
+def test_a_data_centres_certificate_that_no_edge_takes_is_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    make_authority(ours)
+    make_authority(theirs)
+    own, foreign = (ours / "server.pem").read_bytes(), (theirs / "server.pem").read_bytes()
+    begin = b"-----BEGIN CERTIFICATE-----"
+    for content, why in (
+        (foreign, "not of this data centre's authority"),
+        (own[: own.index(begin)] + foreign[foreign.index(begin) :], "not of a pair"),
+        (foreign[: foreign.index(begin)] + own[own.index(begin) :], "not of a pair"),
+    ):
+        (ours / "server.pem").write_bytes(content)
+        with contextlib.closing(Authority(ours)) as authority:
+            made = authority.configuration(3.0)
+            check_data_centre(made.certificate, authority.certificate, now())
+        assert public_bytes(made.certificate.public_key()) == public_bytes(made.private_key.public_key())
+        assert "server.pem is of no use (" in caplog.text
+        assert why in caplog.text
+        caplog.clear()
 
 
 @pytest.mark.parametrize("name", ["", "Door", "a b", "-a", "a-", "x" * 64, "edgesight-datacenter", "a.b", "ü"])
