@@ -773,7 +773,7 @@ def serve(
     service.serve(
         model or opened.path / "datacenter.onnx",
         keys_folder,
-        host=host,
+        host=host.strip("[]"),
         port=port,
         expected_sha256=calibration.backend_sha256 if calibration else None,
         threads=threads,
@@ -910,9 +910,10 @@ def _address(option: str, text: str) -> tuple[str, int]:
     from host.link.datagrams import LinkError
 
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise LinkError(f"{option} {text}: expected HOST:PORT, such as 10.0.0.2:4433")
-    return host.strip("[]"), int(port)
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or len(port) > 5 or not 0 < int(port) < 65_536:  # Python reads 4,300 digits
+        raise LinkError(f"{option} {text[:80]}: expected HOST:PORT, such as 10.0.0.2:4433")
+    return host, int(port)
 
 
 def _check_reports(out: Path, main: str, *others: str) -> None:
@@ -1129,7 +1130,6 @@ def _show(package: Package, json_: bool) -> None:
 
 def main() -> None:
     """Entry point: run, and turn the user's own faults into one clear message."""
-    ending.watch_interrupts()
     json_ = ending.json_asked(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

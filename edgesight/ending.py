@@ -18,8 +18,6 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from pydantic import BaseModel
-
 INTERRUPTED = 130  # what a shell reports of a process that SIGINT ended
 _GRACE_S = 2.0  # for cleaning up after the first Ctrl-C
 
@@ -68,7 +66,11 @@ def watch_interrupts() -> None:
 @contextlib.contextmanager
 def nothing_to_clean_up() -> Iterator[None]:
     """Meanwhile Ctrl-C ends the program on the spot: an exception that comes into torch's start makes it abort."""
-    before = signal.signal(signal.SIGINT, lambda *_: end())
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:  # a shell's, of a program in the background: it stays so
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: end())
     try:
         yield
     finally:
@@ -84,6 +86,8 @@ def by_interrupt(error: BaseException | None) -> bool:
 
 def print_json(found: Any) -> None:
     """Print a result for machines: plain values, or a pydantic model."""
+    from pydantic import BaseModel  # here: before it is there, Ctrl-C must be watched for
+
     if isinstance(found, BaseModel):
         found = found.model_dump(mode="json")
     print(json.dumps(found, indent=1))

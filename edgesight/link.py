@@ -75,9 +75,10 @@ def _address(text: str) -> tuple[str, int]:
     from sim.link.options import EmulationError
 
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not int(port) < 65_536:
-        raise EmulationError(f"{text}: expected HOST:PORT, such as 127.0.0.1:4433")
-    return host.strip("[]"), int(port)
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or len(port) > 5 or not int(port) < 65_536:  # Python reads 4,300 digits
+        raise EmulationError(f"{text[:80]}: expected HOST:PORT, such as 127.0.0.1:4433")
+    return host, int(port)
 
 
 def _options(text: str) -> LinkOptions:

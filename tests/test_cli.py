@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -143,3 +145,38 @@ def test_every_command_explains_itself() -> None:
                 "kernels", "keys make", "bench folding")  # fmt: skip
     for command in commands:
         assert "Usage" in succeeds(*command.split(), "--help")
+
+
+ENTRIES = re.findall(r'^edgesight = "(.+):(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+BEGUN = {
+    "python -m": ["-m", "edgesight"],
+    "script": ["-c", "from {} import {} as main; main()".format(*ENTRIES[0])],
+}
+
+
+@pytest.mark.parametrize("module", ["typer", "rich", "pydantic"])
+@pytest.mark.parametrize("begun", BEGUN)
+def test_ctrl_c_while_the_command_line_is_imported_is_one_line(tmp_path: Path, begun: str, module: str) -> None:
+    """A module that takes for ever to import, in the place of one that takes long."""
+    (tmp_path / f"{module}.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, *BEGUN[begun], "kernels"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nstopped\n")
+
+
+def test_the_names_of_the_package_are_there() -> None:
+    import edgesight as package
+
+    assert all(getattr(package, name).__name__ == name for name in package.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = package.nothing  # type: ignore[attr-defined]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import select
+import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,8 +100,33 @@ def test_a_data_centre_logs_who_got_a_certificate_and_when(keys: Path, tmp_path:
 
 def test_faults_of_enrolling_are_named(keys: Path, tmp_path: Path) -> None:
     fails("expected HOST:PORT", "datacenter", "enroll", "door", "--keys", keys, "--address", "here")
+    for address in ("[]:1", ":1", "h:0", "h:" + "9" * 5_000, "h:65536"):
+        fails("expected HOST:PORT", "datacenter", "enroll", "door", "--keys", keys, "--address", address)
+    for address in ("h" * 5_000 + ":1", "h\udcff:1"):  # the second one is a byte that is no character
+        fails("no host can be called 'h", "datacenter", "enroll", "door", "--keys", keys, "--address", address)
+    fails("an edge cannot be called", "datacenter", "revoke", "z\udcff", "--keys", keys)
     fails("--enroll without --keys", "edge", "--enroll", "abc")
     fails("this is no whole token", "edge", "--enroll", "-", "--keys", tmp_path / "edge-keys", said="abc")
     fails("abc cannot be read (No such file or directory)", "edge", "--enroll", "abc", "--keys", tmp_path / "edge-keys")
     fails("no kernel package is given", "edge")
     fails("edge.pem cannot be read", "edge", DIGITS, "--fabric", "csim", "--keys", keys, "--datacenter", "127.0.0.1:9")
+
+
+def test_an_address_in_brackets_is_listened_at(keys: Path) -> None:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    command = [sys.executable, "-m", "edgesight", "datacenter", str(DIGITS), "--keys", str(keys), "--port", "0"]
+    with subprocess.Popen([*command, "--host", "[::1]"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        process.terminate()
+    assert re.search(r" on ::1:\d+$", said.strip())
+
+
+def test_a_time_that_is_none_is_said_by_the_list_of_edges(keys: Path) -> None:
+    with contextlib.closing(sqlite3.connect(keys / "edges.db", isolation_level=None)) as index:
+        index.execute("INSERT INTO certificates VALUES ('1', 'door', 1.0, 'soon', NULL)")
+    fails("edges.db cannot be used (malformed", "datacenter", "edges", "--keys", keys)

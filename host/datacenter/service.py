@@ -13,9 +13,9 @@ copies, as many as the measured loss asks for, since they are tiny and nobody wa
 idempotent: a repeated one gets the reply that it already had, and one that was cancelled, of another session, or so old
 that its reply was forgotten, gets none. A cancelled one leaves its place to others at once.
 
-Decoding and the model have a thread each, so that the loop, which all edges share, never stands still for an image.
-Edges share both threads fairly (`host.datacenter.shares`). What requests hold is bounded in bytes, and how many may
-wait, an edge and in all; what is beyond is refused before anything is kept or worked out for it.
+Decoding, with recovering, and the model have a thread each, so that the loop, which all edges share, never stands still
+for an image. Edges share both threads fairly (`host.datacenter.shares`). What requests hold is bounded in bytes, and
+how many may wait, an edge and in all; what is beyond is refused before anything is kept or worked out for it.
 
 Words owned here: request in assembly, batch.
 """

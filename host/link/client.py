@@ -22,7 +22,16 @@ from pydantic import ValidationError
 from host.link.addresses import Found, addresses
 from host.link.bounds import KEY_PACKETS
 from host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, LinkError, Reply, Status, parse
-from host.link.keys import EdgeKeys, client_keys, new_key, now, public_bytes, request_certificate, save_edge
+from host.link.keys import (
+    EdgeKeys,
+    client_keys,
+    load_certificate,
+    new_key,
+    now,
+    public_bytes,
+    request_certificate,
+    save_edge,
+)
 from host.link.offload import NoAnswer, Offloaded
 from host.link.parity import strips_for
 from host.link.quality import Room, fit, room
@@ -36,7 +45,6 @@ try:
     from aioquic.quic.connection import QuicConnection
     from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived, HandshakeCompleted, QuicEvent
     from aioquic.quic.events import StreamDataReceived as StreamData
-    from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 except ImportError as error:
     raise LinkError(NO_QUIC) from error
@@ -451,7 +459,10 @@ class OffloadClient:
     async def _stay_connected(self) -> None:
         backoff = _FIRST_BACKOFF
         while True:
-            reason = await self._connection()
+            try:
+                reason = await self._connection()
+            except Exception as error:  # whatever it is, trying goes on
+                reason = f"a fault of this edge's own ({type(error).__name__}: {error})"
             if self._ready.is_set():
                 self._ready.clear()
                 backoff = _FIRST_BACKOFF
@@ -504,7 +515,7 @@ class OffloadClient:
             await asyncio.wait(first, timeout=silence, return_when=asyncio.FIRST_COMPLETED)
             if peer.heard:
                 await asyncio.wait(first, timeout=_WELCOME_WITHIN - silence, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
+        except BaseException:
             link.close()
             raise
         if peer.ended.done():
@@ -591,7 +602,7 @@ class OffloadClient:
         """Put the new certificate in the place of the old one; the next connection uses it."""
         keys = self._keys
         try:
-            certificate = x509.load_pem_x509_certificate(content.encode())
+            certificate = load_certificate(content.encode())
             check_edge(certificate, keys.authority, now())
             if public_bytes(certificate.public_key()) != public_bytes(key.public_key()):
                 raise Untrusted("it is for another key")

@@ -34,9 +34,12 @@ from host.link.addresses import Found, addresses
 from host.link.bounds import BoundedProtocol
 from host.link.datagrams import NO_QUIC, LinkError
 from host.link.keys import (
+    EDGE_FILE,
     ENROLL_ALPN,
     KeysError,
+    check_private,
     configuration,
+    load_certificate,
     new_key,
     now,
     public_bytes,
@@ -169,6 +172,7 @@ def enroll(token: str, folder: Path) -> str:
     token, or refuses. Then no keys are written.
     """
     parsed = Token.parse(token)
+    path = folder / EDGE_FILE
     try:
         # A token is gone once it was used: find out before. A full disk still makes a file, but takes no content.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -176,6 +180,11 @@ def enroll(token: str, folder: Path) -> str:
             trial.write(bytes(_TRIAL))
             trial.flush()
             os.fsync(trial.fileno())
+            check_private(path, os.fstat(trial.fileno()), folder.stat())  # else the edge would not take the keys
+        if path.is_dir():
+            raise KeysError(f"{path} is a folder, and keys are a file: move it away, or name another folder")
+    except KeysError as error:
+        raise KeysError(f"{error}; the token is still good") from error
     except OSError as error:
         raise KeysError(
             f"{folder} cannot be a keys folder ({error.strerror}): make room there, or name another; the token is "
@@ -233,7 +242,7 @@ async def _ask_at(address: Found, token: Token, where: str, within: float) -> _O
     try:
         applicant.connect(transport.get_extra_info("peername"))
         authority, enrolled = await asyncio.wait_for(applicant.outcome, within)
-        certificate = x509.load_pem_x509_certificate(enrolled.certificate.encode())
+        certificate = load_certificate(enrolled.certificate.encode())
         if public_bytes(certificate.public_key()) != public_bytes(applicant.key.public_key()):
             raise Untrusted("the certificate that it gave is for another key")
         check_edge(certificate, authority, now())

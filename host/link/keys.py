@@ -9,10 +9,12 @@ Words owned here: authority, edge name, usage.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from host.link.datagrams import NO_QUIC, LinkError
 try:
     from aioquic.quic.configuration import QuicConfiguration
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -38,6 +41,13 @@ _EDGE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 WINDOW = 16_384  # bytes of flow control: a connection's one stream carries one line of at most 4,096 each way
 _MAX_DATAGRAM_FRAME = 65_535  # announces that datagrams (RFC 9221) are welcome
 _MAX_FILE = 1 << 20  # bytes that are read of a file; keys take 2 kB
+_UNREADABLE = (  # but for ValueError
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    TypeError,
+)
 _CLOCKS_DIFFER = datetime.timedelta(days=1)
 _ASK_AGAIN = (
     "make a token at the data centre (`edgesight datacenter enroll NAME`) and give it to "
@@ -93,10 +103,10 @@ def client_keys(folder: Path, idle_timeout: float) -> EdgeKeys:
     private, begin, rest = read_private(path, _ASK_AGAIN).partition(b"-----BEGIN CERTIFICATE-----")
     try:
         key = load_key(private)
-        certificate, authority = x509.load_pem_x509_certificates(begin + rest)
+        certificate, authority = load_certificates(begin + rest)
         if public_bytes(certificate.public_key()) != public_bytes(key.public_key()):
             raise ValueError("key and certificate are not of a pair")
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise KeysError(f"{path} cannot be used ({error}): {_ASK_AGAIN}") from error
     made = configuration(is_client=True, alpn=[ALPN], idle_timeout=idle_timeout)
     made.certificate, made.private_key = certificate, key
@@ -174,12 +184,44 @@ def make_certificate(
     return builder.sign(signing_key, hashes.SHA256())
 
 
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Meanwhile what `cryptography` cannot read in a key, certificate or request is a ValueError, whatever it raises.
+
+    It reads a part only when asked for it, so this belongs around that, too.
+    """
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
 def load_key(content: bytes) -> ec.EllipticCurvePrivateKey:
-    """The private key in PEM `content`; raises ValueError or TypeError when there is none of the link's kind."""
-    key = serialization.load_pem_private_key(content, password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError("the key is not of an elliptic curve")
+    """The private key in PEM `content`; raises ValueError when there is none of the link's kind."""
+    with reading():
+        key = serialization.load_pem_private_key(content, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise ValueError("the key is not of P-256")
     return key
+
+
+def load_certificates(content: bytes) -> list[x509.Certificate]:
+    """The certificates in PEM `content`, one at least; raises ValueError unless all that is asked of them can be read.
+
+    The one place where certificates of the link come from text, be it of a file or of the other end.
+    """
+    with reading():
+        certificates = x509.load_pem_x509_certificates(content)
+        for certificate in certificates:
+            public_bytes(certificate.public_key())
+            _ = certificate.extensions, certificate.signature_hash_algorithm
+            _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return certificates
+
+
+def load_certificate(content: bytes) -> x509.Certificate:
+    """The first certificate in PEM `content`; raises ValueError as `load_certificates` does."""
+    return load_certificates(content)[0]
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -213,6 +255,15 @@ def read_private(path: Path, remedy: str) -> bytes:
         folder = path.parent.stat()
     except OSError as error:
         raise KeysError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
+    check_private(path, found, folder)
+    return content
+
+
+def check_private(path: Path, found: os.stat_result, folder: os.stat_result) -> None:
+    """Raises KeysError where others may read the file at `path`, or put another in its place.
+
+    `found` is what the file's status is, `folder` that of the folder that it is in.
+    """
     for what, status in ((path, found), (path.parent, folder)):
         if status.st_uid not in (0, os.geteuid()):
             raise KeysError(
@@ -228,7 +279,6 @@ def read_private(path: Path, remedy: str) -> bytes:
             f"{path.parent} has mode {mode:04o}, so others may put their own keys there: `chmod 700` it, and make new "
             "keys unless you know that these are yours"
         )
-    return content
 
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:

@@ -16,6 +16,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,7 +77,14 @@ class Admitted:
 
 
 class Gatekeeper(Protocol):
-    """Knows who may talk. All of it may raise KeysError when it cannot look that up."""
+    """Knows who may talk. All of it may raise KeysError when it cannot look that up, or write it down.
+
+    `admit` and `refusal` take no time. `enroll` and `renew` may wait for a disk: they are run by the clerk.
+    """
+
+    @property
+    def clerk(self) -> Executor:
+        """One thread, apart from the one that receives."""
 
     def admit(self, chain: list[x509.Certificate]) -> Admitted:
         """The edge that showed `chain`, its own certificate first; raises Untrusted unless it may talk."""
@@ -102,10 +110,12 @@ class ServerPeer(Peer):
         self.admitted: Admitted | None = None
         self.address = ""  # IP address; QUIC's Retry has proved it
         self.source = ""  # that it belongs to
+        self._from: tuple[str, int] = ("", 0)  # address and port; no other may be used before the edge is let in
         self._server = server
         self._enrolls = False
         self._trusted = False
         self._over = False  # refused or enrolled: nothing more is listened to
+        self._asked: asyncio.Task[None] | None = None  # what the clerk does for it
         self._patience = self._loop.call_later(_HELLO_WITHIN, self._lose_patience)
 
     @property
@@ -116,15 +126,19 @@ class ServerPeer(Peer):
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
         """Note where the client is, then go on."""
         if not self.source:
-            self.address = str(addr[0])
+            self.address, self._from = str(addr[0]), addr[:2]
             self.source = source_of(self.address)
             self._server.met(self)
+        elif not self._trusted and addr[:2] != self._from:
+            return  # QUIC would send three times as much there, to an address that is not proved
         super().datagram_received(data, addr)
 
     def quic_event_received(self, event: QuicEvent) -> None:
         """Look at the certificate, take the first line, then datagrams."""
         if isinstance(event, ConnectionTerminated):
             self._patience.cancel()
+            if self._asked is not None:
+                self._asked.cancel()
             left = None if self._trusted or self._over else why_left(event)
             if left is not None:
                 self._server.told.warning(f"a client at {self.address} was not let in: {left}")
@@ -167,14 +181,14 @@ class ServerPeer(Peer):
                 self._refuse_for(error)
 
     def _take(self, data: bytes) -> None:
-        if self.admitted is None and not self._enrolls:
+        if self._asked is not None or (self.admitted is None and not self._enrolls):
             return
         line = self.first_line(data)
         if line is None:
             return
         try:
             if self._enrolls:
-                self._enroll(Enroll.model_validate_json(line))
+                self._asked = self._loop.create_task(self._enroll(Enroll.model_validate_json(line)))
             else:
                 self._greet(Hello.model_validate_json(line))
         except ValidationError:
@@ -182,10 +196,18 @@ class ServerPeer(Peer):
         except (Untrusted, KeysError) as error:
             self._refuse_for(error)
 
-    def _enroll(self, asked: Enroll) -> None:
-        name, certificate = self._server.gatekeeper.enroll(asked, self.address)
-        self._over = True  # the client closes when it has read this
-        self.send_line(Enrolled(protocol=1, name=name, certificate=certificate))
+    async def _enroll(self, asked: Enroll) -> None:
+        gatekeeper = self._server.gatekeeper
+        try:
+            name, certificate = await self._loop.run_in_executor(
+                gatekeeper.clerk, gatekeeper.enroll, asked, self.address
+            )
+        except (Untrusted, KeysError) as error:
+            self._refuse_for(error)
+            return
+        if not self._over:
+            self._over = True  # the client closes when it has read this
+            self.send_line(Enrolled(protocol=1, name=name, certificate=certificate))
 
     def _greet(self, hello: Hello) -> None:
         assert self.admitted is not None  # `_take` looked
@@ -199,11 +221,26 @@ class ServerPeer(Peer):
         refusal = self._server.gatekeeper.refusal(self.admitted)  # it may have been revoked since the handshake
         if refusal is not None:
             raise Untrusted(refusal)
-        certificate = None
-        if hello.request is not None:
-            certificate = self._server.gatekeeper.renew(self.admitted, hello.request)
+        if hello.request is None:
+            self._welcome(self.admitted, None)
+        else:
+            self._asked = self._loop.create_task(self._renew(self.admitted, hello.request))
+
+    async def _renew(self, admitted: Admitted, request: str) -> None:
+        gatekeeper, certificate = self._server.gatekeeper, None
+        try:
+            certificate = await self._loop.run_in_executor(gatekeeper.clerk, gatekeeper.renew, admitted, request)
+        except Untrusted as error:
+            self._refuse_for(error)
+            return
+        except KeysError as error:  # the old one holds, and the edge asks again
+            self._server.told.warning(f"the certificate of edge {admitted.name!r} is not renewed: {error}")
+        if not self._over:
+            self._welcome(admitted, certificate)
+
+    def _welcome(self, admitted: Admitted, certificate: str | None) -> None:
         if not self._server.let_in(self):
-            self._server.told.warning(f"edge {self.admitted.name!r} was not let in: too many edges (--max-edges)")
+            self._server.told.warning(f"edge {admitted.name!r} was not let in: too many edges (--max-edges)")
             self.make_room("the data centre has too many edges")
             return
         self._trusted = True
@@ -212,15 +249,22 @@ class ServerPeer(Peer):
         self.send_line(Welcome(protocol=PROTOCOL, session=self.session, certificate=certificate, **served))
 
     def _refuse_for(self, error: Untrusted | KeysError) -> None:
+        if self._over:
+            return
         if isinstance(error, KeysError):
             self._server.told.warning(str(error))
-            self.refuse("the data centre cannot look up who may talk: see its log")
+            if self._enrolls:
+                self.refuse("the data centre cannot write down who may talk: see its log; the token is still good")
+            else:
+                self.refuse("the data centre cannot look up who may talk: see its log")
         else:
             self.refuse(str(error))
 
     def _lose_patience(self) -> None:
         if self._over:
             self.close()
+        elif self._asked is not None:
+            self.refuse("the data centre has not come to it: try again")
         else:
             self.refuse("no hello came in time")
 

@@ -184,7 +184,10 @@ def resize(image: Pixels, shape: tuple[int, ...]) -> Pixels:
 
 
 class Assembly:
-    """The strips of one image that have come so far. Holds at most the bytes of `MAX_STRIPS` datagrams, twice."""
+    """The strips of one image that have come so far. Holds at most the bytes of `MAX_STRIPS` datagrams, twice.
+
+    `add` takes little time, for whoever receives. What takes long is left to `image`: recovering and decoding.
+    """
 
     def __init__(self, form: Form) -> None:
         """Begin an image of `form`; raises LinkError when no image has it."""
@@ -192,6 +195,7 @@ class Assembly:
         self._payloads: dict[int, bytes] = {}
         self._coded: dict[int, bytes] = {}
         self._came: set[int] = set()  # indices
+        self._enough = False  # what has not come can be recovered
         if form.count + form.parity > MAX_STRIPS:
             raise LinkError(f"{form.count} and {form.parity} parity strips: at most {MAX_STRIPS} travel")
         if form.kind not in (Kind.RAW, Kind.JPEG, Kind.PACKED, Kind.WHOLE):
@@ -216,14 +220,14 @@ class Assembly:
         else:
             self._coded[strip.index - count] = strip.payload
         self._came.add(strip.index)
-        if self.missing and self._coded and codes.enough(self._payloads, self._coded, count):
-            self._recover()
+        if self._coded and not self._enough:
+            self._enough = codes.enough(self._payloads, self._coded, count)
         return True
 
     @property
     def missing(self) -> int:
-        """Count of strips that hold the image and have neither come nor been recovered."""
-        return self.form.count - len(self._payloads)
+        """Count of strips that hold the image, have not come, and cannot be recovered."""
+        return 0 if self._enough else self.form.count - len(self._payloads)
 
     @property
     def entire(self) -> bool:
@@ -236,11 +240,15 @@ class Assembly:
         return self.form.count + self.form.parity - 1 in self._came
 
     def image(self) -> Pixels:
-        """The image uint8 [H, W, C], concealed where strips are missing.
+        """The image uint8 [H, W, C]: recovered from parity strips, else concealed where strips are missing.
+
+        Parity strips that contradict the others are of no use, as if they had not come.
 
         Raises TooLittle when less than `LEAST_SHARE` of it has come, or not all of one that travels entire, LinkError
         when it cannot be decoded.
         """
+        if self._enough and len(self._payloads) < self.form.count:
+            self._recover()
         if not self._payloads:
             raise TooLittle("no strip of the image has come")
         if self.entire:
@@ -266,9 +274,10 @@ class Assembly:
             for index, payload in recovered.items():
                 self._check(index, payload)
         except LinkError:
-            self._coded.clear()  # of no use
-            raise
-        self._payloads.update(recovered)
+            self._coded.clear()
+            self._enough = False
+        else:
+            self._payloads.update(recovered)
 
     def _raw_image(self) -> Pixels:
         form = self.form

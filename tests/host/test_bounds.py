@@ -286,9 +286,9 @@ def test_faults_of_the_library_end_that_connection_alone(
 ) -> None:
     async def test() -> None:
         with datacentre(trust) as dc:
-            client = stranger(ALPN if what not in FAULTS else "edgesight-enroll/1")
+            client = edge(trust.edge) if what in FAULTS else stranger(ALPN)
             if what in FAULTS:
-                await dc.meet(client)
+                await dc.let_in(client)
                 FAULTS[what](dc, client)
             else:
                 _of_version_nine(client.configuration)

@@ -281,6 +281,28 @@ def test_a_first_packet_is_answered_by_a_shorter_one(trust: Trust) -> None:
     run_in_memory(test())
 
 
+def test_nothing_goes_to_another_address_than_the_proved_one_before_an_edge_is_let_in(trust: Trust) -> None:
+    async def test() -> None:
+        with datacentre(trust) as dc:
+            elsewhere = [("127.0.0.9", 40_009), (EDGE[0], EDGE[1] + 7)]
+            client = edge(trust.edge)
+            await dc.meet(client)
+            for address in elsewhere:
+                for _ in range(5):
+                    dc.take(packet(client, b"\x01"), address)
+            await asyncio.sleep(1.0)
+            assert not {address for _, address in dc.transport.sent} - {EDGE}
+            client.send_stream_data(0, hello())
+            await dc.exchange(client)
+            (peer,) = dc.server._peers
+            assert peer.trusted
+            dc.take(packet(client, b"\x01"), elsewhere[0])  # an edge may come to have another address
+            await asyncio.sleep(1.0)
+            assert elsewhere[0] in {address for _, address in dc.transport.sent}
+
+    run_in_memory(test())
+
+
 def test_the_proof_of_an_address_begins_one_connection(trust: Trust) -> None:
     async def test() -> None:
         with datacentre(trust) as dc:

@@ -7,10 +7,11 @@ import contextlib
 import dataclasses
 import datetime
 import os
+import shutil
 import socket
 import sqlite3
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,7 +56,7 @@ from host.link.tls import Untrusted
 from sim.link.trust import Trust, add_edge, make_trust
 from tests.host.by_hand import clear_images
 from tests.host.test_offload import IDLE, SumModel, expected
-from tests.host.trust import YEAR, forge_edge
+from tests.host.trust import YEAR, forge_edge, spoil
 
 T = TypeVar("T")
 DAY = datetime.timedelta(days=1)
@@ -580,6 +581,32 @@ def test_a_certificate_that_ends_soon_is_renewed_over_the_link(
     run(test())
 
 
+@pytest.mark.parametrize("what", ["version", "curve", "signature", "extension"])
+def test_a_certificate_that_cannot_be_read_ends_no_edge(
+    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    async def test() -> None:
+        folder = tmp_path / "soon"
+        with monkeypatch.context() as patched:
+            patched.setattr(authority_module, "EDGE_LIFE", datetime.timedelta(minutes=10))
+            add_edge(trust.datacenter, "window", folder)
+        before = (folder / "edge.pem").read_bytes()
+        monkeypatch.setattr(
+            authority_module,
+            "pem",
+            lambda certificate: spoil(certificate.public_bytes(serialization.Encoding.PEM), what),
+        )
+        async with serving(trust.datacenter) as datacentre:
+            await datacentre.serves(folder)
+            assert "edge.pem was not renewed (" in caplog.text
+            assert (folder / "edge.pem").read_bytes() == before
+            with pytest.raises(LinkError, match="did not enroll this edge: "):
+                await enroll_with(datacentre.token("new"), tmp_path / "new")
+            assert not (tmp_path / "new" / "edge.pem").exists()
+
+    run(test())
+
+
 @pytest.mark.parametrize(("days", "busy"), [(70, False), (85, True)])
 def test_a_connection_that_lasts_is_made_anew_to_renew(
     trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, busy: bool
@@ -800,6 +827,141 @@ def test_a_locked_index_is_said_and_serves_again_when_it_is_free(trust: Trust) -
         assert authority.invite("window", "127.0.0.1", 1).host == "127.0.0.1"
 
 
+@contextlib.contextmanager
+def locked(trust: Trust, how: str = "BEGIN EXCLUSIVE") -> Iterator[sqlite3.Connection]:
+    """Another program that has the index locked, until it commits; a reader keeps a writer from ending."""
+    with contextlib.closing(sqlite3.connect(trust.datacenter / "edges.db", isolation_level=None)) as other:
+        other.execute(how)
+        other.execute("SELECT * FROM certificates").fetchall()
+        yield other
+
+
+def test_a_revocation_is_noticed_in_an_index_that_took_the_place_of_another(trust: Trust) -> None:
+    path, copy = trust.datacenter / "edges.db", trust.datacenter / "copy"
+    chain = [client_keys(trust.edge, IDLE).certificate]
+    with contextlib.closing(Authority(trust.datacenter)) as authority:
+        admitted = authority.admit(chain)
+        shutil.copy(path, copy)
+        copy.replace(path)
+        assert authority.refusal(admitted) is None
+        with contextlib.closing(Authority(trust.datacenter)) as another_process:
+            another_process.revoke("door")
+        assert "was revoked" in str(authority.refusal(admitted))
+        with pytest.raises(Untrusted, match="was revoked"):
+            authority.admit(chain)
+        token = authority.invite("window", "127.0.0.1", 1)
+        with contextlib.closing(Authority(trust.datacenter)) as another_process:
+            guess(token, "127.0.0.1", another_process)  # so it was written to the file that is there
+
+
+def test_an_index_that_is_gone_or_may_be_anybodys_lets_nobody_in(trust: Trust) -> None:
+    path, away = trust.datacenter / "edges.db", trust.datacenter / "away"
+    with contextlib.closing(Authority(trust.datacenter)) as authority:
+        admitted = authority.admit([client_keys(trust.edge, IDLE).certificate])
+        path.rename(away)
+        for look in (lambda: authority.refusal(admitted), lambda: authority.revoke("door"), authority.edges):
+            with pytest.raises(KeysError, match=r"edges\.db cannot be read \(No such file or directory\): restore it"):
+                look()
+        assert not path.exists()
+        shutil.copy(away, path)
+        path.chmod(0o644)
+        with pytest.raises(KeysError, match=r"edges\.db has mode 0644"):
+            authority.refusal(admitted)
+        away.replace(path)
+        assert authority.refusal(admitted) is None
+
+
+def test_what_was_rolled_back_cuts_nobody_off(trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authority_module, "_WAIT", 0.05)
+
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            token = datacentre.authority.invite("door", datacentre.host, datacentre.port, replace=True)
+            with locked(trust, "BEGIN"):
+                await refused(token, tmp_path / "new", "cannot write down who may talk.*the token is still good")
+                await datacentre.serves(trust.edge)
+                with pytest.raises(KeysError, match="another program has it"):
+                    datacentre.authority.revoke("door")
+                await datacentre.serves(trust.edge)
+            await datacentre.serves(trust.edge)
+            await enroll_with(token, tmp_path / "new")
+            await datacentre.serves(tmp_path / "new")
+            await datacentre.refuses(trust.edge, "edge 'door' was revoked")
+
+    run(test())
+
+
+def test_a_locked_index_holds_up_no_edge(trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authority_module, "_WAIT", 20.0)
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        async with serving(trust.datacenter) as datacentre:
+            token = datacentre.token()
+            with locked(trust) as other:
+                enrolling = loop.create_task(enroll_with(token, tmp_path / "new"))
+                begun = loop.time()
+                await datacentre.serves(trust.edge)  # who it is was known a moment before
+                datacentre.server._put_out()
+                assert not datacentre.server._blind
+                assert loop.time() - begun < 2.0
+                assert not enrolling.done()
+                other.execute("COMMIT")  # by the thread that would wait for this, were it the same
+            assert await enrolling == "window"
+            await datacentre.serves(tmp_path / "new")
+
+    run(test())
+
+
+def test_a_locked_index_is_trusted_from_memory_for_a_moment(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.closing(Authority(trust.datacenter)) as authority:
+        keys = client_keys(trust.edge, IDLE)
+        admitted = authority.admit([keys.certificate])
+        new = add_edge_of(trust, "window")
+        with locked(trust):
+            assert authority.refusal(admitted) is None
+            with pytest.raises(KeysError, match="is being written: try again"):
+                authority.admit([new])
+            monkeypatch.setattr(authority_module, "_STILL_KNOWN", 0.0)
+            with pytest.raises(KeysError, match="another program has it"):
+                authority.refusal(admitted)
+        assert authority.admit([new]).name == "window"
+
+
+def add_edge_of(trust: Trust, name: str) -> x509.Certificate:
+    folder = trust.edge.parent / name
+    add_edge(trust.datacenter, name, folder)
+    return client_keys(folder, IDLE).certificate
+
+
+def test_a_renewal_waits_for_the_index_and_no_edge_does(
+    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(authority_module, "_WAIT", 20.0)
+    folder = tmp_path / "soon"
+    with monkeypatch.context() as patched:
+        patched.setattr(authority_module, "EDGE_LIFE", datetime.timedelta(minutes=10))
+        add_edge(trust.datacenter, "window", folder)
+    before = (folder / "edge.pem").read_bytes()
+
+    async def test() -> None:
+        async with serving(trust.datacenter) as datacentre:
+            datacentre.authority._index.execute("PRAGMA query_only = 1")
+            await datacentre.serves(folder)  # its old certificate holds
+            assert (folder / "edge.pem").read_bytes() == before
+            assert "the certificate of edge 'window' is not renewed: " in caplog.text
+            datacentre.authority._index.execute("PRAGMA query_only = 0")
+            with locked(trust, "BEGIN IMMEDIATE") as other:
+                renewing = asyncio.get_running_loop().create_task(datacentre.serves(folder))
+                await datacentre.serves(trust.edge)
+                assert not renewing.done()
+                other.execute("COMMIT")
+            await renewing
+            assert (folder / "edge.pem").read_bytes() != before
+
+    run(test())
+
+
 def test_asking_for_renewal_again_and_again_fills_no_index(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
     with contextlib.closing(Authority(trust.datacenter)) as authority:
         for module in ("host.datacenter.authority.now", "host.link.keys.now"):
@@ -809,7 +971,7 @@ def test_asking_for_renewal_again_and_again_fills_no_index(trust: Trust, monkeyp
         admitted, request = Admitted(edge.name, edge.serial, expires), request_certificate(new_key())
         assert authority.renew(admitted, request) is not None
         assert authority.renew(admitted, request) is None
-        assert len(authority._certificates) == 2
+        assert len(authority.certificates()) == 2
 
 
 def test_keys_that_cannot_be_written_are_said_with_the_token_gone(
@@ -914,6 +1076,53 @@ def test_an_index_of_the_first_version_is_brought_up_to_date(trust: Trust, tmp_p
     add_edge(trust.datacenter, "window", tmp_path / "window")
 
 
+def test_an_index_of_a_later_version_is_left_alone(trust: Trust) -> None:
+    with contextlib.closing(sqlite3.connect(trust.datacenter / "edges.db")) as index:
+        index.execute("PRAGMA user_version = 3")
+    with pytest.raises(KeysError, match=r"edges\.db is of version 3, this program reads 2: install"):
+        Authority(trust.datacenter)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "certificates SET expires = 'soon'",
+        "certificates SET revoked = 'yes'",
+        "certificates SET issued = 9e999",
+        "certificates SET name = x'ff'",
+        "tokens SET expires = 'soon'",
+        "tokens SET secret_sha256 = 'text'",
+        "events SET at = 'then'",
+    ],
+)
+def test_an_index_with_values_that_are_none_is_told_as_damaged(trust: Trust, change: str) -> None:
+    with contextlib.closing(Authority(trust.datacenter)) as authority:
+        admitted = authority.admit([client_keys(trust.edge, IDLE).certificate])
+        with contextlib.closing(sqlite3.connect(trust.datacenter / "edges.db", isolation_level=None)) as index:
+            index.execute(f"UPDATE {change}")
+        with pytest.raises(KeysError, match=r"it is damaged: restore the folder from a backup"):
+            authority.refusal(admitted)
+    with pytest.raises(KeysError, match=r"it is damaged: restore the folder from a backup"):
+        Authority(trust.datacenter)
+
+
+@pytest.mark.parametrize("host", ["", "h" * 64, "h." * 127 + "hh", "h\udcff", "a b", "a\n", "a..b"])
+def test_a_token_is_made_only_for_a_host_that_can_be_found(trust: Trust, host: str) -> None:
+    with contextlib.closing(Authority(trust.datacenter)) as authority:
+        with pytest.raises(KeysError, match="no host can be called"):
+            authority.invite("window", host, 1)
+        for good in ("::1", "fe80::1%eth0", "10.0.0.2", "gpu.example.org", "bücher.example"):
+            assert Token.parse(authority.invite("window", good, 1).pack()).host == good
+
+
+def test_only_what_can_be_an_edges_name_is_revoked(trust: Trust) -> None:
+    with (
+        contextlib.closing(Authority(trust.datacenter)) as authority,
+        pytest.raises(KeysError, match="an edge cannot be called"),
+    ):
+        authority.revoke("z\udcff")
+
+
 def test_a_full_disk_is_told_as_such_and_costs_no_token(trust: Trust) -> None:
     with contextlib.closing(Authority(trust.datacenter)) as authority:
         token = authority.invite("window", "127.0.0.1", 1)
@@ -971,6 +1180,28 @@ def test_a_disk_without_room_is_found_out_before_the_token_is_used(
     monkeypatch.setattr("host.link.enrollment.os.fsync", _full)
     with pytest.raises(KeysError, match=r"No space left on device.*the token is still good"):
         enroll(TOKEN.pack(), tmp_path / "new")
+
+
+def test_a_folder_that_the_edge_would_refuse_is_found_out_before_the_token_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(KeysError, match=r"new has mode 0777, .*; the token is still good"):
+        enroll(TOKEN.pack(), folder)
+    folder.chmod(0o700)
+    (folder / "edge.pem").mkdir()
+    with pytest.raises(KeysError, match=r"edge\.pem is a folder, .*; the token is still good"):
+        enroll(TOKEN.pack(), folder)
+    (folder / "edge.pem").rmdir()
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    if mine == 0:
+        os.chown(folder, 65_534, -1)
+    with pytest.raises(KeysError, match=r"is owned by user \d+, .*; the token is still good"):
+        enroll(TOKEN.pack(), folder)
+    assert not list(folder.iterdir())
 
 
 def test_what_a_killed_process_left_of_keys_is_removed(trust: Trust) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import threading
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,10 @@ from hypothesis import strategies as st
 from host.datacenter.authority import Authority
 from host.datacenter.models import ModelError
 from host.datacenter.service import OVERTAKEN_AFTER, SILENT_AFTER, Service
+from host.link import parity
+from host.link.addresses import addresses
 from host.link.client import NoAnswer, OffloadClient
-from host.link.datagrams import REQUEST_BITS, Cancel, Kind, Reply, Status
+from host.link.datagrams import REQUEST_BITS, Cancel, Kind, Reply, Status, Strip
 from host.link.keys import client_keys
 from host.link.loss import LossMeter
 from host.link.server import Server
@@ -277,6 +280,30 @@ def test_a_restarted_data_centre_is_found_again(keys: Trust) -> None:
                 assert (await client.offload(image, 5.0)).label == expected(image)
 
     run(test())
+
+
+def test_no_fault_ends_an_edges_trying(
+    keys: Trust, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it is that comes of a data centre's words, or of this end's own looking."""
+    faults = [KeyError("one"), ZeroDivisionError("another")]
+
+    async def failing(host: str, port: int) -> Any:
+        if faults:
+            raise faults.pop()
+        return await addresses(host, port)
+
+    monkeypatch.setattr("host.link.client.addresses", failing)
+
+    async def test() -> None:
+        async with serving(keys) as address:
+            client = OffloadClient(*address, client_keys(keys.edge, IDLE))
+            await client.wait_connected(10)
+            await client.close()
+
+    run(test())
+    assert not faults
+    assert "a fault of this edge's own (ZeroDivisionError: another)" in caplog.text
 
 
 def test_a_silent_data_centre_is_given_up(keys: Trust) -> None:
@@ -540,6 +567,38 @@ def test_strips_that_are_enough_are_worked_on_at_once() -> None:
             assert (reply.label, reply.missing) == (expected(image), 0)
 
     run(test())
+
+
+def test_strips_are_recovered_outside_the_thread_that_receives(monkeypatch: pytest.MonkeyPatch) -> None:
+    solvers: list[int] = []
+    recover = parity.recover
+
+    def watched(*said: Any) -> dict[int, bytes]:
+        solvers.append(threading.get_ident())
+        return recover(*said)
+
+    monkeypatch.setattr(parity, "recover", watched)
+
+    async def test() -> None:
+        async with service_alone(SumModel()) as (service, peer):
+            image = clear_images(1)[0]
+            strips = cut(image, request=1, left_ms=5_000, parity=2)
+            feed(service, peer, strips[1:5])
+            feed(service, peer, strips)  # the others come while it is worked on: nothing is done twice
+            reply = await peer.sent.get()
+            assert (reply.status, reply.label, reply.missing) == (Status.ANSWERED, expected(image), 0)
+            feed(service, peer, strips)
+            assert not service.open_requests
+            came = [dataclasses.replace(Strip.parse(strip), request=2) for strip in strips[1:5]]
+            lying = [*came[:3], dataclasses.replace(came[3], payload=bytes(len(came[3].payload)))]
+            feed(service, peer, [strip.pack() for strip in lying])
+            reply = await peer.sent.get()
+            assert (reply.status, reply.missing) == (Status.ANSWERED, 1)  # concealed
+            assert not service._bytes
+
+    run(test())
+    assert len(solvers) == 2
+    assert threading.get_ident() not in solvers
 
 
 def test_an_entire_image_is_waited_for_until_the_last_moment_and_then_late() -> None:

@@ -8,6 +8,7 @@ import sys
 
 PROGRAM = """
 import logging
+import warnings
 from host.process import write_log
 write_log()
 logging.getLogger("host.link").info("connected")
@@ -15,6 +16,7 @@ logging.getLogger("host.link").warning("a client said x\\nedge 'door' was enroll
 logging.getLogger("another.library").warning("chatter")
 logging.getLogger("another.library").error("a fault")
 logging.getLogger("host").debug("detail")
+warnings.warn("a certificate has a negative serial number", FutureWarning)
 """
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
+from edgesight.link import _address
 from sim.link.options import BandwidthDelayProducts, ConstantRate, EmulationError, LinkOptions, Packets
 from sim.link.relay import RelayLink
 
@@ -182,3 +183,9 @@ def test_the_command_relays_until_it_is_told_to_end_and_reports(tmp_path: Path) 
         assert command.wait(20) == 0
         command.stdout.close()
     assert json.loads(report.read_text())["up"]["delivered"] == 1
+
+
+@pytest.mark.parametrize("address", ["[]:1", ":1", "h:65536", "h:" + "9" * 5_000])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(EmulationError, match="expected HOST:PORT"):
+        _address(address)
