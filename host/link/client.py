@@ -24,6 +24,7 @@ from host.link.bounds import KEY_PACKETS
 from host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, LinkError, Reply, Status, parse
 from host.link.keys import (
     EdgeKeys,
+    KeysError,
     client_keys,
     load_certificate,
     new_key,
@@ -54,6 +55,8 @@ _RENEW_BY = datetime.timedelta(days=15)  # before the certificate ends it is ren
 _PING_EVERY = 1.0  # seconds; keeps an idle connection from timing out
 _PROBE_EVERY = 0.2  # seconds, while nothing comes back: QUIC's own probes come ever more seldom
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0  # seconds between attempts to connect
+_REFUSED_BACKOFF, _LAST_REFUSED_BACKOFF = 1.0, 30.0  # where it turned this edge away; new keys end the wait
+_LOOK_AT_KEYS = 0.5  # seconds; how soon keys that were written meanwhile are seen
 _ASK_AGAIN = 3.0  # times the usual wait for a reply
 _SOONEST_ASK = 0.1  # seconds; much more than the data centre waits for a strip that will not come
 _MOST_REPAIRED = 0.02  # loss of a path up to which images may travel entire
@@ -77,6 +80,7 @@ class ClientPeer(Peer):
         self._greeted_at = 0.0
         self.greeting = 0.0  # seconds from hello to welcome
         self.heard = False  # something came back
+        self.refused = False  # the data centre does not let this edge in, for a reason that stays
         self.welcome: asyncio.Future[Welcome] = self._loop.create_future()
         self.ended: asyncio.Future[str] = self._loop.create_future()  # why
         self.next_turn: Callable[[], None] = lambda: None
@@ -99,6 +103,7 @@ class ClientPeer(Peer):
         elif isinstance(event, StreamData):
             self._take_welcome(event.data)
         elif isinstance(event, ConnectionTerminated):
+            self.refused = event.error_code == REFUSED
             self._end(why_ended(event, IDLE_TIMEOUT, known=self._greeted_at > 0.0))
 
     def error_received(self, exc: Exception) -> None:
@@ -175,6 +180,15 @@ def _unreachable(error: OSError | ValueError) -> str:
     return f"the address cannot be reached ({getattr(error, 'strerror', None) or error})"
 
 
+def _file_of(keys: EdgeKeys) -> tuple[int, int, int] | None:
+    """By what a file of keys that was written anew is told from the one before; None where there is none."""
+    try:
+        found = keys.path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
 def _coarser(encoded: Encoded, image: npt.NDArray[np.uint8]) -> bool:
     """Whether `image` is packed smaller, or at a lower quality, than calibration saw images."""
     smaller = (encoded.height, encoded.width) != image.shape[:2]
@@ -227,6 +241,8 @@ class OffloadClient:
         self._good: Found | None = None  # the one of its addresses that let this edge in last
         self._told = Sparing(logger)
         self._keys = keys
+        self._keys_seen: tuple[int, int, int] | None = None  # the file of which they were read, once it was looked at
+        self._refused = False  # the last attempt to connect
         self._model_sha256 = model_sha256
         self._quality = quality
         self._slots = asyncio.Semaphore(max_open)
@@ -470,8 +486,32 @@ class OffloadClient:
                 self._told.warning(f"no data centre at {self._address[0]}:{self._address[1]}: {reason}")
             self.trouble = reason
             self._attempted.set()
-            await asyncio.sleep(backoff * (0.5 + secrets.randbelow(1_000) / 1_000))
-            backoff = min(2 * backoff, _LAST_BACKOFF)
+            if self._refused:
+                backoff = max(backoff, _REFUSED_BACKOFF)
+            await self._pause(backoff * (0.5 + secrets.randbelow(1_000) / 1_000))
+            backoff = min(2 * backoff, _LAST_REFUSED_BACKOFF if self._refused else _LAST_BACKOFF)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait `seconds`, or until there are other keys to try."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while (left := until - loop.time()) > 0.0 and _file_of(self._keys) == self._keys_seen:
+            await asyncio.sleep(min(left, _LOOK_AT_KEYS))
+
+    def _take_new_keys(self) -> None:
+        """Use what is in the keys folder now: this edge may have been enrolled anew since its keys were read."""
+        found = _file_of(self._keys)
+        if found == self._keys_seen:
+            return
+        self._keys_seen = found
+        keys = self._keys
+        try:
+            self._keys = client_keys(keys.path.parent, keys.configuration.idle_timeout)
+        except KeysError as error:
+            logger.warning("the keys that were read before are used on: %s", error)
+            return
+        if self._keys.certificate != keys.certificate:
+            logger.info("%s holds other keys now, which are used from here on", keys.path)
 
     async def _connection(self) -> str:
         """Connect and stay so as long as it lasts; says why it ended."""
@@ -485,6 +525,8 @@ class OffloadClient:
 
         The addresses share the time after which silence means that nobody is there.
         """
+        self._take_new_keys()
+        self._refused = False
         try:
             found = await addresses(*self._address)
         except (OSError, ValueError) as error:  # ValueError: no host can be called so
@@ -519,7 +561,7 @@ class OffloadClient:
             link.close()
             raise
         if peer.ended.done():
-            reason = peer.ended.result()
+            reason, self._refused = peer.ended.result(), peer.refused
         elif not peer.heard:
             reason = f"it was silent for {silence:g} s"
         elif not peer.welcome.done():
