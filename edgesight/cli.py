@@ -36,6 +36,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Modeless inference at the edge: say how accurate and how fast, never which model.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"edgesight {version('edgesight')}")
+        raise typer.Exit
+
+
+@app.callback()
+def edgesight_(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Let every command be named after this."""
+
+
 keys = typer.Typer(no_args_is_help=True, help="Keys that edges and data centres know each other by.")
 app.add_typer(keys, name="keys")
 
@@ -670,6 +689,11 @@ def keys_make(
         ending.print_json({"folder": str(folder)})
     else:
         print(folder)
+        print(
+            f"next: `edgesight datacenter PACKAGE --keys {folder}` serves; "
+            f"`edgesight datacenter enroll NAME --keys {folder}` prints the token by which an edge gets its keys",
+            file=sys.stderr,  # not to whoever takes the folder's name from standard output
+        )
 
 
 KeysFolder = Annotated[
@@ -918,10 +942,11 @@ def _address(option: str, text: str) -> tuple[str, int]:
 
 def _check_reports(out: Path, main: str, *others: str) -> None:
     """OutputError, before any work, where a command's report must not or cannot be written."""
-    from host.files import check_reports
+    from host.files import check_report_folder, check_reports
     from sim.report import REPORT
 
     check_reports(out, REPORT, main, *others)
+    check_report_folder(out, REPORT)
 
 
 def _warn(said: list[str]) -> None:

@@ -126,6 +126,22 @@ def check_reports(folder: Path, claim: Claim, main: str, *others: str) -> None:
                 )
 
 
+def check_report_folder(folder: Path, claim: Claim) -> None:
+    """OutputError where `folder` holds files and none of them is a report: it is somebody else's.
+
+    Hidden files and folders do not count: a run that was cut short leaves folders behind, and no report.
+    """
+    if not folder.is_dir():
+        return
+    with _told(folder):
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    if files and not any(path.suffix == ".json" and claim.stranger(path) is None for path in files):
+        raise OutputError(
+            f"{folder}: exists and is no folder of reports (it holds {files[0].name}, and no {claim.what}); "
+            "nothing was touched: name another folder"
+        )
+
+
 def write_output(path: Path, content: bytes, claim: Claim) -> None:
     """Write an output file with the folders above it, whole or not at all; OutputError where it must or can not be."""
     claim.check_file(path)

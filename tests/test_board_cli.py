@@ -43,8 +43,8 @@ def test_a_fabric_that_answers_otherwise_fails_the_self_test(tmp_path: Path) -> 
 
 
 def test_without_a_board_the_remedy_is_said() -> None:
-    fails("this is no PYNQ board", "selftest", DIGITS, "--fabric", "pynq")
-    fails("this is no PYNQ board", "throughput", DIGITS)
+    fails("this needs a PYNQ board, and here is none", "selftest", DIGITS, "--fabric", "pynq")
+    fails("this needs a PYNQ board, and here is none", "throughput", DIGITS)
 
 
 def test_a_sensor_that_is_not_there_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
@@ -138,6 +139,10 @@ def test_no_edge_listening_is_said(tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     Image.new("L", (8, 8)).save(picture)
     fails("edge", "query", picture, "--accuracy", "0.9", "--deadline-ms", "50", "--socket", tmp_path / "none.sock")
+
+
+def test_the_version_is_printed() -> None:
+    assert succeeds("--version").strip() == f"edgesight {importlib.metadata.version('edgesight')}"
 
 
 def test_every_command_explains_itself() -> None:

@@ -39,7 +39,10 @@ def fails(message: str, *arguments: str | Path, said: str = "") -> None:
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
-    assert succeeds("keys", "make", tmp_path / "keys") == str(tmp_path / "keys")
+    made = edgesight("keys", "make", tmp_path / "keys")
+    assert (made.returncode, made.stdout.strip()) == (0, str(tmp_path / "keys"))
+    assert made.stderr.startswith("next: `edgesight datacenter PACKAGE --keys ")
+    assert f"`edgesight datacenter enroll NAME --keys {tmp_path / 'keys'}`" in made.stderr
     return tmp_path / "keys"
 
 

@@ -114,6 +114,21 @@ def test_what_a_command_did_not_make_is_refused_and_stays(command: tuple[str, st
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+REPORTS = [command for command, (_, inside) in WRITES.items() if (inside or "").endswith(".json")]
+
+
+@pytest.mark.parametrize("command", REPORTS, ids=" ".join)
+def test_no_report_goes_among_others_files(command: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("important")
+    (tmp_path / "thesis" / "data.json").write_text('{"mine": 1}')
+    done = edgesight(*WRITES[command][0], command[1], "thesis", cwd=tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "thesis: exists and is no folder of reports (it holds data.json, and no report" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "thesis").iterdir()) == ["data.json", "thesis.txt"]
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("command", WRITES, ids=" ".join)
 def test_a_file_for_a_folder_and_a_folder_for_a_file_are_refused(command: tuple[str, str], tmp_path: Path) -> None:
     arguments, inside = WRITES[command]

@@ -14,9 +14,12 @@ def open_fabric(package: Package, maker: str) -> Fabric:
     if maker in ("verilated", "csim"):
         return open_transparent(package, maker)
     if maker == "pynq":
-        from host.fabric.pynq import PynqFabric
+        from host.fabric.pynq import NoBoardError, PynqFabric
 
-        return PynqFabric(package)
+        try:
+            return PynqFabric(package)
+        except NoBoardError as error:
+            raise FabricError(f"{error}; elsewhere, choose the fabric csim or verilated") from error
     if maker.startswith("serial:"):
         from host.fabric.serial import SerialFabric
 

@@ -452,17 +452,21 @@ class PynqFabric:
         return [self.registers.read("input_stall_cycles"), self.registers.read("output_stall_cycles")]
 
 
+class NoBoardError(FabricError):
+    """This machine is no PYNQ board."""
+
+
 def board_name() -> str:
-    """What PYNQ's image calls this board; FabricError where nothing says so."""
+    """What PYNQ's image calls this board; NoBoardError where nothing says so."""
     name = os.environ.get("BOARD")
     if name:
         return name
     try:
         return Path("/proc/device-tree/chosen/pynq_board").read_text().strip("\0\n ")
     except OSError:
-        raise FabricError(
-            f"this is no PYNQ board, or its environment was lost: BOARD is not set; on a board, run {_READY_SHELL}; "
-            "elsewhere, choose the fabric csim or verilated"
+        raise NoBoardError(
+            f"this needs a PYNQ board, and here is none, or its environment was lost: BOARD is not set; on a "
+            f"board, run {_READY_SHELL}"
         ) from None
 
 

@@ -13,6 +13,7 @@ from host.files import (
     PICTURE,
     Claim,
     OutputError,
+    check_report_folder,
     check_reports,
     json_claim,
     place_folder,
@@ -48,6 +49,25 @@ def test_a_folder_that_is_ours_or_empty_is_filled(tmp_path: Path, there: str) ->
     assert {path.name for path in place.iterdir()} == {"mark", "a"}
     assert (place / "a" / "b").read_bytes() == b"deep"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("there", ["absent", "empty", "folders", "hidden", "another report"])
+def test_a_folder_for_reports_is_absent_empty_or_holds_some(tmp_path: Path, there: str) -> None:
+    folder = tmp_path / "bench"
+    if there != "absent":
+        folder.mkdir()
+    if there == "folders":
+        (folder / "work").mkdir()
+    elif there == "hidden":
+        (folder / ".gitignore").write_text("*")
+    elif there == "another report":
+        (folder / "link.json").write_text('{"checks": []}')
+        (folder / "link.png").write_bytes(b"")
+    check_report_folder(folder, REPORT)
+    if there in ("folders", "hidden"):
+        (folder / "thesis.txt").write_text("important")
+        with pytest.raises(OutputError, match=r"bench: exists and is no folder of reports \(it holds thesis\.txt"):
+            check_report_folder(folder, REPORT)
 
 
 def test_a_full_disk_leaves_the_old_folder_and_no_half_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

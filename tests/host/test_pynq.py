@@ -23,6 +23,7 @@ from host.fabric.dma import Dma
 from host.fabric.makers import open_fabric
 from host.fabric.pynq import PynqFabric
 from host.kernel import BoardBuild, Package
+from host.overlay import install
 from host.registers import FRAME_MAGIC, INTERFACE_VERSION, KERNEL_ID, OFFSETS
 from sim.pynq.handoff import BOARDS, handoff
 from tests.host.by_hand import package as kernel_by_hand
@@ -229,8 +230,12 @@ def test_elsewhere_than_on_a_board_it_names_the_other_fabrics(
     package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("BOARD", raising=False)
-    with pytest.raises(FabricError, match=r"no PYNQ board.*boardname\.sh.*csim or verilated"):
-        PynqFabric(package)
+    with pytest.raises(FabricError, match=r"needs a PYNQ board.*boardname\.sh.*csim or verilated"):
+        open_fabric(package, "pynq")
+    for alone in (PynqFabric, install):  # of which commands have no other fabric
+        with pytest.raises(FabricError, match=r"needs a PYNQ board.*boardname\.sh") as told:
+            alone(package)
+        assert "csim" not in str(told.value)
 
 
 def test_a_lost_xrt_environment_is_named(package: Package, board: _Board, monkeypatch: pytest.MonkeyPatch) -> None:
