@@ -100,19 +100,20 @@ def test_a_name_of_any_bytes_is_asked(socket: Path, folder: Path) -> None:
     odd = os.fsencode(folder) + b"/bad\xff.png"
     Path(os.fsdecode(odd)).write_bytes((folder / "a.png").read_bytes())
     command = [sys.executable, "-m", "edgesight", "query", "--accuracy", "0.95", "--deadline-ms", "1000", "--socket"]
+    command.append(str(socket))
     for options in ([], ["--json"]):
         done = subprocess.run(
-            [*map(os.fsencode, [*command, socket, *options]), odd], capture_output=True, timeout=DEADLINE_S, check=False
+            [*map(os.fsencode, [*command, *options]), odd], capture_output=True, timeout=DEADLINE_S, check=False
         )
         assert (done.returncode, done.stderr) == (0, b"")
     assert json.loads(done.stdout)["class_name"] in "0123456789"
     Path(os.fsdecode(odd)).write_bytes(b"no picture")
-    done = subprocess.run([*map(os.fsencode, [*command, socket]), odd], capture_output=True, check=False)
+    done = subprocess.run([*map(os.fsencode, command), odd], capture_output=True, check=False)
     assert b"bad" in done.stderr
     assert b"is no picture that is read" in done.stderr
     ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     shutil.copy(folder / "a.png", folder / "ä.png")
-    named = [*map(os.fsencode, [*command, socket]), os.fsencode(folder) + "/ä.png".encode()]
+    named = [*map(os.fsencode, command), os.fsencode(folder) + "/ä.png".encode()]
     done = subprocess.run(named, capture_output=True, env=ascii_only, timeout=DEADLINE_S, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 

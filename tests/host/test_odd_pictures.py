@@ -225,26 +225,26 @@ def depths() -> Iterator[Case]:
     yield Case("png-rgb16", png(rgb16, 16, 2), SCENE, 1)
     yield Case("png-rgb16-transparent", png(rgb16, 16, 2, chunk(b"tRNS", bytes(6))), None, 0, "16-bit colours")
     for scale, tolerance, said in ((4_095, 0, "12 bits or fewer"), (255, 0, "12 bits or fewer"), (16_383, 1.5, "")):
-        dark = (SCENE / 255 * scale).round()
-        truth = SCENE / 4 if scale == 16_383 else None
+        deep = (SCENE / 255 * scale).round()
+        shown = SCENE / 4 if scale == 16_383 else None
         told = said or "if they are those of a sensor of 14 bits"
         opaque = np.full((HEIGHT, WIDTH, 1), scale)
-        for name, samples, colours in (
-            ("rgb", dark, 2),
-            ("rgba", np.dstack([dark, np.full_like(opaque, 65_535)]), 6),
-            ("grey-alpha", np.dstack([dark[..., :1], np.full_like(opaque, 65_535)]), 4),
-            ("all-dark-rgba", np.dstack([dark, opaque]), 6),
+        for name, samples, kind_of_colours in (
+            ("rgb", deep, 2),
+            ("rgba", np.dstack([deep, np.full_like(opaque, 65_535)]), 6),
+            ("grey-alpha", np.dstack([deep[..., :1], np.full_like(opaque, 65_535)]), 4),
+            ("all-dark-rgba", np.dstack([deep, opaque]), 6),
         ):
-            if (truth is not None and name != "rgb") or (scale == 255 and name == "all-dark-rgba"):
+            if (shown is not None and name != "rgb") or (scale == 255 and name == "all-dark-rgba"):
                 continue  # the last is transparent everywhere
-            lines = samples.astype(">u2").reshape(HEIGHT, -1).view(np.uint8)
-            yield Case(f"png-{name}-{scale}in16", png(lines, 16, colours), truth, tolerance, told)
+            rows = samples.astype(">u2").reshape(HEIGHT, -1).view(np.uint8)
+            yield Case(f"png-{name}-{scale}in16", png(rows, 16, kind_of_colours), shown, tolerance, told)
         for order in "<>":
-            strip = dark.astype(order + "u2").tobytes()
+            strip = deep.astype(order + "u2").tobytes()
             content = tiff(strip, order, t258=(16, 16, 16), t262=2, t277=3)
-            yield Case(f"tiff-rgb-{scale}in16-{order}", content, truth, tolerance, told)
-        content = b"P6 %d %d 65535\n" % (WIDTH, HEIGHT) + dark.astype(">u2").tobytes()
-        yield Case(f"ppm-{scale}in16", content, truth, tolerance, told)
+            yield Case(f"tiff-rgb-{scale}in16-{order}", content, shown, tolerance, told)
+        content = b"P6 %d %d 65535\n" % (WIDTH, HEIGHT) + deep.astype(">u2").tobytes()
+        yield Case(f"ppm-{scale}in16", content, shown, tolerance, told)
     black_ppm = b"P6 %d %d 65535\n" % (WIDTH, HEIGHT) + bytes(WIDTH * HEIGHT * 6)
     yield Case("ppm-black16", black_ppm, np.zeros_like(SCENE), 0)
     yield Case("pfm", b"Pf\n48 40\n-1.0\n" + ramp.astype("<f4").tobytes(), None, 0, "floating-point PFM")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,12 +75,14 @@ def test_late_answers_are_told_with_their_cause_and_the_deadline() -> None:
 
 
 def test_no_bar_is_shown_for_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer: Any = object()
+
     class Cascade:
         def simulated_leg(self, cycles: int) -> int:
             return cycles
 
-        async def settle(self, *given: object) -> str:
-            return "an answer"
+        async def settle(self, *given: object) -> object:
+            return answer
 
     def bar() -> None:
         raise AssertionError("a bar of 0 of 0")
@@ -87,4 +90,4 @@ def test_no_bar_is_shown_for_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(demo, "progress", bar)
     records = np.zeros(3, [("stage", np.uint8), ("cycles", np.uint32)])
     answers = asyncio.run(demo._settle(Cascade(), np.zeros((3, 8, 8, 1), np.uint8), records, None, "edge only"))  # type: ignore[arg-type]
-    assert answers == ["an answer"] * 3
+    assert answers == [answer] * 3
