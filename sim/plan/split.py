@@ -38,7 +38,7 @@ LINK_SEEDS: Final = (101, 102, 103, 104)  # the detector's defaults were chosen 
 DEADLINES_MS: Final = (150.0, 200.0, 250.0, 300.0, 400.0)
 PERIOD_MS: Final = 500.0  # between requests
 REQUESTS: Final = 1200  # ten minutes
-# Sent in a period in which nothing else is. Of less, most of the time goes by waiting for a bursty link's next turn, and
+# Sent in a period in which nothing else is. With less, most of the time is waiting for a bursty link's next turn, and
 # the link looks slower than it is for a tensor.
 PROBE_BYTES: Final = 18_000
 GAIN: Final = 3.0  # points, on average
