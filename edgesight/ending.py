@@ -112,6 +112,6 @@ def json_asked(arguments: list[str]) -> bool:
 def fail(message: str, json_: bool, status: int = 1) -> NoReturn:
     """End with `message`: a line on standard error, and a document on standard output if `json_`."""
     if json_:
-        print_json({"error": message})
+        print(json.dumps({"error": message}))  # on one line, as who reads answers line by line needs it
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from host.files import Claim, sha256
+from host.files import Claim, read_regular, sha256
 
 # What `train` writes into a zoo folder, beside its card.
 _FILES = ("README.md", "stage0.npz", "stage0.onnx", "stage1.npz", "stage1.onnx", "backend.onnx")
@@ -16,7 +16,7 @@ CARD = "card.json"
 def _stranger(folder: Path) -> str | None:
     """Why training must not write here: nothing is removed, but files of its names are replaced."""
     try:
-        card = json.loads((folder / CARD).read_bytes())
+        card = json.loads(read_regular(folder / CARD))
         return None if {"schema", "networks"} <= card.keys() else f"its {CARD} is no model card"
     except FileNotFoundError:
         there = [name for name in _FILES if (folder / name).exists()]
@@ -36,7 +36,7 @@ def read_card(zoo: Path) -> dict[str, Any]:
     """The model card of a zoo folder; ZooError where it is absent or lacks what compiling needs."""
     path = zoo / CARD
     try:
-        card = json.loads(path.read_bytes())
+        card = json.loads(read_regular(path))
         facts = card["data_set"]
         str(facts["name"]), str(facts["checksum"]), [str(name) for name in facts["classes"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -32,7 +32,7 @@ from host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, FabricError, Images, R
 from host.hedge import Hedging
 from host.kernel import Calibration, Kernel, Target
 from host.link.datagrams import LinkError
-from host.link.offload import Offload, Offloaded
+from host.link.offload import NoAnswer, Offload, Offloaded
 from host.power.meter import EnergyMeter
 from host.power.sensors import PowerError
 
@@ -54,7 +54,7 @@ class _Asked:
 
     reply: Offloaded | None
     trouble: str  # why there is no reply
-    seconds: float
+    seconds: float  # that it took; 0 where nothing was sent
 
 
 Early = asyncio.Task[_Asked]  # a request that went before the fabric answered
@@ -259,7 +259,8 @@ class Cascade:
             seconds = time.perf_counter() - begin
             if self._hedging is not None:
                 self._hedging.unanswered(seconds, within)
-            return _Asked(None, str(error), seconds)
+            asked = isinstance(error, NoAnswer) and error.asked
+            return _Asked(None, str(error), seconds if asked else 0.0)  # what was not sent has no leg
         seconds = time.perf_counter() - begin
         if self._hedging is not None:
             self._hedging.replied(seconds, reply.queue_ms / 1e3)

@@ -108,7 +108,9 @@ def query(socket_path: Path, image_path: Path, accuracy: float, deadline_ms: flo
     """
     content = image_content(image_path)
     try:
-        header = _Query(protocol=1, name=str(image_path), size=len(content), accuracy=accuracy, deadline_ms=deadline_ms)
+        # A file may be called by any bytes; a message is UTF-8.
+        name = os.fsencode(image_path).decode("utf-8", "replace")
+        header = _Query(protocol=1, name=name, size=len(content), accuracy=accuracy, deadline_ms=deadline_ms)
     except ValidationError as error:
         raise EdgeError(f"this cannot be asked: {_first_fault(error)}") from error
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

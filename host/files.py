@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -89,7 +90,7 @@ def json_claim(what: str, *keys: str) -> Claim:
 
     def stranger(path: Path) -> str | None:
         try:
-            found = json.loads(path.read_bytes())
+            found = json.loads(read_regular(path))
         except (OSError, ValueError, RecursionError):
             return "it holds no JSON"
         held = set(found) if isinstance(found, dict) else set()
@@ -202,6 +203,21 @@ def remove_leftovers(path: Path) -> None:
 def remedy(error: OSError) -> str | None:
     """What to do about a file that the system refused; None where nobody but a programmer can do anything."""
     return _REMEDIES.get(error.errno or 0)
+
+
+def read_regular(path: Path) -> bytes:
+    """All bytes of a file. Raises OSError, at once for what is none: a pipe may keep its reader waiting for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def sha256(content: bytes) -> str:

@@ -22,7 +22,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from host.files import Claim, place_folder, sha256, write_atomically
+from host.files import Claim, place_folder, read_regular, sha256, write_atomically
 
 MANIFEST = "kernel.json"
 SCHEMA_VERSION: Final = 3
@@ -347,7 +347,7 @@ class Package:
         path = Path(path)
         manifest = path / MANIFEST
         try:
-            text = manifest.read_bytes()
+            text = read_regular(manifest)
         except OSError as error:
             raise KernelError(
                 f"{manifest}: cannot be read ({error.strerror}); a kernel package is a folder with {MANIFEST}, "
@@ -379,7 +379,7 @@ class Package:
         if name not in self.kernel.files:
             raise KernelError(f"{self.path / MANIFEST}: field files: lists no {name!r}; compile the package again")
         try:
-            content = (self.path / name).read_bytes()
+            content = read_regular(self.path / name)
         except OSError as error:
             raise KernelError(
                 f"{self.path / name}: listed in {MANIFEST} but cannot be read ({error.strerror}); "
@@ -446,7 +446,7 @@ class Package:
 def _stranger(folder: Path) -> str | None:
     """What in `folder` is not a kernel package's; None where all of it is. Packages of every schema count."""
     try:
-        document = json.loads((folder / MANIFEST).read_bytes())
+        document = json.loads(read_regular(folder / MANIFEST))
         listed = {"build_hash", "stages"} <= document.keys() and set(document["files"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         listed = False
@@ -480,7 +480,7 @@ def load_kernel(path: Path) -> Kernel:
     """
     manifest = path / MANIFEST
     try:
-        document = json.loads(manifest.read_bytes())
+        document = json.loads(read_regular(manifest))
     except (OSError, ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("schema_version") != 2:

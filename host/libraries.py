@@ -23,7 +23,7 @@ from typing import Literal
 
 from host.cache import cache_folder, prune
 from host.fabric.base import FabricError
-from host.files import remedy, sha256, write_atomically
+from host.files import read_regular, remedy, sha256, write_atomically
 from host.kernel import Package
 
 Kind = Literal["csim", "verilated"]
@@ -56,8 +56,8 @@ def find(package: Package, kind: Kind, recipe: str | None = None) -> Path | None
     """The library if its entry is there and whole (and, where one is given, was built by `recipe`); else None."""
     folder = entry(package, kind)
     try:
-        built = json.loads((folder / _MANIFEST).read_bytes())
-        whole = all(sha256((folder / name).read_bytes()) == digest for name, digest in built["files"].items())
+        built = json.loads(read_regular(folder / _MANIFEST))
+        whole = all(sha256(read_regular(folder / name)) == digest for name, digest in built["files"].items())
         fits = whole and LIBRARY in built["files"] and recipe in (None, built["recipe"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

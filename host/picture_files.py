@@ -49,7 +49,9 @@ class Outline:
         copied_bytes: copies of the file.
         orientation: EXIF's, 1 to 8; 1 is upright.
         several: whether further frames or pages follow the one that is read.
-        full: the value of a 16-bit sample that is white; 0 where samples have 8 bits or fewer.
+        full: the value of a 16-bit sample that is white; 0 where the decoder gives 8 bits or fewer.
+        upper_byte: whether the decoder gives only the upper 8 bits of samples of 16: those of colours.
+        palette: colours that the picture's indices choose from; 0 where samples are no indices.
         inverted: whether 16-bit samples count from white to black.
         halvable: whether the decoder can give a half, a quarter or an eighth of the size.
     """
@@ -64,6 +66,8 @@ class Outline:
     orientation: int = 1
     several: bool = False
     full: int = 0
+    upper_byte: bool = False
+    palette: int = 0
     inverted: bool = False
     halvable: bool = False
 
@@ -236,13 +240,18 @@ def _exif_orientation(exif: bytes) -> int:
 
 # -------------------------------------------------------------------------------------------------------- PNG
 
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the type of its colours
+# A pass of an interlaced PNG: its first column and row, and how far the next are (PNG, 8.2).
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_PIECE = 16_384  # bytes that are inflated at a time, to at most 16 times as many
+
 
 def _png(content: bytes) -> Outline:
     view = memoryview(content)
     kept: list[memoryview | bytes] = [content[:8]]
     header: bytes | None = None
     transparent = several = ended = False
-    orientation, at, count = 0, 8, 0
+    palette, orientation, at, count = 0, 0, 8, 0
     while not ended:
         length, kind = struct.unpack_from(">I4s", content, at)
         end = at + 12 + length
@@ -254,10 +263,22 @@ def _png(content: bytes) -> Outline:
             if zlib.crc32(view[at + 4 : end - 4]) != stated:
                 raise Unreadable(f"is damaged: the checksum of its {kind.decode()} chunk is wrong; copy it again")
             kept.append(view[at:end])
-        if kind == b"IHDR" and header is None:
+        if header is None:
+            if kind != b"IHDR":
+                raise Unreadable("is damaged: its size is not told at its beginning; copy it again")
             header = content[at + 8 : end - 4]
+            width, height, depth, colours = struct.unpack_from(">IIBB", header)
+        elif kind == b"IHDR":
+            raise Unreadable("is damaged: it begins twice; copy it again")
+        elif kind == b"PLTE":
+            palette = length // 3
         elif kind == b"tRNS":
             transparent = True
+            if colours == 0 and depth in (2, 4):
+                # The decoder scales samples to 8 bits, but not the one that is transparent.
+                (sample,) = struct.unpack_from(">H", content, at + 8)
+                most = 2**depth - 1
+                kept[-1] = _png_chunk(kind, struct.pack(">H", (sample & most) * 255 // most))
         elif kind == b"acTL":
             several = content[at + 8 : at + 12] != b"\0\0\0\1"
         elif kind == b"eXIf":
@@ -266,7 +287,8 @@ def _png(content: bytes) -> Outline:
         at = end
     if header is None:
         raise Unreadable("is damaged: its size is not told; copy it again")
-    width, height, depth, colours = struct.unpack_from(">IIBB", header)
+    if colours == 3 and not palette:
+        raise Unreadable("is damaged: its pixels name colours of a palette, which is not there; copy it again")
     if depth == 16 and colours == 2 and transparent:
         raise Unreadable("has 16-bit colours with a transparent one, which is not read: save it with 8 bits")
     grey_16 = depth == 16 and colours == 0
@@ -281,7 +303,48 @@ def _png(content: bytes) -> Outline:
         orientation=orientation or 1,
         several=several,
         full=65_535 if grey_16 else 0,
+        upper_byte=depth == 16 and not grey_16,
+        palette=palette if colours == 3 else 0,
     )
+
+
+def _png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def check_whole(found: Outline) -> None:
+    """Raises Unreadable where a PNG's pixels are not all there, which its decoder would leave black without a word.
+
+    They are inflated, piece by piece, and counted. Decoders of the other formats tell themselves, as far as they can.
+    """
+    if found.kind != "PNG":
+        return
+    needed = _png_bytes(found)
+    inflated, at = zlib.decompressobj(), 8
+    bare = memoryview(found.bare)
+    while needed > 0:
+        length, kind = struct.unpack_from(">I4s", bare, at)
+        if kind == b"IEND" or inflated.eof:
+            raise Unreadable("is damaged: it holds fewer pixels than it claims; copy it again")
+        if kind == b"IDAT":
+            for begin in range(at + 8, at + 8 + length, _PIECE):
+                piece: memoryview | bytes = bare[begin : min(begin + _PIECE, at + 8 + length)]
+                while piece and needed > 0:
+                    needed -= len(inflated.decompress(piece, 16 * _PIECE))
+                    piece = inflated.unconsumed_tail
+        at += 12 + length
+
+
+def _png_bytes(found: Outline) -> int:
+    """Bytes that a PNG's pixels inflate to: a row has one more than its samples take, and a pass has its own rows."""
+    depth, colours, _, _, interlaced = struct.unpack_from(">BBBBB", found.bare, 24)
+    bits = depth * _PNG_SAMPLES.get(colours, 0)
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    count = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(found.width - left) // across), -(-(found.height - top) // down)
+        count += rows * (1 + -(-columns * bits // 8)) if columns > 0 else 0
+    return count
 
 
 # -------------------------------------------------------------------------------------------------------- GIF
@@ -292,6 +355,7 @@ def _gif(content: bytes) -> Outline:
     width, height, flags = struct.unpack_from("<HHB", content, 6)
     at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     kept = [content[:at]]
+    palette = 2 << (flags & 7) if flags & 0x80 else 0
     control, count = b"", 0
     while True:
         begin, kind = at, content[at]
@@ -303,6 +367,7 @@ def _gif(content: bytes) -> Outline:
             left, top, wide, high, local = struct.unpack_from("<HHHHB", content, at + 1)
             at = _gif_blocks(content, at + 11 + (3 << (local & 7) + 1 if local & 0x80 else 0))
             kept += [control, content[begin:at], b";"]
+            palette = 2 << (local & 7) if local & 0x80 else palette
             break
         elif kind == 0x3B:
             raise Unreadable("holds no picture: give another")
@@ -310,6 +375,8 @@ def _gif(content: bytes) -> Outline:
             raise Unreadable("is damaged: something else stands where a frame should; copy it again")
         count += 1
         _parts(count)
+    if not palette:
+        raise Unreadable("has no colours of its own: save it as PNG")
     return Outline(
         "GIF",
         max(width, left + wide),
@@ -319,6 +386,7 @@ def _gif(content: bytes) -> Outline:
         0,
         2 * len(content),
         several=content[at : at + 1] != b";" and content.find(b"\x2c", at) >= 0,
+        palette=palette,
     )
 
 
@@ -457,6 +525,8 @@ def _tiff(content: bytes) -> Outline:
         orientation=orientation if 1 <= orientation <= 8 else 1,
         several=directory.next,
         full=full,
+        upper_byte=bits[0] == 16 and samples > 1,
+        palette=2 ** bits[0] if colours == 3 else 0,
         inverted=wide and colours == 0,
     )
 
@@ -530,13 +600,15 @@ def _bmp(content: bytes) -> Outline:
     (header,) = struct.unpack_from("<I", content, 14)
     if header == 12:
         width, height, _, bits = struct.unpack_from("<HHHH", content, 18)
-        packed = 0
+        packed = palette = 0
     else:
         width, height, _, bits, packed = struct.unpack_from("<iiHHI", content, 18)
         if packed in (4, 5):
             raise Unreadable("is a BMP around a JPEG or PNG, which is not read: save that")
+        (palette,) = struct.unpack_from("<I", content, 46)
+    palette = (palette or 2**bits) if bits <= 8 else 0
     kept = 5 if packed in (1, 2) else 1 if bits <= 8 else 4
-    return Outline("BMP", width, abs(height), content, kept, 0, len(content))
+    return Outline("BMP", width, abs(height), content, kept, 0, len(content), palette=palette)
 
 
 _PPM_HEAD = re.compile(rb"P([456])" + 2 * rb"(?:\s|#[^\n\r]*[\n\r])+(\d{1,9})")

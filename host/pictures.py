@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from .picture_files import Outline, Unreadable, outline, raster
+from .picture_files import Outline, Unreadable, check_whole, outline, raster
 
 _COUNTED_BYTES = 216 * 2**20  # of 256 MiB: the rest is for rows in work, and for what allocators keep
 _BAND_PIXELS = 2**19  # pixels that are converted at once
@@ -64,12 +64,13 @@ def read(content: bytes, height: int, width: int, channels: int) -> Picture:
     """
     found = outline(content)
     scale = _scale(found, width)
+    seen = _Seen()
     try:
-        with _open(found) as picture:
+        check_whole(found)
+        with _open(found, seen) as picture:
             if scale > 1:
                 picture.draft(None, (found.width // scale, found.height // scale))
             picture.load()
-            seen = _Seen()
             pixels = _fit(picture, height, width, channels, seen, found)
     except Unreadable:
         raise
@@ -82,7 +83,7 @@ def look(content: bytes) -> Look:
     """What the header of the picture in `content` tells; raises Unreadable."""
     found = outline(content)
     try:
-        with _open(found) as picture:
+        with _open(found, _Seen()) as picture:
             grey = picture.mode in _GREY_MODES
     except Unreadable:
         raise
@@ -103,7 +104,11 @@ class _Seen:
 
     least_opaque: int = 255
     most_opaque: int = 0
-    most: int = 0  # of 16-bit samples
+    most: int = 0  # of samples whose white is 65535; of those that are given by their upper byte, the most it may be
+
+    def upper_bytes(self, levels: npt.NDArray[np.uint8]) -> None:
+        """Note the upper bytes of 16-bit samples."""
+        self.most = max(self.most, int(levels.max(initial=0)) * 256 + 255)
 
 
 def _scale(found: Outline, width: int) -> int:
@@ -121,16 +126,16 @@ def _scale(found: Outline, width: int) -> int:
     )
 
 
-def _open(found: Outline) -> Image.Image:
+def _open(found: Outline, seen: _Seen) -> Image.Image:
     if found.kind == "PPM":
-        return _raster_picture(found.bare)
+        return _raster_picture(found.bare, seen)
     picture = Image.open(io.BytesIO(found.bare), formats=(found.kind,))
     if picture.size != (found.width, found.height):
         raise Unreadable(f"is damaged: it claims {found.width} x {found.height} and {picture.size} pixels")
     return picture
 
 
-def _raster_picture(content: bytes) -> Image.Image:
+def _raster_picture(content: bytes, seen: _Seen) -> Image.Image:
     """A PPM, by its own range; 16-bit grey stays so."""
     found = raster(content)
     lines = np.frombuffer(content, np.uint8, found.line * found.height, found.at).reshape(found.height, found.line)
@@ -144,6 +149,8 @@ def _raster_picture(content: bytes) -> Image.Image:
         wide = lines.reshape(-1).view(">u2").reshape(found.height, -1)
         if found.channels == 1:
             return Image.fromarray(wide.astype(np.uint16))
+        if found.most == 65_535:
+            seen.most = int(wide.max())
         samples = np.empty(wide.shape, np.uint8)
         step = max(1, _BAND_PIXELS // found.width)
         for top in range(0, found.height, step):
@@ -176,10 +183,10 @@ def _fit(picture: Image.Image, height: int, width: int, channels: int, seen: _Se
         narrow[top:bottom] = np.asarray(band, np.uint8).reshape(bottom - top, width, channels)
     if seen.most_opaque == 0 and seen.least_opaque == 0:
         raise Unreadable("is transparent everywhere, so that nothing is to be seen: give it without transparency")
-    if found is not None and found.full == 65_535 and 0 < seen.most < _TWELVE_BITS:
+    if found is not None and 0 < seen.most < _TWELVE_BITS:
         raise Unreadable(
-            f"has 16-bit pixels of which the lightest is {seen.most} of 65535, as from a sensor of 12 bits or fewer: "
-            "scale them to 0 to 65535"
+            f"has 16-bit pixels of which the lightest is {_lightest(found, seen)} of 65535, as from a sensor of 12 "
+            "bits or fewer: scale them to 0 to 65535, or save it with 8 bits"
         )
     if down == height:
         return narrow
@@ -203,9 +210,17 @@ def _upright(picture: Image.Image, orientation: int, top: int, bottom: int) -> I
 def _plain(part: Image.Image, channels: int, seen: _Seen, found: Outline | None) -> Image.Image:
     """In mode L or RGB."""
     see_through = part.info.get("transparency")
+    if found is not None and found.palette and part.mode in ("P", "L"):
+        indices = np.asarray(part)
+        beyond = indices >= found.palette
+        if isinstance(see_through, int):
+            beyond &= indices != see_through  # a colour that is not seen need not be there
+        if beyond.any():
+            raise Unreadable("is damaged: its pixels name colours that its palette does not have; copy it again")
     if found is not None and found.full:
         wide = np.asarray(part).astype(np.uint32)
-        seen.most = max(seen.most, int(wide.max()))
+        if found.full == 65_535:
+            seen.most = max(seen.most, int(wide.max()))
         grey = _scaled(found.full - np.minimum(wide, found.full) if found.inverted else wide, found.full)
         if isinstance(see_through, int):
             seen.least_opaque = min(seen.least_opaque, 0 if (wide == see_through).any() else 255)
@@ -221,10 +236,14 @@ def _plain(part: Image.Image, channels: int, seen: _Seen, found: Outline | None)
         seen.least_opaque = min(seen.least_opaque, int(levels.min()))
         seen.most_opaque = max(seen.most_opaque, int(levels.max()))
         colours = part.convert("RGB")
+        if found is not None and found.upper_byte:
+            seen.upper_bytes(np.asarray(colours)[levels > 0])
         part = Image.new("RGB", colours.size, _BACKGROUND)
         part.paste(colours, mask=opaque)
     else:
         seen.most_opaque = 255
+        if found is not None and found.upper_byte:
+            seen.upper_bytes(np.asarray(part.convert("RGB") if part.mode == "RGBX" else part))
         if part.mode == "CMYK":
             part = part.convert("RGB")
         elif part.mode not in ("1", "L", "P", "RGB", "RGBX"):
@@ -242,17 +261,23 @@ def _warnings(found: Outline, seen: _Seen, height: int, width: int) -> tuple[str
         said.append("is transparent in part: it was laid on black")
     if found.several:
         said.append("holds several frames or pages: the first was taken")
-    if found.full == 65_535 and 0 < seen.most < _FOURTEEN_BITS:
+    if 0 < seen.most < _FOURTEEN_BITS:
         said.append(
-            f"has 16-bit pixels of which the lightest is {seen.most} of 65535: "
+            f"has 16-bit pixels of which the lightest is {_lightest(found, seen)} of 65535: "
             "if they are those of a sensor of 14 bits, scale them to 0 to 65535"
         )
     return tuple(said)
 
 
+def _lightest(found: Outline, seen: _Seen) -> str:
+    return f"{'at most ' if found.upper_byte else ''}{seen.most}"
+
+
 def _broken(found: Outline, error: Exception) -> Unreadable:
     """Why a decoder gave no picture."""
-    if isinstance(error, UnidentifiedImageError):
+    # Pillow knows some files only once it decodes them, and then says in words alone that they are none that it reads.
+    foreign = str(error).lower().startswith(("unsupported", "unknown"))
+    if foreign or isinstance(error, UnidentifiedImageError):
         return Unreadable(f"is a {found.kind} of a kind that is not read: save it as PNG or JPEG, with 8 bits")
     if isinstance(error, MemoryError):
         return Unreadable(f"is {found.width} x {found.height} pixels, for which memory does not do: make it smaller")

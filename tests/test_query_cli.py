@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import select
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,6 +94,34 @@ def test_what_is_no_picture_is_refused_at_once_in_json_too(socket: Path, tmp_pat
     assert err.startswith("error: ")
     assert len(err.splitlines()) == 1
     assert told == err
+
+
+def test_a_name_of_any_bytes_is_asked(socket: Path, folder: Path) -> None:
+    odd = os.fsencode(folder) + b"/bad\xff.png"
+    Path(os.fsdecode(odd)).write_bytes((folder / "a.png").read_bytes())
+    command = [sys.executable, "-m", "edgesight", "query", "--accuracy", "0.95", "--deadline-ms", "1000", "--socket"]
+    for options in ([], ["--json"]):
+        done = subprocess.run(
+            [*map(os.fsencode, [*command, socket, *options]), odd], capture_output=True, timeout=DEADLINE_S, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["class_name"] in "0123456789"
+    Path(os.fsdecode(odd)).write_bytes(b"no picture")
+    done = subprocess.run([*map(os.fsencode, [*command, socket]), odd], capture_output=True, check=False)
+    assert b"bad" in done.stderr
+    assert b"is no picture that is read" in done.stderr
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    shutil.copy(folder / "a.png", folder / "ä.png")
+    named = [*map(os.fsencode, [*command, socket]), os.fsencode(folder) + "/ä.png".encode()]
+    done = subprocess.run(named, capture_output=True, env=ascii_only, timeout=DEADLINE_S, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_wrong_command_line_is_one_line_of_json_too(folder: Path) -> None:
+    status, out, _ = ask(folder / "none.sock", "--json", folder / "a.png", "--colour")
+    (line,) = out.splitlines()
+    assert status == 2
+    assert "--colour" in json.loads(line)["error"]
 
 
 def test_without_an_edge_json_says_so_once(tmp_path: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from host.files import sha256
+from host.files import read_regular, sha256
 
 Images = npt.NDArray[np.uint8]  # [N, H, W, C]
 Logits = npt.NDArray[np.float32]  # [N, classes]
@@ -46,7 +46,7 @@ class OnnxModel:
         except ImportError as error:
             raise ModelError("onnxruntime is not installed: `pip install 'edgesight[datacenter]'`") from error
         try:
-            content = path.read_bytes()
+            content = read_regular(path)
         except OSError as error:
             raise ModelError(f"{path} cannot be read ({error.strerror}): give the back end's .onnx file") from error
         self.sha256 = sha256(content)

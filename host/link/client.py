@@ -24,6 +24,7 @@ from host.link.bounds import KEY_PACKETS
 from host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, LinkError, Reply, Status, parse
 from host.link.keys import (
     EdgeKeys,
+    KeysError,
     client_keys,
     load_certificate,
     new_key,
@@ -32,7 +33,7 @@ from host.link.keys import (
     request_certificate,
     save_edge,
 )
-from host.link.offload import Offloaded
+from host.link.offload import NoAnswer, Offloaded
 from host.link.parity import strips_for
 from host.link.quality import Room, fit, room
 from host.link.quic import IDLE_TIMEOUT, PROTOCOL, Hello, Peer, Welcome
@@ -54,6 +55,8 @@ _RENEW_BY = datetime.timedelta(days=15)  # before the certificate ends it is ren
 _PING_EVERY = 1.0  # seconds; keeps an idle connection from timing out
 _PROBE_EVERY = 0.2  # seconds, while nothing comes back: QUIC's own probes come ever more seldom
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0  # seconds between attempts to connect
+_REFUSED_BACKOFF, _LAST_REFUSED_BACKOFF = 1.0, 30.0  # where it turned this edge away; new keys end the wait
+_LOOK_AT_KEYS = 0.5  # seconds; how soon keys that were written meanwhile are seen
 _ASK_AGAIN = 3.0  # times the usual wait for a reply
 _SOONEST_ASK = 0.1  # seconds; much more than the data centre waits for a strip that will not come
 _MOST_REPAIRED = 0.02  # loss of a path up to which images may travel entire
@@ -63,10 +66,6 @@ _USUAL_BYTES = 0.3  # of a pixel in a JPEG, before any was made
 _LAST_REQUESTS = 1 << 16  # request ids that are left when the connection is made anew
 
 logger = logging.getLogger(__name__)
-
-
-class NoAnswer(LinkError):
-    """The data centre did not answer in time: says why. The edge answers in its stead."""
 
 
 class ClientPeer(Peer):
@@ -81,6 +80,7 @@ class ClientPeer(Peer):
         self._greeted_at = 0.0
         self.greeting = 0.0  # seconds from hello to welcome
         self.heard = False  # something came back
+        self.refused = False  # the data centre does not let this edge in, for a reason that stays
         self.welcome: asyncio.Future[Welcome] = self._loop.create_future()
         self.ended: asyncio.Future[str] = self._loop.create_future()  # why
         self.next_turn: Callable[[], None] = lambda: None
@@ -103,6 +103,7 @@ class ClientPeer(Peer):
         elif isinstance(event, StreamData):
             self._take_welcome(event.data)
         elif isinstance(event, ConnectionTerminated):
+            self.refused = event.error_code == REFUSED
             self._end(why_ended(event, IDLE_TIMEOUT, known=self._greeted_at > 0.0))
 
     def error_received(self, exc: Exception) -> None:
@@ -179,6 +180,15 @@ def _unreachable(error: OSError | ValueError) -> str:
     return f"the address cannot be reached ({getattr(error, 'strerror', None) or error})"
 
 
+def _file_of(keys: EdgeKeys) -> tuple[int, int, int] | None:
+    """By what a file of keys that was written anew is told from the one before; None where there is none."""
+    try:
+        found = keys.path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
 def _coarser(encoded: Encoded, image: npt.NDArray[np.uint8]) -> bool:
     """Whether `image` is packed smaller, or at a lower quality, than calibration saw images."""
     smaller = (encoded.height, encoded.width) != image.shape[:2]
@@ -231,6 +241,8 @@ class OffloadClient:
         self._good: Found | None = None  # the one of its addresses that let this edge in last
         self._told = Sparing(logger)
         self._keys = keys
+        self._keys_seen: tuple[int, int, int] | None = None  # the file of which they were read, once it was looked at
+        self._refused = False  # the last attempt to connect
         self._model_sha256 = model_sha256
         self._quality = quality
         self._slots = asyncio.Semaphore(max_open)
@@ -342,12 +354,16 @@ class OffloadClient:
         coarse, loss, first_sent = False, 0.0, 0.0
         encoded, entire, parity = None, False, 0
         for attempt in range(2):
-            await self._take_turn(reply, deadline)
+            waited = await self._take_turn(reply, deadline)
             peer = self._peer
             if peer is None and not reply.done():
-                raise self._no_data_centre()
+                raise self._no_data_centre(asked=waited or attempt > 0)
             left = deadline - loop.time()
-            if reply.done() or peer is None or left <= peer.least_round_trip:
+            if reply.done() or peer is None:
+                break
+            if left <= peer.least_round_trip:
+                if attempt == 0 and not waited:
+                    raise NoAnswer("the data centre was not asked: no time was left for the way there", asked=False)
                 break
             progress = peer.followed.follow(request)
             # Where anything of it came, the data centre has the request and its reply got lost: one strip reminds it.
@@ -386,10 +402,13 @@ class OffloadClient:
             raise NoAnswer(f"the data centre gave none: {answer.status.name.lower()}")
         return Offloaded(**vars(answer), loss=loss, coarse=coarse)
 
-    async def _take_turn(self, reply: asyncio.Future[Reply], deadline: float) -> None:
-        """Wait until the images before are encoded and nearly sent; or until `reply` or the loop's time `deadline`."""
+    async def _take_turn(self, reply: asyncio.Future[Reply], deadline: float) -> bool:
+        """Wait until the images before are encoded and nearly sent; or until `reply` or the loop's time `deadline`.
+
+        Returns whether there was anything to wait for.
+        """
         if not self._line and (self._peer is None or not self._peer.busy):
-            return
+            return False
         loop = asyncio.get_running_loop()
         place = deadline, loop.create_future()
         self._line.append(place)
@@ -398,6 +417,7 @@ class OffloadClient:
             await asyncio.wait([place[1], reply], timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._line.remove(place)
+        return True
 
     def _next_turn(self) -> None:
         """Let the image that waits longest be encoded, unless enough waits to be sent."""
@@ -466,8 +486,32 @@ class OffloadClient:
                 self._told.warning(f"no data centre at {self._address[0]}:{self._address[1]}: {reason}")
             self.trouble = reason
             self._attempted.set()
-            await asyncio.sleep(backoff * (0.5 + secrets.randbelow(1_000) / 1_000))
-            backoff = min(2 * backoff, _LAST_BACKOFF)
+            if self._refused:
+                backoff = max(backoff, _REFUSED_BACKOFF)
+            await self._pause(backoff * (0.5 + secrets.randbelow(1_000) / 1_000))
+            backoff = min(2 * backoff, _LAST_REFUSED_BACKOFF if self._refused else _LAST_BACKOFF)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait `seconds`, or until there are other keys to try."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while (left := until - loop.time()) > 0.0 and _file_of(self._keys) == self._keys_seen:
+            await asyncio.sleep(min(left, _LOOK_AT_KEYS))
+
+    def _take_new_keys(self) -> None:
+        """Use what is in the keys folder now: this edge may have been enrolled anew since its keys were read."""
+        found = _file_of(self._keys)
+        if found == self._keys_seen:
+            return
+        self._keys_seen = found
+        keys = self._keys
+        try:
+            self._keys = client_keys(keys.path.parent, keys.configuration.idle_timeout)
+        except KeysError as error:
+            logger.warning("the keys that were read before are used on: %s", error)
+            return
+        if self._keys.certificate != keys.certificate:
+            logger.info("%s holds other keys now, which are used from here on", keys.path)
 
     async def _connection(self) -> str:
         """Connect and stay so as long as it lasts; says why it ended."""
@@ -481,6 +525,8 @@ class OffloadClient:
 
         The addresses share the time after which silence means that nobody is there.
         """
+        self._take_new_keys()
+        self._refused = False
         try:
             found = await addresses(*self._address)
         except (OSError, ValueError) as error:  # ValueError: no host can be called so
@@ -515,7 +561,7 @@ class OffloadClient:
             link.close()
             raise
         if peer.ended.done():
-            reason = peer.ended.result()
+            reason, self._refused = peer.ended.result(), peer.refused
         elif not peer.heard:
             reason = f"it was silent for {silence:g} s"
         elif not peer.welcome.done():
@@ -620,5 +666,5 @@ class OffloadClient:
         except LinkError as error:
             self._told.warning(f"a reply was ignored: {error}")
 
-    def _no_data_centre(self) -> NoAnswer:
-        return NoAnswer(f"no data centre at {self._address[0]}:{self._address[1]}: {self.trouble}")
+    def _no_data_centre(self, *, asked: bool = False) -> NoAnswer:
+        return NoAnswer(f"no data centre at {self._address[0]}:{self._address[1]}: {self.trouble}", asked=asked)

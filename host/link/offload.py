@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from host.link.datagrams import Reply
+from host.link.datagrams import LinkError, Reply
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,15 @@ class Offloaded(Reply):
 
     loss: float = 0.0  # share of packets that the link lost of late, as the edge measured it
     coarse: bool = False  # for want of bandwidth it went smaller, at a lower quality, or with less parity than usual
+
+
+class NoAnswer(LinkError):
+    """The data centre did not answer in time: says why. The edge answers in its stead."""
+
+    def __init__(self, message: str, *, asked: bool = True) -> None:
+        """`asked` is False where nothing was sent, nor waited for."""
+        super().__init__(message)
+        self.asked = asked
 
 
 class Offload(Protocol):

@@ -113,7 +113,7 @@ class ServerPeer(Peer):
         self._from: tuple[str, int] = ("", 0)  # address and port; no other may be used before the edge is let in
         self._server = server
         self._enrolls = False
-        self._trusted = False
+        self._trusted = self._came = False
         self._over = False  # refused or enrolled: nothing more is listened to
         self._asked: asyncio.Task[None] | None = None  # what the clerk does for it
         self._patience = self._loop.call_later(_HELLO_WITHIN, self._lose_patience)
@@ -144,6 +144,9 @@ class ServerPeer(Peer):
                 self._server.told.warning(f"a client at {self.address} was not let in: {left}")
             elif self.cut_off is not None:
                 self._server.told.warning(f"a client at {self.address} was cut off: {printable(self.cut_off)}")
+            if self._came and self.admitted is not None:
+                why = printable(event.reason_phrase, OF_KNOWN) or "it closed the connection"
+                self._server.came.info(f"edge {self.admitted.name!r} is gone, from {self.address}: {why}")
             self._trusted = False
             self._server.gone(self)
         elif self._over:
@@ -243,7 +246,8 @@ class ServerPeer(Peer):
             self._server.told.warning(f"edge {admitted.name!r} was not let in: too many edges (--max-edges)")
             self.make_room("the data centre has too many edges")
             return
-        self._trusted = True
+        self._trusted = self._came = True
+        self._server.came.info(f"edge {admitted.name!r} connected, from {self.address}")
         self._patience.cancel()
         served = self._server.served.model_dump()
         self.send_line(Welcome(protocol=PROTOCOL, session=self.session, certificate=certificate, **served))
@@ -291,7 +295,7 @@ class Server:
         self._configuration = configuration
         self._gone = gone
         self._max_edges = max_edges
-        self.told = Sparing(logger)
+        self.told, self.came = Sparing(logger), Sparing(logger)  # of strangers; of edges that come and go
         self._half_open: dict[ServerPeer, None] = {}  # oldest first
         self._peers: dict[ServerPeer, None] = {}  # let in, oldest first
         self._quic: Port | None = None
@@ -309,7 +313,8 @@ class Server:
             )
         except (OSError, ValueError) as error:  # ValueError: no host can be called so
             raise LinkError(
-                f"UDP {host}:{port} cannot be opened ({getattr(error, 'strerror', None) or error}): choose another"
+                f"UDP {host}:{port} cannot be opened ({getattr(error, 'strerror', None) or error}): "
+                "name another by --port, or --host"
             ) from error
         self._seen_at = loop.time()
         self._look_again = loop.call_later(_LOOK_AGAIN, self._put_out)
@@ -321,6 +326,7 @@ class Server:
         if self._look_again is not None:
             self._look_again.cancel()
         self.told.tell()
+        self.came.tell()
         for peer in [*self._peers, *self._half_open]:
             peer.close(reason_phrase="the data centre shuts down")
         if self._quic is not None:

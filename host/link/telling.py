@@ -25,7 +25,7 @@ def printable(said: str, most: int = OF_STRANGERS) -> str:
 
 
 class Sparing:
-    """Writes warnings that strangers can cause: a few as they come, then one a minute that counts the others."""
+    """Writes lines that others can cause: a few as they come, then one a minute that counts the others."""
 
     def __init__(self, logger: logging.Logger) -> None:
         """Nothing was written yet."""
@@ -34,18 +34,27 @@ class Sparing:
         self._at = time.monotonic()
         self._untold = 0
         self._last = ""
+        self._level = logging.WARNING
         self._timer: asyncio.TimerHandle | None = None
 
     def warning(self, message: str) -> None:
-        """Write `message`, or count it; inside an asyncio loop."""
+        """Write `message` as a warning, or count it; inside an asyncio loop."""
+        self._say(logging.WARNING, message)
+
+    def info(self, message: str) -> None:
+        """The same where nothing is wrong; not for who counts warnings, too."""
+        self._say(logging.INFO, message)
+
+    def _say(self, level: int, message: str) -> None:
         now = time.monotonic()
         self._allowed = min(self._allowed + (now - self._at) / _EVERY, float(_AT_ONCE))
         self._at = now
         if self._timer is None and self._allowed >= 1.0:
             self._allowed -= 1.0
-            self._logger.warning("%s", message)
+            self._logger.log(level, "%s", message)
             return
         self._untold += 1
+        self._level = level
         self._last = message
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_EVERY, self.tell)
@@ -56,5 +65,8 @@ class Sparing:
             self._timer.cancel()
             self._timer = None
         if self._untold:
-            self._logger.warning("%d more warnings like the last ones; the newest: %s", self._untold, self._last)
+            what = "warnings" if self._level >= logging.WARNING else "lines"
+            self._logger.log(
+                self._level, "%d more %s like the last ones; the newest: %s", self._untold, what, self._last
+            )
         self._untold = 0

@@ -195,6 +195,7 @@ def test_a_guarantee_names_the_pictures_that_it_holds_for(made: Package) -> None
     [
         (lambda: None, "no data centre was named"),
         (lambda: FakeOffload(error=NoAnswer("the deadline passed")), "the deadline passed"),
+        (lambda: FakeOffload(error=NoAnswer("no data centre at h:1", asked=False)), "no data centre at h:1"),
         (lambda: FakeOffload(error=LinkError("the JPEG is too large")), "the JPEG is too large"),
         (lambda: FakeOffload(label=4), "the data centre said class 4, which this kernel does not have"),
     ],
@@ -208,6 +209,8 @@ def test_without_a_data_centres_answer_the_last_stages_stands_in_marked(
         assert (answer.stage, answer.degraded, answer.reason) == ("stage1", True, reason)
         assert not answer.guaranteed
         assert answer.confidence in (0.6, 0.8)
+        legs = ["fabric", "link"] if reason == "the deadline passed" else ["fabric"]  # where nothing was sent: no link
+        assert [leg.name for leg in answer.legs] == legs
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from host.kernel import Package
 from host.link.keys import KeysError
 from sim.link.options import LinkOptions
 from sim.link.relay import RelayLink
-from sim.link.trust import Trust, make_trust
+from sim.link.trust import Trust, add_edge, make_trust
 from tests.host.by_hand import clear_images, package, sums
 
 WITHIN = 30.0  # seconds for whatever a process has to do
@@ -212,6 +212,13 @@ def test_a_revoked_edge_is_cut_off_answers_degraded_and_says_why(
         authority.revoke("door")
     until(ask, lambda answer: "edge 'door' was revoked" in (answer.reason or ""))
     assert ask().degraded
+    assert [leg.name for leg in ask().legs] == ["fabric"]  # nothing was sent
+    before = keys.edge.joinpath("edge.pem").read_bytes()
+    keys.edge.joinpath("edge.pem").write_bytes(b"no keys")
+    assert ask().degraded  # a folder that is damaged meanwhile takes nothing down
+    add_edge(keys.datacenter, "door", keys.edge)
+    assert keys.edge.joinpath("edge.pem").read_bytes() != before
+    assert until(ask, lambda answer: not answer.degraded).stage == "datacenter"
 
 
 def test_an_edge_alone_answers_and_faults_are_named(

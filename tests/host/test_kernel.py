@@ -7,7 +7,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,45 @@ def test_a_file_outside_the_boards_folder_is_refused_and_nothing_is_written(pack
     with pytest.raises(KernelError, match="belongs in boards/one/"):
         package.add_board(build("one"), {"rtl/mvu.sv": b""})
     assert (package.path / "kernel.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "datacenter.onnx"])
+@pytest.mark.parametrize("sort", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_refused_at_once(package: Package, name: str, sort: str) -> None:
+    (package.path / name).unlink()
+    if sort == "pipe":
+        os.mkfifo(package.path / name)
+    elif sort == "device":
+        (package.path / name).symlink_to("/dev/zero")
+    else:
+        (package.path / name).mkdir()
+    said = "Is a directory" if sort == "folder" else "it is a pipe or a device, not a file"
+
+    def loads() -> None:
+        for load in (Package.load, load_kernel):
+            with pytest.raises(KernelError, match=rf"{name}: .*cannot be read \({said}\)"):
+                load(package.path)
+        if name == MANIFEST:
+            with pytest.raises(OutputError, match=f"no {MANIFEST} in it says so"):
+                write_package(package.path, package.kernel, {})
+
+    thread = threading.Thread(target=loads, daemon=True)
+    with _faults() as faults:
+        thread.start()
+        thread.join(20.0)
+    assert not thread.is_alive(), "it waits for a pipe"
+    assert not faults
+
+
+@contextlib.contextmanager
+def _faults() -> Iterator[list[str]]:
+    """What threads fail with meanwhile."""
+    found: list[str] = []
+    before, threading.excepthook = threading.excepthook, lambda given: found.append(repr(given.exc_value))
+    try:
+        yield found
+    finally:
+        threading.excepthook = before
 
 
 def test_a_missing_build_names_the_boards_there_are(package: Package) -> None:

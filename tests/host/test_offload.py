@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
+import logging
+import re
 import threading
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
@@ -23,7 +25,7 @@ from host.datacenter.service import OVERTAKEN_AFTER, SILENT_AFTER, Service
 from host.link import parity
 from host.link.addresses import addresses
 from host.link.client import NoAnswer, OffloadClient
-from host.link.datagrams import REQUEST_BITS, Cancel, Kind, Reply, Status, Strip
+from host.link.datagrams import REQUEST_BITS, Cancel, Kind, LinkError, Reply, Status, Strip
 from host.link.keys import client_keys
 from host.link.loss import LossMeter
 from host.link.server import Server
@@ -201,8 +203,27 @@ def test_a_black_hole_costs_the_deadline_and_no_more(keys: Trust) -> None:
 def test_a_deadline_that_is_over_is_no_work(keys: Trust) -> None:
     async def test() -> None:
         async with serving(keys) as address, connected(address, keys) as client:
-            with pytest.raises(NoAnswer, match="the deadline passed"):
+            with pytest.raises(NoAnswer, match="was not asked: no time was left") as late:
                 await client.offload(clear_images(1)[0], 0.0)
+            assert not late.value.asked
+
+    run(test())
+
+
+def test_what_cannot_come_back_in_time_is_not_sent(keys: Trust) -> None:
+    async def test() -> None:
+        async with (
+            serving(keys) as address,
+            RelayLink(address, LinkOptions(delay_s=0.04)) as link,
+            connected(link.address, keys) as client,
+        ):
+            with pytest.raises(NoAnswer, match="was not asked: no time was left for the way there") as late:
+                await client.offload(clear_images(1)[0], 0.06)
+            assert not late.value.asked
+            link.set_loss(1.0)
+            with pytest.raises(NoAnswer, match="the deadline passed") as lost:
+                await client.offload(clear_images(1)[0], 0.2)
+            assert lost.value.asked
 
     run(test())
 
@@ -226,13 +247,73 @@ def test_open_requests_are_bounded(keys: Trust) -> None:
     run(test())
 
 
+def test_the_data_centre_says_which_edge_comes_and_goes(keys: Trust, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "host.link.server")
+
+    def said(what: str) -> list[str]:
+        return [one.message for one in caplog.records if one.name == "host.link.server" and what in one.message]
+
+    async def test() -> None:
+        async with serving(keys) as address:
+            for number in range(12):
+                async with connected(address, keys):
+                    pass
+                while len(said("is gone")) < min(number + 1, 2):
+                    await asyncio.sleep(0.01)
+
+    run(test())
+    assert said("edge 'door' ")[0] == "edge 'door' connected, from 127.0.0.1"
+    assert said("edge 'door' ")[1].startswith("edge 'door' is gone, from 127.0.0.1: ")
+    assert len(said("edge 'door' ")) == 6  # however often one comes and goes: a few lines, and one that counts the rest
+    assert re.match(r"1\d more lines like the last ones; the newest: edge 'door' ", said("edge 'door' ")[-1])
+
+
+def test_a_port_that_is_taken_says_by_what_to_name_another(keys: Trust) -> None:
+    async def test() -> None:
+        async with serving(keys) as address:
+            with pytest.raises(LinkError, match=r"cannot be opened \(.*\): name another by --port, or --host"):
+                async with serving(keys, address[1]):
+                    pass
+
+    run(test())
+
+
+def test_an_edge_that_is_turned_away_asks_ever_more_seldom_and_new_keys_end_the_wait(tmp_path: Path) -> None:
+    keys = make_trust(tmp_path)
+    with contextlib.closing(Authority(keys.datacenter)) as authority:
+        authority.revoke("door")
+
+    async def test() -> None:
+        async with serving(keys) as address:
+            client = OffloadClient(*address, client_keys(keys.edge, IDLE))
+            wait, pauses = client._pause, []
+
+            async def pause(seconds: float) -> None:
+                pauses.append(seconds)
+                if len(pauses) >= 9:
+                    await wait(seconds)
+
+            client._pause = pause  # type: ignore[method-assign]
+            with pytest.raises(NoAnswer, match="was revoked"):
+                await client.wait_connected(3.0)
+            assert len(pauses) == 9
+            assert pauses[0] >= 0.5
+            assert 15.0 <= pauses[-1] <= 45.0
+            add_edge(keys.datacenter, "door", keys.edge)
+            await client.wait_connected(5.0)  # much sooner than that pause is over
+            await client.close()
+
+    run(test())
+
+
 def test_no_data_centre_is_said_at_once(keys: Trust) -> None:
     async def test() -> None:
         client = OffloadClient("127.0.0.1", 9, client_keys(keys.edge, IDLE))
         with pytest.raises(NoAnswer, match=r"no data centre at 127\.0\.0\.1:9: nothing listens there"):
             await client.connect()
-        with pytest.raises(NoAnswer, match="no data centre"):
+        with pytest.raises(NoAnswer, match="no data centre") as away:
             await client.offload(clear_images(1)[0], 1.0)
+        assert not away.value.asked
 
     run(test())
 
