@@ -25,7 +25,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from host.files import sha256
-from host.plan.profile import Bytes, Device, Name, NotNegative, Obtained, Plain, PlanError, checked
+from host.plan.profile import Bytes, Device, Milliseconds, Name, NotNegative, Obtained, Plain, PlanError, checked
 from host.plan.split import SplitProfile
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class MeasuredLayer(Plain):
     """A layer of a measured network."""
 
     name: Name
-    ms: NotNegative
+    ms: Milliseconds
     output_bytes: Bytes
 
 
@@ -91,6 +91,13 @@ class MeasuredNetwork(Plain):
     input_bytes: Bytes
     layers: Annotated[list[MeasuredLayer], Field(min_length=1)]
     exits: Annotated[list[MeasuredExit], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_device(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "datacenter" in content:
+            raise ValueError("is the profile of two machines, joined already; give `edgesight plan split` this one")
+        return content
 
     @model_validator(mode="after")
     def _fits_together(self) -> MeasuredNetwork:
