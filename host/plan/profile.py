@@ -121,21 +121,20 @@ def read(path: Path, kind: type[Data]) -> Data:
         raise PlanError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise PlanError(f"{path}: is no JSON ({error})") from error
-    _check_text(path, content)
     return checked(content, kind, str(path))
 
 
-def _check_text(path: Path, content: Any) -> None:
-    """Refuse names and texts that would do something to the terminal on which they are printed, rather than show."""
+def check_text(content: Any, where: str) -> None:
+    """Raise PlanError for texts that would steer the terminal on which they are printed, rather than show."""
     waiting = [content]
     while waiting:
         part = waiting.pop()
         if isinstance(part, dict):
             waiting += [*part, *part.values()]
-        elif isinstance(part, list):
+        elif isinstance(part, (list, tuple)):
             waiting += part
         elif isinstance(part, str) and (odd := next((sign for sign in part if _unfit(sign)), None)) is not None:
-            raise PlanError(f"{path}: the text {part[:40]!a} holds the control character U+{ord(odd):04X}; drop it")
+            raise PlanError(f"{where}: the text {part[:40]!a} holds the control character U+{ord(odd):04X}; drop it")
 
 
 def _unfit(sign: str) -> bool:
@@ -174,6 +173,7 @@ def _no_number(text: str) -> Any:
 
 def checked(content: Any, kind: type[Data], where: str) -> Data:
     """Plain `content` as `kind`; raises PlanError naming `where`, field and reason."""
+    check_text(content, where)
     try:
         return kind.model_validate(content)
     except ValidationError as error:

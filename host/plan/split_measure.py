@@ -25,7 +25,18 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from host.files import sha256
-from host.plan.profile import Bytes, Device, Milliseconds, Name, NotNegative, Obtained, Plain, PlanError, checked
+from host.plan.profile import (
+    Bytes,
+    Device,
+    Milliseconds,
+    Name,
+    NotNegative,
+    Obtained,
+    Plain,
+    PlanError,
+    check_text,
+    checked,
+)
 from host.plan.split import SplitProfile
 
 if TYPE_CHECKING:
@@ -393,6 +404,7 @@ class _Graph:
         self._constants = {constant.name: constant for constant in model.graph.initializer}
         self.inputs = {value.name: value for value in model.graph.input if value.name not in self._constants}
         self.outputs = [value.name for value in model.graph.output]
+        check_text([name for node in model.graph.node for name in (node.name, node.op_type, *node.output)], str(path))
         if not model.graph.node or not self.outputs or not self.inputs:
             raise PlanError(f"{path}: has no nodes, no input or no output: nothing to measure")
         self.bits: dict[str, int] = {}
