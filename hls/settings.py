@@ -132,13 +132,14 @@ def apply(config: Any, graph: Any, layer_types: Mapping[str, Any], reserved: fro
 
 
 def _written(settings: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the settings that only hls4ml's own project is written with."""
+    """What is wrong with the settings that only hls4ml's own project is written with; each may be left out."""
     period, uncertainty, part = (settings.get(key) for key in ("ClockPeriod", "ClockUncertainty", "Part"))
-    if isinstance(period, bool) or not isinstance(period, (int, float)) or not 0 < period < math.inf:
+    number = isinstance(period, (int, float)) and not isinstance(period, bool) and 0 < period < math.inf
+    if period is not None and not number:
         yield f"setting ClockPeriod (clock_period): {period!r} are no nanoseconds; give a number above 0, such as 10"
-    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,6})?%", str(uncertainty)):
+    if uncertainty is not None and not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,6})?%", str(uncertainty)):
         yield f"setting ClockUncertainty (clock_uncertainty): {uncertainty!r} is no share, such as '12.5%'"
-    if not isinstance(part, str) or not re.fullmatch(r"[A-Za-z0-9_.:+-]+", part):
+    if part is not None and not re.fullmatch(r"[A-Za-z0-9_.:+-]+", str(part)):
         yield f"setting Part (part): {part!r} is no device's name, such as 'xck26-sfvc784-2LV-c'"
     writer = settings.get("WriterConfig") or {}
     namespace = writer.get("Namespace")
