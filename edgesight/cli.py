@@ -1172,7 +1172,7 @@ def main() -> None:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        ending.fail(f"this command needs {error.name}: pip install 'edgesight[{extra}]'", json_)
+        ending.fail(f"this command needs {error.name}: {sys.executable} -m pip install 'edgesight[{extra}]'", json_)
     except Exception as error:
         if ending.by_interrupt(error):
             ending.end()

@@ -8,6 +8,7 @@ hardware cannot compute exactly is refused while converting, before anything is 
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,7 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
         problems = [f"argument {name}: the RTL backend does not read it; leave it out" for name in sorted(unknown)]
         if io_type not in ("io_stream", None):
             problems.append(f"argument io_type: {io_type}; the hardware is a stream: use io_type='io_stream'")
+        problems += settings.check(_asked_for(), self.convert_precision_string, layer_map)
         refuse(problems)
         config: dict[str, Any] = super().create_initial_config(
             part=part,
@@ -92,6 +94,21 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
         if layer_class is Input:
             made.__init__ = _checked(made.__init__)
         return made
+
+
+def _asked_for() -> Any:
+    """The `hls_config` that hls4ml was called with; an empty one where it was called in another way, or without.
+
+    Read from hls4ml's own call, which drops keys that it does not know and stumbles over values of other kinds before
+    it hands a backend anything of it.
+    """
+    frame = sys._getframe(1)
+    while frame.f_code.co_name != "convert_from_onnx_model" or frame.f_globals["__name__"] != "hls4ml.converters":
+        if frame.f_back is None:
+            return {}
+        frame = frame.f_back
+    asked = frame.f_locals.get("hls_config")
+    return {} if asked is None else asked
 
 
 def _checked(initialise: Callable[..., None]) -> Callable[..., None]:
@@ -136,6 +153,7 @@ class Check(ModelOptimizerPass):  # type: ignore[misc]
         _check_layer_names(model)
         moved = [
             f"{layer.name} has ReuseFactor {layer.fold.cycles} instead of {layer.reuse_asked}"
+            f"{', the slowest that it has' if layer.fold.cycles < layer.reuse_asked else ''}"
             for layer in matrices(layers)
             if layer.fold.cycles != layer.reuse_asked > 1  # 1 asks for the fastest there is
         ]

@@ -32,6 +32,7 @@ def load(path: Path) -> Any:
 
     Raises CompileError naming the file and all that cannot be compiled: each node, the reason and what to do.
     """
+    _check_file(path)
     with calling("reading the file", path, remedy="not a readable ONNX file; export it again"):
         model = ModelWrapper(str(path))
     if len(model.graph.node) == 0:
@@ -61,6 +62,7 @@ def load(path: Path) -> Any:
 
 def execute(path: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Logits [N, classes] of QONNX's own execution for images uint8 [N, H, W, C], or vectors [N, 1, 1, F]."""
+    _check_file(path)
     with calling("executing the network", path):
         # In one batch, since QONNX computes every weight's quantiser anew on each execution.
         model = ModelWrapper(str(path))
@@ -72,6 +74,12 @@ def execute(path: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32
         pixels = (images.astype(np.float32) / np.float32(256)).transpose(0, 3, 1, 2)
         logits = execute_onnx(model, {source: pixels.reshape(len(images), -1) if flat else pixels})
         return np.asarray(logits[model.graph.output[0].name], np.float32)
+
+
+def _check_file(path: Path) -> None:
+    """Raise CompileError where no file is: qonnx takes that for a fault of the file's."""
+    if not path.is_file():
+        raise CompileError(f"{path}: {'is no file' if path.exists() else 'no such file'}; give a QONNX file's path")
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ Names are settings, too: a project's name becomes a module's, beside those of th
 
 from __future__ import annotations
 
+import copy
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -45,9 +47,13 @@ KEYWORDS = frozenset((_KEYWORDS + _CPP_KEYWORDS).split())
 # What hls4ml's own project has beside the network's function.
 _HLS4ML_FILES = ("defines", "parameters", "weights", "nnet_utils", "ap_types", "hls", "project", "input_t", "result_t")
 LONGEST_NAME = 100  # characters: names become file names
+_ACTIVATIONS = ("Relu", "Activation")
 _STRATEGIES = ("latency", "resource")  # both make the same hardware, which its reuse factors shape
 _WEIGHTED = ("Conv", "MatMul", "Gemm", "Conv2D", "PointwiseConv2D", "Dense")  # in QONNX, and as hls4ml has them
 
+_SECTIONS = ("Model", "LayerType", "LayerName")
+_FLOWS = ("Flows", "Optimizers", "SkipOptimizers")
+_TABLE = "fixed<18,8,TRN,WRAP,0>"  # as hls4ml writes it for activations; no table is built here
 _TOP = {
     "OutputDir", "ProjectName", "ProjectDir", "Backend", "Version", "Part", "ClockPeriod", "ClockUncertainty", "IOType",
     "HLSConfig", "WriterConfig", "OnnxModel", "InputData", "OutputPredictions", "Stamp", "InputShapes", "OutputShapes",
@@ -69,6 +75,30 @@ def check_name(name: str, reserved: frozenset[str]) -> Iterator[str]:
         yield f"project name {name[:20]!r}...: {len(name)} characters; use at most {LONGEST_NAME}"
 
 
+def check(hls: Any, convert: Callable[[Any], Any], layer_types: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with an `hls_config`, as far as it can be told without the network."""
+    if not isinstance(hls, Mapping):
+        yield f"hls_config: {hls!r:.100} is no dictionary; begin with hls4ml.utils.config_from_onnx_model"
+        return
+    for key in hls:
+        if key not in (*_SECTIONS, *_FLOWS):
+            model = f", as config['Model'][{key!r}]" if key in (*_SETTLED, *_MODEL_KEYS) else ""
+            yield f"setting {key}: stands beside {', '.join(_SECTIONS)}, where nothing is read; put it into one{model}"
+    for key in _FLOWS:
+        if hls.get(key):
+            yield f"setting {key}: own flows would go past the checks of the RTL backend; leave it out"
+    yield from _keys("Model", hls.get("Model", {}), convert, whole=True)
+    for section in ("LayerType", "LayerName"):
+        entries = hls.get(section, {})
+        if not isinstance(entries, Mapping):
+            yield f"setting {section}: {entries!r:.100} is no dictionary; leave it out"
+            continue
+        for name, entry in entries.items():
+            if section == "LayerType" and name not in layer_types:
+                yield f"setting LayerType.{name}: hls4ml has no layer type of this name"
+            yield from _keys(f"{section}.{name}", entry, convert)
+
+
 def apply(config: Any, graph: Any, layer_types: Mapping[str, Any], reserved: frozenset[str]) -> None:
     """Check an hls4ml `HLSConfig` of a QONNX `graph` before a node of the model is made; let the model's ReuseFactor
     reach the layers.
@@ -76,31 +106,76 @@ def apply(config: Any, graph: Any, layer_types: Mapping[str, Any], reserved: fro
     Raises CompileError with every setting that is not honoured, by its key.
     """
     settings: dict[str, Any] = config.config
-    hls = settings["HLSConfig"]
+    # hls4ml adds its own layers to these, which are the caller's, who may convert with them again.
+    hls = settings["HLSConfig"] = copy.deepcopy(settings["HLSConfig"])
     problems = list(check_name(str(config.get_project_name()), reserved))
     problems += [f"setting {key}: not read by the RTL backend; leave it out" for key in sorted(set(settings) - _TOP)]
     if settings.get("IOType") != "io_stream":
         problems.append(f"setting IOType: {settings.get('IOType')}; the hardware is a stream: use io_type='io_stream'")
-    for key in ("Flows", "Optimizers", "SkipOptimizers"):
-        if hls.get(key):
-            problems.append(f"setting {key}: own flows would go past the checks of the RTL backend; leave it out")
+    problems += _written(settings)
     convert: Callable[[Any], Any] = config.backend.convert_precision_string
-    model, by_type, by_name = hls.get("Model") or {}, hls.get("LayerType") or {}, hls.get("LayerName") or {}
-    problems += _keys("Model", model, convert, whole=True)
+    problems += check(hls, convert, layer_types)
+    by_type, by_name = hls.get("LayerType") or {}, hls.get("LayerName") or {}
     for kind, entry in by_type.items():
-        if kind not in layer_types:
-            problems.append(f"setting LayerType.{kind}: hls4ml has no layer type of this name")
-        problems += _keys(f"LayerType.{kind}", entry, convert)
+        problems += _unread_types(f"LayerType.{kind}", entry, kind, convert)
     known = _names(graph)
     for name, entry in by_name.items():
-        if name not in known:
+        if name in known:
+            problems += _unread_types(f"LayerName.{name}", entry, known[name], convert)
+        else:
             layers = ", ".join(node.name for node in graph.node if node.op_type in _WEIGHTED)
             problems.append(f"setting LayerName.{name}: the network has no such layer; those with weights are {layers}")
-        problems += _keys(f"LayerName.{name}", entry, convert)
     refuse(problems)
     own = {("LayerName", name): entry for name, entry in by_name.items() if known[name] in _WEIGHTED}
     own |= {("LayerType", kind): entry for kind, entry in by_type.items() if kind in _WEIGHTED}
     _spread_reuse(config, hls, own)
+
+
+def _written(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the settings that only hls4ml's own project is written with; each may be left out."""
+    period, uncertainty, part = (settings.get(key) for key in ("ClockPeriod", "ClockUncertainty", "Part"))
+    number = isinstance(period, (int, float)) and not isinstance(period, bool) and 0 < period < math.inf
+    if period is not None and not number:
+        yield f"setting ClockPeriod (clock_period): {period!r} are no nanoseconds; give a number above 0, such as 10"
+    if uncertainty is not None and not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,6})?%", str(uncertainty)):
+        yield f"setting ClockUncertainty (clock_uncertainty): {uncertainty!r} is no share, such as '12.5%'"
+    if part is not None and not re.fullmatch(r"[A-Za-z0-9_.:+-]+", str(part)):
+        yield f"setting Part (part): {part!r} is no device's name, such as 'xck26-sfvc784-2LV-c'"
+    writer = settings.get("WriterConfig") or {}
+    namespace = writer.get("Namespace")
+    if namespace is not None and (
+        not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(namespace)) or namespace.lower() in KEYWORDS
+    ):
+        yield f"setting Namespace (namespace): {namespace!r} is no identifier of C++; use letters A to Z, digits and _"
+    if (stream := writer.get("TBOutputStream", "both")) not in ("both", "file", "stdout"):
+        yield f"setting TBOutputStream (tb_output_stream): {stream!r} is none of both, file and stdout"
+
+
+def _unread_types(where: str, entry: Any, kind: str, convert: Callable[[Any], Any]) -> Iterator[str]:
+    """Types asked of a layer of this `kind` (of ONNX or hls4ml; empty for inputs and constants) that nothing reads.
+
+    The network's own quantisers say what weights, biases, activations and maps are.
+    """
+    if not isinstance(entry, Mapping):
+        return
+    precision = entry.get("Precision", {})
+    if not isinstance(precision, Mapping):
+        precision = {"": precision}
+    # These are held against the network when hls4ml has made its layers.
+    read = {"result", "accum", "default", ""} if kind in _WEIGHTED else {"result"} if kind in _ACTIVATIONS else set()
+    for name, value in precision.items():
+        unasked = value == "auto" or (name == "table" and str(_converted(convert, value)) == _TABLE)
+        if name not in read and not unasked:
+            at = f"setting {where}.Precision{f'.{name}' if name else ''}"
+            yield f"{at}: {value!r} is not honoured: the network's own quantisers say this type; leave it at 'auto'"
+
+
+def _converted(convert: Callable[[Any], Any], value: Any) -> Any:
+    """What `convert` makes of a type's text, or None of what is none."""
+    try:
+        return convert(value)
+    except Exception:
+        return None
 
 
 def _spread_reuse(config: Any, hls: dict[str, Any], own: Mapping[tuple[str, str], Any]) -> None:
@@ -113,14 +188,13 @@ def _spread_reuse(config: Any, hls: dict[str, Any], own: Mapping[tuple[str, str]
     if len(ones) == len(factors):
         parsed = {"LayerName": config.layer_name_rf, "LayerType": config.layer_type_rf}
         for section, name in ones:
-            # In copies: the dictionaries are the caller's.
-            hls[section] = {**hls[section], name: {**hls[section][name], "ReuseFactor": wanted}}
+            hls[section][name]["ReuseFactor"] = wanted
             parsed[section][name.lower()] = wanted
     elif ones:
         raise CompileError(
             f"setting Model.ReuseFactor: {wanted}, but 1 stands at {', '.join('.'.join(place) for place in ones)}, and "
-            f"other numbers at other layers; delete theirs to give them {wanted}, or set Model.ReuseFactor to 1 to "
-            "keep them at 1"
+            f"other numbers at other layers, and the two do not mix; give each layer its own and the model 1, or "
+            f"delete the 1s to have {wanted} there"
         )
     elif wanted not in factors.values():
         warnings.warn(
@@ -144,11 +218,7 @@ def _keys(where: str, entry: Any, convert: Callable[[Any], Any], whole: bool = F
     for key, value in entry.items():
         at = f"setting {where}.{key}"
         if key == "Precision":
-            for name, precision in value.items() if isinstance(value, Mapping) else [("", value)]:
-                try:
-                    convert(precision)
-                except Exception as error:
-                    yield f"{at}{f'.{name}' if name else ''}: {precision!r} is no type of hls4ml ({error})"
+            yield from _types(at, value, convert, whole)
         elif key == "ReuseFactor":
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 yield f"{at}: {value!r} is no whole number of at least 1"
@@ -165,6 +235,25 @@ def _keys(where: str, entry: Any, convert: Callable[[Any], Any], whole: bool = F
                 yield f"{at}: {value!r} is not honoured by the RTL backend{only}"
 
 
+def _types(at: str, value: Any, convert: Callable[[Any], Any], whole: bool) -> Iterator[str]:
+    """What is wrong with a Precision: one type, or types by name."""
+    types = value if isinstance(value, Mapping) else {"": value}
+    if whole and isinstance(value, Mapping) and "default" not in value:
+        yield f"{at}: has no default, which hls4ml needs; give one, such as 'fixed<32,16>'"
+    for name, precision in types.items():
+        called = f"{at}{f'.{name}' if name else ''}"
+        if whole and name not in ("", "default", "maximum"):
+            yield f"{called}: {precision!r} is not honoured for all layers; leave it out, or give it at a layer"
+            continue
+        try:
+            convert(precision)
+        except Exception as error:
+            yield f"{called}: {precision!r} is no type of hls4ml ({error})"
+            continue
+        if whole and str(precision).lower() == "auto":  # hls4ml would look for it for ever
+            yield f"{called}: 'auto' is for layers; give the model a type, such as 'fixed<32,16>'"
+
+
 # Keys that hls4ml's own configurations carry and that this backend does not read: only these values may stand there.
 _SETTLED: dict[str, tuple[Any, ...]] = {
     "BramFactor": (1_000_000_000,),
@@ -177,4 +266,5 @@ _SETTLED: dict[str, tuple[Any, ...]] = {
     "TableSize": (1024,),
     "TargetCycles": (None,),
 }
+_MODEL_KEYS = ("Precision", "ReuseFactor", "Strategy", "TraceOutput")
 _MODEL_ONLY = ("BramFactor", "BitExact", "PipelineStyle", "PipelineInterval")

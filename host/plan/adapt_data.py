@@ -17,7 +17,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from host.plan.profile import Bytes, Link, Name, NotNegative, Obtained, Plain, Plan, PlanError, Share, Slo, Variant
+from host.plan.profile import (
+    Bytes,
+    Link,
+    Milliseconds,
+    Name,
+    NotNegative,
+    Obtained,
+    Plain,
+    Plan,
+    PlanError,
+    Share,
+    Slo,
+    Variant,
+)
 from host.plan.profile import checked as check_content
 from host.plan.profile import read as read_file
 
@@ -48,7 +61,7 @@ class Network(Plain):
     """What is loaded at once."""
 
     name: Name
-    load_ms: NotNegative  # until a GPU that did not hold it can run it
+    load_ms: Milliseconds  # until a GPU that did not hold it can run it
     obtained: Obtained
 
 
@@ -136,7 +149,7 @@ class Situation(Plain):
     profile: ModelProfile  # in a file also the name of a shipped one
     clients: tuple[Client, ...]
     gpus: Annotated[tuple[Gpu, ...], Field(min_length=1)]
-    overhead_ms: NotNegative = 0.0  # of the server, for each frame, beside the models' latencies
+    overhead_ms: Milliseconds = 0.0  # of the server, for each frame, beside the models' latencies
     load_limit: Annotated[float, Field(strict=True, gt=0, le=1)] = (
         1.0  # share of a GPU's throughput that clients may use
     )

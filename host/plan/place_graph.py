@@ -20,7 +20,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from host.files import sha256
-from host.plan.profile import MOST_BYTES, Bytes, Name, NotNegative, Plain, PlanError, checked, read
+from host.plan.profile import MOST_BYTES, Bytes, Name, Plain, PlanError, checked, read
 
 INPUT = "input"
 # What shape inference does not know, and what it is to the shape: the quantisers of QONNX change no shape.
@@ -41,7 +41,7 @@ class Layer(Plain):
     inputs: Annotated[tuple[Name, ...], Field(min_length=1)]  # names of layers, or "input" for the model's own
     output_bytes: Bytes  # on the wire, where the network is cut after it
     parameter_bytes: Bytes = 0
-    operations: NotNegative = 0.0  # multiply-accumulates for one input
+    operations: Annotated[float, Field(strict=True, ge=0, le=1e18)] = 0.0  # multiply-accumulates for one input
     working_bytes: Bytes = 0  # memory for activations while it runs: what it reads, writes, and what waits for others
     weights_sha256: str | None = None  # of its parameters, where they are known
 

@@ -17,19 +17,29 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from host.plan.place_graph import INPUT, Layer, Model
 from host.plan.profile import Bytes, Device, Name, NotNegative, Plain, Plan, PlanError, Positive
 
 Array = npt.NDArray[np.float64]
 _BITS_PER_BYTE = 8
+Speed = Annotated[float, Field(strict=True, ge=1e-9, le=1e9)]
+
+
+def _slow(mbps: float) -> float:
+    if 0 < mbps < 1e-6:
+        raise ValueError("must be at least 1e-06, or 0 where there is no link")
+    return mbps
+
+
+Bandwidth = Annotated[float, Field(strict=True, ge=0, le=1e12), AfterValidator(_slow)]
 
 
 class Node(Device):
     """A device that may hold one piece."""
 
-    speed: Positive | None = None  # 10^9 multiply-accumulates a second; None: computing takes no time
+    speed: Speed | None = None  # 10^9 multiply-accumulates a second; None: computing takes no time
 
 
 class Cluster(Plain):
@@ -37,7 +47,7 @@ class Cluster(Plain):
 
     name: Name = "cluster"
     nodes: Annotated[tuple[Node, ...], Field(min_length=1)]
-    mbps: tuple[tuple[NotNegative, ...], ...]  # row sends to column; 0 is no link; the diagonal is not read
+    mbps: tuple[tuple[Bandwidth, ...], ...]  # row sends to column; 0 is no link; the diagonal is not read
 
     @model_validator(mode="after")
     def _fits(self) -> Cluster:

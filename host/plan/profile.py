@@ -17,8 +17,10 @@ together.
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -31,6 +33,12 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+# What is given is within what a machine or a link can be: no sum, product or quotient leaves what a float holds.
+Milliseconds = Annotated[float, Field(strict=True, ge=0, le=1e12)]
+SomeMilliseconds = Annotated[float, Field(strict=True, ge=1e-6, le=1e12)]  # from a nanosecond to three decades
+Mbps = Annotated[float, Field(strict=True, ge=1e-6, le=1e12)]
+Rate = Annotated[float, Field(strict=True, ge=1e-6, le=1e9)]  # a second
+Dollars = Annotated[float, Field(strict=True, ge=0, le=1e9)]
 MOST_BYTES: Final = 2**53  # below it a float holds every integer exactly
 Bytes = Annotated[int, Field(strict=True, ge=0, lt=MOST_BYTES)]
 Obtained = Literal["measured", "simulated", "projected", "quoted"]
@@ -53,8 +61,8 @@ class Plain(BaseModel):
 class Link(Plain):
     """What joins two devices or tiers."""
 
-    mbps: Positive
-    round_trip_ms: NotNegative = 0.0
+    mbps: Mbps
+    round_trip_ms: Milliseconds = 0.0
 
     def transfer_ms(self, size: float) -> float:
         """Milliseconds that `size` bytes take to pass, the round trip not counted."""
@@ -67,7 +75,7 @@ class Device(Plain):
     name: Name
     tier: Annotated[int, Field(strict=True, ge=0)] = 0
     memory_bytes: Bytes | None = None  # for weights and activations; None where it bounds nothing
-    dollars_per_hour: NotNegative = 0.0
+    dollars_per_hour: Dollars = 0.0
 
 
 class Variant(Plain):
@@ -75,16 +83,16 @@ class Variant(Plain):
 
     name: Name
     accuracy: Share
-    latency_ms: dict[Annotated[int, Field(ge=1)], Positive]  # by batch size, which as a key of JSON is text
+    latency_ms: dict[Annotated[int, Field(ge=1)], SomeMilliseconds]  # by batch size, which as a key of JSON is text
     obtained: Obtained
 
 
 class Slo(Plain):
     """What a request must meet."""
 
-    latency_ms: Positive | None = None  # from request to answer
+    latency_ms: SomeMilliseconds | None = None  # from request to answer
     accuracy: Share | None = None
-    rate: Positive | None = None  # requests a second
+    rate: Rate | None = None  # requests a second
 
 
 class Plan(Plain):
@@ -116,6 +124,27 @@ def read(path: Path, kind: type[Data]) -> Data:
     return checked(content, kind, str(path))
 
 
+def check_text(content: Any, where: str) -> None:
+    """Raise PlanError for texts that would steer the terminal on which they are printed, rather than show."""
+    waiting = [content]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            waiting += [*part, *part.values()]
+        elif isinstance(part, (list, tuple)):
+            waiting += part
+        elif isinstance(part, str) and (odd := next((sign for sign in part if _unfit(sign)), None)) is not None:
+            raise PlanError(f"{where}: the text {part[:40]!a} holds the control character U+{ord(odd):04X}; drop it")
+
+
+def _unfit(sign: str) -> bool:
+    return unicodedata.category(sign) in ("Cc", "Cs") or unicodedata.bidirectional(sign) in _TURNING
+
+
+# What turns the direction of the text behind it.
+_TURNING: Final = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+
+
 def read_trace(path: Path | str) -> Trace:
     """The trace in a file (`host.trace`); raises PlanError naming file, line and reason."""
     try:
@@ -144,10 +173,11 @@ def _no_number(text: str) -> Any:
 
 def checked(content: Any, kind: type[Data], where: str) -> Data:
     """Plain `content` as `kind`; raises PlanError naming `where`, field and reason."""
+    check_text(content, where)
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise PlanError(f"{where}: {_faults(error)}") from error
+        raise PlanError(f"{where}: {_faults(error, kind)}") from error
 
 
 # What a field is counted in, by the end of its name.
@@ -165,12 +195,58 @@ _UNITS: Final = {
 }
 
 
-def _faults(error: ValidationError) -> str:
+_MOST_FAULTS: Final = 3
+
+
+def _faults(error: ValidationError, kind: type[BaseModel]) -> str:
     """The first faults: field, reason, unit where its name has one, and what was found."""
-    return "; ".join(
-        f"field {'.'.join(str(part) for part in fault['loc']) or '(all)'}: {fault['msg']}{_found(fault)}"
-        for fault in error.errors()[:3]
-    )
+    faults = error.errors()
+    places = [fault["loc"] for fault in faults]
+    # A list with a faulty entry is called too short as well: the entry was not counted.
+    faults = [
+        fault
+        for fault in faults
+        if fault["type"] != "too_short"
+        or not any(len(place) > len(fault["loc"]) and place[: len(fault["loc"])] == fault["loc"] for place in places)
+    ]
+    more = f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
+    return "; ".join(_fault(fault, kind) for fault in faults[:_MOST_FAULTS]) + more
+
+
+def _fault(fault: Any, kind: type[BaseModel]) -> str:
+    where, what = fault["loc"], fault["type"]
+    field = f"field {'.'.join(str(part)[:80] for part in where)}: " if where else ""
+    if what == "value_error":
+        reason = str(fault["ctx"]["error"])
+    elif what == "missing":
+        reason = "is missing"
+    elif what == "extra_forbidden":
+        around = _kind_at(kind, where[:-1])
+        names = "" if around is None else f"; there are {', '.join(around.model_fields)}"
+        reason = f"is none of the fields here{names}"
+    elif what in ("model_type", "dict_type"):
+        here = _kind_at(kind, where)
+        reason = "has to be an object" + ("" if here is None else f" with {', '.join(here.model_fields)}")
+    elif what in ("list_type", "tuple_type"):
+        reason = "has to be a list"
+    elif what == "too_short":
+        reason = "is empty; give at least one"
+    else:
+        reason = fault["msg"]
+    return f"{field}{reason}{_found(fault)}"
+
+
+def _kind_at(kind: Any, where: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The kind of object at a place inside of `kind`; None where there is none, or it can't be told."""
+    for part in where:
+        if isinstance(part, str) and isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(part)
+            kind = None if field is None else field.annotation
+        else:
+            kind = next((one for one in reversed(get_args(kind)) if one is not Ellipsis), None)
+        while get_origin(kind) in (Annotated, Union, UnionType):
+            kind = next((one for one in get_args(kind) if one is not NoneType), None)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _found(fault: Any) -> str:

@@ -29,6 +29,7 @@ from host.plan.profile import (
     Bytes,
     Device,
     Link,
+    Milliseconds,
     Name,
     NotNegative,
     Obtained,
@@ -52,7 +53,7 @@ class Layer(Plain):
     """One layer: its time on each device, and what has to be handed over when the network is cut behind it."""
 
     name: Name
-    ms: dict[Name, NotNegative]  # by device; one that is not named can't run it
+    ms: dict[Name, Milliseconds]  # by device; one that is not named can't run it
     output_bytes: Bytes  # all tensors that later layers still need, as they would be sent
 
 
@@ -79,6 +80,16 @@ class SplitProfile(Plain):
     input_bytes: Bytes
     layers: Annotated[list[Layer], Field(min_length=1)]  # the trunk
     exits: Annotated[list[Exit], Field(min_length=1)]  # the last one is the network's end
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_two_devices(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "sha256" in content and "datacenter" not in content:
+            raise ValueError(
+                "is what `edgesight plan profile` measured on one machine; join it with another machine's by "
+                "`edgesight plan profile-join DEVICE DATACENTER --accuracy EXIT=SHARE --out FILE`, and give that file"
+            )
+        return content
 
     @model_validator(mode="after")
     def _fits_together(self) -> SplitProfile:

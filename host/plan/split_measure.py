@@ -25,7 +25,18 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from host.files import sha256
-from host.plan.profile import Bytes, Device, Name, NotNegative, Obtained, Plain, PlanError, checked
+from host.plan.profile import (
+    Bytes,
+    Device,
+    Milliseconds,
+    Name,
+    NotNegative,
+    Obtained,
+    Plain,
+    PlanError,
+    check_text,
+    checked,
+)
 from host.plan.split import SplitProfile
 
 if TYPE_CHECKING:
@@ -64,7 +75,7 @@ class MeasuredLayer(Plain):
     """A layer of a measured network."""
 
     name: Name
-    ms: NotNegative
+    ms: Milliseconds
     output_bytes: Bytes
 
 
@@ -91,6 +102,13 @@ class MeasuredNetwork(Plain):
     input_bytes: Bytes
     layers: Annotated[list[MeasuredLayer], Field(min_length=1)]
     exits: Annotated[list[MeasuredExit], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_device(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "datacenter" in content:
+            raise ValueError("is the profile of two machines, joined already; give `edgesight plan split` this one")
+        return content
 
     @model_validator(mode="after")
     def _fits_together(self) -> MeasuredNetwork:
@@ -386,6 +404,7 @@ class _Graph:
         self._constants = {constant.name: constant for constant in model.graph.initializer}
         self.inputs = {value.name: value for value in model.graph.input if value.name not in self._constants}
         self.outputs = [value.name for value in model.graph.output]
+        check_text([name for node in model.graph.node for name in (node.name, node.op_type, *node.output)], str(path))
         if not model.graph.node or not self.outputs or not self.inputs:
             raise PlanError(f"{path}: has no nodes, no input or no output: nothing to measure")
         self.bits: dict[str, int] = {}

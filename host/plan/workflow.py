@@ -27,7 +27,22 @@ from typing import Annotated, Literal, get_args
 import numpy as np
 from pydantic import Field, model_validator
 
-from host.plan.profile import SECONDS, Device, Name, NotNegative, Obtained, Plain, Plan, PlanError, Positive, Share
+from host.plan.profile import (
+    MOST_BYTES,
+    SECONDS,
+    Device,
+    Dollars,
+    Name,
+    NotNegative,
+    Obtained,
+    Plain,
+    Plan,
+    PlanError,
+    Positive,
+    Rate,
+    Share,
+    SomeMilliseconds,
+)
 
 Method = Literal["exact", "authors"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -35,6 +50,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 GIB = 1024.0**3
 SECONDS_PER_HOUR = 3600.0
 ALONE = "the cheapest workers for each operator alone, messages free"  # how the simplest bound is come by
+LEAST_RATE, MOST_RATE = 1e-6, 1e9  # requests a second of an operator
 PROVEN = 1e-5  # a gap no larger than this is the solver's rounding: the plan counts as proven optimal
 _PLANNING = 0.95  # share of the time that the search has
 _STEPS = 4  # of a curve: no plan has less than this part of the time that is left
@@ -48,7 +64,7 @@ class Source(Plain):
     """Where data comes from; it sits at tier 0 and needs no worker."""
 
     name: Name
-    rate: Positive  # requests a second
+    rate: Rate  # requests a second
 
 
 class Operator(Plain):
@@ -63,7 +79,7 @@ class Message(Plain):
 
     source_variant: Name | None = None
     target_variant: Name | None = None
-    size_bytes: NotNegative  # a mean, so it may have a fraction
+    size_bytes: Annotated[float, Field(strict=True, ge=0, lt=MOST_BYTES)]  # a mean, so it may have a fraction
 
 
 class Edge(Plain):
@@ -71,7 +87,7 @@ class Edge(Plain):
 
     source: Name
     target: Name
-    ratio: Positive = 1.0
+    ratio: Annotated[float, Field(strict=True, ge=1e-6, le=1e6)] = 1.0
     messages: Annotated[tuple[Message, ...], Field(min_length=1)]
 
     def size(self, source_variant: str | None, target_variant: str) -> float | None:
@@ -87,8 +103,8 @@ class Worker(Device):
     """A device that runs one operator at a time. Its memory is not weighed: what does not fit has no latency here."""
 
     tier: Annotated[int, Field(strict=True, ge=0)]  # has to be said, as the price has: the plan is made of them
-    dollars_per_hour: NotNegative
-    latency_ms: dict[Name, dict[Name, Positive]]  # by operator and variant; what is left out it cannot run
+    dollars_per_hour: Dollars
+    latency_ms: dict[Name, dict[Name, SomeMilliseconds]]  # by operator and variant; what is left out it cannot run
 
 
 class TierLink(Plain):
@@ -96,7 +112,7 @@ class TierLink(Plain):
 
     source: Annotated[int, Field(strict=True, ge=0)]
     target: Annotated[int, Field(strict=True, ge=0)]
-    dollars_per_gib: NotNegative
+    dollars_per_gib: Dollars
 
 
 class WorkerLink(Plain):
@@ -104,7 +120,7 @@ class WorkerLink(Plain):
 
     source: Name
     target: Name
-    dollars_per_gib: NotNegative
+    dollars_per_gib: Dollars
 
 
 class AccuracyRow(Plain):
@@ -131,6 +147,7 @@ class Workflow(Plain):
     @model_validator(mode="after")
     def _fits_together(self) -> Workflow:
         _check_graph(self)
+        _check_rates(self)
         _check_workers(self)
         _check_messages(self)
         _check_accuracies(self)
@@ -633,6 +650,15 @@ def _check_graph(workflow: Workflow) -> None:
     for edge in workflow.edges:
         if edge.source == workflow.sink:
             raise ValueError(f"sink: {workflow.sink} has an edge to {edge.target}")
+
+
+def _check_rates(workflow: Workflow) -> None:
+    for operator, rate in Facts.of(workflow).rates.items():
+        if not LEAST_RATE <= rate <= MOST_RATE:
+            raise ValueError(
+                f"edges: their ratios give operator {operator} {rate:g} requests a second; must be from {LEAST_RATE:g} "
+                f"to {MOST_RATE:g}"
+            )
 
 
 def _check_workers(workflow: Workflow) -> None:

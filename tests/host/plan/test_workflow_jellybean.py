@@ -40,6 +40,12 @@ def directory(folder: Path, **changes: str | None) -> Path:
     return folder
 
 
+def test_names_that_steer_a_terminal_are_refused(tmp_path: Path) -> None:
+    changes = {key.replace(".", "__"): text.replace("small", "s\x1b[31m") for key, text in FILES.items()}
+    with pytest.raises(PlanError, match=r"the text 's\\x1b\[31m' holds the control character U\+001B; drop it"):
+        read_directory(directory(tmp_path, **changes))
+
+
 def test_every_file_ends_up_in_the_workflow(tmp_path: Path) -> None:
     read = read_directory(directory(tmp_path))
     workflow = read.workflow
