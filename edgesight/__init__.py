@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from host.answer import Answer
-    from host.kernel import Kernel, KernelError, Package
+    from edgesight.host.answer import Answer
+    from edgesight.host.kernel import Kernel, KernelError, Package
 else:
 
     def __getattr__(name: str) -> object:
         """Import what is asked for: the command line has this package imported before it can watch for Ctrl-C."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from host import answer, kernel
+        from edgesight.host import answer, kernel
 
         return getattr(answer if name == "Answer" else kernel, name)
 

@@ -3,14 +3,14 @@
 What the command line needs takes a second or so to import, on a board more.
 """
 
-from edgesight import ending
+from edgesight.cli import ending
 
 
 def main() -> None:
     """Watch for Ctrl-C, then import the command line and run it."""
     ending.watch_interrupts()
     with ending.nothing_to_clean_up():
-        from edgesight import cli
+        from edgesight.cli import app as cli
     cli.main()
 
 

@@ -22,12 +22,12 @@ from hls4ml.model.layers import Input, layer_map
 from hls4ml.model.optimizer import ModelOptimizerPass, register_pass
 from hls4ml.writer.vitis_writer import VitisWriter
 
-from hls import settings
-from hls.emit import emit_stage, identifier, library_modules, library_sources
-from hls.layers import compare, extract, matrices
-from hls.network import CompileError, read, refuse
-from hls.qonnx_graph import calling
-from host.files import write_atomically
+from edgesight.hls import settings
+from edgesight.hls.emit import emit_stage, identifier, library_modules, library_sources
+from edgesight.hls.layers import compare, extract, matrices
+from edgesight.hls.network import CompileError, read, refuse
+from edgesight.hls.qonnx_graph import calling
+from edgesight.host.files import write_atomically
 
 BACKEND = "RTL"
 
@@ -147,7 +147,7 @@ class Check(ModelOptimizerPass):  # type: ignore[misc]
         super().__init__("check", None)
 
     def transform(self, model: Any) -> bool:
-        """Raise hls.network.CompileError where a layer cannot be built, or not as QONNX has it; change nothing."""
+        """Raise edgesight.hls.network.CompileError where a layer cannot be built, or not as QONNX has it; change nothing."""
         layers = extract(model)
         compare(layers, read(_qonnx(model)))
         _check_layer_names(model)
@@ -169,7 +169,7 @@ def _check_layer_names(model: Any) -> None:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", node.name) or len(node.name) > settings.LONGEST_NAME:
             problems.append(
                 f"layer {node.name[:200]}: its name is no identifier of letters A to Z, digits and _, at most "
-                f"{settings.LONGEST_NAME} of them; prepare the graph with hls.qonnx_graph.load, which names layers anew"
+                f"{settings.LONGEST_NAME} of them; prepare the graph with edgesight.hls.qonnx_graph.load, which names layers anew"
             )
         if (other := seen.setdefault(node.name.lower(), node.name)) != node.name:
             problems.append(f"layers {other} and {node.name}: their names differ in case only; rename one")

@@ -14,19 +14,28 @@ from typing import Any
 import hls4ml
 import numpy as np
 
-from hls import emit, qonnx_graph, registers
-from hls.backend import BACKEND
-from hls.folding import largest_reuse
-from hls.layers import Hardware, Matrix, extract, matrices
-from hls.network import CompileError, Shape
-from host.kernel import SCHEMA_VERSION, Input, Kernel, Layer, Package, Stage, hardware_hash, write_package
+from edgesight.hls import emit, qonnx_graph, registers
+from edgesight.hls.backend import BACKEND
+from edgesight.hls.folding import largest_reuse
+from edgesight.hls.layers import Hardware, Matrix, extract, matrices
+from edgesight.hls.network import CompileError, Shape
+from edgesight.host.kernel import (
+    SCHEMA_VERSION,
+    Input,
+    Kernel,
+    Layer,
+    Package,
+    Stage,
+    hardware_hash,
+    write_package,
+)
 
 THRESHOLD_SETS = 16
 FRAME_SLOTS = 8
 CLOCK_MHZ = 100.0
 _VECTORS, _VECTORS_SEED = 16, 0
 _TOOLS = ("hls4ml", "qonnx", "numpy")
-MAX_SIDE = 1024  # pixels, as host.kernel.Input has it
+MAX_SIDE = 1024  # pixels, as edgesight.host.kernel.Input has it
 MAX_CLASSES = 65_536  # labels of a result record
 
 
@@ -208,7 +217,7 @@ def _csim_sources(model: Any, folder: Path, module: str) -> dict[str, bytes]:
 
 def _describe(name: str, layers: list[Hardware]) -> Stage:
     last = layers[-1]
-    assert isinstance(last, Matrix)  # hls.layers.extract lets nothing else be last
+    assert isinstance(last, Matrix)  # edgesight.hls.layers.extract lets nothing else be last
     described = [_describe_layer(layer) for layer in layers]
     slowest = max(described, key=lambda layer: layer.cycles)
     pixels = layers[0].source.pixels

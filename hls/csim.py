@@ -11,10 +11,10 @@ from pathlib import Path
 
 import hls4ml
 
-from hls.qonnx_graph import CompileError
-from host.files import sha256
-from host.kernel import Package, Stage
-from host.libraries import LIBRARY, find, keep
+from edgesight.hls.qonnx_graph import CompileError
+from edgesight.host.files import sha256
+from edgesight.host.kernel import Package, Stage
+from edgesight.host.libraries import LIBRARY, find, keep
 
 _BRIDGE = """\
 #include <cmath>
@@ -77,7 +77,7 @@ _FLAGS = ["-std=c++17", "-O3", "-DNDEBUG", "-fPIC", "-w"]
 def build_library(package: Package) -> Path:
     """Compile the package's csim sources with g++, unless that was done already; the library's path.
 
-    It goes to the user's cache (`host.libraries`), with the weights that it reads. Raises CompileError when g++ is
+    It goes to the user's cache (`edgesight.host.libraries`), with the weights that it reads. Raises CompileError when g++ is
     missing or fails.
     """
     if shutil.which("g++") is None:

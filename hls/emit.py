@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hls.layers import Hardware, Matrix, Pool
-from hls.network import Integers, Shape, Window
+from edgesight.hls.layers import Hardware, Matrix, Pool
+from edgesight.hls.network import Integers, Shape, Window
 
 LIBRARY = Path(__file__).resolve().parent.parent / "hw" / "rtl"
 _INDENT = "    "
@@ -53,7 +53,7 @@ def emit_stage(name: str, layers: list[Hardware]) -> EmittedStage:
             # A row of the map decouples a layer that works in bursts (a pooling) from one that works steadily.
             stream = _emit_fifo(body, instance, stream, bits, max(2, layer.shape.width))
     last = layers[-1]
-    assert isinstance(last, Matrix)  # hls.layers.extract lets nothing else be last
+    assert isinstance(last, Matrix)  # edgesight.hls.layers.extract lets nothing else be last
     classes, logit_bits = last.shape.channels, last.output_format.bits
     text = "\n".join(
         [

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from hls.boards import BoardError
-from hls.registers import ADDRESS_SPACE, Register, RegisterMap
+from edgesight.hls.boards import BoardError
+from edgesight.hls.registers import ADDRESS_SPACE, Register, RegisterMap
 
 VENDOR, LIBRARY, NAME, VERSION = "edgesight", "ip", "kernel", "1.0"
 VLNV = ":".join((VENDOR, LIBRARY, NAME, VERSION))

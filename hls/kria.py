@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hls.boards import BoardError
+from edgesight.hls.boards import BoardError
 
 # What the loader wants to know of a bitstream that fills the whole logic.
 SHELL = b'{\n "shell_type": "XRT_FLAT",\n "num_slots": "1"\n}\n'

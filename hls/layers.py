@@ -13,8 +13,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hls.folding import Fold, choose_fold
-from hls.network import MAX_BITS, PIXEL, CompileError, Format, Integers, Shape, Step, Window, refuse
+from edgesight.hls.folding import Fold, choose_fold
+from edgesight.hls.network import (
+    MAX_BITS,
+    PIXEL,
+    CompileError,
+    Format,
+    Integers,
+    Shape,
+    Step,
+    Window,
+    refuse,
+)
 
 
 @dataclass(frozen=True)
@@ -156,7 +166,7 @@ def compare(layers: list[Hardware], steps: list[Step]) -> None:
         for what, found, wanted in _differences(layer, step):
             problems.append(
                 f"layer {step.name}: hls4ml makes it ({layer.name}) with {what} {found}, but the network has {wanted}; "
-                "leave the configuration's Precision at 'auto', and prepare the graph with hls.qonnx_graph.load"
+                "leave the configuration's Precision at 'auto', and prepare the graph with edgesight.hls.qonnx_graph.load"
             )
     refuse(problems)
 

@@ -3,7 +3,7 @@
 `read` walks the graph twice. The first walk takes each node by itself: an operator, an attribute or a value that this
 compiler does not know is a problem. The second follows the data from the input to the logits and makes one `Step` of
 every convolution, dense layer and max pooling, with the arithmetic that ONNX and QONNX define. All problems are told at
-once, by the names that the exporter gave. What hls4ml makes of a graph is held against these steps (`hls.layers`).
+once, by the names that the exporter gave. What hls4ml makes of a graph is held against these steps (`edgesight.hls.layers`).
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Window:
 class Step:
     """A convolution or dense layer with its bias and the quantiser behind it, or a max pooling (without weights).
 
-    Weights and biases are the quantised values, `weights[output, beat, lane]` as in `hls.layers.Matrix`: the lanes of a
+    Weights and biases are the quantised values, `weights[output, beat, lane]` as in `edgesight.hls.layers.Matrix`: the lanes of a
     convolution are its window's rows, columns and channels, a dense layer has a beat for each pixel of the map.
     """
 
@@ -338,7 +338,11 @@ class _Walk:
             seen.add(attribute.name)
         missing = [name for name in _HLS4ML_NEEDS.get(node.op_type, ()) if name not in seen]
         if self.for_hls4ml and missing:
-            self.say(node, f"without {', '.join(missing)}, which hls4ml needs", "prepare it with hls.qonnx_graph.load")
+            self.say(
+                node,
+                f"without {', '.join(missing)}, which hls4ml needs",
+                "prepare it with edgesight.hls.qonnx_graph.load",
+            )
 
     def attribute(self, node: Any, name: str, default: Any = None) -> Any:
         """An attribute's value; the default where it is missing or of a wrong type, which the first walk has told."""
@@ -701,7 +705,7 @@ class _Path:
 
     def _flattened(self, node: Any) -> bool:
         if self.flat and self.walk.for_hls4ml:
-            self.say(node, "it flattens what is flat already", "prepare the graph with hls.qonnx_graph.load")
+            self.say(node, "it flattens what is flat already", "prepare the graph with edgesight.hls.qonnx_graph.load")
         self.flat = True
         return True
 
@@ -766,7 +770,9 @@ class _Path:
             return None
         if (node.domain == CHANNELS_LAST) != self.last:
             self.say(
-                node, "its channels do not lie where its input has them", "prepare the graph with hls.qonnx_graph.load"
+                node,
+                "its channels do not lie where its input has them",
+                "prepare the graph with edgesight.hls.qonnx_graph.load",
             )
             return None
         stored = self._stored_shape(node.input[1]) if node.op_type == "Conv" else None

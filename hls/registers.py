@@ -1,6 +1,6 @@
 """The register map's generator: `hw/registers.toml` in, SystemVerilog, Python and documentation out.
 
-`python -m hls.registers` writes the three files anew; `python -m hls.registers --check` only compares.
+`python -m edgesight.hls.registers` writes the three files anew; `python -m edgesight.hls.registers --check` only compares.
 Words owned here: register, field, access, register map.
 """
 
@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import tomllib
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from host.files import write_atomically
+from edgesight.host.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = "hw/registers.toml"
@@ -22,7 +22,7 @@ ADDRESS_SPACE = 0x1000  # bytes; the AXI4-Lite port has 12 address bits
 WORD = 4  # bytes a register
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-NOTICE = f"Made from {SOURCE} by `python -m hls.registers`; change it there."
+NOTICE = f"Made from {SOURCE} by `python -m edgesight.hls.registers`; change it there."
 
 
 class RegisterMapError(ValueError):
@@ -261,7 +261,7 @@ def main(arguments: list[str]) -> int:
     stale = [name for name, text in generated.items() if not _same(ROOT / name, text)]
     if arguments == ["--check"]:
         for name in stale:
-            print(f"{name}: differs from what {SOURCE} makes; run `python -m hls.registers`", file=sys.stderr)
+            print(f"{name}: differs from what {SOURCE} makes; run `python -m edgesight.hls.registers`", file=sys.stderr)
         return 1 if stale else 0
     for name in stale:
         write_atomically(ROOT / name, generated[name].encode())

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from hls.network import CompileError, refuse
+from edgesight.hls.network import CompileError, refuse
 
 # IEEE 1800-2017, annex B.
 _KEYWORDS = """

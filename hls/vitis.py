@@ -11,8 +11,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from hls.boards import FOLDER, Board, BoardError
-from host.kernel import Package, Stage
+from edgesight.hls.boards import FOLDER, Board, BoardError
+from edgesight.host.kernel import Package, Stage
 
 SCRIPT = "synthesise.tcl"
 _SHARED = FOLDER / "zynq"
@@ -117,7 +117,7 @@ def adapter(package: Package, stage: Stage) -> str:
 
 def write_sources(package: Package, folder: Path, sources: Path) -> None:
     """Put hls4ml's C++ of both stages into the prepared `folder`, and into `sources` the adapters for our stages."""
-    from hls import csim  # needs hls4ml, which the RTL's flow does without
+    from edgesight.hls import csim  # needs hls4ml, which the RTL's flow does without
 
     (folder / SCRIPT).write_bytes((_SHARED / SCRIPT).read_bytes())
     for stage in package.kernel.stages:

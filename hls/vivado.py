@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from hls import ipxact, kria, registers, vitis, yosys
-from hls.boards import FOLDER, Board, BoardError
-from host.files import write_atomically
-from host.kernel import BoardBuild, Package, Used
+from edgesight.hls import ipxact, kria, registers, vitis, yosys
+from edgesight.hls.boards import FOLDER, Board, BoardError
+from edgesight.host.files import write_atomically
+from edgesight.host.kernel import BoardBuild, Package, Used
 
 Backend = Literal["rtl", "vitis"]
 Mistake = Literal["cell", "connection", "address"]

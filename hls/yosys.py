@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hls.boards import BoardError
+from edgesight.hls.boards import BoardError
 
 LOG = "yosys.log"
 _TIMEOUT_SECONDS = 3600  # a kernel takes one to three minutes; the tool's very first run compiles itself for another

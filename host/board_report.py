@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from host.files import check_reports, json_claim, sha256, write_atomically
-from host.kernel import MANIFEST, KernelError, Package
-from host.selftest import SelfTestReport
+from edgesight.host.files import check_reports, json_claim, sha256, write_atomically
+from edgesight.host.kernel import MANIFEST, KernelError, Package
+from edgesight.host.selftest import SelfTestReport
 
 SCHEMA_VERSION = 1
 _ON_BOARDS = ("pynq", "serial")  # fabrics that are one

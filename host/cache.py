@@ -2,7 +2,7 @@
 
 `$XDG_CACHE_HOME/edgesight`, else `~/.cache/edgesight`:
 
-    libraries/   compiled csim and Verilated libraries of packages, see `host.libraries`
+    libraries/   compiled csim and Verilated libraries of packages, see `edgesight.host.libraries`
     observed/    what calibrations measured, so that other targets need no second measurement
     training/    checkpoints, a folder a data set
 
@@ -17,7 +17,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from host.files import remedy
+from edgesight.host.files import remedy
 
 
 class CacheError(RuntimeError):

@@ -44,8 +44,8 @@ import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 from scipy.special import betaincinv
 
-from host.fabric.base import NEVER
-from host.kernel import (
+from edgesight.host.fabric.base import NEVER
+from edgesight.host.kernel import (
     OFFLOAD_EVERYTHING,
     Calibration,
     ConfidenceCurve,

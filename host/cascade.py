@@ -4,7 +4,7 @@ The fabric answers what its stages are sure of; the rest goes to the data centre
 does not come in time, the last stage's label stands in and says so.
 
 A deadline counts the fabric's leg and everything after it. Where the fabric is simulated its leg is the simulated time,
-cycles at the kernel's clock, not the time that the simulation took. A request that was hedged (`host.hedge`) began
+cycles at the kernel's clock, not the time that the simulation took. A request that was hedged (`edgesight.host.hedge`) began
 with the fabric, so that the slower of the two counts; with a simulated fabric it is cancelled when the simulation is
 through, which is later than a real fabric's would be, never sooner.
 
@@ -27,14 +27,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from host.answer import Answer, Leg, StageName
-from host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, FabricError, Images, Records
-from host.hedge import Hedging
-from host.kernel import Calibration, Kernel, Target
-from host.link.datagrams import LinkError
-from host.link.offload import NoAnswer, Offload, Offloaded
-from host.power.meter import EnergyMeter
-from host.power.sensors import PowerError
+from edgesight.host.answer import Answer, Leg, StageName
+from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, FabricError, Images, Records
+from edgesight.host.hedge import Hedging
+from edgesight.host.kernel import Calibration, Kernel, Target
+from edgesight.host.link.datagrams import LinkError
+from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
+from edgesight.host.power.meter import EnergyMeter
+from edgesight.host.power.sensors import PowerError
 
 _STAGES: tuple[StageName, StageName] = ("stage0", "stage1")
 

@@ -28,19 +28,27 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from host.answer import Answer, Leg
-from host.cascade import Cascade, Early, TargetRefused
-from host.fabric.base import FabricError
-from host.fabric.makers import open_fabric
-from host.hedge import Hedging
-from host.images import MAX_FILE_BYTES, ImageError, Picture, Pixels, give_back_memory, image_content, read_image
-from host.kernel import Package, Target
-from host.power.meter import EnergyMeter
-from host.power.sensors import open_sensor
-from host.process import run_until_told
+from edgesight.host.answer import Answer, Leg
+from edgesight.host.cascade import Cascade, Early, TargetRefused
+from edgesight.host.fabric.base import FabricError
+from edgesight.host.fabric.makers import open_fabric
+from edgesight.host.hedge import Hedging
+from edgesight.host.images import (
+    MAX_FILE_BYTES,
+    ImageError,
+    Picture,
+    Pixels,
+    give_back_memory,
+    image_content,
+    read_image,
+)
+from edgesight.host.kernel import Package, Target
+from edgesight.host.power.meter import EnergyMeter
+from edgesight.host.power.sensors import open_sensor
+from edgesight.host.process import run_until_told
 
 if TYPE_CHECKING:
-    from host.link.client import OffloadClient
+    from edgesight.host.link.client import OffloadClient
 
 _LENGTH = struct.Struct("!I")
 _CREDENTIALS = struct.Struct("iII")  # of who listens at a Unix socket: process, user, group; unix(7)
@@ -150,7 +158,7 @@ def run_edge(
     `datacenter` is host and port, reached with the keys in `keys_folder`; it is connected to in the background, and
     without one unsure answers are the last stage's, marked degraded. `power` names a sensor as `open_sensor` takes it,
     whose energy answers then carry. With `hedge_budget`, a share of the requests to the data centre, images are hedged
-    (see `host.hedge`). `announce` gets one line once queries are taken. Raises KernelError, FabricError, KeysError,
+    (see `edgesight.host.hedge`). `announce` gets one line once queries are taken. Raises KernelError, FabricError, KeysError,
     LinkError, PowerError, HedgeError or EdgeError before anything is served.
     """
     give_back_memory()
@@ -187,9 +195,9 @@ def run_edge(
 def _way_to(datacenter: tuple[str, int], keys_folder: Path | None, model_sha256: str) -> Callable[[], OffloadClient]:
     """Makes the client of the data centre, inside an asyncio loop. Raises KeysError, or LinkError without QUIC."""
     # Imported only now: not every board has what QUIC needs, and an edge without a data centre needs none of it.
-    from host.link.client import OffloadClient
-    from host.link.keys import KeysError, client_keys
-    from host.link.quic import IDLE_TIMEOUT
+    from edgesight.host.link.client import OffloadClient
+    from edgesight.host.link.keys import KeysError, client_keys
+    from edgesight.host.link.quic import IDLE_TIMEOUT
 
     if keys_folder is None:
         raise KeysError("a data centre is given without keys: name the folder that `edgesight edge --enroll` wrote")

@@ -30,7 +30,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from host.kernel import Target
+from edgesight.host.kernel import Target
 
 BUDGET = 0.1  # share of the requests to the data centre that may be extra
 LIKELY = 0.5  # the least predicted probability that the fabric is unsure

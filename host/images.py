@@ -1,6 +1,6 @@
 """From a picture's or an array's file to the pixels that a kernel takes.
 
-Pictures: by the rule of `host.pictures`. Arrays (`.npy`): taken as they are; they must already have the kernel's shape.
+Pictures: by the rule of `edgesight.host.pictures`. Arrays (`.npy`): taken as they are; they must already have the kernel's shape.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from host.kernel import Input
-from host.picture_files import MAX_FILE_BYTES, SUFFIXES, Unreadable
-from host.pictures import Picture, Pixels, read
+from edgesight.host.kernel import Input
+from edgesight.host.picture_files import MAX_FILE_BYTES, SUFFIXES, Unreadable
+from edgesight.host.pictures import Picture, Pixels, read
 
 __all__ = [
     "MAX_FILE_BYTES",

@@ -22,7 +22,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from host.files import Claim, place_folder, read_regular, sha256, write_atomically
+from edgesight.host.files import Claim, place_folder, read_regular, sha256, write_atomically
 
 MANIFEST = "kernel.json"
 SCHEMA_VERSION: Final = 3

@@ -21,10 +21,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from host.cache import cache_folder, prune
-from host.fabric.base import FabricError
-from host.files import read_regular, remedy, sha256, write_atomically
-from host.kernel import Package
+from edgesight.host.cache import cache_folder, prune
+from edgesight.host.fabric.base import FabricError
+from edgesight.host.files import read_regular, remedy, sha256, write_atomically
+from edgesight.host.kernel import Package
 
 Kind = Literal["csim", "verilated"]
 

@@ -1,4 +1,4 @@
-# Made from hw/registers.toml by `python -m hls.registers`; change it there.
+# Made from hw/registers.toml by `python -m edgesight.hls.registers`; change it there.
 """The kernel's register map: byte offsets, field masks, record errors and the protocol's constants.
 
 Words owned here: the names of the registers and of the record's errors.

@@ -13,9 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from host.fabric.base import ALWAYS, NEVER, OFFLOAD, RECORD, STAGE_MASK, Fabric, Images, Placed, Records
-from host.fabric.csim import Logits, below, decide
-from host.kernel import KernelError, Package
+from edgesight.host.fabric.base import (
+    ALWAYS,
+    NEVER,
+    OFFLOAD,
+    RECORD,
+    STAGE_MASK,
+    Fabric,
+    Images,
+    Placed,
+    Records,
+)
+from edgesight.host.fabric.csim import Logits, below, decide
+from edgesight.host.kernel import KernelError, Package
 
 VECTORS = "vectors.npz"
 # Every way through the cascade: answered by stage 0, answered by stage 1, sure nowhere.

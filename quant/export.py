@@ -28,8 +28,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from quant import variants
-from quant.variants import Conv, Dense, Exponents, Folded, GlobalMaxPool, MaxPool, Placed, Variant
+from edgesight.quant import variants
+from edgesight.quant.variants import (
+    Conv,
+    Dense,
+    Exponents,
+    Folded,
+    GlobalMaxPool,
+    MaxPool,
+    Placed,
+    Variant,
+)
 
 ONNX_IR_VERSION: Final = 10
 """ONNX Runtime 1.31 reads up to 13 and older ones less, while onnx 1.23 would write 14."""

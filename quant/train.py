@@ -33,9 +33,9 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quant import datasets, variants
-from quant.datasets import AS_NAMED, DataSet, FolderReading
-from quant.export import (
+from edgesight.quant import datasets, variants
+from edgesight.quant.datasets import AS_NAMED, DataSet, FolderReading
+from edgesight.quant.export import (
     ExportError,
     StoredStage,
     export_backend,
@@ -44,7 +44,7 @@ from quant.export import (
     save_stage,
     write_atomically,
 )
-from quant.variants import (
+from edgesight.quant.variants import (
     Conv,
     Dense,
     Exponents,

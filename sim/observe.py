@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from host.cache import cache_folder, prune
-from host.calibrate import CalibrationError, Observed
-from host.datacenter.models import Executor
-from host.fabric.base import Images
-from host.fabric.csim import decide
-from host.files import sha256, write_atomically
-from host.kernel import Package
-from host.link.concealment import Pixels
-from host.link.parity import strips_for
-from host.link.strips import encode, through_loss
-from sim.workers import Workers, progress
+from edgesight.host.cache import cache_folder, prune
+from edgesight.host.calibrate import CalibrationError, Observed
+from edgesight.host.datacenter.models import Executor
+from edgesight.host.fabric.base import Images
+from edgesight.host.fabric.csim import decide
+from edgesight.host.files import sha256, write_atomically
+from edgesight.host.kernel import Package
+from edgesight.host.link.concealment import Pixels
+from edgesight.host.link.parity import strips_for
+from edgesight.host.link.strips import encode, through_loss
+from edgesight.sim.workers import Workers, progress
 
 _BATCH = 64
 _MOST_KEPT = 32  # measurements, of some 100 kB each

@@ -11,10 +11,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from host.files import sha256
-from host.kernel import Package
-from host.libraries import LIBRARY, find, keep
-from sim.bench import missing_tools, tool_version, tools_on_path, verilator_folder
+from edgesight.host.files import sha256
+from edgesight.host.kernel import Package
+from edgesight.host.libraries import LIBRARY, find, keep
+from edgesight.sim.rtl.runner import missing_tools, tool_version, tools_on_path, verilator_folder
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 RTL_FOLDER = "rtl/"
@@ -44,7 +44,7 @@ class VerilateError(RuntimeError):
 def build_library(package: Package, jobs: int = 2) -> Path:
     """Build the package's Verilated library with `jobs` compilers side by side, unless it is there; returns its path.
 
-    It goes to the user's cache (`host.libraries`). Raises VerilateError when a tool is missing or the compilation
+    It goes to the user's cache (`edgesight.host.libraries`). Raises VerilateError when a tool is missing or the compilation
     fails, KernelError when a source is not what its checksum says.
     """
     names = _rtl_names(package)

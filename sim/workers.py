@@ -20,9 +20,9 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from host.fabric.base import Images, Records, TransparentFabric
-from host.fabric.makers import open_transparent
-from host.kernel import Package
+from edgesight.host.fabric.base import Images, Records, TransparentFabric
+from edgesight.host.fabric.makers import open_transparent
+from edgesight.host.kernel import Package
 
 PROCESSES = 2
 _CHUNK = 64

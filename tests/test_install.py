@@ -50,7 +50,7 @@ print(len(names))
 
 # Of what a board has no wheel or no need.
 NOT_ON_A_BOARD = ("scipy", "torch", "brevitas", "hls4ml", "quant", "hls", "sim")
-NEEDS_MORE = ("host.calibrate", "host.datacenter.models")  # scipy; onnxruntime
+NEEDS_MORE = ("edgesight.host.calibrate", "edgesight.host.datacenter.models")  # scipy; onnxruntime
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +159,10 @@ def test_an_installed_wheel_runs_the_host(version: str, pip: Path, wheel: Path, 
     if version == "3.10":
         return  # the build side needs Python 3.11
     found = _run(
-        bin_folder / "python", "-c", "from hls.boards import FOLDER; print(*FOLDER.iterdir())", folder=tmp_path
+        bin_folder / "python",
+        "-c",
+        "from edgesight.hls.boards import FOLDER; print(*FOLDER.iterdir())",
+        folder=tmp_path,
     )
     assert str(tmp_path / "venv") in found.stdout
 
@@ -176,10 +179,10 @@ def test_without_quic_the_edge_still_starts_and_a_data_centre_is_refused_with_th
     blocked = "import sys; sys.modules.update(dict.fromkeys(['aioquic', 'cryptography']))\n"
     alone = """
 from pathlib import Path
-import host.edge, host.cascade, host.selftest
-from host.link.datagrams import LinkError
+import edgesight.host.edge, edgesight.host.cascade, edgesight.host.selftest
+from edgesight.host.link.datagrams import LinkError
 try:
-    host.edge.run_edge(Path(sys.argv[1]), "csim", Path(sys.argv[2]), datacenter=("::1", 1), keys_folder=Path("keys"))
+    edgesight.host.edge.run_edge(Path(sys.argv[1]), "csim", Path(sys.argv[2]), datacenter=("::1", 1), keys_folder=Path("keys"))
 except LinkError as error:
     print(error)
 """

@@ -11,8 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-import edgesight.cli  # noqa: F401 # registers every planner's commands
-from edgesight.plan import group
+import edgesight.cli.app  # noqa: F401 # registers every planner's commands
+from edgesight.cli.plan import group
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "plan.md"
 

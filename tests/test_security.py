@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from host import edge
-from host.datacenter import authority, service, shares
-from host.link import bounds, enrollment, port, server, strips, telling
-from host.picture_files import MAX_FILE_BYTES
+from edgesight.host import edge
+from edgesight.host.datacenter import authority, service, shares
+from edgesight.host.link import bounds, enrollment, port, server, strips, telling
+from edgesight.host.picture_files import MAX_FILE_BYTES
 
 TEXT = " ".join((Path(__file__).resolve().parents[1] / "SECURITY.md").read_text().split())
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from edgesight.zoo import CARD, ZOO, ZooError, check_files, read_card, warnings
-from host.files import OutputError
+from edgesight.cli.zoo import CARD, ZOO, ZooError, check_files, read_card, warnings
+from edgesight.host.files import OutputError
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -40,9 +40,9 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from host.files import remove_leftovers, sync_folder, write_atomically
-from host.link.enrollment import Enroll, Token
-from host.link.keys import (
+from edgesight.host.files import remove_leftovers, sync_folder, write_atomically
+from edgesight.host.link.enrollment import Enroll, Token
+from edgesight.host.link.keys import (
     ALPN,
     CLIENT_USAGE,
     ENROLL_ALPN,
@@ -63,9 +63,9 @@ from host.link.keys import (
     read_private,
     reading,
 )
-from host.link.port import source_of
-from host.link.server import Admitted
-from host.link.tls import Untrusted, check_data_centre, check_edge, fingerprint
+from edgesight.host.link.port import source_of
+from edgesight.host.link.server import Admitted
+from edgesight.host.link.tls import Untrusted, check_data_centre, check_edge, fingerprint
 
 TOKEN_LIFE = 600.0  # seconds
 EDGE_LIFE = datetime.timedelta(days=90)  # edges renew theirs over the link when a third of it is left

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from host.files import read_regular, sha256
+from edgesight.host.files import read_regular, sha256
 
 Images = npt.NDArray[np.uint8]  # [N, H, W, C]
 Logits = npt.NDArray[np.float32]  # [N, classes]

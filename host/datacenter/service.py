@@ -14,7 +14,7 @@ idempotent: a repeated one gets the reply that it already had, and one that was 
 that its reply was forgotten, gets none. A cancelled one leaves its place to others at once.
 
 Decoding, with recovering, and the model have a thread each, so that the loop, which all edges share, never stands still
-for an image. Edges share both threads fairly (`host.datacenter.shares`). What requests hold is bounded in bytes, and
+for an image. Edges share both threads fairly (`edgesight.host.datacenter.shares`). What requests hold is bounded in bytes, and
 how many may wait, an edge and in all; what is beyond is refused before anything is kept or worked out for it.
 
 Words owned here: request in assembly, batch.
@@ -38,14 +38,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from host.datacenter.authority import Authority
-from host.datacenter.models import Executor, Logits, ModelError, OnnxModel
-from host.datacenter.shares import REPLY_EFFORTS, Effort, Line, Share, Shares
-from host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, parse
-from host.link.quic import IDLE_TIMEOUT, Served
-from host.link.server import MAX_EDGES, Server, ServerPeer, check_sound
-from host.link.strips import Assembly, resize
-from host.process import run_until_told
+from edgesight.host.datacenter.authority import Authority
+from edgesight.host.datacenter.models import Executor, Logits, ModelError, OnnxModel
+from edgesight.host.datacenter.shares import REPLY_EFFORTS, Effort, Line, Share, Shares
+from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, parse
+from edgesight.host.link.quic import IDLE_TIMEOUT, Served
+from edgesight.host.link.server import MAX_EDGES, Server, ServerPeer, check_sound
+from edgesight.host.link.strips import Assembly, resize
+from edgesight.host.process import run_until_told
 
 OVERTAKEN_AFTER = 0.003  # seconds without a further strip, the last one being there
 SILENT_AFTER = 0.015  # seconds without a further strip, at least

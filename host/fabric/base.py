@@ -11,8 +11,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from host.kernel import NEVER as NEVER
-from host.kernel import Package
+from edgesight.host.kernel import NEVER as NEVER
+from edgesight.host.kernel import Package
 
 # One record as the hardware sends it: 16 bytes, little-endian.
 RECORD = np.dtype(
@@ -20,7 +20,7 @@ RECORD = np.dtype(
         ("tag", "<u4"),
         ("label", "<u2"),
         ("stage", "u1"),  # bits 3:0 stage that looked last; bit 4 offload: no stage was sure enough
-        ("error", "u1"),  # see Error in host.registers; 0 is an answer
+        ("error", "u1"),  # see Error in edgesight.host.registers; 0 is an answer
         ("margin", "<u4"),  # best minus second-best integer logit of that stage
         ("cycles", "<u4"),  # header accepted to record made; 0 where the fabric counts no cycles
     ]

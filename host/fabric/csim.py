@@ -7,9 +7,18 @@ import ctypes
 import numpy as np
 import numpy.typing as npt
 
-from host.fabric.base import NEVER, OFFLOAD, RECORD, FabricError, Images, Place, Records, check_images
-from host.kernel import Package
-from host.libraries import find
+from edgesight.host.fabric.base import (
+    NEVER,
+    OFFLOAD,
+    RECORD,
+    FabricError,
+    Images,
+    Place,
+    Records,
+    check_images,
+)
+from edgesight.host.kernel import Package
+from edgesight.host.libraries import find
 
 Logits = npt.NDArray[np.int32]  # [N, classes]
 

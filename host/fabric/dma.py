@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from host.fabric.base import FabricError
+from edgesight.host.fabric.base import FabricError
 
 # Byte offsets of a channel's registers; the receiving channel's lie _S2MM behind the sending one's.
 _CONTROL, _STATUS, _ADDRESS, _ADDRESS_HIGH, _LENGTH = 0x00, 0x04, 0x18, 0x1C, 0x28

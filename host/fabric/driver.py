@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from host.fabric.base import ALWAYS, NEVER, FabricError, Images, Records
-from host.kernel import Package
-from host.registers import FRAME_MAGIC, INTERFACE_VERSION, KERNEL_ID, VERSION_MAJOR
+from edgesight.host.fabric.base import ALWAYS, NEVER, FabricError, Images, Records
+from edgesight.host.kernel import Package
+from edgesight.host.registers import FRAME_MAGIC, INTERFACE_VERSION, KERNEL_ID, VERSION_MAJOR
 
 BEAT_BYTES = 8
 _COUNTERS = (

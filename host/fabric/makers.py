@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from host.fabric.base import Fabric, FabricError, TransparentFabric
-from host.kernel import Package
+from edgesight.host.fabric.base import Fabric, FabricError, TransparentFabric
+from edgesight.host.kernel import Package
 
 MAKERS = ("pynq", "serial:PORT", "verilated", "csim")  # PORT: a serial port's name
 
@@ -14,14 +14,14 @@ def open_fabric(package: Package, maker: str) -> Fabric:
     if maker in ("verilated", "csim"):
         return open_transparent(package, maker)
     if maker == "pynq":
-        from host.fabric.pynq import NoBoardError, PynqFabric
+        from edgesight.host.fabric.pynq import NoBoardError, PynqFabric
 
         try:
             return PynqFabric(package)
         except NoBoardError as error:
             raise FabricError(f"{error}; elsewhere, choose the fabric csim or verilated") from error
     if maker.startswith("serial:"):
-        from host.fabric.serial import SerialFabric
+        from edgesight.host.fabric.serial import SerialFabric
 
         return SerialFabric(package, maker.removeprefix("serial:"))
     raise FabricError(f"no fabric is called {maker!r}: choose one of {', '.join(MAKERS)}")
@@ -30,11 +30,11 @@ def open_fabric(package: Package, maker: str) -> Fabric:
 def open_transparent(package: Package, maker: str) -> TransparentFabric:
     """Open `package` on the fabric `maker`, verilated or csim; raises FabricError."""
     if maker == "verilated":
-        from host.fabric.verilated import VerilatedFabric
+        from edgesight.host.fabric.verilated import VerilatedFabric
 
         return VerilatedFabric(package)
     if maker == "csim":
-        from host.fabric.csim import CsimFabric
+        from edgesight.host.fabric.csim import CsimFabric
 
         return CsimFabric(package)
     raise FabricError(f"fabric {maker!r} cannot be looked into: choose verilated or csim")

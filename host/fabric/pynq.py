@@ -26,11 +26,20 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
-from host.fabric.base import RECORD, STAGE_MASK, FabricError, Images, Place, Records, check_images, check_sets
-from host.fabric.dma import Channel, Dma
-from host.fabric.driver import BEAT_BYTES, Registers, in_order, pack_frames
-from host.kernel import BoardBuild, Package
-from host.registers import CONTROL_SOFT_RESET, STATUS_DRAINING, Error
+from edgesight.host.fabric.base import (
+    RECORD,
+    STAGE_MASK,
+    FabricError,
+    Images,
+    Place,
+    Records,
+    check_images,
+    check_sets,
+)
+from edgesight.host.fabric.dma import Channel, Dma
+from edgesight.host.fabric.driver import BEAT_BYTES, Registers, in_order, pack_frames
+from edgesight.host.kernel import BoardBuild, Package
+from edgesight.host.registers import CONTROL_SOFT_RESET, STATUS_DRAINING, Error
 
 # Names in every board's block design.
 DMA, KERNEL = "dma", "kernel"

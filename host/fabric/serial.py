@@ -19,10 +19,19 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from host.fabric.base import NEVER, RECORD, FabricError, Images, Place, Records, check_images, check_sets
-from host.fabric.driver import Registers, pack_frames
-from host.kernel import BoardBuild, Package, Serial
-from host.registers import CONTROL_SOFT_RESET, STATUS_DRAINING, Error
+from edgesight.host.fabric.base import (
+    NEVER,
+    RECORD,
+    FabricError,
+    Images,
+    Place,
+    Records,
+    check_images,
+    check_sets,
+)
+from edgesight.host.fabric.driver import Registers, pack_frames
+from edgesight.host.kernel import BoardBuild, Package, Serial
+from edgesight.host.registers import CONTROL_SOFT_RESET, STATUS_DRAINING, Error
 
 _FLAG = b"\x7e"
 _ESCAPE = b"\x7d"

@@ -14,10 +14,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from host.fabric.base import ALWAYS, NEVER, RECORD, FabricError, Images, Place, Records, check_images, check_sets
-from host.fabric.driver import Registers, in_order, pack_frames
-from host.kernel import Package
-from host.libraries import find
+from edgesight.host.fabric.base import (
+    ALWAYS,
+    NEVER,
+    RECORD,
+    FabricError,
+    Images,
+    Place,
+    Records,
+    check_images,
+    check_sets,
+)
+from edgesight.host.fabric.driver import Registers, in_order, pack_frames
+from edgesight.host.kernel import Package
+from edgesight.host.libraries import find
 
 _ABI = 1  # of sim/harness.cpp
 _STAGES = 2

@@ -23,7 +23,7 @@ import contextlib
 import logging
 from typing import Any
 
-from host.link.datagrams import NO_QUIC, LinkError
+from edgesight.host.link.datagrams import NO_QUIC, LinkError
 
 try:
     from aioquic.asyncio.protocol import QuicConnectionProtocol, QuicStreamHandler

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from host.link.addresses import Found, addresses
-from host.link.bounds import KEY_PACKETS
-from host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, LinkError, Reply, Status, parse
-from host.link.keys import (
+from edgesight.host.link.addresses import Found, addresses
+from edgesight.host.link.bounds import KEY_PACKETS
+from edgesight.host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, LinkError, Reply, Status, parse
+from edgesight.host.link.keys import (
     EdgeKeys,
     KeysError,
     client_keys,
@@ -33,15 +33,22 @@ from host.link.keys import (
     request_certificate,
     save_edge,
 )
-from host.link.offload import NoAnswer as NoAnswer  # what `offload` raises, for its callers
-from host.link.offload import Offloaded
-from host.link.parity import strips_for
-from host.link.quality import Room, fit, room
-from host.link.quic import IDLE_TIMEOUT, PROTOCOL, Hello, Peer, Welcome
-from host.link.repair import Progress
-from host.link.strips import QUALITY, Encoded, jpeg_tables, kind_of
-from host.link.telling import Sparing
-from host.link.tls import REFUSED, Untrusted, check_data_centre, check_edge, shown_chain, why_ended
+from edgesight.host.link.offload import NoAnswer as NoAnswer  # what `offload` raises, for its callers
+from edgesight.host.link.offload import Offloaded
+from edgesight.host.link.parity import strips_for
+from edgesight.host.link.quality import Room, fit, room
+from edgesight.host.link.quic import IDLE_TIMEOUT, PROTOCOL, Hello, Peer, Welcome
+from edgesight.host.link.repair import Progress
+from edgesight.host.link.strips import QUALITY, Encoded, jpeg_tables, kind_of
+from edgesight.host.link.telling import Sparing
+from edgesight.host.link.tls import (
+    REFUSED,
+    Untrusted,
+    check_data_centre,
+    check_edge,
+    shown_chain,
+    why_ended,
+)
 
 try:
     from aioquic.quic.connection import QuicConnection

@@ -36,7 +36,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from host.link.datagrams import NO_QUIC, LinkError
+from edgesight.host.link.datagrams import NO_QUIC, LinkError
 
 try:
     from aioquic.quic.congestion.base import QuicCongestionControl, register_congestion_control

@@ -30,10 +30,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from host.link.addresses import Found, addresses
-from host.link.bounds import BoundedProtocol
-from host.link.datagrams import NO_QUIC, LinkError
-from host.link.keys import (
+from edgesight.host.link.addresses import Found, addresses
+from edgesight.host.link.bounds import BoundedProtocol
+from edgesight.host.link.datagrams import NO_QUIC, LinkError
+from edgesight.host.link.keys import (
     EDGE_FILE,
     ENROLL_ALPN,
     KeysError,
@@ -46,7 +46,15 @@ from host.link.keys import (
     request_certificate,
     save_edge,
 )
-from host.link.tls import REFUSED, Untrusted, check_data_centre, check_edge, fingerprint, shown_chain, why_ended
+from edgesight.host.link.tls import (
+    REFUSED,
+    Untrusted,
+    check_data_centre,
+    check_edge,
+    fingerprint,
+    shown_chain,
+    why_ended,
+)
 
 try:
     from aioquic.quic.connection import QuicConnection

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.files import remove_leftovers, write_atomically
-from host.link import congestion
-from host.link.datagrams import NO_QUIC, LinkError
+from edgesight.host.files import remove_leftovers, write_atomically
+from edgesight.host.link import congestion
+from edgesight.host.link.datagrams import NO_QUIC, LinkError
 
 try:
     from aioquic.quic.configuration import QuicConfiguration

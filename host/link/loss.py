@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from host.link.datagrams import NO_QUIC, LinkError
+from edgesight.host.link.datagrams import NO_QUIC, LinkError
 
 try:
     from aioquic.quic.packet_builder import QuicSentPacket

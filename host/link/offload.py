@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from host.link.datagrams import LinkError, Reply
+from edgesight.host.link.datagrams import LinkError, Reply
 
 
 @dataclass(frozen=True)

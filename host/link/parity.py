@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from host.link.datagrams import MAX_PARITY, LinkError
+from edgesight.host.link.datagrams import MAX_PARITY, LinkError
 
 PREFIX = 2  # bytes by which a parity strip is longer than the longest strip
 RISK = 0.02  # that parity strips are too few, and the rest is concealed

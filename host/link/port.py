@@ -23,8 +23,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from host.link.bounds import LARGEST_PACKET
-from host.link.datagrams import NO_QUIC, LinkError
+from edgesight.host.link.bounds import LARGEST_PACKET
+from edgesight.host.link.datagrams import NO_QUIC, LinkError
 
 try:
     from aioquic.asyncio.protocol import QuicConnectionProtocol

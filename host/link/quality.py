@@ -3,7 +3,7 @@
 Where bandwidth is ample an image goes at the quality asked for, always the same. Where it is not, steps of a ladder
 of qualities, and below those of smaller sizes, are taken until the image fits; the data centre enlarges a smaller one.
 Tiny images, which travel raw, stay as they are: there is little to be saved, and much of them to be lost. The ladder is
-ordered by what a classifier still makes of the image (`python -m sim.link.repair` measures it), not by how it looks.
+ordered by what a classifier still makes of the image (`python -m edgesight.bench.link.protection` measures it), not by how it looks.
 
 Words owned here: ladder, room.
 """
@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from host.link.concealment import Pixels
-from host.link.datagrams import MAX_DATAGRAM
-from host.link.parity import strips_for
-from host.link.strips import Encoded, encode, kind_of, resize
+from edgesight.host.link.concealment import Pixels
+from edgesight.host.link.datagrams import MAX_DATAGRAM
+from edgesight.host.link.parity import strips_for
+from edgesight.host.link.strips import Encoded, encode, kind_of, resize
 
 PACKET = 48  # bytes that a strip's packet has beside it, on a way where they count
 # Of the time left, what sending an image may take, as it is asked for and coarser. The latter leaves more time for what

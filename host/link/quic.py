@@ -24,13 +24,13 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from host.link.bounds import BoundedProtocol
-from host.link.congestion import pace
-from host.link.datagrams import MAX_DATAGRAM, NO_QUIC, SESSION_BITS, LinkError
-from host.link.enrollment import MAX_LINE, Request
-from host.link.loss import COPY_AFTER, LossMeter, copies
-from host.link.queue import SendQueue
-from host.link.repair import Followed
+from edgesight.host.link.bounds import BoundedProtocol
+from edgesight.host.link.congestion import pace
+from edgesight.host.link.datagrams import MAX_DATAGRAM, NO_QUIC, SESSION_BITS, LinkError
+from edgesight.host.link.enrollment import MAX_LINE, Request
+from edgesight.host.link.loss import COPY_AFTER, LossMeter, copies
+from edgesight.host.link.queue import SendQueue
+from edgesight.host.link.repair import Followed
 
 try:
     from aioquic.asyncio.protocol import QuicStreamHandler

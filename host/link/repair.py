@@ -1,6 +1,6 @@
 """What became of messages: which packet carried each, whether it arrived, and sending those again that got lost.
 
-A strip of an image that bears losses is never sent again. One of an image that travels entire is (`host.link.strips`):
+A strip of an image that bears losses is never sent again. One of an image that travels entire is (`edgesight.host.link.strips`):
 on a path so slow that sending the image takes longer than a round trip, a lost strip's second sending costs little.
 
 Words owned here: progress.
@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from host.link.datagrams import NO_QUIC, LinkError
-from host.link.loss import Congestion
-from host.link.queue import Waiting
+from edgesight.host.link.datagrams import NO_QUIC, LinkError
+from edgesight.host.link.loss import Congestion
+from edgesight.host.link.queue import Waiting
 
 try:
     from aioquic.quic.packet_builder import QuicSentPacket

@@ -1,7 +1,7 @@
 """An image as strips that may get lost, and back again: recovered where parity strips allow, else concealed.
 
-Nothing is sent twice for a lost strip. With parity strips (`host.link.parity`) a lost one comes back exactly; beyond
-that its pixels are made up from their surroundings (`host.link.concealment`), since a classifier minds a blurred patch
+Nothing is sent twice for a lost strip. With parity strips (`edgesight.host.link.parity`) a lost one comes back exactly; beyond
+that its pixels are made up from their surroundings (`edgesight.host.link.concealment`), since a classifier minds a blurred patch
 less than its user minds waiting.
 
 Tiny images travel as raw bytes. Strip (i, j) holds every n-th pixel of every n-th row, so a lost strip leaves no hole
@@ -40,9 +40,9 @@ import numpy.typing as npt
 import PIL
 from PIL import Image
 
-from host.link import parity as codes
-from host.link.concealment import Known, Pixels, conceal_blocks, fill
-from host.link.datagrams import (
+from edgesight.host.link import parity as codes
+from edgesight.host.link.concealment import Known, Pixels, conceal_blocks, fill
+from edgesight.host.link.datagrams import (
     MAX_DATAGRAM,
     MAX_PARITY,
     MAX_SIDE,

@@ -15,9 +15,9 @@ import datetime
 import functools
 import hashlib
 
-from host.link.datagrams import NO_QUIC, LinkError
-from host.link.keys import CLIENT_USAGE, SERVER_NAME, SERVER_USAGE
-from host.link.telling import OF_KNOWN, OF_STRANGERS, printable
+from edgesight.host.link.datagrams import NO_QUIC, LinkError
+from edgesight.host.link.keys import CLIENT_USAGE, SERVER_NAME, SERVER_USAGE
+from edgesight.host.link.telling import OF_KNOWN, OF_STRANGERS, printable
 
 try:
     from aioquic.quic.connection import QuicConnection

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from host.fabric.pynq import bitstream_of, board_name, build_for
-from host.files import write_atomically
-from host.kernel import KernelError, Package
+from edgesight.host.fabric.pynq import bitstream_of, board_name, build_for
+from edgesight.host.files import write_atomically
+from edgesight.host.kernel import KernelError, Package
 
 FOLDER = Path(__file__).resolve().parent
 

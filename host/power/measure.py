@@ -25,8 +25,8 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from host.fabric.base import Fabric, FabricError, Images
-from host.power.sensors import Clock, CsvLog, DropOut, Obtained, PowerError, PowerSensor, Reading
+from edgesight.host.fabric.base import Fabric, FabricError, Images
+from edgesight.host.power.sensors import Clock, CsvLog, DropOut, Obtained, PowerError, PowerSensor, Reading
 
 MIN_PAIRS = 3  # below, the interval is too wide to say anything
 MIN_UPDATES = 10  # of the sensor in each half of an idle window

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from host.power.measure import Figure
-from host.power.sensors import PowerError
+from edgesight.host.power.measure import Figure
+from edgesight.host.power.sensors import PowerError
 
 
 @dataclass(frozen=True)

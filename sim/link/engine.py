@@ -1,6 +1,6 @@
 """The process behind a `NamespaceLink`: owns the two network namespaces and their TUN devices, and carries packets.
 
-`python -m sim.link.engine` reads its `Task` as a pickle from standard input and writes one JSON line when the link is
+`python -m edgesight.sim.link.engine` reads its `Task` as a pickle from standard input and writes one JSON line when the link is
 up: where the namespaces are, or what is wrong. Every line that it then reads it answers with a report, one JSON line;
 at the end of its input it ends. The namespaces have no names and the devices are not persistent, so the kernel removes
 all of it with this process, however that ends.
@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sim.link.model import Direction, Schedule, Times, directions
-from sim.link.options import EmulationError, LinkOptions
+from edgesight.sim.link.model import Direction, Schedule, Times, directions
+from edgesight.sim.link.options import EmulationError, LinkOptions
 
 EDGE_ADDRESS = "10.0.0.1"
 DATACENTER_ADDRESS = "10.0.0.2"

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
-from sim.link.options import (
+from edgesight.sim.link.options import (
     OPPORTUNITY_BYTES,
     ConstantRate,
     EmulationError,

@@ -29,9 +29,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from host.files import write_atomically
-from sim.link.engine import DATACENTER_ADDRESS, DEVICE, EDGE_ADDRESS, TUN, Task
-from sim.link.options import EmulationError, LinkOptions
+from edgesight.host.files import write_atomically
+from edgesight.sim.link.engine import DATACENTER_ADDRESS, DEVICE, EDGE_ADDRESS, TUN, Task
+from edgesight.sim.link.options import EmulationError, LinkOptions
 
 __all__ = ["DATACENTER_ADDRESS", "EDGE_ADDRESS", "NamespaceLink", "congestion_controls", "emulate", "missing"]
 
@@ -94,7 +94,7 @@ class NamespaceLink:
             raise EmulationError(f"no link between network namespaces: {lacking}")
         root = Path(__file__).resolve().parent.parent.parent
         self._engine = subprocess.Popen(
-            [sys.executable, "-m", "sim.link.engine"],
+            [sys.executable, "-m", "edgesight.sim.link.engine"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=root,

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from host.trace import OPPORTUNITY_BYTES as OPPORTUNITY_BYTES
-from host.trace import Form, Trace, TraceError, read_as, unsound_moments, unsound_rates
+from edgesight.host.trace import OPPORTUNITY_BYTES as OPPORTUNITY_BYTES
+from edgesight.host.trace import Form, Trace, TraceError, read_as, unsound_moments, unsound_rates
 
 _MOST_DIGITS = 12  # of a whole number
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from host.files import write_atomically
-from sim.link.model import Counts, Direction, Schedule, directions
-from sim.link.options import EmulationError, GilbertElliott, LinkOptions
+from edgesight.host.files import write_atomically
+from edgesight.sim.link.model import Counts, Direction, Schedule, directions
+from edgesight.sim.link.options import EmulationError, GilbertElliott, LinkOptions
 
 Address = tuple[Any, ...]  # as the socket module has it: host and port, and two more numbers for IPv6
 _MAX_CLIENTS = 256

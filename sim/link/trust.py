@@ -8,9 +8,9 @@ from pathlib import Path
 
 from cryptography import x509
 
-from host.datacenter.authority import Authority, make_authority
-from host.link.enrollment import Enroll
-from host.link.keys import new_key, request_certificate, save_edge
+from edgesight.host.datacenter.authority import Authority, make_authority
+from edgesight.host.link.enrollment import Enroll
+from edgesight.host.link.keys import new_key, request_certificate, save_edge
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 computed, and comes out the same however busy the machine is.
 
 An asyncio loop whose clock stands still while anything runs and jumps to the next timer when nothing does. UDP sockets
-opened in it are in memory, and what they send crosses the same link model as real packets do (`sim.link.model`).
+opened in it are in memory, and what they send crosses the same link model as real packets do (`edgesight.sim.link.model`).
 Computing costs no virtual time, but for what runs in an executor of its own, a model say, which is told how long it
 takes.
 
@@ -18,8 +18,8 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from sim.link.model import Direction, directions
-from sim.link.options import LinkOptions
+from edgesight.sim.link.model import Direction, directions
+from edgesight.sim.link.options import LinkOptions
 
 _TICK = 1e-8  # seconds that every round of the loop takes: timers may fire that much early, and must not do so for ever
 _HEADERS = 28  # bytes of IPv4 and UDP

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from host.fabric.base import Images, Records
-from host.kernel import Package
-from sim.bench import ROOT, missing_tools, run_bench
-from sim.pynq.handoff import BOARDS, TOP, package_for
-from sim.verilate import rtl_sources
+from edgesight.host.fabric.base import Images, Records
+from edgesight.host.kernel import Package
+from edgesight.sim.pynq.handoff import BOARDS, TOP, package_for
+from edgesight.sim.rtl.runner import ROOT, missing_tools, run_bench
+from edgesight.sim.verilate import rtl_sources
 
 WRAPPER = ROOT / "hw" / "boards" / "zynq" / f"{TOP}.v"
 PYTHON_NEEDS = ("cocotb", "cocotbpynq", "pynqmetadata", "pytest")  # beside what `missing_tools` looks for
@@ -41,8 +41,10 @@ class SimulatedRun:
     """What the host program found on the simulated board."""
 
     records: Records  # [N], in the images' order
-    selftest: dict[str, Any]  # fields of host.selftest.SelfTestReport
-    throughput: dict[str, Any]  # fields of host.fabric.pynq.Throughput; seconds are the simulator's, cycles are true
+    selftest: dict[str, Any]  # fields of edgesight.host.selftest.SelfTestReport
+    throughput: dict[
+        str, Any
+    ]  # fields of edgesight.host.fabric.pynq.Throughput; seconds are the simulator's, cycles are true
     interrupts_waited_for: int
 
 
@@ -122,7 +124,7 @@ def _simulate(
         run_bench(
             TOP,
             sources=[*rtl_sources(package), WRAPPER],
-            bench="sim.pynq.program",
+            bench="edgesight.sim.pynq.program",
             settings={FOLDER: str(folder), PROGRAM: program},
         )
     except (AssertionError, RuntimeError) as error:

@@ -26,9 +26,9 @@ from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
 from pynqmetadata.frontends import Metadata
 from pynqmetadata.views.runtime import RuntimeMetadataParser
 
-from host.fabric.pynq import DMA
-from sim.pynq.dma import AxiDma, Memory
-from sim.pynq.handoff import BOARDS
+from edgesight.host.fabric.pynq import DMA
+from edgesight.sim.pynq.dma import AxiDma, Memory
+from edgesight.sim.pynq.handoff import BOARDS
 
 ZYNQ_7000 = "processing_system7"  # what cocotbpynq knows
 PROCESSING_SYSTEMS = (ZYNQ_7000, "zynq_ultra_ps_e")

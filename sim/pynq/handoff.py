@@ -16,11 +16,13 @@ from pathlib import Path
 from types import MappingProxyType
 from xml.etree import ElementTree
 
-from host.fabric.pynq import DMA, KERNEL
-from host.kernel import BoardBuild, Package
+from edgesight.host.fabric.pynq import DMA, KERNEL
+from edgesight.host.kernel import BoardBuild, Package
 
 TOP = "edgesight_axi"  # the kernel as a block design takes it in: hw/boards/zynq
-KERNEL_VLNV = "edgesight:ip:kernel:1.0"  # of its component; hls.ipxact owns it, and a test holds the two together
+KERNEL_VLNV = (
+    "edgesight:ip:kernel:1.0"  # of its component; edgesight.hls.ipxact owns it, and a test holds the two together
+)
 # What stands where a bitstream would: nobody can load it.
 NO_BITSTREAM = b"no bitstream: this stands beside a handoff for simulation\n"
 # Signals of a bus by whether its master drives them.

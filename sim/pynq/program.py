@@ -1,6 +1,6 @@
 """Runs inside the simulator: host code as it runs on a board, on the simulated one.
 
-What to do lies in a folder that the environment names, and what was found is written there; `sim.pynq` is the other
+What to do lies in a folder that the environment names, and what was found is written there; `edgesight.sim.pynq` is the other
 side. Words owned here: watchdog.
 """
 
@@ -17,13 +17,13 @@ from typing import Any
 import cocotbpynq  # type: ignore[import-untyped] # it carries no types
 import numpy as np
 
-from host.fabric.base import ALWAYS, NEVER, FabricError
-from host.fabric.pynq import PynqFabric
-from host.kernel import KernelError, Package
-from host.selftest import selftest
-from sim.pynq import FOLDER, PROGRAM, Failure
-from sim.pynq.board import Board
-from sim.pynq.dma import Fault
+from edgesight.host.fabric.base import ALWAYS, NEVER, FabricError
+from edgesight.host.fabric.pynq import PynqFabric
+from edgesight.host.kernel import KernelError, Package
+from edgesight.host.selftest import selftest
+from edgesight.sim.pynq import FOLDER, PROGRAM, Failure
+from edgesight.sim.pynq.board import Board
+from edgesight.sim.pynq.dma import Fault
 
 _PATIENCE_S = 60.0  # of runs that shall succeed: simulated hardware is slow
 _IMPATIENCE_S = 0.5  # of runs that shall stall

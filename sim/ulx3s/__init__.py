@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from host.fabric.base import Images, Records
-from host.kernel import Package
-from sim.bench import ROOT, missing_tools, run_bench
-from sim.verilate import rtl_sources
+from edgesight.host.fabric.base import Images, Records
+from edgesight.host.kernel import Package
+from edgesight.sim.rtl.runner import ROOT, missing_tools, run_bench
+from edgesight.sim.verilate import rtl_sources
 
 SERIAL = ROOT / "hw" / "serial"
 BOARD = ROOT / "hw" / "boards" / "ulx3s"
@@ -36,7 +36,7 @@ def answers_at_pins(
 
     `rows`: what the first rows of the threshold table are set to. `noise`: probability that a packet to the board is
     lost, damaged or has garbage before it, and that one from the board is damaged; the host has to get by.
-    Every test of `sim.ulx3s.ulx3s_bench` runs. Raises PinSimulationError if a tool is missing, the build fails or a
+    Every test of `edgesight.sim.ulx3s.ulx3s_bench` runs. Raises PinSimulationError if a tool is missing, the build fails or a
     test does.
     """
     absent = [*missing_tools(), *(name for name in PYTHON_NEEDS if importlib.util.find_spec(name) is None)]
@@ -54,7 +54,7 @@ def answers_at_pins(
                 "ulx3s_top",
                 {"FrameBytes": package.kernel.input.frame_bytes},
                 sources=[*packages, HERE / "EHXPLLL.sv", *rtl_sources(package), BOARD / "ulx3s_top.sv"],
-                bench="sim.ulx3s.ulx3s_bench",
+                bench="edgesight.sim.ulx3s.ulx3s_bench",
                 settings={
                     "EDGESIGHT_PACKAGE": str(package.path.resolve()),
                     "EDGESIGHT_ASKED": str(asked),

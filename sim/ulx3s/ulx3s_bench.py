@@ -19,10 +19,10 @@ from cocotb.task import bridge, resume
 from cocotb.triggers import ClockCycles
 from cocotb.utils import get_sim_time
 
-from host.fabric.base import Records
-from host.fabric.serial import SerialFabric
-from host.kernel import Package, Serial
-from sim.uart import Receiver, Transmitter
+from edgesight.host.fabric.base import Records
+from edgesight.host.fabric.serial import SerialFabric
+from edgesight.host.kernel import Package, Serial
+from edgesight.sim.rtl.uart import Receiver, Transmitter
 
 PERIOD_PS = 10_000  # of the kernel's clock, which the stand-in for the PLL takes from the pin
 BAUD = 3_000_000
@@ -36,7 +36,7 @@ class Pins:
     latency = 0.0
 
     def __init__(self, dut: Any, noise: float) -> None:
-        """`noise`: see `sim.ulx3s.answers_at_pins`."""
+        """`noise`: see `edgesight.sim.ulx3s.answers_at_pins`."""
         self._random = random.Random(cocotb.RANDOM_SEED)
         self._noise = noise
         self.spoilt = 0  # packets that noise hit

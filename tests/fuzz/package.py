@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from host.kernel import (
+from edgesight.host.kernel import (
     Calibration,
     ConfidenceCurve,
     Input,

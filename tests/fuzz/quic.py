@@ -30,13 +30,13 @@ from typing import Any
 from aioquic.quic.connection import QuicConnection
 from aioquic.tls import Epoch
 
-from host.files import write_atomically
-from host.link import bounds
-from host.link.bounds import BoundedProtocol
-from host.link.keys import ALPN, ENROLL_ALPN
-from sim.link.options import LinkOptions
-from sim.link.trust import Trust, make_trust
-from sim.link.virtual import run_virtual
+from edgesight.host.files import write_atomically
+from edgesight.host.link import bounds
+from edgesight.host.link.bounds import BoundedProtocol
+from edgesight.host.link.keys import ALPN, ENROLL_ALPN
+from edgesight.sim.link.options import LinkOptions
+from edgesight.sim.link.trust import Trust, make_trust
+from edgesight.sim.link.virtual import run_virtual
 from tests.host.packets import (
     DATACENTER,
     AttackedEdge,

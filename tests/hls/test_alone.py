@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hls import qonnx_graph
-from hls.layers import matrices
-from sim.bench import missing_tools
+from edgesight.hls import qonnx_graph
+from edgesight.hls.layers import matrices
+from edgesight.sim.rtl.runner import missing_tools
 from tests.hls import networks
 from tests.hls.qonnx_writer import Writer
 

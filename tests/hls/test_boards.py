@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hls import boards
-from hls.boards import BoardError, board_names, load_board
+from edgesight.hls import boards
+from edgesight.hls.boards import BoardError, board_names, load_board
 
 
 def test_every_board_loads_and_knows_its_part() -> None:

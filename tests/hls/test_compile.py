@@ -9,13 +9,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from hls import qonnx_graph
-from hls.compile import DataSetFacts, Folding, Network, compile_package
-from hls.csim import build_library
-from hls.folding import choose_fold, largest_reuse
-from hls.qonnx_graph import CompileError
-from host.fabric.csim import CsimFabric
-from host.kernel import MANIFEST, Package
+from edgesight.hls import qonnx_graph
+from edgesight.hls.compile import DataSetFacts, Folding, Network, compile_package
+from edgesight.hls.csim import build_library
+from edgesight.hls.folding import choose_fold, largest_reuse
+from edgesight.hls.qonnx_graph import CompileError
+from edgesight.host.fabric.csim import CsimFabric
+from edgesight.host.kernel import MANIFEST, Package
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "quant" / "zoo" / "digits"
@@ -151,7 +151,7 @@ def shipped_kernels() -> list[str]:
 
 @pytest.mark.parametrize("name", shipped_kernels())
 def test_the_shipped_package_is_what_the_compiler_makes(name: str, tmp_path: Path) -> None:
-    from edgesight.cli import _compile, shipped
+    from edgesight.cli.app import _compile, shipped
 
     foldings = [Folding(budget, {}) for budget in shipped()[name]["cycles"]]
     made = _compile(ROOT / "quant" / "zoo" / name, tmp_path / name, foldings).kernel

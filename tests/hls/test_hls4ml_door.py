@@ -18,9 +18,9 @@ from qonnx.transformation.channels_last import ConvertToChannelsLastAndClean
 from qonnx.transformation.gemm_to_matmul import GemmToMatMul
 from qonnx.util.cleanup import cleanup_model
 
-from hls import qonnx_graph
-from hls.layers import compare, extract, matrices
-from hls.network import CompileError, read
+from edgesight.hls import qonnx_graph
+from edgesight.hls.layers import compare, extract, matrices
+from edgesight.hls.network import CompileError, read
 from tests.hls import networks
 from tests.hls.qonnx_writer import Writer
 

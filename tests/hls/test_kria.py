@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hls import kria
-from hls.boards import BoardError
+from edgesight.hls import kria
+from edgesight.hls.boards import BoardError
 
 HEAD = bytes.fromhex("00090ff00ff00ff00ff0000001")
 SYNC = bytes.fromhex("aa995566")

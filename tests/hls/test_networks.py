@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from hls import qonnx_graph
-from hls.compile import DataSetFacts, Folding, Network, compile_package
-from hls.csim import build_library as build_csim
-from host.fabric.csim import CsimFabric
-from host.fabric.verilated import VerilatedFabric
-from quant import variants
-from quant.export import export_qonnx
-from quant.variants import Conv, Dense, Exponents, MaxPool, Variant
-from sim.bench import missing_tools
-from sim.verilate import build_library as build_verilated
+from edgesight.hls import qonnx_graph
+from edgesight.hls.compile import DataSetFacts, Folding, Network, compile_package
+from edgesight.hls.csim import build_library as build_csim
+from edgesight.host.fabric.csim import CsimFabric
+from edgesight.host.fabric.verilated import VerilatedFabric
+from edgesight.quant import variants
+from edgesight.quant.export import export_qonnx
+from edgesight.quant.variants import Conv, Dense, Exponents, MaxPool, Variant
+from edgesight.sim.rtl.runner import missing_tools
+from edgesight.sim.verilate import build_library as build_verilated
 
 SEED = 23
 CLASSES = 5

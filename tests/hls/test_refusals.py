@@ -12,9 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from hls import qonnx_graph
-from hls.compile import DataSetFacts, Folding, Network, compile_package, convert
-from hls.network import ATTRIBUTES, CompileError
+from edgesight.hls import qonnx_graph
+from edgesight.hls.compile import DataSetFacts, Folding, Network, compile_package, convert
+from edgesight.hls.network import ATTRIBUTES, CompileError
 from tests.hls import networks
 from tests.hls.qonnx_writer import Writer
 
@@ -419,7 +419,7 @@ def test_a_fault_inside_a_library_is_told_with_what_was_done_and_its_cause(
 
     path = changed(lambda model: None, tmp_path / "network.onnx")
     graph = qonnx_graph.load(path)
-    monkeypatch.setattr("hls.compile.hls4ml.utils.config_from_onnx_model", fail)
+    monkeypatch.setattr("edgesight.hls.compile.hls4ml.utils.config_from_onnx_model", fail)
     with pytest.raises(
         CompileError, match=r"converting the network with hls4ml failed \(KeyError: 'layer_17'\)"
     ) as told:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hls.registers import ROOT, SOURCE, RegisterMapError, main, offsets, outputs, read_map
-from host import registers
-from host.fabric.base import ALWAYS, NEVER
+from edgesight.hls.registers import ROOT, SOURCE, RegisterMapError, main, offsets, outputs, read_map
+from edgesight.host import registers
+from edgesight.host.fabric.base import ALWAYS, NEVER
 
 SMALL = """
 [constants]
@@ -39,7 +39,7 @@ def test_the_committed_files_are_what_the_source_makes() -> None:
     made = outputs(read_map((ROOT / SOURCE).read_text()))
     assert set(made) == {"hw/rtl/registers_pkg.sv", "host/registers.py", "hw/REGISTERS.md"}
     for name, text in made.items():
-        assert (ROOT / name).read_text() == text, f"{name}: run `python -m hls.registers`"
+        assert (ROOT / name).read_text() == text, f"{name}: run `python -m edgesight.hls.registers`"
     assert main(["--check"]) == 0
 
 

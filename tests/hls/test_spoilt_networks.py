@@ -14,8 +14,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from hls import qonnx_graph
-from hls.network import ATTRIBUTES, CompileError
+from edgesight.hls import qonnx_graph
+from edgesight.hls.network import ATTRIBUTES, CompileError
 from tests.hls import networks
 from tests.hls.qonnx_writer import Writer
 

@@ -12,11 +12,11 @@ import hls4ml
 import numpy as np
 import pytest
 
-from hls import csim, vitis, vivado
-from hls.boards import BoardError, load_board
-from hls.vivado import Prepared, dry_run, prepare
-from host.kernel import Package
-from sim.bench import ROOT, missing_tools, tools_on_path
+from edgesight.hls import csim, vitis, vivado
+from edgesight.hls.boards import BoardError, load_board
+from edgesight.hls.vivado import Prepared, dry_run, prepare
+from edgesight.host.kernel import Package
+from edgesight.sim.rtl.runner import ROOT, missing_tools, tools_on_path
 
 BOARD = load_board("kv260")
 

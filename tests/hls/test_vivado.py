@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from hls import ipxact, kria, vivado
-from hls.boards import Board, BoardError, board_names, load_board
-from hls.vivado import MISTAKES, SHARED, Mistake, Prepared, dry_run, prepare
-from host.kernel import Package, Used
-from sim.bench import ROOT, missing_tools, tools_on_path
+from edgesight.hls import ipxact, kria, vivado
+from edgesight.hls.boards import Board, BoardError, board_names, load_board
+from edgesight.hls.vivado import MISTAKES, SHARED, Mistake, Prepared, dry_run, prepare
+from edgesight.host.kernel import Package, Used
+from edgesight.sim.rtl.runner import ROOT, missing_tools, tools_on_path
 from tests.hls.test_kria import bit_file
 
 DIGITS = ROOT / "bitstreams" / "digits"
@@ -660,7 +660,7 @@ def test_without_tclsh_only_the_dry_run_is_left_out(
 
 
 def test_the_flow_for_our_rtl_imports_no_compiler_of_networks() -> None:
-    blocked = "import sys; sys.modules.update(dict.fromkeys(['hls4ml', 'qonnx', 'onnx']))\nimport hls.vivado"
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['hls4ml', 'qonnx', 'onnx']))\nimport edgesight.hls.vivado"
     ran = subprocess.run([sys.executable, "-c", blocked], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
 

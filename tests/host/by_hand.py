@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from host.calibrate import FAMILY_ERROR
-from host.fabric.base import NEVER
-from host.kernel import (
+from edgesight.host.calibrate import FAMILY_ERROR
+from edgesight.host.fabric.base import NEVER
+from edgesight.host.kernel import (
     Calibration,
     ConfidenceCurve,
     Input,

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host.files import sha256
-from host.kernel import Package
-from host.libraries import LIBRARY, keep
+from edgesight.host.files import sha256
+from edgesight.host.kernel import Package
+from edgesight.host.libraries import LIBRARY, keep
 from tests.host.by_hand import CLASSES, CSIM, SHAPE, calibration, package, save_onnx
 
 

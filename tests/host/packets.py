@@ -14,15 +14,15 @@ from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.tls import Epoch
 
-from host.datacenter.authority import Authority
-from host.link.client import ClientPeer
-from host.link.keys import ENROLL_ALPN, client_keys, configuration
-from host.link.port import Port
-from host.link.quic import PROTOCOL, Hello, Served
-from host.link.server import Server, ServerPeer
-from host.link.strips import jpeg_tables
-from host.link.tls import ask_for_certificate
-from sim.link.trust import Trust
+from edgesight.host.datacenter.authority import Authority
+from edgesight.host.link.client import ClientPeer
+from edgesight.host.link.keys import ENROLL_ALPN, client_keys, configuration
+from edgesight.host.link.port import Port
+from edgesight.host.link.quic import PROTOCOL, Hello, Served
+from edgesight.host.link.server import Server, ServerPeer
+from edgesight.host.link.strips import jpeg_tables
+from edgesight.host.link.tls import ask_for_certificate
+from edgesight.sim.link.trust import Trust
 
 Address = tuple[str, int]
 EDGE: Address = ("127.0.0.1", 40_000)

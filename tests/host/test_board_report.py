@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host.board_report import as_text, board_report, write_report
-from host.files import sha256
-from host.kernel import MANIFEST, BoardBuild, KernelError, Package, Used
-from host.selftest import SelfTestReport
+from edgesight.host.board_report import as_text, board_report, write_report
+from edgesight.host.files import sha256
+from edgesight.host.kernel import MANIFEST, BoardBuild, KernelError, Package, Used
+from edgesight.host.selftest import SelfTestReport
 from tests.host.by_hand import package as by_hand
 
 BUILD = BoardBuild(

@@ -18,12 +18,12 @@ from aioquic.tls import Epoch
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from host.link import bounds
-from host.link.keys import ALPN, new_key, now
-from host.link.telling import Sparing, printable
-from sim.link.options import LinkOptions
-from sim.link.trust import Trust, make_trust
-from sim.link.virtual import run_virtual
+from edgesight.host.link import bounds
+from edgesight.host.link.keys import ALPN, new_key, now
+from edgesight.host.link.telling import Sparing, printable
+from edgesight.sim.link.options import LinkOptions
+from edgesight.sim.link.trust import Trust, make_trust
+from edgesight.sim.link.virtual import run_virtual
 from tests.host.packets import (
     EDGE,
     AttackedEdge,
@@ -579,7 +579,7 @@ def test_who_is_refused_again_and_again_is_counted(
 def test_the_first_warnings_come_at_once_and_the_others_by_number(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("host.link.telling._EVERY", 0.05)
+    monkeypatch.setattr("edgesight.host.link.telling._EVERY", 0.05)
 
     async def test() -> None:
         sparing = Sparing(logging.getLogger("sparing"))
@@ -690,9 +690,9 @@ def test_keys_are_made_anew_while_requests_go_on(trust: Trust, tmp_path: Path, m
     from tests.host.by_hand import clear_images
     from tests.host.test_offload import connected, expected, serving
 
-    monkeypatch.setattr("host.link.client.KEY_PACKETS", 60)
-    monkeypatch.setattr("host.link.client._PING_EVERY", 0.02)
-    monkeypatch.setattr("host.link.client._PROBE_EVERY", 0.02)
+    monkeypatch.setattr("edgesight.host.link.client.KEY_PACKETS", 60)
+    monkeypatch.setattr("edgesight.host.link.client._PING_EVERY", 0.02)
+    monkeypatch.setattr("edgesight.host.link.client._PROBE_EVERY", 0.02)
 
     async def test() -> None:
         async with serving(trust) as address, connected(address, trust) as client:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host.calibrate import (
+from edgesight.host.calibrate import (
     GRID,
     CalibrationError,
     Observed,
@@ -29,9 +29,9 @@ from host.calibrate import (
     parse_targets,
     resplit_check,
 )
-from host.datacenter.models import OnnxModel
-from host.fabric.base import NEVER
-from host.kernel import Calibration, Package
+from edgesight.host.datacenter.models import OnnxModel
+from edgesight.host.fabric.base import NEVER
+from edgesight.host.kernel import Calibration, Package
 from tests.host.by_hand import clear_images, sums
 
 SHA = "0" * 64
@@ -338,7 +338,7 @@ def test_a_bucket_in_which_the_back_end_fails_takes_the_target_away() -> None:
 
 
 def test_the_back_end_is_observed_through_loss_and_repair(served_package: Package, backend: Path) -> None:
-    observe = pytest.importorskip("sim.observe").observe  # it runs on csim's workers
+    observe = pytest.importorskip("edgesight.sim.observe").observe  # it runs on csim's workers
     images = np.concatenate([clear_images(150), np.random.default_rng(1).integers(0, 256, (50, 28, 28, 1), np.uint8)])
     truth = sums(images, 1).argmin(axis=1)  # what the back end says of what is unharmed
     losses = (0.0, 0.05, 0.5, 1.0)
@@ -394,7 +394,7 @@ def test_a_refused_target_is_told_what_holds_and_what_more_images_would_give() -
 
 
 def test_what_was_measured_once_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from sim import observe
+    from edgesight.sim import observe
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     package = Package.load(Path(__file__).resolve().parents[2] / "bitstreams" / "digits", verify=False)

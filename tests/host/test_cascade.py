@@ -13,15 +13,15 @@ import numpy.typing as npt
 import pytest
 from rich.console import Console
 
-from edgesight.show import describe_answer
-from host.answer import Answer
-from host.cascade import Cascade, TargetRefused
-from host.fabric.base import OFFLOAD, RECORD, FabricError, Images, Records, check_images
-from host.fabric.csim import below, decide
-from host.kernel import Package
-from host.link.client import NoAnswer
-from host.link.datagrams import LinkError, Status
-from host.link.offload import Offloaded
+from edgesight.cli.show import describe_answer
+from edgesight.host.answer import Answer
+from edgesight.host.cascade import Cascade, TargetRefused
+from edgesight.host.fabric.base import OFFLOAD, RECORD, FabricError, Images, Records, check_images
+from edgesight.host.fabric.csim import below, decide
+from edgesight.host.kernel import Package
+from edgesight.host.link.client import NoAnswer
+from edgesight.host.link.datagrams import LinkError, Status
+from edgesight.host.link.offload import Offloaded
 from tests.host.by_hand import calibration, package, random_images, sums
 
 

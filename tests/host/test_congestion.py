@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from aioquic.quic.connection import QuicConnection
 
-from host.link.congestion import NAME, Controller, Pacer, pace
-from host.link.keys import client_keys, configuration
-from sim.link.fairness import run_flows
-from sim.link.flows import Flow, Network
-from sim.link.namespaces import missing
-from sim.link.options import BandwidthDelayProducts, ConstantRate, LinkOptions
-from sim.link.trust import make_trust
+from edgesight.bench.link.fairness import run_flows
+from edgesight.bench.link.flows import Flow, Network
+from edgesight.host.link.congestion import NAME, Controller, Pacer, pace
+from edgesight.host.link.keys import client_keys, configuration
+from edgesight.sim.link.namespaces import missing
+from edgesight.sim.link.options import BandwidthDelayProducts, ConstantRate, LinkOptions
+from edgesight.sim.link.trust import make_trust
 
 RATE = 20e6  # bit/s
 PAYLOAD = 1_200 / 1_228  # of what a full packet takes on the link

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host.fabric.base import ALWAYS, NEVER, OFFLOAD, FabricError
-from host.fabric.csim import CsimFabric, decide
-from host.kernel import Package
-from host.libraries import LIBRARY, keep
+from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, FabricError
+from edgesight.host.fabric.csim import CsimFabric, decide
+from edgesight.host.kernel import Package
+from edgesight.host.libraries import LIBRARY, keep
 from tests.host.by_hand import CLASSES, SHAPE, calibration, package, random_images, sums
 
 

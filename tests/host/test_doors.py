@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 from aioquic.tls import Epoch
 
-from host.datacenter import authority as authority_module
-from host.datacenter.authority import Authority
-from host.datacenter.service import serve
-from host.link.client import NoAnswer, OffloadClient
-from host.link.datagrams import LinkError
-from host.link.enrollment import enroll_with
-from host.link.keys import KeysError, client_keys, new_key, request_certificate
-from host.link.port import Budget, Port, Strangers, Waiting, source_of
-from host.link.server import check_sound
-from sim.link.options import LinkOptions
-from sim.link.trust import Trust, add_edge, make_trust
-from sim.link.virtual import run_virtual
+from edgesight.host.datacenter import authority as authority_module
+from edgesight.host.datacenter.authority import Authority
+from edgesight.host.datacenter.service import serve
+from edgesight.host.link.client import NoAnswer, OffloadClient
+from edgesight.host.link.datagrams import LinkError
+from edgesight.host.link.enrollment import enroll_with
+from edgesight.host.link.keys import KeysError, client_keys, new_key, request_certificate
+from edgesight.host.link.port import Budget, Port, Strangers, Waiting, source_of
+from edgesight.host.link.server import check_sound
+from edgesight.sim.link.options import LinkOptions
+from edgesight.sim.link.trust import Trust, add_edge, make_trust
+from edgesight.sim.link.virtual import run_virtual
 from tests.host.by_hand import clear_images
 from tests.host.packets import DATACENTER, EDGE, Memory, datacentre, edge, hello, packet, stranger
 from tests.host.test_offload import IDLE, connected, expected, run, serving
@@ -42,7 +42,7 @@ def run_in_memory(test: Coroutine[Any, Any, None]) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.link.server._LOOK_AGAIN", 0.02)
+    monkeypatch.setattr("edgesight.host.link.server._LOOK_AGAIN", 0.02)
 
 
 # ------------------------------------------------------------------------------------------------- whose turn it is
@@ -326,7 +326,7 @@ def test_the_proof_of_an_address_begins_one_connection(trust: Trust) -> None:
 
 def test_an_edge_gets_in_beside_a_flood_from_its_own_address(trust: Trust) -> None:
     """Over a real port: 400 connections at once, as fast as they can be made."""
-    from sim.link.mischief import hold_idle
+    from edgesight.bench.link.mischief import hold_idle
 
     async def test() -> None:
         async with serving(trust) as address, connected(address, trust) as before:
@@ -360,7 +360,7 @@ def test_half_open_connections_of_one_source_make_room_for_each_other_only(trust
 
 
 def test_half_open_connections_are_bounded_over_all_sources(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.link.server._MAX_HALF_OPEN", 8)
+    monkeypatch.setattr("edgesight.host.link.server._MAX_HALF_OPEN", 8)
 
     async def test() -> None:
         with datacentre(trust) as dc:
@@ -482,7 +482,7 @@ def test_looking_for_the_revoked_goes_on_whatever_goes_wrong_and_nobody_is_trust
                 assert caplog.text.count("who was revoked cannot be looked up") == 1
             while dc.server._blind:
                 await asyncio.sleep(0.01)
-            monkeypatch.setattr("host.link.server._BLIND_FOR", 0.1)
+            monkeypatch.setattr("edgesight.host.link.server._BLIND_FOR", 0.1)
             monkeypatch.setattr(dc.authority, "refusal", fail)
             while peer.trusted:
                 await asyncio.sleep(0.01)
@@ -511,7 +511,7 @@ def test_an_aioquic_with_known_faults_serves_nobody(
 def test_each_address_of_a_name_is_tried_and_the_silent_one_left_again(
     trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("host.link.client._WELCOME_WITHIN", 1.0)
+    monkeypatch.setattr("edgesight.host.link.client._WELCOME_WITHIN", 1.0)
     mute = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     mute.bind(("127.0.0.2", 0))
     nobody = (socket.AF_INET6, ("::1", 9))
@@ -526,7 +526,7 @@ def test_each_address_of_a_name_is_tried_and_the_silent_one_left_again(
                 assert (host, port) == ("localhost", 4_433)
                 return leads
 
-            monkeypatch.setattr("host.link.client.addresses", lead)
+            monkeypatch.setattr("edgesight.host.link.client.addresses", lead)
             client = OffloadClient("localhost", 4_433, client_keys(trust.edge, IDLE))
             await client.connect()
             assert (await client.offload(image, 5.0)).label == expected(image)
@@ -557,7 +557,7 @@ def test_an_edge_enrolls_at_a_name_whose_first_address_has_nobody(
                     (socket.AF_INET, (host, port)),
                 ]
 
-            monkeypatch.setattr("host.link.enrollment.addresses", lead)
+            monkeypatch.setattr("edgesight.host.link.enrollment.addresses", lead)
             with contextlib.closing(Authority(trust.datacenter)) as another_process:
                 token = another_process.invite("window", "localhost", port)
             assert await enroll_with(token, tmp_path / "new") == "window"

@@ -19,17 +19,17 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from host.answer import Answer
-from host.cascade import TargetRefused
-from host.datacenter.authority import Authority
-from host.edge import EdgeError, query, run_edge
-from host.hedge import HedgeError
-from host.images import ImageError
-from host.kernel import Package
-from host.link.keys import KeysError
-from sim.link.options import LinkOptions
-from sim.link.relay import RelayLink
-from sim.link.trust import Trust, add_edge, make_trust
+from edgesight.host.answer import Answer
+from edgesight.host.cascade import TargetRefused
+from edgesight.host.datacenter.authority import Authority
+from edgesight.host.edge import EdgeError, query, run_edge
+from edgesight.host.hedge import HedgeError
+from edgesight.host.images import ImageError
+from edgesight.host.kernel import Package
+from edgesight.host.link.keys import KeysError
+from edgesight.sim.link.options import LinkOptions
+from edgesight.sim.link.relay import RelayLink
+from edgesight.sim.link.trust import Trust, add_edge, make_trust
 from tests.host.by_hand import clear_images, package, sums
 
 WITHIN = 30.0  # seconds for whatever a process has to do
@@ -38,21 +38,21 @@ DATACENTER = """
 import sys
 from functools import partial
 from pathlib import Path
-from host.datacenter.service import serve
+from edgesight.host.datacenter.service import serve
 serve(Path(sys.argv[1]), Path(sys.argv[2]), port=int(sys.argv[3]), announce=partial(print, flush=True))
 """
 EDGE = """
 import sys
 from functools import partial
 from pathlib import Path
-from host.edge import run_edge
+from edgesight.host.edge import run_edge
 datacenter = ("127.0.0.1", int(sys.argv[3])) if sys.argv[3] else None
 run_edge(Path(sys.argv[1]), "csim", Path(sys.argv[2]), datacenter=datacenter, hedge_budget=0.1,
          keys_folder=Path(sys.argv[4]) if sys.argv[4] else None, announce=partial(print, flush=True))
 """
 STUBBORN = """
 import asyncio
-from host.process import run_until_told
+from edgesight.host.process import run_until_told
 async def serve(told):
     print("running", flush=True)
     await told.wait()

@@ -27,13 +27,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from host.datacenter import authority as authority_module
-from host.datacenter.authority import Authority, make_authority
-from host.datacenter.service import Service
-from host.link.client import NoAnswer, OffloadClient
-from host.link.datagrams import REQUEST_BITS, LinkError
-from host.link.enrollment import Enroll, Token, enroll, enroll_with
-from host.link.keys import (
+from edgesight.host.datacenter import authority as authority_module
+from edgesight.host.datacenter.authority import Authority, make_authority
+from edgesight.host.datacenter.service import Service
+from edgesight.host.link.client import NoAnswer, OffloadClient
+from edgesight.host.link.datagrams import REQUEST_BITS, LinkError
+from edgesight.host.link.enrollment import Enroll, Token, enroll, enroll_with
+from edgesight.host.link.keys import (
     ALPN,
     CLIENT_USAGE,
     ENROLL_ALPN,
@@ -49,11 +49,11 @@ from host.link.keys import (
     request_certificate,
     save_edge,
 )
-from host.link.quic import PROTOCOL, Hello
-from host.link.server import Admitted, Server
-from host.link.strips import cut, jpeg_tables
-from host.link.tls import Untrusted
-from sim.link.trust import Trust, add_edge, make_trust
+from edgesight.host.link.quic import PROTOCOL, Hello
+from edgesight.host.link.server import Admitted, Server
+from edgesight.host.link.strips import cut, jpeg_tables
+from edgesight.host.link.tls import Untrusted
+from edgesight.sim.link.trust import Trust, add_edge, make_trust
 from tests.host.by_hand import clear_images
 from tests.host.test_offload import IDLE, SumModel, expected
 from tests.host.trust import YEAR, forge_edge, spoil
@@ -181,7 +181,7 @@ def bare(alpn: str) -> QuicConfiguration:
 @pytest.fixture
 def guessed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Strips of an image by somebody who has guessed the number of the session."""
-    monkeypatch.setattr("host.link.server.secrets.randbits", lambda bits: 5)
+    monkeypatch.setattr("edgesight.host.link.server.secrets.randbits", lambda bits: 5)
     return cut(clear_images(1)[0], request=5 << REQUEST_BITS, left_ms=9_000)
 
 
@@ -516,7 +516,7 @@ def test_a_certificate_of_a_strange_kind_is_refused_and_the_service_goes_on(trus
 def test_a_revoked_edge_is_cut_off_and_may_be_enrolled_again(
     trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("host.link.server._LOOK_AGAIN", 0.02)
+    monkeypatch.setattr("edgesight.host.link.server._LOOK_AGAIN", 0.02)
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre:
@@ -540,7 +540,7 @@ def test_a_revoked_edge_is_cut_off_and_may_be_enrolled_again(
 
 
 def test_an_edge_is_cut_off_when_its_certificate_ends(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.link.server._LOOK_AGAIN", 0.02)
+    monkeypatch.setattr("edgesight.host.link.server._LOOK_AGAIN", 0.02)
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre:
@@ -611,14 +611,14 @@ def test_a_certificate_that_cannot_be_read_ends_no_edge(
 def test_a_connection_that_lasts_is_made_anew_to_renew(
     trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, busy: bool
 ) -> None:
-    monkeypatch.setattr("host.link.client._PING_EVERY", 0.02)
+    monkeypatch.setattr("edgesight.host.link.client._PING_EVERY", 0.02)
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre:
             client = datacentre.client(trust.edge)
             await client.connect()
             later = days * DAY
-            for module in ("host.link.client.now", "host.datacenter.authority.now"):
+            for module in ("edgesight.host.link.client.now", "edgesight.host.datacenter.authority.now"):
                 monkeypatch.setattr(module, lambda: now() + later)
             old = (trust.edge / "edge.pem").read_bytes()
             if busy:  # never without a request
@@ -693,7 +693,7 @@ def test_a_request_that_is_none_does_not_use_up_the_token(trust: Trust, tmp_path
 
 
 def test_no_data_centre_to_enroll_at_is_said(trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.link.enrollment.WITHIN", 0.2)
+    monkeypatch.setattr("edgesight.host.link.enrollment.WITHIN", 0.2)
 
     async def test() -> None:
         with contextlib.closing(Authority(trust.datacenter)) as authority:
@@ -757,7 +757,7 @@ def test_no_state_is_kept_for_an_address_that_is_not_proved(trust: Trust) -> Non
 
 
 def test_a_flood_of_half_open_connections_keeps_no_edge_out(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.link.server._MAX_HALF_OPEN", 4)
+    monkeypatch.setattr("edgesight.host.link.server._MAX_HALF_OPEN", 4)
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre, contextlib.AsyncExitStack() as flood:
@@ -964,7 +964,7 @@ def test_a_renewal_waits_for_the_index_and_no_edge_does(
 
 def test_asking_for_renewal_again_and_again_fills_no_index(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
     with contextlib.closing(Authority(trust.datacenter)) as authority:
-        for module in ("host.datacenter.authority.now", "host.link.keys.now"):
+        for module in ("edgesight.host.datacenter.authority.now", "edgesight.host.link.keys.now"):
             monkeypatch.setattr(module, lambda: now() + 70 * DAY)
         (edge,) = authority.edges()
         expires = datetime.datetime.fromtimestamp(edge.expires, datetime.timezone.utc)
@@ -980,7 +980,7 @@ def test_keys_that_cannot_be_written_are_said_with_the_token_gone(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("host.link.enrollment.save_edge", full)
+    monkeypatch.setattr("edgesight.host.link.enrollment.save_edge", full)
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre:
@@ -1177,7 +1177,7 @@ def _full(*_: object, **__: object) -> None:
 def test_a_disk_without_room_is_found_out_before_the_token_is_used(
     trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("host.link.enrollment.os.fsync", _full)
+    monkeypatch.setattr("edgesight.host.link.enrollment.os.fsync", _full)
     with pytest.raises(KeysError, match=r"No space left on device.*the token is still good"):
         enroll(TOKEN.pack(), tmp_path / "new")
 

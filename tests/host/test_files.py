@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from host.files import (
+from edgesight.host.files import (
     PICTURE,
     Claim,
     OutputError,

@@ -15,21 +15,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host.answer import Answer
-from host.cascade import Cascade
-from host.datacenter.authority import Authority
-from host.datacenter.service import Service
-from host.edge import Edge
-from host.fabric.base import FabricError, Images, Records
-from host.hedge import HedgeError, Hedging
-from host.kernel import Package, Target
-from host.link.client import OffloadClient
-from host.link.datagrams import LinkError, Status
-from host.link.keys import client_keys
-from host.link.offload import Offloaded
-from host.link.quic import IDLE_TIMEOUT
-from host.link.server import Server
-from sim.link.trust import make_trust
+from edgesight.host.answer import Answer
+from edgesight.host.cascade import Cascade
+from edgesight.host.datacenter.authority import Authority
+from edgesight.host.datacenter.service import Service
+from edgesight.host.edge import Edge
+from edgesight.host.fabric.base import FabricError, Images, Records
+from edgesight.host.hedge import HedgeError, Hedging
+from edgesight.host.kernel import Package, Target
+from edgesight.host.link.client import OffloadClient
+from edgesight.host.link.datagrams import LinkError, Status
+from edgesight.host.link.keys import client_keys
+from edgesight.host.link.offload import Offloaded
+from edgesight.host.link.quic import IDLE_TIMEOUT
+from edgesight.host.link.server import Server
+from edgesight.sim.link.trust import make_trust
 from tests.host.by_hand import calibration, clear_images, package, random_images
 from tests.host.test_cascade import FakeFabric
 from tests.host.test_offload import SumModel, expected

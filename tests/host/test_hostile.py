@@ -21,22 +21,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host.cascade import Cascade
-from host.datacenter.authority import Authority
-from host.datacenter.service import Service
-from host.edge import _GRACE, PICTURE_BYTES, Edge, EdgeError, query
-from host.fabric.csim import CsimFabric
-from host.images import read_image
-from host.kernel import Package
-from host.link.client import NoAnswer, OffloadClient
-from host.link.datagrams import MAX_DATAGRAM, REQUEST_BITS, Cancel, LinkError, Reply, Status
-from host.link.enrollment import Token, enroll
-from host.link.keys import client_keys
-from host.link.server import Server, ServerPeer
-from host.link.strips import cut
-from sim.link.mischief import DisturbedLink, garbage, hold_idle
-from sim.link.options import LinkOptions
-from sim.link.trust import Trust, make_trust
+from edgesight.bench.link.mischief import DisturbedLink, garbage, hold_idle
+from edgesight.host.cascade import Cascade
+from edgesight.host.datacenter.authority import Authority
+from edgesight.host.datacenter.service import Service
+from edgesight.host.edge import _GRACE, PICTURE_BYTES, Edge, EdgeError, query
+from edgesight.host.fabric.csim import CsimFabric
+from edgesight.host.images import read_image
+from edgesight.host.kernel import Package
+from edgesight.host.link.client import NoAnswer, OffloadClient
+from edgesight.host.link.datagrams import MAX_DATAGRAM, REQUEST_BITS, Cancel, LinkError, Reply, Status
+from edgesight.host.link.enrollment import Token, enroll
+from edgesight.host.link.keys import client_keys
+from edgesight.host.link.server import Server, ServerPeer
+from edgesight.host.link.strips import cut
+from edgesight.sim.link.options import LinkOptions
+from edgesight.sim.link.trust import Trust, make_trust
 from tests.host.by_hand import clear_images
 from tests.host.test_offload import IDLE, SumModel, expected, run
 
@@ -328,7 +328,7 @@ def _half_sent(path: Path, size: int, sent: int = 0) -> socket.socket:
 def test_pictures_of_all_askers_take_a_bounded_memory_and_others_are_told(
     served_package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("host.edge._READ_WITHIN", 2.0)
+    monkeypatch.setattr("edgesight.host.edge._READ_WITHIN", 2.0)
     np.save(tmp_path / "image.npy", clear_images(1)[0])
 
     async def test() -> None:
@@ -357,7 +357,7 @@ def test_pictures_of_all_askers_take_a_bounded_memory_and_others_are_told(
 
 
 def test_askers_are_bounded(served_package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.edge.MAX_ASKERS", 3)
+    monkeypatch.setattr("edgesight.host.edge.MAX_ASKERS", 3)
     np.save(tmp_path / "image.npy", clear_images(1)[0])
 
     async def test() -> None:
@@ -392,7 +392,7 @@ def test_one_picture_is_decoded_at_a_time(
         working.discard(arguments[2])
         return image
 
-    monkeypatch.setattr("host.edge.read_image", slow)
+    monkeypatch.setattr("edgesight.host.edge.read_image", slow)
 
     async def test() -> None:
         path = tmp_path / "edge.sock"

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import host.pictures
-import quant.pictures
-from host.images import ImageError, image_content, listed, read_image
-from host.kernel import Input
-from host.pictures import fit
+import edgesight.host.pictures
+import edgesight.quant.pictures
+from edgesight.host.images import ImageError, image_content, listed, read_image
+from edgesight.host.kernel import Input
+from edgesight.host.pictures import fit
 
 ROOT = Path(__file__).parents[2]
 GREY = Input(height=28, width=28, channels=1)
@@ -48,7 +48,7 @@ def test_data_sets_read_pictures_by_the_very_same_code() -> None:
     for module in ("pictures.py", "picture_files.py"):
         assert (ROOT / "quant" / module).resolve() == (ROOT / "host" / module).resolve()
     content = encoded(gradient(90, 60), "JPEG")
-    ours, theirs = host.pictures.read(content, 28, 28, 1), quant.pictures.read(content, 28, 28, 1)
+    ours, theirs = edgesight.host.pictures.read(content, 28, 28, 1), edgesight.quant.pictures.read(content, 28, 28, 1)
     assert np.array_equal(ours.pixels, theirs.pixels)
 
 
@@ -147,7 +147,7 @@ def test_a_pipe_is_read_to_its_end_or_given_up(tmp_path: Path, monkeypatch: pyte
     writer.start()
     assert image_content(pipe) == content
     writer.join()
-    monkeypatch.setattr("host.images._PIPE_S", 0.2)
+    monkeypatch.setattr("edgesight.host.images._PIPE_S", 0.2)
     with pytest.raises(ImageError, match="gave no whole picture within"):
         image_content(pipe)
 

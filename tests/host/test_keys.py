@@ -13,10 +13,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from host.datacenter.authority import Authority, make_authority
-from host.link.keys import KeysError, check_edge_name, client_keys, now, public_bytes
-from host.link.tls import check_data_centre
-from sim.link.trust import Trust, add_edge, make_trust
+from edgesight.host.datacenter.authority import Authority, make_authority
+from edgesight.host.link.keys import KeysError, check_edge_name, client_keys, now, public_bytes
+from edgesight.host.link.tls import check_data_centre
+from edgesight.sim.link.trust import Trust, add_edge, make_trust
 from tests.host.trust import damage, spoil
 
 FILES = {"ca.key": 0o600, "ca.crt": 0o600, "server.pem": 0o600, "edges.db": 0o600}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from host import libraries
-from host.cache import CacheError, cache_folder
-from host.kernel import Package
-from host.libraries import LIBRARY, entry, find, keep
+from edgesight.host import libraries
+from edgesight.host.cache import CacheError, cache_folder
+from edgesight.host.kernel import Package
+from edgesight.host.libraries import LIBRARY, entry, find, keep
 from tests.host.by_hand import calibration, package
 
 

@@ -12,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from host.datacenter.authority import Authority
-from host.datacenter.service import Service
-from host.link.client import NoAnswer, OffloadClient
-from host.link.keys import client_keys
-from host.link.quic import IDLE_TIMEOUT
-from host.link.server import Server
-from host.link.strips import assemble, encode
-from sim.link.options import BandwidthDelayProducts, ConstantRate, GilbertElliott, LinkOptions
-from sim.link.trust import Trust, make_trust
-from sim.link.virtual import VirtualLoop, run_virtual
+from edgesight.host.datacenter.authority import Authority
+from edgesight.host.datacenter.service import Service
+from edgesight.host.link.client import NoAnswer, OffloadClient
+from edgesight.host.link.keys import client_keys
+from edgesight.host.link.quic import IDLE_TIMEOUT
+from edgesight.host.link.server import Server
+from edgesight.host.link.strips import assemble, encode
+from edgesight.sim.link.options import BandwidthDelayProducts, ConstantRate, GilbertElliott, LinkOptions
+from edgesight.sim.link.trust import Trust, make_trust
+from edgesight.sim.link.virtual import VirtualLoop, run_virtual
 from tests.host.test_offload import SumModel
 from tests.host.test_strips import parsed, picture
 

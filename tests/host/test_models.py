@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host.datacenter.models import ModelError, OnnxModel
-from host.files import sha256
+from edgesight.host.datacenter.models import ModelError, OnnxModel
+from edgesight.host.files import sha256
 from tests.host.by_hand import CLASSES, SHAPE, random_images, save_onnx, sums
 
 

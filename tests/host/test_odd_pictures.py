@@ -22,9 +22,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from host.images import ImageError, read_image
-from host.kernel import Input
-from host.pictures import Picture
+from edgesight.host.images import ImageError, read_image
+from edgesight.host.kernel import Input
+from edgesight.host.pictures import Picture
 
 SEED = 20_261
 WIDTH, HEIGHT = 48, 40
@@ -520,8 +520,8 @@ import io, sys
 from pathlib import Path
 from PIL import Image
 Image.init()
-from host.images import ImageError, give_back_memory, image_content, read_image
-from host.kernel import Input
+from edgesight.host.images import ImageError, give_back_memory, image_content, read_image
+from edgesight.host.kernel import Input
 
 def memory(field):
     with open("/proc/self/status") as file:

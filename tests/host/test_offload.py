@@ -19,20 +19,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host.datacenter.authority import Authority
-from host.datacenter.models import ModelError
-from host.datacenter.service import OVERTAKEN_AFTER, SILENT_AFTER, Service
-from host.link import parity
-from host.link.addresses import addresses
-from host.link.client import NoAnswer, OffloadClient
-from host.link.datagrams import REQUEST_BITS, Cancel, Kind, LinkError, Reply, Status, Strip
-from host.link.keys import client_keys
-from host.link.loss import LossMeter
-from host.link.server import Server
-from host.link.strips import cut, encode, jpeg_tables
-from sim.link.options import LinkOptions
-from sim.link.relay import Address, RelayLink
-from sim.link.trust import Trust, add_edge, make_trust
+from edgesight.host.datacenter.authority import Authority
+from edgesight.host.datacenter.models import ModelError
+from edgesight.host.datacenter.service import OVERTAKEN_AFTER, SILENT_AFTER, Service
+from edgesight.host.link import parity
+from edgesight.host.link.addresses import addresses
+from edgesight.host.link.client import NoAnswer, OffloadClient
+from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, Kind, LinkError, Reply, Status, Strip
+from edgesight.host.link.keys import client_keys
+from edgesight.host.link.loss import LossMeter
+from edgesight.host.link.server import Server
+from edgesight.host.link.strips import cut, encode, jpeg_tables
+from edgesight.sim.link.options import LinkOptions
+from edgesight.sim.link.relay import Address, RelayLink
+from edgesight.sim.link.trust import Trust, add_edge, make_trust
 from tests.host.by_hand import CLASSES, SHAPE, clear_images, sums
 
 IDLE = 1.0  # seconds; a dead data centre is noticed sooner than in service
@@ -248,10 +248,12 @@ def test_open_requests_are_bounded(keys: Trust) -> None:
 
 
 def test_the_data_centre_says_which_edge_comes_and_goes(keys: Trust, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "host.link.server")
+    caplog.set_level(logging.INFO, "edgesight.host.link.server")
 
     def said(what: str) -> list[str]:
-        return [one.message for one in caplog.records if one.name == "host.link.server" and what in one.message]
+        return [
+            one.message for one in caplog.records if one.name == "edgesight.host.link.server" and what in one.message
+        ]
 
     async def test() -> None:
         async with serving(keys) as address:
@@ -354,7 +356,7 @@ def test_no_fault_ends_an_edges_trying(
             raise faults.pop()
         return await addresses(host, port)
 
-    monkeypatch.setattr("host.link.client.addresses", failing)
+    monkeypatch.setattr("edgesight.host.link.client.addresses", failing)
 
     async def test() -> None:
         async with serving(keys) as address:
@@ -416,7 +418,7 @@ def test_other_jpeg_tables_are_refused_at_connecting(keys: Trust, monkeypatch: p
         async with serving(keys) as address:
             tables = iter(["0" * 64, jpeg_tables()])  # the edge's, then the data centre's
             for end in ("client", "server"):
-                monkeypatch.setattr(f"host.link.{end}.jpeg_tables", lambda: next(tables))
+                monkeypatch.setattr(f"edgesight.host.link.{end}.jpeg_tables", lambda: next(tables))
             client = OffloadClient(*address, client_keys(keys.edge, IDLE))
             monkeypatch.setattr(client, "start", lambda: None)
             client._task = asyncio.get_running_loop().create_task(client._stay_connected())
@@ -491,7 +493,7 @@ def test_beside_a_silent_connection_another_takes_over_again_and_again(
 ) -> None:
     """The data centre lets an edge have two, the oldest makes room: a silent one that it keeps is in nobody's way."""
     monkeypatch.setattr("tests.host.test_offload.IDLE", 3.0)
-    monkeypatch.setattr("host.link.client._PING_EVERY", 0.2)
+    monkeypatch.setattr("edgesight.host.link.client._PING_EVERY", 0.2)
 
     async def test() -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -564,7 +566,7 @@ def test_duplicates_and_any_order_are_answered_once() -> None:
 
 
 def test_requests_of_another_session_or_long_answered_are_not_worked_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.datacenter.service._REMEMBERED", 4)
+    monkeypatch.setattr("edgesight.host.datacenter.service._REMEMBERED", 4)
 
     async def test() -> None:
         model = SumModel()
@@ -688,7 +690,7 @@ def test_an_entire_image_is_waited_for_until_the_last_moment_and_then_late() -> 
 
 
 def test_the_deadline_ends_the_wait_for_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.datacenter.service.SILENT_AFTER", 30.0)
+    monkeypatch.setattr("edgesight.host.datacenter.service.SILENT_AFTER", 30.0)
 
     async def test() -> None:
         async with service_alone(SumModel()) as (service, peer):
@@ -858,8 +860,8 @@ def test_less_parity_than_the_measured_loss_asks_for_is_said(keys: Trust, monkey
 
 
 def test_a_data_centre_that_never_lets_in_is_given_up(keys: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("host.link.server.ServerPeer._greet", lambda peer, hello: None)
-    monkeypatch.setattr("host.link.client._WELCOME_WITHIN", 0.3)
+    monkeypatch.setattr("edgesight.host.link.server.ServerPeer._greet", lambda peer, hello: None)
+    monkeypatch.setattr("edgesight.host.link.client._WELCOME_WITHIN", 0.3)
 
     async def test() -> None:
         async with serving(keys) as address:

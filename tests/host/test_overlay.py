@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-import host.overlay
-from host.fabric.base import FabricError
-from host.kernel import KernelError, Package
-from host.overlay import install
-from sim.pynq.handoff import BOARDS, NO_BITSTREAM, package_for
+import edgesight.host.overlay
+from edgesight.host.fabric.base import FabricError
+from edgesight.host.kernel import KernelError, Package
+from edgesight.host.overlay import install
+from edgesight.sim.pynq.handoff import BOARDS, NO_BITSTREAM, package_for
 from tests.host.by_hand import package as kernel_by_hand
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
     """A package for the PYNQ-Z2, and an empty folder for overlays."""
-    monkeypatch.setattr(host.overlay, "FOLDER", tmp_path / "overlay")
+    monkeypatch.setattr(edgesight.host.overlay, "FOLDER", tmp_path / "overlay")
     return package_for(kernel_by_hand(tmp_path / "bare", None), tmp_path / "kernel", BOARDS["pynq-z2"])
 
 

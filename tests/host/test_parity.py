@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host.link.datagrams import LinkError
-from host.link.parity import encode, enough, recover
+from edgesight.host.link.datagrams import LinkError
+from edgesight.host.link.parity import encode, enough, recover
 
 
 @settings(deadline=None)

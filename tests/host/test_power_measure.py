@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from host.fabric.base import RECORD, FabricError, Images, Records
-from host.kernel import Package
-from host.power import measure as module
-from host.power.measure import EnergyReport, fabric_runner, measure
-from host.power.projection import PUBLISHED, PublishedPower, project
-from host.power.sensors import Clock, DropOut, HwmonSensor, Obtained, PowerError, Reading
-from sim.power_replay import Bench, World, csv_log, hwmon_sensor, rapl_sensor
+from edgesight.bench.power_replay import Bench, World, csv_log, hwmon_sensor, rapl_sensor
+from edgesight.host.fabric.base import RECORD, FabricError, Images, Records
+from edgesight.host.kernel import Package
+from edgesight.host.power import measure as module
+from edgesight.host.power.measure import EnergyReport, fabric_runner, measure
+from edgesight.host.power.projection import PUBLISHED, PublishedPower, project
+from edgesight.host.power.sensors import Clock, DropOut, HwmonSensor, Obtained, PowerError, Reading
 from tests.host.by_hand import package
 
 CALM = World(drift=0.0, wander=0.0, noise=0.02, lost=0.0)

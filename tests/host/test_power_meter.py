@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host import edge
-from host.cascade import Cascade
-from host.edge import run_edge
-from host.power.meter import EnergyMeter
-from host.power.sensors import Clock, DropOut, Obtained, PowerError, Reading
-from sim.power_replay import Bench, World, csv_log
+from edgesight.bench.power_replay import Bench, World, csv_log
+from edgesight.host import edge
+from edgesight.host.cascade import Cascade
+from edgesight.host.edge import run_edge
+from edgesight.host.power.meter import EnergyMeter
+from edgesight.host.power.sensors import Clock, DropOut, Obtained, PowerError, Reading
 from tests.host.by_hand import calibration, package
 from tests.host.test_cascade import FakeFabric, ask
 from tests.host.test_power_measure import BenchSensor

@@ -12,8 +12,17 @@ from typing import Any
 
 import pytest
 
-from host.power import sensors
-from host.power.sensors import CsvLog, DropOut, HwmonSensor, NvmlSensor, PowerError, RailSensor, RaplSensor, open_sensor
+from edgesight.host.power import sensors
+from edgesight.host.power.sensors import (
+    CsvLog,
+    DropOut,
+    HwmonSensor,
+    NvmlSensor,
+    PowerError,
+    RailSensor,
+    RaplSensor,
+    open_sensor,
+)
 
 NOON = 1_760_000_000.0
 

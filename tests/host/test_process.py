@@ -9,10 +9,10 @@ import sys
 PROGRAM = """
 import logging
 import warnings
-from host.process import write_log
+from edgesight.host.process import write_log
 write_log()
-logging.getLogger("host.link").info("connected")
-logging.getLogger("host.link").warning("a client said x\\nedge 'door' was enrolled\\x1b[2J\\u202e, %s", "y" * 5_000)
+logging.getLogger("edgesight.host.link").info("connected")
+logging.getLogger("edgesight.host.link").warning("a client said x\\nedge 'door' was enrolled\\x1b[2J\\u202e, %s", "y" * 5_000)
 logging.getLogger("another.library").warning("chatter")
 logging.getLogger("another.library").error("a fault")
 logging.getLogger("host").debug("detail")

@@ -17,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from host.fabric import pynq
-from host.fabric.base import OFFLOAD, FabricError, Place
-from host.fabric.dma import Dma
-from host.fabric.makers import open_fabric
-from host.fabric.pynq import PynqFabric
-from host.kernel import BoardBuild, Package
-from host.overlay import install
-from host.registers import FRAME_MAGIC, INTERFACE_VERSION, KERNEL_ID, OFFSETS
-from sim.pynq.handoff import BOARDS, handoff
+from edgesight.host.fabric import pynq
+from edgesight.host.fabric.base import OFFLOAD, FabricError, Place
+from edgesight.host.fabric.dma import Dma
+from edgesight.host.fabric.makers import open_fabric
+from edgesight.host.fabric.pynq import PynqFabric
+from edgesight.host.kernel import BoardBuild, Package
+from edgesight.host.overlay import install
+from edgesight.host.registers import FRAME_MAGIC, INTERFACE_VERSION, KERNEL_ID, OFFSETS
+from edgesight.sim.pynq.handoff import BOARDS, handoff
 from tests.host.by_hand import package as kernel_by_hand
 
 SEED = 7

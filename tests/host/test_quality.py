@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from host.link.datagrams import Kind, Strip
-from host.link.quality import LADDER, Room, fit, room
-from host.link.strips import QUALITY, assemble
+from edgesight.host.link.datagrams import Kind, Strip
+from edgesight.host.link.quality import LADDER, Room, fit, room
+from edgesight.host.link.strips import QUALITY, assemble
 from tests.host.test_strips import picture
 
 LARGE = picture((224, 224, 3))

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hls.csim import build_library
-from host.fabric.base import NEVER, Fabric, Images, Records
-from host.fabric.csim import CsimFabric
-from host.fabric.verilated import VerilatedFabric
-from host.files import sha256
-from host.kernel import KernelError, Package
-from host.selftest import VECTORS, expected_records, selftest
-from sim.bench import ROOT, missing_tools
-from sim.verilate import build_library as build_verilated
+from edgesight.hls.csim import build_library
+from edgesight.host.fabric.base import NEVER, Fabric, Images, Records
+from edgesight.host.fabric.csim import CsimFabric
+from edgesight.host.fabric.verilated import VerilatedFabric
+from edgesight.host.files import sha256
+from edgesight.host.kernel import KernelError, Package
+from edgesight.host.selftest import VECTORS, expected_records, selftest
+from edgesight.sim.rtl.runner import ROOT, missing_tools
+from edgesight.sim.verilate import build_library as build_verilated
 from tests.host.by_hand import package as kernel_by_hand
 
 DIGITS = ROOT / "bitstreams" / "digits"

@@ -12,13 +12,13 @@ from aioquic.tls import Epoch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.link import queue
-from host.link.congestion import Controller
-from host.link.datagrams import MAX_DATAGRAM, Strip, parse
-from host.link.loss import ALL_LOST, FEWEST_COPIES, MOST_COPIES, LossMeter, copies
-from host.link.queue import SendQueue, Waiting
-from host.link.repair import Followed
-from host.link.strips import cut
+from edgesight.host.link import queue
+from edgesight.host.link.congestion import Controller
+from edgesight.host.link.datagrams import MAX_DATAGRAM, Strip, parse
+from edgesight.host.link.loss import ALL_LOST, FEWEST_COPIES, MOST_COPIES, LossMeter, copies
+from edgesight.host.link.queue import SendQueue, Waiting
+from edgesight.host.link.repair import Followed
+from edgesight.host.link.strips import cut
 
 
 def drain(waiting: SendQueue, now: float = 0.0) -> list[bytes]:

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hls.boards import load_board
-from host.fabric.base import ALWAYS, NEVER, OFFLOAD, RECORD, FabricError
-from host.fabric.makers import open_fabric
-from host.fabric.serial import (
+from edgesight.hls.boards import load_board
+from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, RECORD, FabricError
+from edgesight.host.fabric.makers import open_fabric
+from edgesight.host.fabric.serial import (
     FRAME,
     LINE_ID,
     LINE_ID_VALUE,
@@ -31,8 +31,15 @@ from host.fabric.serial import (
     _Tty,
     enframe,
 )
-from host.kernel import BoardBuild, Package, Serial
-from host.registers import CONTROL_SOFT_RESET, INTERFACE_VERSION, KERNEL_ID, OFFSETS, THRESHOLD_SETS, Error
+from edgesight.host.kernel import BoardBuild, Package, Serial
+from edgesight.host.registers import (
+    CONTROL_SOFT_RESET,
+    INTERFACE_VERSION,
+    KERNEL_ID,
+    OFFSETS,
+    THRESHOLD_SETS,
+    Error,
+)
 from tests.host.test_verilated import stub_package
 
 LINE = Serial(baud=3_000_000, frames_in_flight=3)

@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from host.datacenter import service as service_module
-from host.datacenter import shares as shares_module
-from host.datacenter.service import MAX_BYTES, MAX_EDGE_BYTES, MAX_READY, Service
-from host.datacenter.shares import Budget, Effort, Line, Share, Shares
-from host.link.datagrams import MAX_DATAGRAM, STRIP_HEADER, Form, Kind, Reply, Status, Strip
-from host.link.server import ServerPeer
-from host.link.strips import cut, resize
+from edgesight.host.datacenter import service as service_module
+from edgesight.host.datacenter import shares as shares_module
+from edgesight.host.datacenter.service import MAX_BYTES, MAX_EDGE_BYTES, MAX_READY, Service
+from edgesight.host.datacenter.shares import Budget, Effort, Line, Share, Shares
+from edgesight.host.link.datagrams import MAX_DATAGRAM, STRIP_HEADER, Form, Kind, Reply, Status, Strip
+from edgesight.host.link.server import ServerPeer
+from edgesight.host.link.strips import cut, resize
 from tests.host.test_offload import SumModel, run
 
 LOOP_S = 0.1  # seconds of the loop's thread that a datagram may take; it took up to 13
@@ -311,7 +311,7 @@ def test_an_edge_that_takes_too_much_of_the_loop_is_not_listened_to(
 
 def test_what_a_message_costs_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 10.1, 10.3, 10.4])
-    monkeypatch.setattr("host.datacenter.shares.time.thread_time", lambda: next(clock))
+    monkeypatch.setattr("edgesight.host.datacenter.shares.time.thread_time", lambda: next(clock))
     monkeypatch.setattr(shares_module, "_EFFORT_S", 1e-3)
     effort, shares = Effort(), [Share[str]("a", seen=100.0), Share[str]("b", seen=98.5)]
     effort.measure(99.0, shares)
@@ -337,7 +337,7 @@ def test_a_fault_in_decoding_ends_one_request_and_no_service(
             raise KeyError("a fault of ours")
         return resize(image, shape)
 
-    monkeypatch.setattr("host.datacenter.service.resize", failing)
+    monkeypatch.setattr("edgesight.host.datacenter.service.resize", failing)
 
     async def test() -> None:
         async with working(SizedModel(28)) as service:

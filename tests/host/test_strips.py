@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from host.link import parity, strips
-from host.link.concealment import fill
-from host.link.datagrams import (
+from edgesight.host.link import parity, strips
+from edgesight.host.link.concealment import fill
+from edgesight.host.link.datagrams import (
     MAX_DATAGRAM,
     MAX_STRIPS,
     STRIP_HEADER,
@@ -32,7 +32,7 @@ from host.link.datagrams import (
     Strip,
     parse,
 )
-from host.link.strips import Assembly, TooLittle, assemble, cut, encode, jpeg_tables, through_loss
+from edgesight.host.link.strips import Assembly, TooLittle, assemble, cut, encode, jpeg_tables, through_loss
 
 Pixels = npt.NDArray[np.uint8]
 TINY = [(28, 28, 1), (32, 32, 3), (1, 1, 1), (3, 2, 3), (63, 63, 3)]

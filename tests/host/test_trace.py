@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from host.plan.profile import PlanError, read_trace
-from host.plan.split_bandwidth import read_series
-from host.trace import TraceError, read, read_as
-from sim.link.options import MahimahiTrace, RateTrace
-from sim.plan.adapt import traces_in
-from sim.plan.split_links import traces
+from edgesight.bench.plan.adapt import traces_in
+from edgesight.bench.plan.split_links import traces
+from edgesight.host.trace import TraceError, read, read_as
+from edgesight.plan.profile import PlanError, read_trace
+from edgesight.plan.split.bandwidth import read_series
+from edgesight.sim.link.options import MahimahiTrace, RateTrace
 
 # 200 packets in 2,400 ms: 1 Mbit/s, twice as many in the first half as in the second.
 MOMENTS = [1 + 9 * place for place in range(133)] + [1200 + 18 * place for place in range(1, 67)] + [2400]

@@ -10,15 +10,15 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from host.fabric.base import ALWAYS, NEVER, FabricError
-from host.fabric.driver import pack_frames
-from host.fabric.verilated import VerilatedFabric
-from host.kernel import Input, Kernel, Package, Stage, write_package
-from host.libraries import LIBRARY, keep
-from host.registers import OFFSETS
-from sim.bench import ROOT, RTL, missing_tools
-from sim.cascade.model import Shape, answer, decide, logits
-from sim.verilate import VerilateError, build_library
+from edgesight.host.fabric.base import ALWAYS, NEVER, FabricError
+from edgesight.host.fabric.driver import pack_frames
+from edgesight.host.fabric.verilated import VerilatedFabric
+from edgesight.host.kernel import Input, Kernel, Package, Stage, write_package
+from edgesight.host.libraries import LIBRARY, keep
+from edgesight.host.registers import OFFSETS
+from edgesight.sim.rtl.cascade.model import Shape, answer, decide, logits
+from edgesight.sim.rtl.runner import ROOT, RTL, missing_tools
+from edgesight.sim.verilate import VerilateError, build_library
 
 HEIGHT, WIDTH = 5, 9
 CHANNELS: Literal[3] = 3
@@ -253,7 +253,7 @@ def test_a_failed_build_shows_the_compilers_last_lines_and_leaves_nothing(
 
 def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("sim.verilate.missing_tools", lambda: ["g++", "perl"])
+    monkeypatch.setattr("edgesight.sim.verilate.missing_tools", lambda: ["g++", "perl"])
     with pytest.raises(VerilateError, match=r"g\+\+ \(apt install g\+\+\), perl \(apt install perl\)"):
         build_library(stub_package(tmp_path / "bare"))
 

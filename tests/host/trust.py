@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from host.link.keys import CLIENT_USAGE, load_key, make_certificate, new_key, save_edge
+from edgesight.host.link.keys import CLIENT_USAGE, load_key, make_certificate, new_key, save_edge
 
 YEAR = datetime.timedelta(days=365)
 # Of a certificate or a key: bytes of its DER form, and what makes them a thing that is not known.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sim.bench import ROOT, RTL, missing_tools, tools_on_path
+from edgesight.sim.rtl.runner import ROOT, RTL, missing_tools, tools_on_path
 
 SERIAL = RTL.parent / "serial"
 PACKAGES = [*sorted(RTL.glob("*_pkg.sv")), *sorted(SERIAL.glob("*_pkg.sv"))]

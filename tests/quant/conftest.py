@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quant.datasets import DataSet, Split
+from edgesight.quant.datasets import DataSet, Split
 
 SEED = 7
 

@@ -1,4 +1,4 @@
-"""What `quant.datasets` promises: fixed, disjoint splits whatever the source, and errors that name the file."""
+"""What `edgesight.quant.datasets` promises: fixed, disjoint splits whatever the source, and errors that name the file."""
 
 import gzip
 import subprocess
@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from quant import datasets
-from quant.datasets import DataSet, DataSetError, FolderReading
-from quant.pictures import Picture, read
+from edgesight.quant import datasets
+from edgesight.quant.datasets import DataSet, DataSetError, FolderReading
+from edgesight.quant.pictures import Picture, read
 
 SEED = 20_261
 
@@ -409,5 +409,5 @@ def test_a_size_outside_the_range_is_refused() -> None:
 
 
 def test_reading_images_imports_no_torch() -> None:
-    code = "import sys, quant.datasets; sys.exit('torch' in sys.modules or 'brevitas' in sys.modules)"
+    code = "import sys, edgesight.quant.datasets; sys.exit('torch' in sys.modules or 'brevitas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""What `quant.export` promises: equality with Brevitas, equal bytes, and refusals that name the layer."""
+"""What `edgesight.quant.export` promises: equality with Brevitas, equal bytes, and refusals that name the layer."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from brevitas.quant.scaled_int import Int8WeightPerTensorFloat, Uint8ActPerTenso
 from numpy.typing import NDArray
 from torch import nn
 
-from quant import export, variants
-from quant.export import ExportError, StoredStage
-from quant.variants import Exponents
+from edgesight.quant import export, variants
+from edgesight.quant.export import ExportError, StoredStage
+from edgesight.quant.variants import Exponents
 
 SEED = 11
 ZOO = Path(export.__file__).parent / "zoo"

@@ -1,4 +1,4 @@
-"""What `quant.train` promises: it learns, repeats itself exactly, goes on where it stopped, and writes a true card."""
+"""What `edgesight.quant.train` promises: it learns, repeats itself exactly, goes on where it stopped, and writes a true card."""
 
 import dataclasses
 import errno
@@ -14,9 +14,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from quant import datasets, export, train, variants
-from quant.datasets import DataSet, Split
-from quant.train import Trained, TrainingError
+from edgesight.quant import datasets, export, train, variants
+from edgesight.quant.datasets import DataSet, Split
+from edgesight.quant.train import Trained, TrainingError
 
 SEED = 3
 

@@ -1,4 +1,4 @@
-"""What `quant.variants` promises: every image shape is fitted by the stated rule, and both twins compute the same."""
+"""What `edgesight.quant.variants` promises: every image shape is fitted by the stated rule, and both twins compute the same."""
 
 import dataclasses
 import math
@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from quant import variants
-from quant.variants import Conv, Dense, Exponents, MaxPool, Variant, VariantError
+from edgesight.quant import variants
+from edgesight.quant.variants import Conv, Dense, Exponents, MaxPool, Variant, VariantError
 
 SHAPES = [(28, 28, 1), (8, 8, 1), (32, 32, 3), (16, 16, 3), (48, 40, 3), (64, 64, 3)]
 

@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hls.csim import build_library
-from host.fabric.base import ALWAYS, NEVER, Images, Records
-from host.fabric.csim import CsimFabric, decide
-from host.kernel import Package
-from sim.bench import ROOT
-from sim.board import by_csim
+from edgesight.bench.board import by_csim
+from edgesight.hls.csim import build_library
+from edgesight.host.fabric.base import ALWAYS, NEVER, Images, Records
+from edgesight.host.fabric.csim import CsimFabric, decide
+from edgesight.host.kernel import Package
+from edgesight.sim.rtl.runner import ROOT
 
 IMAGES = 64
 

@@ -18,14 +18,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from hls import ipxact
-from hls.boards import load_board
-from hls.vivado import SHARED
-from host.fabric.base import FabricError
-from host.fabric.pynq import PynqFabric
-from host.kernel import Package
-from host.registers import INTERFACE_VERSION, KERNEL_ID
-from sim.pynq.handoff import BOARDS, KERNEL_VLNV, SimulatedBoard, handoff, package_for
+from edgesight.hls import ipxact
+from edgesight.hls.boards import load_board
+from edgesight.hls.vivado import SHARED
+from edgesight.host.fabric.base import FabricError
+from edgesight.host.fabric.pynq import PynqFabric
+from edgesight.host.kernel import Package
+from edgesight.host.registers import INTERFACE_VERSION, KERNEL_ID
+from edgesight.sim.pynq.handoff import BOARDS, KERNEL_VLNV, SimulatedBoard, handoff, package_for
 from tests.host.test_verilated import stub_package
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from host.fabric.base import OFFLOAD, STAGE_MASK, Images, Records
-from host.kernel import Package
-from sim.bench import missing_tools
-from sim.pynq import PYTHON_NEEDS, Failure, SimulatedRun, answer, failures
+from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Images, Records
+from edgesight.host.kernel import Package
+from edgesight.sim.pynq import PYTHON_NEEDS, Failure, SimulatedRun, answer, failures
+from edgesight.sim.rtl.runner import missing_tools
 
 _absent = [*missing_tools(), *(name for name in PYTHON_NEEDS if importlib.util.find_spec(name) is None)]
 

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from host.fabric.base import OFFLOAD, STAGE_MASK, Images, Records
-from host.kernel import Package
-from sim import ulx3s
-from sim.bench import missing_tools
-from sim.ulx3s import PYTHON_NEEDS, PinSimulationError, answers_at_pins
+from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Images, Records
+from edgesight.host.kernel import Package
+from edgesight.sim import ulx3s
+from edgesight.sim.rtl.runner import missing_tools
+from edgesight.sim.ulx3s import PYTHON_NEEDS, PinSimulationError, answers_at_pins
 
 IMAGES = 24
 _absent = [*missing_tools(), *(name for name in PYTHON_NEEDS if importlib.util.find_spec(name) is None)]

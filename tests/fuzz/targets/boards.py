@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from host.fabric.base import RECORD, FabricError
-from host.fabric.serial import (
+from edgesight.host.fabric.base import RECORD, FabricError
+from edgesight.host.fabric.serial import (
     FRAME,
     LINE_ID,
     LINE_ID_VALUE,
@@ -18,8 +18,8 @@ from host.fabric.serial import (
     SerialFabric,
     enframe,
 )
-from host.kernel import Serial
-from host.registers import INTERFACE_VERSION, KERNEL_ID, OFFSETS
+from edgesight.host.kernel import Serial
+from edgesight.host.registers import INTERFACE_VERSION, KERNEL_ID, OFFSETS
 from tests.fuzz.package import small_package
 
 MAX_LENGTH = 200

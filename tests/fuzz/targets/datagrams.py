@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from host.link.datagrams import MAX_DATAGRAM, Cancel, LinkError, Reply, Status, parse
-from host.link.strips import cut
+from edgesight.host.link.datagrams import MAX_DATAGRAM, Cancel, LinkError, Reply, Status, parse
+from edgesight.host.link.strips import cut
 
 MAX_LENGTH = MAX_DATAGRAM + 8
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from host.fabric.serial import Deframer, enframe
+from edgesight.host.fabric.serial import Deframer, enframe
 
 MAX_LENGTH = 200
 

@@ -9,8 +9,8 @@ from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import QuicPacketType, QuicProtocolVersion
 from aioquic.quic.packet_builder import QuicPacketBuilder, QuicPacketBuilderStop
 
-from host.link.quic import IDLE_TIMEOUT
-from host.link.tls import ask_for_certificate
+from edgesight.host.link.quic import IDLE_TIMEOUT
+from edgesight.host.link.tls import ask_for_certificate
 from tests.fuzz.trust import CLIENT, SERVER
 
 MAX_LENGTH = 1_100

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from host.images import ImageError, read_image
-from host.kernel import Input
+from edgesight.host.images import ImageError, read_image
+from edgesight.host.kernel import Input
 
 MAX_LENGTH = 4_096
 INPUTS = [Input(height=28, width=28, channels=1), Input(height=16, width=20, channels=3)]

@@ -9,7 +9,7 @@ import json
 
 from pydantic import ValidationError
 
-from host.kernel import MANIFEST, Kernel, KernelError, Package
+from edgesight.host.kernel import MANIFEST, Kernel, KernelError, Package
 from tests.fuzz.documents import edited
 from tests.fuzz.package import small_package
 

@@ -6,8 +6,8 @@ import json
 
 from pydantic import BaseModel, ValidationError
 
-from host.link.enrollment import MAX_LINE, Enroll, Enrolled
-from host.link.quic import Hello, Welcome
+from edgesight.host.link.enrollment import MAX_LINE, Enroll, Enrolled
+from edgesight.host.link.quic import Hello, Welcome
 from tests.fuzz.documents import edited
 
 MODELS: list[type[BaseModel]] = [Hello, Welcome, Enroll, Enrolled]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from sim.link.model import Direction
-from sim.link.options import EmulationError, LinkOptions
+from edgesight.sim.link.model import Direction
+from edgesight.sim.link.options import EmulationError, LinkOptions
 
 MAX_LENGTH = 200
 

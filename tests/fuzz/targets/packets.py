@@ -7,8 +7,8 @@ import asyncio
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.connection import QuicConnection
 
-from host.link.port import Budget, Port, Strangers
-from host.link.quic import IDLE_TIMEOUT
+from edgesight.host.link.port import Budget, Port, Strangers
+from edgesight.host.link.quic import IDLE_TIMEOUT
 from tests.fuzz.trust import CLIENT, SERVER
 
 MAX_LENGTH = 1_500

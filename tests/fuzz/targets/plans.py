@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-import host.plan
-from host.plan.profile import PlanError, checked, read
+import edgesight.plan
+from edgesight.plan.profile import PlanError, checked, read
 from tests.fuzz.documents import edited
 from tests.fuzz.package import scratch
 
@@ -22,15 +22,15 @@ FILE = scratch() / "profile.json"
 KINDS: list[type[BaseModel]] = sorted(
     {
         kind
-        for module in pkgutil.iter_modules(host.plan.__path__)
-        for _, kind in inspect.getmembers(importlib.import_module(f"host.plan.{module.name}"), inspect.isclass)
-        if issubclass(kind, BaseModel) and kind.__module__.startswith("host.plan.")
+        for module in pkgutil.iter_modules(edgesight.plan.__path__)
+        for _, kind in inspect.getmembers(importlib.import_module(f"edgesight.plan.{module.name}"), inspect.isclass)
+        if issubclass(kind, BaseModel) and kind.__module__.startswith("edgesight.plan.")
     },
     key=lambda kind: f"{kind.__module__}.{kind.__name__}",
 )
 # What ships with the planners, and the common parts by hand.
 DOCUMENTS = [
-    json.loads(path.read_bytes()) for path in sorted((Path(host.plan.__path__[0]) / "profiles").glob("*.json"))
+    json.loads(path.read_bytes()) for path in sorted((Path(edgesight.plan.__path__[0]) / "profiles").glob("*.json"))
 ]
 DOCUMENTS += [
     json.loads(text)

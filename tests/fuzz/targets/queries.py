@@ -7,7 +7,15 @@ import json
 
 from pydantic import ValidationError
 
-from host.edge import _LENGTH, EdgeError, _first_fault, _Query, _read_header, _read_picture, _Response
+from edgesight.host.edge import (
+    _LENGTH,
+    EdgeError,
+    _first_fault,
+    _Query,
+    _read_header,
+    _read_picture,
+    _Response,
+)
 
 MAX_LENGTH = 4_096
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from host.cascade import Cascade
-from host.fabric.base import RECORD, FabricError, Images, Records
-from host.kernel import Package
-from host.link.datagrams import LinkError, Status
-from host.link.offload import Offloaded
+from edgesight.host.cascade import Cascade
+from edgesight.host.fabric.base import RECORD, FabricError, Images, Records
+from edgesight.host.kernel import Package
+from edgesight.host.link.datagrams import LinkError, Status
+from edgesight.host.link.offload import Offloaded
 from tests.fuzz.package import CALIBRATION, small_package
 
 MAX_LENGTH = RECORD.itemsize + 4

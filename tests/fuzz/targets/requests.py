@@ -10,9 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from host.link.keys import new_key, now, request_certificate
-from host.link.server import Admitted
-from host.link.tls import Untrusted
+from edgesight.host.link.keys import new_key, now, request_certificate
+from edgesight.host.link.server import Admitted
+from edgesight.host.link.tls import Untrusted
 from tests.fuzz.trust import SERVER
 
 MAX_LENGTH = 2_048

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from host.link.datagrams import MAX_DATAGRAM, Kind, LinkError, Strip
-from host.link.strips import Assembly, encode
+from edgesight.host.link.datagrams import MAX_DATAGRAM, Kind, LinkError, Strip
+from edgesight.host.link.strips import Assembly, encode
 
 MAX_LENGTH = 600
 _MOST_PIXELS = 128 * 128  # of an image that is put together here; a service takes but its model's own size

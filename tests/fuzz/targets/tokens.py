@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 
-from host.link.enrollment import Token
-from host.link.keys import KeysError
+from edgesight.host.link.enrollment import Token
+from edgesight.host.link.keys import KeysError
 
 MAX_LENGTH = 400
 _CHECKED = b"\x01"  # what follows is a token's content, and gets its check sequence here

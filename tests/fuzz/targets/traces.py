@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from sim.link.model import Direction
-from sim.link.options import EmulationError, LinkOptions, MahimahiTrace, Rate, RateTrace
+from edgesight.sim.link.model import Direction
+from edgesight.sim.link.options import EmulationError, LinkOptions, MahimahiTrace, Rate, RateTrace
 from tests.fuzz.package import scratch
 
 MAX_LENGTH = 400

@@ -1,0 +1,1 @@
+"""Who measures us: the benches, the demo and the verification, with their reports and pictures."""

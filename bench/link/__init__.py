@@ -1,0 +1,1 @@
+"""The link's benches: beside other transports, under attack, under faults."""

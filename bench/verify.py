@@ -1,0 +1,121 @@
+"""Proof by equality: Brevitas = QONNX = csim = Verilated RTL, on logits and on decisions.
+
+The integer logits of all four go to `logits.npz`, the cascade's records of both fabrics to `records.npz`, so that every
+number of `report.json` can be derived anew from what was compared (`recount`).
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+
+from edgesight.bench.report import Check, print_checks, write_report
+from edgesight.host.fabric.base import ALWAYS, NEVER, Images
+from edgesight.host.fabric.csim import decide
+from edgesight.host.files import write_atomically
+from edgesight.host.kernel import Package
+from edgesight.sim.workers import Workers, progress
+
+# Computes float logits [N, classes] of a named stage for images uint8 [N, H, W, C].
+Reference = Callable[[str, Images], npt.NDArray[Any]]
+_BATCH = 50
+FABRICS = ("csim", "rtl")
+_MAKERS = {"csim": "csim", "rtl": "verilated"}
+_RECORD_FIELDS = ("label", "stage", "error", "margin")  # csim counts no cycles, tags are the run's own
+
+
+def verify(package: Package, images: Images, references: Mapping[str, Reference], out: Path, console: Console) -> bool:
+    """Compare all sources on images uint8 [N, H, W, C]; write `out`/report.json; returns whether all are equal."""
+    kernel = package.kernel
+    logits: dict[str, npt.NDArray[np.int64]] = {}
+    for name, reference in references.items():
+        for stage in kernel.stages:
+            values = _in_batches(reference, stage.name, images, f"{stage.name} ({name})")
+            logits[f"{name}_{stage.name}"] = integers(values, stage.logit_fraction_bits)
+    rows = threshold_rows(package)
+    sets = (np.arange(len(images)) % len(rows)).astype(np.uint8)  # rows of all targets mixed in the pipeline
+    records: dict[str, npt.NDArray[Any]] = {}
+    for name in FABRICS:
+        with Workers(package, _MAKERS[name]) as workers:
+            for stage, found in zip(kernel.stages, workers.logits(images, f"both stages ({name})"), strict=True):
+                logits[f"{name}_{stage.name}"] = found.astype(np.int64)
+            made = workers.records(images, rows, sets, f"cascade ({name})")
+            records[name] = np.stack([made[field].astype(np.int64) for field in _RECORD_FIELDS], axis=1)
+    out.mkdir(parents=True, exist_ok=True)
+    _save(out / "logits.npz", logits)
+    _save(out / "records.npz", records)
+    counted = recount(logits, records)
+    checks = [
+        Check(f"mismatches {pair}", mismatches, 0, True, "images", "simulated") for pair, mismatches in counted.items()
+    ]
+    checks.append(Check("images compared", len(images), 1, False, "images", "simulated"))
+    body = {
+        "kernel": kernel.name,
+        "build_hash": kernel.build_hash,
+        "images": len(images),
+        "thresholds": rows,
+        "mismatches": counted,
+    }
+    write_report(out / "report.json", body, checks)
+    return print_checks(console, checks)
+
+
+def recount(logits: Mapping[str, npt.NDArray[Any]], records: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
+    """Images that differ, by pair: logits and decisions of each stage, and the cascade's records."""
+    counted: dict[str, int] = {}
+    sources = list(dict.fromkeys(key.rsplit("_", 1)[0] for key in logits))
+    stages = list(dict.fromkeys(key.rsplit("_", 1)[1] for key in logits))
+    for stage, (first, second) in itertools.product(stages, itertools.combinations(sources, 2)):
+        one, other = logits[f"{first}_{stage}"], logits[f"{second}_{stage}"]
+        counted[f"{stage} logits {first}={second}"] = int(np.any(one != other, axis=1).sum())
+        decided = np.any(np.stack(decide(one)) != np.stack(decide(other)), axis=0)
+        counted[f"{stage} decisions {first}={second}"] = int(decided.sum())
+    differing = np.any(records["csim"] != records["rtl"], axis=1)
+    counted["cascade records csim=rtl"] = int(differing.sum())
+    return counted
+
+
+def threshold_rows(package: Package) -> list[list[int]]:
+    """The threshold rows to compare the cascade under: every offered target's and the two ends of the table."""
+    calibration = package.kernel.calibration
+    targets = calibration.targets if calibration is not None else []
+    return [[ALWAYS, ALWAYS], [NEVER, ALWAYS], [NEVER, NEVER], *(target.thresholds for target in targets)][:16]
+
+
+def integers(values: npt.NDArray[Any], fraction_bits: int) -> npt.NDArray[np.int64]:
+    """Float logits as integers of the fixed-point grid; ValueError where one lies off the grid."""
+    scaled = values.astype(np.float64) * 2.0**fraction_bits
+    rounded = np.rint(scaled).astype(np.int64)
+    if np.any(rounded != scaled):
+        raise ValueError(f"logits off the grid 2**-{fraction_bits}: the network is not what the kernel was made from")
+    return rounded
+
+
+def load(folder: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
+    """Report, logits and records of an earlier `verify` into `folder`."""
+    with np.load(folder / "logits.npz") as logits, np.load(folder / "records.npz") as records:
+        return json.loads((folder / "report.json").read_text()), dict(logits), dict(records)
+
+
+def _in_batches(reference: Reference, stage: str, images: Images, what: str) -> npt.NDArray[Any]:
+    with progress() as bar:
+        task = bar.add_task(what, total=len(images))
+        parts = []
+        for start in range(0, len(images), _BATCH):
+            parts.append(reference(stage, images[start : start + _BATCH]))
+            bar.advance(task, len(parts[-1]))
+    return np.concatenate(parts)
+
+
+def _save(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)  # type: ignore[arg-type] # its stub takes a keyword for an array
+    write_atomically(path, packed.getvalue())

@@ -1,0 +1,41 @@
+"""Commands that plan: each reads profiles and needs, and writes a plan as JSON and as a picture."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from edgesight.host.files import Claim
+
+OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="File for all of it, as JSON.")]
+PictureFile = Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="File for it as a PNG picture.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
+
+group = typer.Typer(no_args_is_help=True, help="Plans from measured profiles and stated needs; nothing is run.")
+
+# Every planner's one limit: reading and planning together.
+Seconds = Annotated[
+    float,
+    typer.Option(
+        "--seconds", min=0.1, help="Most that this may take; then the best plan so far is given, and says so."
+    ),
+]
+
+
+def check_outputs(out: Path | None, claim: Claim, picture: Path | None) -> None:
+    """OutputError, before any work, where a command's files must not or cannot be written."""
+    from edgesight.host.files import PICTURE
+
+    if out is not None:
+        claim.check_file(out)
+    if picture is not None:
+        PICTURE.check_file(picture)
+
+
+def left(seconds: float, begun: float) -> float:
+    """What is left of `seconds` since the moment `begun` (of `time.monotonic`), and no less than a twentieth."""
+    return max(seconds / 20, seconds - (time.monotonic() - begun))

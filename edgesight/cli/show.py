@@ -1,0 +1,116 @@
+"""Kernel packages and answers as tables for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from edgesight.host.answer import Answer
+from edgesight.host.kernel import Calibration, Package
+
+CHECKED = [
+    "the checksum of kernel.json, over thresholds, calibration, classes, input and all other fields",
+    "every threshold against the calibration's curves, every count against the others",
+    "the checksum of every file that kernel.json lists",
+    "the build hash against the files in rtl/",
+]
+
+
+def describe(package: Package, console: Console) -> None:
+    """Print what a kernel package holds: its layers and folding, and the accuracy targets that it keeps."""
+    kernel = package.kernel
+    height, width, channels = kernel.input.shape
+    console.print(
+        f"[bold]{escape(kernel.name)}[/bold] {height}x{width}x{channels}, {kernel.labels} classes, "
+        f"data set {escape(str(kernel.dataset))}, "
+        f"build {kernel.build_hash}"
+    )
+    for stage in kernel.stages:
+        table = Table(
+            title=escape(
+                f"{stage.name}: {stage.parameters} parameters; interval bound {stage.bound_cycles} cycles "
+                f"({stage.bound_layer})"
+            )
+        )
+        for column in ("layer", "kind", "weights", "PE", "SIMD", "reuse asked", "built", "cycles a frame"):
+            table.add_column(
+                column, justify="left" if column in ("layer", "kind", "weights") else "right", overflow="fold"
+            )
+        for layer in stage.layers:
+            weights = f"{layer.weight_bits} bit" if layer.weight_bits else ""
+            numbers = (layer.pe, layer.simd, layer.reuse_asked, layer.reuse_built, layer.cycles)
+            table.add_row(escape(layer.name), layer.kind, weights, *map(str, numbers))
+        console.print(table)
+    calibration = kernel.calibration
+    if calibration is None:
+        console.print("Not calibrated: `edgesight calibrate` sets its accuracy targets.")
+    else:
+        _describe_targets(calibration, console)
+    if calibration is not None and calibration.resplits is not None:
+        checked = calibration.resplits
+        console.print(f"Promise checked on {checked.count} re-splits: {checked.broken} broke a target.")
+    console.print(f"Checked: {'; '.join(CHECKED)} ({len(kernel.files)} files).", soft_wrap=True, highlight=False)
+    console.print(
+        "Not known: who made it. A package is a program: its sources are compiled and run on this machine, so use only "
+        "those of people whom you trust.",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _describe_targets(calibration: Calibration, console: Console) -> None:
+    """Print what is promised, and what was measured by packet loss."""
+    most = _percent(calibration.loss)
+    table = Table(
+        title=f"Accuracy targets, {1 - calibration.family_error:.0%} sure of all of them",
+        caption=f"on links that lose up to {most} of their packets",
+    )
+    for column in ("target", "thresholds", "lower bound", "offloaded"):
+        table.add_column(column, justify="right")
+    for target in calibration.targets:
+        table.add_row(
+            f"{target.accuracy:.3f}",
+            ", ".join("never" if threshold == 0xFFFF_FFFF else str(threshold) for threshold in target.thresholds),
+            f"{target.lower_bound:.4f}",
+            f"{target.calibration_offload:.1%}",
+        )
+    for refused in calibration.refused:
+        table.add_row(f"{refused.accuracy:.3f}", "refused", f"{refused.best_reachable:.4f}")
+    console.print(table)
+    beyond = calibration.buckets[-1].loss > calibration.loss
+    table = Table(
+        title="Accuracy on the calibration split, by packet loss",
+        caption=f"* beyond {most}: measured, not guaranteed" if beyond else None,
+    )
+    table.add_column("")
+    for bucket in calibration.buckets:
+        table.add_column(_percent(bucket.loss) + ("*" if bucket.loss > calibration.loss else ""), justify="right")
+    for target in calibration.targets:
+        table.add_row(f"target {target.accuracy:.3f}", *(f"{one:.4f}" for one in target.calibration_accuracies))
+    table.add_row("back end alone", *(f"{bucket.accuracy:.4f}" for bucket in calibration.buckets))
+    table.add_row("images of which nothing came", *(f"{bucket.nothing_came:.2%}" for bucket in calibration.buckets))
+    console.print(table)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def describe_answer(answer: Answer, console: Console) -> None:
+    """Print one answer and the way it took."""
+    legs = ", ".join(f"{leg.name} {leg.milliseconds:.2f} ms ({leg.obtained})" for leg in answer.legs)
+    said = f", confidence {answer.confidence:.1%}, by {answer.stage}; {legs}"
+    console.print(f"[bold]{escape(answer.class_name)}[/bold]{escape(said)}")
+    if answer.energy_joules is not None:
+        console.print(f"energy {answer.energy_joules:.3g} J above idle ({answer.energy_obtained}; mean of late)")
+    if answer.degraded:
+        reason = escape(str(answer.reason))
+        console.print(f"degraded: {reason}; the accuracy target does not cover this answer alone")
+    elif not answer.guaranteed:
+        console.print(str(answer.reason), markup=False)
+    else:
+        held_for = escape(str(answer.guaranteed_for))
+        console.print(f"accuracy target {answer.accuracy_target:g} guaranteed for {held_for}, over many")
+    if answer.hedged:
+        console.print("hedged: the data centre was asked before the fabric had answered, so that legs overlap")

@@ -1,0 +1,1 @@
+"""Which model and input size each client gets under a latency SLO (Jellyfish)."""

@@ -1,0 +1,1 @@
+"""One network over a cluster of small nodes (SEIFER)."""

@@ -1,0 +1,1 @@
+"""Where to cut a network between device and data centre, and where to stop (Edgent)."""

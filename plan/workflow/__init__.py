@@ -1,0 +1,1 @@
+"""The cheapest models and tiers for a workflow (JellyBean)."""

@@ -1,9 +1,0 @@
-"""Builds the event counters and runs their coroutines."""
-
-from __future__ import annotations
-
-from sim.bench import RTL, run_bench
-
-
-def test_event_counters() -> None:
-    run_bench("event_counters", sources=[RTL / "cascade_pkg.sv", RTL / "event_counters.sv"])

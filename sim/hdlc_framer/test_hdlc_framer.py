@@ -1,9 +1,0 @@
-"""The framer frames as the host does."""
-
-from sim.bench import RTL, run_bench
-
-SERIAL = RTL.parent / "serial"
-
-
-def test_hdlc_framer() -> None:
-    run_bench("hdlc_framer", {}, sources=[SERIAL / "serial_pkg.sv", SERIAL / "hdlc_framer.sv"])

@@ -1,0 +1,220 @@
+"""The registers, through another maker's AXI4-Lite master that pauses at random."""
+
+# mypy: allow-untyped-decorators
+# (cocotb's are read as untyped)
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, RisingEdge
+from cocotbext.axi import AxiLiteBus, AxiLiteMaster
+
+from edgesight.host.registers import (
+    CONTROL_FLUSH,
+    CONTROL_SOFT_RESET,
+    INTERFACE_VERSION,
+    KERNEL_ID,
+    OFFSETS,
+    STATUS_BATCH_OPEN,
+    STATUS_DRAINING,
+    STATUS_FLUSHING,
+    STATUS_RECEIVING,
+    THRESHOLD_NEVER,
+    THRESHOLD_SETS,
+)
+
+COUNTERS = (
+    *("frames", "answered_stage0", "answered_stage1", "offloaded", "errors", "bad_headers"),
+    *("input_stall_cycles", "output_stall_cycles", "last_cycles", "interval0", "interval1"),
+)
+SEEN = "s_axil_awvalid", "s_axil_wvalid", "s_axil_arvalid", "s_axil_bready", "s_axil_rready"
+
+
+class Registers:
+    """The device and its master."""
+
+    def __init__(self, dut: Any) -> None:
+        """Use `Registers.started`."""
+        self.dut = dut
+        self.random = random.Random(cocotb.RANDOM_SEED)
+        dut._log.info("seed %s", cocotb.RANDOM_SEED)
+        # The ports carry their direction at the end of their names, which the master's bus does not know.
+        bus = AxiLiteBus.from_prefix(_Renamed(dut), "s_axil")
+        self.master = AxiLiteMaster(bus, dut.clk_i)
+
+    @classmethod
+    async def started(cls, dut: Any, pause: float = 0.3) -> Registers:
+        """Registers fresh from reset; `pause`: probability that a channel pauses in a cycle."""
+        for name in ("set_i", "faults_i", "status_i", "counters_i"):
+            getattr(dut, name).value = 0
+        for name in SEEN:
+            getattr(dut, f"{name}_i").value = 0
+        dut.rst_ni.value = 0
+        cocotb.start_soon(Clock(dut.clk_i, 2, "ns").start())
+        registers = cls(dut)
+        write, read = registers.master.write_if, registers.master.read_if
+        for interface in (write, read):
+            interface.log.setLevel("WARNING")
+        if pause:
+            for channel in (write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel):
+                channel.set_pause_generator(iter(lambda: registers.random.random() < pause, None))
+        for _ in range(3):
+            await FallingEdge(dut.clk_i)
+        dut.rst_ni.value = 1
+        return registers
+
+    async def read(self, name: str, index: int = 0) -> int:
+        """Read a register by name."""
+        return int(await self.master.read_dword(OFFSETS[name] + 4 * index))
+
+    async def write(self, name: str, value: int, index: int = 0) -> None:
+        """Write a register by name."""
+        await self.master.write_dword(OFFSETS[name] + 4 * index, value)
+
+
+class _Renamed:
+    """A device whose AXI4-Lite ports are found without `_i` and `_o`."""
+
+    def __init__(self, dut: Any) -> None:
+        self._dut = dut
+        self._name = dut._name
+
+    def __getattr__(self, name: str) -> Any:
+        for suffix in ("", "_i", "_o"):
+            if hasattr(self._dut, name + suffix):
+                return getattr(self._dut, name + suffix)
+        raise AttributeError(name)
+
+    def __dir__(self) -> list[str]:
+        return [name.removesuffix("_i").removesuffix("_o") for name in dir(self._dut)]
+
+
+@cocotb.test()
+async def reset_values_and_parameters(dut: Any) -> None:
+    """What the register map says, and 0 where no register is."""
+    registers = await Registers.started(dut)
+    must = {
+        "id": KERNEL_ID,
+        "version": INTERFACE_VERSION,
+        "build_hash": 0x89ABCDEF,
+        "control": 0,
+        "status": 0,
+        "batch": 1,
+        "faults": 0,
+        "classes": 12,
+        "pixels": 77,
+        "channels": 3,
+        "frame_slots": 16,
+    }
+    assert {name: await registers.read(name) for name in must} == must
+    for set_index in range(THRESHOLD_SETS):
+        assert await registers.read("threshold0", set_index) == THRESHOLD_NEVER
+        assert await registers.read("threshold1", set_index) == THRESHOLD_NEVER
+    known = {offset + 4 * n for name, offset in OFFSETS.items() for n in range(16 if "threshold" in name else 1)}
+    for address in range(0, 0x200, 4):
+        if address not in known:
+            await registers.master.write_dword(address, 0xFFFF_FFFF)
+            assert await registers.master.read_dword(address) == 0
+    assert {name: await registers.read(name) for name in must} == must
+
+
+@cocotb.test()
+async def thresholds_are_a_memory(dut: Any) -> None:
+    """Writes of any bytes, reads, and the row that the cascade sees."""
+    registers = await Registers.started(dut)
+    rng = registers.random
+    start, size = OFFSETS["threshold0"], 2 * 4 * THRESHOLD_SETS
+    assert OFFSETS["threshold1"] == start + size // 2
+    memory = bytearray(b"\xff" * size)
+    for _ in range(150):
+        first = rng.randrange(size)
+        data = rng.randbytes(rng.randrange(1, min(9, size - first) + 1))
+        await registers.master.write(start + first, data)
+        memory[first : first + len(data)] = data
+        first = rng.randrange(size - 8)
+        found = await registers.master.read(start + first, 8)
+        assert bytes(found.data) == memory[first : first + 8]
+        row = rng.randrange(THRESHOLD_SETS)
+        dut.set_i.value = row
+        await RisingEdge(dut.clk_i)
+        low, high = (int.from_bytes(memory[at : at + 4], "little") for at in (4 * row, size // 2 + 4 * row))
+        assert int(dut.thresholds_o.value) == high << 32 | low
+
+
+@cocotb.test()
+async def commands_last_one_cycle(dut: Any) -> None:
+    """Each written command is one pulse, and only the written one."""
+    registers = await Registers.started(dut)
+    pulses = [0, 0]
+
+    async def watch() -> None:
+        while True:
+            await RisingEdge(dut.clk_i)
+            pulses[0] += int(dut.soft_reset_o.value)
+            pulses[1] += int(dut.flush_o.value)
+
+    cocotb.start_soon(watch())
+    must = [0, 0]
+    for _ in range(40):
+        command = registers.random.randrange(4)
+        await registers.write("control", command)
+        must[0] += bool(command & CONTROL_SOFT_RESET)
+        must[1] += bool(command & CONTROL_FLUSH)
+        assert await registers.read("control") == 0
+        assert pulses == must
+    await registers.master.write(OFFSETS["control"] + 1, b"\xff")
+    assert pulses == must, "a strobe that was not set gave a command"
+
+
+@cocotb.test()
+async def faults_stick_until_cleared(dut: Any) -> None:
+    """A pulse sets a bit; writing 1 clears it and leaves the others; a pulse in the same cycle wins."""
+    registers = await Registers.started(dut, pause=0.0)
+    dut.faults_i.value = 0xA5
+    await FallingEdge(dut.clk_i)
+    dut.faults_i.value = 0
+    assert await registers.read("faults") == 0xA5
+    await registers.write("faults", 0x21)
+    assert await registers.read("faults") == 0x84
+    dut.faults_i.value = 0x80
+    await registers.write("faults", 0xFF)
+    assert await registers.read("faults") == 0x80
+    dut.faults_i.value = 0
+    await registers.write("faults", 0x80)
+    assert await registers.read("faults") == 0
+
+
+@cocotb.test()
+async def counters_and_status_have_their_places(dut: Any) -> None:
+    """Every field of the cascade's state at its own address and bit; the batch goes out as written."""
+    registers = await Registers.started(dut)
+    values = [registers.random.getrandbits(32) for _ in COUNTERS]
+    dut.counters_i.value = sum(value << 32 * n for n, value in enumerate(reversed(values)))
+    assert [await registers.read(name) for name in COUNTERS] == values
+    fields = (STATUS_FLUSHING, STATUS_BATCH_OPEN, STATUS_RECEIVING, STATUS_DRAINING)
+    for n, field in enumerate(fields):
+        dut.status_i.value = 0xBEEF << 4 | 8 >> n
+        assert await registers.read("status") == 0xBEEF << 16 | field
+    await registers.write("batch", 0x1234_5678)
+    assert await registers.read("batch") == 0x5678
+    assert int(dut.batch_o.value) == 0x5678
+
+
+@cocotb.test()
+async def traffic_both_ways_at_once(dut: Any) -> None:
+    """Reads and writes under way together do not disturb each other."""
+    registers = await Registers.started(dut)
+
+    async def write() -> None:
+        for n in range(60):
+            await registers.write("threshold1", n, n % THRESHOLD_SETS)
+
+    writing = cocotb.start_soon(write())
+    while not writing.done():
+        assert await registers.read("id") == KERNEL_ID
+    last = [await registers.read("threshold1", set_index) for set_index in range(THRESHOLD_SETS)]
+    assert last == [n + 48 if n < 12 else n + 32 for n in range(THRESHOLD_SETS)]

@@ -1,0 +1,15 @@
+"""Builds the registers and runs their coroutines."""
+
+from __future__ import annotations
+
+from edgesight.sim.rtl.runner import RTL, run_bench, wide_literal
+
+PACKAGES = [RTL / "registers_pkg.sv", RTL / "cascade_pkg.sv"]
+
+
+def test_axil_registers() -> None:
+    run_bench(
+        "axil_registers",
+        {"Pixels": 77, "Channels": 3, "Classes": 12, "FrameSlots": 16, "BuildHash": wide_literal(0x89ABCDEF, 32)},
+        sources=[*PACKAGES, RTL / "axil_registers.sv"],
+    )

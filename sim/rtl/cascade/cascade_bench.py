@@ -1,0 +1,657 @@
+"""The cascade with stand-in stages: every field of every record, on a bus that stalls, breaks and is reset."""
+
+# mypy: allow-untyped-decorators
+# (cocotb's are read as untyped)
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, RisingEdge
+from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+
+from edgesight.host.registers import (
+    CLOSING_TAG,
+    CONTROL_FLUSH,
+    CONTROL_SOFT_RESET,
+    FAULTS_CUT,
+    FAULTS_DROPPED,
+    INTERFACE_VERSION,
+    KERNEL_ID,
+    OFFSETS,
+    STATUS_BATCH_OPEN,
+    STATUS_DRAINING,
+    STATUS_FLUSHING,
+    STATUS_OUTSTANDING,
+    STATUS_RECEIVING,
+    THRESHOLD_NEVER,
+    THRESHOLD_SETS,
+    Error,
+)
+from edgesight.sim.rtl.cascade.model import (
+    CUT,
+    FAULTS,
+    Beat,
+    Frame,
+    Frames,
+    Record,
+    Shape,
+    decide,
+    expected,
+    logits,
+)
+from edgesight.sim.rtl.runner import bench_parameters
+
+PARAMETERS = {name: int(value) for name, value in bench_parameters().items()}
+SHAPE = Shape(PARAMETERS["Pixels"], PARAMETERS["Channels"], 4, (8, 11))  # the rest as kernel.sv has it
+FRAME_SLOTS, DELAY1 = 4, PARAMETERS["Delay1"]
+ALWAYS, NEVER = 0, THRESHOLD_NEVER
+AT_STAGE0, AT_STAGE1, OFFLOADED = (ALWAYS, ALWAYS), (NEVER, ALWAYS), (NEVER, NEVER)
+
+
+class TB:
+    """The kernel on its three buses."""
+
+    def __init__(self, dut: Any) -> None:
+        """Use `TB.started`."""
+        self.dut = dut
+        self.random = random.Random(cocotb.RANDOM_SEED)
+        dut._log.info("seed %s", cocotb.RANDOM_SEED)
+        self.frames = Frames(SHAPE, self.random)
+        self.cycle = 0
+        self.stalls = (0.0, 0.0)  # probability of standing still in a cycle: source, sink
+        self.waiting: deque[tuple[Frame | None, Beat]] = deque()
+        self.offering = False  # a beat is on the bus
+        self.headers: dict[int, int] = {}  # cycle in which the header was accepted, by tag
+        self.last_beats: dict[int, int] = {}  # the same of the frame's last beat
+        self.out: list[tuple[int, Beat]] = []
+        self.taps: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])  # cycle and tag, by stage
+        self.thresholds: dict[int, tuple[int, int]] = {s: OFFLOADED for s in range(THRESHOLD_SETS)}
+        self.latched: dict[int, tuple[int, int]] = {}  # a frame's thresholds, by tag
+        self.stalled = [0, 0]  # cycles in which a beat waited: in, out
+        self.registers: Any = None
+
+    @classmethod
+    async def started(cls, dut: Any, *, streams: bool = True) -> TB:
+        """A kernel fresh from reset, its registers and, with `streams`, its streams driven by this object."""
+        tb = cls(dut)
+        for name in ("s_axis_tvalid", "m_axis_tready", "s_axil_awvalid", "s_axil_wvalid", "s_axil_arvalid"):
+            getattr(dut, name).value = 0
+        for stage in (dut.u_stage0, dut.u_stage1):
+            stage.block.value = 0
+        dut.rst_ni.value = 0
+        cocotb.start_soon(Clock(dut.clk_i, 2, "ns").start())
+        tb.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk_i)
+        for name in ("write_if", "read_if"):
+            getattr(tb.registers, name).log.setLevel("WARNING")
+        for _ in range(3):
+            await FallingEdge(dut.clk_i)
+        dut.rst_ni.value = 1
+        if streams:
+            cocotb.start_soon(tb._pump())
+        return tb
+
+    async def _pump(self) -> None:
+        """Drive and watch both streams: inputs change at falling edges, handshakes are seen at rising ones."""
+        dut, rng = self.dut, self.random
+        current: tuple[Frame | None, Beat] | None = None
+        held: Beat | None = None
+        while True:
+            await FallingEdge(dut.clk_i)
+            if dut.rst_ni.value == 0:
+                current = None
+            if current is None and self.waiting and not (self.stalls[0] and rng.random() < self.stalls[0]):
+                current = self.waiting.popleft()
+                beat = current[1]
+                dut.s_axis_tdata.value = beat.data
+                dut.s_axis_tkeep.value = beat.keep
+                dut.s_axis_tlast.value = beat.last
+            self.offering = current is not None
+            dut.s_axis_tvalid.value = self.offering
+            ready = not (self.stalls[1] and rng.random() < self.stalls[1])
+            dut.m_axis_tready.value = ready
+            await RisingEdge(dut.clk_i)
+            self.cycle += 1
+            if dut.rst_ni.value == 0:
+                held = None
+                self.stalled = [0, 0]
+                continue
+            self.stalled[0] += current is not None and not dut.s_axis_tready.value
+            self.stalled[1] += bool(dut.m_axis_tvalid.value) and not ready
+            if current is not None and dut.s_axis_tready.value:
+                frame, beat = current
+                if frame is not None:
+                    if beat is frame.beats[0]:
+                        self.headers[frame.tag] = self.cycle
+                        self.latched[frame.tag] = self.thresholds[frame.set_index % THRESHOLD_SETS]
+                    if beat is frame.beats[-1]:
+                        self.last_beats[frame.tag] = self.cycle
+                current = None
+                self.offering = False
+            if dut.m_axis_tvalid.value:
+                data = int(dut.m_axis_tdata.value)
+                beat = Beat(data, int(dut.m_axis_tkeep.value), bool(dut.m_axis_tlast.value))
+                assert held is None or held == beat, "the beat changed while it waited"
+                held = None if ready else beat
+                if ready:
+                    self.out.append((self.cycle, beat))
+            else:
+                assert held is None, "valid dropped while a beat waited"
+            for stage, (valid, tag) in enumerate(
+                ((dut.tap0_valid_o, dut.tap0_tag_o), (dut.tap1_valid_o, dut.tap1_tag_o))
+            ):
+                if valid.value:
+                    self.taps[stage].append((self.cycle, int(tag.value)))
+
+    def send(self, *frames: Frame) -> None:
+        """Put frames on the bus, behind those that still wait."""
+        for frame in frames:
+            self.waiting.extend((frame, beat) for beat in frame.beats)
+
+    async def send_part(self, frame: Frame, count: int) -> Frame:
+        """Put only the first `count` beats of a frame on the bus, wait until they are in; returns it as one cut off."""
+        self.waiting.extend((frame, beat) for beat in frame.beats[:count])
+        await self.accepted()
+        return replace(frame, fault=CUT)
+
+    async def accepted(self, limit: int = 20_000) -> None:
+        """Wait until every beat was accepted."""
+        deadline = self.cycle + limit
+        while self.waiting or self.offering:
+            assert self.cycle < deadline, f"stuck: {len(self.waiting)} beats still wait"
+            await FallingEdge(self.dut.clk_i)
+
+    @property
+    def records(self) -> list[Record]:
+        """The records that came out so far."""
+        beats = [beat for _, beat in self.out]
+        assert all(beat.keep == 0xFF for beat in beats)
+        assert not any(beat.last for beat in beats[::2]), "TLAST on a record's first beat"
+        return [Record.of(low.data, high.data) for low, high in zip(beats[::2], beats[1::2], strict=False)]
+
+    @property
+    def batches(self) -> list[int]:
+        """Records of every batch that TLAST closed."""
+        lasts = [index for index, (_, beat) in enumerate(self.out[1::2]) if beat.last]
+        return [end - start for start, end in zip([-1, *lasts[:-1]], lasts, strict=True)]
+
+    @property
+    def answers(self) -> list[tuple[int, int]]:
+        """Tag and stage byte of the records so far."""
+        return [(record.tag, record.stage) for record in self.records]
+
+    async def cycles(self, count: int) -> None:
+        """Let some cycles pass."""
+        for _ in range(count):
+            await FallingEdge(self.dut.clk_i)
+
+    async def until(self, count: int, limit: int = 60_000) -> list[Record]:
+        """Wait for `count` records altogether, and a little longer, so that one too many is seen."""
+        deadline = self.cycle + limit
+        while len(self.out) < 2 * count:
+            assert self.cycle < deadline, f"stuck: {len(self.out) / 2} of {count} records"
+            await FallingEdge(self.dut.clk_i)
+        await self.cycles(3 * SHAPE.pixels + DELAY1 + 40)
+        assert len(self.out) == 2 * count, f"{len(self.out) / 2} records instead of {count}"
+        return self.records
+
+    async def read(self, name: str, index: int = 0) -> int:
+        """Read a register."""
+        return int(await self.registers.read_dword(OFFSETS[name] + 4 * index))
+
+    async def settled(self, mask: int = 0xFFFF_FFFF, limit: int = 20_000) -> None:
+        """Wait until the status register's bits of `mask` are 0."""
+        deadline = self.cycle + limit
+        while status := await self.read("status") & mask:
+            assert self.cycle < deadline, f"stuck: status {status:#x}"
+
+    async def write(self, name: str, value: int, index: int = 0) -> None:
+        """Write a register."""
+        await self.registers.write_dword(OFFSETS[name] + 4 * index, value)
+
+    async def set_row(self, set_index: int, thresholds: tuple[int, int]) -> None:
+        """Write a row of the threshold table, which no frame on its way into the kernel may name."""
+        for stage in (0, 1):
+            await self.write(f"threshold{stage}", thresholds[stage], set_index)
+        self.thresholds[set_index] = thresholds
+
+    async def random_rows(self) -> None:
+        """Fill the threshold table: always, never, and margins that decide either way."""
+        rows = [AT_STAGE0, AT_STAGE1, OFFLOADED]
+        rows += [(self.random.randrange(1, 120), self.random.randrange(1, 1000)) for _ in range(13)]
+        for set_index, row in enumerate(rows):
+            await self.set_row(set_index, row)
+
+    def check(self, frames: list[Frame]) -> None:
+        """Exactly one record for every valid header, each with every field as it must be; closing records aside."""
+        records = [record for record in self.records if record.error != Error.FLUSH]
+        must = Counter(expected(f, self.latched[f.tag], SHAPE) for f in frames if f.error is not None)
+        got = Counter(record.answer for record in records)
+        assert got == must, f"too many: {got - must}, missing: {must - got}"
+        # Cycles count from the header to the making; records are made one by one and leave in that order.
+        made = [self.headers[r.tag] + r.cycles for r in records if r.error == Error.NONE]
+        assert all(later > earlier for earlier, later in pairwise(made)), "cycles out of order"
+        left = {record.tag: cycle for record, (cycle, _) in zip(self.records, self.out[::2], strict=True)}
+        for record in records:
+            assert self.headers[record.tag] + record.cycles <= left[record.tag] - 2
+
+    async def check_counters(self, frames: list[Frame]) -> None:
+        """The counters, from reset on."""
+        records = self.records
+        good = [r for r in records if r.error == Error.NONE]
+        assert await self.read("frames") == sum(f.error is not None for f in frames)
+        assert await self.read("answered_stage0") == sum(r.stage == 0 for r in good)
+        assert await self.read("answered_stage1") == sum(r.stage == 1 for r in good)
+        assert await self.read("offloaded") == sum(r.stage == 0x11 for r in good)
+        assert await self.read("errors") == len(records) - len(good)
+        assert await self.read("bad_headers") == sum(f.error is None for f in frames)
+        if good:
+            assert await self.read("last_cycles") == good[-1].cycles
+        assert await self.read("input_stall_cycles") == self.stalled[0]
+        assert await self.read("output_stall_cycles") == self.stalled[1]
+        faults = {int(f.error or 0) for f in frames if f.fault is not None}
+        assert await self.read("faults") == sum(1 << fault for fault in faults)
+
+
+@cocotb.test()
+async def registers_tell_what_was_built(dut: Any) -> None:
+    """Identity, shape and reset values."""
+    tb = await TB.started(dut)
+    must = {
+        "id": KERNEL_ID,
+        "version": INTERFACE_VERSION,
+        "build_hash": 0x5EED5EED,
+        "classes": SHAPE.classes,
+        "pixels": SHAPE.pixels,
+        "channels": SHAPE.channels,
+        "frame_slots": FRAME_SLOTS,
+        "batch": 1,
+        "status": 0,
+        "faults": 0,
+        "frames": 0,
+    }
+    assert {name: await tb.read(name) for name in must} == must
+    for set_index in range(THRESHOLD_SETS):
+        assert await tb.read("threshold0", set_index) == await tb.read("threshold1", set_index) == NEVER
+
+
+@cocotb.test()
+async def one_frame_one_record(dut: Any) -> None:
+    """An empty kernel: the record's cycles are exact."""
+    tb = await TB.started(dut)
+    await tb.set_row(0, AT_STAGE0)
+    await tb.set_row(1, AT_STAGE1)
+    frames: list[Frame] = []
+    for set_index in (0, 1, 2, 0):
+        frames.append(tb.frames.good(set_index))
+        tb.send(frames[-1])
+        record = (await tb.until(len(frames)))[-1]
+        left = tb.out[-2][0]
+        assert record.cycles == left - 2 - tb.headers[record.tag]
+        assert await tb.read("last_cycles") == record.cycles
+    for fault in FAULTS:
+        frames.append(tb.frames.bad(fault))
+        tb.send(frames[-1])
+        await tb.until(sum(f.error is not None for f in frames))
+    tb.check(frames)
+    await tb.check_counters(frames)
+
+
+@cocotb.test()
+async def stage_0_takes_a_pixel_a_cycle(dut: Any) -> None:
+    """No bubble between frames: the interval is Pixels."""
+    tb = await TB.started(dut)
+    await tb.set_row(0, AT_STAGE0)
+    frames = [tb.frames.good() for _ in range(30)]
+    tb.send(*frames)
+    await tb.until(len(frames))
+    tb.check(frames)
+    stamps = [cycle for cycle, _ in tb.taps[0]]
+    intervals = [later - earlier for earlier, later in pairwise(stamps[5:])]
+    assert set(intervals) == {SHAPE.pixels}, intervals
+    assert await tb.read("interval0") == SHAPE.pixels
+    assert await tb.read("interval1") == 0
+
+
+@cocotb.test()
+@cocotb.parametrize(stalls=[(0.0, 0.0), (0.5, 0.0), (0.0, 0.8), (0.4, 0.6), (0.0, 0.97)])
+async def random_traffic(dut: Any, stalls: tuple[float, float]) -> None:
+    """Good and bad frames under 16 threshold sets, both sides stalling."""
+    tb = await TB.started(dut)
+    await tb.random_rows()
+    tb.stalls = stalls
+    frames = [tb.frames.good(tb.random.randrange(THRESHOLD_SETS)) for _ in range(120)]
+    frames += [tb.frames.bad(fault, tb.random.randrange(THRESHOLD_SETS)) for fault in FAULTS for _ in range(6)]
+    tb.random.shuffle(frames)
+    tb.send(*frames)
+    await tb.until(sum(f.error is not None for f in frames))
+    tb.check(frames)
+    await tb.check_counters(frames)
+    stages = Counter(record.stage for record in tb.records)
+    assert all(stages[stage] for stage in (0, 1, 0x11)), "the draw lacks a stage: choose another seed"
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")  # the sink would wait for ever
+async def other_bus_models_agree(dut: Any) -> None:
+    """The same traffic through another maker's models of the streams, pausing at random."""
+    tb = await TB.started(dut, streams=False)
+    source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.clk_i, dut.rst_ni, reset_active_level=False)
+    sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.clk_i, dut.rst_ni, reset_active_level=False)
+    source.log.setLevel("WARNING")
+    sink.log.setLevel("WARNING")
+    source.set_pause_generator(iter(lambda: tb.random.random() < 0.3, None))
+    sink.set_pause_generator(iter(lambda: tb.random.random() < 0.5, None))
+    await tb.random_rows()
+    await tb.write("batch", 4)
+    frames = [tb.frames.good(n % THRESHOLD_SETS) for n in range(40)]
+    for frame in frames:
+        await source.send(AxiStreamFrame(frame.beats[0].data.to_bytes(8, "little") + frame.payload))
+    records: list[Record] = []
+    for _ in range(10):
+        batch = bytes((await sink.recv()).tdata)
+        assert len(batch) == 4 * 16
+        words = [int.from_bytes(batch[start : start + 8], "little") for start in range(0, len(batch), 8)]
+        records += [Record.of(low, high) for low, high in zip(words[::2], words[1::2], strict=True)]
+    must = Counter(expected(frame, tb.thresholds[frame.set_index], SHAPE) for frame in frames)
+    assert Counter(record.answer for record in records) == must
+
+
+@cocotb.test()
+async def thresholds_are_latched_at_entry(dut: Any) -> None:
+    """A row that is written while its frames are inside holds for the next ones only."""
+    tb = await TB.started(dut)
+    await tb.set_row(7, AT_STAGE0)
+    dut.u_stage0.block.value = 1
+    early = [tb.frames.good(7) for _ in range(3)]
+    tb.send(*early)
+    await tb.accepted()
+    await tb.set_row(7, OFFLOADED)
+    late = [tb.frames.good(7) for _ in range(3)]
+    tb.send(*late)
+    await tb.cycles(100)
+    assert not tb.out
+    dut.u_stage0.block.value = 0
+    await tb.until(6)
+    tb.check([*early, *late])
+    assert sorted(tb.answers) == [(f.tag, 0) for f in early] + [(f.tag, 0x11) for f in late]
+
+
+@cocotb.test()
+async def a_threshold_is_met_by_an_equal_margin(dut: Any) -> None:
+    """At the very margin, one below and one above it, at both stages."""
+    tb = await TB.started(dut)
+    payload = tb.random.randbytes(SHAPE.payload_bytes)
+    margins = [decide(logits(payload, stage, SHAPE))[1] for stage in (0, 1)]
+    frames = []
+    for step, (first, second) in enumerate([(0, 0), (1, 0), (1, 1), (-1, 1)]):
+        await tb.set_row(step, (margins[0] + first, margins[1] + second))
+        frames.append(tb.frames.good(step, payload))
+        tb.send(frames[-1])
+        await tb.until(step + 1)
+    tb.check(frames)
+    assert [stage for _, stage in tb.answers] == [0x00, 0x01, 0x11, 0x00]
+
+
+@cocotb.test()
+async def batches_end_after_their_count(dut: Any) -> None:
+    """TLAST on every N-th record, N counted from the last TLAST, also while N changes."""
+    tb = await TB.started(dut)
+    await tb.set_row(0, AT_STAGE0)
+    await tb.write("batch", 3)
+    tb.stalls = (0.0, 0.5)
+    frames = [tb.frames.good() for _ in range(8)]
+    tb.send(*frames)
+    await tb.until(8)
+    assert tb.batches == [3, 3]
+    assert await tb.read("status") == STATUS_BATCH_OPEN
+    await tb.write("batch", 1)
+    frames += [tb.frames.good() for _ in range(2)]
+    tb.send(*frames[8:])
+    await tb.until(10)
+    assert tb.batches == [3, 3, 3, 1]
+    assert await tb.read("status") == 0
+    tb.check(frames)
+
+
+@cocotb.test()
+async def a_flush_closes_the_batch(dut: Any) -> None:
+    """With records outstanding, with none but an open batch, and with nothing to close."""
+    tb = await TB.started(dut)
+    await tb.set_row(0, AT_STAGE0)
+    await tb.write("batch", 0)
+    await tb.write("control", CONTROL_FLUSH)
+    await tb.cycles(50)
+    assert not tb.out, "a flush without a batch sent something"
+    # Outstanding records: TLAST comes on the last one.
+    dut.u_stage0.block.value = 1
+    frames = [tb.frames.good() for _ in range(3)]
+    tb.send(*frames)
+    await tb.accepted()
+    await tb.write("control", CONTROL_FLUSH)
+    status = await tb.read("status")
+    assert status & STATUS_FLUSHING
+    assert status & STATUS_OUTSTANDING == 3 * (STATUS_OUTSTANDING & -STATUS_OUTSTANDING)
+    dut.u_stage0.block.value = 0
+    await tb.until(3)
+    assert tb.batches == [3]
+    # Nothing outstanding, batch open: a closing record.
+    frames += [tb.frames.good(), tb.frames.bad("flags")]
+    tb.send(*frames[3:])
+    await tb.until(5)
+    assert tb.batches == [3]
+    await tb.write("control", CONTROL_FLUSH)
+    await tb.until(6)
+    assert tb.batches == [3, 3]
+    assert tb.records[-1] == Record(CLOSING_TAG, 0, 0, Error.FLUSH, 0, 0)
+    # No batch open: nothing.
+    await tb.write("control", CONTROL_FLUSH)
+    await tb.until(6)
+    assert await tb.read("status") == 0
+    tb.check(frames)
+    assert await tb.read("errors") == 1, "a closing record is no error"
+
+
+@cocotb.test()
+async def a_flush_in_any_cycle_closes_exactly_once(dut: Any) -> None:
+    """Flushes that fall between the beats of records, on a slow receiver: every batch ends, no record is lost."""
+    tb = await TB.started(dut)
+    await tb.set_row(0, AT_STAGE0)
+    await tb.write("batch", 0)
+    tb.stalls = (0.0, 0.5)
+    frames: list[Frame] = []
+    for wait in range(0, 60, 3):
+        frames += [tb.frames.good(), tb.frames.good()]
+        tb.send(*frames[-2:])
+        await tb.accepted()
+        await tb.cycles(wait)
+        await tb.write("control", CONTROL_FLUSH)
+        await tb.settled()
+        await tb.cycles(40)  # the last beat may still be on offer to a receiver that stalls every other cycle
+        closing = [record for record in tb.records if record.error == Error.FLUSH]
+        assert len(tb.records) == len(frames) + len(closing)
+        assert sum(tb.batches) == len(tb.records), "a batch stayed open"
+    tb.check(frames)
+    assert 0 < len([r for r in tb.records if r.error == Error.FLUSH]) < 20, "the flushes met one situation only"
+
+
+@cocotb.test()
+async def stage_0_goes_on_while_stage_1_is_stuck(dut: Any) -> None:
+    """Answers overtake as long as a slot is left; then the input waits, and nothing is lost."""
+    tb = await TB.started(dut)
+    await tb.set_row(0, AT_STAGE0)
+    await tb.set_row(1, AT_STAGE1)
+    dut.u_stage1.block.value = 1
+    stuck, quick = [tb.frames.good(1) for _ in range(2)], [tb.frames.good(0) for _ in range(20)]
+    tb.send(*stuck, *quick)
+    await tb.until(len(quick))
+    assert tb.answers == [(frame.tag, 0) for frame in quick]
+    # Now every frame needs stage 1, which takes some inside and none after that.
+    more = [tb.frames.good(1) for _ in range(12)]
+    tb.send(*more)
+    await tb.cycles(3000)
+    assert len(tb.out) == 2 * len(quick)
+    assert tb.offering
+    assert dut.s_axis_tready.value == 0, "the input does not wait"
+    before = await tb.read("input_stall_cycles")
+    assert FRAME_SLOTS <= sum(frame.tag in tb.headers for frame in [*stuck, *more]) <= FRAME_SLOTS + 3
+    assert await tb.read("input_stall_cycles") > before
+    dut.u_stage1.block.value = 0
+    frames = [*stuck, *quick, *more]
+    await tb.until(len(frames))
+    tb.check(frames)
+    await tb.check_counters(frames)
+
+
+@cocotb.test()
+async def a_hard_reset_in_the_middle_leaves_nothing_behind(dut: Any) -> None:
+    """Reset with a frame half in, frames in both stages and a record half out."""
+    tb = await TB.started(dut)
+    for attempt in range(6):
+        await tb.random_rows()
+        tb.send(*[tb.frames.good(n % 4) for n in range(6)])
+        await tb.cycles(40 + 37 * attempt)
+        await FallingEdge(dut.clk_i)
+        tb.waiting.clear()
+        dut.rst_ni.value = 0
+        await tb.cycles(1 + attempt % 2)
+        tb.out.clear()
+        dut.rst_ni.value = 1
+        await tb.cycles(200)
+        assert not tb.out, "a record of before the reset"
+        assert [await tb.read(name) for name in ("status", "frames", "faults", "interval0")] == [0, 0, 0, 0]
+        assert await tb.read("threshold0", 5) == NEVER
+        tb.thresholds = {s: OFFLOADED for s in range(THRESHOLD_SETS)}
+        await tb.set_row(1, AT_STAGE0)
+        frames = [tb.frames.good(n % 2) for n in range(4)]
+        tb.send(*frames)
+        await tb.until(4)
+        tb.check(frames)
+        await tb.check_counters(frames)
+        tb.out.clear()
+        dut.rst_ni.value = 0
+        await tb.cycles(1)
+        dut.rst_ni.value = 1
+
+
+@cocotb.test()
+@cocotb.parametrize(part=[0, 1, 2, 3])
+async def a_soft_reset_drains(dut: Any, part: int) -> None:
+    """All records come, a frame half in is cut, the batch is closed; thresholds and faults stay."""
+    part = min(part, SHAPE.words)  # beats of the last frame that come in
+    tb = await TB.started(dut)
+    await tb.random_rows()
+    await tb.write("batch", 0)
+    dut.u_stage1.block.value = 1
+    frames = [tb.frames.good(1), tb.frames.good(0), tb.frames.good(2)]
+    tb.send(*frames)
+    await tb.accepted()
+    if part:
+        frames.append(await tb.send_part(tb.frames.good(3), part))
+    assert bool(await tb.read("status") & STATUS_RECEIVING) == bool(part)
+    await tb.write("control", CONTROL_SOFT_RESET)
+    after = [tb.frames.good(n % 16) for n in range(6)]
+    tb.send(*after)
+    await tb.cycles(300)
+    assert await tb.read("status") & STATUS_DRAINING
+    assert not any(frame.tag in tb.headers for frame in after), "a beat was accepted while draining"
+    assert len(tb.out) // 2 == 1 + bool(part)
+    dut.u_stage1.block.value = 0
+    await tb.settled(STATUS_DRAINING)
+    await tb.until(len(frames) + len(after))
+    tb.check([*frames, *after])
+    assert tb.batches == [len(frames)], "the batch was not closed by the last record"
+    assert await tb.read("frames") == len(after), "counters start again"
+    assert await tb.read("faults") == (FAULTS_CUT if part else 0)
+    assert await tb.read("threshold0", 5) == tb.thresholds[5][0]
+    await tb.write("faults", FAULTS_CUT)
+    assert await tb.read("faults") == 0
+
+
+@cocotb.test()
+async def a_soft_reset_of_an_idle_kernel_closes_the_batch(dut: Any) -> None:
+    """Nothing is outstanding: a closing record if a batch is open, else nothing; half a bad frame is forgotten."""
+    tb = await TB.started(dut)
+    await tb.set_row(0, AT_STAGE0)
+    await tb.write("batch", 0)
+    frames = [tb.frames.good()]
+    tb.send(*frames)
+    await tb.until(1)
+    await tb.write("control", CONTROL_SOFT_RESET)
+    await tb.until(2)
+    assert tb.batches == [2]
+    assert tb.records[-1].error == Error.FLUSH
+    await tb.write("control", CONTROL_SOFT_RESET)
+    await tb.until(2)
+    bad = tb.frames.bad("flags")
+    await tb.send_part(bad, 2)
+    frames.append(bad)
+    await tb.until(3)
+    assert await tb.read("status") & STATUS_RECEIVING
+    await tb.write("control", CONTROL_SOFT_RESET)
+    await tb.until(4)
+    assert await tb.read("status") == 0
+    frames.append(tb.frames.good())
+    tb.send(frames[-1])
+    await tb.until(5)
+    tb.check(frames)
+
+
+@cocotb.test()
+async def a_forced_soft_reset_drops_what_hangs(dut: Any) -> None:
+    """A stage that never answers: the second command resets at once, and everything works again."""
+    tb = await TB.started(dut)
+    await tb.random_rows()
+    dut.u_stage1.block.value = 1
+    tb.send(*[tb.frames.good(1) for _ in range(3)])
+    await tb.accepted()
+    cut = await tb.send_part(tb.frames.good(0), 2)
+    await tb.write("control", CONTROL_SOFT_RESET)
+    await tb.until(1)
+    assert tb.records[0].answer == (cut.tag, 0, 0, Error.CUT, 0)
+    assert await tb.read("status") & STATUS_DRAINING
+    await tb.write("control", CONTROL_SOFT_RESET)
+    await tb.cycles(10)
+    assert await tb.read("status") == 0
+    assert await tb.read("faults") == FAULTS_CUT | FAULTS_DROPPED
+    dut.u_stage1.block.value = 0
+    await tb.cycles(300)
+    assert len(tb.out) == 2, "a record of before the reset"
+    tb.out.clear()
+    frames = [tb.frames.good(n) for n in range(THRESHOLD_SETS)]
+    tb.send(*frames)
+    await tb.until(len(frames))
+    tb.check(frames)
+
+
+@cocotb.test()
+async def everything_at_once(dut: Any) -> None:
+    """Faults, stalls, a stage that gets stuck at times, rows rewritten, batches of all sizes and flushes between."""
+    tb = await TB.started(dut)
+    await tb.random_rows()
+    frames: list[Frame] = []
+    for _ in range(25):
+        tb.stalls = (tb.random.choice([0.0, 0.3, 0.8]), tb.random.choice([0.0, 0.3, 0.8]))
+        await tb.write("batch", tb.random.randrange(5))
+        burst = [tb.frames.good(tb.random.randrange(THRESHOLD_SETS)) for _ in range(8)]
+        burst += [tb.frames.bad(tb.random.choice(list(FAULTS)), 3) for _ in range(4)]
+        tb.random.shuffle(burst)
+        tb.send(*burst)
+        frames += burst
+        dut.u_stage1.block.value = tb.random.random() < 0.4
+        await tb.cycles(tb.random.randrange(300))
+        await tb.write("control", CONTROL_FLUSH)
+        dut.u_stage1.block.value = 0
+        if tb.random.random() < 0.5:
+            await tb.accepted()
+            await tb.set_row(tb.random.randrange(THRESHOLD_SETS), (tb.random.randrange(200), tb.random.randrange(900)))
+    await tb.accepted()
+    await tb.write("control", CONTROL_FLUSH)
+    await tb.settled()
+    tb.check(frames)
+    assert sum(tb.batches) == len(tb.records), "a batch stayed open"

@@ -1,0 +1,71 @@
+"""mvu equals the reference over folds, widths, signs, rounding modes and shifts, at the interval that it states."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgesight.sim.rtl import reference
+from edgesight.sim.rtl.runner import run_bench, wide_literal
+
+BASE: dict[str, Any] = {
+    "InLanes": 12,
+    "InWidth": 4,
+    "InSigned": 0,
+    "Beats": 1,
+    "Outputs": 6,
+    "Pe": 2,
+    "Simd": 4,
+    "WeightWidth": 4,
+    "AccWidth": 14,
+    "BiasWidth": 6,
+    "BiasShift": 3,
+    "OutWidth": 5,
+    "OutSigned": 0,
+    "Shift": 4,
+    "Round": 0,
+    "Saturate": 1,
+}
+
+CASES: dict[str, dict[str, Any]] = {
+    "relu": {},
+    "half up, signed": {"InSigned": 1, "OutSigned": 1, "Round": 1, "Pe": 3, "Simd": 3},
+    "half even, dense on a map": {"OutSigned": 1, "Round": 2, "Shift": 3, "Beats": 5, "Pe": 2, "Simd": 12},
+    "identity into the accumulator": {"Shift": 0, "OutWidth": 14, "OutSigned": 1, "Beats": 3, "Pe": 6, "Simd": 2},
+    "one of everything": {"InLanes": 1, "Outputs": 1, "Pe": 1, "Simd": 1, "Round": 1}
+    | {"InWidth": 8, "WeightWidth": 8, "AccWidth": 18},
+    "a vector a cycle, output wraps": {"Pe": 6, "Simd": 12, "Saturate": 0, "Round": 2, "OutWidth": 3, "OutSigned": 1},
+    "shift left, single bits": {"WeightWidth": 1, "InWidth": 1, "Shift": -2, "OutWidth": 6, "OutSigned": 1}
+    | {"Simd": 1, "Pe": 1, "Beats": 2},
+    "shift beyond the accumulator": {"AccWidth": 12, "Shift": 14, "Round": 1, "OutSigned": 1, "InSigned": 1},
+    "accumulator wraps": {"AccWidth": 7, "Shift": 1, "Round": 2, "OutWidth": 8, "OutSigned": 1, "BiasShift": 0},
+    "many lanes": {"InLanes": 90, "Simd": 45, "Outputs": 4, "Pe": 4, "Beats": 2}
+    | {"InWidth": 3, "AccWidth": 16, "Shift": 6},
+}
+
+# The same layer at three foldings, from one multiplier to a vector a cycle but one beat.
+FOLDS = [(1, 1), (3, 4), (6, 12)]
+
+
+def _run(parameters: dict[str, Any], digest: Path | None = None) -> None:
+    """Build with a random bias; with `digest`, the bench also writes there what the layer answered."""
+    bias = reference.random_values(np.random.default_rng(7), (parameters["Outputs"],), parameters["BiasWidth"], True)
+    word, bits = reference.pack(bias, parameters["BiasWidth"]), parameters["Outputs"] * parameters["BiasWidth"]
+    settings = {"MVU_BIAS": f"{word:x}"} | ({"MVU_ANSWERS": str(digest)} if digest else {})
+    run_bench("mvu", {**parameters, "Bias": wide_literal(word, bits)}, settings=settings)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_reference(case: str) -> None:
+    _run(BASE | CASES[case])
+
+
+def test_folding_does_not_change_answers(tmp_path: Path) -> None:
+    answers = []
+    for pe, simd in FOLDS:
+        listed = tmp_path / f"{pe}x{simd}"
+        _run(BASE | {"Beats": 2, "AccWidth": 15, "Pe": pe, "Simd": simd}, listed)
+        answers.append(listed.read_text())
+    assert answers[0]
+    assert answers[1:] == answers[:1] * (len(FOLDS) - 1)

@@ -1,0 +1,93 @@
+"""Coroutines of sliding_window's bench: equality with the reference, interval, reset."""
+
+# mypy: disallow-untyped-decorators=False
+# (cocotb's decorators are not typed.)
+
+from __future__ import annotations
+
+from typing import Any
+
+import cocotb
+import numpy as np
+
+from edgesight.sim.rtl import reference
+from edgesight.sim.rtl.runner import bench_parameters
+from edgesight.sim.rtl.stream import FULL_SPEED, PATTERNS, StreamBench
+
+P: dict[str, Any] = bench_parameters()
+PADS = (P["PadTop"], P["PadLeft"], P["PadBottom"], P["PadRight"])
+STEPS = reference.grid(P["ImgH"], P["Kernel"], P["Stride"], P["PadTop"], P["PadBottom"]) * reference.grid(
+    P["ImgW"], P["Kernel"], P["Stride"], P["PadLeft"], P["PadRight"]
+)
+FRAMES = max(6, 2000 // STEPS)
+
+
+class WindowBench(StreamBench):
+    """A sliding window and random frames."""
+
+    def __init__(self, dut: Any) -> None:
+        """Seed the frames."""
+        super().__init__(dut)
+        self.rng = np.random.default_rng(cocotb.RANDOM_SEED)
+
+    def frames(self, count: int) -> tuple[list[int], list[int]]:
+        """Pixels of random frames, and the windows that belong to them."""
+        shape = (count, P["ImgH"], P["ImgW"], P["Channels"])
+        images = reference.random_values(self.rng, shape, P["Width"], False)
+        pixels = [reference.pack(pixel, P["Width"]) for pixel in images.reshape(-1, P["Channels"])]
+        windows = [
+            reference.pack(window, P["Width"])
+            for image in images
+            for window in reference.windows(image, P["Kernel"], P["Stride"], PADS)
+        ]
+        return pixels, windows
+
+
+async def _started(dut: Any) -> WindowBench:
+    bench = WindowBench(dut)
+    await bench.start()
+    return bench
+
+
+@cocotb.test()
+@cocotb.parametrize(pattern=list(PATTERNS))
+async def equals_reference(dut: Any, pattern: str) -> None:
+    """The windows of random frames equal the reference, whatever the stalls."""
+    bench = await _started(dut)
+    pixels, windows = bench.frames(FRAMES)
+    passed = await bench.transfer(pixels, len(windows), PATTERNS[pattern])
+    assert passed.beats == windows
+
+
+@cocotb.test()
+async def interval_is_the_grid(dut: Any) -> None:
+    """At full speed a frame takes as many cycles as the padded image has positions, also from frame to frame."""
+    bench = await _started(dut)
+    pixels, windows = bench.frames(5)
+    passed = await bench.transfer(pixels, len(windows), FULL_SPEED)
+    assert passed.intervals(len(windows) // 5) == [STEPS] * 4
+    dut._log.info("interval %d", STEPS)
+
+
+@cocotb.test()
+async def turns_hide_behind_a_slow_consumer(dut: Any) -> None:
+    """A consumer that takes a window every n cycles sees no bubble where n covers the longest walk between windows."""
+    bench = await _started(dut)
+    pixels, windows = bench.frames(5)
+    natural = (await bench.transfer(pixels, len(windows), FULL_SPEED)).intervals()
+    pace = max(natural, default=1)
+    passed = await bench.transfer_paced(pixels, len(windows), pace)
+    assert passed.intervals() == [pace] * (len(windows) - 1)
+    assert passed.beats == windows
+
+
+@cocotb.test()
+async def reset_restores_a_clean_start(dut: Any) -> None:
+    """Resets at random positions of a frame leave nothing behind."""
+    bench = await _started(dut)
+    for _ in range(6):
+        pixels, _ = bench.frames(3)
+        await bench.interrupt(pixels, bench.random.randrange(1, 2 * STEPS), (0.1, 0.2))
+        pixels, windows = bench.frames(2)
+        passed = await bench.transfer(pixels, len(windows), FULL_SPEED)
+        assert passed.beats == windows

@@ -1,0 +1,46 @@
+"""sliding_window equals the reference over kernels, strides, paddings and odd sizes, at the interval that it states."""
+
+import pytest
+
+from edgesight.sim.rtl.runner import run_bench
+
+VALID = (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "height", "columns", "kernel", "stride", "pads"),
+    [
+        (3, 8, 5, 7, 1, 1, VALID),
+        (1, 4, 7, 6, 1, 2, VALID),
+        (2, 3, 6, 6, 2, 2, VALID),
+        (3, 5, 5, 7, 2, 1, (0, 0, 1, 1)),
+        (3, 8, 7, 5, 3, 1, (1, 1, 1, 1)),
+        (1, 1, 9, 6, 3, 2, VALID),
+        (4, 4, 8, 8, 3, 2, (0, 0, 1, 1)),
+        (3, 2, 7, 9, 5, 1, (2, 2, 2, 2)),
+        (3, 8, 11, 10, 5, 2, (2, 1, 2, 2)),
+        (2, 4, 6, 1, 2, 1, (0, 0, 0, 1)),
+        (2, 4, 3, 3, 3, 1, VALID),
+        (1, 8, 6, 5, 2, 3, VALID),
+        (1, 6, 4, 1, 1, 1, VALID),
+    ],
+)
+def test_equals_reference(
+    channels: int, width: int, height: int, columns: int, kernel: int, stride: int, pads: tuple[int, int, int, int]
+) -> None:
+    top, left, bottom, right = pads
+    run_bench(
+        "sliding_window",
+        {
+            "Channels": channels,
+            "Width": width,
+            "ImgH": height,
+            "ImgW": columns,
+            "Kernel": kernel,
+            "Stride": stride,
+            "PadTop": top,
+            "PadLeft": left,
+            "PadBottom": bottom,
+            "PadRight": right,
+        },
+    )

@@ -1,0 +1,9 @@
+"""The deframer finds the whole packets, and only those."""
+
+from edgesight.sim.rtl.runner import RTL, run_bench
+
+SERIAL = RTL.parent / "serial"
+
+
+def test_hdlc_deframer() -> None:
+    run_bench("hdlc_deframer", {}, sources=[SERIAL / "serial_pkg.sv", SERIAL / "hdlc_deframer.sv"])

@@ -1,0 +1,93 @@
+"""What the demo makes of answers: accuracy and punctuality are apart, and own data are held against their own."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgesight.bench import demo
+from edgesight.bench.demo import DemoError, Row
+from edgesight.host.kernel import Package
+from edgesight.sim.rtl.runner import ROOT
+
+LATE = (-1, 120.0, 0.0)
+
+
+def replies(right: int, wrong: int, late: int) -> tuple[list[tuple[int, float, float]], np.ndarray]:
+    """Answers of images that all show class 1."""
+    answers = [(1, 8.0, 2.0)] * right + [(0, 8.0, 2.0)] * wrong + [LATE] * late
+    return answers, np.ones(len(answers), np.int64)
+
+
+def test_late_answers_do_not_make_the_data_centre_less_accurate() -> None:
+    punctual, busy = demo._data_centre_row(*replies(90, 10, 0)), demo._data_centre_row(*replies(9, 1, 90))
+    assert (punctual.accuracy, punctual.in_time) == (0.9, 1.0)
+    assert (busy.accuracy, busy.in_time) == (0.9, 0.1)
+    assert busy.stages["datacenter"] == 0.1
+    assert busy.high - busy.low > punctual.high - punctual.low  # of fewer answers less is known
+    with pytest.raises(DemoError, match=r"answered no image within 100 ms.*less busy"):
+        demo._data_centre_row(*replies(0, 0, 5))
+
+
+def row(reached: float, high: float) -> Row:
+    return replace(demo._data_centre_row(*replies(1, 0, 0)), name="target", target=0.8, accuracy=reached, high=high)
+
+
+def test_own_data_are_held_against_their_own_targets_alone() -> None:
+    package = Package.load(ROOT / "bitstreams" / "digits")
+    alone = demo._data_centre_row(*replies(99, 1, 0))
+    slow = [10_000_000.0, 10_000_000.0]  # cycles a frame
+    within_chance = demo._checks(package, [row(0.78, 0.81), alone], slow, shipped=False)
+    missed = demo._checks(package, [row(0.7, 0.75), alone], slow, shipped=False)
+    as_shipped = demo._checks(package, [row(0.78, 0.81), alone], slow, shipped=True)
+    assert all(check.met for check in within_chance)
+    assert [check.name for check in missed if not check.met] == ["accuracy, target, upper end of 95 %"]
+    assert {demo.SENT_AS_ACCURATE, "accuracy, target"} <= {check.name for check in as_shipped if not check.met}
+
+
+def late_row(late: int, offload: float = 1.0) -> Row:
+    return replace(demo._data_centre_row(*replies(100 - late, 0, late)), name=f"{late} late", offload=offload)
+
+
+def test_late_answers_are_told_with_their_cause_and_the_deadline() -> None:
+    package = Package.load(ROOT / "bitstreams" / "digits")
+    assert demo._late([late_row(1)], 0.05, 0.05) is None
+    assert demo._late([replace(late_row(0), offload=0.0)], 0.05, 0.05) is None
+    busy = demo._late([late_row(1), late_row(40)], 0.05, 0.05)
+    assert busy is not None
+    assert "up to 40% of the answers that were asked of the data centre (40 late) did not come within 100 ms" in busy
+    assert "run the demo again when nothing else runs" in busy
+    few = demo._late([late_row(4, offload=0.1)], 0.05, 0.05)  # 4 % of all, but 40 % of those that were asked
+    assert few is not None
+    assert "up to 40%" in few
+    lossy = demo._late([late_row(40)], 0.5, 0.05)
+    assert lossy is not None
+    assert "The link loses 50%, more than the 5% of calibration: lower --loss" in lossy
+    for rows, said in (([late_row(40)], True), ([late_row(1)], False)):
+        page = demo._markdown(rows, [], package, 100, 0.05, "A note.")
+        assert ("Late: up to" in page) == said
+        assert "In time: within 100 ms" in page
+    assert "In time: within 100 ms" in str(demo._tables([late_row(1)], package)[-1].caption)
+
+
+def test_no_bar_is_shown_for_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer: Any = object()
+
+    class Cascade:
+        def simulated_leg(self, cycles: int) -> int:
+            return cycles
+
+        async def settle(self, *given: object) -> object:
+            return answer
+
+    def bar() -> None:
+        raise AssertionError("a bar of 0 of 0")
+
+    monkeypatch.setattr(demo, "progress", bar)
+    records = np.zeros(3, [("stage", np.uint8), ("cycles", np.uint32)])
+    answers = asyncio.run(demo._settle(Cascade(), np.zeros((3, 8, 8, 1), np.uint8), records, None, "edge only"))  # type: ignore[arg-type]
+    assert answers == [answer] * 3
