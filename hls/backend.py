@@ -147,7 +147,7 @@ class Check(ModelOptimizerPass):  # type: ignore[misc]
         super().__init__("check", None)
 
     def transform(self, model: Any) -> bool:
-        """Raise edgesight.hls.network.CompileError where a layer cannot be built, or not as QONNX has it; change nothing."""
+        """Raise CompileError where a layer cannot be built, or not as QONNX has it; change nothing."""
         layers = extract(model)
         compare(layers, read(_qonnx(model)))
         _check_layer_names(model)
@@ -169,7 +169,8 @@ def _check_layer_names(model: Any) -> None:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", node.name) or len(node.name) > settings.LONGEST_NAME:
             problems.append(
                 f"layer {node.name[:200]}: its name is no identifier of letters A to Z, digits and _, at most "
-                f"{settings.LONGEST_NAME} of them; prepare the graph with edgesight.hls.qonnx_graph.load, which names layers anew"
+                f"{settings.LONGEST_NAME} of them; prepare the graph with edgesight.hls.qonnx_graph.load, which "
+                "names layers anew"
             )
         if (other := seen.setdefault(node.name.lower(), node.name)) != node.name:
             problems.append(f"layers {other} and {node.name}: their names differ in case only; rename one")

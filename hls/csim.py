@@ -77,7 +77,8 @@ _FLAGS = ["-std=c++17", "-O3", "-DNDEBUG", "-fPIC", "-w"]
 def build_library(package: Package) -> Path:
     """Compile the package's csim sources with g++, unless that was done already; the library's path.
 
-    It goes to the user's cache (`edgesight.host.libraries`), with the weights that it reads. Raises CompileError when g++ is
+    It goes to the user's cache (`edgesight.host.libraries`), with the weights that it reads. Raises CompileError
+    when g++ is
     missing or fails.
     """
     if shutil.which("g++") is None:

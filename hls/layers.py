@@ -166,7 +166,8 @@ def compare(layers: list[Hardware], steps: list[Step]) -> None:
         for what, found, wanted in _differences(layer, step):
             problems.append(
                 f"layer {step.name}: hls4ml makes it ({layer.name}) with {what} {found}, but the network has {wanted}; "
-                "leave the configuration's Precision at 'auto', and prepare the graph with edgesight.hls.qonnx_graph.load"
+                "leave the configuration's Precision at 'auto', and prepare the graph with "
+                "edgesight.hls.qonnx_graph.load"
             )
     refuse(problems)
 

@@ -3,7 +3,8 @@
 `read` walks the graph twice. The first walk takes each node by itself: an operator, an attribute or a value that this
 compiler does not know is a problem. The second follows the data from the input to the logits and makes one `Step` of
 every convolution, dense layer and max pooling, with the arithmetic that ONNX and QONNX define. All problems are told at
-once, by the names that the exporter gave. What hls4ml makes of a graph is held against these steps (`edgesight.hls.layers`).
+once, by the names that the exporter gave. What hls4ml makes of a graph is held against these steps
+(`edgesight.hls.layers`).
 """
 
 from __future__ import annotations
@@ -150,7 +151,8 @@ class Window:
 class Step:
     """A convolution or dense layer with its bias and the quantiser behind it, or a max pooling (without weights).
 
-    Weights and biases are the quantised values, `weights[output, beat, lane]` as in `edgesight.hls.layers.Matrix`: the lanes of a
+    Weights and biases are the quantised values, `weights[output, beat, lane]` as in `edgesight.hls.layers.Matrix`:
+    the lanes of a
     convolution are its window's rows, columns and channels, a dense layer has a beat for each pixel of the map.
     """
 

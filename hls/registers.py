@@ -1,6 +1,7 @@
 """The register map's generator: `hw/registers.toml` in, SystemVerilog, Python and documentation out.
 
-`python -m edgesight.hls.registers` writes the three files anew; `python -m edgesight.hls.registers --check` only compares.
+`python -m edgesight.hls.registers` writes the three files anew; `python -m edgesight.hls.registers --check` only
+compares.
 Words owned here: register, field, access, register map.
 """
 

@@ -4,9 +4,9 @@ The fabric answers what its stages are sure of; the rest goes to the data centre
 does not come in time, the last stage's label stands in and says so.
 
 A deadline counts the fabric's leg and everything after it. Where the fabric is simulated its leg is the simulated time,
-cycles at the kernel's clock, not the time that the simulation took. A request that was hedged (`edgesight.host.hedge`) began
-with the fabric, so that the slower of the two counts; with a simulated fabric it is cancelled when the simulation is
-through, which is later than a real fabric's would be, never sooner.
+cycles at the kernel's clock, not the time that the simulation took. A request that was hedged
+(`edgesight.host.hedge`) began with the fabric, so that the slower of the two counts; with a simulated fabric it is
+cancelled when the simulation is through, which is later than a real fabric's would be, never sooner.
 
 A target is promised for the links that were calibrated. An answer of the data centre over a link that loses more, or to
 which the image went more coarsely, is given all the same, and says that the target does not cover it.

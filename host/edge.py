@@ -158,7 +158,8 @@ def run_edge(
     `datacenter` is host and port, reached with the keys in `keys_folder`; it is connected to in the background, and
     without one unsure answers are the last stage's, marked degraded. `power` names a sensor as `open_sensor` takes it,
     whose energy answers then carry. With `hedge_budget`, a share of the requests to the data centre, images are hedged
-    (see `edgesight.host.hedge`). `announce` gets one line once queries are taken. Raises KernelError, FabricError, KeysError,
+    (see `edgesight.host.hedge`). `announce` gets one line once queries are taken. Raises KernelError, FabricError,
+    KeysError,
     LinkError, PowerError, HedgeError or EdgeError before anything is served.
     """
     give_back_memory()

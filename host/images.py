@@ -1,6 +1,7 @@
 """From a picture's or an array's file to the pixels that a kernel takes.
 
-Pictures: by the rule of `edgesight.host.pictures`. Arrays (`.npy`): taken as they are; they must already have the kernel's shape.
+Pictures: by the rule of `edgesight.host.pictures`. Arrays (`.npy`): taken as they are; they must already have the
+kernel's shape.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ class VerilateError(RuntimeError):
 def build_library(package: Package, jobs: int = 2) -> Path:
     """Build the package's Verilated library with `jobs` compilers side by side, unless it is there; returns its path.
 
-    It goes to the user's cache (`edgesight.host.libraries`). Raises VerilateError when a tool is missing or the compilation
+    It goes to the user's cache (`edgesight.host.libraries`). Raises VerilateError when a tool is missing or the
+    compilation
     fails, KernelError when a source is not what its checksum says.
     """
     names = _rtl_names(package)

@@ -182,7 +182,9 @@ from pathlib import Path
 import edgesight.host.edge, edgesight.host.cascade, edgesight.host.selftest
 from edgesight.host.link.datagrams import LinkError
 try:
-    edgesight.host.edge.run_edge(Path(sys.argv[1]), "csim", Path(sys.argv[2]), datacenter=("::1", 1), keys_folder=Path("keys"))
+    edgesight.host.edge.run_edge(
+        Path(sys.argv[1]), "csim", Path(sys.argv[2]), datacenter=("::1", 1), keys_folder=Path("keys")
+    )
 except LinkError as error:
     print(error)
 """

@@ -60,7 +60,7 @@ from edgesight.host.files import write_atomically
 from edgesight.sim.link.namespaces import missing
 from edgesight.sim.link.options import EmulationError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 3  # of cells with a gate; the others have one
 PHOTO_REQUESTS, FASHION_REQUESTS = 500, 334  # of a seed
 _COLOURS = {
@@ -505,7 +505,8 @@ SECTIONS: dict[str, Section] = {
         _run_fairness,
         (
             *(f"host/link/{name}.py" for name in ("congestion", "quic", "queue", "loss", "client", "server")),
-            *(f"sim/link/{name}.py" for name in ("fairness", "backlog", "engine", "model", "namespaces")),
+            *(f"bench/link/{name}.py" for name in ("fairness", "backlog")),
+            *(f"sim/link/{name}.py" for name in ("engine", "model", "namespaces")),
         ),
     ),
     "hedging": Section(

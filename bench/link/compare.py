@@ -103,7 +103,8 @@ TRANSPORTS = (
     Transport("udp", "plain UDP", "udp"),
 )
 _SHARED_CODE = (
-    *(f"sim/link/{name}.py" for name in ("peers", "workload", "engine", "model")),
+    *(f"bench/link/{name}.py" for name in ("peers", "workload")),
+    *(f"sim/link/{name}.py" for name in ("engine", "model")),
     "host/datacenter/models.py",
 )
 CODE = (*_SHARED_CODE, *OURS.code)  # of all transports

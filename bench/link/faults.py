@@ -4,10 +4,10 @@ An edge (`edgesight edge`) and a data centre (`edgesight datacenter`) run as the
 that needs no root. Queries come to the edge all the time, under a threshold row that offloads every image. Fault
 follows fault, chosen by a seed; each ends when the edge has its first sound answer again.
 
-A sound answer (`edgesight.bench.link.programs` says what that is) is *wrong* when its label is not what the back end itself says of
-that image unharmed. An edge's own answer, which must be marked degraded here, is wrong when it is not the fabric's.
-Time for which the edge or the asker was kept off the processor is taken off a recovery. Clocks are set wrong inside
-each process by a preloaded library; the machine's clock is left alone.
+A sound answer (`edgesight.bench.link.programs` says what that is) is *wrong* when its label is not what the back
+end itself says of that image unharmed. An edge's own answer, which must be marked degraded here, is wrong when it
+is not the fabric's. Time for which the edge or the asker was kept off the processor is taken off a recovery. Clocks
+are set wrong inside each process by a preloaded library; the machine's clock is left alone.
 
 Words owned here: fault, schedule, recovery (from a fault's end to the answer of the first query asked after it that is
 sound).
@@ -65,7 +65,7 @@ _STOPPED_S, _RUNNING_S = 0.06, 0.02  # of a slow process
 _DAY = 86_400
 _CLOCKS_S = (-50 * 365 * _DAY, -400 * _DAY, -2 * _DAY, -3_600, 3_600, 40 * _DAY, 100 * _DAY, 800 * _DAY)
 _SAMPLES_OF_GROWTH = 8  # the fewest that a growth of memory is told from
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).resolve().parents[2]
 _SKEW = Path(__file__).with_name("clock.cpp")
 _TOLD = 40  # bad answers of a kind that are told one by one
 

@@ -1,8 +1,8 @@
 """QUIC flows over a modelled link: congestion control in seconds of computing, without waiting.
 
 Each flow has aioquic's own loss detection, pacing and congestion control at the sender, and acknowledges as aioquic
-does; between them lies `edgesight.sim.link.model`. What is missing is the ends' own slowness, and the kernel's TCP: `cubic` here
-is aioquic's. For both, see `edgesight.bench.link.fairness`.
+does; between them lies `edgesight.sim.link.model`. What is missing is the ends' own slowness, and the kernel's TCP:
+`cubic` here is aioquic's. For both, see `edgesight.bench.link.fairness`.
 """
 
 from __future__ import annotations

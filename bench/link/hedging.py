@@ -58,7 +58,7 @@ _LINK = LinkOptions(delay_s=0.005, loss=0.01)  # each way
 _WARM_UP_S = 3.0
 _IMAGES = 400
 _MAX_OPEN = 256  # requests: more than ever wait within a deadline
-_PACKAGE = Path(__file__).parents[2] / "bitstreams" / "digits"
+_PACKAGE = Path(__file__).resolve().parents[2] / "bitstreams" / "digits"
 
 
 @dataclass(frozen=True)

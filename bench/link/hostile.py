@@ -1,11 +1,11 @@
 """What hostile clients can do to an edge's answers, and to the memory and the log of its data centre.
 
 Edge and data centre run as their users run them, over loopback. The edge is asked at a steady rate, once unattacked
-(*control*) and then under each attack of `edgesight.bench.link.attacks` in turn, from other addresses than its own and from its
-own, as behind one NAT. An attack runs on one core, whatever else runs there.
+(*control*) and then under each attack of `edgesight.bench.link.attacks` in turn, from other addresses than its own
+and from its own, as behind one NAT. An attack runs on one core, whatever else runs there.
 
-An answer counts when it is sound (`edgesight.bench.link.programs`): the edge gives it by its deadline or not at all. Attacks that
-keep others from coming in are met by an edge that is started while they last.
+An answer counts when it is sound (`edgesight.bench.link.programs`): the edge gives it by its deadline or not at
+all. Attacks that keep others from coming in are met by an edge that is started while they last.
 
 For attacks by large images the data centre serves the same model behind a larger input: blocks of pixels are averaged
 down to what the model takes.
@@ -57,7 +57,7 @@ TURNED = "turned"  # name of the enrolled edge that attacks
 _TAKE_HOLD_S = 6.0  # until an attack that keeps others out does so
 _SETTLE_S = 1.5  # for an edge to connect, and between phases
 _LOOK_S = 0.05  # between looks at memory and log
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).resolve().parents[2]
 _PACKAGE = _ROOT / "bitstreams" / "digits"
 
 

@@ -4,8 +4,8 @@
     python -m edgesight.bench.link.peers ask TRANSPORT KEYS ADDRESS PORT IMAGES PLAN BEGIN   (edge)
 
 `serve` says "ready" on a line of its own when it listens, and runs until it is told to stop. `ask` sends the images of
-the .npy file IMAGES as PLAN (JSON, see `edgesight.bench.link.workload`) says, the first at BEGIN of the machine's monotonic clock
-unless that is over, and prints the outcomes as one JSON line.
+the .npy file IMAGES as PLAN (JSON, see `edgesight.bench.link.workload`) says, the first at BEGIN of the machine's
+monotonic clock unless that is over, and prints the outcomes as one JSON line.
 
 Transports:
 - edgesight: `edgesight.host.link.client.OffloadClient` and `edgesight.host.datacenter.service`, as a user has them.

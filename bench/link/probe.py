@@ -1,7 +1,7 @@
 """What crosses a link between namespaces, packet by packet: numbered UDP packets, stamped when sent and when received.
 
-A probe is two processes, `python -m edgesight.bench.link.probe send|receive`, one at each end, so that nothing but the link is
-between them; the kernel stamps what is received, so that a busy receiver makes no packet late.
+A probe is two processes, `python -m edgesight.bench.link.probe send|receive`, one at each end, so that nothing but
+the link is between them; the kernel stamps what is received, so that a busy receiver makes no packet late.
 
 Words owned here: probe, arrivals.
 """

@@ -47,7 +47,7 @@ ACCURACY = 0.5  # asked for; the one target there is promises more
 _ASKERS = 48  # queries at a time
 _START_WITHIN_S = 60.0
 _UNHANDLED = re.compile(r"^Traceback|Exception in callback|exception was never retrieved|Fatal error", re.MULTILINE)
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).resolve().parents[2]
 _MEGABYTE = 2**20
 
 

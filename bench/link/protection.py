@@ -1,14 +1,17 @@
 """What it is worth to protect strips against loss: a real network's answers on photographs, against bytes.
 
     python -m edgesight.bench.link.protection PHOTOS --out build/bench
-    python -m edgesight.bench.link.protection IMAGES.npy --model bitstreams/fashion-mnist/datacenter.onnx --out build/bench
+    python -m edgesight.bench.link.protection IMAGES.npy --model bitstreams/fashion-mnist/datacenter.onnx --out
+    build/bench
 
 Every photograph is cut into strips, each strip is lost independently with the loss given, and what arrives is
-repaired and shown to the network of `edgesight.bench.link.photos`. An answer agrees when it is the network's own answer on the
-unharmed JPEG; an image of which nothing arrived does not agree. The ways of protection, each with the bytes it takes:
+repaired and shown to the network of `edgesight.bench.link.photos`. An answer agrees when it is the network's own
+answer on the unharmed JPEG; an image of which nothing arrived does not agree. The ways of protection, each with the
+bytes it takes:
 
 - concealment: nothing is added, what is lost is made up from its surroundings;
-- parity: so many parity strips as `edgesight.host.link.parity.strips_for` says for this loss (Reed-Solomon, any of them helps);
+- parity: so many parity strips as `edgesight.host.link.parity.strips_for` says for this loss (Reed-Solomon, any of
+them helps);
 - exclusive-or: as many strips, each the exclusive-or of every so-manieth strip, which brings back one loss of those;
 - early scan: as many strips hold a smaller copy of the image, from which lost blocks are taken;
 - resend: what is lost is sent once more, a round trip later, and may be lost again.

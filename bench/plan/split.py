@@ -102,8 +102,8 @@ def bench(
 ) -> tuple[list[Check], dict[str, Any]]:
     """Run all of it; returns the checks and what was found, and draws `out`/split.png.
 
-    `trace_folder` holds capacity traces (see `edgesight.bench.plan.split_links.traces`); None tries generated links only, and says
-    so.
+    `trace_folder` holds capacity traces (see `edgesight.bench.plan.split_links.traces`); None tries generated links
+    only, and says so.
     `count`: random instances held against exhaustive search. `quick`: a link of each family and fewer requests.
     """
     checks = []

@@ -5,8 +5,8 @@ that Zhang et al., "Be Your Own Teacher" (ICCV 2019, arXiv 1905.08094), report f
 has found that paper's table to check them against, and none is measured here.
 
 `bench/plan/split_resnet18.json` is the profile of it that the bench uses, made on one machine by
-`python -m edgesight.bench.plan.split_resnet18 bench/plan/split_resnet18.json`, before layers' times were scaled to the run in one
-piece: they add up to about 1.5 times what the network takes whole.
+`python -m edgesight.bench.plan.split_resnet18 bench/plan/split_resnet18.json`, before layers' times were scaled to
+the run in one piece: they add up to about 1.5 times what the network takes whole.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Bench of the workflow planner: exact, the authors' and simple methods, on random and published workflows.
 
-Every plan is recomputed by `edgesight.plan.workflow.plan.faults` before it counts. Random workflows look like the published one:
-cheap slow workers near the data, dear fast ones further on, messages that shrink along the graph, variants that are
-slower where they are more accurate.
+Every plan is recomputed by `edgesight.plan.workflow.plan.faults` before it counts. Random workflows look like the
+published one: cheap slow workers near the data, dear fast ones further on, messages that shrink along the graph,
+variants that are slower where they are more accurate.
 
 Words owned here: *saving* (1 minus the exact plan's cost over another method's).
 """

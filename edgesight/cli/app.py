@@ -87,7 +87,7 @@ app.command()(board.projected_energy)
 
 _COUNT = re.compile(r"0*[1-9][0-9]{0,8}")  # a positive number of at most nine digits
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "bitstreams"
 # Cycles a frame that a layer of stage 0 and of stage 1 may take, by the name of the folding.
 FOLDINGS = {"fast": (700, 2_500), "middle": (1_500, 10_000), "small": (6_000, 40_000)}

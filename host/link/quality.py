@@ -3,7 +3,8 @@
 Where bandwidth is ample an image goes at the quality asked for, always the same. Where it is not, steps of a ladder
 of qualities, and below those of smaller sizes, are taken until the image fits; the data centre enlarges a smaller one.
 Tiny images, which travel raw, stay as they are: there is little to be saved, and much of them to be lost. The ladder is
-ordered by what a classifier still makes of the image (`python -m edgesight.bench.link.protection` measures it), not by how it looks.
+ordered by what a classifier still makes of the image (`python -m edgesight.bench.link.protection` measures it), not
+by how it looks.
 
 Words owned here: ladder, room.
 """

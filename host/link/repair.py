@@ -1,7 +1,8 @@
 """What became of messages: which packet carried each, whether it arrived, and sending those again that got lost.
 
-A strip of an image that bears losses is never sent again. One of an image that travels entire is (`edgesight.host.link.strips`):
-on a path so slow that sending the image takes longer than a round trip, a lost strip's second sending costs little.
+A strip of an image that bears losses is never sent again. One of an image that travels entire is
+(`edgesight.host.link.strips`): on a path so slow that sending the image takes longer than a round trip, a lost
+strip's second sending costs little.
 
 Words owned here: progress.
 """

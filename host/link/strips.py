@@ -1,8 +1,8 @@
 """An image as strips that may get lost, and back again: recovered where parity strips allow, else concealed.
 
-Nothing is sent twice for a lost strip. With parity strips (`edgesight.host.link.parity`) a lost one comes back exactly; beyond
-that its pixels are made up from their surroundings (`edgesight.host.link.concealment`), since a classifier minds a blurred patch
-less than its user minds waiting.
+Nothing is sent twice for a lost strip. With parity strips (`edgesight.host.link.parity`) a lost one comes back
+exactly; beyond that its pixels are made up from their surroundings (`edgesight.host.link.concealment`), since a
+classifier minds a blurred patch less than its user minds waiting.
 
 Tiny images travel as raw bytes. Strip (i, j) holds every n-th pixel of every n-th row, so a lost strip leaves no hole
 larger than one pixel. Large images travel as JPEG with a restart marker after every block (in JPEG's words, every MCU:

@@ -337,7 +337,7 @@ class SeriesPlan(Plain):
 
 
 def read_series(path: Path) -> list[float]:
-    """Bandwidths in Mbit/s, one a second, from a trace (`edgesight.host.trace`); PlanError naming file and line where none is."""
+    """Bandwidths in Mbit/s, one a second, from a trace; PlanError naming file and line where none is."""
     return list(read_trace(path).by_second)
 
 

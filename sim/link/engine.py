@@ -1,9 +1,9 @@
 """The process behind a `NamespaceLink`: owns the two network namespaces and their TUN devices, and carries packets.
 
-`python -m edgesight.sim.link.engine` reads its `Task` as a pickle from standard input and writes one JSON line when the link is
-up: where the namespaces are, or what is wrong. Every line that it then reads it answers with a report, one JSON line;
-at the end of its input it ends. The namespaces have no names and the devices are not persistent, so the kernel removes
-all of it with this process, however that ends.
+`python -m edgesight.sim.link.engine` reads its `Task` as a pickle from standard input and writes one JSON line when
+the link is up: where the namespaces are, or what is wrong. Every line that it then reads it answers with a report,
+one JSON line; at the end of its input it ends. The namespaces have no names and the devices are not persistent, so
+the kernel removes all of it with this process, however that ends.
 """
 
 from __future__ import annotations

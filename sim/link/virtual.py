@@ -2,9 +2,9 @@
 computed, and comes out the same however busy the machine is.
 
 An asyncio loop whose clock stands still while anything runs and jumps to the next timer when nothing does. UDP sockets
-opened in it are in memory, and what they send crosses the same link model as real packets do (`edgesight.sim.link.model`).
-Computing costs no virtual time, but for what runs in an executor of its own, a model say, which is told how long it
-takes.
+opened in it are in memory, and what they send crosses the same link model as real packets do
+(`edgesight.sim.link.model`). Computing costs no virtual time, but for what runs in an executor of its own, a model
+say, which is told how long it takes.
 
 Simulated: all times. What it does not do: name resolution, streams, several servers at one port, subprocesses.
 

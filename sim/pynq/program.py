@@ -1,7 +1,7 @@
 """Runs inside the simulator: host code as it runs on a board, on the simulated one.
 
-What to do lies in a folder that the environment names, and what was found is written there; `edgesight.sim.pynq` is the other
-side. Words owned here: watchdog.
+What to do lies in a folder that the environment names, and what was found is written there; `edgesight.sim.pynq` is
+the other side. Words owned here: watchdog.
 """
 
 from __future__ import annotations

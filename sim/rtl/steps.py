@@ -1,6 +1,7 @@
 """Drives a module cycle by cycle in the cocotb benches: all inputs in, all outputs seen, one clock edge.
 
-For modules whose ports are no streams; for those see `edgesight.sim.rtl.stream`. Words owned here: *step* is one clock cycle.
+For modules whose ports are no streams; for those see `edgesight.sim.rtl.stream`. Words owned here: *step* is one
+clock cycle.
 """
 
 from __future__ import annotations

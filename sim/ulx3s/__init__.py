@@ -36,7 +36,8 @@ def answers_at_pins(
 
     `rows`: what the first rows of the threshold table are set to. `noise`: probability that a packet to the board is
     lost, damaged or has garbage before it, and that one from the board is damaged; the host has to get by.
-    Every test of `edgesight.sim.ulx3s.ulx3s_bench` runs. Raises PinSimulationError if a tool is missing, the build fails or a
+    Every test of `edgesight.sim.ulx3s.ulx3s_bench` runs. Raises PinSimulationError if a tool is missing, the build
+    fails or a
     test does.
     """
     absent = [*missing_tools(), *(name for name in PYTHON_NEEDS if importlib.util.find_spec(name) is None)]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "bitstreams" / "digits"
 ZOO = ROOT / "quant" / "zoo" / "digits"
 CLASSES = ("Kreis rot", "Würfel grün", "Öl & Essig", "zebra")

@@ -15,7 +15,7 @@ import typer.main
 
 from edgesight.cli.app import app
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DIGITS, ZOO = ROOT / "bitstreams" / "digits", ROOT / "quant" / "zoo" / "digits"
 # Options that name what a command writes.
 OUTPUTS = {"--out", "--picture", "--report"}

@@ -15,7 +15,7 @@ import pytest
 from edgesight.cli.ending import by_interrupt
 from edgesight.sim.rtl.runner import missing_tools, tool_version, tools_on_path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 STUCK = """
 import time
 from edgesight.ending import end, watch_interrupts

@@ -11,8 +11,9 @@ import logging
 import warnings
 from edgesight.host.process import write_log
 write_log()
-logging.getLogger("edgesight.host.link").info("connected")
-logging.getLogger("edgesight.host.link").warning("a client said x\\nedge 'door' was enrolled\\x1b[2J\\u202e, %s", "y" * 5_000)
+link = logging.getLogger("edgesight.host.link")
+link.info("connected")
+link.warning("a client said x\\nedge 'door' was enrolled\\x1b[2J\\u202e, %s", "y" * 5_000)
 logging.getLogger("another.library").warning("chatter")
 logging.getLogger("another.library").error("a fault")
 logging.getLogger("host").debug("detail")

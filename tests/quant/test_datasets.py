@@ -1,4 +1,4 @@
-"""What `edgesight.quant.datasets` promises: fixed, disjoint splits whatever the source, and errors that name the file."""
+"""Data sets: fixed, disjoint splits whatever the source, and errors that name the file."""
 
 import gzip
 import subprocess

@@ -1,4 +1,4 @@
-"""What `edgesight.quant.train` promises: it learns, repeats itself exactly, goes on where it stopped, and writes a true card."""
+"""Training learns, repeats itself exactly, goes on where it stopped, and writes a true card."""
 
 import dataclasses
 import errno

@@ -1,4 +1,4 @@
-"""What `edgesight.quant.variants` promises: every image shape is fitted by the stated rule, and both twins compute the same."""
+"""Variants: every image shape is fitted by the stated rule, and both twins compute the same."""
 
 import dataclasses
 import math

@@ -35,7 +35,7 @@ from edgesight.sim.link.namespaces import missing
 from edgesight.sim.link.options import BandwidthDelayProducts, ConstantRate, EmulationError, LinkOptions
 from edgesight.sim.link.trust import Trust, make_trust
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 SHAPE = (96, 96, 3)
 CLASSES = 5
 QUICK = Plan(requests=6, warm_up=4, per_second=20.0, deadline_s=5.0)

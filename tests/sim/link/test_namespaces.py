@@ -247,7 +247,8 @@ def test_a_command_that_runs_at_both_ends_reports_what_the_link_did(tmp_path: Pa
 def test_a_link_without_a_command_stays_until_it_is_told_to_end(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     body = (
-        "from pathlib import Path; from edgesight.sim.link.namespaces import emulate; from edgesight.sim.link.options import LinkOptions;"
+        "from pathlib import Path; from edgesight.sim.link.namespaces import emulate;"
+        "from edgesight.sim.link.options import LinkOptions;"
         f"print(emulate(LinkOptions(), report=Path({str(report)!r})))"
     )
     command = subprocess.Popen([sys.executable, "-c", body], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -175,7 +175,8 @@ def test_the_command_relays_until_it_is_told_to_end_and_reports(tmp_path: Path) 
         target.settimeout(20.0)
         port = target.getsockname()[1]
         body = (
-            "from pathlib import Path; from edgesight.sim.link.relay import relay; from edgesight.sim.link.options import LinkOptions;"
+            "from pathlib import Path; from edgesight.sim.link.relay import relay;"
+            "from edgesight.sim.link.options import LinkOptions;"
             f"relay(('127.0.0.1', {port}), LinkOptions.parse('delay-ms=1'), report=Path({str(report)!r}))"
         )
         command = subprocess.Popen([sys.executable, "-c", body], stdout=subprocess.PIPE, text=True)
