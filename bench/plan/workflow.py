@@ -1,6 +1,6 @@
 """Bench of the workflow planner: exact, the authors' and simple methods, on random and published workflows.
 
-Every plan is recomputed by `edgesight.plan.workflow.plan.faults` before it counts. Random workflows look like the
+Every plan is recomputed by `edgesight.plan.workflow.cost.faults` before it counts. Random workflows look like the
 published one: cheap slow workers near the data, dear fast ones further on, messages that shrink along the graph,
 variants that are slower where they are more accurate.
 
@@ -23,22 +23,12 @@ from rich.console import Console
 
 from edgesight.bench.report import Check, PlainTable
 from edgesight.plan.profile import checked
-from edgesight.plan.workflow.authors import assign, plan_authors
+from edgesight.plan.workflow.authors import assign
+from edgesight.plan.workflow.cost import Facts, compose, faults, meets
 from edgesight.plan.workflow.jellybean import read_directory
 from edgesight.plan.workflow.picture import draw_bench
-from edgesight.plan.workflow.plan import (
-    PROVEN,
-    SLACK,
-    Curve,
-    Facts,
-    Workflow,
-    WorkflowPlan,
-    compose,
-    curve,
-    faults,
-    meets,
-    plan,
-)
+from edgesight.plan.workflow.plan import curve, plan, plan_authors
+from edgesight.plan.workflow.problem import PROVEN, SLACK, Curve, Workflow, WorkflowPlan
 
 SECONDS = 10.0
 CLOSE = 0.01  # a gap that will do where a plan is not proven optimal

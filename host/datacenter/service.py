@@ -14,8 +14,9 @@ idempotent: a repeated one gets the reply that it already had, and one that was 
 that its reply was forgotten, gets none. A cancelled one leaves its place to others at once.
 
 Decoding, with recovering, and the model have a thread each, so that the loop, which all edges share, never stands still
-for an image. Edges share both threads fairly (`edgesight.host.datacenter.shares`). What requests hold is bounded in bytes, and
-how many may wait, an edge and in all; what is beyond is refused before anything is kept or worked out for it.
+for an image. Edges share both threads fairly (`edgesight.host.datacenter.shares`). What requests hold is bounded in
+bytes, and how many may wait, an edge and in all; what is beyond is refused before anything is kept or worked out
+for it.
 
 Words owned here: request in assembly, batch.
 """

@@ -19,27 +19,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from edgesight.plan.workflow.plan import (
-    ALONE,
-    SLACK,
-    Covers,
-    Edge,
-    Facts,
-    Workflow,
-    WorkflowPlan,
-    accuracy_of,
-    bounded,
-    compose,
-    link_cost,
-    meets,
-    spread,
-    why_not,
-)
+from edgesight.plan.workflow.cost import Facts, accuracy_of, compose, link_cost, meets, spread, why_not
+from edgesight.plan.workflow.problem import SLACK, Edge, WorkflowPlan
 
 BEAM = 10
 ORDERS = 10
 KEPT = 10
-_RELAXING_S = 5.0  # that a tighter bound may take
 
 
 @dataclass(frozen=True)
@@ -50,28 +35,8 @@ class _State:
     cost: float
 
 
-def plan_authors(workflow: Workflow, asked: float, until: float = math.inf) -> WorkflowPlan:
-    """The cheapest plan that the authors' search finds with accuracy `asked`; among equal costs the most accurate.
-
-    The search ends at the moment `until` (of `time.monotonic`), with the best plan so far. Its bound lets operators
-    share workers and counts no communication, so the true gap is no larger, often smaller.
-    """
-    made = search_authors(Facts.of(workflow), asked, until)
-    if not made.feasible or time.monotonic() >= until:
-        return made
-    covers = Covers.of(Facts.of(workflow), until)
-    bound = min(covers.least(row) for row in workflow.accuracies if meets(row.accuracy, asked))
-    made = bounded(made, bound, ALONE)
-    try:
-        from edgesight.plan.workflow.exact import tighter
-
-        return tighter(workflow, made, min(until, time.monotonic() + _RELAXING_S))
-    except ImportError:  # no SciPy
-        return made
-
-
 def search_authors(facts: Facts, asked: float, until: float = math.inf) -> WorkflowPlan:
-    """The same without a bound."""
+    """The cheapest plan of the authors' search with accuracy `asked`, without a bound; see `plan_authors`."""
     workflow = facts.workflow
     best: tuple[float, float, Mapping[str, str], _State] | None = None
     choices = beam(facts, asked, until)

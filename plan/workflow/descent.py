@@ -14,7 +14,8 @@ from itertools import islice
 import numpy as np
 
 from edgesight.plan.workflow.authors import assign, orders
-from edgesight.plan.workflow.plan import SLACK, Covers, Facts, WorkflowPlan, compose, meets
+from edgesight.plan.workflow.cost import Covers, Facts, compose, meets
+from edgesight.plan.workflow.problem import SLACK, WorkflowPlan
 
 _ORDERS = 2  # of the operators that are tried for each row
 

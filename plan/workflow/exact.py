@@ -33,22 +33,9 @@ import numpy as np
 
 from edgesight.plan.deadline import best_within
 from edgesight.plan.workflow.authors import search_authors
+from edgesight.plan.workflow.cost import Covers, Facts, bounded, compose, link_cost, meets, why_not
 from edgesight.plan.workflow.descent import descend
-from edgesight.plan.workflow.plan import (
-    ALONE,
-    SLACK,
-    AccuracyRow,
-    Covers,
-    Edge,
-    Facts,
-    Workflow,
-    WorkflowPlan,
-    bounded,
-    compose,
-    link_cost,
-    meets,
-    why_not,
-)
+from edgesight.plan.workflow.problem import ALONE, SLACK, AccuracyRow, Edge, Workflow, WorkflowPlan
 
 _FEW = 500  # rows times workers times operators that are planned for in a moment
 _MANY = 2_000  # rows that meet the accuracy, above which they are not taken one by one from the start

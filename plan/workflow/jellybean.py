@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesight.plan.profile import PlanError, checked, once
-from edgesight.plan.workflow.plan import Workflow
+from edgesight.plan.workflow.problem import Workflow
 
 _BYTES_PER_KB = 1024
 _ANY = "default"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 
 from edgesight.bench.report import save_picture
-from edgesight.plan.workflow.plan import Curve, Facts, Workflow, WorkflowPlan
+from edgesight.plan.workflow.cost import Facts
+from edgesight.plan.workflow.problem import Curve, Workflow, WorkflowPlan
 
 if TYPE_CHECKING:
     pass

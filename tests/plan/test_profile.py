@@ -10,7 +10,7 @@ from edgesight.plan.adapt.data import Situation, read_situation
 from edgesight.plan.profile import Link, PlanError, Slo, checked, read
 from edgesight.plan.split.measure import MeasuredNetwork
 from edgesight.plan.split.plan import SplitProfile
-from edgesight.plan.workflow.plan import Workflow
+from edgesight.plan.workflow.problem import Workflow
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from edgesight.cli.plan import Json, OutFile, PictureFile, Seconds, check_output
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgesight.plan.workflow.plan import Curve, Workflow, WorkflowPlan
+    from edgesight.plan.workflow.problem import Curve, Workflow, WorkflowPlan
 
 
 class Method(str, Enum):
@@ -48,8 +48,9 @@ def workflow(
     from rich.text import Text
 
     from edgesight.plan.profile import PlanError, claim, write
-    from edgesight.plan.workflow.plan import Curve, WorkflowPlan, plan
     from edgesight.plan.workflow.plan import curve as trace
+    from edgesight.plan.workflow.plan import plan
+    from edgesight.plan.workflow.problem import Curve, WorkflowPlan
 
     check_outputs(out, claim(Curve, WorkflowPlan), picture)
     console = Console(stderr=json_)
@@ -90,7 +91,7 @@ def _read(path: Path, console: Console) -> Workflow:
 
     from edgesight.plan.profile import read
     from edgesight.plan.workflow.jellybean import read_directory
-    from edgesight.plan.workflow.plan import Workflow
+    from edgesight.plan.workflow.problem import Workflow
 
     if not path.is_dir():
         return read(path, Workflow)
@@ -102,7 +103,7 @@ def _read(path: Path, console: Console) -> Workflow:
 
 def _print_plan(workflow: Workflow, made: WorkflowPlan, console: Console) -> None:
     from edgesight.bench.report import PlainTable
-    from edgesight.plan.workflow.plan import Facts
+    from edgesight.plan.workflow.cost import Facts
 
     facts = Facts.of(workflow)
     columns = ("operator", "variant", "worker", "tier", "requests/s", "full", "$/h")

@@ -15,7 +15,9 @@ import edgesight.cli.plan.workflow
 from edgesight.bench.plan.workflow import all_cloud, bench, random_workflow
 from edgesight.cli.plan import group
 from edgesight.plan.profile import PlanError, read, write
-from edgesight.plan.workflow.plan import Curve, WorkflowPlan, faults, plan
+from edgesight.plan.workflow.cost import faults
+from edgesight.plan.workflow.plan import plan
+from edgesight.plan.workflow.problem import Curve, WorkflowPlan
 
 COMMAND = edgesight.cli.plan.workflow.workflow  # importing it puts it into the group
 PNG = b"\x89PNG"

@@ -14,21 +14,9 @@ from hypothesis import strategies as st
 
 from edgesight.plan.profile import Device, PlanError, checked, read, write
 from edgesight.plan.workflow.authors import beam, orders
-from edgesight.plan.workflow.plan import (
-    ALONE,
-    METHODS,
-    Covers,
-    Facts,
-    Method,
-    Workflow,
-    WorkflowPlan,
-    cheapest_cover,
-    curve,
-    faults,
-    link_cost,
-    meets,
-    plan,
-)
+from edgesight.plan.workflow.cost import Covers, Facts, cheapest_cover, faults, link_cost, meets
+from edgesight.plan.workflow.plan import curve, plan
+from edgesight.plan.workflow.problem import ALONE, METHODS, Method, Workflow, WorkflowPlan
 
 pytest.importorskip("scipy", reason="scipy is not installed: the exact method needs the extra `plan`")
 
