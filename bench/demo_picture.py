@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 
-from edgesight.bench.report import save_picture
 from edgesight.host.kernel import Package
+from edgesight.plan.picture import save_picture
 
 if TYPE_CHECKING:
-    from edgesight.bench.demo import Row
+    from edgesight.bench.demo_rows import Row
 
 _STAGES = {
     "stage0": ("FPGA stage 0", "#2a9d8f"),

@@ -5,7 +5,6 @@ Words owned here: check, bar, obtained.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -17,10 +16,10 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from edgesight.host.files import json_claim, write_atomically, write_output
+from edgesight.host.files import json_claim, write_output
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 REPORT = json_claim("report of EdgeSight's", "checks")
 Obtained = Literal["measured", "simulated", "projected", "quoted"]
@@ -28,10 +27,6 @@ Obtained = Literal["measured", "simulated", "projected", "quoted"]
 
 _GAP = 2  # characters between two columns of a table
 _WORD = 5  # that a folded column of words is given at least
-
-
-class PictureError(RuntimeError):
-    """A picture that cannot be written: names the file and why."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +96,3 @@ def print_checks(console: Console, checks: Sequence[Check]) -> bool:
         table.add_row(mark, check.name, f"{check.value:.6g}", f"{sign} {check.bar:.6g}", check.unit, check.obtained)
     console.print(table)
     return all(check.met for check in checks)
-
-
-def save_picture(figure: Figure, path: Path) -> None:
-    """Write `figure` as PNG, whole or not at all, and close it; raises PictureError when it cannot be written."""
-    from matplotlib import pyplot
-
-    content = io.BytesIO()
-    figure.savefig(content, dpi=110, format="png", metadata={"Software": "EdgeSight"})  # by which ours are known
-    pyplot.close(figure)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content.getvalue())
-    except OSError as error:
-        raise PictureError(f"{path}: cannot be written ({error.strerror or error})") from error

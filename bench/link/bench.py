@@ -55,8 +55,9 @@ from edgesight.bench.link.compare import (
 from edgesight.bench.link.faults import run_faults
 from edgesight.bench.link.photos import lacking
 from edgesight.bench.link.workload import Plan, Spacing
-from edgesight.bench.report import Check, print_checks, save_picture, write_report
+from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.files import write_atomically
+from edgesight.plan.picture import save_picture
 from edgesight.sim.link.namespaces import missing
 from edgesight.sim.link.options import EmulationError
 

@@ -26,7 +26,8 @@ from rich.console import Console
 
 from edgesight.bench.plan.split_links import Capacity, MovingLink, generated, steady, traces
 from edgesight.bench.plan.split_resnet18 import PROFILE
-from edgesight.bench.report import Check, PlainTable, save_picture
+from edgesight.bench.report import Check, PlainTable
+from edgesight.plan.picture import save_picture
 from edgesight.plan.profile import Device, Link, Slo, read
 from edgesight.plan.split.bandwidth import STATES_MBPS, ConfigurationMap, MovingSplit
 from edgesight.plan.split.plan import Choices, Exit, Layer, Method, SplitProfile, split

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 
-from edgesight.bench.report import save_picture
+from edgesight.plan.picture import save_picture
 from edgesight.plan.place.problem import Placement
 
 if TYPE_CHECKING:

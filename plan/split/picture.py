@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesight.bench.report import save_picture
+from edgesight.plan.picture import save_picture
 from edgesight.plan.profile import Link, Slo
 from edgesight.plan.split.bandwidth import SeriesPlan
 from edgesight.plan.split.plan import Choices, SplitPlan

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 
-from edgesight.bench.report import save_picture
+from edgesight.plan.picture import save_picture
 from edgesight.plan.workflow.cost import Facts
 from edgesight.plan.workflow.problem import Curve, Workflow, WorkflowPlan
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgesight.bench import demo
-from edgesight.bench.demo import DemoError, Row
+from edgesight.bench import demo, demo_rows
+from edgesight.bench.demo_rows import DemoError, Row
 from edgesight.host.kernel import Package
 from edgesight.sim.rtl.runner import ROOT
 
@@ -24,22 +24,22 @@ def replies(right: int, wrong: int, late: int) -> tuple[list[tuple[int, float, f
 
 
 def test_late_answers_do_not_make_the_data_centre_less_accurate() -> None:
-    punctual, busy = demo._data_centre_row(*replies(90, 10, 0)), demo._data_centre_row(*replies(9, 1, 90))
+    punctual, busy = demo_rows.data_centre_row(*replies(90, 10, 0)), demo_rows.data_centre_row(*replies(9, 1, 90))
     assert (punctual.accuracy, punctual.in_time) == (0.9, 1.0)
     assert (busy.accuracy, busy.in_time) == (0.9, 0.1)
     assert busy.stages["datacenter"] == 0.1
     assert busy.high - busy.low > punctual.high - punctual.low  # of fewer answers less is known
     with pytest.raises(DemoError, match=r"answered no image within 100 ms.*less busy"):
-        demo._data_centre_row(*replies(0, 0, 5))
+        demo_rows.data_centre_row(*replies(0, 0, 5))
 
 
 def row(reached: float, high: float) -> Row:
-    return replace(demo._data_centre_row(*replies(1, 0, 0)), name="target", target=0.8, accuracy=reached, high=high)
+    return replace(demo_rows.data_centre_row(*replies(1, 0, 0)), name="target", target=0.8, accuracy=reached, high=high)
 
 
 def test_own_data_are_held_against_their_own_targets_alone() -> None:
     package = Package.load(ROOT / "bitstreams" / "digits")
-    alone = demo._data_centre_row(*replies(99, 1, 0))
+    alone = demo_rows.data_centre_row(*replies(99, 1, 0))
     slow = [10_000_000.0, 10_000_000.0]  # cycles a frame
     within_chance = demo._checks(package, [row(0.78, 0.81), alone], slow, shipped=False)
     missed = demo._checks(package, [row(0.7, 0.75), alone], slow, shipped=False)
@@ -50,21 +50,21 @@ def test_own_data_are_held_against_their_own_targets_alone() -> None:
 
 
 def late_row(late: int, offload: float = 1.0) -> Row:
-    return replace(demo._data_centre_row(*replies(100 - late, 0, late)), name=f"{late} late", offload=offload)
+    return replace(demo_rows.data_centre_row(*replies(100 - late, 0, late)), name=f"{late} late", offload=offload)
 
 
 def test_late_answers_are_told_with_their_cause_and_the_deadline() -> None:
     package = Package.load(ROOT / "bitstreams" / "digits")
-    assert demo._late([late_row(1)], 0.05, 0.05) is None
-    assert demo._late([replace(late_row(0), offload=0.0)], 0.05, 0.05) is None
-    busy = demo._late([late_row(1), late_row(40)], 0.05, 0.05)
+    assert demo_rows.lateness([late_row(1)], 0.05, 0.05) is None
+    assert demo_rows.lateness([replace(late_row(0), offload=0.0)], 0.05, 0.05) is None
+    busy = demo_rows.lateness([late_row(1), late_row(40)], 0.05, 0.05)
     assert busy is not None
     assert "up to 40% of the answers that were asked of the data centre (40 late) did not come within 100 ms" in busy
     assert "run the demo again when nothing else runs" in busy
-    few = demo._late([late_row(4, offload=0.1)], 0.05, 0.05)  # 4 % of all, but 40 % of those that were asked
+    few = demo_rows.lateness([late_row(4, offload=0.1)], 0.05, 0.05)  # 4 % of all, but 40 % of those that were asked
     assert few is not None
     assert "up to 40%" in few
-    lossy = demo._late([late_row(40)], 0.5, 0.05)
+    lossy = demo_rows.lateness([late_row(40)], 0.5, 0.05)
     assert lossy is not None
     assert "The link loses 50%, more than the 5% of calibration: lower --loss" in lossy
     for rows, said in (([late_row(40)], True), ([late_row(1)], False)):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesight.bench.plan.adapt import traces_in
+from edgesight.bench.plan.adapt_grid import traces_in
 from edgesight.bench.plan.split_links import traces
 from edgesight.host.trace import TraceError, read, read_as
 from edgesight.plan.profile import PlanError, read_trace

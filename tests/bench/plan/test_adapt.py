@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import edgesight.cli.plan.adapt  # noqa: F401 # registers its commands
-from edgesight.bench.plan.adapt import generated_trace, run_grid, simulate, time_rounds, traces_in
+from edgesight.bench.plan.adapt import time_rounds
+from edgesight.bench.plan.adapt_grid import generated_trace, run_grid, simulate, traces_in
 from edgesight.bench.plan.adapt_instances import ROUND_TRIP_MS, alike, compare, gpus, random_instances
+from edgesight.bench.plan.adapt_picture import draw_bench
 from edgesight.bench.plan.adapt_simulation import Capacity, Outcome, Simulation, most_in_time
 from edgesight.cli.plan import group
 from edgesight.plan.adapt.data import AdaptPlan, Client, Gpu, Situation, shipped
-from edgesight.plan.adapt.picture import draw_bench
 from edgesight.plan.adapt.plan import plan
 from edgesight.plan.adapt.scheduler import LOAD_LIMIT, MARGIN
 from edgesight.plan.profile import Link, PlanError, Slo, read
@@ -113,7 +114,7 @@ def test_traces_are_a_folders_text_files(tmp_path: Path) -> None:
 def test_the_benchs_parts_fit_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 
-    monkeypatch.setattr("edgesight.bench.plan.adapt.CLIENTS", (1,))
+    monkeypatch.setattr("edgesight.bench.plan.adapt_grid.CLIENTS", (1,))
     cells = run_grid(PROFILE, {"steady": [30.0]}, 2.0, 1, Console(quiet=True))
     assert len(cells) == 6
     assert all(cell.qualifies and cell.in_time == 1 for cell in cells)
