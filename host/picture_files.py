@@ -5,8 +5,6 @@ more than they do. So each format's own structure is walked here, in bounded tim
 orientation are read, checksums and lengths are checked, what is not read is refused by name; and a decoder is then
 given a *bare* file, which holds nothing but what the first picture's pixels need.
 
-`quant/picture_files.py` is a link to this file: data sets and edges read pictures by one rule.
-
 Words owned here: outline, bare file.
 """
 

@@ -8,7 +8,6 @@ read truly is refused; what a user should know of a picture that was read is tol
 Reading a file of at most 32 MiB takes at most 256 MiB of memory, whatever it claims. JPEG, GIF, WEBP, BMP and most
 TIFF carry no checksums: of them a file that was cut is noticed, changed bytes within may not be.
 
-`quant/pictures.py` is a link to this file: data sets and edges read pictures by one rule.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from .picture_files import Outline, Unreadable, check_whole, outline, raster
+from edgesight.host.picture_files import Outline, Unreadable, check_whole, outline, raster
 
 _COUNTED_BYTES = 216 * 2**20  # of 256 MiB: the rest is for rows in work, and for what allocators keep
 _BAND_PIXELS = 2**19  # pixels that are converted at once

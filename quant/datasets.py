@@ -32,8 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgesight.quant.picture_files import MAX_FILE_BYTES, SUFFIXES, Unreadable
-from edgesight.quant.pictures import Look, fit, look, read
+from edgesight.host.picture_files import MAX_FILE_BYTES, SUFFIXES, Unreadable
+from edgesight.host.pictures import Look, fit, look, read
 
 FASHION_MNIST_FOLDER: Final = Path("/usr/share/datasets/fashion-mnist")
 """Where the Debian package `dataset-fashion-mnist` puts its idx files."""

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgesight.host.pictures import Picture, read
 from edgesight.quant import datasets
 from edgesight.quant.datasets import DataSet, DataSetError, FolderReading
-from edgesight.quant.pictures import Picture, read
 
 SEED = 20_261
 

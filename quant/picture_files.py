@@ -1,1 +1,0 @@
-../host/picture_files.py

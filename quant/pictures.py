@@ -1,1 +1,0 @@
-../host/pictures.py

@@ -1,0 +1,133 @@
+"""Who may import whom: rooms from floors below alone, nothing in circles, and everything by one name."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# A room, and the rooms that it may import from. The same is said in words in docs/architecture.md.
+ROOMS = {
+    "edgesight": ("bench", "sim", "plan", "hls", "host", "quant"),
+    "bench": ("sim", "plan", "hls", "host", "quant"),
+    "sim": ("host",),
+    "plan": ("host",),
+    "hls": ("host",),
+    "quant": ("host",),
+    "host": (),
+}
+# Of what runs, who compiles knows the package and its files; who trains, how a picture becomes pixels.
+OF_HOST = {
+    "hls": ("edgesight.host.kernel", "edgesight.host.package", "edgesight.host.files", "edgesight.host.libraries"),
+    "quant": ("edgesight.host.pictures", "edgesight.host.picture_files", "edgesight.host.files"),
+}
+# What a board must never be asked for.
+TOO_HEAVY = {
+    "host": ("torch", "brevitas", "hls4ml", "qonnx", "matplotlib"),
+    "plan": ("torch", "brevitas", "hls4ml", "qonnx"),
+    "sim": ("torch", "brevitas", "hls4ml", "qonnx"),
+}
+
+
+def modules(root: Path) -> dict[str, str]:
+    """The source of each module under `root`, by the name that it is imported by."""
+    found = {}
+    for room in ROOMS:
+        for path in sorted((root / room).rglob("*.py")):
+            if any(part.is_symlink() for part in (path, *path.parents)):
+                continue  # the rooms under edgesight/ are links to these
+            name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+            found[name if room == "edgesight" else f"edgesight.{name}"] = path.read_text()
+    return found
+
+
+def imported(source: str, known: Iterable[str] = ()) -> set[str]:
+    """What a module imports, wherever in it; a name that is itself a `known` module counts as that."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            assert node.level == 0, f"relative import of {node.module}: name it whole"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in known else node.module for name in inner}
+    return found
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else "edgesight"
+
+
+def wrong(sources: Mapping[str, str]) -> list[str]:
+    """Every import that the rooms forbid, and every circle."""
+    problems = []
+    arrows: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        own = room(module)
+        names = imported(source, sources)
+        arrows[module] = {name for name in names if name in sources and name != module}
+        for name in sorted(names):
+            first = name.split(".")[0]
+            if first in ROOMS and first != "edgesight":
+                problems.append(f"{module} imports {name}: say edgesight.{name}")
+            elif first in TOO_HEAVY.get(own, ()):
+                problems.append(f"{module} imports {first}, which {own}/ must do without")
+            elif first == "edgesight" and room(name) not in (own, *ROOMS[own]):
+                problems.append(f"{module} imports {name}: {own}/ knows nothing of {room(name)}/")
+            elif own in OF_HOST and room(name) == "host" and name not in OF_HOST[own]:
+                problems.append(f"{module} imports {name}: of host/, {own}/ knows {', '.join(OF_HOST[own])}")
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        problems.append(f"in a circle: {' -> '.join(error.args[1])}")
+    return problems
+
+
+def test_rooms_import_from_the_floors_below_alone() -> None:
+    sources = modules(ROOT)
+    assert {room(module) for module in sources} == set(ROOMS)
+    assert wrong(sources) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "told"),
+    [
+        ("edgesight.host.edge", "from edgesight.sim.link.relay import relay", "host/ knows nothing of sim/"),
+        ("edgesight.host.edge", "import torch", "imports torch, which host/ must do without"),
+        ("edgesight.plan.profile", "def f():\n    from edgesight.hls import emit", "plan/ knows nothing of hls/"),
+        ("edgesight.quant.export", "import edgesight.hls.compile", "quant/ knows nothing of hls/"),
+        (
+            "edgesight.hls.compile",
+            "from edgesight.host.link.client import Client",
+            "of host/, hls/ knows edgesight.host.kernel",
+        ),
+        ("edgesight.bench.report", "from edgesight.cli.app import main", "bench/ knows nothing of edgesight/"),
+        ("edgesight.sim.workers", "from host.kernel import Package", "say edgesight.host.kernel"),
+        ("edgesight.host.files", "from edgesight.host import kernel", "in a circle: edgesight.host."),
+    ],
+)
+def test_a_forbidden_import_is_seen(module: str, line: str, told: str) -> None:
+    sources = modules(ROOT)
+    problems = wrong({**sources, module: f"{sources[module]}\n{line}\n"})
+    assert problems
+    assert told in problems[0]
+
+
+def test_tests_and_benches_of_modules_use_the_one_name() -> None:
+    short = set(ROOMS) - {"edgesight"}
+    for folder in ("tests", "sim"):
+        for path in (ROOT / folder).rglob("*.py"):
+            names = imported(path.read_text())
+            assert not {name for name in names if name.split(".")[0] in short}, path
+
+
+def test_nothing_is_loaded_under_a_short_name() -> None:
+    """One class under two names would be two."""
+    loaded = {name.split(".")[0] for name in sys.modules}
+    assert not loaded & (set(ROOMS) - {"edgesight"})
