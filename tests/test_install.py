@@ -49,7 +49,13 @@ print(len(names))
 """
 
 # Of what a board has no wheel or no need.
-NOT_ON_A_BOARD = ("scipy", "torch", "brevitas", "hls4ml", "quant", "hls", "sim")
+NOT_ON_A_BOARD = (
+    "scipy",
+    "torch",
+    "brevitas",
+    "hls4ml",
+    *(f"edgesight.{room}" for room in ("quant", "hls", "plan", "sim", "bench")),
+)
 NEEDS_MORE = ("edgesight.host.calibrate", "edgesight.host.datacenter.models")  # scipy; onnxruntime
 
 
@@ -69,8 +75,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    for name in ("edgesight", "quant", "hls", "host", "hw", "sim"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "zoo"))
+    shutil.copytree(ROOT / "edgesight", folder / "edgesight", ignore=shutil.ignore_patterns("__pycache__", "zoo"))
     return folder
 
 
@@ -88,14 +93,16 @@ def test_the_wheel_holds_all_code_and_all_hardware(source: Path, wheel: Path) ->
     held = set(zipfile.ZipFile(wheel).namelist())
     wanted = {
         path.relative_to(source).as_posix()
-        for room in ("edgesight", "quant", "hls", "host", "sim")
-        for package in (source / room).rglob("__init__.py")
+        for package in (source / "edgesight").rglob("__init__.py")
         for path in package.parent.iterdir()
         if path.suffix in (".py", ".sv", ".cpp")
     }
-    wanted |= {path.relative_to(source).as_posix() for path in (source / "hw").rglob("*") if path.is_file()}
-    assert "sim/harness.cpp" in wanted
+    wanted |= {
+        path.relative_to(source).as_posix() for path in (source / "edgesight" / "hw").rglob("*") if path.is_file()
+    }
+    assert "edgesight/sim/harness.cpp" in wanted
     assert sorted(wanted - held) == []
+    assert {name.split("/")[0] for name in held} == {"edgesight", "edgesight-0.1.0.dist-info"}
     assert sorted(name for name in held if "/test_" in name or "__pycache__" in name) == []
 
 

@@ -15,7 +15,7 @@ from edgesight.plan.split.bandwidth import SeriesPlan
 from edgesight.plan.split.plan import SplitPlan, SplitProfile
 from edgesight.sim.rtl.runner import ROOT
 
-PROFILE = str(ROOT / "sim" / "plan" / "split_resnet18.json")
+PROFILE = str(ROOT / "bench" / "plan" / "split_resnet18.json")
 LINK = ("--mbps", "15", "--round-trip-ms", "20")
 
 

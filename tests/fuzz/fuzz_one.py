@@ -21,7 +21,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable()
     # Before anything else imports them: what is instrumented leads the fuzzer on.
-    with atheris.instrument_imports(include=["host", "edgesight.sim.link", "tests.fuzz.targets", "tests.fuzz.faulty"]):
+    with atheris.instrument_imports(
+        include=["edgesight.host", "edgesight.plan", "edgesight.sim.link", "tests.fuzz.targets", "tests.fuzz.faulty"]
+    ):
         target = load(module)
     atheris.Setup([program, f"-max_len={target.MAX_LENGTH}", *arguments], target.consume)
     atheris.Fuzz()

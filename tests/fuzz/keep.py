@@ -20,7 +20,7 @@ from typing import Any
 from tests.fuzz.target import CORPUS, Target, corpus, load, module_of
 
 _ROOT = Path(__file__).parents[2]
-_OURS = (str(_ROOT / "host"), str(_ROOT / "sim"))
+_OURS = tuple(str(_ROOT / "edgesight" / room) for room in ("host", "plan", "sim"))
 _MOST = 40  # files that one call adds
 _LONGEST = 2_048  # bytes of a kept input
 

@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import edgesight.host.pictures
 from edgesight.host.images import ImageError, image_content, listed, read_image
 from edgesight.host.kernel import Input
 from edgesight.host.pictures import fit
@@ -41,14 +40,6 @@ def array_file(array: npt.NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()
-
-
-def test_data_sets_read_pictures_by_the_very_same_code() -> None:
-    for module in ("pictures.py", "picture_files.py"):
-        assert (ROOT / "quant" / module).resolve() == (ROOT / "host" / module).resolve()
-    content = encoded(gradient(90, 60), "JPEG")
-    ours, theirs = edgesight.host.pictures.read(content, 28, 28, 1), edgesight.host.pictures.read(content, 28, 28, 1)
-    assert np.array_equal(ours.pixels, theirs.pixels)
 
 
 @pytest.mark.parametrize("size", [(28, 28), (100, 60), (7, 9), (3_000, 700)])

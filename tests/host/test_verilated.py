@@ -41,12 +41,12 @@ def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = No
         "Delay1": DELAYS[1],
         "BuildHash": f"32'h{says or build_hash}",
     }
-    top = (ROOT / "sim" / "cascade" / "kernel.sv").read_text()
+    top = (ROOT / "sim" / "rtl" / "cascade" / "kernel.sv").read_text()
     for name, value in values.items():
         top, changed = re.subn(rf"(parameter .*\b{name} = )[^,\n]+", rf"\g<1>{value}", top)
         assert changed == 1, name
     files = {f"rtl/{source.name}": source.read_bytes() for source in RTL.glob("*.sv")}
-    files["rtl/stub_stage.sv"] = (ROOT / "sim" / "cascade" / "stub_stage.sv").read_bytes()
+    files["rtl/stub_stage.sv"] = (ROOT / "sim" / "rtl" / "cascade" / "stub_stage.sv").read_bytes()
     files["rtl/kernel.sv"] = top.encode()
     stages = [
         Stage(

@@ -59,7 +59,10 @@ def test_lint_is_clean_at_the_edges_of_the_parameters(module: str, parameters: d
 
 def test_lint_of_the_ulx3s_is_clean() -> None:
     # The cascade's stand-in for a kernel has the ports of a compiled one.
-    stand_ins = [ROOT / "sim" / "ulx3s" / "EHXPLLL.sv", *(ROOT / "sim" / "cascade" / f"{name}.sv" for name in KERNEL)]
+    stand_ins = [
+        ROOT / "sim" / "ulx3s" / "EHXPLLL.sv",
+        *(ROOT / "sim" / "rtl" / "cascade" / f"{name}.sv" for name in KERNEL),
+    ]
     _lint(ROOT / "hw" / "boards" / "ulx3s" / "ulx3s_top.sv", {"FrameBytes": 20}, stand_ins)
 
 

@@ -22,15 +22,16 @@ FILE = scratch() / "profile.json"
 KINDS: list[type[BaseModel]] = sorted(
     {
         kind
-        for module in pkgutil.iter_modules(edgesight.plan.__path__)
-        for _, kind in inspect.getmembers(importlib.import_module(f"edgesight.plan.{module.name}"), inspect.isclass)
+        for module in pkgutil.walk_packages(edgesight.plan.__path__, "edgesight.plan.")
+        for _, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
         if issubclass(kind, BaseModel) and kind.__module__.startswith("edgesight.plan.")
     },
     key=lambda kind: f"{kind.__module__}.{kind.__name__}",
 )
 # What ships with the planners, and the common parts by hand.
 DOCUMENTS = [
-    json.loads(path.read_bytes()) for path in sorted((Path(edgesight.plan.__path__[0]) / "profiles").glob("*.json"))
+    json.loads(path.read_bytes())
+    for path in sorted((Path(edgesight.plan.__path__[0]) / "adapt" / "profiles").glob("*.json"))
 ]
 DOCUMENTS += [
     json.loads(text)
