@@ -39,8 +39,8 @@ sys.exit(main(sys.argv[2:]))
 
 IMPORT_EVERYTHING = """
 import importlib, pkgutil, sys
-import host
-names = [module.name for module in pkgutil.walk_packages(host.__path__, "host.")]
+import edgesight.host as host
+names = [module.name for module in pkgutil.walk_packages(host.__path__, "edgesight.host.")]
 for name in names:
     if name in sys.argv[1:]:
         continue
@@ -49,13 +49,8 @@ print(len(names))
 """
 
 # Of what a board has no wheel or no need.
-NOT_ON_A_BOARD = (
-    "scipy",
-    "torch",
-    "brevitas",
-    "hls4ml",
-    *(f"edgesight.{room}" for room in ("quant", "hls", "plan", "sim", "bench")),
-)
+ELSEWHERE = tuple(f"edgesight.{room}" for room in ("bench", "cli", "hls", "plan", "quant", "sim"))
+NOT_ON_A_BOARD = ("scipy", "torch", "brevitas", "hls4ml", *ELSEWHERE)
 NEEDS_MORE = ("edgesight.host.calibrate", "edgesight.host.datacenter.models")  # scipy; onnxruntime
 
 

@@ -91,7 +91,8 @@ def run_bench(
     `parameters`: integers, or strings that are taken as SystemVerilog (see `wide_literal`).
     `sources`: files in compile order, packages first; default `hw/rtl/<module>.sv`. Modules that these instantiate are
     found in `hw/rtl` by name. The coroutines find `parameters` again by `bench_parameters()`.
-    `bench`: the coroutines' module, default `sim.<module>.<module>_bench`.
+    `bench`: the coroutines' module, default `edgesight.sim.<room>.<module>.<module>_bench`, by the room of `hw/` that
+    the last source is from.
     """
     import pytest
 
@@ -143,7 +144,7 @@ def run_bench(
         try:
             with contextlib.suppress(SystemExit):
                 runner.test(
-                    test_module=bench or f"sim.{module}.{module}_bench",
+                    test_module=bench or f"edgesight.sim.{sources[-1].parent.name}.{module}.{module}_bench",
                     hdl_toplevel=module,
                     build_dir=build,
                     test_dir=build,
