@@ -7,7 +7,6 @@ read truly is refused; what a user should know of a picture that was read is tol
 
 Reading a file of at most 32 MiB takes at most 256 MiB of memory, whatever it claims. JPEG, GIF, WEBP, BMP and most
 TIFF carry no checksums: of them a file that was cut is noticed, changed bytes within may not be.
-
 """
 
 from __future__ import annotations

@@ -68,10 +68,10 @@ def test_late_answers_are_told_with_their_cause_and_the_deadline() -> None:
     assert lossy is not None
     assert "The link loses 50%, more than the 5% of calibration: lower --loss" in lossy
     for rows, said in (([late_row(40)], True), ([late_row(1)], False)):
-        page = demo._markdown(rows, [], package, 100, 0.05, "A note.")
+        page = demo_rows.markdown(rows, [], package, 100, 0.05, "A note.")
         assert ("Late: up to" in page) == said
         assert "In time: within 100 ms" in page
-    assert "In time: within 100 ms" in str(demo._tables([late_row(1)], package)[-1].caption)
+    assert "In time: within 100 ms" in str(demo_rows.tables([late_row(1)], package)[-1].caption)
 
 
 def test_no_bar_is_shown_for_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
