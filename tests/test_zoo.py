@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgesight.cli.zoo import CARD, ZOO, ZooError, check_files, read_card, warnings
+from edgesight.hls.zoo import CARD, ZOO, ZooError, check_files, read_card, warnings
 from edgesight.host.files import OutputError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from edgesight.cli import ending
 from edgesight.host.answer import Answer
 from edgesight.host.kernel import Calibration, Package
 
@@ -114,3 +117,18 @@ def describe_answer(answer: Answer, console: Console) -> None:
         console.print(f"accuracy target {answer.accuracy_target:g} guaranteed for {held_for}, over many")
     if answer.hedged:
         console.print("hedged: the data centre was asked before the fabric had answered, so that legs overlap")
+
+
+def load(path: Path) -> Package:
+    """The package at `path`, checked."""
+    from edgesight.host.kernel import Package
+
+    return Package.load(path)
+
+
+def show_package(package: Package, json_: bool) -> None:
+    """Print what a package holds."""
+    if json_:
+        ending.print_json({**package.kernel.model_dump(mode="json"), "checked": CHECKED})
+    else:
+        describe(package, Console())

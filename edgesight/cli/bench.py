@@ -1,0 +1,333 @@
+"""Commands of who measures: benches, the demo, the verification."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from edgesight.cli import ending
+from edgesight.cli.build import _budgets
+from edgesight.cli.data import _check_trained_on, data_folder, data_set, demo_data
+from edgesight.cli.options import (
+    DATASET_HELP,
+    DataDir,
+    DataSetName,
+    Grouping,
+    Groups,
+    Json,
+    PackagePath,
+    Size,
+    SkipDamaged,
+    check_reports,
+    reading,
+)
+from edgesight.cli.show import load
+from edgesight.hls.zoo import SHIPPED, _data_set, calibrated_as, compile_zoo, foldings_of, shipped_folder
+
+if TYPE_CHECKING:
+    from edgesight.host.fabric.base import Images
+
+group = typer.Typer(no_args_is_help=True, help="Measurements, each held against its bars.")
+
+
+# Cycles a frame that a layer of stage 0 and of stage 1 may take, by the name of the folding.
+FOLDINGS = {"fast": (700, 2_500), "middle": (1_500, 10_000), "small": (6_000, 40_000)}
+
+
+@group.command("folding")
+def bench_folding_(
+    zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder with stage0.onnx, stage1.onnx and card.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for folding.json and the packages.")] = Path("build/bench"),
+    json_: Json = False,
+) -> None:
+    """Measure each stage's interval over its folding bound at three foldings, on the Verilated RTL."""
+    from edgesight.bench.folding import bench_folding
+    from edgesight.hls.compile import Folding
+
+    check_reports(out, "folding.json")
+
+    packages = {
+        name: compile_zoo(zoo, out / "folding" / name, [Folding(budget, {}) for budget in budgets])
+        for name, budgets in FOLDINGS.items()
+    }
+    met = bench_folding(packages, "fast", out, Console(stderr=json_))
+    if json_:
+        print((out / "folding.json").read_text(), end="")
+    if not met:
+        raise typer.Exit(1)
+
+
+@group.command("emulator")
+def bench_emulator_(
+    out: Annotated[Path, typer.Option(help="Folder for emulator.json.")] = Path("build/bench"),
+    json_: Json = False,
+) -> None:
+    """Measure how true the emulated link is: rates on an idle and a busy machine, loss, bursts, delay. Needs root."""
+    from edgesight.bench.link.emulator import bench_emulator
+
+    check_reports(out, "emulator.json")
+
+    met = bench_emulator(out, Console(stderr=json_))
+    if json_:
+        print((out / "emulator.json").read_text(), end="")
+    if not met:
+        raise typer.Exit(1)
+
+
+@group.command("fairness")
+def bench_fairness_(
+    seeds: Annotated[int, typer.Option(min=1, help="Flows of each kind; their median counts.")] = 5,
+    out: Annotated[Path, typer.Option(help="Folder for fairness.json.")] = Path("build/bench"),
+    json_: Json = False,
+) -> None:
+    """Measure the link's congestion control beside TCP and under random loss; 17 minutes. Needs root."""
+    from edgesight.bench.link.fairness import bench_fairness
+
+    check_reports(out, "fairness.json")
+
+    met = bench_fairness(out, Console(stderr=json_), seeds=seeds)
+    if json_:
+        print((out / "fairness.json").read_text(), end="")
+    if not met:
+        raise typer.Exit(1)
+
+
+@group.command("link")
+def bench_link_(
+    section: Annotated[
+        list[str] | None, typer.Option(help="Sections to run, may be repeated: see --list. Default: all.")
+    ] = None,
+    photos: Annotated[Path | None, typer.Option(help="Folder or .zip of photographs, JPEG or PNG.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text file of lines NAME,CLASS: each photograph's class of ImageNet, 0 to 999. Default: none."
+        ),
+    ] = None,
+    traces: Annotated[
+        Path | None, typer.Option(help="Folder of traces: NAME.up with NAME.down (Mahimahi), NAME.txt (Mbit/s).")
+    ] = None,
+    zoo: Annotated[Path, typer.Option(help="Folder with Fashion-MNIST's backend.onnx.")] = Path(
+        "quant/zoo/fashion-mnist"
+    ),
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of loss of the cells that have bars.")] = 3,
+    requests: Annotated[
+        int | None, typer.Option(min=1, help="Requests of a seed; default 500 photographs, 334 Fashion-MNIST.")
+    ] = None,
+    poisson: Annotated[bool, typer.Option("--poisson", help="Arrivals at random instead of evenly spaced.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure again what was measured already.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the sections and end.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for link.json and link.png.")] = Path("build/bench"),
+    data_dir: DataDir = None,
+    json_: Json = False,
+) -> None:
+    """Compare the link's transport with gRPC, QUIC streams and UDP under loss, and more; over an hour. Needs root."""
+    from edgesight.bench.link.bench import SECTIONS, Settings, bench_link
+    from edgesight.quant.datasets import DataSetError, load
+
+    if list_:
+        for name, one in SECTIONS.items():
+            typer.echo(f"{name:14} {one.title}")
+        return
+    check_reports(out, "link.json", "link.png")
+    for name in section or ():
+        if name not in SECTIONS:
+            raise typer.BadParameter(f"{name}: expected one of {', '.join(SECTIONS)}", param_hint="--section")
+    fashion = None
+    with suppress(DataSetError):  # then the section says what it lacks
+        folder = data_folder("fashion-mnist", data_dir)
+
+        def fashion() -> tuple[Images, Any]:
+            test = load("fashion-mnist", folder).test
+            return test.images, test.labels
+
+    settings = Settings(
+        out=out,
+        zoo=zoo,
+        photos=photos,
+        labels=labels,
+        traces=traces,
+        fashion=fashion,
+        seeds=seeds,
+        requests=requests,
+        spacing="poisson" if poisson else "fixed",
+        again=again,
+    )
+    met = bench_link(settings, section or [], Console(stderr=json_))
+    if json_:
+        print((out / "link.json").read_text(), end="")
+    if not met:
+        raise typer.Exit(1)
+
+
+@group.command("hostile")
+def bench_hostile_(
+    attack: Annotated[list[str] | None, typer.Option(help="An attack to run alone; may be given again.")] = None,
+    seconds: Annotated[float, typer.Option(min=1.0, max=600.0, help="Length of each attack.")] = 20.0,
+    out: Annotated[Path, typer.Option(help="Folder for hostile.json and logs.")] = Path("build/bench"),
+    json_: Json = False,
+) -> None:
+    """Attack a data centre, as a stranger and as an edge that has turned, while another edge is asked. About 10 min."""
+    from edgesight.bench.link.hostile import bench_hostile
+
+    check_reports(out, "hostile.json")
+    met = bench_hostile(out, Console(stderr=json_), names=attack or [], seconds=seconds)
+    if json_:
+        print((out / "hostile.json").read_text(), end="")
+    if not met:
+        raise typer.Exit(1)
+
+
+@group.command("plan")
+def bench_plan_(
+    traces: Annotated[Path | None, typer.Option(help="Folder of capacity traces of links that move.")] = None,
+    published: Annotated[
+        Path | None, typer.Option(help="Directory of JellyBean's visual question answering, as published.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for plan.json and pictures.")] = Path("build/bench"),
+    json_: Json = False,
+) -> None:
+    """Hold every planner against the authors' methods, exact ones or bounds, and simple baselines."""
+    from edgesight.bench.plan.bench import bench_plan
+
+    check_reports(out, "plan.json")
+
+    met = bench_plan(out, Console(stderr=json_), traces=traces, published=published)
+    if json_:
+        print((out / "plan.json").read_text(), end="")
+    if not met:
+        raise typer.Exit(1)
+
+
+@group.command("board")
+def bench_board_(
+    zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder with stage0.onnx, stage1.onnx and card.json.")],
+    cycles: Annotated[
+        str, typer.Option(help="Cycles a frame that each layer of stage 0 and of stage 1 may take on the open board.")
+    ] = "24000,160000",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Seeds to place and route the open board with.")] = 3,
+    images: Annotated[int, typer.Option(min=1, help="Images that the PYNQ host answers in simulation.")] = 50,
+    pin_images: Annotated[
+        int, typer.Option(min=1, help="Images that the open board answers at its simulated pins.")
+    ] = 20,
+    energy_seeds: Annotated[int, typer.Option(min=1, help="Made-up worlds that energy is measured in.")] = 20,
+    out: Annotated[Path, typer.Option(help="Folder for board.json and the builds.")] = Path("build/bench"),
+    data_dir: DataDir = None,
+    json_: Json = False,
+) -> None:
+    """Build the open board's bitstream, answer on all boards in simulation, dry-run Vivado's, replay power sensors."""
+    from edgesight.bench.board import OPEN_BOARD, bench_board
+    from edgesight.hls import open_flow, vivado
+    from edgesight.hls.boards import board_names, load_board
+    from edgesight.hls.csim import build_library
+
+    check_reports(out, "board.json")
+    budgets = _budgets(cycles)
+
+    console = Console(stderr=json_)
+    name = _data_set(zoo)[0]
+    fast = load(shipped_folder() / name)
+    package = calibrated_as(compile_zoo(zoo, out / "board" / name, foldings_of(budgets)), fast.kernel)
+    build_library(package)
+    pool = data_set(name, data_dir if name == "fashion-mnist" else None, None, package).test.images
+    package = open_flow.build(package, load_board(OPEN_BOARD), out / "board" / OPEN_BOARD, range(1, seeds + 1))
+    boards = [load_board(board) for board in board_names()]
+    console.print("Vivado's boards: dry runs, sound and with a mistake each ...")
+    dry_runs = vivado.dry_run_report(fast, [board for board in boards if board.flow == "vivado"])
+    met = bench_board(
+        package,
+        fast,
+        dry_runs,
+        pool[: max(images, pin_images)],
+        pin_images=pin_images,
+        pynq_images=images,
+        energy_seeds=energy_seeds,
+        out=out,
+        console=console,
+    )
+    if json_:
+        print((out / "board.json").read_text(), end="")
+    if not met:
+        raise typer.Exit(1)
+
+
+def verify(
+    package: PackagePath,
+    dataset: DataSetName,
+    zoo: Annotated[Path, typer.Option(help="Zoo folder with the stages' trained networks.")],
+    images: Annotated[int, typer.Option(min=1, help="Images of the test split; then of the calibration split.")] = 500,
+    out: Annotated[Path, typer.Option(help="Folder for report.json and logits.npz.")] = Path("build/verify"),
+    data_dir: DataDir = None,
+    size: Size = None,
+    groups: Groups = Grouping.name,
+    skip_damaged: SkipDamaged = False,
+    json_: Json = False,
+) -> None:
+    """Prove Brevitas = QONNX = csim = Verilated RTL, on logits and decisions, by equality."""
+    import numpy as np
+
+    check_reports(out, "report.json", "logits.npz", "records.npz")
+
+    with ending.nothing_to_clean_up():
+        from edgesight.bench.verify import verify
+        from edgesight.hls import qonnx_graph
+        from edgesight.hls.csim import build_library as build_csim
+        from edgesight.quant.export import brevitas_logits
+        from edgesight.sim.verilate import build_library as build_verilated
+
+    opened = load(package)
+    data = data_set(dataset, data_dir, size, opened, reading(groups, skip_damaged))
+    pool = np.concatenate([data.test.images, data.calibration.images])[:images]
+    build_csim(opened)
+    build_verilated(opened)
+
+    def brevitas(stage: str, chosen: Images) -> np.ndarray:
+        return brevitas_logits(zoo, stage, chosen)
+
+    def qonnx(stage: str, chosen: Images) -> np.ndarray:
+        return qonnx_graph.execute(opened.path / "networks" / f"{stage}.onnx", chosen)
+
+    met = verify(opened, pool, {"brevitas": brevitas, "qonnx": qonnx}, out, Console(stderr=json_))
+    if json_:
+        print((out / "report.json").read_text(), end="")
+    if not met:
+        raise typer.Exit(1)
+
+
+def demo(
+    images: Annotated[int, typer.Option(min=1, help="Test images to answer.")] = 4000,
+    all_: Annotated[bool, typer.Option("--all", help="The whole test split.")] = False,
+    package: Annotated[
+        Path | None, typer.Option(help="Kernel package; default the shipped one of the data set.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help=DATASET_HELP + " Default: fashion-mnist, else digits.")] = None,
+    loss: Annotated[float, typer.Option(min=0.0, max=0.99, help="Packet loss of the emulated link, each way.")] = 0.05,
+    out: Annotated[Path, typer.Option(help="Folder for report.json and report.png.")] = Path("build/demo"),
+    data_dir: DataDir = None,
+    size: Size = None,
+    groups: Groups = Grouping.name,
+    skip_damaged: SkipDamaged = False,
+    json_: Json = False,
+) -> None:
+    """Answer real images by the whole cascade, on cycle-accurate RTL and over a lossy link, for several targets."""
+    from edgesight.bench.demo import run_demo
+
+    check_reports(out, "report.json", "report.md", "report.png")
+
+    console = Console(stderr=json_)
+    own = load(package) if package is not None else None
+    side = size or (own.kernel.input.height if own is not None else None)
+    data, note = demo_data(dataset, data_dir, side, reading(groups, skip_damaged))
+    console.print(note)
+    opened = own or load(shipped_folder() / data.name)
+    _check_trained_on(opened, data)
+    shipped = opened.path.resolve().parent == SHIPPED
+    met = run_demo(opened, data.test, None if all_ else images, loss, out, note, console, shipped=shipped)
+    if json_:
+        print((out / "report.json").read_text(), end="")
+    if not met:
+        raise typer.Exit(1)

@@ -1,0 +1,94 @@
+"""Arguments and options that several commands share, and what is made of them."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from edgesight.quant.datasets import FolderReading
+
+DATASET_HELP = "fashion-mnist, digits, or folder:PATH (class subfolders, or train/ and test/ above them; a zip too)."
+
+
+DataSetName = Annotated[str, typer.Argument(metavar="DATASET", help=DATASET_HELP)]
+
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of the data set's own files, if not where Debian puts them.")
+]
+
+
+Size = Annotated[
+    int | None, typer.Option("--size", min=4, max=256, help="Side in pixels that a folder's images are resized to.")
+]
+
+
+PackagePath = Annotated[Path, typer.Argument(metavar="PACKAGE", help="Kernel package: a folder with kernel.json.")]
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
+
+
+class Grouping(str, Enum):
+    """What makes images of a folder one group, which never straddles two splits."""
+
+    name = "name"
+    none = "none"
+
+
+Groups = Annotated[
+    Grouping,
+    typer.Option(
+        "--groups",
+        help="name: a folder's images of one class called <group>_<number> are one group, which stays in one split; "
+        "none: each image is its own. What was found is printed. The same for all commands on one folder.",
+    ),
+]
+
+
+SkipDamaged = Annotated[
+    bool, typer.Option("--skip-damaged", help="Leave out a folder's images that cannot be read, and list them.")
+]
+
+
+KeysFolder = Annotated[
+    Path, typer.Option("--keys", help="The data centre's keys folder, made by `edgesight keys make`.")
+]
+
+
+def host_and_port(option: str, text: str) -> tuple[str, int]:
+    """Host and port that `text` names."""
+    from edgesight.host.link.datagrams import LinkError
+
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or len(port) > 5 or not 0 < int(port) < 65_536:  # Python reads 4,300 digits
+        raise LinkError(f"{option} {text[:80]}: expected HOST:PORT, such as 10.0.0.2:4433")
+    return host, int(port)
+
+
+def check_reports(out: Path, main: str, *others: str) -> None:
+    """OutputError, before any work, where a command's report must not or cannot be written."""
+    from edgesight.bench.report import REPORT
+    from edgesight.host.files import check_report_folder, check_reports
+
+    check_reports(out, REPORT, main, *others)
+    check_report_folder(out, REPORT)
+
+
+def warn(said: list[str]) -> None:
+    """Print warnings for people, on standard error."""
+    for line in said:
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def reading(groups: Grouping, skip_damaged: bool) -> FolderReading:
+    """How a folder of images is read."""
+    from edgesight.quant.datasets import FolderReading
+
+    return FolderReading(groups.value, skip_damaged)

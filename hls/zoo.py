@@ -1,0 +1,194 @@
+"""From a zoo folder to a package: what may be written over, what the model card says of its files, compiling it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgesight.host.files import Claim, read_regular, sha256
+
+if TYPE_CHECKING:
+    from edgesight.hls.compile import Folding
+    from edgesight.host.kernel import Kernel, Package
+
+# What `train` writes into a zoo folder, beside its card.
+_FILES = ("README.md", "stage0.npz", "stage0.onnx", "stage1.npz", "stage1.onnx", "backend.onnx")
+CARD = "card.json"
+
+
+def _stranger(folder: Path) -> str | None:
+    """Why training must not write here: nothing is removed, but files of its names are replaced."""
+    try:
+        card = json.loads(read_regular(folder / CARD))
+        return None if {"schema", "networks"} <= card.keys() else f"its {CARD} is no model card"
+    except FileNotFoundError:
+        there = [name for name in _FILES if (folder / name).exists()]
+        return f"it holds {there[0]} and no {CARD}" if there else f"it has no {CARD}"
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return f"its {CARD} cannot be read"
+
+
+ZOO = Claim("zoo folder", _stranger)
+
+
+class ZooError(ValueError):
+    """A zoo folder that cannot be compiled: says which file and what to do."""
+
+
+def read_card(zoo: Path) -> dict[str, Any]:
+    """The model card of a zoo folder; ZooError where it is absent or lacks what compiling needs."""
+    path = zoo / CARD
+    try:
+        card = json.loads(read_regular(path))
+        facts = card["data_set"]
+        str(facts["name"]), str(facts["checksum"]), [str(name) for name in facts["classes"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ZooError(f"{path}: no readable model card ({error!r}); make one with `edgesight train`") from error
+    assert isinstance(card, dict)
+    return card
+
+
+def check_files(zoo: Path, card: dict[str, Any]) -> None:
+    """ZooError where a network is absent, or is not the file that the card was written for."""
+    networks = card.get("networks") or {}
+    for name in ("stage0", "stage1", "backend"):
+        path, file = zoo / f"{name}.onnx", f"{name}.onnx"
+        described = networks.get(name, {}).get("files", {}).get(file, {}).get("sha256")
+        if not path.is_file():
+            if name == "backend" and described is None:
+                continue
+            what = "the data centre's network" if name == "backend" else "a cascade has both stages"
+            raise ZooError(f"{path}: is missing ({what}): train it with `edgesight train DATASET --variant {name}`")
+        found = sha256(path.read_bytes())
+        if described not in (None, found):
+            twin = [
+                other for other, entry in networks.items() if found in [f["sha256"] for f in entry["files"].values()]
+            ]
+            seen = f"it is {twin[0]}'s" if twin else f"it has sha256 {found[:12]}..."
+            raise ZooError(
+                f"{path}: is not the file that {CARD} describes ({described[:12]}...; {seen}): put that file back, or "
+                f"train again; a network of your own takes its sha256 in {CARD}"
+            )
+
+
+def warnings(zoo: Path, card: dict[str, Any]) -> list[str]:
+    """What lets a package be made, but a poor one: for before the work."""
+    networks = card.get("networks") or {}
+    said = []
+    if not (zoo / "backend.onnx").is_file():
+        said.append(
+            f"{zoo}: has no backend.onnx, so that the package offloads nothing and cannot be calibrated: train it with "
+            "`edgesight train DATASET --variant backend`"
+        )
+    shares = {}
+    for name, entry in networks.items():
+        try:
+            shares[name] = float(entry["calibration_accuracy"]["by_seed"][0])
+        except (KeyError, TypeError, ValueError, IndexError):
+            continue
+    for worse, better in (("stage0", "stage1"), ("stage1", "backend")):
+        if {worse, better} <= shares.keys() and shares[better] <= shares[worse]:
+            said.append(
+                f"{better} is no better than {worse} ({shares[better]:.1%} against {shares[worse]:.1%} of the "
+                f"calibration split): asking it costs time and gains nothing; train it longer, or on more pictures"
+            )
+    return said
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+SHIPPED = ROOT / "bitstreams"
+
+
+def out_of_reach(package: Package, foldings: list[Folding]) -> list[str]:
+    """Which budgets of cycles the package misses, by the layer that is slowest at its fastest."""
+    said = []
+    for stage, folding in zip(package.kernel.stages, foldings, strict=True):
+        if stage.bound_cycles > folding.cycles:
+            slowest = "pixels come in one a cycle" if stage.bound_layer == "input" else f"layer {stage.bound_layer}"
+            said.append(
+                f"{stage.name}: {folding.cycles} cycles a frame are out of reach: {slowest}, which takes "
+                f"{stage.bound_cycles} even unrolled (or as --reuse says)"
+            )
+    return said
+
+
+def _data_set(zoo: Path) -> tuple[str, str, list[str]]:
+    """Name, checksum and classes of the data set that a zoo folder was trained on."""
+    from edgesight.hls.zoo import read_card
+
+    facts = read_card(zoo)["data_set"]
+    return str(facts["name"]), str(facts["checksum"]), [str(name) for name in facts["classes"]]
+
+
+def shipped() -> dict[str, Any]:
+    """How the shipped packages are made: name -> cycles, targets, loss."""
+    import tomllib
+
+    return tomllib.loads((shipped_folder() / "shipped.toml").read_text())
+
+
+def shipped_folder() -> Path:
+    """The folder of the shipped packages, which only a clone has."""
+    from edgesight.host.kernel import KernelError
+
+    if not SHIPPED.is_dir():
+        raise KernelError(
+            f"{SHIPPED}: the shipped packages are part of the source tree, not of the installed package: run from a "
+            "clone, or name a package"
+        )
+    return SHIPPED
+
+
+def foldings_of(budgets: list[int], reuse: Mapping[str, Mapping[str, int]] | None = None) -> list[Folding]:
+    """Foldings of both stages from their budgets of cycles, and reuse factors by stage and layer."""
+    from edgesight.hls.compile import Folding
+
+    return [
+        Folding(budget, (reuse or {}).get(stage, {}))
+        for stage, budget in zip(("stage0", "stage1"), budgets, strict=True)
+    ]
+
+
+def compile_zoo(zoo: Path, out: Path, foldings: list[Folding]) -> Package:
+    """Compile a zoo folder's two stages, with its back end packed beside them."""
+    from edgesight.hls.compile import DataSetFacts, Network, compile_package
+
+    networks = [
+        Network(stage, zoo / f"{stage}.onnx", folding)
+        for stage, folding in zip(("stage0", "stage1"), foldings, strict=True)
+    ]
+    facts = DataSetFacts(*_data_set(zoo))
+    backend = zoo / "backend.onnx"
+    return compile_package(
+        out.resolve().name, networks, facts, backend.read_bytes() if backend.is_file() else None, out
+    )
+
+
+def check_same_networks(zoo: Path, other: Kernel) -> None:
+    """CompileError unless kernel `other` is calibrated and was made of the zoo folder's very networks and back end."""
+    from edgesight.hls.qonnx_graph import CompileError
+    from edgesight.host.files import sha256
+
+    if other.calibration is None:
+        raise CompileError(f"kernel {other.name!r} is not calibrated: run `edgesight calibrate` on it first")
+    packed = {"networks/stage0.onnx": "stage0", "networks/stage1.onnx": "stage1", "datacenter.onnx": "backend"}
+    for file, name in packed.items():
+        path = zoo / f"{name}.onnx"
+        if other.files.get(file) != (sha256(path.read_bytes()) if path.is_file() else None):
+            raise CompileError(f"{path}: is not that of kernel {other.name!r}: calibrate anew")
+
+
+def calibrated_as(package: Package, other: Kernel) -> Package:
+    """Take over the calibration of a kernel that has the same networks and back end, and so gives the same margins."""
+    from edgesight.hls.qonnx_graph import CompileError
+
+    for file in ("networks/stage0.onnx", "networks/stage1.onnx", "datacenter.onnx"):
+        if other.files.get(file) != package.kernel.files.get(file):
+            raise CompileError(f"{package.path}: {file} is not that of kernel {other.name!r}: calibrate anew")
+    if other.calibration is None:
+        raise CompileError(f"kernel {other.name!r} is not calibrated: run `edgesight calibrate` on it first")
+    return package.replace(calibration=other.calibration.model_dump())
