@@ -1,0 +1,5 @@
+"""Fixtures that benches of boards share."""
+
+from tests.digits import digits, expected, images, rows, sets
+
+__all__ = ["digits", "expected", "images", "rows", "sets"]
