@@ -17,7 +17,7 @@ together.
 from __future__ import annotations
 
 import json
-import unicodedata
+import re
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
@@ -133,16 +133,12 @@ def check_text(content: Any, where: str) -> None:
             waiting += [*part, *part.values()]
         elif isinstance(part, (list, tuple)):
             waiting += part
-        elif isinstance(part, str) and (odd := next((sign for sign in part if _unfit(sign)), None)) is not None:
-            raise PlanError(f"{where}: the text {part[:40]!a} holds the control character U+{ord(odd):04X}; drop it")
+        elif isinstance(part, str) and (odd := _STEERING.search(part)) is not None:
+            raise PlanError(f"{where}: the text {part[:40]!a} holds the control character U+{ord(odd[0]):04X}; drop it")
 
 
-def _unfit(sign: str) -> bool:
-    return unicodedata.category(sign) in ("Cc", "Cs") or unicodedata.bidirectional(sign) in _TURNING
-
-
-# What turns the direction of the text behind it.
-_TURNING: Final = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+# Control characters, what turns the direction of the text behind it, and halves of characters.
+_STEERING: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def read_trace(path: Path | str) -> Trace:
