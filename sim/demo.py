@@ -162,10 +162,10 @@ def run_demo(
     }
     write_report(out / "report.json", body, checks)
     draw(rows, package, len(images), loss, out / "report.png")
-    write_atomically(out / "report.md", _markdown(rows, checks, package, len(images), loss, note).encode())
+    late = _late(rows, loss, calibration.loss)
+    write_atomically(out / "report.md", _markdown(rows, checks, package, len(images), loss, note, late).encode())
     for table in _tables(rows, package):
         console.print(table)
-    late = _late(rows, loss, calibration.loss)
     if late is not None:
         console.print(late, style="yellow", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Report: {out / 'report.json'} and report.md; picture: {out / 'report.png'}")
@@ -493,11 +493,15 @@ def _tables(rows: Sequence[Row], package: Package) -> list[Table]:
 
 
 def _markdown(
-    rows: Sequence[Row], checks: Sequence[Check], package: Package, images: int, loss: float, note: str
+    rows: Sequence[Row],
+    checks: Sequence[Check],
+    package: Package,
+    images: int,
+    loss: float,
+    note: str,
+    late: str | None,
 ) -> str:
     """The report as a page: what was run, where and when, the table, the checks."""
-    calibration = package.kernel.calibration
-    late = _late(rows, loss, calibration.loss if calibration is not None else 1.0)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     lines = [
         f"# The demo on {package.kernel.name}",

@@ -33,8 +33,7 @@ from host.link.keys import (
     request_certificate,
     save_edge,
 )
-from host.link.offload import NoAnswer as NoAnswer  # what `offload` raises, for its callers
-from host.link.offload import Offloaded
+from host.link.offload import NoAnswer, Offloaded
 from host.link.parity import strips_for
 from host.link.quality import Room, fit, room
 from host.link.quic import IDLE_TIMEOUT, PROTOCOL, Hello, Peer, Welcome

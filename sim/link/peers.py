@@ -57,9 +57,10 @@ from host.datacenter.authority import Authority
 from host.datacenter.models import Executor, OnnxModel
 from host.datacenter.service import MAX_BATCH
 from host.datacenter.service import serve as serve_ours
-from host.link.client import NoAnswer, OffloadClient
+from host.link.client import OffloadClient
 from host.link.congestion import pace
 from host.link.keys import client_keys, now
+from host.link.offload import NoAnswer
 from host.link.quic import IDLE_TIMEOUT
 from host.link.tls import REFUSED, Untrusted, ask_for_certificate, check_data_centre, shown_chain
 from host.process import run_until_told

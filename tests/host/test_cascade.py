@@ -19,9 +19,8 @@ from host.cascade import Cascade, TargetRefused
 from host.fabric.base import OFFLOAD, RECORD, FabricError, Images, Records, check_images
 from host.fabric.csim import below, decide
 from host.kernel import Package
-from host.link.client import NoAnswer
 from host.link.datagrams import LinkError, Status
-from host.link.offload import Offloaded
+from host.link.offload import NoAnswer, Offloaded
 from tests.host.by_hand import calibration, package, random_images, sums
 
 

@@ -16,10 +16,11 @@ from aioquic.tls import Epoch
 from host.datacenter import authority as authority_module
 from host.datacenter.authority import Authority
 from host.datacenter.service import serve
-from host.link.client import NoAnswer, OffloadClient
+from host.link.client import OffloadClient
 from host.link.datagrams import LinkError
 from host.link.enrollment import enroll_with
 from host.link.keys import KeysError, client_keys, new_key, request_certificate
+from host.link.offload import NoAnswer
 from host.link.port import Budget, Port, Strangers, Waiting, source_of
 from host.link.server import check_sound
 from sim.link.options import LinkOptions

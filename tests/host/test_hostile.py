@@ -28,10 +28,11 @@ from host.edge import _GRACE, PICTURE_BYTES, Edge, EdgeError, query
 from host.fabric.csim import CsimFabric
 from host.images import read_image
 from host.kernel import Package
-from host.link.client import NoAnswer, OffloadClient
+from host.link.client import OffloadClient
 from host.link.datagrams import MAX_DATAGRAM, REQUEST_BITS, Cancel, LinkError, Reply, Status
 from host.link.enrollment import Token, enroll
 from host.link.keys import client_keys
+from host.link.offload import NoAnswer
 from host.link.server import Server, ServerPeer
 from host.link.strips import cut
 from sim.link.mischief import DisturbedLink, garbage, hold_idle

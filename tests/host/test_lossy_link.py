@@ -14,8 +14,9 @@ import pytest
 
 from host.datacenter.authority import Authority
 from host.datacenter.service import Service
-from host.link.client import NoAnswer, OffloadClient
+from host.link.client import OffloadClient
 from host.link.keys import client_keys
+from host.link.offload import NoAnswer
 from host.link.quic import IDLE_TIMEOUT
 from host.link.server import Server
 from host.link.strips import assemble, encode

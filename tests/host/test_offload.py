@@ -24,10 +24,11 @@ from host.datacenter.models import ModelError
 from host.datacenter.service import OVERTAKEN_AFTER, SILENT_AFTER, Service
 from host.link import parity
 from host.link.addresses import addresses
-from host.link.client import NoAnswer, OffloadClient
+from host.link.client import OffloadClient
 from host.link.datagrams import REQUEST_BITS, Cancel, Kind, LinkError, Reply, Status, Strip
 from host.link.keys import client_keys
 from host.link.loss import LossMeter
+from host.link.offload import NoAnswer
 from host.link.server import Server
 from host.link.strips import cut, encode, jpeg_tables
 from sim.link.options import LinkOptions
