@@ -22,7 +22,6 @@ import re
 import signal
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -37,7 +36,7 @@ from rich.console import Console
 
 from host.answer import Answer
 from host.kernel import Package
-from sim.link.mischief import Damage, DisturbedLink, garbage, noise
+from sim.link.mischief import Damage, DisturbedLink, begin_idle, garbage, noise
 from sim.link.options import EmulationError, LinkOptions
 from sim.link.programs import (
     ALLOWANCE_S,
@@ -340,9 +339,7 @@ class _Run:
             await asyncio.sleep(_RUNNING_S)
 
     async def _idle_connections(self, fault: Fault, chance: random.Random) -> None:
-        host, port = self.address
-        command = [sys.executable, "-m", "sim.link.mischief", host, str(port), str(_IDLE_CONNECTIONS), str(_IDLE_S)]
-        process = await asyncio.create_subprocess_exec(*command, cwd=_ROOT, stdout=subprocess.PIPE)
+        process = await begin_idle(self.address, _IDLE_CONNECTIONS, _IDLE_S)
         said, _ = await process.communicate()
         if said.strip() != b"open":
             raise EmulationError(f"idle connections could not be made: {said!r}")
