@@ -140,10 +140,10 @@ def run_demo(
     }
     write_report(out / "report.json", body, checks)
     draw(rows, package, len(images), loss, out / "report.png")
-    write_atomically(out / "report.md", markdown(rows, checks, package, len(images), loss, note).encode())
+    late = lateness(rows, loss, calibration.loss)
+    write_atomically(out / "report.md", markdown(rows, checks, package, len(images), loss, note, late).encode())
     for table in tables(rows, package):
         console.print(table)
-    late = lateness(rows, loss, calibration.loss)
     if late is not None:
         console.print(late, style="yellow", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Report: {out / 'report.json'} and report.md; picture: {out / 'report.png'}")

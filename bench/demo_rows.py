@@ -214,11 +214,15 @@ def tables(rows: Sequence[Row], package: Package) -> list[Table]:
 
 
 def markdown(
-    rows: Sequence[Row], checks: Sequence[Check], package: Package, images: int, loss: float, note: str
+    rows: Sequence[Row],
+    checks: Sequence[Check],
+    package: Package,
+    images: int,
+    loss: float,
+    note: str,
+    late: str | None,
 ) -> str:
     """The report as a page: what was run, where and when, the table, the checks."""
-    calibration = package.kernel.calibration
-    late = lateness(rows, loss, calibration.loss if calibration is not None else 1.0)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     lines = [
         f"# The demo on {package.kernel.name}",

@@ -126,7 +126,9 @@ def query(socket_path: Path, image_path: Path, accuracy: float, deadline_ms: flo
         try:
             connection.connect(str(socket_path))
             _check_owner(connection, socket_path)
-            connection.sendall(_frame(header) + content)
+            # An edge that takes no more queries says so and hangs up, perhaps before it has read this one.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(_frame(header) + content)
             (length,) = _LENGTH.unpack(_receive(connection, _LENGTH.size))
             if length > _MAX_HEADER:
                 raise EdgeError(f"{socket_path}: the answer claims {length} bytes: what listens there is no edge")

@@ -22,7 +22,6 @@ import re
 import signal
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -35,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from edgesight.bench.link.mischief import Damage, DisturbedLink, garbage, noise
+from edgesight.bench.link.mischief import Damage, DisturbedLink, begin_idle, garbage, noise
 from edgesight.bench.link.programs import (
     ALLOWANCE_S,
     Asked,
@@ -340,17 +339,7 @@ class _Run:
             await asyncio.sleep(_RUNNING_S)
 
     async def _idle_connections(self, fault: Fault, chance: random.Random) -> None:
-        host, port = self.address
-        command = [
-            sys.executable,
-            "-m",
-            "edgesight.bench.link.mischief",
-            host,
-            str(port),
-            str(_IDLE_CONNECTIONS),
-            str(_IDLE_S),
-        ]
-        process = await asyncio.create_subprocess_exec(*command, cwd=_ROOT, stdout=subprocess.PIPE)
+        process = await begin_idle(self.address, _IDLE_CONNECTIONS, _IDLE_S)
         said, _ = await process.communicate()
         if said.strip() != b"open":
             raise EmulationError(f"idle connections could not be made: {said!r}")

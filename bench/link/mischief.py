@@ -17,6 +17,7 @@ import ssl
 import sys
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, cast
 
 from aioquic.quic.connection import QuicConnection
@@ -25,6 +26,7 @@ from edgesight.host.link.keys import ALPN, configuration
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import Address, RelayLink
 
+_ROOT = Path(__file__).resolve().parents[2]
 Damage = Literal["duplicated", "reordered", "corrupted", "truncated"]
 DAMAGED = 0.3  # share of the packets that damage hits
 _LATEST = 0.03  # seconds that a reordered packet is held back
@@ -171,6 +173,12 @@ async def hold_idle(address: tuple[str, int], count: int, seconds: float) -> Non
     print("open", flush=True)
     await asyncio.sleep(seconds)
     transport.close()
+
+
+async def begin_idle(address: tuple[str, int], count: int, seconds: float) -> asyncio.subprocess.Process:
+    """`hold_idle` in a process of its own, so that the attacker takes no time of the attacked one's event loop."""
+    command = [sys.executable, "-m", __name__, address[0], str(address[1]), str(count), str(seconds)]
+    return await asyncio.create_subprocess_exec(*command, cwd=_ROOT, stdout=asyncio.subprocess.PIPE)
 
 
 def main() -> None:

@@ -58,17 +58,12 @@ from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.models import Executor, OnnxModel
 from edgesight.host.datacenter.service import MAX_BATCH
 from edgesight.host.datacenter.service import serve as serve_ours
-from edgesight.host.link.client import NoAnswer, OffloadClient
+from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.congestion import pace
 from edgesight.host.link.keys import client_keys, now
+from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.quic import IDLE_TIMEOUT
-from edgesight.host.link.tls import (
-    REFUSED,
-    Untrusted,
-    ask_for_certificate,
-    check_data_centre,
-    shown_chain,
-)
+from edgesight.host.link.tls import REFUSED, Untrusted, ask_for_certificate, check_data_centre, shown_chain
 from edgesight.host.process import run_until_told
 
 TRANSPORTS = ("edgesight", "grpc", "quic", "udp")

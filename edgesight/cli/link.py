@@ -72,13 +72,13 @@ def _check_report(report: Path | None) -> None:
 
 
 def _address(text: str) -> tuple[str, int]:
+    from edgesight.host.link.addresses import host_and_port
     from edgesight.sim.link.options import EmulationError
 
-    host, _, port = text.rpartition(":")
-    host = host.strip("[]")
-    if not host or not port.isdecimal() or len(port) > 5 or not int(port) < 65_536:  # Python reads 4,300 digits
-        raise EmulationError(f"{text[:80]}: expected HOST:PORT, such as 127.0.0.1:4433")
-    return host, int(port)
+    try:
+        return host_and_port(text, least=0)  # 0 listens at a port of the system's choice
+    except ValueError as error:
+        raise EmulationError(str(error)) from None
 
 
 def _options(text: str) -> LinkOptions:

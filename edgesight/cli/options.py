@@ -61,15 +61,15 @@ KeysFolder = Annotated[
 ]
 
 
-def host_and_port(option: str, text: str) -> tuple[str, int]:
+def address_of(option: str, text: str) -> tuple[str, int]:
     """Host and port that `text` names."""
+    from edgesight.host.link.addresses import host_and_port
     from edgesight.host.link.datagrams import LinkError
 
-    host, _, port = text.rpartition(":")
-    host = host.strip("[]")
-    if not host or not port.isdecimal() or len(port) > 5 or not 0 < int(port) < 65_536:  # Python reads 4,300 digits
-        raise LinkError(f"{option} {text[:80]}: expected HOST:PORT, such as 10.0.0.2:4433")
-    return host, int(port)
+    try:
+        return host_and_port(text)
+    except ValueError as error:
+        raise LinkError(f"{option} {error}") from None
 
 
 def check_reports(out: Path, main: str, *others: str) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from edgesight.cli import board, ending
-from edgesight.cli.options import Json, KeysFolder, PackagePath, host_and_port, warn
+from edgesight.cli.options import Json, KeysFolder, PackagePath, address_of, warn
 from edgesight.cli.show import load
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def enroll(
     from edgesight.host.datacenter.authority import Authority
 
     with closing(Authority(keys_folder)) as authority:
-        token = authority.invite(name, *host_and_port("--address", address), replace=replace).pack()
+        token = authority.invite(name, *address_of("--address", address), replace=replace).pack()
     if json_:
         ending.print_json({"edge": name, "token": token})
     else:
@@ -213,7 +213,7 @@ def edge(
             return
     if package is None:
         raise EdgeError("no kernel package is given: name a folder with kernel.json")
-    at = host_and_port("--datacenter", datacenter) if datacenter is not None else None
+    at = address_of("--datacenter", datacenter) if datacenter is not None else None
     budget = hedge_budget if hedge == "auto" else None
     run_edge(package, fabric, socket, datacenter=at, keys_folder=keys_folder, power=power, hedge_budget=budget)
 

@@ -1,4 +1,4 @@
-"""Where a host's name leads: all of its addresses, to be tried in turn.
+"""Where a user's HOST:PORT leads: all of the host's addresses, to be tried in turn.
 
 A name such as `localhost` has an IPv6 and an IPv4 address, and a UDP socket "connects" to either whether anybody
 listens there or not.
@@ -13,6 +13,16 @@ import socket
 _MOST = 4  # addresses of a name that are tried
 
 Found = tuple[socket.AddressFamily, tuple[str, int]]
+
+
+def host_and_port(text: str, least: int = 1) -> tuple[str, int]:
+    """Host and port that `text` names as HOST:PORT, the port at least `least`; raises ValueError for anything else."""
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")  # of an IPv6 address
+    # Python makes a number of at most 4,300 digits.
+    if not host or not port.isdecimal() or len(port) > 5 or not least <= int(port) < 65_536:
+        raise ValueError(f"{text[:80]}: expected HOST:PORT, such as 10.0.0.2:4433")
+    return host, int(port)
 
 
 async def addresses(host: str, port: int) -> list[Found]:

@@ -33,22 +33,14 @@ from edgesight.host.link.keys import (
     request_certificate,
     save_edge,
 )
-from edgesight.host.link.offload import NoAnswer as NoAnswer  # what `offload` raises, for its callers
-from edgesight.host.link.offload import Offloaded
+from edgesight.host.link.offload import NoAnswer, Offloaded
 from edgesight.host.link.parity import strips_for
 from edgesight.host.link.quality import Room, fit, room
 from edgesight.host.link.quic import IDLE_TIMEOUT, PROTOCOL, Hello, Peer, Welcome
 from edgesight.host.link.repair import Progress
 from edgesight.host.link.strips import QUALITY, Encoded, jpeg_tables, kind_of
 from edgesight.host.link.telling import Sparing
-from edgesight.host.link.tls import (
-    REFUSED,
-    Untrusted,
-    check_data_centre,
-    check_edge,
-    shown_chain,
-    why_ended,
-)
+from edgesight.host.link.tls import REFUSED, Untrusted, check_data_centre, check_edge, shown_chain, why_ended
 
 try:
     from aioquic.quic.connection import QuicConnection

@@ -67,9 +67,9 @@ def test_late_answers_are_told_with_their_cause_and_the_deadline() -> None:
     lossy = demo_rows.lateness([late_row(40)], 0.5, 0.05)
     assert lossy is not None
     assert "The link loses 50%, more than the 5% of calibration: lower --loss" in lossy
-    for rows, said in (([late_row(40)], True), ([late_row(1)], False)):
-        page = demo_rows.markdown(rows, [], package, 100, 0.05, "A note.")
-        assert ("Late: up to" in page) == said
+    for late in (busy, None):
+        page = demo_rows.markdown([late_row(40)], [], package, 100, 0.05, "A note.", late)
+        assert ("Late: up to" in page) == (late is not None)
         assert "In time: within 100 ms" in page
     assert "In time: within 100 ms" in str(demo_rows.tables([late_row(1)], package)[-1].caption)
 

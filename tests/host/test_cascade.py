@@ -19,9 +19,8 @@ from edgesight.host.cascade import Cascade, TargetRefused
 from edgesight.host.fabric.base import OFFLOAD, RECORD, FabricError, Images, Records, check_images
 from edgesight.host.fabric.csim import below, decide
 from edgesight.host.kernel import Package
-from edgesight.host.link.client import NoAnswer
 from edgesight.host.link.datagrams import LinkError, Status
-from edgesight.host.link.offload import Offloaded
+from edgesight.host.link.offload import NoAnswer, Offloaded
 from tests.host.by_hand import calibration, package, random_images, sums
 
 

@@ -16,10 +16,11 @@ from aioquic.tls import Epoch
 from edgesight.host.datacenter import authority as authority_module
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.service import serve
-from edgesight.host.link.client import NoAnswer, OffloadClient
+from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.enrollment import enroll_with
 from edgesight.host.link.keys import KeysError, client_keys, new_key, request_certificate
+from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.port import Budget, Port, Strangers, Waiting, source_of
 from edgesight.host.link.server import check_sound
 from edgesight.sim.link.options import LinkOptions
@@ -326,17 +327,20 @@ def test_the_proof_of_an_address_begins_one_connection(trust: Trust) -> None:
 
 def test_an_edge_gets_in_beside_a_flood_from_its_own_address(trust: Trust) -> None:
     """Over a real port: 400 connections at once, as fast as they can be made."""
-    from edgesight.bench.link.mischief import hold_idle
+    from edgesight.bench.link.mischief import begin_idle
 
     async def test() -> None:
         async with serving(trust) as address, connected(address, trust) as before:
-            flood = asyncio.get_running_loop().create_task(hold_idle(address, 400, 2.0))
+            flood = await begin_idle(address, 400, 2.0)
+            assert flood.stdout is not None
+            begun = asyncio.get_running_loop().create_task(flood.stdout.readline())
             image = clear_images(1)[0]
-            for _ in range(10):
+            while not begun.done():
                 assert (await before.offload(image, 5.0)).label == expected(image)
+            assert begun.result().strip() == b"open"
             async with connected(address, trust) as client:
                 assert (await client.offload(image, 5.0)).label == expected(image)
-            await flood
+            await flood.wait()
 
     run(test())
 

@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from edgesight.host.datacenter import authority as authority_module
 from edgesight.host.datacenter.authority import Authority, make_authority
 from edgesight.host.datacenter.service import Service
-from edgesight.host.link.client import NoAnswer, OffloadClient
+from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import REQUEST_BITS, LinkError
 from edgesight.host.link.enrollment import Enroll, Token, enroll, enroll_with
 from edgesight.host.link.keys import (
@@ -49,6 +49,7 @@ from edgesight.host.link.keys import (
     request_certificate,
     save_edge,
 )
+from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.quic import PROTOCOL, Hello
 from edgesight.host.link.server import Admitted, Server
 from edgesight.host.link.strips import cut, jpeg_tables
@@ -554,14 +555,19 @@ def test_an_edge_is_cut_off_when_its_certificate_ends(trust: Trust, monkeypatch:
     run(test())
 
 
+def add_edge_that_is_due(trust: Trust, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Enroll `window`, whose certificate ends so soon that it asks for another."""
+    with monkeypatch.context() as patched:
+        patched.setattr(authority_module, "EDGE_LIFE", datetime.timedelta(minutes=10))
+        add_edge(trust.datacenter, "window", folder)
+    return folder
+
+
 def test_a_certificate_that_ends_soon_is_renewed_over_the_link(
     trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test() -> None:
-        folder = tmp_path / "soon"
-        with monkeypatch.context() as patched:
-            patched.setattr(authority_module, "EDGE_LIFE", datetime.timedelta(minutes=10))
-            add_edge(trust.datacenter, "window", folder)
+        folder = add_edge_that_is_due(trust, tmp_path / "soon", monkeypatch)
         old = client_keys(folder, IDLE)
         assert old.renewal_due(now())
         assert not client_keys(trust.edge, IDLE).renewal_due(now())
@@ -586,10 +592,7 @@ def test_a_certificate_that_cannot_be_read_ends_no_edge(
     trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     async def test() -> None:
-        folder = tmp_path / "soon"
-        with monkeypatch.context() as patched:
-            patched.setattr(authority_module, "EDGE_LIFE", datetime.timedelta(minutes=10))
-            add_edge(trust.datacenter, "window", folder)
+        folder = add_edge_that_is_due(trust, tmp_path / "soon", monkeypatch)
         before = (folder / "edge.pem").read_bytes()
         monkeypatch.setattr(
             authority_module,
@@ -938,10 +941,7 @@ def test_a_renewal_waits_for_the_index_and_no_edge_does(
     trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(authority_module, "_WAIT", 20.0)
-    folder = tmp_path / "soon"
-    with monkeypatch.context() as patched:
-        patched.setattr(authority_module, "EDGE_LIFE", datetime.timedelta(minutes=10))
-        add_edge(trust.datacenter, "window", folder)
+    folder = add_edge_that_is_due(trust, tmp_path / "soon", monkeypatch)
     before = (folder / "edge.pem").read_bytes()
 
     async def test() -> None:

@@ -14,8 +14,9 @@ import pytest
 
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.service import Service
-from edgesight.host.link.client import NoAnswer, OffloadClient
+from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.keys import client_keys
+from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.quic import IDLE_TIMEOUT
 from edgesight.host.link.server import Server
 from edgesight.host.link.strips import assemble, encode

@@ -24,10 +24,11 @@ from edgesight.host.datacenter.models import ModelError
 from edgesight.host.datacenter.service import OVERTAKEN_AFTER, SILENT_AFTER, Service
 from edgesight.host.link import parity
 from edgesight.host.link.addresses import addresses
-from edgesight.host.link.client import NoAnswer, OffloadClient
+from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, Kind, LinkError, Reply, Status, Strip
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.loss import LossMeter
+from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.server import Server
 from edgesight.host.link.strips import cut, encode, jpeg_tables
 from edgesight.sim.link.options import LinkOptions
