@@ -97,9 +97,7 @@ def warnings(zoo: Path, card: dict[str, Any]) -> list[str]:
     return said
 
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
+ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "bitstreams"
 
 
@@ -118,8 +116,6 @@ def out_of_reach(package: Package, foldings: list[Folding]) -> list[str]:
 
 def _data_set(zoo: Path) -> tuple[str, str, list[str]]:
     """Name, checksum and classes of the data set that a zoo folder was trained on."""
-    from edgesight.hls.zoo import read_card
-
     facts = read_card(zoo)["data_set"]
     return str(facts["name"]), str(facts["checksum"]), [str(name) for name in facts["classes"]]
 
