@@ -24,6 +24,9 @@ WORD = 4  # bytes a register
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 NOTICE = f"Made from {SOURCE} by `python -m edgesight.hls.registers`; change it there."
+# Every byte of the hardware's text counts in the build hash of each kernel, the shipped ones too: kept as it was, which
+# works in a checkout, until the hardware changes anyway.
+HARDWARE_NOTICE = f"Made from {SOURCE} by `python -m hls.registers`; change it there."
 
 
 class RegisterMapError(ValueError):
@@ -138,7 +141,7 @@ def _comment(text: str, start: str) -> list[str]:
 def systemverilog(table: RegisterMap) -> str:
     """Text of `hw/rtl/registers_pkg.sv`."""
     lines = [
-        f"// {NOTICE}",
+        f"// {HARDWARE_NOTICE}",
         "/// The register map's byte offsets and bit positions, the record's error codes, the protocol's constants.",
         "package registers_pkg;",
         "",

@@ -1,4 +1,4 @@
-// Made from hw/registers.toml by `python -m edgesight.hls.registers`; change it there.
+// Made from hw/registers.toml by `python -m hls.registers`; change it there.
 /// The register map's byte offsets and bit positions, the record's error codes, the protocol's constants.
 package registers_pkg;
 
