@@ -18,7 +18,7 @@ from edgesight.sim.rtl.runner import missing_tools, tool_version, tools_on_path
 ROOT = Path(__file__).resolve().parents[2]
 STUCK = """
 import time
-from edgesight.ending import end, watch_interrupts
+from edgesight.cli.ending import end, watch_interrupts
 watch_interrupts()
 try:
     try:
@@ -32,7 +32,7 @@ except KeyboardInterrupt:
 WORKING = """
 import sys
 import numpy as np
-from edgesight.ending import end, watch_interrupts
+from edgesight.cli.ending import end, watch_interrupts
 from edgesight.host.kernel import Package
 from edgesight.sim.verilate import build_library
 from edgesight.sim.workers import Workers
