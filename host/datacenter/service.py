@@ -14,9 +14,10 @@ idempotent: a repeated one gets the reply that it already had, and one that was 
 that its reply was forgotten, gets none. A cancelled one leaves its place to others at once.
 
 Decoding, with recovering, and the model have a thread each, so that the loop, which all edges share, never stands still
-for an image. Edges share both threads fairly (`edgesight.host.datacenter.shares`). What requests hold is bounded in
-bytes, and how many may wait, an edge and in all; what is beyond is refused before anything is kept or worked out
-for it.
+for an image. While the model has nothing to do, its thread decodes, too: an image then need not go by two threads, each
+of which has to be woken. Edges share both fairly (`edgesight.host.datacenter.shares`). What requests hold is bounded in
+bytes, and how many may wait, an edge and in all; what is beyond is refused before anything is kept or worked out for
+it.
 
 Words owned here: request in assembly, batch.
 """
@@ -137,6 +138,7 @@ class Service:
         self._bytes = 0  # that all requests hold
         self._effort = Effort()
         self._to_decode, self._to_answer = asyncio.Event(), asyncio.Event()  # there may be something
+        self._idle = False  # the model has nothing to do
         self._decode_s = 0.02  # seconds that decoding takes, smoothed; a guess to begin with
         self._model_s = 0.0  # seconds that the model takes for a batch, smoothed
         self._batch_s: dict[int, float] = {}  # the same by size of the batch
@@ -341,7 +343,7 @@ class Service:
         client.pending.add(number)
         self._ready[peer, number] = ready
         self._shares.wait(client.share, request.deadline, ready.order, ready)
-        self._to_decode.set()
+        (self._to_answer if self._idle else self._to_decode).set()
 
     # ---------------------------------------------------------------------------------------------------- decoding
 
@@ -358,7 +360,9 @@ class Service:
                 begin = self._loop.time()
                 outcomes = await self._loop.run_in_executor(None, self._decode, group)
                 self._decode_s = _smoothed(self._decode_s, self._loop.time() - begin)
-                self._decoded(group, outcomes)
+                for ready in self._decoded(group, outcomes):
+                    ready.share.decoded.add(ready.request.deadline, ready.order, ready)
+                    self._to_answer.set()
             else:
                 await self._to_decode.wait()
 
@@ -380,8 +384,9 @@ class Service:
                 break
         return outcomes
 
-    def _decoded(self, group: list[_Ready], outcomes: list[tuple[Image | str, float]]) -> None:
-        """Take in what came of decoding `group`; those beyond its outcomes wait again."""
+    def _decoded(self, group: list[_Ready], outcomes: list[tuple[Image | str, float]]) -> list[_Ready]:
+        """Take in what came of decoding `group`; those beyond its outcomes wait again. Those that have an image now."""
+        decoded = []
         for ready, (outcome, took) in zip(group, outcomes, strict=False):
             ready.share.used += took
             if (ready.peer, ready.number) not in self._ready:
@@ -391,11 +396,11 @@ class Service:
                 self._settle(ready, Status.FAILED)
                 continue
             ready.image = outcome
-            ready.share.decoded.add(ready.request.deadline, ready.order, ready)
-            self._to_answer.set()
+            decoded.append(ready)
         for ready in group[len(outcomes) :]:
             if (ready.peer, ready.number) in self._ready:
                 ready.share.waiting.add(ready.request.deadline, ready.order, ready)
+        return decoded
 
     # --------------------------------------------------------------------------------------------------- the model
 
@@ -403,12 +408,16 @@ class Service:
         with ThreadPoolExecutor(1, "model") as thread:
             while True:
                 self._to_answer.clear()
-                batch = self._timely(self._shares.take(_decoded, lambda share: self._max_batch, self._batch()))
-                if batch:
-                    self._to_decode.set()  # there is room again
-                    await self._answer(batch, thread)
+                most, anything = self._batch(), lambda share: self._max_batch
+                batch = self._timely(self._shares.take(_decoded, anything, most))
+                group = [] if batch else self._timely(self._shares.take(_waiting, anything, most))
+                if batch or group:
+                    self._to_decode.set()  # there is room again, or more that waits
+                    await (self._answer(batch, thread) if batch else self._decode_and_answer(group, thread))
                 else:
+                    self._idle = True
                     await self._to_answer.wait()
+                    self._idle = False
 
     def _batch(self) -> int:
         """Images that a batch may have: as many as end soon, so that who comes next need not wait long.
@@ -441,25 +450,44 @@ class Service:
         begin = self._loop.time()
         for ready in batch:
             self._withdraw(ready.peer, ready.number)
-        try:
-            logits = await self._loop.run_in_executor(thread, self._run, [ready.image for ready in batch])
-        except ModelError as error:
-            logger.error("%s", error)
+        logits = await self._loop.run_in_executor(thread, self._run, [ready.image for ready in batch])
+        self._answered(batch, logits, self._loop.time() - begin)
+
+    async def _decode_and_answer(self, group: list[_Ready], thread: ThreadPoolExecutor) -> None:
+        begin = self._loop.time()
+        outcomes, logits = await self._loop.run_in_executor(thread, self._decode_and_run, group)
+        took = self._loop.time() - begin - sum(took for _, took in outcomes)
+        batch = [ready for ready, (outcome, _) in zip(group, outcomes, strict=False) if not isinstance(outcome, str)]
+        self._decoded(group, outcomes)
+        if batch:
+            self._answered(batch, logits, took)
+
+    def _answered(self, batch: list[_Ready], logits: Logits | ModelError, took: float) -> None:
+        """Reply to `batch`, for which the model took so many seconds."""
+        for ready in batch:
+            ready.share.used += took / len(batch)
+        if isinstance(logits, ModelError):
+            logger.error("%s", logits)
             for ready in batch:
                 self._settle(ready, Status.FAILED)
             return
-        finally:
-            took = self._loop.time() - begin
-            for ready in batch:
-                ready.share.used += took / len(batch)
         self._model_s = _smoothed(self._model_s, took)
         self._batch_s[len(batch)] = _smoothed(self._batch_s.get(len(batch), 0.0), took)
         for ready, label in zip(batch, np.argmax(logits, axis=1), strict=True):
             self._settle(ready, Status.ANSWERED, int(label))
 
-    def _run(self, images: list[Image]) -> Logits:
+    def _run(self, images: list[Image]) -> Logits | ModelError:
         """Run the model; in its thread."""
-        return self._executor.run(np.stack(images))
+        try:
+            return self._executor.run(np.stack(images))
+        except ModelError as error:
+            return error
+
+    def _decode_and_run(self, group: list[_Ready]) -> tuple[list[tuple[Image | str, float]], Logits | ModelError]:
+        """What `_decode` gives, and what the model makes of the images among it; in the model's thread."""
+        outcomes = self._decode(group)
+        images = [outcome for outcome, _ in outcomes if not isinstance(outcome, str)]
+        return outcomes, self._run(images) if images else np.empty((0, 0), np.float32)
 
     # ------------------------------------------------------------------------------------------------------ replies
 

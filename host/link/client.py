@@ -62,6 +62,9 @@ _SOONEST_ASK = 0.1  # seconds; much more than the data centre waits for a strip 
 _MOST_REPAIRED = 0.02  # loss of a path up to which images may travel entire
 _HARDLY_LOST = 0.003  # loss up to which they do on any path
 _LONG_SENDING = 0.5  # round trips that sending takes from which on a second sending is no long wait
+# Bytes a second from which on making and reading a progressive JPEG takes longer than sending what it saves. On a
+# desktop's core they are 4 to 5 % of the bytes and 1.7 ms of 224 x 224 pixels, whose 15 kB then take 40 ms.
+_QUICK = 4e5
 _USUAL_BYTES = 0.3  # of a pixel in a JPEG, before any was made
 _LAST_REQUESTS = 1 << 16  # request ids that are left when the connection is made anew
 
@@ -371,7 +374,13 @@ class OffloadClient:
             if encoded is None or not reminder:
                 entire, within = self._entire(peer, image), self._room(peer, left)
                 encoded, parity = fit(
-                    image, self._quality, within, peer.loss_meter.path_loss, peer.largest_datagram, entire
+                    image,
+                    self._quality,
+                    within,
+                    peer.loss_meter.path_loss,
+                    peer.largest_datagram,
+                    entire,
+                    progressive=(peer.rate or 0.0) < _QUICK,
                 )
                 self._learn_bytes(encoded, image)
                 exposed = not entire and parity < strips_for(len(encoded.payloads), peer.loss_meter.loss)

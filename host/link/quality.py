@@ -67,22 +67,31 @@ def room(rate: float | None, left: Sequence[float], elsewhere: float, ahead: int
 
 
 def fit(
-    image: Pixels, quality: int, within: Room, loss: float, largest: int = MAX_DATAGRAM, entire: bool = False
+    image: Pixels,
+    quality: int,
+    within: Room,
+    loss: float,
+    largest: int = MAX_DATAGRAM,
+    entire: bool = False,
+    progressive: bool = True,
 ) -> tuple[Encoded, int]:
     """`image`, uint8 [H, W, C], encoded in what it may take, and how many parity strips go along at this `loss`.
 
     At `quality` where that fits, else at the first step of the ladder that does; at the last step when none does.
-    A tiny image always goes as it is. `entire` ones have no parity. Raises LinkError as `encode` does.
+    A tiny image always goes as it is. `entire` ones have no parity; without `progressive` they go in the JPEG that is
+    made and read fastest, where that fits. Raises LinkError as `encode` does.
     """
     kind = kind_of(image, entire)
 
-    def at(step: Step) -> tuple[Encoded, int, float]:
-        encoded = encode(smaller(image, step.divisor), step.quality, largest, kind)
+    def at(step: Step, progressive: bool = True) -> tuple[Encoded, int, float]:
+        encoded = encode(smaller(image, step.divisor), step.quality, largest, kind, progressive)
         count = len(encoded.payloads)
         parity = 0 if entire else strips_for(count, loss)
         return encoded, parity, (encoded.size / count + PACKET) * (count + parity)
 
-    encoded, parity, size = at(Step(quality, 1))
+    encoded, parity, size = at(Step(quality, 1), progressive)
+    if entire and not progressive and not kind.raw and size > within.whole:
+        encoded, parity, size = at(Step(quality, 1))
     if size <= within.whole or kind.raw:
         return encoded, parity
     steps = [step for step in LADDER if step.divisor > 1 or step.quality < quality]

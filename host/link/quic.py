@@ -160,20 +160,28 @@ class Peer(BoundedProtocol):
         """Send what is due; called by aioquic whenever the window may have opened."""
         if self._ended or self._udp is None or self._udp.is_closing():
             return
-        super().transmit()
-        # aioquic has no public view of the datagrams it holds back; handing it one more only when it holds none keeps
-        # the queue on this side, where deadlines are known.
-        while self._queue and not self._quic._datagrams_pending and not self._paced():
-            messages = self._queue.next(self._loop.time(), self.largest_datagram)
-            if not messages:
-                break
-            self.followed.hand_over(messages)
-            self._quic.send_datagram_frame(b"".join(one.message for one in messages))
+        if not self._transmit_next():  # else what is owed has gone along
             super().transmit()
+        while self._transmit_next():
+            pass
         if self._controller is not None and not self._queue and not self._quic._datagrams_pending:
             self._controller.on_app_limited()
         if not self.busy:
             self.drained()
+
+    def _transmit_next(self) -> bool:
+        """Send what waits and may go now, a datagram; whether there was any."""
+        # aioquic has no public view of the datagrams it holds back; handing it one more only when it holds none keeps
+        # the queue on this side, where deadlines are known.
+        if not self._queue or self._quic._datagrams_pending or self._paced():
+            return False
+        messages = self._queue.next(self._loop.time(), self.largest_datagram)
+        if not messages:
+            return False
+        self.followed.hand_over(messages)
+        self._quic.send_datagram_frame(b"".join(one.message for one in messages))
+        super().transmit()
+        return True
 
     def _paced(self) -> bool:
         """Whether the pacer holds the next datagram back; if so, it is looked at again when it may go.

