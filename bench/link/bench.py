@@ -27,6 +27,7 @@ from rich.table import Table
 from edgesight.bench.link import fairness, hedging
 from edgesight.bench.link.compare import (
     CODE,
+    MOST_PER_SECOND,
     OURS,
     SLOW_REQUESTS,
     TRANSPORTS,
@@ -40,6 +41,7 @@ from edgesight.bench.link.compare import (
     code_checksum,
     fashion_case,
     gate_checks,
+    in_turns,
     loss_cases,
     make_cells,
     make_rows,
@@ -327,6 +329,8 @@ def _slow_cells(settings: Settings) -> list[Cell]:
             plan = settings.plan(SLOW_REQUESTS)
             for per_second in (plan.per_second, slow_rate(link, data)):
                 at = replace(plan, per_second=per_second)
+                if slow_rate(link, data) == MOST_PER_SECOND[data.name]:  # the ends bound it, not the link
+                    at = in_turns(at, data, len(transports))
                 cells += make_cells([link], data, at, 1, settings.folder / "cells", transports)
     return cells
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -44,11 +45,13 @@ class Plan:
 
     Attributes:
         requests: how many count.
-        warm_up: requests before them that don't: they open windows and fill estimates.
+        warm_up: requests before them, in each turn, that don't: they open windows and fill estimates.
         per_second: arrivals a second on average.
         spacing: all the same ("fixed", a camera), or exponential ("poisson", many users).
         deadline_s: seconds from arrival within which an answer is of use.
         seed: decides what is left to chance: which image a request carries, when it comes.
+        turns: in how many parts they come, one behind the other.
+        pause_s: seconds between two turns, in which others have theirs.
     """
 
     requests: int = 1_000
@@ -57,26 +60,48 @@ class Plan:
     spacing: Spacing = "fixed"
     deadline_s: float = 1.0
     seed: int = 0
+    turns: int = 1
+    pause_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what no workload can be."""
         if self.requests < 1 or self.warm_up < 0 or self.per_second <= 0.0 or self.deadline_s <= 0.0:
             raise ValueError(f"{self}: expected at least one request, and a rate and a deadline above 0")
+        if not 1 <= self.turns <= self.requests or self.pause_s < 0.0:
+            raise ValueError(f"{self}: expected at least one request in each turn")
         if self.spacing not in get_args(Spacing):
             raise ValueError(f"spacing {self.spacing!r}: expected one of {', '.join(get_args(Spacing))}")
 
     @property
+    def turn_s(self) -> float:
+        """How long a turn takes until its last answer is no longer of use."""
+        return (self.warm_up + math.ceil(self.requests / self.turns)) / self.per_second + self.deadline_s
+
+    @property
     def seconds(self) -> float:
         """How long it takes, about."""
-        return _LEAD + (self.warm_up + self.requests) / self.per_second + self.deadline_s
+        return _LEAD + self.turns * self.turn_s + (self.turns - 1) * self.pause_s
+
+    def _of_turns(self) -> list[int]:
+        """Requests that count, of each turn."""
+        return [len(turn) for turn in np.array_split(np.arange(self.requests), self.turns)]
+
+    def counts(self) -> npt.NDArray[np.bool_]:
+        """Which of all requests, warm-up included, count."""
+        return np.concatenate([np.repeat([False, True], [self.warm_up, count]) for count in self._of_turns()])
 
     def arrivals_s(self) -> npt.NDArray[np.float64]:
         """Of all requests, warm-up included, rising from 0."""
-        count = self.warm_up + self.requests
-        if self.spacing == "fixed":
-            return np.arange(count) / self.per_second
-        gaps = np.random.default_rng([self.seed, 1]).exponential(1.0 / self.per_second, count - 1)
-        return np.concatenate([[0.0], np.cumsum(gaps)])
+        generator = np.random.default_rng([self.seed, 1])
+        turns = []
+        for number, count in enumerate(self._of_turns()):
+            if self.spacing == "fixed":
+                arrivals = np.arange(self.warm_up + count) / self.per_second
+            else:
+                gaps = generator.exponential(1.0 / self.per_second, self.warm_up + count - 1)
+                arrivals = np.concatenate([[0.0], np.cumsum(gaps)])
+            turns.append(number * (self.turn_s + self.pause_s) + arrivals)
+        return np.concatenate(turns)
 
     def images(self, count: int) -> npt.NDArray[np.int64]:
         """Which of `count` images each request carries, warm-up included: all of them equally often, in random order.
@@ -85,12 +110,15 @@ class Plan:
         """
         generator = np.random.default_rng([self.seed, 0])
 
-        def rounds(requests: int) -> list[npt.NDArray[np.int64]]:
-            return [generator.permutation(count) for _ in range(-(-requests // count))]
+        def rounds(requests: int) -> npt.NDArray[np.int64]:
+            return np.concatenate([generator.permutation(count) for _ in range(-(-requests // count))])[:requests]
 
-        counted = np.concatenate(rounds(self.requests))[: self.requests]
-        warming = np.concatenate(rounds(self.warm_up))[: self.warm_up] if self.warm_up else counted[:0]
-        return np.concatenate([warming, counted])
+        counts = self.counts()
+        chosen = np.empty(len(counts), np.int64)
+        chosen[counts] = rounds(self.requests)
+        if self.warm_up:
+            chosen[~counts] = rounds(self.turns * self.warm_up)
+        return chosen
 
     def to_json(self) -> str:
         """For a command line."""
@@ -111,8 +139,8 @@ class Outcomes:
         label: the answer, or UNANSWERED.
         took_s: seconds from arrival to answer; the deadline where there was none.
         late_s: seconds from arrival until the client turned to it: what a busy client adds.
-        sent_bytes: what all network devices of the edge sent from the first of these arrivals on, packets' headers
-            included.
+        sent_bytes: what all network devices of the edge sent from the first of these arrivals on, without later turns'
+            warm-up, packets' headers included.
     """
 
     image: list[int]
@@ -153,18 +181,26 @@ async def drive(ask: Ask, images: npt.NDArray[np.uint8], plan: Plan, begin: floa
         if seconds <= plan.deadline_s:
             labels[number], took[number] = label, seconds
 
-    requests, sent_before = [], 0
+    counts = plan.counts().tolist()
+    requests, sent, counting = [], 0, False
     for number, offset in enumerate(plan.arrivals_s().tolist()):
         wait = began + offset - loop.time()
         if wait > 0.0:
             await asyncio.sleep(wait)
-        if number == plan.warm_up:
-            sent_before = _sent_bytes()
+        if counts[number] != counting:
+            counting = counts[number]
+            sent += -_sent_bytes() if counting else _sent_bytes()
         requests.append(loop.create_task(request(number, began + offset)))
     await asyncio.gather(*requests)
-    skip = plan.warm_up
-    sent = _sent_bytes() - sent_before
-    return Outcomes(chosen[skip:].tolist(), labels[skip:], took[skip:], late[skip:], sent)
+    sent += _sent_bytes()
+    kept = np.flatnonzero(counts).tolist()
+    return Outcomes(
+        image=chosen[kept].tolist(),
+        label=[labels[number] for number in kept],
+        took_s=[took[number] for number in kept],
+        late_s=[late[number] for number in kept],
+        sent_bytes=sent,
+    )
 
 
 def encode(image: Pixels, quality: int = QUALITY) -> bytes:

@@ -51,6 +51,7 @@ class Task:
     down: LinkOptions
     seed: int
     tcp: str | None  # congestion control of new connections; None: the kernel's own choice
+    began: float | None  # of the monotonic clock: when traces begin; None: when the link is up
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Engine:
         if libc.setns(home, _CLONE_NEWNET):
             raise EmulationError(f"the way back from a network namespace: {os.strerror(ctypes.get_errno())}")
         os.close(home)
-        self._began = time.monotonic()
+        self._began = time.monotonic() if task.began is None else task.began
 
     @property
     def namespaces(self) -> list[int]:

@@ -75,13 +75,20 @@ class NamespaceLink:
     """
 
     def __init__(
-        self, up: LinkOptions, down: LinkOptions | None = None, *, seed: int = 0, tcp: str | None = None
+        self,
+        up: LinkOptions,
+        down: LinkOptions | None = None,
+        *,
+        seed: int = 0,
+        tcp: str | None = None,
+        began: float | None = None,
     ) -> None:
         """`up` holds from the edge to the data centre, `down` back (None: the same); `seed` decides all chance.
 
         `tcp`: congestion control of TCP connections at both ends, such as cubic or bbr; None: the kernel's own choice.
+        `began`: when traces begin, of the monotonic clock, which may be before now; None: when the link is up.
         """
-        self._task = Task(up, up if down is None else down, seed, tcp)
+        self._task = Task(up, up if down is None else down, seed, tcp, began)
         self._engine: subprocess.Popen[bytes] | None = None
         self._namespaces: list[int] = []
         self._commands: list[subprocess.Popen[Any]] = []

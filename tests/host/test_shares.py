@@ -8,6 +8,7 @@ import dataclasses
 import gc
 import logging
 import struct
+import threading
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
@@ -23,7 +24,7 @@ from edgesight.host.datacenter.service import MAX_BYTES, MAX_EDGE_BYTES, MAX_REA
 from edgesight.host.datacenter.shares import Budget, Effort, Line, Share, Shares
 from edgesight.host.link.datagrams import MAX_DATAGRAM, STRIP_HEADER, Form, Kind, Reply, Status, Strip
 from edgesight.host.link.server import ServerPeer
-from edgesight.host.link.strips import cut, resize
+from edgesight.host.link.strips import cut, encode, resize
 from tests.host.test_offload import SumModel, run
 
 LOOP_S = 0.1  # seconds of the loop's thread that a datagram may take; it took up to 13
@@ -426,3 +427,52 @@ def test_who_was_idle_has_saved_nothing_up() -> None:
         order.append(name)
     assert order.count("idle") in (10, 11)
     assert shares.take(waiting, lambda share: 2, 9) in (["busy", "idle"] * 2, ["idle", "busy"] * 2)
+
+
+def test_an_idle_models_thread_decodes_and_a_busy_ones_does_not() -> None:
+    async def test() -> None:
+        model = SizedModel(96, 3, 0.2)
+        decoded_in: list[str] = []
+        async with working(model) as service:
+            decode = service._decode
+
+            def noted(group: Any) -> Any:
+                decoded_in.append(threading.current_thread().name)
+                return decode(group)
+
+            service._decode = noted  # type: ignore[method-assign]
+            peer = FakePeer("edge")
+            while not service._idle:
+                await asyncio.sleep(0.001)
+            for number in range(3):
+                image = np.random.default_rng(number).integers(0, 256, (96, 96, 3), np.uint8)
+                for strip in cut(image, request=number, left_ms=20_000):
+                    service.received(cast(ServerPeer, peer), strip)
+                await asyncio.sleep(0.02)  # the model takes longer
+            while len(peer.came(Status.ANSWERED)) < 3:
+                await asyncio.sleep(0.01)
+        assert decoded_in[0].startswith("model")
+        assert not any(name.startswith("model") for name in decoded_in[1:])
+        assert model.batches == [1, 2]
+
+    run(test())
+
+
+def test_an_image_that_an_idle_models_thread_cannot_decode_ends_no_other() -> None:
+    async def test() -> None:
+        model = SizedModel(96, 3)
+        async with working(model) as service:
+            peer = FakePeer("edge")
+            image = np.zeros((96, 96, 3), np.uint8)
+            good = [encode(image, kind=Kind.WHOLE).pack(request=number, left_ms=20_000) for number in (1, 3)]
+            faulty = [Strip.parse(one) for one in encode(image, kind=Kind.WHOLE).pack(request=2, left_ms=20_000)]
+            bad = [dataclasses.replace(one, payload=b"\1" + one.payload[1:]).pack() for one in faulty]
+            say(service, peer, [*good[0], *bad, *good[1]])
+            await all_is_settled(service)
+            assert (peer.came(Status.ANSWERED), peer.came(Status.FAILED)) == ([1, 3], [2])
+            say(service, peer, [*(dataclasses.replace(one, request=4, payload=b"\1").pack() for one in faulty)])
+            await all_is_settled(service)
+            assert peer.came(Status.FAILED) == [2, 4]
+            assert sum(model.batches) == 2
+
+    run(test())

@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from edgesight.bench.link import bench, compare
 from edgesight.bench.link.compare import DataCase, Gate, LinkCase, make_cells, make_rows, run_cells
 from edgesight.bench.link.peers import TRANSPORTS
 from edgesight.bench.link.photos import SIDE, PhotoError, make_network, read_photos
-from edgesight.bench.link.workload import UNANSWERED, Outcomes, Plan, Unanswered, decode, drive, encode
+from edgesight.bench.link.workload import UNANSWERED, Outcomes, Plan, Spacing, Unanswered, decode, drive, encode
 from edgesight.bench.report import Check
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.sim.link.namespaces import missing
@@ -109,8 +110,44 @@ def test_arrivals_keep_the_rate_in_both_spacings() -> None:
     assert not np.array_equal(poisson, Plan(4_000, spacing="poisson", seed=1).arrivals_s())
 
 
+@pytest.mark.parametrize("spacing", ["fixed", "poisson"])
+@pytest.mark.parametrize("warm_up", [0, 3])
+def test_a_plan_in_turns_leaves_others_their_time(spacing: Spacing, warm_up: int) -> None:
+    plan = Plan(11, warm_up, per_second=10.0, spacing=spacing, deadline_s=0.5, turns=3, pause_s=7.0)
+    counts, arrivals = plan.counts(), plan.arrivals_s()
+    assert len(counts) == len(arrivals) == len(plan.images(4)) == 11 + 3 * warm_up
+    assert counts.sum() == 11
+    assert np.bincount(plan.images(4)[counts]).tolist() == pytest.approx([2.75] * 4, abs=0.5)
+    begins = [0, warm_up + 4, 2 * (warm_up + 4)]
+    assert arrivals[begins] == pytest.approx([0.0, plan.turn_s + 7.0, 2 * (plan.turn_s + 7.0)])
+    assert all(not counts[begin : begin + warm_up].any() and counts[begin + warm_up] for begin in begins)
+    assert plan.seconds == pytest.approx(3 * plan.turn_s + 2 * 7.0, abs=0.2)
+    assert np.diff(arrivals).min() >= 0.0
+
+
+def test_turns_count_no_warm_up() -> None:
+    plan = Plan(4, 2, per_second=200.0, deadline_s=0.5, turns=2)
+
+    async def ask(image: npt.NDArray[np.uint8], left_s: float) -> int:
+        return int(image.flat[0])
+
+    outcomes = asyncio.run(drive(ask, np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), plan))
+    assert outcomes.label == outcomes.image == plan.images(3)[plan.counts()].tolist()
+    assert len(outcomes.took_s) == len(outcomes.late_s) == 4
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"requests": 0}, {"warm_up": -1}, {"per_second": 0.0}, {"deadline_s": 0.0}, {"spacing": "random"}]
+    "wrong",
+    [
+        {"requests": 0},
+        {"warm_up": -1},
+        {"per_second": 0.0},
+        {"deadline_s": 0.0},
+        {"spacing": "random"},
+        {"turns": 0},
+        {"requests": 3, "turns": 4},
+        {"pause_s": -1.0},
+    ],
 )
 def test_a_plan_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
@@ -299,6 +336,36 @@ def test_only_where_asked_for_and_light_are_transports_measured_at_once(data: Da
     assert [len(group) for group in compare.together(cells, at_once=True)] == [count, count, *[1] * (2 * count)]
     assert all(len(group) == 1 for group in compare.together(cells, at_once=False))
     assert len({cell.path for cell in cells}) == len(cells)
+
+
+def test_busy_transports_take_turns_that_do_not_overlap(
+    data: DataCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    light, busy = replace(QUICK, per_second=1.0), replace(QUICK, per_second=100.0)
+    transports = compare.TRANSPORTS[:3]
+    assert compare.in_turns(light, data, 3) == light
+    plan = compare.in_turns(busy, data, 3)
+    assert plan.pause_s == pytest.approx(2 * plan.turn_s)
+    cells = make_cells(compare.slow_cases()[:1], data, plan, 1, tmp_path, transports)
+    times: list[tuple[str, float, float]] = []
+
+    def measure(cell: compare.Cell, trust: object, begin: float, link_began: float) -> None:
+        times.append((cell.transport.name, begin, link_began))
+        write_cell(cell, [0.1], [0], [0])
+
+    monkeypatch.setattr(compare.Cell, "measure", measure)
+    compare.run_cells(cells, Console(quiet=True))
+    times.sort(key=lambda one: one[1])
+    assert [name for name, _, _ in times] == [transport.name for transport in transports]
+    begins = [begin for _, begin, _ in times]
+    assert np.diff(begins) == pytest.approx([plan.turn_s] * 2)
+    assert np.ptp([begin - link_began for _, begin, link_began in times]) < 1e-6  # the same part of a trace
+    assert times[-1][2] <= time.monotonic()
+    assert compare.seconds_of(cells) == 0.0
+    cells[1].path.unlink()
+    times.clear()
+    compare.run_cells(cells, Console(quiet=True))
+    assert len(times) == 3  # all or none
 
 
 def test_a_slow_links_rate_is_a_share_of_what_it_carries(data: DataCase) -> None:
