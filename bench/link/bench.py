@@ -282,7 +282,10 @@ def _loss_cells(settings: Settings, data: DataCase, requests: int) -> list[Cell]
     cells = []
     for link in loss_cases():
         seeds = settings.seeds if link.gate is not None else 1
-        cells += make_cells([link], data, settings.plan(requests), seeds, settings.folder / "cells", transports)
+        plan = settings.plan(requests)
+        if not link.up.loss:  # here transports differ least
+            plan = in_turns(plan, data, len(transports))
+        cells += make_cells([link], data, plan, seeds, settings.folder / "cells", transports)
     return cells
 
 
