@@ -34,11 +34,13 @@ from edgesight.bench.demo_rows import (
     markdown,
     tables,
 )
+from edgesight.bench.recorded import RecordedFabric
 from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.answer import Answer
 from edgesight.host.cascade import Cascade
 from edgesight.host.datacenter.authority import Authority, make_authority
-from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, Fabric, Images, Records
+from edgesight.host.edge import Edge
+from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, Images, Records
 from edgesight.host.fabric.verilated import VerilatedFabric
 from edgesight.host.files import write_atomically
 from edgesight.host.kernel import Calibration, Package, Target
@@ -52,6 +54,7 @@ from edgesight.sim.verilate import build_library
 from edgesight.sim.workers import PROCESSES, Workers, progress
 
 ARRIVALS_PER_S = 150.0  # requests to the data centre
+AT_ONCE = 64  # images that the fabric is sure of
 SEED = 0
 ALLOWED_BELOW = 0.003  # how far a target may lie above the test set's accuracy: the test set is a sample
 ALLOWED_OFFLOAD = 0.35
@@ -101,7 +104,7 @@ def run_demo(
     console.print(f"Simulated {workers.cycles:,} cycles in {workers.seconds:.1f} s: {speed:,.0f} cycles a second.")
     fabric = VerilatedFabric(package)
     intervals = fabric.measure_intervals(images[:24])
-    rows, labels, link = asyncio.run(_offload_all(fabric, calibration, ways, edge_only, images, truth, loss))
+    rows, labels, link = asyncio.run(_offload_all(package, calibration, ways, edge_only, images, truth, loss))
     fabric.close()
     checks = _checks(package, rows, [interval.interval_cycles for interval in intervals], shipped)
     body = {
@@ -151,7 +154,7 @@ def run_demo(
 
 
 async def _offload_all(
-    fabric: Fabric,
+    package: Package,
     calibration: Calibration,
     ways: dict[str, Records],
     edge_only: Records,
@@ -159,20 +162,26 @@ async def _offload_all(
     truth: npt.NDArray[np.int64],
     loss: float,
 ) -> tuple[list[Row], dict[str, list[int]], dict[str, Any]]:
-    """Settle every way's unsure images at the data centre, and all of them for the data-centre-only baseline.
+    """Ask an edge in every way, what it is unsure of over the link, and the data centre alone for its baseline.
 
     Returns the rows, every way's labels by image, and what the link did.
     """
     rows: list[Row] = []
     labels: dict[str, list[int]] = {}
-    async with _data_centre(fabric.package, calibration, loss) as (client, link):
-        cascade = Cascade(fabric, calibration, client)
+    async with _data_centre(package, calibration, loss) as (client, link):
+
+        async def ask(records: Records, target: Target, what: str) -> list[Answer]:
+            fabric = RecordedFabric(package, images, records, simulated=True)
+            with contextlib.closing(Cascade(fabric, calibration, client)) as cascade:
+                async with Edge(cascade) as edge:
+                    return await _ask_all(edge, images, records, target, what)
+
         name, some_target = "edge only (stage 1)", calibration.targets[0]  # no target rules it: every answer is sure
-        answers = await _settle(cascade, images, edge_only, some_target, name)
+        answers = await ask(edge_only, some_target, name)
         rows.append(answered_row(name, None, answers, truth, edge_only))
         labels[name] = [answer.label for answer in answers]
         for target, (name, records) in zip(calibration.targets, ways.items(), strict=True):
-            answers = await _settle(cascade, images, records, target, name)
+            answers = await ask(records, target, name)
             rows.append(answered_row(name, target.accuracy, answers, truth, records))
             labels[name] = [answer.label for answer in answers]
         replies = await _data_centre_only(client, images)
@@ -214,29 +223,28 @@ async def _data_centre(
                 process.terminate()
 
 
-async def _settle(cascade: Cascade, images: Images, records: Records, target: Target, what: str) -> list[Answer]:
-    """Answers of all images; what the fabric was unsure of takes the link, arriving evenly."""
-    unsure = np.flatnonzero(records["stage"] & OFFLOAD)
+async def _ask_all(edge: Edge, images: Images, records: Records, target: Target, what: str) -> list[Answer]:
+    """Answers of all images; what the fabric is unsure of, by its `records`, comes evenly, since it takes the link."""
+    unsure = np.flatnonzero(records["stage"] & OFFLOAD).tolist()
+    sure = np.flatnonzero((records["stage"] & OFFLOAD) == 0).tolist()
     answers: dict[int, Answer] = {}
 
-    async def settle(index: int) -> None:
-        leg = cascade.simulated_leg(int(records[index]["cycles"]))
-        answers[index] = await cascade.settle(images[index], records[index], target, DEADLINE_S, leg)
+    async def ask(index: int) -> None:
+        answers[index] = await edge.ask(images[index], target, DEADLINE_S)
 
     # The sure ones first: they take no time of the link's, and should take none from it.
-    for index in np.flatnonzero((records["stage"] & OFFLOAD) == 0).tolist():
-        await settle(index)
-    if not len(unsure):
-        return [answers[index] for index in range(len(images))]
-    with progress() as bar:
-        task = bar.add_task(f"link, {what}", total=len(unsure))
+    for begin in range(0, len(sure), AT_ONCE):
+        await asyncio.gather(*(ask(index) for index in sure[begin : begin + AT_ONCE]))
+    if unsure:
+        with progress() as bar:
+            task = bar.add_task(f"link, {what}", total=len(unsure))
 
-        async def arrive(number: int, index: int) -> None:
-            await asyncio.sleep(number / ARRIVALS_PER_S)
-            await settle(index)
-            bar.advance(task)
+            async def arrive(number: int, index: int) -> None:
+                await asyncio.sleep(number / ARRIVALS_PER_S)
+                await ask(index)
+                bar.advance(task)
 
-        await asyncio.gather(*(arrive(number, index) for number, index in enumerate(unsure.tolist())))
+            await asyncio.gather(*(arrive(number, index) for number, index in enumerate(unsure)))
     return [answers[index] for index in range(len(images))]
 
 

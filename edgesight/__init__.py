@@ -1,21 +1,58 @@
-"""EdgeSight: modeless inference at the edge. Say how accurate and how fast, never which model."""
+"""EdgeSight: modeless inference at the edge. Say how accurate and how fast, never which model.
+
+with edgesight.open("bitstreams/digits", fabric="csim") as edge:
+    answer = edge.ask("three.png", accuracy=0.95, deadline_ms=50)
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgesight.host.answer import Answer
+    from edgesight.host.cascade import TargetRefused
+    from edgesight.host.edge import EdgeError
+    from edgesight.host.fabric.base import FabricError
+    from edgesight.host.images import ImageError
     from edgesight.host.kernel import Kernel, KernelError, Package
+    from edgesight.host.session import AsyncSession, Session, open_async
+    from edgesight.host.session import open_session as open
 else:
+    _FROM = {
+        "Answer": "answer",
+        "AsyncSession": "session",
+        "EdgeError": "edge",
+        "FabricError": "fabric.base",
+        "ImageError": "images",
+        "Kernel": "kernel",
+        "KernelError": "kernel",
+        "Package": "kernel",
+        "Session": "session",
+        "TargetRefused": "cascade",
+        "open": "session",
+        "open_async": "session",
+    }
 
     def __getattr__(name: str) -> object:
         """Import what is asked for: the command line has this package imported before it can watch for Ctrl-C."""
-        if name not in __all__:
+        if name not in _FROM:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from edgesight.host import answer, kernel
+        module = import_module(f"edgesight.host.{_FROM[name]}")
+        return getattr(module, "open_session" if name == "open" else name)
 
-        return getattr(answer if name == "Answer" else kernel, name)
 
-
-__all__ = ["Answer", "Kernel", "KernelError", "Package"]
+__all__ = [
+    "Answer",
+    "AsyncSession",
+    "EdgeError",
+    "FabricError",
+    "ImageError",
+    "Kernel",
+    "KernelError",
+    "Package",
+    "Session",
+    "TargetRefused",
+    "open",
+    "open_async",
+]

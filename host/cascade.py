@@ -11,7 +11,7 @@ cancelled when the simulation is through, which is later than a real fabric's wo
 A target is promised for the links that were calibrated. An answer of the data centre over a link that loses more, or to
 which the image went more coarsely, is given all the same, and says that the target does not cover it.
 
-Words owned here: early request.
+Words owned here: request, early request.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import numpy.typing as npt
 from edgesight.host.answer import Answer, Leg, StageName
 from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, FabricError, Images, Records
 from edgesight.host.hedge import Hedging
+from edgesight.host.images import Pixels
 from edgesight.host.kernel import Calibration, Kernel, Target
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
@@ -57,7 +58,26 @@ class _Asked:
     seconds: float  # that it took; 0 where nothing was sent
 
 
-Early = asyncio.Task[_Asked]  # a request that went before the fabric answered
+Early = asyncio.Task[_Asked]  # a request to the data centre that went before the fabric answered
+
+
+@dataclass(frozen=True)
+class Request:
+    """An image and what is asked of its answer, all the way from the door.
+
+    Attributes:
+        image: uint8 [H, W, C].
+        target: that the answer is held to.
+        deadline: seconds from `since` on within which it must be there.
+        since: when it was asked, of the loop's clock.
+        early: what went to the data centre at once, where it is hedged.
+    """
+
+    image: Pixels
+    target: Target
+    deadline: float
+    since: float
+    early: Early | None = None
 
 
 class Cascade:
@@ -73,7 +93,7 @@ class Cascade:
     ) -> None:
         """Write the threshold table; without `offload`, unsure answers are the last stage's, marked degraded.
 
-        Without `hedging` every offload is sequential. With `meter`, answers carry the energy that it tells. Raises
+        Without `hedging` no image is hedged. With `meter`, answers carry the energy that it tells. Raises
         PowerError where the fabric is simulated: what a sensor sees is then the simulation's.
         """
         if meter is not None and fabric.simulated:
@@ -85,7 +105,7 @@ class Cascade:
         self._fabric = fabric
         self._offload = offload
         self._meter = meter
-        self._hedging = hedging
+        self._hedging = hedging or Hedging(budget=0.0)
         self._thread = ThreadPoolExecutor(1, "fabric")  # one caller at a time: the hardware is one
         for target in calibration.targets:
             fabric.set_thresholds(target.set_index, target.thresholds)
@@ -108,52 +128,27 @@ class Cascade:
             max(offered),
         )
 
-    async def answers(self, images: Images, targets: Sequence[Target], deadlines: Sequence[float]) -> list[Answer]:
-        """Answers of images uint8 [N, H, W, C], each under its target and within its deadline in seconds.
+    def request(self, image: Pixels, target: Target, deadline: float) -> Request:
+        """A request for `image` uint8 [H, W, C], asked now and due in `deadline` seconds; begins it where it is hedged.
 
-        Raises FabricError.
+        To be handed to `settle` or `give_up`. Runs inside an asyncio loop.
         """
-        earlies = [self.ask_early(*one) for one in zip(images, targets, deadlines, strict=True)]
-        try:
-            records, legs = await self.look(images, targets)
-        except FabricError:
-            for early in earlies:
-                self.give_up(early)
-            raise
-        jobs = zip(images, records, targets, deadlines, legs, earlies, strict=True)
-        return list(
-            await asyncio.gather(
-                *(
-                    self.settle(image, record, target, deadline, leg, early=early)
-                    for image, record, target, deadline, leg, early in jobs
-                )
-            )
-        )
+        loop = asyncio.get_running_loop()
+        early = None
+        if self._offload is not None and self._hedging.hedge(target, deadline):
+            early = loop.create_task(self._ask(self._offload, image, deadline, target))
+        return Request(image, target, deadline, loop.time(), early)
 
-    def ask_early(self, image: npt.NDArray[np.uint8], target: Target, deadline: float) -> Early | None:
-        """A request for `image` uint8 [H, W, C] where it is hedged, to be handed to `settle` or `give_up`; else None.
+    def give_up(self, request: Request) -> None:
+        """Let go of a request that no record of the fabric will decide about."""
+        if request.early is not None:
+            request.early.cancel()
+        self._hedging.failed_to_look(request.early is not None)
 
-        `deadline` is in seconds from now. Runs inside an asyncio loop.
-        """
-        if self._offload is None or self._hedging is None:
-            return None
-        if not self._hedging.hedge(target, deadline):
-            return None
-        return asyncio.get_running_loop().create_task(self._ask(self._offload, image, deadline, target))
-
-    def give_up(self, early: Early | None) -> None:
-        """Cancel a request that no record of the fabric will decide about."""
-        if early is not None:
-            early.cancel()
-        if self._hedging is not None:
-            self._hedging.failed_to_look(early is not None)
-
-    async def look(self, images: Images, targets: Sequence[Target]) -> tuple[Records, list[Leg]]:
-        """What the fabric says of images uint8 [N, H, W, C], each under its target, and the leg of each.
-
-        Raises FabricError.
-        """
-        sets = np.array([target.set_index for target in targets], np.uint8)
+    async def look(self, requests: Sequence[Request]) -> tuple[Records, list[Leg]]:
+        """What the fabric says of each request's image under its target, and the leg of each. Raises FabricError."""
+        images = np.stack([request.image for request in requests])
+        sets = np.array([request.target.set_index for request in requests], np.uint8)
         begin = time.perf_counter()
         records = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, images, sets)
         ran_ms = (time.perf_counter() - begin) * 1e3
@@ -161,36 +156,26 @@ class Cascade:
             return records, [self.simulated_leg(int(record["cycles"])) for record in records]
         return records, [Leg(name="fabric", milliseconds=ran_ms, obtained="measured")] * len(records)
 
-    async def settle(
-        self,
-        image: npt.NDArray[np.uint8],
-        record: Any,
-        target: Target,
-        deadline: float,
-        fabric: Leg,
-        *,
-        waited: float = 0.0,
-        early: Early | None = None,
-    ) -> Answer:
-        """Answer of one `image` uint8 [H, W, C] whose fabric `record` is there, `deadline` seconds in all.
+    async def settle(self, request: Request, record: Any, fabric: Leg, waited: float = 0.0) -> Answer:
+        """The answer to a `request` whose fabric `record` is there.
 
-        Of those `waited` went by before the fabric's leg. `early` is what `ask_early` gave. Raises FabricError when the
-        record carries an error.
+        Of its deadline `waited` seconds went by before the fabric's leg. Raises FabricError when the record carries an
+        error.
         """
+        target, deadline, early = request.target, request.deadline, request.early
         if record["error"]:
-            self.give_up(early)
+            self.give_up(request)
             raise FabricError(f"the fabric answered with error {int(record['error'])}: reset it, then ask again")
         stage = int(record["stage"]) & STAGE_MASK
         if stage >= len(_STAGES) or int(record["label"]) >= self.kernel.labels:
-            self.give_up(early)
+            self.give_up(request)
             raise FabricError(
                 f"the fabric says class {int(record['label'])} of stage {stage}, which this kernel does not have: "
                 "load this package's bitstream"
             )
         unsure = bool(int(record["stage"]) & OFFLOAD)
         looked = waited + fabric.milliseconds / 1e3
-        if self._hedging is not None:
-            self._hedging.looked(target, looked, unsure, early is not None)
+        self._hedging.looked(target, looked, unsure, early is not None)
         energy = self._meter.energy() if self._meter is not None else None
         edge = Answer(
             label=int(record["label"]),
@@ -215,7 +200,7 @@ class Cascade:
             return _degraded(edge, "the deadline passed on the fabric")
         if not unsure or self._offload is None:
             return edge
-        asked = await (early or self._ask(self._offload, image, deadline - looked, target))
+        asked = await (early or self._ask(self._offload, request.image, deadline - looked, target))
         reply = asked.reply
         if reply is None:
             return _degraded(edge, asked.trouble, asked.seconds * 1e3)
@@ -248,22 +233,19 @@ class Cascade:
         self._thread.shutdown()
         self._fabric.close()
 
-    async def _ask(self, offload: Offload, image: npt.NDArray[np.uint8], within: float, target: Target) -> _Asked:
+    async def _ask(self, offload: Offload, image: Pixels, within: float, target: Target) -> _Asked:
         """Ask the data centre, and tell the hedging what came of it."""
-        if self._hedging is not None:
-            self._hedging.requested()
+        self._hedging.requested()
         begin = time.perf_counter()
         try:
             reply = await offload.offload(image, within, target.accuracy)
         except LinkError as error:
             seconds = time.perf_counter() - begin
-            if self._hedging is not None:
-                self._hedging.unanswered(seconds, within)
+            self._hedging.unanswered(seconds, within)
             asked = isinstance(error, NoAnswer) and error.asked
             return _Asked(None, str(error), seconds if asked else 0.0)  # what was not sent has no leg
         seconds = time.perf_counter() - begin
-        if self._hedging is not None:
-            self._hedging.replied(seconds, reply.queue_ms / 1e3)
+        self._hedging.replied(seconds, reply.queue_ms / 1e3)
         return _Asked(reply, "", seconds)
 
     def _beyond_calibration(self, reply: Offloaded) -> str | None:

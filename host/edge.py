@@ -1,170 +1,176 @@
-"""The edge's process: queries from this machine in, answers out.
+"""The edge: the one way from a picture to its answer. It reads pictures, batches them for the fabric, and settles them.
 
-Queries come over a Unix domain socket that only its owner may use, so the file system guards it and nothing is
-encrypted. A message is a 4-byte big-endian length, a JSON header of that length, and for a query `size` bytes of
-picture.
+Whoever asks, over a socket (`edgesight.host.queries`), from Python (`edgesight.host.session`) or from a bench, asks
+here. A board has little memory, so one picture is decoded at a time.
 
-A board has little memory: at most `MAX_ASKERS` ask at a time, their pictures' files take at most `PICTURE_BYTES`
-together, and one picture is decoded at a time.
-
-Words owned here: query, edge, asker.
+Words owned here: edge.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
-import logging
-import os
-import socket
-import struct
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from edgesight.host.answer import Answer, Leg
-from edgesight.host.cascade import Cascade, Early, TargetRefused
+from edgesight.host.cascade import Cascade, Request
 from edgesight.host.fabric.base import FabricError
 from edgesight.host.fabric.makers import open_fabric
 from edgesight.host.hedge import Hedging
-from edgesight.host.images import (
-    MAX_FILE_BYTES,
-    ImageError,
-    Picture,
-    Pixels,
-    give_back_memory,
-    image_content,
-    read_image,
-)
-from edgesight.host.kernel import Package, Target
+from edgesight.host.images import Picture, Pixels, read_image
+from edgesight.host.kernel import Kernel, Package, Target
 from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.sensors import open_sensor
-from edgesight.host.process import run_until_told
 
 if TYPE_CHECKING:
     from edgesight.host.link.client import OffloadClient
 
-_LENGTH = struct.Struct("!I")
-_CREDENTIALS = struct.Struct("iII")  # of who listens at a Unix socket: process, user, group; unix(7)
-_MAX_HEADER = 65_536  # bytes
+MAX_WAITING = 256  # images; beyond, asking is refused at once
 _MAX_BATCH = 64  # images of one run of the fabric
-_MAX_WAITING = 256  # queries; beyond, asking is refused at once
-MAX_ASKERS = 256  # connections
-PICTURE_BYTES = 64 * 2**20  # of files that are read, or wait to be decoded; at least the largest one's
-_READ_AHEAD = 16_384  # bytes that are taken from a connection before anybody wants them
-_READ_WITHIN = 10.0  # seconds for a query to come in whole
-_GRACE = 60.0  # seconds beyond the deadline that `query` waits: a simulated fabric takes longer than its simulated time
-_BACKLOG = 64
-
-logger = logging.getLogger(__name__)
 
 
 class EdgeError(RuntimeError):
     """An edge that cannot be started or asked: says what was found and what to do."""
 
 
-class _Query(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    protocol: Literal[1]
-    name: Annotated[str, Field(max_length=4_096)]  # of the picture, for errors
-    size: Annotated[int, Field(ge=0, le=MAX_FILE_BYTES)]  # bytes of picture that follow
-    accuracy: Annotated[float, Field(ge=0.0, le=1.0)]
-    deadline_ms: Annotated[float, Field(gt=0.0, le=60_000.0)]
-
-
-class _Refusal(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["target", "image", "fabric", "query"]
-    message: str
-    best: float | None = None  # accuracy that is offered, where the one asked for is not
-
-
-class _Response(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    protocol: Literal[1] = 1
-    answer: Answer | None = None
-    refusal: _Refusal | None = None
-
-
 @dataclass(frozen=True)
 class _Waiting:
-    """A query on its way to the fabric."""
+    """A request on its way to the fabric, and whoever waits for its answer."""
 
-    image: Pixels
-    target: Target
-    deadline: float  # seconds from `since` on
-    since: float  # loop's clock
+    request: Request
     answer: asyncio.Future[Answer]
-    early: Early | None  # where it is hedged
 
 
-def query(socket_path: Path, image_path: Path, accuracy: float, deadline_ms: float) -> Answer:
-    """Ask the edge at `socket_path` what is on the picture at `image_path`.
+class Edge:
+    """Takes images and batches them for the fabric; an asynchronous context manager, within which it answers."""
 
-    The path `-` is standard input. `accuracy` is the least share of right answers that will do, `deadline_ms` when an
-    answer must be there. Raises EdgeError when no edge listens or the query is malformed, TargetRefused, ImageError or
-    FabricError.
-    """
-    content = image_content(image_path)
-    try:
-        # A file may be called by any bytes; a message is UTF-8.
-        name = os.fsencode(image_path).decode("utf-8", "replace")
-        header = _Query(protocol=1, name=name, size=len(content), accuracy=accuracy, deadline_ms=deadline_ms)
-    except ValidationError as error:
-        raise EdgeError(f"this cannot be asked: {_first_fault(error)}") from error
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(deadline_ms / 1e3 + _GRACE)
+    def __init__(self, cascade: Cascade) -> None:
+        """To be entered inside an asyncio loop. The cascade stays its maker's to close."""
+        self._cascade = cascade
+        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(MAX_WAITING)
+        self._settling: set[asyncio.Task[None]] = set()
+        self._decoder = ThreadPoolExecutor(1, "picture")  # one at a time: each may take a good part of the memory
+        self._work: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Edge:
+        """Begin to work."""
+        self._work = asyncio.get_running_loop().create_task(self._answer_all())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Answer no more; whoever still waits is told so."""
+        assert self._work is not None
+        tasks = [self._work, *self._settling]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while not self._waiting.empty():
+            self._end(self._waiting.get_nowait(), EdgeError("the edge was closed before it answered: open it anew"))
+        self._decoder.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def kernel(self) -> Kernel:
+        """What it runs."""
+        return self._cascade.kernel
+
+    def target(self, accuracy: float) -> Target:
+        """The lowest offered target of at least `accuracy`; raises TargetRefused when there is none."""
+        return self._cascade.target(accuracy)
+
+    async def read(self, content: bytes, name: str) -> Picture:
+        """The picture in a file's `content`, called `name` in errors, as the kernel takes it; raises ImageError."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoder, read_image, content, self._cascade.kernel.input, name)
+
+    async def ask(self, image: Pixels, target: Target, deadline: float) -> Answer:
+        """Answer of `image` uint8 [H, W, C] under `target`, `deadline` seconds from now.
+
+        Raises FabricError, or EdgeError when too many wait or the edge is closed.
+        """
+        if self._work is None or self._work.done():
+            raise EdgeError("the edge is closed: open it anew")
+        if self._waiting.full():
+            raise EdgeError(f"{MAX_WAITING} queries already wait: ask again later")
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.put_nowait(_Waiting(self._cascade.request(image, target, deadline), answer))
+        return await answer
+
+    async def failed(self) -> None:
+        """Return never, but raise what ends the edge's work: a fault of ours."""
+        assert self._work is not None
+        await asyncio.shield(self._work)
+
+    async def _answer_all(self) -> None:
+        """Run the fabric on whatever waits, for ever; the way to the data centre is taken beside it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = [await self._waiting.get()]
+            while len(batch) < _MAX_BATCH and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            begin = loop.time()
+            try:
+                records, legs = await self._cascade.look([waiting.request for waiting in batch])
+            except (FabricError, asyncio.CancelledError) as error:
+                closed = EdgeError("the edge was closed before it answered: open it anew")
+                for waiting in batch:
+                    self._end(waiting, error if isinstance(error, FabricError) else closed)
+                if isinstance(error, FabricError):
+                    continue
+                raise
+            for waiting, record, leg in zip(batch, records, legs, strict=True):
+                # Simulating is slower than what is simulated, so waiting for it counts for no deadline.
+                waited = 0.0 if self._cascade.simulated else begin - waiting.request.since
+                task = loop.create_task(self._settle(waiting, record, leg, waited))
+                self._settling.add(task)
+                task.add_done_callback(self._settling.discard)
+
+    def _end(self, waiting: _Waiting, error: Exception) -> None:
+        self._cascade.give_up(waiting.request)
+        if not waiting.answer.done():
+            waiting.answer.set_exception(error)
+
+    async def _settle(self, waiting: _Waiting, record: Any, leg: Leg, waited: float) -> None:
         try:
-            connection.connect(str(socket_path))
-            _check_owner(connection, socket_path)
-            # An edge that takes no more queries says so and hangs up, perhaps before it has read this one.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connection.sendall(_frame(header) + content)
-            (length,) = _LENGTH.unpack(_receive(connection, _LENGTH.size))
-            if length > _MAX_HEADER:
-                raise EdgeError(f"{socket_path}: the answer claims {length} bytes: what listens there is no edge")
-            response = _Response.model_validate_json(_receive(connection, length))
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise EdgeError(f"no edge listens at {socket_path}: start one with `edgesight edge`") from None
-        except ValidationError as error:
-            raise EdgeError(f"{socket_path}: the answer cannot be read: use the edge's own version") from error
-        except OSError as error:
-            raise EdgeError(f"the edge at {socket_path} cannot be asked ({error}): see its log") from error
-    if response.answer is not None:
-        return response.answer
-    raise _error(response.refusal)
+            answer = await self._cascade.settle(waiting.request, record, leg, waited)
+        except asyncio.CancelledError:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(EdgeError("the edge was closed before it answered: open it anew"))
+            raise
+        except Exception as error:  # whatever it is: who asks must not wait for ever
+            if not waiting.answer.done():
+                waiting.answer.set_exception(error)
+            if not isinstance(error, FabricError):
+                raise  # a fault of ours: let it be seen
+        else:
+            if not waiting.answer.done():
+                waiting.answer.set_result(answer)
 
 
-def run_edge(
+def open_edge(
     package_path: Path,
     fabric_name: str,
-    socket_path: Path,
     *,
-    datacenter: tuple[str, int] | None,
-    keys_folder: Path | None,
+    datacenter: tuple[str, int] | None = None,
+    keys_folder: Path | None = None,
     power: str | None = None,
     hedge_budget: float | None = None,
-    announce: Callable[[str], None] = print,
-) -> None:
-    """Serve queries at `socket_path` until SIGINT or SIGTERM; a second one ends at once.
+) -> AbstractAsyncContextManager[Edge]:
+    """An edge of the package at `package_path` on the fabric called so, to be entered; closes whatever it opened.
 
     `datacenter` is host and port, reached with the keys in `keys_folder`; it is connected to in the background, and
     without one unsure answers are the last stage's, marked degraded. `power` names a sensor as `open_sensor` takes it,
     whose energy answers then carry. With `hedge_budget`, a share of the requests to the data centre, images are hedged
-    (see `edgesight.host.hedge`). `announce` gets one line once queries are taken. Raises KernelError, FabricError,
-    KeysError,
-    LinkError, PowerError, HedgeError or EdgeError before anything is served.
+    (see `edgesight.host.hedge`). Raises KernelError, FabricError, KeysError, LinkError, PowerError, HedgeError or
+    EdgeError at once, before anything is entered.
     """
-    give_back_memory()
     package = Package.load(package_path)
     calibration = package.kernel.calibration
     if calibration is None:
@@ -174,17 +180,17 @@ def run_edge(
     hedging = Hedging(hedge_budget) if hedge_budget is not None else None
     fabric = open_fabric(package, fabric_name)
 
-    async def main(told: asyncio.Event) -> None:
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Edge]:
         client = connect() if connect is not None else None
         if client is not None:
             client.start()
         cascade = Cascade(fabric, calibration, client, meter, hedging)
         if meter is not None:
             meter.start()
-        where = f"{datacenter[0]}:{datacenter[1]}" if datacenter is not None else "none"
-        ready = f"edge: {package.kernel.name} on {fabric_name} at {socket_path}, data centre {where}"
         try:
-            await Edge(cascade).serve(socket_path, told, lambda: announce(ready))
+            async with Edge(cascade) as edge:
+                yield edge
         finally:
             if client is not None:
                 await client.close()
@@ -192,7 +198,7 @@ def run_edge(
             if meter is not None:
                 meter.close()
 
-    run_until_told(main)
+    return opened()
 
 
 def _way_to(datacenter: tuple[str, int], keys_folder: Path | None, model_sha256: str) -> Callable[[], OffloadClient]:
@@ -206,259 +212,3 @@ def _way_to(datacenter: tuple[str, int], keys_folder: Path | None, model_sha256:
         raise KeysError("a data centre is given without keys: name the folder that `edgesight edge --enroll` wrote")
     keys = client_keys(keys_folder, IDLE_TIMEOUT)
     return lambda: OffloadClient(*datacenter, keys, model_sha256=model_sha256)
-
-
-class _Room:
-    """Bytes that all who hold some may hold together; who waits first gets them first."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self._turn = asyncio.Lock()
-        self._given = asyncio.Event()
-
-    async def take(self, size: int) -> None:
-        """Hold `size` bytes, once they are there."""
-        async with self._turn:
-            while size > self._left:
-                self._given.clear()
-                await self._given.wait()
-            self._left -= size
-
-    def give(self, size: int) -> None:
-        """Hold them no more."""
-        self._left += size
-        self._given.set()
-
-
-class Edge:
-    """Takes queries and batches them for the fabric."""
-
-    def __init__(self, cascade: Cascade) -> None:
-        """Runs inside an asyncio loop; `work` or `serve` does the work."""
-        self._cascade = cascade
-        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(_MAX_WAITING)
-        self._settling: set[asyncio.Task[None]] = set()
-        self._askers: set[asyncio.Task[None]] = set()
-        self._pictures = _Room(PICTURE_BYTES)
-        self._decoder = ThreadPoolExecutor(1, "picture")  # one at a time: each may take a good part of the memory
-
-    async def serve(self, socket_path: Path, told: asyncio.Event, announce: Callable[[], None]) -> None:
-        """Answer queries at `socket_path` until `told`; calls `announce` once they are taken. Raises EdgeError."""
-        _clear(socket_path)
-        mask = os.umask(0o177)  # the socket is for its owner only from its first moment on
-        try:
-            server = await asyncio.start_unix_server(self._take, str(socket_path), backlog=_BACKLOG, limit=_READ_AHEAD)
-        except OSError as error:
-            raise EdgeError(f"{socket_path} cannot be listened on ({error.strerror or error}): name another") from error
-        finally:
-            os.umask(mask)
-        loop = asyncio.get_running_loop()
-        work, stopping = loop.create_task(self.work()), loop.create_task(told.wait())
-        try:
-            announce()
-            await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()  # a fault of ours: let it be seen
-        finally:
-            server.close()
-            socket_path.unlink(missing_ok=True)
-            tasks = [work, stopping, *self._settling, *self._askers]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._decoder.shutdown(wait=False, cancel_futures=True)
-
-    async def ask(self, image: Pixels, target: Target, deadline: float) -> Answer:
-        """Answer of `image` uint8 [H, W, C] under `target`, `deadline` seconds from now.
-
-        Raises FabricError, or EdgeError when too many wait.
-        """
-        if self._waiting.full():
-            raise EdgeError(f"{_MAX_WAITING} queries already wait: ask again later")
-        loop = asyncio.get_running_loop()
-        early = self._cascade.ask_early(image, target, deadline)
-        waiting = _Waiting(image, target, deadline, loop.time(), loop.create_future(), early)
-        self._waiting.put_nowait(waiting)
-        return await waiting.answer
-
-    async def work(self) -> None:
-        """Run the fabric on whatever queries wait, for ever; the way to the data centre is taken beside it."""
-        loop = asyncio.get_running_loop()
-        while True:
-            batch = [await self._waiting.get()]
-            while len(batch) < _MAX_BATCH and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
-            begin = loop.time()
-            try:
-                records, legs = await self._cascade.look(
-                    np.stack([waiting.image for waiting in batch]), [waiting.target for waiting in batch]
-                )
-            except FabricError as error:
-                for waiting in batch:
-                    self._cascade.give_up(waiting.early)
-                    if not waiting.answer.done():
-                        waiting.answer.set_exception(error)
-                continue
-            for waiting, record, leg in zip(batch, records, legs, strict=True):
-                # Simulating is slower than what is simulated, so waiting for it counts for no deadline.
-                waited = 0.0 if self._cascade.simulated else begin - waiting.since
-                task = loop.create_task(self._settle(waiting, record, leg, waited))
-                self._settling.add(task)
-                task.add_done_callback(self._settling.discard)
-
-    async def _settle(self, waiting: _Waiting, record: Any, leg: Leg, waited: float) -> None:
-        try:
-            answer = await self._cascade.settle(
-                waiting.image, record, waiting.target, waiting.deadline, leg, waited=waited, early=waiting.early
-            )
-        except Exception as error:  # whatever it is: who asks must not wait for ever
-            if not waiting.answer.done():
-                waiting.answer.set_exception(error)
-            if not isinstance(error, FabricError):
-                raise  # a fault of ours: let it be seen
-        else:
-            if not waiting.answer.done():
-                waiting.answer.set_result(answer)
-
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection: one query."""
-        task = asyncio.current_task()
-        assert task is not None  # it runs in one
-        self._askers.add(task)
-        try:
-            if len(self._askers) > MAX_ASKERS:
-                response = _refuse("query", f"{MAX_ASKERS} others ask already: ask again later")
-            else:
-                response = await self._respond(reader)
-            writer.write(_frame(response))
-            await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):
-            logger.info("a query's asker went away")
-        except asyncio.CancelledError:
-            pass  # the edge stops; asyncio would write a traceback for a connection that ends so
-        finally:
-            self._askers.discard(task)
-            writer.close()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
-
-    async def _respond(self, reader: asyncio.StreamReader) -> _Response:
-        try:
-            header = await asyncio.wait_for(_read_header(reader), _READ_WITHIN)
-            target = self._cascade.target(header.accuracy)
-            picture = await self._read(reader, header)
-            answer = await self.ask(picture.pixels, target, header.deadline_ms / 1e3)
-            warnings = tuple(f"{header.name} {warning}" for warning in picture.warnings)
-            return _Response(answer=answer.model_copy(update={"warnings": warnings}))
-        except ValidationError as error:
-            return _refuse("query", _first_fault(error))
-        except EdgeError as error:
-            return _refuse("query", str(error))
-        except asyncio.TimeoutError:
-            return _refuse("query", f"the query did not come whole within {_READ_WITHIN:g} s")
-        except TargetRefused as error:
-            return _Response(refusal=_Refusal(kind="target", message=str(error), best=error.best))
-        except ImageError as error:
-            return _refuse("image", str(error))
-        except FabricError as error:
-            return _refuse("fabric", str(error))
-        except (OSError, asyncio.IncompleteReadError):
-            raise  # the asker is gone
-        except Exception:
-            logger.exception("a query could not be answered")  # a fault of ours: let it be seen, and the asker go on
-            return _refuse("query", "the edge failed on this query: see its log")
-
-    async def _read(self, reader: asyncio.StreamReader, header: _Query) -> Picture:
-        """The picture that follows `header`; raises ImageError, or EdgeError where there is no room."""
-        try:
-            await asyncio.wait_for(self._pictures.take(header.size), _READ_WITHIN)
-        except asyncio.TimeoutError:
-            raise EdgeError(
-                f"others' pictures took all of their {PICTURE_BYTES >> 20} MiB for {_READ_WITHIN:g} s: ask again later"
-            ) from None
-        try:
-            content = await asyncio.wait_for(_read_picture(reader, header.size), _READ_WITHIN)
-            return await asyncio.get_running_loop().run_in_executor(
-                self._decoder, read_image, content, self._cascade.kernel.input, header.name
-            )
-        finally:
-            self._pictures.give(header.size)
-
-
-async def _read_header(reader: asyncio.StreamReader) -> _Query:
-    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-    if length > _MAX_HEADER:
-        raise EdgeError(f"the query's header claims {length} bytes, at most {_MAX_HEADER} are read")
-    return _Query.model_validate_json(await reader.readexactly(length))
-
-
-async def _read_picture(reader: asyncio.StreamReader, size: int) -> bytes:
-    """Exactly `size` bytes, held once: asyncio's own way would hold them twice for a moment."""
-    content = io.BytesIO()
-    while content.tell() < size:
-        part = await reader.read(min(size - content.tell(), 4 * _READ_AHEAD))
-        if not part:
-            raise asyncio.IncompleteReadError(b"", size)
-        content.write(part)
-    return content.getvalue()
-
-
-def _refuse(kind: Literal["image", "fabric", "query"], message: str) -> _Response:
-    return _Response(refusal=_Refusal(kind=kind, message=message))
-
-
-def _error(refusal: _Refusal | None) -> Exception:
-    """The exception that the edge met, on the asker's side."""
-    if refusal is None:
-        return EdgeError("the edge gave neither an answer nor a reason: use the edge's own version")
-    if refusal.kind == "target":
-        return TargetRefused(refusal.message, refusal.best)
-    makers = {"image": ImageError, "fabric": FabricError, "query": EdgeError}
-    return makers[refusal.kind](refusal.message)
-
-
-def _frame(message: BaseModel) -> bytes:
-    header = message.model_dump_json().encode()
-    return _LENGTH.pack(len(header)) + header
-
-
-def _check_owner(connection: socket.socket, path: Path) -> None:
-    """Raise EdgeError unless who listens at `path`, and owns it, is this user or root: others get no pictures."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, listener, _ = _CREDENTIALS.unpack(credentials)
-    for user in (listener, path.stat().st_uid):
-        if user not in (0, os.geteuid()):
-            raise EdgeError(
-                f"{path} is user {user}'s, not yours: no picture is sent there; name your edge's own socket"
-            )
-
-
-def _receive(connection: socket.socket, size: int) -> bytes:
-    """Exactly `size` bytes; raises ConnectionError when they do not come."""
-    received = b""
-    while len(received) < size:
-        part = connection.recv(size - len(received))
-        if not part:
-            raise ConnectionError("it closed the connection")
-        received += part
-    return received
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    return f"{'.'.join(str(part) for part in fault['loc']) or 'query'}: {fault['msg']}, found {fault['input']!r}"
-
-
-def _clear(socket_path: Path) -> None:
-    """Remove the socket that a killed edge left; raises EdgeError when an edge listens there, or it is no socket."""
-    if not socket_path.exists():
-        return
-    if not socket_path.is_socket():
-        raise EdgeError(f"{socket_path} is there and no socket: name another path")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(socket_path))
-        except OSError:
-            socket_path.unlink(missing_ok=True)
-        else:
-            raise EdgeError(f"an edge already listens at {socket_path}: stop it, or name another path")

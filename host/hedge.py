@@ -50,7 +50,7 @@ class Hedging:
     """Decides, for one edge, and learns from what becomes of its images. Durations are in seconds."""
 
     def __init__(self, budget: float = BUDGET) -> None:
-        """`budget` is a share, from 0 to below 1; raises HedgeError."""
+        """`budget` is a share, from 0, with which none is ever hedged, to below 1; raises HedgeError."""
         if not 0.0 <= budget < 1.0:
             raise HedgeError(f"hedge budget {budget:g}: expected a share of requests, from 0 to below 1")
         self.budget = budget
@@ -65,11 +65,11 @@ class Hedging:
 
     def hedge(self, target: Target, deadline: float) -> bool:
         """Whether to hedge an image of `target`, `deadline` away; the answer yes takes a token."""
-        if not self._fabric.known or not self._offload.known:
+        if self._tokens < 1.0 or not self._fabric.known or not self._offload.known:
             return False
         if self._fabric.slow + self._offload.slow <= deadline or self._offload.usual > deadline:
             return False
-        if self.predicted(target) < LIKELY or self.pressed or self._tokens < 1.0:
+        if self.predicted(target) < LIKELY or self.pressed:
             return False
         self._tokens -= 1.0
         self.hedges += 1

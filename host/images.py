@@ -15,8 +15,10 @@ import sys
 import time
 import tokenize
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgesight.host.kernel import Input
 from edgesight.host.picture_files import MAX_FILE_BYTES, SUFFIXES, Unreadable
@@ -27,6 +29,7 @@ __all__ = [
     "ImageError",
     "Picture",
     "Pixels",
+    "check_array",
     "give_back_memory",
     "image_content",
     "listed",
@@ -57,6 +60,16 @@ def read_image(content: bytes, expected: Input, name: str) -> Picture:
         return read(content, *expected.shape)
     except Unreadable as error:
         raise ImageError(f"{name} {error}") from error
+
+
+def check_array(array: npt.NDArray[Any], expected: Input, name: str) -> Pixels:
+    """`array`, where it is what the kernel takes as it is: uint8 of the kernel's shape [H, W, C]; raises ImageError."""
+    if array.dtype != np.uint8 or array.shape != expected.shape:
+        raise ImageError(
+            f"{name} holds {array.dtype} {list(array.shape)}, but the kernel takes uint8 {list(expected.shape)} "
+            "(height, width, channels): reshape it, or give a picture, which is resized"
+        )
+    return np.asarray(array, np.uint8)
 
 
 def give_back_memory() -> None:
@@ -151,9 +164,4 @@ def _array(content: bytes, expected: Input, name: str) -> Pixels:
         array = np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, OSError, EOFError, MemoryError, tokenize.TokenError) as error:
         raise ImageError(f"{name} is damaged ({error}): it cannot be read as an array; write it again") from error
-    if array.dtype != np.uint8 or array.shape != expected.shape:
-        raise ImageError(
-            f"{name} holds {array.dtype} {list(array.shape)}, but the kernel takes uint8 {list(expected.shape)} "
-            "(height, width, channels): reshape it, or give a picture, which is resized"
-        )
-    return np.asarray(array, np.uint8)
+    return check_array(array, expected, name)

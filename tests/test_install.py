@@ -181,10 +181,10 @@ def test_without_quic_the_edge_still_starts_and_a_data_centre_is_refused_with_th
     blocked = "import sys; sys.modules.update(dict.fromkeys(['aioquic', 'cryptography']))\n"
     alone = """
 from pathlib import Path
-import edgesight.host.edge, edgesight.host.cascade, edgesight.host.selftest
+import edgesight.host.queries, edgesight.host.cascade, edgesight.host.selftest
 from edgesight.host.link.datagrams import LinkError
 try:
-    edgesight.host.edge.run_edge(
+    edgesight.host.queries.run_edge(
         Path(sys.argv[1]), "csim", Path(sys.argv[2]), datacenter=("::1", 1), keys_folder=Path("keys")
     )
 except LinkError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesight.host import edge
+from edgesight.host import queries
 from edgesight.host.datacenter import authority, service, shares
 from edgesight.host.link import bounds, enrollment, port, server, strips, telling
 from edgesight.host.picture_files import MAX_FILE_BYTES
@@ -41,9 +41,9 @@ def mebibytes(count: int) -> str:
         ("a picture of which less has come", f"{100 * strips.LEAST_SHARE:g} %"),
         ("bytes that packed pixels", f"those of the picture; {strips._SCANS[1]}, {strips._SCANS[3]}"),
         ("events that the data centre remembers", f"{authority.MAX_EVENTS:,}"),
-        ("askers at an edge's socket", f"{edge.MAX_ASKERS}"),
-        ("bytes of pictures' files", mebibytes(edge.PICTURE_BYTES)),
-        ("seconds in which a query", f"{edge._READ_WITHIN:g} s"),
+        ("askers at an edge's socket", f"{queries.MAX_ASKERS}"),
+        ("bytes of pictures' files", mebibytes(queries.PICTURE_BYTES)),
+        ("seconds in which a query", f"{queries._READ_WITHIN:g} s"),
     ],
 )
 def test_each_limit_is_the_codes(what: str, limit: str) -> None:
@@ -56,6 +56,6 @@ def test_numbers_in_the_text_are_the_codes() -> None:
     assert "at most three tenths of the receiving thread's time" in TEXT
     assert port._SHARE == 3 / 10
     assert f"at least {service._FEWEST_READY} of each" in TEXT
-    assert edge.PICTURE_BYTES >= MAX_FILE_BYTES
+    assert queries.PICTURE_BYTES >= MAX_FILE_BYTES
     secret = enrollment.Token(bytes(32), bytes(8), bytes(32), "h", 1).secret
     assert 8 * len(secret) == 256

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from edgesight.bench.recorded import RecordedFabric
 from edgesight.bench.report import Check, write_report
 from edgesight.host.answer import Answer
 from edgesight.host.cascade import Cascade
@@ -163,27 +164,6 @@ class PacedModel:
         return logits
 
 
-class _PacedFabric:
-    """Gives each of `images` its record, `FABRIC_S` later."""
-
-    simulated = False
-
-    def __init__(self, package: Package, images: Images, records: Records) -> None:
-        self.package = package
-        self._record = {image.tobytes(): record for image, record in zip(images, records, strict=True)}
-
-    def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
-        """They are in the records already."""
-
-    def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
-        """Records [N] of images uint8 [N, H, W, C]."""
-        time.sleep(FABRIC_S)
-        return np.array([self._record[image.tobytes()] for image in images])
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
 @dataclass
 class _Query:
     """A query that counts, and what became of it."""
@@ -220,19 +200,17 @@ class _Run:
         if calibration is None or not calibration.targets:
             raise EmulationError(f"{self.package.path}: offers no accuracy target; run `edgesight calibrate` first")
         target = calibration.targets[0].model_copy(update={"calibration_offload": float(unsure.mean())})
-        fabric = _PacedFabric(self.package, self.images, records)
+        fabric = RecordedFabric(self.package, self.images, records, simulated=False, seconds=FABRIC_S)
         generator = np.random.default_rng([self.seed, round(1_000 * load.of_capacity)])
         rate = load.of_capacity * self.capacity / float(unsure.mean())
         arrivals = np.cumsum(generator.exponential(1 / rate, round((_WARM_UP_S + self.seconds) * rate)))
         chosen = generator.integers(0, len(self.images), arrivals.size)
         async with _served(self.model, trust, self.seed) as client:
             cascade = Cascade(fabric, calibration, client, hedging=hedging)
-            edge = Edge(cascade)
             loop = asyncio.get_running_loop()
-            work = loop.create_task(edge.work())
             begin = loop.time()
 
-            async def ask(arrival: float, index: int) -> _Query:
+            async def ask(edge: Edge, arrival: float, index: int) -> _Query:
                 await asyncio.sleep(begin + arrival - loop.time())
                 came = loop.time()
                 query = _Query(bool(unsure[index]), came - begin - arrival)
@@ -240,8 +218,9 @@ class _Run:
                 query.took_s = loop.time() - came
                 return query
 
-            asked = await asyncio.gather(*(ask(*one) for one in zip(arrivals.tolist(), chosen.tolist(), strict=True)))
-            work.cancel()
+            async with Edge(cascade) as edge:
+                coming = zip(arrivals.tolist(), chosen.tolist(), strict=True)
+                asked = await asyncio.gather(*(ask(edge, *one) for one in coming))
             cascade.close()
         counted = [query for query, arrival in zip(asked, arrivals, strict=True) if arrival >= _WARM_UP_S]
         good = [query for query in counted if query.good(load.deadline_s)]

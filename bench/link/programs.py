@@ -34,12 +34,12 @@ import numpy.typing as npt
 
 from edgesight.host.answer import Answer
 from edgesight.host.datacenter.models import OnnxModel
-from edgesight.host.edge import query
 from edgesight.host.fabric.base import NEVER, Images
 from edgesight.host.fabric.makers import open_fabric
 from edgesight.host.kernel import OFFLOAD_EVERYTHING, Package
 from edgesight.host.link.datagrams import Strip
 from edgesight.host.link.strips import assemble, cut
+from edgesight.host.queries import query
 from edgesight.sim.link.options import EmulationError
 
 ALLOWANCE_S = 0.25

@@ -195,8 +195,9 @@ def edge(
     ] = 0.1,
 ) -> None:
     """Answer queries on the fabric, and offload what it is unsure of; stop with Ctrl-C."""
-    from edgesight.host.edge import EdgeError, run_edge
+    from edgesight.host.edge import EdgeError
     from edgesight.host.process import write_log
+    from edgesight.host.queries import run_edge
 
     write_log()
     if hedge not in ("auto", "off"):
@@ -245,9 +246,9 @@ def query(
     from edgesight.cli.show import describe_answer
     from edgesight.host.cascade import TargetRefused
     from edgesight.host.edge import EdgeError
-    from edgesight.host.edge import query as ask
     from edgesight.host.fabric.base import FabricError
     from edgesight.host.images import ImageError, listed
+    from edgesight.host.queries import query as ask
 
     console, failed = Console(), False
 

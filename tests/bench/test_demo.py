@@ -77,17 +77,21 @@ def test_late_answers_are_told_with_their_cause_and_the_deadline() -> None:
 def test_no_bar_is_shown_for_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     answer: Any = object()
 
-    class Cascade:
-        def simulated_leg(self, cycles: int) -> int:
-            return cycles
-
-        async def settle(self, *given: object) -> object:
+    class Edge:
+        async def ask(self, *given: object) -> object:
             return answer
 
     def bar() -> None:
         raise AssertionError("a bar of 0 of 0")
 
     monkeypatch.setattr(demo, "progress", bar)
+    package = Package.load(ROOT / "bitstreams" / "digits")
+    assert package.kernel.calibration is not None
     records = np.zeros(3, [("stage", np.uint8), ("cycles", np.uint32)])
-    answers = asyncio.run(demo._settle(Cascade(), np.zeros((3, 8, 8, 1), np.uint8), records, None, "edge only"))  # type: ignore[arg-type]
+    edge: Any = Edge()
+    answers = asyncio.run(
+        demo._ask_all(
+            edge, np.zeros((3, 8, 8, 1), np.uint8), records, package.kernel.calibration.targets[0], "edge only"
+        )
+    )
     assert answers == [answer] * 3

@@ -6,12 +6,17 @@ over all of it. The back end takes the *smallest* of the full sums, so its answe
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.answer import Answer
 from edgesight.host.calibrate import FAMILY_ERROR
+from edgesight.host.cascade import Cascade
+from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import NEVER
 from edgesight.host.kernel import (
     Calibration,
@@ -166,3 +171,11 @@ def save_onnx(path: Path, input_name: str, weights: npt.NDArray[np.float32]) -> 
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     path.write_bytes(model.SerializeToString())
+
+
+async def answers_of(
+    cascade: Cascade, images: npt.NDArray[np.uint8], targets: Sequence[Target], deadlines: Sequence[float]
+) -> list[Answer]:
+    """Of images uint8 [N, H, W, C] that come to an edge at once, each under its target, within its deadline (s)."""
+    async with Edge(cascade) as edge:
+        return await asyncio.gather(*(edge.ask(*one) for one in zip(images, targets, deadlines, strict=True)))

@@ -21,7 +21,7 @@ from edgesight.host.fabric.csim import below, decide
 from edgesight.host.kernel import Package
 from edgesight.host.link.datagrams import LinkError, Status
 from edgesight.host.link.offload import NoAnswer, Offloaded
-from tests.host.by_hand import calibration, package, random_images, sums
+from tests.host.by_hand import answers_of, calibration, package, random_images, sums
 
 
 class FakeFabric:
@@ -89,7 +89,7 @@ def made(tmp_path: Path) -> Package:
 
 def ask(cascade: Cascade, accuracy: float, deadline: float = 1.0, count: int = 4) -> list[Answer]:
     target = cascade.target(accuracy)
-    return asyncio.run(cascade.answers(random_images(count), [target] * count, [deadline] * count))
+    return asyncio.run(answers_of(cascade, random_images(count), [target] * count, [deadline] * count))
 
 
 def test_the_cheapest_target_that_is_enough_is_chosen(made: Package) -> None:
@@ -136,7 +136,7 @@ def test_confidence_is_read_from_the_targets_curve(made: Package) -> None:
     images = random_images(50)
     target = calibration().targets[0]
     cascade = Cascade(FakeFabric(made), calibration(), None)
-    answers = asyncio.run(cascade.answers(images, [target] * 50, [1.0] * 50))
+    answers = asyncio.run(answers_of(cascade, images, [target] * 50, [1.0] * 50))
     margins = decide(sums(images, 0))[1]
     assert [answer.confidence for answer in answers] == [0.7 if margin >= 100 else 0.5 for margin in margins]
     assert {0.5, 0.7} == {answer.confidence for answer in answers}
@@ -247,5 +247,5 @@ def test_a_record_with_an_error_is_no_answer(made: Package) -> None:
 def test_targets_share_one_run_of_the_fabric(made: Package) -> None:
     cascade = Cascade(FakeFabric(made), calibration(), FakeOffload())
     targets = [cascade.target(accuracy) for accuracy in (0.8, 0.95, 0.9)]
-    answers = asyncio.run(cascade.answers(random_images(3), targets, [1.0] * 3))
+    answers = asyncio.run(answers_of(cascade, random_images(3), targets, [1.0] * 3))
     assert [answer.stage for answer in answers] == ["stage0", "datacenter", "stage1"]

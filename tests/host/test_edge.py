@@ -22,11 +22,12 @@ from PIL import Image
 from edgesight.host.answer import Answer
 from edgesight.host.cascade import TargetRefused
 from edgesight.host.datacenter.authority import Authority
-from edgesight.host.edge import EdgeError, query, run_edge
+from edgesight.host.edge import EdgeError
 from edgesight.host.hedge import HedgeError
 from edgesight.host.images import ImageError
 from edgesight.host.kernel import Package
 from edgesight.host.link.keys import KeysError
+from edgesight.host.queries import query, run_edge
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import RelayLink
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
@@ -45,7 +46,7 @@ EDGE = """
 import sys
 from functools import partial
 from pathlib import Path
-from edgesight.host.edge import run_edge
+from edgesight.host.queries import run_edge
 datacenter = ("127.0.0.1", int(sys.argv[3])) if sys.argv[3] else None
 run_edge(Path(sys.argv[1]), "csim", Path(sys.argv[2]), datacenter=datacenter, hedge_budget=0.1,
          keys_folder=Path(sys.argv[4]) if sys.argv[4] else None, announce=partial(print, flush=True))

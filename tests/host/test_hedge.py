@@ -30,7 +30,7 @@ from edgesight.host.link.offload import Offloaded
 from edgesight.host.link.quic import IDLE_TIMEOUT
 from edgesight.host.link.server import Server
 from edgesight.sim.link.trust import make_trust
-from tests.host.by_hand import calibration, clear_images, package, random_images
+from tests.host.by_hand import answers_of, calibration, clear_images, package, random_images
 from tests.host.test_cascade import FakeFabric
 from tests.host.test_offload import SumModel, expected
 
@@ -203,25 +203,24 @@ async def until_asked(offload: PatientOffload) -> None:
 def test_a_hedged_request_goes_with_the_fabric_and_only_an_unsure_answer_keeps_it(made: Package, unsure: bool) -> None:
     async def test() -> None:
         fabric, offload, hedging = SlowFabric(made, OFFLOADED if unsure else ON_EDGE), PatientOffload(), learnt()
-        edge = Edge(cascade := Cascade(fabric, calibration(), offload, hedging=hedging))
-        work = asyncio.create_task(edge.work())
-        hedging.looked(OFFLOADED, 5.0, unsure=True, hedged=False)  # so that 5.01 s are too short for both
-        asking = asyncio.create_task(edge.ask(random_images(1)[0], OFFLOADED, 5.01))
-        await until_asked(offload)
-        assert not asking.done()
-        fabric.may_answer.set()
-        if unsure:
-            while hedging._tokens < 3.0:  # given back once the fabric has answered
-                await asyncio.sleep(0.001)
-            offload.may_answer.set()
-        answer: Answer = await asking
-        assert (offload.asked, hedging.requests, hedging.hedges) == (1, 31, 1)
-        await asyncio.sleep(0)
-        assert (offload.cancelled, hedging.extra) == ((0, 0) if unsure else (1, 1))
-        assert (answer.stage, answer.hedged, answer.degraded) == ("datacenter" if unsure else "stage0", True, False)
-        legs = {leg.name: leg.milliseconds for leg in answer.legs}
-        assert answer.milliseconds == max(legs["fabric"], legs.get("link", 0.0) + legs.get("service", 0.0))
-        work.cancel()
+        cascade = Cascade(fabric, calibration(), offload, hedging=hedging)
+        async with Edge(cascade) as edge:
+            hedging.looked(OFFLOADED, 5.0, unsure=True, hedged=False)  # so that 5.01 s are too short for both
+            asking = asyncio.create_task(edge.ask(random_images(1)[0], OFFLOADED, 5.01))
+            await until_asked(offload)
+            assert not asking.done()
+            fabric.may_answer.set()
+            if unsure:
+                while hedging._tokens < 3.0:  # given back once the fabric has answered
+                    await asyncio.sleep(0.001)
+                offload.may_answer.set()
+            answer: Answer = await asking
+            assert (offload.asked, hedging.requests, hedging.hedges) == (1, 31, 1)
+            await asyncio.sleep(0)
+            assert (offload.cancelled, hedging.extra) == ((0, 0) if unsure else (1, 1))
+            assert (answer.stage, answer.hedged, answer.degraded) == ("datacenter" if unsure else "stage0", True, False)
+            legs = {leg.name: leg.milliseconds for leg in answer.legs}
+            assert answer.milliseconds == max(legs["fabric"], legs.get("link", 0.0) + legs.get("service", 0.0))
         cascade.close()
 
     run(test())
@@ -235,7 +234,7 @@ def test_an_early_request_that_fails_degrades_an_unsure_answer_and_no_other_is_m
         offload.error = LinkError("the link is down")
         cascade = Cascade(fabric, calibration(), offload, hedging=hedging)
         hedging.looked(OFFLOADED, 5.0, unsure=True, hedged=False)
-        (answer,) = await cascade.answers(random_images(1), [OFFLOADED], [5.01])
+        (answer,) = await answers_of(cascade, random_images(1), [OFFLOADED], [5.01])
         assert (answer.degraded, answer.guaranteed, answer.hedged) == (True, False, True)
         assert (answer.reason, offload.asked) == ("the link is down", 1)
         cascade.close()
@@ -247,17 +246,16 @@ def test_a_broken_fabric_takes_early_requests_back(made: Package) -> None:
     async def test() -> None:
         fabric, offload, hedging = SlowFabric(made, OFFLOADED), PatientOffload(), learnt()
         fabric.broken = True
-        edge = Edge(cascade := Cascade(fabric, calibration(), offload, hedging=hedging))
-        work = asyncio.create_task(edge.work())
-        hedging.looked(OFFLOADED, 5.0, unsure=True, hedged=False)
-        asking = asyncio.create_task(edge.ask(random_images(1)[0], OFFLOADED, 5.01))
-        await until_asked(offload)
-        fabric.may_answer.set()
-        with pytest.raises(FabricError, match="broke"):
-            await asking
-        await asyncio.sleep(0)
-        assert (offload.cancelled, hedging.extra) == (1, 1)
-        work.cancel()
+        cascade = Cascade(fabric, calibration(), offload, hedging=hedging)
+        async with Edge(cascade) as edge:
+            hedging.looked(OFFLOADED, 5.0, unsure=True, hedged=False)
+            asking = asyncio.create_task(edge.ask(random_images(1)[0], OFFLOADED, 5.01))
+            await until_asked(offload)
+            fabric.may_answer.set()
+            with pytest.raises(FabricError, match="broke"):
+                await asking
+            await asyncio.sleep(0)
+            assert (offload.cancelled, hedging.extra) == (1, 1)
         cascade.close()
 
     run(test())
@@ -295,7 +293,7 @@ def test_a_sure_answer_frees_the_place_at_the_data_centre(made: Package, tmp_pat
             first, other = clear_images(2)
             before = asyncio.create_task(client.offload(first, 20.0))
             assert await asyncio.to_thread(model.busy.wait, 10)  # the model is at work on another request
-            asking = asyncio.create_task(cascade.answers(other[None], [OFFLOADED], [19.92]))
+            asking = asyncio.create_task(answers_of(cascade, other[None], [OFFLOADED], [19.92]))
             while service.open_requests < 2:
                 await asyncio.sleep(0.001)
             fabric.may_answer.set()

@@ -25,7 +25,7 @@ from edgesight.bench.link.mischief import DisturbedLink, begin_idle, garbage
 from edgesight.host.cascade import Cascade
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.service import Service
-from edgesight.host.edge import _GRACE, PICTURE_BYTES, Edge, EdgeError, query
+from edgesight.host.edge import Edge, EdgeError
 from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.images import read_image
 from edgesight.host.kernel import Package
@@ -36,6 +36,7 @@ from edgesight.host.link.keys import client_keys
 from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.server import Server, ServerPeer
 from edgesight.host.link.strips import cut
+from edgesight.host.queries import _GRACE, PICTURE_BYTES, Door, query
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.trust import Trust, make_trust
 from tests.host.by_hand import clear_images
@@ -239,14 +240,15 @@ async def edge(package: Package, path: Path) -> AsyncIterator[None]:
     assert calibration is not None
     cascade = Cascade(CsimFabric(package), calibration, None)
     told, ready = asyncio.Event(), asyncio.Event()
-    serving = asyncio.get_running_loop().create_task(Edge(cascade).serve(path, told, ready.set))
-    await ready.wait()
-    try:
-        yield
-    finally:
-        told.set()
-        await serving
-        cascade.close()
+    async with Edge(cascade) as edge:
+        serving = asyncio.get_running_loop().create_task(Door(edge).serve(path, told, ready.set))
+        await ready.wait()
+        try:
+            yield
+        finally:
+            told.set()
+            await serving
+    cascade.close()
 
 
 def _say(path: Path, content: bytes) -> bytes:
@@ -332,7 +334,7 @@ def _half_sent(path: Path, size: int, sent: int = 0) -> socket.socket:
 def test_pictures_of_all_askers_take_a_bounded_memory_and_others_are_told(
     served_package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgesight.host.edge._READ_WITHIN", 2.0)
+    monkeypatch.setattr("edgesight.host.queries._READ_WITHIN", 2.0)
     np.save(tmp_path / "image.npy", clear_images(1)[0])
 
     async def test() -> None:
@@ -361,7 +363,7 @@ def test_pictures_of_all_askers_take_a_bounded_memory_and_others_are_told(
 
 
 def test_askers_are_bounded(served_package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgesight.host.edge.MAX_ASKERS", 3)
+    monkeypatch.setattr("edgesight.host.queries.MAX_ASKERS", 3)
     np.save(tmp_path / "image.npy", clear_images(1)[0])
     # More than a socket takes in: the edge hangs up while it is still being sent.
     np.save(tmp_path / "large.npy", np.zeros((2_048, 2_048, 1), np.uint8))

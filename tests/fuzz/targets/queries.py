@@ -7,15 +7,8 @@ import json
 
 from pydantic import ValidationError
 
-from edgesight.host.edge import (
-    _LENGTH,
-    EdgeError,
-    _first_fault,
-    _Query,
-    _read_header,
-    _read_picture,
-    _Response,
-)
+from edgesight.host.edge import EdgeError
+from edgesight.host.queries import _LENGTH, _first_fault, _Query, _read_header, _read_picture, _Response
 
 MAX_LENGTH = 4_096
 

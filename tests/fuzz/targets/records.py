@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgesight.host.cascade import Cascade
+from edgesight.host.cascade import Cascade, Request
 from edgesight.host.fabric.base import RECORD, FabricError, Images, Records
 from edgesight.host.kernel import Package
 from edgesight.host.link.datagrams import LinkError, Status
@@ -46,7 +46,7 @@ class _Offload:
 
 OFFLOAD = _Offload()
 CASCADE = Cascade(_NoFabric(small_package()), CALIBRATION, OFFLOAD)
-IMAGE = np.zeros(CASCADE.kernel.input.shape, np.uint8)
+REQUEST = Request(np.zeros(CASCADE.kernel.input.shape, np.uint8), CALIBRATION.targets[0], 60.0, 0.0)
 
 
 def seeds() -> list[bytes]:
@@ -61,7 +61,7 @@ def consume(data: bytes) -> None:
     OFFLOAD.label = int.from_bytes(data[:2], "big")
     record = np.frombuffer(data, RECORD, 1, 2)[0]
     leg = CASCADE.simulated_leg(int(record["cycles"]))
-    settling = CASCADE.settle(IMAGE, record, CALIBRATION.targets[0], 60.0, leg)
+    settling = CASCADE.settle(REQUEST, record, leg)
     try:
         settling.send(None)
     except StopIteration as done:

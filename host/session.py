@@ -1,0 +1,183 @@
+"""Asking from Python: a package opened on a fabric, pictures in, answers out.
+
+    with edgesight.open("bitstreams/digits", fabric="csim") as edge:
+        answer = edge.ask("three.png", accuracy=0.95, deadline_ms=50)
+
+`open_async` gives the same inside an asyncio loop. Either closes whatever it opened: the fabric, the way to the data
+centre, the sensor.
+
+Words owned here: session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from edgesight.host.answer import Answer
+from edgesight.host.edge import Edge, EdgeError, open_edge
+from edgesight.host.images import Pixels, check_array, image_content
+from edgesight.host.link.addresses import host_and_port
+
+Picture = str | Path | bytes | Pixels  # a file's path, its content, or the pixels that the kernel takes
+LONGEST_DEADLINE_MS = 60_000.0
+_AT_ONCE = 64  # pictures of `ask_many` under way
+T = TypeVar("T")
+
+
+class AsyncSession:
+    """An open edge; its methods may be called at the same time."""
+
+    def __init__(self, edge: Edge) -> None:
+        """Made by `open_async`."""
+        self._edge = edge
+
+    async def ask(self, picture: Picture, *, accuracy: float, deadline_ms: float) -> Answer:
+        """What is on `picture`: a file's path, its content, or the kernel's own uint8 [H, W, C].
+
+        `accuracy` is the least share of right answers that will do, `deadline_ms` when an answer must be there, from
+        when the picture is read. Raises TargetRefused, ImageError, FabricError, or EdgeError when too many wait.
+        """
+        if not 0.0 < deadline_ms <= LONGEST_DEADLINE_MS:
+            raise EdgeError(f"a deadline of {deadline_ms:g} ms: expected more than 0, at most {LONGEST_DEADLINE_MS:g}")
+        target = self._edge.target(accuracy)
+        warnings: tuple[str, ...] = ()
+        if isinstance(picture, (str, Path, bytes)):
+            name = "the picture" if isinstance(picture, bytes) else str(picture)
+            content = picture if isinstance(picture, bytes) else await asyncio.to_thread(image_content, Path(picture))
+            found = await self._edge.read(content, name)
+            pixels, warnings = found.pixels, tuple(f"{name} {warning}" for warning in found.warnings)
+        else:
+            pixels = check_array(picture, self._edge.kernel.input, "the array")
+        answer = await self._edge.ask(pixels, target, deadline_ms / 1e3)
+        return answer.model_copy(update={"warnings": warnings})
+
+    async def ask_many(self, pictures: Iterable[Picture], *, accuracy: float, deadline_ms: float) -> list[Answer]:
+        """What is on each of `pictures`, in their order, as `ask` says it; the first that fails ends all."""
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(picture: Picture) -> Answer:
+            async with room:
+                return await self.ask(picture, accuracy=accuracy, deadline_ms=deadline_ms)
+
+        tasks = [asyncio.ensure_future(one(picture)) for picture in pictures]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+class Session:
+    """The same for programs without asyncio: the edge runs in a thread of its own. Any thread may ask."""
+
+    def __init__(self, opening: AbstractAsyncContextManager[AsyncSession]) -> None:
+        """Made by `open_session`."""
+        self._opening = opening
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="edgesight", daemon=True)
+        self._thread.start()
+        self._open = True
+        try:
+            self._session = self._run(opening.__aenter__())
+        except BaseException:
+            self._end()
+            raise
+
+    def ask(self, picture: Picture, *, accuracy: float, deadline_ms: float) -> Answer:
+        """As `AsyncSession.ask`."""
+        return self._run(self._session.ask(picture, accuracy=accuracy, deadline_ms=deadline_ms))
+
+    def ask_many(self, pictures: Iterable[Picture], *, accuracy: float, deadline_ms: float) -> list[Answer]:
+        """As `AsyncSession.ask_many`."""
+        return self._run(self._session.ask_many(pictures, accuracy=accuracy, deadline_ms=deadline_ms))
+
+    def close(self) -> None:
+        """Close whatever was opened; may be called again."""
+        if self._open:
+            try:
+                self._run(self._opening.__aexit__(None, None, None))
+            finally:
+                self._end()
+
+    def __enter__(self) -> Session:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self._open:
+            work.close()
+            raise EdgeError("the session is closed: open it anew")
+        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return running.result()
+        except BaseException:
+            running.cancel()  # Ctrl-C: nobody waits for it any longer
+            raise
+
+    def _end(self) -> None:
+        self._open = False
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@contextlib.asynccontextmanager
+async def _session(edge: AbstractAsyncContextManager[Edge]) -> AsyncIterator[AsyncSession]:
+    async with edge as opened:
+        yield AsyncSession(opened)
+
+
+def open_async(
+    package: str | Path,
+    *,
+    fabric: str = "verilated",
+    datacenter: str | None = None,
+    keys: str | Path | None = None,
+    power: str | None = None,
+    hedge_budget: float | None = None,
+) -> AbstractAsyncContextManager[AsyncSession]:
+    """The kernel package in the folder `package` on `fabric`, to be entered by `async with`.
+
+    `fabric` is as for `edgesight edge --fabric`; `datacenter` is HOST:PORT, reached with `keys`, the folder that
+    `edgesight edge --enroll` wrote. `power` names a sensor, `hedge_budget` the share of requests to the data centre
+    that may be needless. Raises what `edgesight.host.edge.open_edge` does.
+    """
+    return _session(
+        open_edge(
+            Path(package),
+            fabric,
+            datacenter=host_and_port(datacenter) if datacenter is not None else None,
+            keys_folder=Path(keys) if keys is not None else None,
+            power=power,
+            hedge_budget=hedge_budget,
+        )
+    )
+
+
+def open_session(
+    package: str | Path,
+    *,
+    fabric: str = "verilated",
+    datacenter: str | None = None,
+    keys: str | Path | None = None,
+    power: str | None = None,
+    hedge_budget: float | None = None,
+) -> Session:
+    """As `open_async`, for programs without asyncio: open at once, and to be closed, which `with` does."""
+    opening = open_async(
+        package, fabric=fabric, datacenter=datacenter, keys=keys, power=power, hedge_budget=hedge_budget
+    )
+    return Session(opening)

@@ -1,0 +1,126 @@
+"""The Python door: a package is opened, asked, and closed with all that it opened."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import edgesight
+from edgesight.host.kernel import Package
+from tests.host.by_hand import SHAPE, clear_images, sums
+
+pytestmark = pytest.mark.usefixtures("served_package")
+
+
+@pytest.fixture
+def folder(served_package: Package) -> Path:
+    return served_package.path
+
+
+def labels(count: int) -> list[int]:
+    return [int(label) for label in sums(clear_images(count), 0).argmax(axis=1)]
+
+
+def test_ten_lines_are_enough(folder: Path, tmp_path: Path) -> None:
+    images = clear_images(3)
+    Image.fromarray(images[0][..., 0]).save(tmp_path / "picture.png")
+    np.save(tmp_path / "image.npy", images[1])
+    content = io.BytesIO()
+    Image.fromarray(images[2][..., 0]).save(content, "PNG")
+    with edgesight.open(folder, fabric="csim") as edge:
+        answers = [
+            edge.ask(picture, accuracy=0.8, deadline_ms=5_000)
+            for picture in (str(tmp_path / "picture.png"), tmp_path / "image.npy", content.getvalue(), images[0])
+        ]
+    assert [answer.label for answer in answers] == [labels(3)[index] for index in (0, 1, 2, 0)]
+    assert all(isinstance(answer, edgesight.Answer) and answer.stage == "stage0" for answer in answers)
+
+
+def test_many_are_answered_in_their_order(folder: Path) -> None:
+    images = clear_images(150)
+    with edgesight.open(folder, fabric="csim") as edge:
+        answers = edge.ask_many(iter(images), accuracy=0.8, deadline_ms=5_000)
+        assert [answer.label for answer in answers] == labels(150)
+        assert edge.ask_many([], accuracy=0.8, deadline_ms=5_000) == []
+        with pytest.raises(edgesight.ImageError, match="the array holds"):
+            edge.ask_many([images[0], images[1][:5]], accuracy=0.8, deadline_ms=5_000)
+        assert edge.ask(images[0], accuracy=0.8, deadline_ms=5_000).label == labels(1)[0]
+
+
+def test_a_loop_asks_at_the_same_time(folder: Path) -> None:
+    images = clear_images(5)
+
+    async def test() -> None:
+        async with edgesight.open_async(folder, fabric="csim") as edge:
+            asked = [edge.ask(image, accuracy=0.8, deadline_ms=5_000) for image in images]
+            assert [answer.label for answer in await asyncio.gather(*asked)] == labels(5)
+            many = await edge.ask_many(images, accuracy=0.8, deadline_ms=5_000)
+            assert [answer.label for answer in many] == labels(5)
+        with pytest.raises(edgesight.EdgeError, match="closed"):
+            await edge.ask(images[0], accuracy=0.8, deadline_ms=5_000)
+
+    asyncio.run(test())
+
+
+def test_a_closed_session_says_so_and_leaves_no_thread(folder: Path) -> None:
+    before = set(threading.enumerate())
+    edge = edgesight.open(folder, fabric="csim")
+    image = clear_images(1)[0]
+    edge.ask(image, accuracy=0.8, deadline_ms=5_000)
+    edge.close()
+    edge.close()
+    with pytest.raises(edgesight.EdgeError, match="closed: open it anew"):
+        edge.ask(image, accuracy=0.8, deadline_ms=5_000)
+    left = {thread for thread in set(threading.enumerate()) - before if not thread.name.startswith("asyncio")}
+    assert not left
+
+
+def test_what_cannot_be_asked_is_refused_and_the_session_goes_on(folder: Path, tmp_path: Path) -> None:
+    image = clear_images(1)[0]
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    with edgesight.open(folder, fabric="csim") as edge:
+        with pytest.raises(edgesight.TargetRefused) as refused:
+            edge.ask(image, accuracy=0.999, deadline_ms=50)
+        assert refused.value.best == 0.95
+        with pytest.raises(edgesight.EdgeError, match="a deadline of 0 ms: expected more than 0"):
+            edge.ask(image, accuracy=0.8, deadline_ms=0)
+        with pytest.raises(edgesight.EdgeError, match="a deadline of nan ms"):
+            edge.ask(image, accuracy=0.8, deadline_ms=float("nan"))
+        with pytest.raises(edgesight.ImageError, match=r"nowhere\.png cannot be read"):
+            edge.ask(tmp_path / "nowhere.png", accuracy=0.8, deadline_ms=50)
+        with pytest.raises(edgesight.ImageError, match=r"broken\.png"):
+            edge.ask(tmp_path / "broken.png", accuracy=0.8, deadline_ms=50)
+        with pytest.raises(edgesight.ImageError, match="the array holds float64"):
+            edge.ask(image.astype(np.float64), accuracy=0.8, deadline_ms=50)
+        assert edge.ask(image, accuracy=0.8, deadline_ms=5_000).label == labels(1)[0]
+
+
+def test_what_a_picture_lacks_is_told_with_its_answer(folder: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "tiny.png")
+    with edgesight.open(folder, fabric="csim") as edge:
+        answer = edge.ask(tmp_path / "tiny.png", accuracy=0.8, deadline_ms=5_000)
+    assert answer.warnings
+    assert answer.warnings[0].startswith(f"{tmp_path / 'tiny.png'} ")
+
+
+def test_what_cannot_be_opened_leaves_nothing_running(folder: Path, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    with pytest.raises(edgesight.KernelError):
+        edgesight.open(tmp_path / "nowhere")
+    with pytest.raises(edgesight.FabricError, match="no fabric is called 'none'"):
+        edgesight.open(folder, fabric="none")
+    with pytest.raises(ValueError, match="expected HOST:PORT"):
+        edgesight.open(folder, fabric="csim", datacenter="nowhere")
+    assert set(threading.enumerate()) == before
+
+
+def test_the_kernels_shape_is_what_an_array_must_have(folder: Path) -> None:
+    with edgesight.open(folder, fabric="csim") as edge, pytest.raises(edgesight.ImageError) as refused:
+        edge.ask(np.zeros((1, *SHAPE), np.uint8), accuracy=0.8, deadline_ms=50)
+    assert str(list(SHAPE)) in str(refused.value)
