@@ -24,7 +24,7 @@ from edgesight.bench.power_replay import FORMS, replayed_energy
 from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.fabric.base import ALWAYS, NEVER, Images, Records
 from edgesight.host.fabric.csim import CsimFabric
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 
 OPEN_BOARD = "ulx3s"
 LUT_CEILING = 25_000  # of the open board's cascade

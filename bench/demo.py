@@ -43,11 +43,12 @@ from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, Images, Records
 from edgesight.host.fabric.verilated import VerilatedFabric
 from edgesight.host.files import write_atomically
-from edgesight.host.kernel import Calibration, Package, Target
+from edgesight.host.kernel import Calibration, Target
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.enrollment import enroll_with
 from edgesight.host.link.keys import client_keys
+from edgesight.host.package import Package
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import RelayLink
 from edgesight.sim.verilate import build_library

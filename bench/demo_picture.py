@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.plan.picture import save_picture
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 from edgesight.bench.report import Check
 from edgesight.host.answer import Answer
 from edgesight.host.fabric.base import OFFLOAD, Records
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 
 DEADLINE_S = 0.1  # an answer in time; a later one is degraded to the edge's
 DELAY_S = 0.005  # of the emulated link, each way

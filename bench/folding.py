@@ -10,7 +10,7 @@ from rich.console import Console
 
 from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.fabric.verilated import VerilatedFabric
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.sim.verilate import build_library
 
 FRAMES = 24

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.fabric.base import Images, Records
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 
 
 class RecordedFabric:

@@ -21,7 +21,7 @@ from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.fabric.base import ALWAYS, NEVER, Images
 from edgesight.host.fabric.csim import decide
 from edgesight.host.files import write_atomically
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.sim.workers import Workers, progress
 
 # Computes float logits [N, classes] of a named stage for images uint8 [N, H, W, C].

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from edgesight.host.edge import EdgeError
     from edgesight.host.fabric.base import FabricError
     from edgesight.host.images import ImageError
-    from edgesight.host.kernel import Kernel, KernelError, Package
+    from edgesight.host.kernel import Kernel, KernelError
+    from edgesight.host.package import Package
     from edgesight.host.session import AsyncSession, Session, open_async
     from edgesight.host.session import open_session as open
 else:
@@ -27,7 +28,7 @@ else:
         "ImageError": "images",
         "Kernel": "kernel",
         "KernelError": "kernel",
-        "Package": "kernel",
+        "Package": "package",
         "Session": "session",
         "TargetRefused": "cascade",
         "open": "session",

@@ -19,16 +19,8 @@ from edgesight.hls.backend import BACKEND
 from edgesight.hls.folding import largest_reuse
 from edgesight.hls.layers import Hardware, Matrix, extract, matrices
 from edgesight.hls.network import CompileError, Shape
-from edgesight.host.kernel import (
-    SCHEMA_VERSION,
-    Input,
-    Kernel,
-    Layer,
-    Package,
-    Stage,
-    hardware_hash,
-    write_package,
-)
+from edgesight.host.kernel import SCHEMA_VERSION, Input, Kernel, Layer, Stage
+from edgesight.host.package import Package, hardware_hash, write_package
 
 THRESHOLD_SETS = 16
 FRAME_SLOTS = 8

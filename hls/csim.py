@@ -13,8 +13,9 @@ import hls4ml
 
 from edgesight.hls.qonnx_graph import CompileError
 from edgesight.host.files import sha256
-from edgesight.host.kernel import Package, Stage
+from edgesight.host.kernel import Stage
 from edgesight.host.libraries import LIBRARY, find, keep
+from edgesight.host.package import Package
 
 _BRIDGE = """\
 #include <cmath>

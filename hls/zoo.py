@@ -11,7 +11,8 @@ from edgesight.host.files import Claim, read_regular, sha256
 
 if TYPE_CHECKING:
     from edgesight.hls.compile import Folding
-    from edgesight.host.kernel import Kernel, Package
+    from edgesight.host.kernel import Kernel
+    from edgesight.host.package import Package
 
 # What `train` writes into a zoo folder, beside its card.
 _FILES = ("README.md", "stage0.npz", "stage0.onnx", "stage1.npz", "stage1.onnx", "backend.onnx")

@@ -15,7 +15,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from edgesight.host.files import check_reports, json_claim, sha256, write_atomically
-from edgesight.host.kernel import MANIFEST, KernelError, Package
+from edgesight.host.kernel import KernelError
+from edgesight.host.package import MANIFEST, Package
 from edgesight.host.selftest import SelfTestReport
 
 SCHEMA_VERSION = 1

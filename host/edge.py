@@ -24,7 +24,8 @@ from edgesight.host.fabric.base import FabricError
 from edgesight.host.fabric.makers import open_fabric
 from edgesight.host.hedge import Hedging
 from edgesight.host.images import Picture, Pixels, read_image
-from edgesight.host.kernel import Kernel, Package, Target
+from edgesight.host.kernel import Kernel, Target
+from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.sensors import open_sensor
 

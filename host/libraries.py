@@ -24,7 +24,7 @@ from typing import Literal
 from edgesight.host.cache import cache_folder, prune
 from edgesight.host.fabric.base import FabricError
 from edgesight.host.files import read_regular, remedy, sha256, write_atomically
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 
 Kind = Literal["csim", "verilated"]
 

@@ -25,7 +25,8 @@ from edgesight.host.fabric.base import (
     Records,
 )
 from edgesight.host.fabric.csim import Logits, below, decide
-from edgesight.host.kernel import KernelError, Package
+from edgesight.host.kernel import KernelError
+from edgesight.host.package import Package
 
 VECTORS = "vectors.npz"
 # Every way through the cascade: answered by stage 0, answered by stage 1, sure nowhere.

@@ -24,10 +24,10 @@ from edgesight.host.datacenter.models import Executor
 from edgesight.host.fabric.base import Images
 from edgesight.host.fabric.csim import decide
 from edgesight.host.files import sha256, write_atomically
-from edgesight.host.kernel import Package
 from edgesight.host.link.concealment import Pixels
 from edgesight.host.link.parity import strips_for
 from edgesight.host.link.strips import encode, through_loss
+from edgesight.host.package import Package
 from edgesight.sim.workers import Workers, progress
 
 _BATCH = 64

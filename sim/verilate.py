@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from edgesight.host.files import sha256
-from edgesight.host.kernel import Package
 from edgesight.host.libraries import LIBRARY, find, keep
+from edgesight.host.package import Package
 from edgesight.sim.rtl.runner import missing_tools, tool_version, tools_on_path, verilator_folder
 
 HARNESS = Path(__file__).with_name("harness.cpp")

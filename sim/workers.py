@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from edgesight.host.fabric.base import Images, Records, TransparentFabric
 from edgesight.host.fabric.makers import open_transparent
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 
 PROCESSES = 2
 _CHUNK = 64

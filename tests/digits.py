@@ -10,7 +10,7 @@ from edgesight.bench.board import by_csim
 from edgesight.hls.csim import build_library
 from edgesight.host.fabric.base import ALWAYS, NEVER, Images, Records
 from edgesight.host.fabric.csim import CsimFabric, decide
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.sim.rtl.runner import ROOT
 
 IMAGES = 64

@@ -47,7 +47,7 @@ from edgesight.bench.link.programs import (
 )
 from edgesight.bench.report import Check
 from edgesight.host.answer import Answer
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.sim.link.options import EmulationError, LinkOptions
 from edgesight.sim.link.trust import make_trust
 from edgesight.sim.verilate import build_library

@@ -39,11 +39,11 @@ from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, Images, Records
 from edgesight.host.fabric.verilated import VerilatedFabric
 from edgesight.host.hedge import BUDGET, Hedging
-from edgesight.host.kernel import Package
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.quic import IDLE_TIMEOUT
 from edgesight.host.link.server import Server
+from edgesight.host.package import Package
 from edgesight.sim.link.options import EmulationError, LinkOptions
 from edgesight.sim.link.relay import RelayLink
 from edgesight.sim.link.trust import Trust, make_trust

@@ -39,8 +39,8 @@ from edgesight.bench.link.programs import Asked, Material, Program, asking, offl
 from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.files import sha256
-from edgesight.host.kernel import Package
 from edgesight.host.link.strips import resize
+from edgesight.host.package import Package
 from edgesight.sim.link.options import EmulationError
 from edgesight.sim.link.trust import add_edge, make_trust
 from edgesight.sim.verilate import build_library

@@ -36,9 +36,10 @@ from edgesight.host.answer import Answer
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.fabric.base import NEVER, Images
 from edgesight.host.fabric.makers import open_fabric
-from edgesight.host.kernel import OFFLOAD_EVERYTHING, Package
+from edgesight.host.kernel import OFFLOAD_EVERYTHING
 from edgesight.host.link.datagrams import Strip
 from edgesight.host.link.strips import assemble, cut
+from edgesight.host.package import Package
 from edgesight.host.queries import query
 from edgesight.sim.link.options import EmulationError
 

@@ -17,7 +17,7 @@ from edgesight.cli.ending import print_json, shown
 if TYPE_CHECKING:
     from edgesight.hls.boards import Board
     from edgesight.host.fabric.base import Fabric, Images
-    from edgesight.host.kernel import Package
+    from edgesight.host.package import Package
 
 FABRIC_HELP = "pynq (on the board itself), serial:PORT such as serial:/dev/ttyUSB0, verilated or csim."
 
@@ -46,7 +46,7 @@ def bitstream(
     Without Vivado, its boards' sources and scripts are still made and checked, and what is missing is said.
     """
     from edgesight.hls.boards import load_board
-    from edgesight.host.kernel import Package
+    from edgesight.host.package import Package
 
     target = load_board(board)
     opened = Package.load(package)
@@ -109,7 +109,8 @@ def report(
 ) -> None:
     """Make the file that tells others what was built, met and answered; send it with an issue."""
     from edgesight.host.board_report import as_text, board_report, check_name, write_report
-    from edgesight.host.kernel import KernelError, Package
+    from edgesight.host.kernel import KernelError
+    from edgesight.host.package import Package
 
     check_name(out)
     found = None
@@ -131,8 +132,8 @@ def report(
 @group.command()
 def overlay(package: PackagePath, json_: Json = False) -> None:
     """On a PYNQ board: put the package's bitstream where `pynq.Overlay` finds it by the kernel's name."""
-    from edgesight.host.kernel import Package
     from edgesight.host.overlay import install
+    from edgesight.host.package import Package
 
     placed = install(Package.load(package))
     if json_:
@@ -171,7 +172,7 @@ def throughput(
     No threshold is set, so that every image goes through all stages: images that an early stage answers are faster.
     """
     from edgesight.host.fabric.pynq import PynqFabric
-    from edgesight.host.kernel import Package
+    from edgesight.host.package import Package
 
     opened = PynqFabric(Package.load(package))
     try:
@@ -274,7 +275,7 @@ def projected_energy(
     Builds and simulates the RTL, so that it takes minutes, g++, make, perl and the extra `sim`.
     """
     from edgesight.host.fabric.verilated import VerilatedFabric
-    from edgesight.host.kernel import Package
+    from edgesight.host.package import Package
     from edgesight.host.power.projection import PUBLISHED, PublishedPower, project, published_for
     from edgesight.host.power.sensors import PowerError
     from edgesight.sim.verilate import build_library
@@ -312,7 +313,7 @@ def projected_energy(
 
 def _open(path: Path, maker: str) -> Fabric:
     from edgesight.host.fabric.makers import open_fabric
-    from edgesight.host.kernel import Package
+    from edgesight.host.package import Package
 
     return open_fabric(Package.load(path), maker)
 

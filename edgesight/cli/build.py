@@ -38,7 +38,8 @@ from edgesight.hls.zoo import (
 )
 
 if TYPE_CHECKING:
-    from edgesight.host.kernel import Calibration, Package
+    from edgesight.host.kernel import Calibration
+    from edgesight.host.package import Package
     from edgesight.quant.datasets import DataSet
 
 _COUNT = re.compile(r"0*[1-9][0-9]{0,8}")  # a positive number of at most nine digits
@@ -120,7 +121,7 @@ def compile_(
 ) -> None:
     """Compile two QONNX networks to a kernel package: RTL, csim, known answers. Needs no vendor tool."""
     from edgesight.hls.zoo import check_files, read_card, warnings
-    from edgesight.host.kernel import PACKAGE, load_kernel
+    from edgesight.host.package import PACKAGE, load_kernel
 
     # What is wrong is said before hls4ml is loaded, let alone the work begun.
     budgets = _budgets(cycles)
@@ -223,7 +224,7 @@ def kernels(
     """Compile and calibrate the shipped kernel packages anew, as bitstreams/shipped.toml says."""
     from edgesight.hls.compile import Folding
     from edgesight.hls.qonnx_graph import CompileError
-    from edgesight.host.kernel import load_kernel
+    from edgesight.host.package import load_kernel
 
     recipes = shipped()
     made = []

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgesight.host.kernel import Package
+    from edgesight.host.package import Package
     from edgesight.quant.datasets import DataSet, FolderReading
 
 

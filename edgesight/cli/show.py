@@ -10,7 +10,8 @@ from rich.table import Table
 
 from edgesight.cli import ending
 from edgesight.host.answer import Answer
-from edgesight.host.kernel import Calibration, Package
+from edgesight.host.kernel import Calibration
+from edgesight.host.package import Package
 
 CHECKED = [
     "the checksum of kernel.json, over thresholds, calibration, classes, input and all other fields",
@@ -121,7 +122,7 @@ def describe_answer(answer: Answer, console: Console) -> None:
 
 def load(path: Path) -> Package:
     """The package at `path`, checked."""
-    from edgesight.host.kernel import Package
+    from edgesight.host.package import Package
 
     return Package.load(path)
 

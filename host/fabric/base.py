@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.kernel import NEVER as NEVER
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 
 # One record as the hardware sends it: 16 bytes, little-endian.
 RECORD = np.dtype(

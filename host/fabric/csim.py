@@ -17,8 +17,8 @@ from edgesight.host.fabric.base import (
     Records,
     check_images,
 )
-from edgesight.host.kernel import Package
 from edgesight.host.libraries import find
+from edgesight.host.package import Package
 
 Logits = npt.NDArray[np.int32]  # [N, classes]
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.fabric.base import ALWAYS, NEVER, FabricError, Images, Records
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.host.registers import FRAME_MAGIC, INTERFACE_VERSION, KERNEL_ID, VERSION_MAJOR
 
 BEAT_BYTES = 8

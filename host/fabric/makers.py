@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgesight.host.fabric.base import Fabric, FabricError, TransparentFabric
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 
 MAKERS = ("pynq", "serial:PORT", "verilated", "csim")  # PORT: a serial port's name
 

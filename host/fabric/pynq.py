@@ -38,7 +38,8 @@ from edgesight.host.fabric.base import (
 )
 from edgesight.host.fabric.dma import Channel, Dma
 from edgesight.host.fabric.driver import BEAT_BYTES, Registers, in_order, pack_frames
-from edgesight.host.kernel import BoardBuild, Package
+from edgesight.host.kernel import BoardBuild
+from edgesight.host.package import Package
 from edgesight.host.registers import CONTROL_SOFT_RESET, STATUS_DRAINING, Error
 
 # Names in every board's block design.

@@ -30,7 +30,8 @@ from edgesight.host.fabric.base import (
     check_sets,
 )
 from edgesight.host.fabric.driver import Registers, pack_frames
-from edgesight.host.kernel import BoardBuild, Package, Serial
+from edgesight.host.kernel import BoardBuild, Serial
+from edgesight.host.package import Package
 from edgesight.host.registers import CONTROL_SOFT_RESET, STATUS_DRAINING, Error
 
 _FLAG = b"\x7e"

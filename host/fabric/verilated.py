@@ -26,8 +26,8 @@ from edgesight.host.fabric.base import (
     check_sets,
 )
 from edgesight.host.fabric.driver import Registers, in_order, pack_frames
-from edgesight.host.kernel import Package
 from edgesight.host.libraries import find
+from edgesight.host.package import Package
 
 _ABI = 1  # of sim/harness.cpp
 _STAGES = 2

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from edgesight.host.fabric.pynq import bitstream_of, board_name, build_for
 from edgesight.host.files import write_atomically
-from edgesight.host.kernel import KernelError, Package
+from edgesight.host.kernel import KernelError
+from edgesight.host.package import Package
 
 FOLDER = Path(__file__).resolve().parent
 

@@ -40,7 +40,7 @@ from edgesight.plan.profile import (
 from edgesight.plan.split.plan import SplitProfile
 
 if TYPE_CHECKING:
-    from edgesight.host.kernel import Package
+    from edgesight.host.package import Package
 
 _QONNX_DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 # Nodes that are no layer of their own: they follow one value, element by element or by its shape.

@@ -17,7 +17,8 @@ from types import MappingProxyType
 from xml.etree import ElementTree
 
 from edgesight.host.fabric.pynq import DMA, KERNEL
-from edgesight.host.kernel import BoardBuild, Package
+from edgesight.host.kernel import BoardBuild
+from edgesight.host.package import Package
 
 TOP = "edgesight_axi"  # the kernel as a block design takes it in: hw/boards/zynq
 KERNEL_VLNV = (

@@ -19,7 +19,8 @@ import numpy as np
 
 from edgesight.host.fabric.base import ALWAYS, NEVER, FabricError
 from edgesight.host.fabric.pynq import PynqFabric
-from edgesight.host.kernel import KernelError, Package
+from edgesight.host.kernel import KernelError
+from edgesight.host.package import Package
 from edgesight.host.selftest import selftest
 from edgesight.sim.pynq import FOLDER, PROGRAM, Failure
 from edgesight.sim.pynq.board import Board

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.fabric.base import Images, Records
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.sim.rtl.runner import ROOT, missing_tools, run_bench
 from edgesight.sim.verilate import rtl_sources
 

@@ -21,7 +21,8 @@ from cocotb.utils import get_sim_time
 
 from edgesight.host.fabric.base import Records
 from edgesight.host.fabric.serial import SerialFabric
-from edgesight.host.kernel import Package, Serial
+from edgesight.host.kernel import Serial
+from edgesight.host.package import Package
 from edgesight.sim.rtl.uart import Receiver, Transmitter
 
 PERIOD_PS = 10_000  # of the kernel's clock, which the stand-in for the PLL takes from the pin

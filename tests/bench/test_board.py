@@ -15,7 +15,8 @@ import edgesight.sim.pynq
 import edgesight.sim.ulx3s
 from edgesight.bench import board
 from edgesight.host.fabric.base import Images, Records
-from edgesight.host.kernel import BoardBuild, Package, Used
+from edgesight.host.kernel import BoardBuild, Used
+from edgesight.host.package import Package
 from edgesight.sim.pynq import PynqSimulationError, SimulatedRun
 from edgesight.sim.ulx3s import PinSimulationError
 

@@ -11,7 +11,7 @@ import pytest
 
 from edgesight.bench import demo, demo_rows
 from edgesight.bench.demo_rows import DemoError, Row
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.sim.rtl.runner import ROOT
 
 LATE = (-1, 120.0, 0.0)

@@ -182,6 +182,7 @@ def test_ctrl_c_while_the_command_line_is_imported_is_one_line(tmp_path: Path, b
 def test_the_names_of_the_package_are_there() -> None:
     import edgesight as package
 
-    assert all(getattr(package, name).__name__ == name for name in package.__all__)
+    named = {name: getattr(package, name).__name__ for name in package.__all__}
+    assert named == {name: name for name in package.__all__} | {"open": "open_session"}
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = package.nothing  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from edgesight.hls.csim import build_library
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.sim.rtl.runner import ROOT
 
 SEED = 7

@@ -33,7 +33,7 @@ WORKING = """
 import sys
 import numpy as np
 from edgesight.cli.ending import end, watch_interrupts
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.sim.verilate import build_library
 from edgesight.sim.workers import Workers
 

@@ -11,18 +11,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from edgesight.host.kernel import (
-    Calibration,
-    ConfidenceCurve,
-    Input,
-    Kernel,
-    Layer,
-    LossBucket,
-    Package,
-    Stage,
-    Target,
-    write_package,
-)
+from edgesight.host.kernel import Calibration, ConfidenceCurve, Input, Kernel, Layer, LossBucket, Stage, Target
+from edgesight.host.package import Package, write_package
 
 _MEMORY = Path("/dev/shm")
 CURVE = ConfidenceCurve(margins=[0, 100], confidences=[0.5, 0.9], expected_calibration_error=0.0)

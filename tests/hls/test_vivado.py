@@ -15,7 +15,8 @@ import pytest
 from edgesight.hls import ipxact, kria, vivado
 from edgesight.hls.boards import Board, BoardError, board_names, load_board
 from edgesight.hls.vivado import MISTAKES, SHARED, Mistake, Prepared, dry_run, prepare
-from edgesight.host.kernel import Package, Used
+from edgesight.host.kernel import Used
+from edgesight.host.package import Package
 from edgesight.sim.rtl.runner import ROOT, missing_tools, tools_on_path
 from tests.hls.test_kria import bit_file
 

@@ -18,19 +18,8 @@ from edgesight.host.calibrate import FAMILY_ERROR
 from edgesight.host.cascade import Cascade
 from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import NEVER
-from edgesight.host.kernel import (
-    Calibration,
-    ConfidenceCurve,
-    Input,
-    Kernel,
-    Layer,
-    LossBucket,
-    Package,
-    Refused,
-    Stage,
-    Target,
-    write_package,
-)
+from edgesight.host.kernel import Calibration, ConfidenceCurve, Input, Kernel, Layer, LossBucket, Refused, Stage, Target
+from edgesight.host.package import Package, write_package
 
 SHAPE = (28, 28, 1)
 CLASSES = 4

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgesight.host.files import sha256
-from edgesight.host.kernel import Package
 from edgesight.host.libraries import LIBRARY, keep
+from edgesight.host.package import Package
 from tests.host.by_hand import CLASSES, CSIM, SHAPE, calibration, package, save_onnx
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from edgesight.host.board_report import as_text, board_report, write_report
 from edgesight.host.files import sha256
-from edgesight.host.kernel import MANIFEST, BoardBuild, KernelError, Package, Used
+from edgesight.host.kernel import BoardBuild, KernelError, Used
+from edgesight.host.package import MANIFEST, Package
 from edgesight.host.selftest import SelfTestReport
 from tests.host.by_hand import package as by_hand
 

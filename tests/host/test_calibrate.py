@@ -31,7 +31,8 @@ from edgesight.host.calibrate import (
 )
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.fabric.base import NEVER
-from edgesight.host.kernel import Calibration, Package
+from edgesight.host.kernel import Calibration
+from edgesight.host.package import Package
 from tests.host.by_hand import clear_images, sums
 
 SHA = "0" * 64

@@ -18,9 +18,9 @@ from edgesight.host.answer import Answer
 from edgesight.host.cascade import Cascade, TargetRefused
 from edgesight.host.fabric.base import OFFLOAD, RECORD, FabricError, Images, Records, check_images
 from edgesight.host.fabric.csim import below, decide
-from edgesight.host.kernel import Package
 from edgesight.host.link.datagrams import LinkError, Status
 from edgesight.host.link.offload import NoAnswer, Offloaded
+from edgesight.host.package import Package
 from tests.host.by_hand import answers_of, calibration, package, random_images, sums
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, FabricError
 from edgesight.host.fabric.csim import CsimFabric, decide
-from edgesight.host.kernel import Package
 from edgesight.host.libraries import LIBRARY, keep
+from edgesight.host.package import Package
 from tests.host.by_hand import CLASSES, SHAPE, calibration, package, random_images, sums
 
 

@@ -25,8 +25,8 @@ from edgesight.host.datacenter.authority import Authority
 from edgesight.host.edge import EdgeError
 from edgesight.host.hedge import HedgeError
 from edgesight.host.images import ImageError
-from edgesight.host.kernel import Package
 from edgesight.host.link.keys import KeysError
+from edgesight.host.package import Package
 from edgesight.host.queries import query, run_edge
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import RelayLink

@@ -22,13 +22,14 @@ from edgesight.host.datacenter.service import Service
 from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import FabricError, Images, Records
 from edgesight.host.hedge import HedgeError, Hedging
-from edgesight.host.kernel import Package, Target
+from edgesight.host.kernel import Target
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import LinkError, Status
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.offload import Offloaded
 from edgesight.host.link.quic import IDLE_TIMEOUT
 from edgesight.host.link.server import Server
+from edgesight.host.package import Package
 from edgesight.sim.link.trust import make_trust
 from tests.host.by_hand import answers_of, calibration, clear_images, package, random_images
 from tests.host.test_cascade import FakeFabric

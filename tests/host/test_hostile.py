@@ -28,7 +28,6 @@ from edgesight.host.datacenter.service import Service
 from edgesight.host.edge import Edge, EdgeError
 from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.images import read_image
-from edgesight.host.kernel import Package
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import MAX_DATAGRAM, REQUEST_BITS, Cancel, LinkError, Reply, Status
 from edgesight.host.link.enrollment import Token, enroll
@@ -36,6 +35,7 @@ from edgesight.host.link.keys import client_keys
 from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.server import Server, ServerPeer
 from edgesight.host.link.strips import cut
+from edgesight.host.package import Package
 from edgesight.host.queries import _GRACE, PICTURE_BYTES, Door, query
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.trust import Trust, make_trust

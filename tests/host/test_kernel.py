@@ -15,15 +15,8 @@ from typing import Any
 import pytest
 
 from edgesight.host.files import OutputError, sha256
-from edgesight.host.kernel import (
-    MANIFEST,
-    BoardBuild,
-    KernelError,
-    Package,
-    Used,
-    load_kernel,
-    write_package,
-)
+from edgesight.host.kernel import BoardBuild, KernelError, Used
+from edgesight.host.package import MANIFEST, Package, load_kernel, write_package
 
 DIGITS = Path(__file__).resolve().parents[2] / "bitstreams" / "digits"
 FASHION = DIGITS.parent / "fashion-mnist"

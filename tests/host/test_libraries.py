@@ -9,8 +9,8 @@ import pytest
 
 from edgesight.host import libraries
 from edgesight.host.cache import CacheError, cache_folder
-from edgesight.host.kernel import Package
 from edgesight.host.libraries import LIBRARY, entry, find, keep
+from edgesight.host.package import Package
 from tests.host.by_hand import calibration, package
 
 

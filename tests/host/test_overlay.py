@@ -9,8 +9,9 @@ import pytest
 
 import edgesight.host.overlay
 from edgesight.host.fabric.base import FabricError
-from edgesight.host.kernel import KernelError, Package
+from edgesight.host.kernel import KernelError
 from edgesight.host.overlay import install
+from edgesight.host.package import Package
 from edgesight.sim.pynq.handoff import BOARDS, NO_BITSTREAM, package_for
 from tests.host.by_hand import package as kernel_by_hand
 

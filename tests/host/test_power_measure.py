@@ -12,7 +12,7 @@ from scipy.stats import t
 
 from edgesight.bench.power_replay import Bench, World, csv_log, hwmon_sensor, rapl_sensor
 from edgesight.host.fabric.base import RECORD, FabricError, Images, Records
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.host.power import measure as module
 from edgesight.host.power.measure import EnergyReport, fabric_runner, measure
 from edgesight.host.power.projection import PUBLISHED, PublishedPower, project

@@ -22,8 +22,9 @@ from edgesight.host.fabric.base import OFFLOAD, FabricError, Place
 from edgesight.host.fabric.dma import Dma
 from edgesight.host.fabric.makers import open_fabric
 from edgesight.host.fabric.pynq import PynqFabric
-from edgesight.host.kernel import BoardBuild, Package
+from edgesight.host.kernel import BoardBuild
 from edgesight.host.overlay import install
+from edgesight.host.package import Package
 from edgesight.host.registers import FRAME_MAGIC, INTERFACE_VERSION, KERNEL_ID, OFFSETS
 from edgesight.sim.pynq.handoff import BOARDS, handoff
 from tests.host.by_hand import package as kernel_by_hand

@@ -14,7 +14,8 @@ from edgesight.host.fabric.base import NEVER, Fabric, Images, Records
 from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.fabric.verilated import VerilatedFabric
 from edgesight.host.files import sha256
-from edgesight.host.kernel import KernelError, Package
+from edgesight.host.kernel import KernelError
+from edgesight.host.package import Package
 from edgesight.host.selftest import VECTORS, expected_records, selftest
 from edgesight.sim.rtl.runner import ROOT, missing_tools
 from edgesight.sim.verilate import build_library as build_verilated

@@ -31,7 +31,8 @@ from edgesight.host.fabric.serial import (
     _Tty,
     enframe,
 )
-from edgesight.host.kernel import BoardBuild, Package, Serial
+from edgesight.host.kernel import BoardBuild, Serial
+from edgesight.host.package import Package
 from edgesight.host.registers import (
     CONTROL_SOFT_RESET,
     INTERFACE_VERSION,

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import edgesight
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from tests.host.by_hand import SHAPE, clear_images, sums
 
 pytestmark = pytest.mark.usefixtures("served_package")

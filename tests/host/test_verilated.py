@@ -13,8 +13,9 @@ import pytest
 from edgesight.host.fabric.base import ALWAYS, NEVER, FabricError
 from edgesight.host.fabric.driver import pack_frames
 from edgesight.host.fabric.verilated import VerilatedFabric
-from edgesight.host.kernel import Input, Kernel, Package, Stage, write_package
+from edgesight.host.kernel import Input, Kernel, Stage
 from edgesight.host.libraries import LIBRARY, keep
+from edgesight.host.package import Package, write_package
 from edgesight.host.registers import OFFSETS
 from edgesight.sim.rtl.cascade.model import Shape, answer, decide, logits
 from edgesight.sim.rtl.runner import ROOT, RTL, missing_tools

@@ -23,7 +23,7 @@ from edgesight.hls.boards import load_board
 from edgesight.hls.vivado import SHARED
 from edgesight.host.fabric.base import FabricError
 from edgesight.host.fabric.pynq import PynqFabric
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.host.registers import INTERFACE_VERSION, KERNEL_ID
 from edgesight.sim.pynq.handoff import BOARDS, KERNEL_VLNV, SimulatedBoard, handoff, package_for
 from tests.host.test_verilated import stub_package

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Images, Records
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.sim.pynq import PYTHON_NEEDS, Failure, SimulatedRun, answer, failures
 from edgesight.sim.rtl.runner import missing_tools
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Images, Records
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.sim import ulx3s
 from edgesight.sim.rtl.runner import missing_tools
 from edgesight.sim.ulx3s import PYTHON_NEEDS, PinSimulationError, answers_at_pins

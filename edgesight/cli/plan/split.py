@@ -162,7 +162,7 @@ def profile(
     if network.is_dir():
         if given or shape:
             raise PlanError("--input, --shape: a kernel package says what its input is; leave them out")
-        from edgesight.host.kernel import Package
+        from edgesight.host.package import Package
 
         measured = measure_package(Package.load(network), device)
     else:

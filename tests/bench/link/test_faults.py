@@ -33,8 +33,8 @@ from edgesight.bench.link.programs import ALLOWANCE_S, Asked
 from edgesight.bench.report import print_checks
 from edgesight.host.answer import Answer
 from edgesight.host.datacenter import authority
-from edgesight.host.kernel import Package
 from edgesight.host.link import keys
+from edgesight.host.package import Package
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.trust import make_trust
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from edgesight.bench.link.hostile import LINES_PER_S, MEMORY_MB, SHARE, Phase, bench_hostile, judge
-from edgesight.host.kernel import Package
+from edgesight.host.package import Package
 from edgesight.sim.link.options import EmulationError
 
 

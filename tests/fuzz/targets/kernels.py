@@ -9,7 +9,8 @@ import json
 
 from pydantic import ValidationError
 
-from edgesight.host.kernel import MANIFEST, Kernel, KernelError, Package
+from edgesight.host.kernel import Kernel, KernelError
+from edgesight.host.package import MANIFEST, Package
 from tests.fuzz.documents import edited
 from tests.fuzz.package import small_package
 

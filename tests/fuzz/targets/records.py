@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from edgesight.host.cascade import Cascade, Request
 from edgesight.host.fabric.base import RECORD, FabricError, Images, Records
-from edgesight.host.kernel import Package
 from edgesight.host.link.datagrams import LinkError, Status
 from edgesight.host.link.offload import Offloaded
+from edgesight.host.package import Package
 from tests.fuzz.package import CALIBRATION, small_package
 
 MAX_LENGTH = RECORD.itemsize + 4
