@@ -42,8 +42,8 @@ if __name__ == "__main__":
     package = Package.load(sys.argv[1])
     build_library(package)
     images = np.zeros((20_000, 8, 8, 1), np.uint8)
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)  # from here on it may be interrupted
         with Workers(package, "verilated") as workers:
             workers.records(images, [[0, 0]], np.zeros(len(images), np.uint8), "RTL")
     except KeyboardInterrupt:
