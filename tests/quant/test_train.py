@@ -14,16 +14,20 @@ import pytest
 import torch
 from rich.console import Console
 
-from edgesight.quant import datasets, export, train, variants
+from edgesight.quant import ahead, datasets, export, learn, remarks, train, variants
+from edgesight.quant.ahead import Ahead
+from edgesight.quant.card import model_card
 from edgesight.quant.datasets import DataSet, Split
-from edgesight.quant.train import Trained, TrainingError
+from edgesight.quant.exponents import choose_exponents
+from edgesight.quant.learn import Trained
+from edgesight.quant.recipe import RECIPES, Phase, TrainingError, recipe_for
 
 SEED = 3
 
 
 def quick(data: DataSet, folder: Path, epochs: int = 4, seed: int = SEED) -> Trained:
     print(f"seed {seed}")
-    return train.train(data, "stage0", folder, seed=seed, epochs=epochs)
+    return learn.train(data, "stage0", folder, seed=seed, epochs=epochs)
 
 
 def assert_equal(first: Trained, second: Trained) -> None:
@@ -56,7 +60,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     bars: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_in: str
 ) -> None:
     whole = quick(bars, tmp_path / "whole", epochs=2)
-    save = train._save
+    save = learn._save
 
     def save_once(path: Path, *held: object) -> None:
         save(path, *held)  # type: ignore[arg-type]
@@ -64,7 +68,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(train, "_save", save_once)
+        patched.setattr(learn, "_save", save_once)
         with pytest.raises(KeyboardInterrupt):
             quick(bars, tmp_path / "stopped", epochs=2)
     assert_equal(quick(bars, tmp_path / "stopped", epochs=2), whole)
@@ -72,7 +76,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
 
 def test_a_finished_training_is_not_repeated(bars: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = quick(bars, tmp_path, epochs=1)
-    monkeypatch.setattr(train, "_save", lambda *_: pytest.fail("an epoch was trained again"))
+    monkeypatch.setattr(learn, "_save", lambda *_: pytest.fail("an epoch was trained again"))
     again = quick(bars, tmp_path, epochs=1)
     assert_equal(first, again)
     assert again.seconds == first.seconds
@@ -94,19 +98,19 @@ def test_other_data_and_other_settings_have_checkpoints_of_their_own(bars: DataS
 
 
 def test_resuming_says_so_and_from_where(bars: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = train._save
+    save = learn._save
 
     def save_once(*held: object) -> None:
         save(*held)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(train, "_save", save_once)
+        patched.setattr(learn, "_save", save_once)
         with pytest.raises(KeyboardInterrupt):
             quick(bars, tmp_path, epochs=2)
     said = io.StringIO()
     for _ in range(2):
-        train.train(bars, "stage0", tmp_path, seed=SEED, epochs=2, console=Console(file=said, width=200))
+        learn.train(bars, "stage0", tmp_path, seed=SEED, epochs=2, console=Console(file=said, width=200))
     (float_checkpoint,) = tmp_path.rglob("*-float.pt")
     label = f"bars-stage0-seed{SEED}"
     assert f"{label}-float: goes on after epoch 1/2, from {float_checkpoint}" in said.getvalue()
@@ -135,19 +139,19 @@ def with_counts(bars: DataSet, *counts: int) -> DataSet:
 
 
 def test_what_is_odd_about_the_pictures_is_said_before_training(bars: DataSet, tmp_path: Path) -> None:
-    said = train.remarks(with_counts(bars, 30, 30, 1), "bars")
+    said = remarks.remarks(with_counts(bars, 30, 30, 1), "bars")
     assert any("few pictures of right (3: 1 train, 1 calibration, 1 test)" in line for line in said), said
     assert "left" not in said[0]
     for name in ("cat", "ship", "nothing"):
         (tmp_path / name).mkdir()
     for name in ("cat", "ship"):
         (tmp_path / name / "1.png").write_bytes(b"")
-    said = train.remarks(bars, f"folder:{tmp_path}")
+    said = remarks.remarks(bars, f"folder:{tmp_path}")
     assert said[0].startswith("nothing: an empty folder is no class")
 
 
 def test_how_many_pictures_are_enough_is_said_with_the_reason(bars: DataSet) -> None:
-    (said,) = (line for line in train.remarks(bars, "bars") if "calibration images" in line)
+    (said,) = (line for line in remarks.remarks(bars, "bars") if "calibration images" in line)
     # 42 images are tested on: 1.64 x sqrt(0.9 x 0.1 / 42) = 0.076. A point takes 1.64^2 x 0.09 / 0.01^2 / 0.7 images.
     assert "60 calibration images: at an accuracy of 90 % a target will lie about 7.6 points below" in said
     assert "one point takes about 3,500 of them" in said
@@ -155,9 +159,9 @@ def test_how_many_pictures_are_enough_is_said_with_the_reason(bars: DataSet) -> 
 
 def test_a_plan_with_its_time_comes_before_the_training(bars: DataSet) -> None:
     said = io.StringIO()
-    ahead = train._Ahead(bars, ["backend", "stage0", "stage0"], True, Console(file=said, width=400))
-    phases: tuple[tuple[str, train.Phase], ...] = (("backend", "float"), ("stage0", "float"), ("stage0", "quantised"))
-    recipes = [train.recipe_for(variants.VARIANTS[name], phase, bars, True, None) for name, phase in phases]
+    ahead = Ahead(bars, ["backend", "stage0", "stage0"], True, Console(file=said, width=400))
+    phases: tuple[tuple[str, Phase], ...] = (("backend", "float"), ("stage0", "float"), ("stage0", "quantised"))
+    recipes = [recipe_for(variants.VARIANTS[name], phase, bars, True, None) for name, phase in phases]
     steps = [recipe.epochs * (300 // recipe.batch) for recipe in recipes]
     assert f"1 x backend (float, {steps[0]:,} steps), 2 x stage0 (float, {steps[1]:,} steps)" in said.getvalue()
     assert "Ctrl-C stops it; the same command goes on from the last epoch" in said.getvalue()
@@ -174,7 +178,7 @@ def test_a_plan_with_its_time_comes_before_the_training(bars: DataSet) -> None:
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.2, "1 s"), (80, "80 s"), (600, "10 min"), (11_400, "3 h 10 min")])
 def test_a_duration_is_said_as_a_person_would(seconds: float, said: str) -> None:
-    assert train._duration(seconds) == said
+    assert ahead._duration(seconds) == said
 
 
 def test_a_zoo_of_other_data_or_of_full_training_is_not_replaced(tmp_path: Path) -> None:
@@ -195,7 +199,7 @@ def test_a_damaged_checkpoint_is_named(bars: DataSet, tmp_path: Path) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(TrainingError, match=r"-float\.pt: not a readable checkpoint .* remove it"):
         quick(bars, tmp_path, epochs=1)
-    train.train(bars, "stage0", tmp_path, seed=SEED, epochs=1, resume=False)
+    learn.train(bars, "stage0", tmp_path, seed=SEED, epochs=1, resume=False)
 
 
 def test_training_leaves_torch_as_it_was(bars: DataSet, tmp_path: Path) -> None:
@@ -212,7 +216,7 @@ def test_exponents_span_what_they_quantise(bars: DataSet) -> None:
     variant = variants.STAGE1
     network = variants.fit(variant, bars.shape, 3)
     folded = variants.fold(variants.build_float(variant, network).eval())
-    exponents = train.choose_exponents(variant, network, folded, bars.train.images[:50])
+    exponents = choose_exponents(variant, network, folded, bars.train.images[:50])
     assert set(exponents) == set(folded)
     for name, (weight, _) in folded.items():
         reach = 7 * 2.0 ** exponents[name].weight
@@ -223,9 +227,9 @@ def test_exponents_span_what_they_quantise(bars: DataSet) -> None:
 def test_mirroring_is_told_to_the_teacher(bars: DataSet) -> None:
     print(f"seed {SEED}")
     torch.manual_seed(SEED)
-    recipe = train.recipe_for(variants.STAGE0, "float", bars, quick=False, epochs=None)
+    recipe = recipe_for(variants.STAGE0, "float", bars, quick=False, epochs=None)
     images = torch.from_numpy(bars.train.images[:64].copy())
-    batch, mirrored = train._augment(images, recipe, mirror=True)
+    batch, mirrored = learn._augment(images, recipe, mirror=True)
     assert 0 < int(mirrored.sum()) < 64
     for image, varied, turned in zip(variants.as_input(images), batch, mirrored, strict=True):
         assert torch.equal(varied, image.flip(2) if turned else image)
@@ -234,20 +238,20 @@ def test_mirroring_is_told_to_the_teacher(bars: DataSet) -> None:
 def test_an_image_is_shifted_and_a_square_erased_as_the_recipe_says(bars: DataSet) -> None:
     print(f"seed {SEED}")
     torch.manual_seed(SEED)
-    recipe = dataclasses.replace(train.RECIPES["backend"]["float"], shift=0, erase=3)
+    recipe = dataclasses.replace(RECIPES["backend"]["float"], shift=0, erase=3)
     images = torch.full((32, 12, 12, 1), 128, dtype=torch.uint8)
-    batch, _ = train._augment(images, recipe, mirror=False)
+    batch, _ = learn._augment(images, recipe, mirror=False)
     assert torch.equal((batch == 0).sum(dim=(1, 2, 3)), torch.full((32,), 9))
     recipe = dataclasses.replace(recipe, shift=2, erase=0)
     images[:, 6, 6] = 255
-    batch, _ = train._augment(images, recipe, mirror=False)
+    batch, _ = learn._augment(images, recipe, mirror=False)
     _, _, rows, columns = torch.nonzero(batch == 255 / 256, as_tuple=True)
     assert len(rows) == 32
     assert set(rows.tolist()) == set(columns.tolist()) == {4, 5, 6, 7, 8}
 
 
 def test_the_rate_rises_then_falls_to_nothing() -> None:
-    rates = [train._one_cycle(done / 100, 0.25) for done in range(101)]
+    rates = [learn._one_cycle(done / 100, 0.25) for done in range(101)]
     assert rates[0] == 0
     assert max(rates) == rates[25] == 1
     assert rates[100] == pytest.approx(0)
@@ -284,14 +288,14 @@ def test_a_shipped_card_tells_the_shipped_files(folder: Path) -> None:
     assert set(told) | {"card.json", "README.md"} == {path.name for path in folder.iterdir()}
     for name, facts in told.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == facts["sha256"]
-    assert (folder / "README.md").read_text(encoding="utf-8") == train.model_card(card)
+    assert (folder / "README.md").read_text(encoding="utf-8") == model_card(card)
 
 
 def test_impossible_arguments_are_refused(bars: DataSet, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="found 'stage7'"):
-        train.train(bars, "stage7", tmp_path)  # type: ignore[arg-type]
+        learn.train(bars, "stage7", tmp_path)  # type: ignore[arg-type]
     with pytest.raises(TrainingError, match="epochs: found 0"):
-        train.train(bars, "stage0", tmp_path, epochs=0)
+        learn.train(bars, "stage0", tmp_path, epochs=0)
     with pytest.raises(TrainingError, match="seeds: found 0"):
         train.train_all("digits", seeds=0)
     with pytest.raises(TrainingError, match="found 'both', expected all"):

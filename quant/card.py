@@ -1,0 +1,253 @@
+"""The model card: what was trained, from what, how, and how good it is, as JSON and as a page.
+
+Words owned here: model card."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from rich.table import Table
+
+from edgesight.quant import variants
+from edgesight.quant.datasets import DataSet, FolderReading
+from edgesight.quant.export import (
+    write_atomically,
+)
+from edgesight.quant.learn import Trained
+from edgesight.quant.recipe import Phase, recipe_for
+from edgesight.quant.variants import (
+    Placed,
+)
+
+
+@dataclass(frozen=True)
+class NetworkReport:
+    """What training one variant over several seeds gave; accuracies are shares, 0 to 1, one a seed.
+
+    Attributes:
+        variant: its name.
+        test_accuracy: of the network as exported, on the test split.
+        calibration_accuracy: the same on the calibration split.
+        float_test_accuracy: of the float twin, on the test split.
+        seconds: wall time of each training.
+        parameters: weights and biases.
+        macs: multiply-accumulates an image.
+        files: what was written for seed 0.
+    """
+
+    variant: str
+    test_accuracy: tuple[float, ...]
+    calibration_accuracy: tuple[float, ...]
+    float_test_accuracy: tuple[float, ...]
+    seconds: tuple[float, ...]
+    parameters: int
+    macs: int
+    files: tuple[Path, ...]
+
+
+def network_report(data: DataSet, trained: Sequence[Trained], files: tuple[Path, ...]) -> NetworkReport:
+    """What came of one network, trained with each seed; `files` are what it was written to."""
+    network = variants.fit(variants.VARIANTS[trained[0].variant], data.shape, len(data.classes))
+    return NetworkReport(
+        variant=trained[0].variant,
+        test_accuracy=tuple(result.test_accuracy for result in trained),
+        calibration_accuracy=tuple(result.calibration_accuracy for result in trained),
+        float_test_accuracy=tuple(result.float_test_accuracy for result in trained),
+        seconds=tuple(result.seconds for result in trained),
+        parameters=variants.parameter_count(network),
+        macs=variants.mac_count(network),
+        files=files,
+    )
+
+
+def accuracy_table(data: DataSet, reports: Sequence[NetworkReport]) -> Table:
+    """How good the networks are, for a person."""
+    table = Table(title=f"{data.name}: accuracy on {len(data.test):,} test images")
+    for heading in ("network", "seed 0", "mean", "least", "most", "float twin", "parameters", "MACs", "seconds"):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for report in reports:
+        shares = report.test_accuracy
+        table.add_row(
+            report.variant,
+            f"{shares[0]:.2%}",
+            f"{np.mean(shares):.2%}",
+            f"{min(shares):.2%}",
+            f"{max(shares):.2%}",
+            f"{report.float_test_accuracy[0]:.2%}",
+            f"{report.parameters:,}",
+            f"{report.macs:,}",
+            f"{sum(report.seconds):.0f}",
+        )
+    return table
+
+
+CARD_SCHEMA: Final = 2
+
+
+Card: TypeAlias = dict[str, Any]
+
+
+def told_command(
+    data: DataSet, data_set: str, variant: str, seeds: int, size: int | None, quick: bool, reading: FolderReading
+) -> str:
+    """Return the command line that trains the same networks; a folder's place is left to the reader."""
+    words = ["edgesight train", f"folder:PATH/{data.name}" if data_set.startswith("folder:") else data.name]
+    words += [] if variant == "all" else ["--variant", variant]
+    words += ["--seeds", str(seeds)]
+    words += [] if size is None else ["--size", str(size)]
+    words += [] if reading.groups == "name" else ["--groups", reading.groups]
+    words += ["--skip-damaged"] if reading.skip_damaged else []
+    return " ".join([*words, "--quick"] if quick else words)
+
+
+def write_card(data: DataSet, reports: Sequence[NetworkReport], command: str, quick: bool, folder: Path) -> None:
+    """Write `card.json` and `README.md`; networks of an older card stay if they saw the very same data."""
+    path = folder / "card.json"
+    networks: Card = {}
+    if path.is_file():
+        # A card that cannot be read has nothing to keep: this one replaces it.
+        with suppress(ValueError, KeyError, TypeError):
+            older = json.loads(path.read_text(encoding="utf-8"))
+            if older["schema"] == CARD_SCHEMA and older["data_set"]["checksum"] == data.checksum:
+                networks = dict(older["networks"])
+    for report in reports:
+        networks[report.variant] = _network_entry(data, report, command, quick)
+    card: Card = {
+        "schema": CARD_SCHEMA,
+        "data_set": {
+            "name": data.name,
+            "note": data.note,
+            "checksum": data.checksum,
+            "shape": list(data.shape),
+            "classes": list(data.classes),
+            "images": {"train": len(data.train), "calibration": len(data.calibration), "test": len(data.test)},
+            "split_seed": data.seed,
+        },
+        "networks": {name: networks[name] for name in variants.VARIANTS if name in networks},
+    }
+    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8"))
+    page = model_card(card)
+    write_atomically(folder / "README.md", lambda temporary: temporary.write_text(page, encoding="utf-8"))
+
+
+def _network_entry(data: DataSet, report: NetworkReport, command: str, quick: bool) -> Card:
+    variant = variants.VARIANTS[report.variant]
+    phases: tuple[Phase, ...] = ("float", "quantised") if variant.quantised else ("float",)
+    return {
+        "command": command,
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "machine": f"{_processor()}, 1 thread",
+        "tools": {"python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "brevitas", "qonnx", "onnx", "numpy")},
+        "layers": [
+            {"name": placed.name, "output_shape": list(placed.output_shape), **_described(placed)}
+            for placed in variants.fit(variant, data.shape, len(data.classes))
+        ],
+        "weight_bits": variant.weight_bits,
+        "activation_bits": variant.activation_bits,
+        "parameters": report.parameters,
+        "macs": report.macs,
+        "recipes": {phase: dataclasses.asdict(recipe_for(variant, phase, data, quick, None)) for phase in phases},
+        "seeds": list(range(len(report.test_accuracy))),
+        "shipped_seed": 0,
+        "test_accuracy": _spread(report.test_accuracy),
+        "calibration_accuracy": _spread(report.calibration_accuracy),
+        "float_test_accuracy": _spread(report.float_test_accuracy),
+        "seconds": [round(seconds, 1) for seconds in report.seconds],
+        "files": {
+            path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            for path in report.files
+        },
+    }
+
+
+def _described(placed: Placed) -> Card:
+    fields = dataclasses.asdict(placed.layer)
+    return {"kind": type(placed.layer).__name__, **fields}
+
+
+def _spread(shares: Sequence[float]) -> Card:
+    return {
+        "by_seed": [round(share, 6) for share in shares],
+        "mean": round(float(np.mean(shares)), 6),
+        "min": round(min(shares), 6),
+        "max": round(max(shares), 6),
+    }
+
+
+def _processor() -> str:
+    """Name the processor as Linux does, else as Python knows it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # No such file but on Linux.
+    return platform.processor() or platform.machine()
+
+
+def model_card(card: Card) -> str:
+    """Return a model card's Markdown page; every number in it is the card's."""
+    data = card["data_set"]
+    height, width, channels = data["shape"]
+    counts = data["images"]
+    lines = [
+        f"# Networks for {data['name']}",
+        "",
+        f"{data['note']} Images are {height} x {width} x {channels}, {len(data['classes'])} classes; "
+        f"{counts['train']:,} train, {counts['calibration']:,} calibration and {counts['test']:,} test images.",
+        "",
+        *_origins(card),
+        "This page and `card.json`, which has layers, recipes and checksums, are written by the same command.",
+        "",
+        "| network | bits (weights, activations) | parameters | MACs an image | shipped (seed 0) | mean | least | most "
+        "| seeds | float twin (seed 0) | training, s |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, entry in card["networks"].items():
+        test = entry["test_accuracy"]
+        bits = f"{entry['weight_bits']}, {entry['activation_bits']}" if entry["weight_bits"] else "float"
+        lines.append(
+            f"| {name} | {bits} | {entry['parameters']:,} | {entry['macs']:,} | {test['by_seed'][0]:.2%} "
+            f"| {test['mean']:.2%} | {test['min']:.2%} | {test['max']:.2%} | {len(entry['seeds'])} "
+            f"| {entry['float_test_accuracy']['by_seed'][0]:.2%} | {sum(entry['seconds']):.0f} |"
+        )
+    lines += [
+        "",
+        "Accuracy is the share of the test split that the network answers rightly, measured on the quantised network "
+        "where there is one. The test split was never trained on, and no epoch or weight was chosen by it. The stages "
+        "learn from seed 0's back end beside the labels, whatever their own seed. Seconds are wall time, so they hang "
+        "on what else the machine did.",
+        "",
+        "| file | holds | bytes | sha256 |",
+        "|---|---|--:|---|",
+    ]
+    for name, entry in card["networks"].items():
+        for file, facts in entry["files"].items():
+            holds = (
+                "integer weights and exponents" if file.endswith(".npz") else "QONNX" if name != "backend" else "ONNX"
+            )
+            lines.append(f"| `{file}` | {holds} | {facts['bytes']:,} | `{facts['sha256']}` |")
+    lines += ["", f"Data checksum: `{data['checksum']}`.", ""]
+    return "\n".join(lines)
+
+
+def _origins(card: Card) -> Iterator[str]:
+    """Tell by which command, when and with what each network was made, those of one making in one line."""
+    made: dict[str, list[str]] = {}
+    for name, entry in card["networks"].items():
+        tools = ", ".join(f"{tool} {release}" for tool, release in entry["tools"].items())
+        made.setdefault(f"`{entry['command']}` on {entry['date']} ({entry['machine']}; {tools})", []).append(name)
+    for origin, names in made.items():
+        yield f"{', '.join(names)}: made by {origin}."
