@@ -86,6 +86,7 @@ async def answers_of_a_fixed_layer(dut: Any) -> None:
     bench = await _started(dut)
     inputs = bench.inputs(20)
     passed = await bench.transfer(bench.beats(inputs), 20, PATTERNS["ragged"])
+    assert passed.beats == bench.expected(inputs)
     if listed := os.environ.get("MVU_ANSWERS"):
         Path(listed).write_text("\n".join(f"{beat:x}" for beat in passed.beats))
 
