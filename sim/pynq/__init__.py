@@ -1,7 +1,7 @@
 """The host's PYNQ code against the Verilated kernel, as on a board: handoff, DMA, interrupts and registers included.
 
-cocotbpynq carries it, which is under the GPL 3: it comes with the extra `dev` only, and what runs on a board never
-imports it.
+cocotbpynq carries it, which is under the GPL 3: it comes with the extra `dev` only. What builds on it, the folder
+`simulator`, is in a checkout and not in the wheel, and what runs on a board never imports it.
 The kernel is simulated inside the wrapper that the boards' block design takes in (hw/boards/zynq/edgesight_axi.v); DMA
 and processor are stand-ins, so that what is shown is the protocol and the answers, not a board's speed.
 Words owned here: simulated run.
@@ -27,6 +27,8 @@ from edgesight.sim.verilate import rtl_sources
 
 WRAPPER = ROOT / "hw" / "boards" / "zynq" / f"{TOP}.v"
 PYTHON_NEEDS = ("cocotb", "cocotbpynq", "pynqmetadata", "pytest")  # beside what `missing_tools` looks for
+
+SIMULATOR = "edgesight.sim.pynq.simulator.program"  # the module that runs inside
 
 # Environment variables by which the program inside the simulator is told what to do.
 FOLDER, PROGRAM = "EDGESIGHT_PYNQ_FOLDER", "EDGESIGHT_PYNQ_PROGRAM"
@@ -112,7 +114,12 @@ def failures(package: Package, board: str = "pynq-z2", *, version: str = "3.1.2"
 def _simulate(
     package: Package, program: str, folder: Path, board: str, version: str, given: dict[str, Any]
 ) -> dict[str, Any]:
-    """Run `program` of sim/pynq/program.py in a simulator of the package's RTL; what it found."""
+    """Run `program` of sim/pynq/simulator/program.py in a simulator of the package's RTL; what it found."""
+    if importlib.util.find_spec(SIMULATOR.rpartition(".")[0]) is None:
+        raise PynqSimulationError(
+            "the simulated board is in a checkout only: it builds on cocotbpynq, which is under the GPL 3; clone the "
+            "repository"
+        )
     absent = [*missing_tools(), *(name for name in PYTHON_NEEDS if importlib.util.find_spec(name) is None)]
     if absent:
         raise PynqSimulationError(
@@ -124,7 +131,7 @@ def _simulate(
         run_bench(
             TOP,
             sources=[*rtl_sources(package), WRAPPER],
-            bench="edgesight.sim.pynq.program",
+            bench=SIMULATOR,
             settings={FOLDER: str(folder), PROGRAM: program},
         )
     except (AssertionError, RuntimeError) as error:

@@ -23,8 +23,8 @@ from edgesight.host.kernel import KernelError
 from edgesight.host.package import Package
 from edgesight.host.selftest import selftest
 from edgesight.sim.pynq import FOLDER, PROGRAM, Failure
-from edgesight.sim.pynq.board import Board
 from edgesight.sim.pynq.dma import Fault
+from edgesight.sim.pynq.simulator.board import Board
 
 _PATIENCE_S = 60.0  # of runs that shall succeed: simulated hardware is slow
 _IMPATIENCE_S = 0.5  # of runs that shall stall
