@@ -18,6 +18,7 @@ from scipy.stats import binomtest
 
 from edgesight.bench.report import Check
 from edgesight.host.answer import Answer
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import OFFLOAD, Records
 from edgesight.host.package import Package
 
@@ -26,7 +27,7 @@ DELAY_S = 0.005  # of the emulated link, each way
 LATE_TOLD = 0.05  # share of late answers from which on the reader is told why
 
 
-class DemoError(RuntimeError):
+class DemoError(EdgeSightError):
     """The demo cannot run: says what is missing and what to do."""
 
 

@@ -11,10 +11,12 @@ from typing import Annotated, Literal
 import tomllib
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgesight.host.errors import EdgeSightError
+
 FOLDER = Path(__file__).resolve().parent.parent / "hw" / "boards"
 
 
-class BoardError(ValueError):
+class BoardError(EdgeSightError, ValueError):
     """A board that is not known, or a bitstream that cannot be made: says what is missing and what to do."""
 
 

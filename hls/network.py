@@ -21,6 +21,8 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 from onnx.defs import get_schema, onnx_opset_version
 
+from edgesight.host.errors import EdgeSightError
+
 Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 MAX_BITS = 8  # widest weight and activation that the matrix-vector unit takes
@@ -81,7 +83,7 @@ _REMEDIES = {
 _ROUNDING = {"FLOOR": 0, "ROUND": 2}  # as mvu.sv counts
 
 
-class CompileError(ValueError):
+class CompileError(EdgeSightError, ValueError):
     """A network that cannot be compiled exactly: names the layer, what was found and what to do."""
 
 

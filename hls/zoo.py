@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import Claim, read_regular, sha256
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def _stranger(folder: Path) -> str | None:
 ZOO = Claim("zoo folder", _stranger)
 
 
-class ZooError(ValueError):
+class ZooError(EdgeSightError, ValueError):
     """A zoo folder that cannot be compiled: says which file and what to do."""
 
 

@@ -17,10 +17,11 @@ import shutil
 import stat
 from pathlib import Path
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import remedy
 
 
-class CacheError(RuntimeError):
+class CacheError(EdgeSightError):
     """The cache folder cannot be used: says why and what to do."""
 
 

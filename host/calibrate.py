@@ -44,6 +44,7 @@ import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 from scipy.special import betaincinv
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import NEVER
 from edgesight.host.kernel import (
     OFFLOAD_EVERYTHING,
@@ -68,7 +69,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-class CalibrationError(ValueError):
+class CalibrationError(EdgeSightError, ValueError):
     """What was given cannot be calibrated on: says which array or target, what was found and what would be right."""
 
 

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.answer import Answer, Leg, StageName
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, FabricError, Images, Records
 from edgesight.host.hedge import Hedging
 from edgesight.host.images import Pixels
@@ -40,7 +41,7 @@ from edgesight.host.power.sensors import PowerError
 _STAGES: tuple[StageName, StageName] = ("stage0", "stage1")
 
 
-class TargetRefused(ValueError):
+class TargetRefused(EdgeSightError, ValueError):
     """An accuracy that the cascade does not promise; `best` is the highest that it does, None if there is none."""
 
     def __init__(self, message: str, best: float | None) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgesight.host.answer import Answer, Leg
 from edgesight.host.cascade import Cascade, Request
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import FabricError
 from edgesight.host.fabric.makers import open_fabric
 from edgesight.host.hedge import Hedging
@@ -36,7 +37,7 @@ MAX_WAITING = 256  # images; beyond, asking is refused at once
 _MAX_BATCH = 64  # images of one run of the fabric
 
 
-class EdgeError(RuntimeError):
+class EdgeError(EdgeSightError):
     """An edge that cannot be started or asked: says what was found and what to do."""
 
 

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgesight.host.errors import EdgeSightError
+
 _REMEDIES = {
     errno.ENOSPC: "free some space, or name another place",
     errno.EDQUOT: "free some space, or name another place",
@@ -36,7 +38,7 @@ _LEFT_AFTER = 60.0  # seconds
 _OURS = b"EdgeSight"  # what our pictures name as their software, among their first bytes
 
 
-class OutputError(ValueError):
+class OutputError(EdgeSightError, ValueError):
     """An output that cannot or must not be written: names the path, what is there, and what to do."""
 
 

@@ -30,6 +30,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.kernel import Target
 
 BUDGET = 0.1  # share of the requests to the data centre that may be extra
@@ -42,7 +43,7 @@ _FEWEST = 8  # durations before anything is said of them
 _SLOW = 0.99  # quantile
 
 
-class HedgeError(RuntimeError):
+class HedgeError(EdgeSightError):
     """A hedge budget that cannot be: says what was found and what would be right."""
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.kernel import Input
 from edgesight.host.picture_files import MAX_FILE_BYTES, SUFFIXES, Unreadable
 from edgesight.host.pictures import Picture, Pixels, read
@@ -43,7 +44,7 @@ _M_MMAP_THRESHOLD = -3  # glibc's <malloc.h>
 _LARGE_BYTES = 2**18
 
 
-class ImageError(ValueError):
+class ImageError(EdgeSightError, ValueError):
     """A picture that cannot be used: names it, what was found and what would be right."""
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import sha256
 
 SCHEMA_VERSION: Final = 3
@@ -25,7 +26,7 @@ Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class KernelError(ValueError):
+class KernelError(EdgeSightError, ValueError):
     """A kernel package that cannot be used: says which file, what was found and what to do."""
 
 

@@ -6,13 +6,14 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class PictureError(RuntimeError):
+class PictureError(EdgeSightError):
     """A picture that cannot be written: names the file and why."""
 
 

@@ -25,6 +25,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import edgesight.host.trace
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import Claim, json_claim, write_output
 from edgesight.host.trace import Trace, TraceError
 
@@ -48,7 +49,7 @@ SECONDS: Final = 60.0  # that a planner may take, where nothing else is said
 _BITS_PER_BYTE = 8
 
 
-class PlanError(RuntimeError):
+class PlanError(EdgeSightError):
     """Input that no plan can be made of: names file, field and reason, and what to do."""
 
 

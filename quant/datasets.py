@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.picture_files import MAX_FILE_BYTES, SUFFIXES, Unreadable
 from edgesight.host.pictures import Look, fit, look, read
 
@@ -66,7 +67,7 @@ _TEST_SHARE: Final = 0.20
 _CALIBRATION_SHARE: Final = 0.15
 
 
-class DataSetError(ValueError):
+class DataSetError(EdgeSightError, ValueError):
     """Images or labels that cannot be used; the message names the file, what was found and the remedy."""
 
 

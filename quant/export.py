@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.quant import variants
 from edgesight.quant.variants import (
     Conv,
@@ -46,7 +47,7 @@ ONNX_IR_VERSION: Final = 10
 ONNX_OPSET: Final = 17
 
 
-class ExportError(ValueError):
+class ExportError(EdgeSightError, ValueError):
     """A network that cannot be exported exactly, or a zoo file that cannot be read; names layer or file, and remedy."""
 
 

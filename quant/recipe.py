@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.quant.datasets import DataSet
 from edgesight.quant.variants import (
     Variant,
@@ -20,7 +21,7 @@ VariantName: TypeAlias = Literal["stage0", "stage1", "backend"]
 Phase: TypeAlias = Literal["float", "quantised"]
 
 
-class TrainingError(ValueError):
+class TrainingError(EdgeSightError, ValueError):
     """Training that cannot start or go on; the message names the argument or file, what was found and the remedy."""
 
 

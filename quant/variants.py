@@ -30,6 +30,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from edgesight.host.errors import EdgeSightError
+
 _RUN_BATCH: Final = 500
 
 INPUT_BITS: Final = 8
@@ -137,7 +139,7 @@ BACKEND: Final = Variant(
 VARIANTS: Final[Mapping[str, Variant]] = {variant.name: variant for variant in (STAGE0, STAGE1, BACKEND)}
 
 
-class VariantError(ValueError):
+class VariantError(EdgeSightError, ValueError):
     """A variant that cannot be fitted or built; the message names the layer and the remedy."""
 
 

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import sha256
 from edgesight.host.libraries import LIBRARY, find, keep
 from edgesight.host.package import Package
@@ -37,7 +38,7 @@ _OPTIONS = [
 ]
 
 
-class VerilateError(RuntimeError):
+class VerilateError(EdgeSightError):
     """The library cannot be built: says which tool is missing, or what the compiler said last."""
 
 

@@ -23,8 +23,19 @@ ROOMS = {
 }
 # Of what runs, who compiles knows the package and its files; who trains, how a picture becomes pixels.
 OF_HOST = {
-    "hls": ("edgesight.host.kernel", "edgesight.host.package", "edgesight.host.files", "edgesight.host.libraries"),
-    "quant": ("edgesight.host.pictures", "edgesight.host.picture_files", "edgesight.host.files"),
+    "hls": (
+        "edgesight.host.kernel",
+        "edgesight.host.package",
+        "edgesight.host.files",
+        "edgesight.host.libraries",
+        "edgesight.host.errors",
+    ),
+    "quant": (
+        "edgesight.host.pictures",
+        "edgesight.host.picture_files",
+        "edgesight.host.files",
+        "edgesight.host.errors",
+    ),
 }
 # What a board must never be asked for.
 TOO_HEAVY = {

@@ -58,6 +58,7 @@ from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.models import Executor, OnnxModel
 from edgesight.host.datacenter.service import MAX_BATCH
 from edgesight.host.datacenter.service import serve as serve_ours
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.congestion import pace
 from edgesight.host.link.keys import client_keys, now
@@ -83,7 +84,7 @@ _WINDOW = 4 << 20  # bytes that gRPC may have unread: HTTP/2 flow control shall 
 logger = logging.getLogger(__name__)
 
 
-class TransportError(RuntimeError):
+class TransportError(EdgeSightError):
     """A transport that cannot be measured: says what is missing or what broke."""
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import write_atomically
 from edgesight.host.picture_files import MAX_FILE_BYTES, Unreadable
 from edgesight.host.pictures import look, read
@@ -47,7 +48,7 @@ _MAX_LABELS_BYTES = 2**24
 Floats = npt.NDArray[np.float32]
 
 
-class PhotoError(RuntimeError):
+class PhotoError(EdgeSightError):
     """Photographs or a network for them that cannot be had: names the file and what to do."""
 
 

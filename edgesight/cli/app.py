@@ -13,6 +13,7 @@ import edgesight.cli.plan.place
 import edgesight.cli.plan.split
 import edgesight.cli.plan.workflow  # each adds its commands to the group
 from edgesight.cli import bench, board, build, ending, link, serve
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import remedy
 
 if TYPE_CHECKING:
@@ -66,40 +67,6 @@ app.command()(bench.demo)
 app.command()(serve.edge)
 app.command()(serve.query)
 
-# What commands raise for the user's own faults: a message and exit status 1, no traceback.
-_EXPECTED = (
-    "ArgumentError",
-    "BoardError",
-    "CacheError",
-    "CalibrationError",
-    "CompileError",
-    "DataSetError",
-    "DemoError",
-    "EdgeError",
-    "EmulationError",
-    "ExportError",
-    "FabricError",
-    "HedgeError",
-    "ImageError",
-    "KernelError",
-    "KeysError",
-    "LibraryError",
-    "LinkError",
-    "ModelError",
-    "OutputError",
-    "PhotoError",
-    "PictureError",
-    "PlanError",
-    "PowerError",
-    "PynqSimulationError",
-    "TargetRefused",
-    "TrainingError",
-    "TransportError",
-    "VariantError",
-    "VerilateError",
-    "ZooError",
-)
-
 # The extra that brings a library along which a board does not need.
 _EXTRAS = {
     **dict.fromkeys(("brevitas", "hls4ml", "onnx", "qonnx", "torch"), "build"),
@@ -137,7 +104,7 @@ def main() -> None:
             ending.fail(error.format_message(), json_, error.exit_code)
         if isinstance(error, OSError) and (what := remedy(error)) is not None:
             ending.fail(f"{error.filename or 'a file'}: {error.strerror}: {what}", json_)
-        if not any(kind.__name__ in _EXPECTED for kind in type(error).__mro__):
+        if not isinstance(error, EdgeSightError):
             raise
         ending.fail(str(error), json_)
     else:

@@ -18,11 +18,13 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from edgesight.host.errors import EdgeSightError
+
 INTERRUPTED = 130  # what a shell reports of a process that SIGINT ended
 _GRACE_S = 2.0  # for cleaning up after the first Ctrl-C
 
 
-class ArgumentError(ValueError):
+class ArgumentError(EdgeSightError, ValueError):
     """A value on the command line that cannot be: names the option and what would be right."""
 
 

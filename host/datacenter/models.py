@@ -12,13 +12,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import read_regular, sha256
 
 Images = npt.NDArray[np.uint8]  # [N, H, W, C]
 Logits = npt.NDArray[np.float32]  # [N, classes]
 
 
-class ModelError(RuntimeError):
+class ModelError(EdgeSightError):
     """A model that cannot be served: names the file, what was found and what to do."""
 
 

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.kernel import NEVER as NEVER
 from edgesight.host.package import Package
 
@@ -33,7 +34,7 @@ Images = npt.NDArray[np.uint8]  # [N, H, W, C]
 Records = npt.NDArray[np.void]  # [N] of RECORD
 
 
-class FabricError(RuntimeError):
+class FabricError(EdgeSightError):
     """The fabric cannot be opened or did not answer: says what was seen and what to do."""
 
 

@@ -23,6 +23,8 @@ import struct
 from dataclasses import dataclass
 from typing import TypeVar
 
+from edgesight.host.errors import EdgeSightError
+
 VERSION = 3
 MAX_DATAGRAM = 1_124  # fits a QUIC packet of the smallest path (1,200 bytes) with its overhead
 MAX_SIDE = 1_024  # pixels; the same limit that a kernel's input has
@@ -46,7 +48,7 @@ NO_QUIC = (
 )
 
 
-class LinkError(RuntimeError):
+class LinkError(EdgeSightError):
     """A message or a connection that cannot be used: says what was found and what to do."""
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import remove_leftovers, write_atomically
 from edgesight.host.link import congestion
 from edgesight.host.link.datagrams import NO_QUIC, LinkError
@@ -55,7 +56,7 @@ _ASK_AGAIN = (
 )
 
 
-class KeysError(ValueError):
+class KeysError(EdgeSightError, ValueError):
     """Keys or a token that cannot be made or used: names the file and what to do."""
 
 

@@ -25,6 +25,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal, Protocol
 
+from edgesight.host.errors import EdgeSightError
+
 Obtained = Literal["measured", "replayed"]
 
 HWMON = Path("/sys/class/hwmon")
@@ -48,7 +50,7 @@ Clock = Callable[[], float]
 Read = Callable[[Path], bytes]
 
 
-class PowerError(RuntimeError):
+class PowerError(EdgeSightError):
     """A sensor that is not there or cannot be trusted, or a measurement that cannot be made: says what to do."""
 
 

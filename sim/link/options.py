@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.trace import OPPORTUNITY_BYTES as OPPORTUNITY_BYTES
 from edgesight.host.trace import Form, Trace, TraceError, read_as, unsound_moments, unsound_rates
 
 _MOST_DIGITS = 12  # of a whole number
 
 
-class EmulationError(RuntimeError):
+class EmulationError(EdgeSightError):
     """A link that cannot be emulated: says which option or which part of the machine is at fault, and what to do."""
 
 

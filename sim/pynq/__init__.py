@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import Images, Records
 from edgesight.host.package import Package
 from edgesight.sim.pynq.handoff import BOARDS, TOP, package_for
@@ -34,7 +35,7 @@ SIMULATOR = "edgesight.sim.pynq.simulator.program"  # the module that runs insid
 FOLDER, PROGRAM = "EDGESIGHT_PYNQ_FOLDER", "EDGESIGHT_PYNQ_PROGRAM"
 
 
-class PynqSimulationError(RuntimeError):
+class PynqSimulationError(EdgeSightError):
     """The simulation cannot run or did not end as it should: says what is missing or what it said."""
 
 
@@ -134,7 +135,7 @@ def _simulate(
             bench=SIMULATOR,
             settings={FOLDER: str(folder), PROGRAM: program},
         )
-    except (AssertionError, RuntimeError) as error:
+    except (AssertionError, RuntimeError, EdgeSightError) as error:
         raise PynqSimulationError(f"program {program!r} on {board} failed: {error}") from error
     found: dict[str, Any] = json.loads((folder / "found.json").read_text())
     return found

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import Images, Records
 from edgesight.host.package import Package
 from edgesight.sim.rtl.runner import ROOT, missing_tools, run_bench
@@ -25,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 PYTHON_NEEDS = ("cocotb", "pytest")  # beside what `missing_tools` looks for
 
 
-class PinSimulationError(RuntimeError):
+class PinSimulationError(EdgeSightError):
     """The simulation cannot run or did not end as it should: says what is missing or what failed."""
 
 
@@ -64,7 +65,7 @@ def answers_at_pins(
                 },
                 build_args=["-y", str(SERIAL), "-O3"],
             )
-        except (AssertionError, RuntimeError, subprocess.SubprocessError) as error:
+        except (AssertionError, RuntimeError, EdgeSightError, subprocess.SubprocessError) as error:
             raise PinSimulationError(f"the simulated top failed at its pins: {error}") from error
         records: Records = np.load(answered)
     return records
