@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from edgesight.host.images import ImageError
     from edgesight.host.kernel import Kernel, KernelError
     from edgesight.host.package import Package
-    from edgesight.host.session import AsyncSession, Session, open_async
-    from edgesight.host.session import open_session as open
+    from edgesight.session import AsyncSession, Session, open_async
+    from edgesight.session import open_session as open
 else:
     _FROM = {
-        "Answer": "answer",
+        "Answer": "host.answer",
         "AsyncSession": "session",
-        "EdgeError": "edge",
-        "FabricError": "fabric.base",
-        "ImageError": "images",
-        "Kernel": "kernel",
-        "KernelError": "kernel",
-        "Package": "package",
+        "EdgeError": "host.edge",
+        "FabricError": "host.fabric.base",
+        "ImageError": "host.images",
+        "Kernel": "host.kernel",
+        "KernelError": "host.kernel",
+        "Package": "host.package",
         "Session": "session",
-        "TargetRefused": "cascade",
+        "TargetRefused": "host.cascade",
         "open": "session",
         "open_async": "session",
     }
@@ -39,7 +39,7 @@ else:
         """Import what is asked for: the command line has this package imported before it can watch for Ctrl-C."""
         if name not in _FROM:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = import_module(f"edgesight.host.{_FROM[name]}")
+        module = import_module(f"edgesight.{_FROM[name]}")
         return getattr(module, "open_session" if name == "open" else name)
 
 

@@ -3,8 +3,9 @@
     with edgesight.open("bitstreams/digits", fabric="csim") as edge:
         answer = edge.ask("three.png", accuracy=0.95, deadline_ms=50)
 
-`open_async` gives the same inside an asyncio loop. Either closes whatever it opened: the fabric, the way to the data
-centre, the sensor.
+`open_async` gives the same inside an asyncio loop. The library of a simulated fabric is built once where it is missing,
+which takes up to a minute, and kept in the user's cache. Either closes whatever it opened: the fabric, the way to the
+data centre, the sensor.
 
 Words owned here: session.
 """
@@ -22,8 +23,11 @@ from typing import Any, TypeVar
 
 from edgesight.host.answer import Answer
 from edgesight.host.edge import Edge, EdgeError, open_edge
+from edgesight.host.fabric.base import FabricError
 from edgesight.host.images import Pixels, check_array, image_content
+from edgesight.host.libraries import find
 from edgesight.host.link.addresses import host_and_port
+from edgesight.host.package import Package
 
 Picture = str | Path | bytes | Pixels  # a file's path, its content, or the pixels that the kernel takes
 LONGEST_DEADLINE_MS = 60_000.0
@@ -134,6 +138,25 @@ class Session:
         self._loop.close()
 
 
+def _build(path: Path, fabric: str) -> None:
+    """Build the library of a simulated `fabric` where this machine has none; raises FabricError."""
+    # Imported only when it is to be built: whoever has a board, or the library, needs none of what builds one.
+    try:
+        if fabric == "verilated" and find(Package.load(path), "verilated") is None:
+            from edgesight.sim import verilate
+
+            verilate.build_library(Package.load(path))
+        elif fabric == "csim" and find(Package.load(path), "csim") is None:
+            from edgesight.hls import csim
+
+            csim.build_library(Package.load(path))
+    except ModuleNotFoundError as error:
+        extra = "sim" if fabric == "verilated" else "build"
+        raise FabricError(
+            f"the fabric {fabric} has to be built, which needs {error.name}: pip install 'edgesight[{extra}]'"
+        ) from error
+
+
 @contextlib.asynccontextmanager
 async def _session(edge: AbstractAsyncContextManager[Edge]) -> AsyncIterator[AsyncSession]:
     async with edge as opened:
@@ -153,8 +176,10 @@ def open_async(
 
     `fabric` is as for `edgesight edge --fabric`; `datacenter` is HOST:PORT, reached with `keys`, the folder that
     `edgesight edge --enroll` wrote. `power` names a sensor, `hedge_budget` the share of requests to the data centre
-    that may be needless. Raises what `edgesight.host.edge.open_edge` does.
+    that may be needless. Raises what `edgesight.host.edge.open_edge` does, and VerilateError or CompileError where the
+    fabric's library cannot be built.
     """
+    _build(Path(package), fabric)
     return _session(
         open_edge(
             Path(package),
