@@ -14,10 +14,10 @@ idempotent: a repeated one gets the reply that it already had, and one that was 
 that its reply was forgotten, gets none. A cancelled one leaves its place to others at once.
 
 Decoding, with recovering, and the model have a thread each, so that the loop, which all edges share, never stands still
-for an image. While the model has nothing to do, its thread decodes, too: an image then need not go by two threads, each
-of which has to be woken. Edges share both fairly (`edgesight.host.datacenter.shares`). What requests hold is bounded in
-bytes, and how many may wait, an edge and in all; what is beyond is refused before anything is kept or worked out for
-it.
+for an image. While the model has nothing to do, its thread decodes an image that comes alone, which then need not go by
+two threads, each of which has to be woken. Edges share both fairly (`edgesight.host.datacenter.shares`). What requests
+hold is bounded in bytes, and how many may wait, an edge and in all; what is beyond is refused before anything is kept
+or worked out for it.
 
 Words owned here: request in assembly, batch.
 """
@@ -409,16 +409,17 @@ class Service:
             while True:
                 self._to_answer.clear()
                 taken = self._shares.take(_decoded, lambda share: self._max_batch, self._batch())
-                # One alone, so that the decoder can go on with those behind it.
-                waiting = [] if taken else self._shares.take(_waiting, lambda share: 1, 1)
-                if taken or waiting:
-                    self._to_decode.set()  # there is room again, or more that waits
-                batch, alone = self._timely(taken), self._timely(waiting)
+                # What waits together is decoded first, to be one batch.
+                waiting = sum(len(share.waiting) for share in self._shares)
+                lone = self._shares.take(_waiting, lambda share: 1, 1) if waiting == 1 and not taken else []
+                if taken or waiting > len(lone):
+                    self._to_decode.set()  # there is room again, or something to do
+                batch, alone = self._timely(taken), self._timely(lone)
                 if batch:
                     await self._answer(batch, thread)
                 elif alone:
                     await self._decode_and_answer(alone[0], thread)
-                elif not taken and not waiting:  # else more may wait behind what came too late
+                elif not taken and not lone:  # else more may wait behind what came too late
                     self._idle = True
                     await self._to_answer.wait()
                     self._idle = False
