@@ -14,10 +14,10 @@ idempotent: a repeated one gets the reply that it already had, and one that was 
 that its reply was forgotten, gets none. A cancelled one leaves its place to others at once.
 
 Decoding, with recovering, and the model have a thread each, so that the loop, which all edges share, never stands still
-for an image. While the model has nothing to do, its thread decodes, too: an image then need not go by two threads, each
-of which has to be woken. Edges share both fairly (`edgesight.host.datacenter.shares`). What requests hold is bounded in
-bytes, and how many may wait, an edge and in all; what is beyond is refused before anything is kept or worked out for
-it.
+for an image. While the model has nothing to do, its thread decodes an image that comes alone, which then need not go by
+two threads, each of which has to be woken. Edges share both fairly (`edgesight.host.datacenter.shares`). What requests
+hold is bounded in bytes, and how many may wait, an edge and in all; what is beyond is refused before anything is kept
+or worked out for it.
 
 Words owned here: request in assembly, batch.
 """
@@ -355,7 +355,7 @@ class Service:
             group = self._shares.take(
                 _waiting, lambda share: self._max_batch - len(share.decoded), min(room, self._max_batch)
             )
-            group = self._timely(group)
+            taken, group = bool(group), self._timely(group)
             if group:
                 begin = self._loop.time()
                 outcomes = await self._loop.run_in_executor(None, self._decode, group)
@@ -363,7 +363,7 @@ class Service:
                 for ready in self._decoded(group, outcomes):
                     ready.share.decoded.add(ready.request.deadline, ready.order, ready)
                     self._to_answer.set()
-            else:
+            elif not taken:  # else more may wait behind what came too late
                 await self._to_decode.wait()
 
     def _decode(self, group: list[_Ready]) -> list[tuple[Image | str, float]]:
@@ -408,13 +408,18 @@ class Service:
         with ThreadPoolExecutor(1, "model") as thread:
             while True:
                 self._to_answer.clear()
-                most, anything = self._batch(), lambda share: self._max_batch
-                batch = self._timely(self._shares.take(_decoded, anything, most))
-                group = [] if batch else self._timely(self._shares.take(_waiting, anything, most))
-                if batch or group:
-                    self._to_decode.set()  # there is room again, or more that waits
-                    await (self._answer(batch, thread) if batch else self._decode_and_answer(group, thread))
-                else:
+                taken = self._shares.take(_decoded, lambda share: self._max_batch, self._batch())
+                # What waits together is decoded first, to be one batch.
+                waiting = sum(len(share.waiting) for share in self._shares)
+                lone = self._shares.take(_waiting, lambda share: 1, 1) if waiting == 1 and not taken else []
+                if taken or waiting > len(lone):
+                    self._to_decode.set()  # there is room again, or something to do
+                batch, alone = self._timely(taken), self._timely(lone)
+                if batch:
+                    await self._answer(batch, thread)
+                elif alone:
+                    await self._decode_and_answer(alone[0], thread)
+                elif not taken and not lone:  # else more may wait behind what came too late
                     self._idle = True
                     await self._to_answer.wait()
                     self._idle = False
@@ -453,14 +458,13 @@ class Service:
         logits = await self._loop.run_in_executor(thread, self._run, [ready.image for ready in batch])
         self._answered(batch, logits, self._loop.time() - begin)
 
-    async def _decode_and_answer(self, group: list[_Ready], thread: ThreadPoolExecutor) -> None:
-        begin = self._loop.time()
-        outcomes, logits = await self._loop.run_in_executor(thread, self._decode_and_run, group)
-        took = self._loop.time() - begin - sum(took for _, took in outcomes)
-        batch = [ready for ready, (outcome, _) in zip(group, outcomes, strict=False) if not isinstance(outcome, str)]
-        self._decoded(group, outcomes)
-        if batch:
-            self._answered(batch, logits, took)
+    async def _decode_and_answer(self, ready: _Ready, thread: ThreadPoolExecutor) -> None:
+        outcomes, decode_s, logits, model_s = await self._loop.run_in_executor(thread, self._decode_and_run, ready)
+        self._decode_s = _smoothed(self._decode_s, decode_s)
+        decoded = not isinstance(outcomes[0][0], str)
+        self._decoded([ready], outcomes)
+        if decoded:
+            self._answered([ready], logits, model_s)
 
     def _answered(self, batch: list[_Ready], logits: Logits | ModelError, took: float) -> None:
         """Reply to `batch`, for which the model took so many seconds."""
@@ -483,11 +487,16 @@ class Service:
         except ModelError as error:
             return error
 
-    def _decode_and_run(self, group: list[_Ready]) -> tuple[list[tuple[Image | str, float]], Logits | ModelError]:
-        """What `_decode` gives, and what the model makes of the images among it; in the model's thread."""
-        outcomes = self._decode(group)
-        images = [outcome for outcome, _ in outcomes if not isinstance(outcome, str)]
-        return outcomes, self._run(images) if images else np.empty((0, 0), np.float32)
+    def _decode_and_run(
+        self, ready: _Ready
+    ) -> tuple[list[tuple[Image | str, float]], float, Logits | ModelError, float]:
+        """What `_decode` gives of one, and the model of its image, each with its seconds; in the model's thread."""
+        begun = time.perf_counter()
+        outcomes = self._decode([ready])
+        decoded = time.perf_counter()
+        image = outcomes[0][0]
+        logits = self._run([image]) if not isinstance(image, str) else np.empty((0, 0), np.float32)
+        return outcomes, decoded - begun, logits, time.perf_counter() - decoded
 
     # ------------------------------------------------------------------------------------------------------ replies
 

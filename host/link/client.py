@@ -356,6 +356,7 @@ class OffloadClient:
         loop = asyncio.get_running_loop()
         coarse, loss, first_sent = False, 0.0, 0.0
         encoded, entire, parity = None, False, 0
+        quick: bool | None = None  # the path is, as of the first attempt: pieces of two JPEGs of one form would not fit
         for attempt in range(2):
             waited = await self._take_turn(reply, deadline)
             peer = self._peer
@@ -373,6 +374,7 @@ class OffloadClient:
             reminder = encoded is not None and progress.arrived > 0
             if encoded is None or not reminder:
                 entire, within = self._entire(peer, image), self._room(peer, left)
+                quick = (peer.rate or 0.0) >= _QUICK if quick is None else quick
                 encoded, parity = fit(
                     image,
                     self._quality,
@@ -380,7 +382,7 @@ class OffloadClient:
                     peer.loss_meter.path_loss,
                     peer.largest_datagram,
                     entire,
-                    progressive=(peer.rate or 0.0) < _QUICK,
+                    progressive=not quick,
                 )
                 self._learn_bytes(encoded, image)
                 exposed = not entire and parity < strips_for(len(encoded.payloads), peer.loss_meter.loss)

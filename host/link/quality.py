@@ -78,8 +78,8 @@ def fit(
     """`image`, uint8 [H, W, C], encoded in what it may take, and how many parity strips go along at this `loss`.
 
     At `quality` where that fits, else at the first step of the ladder that does; at the last step when none does.
-    A tiny image always goes as it is. `entire` ones have no parity; without `progressive` they go in the JPEG that is
-    made and read fastest, where that fits. Raises LinkError as `encode` does.
+    A tiny image always goes as it is. `entire` ones have no parity; without `progressive` one at `quality` goes in
+    the JPEG that is made and read fastest. Raises LinkError as `encode` does.
     """
     kind = kind_of(image, entire)
 
@@ -90,8 +90,6 @@ def fit(
         return encoded, parity, (encoded.size / count + PACKET) * (count + parity)
 
     encoded, parity, size = at(Step(quality, 1), progressive)
-    if entire and not progressive and not kind.raw and size > within.whole:
-        encoded, parity, size = at(Step(quality, 1))
     if size <= within.whole or kind.raw:
         return encoded, parity
     steps = [step for step in LADDER if step.divisor > 1 or step.quality < quality]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,13 @@ import pytest
 
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.service import Service
-from edgesight.host.link.client import OffloadClient
+from edgesight.host.link.client import ClientPeer, OffloadClient
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.offload import NoAnswer
+from edgesight.host.link.quality import fit
 from edgesight.host.link.quic import IDLE_TIMEOUT
 from edgesight.host.link.server import Server
-from edgesight.host.link.strips import assemble, encode
+from edgesight.host.link.strips import Encoded, assemble, encode
 from edgesight.sim.link.options import BandwidthDelayProducts, ConstantRate, GilbertElliott, LinkOptions
 from edgesight.sim.link.trust import Trust, make_trust
 from edgesight.sim.link.virtual import VirtualLoop, run_virtual
@@ -96,10 +98,12 @@ def test_without_loss_every_image_comes_exactly(keys: Trust) -> None:
 
 @pytest.mark.parametrize(("loss", "least_exact"), [(0.05, 0.95), (0.1, 0.93)])
 def test_loss_delays_hardly_an_answer_and_harms_hardly_an_image(keys: Trust, loss: float, least_exact: float) -> None:
-    seconds, exact = run_virtual(ask(keys, 300, 1.0), link(loss), seed=5, model_s=MODEL_S)
-    assert np.isfinite(seconds).all()
-    assert np.quantile(seconds, 0.99) < 1.5 * ROUND_TRIP_S + MODEL_S + 0.02  # a second sending takes 2 round trips
-    assert exact.mean() >= least_exact
+    # At 10 % about one request in 100 is asked again: of one run, chance decides on which side of the P99 that falls.
+    runs = [run_virtual(ask(keys, 300, 1.0), link(loss), seed=seed, model_s=MODEL_S) for seed in range(5)]
+    assert all(np.isfinite(seconds).all() for seconds, _ in runs)
+    slow = np.median([np.quantile(seconds, 0.99) for seconds, _ in runs])
+    assert slow < 1.5 * ROUND_TRIP_S + MODEL_S + 0.02  # a second sending takes 2 round trips
+    assert min(exact.mean() for _, exact in runs) >= least_exact
 
 
 def test_bursts_of_loss_cost_images_not_answers(keys: Trust) -> None:
@@ -147,3 +151,31 @@ def test_after_a_gap_of_four_seconds_answers_come_at_once(keys: Trust) -> None:
 def test_virtual_time_gives_the_same_each_time(keys: Trust) -> None:
     first, second = (run_virtual(ask(keys, 20, 1.0), link(0.0), model_s=MODEL_S)[0] for _ in range(2))
     np.testing.assert_allclose(first, second, atol=0.02)
+
+
+def test_what_is_sent_once_more_is_the_same_jpeg(keys: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of a plain and of a progressive one might have the same form, and be joined."""
+    rate = [1e7]
+    tried: dict[Any, list[bool]] = {}  # by request
+    monkeypatch.setattr(ClientPeer, "rate", property(lambda peer: rate[0]))
+
+    def noted(*given: Any, progressive: bool) -> tuple[Encoded, int]:
+        tried.setdefault(asyncio.current_task(), []).append(progressive)
+        rate[0] = 1e5 if rate[0] == 1e7 else 1e7
+        image, quality, within, loss, largest, entire = given
+        return fit(image, quality, within, loss, largest, entire, progressive)
+
+    monkeypatch.setattr("edgesight.host.link.client.fit", noted)
+
+    async def test() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        for at in range(1, 4):
+            loop.call_at(at, loop.up.set_loss, 1.0)
+            loop.call_at(at + 0.3, loop.up.set_loss, 0.0)
+        return await ask(keys, 60, 1.0)
+
+    seconds, _ = run_virtual(test(), link(0.0), model_s=MODEL_S)
+    assert np.isfinite(seconds).all()
+    assert {tuple(set(one)) for one in tried.values()} == {(True,), (False,)}
+    assert max(len(one) for one in tried.values()) == 2

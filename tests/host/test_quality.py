@@ -81,7 +81,7 @@ def test_an_entire_image_has_no_parity() -> None:
     assert fit(LARGE, QUALITY, Room(), 0.1)[1] > 0
 
 
-def test_on_a_quick_path_no_progressive_jpeg_is_tried_unless_the_plain_one_has_no_room() -> None:
+def test_on_a_quick_path_no_progressive_jpeg_is_tried_at_the_quality_asked_for() -> None:
     plain, _ = fit(LARGE, QUALITY, Room(), 0.0, entire=True, progressive=False)
     short, _ = fit(LARGE, QUALITY, Room(), 0.0, entire=True)
     assert (plain.payloads[0][0], short.payloads[0][0]) == (0, 1)  # how the body says which it is
@@ -89,5 +89,7 @@ def test_on_a_quick_path_no_progressive_jpeg_is_tried_unless_the_plain_one_has_n
     strips = [[Strip.parse(one) for one in encoded.pack(request=1, left_ms=9)] for encoded in (plain, short)]
     assert (assemble(strips[0]).image() == assemble(strips[1]).image()).all()
     sizes = [one.size + PACKET * len(one.payloads) for one in (short, plain)]
-    room_for_short = Room(whole=sum(sizes) / 2, coarse=0.0)
-    assert fit(LARGE, QUALITY, room_for_short, 0.0, entire=True, progressive=False)[0] == short
+    little = Room(whole=sum(sizes) / 2, coarse=sum(sizes) / 2)
+    coarser, _ = fit(LARGE, QUALITY, little, 0.0, entire=True, progressive=False)
+    assert coarser.quality < QUALITY
+    assert coarser.payloads[0][0] == 1

@@ -476,3 +476,26 @@ def test_an_image_that_an_idle_models_thread_cannot_decode_ends_no_other() -> No
             assert sum(model.batches) == 2
 
     run(test())
+
+
+@pytest.mark.parametrize("decoded", [False, True])
+def test_what_waits_behind_late_requests_is_answered(decoded: bool) -> None:
+    """Nothing else comes that would wake the model or the decoder."""
+
+    async def test() -> None:
+        model = SizedModel(28, seconds=0.05 if decoded else 0.0)
+        async with working(model) as service:
+            peer = FakePeer("edge")
+            while not service._idle:
+                await asyncio.sleep(0.001)
+            if decoded:  # while the model is at work, all are decoded, and become late
+                say(service, peer, tiny(100))
+                await asyncio.sleep(0.005)
+            for number in range(20):
+                say(service, peer, tiny(number, 20 if decoded else 0))
+            say(service, peer, tiny(20))
+            await asyncio.wait_for(all_is_settled(service), 5.0)
+            assert set(peer.came(Status.ANSWERED)) >= {20}
+            assert len(peer.came(Status.LATE)) >= 16
+
+    run(test())
