@@ -7,6 +7,8 @@ hardware cannot compute exactly is refused while converting, before anything is 
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import sys
 import warnings
@@ -14,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hls4ml.utils.config
 import onnx
 from hls4ml.backends.vitis.vitis_backend import VitisBackend
 from hls4ml.backends.vivado.vivado_backend import VivadoBackend
@@ -73,8 +76,11 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
         problems = [f"argument {name}: the RTL backend does not read it; leave it out" for name in sorted(unknown)]
         if io_type not in ("io_stream", None):
             problems.append(f"argument io_type: {io_type}; the hardware is a stream: use io_type='io_stream'")
-        problems += settings.check(_asked_for(), self.convert_precision_string, layer_map)
+        asked = _called_with("hls_config")
+        problems += settings.check({} if asked is None else asked, self.convert_precision_string, layer_map)
         refuse(problems)
+        if (graph := _called_with("model")) is not None:
+            _check_graph(graph)
         config: dict[str, Any] = super().create_initial_config(
             part=part,
             clock_period=clock_period,
@@ -96,19 +102,42 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
         return made
 
 
-def _asked_for() -> Any:
-    """The `hls_config` that hls4ml was called with; an empty one where it was called in another way, or without.
+def _called_with(argument: str) -> Any:
+    """An argument of `convert_from_onnx_model`, on whose behalf a backend is asked; None where another function asks.
 
-    Read from hls4ml's own call, which drops keys that it does not know and stumbles over values of other kinds before
-    it hands a backend anything of it.
+    Read from hls4ml's own call. Of a configuration, hls4ml drops keys that it does not know and stumbles over values of
+    other kinds before it hands a backend anything of it; of a graph, its parser stumbles over nodes.
     """
     frame = sys._getframe(1)
     while frame.f_code.co_name != "convert_from_onnx_model" or frame.f_globals["__name__"] != "hls4ml.converters":
         if frame.f_back is None:
-            return {}
+            return None
         frame = frame.f_back
-    asked = frame.f_locals.get("hls_config")
-    return {} if asked is None else asked
+    return frame.f_locals.get(argument)
+
+
+def _check_graph(graph: Any) -> Any:
+    """The QONNX graph, loaded if a file's path is given; raises CompileError where it lacks what hls4ml needs."""
+    loaded = onnx.load(graph) if isinstance(graph, str) else graph
+    with calling("reading the graph"):
+        read(loaded, for_hls4ml=True)
+    return loaded
+
+
+def _checking_first(configure: Callable[..., Any]) -> Callable[..., Any]:
+    """hls4ml's `config_from_onnx_model` behind the check of the graph, where it is asked for this backend.
+
+    It parses the whole graph without asking the backend that it is given, and the parser's own messages name no layer.
+    """
+
+    @functools.wraps(configure)
+    def check_and_configure(model: Any, *arguments: Any, **named: Any) -> Any:
+        asked = inspect.signature(configure).bind_partial(model, *arguments, **named).arguments.get("backend")
+        if str(asked).lower() == BACKEND.lower():
+            _check_graph(model)
+        return configure(model, *arguments, **named)
+
+    return check_and_configure
 
 
 def _checked(initialise: Callable[..., None]) -> Callable[..., None]:
@@ -119,9 +148,7 @@ def _checked(initialise: Callable[..., None]) -> Callable[..., None]:
 
     def construct(self: Any, model: Any, *arguments: Any, **named: Any) -> None:
         if not model.graph:
-            graph = _qonnx(model)
-            with calling("reading the graph"):
-                read(graph, for_hls4ml=True)
+            graph = _check_graph(_qonnx(model))
             settings.apply(model.config, graph.graph, layer_map, frozenset(library_modules()))
         initialise(self, model, *arguments, **named)
 
@@ -203,3 +230,6 @@ def register(register_backend: Callable[..., None], register_writer: Callable[..
     for name, transformation in (("check", Check), ("emit", Emit)):
         register_pass(name, transformation, backend=BACKEND)
     register_backend(BACKEND, RTLBackend)
+    configure = _checking_first(hls4ml.utils.config.config_from_onnx_model)
+    hls4ml.utils.config.config_from_onnx_model = configure
+    hls4ml.utils.config_from_onnx_model = configure

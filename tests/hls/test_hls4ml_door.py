@@ -357,6 +357,43 @@ def test_what_hls4mls_parser_loses_is_refused_at_its_own_door(
         door(prepared_by_hand(renamed(path)), tmp_path / "project")
 
 
+GROUPED = r"layer Conv_1: a grouped convolution \(2 groups\); use a full convolution"
+
+
+def grouped(path: Path) -> Path:
+    """A network whose second convolution stops hls4ml's parser: it has 2 groups over 4 channels."""
+    writer = Writer(IMAGE)
+    first = writer.relu(writer.conv(writer.pixels(), 3, 4, 1))
+    return writer.save(path, writer.dense(writer.flatten(writer.relu(writer.conv(first, 4, 6, 3, group=2))), 216, 5))
+
+
+def test_what_stops_hls4mls_parser_is_refused_by_name_before_it_parses(tmp_path: Path) -> None:
+    graph = prepared_by_hand(renamed(grouped(tmp_path / "network.onnx")))
+    with pytest.raises(CompileError, match=GROUPED):
+        hls4ml.utils.config_from_onnx_model(graph, backend="rtl")
+    for given in (graph, str(tmp_path / "prepared.onnx")):
+        graph.save(str(tmp_path / "prepared.onnx"))
+        with pytest.raises(CompileError, match=GROUPED):
+            hls4ml.converters.convert_from_onnx_model(given, backend="RTL", output_dir=str(tmp_path / "project"))
+    assert not (tmp_path / "project").exists()
+
+
+def test_an_operator_that_hls4ml_does_not_know_is_refused_by_name(tmp_path: Path) -> None:
+    writer = Writer(IMAGE)
+    features = writer.flatten(writer.relu(writer.conv(writer.pixels(), 3, 6, 3)))
+    path = writer.save(tmp_path / "network.onnx", writer.dense(writer.node("Erf", [features]), 216, 5))
+    with pytest.raises(CompileError, match="layer Erf_0: operator Erf is not supported"):
+        door(prepared_by_hand(renamed(path)), tmp_path / "project")
+
+
+def test_other_backends_are_configured_as_before(tmp_path: Path) -> None:
+    graph = prepared_by_hand(renamed(grouped(tmp_path / "network.onnx")))
+    with contextlib.redirect_stdout(io.StringIO()):
+        for backend in (None, "Vitis"):
+            with pytest.raises(ValueError, match="Depth multiplier"):  # hls4ml's own word
+                hls4ml.utils.config_from_onnx_model(graph, backend=backend)
+
+
 def test_a_network_that_is_no_qonnx_is_refused(tmp_path: Path) -> None:
     model_graph = hls4ml.model.ModelGraph
     config = {
