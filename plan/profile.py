@@ -107,6 +107,7 @@ class Plan(Plain):
 
 
 Data = TypeVar("Data", bound=BaseModel)
+MAX_FILE_BYTES: Final = 64 * 2**20  # that a device gives, too, which has no end
 
 
 def read(path: Path, kind: type[Data]) -> Data:
@@ -115,7 +116,11 @@ def read(path: Path, kind: type[Data]) -> Data:
     A key that is given twice is refused: one of its two values would be lost without a word.
     """
     try:
-        content = json.loads(path.read_bytes(), object_pairs_hook=once, parse_constant=_no_number)
+        with path.open("rb") as file:
+            said = file.read(MAX_FILE_BYTES + 1)
+        if len(said) > MAX_FILE_BYTES:
+            raise PlanError(f"{path}: is larger than {MAX_FILE_BYTES} bytes, more than is read")
+        content = json.loads(said, object_pairs_hook=once, parse_constant=_no_number)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read ({error.strerror})") from error
     except _RefusedError as error:

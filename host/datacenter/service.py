@@ -62,6 +62,7 @@ _FEWEST_READY = 2 * MAX_BATCH  # of an edge, however many there are
 MAX_BYTES, MAX_EDGE_BYTES = 64 << 20, 16 << 20  # that requests hold of strips: of all edges, and of one
 _REQUEST_BYTES, _STRIP_BYTES = 2_048, 256  # that a request, and each of its strips, holds besides
 _DECODED_BYTES = 64 << 20  # that decoded images hold which the model has not begun with
+_DOUBT_AFTER = 1.0  # seconds without a batch after which what they took is believed less, by half with every second
 _DECODE_S = 0.010  # seconds of decoding after which those that are through go on to the model
 _RENEW_EVERY = 3_600.0  # seconds between looks at the data centre's own certificate
 _REMEMBERED = 1_024  # replies of one client
@@ -143,6 +144,8 @@ class Service:
         self._model_s = 0.0  # seconds that the model takes for a batch, smoothed
         self._batch_s: dict[int, float] = {}  # the same by size of the batch
         self._loop = asyncio.get_running_loop()
+        self._measured = self._loop.time()  # when the model last ended a batch
+        self._doubted = False  # what it takes, since then
 
     @property
     def served(self) -> Served:
@@ -336,6 +339,7 @@ class Service:
     def _assembled(self, peer: ServerPeer, client: _Client, number: int) -> None:
         request = client.assembling.pop(number)
         if request.assembly.entire and request.assembly.missing:
+            self._doubt(request.deadline - peer.least_round_trip)
             self._release(client.share, request)
             self._refuse(peer, client, number, request, Status.LATE)
             return
@@ -445,11 +449,27 @@ class Service:
         timely = []
         for ready in taken:
             # By the least round trip: after the path was down for a while, the usual one says nothing.
-            if ready.request.deadline - self._model_s - ready.peer.least_round_trip <= now:
+            latest = ready.request.deadline - ready.peer.least_round_trip
+            if latest - self._model_s <= now:
+                self._doubt(latest)
+            if latest - self._model_s <= now:
                 self._settle(ready, Status.LATE)
             else:
                 timely.append(ready)
         return timely
+
+    def _doubt(self, latest: float) -> None:
+        """Believe less in what decoding and the model take, where nothing has shown it for a while.
+
+        A request is about to be refused that has until `latest`: one batch that stood still would else have all later
+        ones refused, and nothing be measured again.
+        """
+        now = self._loop.time()
+        doubtful = now - self._measured - _DOUBT_AFTER
+        if doubtful > 0.0 and now < latest:
+            self._decode_s *= 0.5**doubtful
+            self._model_s *= 0.5**doubtful
+            self._measured, self._doubted = now - _DOUBT_AFTER, True
 
     async def _answer(self, batch: list[_Ready], thread: ThreadPoolExecutor) -> None:
         begin = self._loop.time()
@@ -475,17 +495,30 @@ class Service:
             for ready in batch:
                 self._settle(ready, Status.FAILED)
             return
-        self._model_s = _smoothed(self._model_s, took)
+        self._measured = self._loop.time()
+        self._model_s = _smoothed(0.0 if self._doubted else self._model_s, took)
+        self._doubted = False
         self._batch_s[len(batch)] = _smoothed(self._batch_s.get(len(batch), 0.0), took)
-        for ready, label in zip(batch, np.argmax(logits, axis=1), strict=True):
-            self._settle(ready, Status.ANSWERED, int(label))
+        for ready, row in zip(batch, logits, strict=True):
+            label = int(np.argmax(row))
+            if np.isnan(row[label]):  # where any of them is, `argmax` says the first
+                self._say(ready.share, "the model's logits of an image are no numbers")
+                self._settle(ready, Status.FAILED)
+            else:
+                self._settle(ready, Status.ANSWERED, label)
 
     def _run(self, images: list[Image]) -> Logits | ModelError:
         """Run the model; in its thread."""
         try:
-            return self._executor.run(np.stack(images))
+            logits = self._executor.run(np.stack(images))
         except ModelError as error:
             return error
+        except Exception as error:  # whatever it is: one batch ends no service
+            return ModelError(f"the model failed on {len(images)} images ({type(error).__name__}: {error})")
+        expected = len(images), self._executor.classes
+        if logits.shape != expected:
+            return ModelError(f"the model's logits have shape {list(logits.shape)}, expected {list(expected)}")
+        return logits
 
     def _decode_and_run(
         self, ready: _Ready
