@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import edgesight.host.trace
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.files import Claim, json_claim, write_output
+from edgesight.host.files import Claim, json_claim, read_at_most, write_output
 from edgesight.host.trace import Trace, TraceError
 
 # Numbers are strict: "20" and true are none.
@@ -107,7 +107,7 @@ class Plan(Plain):
 
 
 Data = TypeVar("Data", bound=BaseModel)
-MAX_FILE_BYTES: Final = 64 * 2**20  # that a device gives, too, which has no end
+MAX_FILE_BYTES: Final = 64 * 2**20
 
 
 def read(path: Path, kind: type[Data]) -> Data:
@@ -116,11 +116,7 @@ def read(path: Path, kind: type[Data]) -> Data:
     A key that is given twice is refused: one of its two values would be lost without a word.
     """
     try:
-        with path.open("rb") as file:
-            said = file.read(MAX_FILE_BYTES + 1)
-        if len(said) > MAX_FILE_BYTES:
-            raise PlanError(f"{path}: is larger than {MAX_FILE_BYTES} bytes, more than is read")
-        content = json.loads(said, object_pairs_hook=once, parse_constant=_no_number)
+        content = json.loads(read_at_most(path, MAX_FILE_BYTES), object_pairs_hook=once, parse_constant=_no_number)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read ({error.strerror})") from error
     except _RefusedError as error:

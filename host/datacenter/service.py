@@ -42,7 +42,7 @@ import numpy.typing as npt
 
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.models import Executor, Logits, ModelError, OnnxModel
-from edgesight.host.datacenter.shares import REPLY_EFFORTS, Effort, Line, Share, Shares
+from edgesight.host.datacenter.shares import REPLY_EFFORTS, Budget, Effort, Line, Share, Shares
 from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, parse
 from edgesight.host.link.quic import IDLE_TIMEOUT, Served
 from edgesight.host.link.server import MAX_EDGES, Server, ServerPeer, check_sound
@@ -146,6 +146,7 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._measured = self._loop.time()  # when the model last ended a batch
         self._doubted = False  # what it takes, since then
+        self._lines = Budget(1.0, 1.0)  # about a model that fails
 
     @property
     def served(self) -> Served:
@@ -409,7 +410,8 @@ class Service:
     # --------------------------------------------------------------------------------------------------- the model
 
     async def _answer_all(self) -> None:
-        with ThreadPoolExecutor(1, "model") as thread:
+        thread = ThreadPoolExecutor(1, "model")
+        try:
             while True:
                 self._to_answer.clear()
                 taken = self._shares.take(_decoded, lambda share: self._max_batch, self._batch())
@@ -427,6 +429,8 @@ class Service:
                     self._idle = True
                     await self._to_answer.wait()
                     self._idle = False
+        finally:
+            thread.shutdown(wait=False)  # the loop goes on: a second signal ends the process while the model is at work
 
     def _batch(self) -> int:
         """Images that a batch may have: as many as end soon, so that who comes next need not wait long.
@@ -491,7 +495,8 @@ class Service:
         for ready in batch:
             ready.share.used += took / len(batch)
         if isinstance(logits, ModelError):
-            logger.error("%s", logits)
+            if self._lines.take(self._loop.time()):
+                logger.error("%s (at most one such line a second)", logits)
             for ready in batch:
                 self._settle(ready, Status.FAILED)
             return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from edgesight.host.datacenter import service as service_module
 from edgesight.host.datacenter.models import ModelError, OnnxModel
 from edgesight.host.datacenter.service import Service
+from edgesight.host.datacenter.shares import Budget
 from edgesight.host.link.datagrams import MAX_CLASSES, Kind, Status
 from edgesight.host.link.strips import encode
 from tests.host.by_hand import save_onnx
@@ -56,6 +59,24 @@ def test_nonsense_of_the_model_fails_its_batch_and_nothing_else(
             assert peer.came(Status.ANSWERED) == [together]
 
     run(test())
+
+
+def test_a_model_that_always_fails_writes_one_line_and_not_one_a_batch(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        model = SizedModel(28)
+        model.run = out_of_memory  # type: ignore[method-assign]
+        async with working(model) as service:
+            service._lines = Budget(0.0, 1.0)  # a second that does not pass
+            peer = FakePeer("edge")
+            for number in range(20):
+                say(service, peer, tiny(number))
+                await all_is_settled(service)
+            assert len(peer.came(Status.FAILED)) == 20
+
+    run(test())
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "the model failed on 1 images (MemoryError: ) (at most one such line a second)"
+    ]
 
 
 async def answered_again(service: Service, peer: FakePeer, strips_of: Callable[[int], list[bytes]]) -> None:
@@ -129,6 +150,30 @@ def test_a_model_that_is_always_too_slow_is_seldom_tried() -> None:
             await all_is_settled(service)
             assert len(patient.came(Status.ANSWERED)) == 10
             assert len(hasty.came(Status.LATE)) >= 9
+
+    run(test())
+
+
+def test_the_loop_does_not_wait_for_the_model_when_the_service_ends() -> None:
+    """Else a second signal would end the process no sooner than the first."""
+
+    async def test() -> None:
+        model, begun, may_end = SizedModel(28), threading.Event(), threading.Event()
+
+        def hang(images: npt.NDArray[np.uint8]) -> Logits:
+            begun.set()
+            assert may_end.wait(20)
+            return np.zeros((len(images), 3), np.float32)
+
+        model.run = hang  # type: ignore[method-assign]
+        try:
+            async with working(model) as service:
+                say(service, FakePeer("edge"), tiny(0))
+                await asyncio.get_running_loop().run_in_executor(None, begun.wait, 20)
+                begin = time.monotonic()
+            assert time.monotonic() - begin < 10
+        finally:
+            may_end.set()
 
     run(test())
 
