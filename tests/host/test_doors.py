@@ -27,8 +27,8 @@ from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
 from edgesight.sim.link.virtual import run_virtual
 from tests.host.by_hand import clear_images
+from tests.host.offloading import IDLE, connected, expected, run, serving
 from tests.host.packets import DATACENTER, EDGE, Memory, datacentre, edge, hello, packet, stranger
-from tests.host.test_offload import IDLE, connected, expected, run, serving
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ from edgesight.host.link.strips import cut, jpeg_tables
 from edgesight.host.link.tls import Untrusted
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
 from tests.host.by_hand import clear_images
-from tests.host.test_offload import IDLE, SumModel, expected
+from tests.host.offloading import IDLE, SumModel, expected
 from tests.host.trust import YEAR, forge_edge, spoil
 
 T = TypeVar("T")

@@ -25,7 +25,7 @@ from edgesight.host.datacenter.shares import Budget, Effort, Line, Share, Shares
 from edgesight.host.link.datagrams import MAX_DATAGRAM, STRIP_HEADER, Form, Kind, Reply, Status, Strip
 from edgesight.host.link.server import ServerPeer
 from edgesight.host.link.strips import cut, encode, resize
-from tests.host.test_offload import SumModel, run
+from tests.host.offloading import SumModel, run
 
 LOOP_S = 0.1  # seconds of the loop's thread that a datagram may take; it took up to 13
 FIRST_BLOCK = struct.pack("!H", 0) + b"\x00"  # a strip of one empty block
