@@ -311,10 +311,11 @@ def test_an_edge_that_takes_too_much_of_the_loop_is_not_listened_to(
 
 
 def test_what_a_message_costs_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([10.0, 10.1, 10.3, 10.4])
-    monkeypatch.setattr("edgesight.host.datacenter.shares.time.thread_time", lambda: next(clock))
     monkeypatch.setattr(shares_module, "_EFFORT_S", 1e-3)
-    effort, shares = Effort(), [Share[str]("a", seen=100.0), Share[str]("b", seen=98.5)]
+    effort, shares = (
+        Effort(iter([10.0, 10.1, 10.3, 10.4]).__next__),
+        [Share[str]("a", seen=100.0), Share[str]("b", seen=98.5)],
+    )
     effort.measure(99.0, shares)
     assert effort.active == 2
     assert effort.make(100) == pytest.approx(0.1)
