@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import socket
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 from aioquic.tls import Epoch
 
-from edgesight.host.datacenter import authority as authority_module
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.service import serve
 from edgesight.host.link.client import OffloadClient
@@ -27,8 +25,10 @@ from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
 from edgesight.sim.link.virtual import run_virtual
 from tests.host.by_hand import clear_images
+from tests.host.dates import DAY, Calendar
+from tests.host.offloading import IDLE, connected, expected, run, serving
 from tests.host.packets import DATACENTER, EDGE, Memory, datacentre, edge, hello, packet, stranger
-from tests.host.test_offload import IDLE, connected, expected, run, serving
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -188,8 +188,7 @@ def test_edges_come_before_strangers_and_one_edges_flood_before_no_other(trust: 
             port._work()
             assert order[:2] == ["loud edge", "edge"]
             assert order[2:51] == ["loud edge"] * 49
-            while len(order) < 71:
-                await asyncio.sleep(0.001)
+            await until(lambda: len(order) >= 71)
             assert order[51:] == ["half-open"] * 20
 
     run_in_memory(test())
@@ -221,8 +220,7 @@ def test_strangers_wait_when_their_time_is_used_up_and_edges_do_not(trust: Trust
             assert order == []
             port.datagram_received(_short(0), EDGE)
             assert order == ["edge"]
-            while "half-open" not in order:
-                await asyncio.sleep(0.001)
+            await until(lambda: "half-open" in order)
             assert port._budget.left(port._loop.time()) <= 0.05
 
     run_in_memory(test())
@@ -259,7 +257,7 @@ def test_no_answer_is_longer_than_what_came(trust: Trust, data: bytes, answered:
             transport = Memory(EDGE)
             port.connection_made(transport)
             port.datagram_received(data, EDGE)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # sleeps: virtual time
             got = transport.take()
             assert bool(got) == answered
             assert sum(map(len, got)) <= len(data)
@@ -291,14 +289,14 @@ def test_nothing_goes_to_another_address_than_the_proved_one_before_an_edge_is_l
             for address in elsewhere:
                 for _ in range(5):
                     dc.take(packet(client, b"\x01"), address)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)  # sleeps: virtual time
             assert not {address for _, address in dc.transport.sent} - {EDGE}
             client.send_stream_data(0, hello())
             await dc.exchange(client)
             (peer,) = dc.server._peers
             assert peer.trusted
             dc.take(packet(client, b"\x01"), elsewhere[0])  # an edge may come to have another address
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)  # sleeps: virtual time
             assert elsewhere[0] in {address for _, address in dc.transport.sent}
 
     run_in_memory(test())
@@ -425,12 +423,8 @@ def revoke(trust: Trust, name: str) -> None:
 
 
 @pytest.mark.parametrize("asks", [False, True])
-def test_a_revoked_edge_is_not_greeted_nor_renewed(
-    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: bool
-) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr(authority_module, "EDGE_LIFE", datetime.timedelta(days=40))  # as old as it is after 50 days
-        add_edge(trust.datacenter, "thief", tmp_path / "thief")
+def test_a_revoked_edge_is_not_greeted_nor_renewed(trust: Trust, tmp_path: Path, asks: bool) -> None:
+    add_edge(trust.datacenter, "thief", tmp_path / "thief", Calendar(-50 * DAY))
 
     async def test() -> None:
         with datacentre(trust) as dc:
@@ -442,7 +436,8 @@ def test_a_revoked_edge_is_not_greeted_nor_renewed(
             await dc.exchange(client)
             assert not peer.trusted
             assert not dc.server._peers
-            assert all(one.revoked for one in dc.authority.edges() if one.name == "thief")
+            (thief,) = (one for one in dc.authority.certificates() if one.name == "thief")
+            assert thief.revoked
 
     run_in_memory(test())
 
@@ -455,8 +450,7 @@ def test_a_connection_that_waits_is_put_out_when_its_edge_is_revoked(trust: Trus
             assert peer in dc.server._half_open
             revoke(trust, "door")
             begin = asyncio.get_running_loop().time()
-            while dc.peers:
-                await asyncio.sleep(0.01)
+            await until(lambda: not dc.peers)
             assert asyncio.get_running_loop().time() - begin < 0.1  # and not when patience ends
             assert dc.ended == [peer]
             assert not dc.server._half_open
@@ -481,15 +475,13 @@ def test_looking_for_the_revoked_goes_on_whatever_goes_wrong_and_nobody_is_trust
             dc.server._put_out()
             with monkeypatch.context() as patched:
                 patched.setattr(dc.authority, "refusal", fail)
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.3)  # sleeps: virtual time
                 assert peer.trusted  # for a while
                 assert caplog.text.count("who was revoked cannot be looked up") == 1
-            while dc.server._blind:
-                await asyncio.sleep(0.01)
+            await until(lambda: not dc.server._blind)
             monkeypatch.setattr("edgesight.host.link.server._BLIND_FOR", 0.1)
             monkeypatch.setattr(dc.authority, "refusal", fail)
-            while peer.trusted:
-                await asyncio.sleep(0.01)
+            await until(lambda: not peer.trusted)
             await asyncio.sleep(0)
             assert dc.ended == [peer]
             assert not dc.server._peers
@@ -538,8 +530,7 @@ def test_each_address_of_a_name_is_tried_and_the_silent_one_left_again(
             leads[:] = [silent, (socket.AF_INET, second)]  # it moved
             assert client._peer is not None
             client._peer.ended.set_result("it moved")
-            while client._good != (socket.AF_INET, second):
-                await asyncio.sleep(0.01)
+            await until(lambda: client._good == (socket.AF_INET, second))
             await client.wait_connected(5.0)
             assert (await client.offload(image, 5.0)).label == expected(image)
             await client.close()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 import re
 import threading
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,81 +21,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesight.host.datacenter.authority import Authority
-from edgesight.host.datacenter.models import ModelError
 from edgesight.host.datacenter.service import OVERTAKEN_AFTER, SILENT_AFTER, Service
 from edgesight.host.link import parity
 from edgesight.host.link.addresses import addresses
-from edgesight.host.link.client import OffloadClient
+from edgesight.host.link.client import ClientPeer, OffloadClient
 from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, Kind, LinkError, Reply, Status, Strip
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.loss import LossMeter
 from edgesight.host.link.offload import NoAnswer
-from edgesight.host.link.server import Server
 from edgesight.host.link.strips import cut, encode, jpeg_tables
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import Address, RelayLink
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
-from tests.host.by_hand import CLASSES, SHAPE, clear_images, sums
-
-IDLE = 1.0  # seconds; a dead data centre is noticed sooner than in service
-T = TypeVar("T")
-
-
-class SumModel:
-    """The back end by hand: the class with the smallest sum."""
-
-    sha256 = "5" * 64
-    input_shape = SHAPE
-    classes = CLASSES
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-        self.failing = False
-
-    def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        self.batches.append(len(images))
-        if self.failing:
-            raise ModelError("the model failed")
-        return -sums(images, 1).astype(np.float32)
-
-
-def expected(image: npt.NDArray[np.uint8]) -> int:
-    return int(sums(image[None], 1).argmin())
+from edgesight.sim.link.virtual import run_virtual
+from tests.host.by_hand import SHAPE, clear_images
+from tests.host.offloading import IDLE, SumModel, connected, expected, run, serving
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Trust:
     return make_trust(tmp_path_factory.mktemp("link"))
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    keys: Trust, port: int = 0, model: SumModel | None = None, max_edges: int = 64
-) -> AsyncIterator[tuple[str, int]]:
-    """A data centre in this process."""
-    service = Service(model or SumModel())
-    authority = Authority(keys.datacenter)
-    configuration = authority.configuration(IDLE)
-    server = Server(configuration, authority, service.served, service.received, service.gone, max_edges)
-    address = await server.listen("127.0.0.1", port)
-    work = asyncio.get_running_loop().create_task(service.run())
-    try:
-        yield address
-    finally:
-        server.close()
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
-        authority.close()
-
-
-@contextlib.asynccontextmanager
-async def connected(address: tuple[str, int], keys: Trust, **options: object) -> AsyncIterator[OffloadClient]:
-    client = OffloadClient(*address, client_keys(keys.edge, IDLE), **options)  # type: ignore[arg-type]
-    try:
-        await client.wait_connected(10)
-        yield client
-    finally:
-        await client.close()
 
 
 async def until_lost(client: OffloadClient) -> None:
@@ -105,13 +52,6 @@ async def until_lost(client: OffloadClient) -> None:
         except NoAnswer as error:
             if "no data centre" in str(error):
                 return
-
-
-def run(test: Awaitable[T]) -> T:
-    async def limited() -> T:
-        return await asyncio.wait_for(test, 60)
-
-    return asyncio.run(limited())
 
 
 def test_labels_come_back(keys: Trust) -> None:
@@ -261,8 +201,8 @@ def test_the_data_centre_says_which_edge_comes_and_goes(keys: Trust, caplog: pyt
             for number in range(12):
                 async with connected(address, keys):
                     pass
-                while len(said("is gone")) < min(number + 1, 2):
-                    await asyncio.sleep(0.01)
+                gone = min(number + 1, 2)
+                await until(lambda gone=gone: len(said("is gone")) >= gone)
 
     run(test())
     assert said("edge 'door' ")[0] == "edge 'door' connected, from 127.0.0.1"
@@ -489,28 +429,29 @@ class ForgetfulLink(RelayLink):
             super().from_target(data, client)
 
 
+def another(client: OffloadClient, before: ClientPeer | None) -> bool:
+    """Whether another connection has taken over from `before`; fails where there was a pause without any."""
+    assert client.trouble is None
+    return client._peer is not None and client._peer is not before
+
+
 def test_beside_a_silent_connection_another_takes_over_again_and_again(
     keys: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The data centre lets an edge have two, the oldest makes room: a silent one that it keeps is in nobody's way."""
-    monkeypatch.setattr("tests.host.test_offload.IDLE", 3.0)
     monkeypatch.setattr("edgesight.host.link.client._PING_EVERY", 0.2)
 
     async def test() -> None:
         async with contextlib.AsyncExitStack() as stack:
-            link = ForgetfulLink(await stack.enter_async_context(serving(keys)))
+            link = ForgetfulLink(await stack.enter_async_context(serving(keys, idle=3.0)))
             await stack.enter_async_context(link)
-            client = await stack.enter_async_context(connected(link.address, keys))
+            client = await stack.enter_async_context(connected(link.address, keys, idle=3.0))
             image = clear_images(1)[0]
             for _ in range(4):
                 before = client._peer
                 assert (await client.offload(image, 5.0)).label == expected(image)
                 link.forget()
-                begin = asyncio.get_running_loop().time()
-                while client._peer is before or client._peer is None:
-                    await asyncio.sleep(0.02)
-                    assert client.trouble is None  # no pause in between: the other one was there already
-                    assert asyncio.get_running_loop().time() < begin + 5.0
+                await until(functools.partial(another, client, before), 5.0)
             assert (await client.offload(image, 5.0)).label == expected(image)
 
     run(test())
@@ -673,7 +614,8 @@ def test_an_entire_image_is_waited_for_until_the_last_moment_and_then_late() -> 
             encoded = encode(image, kind=Kind.PACKED, largest=300)
             strips = encoded.pack(request=1, left_ms=5_000)
             feed(service, peer, [*strips[1:], *strips[1:]])
-            await asyncio.sleep(10 * SILENT_AFTER)  # longer than for one that bears losses
+            # Longer than for one that bears losses.
+            await asyncio.sleep(10 * SILENT_AFTER)  # sleeps: virtual time
             assert peer.sent.empty()
             feed(service, peer, strips[:1])  # sent again
             reply = await asyncio.wait_for(peer.sent.get(), 2)
@@ -687,7 +629,7 @@ def test_an_entire_image_is_waited_for_until_the_last_moment_and_then_late() -> 
             assert service._bytes == service.open_requests == 0
             assert model.batches == [1]
 
-    run(test())
+    run_virtual(test(), LinkOptions())
 
 
 def test_the_deadline_ends_the_wait_for_strips(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -802,8 +744,7 @@ def test_cancelling_an_offload_cancels_it_at_the_data_centre(keys: Trust) -> Non
             first = asyncio.ensure_future(client.offload(image, 10.0))
             await asyncio.to_thread(model.begun.wait, 10)
             second = asyncio.ensure_future(client.offload(image, 10.0))
-            while len(client._open) < 2:
-                await asyncio.sleep(0)
+            await until(lambda: len(client._open) >= 2)
             number = max(client._open)
             client._cancel(number)
             with pytest.raises(NoAnswer, match="cancelled"):
@@ -882,15 +823,14 @@ def test_a_cancel_that_comes_with_the_slot_is_not_lost(keys: Trust) -> None:
                 await client.offload(image, 0.02)
             for turns in range(4):
                 waiting = loop.create_task(client.offload(image, 5.0))
-                await asyncio.sleep(0.01)
+                await until(lambda: client._slots._waiters)
                 client._slots.release()
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 waiting.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await waiting
-                await asyncio.sleep(0.01)
-                assert not client._slots.locked()
+                await until(lambda: not client._slots.locked())
                 await client._slots.acquire()
             client._slots.release()
 
