@@ -23,13 +23,13 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgesight.quant import datasets, variants
-from edgesight.quant.datasets import DataSet
+from edgesight.quant import variants
 from edgesight.quant.exponents import choose_exponents
 from edgesight.quant.export import (
     write_atomically,
 )
 from edgesight.quant.recipe import Phase, Recipe, TrainingError, VariantName, recipe_for
+from edgesight.quant.splits import DataSet, Split
 from edgesight.quant.variants import (
     Exponents,
     Folded,
@@ -305,7 +305,7 @@ def _augment(images: Tensor, recipe: Recipe, mirror: bool) -> tuple[Tensor, Tens
     return batch, mirrored
 
 
-def accuracy(network: nn.Module, split: datasets.Split) -> float:
+def accuracy(network: nn.Module, split: Split) -> float:
     """Return the share of a split that a network answers rightly, 0 to 1."""
     return float((infer(network, split.images).argmax(1) == split.labels).mean())
 

@@ -21,7 +21,6 @@ from rich.console import Console
 from edgesight.quant import datasets, variants
 from edgesight.quant.ahead import Ahead
 from edgesight.quant.card import NetworkReport, accuracy_table, network_report, told_command, write_card
-from edgesight.quant.datasets import AS_NAMED, DataSet, FolderReading
 from edgesight.quant.export import (
     ExportError,
     StoredStage,
@@ -30,9 +29,11 @@ from edgesight.quant.export import (
     qonnx_logits,
     save_stage,
 )
+from edgesight.quant.image_folder import AS_NAMED, FolderReading
 from edgesight.quant.learn import WORK_FOLDER, Trained, teach, train
 from edgesight.quant.recipe import TrainingError, VariantName
 from edgesight.quant.remarks import remarks
+from edgesight.quant.splits import DataSet
 from edgesight.quant.variants import (
     infer,
 )
@@ -89,7 +90,7 @@ def train_all(
 
     Raises:
         TrainingError: an unknown variant, no seeds, a zoo folder of other data, a full disk.
-        datasets.DataSetError: the data cannot be loaded.
+        splits.DataSetError: the data cannot be loaded.
         export.ExportError: an export differs from its network.
     """
     if variant != "all" and variant not in variants.VARIANTS:

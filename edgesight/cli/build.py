@@ -40,7 +40,7 @@ from edgesight.hls.zoo import (
 if TYPE_CHECKING:
     from edgesight.host.kernel import Calibration
     from edgesight.host.package import Package
-    from edgesight.quant.datasets import DataSet
+    from edgesight.quant.splits import DataSet
 
 _COUNT = re.compile(r"0*[1-9][0-9]{0,8}")  # a positive number of at most nine digits
 

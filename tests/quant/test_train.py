@@ -17,10 +17,10 @@ from rich.console import Console
 from edgesight.quant import ahead, datasets, export, learn, remarks, train, variants
 from edgesight.quant.ahead import Ahead
 from edgesight.quant.card import model_card
-from edgesight.quant.datasets import DataSet, Split
 from edgesight.quant.exponents import choose_exponents
 from edgesight.quant.learn import Trained
 from edgesight.quant.recipe import RECIPES, Phase, TrainingError, recipe_for
+from edgesight.quant.splits import DataSet, Split
 
 SEED = 3
 
