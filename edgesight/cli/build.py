@@ -85,6 +85,7 @@ def train(
 
     checkpoints = cache_folder() / "training"
     with ending.shown(json_), ending.nothing_to_clean_up():  # but for the epoch that is under way
+        from edgesight.quant.learn import Course
         from edgesight.quant.train import train_all
 
         report = train_all(
@@ -92,11 +93,10 @@ def train(
             variant.value,
             seeds,
             out,
-            quick,
             data_folder(dataset, data_dir),
             size,
-            work_dir=checkpoints,
-            reading=reading(groups, skip_damaged),
+            reading(groups, skip_damaged),
+            Course(checkpoints, quick),
         )
     warn(warnings(report.folder, read_card(report.folder)))
     if json_:
