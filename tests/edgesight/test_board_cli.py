@@ -16,7 +16,7 @@ from edgesight.host.files import sha256
 from edgesight.host.package import Package
 from edgesight.host.power.sensors import PowerError
 from edgesight.sim import verilate
-from tests.edgesight.test_cli import DIGITS, edgesight, fails, succeeds
+from tests.edgesight.commands import DIGITS, edgesight, fails, succeeds
 
 
 @pytest.fixture(scope="module", autouse=True)
