@@ -12,11 +12,12 @@ from scipy.stats import t
 
 from edgesight.bench.power_replay import Bench, World, csv_log, hwmon_sensor, rapl_sensor
 from edgesight.host.fabric.base import RECORD, FabricError, Images, Records
+from edgesight.host.obtained import Obtained
 from edgesight.host.package import Package
 from edgesight.host.power import measure as module
 from edgesight.host.power.measure import EnergyReport, fabric_runner, measure
 from edgesight.host.power.projection import PUBLISHED, PublishedPower, project
-from edgesight.host.power.sensors import Clock, DropOut, HwmonSensor, Obtained, PowerError, Reading
+from edgesight.host.power.sensors import Clock, DropOut, HwmonSensor, PowerError, Reading
 from tests.host.by_hand import package
 
 CALM = World(drift=0.0, wander=0.0, noise=0.02, lost=0.0)
