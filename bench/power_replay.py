@@ -18,8 +18,9 @@ from typing import Literal
 
 import numpy as np
 
+from edgesight.host.obtained import Obtained
 from edgesight.host.power.measure import EnergyReport, measure
-from edgesight.host.power.sensors import Clock, CsvLog, HwmonSensor, Obtained, PowerSensor, RaplSensor, Reading
+from edgesight.host.power.sensors import Clock, CsvLog, HwmonSensor, PowerSensor, RaplSensor, Reading
 
 Form = Literal["hwmon", "csv", "rapl"]
 FORMS: tuple[Form, ...] = ("hwmon", "csv", "rapl")

@@ -7,7 +7,7 @@ import json
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,9 +16,6 @@ from typer.core import TyperGroup
 from edgesight.cli import board, ending
 from edgesight.cli.options import Json, KeysFolder, PackagePath, address_of, warn
 from edgesight.cli.show import load
-
-if TYPE_CHECKING:
-    pass
 
 keys = typer.Typer(no_args_is_help=True, help="Keys that edges and data centres know each other by.")
 

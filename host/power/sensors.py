@@ -23,11 +23,10 @@ from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from edgesight.host.errors import EdgeSightError
-
-Obtained = Literal["measured", "replayed"]
+from edgesight.host.obtained import Obtained
 
 HWMON = Path("/sys/class/hwmon")
 POWERCAP = Path("/sys/class/powercap")
