@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgesight.bench.power_replay import Bench
 from edgesight.host.obtained import Obtained
-from edgesight.host.power.sensors import Clock, Reading
+from edgesight.host.power.readings import Clock, Reading
 
 
 class BenchSensor:
