@@ -33,6 +33,7 @@ from edgesight.host.datacenter.service import Service
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import REQUEST_BITS, LinkError
 from edgesight.host.link.enrollment import Enroll, Token, enroll, enroll_with
+from edgesight.host.link.jpeg import jpeg_tables
 from edgesight.host.link.keys import (
     ALPN,
     CLIENT_USAGE,
@@ -52,7 +53,7 @@ from edgesight.host.link.keys import (
 from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.quic import PROTOCOL, Hello
 from edgesight.host.link.server import Admitted, Server
-from edgesight.host.link.strips import cut, jpeg_tables
+from edgesight.host.link.strips import cut
 from edgesight.host.link.tls import Untrusted
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
 from tests.host.by_hand import clear_images

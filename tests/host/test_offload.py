@@ -25,10 +25,11 @@ from edgesight.host.link import parity
 from edgesight.host.link.addresses import addresses
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, Kind, LinkError, Reply, Status, Strip
+from edgesight.host.link.jpeg import jpeg_tables
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.loss import LossMeter
 from edgesight.host.link.offload import NoAnswer
-from edgesight.host.link.strips import cut, encode, jpeg_tables
+from edgesight.host.link.strips import cut, encode
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import Address, RelayLink
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
