@@ -13,7 +13,7 @@ import pytest
 from aioquic.tls import Epoch
 
 from edgesight.host.datacenter.authority import Authority
-from edgesight.host.datacenter.service import serve
+from edgesight.host.datacenter.serve import serve
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.enrollment import enroll_with

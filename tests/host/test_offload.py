@@ -504,7 +504,7 @@ def test_duplicates_and_any_order_are_answered_once() -> None:
 
 
 def test_requests_of_another_session_or_long_answered_are_not_worked_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgesight.host.datacenter.service._REMEMBERED", 4)
+    monkeypatch.setattr("edgesight.host.datacenter.requests._REMEMBERED", 4)
 
     async def test() -> None:
         model = SumModel()
