@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,9 +15,6 @@ import edgesight.cli.plan.workflow  # each adds its commands to the group
 from edgesight.cli import bench, board, build, ending, link, serve
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import remedy
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -7,7 +7,7 @@ import json
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,9 +16,6 @@ from typer.core import TyperGroup
 from edgesight.cli import board, ending
 from edgesight.cli.options import Json, KeysFolder, PackagePath, address_of, warn
 from edgesight.cli.show import load
-
-if TYPE_CHECKING:
-    pass
 
 keys = typer.Typer(no_args_is_help=True, help="Keys that edges and data centres know each other by.")
 
@@ -146,13 +143,13 @@ def serve(
     ] = 64,
 ) -> None:
     """Serve the back end to edges, over QUIC datagrams; stop with Ctrl-C."""
-    from edgesight.host.datacenter import service
+    from edgesight.host.datacenter.serve import serve as serve_edges
     from edgesight.host.process import write_log
 
     write_log()
     opened = load(package)
     calibration = opened.kernel.calibration
-    service.serve(
+    serve_edges(
         model or opened.path / "datacenter.onnx",
         keys_folder,
         host=host.strip("[]"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edgesight.bench.power_replay import Bench
-from edgesight.host.power.sensors import Clock, Obtained, Reading
+from edgesight.host.obtained import Obtained
+from edgesight.host.power.readings import Clock, Reading
 
 
 class BenchSensor:

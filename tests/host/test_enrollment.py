@@ -33,6 +33,7 @@ from edgesight.host.datacenter.service import Service
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import REQUEST_BITS, LinkError
 from edgesight.host.link.enrollment import Enroll, Token, enroll, enroll_with
+from edgesight.host.link.jpeg import jpeg_tables
 from edgesight.host.link.keys import (
     ALPN,
     CLIENT_USAGE,
@@ -52,7 +53,7 @@ from edgesight.host.link.keys import (
 from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.quic import PROTOCOL, Hello
 from edgesight.host.link.server import Admitted, Server
-from edgesight.host.link.strips import cut, jpeg_tables
+from edgesight.host.link.strips import cut
 from edgesight.host.link.tls import Untrusted
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
 from tests.host.by_hand import clear_images
@@ -613,7 +614,7 @@ def test_a_certificate_that_cannot_be_read_ends_no_edge(
 def test_a_connection_that_lasts_is_made_anew_to_renew(
     trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, busy: bool
 ) -> None:
-    monkeypatch.setattr("edgesight.host.link.client._PING_EVERY", 0.02)
+    monkeypatch.setattr("edgesight.host.link.connection._PING_EVERY", 0.02)
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre:
@@ -1040,7 +1041,7 @@ def test_one_name_is_one_edge(trust: Trust, tmp_path: Path) -> None:
 
 
 def test_what_was_done_is_written_down_and_bounded(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authority_module, "MAX_EVENTS", 5)
+    monkeypatch.setattr("edgesight.host.datacenter.index.MAX_EVENTS", 5)
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre:

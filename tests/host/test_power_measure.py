@@ -16,7 +16,8 @@ from edgesight.host.package import Package
 from edgesight.host.power import measure as module
 from edgesight.host.power.measure import EnergyReport, fabric_runner, measure
 from edgesight.host.power.projection import PUBLISHED, PublishedPower, project
-from edgesight.host.power.sensors import DropOut, HwmonSensor, PowerError, Reading
+from edgesight.host.power.readings import DropOut, PowerError, Reading
+from edgesight.host.power.sensors import HwmonSensor
 from tests.host.by_hand import package
 from tests.host.power_benches import BenchSensor
 
