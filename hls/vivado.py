@@ -346,7 +346,7 @@ def _write_component(prepared: Prepared) -> None:
     component = prepared.folder / COMPONENT
     interfaces = ipxact.read_wrapper((component / "src" / f"{WRAPPER}.v").read_text())
     files = [path.relative_to(component).as_posix() for path in sorted((component / "src").iterdir())]
-    table = registers.read_map((FOLDER.parent / "registers.toml").read_text())
+    table = registers.own_map()
     write_atomically(component / "component.xml", ipxact.component(WRAPPER, interfaces, files, table))
 
 
