@@ -61,17 +61,6 @@ KeysFolder = Annotated[
 ]
 
 
-def address_of(option: str, text: str) -> tuple[str, int]:
-    """Host and port that `text` names."""
-    from edgesight.host.link.addresses import host_and_port
-    from edgesight.host.link.datagrams import LinkError
-
-    try:
-        return host_and_port(text)
-    except ValueError as error:
-        raise LinkError(f"{option} {error}") from None
-
-
 def check_reports(out: Path, main: str, *others: str) -> None:
     """OutputError, before any work, where a command's report must not or cannot be written."""
     from edgesight.bench.report import REPORT
