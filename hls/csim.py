@@ -20,6 +20,7 @@ from edgesight.host.files import sha256
 from edgesight.host.kernel import Stage
 from edgesight.host.libraries import LIBRARY, find, keep
 from edgesight.host.package import Package
+from edgesight.host.pixels import STEPS
 
 _BRIDGE = """\
 #include <cmath>
@@ -46,7 +47,7 @@ extern "C" void edgesight_csim_{name}(const std::uint8_t *pixels, int count, std
         for (int pixel = 0; pixel < {pixels}; pixel++) {{
             {name}::input_t value;
             for (int channel = 0; channel < {channels}; channel++)
-                value[channel] = *pixels++ / 256.0;
+                value[channel] = *pixels++ / {steps}.0;
             in.write(value);
         }}
         {name}::{name}(in, out);
@@ -122,7 +123,7 @@ def build_library(package: Package) -> Path:
 def _recipe(package: Package) -> str:
     """What a library depends on beside the package and the machine: glue, options, hls4ml's headers, the compiler."""
     compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False).stdout
-    options = [_FLAGS, _BRIDGE, _ENTRY, package.kernel.labels, importlib.metadata.version("hls4ml"), compiler]
+    options = [_FLAGS, _BRIDGE, _ENTRY, STEPS, package.kernel.labels, importlib.metadata.version("hls4ml"), compiler]
     return sha256(json.dumps(options).encode())
 
 
@@ -166,6 +167,7 @@ def _command(package: Package, building: Path, stage: Stage) -> list[str]:
             channels=channels,
             classes=package.kernel.labels,
             fraction=stage.logit_fraction_bits,
+            steps=STEPS,
         )
     )
     # A namespace of its own for each stage's copy of hls4ml's templates: the linker would merge those of equal types,

@@ -44,7 +44,7 @@ class _Strict(BaseModel):
 
 
 class Input(_Strict):
-    """What a frame holds: `height` x `width` x `channels` unsigned bytes (HWC); the network sees byte * 2**-8."""
+    """What a frame holds: `height` x `width` x `channels` bytes (HWC); `edgesight.host.pixels` says how they count."""
 
     height: Annotated[int, Field(ge=1, le=1024)]
     width: Annotated[int, Field(ge=1, le=1024)]
