@@ -219,7 +219,8 @@ def power(
     """
     from edgesight.host.fabric.base import ALWAYS
     from edgesight.host.power.measure import fabric_runner, measure
-    from edgesight.host.power.sensors import PowerError, open_sensor
+    from edgesight.host.power.readings import PowerError
+    from edgesight.host.power.sensors import open_sensor
 
     if accuracy is not None and images is None:
         raise PowerError("--accuracy needs --images: how many stages an image takes depends on what it shows")
@@ -277,7 +278,7 @@ def projected_energy(
     from edgesight.host.fabric.verilated import VerilatedFabric
     from edgesight.host.package import Package
     from edgesight.host.power.projection import PUBLISHED, PublishedPower, project, published_for
-    from edgesight.host.power.sensors import PowerError
+    from edgesight.host.power.readings import PowerError
     from edgesight.sim.verilate import build_library
 
     if watts is None and source:

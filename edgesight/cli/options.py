@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from edgesight.quant.datasets import FolderReading
+    from edgesight.quant.image_folder import FolderReading
 
 DATASET_HELP = "fashion-mnist, digits, or folder:PATH (class subfolders, or train/ and test/ above them; a zip too)."
 
@@ -78,6 +78,6 @@ def warn(said: list[str]) -> None:
 
 def reading(groups: Grouping, skip_damaged: bool) -> FolderReading:
     """How a folder of images is read."""
-    from edgesight.quant.datasets import FolderReading
+    from edgesight.quant.image_folder import FolderReading
 
     return FolderReading(groups.value, skip_damaged)

@@ -27,7 +27,8 @@ from pydantic import BaseModel, ConfigDict
 
 from edgesight.host.fabric.base import Fabric, FabricError, Images
 from edgesight.host.obtained import Obtained
-from edgesight.host.power.sensors import Clock, CsvLog, DropOut, PowerError, PowerSensor, Reading
+from edgesight.host.power.log import CsvLog
+from edgesight.host.power.readings import Clock, DropOut, PowerError, PowerSensor, Reading
 
 MIN_PAIRS = 3  # below, the interval is too wide to say anything
 MIN_UPDATES = 10  # of the sensor in each half of an idle window

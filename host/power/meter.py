@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.obtained import Obtained
-from edgesight.host.power.sensors import CsvLog, DropOut, PowerError, PowerSensor
+from edgesight.host.power.log import CsvLog
+from edgesight.host.power.readings import DropOut, PowerError, PowerSensor
 
 # Values of the sensor that are one point of the fit. A value lags by up to one period, which would flatten the slope.
 _BLOCK = 8

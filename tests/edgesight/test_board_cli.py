@@ -14,9 +14,9 @@ from edgesight.cli.board import projected_energy
 from edgesight.hls.csim import build_library
 from edgesight.host.files import sha256
 from edgesight.host.package import Package
-from edgesight.host.power.sensors import PowerError
+from edgesight.host.power.readings import PowerError
 from edgesight.sim import verilate
-from tests.edgesight.test_cli import DIGITS, edgesight, fails, succeeds
+from tests.edgesight.commands import DIGITS, edgesight, fails, succeeds
 
 
 @pytest.fixture(scope="module", autouse=True)

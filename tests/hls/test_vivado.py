@@ -18,7 +18,7 @@ from edgesight.hls.vivado import MISTAKES, SHARED, Mistake, Prepared, dry_run, p
 from edgesight.host.kernel import Used
 from edgesight.host.package import Package
 from edgesight.sim.rtl.runner import ROOT, missing_tools, tools_on_path
-from tests.hls.test_kria import bit_file
+from tests.hls.bit_files import bit_file
 
 DIGITS = ROOT / "bitstreams" / "digits"
 BOARDS = [name for name in board_names() if load_board(name).flow == "vivado"]

@@ -30,7 +30,7 @@ from edgesight.host.registers import (
     THRESHOLD_SETS,
     Error,
 )
-from tests.host.test_verilated import stub_package
+from tests.host.stand_ins import stub_package
 
 LINE = Serial(baud=3_000_000, frames_in_flight=3)
 

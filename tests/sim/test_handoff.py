@@ -26,7 +26,7 @@ from edgesight.host.fabric.pynq import PynqFabric
 from edgesight.host.package import Package
 from edgesight.host.registers import INTERFACE_VERSION, KERNEL_ID
 from edgesight.sim.pynq.handoff import BOARDS, KERNEL_VLNV, SimulatedBoard, handoff, package_for
-from tests.host.test_verilated import stub_package
+from tests.host.stand_ins import stub_package
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
