@@ -181,7 +181,8 @@ def edge(
         ),
     ] = None,
     power: Annotated[
-        str | None, typer.Option(help="Sensor whose energy answers carry, as `edgesight power --sensor` takes it.")
+        str | None,
+        typer.Option(help="Sensor whose energy answers carry, as `board power --sensor` takes it."),
     ] = None,
     hedge: Annotated[
         str, typer.Option(help="auto: ask the data centre before the fabric has answered, when time is short; or off.")
