@@ -156,6 +156,13 @@ def show(package: PackagePath, json_: Json = False) -> None:
     show_package(load(package), json_)
 
 
+def pack(
+    package: PackagePath, out: Annotated[Path, typer.Option(help="Kernel package to write.")], json_: Json = False
+) -> None:
+    """Copy a kernel package with all that its hardware consists of, so that any version of EdgeSight can build it."""
+    show_package(load(package).pack(out), json_)
+
+
 def verilate(package: PackagePath, json_: Json = False) -> None:
     """Build the Verilated library of a kernel package: the same RTL, cycle-accurate, as fast native code."""
     from edgesight.sim.verilate import build_library
@@ -268,6 +275,7 @@ def _calibration(
     from edgesight.hls.csim import build_library
     from edgesight.host.calibrate import LOSSES, CalibrationError, calibrate, resplit_check
     from edgesight.host.datacenter.models import OnnxModel
+    from edgesight.host.kernel import calibration_split
     from edgesight.sim.observe import observe_once
 
     if not 0.0 <= loss < 1.0:
@@ -278,7 +286,8 @@ def _calibration(
     model = OnnxModel(package.path / "datacenter.onnx")
     split, test = data.calibration, data.test
     observed = observe_once(package, model, split.images, split.labels, losses, seed)
-    calibration = calibrate(observed, targets, loss=loss, backend_sha256=model.sha256, seed=seed)
+    rests_on = calibration_split(package.kernel.dataset, package.kernel.dataset_sha256)  # `data_set` compared them
+    calibration = calibrate(observed, targets, loss=loss, backend_sha256=model.sha256, rests_on=rests_on, seed=seed)
     if not resplits or not calibration.targets:
         return calibration
     held_out = observe_once(package, model, test.images, test.labels, losses, seed + 1)

@@ -41,6 +41,7 @@ def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = No
         "Delay0": DELAYS[0],
         "Delay1": DELAYS[1],
         "BuildHash": f"32'h{says or build_hash}",
+        "WeightsHash": "32'h0",
     }
     top = (ROOT / "sim" / "rtl" / "cascade" / "kernel.sv").read_text()
     for name, value in values.items():
@@ -63,11 +64,13 @@ def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = No
         for k in (0, 1)
     ]
     kernel = Kernel(
-        schema_version=3,
+        schema_version=4,
         name="stand-in",
         build_hash=build_hash,
+        weights_sha256="0" * 64,
         classes=[str(c) for c in range(SHAPE.classes)],
         input=Input(height=HEIGHT, width=WIDTH, channels=CHANNELS),
+        backend_input=None,
         stages=stages,
         threshold_sets=16,
         frame_slots=4,
@@ -222,6 +225,18 @@ def test_another_builds_library_is_refused(package: Package, tmp_path: Path, mon
     other = stub_package(tmp_path / "other", build_hash="12345678")
     keep(other, "verilated", "taken from another", {LIBRARY: library})
     with pytest.raises(FabricError, match="0badcafe, the package has 12345678"):
+        VerilatedFabric(other)
+
+
+@needs_tools
+def test_hardware_with_other_weights_is_refused(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = build_library(package).read_bytes()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    other = stub_package(tmp_path / "other").replace(weights_sha256="12345678" * 8)
+    keep(other, "verilated", "taken from another", {LIBRARY: library})
+    with pytest.raises(FabricError, match="weights' hash reads 00000000, the package has 12345678"):
         VerilatedFabric(other)
 
 
