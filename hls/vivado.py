@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from edgesight.hls import ipxact, kria, registers, vitis, yosys
-from edgesight.hls.boards import FOLDER, Board, BoardError
+from edgesight.hls.boards import FOLDER, STAND_INS, Board, BoardError
 from edgesight.host.files import write_atomically
 from edgesight.host.kernel import BoardBuild, Used
 from edgesight.host.package import Package
@@ -70,6 +70,8 @@ _REPORT_ROWS = {
     "BRAM36": ("Block RAM Tile",),
     "DSP": ("DSPs",),
 }
+# The contents of a memory, read by name or handed to hw/rtl/weight_memory.sv.
+_MEMORY_FILE = re.compile(r'(?:\$readmem[bh]\s*\(\s*|\.File\()"([^"]+)"')
 _ADDRESS = re.compile(r"^set (\w+)_address (0x[0-9A-Fa-f]+)$", re.MULTILINE)
 # Vivado's timing summary: a line for each clock that is missing, and the figures under their titles.
 _NO_CLOCK = re.compile(r"There (?:is|are) (\d+) register/latch pins? with no clock")
@@ -122,7 +124,7 @@ def dry_run(prepared: Prepared, *, setup_slack_ns: float | Sequence[float] = _ME
     """What is wrong with a prepared folder, one line a fault; empty if nothing is.
 
     The component is checked against the IP-XACT schema, its wrapper against the kernel's ports, and the scripts are run
-    by tclsh on a copy, for every known version of Vivado, with hw/boards/zynq/recorder.tcl in the tools' place. A setup
+    by tclsh on a copy, for every known version of Vivado, with sim/vivado/recorder.tcl in the tools' place. A setup
     slack below 0 has to end the script; of several, the first is found after routing, the next after optimising that,
     and so on, the last for ever. Raises BoardError if tclsh is not installed.
     """
@@ -161,7 +163,8 @@ def estimate(prepared: Prepared) -> dict[str, Used]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         sources = sorted((prepared.folder / COMPONENT / "src").glob("*.sv"))
-        for path in sources:  # Yosys does not see every folder
+        # Yosys does not see every folder, and looks for memories' contents where it runs.
+        for path in [*sources, *(prepared.folder / COMPONENT / "src").glob("*.mem")]:
             shutil.copyfile(path, folder / path.name)
         script = (
             yosys.read_sources_command([path.name for path in sources], "kernel")
@@ -327,9 +330,8 @@ def _write_prepared(prepared: Prepared) -> None:
     package, board, folder = prepared.package, prepared.board, prepared.folder
     sources = folder / COMPONENT / "src"
     sources.mkdir(parents=True)
-    for name in package.kernel.files:
-        if name.startswith("rtl/"):
-            (sources / Path(name).name).write_bytes(package.read(name))
+    for name, content in package.sources().items():
+        (sources / name).write_bytes(content)
     if prepared.backend == "vitis":
         vitis.write_sources(package, folder, sources)
     (sources / f"{WRAPPER}.v").write_bytes((SHARED / f"{WRAPPER}.v").read_bytes())
@@ -346,7 +348,7 @@ def _write_component(prepared: Prepared) -> None:
     component = prepared.folder / COMPONENT
     interfaces = ipxact.read_wrapper((component / "src" / f"{WRAPPER}.v").read_text())
     files = [path.relative_to(component).as_posix() for path in sorted((component / "src").iterdir())]
-    table = registers.read_map((FOLDER.parent / "registers.toml").read_text())
+    table = registers.own_map()
     write_atomically(component / "component.xml", ipxact.component(WRAPPER, interfaces, files, table))
 
 
@@ -381,7 +383,7 @@ def _check_component(prepared: Prepared) -> list[str]:
     sources = component / "src"
     for path in sorted([*sources.glob("*.sv"), *sources.glob("*.v")]):
         # Vivado runs where it likes: a memory's contents have to be in the source or in the component.
-        for name in re.findall(r'\$readmem[bh]\s*\(\s*"([^"]+)"', path.read_text()):
+        for name in _MEMORY_FILE.findall(path.read_text()):
             if not (path.parent / name).exists():
                 faults.append(f"{path.name} reads {name}, which the component does not bring along")
     return faults + port_faults((sources / f"{WRAPPER}.v").read_text(), (sources / "kernel.sv").read_text())
@@ -402,7 +404,7 @@ def _catalogue(prepared: Prepared) -> str:
 def _run_recorder(
     tclsh: str, prepared: Prepared, version: str, catalogue: Path, setup_slacks: Sequence[float]
 ) -> list[str]:
-    recorder = SHARED / "recorder.tcl"
+    recorder = STAND_INS / "recorder.tcl"
     command = [tclsh, str(recorder), SCRIPT, version, str(catalogue), " ".join(map(str, setup_slacks))]
     try:
         done = subprocess.run(

@@ -29,9 +29,11 @@ OF_HOST = {
         "edgesight.host.files",
         "edgesight.host.libraries",
         "edgesight.host.errors",
+        "edgesight.host.pixels",
     ),
     "quant": (
         "edgesight.host.pictures",
+        "edgesight.host.pixels",
         "edgesight.host.picture_files",
         "edgesight.host.files",
         "edgesight.host.errors",
