@@ -529,7 +529,7 @@ SECTIONS: dict[str, Section] = {
         lambda settings: None,
         lambda settings: _FAULT_SECONDS,
         _run_faults,
-        (*_HOST_CODE, "bench/link/faults.py", "bench/link/mischief.py", "bench/link/clock.cpp"),
+        (*_HOST_CODE, *(f"bench/link/{name}" for name in ("fault*.py", "mischief.py", "clock.cpp"))),
     ),
     "fuzz": Section(
         "fuzzing all parsers",
