@@ -107,7 +107,7 @@ TRANSPORTS = (
     Transport("udp", "plain UDP", "udp"),
 )
 _SHARED_CODE = (
-    *(f"bench/link/{name}.py" for name in ("peers", "workload")),
+    *(f"bench/link/{name}.py" for name in ("peers/*", "workload")),
     *(f"sim/link/{name}.py" for name in ("engine", "model")),
     "host/datacenter/models.py",
 )
