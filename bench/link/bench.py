@@ -25,37 +25,41 @@ from rich.console import Console
 from rich.table import Table
 
 from edgesight.bench.link import fairness, hedging
-from edgesight.bench.link.compare import (
-    CODE,
+from edgesight.bench.link.cases import (
     MOST_PER_SECOND,
-    OURS,
-    SLOW_REQUESTS,
-    TRANSPORTS,
-    Cell,
     DataCase,
     LinkCase,
-    Row,
-    available_transports,
-    best_reliable,
-    better_grpc,
-    code_checksum,
     fashion_case,
-    gate_checks,
-    in_turns,
     loss_cases,
-    make_cells,
-    make_rows,
     network_file,
     photo_case,
-    run_cells,
-    seconds_of,
     slow_cases,
-    slow_checks,
     slow_rate,
     trace_cases,
 )
+from edgesight.bench.link.compare import (
+    CODE,
+    OURS,
+    TRANSPORTS,
+    Cell,
+    available_transports,
+    code_checksum,
+    in_turns,
+    make_cells,
+    run_cells,
+    seconds_of,
+)
 from edgesight.bench.link.faults import run_faults
 from edgesight.bench.link.photos import lacking
+from edgesight.bench.link.rows import (
+    SLOW_REQUESTS,
+    Row,
+    best_reliable,
+    better_grpc,
+    gate_checks,
+    make_rows,
+    slow_checks,
+)
 from edgesight.bench.link.workload import Plan, Spacing
 from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.files import write_atomically
@@ -84,7 +88,7 @@ class Settings:
         zoo: folder with the back end of Fashion-MNIST.
         photos: folder or zip of photographs; None: none.
         labels: file that tells what is on them, see `photos.read_photos`; None: nothing does.
-        traces: folder of traces, see `compare.trace_cases`; None: none.
+        traces: folder of traces, see `cases.trace_cases`; None: none.
         fashion: gives Fashion-MNIST's test images uint8 [N, H, W, C] and labels [N]; None: there are none.
         seeds: of cells with a gate.
         requests: of a cell; None: PHOTO_REQUESTS and FASHION_REQUESTS.
