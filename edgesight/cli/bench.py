@@ -126,7 +126,8 @@ def bench_link_(
     json_: Json = False,
 ) -> None:
     """Compare the link's transport with gRPC, QUIC streams and UDP under loss, and more; over an hour. Needs root."""
-    from edgesight.bench.link.bench import SECTIONS, Settings, bench_link
+    from edgesight.bench.link.bench import SECTIONS, bench_link
+    from edgesight.bench.link.sections import Settings
     from edgesight.quant.datasets import DataSetError, load
 
     if list_:

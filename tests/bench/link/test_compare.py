@@ -25,12 +25,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
-from edgesight.bench.link import bench, cases, compare
+from edgesight.bench.link import bench, cases, compare, comparisons
 from edgesight.bench.link.cases import DataCase, Gate, LinkCase
 from edgesight.bench.link.compare import make_cells, run_cells
 from edgesight.bench.link.peers import TRANSPORTS
 from edgesight.bench.link.photos import SIDE, PhotoError, make_network, read_photos
 from edgesight.bench.link.rows import best_reliable, better_grpc, gate_checks, make_rows, slow_checks
+from edgesight.bench.link.sections import Found, Section, Settings
 from edgesight.bench.link.workload import UNANSWERED, Outcomes, Plan, Spacing, Unanswered, decode, drive, encode
 from edgesight.bench.report import Check
 from edgesight.host.datacenter.models import OnnxModel
@@ -341,12 +342,12 @@ def test_only_where_asked_for_and_light_are_transports_measured_at_once(data: Da
 
 
 def test_on_a_lossless_link_busy_transports_take_turns(data: DataCase, tmp_path: Path) -> None:
-    settings = bench.Settings(tmp_path, tmp_path, seeds=1)
-    cells = bench._loss_cells(settings, replace(data, work_s=1.0), 500)
+    settings = Settings(tmp_path, tmp_path, seeds=1)
+    cells = comparisons._loss_cells(settings, replace(data, work_s=1.0), 500)
     assert {cell.link.name for cell in cells if cell.plan.turns > 1} == {"loss 0%"}
     groups = compare.together(cells, at_once=False)
     assert sorted(len(group) for group in groups)[-1] == len(compare.available_transports()[0])
-    assert not any(cell.plan.turns > 1 for cell in bench._loss_cells(settings, replace(data, work_s=0.001), 500))
+    assert not any(cell.plan.turns > 1 for cell in comparisons._loss_cells(settings, replace(data, work_s=0.001), 500))
 
 
 def test_busy_transports_take_turns_that_do_not_overlap(
@@ -438,13 +439,13 @@ def test_a_folder_of_traces_gives_links(tmp_path: Path) -> None:
 def test_what_a_section_lacks_is_said_and_fails_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[str] = []
 
-    def run(settings: bench.Settings, console: Console) -> bench.Found:
+    def run(settings: Settings, console: Console) -> Found:
         runs.append("run")
-        return bench.Found([Check("made up", 1.0, 2.0, True, "", "simulated")], {"word": "found"})
+        return Found([Check("made up", 1.0, 2.0, True, "", "simulated")], {"word": "found"})
 
-    made_up = bench.Section("made up", lambda _: None, lambda _: 60.0, run, code=("bench/link/workload.py",))
+    made_up = Section("made up", lambda _: None, lambda _: 60.0, run, code=("bench/link/workload.py",))
     monkeypatch.setitem(bench.SECTIONS, "made-up", made_up)
-    settings = bench.Settings(out=tmp_path, zoo=tmp_path)
+    settings = Settings(out=tmp_path, zoo=tmp_path)
     console = Console(file=io.StringIO(), width=200)
     assert bench.bench_link(settings, ["photos", "made-up"], console)
     said = console.file.getvalue()  # type: ignore[attr-defined]
@@ -470,14 +471,14 @@ def test_what_a_section_lacks_is_said_and_fails_nothing_else(tmp_path: Path, mon
 def test_a_comparison_is_drawn_and_reported(data: DataCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
 
-    def cells(settings: bench.Settings) -> list[compare.Cell]:
+    def cells(settings: Settings) -> list[compare.Cell]:
         made: list[compare.Cell] = make_cells([quick_link()], data, QUICK, 1, settings.folder / "cells")
         return made
 
-    for cell in cells(bench.Settings(out=tmp_path, zoo=tmp_path)):
+    for cell in cells(Settings(out=tmp_path, zoo=tmp_path)):
         write_cell(cell, [0.1] * 4, [0, 1, 2, 3], [0, 1, 2, 3])
-    monkeypatch.setitem(bench.SECTIONS, "photos", bench._comparing("made up", lambda _: None, cells))
-    bench.bench_link(bench.Settings(out=tmp_path, zoo=tmp_path), ["photos"], Console(file=io.StringIO()))
+    monkeypatch.setitem(bench.SECTIONS, "photos", comparisons.comparing("made up", lambda _: None, cells))
+    bench.bench_link(Settings(out=tmp_path, zoo=tmp_path), ["photos"], Console(file=io.StringIO()))
     (comparison,) = json.loads((tmp_path / "link.json").read_text())["sections"]["photos"]["comparisons"]
     assert comparison["links"]["loss 0%"]["best_reliable"] == "grpc-cubic"
     assert len(comparison["rows"]) == len(compare.TRANSPORTS)
@@ -587,4 +588,4 @@ def test_fuzzers_that_end_without_a_result_are_said(tmp_path: Path, monkeypatch:
         "edgesight.bench.link.bench.subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 7)
     )
     with pytest.raises(EmulationError, match="ended with 7 and no result"):
-        bench._run_fuzz(bench.Settings(out=tmp_path, zoo=tmp_path), Console(file=io.StringIO()))
+        bench._run_fuzz(Settings(out=tmp_path, zoo=tmp_path), Console(file=io.StringIO()))
