@@ -221,7 +221,7 @@ def bench_board_(
     json_: Json = False,
 ) -> None:
     """Build the open board's bitstream, answer on all boards in simulation, dry-run Vivado's, replay power sensors."""
-    from edgesight.bench.board import OPEN_BOARD, bench_board
+    from edgesight.bench.board import OPEN_BOARD, Counts, bench_board
     from edgesight.hls import open_flow, vivado
     from edgesight.hls.boards import board_names, load_board
     from edgesight.hls.csim import build_library
@@ -244,11 +244,9 @@ def bench_board_(
         fast,
         dry_runs,
         pool[: max(images, pin_images)],
-        pin_images=pin_images,
-        pynq_images=images,
-        energy_seeds=energy_seeds,
-        out=out,
-        console=console,
+        Counts(pin_images=pin_images, pynq_images=images, energy_seeds=energy_seeds),
+        out,
+        console,
     )
     if json_:
         print((out / "board.json").read_text(), end="")

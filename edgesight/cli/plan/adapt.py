@@ -111,7 +111,7 @@ def adapt_replay(
 
     import numpy as np
 
-    from edgesight.bench.plan.adapt_simulation import Capacity, Simulation, most_in_time
+    from edgesight.bench.plan.adapt_simulation import Capacity, Scheduling, Simulation, most_in_time
     from edgesight.host.files import json_claim, write_output
     from edgesight.plan.adapt.data import read_situation
     from edgesight.plan.adapt.scheduler import MARGIN
@@ -135,12 +135,9 @@ def adapt_replay(
                 situation.profile,
                 situation.gpus,
                 links,
-                method=name,
-                told=knows,
+                Scheduling(name, knows, MARGIN if margin is None else margin, load_limit),
                 overhead_ms=situation.overhead_ms,
                 seed=seed,
-                margin=MARGIN if margin is None else margin,
-                load_limit=load_limit,
             ).run(seconds)
             if not run.requests:
                 raise PlanError(f"no client takes a frame within {seconds:g} s of simulated time: give --seconds more")
