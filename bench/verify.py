@@ -22,6 +22,7 @@ from edgesight.host.fabric.base import ALWAYS, NEVER, Images
 from edgesight.host.fabric.csim import decide
 from edgesight.host.files import write_atomically
 from edgesight.host.package import Package
+from edgesight.host.registers import THRESHOLD_SETS
 from edgesight.sim.workers import Workers, progress
 
 # Computes float logits [N, classes] of a named stage for images uint8 [N, H, W, C].
@@ -87,7 +88,8 @@ def threshold_rows(package: Package) -> list[list[int]]:
     """The threshold rows to compare the cascade under: every offered target's and the two ends of the table."""
     calibration = package.kernel.calibration
     targets = calibration.targets if calibration is not None else []
-    return [[ALWAYS, ALWAYS], [NEVER, ALWAYS], [NEVER, NEVER], *(target.thresholds for target in targets)][:16]
+    rows = [[ALWAYS, ALWAYS], [NEVER, ALWAYS], [NEVER, NEVER], *(target.thresholds for target in targets)]
+    return rows[:THRESHOLD_SETS]
 
 
 def integers(values: npt.NDArray[Any], fraction_bits: int) -> npt.NDArray[np.int64]:

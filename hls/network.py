@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.errors import EdgeSightError
+from edgesight.host.pixels import FRACTION_BITS
 
 Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
@@ -57,7 +58,7 @@ class Format:
         return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
 
 
-PIXEL = Format(8, 8, False)  # a pixel is its integer / 256
+PIXEL = Format(8, FRACTION_BITS, False)  # a byte of a picture
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from edgesight.bench.link.fault_findings import RECOVER_WITHIN_S, Findings, judg
 from edgesight.bench.link.mischief import Damage, DisturbedLink, begin_idle, garbage, noise
 from edgesight.bench.link.programs import Material, Program, asking, kept_off_s, offloading_package, robust_digits
 from edgesight.bench.report import Check
+from edgesight.host.link.addresses import host_and_port
 from edgesight.host.package import Package
 from edgesight.sim.link.options import EmulationError, LinkOptions
 from edgesight.sim.link.trust import make_trust
@@ -175,7 +176,7 @@ class _Run:
         """Run it all."""
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: self._handlers.append(str(context)))
         line = await self.datacenter.start()
-        address = ("127.0.0.1", int(line.rpartition(":")[2]))
+        address = host_and_port(line.split()[-1])
         self.datacenter.arguments[-1] = str(address[1])  # a restarted one is where it was
         self.address = address
         try:

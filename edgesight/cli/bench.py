@@ -128,7 +128,8 @@ def bench_link_(
     """Compare the link's transport with gRPC, QUIC streams and UDP under loss, and more; over an hour. Needs root."""
     from edgesight.bench.link.bench import SECTIONS, bench_link
     from edgesight.bench.link.sections import Settings
-    from edgesight.quant.datasets import DataSetError, load
+    from edgesight.quant.datasets import load
+    from edgesight.quant.splits import DataSetError
 
     if list_:
         for name, one in SECTIONS.items():

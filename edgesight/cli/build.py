@@ -40,7 +40,7 @@ from edgesight.hls.zoo import (
 if TYPE_CHECKING:
     from edgesight.host.kernel import Calibration
     from edgesight.host.package import Package
-    from edgesight.quant.datasets import DataSet
+    from edgesight.quant.splits import DataSet
 
 _COUNT = re.compile(r"0*[1-9][0-9]{0,8}")  # a positive number of at most nine digits
 
@@ -85,6 +85,7 @@ def train(
 
     checkpoints = cache_folder() / "training"
     with ending.shown(json_), ending.nothing_to_clean_up():  # but for the epoch that is under way
+        from edgesight.quant.learn import Course
         from edgesight.quant.train import train_all
 
         report = train_all(
@@ -92,11 +93,10 @@ def train(
             variant.value,
             seeds,
             out,
-            quick,
             data_folder(dataset, data_dir),
             size,
-            work_dir=checkpoints,
-            reading=reading(groups, skip_damaged),
+            reading(groups, skip_damaged),
+            Course(checkpoints, quick),
         )
     warn(warnings(report.folder, read_card(report.folder)))
     if json_:

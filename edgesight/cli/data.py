@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgesight.host.package import Package
-    from edgesight.quant.datasets import DataSet, FolderReading
+    from edgesight.quant.image_folder import FolderReading
+    from edgesight.quant.splits import DataSet
 
 
 def data_set(
@@ -15,9 +16,10 @@ def data_set(
 ) -> DataSet:
     """The data set, checked against what the package was trained on."""
     from edgesight.quant import datasets
+    from edgesight.quant.image_folder import AS_NAMED
 
     side = size or package.kernel.input.height
-    data = datasets.load(name, data_folder(name, data_dir), side, reading=reading or datasets.AS_NAMED)
+    data = datasets.load(name, data_folder(name, data_dir), side, reading=reading or AS_NAMED)
     _check_trained_on(package, data)
     return data
 
@@ -36,21 +38,22 @@ def _check_trained_on(package: Package, data: DataSet) -> None:
 
 def data_folder(name: str, data_dir: Path | None) -> Path | None:
     """Where the data set's files lie; Fashion-MNIST is fetched as a Debian package where it is not installed."""
-    from edgesight.quant import datasets
+    from edgesight.quant import fashion_mnist
 
-    if name != "fashion-mnist" or data_dir is not None or datasets.FASHION_MNIST_FOLDER.is_dir():
+    if name != "fashion-mnist" or data_dir is not None or fashion_mnist.FASHION_MNIST_FOLDER.is_dir():
         return data_dir
-    return datasets.install_fashion_mnist(Path("build") / "data")
+    return fashion_mnist.install_fashion_mnist(Path("build") / "data")
 
 
 def demo_data(name: str | None, data_dir: Path | None, size: int | None, reading: FolderReading) -> tuple[DataSet, str]:
     """The demo's data: what was asked for, else Fashion-MNIST where it can be had, else digits, saying so."""
     from edgesight.quant import datasets
+    from edgesight.quant.splits import DataSetError
 
     if name is not None:
         return datasets.load(name, data_folder(name, data_dir), size, reading=reading), f"Data: {name}."
     try:
         data = datasets.load("fashion-mnist", data_folder("fashion-mnist", data_dir))
-    except datasets.DataSetError as error:
+    except DataSetError as error:
         return datasets.load("digits"), f"Data: scikit-learn's 8x8 digits, since Fashion-MNIST can't be had: {error}"
     return data, "Data: Fashion-MNIST, test split."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from edgesight.quant.datasets import FolderReading
+    from edgesight.quant.image_folder import FolderReading
 
 DATASET_HELP = "fashion-mnist, digits, or folder:PATH (class subfolders, or train/ and test/ above them; a zip too)."
 
@@ -61,17 +61,6 @@ KeysFolder = Annotated[
 ]
 
 
-def address_of(option: str, text: str) -> tuple[str, int]:
-    """Host and port that `text` names."""
-    from edgesight.host.link.addresses import host_and_port
-    from edgesight.host.link.datagrams import LinkError
-
-    try:
-        return host_and_port(text)
-    except ValueError as error:
-        raise LinkError(f"{option} {error}") from None
-
-
 def check_reports(out: Path, main: str, *others: str) -> None:
     """OutputError, before any work, where a command's report must not or cannot be written."""
     from edgesight.bench.report import REPORT
@@ -89,6 +78,6 @@ def warn(said: list[str]) -> None:
 
 def reading(groups: Grouping, skip_damaged: bool) -> FolderReading:
     """How a folder of images is read."""
-    from edgesight.quant.datasets import FolderReading
+    from edgesight.quant.image_folder import FolderReading
 
     return FolderReading(groups.value, skip_damaged)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgesight.plan.profile import Obtained, PlanError, checked
+from edgesight.host.obtained import Obtained
+from edgesight.plan.profile import PlanError, checked
 from edgesight.plan.split.measured import MeasuredLayer, MeasuredNetwork
 from edgesight.plan.split.plan import SplitProfile
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from edgesight.plan.profile import Bytes, Device, Milliseconds, Name, NotNegative, Obtained, Plain
+from edgesight.host.obtained import Obtained
+from edgesight.plan.profile import Bytes, Device, Milliseconds, Name, NotNegative, Plain
 
 
 class MeasuredLayer(Plain):
