@@ -16,7 +16,7 @@ from edgesight.bench.link.peers import TRANSPORTS, grpc, quic, udp
 from edgesight.bench.link.peers.back_end import CONNECT_WITHIN, BackEnd
 from edgesight.bench.link.workload import Ask, Pixels, Plan, Unanswered, drive
 from edgesight.host.datacenter.models import OnnxModel
-from edgesight.host.datacenter.service import serve as serve_ours
+from edgesight.host.datacenter.serve import serve as serve_ours
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.offload import NoAnswer
