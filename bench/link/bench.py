@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from edgesight.bench.link import fairness, hedging
-from edgesight.bench.link.compare import code_checksum
+from edgesight.bench.link.compare import CONGESTION_CODE, code_checksum
 from edgesight.bench.link.compare_picture import draw
 from edgesight.bench.link.comparisons import COMPARISONS
 from edgesight.bench.link.faults import run_faults
@@ -187,7 +187,8 @@ SECTIONS: dict[str, Section] = {
         _fairness_seconds,
         _run_fairness,
         (
-            *(f"host/link/{name}.py" for name in ("congestion", "quic", "queue", "loss", "client", "server")),
+            *CONGESTION_CODE,
+            *(f"host/link/{name}.py" for name in ("quic", "queue", "loss", "client", "server")),
             *(f"bench/link/{name}.py" for name in ("fairness", "backlog")),
             *(f"sim/link/{name}.py" for name in ("engine", "model", "namespaces")),
         ),

@@ -71,7 +71,8 @@ class Transport:
 
 
 OURS = Transport("edgesight", "EdgeSight", "edgesight", code=("host/link/*.py", "host/datacenter/*.py"))
-_QUIC_CODE = tuple(f"host/link/{name}.py" for name in ("congestion", "keys", "tls"))
+CONGESTION_CODE = tuple(f"host/link/{name}.py" for name in ("congestion", "cubic", "pacing", "round_trips"))
+_QUIC_CODE = (*CONGESTION_CODE, *(f"host/link/{name}.py" for name in ("keys", "tls")))
 TRANSPORTS = (
     OURS,
     Transport("grpc-cubic", "gRPC, TCP cubic", "grpc", tcp="cubic", reliable=True),
