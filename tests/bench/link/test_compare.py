@@ -416,6 +416,12 @@ def test_a_change_to_our_transport_leaves_tcp_cells_as_they_are() -> None:
     assert compare.code_checksum(ours.code) != compare.code_checksum(cubic.code)
 
 
+def test_every_file_that_a_measurement_depends_on_is_there() -> None:
+    """The checksum of a file that is gone would never change again."""
+    parts = [compare.CODE, *(one.code for one in compare.TRANSPORTS), *(one.code for one in bench.SECTIONS.values())]
+    assert [pattern for part in parts for pattern in part if not any(ROOT.glob(pattern))] == []
+
+
 def test_a_folder_of_traces_gives_links(tmp_path: Path) -> None:
     with pytest.raises(EmulationError, match="no trace is in it"):
         cases.trace_cases(tmp_path)
