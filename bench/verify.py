@@ -33,6 +33,20 @@ _MAKERS = {"csim": "csim", "rtl": "verilated"}
 _RECORD_FIELDS = ("label", "stage", "error", "margin")  # csim counts no cycles, tags are the run's own
 
 
+def references_of(package: Package, zoo: Path) -> dict[str, Reference]:
+    """What the trained networks in the zoo folder say, and their QONNX exports in the package."""
+    from edgesight.hls import qonnx_graph  # here, since they take torch and qonnx
+    from edgesight.quant.export import brevitas_logits
+
+    def brevitas(stage: str, images: Images) -> npt.NDArray[Any]:
+        return brevitas_logits(zoo, stage, images)
+
+    def qonnx(stage: str, images: Images) -> npt.NDArray[Any]:
+        return qonnx_graph.execute(package.path / "networks" / f"{stage}.onnx", images)
+
+    return {"brevitas": brevitas, "qonnx": qonnx}
+
+
 def verify(package: Package, images: Images, references: Mapping[str, Reference], out: Path, console: Console) -> bool:
     """Compare all sources on images uint8 [N, H, W, C]; write `out`/report.json; returns whether all are equal."""
     kernel = package.kernel

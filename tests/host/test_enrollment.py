@@ -1040,7 +1040,7 @@ def test_one_name_is_one_edge(trust: Trust, tmp_path: Path) -> None:
 
 
 def test_what_was_done_is_written_down_and_bounded(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authority_module, "MAX_EVENTS", 5)
+    monkeypatch.setattr("edgesight.host.datacenter.index.MAX_EVENTS", 5)
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre:
