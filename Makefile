@@ -56,7 +56,7 @@ bench-emulator: $(VENV)/all.stamp ## How true the emulated link is (root); write
 
 bitstream: $(VENV)/all.stamp ## BOARD=pynq-z2, kv260, zcu104 or ulx3s: the bitstream of KERNEL, put into it (BACKEND=vitis: hls4ml's own C++)
 	@test -n "$(BOARD)" || { $(RUN)edgesight board list; echo "Which board? make bitstream BOARD=... [KERNEL=$(KERNEL)] [BACKEND=rtl|vitis]"; exit 1; }
-	$(RUN)edgesight bitstream $(KERNEL) --board $(BOARD) --backend $(BACKEND)
+	$(RUN)edgesight board bitstream $(KERNEL) --board $(BOARD) --backend $(BACKEND)
 
 wheel: $(VENV)/bin/python ## The wheel that boards install, as build/wheel/edgesight-*.whl
 	$(RUN)pip wheel --quiet --no-deps --wheel-dir build/wheel .

@@ -32,6 +32,7 @@ _FILE_TYPES = {
     ".v": ("fileType", "verilogSource"),
     ".sv": ("fileType", "systemVerilogSource"),
     ".dat": ("userFileType", "mif"),
+    ".mem": ("userFileType", "mif"),
 }
 _PORT = re.compile(
     r'\(\* X_INTERFACE_INFO = "(?P<vlnv>[\w.:]+) (?P<bus>\w+) (?P<signal>\w+)" \*\)\s*'
@@ -169,7 +170,7 @@ def _schema() -> Any:
 
 
 def catalogue_entry(xml: bytes) -> str:
-    """A component as the Tcl dictionary by which hw/boards/zynq/recorder.tcl knows a block."""
+    """A component as the Tcl dictionary by which sim/vivado/recorder.tcl knows a block."""
     root = ElementTree.fromstring(xml)
     ports = {str(port.findtext(_spirit("name"))): port for port in root.iter(_spirit("port"))}
     buses = list(root.iter(_spirit("busInterface")))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesight.quant.fashion_mnist import FASHION_MNIST_FOLDER, load_fashion_mnist
+from edgesight.quant.fashion_mnist import FASHION_MNIST_FOLDER, install_fashion_mnist, load_fashion_mnist
 from edgesight.quant.image_folder import AS_NAMED, FolderReading, load_folder
 from edgesight.quant.splits import LARGEST_SIZE, DataSet, DataSetError, checksum_of, numbered
 
@@ -53,6 +53,16 @@ def load(
     if name.startswith("folder:"):
         return load_folder(Path(name.removeprefix("folder:")).expanduser(), size, seed, reading, say)
     raise DataSetError(f"data set {name!r} is unknown; use fashion-mnist, digits or folder:PATH")
+
+
+def folder_of(name: str, data_dir: Path | None, fetch_into: Path) -> Path | None:
+    """Where the files of the data set `name` lie, for `load`: `data_dir` where it is given.
+
+    Fashion-MNIST is fetched as a Debian package where it is not installed; raises DataSetError where it cannot be.
+    """
+    if name != "fashion-mnist" or data_dir is not None or FASHION_MNIST_FOLDER.is_dir():
+        return data_dir
+    return install_fashion_mnist(fetch_into)
 
 
 def check_name(name: str) -> None:

@@ -110,6 +110,8 @@ def test_the_wheel_holds_all_code_and_all_hardware(source: Path, wheel: Path) ->
         path.relative_to(source).as_posix() for path in (source / "edgesight" / "hw").rglob("*") if path.is_file()
     }
     assert "edgesight/sim/harness.cpp" in wanted
+    wanted |= {path.relative_to(source).as_posix() for path in (source / "edgesight" / "sim" / "vivado").iterdir()}
+    assert "edgesight/sim/vivado/recorder.tcl" in wanted
     assert sorted(wanted - held) == []
     assert {name.split("/")[0] for name in held} == {"edgesight", "edgesight-0.1.0.dist-info"}
     assert sorted(name for name in held if "/test_" in name or "__pycache__" in name) == []

@@ -11,24 +11,18 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host import registers
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.kernel import NEVER as NEVER
+from edgesight.host.kernel import BackEndInput
 from edgesight.host.package import Package
 
-# One record as the hardware sends it: 16 bytes, little-endian.
-RECORD = np.dtype(
-    [
-        ("tag", "<u4"),
-        ("label", "<u2"),
-        ("stage", "u1"),  # bits 3:0 stage that looked last; bit 4 offload: no stage was sure enough
-        ("error", "u1"),  # see Error in edgesight.host.registers; 0 is an answer
-        ("margin", "<u4"),  # best minus second-best integer logit of that stage
-        ("cycles", "<u4"),  # header accepted to record made; 0 where the fabric counts no cycles
-    ]
-)
-OFFLOAD = 0x10
-STAGE_MASK = 0x0F
+# One record as the hardware sends it: 16 bytes, little-endian. `cycles` are 0 where the fabric counts none.
+RECORD = np.dtype([(name, f"<u{bits // 8}") for name, (_, bits) in registers.RECORD.items()])
+OFFLOAD = registers.RECORD_STAGE_OFFLOAD
+STAGE_MASK = registers.RECORD_STAGE_INDEX
+_STAGES = 2  # of hw/rtl/cascade.sv
 ALWAYS = 0  # threshold: answer at this stage whatever the margin
+NEVER = registers.THRESHOLD_NEVER
 
 Images = npt.NDArray[np.uint8]  # [N, H, W, C]
 Records = npt.NDArray[np.void]  # [N] of RECORD
@@ -83,6 +77,24 @@ class TransparentFabric(Fabric, Protocol):
 
     def logits(self, images: Images) -> list[npt.NDArray[np.int32]]:
         """Integer logits [N, classes] of every stage for every image."""
+
+
+def check_kernel(package: Package) -> None:
+    """Raise FabricError where the package's schema states what no fabric of this version does."""
+    kernel = package.kernel
+    later = [stage.name for stage in kernel.stages if stage.trunk is not None]
+    if later:
+        wants = f"stage {later[0]} begins at another's features, and fabrics hand on pixels alone"
+    elif len(kernel.stages) != _STAGES:
+        wants = f"it has {len(kernel.stages)} stages, and fabrics run {_STAGES}"
+    elif kernel.backend_input not in (None, BackEndInput.same_as(kernel.input)):
+        wants = "its back end takes another picture than the fabric, and an offload carries the fabric's"
+    else:
+        return
+    raise FabricError(
+        f"{package.path}: kernel {kernel.name!r} cannot be run by this version of EdgeSight: {wants}; use the version "
+        "that made it, or compile it again with this one"
+    )
 
 
 def check_images(package: Package, images: Images) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from edgesight.host.fabric.base import ALWAYS, NEVER, FabricError, Images, Records
+from edgesight.host.fabric.base import ALWAYS, NEVER, FabricError, Images, Records, check_kernel
 from edgesight.host.package import Package
-from edgesight.host.registers import FRAME_MAGIC, INTERFACE_VERSION, KERNEL_ID, VERSION_MAJOR
+from edgesight.host.registers import FRAME_MAGIC, HEADER, INTERFACE_VERSION, KERNEL_ID, VERSION_MAJOR
 
 BEAT_BYTES = 8
 _COUNTERS = (
@@ -31,7 +31,8 @@ class Registers:
     def __init__(
         self, package: Package, read_word: Callable[[int], int], write_word: Callable[[int, int], None]
     ) -> None:
-        """Nothing is read or written yet."""
+        """Nothing is read or written yet. Raises FabricError where no fabric runs such a package."""
+        check_kernel(package)
         self._package = package
         self._read_word = read_word
         self._write_word = write_word
@@ -78,6 +79,9 @@ class Registers:
         found, expected = self.read("build_hash"), self._package.kernel.build_hash
         if found != int(expected, 16):
             raise FabricError(f"{place}: build hash reads {found:08x}, the package has {expected}: {remedy}")
+        found, expected = self.read("weights_hash"), self._package.kernel.weights_sha256[:8]
+        if found != int(expected, 16):
+            raise FabricError(f"{place}: weights' hash reads {found:08x}, the package has {expected}: {remedy}")
 
     def state(self) -> str:
         """Status, faults and counters in one line, for messages."""
@@ -104,7 +108,9 @@ def pack_frames(images: Images, sets: npt.NDArray[np.uint8]) -> tuple[Beats, Byt
     words = -(-size // BEAT_BYTES)
     beats = np.zeros((count, 1 + words), "<u8")
     tags = np.arange(count, dtype=np.uint64)
-    beats[:, 0] = np.uint64(FRAME_MAGIC << 48) | sets.astype(np.uint64) << np.uint64(40) | tags
+    at = {name: np.uint64(low) for name, (low, _) in HEADER.items()}
+    magic = np.uint64(FRAME_MAGIC) << at["magic"]
+    beats[:, 0] = magic | sets.astype(np.uint64) << at["set"] | tags << at["tag"]
     beats[:, 1:].view(np.uint8)[:, :size] = flat
     keep = np.full((count, 1 + words), 0xFF, np.uint8)
     keep[:, -1] = (1 << (size - BEAT_BYTES * (words - 1))) - 1

@@ -419,7 +419,7 @@ class PynqFabric:
         seen = f"{self._sent} of {frames} frames sent; {self._dma.status()}; kernel: {self.registers.state()}"
         try:
             self.reset()
-            after = "DMA and kernel were reset: ask again; if it comes back, run `edgesight selftest`"
+            after = "DMA and kernel were reset: ask again; if it comes back, run `edgesight board selftest`"
         except FabricError as fault:
             after = f"they could not be reset: {fault}"
         return f"{self.package.path} on {self.board}: {error} ({seen}); {after}"
@@ -432,7 +432,7 @@ class PynqFabric:
             name = Error(code).name if code in set(Error) else f"{code}, which this host does not know"
             raise FabricError(
                 f"{self.package.path} on {self.board}: {len(wrong)} of {len(records)} images were answered with an "
-                f"error, image {int(wrong[0])} with {name}: run `edgesight selftest`"
+                f"error, image {int(wrong[0])} with {name}: run `edgesight board selftest`"
             )
 
     def _subject(self, records: Records) -> str:

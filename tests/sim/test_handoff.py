@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import pytest
 
 from edgesight.hls import ipxact
-from edgesight.hls.boards import load_board
+from edgesight.hls.boards import STAND_INS, load_board
 from edgesight.hls.vivado import SHARED
 from edgesight.host.fabric.base import FabricError
 from edgesight.host.fabric.pynq import PynqFabric
@@ -51,7 +51,7 @@ def test_a_board_is_that_of_its_file_and_script(board: SimulatedBoard) -> None:
     assert (board.part, board.pynq_board) == (facts.part, facts.pynq_board)
     assert board.processing_system == facts.processing_system
     block = f"xilinx.com:ip:{board.processing_system}:{board.version}"
-    assert re.search(rf"\b{re.escape(block)}\b", (SHARED / "recorder.tcl").read_text())
+    assert re.search(rf"\b{re.escape(block)}\b", (STAND_INS / "recorder.tcl").read_text())
     script = (SHARED / f"{board.processing_system}.tcl").read_text()
     ends = {"ps_control": board.port, "ps_clock": board.clock, "ps_interrupt": board.interrupts}
     assert {name: set_in(script, name) for name in ends} == {name: f"ps/{end}" for name, end in ends.items()}
@@ -177,6 +177,7 @@ def _open(package: Package, board: SimulatedBoard, parsed: dict[str, Any]) -> Py
         registers["id"]: KERNEL_ID,
         registers["version"]: INTERFACE_VERSION,
         registers["build_hash"]: int(package.kernel.build_hash, 16),
+        registers["weights_hash"]: int(package.kernel.weights_sha256[:8], 16),
     }
 
     class Idle(dict[int, int]):

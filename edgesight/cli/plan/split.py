@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from edgesight.cli.ending import print_json
-from edgesight.cli.plan import Json, OutFile, PictureFile, Seconds, check_outputs, group, left
+from edgesight.cli.options import Json
+from edgesight.cli.plan import OutFile, PictureFile, Seconds, check_outputs, group, left
 from edgesight.host.obtained import Obtained
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ def profile(
     builds.
     """
     from edgesight.plan.profile import PlanError, claim, write
-    from edgesight.plan.split.measure import MeasuredNetwork, measure_onnx, measure_package
+    from edgesight.plan.split.measure import measure_onnx, measure_package
+    from edgesight.plan.split.measured import MeasuredNetwork
 
     claim(MeasuredNetwork).check_file(out)
     if network.is_dir():
@@ -254,7 +256,8 @@ def profile_join(
 ) -> None:
     """Make the profile of a split from two measurements: of one network on two machines, or of two networks."""
     from edgesight.plan.profile import PlanError, claim, read, write
-    from edgesight.plan.split.measure import MeasuredNetwork, join
+    from edgesight.plan.split.join import join
+    from edgesight.plan.split.measured import MeasuredNetwork
     from edgesight.plan.split.plan import SplitProfile
 
     claim(SplitProfile).check_file(out)
