@@ -59,7 +59,7 @@ bench-emulator: $(VENV)/all.stamp ## How true the emulated link is (root); write
 
 bitstream: $(VENV)/all.stamp ## BOARD=pynq-z2, kv260, zcu104 or ulx3s: the bitstream of KERNEL, put into it (BACKEND=vitis: hls4ml's own C++)
 	@test -n "$(BOARD)" || { $(RUN)edgesight board list; echo "Which board? make bitstream BOARD=... [KERNEL=$(KERNEL)] [BACKEND=rtl|vitis]"; exit 1; }
-	$(RUN)edgesight bitstream $(KERNEL) --board $(BOARD) --backend $(BACKEND)
+	$(RUN)edgesight board bitstream $(KERNEL) --board $(BOARD) --backend $(BACKEND)
 
 wheel: $(VENV)/bin/python ## The wheel that boards install, as build/wheel/edgesight-*.whl
 	$(RUN)pip wheel --quiet --no-deps --wheel-dir build/wheel .
@@ -78,7 +78,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "EdgeSight needs Python 3.11 or newer here (boards: 3.10): make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made: on Debian, apt-get install python3-venv"; exit 1; }
 
-# The demo needs neither torch nor hls4ml.
+# The demo needs no torch; of hls4ml, the C++ headers alone.
 $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
 	@for tool in g++ perl; do command -v $$tool >/dev/null || { echo "$$tool is missing; on Debian: apt-get install g++ make perl"; exit 1; }; done
 	$(RUN)pip install --quiet --editable '.[datacenter,sim]'

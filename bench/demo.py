@@ -49,6 +49,8 @@ from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.enrollment import enroll_with
 from edgesight.host.link.keys import client_keys
 from edgesight.host.package import Package
+from edgesight.quant import datasets
+from edgesight.quant.splits import DataSet, DataSetError
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import RelayLink
 from edgesight.sim.verilate import build_library
@@ -63,6 +65,20 @@ ALLOWED_BELOW_DATACENTER = 0.005
 SENT_AS_ACCURATE = "images sent to the data centre, by a target within 0.5 points of its accuracy"
 STAGE_CYCLES = (2_000, 20_000)
 FOLDING_SLACK = 1.10
+
+
+def demo_data(
+    name: str | None, data_dir: Path | None, size: int | None, reading: datasets.FolderReading, fetch_into: Path
+) -> tuple[DataSet, str]:
+    """The data that was asked for, else Fashion-MNIST where it can be had, else digits; and a line that says which."""
+    if name is not None:
+        folder = datasets.folder_of(name, data_dir, fetch_into)
+        return datasets.load(name, folder, size, reading=reading), f"Data: {name}."
+    try:
+        data = datasets.load("fashion-mnist", datasets.folder_of("fashion-mnist", data_dir, fetch_into))
+    except DataSetError as error:
+        return datasets.load("digits"), f"Data: scikit-learn's 8x8 digits, since Fashion-MNIST can't be had: {error}"
+    return data, "Data: Fashion-MNIST, test split."
 
 
 def run_demo(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from edgesight.bench.report import Check, print_checks, write_report
+from edgesight.hls.zoo import compile_zoo, foldings_of
 from edgesight.host.fabric.verilated import VerilatedFabric
-from edgesight.host.package import Package
+from edgesight.host.images import random_images
 from edgesight.sim.verilate import build_library
 
 FRAMES = 24
@@ -18,19 +17,26 @@ SLACK = 1.10  # interval over bound
 SEED = 0
 
 
-def bench_folding(packages: Mapping[str, Package], full_rate: str, out: Path, console: Console) -> bool:
-    """Measure one cascade at several foldings, by name; returns whether every bar is met.
+# Cycles a frame that a layer of stage 0 and of stage 1 may take, by the name of the folding.
+FOLDINGS = {"fast": [700, 2_500], "middle": [1_500, 10_000], "small": [6_000, 40_000]}
+FULL_RATE = "fast"  # at which stage 0 must take at most one cycle an input pixel
 
-    At the folding `full_rate`, stage 0 must take at most one cycle an input pixel. Writes `out`/folding.json.
+
+def bench_folding(zoo: Path, out: Path, console: Console) -> bool:
+    """Compile the zoo folder's cascade at several foldings and measure each; returns whether every bar is met.
+
+    Writes `out`/folding.json, and the packages into `out`/folding.
     """
+    packages = {
+        name: compile_zoo(zoo, out / "folding" / name, foldings_of(budgets)) for name, budgets in FOLDINGS.items()
+    }
     checks: list[Check] = []
     measured = []
     for name, package in packages.items():
         console.print(f"Building and running folding {name} ...")
         build_library(package)
         fabric = VerilatedFabric(package)
-        images = np.random.default_rng(SEED).integers(0, 256, (FRAMES, *package.kernel.input.shape), np.uint8)
-        intervals = fabric.measure_intervals(images)
+        intervals = fabric.measure_intervals(random_images(package.kernel.input, FRAMES, SEED))
         fabric.close()
         for stage, interval in zip(package.kernel.stages, intervals, strict=True):
             ratio = interval.interval_cycles / stage.bound_cycles
@@ -47,7 +53,7 @@ def bench_folding(packages: Mapping[str, Package], full_rate: str, out: Path, co
                     "multipliers": sum(layer.multipliers for layer in stage.layers),
                 }
             )
-        if name == full_rate:
+        if name == FULL_RATE:
             height, width, _ = package.kernel.input.shape
             cycles, what = intervals[0].interval_cycles, f"stage0 at one cycle a pixel, folding {name}"
             checks.append(Check(what, cycles, height * width, True, "cycles a frame", "simulated"))

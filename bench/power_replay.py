@@ -18,8 +18,11 @@ from typing import Literal
 
 import numpy as np
 
+from edgesight.host.obtained import Obtained
+from edgesight.host.power.log import CsvLog
 from edgesight.host.power.measure import EnergyReport, measure
-from edgesight.host.power.sensors import Clock, CsvLog, HwmonSensor, Obtained, PowerSensor, RaplSensor, Reading
+from edgesight.host.power.readings import Clock, PowerSensor, Reading
+from edgesight.host.power.sensors import HwmonSensor, RaplSensor
 
 Form = Literal["hwmon", "csv", "rapl"]
 FORMS: tuple[Form, ...] = ("hwmon", "csv", "rapl")

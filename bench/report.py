@@ -1,6 +1,6 @@
 """Reports: what was found, held against its bars, as JSON, a table with the unmet ones first, and pictures.
 
-Words owned here: check, bar, obtained.
+Words owned here: check, bar.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -17,13 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from edgesight.host.files import json_claim, write_output
-
-if TYPE_CHECKING:
-    pass
+from edgesight.host.obtained import Obtained
 
 REPORT = json_claim("report of EdgeSight's", "checks")
-Obtained = Literal["measured", "simulated", "projected", "quoted"]
-
 
 _GAP = 2  # characters between two columns of a table
 _WORD = 5  # that a folded column of words is given at least

@@ -22,6 +22,7 @@ from edgesight.host.fabric.base import ALWAYS, NEVER, Images
 from edgesight.host.fabric.csim import decide
 from edgesight.host.files import write_atomically
 from edgesight.host.package import Package
+from edgesight.host.registers import THRESHOLD_SETS
 from edgesight.sim.workers import Workers, progress
 
 # Computes float logits [N, classes] of a named stage for images uint8 [N, H, W, C].
@@ -30,6 +31,20 @@ _BATCH = 50
 FABRICS = ("csim", "rtl")
 _MAKERS = {"csim": "csim", "rtl": "verilated"}
 _RECORD_FIELDS = ("label", "stage", "error", "margin")  # csim counts no cycles, tags are the run's own
+
+
+def references_of(package: Package, zoo: Path) -> dict[str, Reference]:
+    """What the trained networks in the zoo folder say, and their QONNX exports in the package."""
+    from edgesight.hls import qonnx_graph  # here, since they take torch and qonnx
+    from edgesight.quant.export import brevitas_logits
+
+    def brevitas(stage: str, images: Images) -> npt.NDArray[Any]:
+        return brevitas_logits(zoo, stage, images)
+
+    def qonnx(stage: str, images: Images) -> npt.NDArray[Any]:
+        return qonnx_graph.execute(package.path / "networks" / f"{stage}.onnx", images)
+
+    return {"brevitas": brevitas, "qonnx": qonnx}
 
 
 def verify(package: Package, images: Images, references: Mapping[str, Reference], out: Path, console: Console) -> bool:
@@ -87,7 +102,8 @@ def threshold_rows(package: Package) -> list[list[int]]:
     """The threshold rows to compare the cascade under: every offered target's and the two ends of the table."""
     calibration = package.kernel.calibration
     targets = calibration.targets if calibration is not None else []
-    return [[ALWAYS, ALWAYS], [NEVER, ALWAYS], [NEVER, NEVER], *(target.thresholds for target in targets)][:16]
+    rows = [[ALWAYS, ALWAYS], [NEVER, ALWAYS], [NEVER, NEVER], *(target.thresholds for target in targets)]
+    return rows[:THRESHOLD_SETS]
 
 
 def integers(values: npt.NDArray[Any], fraction_bits: int) -> npt.NDArray[np.int64]:

@@ -23,7 +23,6 @@ from typing import Any, TypeVar
 
 from edgesight.host.answer import Answer
 from edgesight.host.edge import Edge, EdgeError, open_edge
-from edgesight.host.fabric.base import FabricError
 from edgesight.host.images import Pixels, check_array, image_content
 from edgesight.host.libraries import find
 from edgesight.host.link.addresses import host_and_port
@@ -139,22 +138,16 @@ class Session:
 
 
 def _build(path: Path, fabric: str) -> None:
-    """Build the library of a simulated `fabric` where this machine has none; raises FabricError."""
+    """Build the library of a simulated `fabric` where this machine has none; raises VerilateError or CsimError."""
     # Imported only when it is to be built: whoever has a board, or the library, needs none of what builds one.
-    try:
-        if fabric == "verilated" and find(Package.load(path), "verilated") is None:
-            from edgesight.sim import verilate
+    if fabric == "verilated" and find(package := Package.load(path), "verilated") is None:
+        from edgesight.sim import verilate
 
-            verilate.build_library(Package.load(path))
-        elif fabric == "csim" and find(Package.load(path), "csim") is None:
-            from edgesight.hls import csim
+        verilate.build_library(package)
+    elif fabric == "csim" and find(package := Package.load(path), "csim") is None:
+        from edgesight.hls import csim
 
-            csim.build_library(Package.load(path))
-    except ModuleNotFoundError as error:
-        extra = "sim" if fabric == "verilated" else "build"
-        raise FabricError(
-            f"the fabric {fabric} has to be built, which needs {error.name}: pip install 'edgesight[{extra}]'"
-        ) from error
+        csim.build_library(package)
 
 
 @contextlib.asynccontextmanager
@@ -176,7 +169,7 @@ def open_async(
 
     `fabric` is as for `edgesight edge --fabric`; `datacenter` is HOST:PORT, reached with `keys`, the folder that
     `edgesight edge --enroll` wrote. `power` names a sensor, `hedge_budget` the share of requests to the data centre
-    that may be needless. Raises what `edgesight.host.edge.open_edge` does, and VerilateError or CompileError where the
+    that may be needless. Raises what `edgesight.host.edge.open_edge` does, and VerilateError or CsimError where the
     fabric's library cannot be built.
     """
     _build(Path(package), fabric)

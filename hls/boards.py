@@ -13,7 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgesight.host.errors import EdgeSightError
 
-FOLDER = Path(__file__).resolve().parent.parent / "hw" / "boards"
+_ROOT = Path(__file__).resolve().parent.parent
+FOLDER = _ROOT / "hw" / "boards"
+# Programs for tclsh that stand in for the vendor's tools in a dry run.
+STAND_INS = _ROOT / "sim" / "vivado"
 
 
 class BoardError(EdgeSightError, ValueError):

@@ -22,7 +22,6 @@ from edgesight.hls.network import CompileError, Shape
 from edgesight.host.kernel import SCHEMA_VERSION, Input, Kernel, Layer, Stage
 from edgesight.host.package import Package, hardware_hash, write_package
 
-THRESHOLD_SETS = 16
 FRAME_SLOTS = 8
 CLOCK_MHZ = 100.0
 _VECTORS, _VECTORS_SEED = 16, 0
@@ -99,7 +98,7 @@ def compile_package(
     files["vectors.npz"] = _known_answers([network.path for network in networks], stages, first.source)
     if backend is not None:
         files["datacenter.onnx"] = backend
-    table = registers.read_map((emit.LIBRARY.parent / "registers.toml").read_text())
+    table = registers.own_map()
     kernel = Kernel(
         schema_version=SCHEMA_VERSION,
         name=name,
@@ -107,7 +106,7 @@ def compile_package(
         classes=list(data.classes),
         input=Input(height=first.source.height, width=first.source.width, channels=first.source.channels),  # type: ignore[arg-type] # the schema checks 1 or 3
         stages=stages,
-        threshold_sets=THRESHOLD_SETS,
+        threshold_sets=table.constants["threshold_sets"].value,
         frame_slots=FRAME_SLOTS,
         clock_mhz=CLOCK_MHZ,
         registers={register.name: register.offset for register in table.registers},

@@ -1,7 +1,13 @@
-"""hls4ml's own C++ of both stages as one shared library: the bit-exact reference that `CsimFabric` loads."""
+"""hls4ml's own C++ of both stages as one shared library: the bit-exact reference that `CsimFabric` loads.
+
+A package carries what hls4ml generated; the headers that this includes are hls4ml's. They are read where hls4ml is
+installed, and hls4ml itself is never imported: a library needs none of what compiling a network needs.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -9,13 +15,12 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import hls4ml
-
-from edgesight.hls.qonnx_graph import CompileError
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import sha256
 from edgesight.host.kernel import Stage
 from edgesight.host.libraries import LIBRARY, find, keep
 from edgesight.host.package import Package
+from edgesight.host.pixels import STEPS
 
 _BRIDGE = """\
 #include <cmath>
@@ -42,7 +47,7 @@ extern "C" void edgesight_csim_{name}(const std::uint8_t *pixels, int count, std
         for (int pixel = 0; pixel < {pixels}; pixel++) {{
             {name}::input_t value;
             for (int channel = 0; channel < {channels}; channel++)
-                value[channel] = *pixels++ / 256.0;
+                value[channel] = *pixels++ / {steps}.0;
             in.write(value);
         }}
         {name}::{name}(in, out);
@@ -73,28 +78,33 @@ extern "C" int edgesight_csim(int stage, const std::uint8_t *pixels, int count, 
 
 # hls4ml asserts that poolings do not overlap, though its code for streams computes those that do.
 _FLAGS = ["-std=c++17", "-O3", "-DNDEBUG", "-fPIC", "-w"]
+_GXX = "g++, which is not installed (Debian: apt-get install g++)"
+_HEADERS = "hls4ml's headers, which are not installed: pip install 'edgesight[sim]'"
+
+
+class CsimError(EdgeSightError):
+    """The library cannot be built: says what is missing, or what the compiler said last."""
 
 
 def build_library(package: Package) -> Path:
     """Compile the package's csim sources with g++, unless that was done already; the library's path.
 
-    It goes to the user's cache (`edgesight.host.libraries`), with the weights that it reads. Raises CompileError
-    when g++ is
-    missing or fails.
+    It goes to the user's cache (`edgesight.host.libraries`), with the weights that it reads. Raises CsimError when
+    g++ or hls4ml's headers are missing, or g++ fails.
     """
-    if shutil.which("g++") is None:
-        found = find(package, "csim")  # built when it was there
+    absent = [remedy for there, remedy in ((shutil.which("g++"), _GXX), (_hls4ml(), _HEADERS)) if there is None]
+    if absent:
+        found = find(package, "csim")  # built when they were there
         if found is None:
-            raise CompileError("g++ is not installed; install it (Debian: apt-get install g++)")
+            raise CsimError(f"the csim library of {package.path} needs {' and '.join(absent)}")
         return found
     recipe = _recipe(package)
     found = find(package, "csim", recipe)
     if found is not None:
         return found
-    templates = Path(hls4ml.__file__).parent / "templates"
     with tempfile.TemporaryDirectory(prefix="edgesight-csim-") as folder:
         building = Path(folder)
-        commands = [_command(package, building, stage, templates) for stage in package.kernel.stages]
+        commands = [_command(package, building, stage) for stage in package.kernel.stages]
         entry = building / "entry.cpp"
         entry.write_text(_ENTRY)
         with ThreadPoolExecutor(2) as pool:
@@ -113,13 +123,26 @@ def build_library(package: Package) -> Path:
 def _recipe(package: Package) -> str:
     """What a library depends on beside the package and the machine: glue, options, hls4ml's headers, the compiler."""
     compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False).stdout
-    options = [_FLAGS, _BRIDGE, _ENTRY, package.kernel.labels, hls4ml.__version__, compiler]
+    options = [_FLAGS, _BRIDGE, _ENTRY, STEPS, package.kernel.labels, importlib.metadata.version("hls4ml"), compiler]
     return sha256(json.dumps(options).encode())
+
+
+def _hls4ml() -> Path | None:
+    """Where hls4ml's C++ lies; None where it is not installed."""
+    found = importlib.util.find_spec("hls4ml")
+    return Path(found.origin).parent / "templates" if found is not None and found.origin is not None else None
+
+
+def _templates() -> Path:
+    folder = _hls4ml()
+    if folder is None:
+        raise CsimError(f"hls4ml's C++ needs {_HEADERS}")
+    return folder
 
 
 def lay_out(package: Package, stage: Stage, folder: Path) -> None:
     """Write hls4ml's C++ of one stage into `folder`, with the headers that it includes, as hls4ml's own writer does."""
-    templates = Path(hls4ml.__file__).parent / "templates"
+    templates = _templates()
     # hls4ml's Vitis headers lie over the Vivado ones, the network's own files over both.
     for layer in (templates / "vivado" / "nnet_utils", templates / "vitis" / "nnet_utils"):
         shutil.copytree(layer, folder / "nnet_utils", dirs_exist_ok=True)
@@ -131,7 +154,7 @@ def lay_out(package: Package, stage: Stage, folder: Path) -> None:
             target.write_bytes(package.read(name))
 
 
-def _command(package: Package, building: Path, stage: Stage, templates: Path) -> list[str]:
+def _command(package: Package, building: Path, stage: Stage) -> list[str]:
     """The compiler call for one stage."""
     height, width, channels = package.kernel.input.shape
     sources = building / stage.name
@@ -144,12 +167,13 @@ def _command(package: Package, building: Path, stage: Stage, templates: Path) ->
             channels=channels,
             classes=package.kernel.labels,
             fraction=stage.logit_fraction_bits,
+            steps=STEPS,
         )
     )
     # A namespace of its own for each stage's copy of hls4ml's templates: the linker would merge those of equal types,
     # and with them the folder that weights are read from.
     isolated = f"-Dnnet={stage.name}_nnet"
-    includes = [f"-I{sources}", f"-I{templates / 'vivado' / 'ap_types'}"]
+    includes = [f"-I{sources}", f"-I{_templates() / 'vivado' / 'ap_types'}"]
     return ["g++", *_FLAGS, isolated, *includes, "-c", "-o", str(building / f"{stage.name}.o"), str(bridge)]
 
 
@@ -157,6 +181,6 @@ def _run(command: list[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise CompileError(f"{command[0]} is not installed; install it (Debian: apt-get install g++)") from error
+        raise CsimError(f"{command[0]} is not installed; install it (Debian: apt-get install g++)") from error
     if done.returncode != 0:
-        raise CompileError(f"{' '.join(command[:1])} failed on hls4ml's C++:\n{done.stderr[-2000:]}")
+        raise CsimError(f"{' '.join(command[:1])} failed on hls4ml's C++:\n{done.stderr[-2000:]}")

@@ -169,7 +169,7 @@ def _schema() -> Any:
 
 
 def catalogue_entry(xml: bytes) -> str:
-    """A component as the Tcl dictionary by which hw/boards/zynq/recorder.tcl knows a block."""
+    """A component as the Tcl dictionary by which sim/vivado/recorder.tcl knows a block."""
     root = ElementTree.fromstring(xml)
     ports = {str(port.findtext(_spirit("name"))): port for port in root.iter(_spirit("port"))}
     buses = list(root.iter(_spirit("busInterface")))

@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.defs import get_schema, onnx_opset_version
 
 from edgesight.host.errors import EdgeSightError
+from edgesight.host.pixels import FRACTION_BITS
 
 Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
@@ -119,7 +120,7 @@ class Format:
         return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
 
 
-PIXEL = Format(8, 8, False)  # a pixel is its integer / 256
+PIXEL = Format(8, FRACTION_BITS, False)  # a byte of a picture
 
 
 @dataclass(frozen=True)

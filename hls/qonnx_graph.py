@@ -25,6 +25,7 @@ from qonnx.util.cleanup import cleanup_model
 
 from edgesight.hls.network import CHANNELS_LAST, INPUT_LAYOUT, Step, read
 from edgesight.hls.network import CompileError as CompileError
+from edgesight.host.pixels import as_input
 
 
 def load(path: Path) -> Any:
@@ -71,7 +72,7 @@ def execute(path: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32
         source = model.graph.input[0].name
         flat = len(model.get_tensor_shape(source)) == 2
         model = model.transform(ChangeBatchSize(len(images))).transform(InferShapes())
-        pixels = (images.astype(np.float32) / np.float32(256)).transpose(0, 3, 1, 2)
+        pixels = as_input(images)
         logits = execute_onnx(model, {source: pixels.reshape(len(images), -1) if flat else pixels})
         return np.asarray(logits[model.graph.output[0].name], np.float32)
 

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from edgesight.hls.boards import FOLDER, Board, BoardError
+from edgesight.hls.boards import FOLDER, STAND_INS, Board, BoardError
 from edgesight.host.kernel import Stage
 from edgesight.host.package import Package
 
@@ -130,11 +130,11 @@ def write_sources(package: Package, folder: Path, sources: Path) -> None:
 
 
 def dry_run(board: Board, folder: Path, sources: Path, tclsh: str) -> list[str]:
-    """What is wrong with the script and the C++ in `folder`, by hw/boards/zynq/hls_recorder.tcl in the tool's place.
+    """What is wrong with the script and the C++ in `folder`, by sim/vivado/hls_recorder.tcl in the tool's place.
 
     Its place holders of the stages' modules are put into `sources`, where the tool's Verilog belongs.
     """
-    command = [tclsh, str(_SHARED / "hls_recorder.tcl"), SCRIPT, board.part]
+    command = [tclsh, str(STAND_INS / "hls_recorder.tcl"), SCRIPT, board.part]
     try:
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=_DRY_RUN_SECONDS, check=False

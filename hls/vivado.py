@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from edgesight.hls import ipxact, kria, registers, vitis, yosys
-from edgesight.hls.boards import FOLDER, Board, BoardError
+from edgesight.hls.boards import FOLDER, STAND_INS, Board, BoardError
 from edgesight.host.files import write_atomically
 from edgesight.host.kernel import BoardBuild, Used
 from edgesight.host.package import Package
@@ -122,7 +122,7 @@ def dry_run(prepared: Prepared, *, setup_slack_ns: float | Sequence[float] = _ME
     """What is wrong with a prepared folder, one line a fault; empty if nothing is.
 
     The component is checked against the IP-XACT schema, its wrapper against the kernel's ports, and the scripts are run
-    by tclsh on a copy, for every known version of Vivado, with hw/boards/zynq/recorder.tcl in the tools' place. A setup
+    by tclsh on a copy, for every known version of Vivado, with sim/vivado/recorder.tcl in the tools' place. A setup
     slack below 0 has to end the script; of several, the first is found after routing, the next after optimising that,
     and so on, the last for ever. Raises BoardError if tclsh is not installed.
     """
@@ -346,7 +346,7 @@ def _write_component(prepared: Prepared) -> None:
     component = prepared.folder / COMPONENT
     interfaces = ipxact.read_wrapper((component / "src" / f"{WRAPPER}.v").read_text())
     files = [path.relative_to(component).as_posix() for path in sorted((component / "src").iterdir())]
-    table = registers.read_map((FOLDER.parent / "registers.toml").read_text())
+    table = registers.own_map()
     write_atomically(component / "component.xml", ipxact.component(WRAPPER, interfaces, files, table))
 
 
@@ -402,7 +402,7 @@ def _catalogue(prepared: Prepared) -> str:
 def _run_recorder(
     tclsh: str, prepared: Prepared, version: str, catalogue: Path, setup_slacks: Sequence[float]
 ) -> list[str]:
-    recorder = SHARED / "recorder.tcl"
+    recorder = STAND_INS / "recorder.tcl"
     command = [tclsh, str(recorder), SCRIPT, version, str(catalogue), " ".join(map(str, setup_slacks))]
     try:
         done = subprocess.run(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,17 +117,41 @@ def out_of_reach(package: Package, foldings: list[Folding]) -> list[str]:
     return said
 
 
-def _data_set(zoo: Path) -> tuple[str, str, list[str]]:
+def data_set_of(zoo: Path) -> tuple[str, str, list[str]]:
     """Name, checksum and classes of the data set that a zoo folder was trained on."""
     facts = read_card(zoo)["data_set"]
     return str(facts["name"]), str(facts["checksum"]), [str(name) for name in facts["classes"]]
 
 
-def shipped() -> dict[str, Any]:
-    """How the shipped packages are made: name -> cycles, targets, loss."""
+@dataclass(frozen=True)
+class Shipped:
+    """How one of the packages that ship is made, as bitstreams/shipped.toml says."""
+
+    name: str
+    cycles: list[int]  # a frame that each layer of a stage may take
+    targets: list[float]  # accuracies to offer
+    loss: float  # of packets, up to which they are to hold
+
+    @property
+    def path(self) -> Path:
+        """Where the package lies."""
+        return shipped_folder() / self.name
+
+    def compile(self) -> Package:
+        """Compile it anew from its zoo folder."""
+        return compile_zoo(ROOT / "quant" / "zoo" / self.name, self.path, foldings_of(self.cycles))
+
+
+def shipped(names: Sequence[str] | None = None) -> list[Shipped]:
+    """The packages that ship, or those of these names; ZooError where there is none of a name."""
     import tomllib
 
-    return tomllib.loads((shipped_folder() / "shipped.toml").read_text())
+    path = shipped_folder() / "shipped.toml"
+    recipes = {name: Shipped(name, **recipe) for name, recipe in tomllib.loads(path.read_text()).items()}
+    for name in names or ():
+        if name not in recipes:
+            raise ZooError(f"no shipped kernel is called {name!r}: {path} has {list(recipes)}")
+    return [recipes[name] for name in names or recipes]
 
 
 def shipped_folder() -> Path:
@@ -141,7 +166,7 @@ def shipped_folder() -> Path:
     return SHIPPED
 
 
-def foldings_of(budgets: list[int], reuse: Mapping[str, Mapping[str, int]] | None = None) -> list[Folding]:
+def foldings_of(budgets: Sequence[int], reuse: Mapping[str, Mapping[str, int]] | None = None) -> list[Folding]:
     """Foldings of both stages from their budgets of cycles, and reuse factors by stage and layer."""
     from edgesight.hls.compile import Folding
 
@@ -159,7 +184,7 @@ def compile_zoo(zoo: Path, out: Path, foldings: list[Folding]) -> Package:
         Network(stage, zoo / f"{stage}.onnx", folding)
         for stage, folding in zip(("stage0", "stage1"), foldings, strict=True)
     ]
-    facts = DataSetFacts(*_data_set(zoo))
+    facts = DataSetFacts(*data_set_of(zoo))
     backend = zoo / "backend.onnx"
     return compile_package(
         out.resolve().name, networks, facts, backend.read_bytes() if backend.is_file() else None, out

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from edgesight.host.obtained import Obtained
+
 StageName = Literal["stage0", "stage1", "datacenter"]
 
 
@@ -16,7 +18,7 @@ class Leg(BaseModel):
 
     name: Literal["fabric", "link", "service"]
     milliseconds: float
-    obtained: Literal["measured", "simulated"]  # simulated: cycles of the Verilated RTL at the package's clock
+    obtained: Obtained  # simulated: cycles of the Verilated RTL at the package's clock
 
 
 class Answer(BaseModel):
@@ -42,7 +44,7 @@ class Answer(BaseModel):
     legs: list[Leg]
     # Above idle, on the fabric alone: a mean over the images of late. None where no sensor could tell.
     energy_joules: float | None
-    energy_obtained: Literal["measured", "replayed"] | None = None
+    energy_obtained: Obtained | None = None
     warnings: tuple[str, ...] = ()  # what to know of the picture: that it was too small, or transparent
 
     @property

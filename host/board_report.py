@@ -25,12 +25,23 @@ _LIBRARIES = ("pynq", "numpy")
 _SELF_TEST = (*(field.name for field in fields(SelfTestReport)), "passed")
 
 
+def read_selftest(path: Path) -> dict[str, object]:
+    """What `edgesight board selftest --json` printed into the file `path`; raises KernelError."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise KernelError(f"{path}: is no self-test's JSON ({error}): make it by `selftest --json`") from error
+    if not isinstance(found, dict):
+        raise KernelError(f"{path}: is no self-test's JSON, which is an object: make it by `selftest --json`")
+    return found
+
+
 def board_report(package: Package, board: str, selftest: Mapping[str, object] | None) -> dict[str, object]:
     """The report of `package`'s build for `board`, as plain values for JSON.
 
-    `selftest` is the outcome of `edgesight selftest --json` on that board, None if it was not run; of it the fields of
-    a SelfTestReport are taken over and nothing else. The host's facts are this machine's. Raises KernelError if the
-    package has no build for the board, if one of its files is missing, or if the self-test is of something else.
+    `selftest` is the outcome of `edgesight board selftest --json` on that board, None if it was not run; of it the
+    fields of a SelfTestReport are taken over and nothing else. The host's facts are this machine's. Raises KernelError
+    if the package has no build for the board, if one of its files is missing, or if the self-test is of something else.
     """
     build = package.board(board)
     kernel = package.kernel
@@ -91,18 +102,18 @@ def _check_same(package: Package, board: str, selftest: Mapping[str, object]) ->
         if selftest.get(what) != expected:
             raise KernelError(
                 f"{package.path}: the self-test is of {what} {selftest.get(what)!r}, the package has {expected!r}: run "
-                "`edgesight selftest --json` on the board with this package"
+                "`edgesight board selftest --json` on the board with this package"
             )
     fabric, ran_on = selftest.get("fabric"), selftest.get("board")
     if fabric not in _ON_BOARDS:
         raise KernelError(
-            f"{package.path}: the self-test ran on fabric {fabric!r}, which is no board: run `edgesight selftest "
+            f"{package.path}: the self-test ran on fabric {fabric!r}, which is no board: run `edgesight board selftest "
             "--json` on the board, with the fabric pynq or serial:PORT"
         )
     if ran_on is not None and ran_on != board:
         raise KernelError(
             f"{package.path}: the self-test ran on board {ran_on!r}, the report is of {board!r}: name that board, or "
-            "run `edgesight selftest --json` on this one"
+            "run `edgesight board selftest --json` on this one"
         )
 
 

@@ -36,7 +36,7 @@ from edgesight.host.kernel import Calibration, Kernel, Target
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
 from edgesight.host.power.meter import EnergyMeter
-from edgesight.host.power.sensors import PowerError
+from edgesight.host.power.readings import PowerError
 
 _STAGES: tuple[StageName, StageName] = ("stage0", "stage1")
 

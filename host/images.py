@@ -30,10 +30,12 @@ __all__ = [
     "ImageError",
     "Picture",
     "Pixels",
+    "array_file",
     "check_array",
     "give_back_memory",
     "image_content",
     "listed",
+    "random_images",
     "read_image",
 ]
 
@@ -71,6 +73,22 @@ def check_array(array: npt.NDArray[Any], expected: Input, name: str) -> Pixels:
             "(height, width, channels): reshape it, or give a picture, which is resized"
         )
     return np.asarray(array, np.uint8)
+
+
+def array_file(path: Path) -> Pixels:
+    """The one array in a .npy file, which should be images uint8 [N, H, W, C]; raises ImageError."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ImageError(f"{path}: holds no array ({error}): give a .npy file, uint8 [N, H, W, C]") from error
+    if not isinstance(loaded, np.ndarray):
+        raise ImageError(f"{path}: holds several arrays: give a .npy file with one, uint8 [N, H, W, C]")
+    return loaded
+
+
+def random_images(expected: Input, count: int, seed: int) -> Pixels:
+    """`count` images uint8 [N, H, W, C] of the kernel's shape that show nothing."""
+    return np.random.default_rng(seed).integers(0, 256, (count, *expected.shape), np.uint8)
 
 
 def give_back_memory() -> None:

@@ -17,9 +17,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import sha256
+from edgesight.host.registers import THRESHOLD_NEVER as NEVER
+from edgesight.host.registers import THRESHOLD_SETS
 
 SCHEMA_VERSION: Final = 3
-NEVER = 0xFFFF_FFFF  # threshold: no margin is enough at this stage
 OFFLOAD_EVERYTHING = 1.01  # a confidence that no stage can have
 
 Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -43,7 +44,7 @@ class _Strict(BaseModel):
 
 
 class Input(_Strict):
-    """What a frame holds: `height` x `width` x `channels` unsigned bytes (HWC); the network sees byte * 2**-8."""
+    """What a frame holds: `height` x `width` x `channels` bytes (HWC); `edgesight.host.pixels` says how they count."""
 
     height: Annotated[int, Field(ge=1, le=1024)]
     width: Annotated[int, Field(ge=1, le=1024)]
@@ -241,7 +242,7 @@ class Kernel(_Strict):
     classes: Annotated[list[str], Field(min_length=2)]
     input: Input
     stages: Annotated[list[Stage], Field(min_length=2, max_length=2)]
-    threshold_sets: Annotated[int, Field(ge=1, le=16)]
+    threshold_sets: Annotated[int, Field(ge=1, le=THRESHOLD_SETS)]
     frame_slots: Annotated[int, Field(ge=1)]
     clock_mhz: Annotated[float, Field(gt=0.0)]  # the clock that cycles are converted with
     registers: dict[str, int]  # byte offsets on AXI4-Lite

@@ -151,6 +151,16 @@ class Package:
             (self.path / name).unlink(missing_ok=True)
         return package
 
+    def check_trained_on(self, name: str, checksum: str) -> None:
+        """Raise KernelError unless the networks were trained on the data set `name`, by its checksum."""
+        kernel = self.kernel
+        if checksum != kernel.dataset_sha256:
+            raise KernelError(
+                f"{self.path}: was trained on data set {kernel.dataset} ({kernel.dataset_sha256[:12]}...), but {name} "
+                f"has checksum {checksum[:12]}...; give that data set, with the same --groups, or train and compile "
+                "anew"
+            )
+
     def replace(self, **fields: object) -> Package:
         """Write `kernel.json` anew with some fields replaced; returns the package as it now is."""
         kernel = Kernel.model_validate({**self.kernel.model_dump(), **fields})

@@ -18,7 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from edgesight.host.picture_files import Outline, Unreadable, check_whole, outline, raster
+from edgesight.host.picture_files import Outline, Unreadable
+from edgesight.host.picture_formats import outline
+from edgesight.host.picture_formats.png import check_whole
+from edgesight.host.picture_formats.ppm import raster
 
 _COUNTED_BYTES = 216 * 2**20  # of 256 MiB: the rest is for rows in work, and for what allocators keep
 _BAND_PIXELS = 2**19  # pixels that are converted at once

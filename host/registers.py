@@ -43,6 +43,39 @@ class Error(IntEnum):
     FLUSH = 7
 
 
+# A frame's first beat, little-endian: lowest bit and bits of each field, in order.
+HEADER: dict[str, tuple[int, int]] = {
+    # Any number; the frame's record repeats it.
+    "tag": (0, 32),
+    # None is known: 0.
+    "flags": (32, 8),
+    # Threshold set that the frame is answered under.
+    "set": (40, 8),
+    # `frame_magic`.
+    "magic": (48, 16),
+}
+
+
+# A result record, little-endian: lowest bit and bits of each field, in order.
+RECORD: dict[str, tuple[int, int]] = {
+    # That of the frame's header.
+    "tag": (0, 32),
+    # Class with the largest logit at the stage that looked last.
+    "label": (32, 16),
+    # Who looked last, and whether that was enough.
+    "stage": (48, 8),
+    # An error code; with any but `none`, label, stage and margin say nothing.
+    "error": (56, 8),
+    # Best minus second-best integer logit of the stage that looked last.
+    "margin": (64, 32),
+    # From the header's acceptance to the record.
+    "cycles": (96, 32),
+}
+# Stage that looked last.
+RECORD_STAGE_INDEX = 0x0F
+# No stage was sure enough.
+RECORD_STAGE_OFFLOAD = 0x10
+
 # Byte offset on AXI4-Lite by name; threshold<k> of set s lies 4 * s behind its name's.
 OFFSETS: dict[str, int] = {
     "id": 0x000,

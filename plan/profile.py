@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import edgesight.host.trace
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import Claim, json_claim, write_output
+from edgesight.host.obtained import Obtained
 from edgesight.host.trace import Trace, TraceError
 
 # Numbers are strict: "20" and true are none.
@@ -42,7 +43,6 @@ Rate = Annotated[float, Field(strict=True, ge=1e-6, le=1e9)]  # a second
 Dollars = Annotated[float, Field(strict=True, ge=0, le=1e9)]
 MOST_BYTES: Final = 2**53  # below it a float holds every integer exactly
 Bytes = Annotated[int, Field(strict=True, ge=0, lt=MOST_BYTES)]
-Obtained = Literal["measured", "simulated", "projected", "quoted"]
 
 SECONDS: Final = 60.0  # that a planner may take, where nothing else is said
 

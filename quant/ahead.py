@@ -13,10 +13,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from torch import nn
 
 from edgesight.quant import variants
-from edgesight.quant.datasets import DataSet
 from edgesight.quant.exponents import choose_exponents
 from edgesight.quant.learn import deterministic, prepared, take_step
 from edgesight.quant.recipe import Phase, VariantName, recipe_for
+from edgesight.quant.splits import DataSet
 from edgesight.quant.variants import (
     Variant,
 )

@@ -20,12 +20,13 @@ import numpy as np
 from rich.table import Table
 
 from edgesight.quant import variants
-from edgesight.quant.datasets import DataSet, FolderReading
 from edgesight.quant.export import (
     write_atomically,
 )
+from edgesight.quant.image_folder import FolderReading
 from edgesight.quant.learn import Trained
 from edgesight.quant.recipe import Phase, recipe_for
+from edgesight.quant.splits import DataSet
 from edgesight.quant.variants import (
     Placed,
 )

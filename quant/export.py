@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from edgesight.host import pixels
 from edgesight.host.errors import EdgeSightError
 from edgesight.quant import variants
 from edgesight.quant.variants import (
@@ -184,7 +185,7 @@ def qonnx_logits(path: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     from qonnx.core.onnx_exec import execute_onnx
     from qonnx.util.cleanup import cleanup_model
 
-    values = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(256)
+    values = pixels.as_input(images)
     model = cleanup_model(ModelWrapper(str(path)))
     source, sink = model.graph.input[0].name, model.graph.output[0].name
     return np.concatenate([execute_onnx(model, {source: value[None]})[sink] for value in values])
@@ -344,7 +345,7 @@ def export_backend(network: tuple[Placed, ...], folded: Folded, path: Path) -> N
         return name
 
     current = add("Cast", ["image"], "image_float", to=TensorProto.FLOAT)
-    current = add("Mul", [current, hold("pixel_scale", np.array(1 / 256, np.float32))], "image_scaled")
+    current = add("Mul", [current, hold("pixel_scale", np.array(1 / pixels.STEPS, np.float32))], "image_scaled")
     current = add("Transpose", [current], "image_planar", perm=[0, 3, 1, 2])
     flat = False
     for placed in network:

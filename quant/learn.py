@@ -23,13 +23,13 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgesight.quant import datasets, variants
-from edgesight.quant.datasets import DataSet
+from edgesight.quant import variants
 from edgesight.quant.exponents import choose_exponents
 from edgesight.quant.export import (
     write_atomically,
 )
 from edgesight.quant.recipe import Phase, Recipe, TrainingError, VariantName, recipe_for
+from edgesight.quant.splits import DataSet, Split
 from edgesight.quant.variants import (
     Exponents,
     Folded,
@@ -40,9 +40,6 @@ from edgesight.quant.variants import (
     settled_weights,
 )
 
-WORK_FOLDER: Final = Path("build/train")
-"""Where checkpoints are kept where nobody says, below the current folder; the command line says the user's cache."""
-
 
 class Progressed(Protocol):
     """Who is told how far a training has come."""
@@ -52,6 +49,32 @@ class Progressed(Protocol):
 
     def done(self, variant: str, phase: Phase) -> None:
         """A step was done."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How trainings go, whatever the network.
+
+    Attributes:
+        folder: for checkpoints; one is written after every epoch, so an interruption loses at most one. Each data set
+            has a folder of its own in it, by name and checksum, and each choice of settings a file.
+            Default: below the current folder; the command line says the user's cache.
+        quick: a fifth of the passes.
+        epochs: passes in each phase, instead of the recipe's.
+        resume: continue from a checkpoint of the very same training, or return its result if it was finished.
+        console: where it is told what was done; none by default.
+        ahead: what the training is a part of, to be told of every step.
+    """
+
+    folder: Path = Path("build/train")
+    quick: bool = False
+    epochs: int | None = None
+    resume: bool = True
+    console: Console | None = None
+    ahead: Progressed | None = None
+
+
+AS_USUAL: Final = Course()
 
 
 @dataclass(frozen=True)
@@ -82,30 +105,19 @@ class Trained:
 def train(
     data: DataSet,
     variant_name: VariantName,
-    out_dir: Path = WORK_FOLDER,
     seed: int = 0,
-    epochs: int | None = None,
-    quick: bool = False,
-    resume: bool = True,
     teacher: NDArray[np.float32] | None = None,
-    console: Console | None = None,
-    ahead: Progressed | None = None,
+    course: Course = AS_USUAL,
 ) -> Trained:
     """Train one network.
 
     Args:
         data: the data set; only its train split is learnt from.
         variant_name: which network.
-        out_dir: folder for checkpoints; one is written after every epoch, so an interruption loses at most one. Each
-            data set has a folder of its own in it, by name and checksum, and each choice of settings a file.
         seed: of the initial weights, the order of images and their augmentation.
-        epochs: passes in each phase, instead of the recipe's.
-        quick: a fifth of the passes.
-        resume: continue from a checkpoint of the very same training, or return its result if it was finished.
         teacher: the back end's logits, float32 `[2, N, classes]`, for the N train images as they are and mirrored; the
             networks learn from labels alone without it.
-        console: where it is told what was done; none by default.
-        ahead: what this training is a part of, to be told of every step.
+        course: where checkpoints are, how many passes there are, and who is told.
 
     Raises:
         TrainingError: an impossible argument, or a checkpoint that cannot be read or written.
@@ -115,12 +127,10 @@ def train(
         raise TrainingError(f"variant: found {variant_name!r}, expected one of {', '.join(variants.VARIANTS)}")
     variant = variants.VARIANTS[variant_name]
     network = variants.fit(variant, data.shape, len(data.classes))
-    shown = console or Console(quiet=True)
-    course = _Course(variant, seed, out_dir / f"{data.name}-{data.checksum[:12]}", resume, shown, ahead)
     with deterministic(seed):
         twin = variants.build_float(variant, network)
-        recipe = recipe_for(variant, "float", data, quick, epochs)
-        seconds = _fit(twin, data, recipe, teacher, "float", course)
+        recipe = recipe_for(variant, "float", data, course.quick, course.epochs)
+        seconds = _fit(twin, data, recipe, teacher, "float", variant, seed, course)
         folded = variants.fold(twin)
         twin.eval()
         float_test = accuracy(twin, data.test)
@@ -132,8 +142,8 @@ def train(
         exponents = choose_exponents(variant, network, folded, data.train.images[:: max(1, len(data.train) // 1000)])
         quantised = variants.build_quantised(variant, network, exponents)
         load_weights(quantised, folded)
-        recipe = recipe_for(variant, "quantised", data, quick, epochs)
-        seconds += _fit(quantised, data, recipe, teacher, "quantised", course)
+        recipe = recipe_for(variant, "quantised", data, course.quick, course.epochs)
+        seconds += _fit(quantised, data, recipe, teacher, "quantised", variant, seed, course)
         quantised.eval()
         return Trained(
             variant=variant_name,
@@ -163,40 +173,30 @@ def deterministic(seed: int) -> Iterator[None]:
         torch.random.set_rng_state(state)
 
 
-@dataclass(frozen=True)
-class _Course:
-    """What the phases of one training have in common."""
-
-    variant: Variant
-    seed: int
-    folder: Path  # of checkpoints
-    resume: bool
-    console: Console
-    ahead: Progressed | None
-
-
 def _fit(
     network: nn.Sequential,
     data: DataSet,
     recipe: Recipe,
     teacher: NDArray[np.float32] | None,
     phase: Phase,
-    course: _Course,
+    variant: Variant,
+    seed: int,
+    course: Course,
 ) -> float:
     """Train `network` in place by `recipe`; return the seconds spent, those before an interruption included."""
     optimiser = prepared(network, recipe)
-    variant, seed, console = course.variant, course.seed, course.console
+    console, folder = course.console or Console(quiet=True), course.folder / f"{data.name}-{data.checksum[:12]}"
     taught = b"" if teacher is None else hashlib.sha256(teacher.tobytes()).digest()
     identity = repr((variant, recipe, data.checksum, seed, taught.hex(), torch.__version__, version("brevitas")))
     settings = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    checkpoint = course.folder / f"{variant.name}-seed{seed}-{settings}-{phase}.pt"
+    checkpoint = folder / f"{variant.name}-seed{seed}-{settings}-{phase}.pt"
     label = f"{data.name}-{variant.name}-seed{seed}-{phase}"
     first, seconds = _restore(checkpoint, identity, network, optimiser) if course.resume else (0, 0.0)
     if first:
         done = "was finished before" if first == recipe.epochs else f"goes on after epoch {first}/{recipe.epochs}"
         console.print(f"{label}: {done}, from {checkpoint}", soft_wrap=True, markup=False, highlight=False)
 
-    for half in course.folder.glob(f".{checkpoint.name}-*"):
+    for half in folder.glob(f".{checkpoint.name}-*"):
         half.unlink(missing_ok=True)  # left by an end in the midst of writing
 
     # Copies, since torch warns of arrays that may not be written.
@@ -305,7 +305,7 @@ def _augment(images: Tensor, recipe: Recipe, mirror: bool) -> tuple[Tensor, Tens
     return batch, mirrored
 
 
-def accuracy(network: nn.Module, split: datasets.Split) -> float:
+def accuracy(network: nn.Module, split: Split) -> float:
     """Return the share of a split that a network answers rightly, 0 to 1."""
     return float((infer(network, split.images).argmax(1) == split.labels).mean())
 

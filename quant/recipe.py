@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from edgesight.host.errors import EdgeSightError
-from edgesight.quant.datasets import DataSet
+from edgesight.quant.splits import DataSet
 from edgesight.quant.variants import (
     Variant,
 )

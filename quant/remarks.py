@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from edgesight.quant.datasets import DataSet
+from edgesight.quant.splits import DataSet
 
 
 def remarks(data: DataSet, data_set: str) -> list[str]:

@@ -9,6 +9,7 @@ Words owned here: zoo.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,6 @@ from rich.console import Console
 from edgesight.quant import datasets, variants
 from edgesight.quant.ahead import Ahead
 from edgesight.quant.card import NetworkReport, accuracy_table, network_report, told_command, write_card
-from edgesight.quant.datasets import AS_NAMED, DataSet, FolderReading
 from edgesight.quant.export import (
     ExportError,
     StoredStage,
@@ -30,9 +30,11 @@ from edgesight.quant.export import (
     qonnx_logits,
     save_stage,
 )
-from edgesight.quant.learn import WORK_FOLDER, Trained, teach, train
+from edgesight.quant.image_folder import AS_NAMED, FolderReading
+from edgesight.quant.learn import AS_USUAL, Course, Trained, teach, train
 from edgesight.quant.recipe import TrainingError, VariantName
 from edgesight.quant.remarks import remarks
+from edgesight.quant.splits import DataSet
 from edgesight.quant.variants import (
     infer,
 )
@@ -60,13 +62,10 @@ def train_all(
     variant: VariantName | Literal["all"] = "all",
     seeds: int = 3,
     out: Path | None = None,
-    quick: bool = False,
     data_dir: Path | None = None,
     size: int | None = None,
-    work_dir: Path = WORK_FOLDER,
-    resume: bool = True,
-    console: Console | None = None,
     reading: FolderReading = AS_NAMED,
+    course: Course = AS_USUAL,
 ) -> TrainingReport:
     """Train networks for a data set, write the zoo folder with its model card, and print a table.
 
@@ -76,27 +75,25 @@ def train_all(
     Args:
         data_set: a name that `datasets.load` knows.
         variant: one network, or `all`. A stage needs its teacher, so the back end is trained too where no finished
-            checkpoint of it is in `work_dir`; its files are only written when asked for.
+            checkpoint of it is in `course.folder`; its files are only written when asked for.
         seeds: how many seeds to train, from 0.
         out: the zoo folder; default `quant/zoo/<data set>`.
-        quick: a fifth of the passes, for a look; the card says so.
         data_dir: as in `datasets.load`.
         size: as in `datasets.load`.
-        work_dir: where checkpoints are kept, see `train`.
-        resume: take up checkpoints of the very same training.
-        console: where progress and the table go; default the terminal.
         reading: as in `datasets.load`.
+        course: as in `learn.train`, of all networks; the card says if it is quick. Progress and the table go to the
+            terminal where it has no console.
 
     Raises:
         TrainingError: an unknown variant, no seeds, a zoo folder of other data, a full disk.
-        datasets.DataSetError: the data cannot be loaded.
+        splits.DataSetError: the data cannot be loaded.
         export.ExportError: an export differs from its network.
     """
     if variant != "all" and variant not in variants.VARIANTS:
         raise TrainingError(f"variant: found {variant!r}, expected all, {', '.join(variants.VARIANTS)}")
     if seeds < 1:
         raise TrainingError(f"seeds: found {seeds}, expected at least 1")
-    shown = console or Console(stderr=True)
+    shown, quick = course.console or Console(stderr=True), course.quick
     data = datasets.load(data_set, data_dir, size, reading=reading)
     folder = out or ZOO_FOLDER / data.name
     _check_zoo(folder, data, quick)
@@ -110,29 +107,16 @@ def train_all(
     taught = any(name != "backend" for name in wanted)
     trainings = [*(["backend"] if taught and "backend" not in wanted else []), *(wanted * seeds)]
     with Ahead(data, cast(list[VariantName], trainings), quick, shown) as ahead:
-        shown.print(f"Checkpoints go into {work_dir}.", soft_wrap=True, markup=False, highlight=False)
+        going = dataclasses.replace(course, console=shown, ahead=ahead)
+        shown.print(f"Checkpoints go into {course.folder}.", soft_wrap=True, markup=False, highlight=False)
         for seed in range(seeds):
             for name in wanted:
                 if name != "backend" and teacher is None:
                     # One teacher for all seeds: then their spread is the stage's own.
-                    first = (
-                        trained["backend"][0]
-                        if "backend" in trained
-                        else train(data, "backend", work_dir, 0, quick=quick, resume=resume, console=shown, ahead=ahead)
-                    )
+                    first = trained["backend"][0] if "backend" in trained else train(data, "backend", course=going)
                     teacher = teach(data, first.folded)
                 lesson = None if name == "backend" else teacher
-                result = train(
-                    data,
-                    name,
-                    work_dir,
-                    seed,
-                    quick=quick,
-                    resume=resume,
-                    teacher=lesson,
-                    console=shown,
-                    ahead=ahead,
-                )
+                result = train(data, name, seed, lesson, going)
                 trained[name].append(result)
                 if seed == 0:
                     written[name] = write_network(data, result, folder)
@@ -140,7 +124,7 @@ def train_all(
                 reports = tuple(network_report(data, trained[name], written[name]) for name in wanted if trained[name])
                 command = told_command(data, data_set, variant, len(trained[wanted[0]]), size, quick, reading)
                 write_card(data, reports, command, quick, folder)
-    (console or Console()).print(accuracy_table(data, reports))
+    (course.console or Console()).print(accuracy_table(data, reports))
     return TrainingReport(data.name, folder, reports)
 
 

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from edgesight.host.errors import EdgeSightError
+from edgesight.host.pixels import STEPS
 
 _RUN_BATCH: Final = 500
 
@@ -468,7 +469,7 @@ def settled_weights(quantised: nn.Sequential) -> Folded:
 
 def as_input(images: Tensor) -> Tensor:
     """Bring uint8 `[N, H, W, C]` to what networks take: float32 `[N, C, H, W]`, exactly pixel / 256."""
-    return images.permute(0, 3, 1, 2).float() / 256.0
+    return images.permute(0, 3, 1, 2).float() / STEPS
 
 
 def infer(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -14,16 +14,18 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.cache import cache_folder, prune
-from edgesight.host.calibrate import CalibrationError, Observed
-from edgesight.host.datacenter.models import Executor
+from edgesight.host.calibrate import LOSSES, CalibrationError, Observed, calibrate, resplit_check
+from edgesight.host.datacenter.models import Executor, OnnxModel
 from edgesight.host.fabric.base import Images
 from edgesight.host.fabric.csim import decide
 from edgesight.host.files import sha256, write_atomically
+from edgesight.host.kernel import Calibration
 from edgesight.host.link.concealment import Pixels
 from edgesight.host.link.parity import strips_for
 from edgesight.host.link.strips import encode, through_loss
@@ -35,6 +37,47 @@ _MOST_KEPT = 32  # measurements, of some 100 kB each
 _ROOT = Path(__file__).resolve().parent.parent
 # What a measurement's outcome hangs on beside its inputs.
 _CODE = [Path(__file__), *(_ROOT / "host" / name for name in ("fabric/csim.py", "datacenter/models.py"))]
+
+
+class Labelled(Protocol):
+    """Images whose classes are known."""
+
+    @property
+    def images(self) -> Images:
+        """Uint8 [N, H, W, C]."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """The class of each [N]."""
+
+
+def calibration_of(
+    package: Package,
+    split: Labelled,
+    held_out: Labelled,
+    targets: Sequence[float],
+    *,
+    loss: float,
+    seed: int = 0,
+    resplits: int = 200,
+) -> Calibration:
+    """Thresholds that keep `targets` at packet losses up to `loss`, chosen on the calibration `split`.
+
+    The promise is checked on as many re-splits of it together with `held_out`. The package's csim library must have
+    been built. Raises CalibrationError, or KernelError for a package without a back end.
+    """
+    if not 0.0 <= loss < 1.0:
+        raise CalibrationError(f"packet loss {loss:g}: expected a share, from 0 to below 1")
+    losses = sorted({*LOSSES, loss})
+    package.read("datacenter.onnx")  # says so where the package has none
+    model = OnnxModel(package.path / "datacenter.onnx")
+    observed = observe_once(package, model, split.images, split.labels, losses, seed)
+    calibration = calibrate(observed, targets, loss=loss, backend_sha256=model.sha256, seed=seed)
+    if not resplits or not calibration.targets:
+        return calibration
+    others = observe_once(package, model, held_out.images, held_out.labels, losses, seed + 1)
+    check = resplit_check(observed.joined(others), targets, loss=loss, count=resplits, seed=seed)
+    return calibration.model_copy(update={"resplits": check})
 
 
 def observe_once(

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import tomllib
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 BOARDS = Path(__file__).parent / "boards"
@@ -46,6 +47,18 @@ for name in names:
         continue
     importlib.import_module(name)
 print(len(names))
+"""
+
+ASK = """
+import json, sys
+import edgesight
+heavy = {"torch", "onnx", "hls4ml"} & {name.partition(".")[0] for name in sys.modules}
+heavy |= {name for name in sys.modules if name.startswith(("edgesight.sim", "edgesight.hls"))}
+assert not heavy, heavy
+with edgesight.open("digits", fabric=sys.argv[1]) as edge:
+    answers = edge.ask_many(sys.argv[2:], accuracy=0.95, deadline_ms=60_000)
+assert not {"torch", "hls4ml"} & {name.partition(".")[0] for name in sys.modules}
+print(json.dumps([answer.class_name for answer in answers]))
 """
 
 # Of what a board has no wheel or no need.
@@ -97,6 +110,8 @@ def test_the_wheel_holds_all_code_and_all_hardware(source: Path, wheel: Path) ->
         path.relative_to(source).as_posix() for path in (source / "edgesight" / "hw").rglob("*") if path.is_file()
     }
     assert "edgesight/sim/harness.cpp" in wanted
+    wanted |= {path.relative_to(source).as_posix() for path in (source / "edgesight" / "sim" / "vivado").iterdir()}
+    assert "edgesight/sim/vivado/recorder.tcl" in wanted
     assert sorted(wanted - held) == []
     assert {name.split("/")[0] for name in held} == {"edgesight", "edgesight-0.1.0.dist-info"}
     assert sorted(name for name in held if "/test_" in name or "__pycache__" in name) == []
@@ -173,6 +188,27 @@ def test_an_installed_wheel_runs_the_host(version: str, pip: Path, wheel: Path, 
     assert str(tmp_path / "venv") in found.stdout
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ not found")
+def test_an_installed_wheel_answers_digits_on_simulated_fabrics(pip: Path, wheel: Path, tmp_path: Path) -> None:
+    """With the extra `sim` alone, and a shipped package copied beside it: no checkout is near."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    made = _run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
+    assert made.returncode == 0, made.stderr
+    python = tmp_path / "venv" / "bin" / "python"
+    wanted = f"edgesight[sim] @ {wheel.as_uri()}"
+    installed = _run(python, "-m", "pip", "install", "--quiet", "--no-compile", wanted, pip=pip)
+    assert installed.returncode == 0, installed.stderr
+    shutil.copytree(PACKAGE, tmp_path / "digits")
+    pictures = []
+    for digit, values in enumerate(datasets.load_digits().images[:3]):
+        pictures.append(tmp_path / f"{digit}.png")
+        Image.fromarray((values * 15.9).astype("uint8")).save(pictures[-1])  # 0 to 16 in the data set
+    for fabric in ("csim", "verilated"):
+        asked = _run(python, "-I", "-c", ASK, fabric, *pictures, folder=tmp_path, cache=tmp_path / "cache")
+        assert asked.returncode == 0, asked.stderr
+        assert json.loads(asked.stdout) == ["0", "1", "2"]
+
+
 def test_the_host_imports_nothing_that_a_board_has_not() -> None:
     blocked = f"import sys; sys.modules.update(dict.fromkeys({NOT_ON_A_BOARD!r}))\n"
     ran = _run(sys.executable, "-c", blocked + IMPORT_EVERYTHING, *NEEDS_MORE)
@@ -200,10 +236,13 @@ except LinkError as error:
     assert "run the edge without one" in ran.stdout
 
 
-def _run(*command: Any, folder: Path = ROOT, pip: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `command` in `folder`, with the given folder's pip before any other."""
+def _run(
+    *command: Any, folder: Path = ROOT, pip: Path | None = None, cache: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `command` in `folder`, with the given folder's pip before any other, and a cache of its own where one is."""
     words = [str(word) for word in command]
     variables = os.environ if pip is None else {**os.environ, "PYTHONPATH": str(pip)}
+    variables = variables if cache is None else {**variables, "XDG_CACHE_HOME": str(cache)}
     return subprocess.run(
         words, cwd=folder, env=variables, capture_output=True, text=True, timeout=SECONDS, check=False
     )

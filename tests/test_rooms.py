@@ -29,9 +29,11 @@ OF_HOST = {
         "edgesight.host.files",
         "edgesight.host.libraries",
         "edgesight.host.errors",
+        "edgesight.host.pixels",
     ),
     "quant": (
         "edgesight.host.pictures",
+        "edgesight.host.pixels",
         "edgesight.host.picture_files",
         "edgesight.host.files",
         "edgesight.host.errors",
@@ -136,6 +138,35 @@ def test_tests_and_benches_of_modules_use_the_one_name() -> None:
         for path in (ROOT / folder).rglob("*.py"):
             names = imported(path.read_text())
             assert not {name for name in names if name.split(".")[0] in short}, path
+
+
+def of_tests(source: str) -> list[str]:
+    """Whatever a test imports by or from a test file; what several tests share has a file of its own beside them."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            path = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [".".join([*path, alias.name]) for alias in node.names]
+    return [name for name in names if any(part.startswith("test_") for part in name.split("."))]
+
+
+def test_no_test_imports_a_test() -> None:
+    found = {path: of_tests(path.read_text()) for folder in ("tests", "sim") for path in (ROOT / folder).rglob("*.py")}
+    assert len(found) > 100
+    assert {str(path.relative_to(ROOT)): names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from tests.host.test_offload import run",
+        "import tests.host.test_offload",
+        "def f():\n    from tests.host import test_offload",
+        "from .test_offload import run",
+    ],
+)
+def test_an_import_of_a_test_is_seen(line: str) -> None:
+    assert of_tests(line)
 
 
 def test_nothing_is_loaded_under_a_short_name() -> None:

@@ -47,6 +47,7 @@ from edgesight.bench.link.programs import (
 )
 from edgesight.bench.report import Check
 from edgesight.host.answer import Answer
+from edgesight.host.link.addresses import host_and_port
 from edgesight.host.package import Package
 from edgesight.sim.link.options import EmulationError, LinkOptions
 from edgesight.sim.link.trust import make_trust
@@ -203,7 +204,7 @@ class _Run:
         """Run it all."""
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: self._handlers.append(str(context)))
         line = await self.datacenter.start()
-        address = ("127.0.0.1", int(line.rpartition(":")[2]))
+        address = host_and_port(line.split()[-1])
         self.datacenter.arguments[-1] = str(address[1])  # a restarted one is where it was
         self.address = address
         try:

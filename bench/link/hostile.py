@@ -39,6 +39,7 @@ from edgesight.bench.link.programs import Asked, Material, Program, asking, offl
 from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.files import sha256
+from edgesight.host.link.addresses import host_and_port
 from edgesight.host.link.strips import resize
 from edgesight.host.package import Package
 from edgesight.sim.link.options import EmulationError
@@ -223,7 +224,7 @@ class _Site:
 
     async def __aenter__(self) -> _Site:
         line = await self._datacenter.start()
-        self._port = int(line.rpartition(":")[2])
+        _, self._port = host_and_port(line.split()[-1])
         self._edge.arguments.append(f"{OWN}:{self._port}")
         try:
             await self._edge.start()

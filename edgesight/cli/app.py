@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,9 +15,6 @@ import edgesight.cli.plan.workflow  # each adds its commands to the group
 from edgesight.cli import bench, board, build, ending, link, serve
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import remedy
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,14 +44,9 @@ def edgesight_(
 app.add_typer(serve.keys, name="keys")
 app.add_typer(serve.datacenter, name="datacenter")
 app.add_typer(bench.group, name="bench")
-app.command()(board.bitstream)
 app.add_typer(board.group, name="board")
 app.add_typer(link.group, name="link")
 app.add_typer(edgesight.cli.plan.group, name="plan")
-app.command()(board.selftest)
-app.command()(board.throughput)
-app.command()(board.power)
-app.command()(board.projected_energy)
 app.command()(build.train)
 app.command("compile")(build.compile_)
 app.command()(build.show)

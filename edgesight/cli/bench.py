@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 
 from edgesight.cli import ending
-from edgesight.cli.build import _budgets
-from edgesight.cli.data import _check_trained_on, data_folder, data_set, demo_data
+from edgesight.cli.data import FETCHED, data_set
 from edgesight.cli.options import (
     DATASET_HELP,
     DataDir,
@@ -22,11 +21,12 @@ from edgesight.cli.options import (
     PackagePath,
     Size,
     SkipDamaged,
+    budgets_of,
     check_reports,
     reading,
 )
 from edgesight.cli.show import load
-from edgesight.hls.zoo import SHIPPED, _data_set, calibrated_as, compile_zoo, foldings_of, shipped_folder
+from edgesight.hls.zoo import SHIPPED, calibrated_as, compile_zoo, data_set_of, foldings_of, shipped_folder
 
 if TYPE_CHECKING:
     from edgesight.host.fabric.base import Images
@@ -34,8 +34,12 @@ if TYPE_CHECKING:
 group = typer.Typer(no_args_is_help=True, help="Measurements, each held against its bars.")
 
 
-# Cycles a frame that a layer of stage 0 and of stage 1 may take, by the name of the folding.
-FOLDINGS = {"fast": (700, 2_500), "middle": (1_500, 10_000), "small": (6_000, 40_000)}
+def _end(met: bool, report: Path, json_: bool) -> None:
+    """Print the report where JSON is asked for; the status is 1 where a bar was missed."""
+    if json_:
+        print(report.read_text(), end="")
+    if not met:
+        raise typer.Exit(1)
 
 
 @group.command("folding")
@@ -46,19 +50,9 @@ def bench_folding_(
 ) -> None:
     """Measure each stage's interval over its folding bound at three foldings, on the Verilated RTL."""
     from edgesight.bench.folding import bench_folding
-    from edgesight.hls.compile import Folding
 
     check_reports(out, "folding.json")
-
-    packages = {
-        name: compile_zoo(zoo, out / "folding" / name, [Folding(budget, {}) for budget in budgets])
-        for name, budgets in FOLDINGS.items()
-    }
-    met = bench_folding(packages, "fast", out, Console(stderr=json_))
-    if json_:
-        print((out / "folding.json").read_text(), end="")
-    if not met:
-        raise typer.Exit(1)
+    _end(bench_folding(zoo, out, Console(stderr=json_)), out / "folding.json", json_)
 
 
 @group.command("emulator")
@@ -72,10 +66,7 @@ def bench_emulator_(
     check_reports(out, "emulator.json")
 
     met = bench_emulator(out, Console(stderr=json_))
-    if json_:
-        print((out / "emulator.json").read_text(), end="")
-    if not met:
-        raise typer.Exit(1)
+    _end(met, out / "emulator.json", json_)
 
 
 @group.command("fairness")
@@ -90,10 +81,7 @@ def bench_fairness_(
     check_reports(out, "fairness.json")
 
     met = bench_fairness(out, Console(stderr=json_), seeds=seeds)
-    if json_:
-        print((out / "fairness.json").read_text(), end="")
-    if not met:
-        raise typer.Exit(1)
+    _end(met, out / "fairness.json", json_)
 
 
 @group.command("link")
@@ -127,7 +115,8 @@ def bench_link_(
 ) -> None:
     """Compare the link's transport with gRPC, QUIC streams and UDP under loss, and more; over an hour. Needs root."""
     from edgesight.bench.link.bench import SECTIONS, Settings, bench_link
-    from edgesight.quant.datasets import DataSetError, load
+    from edgesight.quant.datasets import folder_of, load
+    from edgesight.quant.splits import DataSetError
 
     if list_:
         for name, one in SECTIONS.items():
@@ -139,7 +128,7 @@ def bench_link_(
             raise typer.BadParameter(f"{name}: expected one of {', '.join(SECTIONS)}", param_hint="--section")
     fashion = None
     with suppress(DataSetError):  # then the section says what it lacks
-        folder = data_folder("fashion-mnist", data_dir)
+        folder = folder_of("fashion-mnist", data_dir, FETCHED)
 
         def fashion() -> tuple[Images, Any]:
             test = load("fashion-mnist", folder).test
@@ -158,10 +147,7 @@ def bench_link_(
         again=again,
     )
     met = bench_link(settings, section or [], Console(stderr=json_))
-    if json_:
-        print((out / "link.json").read_text(), end="")
-    if not met:
-        raise typer.Exit(1)
+    _end(met, out / "link.json", json_)
 
 
 @group.command("hostile")
@@ -176,10 +162,7 @@ def bench_hostile_(
 
     check_reports(out, "hostile.json")
     met = bench_hostile(out, Console(stderr=json_), names=attack or [], seconds=seconds)
-    if json_:
-        print((out / "hostile.json").read_text(), end="")
-    if not met:
-        raise typer.Exit(1)
+    _end(met, out / "hostile.json", json_)
 
 
 @group.command("plan")
@@ -197,10 +180,7 @@ def bench_plan_(
     check_reports(out, "plan.json")
 
     met = bench_plan(out, Console(stderr=json_), traces=traces, published=published)
-    if json_:
-        print((out / "plan.json").read_text(), end="")
-    if not met:
-        raise typer.Exit(1)
+    _end(met, out / "plan.json", json_)
 
 
 @group.command("board")
@@ -226,10 +206,10 @@ def bench_board_(
     from edgesight.hls.csim import build_library
 
     check_reports(out, "board.json")
-    budgets = _budgets(cycles)
+    budgets = budgets_of(cycles)
 
     console = Console(stderr=json_)
-    name = _data_set(zoo)[0]
+    name = data_set_of(zoo)[0]
     fast = load(shipped_folder() / name)
     package = calibrated_as(compile_zoo(zoo, out / "board" / name, foldings_of(budgets)), fast.kernel)
     build_library(package)
@@ -249,10 +229,7 @@ def bench_board_(
         out=out,
         console=console,
     )
-    if json_:
-        print((out / "board.json").read_text(), end="")
-    if not met:
-        raise typer.Exit(1)
+    _end(met, out / "board.json", json_)
 
 
 def verify(
@@ -272,30 +249,19 @@ def verify(
 
     check_reports(out, "report.json", "logits.npz", "records.npz")
 
+    opened = load(package)
     with ending.nothing_to_clean_up():
-        from edgesight.bench.verify import verify
-        from edgesight.hls import qonnx_graph
+        from edgesight.bench.verify import references_of, verify
         from edgesight.hls.csim import build_library as build_csim
-        from edgesight.quant.export import brevitas_logits
         from edgesight.sim.verilate import build_library as build_verilated
 
-    opened = load(package)
+        references = references_of(opened, zoo)
     data = data_set(dataset, data_dir, size, opened, reading(groups, skip_damaged))
     pool = np.concatenate([data.test.images, data.calibration.images])[:images]
     build_csim(opened)
     build_verilated(opened)
-
-    def brevitas(stage: str, chosen: Images) -> np.ndarray:
-        return brevitas_logits(zoo, stage, chosen)
-
-    def qonnx(stage: str, chosen: Images) -> np.ndarray:
-        return qonnx_graph.execute(opened.path / "networks" / f"{stage}.onnx", chosen)
-
-    met = verify(opened, pool, {"brevitas": brevitas, "qonnx": qonnx}, out, Console(stderr=json_))
-    if json_:
-        print((out / "report.json").read_text(), end="")
-    if not met:
-        raise typer.Exit(1)
+    met = verify(opened, pool, references, out, Console(stderr=json_))
+    _end(met, out / "report.json", json_)
 
 
 def demo(
@@ -314,20 +280,17 @@ def demo(
     json_: Json = False,
 ) -> None:
     """Answer real images by the whole cascade, on cycle-accurate RTL and over a lossy link, for several targets."""
-    from edgesight.bench.demo import run_demo
+    from edgesight.bench.demo import demo_data, run_demo
 
     check_reports(out, "report.json", "report.md", "report.png")
 
     console = Console(stderr=json_)
     own = load(package) if package is not None else None
     side = size or (own.kernel.input.height if own is not None else None)
-    data, note = demo_data(dataset, data_dir, side, reading(groups, skip_damaged))
+    data, note = demo_data(dataset, data_dir, side, reading(groups, skip_damaged), FETCHED)
     console.print(note)
     opened = own or load(shipped_folder() / data.name)
-    _check_trained_on(opened, data)
+    opened.check_trained_on(data.name, data.checksum)
     shipped = opened.path.resolve().parent == SHIPPED
     met = run_demo(opened, data.test, None if all_ else images, loss, out, note, console, shipped=shipped)
-    if json_:
-        print((out / "report.json").read_text(), end="")
-    if not met:
-        raise typer.Exit(1)
+    _end(met, out / "report.json", json_)

@@ -13,24 +13,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgesight.cli.ending import print_json, shown
+from edgesight.cli.options import Json, PackagePath
 
 if TYPE_CHECKING:
-    from edgesight.hls.boards import Board
-    from edgesight.host.fabric.base import Fabric, Images
-    from edgesight.host.package import Package
+    from edgesight.host.fabric.base import Fabric
 
 FABRIC_HELP = "pynq (on the board itself), serial:PORT such as serial:/dev/ttyUSB0, verilated or csim."
 
-_INTERVAL_FRAMES = 24
-
-PackagePath = Annotated[Path, typer.Argument(metavar="PACKAGE", help="Kernel package: a folder with kernel.json.")]
 FabricName = Annotated[str, typer.Option("--fabric", help=FABRIC_HELP)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
+
+group = typer.Typer(no_args_is_help=True, help="Boards: make bitstreams, test and measure what runs on one.")
 
 
-group = typer.Typer(no_args_is_help=True, help="Boards: which there are, and what became of a build.")
-
-
+@group.command()
 def bitstream(
     package: PackagePath,
     board: Annotated[str, typer.Option(help="Board, as `edgesight board list` names it.")],
@@ -45,6 +40,7 @@ def bitstream(
 
     Without Vivado, its boards' sources and scripts are still made and checked, and what is missing is said.
     """
+    from edgesight.hls.bitstream import build
     from edgesight.hls.boards import load_board
     from edgesight.host.package import Package
 
@@ -52,29 +48,12 @@ def bitstream(
     opened = Package.load(package)
     folder = out / board / opened.kernel.name
     with shown(json_):
-        built = _build(opened, target, folder, backend, seeds)
+        built = build(opened, target, folder, backend=backend, seeds=seeds)
     made = built.board(board)
     if json_:
         print_json({"package": str(built.path), **made.model_dump(mode="json")})
     else:
         print(built.path / made.bitstream)
-
-
-def _build(opened: Package, target: Board, folder: Path, backend: str, seeds: int) -> Package:
-    """Build for a board by its flow; BoardError."""
-    from edgesight.hls.boards import BoardError
-
-    if target.flow == "open":
-        from edgesight.hls import open_flow
-
-        if backend != "rtl":
-            raise BoardError(f"--backend {backend}: board {target.name} has an open flow, which builds the RTL only")
-        return open_flow.build(opened, target, folder, range(1, seeds + 1))
-    from edgesight.hls import vivado
-
-    if backend not in ("rtl", "vitis"):
-        raise BoardError(f"--backend {backend}: choose rtl or vitis")
-    return vivado.build(opened, target, folder, backend)  # type: ignore[arg-type] # checked above
 
 
 @group.command("list")
@@ -100,7 +79,7 @@ def report(
     package: PackagePath,
     board: Annotated[str, typer.Option(help="Board that was built for.")],
     selftest_: Annotated[
-        Path | None, typer.Option("--selftest", help="What `edgesight selftest --json` printed on the board.")
+        Path | None, typer.Option("--selftest", help="What `edgesight board selftest --json` printed on the board.")
     ] = None,
     out: Annotated[Path, typer.Option(help="File to write, .json; a .txt is written beside it.")] = Path(
         "board-report.json"
@@ -108,19 +87,11 @@ def report(
     json_: Json = False,
 ) -> None:
     """Make the file that tells others what was built, met and answered; send it with an issue."""
-    from edgesight.host.board_report import as_text, board_report, check_name, write_report
-    from edgesight.host.kernel import KernelError
+    from edgesight.host.board_report import as_text, board_report, check_name, read_selftest, write_report
     from edgesight.host.package import Package
 
     check_name(out)
-    found = None
-    if selftest_ is not None:
-        try:
-            found = json.loads(selftest_.read_bytes())
-        except (OSError, ValueError) as error:
-            raise KernelError(f"{selftest_}: is no self-test's JSON ({error}): make it by `selftest --json`") from error
-        if not isinstance(found, dict):
-            raise KernelError(f"{selftest_}: is no self-test's JSON, which is an object: make it by `selftest --json`")
+    found = read_selftest(selftest_) if selftest_ is not None else None
     made = board_report(Package.load(package), board, found)
     write_report(made, out)
     if json_:
@@ -142,6 +113,7 @@ def overlay(package: PackagePath, json_: Json = False) -> None:
         print(placed)
 
 
+@group.command()
 def selftest(package: PackagePath, fabric: FabricName = "pynq", json_: Json = False) -> None:
     """Compare the package's known answers with the fabric's, bit for bit. The first thing to do on a board."""
     from edgesight.host.selftest import selftest as run
@@ -161,6 +133,7 @@ def selftest(package: PackagePath, fabric: FabricName = "pynq", json_: Json = Fa
         raise typer.Exit(1)
 
 
+@group.command()
 def throughput(
     package: PackagePath,
     images: Annotated[int, typer.Option(min=1, help="Images to answer.")] = 4096,
@@ -172,11 +145,12 @@ def throughput(
     No threshold is set, so that every image goes through all stages: images that an early stage answers are faster.
     """
     from edgesight.host.fabric.pynq import PynqFabric
+    from edgesight.host.images import random_images
     from edgesight.host.package import Package
 
     opened = PynqFabric(Package.load(package))
     try:
-        found = opened.throughput_test(_random_images(opened.package, images, seed))
+        found = opened.throughput_test(random_images(opened.package.kernel.input, images, seed))
     finally:
         opened.close()
     facts = dataclasses.asdict(found)
@@ -190,6 +164,7 @@ def throughput(
     Console().print(table)
 
 
+@group.command()
 def power(
     package: PackagePath,
     fabric: FabricName = "pynq",
@@ -217,31 +192,20 @@ def power(
 
     It is the whole board's, as its sensor sees it: the fabric's work and that of the host program which feeds it.
     """
-    from edgesight.host.fabric.base import ALWAYS
-    from edgesight.host.power.measure import fabric_runner, measure
-    from edgesight.host.power.sensors import PowerError, open_sensor
+    from edgesight.host.power.answers import answering, check
+    from edgesight.host.power.measure import measure
+    from edgesight.host.power.sensors import open_sensor
 
-    if accuracy is not None and images is None:
-        raise PowerError("--accuracy needs --images: how many stages an image takes depends on what it shows")
+    check(accuracy, images)
     console = Console(stderr=True)
     meter = open_sensor(sensor)  # before the fabric: what is missing is said at once
     opened = _open(package, fabric)
     try:
-        if opened.simulated:
-            raise PowerError(f"fabric {fabric} is simulated: a sensor would see the simulation's power; use a board")
-        pool = _random_images(opened.package, 512, 0) if images is None else _images(images)
-        if accuracy is None:
-            opened.set_thresholds(0, [ALWAYS] * len(opened.package.kernel.stages))
-            row, what = 0, "every image answered by stage 0"
-        else:
-            row, what = _target_row(opened, accuracy), f"accuracy target {accuracy:g}"
+        run, subject = answering(opened, fabric, accuracy, images)
         report = measure(
             meter,
-            fabric_runner(opened, pool, row),
-            subject=(
-                f"{opened.package.kernel.name} on fabric {fabric} and the host program that feeds it, {what}, "
-                f"{images or 'random images'}"
-            ),
+            run,
+            subject=subject,
             pairs=pairs,
             seconds=seconds,
             progress=lambda kind, number: console.print(f"window {number + 1} of {2 * pairs + 1}: {kind}"),
@@ -261,6 +225,7 @@ def power(
     Console().print(table, *map(escape, report.notes), sep="\n")
 
 
+@group.command()
 def projected_energy(
     package: PackagePath,
     board: Annotated[str, typer.Option(help="Board whose published power is taken.")] = "pynq-z2",
@@ -274,31 +239,20 @@ def projected_energy(
 
     Builds and simulates the RTL, so that it takes minutes, g++, make, perl and the extra `sim`.
     """
-    from edgesight.host.fabric.verilated import VerilatedFabric
+    from edgesight.bench.projected_energy import projected_energy as run
     from edgesight.host.package import Package
-    from edgesight.host.power.projection import PUBLISHED, PublishedPower, project, published_for
-    from edgesight.host.power.sensors import PowerError
-    from edgesight.sim.verilate import build_library
+    from edgesight.host.power.projection import PUBLISHED, PublishedPower
+    from edgesight.host.power.readings import PowerError
 
     if watts is None and source:
         raise PowerError("--source says where --watts comes from: give --watts, too")
     published = PUBLISHED if watts is None else [PublishedPower(board, watts, "as given", source)]
-    published_for(board, published)  # before the minutes that the simulation takes
     opened = Package.load(package)
-    build_library(opened)
-    fabric = VerilatedFabric(opened)
-    intervals = fabric.measure_intervals(_random_images(opened, _INTERVAL_FRAMES, 0))
-    fabric.close()
-    build = opened.kernel.boards.get(board)
-    clock = build.clock_mhz if build is not None else opened.kernel.clock_mhz
-    projections = {
-        stage.name: project(board, interval.interval_cycles, clock, "simulated: interval of the RTL", published)
-        for stage, interval in zip(opened.kernel.stages, intervals, strict=True)
-    }
+    projections = run(opened, board, published)
     if json_:
         print(json.dumps({name: found.model_dump() for name, found in projections.items()}, indent=1))
         return
-    console = Console()
+    console, clock = Console(), next(iter(projections.values())).clock_mhz
     table = Table(title=escape(f"{opened.kernel.name} on {board} at {clock:g} MHz, the whole board at full speed"))
     for column in ("answered by", "cycles (simulated)", "energy an image", "from", "to", "obtained"):
         table.add_column(column, justify="left" if column == "answered by" else "right")
@@ -316,34 +270,3 @@ def _open(path: Path, maker: str) -> Fabric:
     from edgesight.host.package import Package
 
     return open_fabric(Package.load(path), maker)
-
-
-def _target_row(fabric: Fabric, accuracy: float) -> int:
-    """Write the row of the target that keeps `accuracy`; returns its index."""
-    from edgesight.host.cascade import Cascade
-    from edgesight.host.kernel import KernelError
-
-    calibration = fabric.package.kernel.calibration
-    if calibration is None:
-        raise KernelError(f"{fabric.package.path}: is not calibrated: run `edgesight calibrate` where it was compiled")
-    return Cascade(fabric, calibration, None).target(accuracy).set_index
-
-
-def _images(path: Path) -> Images:
-    import numpy as np
-
-    from edgesight.host.images import ImageError
-
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ImageError(f"{path}: holds no array ({error}): give a .npy file, uint8 [N, H, W, C]") from error
-    if not isinstance(loaded, np.ndarray):
-        raise ImageError(f"{path}: holds several arrays: give a .npy file with one, uint8 [N, H, W, C]")
-    return loaded
-
-
-def _random_images(package: Package, count: int, seed: int) -> Images:
-    import numpy as np
-
-    return np.random.default_rng(seed).integers(0, 256, (count, *package.kernel.input.shape), np.uint8)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgesight.cli import ending
-from edgesight.cli.data import data_folder, data_set
+from edgesight.cli.data import FETCHED, data_set
 from edgesight.cli.options import (
     DataDir,
     DataSetName,
@@ -22,13 +21,13 @@ from edgesight.cli.options import (
     PackagePath,
     Size,
     SkipDamaged,
+    budgets_of,
+    factors_of,
     reading,
     warn,
 )
 from edgesight.cli.show import load, show_package
 from edgesight.hls.zoo import (
-    ROOT,
-    SHIPPED,
     calibrated_as,
     check_same_networks,
     compile_zoo,
@@ -40,9 +39,7 @@ from edgesight.hls.zoo import (
 if TYPE_CHECKING:
     from edgesight.host.kernel import Calibration
     from edgesight.host.package import Package
-    from edgesight.quant.datasets import DataSet
-
-_COUNT = re.compile(r"0*[1-9][0-9]{0,8}")  # a positive number of at most nine digits
+    from edgesight.quant.splits import DataSet
 
 
 class Variants(str, Enum):
@@ -73,7 +70,7 @@ def train(
     Checkpoints go into ~/.cache/edgesight/training (or $XDG_CACHE_HOME/edgesight/training), a folder a data set, so
     that neither other data nor other settings replace them; remove them there when you need them no more.
     """
-    from edgesight.quant.datasets import check_name
+    from edgesight.quant.datasets import check_name, folder_of
 
     if out is not None:
         from edgesight.hls.zoo import ZOO
@@ -85,6 +82,7 @@ def train(
 
     checkpoints = cache_folder() / "training"
     with ending.shown(json_), ending.nothing_to_clean_up():  # but for the epoch that is under way
+        from edgesight.quant.learn import Course
         from edgesight.quant.train import train_all
 
         report = train_all(
@@ -92,11 +90,10 @@ def train(
             variant.value,
             seeds,
             out,
-            quick,
-            data_folder(dataset, data_dir),
+            folder_of(dataset, data_dir, FETCHED),
             size,
-            work_dir=checkpoints,
-            reading=reading(groups, skip_damaged),
+            reading(groups, skip_damaged),
+            Course(checkpoints, quick),
         )
     warn(warnings(report.folder, read_card(report.folder)))
     if json_:
@@ -124,14 +121,8 @@ def compile_(
     from edgesight.host.package import PACKAGE, load_kernel
 
     # What is wrong is said before hls4ml is loaded, let alone the work begun.
-    budgets = _budgets(cycles)
-    factors: dict[str, dict[str, int]] = {"stage0": {}, "stage1": {}}
-    for entry in reuse or []:
-        place, _, factor = entry.partition("=")
-        stage, _, layer = place.partition(".")
-        if stage not in factors or not layer or not _COUNT.fullmatch(factor):
-            raise ending.ArgumentError(f"--reuse {entry}: expected STAGE.LAYER=N, such as stage0.Conv_1=12")
-        factors[stage][layer] = int(factor)
+    budgets = budgets_of(cycles)
+    factors = factors_of(reuse or [])
     PACKAGE.check_folder(out)
     card = read_card(zoo)
     check_files(zoo, card)
@@ -204,7 +195,7 @@ def calibrate(
     wanted = parse_targets(targets)  # before anything is measured
     opened = load(package)
     data = data_set(dataset, data_dir, size, opened, reading(groups, skip_damaged))
-    made = _calibration(opened, data, wanted, loss, seed, resplits)
+    made = _calibration(opened, data, wanted, loss=loss, seed=seed, resplits=resplits)
     said = advice(made)
     if not made.targets:
         raise CalibrationError(" ".join(["no target can be offered, and nothing was changed.", *said]))
@@ -222,25 +213,18 @@ def kernels(
     json_: Json = False,
 ) -> None:
     """Compile and calibrate the shipped kernel packages anew, as bitstreams/shipped.toml says."""
-    from edgesight.hls.compile import Folding
-    from edgesight.hls.qonnx_graph import CompileError
     from edgesight.host.package import load_kernel
 
-    recipes = shipped()
     made = []
-    for name in names or list(recipes):
-        if name not in recipes:
-            raise CompileError(f"no shipped kernel is called {name!r}: {SHIPPED / 'shipped.toml'} has {list(recipes)}")
-        recipe = recipes[name]
-        before = load_kernel(SHIPPED / name) if keep else None
-        package = compile_zoo(
-            ROOT / "quant" / "zoo" / name, SHIPPED / name, [Folding(budget, {}) for budget in recipe["cycles"]]
-        )
+    for recipe in shipped(names):
+        before = load_kernel(recipe.path) if keep else None
+        package = recipe.compile()
         if before is not None:
             package = calibrated_as(package, before)
         else:
-            data = data_set(name, data_dir if name == "fashion-mnist" else None, None, package)
-            package = _calibrate(package, data, recipe["targets"], recipe["loss"], 0, 200)
+            data = data_set(recipe.name, data_dir if recipe.name == "fashion-mnist" else None, None, package)
+            found = _calibration(package, data, recipe.targets, loss=recipe.loss)
+            package = package.replace(calibration=found.model_dump())
         made.append(package)
         if not json_:
             show_package(package, False)
@@ -248,39 +232,11 @@ def kernels(
         ending.print_json({package.kernel.name: package.kernel.model_dump(mode="json") for package in made})
 
 
-def _budgets(cycles: str) -> list[int]:
-    """Budgets of cycles of both stages, comma separated."""
-    budgets = cycles.split(",")
-    if len(budgets) != 2 or not all(_COUNT.fullmatch(budget) for budget in budgets):
-        raise ending.ArgumentError(f"--cycles {cycles}: give two numbers, for stage 0 and stage 1, such as 1500,10000")
-    return [int(budget) for budget in budgets]
-
-
-def _calibrate(package: Package, data: DataSet, targets: list[float], loss: float, seed: int, resplits: int) -> Package:
-    """The package with its calibration, see `_calibration`."""
-    return package.replace(calibration=_calibration(package, data, targets, loss, seed, resplits).model_dump())
-
-
 def _calibration(
-    package: Package, data: DataSet, targets: list[float], loss: float, seed: int, resplits: int
+    package: Package, data: DataSet, targets: list[float], *, loss: float, seed: int = 0, resplits: int = 200
 ) -> Calibration:
-    """Calibrate on the data's calibration split; check by re-splits of it together with the test split."""
     from edgesight.hls.csim import build_library
-    from edgesight.host.calibrate import LOSSES, CalibrationError, calibrate, resplit_check
-    from edgesight.host.datacenter.models import OnnxModel
-    from edgesight.sim.observe import observe_once
+    from edgesight.sim.observe import calibration_of
 
-    if not 0.0 <= loss < 1.0:
-        raise CalibrationError(f"packet loss {loss:g}: expected a share, from 0 to below 1")
-    losses = sorted({*LOSSES, loss})
     build_library(package)
-    package.read("datacenter.onnx")  # says so where the package has none
-    model = OnnxModel(package.path / "datacenter.onnx")
-    split, test = data.calibration, data.test
-    observed = observe_once(package, model, split.images, split.labels, losses, seed)
-    calibration = calibrate(observed, targets, loss=loss, backend_sha256=model.sha256, seed=seed)
-    if not resplits or not calibration.targets:
-        return calibration
-    held_out = observe_once(package, model, test.images, test.labels, losses, seed + 1)
-    check = resplit_check(observed.joined(held_out), targets, loss=loss, count=resplits, seed=seed)
-    return calibration.model_copy(update={"resplits": check})
+    return calibration_of(package, data.calibration, data.test, targets, loss=loss, seed=seed, resplits=resplits)

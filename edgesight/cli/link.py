@@ -53,11 +53,13 @@ def relay(
     report: Report = None,
 ) -> None:
     """Pass UDP datagrams on over an emulated link. Needs no root."""
+    from edgesight.host.link.addresses import host_and_port
     from edgesight.sim.link.relay import relay as run
 
     back = None if down is None else _options(down)
     _check_report(report)
-    run(_address(target), _options(up), back, seed=seed, listen=_address(listen), report=report)
+    at = host_and_port(listen, "--listen", least=0)  # 0: a port of the system's choice
+    run(host_and_port(target), _options(up), back, seed=seed, listen=at, report=report)
 
 
 def _check_report(report: Path | None) -> None:
@@ -69,16 +71,6 @@ def _check_report(report: Path | None) -> None:
         raise EmulationError(f"--report {report}: its folder does not exist: make it, or name another")
     if report is not None:
         json_claim("link's report", "up", "down").check_file(report)
-
-
-def _address(text: str) -> tuple[str, int]:
-    from edgesight.host.link.addresses import host_and_port
-    from edgesight.sim.link.options import EmulationError
-
-    try:
-        return host_and_port(text, least=0)  # 0 listens at a port of the system's choice
-    except ValueError as error:
-        raise EmulationError(str(error)) from None
 
 
 def _options(text: str) -> LinkOptions:

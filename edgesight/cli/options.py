@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from enum import Enum
 from pathlib import Path
@@ -9,8 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgesight.cli.ending import ArgumentError
+
 if TYPE_CHECKING:
-    from edgesight.quant.datasets import FolderReading
+    from edgesight.quant.image_folder import FolderReading
+
+_COUNT = re.compile(r"0*[1-9][0-9]{0,8}")  # a positive number of at most nine digits
 
 DATASET_HELP = "fashion-mnist, digits, or folder:PATH (class subfolders, or train/ and test/ above them; a zip too)."
 
@@ -61,15 +66,24 @@ KeysFolder = Annotated[
 ]
 
 
-def address_of(option: str, text: str) -> tuple[str, int]:
-    """Host and port that `text` names."""
-    from edgesight.host.link.addresses import host_and_port
-    from edgesight.host.link.datagrams import LinkError
+def budgets_of(cycles: str) -> list[int]:
+    """Cycles a frame that each layer of a stage may take, from `--cycles`."""
+    budgets = cycles.split(",")
+    if len(budgets) != 2 or not all(_COUNT.fullmatch(budget) for budget in budgets):
+        raise ArgumentError(f"--cycles {cycles}: give two numbers, for stage 0 and stage 1, such as 1500,10000")
+    return [int(budget) for budget in budgets]
 
-    try:
-        return host_and_port(text)
-    except ValueError as error:
-        raise LinkError(f"{option} {error}") from None
+
+def factors_of(reuse: list[str]) -> dict[str, dict[str, int]]:
+    """Reuse factors by stage and layer, from each `--reuse`."""
+    factors: dict[str, dict[str, int]] = {"stage0": {}, "stage1": {}}
+    for entry in reuse:
+        place, _, factor = entry.partition("=")
+        stage, _, layer = place.partition(".")
+        if stage not in factors or not layer or not _COUNT.fullmatch(factor):
+            raise ArgumentError(f"--reuse {entry}: expected STAGE.LAYER=N, such as stage0.Conv_1=12")
+        factors[stage][layer] = int(factor)
+    return factors
 
 
 def check_reports(out: Path, main: str, *others: str) -> None:
@@ -89,6 +103,6 @@ def warn(said: list[str]) -> None:
 
 def reading(groups: Grouping, skip_damaged: bool) -> FolderReading:
     """How a folder of images is read."""
-    from edgesight.quant.datasets import FolderReading
+    from edgesight.quant.image_folder import FolderReading
 
     return FolderReading(groups.value, skip_damaged)

@@ -7,18 +7,15 @@ import json
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
 from edgesight.cli import board, ending
-from edgesight.cli.options import Json, KeysFolder, PackagePath, address_of, warn
+from edgesight.cli.options import Json, KeysFolder, PackagePath, warn
 from edgesight.cli.show import load
-
-if TYPE_CHECKING:
-    pass
 
 keys = typer.Typer(no_args_is_help=True, help="Keys that edges and data centres know each other by.")
 
@@ -73,9 +70,11 @@ def enroll(
 ) -> None:
     """Print a token with which one edge gets its certificate; it works once, for ten minutes. Keep it to yourself."""
     from edgesight.host.datacenter.authority import Authority
+    from edgesight.host.link.addresses import host_and_port
 
+    at = host_and_port(address, "--address")
     with closing(Authority(keys_folder)) as authority:
-        token = authority.invite(name, *address_of("--address", address), replace=replace).pack()
+        token = authority.invite(name, *at, replace=replace).pack()
     if json_:
         ending.print_json({"edge": name, "token": token})
     else:
@@ -182,7 +181,8 @@ def edge(
         ),
     ] = None,
     power: Annotated[
-        str | None, typer.Option(help="Sensor whose energy answers carry, as `edgesight power --sensor` takes it.")
+        str | None,
+        typer.Option(help="Sensor whose energy answers carry, as `board power --sensor` takes it."),
     ] = None,
     hedge: Annotated[
         str, typer.Option(help="auto: ask the data centre before the fabric has answered, when time is short; or off.")
@@ -196,6 +196,7 @@ def edge(
 ) -> None:
     """Answer queries on the fabric, and offload what it is unsure of; stop with Ctrl-C."""
     from edgesight.host.edge import EdgeError
+    from edgesight.host.link.addresses import host_and_port
     from edgesight.host.process import write_log
     from edgesight.host.queries import run_edge
 
@@ -214,7 +215,7 @@ def edge(
             return
     if package is None:
         raise EdgeError("no kernel package is given: name a folder with kernel.json")
-    at = address_of("--datacenter", datacenter) if datacenter is not None else None
+    at = host_and_port(datacenter, "--datacenter") if datacenter is not None else None
     budget = hedge_budget if hedge == "auto" else None
     run_edge(package, fabric, socket, datacenter=at, keys_folder=keys_folder, power=power, hedge_budget=budget)
 

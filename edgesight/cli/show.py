@@ -12,6 +12,7 @@ from edgesight.cli import ending
 from edgesight.host.answer import Answer
 from edgesight.host.kernel import Calibration
 from edgesight.host.package import Package
+from edgesight.host.registers import THRESHOLD_NEVER
 
 CHECKED = [
     "the checksum of kernel.json, over thresholds, calibration, classes, input and all other fields",
@@ -75,7 +76,7 @@ def _describe_targets(calibration: Calibration, console: Console) -> None:
     for target in calibration.targets:
         table.add_row(
             f"{target.accuracy:.3f}",
-            ", ".join("never" if threshold == 0xFFFF_FFFF else str(threshold) for threshold in target.thresholds),
+            ", ".join("never" if threshold == THRESHOLD_NEVER else str(threshold) for threshold in target.thresholds),
             f"{target.lower_bound:.4f}",
             f"{target.calibration_offload:.1%}",
         )
@@ -122,8 +123,6 @@ def describe_answer(answer: Answer, console: Console) -> None:
 
 def load(path: Path) -> Package:
     """The package at `path`, checked."""
-    from edgesight.host.package import Package
-
     return Package.load(path)
 
 

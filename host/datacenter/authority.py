@@ -48,6 +48,7 @@ from edgesight.host.link.keys import (
     ENROLL_ALPN,
     SERVER_NAME,
     SERVER_USAGE,
+    Clock,
     KeysError,
     check_edge_name,
     check_private,
@@ -143,15 +144,15 @@ class Edge:
     serial: str = ""
 
 
-def make_authority(folder: Path) -> None:
-    """Make a data centre's keys folder (mode 0700, files 0600), whole or not at all.
+def make_authority(folder: Path, clock: Clock = now) -> None:
+    """Make a data centre's keys folder (mode 0700, files 0600), whole or not at all; `clock` dates what is in it.
 
     Raises KeysError when `folder` is already there: overwriting keys would lock out every edge that is enrolled.
     """
     if folder.exists():
         raise KeysError(f"{folder} already exists: remove it to make new keys, then enroll every edge again")
     key = new_key()
-    certificate = make_certificate("EdgeSight authority", key.public_key(), key, _AUTHORITY_LIFE, None)
+    certificate = make_certificate("EdgeSight authority", key.public_key(), key, _AUTHORITY_LIFE, None, clock)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))  # mode 0700
@@ -160,7 +161,7 @@ def make_authority(folder: Path) -> None:
     try:
         write_atomically(building / _KEY, key_pem(key), mode=0o600)
         write_atomically(building / _CERTIFICATE, pem(certificate), mode=0o600)
-        write_atomically(building / _SERVER, _server_pem(certificate, key), mode=0o600)
+        write_atomically(building / _SERVER, _server_pem(certificate, key, clock), mode=0o600)
         os.close(os.open(building / _INDEX, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with contextlib.closing(sqlite3.connect(building / _INDEX)) as index:
             index.executescript(_TABLES + _TABLES_2)
@@ -176,13 +177,13 @@ def make_authority(folder: Path) -> None:
 class Authority:
     """An open keys folder of a data centre."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open `folder`; raises KeysError naming what cannot be used. To be closed.
+    def __init__(self, folder: Path, clock: Clock = now) -> None:
+        """Open `folder`; raises KeysError naming what cannot be used. To be closed. Certificates end by `clock`.
 
         `admit` and `refusal` are for one thread; `enroll` and `renew`, which write, for the clerk's where another must
         not wait.
         """
-        self._folder = folder
+        self._folder, self._now = folder, clock
         key, content = read_private(folder / _KEY, _AGAIN), read_private(folder / _CERTIFICATE, _AGAIN)
         try:
             self._key = load_key(key)
@@ -193,7 +194,7 @@ class Authority:
         except (ValueError, TypeError) as error:
             raise KeysError(f"{folder}: {_KEY} and {_CERTIFICATE} cannot be used ({error}): {_AGAIN}") from error
         ends = self.certificate.not_valid_after_utc
-        if now() > ends:
+        if self._now() > ends:
             raise KeysError(f"{folder}: the authority expired on {ends:%Y-%m-%d}: {_AGAIN}")
         self._guesses: OrderedDict[str, deque[float]] = OrderedDict()
         self._refused: OrderedDict[str, float] = OrderedDict()  # when an edge was last written down as refused
@@ -223,9 +224,9 @@ class Authority:
         unfit = self._unfit(key, certificate)
         if unfit is not None:
             logger.warning("%s is of no use (%s): another is made", path, unfit)
-        if unfit is not None or now() + _SERVER_LIFE / 2 > certificate.not_valid_after_utc:
+        if unfit is not None or self._now() + _SERVER_LIFE / 2 > certificate.not_valid_after_utc:
             try:
-                write_atomically(path, _server_pem(self.certificate, self._key), mode=0o600)
+                write_atomically(path, _server_pem(self.certificate, self._key, self._now), mode=0o600)
             except OSError as error:
                 ends = certificate.not_valid_after_utc
                 raise KeysError(
@@ -257,7 +258,7 @@ class Authority:
         check_edge_name(name)
         _check_host(host)
         token = Token(fingerprint(self.certificate), secrets.token_bytes(8), secrets.token_bytes(32), host, port)
-        at = time.time()
+        at = self._now().timestamp()
         with self._transaction():
             if not replace and self._live(name):
                 raise KeysError(
@@ -277,7 +278,7 @@ class Authority:
 
         Raises Untrusted saying what is wrong with the token or the request.
         """
-        at = time.time()
+        at = self._now().timestamp()
         # Looked up first, outside any transaction: who has no token can neither lock the index nor make work.
         self._check_token(asked, source)
         public_key = _requested_key(asked.request)
@@ -301,7 +302,7 @@ class Authority:
             raise Untrusted(f"no certificate was shown: {_ENROLL}")
         shown = chain[0]
         try:
-            check_edge(shown, self.certificate, now())
+            check_edge(shown, self.certificate, self._now())
         except Untrusted as error:
             raise Untrusted(f"{error}: {_ENROLL}") from error
         serial = _serial(shown)
@@ -322,7 +323,7 @@ class Authority:
         self._refresh()
         if self._certificates.get(admitted.serial, (admitted.name, 0.0))[1] is not None:
             return f"edge {admitted.name!r} was revoked: {_ENROLL}"
-        if now() > admitted.expires:
+        if self._now() > admitted.expires:
             return f"the certificate expired on {admitted.expires:%Y-%m-%d %H:%M} UTC: {_ENROLL}"
         return None
 
@@ -334,7 +335,7 @@ class Authority:
         Raises Untrusted when the request cannot be read, or the old certificate does not hold any more: it may have
         been revoked since the edge was let in.
         """
-        if admitted.expires - now() > EDGE_LIFE / 2:
+        if admitted.expires - self._now() > EDGE_LIFE / 2:
             return None
         public_key = _requested_key(request)
         with self._transaction():
@@ -345,12 +346,12 @@ class Authority:
                 raise Untrusted(f"the certificate is not in the data centre's index: {_ENROLL}")
             if held[0] is not None:
                 raise Untrusted(f"edge {admitted.name!r} was revoked: {_ENROLL}")
-            if now() > admitted.expires:
+            if self._now() > admitted.expires:
                 raise Untrusted(f"the certificate expired on {admitted.expires:%Y-%m-%d %H:%M} UTC: {_ENROLL}")
             issued, expires = self._index.execute(
                 "SELECT issued, expires FROM certificates WHERE name = ? ORDER BY issued DESC", (admitted.name,)
             ).fetchone() or (0.0, 0.0)
-            at = now().timestamp()
+            at = self._now().timestamp()
             # One issued in the future was made while this machine's clock was wrong.
             if 0 <= at - issued < _RENEWED_AGAIN and expires - at > (EDGE_LIFE / 2).total_seconds():
                 return None
@@ -365,7 +366,7 @@ class Authority:
         A running service cuts the edge off within seconds.
         """
         check_edge_name(name)
-        at = time.time()
+        at = self._now().timestamp()
         with self._transaction():
             revoked = self._index.execute(
                 "UPDATE certificates SET revoked = ? WHERE name = ? AND revoked IS NULL", (at, name)
@@ -398,7 +399,9 @@ class Authority:
 
     def _note(self, name: str, what: str) -> None:
         """Write an event down; inside a transaction."""
-        self._index.execute("INSERT INTO events (at, name, what) VALUES (?, ?, ?)", (time.time(), name, what))
+        self._index.execute(
+            "INSERT INTO events (at, name, what) VALUES (?, ?, ?)", (self._now().timestamp(), name, what)
+        )
         self._index.execute("DELETE FROM events WHERE number <= (SELECT max(number) FROM events) - ?", (MAX_EVENTS,))
 
     def _note_refused(self, name: str, why: str) -> None:
@@ -419,7 +422,8 @@ class Authority:
     def _live(self, name: str) -> bool:
         """Whether an edge called `name` may talk now."""
         found = self._index.execute(
-            "SELECT 1 FROM certificates WHERE name = ? AND revoked IS NULL AND expires > ?", (name, now().timestamp())
+            "SELECT 1 FROM certificates WHERE name = ? AND revoked IS NULL AND expires > ?",
+            (name, self._now().timestamp()),
         ).fetchone()
         return found is not None
 
@@ -437,15 +441,17 @@ class Authority:
             raise Untrusted(f"the token is not known here: {_OTHER_TOKEN}")
         if used is not None:
             raise Untrusted(f"the token was used already: {_OTHER_TOKEN}; if it was not you, revoke {name!r}")
-        late = time.time() - expires
+        late = self._now().timestamp() - expires
         if late > 0:
             raise Untrusted(f"the token expired {late:.0f} s ago: {_OTHER_TOKEN}")
         return str(name), bool(replaces)
 
     def _issue(self, name: str, public_key: ec.EllipticCurvePublicKey) -> x509.Certificate:
         """Sign a certificate and enter it in the index; inside a transaction."""
-        certificate = make_certificate(name, public_key, (self.certificate, self._key), EDGE_LIFE, CLIENT_USAGE)
-        at, expires = now().timestamp(), certificate.not_valid_after_utc.timestamp()
+        certificate = make_certificate(
+            name, public_key, (self.certificate, self._key), EDGE_LIFE, CLIENT_USAGE, self._now
+        )
+        at, expires = self._now().timestamp(), certificate.not_valid_after_utc.timestamp()
         self._index.execute(
             "INSERT INTO certificates VALUES (?, ?, ?, ?, NULL)", (_serial(certificate), name, at, expires)
         )
@@ -463,7 +469,7 @@ class Authority:
         if public_bytes(certificate.public_key()) != public_bytes(key.public_key()):
             return "key and certificate are not of a pair"
         try:
-            check_data_centre(certificate, self.certificate, now())
+            check_data_centre(certificate, self.certificate, self._now())
         except Untrusted as error:
             return str(error)
         return None
@@ -643,9 +649,9 @@ def _check_host(host: str) -> None:
         )
 
 
-def _server_pem(authority: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bytes:
+def _server_pem(authority: x509.Certificate, key: ec.EllipticCurvePrivateKey, clock: Clock) -> bytes:
     own = new_key()
-    certificate = make_certificate(SERVER_NAME, own.public_key(), (authority, key), _SERVER_LIFE, SERVER_USAGE)
+    certificate = make_certificate(SERVER_NAME, own.public_key(), (authority, key), _SERVER_LIFE, SERVER_USAGE, clock)
     return key_pem(own) + pem(certificate)
 
 

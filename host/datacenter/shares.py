@@ -119,8 +119,9 @@ class Share(Generic[T]):
 class Effort:
     """What the loop's thread does for a message: measured by its processor time, which includes all that QUIC costs."""
 
-    def __init__(self) -> None:
-        """Nothing is measured yet."""
+    def __init__(self, clock: Callable[[], float] = time.thread_time) -> None:
+        """Nothing is measured yet; `clock` tells the processor time of the thread that calls, in seconds."""
+        self._clock = clock
         self.seconds = _EFFORT_S  # an effort's
         self.active = 1  # edges
         self._count = 0
@@ -135,7 +136,7 @@ class Effort:
         """Look at the clock, now and then; in the loop's thread."""
         if now < self._next:
             return
-        processor = time.thread_time()
+        processor = self._clock()
         if self._next and self._count >= _ENOUGH:
             self.seconds += ((processor - self._processor) / self._count - self.seconds) / 4
         if self._count >= _ENOUGH or not self._next:

@@ -11,24 +11,16 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host import registers
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.kernel import NEVER as NEVER
 from edgesight.host.package import Package
 
-# One record as the hardware sends it: 16 bytes, little-endian.
-RECORD = np.dtype(
-    [
-        ("tag", "<u4"),
-        ("label", "<u2"),
-        ("stage", "u1"),  # bits 3:0 stage that looked last; bit 4 offload: no stage was sure enough
-        ("error", "u1"),  # see Error in edgesight.host.registers; 0 is an answer
-        ("margin", "<u4"),  # best minus second-best integer logit of that stage
-        ("cycles", "<u4"),  # header accepted to record made; 0 where the fabric counts no cycles
-    ]
-)
-OFFLOAD = 0x10
-STAGE_MASK = 0x0F
+# One record as the hardware sends it: 16 bytes, little-endian. `cycles` are 0 where the fabric counts none.
+RECORD = np.dtype([(name, f"<u{bits // 8}") for name, (_, bits) in registers.RECORD.items()])
+OFFLOAD = registers.RECORD_STAGE_OFFLOAD
+STAGE_MASK = registers.RECORD_STAGE_INDEX
 ALWAYS = 0  # threshold: answer at this stage whatever the margin
+NEVER = registers.THRESHOLD_NEVER
 
 Images = npt.NDArray[np.uint8]  # [N, H, W, C]
 Records = npt.NDArray[np.void]  # [N] of RECORD

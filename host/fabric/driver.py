@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edgesight.host.fabric.base import ALWAYS, NEVER, FabricError, Images, Records
 from edgesight.host.package import Package
-from edgesight.host.registers import FRAME_MAGIC, INTERFACE_VERSION, KERNEL_ID, VERSION_MAJOR
+from edgesight.host.registers import FRAME_MAGIC, HEADER, INTERFACE_VERSION, KERNEL_ID, VERSION_MAJOR
 
 BEAT_BYTES = 8
 _COUNTERS = (
@@ -104,7 +104,9 @@ def pack_frames(images: Images, sets: npt.NDArray[np.uint8]) -> tuple[Beats, Byt
     words = -(-size // BEAT_BYTES)
     beats = np.zeros((count, 1 + words), "<u8")
     tags = np.arange(count, dtype=np.uint64)
-    beats[:, 0] = np.uint64(FRAME_MAGIC << 48) | sets.astype(np.uint64) << np.uint64(40) | tags
+    at = {name: np.uint64(low) for name, (low, _) in HEADER.items()}
+    magic = np.uint64(FRAME_MAGIC) << at["magic"]
+    beats[:, 0] = magic | sets.astype(np.uint64) << at["set"] | tags << at["tag"]
     beats[:, 1:].view(np.uint8)[:, :size] = flat
     keep = np.full((count, 1 + words), 0xFF, np.uint8)
     keep[:, -1] = (1 << (size - BEAT_BYTES * (words - 1))) - 1

@@ -14,7 +14,8 @@ def open_fabric(package: Package, maker: str) -> Fabric:
     if maker in ("verilated", "csim"):
         return open_transparent(package, maker)
     if maker == "pynq":
-        from edgesight.host.fabric.pynq import NoBoardError, PynqFabric
+        from edgesight.host.fabric.pynq import PynqFabric
+        from edgesight.host.fabric.pynq_board import NoBoardError
 
         try:
             return PynqFabric(package)

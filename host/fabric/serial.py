@@ -1,8 +1,8 @@
 """The serial fabric: a board without a processor, driven over its serial line.
 
-Packets stand between flag bytes and end with a check sequence, as hw/serial/serial_pkg.sv says; that is also where the
-types and the line's own registers come from. The line loses and damages bytes, and has no flow control: so every packet
-that is not answered in time is sent again, and no more frames are under way than the kernel buffers.
+Packets stand between flag bytes and end with a check sequence, as `edgesight.host.fabric.serial_protocol` says. The
+line loses and damages bytes, and has no flow control: so every packet that is not answered in time is sent again, and
+no more frames are under way than the kernel buffers.
 
 Words owned here: packet, byte port, line counters.
 """
@@ -30,22 +30,24 @@ from edgesight.host.fabric.base import (
     check_sets,
 )
 from edgesight.host.fabric.driver import Registers, pack_frames
+from edgesight.host.fabric.serial_protocol import (
+    DAMAGED,
+    ESCAPE,
+    ESCAPE_FLIP,
+    FLAG,
+    LINE_ID,
+    LINE_ID_VALUE,
+    MALFORMED,
+    OVERRUNS,
+    PACKETS,
+    Packet,
+)
 from edgesight.host.kernel import BoardBuild, Serial
 from edgesight.host.package import Package
 from edgesight.host.registers import CONTROL_SOFT_RESET, STATUS_DRAINING, Error
 
-_FLAG = b"\x7e"
-_ESCAPE = b"\x7d"
-_ESCAPE_FLIP = 0x20
+_FLAG, _ESCAPE = bytes([FLAG]), bytes([ESCAPE])
 _CHECK_BYTES = 4
-
-READ, WRITE, FRAME = 0x01, 0x02, 0x03
-READ_REPLY, WRITE_REPLY, RECORD_PACKET = 0x81, 0x82, 0x83
-
-# The line's own registers.
-LINE_ID, PACKETS, DAMAGED, OVERRUNS, MALFORMED = 0x1000, 0x1004, 0x1008, 0x100C, 0x1010
-LINE_ID_VALUE = 0xED51_0001
-
 _ATTEMPTS = 6  # how often a packet is sent before the fabric gives up
 _LONGEST = 4096  # bytes; of what comes between two flags
 _BITS_A_BYTE = 10  # start, data, stop
@@ -90,7 +92,7 @@ def enframe(packet: bytes) -> bytes:
     """A packet as it goes over the line: flag, escaped packet and check sequence, flag."""
     checked = packet + zlib.crc32(packet).to_bytes(_CHECK_BYTES, "little")
     for special in (_ESCAPE, _FLAG):
-        checked = checked.replace(special, _ESCAPE + bytes([special[0] ^ _ESCAPE_FLIP]))
+        checked = checked.replace(special, _ESCAPE + bytes([special[0] ^ ESCAPE_FLIP]))
     return _FLAG + checked + _FLAG
 
 
@@ -122,7 +124,7 @@ def _checked(escaped: bytes) -> bytes | None:
     first, *others = escaped.split(_ESCAPE)
     if not all(others):
         return None
-    checked = first + b"".join(bytes([part[0] ^ _ESCAPE_FLIP]) + part[1:] for part in others)
+    checked = first + b"".join(bytes([part[0] ^ ESCAPE_FLIP]) + part[1:] for part in others)
     packet = checked[:-_CHECK_BYTES]
     if not packet or zlib.crc32(packet) != int.from_bytes(checked[-_CHECK_BYTES:], "little"):
         return None
@@ -207,7 +209,7 @@ class SerialFabric:
                     raise self._hung(oldest.index, len(images), len(under_way))
                 self._repeated += 1
                 self._send_frame(oldest)
-            elif packet[0] == RECORD_PACKET and len(packet) == 1 + RECORD.itemsize:
+            elif packet[0] == Packet.RECORD and len(packet) == 1 + RECORD.itemsize:
                 record = np.frombuffer(packet, RECORD, 1, 1)[0]
                 # Records of frames that were answered before are second answers, and a flush belongs to nobody.
                 done = None if record["error"] == Error.FLUSH else under_way.pop(int(record["tag"]), None)
@@ -251,7 +253,7 @@ class SerialFabric:
     def _frame_packet(self, image: npt.NDArray[np.uint8], set_index: np.uint8) -> bytes:
         data, _, _ = pack_frames(image[np.newaxis], np.array([set_index], np.uint8))
         data[0] |= np.uint64(self._tag)
-        return bytes([FRAME]) + data.tobytes()[: data.itemsize + image.size]
+        return bytes([Packet.FRAME]) + data.tobytes()[: data.itemsize + image.size]
 
     def _send_frame(self, frame: _Frame) -> None:
         self._port.write(frame.packet)
@@ -285,10 +287,10 @@ class SerialFabric:
         )
 
     def _read_word(self, address: int) -> int:
-        return int.from_bytes(self._request(READ, address.to_bytes(2, "little"), READ_REPLY, 4), "little")
+        return int.from_bytes(self._request(Packet.READ, address.to_bytes(2, "little"), Packet.READ_REPLY, 4), "little")
 
     def _write_word(self, address: int, value: int) -> None:
-        self._request(WRITE, address.to_bytes(2, "little") + value.to_bytes(4, "little"), WRITE_REPLY, 0)
+        self._request(Packet.WRITE, address.to_bytes(2, "little") + value.to_bytes(4, "little"), Packet.WRITE_REPLY, 0)
 
     def _hung(self, index: int, count: int, under_way: int) -> FabricError:
         """The error for a frame that is never answered; the kernel is reset, if it still hears that."""

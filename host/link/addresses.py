@@ -10,18 +10,28 @@ import asyncio
 import contextlib
 import socket
 
+from edgesight.host.errors import EdgeSightError
+
 _MOST = 4  # addresses of a name that are tried
+
+
+class AddressError(EdgeSightError, ValueError):
+    """What should name a host and a port does not: says what would."""
+
 
 Found = tuple[socket.AddressFamily, tuple[str, int]]
 
 
-def host_and_port(text: str, least: int = 1) -> tuple[str, int]:
-    """Host and port that `text` names as HOST:PORT, the port at least `least`; raises ValueError for anything else."""
+def host_and_port(text: str, option: str = "", *, least: int = 1) -> tuple[str, int]:
+    """Host and port that `text` names as HOST:PORT, the port at least `least`; raises AddressError for anything else.
+
+    `option` is what the text was given to, for the error.
+    """
     host, _, port = text.rpartition(":")
     host = host.strip("[]")  # of an IPv6 address
     # Python makes a number of at most 4,300 digits.
     if not host or not port.isdecimal() or len(port) > 5 or not least <= int(port) < 65_536:
-        raise ValueError(f"{text[:80]}: expected HOST:PORT, such as 10.0.0.2:4433")
+        raise AddressError(f"{option} {text[:80]}: expected HOST:PORT, such as 10.0.0.2:4433".lstrip())
     return host, int(port)
 
 

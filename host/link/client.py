@@ -28,7 +28,6 @@ from edgesight.host.link.keys import (
     client_keys,
     load_certificate,
     new_key,
-    now,
     public_bytes,
     request_certificate,
     save_edge,
@@ -77,8 +76,8 @@ class ClientPeer(Peer):
     def __init__(self, quic: QuicConnection, keys: EdgeKeys, received: Callable[[bytes], None]) -> None:
         """Made by `OffloadClient`."""
         super().__init__(quic)
-        self.renewal = new_key() if keys.renewal_due(now()) else None  # of the certificate that it asks for
-        self._authority = keys.authority
+        self.renewal = new_key() if keys.renewal_due(keys.clock()) else None  # of the certificate that it asks for
+        self._authority, self._clock = keys.authority, keys.clock
         self._received = received
         self._greeted_at = 0.0
         self.greeting = 0.0  # seconds from hello to welcome
@@ -142,7 +141,7 @@ class ClientPeer(Peer):
 
     def _greet(self) -> None:
         try:
-            check_data_centre(shown_chain(self._quic)[0], self._authority, now())
+            check_data_centre(shown_chain(self._quic)[0], self._authority, self._clock())
         except Untrusted as error:
             # Once the handshake's last packet is on its way: before it the data centre could not read the reason.
             self._loop.call_soon(self._turn_away, error)
@@ -517,7 +516,7 @@ class OffloadClient:
         self._keys_seen = found
         keys = self._keys
         try:
-            self._keys = client_keys(keys.path.parent, keys.configuration.idle_timeout)
+            self._keys = client_keys(keys.path.parent, keys.configuration.idle_timeout, keys.clock)
         except KeysError as error:
             logger.warning("the keys that were read before are used on: %s", error)
             return
@@ -631,8 +630,8 @@ class OffloadClient:
                 if loop.time() < pinged + _PING_EVERY:
                     continue
                 pinged = loop.time()
-                urgent = self._keys.expires - now() < _RENEW_BY
-                if peer.renewal is None and (urgent or not self._open) and self._keys.renewal_due(now()):
+                urgent = self._keys.expires - self._keys.clock() < _RENEW_BY
+                if peer.renewal is None and (urgent or not self._open) and self._keys.renewal_due(self._keys.clock()):
                     return "the connection is made anew to renew this edge's certificate"
                 if self._next + _LAST_REQUESTS > welcome.session + 1 << REQUEST_BITS and not self._open:
                     return "the connection is made anew to count requests from 0 again"
@@ -656,11 +655,11 @@ class OffloadClient:
         keys = self._keys
         try:
             certificate = load_certificate(content.encode())
-            check_edge(certificate, keys.authority, now())
+            check_edge(certificate, keys.authority, keys.clock())
             if public_bytes(certificate.public_key()) != public_bytes(key.public_key()):
                 raise Untrusted("it is for another key")
             save_edge(keys.path.parent, key, certificate, keys.authority)
-            self._keys = client_keys(keys.path.parent, keys.configuration.idle_timeout)
+            self._keys = client_keys(keys.path.parent, keys.configuration.idle_timeout, keys.clock)
         except (ValueError, LinkError, OSError) as error:
             logger.warning("%s was not renewed (%s), it ends on %s", keys.path, error, f"{keys.expires:%Y-%m-%d}")
         else:

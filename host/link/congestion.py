@@ -1,4 +1,4 @@
-"""How fast to send: a congestion controller that random loss does not slow down and that shares with TCP, and a pacer.
+"""How fast to send: a congestion controller that random loss does not slow down and that shares with TCP.
 
 Window-based controllers take every loss for a full queue; on a lossy link they shrink to nothing. This one looks at
 the queue instead. It has two modes:
@@ -36,12 +36,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from edgesight.host.link.cubic import CubicWindow
 from edgesight.host.link.datagrams import NO_QUIC, LinkError
+from edgesight.host.link.pacing import BURST, Pacer
+from edgesight.host.link.round_trips import RoundTrips
 
 try:
     from aioquic.quic.congestion.base import QuicCongestionControl, register_congestion_control
     from aioquic.quic.packet_builder import QuicSentPacket
-    from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery
+    from aioquic.quic.recovery import QuicPacketRecovery
 except ImportError as error:
     raise LinkError(NO_QUIC) from error
 
@@ -68,11 +71,7 @@ _DEVIATIONS, _CHANCE = 2.5, 2.0  # standard deviations, and packets, by which lo
 _MOST_CUT = 0.5  # what a verdict leaves of the rate at least
 _RECOVERY = 1.08  # by which the rate comes back with each verdict of no excess
 
-_BIN = 10.0  # seconds of one minimum and maximum
-_BINS_OF_LEAST = 6  # bins that the least round trip is remembered: a path that became longer is known in a minute
-_BINS_OF_MOST = 2
-_STALE = 1.1  # the least round trip wants to be seen again every bin, to within this factor
-_STALE_GAIN = 0.5  # bandwidth-delay products in flight when it wasn't; ProbeRTTCwndGain
+_STALE_GAIN = 0.5  # bandwidth-delay products in flight when the least round trip was not seen lately; ProbeRTTCwndGain
 _QUEUE = 1 / 8  # least round trips of delay that are a queue
 _QUEUE_LEFT = 1 / 16  # the same, to go on competing: what others' TCP leaves of a short queue after a loss
 _LEAST_QUEUE = 0.002  # seconds of delay that are one; less may be the ends' clocks and schedulers
@@ -81,14 +80,7 @@ _CHECK_EVERY = 6.0  # seconds between two looks, while competing, whether the ot
 _CHECK_AGAIN = 2.0  # the same after a look that found none: others' TCP may just have backed off
 _CLEAR = 2  # looks in a row that find none, before it stops competing
 
-_CUBIC_C, _CUBIC_BETA = 0.4, 0.7  # datagrams / s^3, and the share of the window that is left; RFC 9438
-_RENO_ALPHA = 3 * (1 - _CUBIC_BETA) / (1 + _CUBIC_BETA)  # RFC 8312, 4.2; Linux doesn't go on to 1 as RFC 9438 does
 _PACING_MARGIN = 1.25  # a window's datagrams are spread over a little less than a round trip; RFC 9002, 7.7
-_FULL_QUEUE = 0.5  # share of the longest queue delay lately from which on the queue may be full
-
-_MADE_UP_FOR = 4.0  # packets that may go late, together
-_SLOW_PACKET = 0.005  # seconds that a packet takes at least where none goes together with another
-_BURST = 0.002  # seconds of the pacing rate that may go at once; asyncio's timers are not finer than a millisecond
 
 
 class _Phase(enum.Enum):
@@ -111,50 +103,6 @@ class _Sent:
     app_limited: bool
     calm: bool
     heard: bool  # whether acknowledgements came then: what goes while the path is silent tells nothing of the rate
-
-
-class _RoundTrips:
-    """What round trips were like lately.
-
-    `least` and `most` are of the last minute and of about the last 15 s. `standing` is the least of the last half round
-    trip (Copa, section 2.1): what a packet's neighbours share is the queue, what it has to itself is an end that was
-    busy or a radio. `most` is of standing ones.
-    """
-
-    def __init__(self) -> None:
-        self.smoothed = self.least = self.most = self.standing = 0.0
-        self._latest: deque[tuple[float, float]] = deque()  # time and round trip, both rising
-        self._bins: deque[tuple[int, float, float]] = deque(maxlen=_BINS_OF_LEAST)
-
-    def add(self, now: float, rtt: float) -> None:
-        self.smoothed = rtt if self.smoothed == 0.0 else self.smoothed + (rtt - self.smoothed) / 8
-        latest = self._latest
-        while latest and latest[-1][1] >= rtt:
-            latest.pop()
-        latest.append((now, rtt))
-        while latest[0][0] < now - self.smoothed / 2:
-            latest.popleft()
-        self.standing = standing = latest[0][1]
-        number = int(now / _BIN)
-        if self._bins and self._bins[-1][0] == number:
-            _, least, most = self._bins[-1]
-            if least <= rtt and standing <= most:
-                return
-            self._bins[-1] = (number, min(least, rtt), max(most, standing))
-        else:
-            self._bins.append((number, rtt, standing))
-        self.least = min(least for _, least, _ in self._bins)
-        self.most = max(most for _, _, most in list(self._bins)[-_BINS_OF_MOST:])
-
-    @property
-    def stale(self) -> bool:
-        """Whether nothing near the least was seen lately."""
-        return min(least for _, least, _ in list(self._bins)[-_BINS_OF_MOST:]) > _STALE * self.least
-
-    @property
-    def full(self) -> bool:
-        """Whether the queue is about as long as any lately."""
-        return self.standing - self.least >= _FULL_QUEUE * (self.most - self.least)
 
 
 class Controller(QuicCongestionControl):
@@ -190,7 +138,7 @@ class Controller(QuicCongestionControl):
         self.measured = False  # whether any of them tells more than how little there was to send
         self._full_rate, self._full_rounds = 0.0, 0
 
-        self._round_trips = _RoundTrips()
+        self._round_trips = RoundTrips()
         self._calm_acked, self._calm_lost = 0, 0
 
         # What the path hardly loses more than, where something else measures that; 1: nobody knows.
@@ -206,11 +154,7 @@ class Controller(QuicCongestionControl):
         self._clear = 0  # looks in a row that found no other queue
         self._cruise = 0.0  # seconds
 
-        self._window = 0.0  # CUBIC's
-        self._window_max = 0.0
-        self._reno = 0.0
-        self._epoch: float | None = None
-        self._k = 0.0
+        self._cubic = CubicWindow(max_datagram_size, least=_LEAST_WINDOW)  # counts while competing
         self._recovery_began = 0.0
 
     @property
@@ -287,7 +231,7 @@ class Controller(QuicCongestionControl):
         if sent.heard and sent.time >= self._judged_from:
             self._judged += 1
         if self._phase is _Phase.COMPETE and not sent.app_limited:
-            self._grow_window(now, packet.sent_bytes)
+            self._cubic.grow(now, packet.sent_bytes, self._round_trips.smoothed)
 
     def on_packets_expired(self, *, packets: Iterable[QuicSentPacket]) -> None:
         """Forget packets that nobody waits for any more."""
@@ -312,7 +256,7 @@ class Controller(QuicCongestionControl):
         congestion = self._round_trips.full or self.path_loss < _LOSSY
         if self.competing and congestion and last_sent > self._recovery_began:
             self._recovery_began = now
-            self._shrink_window()
+            self._cubic.shrink()
         self._apply(now)
 
     def on_persistent_congestion(self) -> None:
@@ -352,7 +296,7 @@ class Controller(QuicCongestionControl):
         if lost > count * bound + _DEVIATIONS * math.sqrt(count * bound * (1.0 - bound)) + _CHANCE:
             self._judged_from = now
             if self.competing:
-                self._shrink_window()
+                self._cubic.shrink()
                 return
             self._cap = self.sustained * max(1.0 - (lost / count - bound), _MOST_CUT)
             if self._phase is _Phase.STARTUP:
@@ -376,7 +320,7 @@ class Controller(QuicCongestionControl):
         if interval > 0.0 and interval >= self._round_trips.least:  # else acknowledgements came in a heap
             rate = (self._delivered - sent.delivered) / interval
         if sent.app_limited:
-            if now - first_acked >= _BURST and self._delivered - delivered >= _TRAIN * self._size:
+            if now - first_acked >= BURST and self._delivered - delivered >= _TRAIN * self._size:
                 self.measured = True
                 rate = max(rate, (self._delivered - delivered) / max(sent.time - first.time, now - first_acked))
             elif rate < self.bandwidth:
@@ -468,29 +412,8 @@ class Controller(QuicCongestionControl):
     def _compete(self, now: float) -> None:
         """Begin as CUBIC does after slow start, from what is in flight."""
         self._others_seen = self._clear = 0
-        self._window = self._window_max = max(self.bytes_in_flight, self._path(), _LEAST_WINDOW * self._size)
-        self._epoch = None
+        self._cubic.begin(max(self.bytes_in_flight, self._path()))
         self._begin(_Phase.COMPETE, now)
-
-    def _grow_window(self, now: float, acked: int) -> None:
-        """CUBIC's growth in congestion avoidance (RFC 9438, 4.2 to 4.5), in datagrams."""
-        window, most = self._window / self._size, self._window_max / self._size
-        if self._epoch is None:
-            self._epoch = now
-            self._k = (max(most - window, 0.0) / _CUBIC_C) ** (1 / 3)
-            self._reno = window
-        share = acked / self._size / window  # of the window
-        self._reno += _RENO_ALPHA * share
-        target = _CUBIC_C * (now - self._epoch + self._round_trips.smoothed - self._k) ** 3 + most
-        window += (min(max(target, window), 1.5 * window) - window) * share
-        self._window = max(window, self._reno) * self._size
-
-    def _shrink_window(self) -> None:
-        """CUBIC's answer to congestion, with fast convergence (RFC 9438, 4.6 and 4.7)."""
-        converging = self._window < self._window_max
-        self._window_max = self._window * ((1 + _CUBIC_BETA) / 2 if converging else 1.0)
-        self._window = max(self._window * _CUBIC_BETA, float(_LEAST_WINDOW * self._size))
-        self._epoch = None
 
     def _leave_others_theirs(self, round_trip: float) -> None:
         """Go on with no larger a window than the others', who lose more: their packets are larger, and not paced.
@@ -504,10 +427,9 @@ class Controller(QuicCongestionControl):
         if not self._queue(standing - round_trip + self._round_trips.least) or flight <= self.bytes_in_flight:
             return
         rate = (flight - self.bytes_in_flight) / (standing - round_trip)
-        others = max(rate * round_trip - self.bytes_in_flight, float(_LEAST_WINDOW * self._size))
-        if others < self._window:
-            self._window = self._window_max = others
-            self._epoch = None
+        others = max(rate * round_trip - self.bytes_in_flight, self._cubic.least)
+        if others < self._cubic.window:
+            self._cubic.begin(others)
 
     def _apply(self, now: float) -> None:
         """Set window and pacing rate."""
@@ -519,8 +441,8 @@ class Controller(QuicCongestionControl):
             rate = _STARTUP_GAIN * max(self.bandwidth, least / self._round_trips.smoothed)
             window = _STARTUP_GAIN * self._path()
         elif self._phase is _Phase.COMPETE:
-            rate = _PACING_MARGIN * self._window / self._round_trips.smoothed
-            window = self._window
+            rate = _PACING_MARGIN * self._cubic.window / self._round_trips.smoothed
+            window = self._cubic.window
         else:
             if self._phase is _Phase.UP:
                 rate = _UP_GAIN * self._rate()
@@ -535,59 +457,6 @@ class Controller(QuicCongestionControl):
             rate, window = rate * part, window * part
         self.congestion_window = max(int(window), least)
         self.pacing_rate = max(rate, 2 * self._size / self._round_trips.smoothed)
-
-
-class Pacer(QuicPacketPacer):
-    """Spreads a connection's packets in time at its controller's rate; stands in for aioquic's own pacer.
-
-    aioquic's takes its rate from window and round trip, lets up to two packets go for each one's time, and counts an
-    acknowledgement as a whole packet.
-    """
-
-    def __init__(self, controller: Controller, max_datagram_size: int) -> None:
-        """For the connection of `controller`."""
-        super().__init__(max_datagram_size=max_datagram_size)
-        self._controller = controller
-        self._size = max_datagram_size
-        self._now = 0.0
-        self._planned: float | None = None  # when the next packet was to go, as it was said last
-        self._built = 0  # packets made at this very time that `sent` hasn't been told of
-        self._credit = 0.0  # bytes that may go now; below 0: sent ahead
-
-    def next_send_time(self, now: float) -> float | None:  # type: ignore[override]  # as aioquic's own does
-        """When the next packet may go; None: now."""
-        rate = self._controller.pacing_rate
-        if rate is None:
-            return None
-        slow = self._size > rate * _SLOW_PACKET  # then the queue may hold no more than one packet
-        if now > self._now:
-            # A timer that went off late is made up for: else a busy machine would send, and so measure, ever less.
-            late = now - self._planned if self._planned is not None and now > self._planned else 0.0
-            most = max((1.0 if slow else 2.0) * self._size, rate * _BURST)
-            most += min(late * rate, _MADE_UP_FOR * self._size)
-            self._credit = min(self._credit + (now - self._now) * rate, most)
-            self._now = now
-            self._built = 0
-        left = self._credit - self._built * self._size
-        self._planned = None if left > (self._size / 2 if slow else 0.0) else now + (self._size - left) / rate
-        return self._planned
-
-    def nothing_waits(self) -> None:
-        """Nothing was held back until now, so nothing will be late."""
-        self._planned = None
-
-    def update_after_send(self, now: float) -> None:
-        """Count a packet until its size is known."""
-        self._built += 1
-
-    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
-        """Ignore aioquic's rate: the controller has its own."""
-
-    def sent(self, size: int) -> None:
-        """Take a sent packet's bytes off; acknowledgements alone are not told of, and are free."""
-        self._built = 0
-        if self._controller.pacing_rate is not None:
-            self._credit -= size
 
 
 def pace(recovery: QuicPacketRecovery, max_datagram_size: int) -> Controller | None:

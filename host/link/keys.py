@@ -14,7 +14,7 @@ import datetime
 import os
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,7 @@ _UNREADABLE = (  # but for ValueError
     x509.UnsupportedGeneralNameType,
     TypeError,
 )
+Clock = Callable[[], datetime.datetime]  # in UTC
 _CLOCKS_DIFFER = datetime.timedelta(days=1)
 _ASK_AGAIN = (
     "make a token at the data centre (`edgesight datacenter enroll NAME`) and give it to "
@@ -60,6 +61,11 @@ class KeysError(EdgeSightError, ValueError):
     """Keys or a token that cannot be made or used: names the file and what to do."""
 
 
+def now() -> datetime.datetime:
+    """The time that certificates are held against."""
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
 @dataclass(frozen=True)
 class EdgeKeys:
     """An edge's keys, read and checked."""
@@ -68,6 +74,7 @@ class EdgeKeys:
     configuration: QuicConfiguration
     authority: x509.Certificate
     certificate: x509.Certificate
+    clock: Clock = now  # that certificates are held against
 
     @property
     def expires(self) -> datetime.datetime:
@@ -77,11 +84,6 @@ class EdgeKeys:
     def renewal_due(self, now: datetime.datetime) -> bool:
         """Whether less than a third of the certificate's life is left."""
         return now > self.expires - (self.expires - self.certificate.not_valid_before_utc) / 3
-
-
-def now() -> datetime.datetime:
-    """The time that certificates are held against."""
-    return datetime.datetime.now(datetime.timezone.utc)
 
 
 def configuration(*, is_client: bool, alpn: list[str], idle_timeout: float) -> QuicConfiguration:
@@ -98,7 +100,7 @@ def configuration(*, is_client: bool, alpn: list[str], idle_timeout: float) -> Q
     )
 
 
-def client_keys(folder: Path, idle_timeout: float) -> EdgeKeys:
+def client_keys(folder: Path, idle_timeout: float, clock: Clock = now) -> EdgeKeys:
     """Keys of the edge in `folder`; a connection ends after `idle_timeout` seconds of silence. Raises KeysError."""
     path = folder / EDGE_FILE
     private, begin, rest = read_private(path, _ASK_AGAIN).partition(b"-----BEGIN CERTIFICATE-----")
@@ -113,7 +115,7 @@ def client_keys(folder: Path, idle_timeout: float) -> EdgeKeys:
     made.certificate, made.private_key = certificate, key
     made.verify_mode = ssl.CERT_REQUIRED
     made.load_verify_locations(cadata=pem(authority))
-    return EdgeKeys(path, made, authority, certificate)
+    return EdgeKeys(path, made, authority, certificate, clock)
 
 
 def save_edge(
@@ -151,15 +153,16 @@ def make_certificate(
     issuer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | ec.EllipticCurvePrivateKey,
     life: datetime.timedelta,
     usage: x509.ObjectIdentifier | None,
+    clock: Clock = now,
 ) -> x509.Certificate:
-    """A certificate for `name`, valid from a day ago (clocks differ) for `life` from now.
+    """A certificate for `name`, valid from a day ago (clocks differ) for `life` from now, as `clock` has it.
 
     `issuer` is the authority's certificate and key, or for the authority itself its own key; `usage` is the one
     extended key usage (clientAuth of an edge, serverAuth of the data centre), None for the authority. Extensions as
     RFC 5280 asks for.
     """
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    begin = now()
+    begin = clock()
     authority, signing_key = issuer if isinstance(issuer, tuple) else (None, issuer)
     signer = x509.SubjectKeyIdentifier.from_public_key(signing_key.public_key())
     builder = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgesight.host.fabric.pynq import bitstream_of, board_name, build_for
+from edgesight.host.fabric.pynq_board import bitstream_of, board_name, build_for
 from edgesight.host.files import write_atomically
 from edgesight.host.kernel import KernelError
 from edgesight.host.package import Package

@@ -26,7 +26,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from edgesight.host.fabric.base import Fabric, FabricError, Images
-from edgesight.host.power.sensors import Clock, CsvLog, DropOut, Obtained, PowerError, PowerSensor, Reading
+from edgesight.host.obtained import Obtained
+from edgesight.host.power.log import CsvLog
+from edgesight.host.power.readings import Clock, DropOut, PowerError, PowerSensor, Reading
 
 MIN_PAIRS = 3  # below, the interval is too wide to say anything
 MIN_UPDATES = 10  # of the sensor in each half of an idle window
@@ -56,7 +58,7 @@ class Figure(_Strict):
 
     value: float
     unit: Unit
-    obtained: Literal["measured", "replayed", "projected"]
+    obtained: Obtained
     low: float | None = None
     high: float | None = None
 

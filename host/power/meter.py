@@ -22,7 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgesight.host.power.sensors import CsvLog, DropOut, Obtained, PowerError, PowerSensor
+from edgesight.host.obtained import Obtained
+from edgesight.host.power.log import CsvLog
+from edgesight.host.power.readings import DropOut, PowerError, PowerSensor
 
 # Values of the sensor that are one point of the fit. A value lags by up to one period, which would flatten the slope.
 _BLOCK = 8

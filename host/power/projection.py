@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from edgesight.host.power.measure import Figure
-from edgesight.host.power.sensors import PowerError
+from edgesight.host.power.readings import PowerError
 
 
 @dataclass(frozen=True)

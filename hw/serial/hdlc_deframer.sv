@@ -1,4 +1,4 @@
-/// Finds packets in a stream of bytes, checks them and takes their framing off (see serial_pkg.sv).
+/// Finds packets in a stream of bytes, checks them and takes their framing off (see serial_protocol_pkg.sv).
 ///
 /// The bytes of a packet go out at `m_*` as they come in, but for the four of its check sequence. The last one, with
 /// `m_last_o`, goes out only if the packet is whole and undamaged; else `drop_o` is high for one cycle, and what went
@@ -20,6 +20,7 @@ module hdlc_deframer (
   output logic       drop_o
 );
   import serial_pkg::*;
+  import serial_protocol_pkg::*;
 
   // A packet's last byte and its check sequence: only the flag tells that they are.
   localparam int unsigned Held = 5;

@@ -1,4 +1,4 @@
-/// Frames packets for the serial line: flag, the packet's bytes and their check sequence, escaped, flag (serial_pkg.sv).
+/// Frames packets for the serial line: flag, the packet's bytes and their check sequence, escaped, flag (serial_protocol_pkg.sv).
 ///
 /// Interval: bytes + 6 beats a packet, one more for each byte that is escaped. Latency: none, the opening flag goes out
 /// while the packet's first byte waits.
@@ -16,6 +16,7 @@ module hdlc_framer (
   output logic [7:0] m_data_o
 );
   import serial_pkg::*;
+  import serial_protocol_pkg::*;
 
   typedef enum logic [1:0] {
     StOpen,

@@ -1,6 +1,6 @@
 /// The kernel's AXI ports on an asynchronous serial line: what a board without a processor has for a driver.
 ///
-/// Takes packets from `rx_i` and sends packets on `tx_o` (serial_pkg.sv): a frame packet becomes one AXI4-Stream frame
+/// Takes packets from `rx_i` and sends packets on `tx_o` (serial_protocol_pkg.sv): a frame packet becomes one AXI4-Stream frame
 /// at `m_axis_*`, a record at `s_axis_*` becomes a record packet, a read or write one access at `m_axil_*` and its
 /// reply; reads from 0x1000 on are the line's own registers.
 /// A packet is stored until it is whole and its check sequence right; a damaged one, and one that finds no room, is
@@ -55,7 +55,7 @@ module serial_bridge #(
   output logic        packet_o,  // a packet was taken
   output logic        fault_o    // a packet was dropped
 );
-  import serial_pkg::*;
+  import serial_protocol_pkg::*;
 
   // ---- The line's bytes, and packets out of them ----------------------------------------------------------------
   logic rx_valid, rx_error;
@@ -304,7 +304,7 @@ module serial_bridge #(
 
   always_comb begin
     unique case (address)
-      RegLineId:    line_value = LineId;
+      RegLineId:    line_value = LineIdValue;
       RegPackets:   line_value = packets_q;
       RegDamaged:   line_value = damaged_q;
       RegOverruns:  line_value = overruns_q;

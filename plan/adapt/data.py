@@ -17,13 +17,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from edgesight.host.obtained import Obtained
 from edgesight.plan.profile import (
     Bytes,
     Link,
     Milliseconds,
     Name,
     NotNegative,
-    Obtained,
     Plain,
     Plan,
     PlanError,

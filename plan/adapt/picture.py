@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 
 from edgesight.plan.adapt.data import AdaptPlan, Situation
 from edgesight.plan.picture import save_picture
-
-if TYPE_CHECKING:
-    pass
 
 COLOURS = ("#2a9d8f", "#e9a03b", "#457b9d", "#e76f51", "#8ab17d", "#264653", "#b56576", "#6d6875")
 IDLE = "#dddddd"

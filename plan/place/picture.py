@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib
 
 from edgesight.plan.picture import save_picture
 from edgesight.plan.place.problem import Placement
-
-if TYPE_CHECKING:
-    pass
 
 _COMPUTING, _SENDING, _BETA = "#2a9d8f", "#e9a03b", "#e63946"
 COLOURS = {"search": "#2a9d8f", "kpath": "#e76f51", "joint": "#e9a03b", "greedy": "#457b9d", "random": "#999999"}

@@ -22,12 +22,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from edgesight.host.obtained import Obtained
 from edgesight.plan.profile import (
     SECONDS,
     Link,
     Name,
     NotNegative,
-    Obtained,
     Plain,
     PlanError,
     Positive,

@@ -25,13 +25,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from edgesight.host.files import sha256
+from edgesight.host.obtained import Obtained
 from edgesight.plan.profile import (
     Bytes,
     Device,
     Milliseconds,
     Name,
     NotNegative,
-    Obtained,
     Plain,
     PlanError,
     check_text,

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from edgesight.host.obtained import Obtained
 from edgesight.plan.profile import (
     Bytes,
     Device,
@@ -32,7 +33,6 @@ from edgesight.plan.profile import (
     Milliseconds,
     Name,
     NotNegative,
-    Obtained,
     Plain,
     Plan,
     PlanError,

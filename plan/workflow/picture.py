@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 
 from edgesight.plan.picture import save_picture
 from edgesight.plan.workflow.cost import Facts
 from edgesight.plan.workflow.problem import Curve, Workflow, WorkflowPlan
-
-if TYPE_CHECKING:
-    pass
 
 _COLOURS = ("#2a9d8f", "#e76f51", "#457b9d", "#e9a03b", "#8ab17d", "#6d597a", "#264653", "#b56576")
 _METHOD_COLOURS = {"exact": "#2a9d8f", "authors": "#457b9d"}

@@ -24,13 +24,13 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from edgesight.host.obtained import Obtained
 from edgesight.plan.profile import (
     MOST_BYTES,
     Device,
     Dollars,
     Name,
     NotNegative,
-    Obtained,
     Plain,
     Plan,
     Positive,

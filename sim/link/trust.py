@@ -10,7 +10,7 @@ from cryptography import x509
 
 from edgesight.host.datacenter.authority import Authority, make_authority
 from edgesight.host.link.enrollment import Enroll
-from edgesight.host.link.keys import new_key, request_certificate, save_edge
+from edgesight.host.link.keys import Clock, new_key, now, request_certificate, save_edge
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ def make_trust(folder: Path) -> Trust:
     return trust
 
 
-def add_edge(datacenter: Path, name: str, folder: Path) -> None:
-    """Enroll an edge by a token, without a connection: its keys come to be in `folder`."""
+def add_edge(datacenter: Path, name: str, folder: Path, clock: Clock = now) -> None:
+    """Enroll an edge by a token, without a connection: its keys come to be in `folder`, as of `clock`."""
     key = new_key()
-    with contextlib.closing(Authority(datacenter)) as authority:
+    with contextlib.closing(Authority(datacenter, clock)) as authority:
         token = authority.invite(name, "127.0.0.1", 4433)
         asked = Enroll(protocol=1, token=token.id.hex(), secret=token.secret.hex(), request=request_certificate(key))
         _, certificate = authority.enroll(asked, "127.0.0.1")

@@ -50,7 +50,7 @@ def answers_at_pins(
     with tempfile.TemporaryDirectory(prefix="edgesight-ulx3s-") as scratch:
         asked, answered = Path(scratch) / "asked.npz", Path(scratch) / "answered.npy"
         np.savez(asked, images=images, rows=np.array(rows, np.uint32), sets=sets)
-        packages = [SERIAL / "serial_pkg.sv"]
+        packages = sorted(SERIAL.glob("*_pkg.sv"))
         try:
             run_bench(
                 "ulx3s_top",

@@ -21,13 +21,13 @@ from cocotb.utils import get_sim_time
 
 from edgesight.host.fabric.base import Records
 from edgesight.host.fabric.serial import SerialFabric
+from edgesight.host.fabric.serial_protocol import FLAG
 from edgesight.host.kernel import Serial
 from edgesight.host.package import Package
 from edgesight.sim.rtl.uart import Receiver, Transmitter
 
 PERIOD_PS = 10_000  # of the kernel's clock, which the stand-in for the PLL takes from the pin
 BAUD = 3_000_000
-FLAG = b"\x7e"
 
 
 class Pins:
@@ -78,7 +78,7 @@ class Pins:
         if fate == "garbage":
             return self._random.randbytes(self._random.randrange(1, 40)) + data
         if fate == "flag lost":
-            return data.strip(FLAG)
+            return data.strip(bytes([FLAG]))
         position = self._random.randrange(len(data))
         return data[:position] + bytes([data[position] ^ 1 << self._random.randrange(8)]) + data[position + 1 :]
 

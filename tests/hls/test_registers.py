@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from edgesight.hls.registers import ROOT, SOURCE, RegisterMapError, main, offsets, outputs, read_map
+from edgesight.hls.registers import ROOT, RegisterMapError, main, outputs, own_map, read_map
 from edgesight.host import registers
 from edgesight.host.fabric.base import ALWAYS, NEVER
 
+FRAME_INPUT = ROOT / "hw" / "rtl" / "frame_input.sv"
 SMALL = """
 [constants]
 answer = { value = 42, width = 8, text = "What it is." }
+
+[[header]]
+name = "tag"
+bits = [31, 0]
+text = "Which."
+[[header]]
+name = "rest"
+bits = [47, 32]
+text = "Nothing."
+[[header]]
+name = "magic"
+bits = [63, 48]
+text = "Something."
+
+[[record]]
+name = "tag"
+bits = [31, 0]
+text = "Which."
+[[record]]
+name = "flags"
+bits = [63, 32]
+text = "What it was."
+fields = [{ name = "odd", bits = [4, 4], text = "Odd." }]
+[[record]]
+name = "low"
+bits = [95, 64]
+text = "Low."
+[[record]]
+name = "high"
+bits = [127, 96]
+text = "High."
 
 [[errors]]
 name = "none"
@@ -32,19 +66,44 @@ access = "rw"
 reset = "0"
 count = 4
 text = "Four of them."
+
+[serial]
+constants = { mark = { value = 0x7E, width = 7, text = "Between packets." } }
+packets = [{ name = "ask", value = 2, text = "A question." }]
+registers = [{ name = "line", offset = 4096, access = "rw", reset = "0", text = "The line." }]
 """
 
 
 def test_the_committed_files_are_what_the_source_makes() -> None:
-    made = outputs(read_map((ROOT / SOURCE).read_text()))
-    assert set(made) == {"hw/rtl/registers_pkg.sv", "host/registers.py", "hw/REGISTERS.md"}
+    made = outputs(own_map())
+    assert set(made) == {
+        *("hw/rtl/registers_pkg.sv", "hw/serial/serial_protocol_pkg.sv", "hw/REGISTERS.md"),
+        *("host/registers.py", "host/fabric/serial_protocol.py"),
+    }
     for name, text in made.items():
         assert (ROOT / name).read_text() == text, f"{name}: run `python -m edgesight.hls.registers`"
     assert main(["--check"]) == 0
 
 
 def test_host_and_compiler_see_the_same_offsets() -> None:
-    assert offsets() == registers.OFFSETS
+    assert {register.name: register.offset for register in own_map().registers} == registers.OFFSETS
+
+
+def test_the_records_struct_of_the_hardware_has_the_layout_of_the_source() -> None:
+    """Its text counts in the build hash of shipped kernels, and is not made anew for want of a reason."""
+    package = (ROOT / "hw" / "rtl" / "cascade_pkg.sv").read_text()
+    struct = package[: package.index("} record_t;")].rpartition("struct packed {")[2]
+    fields = re.findall(r"logic \[ *(\d+):0\] +(\w+);", struct)
+    layout, low = {}, 0
+    for high, name in reversed(fields):  # the first of a packed struct lies highest
+        layout[name] = (low, int(high) + 1)
+        low += int(high) + 1
+    assert layout == registers.RECORD
+    (offload,) = re.findall(r"OffloadBit = (\d+);", package)
+    assert 1 << int(offload) == registers.RECORD_STAGE_OFFLOAD
+    (first,) = re.findall(r"s_axis_tdata_i\[(\d+):(\d+)\] >= ThresholdSets", FRAME_INPUT.read_text())
+    high, low = map(int, first)
+    assert (low, high + 1 - low) == registers.HEADER["set"]
 
 
 def test_always_and_never_are_the_ends_of_a_threshold() -> None:
@@ -64,6 +123,17 @@ def test_every_language_says_the_same() -> None:
     assert (scope["FIRST_LOW"], scope["FIRST_HIGH"]) == (0xF, 0xFFFF_0000)
     assert "| 0x010 + 4 x set | `row`[4] | read, write | 0 | Four of them. |" in made["hw/REGISTERS.md"]
     assert "| `first` | 31:16 | `high` | High bits. |" in made["hw/REGISTERS.md"]
+    assert scope["HEADER"] == {"tag": (0, 32), "rest": (32, 16), "magic": (48, 16)}
+    assert scope["RECORD_FLAGS_ODD"] == 0x10
+    assert "| 36 | `flags.odd` | Odd. |" in made["hw/REGISTERS.md"]
+    line: dict[str, object] = {"__name__": "made"}
+    exec(made["host/fabric/serial_protocol.py"], line)
+    assert (line["MARK"], line["LINE"]) == (0x7E, 0x1000)
+    assert line["Packet"](2).name == "ASK"  # type: ignore[operator] # made a moment ago
+    assert "localparam logic [6:0] Mark = 7'h7E;" in made["hw/serial/serial_protocol_pkg.sv"]
+    assert "TypeAsk = 8'd2" in made["hw/serial/serial_protocol_pkg.sv"]
+    assert "localparam logic [15:0] RegLine = 16'h1000;" in made["hw/serial/serial_protocol_pkg.sv"]
+    assert "| 0x02 | `ask` | A question. |" in made["hw/REGISTERS.md"]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +148,12 @@ def test_every_language_says_the_same() -> None:
         ("width = 8", "width = 5", "0x2a does not fit in 5 bits"),
         ("value = 0\n", "value = 1\n", "errors: values must count up from 0"),
         ('access = "ro"', 'access = "none"', "registers.0.access"),
+        ("bits = [47, 32]", "bits = [46, 32]", "header: field rest: bits 46:32 are not the next 1, 2 or 4 bytes"),
+        ("bits = [95, 64]", "bits = [71, 64]", "record: field high: bits 127:96 are not the next"),
+        ("bits = [127, 96]", "bits = [111, 96]", "record: its fields have 112 bits of 128"),
+        ("bits = [4, 4]", "bits = [32, 4]", "record: field flags: field odd: bits 32:4 out of order"),
+        ("offset = 4096", "offset = 0xFFC", "register line: offset 0xffc overlaps"),
+        ("width = 7", "width = 4", "constant mark: 0x7e does not fit in 4 bits"),
         ("[constants]", "[constants", "not TOML"),
         ('text = "Four of them."', 'texts = "Four of them."', "registers.1.text"),
     ],

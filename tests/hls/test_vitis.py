@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgesight.hls import csim, vitis, vivado
-from edgesight.hls.boards import BoardError, load_board
+from edgesight.hls.boards import STAND_INS, BoardError, load_board
 from edgesight.hls.vivado import Prepared, dry_run, prepare
 from edgesight.host.package import Package
 from edgesight.sim.rtl.runner import ROOT, missing_tools, tools_on_path
@@ -138,7 +138,7 @@ def test_the_tools_verilog_is_taken_over(
 ) -> None:
     tools = tmp_path / "Vitis" / "2023.2" / "bin"
     tools.mkdir(parents=True)
-    recorder = f"tclsh {vivado.SHARED}/hls_recorder.tcl synthesise.tcl {BOARD.part}"
+    recorder = f"tclsh {STAND_INS}/hls_recorder.tcl synthesise.tcl {BOARD.part}"
     memory = "hls/stage0_project/solution/syn/verilog/stage0_hls_w_rom.dat"
     options = {"vitis_hls": "-f synthesise.tcl", "vitis-run": "--mode hls --tcl synthesise.tcl"}[program]
     (tools / program).write_text(f'#!/bin/sh\nset -e\ntest "$*" = "{options}"\n{recorder}\necho 00 > {memory}\n')

@@ -17,7 +17,8 @@ from edgesight.host.answer import Answer
 from edgesight.host.calibrate import FAMILY_ERROR
 from edgesight.host.cascade import Cascade
 from edgesight.host.edge import Edge
-from edgesight.host.fabric.base import NEVER
+from edgesight.host.fabric.base import NEVER, OFFLOAD, RECORD, Images, Records, check_images
+from edgesight.host.fabric.csim import below, decide
 from edgesight.host.kernel import Calibration, ConfidenceCurve, Input, Kernel, Layer, LossBucket, Refused, Stage, Target
 from edgesight.host.package import Package, write_package
 
@@ -168,3 +169,40 @@ async def answers_of(
     """Of images uint8 [N, H, W, C] that come to an edge at once, each under its target, within its deadline (s)."""
     async with Edge(cascade) as edge:
         return await asyncio.gather(*(edge.ask(*one) for one in zip(images, targets, deadlines, strict=True)))
+
+
+class FakeFabric:
+    """The kernel by hand in numpy, counting 1,000,000 cycles a frame where it counts."""
+
+    def __init__(self, made: Package, simulated: bool = False, error: int = 0) -> None:
+        self.package = made
+        self.simulated = simulated
+        self.simulated_cycles = 0
+        self._error = error
+        self._thresholds = np.zeros((2, 16), np.uint32)
+
+    def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
+        self._thresholds[:, set_index] = thresholds
+
+    def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
+        check_images(self.package, images)
+        records = np.zeros(len(images), RECORD)
+        (labels0, margins0), (labels1, margins1) = (decide(stage) for stage in self.logits(images))
+        second = below(margins0, self._thresholds[0][sets])
+        records["label"] = np.where(second, labels1, labels0)
+        records["margin"] = np.where(second, margins1, margins0)
+        records["stage"] = second | (second & below(margins1, self._thresholds[1][sets])) * OFFLOAD
+        records["cycles"] = 1_000_000 * self.simulated
+        records["error"] = self._error
+        return records
+
+    def logits(self, images: Images) -> list[npt.NDArray[np.int32]]:
+        return [sums(images, stage) for stage in range(2)]
+
+    def close(self) -> None:
+        pass
+
+
+def ask(cascade: Cascade, accuracy: float, deadline: float = 1.0, count: int = 4) -> list[Answer]:
+    target = cascade.target(accuracy)
+    return asyncio.run(answers_of(cascade, random_images(count), [target] * count, [deadline] * count))

@@ -24,6 +24,8 @@ from edgesight.host.link.telling import Sparing, printable
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.trust import Trust, make_trust
 from edgesight.sim.link.virtual import run_virtual
+from tests.host.by_hand import clear_images
+from tests.host.offloading import connected, expected, run, serving
 from tests.host.packets import (
     EDGE,
     AttackedEdge,
@@ -38,7 +40,6 @@ from tests.host.packets import (
     stranger,
     varint,
 )
-from tests.host.test_offload import run
 
 INITIAL, HANDSHAKE, ONE_RTT = Epoch.INITIAL, Epoch.HANDSHAKE, Epoch.ONE_RTT
 ROOM = 1_050  # bytes of frames in one datagram
@@ -300,9 +301,9 @@ def test_faults_of_the_library_end_that_connection_alone(
     run_quietly(test, complaints)
     said = [record for record in caplog.records if record.name != "asyncio"]
     assert [record.exc_info for record in said] == [None] * len(FAULT_SAID[what])
-    for record, expected in zip(said, FAULT_SAID[what], strict=True):
+    for record, cause in zip(said, FAULT_SAID[what], strict=True):
         assert record.getMessage().startswith("a client at 127.0.0.1 was cut off: its packets cannot be handled")
-        assert expected in record.getMessage()
+        assert cause in record.getMessage()
 
 
 def test_whatever_fails_inside_is_told_in_one_line_and_forgotten(
@@ -687,9 +688,6 @@ def test_a_hello_may_come_in_any_order(trust: Trust, complaints: list[Any]) -> N
 
 
 def test_keys_are_made_anew_while_requests_go_on(trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.host.by_hand import clear_images
-    from tests.host.test_offload import connected, expected, serving
-
     monkeypatch.setattr("edgesight.host.link.client.KEY_PACKETS", 60)
     monkeypatch.setattr("edgesight.host.link.client._PING_EVERY", 0.02)
     monkeypatch.setattr("edgesight.host.link.client._PROBE_EVERY", 0.02)

@@ -14,46 +14,13 @@ import pytest
 from rich.console import Console
 
 from edgesight.cli.show import describe_answer
-from edgesight.host.answer import Answer
 from edgesight.host.cascade import Cascade, TargetRefused
-from edgesight.host.fabric.base import OFFLOAD, RECORD, FabricError, Images, Records, check_images
-from edgesight.host.fabric.csim import below, decide
+from edgesight.host.fabric.base import FabricError
+from edgesight.host.fabric.csim import decide
 from edgesight.host.link.datagrams import LinkError, Status
 from edgesight.host.link.offload import NoAnswer, Offloaded
 from edgesight.host.package import Package
-from tests.host.by_hand import answers_of, calibration, package, random_images, sums
-
-
-class FakeFabric:
-    """The kernel by hand in numpy, counting 1,000,000 cycles a frame where it counts."""
-
-    def __init__(self, made: Package, simulated: bool = False, error: int = 0) -> None:
-        self.package = made
-        self.simulated = simulated
-        self.simulated_cycles = 0
-        self._error = error
-        self._thresholds = np.zeros((2, 16), np.uint32)
-
-    def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
-        self._thresholds[:, set_index] = thresholds
-
-    def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
-        check_images(self.package, images)
-        records = np.zeros(len(images), RECORD)
-        (labels0, margins0), (labels1, margins1) = (decide(stage) for stage in self.logits(images))
-        second = below(margins0, self._thresholds[0][sets])
-        records["label"] = np.where(second, labels1, labels0)
-        records["margin"] = np.where(second, margins1, margins0)
-        records["stage"] = second | (second & below(margins1, self._thresholds[1][sets])) * OFFLOAD
-        records["cycles"] = 1_000_000 * self.simulated
-        records["error"] = self._error
-        return records
-
-    def logits(self, images: Images) -> list[npt.NDArray[np.int32]]:
-        return [sums(images, stage) for stage in range(2)]
-
-    def close(self) -> None:
-        pass
+from tests.host.by_hand import FakeFabric, answers_of, ask, calibration, package, random_images, sums
 
 
 class FakeOffload:
@@ -85,11 +52,6 @@ class TardyOffload(FakeOffload):
 @pytest.fixture
 def made(tmp_path: Path) -> Package:
     return package(tmp_path / "kernel", calibration())
-
-
-def ask(cascade: Cascade, accuracy: float, deadline: float = 1.0, count: int = 4) -> list[Answer]:
-    target = cascade.target(accuracy)
-    return asyncio.run(answers_of(cascade, random_images(count), [target] * count, [deadline] * count))
 
 
 def test_the_cheapest_target_that_is_enough_is_chosen(made: Package) -> None:

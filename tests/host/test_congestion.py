@@ -10,8 +10,9 @@ from aioquic.quic.connection import QuicConnection
 
 from edgesight.bench.link.fairness import run_flows
 from edgesight.bench.link.flows import Flow, Network
-from edgesight.host.link.congestion import NAME, Controller, Pacer, pace
+from edgesight.host.link.congestion import NAME, Controller, pace
 from edgesight.host.link.keys import client_keys, configuration
+from edgesight.host.link.pacing import Pacer
 from edgesight.sim.link.namespaces import missing
 from edgesight.sim.link.options import BandwidthDelayProducts, ConstantRate, LinkOptions
 from edgesight.sim.link.trust import make_trust

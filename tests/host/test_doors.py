@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import socket
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 from aioquic.tls import Epoch
 
-from edgesight.host.datacenter import authority as authority_module
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.service import serve
 from edgesight.host.link.client import OffloadClient
@@ -27,8 +25,9 @@ from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
 from edgesight.sim.link.virtual import run_virtual
 from tests.host.by_hand import clear_images
+from tests.host.dates import DAY, Calendar
+from tests.host.offloading import IDLE, connected, expected, run, serving
 from tests.host.packets import DATACENTER, EDGE, Memory, datacentre, edge, hello, packet, stranger
-from tests.host.test_offload import IDLE, connected, expected, run, serving
 
 
 @pytest.fixture
@@ -425,12 +424,8 @@ def revoke(trust: Trust, name: str) -> None:
 
 
 @pytest.mark.parametrize("asks", [False, True])
-def test_a_revoked_edge_is_not_greeted_nor_renewed(
-    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: bool
-) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr(authority_module, "EDGE_LIFE", datetime.timedelta(days=40))  # as old as it is after 50 days
-        add_edge(trust.datacenter, "thief", tmp_path / "thief")
+def test_a_revoked_edge_is_not_greeted_nor_renewed(trust: Trust, tmp_path: Path, asks: bool) -> None:
+    add_edge(trust.datacenter, "thief", tmp_path / "thief", Calendar(-50 * DAY))
 
     async def test() -> None:
         with datacentre(trust) as dc:

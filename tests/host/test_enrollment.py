@@ -28,7 +28,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgesight.host.datacenter import authority as authority_module
-from edgesight.host.datacenter.authority import Authority, make_authority
+from edgesight.host.datacenter.authority import EDGE_LIFE, TOKEN_LIFE, Authority, make_authority
 from edgesight.host.datacenter.service import Service
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import REQUEST_BITS, LinkError
@@ -56,11 +56,11 @@ from edgesight.host.link.strips import cut, jpeg_tables
 from edgesight.host.link.tls import Untrusted
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
 from tests.host.by_hand import clear_images
-from tests.host.test_offload import IDLE, SumModel, expected
+from tests.host.dates import DAY, Calendar
+from tests.host.offloading import IDLE, SumModel, expected
 from tests.host.trust import YEAR, forge_edge, spoil
 
 T = TypeVar("T")
-DAY = datetime.timedelta(days=1)
 HELLO = Hello(protocol=3, jpeg_tables=jpeg_tables()).model_dump_json().encode() + b"\n"
 
 
@@ -76,6 +76,7 @@ class DataCentre:
     authority: Authority
     server: Server
     model: SumModel
+    calendar: Calendar
     host: str
     port: int
 
@@ -83,7 +84,7 @@ class DataCentre:
         return self.authority.invite(name, self.host, self.port)
 
     def client(self, folder: Path) -> OffloadClient:
-        return OffloadClient(self.host, self.port, client_keys(folder, IDLE))
+        return OffloadClient(self.host, self.port, client_keys(folder, IDLE, self.calendar))
 
     async def serves(self, folder: Path) -> None:
         """Fails unless the edge with the keys in `folder` gets an answer."""
@@ -103,12 +104,18 @@ class DataCentre:
 
 @contextlib.asynccontextmanager
 async def serving(
-    folder: Path, shown: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None = None
+    folder: Path,
+    shown: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None = None,
+    started: datetime.timedelta = DAY * 0,
 ) -> AsyncIterator[DataCentre]:
-    """A data centre with the keys in `folder`, that shows another certificate than its own if one is given."""
+    """A data centre with the keys in `folder`, that shows another certificate than its own if one is given.
+
+    It begins so long from now as `started` says.
+    """
     model = SumModel()
     service = Service(model)
-    authority = Authority(folder)
+    calendar = Calendar(started)
+    authority = Authority(folder, calendar)
     made = authority.configuration(IDLE)
     if shown is not None:
         made.certificate, made.private_key = shown
@@ -116,7 +123,7 @@ async def serving(
     address = await server.listen("127.0.0.1", 0)
     work = asyncio.get_running_loop().create_task(service.run())
     try:
-        yield DataCentre(authority, server, model, *address)
+        yield DataCentre(authority, server, model, calendar, *address)
     finally:
         server.close()
         work.cancel()
@@ -250,13 +257,12 @@ async def refused(token: Token, folder: Path, reason: str) -> None:
     assert not (folder / "edge.pem").exists()
 
 
-def test_an_expired_token_is_refused(
-    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_expired_token_is_refused(trust: Trust, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre:
-            monkeypatch.setattr(authority_module, "TOKEN_LIFE", -1.0)
-            await refused(datacentre.token(), tmp_path / "new", "the token expired 1 s ago: make another")
+            token = datacentre.token()
+            datacentre.calendar.later = datetime.timedelta(seconds=TOKEN_LIFE + 1.0)
+            await refused(token, tmp_path / "new", "the token expired 1 s ago: make another")
             assert "was refused: the token expired" in caplog.text
             await datacentre.serves(trust.edge)
 
@@ -547,7 +553,7 @@ def test_an_edge_is_cut_off_when_its_certificate_ends(trust: Trust, monkeypatch:
         async with serving(trust.datacenter) as datacentre:
             client = datacentre.client(trust.edge)
             await client.connect()
-            monkeypatch.setattr(authority_module, "now", lambda: now() + 200 * DAY)
+            datacentre.calendar.later = 200 * DAY
             while "the certificate expired on" not in str(client.trouble):
                 await asyncio.sleep(0)
             await client.close()
@@ -555,19 +561,15 @@ def test_an_edge_is_cut_off_when_its_certificate_ends(trust: Trust, monkeypatch:
     run(test())
 
 
-def add_edge_that_is_due(trust: Trust, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def add_edge_that_is_due(trust: Trust, folder: Path) -> Path:
     """Enroll `window`, whose certificate ends so soon that it asks for another."""
-    with monkeypatch.context() as patched:
-        patched.setattr(authority_module, "EDGE_LIFE", datetime.timedelta(minutes=10))
-        add_edge(trust.datacenter, "window", folder)
+    add_edge(trust.datacenter, "window", folder, Calendar(-EDGE_LIFE + datetime.timedelta(minutes=9)))
     return folder
 
 
-def test_a_certificate_that_ends_soon_is_renewed_over_the_link(
-    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_certificate_that_ends_soon_is_renewed_over_the_link(trust: Trust, tmp_path: Path) -> None:
     async def test() -> None:
-        folder = add_edge_that_is_due(trust, tmp_path / "soon", monkeypatch)
+        folder = add_edge_that_is_due(trust, tmp_path / "soon")
         old = client_keys(folder, IDLE)
         assert old.renewal_due(now())
         assert not client_keys(trust.edge, IDLE).renewal_due(now())
@@ -592,7 +594,7 @@ def test_a_certificate_that_cannot_be_read_ends_no_edge(
     trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     async def test() -> None:
-        folder = add_edge_that_is_due(trust, tmp_path / "soon", monkeypatch)
+        folder = add_edge_that_is_due(trust, tmp_path / "soon")
         before = (folder / "edge.pem").read_bytes()
         monkeypatch.setattr(
             authority_module,
@@ -620,9 +622,7 @@ def test_a_connection_that_lasts_is_made_anew_to_renew(
         async with serving(trust.datacenter) as datacentre:
             client = datacentre.client(trust.edge)
             await client.connect()
-            later = days * DAY
-            for module in ("edgesight.host.link.client.now", "edgesight.host.datacenter.authority.now"):
-                monkeypatch.setattr(module, lambda: now() + later)
+            datacentre.calendar.later = days * DAY
             old = (trust.edge / "edge.pem").read_bytes()
             if busy:  # never without a request
                 client._open[-1] = asyncio.get_running_loop().create_future()
@@ -636,14 +636,12 @@ def test_a_connection_that_lasts_is_made_anew_to_renew(
     run(test())
 
 
-def test_the_data_centre_renews_its_own_certificate_when_it_starts(
-    trust: Trust, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = (trust.datacenter / "server.pem").read_bytes()
-    with contextlib.closing(Authority(trust.datacenter)) as authority:
+def test_the_data_centre_renews_its_own_certificate_when_it_starts(trust: Trust) -> None:
+    before, calendar = (trust.datacenter / "server.pem").read_bytes(), Calendar()
+    with contextlib.closing(Authority(trust.datacenter, calendar)) as authority:
         authority.configuration(IDLE)
         assert (trust.datacenter / "server.pem").read_bytes() == before
-        monkeypatch.setattr(authority_module, "now", lambda: now() + 400 * DAY)
+        calendar.later = 400 * DAY
         made = authority.configuration(IDLE)
     assert (trust.datacenter / "server.pem").read_bytes() != before
     assert (trust.datacenter / "server.pem").stat().st_mode & 0o777 == 0o600
@@ -941,7 +939,7 @@ def test_a_renewal_waits_for_the_index_and_no_edge_does(
     trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(authority_module, "_WAIT", 20.0)
-    folder = add_edge_that_is_due(trust, tmp_path / "soon", monkeypatch)
+    folder = add_edge_that_is_due(trust, tmp_path / "soon")
     before = (folder / "edge.pem").read_bytes()
 
     async def test() -> None:
@@ -962,10 +960,8 @@ def test_a_renewal_waits_for_the_index_and_no_edge_does(
     run(test())
 
 
-def test_asking_for_renewal_again_and_again_fills_no_index(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
-    with contextlib.closing(Authority(trust.datacenter)) as authority:
-        for module in ("edgesight.host.datacenter.authority.now", "edgesight.host.link.keys.now"):
-            monkeypatch.setattr(module, lambda: now() + 70 * DAY)
+def test_asking_for_renewal_again_and_again_fills_no_index(trust: Trust) -> None:
+    with contextlib.closing(Authority(trust.datacenter, Calendar(70 * DAY))) as authority:
         (edge,) = authority.edges()
         expires = datetime.datetime.fromtimestamp(edge.expires, datetime.timezone.utc)
         admitted, request = Admitted(edge.name, edge.serial, expires), request_certificate(new_key())
@@ -991,12 +987,8 @@ def test_keys_that_cannot_be_written_are_said_with_the_token_gone(
     run(test())
 
 
-def test_a_revoked_edge_that_was_let_in_gets_no_new_certificate(
-    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr(authority_module, "EDGE_LIFE", datetime.timedelta(days=40))
-        add_edge(trust.datacenter, "thief", tmp_path / "thief")
+def test_a_revoked_edge_that_was_let_in_gets_no_new_certificate(trust: Trust, tmp_path: Path) -> None:
+    add_edge(trust.datacenter, "thief", tmp_path / "thief", Calendar(-50 * DAY))
 
     async def test() -> None:
         made = client_keys(tmp_path / "thief", IDLE).configuration
@@ -1018,14 +1010,15 @@ def test_a_revoked_edge_that_was_let_in_gets_no_new_certificate(
     [("00", DAY * 0, "not in the data centre's index"), (None, DAY * 91, "expired"), (None, DAY * 0, "was revoked")],
 )
 def test_only_a_certificate_that_holds_is_renewed(
-    trust: Trust, monkeypatch: pytest.MonkeyPatch, serial: str | None, after: datetime.timedelta, why: str
+    trust: Trust, serial: str | None, after: datetime.timedelta, why: str
 ) -> None:
-    with contextlib.closing(Authority(trust.datacenter)) as authority:
+    calendar = Calendar()
+    with contextlib.closing(Authority(trust.datacenter, calendar)) as authority:
         (edge,) = authority.edges()
         expires = datetime.datetime.fromtimestamp(edge.expires, datetime.timezone.utc)
         if why == "was revoked":
             authority.revoke("door")
-        monkeypatch.setattr(authority_module, "now", lambda: now() + (after or 70 * DAY))
+        calendar.later = after or 70 * DAY
         with pytest.raises(Untrusted, match=why):
             authority.renew(Admitted(edge.name, serial or edge.serial, expires), request_certificate(new_key()))
         assert len(authority.certificates()) == 1
@@ -1148,24 +1141,26 @@ def test_a_read_only_index_is_told_as_such(trust: Trust) -> None:
 
 
 def test_the_data_centre_renews_its_own_certificate_while_it_runs(
-    trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    make_authority(tmp_path / "keys", Calendar(-400 * DAY))
+    add_edge(tmp_path / "keys", "door", tmp_path / "edge-keys")
+
     async def test() -> None:
-        async with serving(trust.datacenter) as datacentre:
+        async with serving(tmp_path / "keys", started=-400 * DAY) as datacentre:
             made = datacentre.server._configuration
             before = made.certificate
             datacentre.authority.renew_own(made)
             assert made.certificate == before
-            with monkeypatch.context() as later:
-                later.setattr(authority_module, "now", lambda: now() + 400 * DAY)
-                later.setattr(authority_module, "write_atomically", _full)
+            datacentre.calendar.later = 0 * DAY
+            with monkeypatch.context() as full_disk:
+                full_disk.setattr(authority_module, "write_atomically", _full)
                 datacentre.authority.renew_own(made)
                 assert "server.pem cannot be renewed (No space left on device)" in caplog.text
-                later.undo()
-                later.setattr(authority_module, "now", lambda: now() + 400 * DAY)
-                datacentre.authority.renew_own(made)
+                assert made.certificate == before
+            datacentre.authority.renew_own(made)
             assert made.certificate != before
-            await datacentre.serves(trust.edge)
+            await datacentre.serves(tmp_path / "edge-keys")
 
     run(test())
 

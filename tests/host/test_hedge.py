@@ -31,9 +31,8 @@ from edgesight.host.link.quic import IDLE_TIMEOUT
 from edgesight.host.link.server import Server
 from edgesight.host.package import Package
 from edgesight.sim.link.trust import make_trust
-from tests.host.by_hand import answers_of, calibration, clear_images, package, random_images
-from tests.host.test_cascade import FakeFabric
-from tests.host.test_offload import SumModel, expected
+from tests.host.by_hand import FakeFabric, answers_of, calibration, clear_images, package, random_images
+from tests.host.offloading import SumModel, expected
 
 ON_EDGE, MIDDLE, OFFLOADED = calibration().targets  # answered by stage 0, stage 1 and the data centre
 T = TypeVar("T")

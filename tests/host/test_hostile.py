@@ -40,7 +40,7 @@ from edgesight.host.queries import _GRACE, PICTURE_BYTES, Door, query
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.trust import Trust, make_trust
 from tests.host.by_hand import clear_images
-from tests.host.test_offload import IDLE, SumModel, expected, run
+from tests.host.offloading import IDLE, SumModel, expected, run
 
 SECONDS = 0.25  # that one packet may take, on a busy machine
 KEPT = 64 * 1024  # bytes that one packet may leave behind

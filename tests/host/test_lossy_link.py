@@ -25,8 +25,8 @@ from edgesight.host.link.strips import Encoded, assemble, encode
 from edgesight.sim.link.options import BandwidthDelayProducts, ConstantRate, GilbertElliott, LinkOptions
 from edgesight.sim.link.trust import Trust, make_trust
 from edgesight.sim.link.virtual import VirtualLoop, run_virtual
-from tests.host.test_offload import SumModel
-from tests.host.test_strips import parsed, picture
+from tests.host.offloading import SumModel
+from tests.host.photographs import parsed, picture
 
 MODEL_S, ROUND_TRIP_S, IDLE = 0.02, 0.04, IDLE_TIMEOUT
 EVERY_S = 0.05

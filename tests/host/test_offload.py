@@ -9,9 +9,9 @@ import itertools
 import logging
 import re
 import threading
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesight.host.datacenter.authority import Authority
-from edgesight.host.datacenter.models import ModelError
 from edgesight.host.datacenter.service import OVERTAKEN_AFTER, SILENT_AFTER, Service
 from edgesight.host.link import parity
 from edgesight.host.link.addresses import addresses
@@ -29,72 +28,17 @@ from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, Kind, LinkError,
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.loss import LossMeter
 from edgesight.host.link.offload import NoAnswer
-from edgesight.host.link.server import Server
 from edgesight.host.link.strips import cut, encode, jpeg_tables
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import Address, RelayLink
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
-from tests.host.by_hand import CLASSES, SHAPE, clear_images, sums
-
-IDLE = 1.0  # seconds; a dead data centre is noticed sooner than in service
-T = TypeVar("T")
-
-
-class SumModel:
-    """The back end by hand: the class with the smallest sum."""
-
-    sha256 = "5" * 64
-    input_shape = SHAPE
-    classes = CLASSES
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-        self.failing = False
-
-    def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        self.batches.append(len(images))
-        if self.failing:
-            raise ModelError("the model failed")
-        return -sums(images, 1).astype(np.float32)
-
-
-def expected(image: npt.NDArray[np.uint8]) -> int:
-    return int(sums(image[None], 1).argmin())
+from tests.host.by_hand import SHAPE, clear_images
+from tests.host.offloading import IDLE, SumModel, connected, expected, run, serving
 
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Trust:
     return make_trust(tmp_path_factory.mktemp("link"))
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    keys: Trust, port: int = 0, model: SumModel | None = None, max_edges: int = 64
-) -> AsyncIterator[tuple[str, int]]:
-    """A data centre in this process."""
-    service = Service(model or SumModel())
-    authority = Authority(keys.datacenter)
-    configuration = authority.configuration(IDLE)
-    server = Server(configuration, authority, service.served, service.received, service.gone, max_edges)
-    address = await server.listen("127.0.0.1", port)
-    work = asyncio.get_running_loop().create_task(service.run())
-    try:
-        yield address
-    finally:
-        server.close()
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
-        authority.close()
-
-
-@contextlib.asynccontextmanager
-async def connected(address: tuple[str, int], keys: Trust, **options: object) -> AsyncIterator[OffloadClient]:
-    client = OffloadClient(*address, client_keys(keys.edge, IDLE), **options)  # type: ignore[arg-type]
-    try:
-        await client.wait_connected(10)
-        yield client
-    finally:
-        await client.close()
 
 
 async def until_lost(client: OffloadClient) -> None:
@@ -105,13 +49,6 @@ async def until_lost(client: OffloadClient) -> None:
         except NoAnswer as error:
             if "no data centre" in str(error):
                 return
-
-
-def run(test: Awaitable[T]) -> T:
-    async def limited() -> T:
-        return await asyncio.wait_for(test, 60)
-
-    return asyncio.run(limited())
 
 
 def test_labels_come_back(keys: Trust) -> None:
@@ -493,14 +430,13 @@ def test_beside_a_silent_connection_another_takes_over_again_and_again(
     keys: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The data centre lets an edge have two, the oldest makes room: a silent one that it keeps is in nobody's way."""
-    monkeypatch.setattr("tests.host.test_offload.IDLE", 3.0)
     monkeypatch.setattr("edgesight.host.link.client._PING_EVERY", 0.2)
 
     async def test() -> None:
         async with contextlib.AsyncExitStack() as stack:
-            link = ForgetfulLink(await stack.enter_async_context(serving(keys)))
+            link = ForgetfulLink(await stack.enter_async_context(serving(keys, idle=3.0)))
             await stack.enter_async_context(link)
-            client = await stack.enter_async_context(connected(link.address, keys))
+            client = await stack.enter_async_context(connected(link.address, keys, idle=3.0))
             image = clear_images(1)[0]
             for _ in range(4):
                 before = client._peer

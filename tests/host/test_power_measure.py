@@ -16,26 +16,12 @@ from edgesight.host.package import Package
 from edgesight.host.power import measure as module
 from edgesight.host.power.measure import EnergyReport, fabric_runner, measure
 from edgesight.host.power.projection import PUBLISHED, PublishedPower, project
-from edgesight.host.power.sensors import Clock, DropOut, HwmonSensor, Obtained, PowerError, Reading
+from edgesight.host.power.readings import DropOut, PowerError, Reading
+from edgesight.host.power.sensors import HwmonSensor
 from tests.host.by_hand import package
+from tests.host.power_benches import BenchSensor
 
 CALM = World(drift=0.0, wander=0.0, noise=0.02, lost=0.0)
-
-
-class BenchSensor:
-    """A bench's sensor without files; what `faults` says, happens to its readings."""
-
-    name = "made up"
-    obtained: Obtained = "measured"
-
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.update_seconds = bench.world.period
-        self.clock: Clock = bench.clock
-        self.watts = bench.watts
-
-    def read(self) -> Reading | None:
-        return Reading(self.clock(), self.watts(), self.update_seconds)
 
 
 def run(world: World, seed: int = 1, *, pairs: int = 8, seconds: float = 10.0) -> EnergyReport:

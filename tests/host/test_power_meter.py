@@ -13,12 +13,12 @@ import pytest
 from edgesight.bench.power_replay import Bench, World, csv_log
 from edgesight.host import edge
 from edgesight.host.cascade import Cascade
+from edgesight.host.obtained import Obtained
 from edgesight.host.power.meter import EnergyMeter
-from edgesight.host.power.sensors import Clock, DropOut, Obtained, PowerError, Reading
+from edgesight.host.power.readings import Clock, DropOut, PowerError, Reading
 from edgesight.host.queries import run_edge
-from tests.host.by_hand import calibration, package
-from tests.host.test_cascade import FakeFabric, ask
-from tests.host.test_power_measure import BenchSensor
+from tests.host.by_hand import FakeFabric, ask, calibration, package
+from tests.host.power_benches import BenchSensor
 
 WORLD = World(drift=0.0, wander=0.0, lost=0.0)
 

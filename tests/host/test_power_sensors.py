@@ -12,17 +12,11 @@ from typing import Any
 
 import pytest
 
+from edgesight.host.power import log as log_module
 from edgesight.host.power import sensors
-from edgesight.host.power.sensors import (
-    CsvLog,
-    DropOut,
-    HwmonSensor,
-    NvmlSensor,
-    PowerError,
-    RailSensor,
-    RaplSensor,
-    open_sensor,
-)
+from edgesight.host.power.log import CsvLog
+from edgesight.host.power.readings import DropOut, PowerError
+from edgesight.host.power.sensors import HwmonSensor, NvmlSensor, RailSensor, RaplSensor, open_sensor
 
 NOON = 1_760_000_000.0
 
@@ -343,9 +337,9 @@ def test_a_dates_fraction_has_any_number_of_digits(tmp_path: Path, fraction: str
 
 
 def test_python_3_10_reads_what_a_date_is_made_into() -> None:
-    assert sensors._iso("2026-03-01T12:00:00,5Z") == "2026-03-01T12:00:00.500000+00:00"
-    assert sensors._iso("2026-03-01T12:00:00.1234567") == "2026-03-01T12:00:00.123456"
-    assert sensors._iso("2026-03-01") == "2026-03-01"
+    assert log_module._iso("2026-03-01T12:00:00,5Z") == "2026-03-01T12:00:00.500000+00:00"
+    assert log_module._iso("2026-03-01T12:00:00.1234567") == "2026-03-01T12:00:00.123456"
+    assert log_module._iso("2026-03-01") == "2026-03-01"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from edgesight.host.link.datagrams import Kind, Strip
 from edgesight.host.link.quality import LADDER, PACKET, Room, fit, room
 from edgesight.host.link.strips import QUALITY, assemble
-from tests.host.test_strips import picture
+from tests.host.photographs import picture
 
 LARGE = picture((224, 224, 3))
 

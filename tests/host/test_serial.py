@@ -18,19 +18,8 @@ import pytest
 from edgesight.hls.boards import load_board
 from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, RECORD, FabricError
 from edgesight.host.fabric.makers import open_fabric
-from edgesight.host.fabric.serial import (
-    FRAME,
-    LINE_ID,
-    LINE_ID_VALUE,
-    READ,
-    READ_REPLY,
-    RECORD_PACKET,
-    WRITE_REPLY,
-    Deframer,
-    SerialFabric,
-    _Tty,
-    enframe,
-)
+from edgesight.host.fabric.serial import Deframer, SerialFabric, _Tty, enframe
+from edgesight.host.fabric.serial_protocol import LINE_ID, LINE_ID_VALUE, Packet
 from edgesight.host.kernel import BoardBuild, Serial
 from edgesight.host.package import Package
 from edgesight.host.registers import (
@@ -41,7 +30,7 @@ from edgesight.host.registers import (
     THRESHOLD_SETS,
     Error,
 )
-from tests.host.test_verilated import stub_package
+from tests.host.stand_ins import stub_package
 
 LINE = Serial(baud=3_000_000, frames_in_flight=3)
 
@@ -97,18 +86,18 @@ class MemoryBoard:
         return (b"", data * 2, data[:position] + data[position + 1 :], self.random.randbytes(9) + data)[fate]
 
     def _take(self, packet: bytes) -> None:
-        if packet[0] == FRAME:
+        if packet[0] == Packet.FRAME:
             # A frame that comes twice is answered twice, as the kernel does.
             self._frames.append(packet[1:])
             self.most_under_way = max(self.most_under_way, len(self._frames))
             return
         address = int.from_bytes(packet[2:4], "little")
-        if packet[0] == READ:
+        if packet[0] == Packet.READ:
             value = self.registers.get(address, 0).to_bytes(4, "little")
-            self._send(bytes([READ_REPLY, packet[1]]) + value)
+            self._send(bytes([Packet.READ_REPLY, packet[1]]) + value)
         else:
             self.registers[address] = int.from_bytes(packet[4:8], "little")
-            self._send(bytes([WRITE_REPLY, packet[1]]))
+            self._send(bytes([Packet.WRITE_REPLY, packet[1]]))
 
     def _answer(self, frame: bytes) -> None:
         record = np.zeros(1, RECORD)
@@ -120,7 +109,7 @@ class MemoryBoard:
             record["stage"] = stage if margin >= threshold else stage | OFFLOAD
             if margin >= threshold:
                 break
-        self._send(bytes([RECORD_PACKET]) + record.tobytes())
+        self._send(bytes([Packet.RECORD]) + record.tobytes())
 
     def _send(self, packet: bytes) -> None:
         self._line += self._hit(enframe(packet))
@@ -203,7 +192,7 @@ def test_a_kernel_of_another_build_is_told(package: Package, board: MemoryBoard)
 
 def test_a_frame_that_is_never_answered_ends_the_run(package: Package, board: MemoryBoard) -> None:
     fabric = SerialFabric(package, board, LINE)
-    board.deaf_to = lambda packet: packet[0] == FRAME
+    board.deaf_to = lambda packet: packet[0] == Packet.FRAME
     started = board.now()
     with pytest.raises(FabricError, match=r"image 0 of 4 was sent 6 times and not answered \(3 under way; status"):
         fabric.run(_images(package, 4), np.zeros(4, np.uint8))

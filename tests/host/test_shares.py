@@ -25,7 +25,7 @@ from edgesight.host.datacenter.shares import Budget, Effort, Line, Share, Shares
 from edgesight.host.link.datagrams import MAX_DATAGRAM, STRIP_HEADER, Form, Kind, Reply, Status, Strip
 from edgesight.host.link.server import ServerPeer
 from edgesight.host.link.strips import cut, encode, resize
-from tests.host.test_offload import SumModel, run
+from tests.host.offloading import SumModel, run
 
 LOOP_S = 0.1  # seconds of the loop's thread that a datagram may take; it took up to 13
 FIRST_BLOCK = struct.pack("!H", 0) + b"\x00"  # a strip of one empty block
@@ -311,10 +311,11 @@ def test_an_edge_that_takes_too_much_of_the_loop_is_not_listened_to(
 
 
 def test_what_a_message_costs_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([10.0, 10.1, 10.3, 10.4])
-    monkeypatch.setattr("edgesight.host.datacenter.shares.time.thread_time", lambda: next(clock))
     monkeypatch.setattr(shares_module, "_EFFORT_S", 1e-3)
-    effort, shares = Effort(), [Share[str]("a", seen=100.0), Share[str]("b", seen=98.5)]
+    effort, shares = (
+        Effort(iter([10.0, 10.1, 10.3, 10.4]).__next__),
+        [Share[str]("a", seen=100.0), Share[str]("b", seen=98.5)],
+    )
     effort.measure(99.0, shares)
     assert effort.active == 2
     assert effort.make(100) == pytest.approx(0.1)

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,25 +32,10 @@ from edgesight.host.link.datagrams import (
     parse,
 )
 from edgesight.host.link.strips import Assembly, TooLittle, assemble, cut, encode, jpeg_tables, through_loss
+from tests.host.photographs import Pixels, parsed, picture
 
-Pixels = npt.NDArray[np.uint8]
 TINY = [(28, 28, 1), (32, 32, 3), (1, 1, 1), (3, 2, 3), (63, 63, 3)]
 LARGE = [(64, 64, 3), (64, 64, 1), (100, 77, 3), (224, 224, 3), (65, 3, 1)]
-
-
-def picture(shape: tuple[int, int, int], seed: int = 0) -> Pixels:
-    """A smooth picture with an edge and a little noise, like a photograph."""
-    generator = np.random.default_rng(seed)
-    rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
-    waves = [
-        128 + 70 * np.sin(rows / 11 + channel) * np.cos(columns / 17) + 40 * (columns > 40)
-        for channel in range(shape[2])
-    ]
-    return np.clip(np.stack(waves, -1) + generator.normal(0, 3, shape), 0, 255).astype(np.uint8)
-
-
-def parsed(image: Pixels) -> list[Strip]:
-    return [Strip.parse(datagram) for datagram in cut(image, request=7, left_ms=50)]
 
 
 def psnr(a: Pixels, b: Pixels) -> float:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgesight.quant.datasets import DataSet, Split
+from edgesight.quant.splits import DataSet, Split
 
 SEED = 7
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgesight.host.pictures import Picture, read
-from edgesight.quant import datasets
-from edgesight.quant.datasets import DataSet, DataSetError, FolderReading
+from edgesight.quant import datasets, fashion_mnist, image_folder
+from edgesight.quant.image_folder import FolderReading
+from edgesight.quant.splits import DataSet, DataSetError
 
 SEED = 20_261
 
@@ -137,7 +138,7 @@ def test_a_truncated_idx_file_tells_promised_and_found_bytes(fashion: Path) -> N
 def test_without_apt_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DataSetError, match=r"apt-get is not on this system.*digits"):
-        datasets.install_fashion_mnist(tmp_path)
+        fashion_mnist.install_fashion_mnist(tmp_path)
 
 
 def test_a_failing_apt_is_quoted_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +150,7 @@ def test_a_failing_apt_is_quoted_and_leaves_nothing(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PATH", f"{tools}:/bin:/usr/bin")
     into = tmp_path / "data"
     with pytest.raises(DataSetError, match=r"exit status 100: E: no such source"):
-        datasets.install_fashion_mnist(into)
+        fashion_mnist.install_fashion_mnist(into)
     assert list(into.iterdir()) == []
 
 
@@ -323,7 +324,7 @@ def test_a_zips_member_that_unpacks_to_too_much_is_refused_before_it_is_unpacked
 
 
 def test_an_idx_file_that_unpacks_to_too_much_is_refused(fashion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "_LARGEST_IDX_BYTES", 2**20)
+    monkeypatch.setattr(fashion_mnist, "_LARGEST_IDX_BYTES", 2**20)
     path = fashion / "train-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(bytes((0, 0, 8, 3)) + bytes(2**24)))
     with pytest.raises(DataSetError, match="unpacks to more than"):
@@ -342,7 +343,7 @@ def test_another_decoder_does_not_make_another_data_set(
     def brighter(content: bytes, height: int, width: int, channels: int) -> Picture:
         return Picture(np.bitwise_or(read(content, height, width, channels).pixels, np.uint8(1)), ())
 
-    monkeypatch.setattr(datasets, "read", brighter)
+    monkeypatch.setattr(image_folder, "read", brighter)
     assert datasets.load(f"folder:{root}").checksum == before.checksum
     monkeypatch.undo()
     assert datasets.load(f"folder:{root}", size=8).checksum != before.checksum

@@ -17,17 +17,17 @@ from rich.console import Console
 from edgesight.quant import ahead, datasets, export, learn, remarks, train, variants
 from edgesight.quant.ahead import Ahead
 from edgesight.quant.card import model_card
-from edgesight.quant.datasets import DataSet, Split
 from edgesight.quant.exponents import choose_exponents
-from edgesight.quant.learn import Trained
+from edgesight.quant.learn import Course, Trained
 from edgesight.quant.recipe import RECIPES, Phase, TrainingError, recipe_for
+from edgesight.quant.splits import DataSet, Split
 
 SEED = 3
 
 
 def quick(data: DataSet, folder: Path, epochs: int = 4, seed: int = SEED) -> Trained:
     print(f"seed {seed}")
-    return learn.train(data, "stage0", folder, seed=seed, epochs=epochs)
+    return learn.train(data, "stage0", seed, course=Course(folder, epochs=epochs))
 
 
 def assert_equal(first: Trained, second: Trained) -> None:
@@ -110,7 +110,7 @@ def test_resuming_says_so_and_from_where(bars: DataSet, tmp_path: Path, monkeypa
             quick(bars, tmp_path, epochs=2)
     said = io.StringIO()
     for _ in range(2):
-        learn.train(bars, "stage0", tmp_path, seed=SEED, epochs=2, console=Console(file=said, width=200))
+        learn.train(bars, "stage0", SEED, course=Course(tmp_path, epochs=2, console=Console(file=said, width=200)))
     (float_checkpoint,) = tmp_path.rglob("*-float.pt")
     label = f"bars-stage0-seed{SEED}"
     assert f"{label}-float: goes on after epoch 1/2, from {float_checkpoint}" in said.getvalue()
@@ -186,7 +186,7 @@ def test_a_zoo_of_other_data_or_of_full_training_is_not_replaced(tmp_path: Path)
     before = {path.name: path.read_bytes() for path in (tmp_path / "zoo").iterdir()}
     digits = datasets.load("digits")
     with pytest.raises(TrainingError, match=r"holds fully trained networks .stage0, stage1, backend.: name another"):
-        train.train_all("digits", quick=True, out=tmp_path / "zoo", work_dir=tmp_path)
+        train.train_all("digits", out=tmp_path / "zoo", course=Course(tmp_path, quick=True))
     with pytest.raises(TrainingError, match=r"holds networks of other data \(digits, .*; this is digits, "):
         train._check_zoo(tmp_path / "zoo", dataclasses.replace(digits, checksum="0" * 64), False)
     train._check_zoo(tmp_path / "zoo", digits, False)
@@ -199,7 +199,7 @@ def test_a_damaged_checkpoint_is_named(bars: DataSet, tmp_path: Path) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(TrainingError, match=r"-float\.pt: not a readable checkpoint .* remove it"):
         quick(bars, tmp_path, epochs=1)
-    learn.train(bars, "stage0", tmp_path, seed=SEED, epochs=1, resume=False)
+    learn.train(bars, "stage0", SEED, course=Course(tmp_path, epochs=1, resume=False))
 
 
 def test_training_leaves_torch_as_it_was(bars: DataSet, tmp_path: Path) -> None:
@@ -259,9 +259,8 @@ def test_the_rate_rises_then_falls_to_nothing() -> None:
 
 def test_train_all_writes_a_zoo_folder_whose_card_tells_its_files(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=160)
-    report = train.train_all(
-        "digits", "all", seeds=1, out=tmp_path / "zoo", quick=True, work_dir=tmp_path / "work", console=console
-    )
+    course = Course(tmp_path / "work", quick=True, console=console)
+    report = train.train_all("digits", "all", seeds=1, out=tmp_path / "zoo", course=course)
     card = json.loads((tmp_path / "zoo" / "card.json").read_text(encoding="utf-8"))
     page = (tmp_path / "zoo" / "README.md").read_text(encoding="utf-8")
     assert list(card["networks"]) == ["stage0", "stage1", "backend"]
@@ -293,9 +292,9 @@ def test_a_shipped_card_tells_the_shipped_files(folder: Path) -> None:
 
 def test_impossible_arguments_are_refused(bars: DataSet, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="found 'stage7'"):
-        learn.train(bars, "stage7", tmp_path)  # type: ignore[arg-type]
+        learn.train(bars, "stage7", course=Course(tmp_path))  # type: ignore[arg-type]
     with pytest.raises(TrainingError, match="epochs: found 0"):
-        learn.train(bars, "stage0", tmp_path, epochs=0)
+        learn.train(bars, "stage0", course=Course(tmp_path, epochs=0))
     with pytest.raises(TrainingError, match="seeds: found 0"):
         train.train_all("digits", seeds=0)
     with pytest.raises(TrainingError, match="found 'both', expected all"):

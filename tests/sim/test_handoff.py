@@ -19,14 +19,14 @@ from xml.etree import ElementTree
 import pytest
 
 from edgesight.hls import ipxact
-from edgesight.hls.boards import load_board
+from edgesight.hls.boards import STAND_INS, load_board
 from edgesight.hls.vivado import SHARED
 from edgesight.host.fabric.base import FabricError
 from edgesight.host.fabric.pynq import PynqFabric
 from edgesight.host.package import Package
 from edgesight.host.registers import INTERFACE_VERSION, KERNEL_ID
 from edgesight.sim.pynq.handoff import BOARDS, KERNEL_VLNV, SimulatedBoard, handoff, package_for
-from tests.host.test_verilated import stub_package
+from tests.host.stand_ins import stub_package
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -51,7 +51,7 @@ def test_a_board_is_that_of_its_file_and_script(board: SimulatedBoard) -> None:
     assert (board.part, board.pynq_board) == (facts.part, facts.pynq_board)
     assert board.processing_system == facts.processing_system
     block = f"xilinx.com:ip:{board.processing_system}:{board.version}"
-    assert re.search(rf"\b{re.escape(block)}\b", (SHARED / "recorder.tcl").read_text())
+    assert re.search(rf"\b{re.escape(block)}\b", (STAND_INS / "recorder.tcl").read_text())
     script = (SHARED / f"{board.processing_system}.tcl").read_text()
     ends = {"ps_control": board.port, "ps_clock": board.clock, "ps_interrupt": board.interrupts}
     assert {name: set_in(script, name) for name in ends} == {name: f"ps/{end}" for name, end in ends.items()}

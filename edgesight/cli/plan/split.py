@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from edgesight.cli.ending import print_json
 from edgesight.cli.plan import Json, OutFile, PictureFile, Seconds, check_outputs, group, left
+from edgesight.host.obtained import Obtained
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from edgesight.plan.split.bandwidth import SeriesPlan
     from edgesight.plan.split.plan import Choice, SplitPlan
 
+_OBTAINED = f"one of {', '.join(get_args(Obtained))}"
 METHODS_HELP = (
     "edgent; or to compare: neurosurgeon (cut the whole network), exit-only (all on the device), server-first (the "
     "first layers at the data centre)."
@@ -237,7 +239,7 @@ def profile_join(
     accuracy: Annotated[list[str], typer.Option(metavar="EXIT=SHARE", help="Accuracy of an exit; one for each.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Profile to write, for `edgesight plan split`.")],
     accuracy_obtained: Annotated[
-        str, typer.Option("--accuracy-obtained", help="measured, simulated, projected or quoted.")
+        str, typer.Option("--accuracy-obtained", help=f"How they were obtained: {_OBTAINED}.")
     ] = "measured",
     device_factor: Annotated[
         float, typer.Option("--device-factor", help="Multiply the device's times, which makes them projected.")
@@ -263,8 +265,8 @@ def profile_join(
             accuracies[name] = float(share)
         except ValueError:
             raise PlanError(f"--accuracy {text}: expected EXIT=SHARE, such as exit1=0.92") from None
-    if accuracy_obtained not in ("measured", "simulated", "projected", "quoted"):
-        raise PlanError(f"--accuracy-obtained {accuracy_obtained}: choose measured, simulated, projected or quoted")
+    if accuracy_obtained not in get_args(Obtained):
+        raise PlanError(f"--accuracy-obtained {accuracy_obtained}: choose {_OBTAINED}")
     joined = join(
         read(device, MeasuredNetwork),
         read(datacenter, MeasuredNetwork),

@@ -8,10 +8,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from edgesight.host.registers import FRAME_MAGIC, Error
+from edgesight.host.registers import FRAME_MAGIC, HEADER, RECORD, RECORD_STAGE_OFFLOAD, Error
 
 SALTS = (1, 2)  # of the stand-in stages 0 and 1, as in kernel.sv
-OFFLOAD = 0x10
 WORD = 0xFFFF_FFFF
 
 # How a frame can be spoilt, and what its record then says; None: no record at all.
@@ -53,7 +52,8 @@ class Record:
     @classmethod
     def of(cls, low: int, high: int) -> Record:
         """The record that the two beats `low` and `high` carry."""
-        return cls(low & WORD, low >> 32 & 0xFFFF, low >> 48 & 0xFF, low >> 56, high & WORD, high >> 32)
+        both = high << 64 | low
+        return cls(**{name: both >> at & (1 << bits) - 1 for name, (at, bits) in RECORD.items()})
 
     @property
     def answer(self) -> tuple[int, int, int, int, int]:
@@ -164,7 +164,8 @@ class Frames:
 
 def header(tag: int, set_index: int, flags: int = 0, magic: int = FRAME_MAGIC) -> int:
     """The header beat's 64 bits."""
-    return magic << 48 | set_index << 40 | flags << 32 | tag
+    values = {"magic": magic, "set": set_index, "flags": flags, "tag": tag}
+    return sum(values[name] << at for name, (at, _) in HEADER.items())
 
 
 def beats(head: int, payload: bytes) -> list[Beat]:
@@ -199,7 +200,7 @@ def answer(payload: bytes, thresholds: tuple[int, int], shape: Shape) -> tuple[i
     if margin >= thresholds[0]:
         return label, 0, margin
     label, margin = decide(logits(payload, 1, shape))
-    return label, 1 if margin >= thresholds[1] else 1 | OFFLOAD, margin
+    return label, 1 if margin >= thresholds[1] else 1 | RECORD_STAGE_OFFLOAD, margin
 
 
 def expected(frame: Frame, thresholds: tuple[int, int], shape: Shape) -> tuple[int, int, int, int, int]:

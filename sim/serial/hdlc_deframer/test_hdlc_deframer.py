@@ -6,4 +6,4 @@ SERIAL = RTL.parent / "serial"
 
 
 def test_hdlc_deframer() -> None:
-    run_bench("hdlc_deframer", {}, sources=[SERIAL / "serial_pkg.sv", SERIAL / "hdlc_deframer.sv"])
+    run_bench("hdlc_deframer", {}, sources=[*sorted(SERIAL.glob("*_pkg.sv")), SERIAL / "hdlc_deframer.sv"])

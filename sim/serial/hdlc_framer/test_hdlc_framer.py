@@ -6,4 +6,4 @@ SERIAL = RTL.parent / "serial"
 
 
 def test_hdlc_framer() -> None:
-    run_bench("hdlc_framer", {}, sources=[SERIAL / "serial_pkg.sv", SERIAL / "hdlc_framer.sv"])
+    run_bench("hdlc_framer", {}, sources=[*sorted(SERIAL.glob("*_pkg.sv")), SERIAL / "hdlc_framer.sv"])

@@ -13,21 +13,8 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge, Timer
 from cocotbext.axi import AxiLiteBus, AxiLiteRam
 
-from edgesight.host.fabric.serial import (
-    DAMAGED,
-    FRAME,
-    LINE_ID,
-    LINE_ID_VALUE,
-    MALFORMED,
-    OVERRUNS,
-    PACKETS,
-    READ,
-    READ_REPLY,
-    RECORD_PACKET,
-    WRITE,
-    WRITE_REPLY,
-    enframe,
-)
+from edgesight.host.fabric.serial import enframe
+from edgesight.host.fabric.serial_protocol import DAMAGED, LINE_ID, LINE_ID_VALUE, MALFORMED, OVERRUNS, PACKETS, Packet
 from edgesight.sim.rtl.runner import bench_parameters
 from edgesight.sim.rtl.uart import Receiver, Transmitter
 
@@ -113,8 +100,8 @@ class Bench:
 
     async def read(self, address: int) -> int:
         """Read a register."""
-        answer = await self.request(READ, address.to_bytes(2, "little"))
-        assert answer[0] == READ_REPLY
+        answer = await self.request(Packet.READ, address.to_bytes(2, "little"))
+        assert answer[0] == Packet.READ_REPLY
         assert len(answer) == 5
         return int.from_bytes(answer[1:], "little")
 
@@ -134,8 +121,8 @@ async def reads_and_writes_reach_the_registers(dut: Any) -> None:
     expected: dict[int, int] = {}
     for _ in range(30):
         address, value = 4 * bench.random.randrange(1024), bench.random.getrandbits(32)
-        answer = await bench.request(WRITE, address.to_bytes(2, "little") + value.to_bytes(4, "little"))
-        assert answer == bytes([WRITE_REPLY])
+        answer = await bench.request(Packet.WRITE, address.to_bytes(2, "little") + value.to_bytes(4, "little"))
+        assert answer == bytes([Packet.WRITE_REPLY])
         expected[address] = value
     for address, value in expected.items():
         assert await bench.read(address) == value
@@ -149,7 +136,7 @@ async def frames_arrive_whole_and_in_order(dut: Any) -> None:
     sizes = [1, 7, 8, 9, 16, P["BufferBytes"] // 2 - 1] + [bench.random.randrange(1, 60) for _ in range(12)]
     frames = [bench.frame(size) for size in sizes]
     for frame in frames:
-        await bench.transmitter.send(enframe(bytes([FRAME]) + frame))
+        await bench.transmitter.send(enframe(bytes([Packet.FRAME]) + frame))
     assert await bench.read(PACKETS) == len(frames) + 1
     assert bench.frames == frames
 
@@ -166,11 +153,11 @@ async def records_and_replies_share_the_line(dut: Any) -> None:
 
     giving = cocotb.start_soon(give())
     for sequence in range(20):
-        await bench.transmitter.send(enframe(bytes([READ, sequence]) + LINE_ID.to_bytes(2, "little")))
+        await bench.transmitter.send(enframe(bytes([Packet.READ, sequence]) + LINE_ID.to_bytes(2, "little")))
     await giving
     packets = [await bench.receiver.packet() for _ in range(len(records) + 20)]
-    assert [packet[1:] for packet in packets if packet[0] == RECORD_PACKET] == records
-    replies = [packet for packet in packets if packet[0] == READ_REPLY]
+    assert [packet[1:] for packet in packets if packet[0] == Packet.RECORD] == records
+    replies = [packet for packet in packets if packet[0] == Packet.READ_REPLY]
     assert [packet[1] for packet in replies] == list(range(20))
     assert not bench.receiver.damaged
 
@@ -183,7 +170,7 @@ async def damaged_packets_never_reach_the_kernel(dut: Any) -> None:
     damaged = 0
     for _ in range(40):
         frame = bench.frame(bench.random.randrange(9, 40))
-        line = bytearray(enframe(bytes([FRAME]) + frame))
+        line = bytearray(enframe(bytes([Packet.FRAME]) + frame))
         fate = bench.random.choice(["whole", "flipped", "lost", "cut", "noise", "break"])
         if fate == "flipped":
             position = bench.random.randrange(1, len(line) - 1)
@@ -215,12 +202,12 @@ async def what_does_not_fit_is_dropped_whole(dut: Any) -> None:
     bench.accept = 0.0
     frames = [bench.frame(P["BufferBytes"] // 4) for _ in range(7)]
     for frame in frames:
-        await bench.transmitter.send(enframe(bytes([FRAME]) + frame))
+        await bench.transmitter.send(enframe(bytes([Packet.FRAME]) + frame))
     bench.accept = 1.0
     await Timer(P["BufferBytes"] * 4 * PERIOD_PS, "ps")
     too_long = bench.frame(P["BufferBytes"] + 1)
-    await bench.transmitter.send(enframe(bytes([FRAME]) + too_long))
-    await bench.transmitter.send(enframe(bytes([FRAME]) + frames[0]))
+    await bench.transmitter.send(enframe(bytes([Packet.FRAME]) + too_long))
+    await bench.transmitter.send(enframe(bytes([Packet.FRAME]) + frames[0]))
     # What lay in the pipe beside the buffer has room for a few bytes more.
     overruns = await bench.read(OVERRUNS)
     assert 4 <= overruns <= 5
@@ -231,8 +218,18 @@ async def what_does_not_fit_is_dropped_whole(dut: Any) -> None:
 async def malformed_packets_are_counted_and_passed_over(dut: Any) -> None:
     """Unknown types and requests of a wrong length have no effect, and no answer."""
     bench = await Bench.started(dut)
-    malformed = [bytes([READ]), bytes([READ, 1, 2]), bytes([READ, 1, 2, 3, 4]), bytes([WRITE, 1, 0, 0, 1, 2, 3])]
-    malformed += [bytes([WRITE, 1, 0, 0, 1, 2, 3, 4, 5]), bytes([0]), bytes([0xFF, *range(20)]), bytes([FRAME])]
+    malformed = [
+        bytes([Packet.READ]),
+        bytes([Packet.READ, 1, 2]),
+        bytes([Packet.READ, 1, 2, 3, 4]),
+        bytes([Packet.WRITE, 1, 0, 0, 1, 2, 3]),
+    ]
+    malformed += [
+        bytes([Packet.WRITE, 1, 0, 0, 1, 2, 3, 4, 5]),
+        bytes([0]),
+        bytes([0xFF, *range(20)]),
+        bytes([Packet.FRAME]),
+    ]
     for packet in malformed:
         await bench.transmitter.send(enframe(packet))
     assert await bench.read(0) == 0

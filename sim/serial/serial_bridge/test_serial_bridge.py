@@ -10,6 +10,6 @@ def test_serial_bridge() -> None:
     run_bench(
         "serial_bridge",
         {"ClockHz": 100_000_000, "Baud": 11_000_000, "BufferBytes": 128},
-        sources=[SERIAL / "serial_pkg.sv", SERIAL / "serial_bridge.sv"],
+        sources=[*sorted(SERIAL.glob("*_pkg.sv")), SERIAL / "serial_bridge.sv"],
         build_args=["-y", str(SERIAL)],
     )

@@ -32,8 +32,8 @@ from edgesight.bench.link.mischief import Damage, DisturbedLink, garbage, noise
 from edgesight.bench.link.programs import ALLOWANCE_S, Asked
 from edgesight.bench.report import print_checks
 from edgesight.host.answer import Answer
-from edgesight.host.datacenter import authority
-from edgesight.host.link import keys
+from edgesight.host.datacenter.authority import Authority
+from edgesight.host.link.keys import now
 from edgesight.host.package import Package
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.trust import make_trust
@@ -236,16 +236,11 @@ def test_a_wrong_clock_is_wrong_in_its_process_alone_and_can_change(tmp_path: Pa
 
 
 def test_a_data_centre_that_started_under_a_wrong_clock_shows_a_valid_certificate_after_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     trust = make_trust(tmp_path)
-    right = keys.now
-    for module in (keys, authority):
-        monkeypatch.setattr(module, "now", lambda: right() + datetime.timedelta(days=800))
-    with contextlib.closing(authority.Authority(trust.datacenter)) as opened:
+    with contextlib.closing(Authority(trust.datacenter, lambda: now() + datetime.timedelta(days=800))) as opened:
         wrong = opened.configuration(1.0).certificate
-    assert wrong.not_valid_before_utc > right()
-    for module in (keys, authority):
-        monkeypatch.setattr(module, "now", right)
-    with contextlib.closing(authority.Authority(trust.datacenter)) as opened:
-        assert opened.configuration(1.0).certificate.not_valid_before_utc < right()
+    assert wrong.not_valid_before_utc > now()
+    with contextlib.closing(Authority(trust.datacenter)) as opened:
+        assert opened.configuration(1.0).certificate.not_valid_before_utc < now()

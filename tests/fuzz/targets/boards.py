@@ -5,19 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgesight.host.fabric.base import RECORD, FabricError
-from edgesight.host.fabric.serial import (
-    FRAME,
-    LINE_ID,
-    LINE_ID_VALUE,
-    READ,
-    READ_REPLY,
-    RECORD_PACKET,
-    WRITE,
-    WRITE_REPLY,
-    Deframer,
-    SerialFabric,
-    enframe,
-)
+from edgesight.host.fabric.serial import Deframer, SerialFabric, enframe
+from edgesight.host.fabric.serial_protocol import LINE_ID, LINE_ID_VALUE, Packet
 from edgesight.host.kernel import Serial
 from edgesight.host.registers import INTERFACE_VERSION, KERNEL_ID, OFFSETS
 from tests.fuzz.package import small_package
@@ -48,12 +37,12 @@ class HostileBoard:
 
     def write(self, data: bytes) -> None:
         for packet in self._heard.feed(data):
-            if packet[0] == READ:
+            if packet[0] == Packet.READ:
                 value = self._registers.get(int.from_bytes(packet[2:4], "little"), 0)
-                self._line += enframe(bytes([READ_REPLY, packet[1]]) + value.to_bytes(4, "little"))
-            elif packet[0] == WRITE:
-                self._line += enframe(bytes([WRITE_REPLY, packet[1]]))
-            elif packet[0] == FRAME and self._said:
+                self._line += enframe(bytes([Packet.READ_REPLY, packet[1]]) + value.to_bytes(4, "little"))
+            elif packet[0] == Packet.WRITE:
+                self._line += enframe(bytes([Packet.WRITE_REPLY, packet[1]]))
+            elif packet[0] == Packet.FRAME and self._said:
                 size, self._said = self._said[0] % 32, self._said[1:]
                 said, self._said = self._said[:size], self._said[size:]
                 self._line += enframe(said) if said else b"\x7e\x7d"
@@ -73,7 +62,7 @@ class HostileBoard:
 def seeds() -> list[bytes]:
     records = np.zeros(3, RECORD)
     records["tag"] = range(3)
-    packets = [bytes([RECORD_PACKET]) + record.tobytes() for record in records]
+    packets = [bytes([Packet.RECORD]) + record.tobytes() for record in records]
     return [b"".join(bytes([len(packet)]) + packet for packet in packets)]
 
 

@@ -22,7 +22,7 @@ from edgesight.plan.split.bandwidth import (
     read_series,
 )
 from edgesight.plan.split.plan import Choices, split
-from tests.plan.split.test_plan import profile
+from tests.plan.split.profiles import profile
 
 SLO = Slo(latency_ms=20.0)
 

@@ -253,7 +253,7 @@ def test_a_kernels_stages_take_the_simulated_cycles(tmp_path: Path) -> None:
     if missing_tools():
         pytest.skip(f"not found: {', '.join(missing_tools())}")
     from edgesight.sim.verilate import build_library
-    from tests.host.test_verilated import stub_package
+    from tests.host.stand_ins import stub_package
 
     package = stub_package(tmp_path / "stand-in")
     build_library(package)

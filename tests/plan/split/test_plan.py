@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from edgesight.cli.plan import group
 from edgesight.plan.profile import Link, PlanError, Slo, checked, read, write
 from edgesight.plan.split.plan import METHODS, Choices, SplitPlan, SplitProfile, fixed, split
+from tests.plan.split.profiles import content, layer, profile
 
 app = typer.Typer()
 app.add_typer(group, name="plan")
@@ -24,32 +25,6 @@ import_module("edgesight.cli.plan.split")  # puts its commands into the group
 
 NUMBERS = st.floats(0.0, 50.0)
 BYTES = st.integers(0, 100_000)
-
-
-def layer(name: str, device: float | None, datacenter: float | None, size: int) -> dict[str, Any]:
-    times = {"pi": device, "gpu": datacenter}
-    return {"name": name, "ms": {k: v for k, v in times.items() if v is not None}, "output_bytes": size}
-
-
-def content() -> dict[str, Any]:
-    """Two layers and an exit behind each; the second exit has a layer of its own."""
-    return {
-        "name": "two",
-        "device": {"name": "pi"},
-        "datacenter": {"name": "gpu", "tier": 1},
-        "obtained": {"pi": "quoted", "gpu": "quoted"},
-        "accuracy_obtained": "quoted",
-        "input_bytes": 10_000,
-        "layers": [layer("a", 10.0, 1.0, 4_000), layer("b", 30.0, 2.0, 1_000)],
-        "exits": [
-            {"name": "early", "accuracy": 0.7, "after": 1, "answer_bytes": 100},
-            {"name": "last", "accuracy": 0.9, "after": 2, "layers": [layer("c", 5.0, 0.5, 100)], "answer_bytes": 100},
-        ],
-    }
-
-
-def profile() -> SplitProfile:
-    return checked(content(), SplitProfile, "test")
 
 
 def test_edgents_formula_by_hand() -> None:

@@ -14,7 +14,8 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from edgesight.cli.link import _address
+from edgesight.cli.link import relay
+from edgesight.host.link.addresses import AddressError
 from edgesight.sim.link.options import (
     BandwidthDelayProducts,
     ConstantRate,
@@ -194,5 +195,7 @@ def test_the_command_relays_until_it_is_told_to_end_and_reports(tmp_path: Path) 
 
 @pytest.mark.parametrize("address", ["[]:1", ":1", "h:65536", "h:" + "9" * 5_000])
 def test_an_address_that_is_none_is_refused(address: str) -> None:
-    with pytest.raises(EmulationError, match="expected HOST:PORT"):
-        _address(address)
+    with pytest.raises(AddressError, match="expected HOST:PORT"):
+        relay(address, up="rate=1")
+    with pytest.raises(AddressError, match=r"--listen .*: expected HOST:PORT"):
+        relay("h:1", up="rate=1", listen=address)
