@@ -74,7 +74,9 @@ def test_the_tutorial_runs(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     text = (ROOT / "docs" / "tutorial.md").read_text()
-    text = text.replace("build/tutorial", str(tmp_path)).replace("127.0.0.1:4433", f"127.0.0.1:{port}")
+    text = text.replace("build/tutorial", str(tmp_path / "build" / "tutorial")).replace(
+        "127.0.0.1:4433", f"127.0.0.1:{port}"
+    )
     text = text.replace("serve bitstreams/digits", f"serve bitstreams/digits --port {port}")
     text = text.replace("enroll door", f"enroll door --address 127.0.0.1:{port}")
     blocks = re.findall(r"```(sh|python)\n(.*?)```", text, re.DOTALL)
