@@ -50,6 +50,7 @@ from edgesight.host.link.enrollment import enroll_with
 from edgesight.host.link.keys import client_keys
 from edgesight.host.package import Package
 from edgesight.quant import datasets
+from edgesight.quant.image_folder import FolderReading
 from edgesight.quant.splits import DataSet, DataSetError
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import RelayLink
@@ -68,7 +69,7 @@ FOLDING_SLACK = 1.10
 
 
 def demo_data(
-    name: str | None, data_dir: Path | None, size: int | None, reading: datasets.FolderReading, fetch_into: Path
+    name: str | None, data_dir: Path | None, size: int | None, reading: FolderReading, fetch_into: Path
 ) -> tuple[DataSet, str]:
     """The data that was asked for, else Fashion-MNIST where it can be had, else digits; and a line that says which."""
     if name is not None:

@@ -139,7 +139,7 @@ def hwmon_sensor(bench: Bench, root: Path, chip: str = "ina260_u14") -> HwmonSen
         if path.name == "power1_input":
             if bench.fails():
                 raise OSError(errno.EIO if bench.now % 2.0 < 1.0 else errno.EAGAIN, "replayed drop-out", str(path))
-            path.write_text(_microwatts(bench.watts()))
+            _say(path, _microwatts(bench.watts()))
         return path.read_bytes()
 
     return HwmonSensor(chip, root=root, clock=bench.clock, read=read, obtained="replayed")
@@ -152,10 +152,11 @@ def rapl_sensor(bench: Bench, root: Path, wraps_at: float = 262.143) -> PowerSen
     (folder / "name").write_text("package-0\n")
     (folder / "max_energy_range_uj").write_text(f"{round(wraps_at * 1e6)}\n")
     counter = folder / "energy_uj"
+    counter.touch()
 
     def write() -> None:
         unit = 2.0**-14  # joules, as such processors count
-        counter.write_text(f"{round(bench.joules() // unit * unit % wraps_at * 1e6)}\n")
+        _say(counter, f"{round(bench.joules() // unit * unit % wraps_at * 1e6)}\n")
 
     write()
     return _Following(write, RaplSensor(root=root, clock=bench.clock, obtained="replayed"))
@@ -246,6 +247,13 @@ class _Following:
     def read(self) -> Reading | None:
         self._write()
         return self._sensor.read()
+
+
+def _say(file: Path, text: str) -> None:
+    """Let `file` hold `text`; never cut to nothing in between, since a disk's file system flushes what is."""
+    with file.open("r+b", buffering=0) as opened:
+        opened.write(text.encode())
+        opened.truncate()
 
 
 def _microwatts(watts: float) -> str:

@@ -26,7 +26,7 @@ from hls4ml.model.optimizer import ModelOptimizerPass, register_pass
 from hls4ml.writer.vitis_writer import VitisWriter
 
 from edgesight.hls import settings
-from edgesight.hls.emit import emit_stage, identifier, library_modules, library_sources
+from edgesight.hls.emit import emit_project, identifier, library_modules
 from edgesight.hls.layers import compare, extract, matrices
 from edgesight.hls.network import CompileError, read, refuse
 from edgesight.hls.qonnx_graph import calling
@@ -174,10 +174,11 @@ class Check(ModelOptimizerPass):  # type: ignore[misc]
         super().__init__("check", None)
 
     def transform(self, model: Any) -> bool:
-        """Raise CompileError where a layer cannot be built, or not as QONNX has it; change nothing."""
+        """Raise CompileError where a layer cannot be built, or not as QONNX has it; leave the layers with the model."""
         layers = extract(model)
         compare(layers, read(_qonnx(model)))
         _check_layer_names(model)
+        model.rtl_layers = layers
         moved = [
             f"{layer.name} has ReuseFactor {layer.fold.cycles} instead of {layer.reuse_asked}"
             f"{', the slowest that it has' if layer.fold.cycles < layer.reuse_asked else ''}"
@@ -212,11 +213,13 @@ class Emit(ModelOptimizerPass):  # type: ignore[misc]
         super().__init__("emit", None)
 
     def transform(self, model: Any) -> bool:
-        """Write the network as module `<project name>` with its weights and the library modules that it may use."""
-        stage = emit_stage(identifier(model.config.get_project_name()), extract(model))
+        """Write the network as module `<project name>` with its weights and the library modules that it uses.
+
+        The layers are those that `Check` found when the model was converted.
+        """
         folder = Path(model.config.get_output_dir()) / "rtl"
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in {**library_sources(), **stage.sources}.items():
+        for name, text in emit_project(identifier(model.config.get_project_name()), model.rtl_layers).items():
             write_atomically(folder / name, text.encode())
         # hls4ml asserts that poolings do not overlap, though its code for streams computes those that do.
         script = folder.parent / "build_lib.sh"

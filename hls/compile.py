@@ -17,10 +17,11 @@ import numpy as np
 from edgesight.hls import emit, qonnx_graph, registers
 from edgesight.hls.backend import BACKEND
 from edgesight.hls.folding import largest_reuse
-from edgesight.hls.layers import Hardware, Matrix, extract, matrices
-from edgesight.hls.network import CompileError, Shape
-from edgesight.host.kernel import SCHEMA_VERSION, Input, Kernel, Layer, Stage
-from edgesight.host.package import Package, hardware_hash, write_package
+from edgesight.hls.layers import Hardware, Matrix
+from edgesight.hls.network import CompileError, Shape, read
+from edgesight.host.files import sha256
+from edgesight.host.kernel import SCHEMA_VERSION, BackEndInput, Input, Kernel, Layer, Stage
+from edgesight.host.package import LIBRARY, RTL, TOP, Package, structure_hash, weights_checksum, write_package
 
 FRAME_SLOTS = 8
 CLOCK_MHZ = 100.0
@@ -71,17 +72,21 @@ def compile_package(
         raise CompileError(f"a cascade has two stages; {len(networks)} networks were given")
     files: dict[str, bytes] = {}
     stages: list[Stage] = []
-    emitted: list[emit.EmittedStage] = []
+    ports: list[emit.Ports] = []
+    generated: dict[str, str] = {}
     graphs = _load_all([network.path for network in networks])
     with tempfile.TemporaryDirectory() as scratch:
         for index, (network, graph) in enumerate(zip(networks, graphs, strict=True)):
-            module = f"stage{index}"
-            layers, model = convert(graph, module, network.folding, Path(scratch) / module)
-            emitted.append(emit.emit_stage(module, layers))
+            module, folder = f"stage{index}", Path(scratch) / f"stage{index}"
+            layers, model = convert(graph, module, network.folding, folder)
+            with qonnx_graph.calling("writing hls4ml's project"):
+                model.write()
+            ports.append(emit.ports(module, layers))
             stages.append(_describe(module, layers))
+            generated.update(_stage_sources(folder))
             files[f"networks/{module}.onnx"] = network.path.read_bytes()
-            files.update(_csim_sources(model, Path(scratch) / module, module))
-    first, second = emitted
+            files.update(_csim_sources(folder, module))
+    first, second = ports
     if (first.source, first.classes) != (second.source, second.classes):
         raise CompileError(
             f"the stages differ: stage0 takes {first.source} and has {first.classes} classes, stage1 takes "
@@ -90,22 +95,23 @@ def compile_package(
     _check_frame(first.source, first.classes)
     if len(data.classes) != first.classes:
         raise CompileError(f"{len(data.classes)} class names for networks with {first.classes} outputs")
-    sources = {**emit.library_sources(), **first.sources, **second.sources}
-    sources["kernel.sv"] = emit.emit_kernel(emitted, FRAME_SLOTS, "0" * 8)
-    build_hash = hardware_hash({f"rtl/{file}": text.encode() for file, text in sources.items()})
-    sources["kernel.sv"] = emit.emit_kernel(emitted, FRAME_SLOTS, build_hash)
-    files.update({f"rtl/{file}": text.encode() for file, text in sources.items()})
+    rtl, library, build_hash = _hardware(ports, generated)
+    files.update({f"{RTL}{file}": content for file, content in rtl.items()})
     files["vectors.npz"] = _known_answers([network.path for network in networks], stages, first.source)
     if backend is not None:
         files["datacenter.onnx"] = backend
     table = registers.own_map()
+    taken = Input(height=first.source.height, width=first.source.width, channels=first.source.channels)  # type: ignore[arg-type] # the schema checks 1 or 3
     kernel = Kernel(
         schema_version=SCHEMA_VERSION,
         name=name,
         build_hash=build_hash,
+        weights_sha256=weights_checksum(rtl),
         classes=list(data.classes),
-        input=Input(height=first.source.height, width=first.source.width, channels=first.source.channels),  # type: ignore[arg-type] # the schema checks 1 or 3
+        input=taken,
+        backend_input=None if backend is None else BackEndInput.same_as(taken),
         stages=stages,
+        library=library,
         threshold_sets=table.constants["threshold_sets"].value,
         frame_slots=FRAME_SLOTS,
         clock_mhz=CLOCK_MHZ,
@@ -117,6 +123,26 @@ def compile_package(
         files={},
     )
     return write_package(out, kernel, files)
+
+
+def _stage_sources(folder: Path) -> dict[str, str]:
+    """What the backend plugin wrote of one network into an hls4ml project: file name -> text, without the library's."""
+    library = {path.name for path in LIBRARY.glob("*.sv")}
+    return {path.name: path.read_text() for path in sorted((folder / "rtl").iterdir()) if path.name not in library}
+
+
+def _hardware(
+    ports: Sequence[emit.Ports], generated: Mapping[str, str]
+) -> tuple[dict[str, bytes], dict[str, str], str]:
+    """All files of the kernel around the stages' `generated` ones, the library's checksums, and the build hash."""
+    library_texts = emit.library_of({**generated, TOP: emit.emit_kernel(ports, FRAME_SLOTS, "0" * 8, "0" * 8)})
+    library = {name: sha256(text.encode()) for name, text in library_texts.items()}
+    rtl = {name: text.encode() for name, text in generated.items()}
+    weights = weights_checksum(rtl)[:8]
+    silent = emit.emit_kernel(ports, FRAME_SLOTS, "0" * 8, weights).encode()
+    build_hash = structure_hash({**rtl, TOP: silent}, library)
+    rtl[TOP] = emit.emit_kernel(ports, FRAME_SLOTS, build_hash, weights).encode()
+    return rtl, library, build_hash
 
 
 def _load_all(paths: Sequence[Path]) -> list[Any]:
@@ -146,55 +172,41 @@ def _check_frame(source: Shape, classes: int) -> None:
 def convert(graph: Any, module: str, folding: Folding, folder: Path) -> tuple[list[Hardware], Any]:
     """Convert a loaded QONNX graph with hls4ml's RTL backend; returns its hardware layers and the ModelGraph.
 
-    Two passes, since reuse factors for a cycle budget need the layers' sizes. Nothing is written into `folder` yet.
-    Raises CompileError for whatever hls4ml or its RTL backend refuses, `module` as a name included.
+    Nothing is written into `folder` yet. Raises CompileError for whatever hls4ml or its RTL backend refuses, `module`
+    as a name included.
     """
     with qonnx_graph.calling("converting the network with hls4ml"):
         config = hls4ml.utils.config_from_onnx_model(
             graph, granularity="name", backend=BACKEND, default_precision="fixed<32,16>"
         )
-        model = _converted(graph, module, config, folder)
-        for layer in matrices(extract(model)):
-            key = _config_key(config, layer.name)
-            outputs, beats, lanes = layer.weights.shape
-            config["LayerName"][key]["ReuseFactor"] = (
-                folding.reuse[key]
-                if key in folding.reuse
-                else largest_reuse(folding.cycles, layer.shape.pixels, outputs, lanes, beats)
-            )
-        unknown = set(folding.reuse) - set(config["LayerName"])
+        names = {tensor: node.name for node in graph.graph.node for tensor in node.output}
+        multiplying = {names[step.tensor]: step for step in read(graph, for_hls4ml=True) if step.weights is not None}
+        unknown = set(folding.reuse) - set(multiplying)
         if unknown:
-            known = [_config_key(config, layer.name) for layer in matrices(extract(model))]
-            raise CompileError(f"{module}: no layer {', '.join(sorted(unknown))}; it has {', '.join(known)}")
-        model = _converted(graph, module, config, folder)
-        return extract(model), model
+            raise CompileError(f"{module}: no layer {', '.join(sorted(unknown))}; it has {', '.join(multiplying)}")
+        for name, step in multiplying.items():
+            assert step.weights is not None
+            outputs, beats, lanes = step.weights.shape
+            config["LayerName"][name]["ReuseFactor"] = (
+                folding.reuse[name]
+                if name in folding.reuse
+                else largest_reuse(folding.cycles, step.shape.pixels, outputs, lanes, beats)
+            )
+        model = hls4ml.converters.convert_from_onnx_model(
+            graph,
+            output_dir=str(folder),
+            project_name=module,
+            io_type="io_stream",
+            backend=BACKEND,
+            hls_config=copy.deepcopy(config),  # hls4ml adds its own layer names to it
+            namespace=module,
+            write_weights_txt=True,  # as C++ initialisers they take the compiler minutes
+        )
+        return model.rtl_layers, model
 
 
-def _converted(graph: Any, module: str, config: dict[str, Any], folder: Path) -> Any:
-    return hls4ml.converters.convert_from_onnx_model(
-        graph,
-        output_dir=str(folder),
-        project_name=module,
-        io_type="io_stream",
-        backend=BACKEND,
-        hls_config=copy.deepcopy(config),  # hls4ml adds its own layer names to it
-        namespace=module,
-        write_weights_txt=True,  # as C++ initialisers they take the compiler minutes
-    )
-
-
-def _config_key(config: dict[str, Any], layer: str) -> str:
-    """The name that hls4ml's configuration knows a layer by: `Conv2D_Conv_0` was `Conv_0` when it was read."""
-    for prefix in ("", "Conv2D_", "PointwiseConv2D_", "Dense_"):
-        if layer.startswith(prefix) and layer.removeprefix(prefix) in config["LayerName"]:
-            return layer.removeprefix(prefix)
-    raise CompileError(f"layer {layer}: hls4ml's configuration does not name it")
-
-
-def _csim_sources(model: Any, folder: Path, module: str) -> dict[str, bytes]:
+def _csim_sources(folder: Path, module: str) -> dict[str, bytes]:
     """hls4ml's generated C++ of one network, without the header library that hls4ml itself carries."""
-    with qonnx_graph.calling("writing hls4ml's C++"):
-        model.write()
     firmware = folder / "firmware"
     chosen = [
         *sorted(firmware.glob("*.cpp")),

@@ -1,4 +1,4 @@
-"""hls4ml's own C++ of both stages as one shared library: the bit-exact reference that `CsimFabric` loads.
+"""hls4ml's own C++ of all stages as one shared library: the bit-exact reference that `CsimFabric` loads.
 
 A package carries what hls4ml generated; the headers that this includes are hls4ml's. They are read where hls4ml is
 installed, and hls4ml itself is never imported: a library needs none of what compiling a network needs.
@@ -61,20 +61,18 @@ extern "C" void edgesight_csim_{name}(const std::uint8_t *pixels, int count, std
 _ENTRY = """\
 #include <cstdint>
 
-extern "C" void edgesight_csim_stage0(const std::uint8_t *, int, std::int32_t *);
-extern "C" void edgesight_csim_stage1(const std::uint8_t *, int, std::int32_t *);
+{declarations}
 
 // Returns 0, or 1 for a stage that this library does not hold.
-extern "C" int edgesight_csim(int stage, const std::uint8_t *pixels, int count, std::int32_t *logits) {
-    if (stage == 0)
-        edgesight_csim_stage0(pixels, count, logits);
-    else if (stage == 1)
-        edgesight_csim_stage1(pixels, count, logits);
-    else
-        return 1;
-    return 0;
-}
+extern "C" int edgesight_csim(int stage, const std::uint8_t *pixels, int count, std::int32_t *logits) {{
+    switch (stage) {{
+{cases}
+    default: return 1;
+    }}
+}}
 """
+_DECLARATION = 'extern "C" void edgesight_csim_{name}(const std::uint8_t *, int, std::int32_t *);'
+_CASE = "    case {index}: edgesight_csim_{name}(pixels, count, logits); return 0;"
 
 # hls4ml asserts that poolings do not overlap, though its code for streams computes those that do.
 _FLAGS = ["-std=c++17", "-O3", "-DNDEBUG", "-fPIC", "-w"]
@@ -106,7 +104,7 @@ def build_library(package: Package) -> Path:
         building = Path(folder)
         commands = [_command(package, building, stage) for stage in package.kernel.stages]
         entry = building / "entry.cpp"
-        entry.write_text(_ENTRY)
+        entry.write_text(_entry(package))
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(_run, commands))
         objects = [str(path) for path in sorted(building.glob("*.o"))]
@@ -120,10 +118,20 @@ def build_library(package: Package) -> Path:
         return keep(package, "csim", recipe, {**weights, LIBRARY: made.read_bytes()})
 
 
+def _entry(package: Package) -> str:
+    """The library's one entry, by the stage's number."""
+    names = [stage.name for stage in package.kernel.stages]
+    return _ENTRY.format(
+        declarations="\n".join(_DECLARATION.format(name=name) for name in names),
+        cases="\n".join(_CASE.format(index=index, name=name) for index, name in enumerate(names)),
+    )
+
+
 def _recipe(package: Package) -> str:
     """What a library depends on beside the package and the machine: glue, options, hls4ml's headers, the compiler."""
     compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False).stdout
-    options = [_FLAGS, _BRIDGE, _ENTRY, STEPS, package.kernel.labels, importlib.metadata.version("hls4ml"), compiler]
+    version = importlib.metadata.version("hls4ml")
+    options = [_FLAGS, _BRIDGE, _entry(package), STEPS, package.kernel.labels, version, compiler]
     return sha256(json.dumps(options).encode())
 
 

@@ -1,43 +1,73 @@
-"""From hardware layers to SystemVerilog: one module a stage, its weight memories, and the kernel around the stages."""
+"""From hardware layers to SystemVerilog: one module a stage, its weight memories, and the kernel around the stages.
+
+Words owned here: library (the hand-written modules that kernels are assembled from).
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from edgesight.hls.layers import Hardware, Matrix, Pool
 from edgesight.hls.network import Integers, Shape, Window
+from edgesight.host.package import LIBRARY
 
-LIBRARY = Path(__file__).resolve().parent.parent / "hw" / "rtl"
 _INDENT = "    "
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class EmittedStage:
-    """A stage's SystemVerilog and what the kernel around it must know."""
+class Ports:
+    """What the kernel around a stage must know of it."""
 
     name: str
-    sources: dict[str, str]  # file name -> text
     source: Shape
     classes: int
     logit_bits: int
 
 
-def library_sources() -> dict[str, str]:
-    """The hand-written modules that a kernel is assembled from: file name -> text."""
-    return {path.name: path.read_text() for path in sorted(LIBRARY.glob("*.sv"))}
+def ports(name: str, layers: Sequence[Hardware]) -> Ports:
+    """The ports of the module `name` that `emit_stage` makes of `layers`."""
+    last = layers[-1]
+    assert isinstance(last, Matrix)  # edgesight.hls.layers.extract lets nothing else be last
+    return Ports(name, layers[0].source, last.shape.channels, last.output_format.bits)
 
 
 def library_modules() -> set[str]:
     """Names in lower case that no network may have: the library's modules and packages, and the kernel's own."""
-    return {name.removesuffix(".sv").lower() for name in library_sources()} | {"kernel"}
+    return {path.stem.lower() for path in LIBRARY.glob("*.sv")} | {"kernel"}
 
 
-def emit_stage(name: str, layers: list[Hardware]) -> EmittedStage:
-    """SystemVerilog of one network as module `name`: pixels (8 bits a channel) in, one beat of logits out a frame."""
+def library_of(sources: Mapping[str, str]) -> dict[str, str]:
+    """The library's files that `sources` need, and those that these need in turn; file name -> text, as `sources`."""
+    library = {path.stem: path.read_text() for path in sorted(LIBRARY.glob("*.sv"))}
+    # An instance has parameters or a name behind its module's; what a package holds stands behind two colons.
+    uses = {name: re.compile(rf"\b{name}\s*(?:#\s*\(|::|\s\w+\s*\()") for name in library}
+    needed: dict[str, str] = {}
+    unread = list(sources.values())
+    while unread:
+        text = _COMMENT.sub(" ", unread.pop())
+        for name, use in uses.items():
+            if f"{name}.sv" not in needed and use.search(text):
+                needed[f"{name}.sv"] = library[name]
+                unread.append(library[name])
+    return dict(sorted(needed.items()))
+
+
+def emit_project(name: str, layers: list[Hardware]) -> dict[str, str]:
+    """All that a network alone consists of: `emit_stage` and what it needs of the library; file name -> text."""
+    stage = emit_stage(name, layers)
+    return {**library_of(stage), **stage}
+
+
+def emit_stage(name: str, layers: list[Hardware]) -> dict[str, str]:
+    """One network as module `name`: pixels (8 bits a channel) in, one beat of logits out a frame; file name -> text.
+
+    SystemVerilog, and the contents of each layer's weight memory as `.mem`.
+    """
     source = layers[0].source
     sources: dict[str, str] = {}
     body: list[str] = []
@@ -47,18 +77,16 @@ def emit_stage(name: str, layers: list[Hardware]) -> EmittedStage:
         if isinstance(layer, Pool):
             stream, bits = _emit_pool(body, instance, layer, stream)
         else:
-            sources[f"{name}_{instance}_weights.sv"] = _weight_memory(f"{name}_{instance}_weights", layer)
+            sources[_memory_file(name, instance)] = _weight_words(layer)
             stream, bits = _emit_matrix(body, name, instance, layer, stream)
         if index + 1 < len(layers):
             # A row of the map decouples a layer that works in bursts (a pooling) from one that works steadily.
             stream = _emit_fifo(body, instance, stream, bits, max(2, layer.shape.width))
-    last = layers[-1]
-    assert isinstance(last, Matrix)  # edgesight.hls.layers.extract lets nothing else be last
-    classes, logit_bits = last.shape.channels, last.output_format.bits
+    outside = ports(name, layers)
     text = "\n".join(
         [
             f"// Generated. Network `{name}`: {source.height}x{source.width}x{source.channels} bytes in, one beat of "
-            f"{classes} signed {logit_bits}-bit logits out a frame.",
+            f"{outside.classes} signed {outside.logit_bits}-bit logits out a frame.",
             f"module {name} (",
             "  input  logic clk_i,",
             "  input  logic rst_ni,",
@@ -83,10 +111,10 @@ def emit_stage(name: str, layers: list[Hardware]) -> EmittedStage:
         ]
     )
     sources[f"{name}.sv"] = text
-    return EmittedStage(name, sources, source, classes, logit_bits)
+    return sources
 
 
-def emit_kernel(stages: list[EmittedStage], frame_slots: int, build_hash: str) -> str:
+def emit_kernel(stages: Sequence[Ports], frame_slots: int, build_hash: str, weights_hash: str) -> str:
     """SystemVerilog of module `kernel`: the cascade's frame handling around the two stages."""
     shape, classes = stages[0].source, stages[0].classes
     taps = [
@@ -158,7 +186,7 @@ def emit_kernel(stages: list[EmittedStage], frame_slots: int, build_hash: str) -
             "  cascade #(",
             f"    .Pixels({shape.pixels}), .Channels({shape.channels}), .Classes({classes}),",
             f"    .LogitWidth0({stages[0].logit_bits}), .LogitWidth1({stages[1].logit_bits}),",
-            f"    .FrameSlots({frame_slots}), .BuildHash(32'h{build_hash})",
+            f"    .FrameSlots({frame_slots}), .BuildHash(32'h{build_hash}), .WeightsHash(32'h{weights_hash})",
             "  ) u_cascade (",
             "    " + ", ".join(f".{name}" for name in names) + ",",
             "    .core_rst_no(core_rst_n),",
@@ -215,7 +243,8 @@ def _emit_matrix(body: list[str], stage: str, instance: str, layer: Matrix, stre
         f"  logic {instance}_weight_en;",
         f"  logic [{address - 1}:0] {instance}_weight_addr;",
         f"  logic [{word - 1}:0] {instance}_weight_data;",
-        f"  {stage}_{instance}_weights u_{instance}_weights (",
+        f'  weight_memory #(.Width({word}), .Depth({depth}), .File("{_memory_file(stage, instance)}"))',
+        f"  u_{instance}_weights (",
         f"    .clk_i, .en_i({instance}_weight_en), .addr_i({instance}_weight_addr), .data_o({instance}_weight_data)",
         "  );",
     ]
@@ -289,8 +318,15 @@ def weight_depth(layer: Matrix) -> int:
     return int(beats * (outputs // layer.fold.pe) * (lanes // layer.fold.simd))
 
 
-def _weight_memory(module: str, layer: Matrix) -> str:
-    """A synchronous ROM in mvu.sv's word order: address (beat, output group, lane group), lane p * Simd + i."""
+def _memory_file(stage: str, instance: str) -> str:
+    return f"{stage}_{instance}_weights.mem"
+
+
+def _weight_words(layer: Matrix) -> str:
+    """A weight memory's file, in mvu.sv's word order: address (beat, output group, lane group), lane p * Simd + i.
+
+    Nothing but the words: Vivado takes no comment in such a file, and a line for every word.
+    """
     outputs, beats, lanes = layer.weights.shape
     pe, simd, bits = layer.fold.pe, layer.fold.simd, layer.weight_format.bits
     words = (
@@ -298,39 +334,17 @@ def _weight_memory(module: str, layer: Matrix) -> str:
         .transpose(2, 0, 3, 1, 4)
         .reshape(-1, pe * simd)
     )
-    depth, width = len(words), pe * simd * bits
-    address = max(1, (depth - 1).bit_length())
-    rows = ",\n".join(f"{_INDENT}{_packed(word, bits)}" for word in words)
-    # A one-word memory has nothing to address; the port stays so that every memory looks alike.
-    unused = ["  // One word, so that the address says nothing.", "  // verilator lint_off UNUSEDSIGNAL"]
-    restore = ["  // verilator lint_on UNUSEDSIGNAL"]
-    if depth > 1:
-        unused = restore = []
-    read = "Rom[addr_i]" if depth > 1 else "Rom[0]"
-    return "\n".join(
-        [
-            f"// Generated. Weights of layer {layer.name}: {depth} words of {pe} x {simd} weights of {bits} bits.",
-            f"module {module} (",
-            "  input  logic clk_i,",
-            "  input  logic en_i,",
-            *unused,
-            f"  input  logic [{address - 1}:0] addr_i,",
-            *restore,
-            f"  output logic [{width - 1}:0] data_o",
-            ");",
-            f"  localparam logic [{width - 1}:0] Rom [{depth}] = '{{",
-            rows,
-            "  };",
-            f"  always_ff @(posedge clk_i) if (en_i) data_o <= {read};",
-            "endmodule",
-            "",
-        ]
-    )
+    return "".join(f"{_digits(word, bits)}\n" for word in words)
 
 
 def _packed(values: Integers, bits: int) -> str:
     """A SystemVerilog literal of the values side by side, the first in the lowest bits."""
+    return f"{np.asarray(values).size * bits}'h{_digits(values, bits)}"
+
+
+def _digits(values: Integers, bits: int) -> str:
+    """Hexadecimal digits of the values side by side, the first in the lowest bits."""
     mask = (1 << bits) - 1
     # Through a bit string, since shifting one huge integer for each value would take quadratic time.
     text = "".join(format(int(value) & mask, f"0{bits}b") for value in np.asarray(values).ravel()[::-1])
-    return f"{len(text)}'h{int(text, 2):0{(len(text) + 3) // 4}x}"
+    return f"{int(text, 2):0{(len(text) + 3) // 4}x}"

@@ -32,6 +32,7 @@ _FILE_TYPES = {
     ".v": ("fileType", "verilogSource"),
     ".sv": ("fileType", "systemVerilogSource"),
     ".dat": ("userFileType", "mif"),
+    ".mem": ("userFileType", "mif"),
 }
 _PORT = re.compile(
     r'\(\* X_INTERFACE_INFO = "(?P<vlnv>[\w.:]+) (?P<bus>\w+) (?P<signal>\w+)" \*\)\s*'

@@ -112,11 +112,12 @@ def synthesise(package: Package, board: Board, out: Path) -> dict[str, int]:
     sources.mkdir(parents=True)
     for path in [*sorted(SERIAL_SOURCES.glob("*.sv")), *sorted(board.folder.glob("*.sv"))]:
         shutil.copyfile(path, sources / path.name)
-    kernel = [name for name in package.kernel.files if name.startswith("rtl/") and name.endswith(".sv")]
-    if not kernel:
+    kernel = package.sources()
+    if not any(name.endswith(".sv") for name in kernel):
         raise BoardError(f"{package.path}: lists no rtl/*.sv: compile the package again")
-    for name in kernel:
-        (sources / Path(name).name).write_bytes(package.read(name))
+    for name, content in kernel.items():
+        # Yosys looks for memories' contents where it runs.
+        (out / name if name.endswith(".mem") else sources / name).write_bytes(content)
     # Relative names, so that no path of this machine gets into reports.
     files = sorted(path.relative_to(out) for path in sources.iterdir())
     top = _top(board)

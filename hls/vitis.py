@@ -122,7 +122,7 @@ def write_sources(package: Package, folder: Path, sources: Path) -> None:
 
     (folder / SCRIPT).write_bytes((_SHARED / SCRIPT).read_bytes())
     for stage in package.kernel.stages:
-        for path in sources.glob(f"{stage.name}*.sv"):
+        for path in [*sources.glob(f"{stage.name}*.sv"), *sources.glob(f"{stage.name}*.mem")]:
             path.unlink()
         (sources / f"{stage.name}.sv").write_text(adapter(package, stage))
         csim.lay_out(package, stage, folder / "hls" / stage.name)

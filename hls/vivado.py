@@ -70,6 +70,8 @@ _REPORT_ROWS = {
     "BRAM36": ("Block RAM Tile",),
     "DSP": ("DSPs",),
 }
+# The contents of a memory, read by name or handed to hw/rtl/weight_memory.sv.
+_MEMORY_FILE = re.compile(r'(?:\$readmem[bh]\s*\(\s*|\.File\()"([^"]+)"')
 _ADDRESS = re.compile(r"^set (\w+)_address (0x[0-9A-Fa-f]+)$", re.MULTILINE)
 # Vivado's timing summary: a line for each clock that is missing, and the figures under their titles.
 _NO_CLOCK = re.compile(r"There (?:is|are) (\d+) register/latch pins? with no clock")
@@ -161,7 +163,8 @@ def estimate(prepared: Prepared) -> dict[str, Used]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         sources = sorted((prepared.folder / COMPONENT / "src").glob("*.sv"))
-        for path in sources:  # Yosys does not see every folder
+        # Yosys does not see every folder, and looks for memories' contents where it runs.
+        for path in [*sources, *(prepared.folder / COMPONENT / "src").glob("*.mem")]:
             shutil.copyfile(path, folder / path.name)
         script = (
             yosys.read_sources_command([path.name for path in sources], "kernel")
@@ -327,9 +330,8 @@ def _write_prepared(prepared: Prepared) -> None:
     package, board, folder = prepared.package, prepared.board, prepared.folder
     sources = folder / COMPONENT / "src"
     sources.mkdir(parents=True)
-    for name in package.kernel.files:
-        if name.startswith("rtl/"):
-            (sources / Path(name).name).write_bytes(package.read(name))
+    for name, content in package.sources().items():
+        (sources / name).write_bytes(content)
     if prepared.backend == "vitis":
         vitis.write_sources(package, folder, sources)
     (sources / f"{WRAPPER}.v").write_bytes((SHARED / f"{WRAPPER}.v").read_bytes())
@@ -381,7 +383,7 @@ def _check_component(prepared: Prepared) -> list[str]:
     sources = component / "src"
     for path in sorted([*sources.glob("*.sv"), *sources.glob("*.v")]):
         # Vivado runs where it likes: a memory's contents have to be in the source or in the component.
-        for name in re.findall(r'\$readmem[bh]\s*\(\s*"([^"]+)"', path.read_text()):
+        for name in _MEMORY_FILE.findall(path.read_text()):
             if not (path.parent / name).exists():
                 faults.append(f"{path.name} reads {name}, which the component does not bring along")
     return faults + port_faults((sources / f"{WRAPPER}.v").read_text(), (sources / "kernel.sv").read_text())

@@ -53,6 +53,7 @@ from edgesight.host.kernel import (
     LossBucket,
     Refused,
     Resplits,
+    Sample,
     Target,
 )
 
@@ -216,13 +217,15 @@ def calibrate(
     *,
     loss: float,
     backend_sha256: str,
+    rests_on: Sample,
     family_error: float = FAMILY_ERROR,
     seed: int = 0,
 ) -> Calibration:
     """Make the threshold table for accuracy `targets` (each between 0 and 1) from `observed` images.
 
     `loss` is the highest of `observed.losses` under which the targets are to hold; `backend_sha256`, the model that was
-    observed, is only recorded. `seed` chooses which images fit the curves. Raises CalibrationError.
+    observed, and `rests_on`, what the images are, are only recorded. `seed` chooses which images fit the curves. Raises
+    CalibrationError.
     """
     wanted = _checked_targets(targets)
     guaranteed = observed.buckets_up_to(loss)
@@ -257,6 +260,7 @@ def calibrate(
     everyone = np.full(observed.margins.shape[0], NEVER)
     return Calibration(
         images=observed.count,
+        rests_on=rests_on,
         family_error=family_error,
         loss=loss,
         buckets=[

@@ -101,7 +101,7 @@ class Cascade:
             raise PowerError("the fabric is simulated, so that no sensor can tell its energy: meter a board")
         self.kernel: Kernel = fabric.package.kernel
         self.calibration = calibration
-        self._guaranteed_for = f"pictures like those of the calibration split of {self.kernel.dataset}"
+        self._guaranteed_for = f"pictures like {calibration.rests_on.distribution}"
         self.simulated = fabric.simulated
         self._fabric = fabric
         self._offload = offload

@@ -20,7 +20,7 @@ from edgesight.host.files import sha256
 from edgesight.host.registers import THRESHOLD_NEVER as NEVER
 from edgesight.host.registers import THRESHOLD_SETS
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 OFFLOAD_EVERYTHING = 1.01  # a confidence that no stage can have
 
 Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -61,6 +61,54 @@ class Input(_Strict):
         return self.height * self.width * self.channels
 
 
+class BackEndInput(_Strict):
+    """What the data centre's model takes of the picture, stretched to its size by `edgesight.host.pictures`' rule."""
+
+    height: Annotated[int, Field(ge=1, le=4096)]
+    width: Annotated[int, Field(ge=1, le=4096)]
+    channels: Literal[1, 3]
+    layout: Literal["NHWC", "NCHW"]
+    element: Literal["uint8", "float32"]
+    # By channel, in units of a byte: a float is (byte - mean) / deviation. Bytes go as they are.
+    mean: list[float]
+    deviation: list[Annotated[float, Field(gt=0.0)]]
+
+    @classmethod
+    def same_as(cls, fabric: Input) -> BackEndInput:
+        """The bytes that the fabric takes, as they are."""
+        return cls(
+            height=fabric.height,
+            width=fabric.width,
+            channels=fabric.channels,
+            layout="NHWC",
+            element="uint8",
+            mean=[0.0] * fabric.channels,
+            deviation=[1.0] * fabric.channels,
+        )
+
+    @model_validator(mode="after")
+    def _one_a_channel(self) -> BackEndInput:
+        if not len(self.mean) == len(self.deviation) == self.channels:
+            raise ValueError(
+                f"{len(self.mean)} means and {len(self.deviation)} deviations for {self.channels} channels"
+            )
+        if self.element == "uint8" and (any(self.mean) or any(value != 1.0 for value in self.deviation)):
+            raise ValueError("bytes go as they are: a mean other than 0 or a deviation other than 1 wants float32")
+        return self
+
+
+class Trunk(_Strict):
+    """Features that an earlier stage leaves in the frame buffer, from which a later one goes on."""
+
+    stage: Annotated[int, Field(ge=0)]  # which one
+    layer: str  # of that stage, whose output they are
+    height: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1)]
+    channels: Annotated[int, Field(ge=1)]
+    bits: Annotated[int, Field(ge=1, le=32)]
+    signed: bool
+
+
 class Layer(_Strict):
     """One hardware layer as it was built, and what it costs."""
 
@@ -81,6 +129,7 @@ class Stage(_Strict):
     """One network of the cascade."""
 
     name: str
+    trunk: Trunk | None = None  # where it begins; None: at the pixels
     parameters: int
     outputs: Annotated[int, Field(ge=2)]  # logits an image, one a class
     logit_bits: Annotated[int, Field(ge=1, le=32)]  # width of the signed integer logits
@@ -172,10 +221,30 @@ class LossBucket(_Strict):
     nothing_came: Unit  # share of images of which nothing could be had at the data centre
 
 
+class Sample(_Strict):
+    """The pictures that a calibration was measured on: its targets hold for others that are drawn as they were."""
+
+    dataset: str
+    dataset_sha256: Hex64
+    split: str  # of the data set
+    distribution: str  # in words, behind "pictures like": what others are to be like
+
+
+def calibration_split(dataset: str, checksum: str) -> Sample:
+    """The split of a data set that EdgeSight sets apart for calibration, as a sample."""
+    return Sample(
+        dataset=dataset,
+        dataset_sha256=checksum,
+        split="calibration",
+        distribution=f"those of the calibration split of {dataset}",
+    )
+
+
 class Calibration(_Strict):
     """Threshold table, and what stands behind it."""
 
-    images: int
+    images: int  # of the sample
+    rests_on: Sample
     family_error: float  # probability that any offered target is missed
     loss: float  # the targets hold on links that lose up to this share of packets: one of the buckets'
     buckets: Annotated[list[LossBucket], Field(min_length=1)]  # by rising loss; those beyond `loss` hold no promise
@@ -236,12 +305,15 @@ class BoardBuild(_Strict):
 class Kernel(_Strict):
     """Contents of `kernel.json`."""
 
-    schema_version: Literal[3]
+    schema_version: Literal[4]
     name: str
-    build_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]  # equals the id register of the hardware
+    # Of the hardware's structure: every SystemVerilog file, but no weight memory. Register `build_hash` says it.
+    build_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+    weights_sha256: Hex64  # of the weight memories' files; register `weights_hash` says its first 8 digits
     classes: Annotated[list[str], Field(min_length=2)]
-    input: Input
-    stages: Annotated[list[Stage], Field(min_length=2, max_length=2)]
+    input: Input  # the fabric's
+    backend_input: BackEndInput | None  # None: nothing is known of a back end
+    stages: Annotated[list[Stage], Field(min_length=1, max_length=4)]
     threshold_sets: Annotated[int, Field(ge=1, le=THRESHOLD_SETS)]
     frame_slots: Annotated[int, Field(ge=1)]
     clock_mhz: Annotated[float, Field(gt=0.0)]  # the clock that cycles are converted with
@@ -251,6 +323,9 @@ class Kernel(_Strict):
     tools: dict[str, str]
     calibration: Calibration | None
     boards: dict[str, BoardBuild] = {}  # by the board's name
+    # The hand-written modules that the kernel is assembled from, which EdgeSight itself carries: file name -> SHA-256.
+    # A package that was packed has them in rtl/, too.
+    library: dict[Annotated[str, Field(pattern=r"^\w+\.sv$")], Hex64] = {}
     files: dict[Annotated[str, AfterValidator(_inside)], Hex64]  # path inside the package -> SHA-256
 
     @property
@@ -268,15 +343,31 @@ class Kernel(_Strict):
         """Hold the fields against each other; ValueError naming the one that does not fit."""
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes: two have the same name")
-        for stage in self.stages:
+        for index, stage in enumerate(self.stages):
             if stage.outputs != len(self.classes):
                 raise ValueError(f"classes: {len(self.classes)} names for the {stage.outputs} outputs of {stage.name}")
+            if stage.trunk is not None:
+                _check_trunk(stage.trunk, index, self.stages)
+        for name, digest in self.library.items():
+            if self.files.get(f"rtl/{name}", digest) != digest:
+                raise ValueError(f"library: rtl/{name} is not the file that it names: compile the package again")
         if self.calibration is not None:
             _check_thresholds(self.calibration, self.stages, self.threshold_sets)
             backend = self.files.get("datacenter.onnx")
             if backend not in (None, self.calibration.backend_sha256):
                 raise ValueError("calibration.backend_sha256 is not that of datacenter.onnx: calibrate anew")
         return self
+
+
+def _check_trunk(trunk: Trunk, index: int, stages: Sequence[Stage]) -> None:
+    """ValueError unless stage `index` can begin at the features that it names."""
+    if trunk.stage >= index:
+        raise ValueError(
+            f"stages.{index}.trunk: stage {trunk.stage} does not come before it: a stage begins at the pixels or at "
+            "the features of an earlier one"
+        )
+    if trunk.layer not in [layer.name for layer in stages[trunk.stage].layers]:
+        raise ValueError(f"stages.{index}.trunk: stage {trunk.stage} has no layer {trunk.layer!r}")
 
 
 def _check_thresholds(calibration: Calibration, stages: Sequence[Stage], sets: int) -> None:

@@ -24,14 +24,14 @@ from typing import Literal
 from edgesight.host.cache import cache_folder, prune
 from edgesight.host.fabric.base import FabricError
 from edgesight.host.files import read_regular, remedy, sha256, write_atomically
-from edgesight.host.package import Package
+from edgesight.host.package import RTL, Package
 
 Kind = Literal["csim", "verilated"]
 
 MOST_ENTRIES = 32
 LIBRARY = "library.so"
 _MANIFEST = "built.json"
-_SOURCES: dict[Kind, str] = {"csim": "csim/", "verilated": "rtl/"}
+_SOURCES: dict[Kind, str] = {"csim": "csim/", "verilated": RTL}
 
 
 class LibraryError(FabricError):
@@ -41,8 +41,9 @@ class LibraryError(FabricError):
 def entry(package: Package, kind: Kind) -> Path:
     """The folder where the library of exactly this package's sources, for this kind of machine, lies or belongs."""
     kernel = package.kernel
+    listed = {**kernel.files, **{f"{RTL}{name}": digest for name, digest in kernel.library.items()}}
     facts = {
-        "files": {name: digest for name, digest in kernel.files.items() if name.startswith(_SOURCES[kind])},
+        "files": {name: digest for name, digest in listed.items() if name.startswith(_SOURCES[kind])},
         "build_hash": kernel.build_hash,
         "input": kernel.input.shape,
         "stages": [(stage.outputs, stage.logit_bits, stage.logit_fraction_bits) for stage in kernel.stages],

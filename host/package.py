@@ -4,7 +4,10 @@
 calibration, classes, input, the networks' checksums) cannot be changed by hand unnoticed. It tells damage and edits,
 not who made the package: whoever writes one can compute it.
 
-Words owned here: package.
+The hand-written SystemVerilog that a kernel is assembled from (`hw/rtl`, the *library*) comes with EdgeSight: a package
+names its files by checksum, and holds copies only where it was packed to leave for another version.
+
+Words owned here: package, library, packed.
 """
 
 from __future__ import annotations
@@ -16,17 +19,20 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
 from edgesight.host.files import Claim, place_folder, read_regular, sha256, write_atomically
-from edgesight.host.kernel import SCHEMA_VERSION, BoardBuild, Hex64, Kernel, KernelError
+from edgesight.host.kernel import SCHEMA_VERSION, BoardBuild, Hex64, Kernel, KernelError, calibration_split
 
 MANIFEST = "kernel.json"
-TOP = "rtl/kernel.sv"  # the file that says the build hash
+LIBRARY = Path(__file__).resolve().parent.parent / "hw" / "rtl"
+TOP = "kernel.sv"  # the source that says both hashes
+RTL = "rtl/"
 _EARLIER_LIBRARY = re.compile(r"lib/(csim|verilated)-[0-9a-f]{8}\.so")  # built by versions that kept them here
-_SAID_HASH = re.compile(r"BuildHash\(32'h([0-9a-f]{8})\)")
+_SAID_HASH = re.compile(r"\b(BuildHash|WeightsHash)\(32'h([0-9a-f]{8})\)")
+_NO_HASH = r"\1(32'h00000000)"
 
 
 class _Sealed(Kernel):
@@ -35,14 +41,27 @@ class _Sealed(Kernel):
     seal: Annotated[Hex64, Field(alias="checksum")]
 
 
-def hardware_hash(sources: Mapping[str, bytes]) -> str:
-    """The build hash of SystemVerilog `sources`, by their path in a package: `kernel.sv` counts as if it said none."""
-    digest = [
-        name.removeprefix("rtl/")
-        + _SAID_HASH.sub(f"BuildHash(32'h{'0' * 8})", sources[name].decode("utf-8", "replace"))
-        for name in sorted(sources)
-    ]
-    return sha256("".join(digest).encode())[:8]
+def structure_hash(generated: Mapping[str, bytes], library: Mapping[str, str]) -> str:
+    """The build hash: of the SystemVerilog that was `generated` (file name -> text) and of the library's checksums.
+
+    `kernel.sv` counts as if it said no hashes; the contents of weight memories do not count. Biases do, which are
+    constants of the SystemVerilog.
+    """
+    digests = dict(library)
+    for name, content in generated.items():
+        if name.endswith(".sv"):
+            text = content.decode("utf-8", "replace")
+            digests[name] = sha256((_SAID_HASH.sub(_NO_HASH, text) if name == TOP else text).encode())
+    return _of_digests(digests)[:8]
+
+
+def weights_checksum(generated: Mapping[str, bytes]) -> str:
+    """The SHA-256 of the weights: of the names and checksums of the memories' files among those `generated`."""
+    return _of_digests({name: sha256(content) for name, content in generated.items() if name.endswith(".mem")})
+
+
+def _of_digests(digests: Mapping[str, str]) -> str:
+    return sha256("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode())
 
 
 class Package:
@@ -74,20 +93,68 @@ class Package:
         return package
 
     def verify(self) -> None:
-        """Compare every listed file with its checksum, and the build hash with the RTL; KernelError at a difference."""
-        sources = {}
+        """Compare every listed file with its checksum, and both hashes with the RTL; KernelError at a difference."""
         for name in self.kernel.files:
-            content = self.read(name)
-            if name.startswith("rtl/") and name.endswith(".sv"):
-                sources[name] = content
-        said = _SAID_HASH.search(sources.get(TOP, b"").decode("utf-8", "replace"))
-        if said is None:  # no hardware of the compiler's
+            self.read(name)
+        generated = self._generated()
+        said = dict(_SAID_HASH.findall(generated.get(TOP, b"").decode("utf-8", "replace")))
+        if not said:  # no hardware of the compiler's
             return
-        if not said.group(1) == self.kernel.build_hash == hardware_hash(sources):
+        kernel = self.kernel
+        for field, register, stated, found in (
+            ("build_hash", "BuildHash", kernel.build_hash, structure_hash(generated, kernel.library)),
+            ("weights_sha256", "WeightsHash", kernel.weights_sha256, weights_checksum(generated)),
+        ):
+            if stated != found or said.get(register) != stated[:8]:
+                raise KernelError(
+                    f"{self.path / MANIFEST}: field {field}: {stated} is not that of the files in rtl/ "
+                    f"({found}, and {RTL}{TOP} says {said.get(register)}): compile the package again"
+                )
+
+    def sources(self) -> dict[str, bytes]:
+        """The hardware's files by name, library included: SystemVerilog and the contents of weight memories.
+
+        Raises KernelError where one is not what its checksum says, or where this EdgeSight's library is another.
+        """
+        listed = self._generated()
+        return {**listed, **{name: self._library_file(name).read_bytes() for name in self.kernel.library}}
+
+    def source_paths(self) -> list[Path]:
+        """Where the hardware's SystemVerilog lies, packages first, as tools want it; KernelError as of `sources`."""
+        names = [name for name in self._generated() if name.endswith(".sv")]
+        paths = [*(self.path / RTL / name for name in names), *map(self._library_file, self.kernel.library)]
+        return sorted(paths, key=lambda path: (not path.stem.endswith("_pkg"), path.name))
+
+    def _generated(self) -> dict[str, bytes]:
+        """What the compiler wrote into rtl/, by file name."""
+        names = [name.removeprefix(RTL) for name in self.kernel.files if name.startswith(RTL)]
+        return {name: self.read(f"{RTL}{name}") for name in names if name not in self.kernel.library}
+
+    def _library_file(self, name: str) -> Path:
+        """A file of the library: the package's own copy if it was packed, else EdgeSight's; KernelError if another."""
+        if f"{RTL}{name}" in self.kernel.files:
+            self.read(f"{RTL}{name}")
+            return self.path / RTL / name
+        path = LIBRARY / name
+        try:
+            found = sha256(read_regular(path))
+        except OSError:
+            found = "none"
+        if found != self.kernel.library[name]:
             raise KernelError(
-                f"{self.path / MANIFEST}: field build_hash: {self.kernel.build_hash} is not that of the files in rtl/ "
-                f"({hardware_hash(sources)}, and {TOP} says {said.group(1)}): compile the package again"
+                f"{self.path}: was compiled with another {path.name} than {LIBRARY} has, so that its hardware cannot "
+                "be built here: compile it again, taking its calibration over (the shipped ones: `edgesight kernels "
+                f"--keep-calibration`), or pack it where it was compiled (`edgesight pack {self.path} --out NEW`)"
             )
+        return path
+
+    def pack(self, out: Path) -> Package:
+        """Write this package with the library's files in it to `out`: whole by itself, for another version's EdgeSight.
+
+        Bitstreams come along. Raises KernelError as of `sources`, OutputError as of `write_package`.
+        """
+        library = {f"{RTL}{name}": self._library_file(name).read_bytes() for name in self.kernel.library}
+        return write_package(out, self.kernel, {**{name: self.read(name) for name in self.kernel.files}, **library})
 
     def read(self, name: str) -> bytes:
         """Contents of a file listed in the manifest; KernelError where it is not what its checksum says."""
@@ -199,7 +266,7 @@ def write_package(path: Path, kernel: Kernel, files: Mapping[str, bytes]) -> Pac
 
 
 def load_kernel(path: Path) -> Kernel:
-    """The kernel of the package in `path`, which may be of the schema before this one: to take its calibration over.
+    """The kernel of the package in `path`, which may be of the two schemas before this: to take its calibration over.
 
     Its files are compared with their checksums, its thresholds with their curves. Raises KernelError.
     """
@@ -208,16 +275,32 @@ def load_kernel(path: Path) -> Kernel:
         document = json.loads(read_regular(manifest))
     except (OSError, ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict) or document.get("schema_version") != 2:
+    if not isinstance(document, dict) or document.get("schema_version") not in (2, 3):
         return Package.load(path).kernel
     try:
-        for stage in document["stages"]:
-            stage["outputs"] = len(document["classes"])
-        kernel = Kernel.model_validate({**document, "schema_version": SCHEMA_VERSION})
-    except (ValueError, KeyError, TypeError) as error:
+        kernel = Kernel.model_validate(_raised(document))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise KernelError(f"{manifest}: its calibration cannot be taken over ({error}): calibrate anew") from error
-    Package(path, kernel).verify()
+    for name in kernel.files:
+        Package(path, kernel).read(name)
     return kernel
+
+
+def _raised(document: dict[str, Any]) -> dict[str, Any]:
+    """A document of schema 2 or 3 as one of this schema would say it; its RTL is of no further use.
+
+    Raises ValueError where the checksum that schema 3 has is not that of the other fields.
+    """
+    raised = {name: value for name, value in document.items() if name != "checksum"}
+    if document["schema_version"] == 2:
+        stages = [{**stage, "outputs": len(document["classes"])} for stage in document["stages"]]
+        raised["stages"] = stages
+    elif document["checksum"] != sha256(json.dumps(raised, sort_keys=True, separators=(",", ":")).encode()):
+        raise ValueError("field checksum: differs from that of the other fields")
+    name, digest = document["dataset"], document["dataset_sha256"]
+    if document["calibration"] is not None:
+        raised["calibration"] = {**document["calibration"], "rests_on": calibration_split(name, digest).model_dump()}
+    return {**raised, "schema_version": SCHEMA_VERSION, "weights_sha256": sha256(b""), "backend_input": None}
 
 
 def _opened(manifest: Path, text: bytes) -> Kernel:

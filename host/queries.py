@@ -39,6 +39,7 @@ MAX_ASKERS = 256  # connections
 PICTURE_BYTES = 64 * 2**20  # of files that are read, or wait to be decoded; at least the largest one's
 _READ_AHEAD = 16_384  # bytes that are taken from a connection before anybody wants them
 _READ_WITHIN = 10.0  # seconds for a query to come in whole
+_CANCEL_AGAIN = 0.1  # seconds until an asker that did not heed it is told again that the edge stops
 _GRACE = 60.0  # seconds beyond the deadline that `query` waits: a simulated fabric takes longer than its simulated time
 _BACKLOG = 64
 
@@ -193,9 +194,11 @@ class Door:
         finally:
             server.close()
             socket_path.unlink(missing_ok=True)
-            tasks = [work, stopping, *self._askers]
-            for task in tasks:
-                task.cancel()
+            tasks = pending = {work, stopping, *self._askers}
+            while pending:  # before Python 3.12, wait_for forgets a cancellation that comes as what it awaits is done
+                for task in pending:
+                    task.cancel()
+                _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN)
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -11,7 +11,7 @@ from enum import IntEnum
 # What `id` reads: this is an EdgeSight kernel.
 KERNEL_ID = 0xED6E5167
 # What `version` reads: major in the upper half, minor in the lower. Another major version has another register map.
-INTERFACE_VERSION = 0x00010000
+INTERFACE_VERSION = 0x00010001
 # Bits 63:48 of every frame header.
 FRAME_MAGIC = 0xE51D
 # Tag of a closing record; frames may use it, too: the error code tells them apart.
@@ -81,6 +81,7 @@ OFFSETS: dict[str, int] = {
     "id": 0x000,
     "version": 0x004,
     "build_hash": 0x008,
+    "weights_hash": 0x00C,
     "control": 0x010,
     "status": 0x014,
     "batch": 0x018,

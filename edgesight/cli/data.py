@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgesight.host.package import Package
-    from edgesight.quant.datasets import DataSet, FolderReading
+    from edgesight.quant.image_folder import FolderReading
+    from edgesight.quant.splits import DataSet
 
 FETCHED = Path("build") / "data"
 
@@ -17,9 +18,10 @@ def data_set(
 ) -> DataSet:
     """The data set, checked against what the package was trained on."""
     from edgesight.quant import datasets
+    from edgesight.quant.image_folder import AS_NAMED
 
     folder = datasets.folder_of(name, data_dir, FETCHED)
     side = size or package.kernel.input.height
-    data = datasets.load(name, folder, side, reading=reading or datasets.AS_NAMED)
+    data = datasets.load(name, folder, side, reading=reading or AS_NAMED)
     package.check_trained_on(data.name, data.checksum)
     return data

@@ -145,13 +145,13 @@ def serve(
     ] = 64,
 ) -> None:
     """Serve the back end to edges, over QUIC datagrams; stop with Ctrl-C."""
-    from edgesight.host.datacenter import service
+    from edgesight.host.datacenter.serve import serve as serve_edges
     from edgesight.host.process import write_log
 
     write_log()
     opened = load(package)
     calibration = opened.kernel.calibration
-    service.serve(
+    serve_edges(
         model or opened.path / "datacenter.onnx",
         keys_folder,
         host=host.strip("[]"),

@@ -18,7 +18,7 @@ CHECKED = [
     "the checksum of kernel.json, over thresholds, calibration, classes, input and all other fields",
     "every threshold against the calibration's curves, every count against the others",
     "the checksum of every file that kernel.json lists",
-    "the build hash against the files in rtl/",
+    "the build hash and the weights' checksum against the files in rtl/",
 ]
 
 

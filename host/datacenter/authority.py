@@ -1,18 +1,18 @@
 """The data centre's authority: who may talk to it, since when and until when.
 
 A keys folder at the data centre holds `ca.key` and `ca.crt` (they never leave it), `server.pem` (key and certificate
-that the service shows) and `edges.db`, an SQLite file with the one-time tokens that were made and the certificates that
-were given for them. A certificate alone lets nobody in: it must be in that index and not revoked. The service and the
-commands `enroll`, `revoke` and `edges` may have the folder open at the same time; SQLite's transactions keep a token
-from being used twice, and what they wrote survives a restart. What was done for whom is written down there, too: the
-last `MAX_EVENTS` of it.
+that the service shows) and `edges.db`, an SQLite file (`edgesight.host.datacenter.index`) with the one-time tokens
+that were made and the certificates that were given for them. A certificate alone lets nobody in: it must be in that
+index and not revoked. The service and the commands `enroll`, `revoke` and `edges` may have the folder open at the same
+time; SQLite's transactions keep a token from being used twice, and what they wrote survives a restart. What was done
+for whom is written down there, too: the last of it.
 
 Who may talk is looked up by a connection of its own, which never waits: it sees what was written to the end and nothing
 else. What writes may wait, for the disk and for other programs, and has a thread in the service, the clerk.
 
 One name is one edge. Another is enrolled under it only when that was asked for, and takes the first one's place.
 
-Words owned here: authority, index, clerk, revoked, event.
+Words owned here: authority, clerk, revoked.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from aioquic.quic.configuration import QuicConfiguration
@@ -40,6 +39,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from edgesight.host.datacenter.index import AGAIN, Edge, Event, Index, make_tables
 from edgesight.host.files import remove_leftovers, sync_folder, write_atomically
 from edgesight.host.link.enrollment import Enroll, Token
 from edgesight.host.link.keys import (
@@ -51,7 +51,6 @@ from edgesight.host.link.keys import (
     Clock,
     KeysError,
     check_edge_name,
-    check_private,
     configuration,
     key_pem,
     load_certificate,
@@ -76,72 +75,14 @@ _RENEWED_AGAIN = 3_600.0  # seconds after which an edge whose new certificate di
 _KEPT = 86_400.0  # seconds that a token which can't be used any more is remembered, to say why
 _GUESSES, _GUESSES_WITHIN = 5, 60.0  # wrong tokens of one network, and seconds until they are forgotten
 _GUESSERS = 1_024  # networks that are remembered
-MAX_EVENTS = 10_000
 _REFUSED_AGAIN = 3_600.0  # seconds in which an edge is written down as refused once
 _REFUSED = 1_024  # edges of which that is remembered
 _WAIT = 1.0  # seconds for another program that has the index locked, where waiting does no harm
 _STILL_KNOWN = 2.0  # seconds for which what was read last will do while the index is being written
 _MAX_HOST = 253  # characters of a host's name (RFC 1035, 2.3.4, as text)
 _KEY, _CERTIFICATE, _SERVER, _INDEX = "ca.key", "ca.crt", "server.pem", "edges.db"
-_AGAIN = "make keys with `edgesight keys make FOLDER` at the data centre, then enroll every edge"
-_TABLES = """
-CREATE TABLE tokens (
-    id TEXT PRIMARY KEY, secret_sha256 BLOB NOT NULL, name TEXT NOT NULL, expires REAL NOT NULL, used REAL
-) WITHOUT ROWID;
-CREATE TABLE certificates (
-    serial TEXT PRIMARY KEY, name TEXT NOT NULL, issued REAL NOT NULL, expires REAL NOT NULL, revoked REAL
-) WITHOUT ROWID;
-"""
-_TABLES_2 = """
-CREATE TABLE events (number INTEGER PRIMARY KEY, at REAL NOT NULL, name TEXT NOT NULL, what TEXT NOT NULL);
-ALTER TABLE tokens ADD COLUMN replaces INTEGER NOT NULL DEFAULT 0;
-PRAGMA user_version = 2;
-"""
-_VERSION = 2
-# A column takes what is no number, too, and nothing here can work with that. A text is larger than every number.
-_WRONG = """
-SELECT 1 FROM certificates WHERE typeof(serial) != 'text' OR typeof(name) != 'text'
-    OR NOT (issued BETWEEN 0 AND :last) OR NOT (expires BETWEEN 0 AND :last) OR NOT (revoked BETWEEN 0 AND :last)
-UNION ALL SELECT 1 FROM tokens WHERE typeof(id) != 'text' OR typeof(name) != 'text' OR typeof(secret_sha256) != 'blob'
-    OR NOT (expires BETWEEN 0 AND :last) OR NOT (used BETWEEN 0 AND :last)
-UNION ALL SELECT 1 FROM events WHERE typeof(name) != 'text' OR typeof(what) != 'text' OR NOT (at BETWEEN 0 AND :last)
-LIMIT 1
-"""
-_LAST = 250_000_000_000  # seconds since 1970: in the year 9892, the last thousand that calendars here have
-# What SQLite says, and what to do: of a newer SQLite's names of errors Python 3.10 knows none.
-_REMEDIES = {
-    "locked": "another program has it: try again",
-    "busy": "another program has it: try again",
-    "full": "the disk is full: make room, then try again",
-    "readonly": "it may not be written: look at the folder's owner and whether the disk is mounted read-only",
-    "unable to open": "look at the folder's owner, and whether the disk is full or mounted read-only",
-    "disk I/O": "the disk fails: look at the system's log; the keys may well be whole",
-    "no such": "it is not as this version makes it: restore the folder from a backup, or {again}",
-    "malformed": "it is damaged: restore the folder from a backup, or {again}",
-    "not a database": "it is damaged: restore the folder from a backup, or {again}",
-}
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that was done. `at` is in seconds since 1970."""
-
-    at: float
-    name: str  # of the edge
-    what: str
-
-
-@dataclass(frozen=True)
-class Edge:
-    """A line of the index: a certificate of an edge. Times are seconds since 1970."""
-
-    name: str
-    issued: float
-    expires: float
-    revoked: float | None
-    serial: str = ""
 
 
 def make_authority(folder: Path, clock: Clock = now) -> None:
@@ -163,8 +104,7 @@ def make_authority(folder: Path, clock: Clock = now) -> None:
         write_atomically(building / _CERTIFICATE, pem(certificate), mode=0o600)
         write_atomically(building / _SERVER, _server_pem(certificate, key, clock), mode=0o600)
         os.close(os.open(building / _INDEX, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        with contextlib.closing(sqlite3.connect(building / _INDEX)) as index:
-            index.executescript(_TABLES + _TABLES_2)
+        make_tables(building / _INDEX)
         os.rename(building, folder)
         sync_folder(folder.parent)
     except (OSError, sqlite3.Error) as error:
@@ -184,7 +124,7 @@ class Authority:
         not wait.
         """
         self._folder, self._now = folder, clock
-        key, content = read_private(folder / _KEY, _AGAIN), read_private(folder / _CERTIFICATE, _AGAIN)
+        key, content = read_private(folder / _KEY, AGAIN), read_private(folder / _CERTIFICATE, AGAIN)
         try:
             self._key = load_key(key)
             self.certificate = load_certificate(content)
@@ -192,18 +132,18 @@ class Authority:
                 raise ValueError("they are not of a pair")
             _check_whole(self.certificate)
         except (ValueError, TypeError) as error:
-            raise KeysError(f"{folder}: {_KEY} and {_CERTIFICATE} cannot be used ({error}): {_AGAIN}") from error
+            raise KeysError(f"{folder}: {_KEY} and {_CERTIFICATE} cannot be used ({error}): {AGAIN}") from error
         ends = self.certificate.not_valid_after_utc
         if self._now() > ends:
-            raise KeysError(f"{folder}: the authority expired on {ends:%Y-%m-%d}: {_AGAIN}")
+            raise KeysError(f"{folder}: the authority expired on {ends:%Y-%m-%d}: {AGAIN}")
         self._guesses: OrderedDict[str, deque[float]] = OrderedDict()
         self._refused: OrderedDict[str, float] = OrderedDict()  # when an edge was last written down as refused
         self.clerk = ThreadPoolExecutor(1, "clerk")  # its thread begins with the first work
         self._lock = threading.RLock()  # who has it works with `_index`
-        self._index, self._reading = _Index(folder / _INDEX, _WAIT), _Index(folder / _INDEX, 0.0)
+        self._index, self._reading = Index(folder / _INDEX, _WAIT), Index(folder / _INDEX, 0.0)
         self._read: object = None  # opening and version that `_certificates` are of
         with self._held():
-            self._certificates = self._index.certificates()
+            self._certificates = self._index.known()
         self._known_at = time.monotonic()
 
     def close(self) -> None:
@@ -265,11 +205,9 @@ class Authority:
                     f"an edge {name!r} may already talk to this data centre: choose another name, or give --replace "
                     "where a new device, or one with new keys, takes its place"
                 )
-            self._index.execute("DELETE FROM tokens WHERE expires < ?", (at - _KEPT,))
-            self._index.execute(
-                "INSERT INTO tokens VALUES (?, ?, ?, ?, NULL, ?)",
-                (token.id.hex(), hashlib.sha256(token.secret).digest(), name, at + TOKEN_LIFE, replace),
-            )
+            self._index.forget_tokens(at - _KEPT)
+            secret_sha256 = hashlib.sha256(token.secret).digest()
+            self._index.add_token(token.id.hex(), secret_sha256, name, at + TOKEN_LIFE, replace)
             self._note(name, "a token was made" + (", to replace the edge of this name" if replace else ""))
         return token
 
@@ -285,12 +223,10 @@ class Authority:
         with self._transaction():
             name, replaces = self._check_token(asked, source)
             if replaces:
-                self._index.execute(
-                    "UPDATE certificates SET revoked = ? WHERE name = ? AND revoked IS NULL", (at, name)
-                )
+                self._index.revoke(name, at)
             elif self._live(name):
                 raise Untrusted(f"an edge is already enrolled as {name!r}: {_OTHER_TOKEN}, for another name")
-            self._index.execute("UPDATE tokens SET used = ? WHERE id = ?", (at, asked.token))
+            self._index.use_token(asked.token, at)
             certificate = self._issue(name, public_key)
             self._note(name, f"enrolled from {source}" + (", in the place of the former one" if replaces else ""))
         logger.info("edge %r was enrolled from %s", name, source)
@@ -339,21 +275,17 @@ class Authority:
             return None
         public_key = _requested_key(request)
         with self._transaction():
-            held = self._index.execute(
-                "SELECT revoked FROM certificates WHERE serial = ? AND name = ?", (admitted.serial, admitted.name)
-            ).fetchone()
+            held = self._index.certificate(admitted.serial, admitted.name)
             if held is None:
                 raise Untrusted(f"the certificate is not in the data centre's index: {_ENROLL}")
-            if held[0] is not None:
+            if held.revoked is not None:
                 raise Untrusted(f"edge {admitted.name!r} was revoked: {_ENROLL}")
             if self._now() > admitted.expires:
                 raise Untrusted(f"the certificate expired on {admitted.expires:%Y-%m-%d %H:%M} UTC: {_ENROLL}")
-            issued, expires = self._index.execute(
-                "SELECT issued, expires FROM certificates WHERE name = ? ORDER BY issued DESC", (admitted.name,)
-            ).fetchone() or (0.0, 0.0)
+            newest = self._index.newest(admitted.name) or held
             at = self._now().timestamp()
             # One issued in the future was made while this machine's clock was wrong.
-            if 0 <= at - issued < _RENEWED_AGAIN and expires - at > (EDGE_LIFE / 2).total_seconds():
+            if 0 <= at - newest.issued < _RENEWED_AGAIN and newest.expires - at > (EDGE_LIFE / 2).total_seconds():
                 return None
             certificate = self._issue(admitted.name, public_key)
             self._note(admitted.name, "renewed")
@@ -368,10 +300,7 @@ class Authority:
         check_edge_name(name)
         at = self._now().timestamp()
         with self._transaction():
-            revoked = self._index.execute(
-                "UPDATE certificates SET revoked = ? WHERE name = ? AND revoked IS NULL", (at, name)
-            ).rowcount
-            revoked += self._index.execute("DELETE FROM tokens WHERE name = ? AND used IS NULL", (name,)).rowcount
+            revoked = self._index.revoke(name, at) + self._index.withdraw_tokens(name)
             if revoked:
                 self._note(name, "revoked")
         if not revoked:
@@ -386,23 +315,16 @@ class Authority:
     def certificates(self) -> list[Edge]:
         """Every certificate that was given, by name, the oldest first."""
         with self._held():
-            rows = self._index.execute(
-                "SELECT name, issued, expires, revoked, serial FROM certificates ORDER BY name, issued"
-            ).fetchall()
-        return [Edge(*row) for row in rows]
+            return self._index.certificates()
 
     def events(self) -> list[Event]:
         """What was done of late, the oldest first."""
         with self._held():
-            rows = self._index.execute("SELECT at, name, what FROM events ORDER BY number").fetchall()
-        return [Event(*row) for row in rows]
+            return self._index.events()
 
     def _note(self, name: str, what: str) -> None:
         """Write an event down; inside a transaction."""
-        self._index.execute(
-            "INSERT INTO events (at, name, what) VALUES (?, ?, ?)", (self._now().timestamp(), name, what)
-        )
-        self._index.execute("DELETE FROM events WHERE number <= (SELECT max(number) FROM events) - ?", (MAX_EVENTS,))
+        self._index.note(Event(self._now().timestamp(), name, what))
 
     def _note_refused(self, name: str, why: str) -> None:
         """Write down that an edge with a certificate of ours was refused, unless that was done within the hour."""
@@ -421,18 +343,12 @@ class Authority:
 
     def _live(self, name: str) -> bool:
         """Whether an edge called `name` may talk now."""
-        found = self._index.execute(
-            "SELECT 1 FROM certificates WHERE name = ? AND revoked IS NULL AND expires > ?",
-            (name, self._now().timestamp()),
-        ).fetchone()
-        return found is not None
+        return self._index.live(name, self._now().timestamp())
 
     def _check_token(self, asked: Enroll, source: str) -> tuple[str, bool]:
         """Name that the token shown is for, and whether it replaces who is called so; raises Untrusted."""
         with self._held():
-            found = self._index.execute(
-                "SELECT secret_sha256, name, expires, used, replaces FROM tokens WHERE id = ?", (asked.token,)
-            ).fetchone()
+            found = self._index.token(asked.token)
         known, name, expires, used, replaces = found if found is not None else (bytes(32), "", 0.0, None, 0)
         shown = hashlib.sha256(bytes.fromhex(asked.secret)).digest()
         # Whether the id or the secret is wrong is not told, nor by the time that it takes.
@@ -452,17 +368,15 @@ class Authority:
             name, public_key, (self.certificate, self._key), EDGE_LIFE, CLIENT_USAGE, self._now
         )
         at, expires = self._now().timestamp(), certificate.not_valid_after_utc.timestamp()
-        self._index.execute(
-            "INSERT INTO certificates VALUES (?, ?, ?, ?, NULL)", (_serial(certificate), name, at, expires)
-        )
+        self._index.add_certificate(Edge(name, at, expires, None, _serial(certificate)))
         return certificate
 
     def _read_server(self, path: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-        private, begin, rest = read_private(path, _AGAIN).partition(b"-----BEGIN CERTIFICATE-----")
+        private, begin, rest = read_private(path, AGAIN).partition(b"-----BEGIN CERTIFICATE-----")
         try:
             return load_key(private), load_certificate(begin + rest)
         except (ValueError, TypeError) as error:
-            raise KeysError(f"{path} cannot be used ({error}): remove the folder and {_AGAIN}") from error
+            raise KeysError(f"{path} cannot be used ({error}): remove the folder and {AGAIN}") from error
 
     def _unfit(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> str | None:
         """Why edges would not take the data centre's `certificate`; None if they would."""
@@ -476,12 +390,12 @@ class Authority:
 
     def _refresh(self) -> bool:
         """Read the index again if anybody wrote to it, or put another in its place; whether it could be read."""
-        with self._faults():
+        with self._reading.faults():
             try:
                 self._reading.follow()
-                version = self._reading.opened, self._reading.execute("PRAGMA data_version").fetchone()
+                version = self._reading.version()
                 if version != self._read:
-                    self._certificates = self._reading.certificates()
+                    self._certificates = self._reading.known()
                     self._read = version
             except sqlite3.OperationalError as error:
                 # Whoever writes is soon done. Waiting would be for all edges, and so would be refusing.
@@ -510,7 +424,7 @@ class Authority:
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
         """Meanwhile `_index` is this thread's alone, and the file that is there now."""
-        with self._lock, self._faults():
+        with self._lock, self._index.faults():
             self._index.follow()
             yield
 
@@ -518,107 +432,6 @@ class Authority:
     def _transaction(self) -> Iterator[None]:
         with self._held(), self._index.transaction():
             yield
-
-    @contextlib.contextmanager
-    def _faults(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            said = str(error)
-            remedy = next((remedy for words, remedy in _REMEDIES.items() if words in said), "try again")
-            again = remedy.format(again=_AGAIN)
-            raise KeysError(f"{self._folder / _INDEX} cannot be used ({said}): {again}") from error
-
-
-class _Index:
-    """A connection to the index that goes with its name: where another file takes that place, it goes over to it.
-
-    SQLite itself would go on with the file that it opened, whatever is written to the one that is there now. Every
-    method may raise sqlite3.Error.
-    """
-
-    def __init__(self, path: Path, wait: float) -> None:
-        """Not open before `follow`; waits up to `wait` seconds for who has the index locked."""
-        self.opened = 0  # times: what SQLite says of versions holds for one opening
-        self._file: tuple[int, int] | None = None  # device and inode
-        self._path = path
-        self._wait = wait
-        self._connection: sqlite3.Connection | None = None
-
-    def follow(self) -> None:
-        """Open the file that is there, unless it is open; raises KeysError when it is none that may be used."""
-        if self._connection is not None and self._connection.in_transaction:
-            return
-        try:
-            # Looked at without being opened: closing it again would take away the locks that this process has on it.
-            found, folder = self._path.stat(), self._path.parent.stat()
-        except OSError as error:
-            raise KeysError(
-                f"{self._path} cannot be read ({error.strerror}): restore it from a backup, or {_AGAIN}"
-            ) from error
-        file = found.st_dev, found.st_ino
-        if file == self._file:
-            return
-        check_private(self._path, found, folder)
-        self.close()
-        # Autocommit, so that transactions begin and end where they are written. Never makes the file.
-        where = f"{self._path.absolute().as_uri()}?mode=rw"
-        self._connection = sqlite3.connect(
-            where, uri=True, timeout=self._wait, isolation_level=None, check_same_thread=False
-        )
-        self.opened += 1
-        self._bring_up_to_date()
-        self._file = file
-
-    def close(self) -> None:
-        """Close the connection, if there is one."""
-        self._file = None
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def execute(self, statement: str, values: Sequence[object] | Mapping[str, object] = ()) -> sqlite3.Cursor:
-        """Run one statement; after `follow`."""
-        assert self._connection is not None
-        return self._connection.execute(statement, values)
-
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Meanwhile nobody else writes; what was written holds unless an exception comes."""
-        assert self._connection is not None
-        self.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:  # of a full disk, say, SQLite has rolled back by itself
-                self.execute("ROLLBACK")
-            raise
-
-    def certificates(self) -> dict[str, tuple[str, float | None]]:
-        """Name and time of revocation of every certificate, by serial number; sqlite3.Error where anything is wrong."""
-        if self.execute(_WRONG, {"last": _LAST}).fetchall():
-            raise sqlite3.DatabaseError("malformed: a value is of another kind than its column's, or a time is none")
-        rows = self.execute("SELECT serial, name, revoked FROM certificates").fetchall()
-        return {serial: (name, revoked) for serial, name, revoked in rows}
-
-    def _bring_up_to_date(self) -> None:
-        """Give an index of an earlier version what it lacks; raises KeysError for one of a later."""
-        version = self._version()
-        if version > _VERSION:
-            raise KeysError(
-                f"{self._path} is of version {version}, this program reads {_VERSION}: install the EdgeSight that made "
-                "it, or a newer one"
-            )
-        if version == _VERSION:
-            return
-        with self.transaction():
-            if self._version() < _VERSION:  # no other process was quicker
-                for statement in _TABLES_2.strip().split(";"):
-                    self.execute(statement)
-
-    def _version(self) -> int:
-        return int(self.execute("PRAGMA user_version").fetchone()[0])
 
 
 _ENROLL = (

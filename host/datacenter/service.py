@@ -19,35 +19,27 @@ two threads, each of which has to be woken. Edges share both fairly (`edgesight.
 hold is bounded in bytes, and how many may wait, an edge and in all; what is beyond is refused before anything is kept
 or worked out for it.
 
-Words owned here: request in assembly, batch.
+Words owned here: batch.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from edgesight.host.datacenter.authority import Authority
-from edgesight.host.datacenter.models import Executor, Logits, ModelError, OnnxModel
+from edgesight.host.datacenter.models import Executor, Logits, ModelError
+from edgesight.host.datacenter.requests import Client, Image, Incoming, Ready, Settled
 from edgesight.host.datacenter.shares import REPLY_EFFORTS, Effort, Line, Share, Shares
 from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, parse
-from edgesight.host.link.quic import IDLE_TIMEOUT, Served
-from edgesight.host.link.server import MAX_EDGES, Server, ServerPeer, check_sound
+from edgesight.host.link.quic import Served
+from edgesight.host.link.server import ServerPeer
 from edgesight.host.link.strips import Assembly, resize
-from edgesight.host.process import run_until_told
 
 OVERTAKEN_AFTER = 0.003  # seconds without a further strip, the last one being there
 SILENT_AFTER = 0.015  # seconds without a further strip, at least
@@ -63,64 +55,9 @@ MAX_BYTES, MAX_EDGE_BYTES = 64 << 20, 16 << 20  # that requests hold of strips: 
 _REQUEST_BYTES, _STRIP_BYTES = 2_048, 256  # that a request, and each of its strips, holds besides
 _DECODED_BYTES = 64 << 20  # that decoded images hold which the model has not begun with
 _DECODE_S = 0.010  # seconds of decoding after which those that are through go on to the model
-_RENEW_EVERY = 3_600.0  # seconds between looks at the data centre's own certificate
-_REMEMBERED = 1_024  # replies of one client
 
-Image = npt.NDArray[np.uint8]  # [H, W, C]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class _Request:
-    """A request in assembly."""
-
-    assembly: Assembly
-    attempt: int
-    deadline: float  # of the loop's clock
-    last: float  # when the last strip came
-    bytes: int = 0  # that it holds
-    timer: asyncio.TimerHandle | None = None
-
-    def stop(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-
-
-@dataclass(eq=False)
-class _Ready:
-    """A request that waits for the model."""
-
-    peer: ServerPeer
-    number: int
-    order: int  # of coming
-    request: _Request
-    share: Share[_Ready]
-    image: Image = field(default_factory=lambda: np.empty((0, 0, 0), np.uint8))  # once it is decoded
-
-
-@dataclass
-class _Settled:
-    """What was said of a request, and to which of its attempts; None when it was cancelled."""
-
-    attempt: int
-    reply: bytes | None
-
-
-class _Client:
-    """What is known of one client: requests in assembly and what became of others, both bounded."""
-
-    def __init__(self, share: Share[_Ready]) -> None:
-        self.share = share
-        self.assembling: dict[int, _Request] = {}
-        self.pending: set[int] = set()  # with the model or waiting for it
-        self.settled: OrderedDict[int, _Settled] = OrderedDict()
-        self.forgotten = -1  # highest request id of which nothing is remembered any more
-
-    def settle(self, number: int, settled: _Settled) -> None:
-        self.settled[number] = settled
-        if len(self.settled) > _REMEMBERED:
-            self.forgotten = max(self.forgotten, self.settled.popitem(last=False)[0])
 
 
 class Service:
@@ -131,9 +68,9 @@ class Service:
         self._executor = executor
         self._max_batch = max_batch
         self._image_bytes = math.prod(executor.input_shape)
-        self._clients: dict[ServerPeer, _Client] = {}
-        self._shares: Shares[_Ready] = Shares()
-        self._ready: dict[tuple[ServerPeer, int], _Ready] = {}  # in order of coming
+        self._clients: dict[ServerPeer, Client] = {}
+        self._shares: Shares[Ready] = Shares()
+        self._ready: dict[tuple[ServerPeer, int], Ready] = {}  # in order of coming
         self._order = itertools.count()
         self._bytes = 0  # that all requests hold
         self._effort = Effort()
@@ -200,20 +137,20 @@ class Service:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _meet(self, peer: ServerPeer) -> _Client:
+    def _meet(self, peer: ServerPeer) -> Client:
         admitted = getattr(peer, "admitted", None)
-        client = self._clients[peer] = _Client(self._shares.of(admitted.name if admitted is not None else ""))
+        client = self._clients[peer] = Client(self._shares.of(admitted.name if admitted is not None else ""))
         client.share.clients += 1
         return client
 
-    def _say(self, share: Share[_Ready], what: str) -> None:
+    def _say(self, share: Share[Ready], what: str) -> None:
         """Write a line about an edge, unless one was written of late: a flood of lines is an attack on the log."""
         if share.lines.take(self._loop.time()):
             logger.warning("edge %r: %s (at most one such line a minute)", share.name, what)
 
     # ------------------------------------------------------------------------------------------------- in assembly
 
-    def _take(self, peer: ServerPeer, client: _Client, strip: Strip) -> None:
+    def _take(self, peer: ServerPeer, client: Client, strip: Strip) -> None:
         self._check(strip)
         number = strip.request
         if number >> REQUEST_BITS != peer.session:
@@ -231,7 +168,7 @@ class Service:
             if number <= client.forgotten:
                 raise LinkError("a request that was answered long ago: it is not worked on again")
             now = self._loop.time()
-            request = _Request(Assembly(strip.form), strip.attempt, now + strip.left_ms / 1e3, now)
+            request = Incoming(Assembly(strip.form), strip.attempt, now + strip.left_ms / 1e3, now)
             if not self._room(client, strip):
                 self._refuse(peer, client, number, request, Status.BUSY)
                 return
@@ -273,7 +210,7 @@ class Service:
                 f"{list(self._executor.input_shape)}, or less height and width"
             )
 
-    def _room(self, client: _Client, strip: Strip) -> bool:
+    def _room(self, client: Client, strip: Strip) -> bool:
         """Whether `strip` may be taken in; with one of a request in assembly only its bytes count."""
         share = client.share
         if share.bytes + _REQUEST_BYTES + _STRIP_BYTES + 2 * len(strip.payload) > MAX_EDGE_BYTES:
@@ -283,7 +220,7 @@ class Service:
         most = max(MAX_READY // max(self._shares.connected, 1), _FEWEST_READY)
         return len(client.assembling) < MAX_ASSEMBLING and share.queued < most
 
-    def _hold(self, share: Share[_Ready], request: _Request, count: int) -> None:
+    def _hold(self, share: Share[Ready], request: Incoming, count: int) -> None:
         """Count bytes that `request` holds; where all requests hold too many, who holds the most makes room."""
         request.bytes += count
         share.bytes += count
@@ -302,19 +239,19 @@ class Service:
             else:
                 self._settle(client.share.waiting.last(), Status.BUSY)
 
-    def _release(self, share: Share[_Ready], request: _Request) -> None:
+    def _release(self, share: Share[Ready], request: Incoming) -> None:
         share.bytes -= request.bytes
         self._bytes -= request.bytes
         request.bytes = 0
 
-    def _drop(self, peer: ServerPeer, client: _Client, number: int) -> None:
+    def _drop(self, peer: ServerPeer, client: Client, number: int) -> None:
         """Give up a request in assembly for want of room."""
         request = client.assembling.pop(number)
         request.stop()
         self._release(client.share, request)
         self._refuse(peer, client, number, request, Status.BUSY)
 
-    def _cancel(self, peer: ServerPeer, client: _Client, number: int) -> None:
+    def _cancel(self, peer: ServerPeer, client: Client, number: int) -> None:
         if number >> REQUEST_BITS != peer.session or number in client.settled or number <= client.forgotten:
             return
         request = client.assembling.pop(number, None)
@@ -323,7 +260,7 @@ class Service:
             self._release(client.share, request)
         client.pending.discard(number)
         self._withdraw(peer, number)  # what the model already has is thrown away when it is done
-        client.settle(number, _Settled(1, None))
+        client.settle(number, Settled(1, None))
 
     def _withdraw(self, peer: ServerPeer, number: int) -> None:
         """Let a request wait for the model no more, if it does."""
@@ -333,13 +270,13 @@ class Service:
             for line in (ready.share.waiting, ready.share.decoded):
                 line.remove(ready.request.deadline, ready.order)
 
-    def _assembled(self, peer: ServerPeer, client: _Client, number: int) -> None:
+    def _assembled(self, peer: ServerPeer, client: Client, number: int) -> None:
         request = client.assembling.pop(number)
         if request.assembly.entire and request.assembly.missing:
             self._release(client.share, request)
             self._refuse(peer, client, number, request, Status.LATE)
             return
-        ready = _Ready(peer, number, next(self._order), request, client.share)
+        ready = Ready(peer, number, next(self._order), request, client.share)
         client.pending.add(number)
         self._ready[peer, number] = ready
         self._shares.wait(client.share, request.deadline, ready.order, ready)
@@ -366,7 +303,7 @@ class Service:
             elif not taken:  # else more may wait behind what came too late
                 await self._to_decode.wait()
 
-    def _decode(self, group: list[_Ready]) -> list[tuple[Image | str, float]]:
+    def _decode(self, group: list[Ready]) -> list[tuple[Image | str, float]]:
         """Image, or why there is none, and seconds that it took, of the first of `group`; in a thread."""
         begun = time.perf_counter()
         outcomes: list[tuple[Image | str, float]] = []
@@ -384,7 +321,7 @@ class Service:
                 break
         return outcomes
 
-    def _decoded(self, group: list[_Ready], outcomes: list[tuple[Image | str, float]]) -> list[_Ready]:
+    def _decoded(self, group: list[Ready], outcomes: list[tuple[Image | str, float]]) -> list[Ready]:
         """Take in what came of decoding `group`; those beyond its outcomes wait again. Those that have an image now."""
         decoded = []
         for ready, (outcome, took) in zip(group, outcomes, strict=False):
@@ -436,7 +373,7 @@ class Service:
         self._batch_s[size] *= _FORGET
         return size - 1
 
-    def _timely(self, taken: list[_Ready]) -> list[_Ready]:
+    def _timely(self, taken: list[Ready]) -> list[Ready]:
         """Those of `taken` that can still be in time.
 
         What would come too late is not begun: under overload nothing but that would else be worked on.
@@ -451,14 +388,14 @@ class Service:
                 timely.append(ready)
         return timely
 
-    async def _answer(self, batch: list[_Ready], thread: ThreadPoolExecutor) -> None:
+    async def _answer(self, batch: list[Ready], thread: ThreadPoolExecutor) -> None:
         begin = self._loop.time()
         for ready in batch:
             self._withdraw(ready.peer, ready.number)
         logits = await self._loop.run_in_executor(thread, self._run, [ready.image for ready in batch])
         self._answered(batch, logits, self._loop.time() - begin)
 
-    async def _decode_and_answer(self, ready: _Ready, thread: ThreadPoolExecutor) -> None:
+    async def _decode_and_answer(self, ready: Ready, thread: ThreadPoolExecutor) -> None:
         outcomes, decode_s, logits, model_s = await self._loop.run_in_executor(thread, self._decode_and_run, ready)
         self._decode_s = _smoothed(self._decode_s, decode_s)
         decoded = not isinstance(outcomes[0][0], str)
@@ -466,7 +403,7 @@ class Service:
         if decoded:
             self._answered([ready], logits, model_s)
 
-    def _answered(self, batch: list[_Ready], logits: Logits | ModelError, took: float) -> None:
+    def _answered(self, batch: list[Ready], logits: Logits | ModelError, took: float) -> None:
         """Reply to `batch`, for which the model took so many seconds."""
         for ready in batch:
             ready.share.used += took / len(batch)
@@ -488,7 +425,7 @@ class Service:
             return error
 
     def _decode_and_run(
-        self, ready: _Ready
+        self, ready: Ready
     ) -> tuple[list[tuple[Image | str, float]], float, Logits | ModelError, float]:
         """What `_decode` gives of one, and the model of its image, each with its seconds; in the model's thread."""
         begun = time.perf_counter()
@@ -500,7 +437,7 @@ class Service:
 
     # ------------------------------------------------------------------------------------------------------ replies
 
-    def _settle(self, ready: _Ready, status: Status, label: int = 0) -> None:
+    def _settle(self, ready: Ready, status: Status, label: int = 0) -> None:
         """Say what became of a request that waited for the model, or was with it."""
         self._withdraw(ready.peer, ready.number)
         client = self._clients.get(ready.peer)
@@ -512,15 +449,15 @@ class Service:
         else:
             self._refuse(ready.peer, client, ready.number, ready.request, status)
 
-    def _refuse(self, peer: ServerPeer, client: _Client, number: int, request: _Request, status: Status) -> None:
+    def _refuse(self, peer: ServerPeer, client: Client, number: int, request: Incoming, status: Status) -> None:
         """Reply that there is no answer; beyond so many a second nothing is said."""
         if client.share.refusals.take(self._loop.time()):
             self._reply(peer, client, number, request, status)
         else:
-            client.settle(number, _Settled(1, None))
+            client.settle(number, Settled(1, None))
 
     def _reply(
-        self, peer: ServerPeer, client: _Client, number: int, request: _Request, status: Status, label: int = 0
+        self, peer: ServerPeer, client: Client, number: int, request: Incoming, status: Status, label: int = 0
     ) -> None:
         assembly = request.assembly
         # Of each edge as many go before a further one of this edge as this edge itself has waiting.
@@ -533,73 +470,21 @@ class Service:
             round((self._loop.time() - request.last) * 1e6),
             math.ceil(ahead / self._max_batch * self._model_s * 1e3),
         ).pack()
-        client.settle(number, _Settled(request.attempt, reply))
+        client.settle(number, Settled(request.attempt, reply))
         self._send(peer, client, reply)
 
-    def _send(self, peer: ServerPeer, client: _Client, reply: bytes) -> None:
+    def _send(self, peer: ServerPeer, client: Client, reply: bytes) -> None:
         client.share.loop.spend(self._effort.make(REPLY_EFFORTS))
         peer.send_copies([reply])
 
 
-def _decoded(share: Share[_Ready]) -> Line[_Ready]:
+def _decoded(share: Share[Ready]) -> Line[Ready]:
     return share.decoded
 
 
-def _waiting(share: Share[_Ready]) -> Line[_Ready]:
+def _waiting(share: Share[Ready]) -> Line[Ready]:
     return share.waiting
 
 
 def _smoothed(usual: float, took: float) -> float:
     return took if usual == 0.0 else usual + (took - usual) / 8
-
-
-def serve(
-    model: Path,
-    keys_folder: Path,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 4433,
-    expected_sha256: str | None = None,
-    threads: int = 1,
-    max_batch: int = MAX_BATCH,
-    max_edges: int = MAX_EDGES,
-    announce: Callable[[str], None] = print,
-) -> None:
-    """Serve the ONNX `model` on UDP `host`:`port` (0 chooses one) until SIGINT or SIGTERM; a second one ends at once.
-
-    `announce` gets one line, with the address, once requests are taken. `expected_sha256` is the calibration's
-    `backend_sha256`; `max_edges` may be connected at a time. Raises KeysError, ModelError or LinkError before anything
-    is served.
-    """
-    check_sound()
-    authority = Authority(keys_folder)
-    configuration = authority.configuration(IDLE_TIMEOUT)
-    executor = OnnxModel(model, expected_sha256, threads)
-
-    async def renew() -> None:
-        while True:
-            await asyncio.sleep(_RENEW_EVERY)
-            authority.renew_own(configuration)  # connections that begin from now on are shown it
-
-    async def main(told: asyncio.Event) -> None:
-        service = Service(executor, max_batch)
-        server = Server(configuration, authority, service.served, service.received, service.gone, max_edges)
-        address = await server.listen(host, port)
-        loop = asyncio.get_running_loop()
-        work, renewing = loop.create_task(service.run()), loop.create_task(renew())
-        announce(f"data centre: model {executor.sha256[:12]} on {address[0]}:{address[1]}")
-        stopping = loop.create_task(told.wait())
-        tasks: list[asyncio.Task[Any]] = [work, renewing, stopping]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in (work, renewing):
-                if task.done():
-                    task.result()  # a fault of ours: let it be seen
-        finally:
-            server.close()
-            for one in tasks:
-                one.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    with contextlib.closing(authority):
-        run_until_told(main)

@@ -13,12 +13,14 @@ import numpy.typing as npt
 
 from edgesight.host import registers
 from edgesight.host.errors import EdgeSightError
+from edgesight.host.kernel import BackEndInput
 from edgesight.host.package import Package
 
 # One record as the hardware sends it: 16 bytes, little-endian. `cycles` are 0 where the fabric counts none.
 RECORD = np.dtype([(name, f"<u{bits // 8}") for name, (_, bits) in registers.RECORD.items()])
 OFFLOAD = registers.RECORD_STAGE_OFFLOAD
 STAGE_MASK = registers.RECORD_STAGE_INDEX
+_STAGES = 2  # of hw/rtl/cascade.sv
 ALWAYS = 0  # threshold: answer at this stage whatever the margin
 NEVER = registers.THRESHOLD_NEVER
 
@@ -75,6 +77,24 @@ class TransparentFabric(Fabric, Protocol):
 
     def logits(self, images: Images) -> list[npt.NDArray[np.int32]]:
         """Integer logits [N, classes] of every stage for every image."""
+
+
+def check_kernel(package: Package) -> None:
+    """Raise FabricError where the package's schema states what no fabric of this version does."""
+    kernel = package.kernel
+    later = [stage.name for stage in kernel.stages if stage.trunk is not None]
+    if later:
+        wants = f"stage {later[0]} begins at another's features, and fabrics hand on pixels alone"
+    elif len(kernel.stages) != _STAGES:
+        wants = f"it has {len(kernel.stages)} stages, and fabrics run {_STAGES}"
+    elif kernel.backend_input not in (None, BackEndInput.same_as(kernel.input)):
+        wants = "its back end takes another picture than the fabric, and an offload carries the fabric's"
+    else:
+        return
+    raise FabricError(
+        f"{package.path}: kernel {kernel.name!r} cannot be run by this version of EdgeSight: {wants}; use the version "
+        "that made it, or compile it again with this one"
+    )
 
 
 def check_images(package: Package, images: Images) -> None:

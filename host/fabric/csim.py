@@ -16,6 +16,7 @@ from edgesight.host.fabric.base import (
     Place,
     Records,
     check_images,
+    check_kernel,
 )
 from edgesight.host.libraries import find
 from edgesight.host.package import Package
@@ -37,6 +38,7 @@ class CsimFabric:
 
     def __init__(self, package: Package) -> None:
         """Load the library; raises FabricError when it is not there or does not fit."""
+        check_kernel(package)
         self.package = package
         path = find(package, "csim")
         if path is None:

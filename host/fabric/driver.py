@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from edgesight.host.fabric.base import ALWAYS, NEVER, FabricError, Images, Records
+from edgesight.host.fabric.base import ALWAYS, NEVER, FabricError, Images, Records, check_kernel
 from edgesight.host.package import Package
 from edgesight.host.registers import FRAME_MAGIC, HEADER, INTERFACE_VERSION, KERNEL_ID, VERSION_MAJOR
 
@@ -31,7 +31,8 @@ class Registers:
     def __init__(
         self, package: Package, read_word: Callable[[int], int], write_word: Callable[[int, int], None]
     ) -> None:
-        """Nothing is read or written yet."""
+        """Nothing is read or written yet. Raises FabricError where no fabric runs such a package."""
+        check_kernel(package)
         self._package = package
         self._read_word = read_word
         self._write_word = write_word
@@ -78,6 +79,9 @@ class Registers:
         found, expected = self.read("build_hash"), self._package.kernel.build_hash
         if found != int(expected, 16):
             raise FabricError(f"{place}: build hash reads {found:08x}, the package has {expected}: {remedy}")
+        found, expected = self.read("weights_hash"), self._package.kernel.weights_sha256[:8]
+        if found != int(expected, 16):
+            raise FabricError(f"{place}: weights' hash reads {found:08x}, the package has {expected}: {remedy}")
 
     def state(self) -> str:
         """Status, faults and counters in one line, for messages."""

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from edgesight.host.link.addresses import Found, addresses
 from edgesight.host.link.bounds import KEY_PACKETS
 from edgesight.host.link.datagrams import NO_QUIC, REQUEST_BITS, Cancel, LinkError, Reply, Status, parse
+from edgesight.host.link.jpeg import jpeg_tables
 from edgesight.host.link.keys import (
     EdgeKeys,
     KeysError,
@@ -37,7 +38,7 @@ from edgesight.host.link.parity import strips_for
 from edgesight.host.link.quality import Room, fit, room
 from edgesight.host.link.quic import IDLE_TIMEOUT, PROTOCOL, Hello, Peer, Welcome
 from edgesight.host.link.repair import Progress
-from edgesight.host.link.strips import QUALITY, Encoded, jpeg_tables, kind_of
+from edgesight.host.link.strips import QUALITY, Encoded, kind_of
 from edgesight.host.link.telling import Sparing
 from edgesight.host.link.tls import REFUSED, Untrusted, check_data_centre, check_edge, shown_chain, why_ended
 

@@ -25,10 +25,10 @@ from pydantic import ValidationError
 from edgesight.host.link.bounds import KEY_PACKETS
 from edgesight.host.link.datagrams import NO_QUIC, SESSION_BITS, LinkError
 from edgesight.host.link.enrollment import Enroll, Enrolled
+from edgesight.host.link.jpeg import jpeg_tables
 from edgesight.host.link.keys import ENROLL_ALPN, KeysError
 from edgesight.host.link.port import Port, source_of
 from edgesight.host.link.quic import PROTOCOL, Hello, Peer, Served, Welcome
-from edgesight.host.link.strips import jpeg_tables
 from edgesight.host.link.telling import OF_KNOWN, Sparing, printable
 from edgesight.host.link.tls import REFUSED, Untrusted, ask_for_certificate, shown_chain, why_left
 

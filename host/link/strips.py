@@ -5,42 +5,30 @@ exactly; beyond that its pixels are made up from their surroundings (`edgesight.
 classifier minds a blurred patch less than its user minds waiting.
 
 Tiny images travel as raw bytes. Strip (i, j) holds every n-th pixel of every n-th row, so a lost strip leaves no hole
-larger than one pixel. Large images travel as JPEG with a restart marker after every block (in JPEG's words, every MCU:
-8 x 8 pixels grey, 16 x 16 in colour). Such a block decodes without its neighbours. The blocks are lined up so that
-those next to each other in the line lie far apart in the picture, and the line is cut by bytes; a strip says where in
-the line it begins, so that nobody need know the others' lengths. In the place of a lost block goes an empty one with
-its marker, so that the decoder stays in step. Longer intervals would save 5 % of the bytes in colour, but leave holes
-that are up to four blocks wide. The JPEG header is no part of any strip: both sides derive it from size and quality by
-encoding a blank image, and agree once a session, by `jpeg_tables`, that they derive the same.
+larger than one pixel. Large images travel as JPEG in blocks that decode without their neighbours
+(`edgesight.host.link.block_line`). The JPEG header is no part of any strip (`edgesight.host.link.jpeg`).
 
 All that makes an image bear losses costs bytes. Where the path loses next to nothing and is slow, an image travels
 *entire* instead: raw pixels by deflate, or a JPEG without those markers, progressive where that is shorter, as one row
 of bytes that is cut wherever a datagram is full. It is of use only when all of it has come, so what gets lost of it is
 sent again.
 
-Words owned here: assembly, block line, encoded, entire.
+Words owned here: assembly, encoded, entire.
 """
 
 from __future__ import annotations
 
-import enum
-import functools
-import hashlib
-import io
 import itertools
 import math
-import re
-import struct
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-import PIL
 from PIL import Image
 
 from edgesight.host.link import parity as codes
+from edgesight.host.link.block_line import block_line, block_side, blocks_in_strips, blocks_of, unpack_blocks
 from edgesight.host.link.concealment import Known, Pixels, conceal_blocks, fill
 from edgesight.host.link.datagrams import (
     MAX_DATAGRAM,
@@ -53,43 +41,19 @@ from edgesight.host.link.datagrams import (
     LinkError,
     Strip,
 )
+from edgesight.host.link.jpeg import END_OF_IMAGE, decode, decode_entire, encode_entire, header_of_blocks
 
 QUALITY = 85
 RAW_BELOW = 64  # pixels: an image with both sides below it travels raw
 _LEAST_DATAGRAM = 128  # bytes
-_FEWEST_STRIPS = 4  # so that one loss is never the whole image
-_SUBSAMPLING = "4:2:0"
-_FIRST = struct.Struct("!H")  # where in the block line a strip begins
-_LONG = 0x80  # set in the first of two bytes of a block's length, which else is one byte
-_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-_MARKER = re.compile(rb"\xff(?!\x00)", re.DOTALL)  # entropy-coded data holds 0xFF only as 0xFF00
-_FOREIGN = re.compile(rb"\xff(?![\x00\xc4\xda])", re.DOTALL)  # any marker but of Huffman tables and scans
-_END_OF_IMAGE = b"\xff\xd9"
-_START_OF_FRAME, _START_OF_PROGRESSIVE, _START_OF_SCAN = 0xC0, 0xC2, 0xDA
-_SIZE = struct.Struct("!HH")  # height and width, as a frame's head has them
-_TO_SIZE = 5  # bytes of a frame's head before the size: marker, length, bits a sample
-_BLANK = 16  # pixels a side of the image whose header all sizes share
-_SCANS = {1: 6, 3: 10}  # by channels: what libjpeg's progressive images have, each of which takes a decoder time
 _DEFLATE = -15  # zlib's word for a bare deflate stream with the largest window
 _DIFFERENCES = 4  # ways to take differences before deflating: none, down, across, both
 _TRIED = 2  # of them; the others hardly ever save a byte more
-_APART = 16  # successive blocks of the line that should lie far apart: about a strip's
 LEAST_SHARE = 0.1  # of the image that must have come: making up more takes long, and no classifier is helped by it
-_LINES = 4_096  # sizes of which the block line's stride is remembered, an integer each
-
-Ints = npt.NDArray[np.int64]
 
 
 class TooLittle(LinkError):
     """So little of an image has come that nothing is made up from it."""
-
-
-class _Layout(enum.Enum):
-    """The JPEGs that travel; each has a header of its own."""
-
-    BLOCKS = "a restart marker after every block"
-    PLAIN = "entire"
-    PROGRESSIVE = "entire, with Huffman tables of its own"
 
 
 @dataclass(frozen=True)
@@ -142,10 +106,10 @@ def encode(
     if kind == Kind.RAW:
         payloads = _raw(image, room)
     elif kind == Kind.JPEG:
-        payloads = _jpeg(image, quality, room)
+        payloads = blocks_in_strips(image, quality, room)
     else:
         payloads = _pieces(
-            _packed(image) if kind == Kind.PACKED else _whole(image, quality, progressive), room, quality
+            _packed(image) if kind == Kind.PACKED else encode_entire(image, quality, progressive), room, quality
         )
     return Encoded(kind, height, width, channels, 0 if kind.raw else quality, payloads)
 
@@ -213,8 +177,8 @@ class Assembly:
             raise LinkError(f"a raw image of {form.width} x {form.height}: at most {RAW_BELOW - 1} a side travel so")
         if form.kind == Kind.RAW and form.count != math.isqrt(form.count) ** 2:
             raise LinkError(f"{form.count} raw strips: expected a square number")
-        if not form.kind.raw and form.count > math.prod(_blocks(form)):
-            raise LinkError(f"{form.count} JPEG strips for {math.prod(_blocks(form))} blocks")
+        if not form.kind.raw and form.count > math.prod(blocks_of(form)):
+            raise LinkError(f"{form.count} JPEG strips for {math.prod(blocks_of(form))} blocks")
 
     def add(self, strip: Strip) -> bool:
         """Take in `strip`; False for one that is already there. Raises LinkError on what does not fit."""
@@ -266,7 +230,7 @@ class Assembly:
                     f"{self.missing} of {self.form.count} strips are missing of an image that travels entire"
                 )
             body = b"".join(self._payloads[index] for index in range(self.form.count))
-            return _unpacked(self.form, body) if self.form.kind == Kind.PACKED else _decoded_whole(self.form, body)
+            return _unpacked(self.form, body) if self.form.kind == Kind.PACKED else decode_entire(self.form, body)
         return self._raw_image() if self.form.kind == Kind.RAW else self._jpeg_image()
 
     def _check(self, index: int, payload: bytes) -> None:
@@ -275,7 +239,7 @@ class Assembly:
             if len(payload) != expected:
                 raise LinkError(f"raw strip {index} of {len(payload)} bytes: expected {expected}")
         elif self.form.kind == Kind.JPEG:
-            _unpack_blocks(self.form, index, payload)
+            unpack_blocks(self.form, index, payload)
 
     def _recover(self) -> None:
         try:
@@ -306,26 +270,26 @@ class Assembly:
 
     def _jpeg_image(self) -> Pixels:
         form = self.form
-        rows, columns = _blocks(form)
+        rows, columns = blocks_of(form)
         in_line: list[bytes | None] = [None] * (rows * columns)
         for index, payload in self._payloads.items():
-            first, held = _unpack_blocks(form, index, payload)
+            first, held = unpack_blocks(form, index, payload)
             in_line[first : first + len(held)] = held
         came = np.array([block is not None for block in in_line])
         _check_share(came)
-        line = _block_line(rows, columns)
+        line = block_line(rows, columns)
         known = np.zeros(len(line), np.bool_)
         known[line] = came
         blocks = [b""] * len(line)
         for place, block in zip(line.tolist(), in_line, strict=True):
             blocks[place] = block or b""
-        markers = [bytes([0xFF, 0xD0 + number % 8]) for number in range(len(blocks) - 1)] + [_END_OF_IMAGE]
-        header = _jpeg_header(form.height, form.width, form.channels, form.quality)
+        markers = [bytes([0xFF, 0xD0 + number % 8]) for number in range(len(blocks) - 1)] + [END_OF_IMAGE]
+        header = header_of_blocks(form.height, form.width, form.channels, form.quality)
         scan = b"".join(block + marker for block, marker in zip(blocks, markers, strict=True))
-        image = _decoded(form, header + scan)
+        image = decode(form, header + scan)
         if known.all():
             return image
-        return conceal_blocks(image, known.reshape(rows, columns), _block_side(form))
+        return conceal_blocks(image, known.reshape(rows, columns), block_side(form))
 
 
 def through_loss(
@@ -354,18 +318,6 @@ def assemble(strips: Iterable[Strip]) -> Assembly:
     return assembly
 
 
-@functools.lru_cache(maxsize=1)
-def jpeg_tables() -> str:
-    """Checksum, in hexadecimal, of the JPEG headers that this side derives, at every quality, grey and in colour."""
-    headers = (
-        _blank_header.__wrapped__(channels, quality, layout)[0]
-        for layout in _Layout
-        for channels in (1, 3)
-        for quality in range(1, 96)
-    )
-    return hashlib.sha256(b"".join(headers)).hexdigest()
-
-
 def _raw(image: Pixels, room: int) -> list[bytes]:
     height, width, channels = image.shape
     spacing = 2
@@ -379,33 +331,6 @@ def _phase_shape(form: Form, index: int) -> tuple[int, int, int]:
     spacing = math.isqrt(form.count)
     row, column = divmod(index, spacing)
     return len(range(row, form.height, spacing)), len(range(column, form.width, spacing)), form.channels
-
-
-def _jpeg(image: Pixels, quality: int, room: int) -> list[bytes]:
-    """The blocks of `image` in their line, cut into payloads of about equal size and at most `room` bytes."""
-    height, width, channels = image.shape
-    form = Form(Kind.JPEG, height, width, channels, quality, 1)
-    header = _jpeg_header(height, width, channels, quality)
-    blocks = _RESTART.split(_to_jpeg(image, quality)[len(header) : -len(_END_OF_IMAGE)])
-    if len(blocks) != math.prod(_blocks(form)):
-        raise LinkError(f"Pillow {PIL.__version__} cuts no JPEG into blocks: install pillow>=10.2")
-    line = [_with_length(blocks[place]) for place in _block_line(*_blocks(form)).tolist()]
-    sizes = np.array([len(block) for block in line])
-    if sizes.max() + _FIRST.size > room:
-        raise LinkError(f"a JPEG block takes {sizes.max()} bytes at quality {quality}: lower the quality")
-    middles = np.cumsum(sizes) - sizes / 2
-    total = int(sizes.sum())
-    count = min(max(_FEWEST_STRIPS, math.ceil(total / (room - _FIRST.size))), len(line))
-    while True:
-        if count > MAX_STRIPS - MAX_PARITY:
-            raise LinkError(f"the image needs {count} strips at quality {quality}: lower the quality")
-        # Each block goes to the strip into whose share of the bytes its middle falls.
-        strip = (middles * count / total).astype(np.int64)
-        if np.bincount(strip, weights=sizes).max() + _FIRST.size <= room:
-            break
-        count += 1
-    starts = [*np.searchsorted(strip, np.arange(count)).tolist(), len(line)]
-    return [_FIRST.pack(begin) + b"".join(line[begin:end]) for begin, end in itertools.pairwise(starts)]
 
 
 def _packed(image: Pixels) -> bytes:
@@ -441,39 +366,6 @@ def _axes(way: int) -> list[int]:
     return [axis for axis in (0, 1) if way >> axis & 1]
 
 
-def _whole(image: Pixels, quality: int, try_progressive: bool) -> bytes:
-    """A JPEG of `image` behind the header that both sides derive: the shorter of two kinds, which the first byte tells.
-
-    A progressive one has Huffman tables of its own, which a small image does not make up for.
-    """
-    height, width, channels = image.shape
-    bodies = []
-    for progressive in (False, True) if try_progressive else (False,):
-        header = _entire_header(height, width, channels, quality, progressive)
-        bodies.append(bytes([progressive]) + _to_entire(image, quality, progressive)[len(header) : -len(_END_OF_IMAGE)])
-    return min(bodies, key=len)
-
-
-def _decoded_whole(form: Form, body: bytes) -> Pixels:
-    """The image that `_whole` made `body` of."""
-    progressive, content = body[:1] == b"\1", body[1:]
-    scans = content.count(bytes([0xFF, _START_OF_SCAN])) if progressive else 1
-    if body[:1] not in (b"\0", b"\1") or (_FOREIGN if progressive else _MARKER).search(content):
-        raise LinkError("a JPEG with a marker that it should not have: the sender is faulty")
-    if progressive and scans != _SCANS[form.channels]:
-        raise LinkError(f"a JPEG of {scans} scans: expected {_SCANS[form.channels]}; the sender is faulty")
-    header = _entire_header(form.height, form.width, form.channels, form.quality, progressive)
-    return _decoded(form, header + content + _END_OF_IMAGE)
-
-
-def _decoded(form: Form, jpeg: bytes) -> Pixels:
-    try:
-        with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as decoded:
-            return np.array(decoded, dtype=np.uint8).reshape(form.height, form.width, form.channels)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise LinkError(f"the JPEG cannot be decoded ({error}): the sender is faulty") from error
-
-
 def _pieces(body: bytes, room: int, quality: int) -> list[bytes]:
     """`body` cut into payloads of about equal size and at most `room` bytes."""
     count = math.ceil(len(body) / room)
@@ -483,124 +375,8 @@ def _pieces(body: bytes, room: int, quality: int) -> list[bytes]:
     return [body[begin:end] for begin, end in itertools.pairwise(ends)]
 
 
-def _with_length(block: bytes) -> bytes:
-    length = len(block)
-    return (bytes([length]) if length < _LONG else bytes([_LONG | length >> 8, length & 0xFF])) + block
-
-
-def _unpack_blocks(form: Form, index: int, payload: bytes) -> tuple[int, list[bytes]]:
-    """Where in the line the blocks of a strip begin, and the blocks."""
-    if len(payload) < _FIRST.size:
-        raise LinkError(f"JPEG strip {index} has {len(payload)} bytes: it was cut short")
-    (first,) = _FIRST.unpack_from(payload)
-    position = _FIRST.size
-    blocks = []
-    while position < len(payload):
-        length = payload[position]
-        position += 1
-        if length & _LONG:
-            if position == len(payload):
-                raise LinkError(f"JPEG strip {index} ends in a length: it was cut short")
-            length = (length & ~_LONG) << 8 | payload[position]
-            position += 1
-        data = payload[position : position + length]
-        position += length
-        if position > len(payload):
-            raise LinkError(f"JPEG strip {index} ends in a block: it was cut short")
-        if _MARKER.search(data):
-            raise LinkError(f"JPEG strip {index} holds a marker inside a block: the sender is faulty")
-        blocks.append(data)
-    if first + len(blocks) > math.prod(_blocks(form)):
-        raise LinkError(f"JPEG strip {index} holds blocks {first} to {first + len(blocks) - 1}: the image has fewer")
-    return first, blocks
-
-
-def _block_line(rows: int, columns: int) -> Ints:
-    """Places in the picture, counted row by row, of the blocks in their line, which steps by a fixed stride."""
-    count = rows * columns
-    return np.arange(count) * _stride(rows, columns) % count
-
-
-@functools.lru_cache(maxsize=_LINES)
-def _stride(rows: int, columns: int) -> int:
-    """The stride that keeps any block farthest from the next ones of the line, by the larger of both distances.
-
-    Where several do, the one that keeps them farthest on average.
-    """
-    count = rows * columns
-    strides = np.array([stride for stride in range(1, count + 1) if math.gcd(stride, count) == 1])
-    offsets = strides[:, None] * np.arange(1, min(_APART, count - 1) + 1)[None] % count
-    # A step over the end of a row lands a row further down and that many columns back.
-    distances = np.full(offsets.shape, count)
-    for way in (offsets, count - offsets):
-        down, right = np.divmod(way, columns)
-        wrapped = np.minimum(np.maximum(down, right), np.maximum(down + 1, columns - right))
-        distances = np.minimum(distances, wrapped)
-    nearest, average = distances.min(axis=1, initial=count), distances.mean(axis=1) if count > 1 else np.zeros(1)
-    return int(strides[np.lexsort((average, nearest))[-1]])
-
-
-def _to_jpeg(image: Pixels, quality: int) -> bytes:
-    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality, subsampling=_SUBSAMPLING, restart_marker_blocks=1)
-    return buffer.getvalue()
-
-
-def _to_entire(image: Pixels, quality: int, progressive: bool) -> bytes:
-    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    buffer = io.BytesIO()
-    options = {"progressive": True, "optimize": True} if progressive else {}
-    picture.save(buffer, "JPEG", quality=quality, subsampling=_SUBSAMPLING, **options)
-    return buffer.getvalue()
-
-
-def _jpeg_header(height: int, width: int, channels: int, quality: int) -> bytes:
-    """Everything up to the entropy-coded data: the same for every image of this size and quality."""
-    return _header(height, width, channels, quality, _Layout.BLOCKS)
-
-
-def _entire_header(height: int, width: int, channels: int, quality: int, progressive: bool) -> bytes:
-    """Everything up to what is each image's own: the entropy-coded data, or the Huffman tables where `progressive`."""
-    return _header(height, width, channels, quality, _Layout.PROGRESSIVE if progressive else _Layout.PLAIN)
-
-
-def _header(height: int, width: int, channels: int, quality: int, layout: _Layout) -> bytes:
-    blank, size_at = _blank_header(channels, quality, layout)
-    return blank[:size_at] + _SIZE.pack(height, width) + blank[size_at + _SIZE.size :]
-
-
-@functools.lru_cache(maxsize=3 * 2 * 95)  # all that there are: nobody's size drives out another's
-def _blank_header(channels: int, quality: int, layout: _Layout) -> tuple[bytes, int]:
-    """The header of a blank image, and where in it the size stands."""
-    blank = np.zeros((_BLANK, _BLANK, channels), np.uint8)
-    progressive = layout == _Layout.PROGRESSIVE
-    jpeg = _to_jpeg(blank, quality) if layout == _Layout.BLOCKS else _to_entire(blank, quality, progressive)
-    frame = _START_OF_PROGRESSIVE if progressive else _START_OF_FRAME
-    last = frame if progressive else _START_OF_SCAN
-    position = 2  # behind the start-of-image marker
-    size_at = 0
-    while True:
-        marker = jpeg[position + 1]
-        if marker == frame:
-            size_at = position + _TO_SIZE
-        position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
-        if marker == last:
-            return jpeg[:position], size_at
-
-
 def _check_share(known: Known) -> None:
     """Raise TooLittle unless enough of the image is `known` to make up the rest."""
     share = float(np.mean(known))
     if share < LEAST_SHARE:
         raise TooLittle(f"{100 * share:.2g} % of the image has come: at least {100 * LEAST_SHARE:g} % must")
-
-
-def _block_side(form: Form) -> int:
-    """Pixels that one coded block covers: 8, or 16 where two chroma samples share it (4:2:0)."""
-    return 8 if form.channels == 1 else 16
-
-
-def _blocks(form: Form) -> tuple[int, int]:
-    side = _block_side(form)
-    return math.ceil(form.height / side), math.ceil(form.width / side)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 OF_STRANGERS = 100  # characters of what anybody may have said
 OF_KNOWN = 400  # characters of what the other end said after it had proved who it is: its remedies are longer
@@ -27,11 +28,12 @@ def printable(said: str, most: int = OF_STRANGERS) -> str:
 class Sparing:
     """Writes lines that others can cause: a few as they come, then one a minute that counts the others."""
 
-    def __init__(self, logger: logging.Logger) -> None:
-        """Nothing was written yet."""
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nothing was written yet; `clock` tells seconds."""
+        self._clock = clock
         self._logger = logger
         self._allowed = float(_AT_ONCE)
-        self._at = time.monotonic()
+        self._at = clock()
         self._untold = 0
         self._last = ""
         self._level = logging.WARNING
@@ -46,7 +48,7 @@ class Sparing:
         self._say(logging.INFO, message)
 
     def _say(self, level: int, message: str) -> None:
-        now = time.monotonic()
+        now = self._clock()
         self._allowed = min(self._allowed + (now - self._at) / _EVERY, float(_AT_ONCE))
         self._at = now
         if self._timer is None and self._allowed >= 1.0:

@@ -12,7 +12,8 @@ module axil_registers
   parameter int unsigned Channels = 1,
   parameter int unsigned Classes = 10,
   parameter int unsigned FrameSlots = 8,
-  parameter logic [31:0] BuildHash = 32'h0  // ties the hardware to its kernel package
+  parameter logic [31:0] BuildHash = 32'h0,  // ties the hardware's structure to its kernel package
+  parameter logic [31:0] WeightsHash = 32'h0  // ties its weights to it
 ) (
   input  logic                          clk_i,
   input  logic                          rst_ni,
@@ -165,6 +166,7 @@ module axil_registers
         RegId:                plain_q <= KernelId;
         RegVersion:           plain_q <= InterfaceVersion;
         RegBuildHash:         plain_q <= BuildHash;
+        RegWeightsHash:       plain_q <= WeightsHash;
         RegStatus: begin
           plain_q                                                  <= '0;
           plain_q[StatusDrainingBit]                               <= status_i.draining;

@@ -26,7 +26,8 @@ module cascade #(
   parameter int unsigned LogitWidth0 = 16,  // signed integer logits; margins of a stage are in its own unit
   parameter int unsigned LogitWidth1 = 16,
   parameter int unsigned FrameSlots = 8,  // frames buffered: one coming in, those inside stage 0, a queue for stage 1
-  parameter logic [31:0] BuildHash = 32'h0  // register `build_hash`: ties the hardware to its kernel package
+  parameter logic [31:0] BuildHash = 32'h0,  // register `build_hash`: ties the structure to its kernel package
+  parameter logic [31:0] WeightsHash = 32'h0  // register `weights_hash`: ties the weights to it
 ) (
   input  logic                           clk_i,
   input  logic                           rst_ni,
@@ -431,11 +432,12 @@ module cascade #(
   end
 
   axil_registers #(
-    .Pixels    (Pixels),
-    .Channels  (Channels),
-    .Classes   (Classes),
-    .FrameSlots(FrameSlots),
-    .BuildHash (BuildHash)
+    .Pixels     (Pixels),
+    .Channels   (Channels),
+    .Classes    (Classes),
+    .FrameSlots (FrameSlots),
+    .BuildHash  (BuildHash),
+    .WeightsHash(WeightsHash)
   ) u_registers (
     .clk_i,
     .rst_ni,

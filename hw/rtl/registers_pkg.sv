@@ -5,7 +5,7 @@ package registers_pkg;
   // What `id` reads: this is an EdgeSight kernel.
   localparam logic [31:0] KernelId = 32'hED6E5167;
   // What `version` reads: major in the upper half, minor in the lower. Another major version has another register map.
-  localparam logic [31:0] InterfaceVersion = 32'h00010000;
+  localparam logic [31:0] InterfaceVersion = 32'h00010001;
   // Bits 63:48 of every frame header.
   localparam logic [15:0] FrameMagic = 16'hE51D;
   // Tag of a closing record; frames may use it, too: the error code tells them apart.
@@ -39,6 +39,7 @@ package registers_pkg;
   localparam logic [11:0] RegId = 12'h000;
   localparam logic [11:0] RegVersion = 12'h004;
   localparam logic [11:0] RegBuildHash = 12'h008;
+  localparam logic [11:0] RegWeightsHash = 12'h00C;
   localparam logic [11:0] RegControl = 12'h010;
   localparam logic [11:0] RegStatus = 12'h014;
   localparam logic [11:0] RegBatch = 12'h018;

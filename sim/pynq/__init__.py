@@ -21,10 +21,9 @@ import numpy.typing as npt
 
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import Images, Records
-from edgesight.host.package import Package
+from edgesight.host.package import RTL, Package
 from edgesight.sim.pynq.handoff import BOARDS, TOP, package_for
 from edgesight.sim.rtl.runner import ROOT, missing_tools, run_bench
-from edgesight.sim.verilate import rtl_sources
 
 WRAPPER = ROOT / "hw" / "boards" / "zynq" / f"{TOP}.v"
 PYTHON_NEEDS = ("cocotb", "cocotbpynq", "pynqmetadata", "pytest")  # beside what `missing_tools` looks for
@@ -131,9 +130,10 @@ def _simulate(
     try:
         run_bench(
             TOP,
-            sources=[*rtl_sources(package), WRAPPER],
+            sources=[*package.source_paths(), WRAPPER],
             bench=SIMULATOR,
             settings={FOLDER: str(folder), PROGRAM: program},
+            memories=package.path / RTL,
         )
     except (AssertionError, RuntimeError, EdgeSightError) as error:
         raise PynqSimulationError(f"program {program!r} on {board} failed: {error}") from error

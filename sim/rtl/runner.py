@@ -82,6 +82,7 @@ def run_bench(
     settings: Mapping[str, str] | None = None,
     seed: int = 1,
     build_args: Sequence[str] = (),
+    memories: Path | None = None,
 ) -> None:
     """Build `module` with `parameters` and run all coroutines of its bench; fail the pytest test if one of them fails.
 
@@ -92,7 +93,7 @@ def run_bench(
     `sources`: files in compile order, packages first; default `hw/rtl/<module>.sv`. Modules that these instantiate are
     found in `hw/rtl` by name. The coroutines find `parameters` again by `bench_parameters()`.
     `bench`: the coroutines' module, default `edgesight.sim.<room>.<module>.<module>_bench`, by the room of `hw/` that
-    the last source is from.
+    the last source is from. `memories`: the folder of weight memories' files, if there are any.
     """
     import pytest
 
@@ -150,6 +151,7 @@ def run_bench(
                     test_dir=build,
                     results_xml=str(results),
                     seed=seed,
+                    plusargs=[] if memories is None else [f"+edgesight_memories={memories}"],
                     extra_env=environment,
                 )
         finally:

@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import Images, Records
-from edgesight.host.package import Package
+from edgesight.host.package import RTL, Package
 from edgesight.sim.rtl.runner import ROOT, missing_tools, run_bench
-from edgesight.sim.verilate import rtl_sources
 
 SERIAL = ROOT / "hw" / "serial"
 BOARD = ROOT / "hw" / "boards" / "ulx3s"
@@ -55,7 +54,7 @@ def answers_at_pins(
             run_bench(
                 "ulx3s_top",
                 {"FrameBytes": package.kernel.input.frame_bytes},
-                sources=[*packages, HERE / "EHXPLLL.sv", *rtl_sources(package), BOARD / "ulx3s_top.sv"],
+                sources=[*packages, HERE / "EHXPLLL.sv", *package.source_paths(), BOARD / "ulx3s_top.sv"],
                 bench="edgesight.sim.ulx3s.ulx3s_bench",
                 settings={
                     "EDGESIGHT_PACKAGE": str(package.path.resolve()),
@@ -64,6 +63,7 @@ def answers_at_pins(
                     "EDGESIGHT_NOISE": str(noise),
                 },
                 build_args=["-y", str(SERIAL), "-O3"],
+                memories=package.path / RTL,
             )
         except (AssertionError, RuntimeError, EdgeSightError, subprocess.SubprocessError) as error:
             raise PinSimulationError(f"the simulated top failed at its pins: {error}") from error

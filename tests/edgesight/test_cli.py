@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -72,9 +73,19 @@ def test_a_truncated_manifest_is_named(package: Path) -> None:
 
 
 def test_a_damaged_file_is_named(package: Path) -> None:
-    victim = package / "rtl" / "mvu.sv"
+    victim = package / "rtl" / "stage0.sv"
     victim.write_bytes(victim.read_bytes() + b" ")
     fails("checksum differs", "show", package)
+
+
+def test_a_packed_kernel_has_all_of_its_hardware_in_it(package: Path, tmp_path: Path) -> None:
+    succeeds("pack", package, "--out", tmp_path / "packed")
+    given, made = (json.loads((folder / "kernel.json").read_text()) for folder in (package, tmp_path / "packed"))
+    assert set(made["files"]) == set(given["files"]) | {f"rtl/{name}" for name in given["library"]}
+    for name, digest in given["library"].items():
+        assert hashlib.sha256((tmp_path / "packed" / "rtl" / name).read_bytes()).hexdigest() == digest
+    files = {"files", "checksum"}
+    assert {key: made[key] for key in made.keys() - files} == {key: given[key] for key in given.keys() - files}
 
 
 def test_another_data_set_than_the_kernels_is_refused(package: Path, tmp_path: Path) -> None:

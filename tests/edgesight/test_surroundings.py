@@ -14,6 +14,7 @@ import pytest
 
 from edgesight.cli.ending import by_interrupt
 from edgesight.sim.rtl.runner import missing_tools, tool_version, tools_on_path
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 STUCK = """
@@ -25,7 +26,8 @@ try:
         print("ready", flush=True)
         time.sleep(60)
     finally:
-        time.sleep(60)  # cleaning up that takes too long
+        print("cleaning up", flush=True)
+        time.sleep(60)  # which takes too long
 except KeyboardInterrupt:
     end()
 """
@@ -79,13 +81,11 @@ def ended(process: subprocess.Popen[str], seconds: float) -> str:
 
 
 def gone(group: int) -> bool:
-    """Whether nothing of a process group is left, or soon is."""
-    for _ in range(50):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
+    """Whether nothing of a process group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
     return False
 
 
@@ -93,9 +93,11 @@ def gone(group: int) -> bool:
 def test_ctrl_c_ends_what_cannot_clean_up_in_seconds_with_one_line(tmp_path: Path, times: int) -> None:
     (tmp_path / "stuck.py").write_text(STUCK)
     process = started(tmp_path / "stuck.py")
-    for _ in range(times):
+    assert process.stdout is not None
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.stdout.readline() == "cleaning up\n"
+    if times == 2:  # not before: two signals at once are one
         os.killpg(process.pid, signal.SIGINT)
-        time.sleep(0.1)  # two signals at once are one
     assert ended(process, 10).split() == ["stopped"]
 
 
@@ -104,15 +106,15 @@ def test_ctrl_c_ends_what_cannot_clean_up_in_seconds_with_one_line(tmp_path: Pat
 def test_two_ctrl_c_end_a_simulation_on_several_processes(tmp_path: Path, pause: float) -> None:
     (tmp_path / "working.py").write_text(WORKING)
     process = started(tmp_path / "working.py", ROOT / "bitstreams" / "digits")
-    time.sleep(pause)  # while they start, and while they work
+    time.sleep(pause)  # sleeps: the moment at which it is interrupted, while they start or work
     os.killpg(process.pid, signal.SIGINT)
-    time.sleep(0.3)
+    time.sleep(0.3)  # sleeps: how soon a hand presses again
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGINT)
     said = ended(process, 15)
     assert said.split()[-1] == "stopped"
     assert "Traceback" not in said
-    assert gone(process.pid)
+    wait_until(lambda: gone(process.pid), 5.0)
 
 
 @pytest.mark.parametrize("command", [("show", "bitstreams/digits"), ("train", "digits", "--quick", "--out", "OUT")])
@@ -129,7 +131,7 @@ def test_ctrl_c_is_one_line_at_any_moment(command: tuple[str, ...], tmp_path: Pa
             text=True,
             start_new_session=True,
         )
-        time.sleep(seconds)
+        time.sleep(seconds)  # sleeps: the moment at which it is interrupted
         os.killpg(process.pid, signal.SIGINT)
         began = time.monotonic()
         _, said = process.communicate(timeout=60)

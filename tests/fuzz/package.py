@@ -11,13 +11,24 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from edgesight.host.kernel import Calibration, ConfidenceCurve, Input, Kernel, Layer, LossBucket, Stage, Target
+from edgesight.host.kernel import (
+    Calibration,
+    ConfidenceCurve,
+    Input,
+    Kernel,
+    Layer,
+    LossBucket,
+    Stage,
+    Target,
+    calibration_split,
+)
 from edgesight.host.package import Package, write_package
 
 _MEMORY = Path("/dev/shm")
 CURVE = ConfidenceCurve(margins=[0, 100], confidences=[0.5, 0.9], expected_calibration_error=0.0)
 CALIBRATION = Calibration(
     images=100,
+    rests_on=calibration_split("none", "0" * 64),
     family_error=0.05,
     loss=0.05,
     backend_sha256="0" * 64,
@@ -74,11 +85,13 @@ def small_package(registers: dict[str, int] | None = None) -> Package:
         bound_layer="dense",
     )
     kernel = Kernel(
-        schema_version=3,
+        schema_version=4,
         name="small",
         build_hash="0badcafe",
+        weights_sha256="0" * 64,
         classes=["no", "yes"],
         input=Input(height=4, width=4, channels=1),
+        backend_input=None,
         stages=[stage, stage],
         threshold_sets=2,
         frame_slots=2,

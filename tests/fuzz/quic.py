@@ -255,7 +255,7 @@ class Fuzzer:
                 dc.take(data, address)
             self._look(time.thread_time() - begin)
             assert not dc.failures, dc.failures
-            await asyncio.sleep(chance.choice((0.0, 0.0, 0.0, 0.002, 0.3)))
+            await asyncio.sleep(chance.choice((0.0, 0.0, 0.0, 0.002, 0.3)))  # sleeps: virtual time
             if attack is not None:
                 attack.transport.take() if chance.random() < 0.5 else await self._answer(attack.exchange(1))
             elif chance.random() < 0.5:
@@ -267,7 +267,7 @@ class Fuzzer:
                 self._measure(victim)
                 if victim._ended:
                     break
-        await asyncio.sleep(_AFTERWARDS)
+        await asyncio.sleep(_AFTERWARDS)  # sleeps: virtual time
         dc.transport.take()
         assert not dc.peers, "a connection is still there"
         assert not dc.port._protocols, "a name of a connection is still there"
@@ -344,7 +344,7 @@ class Fuzzer:
         self.outcome.honest += 1
         client.close()
         await dc.exchange(client, ("127.0.0.1", 50_000))
-        await asyncio.sleep(_AFTERWARDS)
+        await asyncio.sleep(_AFTERWARDS)  # sleeps: virtual time
 
 
 def fuzz(packets: int, seed: int) -> Outcome:

@@ -66,7 +66,7 @@ def compile_alone(path: Path, folder: Path, module: str = "net", cycles: int = 5
     layers, model = convert(qonnx_graph.load(path), module, Folding(cycles, {}), folder)
     rtl = folder / "rtl"
     rtl.mkdir(parents=True, exist_ok=True)
-    for name, text in {**emit.library_sources(), **emit.emit_stage(module, layers).sources}.items():
+    for name, text in emit.emit_project(module, layers).items():
         (rtl / name).write_text(text)
     return layers, model
 
@@ -92,7 +92,7 @@ def run_rtl(
     (made / "in").write_bytes(pixels.tobytes())
     beats = len(pixels) * layers[0].source.pixels
     numbers = [str(number) for number in (beats, layers[0].source.channels, len(pixels), 1)]
-    _run([str(made / "bench"), str(made / "in"), str(made / "out"), *numbers])
+    _run([str(made / "bench"), str(made / "in"), str(made / "out"), *numbers], folder / "rtl")
     outputs, form = last.shape.channels, last.output_format
     word = 8 * -(-outputs * form.bits // 8)
     word = 8 if word <= 8 else 16 if word <= 16 else 32 if word <= 32 else 64 if word <= 64 else -(-word // 32) * 32
@@ -148,6 +148,6 @@ def _windows(values: npt.NDArray[np.int64], window: Window) -> npt.NDArray[np.in
     return strided.transpose(0, 1, 2, 4, 5, 3).reshape(*strided.shape[:3], window.kernel**2, -1)
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+def _run(command: list[str], folder: Path | None = None) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, f"{command[0]}: {done.stderr[-2000:]}"

@@ -19,7 +19,18 @@ from edgesight.host.cascade import Cascade
 from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import NEVER, OFFLOAD, RECORD, Images, Records, check_images
 from edgesight.host.fabric.csim import below, decide
-from edgesight.host.kernel import Calibration, ConfidenceCurve, Input, Kernel, Layer, LossBucket, Refused, Stage, Target
+from edgesight.host.kernel import (
+    Calibration,
+    ConfidenceCurve,
+    Input,
+    Kernel,
+    Layer,
+    LossBucket,
+    Refused,
+    Stage,
+    Target,
+    calibration_split,
+)
 from edgesight.host.package import Package, write_package
 
 SHAPE = (28, 28, 1)
@@ -72,6 +83,7 @@ def calibration(backend_sha256: str = "0" * 64) -> Calibration:
     rows = {0.8: (0.5, [0, 0]), 0.9: (0.6, [NEVER, 0]), 0.95: (0.7, [NEVER, NEVER])}
     return Calibration(
         images=1_000,
+        rests_on=calibration_split("none", "0" * 64),
         family_error=FAMILY_ERROR,
         loss=0.05,
         backend_sha256=backend_sha256,
@@ -124,11 +136,13 @@ def package(folder: Path, known: Calibration | None) -> Package:
         bound_layer="dense",
     )
     kernel = Kernel(
-        schema_version=3,
+        schema_version=4,
         name="by-hand",
         build_hash="0badcafe",
+        weights_sha256="0" * 64,
         classes=[f"class {k}" for k in range(CLASSES)],
         input=Input(height=SHAPE[0], width=SHAPE[1], channels=1),
+        backend_input=None,
         stages=[stage, stage],
         threshold_sets=16,
         frame_slots=4,

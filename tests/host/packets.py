@@ -16,11 +16,11 @@ from aioquic.tls import Epoch
 
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.link.client import ClientPeer
+from edgesight.host.link.jpeg import jpeg_tables
 from edgesight.host.link.keys import ENROLL_ALPN, client_keys, configuration
 from edgesight.host.link.port import Port
 from edgesight.host.link.quic import PROTOCOL, Hello, Served
 from edgesight.host.link.server import Server, ServerPeer
-from edgesight.host.link.strips import jpeg_tables
 from edgesight.host.link.tls import ask_for_certificate
 from edgesight.sim.link.trust import Trust
 
@@ -158,7 +158,7 @@ class DataCentre:
                 client.receive_datagram(data, DATACENTER, now=loop.time())
             if not sent and not came:
                 # Acknowledgements wait for a moment.
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.002)  # sleeps: virtual time
                 client.handle_timer(now=loop.time())
 
     async def meet(self, client: QuicConnection, address: Address = EDGE) -> ServerPeer:
@@ -206,7 +206,7 @@ class AttackedEdge:
         """Let packets go to and fro."""
         loop = asyncio.get_running_loop()
         for _ in range(rounds):
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # sleeps: virtual time
             for data, _ in self.theirs.datagrams_to_send(now=loop.time()):
                 self.peer.datagram_received(data, DATACENTER)
             for data in self.transport.take():

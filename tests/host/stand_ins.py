@@ -29,6 +29,7 @@ def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = No
         "Delay0": DELAYS[0],
         "Delay1": DELAYS[1],
         "BuildHash": f"32'h{says or build_hash}",
+        "WeightsHash": "32'h0",
     }
     top = (ROOT / "sim" / "rtl" / "cascade" / "kernel.sv").read_text()
     for name, value in values.items():
@@ -51,11 +52,13 @@ def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = No
         for k in (0, 1)
     ]
     kernel = Kernel(
-        schema_version=3,
+        schema_version=4,
         name="stand-in",
         build_hash=build_hash,
+        weights_sha256="0" * 64,
         classes=[str(c) for c in range(SHAPE.classes)],
         input=Input(height=HEIGHT, width=WIDTH, channels=CHANNELS),
+        backend_input=None,
         stages=stages,
         threshold_sets=16,
         frame_slots=4,

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 
 from edgesight.host.link import bounds
 from edgesight.host.link.keys import ALPN, new_key, now
-from edgesight.host.link.telling import Sparing, printable
+from edgesight.host.link.telling import _EVERY, Sparing, printable
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.trust import Trust, make_trust
 from edgesight.sim.link.virtual import run_virtual
@@ -63,7 +63,7 @@ def run_quietly(test: Callable[[], Any], complaints: list[Any]) -> None:
     async def watched() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
         await test()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # sleeps: virtual time
 
     run_virtual(watched(), LinkOptions())
     assert not complaints, complaints
@@ -321,7 +321,7 @@ def test_whatever_fails_inside_is_told_in_one_line_and_forgotten(
             for where in ("receive_datagram", "datagrams_to_send", "handle_timer", "close", "_close_end"):
                 setattr(quic, where, fail)
             dc.take(packet(client, b"\x01"))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # sleeps: virtual time
             assert not dc.peers
             assert not dc.server._peers
             assert dc.ended == [peer]
@@ -348,7 +348,7 @@ def test_a_connection_that_ends_leaves_nothing_behind(trust: Trust, complaints: 
                     client.close()
                     await dc.exchange(client)
                     dc.ended.clear()
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.01)  # sleeps: virtual time
                     assert not dc.peers
                     assert [one() for one in gone] == [None] * 3
             finally:
@@ -388,7 +388,7 @@ def test_an_end_that_only_receives_forgets_what_it_acknowledged(trust: Trust, co
             for number in range(700):
                 client.send_ping(number)
                 await dc.exchange(client, rounds=1)
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.002)  # sleeps: virtual time
                 most = max(most, len(space.sent_packets))
             assert bounds._ASK <= most < bounds._ASK + 60
 
@@ -433,7 +433,7 @@ def test_a_timer_that_changes_nothing_does_not_spin(trust: Trust, complaints: li
             peer._quic.get_timer = lambda: 0.0  # type: ignore[method-assign]  # due for ever
             peer._quic.handle_timer = handle_timer  # type: ignore[method-assign]
             peer.transmit()
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)  # sleeps: virtual time
             assert 50 < ran < 150
 
     run_quietly(test, complaints)
@@ -578,21 +578,21 @@ def test_who_is_refused_again_and_again_is_counted(
 
 
 def test_the_first_warnings_come_at_once_and_the_others_by_number(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, complaints: list[Any]
 ) -> None:
-    monkeypatch.setattr("edgesight.host.link.telling._EVERY", 0.05)
-
     async def test() -> None:
-        sparing = Sparing(logging.getLogger("sparing"))
+        sparing = Sparing(logging.getLogger("sparing"), asyncio.get_running_loop().time)
         for number in range(1_000):
             sparing.warning(f"number {number}")
         assert len(caplog.records) == 5
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(_EVERY - 0.1)  # sleeps: virtual time
+        assert len(caplog.records) == 5
+        await asyncio.sleep(0.2)  # sleeps: virtual time
         assert len(caplog.records) == 6
         assert "995 more" in caplog.text
         assert "number 999" in caplog.text
 
-    asyncio.run(test())
+    run_quietly(test, complaints)
 
 
 @pytest.mark.parametrize(
@@ -663,7 +663,7 @@ def test_an_honest_connection_is_never_cut_off(trust: Trust, complaints: list[An
                 if number % 3 == 0:
                     peer.send_before(loop.time() + 1.0, [b"reply"])
                 await dc.exchange(client, rounds=2)
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.002)  # sleeps: virtual time
             assert peer.trusted
             assert peer.cut_off is None
             assert len(dc.got) > 1_000

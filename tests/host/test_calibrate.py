@@ -31,11 +31,12 @@ from edgesight.host.calibrate import (
 )
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.fabric.base import NEVER
-from edgesight.host.kernel import Calibration
+from edgesight.host.kernel import Calibration, calibration_split
 from edgesight.host.package import Package
 from tests.host.by_hand import clear_images, sums
 
 SHA = "0" * 64
+SAMPLE = calibration_split("made up", "0" * 64)
 LOSSES = (0.0, 0.05, 0.2)
 LOSS = 0.05  # guaranteed
 TARGETS = (0.80, 0.85, 0.88, 0.90, 0.92)
@@ -64,7 +65,9 @@ def one_bucket(margins: npt.NDArray[Any], labels: npt.NDArray[Any], truth: npt.N
 
 
 def run(observed: Observed, targets: tuple[float, ...] = TARGETS, seed: int = 0) -> Calibration:
-    return calibrate(observed, targets, loss=min(LOSS, observed.losses[-1]), backend_sha256=SHA, seed=seed)
+    return calibrate(
+        observed, targets, loss=min(LOSS, observed.losses[-1]), backend_sha256=SHA, rests_on=SAMPLE, seed=seed
+    )
 
 
 def accuracy_under(observed: Observed, thresholds: list[int], bucket: int) -> float:
@@ -113,7 +116,7 @@ def test_a_higher_guaranteed_loss_promises_no_more() -> None:
     targets = tuple(np.linspace(0.86, 0.95, 10).tolist())
     offered = []
     for loss in LOSSES:
-        calibration = calibrate(observed, targets, loss=loss, backend_sha256=SHA)
+        calibration = calibrate(observed, targets, loss=loss, backend_sha256=SHA, rests_on=SAMPLE)
         offered.append({target.accuracy: target for target in calibration.targets})
         for target in calibration.targets:
             # Where it is promised its bound holds for the worst bucket; beyond, only what was measured is told.
@@ -132,7 +135,7 @@ def test_a_target_is_offered_only_where_its_test_passes_in_every_guaranteed_buck
     seed: int, count: int, loss: float
 ) -> None:
     observed = draw(count, seed)
-    calibration = calibrate(observed, (0.6, 0.8), loss=loss, backend_sha256=SHA, seed=seed)
+    calibration = calibrate(observed, (0.6, 0.8), loss=loss, backend_sha256=SHA, rests_on=SAMPLE, seed=seed)
     alone = [
         calibrate(
             Observed(
@@ -146,6 +149,7 @@ def test_a_target_is_offered_only_where_its_test_passes_in_every_guaranteed_buck
             (0.6, 0.8),
             loss=LOSSES[bucket],
             backend_sha256=SHA,
+            rests_on=SAMPLE,
             seed=seed,
         )
         for bucket in range(LOSSES.index(loss) + 1)
@@ -291,7 +295,7 @@ def test_input_that_cannot_be_calibrated_on_is_named() -> None:
     with pytest.raises(CalibrationError, match="expected rising shares of packets"):
         Observed(rows, rows, rows, rows > 0, truth, (0.1, 0.0))
     with pytest.raises(CalibrationError, match=r"loss 0\.05 was not observed: choose one of \[0\.0\]"):
-        calibrate(one_bucket(rows, rows, truth), (0.5,), loss=0.05, backend_sha256=SHA)
+        calibrate(one_bucket(rows, rows, truth), (0.5,), loss=0.05, backend_sha256=SHA, rests_on=SAMPLE)
     with pytest.raises(CalibrationError, match="cannot be joined"):
         one_bucket(rows, rows, truth).joined(Observed(rows, rows, truth[None], rows[:1] > 0, truth, (0.1,)))
     with pytest.raises(CalibrationError, match="margins reach from -1"):
@@ -334,7 +338,7 @@ def test_a_bucket_in_which_the_back_end_fails_takes_the_target_away() -> None:
     bad.backend[1, half:] = (bad.truth[half:] + 3) % 10  # of half of the images, if 5 % get lost
     order = np.random.default_rng(0).permutation(pool.count)
     for loss, offered in ((0.0, True), (LOSS, False)):
-        calibration = calibrate(bad.take(order[:5_000]), (0.9,), loss=loss, backend_sha256=SHA)
+        calibration = calibrate(bad.take(order[:5_000]), (0.9,), loss=loss, backend_sha256=SHA, rests_on=SAMPLE)
         assert bool(calibration.targets) == offered
 
 

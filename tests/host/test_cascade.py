@@ -45,7 +45,7 @@ class TardyOffload(FakeOffload):
     """A data centre whose answer comes, but late."""
 
     async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
-        await asyncio.sleep(within)
+        await asyncio.sleep(within)  # sleeps: what this data centre takes
         return await super().offload(image, within, accuracy)
 
 

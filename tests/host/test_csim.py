@@ -9,6 +9,8 @@ import pytest
 
 from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, FabricError
 from edgesight.host.fabric.csim import CsimFabric, decide
+from edgesight.host.fabric.driver import Registers
+from edgesight.host.kernel import BackEndInput, Trunk
 from edgesight.host.libraries import LIBRARY, keep
 from edgesight.host.package import Package
 from tests.host.by_hand import CLASSES, SHAPE, calibration, package, random_images, sums
@@ -76,3 +78,39 @@ def test_what_the_fabric_cannot_take_is_named(served_package: Package) -> None:
     with pytest.raises(FabricError, match="16 rows of 2"):
         fabric.set_thresholds(16, [0, 0])
     assert fabric.logits(random_images(1))[0].shape == (1, CLASSES)
+
+
+TRUNK = Trunk(stage=0, layer="dense", height=14, width=7, channels=3, bits=4, signed=False)
+PHOTOGRAPH = BackEndInput(
+    height=224,
+    width=224,
+    channels=3,
+    layout="NCHW",
+    element="float32",
+    mean=[124.0, 116.0, 104.0],
+    deviation=[58.0, 57.0, 57.0],
+)
+
+
+@pytest.mark.parametrize("wanted", ["a trunk", "one stage", "three stages", "a photograph"])
+def test_what_no_fabric_does_yet_is_refused_by_all(served_package: Package, tmp_path: Path, wanted: str) -> None:
+    def registers(given: Package) -> object:  # of every fabric that talks to hardware
+        return Registers(given, lambda address: 0, lambda address, value: None)
+
+    first, second = (stage.model_dump() for stage in served_package.kernel.stages)
+    fields, said = {
+        "a trunk": ({"stages": [first, {**second, "trunk": TRUNK.model_dump()}]}, "begins at another's features"),
+        "one stage": ({"stages": [first]}, "it has 1 stages, and fabrics run 2"),
+        "three stages": ({"stages": [first, second, second]}, "it has 3 stages, and fabrics run 2"),
+        "a photograph": ({"backend_input": PHOTOGRAPH.model_dump()}, "takes another picture than the fabric"),
+    }[wanted]
+    given = package(tmp_path / "wanted", None).replace(**fields)
+    assert Package.load(given.path).kernel == given.kernel  # the schema knows it
+    for maker in (CsimFabric, registers):
+        with pytest.raises(FabricError, match=f"cannot be run by this version of EdgeSight: .*{said}"):
+            maker(given)
+
+
+def test_a_back_end_that_takes_the_fabrics_picture_is_run(served_package: Package) -> None:
+    same = BackEndInput.same_as(served_package.kernel.input)
+    Registers(served_package.replace(backend_input=same.model_dump()), lambda address: 0, lambda address, value: None)

@@ -13,7 +13,7 @@ import pytest
 from aioquic.tls import Epoch
 
 from edgesight.host.datacenter.authority import Authority
-from edgesight.host.datacenter.service import serve
+from edgesight.host.datacenter.serve import serve
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.enrollment import enroll_with
@@ -28,6 +28,7 @@ from tests.host.by_hand import clear_images
 from tests.host.dates import DAY, Calendar
 from tests.host.offloading import IDLE, connected, expected, run, serving
 from tests.host.packets import DATACENTER, EDGE, Memory, datacentre, edge, hello, packet, stranger
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -187,8 +188,7 @@ def test_edges_come_before_strangers_and_one_edges_flood_before_no_other(trust: 
             port._work()
             assert order[:2] == ["loud edge", "edge"]
             assert order[2:51] == ["loud edge"] * 49
-            while len(order) < 71:
-                await asyncio.sleep(0.001)
+            await until(lambda: len(order) >= 71)
             assert order[51:] == ["half-open"] * 20
 
     run_in_memory(test())
@@ -220,8 +220,7 @@ def test_strangers_wait_when_their_time_is_used_up_and_edges_do_not(trust: Trust
             assert order == []
             port.datagram_received(_short(0), EDGE)
             assert order == ["edge"]
-            while "half-open" not in order:
-                await asyncio.sleep(0.001)
+            await until(lambda: "half-open" in order)
             assert port._budget.left(port._loop.time()) <= 0.05
 
     run_in_memory(test())
@@ -258,7 +257,7 @@ def test_no_answer_is_longer_than_what_came(trust: Trust, data: bytes, answered:
             transport = Memory(EDGE)
             port.connection_made(transport)
             port.datagram_received(data, EDGE)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # sleeps: virtual time
             got = transport.take()
             assert bool(got) == answered
             assert sum(map(len, got)) <= len(data)
@@ -290,14 +289,14 @@ def test_nothing_goes_to_another_address_than_the_proved_one_before_an_edge_is_l
             for address in elsewhere:
                 for _ in range(5):
                     dc.take(packet(client, b"\x01"), address)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)  # sleeps: virtual time
             assert not {address for _, address in dc.transport.sent} - {EDGE}
             client.send_stream_data(0, hello())
             await dc.exchange(client)
             (peer,) = dc.server._peers
             assert peer.trusted
             dc.take(packet(client, b"\x01"), elsewhere[0])  # an edge may come to have another address
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)  # sleeps: virtual time
             assert elsewhere[0] in {address for _, address in dc.transport.sent}
 
     run_in_memory(test())
@@ -450,8 +449,7 @@ def test_a_connection_that_waits_is_put_out_when_its_edge_is_revoked(trust: Trus
             assert peer in dc.server._half_open
             revoke(trust, "door")
             begin = asyncio.get_running_loop().time()
-            while dc.peers:
-                await asyncio.sleep(0.01)
+            await until(lambda: not dc.peers)
             assert asyncio.get_running_loop().time() - begin < 0.1  # and not when patience ends
             assert dc.ended == [peer]
             assert not dc.server._half_open
@@ -476,15 +474,13 @@ def test_looking_for_the_revoked_goes_on_whatever_goes_wrong_and_nobody_is_trust
             dc.server._put_out()
             with monkeypatch.context() as patched:
                 patched.setattr(dc.authority, "refusal", fail)
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.3)  # sleeps: virtual time
                 assert peer.trusted  # for a while
                 assert caplog.text.count("who was revoked cannot be looked up") == 1
-            while dc.server._blind:
-                await asyncio.sleep(0.01)
+            await until(lambda: not dc.server._blind)
             monkeypatch.setattr("edgesight.host.link.server._BLIND_FOR", 0.1)
             monkeypatch.setattr(dc.authority, "refusal", fail)
-            while peer.trusted:
-                await asyncio.sleep(0.01)
+            await until(lambda: not peer.trusted)
             await asyncio.sleep(0)
             assert dc.ended == [peer]
             assert not dc.server._peers
@@ -533,8 +529,7 @@ def test_each_address_of_a_name_is_tried_and_the_silent_one_left_again(
             leads[:] = [silent, (socket.AF_INET, second)]  # it moved
             assert client._peer is not None
             client._peer.ended.set_result("it moved")
-            while client._good != (socket.AF_INET, second):
-                await asyncio.sleep(0.01)
+            await until(lambda: client._good == (socket.AF_INET, second))
             await client.wait_connected(5.0)
             assert (await client.offload(image, 5.0)).label == expected(image)
             await client.close()

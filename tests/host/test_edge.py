@@ -39,7 +39,7 @@ DATACENTER = """
 import sys
 from functools import partial
 from pathlib import Path
-from edgesight.host.datacenter.service import serve
+from edgesight.host.datacenter.serve import serve
 serve(Path(sys.argv[1]), Path(sys.argv[2]), port=int(sys.argv[3]), announce=partial(print, flush=True))
 """
 EDGE = """

@@ -33,6 +33,7 @@ from edgesight.host.datacenter.service import Service
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import REQUEST_BITS, LinkError
 from edgesight.host.link.enrollment import Enroll, Token, enroll, enroll_with
+from edgesight.host.link.jpeg import jpeg_tables
 from edgesight.host.link.keys import (
     ALPN,
     CLIENT_USAGE,
@@ -52,13 +53,14 @@ from edgesight.host.link.keys import (
 from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.quic import PROTOCOL, Hello
 from edgesight.host.link.server import Admitted, Server
-from edgesight.host.link.strips import cut, jpeg_tables
+from edgesight.host.link.strips import cut
 from edgesight.host.link.tls import Untrusted
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
 from tests.host.by_hand import clear_images
 from tests.host.dates import DAY, Calendar
 from tests.host.offloading import IDLE, SumModel, expected
 from tests.host.trust import YEAR, forge_edge, spoil
+from tests.waiting import until
 
 T = TypeVar("T")
 HELLO = Hello(protocol=3, jpeg_tables=jpeg_tables()).model_dump_json().encode() + b"\n"
@@ -204,8 +206,7 @@ def test_strips_that_look_so_are_worked_on_where_the_client_is_trusted(trust: Tr
             await peer.ping()
             assert datacentre.server._peers
             peer.say(b"", *guessed)
-            while not peer.got:
-                await asyncio.sleep(0)
+            await until(lambda: peer.got)
             assert datacentre.model.batches == [1]
 
     run(test())
@@ -312,8 +313,7 @@ def test_with_a_wrong_fingerprint_nothing_is_sent(
             token = datacentre.token()
             wrong = dataclasses.replace(token, fingerprint=bytes(32))
             await refused(wrong, tmp_path / "new", "another fingerprint than the token's")
-            while "turned this data centre away" not in caplog.text:
-                await asyncio.sleep(0)
+            await until(lambda: "turned this data centre away" in caplog.text)
             await enroll_with(token, tmp_path / "new")  # so it had not been used, nor seen
 
     run(test())
@@ -533,8 +533,7 @@ def test_a_revoked_edge_is_cut_off_and_may_be_enrolled_again(
             await client.offload(image, 5.0)
             with contextlib.closing(Authority(trust.datacenter)) as another_process:
                 another_process.revoke("door")
-            while "edge 'door' was revoked" not in str(client.trouble):
-                await asyncio.sleep(0)
+            await until(lambda: "edge 'door' was revoked" in str(client.trouble))
             await client.close()
             assert datacentre.authority.edges()[0].revoked is not None
             await enroll_with(datacentre.token("door"), tmp_path / "again")
@@ -554,8 +553,7 @@ def test_an_edge_is_cut_off_when_its_certificate_ends(trust: Trust, monkeypatch:
             client = datacentre.client(trust.edge)
             await client.connect()
             datacentre.calendar.later = 200 * DAY
-            while "the certificate expired on" not in str(client.trouble):
-                await asyncio.sleep(0)
+            await until(lambda: "the certificate expired on" in str(client.trouble))
             await client.close()
 
     run(test())
@@ -626,8 +624,7 @@ def test_a_connection_that_lasts_is_made_anew_to_renew(
             old = (trust.edge / "edge.pem").read_bytes()
             if busy:  # never without a request
                 client._open[-1] = asyncio.get_running_loop().create_future()
-            while (trust.edge / "edge.pem").read_bytes() == old:
-                await asyncio.sleep(0.01)
+            await until(lambda: (trust.edge / "edge.pem").read_bytes() != old)
             await client.wait_connected(5.0)
             image = clear_images(1)[0]
             assert (await client.offload(image, 5.0)).label == expected(image)
@@ -1043,7 +1040,7 @@ def test_one_name_is_one_edge(trust: Trust, tmp_path: Path) -> None:
 
 
 def test_what_was_done_is_written_down_and_bounded(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authority_module, "MAX_EVENTS", 5)
+    monkeypatch.setattr("edgesight.host.datacenter.index.MAX_EVENTS", 5)
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre:

@@ -33,6 +33,7 @@ from edgesight.host.package import Package
 from edgesight.sim.link.trust import make_trust
 from tests.host.by_hand import FakeFabric, answers_of, calibration, clear_images, package, random_images
 from tests.host.offloading import SumModel, expected
+from tests.waiting import until
 
 ON_EDGE, MIDDLE, OFFLOADED = calibration().targets  # answered by stage 0, stage 1 and the data centre
 T = TypeVar("T")
@@ -195,8 +196,7 @@ def made(tmp_path: Path) -> Package:
 
 
 async def until_asked(offload: PatientOffload) -> None:
-    while not offload.asked:
-        await asyncio.sleep(0.001)
+    await until(lambda: offload.asked)
 
 
 @pytest.mark.parametrize("unsure", [False, True])
@@ -211,8 +211,7 @@ def test_a_hedged_request_goes_with_the_fabric_and_only_an_unsure_answer_keeps_i
             assert not asking.done()
             fabric.may_answer.set()
             if unsure:
-                while hedging._tokens < 3.0:  # given back once the fabric has answered
-                    await asyncio.sleep(0.001)
+                await until(lambda: hedging._tokens >= 3.0)  # given back once the fabric has answered
                 offload.may_answer.set()
             answer: Answer = await asking
             assert (offload.asked, hedging.requests, hedging.hedges) == (1, 31, 1)
@@ -294,13 +293,11 @@ def test_a_sure_answer_frees_the_place_at_the_data_centre(made: Package, tmp_pat
             before = asyncio.create_task(client.offload(first, 20.0))
             assert await asyncio.to_thread(model.busy.wait, 10)  # the model is at work on another request
             asking = asyncio.create_task(answers_of(cascade, other[None], [OFFLOADED], [19.92]))
-            while service.open_requests < 2:
-                await asyncio.sleep(0.001)
+            await until(lambda: service.open_requests >= 2)
             fabric.may_answer.set()
             (answer,) = await asking
             assert (answer.stage, answer.hedged) == ("stage0", True)
-            while service.open_requests > 1:
-                await asyncio.sleep(0.001)
+            await until(lambda: service.open_requests <= 1)
             model.may_work.set()
             assert (await before).label == expected(first)
             assert model.batches == [1]

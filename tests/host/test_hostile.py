@@ -39,8 +39,10 @@ from edgesight.host.package import Package
 from edgesight.host.queries import _GRACE, PICTURE_BYTES, Door, query
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.trust import Trust, make_trust
+from edgesight.sim.link.virtual import run_virtual
 from tests.host.by_hand import clear_images
 from tests.host.offloading import IDLE, SumModel, expected, run
+from tests.waiting import until
 
 SECONDS = 0.25  # that one packet may take, on a busy machine
 KEPT = 64 * 1024  # bytes that one packet may leave behind
@@ -98,22 +100,30 @@ def test_strangers_packets_keep_no_state_and_get_no_flood(keys: Trust) -> None:
             transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
                 lambda: stranger, remote_addr=address
             )
-            sent = 0
+            port, taken, sent = server._quic, 0, 0
+            assert port is not None
+            take = port._sort
+
+            def counted(data: Any, addr: Any) -> None:
+                nonlocal taken
+                taken += 1
+                take(data, addr)
+
+            port._sort = counted  # type: ignore[method-assign]
             for number in range(400):
                 packet = garbage(chance, bytes(40)) if number % 2 else chance.randbytes(chance.randrange(1, 1_400))
                 transport.sendto(packet)
                 sent += len(packet)
-                if number % 20 == 0:
-                    await asyncio.sleep(0.01)
-            await asyncio.sleep(0.2)
+                if number % 20 == 19:
+                    await until(lambda number=number: taken == number + 1)
+            await until(lambda: not port._strangers)
             assert not server._half_open
-            assert server._quic is not None
-            assert not server._quic._protocols
-            assert stranger.got <= LARGEST_ANSWER * sent
+            assert not port._protocols
             assert not complaints, complaints
             async with asking(address, keys) as client:
                 image = clear_images(1)[0]
                 assert (await client.offload(image, 5.0, 0.9)).label == expected(image)
+            assert stranger.got <= LARGEST_ANSWER * sent  # whatever came back has come by now
             transport.close()
 
     run(test())
@@ -123,16 +133,19 @@ def test_half_open_connections_are_bounded_and_keep_no_edge_out(keys: Trust) -> 
     async def test() -> None:
         async with serving(keys, SumModel()) as (server, address, complaints):
             flood = await begin_idle(address, 200, 1.0)
-            while not server._half_open:
-                assert flood.returncode is None
-                await asyncio.sleep(0.01)
+            await until(lambda: server._half_open)
+            assert flood.returncode is None
             most = 0
+
+            def is_over() -> bool:
+                nonlocal most
+                most = max(most, len(server._half_open))
+                return flood.returncode is not None
+
             async with asking(address, keys) as client:
                 for image in clear_images(5):
                     assert (await client.offload(image, 5.0, 0.9)).label == expected(image)
-                while flood.returncode is None:
-                    most = max(most, len(server._half_open))
-                    await asyncio.sleep(0.01)
+                await until(is_over)
                 assert 1 < most <= 32
                 assert not complaints, complaints
 
@@ -149,10 +162,11 @@ def test_packets_played_back_are_not_worked_on_again(keys: Trust) -> None:
                 for image in images:
                     await client.offload(image, 5.0, 0.9)
                 worked = sum(model.batches)
+                assert worked == len(images)
                 link.play_back(500)
-                await asyncio.sleep(0.3)
-                assert sum(model.batches) == worked == len(images)
+                # What is sent behind them comes behind them.
                 assert (await client.offload(images[0], 5.0, 0.9)).label == expected(images[0])
+                assert sum(model.batches) == worked + 1
                 assert not complaints, complaints
 
     run(test())
@@ -203,11 +217,11 @@ def test_one_datagram_of_an_edge_costs_little_time_and_memory() -> None:
             assert took < SECONDS, datagram[:24].hex()
             assert kept < KEPT, (kept, datagram[:24].hex())
             begin = time.monotonic()
-            await asyncio.sleep(0.03)  # its timers run
-            assert time.monotonic() - begin < 0.03 + SECONDS, datagram[:24].hex()
+            await asyncio.sleep(0.03)  # sleeps: virtual time; its timers run
+            assert time.monotonic() - begin < SECONDS, datagram[:24].hex()
             service.gone(peer)
 
-    run(test())
+    run_virtual(test(), LinkOptions())
 
 
 @settings(deadline=None, max_examples=200)
@@ -227,8 +241,7 @@ def test_any_datagrams_of_a_right_form_are_settled(data: st.DataObject) -> None:
             payload = data.draw(st.binary(min_size=length, max_size=length) | st.binary(max_size=40))
             head = datagram[:22] + len(payload).to_bytes(2, "big")
             service.received(peer, head + payload)
-        while service.open_requests:  # run() ends a test that waits for ever
-            await asyncio.sleep(0.001)
+        await until(lambda: not service.open_requests)
         assert service._bytes == 0
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
@@ -238,16 +251,17 @@ def test_any_datagrams_of_a_right_form_are_settled(data: st.DataObject) -> None:
 
 
 @contextlib.asynccontextmanager
-async def edge(package: Package, path: Path) -> AsyncIterator[None]:
+async def edge(package: Package, path: Path) -> AsyncIterator[Door]:
     calibration = package.kernel.calibration
     assert calibration is not None
     cascade = Cascade(CsimFabric(package), calibration, None)
     told, ready = asyncio.Event(), asyncio.Event()
     async with Edge(cascade) as edge:
-        serving = asyncio.get_running_loop().create_task(Door(edge).serve(path, told, ready.set))
+        door = Door(edge)
+        serving = asyncio.get_running_loop().create_task(door.serve(path, told, ready.set))
         await ready.wait()
         try:
-            yield
+            yield door
         finally:
             told.set()
             await serving
@@ -399,7 +413,7 @@ def test_one_picture_is_decoded_at_a_time(
     def slow(*arguments: Any) -> Any:
         working.add(arguments[2])
         at_once.append(len(working))
-        time.sleep(0.02)
+        time.sleep(0.02)  # sleeps: what decoding takes here
         image = read_image(*arguments)
         working.discard(arguments[2])
         return image
@@ -425,12 +439,11 @@ def test_an_edge_that_stops_cuts_askers_off_without_a_word(
         complaints: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
         path = tmp_path / "edge.sock"
-        async with edge(served_package, path):
+        async with edge(served_package, path) as door:
             askers = [await asyncio.to_thread(_half_sent, path, 10, sent) for sent in (0, 5)]
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(0.05)
+            await until(lambda: len(door._askers) == 2)
         for asker in askers:
-            assert asker.recv(10) == b""
+            assert await asyncio.to_thread(asker.recv, 10) == b""
             asker.close()
         assert not complaints, complaints
 

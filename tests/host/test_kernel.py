@@ -16,7 +16,15 @@ import pytest
 
 from edgesight.host.files import OutputError, sha256
 from edgesight.host.kernel import BoardBuild, KernelError, Used
-from edgesight.host.package import MANIFEST, Package, load_kernel, write_package
+from edgesight.host.package import (
+    LIBRARY,
+    MANIFEST,
+    Package,
+    load_kernel,
+    structure_hash,
+    weights_checksum,
+    write_package,
+)
 
 DIGITS = Path(__file__).resolve().parents[2] / "bitstreams" / "digits"
 FASHION = DIGITS.parent / "fashion-mnist"
@@ -107,7 +115,7 @@ def test_a_build_that_is_cut_short_anywhere_leaves_a_package_that_loads(
 def test_a_file_outside_the_boards_folder_is_refused_and_nothing_is_written(package: Package) -> None:
     before = (package.path / "kernel.json").read_bytes()
     with pytest.raises(KernelError, match="belongs in boards/one/"):
-        package.add_board(build("one"), {"rtl/mvu.sv": b""})
+        package.add_board(build("one"), {"rtl/stage0.sv": b""})
     assert (package.path / "kernel.json").read_bytes() == before
 
 
@@ -185,7 +193,15 @@ def field(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-PATCHES = {
+def trunk(stage: int, layer: str = "Conv2D_Conv_0", of: int = 0) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        shape = {"height": 4, "width": 4, "channels": 2, "bits": 4, "signed": False}
+        document["stages"][of]["trunk"] = {"stage": stage, "layer": layer, **shape}
+
+    return change
+
+
+PATCHES: dict[str, tuple[Callable[[dict[str, Any]], None], str | None]] = {
     "thresholds that answer all at once": (thresholds([0, 0]), "do not fit the calibration's curves"),
     "negative thresholds": (thresholds([-5, -5]), "do not fit the calibration's curves"),
     "one threshold": (thresholds([5]), "1 thresholds and 2 curves for 2 stages"),
@@ -194,6 +210,18 @@ PATCHES = {
     "too few classes": (field("classes", value=["a", "b"]), "2 names for the 10 outputs of stage0"),
     "a class twice": (field("classes", value=["a"] * 10), "two have the same name"),
     "another build hash": (field("build_hash", value="deadbeef"), "deadbeef is not that of the files in rtl/"),
+    "other weights": (field("weights_sha256", value="e" * 64), "field weights_sha256: eeee"),
+    "another library": (field("library", "mvu.sv", value="0" * 64), "field build_hash"),
+    "a library elsewhere": (field("library", "../mvu.sv", value="0" * 64), "field library.../mvu.sv"),
+    "no stages": (field("stages", value=[]), "field stages: List should have at least 1 item"),
+    "five stages": (lambda document: document.update(stages=5 * document["stages"][:1]), "at most 4 items"),
+    "a trunk of itself": (trunk(0), "stages.0.trunk: stage 0 does not come before it"),
+    "a trunk of a later stage": (trunk(1), "stages.0.trunk: stage 1 does not come before it"),
+    "a trunk of no layer": (trunk(0, "Conv_99", of=1), "stages.1.trunk: stage 0 has no layer 'Conv_99'"),
+    "a back end's mean too many": (field("backend_input", "mean", value=[0.0, 1.0]), "2 means and 1 deviations for 1"),
+    "bytes with a mean": (field("backend_input", "mean", value=[7.0]), "wants float32"),
+    "a deviation of nothing": (field("backend_input", "deviation", value=[0.0]), "field backend_input.deviation.0"),
+    "a promise on nothing": (field("calibration", "rests_on", value=None), "field calibration.rests_on"),
     "another back end": (field("calibration", "backend_sha256", value="0" * 64), "is not that of datacenter.onnx"),
     "no buckets": (field("calibration", "buckets", value=[]), "field calibration.buckets"),
     "a loss that was not measured": (field("calibration", "loss", value=0.3), "must be one of the buckets'"),
@@ -256,26 +284,97 @@ def test_the_handed_patches_are_refused(tmp_path: Path) -> None:
                 Package.load(tmp_path / name)
 
 
-def older(path: Path) -> None:
-    """Rewrite the package as the schema before this one had it."""
+def older(path: Path, version: int) -> None:
+    """Rewrite the package's manifest as the schema of this version had it, 2 or 3."""
     document = manifest(path)
-    del document["checksum"]
+    for name in ("checksum", "weights_sha256", "backend_input", "library"):
+        del document[name]
+    del document["calibration"]["rests_on"]
     for stage in document["stages"]:
-        del stage["outputs"]
-    (path / MANIFEST).write_text(json.dumps({**document, "schema_version": 2}))
+        del stage["trunk"]
+        if version == 2:
+            del stage["outputs"]
+    document["schema_version"] = version
+    (path / MANIFEST).write_text(json.dumps(document) if version == 2 else sealed(document))
 
 
-def test_an_older_package_says_what_to_do_and_gives_its_calibration(tmp_path: Path) -> None:
-    shutil.copytree(FASHION, tmp_path / "old")
-    older(tmp_path / "old")
-    with pytest.raises(KernelError, match=r"schema version 2, this EdgeSight reads 3: compile it again.*--calibration"):
-        Package.load(tmp_path / "old")
-    assert load_kernel(tmp_path / "old") == Package.load(FASHION).kernel
-    document = manifest(tmp_path / "old")
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_older_package_says_what_to_do_and_gives_its_calibration(tmp_path: Path, version: int) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(FASHION, old)
+    older(old, version)
+    said = rf"schema version {version}, this EdgeSight reads 4: compile it again.*--calibration"
+    with pytest.raises(KernelError, match=said):
+        Package.load(old)
+    given, taken = Package.load(FASHION).kernel, load_kernel(old)
+    assert taken.calibration == given.calibration is not None
+    assert taken.files == given.files
+    document = manifest(old)
     thresholds([0, 0])(document)
-    (tmp_path / "old" / MANIFEST).write_text(json.dumps(document))
+    (old / MANIFEST).write_text(sealed(document))
     with pytest.raises(KernelError, match="do not fit the calibration's curves"):
-        load_kernel(tmp_path / "old")
+        load_kernel(old)
+
+
+def test_an_older_package_that_was_changed_gives_no_calibration(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(FASHION, old)
+    older(old, 3)
+    document = manifest(old)
+    (old / MANIFEST).write_text(json.dumps({**document, "clock_mhz": 200.0}))
+    with pytest.raises(KernelError, match=r"field checksum: differs.*calibrate anew"):
+        load_kernel(old)
+    (old / MANIFEST).write_text(json.dumps(document))
+    (old / "networks" / "stage0.onnx").write_bytes(b"another network")
+    with pytest.raises(KernelError, match=r"stage0\.onnx: checksum differs"):
+        load_kernel(old)
+
+
+def test_hardware_of_another_versions_library_says_what_to_do(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = package.pack(tmp_path / "packed")
+    shutil.copytree(LIBRARY, tmp_path / "rtl")
+    (tmp_path / "rtl" / "mvu.sv").write_text("module mvu; endmodule\n")
+    monkeypatch.setattr("edgesight.host.package.LIBRARY", tmp_path / "rtl")
+    Package.load(package.path)  # a board needs no sources
+    for use in (package.sources, package.source_paths, lambda: package.pack(tmp_path / "again")):
+        with pytest.raises(KernelError, match=r"another mvu\.sv than .*--keep-calibration.*edgesight pack"):
+            use()
+    (tmp_path / "rtl" / "mvu.sv").unlink()
+    with pytest.raises(KernelError, match=r"another mvu\.sv"):
+        package.sources()
+    assert set(packed.sources()) == {path.name for path in (packed.path / "rtl").iterdir()}
+    assert {path.parent for path in packed.source_paths()} == {packed.path / "rtl"}
+    (packed.path / "rtl" / "mvu.sv").write_text("module mvu; endmodule\n")
+    with pytest.raises(KernelError, match=r"mvu\.sv: checksum differs"):
+        packed.sources()
+
+
+def test_a_packed_copy_that_is_not_the_librarys_file_is_refused(package: Package, tmp_path: Path) -> None:
+    packed = package.pack(tmp_path / "packed")
+    (packed.path / "rtl" / "mvu.sv").write_text("module mvu; endmodule\n")
+    document = manifest(packed.path)
+    document["files"]["rtl/mvu.sv"] = sha256((packed.path / "rtl" / "mvu.sv").read_bytes())
+    (packed.path / MANIFEST).write_text(sealed(document))
+    with pytest.raises(KernelError, match=r"library: rtl/mvu\.sv is not the file that it names"):
+        Package.load(packed.path)
+
+
+def test_the_build_hash_is_of_the_structure_and_the_checksum_of_the_weights() -> None:
+    kernel = b"cascade #(.BuildHash(32'h01234567), .WeightsHash(32'h89abcdef)) u_cascade ();"
+    files = {"kernel.sv": kernel, "stage0.sv": b"module stage0;", "stage0_weights.mem": b"12\n34\n"}
+    library = {"mvu.sv": "0" * 64}
+    structure, weights = structure_hash(files, library), weights_checksum(files)
+    said = {**files, "kernel.sv": kernel.replace(b"01234567", b"00000000").replace(b"89abcdef", b"ffffffff")}
+    assert (structure_hash(said, library), weights_checksum(said)) == (structure, weights)
+    other_weights = {**files, "stage0_weights.mem": b"12\n35\n"}
+    assert structure_hash(other_weights, library) == structure
+    assert weights_checksum(other_weights) != weights
+    for name, library_ in (("stage0.sv", library), ("kernel.sv", library), ("", {"mvu.sv": "1" * 64})):
+        changed = {**files, **({name: files[name] + b" "} if name else {})}
+        assert structure_hash(changed, library_) != structure
+        assert weights_checksum(changed) == weights
 
 
 def test_only_a_kernel_package_is_replaced_by_one(package: Package, tmp_path: Path) -> None:
@@ -295,7 +394,7 @@ def test_only_a_kernel_package_is_replaced_by_one(package: Package, tmp_path: Pa
 
 
 def test_a_package_of_an_older_schema_may_be_replaced(package: Package) -> None:
-    older(package.path)
+    older(package.path, 2)
     files = {name: (package.path / name).read_bytes() for name in package.kernel.files}
     write_package(package.path, package.kernel, files)
     assert Package.load(package.path).kernel == package.kernel

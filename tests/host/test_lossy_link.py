@@ -80,7 +80,7 @@ async def ask(keys: Trust, requests: int, deadline: float) -> tuple[npt.NDArray[
         asked = []
         for number in range(40 + requests):
             asked.append(loop.create_task(one(number)))
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(EVERY_S)  # sleeps: virtual time
         seconds, exact = zip(*await asyncio.gather(*asked), strict=True)
         assert service.open_requests == 0
         await client.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 import re
@@ -23,17 +24,20 @@ from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.service import OVERTAKEN_AFTER, SILENT_AFTER, Service
 from edgesight.host.link import parity
 from edgesight.host.link.addresses import addresses
-from edgesight.host.link.client import OffloadClient
+from edgesight.host.link.client import ClientPeer, OffloadClient
 from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, Kind, LinkError, Reply, Status, Strip
+from edgesight.host.link.jpeg import jpeg_tables
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.loss import LossMeter
 from edgesight.host.link.offload import NoAnswer
-from edgesight.host.link.strips import cut, encode, jpeg_tables
+from edgesight.host.link.strips import cut, encode
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import Address, RelayLink
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
+from edgesight.sim.link.virtual import run_virtual
 from tests.host.by_hand import SHAPE, clear_images
 from tests.host.offloading import IDLE, SumModel, connected, expected, run, serving
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -198,8 +202,8 @@ def test_the_data_centre_says_which_edge_comes_and_goes(keys: Trust, caplog: pyt
             for number in range(12):
                 async with connected(address, keys):
                     pass
-                while len(said("is gone")) < min(number + 1, 2):
-                    await asyncio.sleep(0.01)
+                gone = min(number + 1, 2)
+                await until(lambda gone=gone: len(said("is gone")) >= gone)
 
     run(test())
     assert said("edge 'door' ")[0] == "edge 'door' connected, from 127.0.0.1"
@@ -426,6 +430,12 @@ class ForgetfulLink(RelayLink):
             super().from_target(data, client)
 
 
+def another(client: OffloadClient, before: ClientPeer | None) -> bool:
+    """Whether another connection has taken over from `before`; fails where there was a pause without any."""
+    assert client.trouble is None
+    return client._peer is not None and client._peer is not before
+
+
 def test_beside_a_silent_connection_another_takes_over_again_and_again(
     keys: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,11 +452,7 @@ def test_beside_a_silent_connection_another_takes_over_again_and_again(
                 before = client._peer
                 assert (await client.offload(image, 5.0)).label == expected(image)
                 link.forget()
-                begin = asyncio.get_running_loop().time()
-                while client._peer is before or client._peer is None:
-                    await asyncio.sleep(0.02)
-                    assert client.trouble is None  # no pause in between: the other one was there already
-                    assert asyncio.get_running_loop().time() < begin + 5.0
+                await until(functools.partial(another, client, before), 5.0)
             assert (await client.offload(image, 5.0)).label == expected(image)
 
     run(test())
@@ -503,7 +509,7 @@ def test_duplicates_and_any_order_are_answered_once() -> None:
 
 
 def test_requests_of_another_session_or_long_answered_are_not_worked_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgesight.host.datacenter.service._REMEMBERED", 4)
+    monkeypatch.setattr("edgesight.host.datacenter.requests._REMEMBERED", 4)
 
     async def test() -> None:
         model = SumModel()
@@ -609,7 +615,8 @@ def test_an_entire_image_is_waited_for_until_the_last_moment_and_then_late() -> 
             encoded = encode(image, kind=Kind.PACKED, largest=300)
             strips = encoded.pack(request=1, left_ms=5_000)
             feed(service, peer, [*strips[1:], *strips[1:]])
-            await asyncio.sleep(10 * SILENT_AFTER)  # longer than for one that bears losses
+            # Longer than for one that bears losses.
+            await asyncio.sleep(10 * SILENT_AFTER)  # sleeps: virtual time
             assert peer.sent.empty()
             feed(service, peer, strips[:1])  # sent again
             reply = await asyncio.wait_for(peer.sent.get(), 2)
@@ -623,7 +630,7 @@ def test_an_entire_image_is_waited_for_until_the_last_moment_and_then_late() -> 
             assert service._bytes == service.open_requests == 0
             assert model.batches == [1]
 
-    run(test())
+    run_virtual(test(), LinkOptions())
 
 
 def test_the_deadline_ends_the_wait_for_strips(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -738,8 +745,7 @@ def test_cancelling_an_offload_cancels_it_at_the_data_centre(keys: Trust) -> Non
             first = asyncio.ensure_future(client.offload(image, 10.0))
             await asyncio.to_thread(model.begun.wait, 10)
             second = asyncio.ensure_future(client.offload(image, 10.0))
-            while len(client._open) < 2:
-                await asyncio.sleep(0)
+            await until(lambda: len(client._open) >= 2)
             number = max(client._open)
             client._cancel(number)
             with pytest.raises(NoAnswer, match="cancelled"):
@@ -818,15 +824,14 @@ def test_a_cancel_that_comes_with_the_slot_is_not_lost(keys: Trust) -> None:
                 await client.offload(image, 0.02)
             for turns in range(4):
                 waiting = loop.create_task(client.offload(image, 5.0))
-                await asyncio.sleep(0.01)
+                await until(lambda: client._slots._waiters)
                 client._slots.release()
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 waiting.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await waiting
-                await asyncio.sleep(0.01)
-                assert not client._slots.locked()
+                await until(lambda: not client._slots.locked())
                 await client._slots.acquire()
             client._slots.release()
 

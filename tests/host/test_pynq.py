@@ -129,6 +129,7 @@ class _Board:
             registers["id"]: KERNEL_ID,
             registers["version"]: INTERFACE_VERSION,
             registers["build_hash"]: int(package.kernel.build_hash, 16),
+            registers["weights_hash"]: int(package.kernel.weights_sha256[:8], 16),
         }
         self.dma_words = _DmaWords()
         self.buffers: list[Any] = []  # frames, records

@@ -45,6 +45,7 @@ class MemoryBoard:
         self.random = random.Random(seed)
         self.registers = {OFFSETS["id"]: KERNEL_ID, OFFSETS["version"]: INTERFACE_VERSION, LINE_ID: LINE_ID_VALUE}
         self.registers[OFFSETS["build_hash"]] = int(package.kernel.build_hash, 16)
+        self.registers[OFFSETS["weights_hash"]] = int(package.kernel.weights_sha256[:8], 16)
         self.time = 0.0
         self.loss = 0.0  # probability that a packet, either way, is lost, damaged or doubled
         self.deaf_to: Callable[[bytes], bool] = lambda packet: False

@@ -26,6 +26,7 @@ from edgesight.host.link.datagrams import MAX_DATAGRAM, STRIP_HEADER, Form, Kind
 from edgesight.host.link.server import ServerPeer
 from edgesight.host.link.strips import cut, encode, resize
 from tests.host.offloading import SumModel, run
+from tests.waiting import WITHIN_S, until
 
 LOOP_S = 0.1  # seconds of the loop's thread that a datagram may take; it took up to 13
 FIRST_BLOCK = struct.pack("!H", 0) + b"\x00"  # a strip of one empty block
@@ -69,7 +70,7 @@ class SizedModel:
 
     def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         self.batches.append(len(images))
-        time.sleep(self.seconds * len(images))
+        time.sleep(self.seconds * len(images))  # sleeps: what this model takes
         return np.zeros((len(images), 3), np.float32)
 
 
@@ -90,8 +91,7 @@ def say(service: Service, peer: FakePeer, datagrams: list[bytes]) -> None:
 
 
 async def all_is_settled(service: Service) -> None:
-    while service.open_requests:
-        await asyncio.sleep(0.001)
+    await until(lambda: not service.open_requests)
 
 
 def one_block_images(side: int, channels: int) -> bytes:
@@ -161,10 +161,10 @@ def test_a_flood_of_one_edge_costs_another_no_answer() -> None:
                     for _ in range(10):
                         say(service, greedy, tiny(flooded))
                         flooded += 1
-                    await asyncio.sleep(0.010)
+                    await asyncio.sleep(0.010)  # sleeps: how often the greedy edge asks
                 asked[number] = loop.time()
                 say(service, modest, tiny(number, 300))
-            await asyncio.sleep(0.3)
+            await until(lambda: len(modest.replies) == 40)
             waits = {
                 reply.request: at - asked[reply.request] for reply, at in zip(modest.replies, modest.at, strict=True)
             }
@@ -187,8 +187,7 @@ def test_more_connections_get_an_edge_no_more() -> None:
             for peer in (*many, one):
                 for number in range(30):
                     say(service, peer, tiny(number))
-            while len(one.replies) < 30:
-                await asyncio.sleep(0.001)
+            await until(lambda: len(one.replies) >= 30)
             assert sum(len(peer.came(Status.ANSWERED)) for peer in many) <= 30 + 3 * service_module.MAX_BATCH
 
     run(test())
@@ -201,10 +200,9 @@ def test_the_nearest_deadline_goes_first_within_an_edge() -> None:
             peer = FakePeer("edge")
             for number in range(40):
                 say(service, peer, tiny(number))
-            await asyncio.sleep(0.05)
+            await until(lambda: model.batches)
             say(service, peer, tiny(99, 5_000))
-            while 99 not in peer.came(Status.ANSWERED):
-                await asyncio.sleep(0.001)
+            await until(lambda: 99 in peer.came(Status.ANSWERED))
             assert len(peer.came(Status.ANSWERED)) < 30
 
     run(test())
@@ -278,8 +276,7 @@ def test_all_that_was_counted_is_given_back(monkeypatch: pytest.MonkeyPatch) -> 
             peers = [FakePeer(f"edge-{number}") for number in range(3)]
             for number, strips in enumerate(strips_of_many(224, 3, 9)):
                 say(service, peers[number % 3], strips)
-            while service.open_requests:
-                await asyncio.sleep(0.01)
+            await until(lambda: not service.open_requests)
             assert service._bytes == 0
             assert all(share.bytes == share.queued == 0 for share in service._shares)
             assert sum(len(peer.replies) for peer in peers) == 9
@@ -347,8 +344,7 @@ def test_a_fault_in_decoding_ends_one_request_and_no_service(
             for number in range(6):
                 image = np.full((28, 28, 1), number % 2, np.uint8)
                 say(service, peer, cut(image, request=number, left_ms=60_000))
-            while service.open_requests:
-                await asyncio.sleep(0.001)
+            await until(lambda: not service.open_requests)
             assert sorted(peer.came(Status.ANSWERED)) == [0, 2, 4]
             assert sorted(peer.came(Status.FAILED)) == [1, 3, 5]
         assert [record.getMessage() for record in caplog.records] == [
@@ -364,21 +360,19 @@ def test_a_batch_ends_soon_unless_it_takes_no_longer_than_an_image() -> None:
             peer = FakePeer("edge")
             for number in range(60):
                 say(service, peer, tiny(number))
-            while service.open_requests:
-                await asyncio.sleep(0.001)
+            await until(lambda: not service.open_requests)
             batches = service._executor.batches  # type: ignore[attr-defined]
             assert max(batches[-4:]) <= 3  # of 50 ms
 
         class Wide(SizedModel):
             def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-                time.sleep(0.060)  # for one as for many
+                time.sleep(0.060)  # sleeps: what this model takes, for one as for many
                 return super().run(images)
 
         async with working(Wide(28)) as service:
             for number in range(100, 160):
                 say(service, peer, tiny(number))
-            while service.open_requests:
-                await asyncio.sleep(0.001)
+            await until(lambda: not service.open_requests)
             assert service._executor.batches[-3:-1] == [8, 8]  # type: ignore[attr-defined]
 
     run(test())
@@ -430,9 +424,22 @@ def test_who_was_idle_has_saved_nothing_up() -> None:
     assert shares.take(waiting, lambda share: 2, 9) in (["busy", "idle"] * 2, ["idle", "busy"] * 2)
 
 
+class GatedModel(SizedModel):
+    """A back end that works when it is let."""
+
+    def __init__(self, side: int, channels: int) -> None:
+        super().__init__(side, channels)
+        self.busy, self.may_work = threading.Event(), threading.Event()
+
+    def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        self.busy.set()
+        assert self.may_work.wait(WITHIN_S)
+        return super().run(images)
+
+
 def test_an_idle_models_thread_decodes_and_a_busy_ones_does_not() -> None:
     async def test() -> None:
-        model = SizedModel(96, 3, 0.2)
+        model = GatedModel(96, 3)
         decoded_in: list[str] = []
         async with working(model) as service:
             decode = service._decode
@@ -443,15 +450,15 @@ def test_an_idle_models_thread_decodes_and_a_busy_ones_does_not() -> None:
 
             service._decode = noted  # type: ignore[method-assign]
             peer = FakePeer("edge")
-            while not service._idle:
-                await asyncio.sleep(0.001)
+            await until(lambda: service._idle)
             for number in range(3):
                 image = np.random.default_rng(number).integers(0, 256, (96, 96, 3), np.uint8)
                 for strip in cut(image, request=number, left_ms=20_000):
                     service.received(cast(ServerPeer, peer), strip)
-                await asyncio.sleep(0.02)  # the model takes longer
-            while len(peer.came(Status.ANSWERED)) < 3:
-                await asyncio.sleep(0.01)
+                await until(lambda number=number: len(decoded_in) == number + 1)
+                await asyncio.to_thread(model.busy.wait, WITHIN_S)  # and it stays so until it is let
+            model.may_work.set()
+            await until(lambda: len(peer.came(Status.ANSWERED)) >= 3)
         assert decoded_in[0].startswith("model")
         assert not any(name.startswith("model") for name in decoded_in[1:])
         assert model.batches == [1, 2]
@@ -487,11 +494,10 @@ def test_what_waits_behind_late_requests_is_answered(decoded: bool) -> None:
         model = SizedModel(28, seconds=0.05 if decoded else 0.0)
         async with working(model) as service:
             peer = FakePeer("edge")
-            while not service._idle:
-                await asyncio.sleep(0.001)
+            await until(lambda: service._idle)
             if decoded:  # while the model is at work, all are decoded, and become late
                 say(service, peer, tiny(100))
-                await asyncio.sleep(0.005)
+                await until(lambda: model.batches)
             for number in range(20):
                 say(service, peer, tiny(number, 20 if decoded else 0))
             say(service, peer, tiny(20))

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgesight.host.link import parity, strips
+from edgesight.host.link import jpeg, parity, strips
+from edgesight.host.link.block_line import block_line
 from edgesight.host.link.concealment import fill
 from edgesight.host.link.datagrams import (
     MAX_DATAGRAM,
@@ -31,7 +32,8 @@ from edgesight.host.link.datagrams import (
     Strip,
     parse,
 )
-from edgesight.host.link.strips import Assembly, TooLittle, assemble, cut, encode, jpeg_tables, through_loss
+from edgesight.host.link.jpeg import jpeg_tables
+from edgesight.host.link.strips import Assembly, TooLittle, assemble, cut, encode, through_loss
 from tests.host.photographs import Pixels, parsed, picture
 
 TINY = [(28, 28, 1), (32, 32, 3), (1, 1, 1), (3, 2, 3), (63, 63, 3)]
@@ -155,12 +157,12 @@ def test_far_from_all_that_is_known_the_mean_stands_in() -> None:
 def test_headers_are_those_of_the_size_and_kept_by_none() -> None:
     for channels, quality in ((1, 15), (3, 85)):
         for height, width in ((1, 1), (64, 100), (224, 224), (1_024, 1_023)):
-            encoded = strips._to_jpeg(np.zeros((height, width, channels), np.uint8), quality)
-            assert encoded.startswith(strips._jpeg_header(height, width, channels, quality))
+            encoded = jpeg.encode_blocks(np.zeros((height, width, channels), np.uint8), quality)
+            assert encoded.startswith(jpeg.header_of_blocks(height, width, channels, quality))
             for progressive in (False, True):
-                encoded = strips._to_entire(np.zeros((height, width, channels), np.uint8), quality, progressive)
-                assert encoded.startswith(strips._entire_header(height, width, channels, quality, progressive))
-    assert strips._blank_header.cache_info().currsize <= 570
+                encoded = jpeg._to_entire(np.zeros((height, width, channels), np.uint8), quality, progressive)
+                assert encoded.startswith(jpeg._header_of_entire(height, width, channels, quality, progressive))
+    assert jpeg._blank_header.cache_info().currsize <= 570
 
 
 def test_parity_strips_that_lie_are_refused_and_the_image_is_concealed() -> None:
@@ -213,7 +215,7 @@ def test_strips_are_filled_evenly() -> None:
 
 @pytest.mark.parametrize(("rows", "columns"), [(14, 14), (16, 16), (14, 19), (32, 32), (64, 64), (1, 64)])
 def test_blocks_that_travel_together_lie_apart(rows: int, columns: int) -> None:
-    line = strips._block_line(rows, columns)
+    line = block_line(rows, columns)
     assert sorted(line.tolist()) == list(range(rows * columns))
     places = np.stack(np.divmod(line, columns))
     for ahead in range(1, 9):
@@ -286,7 +288,7 @@ def test_the_header_of_a_strip_is_of_at_most_24_bytes() -> None:
 def test_the_checksum_of_the_jpeg_tables_tells_another_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = jpeg_tables()
     jpeg_tables.cache_clear()
-    monkeypatch.setattr(strips, "_SUBSAMPLING", "4:4:4")
+    monkeypatch.setattr(jpeg, "_SUBSAMPLING", "4:4:4")
     try:
         assert jpeg_tables() != mine
     finally:
@@ -372,7 +374,7 @@ def test_a_pillow_that_cuts_no_blocks_is_named(monkeypatch: pytest.MonkeyPatch) 
         save(picture, file, form, **{name: value for name, value in options.items() if "restart" not in name})
 
     monkeypatch.setattr(Image.Image, "save", ignore)
-    monkeypatch.setattr(strips, "_blank_header", strips._blank_header.__wrapped__)
+    monkeypatch.setattr(jpeg, "_blank_header", jpeg._blank_header.__wrapped__)
     with pytest.raises(LinkError, match=r"cuts no JPEG into blocks: install pillow>=10\.2"):
         cut(np.zeros((96, 96, 3), np.uint8), request=1, left_ms=10)
 

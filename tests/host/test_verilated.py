@@ -167,6 +167,18 @@ def test_another_builds_library_is_refused(package: Package, tmp_path: Path, mon
         VerilatedFabric(other)
 
 
+@needs_tools
+def test_hardware_with_other_weights_is_refused(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = build_library(package).read_bytes()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    other = stub_package(tmp_path / "other").replace(weights_sha256="12345678" * 8)
+    keep(other, "verilated", "taken from another", {LIBRARY: library})
+    with pytest.raises(FabricError, match="weights' hash reads 00000000, the package has 12345678"):
+        VerilatedFabric(other)
+
+
 def test_a_library_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     package = stub_package(tmp_path / "damaged")

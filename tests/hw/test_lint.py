@@ -51,6 +51,8 @@ def test_lint_is_clean(module: Path) -> None:
         ("mvu", {"InLanes": 18, "Simd": 9, "Outputs": 3, "Pe": 1, "Shift": 20, "Round": 2, "Beats": 3, "InWidth": 1}),
         ("mvu", {"Pe": 4, "Simd": 4, "Shift": -2, "Round": 1, "Saturate": 0, "WeightWidth": 1, "InSigned": 1}),
         ("margin", {"Classes": 2, "Width": 1}),
+        ("weight_memory", {"Width": 1, "Depth": 1}),
+        ("weight_memory", {"Width": 770, "Depth": 9}),
     ],
 )
 def test_lint_is_clean_at_the_edges_of_the_parameters(module: str, parameters: dict[str, int]) -> None:
@@ -69,3 +71,9 @@ def test_lint_of_the_ulx3s_is_clean() -> None:
 def test_a_fold_that_does_not_divide_is_refused() -> None:
     with pytest.raises(AssertionError, match="Simd must divide InLanes"):
         _lint(RTL / "mvu.sv", {"Simd": 3})
+
+
+@pytest.mark.parametrize("parameter", ["Width", "Depth"])
+def test_a_memory_of_nothing_is_refused(parameter: str) -> None:
+    with pytest.raises(AssertionError, match=f"{parameter} is 0, must be at least 1"):
+        _lint(RTL / "weight_memory.sv", {parameter: 0})

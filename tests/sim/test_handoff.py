@@ -177,6 +177,7 @@ def _open(package: Package, board: SimulatedBoard, parsed: dict[str, Any]) -> Py
         registers["id"]: KERNEL_ID,
         registers["version"]: INTERFACE_VERSION,
         registers["build_hash"]: int(package.kernel.build_hash, 16),
+        registers["weights_hash"]: int(package.kernel.weights_sha256[:8], 16),
     }
 
     class Idle(dict[int, int]):

@@ -26,7 +26,8 @@ module stage0 (
   logic l0_conv2d_conv_0_weight_en;
   logic [0:0] l0_conv2d_conv_0_weight_addr;
   logic [215:0] l0_conv2d_conv_0_weight_data;
-  stage0_l0_conv2d_conv_0_weights u_l0_conv2d_conv_0_weights (
+  weight_memory #(.Width(216), .Depth(2), .File("stage0_l0_conv2d_conv_0_weights.mem"))
+  u_l0_conv2d_conv_0_weights (
     .clk_i, .en_i(l0_conv2d_conv_0_weight_en), .addr_i(l0_conv2d_conv_0_weight_addr), .data_o(l0_conv2d_conv_0_weight_data)
   );
   mvu #(.InLanes(9), .InWidth(8), .InSigned(0), .Beats(1), .Outputs(16), .Pe(8), .Simd(9), .WeightWidth(3), .AccWidth(13), .BiasWidth(11), .Bias(176'ha6273081fee2bbfbc3872bbbc6eadf0cb75d9b494fbf), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(7), .Round(2), .Saturate(1)) u_l0_conv2d_conv_0 (
@@ -70,7 +71,8 @@ module stage0 (
   logic l2_conv2d_conv_1_weight_en;
   logic [3:0] l2_conv2d_conv_1_weight_addr;
   logic [767:0] l2_conv2d_conv_1_weight_data;
-  stage0_l2_conv2d_conv_1_weights u_l2_conv2d_conv_1_weights (
+  weight_memory #(.Width(768), .Depth(9), .File("stage0_l2_conv2d_conv_1_weights.mem"))
+  u_l2_conv2d_conv_1_weights (
     .clk_i, .en_i(l2_conv2d_conv_1_weight_en), .addr_i(l2_conv2d_conv_1_weight_addr), .data_o(l2_conv2d_conv_1_weight_data)
   );
   mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(16), .Pe(16), .Simd(16), .WeightWidth(3), .AccWidth(12), .BiasWidth(7), .Bias(112'h1a6c12355b81da026fa1b1a07ea8), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1)) u_l2_conv2d_conv_1 (
@@ -100,7 +102,8 @@ module stage0 (
   logic l3_conv2d_conv_2_weight_en;
   logic [3:0] l3_conv2d_conv_2_weight_addr;
   logic [1535:0] l3_conv2d_conv_2_weight_data;
-  stage0_l3_conv2d_conv_2_weights u_l3_conv2d_conv_2_weights (
+  weight_memory #(.Width(1536), .Depth(9), .File("stage0_l3_conv2d_conv_2_weights.mem"))
+  u_l3_conv2d_conv_2_weights (
     .clk_i, .en_i(l3_conv2d_conv_2_weight_en), .addr_i(l3_conv2d_conv_2_weight_addr), .data_o(l3_conv2d_conv_2_weight_data)
   );
   mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(32), .Simd(16), .WeightWidth(3), .AccWidth(12), .BiasWidth(8), .Bias(256'h01100607292325072a2524fe20f8402d1519192a1a04032f230c201a1e2b2630), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1)) u_l3_conv2d_conv_2 (
@@ -123,7 +126,8 @@ module stage0 (
   logic l4_dense_matmul_0_weight_en;
   logic [6:0] l4_dense_matmul_0_weight_addr;
   logic [95:0] l4_dense_matmul_0_weight_data;
-  stage0_l4_dense_matmul_0_weights u_l4_dense_matmul_0_weights (
+  weight_memory #(.Width(96), .Depth(90), .File("stage0_l4_dense_matmul_0_weights.mem"))
+  u_l4_dense_matmul_0_weights (
     .clk_i, .en_i(l4_dense_matmul_0_weight_en), .addr_i(l4_dense_matmul_0_weight_addr), .data_o(l4_dense_matmul_0_weight_data)
   );
   mvu #(.InLanes(32), .InWidth(4), .InSigned(0), .Beats(9), .Outputs(10), .Pe(1), .Simd(32), .WeightWidth(3), .AccWidth(13), .BiasWidth(4), .Bias(40'h411d000cf2), .BiasShift(0), .OutWidth(13), .OutSigned(1), .Shift(0), .Round(0), .Saturate(0)) u_l4_dense_matmul_0 (

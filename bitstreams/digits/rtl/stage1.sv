@@ -26,7 +26,8 @@ module stage1 (
   logic l0_conv2d_conv_0_weight_en;
   logic [4:0] l0_conv2d_conv_0_weight_addr;
   logic [23:0] l0_conv2d_conv_0_weight_data;
-  stage1_l0_conv2d_conv_0_weights u_l0_conv2d_conv_0_weights (
+  weight_memory #(.Width(24), .Depth(24), .File("stage1_l0_conv2d_conv_0_weights.mem"))
+  u_l0_conv2d_conv_0_weights (
     .clk_i, .en_i(l0_conv2d_conv_0_weight_en), .addr_i(l0_conv2d_conv_0_weight_addr), .data_o(l0_conv2d_conv_0_weight_data)
   );
   mvu #(.InLanes(9), .InWidth(8), .InSigned(0), .Beats(1), .Outputs(16), .Pe(2), .Simd(3), .WeightWidth(4), .AccWidth(14), .BiasWidth(12), .Bias(192'ha433b122af57476f3af56e75b7e40fb9109c74ed5a33eff9), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(8), .Round(2), .Saturate(1)) u_l0_conv2d_conv_0 (
@@ -70,7 +71,8 @@ module stage1 (
   logic l2_conv2d_conv_1_weight_en;
   logic [6:0] l2_conv2d_conv_1_weight_addr;
   logic [191:0] l2_conv2d_conv_1_weight_data;
-  stage1_l2_conv2d_conv_1_weights u_l2_conv2d_conv_1_weights (
+  weight_memory #(.Width(192), .Depth(96), .File("stage1_l2_conv2d_conv_1_weights.mem"))
+  u_l2_conv2d_conv_1_weights (
     .clk_i, .en_i(l2_conv2d_conv_1_weight_en), .addr_i(l2_conv2d_conv_1_weight_addr), .data_o(l2_conv2d_conv_1_weight_data)
   );
   mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(1), .Simd(48), .WeightWidth(4), .AccWidth(13), .BiasWidth(9), .Bias(288'h218549800ed087fffb5f89c4a09da8c7fa4ef2ff02819027c481f1029640813048bf7060), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(4), .Round(2), .Saturate(1)) u_l2_conv2d_conv_1 (
@@ -100,7 +102,8 @@ module stage1 (
   logic l3_conv2d_conv_2_weight_en;
   logic [6:0] l3_conv2d_conv_2_weight_addr;
   logic [383:0] l3_conv2d_conv_2_weight_data;
-  stage1_l3_conv2d_conv_2_weights u_l3_conv2d_conv_2_weights (
+  weight_memory #(.Width(384), .Depth(96), .File("stage1_l3_conv2d_conv_2_weights.mem"))
+  u_l3_conv2d_conv_2_weights (
     .clk_i, .en_i(l3_conv2d_conv_2_weight_en), .addr_i(l3_conv2d_conv_2_weight_addr), .data_o(l3_conv2d_conv_2_weight_data)
   );
   mvu #(.InLanes(288), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(1), .Simd(96), .WeightWidth(4), .AccWidth(14), .BiasWidth(9), .Bias(288'h217435fd61b8a3e3ec200684281221a4941a227f38608370642453f105c0e4d2001860b8), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(5), .Round(2), .Saturate(1)) u_l3_conv2d_conv_2 (
@@ -130,7 +133,8 @@ module stage1 (
   logic l4_conv2d_conv_3_weight_en;
   logic [6:0] l4_conv2d_conv_3_weight_addr;
   logic [767:0] l4_conv2d_conv_3_weight_data;
-  stage1_l4_conv2d_conv_3_weights u_l4_conv2d_conv_3_weights (
+  weight_memory #(.Width(768), .Depth(96), .File("stage1_l4_conv2d_conv_3_weights.mem"))
+  u_l4_conv2d_conv_3_weights (
     .clk_i, .en_i(l4_conv2d_conv_3_weight_en), .addr_i(l4_conv2d_conv_3_weight_addr), .data_o(l4_conv2d_conv_3_weight_data)
   );
   mvu #(.InLanes(288), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(64), .Pe(2), .Simd(96), .WeightWidth(4), .AccWidth(15), .BiasWidth(10), .Bias(640'h3b4cb278a12a0630ac8c2287b1d02c2585e21827174690acc8197ec1947f23cbb288ad29c86054a21e083190422ec3b1245e124ae14009343f9068da458510a05223c80128670b84f1308c1143f1d02f), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(5), .Round(2), .Saturate(1)) u_l4_conv2d_conv_3 (
@@ -153,7 +157,8 @@ module stage1 (
   logic l5_dense_matmul_0_weight_en;
   logic [9:0] l5_dense_matmul_0_weight_addr;
   logic [31:0] l5_dense_matmul_0_weight_data;
-  stage1_l5_dense_matmul_0_weights u_l5_dense_matmul_0_weights (
+  weight_memory #(.Width(32), .Depth(720), .File("stage1_l5_dense_matmul_0_weights.mem"))
+  u_l5_dense_matmul_0_weights (
     .clk_i, .en_i(l5_dense_matmul_0_weight_en), .addr_i(l5_dense_matmul_0_weight_addr), .data_o(l5_dense_matmul_0_weight_data)
   );
   mvu #(.InLanes(64), .InWidth(4), .InSigned(0), .Beats(9), .Outputs(10), .Pe(1), .Simd(8), .WeightWidth(4), .AccWidth(15), .BiasWidth(5), .Bias(50'h07abfafdfdce3), .BiasShift(0), .OutWidth(15), .OutSigned(1), .Shift(0), .Round(0), .Saturate(0)) u_l5_dense_matmul_0 (

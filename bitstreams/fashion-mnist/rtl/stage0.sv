@@ -26,7 +26,8 @@ module stage0 (
   logic l0_conv2d_conv_0_weight_en;
   logic [0:0] l0_conv2d_conv_0_weight_addr;
   logic [215:0] l0_conv2d_conv_0_weight_data;
-  stage0_l0_conv2d_conv_0_weights u_l0_conv2d_conv_0_weights (
+  weight_memory #(.Width(216), .Depth(2), .File("stage0_l0_conv2d_conv_0_weights.mem"))
+  u_l0_conv2d_conv_0_weights (
     .clk_i, .en_i(l0_conv2d_conv_0_weight_en), .addr_i(l0_conv2d_conv_0_weight_addr), .data_o(l0_conv2d_conv_0_weight_data)
   );
   mvu #(.InLanes(9), .InWidth(8), .InSigned(0), .Beats(1), .Outputs(16), .Pe(8), .Simd(9), .WeightWidth(3), .AccWidth(13), .BiasWidth(11), .Bias(176'hef44384e7d425bfe7f97d7ee43a6df87c279ff45e0f2), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(7), .Round(2), .Saturate(1)) u_l0_conv2d_conv_0 (
@@ -70,7 +71,8 @@ module stage0 (
   logic l2_conv2d_conv_1_weight_en;
   logic [3:0] l2_conv2d_conv_1_weight_addr;
   logic [575:0] l2_conv2d_conv_1_weight_data;
-  stage0_l2_conv2d_conv_1_weights u_l2_conv2d_conv_1_weights (
+  weight_memory #(.Width(576), .Depth(12), .File("stage0_l2_conv2d_conv_1_weights.mem"))
+  u_l2_conv2d_conv_1_weights (
     .clk_i, .en_i(l2_conv2d_conv_1_weight_en), .addr_i(l2_conv2d_conv_1_weight_addr), .data_o(l2_conv2d_conv_1_weight_data)
   );
   mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(16), .Pe(4), .Simd(48), .WeightWidth(3), .AccWidth(12), .BiasWidth(7), .Bias(112'h157110a01d089632748f7fa3c005), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1)) u_l2_conv2d_conv_1 (
@@ -114,7 +116,8 @@ module stage0 (
   logic l4_conv2d_conv_2_weight_en;
   logic [7:0] l4_conv2d_conv_2_weight_addr;
   logic [95:0] l4_conv2d_conv_2_weight_data;
-  stage0_l4_conv2d_conv_2_weights u_l4_conv2d_conv_2_weights (
+  weight_memory #(.Width(96), .Depth(144), .File("stage0_l4_conv2d_conv_2_weights.mem"))
+  u_l4_conv2d_conv_2_weights (
     .clk_i, .en_i(l4_conv2d_conv_2_weight_en), .addr_i(l4_conv2d_conv_2_weight_addr), .data_o(l4_conv2d_conv_2_weight_data)
   );
   mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(2), .Simd(16), .WeightWidth(3), .AccWidth(12), .BiasWidth(8), .Bias(256'h1c1f3151312b2b18472bfbcc411c083705f4403806e0150a4e2615091c122640), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1)) u_l4_conv2d_conv_2 (
@@ -137,7 +140,8 @@ module stage0 (
   logic l5_dense_matmul_0_weight_en;
   logic [10:0] l5_dense_matmul_0_weight_addr;
   logic [5:0] l5_dense_matmul_0_weight_data;
-  stage0_l5_dense_matmul_0_weights u_l5_dense_matmul_0_weights (
+  weight_memory #(.Width(6), .Depth(1440), .File("stage0_l5_dense_matmul_0_weights.mem"))
+  u_l5_dense_matmul_0_weights (
     .clk_i, .en_i(l5_dense_matmul_0_weight_en), .addr_i(l5_dense_matmul_0_weight_addr), .data_o(l5_dense_matmul_0_weight_data)
   );
   mvu #(.InLanes(32), .InWidth(4), .InSigned(0), .Beats(9), .Outputs(10), .Pe(1), .Simd(2), .WeightWidth(3), .AccWidth(13), .BiasWidth(4), .Bias(40'h12d07fdbe3), .BiasShift(0), .OutWidth(13), .OutSigned(1), .Shift(0), .Round(0), .Saturate(0)) u_l5_dense_matmul_0 (

@@ -26,7 +26,8 @@ module stage1 (
   logic l0_conv2d_conv_0_weight_en;
   logic [3:0] l0_conv2d_conv_0_weight_addr;
   logic [47:0] l0_conv2d_conv_0_weight_data;
-  stage1_l0_conv2d_conv_0_weights u_l0_conv2d_conv_0_weights (
+  weight_memory #(.Width(48), .Depth(12), .File("stage1_l0_conv2d_conv_0_weights.mem"))
+  u_l0_conv2d_conv_0_weights (
     .clk_i, .en_i(l0_conv2d_conv_0_weight_en), .addr_i(l0_conv2d_conv_0_weight_addr), .data_o(l0_conv2d_conv_0_weight_data)
   );
   mvu #(.InLanes(9), .InWidth(8), .InSigned(0), .Beats(1), .Outputs(16), .Pe(4), .Simd(3), .WeightWidth(4), .AccWidth(13), .BiasWidth(10), .Bias(160'h8290064bef59c0ffc3f2d60e1f30bc5282a3644b), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(7), .Round(2), .Saturate(1)) u_l0_conv2d_conv_0 (
@@ -70,7 +71,8 @@ module stage1 (
   logic l2_conv2d_conv_1_weight_en;
   logic [5:0] l2_conv2d_conv_1_weight_addr;
   logic [383:0] l2_conv2d_conv_1_weight_data;
-  stage1_l2_conv2d_conv_1_weights u_l2_conv2d_conv_1_weights (
+  weight_memory #(.Width(384), .Depth(48), .File("stage1_l2_conv2d_conv_1_weights.mem"))
+  u_l2_conv2d_conv_1_weights (
     .clk_i, .en_i(l2_conv2d_conv_1_weight_en), .addr_i(l2_conv2d_conv_1_weight_addr), .data_o(l2_conv2d_conv_1_weight_data)
   );
   mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(2), .Simd(48), .WeightWidth(4), .AccWidth(13), .BiasWidth(8), .Bias(256'h37bdc7161a2025f42636152a01390ff542f61b2d2bf6361e0616fa96d510e72c), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1)) u_l2_conv2d_conv_1 (
@@ -100,7 +102,8 @@ module stage1 (
   logic l3_conv2d_conv_2_weight_en;
   logic [6:0] l3_conv2d_conv_2_weight_addr;
   logic [511:0] l3_conv2d_conv_2_weight_data;
-  stage1_l3_conv2d_conv_2_weights u_l3_conv2d_conv_2_weights (
+  weight_memory #(.Width(512), .Depth(72), .File("stage1_l3_conv2d_conv_2_weights.mem"))
+  u_l3_conv2d_conv_2_weights (
     .clk_i, .en_i(l3_conv2d_conv_2_weight_en), .addr_i(l3_conv2d_conv_2_weight_addr), .data_o(l3_conv2d_conv_2_weight_data)
   );
   mvu #(.InLanes(288), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(4), .Simd(32), .WeightWidth(4), .AccWidth(14), .BiasWidth(10), .Bias(320'h593671f44f02fbc32477017950a4b1da80611022120caf405032aac3508f1fc46eb8e40907813412), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(6), .Round(2), .Saturate(1)) u_l3_conv2d_conv_2 (
@@ -144,7 +147,8 @@ module stage1 (
   logic l5_conv2d_conv_3_weight_en;
   logic [9:0] l5_conv2d_conv_3_weight_addr;
   logic [71:0] l5_conv2d_conv_3_weight_data;
-  stage1_l5_conv2d_conv_3_weights u_l5_conv2d_conv_3_weights (
+  weight_memory #(.Width(72), .Depth(1024), .File("stage1_l5_conv2d_conv_3_weights.mem"))
+  u_l5_conv2d_conv_3_weights (
     .clk_i, .en_i(l5_conv2d_conv_3_weight_en), .addr_i(l5_conv2d_conv_3_weight_addr), .data_o(l5_conv2d_conv_3_weight_data)
   );
   mvu #(.InLanes(288), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(64), .Pe(1), .Simd(18), .WeightWidth(4), .AccWidth(14), .BiasWidth(10), .Bias(640'h3045c1206a3388c3cffcf74ec118a844ceb22b4e178c233049fec091ccb2fe4770e88cd413621807f98012ec1afd4822304f0144f0c48b0e44efc4002f4381db770b8ed3c7d9f77511987a2006e23bc0), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(4), .Round(2), .Saturate(1)) u_l5_conv2d_conv_3 (
@@ -167,7 +171,8 @@ module stage1 (
   logic l6_dense_matmul_0_weight_en;
   logic [12:0] l6_dense_matmul_0_weight_addr;
   logic [3:0] l6_dense_matmul_0_weight_data;
-  stage1_l6_dense_matmul_0_weights u_l6_dense_matmul_0_weights (
+  weight_memory #(.Width(4), .Depth(5760), .File("stage1_l6_dense_matmul_0_weights.mem"))
+  u_l6_dense_matmul_0_weights (
     .clk_i, .en_i(l6_dense_matmul_0_weight_en), .addr_i(l6_dense_matmul_0_weight_addr), .data_o(l6_dense_matmul_0_weight_data)
   );
   mvu #(.InLanes(64), .InWidth(4), .InSigned(0), .Beats(9), .Outputs(10), .Pe(1), .Simd(1), .WeightWidth(4), .AccWidth(15), .BiasWidth(6), .Bias(60'hf06b863c002bb04), .BiasShift(0), .OutWidth(15), .OutSigned(1), .Shift(0), .Round(0), .Saturate(0)) u_l6_dense_matmul_0 (

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="File for all of it, as JSON.")]
 PictureFile = Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="File for it as a PNG picture.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
 
 group = typer.Typer(no_args_is_help=True, help="Plans from measured profiles and stated needs; nothing is run.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgesight.cli.ending import print_json
-from edgesight.cli.plan import Json, OutFile, PictureFile, Seconds, check_outputs, group, left
+from edgesight.cli.options import Json
+from edgesight.cli.plan import OutFile, PictureFile, Seconds, check_outputs, group, left
 
 if TYPE_CHECKING:
     from edgesight.plan.adapt.data import AdaptPlan, Situation
@@ -109,62 +109,24 @@ def adapt_replay(
     """
     import json
 
-    import numpy as np
-
-    from edgesight.bench.plan.adapt_simulation import Capacity, Simulation, most_in_time
+    from edgesight.bench.plan.adapt_replay import replay
     from edgesight.host.files import json_claim, write_output
     from edgesight.plan.adapt.data import read_situation
-    from edgesight.plan.adapt.scheduler import MARGIN
-    from edgesight.plan.profile import PlanError, read_trace
+    from edgesight.plan.profile import read_trace
 
     claim = json_claim("replay's report", "obtained", "seconds", "seed", "runs")
     check_outputs(out, claim, picture)
     situation = read_situation(file)
     chosen = [_method(name) for name in method or ["pairwise"]]
-    runs: list[tuple[Method, bool]] = [(name, False) for name in chosen]
-    runs += [(chosen[0], True)] if told else []
+    runs = [(name, False) for name in chosen] + ([(chosen[0], True)] if told else [])
+    trade = (load_limit, margin)
     rows: list[dict[str, Any]] = []
     for path in trace:
         read = read_trace(path)
-        rates = read.by_second
         print(read.describe(), file=sys.stderr if json_ else sys.stdout)
         for name, knows in runs:
-            chance = random.Random(seed)
-            links = [(client, Capacity(rates, chance.uniform(0, len(rates)))) for client in situation.clients]
-            run = Simulation(
-                situation.profile,
-                situation.gpus,
-                links,
-                method=name,
-                told=knows,
-                overhead_ms=situation.overhead_ms,
-                seed=seed,
-                margin=MARGIN if margin is None else margin,
-                load_limit=load_limit,
-            ).run(seconds)
-            if not run.requests:
-                raise PlanError(f"no client takes a frame within {seconds:g} s of simulated time: give --seconds more")
-            answers = np.array(run.latencies_ms or [0.0])
-            rows.append(
-                {
-                    "trace": path.stem,
-                    "method": "told" if knows else name,
-                    "requests": run.requests,
-                    "in_time": run.in_time,
-                    "most_in_time": most_in_time(
-                        situation.profile, links, seconds, overhead_ms=situation.overhead_ms, seed=seed
-                    ),
-                    "dropped_by_client": run.dropped_by_client,
-                    "dropped_by_server": run.dropped_by_server,
-                    "accuracy": run.mean_accuracy,
-                    "latency_ms": {"median": float(np.median(answers)), "p99": float(np.quantile(answers, 0.99))},
-                    "model_switches": run.switches,
-                    "round_ms": {
-                        "median": float(np.median(run.round_seconds)) * 1e3,
-                        "worst": max(run.round_seconds) * 1e3,
-                    },
-                }
-            )
+            rates = read.by_second
+            rows.append(replay(situation, path.stem, rates, name, told=knows, seconds=seconds, seed=seed, trade=trade))
     body = {"obtained": "simulated", "seconds": seconds, "seed": seed, "runs": rows}
     if out is not None:
         write_output(out, (json.dumps(body, indent=1) + "\n").encode(), claim)

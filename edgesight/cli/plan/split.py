@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from edgesight.cli.ending import print_json
-from edgesight.cli.plan import Json, OutFile, PictureFile, Seconds, check_outputs, group, left
+from edgesight.cli.options import Json
+from edgesight.cli.plan import OutFile, PictureFile, Seconds, check_outputs, group, left
 from edgesight.host.obtained import Obtained
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgesight.cli.ending import print_json
-from edgesight.cli.plan import Json, OutFile, PictureFile, Seconds, check_outputs, group, left
+from edgesight.cli.options import Json
+from edgesight.cli.plan import OutFile, PictureFile, Seconds, check_outputs, group, left
 
 if TYPE_CHECKING:
     from rich.console import Console

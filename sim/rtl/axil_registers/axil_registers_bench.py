@@ -101,6 +101,7 @@ async def reset_values_and_parameters(dut: Any) -> None:
         "id": KERNEL_ID,
         "version": INTERFACE_VERSION,
         "build_hash": 0x89ABCDEF,
+        "weights_hash": 0x76543210,
         "control": 0,
         "status": 0,
         "batch": 1,

@@ -10,6 +10,13 @@ PACKAGES = [RTL / "registers_pkg.sv", RTL / "cascade_pkg.sv"]
 def test_axil_registers() -> None:
     run_bench(
         "axil_registers",
-        {"Pixels": 77, "Channels": 3, "Classes": 12, "FrameSlots": 16, "BuildHash": wide_literal(0x89ABCDEF, 32)},
+        {
+            "Pixels": 77,
+            "Channels": 3,
+            "Classes": 12,
+            "FrameSlots": 16,
+            "BuildHash": wide_literal(0x89ABCDEF, 32),
+            "WeightsHash": wide_literal(0x76543210, 32),
+        },
         sources=[*PACKAGES, RTL / "axil_registers.sv"],
     )

@@ -267,6 +267,7 @@ async def registers_tell_what_was_built(dut: Any) -> None:
         "id": KERNEL_ID,
         "version": INTERFACE_VERSION,
         "build_hash": 0x5EED5EED,
+        "weights_hash": 0x5EEDF00D,
         "classes": SHAPE.classes,
         "pixels": SHAPE.pixels,
         "channels": SHAPE.channels,

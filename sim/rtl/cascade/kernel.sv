@@ -8,7 +8,8 @@ module kernel #(
   parameter int unsigned Delay0 = 3,
   parameter int unsigned Delay1 = 60,  // stage 1 is the slow one
   parameter int unsigned FrameSlots = 4,
-  parameter logic [31:0] BuildHash = 32'h5EED5EED
+  parameter logic [31:0] BuildHash = 32'h5EED5EED,
+  parameter logic [31:0] WeightsHash = 32'h5EEDF00D
 ) (
   input  logic                           clk_i,
   input  logic                           rst_ni,
@@ -59,7 +60,8 @@ module kernel #(
     .LogitWidth0(LogitWidth0),
     .LogitWidth1(LogitWidth1),
     .FrameSlots (FrameSlots),
-    .BuildHash  (BuildHash)
+    .BuildHash  (BuildHash),
+    .WeightsHash(WeightsHash)
   ) u_cascade (
     .clk_i,
     .rst_ni,

@@ -36,7 +36,9 @@ from edgesight.host.datacenter.authority import Authority
 from edgesight.host.link.keys import now
 from edgesight.host.package import Package
 from edgesight.sim.link.options import LinkOptions
+from edgesight.sim.link.relay import _HEADERS
 from edgesight.sim.link.trust import make_trust
+from tests.waiting import until
 
 BACKEND, EDGE = np.array([3, 4]), np.array([5, 4])
 
@@ -146,29 +148,53 @@ def _through(damage: Damage | None, do: str = "") -> tuple[list[bytes], list[byt
         def datagram_received(self, data: bytes, addr: Any) -> None:
             back.append(data)
 
+    class Watched(DisturbedLink):
+        up_taken = down_taken = 0
+
+        def from_client(self, data: bytes, client: Any) -> None:
+            self.up_taken += 1
+            super().from_client(data, client)
+
+        def from_target(self, data: bytes, client: Any) -> None:
+            self.down_taken += 1
+            super().from_target(data, client)
+
+        def all_came(self) -> bool:
+            """Whether of all that was taken nothing is held back or on its way, answers included."""
+            decided = self.up.delivered >= self.up_taken and self.down.delivered >= self.down_taken == len(came)
+            # By their bytes: of a packet that is cut to none, nothing is sent.
+            return decided and all(
+                counts.delivered == counts.offered
+                and counts.delivered_bytes - counts.delivered * _HEADERS == sum(map(len, arrived))
+                for counts, arrived in ((self.up, came), (self.down, back))
+            )
+
     ports: set[int] = set()
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
         target, _ = await loop.create_datagram_endpoint(Target, local_addr=("127.0.0.1", 0))
-        link = DisturbedLink(target.get_extra_info("sockname"), LinkOptions(), seed=1)
+        link = Watched(target.get_extra_info("sockname"), LinkOptions(), seed=1)
         link.damage = damage
         async with link:
             client, _ = await loop.create_datagram_endpoint(Client, remote_addr=link.address)
-            for number, packet in enumerate(sent):
-                client.sendto(packet)
-                if number % 10 == 0:
-                    await asyncio.sleep(0.002)
-            await asyncio.sleep(0.15)
+            for first in range(0, len(sent), 10):
+                for packet in sent[first : first + 10]:
+                    client.sendto(packet)
+                await until(lambda first=first: link.up_taken == first + 10 and link.all_came())
             before = len(came)
+            offered = link.up.offered + link.down.offered
             if do == "play_back":
                 link.play_back(50)
+                offered += 50
             elif do:
                 link.invent(50, noise if do == "noise" else garbage)
+                offered += 100
             elif damage is None:
                 link.move_clients()
                 client.sendto(b"moved")
-            await asyncio.sleep(0.15)
+                offered += 2
+            await until(lambda: link.up.offered + link.down.offered >= offered and link.all_came())
             if do:
                 del came[:before]
             client.close()

@@ -29,6 +29,7 @@ class HostileBoard:
             OFFSETS["id"]: KERNEL_ID,
             OFFSETS["version"]: INTERFACE_VERSION,
             OFFSETS["build_hash"]: int(PACKAGE.kernel.build_hash, 16),
+            OFFSETS["weights_hash"]: int(PACKAGE.kernel.weights_sha256[:8], 16),
             LINE_ID: LINE_ID_VALUE,
         }
         self._heard = Deframer()

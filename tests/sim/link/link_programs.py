@@ -123,7 +123,7 @@ def quic_ask(address: str, port: str, size: str, datagrams: str) -> None:
             intact = await reader.read() == content
             for _ in range(int(datagrams)):  # paced: what the congestion window holds back would come too late
                 asker.send_datagram()
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # sleeps: how often it sends
             await asker.ping()  # is answered behind what was sent before it
             print(json.dumps({"intact": intact, "datagrams": asker.datagrams}))
 

@@ -24,6 +24,7 @@ from edgesight.sim.link.options import (
     Packets,
 )
 from edgesight.sim.link.relay import RelayLink
+from tests.waiting import until
 
 T = TypeVar("T")
 
@@ -64,8 +65,9 @@ def run(test: Awaitable[T]) -> T:
 
 async def decided(link: RelayLink, sent: int) -> None:
     """Until the fate of `sent` packets and of the echoes of those delivered is known."""
-    while link.up.delivered + link.up.lost < sent or (link.down.delivered + link.down.lost < link.up.delivered):
-        await asyncio.sleep(0)
+    await until(
+        lambda: link.up.delivered + link.up.lost >= sent and link.down.delivered + link.down.lost >= link.up.delivered
+    )
 
 
 def test_without_loss_everything_arrives_in_order() -> None:

@@ -1,0 +1,47 @@
+/// A layer's weights: a read-only memory whose contents are a file of hexadecimal words, one a line.
+///
+/// Formula:  after a cycle with `en_i`, `data_o` is the word at `addr_i`; it holds until the next such cycle.
+/// Interval: 1 cycle. Latency: 1 cycle.
+/// Flow:     none; a reader that waits leaves `en_i` low.
+/// Does not: reset `data_o`, or take an address from `Depth` on.
+/// The file: a synthesis finds it by its plain name, where it runs or among its sources. A simulation looks in the folder
+///           that the plusarg `+edgesight_memories=` names, else where it runs.
+module weight_memory #(
+  // Bits a word.
+  parameter int unsigned Width = 8,
+  // Words, and lines of the file.
+  parameter int unsigned Depth = 4,
+  // The file's name. It has no type, since not every synthesis takes a string for one.
+  parameter File = "weights.mem",
+  localparam int unsigned AddressWidth = Depth > 1 ? $clog2(Depth) : 1
+) (
+  input  logic                    clk_i,
+  input  logic                    en_i,
+  input  logic [AddressWidth-1:0] addr_i,
+  output logic [Width-1:0]        data_o
+);
+  if (Width < 1) begin : g_check_width
+    $error("weight_memory: Width is %0d, must be at least 1", Width);
+  end
+  if (Depth < 1) begin : g_check_depth
+    $error("weight_memory: Depth is %0d, must be at least 1", Depth);
+  end
+
+  // As deep as the address reaches: a mapper spends nothing on what is beyond the file's words, and chooses by the depth
+  // between block memory and look-up tables.
+  logic [Width-1:0] words[2**AddressWidth];
+
+`ifdef SYNTHESIS
+  initial $readmemh(File, words, 0, Depth - 1);
+`else
+  string folder;
+  initial begin
+    if ($value$plusargs("edgesight_memories=%s", folder) == 0) folder = ".";
+    $readmemh({folder, "/", File}, words, 0, Depth - 1);
+  end
+`endif
+
+  always_ff @(posedge clk_i) begin
+    if (en_i) data_o <= words[addr_i];
+  end
+endmodule
