@@ -72,6 +72,25 @@ def test_the_dry_run_leaves_the_folder_as_it_was(sound: dict[str, Prepared]) -> 
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_the_weights_come_along_as_contents_of_memories(
+    sound: dict[str, Prepared], package: Package, tmp_path: Path
+) -> None:
+    component = sound["pynq-z2"].folder / vivado.COMPONENT
+    memories = {f"src/{name}": content for name, content in package.sources().items() if name.endswith(".mem")}
+    assert len(memories) == 9
+    assert memories == {name: (component / name).read_bytes() for name in memories}
+    xml = (component / "component.xml").read_bytes()
+    assert memories.keys() <= set(ipxact.listed_files(xml))
+    assert xml.count(b"<spirit:userFileType>mif</spirit:userFileType>") >= len(memories)
+    name = min(memories)
+    copy = Prepared(tmp_path / "copy", package, sound["pynq-z2"].board, "rtl")
+    shutil.copytree(sound["pynq-z2"].folder, copy.folder)
+    (copy.folder / vivado.COMPONENT / name).unlink()
+    found = dry_run(copy)
+    assert f"component.xml lists {name}, which does not exist" in found
+    assert f"stage0.sv reads {Path(name).name}, which the component does not bring along" in found
+
+
 @pytest.mark.parametrize("name", BOARDS)
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_seeded_mistake_is_found_by_its_own_name(
