@@ -233,6 +233,14 @@ def test_an_hls4ml_user_and_a_package_get_the_same_bytes(tmp_path: Path) -> None
     assert written == {name: packed[name] for name in written}
 
 
+def test_weights_that_are_changed_after_the_conversion_are_seen(tmp_path: Path) -> None:
+    model = project(tmp_path, "mine")
+    layer = next(node for node in model.get_layers() if node.class_name == "Dense")
+    layer.weights["weight"].data = -layer.weights["weight"].data
+    with pytest.raises(CompileError, match=r"MatMul_0: hls4ml makes it .* with weights of other values"):
+        model.write()
+
+
 def test_each_stage_is_extracted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     extracted: list[str] = []
 
