@@ -1,6 +1,6 @@
 """A Brevitas network through hls4ml to SystemVerilog: `python docs/examples/hls4ml_to_rtl.py`. Needs the extra `build`.
 
-Writes `network.onnx` and hls4ml's project `out`, with the RTL in `out/rtl`, into the folder that it runs in.
+Writes `network.onnx` and hls4ml's project `out`, with the RTL and its weights in `out/rtl`, into the working folder.
 """
 
 from pathlib import Path
