@@ -13,7 +13,7 @@ VENV := .venv
 RUN := $(VENV)/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint verify fuzz bitstream bench-board bench-emulator bench-folding bench-hostile bench-link bench-plan kernels train wheel clean
+.PHONY: help demo test lint docs verify fuzz bitstream bench-board bench-emulator bench-folding bench-hostile bench-link bench-plan kernels train wheel clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ lint: $(VENV)/all.stamp ## ruff and mypy; the RTL's lint is in the tests
 	$(RUN)ruff check .
 	$(RUN)ruff format --check .
 	$(RUN)mypy
+
+docs: $(VENV)/all.stamp ## The documentation as a site, strictly: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(RUN)mkdocs build --strict
 
 verify: $(VENV)/all.stamp ## Brevitas = QONNX = csim = Verilated RTL on N images (default 10000); writes build/verify/
 	$(RUN)edgesight verify bitstreams/fashion-mnist fashion-mnist --zoo quant/zoo/fashion-mnist --images $(N)
@@ -82,5 +85,5 @@ $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/all.stamp: pyproject.toml $(VENV)/demo.stamp
-	$(RUN)pip install --quiet --editable '.[build,datacenter,dev,flow,fuzz,nvml,peers,plan,serial,sim]'
+	$(RUN)pip install --quiet --editable '.[build,datacenter,dev,docs,flow,fuzz,nvml,peers,plan,serial,sim]'
 	@touch $@

@@ -8,6 +8,7 @@ hardware cannot compute exactly is refused while converting, before anything is 
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import re
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import hls4ml.utils.config
+import numpy as np
 import onnx
 from hls4ml.backends.vitis.vitis_backend import VitisBackend
 from hls4ml.backends.vivado.vivado_backend import VivadoBackend
@@ -179,7 +181,7 @@ class Check(ModelOptimizerPass):  # type: ignore[misc]
         layers = extract(model)
         compare(layers, read(_qonnx(model)))
         _check_layer_names(model)
-        model.rtl_layers = layers
+        model.rtl_layers, model.rtl_checked = layers, _fingerprint(model)
         moved = [
             f"{layer.name} has ReuseFactor {layer.fold.cycles} instead of {layer.reuse_asked}"
             f"{', the slowest that it has' if layer.fold.cycles < layer.reuse_asked else ''}"
@@ -189,6 +191,16 @@ class Check(ModelOptimizerPass):  # type: ignore[misc]
         if moved:
             warnings.warn(f"no fold has exactly the ReuseFactor asked for: {'; '.join(moved)}", stacklevel=2)
         return False
+
+
+def _fingerprint(model: Any) -> str:
+    """What a user may change in a converted model: its layers' weights and reuse factors."""
+    digest = hashlib.sha256()
+    for node in model.get_layers():
+        digest.update(repr((node.name, model.config.get_reuse_factor(node))).encode())
+        for weight in node.get_weights():
+            digest.update(np.asarray(weight.data).tobytes())
+    return digest.hexdigest()
 
 
 def _check_layer_names(model: Any) -> None:
@@ -216,8 +228,10 @@ class Emit(ModelOptimizerPass):  # type: ignore[misc]
     def transform(self, model: Any) -> bool:
         """Write the network as module `<project name>` with its weights and the library modules that it uses.
 
-        The layers are those that `Check` found when the model was converted.
+        The layers are those that `Check` found when the model was converted; what was changed since is checked again.
         """
+        if model.rtl_checked != _fingerprint(model):
+            Check().transform(model)
         folder = Path(model.config.get_output_dir()) / "rtl"
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in emit_project(identifier(model.config.get_project_name()), model.rtl_layers).items():

@@ -11,6 +11,7 @@ Obtained = Literal[
     "measured",  # read from a clock or an instrument while it happened
     "replayed",  # read from files in an instrument's place
     "simulated",  # counted in a simulation: cycles of the RTL, packets of an emulated link
+    "proved",  # for every input, by a solver
     "projected",  # computed from other numbers
     "quoted",  # published by others
 ]

@@ -1,4 +1,4 @@
-"""Ask a cascade what is on a picture: `python docs/examples/ask.py`. Needs the extras `sim` and `build`, no board."""
+"""Ask a cascade what is on a picture: `python docs/examples/ask.py`. Needs the extra `sim`, no board."""
 
 import numpy as np
 from sklearn.datasets import load_digits

@@ -29,6 +29,7 @@ WORKFLOW = ("plan", "workflow", "absent.json")
 WRITES: dict[tuple[str, str], tuple[tuple[str | Path, ...], str | None]] = {
     ("train", "--out"): (("train", "digits"), "thesis.txt"),
     ("compile", "--out"): (("compile", ZOO, "--no-csim"), "thesis.txt"),
+    ("pack", "--out"): (("pack", DIGITS), "thesis.txt"),
     ("bench folding", "--out"): (("bench", "folding", ZOO), "folding.json"),
     ("bench emulator", "--out"): (("bench", "emulator"), "emulator.json"),
     ("bench fairness", "--out"): (("bench", "fairness"), "fairness.json"),

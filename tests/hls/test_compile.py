@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from edgesight.hls import qonnx_graph
+from edgesight.hls import emit, qonnx_graph
 from edgesight.hls.compile import DataSetFacts, Folding, Network, compile_package
 from edgesight.hls.csim import build_library
 from edgesight.hls.folding import choose_fold, largest_reuse
+from edgesight.hls.layers import Hardware, extract
 from edgesight.hls.qonnx_graph import CompileError
 from edgesight.host.fabric.csim import CsimFabric
-from edgesight.host.package import MANIFEST, Package
+from edgesight.host.package import LIBRARY, MANIFEST, Package
+from edgesight.sim.rtl.runner import missing_tools, tools_on_path
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "quant" / "zoo" / "digits"
@@ -162,18 +166,108 @@ def test_the_shipped_package_is_what_the_compiler_makes(name: str, tmp_path: Pat
     assert kept.model_copy(update={"calibration": None, "boards": {}, "files": files}) == made
 
 
-def test_an_hls4ml_project_of_the_rtl_backend_holds_systemverilog(tmp_path: Path) -> None:
+def project(folder: Path, name: str, reuse: dict[str, int] | None = None) -> Any:
+    """What an hls4ml user does with the shipped stage 0: the written ModelGraph, its project in `folder`."""
     import hls4ml
 
     graph = qonnx_graph.load(DIGITS / "stage0.onnx")
     config = hls4ml.utils.config_from_onnx_model(
         graph, granularity="name", backend="RTL", default_precision="fixed<32,16>"
     )
+    for layer, factor in (reuse or {}).items():
+        config["LayerName"][layer]["ReuseFactor"] = factor
     model = hls4ml.converters.convert_from_onnx_model(
-        graph, output_dir=str(tmp_path), project_name="mine", io_type="io_stream", backend="RTL", hls_config=config
+        graph, output_dir=str(folder), project_name=name, io_type="io_stream", backend="RTL", hls_config=config
     )
     model.write()
+    return model
+
+
+def test_an_hls4ml_project_of_the_rtl_backend_holds_systemverilog_and_what_it_uses(tmp_path: Path) -> None:
+    project(tmp_path, "mine")
     written = {path.name for path in (tmp_path / "rtl").iterdir()}
-    assert {"mine.sv", "mvu.sv", "sliding_window.sv", "max_pool.sv"} <= written
+    library = {"max_pool.sv", "mvu.sv", "sliding_window.sv", "stream_fifo.sv", "weight_memory.sv"}
+    assert {name for name in written if not name.startswith("mine")} == library
+    layers = ("l0_conv2d_conv_0", "l2_conv2d_conv_1", "l3_conv2d_conv_2", "l4_dense_matmul_0")
+    assert written - library == {"mine.sv", *(f"mine_{layer}_weights.mem" for layer in layers)}
     assert "module mine (" in (tmp_path / "rtl" / "mine.sv").read_text()
     assert (tmp_path / "firmware" / "mine.cpp").is_file()
+
+
+@pytest.mark.skipif(bool(missing_tools(("verilator", "perl"))), reason="verilator or perl not found")
+def test_the_library_modules_that_are_written_are_enough(tmp_path: Path) -> None:
+    project(tmp_path, "mine")
+    files = sorted((tmp_path / "rtl").glob("*.sv"))
+    command = ["verilator", "--lint-only", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", "mine"]
+
+    def lint(given: list[Path]) -> str:
+        with tools_on_path():
+            done = subprocess.run([*command, *map(str, given)], capture_output=True, text=True, check=False)
+        return done.stderr if done.returncode else ""
+
+    assert lint(files) == ""
+    for path in files:
+        if path.name != "mine.sv":
+            assert f"Cannot find file containing module: '{path.stem}'" in lint([one for one in files if one != path])
+
+
+def test_what_a_package_links_is_what_its_kernel_reaches() -> None:
+    kernel = Package.load(ROOT / "bitstreams" / "digits").kernel
+    # All of the library today: a cascade's modules, and the networks' that the digits need.
+    assert set(kernel.library) == {path.name for path in LIBRARY.glob("*.sv")}
+    with_words = {
+        "top.sv": "// mvu #( in a comment\nlogic margin; assign mvu_q = slot_pool_valid; /* stream_fifo u ( */"
+    }
+    assert emit.library_of(with_words) == {}
+    assert set(emit.library_of({"top.sv": "record_output #(.A(1)) u_out ();"})) >= {"record_output.sv"}
+
+
+def test_an_hls4ml_user_and_a_package_get_the_same_bytes(tmp_path: Path) -> None:
+    package = compile_digits(tmp_path / "kernel", Folding(100, {}), Folding(1000, {}))
+    stage = package.kernel.stages[0]
+    asked = {layer.name.split("_", 1)[1]: layer.reuse_asked for layer in stage.layers if layer.multipliers}
+    project(tmp_path / "project", "stage0", asked)
+    written = {path.name: path.read_bytes() for path in (tmp_path / "project" / "rtl").iterdir()}
+    packed = package.sources()
+    assert {name for name in packed if name.startswith("stage0")} <= written.keys()
+    assert written == {name: packed[name] for name in written}
+
+
+def test_weights_that_are_changed_after_the_conversion_are_seen(tmp_path: Path) -> None:
+    model = project(tmp_path, "mine")
+    layer = next(node for node in model.get_layers() if node.class_name == "Dense")
+    layer.weights["weight"].data = -layer.weights["weight"].data
+    with pytest.raises(CompileError, match=r"MatMul_0: hls4ml makes it .* with weights of other values"):
+        model.write()
+
+
+def test_each_stage_is_extracted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extracted: list[str] = []
+
+    def counted(model: Any) -> list[Hardware]:
+        extracted.append(model.config.get_project_name())
+        return extract(model)
+
+    monkeypatch.setattr("edgesight.hls.backend.extract", counted)
+    compile_digits(tmp_path / "kernel", Folding(100, {}), Folding(1000, {}))
+    assert extracted == ["stage0", "stage1"]
+
+
+def test_other_weights_leave_the_structure_as_it_is(tmp_path: Path) -> None:
+    """Two weights of one output that change places leave every bound of its sums: the same hardware, other contents."""
+    model = onnx.load(DIGITS / "stage0.onnx")
+    names = [node.input[0] for node in model.graph.node if node.op_type == "Quant"]
+    kernel = next(one for one in model.graph.initializer if one.name in names and len(one.dims) == 4)
+    values = numpy_helper.to_array(kernel).copy()
+    values[0, 0, 0, [0, 1]] = values[0, 0, 0, [1, 0]]
+    assert not np.array_equal(values, numpy_helper.to_array(kernel))
+    kernel.CopyFrom(numpy_helper.from_array(values, kernel.name))
+    onnx.save(model, tmp_path / "stage0.onnx")
+    second = Network("stage1", DIGITS / "stage1.onnx", Folding(1000, {}))
+    given, made = (
+        compile_package("digits", [Network("stage0", path, Folding(100, {})), second], FACTS, None, tmp_path / name)
+        for name, path in (("given", DIGITS / "stage0.onnx"), ("made", tmp_path / "stage0.onnx"))
+    )
+    assert made.kernel.build_hash == given.kernel.build_hash
+    assert made.kernel.weights_sha256 != given.kernel.weights_sha256
+    assert Package.load(made.path).kernel == made.kernel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import runpy
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -309,13 +310,11 @@ def test_settings_that_change_no_hardware_are_taken(graph: Any, tmp_path: Path) 
     assert np.array_equal(networks.run_layers(extract(model), pixels), wanted)
 
 
-def test_the_readmes_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    section = (ROOT / "README.md").read_text().split("## Use it from hls4ml")[1]
+def test_the_documentations_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for example in section.split("```python")[1:]:
-            exec(example.split("```")[0], {})
+        runpy.run_path(str(ROOT / "docs" / "examples" / "hls4ml_to_rtl.py"))
     assert "module net (" in (tmp_path / "out" / "rtl" / "net.sv").read_text()
 
 

