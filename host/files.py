@@ -238,6 +238,15 @@ def read_regular(path: Path) -> bytes:
         os.close(descriptor)
 
 
+def read_at_most(path: Path, most: int) -> bytes:
+    """All bytes of a file or a pipe. Raises OSError where it holds more than `most`: a device may have no end."""
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most} bytes, more than is read", str(path))
+    return content
+
+
 def sha256(content: bytes) -> str:
     """Hexadecimal SHA-256 of `content`."""
     return hashlib.sha256(content).hexdigest()

@@ -18,7 +18,8 @@ An image is hedged when all of this holds:
   when the fabric turns out to be unsure.
 - The data centre is not pressed: its replies say how long a new request would wait for the model, and that, smoothed,
   is no more than `PRESSED` of what an offload usually takes. A request without an answer, though it was given enough
-  time, counts as one that waited for all of that.
+  time, counts as one that waited for all of that. One that was asked too late tells nothing, and each makes the
+  pressure a little less likely: where only hedges come in time, nothing else would ever say that it is over.
 
 Source of hedging and of its budget: Dean and Barroso, "The Tail at Scale", Communications of the ACM 56 (2013).
 
@@ -37,6 +38,7 @@ BUDGET = 0.1  # share of the requests to the data centre that may be extra
 LIKELY = 0.5  # the least predicted probability that the fabric is unsure
 PRESSED = 0.4  # of an offload's usual time: a longer wait for the model is pressure
 _NEWEST = 1 / 8  # weight of the newest of a smoothed value
+_DOUBT = 1 / 64  # of the pressure that each request takes off which was asked too late to tell of any
 _BURST = 10.0  # tokens that can be saved up
 _WINDOW = 128  # durations of late
 _FEWEST = 8  # durations before anything is said of them
@@ -115,6 +117,8 @@ class Hedging:
             if took > within / 2:  # else there was no way to it, which says nothing of how long an offload takes
                 self._offload.add(took)
             self._wait += (within - self._wait) * _NEWEST
+        else:
+            self._wait -= self._wait * _DOUBT
 
 
 class _Durations:

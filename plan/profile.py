@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import edgesight.host.trace
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.files import Claim, json_claim, write_output
+from edgesight.host.files import Claim, json_claim, read_at_most, write_output
 from edgesight.host.obtained import Obtained
 from edgesight.host.trace import Trace, TraceError
 
@@ -107,6 +107,7 @@ class Plan(Plain):
 
 
 Data = TypeVar("Data", bound=BaseModel)
+MAX_FILE_BYTES: Final = 64 * 2**20
 
 
 def read(path: Path, kind: type[Data]) -> Data:
@@ -115,7 +116,7 @@ def read(path: Path, kind: type[Data]) -> Data:
     A key that is given twice is refused: one of its two values would be lost without a word.
     """
     try:
-        content = json.loads(path.read_bytes(), object_pairs_hook=once, parse_constant=_no_number)
+        content = json.loads(read_at_most(path, MAX_FILE_BYTES), object_pairs_hook=once, parse_constant=_no_number)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read ({error.strerror})") from error
     except _RefusedError as error:

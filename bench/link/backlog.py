@@ -26,7 +26,7 @@ from pathlib import Path
 from aioquic.quic.connection import QuicConnection
 
 from edgesight.host.datacenter.authority import Authority
-from edgesight.host.link.client import ClientPeer
+from edgesight.host.link.client_peer import ClientPeer
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.quic import Served
 from edgesight.host.link.server import Server, ServerPeer

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import read_regular, sha256
+from edgesight.host.link.datagrams import MAX_CLASSES
 
 Images = npt.NDArray[np.uint8]  # [N, H, W, C]
 Logits = npt.NDArray[np.float32]  # [N, classes]
@@ -77,8 +78,11 @@ class OnnxModel:
         if outputs != [("logits", "tensor(float)")]:
             raise ModelError(f"{path}: outputs are {outputs}, expected one, logits, of tensor(float)")
         trial = self.run(np.zeros((1, *self.input_shape), np.uint8))
-        if trial.ndim != 2 or trial.shape[0] != 1 or trial.shape[1] < 2:
-            raise ModelError(f"{path}: logits of one image have shape {list(trial.shape)}, expected [1, classes]")
+        if trial.ndim != 2 or trial.shape[0] != 1 or not 2 <= trial.shape[1] <= MAX_CLASSES:
+            raise ModelError(
+                f"{path}: logits of one image have shape {list(trial.shape)}, expected [1, classes] with 2 to "
+                f"{MAX_CLASSES} classes"
+            )
         self.classes = int(trial.shape[1])
 
     def run(self, images: Images) -> Logits:

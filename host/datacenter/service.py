@@ -35,7 +35,7 @@ import numpy as np
 
 from edgesight.host.datacenter.models import Executor, Logits, ModelError
 from edgesight.host.datacenter.requests import Client, Image, Incoming, Ready, Settled
-from edgesight.host.datacenter.shares import REPLY_EFFORTS, Effort, Line, Share, Shares
+from edgesight.host.datacenter.shares import REPLY_EFFORTS, Budget, Effort, Line, Share, Shares
 from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, parse
 from edgesight.host.link.quic import Served
 from edgesight.host.link.server import ServerPeer
@@ -54,6 +54,7 @@ _FEWEST_READY = 2 * MAX_BATCH  # of an edge, however many there are
 MAX_BYTES, MAX_EDGE_BYTES = 64 << 20, 16 << 20  # that requests hold of strips: of all edges, and of one
 _REQUEST_BYTES, _STRIP_BYTES = 2_048, 256  # that a request, and each of its strips, holds besides
 _DECODED_BYTES = 64 << 20  # that decoded images hold which the model has not begun with
+_DOUBT_AFTER = 1.0  # seconds without a batch after which what they took is believed less, by half with every second
 _DECODE_S = 0.010  # seconds of decoding after which those that are through go on to the model
 
 
@@ -80,6 +81,9 @@ class Service:
         self._model_s = 0.0  # seconds that the model takes for a batch, smoothed
         self._batch_s: dict[int, float] = {}  # the same by size of the batch
         self._loop = asyncio.get_running_loop()
+        self._measured = self._loop.time()  # when the model last ended a batch
+        self._doubted = False  # what it takes, since then
+        self._lines = Budget(1.0, 1.0)  # about a model that fails
 
     @property
     def served(self) -> Served:
@@ -273,6 +277,7 @@ class Service:
     def _assembled(self, peer: ServerPeer, client: Client, number: int) -> None:
         request = client.assembling.pop(number)
         if request.assembly.entire and request.assembly.missing:
+            self._doubt(request.deadline - peer.least_round_trip)
             self._release(client.share, request)
             self._refuse(peer, client, number, request, Status.LATE)
             return
@@ -342,7 +347,8 @@ class Service:
     # --------------------------------------------------------------------------------------------------- the model
 
     async def _answer_all(self) -> None:
-        with ThreadPoolExecutor(1, "model") as thread:
+        thread = ThreadPoolExecutor(1, "model")
+        try:
             while True:
                 self._to_answer.clear()
                 taken = self._shares.take(_decoded, lambda share: self._max_batch, self._batch())
@@ -360,6 +366,8 @@ class Service:
                     self._idle = True
                     await self._to_answer.wait()
                     self._idle = False
+        finally:
+            thread.shutdown(wait=False)  # the loop goes on: a second signal ends the process while the model is at work
 
     def _batch(self) -> int:
         """Images that a batch may have: as many as end soon, so that who comes next need not wait long.
@@ -382,11 +390,27 @@ class Service:
         timely = []
         for ready in taken:
             # By the least round trip: after the path was down for a while, the usual one says nothing.
-            if ready.request.deadline - self._model_s - ready.peer.least_round_trip <= now:
+            latest = ready.request.deadline - ready.peer.least_round_trip
+            if latest - self._model_s <= now:
+                self._doubt(latest)
+            if latest - self._model_s <= now:
                 self._settle(ready, Status.LATE)
             else:
                 timely.append(ready)
         return timely
+
+    def _doubt(self, latest: float) -> None:
+        """Believe less in what decoding and the model take, where nothing has shown it for a while.
+
+        A request is about to be refused that has until `latest`: one batch that stood still would else have all later
+        ones refused, and nothing be measured again.
+        """
+        now = self._loop.time()
+        doubtful = now - self._measured - _DOUBT_AFTER
+        if doubtful > 0.0 and now < latest:
+            self._decode_s *= 0.5**doubtful
+            self._model_s *= 0.5**doubtful
+            self._measured, self._doubted = now - _DOUBT_AFTER, True
 
     async def _answer(self, batch: list[Ready], thread: ThreadPoolExecutor) -> None:
         begin = self._loop.time()
@@ -408,21 +432,35 @@ class Service:
         for ready in batch:
             ready.share.used += took / len(batch)
         if isinstance(logits, ModelError):
-            logger.error("%s", logits)
+            if self._lines.take(self._loop.time()):
+                logger.error("%s (at most one such line a second)", logits)
             for ready in batch:
                 self._settle(ready, Status.FAILED)
             return
-        self._model_s = _smoothed(self._model_s, took)
+        self._measured = self._loop.time()
+        self._model_s = _smoothed(0.0 if self._doubted else self._model_s, took)
+        self._doubted = False
         self._batch_s[len(batch)] = _smoothed(self._batch_s.get(len(batch), 0.0), took)
-        for ready, label in zip(batch, np.argmax(logits, axis=1), strict=True):
-            self._settle(ready, Status.ANSWERED, int(label))
+        for ready, row in zip(batch, logits, strict=True):
+            label = int(np.argmax(row))
+            if np.isnan(row[label]):  # where any of them is, `argmax` says the first
+                self._say(ready.share, "the model's logits of an image are no numbers")
+                self._settle(ready, Status.FAILED)
+            else:
+                self._settle(ready, Status.ANSWERED, label)
 
     def _run(self, images: list[Image]) -> Logits | ModelError:
         """Run the model; in its thread."""
         try:
-            return self._executor.run(np.stack(images))
+            logits = self._executor.run(np.stack(images))
         except ModelError as error:
             return error
+        except Exception as error:  # whatever it is: one batch ends no service
+            return ModelError(f"the model failed on {len(images)} images ({type(error).__name__}: {error})")
+        expected = len(images), self._executor.classes
+        if logits.shape != expected:
+            return ModelError(f"the model's logits have shape {list(logits.shape)}, expected {list(expected)}")
+        return logits
 
     def _decode_and_run(
         self, ready: Ready

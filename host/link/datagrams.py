@@ -32,6 +32,7 @@ MAX_STRIPS = 4_096
 MAX_PARITY = 64
 MAX_LEFT_MS = 0xFFFF
 MAX_QUEUE_MS = 0xFF
+MAX_CLASSES = 1 << 16  # that a reply's label tells apart
 SESSION_BITS, REQUEST_BITS = 16, 32  # of a request id
 _STRIP = struct.Struct("!BHIHHHBBHHHBH")
 _CANCEL = struct.Struct("!BHI")

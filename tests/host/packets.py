@@ -15,7 +15,7 @@ from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.tls import Epoch
 
 from edgesight.host.datacenter.authority import Authority
-from edgesight.host.link.client import ClientPeer
+from edgesight.host.link.client_peer import ClientPeer
 from edgesight.host.link.jpeg import jpeg_tables
 from edgesight.host.link.keys import ENROLL_ALPN, client_keys, configuration
 from edgesight.host.link.port import Port

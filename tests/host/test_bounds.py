@@ -688,13 +688,13 @@ def test_a_hello_may_come_in_any_order(trust: Trust, complaints: list[Any]) -> N
 
 
 def test_keys_are_made_anew_while_requests_go_on(trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgesight.host.link.client.KEY_PACKETS", 60)
-    monkeypatch.setattr("edgesight.host.link.client._PING_EVERY", 0.02)
-    monkeypatch.setattr("edgesight.host.link.client._PROBE_EVERY", 0.02)
+    monkeypatch.setattr("edgesight.host.link.connection.KEY_PACKETS", 60)
+    monkeypatch.setattr("edgesight.host.link.connection._PING_EVERY", 0.02)
+    monkeypatch.setattr("edgesight.host.link.connection._PROBE_EVERY", 0.02)
 
     async def test() -> None:
         async with serving(trust) as address, connected(address, trust) as client:
-            peer = client._peer
+            peer = client._connection.peer
             assert peer is not None
             phases, changes = peer._quic._cryptos[ONE_RTT].recv.key_phase, 0
             image = clear_images(1)[0]
@@ -706,6 +706,6 @@ def test_keys_are_made_anew_while_requests_go_on(trust: Trust, tmp_path: Path, m
                 if changes == 3:
                     break
             assert changes == 3, peer.key_age
-            assert client._peer is peer  # the connection is still the first
+            assert client._connection.peer is peer  # the connection is still the first
 
     run(test())

@@ -199,6 +199,7 @@ def test_a_higher_target_never_has_a_lower_threshold() -> None:
     for seed in range(5):
         targets = run(draw(5_000, seed)).targets
         assert [target.set_index for target in targets] == list(range(len(targets)))
+        assert len(targets) >= 2
         for low, high in itertools.pairwise(targets):
             assert low.accuracy < high.accuracy
             assert low.confidence <= high.confidence

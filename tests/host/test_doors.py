@@ -436,7 +436,8 @@ def test_a_revoked_edge_is_not_greeted_nor_renewed(trust: Trust, tmp_path: Path,
             await dc.exchange(client)
             assert not peer.trusted
             assert not dc.server._peers
-            assert all(one.revoked for one in dc.authority.edges() if one.name == "thief")
+            (thief,) = (one for one in dc.authority.certificates() if one.name == "thief")
+            assert thief.revoked
 
     run_in_memory(test())
 
@@ -506,7 +507,7 @@ def test_an_aioquic_with_known_faults_serves_nobody(
 def test_each_address_of_a_name_is_tried_and_the_silent_one_left_again(
     trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgesight.host.link.client._WELCOME_WITHIN", 1.0)
+    monkeypatch.setattr("edgesight.host.link.connection._WELCOME_WITHIN", 1.0)
     mute = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     mute.bind(("127.0.0.2", 0))
     nobody = (socket.AF_INET6, ("::1", 9))
@@ -521,15 +522,15 @@ def test_each_address_of_a_name_is_tried_and_the_silent_one_left_again(
                 assert (host, port) == ("localhost", 4_433)
                 return leads
 
-            monkeypatch.setattr("edgesight.host.link.client.addresses", lead)
+            monkeypatch.setattr("edgesight.host.link.connection.addresses", lead)
             client = OffloadClient("localhost", 4_433, client_keys(trust.edge, IDLE))
             await client.connect()
             assert (await client.offload(image, 5.0)).label == expected(image)
-            assert client._good == (socket.AF_INET, first)
+            assert client._connection._good == (socket.AF_INET, first)
             leads[:] = [silent, (socket.AF_INET, second)]  # it moved
-            assert client._peer is not None
-            client._peer.ended.set_result("it moved")
-            await until(lambda: client._good == (socket.AF_INET, second))
+            assert client._connection.peer is not None
+            client._connection.peer.ended.set_result("it moved")
+            await until(lambda: client._connection._good == (socket.AF_INET, second))
             await client.wait_connected(5.0)
             assert (await client.offload(image, 5.0)).label == expected(image)
             await client.close()

@@ -132,6 +132,21 @@ def test_pressure_at_the_data_centre_turns_hedging_off_until_it_is_over() -> Non
     assert not hedging.hedge(OFFLOADED, 0.085)
 
 
+def test_pressure_is_tried_again_where_no_other_request_can_tell() -> None:
+    """Where the deadline is too short for both legs, none but a hedge is answered; the data centre was away once."""
+    hedging = learnt()
+    for _ in range(5):
+        hedging.unanswered(0.0, 0.085)
+    tried = 0
+    while not hedging.hedge(OFFLOADED, 0.085):
+        hedging.requested()
+        hedging.looked(OFFLOADED, 0.040, unsure=True, hedged=False)
+        hedging.unanswered(0.045, 0.045)  # what the fabric's leg left
+        tried += 1
+        assert tried < 200
+    assert tried > 20  # it is the exception
+
+
 def test_the_budget_runs_out_and_needed_hedges_cost_nothing() -> None:
     hedging = learnt(budget=0.1)  # 30 requests have earned 3 tokens
     assert [hedging.hedge(OFFLOADED, 0.085) for _ in range(5)] == [True, True, True, False, False]

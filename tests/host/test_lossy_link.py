@@ -15,7 +15,8 @@ import pytest
 
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.service import Service
-from edgesight.host.link.client import ClientPeer, OffloadClient
+from edgesight.host.link.client import OffloadClient
+from edgesight.host.link.client_peer import ClientPeer
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.quality import fit

@@ -24,7 +24,8 @@ from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.service import OVERTAKEN_AFTER, SILENT_AFTER, Service
 from edgesight.host.link import parity
 from edgesight.host.link.addresses import addresses
-from edgesight.host.link.client import ClientPeer, OffloadClient
+from edgesight.host.link.client import OffloadClient
+from edgesight.host.link.client_peer import ClientPeer
 from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, Kind, LinkError, Reply, Status, Strip
 from edgesight.host.link.jpeg import jpeg_tables
 from edgesight.host.link.keys import client_keys
@@ -84,7 +85,7 @@ def test_five_percent_loss_repairs_strips_and_loses_no_answer(keys: Trust, seed:
             async with connected(link.address, keys) as client:
                 images = clear_images(150, seed)
                 replies = [await client.offload(image, 5.0) for image in images]
-                peer = client._peer
+                peer = client._connection.peer
                 assert peer is not None
                 assert 0.01 < peer.loss_meter.loss < 0.15
             assert [reply.label for reply in replies] == [expected(image) for image in images]
@@ -230,14 +231,14 @@ def test_an_edge_that_is_turned_away_asks_ever_more_seldom_and_new_keys_end_the_
     async def test() -> None:
         async with serving(keys) as address:
             client = OffloadClient(*address, client_keys(keys.edge, IDLE))
-            wait, pauses = client._pause, []
+            wait, pauses = client._connection._pause, []
 
             async def pause(seconds: float) -> None:
                 pauses.append(seconds)
                 if len(pauses) >= 9:
                     await wait(seconds)
 
-            client._pause = pause  # type: ignore[method-assign]
+            client._connection._pause = pause  # type: ignore[method-assign]
             with pytest.raises(NoAnswer, match="was revoked"):
                 await client.wait_connected(3.0)
             assert len(pauses) == 9
@@ -298,7 +299,7 @@ def test_no_fault_ends_an_edges_trying(
             raise faults.pop()
         return await addresses(host, port)
 
-    monkeypatch.setattr("edgesight.host.link.client.addresses", failing)
+    monkeypatch.setattr("edgesight.host.link.connection.addresses", failing)
 
     async def test() -> None:
         async with serving(keys) as address:
@@ -359,11 +360,9 @@ def test_other_jpeg_tables_are_refused_at_connecting(keys: Trust, monkeypatch: p
     async def test() -> None:
         async with serving(keys) as address:
             tables = iter(["0" * 64, jpeg_tables()])  # the edge's, then the data centre's
-            for end in ("client", "server"):
+            for end in ("client_peer", "server"):
                 monkeypatch.setattr(f"edgesight.host.link.{end}.jpeg_tables", lambda: next(tables))
             client = OffloadClient(*address, client_keys(keys.edge, IDLE))
-            monkeypatch.setattr(client, "start", lambda: None)
-            client._task = asyncio.get_running_loop().create_task(client._stay_connected())
             with pytest.raises(NoAnswer, match="install the same Pillow on both"):
                 await client.connect()
 
@@ -395,7 +394,7 @@ def test_hostile_packets_and_datagrams_leave_the_service_answering(keys: Trust) 
                 packet = bytearray(generator.bytes(int(size)))
                 packet[0] |= 0xC0  # looks like QUIC's first packet
                 stranger.sendto(bytes(packet))
-            peer = client._peer
+            peer = client._connection.peer
             assert peer is not None
             session = peer.welcome.result().session << REQUEST_BITS
             valid = cut(image, request=session + 99, left_ms=5_000)
@@ -433,14 +432,14 @@ class ForgetfulLink(RelayLink):
 def another(client: OffloadClient, before: ClientPeer | None) -> bool:
     """Whether another connection has taken over from `before`; fails where there was a pause without any."""
     assert client.trouble is None
-    return client._peer is not None and client._peer is not before
+    return client._connection.peer is not None and client._connection.peer is not before
 
 
 def test_beside_a_silent_connection_another_takes_over_again_and_again(
     keys: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The data centre lets an edge have two, the oldest makes room: a silent one that it keeps is in nobody's way."""
-    monkeypatch.setattr("edgesight.host.link.client._PING_EVERY", 0.2)
+    monkeypatch.setattr("edgesight.host.link.connection._PING_EVERY", 0.2)
 
     async def test() -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -449,7 +448,7 @@ def test_beside_a_silent_connection_another_takes_over_again_and_again(
             client = await stack.enter_async_context(connected(link.address, keys, idle=3.0))
             image = clear_images(1)[0]
             for _ in range(4):
-                before = client._peer
+                before = client._connection.peer
                 assert (await client.offload(image, 5.0)).label == expected(image)
                 link.forget()
                 await until(functools.partial(another, client, before), 5.0)
@@ -804,7 +803,7 @@ def test_less_parity_than_the_measured_loss_asks_for_is_said(keys: Trust, monkey
 
 def test_a_data_centre_that_never_lets_in_is_given_up(keys: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgesight.host.link.server.ServerPeer._greet", lambda peer, hello: None)
-    monkeypatch.setattr("edgesight.host.link.client._WELCOME_WITHIN", 0.3)
+    monkeypatch.setattr("edgesight.host.link.connection._WELCOME_WITHIN", 0.3)
 
     async def test() -> None:
         async with serving(keys) as address:

@@ -259,7 +259,7 @@ def test_what_an_edge_makes_the_data_centre_keep_is_bounded_in_bytes(
         for share in service._shares:
             assert share.bytes <= MAX_EDGE_BYTES // 8
         # Who holds little keeps it: the fullest makes room.
-        assert all(len(client.assembling) > 0 for client in service._clients.values())
+        assert [len(client.assembling) > 0 for client in service._clients.values()] == [True] * 4
         for peer in peers:
             service.gone(cast(ServerPeer, peer))
         assert service._bytes == 0
@@ -278,7 +278,7 @@ def test_all_that_was_counted_is_given_back(monkeypatch: pytest.MonkeyPatch) -> 
                 say(service, peers[number % 3], strips)
             await until(lambda: not service.open_requests)
             assert service._bytes == 0
-            assert all(share.bytes == share.queued == 0 for share in service._shares)
+            assert [(share.bytes, share.queued) for share in service._shares] == [(0, 0)] * 3
             assert sum(len(peer.replies) for peer in peers) == 9
 
     run(test())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgesight.plan.adapt.data import Situation, read_situation
-from edgesight.plan.profile import Link, PlanError, Slo, checked, read
+from edgesight.plan.profile import MAX_FILE_BYTES, Link, PlanError, Slo, checked, read
 from edgesight.plan.split.measured import MeasuredNetwork
 from edgesight.plan.split.plan import SplitProfile
 from edgesight.plan.workflow.problem import Workflow
@@ -39,6 +39,15 @@ def test_what_is_no_number_is_refused_with_its_unit(tmp_path: Path, text: str, r
         read(path, Link)
     assert str(path) in str(caught.value)
     assert reason in str(caught.value)
+
+
+def test_what_has_no_end_is_not_read_to_it(tmp_path: Path) -> None:
+    huge = tmp_path / "link.json"
+    with huge.open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)  # a hole
+    for path in (huge, Path("/dev/zero")):
+        with pytest.raises(PlanError, match=f"{path}: cannot be read .it is larger than {MAX_FILE_BYTES} bytes"):
+            read(path, Link)
 
 
 def test_a_whole_number_is_as_good_as_one_with_a_point(tmp_path: Path) -> None:

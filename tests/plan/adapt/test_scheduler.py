@@ -58,7 +58,8 @@ def test_a_sender_sends_less_as_soon_as_one_frame_was_slow() -> None:
 
 def test_a_sender_sees_that_the_frame_under_way_is_late() -> None:
     chosen = sender().choose(20_000.0, 20_000.0, 30.0)
-    assert chosen is None or chosen.input_px < 512
+    assert chosen is not None
+    assert chosen.input_px < 512
 
 
 def test_a_sender_drops_what_could_only_be_late_but_always_probes_an_idle_link() -> None:

@@ -439,10 +439,10 @@ def by_trying(given_: Workflow) -> tuple[float, float]:
     return best, best_accuracy
 
 
-def large(operators: int = 7, variants: int = 4, workers: int = 24) -> Workflow:
+def large(operators: int = 7, variants: int = 4, workers: int = 24, seed: int = 1) -> Workflow:
     from edgesight.bench.plan.workflow import random_workflow
 
-    return random_workflow(1, (operators, variants, workers))
+    return random_workflow(seed, (operators, variants, workers))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -471,14 +471,14 @@ def test_local_search_betters_a_plan_step_by_step() -> None:
     from edgesight.plan.workflow.authors import search_authors
     from edgesight.plan.workflow.descent import descend
 
-    workflow = large(5, 3, 16)
+    workflow = large(6, 4, 20, seed=2)  # one where the authors' plan can be bettered
     facts = Facts.of(workflow)
     begun = search_authors(facts, workflow.accuracy or 0.0)
     steps: list[WorkflowPlan] = []
     found = descend(facts, Covers.of(facts), begun, time.monotonic() + 20, steps.append)
     costs = [begun.dollars_per_hour, *(step.dollars_per_hour for step in steps)]
     assert costs == sorted(costs, reverse=True)
-    assert found.dollars_per_hour == costs[-1]
+    assert found.dollars_per_hour == costs[-1] < costs[0]
     assert all(faults(workflow, step) == [] for step in steps)
 
 

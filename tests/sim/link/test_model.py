@@ -184,7 +184,7 @@ def test_a_packet_that_overflowed_takes_no_chance_from_those_behind_it() -> None
 def test_lost_packets_have_used_their_share_of_the_rate() -> None:
     link = direction(LinkOptions(rate=ConstantRate(8_000.0), loss=0.5))
     came = [link.offer(0.0, 1_000) for _ in range(50)]
-    assert link.counts.lost > 10
+    assert 10 < link.counts.lost < 40
     assert all(time in (None, number + 1.0) for number, time in enumerate(came))
 
 
