@@ -59,7 +59,7 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
             "write", ["make_stamp", "vitis:write_hls", "rtl:emit"], requires=["rtl:ip"], backend=self.name
         )
 
-    def create_initial_config(
+    def create_initial_config(  # noqa: PLR0913 - hls4ml's own parameters
         self,
         part: str | None = None,
         clock_period: float | None = None,

@@ -85,7 +85,7 @@ def bench_fairness_(
 
 
 @group.command("link")
-def bench_link_(
+def bench_link_(  # noqa: PLR0913 - a command's options are its surface
     section: Annotated[
         list[str] | None, typer.Option(help="Sections to run, may be repeated: see --list. Default: all.")
     ] = None,
@@ -185,7 +185,7 @@ def bench_plan_(
 
 
 @group.command("board")
-def bench_board_(
+def bench_board_(  # noqa: PLR0913 - a command's options are its surface
     zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder with stage0.onnx, stage1.onnx and card.json.")],
     cycles: Annotated[
         str, typer.Option(help="Cycles a frame that each layer of stage 0 and of stage 1 may take on the open board.")
@@ -231,7 +231,7 @@ def bench_board_(
     _end(met, out / "board.json", json_)
 
 
-def verify(
+def verify(  # noqa: PLR0913 - a command's options are its surface
     package: PackagePath,
     dataset: DataSetName,
     zoo: Annotated[Path, typer.Option(help="Zoo folder with the stages' trained networks.")],
@@ -263,7 +263,7 @@ def verify(
     _end(met, out / "report.json", json_)
 
 
-def demo(
+def demo(  # noqa: PLR0913 - a command's options are its surface
     images: Annotated[int, typer.Option(min=1, help="Test images to answer.")] = 4000,
     all_: Annotated[bool, typer.Option("--all", help="The whole test split.")] = False,
     package: Annotated[

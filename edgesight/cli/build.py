@@ -51,7 +51,7 @@ class Variants(str, Enum):
     all = "all"
 
 
-def train(
+def train(  # noqa: PLR0913 - a command's options are its surface
     dataset: DataSetName,
     variant: Annotated[Variants, typer.Option(help="Which of them.")] = Variants.all,
     seeds: Annotated[
@@ -176,7 +176,7 @@ def csim(package: PackagePath, json_: Json = False) -> None:
         print(library)
 
 
-def calibrate(
+def calibrate(  # noqa: PLR0913 - a command's options are its surface
     package: PackagePath,
     dataset: DataSetName,
     targets: Annotated[str, typer.Option(help="Accuracy targets to offer, comma separated.")],

@@ -162,7 +162,7 @@ def serve(
     )
 
 
-def edge(
+def edge(  # noqa: PLR0913 - a command's options are its surface
     package: Annotated[
         Path | None, typer.Argument(metavar="PACKAGE", help="Kernel package; only --enroll does without.")
     ] = None,

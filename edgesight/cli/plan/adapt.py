@@ -73,7 +73,7 @@ def adapt(
 
 
 @group.command("adapt-replay")
-def adapt_replay(
+def adapt_replay(  # noqa: PLR0913 - a command's options are its surface
     file: SituationFile,
     trace: Annotated[
         list[Path],

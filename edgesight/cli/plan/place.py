@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @group.command()
-def place(
+def place(  # noqa: PLR0913 - a command's options are its surface
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="The network: ONNX (weights may be left out), or layers as JSON.")
     ],

@@ -31,7 +31,7 @@ METHODS_HELP = (
 
 
 @group.command()
-def split(
+def split(  # noqa: PLR0913 - a command's options are its surface
     profile: Annotated[
         Path, typer.Argument(metavar="PROFILE", help="JSON, as `edgesight plan profile-join` writes it.")
     ],
@@ -125,7 +125,7 @@ def split(
 
 
 @group.command()
-def profile(
+def profile(  # noqa: PLR0913 - a command's options are its surface
     network: Annotated[
         Path, typer.Argument(metavar="NETWORK", help="ONNX or Brevitas' QONNX file, or the folder of a kernel package.")
     ],
@@ -233,7 +233,7 @@ def _shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 @group.command("profile-join")
-def profile_join(
+def profile_join(  # noqa: PLR0913 - a command's options are its surface
     device: Annotated[
         Path, typer.Argument(metavar="DEVICE", help="What `edgesight plan profile` wrote on the device.")
     ],
