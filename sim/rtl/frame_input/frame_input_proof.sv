@@ -256,6 +256,11 @@ module frame_input_proof
         inside_no_error: assert (!error_valid);
         inside_word: assert (seen_q <= index_q || (written_q && stored_q == word_q));
       end
+      if (prompt_q) begin
+        inside_waits: assert (32'(waits_q) <= (error_valid ? 32'(no_error_q) : Stall + 1 + 32'(no_slot_q)));
+        inside_stalls: assert (32'(no_slot_q) <= Stall && 32'(no_error_q) <= Stall);
+        inside_flow: assert (where_q == Between || waits_q == '0);
+      end
     end
   end
 `endif
