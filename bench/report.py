@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     pass
 
 REPORT = json_claim("report of EdgeSight's", "checks")
-Obtained = Literal["measured", "simulated", "projected", "quoted"]
+Obtained = Literal["measured", "simulated", "projected", "quoted", "proved"]
 
 
 _GAP = 2  # characters between two columns of a table
