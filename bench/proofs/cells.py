@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgesight.sim.rtl.runner import ROOT, RTL
@@ -28,7 +28,8 @@ class Cell:
     """One module of `hw/rtl` with its proof.
 
     `modules`: those that it is made of, itself the last. `bounded`: the properties that are shown for `Shape.depth` cycles
-    only; all others are inductive. `meaning`: by output, the output that tells when it says something.
+    only; all others are inductive. `meaning`: by output, the output that tells when it says something. `defaults`: what the
+    cell's bench wants to know beside the parameters of a shape.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Cell:
     shapes: tuple[Shape, ...]
     bounded: frozenset[str]
     meaning: Mapping[str, str]
+    defaults: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def proof(self) -> Path:
@@ -108,6 +110,7 @@ CELLS = {
                 {"largest_of_its_window", "none_before_its_pixels", "pixel_taken_in_time", "maximum_comes_in_time"}
             ),
             {"m_data_o": "m_valid_o"},
+            {"Channels": 1, "Signed": 0, "Kernel": 2, "Stride": 2},
         ),
         Cell(
             "sliding_window",
@@ -121,6 +124,7 @@ CELLS = {
             ),
             frozenset({"pixel_taken_in_time", "window_comes_in_time"}),
             {"m_data_o": "m_valid_o"},
+            {"Channels": 1, "Width": 1, "Stride": 1, **_padded(0, 0, 0, 0)},
         ),
     )
 }
