@@ -31,6 +31,7 @@ _DEPTH = 40  # cycles to which a mutant that nobody noticed is compared with the
 _BENCH_SECONDS = 180  # a mutant's bench; one that takes longer hangs
 _SOLVER_SECONDS = 300  # a question to the solver
 _FIRST_BUILD_SECONDS = 600
+_CHOSEN = "mutant.mem"  # the file with the number of the mutant that the bench is run with
 _BENCH = "from edgesight.sim.rtl.runner import run_bench; import json, sys; from pathlib import Path; \
 a = json.loads(sys.argv[1]); a['sources'] = [Path(s) for s in a['sources']]; run_bench(**a)"
 
@@ -95,7 +96,8 @@ class _Mutated:
         self._ports: _Ports = {name: (port["direction"], len(port["bits"])) for name, port in module["ports"].items()}
         # `run_bench` sets the parameters of the module that it builds; the netlist has them built in.
         parameters = ", ".join(f"parameter int {name} = 0" for name in self._parameters)
-        choice = '  logic [7:0] mutant;\n  initial if (!$value$plusargs("mutant=%d", mutant)) mutant = 8\'d0;\n'
+        choice = f'  logic [7:0] chosen [1];\n  initial $readmemh("{folder / _CHOSEN}", chosen);\n'
+        choice += "  logic [7:0] mutant;\n  assign mutant = chosen[0];\n"
         (folder / "chosen").mkdir(exist_ok=True)
         (folder / "chosen" / f"{cell.name}.sv").write_text(self._wrapper(parameters, choice))
         if self._bench_notices(0):
@@ -122,8 +124,8 @@ class _Mutated:
             "parameters": self._parameters,
             "sources": [str(self._folder / "mutated.v"), str(self._folder / "chosen" / f"{self._cell.name}.sv")],
             "bench": f"edgesight.sim.rtl.{self._cell.name}.{self._cell.name}_bench",
-            "plusargs": [f"+mutant={number}"],
         }
+        (self._folder / _CHOSEN).write_text(f"{number:02x}\n")
         with (self._folder / f"bench-{number}.log").open("w") as log:
             child = subprocess.Popen(
                 [sys.executable, "-c", _BENCH, json.dumps(arguments)],

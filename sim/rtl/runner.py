@@ -82,7 +82,6 @@ def run_bench(
     settings: Mapping[str, str] | None = None,
     seed: int = 1,
     build_args: Sequence[str] = (),
-    plusargs: Sequence[str] = (),
 ) -> None:
     """Build `module` with `parameters` and run all coroutines of its bench; fail the pytest test if one of them fails.
 
@@ -94,7 +93,6 @@ def run_bench(
     found in `hw/rtl` by name. The coroutines find `parameters` again by `bench_parameters()`.
     `bench`: the coroutines' module, default `edgesight.sim.<room>.<module>.<module>_bench`, by the room of `hw/` that
     the last source is from.
-    `plusargs`: what the simulation is started with, as `+name=value`; they need no new build.
     """
     import pytest
 
@@ -152,7 +150,6 @@ def run_bench(
                     test_dir=build,
                     results_xml=str(results),
                     seed=seed,
-                    plusargs=plusargs,
                     extra_env=environment,
                 )
         finally:
