@@ -24,9 +24,9 @@ _INSIDE = "inside_"  # begins the names of what is only there to make the induct
 class Proof:
     """What was found for one cell in one shape.
 
-    `by_induction`, `by_depth`: the properties by their names; of the former `inside` are helpers. `frames_end`: the cycle
-    in which two whole frames (of `stream_fifo` and `slot_pool`: one way through the cell) can have ended, with a stall;
-    what holds for more cycles than that was tried on two frames.
+    `by_induction`, `by_depth`: the properties by their names; `inside` are helpers of the former. `reaches`: what can
+    have happened in which cycle, by its name: two whole frames with a stall between them, or a beat's way through the
+    cell. What holds for more cycles than that was tried on it. None where it was not looked for.
     """
 
     by_induction: tuple[str, ...]
@@ -35,7 +35,7 @@ class Proof:
     base: Outcome
     step: Outcome
     deep: Outcome | None
-    frames_end: int | None
+    reaches: dict[str, int] | None
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -58,11 +58,13 @@ def prove(cell: Cell, shape: Shape, folder: Path, rtl: Path = RTL) -> Proof:
     names = _names(always)
     deep, by_depth = None, ()
     if cell.bounded:
-        promised = [name for name in names if not name.startswith(_INSIDE)]
-        by_depth = _names(translate(folder / "deep", sources, top, shape.parameters, without=promised))
+        others = set(_names(translate(folder / "deep", sources, top, shape.parameters))) - cell.bounded
+        by_depth = _names(translate(folder / "deep", sources, top, shape.parameters, without=sorted(others)))
         deep = bounded(folder / "deep", shape.depth)
-    translate(folder / "frames", sources, top, shape.parameters)
-    frames = reached(folder / "frames", shape.depth)
+    reaches = None
+    if shape.depth:
+        translate(folder / "reach", sources, top, shape.parameters)
+        reaches = reached(folder / "reach", shape.depth)
     return Proof(
         tuple(name for name in names if not name.startswith(_INSIDE)),
         tuple(name for name in names if name.startswith(_INSIDE)),
@@ -70,25 +72,26 @@ def prove(cell: Cell, shape: Shape, folder: Path, rtl: Path = RTL) -> Proof:
         base,
         step,
         deep,
-        frames.reached if frames.holds else None,
+        reaches,
     )
 
 
 def checks_of(cell: Cell, shape: Shape, proof: Proof) -> list[Check]:
-    """One check a property, and one that the proof reaches two whole frames."""
+    """One check a property, and one that the proof reaches two whole frames, or a beat's way through the cell."""
     where = f"{cell.name} {shape}"
     by_induction = proof.base.holds and proof.step.holds
     checks = [
         Check(f"{where}: {name.replace('_', ' ')}", int(by_induction), 1, False, "by induction", "proved")
         for name in proof.by_induction
     ]
-    # Cycles count from 0: what holds for one cycle more than the frames' end was tried on all of them.
-    bar = shape.depth if proof.frames_end is None else proof.frames_end + 1
+    # Cycles count from 0: what holds for one cycle more than the one in which the frames end was tried on them.
+    bar = 1 + max((proof.reaches or {}).values(), default=shape.depth)
     for name in proof.by_depth:
         depth = proof.deep.depth if proof.deep else 0
         checks.append(Check(f"{where}: {name.replace('_', ' ')}", depth, bar, False, "cycles deep", "proved"))
-    ended = shape.depth + 1 if proof.frames_end is None else proof.frames_end + 1
-    checks.append(Check(f"{where}: two frames end within", ended, shape.depth, True, "cycles", "proved"))
+    if proof.reaches is not None:
+        seen = " and ".join(proof.reaches).replace("_", " ") or "nothing"
+        checks.append(Check(f"{where}: reaches {seen} within", bar, shape.depth, True, "cycles", "proved"))
     return checks
 
 
@@ -102,7 +105,7 @@ def bench_prove(out: Path, console: Console, names: Sequence[str] = ()) -> bool:
     proofs: list[dict[str, Any]] = []
     for cell in [CELLS[name] for name in names or CELLS]:
         for number, shape in enumerate(cell.shapes):
-            console.print(f"Proving {cell.name} {shape} ...")
+            console.print(f"Proving {cell.name} {shape} ...", highlight=False)
             at = time.monotonic()
             folder = out / "prove" / f"{cell.name}-{number}"
             proof = prove(cell, shape, folder)
@@ -117,7 +120,7 @@ def bench_prove(out: Path, console: Console, names: Sequence[str] = ()) -> bool:
                     "helpers": list(proof.inside),
                     "by_depth": list(proof.by_depth),
                     "depth": shape.depth if proof.by_depth else None,
-                    "two_frames_end_in_cycle": proof.frames_end,
+                    "reaches_in_cycle": proof.reaches,
                     "broken": list(proof.broken),
                     "seconds": round(time.monotonic() - at, 1),
                 }

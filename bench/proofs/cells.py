@@ -13,10 +13,13 @@ _PACKAGES = ("registers_pkg", "cascade_pkg")
 
 @dataclass(frozen=True)
 class Shape:
-    """Parameters with which a cell is proved, and how deep what is not proved by induction."""
+    """Parameters with which a cell is proved, and how deep what is not proved by induction.
+
+    `depth`: cycles from reset; 0 where all is proved by induction, and two frames would be too long to be shown.
+    """
 
     parameters: Mapping[str, int]
-    depth: int  # cycles from reset
+    depth: int
 
     def __str__(self) -> str:
         """The parameters, as a table shows them."""
@@ -27,9 +30,9 @@ class Shape:
 class Cell:
     """One module of `hw/rtl` with its proof.
 
-    `modules`: those that it is made of, itself the last. `bounded`: the properties that are shown for `Shape.depth` cycles
-    only; all others are inductive. `meaning`: by output, the output that tells when it says something. `defaults`: what the
-    cell's bench wants to know beside the parameters of a shape.
+    `modules`: those that it is made of, itself the last. `bounded`: the properties that are shown for `Shape.depth`
+    cycles only; all others are inductive. `meaning`: by output, the output that tells when it says something.
+    `defaults`: what the cell's bench wants to know beside the parameters of a shape.
     """
 
     name: str
@@ -80,7 +83,7 @@ CELLS = {
             (
                 Shape({"PayloadBytes": 12, "Slots": 2}, 16),
                 Shape({"PayloadBytes": 8, "Slots": 5}, 16),
-                Shape({"PayloadBytes": 784, "Slots": 8}, 16),
+                Shape({"PayloadBytes": 784, "Slots": 8}, 0),
             ),
             frozenset(),
             {

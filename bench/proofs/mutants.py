@@ -19,7 +19,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from edgesight.bench.proofs.cells import CELLS, Cell, Shape
-from edgesight.bench.proofs.solver import bounded, translate
+from edgesight.bench.proofs.solver import ProofError, bounded, translate
 from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.hls.yosys import read_sources_command, run_yosys
 from edgesight.sim.rtl.runner import ROOT
@@ -100,8 +100,11 @@ class _Mutated:
         choice += "  logic [7:0] mutant;\n  assign mutant = chosen[0];\n"
         (folder / "chosen").mkdir(exist_ok=True)
         (folder / "chosen" / f"{cell.name}.sv").write_text(self._wrapper(parameters, choice))
+        # Else everything would count as noticed.
         if self._bench_notices(0):
-            raise AssertionError(f"{cell.name}: its bench fails without a mutant, in the netlist of {folder}")
+            raise ProofError(f"{cell.name}: its bench fails without a mutant; its log is {folder}/bench-0.log")
+        if self._proof_notices(0) is not False:
+            raise ProofError(f"{cell.name}: its proof fails without a mutant; the run is in {folder}/proof-0")
 
     @property
     def _parameters(self) -> dict[str, int]:
@@ -111,11 +114,10 @@ class _Mutated:
         """What notices mutant `number`."""
         if self._bench_notices(number):
             return "bench"
-        fixed = f"  localparam logic [7:0] mutant = 8'd{number};\n"
-        noticed = self._ask(f"proof-{number}", fixed, self._shape.depth, same=False)
+        noticed = self._proof_notices(number)
         if noticed is not False:
             return "undecided" if noticed is None else "proof"
-        differs = self._ask(f"same-{number}", fixed, _DEPTH, same=True)
+        differs = self._ask(f"same-{number}", number, _DEPTH, same=True)
         return "undecided" if differs is None else "missed" if differs else "no difference found"
 
     def _bench_notices(self, number: int) -> bool:
@@ -141,10 +143,14 @@ class _Mutated:
                 child.wait()
                 return True
 
-    def _ask(self, what: str, choice: str, depth: int, *, same: bool) -> bool | None:
+    def _proof_notices(self, number: int) -> bool | None:
+        return self._ask(f"proof-{number}", number, self._shape.depth, same=False)
+
+    def _ask(self, what: str, number: int, depth: int, *, same: bool) -> bool | None:
         """Whether a run breaks the proof's properties or, with `same`, tells mutant and cell apart; None: undecided."""
         folder = self._folder / what
         folder.mkdir(exist_ok=True)
+        choice = f"  localparam logic [7:0] mutant = 8'd{number};\n"
         (folder / f"{self._cell.name}.sv").write_text(self._wrapper("", choice, same=same))
         packages = [source for source in self._cell.sources() if source.stem.endswith("_pkg")]
         sources = [*packages, self._folder / "original.v", self._folder / "mutated.v"]
@@ -171,11 +177,11 @@ class _Mutated:
     def _wrapper(self, parameters: str, choice: str, *, same: bool = False) -> str:
         """A module like the cell around the netlist; `choice` declares `mutant`; with `same` it compares the two."""
         name = self._cell.name
-        declared = [
-            f"  {direction} logic [{bits - 1}:0] {port}" for port, (direction, bits) in self._ports.items()
-        ]
-        text = f"module {name} {f'#({parameters})' if parameters else ''} (\n" + ",\n".join(declared) + "\n);\n" + choice
-        text += f"  {name}_mutated u_mutated (.mutant(mutant), {', '.join(f'.{port}({port})' for port in self._ports)});\n"
+        declared = [f"  {direction} logic [{bits - 1}:0] {port}" for port, (direction, bits) in self._ports.items()]
+        head = f"module {name} {f'#({parameters})' if parameters else ''}"
+        connected = ", ".join(f".{port}({port})" for port in self._ports)
+        text = f"{head} (\n" + ",\n".join(declared) + f"\n);\n{choice}"
+        text += f"  {name}_mutated u_mutated (.mutant(mutant), {connected});\n"
         if same:
             outputs = {port: bits for port, (direction, bits) in self._ports.items() if direction == "output"}
             for port, bits in outputs.items():

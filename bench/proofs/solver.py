@@ -29,14 +29,13 @@ class ProofError(EdgeSightError):
 class Outcome:
     """What the solver found.
 
-    `holds`: whether no run breaks a property. `depth`: cycles for which none does. `broken`: the properties that the run
-    it found breaks; empty where the solver gave up. `reached`: the cycle in which the last wanted state was reached.
+    `holds`: whether no run breaks a property. `depth`: cycles for which none does. `broken`: the properties that the
+    run it found breaks; empty where the solver gave up.
     """
 
     holds: bool
     depth: int
     broken: tuple[str, ...]
-    reached: int | None = None
 
 
 def translate(
@@ -70,7 +69,7 @@ def translate(
 
 
 def bounded(folder: Path, depth: int, *, seconds: int = 0) -> Outcome:
-    """Look for a run of up to `depth` cycles from reset that breaks a property; give up after `seconds` where above 0."""
+    """Look for a run of up to `depth` cycles from reset that breaks a property; 0 `seconds` are without limit."""
     said = _solve(folder, ["-t", str(depth)], seconds)
     steps = [int(step) for step in re.findall(r"Checking assertions in step (\d+)", said)]
     if "Status: PASSED" in said:
@@ -84,11 +83,11 @@ def inductive(folder: Path, length: int) -> Outcome:
     return Outcome("Status: PASSED" in said, 0, _broken(said))
 
 
-def reached(folder: Path, depth: int) -> Outcome:
-    """Look for runs of up to `depth` cycles that reach what the proof wants to have reached."""
+def reached(folder: Path, depth: int) -> dict[str, int]:
+    """By its name, in which cycle a run of up to `depth` can reach what the proof wants to see; only what one does."""
     said = _solve(folder, ["-c", "-t", str(depth)], 0)
-    found = [int(step) for step in re.findall(r"Reached cover statement in step (\d+)", said)]
-    return Outcome("Status: PASSED" in said, depth, (), max(found, default=None))
+    found = re.findall(r"Reached cover statement in step (\d+) at \S+: (\S+)", said)
+    return {name: int(step) for step, name in found}
 
 
 def _broken(said: str) -> tuple[str, ...]:

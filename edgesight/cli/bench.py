@@ -205,7 +205,7 @@ def bench_prove_mutants_(
     out: Annotated[Path, typer.Option(help="Folder for prove-mutants.json and the mutants.")] = Path("build/bench"),
     json_: Json = False,
 ) -> None:
-    """Change each stream cell in 20 places, one at a time, and see that its bench or its proof notices. Up to 90 min."""
+    """Change each stream cell in 20 places, one at a time: its bench or its proof must notice. Up to 90 min."""
     from edgesight.bench.proofs.mutants import bench_mutants
 
     check_reports(out, "prove-mutants.json")

@@ -47,8 +47,8 @@ def test_sliding_window_holds_beyond_two_frames(tmp_path: Path) -> None:
     assert proof.broken == ()
     assert {"pixel_unchanged", "padding_is_zero", "none_before_its_pixels"} <= set(proof.by_induction)
     assert set(proof.by_depth) == {"pixel_taken_in_time", "window_comes_in_time"}
-    assert proof.frames_end is not None
-    assert shape.depth > proof.frames_end
+    assert proof.reaches is not None
+    assert shape.depth > proof.reaches["two_frames"]
     assert all(check.met for check in checks_of(CELLS["sliding_window"], shape, proof))
 
 
@@ -64,9 +64,7 @@ def test_sliding_window_holds_beyond_two_frames(tmp_path: Path) -> None:
         ("slot_pool", Shape({"Slots": 3}, 12), "!(&taken_q) && !take_i", "!(&taken_q)", "offers_in_time"),
     ],
 )  # fmt: skip
-def test_a_seeded_fault_is_named(
-    cell: str, shape: Shape, right: str, wrong: str, broken: str, tmp_path: Path
-) -> None:
+def test_a_seeded_fault_is_named(cell: str, shape: Shape, right: str, wrong: str, broken: str, tmp_path: Path) -> None:
     (tmp_path / "rtl").mkdir()
     proof = _prove(cell, shape, tmp_path, _with_fault(cell, right, wrong, tmp_path / "rtl"))
     assert not proof.base.holds
@@ -77,8 +75,11 @@ def test_a_seeded_fault_is_named(
 
 def test_a_proof_too_short_for_two_frames_is_unmet(tmp_path: Path) -> None:
     cell, shape = CELLS["max_pool"], Shape({"Width": 1, "ImgH": 2, "ImgW": 2}, 7)
-    checks = checks_of(cell, shape, _prove("max_pool", shape, tmp_path))
-    assert [check.name for check in checks if not check.met and "two frames" in check.name]
+    proof = _prove("max_pool", shape, tmp_path)
+    assert proof.reaches == {}
+    unmet = [check.name for check in checks_of(cell, shape, proof) if not check.met]
+    assert any("reaches nothing" in name for name in unmet)
+    assert any("largest of its window" in name for name in unmet)
 
 
 def test_every_cell_of_the_table_is_a_module_with_a_proof() -> None:

@@ -155,7 +155,8 @@ module frame_input_proof
     if (started_q) begin
       stops_at_once: assert (accept_i || !ready);
       payload_never_waits: assert (!accept_i || where_q == Between || ready);
-      header_waits_for_slot_and_error: assert (!accept_i || where_q != Between || ready == (slot_free_i && !error_valid));
+      header_waits_for_slot_and_error: assert (!accept_i || where_q != Between
+          || ready == (slot_free_i && !error_valid));
       header_is_told: assert (header == (where_q == Between && beat && data_i[63:48] == FrameMagic));
       bad_header_is_told: assert (bad_header == (where_q == Between && beat && data_i[63:48] != FrameMagic));
       receiving_is_told: assert (receiving == (where_q != Between));
@@ -195,7 +196,8 @@ module frame_input_proof
       error_when_judged: assert (error_valid == (due_q || before_q));
       no_error_is_overwritten: assert (!due_q || !before_q);
       if (due_q) begin
-        error_tells_its_cause: assert (error.error == due_code_q && error.tag == due_tag_q && error.cycles == due_cycles_q);
+        error_tells_its_cause: assert (error.error == due_code_q && error.tag == due_tag_q
+            && error.cycles == due_cycles_q);
         error_tells_no_answer: assert (error.label == '0 && error.stage == '0 && error.margin == '0);
       end
     end
@@ -235,9 +237,9 @@ module frame_input_proof
     end else begin
       no_slot_q <= slot_free_i ? '0 : no_slot_q + 1'b1;
       no_error_q <= error_valid && !error_ready_i ? no_error_q + 1'b1 : '0;
-      if (!accept_i || (!slot_free_i && (32'(no_slot_q) >= Stall || error_valid)) || (error_valid && !error_ready_i && 32'(no_error_q) >= Stall)) begin
-        prompt_q <= 1'b0;
-      end
+      if (!accept_i) prompt_q <= 1'b0;
+      if (!slot_free_i && (32'(no_slot_q) >= Stall || error_valid)) prompt_q <= 1'b0;
+      if (error_valid && !error_ready_i && 32'(no_error_q) >= Stall) prompt_q <= 1'b0;
       waits_q <= valid_i && !ready ? waits_q + 1'b1 : '0;
     end
   end

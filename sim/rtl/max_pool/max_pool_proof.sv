@@ -151,8 +151,8 @@ module max_pool_proof #(
     end
   end
   always_comb begin
-    if (started_q && m_valid && followed_q && start_q == 8'sd0 && row_q == picked_row_q && column_q == picked_column_q) begin
-      largest_of_its_window: assert (m_data == best_q);
+    if (started_q && m_valid && followed_q && start_q == 8'sd0) begin
+      if (row_q == picked_row_q && column_q == picked_column_q) largest_of_its_window: assert (m_data == best_q);
     end
   end
 

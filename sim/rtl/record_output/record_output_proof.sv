@@ -172,7 +172,9 @@ module record_output_proof
       if (fresh) last_ends_the_batch: assert (m_last == ends);
       batch_open_is_told: assert (batch_open == (count != '0));
       flushing_is_told: assert (flushing == (flush || flush_set_q));
-      if (fresh_q && m_valid && !second_q && closing) closes_an_open_batch: assert (flush_was_q && due_was_q == '0 && count_q != '0);
+      if (fresh_q && m_valid && !second_q && closing) begin
+        closes_an_open_batch: assert (flush_was_q && due_was_q == '0 && count_q != '0);
+      end
       idle_is_told: assert (!idle || (due_q == '0 && !flushing && !m_valid && !second_q && inside_q == '0));
     end
   end
@@ -212,9 +214,11 @@ module record_output_proof
   assign place = 32'(u_cell.u_waiting.read_q) + 32'(ahead_q) - 32'(in_output) - 32'd1;
   always_comb begin
     if (started_q) begin
-      inside_fill: assert (32'(u_cell.u_waiting.fill_q) <= Depth && (u_cell.u_waiting.m_valid_o || u_cell.u_waiting.fill_q == '0));
+      inside_fill: assert (32'(u_cell.u_waiting.fill_q) <= Depth
+          && (u_cell.u_waiting.m_valid_o || u_cell.u_waiting.fill_q == '0));
       inside_read: assert (32'(u_cell.u_waiting.read_q) < Depth && 32'(u_cell.u_waiting.write_q) < Depth);
-      inside_write: assert (32'(u_cell.u_waiting.write_q) == (32'(u_cell.u_waiting.read_q) + 32'(u_cell.u_waiting.fill_q)) % Depth);
+      inside_write: assert (32'(u_cell.u_waiting.write_q)
+          == (32'(u_cell.u_waiting.read_q) + 32'(u_cell.u_waiting.fill_q)) % Depth);
       inside_queue: assert (32'(inside_q) == queued + 32'(in_output));
       inside_second: assert (u_cell.second_q == (second_q ^ m_valid));
       if (second_q || m_valid) inside_closing: assert (u_cell.closing_q == closing);
@@ -222,7 +226,8 @@ module record_output_proof
         inside_head: assert (u_cell.u_waiting.m_valid_o);
       end
       if (m_valid && !second_q && !closing) inside_first: assert (m_data == u_cell.waiting_record[63:0]);
-      inside_due: assert (u_cell.outstanding_q == due_q && u_cell.none_q == (due_q == '0) && u_cell.one_q == (due_q == 16'd1));
+      inside_due: assert (u_cell.outstanding_q == due_q && u_cell.none_q == (due_q == '0)
+          && u_cell.one_q == (due_q == 16'd1));
       inside_records: assert (16'(inside_q) <= due_q);
       inside_count: assert (u_cell.count_q == count && u_cell.open_q == (count != '0));
       inside_flush: assert (u_cell.flush_q == (flush || flush_set_q));

@@ -140,8 +140,9 @@ module sliding_window_proof #(
       assign value = m_data[(kr*Kernel+kc)*PixelWidth+:PixelWidth];
       always_comb begin
         if (started_q && m_valid) begin
-          if (row < 8'sd0 || row >= count_t'(ImgH) || column < 8'sd0 || column >= count_t'(ImgW)) padding_is_zero: assert (value == '0);
-          else if (followed_q && place_q == row * count_t'(ImgW) + column) pixel_unchanged: assert (value == pixel_q);
+          if (row < 8'sd0 || row >= count_t'(ImgH) || column < 8'sd0 || column >= count_t'(ImgW)) begin
+            padding_is_zero: assert (value == '0);
+          end else if (followed_q && place_q == row * count_t'(ImgW) + column) pixel_unchanged: assert (value == pixel_q);
         end
       end
     end
@@ -245,11 +246,13 @@ module sliding_window_proof #(
       inside_lead: assert (lead_q == passed + frames_ahead * Pixels);
       // Every window whose last position was walked was given or waits, and no other.
       if (m_valid && frames_ahead == 8'sd0 && !last_window) begin
-        inside_one_waits: assert ((column_q == LastColumn ? ending(row_q + 8'sd1, 8'sd0) : ending(row_q, column_q + 8'sd1)) >= at);
+        inside_one_waits: assert (at
+            <= (column_q == LastColumn ? ending(row_q + 8'sd1, 8'sd0) : ending(row_q, column_q + 8'sd1)));
       end
       if (m_valid && frames_ahead == 8'sd1) inside_last_waits: assert (last_window && ending(8'sd0, 8'sd0) >= at);
       if (!m_valid && frames_ahead == 8'sd0 && (row_q != 8'sd0 || column_q != 8'sd0)) begin
-        inside_all_given: assert ((column_q == 8'sd0 ? ending(row_q - 8'sd1, LastColumn) : ending(row_q, column_q - 8'sd1)) < at);
+        inside_all_given: assert (at
+            > (column_q == 8'sd0 ? ending(row_q - 8'sd1, LastColumn) : ending(row_q, column_q - 8'sd1)));
       end
       if (!m_valid && frames_ahead == -8'sd1) begin
         inside_frame_given: assert (row_q == 8'sd0 && column_q == 8'sd0 && ending(LastRow, LastColumn) < at);
