@@ -56,7 +56,8 @@ def prove(cell: Cell, shape: Shape, folder: Path, rtl: Path = RTL) -> Proof:
     base = bounded(folder / "always", _LENGTH + 2)  # one cycle is the reset
     step = inductive(folder / "always", _LENGTH)
     names = _names(always)
-    deep, by_depth = None, ()
+    deep = None
+    by_depth: tuple[str, ...] = ()
     if cell.bounded:
         others = set(_names(translate(folder / "deep", sources, top, shape.parameters))) - cell.bounded
         by_depth = _names(translate(folder / "deep", sources, top, shape.parameters, without=sorted(others)))

@@ -202,6 +202,7 @@ def bench_prove_(
 @group.command("prove-mutants")
 def bench_prove_mutants_(
     cell: Annotated[list[str] | None, typer.Option(help="A cell to mutate alone; may be given again.")] = None,
+    proofs_alone: Annotated[bool, typer.Option("--proofs-alone", help="Don't run the benches: much faster.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for prove-mutants.json and the mutants.")] = Path("build/bench"),
     json_: Json = False,
 ) -> None:
@@ -209,7 +210,7 @@ def bench_prove_mutants_(
     from edgesight.bench.proofs.mutants import bench_mutants
 
     check_reports(out, "prove-mutants.json")
-    met = bench_mutants(out, Console(stderr=json_), _cells(cell))
+    met = bench_mutants(out, Console(stderr=json_), _cells(cell), benches=not proofs_alone)
     if json_:
         print((out / "prove-mutants.json").read_text(), end="")
     if not met:

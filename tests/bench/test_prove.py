@@ -10,6 +10,7 @@ import pytest
 
 from edgesight.bench.proofs.bench import Proof, checks_of, prove
 from edgesight.bench.proofs.cells import CELLS, Shape
+from edgesight.bench.proofs.mutants import Mutated
 from edgesight.sim.rtl.runner import RTL
 
 pytestmark = pytest.mark.skipif(
@@ -89,3 +90,15 @@ def test_every_cell_of_the_table_is_a_module_with_a_proof() -> None:
         assert cell.bounded <= labels
         ports = set(re.findall(r"^ +output .*?(\w+),?$", cell.sources()[-1].read_text(), re.MULTILINE))
         assert set(cell.meaning) | set(cell.meaning.values()) <= ports
+
+
+def test_a_proof_notices_mutants_that_a_shorter_one_misses(tmp_path: Path) -> None:
+    cell, parameters = CELLS["stream_fifo"], {"Width": 2, "Depth": 2}
+    long = Mutated(cell, Shape(parameters, 12), tmp_path / "long", 4, benches=False)
+    verdicts = [long.judge(number) for number in range(1, 5)]
+    assert verdicts[0] == "proof"
+    assert set(verdicts) <= {"proof", "no difference found"}
+    assert len(set(long.changes)) == 4
+    short = Mutated(cell, Shape(parameters, 1), tmp_path / "short", 4, benches=False)
+    assert short.judge(1) == "missed"
+    assert short.judge(0) == "no difference found"
