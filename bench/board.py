@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +38,27 @@ _WAYS = [[ALWAYS, NEVER], [NEVER, ALWAYS], [NEVER, NEVER]]
 DryRuns = Mapping[str, Mapping[str, Any]]  # board -> passes, caught, of, problems
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How much is simulated.
+
+    Attributes:
+        pin_images: that the open board answers at its pins.
+        pynq_images: that the PYNQ host answers on each board with a processor.
+        energy_seeds: made-up worlds that energy is measured in, with each form of sensor files.
+    """
+
+    pin_images: int
+    pynq_images: int
+    energy_seeds: int
+
+
 def bench_board(
     package: Package,
     fast: Package,
     dry_runs: DryRuns,
     images: Images,
-    *,
-    pin_images: int,
-    pynq_images: int,
-    energy_seeds: int,
+    counts: Counts,
     out: Path,
     console: Console,
 ) -> bool:
@@ -55,9 +67,10 @@ def bench_board(
     `fast` is the same cascade at the folding of the boards with a processor, which have room for it; the open board's
     line bounds it anyway, and a host that is simulated cycle by cycle wants few of them. A simulation that breaks off
     has answered nothing: its bars are unmet, and the report says why.
-    `images` uint8 [N, H, W, C] are at least as many as `pin_images` and `pynq_images` ask for. Writes `out`/board.json;
+    `images` uint8 [N, H, W, C] are at least as many as `counts` asks for. Writes `out`/board.json;
     returns whether every bar is met.
     """
+    pin_images, pynq_images, energy_seeds = counts.pin_images, counts.pynq_images, counts.energy_seeds
     calibration = package.kernel.calibration
     targets = calibration.targets if calibration is not None else []
     rows = [*_WAYS, *(target.thresholds for target in targets)][: package.kernel.threshold_sets]

@@ -29,8 +29,9 @@ from hls4ml.writer.vitis_writer import VitisWriter
 
 from edgesight.hls import settings
 from edgesight.hls.emit import emit_project, identifier, library_modules
+from edgesight.hls.graph.read import read
 from edgesight.hls.layers import compare, extract, matrices
-from edgesight.hls.network import CompileError, read, refuse
+from edgesight.hls.network import CompileError, refuse
 from edgesight.hls.qonnx_graph import calling
 from edgesight.host.files import write_atomically
 

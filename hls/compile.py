@@ -17,8 +17,9 @@ import numpy as np
 from edgesight.hls import emit, qonnx_graph, registers
 from edgesight.hls.backend import BACKEND
 from edgesight.hls.folding import largest_reuse
+from edgesight.hls.graph.read import read
 from edgesight.hls.layers import Hardware, Matrix
-from edgesight.hls.network import CompileError, Shape, read
+from edgesight.hls.network import CompileError, Shape
 from edgesight.host.files import sha256
 from edgesight.host.kernel import SCHEMA_VERSION, BackEndInput, Input, Kernel, Layer, Stage
 from edgesight.host.package import LIBRARY, RTL, TOP, Package, structure_hash, weights_checksum, write_package

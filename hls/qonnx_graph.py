@@ -23,8 +23,10 @@ from qonnx.transformation.gemm_to_matmul import GemmToMatMul
 from qonnx.transformation.infer_shapes import InferShapes
 from qonnx.util.cleanup import cleanup_model
 
-from edgesight.hls.network import CHANNELS_LAST, INPUT_LAYOUT, Step, read
+from edgesight.hls.graph.nodes import CHANNELS_LAST, INPUT_LAYOUT
+from edgesight.hls.graph.read import read
 from edgesight.hls.network import CompileError as CompileError
+from edgesight.hls.network import Step
 from edgesight.host.pixels import as_input
 
 

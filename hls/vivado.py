@@ -20,6 +20,7 @@ from typing import Literal, get_args
 
 from edgesight.hls import ipxact, kria, registers, vitis, yosys
 from edgesight.hls.boards import FOLDER, STAND_INS, Board, BoardError
+from edgesight.hls.vivado_reports import reason, timing_of_report, used_of_report
 from edgesight.host.files import write_atomically
 from edgesight.host.kernel import BoardBuild, Used
 from edgesight.host.package import Package
@@ -40,7 +41,6 @@ _UTILISATION = "utilisation.json"
 _KNOWN_VERSIONS = ("2022.1", "2022.2", "2023.1", "2023.2", "2024.1", "2024.2", "2025.1", "2025.2")
 _DRY_RUN_SECONDS = 60
 _MET_AT_LAST = (-0.1, -0.1, -0.1, 0.5)  # ns of setup slack, by which a dry run goes through all that is tried in vain
-_LINES_SHOWN = 10  # of what Vivado said when it failed
 _VIVADO_SECONDS = 6 * 3600
 # Where Vivado's installer puts it by default, for the message that says where it was looked for.
 _USUAL_PLACES = ("/opt/Xilinx", "/tools/Xilinx", "/opt/AMD", "C:/Xilinx")
@@ -63,19 +63,9 @@ _LUTS = {
 _FLIP_FLOPS = {"FDRE": 1, "FDSE": 1, "FDCE": 1, "FDPE": 1}
 _HALF_BLOCKS = {"RAMB18E1": 1, "RAMB36E1": 2}
 _MULTIPLIERS = {"DSP48E1": 1}
-# Rows of Vivado's utilisation report, by our name; the first column's text depends on the family.
-_REPORT_ROWS = {
-    "LUT": ("Slice LUTs", "CLB LUTs"),
-    "FF": ("Slice Registers", "CLB Registers"),
-    "BRAM36": ("Block RAM Tile",),
-    "DSP": ("DSPs",),
-}
 # The contents of a memory, read by name or handed to hw/rtl/weight_memory.sv.
 _MEMORY_FILE = re.compile(r'(?:\$readmem[bh]\s*\(\s*|\.File\()"([^"]+)"')
 _ADDRESS = re.compile(r"^set (\w+)_address (0x[0-9A-Fa-f]+)$", re.MULTILINE)
-# Vivado's timing summary: a line for each clock that is missing, and the figures under their titles.
-_NO_CLOCK = re.compile(r"There (?:is|are) (\d+) register/latch pins? with no clock")
-_TIMING_SUMMARY = re.compile(r"WPWS\(ns\).*\n[ -]+\n\s*(?:\S+\s+){8}(?P<pulse_width>-?\d+\.\d+)")
 
 
 class VivadoMissing(BoardError):
@@ -243,60 +233,6 @@ def seed_mistake(prepared: Prepared, mistake: Mistake) -> None:
 def known_versions() -> list[str]:
     """The versions of Vivado that the dry run is made for; a build takes others, too, and warns."""
     return list(_KNOWN_VERSIONS)
-
-
-def used_of_report(text: str) -> dict[str, Used]:
-    """What Vivado's utilisation report says the part's resources come to, by our names.
-
-    Raises BoardError if a row is not there.
-    """
-    rows: dict[str, Used] = {}
-    columns: list[str] = []
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.split("|")[1:-1]]
-        if "Site Type" in cells:
-            columns = cells
-        elif columns and len(cells) == len(columns):
-            row = dict(zip(columns, cells, strict=True))
-            for name, titles in _REPORT_ROWS.items():
-                # Vivado marks rows that need a remark with an asterisk.
-                if row["Site Type"].rstrip("*") in titles and name not in rows:
-                    rows[name] = Used(used=float(row["Used"]), available=int(row["Available"]))
-    absent = [name for name in _REPORT_ROWS if name not in rows]
-    if absent:
-        raise BoardError(f"Vivado's utilisation report has no row for {', '.join(absent)}")
-    return rows
-
-
-def timing_of_report(text: str) -> tuple[int, float]:
-    """Of Vivado's timing summary: how many registers have no clock, and the worst pulse width slack in ns.
-
-    Neither shows in the slack of a path. Raises BoardError if either is not there.
-    """
-    unclocked = _NO_CLOCK.findall(text)
-    summary = _TIMING_SUMMARY.search(text)
-    if not unclocked or summary is None:
-        raise BoardError("Vivado's timing report does not say how many registers have no clock, or no WPWS")
-    return sum(int(count) for count in unclocked), float(summary["pulse_width"])
-
-
-def reason(said: Sequence[str]) -> list[str]:
-    """Of all that a failed Vivado said, the lines that say why.
-
-    Those are its errors, and the message that ended the script, which Tcl tells right before where it happened.
-    """
-    lines = [line for line in said if line.strip()]
-    found = [line for line in lines if line.startswith("ERROR")]
-    ends = [at for at, line in enumerate(lines) if line.startswith("    while executing")]
-    if ends:
-        message: list[str] = []
-        for line in reversed(lines[: ends[0]]):
-            if line.startswith(("#", "INFO", "WARNING", "CRITICAL WARNING", "ERROR")):
-                break  # an echo of the script, or something that a command said
-            message.insert(0, line)
-        found += message[-_LINES_SHOWN:]
-    # The first ones are the cause, what ended the script comes last.
-    return found[:_LINES_SHOWN] + found[_LINES_SHOWN:][-1:] or lines[-_LINES_SHOWN:]
 
 
 def port_faults(wrapper: str, kernel: str) -> list[str]:

@@ -122,6 +122,8 @@ def test_rooms_import_from_the_floors_below_alone() -> None:
         ),
         ("edgesight.bench.report", "from edgesight.cli.app import main", "bench/ knows nothing of edgesight/"),
         ("edgesight.sim.workers", "from host.kernel import Package", "say edgesight.host.kernel"),
+        ("edgesight.sim.workers", "import host", "imports host: say edgesight.host"),
+        ("edgesight.bench.report", "def f():\n    from host import kernel", "imports host: say edgesight.host"),
         ("edgesight.host.files", "from edgesight.host import kernel", "in a circle: edgesight.host."),
     ],
 )
@@ -132,9 +134,29 @@ def test_a_forbidden_import_is_seen(module: str, line: str, told: str) -> None:
     assert told in problems[0]
 
 
-def test_tests_and_benches_of_modules_use_the_one_name() -> None:
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"host/edge.py": "import edgesight.sim.relay", "sim/relay.py": ""}, ["host/ knows nothing of sim/"]),
+        (
+            {"plan/a.py": "from edgesight.plan import b", "plan/b.py": "from edgesight.plan.a import c"},
+            ["in a circle: edgesight.plan."],
+        ),
+        ({"plan/a.py": "from edgesight.plan import b", "plan/b.py": "import math"}, []),
+    ],
+)
+def test_what_stands_in_files_is_seen(files: Mapping[str, str], told: list[str], tmp_path: Path) -> None:
+    for name, source in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(source)
+    problems = wrong(modules(tmp_path))
+    assert len(problems) == len(told)
+    assert all(text in problem for text, problem in zip(told, problems, strict=True))
+
+
+def test_tests_benches_of_modules_and_examples_use_the_one_name() -> None:
     short = set(ROOMS) - {"edgesight"}
-    for folder in ("tests", "sim"):
+    for folder in ("tests", "sim", "docs"):
         for path in (ROOT / folder).rglob("*.py"):
             names = imported(path.read_text())
             assert not {name for name in names if name.split(".")[0] in short}, path

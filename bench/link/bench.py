@@ -1,8 +1,6 @@
 """The link's measurements in sections, each of which can be run alone and is not run again when it is there already.
 
 What all sections found so far stands together in `link.json`; the comparison is drawn beside it, in `link.png`.
-
-Words owned here: section.
 """
 
 from __future__ import annotations
@@ -13,136 +11,25 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import numpy as np
-import numpy.typing as npt
 from rich.console import Console
-from rich.table import Table
 
 from edgesight.bench.link import fairness, hedging
-from edgesight.bench.link.compare import (
-    CODE,
-    MOST_PER_SECOND,
-    OURS,
-    SLOW_REQUESTS,
-    TRANSPORTS,
-    Cell,
-    DataCase,
-    LinkCase,
-    Row,
-    available_transports,
-    best_reliable,
-    better_grpc,
-    code_checksum,
-    fashion_case,
-    gate_checks,
-    in_turns,
-    loss_cases,
-    make_cells,
-    make_rows,
-    network_file,
-    photo_case,
-    run_cells,
-    seconds_of,
-    slow_cases,
-    slow_checks,
-    slow_rate,
-    trace_cases,
-)
+from edgesight.bench.link.compare import CONGESTION_CODE, code_checksum
+from edgesight.bench.link.compare_picture import draw
+from edgesight.bench.link.comparisons import COMPARISONS
 from edgesight.bench.link.faults import run_faults
-from edgesight.bench.link.photos import lacking
-from edgesight.bench.link.workload import Plan, Spacing
+from edgesight.bench.link.sections import Found, Section, Settings
 from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.files import write_atomically
-from edgesight.plan.picture import save_picture
 from edgesight.sim.link.namespaces import missing
 from edgesight.sim.link.options import EmulationError
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS = 3  # of cells with a gate; the others have one
-PHOTO_REQUESTS, FASHION_REQUESTS = 500, 334  # of a seed
-_COLOURS = {
-    "edgesight": "#e76f51",
-    "grpc-cubic": "#a8b8c8",
-    "grpc-bbr": "#457b9d",
-    "quic": "#2a9d8f",
-    "udp": "#c9a227",
-}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a user may choose.
-
-    Attributes:
-        out: folder for link.json, link.png and link/, which holds what was measured.
-        zoo: folder with the back end of Fashion-MNIST.
-        photos: folder or zip of photographs; None: none.
-        labels: file that tells what is on them, see `photos.read_photos`; None: nothing does.
-        traces: folder of traces, see `compare.trace_cases`; None: none.
-        fashion: gives Fashion-MNIST's test images uint8 [N, H, W, C] and labels [N]; None: there are none.
-        seeds: of cells with a gate.
-        requests: of a cell; None: PHOTO_REQUESTS and FASHION_REQUESTS.
-        per_second, spacing, deadline_s: of requests, see `workload.Plan`.
-        again: measure again what is there already.
-    """
-
-    out: Path
-    zoo: Path
-    photos: Path | None = None
-    labels: Path | None = None
-    traces: Path | None = None
-    fashion: Callable[[], tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]] | None = None
-    seeds: int = SEEDS
-    requests: int | None = None
-    per_second: float = 20.0
-    spacing: Spacing = "fixed"
-    deadline_s: float = 1.0
-    again: bool = False
-
-    @property
-    def folder(self) -> Path:
-        """Where sections keep what they measured."""
-        return self.out / "link"
-
-    def plan(self, requests: int) -> Plan:
-        """The plan of a cell of so many requests, unless the user chose another number."""
-        count = self.requests if self.requests is not None else requests
-        return Plan(count, per_second=self.per_second, spacing=self.spacing, deadline_s=self.deadline_s)
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a section found: checks, and plain JSON."""
-
-    checks: list[Check]
-    body: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the bench.
-
-    Attributes:
-        title: for people.
-        lacks: why it cannot be run, or None.
-        seconds: how long it will take, about.
-        run: measures, or reads what was measured.
-        code: globs of the files it depends on; when one of them has changed, what it found no longer counts.
-        resumes: whether it goes on by itself where it was stopped, and so is always run.
-    """
-
-    title: str
-    lacks: Callable[[Settings], str | None]
-    seconds: Callable[[Settings], float]
-    run: Callable[[Settings, Console], Found]
-    code: tuple[str, ...]
-    resumes: bool = False
 
 
 def bench_link(settings: Settings, names: Sequence[str], console: Console) -> bool:
@@ -226,208 +113,8 @@ def _summarise(settings: Settings, console: Console) -> bool:
         name: section["comparisons"] for name, section in body["sections"].items() if "comparisons" in section
     }
     if comparisons:
-        _draw(comparisons, settings.out / "link.png")
+        draw(comparisons, settings.out / "link.png")
     return print_checks(console, checks) and bool(checks)
-
-
-# ---------------------------------------------------------------------------------------------------- comparisons
-
-
-def _cache(settings: Settings) -> Path:
-    return settings.folder / "data"
-
-
-def _lacks_transports() -> str | None:
-    if importlib.util.find_spec("grpc") is None:
-        return "grpcio is not installed: `pip install 'edgesight[peers]'`"
-    return missing()
-
-
-def _lacks_photos(settings: Settings) -> str | None:
-    if settings.photos is None:
-        return "no photographs were given (--photos FOLDER or .zip)"
-    if not settings.photos.exists():
-        return f"{settings.photos} is not there"
-    return lacking(network_file(_cache(settings))) or _lacks_transports()
-
-
-def _lacks_fashion(settings: Settings) -> str | None:
-    if settings.fashion is None:
-        return "Fashion-MNIST is not there: apt-get install dataset-fashion-mnist, or --data-dir FOLDER"
-    return _lacks_transports()
-
-
-def _lacks_traces(settings: Settings) -> str | None:
-    if settings.traces is None:
-        return "no traces were given (--traces FOLDER)"
-    if not settings.traces.is_dir():
-        return f"{settings.traces} is no folder"
-    if _lacks_photos(settings) is not None and _lacks_fashion(settings) is not None:
-        return "there are neither photographs nor Fashion-MNIST"
-    return None
-
-
-def _photos(settings: Settings) -> DataCase:
-    assert settings.photos is not None
-    return photo_case(settings.photos, settings.labels, _cache(settings))
-
-
-def _fashion(settings: Settings) -> DataCase:
-    assert settings.fashion is not None
-    return fashion_case(settings.zoo / "backend.onnx", *settings.fashion(), _cache(settings))
-
-
-def _loss_cells(settings: Settings, data: DataCase, requests: int) -> list[Cell]:
-    transports, _ = available_transports()
-    cells = []
-    for link in loss_cases():
-        seeds = settings.seeds if link.gate is not None else 1
-        plan = settings.plan(requests)
-        if not link.up.loss:  # here transports differ least
-            plan = in_turns(plan, data, len(transports))
-        cells += make_cells([link], data, plan, seeds, settings.folder / "cells", transports)
-    return cells
-
-
-def _photo_cells(settings: Settings) -> list[Cell]:
-    return _loss_cells(settings, _photos(settings), PHOTO_REQUESTS)
-
-
-def _fashion_cells(settings: Settings) -> list[Cell]:
-    return _loss_cells(settings, _fashion(settings), FASHION_REQUESTS)
-
-
-def _trace_cells(settings: Settings) -> list[Cell]:
-    assert settings.traces is not None
-    links, (transports, _) = trace_cases(settings.traces), available_transports()
-    cells: list[Cell] = []
-    for lacks, data, requests in (
-        (_lacks_photos, _photos, PHOTO_REQUESTS),
-        (_lacks_fashion, _fashion, FASHION_REQUESTS),
-    ):
-        if lacks(settings) is None:
-            plan = settings.plan(requests)
-            cells += make_cells(links, data(settings), plan, 1, settings.folder / "cells", transports)
-    return cells
-
-
-def _lacks_slow(settings: Settings) -> str | None:
-    if _lacks_photos(settings) is not None and _lacks_fashion(settings) is not None:
-        return f"there are neither photographs nor Fashion-MNIST: {_lacks_fashion(settings)}"
-    return None
-
-
-def _slow_cells(settings: Settings) -> list[Cell]:
-    """All links, data sets and rates; the requests are the same for each transport."""
-    links = slow_cases()
-    if settings.traces is not None and settings.traces.is_dir():
-        links += trace_cases(settings.traces)
-    transports = [transport for transport in available_transports()[0] if transport.reliable or transport is OURS]
-    cells: list[Cell] = []
-    for lacks, data_of in ((_lacks_photos, _photos), (_lacks_fashion, _fashion)):
-        if lacks(settings) is not None:
-            continue
-        data = data_of(settings)
-        for link in links:
-            plan = settings.plan(SLOW_REQUESTS)
-            for per_second in (plan.per_second, slow_rate(link, data)):
-                at = replace(plan, per_second=per_second)
-                if slow_rate(link, data) == MOST_PER_SECOND[data.name]:  # the ends bound it, not the link
-                    at = in_turns(at, data, len(transports))
-                cells += make_cells([link], data, at, 1, settings.folder / "cells", transports)
-    return cells
-
-
-def _run_slow(settings: Settings, console: Console) -> Found:
-    cells = _slow_cells(settings)
-    run_cells(cells, console, settings.again, at_once=True)
-    checks: list[Check] = []
-    comparisons = []
-    groups: dict[tuple[str, str, float], list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault((cell.data.name, cell.link.name, cell.plan.per_second), []).append(cell)
-    for (data, _, per_second), own in groups.items():
-        rows = make_rows(own)
-        checks += slow_checks(rows, per_second, data)
-        comparisons.append(_comparison(own[0].data, own[0].plan, [own[0].link], rows))
-        _print_rows(console, f"{data}, {per_second:g}/s", rows)
-    return Found(checks, {"slow": comparisons})
-
-
-def _compare(cells_of: Callable[[Settings], list[Cell]], settings: Settings, console: Console) -> Found:
-    cells = cells_of(settings)
-    run_cells(cells, console, settings.again)
-    checks: list[Check] = []
-    comparisons = []
-    for data in {cell.data.name: cell.data for cell in cells}.values():
-        own = [cell for cell in cells if cell.data is data]
-        links = list({cell.link.name: cell.link for cell in own}.values())
-        rows = make_rows(own)
-        checks += gate_checks(rows, links, data.name)
-        comparisons.append(_comparison(data, own[0].plan, links, rows))
-        _print_rows(console, data.name, rows)
-    _, skipped = available_transports()
-    for transport, reason in skipped.items():
-        console.print(f"[yellow]{transport}: not compared: {reason}[/yellow]")
-    return Found(checks, {"comparisons": comparisons, "skipped_transports": skipped})
-
-
-def _comparison(data: DataCase, plan: Plan, links: Sequence[LinkCase], rows: Sequence[Row]) -> dict[str, Any]:
-    def name(row: Row | None) -> str | None:
-        return None if row is None else row.transport
-
-    return {
-        "data": data.name,
-        "identity": data.identity,
-        "accuracy_unharmed": data.accuracy,
-        "per_second": plan.per_second,
-        "spacing": plan.spacing,
-        "deadline_s": plan.deadline_s,
-        "links": {
-            link.name: {
-                "up": link.up.describe(),
-                "down": link.down.describe(),
-                "gated": link.gate is not None,
-                "best_reliable": name(best_reliable(rows, link.name)),
-                "better_grpc": name(better_grpc(rows, link.name)),
-            }
-            for link in links
-        },
-        "rows": [asdict(row) for row in rows],
-    }
-
-
-def _print_rows(console: Console, data: str, rows: Sequence[Row]) -> None:
-    table = Table(title=f"Time to answer: {data}")
-    for column in ("link", "transport", "P50 ms", "P99 ms", "in time", "agreement", "accuracy", "kB sent"):
-        table.add_column(column, justify="left" if column in ("link", "transport") else "right")
-    titles = {transport.name: transport.title for transport in TRANSPORTS}
-    for row in rows:
-        table.add_row(
-            row.link,
-            titles[row.transport],
-            f"{row.p50_ms:.1f}",
-            f"{row.p99_ms:.1f}",
-            f"{row.answered:.1%}",
-            f"{row.agreement:.1%}",
-            "" if row.accuracy is None else f"{row.accuracy:.1%}",
-            f"{row.sent_bytes / 1e3:.1f}",
-        )
-    console.print(table)
-
-
-def _comparing(title: str, lacks: Callable[[Settings], str | None], cells: Callable[[Settings], list[Cell]]) -> Section:
-    return Section(
-        title,
-        lacks,
-        lambda settings: seconds_of(cells(settings), settings.again),
-        lambda settings, console: _compare(cells, settings, console),
-        CODE,
-        resumes=True,
-    )
-
-
-# ------------------------------------------------------------------------------------------------------- fairness
 
 
 def _run_fairness(settings: Settings, console: Console) -> Found:
@@ -443,8 +130,6 @@ def _fairness_seconds(settings: Settings) -> float:
     alone = len(fairness.LOSSES) * (1 + len(fairness.OTHERS)) * fairness.LOSS_SECONDS
     return beside + alone
 
-
-# ------------------------------------------------------------------------------------------------ faults and fuzzing
 
 FAULTS = 200
 FUZZED = 10_000_000  # executions
@@ -495,24 +180,15 @@ _HOST_CODE = (
     *("sim/link/relay.py", "sim/link/model.py"),
 )
 SECTIONS: dict[str, Section] = {
-    "photos": _comparing("photographs with EfficientNet-Lite0 under random loss", _lacks_photos, _photo_cells),
-    "fashion-mnist": _comparing("Fashion-MNIST under random loss", _lacks_fashion, _fashion_cells),
-    "traces": _comparing("both on traces of real links", _lacks_traces, _trace_cells),
-    "slow": Section(
-        "both on slow links and traces, at two rates",
-        _lacks_slow,
-        lambda settings: seconds_of(_slow_cells(settings), settings.again, at_once=True),
-        _run_slow,
-        CODE,
-        resumes=True,
-    ),
+    **COMPARISONS,
     "fairness": Section(
         "our congestion control beside TCP and alone",
         lambda settings: missing(),
         _fairness_seconds,
         _run_fairness,
         (
-            *(f"host/link/{name}.py" for name in ("congestion", "quic", "queue", "loss", "client", "server")),
+            *CONGESTION_CODE,
+            *(f"host/link/{name}.py" for name in ("quic", "queue", "loss", "client", "server")),
             *(f"bench/link/{name}.py" for name in ("fairness", "backlog")),
             *(f"sim/link/{name}.py" for name in ("engine", "model", "namespaces")),
         ),
@@ -529,7 +205,7 @@ SECTIONS: dict[str, Section] = {
         lambda settings: None,
         lambda settings: _FAULT_SECONDS,
         _run_faults,
-        (*_HOST_CODE, "bench/link/faults.py", "bench/link/mischief.py", "bench/link/clock.cpp"),
+        (*_HOST_CODE, *(f"bench/link/{name}" for name in ("fault*.py", "mischief.py", "clock.cpp"))),
     ),
     "fuzz": Section(
         "fuzzing all parsers",
@@ -539,40 +215,3 @@ SECTIONS: dict[str, Section] = {
         ("host/**/*.py", "sim/link/options.py", "tests/fuzz/**/*.py"),
     ),
 }
-
-
-# -------------------------------------------------------------------------------------------------------- picture
-
-
-def _draw(comparisons: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """Draw P99 and agreement by link, a colour a transport, a row of two panels a comparison."""
-    matplotlib.use("Agg")  # no display is needed
-    from matplotlib import pyplot
-
-    shown = [one for found in comparisons.values() for one in found if one["rows"]]
-    figure, axes = pyplot.subplots(len(shown), 2, figsize=(14, 3.6 * len(shown)), squeeze=False, layout="constrained")
-    for (when, what), one in zip(axes, shown, strict=True):
-        links = list(one["links"])
-        there = [transport for transport in TRANSPORTS if any(r["transport"] == transport.name for r in one["rows"])]
-        width = 0.8 / len(there)
-        for place, transport in enumerate(there):
-            rows = {row["link"]: row for row in one["rows"] if row["transport"] == transport.name}
-            at = [links.index(link) + (place - (len(there) - 1) / 2) * width for link in rows]
-            style = {"color": _COLOURS[transport.name], "label": transport.title}
-            when.bar(at, [row["p99_ms"] for row in rows.values()], width, **style)
-            when.plot(at, [row["p50_ms"] for row in rows.values()], "_", color="black", markersize=60 * width)
-            what.bar(at, [100 * row["agreement"] for row in rows.values()], width, **style)
-        for axis in (when, what):
-            axis.set_xticks(range(len(links)), links)
-            axis.spines[["top", "right"]].set_visible(False)
-        when.set_yscale("log")
-        when.set_ylim(bottom=20.0)
-        when.set_ylabel("ms to the answer")
-        when.set_title(f"{one['data']}: P99 (black: P50), deadline {1e3 * one['deadline_s']:g} ms")
-        what.set_ylim(0, 102)
-        what.set_ylabel("agreement, %")
-        what.set_title(f"{one['data']}: answered in time as on the unharmed image")
-    handles, titles = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, titles, loc="outside lower center", ncols=len(titles), frameon=False)
-    figure.suptitle(f"{OURS.title} and others over an emulated link, real packets", fontsize=11)
-    save_picture(figure, path)

@@ -18,43 +18,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import re
 import signal
 import struct
 import subprocess
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 
+from edgesight.bench.link.fault_findings import RECOVER_WITHIN_S, Findings, judge, told
 from edgesight.bench.link.mischief import Damage, DisturbedLink, begin_idle, garbage, noise
-from edgesight.bench.link.programs import (
-    ALLOWANCE_S,
-    Asked,
-    Material,
-    Program,
-    asking,
-    kept_off_s,
-    offloading_package,
-    robust_digits,
-)
+from edgesight.bench.link.programs import Material, Program, asking, kept_off_s, offloading_package, robust_digits
 from edgesight.bench.report import Check
-from edgesight.host.answer import Answer
 from edgesight.host.link.addresses import host_and_port
 from edgesight.host.package import Package
 from edgesight.sim.link.options import EmulationError, LinkOptions
 from edgesight.sim.link.trust import make_trust
 from edgesight.sim.verilate import build_library
 
-RECOVER_WITHIN_S = 15.0  # the longest pause between two attempts to connect (7.5 s), a silence that ends one (3), twice
-GROWTH_MB = 24.0  # resident memory that a process may gain over the schedule
 _DEADLINES_MS = (150.0, 300.0, 600.0)
 _RATE = 10.0  # queries a second
 _DELAY_S = 0.005  # of the link, each way
@@ -64,10 +49,8 @@ _PACKETS = 300  # invented or played back by one fault, each way
 _STOPPED_S, _RUNNING_S = 0.06, 0.02  # of a slow process
 _DAY = 86_400
 _CLOCKS_S = (-50 * 365 * _DAY, -400 * _DAY, -2 * _DAY, -3_600, 3_600, 40 * _DAY, 100 * _DAY, 800 * _DAY)
-_SAMPLES_OF_GROWTH = 8  # the fewest that a growth of memory is told from
 _ROOT = Path(__file__).resolve().parents[2]
 _SKEW = Path(__file__).with_name("clock.cpp")
-_TOLD = 40  # bad answers of a kind that are told one by one
 
 # Faults that the data centre's process lives through, and those that restart it. The first come first, so that its
 # memory is looked at over one long life.
@@ -87,17 +70,6 @@ class Fault:
     kind: str
     seconds: float
     number: int  # decides, with the seed, all chance in it
-
-
-@dataclass
-class Findings:
-    """What is gathered while the schedule runs."""
-
-    began: float = 0.0  # monotonic clock, seconds
-    asked: list[Asked] = field(default_factory=list)
-    faults: list[dict[str, Any]] = field(default_factory=list)
-    memory_mb: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # by process: its id, and how much
-    ended: list[str] = field(default_factory=list)  # processes that ended by themselves
 
 
 def schedule(seed: int, count: int) -> list[Fault]:
@@ -147,7 +119,7 @@ def run_faults(
         findings = asyncio.run(run.all())
         unhandled = sum(program.unhandled() for program in (run.edge, run.datacenter))
     checks = judge(findings, material.backend, material.edge, unhandled, faults)
-    return checks, {**_told(run, material), "unhandled": unhandled}
+    return checks, {**told(findings, material, seed, run.link.report()), "unhandled": unhandled}
 
 
 class _ClockedProgram(Program):
@@ -373,146 +345,6 @@ class _Run:
     async def _restarted(self, fault: Fault, chance: random.Random) -> None:
         await self.datacenter.end(signal.SIGTERM)
         await self.datacenter.start()
-
-
-def judge(
-    findings: Findings, backend: npt.NDArray[np.int64], edge: npt.NDArray[np.int64], unhandled: int, faults: int
-) -> list[Check]:
-    """The checks of what was found; `backend` and `edge` are the right labels of the images by whoever answers."""
-    asked = findings.asked
-    answered = [(one, one.answer) for one in asked if one.answer is not None]
-    late = [one for one in asked if one.late]
-    sound = [(one, answer) for one, answer in answered if one.sound]
-    wrong = [one for one, answer in sound if answer.label != backend[one.image]]
-    stood_in = [(one, answer) for one, answer in answered if answer.stage != "datacenter"]
-    unmarked = [one for one, answer in stood_in if not (answer.degraded and answer.reason)]
-    other = [one for one, answer in stood_in if answer.label != edge[one.image]]
-    recoveries = [fault["recovery_s"] - fault["kept_off_s"] for fault in findings.faults]
-    growths = {name: _growth(memory) for name, memory in findings.memory_mb.items()}
-    return [
-        Check("faults gone through", len(findings.faults), faults, False, "faults", "measured"),
-        Check(
-            f"queries not answered by deadline + {ALLOWANCE_S:g} s (+ time off the CPU)",
-            len(late),
-            0,
-            True,
-            "queries",
-            "measured",
-        ),
-        Check("wrong answers marked sound", len(wrong), 0, True, "answers", "measured"),
-        Check("sound answers, to know that by", len(sound), faults, False, "answers", "measured"),
-        Check("the edge's own answers not marked degraded", len(unmarked), 0, True, "answers", "measured"),
-        Check("the edge's own answers that are not the fabric's", len(other), 0, True, "answers", "measured"),
-        Check(
-            "longest recovery (less time off the CPU)",
-            max(recoveries, default=0.0),
-            RECOVER_WITHIN_S,
-            True,
-            "s",
-            "measured",
-        ),
-        Check("unhandled exceptions in both logs", unhandled, 0, True, "exceptions", "measured"),
-        Check("processes that ended by themselves", len(findings.ended), 0, True, "processes", "measured"),
-        *(
-            Check(f"memory gained by the {name}", growth, GROWTH_MB, True, "MB", "measured")
-            for name, growth in growths.items()
-            if growth is not None
-        ),
-    ]
-
-
-def _told(run: _Run, material: Material) -> dict[str, Any]:
-    """All that was found, as plain JSON."""
-    findings = run.findings
-    asked = findings.asked
-    answered = [(one, one.answer) for one in asked if one.answer is not None]
-    over = sorted(one.took_s - one.deadline_s for one, _ in answered)
-    labels = Counter(material.backend.tolist())
-    kinds = sorted({fault["kind"] for fault in findings.faults})
-    recoveries = {
-        kind: sorted(fault["recovery_s"] for fault in findings.faults if fault["kind"] == kind) for kind in kinds
-    }
-    return {
-        "seed": run.seed,
-        "queries": len(asked),
-        "sound": sum(one.sound for one in asked),
-        "degraded": sum(answer.degraded for _, answer in answered),
-        "allowance_s": ALLOWANCE_S,
-        "kept_off_s": {
-            f"p{percent}": _at(sorted(one.kept_off_s for one in asked), percent) for percent in (50, 99, 100)
-        },
-        "beyond_deadline_s": {f"p{percent}": _at(over, percent) for percent in (50, 99, 100)},
-        "late": _listed(findings, [one for one in asked if one.late], material),
-        "wrong": _listed(
-            findings, [one for one, answer in answered if answer.label != _right(one, material)], material
-        ),
-        "why_degraded": dict(Counter(_why(answer) for _, answer in answered if answer.degraded).most_common(20)),
-        "why_unanswered": dict(Counter(one.error for one in asked if one.error is not None).most_common(10)),
-        "images": len(material.images),
-        # An answer that belongs to another image is seen as wrong but for this share.
-        "pairs_of_images_of_one_label": round(sum(n**2 for n in labels.values()) / len(material.images) ** 2, 3),
-        "recovery_s": {
-            kind: {"faults": len(found), "median": _at(found, 50), "longest": found[-1]}
-            for kind, found in recoveries.items()
-        },
-        "memory_mb": {
-            name: {
-                "first": memory[0][1],
-                "last": memory[-1][1],
-                "most": max(mb for _, mb in memory),
-                "gained": _growth(memory),
-            }
-            for name, memory in findings.memory_mb.items()
-        },
-        "ended": findings.ended,
-        "link": run.link.report(),
-        "faults": findings.faults,
-    }
-
-
-def _right(asked: Asked, material: Material) -> int:
-    """The right label of whoever answered."""
-    return int((material.backend if asked.sound else material.edge)[asked.image])
-
-
-def _listed(findings: Findings, bad: list[Asked], material: Material) -> list[dict[str, Any]]:
-    """Bad answers with the fault under which they were asked."""
-    told = []
-    for one in bad[:_TOLD]:
-        at = one.begun - findings.began
-        before = [fault for fault in findings.faults if fault["begun_s"] <= at]
-        told.append(
-            {
-                "at_s": round(at, 3),
-                "fault": before[-1]["kind"] if before else None,
-                "into_it_s": round(at - before[-1]["begun_s"], 3) if before else None,
-                "deadline_s": one.deadline_s,
-                "took_s": round(one.took_s, 3),
-                "kept_off_s": round(one.kept_off_s, 3),
-                "label": one.answer.label if one.answer is not None else None,
-                "right": _right(one, material),
-                "reason": one.answer.reason if one.answer is not None else one.error,
-            }
-        )
-    return told
-
-
-def _growth(memory: list[tuple[int, float]]) -> float | None:
-    """MB that the longest-lived process gained from its samples' second quarter to the last; None with too few."""
-    (pid, count), *_ = Counter(pid for pid, _ in memory).most_common(1)
-    if count < _SAMPLES_OF_GROWTH:
-        return None
-    samples = [mb for owner, mb in memory if owner == pid]
-    quarter = len(samples) // 4
-    return round(float(np.median(samples[-quarter:]) - np.median(samples[quarter : 2 * quarter])), 2)
-
-
-def _at(ascending: list[float], percent: int) -> float | None:
-    return round(ascending[min(len(ascending) * percent // 100, len(ascending) - 1)], 4) if ascending else None
-
-
-def _why(answer: Answer) -> str:
-    return re.sub(r"\d+", "N", answer.reason or "not said")
 
 
 def _clock_library(folder: Path) -> Path:

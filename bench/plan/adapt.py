@@ -42,6 +42,7 @@ from edgesight.bench.plan.adapt_instances import (
     random_instances,
 )
 from edgesight.bench.plan.adapt_picture import draw_bench
+from edgesight.bench.plan.adapt_simulation import Scheduling
 from edgesight.bench.report import Check, PlainTable
 from edgesight.plan.adapt.annealing import annealing
 from edgesight.plan.adapt.data import Client, ModelProfile, shipped
@@ -118,7 +119,7 @@ def run_methods(
     for name, trace in traces.items():
         for method in ONLINE:
             runs = [
-                simulate(profile, trace, alike(count, rate, slo_ms), seconds, seed, method=method)
+                simulate(profile, trace, alike(count, rate, slo_ms), seconds, seed, Scheduling(method=method))
                 for count, rate, slo_ms in cells
                 for seed in range(seeds)
             ]

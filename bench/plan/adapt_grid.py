@@ -11,15 +11,9 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from edgesight.bench.plan.adapt_instances import (
-    RATES,
-    SLOS_MS,
-    alike,
-    gpus,
-)
-from edgesight.bench.plan.adapt_simulation import Capacity, Outcome, Simulation, most_in_time
+from edgesight.bench.plan.adapt_instances import RATES, SLOS_MS, alike, gpus
+from edgesight.bench.plan.adapt_simulation import OURS, Capacity, Outcome, Scheduling, Simulation, most_in_time
 from edgesight.plan.adapt.data import Client, Gpu, ModelProfile
-from edgesight.plan.adapt.plan import Method
 from edgesight.plan.profile import read_trace
 
 CLIENTS = (1, 2, 4, 8)
@@ -79,18 +73,16 @@ def simulate(
     clients: Sequence[Client],
     seconds: float,
     seed: int,
+    scheduling: Scheduling = OURS,
     *,
-    told: bool = False,
-    method: Method = "pairwise",
     machines: Sequence[Gpu] | None = None,
     overhead_ms: float = 0.0,
 ) -> Outcome:
     """One run; each client begins at a random moment of the trace, the same for every method."""
     chance = random.Random(seed)
     links = [(client, Capacity(trace, chance.uniform(0, len(trace)))) for client in clients]
-    return Simulation(
-        profile, machines or gpus(), links, told=told, method=method, overhead_ms=overhead_ms, seed=seed
-    ).run(seconds)
+    simulation = Simulation(profile, machines or gpus(), links, scheduling, overhead_ms=overhead_ms, seed=seed)
+    return simulation.run(seconds)
 
 
 def run_grid(
@@ -104,7 +96,9 @@ def run_grid(
                 for slo_ms in SLOS_MS:
                     clients = alike(count, rate, slo_ms)
                     ours = [simulate(profile, trace, clients, seconds, seed) for seed in range(seeds)]
-                    known = [simulate(profile, trace, clients, seconds, seed, told=True) for seed in range(seeds)]
+                    known = [
+                        simulate(profile, trace, clients, seconds, seed, Scheduling(told=True)) for seed in range(seeds)
+                    ]
                     requests = sum(run.requests for run in ours)
                     latencies = np.concatenate([run.latencies_ms or [0.0] for run in ours])
                     cells.append(

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgesight.bench.plan.adapt_simulation import Capacity, Simulation, most_in_time
+from edgesight.bench.plan.adapt_simulation import Capacity, Scheduling, Simulation, most_in_time
 from edgesight.plan.adapt.data import Situation
-from edgesight.plan.adapt.plan import Method
-from edgesight.plan.adapt.scheduler import MARGIN
 from edgesight.plan.profile import PlanError
 
 
@@ -19,32 +17,25 @@ def replay(
     situation: Situation,
     trace: str,
     rates: Sequence[float],
-    method: Method,
+    scheduling: Scheduling,
     *,
-    told: bool,
     seconds: float,
     seed: int,
-    trade: tuple[float | None, float | None] = (None, None),
 ) -> dict[str, Any]:
     """What becomes of the clients' requests within `seconds`, as plain values for JSON.
 
     The clients' links follow `rates` (Mbit/s by the second) of the trace called `trace`, each from a moment of its own.
-    With `told`, the scheduler knows them ahead. `trade` is the load limit and the margin, where they are not the
-    method's own. Raises PlanError where no client takes a frame.
+    Raises PlanError where no client takes a frame.
     """
-    load_limit, margin = trade
     chance = random.Random(seed)
     links = [(client, Capacity(rates, chance.uniform(0, len(rates)))) for client in situation.clients]
     run = Simulation(
         situation.profile,
         situation.gpus,
         links,
-        method=method,
-        told=told,
+        scheduling,
         overhead_ms=situation.overhead_ms,
         seed=seed,
-        margin=MARGIN if margin is None else margin,
-        load_limit=load_limit,
     ).run(seconds)
     if not run.requests:
         raise PlanError(f"no client takes a frame within {seconds:g} s of simulated time: give --seconds more")
@@ -52,7 +43,7 @@ def replay(
     rounds_ms = np.array(run.round_seconds) * 1e3
     return {
         "trace": trace,
-        "method": "told" if told else method,
+        "method": "told" if scheduling.told else scheduling.method,
         "requests": run.requests,
         "in_time": run.in_time,
         "most_in_time": most_in_time(situation.profile, links, seconds, overhead_ms=situation.overhead_ms, seed=seed),

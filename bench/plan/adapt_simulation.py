@@ -31,7 +31,7 @@ from functools import partial
 
 from edgesight.plan.adapt.data import Client, Gpu, Model, ModelProfile
 from edgesight.plan.adapt.plan import Method
-from edgesight.plan.adapt.scheduler import INTERVAL_MS, MARGIN, PATIENCE, SENDER_MARGIN, Scheduler, Sender
+from edgesight.plan.adapt.scheduler import INTERVAL_MS, MARGIN, Scheduler, Sender
 
 
 class Capacity:
@@ -164,6 +164,22 @@ def most_in_time(
     return sent / requests if requests else 1.0
 
 
+@dataclass(frozen=True)
+class Scheduling:
+    """How the clients of a run are scheduled; see `edgesight.plan.adapt.scheduler.Scheduler`.
+
+    A scheduler that is told needs no margin.
+    """
+
+    method: Method = "pairwise"
+    told: bool = False
+    margin: float = MARGIN
+    load_limit: float | None = None
+
+
+OURS = Scheduling()
+
+
 class Simulation:
     """One run: clients with their links, a scheduler, GPUs."""
 
@@ -172,30 +188,24 @@ class Simulation:
         profile: ModelProfile,
         gpus: Sequence[Gpu],
         clients: Sequence[tuple[Client, Capacity]],
+        scheduling: Scheduling = OURS,
         *,
-        method: Method = "pairwise",
-        told: bool = False,
-        margin: float = MARGIN,
-        sender_margin: float = SENDER_MARGIN,
-        patience: int = PATIENCE,
-        load_limit: float | None = None,
         overhead_ms: float = 0.0,
         seed: int = 0,
     ) -> None:
         """`clients`: each with its link, whose bandwidth counts for nothing but its round trip does.
 
-        A scheduler that is told needs no margin. `seed` is that of the moments at which cameras begin.
+        `seed` is that of the moments at which cameras begin.
         """
-        self._profile, self._told, self._overhead_ms = profile, told, overhead_ms
+        self._profile, self._told, self._overhead_ms = profile, scheduling.told, overhead_ms
         self._models = {model.name: model for model in profile.models}
         self._latency = {model.name: [0.0, *itertools.accumulate(_filled(model), max)] for model in profile.models}
         self._scheduler = Scheduler(
             profile,
             gpus,
-            method=method,
-            margin=0.0 if told else margin,
-            patience=patience,
-            load_limit=load_limit,
+            method=scheduling.method,
+            margin=0.0 if scheduling.told else scheduling.margin,
+            load_limit=scheduling.load_limit,
             overhead_ms=overhead_ms,
         )
         self._servers = {gpu.name: _Server(gpu.name) for gpu in gpus}
@@ -208,7 +218,7 @@ class Simulation:
             link = given.link.model_copy(update={"mbps": capacity.least_mbps(0, 0)})
             client = given.model_copy(update={"link": link})
             self._scheduler.register(client)
-            sender = Sender(client, profile, margin=sender_margin, overhead_ms=overhead_ms)
+            sender = Sender(client, profile, overhead_ms=overhead_ms)
             self._cameras.append(_Camera(client, capacity, sender, link.round_trip_ms))
 
     def run(self, seconds: float) -> Outcome:

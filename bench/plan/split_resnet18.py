@@ -19,7 +19,8 @@ from typing import Any, Final
 import numpy as np
 
 from edgesight.plan.profile import write
-from edgesight.plan.split.measure import join, measure_onnx
+from edgesight.plan.split.join import join
+from edgesight.plan.split.measure import measure_onnx
 from edgesight.plan.split.plan import SplitProfile
 
 PROFILE: Final = Path(__file__).with_suffix(".json")

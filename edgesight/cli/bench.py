@@ -114,7 +114,8 @@ def bench_link_(
     json_: Json = False,
 ) -> None:
     """Compare the link's transport with gRPC, QUIC streams and UDP under loss, and more; over an hour. Needs root."""
-    from edgesight.bench.link.bench import SECTIONS, Settings, bench_link
+    from edgesight.bench.link.bench import SECTIONS, bench_link
+    from edgesight.bench.link.sections import Settings
     from edgesight.quant.datasets import folder_of, load
     from edgesight.quant.splits import DataSetError
 
@@ -200,7 +201,7 @@ def bench_board_(
     json_: Json = False,
 ) -> None:
     """Build the open board's bitstream, answer on all boards in simulation, dry-run Vivado's, replay power sensors."""
-    from edgesight.bench.board import OPEN_BOARD, bench_board
+    from edgesight.bench.board import OPEN_BOARD, Counts, bench_board
     from edgesight.hls import open_flow, vivado
     from edgesight.hls.boards import board_names, load_board
     from edgesight.hls.csim import build_library
@@ -223,11 +224,9 @@ def bench_board_(
         fast,
         dry_runs,
         pool[: max(images, pin_images)],
-        pin_images=pin_images,
-        pynq_images=images,
-        energy_seeds=energy_seeds,
-        out=out,
-        console=console,
+        Counts(pin_images=pin_images, pynq_images=images, energy_seeds=energy_seeds),
+        out,
+        console,
     )
     _end(met, out / "board.json", json_)
 

@@ -20,22 +20,21 @@ and left out, since data flows forward only. A comma too many at a line's end is
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from edgesight.plan.profile import PlanError, checked, once
+from edgesight.plan.profile import PlanError, checked
 from edgesight.plan.workflow.problem import Workflow
+from edgesight.plan.workflow.published_files import Directory, Row
 
 _BYTES_PER_KB = 1024
 _ANY = "default"
-_LONGEST_NAME = 200  # characters: what the plain data take
 _MOST_OF_A_KIND = 10_000  # workers: more could not be planned for, and a slip of the pen would fill the memory
 # The settings of the authors' search that its reimplementation here has built in.
 _SEARCH = {"BEAM_SEARCH.BEST_K": 10, "WORKER_ASSIGNMENT.MAX_NUM_ASSIGN_ORDERS": 10,
@@ -51,113 +50,12 @@ class Published:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A line of a CSV file."""
-
-    path: Path
-    line: int
-    cells: tuple[str, ...]
-
-    def fault(self, reason: str) -> PlanError:
-        return PlanError(f"{self.path}:{self.line}: {reason}")
-
-    def number(self, place: int, what: str, least: float = 0.0, above: bool = False) -> float:
-        """Cell `place`, at least `least` (or above it); raises PlanError otherwise."""
-        try:
-            number = float(self.cells[place])
-        except ValueError as error:
-            raise self.fault(f"{what} is {self.cells[place]!r}, not a number") from error
-        if not math.isfinite(number) or number < least or (above and number == least):
-            raise self.fault(f"{what} is {number:g}; must be {'above' if above else 'at least'} {least:g}")
-        return number
-
-    def known(self, place: int, names: Mapping[str, object] | set[str], what: str) -> str:
-        """Cell `place`, which must be among `names`; raises PlanError otherwise."""
-        if self.cells[place] not in names:
-            raise self.fault(f"{self.cells[place]!r} is no {what}")
-        return self.cells[place]
-
-    def once(self, count: int, seen: dict[tuple[str, ...], int]) -> None:
-        """Note the line of the first `count` cells in `seen`; raises PlanError where they are there already."""
-        key = self.cells[:count]
-        if key in seen:
-            raise self.fault(f"{', '.join(key) or 'what holds for all variants'} is already on line {seen[key]}")
-        seen[key] = self.line
-
-
-@dataclass
-class _Directory:
-    """The files, and the warnings met so far."""
-
-    path: Path
-    warnings: list[str] = field(default_factory=list)
-
-    def text(self, name: str) -> str:
-        try:
-            return (self.path / name).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-            raise PlanError(f"{self.path / name}: cannot be read ({reason})") from error
-
-    def has(self, name: str) -> bool:
-        return (self.path / name).is_file()
-
-    def rows(self, name: str, columns: int | None, unique: int = 0) -> Iterator[_Row]:
-        """The lines of `name` but blank ones, each of `columns` cells (None: as many as the first of them has).
-
-        No two lines share the first `unique` cells.
-        """
-        seen: dict[tuple[str, ...], int] = {}
-        reader = csv.reader(self.text(name).splitlines(), strict=True)
-        while True:
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                raise PlanError(f"{self.path / name}:{reader.line_num}: is no CSV ({error})") from error
-            if cells is None:
-                return
-            cells = [cell.strip() for cell in cells]
-            if not any(cells):
-                continue
-            if columns is None:
-                columns = max(place for place, cell in enumerate(cells, 1) if cell)
-            row = _Row(self.path / name, reader.line_num, tuple(cells[:columns]))
-            while len(cells) > columns and not cells[-1]:
-                cells.pop()
-                self.warnings.append(f"{row.path}:{row.line}: a comma too many at the end, read over")
-            if len(cells) != columns:
-                raise row.fault(f"{len(cells)} cells where {columns} belong")
-            for place, cell in enumerate(cells):
-                if not cell:
-                    raise row.fault(f"cell {place + 1} is empty")
-                if len(cell) > _LONGEST_NAME:
-                    raise row.fault(f"cell {place + 1} has {len(cell)} characters; must be at most {_LONGEST_NAME}")
-            if unique:
-                row.once(unique, seen)
-            yield row
-
-    def json(self, name: str) -> Any:
-        try:
-            return json.loads(self.text(name), object_pairs_hook=once)
-        except json.JSONDecodeError as error:
-            raise PlanError(f"{self.path / name}:{error.lineno}: is no JSON ({error.msg})") from error
-        except (ValueError, RecursionError) as error:
-            raise PlanError(f"{self.path / name}: is no JSON that can be read ({error})") from error
-
-    def fault(self, name: str, word: str, reason: str) -> PlanError:
-        """A fault in a JSON or YAML file, at the line where `word` first stands."""
-        lines = self.text(name).splitlines()
-        line = next((place for place, text in enumerate(lines, 1) if word in text), 1)
-        return PlanError(f"{self.path / name}:{line}: {reason}")
-
-
 def read_directory(path: Path) -> Published:
     """The workflow in directory `path`. Latencies, sizes and accuracies are quoted, percents become shares, KB bytes.
 
     Raises PlanError naming file, line and reason.
     """
-    files = _Directory(path)
+    files = Directory(path)
     if files.has(_PER_VARIANT):
         raise PlanError(f"{path / _PER_VARIANT}: ratios by variant are not supported; give one ratio for each edge")
     overestimate, price_scale = _settings(files)
@@ -196,7 +94,7 @@ def read_directory(path: Path) -> Published:
         if worker not in prices:
             raise files.fault("workers_partition.json", f'"{worker}"', f"{worker!r} has no price in workers_specs.csv")
 
-    def machines(row: _Row, place: int) -> list[str]:
+    def machines(row: Row, place: int) -> list[str]:
         name = row.cells[place]
         found = copies.get(name, [name])
         if any(worker not in tiers for worker in found):
@@ -221,13 +119,13 @@ def read_directory(path: Path) -> Published:
         if source in operators and source not in led_to:
             raise row.fault(f"nothing leads to {source!r}, and it has no rate in input_injection_rates.csv")
 
-    def of_edge(row: _Row) -> tuple[str, ...]:
+    def of_edge(row: Row) -> tuple[str, ...]:
         if row.cells[:2] not in edges:
             raise row.fault(f"{row.cells[0]!r} to {row.cells[1]!r} is no edge of logical_graph.csv")
         return row.cells[:2]
 
     messages: dict[tuple[str, ...], list[dict[str, Any]]] = {edge: [] for edge in edges}
-    last_size: dict[tuple[str, ...], _Row] = {}
+    last_size: dict[tuple[str, ...], Row] = {}
     for row in files.rows("message_sizes.csv", 5, unique=4):
         edge = of_edge(row)
         message: dict[str, Any] = {"size_bytes": row.number(4, "the size") * _BYTES_PER_KB}
@@ -280,7 +178,7 @@ def read_directory(path: Path) -> Published:
     return Published(checked(content, Workflow, str(path)), tuple(files.warnings))
 
 
-def _check_graph(sources: Mapping[str, _Row], edges: Mapping[tuple[str, ...], _Row]) -> None:
+def _check_graph(sources: Mapping[str, Row], edges: Mapping[tuple[str, ...], Row]) -> None:
     """Raises PlanError where a source leads nowhere, or edges form a cycle."""
     used = {source for source, _ in edges}
     for name, row in sources.items():
@@ -298,7 +196,7 @@ def _check_graph(sources: Mapping[str, _Row], edges: Mapping[tuple[str, ...], _R
         raise row.fault(f"closes a cycle, {' to '.join(cycle)}") from error
 
 
-def _check_sizes(row: _Row, messages: list[dict[str, Any]], operators: Mapping[str, Mapping[str, object]]) -> None:
+def _check_sizes(row: Row, messages: list[dict[str, Any]], operators: Mapping[str, Mapping[str, object]]) -> None:
     """Raises PlanError where the `messages` of an edge, whose last line is `row`, leave out a variant of its ends."""
     source, target = row.cells[:2]
     given = {(message.get("source_variant"), message.get("target_variant")) for message in messages}
@@ -310,7 +208,7 @@ def _check_sizes(row: _Row, messages: list[dict[str, Any]], operators: Mapping[s
                 raise row.fault(f"{source!r} to {target!r} has sizes up to here, and none for {variants}")
 
 
-def _settings(files: _Directory) -> tuple[float, float]:
+def _settings(files: Directory) -> tuple[float, float]:
     """The factors on latencies and on link prices."""
     import yaml  # type: ignore[import-untyped] # its stubs are a package of their own
 
@@ -353,7 +251,7 @@ def _settings(files: _Directory) -> tuple[float, float]:
     return factors[0], factors[1]
 
 
-def _copies(files: _Directory) -> dict[str, list[str]]:
+def _copies(files: Directory) -> dict[str, list[str]]:
     """The machines of each kind, where workers are given as kinds and numbers."""
     if not files.has("workers_numbers.csv"):
         return {}
@@ -368,7 +266,7 @@ def _copies(files: _Directory) -> dict[str, list[str]]:
     return copies
 
 
-def _tiers(files: _Directory, copies: Mapping[str, list[str]]) -> dict[str, int]:
+def _tiers(files: Directory, copies: Mapping[str, list[str]]) -> dict[str, int]:
     """The tier of every worker."""
     name = "workers_partition.json"
     if not files.has(name):
@@ -395,7 +293,7 @@ def _tiers(files: _Directory, copies: Mapping[str, list[str]]) -> dict[str, int]
     return tiers
 
 
-def _requirement(files: _Directory, operators: Mapping[str, object]) -> tuple[str, float]:
+def _requirement(files: Directory, operators: Mapping[str, object]) -> tuple[str, float]:
     """The sink, and the share asked of it."""
     name = "accuracy_requirement.json"
     content = files.json(name)
@@ -419,7 +317,7 @@ def _requirement(files: _Directory, operators: Mapping[str, object]) -> tuple[st
     return content["sink"], threshold / 100
 
 
-def _accuracies(files: _Directory, operators: Mapping[str, Mapping[str, object]]) -> list[dict[str, Any]]:
+def _accuracies(files: Directory, operators: Mapping[str, Mapping[str, object]]) -> list[dict[str, Any]]:
     """The rows of accuracy_profile.csv."""
     name = "accuracy_profile.csv"
     if not files.has(name) and files.has("nodes_accuracy_profiles.pkl"):
@@ -460,10 +358,10 @@ def _accuracies(files: _Directory, operators: Mapping[str, Mapping[str, object]]
 
 
 def _read_links(
-    files: _Directory,
+    files: Directory,
     name: str,
-    sources: Callable[[_Row, int], list[str]],
-    targets: Callable[[_Row, int], list[str]],
+    sources: Callable[[Row, int], list[str]],
+    targets: Callable[[Row, int], list[str]],
     tiers: Mapping[str, int],
     scale: float,
     listed: dict[tuple[str, str], float],

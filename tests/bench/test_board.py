@@ -69,11 +69,9 @@ def test_a_simulation_that_breaks_off_is_an_unmet_check_and_the_report_is_writte
         built,
         {},
         np.ascontiguousarray(images[:IMAGES]),
-        pin_images=IMAGES,
-        pynq_images=IMAGES,
-        energy_seeds=1,
-        out=tmp_path,
-        console=Console(file=said, width=200),
+        board.Counts(pin_images=IMAGES, pynq_images=IMAGES, energy_seeds=1),
+        tmp_path,
+        Console(file=said, width=200),
     )
     assert not met
     assert "ulx3s, at its pins: no simulator [here]" in said.getvalue()

@@ -20,8 +20,9 @@ from qonnx.transformation.gemm_to_matmul import GemmToMatMul
 from qonnx.util.cleanup import cleanup_model
 
 from edgesight.hls import qonnx_graph
+from edgesight.hls.graph.read import read
 from edgesight.hls.layers import compare, extract, matrices
-from edgesight.hls.network import CompileError, read
+from edgesight.hls.network import CompileError
 from tests.hls import networks
 from tests.hls.qonnx_writer import Writer
 

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 
 from edgesight.hls import qonnx_graph
 from edgesight.hls.compile import DataSetFacts, Folding, Network, compile_package, convert
-from edgesight.hls.network import ATTRIBUTES, CompileError
+from edgesight.hls.graph.nodes import ATTRIBUTES
+from edgesight.hls.network import CompileError
 from tests.hls import networks
 from tests.hls.qonnx_writer import Writer
 

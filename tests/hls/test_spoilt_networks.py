@@ -15,7 +15,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgesight.hls import qonnx_graph
-from edgesight.hls.network import ATTRIBUTES, CompileError
+from edgesight.hls.graph.nodes import ATTRIBUTES
+from edgesight.hls.network import CompileError
 from tests.hls import networks
 from tests.hls.qonnx_writer import Writer
 

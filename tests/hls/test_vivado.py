@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesight.hls import ipxact, kria, vivado
+from edgesight.hls import ipxact, kria, vivado, vivado_reports
 from edgesight.hls.boards import STAND_INS, Board, BoardError, board_names, load_board
 from edgesight.hls.vivado import MISTAKES, SHARED, Mistake, Prepared, dry_run, prepare
 from edgesight.host.kernel import Used
@@ -476,10 +476,13 @@ def test_a_utilisation_report_is_read_by_its_titles() -> None:
         "BRAM36": Used(used=7.5, available=140),
         "DSP": Used(used=2, available=220),
     }
-    assert vivado.used_of_report(UTILISATION) == expected
-    assert vivado.used_of_report(UTILISATION.replace("Slice LUTs*", "CLB LUTs").replace("Slice R", "CLB R")) == expected
+    assert vivado_reports.used_of_report(UTILISATION) == expected
+    assert (
+        vivado_reports.used_of_report(UTILISATION.replace("Slice LUTs*", "CLB LUTs").replace("Slice R", "CLB R"))
+        == expected
+    )
     with pytest.raises(BoardError, match="no row for DSP"):
-        vivado.used_of_report(UTILISATION.replace("DSPs", "Digs"))
+        vivado_reports.used_of_report(UTILISATION.replace("DSPs", "Digs"))
 
 
 # The head of a timing summary and the rows that matter here, cut down from what Vivado writes.
@@ -505,13 +508,13 @@ THS Total Endpoints  WPWS(ns)  TPWS(ns)  TPWS Failing Endpoints  TPWS Total Endp
 
 
 def test_a_timing_report_tells_what_no_path_does() -> None:
-    assert vivado.timing_of_report(TIMING) == (0, 3.75)
+    assert vivado_reports.timing_of_report(TIMING) == (0, 3.75)
     unclocked = " There are 12 register/latch pins with no clock driven by root clock pin: ps/a (HIGH)\n"
     unclocked += " There is 1 register/latch pin with no clock driven by root clock pin: ps/b (HIGH)\n"
-    assert vivado.timing_of_report(TIMING.replace(" 3.750 ", " -0.155 ") + unclocked) == (13, -0.155)
+    assert vivado_reports.timing_of_report(TIMING.replace(" 3.750 ", " -0.155 ") + unclocked) == (13, -0.155)
     for gone in ("with no clock", "WPWS(ns)"):
         with pytest.raises(BoardError, match="no WPWS"):
-            vivado.timing_of_report(TIMING.replace(gone, ""))
+            vivado_reports.timing_of_report(TIMING.replace(gone, ""))
 
 
 def stand_in(folder: Path, board: Board, slack: float, timing: str = TIMING, version: str = "2024.1") -> Path:
@@ -640,17 +643,17 @@ def test_the_first_error_is_told_whoever_made_it() -> None:
         "INFO: [Common 17-206] Exiting Vivado at Sat Nov 28 07:49:10 2026...",
     ]
     ours = "Vivado 2099.9 is not known to this flow"
-    assert vivado.reason([ours, *stack]) == [ours]
-    assert vivado.reason(["# set a 1", "INFO: [Common 17-1] hello", "timing is missed:", "by far", *stack]) == [
+    assert vivado_reports.reason([ours, *stack]) == [ours]
+    assert vivado_reports.reason(["# set a 1", "INFO: [Common 17-1] hello", "timing is missed:", "by far", *stack]) == [
         "timing is missed:",
         "by far",
     ]
     failed = ["ERROR: [Place 30-640] Too many LUTs", "ERROR: [Common 17-69] Command failed: place_design"]
-    assert vivado.reason([*failed, *stack]) == failed
+    assert vivado_reports.reason([*failed, *stack]) == failed
     harmless = ["ERROR: [Common 17-55] caught by the script", "INFO: [Common 17-1] going on"]
-    assert vivado.reason([*harmless, ours, *stack]) == [harmless[0], ours]
-    assert vivado.reason(["killed"]) == ["killed"]
-    assert vivado.reason([]) == []
+    assert vivado_reports.reason([*harmless, ours, *stack]) == [harmless[0], ours]
+    assert vivado_reports.reason(["killed"]) == ["killed"]
+    assert vivado_reports.reason([]) == []
 
 
 def test_what_ends_vivado_is_in_the_message(package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

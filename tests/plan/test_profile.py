@@ -8,7 +8,7 @@ import pytest
 
 from edgesight.plan.adapt.data import Situation, read_situation
 from edgesight.plan.profile import Link, PlanError, Slo, checked, read
-from edgesight.plan.split.measure import MeasuredNetwork
+from edgesight.plan.split.measured import MeasuredNetwork
 from edgesight.plan.split.plan import SplitProfile
 from edgesight.plan.workflow.problem import Workflow
 

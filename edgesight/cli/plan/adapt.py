@@ -110,23 +110,25 @@ def adapt_replay(
     import json
 
     from edgesight.bench.plan.adapt_replay import replay
+    from edgesight.bench.plan.adapt_simulation import Scheduling
     from edgesight.host.files import json_claim, write_output
     from edgesight.plan.adapt.data import read_situation
+    from edgesight.plan.adapt.scheduler import MARGIN
     from edgesight.plan.profile import read_trace
 
     claim = json_claim("replay's report", "obtained", "seconds", "seed", "runs")
     check_outputs(out, claim, picture)
     situation = read_situation(file)
     chosen = [_method(name) for name in method or ["pairwise"]]
-    runs = [(name, False) for name in chosen] + ([(chosen[0], True)] if told else [])
-    trade = (load_limit, margin)
+    margin = MARGIN if margin is None else margin
+    runs = [Scheduling(name, False, margin, load_limit) for name in chosen]
+    runs += [Scheduling(chosen[0], True, margin, load_limit)] if told else []
     rows: list[dict[str, Any]] = []
     for path in trace:
         read = read_trace(path)
         print(read.describe(), file=sys.stderr if json_ else sys.stdout)
-        for name, knows in runs:
-            rates = read.by_second
-            rows.append(replay(situation, path.stem, rates, name, told=knows, seconds=seconds, seed=seed, trade=trade))
+        for scheduling in runs:
+            rows.append(replay(situation, path.stem, read.by_second, scheduling, seconds=seconds, seed=seed))
     body = {"obtained": "simulated", "seconds": seconds, "seed": seed, "runs": rows}
     if out is not None:
         write_output(out, (json.dumps(body, indent=1) + "\n").encode(), claim)

@@ -159,7 +159,8 @@ def profile(
     builds.
     """
     from edgesight.plan.profile import PlanError, claim, write
-    from edgesight.plan.split.measure import MeasuredNetwork, measure_onnx, measure_package
+    from edgesight.plan.split.measure import measure_onnx, measure_package
+    from edgesight.plan.split.measured import MeasuredNetwork
 
     claim(MeasuredNetwork).check_file(out)
     if network.is_dir():
@@ -255,7 +256,8 @@ def profile_join(
 ) -> None:
     """Make the profile of a split from two measurements: of one network on two machines, or of two networks."""
     from edgesight.plan.profile import PlanError, claim, read, write
-    from edgesight.plan.split.measure import MeasuredNetwork, join
+    from edgesight.plan.split.join import join
+    from edgesight.plan.split.measured import MeasuredNetwork
     from edgesight.plan.split.plan import SplitProfile
 
     claim(SplitProfile).check_file(out)

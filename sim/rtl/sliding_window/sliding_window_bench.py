@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import cocotb
-import numpy as np
 
 from edgesight.sim.rtl import reference
+from edgesight.sim.rtl.frames import FrameBench
 from edgesight.sim.rtl.runner import bench_parameters
-from edgesight.sim.rtl.stream import FULL_SPEED, PATTERNS, StreamBench
+from edgesight.sim.rtl.stream import FULL_SPEED, PATTERNS
 
 P: dict[str, Any] = bench_parameters()
 PADS = (P["PadTop"], P["PadLeft"], P["PadBottom"], P["PadRight"])
@@ -22,29 +22,8 @@ STEPS = reference.grid(P["ImgH"], P["Kernel"], P["Stride"], P["PadTop"], P["PadB
 FRAMES = max(6, 2000 // STEPS)
 
 
-class WindowBench(StreamBench):
-    """A sliding window and random frames."""
-
-    def __init__(self, dut: Any) -> None:
-        """Seed the frames."""
-        super().__init__(dut)
-        self.rng = np.random.default_rng(cocotb.RANDOM_SEED)
-
-    def frames(self, count: int) -> tuple[list[int], list[int]]:
-        """Pixels of random frames, and the windows that belong to them."""
-        shape = (count, P["ImgH"], P["ImgW"], P["Channels"])
-        images = reference.random_values(self.rng, shape, P["Width"], False)
-        pixels = [reference.pack(pixel, P["Width"]) for pixel in images.reshape(-1, P["Channels"])]
-        windows = [
-            reference.pack(window, P["Width"])
-            for image in images
-            for window in reference.windows(image, P["Kernel"], P["Stride"], PADS)
-        ]
-        return pixels, windows
-
-
-async def _started(dut: Any) -> WindowBench:
-    bench = WindowBench(dut)
+async def _started(dut: Any) -> FrameBench:
+    bench = FrameBench(dut, lambda image: reference.windows(image, P["Kernel"], P["Stride"], PADS))
     await bench.start()
     return bench
 
@@ -54,9 +33,7 @@ async def _started(dut: Any) -> WindowBench:
 async def equals_reference(dut: Any, pattern: str) -> None:
     """The windows of random frames equal the reference, whatever the stalls."""
     bench = await _started(dut)
-    pixels, windows = bench.frames(FRAMES)
-    passed = await bench.transfer(pixels, len(windows), PATTERNS[pattern])
-    assert passed.beats == windows
+    await bench.check_equality(FRAMES, PATTERNS[pattern])
 
 
 @cocotb.test()
@@ -85,9 +62,4 @@ async def turns_hide_behind_a_slow_consumer(dut: Any) -> None:
 async def reset_restores_a_clean_start(dut: Any) -> None:
     """Resets at random positions of a frame leave nothing behind."""
     bench = await _started(dut)
-    for _ in range(6):
-        pixels, _ = bench.frames(3)
-        await bench.interrupt(pixels, bench.random.randrange(1, 2 * STEPS), (0.1, 0.2))
-        pixels, windows = bench.frames(2)
-        passed = await bench.transfer(pixels, len(windows), FULL_SPEED)
-        assert passed.beats == windows
+    await bench.check_resets(2 * STEPS)

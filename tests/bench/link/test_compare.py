@@ -25,10 +25,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
-from edgesight.bench.link import bench, compare
-from edgesight.bench.link.compare import DataCase, Gate, LinkCase, make_cells, make_rows, run_cells
+from edgesight.bench.link import bench, cases, compare, comparisons
+from edgesight.bench.link.cases import DataCase, Gate, LinkCase
+from edgesight.bench.link.compare import make_cells, run_cells
 from edgesight.bench.link.peers import TRANSPORTS
 from edgesight.bench.link.photos import SIDE, PhotoError, make_network, read_photos
+from edgesight.bench.link.rows import best_reliable, better_grpc, gate_checks, make_rows, slow_checks
+from edgesight.bench.link.sections import Found, Section, Settings
 from edgesight.bench.link.workload import UNANSWERED, Outcomes, Plan, Spacing, Unanswered, decode, drive, encode
 from edgesight.bench.report import Check
 from edgesight.host.datacenter.models import OnnxModel
@@ -85,7 +88,7 @@ def trust(folder: Path) -> Trust:
 def data(folder: Path) -> DataCase:
     images = photographs(4)
     labels = np.arange(4, dtype=np.int64)
-    return compare._data_case("made-up", save_model(folder / "model.onnx"), images, labels, folder / "data", 0.01)
+    return cases._data_case("made-up", save_model(folder / "model.onnx"), images, labels, folder / "data", 0.01)
 
 
 # ------------------------------------------------------------------------------------------------------- workload
@@ -294,10 +297,10 @@ def test_rows_pool_all_seeds_and_gates_hold_ours_against_the_best_reliable_one(d
     assert ours.goodput_per_s == 15.0
     assert ours.sent_bytes == 1_000.0
     assert ours.link_missed == 4
-    best, grpc = compare.best_reliable(rows, links[0].name), compare.better_grpc(rows, links[0].name)
+    best, grpc = best_reliable(rows, links[0].name), better_grpc(rows, links[0].name)
     assert best is grpc
     assert best is rows[1]
-    ratio, agreement, *enough = compare.gate_checks(rows, links, data.name)
+    ratio, agreement, *enough = gate_checks(rows, links, data.name)
     assert ratio.value == pytest.approx(ours.p99_ms / best.p99_ms)
     assert ratio.met
     assert agreement.value == 0.75
@@ -313,7 +316,7 @@ def test_slow_links_hold_ours_against_the_best_in_each_figure(data: DataCase, tm
     write_cell(cells[0], [0.3] * 4, [*answers[:3], -1], [0, 1, 2, 3])
     write_cell(cells[1], [0.2] * 4, answers, [0, 1, 2, 3])
     write_cell(cells[2], [0.1, 0.1, 0.1, 5.0], [*answers[:3], -1], [0, 1, 2, 3])
-    checks = {check.name.rsplit(": ")[-1]: check for check in compare.slow_checks(make_rows(cells), 20.0, data.name)}
+    checks = {check.name.rsplit(": ")[-1]: check for check in slow_checks(make_rows(cells), 20.0, data.name)}
     assert (checks["in time"].value, checks["in time"].bar, checks["in time"].met) == (0.75, 0.99, False)
     assert (checks["agreement"].value, checks["agreement"].bar, checks["agreement"].met) == (0.75, 0.995, False)
     p99 = checks["P99 over the best reliable one's"]  # of QUIC no answer came for one: its P99 does not count
@@ -321,12 +324,12 @@ def test_slow_links_hold_ours_against_the_best_in_each_figure(data: DataCase, tm
     assert (p99.bar, p99.met) == (1.1, False)
     assert (checks["requests"].value, checks["requests"].met) == (4, False)
     write_cell(cells[0], [0.2] * 4, answers, [0, 1, 2, 3])
-    checks = {check.name.rsplit(": ")[-1]: check for check in compare.slow_checks(make_rows(cells), 20.0, data.name)}
+    checks = {check.name.rsplit(": ")[-1]: check for check in slow_checks(make_rows(cells), 20.0, data.name)}
     assert all(check.met for name, check in checks.items() if name != "requests")
 
 
 def test_only_where_asked_for_and_light_are_transports_measured_at_once(data: DataCase, tmp_path: Path) -> None:
-    links = compare.slow_cases()
+    links = cases.slow_cases()
     assert [link.begin_s for link in links] == [0.0] * 3
     light, heavy = replace(QUICK, per_second=1.0), replace(QUICK, per_second=100.0)
     cells = [
@@ -339,12 +342,12 @@ def test_only_where_asked_for_and_light_are_transports_measured_at_once(data: Da
 
 
 def test_on_a_lossless_link_busy_transports_take_turns(data: DataCase, tmp_path: Path) -> None:
-    settings = bench.Settings(tmp_path, tmp_path, seeds=1)
-    cells = bench._loss_cells(settings, replace(data, work_s=1.0), 500)
+    settings = Settings(tmp_path, tmp_path, seeds=1)
+    cells = comparisons._loss_cells(settings, replace(data, work_s=1.0), 500)
     assert {cell.link.name for cell in cells if cell.plan.turns > 1} == {"loss 0%"}
     groups = compare.together(cells, at_once=False)
     assert sorted(len(group) for group in groups)[-1] == len(compare.available_transports()[0])
-    assert not any(cell.plan.turns > 1 for cell in bench._loss_cells(settings, replace(data, work_s=0.001), 500))
+    assert not any(cell.plan.turns > 1 for cell in comparisons._loss_cells(settings, replace(data, work_s=0.001), 500))
 
 
 def test_busy_transports_take_turns_that_do_not_overlap(
@@ -355,7 +358,7 @@ def test_busy_transports_take_turns_that_do_not_overlap(
     assert compare.in_turns(light, data, 3) == light
     plan = compare.in_turns(busy, data, 3)
     assert plan.pause_s == pytest.approx(2 * plan.turn_s)
-    cells = make_cells(compare.slow_cases()[:1], data, plan, 1, tmp_path, transports)
+    cells = make_cells(cases.slow_cases()[:1], data, plan, 1, tmp_path, transports)
     times: list[tuple[str, float, float]] = []
 
     def measure(cell: compare.Cell, trust: object, begin: float, link_began: float) -> None:
@@ -379,13 +382,13 @@ def test_busy_transports_take_turns_that_do_not_overlap(
 
 def test_a_slow_links_rate_is_a_share_of_what_it_carries(data: DataCase) -> None:
     fashion = replace(data, name="fashion-mnist")
-    link = compare.slow_cases()[0]
+    link = cases.slow_cases()[0]
     assert link.up.rate is not None
     carried = link.up.rate.mean_bit_per_s / 8 / fashion.mean_bytes
-    most = compare.MOST_PER_SECOND["fashion-mnist"]
-    assert compare.slow_rate(link, fashion) == pytest.approx(min(0.8 * carried, most), abs=0.01)
+    most = cases.MOST_PER_SECOND["fashion-mnist"]
+    assert cases.slow_rate(link, fashion) == pytest.approx(min(0.8 * carried, most), abs=0.01)
     fast = quick_link()
-    assert compare.slow_rate(fast, fashion) == most
+    assert cases.slow_rate(fast, fashion) == most
 
 
 def test_a_cell_of_another_plan_model_or_code_is_measured_again(
@@ -413,13 +416,19 @@ def test_a_change_to_our_transport_leaves_tcp_cells_as_they_are() -> None:
     assert compare.code_checksum(ours.code) != compare.code_checksum(cubic.code)
 
 
+def test_every_file_that_a_measurement_depends_on_is_there() -> None:
+    """The checksum of a file that is gone would never change again."""
+    parts = [compare.CODE, *(one.code for one in compare.TRANSPORTS), *(one.code for one in bench.SECTIONS.values())]
+    assert [pattern for part in parts for pattern in part if not any(ROOT.glob(pattern))] == []
+
+
 def test_a_folder_of_traces_gives_links(tmp_path: Path) -> None:
     with pytest.raises(EmulationError, match="no trace is in it"):
-        compare.trace_cases(tmp_path)
+        cases.trace_cases(tmp_path)
     (tmp_path / "car.up").write_text("0\n12\n24\n")
     (tmp_path / "car.down").write_text("0\n6\n12\n")
     (tmp_path / "wifi.txt").write_text("54.5\n60\n")
-    car, wifi = compare.trace_cases(tmp_path)
+    car, wifi = cases.trace_cases(tmp_path)
     assert (car.name, wifi.name) == ("car", "wifi")
     assert car.up.rate is not None
     assert car.up.rate.mean_bit_per_s == pytest.approx(3 * 1_500 * 8 / 0.024)
@@ -427,7 +436,7 @@ def test_a_folder_of_traces_gives_links(tmp_path: Path) -> None:
     assert car.gate is None
     (tmp_path / "car.down").unlink()
     with pytest.raises(EmulationError, match=r"car\.down"):
-        compare.trace_cases(tmp_path)
+        cases.trace_cases(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------------- sections
@@ -436,13 +445,13 @@ def test_a_folder_of_traces_gives_links(tmp_path: Path) -> None:
 def test_what_a_section_lacks_is_said_and_fails_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[str] = []
 
-    def run(settings: bench.Settings, console: Console) -> bench.Found:
+    def run(settings: Settings, console: Console) -> Found:
         runs.append("run")
-        return bench.Found([Check("made up", 1.0, 2.0, True, "", "simulated")], {"word": "found"})
+        return Found([Check("made up", 1.0, 2.0, True, "", "simulated")], {"word": "found"})
 
-    made_up = bench.Section("made up", lambda _: None, lambda _: 60.0, run, code=("bench/link/workload.py",))
+    made_up = Section("made up", lambda _: None, lambda _: 60.0, run, code=("bench/link/workload.py",))
     monkeypatch.setitem(bench.SECTIONS, "made-up", made_up)
-    settings = bench.Settings(out=tmp_path, zoo=tmp_path)
+    settings = Settings(out=tmp_path, zoo=tmp_path)
     console = Console(file=io.StringIO(), width=200)
     assert bench.bench_link(settings, ["photos", "made-up"], console)
     said = console.file.getvalue()  # type: ignore[attr-defined]
@@ -468,14 +477,14 @@ def test_what_a_section_lacks_is_said_and_fails_nothing_else(tmp_path: Path, mon
 def test_a_comparison_is_drawn_and_reported(data: DataCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
 
-    def cells(settings: bench.Settings) -> list[compare.Cell]:
+    def cells(settings: Settings) -> list[compare.Cell]:
         made: list[compare.Cell] = make_cells([quick_link()], data, QUICK, 1, settings.folder / "cells")
         return made
 
-    for cell in cells(bench.Settings(out=tmp_path, zoo=tmp_path)):
+    for cell in cells(Settings(out=tmp_path, zoo=tmp_path)):
         write_cell(cell, [0.1] * 4, [0, 1, 2, 3], [0, 1, 2, 3])
-    monkeypatch.setitem(bench.SECTIONS, "photos", bench._comparing("made up", lambda _: None, cells))
-    bench.bench_link(bench.Settings(out=tmp_path, zoo=tmp_path), ["photos"], Console(file=io.StringIO()))
+    monkeypatch.setitem(bench.SECTIONS, "photos", comparisons.comparing("made up", lambda _: None, cells))
+    bench.bench_link(Settings(out=tmp_path, zoo=tmp_path), ["photos"], Console(file=io.StringIO()))
     (comparison,) = json.loads((tmp_path / "link.json").read_text())["sections"]["photos"]["comparisons"]
     assert comparison["links"]["loss 0%"]["best_reliable"] == "grpc-cubic"
     assert len(comparison["rows"]) == len(compare.TRANSPORTS)
@@ -585,4 +594,4 @@ def test_fuzzers_that_end_without_a_result_are_said(tmp_path: Path, monkeypatch:
         "edgesight.bench.link.bench.subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 7)
     )
     with pytest.raises(EmulationError, match="ended with 7 and no result"):
-        bench._run_fuzz(bench.Settings(out=tmp_path, zoo=tmp_path), Console(file=io.StringIO()))
+        bench._run_fuzz(Settings(out=tmp_path, zoo=tmp_path), Console(file=io.StringIO()))

@@ -18,16 +18,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from edgesight.bench.link.faults import (
-    LIVED_THROUGH,
-    RECOVER_WITHIN_S,
-    RESTARTING,
-    Findings,
-    _clock_library,
-    judge,
-    run_faults,
-    schedule,
-)
+from edgesight.bench.link.fault_findings import RECOVER_WITHIN_S, Findings, judge
+from edgesight.bench.link.faults import LIVED_THROUGH, RESTARTING, _clock_library, run_faults, schedule
 from edgesight.bench.link.mischief import Damage, DisturbedLink, garbage, noise
 from edgesight.bench.link.programs import ALLOWANCE_S, Asked
 from edgesight.bench.report import print_checks

@@ -17,7 +17,7 @@ from edgesight.bench.plan.adapt import time_rounds
 from edgesight.bench.plan.adapt_grid import generated_trace, run_grid, simulate, traces_in
 from edgesight.bench.plan.adapt_instances import ROUND_TRIP_MS, alike, compare, gpus, random_instances
 from edgesight.bench.plan.adapt_picture import draw_bench
-from edgesight.bench.plan.adapt_simulation import Capacity, Outcome, Simulation, most_in_time
+from edgesight.bench.plan.adapt_simulation import Capacity, Outcome, Scheduling, Simulation, most_in_time
 from edgesight.cli.plan import group
 from edgesight.plan.adapt.data import AdaptPlan, Client, Gpu, Situation, shipped
 from edgesight.plan.adapt.plan import plan
@@ -67,7 +67,7 @@ def test_a_dead_link_misses_everything() -> None:
 def test_drops_of_bandwidth_cost_little_and_every_request_is_accounted_for() -> None:
     trace = [40.0, 40.0, 18.0, 35.0, 15.0, 30.0]
     ours = simulate(PROFILE, trace, alike(4, 25.0, 100.0), 24.0, seed=2)
-    told = simulate(PROFILE, trace, alike(4, 25.0, 100.0), 24.0, seed=2, told=True)
+    told = simulate(PROFILE, trace, alike(4, 25.0, 100.0), 24.0, 2, Scheduling(told=True))
     for run in (ours, told):
         accounted(run)
     assert ours.in_time >= 0.99
@@ -193,7 +193,7 @@ def test_no_run_has_more_in_time_than_its_links_carry() -> None:
         links = [(client, Capacity(trace, chance.uniform(0, len(trace)))) for client in clients]
         most = most_in_time(PROFILE, links, 20.0, seed=seed)
         for told in (False, True):
-            assert simulate(PROFILE, trace, clients, 20.0, seed, told=told).in_time <= most + 1e-12
+            assert simulate(PROFILE, trace, clients, 20.0, seed, Scheduling(told=told)).in_time <= most + 1e-12
         assert most < 1
 
 
@@ -209,7 +209,7 @@ def test_a_lower_load_limit_has_more_in_time_and_less_accuracy() -> None:
     runs = []
     for limit in (1.0, 0.4):
         links = [(client, Capacity(trace, place / 2)) for place, client in enumerate(clients)]
-        runs.append(Simulation(PROFILE, gpus(), links, load_limit=limit, seed=1).run(20.0))
+        runs.append(Simulation(PROFILE, gpus(), links, Scheduling(load_limit=limit), seed=1).run(20.0))
     assert runs[1].in_time >= runs[0].in_time
     assert runs[1].mean_accuracy < runs[0].mean_accuracy
 

@@ -10,6 +10,8 @@ import pytest
 from rich.console import Console
 
 from edgesight.bench.plan import split as bench
+from edgesight.bench.plan import split_moving as moving
+from edgesight.bench.plan import split_search as search
 from edgesight.bench.plan.split_links import Capacity, MovingLink, generated, steady, traces
 from edgesight.bench.plan.split_resnet18 import ACCURACIES, PROFILE, write_network
 from edgesight.plan.profile import PlanError, read
@@ -17,11 +19,11 @@ from edgesight.plan.split.plan import Choices, SplitProfile
 
 
 def test_plans_equal_exhaustive_search() -> None:
-    assert bench.exhaustive(300, seed=7) == (0, 0)
+    assert search.exhaustive(300, seed=7) == (0, 0)
 
 
 def test_random_instances_have_ties_and_instances_that_nothing_meets() -> None:
-    found = [bench.search(*bench.random_instance(np.random.default_rng([7, number]))) for number in range(200)]
+    found = [search.search(*search.random_instance(np.random.default_rng([7, number]))) for number in range(200)]
     assert 20 < found.count(None) < 180
 
 
@@ -33,7 +35,7 @@ def test_a_wrong_tie_rule_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> N
         return int(np.flatnonzero(least == least.min())[-1])
 
     monkeypatch.setattr(Choices, "_fastest", staticmethod(last))
-    different, _ = bench.exhaustive(300, seed=7)
+    different, _ = search.exhaustive(300, seed=7)
     assert different > 0
     monkeypatch.setattr(Choices, "_fastest", staticmethod(fastest))
 
@@ -72,9 +74,9 @@ def test_traces_are_read_and_bad_ones_refused(tmp_path: Path) -> None:
 
 
 def test_on_a_steady_link_ours_is_the_best_fixed_choice_but_for_the_first_request() -> None:
-    cell = bench.try_link(read(PROFILE, SplitProfile), steady(20.0), 200.0, 40)
+    cell = moving.try_link(read(PROFILE, SplitProfile), steady(20.0), 200.0, 40)
     assert cell.fixed == cell.oracle
-    ours = cell.served[bench.OURS]
+    ours = cell.served[moving.OURS]
     assert ours.offloaded == 39 / 40
     assert cell.fixed - ours.accuracy == pytest.approx((0.6984 - 0.4126) / 40)
 
@@ -94,14 +96,14 @@ def test_cuts_between_the_ends_are_counted(cut: int | None, share: float) -> Non
         def observe(self, mbps: float) -> None:
             pass
 
-    assert bench.serve(Stuck(), steady(20.0), 200.0, 5).interior == share
+    assert moving.serve(Stuck(), steady(20.0), 200.0, 5).interior == share
 
 
 def test_a_link_that_steps_is_worth_moving_with_and_nobody_beats_the_oracle() -> None:
     rates = [30.0] * 200 + [1.0] * 200
     link = MovingLink("steps", "steps", Capacity(100.0, rates), 20.0)
-    cell = bench.try_link(read(PROFILE, SplitProfile), link, 200.0, 240)
-    assert cell.gain(bench.OURS) > 5.0
+    cell = moving.try_link(read(PROFILE, SplitProfile), link, 200.0, 240)
+    assert cell.gain(moving.OURS) > 5.0
     for served in cell.served.values():
         assert served.accuracy <= cell.oracle + 1e-9
         assert 0.0 <= served.late <= 1.0

@@ -11,7 +11,9 @@ import pytest
 
 from edgesight.host.fabric.verilated import VerilatedFabric
 from edgesight.plan.profile import Device, Link, PlanError, Slo, read
-from edgesight.plan.split.measure import MeasuredNetwork, join, measure_onnx, measure_package
+from edgesight.plan.split.join import join
+from edgesight.plan.split.measure import measure_onnx, measure_package
+from edgesight.plan.split.measured import MeasuredNetwork
 from edgesight.plan.split.plan import split
 from edgesight.sim.rtl.runner import ROOT, missing_tools
 
@@ -102,11 +104,11 @@ def test_bits_are_counted_as_asked_for(tmp_path: Path) -> None:
 def test_layers_one_by_one_answer_as_the_whole(tmp_path: Path) -> None:
     import onnxruntime
 
-    from edgesight.plan.split.measure import _chains, _Graph
+    from edgesight.plan.split.parts import Graph, exit_chains
 
     path = save(tmp_path / "net.onnx", trunk(), ["early", "last"])
-    graph = _Graph(path, 1)
-    values, _, _ = graph.run(1, _chains(path, graph)["last"], "last")
+    graph = Graph(path, 1)
+    values, _, _ = graph.run(1, exit_chains(path, graph)["last"], "last")
     whole = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for name, value in zip(("early", "last"), whole.run(["early", "last"], {"x": values["x"]}), strict=True):
         assert values[name] == pytest.approx(value, rel=1e-5)
@@ -114,13 +116,13 @@ def test_layers_one_by_one_answer_as_the_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["stage0", "stage1"])
 def test_a_brevitas_network_is_measured_with_its_own_bits_and_equal_results(stage: str) -> None:
-    from edgesight.plan.split.measure import _chains, _Graph
+    from edgesight.plan.split.parts import Graph, exit_chains
 
     execute = pytest.importorskip("edgesight.hls.qonnx_graph").execute
     path = ZOO / f"{stage}.onnx"
-    graph = _Graph(path, 1)
+    graph = Graph(path, 1)
     (output,) = graph.outputs
-    (chain,) = _chains(path, graph).values()
+    (chain,) = exit_chains(path, graph).values()
     images = np.random.default_rng(1).integers(0, 256, (4, 8, 8, 1), np.uint8)
     expected = execute(path, images)
     for image, logits in zip(images, expected, strict=True):

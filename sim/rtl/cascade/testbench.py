@@ -1,0 +1,228 @@
+"""The cascade with stand-in stages on its three buses: drives both streams, and checks every field of every record."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, RisingEdge
+from cocotbext.axi import AxiLiteBus, AxiLiteMaster
+
+from edgesight.host.registers import OFFSETS, THRESHOLD_NEVER, THRESHOLD_SETS, Error
+from edgesight.sim.rtl.cascade.model import CUT, Beat, Frame, Frames, Record, Shape, expected
+from edgesight.sim.rtl.runner import bench_parameters
+
+PARAMETERS = {name: int(value) for name, value in bench_parameters().items()}
+SHAPE = Shape(PARAMETERS["Pixels"], PARAMETERS["Channels"], 4, (8, 11))  # the rest as kernel.sv has it
+FRAME_SLOTS, DELAY1 = 4, PARAMETERS["Delay1"]
+ALWAYS, NEVER = 0, THRESHOLD_NEVER
+AT_STAGE0, AT_STAGE1, OFFLOADED = (ALWAYS, ALWAYS), (NEVER, ALWAYS), (NEVER, NEVER)
+
+
+class TB:
+    """The kernel on its three buses."""
+
+    def __init__(self, dut: Any) -> None:
+        """Use `TB.started`."""
+        self.dut = dut
+        self.random = random.Random(cocotb.RANDOM_SEED)
+        dut._log.info("seed %s", cocotb.RANDOM_SEED)
+        self.frames = Frames(SHAPE, self.random)
+        self.cycle = 0
+        self.stalls = (0.0, 0.0)  # probability of standing still in a cycle: source, sink
+        self.waiting: deque[tuple[Frame | None, Beat]] = deque()
+        self.offering = False  # a beat is on the bus
+        self.headers: dict[int, int] = {}  # cycle in which the header was accepted, by tag
+        self.last_beats: dict[int, int] = {}  # the same of the frame's last beat
+        self.out: list[tuple[int, Beat]] = []
+        self.taps: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])  # cycle and tag, by stage
+        self.thresholds: dict[int, tuple[int, int]] = {s: OFFLOADED for s in range(THRESHOLD_SETS)}
+        self.latched: dict[int, tuple[int, int]] = {}  # a frame's thresholds, by tag
+        self.stalled = [0, 0]  # cycles in which a beat waited: in, out
+        self.registers: Any = None
+
+    @classmethod
+    async def started(cls, dut: Any, *, streams: bool = True) -> TB:
+        """A kernel fresh from reset, its registers and, with `streams`, its streams driven by this object."""
+        tb = cls(dut)
+        for name in ("s_axis_tvalid", "m_axis_tready", "s_axil_awvalid", "s_axil_wvalid", "s_axil_arvalid"):
+            getattr(dut, name).value = 0
+        for stage in (dut.u_stage0, dut.u_stage1):
+            stage.block.value = 0
+        dut.rst_ni.value = 0
+        cocotb.start_soon(Clock(dut.clk_i, 2, "ns").start())
+        tb.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk_i)
+        for name in ("write_if", "read_if"):
+            getattr(tb.registers, name).log.setLevel("WARNING")
+        for _ in range(3):
+            await FallingEdge(dut.clk_i)
+        dut.rst_ni.value = 1
+        if streams:
+            cocotb.start_soon(tb._pump())
+        return tb
+
+    async def _pump(self) -> None:
+        """Drive and watch both streams: inputs change at falling edges, handshakes are seen at rising ones."""
+        dut, rng = self.dut, self.random
+        current: tuple[Frame | None, Beat] | None = None
+        held: Beat | None = None
+        while True:
+            await FallingEdge(dut.clk_i)
+            if dut.rst_ni.value == 0:
+                current = None
+            if current is None and self.waiting and not (self.stalls[0] and rng.random() < self.stalls[0]):
+                current = self.waiting.popleft()
+                beat = current[1]
+                dut.s_axis_tdata.value = beat.data
+                dut.s_axis_tkeep.value = beat.keep
+                dut.s_axis_tlast.value = beat.last
+            self.offering = current is not None
+            dut.s_axis_tvalid.value = self.offering
+            ready = not (self.stalls[1] and rng.random() < self.stalls[1])
+            dut.m_axis_tready.value = ready
+            await RisingEdge(dut.clk_i)
+            self.cycle += 1
+            if dut.rst_ni.value == 0:
+                held = None
+                self.stalled = [0, 0]
+                continue
+            self.stalled[0] += current is not None and not dut.s_axis_tready.value
+            self.stalled[1] += bool(dut.m_axis_tvalid.value) and not ready
+            if current is not None and dut.s_axis_tready.value:
+                frame, beat = current
+                if frame is not None:
+                    if beat is frame.beats[0]:
+                        self.headers[frame.tag] = self.cycle
+                        self.latched[frame.tag] = self.thresholds[frame.set_index % THRESHOLD_SETS]
+                    if beat is frame.beats[-1]:
+                        self.last_beats[frame.tag] = self.cycle
+                current = None
+                self.offering = False
+            if dut.m_axis_tvalid.value:
+                data = int(dut.m_axis_tdata.value)
+                beat = Beat(data, int(dut.m_axis_tkeep.value), bool(dut.m_axis_tlast.value))
+                assert held is None or held == beat, "the beat changed while it waited"
+                held = None if ready else beat
+                if ready:
+                    self.out.append((self.cycle, beat))
+            else:
+                assert held is None, "valid dropped while a beat waited"
+            for stage, (valid, tag) in enumerate(
+                ((dut.tap0_valid_o, dut.tap0_tag_o), (dut.tap1_valid_o, dut.tap1_tag_o))
+            ):
+                if valid.value:
+                    self.taps[stage].append((self.cycle, int(tag.value)))
+
+    def send(self, *frames: Frame) -> None:
+        """Put frames on the bus, behind those that still wait."""
+        for frame in frames:
+            self.waiting.extend((frame, beat) for beat in frame.beats)
+
+    async def send_part(self, frame: Frame, count: int) -> Frame:
+        """Put only the first `count` beats of a frame on the bus, wait until they are in; returns it as one cut off."""
+        self.waiting.extend((frame, beat) for beat in frame.beats[:count])
+        await self.accepted()
+        return replace(frame, fault=CUT)
+
+    async def accepted(self, limit: int = 20_000) -> None:
+        """Wait until every beat was accepted."""
+        deadline = self.cycle + limit
+        while self.waiting or self.offering:
+            assert self.cycle < deadline, f"stuck: {len(self.waiting)} beats still wait"
+            await FallingEdge(self.dut.clk_i)
+
+    @property
+    def records(self) -> list[Record]:
+        """The records that came out so far."""
+        beats = [beat for _, beat in self.out]
+        assert all(beat.keep == 0xFF for beat in beats)
+        assert not any(beat.last for beat in beats[::2]), "TLAST on a record's first beat"
+        return [Record.of(low.data, high.data) for low, high in zip(beats[::2], beats[1::2], strict=False)]
+
+    @property
+    def batches(self) -> list[int]:
+        """Records of every batch that TLAST closed."""
+        lasts = [index for index, (_, beat) in enumerate(self.out[1::2]) if beat.last]
+        return [end - start for start, end in zip([-1, *lasts[:-1]], lasts, strict=True)]
+
+    @property
+    def answers(self) -> list[tuple[int, int]]:
+        """Tag and stage byte of the records so far."""
+        return [(record.tag, record.stage) for record in self.records]
+
+    async def cycles(self, count: int) -> None:
+        """Let some cycles pass."""
+        for _ in range(count):
+            await FallingEdge(self.dut.clk_i)
+
+    async def until(self, count: int, limit: int = 60_000) -> list[Record]:
+        """Wait for `count` records altogether, and a little longer, so that one too many is seen."""
+        deadline = self.cycle + limit
+        while len(self.out) < 2 * count:
+            assert self.cycle < deadline, f"stuck: {len(self.out) / 2} of {count} records"
+            await FallingEdge(self.dut.clk_i)
+        await self.cycles(3 * SHAPE.pixels + DELAY1 + 40)
+        assert len(self.out) == 2 * count, f"{len(self.out) / 2} records instead of {count}"
+        return self.records
+
+    async def read(self, name: str, index: int = 0) -> int:
+        """Read a register."""
+        return int(await self.registers.read_dword(OFFSETS[name] + 4 * index))
+
+    async def settled(self, mask: int = 0xFFFF_FFFF, limit: int = 20_000) -> None:
+        """Wait until the status register's bits of `mask` are 0."""
+        deadline = self.cycle + limit
+        while status := await self.read("status") & mask:
+            assert self.cycle < deadline, f"stuck: status {status:#x}"
+
+    async def write(self, name: str, value: int, index: int = 0) -> None:
+        """Write a register."""
+        await self.registers.write_dword(OFFSETS[name] + 4 * index, value)
+
+    async def set_row(self, set_index: int, thresholds: tuple[int, int]) -> None:
+        """Write a row of the threshold table, which no frame on its way into the kernel may name."""
+        for stage in (0, 1):
+            await self.write(f"threshold{stage}", thresholds[stage], set_index)
+        self.thresholds[set_index] = thresholds
+
+    async def random_rows(self) -> None:
+        """Fill the threshold table: always, never, and margins that decide either way."""
+        rows = [AT_STAGE0, AT_STAGE1, OFFLOADED]
+        rows += [(self.random.randrange(1, 120), self.random.randrange(1, 1000)) for _ in range(13)]
+        for set_index, row in enumerate(rows):
+            await self.set_row(set_index, row)
+
+    def check(self, frames: list[Frame]) -> None:
+        """Exactly one record for every valid header, each with every field as it must be; closing records aside."""
+        records = [record for record in self.records if record.error != Error.FLUSH]
+        must = Counter(expected(f, self.latched[f.tag], SHAPE) for f in frames if f.error is not None)
+        got = Counter(record.answer for record in records)
+        assert got == must, f"too many: {got - must}, missing: {must - got}"
+        # Cycles count from the header to the making; records are made one by one and leave in that order.
+        made = [self.headers[r.tag] + r.cycles for r in records if r.error == Error.NONE]
+        assert all(later > earlier for earlier, later in pairwise(made)), "cycles out of order"
+        left = {record.tag: cycle for record, (cycle, _) in zip(self.records, self.out[::2], strict=True)}
+        for record in records:
+            assert self.headers[record.tag] + record.cycles <= left[record.tag] - 2
+
+    async def check_counters(self, frames: list[Frame]) -> None:
+        """The counters, from reset on."""
+        records = self.records
+        good = [r for r in records if r.error == Error.NONE]
+        assert await self.read("frames") == sum(f.error is not None for f in frames)
+        assert await self.read("answered_stage0") == sum(r.stage == 0 for r in good)
+        assert await self.read("answered_stage1") == sum(r.stage == 1 for r in good)
+        assert await self.read("offloaded") == sum(r.stage == 0x11 for r in good)
+        assert await self.read("errors") == len(records) - len(good)
+        assert await self.read("bad_headers") == sum(f.error is None for f in frames)
+        if good:
+            assert await self.read("last_cycles") == good[-1].cycles
+        assert await self.read("input_stall_cycles") == self.stalled[0]
+        assert await self.read("output_stall_cycles") == self.stalled[1]
+        faults = {int(f.error or 0) for f in frames if f.fault is not None}
+        assert await self.read("faults") == sum(1 << fault for fault in faults)
