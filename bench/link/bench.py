@@ -176,7 +176,7 @@ def _run_fuzz(settings: Settings, console: Console) -> Found:
 
 
 _HOST_CODE = (
-    *("host/*.py", "host/link/*.py", "host/datacenter/*.py"),
+    *("host/*.py", "host/picture_formats/*.py", "host/link/*.py", "host/datacenter/*.py"),
     *("sim/link/relay.py", "sim/link/model.py"),
 )
 SECTIONS: dict[str, Section] = {
@@ -188,7 +188,10 @@ SECTIONS: dict[str, Section] = {
         _run_fairness,
         (
             *CONGESTION_CODE,
-            *(f"host/link/{name}.py" for name in ("quic", "queue", "loss", "client", "server")),
+            *(
+                f"host/link/{name}.py"
+                for name in ("quic", "queue", "loss", "client", "client_peer", "connection", "server")
+            ),
             *(f"bench/link/{name}.py" for name in ("fairness", "backlog")),
             *(f"sim/link/{name}.py" for name in ("engine", "model", "namespaces")),
         ),
