@@ -5,7 +5,8 @@
 /// Flow:     none; a reader that waits leaves `en_i` low.
 /// Does not: reset `data_o`, or take an address from `Depth` on.
 /// The file: a synthesis finds it by its plain name, where it runs or among its sources. A simulation looks in the folder
-///           that the plusarg `+edgesight_memories=` names, else where it runs.
+///           that the plusarg `+edgesight_memories=` names, else where it runs; a C++ bench of Verilator must have handed
+///           its arguments to `commandArgs` before.
 module weight_memory #(
   // Bits a word.
   parameter int unsigned Width = 8,

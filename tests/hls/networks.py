@@ -25,7 +25,8 @@ _BENCH = r"""
 #include <vector>
 #include "Vdut.h"
 #include "verilated.h"
-int main(int, char **arguments) {
+int main(int count, char **arguments) {
+    Verilated::commandArgs(count, arguments);  // the weight memories ask for them
     const long beats = atol(arguments[3]), bytes = atol(arguments[4]), frames = atol(arguments[5]);
     std::vector<unsigned char> pixels(beats * bytes);
     FILE *in = fopen(arguments[1], "rb"), *out = fopen(arguments[2], "wb");
