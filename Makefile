@@ -13,7 +13,7 @@ VENV := .venv
 RUN := $(VENV)/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs verify fuzz bitstream bench-board bench-emulator bench-folding bench-hostile bench-link bench-plan kernels train wheel clean
+.PHONY: help demo test lint docs verify fuzz bitstream bench-board bench-emulator bench-folding bench-hostile bench-link bench-plan prove prove-mutants kernels train wheel clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -53,6 +53,12 @@ bench-hostile: $(VENV)/all.stamp ## What strangers and a turned edge can do to t
 
 bench-plan: $(VENV)/all.stamp ## All planners against the authors' methods, exact ones and baselines; DATA=folder with traces/, jellybean-vqa/
 	$(RUN)edgesight bench plan $(if $(DATA),--traces $(DATA)/traces --published $(DATA)/jellybean-vqa)
+
+prove: $(VENV)/all.stamp ## Prove the stream cells by Yosys and z3; writes build/bench/prove.json
+	$(RUN)edgesight bench prove
+
+prove-mutants: $(VENV)/all.stamp ## Change each stream cell in 20 places: does its bench or its proof notice? Up to 90 min; writes build/bench/prove-mutants.json
+	$(RUN)edgesight bench prove-mutants
 
 bench-emulator: $(VENV)/all.stamp ## How true the emulated link is (root); writes build/bench/emulator.json
 	$(RUN)edgesight bench emulator

@@ -166,6 +166,49 @@ def bench_hostile_(
     _end(met, out / "hostile.json", json_)
 
 
+@group.command("prove")
+def bench_prove_(
+    cell: Annotated[list[str] | None, typer.Option(help="A cell to prove alone; may be given again.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for prove.json, models and traces.")] = Path("build/bench"),
+    json_: Json = False,
+) -> None:
+    """Prove the stream cells by Yosys and z3: every property, by induction or so many cycles deep. About 5 min."""
+    from edgesight.bench.proofs.bench import bench_prove
+
+    check_reports(out, "prove.json")
+    met = bench_prove(out, Console(stderr=json_), _cells(cell))
+    if json_:
+        print((out / "prove.json").read_text(), end="")
+    if not met:
+        raise typer.Exit(1)
+
+
+@group.command("prove-mutants")
+def bench_prove_mutants_(
+    cell: Annotated[list[str] | None, typer.Option(help="A cell to mutate alone; may be given again.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for prove-mutants.json and the mutants.")] = Path("build/bench"),
+    json_: Json = False,
+) -> None:
+    """Change each stream cell in 20 places, one at a time: its bench or its proof must notice. Up to 90 min."""
+    from edgesight.bench.proofs.mutants import bench_mutants
+
+    check_reports(out, "prove-mutants.json")
+    met = bench_mutants(out, Console(stderr=json_), _cells(cell))
+    if json_:
+        print((out / "prove-mutants.json").read_text(), end="")
+    if not met:
+        raise typer.Exit(1)
+
+
+def _cells(names: list[str] | None) -> list[str]:
+    from edgesight.bench.proofs.cells import CELLS
+
+    for name in names or ():
+        if name not in CELLS:
+            raise typer.BadParameter(f"{name}: expected one of {', '.join(CELLS)}", param_hint="--cell")
+    return names or list(CELLS)
+
+
 @group.command("plan")
 def bench_plan_(
     traces: Annotated[Path | None, typer.Option(help="Folder of capacity traces of links that move.")] = None,

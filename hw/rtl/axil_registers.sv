@@ -1,10 +1,13 @@
 /// The register map (hw/REGISTERS.md) on AXI4-Lite, and the threshold table.
 ///
-/// One access a direction at a time: a write is taken when address and data are both there, a read when no answer is
-/// under way; a write's answer follows one cycle later, a read's three. Byte strobes are honoured. An address without a
-/// register reads 0 and takes writes without effect; every response is OKAY, because an error response stops a processor.
-/// `thresholds_o` shows the row `set_i` in the same cycle. `soft_reset_o` and `flush_o` are commands of one cycle.
-/// `faults_i` sets sticky bits, and wins over a write that clears them. Outlives a soft reset: only `rst_ni` resets it.
+/// Byte strobes are honoured. An address without a register reads 0 and takes writes without effect; every response is
+/// OKAY, because an error response stops a processor. `soft_reset_o` and `flush_o` are commands of one cycle. `faults_i`
+/// sets sticky bits, and wins over a write that clears them. Outlives a soft reset: only `rst_ni` resets it.
+///
+/// Latency:  a write's answer follows one cycle later, a read's three; `thresholds_o` shows the row `set_i` at once.
+/// Flow:     one access a direction at a time: a write is taken when address and data are both there, a read when no
+///           answer is under way.
+/// Does not: check a value that is written, or tell an access without effect.
 module axil_registers
   import registers_pkg::*;
 #(

@@ -6,19 +6,20 @@
 /// header yields exactly one record (see record_output.sv). Answers of stage 0 overtake those of stage 1, and records of
 /// bad frames overtake answers; each of the three kinds keeps its own order.
 ///
-/// Interval of frames that stage 0 answers: the largest of Pixels, stage 0's own interval, Classes and
-/// 1 + ceil(Pixels * Channels / 8) cycles, provided that FrameSlots covers the frame coming in and those inside stage 0.
-/// Latency of such a frame through an empty kernel, header to record made: ceil(Pixels * Channels / 8) + Classes + 9 and
-/// stage 0's own from first pixel to logits; stage 1 adds its own and Classes + 9. The record is on the bus 2 cycles
-/// later, and carries the cycles that it really took.
-/// Flow control: a slot is held from header to stage 0's answer, or until stage 1 has read the frame. While stage 1 is
-/// busy, frames that it shall see keep their slots; when all are held, the input waits, which is the back-pressure.
+/// Interval: of frames that stage 0 answers the largest of Pixels, stage 0's own interval, Classes and
+///           1 + ceil(Pixels * Channels / 8) cycles, provided that FrameSlots covers the frame coming in and those inside
+///           stage 0.
+/// Latency:  of such a frame through an empty kernel, header to record made: ceil(Pixels * Channels / 8) + Classes + 9 and
+///           stage 0's own from first pixel to logits; stage 1 adds its own and Classes + 9. The record is on the bus 2
+///           cycles later, and carries the cycles that it really took.
+/// Flow:     a slot is held from header to stage 0's answer, or until stage 1 has read the frame. While stage 1 is busy,
+///           frames that it shall see keep their slots; when all are held, the input waits, which is the back-pressure.
+/// Does not: compute networks: stages are outside, at the pixel and logits streams, under `core_rst_no`.
 ///
 /// Soft reset (register `control`): no beat is accepted any more, a frame that was coming in ends with the error cut,
 /// outstanding records are sent and an open batch is closed; then stages, datapath and counters are reset, thresholds
 /// and faults stay. The command given again while that lasts drops what is left (the output may then end between the
 /// beats of a record) and resets at once.
-/// Does not compute networks: stages are outside, at the pixel and logits streams, under `core_rst_no`.
 module cascade #(
   parameter int unsigned Pixels = 784,  // height x width of a frame
   parameter int unsigned Channels = 1,  // bytes of a pixel: grey 1, colour 3
@@ -83,13 +84,13 @@ module cascade #(
 );
 
   if (Channels != 1 && Channels != 3) begin : gen_channels_check
-    $error("cascade: Channels must be 1 or 3");
+    $error("cascade: Channels must be 1 or 3, but is %0d", Channels);
   end
   if (FrameSlots < 4 || FrameSlots > 256 || (FrameSlots & (FrameSlots - 1)) != 0) begin : gen_slots_check
-    $error("cascade: FrameSlots must be a power of two from 4 to 256");
+    $error("cascade: FrameSlots must be a power of two from 4 to 256, but is %0d", FrameSlots);
   end
   if (Pixels < 2) begin : gen_pixels_check
-    $error("cascade: Pixels must be at least 2");
+    $error("cascade: Pixels must be at least 2, but is %0d", Pixels);
   end
 
   localparam int unsigned PayloadBytes = Pixels * Channels;
@@ -107,7 +108,7 @@ module cascade #(
   logic [1:0][31:0] thresholds;
   logic slot_free;
   logic [SlotWidth-1:0] free_slot;
-  logic whole_valid, queued_valid, queued_ready;
+  logic whole_valid, whole_ready, queued_valid, queued_ready;
   logic [SlotWidth-1:0] whole_slot, queued_slot;
   cascade_pkg::frame_t whole_frame, queued_frame;
 
@@ -132,7 +133,7 @@ module cascade #(
   logic [31:0] verdict0_margin, verdict1_margin;
 
   // Stage 0 to stage 1.
-  logic forward_valid, forwarded_valid, forwarded_ready;
+  logic forward_valid, forward_ready, forwarded_valid, forwarded_ready;
   logic [SlotWidth-1:0] forwarded_slot;
   cascade_pkg::frame_t forwarded_frame;
 
@@ -221,9 +222,7 @@ module cascade #(
     .clk_i,
     .rst_ni   (core_rst_nq),
     .s_valid_i(whole_valid),
-    /* verilator lint_off PINCONNECTEMPTY */  // never full
-    .s_ready_o(),
-    /* verilator lint_on PINCONNECTEMPTY */
+    .s_ready_o(whole_ready),
     .s_data_i ({whole_slot, whole_frame}),
     .m_valid_o(queued_valid),
     .m_ready_i(queued_ready),
@@ -279,9 +278,7 @@ module cascade #(
     .clk_i,
     .rst_ni   (core_rst_nq),
     .s_valid_i(forward_valid),
-    /* verilator lint_off PINCONNECTEMPTY */  // never full
-    .s_ready_o(),
-    /* verilator lint_on PINCONNECTEMPTY */
+    .s_ready_o(forward_ready),
     .s_data_i ({verdict0_slot, verdict0_frame}),
     .m_valid_o(forwarded_valid),
     .m_ready_i(forwarded_ready),
@@ -467,5 +464,17 @@ module cascade #(
     .status_i        (status),
     .counters_i      (counters)
   );
+
+`ifndef SYNTHESIS
+  // As many frames wait as there are slots: the queues are never full.
+  always_ff @(posedge clk_i) begin
+    if (core_rst_nq) begin
+      assert (!whole_valid || whole_ready)
+      else $error("cascade: the queue of whole frames is full");
+      assert (!forward_valid || forward_ready)
+      else $error("cascade: the queue of forwarded frames is full");
+    end
+  end
+`endif
 
 endmodule

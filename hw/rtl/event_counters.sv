@@ -1,8 +1,11 @@
 /// Counts the cascade's events and measures its intervals, in cycles of `clk_i`.
 ///
-/// Every counter has 32 bits and wraps. `now_o` counts cycles from reset. An event shows in `counters_o` one cycle later.
-/// `cycles_i` is what `last_cycles` keeps in a cycle in which a frame is answered or offloaded.
-/// Does not saturate, does not freeze: a reader that needs counters of one moment stops the input first.
+/// Every counter has 32 bits and wraps. `now_o` counts cycles from reset. `cycles_i` is what `last_cycles` keeps in a cycle
+/// in which a frame is answered or offloaded.
+///
+/// Latency:  an event shows in `counters_o` one cycle later.
+/// Flow:     none; every event is counted.
+/// Does not: saturate, or freeze: a reader that needs counters of one moment stops the input first.
 module event_counters (
   input  logic                          clk_i,
   input  logic                          rst_ni,

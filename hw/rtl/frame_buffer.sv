@@ -1,8 +1,12 @@
 /// Frame memory: one write port, two independent read ports, `Words` words of 64 bits.
 ///
-/// A read answers one cycle after `read_en<k>_i` and holds its value while that is low. A word written in a cycle can be
-/// read from the next cycle on. Two copies of the memory, so that each is a plain one-write one-read block RAM.
-/// Does not arbitrate, does not initialise: nothing is read that was not written before.
+/// Two copies of the memory, so that each is a plain one-write one-read block RAM.
+///
+/// Interval: 1 cycle at every port.
+/// Latency:  a read answers one cycle after `read_en<k>_i` and holds its value while that is low. A word written in a cycle
+///           can be read from the next cycle on.
+/// Flow:     none; every access is taken.
+/// Does not: arbitrate, or initialise: nothing is read that was not written before.
 module frame_buffer #(
   parameter int unsigned Words = 1024,  // all slots' words
   localparam int unsigned AddrWidth = $clog2(Words)
@@ -20,7 +24,7 @@ module frame_buffer #(
 );
 
   if (Words < 2) begin : gen_words_check
-    $error("frame_buffer: Words must be at least 2");
+    $error("frame_buffer: Words must be at least 2, but is %0d", Words);
   end
 
   logic [63:0] copy0[Words];

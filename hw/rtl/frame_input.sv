@@ -10,9 +10,10 @@
 /// is discarded in the same way, and counted by `bad_header_o`, without a record.
 /// While `accept_i` is low no beat is accepted, and a frame that was coming in ends with the error cut.
 ///
-/// Flow control: one beat a cycle. A header waits for a free slot and until the previous error record was taken;
-/// a payload beat never waits. Latency: none; outputs are combinational from registers and the beat at hand.
-/// Does not count, does not decide in which order frames are worked on.
+/// Interval: 1 cycle a beat.
+/// Latency:  none; outputs are combinational from registers and the beat at hand.
+/// Flow:     a header waits for a free slot and until the previous error record was taken; a payload beat never waits.
+/// Does not: count, or decide in which order frames are worked on.
 module frame_input
   import registers_pkg::*;
 #(
@@ -57,10 +58,10 @@ module frame_input
 );
 
   if (PayloadBytes < 1) begin : gen_bytes_check
-    $error("frame_input: PayloadBytes must be at least 1");
+    $error("frame_input: PayloadBytes must be at least 1, but is %0d", PayloadBytes);
   end
   if (Slots < 2) begin : gen_slots_check
-    $error("frame_input: Slots must be at least 2");
+    $error("frame_input: Slots must be at least 2, but is %0d", Slots);
   end
 
   localparam int unsigned CountWidth = $clog2(Words + 1);
@@ -200,5 +201,14 @@ module frame_input
       error_cycles_q <= now_i - frame_q.start;
     end
   end
+
+`ifndef SYNTHESIS
+  always_ff @(posedge clk_i) begin
+    if (rst_ni) begin
+      assert (!(state_q == StPayload && error_valid_q))
+      else $error("frame_input: a frame comes in while an error record waits");
+    end
+  end
+`endif
 
 endmodule

@@ -25,13 +25,13 @@ module margin #(
   output logic [Width:0]           m_margin_o
 );
   if (Classes < 2) begin : g_check1
-    $error("margin: Classes must be at least 2");
+    $error("margin: Classes must be at least 2, but is %0d", Classes);
   end
   if (Width < 1) begin : g_check2
-    $error("margin: Width must be at least 1");
+    $error("margin: Width must be at least 1, but is %0d", Width);
   end
 
-  localparam logic signed [Width-1:0] Lowest = {1'b1, {(Width - 1) {1'b0}}};
+  localparam logic signed [Width-1:0] Lowest = {1'b1, {(Width > 0 ? Width - 1 : 0) {1'b0}}};
 
   logic [LabelWidth-1:0] class_q, label_q;
   logic signed [Width-1:0] best_q, second_q;

@@ -30,7 +30,7 @@ module max_pool #(
   output logic [PixelWidth-1:0] m_data_o
 );
   if (ImgH < Kernel || ImgW < Kernel) begin : g_check
-    $error("max_pool: the kernel is larger than the image");
+    $error("max_pool: the kernel (%0d) is larger than the image (%0d x %0d)", Kernel, ImgH, ImgW);
   end
 
   localparam int unsigned Taps = Kernel * Kernel;

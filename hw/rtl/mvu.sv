@@ -64,22 +64,23 @@ module mvu #(
   output logic [Outputs*OutWidth-1:0]    m_data_o
 );
   if (Pe < 1 || Outputs % Pe != 0) begin : g_check_pe
-    $error("mvu: Pe must divide Outputs");
+    $error("mvu: Pe must divide Outputs, but they are %0d and %0d", Pe, Outputs);
   end
   if (Simd < 1 || InLanes % Simd != 0) begin : g_check_simd
-    $error("mvu: Simd must divide InLanes");
+    $error("mvu: Simd must divide InLanes, but they are %0d and %0d", Simd, InLanes);
   end
   if (Beats < 1 || Outputs < 1 || InLanes < 1) begin : g_check_shape
-    $error("mvu: Beats, Outputs and InLanes must be at least 1");
+    $error("mvu: Beats, Outputs and InLanes must be at least 1, but are %0d, %0d and %0d", Beats, Outputs, InLanes);
   end
   if (InWidth < 1 || WeightWidth < 1 || BiasWidth < 1 || AccWidth < 1 || OutWidth < 1) begin : g_check_width
-    $error("mvu: all widths must be at least 1");
+    $error("mvu: InWidth, WeightWidth, BiasWidth, AccWidth and OutWidth must be at least 1, but are %0d, %0d, %0d, %0d and %0d",
+           InWidth, WeightWidth, BiasWidth, AccWidth, OutWidth);
   end
   if (BiasShift > AccWidth) begin : g_check_bias
-    $error("mvu: BiasShift must lie between 0 and AccWidth");
+    $error("mvu: BiasShift must be 0 to AccWidth (%0d), but is %0d", AccWidth, BiasShift);
   end
   if (Round > 2) begin : g_check_round
-    $error("mvu: Round must be 0, 1 or 2");
+    $error("mvu: Round must be 0, 1 or 2, but is %0d", Round);
   end
 
   localparam int unsigned SumWidth = InWidth + WeightWidth + $clog2(Simd);

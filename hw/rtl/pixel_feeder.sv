@@ -1,11 +1,12 @@
 /// Reads frames from the frame buffer and hands them out pixel by pixel.
 ///
-/// One beat is one pixel: `Channels` bytes, channel 0 lowest; a frame is `Pixels` beats. Byte b of the frame is byte
-/// b % 8 of the slot's word b / 8. Interval: Pixels cycles a frame, without a bubble between frames that wait at
-/// `s_*` (Pixels >= 2). Latency: 4 cycles from the slot's handshake to its first pixel when idle.
-/// Flow control: a slot is taken ahead, while the frame before it is being read; `fetched_o` tells for one cycle that
-/// the last word of `fetched_slot_o` is being read, after which the slot may be overwritten.
-/// Does not know what is in a frame.
+/// Formula:  one beat is one pixel: `Channels` bytes, channel 0 lowest; a frame is `Pixels` beats. Byte b of the frame is
+///           byte b % 8 of the slot's word b / 8.
+/// Interval: Pixels cycles a frame, without a bubble between frames that wait at `s_*` (Pixels >= 2).
+/// Latency:  4 cycles from the slot's handshake to its first pixel when idle.
+/// Flow:     a slot is taken ahead, while the frame before it is being read; `fetched_o` tells for one cycle that the last
+///           word of `fetched_slot_o` is being read, after which the slot may be overwritten.
+/// Does not: know what is in a frame.
 module pixel_feeder #(
   parameter int unsigned Pixels = 784,
   parameter int unsigned Channels = 1,  // bytes of a pixel
@@ -31,10 +32,10 @@ module pixel_feeder #(
 );
 
   if (Channels < 1 || Channels > 8) begin : gen_channels_check
-    $error("pixel_feeder: Channels must be 1 to 8");
+    $error("pixel_feeder: Channels must be 1 to 8, but is %0d", Channels);
   end
   if (Pixels < 1) begin : gen_pixels_check
-    $error("pixel_feeder: Pixels must be at least 1");
+    $error("pixel_feeder: Pixels must be at least 1, but is %0d", Pixels);
   end
 
   localparam int unsigned WordCountWidth = $clog2(Words + 1);

@@ -5,9 +5,12 @@
 /// has records, with a closing record (error flush, tag `ClosingTag`) that is added to it; if it has none, nothing
 /// happens. Whether a record ends its batch is decided when its second beat is put on the bus: a header accepted in
 /// that very cycle is the next batch's, so that no path leads from the input to the output.
-/// Outstanding = headers accepted (`header_i`) minus records sent; closing records don't count.
-/// Flow control: two cycles a record; `Depth` records wait inside, then `s_ready_o` falls. Latency: 2 cycles.
-/// Does not order records: they leave as they came.
+/// Outstanding = headers accepted (`header_i`) minus records sent; closing records don't count. There is never a record
+/// without its header.
+///
+/// Interval: 2 cycles a record. Latency: 2 cycles.
+/// Flow:     streams; `Depth` records wait inside, then `s_ready_o` falls.
+/// Does not: order records: they leave as they came.
 module record_output
   import registers_pkg::*;
 #(
@@ -136,5 +139,14 @@ module record_output
   assign flushing_o      = flush_q;
   assign batch_open_o    = open_q;
   assign idle_o          = none_q && !flush_q && !valid_q && !second_q;
+
+`ifndef SYNTHESIS
+  always_ff @(posedge clk_i) begin
+    if (rst_ni) begin
+      assert (!(sent && none_q))
+      else $error("record_output: a record was sent, but no header is outstanding");
+    end
+  end
+`endif
 
 endmodule

@@ -38,20 +38,23 @@ module sliding_window #(
   output logic [Kernel*Kernel*PixelWidth-1:0] m_data_o
 );
   if (Channels < 1 || Width < 1) begin : g_check1
-    $error("sliding_window: Channels and Width must be at least 1");
+    $error("sliding_window: Channels and Width must be at least 1, but are %0d and %0d", Channels, Width);
   end
   if (ImgH < 1 || ImgW < 1) begin : g_check2
-    $error("sliding_window: the image must have at least one pixel");
+    $error("sliding_window: ImgH and ImgW must be at least 1, but are %0d and %0d", ImgH, ImgW);
   end
   if (Kernel < 1 || Stride < 1) begin : g_check3
-    $error("sliding_window: Kernel and Stride must be at least 1");
+    $error("sliding_window: Kernel and Stride must be at least 1, but are %0d and %0d", Kernel, Stride);
   end
   if (PadTop + ImgH + PadBottom < Kernel || PadLeft + ImgW + PadRight < Kernel) begin : g_check4
-    $error("sliding_window: the kernel is larger than the padded image");
+    $error("sliding_window: the kernel (%0d) is larger than the padded image (%0d x %0d)",
+           Kernel, PadTop + ImgH + PadBottom, PadLeft + ImgW + PadRight);
   end
 
-  localparam int unsigned WindowRows = (PadTop + ImgH + PadBottom - Kernel) / Stride + 1;
-  localparam int unsigned WindowColumns = (PadLeft + ImgW + PadRight - Kernel) / Stride + 1;
+  // Nothing is divided by 0: the check above is what speaks.
+  localparam int unsigned Divisor = Stride > 0 ? Stride : 1;
+  localparam int unsigned WindowRows = (PadTop + ImgH + PadBottom - Kernel) / Divisor + 1;
+  localparam int unsigned WindowColumns = (PadLeft + ImgW + PadRight - Kernel) / Divisor + 1;
   // The walk ends with the last window or with the last pixel, whichever comes later.
   localparam int unsigned RowsNeeded = (WindowRows - 1) * Stride + Kernel;
   localparam int unsigned ColumnsNeeded = (WindowColumns - 1) * Stride + Kernel;
@@ -123,7 +126,7 @@ module sliding_window #(
     end
   end
 
-  if (Kernel == 1) begin : g_point
+  if (Kernel <= 1) begin : g_point
     always_ff @(posedge clk_i) begin
       if (load) m_data_o <= in_image ? s_data_i : '0;
     end

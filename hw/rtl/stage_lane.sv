@@ -3,10 +3,11 @@
 /// For every frame taken at `s_*`, in order: its pixels go out at `pixel_*`, its logits come in at `logits_*`, and one
 /// verdict goes out at `m_*`: label = first index of the largest logit, margin = largest minus second-largest logit,
 /// sure = margin >= the frame's threshold of this stage, except that the threshold `ThresholdNever` is never met.
-/// Interval: the largest of Pixels, the stage's own and Classes cycles a frame. Up to `Depth` frames may be inside
-/// the stage. Flow control: streams; a stage that never answers holds its frames for ever.
 /// `tap_valid_o` is high for the cycle in which the logits of the frame tagged `tap_tag_o` are taken.
-/// Does not own slots: `fetched_*` tells when the frame was read, the verdict carries the slot on.
+///
+/// Interval: the largest of Pixels, the stage's own and Classes cycles a frame.
+/// Flow:     streams; up to `Depth` frames may be inside the stage. One that does not answer holds its frames.
+/// Does not: own slots: `fetched_*` tells when the frame was read, the verdict carries the slot on.
 module stage_lane #(
   parameter int unsigned Stage = 0,  // which threshold counts
   parameter int unsigned Pixels = 784,
@@ -48,13 +49,13 @@ module stage_lane #(
 );
 
   if (Stage > 1) begin : gen_stage_check
-    $error("stage_lane: Stage must be 0 or 1");
+    $error("stage_lane: Stage must be 0 or 1, but is %0d", Stage);
   end
   if (Classes < 2 || Classes > 65536) begin : gen_classes_check
-    $error("stage_lane: Classes must be 2 to 65536");
+    $error("stage_lane: Classes must be 2 to 65536, but is %0d", Classes);
   end
   if (LogitWidth < 1 || LogitWidth > 31) begin : gen_width_check
-    $error("stage_lane: LogitWidth must be 1 to 31, so that no margin reaches ThresholdNever");
+    $error("stage_lane: LogitWidth must be 1 to 31, so that no margin reaches ThresholdNever, but is %0d", LogitWidth);
   end
 
   localparam int unsigned LabelWidth = (Classes > 2) ? $clog2(Classes) : 1;
@@ -188,5 +189,16 @@ module stage_lane #(
       m_sure_o   <= 32'(distance) >= threshold;
     end
   end
+
+`ifndef SYNTHESIS
+  always_ff @(posedge clk_i) begin
+    if (rst_ni) begin
+      assert (!(take_verdict && threshold == registers_pkg::ThresholdNever && 32'(distance) >= threshold))
+      else $error("stage_lane: a margin of %0d meets the threshold that is never met", distance);
+      assert (!taken_q || judged_ready)
+      else $error("stage_lane: a frame's logits were taken, but its place among the judged ones is not free");
+    end
+  end
+`endif
 
 endmodule

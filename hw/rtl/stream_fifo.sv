@@ -22,10 +22,10 @@ module stream_fifo #(
   output logic [Width-1:0] m_data_o
 );
   if (Width < 1) begin : g_check1
-    $error("stream_fifo: Width must be at least 1");
+    $error("stream_fifo: Width must be at least 1, but is %0d", Width);
   end
   if (Depth < 1) begin : g_check2
-    $error("stream_fifo: Depth must be at least 1");
+    $error("stream_fifo: Depth must be at least 1, but is %0d", Depth);
   end
 
   localparam int unsigned IndexWidth = Depth > 1 ? $clog2(Depth) : 1;

@@ -5,9 +5,10 @@
 /// out since the last packet's end is void. Damaged are: a wrong check sequence, fewer than five bytes, a byte that the
 /// line lost (`s_error_i`), an escape before a flag or another escape. Flags without a byte between them are no packet.
 /// Whatever came before, a whole packet between two flags is found: that is how the line resynchronises.
+///
 /// Interval: 1 cycle a byte. Latency: a byte goes out with the fifth byte or flag behind it, 1 cycle after that.
-/// Flow control: none; a UART's bytes don't wait.
-/// Does not bound a packet's length, and does not look into it.
+/// Flow:     none; a UART's bytes don't wait.
+/// Does not: bound a packet's length, or look into it.
 module hdlc_deframer (
   input  logic       clk_i,
   input  logic       rst_ni,

@@ -1,9 +1,10 @@
 /// Frames packets for the serial line: flag, the packet's bytes and their check sequence, escaped, flag (serial_protocol_pkg.sv).
 ///
-/// Interval: bytes + 6 beats a packet, one more for each byte that is escaped. Latency: none, the opening flag goes out
-/// while the packet's first byte waits.
-/// Flow control: streams; `m_valid_o` and `m_data_o` come from registers and the byte that waits, which is taken with the
-/// last beat that it makes. A packet ends with `s_last_i`.
+/// Interval: bytes + 6 beats a packet, one more for each byte that is escaped.
+/// Latency:  none, the opening flag goes out while the packet's first byte waits.
+/// Flow:     streams; `m_valid_o` and `m_data_o` come from registers and the byte that waits, which is taken with the last
+///           beat that it makes. A packet ends with `s_last_i`.
+/// Does not: bound a packet's length, or look into it.
 module hdlc_framer (
   input  logic       clk_i,
   input  logic       rst_ni,

@@ -24,7 +24,7 @@ module packet_fifo #(
 );
 
   if (Depth < 2 || (Depth & (Depth - 1)) != 0) begin : gen_depth_check
-    $error("packet_fifo: Depth must be a power of two from 2");
+    $error("packet_fifo: Depth must be a power of two from 2, but is %0d", Depth);
   end
 
   localparam int unsigned IndexWidth = $clog2(Depth);

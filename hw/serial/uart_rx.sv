@@ -1,10 +1,11 @@
 /// Receives bytes from an asynchronous serial line: 8 data bits, no parity, one stop bit.
 ///
-/// The n-th bit after a start edge is sampled (n + 1/2) * ClockHz / Baud cycles behind it, rounded to a cycle: the ratio
-/// need not be whole, and nothing adds up over the bits. `valid_o` or `error_o` is high for one cycle at the middle of
-/// the stop bit; an error is a byte whose stop bit is missing, after which the line must idle before the next byte.
-/// Flow control: none; whoever listens takes every byte. A start bit that is gone by its middle is noise, and ignored.
-/// Does not vote over several samples, and does not measure the baud rate.
+/// Formula:  the n-th bit after a start edge is sampled (n + 1/2) * ClockHz / Baud cycles behind it, rounded to a cycle:
+///           the ratio need not be whole, and nothing adds up over the bits. An error is a byte whose stop bit is missing,
+///           after which the line must idle before the next byte. A start bit that is gone by its middle is noise.
+/// Latency:  `valid_o` or `error_o` is high for one cycle at the middle of the stop bit.
+/// Flow:     none; whoever listens takes every byte.
+/// Does not: vote over several samples, or measure the baud rate.
 module uart_rx #(
   parameter int unsigned ClockHz = 100_000_000,  // of `clk_i`
   parameter int unsigned Baud = 3_000_000  // at most ClockHz / 8, so that a bit's middle is hit
@@ -18,7 +19,7 @@ module uart_rx #(
 );
 
   if (Baud < 1 || ClockHz / 8 < Baud) begin : gen_baud_check
-    $error("uart_rx: Baud must be 1 to ClockHz / 8");
+    $error("uart_rx: Baud must be 1 to ClockHz / 8 (%0d), but is %0d", ClockHz / 8, Baud);
   end
 
   // A bit takes Modulus / Step cycles.

@@ -1,8 +1,10 @@
 /// Sends bytes on an asynchronous serial line: 8 data bits, no parity, one stop bit.
 ///
 /// Interval: 10 * ClockHz / Baud cycles a byte on average, the ratio need not be whole: a bit takes its floor or its
-/// ceiling, and the remainder is carried on. Latency: 1 cycle from the handshake to the start bit.
-/// Flow control: a byte is taken when the one before has left; the line idles high.
+///           ceiling, and the remainder is carried on.
+/// Latency:  1 cycle from the handshake to the start bit.
+/// Flow:     a stream; a byte is taken when the one before has left. The line idles high.
+/// Does not: queue bytes, or pause between them.
 module uart_tx #(
   parameter int unsigned ClockHz = 100_000_000,  // of `clk_i`
   parameter int unsigned Baud = 3_000_000  // at most ClockHz / 2
@@ -16,7 +18,7 @@ module uart_tx #(
 );
 
   if (Baud < 1 || ClockHz / 2 < Baud) begin : gen_baud_check
-    $error("uart_tx: Baud must be 1 to ClockHz / 2");
+    $error("uart_tx: Baud must be 1 to ClockHz / 2 (%0d), but is %0d", ClockHz / 2, Baud);
   end
 
   // A bit takes Modulus / Step cycles.

@@ -1,0 +1,93 @@
+"""Every check of a parameter in `hw/` stops the build, says what would be right and which values it found."""
+
+import re
+import subprocess
+
+import pytest
+
+from edgesight.sim.rtl.runner import RTL, missing_tools, tools_on_path
+
+SERIAL = RTL.parent / "serial"
+PACKAGES = [*sorted(RTL.glob("*_pkg.sv")), *sorted(SERIAL.glob("*_pkg.sv"))]
+
+# Module, parameters that are wrong, and all that its check says.
+REFUSED = [
+    ("stream_fifo", {"Width": 0}, "Width must be at least 1, but is 0"),
+    ("stream_fifo", {"Depth": 0}, "Depth must be at least 1, but is 0"),
+    ("slot_pool", {"Slots": 1}, "Slots must be at least 2, but is 1"),
+    ("frame_buffer", {"Words": 1}, "Words must be at least 2, but is 1"),
+    ("frame_input", {"PayloadBytes": 0}, "PayloadBytes must be at least 1, but is 0"),
+    ("frame_input", {"Slots": 1}, "Slots must be at least 2, but is 1"),
+    ("pixel_feeder", {"Channels": 9}, "Channels must be 1 to 8, but is 9"),
+    ("pixel_feeder", {"Channels": 0}, "Channels must be 1 to 8, but is 0"),
+    ("pixel_feeder", {"Pixels": 0}, "Pixels must be at least 1, but is 0"),
+    ("margin", {"Classes": 1}, "Classes must be at least 2, but is 1"),
+    ("margin", {"Width": 0}, "Width must be at least 1, but is 0"),
+    ("max_pool", {"ImgH": 2, "ImgW": 5, "Kernel": 3}, "the kernel (3) is larger than the image (2 x 5)"),
+    ("max_pool", {"ImgH": 5, "ImgW": 2, "Kernel": 3}, "the kernel (3) is larger than the image (5 x 2)"),
+    ("sliding_window", {"Channels": 0}, "Channels and Width must be at least 1, but are 0 and 8"),
+    ("sliding_window", {"Width": 0}, "Channels and Width must be at least 1, but are 1 and 0"),
+    ("sliding_window", {"ImgH": 0, "PadTop": 4}, "ImgH and ImgW must be at least 1, but are 0 and 4"),
+    ("sliding_window", {"ImgW": 0, "PadLeft": 4}, "ImgH and ImgW must be at least 1, but are 4 and 0"),
+    ("sliding_window", {"Kernel": 0}, "Kernel and Stride must be at least 1, but are 0 and 1"),
+    ("sliding_window", {"Stride": 0}, "Kernel and Stride must be at least 1, but are 3 and 0"),
+    ("sliding_window", {"ImgH": 2, "Kernel": 4, "PadTop": 1},
+     "the kernel (4) is larger than the padded image (3 x 4)"),
+    ("sliding_window", {"ImgW": 2, "Kernel": 4, "PadRight": 1},
+     "the kernel (4) is larger than the padded image (4 x 3)"),
+    ("mvu", {"Pe": 3}, "Pe must divide Outputs, but they are 3 and 4"),
+    ("mvu", {"Simd": 3}, "Simd must divide InLanes, but they are 3 and 4"),
+    ("mvu", {"Beats": 0}, "Beats, Outputs and InLanes must be at least 1, but are 0, 4 and 4"),
+    ("mvu", {"InWidth": 0},
+     "InWidth, WeightWidth, BiasWidth, AccWidth and OutWidth must be at least 1, but are 0, 4, 8, 16 and 4"),
+    ("mvu", {"OutWidth": 0},
+     "InWidth, WeightWidth, BiasWidth, AccWidth and OutWidth must be at least 1, but are 4, 4, 8, 16 and 0"),
+    ("mvu", {"BiasShift": 17}, "BiasShift must be 0 to AccWidth (16), but is 17"),
+    ("mvu", {"Round": 3}, "Round must be 0, 1 or 2, but is 3"),
+    ("stage_lane", {"Stage": 2}, "Stage must be 0 or 1, but is 2"),
+    ("stage_lane", {"Classes": 65537}, "Classes must be 2 to 65536, but is 65537"),
+    ("stage_lane", {"LogitWidth": 32},
+     "LogitWidth must be 1 to 31, so that no margin reaches ThresholdNever, but is 32"),
+    ("cascade", {"Channels": 2}, "Channels must be 1 or 3, but is 2"),
+    ("cascade", {"FrameSlots": 12}, "FrameSlots must be a power of two from 4 to 256, but is 12"),
+    ("cascade", {"FrameSlots": 2}, "FrameSlots must be a power of two from 4 to 256, but is 2"),
+    ("cascade", {"FrameSlots": 512}, "FrameSlots must be a power of two from 4 to 256, but is 512"),
+    ("cascade", {"Pixels": 1}, "Pixels must be at least 2, but is 1"),
+    ("packet_fifo", {"Depth": 6}, "Depth must be a power of two from 2, but is 6"),
+    ("packet_fifo", {"Depth": 1}, "Depth must be a power of two from 2, but is 1"),
+    ("uart_rx", {"ClockHz": 1000, "Baud": 126}, "Baud must be 1 to ClockHz / 8 (125), but is 126"),
+    ("uart_rx", {"Baud": 0}, "Baud must be 1 to ClockHz / 8 (12500000), but is 0"),
+    ("uart_tx", {"ClockHz": 1000, "Baud": 501}, "Baud must be 1 to ClockHz / 2 (500), but is 501"),
+    ("uart_tx", {"Baud": 0}, "Baud must be 1 to ClockHz / 2 (50000000), but is 0"),
+]  # fmt: skip
+
+
+@pytest.mark.skipif(bool(missing_tools(("verilator", "perl"))), reason="verilator or perl not found")
+@pytest.mark.parametrize(("module", "parameters", "message"), REFUSED)
+def test_a_wrong_parameter_is_refused_with_its_value(module: str, parameters: dict[str, int], message: str) -> None:
+    source = next(folder / f"{module}.sv" for folder in (RTL, SERIAL) if (folder / f"{module}.sv").exists())
+    command = ["verilator", "--lint-only", "--quiet", "-Wno-lint", "-y", str(RTL), "-y", str(SERIAL)]
+    command += ["--top-module", module, *(f"-G{name}={value}" for name, value in parameters.items())]
+    with tools_on_path():
+        lint = subprocess.run(
+            [*command, *map(str, PACKAGES), str(source)], capture_output=True, text=True, check=False, timeout=120
+        )
+    assert lint.returncode != 0
+    assert f"{module}: {message}" in lint.stderr, lint.stderr
+
+
+def test_the_table_has_every_check() -> None:
+    for source in [*RTL.glob("*.sv"), *SERIAL.glob("*.sv")]:
+        for said in re.findall(r'^    \$error\("([^"]+)"', source.read_text(), re.MULTILINE):
+            pattern = re.sub(r"%0d", r"\\d+", re.escape(said).replace("%0d", "%0d"))
+            assert any(re.fullmatch(pattern, f"{module}: {message}") for module, _, message in REFUSED), said
+
+
+def test_every_check_prints_a_value() -> None:
+    checks = [
+        said
+        for source in [*RTL.glob("*.sv"), *SERIAL.glob("*.sv")]
+        for said in re.findall(r'^    \$error\("([^"]+)"', source.read_text(), re.MULTILINE)
+    ]
+    assert len(checks) > 25
+    assert all("%0d" in said for said in checks)
