@@ -49,6 +49,13 @@ def test_every_path_that_is_named_is_there(name: str) -> None:
     assert [path for path in paths if not any((folder / path).exists() for folder in folders)] == []
 
 
+def test_every_name_in_a_file_is_there() -> None:
+    text = " ".join((ROOT / "CONTRIBUTING.md").read_text().split())
+    named = re.findall(r"`(\w+)` in `([\w./-]+)`", text)
+    assert len(named) >= 6
+    assert [name for name, path in named if not re.search(rf"\b{name}\b", (ROOT / path).read_text())] == []
+
+
 def wrong(line: str) -> str | None:
     """What is wrong with a command that begins with `edgesight`: a name or option that there is not; else None."""
     words = shlex.split(re.split(r" (?:[|&>;#]|2>|&&)", f"{line} ")[0].rstrip("\\ "))[1:]
