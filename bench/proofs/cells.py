@@ -15,7 +15,8 @@ _PACKAGES = ("registers_pkg", "cascade_pkg")
 class Shape:
     """Parameters with which a cell is proved, and how deep what is not proved by induction.
 
-    `depth`: cycles from reset; 0 where all is proved by induction, and two frames would be too long to be shown.
+    `depth`: cycles from reset, beyond the bounds in which the proof wants to see an answer; 0 where all is proved by
+    induction, and two frames would be too long to be shown.
     """
 
     parameters: Mapping[str, int]
@@ -97,7 +98,7 @@ CELLS = {
         Cell(
             "record_output",
             ("stream_fifo", "record_output"),
-            (Shape({"Depth": 2}, 24), Shape({"Depth": 1}, 24), Shape({"Depth": 4}, 24)),
+            (Shape({"Depth": 2}, 26), Shape({"Depth": 1}, 24), Shape({"Depth": 4}, 34)),
             frozenset({"record_leaves_in_time", "flush_ends_in_time"}),
             {"m_axis_tdata_o": "m_axis_tvalid_o", "m_axis_tlast_o": "m_axis_tvalid_o"},
         ),

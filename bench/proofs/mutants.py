@@ -92,7 +92,7 @@ class Mutated:
         self._cell, self._shape, self._folder = cell, shape, folder
         for source in cell.sources():
             (folder / source.name).write_bytes(source.read_bytes())
-        read = read_sources_command([source.name for source in cell.sources()], cell.name, shape.parameters)
+        read = read_sources_command([source.name for source in cell.sources()], cell.name, self._parameters)
         run_yosys(
             f"{read}proc\nopt_clean\nrename {cell.name} {cell.name}_original\nwrite_verilog -noattr original.v\n"
             "write_json original.json\n"
@@ -113,7 +113,7 @@ class Mutated:
         # Else everything would count as noticed.
         if benches and self._bench_notices(0):
             raise ProofError(f"{cell.name}: its bench fails without a mutant; its log is {folder}/bench-0.log")
-        if self._proof_notices(0) is not False:
+        if self._proof_notices(0):
             raise ProofError(f"{cell.name}: its proof fails without a mutant; the run is in {folder}/proof-0")
 
     @property
@@ -166,13 +166,13 @@ class Mutated:
         sources = [*packages, self._folder / "original.v", self._folder / "mutated.v"]
         sources += [folder / f"{self._cell.name}.sv", self._proof_without_parameters(folder)]
         without = () if not same else self._properties(folder, sources)
-        translate(folder, sources, self._cell.proof.stem, self._shape.parameters, without=without)
+        translate(folder, sources, self._cell.proof.stem, self._parameters, without=without)
         found = bounded(folder, depth, seconds=_SOLVER_SECONDS)
         return False if found.holds else True if found.broken else None
 
     def _properties(self, folder: Path, sources: Sequence[Path]) -> list[str]:
         """Those of the proof, which a comparison leaves out."""
-        listed = translate(folder, sources, self._cell.proof.stem, self._shape.parameters)
+        listed = translate(folder, sources, self._cell.proof.stem, self._parameters)
         names = {name.rpartition(".")[2] for name in listed}
         return sorted(name for name in names if not name.startswith("same_"))
 

@@ -180,7 +180,7 @@ module record_output_proof
   end
 
   // ---- Progress: under stalls of at most `Stall` cycles a record leaves, and a flush ends ------------------------
-  localparam int unsigned Bound = 2 * (Depth + 3) * (Stall + 1) + 2;
+  localparam int unsigned Bound = 2 * (Depth + 2) * (Stall + 1) + 2;
   logic [5:0] stall_q, age_q, closing_age_q;
   logic prompt_q;  // no stall was longer so far
   always_ff @(posedge clk_i) begin
