@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,12 +99,13 @@ def test_what_no_fabric_does_yet_is_refused_by_all(served_package: Package, tmp_
         return Registers(given, lambda address: 0, lambda address, value: None)
 
     first, second = (stage.model_dump() for stage in served_package.kernel.stages)
-    fields, said = {
+    refused: dict[str, tuple[dict[str, Any], str]] = {
         "a trunk": ({"stages": [first, {**second, "trunk": TRUNK.model_dump()}]}, "begins at another's features"),
         "one stage": ({"stages": [first]}, "it has 1 stages, and fabrics run 2"),
         "three stages": ({"stages": [first, second, second]}, "it has 3 stages, and fabrics run 2"),
         "a photograph": ({"backend_input": PHOTOGRAPH.model_dump()}, "takes another picture than the fabric"),
-    }[wanted]
+    }
+    fields, said = refused[wanted]
     given = package(tmp_path / "wanted", None).replace(**fields)
     assert Package.load(given.path).kernel == given.kernel  # the schema knows it
     for maker in (CsimFabric, registers):
