@@ -19,7 +19,7 @@ from edgesight.host.datacenter.shares import Budget
 from edgesight.host.link.datagrams import MAX_CLASSES, Kind, Status
 from edgesight.host.link.strips import encode
 from tests.host.by_hand import save_onnx
-from tests.host.test_offload import run
+from tests.host.offloading import run
 from tests.host.test_shares import FakePeer, SizedModel, all_is_settled, say, tiny, working
 
 DEADLINE_MS = 300

@@ -115,7 +115,7 @@ def test_strangers_packets_keep_no_state_and_get_no_flood(keys: Trust) -> None:
                 transport.sendto(packet)
                 sent += len(packet)
                 if number % 20 == 19:
-                    await until(lambda number=number: taken == number + 1)
+                    await until(lambda: taken == number + 1)  # noqa: B023 it is called in this turn
             await until(lambda: not port._strangers)
             assert not server._half_open
             assert not port._protocols

@@ -455,7 +455,7 @@ def test_an_idle_models_thread_decodes_and_a_busy_ones_does_not() -> None:
                 image = np.random.default_rng(number).integers(0, 256, (96, 96, 3), np.uint8)
                 for strip in cut(image, request=number, left_ms=20_000):
                     service.received(cast(ServerPeer, peer), strip)
-                await until(lambda number=number: len(decoded_in) == number + 1)
+                await until(lambda: len(decoded_in) == number + 1)  # noqa: B023 it is called in this turn
                 await asyncio.to_thread(model.busy.wait, WITHIN_S)  # and it stays so until it is let
             model.may_work.set()
             await until(lambda: len(peer.came(Status.ANSWERED)) >= 3)

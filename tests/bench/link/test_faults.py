@@ -173,7 +173,7 @@ def _through(damage: Damage | None, do: str = "") -> tuple[list[bytes], list[byt
             for first in range(0, len(sent), 10):
                 for packet in sent[first : first + 10]:
                     client.sendto(packet)
-                await until(lambda first=first: link.up_taken == first + 10 and link.all_came())
+                await until(lambda: link.up_taken == first + 10 and link.all_came())  # noqa: B023 it is called in this turn
             before = len(came)
             offered = link.up.offered + link.down.offered
             if do == "play_back":
