@@ -20,7 +20,7 @@ from edgesight.host.link.datagrams import MAX_CLASSES, Kind, Status
 from edgesight.host.link.strips import encode
 from tests.host.by_hand import save_onnx
 from tests.host.offloading import run
-from tests.host.test_shares import FakePeer, SizedModel, all_is_settled, say, tiny, working
+from tests.host.serving import FakePeer, SizedModel, all_is_settled, say, tiny, working
 
 DEADLINE_MS = 300
 Logits = npt.NDArray[np.float32]
@@ -85,7 +85,7 @@ async def answered_again(service: Service, peer: FakePeer, strips_of: Callable[[
     while not peer.came(Status.ANSWERED):
         say(service, peer, strips_of(number))
         number += 1
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # sleeps: between two requests
 
 
 def test_a_batch_that_stood_still_does_not_stop_all_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,9 +126,9 @@ def test_nor_does_it_stop_images_that_travel_entire(monkeypatch: pytest.MonkeyPa
                 while not peer.came(Status.ANSWERED):
                     for strip in encoded.pack(request=number, left_ms=DEADLINE_MS):
                         say(service, peer, [strip])
-                        await asyncio.sleep(0.002)  # so that a timer that is due goes off in between
+                        await asyncio.sleep(0.002)  # sleeps: so that a timer that is due goes off in between
                     number += 1
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(0.02)  # sleeps: between two requests
 
             await asyncio.wait_for(ask(), 20)
 
@@ -144,9 +144,9 @@ def test_a_model_that_is_always_too_slow_is_seldom_tried() -> None:
             patient, hasty = FakePeer("patient"), FakePeer("hasty")
             for number in range(10):
                 say(service, patient, tiny(number, 60_000))
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # sleeps: between two requests
                 say(service, hasty, tiny(number, 150))
-                await asyncio.sleep(0.12)
+                await asyncio.sleep(0.12)  # sleeps: between two requests
             await all_is_settled(service)
             assert len(patient.came(Status.ANSWERED)) == 10
             assert len(hasty.came(Status.LATE)) >= 9

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import gc
 import logging
@@ -11,7 +10,7 @@ import struct
 import threading
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -22,76 +21,15 @@ from edgesight.host.datacenter import service as service_module
 from edgesight.host.datacenter import shares as shares_module
 from edgesight.host.datacenter.service import MAX_BYTES, MAX_EDGE_BYTES, MAX_READY, Service
 from edgesight.host.datacenter.shares import Budget, Effort, Line, Share, Shares
-from edgesight.host.link.datagrams import MAX_DATAGRAM, STRIP_HEADER, Form, Kind, Reply, Status, Strip
+from edgesight.host.link.datagrams import MAX_DATAGRAM, STRIP_HEADER, Form, Kind, Status, Strip
 from edgesight.host.link.server import ServerPeer
 from edgesight.host.link.strips import cut, encode, resize
 from tests.host.offloading import SumModel, run
+from tests.host.serving import FakePeer, SizedModel, all_is_settled, say, tiny, working
 from tests.waiting import WITHIN_S, until
 
 LOOP_S = 0.1  # seconds of the loop's thread that a datagram may take; it took up to 13
 FIRST_BLOCK = struct.pack("!H", 0) + b"\x00"  # a strip of one empty block
-
-
-@dataclasses.dataclass(frozen=True)
-class Named:
-    name: str
-
-
-class FakePeer:
-    """A connection of edge `name` under the service; keeps what is sent, and when."""
-
-    session = 0
-    round_trip = least_round_trip = 0.0
-
-    def __init__(self, name: str) -> None:
-        self.admitted = Named(name)
-        self.replies: list[Reply] = []
-        self.at: list[float] = []
-
-    def send_copies(self, messages: list[bytes]) -> None:
-        for message in messages:
-            self.replies.append(Reply.parse(message))
-            self.at.append(asyncio.get_running_loop().time())
-
-    def came(self, status: Status) -> list[int]:
-        return [reply.request for reply in self.replies if reply.status == status]
-
-
-class SizedModel:
-    """A back end for images of a size, that takes its time for each."""
-
-    sha256 = "5" * 64
-    classes = 3
-
-    def __init__(self, side: int, channels: int = 1, seconds: float = 0.0) -> None:
-        self.input_shape = (side, side, channels)
-        self.seconds = seconds
-        self.batches: list[int] = []
-
-    def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        self.batches.append(len(images))
-        time.sleep(self.seconds * len(images))  # sleeps: what this model takes
-        return np.zeros((len(images), 3), np.float32)
-
-
-@contextlib.asynccontextmanager
-async def working(model: Any) -> AsyncIterator[Service]:
-    service = Service(model)
-    work = asyncio.get_running_loop().create_task(service.run())
-    try:
-        yield service
-    finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
-
-
-def say(service: Service, peer: FakePeer, datagrams: list[bytes]) -> None:
-    for datagram in datagrams:
-        service.received(cast(ServerPeer, peer), datagram)
-
-
-async def all_is_settled(service: Service) -> None:
-    await until(lambda: not service.open_requests)
 
 
 def one_block_images(side: int, channels: int) -> bytes:
@@ -140,10 +78,6 @@ def test_images_that_are_worth_decoding_do_not_stop_the_loop_either(side: int) -
             assert sorted(peer.came(Status.ANSWERED)) == [0, 1, 2, 3]
 
     run(test())
-
-
-def tiny(number: int, left_ms: int = 60_000) -> list[bytes]:
-    return cut(np.zeros((28, 28, 1), np.uint8), request=number, left_ms=left_ms)
 
 
 def test_a_flood_of_one_edge_costs_another_no_answer() -> None:
