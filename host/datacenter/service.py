@@ -33,6 +33,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from edgesight.host.datacenter.durations import Durations
 from edgesight.host.datacenter.models import Executor, Logits, ModelError
 from edgesight.host.datacenter.requests import Client, Image, Incoming, Ready, Settled
 from edgesight.host.datacenter.shares import REPLY_EFFORTS, Budget, Effort, Line, Share, Shares
@@ -46,15 +47,12 @@ SILENT_AFTER = 0.015  # seconds without a further strip, at least
 _SILENT_ROUND_TRIPS = 1.25
 _BEGIN_BEFORE = 0.015  # seconds that are left to begin in when strips are not waited for any longer
 MAX_BATCH = 8
-_BATCH_S, _BATCH_MORE = 0.05, 1.5  # a batch takes at most so many seconds, or that many times what one image takes
-_FORGET = 0.99  # what a batch of another size took counts for less with every batch: it is tried again some time
 MAX_ASSEMBLING = 128  # requests of one client
 MAX_READY = 512  # requests of all edges waiting for the model, in equal parts
 _FEWEST_READY = 2 * MAX_BATCH  # of an edge, however many there are
 MAX_BYTES, MAX_EDGE_BYTES = 64 << 20, 16 << 20  # that requests hold of strips: of all edges, and of one
 _REQUEST_BYTES, _STRIP_BYTES = 2_048, 256  # that a request, and each of its strips, holds besides
 _DECODED_BYTES = 64 << 20  # that decoded images hold which the model has not begun with
-_DOUBT_AFTER = 1.0  # seconds without a batch after which what they took is believed less, by half with every second
 _DECODE_S = 0.010  # seconds of decoding after which those that are through go on to the model
 
 
@@ -77,12 +75,8 @@ class Service:
         self._effort = Effort()
         self._to_decode, self._to_answer = asyncio.Event(), asyncio.Event()  # there may be something
         self._idle = False  # the model has nothing to do
-        self._decode_s = 0.02  # seconds that decoding takes, smoothed; a guess to begin with
-        self._model_s = 0.0  # seconds that the model takes for a batch, smoothed
-        self._batch_s: dict[int, float] = {}  # the same by size of the batch
         self._loop = asyncio.get_running_loop()
-        self._measured = self._loop.time()  # when the model last ended a batch
-        self._doubted = False  # what it takes, since then
+        self._usual = Durations(self._loop.time())
         self._lines = Budget(1.0, 1.0)  # about a model that fails
 
     @property
@@ -198,7 +192,9 @@ class Service:
             silent = max(SILENT_AFTER, _SILENT_ROUND_TRIPS * peer.round_trip)
             wait = OVERTAKEN_AFTER if request.assembly.overtaken else silent
             # Since the deadline was told, the way here has taken half a round trip, and the way back takes another.
-            latest = request.deadline - self._decode_s - self._model_s - peer.least_round_trip - _BEGIN_BEFORE
+            latest = (
+                request.deadline - self._usual.decode_s - self._usual.model_s - peer.least_round_trip - _BEGIN_BEFORE
+            )
             at = latest if request.assembly.entire else min(self._loop.time() + wait, latest)
             request.timer = self._loop.call_at(at, self._assembled, peer, client, number)
         else:
@@ -277,7 +273,7 @@ class Service:
     def _assembled(self, peer: ServerPeer, client: Client, number: int) -> None:
         request = client.assembling.pop(number)
         if request.assembly.entire and request.assembly.missing:
-            self._doubt(request.deadline - peer.least_round_trip)
+            self._usual.doubt(request.deadline - peer.least_round_trip, self._loop.time())
             self._release(client.share, request)
             self._refuse(peer, client, number, request, Status.LATE)
             return
@@ -301,7 +297,7 @@ class Service:
             if group:
                 begin = self._loop.time()
                 outcomes = await self._loop.run_in_executor(None, self._decode, group)
-                self._decode_s = _smoothed(self._decode_s, self._loop.time() - begin)
+                self._usual.decoded(self._loop.time() - begin)
                 for ready in self._decoded(group, outcomes):
                     ready.share.decoded.add(ready.request.deadline, ready.order, ready)
                     self._to_answer.set()
@@ -351,7 +347,7 @@ class Service:
         try:
             while True:
                 self._to_answer.clear()
-                taken = self._shares.take(_decoded, lambda share: self._max_batch, self._batch())
+                taken = self._shares.take(_decoded, lambda share: self._max_batch, self._usual.batch(self._max_batch))
                 # What waits together is decoded first, to be one batch.
                 waiting = sum(len(share.waiting) for share in self._shares)
                 lone = self._shares.take(_waiting, lambda share: 1, 1) if waiting == 1 and not taken else []
@@ -369,18 +365,6 @@ class Service:
         finally:
             thread.shutdown(wait=False)  # the loop goes on: a second signal ends the process while the model is at work
 
-    def _batch(self) -> int:
-        """Images that a batch may have: as many as end soon, so that who comes next need not wait long.
-
-        A model that takes no longer for many than for one has them all.
-        """
-        most = max(_BATCH_S, _BATCH_MORE * self._batch_s.get(1, 0.0))
-        size = next((size for size in range(2, self._max_batch + 1) if self._batch_s.get(size, 0.0) > most), None)
-        if size is None:
-            return self._max_batch
-        self._batch_s[size] *= _FORGET
-        return size - 1
-
     def _timely(self, taken: list[Ready]) -> list[Ready]:
         """Those of `taken` that can still be in time.
 
@@ -391,26 +375,13 @@ class Service:
         for ready in taken:
             # By the least round trip: after the path was down for a while, the usual one says nothing.
             latest = ready.request.deadline - ready.peer.least_round_trip
-            if latest - self._model_s <= now:
-                self._doubt(latest)
-            if latest - self._model_s <= now:
+            if latest - self._usual.model_s <= now:
+                self._usual.doubt(latest, now)
+            if latest - self._usual.model_s <= now:
                 self._settle(ready, Status.LATE)
             else:
                 timely.append(ready)
         return timely
-
-    def _doubt(self, latest: float) -> None:
-        """Believe less in what decoding and the model take, where nothing has shown it for a while.
-
-        A request is about to be refused that has until `latest`: one batch that stood still would else have all later
-        ones refused, and nothing be measured again.
-        """
-        now = self._loop.time()
-        doubtful = now - self._measured - _DOUBT_AFTER
-        if doubtful > 0.0 and now < latest:
-            self._decode_s *= 0.5**doubtful
-            self._model_s *= 0.5**doubtful
-            self._measured, self._doubted = now - _DOUBT_AFTER, True
 
     async def _answer(self, batch: list[Ready], thread: ThreadPoolExecutor) -> None:
         begin = self._loop.time()
@@ -421,7 +392,7 @@ class Service:
 
     async def _decode_and_answer(self, ready: Ready, thread: ThreadPoolExecutor) -> None:
         outcomes, decode_s, logits, model_s = await self._loop.run_in_executor(thread, self._decode_and_run, ready)
-        self._decode_s = _smoothed(self._decode_s, decode_s)
+        self._usual.decoded(decode_s)
         decoded = not isinstance(outcomes[0][0], str)
         self._decoded([ready], outcomes)
         if decoded:
@@ -437,10 +408,7 @@ class Service:
             for ready in batch:
                 self._settle(ready, Status.FAILED)
             return
-        self._measured = self._loop.time()
-        self._model_s = _smoothed(0.0 if self._doubted else self._model_s, took)
-        self._doubted = False
-        self._batch_s[len(batch)] = _smoothed(self._batch_s.get(len(batch), 0.0), took)
+        self._usual.answered(len(batch), took, self._loop.time())
         for ready, row in zip(batch, logits, strict=True):
             label = int(np.argmax(row))
             if np.isnan(row[label]):  # where any of them is, `argmax` says the first
@@ -506,7 +474,7 @@ class Service:
             label,
             assembly.missing,
             round((self._loop.time() - request.last) * 1e6),
-            math.ceil(ahead / self._max_batch * self._model_s * 1e3),
+            math.ceil(ahead / self._max_batch * self._usual.model_s * 1e3),
         ).pack()
         client.settle(number, Settled(request.attempt, reply))
         self._send(peer, client, reply)
@@ -522,7 +490,3 @@ def _decoded(share: Share[Ready]) -> Line[Ready]:
 
 def _waiting(share: Share[Ready]) -> Line[Ready]:
     return share.waiting
-
-
-def _smoothed(usual: float, took: float) -> float:
-    return took if usual == 0.0 else usual + (took - usual) / 8

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgesight.host.datacenter import service as service_module
+from edgesight.host.datacenter import durations
 from edgesight.host.datacenter.models import ModelError, OnnxModel
 from edgesight.host.datacenter.service import Service
 from edgesight.host.datacenter.shares import Budget
@@ -90,7 +90,7 @@ async def answered_again(service: Service, peer: FakePeer, strips_of: Callable[[
 
 def test_a_batch_that_stood_still_does_not_stop_all_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the process was stopped for a while, or its memory swapped out."""
-    monkeypatch.setattr(service_module, "_DOUBT_AFTER", 0.1)
+    monkeypatch.setattr(durations, "_DOUBT_AFTER", 0.1)
 
     async def test() -> None:
         model = SizedModel(28, seconds=1.0)  # its first batch; what that takes is all that is known
@@ -107,7 +107,7 @@ def test_a_batch_that_stood_still_does_not_stop_all_later_ones(monkeypatch: pyte
 
 def test_nor_does_it_stop_images_that_travel_entire(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the guess leaves no time to wait for a second strip, the first would be refused at once."""
-    monkeypatch.setattr(service_module, "_DOUBT_AFTER", 0.1)
+    monkeypatch.setattr(durations, "_DOUBT_AFTER", 0.1)
     image = np.random.default_rng(1).integers(0, 256, (64, 64, 1), dtype=np.uint8)
     encoded = encode(image, kind=Kind.WHOLE)
     assert len(encoded.payloads) > 1
