@@ -98,7 +98,7 @@ CELLS = {
         Cell(
             "record_output",
             ("stream_fifo", "record_output"),
-            (Shape({"Depth": 2}, 26), Shape({"Depth": 1}, 24), Shape({"Depth": 4}, 34)),
+            (Shape({"Depth": 2}, 26), Shape({"Depth": 1}, 24), Shape({"Depth": 3}, 26)),
             frozenset({"record_leaves_in_time", "flush_ends_in_time"}),
             {"m_axis_tdata_o": "m_axis_tvalid_o", "m_axis_tlast_o": "m_axis_tvalid_o"},
         ),
