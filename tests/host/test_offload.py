@@ -196,13 +196,15 @@ def test_the_data_centre_says_which_edge_comes_and_goes(keys: Trust, caplog: pyt
             one.message for one in caplog.records if one.name == "edgesight.host.link.server" and what in one.message
         ]
 
+    async def gone(times: int) -> None:
+        await until(lambda: len(said("is gone")) >= times)
+
     async def test() -> None:
         async with serving(keys) as address:
             for number in range(12):
                 async with connected(address, keys):
                     pass
-                gone = min(number + 1, 2)
-                await until(lambda gone=gone: len(said("is gone")) >= gone)
+                await gone(min(number + 1, 2))
 
     run(test())
     assert said("edge 'door' ")[0] == "edge 'door' connected, from 127.0.0.1"
