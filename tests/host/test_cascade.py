@@ -134,7 +134,7 @@ def test_an_answer_after_its_deadline_says_so_whoever_gave_it(made: Package) -> 
         (late,) = ask(cascade, accuracy, deadline=1e-6, count=1)
         assert (late.stage, late.degraded, late.guaranteed) == (stage, True, False)
         assert late.reason == "the deadline passed on the fabric"
-    (slow,) = ask(Cascade(FakeFabric(made), calibration(), TardyOffload()), 0.95, deadline=0.02, count=1)
+    (slow,) = ask(Cascade(FakeFabric(made), calibration(), TardyOffload()), 0.95, deadline=0.2, count=1)
     assert (slow.stage, slow.degraded) == ("stage1", True)
     assert slow.reason == "the data centre's answer came after the deadline"
 

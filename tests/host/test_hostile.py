@@ -109,6 +109,9 @@ def test_strangers_packets_keep_no_state_and_get_no_flood(keys: Trust) -> None:
                 taken += 1
                 take(data, addr)
 
+            async def all_taken(count: int) -> None:
+                await until(lambda: taken == count)
+
             port._sort = counted  # type: ignore[method-assign]
             for number in range(400):
                 packet = garbage(chance, bytes(40)) if number % 2 else chance.randbytes(chance.randrange(1, 1_400))

@@ -198,6 +198,9 @@ def test_the_data_centre_says_which_edge_comes_and_goes(keys: Trust, caplog: pyt
             one.message for one in caplog.records if one.name == "edgesight.host.link.server" and what in one.message
         ]
 
+    async def gone(times: int) -> None:
+        await until(lambda: len(said("is gone")) >= times)
+
     async def test() -> None:
         async with serving(keys) as address:
             for number in range(12):

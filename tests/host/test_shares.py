@@ -385,6 +385,10 @@ def test_an_idle_models_thread_decodes_and_a_busy_ones_does_not() -> None:
             service._decode = noted  # type: ignore[method-assign]
             peer = FakePeer("edge")
             await until(lambda: service._idle)
+
+            async def decoded(count: int) -> None:
+                await until(lambda: len(decoded_in) == count)
+
             for number in range(3):
                 image = np.random.default_rng(number).integers(0, 256, (96, 96, 3), np.uint8)
                 for strip in cut(image, request=number, left_ms=20_000):

@@ -170,6 +170,10 @@ def _through(damage: Damage | None, do: str = "") -> tuple[list[bytes], list[byt
         link.damage = damage
         async with link:
             client, _ = await loop.create_datagram_endpoint(Client, remote_addr=link.address)
+
+            async def settled(count: int) -> None:
+                await until(lambda: link.up_taken == count and link.all_came())
+
             for first in range(0, len(sent), 10):
                 for packet in sent[first : first + 10]:
                     client.sendto(packet)
