@@ -22,10 +22,10 @@ module weight_memory #(
   output logic [Width-1:0]        data_o
 );
   if (Width < 1) begin : g_check_width
-    $error("weight_memory: Width is %0d, must be at least 1", Width);
+    $error("weight_memory: Width must be at least 1, but is %0d", Width);
   end
   if (Depth < 1) begin : g_check_depth
-    $error("weight_memory: Depth is %0d, must be at least 1", Depth);
+    $error("weight_memory: Depth must be at least 1, but is %0d", Depth);
   end
 
   // As deep as the address reaches: a mapper spends nothing on what is beyond the file's words, and chooses by the depth

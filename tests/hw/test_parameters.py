@@ -44,6 +44,8 @@ REFUSED = [
      "InWidth, WeightWidth, BiasWidth, AccWidth and OutWidth must be at least 1, but are 4, 4, 8, 16 and 0"),
     ("mvu", {"BiasShift": 17}, "BiasShift must be 0 to AccWidth (16), but is 17"),
     ("mvu", {"Round": 3}, "Round must be 0, 1 or 2, but is 3"),
+    ("weight_memory", {"Width": 0}, "Width must be at least 1, but is 0"),
+    ("weight_memory", {"Depth": 0}, "Depth must be at least 1, but is 0"),
     ("stage_lane", {"Stage": 2}, "Stage must be 0 or 1, but is 2"),
     ("stage_lane", {"Classes": 65537}, "Classes must be 2 to 65536, but is 65537"),
     ("stage_lane", {"LogitWidth": 32},
