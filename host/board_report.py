@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from edgesight.host.files import check_reports, json_claim, sha256, write_atomically
+from edgesight.host.files import check_reports, json_claim, read_at_most, sha256, write_atomically
 from edgesight.host.kernel import KernelError
 from edgesight.host.package import MANIFEST, Package
 from edgesight.host.selftest import SelfTestReport
 
 SCHEMA_VERSION = 1
+_MOST_BYTES = 1 << 20  # of a self-test
 _ON_BOARDS = ("pynq", "serial")  # fabrics that are one
 _LIBRARIES = ("pynq", "numpy")
 _SELF_TEST = (*(field.name for field in fields(SelfTestReport)), "passed")
@@ -28,8 +29,10 @@ _SELF_TEST = (*(field.name for field in fields(SelfTestReport)), "passed")
 def read_selftest(path: Path) -> dict[str, object]:
     """What `edgesight board selftest --json` printed into the file `path`; raises KernelError."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        found = json.loads(read_at_most(path, _MOST_BYTES))
+    except OSError as error:
+        raise KernelError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
         raise KernelError(f"{path}: is no self-test's JSON ({error}): make it by `selftest --json`") from error
     if not isinstance(found, dict):
         raise KernelError(f"{path}: is no self-test's JSON, which is an object: make it by `selftest --json`")

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgesight.plan.profile import PlanError, once
+from edgesight.host.files import read_at_most
+from edgesight.plan.profile import MAX_FILE_BYTES, PlanError, once
 
 _LONGEST_NAME = 200  # characters: what the plain data take
 
@@ -64,7 +65,7 @@ class Directory:
     def text(self, name: str) -> str:
         """What file `name` holds; raises PlanError where it cannot be read."""
         try:
-            return (self.path / name).read_text(encoding="utf-8-sig")
+            return read_at_most(self.path / name, MAX_FILE_BYTES).decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
             raise PlanError(f"{self.path / name}: cannot be read ({reason})") from error

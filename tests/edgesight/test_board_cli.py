@@ -89,6 +89,8 @@ def test_a_report_refuses_a_self_test_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "test.json").write_text("[1]")
     arguments = ("board", "report", DIGITS, "--board", "ulx3s", "--selftest", tmp_path / "test.json")
     fails("is no self-test's JSON, which is an object", *arguments, "--out", tmp_path / "report.json")
+    without_end = ("board", "report", DIGITS, "--board", "ulx3s", "--selftest", "/dev/zero")
+    fails("cannot be read (it is larger than 1048576 bytes", *without_end, "--out", tmp_path / "report.json")
     fails("a report's name ends in .json", *arguments, "--out", tmp_path / "report.txt")
 
 

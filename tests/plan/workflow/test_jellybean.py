@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesight.plan.profile import PlanError
+from edgesight.plan.profile import MAX_FILE_BYTES, PlanError
 from edgesight.plan.workflow.jellybean import read_directory
 from edgesight.plan.workflow.plan import plan
 
@@ -209,6 +209,14 @@ def test_a_kind_of_which_there_are_none_is_left_out(tmp_path: Path) -> None:
     assert [(worker.name, worker.tier) for worker in read.workflow.workers] == [
         (f"far_{place}", 1) for place in range(3)
     ]
+
+
+def test_a_file_that_is_larger_than_any_is_named(tmp_path: Path) -> None:
+    directory(tmp_path)
+    with (tmp_path / "logical_graph.csv").open("wb") as file:
+        file.truncate(1 << 40)  # it takes no space
+    with pytest.raises(PlanError, match=rf"graph\.csv: cannot be read .it is larger than {MAX_FILE_BYTES} bytes"):
+        read_directory(tmp_path)
 
 
 def test_a_missing_file_is_named_and_a_pickle_never_read(tmp_path: Path) -> None:
