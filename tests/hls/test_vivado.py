@@ -530,7 +530,7 @@ def stand_in(folder: Path, board: Board, slack: float, timing: str = TIMING, ver
         "#!/bin/sh\nset -e\n"
         'test "$1 $2 $3" = "-mode batch -nojournal" && test "$6 $7" = "-source build.tcl"\n'
         f"cat {folder}/component.tcl {folder}/facts.tcl > {folder}/catalogue.tcl\n"
-        f"tclsh {STAND_INS}/recorder.tcl build.tcl {version} {folder}/catalogue.tcl {slack} > found\n"
+        f"tclsh {STAND_INS}/recorder.tcl build.tcl {version} {folder}/catalogue.tcl {slack} > found || test -s found\n"
         "sed 's/^/ERROR: /' found > said\n"
         "cat said\ntest ! -s said\n"
         f"cp {folder}/utilization.rpt {folder}/timing.rpt result/\n"

@@ -71,9 +71,3 @@ def test_lint_of_the_ulx3s_is_clean() -> None:
 def test_a_fold_that_does_not_divide_is_refused() -> None:
     with pytest.raises(AssertionError, match="Simd must divide InLanes"):
         _lint(RTL / "mvu.sv", {"Simd": 3})
-
-
-@pytest.mark.parametrize("parameter", ["Width", "Depth"])
-def test_a_memory_of_nothing_is_refused(parameter: str) -> None:
-    with pytest.raises(AssertionError, match=f"{parameter} is 0, must be at least 1"):
-        _lint(RTL / "weight_memory.sv", {parameter: 0})
