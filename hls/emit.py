@@ -29,6 +29,13 @@ class Ports:
     logit_bits: int
 
 
+@dataclass(frozen=True)
+class EmittedStage(Ports):
+    """A stage's module and the contents of its weight memories."""
+
+    sources: dict[str, str]  # file name -> text
+
+
 def ports(name: str, layers: Sequence[Hardware]) -> Ports:
     """The ports of the module `name` that `emit_stage` makes of `layers`."""
     last = layers[-1]
@@ -41,9 +48,14 @@ def library_modules() -> set[str]:
     return {path.stem.lower() for path in LIBRARY.glob("*.sv")} | {"kernel"}
 
 
+def library_sources() -> dict[str, str]:
+    """The hand-written modules that kernels are assembled from: file name -> text."""
+    return {path.name: path.read_text() for path in sorted(LIBRARY.glob("*.sv"))}
+
+
 def library_of(sources: Mapping[str, str]) -> dict[str, str]:
     """The library's files that `sources` need, and those that these need in turn; file name -> text, as `sources`."""
-    library = {path.stem: path.read_text() for path in sorted(LIBRARY.glob("*.sv"))}
+    library = {name.removesuffix(".sv"): text for name, text in library_sources().items()}
     # An instance has parameters or a name behind its module's; what a package holds stands behind two colons.
     uses = {name: re.compile(rf"\b{name}\s*(?:#\s*\(|::|\s\w+\s*\()") for name in library}
     needed: dict[str, str] = {}
@@ -59,12 +71,12 @@ def library_of(sources: Mapping[str, str]) -> dict[str, str]:
 
 def emit_project(name: str, layers: list[Hardware]) -> dict[str, str]:
     """All that a network alone consists of: `emit_stage` and what it needs of the library; file name -> text."""
-    stage = emit_stage(name, layers)
-    return {**library_of(stage), **stage}
+    sources = emit_stage(name, layers).sources
+    return {**library_of(sources), **sources}
 
 
-def emit_stage(name: str, layers: list[Hardware]) -> dict[str, str]:
-    """One network as module `name`: pixels (8 bits a channel) in, one beat of logits out a frame; file name -> text.
+def emit_stage(name: str, layers: list[Hardware]) -> EmittedStage:
+    """One network as module `name`: pixels (8 bits a channel) in, one beat of logits out a frame.
 
     SystemVerilog, and the contents of each layer's weight memory as `.mem`.
     """
@@ -111,7 +123,7 @@ def emit_stage(name: str, layers: list[Hardware]) -> dict[str, str]:
         ]
     )
     sources[f"{name}.sv"] = text
-    return sources
+    return EmittedStage(**vars(outside), sources=sources)
 
 
 def emit_kernel(stages: Sequence[Ports], frame_slots: int, build_hash: str, weights_hash: str) -> str:

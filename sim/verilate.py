@@ -28,6 +28,7 @@ _LINES_SHOWN = 20  # of a failed compilation
 _OPTIONS = [
     *("--top-module", "kernel", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert"),
     *("-Wno-fatal", "-Wno-lint", "-Wno-style"),
+    "-DEDGESIGHT_MEMORIES",  # the library is built in another folder than it is loaded from
     # Parts of about the same size keep all compilers busy to the end.
     *("--output-split", "5000", "--output-split-cfuncs", "1000"),
     # Several libraries live in one process: nothing but the C interface is visible, nothing is unique across them.

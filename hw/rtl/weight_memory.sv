@@ -4,9 +4,9 @@
 /// Interval: 1 cycle. Latency: 1 cycle.
 /// Flow:     none; a reader that waits leaves `en_i` low.
 /// Does not: reset `data_o`, or take an address from `Depth` on.
-/// The file: a synthesis finds it by its plain name, where it runs or among its sources. A simulation looks in the folder
-///           that the plusarg `+edgesight_memories=` names, else where it runs; a C++ bench of Verilator must have handed
-///           its arguments to `commandArgs` before.
+/// The file: a synthesis finds it by its plain name, where it runs or among its sources. A simulation looks beside this
+///           file, else where it runs; where the macro EDGESIGHT_MEMORIES is defined, in the folder that the plusarg
+///           `+edgesight_memories=` names, for a simulation that is built here and run there.
 module weight_memory #(
   // Bits a word.
   parameter int unsigned Width = 8,
@@ -36,9 +36,20 @@ module weight_memory #(
   initial $readmemh(File, words, 0, Depth - 1);
 `else
   string folder;
+`ifndef EDGESIGHT_MEMORIES
+  int file;
+`endif
   initial begin
-    if ($value$plusargs("edgesight_memories=%s", folder) == 0) folder = ".";
-    $readmemh({folder, "/", File}, words, 0, Depth - 1);
+`ifdef EDGESIGHT_MEMORIES
+    if ($value$plusargs("edgesight_memories=%s", folder) != 0) folder = {folder, "/"};
+`else
+    folder = `__FILE__;
+    while (folder.len() > 0 && folder.getc(folder.len() - 1) != "/") folder = folder.substr(0, folder.len() - 2);
+    file = $fopen({folder, File}, "r");
+    if (file == 0) folder = "";
+    else $fclose(file);
+`endif
+    $readmemh({folder, File}, words, 0, Depth - 1);
   end
 `endif
 

