@@ -42,6 +42,7 @@ from edgesight.host.link.datagrams import (
     Strip,
 )
 from edgesight.host.link.jpeg import END_OF_IMAGE, decode, decode_entire, encode_entire, header_of_blocks
+from edgesight.host.link.jpeg import jpeg_tables as jpeg_tables  # two ends agree on strips where these are the same
 
 QUALITY = 85
 RAW_BELOW = 64  # pixels: an image with both sides below it travels raw
