@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from edgesight.bench.proofs.cells import CELLS, Cell, Shape
+from edgesight.bench.proofs.cells import CELLS, PROOF_PARTS, Cell, Shape
 from edgesight.bench.proofs.solver import Outcome, ProofError, bounded, inductive, reached, translate
 from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.sim.rtl.runner import RTL
@@ -50,7 +50,7 @@ def prove(cell: Cell, shape: Shape, folder: Path, rtl: Path = RTL) -> Proof:
     """
     if not cell.proof.exists():
         raise ProofError(f"{cell.proof}: no such file: proofs are run from a checkout, installed packages have none")
-    sources = [*cell.sources(rtl), cell.proof]
+    sources = [*cell.sources(rtl), *PROOF_PARTS, cell.proof]
     top = cell.proof.stem
     always = translate(folder / "always", sources, top, shape.parameters, inside=True, without=cell.bounded)
     base = bounded(folder / "always", _LENGTH + 2)  # one cycle is the reset

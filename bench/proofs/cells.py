@@ -9,6 +9,7 @@ from pathlib import Path
 from edgesight.sim.rtl.runner import ROOT, RTL
 
 _PACKAGES = ("registers_pkg", "cascade_pkg")
+_BENCHES = ROOT / "sim" / "rtl"
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,15 @@ class Cell:
     @property
     def proof(self) -> Path:
         """The file of the proof, whose module is named like it."""
-        return ROOT / "sim" / "rtl" / self.name / f"{self.name}_proof.sv"
+        return _BENCHES / self.name / f"{self.name}_proof.sv"
 
     def sources(self, rtl: Path = RTL) -> list[Path]:
         """The cell's files in compile order."""
         return [rtl / f"{module}.sv" for module in (*_PACKAGES, *self.modules)]
+
+
+# What the proofs are made of, beside their own files.
+PROOF_PARTS = (_BENCHES / "stream_proof.sv", _BENCHES / "window_proof.sv")
 
 
 def _padded(top: int, left: int, bottom: int, right: int) -> dict[str, int]:
@@ -111,7 +116,7 @@ CELLS = {
                 Shape({"Width": 2, "ImgH": 3, "ImgW": 2, "Kernel": 2, "Stride": 1}, 18),
             ),
             frozenset(
-                {"largest_of_its_window", "none_before_its_pixels", "pixel_taken_in_time", "maximum_comes_in_time"}
+                {"largest_of_its_window", "none_before_its_pixels", "pixel_taken_in_time", "window_comes_in_time"}
             ),
             {"m_data_o": "m_valid_o"},
             {"Channels": 1, "Signed": 0, "Kernel": 2, "Stride": 2},

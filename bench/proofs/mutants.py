@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from edgesight.bench.proofs.cells import CELLS, Cell, Shape
+from edgesight.bench.proofs.cells import CELLS, PROOF_PARTS, Cell, Shape
 from edgesight.bench.proofs.solver import ProofError, bounded, translate
 from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.hls.yosys import read_sources_command, run_yosys
@@ -57,7 +57,7 @@ def bench_mutants(
         for number, change in enumerate(mutated.changes, 1):
             verdict = mutated.judge(number)
             verdicts.append(verdict)
-            console.print(f"{cell.name} {number}/{count}: {verdict} ({change})", highlight=False, markup=False)
+            console.print(f"{cell.name} {number}/{count}: {verdict} ({change})", highlight=False, markup=False, soft_wrap=True)
             judged.append({"cell": cell.name, "mutant": number, "change": change, "verdict": verdict})
         for name, verdict in (("missed", "missed"), ("undecided", "undecided")):
             checks.append(Check(f"{cell.name}: mutants {name}", verdicts.count(verdict), 0, True, "mutants", "proved"))
@@ -73,6 +73,7 @@ def bench_mutants(
                 f"No difference in {_DEPTH} cycles: {mutant['cell']} {mutant['mutant']}, {mutant['change']}",
                 highlight=False,
                 markup=False,
+                soft_wrap=True,
             )
     body = {"seed": SEED, "depth": _DEPTH, "benches": benches, "mutants": judged}
     write_report(out / "prove-mutants.json", body, checks)
@@ -163,7 +164,7 @@ class Mutated:
         choice = f"  localparam logic [7:0] mutant = 8'd{number};\n"
         (folder / f"{self._cell.name}.sv").write_text(self._wrapper("", choice, same=same))
         packages = [source for source in self._cell.sources() if source.stem.endswith("_pkg")]
-        sources = [*packages, self._folder / "original.v", self._folder / "mutated.v"]
+        sources = [*packages, *PROOF_PARTS, self._folder / "original.v", self._folder / "mutated.v"]
         sources += [folder / f"{self._cell.name}.sv", self._proof_without_parameters(folder)]
         without = () if not same else self._properties(folder, sources)
         translate(folder, sources, self._cell.proof.stem, self._parameters, without=without)

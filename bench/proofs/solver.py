@@ -87,7 +87,7 @@ def reached(folder: Path, depth: int) -> dict[str, int]:
     """By its name, in which cycle a run of up to `depth` can reach what the proof wants to see; only what one does."""
     said = _solve(folder, ["-c", "-t", str(depth)], 0)
     found = re.findall(r"Reached cover statement in step (\d+) at \S+: (\S+)", said)
-    return {name: int(step) for step, name in found}
+    return {name.rpartition(".")[2]: int(step) for step, name in found}
 
 
 def _broken(said: str) -> tuple[str, ...]:

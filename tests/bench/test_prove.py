@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgesight.bench.proofs.bench import Proof, checks_of, prove
-from edgesight.bench.proofs.cells import CELLS, Shape
+from edgesight.bench.proofs.cells import CELLS, PROOF_PARTS, Shape
 from edgesight.bench.proofs.mutants import Mutated
 from edgesight.sim.rtl.runner import RTL
 
@@ -86,7 +86,7 @@ def test_a_proof_too_short_for_two_frames_is_unmet(tmp_path: Path) -> None:
 def test_every_cell_of_the_table_is_a_module_with_a_proof() -> None:
     for cell in CELLS.values():
         assert all(source.exists() for source in cell.sources())
-        labels = set(re.findall(r"(\w+): assert", cell.proof.read_text()))
+        labels = set(re.findall(r"(\w+): assert", "".join(path.read_text() for path in (*PROOF_PARTS, cell.proof))))
         assert cell.bounded <= labels
         ports = set(re.findall(r"^ +output .*?(\w+),?$", cell.sources()[-1].read_text(), re.MULTILINE))
         assert set(cell.meaning) | set(cell.meaning.values()) <= ports

@@ -68,32 +68,30 @@ module frame_input_proof
     .receiving_o    (receiving)
   );
 
-  logic started_q = 1'b0;
+  logic started, errors_prompt;
+  logic [5:0] stall;  // of the receiver of errors
+  stream_proof #(
+    .Width($bits(cascade_pkg::record_t)),
+    .Stall(Stall)
+  ) u_errors (
+    .clk_i,
+    .rst_ni,
+    .valid_i  (error_valid),
+    .ready_i  (error_ready_i),
+    .data_i   (error),
+    .started_o(started),
+    .stall_o  (stall),
+    .prompt_o (errors_prompt),
+    .stalls_o ()
+  );
+
   logic [7:0] index_q;
-  always_ff @(posedge clk_i) begin
-    started_q <= 1'b1;
-    if (!started_q) index_q <= index_i;
-  end
-  always_comb assume (started_q || !rst_ni);
+  always_ff @(posedge clk_i) if (!started) index_q <= index_i;
   always_comb assume (32'(index_i) < Words);
   always_comb assume (32'(slot_i) < Slots);
 
   logic beat;
   assign beat = valid_i && ready;
-
-  // ---- Handshake ------------------------------------------------------------------------------------------------
-  logic stalled_q;
-  cascade_pkg::record_t error_q;
-  always_ff @(posedge clk_i) begin
-    stalled_q <= rst_ni && error_valid && !error_ready_i;
-    error_q <= error;
-  end
-  always_comb begin
-    if (started_q && stalled_q) begin
-      error_stays: assert (error_valid);
-      error_payload_stays: assert (error == error_q);
-    end
-  end
 
   // ---- A frame by the contract ----------------------------------------------------------------------------------
   typedef enum logic [1:0] {Between, Payload, Discard} where_e;
@@ -152,7 +150,7 @@ module frame_input_proof
   end
 
   always_comb begin
-    if (started_q) begin
+    if (started) begin
       stops_at_once: assert (accept_i || !ready);
       payload_never_waits: assert (!accept_i || where_q == Between || ready);
       header_waits_for_slot_and_error: assert (!accept_i || where_q != Between
@@ -190,7 +188,7 @@ module frame_input_proof
   logic before_q;  // an error record was there and was not taken
   always_ff @(posedge clk_i) before_q <= rst_ni && error_valid && !error_ready_i;
   always_comb begin
-    if (started_q) begin
+    if (started) begin
       one_outcome_a_header: assert (header ? !open_q : judged ? open_q : 1'b1);
       open_while_it_comes: assert (open_q == (where_q == Payload));
       error_when_judged: assert (error_valid == (due_q || before_q));
@@ -215,7 +213,7 @@ module frame_input_proof
     written_q <= !header && written;
   end
   always_comb begin
-    if (started_q) begin
+    if (started) begin
       writes_payload_only: assert (write_en == (where_q == Payload && beat));
       if (write_en) writes_in_order: assert (32'(write_addr) == 32'(slot_q) * Words + 32'(seen_q));
       if (frame_valid) begin
@@ -226,29 +224,28 @@ module frame_input_proof
   end
 
   // ---- Progress: a header waits no longer than slots and errors do ----------------------------------------------
-  logic [5:0] waits_q, no_slot_q, no_error_q;
-  logic prompt_q;  // neither was longer than `Stall` so far, and `accept_i` stayed
+  logic [5:0] waits_q, no_slot_q;
+  logic slots_prompt_q;  // no wait for a slot was longer than `Stall` so far, and `accept_i` stayed
+  logic prompt;
+  assign prompt = slots_prompt_q && errors_prompt;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      prompt_q <= 1'b1;
+      slots_prompt_q <= 1'b1;
       waits_q <= '0;
       no_slot_q <= '0;
-      no_error_q <= '0;
     end else begin
       no_slot_q <= slot_free_i ? '0 : no_slot_q + 1'b1;
-      no_error_q <= error_valid && !error_ready_i ? no_error_q + 1'b1 : '0;
-      if (!accept_i) prompt_q <= 1'b0;
-      if (!slot_free_i && (32'(no_slot_q) >= Stall || error_valid)) prompt_q <= 1'b0;
-      if (error_valid && !error_ready_i && 32'(no_error_q) >= Stall) prompt_q <= 1'b0;
+      if (!accept_i) slots_prompt_q <= 1'b0;
+      if (!slot_free_i && (32'(no_slot_q) >= Stall || error_valid)) slots_prompt_q <= 1'b0;
       waits_q <= valid_i && !ready ? waits_q + 1'b1 : '0;
     end
   end
-  always_comb if (started_q && prompt_q) beat_taken_in_time: assert (32'(waits_q) <= 2 * Stall + 1);
+  always_comb if (started && prompt) beat_taken_in_time: assert (32'(waits_q) <= 2 * Stall + 1);
 
 `ifdef INSIDE
   // ---- What makes it inductive ----------------------------------------------------------------------------------
   always_comb begin
-    if (started_q) begin
+    if (started) begin
       inside_index: assert (32'(index_q) < Words);
       inside_state: assert (2'(u_cell.state_q) == 2'(where_q));
       if (where_q == Payload) begin
@@ -258,9 +255,9 @@ module frame_input_proof
         inside_no_error: assert (!error_valid);
         inside_word: assert (seen_q <= index_q || (written_q && stored_q == word_q));
       end
-      if (prompt_q) begin
-        inside_waits: assert (32'(waits_q) <= (error_valid ? 32'(no_error_q) : Stall + 1 + 32'(no_slot_q)));
-        inside_stalls: assert (32'(no_slot_q) <= Stall && 32'(no_error_q) <= Stall);
+      if (prompt) begin
+        inside_waits: assert (32'(waits_q) <= (error_valid ? 32'(stall) : Stall + 1 + 32'(no_slot_q)));
+        inside_no_slot: assert (32'(no_slot_q) <= Stall);
         inside_flow: assert (where_q == Between || waits_q == '0);
       end
     end
@@ -279,5 +276,5 @@ module frame_input_proof
       if (frames_q == 2'd1 && error_valid) faulty_q <= 1'b1;
     end
   end
-  always_comb if (started_q && rst_ni && faulty_q && frame_valid) two_frames: cover (1'b1);
+  always_comb if (started && rst_ni && faulty_q && frame_valid) two_frames: cover (1'b1);
 endmodule

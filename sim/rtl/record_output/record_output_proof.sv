@@ -48,30 +48,26 @@ module record_output_proof
     .idle_o         (idle)
   );
 
-  logic started_q = 1'b0;
-  always_ff @(posedge clk_i) started_q <= 1'b1;
-  always_comb assume (started_q || !rst_ni);
+  logic started, prompt;
+  stream_proof #(
+    .Width(65),
+    .Stall(Stall)
+  ) u_stream (
+    .clk_i,
+    .rst_ni,
+    .valid_i  (m_valid),
+    .ready_i  (m_ready_i),
+    .data_i   ({m_last, m_data}),
+    .started_o(started),
+    .stall_o  (),
+    .prompt_o (prompt),
+    .stalls_o ()
+  );
 
   logic push, pop;
   assign push = s_valid_i && s_ready;
   assign pop = m_valid && m_ready_i;
-
-  // ---- Handshake ------------------------------------------------------------------------------------------------
-  logic stalled_q;
-  logic [64:0] data_q;
-  always_ff @(posedge clk_i) begin
-    stalled_q <= rst_ni && m_valid && !m_ready_i;
-    data_q <= {m_last, m_data};
-  end
-  always_comb begin
-    if (started_q) begin
-      if (stalled_q) begin
-        valid_stays: assert (m_valid);
-        payload_stays: assert ({m_last, m_data} == data_q);
-      end
-      keeps_all_bytes: assert (m_keep == 8'hFF);
-    end
-  end
+  always_comb if (started) keeps_all_bytes: assert (m_keep == 8'hFF);
 
   // ---- What is on the bus: beats in pairs, of records in order, or of a closing record -----------------------------
   logic second_q;  // the beat on the bus, or the next one, is a record's second
@@ -92,7 +88,7 @@ module record_output_proof
     if (pop && !second_q) was_closing_q <= closing;
   end
   always_comb begin
-    if (started_q) begin
+    if (started) begin
       if (m_valid && closing) closing_record: assert (m_data == (second_q ? 64'd0 : {ErrorFlush, 24'd0, ClosingTag}));
       if (m_valid && !closing) gives_what_it_has: assert (inside_q != '0);
       holds_no_more: assert (32'(inside_q) <= Depth + 2);
@@ -116,7 +112,7 @@ module record_output_proof
     end
   end
   always_comb begin
-    if (started_q && followed_q) begin
+    if (started && followed_q) begin
       record_is_inside: assert (ahead_q < inside_q);
       if (m_valid && !closing && ahead_q == '0) begin
         record_unchanged: assert (m_data == (second_q ? record_q[127:64] : record_q[63:0]));
@@ -127,7 +123,7 @@ module record_output_proof
   // ---- Batches and flushes, by the contract ---------------------------------------------------------------------
   logic [15:0] due_q;  // headers accepted minus records sent
   always_comb begin
-    if (started_q) begin
+    if (started) begin
       assume (!s_valid_i || (16'(inside_q) < due_q && s_record_i.error != ErrorFlush));
       assume (!header_i || due_q < 16'hFFFE);
     end
@@ -166,7 +162,7 @@ module record_output_proof
     due_was_q <= due_q;
   end
   always_comb begin
-    if (started_q) begin
+    if (started) begin
       tells_what_is_outstanding: assert (outstanding == due_q);
       if (m_valid && !second_q) no_last_on_a_first_beat: assert (!m_last);
       if (fresh) last_ends_the_batch: assert (m_last == ends);
@@ -181,23 +177,18 @@ module record_output_proof
 
   // ---- Progress: under stalls of at most `Stall` cycles a record leaves, and a flush ends ------------------------
   localparam int unsigned Bound = 2 * (Depth + 2) * (Stall + 1) + 2;
-  logic [5:0] stall_q, age_q, closing_age_q;
-  logic prompt_q;  // no stall was longer so far
+  logic [5:0] age_q, closing_age_q;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      prompt_q <= 1'b1;
-      stall_q <= '0;
       age_q <= '0;
       closing_age_q <= '0;
     end else begin
-      stall_q <= m_valid && !m_ready_i ? stall_q + 1'b1 : '0;
-      if (m_valid && !m_ready_i && 32'(stall_q) >= Stall) prompt_q <= 1'b0;
       age_q <= followed_q && age_q != '1 ? age_q + 1'b1 : followed_q ? age_q : '0;
       closing_age_q <= flushing && due_q == '0 && !flush_i ? closing_age_q + 1'b1 : '0;
     end
   end
   always_comb begin
-    if (started_q && prompt_q) begin
+    if (started && prompt) begin
       if (followed_q) record_leaves_in_time: assert (32'(age_q) < Bound);
       flush_ends_in_time: assert (32'(closing_age_q) < 2 * (Stall + 1) + 3);
     end
@@ -213,7 +204,7 @@ module record_output_proof
   assign in_output = m_valid && second_q && !closing;
   assign place = 32'(u_cell.u_waiting.read_q) + 32'(ahead_q) - 32'(in_output) - 32'd1;
   always_comb begin
-    if (started_q) begin
+    if (started) begin
       inside_fill: assert (32'(u_cell.u_waiting.fill_q) <= Depth
           && (u_cell.u_waiting.m_valid_o || u_cell.u_waiting.fill_q == '0));
       inside_read: assert (32'(u_cell.u_waiting.read_q) < Depth && 32'(u_cell.u_waiting.write_q) < Depth);
@@ -245,7 +236,7 @@ module record_output_proof
     assign behind = (entry + Depth - 32'(u_cell.u_waiting.read_q)) % Depth;
     assign record = u_cell.u_waiting.memory_q[entry];
     always_comb begin
-      if (started_q && behind < 32'(u_cell.u_waiting.fill_q)) inside_answers: assert (record[63:56] != ErrorFlush);
+      if (started && behind < 32'(u_cell.u_waiting.fill_q)) inside_answers: assert (record[63:56] != ErrorFlush);
     end
   end
 `endif
@@ -262,5 +253,5 @@ module record_output_proof
       if (m_last && length_q == 2'd1) batches_q <= batches_q + 1'b1;
     end
   end
-  always_comb if (started_q && rst_ni && batches_q == 2'd2) two_batches: cover (1'b1);
+  always_comb if (started && rst_ni && batches_q == 2'd2) two_batches: cover (1'b1);
 endmodule

@@ -50,75 +50,49 @@ module sliding_window_proof #(
     .m_data_o (m_data)
   );
 
-  logic started_q = 1'b0;
-  always_ff @(posedge clk_i) started_q <= 1'b1;
-  always_comb assume (started_q || !rst_ni);
-
-  logic push, pop;
-  assign push = s_valid_i && s_ready;
-  assign pop = m_valid && m_ready_i;
-
-  // ---- Handshake ------------------------------------------------------------------------------------------------
-  logic stalled_q;
-  logic [Kernel*Kernel*PixelWidth-1:0] data_q;
-  always_ff @(posedge clk_i) begin
-    stalled_q <= rst_ni && m_valid && !m_ready_i;
-    data_q <= m_data;
-  end
-  always_comb begin
-    if (started_q && stalled_q) begin
-      valid_stays: assert (m_valid);
-      payload_stays: assert (m_data == data_q);
-    end
-  end
-
-  // ---- Which window is next, and how many pixels of its frame were taken ----------------------------------------
   typedef logic signed [7:0] count_t;
   localparam count_t Pixels = count_t'(ImgH * ImgW);
   localparam int unsigned Rows = (PadTop + ImgH + PadBottom - Kernel) / Stride + 1;
   localparam int unsigned Columns = (PadLeft + ImgW + PadRight - Kernel) / Stride + 1;
-  count_t row_q, column_q;  // of the next window
-  // Pixels taken since the first one of the next window's frame; below 0 while a frame's last pixels, which are in no
-  // window, are still to come.
-  count_t lead_q;
-  logic last_window;
-  assign last_window = row_q == count_t'(Rows - 1) && column_q == count_t'(Columns - 1);
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      row_q <= '0;
-      column_q <= '0;
-      lead_q <= '0;
-    end else begin
-      lead_q <= lead_q + (push ? 8'sd1 : 8'sd0) - (pop && last_window ? Pixels : 8'sd0);
-      if (pop) begin
-        column_q <= column_q == count_t'(Columns - 1) ? '0 : column_q + 1'b1;
-        if (column_q == count_t'(Columns - 1)) row_q <= row_q == count_t'(Rows - 1) ? '0 : row_q + 1'b1;
-      end
-    end
-  end
+  // Positions that take no pixel, between two that do, at most; each takes no longer than a stall and a cycle.
+  localparam int unsigned PadRun = PadLeft + PadRight + (PadTop + PadBottom) * (PadLeft + ImgW + PadRight);
 
-  // Pixels of the frame up to the window's last position, in the order in which they come.
-  count_t last_row, last_column, needed;
-  always_comb begin
-    last_row = row_q * count_t'(Stride) + count_t'(Kernel) - 8'sd1 - count_t'(PadTop);
-    last_column = column_q * count_t'(Stride) + count_t'(Kernel) - 8'sd1 - count_t'(PadLeft);
-    if (last_row < 8'sd0) needed = '0;
-    else if (last_row >= count_t'(ImgH)) needed = Pixels;
-    else begin
-      needed = last_row * count_t'(ImgW);
-      if (last_column >= count_t'(ImgW)) needed += count_t'(ImgW);
-      else if (last_column >= 8'sd0) needed += last_column + 8'sd1;
-    end
-  end
-  logic owed;  // all that the window needs is there
-  assign owed = lead_q >= needed;
-  always_comb if (started_q && m_valid) none_before_its_pixels: assert (owed);
+  logic started, push, pop, frame_end;
+  count_t next_row, next_column, lead;
+  window_proof #(
+    .Width    (Kernel * Kernel * PixelWidth),
+    .ImgH     (ImgH),
+    .ImgW     (ImgW),
+    .Kernel   (Kernel),
+    .Stride   (Stride),
+    .PadTop   (PadTop),
+    .PadLeft  (PadLeft),
+    .PadBottom(PadBottom),
+    .PadRight (PadRight),
+    .Stall    (Stall),
+    .Bound    ((PadRun + 2) * (Stall + 1))
+  ) u_windows (
+    .clk_i,
+    .rst_ni,
+    .s_valid_i,
+    .s_ready_i  (s_ready),
+    .m_valid_i  (m_valid),
+    .m_ready_i,
+    .m_data_i   (m_data),
+    .started_o  (started),
+    .push_o     (push),
+    .pop_o      (pop),
+    .row_o      (next_row),
+    .column_o   (next_column),
+    .lead_o     (lead),
+    .frame_end_o(frame_end)
+  );
 
   // ---- No pixel lost, doubled or changed ------------------------------------------------------------------------
   logic followed_q;
   count_t place, place_q;  // in the next window's frame; the next frame's from `Pixels` on
   logic [PixelWidth-1:0] pixel_q;
-  assign place = lead_q - (pop && last_window ? Pixels : 8'sd0);
+  assign place = lead - (frame_end ? Pixels : 8'sd0);
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       followed_q <= 1'b0;
@@ -126,7 +100,7 @@ module sliding_window_proof #(
       followed_q <= push && follow_i && place >= 8'sd0;
       pixel_q <= s_data_i;
       place_q <= place;
-    end else if (pop && last_window) begin
+    end else if (frame_end) begin
       place_q <= place_q - Pixels;
       followed_q <= place_q >= Pixels;
     end
@@ -135,42 +109,16 @@ module sliding_window_proof #(
     for (genvar kc = 0; kc < Kernel; kc++) begin : g_column
       count_t row, column;
       logic [PixelWidth-1:0] value;
-      assign row = row_q * count_t'(Stride) + count_t'(kr) - count_t'(PadTop);
-      assign column = column_q * count_t'(Stride) + count_t'(kc) - count_t'(PadLeft);
+      assign row = next_row * count_t'(Stride) + count_t'(kr) - count_t'(PadTop);
+      assign column = next_column * count_t'(Stride) + count_t'(kc) - count_t'(PadLeft);
       assign value = m_data[(kr*Kernel+kc)*PixelWidth+:PixelWidth];
       always_comb begin
-        if (started_q && m_valid) begin
+        if (started && m_valid) begin
           if (row < 8'sd0 || row >= count_t'(ImgH) || column < 8'sd0 || column >= count_t'(ImgW)) begin
             padding_is_zero: assert (value == '0);
           end else if (followed_q && place_q == row * count_t'(ImgW) + column) pixel_unchanged: assert (value == pixel_q);
         end
       end
-    end
-  end
-
-  // ---- Progress under stalls of at most `Stall` cycles ----------------------------------------------------------
-  // Positions that take no pixel, between two that do, at most; each takes no longer than a stall and a cycle.
-  localparam int unsigned PadRun = PadLeft + PadRight + (PadTop + PadBottom) * (PadLeft + ImgW + PadRight);
-  localparam int unsigned Bound = (PadRun + 2) * (Stall + 1);
-  logic [5:0] stall_q, waits_q, late_q;
-  logic prompt_q;  // no stall was longer so far
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      prompt_q <= 1'b1;
-      stall_q <= '0;
-      waits_q <= '0;
-      late_q <= '0;
-    end else begin
-      stall_q <= m_valid && !m_ready_i ? stall_q + 1'b1 : '0;
-      if (m_valid && !m_ready_i && 32'(stall_q) >= Stall) prompt_q <= 1'b0;
-      waits_q <= s_valid_i && !s_ready ? waits_q + 1'b1 : '0;
-      late_q <= owed && !pop ? late_q + 1'b1 : '0;
-    end
-  end
-  always_comb begin
-    if (started_q && prompt_q) begin
-      pixel_taken_in_time: assert (32'(waits_q) < Bound);
-      window_comes_in_time: assert (32'(late_q) < Bound);
     end
   end
 
@@ -216,8 +164,8 @@ module sliding_window_proof #(
       + (at_row >= Top && at_row < Top + count_t'(ImgH) ? clipped(at_column - Left, count_t'(ImgW)) : 8'sd0);
   // How many frames the walk is ahead of the next window.
   always_comb begin
-    if (m_valid) frames_ahead = ending(row_q, column_q) < at ? 8'sd0 : 8'sd1;
-    else frames_ahead = ending(row_q, column_q) >= at ? 8'sd0 : -8'sd1;
+    if (m_valid) frames_ahead = ending(next_row, next_column) < at ? 8'sd0 : 8'sd1;
+    else frames_ahead = ending(next_row, next_column) >= at ? 8'sd0 : -8'sd1;
   end
   // The followed pixel, in the padded image of the walk's frame; `here`: the walk is still in its frame.
   logic here;
@@ -236,26 +184,27 @@ module sliding_window_proof #(
   end
 
   always_comb begin
-    if (started_q) begin
+    if (started) begin
       inside_walk: assert (at_row < GridRows && at_column < GridColumns);
       inside_waits: assert (count_t'(u_cell.row_wait_q) == wait_at(at_row)
           && count_t'(u_cell.column_wait_q) == wait_at(at_column));
       inside_rows: assert (u_cell.row_inside_q == (at_row >= Top && at_row < Top + count_t'(ImgH)));
       inside_columns: assert (u_cell.column_inside_q == (at_column >= Left && at_column < Left + count_t'(ImgW)));
-      inside_next: assert (row_q >= 8'sd0 && row_q <= LastRow && column_q >= 8'sd0 && column_q <= LastColumn);
-      inside_lead: assert (lead_q == passed + frames_ahead * Pixels);
+      inside_next: assert (next_row >= 8'sd0 && next_row <= LastRow && next_column >= 8'sd0 && next_column <= LastColumn);
+      inside_lead: assert (lead == passed + frames_ahead * Pixels);
       // Every window whose last position was walked was given or waits, and no other.
-      if (m_valid && frames_ahead == 8'sd0 && !last_window) begin
+      if (m_valid && frames_ahead == 8'sd0 && !(next_row == LastRow && next_column == LastColumn)) begin
         inside_one_waits: assert (at
-            <= (column_q == LastColumn ? ending(row_q + 8'sd1, 8'sd0) : ending(row_q, column_q + 8'sd1)));
+            <= (next_column == LastColumn ? ending(next_row + 8'sd1, 8'sd0) : ending(next_row, next_column + 8'sd1)));
       end
-      if (m_valid && frames_ahead == 8'sd1) inside_last_waits: assert (last_window && ending(8'sd0, 8'sd0) >= at);
-      if (!m_valid && frames_ahead == 8'sd0 && (row_q != 8'sd0 || column_q != 8'sd0)) begin
+      if (m_valid && frames_ahead == 8'sd1) inside_last_waits: assert (next_row == LastRow
+          && next_column == LastColumn && ending(8'sd0, 8'sd0) >= at);
+      if (!m_valid && frames_ahead == 8'sd0 && (next_row != 8'sd0 || next_column != 8'sd0)) begin
         inside_all_given: assert (at
-            > (column_q == 8'sd0 ? ending(row_q - 8'sd1, LastColumn) : ending(row_q, column_q - 8'sd1)));
+            > (next_column == 8'sd0 ? ending(next_row - 8'sd1, LastColumn) : ending(next_row, next_column - 8'sd1)));
       end
       if (!m_valid && frames_ahead == -8'sd1) begin
-        inside_frame_given: assert (row_q == 8'sd0 && column_q == 8'sd0 && ending(LastRow, LastColumn) < at);
+        inside_frame_given: assert (next_row == 8'sd0 && next_column == 8'sd0 && ending(LastRow, LastColumn) < at);
       end
       if (followed_q) inside_place: assert (place_q >= 8'sd0 && place_q < 8'sd2 * Pixels && index < passed);
     end
@@ -270,7 +219,7 @@ module sliding_window_proof #(
         assign row = at_row - Lines + count_t'(lane) + (count_t'(column) < at_column ? 8'sd1 : 8'sd0);
         assign value = u_cell.g_area.lines_q[column][lane*PixelWidth+:PixelWidth];
         always_comb begin
-          if (started_q && row >= 8'sd0) begin
+          if (started && row >= 8'sd0) begin
             if (!inside_image(row, count_t'(column))) inside_word_padding: assert (value == '0);
             else if (here && held_row == row && held_column == count_t'(column)) inside_word: assert (value == pixel_q);
           end
@@ -283,7 +232,7 @@ module sliding_window_proof #(
       assign row = at_row - Lines + count_t'(lane);
       assign value = u_cell.g_area.line_q[lane*PixelWidth+:PixelWidth];
       always_comb begin
-        if (started_q && row >= 8'sd0) begin
+        if (started && row >= 8'sd0) begin
           if (!inside_image(row, at_column)) inside_line_padding: assert (value == '0);
           else if (here && held_row == row && held_column == at_column) inside_line: assert (value == pixel_q);
         end
@@ -297,7 +246,7 @@ module sliding_window_proof #(
         assign column = at_column - Lines + count_t'(kc);
         assign value = u_cell.g_area.g_column[kc].value_q[kr*PixelWidth+:PixelWidth];
         always_comb begin
-          if (started_q && row >= 8'sd0 && column >= 8'sd0) begin
+          if (started && row >= 8'sd0 && column >= 8'sd0) begin
             if (!inside_image(row, column)) inside_column_padding: assert (value == '0);
             else if (here && held_row == row && held_column == column) inside_column: assert (value == pixel_q);
           end
@@ -306,18 +255,4 @@ module sliding_window_proof #(
     end
   end
 `endif
-
-  // ---- The proof reaches the end of two whole frames ------------------------------------------------------------
-  logic [2:0] frames_q;  // given whole
-  logic stalls_q;  // the receiver stalled
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      frames_q <= '0;
-      stalls_q <= 1'b0;
-    end else begin
-      if (pop && last_window) frames_q <= frames_q + 1'b1;
-      if (m_valid && !m_ready_i) stalls_q <= 1'b1;
-    end
-  end
-  always_comb if (started_q && rst_ni && frames_q == 3'd2 && stalls_q) two_frames: cover (1'b1);
 endmodule

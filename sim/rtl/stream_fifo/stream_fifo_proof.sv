@@ -32,28 +32,26 @@ module stream_fifo_proof #(
     .m_data_o (m_data)
   );
 
-  logic started_q = 1'b0;
-  always_ff @(posedge clk_i) started_q <= 1'b1;
-  always_comb assume (started_q || !rst_ni);
+  logic started, prompt;
+  logic [5:0] stall;
+  stream_proof #(
+    .Width(Width),
+    .Stall(Stall)
+  ) u_stream (
+    .clk_i,
+    .rst_ni,
+    .valid_i  (m_valid),
+    .ready_i  (m_ready_i),
+    .data_i   (m_data),
+    .started_o(started),
+    .stall_o  (stall),
+    .prompt_o (prompt),
+    .stalls_o ()
+  );
 
   logic push, pop;
   assign push = s_valid_i && s_ready;
   assign pop = m_valid && m_ready_i;
-
-  // ---- Handshake ------------------------------------------------------------------------------------------------
-  logic stalled_q, ran_q;
-  logic [Width-1:0] data_q;
-  always_ff @(posedge clk_i) begin
-    ran_q <= rst_ni && started_q;
-    stalled_q <= rst_ni && m_valid && !m_ready_i;
-    data_q <= m_data;
-  end
-  always_comb begin
-    if (started_q && stalled_q) begin
-      valid_stays: assert (m_valid);
-      payload_stays: assert (m_data == data_q);
-    end
-  end
 
   // ---- No beat lost or doubled ----------------------------------------------------------------------------------
   localparam int unsigned CountWidth = $clog2(Depth + 2) + 1;
@@ -63,7 +61,7 @@ module stream_fifo_proof #(
     else inside_q <= inside_q + CountWidth'(push) - CountWidth'(pop);
   end
   always_comb begin
-    if (started_q) begin
+    if (started) begin
       gives_what_it_has: assert (m_valid == (inside_q != '0));
       takes_depth_and_one: assert (s_ready || inside_q == CountWidth'(Depth + 1));
       holds_no_more: assert (inside_q <= CountWidth'(Depth + 1));
@@ -87,7 +85,7 @@ module stream_fifo_proof #(
     end
   end
   always_comb begin
-    if (started_q && followed_q) begin
+    if (started && followed_q) begin
       beat_is_inside: assert (ahead_q < inside_q);
       if (ahead_q == '0) beat_unchanged: assert (m_data == beat_q);
     end
@@ -96,20 +94,10 @@ module stream_fifo_proof #(
   // ---- Progress: under stalls of at most `Stall` cycles the beat leaves within (Depth + 1) * (Stall + 1) ----------
   localparam int unsigned Bound = (Depth + 1) * (Stall + 1);
   localparam int unsigned AgeWidth = $clog2(Bound + 2);
-  logic [AgeWidth-1:0] age_q, stall_q;
-  logic prompt_q;  // no stall was longer so far
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      prompt_q <= 1'b1;
-      stall_q <= '0;
-    end else begin
-      stall_q <= m_valid && !m_ready_i ? stall_q + AgeWidth'(stall_q != '1) : '0;
-      if (m_valid && !m_ready_i && stall_q >= AgeWidth'(Stall)) prompt_q <= 1'b0;
-    end
-    age_q <= followed_q ? age_q + AgeWidth'(age_q != '1) : '0;
-  end
+  logic [AgeWidth-1:0] age_q;
+  always_ff @(posedge clk_i) age_q <= followed_q ? age_q + AgeWidth'(age_q != '1) : '0;
   always_comb begin
-    if (started_q && followed_q && prompt_q) beat_leaves_in_time: assert (age_q < AgeWidth'(Bound));
+    if (started && followed_q && prompt) beat_leaves_in_time: assert (age_q < AgeWidth'(Bound));
   end
 
 `ifdef INSIDE
@@ -118,22 +106,21 @@ module stream_fifo_proof #(
   logic [31:0] place;  // of the followed beat in the memory
   assign place = 32'(u_cell.read_q) + 32'(ahead_q) - 32'd1;
   always_comb begin
-    if (started_q) begin
+    if (started) begin
       inside_fill: assert (32'(inside_q) == 32'(u_cell.fill_q) + 32'(m_valid));
       inside_read: assert (32'(u_cell.read_q) < Depth && 32'(u_cell.write_q) < Depth);
       inside_write: assert (32'(u_cell.write_q) == (32'(u_cell.read_q) + 32'(u_cell.fill_q)) % Depth);
       if (followed_q && ahead_q != '0) begin
         inside_beat: assert (u_cell.memory_q[IndexWidth'(place >= Depth ? place - Depth : place)] == beat_q);
       end
-      if (followed_q && prompt_q) begin
-        inside_age: assert (32'(age_q) + 32'(ahead_q) * (Stall + 1) <= Depth * (Stall + 1) + 32'(stall_q));
+      if (followed_q && prompt) begin
+        inside_age: assert (32'(age_q) + 32'(ahead_q) * (Stall + 1) <= Depth * (Stall + 1) + 32'(stall));
       end
-      if (prompt_q) inside_stall: assert (32'(stall_q) <= Stall);
     end
   end
 `endif
 
   always_comb begin
-    if (started_q && followed_q && pop && ahead_q == '0) beat_left: cover (age_q != '0);
+    if (started && followed_q && pop && ahead_q == '0) beat_left: cover (age_q != '0);
   end
 endmodule
