@@ -52,15 +52,14 @@ def prove(cell: Cell, shape: Shape, folder: Path, rtl: Path = RTL) -> Proof:
         raise ProofError(f"{cell.proof}: no such file: proofs are run from a checkout, installed packages have none")
     sources = [*cell.sources(rtl), *PROOF_PARTS, cell.proof]
     top = cell.proof.stem
-    always = translate(folder / "always", sources, top, shape.parameters, inside=True, without=cell.bounded)
+    names = translate(folder / "always", sources, top, shape.parameters, inside=True, without=cell.bounded)
     base = bounded(folder / "always", _LENGTH + 2)  # one cycle is the reset
     step = inductive(folder / "always", _LENGTH)
-    names = _names(always)
     deep = None
     by_depth: tuple[str, ...] = ()
     if cell.bounded:
-        others = set(_names(translate(folder / "deep", sources, top, shape.parameters))) - cell.bounded
-        by_depth = _names(translate(folder / "deep", sources, top, shape.parameters, without=sorted(others)))
+        others = set(translate(folder / "deep", sources, top, shape.parameters)) - cell.bounded
+        by_depth = translate(folder / "deep", sources, top, shape.parameters, without=sorted(others))
         deep = bounded(folder / "deep", shape.depth)
     reaches = None
     if shape.depth:
@@ -129,8 +128,3 @@ def bench_prove(out: Path, console: Console, names: Sequence[str] = ()) -> bool:
     checks.append(Check("time of all proofs", time.monotonic() - started, SECONDS, True, "s", "measured"))
     write_report(out / "prove.json", {"induction_cycles": _LENGTH, "proofs": proofs}, checks)
     return print_checks(console, checks)
-
-
-def _names(properties: Sequence[str]) -> tuple[str, ...]:
-    """Names of properties, one for all the places of a generate block."""
-    return tuple(dict.fromkeys(name.rpartition(".")[2] for name in properties))

@@ -57,7 +57,8 @@ def bench_mutants(
         for number, change in enumerate(mutated.changes, 1):
             verdict = mutated.judge(number)
             verdicts.append(verdict)
-            console.print(f"{cell.name} {number}/{count}: {verdict} ({change})", highlight=False, markup=False, soft_wrap=True)
+            told = f"{cell.name} {number}/{count}: {verdict} ({change})"
+            console.print(told, highlight=False, markup=False, soft_wrap=True)
             judged.append({"cell": cell.name, "mutant": number, "change": change, "verdict": verdict})
         for name, verdict in (("missed", "missed"), ("undecided", "undecided")):
             checks.append(Check(f"{cell.name}: mutants {name}", verdicts.count(verdict), 0, True, "mutants", "proved"))
@@ -174,8 +175,7 @@ class Mutated:
     def _properties(self, folder: Path, sources: Sequence[Path]) -> list[str]:
         """Those of the proof, which a comparison leaves out."""
         listed = translate(folder, sources, self._cell.proof.stem, self._parameters)
-        names = {name.rpartition(".")[2] for name in listed}
-        return sorted(name for name in names if not name.startswith("same_"))
+        return sorted(name for name in listed if not name.startswith("same_"))
 
     def _proof_without_parameters(self, folder: Path) -> Path:
         """The proof, whose cell has its parameters built in."""

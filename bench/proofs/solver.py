@@ -47,7 +47,7 @@ def translate(
     inside: bool = False,
     without: Collection[str] = (),
 ) -> tuple[str, ...]:
-    """Write the model of module `top` into `folder` and return its properties, without what `without` names.
+    """Write the model of module `top` into `folder` and return its properties' names, without what `without` names.
 
     `inside`: with the properties that look into the cell. Raises BoardError with what Yosys said where it fails.
     """
@@ -65,7 +65,7 @@ def translate(
         f"opt -full\ndffunmap\nwrite_smt2 -stbv -wires {MODEL}\n",
         folder,
     )
-    return tuple(re.findall(r"^; yosys-smt2-assert \d+ (\S+)", (folder / MODEL).read_text(), re.MULTILINE))
+    return _names(re.findall(r"^; yosys-smt2-assert \d+ (\S+)", (folder / MODEL).read_text(), re.MULTILINE))
 
 
 def bounded(folder: Path, depth: int, *, seconds: int = 0) -> Outcome:
@@ -87,11 +87,16 @@ def reached(folder: Path, depth: int) -> dict[str, int]:
     """By its name, in which cycle a run of up to `depth` can reach what the proof wants to see; only what one does."""
     said = _solve(folder, ["-c", "-t", str(depth)], 0)
     found = re.findall(r"Reached cover statement in step (\d+) at \S+: (\S+)", said)
-    return {name.rpartition(".")[2]: int(step) for step, name in found}
+    return {_names([name])[0]: int(step) for step, name in found}
 
 
 def _broken(said: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(re.findall(r"Assert failed in \S+: (\S+)", said)))
+    return _names(re.findall(r"Assert failed in \S+: (\S+)", said))
+
+
+def _names(properties: Sequence[str]) -> tuple[str, ...]:
+    """Properties by their own names, without the modules and blocks around them; one for all places of a block."""
+    return tuple(dict.fromkeys(name.rpartition(".")[2] for name in properties))
 
 
 def _solve(folder: Path, arguments: Sequence[str], seconds: int) -> str:

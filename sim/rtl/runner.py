@@ -1,7 +1,8 @@
 """Runs the cocotb benches: builds a module of `hw/rtl` with Verilator, runs its coroutines, reports their failures.
 
-Every bench has the same two files at `sim/rtl/<module>/`: `test_<module>.py`, which pytest finds and which says with which
-parameters to build, and `<module>_bench.py`, whose coroutines run inside the simulator. The first calls `run_bench`:
+Every bench has the same two files at `sim/rtl/<module>/`: `test_<module>.py`, which pytest finds and which says with
+which parameters to build, and `<module>_bench.py`, whose coroutines run inside the simulator. The first calls
+`run_bench`:
 
     run_bench("mvu", {"InLanes": 12, "Simd": 4})
     run_bench("cascade", {"Pixels": 64}, sources=[RTL / "registers_pkg.sv", RTL / "cascade.sv"])
