@@ -1,0 +1,4 @@
+"""Which networks the compiler takes, and whether all forms of each answer alike.
+
+Words owned here: example.
+"""
