@@ -1,14 +1,15 @@
 """Networks as people have them: those of Brevitas' own examples and of MLPerf Tiny, and a few more, as QONNX files.
 
-Weights are drawn, not trained: what is measured is whether all forms of a network answer alike. Batch normalisation gets
-statistics off its defaults, and activation scales are those that Brevitas finds for random inputs. Every scale is a
-float as Brevitas makes it, unless said otherwise.
+Weights are drawn, not trained: what is measured is whether all forms of a network answer alike. Batch normalisation
+gets statistics off its defaults, and activation scales are those that Brevitas finds for random inputs. Every scale is
+a float, as Brevitas makes it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import brevitas.nn as qnn
 import torch
 from brevitas.export import export_qonnx
 from brevitas.quant import Int8WeightPerChannelFloat, Int8WeightPerTensorFloat, Uint8ActPerTensorFloat
-from brevitas_examples.bnn_pynq.models import model_with_cfg
+from brevitas_examples.bnn_pynq.models import model_with_cfg  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 _CALIBRATION = 4, 16  # batches and their size, from which activation scales are found
@@ -56,10 +57,14 @@ class Example:
 def _draw_statistics(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, -1.0, 1.5)  # negative ones turn a channel around
-            nn.init.uniform_(module.bias, -0.5, 0.5)
-            nn.init.uniform_(module.running_mean, -0.5, 0.5)
-            nn.init.uniform_(module.running_var, 0.3, 3.0)
+            for tensor, low, high in (
+                (module.weight, -1.0, 1.5),  # negative ones turn a channel around
+                (module.bias, -0.5, 0.5),
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, 0.3, 3.0),
+            ):
+                if tensor is not None:
+                    nn.init.uniform_(tensor, low, high)
 
 
 class _Weight(Int8WeightPerTensorFloat):  # type: ignore[misc] # Brevitas' injectors carry no types
@@ -68,9 +73,8 @@ class _Weight(Int8WeightPerTensorFloat):  # type: ignore[misc] # Brevitas' injec
 
 def _conv(inputs: int, outputs: int, kernel: Any, bits: int, **more: Any) -> nn.Module:
     """A convolution with a scale for each output channel."""
-    return qnn.QuantConv2d(
-        inputs, outputs, kernel, bias=False, weight_quant=Int8WeightPerChannelFloat, weight_bit_width=bits, **more
-    )  # type: ignore[no-any-return]
+    more |= {"weight_quant": Int8WeightPerChannelFloat, "weight_bit_width": bits}
+    return qnn.QuantConv2d(inputs, outputs, kernel, bias=False, **more)  # type: ignore[no-any-return]
 
 
 def _dense(inputs: int, outputs: int, bits: int, bias: bool = False) -> nn.Module:
@@ -162,7 +166,7 @@ def _autoencoder(bits: int) -> nn.Module:
     """MLPerf Tiny's anomaly detection."""
     sizes = [640, 128, 128, 128, 128, 8, 128, 128, 128, 128]
     layers: list[nn.Module] = [_input()]
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(sizes):
         layers += [_dense(inputs, outputs, bits), nn.BatchNorm1d(outputs), _relu(bits)]
     return nn.Sequential(*layers, _dense(128, 640, bits, bias=True))
 
@@ -201,7 +205,7 @@ def _jets(bits: int) -> nn.Module:
     """Jet tagging: 16 features, five classes."""
     sizes = [16, 64, 32, 32]
     layers: list[nn.Module] = [_input()]
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(sizes):
         layers += [_dense(inputs, outputs, bits, bias=True), nn.BatchNorm1d(outputs), _relu(bits)]
     return nn.Sequential(*layers, _dense(32, 5, bits, bias=True))
 
