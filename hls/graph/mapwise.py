@@ -112,9 +112,7 @@ def divisors(attributes: Attributes, sizes: Sequence[int], windows: Geometry) ->
     if attributes.get("count_include_pad", 0):
         own = np.pad(own, [(0, 0), (0, 0), *zip(windows.begins, windows.ends, strict=True)], constant_values=1.0)
         none = (0,) * len(sizes)
-        windows = Geometry(
-            windows.kernel, windows.strides, windows.dilations, none, none, windows.counts, windows.over
-        )
+        windows = Geometry(windows.kernel, windows.strides, windows.dilations, none, none, windows.counts, windows.over)
     return np.asarray(_taps(own, windows, 0).sum(axis=tuple(range(-len(sizes), 0))))
 
 
