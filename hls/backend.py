@@ -28,11 +28,12 @@ from hls4ml.model.optimizer import ModelOptimizerPass, register_pass
 from hls4ml.writer.vitis_writer import VitisWriter
 
 from edgesight.hls import settings
-from edgesight.hls.emit import emit_project, identifier, library_modules
+from edgesight.hls.emit import emit_project, library_modules
 from edgesight.hls.graph.read import read
 from edgesight.hls.layers import compare, extract, matrices
 from edgesight.hls.network import CompileError, refuse
 from edgesight.hls.qonnx_graph import calling
+from edgesight.hls.verilog import identifier
 from edgesight.host.files import write_atomically
 
 BACKEND = "RTL"
