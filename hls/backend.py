@@ -3,13 +3,14 @@
 It derives from hls4ml's Vitis backend, so that `compile()` and `predict()` run hls4ml's own bit-exact C++ and a
 configuration carries over unchanged; writing a model adds a folder `rtl` with the network as SystemVerilog. What the
 hardware cannot compute exactly is refused while converting, before anything is written.
+
+A chain of layers that hls4ml's own reading keeps exact stays as hls4ml reads it. Of every other network the layers that
+hls4ml makes are placeholders: it is read as an integer network, whose layers take their place (`edgesight.hls.cpp`).
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import inspect
 import re
 import sys
 import warnings
@@ -17,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hls4ml.utils.config
 import numpy as np
 import onnx
 from hls4ml.backends.vitis.vitis_backend import VitisBackend
@@ -25,9 +25,12 @@ from hls4ml.backends.vivado.vivado_backend import VivadoBackend
 from hls4ml.model.flow import get_flow, register_flow
 from hls4ml.model.layers import Input, layer_map
 from hls4ml.model.optimizer import ModelOptimizerPass, register_pass
-from hls4ml.writer.vitis_writer import VitisWriter
 
 from edgesight.hls import settings
+from edgesight.hls.cpp import handlers, layers
+from edgesight.hls.cpp.placement import BACKEND, place
+from edgesight.hls.cpp.writer import RTLWriter
+from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
 from edgesight.hls.emit import emit_project, library_modules
 from edgesight.hls.graph.read import read
 from edgesight.hls.layers import compare, extract, matrices
@@ -35,8 +38,6 @@ from edgesight.hls.network import CompileError, refuse
 from edgesight.hls.qonnx_graph import calling
 from edgesight.hls.verilog import identifier
 from edgesight.host.files import write_atomically
-
-BACKEND = "RTL"
 
 
 class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
@@ -46,6 +47,7 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
         """Register layer attributes and flows under this backend's name."""
         # Past VitisBackend's and VivadoBackend's own constructors, which name themselves.
         super(VivadoBackend, self).__init__(name=BACKEND)
+        layers.register(self)
         self._register_layer_attributes()
         self._register_flows()
 
@@ -53,11 +55,15 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
         return {}  # passes are registered below; Vitis' own come with its flows
 
     def _register_flows(self) -> None:
-        check = register_flow("check", ["rtl:check"], requires=["vitis:ip"], backend=self.name)
-        requires = [*get_flow("vitis:ip").requires, check]
+        first = register_flow("read", ["rtl:read"], backend=self.name)
+        requires = [first, *get_flow("vitis:ip").requires]
+        needs = ["vivado:init_layers"]
+        ours = register_flow("apply_templates", self._get_layer_templates, requires=needs, backend=self.name)
+        requires.insert(requires.index("vivado:apply_templates"), ours)
+        requires.append(register_flow("check", ["rtl:check"], requires=list(requires), backend=self.name))
         self._default_flow = register_flow("ip", None, requires=requires, backend=self.name)
         self._writer_flow = register_flow(
-            "write", ["make_stamp", "vitis:write_hls", "rtl:emit"], requires=["rtl:ip"], backend=self.name
+            "write", ["make_stamp", "rtl:write_hls", "rtl:emit"], requires=["rtl:ip"], backend=self.name
         )
 
     def create_initial_config(  # noqa: PLR0913 - hls4ml's own parameters
@@ -77,6 +83,7 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
 
         Raises CompileError naming arguments that no one would read, and an `io_type` that can't be built.
         """
+        handlers.register()
         problems = [f"argument {name}: the RTL backend does not read it; leave it out" for name in sorted(unknown)]
         if io_type not in ("io_stream", None):
             problems.append(f"argument io_type: {io_type}; the hardware is a stream: use io_type='io_stream'")
@@ -101,9 +108,22 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
     def create_layer_class(self, layer_class: Any) -> Any:
         """hls4ml's class of a layer for this backend; that of the input, a model's first, checks the model."""
         made = super().create_layer_class(layer_class)
+        made.initialize = _unless_unread(made.initialize, _stand_in)
+        made._validate_attributes = _unless_unread(made._validate_attributes, lambda layer: None)
         if layer_class is Input:
             made.__init__ = _checked(made.__init__)
         return made
+
+
+def _unless_unread(usual: Callable[[Any], None], instead: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A method of a layer, or `instead` while the layer is one that an integer network's will take the place of."""
+    return lambda layer: (instead if getattr(layer.model, "rtl_unread", False) else usual)(layer)
+
+
+def _stand_in(layer: Any) -> None:
+    """Outputs of any shape, which is all that hls4ml needs to make the layers behind."""
+    for output in layer.outputs:
+        layer.add_output_variable([1], out_name=output)
 
 
 def _called_with(argument: str) -> Any:
@@ -120,28 +140,23 @@ def _called_with(argument: str) -> Any:
     return frame.f_locals.get(argument)
 
 
-def _check_graph(graph: Any) -> Any:
-    """The QONNX graph, loaded if a file's path is given; raises CompileError where it lacks what hls4ml needs."""
+def _check_graph(graph: Any) -> tuple[Any, IntegerNetwork | None]:
+    """The QONNX graph, loaded if a file's path is given, and the integer network that it is read as.
+
+    No integer network where hls4ml's own reading of the graph is exact. Raises CompileError where neither reads it.
+    """
     loaded = onnx.load(graph) if isinstance(graph, str) else graph
     with calling("reading the graph"):
-        read(loaded, for_hls4ml=True)
-    return loaded
+        return loaded, integer_network_of(loaded)
 
 
-def _checking_first(configure: Callable[..., Any]) -> Callable[..., Any]:
-    """hls4ml's `config_from_onnx_model` behind the check of the graph, where it is asked for this backend.
+def integer_network_of(graph: Any) -> IntegerNetwork | None:
+    """What a graph is read as: None for the chains that hls4ml reads as they are.
 
-    It parses the whole graph without asking the backend that it is given, and the parser's own messages name no layer.
+    Raises CompileError naming what cannot be compiled.
     """
-
-    @functools.wraps(configure)
-    def check_and_configure(model: Any, *arguments: Any, **named: Any) -> Any:
-        asked = inspect.signature(configure).bind_partial(model, *arguments, **named).arguments.get("backend")
-        if str(asked).lower() == BACKEND.lower():
-            _check_graph(model)
-        return configure(model, *arguments, **named)
-
-    return check_and_configure
+    read(graph, for_hls4ml=True)
+    return None
 
 
 def _checked(initialise: Callable[..., None]) -> Callable[..., None]:
@@ -151,12 +166,37 @@ def _checked(initialise: Callable[..., None]) -> Callable[..., None]:
     """
 
     def construct(self: Any, model: Any, *arguments: Any, **named: Any) -> None:
-        if not model.graph:
-            graph = _check_graph(_qonnx(model))
-            settings.apply(model.config, graph.graph, layer_map, frozenset(library_modules()))
+        if not model.graph and not hasattr(model, "integer_network"):
+            _settle(model)
         initialise(self, model, *arguments, **named)
 
     return construct
+
+
+def _settle(model: Any) -> None:
+    """Check what a model is made of, and whether it is an integer network: `model.integer_network`, or None there.
+
+    `model.rtl_reuse` are the reuse factors of its operators, by place.
+    """
+    network = model.config.config.pop("IntegerNetwork", None)
+    reuse: dict[int, int] = {}
+    if network is None:
+        graph, network = _check_graph(_qonnx(model))
+        whole = network is not None
+        settings.apply(model.config, graph.graph, layer_map, frozenset(library_modules()), by_bounds=whole)
+        reuse = _reuse(model.config, network, graph.graph) if network is not None else {}
+    model.integer_network, model.rtl_reuse, model.rtl_unread = network, reuse, network is not None
+
+
+def _reuse(config: Any, network: IntegerNetwork, graph: Any) -> dict[int, int]:
+    """The ReuseFactor that the configuration has for each operator with weights, by its place."""
+    kinds = {node.name: node.op_type for node in graph.node}
+    found: dict[int, int] = {}
+    for at, operator in enumerate(network.operators):
+        if isinstance(operator, Matrix):
+            of_kind = config.layer_type_rf.get(kinds.get(operator.name, "").lower(), config.model_rf)
+            found[at] = int(config.layer_name_rf.get(operator.name.lower(), of_kind))
+    return found
 
 
 def _qonnx(model: Any) -> Any:
@@ -170,6 +210,21 @@ def _qonnx(model: Any) -> Any:
     return onnx.load(graph) if isinstance(graph, str) else graph
 
 
+class Read(ModelOptimizerPass):  # type: ignore[misc]
+    """Put the layers of an integer network in the place of those that hls4ml made of the user's graph."""
+
+    def __init__(self) -> None:
+        """Name the pass."""
+        super().__init__("read", None)
+
+    def transform(self, model: Any) -> bool:
+        """Raise NotStated where hls4ml has no layer for an operator."""
+        if model.rtl_unread:
+            model.rtl_unread = False
+            place(model, model.integer_network, model.rtl_reuse)
+        return False
+
+
 class Check(ModelOptimizerPass):  # type: ignore[misc]
     """Refuse what the hardware cannot compute exactly, by layer name."""
 
@@ -178,7 +233,12 @@ class Check(ModelOptimizerPass):  # type: ignore[misc]
         super().__init__("check", None)
 
     def transform(self, model: Any) -> bool:
-        """Raise CompileError where a layer cannot be built, or not as QONNX has it; leave the layers with the model."""
+        """Raise CompileError where a layer cannot be built, or not as QONNX has it; leave the layers with the model.
+
+        An integer network needs none of this: its layers come from it.
+        """
+        if model.integer_network is not None:
+            return False
         layers = extract(model)
         compare(layers, read(_qonnx(model)))
         _check_layer_names(model)
@@ -231,24 +291,20 @@ class Emit(ModelOptimizerPass):  # type: ignore[misc]
 
         The layers are those that `Check` found when the model was converted; what was changed since is checked again.
         """
+        if model.integer_network is not None:
+            return False
         if model.rtl_checked != _fingerprint(model):
             Check().transform(model)
         folder = Path(model.config.get_output_dir()) / "rtl"
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in emit_project(identifier(model.config.get_project_name()), model.rtl_layers).items():
             write_atomically(folder / name, text.encode())
-        # hls4ml asserts that poolings do not overlap, though its code for streams computes those that do.
-        script = folder.parent / "build_lib.sh"
-        script.write_text(script.read_text().replace('CFLAGS="-O3 -fPIC"', 'CFLAGS="-O3 -fPIC -DNDEBUG"'))
         return False
 
 
 def register(register_backend: Callable[..., None], register_writer: Callable[..., None]) -> None:
     """Entry point: called by hls4ml when it is imported."""
-    register_writer(BACKEND, VitisWriter)  # before the backend, whose constructor looks its writer up
-    for name, transformation in (("check", Check), ("emit", Emit)):
+    register_writer(BACKEND, RTLWriter)  # before the backend, whose constructor looks its writer up
+    for name, transformation in (("read", Read), ("check", Check), ("emit", Emit)):
         register_pass(name, transformation, backend=BACKEND)
     register_backend(BACKEND, RTLBackend)
-    configure = _checking_first(hls4ml.utils.config.config_from_onnx_model)
-    hls4ml.utils.config.config_from_onnx_model = configure
-    hls4ml.utils.config_from_onnx_model = configure

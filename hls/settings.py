@@ -99,10 +99,13 @@ def check(hls: Any, convert: Callable[[Any], Any], layer_types: Mapping[str, Any
             yield from _keys(f"{section}.{name}", entry, convert)
 
 
-def apply(config: Any, graph: Any, layer_types: Mapping[str, Any], reserved: frozenset[str]) -> None:
+def apply(
+    config: Any, graph: Any, layer_types: Mapping[str, Any], reserved: frozenset[str], *, by_bounds: bool = False
+) -> None:
     """Check an hls4ml `HLSConfig` of a QONNX `graph` before a node of the model is made; let the model's ReuseFactor
     reach the layers.
 
+    `by_bounds`: the network's own bounds say every type, so that none may be asked for.
     Raises CompileError with every setting that is not honoured, by its key.
     """
     settings: dict[str, Any] = config.config
@@ -117,11 +120,11 @@ def apply(config: Any, graph: Any, layer_types: Mapping[str, Any], reserved: fro
     problems += check(hls, convert, layer_types)
     by_type, by_name = hls.get("LayerType") or {}, hls.get("LayerName") or {}
     for kind, entry in by_type.items():
-        problems += _unread_types(f"LayerType.{kind}", entry, kind, convert)
+        problems += _unread_types(f"LayerType.{kind}", entry, "" if by_bounds else kind, convert)
     known = _names(graph)
     for name, entry in by_name.items():
         if name in known:
-            problems += _unread_types(f"LayerName.{name}", entry, known[name], convert)
+            problems += _unread_types(f"LayerName.{name}", entry, "" if by_bounds else known[name], convert)
         else:
             layers = ", ".join(node.name for node in graph.node if node.op_type in _WEIGHTED)
             problems.append(f"setting LayerName.{name}: the network has no such layer; those with weights are {layers}")
