@@ -1,8 +1,8 @@
 """Networks as people have them: those of Brevitas' own examples and of MLPerf Tiny, and a few more, as QONNX files.
 
 Weights are drawn, not trained: what is measured is whether all forms of a network answer alike. Batch normalisation
-gets statistics off its defaults, and activation scales are those that Brevitas finds for random inputs. Every scale is
-a float, as Brevitas makes it.
+gets the statistics of random inputs, shaken, and activations the scales that Brevitas finds for them. Every scale is a
+float, as Brevitas makes it.
 """
 
 from __future__ import annotations
@@ -41,30 +41,31 @@ class Example:
         """Draw the network's weights and statistics from `seed` and write it as QONNX."""
         torch.manual_seed(seed)
         network = self.build()
-        _draw_statistics(network)
+        normalisations = [each for each in network.modules() if isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d)]
+        for normalisation in normalisations:
+            normalisation.momentum = None  # statistics are averages over all batches
+            nn.init.uniform_(normalisation.weight, 0.5, 1.5)
+            nn.init.uniform_(normalisation.bias, -0.5, 0.5)
+            with torch.no_grad():
+                normalisation.weight[::5] *= -1  # these turn a channel around
         count, size = _CALIBRATION
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
             warnings.simplefilter("ignore")
             network.train()
-            for module in network.modules():
-                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                    module.eval()  # its statistics stay
             for _ in range(count):
                 network(self.low + (self.high - self.low) * torch.rand(size, *self.shape))
+            for normalisation in normalisations:
+                _shake(normalisation)
             export_qonnx(network.eval(), torch.zeros(1, *self.shape), export_path=str(path), dynamo=False)
 
 
-def _draw_statistics(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            for tensor, low, high in (
-                (module.weight, -1.0, 1.5),  # negative ones turn a channel around
-                (module.bias, -0.5, 0.5),
-                (module.running_mean, -0.5, 0.5),
-                (module.running_var, 0.3, 3.0),
-            ):
-                if tensor is not None:
-                    nn.init.uniform_(tensor, low, high)
+def _shake(normalisation: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+    """Take statistics off what the data have, as training leaves them."""
+    mean, variance = normalisation.running_mean, normalisation.running_var
+    assert mean is not None  # the statistics are kept
+    assert variance is not None
+    mean += 0.2 * variance.sqrt() * torch.randn_like(mean)
+    variance *= torch.empty_like(variance).uniform_(0.7, 1.4)
 
 
 class _Weight(Int8WeightPerTensorFloat):  # type: ignore[misc] # Brevitas' injectors carry no types
