@@ -19,7 +19,7 @@ from edgesight.host.errors import EdgeSightError
 from edgesight.sim.rtl.runner import missing_tools, runtime_objects, tools_on_path
 
 HARNESS = Path(__file__).with_name("streams.cpp")
-STILL = 20_000  # cycles without a beat in which a module is given up; the slowest source waits some hundred
+STILL = 20_000  # cycles without a beat in which a module is given up, at least; the slowest source waits some hundred
 _TOP = "several"
 _LINES_SHOWN = 20  # of a failed compilation
 Integers = npt.NDArray[np.int64]
@@ -33,7 +33,8 @@ class StreamsError(EdgeSightError):
 class Traffic:
     """What passes the ports of a module: integers [beats, values] in and, for each output, out, and their bits.
 
-    With one output its ports begin with `m_`, with several with `m0_`, `m1_` and so on.
+    With one output its ports begin with `m_`, with several with `m0_`, `m1_` and so on. `latency`: cycles that a frame
+    may be inside without a beat at any port.
     """
 
     module: str
@@ -41,6 +42,7 @@ class Traffic:
     taken_bits: int
     given: Sequence[Integers]
     given_bits: Sequence[int]
+    latency: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def simulate(
         for k, (values, bits) in enumerate(zip(module.given, module.given_bits, strict=True)):
             (folder / f"{module.module}.out{k}").write_bytes(packed(values, bits))
     _build(folder, [name for name in sources if name.endswith(".sv")])
-    command = [str(folder / "build" / "streams"), str(folder), str(frames), str(seed), str(runs), str(STILL)]
+    still = max(STILL, *(2 * module.latency for module in traffic))
+    command = [str(folder / "build" / "streams"), str(folder), str(frames), str(seed), str(runs), str(still)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise StreamsError(f"{command[0]} ended with status {done.returncode}: {done.stderr.strip()}")

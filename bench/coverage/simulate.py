@@ -114,6 +114,7 @@ def traffic_of(emitted: EmittedNetwork, network: IntegerNetwork, seed: Sequence[
         taken_bits=entry.bits,
         given=[values.reshape(-1, stream.shape.channels) for values, stream in zip(given, streams, strict=True)],
         given_bits=[stream.bits for stream in streams],
+        latency=sum(unit.cycles for unit in emitted.units),
     )
 
 
