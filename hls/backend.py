@@ -185,6 +185,7 @@ def _settle(model: Any) -> None:
         settings.apply(model.config, graph.graph, layer_map, frozenset(library_modules()), by_bounds=whole)
         reuse = _reuse(model.config, network, graph.graph) if network is not None else {}
     model.integer_network, model.rtl_reuse, model.rtl_unread = network, reuse, network is not None
+    model.rtl_traced = _traced(model.config, network) if network is not None else set()
 
 
 def _reuse(config: Any, network: IntegerNetwork, graph: Any) -> dict[int, int]:
@@ -209,6 +210,16 @@ def _qonnx(model: Any) -> Any:
     return onnx.load(graph) if isinstance(graph, str) else graph
 
 
+def _traced(config: Any, network: IntegerNetwork) -> set[int]:
+    """The places of the operators that the configuration has a trace of; warns of names that no operator has."""
+    layers = config.config["HLSConfig"].get("LayerName", {})
+    asked = {name for name, settings in layers.items() if settings.get("Trace")}
+    names = {operator.name: at for at, operator in enumerate(network.operators)}
+    if lost := sorted(asked - set(names)):
+        warnings.warn(f"setting Trace: no layer of their own become {', '.join(lost)}", stacklevel=2)
+    return {names[name] for name in asked & set(names)}
+
+
 class Read(ModelOptimizerPass):  # type: ignore[misc]
     """Put the layers of an integer network in the place of those that hls4ml made of the user's graph."""
 
@@ -220,7 +231,7 @@ class Read(ModelOptimizerPass):  # type: ignore[misc]
         """Raise NotStated where hls4ml has no layer for an operator."""
         if model.rtl_unread:
             model.rtl_unread = False
-            place(model, model.integer_network, model.rtl_reuse)
+            place(model, model.integer_network, model.rtl_reuse, model.rtl_traced)
         return False
 
 

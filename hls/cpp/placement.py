@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from edgesight.hls.cpp.statements import statements
@@ -12,10 +12,11 @@ from edgesight.hls.dataflow.operators import IntegerNetwork
 BACKEND = "RTL"  # as hls4ml knows it
 
 
-def place(model: Any, network: IntegerNetwork, reuse: Mapping[int, int]) -> None:
+def place(model: Any, network: IntegerNetwork, reuse: Mapping[int, int], traced: Collection[int]) -> None:
     """Put the layers of `network` in the place of those that `model` has.
 
-    `reuse`: the ReuseFactor of the layers of an operator, by its place in the network, where it is not 1.
+    `reuse`: the ReuseFactor of the layers of an operator, by its place in the network, where it is not 1. `traced`: the
+    places of the operators whose integers hls4ml's `trace` shall give.
     """
     layers, outputs = statements(network)
     model.graph, model.output_vars, model.index = OrderedDict(), {}, 0
@@ -26,6 +27,7 @@ def place(model: Any, network: IntegerNetwork, reuse: Mapping[int, int]) -> None
             "Precision": dict(layer.types),
             "ReuseFactor": reuse.get(layer.operator, 1),
             "Strategy": attributes.pop("Strategy", "Latency"),
+            "Trace": layer.operator in traced,
         }
         model.config.set_name_config(layer.name, settings)
         model.config.parse_name_config(layer.name, settings)
