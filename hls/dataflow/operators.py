@@ -253,3 +253,21 @@ def threshold(
     ends = np.concatenate([least, last])
     stream = Stream(source.shape, int(ends.min()), int(ends.max()))
     return Threshold(name, (place,), stream, thresholds, first, step)
+
+
+def scale(
+    name: str,
+    place: int,
+    source: Stream,
+    multiplier: Integers,
+    offset: Integers,
+    shift: int,
+    rounding: Literal[0, 1, 2],
+    limits: tuple[int, int],
+) -> Scale:
+    """Integers of the stream `source` of the operator at `place`, scaled, rounded and clipped to `limits`."""
+    ends = np.stack([source.low * multiplier + offset, source.high * multiplier + offset])
+    room = 1 if shift and rounding else 0
+    low = min(max(limits[0], int(ends.min()) >> shift), limits[1])
+    high = max(min(limits[1], (int(ends.max()) >> shift) + room), limits[0])
+    return Scale(name, (place,), Stream(source.shape, low, high), multiplier, offset, shift, rounding)

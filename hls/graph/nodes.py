@@ -18,6 +18,7 @@ SUPPORTED = ("Quant", "Conv", "Relu", "MaxPool", "Flatten", "Reshape", "Gemm", "
 CHANNELS_LAST = "qonnx.custom_op.channels_last"
 INPUT_LAYOUT = "edgesight.input_layout"  # metadata of a prepared graph in which no node's domain tells its layout
 _QUANT_DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
+QUANTISERS = ("Quant", "BipolarQuant", "Trunc")
 OLDEST_OPSET = 7  # of ONNX's own operators: older ones broadcast in another way
 _LONGEST_SHOWN = 120  # characters of a name in a message
 
@@ -69,6 +70,14 @@ _ROUNDING = {"FLOOR": 0, "ROUND": 2}  # as mvu.sv counts
 def shown(name: str) -> str:
     """A file's name of something, fit for a message."""
     return "".join(letter if letter.isprintable() else "?" for letter in name[:_LONGEST_SHOWN])
+
+
+def of_opset(kind: str, opset: int, known: dict[str, int]) -> dict[str, int]:
+    """Those of the `known` attributes that an operator has in a version of ONNX: some came with later ones."""
+    if kind in QUANTISERS:
+        return known
+    schema = get_schema(kind, opset).attributes
+    return {name: type_of for name, type_of in known.items() if name in schema}
 
 
 class Nodes:
@@ -129,7 +138,7 @@ class Nodes:
 
     def where(self, node: Any) -> str:
         """How a message calls a node."""
-        if node.op_type != "Quant":
+        if node.op_type not in QUANTISERS:
             return f"layer {self.name(node)}"
         users = [self.name(self._reader(consumer)) for tensor in node.output for consumer in self.consumers[tensor]]
         source = self.producers.get(node.input[0]) if node.input else None
@@ -145,8 +154,8 @@ class Nodes:
         """Note a problem."""
         self.problems.append(f"{self.where(node)}: {reason}; {remedy}")
 
-    def check(self) -> None:
-        """Check every node by itself: its operator, its attributes, the count of its inputs and outputs."""
+    def check_file(self) -> None:
+        """Check what holds for the graph as a whole."""
         if not OLDEST_OPSET <= self.opset <= onnx_opset_version():
             self.problems.append(
                 f"the file is written for opset {self.opset} of ONNX, this compiler reads {OLDEST_OPSET} to "
@@ -155,11 +164,15 @@ class Nodes:
             self.opset = onnx_opset_version()
         if self.graph.sparse_initializer:
             self.problems.append("the graph holds sparse tensors; export it with dense ones")
+
+    def check(self) -> None:
+        """Check every node by itself: its operator, its attributes, the count of its inputs and outputs."""
+        self.check_file()
         for node in self.graph.node:
             if not self._operator(node):
                 self.refused.update(node.output)
                 continue
-            self._attributes(node)
+            self.check_attributes(node)
             inputs = list(node.input)
             while inputs and not inputs[-1]:
                 inputs.pop()
@@ -187,11 +200,9 @@ class Nodes:
             return False
         return True
 
-    def _attributes(self, node: Any) -> None:
-        known = ATTRIBUTES[node.op_type]
-        if node.op_type != "Quant":  # some came with later opsets
-            schema = get_schema(node.op_type, self.opset).attributes
-            known = {name: kind for name, kind in known.items() if name in schema}
+    def check_attributes(self, node: Any) -> None:
+        """Note the attributes of a node that are not read, or not as they are."""
+        known = self.reads(node)
         seen = set()
         for attribute in node.attribute:
             if attribute.name not in known:
@@ -212,6 +223,10 @@ class Nodes:
                 f"without {', '.join(missing)}, which hls4ml needs",
                 "prepare it with edgesight.hls.qonnx_graph.load",
             )
+
+    def reads(self, node: Any) -> dict[str, int]:
+        """The attributes that are read of a node, with their types, as far as the file's opset has them."""
+        return of_opset(node.op_type, self.opset, ATTRIBUTES[node.op_type])
 
     def attribute(self, node: Any, name: str, default: Any = None) -> Any:
         """An attribute's value; the default where it is missing or of a wrong type, which the first walk has told."""

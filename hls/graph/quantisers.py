@@ -1,0 +1,95 @@
+"""Quantisers on the way: with the function before them they become thresholds, a shift, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesight.hls.dataflow import operators
+from edgesight.hls.graph.flow import Flow, Making, made, scaled
+from edgesight.hls.graph.source import Refused, Source
+from edgesight.hls.graph.thresholds import MAX_LEVELS, Shift, Steps, shift_of, steps_of
+from edgesight.hls.graph.values import Applied, Leaf, direction, evaluate
+from edgesight.hls.network import Integers, Reals
+
+_FEW = 2  # thresholds of a channel that are smaller than a shift
+_NUDGE = 2.0**-40  # how far doubles in another order could be off, of what they are
+
+
+def quantised(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
+    """What a quantiser makes: `flow` is its output as a function of the stream before it."""
+    source.quantiser_of(node)
+    assert isinstance(flow.value, Applied)  # the quantiser itself
+    scale = np.asarray(flow.value.operands[4 if len(flow.value.operands) == 6 else 1], np.float64)
+    two = node.op_type == "BipolarQuant" or (
+        node.op_type == "Quant"
+        and float(np.ravel(flow.value.operands[3])[0]) == 1  # type: ignore[arg-type]  # bits, no value
+        and source.attributes(node)["signed"] == 1
+    )
+
+    def counted(integers: npt.NDArray[Any]) -> Integers:
+        return _counted(flow, scale, integers)
+
+    steps = steps_of(counted, flow.low, flow.high, direction(flow.value, flow.channels), 2 if two else 1)
+    if flow.place == 0 and making.assumed:
+        making.note(
+            f"the input is taken as bytes, each divided by 256: {source.where(node)} is the first to quantise it"
+        )
+    if flow.inexact:
+        _tell_ties(source, making, node, (flow, scale, steps))
+    return _put(source, making, node, replace(flow, value=Leaf(scale)), steps)
+
+
+def _counted(flow: Flow, scale: Reals, integers: npt.NDArray[Any], nudge: float = 0.0) -> Integers:
+    values = evaluate(flow.value, integers, nudge) / scale
+    if not np.isfinite(values).all():
+        raise Refused("what comes in is no finite number", "train the network again")
+    return np.asarray(np.rint(values), np.int64)
+
+
+def _tell_ties(source: Source, making: Making, node: Any, what: tuple[Flow, Reals, Steps]) -> None:
+    """Note where the last bit of a sum of doubles decides: a float64 run in another order could round otherwise."""
+    flow, scale, steps = what
+    at = np.clip(steps.thresholds.T, flow.low, flow.high)
+    count = 0
+    for points in (at, np.maximum(at - 1, flow.low)):
+        plain = _counted(flow, scale, points)
+        moved = [_counted(flow, scale, points, nudge) != plain for nudge in (_NUDGE, -_NUDGE)]
+        count += int(np.unique(np.argwhere(moved[0] | moved[1]), axis=0).shape[0])
+    if count:
+        making.note(
+            f"{source.where(node)}: {count} sums lie on a rounding boundary, where the last bit of a float64 run decides"
+        )
+
+
+def _put(source: Source, making: Making, node: Any, flow: Flow, steps: Steps) -> Flow:
+    name = source.name(node)
+    assert isinstance(flow.value, Leaf)  # of the quantiser's scale
+    count = steps.thresholds.shape[1]
+    shift = shift_of(steps) if count > _FEW else None
+    if shift is not None:
+        return _shifted(making, flow, name, shift)
+    if count > MAX_LEVELS:
+        raise Refused(f"{count} thresholds for each channel", f"quantise to at most 8 bits ({MAX_LEVELS} thresholds)")
+    least, most = flow.stream.low, flow.stream.high + 1
+    thresholds = np.where(steps.thresholds <= flow.low[:, None], least, steps.thresholds)
+    thresholds = np.where(steps.thresholds > flow.high[:, None], most, thresholds)
+    operator = operators.threshold(making.name(name), flow.place, flow.stream, thresholds, steps.first, steps.step)
+    ends = np.stack([steps.first + steps.step * (thresholds <= bound[:, None]).sum(axis=1)
+                     for bound in (flow.low, flow.high)])  # fmt: skip
+    return made(making, operator, flow.value, flow.layout, (ends.min(axis=0), ends.max(axis=0)))
+
+
+def _shifted(making: Making, flow: Flow, name: str, shift: Shift) -> Flow:
+    assert isinstance(flow.value, Leaf)  # of the quantiser's scale
+    if not shift.shift:
+        return scaled(making, flow, name, (shift.multiplier, shift.offset), flow.value.scale, shift.limits)
+    operator = operators.scale(
+        making.name(name), flow.place, flow.stream, shift.multiplier, shift.offset, shift.shift, shift.rounding,
+        shift.limits,
+    )  # fmt: skip
+    low, high = (np.full(flow.channels, bound, np.int64) for bound in (operator.output.low, operator.output.high))
+    return made(making, operator, flow.value, flow.layout, (low, high))

@@ -1,0 +1,190 @@
+"""What stands between a stream's integers and the real values of a tensor: a function, channel by channel.
+
+It is kept as the graph's own operations, and evaluated by them: in float64, at the integers that it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesight.hls.graph.elementwise import ELEMENTWISE
+from edgesight.hls.network import Reals
+
+Operand = Union["Value", Reals]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """integer * scale[c]."""
+
+    scale: Reals
+
+
+@dataclass(frozen=True)
+class Applied:
+    """An element-wise operator of values and constants [channels]."""
+
+    kind: str
+    attributes: Mapping[str, Any]
+    operands: tuple[Operand | None, ...]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The values of several streams, whose channels stand behind each other."""
+
+    parts: tuple[tuple[int, Value], ...]  # channels, value
+
+
+Value = Union[Leaf, Applied, Joined]
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """clip(slope[c] * integer + offset[c], low[c], high[c]): what a value is where it is no more than that."""
+
+    slope: Reals
+    offset: Reals
+    low: Reals
+    high: Reals
+
+    @property
+    def straight(self) -> bool:
+        """Whether nothing is clipped."""
+        return bool(np.isneginf(self.low).all() and np.isposinf(self.high).all())
+
+
+def evaluate(value: Operand, integers: npt.NDArray[Any], nudge: float = 0.0) -> Reals:
+    """The real values [n, channels] at integers [n, channels]; `nudge` moves the stream's own values by that factor."""
+    if isinstance(value, Leaf):
+        exact = integers * value.scale
+        return np.asarray(exact * (1 + nudge) if nudge else exact)
+    if isinstance(value, Joined):
+        ends = np.cumsum([channels for channels, _ in value.parts])
+        pieces = np.split(integers, ends[:-1], axis=1)
+        made = [evaluate(part, piece, nudge) for (_, part), piece in zip(value.parts, pieces, strict=True)]
+        return np.concatenate(made, axis=1)
+    if isinstance(value, Applied):
+        inputs = [
+            evaluate(each, integers, nudge) if isinstance(each, Leaf | Applied | Joined) else each
+            for each in value.operands
+        ]
+        with np.errstate(all="ignore"):
+            return np.asarray(ELEMENTWISE[value.kind](value.attributes, inputs), np.float64)
+    return value
+
+
+def ramp(value: Value) -> Ramp | None:
+    """A value as a ramp; None where it is none."""
+    if isinstance(value, Leaf):
+        none = np.full(len(value.scale), np.inf)
+        return Ramp(value.scale, np.zeros(len(value.scale)), -none, none)
+    if isinstance(value, Joined):
+        parts = [ramp(part) for _, part in value.parts]
+        found = [part for part in parts if part is not None]
+        if len(found) != len(parts):
+            return None
+        sides = ("slope", "offset", "low", "high")
+        return Ramp(*(np.concatenate([getattr(part, side) for part in found]) for side in sides))
+    return _applied(value)
+
+
+def _applied(value: Applied) -> Ramp | None:
+    attributes, operands = value.attributes, value.operands
+    values = [place for place, each in enumerate(operands) if isinstance(each, Leaf | Applied | Joined)]
+    if len(values) != 1:
+        return None
+    at = values[0]
+    inner = ramp(operands[at])  # type: ignore[arg-type]  # one of the values
+    if inner is None:
+        return None
+    one = np.ones_like(inner.slope)
+    rest = [one * each for place, each in enumerate(operands) if place != at and each is not None]
+    match value.kind:
+        case "Add":
+            return _moved(inner, one, rest[0])
+        case "Sub":
+            return _moved(inner, one, -rest[0]) if at == 0 else _moved(inner, -one, rest[0])
+        case "Mul":
+            return _moved(inner, rest[0], 0 * one)
+        case "Div" if at == 0 and np.all(rest[0] != 0):
+            return _moved(inner, 1 / rest[0], 0 * one)
+        case "Neg":
+            return _moved(inner, -one, 0 * one)
+        case "BatchNormalization" if at == 0:
+            scale, bias, mean, variance = rest
+            factor = scale / np.sqrt(variance + attributes.get("epsilon", 1e-5))
+            return _moved(inner, factor, bias - mean * factor)
+        case "Relu":
+            return _clipped(inner, 0 * one, np.inf * one)
+        case "Clip":
+            low, high = (*operands[1:], None, None)[:2]
+            low, high = attributes.get("min", low), attributes.get("max", high)
+            return _clipped(inner, one * (-np.inf if low is None else low), one * (np.inf if high is None else high))
+    return None
+
+
+def _moved(inner: Ramp, factor: Reals, offset: Reals) -> Ramp:
+    with np.errstate(invalid="ignore"):
+        ends = np.stack([inner.low * factor, inner.high * factor]) + offset
+    level = factor == 0
+    low, high = np.where(level, -np.inf, ends.min(axis=0)), np.where(level, np.inf, ends.max(axis=0))
+    return Ramp(inner.slope * factor, inner.offset * factor + offset, low, high)
+
+
+def _clipped(inner: Ramp, low: Reals, high: Reals) -> Ramp:
+    return Ramp(
+        inner.slope,
+        inner.offset,
+        np.minimum(np.maximum(inner.low, low), high),
+        np.minimum(np.maximum(inner.high, low), high),
+    )
+
+
+def direction(value: Operand, channels: int) -> npt.NDArray[np.int64]:
+    """For each channel 1 where the value certainly never falls as the integer rises, -1 where it never rises, else 0.
+
+    That holds for the doubles too: rounding keeps the order of what it rounds.
+    """
+    if isinstance(value, Leaf):
+        return np.where(value.scale >= 0, 1, -1)
+    if isinstance(value, Joined):
+        return np.concatenate([direction(part, size) for size, part in value.parts])
+    if not isinstance(value, Applied):
+        return np.zeros(channels, np.int64)
+    values = [place for place, each in enumerate(value.operands) if isinstance(each, Leaf | Applied | Joined)]
+    none = np.zeros(channels, np.int64)
+    if len(values) != 1:
+        return none
+    at = values[0]
+    inner = direction(value.operands[at], channels)
+    other = value.operands[1 - at] if len(value.operands) > 1 else None
+    match value.kind:
+        case "Add" | "Relu" | "Clip" | "BipolarQuant" | "Quant" | "Trunc":
+            return inner if at == 0 or value.kind == "Add" else none
+        case "Sub":
+            return inner if at == 0 else -inner
+        case "Neg":
+            return -inner
+        case "Mul":
+            return inner * _sign(other)
+        case "Div":
+            return inner * _sign(other) if at == 0 else none
+        case "BatchNormalization":
+            return inner * _sign(value.operands[1]) if at == 0 else none
+        case "LeakyRelu":
+            return inner if value.attributes.get("alpha", 0.01) >= 0 else none
+        case "PRelu":
+            return np.where(np.asarray(other) >= 0, inner, 0) if at == 0 else none
+        case "HardSigmoid":
+            return inner if value.attributes.get("alpha", 0.2) >= 0 else -inner
+    return none
+
+
+def _sign(factor: Any) -> npt.NDArray[np.int64]:
+    return np.where(np.asarray(factor) >= 0, 1, -1)
