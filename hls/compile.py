@@ -16,6 +16,7 @@ import numpy as np
 
 from edgesight.hls import emit, qonnx_graph, registers
 from edgesight.hls.backend import BACKEND
+from edgesight.hls.folding import Folding as Folding
 from edgesight.hls.folding import largest_reuse
 from edgesight.hls.graph.read import read
 from edgesight.hls.layers import Hardware, Matrix
@@ -30,17 +31,6 @@ _VECTORS, _VECTORS_SEED = 16, 0
 _TOOLS = ("hls4ml", "qonnx", "numpy")
 MAX_SIDE = 1024  # pixels, as edgesight.host.kernel.Input has it
 MAX_CLASSES = 65_536  # labels of a result record
-
-
-@dataclass(frozen=True)
-class Folding:
-    """How fast a stage is to be: a budget of cycles a frame for every layer, or reuse factors by layer name.
-
-    A layer that `reuse` names takes that factor; every other one the largest that keeps it within `cycles`.
-    """
-
-    cycles: int
-    reuse: Mapping[str, int]
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from edgesight.hls.layers import Hardware, Matrix, Pool
-from edgesight.hls.network import Integers, Shape, Window
+from edgesight.hls.network import Shape, Window
+from edgesight.hls.verilog import declare, identifier, instantiate, packed, weight_words
 from edgesight.host.package import LIBRARY
 
-_INDENT = "    "
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
@@ -89,7 +87,7 @@ def emit_stage(name: str, layers: list[Hardware]) -> EmittedStage:
         if isinstance(layer, Pool):
             stream, bits = _emit_pool(body, instance, layer, stream)
         else:
-            sources[_memory_file(name, instance)] = _weight_words(layer)
+            sources[_memory_file(name, instance)] = weight_words(layer.weights, layer.fold, layer.weight_format.bits)
             stream, bits = _emit_matrix(body, name, instance, layer, stream)
         if index + 1 < len(layers):
             # A row of the map decouples a layer that works in bursts (a pooling) from one that works steadily.
@@ -211,21 +209,16 @@ def emit_kernel(stages: Sequence[Ports], frame_slots: int, build_hash: str, weig
     )
 
 
-def identifier(name: str) -> str:
-    """A layer's name as an HDL identifier."""
-    return re.sub(r"\W", "_", name, flags=re.ASCII).lower()
-
-
 def _emit_fifo(body: list[str], instance: str, stream: str, bits: int, depth: int) -> str:
     out = f"{instance}_q"
-    _declare(body, out, bits)
-    _instantiate(body, "stream_fifo", f"u_{instance}_fifo", {"Width": bits, "Depth": depth}, stream, out)
+    declare(body, out, bits)
+    instantiate(body, "stream_fifo", f"u_{instance}_fifo", {"Width": bits, "Depth": depth}, stream, out)
     return out
 
 
 def _emit_pool(body: list[str], instance: str, layer: Pool, stream: str) -> tuple[str, int]:
     bits = layer.shape.channels * layer.format.bits
-    _declare(body, instance, bits)
+    declare(body, instance, bits)
     parameters: dict[str, object] = {
         "Channels": layer.shape.channels,
         "Width": layer.format.bits,
@@ -235,7 +228,7 @@ def _emit_pool(body: list[str], instance: str, layer: Pool, stream: str) -> tupl
         "Kernel": layer.window.kernel,
         "Stride": layer.window.stride,
     }
-    _instantiate(body, "max_pool", f"u_{instance}", parameters, stream, instance)
+    instantiate(body, "max_pool", f"u_{instance}", parameters, stream, instance)
     return instance, bits
 
 
@@ -243,11 +236,11 @@ def _emit_matrix(body: list[str], stage: str, instance: str, layer: Matrix, stre
     outputs, beats, lanes = layer.weights.shape
     if layer.window is not None:
         window = f"{instance}_window"
-        _declare(body, window, lanes * layer.input_format.bits)
-        _instantiate(body, "sliding_window", f"u_{window}", _window_parameters(layer, layer.window), stream, window)
+        declare(body, window, lanes * layer.input_format.bits)
+        instantiate(body, "sliding_window", f"u_{window}", _window_parameters(layer, layer.window), stream, window)
         stream = window
     bits = outputs * layer.output_format.bits
-    _declare(body, instance, bits)
+    declare(body, instance, bits)
     word = layer.fold.pe * layer.fold.simd * layer.weight_format.bits
     depth = weight_depth(layer)
     address = max(1, (depth - 1).bit_length())
@@ -272,7 +265,7 @@ def _emit_matrix(body: list[str], stage: str, instance: str, layer: Matrix, stre
         "WeightWidth": layer.weight_format.bits,
         "AccWidth": layer.accumulator.bits,
         "BiasWidth": layer.bias_format.bits,
-        "Bias": _packed(layer.bias, layer.bias_format.bits),
+        "Bias": packed(layer.bias, layer.bias_format.bits),
         "BiasShift": layer.accumulator.fraction - layer.bias_format.fraction,
         "OutWidth": layer.output_format.bits,
         "OutSigned": int(layer.output_format.signed),
@@ -281,7 +274,7 @@ def _emit_matrix(body: list[str], stage: str, instance: str, layer: Matrix, stre
         "Saturate": int(layer.saturate),
     }
     extra = [f".weight_{port}({instance}_weight_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
-    _instantiate(body, "mvu", f"u_{instance}", parameters, stream, instance, extra)
+    instantiate(body, "mvu", f"u_{instance}", parameters, stream, instance, extra)
     return instance, bits
 
 
@@ -301,29 +294,6 @@ def _window_parameters(layer: Matrix, window: Window) -> dict[str, object]:
     }
 
 
-def _declare(body: list[str], stream: str, bits: int) -> None:
-    body += [f"  logic {stream}_valid, {stream}_ready;", f"  logic [{bits - 1}:0] {stream}_data;"]
-
-
-def _instantiate(
-    body: list[str],
-    module: str,
-    instance: str,
-    parameters: dict[str, object],
-    source: str,
-    sink: str,
-    extra: list[str] | None = None,
-) -> None:
-    listed = ", ".join(f".{name}({value})" for name, value in parameters.items())
-    ports = [
-        ".clk_i, .rst_ni",
-        f".s_valid_i({source}_valid), .s_ready_o({source}_ready), .s_data_i({source}_data)",
-        f".m_valid_o({sink}_valid), .m_ready_i({sink}_ready), .m_data_o({sink}_data)",
-        *(extra or []),
-    ]
-    body += [f"  {module} #({listed}) {instance} (", ",\n".join(f"{_INDENT}{port}" for port in ports), "  );"]
-
-
 def weight_depth(layer: Matrix) -> int:
     """Words of a layer's weight memory."""
     outputs, beats, lanes = layer.weights.shape
@@ -332,31 +302,3 @@ def weight_depth(layer: Matrix) -> int:
 
 def _memory_file(stage: str, instance: str) -> str:
     return f"{stage}_{instance}_weights.mem"
-
-
-def _weight_words(layer: Matrix) -> str:
-    """A weight memory's file, in mvu.sv's word order: address (beat, output group, lane group), lane p * Simd + i.
-
-    Nothing but the words: Vivado takes no comment in such a file, and a line for every word.
-    """
-    outputs, beats, lanes = layer.weights.shape
-    pe, simd, bits = layer.fold.pe, layer.fold.simd, layer.weight_format.bits
-    words = (
-        layer.weights.reshape(outputs // pe, pe, beats, lanes // simd, simd)
-        .transpose(2, 0, 3, 1, 4)
-        .reshape(-1, pe * simd)
-    )
-    return "".join(f"{_digits(word, bits)}\n" for word in words)
-
-
-def _packed(values: Integers, bits: int) -> str:
-    """A SystemVerilog literal of the values side by side, the first in the lowest bits."""
-    return f"{np.asarray(values).size * bits}'h{_digits(values, bits)}"
-
-
-def _digits(values: Integers, bits: int) -> str:
-    """Hexadecimal digits of the values side by side, the first in the lowest bits."""
-    mask = (1 << bits) - 1
-    # Through a bit string, since shifting one huge integer for each value would take quadratic time.
-    text = "".join(format(int(value) & mask, f"0{bits}b") for value in np.asarray(values).ravel()[::-1])
-    return f"{int(text, 2):0{(len(text) + 3) // 4}x}"

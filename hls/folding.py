@@ -1,12 +1,24 @@
 """Folding: from a layer's reuse factor to PE and SIMD, and the lower bound of its interval.
 
 hls4ml's ReuseFactor is the count of times each multiplier is used for one output position; here it is the cycles an
-output position takes. Words owned here: positions, beats, lanes, fold.
+output position takes. Words owned here: positions, beats, lanes, blocks, fold.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Folding:
+    """How fast a network is to be: a budget of cycles a frame for every layer, or reuse factors by layer name.
+
+    A layer that `reuse` names takes that factor; every other one the largest that keeps it within `cycles`.
+    """
+
+    cycles: int
+    reuse: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -18,26 +30,38 @@ class Fold:
     cycles: int  # an output position
 
 
-def choose_fold(reuse: int, outputs: int, lanes: int, beats: int) -> Fold:
+def choose_fold(reuse: int, outputs: int, lanes: int, beats: int, blocks: int = 1) -> Fold:
     """The fold with the fewest cycles that are at least `reuse`, or the slowest one there is.
 
-    A layer makes `outputs` values from `beats` beats of `lanes` inputs, in beats * outputs/pe * lanes/simd cycles. Of
-    equally fast folds the one with fewer output units wins: an output unit costs an accumulator and a rounder.
+    A layer makes `outputs` values from `beats` beats, in beats * outputs/pe * lanes/simd cycles. The groups of a
+    convolution are `blocks`: each makes an equal share of the outputs from `lanes` inputs of its own. Of equally fast
+    folds the one with fewer output units wins: an output unit costs an accumulator and a rounder.
     """
-    folds = [
-        Fold(pe, simd, beats * (outputs // pe) * (lanes // simd))
-        for pe in _divisors(outputs)
-        for simd in _divisors(lanes)
-    ]
+    folds = list(_folds(outputs, lanes, beats, blocks))
     slowest = max(fold.cycles for fold in folds)
     wanted = min(max(reuse, 1), slowest)
     return min((fold for fold in folds if fold.cycles >= wanted), key=lambda fold: (fold.cycles, fold.pe))
 
 
-def largest_reuse(cycles: int, positions: int, outputs: int, lanes: int, beats: int) -> int:
+def largest_reuse(cycles: int, positions: int, outputs: int, lanes: int, beats: int, blocks: int = 1) -> int:
     """The largest reuse factor that a fold meets exactly with `positions` output positions in at most `cycles`."""
-    reachable = {beats * (outputs // pe) * (lanes // simd) for pe in _divisors(outputs) for simd in _divisors(lanes)}
+    reachable = {fold.cycles for fold in _folds(outputs, lanes, beats, blocks)}
     return max((reuse for reuse in reachable if reuse * positions <= cycles), default=min(reachable))
+
+
+def smallest_pe(cycles: int, positions: int, channels: int) -> int:
+    """The fewest channels side by side with which `positions` vectors pass in `cycles`, or all where none does."""
+    fitting = (pe for pe in _divisors(channels) if positions * (channels // pe) <= cycles)
+    return next(fitting, channels)
+
+
+def _folds(outputs: int, lanes: int, beats: int, blocks: int) -> Iterator[Fold]:
+    """All folds; the outputs side by side belong to one block or are all those of several."""
+    share = outputs // blocks
+    for pe in _divisors(outputs):
+        if share % pe == 0 or pe % share == 0:
+            for simd in _divisors(lanes):
+                yield Fold(pe, simd, beats * (outputs // pe) * (lanes // simd))
 
 
 def _divisors(number: int) -> list[int]:

@@ -1,10 +1,13 @@
-/// The maximum of every Kernel x Kernel neighbourhood, channel by channel, without padding.
+/// The maximum of every KernelH x KernelW neighbourhood, channel by channel.
 ///
-/// Formula:  y[r][c][channel] = max over kr, kc < Kernel of x[r * Stride + kr][c * Stride + kc][channel];
-///           rows = (ImgH - Kernel) / Stride + 1, rounded down (pixels that are left over are taken and dropped).
-/// Interval: ImgH * ImgW cycles a frame, one pixel a cycle. Latency: 2 cycles from a window's last pixel.
+/// Formula:  y[r][c][channel] = max over kr < KernelH, kc < KernelW of
+///           x[r * StrideH + kr * DilationH - PadTop][c * StrideW + kc * DilationW - PadLeft][channel], of which those
+///           outside of the image count as the smallest value that there is; rows and columns as in sliding_window.sv
+///           (pixels that are left over are taken and dropped).
+/// Interval: GridRows * GridColumns cycles a frame as in sliding_window.sv: without padding a pixel a cycle.
+/// Latency:  2 cycles from a window's last pixel.
 /// Flow:     `s_ready_o` depends on `m_ready_i`, not on `s_valid_i`. The output is registered and stays while stalled.
-/// Does not: pad (a maximum over zeros is wrong for signed values), or pool globally at a lower cost.
+/// Does not: make sense of a window that lies in the padding alone, or pool globally at a lower cost.
 module max_pool #(
   // Values a pixel; all come in one beat, channel 0 lowest.
   parameter int unsigned Channels = 1,
@@ -15,9 +18,21 @@ module max_pool #(
   // Size of the image in pixels.
   parameter int unsigned ImgH = 4,
   parameter int unsigned ImgW = 4,
-  // Side of the square window, and its step in both directions.
+  // Side of a square window, and its step in both directions.
   parameter int unsigned Kernel = 2,
   parameter int unsigned Stride = 2,
+  // Rows and columns of padding around the image.
+  parameter int unsigned PadTop = 0,
+  parameter int unsigned PadLeft = 0,
+  parameter int unsigned PadBottom = 0,
+  parameter int unsigned PadRight = 0,
+  // Rows and columns of a window that is no square, its step in each direction, and from one tap to the next.
+  parameter int unsigned KernelH = Kernel,
+  parameter int unsigned KernelW = Kernel,
+  parameter int unsigned StrideH = Stride,
+  parameter int unsigned StrideW = Stride,
+  parameter int unsigned DilationH = 1,
+  parameter int unsigned DilationW = 1,
   localparam int unsigned PixelWidth = Channels * Width
 ) (
   input  logic                  clk_i,
@@ -29,22 +44,31 @@ module max_pool #(
   input  logic                  m_ready_i,
   output logic [PixelWidth-1:0] m_data_o
 );
-  if (ImgH < Kernel || ImgW < Kernel) begin : g_check
-    $error("max_pool: the kernel (%0d) is larger than the image (%0d x %0d)", Kernel, ImgH, ImgW);
-  end
+  // What is wrong with image and window, sliding_window says.
+  localparam int unsigned Taps = KernelH * KernelW;
 
-  localparam int unsigned Taps = Kernel * Kernel;
+  // With the sign bit turned around, two's complement has the order of unsigned numbers.
+  localparam logic [Width-1:0] Flip = Signed ? (Width'(1) << (Width - 1)) : '0;
 
   logic window_valid, window_ready;
   logic [Taps*PixelWidth-1:0] window;
 
   sliding_window #(
-    .Channels(Channels),
-    .Width   (Width),
-    .ImgH    (ImgH),
-    .ImgW    (ImgW),
-    .Kernel  (Kernel),
-    .Stride  (Stride)
+    .Channels (Channels),
+    .Width    (Width),
+    .ImgH     (ImgH),
+    .ImgW     (ImgW),
+    .PadTop   (PadTop),
+    .PadLeft  (PadLeft),
+    .PadBottom(PadBottom),
+    .PadRight (PadRight),
+    .KernelH  (KernelH),
+    .KernelW  (KernelW),
+    .StrideH  (StrideH),
+    .StrideW  (StrideW),
+    .DilationH(DilationH),
+    .DilationW(DilationW),
+    .PadValue (Flip)
   ) u_window (
     .clk_i,
     .rst_ni,
@@ -55,9 +79,6 @@ module max_pool #(
     .m_ready_i(window_ready),
     .m_data_o (window)
   );
-
-  // With the sign bit turned around, two's complement has the order of unsigned numbers.
-  localparam logic [Width-1:0] Flip = Signed ? (Width'(1) << (Width - 1)) : '0;
 
   assign window_ready = !m_valid_o || m_ready_i;
 

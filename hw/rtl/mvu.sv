@@ -5,12 +5,16 @@
 ///             y[o] = fit(round(a[o] / 2^Shift))
 ///           round: 0 down, 1 to nearest, half up, 2 to nearest, half to even. fit: into OutWidth bits (two's complement
 ///           if OutSigned), by saturation if Saturate, else by dropping upper bits. An unsigned, saturated output is a ReLU.
-/// Folding:  Pe outputs x Simd lanes a cycle, in the order: for beat, for group < Outputs / Pe, for slice < InLanes / Simd.
-/// Interval: Beats * (Outputs / Pe) * (InLanes / Simd) cycles an output vector, vectors follow without a bubble.
+/// Blocks:   with several, as in a grouped or depthwise convolution, output o takes the InLanes / Blocks lanes of block
+///           o / (Outputs / Blocks) alone. A beat has the channels of each of its `Taps`, and a block has its share of
+///           them: its lane tap * c + i, for c = InLanes / Taps / Blocks channels, is lane (tap * Blocks + block) * c + i.
+/// Folding:  Pe outputs x Simd lanes a cycle, in the order: for beat, for group < Outputs / Pe, for slice <
+///           InLanes / Blocks / Simd. Pe outputs belong to one block or are all those of several.
+/// Interval: Beats * (Outputs / Pe) * (InLanes / Blocks / Simd) cycles an output vector, vectors follow without a bubble.
 /// Latency:  7 + ceil(log4(Simd)) cycles from the cycle that takes the last beat to the output vector.
 /// Weights:  in a memory outside, which answers one cycle after `weight_en_o` and holds its word until the next one. Word
-///           (beat * (Outputs / Pe) + group) * (InLanes / Simd) + slice has in lane p * Simd + i the two's complement
-///           w[group * Pe + p][beat][slice * Simd + i].
+///           (beat * (Outputs / Pe) + group) * (InLanes / Blocks / Simd) + slice has in lane p * Simd + i the two's
+///           complement w[group * Pe + p][beat][slice * Simd + i], its lanes counted in their block.
 /// Flow:     an input beat is read in place and taken with its last use, so `s_data_i` must stay while `s_valid_i` waits.
 ///           `s_ready_o` comes from registers alone. One vector waits in the output register and one behind it; a third
 ///           freezes the pipeline.
@@ -27,7 +31,7 @@ module mvu #(
   parameter int unsigned Outputs = 4,
   // Outputs computed side by side; divides Outputs.
   parameter int unsigned Pe = 2,
-  // Lanes multiplied side by side; divides InLanes.
+  // Lanes multiplied side by side; divides InLanes / Blocks.
   parameter int unsigned Simd = 2,
   // Bits of a weight.
   parameter int unsigned WeightWidth = 4,
@@ -46,8 +50,11 @@ module mvu #(
   parameter int unsigned Round = 0,
   // Saturate instead of wrapping.
   parameter bit Saturate = 1'b1,
+  // Groups of a convolution, and taps of its window; they matter where there are several blocks.
+  parameter int unsigned Blocks = 1,
+  parameter int unsigned Taps = 1,
   localparam int unsigned Groups = Outputs / Pe,
-  localparam int unsigned Slices = InLanes / Simd,
+  localparam int unsigned Slices = InLanes / Blocks / Simd,
   localparam int unsigned Words = Beats * Groups * Slices,
   localparam int unsigned AddressWidth = Words > 1 ? $clog2(Words) : 1
 ) (
@@ -63,11 +70,23 @@ module mvu #(
   input  logic                           m_ready_i,
   output logic [Outputs*OutWidth-1:0]    m_data_o
 );
+  // Outputs of a block, how many blocks are computed side by side, and how many groups one after the other share lanes.
+  localparam int unsigned BlockOutputs = Outputs / Blocks;
+  localparam int unsigned SideBlocks = Pe > BlockOutputs ? Pe / BlockOutputs : 1;
+  localparam int unsigned BlockGroups = Pe > BlockOutputs ? 1 : BlockOutputs / Pe;
+
   if (Pe < 1 || Outputs % Pe != 0) begin : g_check_pe
     $error("mvu: Pe must divide Outputs, but they are %0d and %0d", Pe, Outputs);
   end
-  if (Simd < 1 || InLanes % Simd != 0) begin : g_check_simd
-    $error("mvu: Simd must divide InLanes, but they are %0d and %0d", Simd, InLanes);
+  if (Blocks < 1 || Taps < 1 || Outputs % Blocks != 0 || InLanes % (Blocks * Taps) != 0) begin : g_check_blocks
+    $error("mvu: Blocks must divide Outputs, and Blocks * Taps InLanes, but they are %0d and %0d, %0d * %0d and %0d",
+           Blocks, Outputs, Blocks, Taps, InLanes);
+  end
+  if (Pe > BlockOutputs ? Pe % BlockOutputs != 0 : BlockOutputs % Pe != 0) begin : g_check_side
+    $error("mvu: Pe must divide Outputs / Blocks or be a multiple of it, but they are %0d and %0d", Pe, BlockOutputs);
+  end
+  if (Simd < 1 || InLanes / Blocks % Simd != 0) begin : g_check_simd
+    $error("mvu: Simd must divide InLanes / Blocks, but they are %0d and %0d", Simd, InLanes / Blocks);
   end
   if (Beats < 1 || Outputs < 1 || InLanes < 1) begin : g_check_shape
     $error("mvu: Beats, Outputs and InLanes must be at least 1, but are %0d, %0d and %0d", Beats, Outputs, InLanes);
@@ -92,8 +111,8 @@ module mvu #(
   localparam int unsigned BeatWidth = Beats > 1 ? $clog2(Beats) : 1;
 
   // The pipeline stands still while a vector waits behind the output register.
-  logic pending_q, advance;
-  assign advance = !pending_q;
+  logic pending, advance;
+  assign advance = !pending;
 
   // ---- Walk: beat, group, slice; the address counts along --------------------------------------------------------
   logic [SliceWidth-1:0] slice_q;
@@ -176,29 +195,75 @@ module mvu #(
   end
 
   // A block memory takes half a cycle and more to answer: its word has a register of its own before the multipliers.
-  logic [Simd*InWidth-1:0] input_q;
+  localparam int unsigned InputWidth = SideBlocks * Simd * InWidth;
+  logic [InputWidth-1:0] input_q;
   logic [Pe*Simd*WeightWidth-1:0] weight_q;
   always_ff @(posedge clk_i) begin
     if (advance && valid_q[1]) weight_q <= weight_data_i;
   end
 
-  // One of many slices is found in two steps: `Near` neighbours first, then the one among them. A simulator copies them
-  // all, so that few slices are told apart in one step.
-  localparam int unsigned Near = Slices > 16 ? 4 : 1;
+  // Where the lanes of a step are: `Places` places, each with a slice of the blocks that are computed side by side.
+  localparam int unsigned Places = Blocks / SideBlocks * Slices;
+  localparam int unsigned PlaceWidth = Places > 1 ? $clog2(Places) : 1;
+  logic [PlaceWidth-1:0] place;
+  logic [Places*InputWidth-1:0] ordered;
+  if (Blocks == 1) begin : g_one_block
+    assign place = slice_q;
+    assign ordered = s_data_i;
+  end else begin : g_blocks
+    localparam int unsigned Share = InLanes / Taps / Blocks;  // channels of a block
+    for (genvar at = 0; at < Places * SideBlocks * Simd; at++) begin : g_lane
+      localparam int unsigned Block = at / (SideBlocks * Simd) / Slices * SideBlocks + at / Simd % SideBlocks;
+      localparam int unsigned Lane = at / (SideBlocks * Simd) % Slices * Simd + at % Simd;
+      localparam int unsigned From = (Lane / Share * Blocks + Block) * Share + Lane % Share;
+      assign ordered[at*InWidth+:InWidth] = s_data_i[From*InWidth+:InWidth];
+    end
+
+    localparam int unsigned TurnWidth = BlockGroups > 1 ? $clog2(BlockGroups) : 1;
+    logic [PlaceWidth-1:0] place_q, start_q;  // `start_q`: the first place of the block at hand
+    logic [TurnWidth-1:0] turn_q;  // how many groups have had the block at hand
+    assign place = place_q;
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) begin
+        place_q <= '0;
+        start_q <= '0;
+        turn_q <= '0;
+      end else if (issue) begin
+        place_q <= place_q + 1'b1;
+        if (slice_last_q) begin
+          turn_q <= turn_q + 1'b1;
+          if (group_last_q) begin
+            place_q <= '0;
+            start_q <= '0;
+            turn_q <= '0;
+          end else if (turn_q == TurnWidth'(BlockGroups - 1)) begin
+            start_q <= place_q + 1'b1;
+            turn_q <= '0;
+          end else begin
+            place_q <= start_q;
+          end
+        end
+      end
+    end
+  end
+
+  // One of many places is found in two steps: `Near` neighbours first, then the one among them. A simulator copies them
+  // all, so that few places are told apart in one step.
+  localparam int unsigned Near = Places > 16 ? 4 : 1;
   localparam int unsigned NearWidth = Near > 1 ? $clog2(Near) : 1;
-  localparam int unsigned PickWidth = Near * Simd * InWidth;
-  localparam int unsigned Picks = (Slices + Near - 1) / Near;
+  localparam int unsigned PickWidth = Near * InputWidth;
+  localparam int unsigned Picks = (Places + Near - 1) / Near;
   logic [PickWidth-1:0] picked_q;
   logic [Picks*PickWidth-1:0] slices;
-  assign slices = (Picks * PickWidth)'(s_data_i);
+  assign slices = (Picks * PickWidth)'(ordered);
   always_ff @(posedge clk_i) begin
-    if (issue) picked_q <= slices[32'(slice_q)/Near*PickWidth+:PickWidth];
+    if (issue) picked_q <= slices[32'(place)/Near*PickWidth+:PickWidth];
   end
   if (Near > 1) begin : g_near
     logic [NearWidth-1:0] near_q;
     always_ff @(posedge clk_i) begin
-      if (issue) near_q <= slice_q[NearWidth-1:0];
-      if (advance && valid_q[1]) input_q <= picked_q[32'(near_q)*(Simd*InWidth)+:Simd*InWidth];
+      if (issue) near_q <= place[NearWidth-1:0];
+      if (advance && valid_q[1]) input_q <= picked_q[32'(near_q)*InputWidth+:InputWidth];
     end
   end else begin : g_alone
     always_ff @(posedge clk_i) begin
@@ -209,11 +274,12 @@ module mvu #(
   // ---- Multiply and add ------------------------------------------------------------------------------------------
   // All products and sums have the width of the last sum: sign extension costs nothing in synthesis, which drops it, and
   // much in simulation wherever a narrower value is read.
+  localparam int unsigned FactorWidth = InWidth + WeightWidth > 32 ? InWidth + WeightWidth : 32;
   function automatic logic signed [SumWidth-1:0] product(logic [InWidth-1:0] value, logic [WeightWidth-1:0] weight);
-    int factor;
-    if (InSigned) factor = 32'(signed'(value));
-    else factor = 32'(value);
-    return SumWidth'(factor * 32'(signed'(weight)));
+    logic signed [FactorWidth-1:0] factor;
+    if (InSigned) factor = FactorWidth'(signed'(value));
+    else factor = FactorWidth'(value);
+    return SumWidth'(factor * FactorWidth'(signed'(weight)));
   endfunction
 
   // Values behind an adder level.
@@ -265,6 +331,7 @@ module mvu #(
   logic [Pe*OutWidth-1:0] fitted_q;  // a group of the output vector
 
   for (genvar p = 0; p < Pe; p++) begin : g_pe
+    localparam int unsigned Side = p / (Pe / SideBlocks);  // which of the blocks side by side
     // Level 0 has the products; every further level adds four values of the one before, which zeros fill up.
     for (genvar level = 0; level <= Levels; level++) begin : g_level
       for (genvar i = 0; i < (level == Levels ? 1 : 4 * count(level + 1)); i++) begin : g_node
@@ -274,7 +341,7 @@ module mvu #(
         end else if (level == 0) begin : g_product
           always_ff @(posedge clk_i) begin
             if (advance && valid_q[2]) begin
-              value_q <= product(input_q[i*InWidth+:InWidth], weight_q[(p*Simd+i)*WeightWidth+:WeightWidth]);
+              value_q <= product(input_q[(Side*Simd+i)*InWidth+:InWidth], weight_q[(p*Simd+i)*WeightWidth+:WeightWidth]);
             end
           end
         end else begin : g_sum
@@ -327,33 +394,20 @@ module mvu #(
     end
   end
 
-  // ---- Collect the groups of a vector ----------------------------------------------------------------------------
-  logic [Pe*OutWidth-1:0] groups_q [Groups];
-  logic arrives, done, free;
+  logic arrives;
   assign arrives = valid_q[FitStage] && step_q[FitStage].whole;
-  assign done = arrives && step_q[FitStage].group == GroupWidth'(Groups - 1);
-  assign free = !m_valid_o || m_ready_i;
-
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      m_valid_o <= 1'b0;
-      pending_q <= 1'b0;
-    end else begin
-      if (free) m_valid_o <= pending_q || done;
-      pending_q <= (pending_q || done) && !free;
-    end
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (advance && arrives) groups_q[step_q[FitStage].group] <= fitted_q;
-  end
-
-  for (genvar g = 0; g < Groups; g++) begin : g_group
-    always_ff @(posedge clk_i) begin
-      if (free && (pending_q || done)) begin
-        if (g + 1 < Groups) m_data_o[g*Pe*OutWidth+:Pe*OutWidth] <= groups_q[g];
-        else m_data_o[g*Pe*OutWidth+:Pe*OutWidth] <= pending_q ? groups_q[g] : fitted_q;
-      end
-    end
-  end
+  group_collector #(
+    .Groups(Groups),
+    .Width (Pe * OutWidth)
+  ) u_collector (
+    .clk_i,
+    .rst_ni,
+    .arrives_i(arrives),
+    .group_i  (step_q[FitStage].group),
+    .group_data_i(fitted_q),
+    .pending_o(pending),
+    .m_valid_o,
+    .m_ready_i,
+    .m_data_o
+  );
 endmodule

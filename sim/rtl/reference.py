@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,25 +51,54 @@ def wrap(values: Integers, bits: int, signed: bool) -> Integers:
     return np.asarray((values - low) % (1 << bits) + low, np.int64)
 
 
-def windows(image: Integers, kernel: int, stride: int, pads: tuple[int, int, int, int]) -> Integers:
-    """Neighbourhoods of an image [h, w, c], zero padded by top, left, bottom, right: [rows * columns, kernel^2 * c]."""
-    top, left, bottom, right = pads
-    padded = np.pad(image, ((top, bottom), (left, right), (0, 0)))
-    view = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (0, 1))[::stride, ::stride]
+@dataclass(frozen=True)
+class Geometry:
+    """A sliding window: kernel, stride and dilation by rows and columns; pads at top, left, bottom and right."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    pads: tuple[int, int, int, int]
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Geometry:
+        """The geometry that a module's parameters give."""
+
+        def pair(name: str, default: int) -> tuple[int, int]:
+            both = parameters.get(name, default)
+            return parameters.get(f"{name}H", both), parameters.get(f"{name}W", both)
+
+        top, left, bottom, right = (parameters.get(f"Pad{side}", 0) for side in ("Top", "Left", "Bottom", "Right"))
+        return cls(pair("Kernel", 0), pair("Stride", 1), pair("Dilation", 1), (top, left, bottom, right))
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Rows and columns from the first tap to the last."""
+        rows, columns = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        return rows, columns
+
+    def grid(self, size: int, axis: int) -> int:
+        """Positions that are walked along an axis: through the last window or pixel, whichever is later."""
+        before, after = self.pads[axis], self.pads[axis + 2]
+        count = (before + size + after - self.reach[axis]) // self.stride[axis] + 1
+        return max((count - 1) * self.stride[axis] + self.reach[axis], before + size)
+
+
+def windows(image: Integers, geometry: Geometry, padding: int = 0) -> Integers:
+    """Neighbourhoods of an image [h, w, c], padded: [rows * columns, taps * c]."""
+    top, left, bottom, right = geometry.pads
+    padded = np.pad(image, ((top, bottom), (left, right), (0, 0)), constant_values=padding)
+    view = np.lib.stride_tricks.sliding_window_view(padded, geometry.reach, (0, 1))
+    view = view[:: geometry.stride[0], :: geometry.stride[1], :, :: geometry.dilation[0], :: geometry.dilation[1]]
     # [rows, columns, c, kr, kc]: the channel varies fastest.
-    return np.asarray(view.transpose(0, 1, 3, 4, 2).reshape(-1, kernel * kernel * image.shape[2]), np.int64)
+    taps = geometry.kernel[0] * geometry.kernel[1]
+    return np.asarray(view.transpose(0, 1, 3, 4, 2).reshape(-1, taps * image.shape[2]), np.int64)
 
 
-def grid(size: int, kernel: int, stride: int, before: int, after: int) -> int:
-    """Positions that `sliding_window` walks in one direction: through the last window or pixel, whichever is later."""
-    count = (before + size + after - kernel) // stride + 1
-    return max((count - 1) * stride + kernel, before + size)
-
-
-def max_pool(image: Integers, kernel: int, stride: int) -> Integers:
-    """Maxima of an image [h, w, c] over its whole neighbourhoods: [rows * columns, c]."""
-    flat = windows(image, kernel, stride, (0, 0, 0, 0))
-    return np.asarray(flat.reshape(len(flat), kernel * kernel, -1).max(axis=1), np.int64)
+def max_pool(image: Integers, geometry: Geometry) -> Integers:
+    """Maxima of an image [h, w, c] over its neighbourhoods: [rows * columns, c]."""
+    flat = windows(image, geometry, np.iinfo(np.int64).min)
+    return np.asarray(flat.reshape(len(flat), -1, image.shape[2]).max(axis=1), np.int64)
 
 
 def requantise(sums: Integers, shift: int, rounding: int, saturate: bool, bits: int, signed: bool) -> Integers:
@@ -88,8 +119,13 @@ def requantise(sums: Integers, shift: int, rounding: int, saturate: bool, bits: 
 
 
 def mvu(inputs: Integers, weights: Integers, bias: Integers, parameters: dict[str, Any]) -> Integers:
-    """Output vectors [n, outputs] of inputs [n, beats, lanes], weights [outputs, beats, lanes] and bias [outputs]."""
-    sums = np.einsum("nbl,obl->no", inputs, weights) + (bias << parameters["BiasShift"])
+    """Output vectors [n, outputs] of inputs [n, beats, lanes], weights [outputs, beats, a block's lanes] and bias."""
+    count, beats, lanes = inputs.shape
+    blocks, taps = parameters.get("Blocks", 1), parameters.get("Taps", 1)
+    # [n, beats, taps, blocks, channels of a block] -> [blocks, n, beats, lanes of a block]
+    own = inputs.reshape(count, beats, taps, blocks, -1).transpose(3, 0, 1, 2, 4).reshape(blocks, count, beats, -1)
+    shared = weights.reshape(blocks, -1, beats, lanes // blocks)
+    sums = np.einsum("gnbl,gobl->ngo", own, shared).reshape(count, -1) + (bias << parameters["BiasShift"])
     sums = wrap(sums, parameters["AccWidth"], True)
     return requantise(
         sums,
@@ -106,6 +142,12 @@ def weight_words(weights: Integers, pe: int, simd: int, bits: int) -> list[int]:
     outputs, beats, lanes = weights.shape
     order = weights.reshape(outputs // pe, pe, beats, lanes // simd, simd).transpose(2, 0, 3, 1, 4)
     return [pack(word, bits) for word in order.reshape(-1, pe * simd)]
+
+
+def thresholding(values: Integers, thresholds: Integers, first: Integers, step: Integers, bits: int) -> Integers:
+    """Vectors [n, channels] of `first` and a `step` for each threshold [channels, count] that a value reaches."""
+    counts = (values[:, :, None] >= thresholds).sum(axis=2)
+    return wrap(first + step * counts, bits, False)
 
 
 def margin(logits: Integers) -> tuple[int, int]:

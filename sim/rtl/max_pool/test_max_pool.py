@@ -1,4 +1,4 @@
-"""max_pool equals the reference, signed and unsigned, also where the image is no multiple of the stride."""
+"""max_pool equals the reference, signed and unsigned, padded, dilated, also where a stride leaves pixels over."""
 
 import pytest
 
@@ -31,3 +31,25 @@ def test_equals_reference(
             "Stride": stride,
         },
     )
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {
+            "Signed": 1,
+            "KernelH": 3,
+            "KernelW": 2,
+            "StrideH": 1,
+            "StrideW": 2,
+            "PadTop": 1,
+            "PadBottom": 1,
+            "PadRight": 1,
+        },
+        {"Signed": 1, "ImgH": 1, "ImgW": 15, "KernelH": 1, "KernelW": 3, "StrideH": 1, "PadLeft": 1, "PadRight": 1},
+        {"Signed": 0, "KernelH": 2, "KernelW": 3, "DilationH": 3, "DilationW": 2, "StrideH": 1, "StrideW": 1},
+    ],
+    ids=["padded rectangle", "signal", "dilated"],
+)
+def test_equals_reference_by_axis(parameters: dict[str, int]) -> None:
+    run_bench("max_pool", {"Channels": 2, "Width": 4, "ImgH": 6, "ImgW": 7, "Kernel": 2, "Stride": 2, **parameters})

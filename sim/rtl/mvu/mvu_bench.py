@@ -18,11 +18,12 @@ from edgesight.sim.rtl.stream import FULL_SPEED, PATTERNS, StreamBench
 
 P: dict[str, Any] = bench_parameters()
 GROUPS = P["Outputs"] // P["Pe"]
-SLICES = P["InLanes"] // P["Simd"]
+BLOCK_LANES = P["InLanes"] // P.get("Blocks", 1)
+SLICES = BLOCK_LANES // P["Simd"]
 INTERVAL = P["Beats"] * GROUPS * SLICES
 LEVELS = (max(P["Simd"] - 1, 0).bit_length() + 1) // 2
 LATENCY = 7 + LEVELS
-WEIGHTS = (P["Outputs"], P["Beats"], P["InLanes"])
+WEIGHTS = (P["Outputs"], P["Beats"], BLOCK_LANES)
 VECTORS = max(12, min(200, 3000 // INTERVAL))
 
 

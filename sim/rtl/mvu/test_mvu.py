@@ -42,6 +42,14 @@ CASES: dict[str, dict[str, Any]] = {
     "accumulator wraps": {"AccWidth": 7, "Shift": 1, "Round": 2, "OutWidth": 8, "OutSigned": 1, "BiasShift": 0},
     "many lanes": {"InLanes": 90, "Simd": 45, "Outputs": 4, "Pe": 4, "Beats": 2}
     | {"InWidth": 3, "AccWidth": 16, "Shift": 6},
+    "depthwise, a channel at a time": {"InLanes": 54, "Outputs": 6, "Pe": 1, "Simd": 3, "Blocks": 6, "Taps": 9}
+    | {"InSigned": 1, "OutSigned": 1},
+    "depthwise, channels side by side": {"InLanes": 20, "Outputs": 10, "Pe": 4, "Simd": 2, "Blocks": 5, "Taps": 4},
+    "groups, several outputs in turn": {"InLanes": 24, "Outputs": 12, "Pe": 2, "Simd": 4, "Blocks": 2, "Taps": 3},
+    "groups side by side": {"InLanes": 24, "Outputs": 8, "Pe": 4, "Simd": 3, "Blocks": 4, "Taps": 2},
+    "groups over a map": {"InLanes": 8, "Outputs": 8, "Pe": 2, "Simd": 2, "Blocks": 4, "Beats": 5, "Round": 2},
+    "wide inputs": {"InLanes": 2, "Outputs": 2, "Pe": 1, "Simd": 1, "InWidth": 30, "WeightWidth": 8, "InSigned": 1}
+    | {"AccWidth": 40, "Shift": 0, "OutWidth": 40, "OutSigned": 1, "Saturate": 0},
 }
 
 # The same layer at three foldings, from one multiplier to a vector a cycle but one beat.

@@ -15,15 +15,13 @@ from edgesight.sim.rtl.runner import bench_parameters
 from edgesight.sim.rtl.stream import FULL_SPEED, PATTERNS
 
 P: dict[str, Any] = bench_parameters()
-PADS = (P["PadTop"], P["PadLeft"], P["PadBottom"], P["PadRight"])
-STEPS = reference.grid(P["ImgH"], P["Kernel"], P["Stride"], P["PadTop"], P["PadBottom"]) * reference.grid(
-    P["ImgW"], P["Kernel"], P["Stride"], P["PadLeft"], P["PadRight"]
-)
+GEOMETRY = reference.Geometry.of(P)
+STEPS = GEOMETRY.grid(P["ImgH"], 0) * GEOMETRY.grid(P["ImgW"], 1)
 FRAMES = max(6, 2000 // STEPS)
 
 
 async def _started(dut: Any) -> FrameBench:
-    bench = FrameBench(dut, lambda image: reference.windows(image, P["Kernel"], P["Stride"], PADS))
+    bench = FrameBench(dut, lambda image: reference.windows(image, GEOMETRY, P.get("PadValue", 0)))
     await bench.start()
     return bench
 

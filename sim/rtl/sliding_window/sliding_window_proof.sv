@@ -217,7 +217,7 @@ module sliding_window_proof #(
         count_t row;
         logic [PixelWidth-1:0] value;
         assign row = at_row - Lines + count_t'(lane) + (count_t'(column) < at_column ? 8'sd1 : 8'sd0);
-        assign value = u_cell.g_area.lines_q[column][lane*PixelWidth+:PixelWidth];
+        assign value = u_cell.g_lines.lines_q[column][lane*PixelWidth+:PixelWidth];
         always_comb begin
           if (started && row >= 8'sd0) begin
             if (!inside_image(row, count_t'(column))) inside_word_padding: assert (value == '0);
@@ -230,7 +230,7 @@ module sliding_window_proof #(
       count_t row;
       logic [PixelWidth-1:0] value;
       assign row = at_row - Lines + count_t'(lane);
-      assign value = u_cell.g_area.line_q[lane*PixelWidth+:PixelWidth];
+      assign value = u_cell.line_q[lane*PixelWidth+:PixelWidth];
       always_comb begin
         if (started && row >= 8'sd0) begin
           if (!inside_image(row, at_column)) inside_line_padding: assert (value == '0);
@@ -244,7 +244,7 @@ module sliding_window_proof #(
         logic [PixelWidth-1:0] value;
         assign row = at_row - Lines + count_t'(kr);
         assign column = at_column - Lines + count_t'(kc);
-        assign value = u_cell.g_area.g_column[kc].value_q[kr*PixelWidth+:PixelWidth];
+        assign value = u_cell.g_column[kc].value_q[kr*PixelWidth+:PixelWidth];
         always_comb begin
           if (started && row >= 8'sd0 && column >= 8'sd0) begin
             if (!inside_image(row, column)) inside_column_padding: assert (value == '0);

@@ -44,3 +44,27 @@ def test_equals_reference(
             "PadRight": right,
         },
     )
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"ImgH": 6, "ImgW": 7, "KernelH": 2, "KernelW": 3, "StrideH": 3, "StrideW": 1, "Channels": 2, "PadTop": 1},
+        {"ImgH": 1, "ImgW": 17, "KernelH": 1, "KernelW": 5, "StrideW": 2, "Channels": 3, "PadLeft": 2, "PadRight": 1},
+        {"ImgH": 9, "ImgW": 5, "KernelH": 4, "KernelW": 1, "StrideH": 4, "StrideW": 2, "Width": 3},
+        {
+            "ImgH": 8,
+            "ImgW": 9,
+            "Kernel": 3,
+            "DilationH": 2,
+            "DilationW": 3,
+            "PadLeft": 2,
+            "PadBottom": 1,
+            "Channels": 2,
+        },
+        {"ImgH": 5, "ImgW": 8, "KernelH": 2, "KernelW": 2, "DilationH": 4, "StrideH": 1, "StrideW": 4, "PadValue": 200},
+    ],
+    ids=["rectangle", "signal", "column", "dilated", "pad value"],
+)
+def test_equals_reference_by_axis(parameters: dict[str, int]) -> None:
+    run_bench("sliding_window", {"Channels": 1, "Width": 8, "Kernel": 2, "Stride": 1, **parameters})

@@ -1,0 +1,231 @@
+"""The units of a network: how each operator is folded, and the lower bound of its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgesight.hls.dataflow.operators import (
+    Add,
+    Concat,
+    Entry,
+    IntegerNetwork,
+    Matrix,
+    MaxPool,
+    Operator,
+    Scale,
+    Stream,
+    Threshold,
+    Upsample,
+    Window,
+)
+from edgesight.hls.folding import Fold, Folding, choose_fold, largest_reuse, smallest_pe
+from edgesight.hls.network import CompileError, Integers, Shape, refuse
+
+MAX_THRESHOLDS = (1 << 16) - 1  # a channel, as thresholding.sv counts
+_WIDEST = 62  # bits of a number between rescale.sv's multiplication and its clipping
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The hardware of one operator, or of a matrix and the scale behind it.
+
+    `cycles` is the lower bound of its interval for a frame; the network's is the largest, or the entry's pixels.
+    """
+
+    place: int  # of the operator in the network
+    name: str
+    kind: str
+    cycles: int
+    pe: int
+    simd: int = 1
+    multipliers: int = 0
+    parameters: int = 0  # weights, thresholds, factors and offsets
+    weight_bits: int = 0
+    accumulator_bits: int = 0
+    reuse_asked: int = 1
+    reuse_built: int = 1
+    fused: int | None = None  # the place of the Scale that this matrix's own rounder computes
+
+    @property
+    def fold(self) -> Fold:
+        """How a matrix is folded."""
+        return Fold(self.pe, self.simd, self.reuse_built)
+
+
+def signed_bits(low: int, high: int) -> int:
+    """Bits of two's complement that hold everything from `low` to `high`."""
+    return max((~low if low < 0 else low).bit_length(), (~high if high < 0 else high).bit_length()) + 1
+
+
+def plan(network: IntegerNetwork, folding: Folding) -> dict[int, Unit]:
+    """The unit of each operator but the entry and scales that a matrix's unit computes, by the operator's place.
+
+    Raises CompileError naming what the hardware cannot compute, and reuse factors for layers that are not there.
+    """
+    named = [operator.name for operator in network.operators if isinstance(operator, Matrix)]
+    unknown = sorted(set(folding.reuse) - set(named))
+    if unknown:
+        raise CompileError(f"no layer {', '.join(unknown)} to give a reuse factor to; there are {', '.join(named)}")
+    refuse(_impossible(network))
+    units: dict[int, Unit] = {}
+    fused: set[int] = set()
+    for place, operator in enumerate(network.operators):
+        if isinstance(operator, Entry) or place in fused:
+            continue
+        sources = [source.output for source in network.sources_of(operator)]
+        if isinstance(operator, Matrix):
+            scale = _fusable(network, place)
+            units[place] = _matrix(place, operator, sources[0], folding, scale)
+            if scale is not None:
+                fused.add(scale)
+        else:
+            before = units.get(operator.sources[0])
+            budget = before.cycles if before is not None and before.multipliers else folding.cycles
+            units[place] = _other(place, operator, sources[0], budget)
+    return units
+
+
+def slowest(network: IntegerNetwork, units: Sequence[Unit]) -> tuple[int, str]:
+    """The lower bound of a network's interval in cycles a frame, and which unit it comes from (`input`: its pixels)."""
+    pixels = network.entry.output.shape.pixels
+    last = max(units, key=lambda unit: unit.cycles, default=None)
+    return (pixels, "input") if last is None or last.cycles < pixels else (last.cycles, last.name)
+
+
+def _impossible(network: IntegerNetwork) -> list[str]:
+    problems = []
+    for place, operator in enumerate(network.operators):
+        if not network.users_of(place) and all(output.source != place for output in network.outputs):
+            problems.append(f"layer {operator.name}: nothing takes what it makes; remove it")
+        source = network.sources_of(operator)[0].output if operator.sources else operator.output
+        if isinstance(operator, MaxPool) and _only_padding(operator.window, source.shape):
+            problems.append(f"layer {operator.name}: a window of its pooling lies in the padding alone; pad less")
+        if isinstance(operator, Threshold) and operator.thresholds.shape[1] > MAX_THRESHOLDS:
+            problems.append(
+                f"layer {operator.name}: {operator.thresholds.shape[1]} thresholds a channel; up to {MAX_THRESHOLDS} "
+                "are supported: use a quantiser of fewer bits"
+            )
+        if isinstance(operator, Scale) and max(_scale_bits(operator, source), operator.shift) > _WIDEST:
+            problems.append(
+                f"layer {operator.name}: its numbers reach {max(_scale_bits(operator, source), operator.shift)} bits; "
+                f"up to {_WIDEST} are supported: use a smaller multiplier, offset or shift"
+            )
+    return problems
+
+
+def _only_padding(window: Window, shape: Shape) -> bool:
+    """Whether some window has no tap on the map."""
+    for axis, size in enumerate((shape.height, shape.width)):
+        positions = np.arange(window.positions(shape)[axis])[:, None] * window.stride[axis] - window.pads[axis]
+        taps = positions + np.arange(window.kernel[axis]) * window.dilation[axis]
+        if not ((taps >= 0) & (taps < size)).any(axis=1).all():
+            return True
+    return False
+
+
+def _scale_bits(operator: Scale, source: Stream) -> int:
+    product = source.bits + signed_bits(int(operator.multiplier.min()), int(operator.multiplier.max()))
+    return max(product, signed_bits(int(operator.offset.min()), int(operator.offset.max()))) + 2
+
+
+def is_dense(operator: Matrix, source: Shape) -> bool:
+    """Whether its only window is the whole map, so that it takes the map pixel by pixel and needs no window."""
+    return operator.window.reach == operator.window.kernel == (source.height, source.width) and not any(
+        operator.window.pads
+    )
+
+
+def is_pointwise(window: Window) -> bool:
+    """Whether every pixel is a window, so that none has to be made."""
+    return window.kernel == window.stride == (1, 1) and not any(window.pads)
+
+
+def beats_of(operator: Matrix, source: Shape) -> Integers:
+    """The weights as mvu.sv has them: [outputs, beats, lanes of a block]."""
+    beats = source.pixels if is_dense(operator, source) else 1
+    return operator.weights.reshape(len(operator.weights), beats, -1)
+
+
+def grid(window: Window, shape: Shape) -> int:
+    """Positions that sliding_window.sv walks for a frame, a cycle each: to the last window or pixel."""
+    top, left, _, _ = window.pads
+    steps = 1
+    for count, stride, reach, before, size in zip(
+        window.positions(shape), window.stride, window.reach, (top, left), (shape.height, shape.width), strict=True
+    ):
+        steps *= max((count - 1) * stride + reach, before + size)
+    return steps
+
+
+def _fusable(network: IntegerNetwork, place: int) -> int | None:
+    """The place of the Scale that the rounder of the matrix at `place` computes; None where there is none."""
+    users = network.users_of(place)
+    if len(users) != 1 or any(output.source == place for output in network.outputs):
+        return None
+    scale, sums = network.operators[users[0]], network.operators[place].output
+    if not isinstance(scale, Scale) or (scale.multiplier != 1).any():
+        return None
+    # The rounder saturates to what the type holds: that must be the same as clipping, wherever a sum can be.
+    low = (sums.low + int(scale.offset.min())) >> scale.shift
+    high = -(-(sums.high + int(scale.offset.max())) >> scale.shift)
+    bits, signed = scale.output.bits, scale.output.signed
+    least, most = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    same = (scale.output.low == least or low >= scale.output.low) and (
+        scale.output.high == most or high <= scale.output.high
+    )
+    return users[0] if same else None
+
+
+def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scale: int | None) -> Unit:
+    weights = beats_of(operator, source.shape)
+    outputs, beats, lanes = weights.shape
+    dense = is_dense(operator, source.shape)
+    positions = operator.output.shape.pixels
+    reuse = folding.reuse.get(operator.name) or largest_reuse(
+        folding.cycles, positions, outputs, lanes, beats, operator.groups
+    )
+    fold = choose_fold(reuse, outputs, lanes, beats, operator.groups)
+    floor = source.shape.pixels if dense or is_pointwise(operator.window) else grid(operator.window, source.shape)
+    return Unit(
+        place=place,
+        name=operator.name,
+        kind="dense" if dense else "conv",
+        cycles=max(positions * fold.cycles, floor),
+        pe=fold.pe,
+        simd=fold.simd,
+        multipliers=fold.pe * fold.simd,
+        parameters=operator.weights.size + (0 if scale is None else outputs),
+        weight_bits=signed_bits(operator.weight_low, operator.weight_high),
+        accumulator_bits=operator.output.bits,
+        reuse_asked=reuse,
+        reuse_built=fold.cycles,
+        fused=scale,
+    )
+
+
+def _other(place: int, operator: Operator, source: Stream, budget: int) -> Unit:
+    """The unit of an operator that is no matrix; `budget`: cycles that it may take for a frame."""
+    shape = operator.output.shape
+    kind, pe, cycles, parameters = "", shape.channels, shape.pixels, 0
+    match operator:
+        case MaxPool():
+            kind, cycles = "max_pool", grid(operator.window, source.shape)
+        case Upsample():
+            kind = "upsample"
+        case Add():
+            kind = "add"
+        case Concat():
+            kind = "concat"
+        case Threshold() | Scale():
+            pe = smallest_pe(budget, shape.pixels, shape.channels)
+            cycles = shape.pixels * (shape.channels // pe)
+            if isinstance(operator, Threshold):
+                kind, parameters = "threshold", operator.thresholds.size
+            else:
+                kind, parameters = "scale", 2 * shape.channels
+        case _:
+            raise TypeError(f"{type(operator).__name__} is not known here")
+    return Unit(place, operator.name, kind, cycles, pe, parameters=parameters, accumulator_bits=operator.output.bits)

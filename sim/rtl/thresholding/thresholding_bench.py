@@ -1,0 +1,105 @@
+"""Coroutines of thresholding's bench: equality with the reference, interval, reset."""
+
+# mypy: disallow-untyped-decorators=False
+# (cocotb's decorators are not typed.)
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import cocotb
+import numpy as np
+
+from edgesight.sim.rtl import reference
+from edgesight.sim.rtl.runner import bench_parameters
+from edgesight.sim.rtl.stream import FULL_SPEED, PATTERNS, StreamBench
+
+P: dict[str, Any] = bench_parameters()
+CHANNELS, PE, LEVELS, BITS = P["Channels"], P["Pe"], P["Levels"], P["ThresholdWidth"]
+GROUPS = CHANNELS // PE
+LATENCY = 2 * LEVELS + 3
+ADDRESS = max(((GROUPS << (LEVELS - 1)) - 1).bit_length(), 1)
+VECTORS = max(40, 400 // GROUPS)
+
+
+class ThresholdingBench(StreamBench):
+    """A thresholding unit with its memories beside it."""
+
+    def __init__(self, dut: Any, rng: np.random.Generator) -> None:
+        """Draw the thresholds; what channels begin with and step by are parameters of the build."""
+        super().__init__(dut)
+        self.rng = rng
+        self.first = reference.unpack(int(os.environ["FIRST"], 16), CHANNELS, P["OutWidth"], False)
+        self.step = reference.unpack(int(os.environ["STEP"], 16), CHANNELS, P["OutWidth"], False)
+        drawn = reference.random_values(rng, (CHANNELS, (1 << LEVELS) - 1), BITS, True)
+        self.thresholds = np.sort(drawn, axis=1)
+        self._words = [0] * (LEVELS * PE)
+        self._data = 0
+
+    def word(self, level: int, p: int, address: int) -> int:
+        """The word of a level's memory that the module's header tells."""
+        group, path = address >> level, address & ((1 << level) - 1)
+        place = path * (1 << (LEVELS - level)) + (1 << (LEVELS - level - 1)) - 1
+        return int(self.thresholds[group * PE + p, place]) & ((1 << BITS) - 1)
+
+    def drive(self) -> None:
+        """Answer the reads of the cycle before; hold the words otherwise."""
+        self.dut.threshold_data_i.value = self._data
+
+    def observe(self) -> None:
+        """See reads."""
+        enabled, addresses = int(self.dut.threshold_en_o.value), int(self.dut.threshold_addr_o.value)
+        for level in range(LEVELS):
+            if enabled >> level & 1:
+                for lane in range(level * PE, level * PE + PE):
+                    address = addresses >> (lane * ADDRESS) & ((1 << ADDRESS) - 1)
+                    self._words[lane] = self.word(level, lane - level * PE, address)
+        self._data = sum(word << (lane * BITS) for lane, word in enumerate(self._words))
+
+    def vectors(self, count: int) -> tuple[list[int], list[int]]:
+        """Random vectors, many values at a threshold or just below one, and the answers that belong to them."""
+        low, high = reference.limits(P["InWidth"], bool(P["InSigned"]))
+        values = reference.random_values(self.rng, (count, CHANNELS), P["InWidth"], bool(P["InSigned"]))
+        picked = self.rng.integers(0, self.thresholds.shape[1], (count, CHANNELS))
+        near = self.thresholds[np.arange(CHANNELS), picked] - self.rng.integers(0, 1, picked.shape, endpoint=True)
+        values = np.where(self.rng.random(values.shape) < 0.5, np.clip(near, low, high), values)
+        answers = reference.thresholding(values, self.thresholds, self.first, self.step, P["OutWidth"])
+        return (
+            [reference.pack(vector, P["InWidth"]) for vector in values],
+            [reference.pack(vector, P["OutWidth"]) for vector in answers],
+        )
+
+
+async def _started(dut: Any) -> ThresholdingBench:
+    bench = ThresholdingBench(dut, np.random.default_rng(cocotb.RANDOM_SEED))
+    await bench.start()
+    return bench
+
+
+@cocotb.test()
+@cocotb.parametrize(pattern=list(PATTERNS))
+async def equals_reference(dut: Any, pattern: str) -> None:
+    """Random vectors equal the reference bit for bit, whatever the stalls."""
+    bench = await _started(dut)
+    vectors, answers = bench.vectors(VECTORS)
+    assert (await bench.transfer(vectors, VECTORS, PATTERNS[pattern])).beats == answers
+
+
+@cocotb.test()
+async def interval_is_the_number_of_groups(dut: Any) -> None:
+    """At full speed a vector comes every Channels / Pe cycles, each with the stated latency."""
+    bench = await _started(dut)
+    passed = await bench.transfer(bench.vectors(10)[0], 10, FULL_SPEED)
+    assert passed.intervals() == [GROUPS] * 9
+    assert [out - taken for out, taken in zip(passed.cycles, passed.taken, strict=True)] == [LATENCY] * 10
+
+
+@cocotb.test()
+async def reset_restores_a_clean_start(dut: Any) -> None:
+    """Resets at random moments leave nothing behind."""
+    bench = await _started(dut)
+    for _ in range(6):
+        await bench.interrupt(bench.vectors(6)[0], bench.random.randrange(1, 3 * GROUPS + LATENCY + 3), (0.2, 0.4))
+        vectors, answers = bench.vectors(3)
+        assert (await bench.transfer(vectors, 3, FULL_SPEED)).beats == answers
