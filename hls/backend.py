@@ -26,16 +26,21 @@ from hls4ml.model.flow import get_flow, register_flow
 from hls4ml.model.layers import Input, layer_map
 from hls4ml.model.optimizer import ModelOptimizerPass, register_pass
 
+from edgesight.hls import build as building
 from edgesight.hls import settings
-from edgesight.hls.cpp import handlers, layers
-from edgesight.hls.cpp.placement import BACKEND, place
+from edgesight.hls.cpp import handlers
+from edgesight.hls.cpp import layers as own_layers
+from edgesight.hls.cpp.placement import BACKEND, Route, place, route
 from edgesight.hls.cpp.writer import RTLWriter
-from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
+from edgesight.hls.dataflow.operators import IntegerNetwork
 from edgesight.hls.emit import emit_project, library_modules
+from edgesight.hls.folding import Folding
+from edgesight.hls.graph.integer_network import integer_network
 from edgesight.hls.graph.read import read
 from edgesight.hls.layers import compare, extract, matrices
 from edgesight.hls.network import CompileError, refuse
 from edgesight.hls.qonnx_graph import calling
+from edgesight.hls.rtl.network import emit_network
 from edgesight.hls.verilog import identifier
 from edgesight.host.files import write_atomically
 
@@ -47,7 +52,7 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
         """Register layer attributes and flows under this backend's name."""
         # Past VitisBackend's and VivadoBackend's own constructors, which name themselves.
         super(VivadoBackend, self).__init__(name=BACKEND)
-        layers.register(self)
+        own_layers.register(self)
         self._register_layer_attributes()
         self._register_flows()
 
@@ -105,6 +110,16 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
         )
         return config
 
+    def build(self, model: Any, **options: object) -> dict[str, Any]:
+        """Check the written RTL with Verilator and count its cells with Yosys: `edgesight.hls.build.build`.
+
+        The report is in the project's folder, too, for `edgesight.hls.read_report`.
+        """
+        folder = Path(model.config.get_output_dir())
+        if not (folder / "rtl").is_dir():
+            model.write()
+        return building.build(folder, identifier(model.config.get_project_name()), **options)
+
     def create_layer_class(self, layer_class: Any) -> Any:
         """hls4ml's class of a layer for this backend; that of the input, a model's first, checks the model."""
         made = super().create_layer_class(layer_class)
@@ -151,11 +166,17 @@ def _check_graph(graph: Any) -> tuple[Any, IntegerNetwork | None]:
 
 
 def integer_network_of(graph: Any) -> IntegerNetwork | None:
-    """What a graph is read as: None for the chains that hls4ml reads as they are.
+    """What a graph is read as: None for a chain of layers that hls4ml reads as it is.
 
-    Raises CompileError naming what cannot be compiled.
+    Raises CompileError naming what cannot be compiled; warns of what the user should know.
     """
-    read(graph, for_hls4ml=True)
+    try:
+        read(graph, for_hls4ml=True)
+    except CompileError:
+        network, notes = integer_network(handlers.original(graph))
+        for note in notes:
+            warnings.warn(note, stacklevel=2)
+        return network
     return None
 
 
@@ -166,7 +187,7 @@ def _checked(initialise: Callable[..., None]) -> Callable[..., None]:
     """
 
     def construct(self: Any, model: Any, *arguments: Any, **named: Any) -> None:
-        if not model.graph and not hasattr(model, "integer_network"):
+        if not model.graph and not hasattr(model, "rtl_route"):
             _settle(model)
         initialise(self, model, *arguments, **named)
 
@@ -174,29 +195,18 @@ def _checked(initialise: Callable[..., None]) -> Callable[..., None]:
 
 
 def _settle(model: Any) -> None:
-    """Check what a model is made of, and whether it is an integer network: `model.integer_network`, or None there.
-
-    `model.rtl_reuse` are the reuse factors of its operators, by place.
-    """
-    network = model.config.config.pop("IntegerNetwork", None)
-    reuse: dict[int, int] = {}
-    if network is None:
-        graph, network = _check_graph(_qonnx(model))
-        whole = network is not None
-        settings.apply(model.config, graph.graph, layer_map, frozenset(library_modules()), by_bounds=whole)
-        reuse = _reuse(model.config, network, graph.graph) if network is not None else {}
-    model.integer_network, model.rtl_reuse, model.rtl_unread = network, reuse, network is not None
-
-
-def _reuse(config: Any, network: IntegerNetwork, graph: Any) -> dict[int, int]:
-    """The ReuseFactor that the configuration has for each operator with weights, by its place."""
-    kinds = {node.name: node.op_type for node in graph.node}
-    found: dict[int, int] = {}
-    for at, operator in enumerate(network.operators):
-        if isinstance(operator, Matrix):
-            of_kind = config.layer_type_rf.get(kinds.get(operator.name, "").lower(), config.model_rf)
-            found[at] = int(config.layer_name_rf.get(operator.name.lower(), of_kind))
-    return found
+    """Check what a model is made of; `model.rtl_route` says how its integer network gets into it, None without one."""
+    given = model.config.config.pop("IntegerNetwork", None)
+    model.rtl_route, model.rtl_unread = None, False
+    if given is not None:
+        model.rtl_route, model.rtl_unread = Route(given), True
+        return
+    graph, network = _check_graph(_qonnx(model))
+    named = handlers.original(graph).graph
+    whole = network is not None
+    settings.apply(model.config, named, layer_map, frozenset(library_modules()), by_bounds=whole)
+    if network is not None:
+        model.rtl_route, model.rtl_unread = route(model.config, network, named), True
 
 
 def _qonnx(model: Any) -> Any:
@@ -221,7 +231,7 @@ class Read(ModelOptimizerPass):  # type: ignore[misc]
         """Raise NotStated where hls4ml has no layer for an operator."""
         if model.rtl_unread:
             model.rtl_unread = False
-            place(model, model.integer_network, model.rtl_reuse)
+            place(model, model.rtl_route)
         return False
 
 
@@ -237,7 +247,7 @@ class Check(ModelOptimizerPass):  # type: ignore[misc]
 
         An integer network needs none of this: its layers come from it.
         """
-        if model.integer_network is not None:
+        if model.rtl_route is not None:
             return False
         layers = extract(model)
         compare(layers, read(_qonnx(model)))
@@ -291,14 +301,17 @@ class Emit(ModelOptimizerPass):  # type: ignore[misc]
 
         The layers are those that `Check` found when the model was converted; what was changed since is checked again.
         """
-        if model.integer_network is not None:
-            return False
-        if model.rtl_checked != _fingerprint(model):
-            Check().transform(model)
+        name = identifier(model.config.get_project_name())
+        if model.rtl_route is None:
+            if model.rtl_checked != _fingerprint(model):
+                Check().transform(model)
+            files = emit_project(name, model.rtl_layers)
+        else:
+            files = emit_network(name, model.rtl_route.network, Folding(1, model.rtl_route.reuse)).project()
         folder = Path(model.config.get_output_dir()) / "rtl"
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in emit_project(identifier(model.config.get_project_name()), model.rtl_layers).items():
-            write_atomically(folder / name, text.encode())
+        for file, text in files.items():
+            write_atomically(folder / file, text.encode())
         return False
 
 

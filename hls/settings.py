@@ -259,12 +259,15 @@ def _types(at: str, value: Any, convert: Callable[[Any], Any], whole: bool) -> I
 
 # Keys that hls4ml's own configurations carry and that this backend does not read: only these values may stand there.
 _SETTLED: dict[str, tuple[Any, ...]] = {
+    "Algorithm": ("nearest",),
     "BramFactor": (1_000_000_000,),
     "BitExact": (None, False),
     "ConvImplementation": ("LineBuffer",),
     "Compression": (False,),
+    "Implementation": ("stable", "legacy", "latency"),  # hls4ml's softmaxes: here it is computed outside of hardware
     "ParallelizationFactor": (1,),
     "PipelineStyle": ("auto",),
+    "Skip": (False,),
     "PipelineInterval": (None,),
     "TableSize": (1024,),
     "TargetCycles": (None,),

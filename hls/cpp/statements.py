@@ -77,7 +77,7 @@ def statements(network: IntegerNetwork) -> tuple[list[Statement], list[str]]:
 class _Writer:
     def __init__(self, network: IntegerNetwork) -> None:
         self.network = network
-        self.names = _names(network)
+        self.names = cpp_names(network)
         self.made: list[Statement] = []
         self.by_name: dict[str, Statement] = {}
         self.taken = {name.lower() for name in self.names}
@@ -358,7 +358,7 @@ def _undilated(weights: Integers, dilation: tuple[int, int]) -> Integers:
     return wide
 
 
-def _names(network: IntegerNetwork) -> list[str]:
+def cpp_names(network: IntegerNetwork) -> list[str]:
     """A name of C++ for every operator, different from all others whatever their case."""
     names: list[str] = []
     taken: set[str] = set()

@@ -9,7 +9,7 @@ from typing import Any
 
 from hls4ml.writer.vitis_writer import VitisWriter
 
-from edgesight.hls.dataflow.operators import IntegerNetwork
+from edgesight.hls.cpp.placement import Route
 
 _HEADER = '#include "firmware/nnet_utils/nnet_helpers.h"\n'
 _REAL = '#include "firmware/nnet_utils/nnet_real_values.h"\n'
@@ -31,9 +31,8 @@ class RTLWriter(VitisWriter):  # type: ignore[misc] # hls4ml carries no types
         namespace = model.config.get_writer_config().get("Namespace")
         if namespace is not None:  # by its full name: the namespace may be called as the function
             text = re.sub(rf"^( +){project}\(", rf"\1{namespace}::{project}(", text, flags=re.MULTILINE)
-        network = getattr(model, "integer_network", None)
-        if network is not None:
-            text = _with_real_values(text, network)
+        if model.rtl_route is not None:
+            text = _with_real_values(text, model.rtl_route)
         path.write_text(text)
 
     def write_build_script(self, model: Any) -> None:
@@ -43,9 +42,10 @@ class RTLWriter(VitisWriter):  # type: ignore[misc] # hls4ml carries no types
         script.write_text(script.read_text().replace(_CFLAGS, _WITHOUT_ASSERTIONS))
 
 
-def _with_real_values(text: str, network: IntegerNetwork) -> str:
-    entry = network.entry
-    bounds = f"{entry.scale!r}, {entry.output.low}, {entry.output.high}"
+def _with_real_values(text: str, route: Route) -> str:
+    network = route.network
+    entry, first = network.entry, route.channels_first or (False,) * (1 + len(network.outputs))
+    bounds = f"{entry.scale!r}, {entry.output.low}, {entry.output.high}, {_bool(first[0])}"
     text, entered = _ENTER.subn(rf"nnet::enter<\1, \2, \3>(\4, \5, {bounds});", text)
     order = iter(list(range(len(network.outputs))) * 2)  # floats, then doubles
 
@@ -54,8 +54,7 @@ def _with_real_values(text: str, network: IntegerNetwork) -> str:
         number = next(order)
         output = network.outputs[number]
         channels = network.operators[output.source].output.shape.channels
-        softmax = "true" if output.softmax else "false"
-        tables = f"scale_{number}, offset_{number}, {softmax}"
+        tables = f"scale_{number}, offset_{number}, {_bool(output.softmax)}, {_bool(first[1 + number])}"
         return f"nnet::leave<{integers}, {real}, {size}, {channels}>({stream}, {values}, {tables});"
 
     text, left = _LEAVE.subn(leave, text)
@@ -66,6 +65,10 @@ def _with_real_values(text: str, network: IntegerNetwork) -> str:
         for number, output in enumerate(network.outputs)
     )
     return text.replace(_HEADER, _HEADER + _REAL + tables)
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _numbers(values: Iterable[float]) -> str:
