@@ -91,7 +91,8 @@ def run_networks(drawn: Sequence[Drawn], folder: Path) -> list[Result]:
     for one in emitted:
         sources.update(one.project())
     traffic = [
-        traffic_of(one, each.network, [each.seed, each.index, 1]) for one, each in zip(emitted, drawn, strict=True)
+        traffic_of(one, each.network, inputs_of(each.network, [each.seed, each.index, 1]))
+        for one, each in zip(emitted, drawn, strict=True)
     ]
     passed = simulate(folder, sources, traffic, frames=FRAMES, seed=drawn[0].seed, runs=RUNS)
     results = []
@@ -100,12 +101,9 @@ def run_networks(drawn: Sequence[Drawn], folder: Path) -> list[Result]:
     return results
 
 
-def traffic_of(emitted: EmittedNetwork, network: IntegerNetwork, seed: Sequence[int], frames: int = FRAMES) -> Traffic:
-    """Random frames for a network, every fourth value at a bound, and what the reference makes of them."""
-    rng, entry = np.random.default_rng(seed), network.entry.output
-    shape = (frames, entry.shape.height, entry.shape.width, entry.shape.channels)
-    inputs: Integers = rng.integers(entry.low, entry.high, shape, endpoint=True)
-    inputs = np.where(rng.random(shape) < 0.25, rng.choice([entry.low, entry.high], shape), inputs)
+def traffic_of(emitted: EmittedNetwork, network: IntegerNetwork, inputs: Integers) -> Traffic:
+    """The beats of `inputs` [N, H, W, C], and of what the reference makes of them."""
+    entry = network.entry.output
     given = Reference(network).integers(inputs)
     streams = [network.operators[output.source].output for output in network.outputs]
     return Traffic(
@@ -116,6 +114,14 @@ def traffic_of(emitted: EmittedNetwork, network: IntegerNetwork, seed: Sequence[
         given_bits=[stream.bits for stream in streams],
         latency=sum(unit.cycles for unit in emitted.units),
     )
+
+
+def inputs_of(network: IntegerNetwork, seed: Sequence[int]) -> Integers:
+    """Random frames for a network, every fourth value at a bound."""
+    rng, entry = np.random.default_rng(seed), network.entry.output
+    shape = (FRAMES, entry.shape.height, entry.shape.width, entry.shape.channels)
+    inputs: Integers = rng.integers(entry.low, entry.high, shape, endpoint=True)
+    return np.where(rng.random(shape) < 0.25, rng.choice([entry.low, entry.high], shape), inputs)
 
 
 def layers_of(network: IntegerNetwork) -> Iterator[Layer]:

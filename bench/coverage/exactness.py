@@ -1,0 +1,172 @@
+"""One example in all its forms: truth, fast reference, hls4ml's C++ and RTL under stalls, on the same inputs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from threadpoolctl import threadpool_limits
+
+from edgesight.bench.coverage.simulate import traffic_of
+from edgesight.hls.cpp.model import model_graph
+from edgesight.hls.cpp.statements import NotStated
+from edgesight.hls.dataflow.operators import IntegerNetwork
+from edgesight.hls.dataflow.reference import Reference
+from edgesight.hls.folding import Folding
+from edgesight.hls.graph.integer_network import Format, integer_network
+from edgesight.hls.graph.truth import Truth
+from edgesight.hls.network import Integers, Reals
+from edgesight.hls.rtl.network import emit_network
+from edgesight.hls.rtl.units import slowest
+from edgesight.sim.streams import simulate
+
+INPUTS = 200
+BATCH = 256  # of the fast reference, when it is timed
+CYCLES = 4_000  # a frame that each layer may take
+_ROUNDING = 1e-9  # share of the largest value by which two sums in double precision may differ
+_RUNS = 2  # of the RTL: at full speed, then with stalls
+
+
+@dataclass(frozen=True)
+class Exactness:
+    """How the forms of one example compare, in inputs that differ; `stated`: why hls4ml has no C++ of it, or nothing.
+
+    `csim_ms` and `reference_ms` are of one input, on one thread. `error` is how far from the truth its logits may lie.
+    """
+
+    name: str
+    operators: dict[str, int]
+    inputs: int
+    rtl_inputs: int
+    distinct: int
+    top1: int
+    truth: int
+    csim: int
+    rtl: int
+    rtl_said: str
+    not_stated: str
+    error: float
+    csim_ms: float
+    reference_ms: float
+    interval_cycles: float
+    bound_cycles: int
+    notes: list[str] = field(default_factory=list)
+
+
+def exactness(name: str, path: Path, folder: Path, rtl_inputs: int, entry: Format | None = None) -> Exactness:
+    """Compile the QONNX file at `path` and compare its forms; what is built lies in `folder`, which is removed.
+
+    Raises CompileError where it cannot be compiled, StreamsError where its RTL cannot be simulated.
+    """
+    network, notes = integer_network(path, entry)
+    inputs = _draw(network)
+    reference = Reference(network)
+    values = inputs * network.entry.scale
+    found = reference(values)
+    given = reference.integers(inputs)
+    truth = _truth(path, network, values)
+    wrong = _beyond(found, truth, network)
+    not_stated, csim, csim_ms = "", 0, 0.0
+    try:
+        answers, csim_ms = _csim(network, values, folder / "csim")
+        differ = [np.any(a.reshape(len(b), -1) != b.reshape(len(b), -1), axis=1) for a, b in zip(answers, found, strict=True)]
+        csim = int(np.any(differ, axis=0).sum())
+    except NotStated as reason:
+        not_stated = str(reason)
+    passed, bound = _rtl(network, inputs[:rtl_inputs], folder / "rtl")
+    broken = [run for run in passed if run.error]
+    shutil.rmtree(folder, ignore_errors=True)
+    return Exactness(
+        name=name,
+        operators=dict(Counter(type(operator).__name__ for operator in network.operators[1:])),
+        inputs=len(inputs),
+        rtl_inputs=rtl_inputs,
+        distinct=len(np.unique(np.concatenate([values.reshape(len(values), -1) for values in given], axis=1), axis=0)),
+        top1=sum(int((a.reshape(len(a), -1).argmax(1) != b.reshape(len(b), -1).argmax(1)).sum())
+                 for a, b in zip(found, truth, strict=True)),
+        truth=wrong,
+        csim=csim,
+        rtl=len(broken),
+        rtl_said=broken[0].error if broken else "",
+        not_stated=not_stated,
+        error=max(output.error for output in network.outputs),
+        csim_ms=csim_ms,
+        reference_ms=_reference_ms(reference, inputs),
+        interval_cycles=passed[0].interval,
+        bound_cycles=bound,
+        notes=notes,
+    )  # fmt: skip
+
+
+def _draw(network: IntegerNetwork) -> Integers:
+    """Inputs [N, H, W, C]: noise, and noise that changes slowly over the map, so that layers see more than averages."""
+    rng, stream = np.random.default_rng(0), network.entry.output
+    shape = (INPUTS, stream.shape.height, stream.shape.width, stream.shape.channels)
+    noise = rng.random(shape)
+    coarse = rng.random((INPUTS, -(-shape[1] // 4), -(-shape[2] // 4), shape[3]))
+    slow = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, : shape[1], : shape[2]]
+    mixed = np.where(np.arange(INPUTS)[:, None, None, None] % 2 == 0, noise, 0.7 * slow + 0.3 * noise)
+    span = stream.high - stream.low + 1
+    return np.asarray(np.minimum(stream.low + np.floor(mixed * span), stream.high), np.int64)
+
+
+def _truth(path: Path, network: IntegerNetwork, values: Reals) -> list[Reals]:
+    """What the file itself gives, in double precision, its outputs' channels last."""
+    model = onnx.load(str(path))
+    stored = {tensor.name for tensor in model.graph.initializer}
+    entry = next(entry for entry in model.graph.input if entry.name not in stored)
+    dims = [dim.dim_value for dim in entry.type.tensor_type.shape.dim][1:]
+    shape = network.entry.output.shape
+    first = values.transpose(0, 3, 1, 2) if dims[-1] != shape.channels or len(dims) == 1 else values
+    outputs = Truth(model)(first.reshape(len(values), *dims))
+    return [each.transpose(0, 2, 3, 1) if each.ndim == 4 else each.reshape(len(each), -1) for each in outputs]
+
+
+def _beyond(found: list[Reals], truth: list[Reals], network: IntegerNetwork) -> int:
+    """Inputs of which an output lies further from the truth than its bound says."""
+    wrong = np.zeros(len(found[0]), bool)
+    for values, wanted, output in zip(found, truth, network.outputs, strict=True):
+        flat, sought = values.reshape(len(values), -1), wanted.reshape(len(wanted), -1)
+        limit = output.error + _ROUNDING * float(np.abs(sought).max())
+        wrong |= (np.abs(flat - sought) > limit).any(axis=1)
+    return int(wrong.sum())
+
+
+def _csim(network: IntegerNetwork, values: Reals, folder: Path) -> tuple[list[npt.NDArray[Any]], float]:
+    """What hls4ml's C++ answers, and its milliseconds an input."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        model = model_graph(network, "csim", folder)
+        model.compile()
+    began = time.perf_counter()
+    answers = model.predict(np.ascontiguousarray(values))
+    spent = (time.perf_counter() - began) * 1e3 / len(values)
+    return (list(answers) if isinstance(answers, list) else [answers]), spent
+
+
+def _reference_ms(reference: Reference, inputs: Integers) -> float:
+    batch = inputs[np.arange(BATCH) % len(inputs)]
+    with threadpool_limits(1):
+        reference.integers(batch)
+        spent = []
+        for _ in range(3):
+            began = time.perf_counter()
+            reference.integers(batch)
+            spent.append(time.perf_counter() - began)
+    return float(np.median(spent)) * 1e3 / BATCH
+
+
+def _rtl(network: IntegerNetwork, inputs: Integers, folder: Path) -> tuple[list[Any], int]:
+    emitted = emit_network("dut", network, Folding(CYCLES, {}))
+    shutil.rmtree(folder, ignore_errors=True)
+    traffic = traffic_of(emitted, network, inputs)
+    passed = simulate(folder, emitted.project(), [traffic], frames=len(inputs), seed=1, runs=_RUNS)
+    return passed, slowest(network, emitted.units)[0]
