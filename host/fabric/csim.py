@@ -23,8 +23,8 @@ from edgesight.host.libraries import find
 from edgesight.host.package import Package
 
 Logits = npt.NDArray[np.int32]  # [N, classes]
-# hls4ml's C++ keeps streams between its layers in static variables, and a library is loaded once however many fabrics are
-# opened on it: two threads inside it would mix up their images.
+# hls4ml's C++ keeps streams between its layers in static variables, and a library is loaded once, however many fabrics
+# are opened on it: two threads inside it would mix up their images.
 _ONE_AT_A_TIME = threading.Lock()
 
 

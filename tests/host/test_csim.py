@@ -18,7 +18,6 @@ from edgesight.host.libraries import LIBRARY, keep
 from edgesight.host.package import Package
 from tests.host.by_hand import CLASSES, SHAPE, calibration, package, random_images, sums
 
-
 BUSY = """
 #include <atomic>
 #include <chrono>
