@@ -1,7 +1,7 @@
 """The edge: the one way from a picture to its answer. It reads pictures, batches them for the fabric, and settles them.
 
-Whoever asks, over a socket (`edgesight.host.queries`), from Python (`edgesight.host.session`) or from a bench, asks
-here. A board has little memory, so one picture is decoded at a time.
+Whoever asks, over a socket (`edgesight.host.queries`), from Python (`edgesight.session`) or from a bench, asks here.
+A board has little memory, so one picture is decoded at a time.
 
 Words owned here: edge.
 """
@@ -88,7 +88,11 @@ class Edge:
         return self._cascade.target(accuracy)
 
     async def read(self, content: bytes, name: str) -> Picture:
-        """The picture in a file's `content`, called `name` in errors, as the kernel takes it; raises ImageError."""
+        """The picture in a file's `content`, called `name` in errors, as the kernel takes it.
+
+        Raises ImageError, or EdgeError when the edge is closed.
+        """
+        self._check_open()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._decoder, read_image, content, self._cascade.kernel.input, name)
 
@@ -97,13 +101,16 @@ class Edge:
 
         Raises FabricError, or EdgeError when too many wait or the edge is closed.
         """
-        if self._work is None or self._work.done():
-            raise EdgeError("the edge is closed: open it anew")
+        self._check_open()
         if self._waiting.full():
             raise EdgeError(f"{MAX_WAITING} queries already wait: ask again later")
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait(_Waiting(self._cascade.request(image, target, deadline), answer))
         return await answer
+
+    def _check_open(self) -> None:
+        if self._work is None or self._work.done():
+            raise EdgeError("the edge is closed: open it anew")
 
     async def failed(self) -> None:
         """Return never, but raise what ends the edge's work: a fault of ours."""
@@ -184,10 +191,14 @@ def open_edge(
 
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[Edge]:
-        client = connect() if connect is not None else None
+        try:
+            client = connect() if connect is not None else None
+            cascade = Cascade(fabric, calibration, client, meter, hedging)
+        except BaseException:
+            fabric.close()
+            raise
         if client is not None:
             client.start()
-        cascade = Cascade(fabric, calibration, client, meter, hedging)
         if meter is not None:
             meter.start()
         try:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 from PIL import Image
 
 import edgesight
+from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.package import Package
 from tests.host.by_hand import SHAPE, clear_images, sums
 
@@ -53,7 +57,7 @@ def test_many_are_answered_in_their_order(folder: Path) -> None:
         assert edge.ask(images[0], accuracy=0.8, deadline_ms=5_000).label == labels(1)[0]
 
 
-def test_a_loop_asks_at_the_same_time(folder: Path) -> None:
+def test_a_loop_asks_at_the_same_time(folder: Path, tmp_path: Path) -> None:
     images = clear_images(5)
 
     async def test() -> None:
@@ -62,8 +66,10 @@ def test_a_loop_asks_at_the_same_time(folder: Path) -> None:
             assert [answer.label for answer in await asyncio.gather(*asked)] == labels(5)
             many = await edge.ask_many(images, accuracy=0.8, deadline_ms=5_000)
             assert [answer.label for answer in many] == labels(5)
-        with pytest.raises(edgesight.EdgeError, match="closed"):
-            await edge.ask(images[0], accuracy=0.8, deadline_ms=5_000)
+        np.save(tmp_path / "image.npy", images[0])
+        for picture in (images[0], tmp_path / "image.npy"):
+            with pytest.raises(edgesight.EdgeError, match="closed"):
+                await edge.ask(picture, accuracy=0.8, deadline_ms=5_000)
 
     asyncio.run(test())
 
@@ -79,6 +85,46 @@ def test_a_closed_session_says_so_and_leaves_no_thread(folder: Path) -> None:
         edge.ask(image, accuracy=0.8, deadline_ms=5_000)
     left = {thread for thread in set(threading.enumerate()) - before if not thread.name.startswith("asyncio")}
     assert not left
+
+
+@pytest.mark.timeout(60)
+def test_who_waits_in_a_thread_is_told_when_another_closes() -> None:
+    asked = threading.Event()
+
+    class NeverAnswers(edgesight.AsyncSession):
+        async def ask(self, picture: object, *, accuracy: float, deadline_ms: float) -> edgesight.Answer:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    @contextlib.asynccontextmanager
+    async def opening() -> AsyncIterator[edgesight.AsyncSession]:
+        yield NeverAnswers(None)  # type: ignore[arg-type] # asks no edge
+
+    edge = edgesight.Session(opening())
+    with ThreadPoolExecutor(3) as threads:
+        answer = threads.submit(edge.ask, b"", accuracy=0.8, deadline_ms=50)
+        assert asked.wait(20)
+        for closed in [threads.submit(edge.close), threads.submit(edge.close)]:
+            closed.result(20)
+        with pytest.raises(edgesight.EdgeError, match="closed before it answered"):
+            answer.result(20)
+
+
+def test_a_fabric_that_takes_no_thresholds_is_closed_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+
+    class Broken(CsimFabric):
+        def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
+            raise edgesight.FabricError("the board is gone: look at its cable")
+
+        def close(self) -> None:
+            closed.append(self)
+
+    monkeypatch.setattr("edgesight.host.edge.open_fabric", lambda package, name: Broken(package))
+    with pytest.raises(edgesight.FabricError, match="look at its cable"):
+        edgesight.open(folder, fabric="csim")
+    assert len(closed) == 1
 
 
 def test_what_cannot_be_asked_is_refused_and_the_session_goes_on(folder: Path, tmp_path: Path) -> None:
