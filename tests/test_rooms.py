@@ -69,7 +69,8 @@ def imported(source: str, known: Iterable[str] = ()) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.module is not None and node.level == 0, f"relative import in line {node.lineno}: name it whole"
+            assert node.level == 0, f"relative import in line {node.lineno}: name it whole"
+            assert node.module is not None  # as only a relative import has none
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name if name in known else node.module for name in inner}
         elif isinstance(node, ast.Call) and node.args:
