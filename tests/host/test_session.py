@@ -161,7 +161,7 @@ def test_what_cannot_be_opened_leaves_nothing_running(folder: Path, tmp_path: Pa
         edgesight.open(tmp_path / "nowhere")
     with pytest.raises(edgesight.FabricError, match="no fabric is called 'none'"):
         edgesight.open(folder, fabric="none")
-    with pytest.raises(ValueError, match="expected HOST:PORT"):
+    with pytest.raises(edgesight.EdgeSightError, match="expected HOST:PORT"):
         edgesight.open(folder, fabric="csim", datacenter="nowhere")
     assert set(threading.enumerate()) == before
 
