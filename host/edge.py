@@ -63,6 +63,7 @@ class Edge:
     async def __aenter__(self) -> Edge:
         """Begin to work."""
         self._work = asyncio.get_running_loop().create_task(self._answer_all())
+        self._work.add_done_callback(self._tell_waiting)
         return self
 
     async def __aexit__(
@@ -74,8 +75,6 @@ class Edge:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        while not self._waiting.empty():
-            self._end(self._waiting.get_nowait(), EdgeError("the edge was closed before it answered: open it anew"))
         self._decoder.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -127,10 +126,9 @@ class Edge:
             begin = loop.time()
             try:
                 records, legs = await self._cascade.look([waiting.request for waiting in batch])
-            except (FabricError, asyncio.CancelledError) as error:
-                closed = EdgeError("the edge was closed before it answered: open it anew")
+            except (Exception, asyncio.CancelledError) as error:  # whatever it is: who asks must not wait for ever
                 for waiting in batch:
-                    self._end(waiting, error if isinstance(error, FabricError) else closed)
+                    self._end(waiting, error if isinstance(error, Exception) else _closed())
                 if isinstance(error, FabricError):
                     continue
                 raise
@@ -140,6 +138,11 @@ class Edge:
                 task = loop.create_task(self._settle(waiting, record, leg, waited))
                 self._settling.add(task)
                 task.add_done_callback(self._settling.discard)
+
+    def _tell_waiting(self, _: asyncio.Task[None]) -> None:
+        """Nobody answers any more: end whatever has not come to the fabric yet."""
+        while not self._waiting.empty():
+            self._end(self._waiting.get_nowait(), _closed())
 
     def _end(self, waiting: _Waiting, error: Exception) -> None:
         self._cascade.give_up(waiting.request)
@@ -151,7 +154,7 @@ class Edge:
             answer = await self._cascade.settle(waiting.request, record, leg, waited)
         except asyncio.CancelledError:
             if not waiting.answer.done():
-                waiting.answer.set_exception(EdgeError("the edge was closed before it answered: open it anew"))
+                waiting.answer.set_exception(_closed())
             raise
         except Exception as error:  # whatever it is: who asks must not wait for ever
             if not waiting.answer.done():
@@ -161,6 +164,10 @@ class Edge:
         else:
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
+
+
+def _closed() -> EdgeError:
+    return EdgeError("the edge was closed before it answered: open it anew")
 
 
 def open_edge(

@@ -11,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
 import edgesight
+from edgesight.host.fabric.base import Images, Records
 from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.package import Package
 from tests.host.by_hand import SHAPE, clear_images, sums
@@ -109,6 +111,26 @@ def test_who_waits_in_a_thread_is_told_when_another_closes() -> None:
             closed.result(20)
         with pytest.raises(edgesight.EdgeError, match="closed before it answered"):
             answer.result(20)
+
+
+@pytest.mark.timeout(60)
+def test_a_fault_of_ours_on_the_fabric_reaches_whoever_asks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Faulty(CsimFabric):
+        def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr("edgesight.host.edge.open_fabric", lambda package, name: Faulty(package))
+    images = clear_images(100)
+
+    async def test() -> None:
+        async with edgesight.open_async(folder, fabric="csim") as edge:
+            asked = [edge.ask(image, accuracy=0.8, deadline_ms=5_000) for image in images]  # more than one batch
+            came = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 20)
+            assert {type(error) for error in came} == {ZeroDivisionError, edgesight.EdgeError}
+            with pytest.raises(edgesight.EdgeError, match="closed"):
+                await edge.ask(images[0], accuracy=0.8, deadline_ms=5_000)
+
+    asyncio.run(test())
 
 
 def test_a_fabric_that_takes_no_thresholds_is_closed_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
