@@ -119,7 +119,9 @@ def decide(logits: Logits) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
     return labels, two_best[:, 1] - two_best[:, 0]
 
 
-def below(margins: npt.NDArray[np.int64], thresholds: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+def below(
+    margins: npt.NDArray[np.int64], thresholds: npt.NDArray[np.uint32] | npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
     """Where a stage is not sure enough; `NEVER` is above every margin."""
     unsure: npt.NDArray[np.bool_] = (margins < thresholds) | (thresholds == NEVER)
     return unsure
