@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgesight.host.answer import Answer
     from edgesight.host.cascade import TargetRefused
     from edgesight.host.edge import EdgeError
+    from edgesight.host.errors import EdgeSightError
     from edgesight.host.fabric.base import FabricError
     from edgesight.host.images import ImageError
     from edgesight.host.kernel import Kernel, KernelError
@@ -24,6 +25,7 @@ else:
         "Answer": "host.answer",
         "AsyncSession": "session",
         "EdgeError": "host.edge",
+        "EdgeSightError": "host.errors",
         "FabricError": "host.fabric.base",
         "ImageError": "host.images",
         "Kernel": "host.kernel",
@@ -47,6 +49,7 @@ __all__ = [
     "Answer",
     "AsyncSession",
     "EdgeError",
+    "EdgeSightError",
     "FabricError",
     "ImageError",
     "Kernel",

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable
+from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
@@ -87,6 +88,7 @@ class Session:
         self._thread = threading.Thread(target=self._loop.run_forever, name="edgesight", daemon=True)
         self._thread.start()
         self._open = True
+        self._closing = threading.Lock()  # so that nothing is begun once it closes
         try:
             self._session = self._run(opening.__aenter__())
         except BaseException:
@@ -102,12 +104,15 @@ class Session:
         return self._run(self._session.ask_many(pictures, accuracy=accuracy, deadline_ms=deadline_ms))
 
     def close(self) -> None:
-        """Close whatever was opened; may be called again."""
-        if self._open:
-            try:
-                self._run(self._opening.__aexit__(None, None, None))
-            finally:
-                self._end()
+        """Close whatever was opened, after which whoever still waits is told so; may be called again."""
+        with self._closing:
+            if not self._open:
+                return
+            self._open = False
+        try:
+            _result(asyncio.run_coroutine_threadsafe(self._opening.__aexit__(None, None, None), self._loop))
+        finally:
+            self._end()
 
     def __enter__(self) -> Session:
         """Itself."""
@@ -120,21 +125,38 @@ class Session:
         self.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        if not self._open:
-            work.close()
-            raise EdgeError("the session is closed: open it anew")
-        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._closing:
+            if not self._open:
+                work.close()
+                raise EdgeError("the session is closed: open it anew")
+            running = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return running.result()
-        except BaseException:
-            running.cancel()  # Ctrl-C: nobody waits for it any longer
-            raise
+            return _result(running)
+        except CancelledError:
+            raise EdgeError("the session was closed before it answered: open it anew") from None
 
     def _end(self) -> None:
         self._open = False
+        _result(asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def _result(running: Future[T]) -> T:
+    try:
+        return running.result()
+    except BaseException:
+        running.cancel()  # Ctrl-C: nobody waits for it any longer
+        raise
+
+
+async def _cancel_all() -> None:
+    """End all else that runs in this loop, so that nobody in another thread waits for it for ever."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _build(path: Path, fabric: str) -> None:
