@@ -44,6 +44,10 @@ else:
         module = import_module(f"edgesight.{_FROM[name]}")
         return getattr(module, "open_session" if name == "open" else name)
 
+    def __dir__() -> list[str]:
+        """What `__all__` names, loaded or not."""
+        return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
+
 
 __all__ = [
     "Answer",

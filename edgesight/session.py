@@ -22,9 +22,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+import numpy as np
+
 from edgesight.host.answer import Answer
 from edgesight.host.edge import Edge, EdgeError, open_edge
-from edgesight.host.images import Pixels, check_array, image_content
+from edgesight.host.images import ImageError, Pixels, check_array, image_content
 from edgesight.host.libraries import find
 from edgesight.host.link.addresses import host_and_port
 from edgesight.host.package import Package
@@ -48,8 +50,8 @@ class AsyncSession:
         `accuracy` is the least share of right answers that will do, `deadline_ms` when an answer must be there, from
         when the picture is read. Raises TargetRefused, ImageError, FabricError, or EdgeError when too many wait.
         """
-        if not 0.0 < deadline_ms <= LONGEST_DEADLINE_MS:
-            raise EdgeError(f"a deadline of {deadline_ms:g} ms: expected more than 0, at most {LONGEST_DEADLINE_MS:g}")
+        _check_number("deadline_ms", deadline_ms, LONGEST_DEADLINE_MS)
+        _check_number("accuracy", accuracy, 1.0)
         target = self._edge.target(accuracy)
         warnings: tuple[str, ...] = ()
         if isinstance(picture, (str, Path, bytes)):
@@ -57,8 +59,11 @@ class AsyncSession:
             content = picture if isinstance(picture, bytes) else await asyncio.to_thread(image_content, Path(picture))
             found = await self._edge.read(content, name)
             pixels, warnings = found.pixels, tuple(f"{name} {warning}" for warning in found.warnings)
-        else:
+        elif isinstance(picture, np.ndarray):
             pixels = check_array(picture, self._edge.kernel.input, "the array")
+        else:
+            found_type = type(picture).__name__
+            raise ImageError(f"a picture of type {found_type}: give a file's path, its content as bytes, or an array")
         answer = await self._edge.ask(pixels, target, deadline_ms / 1e3)
         return answer.model_copy(update={"warnings": warnings})
 
@@ -159,6 +164,12 @@ async def _cancel_all() -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
+def _check_number(name: str, value: object, most: float) -> None:
+    """Raise EdgeError where `value` is no number above 0, at most `most`."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0.0 < value <= most:
+        raise EdgeError(f"{name} {value!r}: expected a number above 0, at most {most:g}")
+
+
 def _build(path: Path, fabric: str) -> None:
     """Build the library of a simulated `fabric` where this machine has none; raises VerilateError or CsimError."""
     # Imported only when it is to be built: whoever has a board, or the library, needs none of what builds one.
@@ -194,6 +205,10 @@ def open_async(
     that may be needless. Raises what `edgesight.host.edge.open_edge` does, and VerilateError or CsimError where the
     fabric's library cannot be built.
     """
+    if not isinstance(fabric, str):
+        raise EdgeError(f"fabric {fabric!r}: expected a name, such as 'csim' or 'verilated'")
+    if keys is not None and datacenter is None:
+        raise EdgeError("keys without a data centre: name it by datacenter='HOST:PORT', or leave keys out")
     _build(Path(package), fabric)
     return _session(
         open_edge(
@@ -216,7 +231,13 @@ def open_session(
     power: str | None = None,
     hedge_budget: float | None = None,
 ) -> Session:
-    """As `open_async`, for programs without asyncio: open at once, and to be closed, which `with` does."""
+    """The kernel package in the folder `package` on `fabric`, open at once, and to be closed, which `with` does.
+
+    For programs without asyncio; any thread may ask. Arguments and errors are those of `open_async`: `fabric` is
+    "csim", "verilated" or a board's, as `edgesight edge --fabric` takes it; `datacenter` is HOST:PORT, reached with
+    `keys`, the folder that `edgesight edge --enroll` wrote; `power` names a sensor, `hedge_budget` the share of
+    requests to the data centre that may be needless.
+    """
     opening = open_async(
         package, fabric=fabric, datacenter=datacenter, keys=keys, power=power, hedge_budget=hedge_budget
     )

@@ -156,17 +156,29 @@ def test_what_cannot_be_asked_is_refused_and_the_session_goes_on(folder: Path, t
         with pytest.raises(edgesight.TargetRefused) as refused:
             edge.ask(image, accuracy=0.999, deadline_ms=50)
         assert refused.value.best == 0.95
-        with pytest.raises(edgesight.EdgeError, match="a deadline of 0 ms: expected more than 0"):
-            edge.ask(image, accuracy=0.8, deadline_ms=0)
-        with pytest.raises(edgesight.EdgeError, match="a deadline of nan ms"):
-            edge.ask(image, accuracy=0.8, deadline_ms=float("nan"))
+        for deadline in (0, -1, float("nan"), 1e6, "50", None, True):
+            with pytest.raises(edgesight.EdgeError, match=f"deadline_ms {deadline!r}: expected a number above 0"):
+                edge.ask(image, accuracy=0.8, deadline_ms=deadline)  # type: ignore[arg-type]
+        for accuracy in (0, -1, 95, float("nan"), "0.9", None):
+            with pytest.raises(edgesight.EdgeError, match=f"accuracy {accuracy!r}: expected a number above"):
+                edge.ask(image, accuracy=accuracy, deadline_ms=50)  # type: ignore[arg-type]
+        with pytest.raises(edgesight.ImageError, match="a picture of type Image: give a file's path"):
+            edge.ask(Image.fromarray(image[..., 0]), accuracy=0.8, deadline_ms=50)  # type: ignore[arg-type]
         with pytest.raises(edgesight.ImageError, match=r"nowhere\.png cannot be read"):
             edge.ask(tmp_path / "nowhere.png", accuracy=0.8, deadline_ms=50)
         with pytest.raises(edgesight.ImageError, match=r"broken\.png"):
             edge.ask(tmp_path / "broken.png", accuracy=0.8, deadline_ms=50)
-        with pytest.raises(edgesight.ImageError, match="the array holds float64"):
+        with pytest.raises(edgesight.ImageError, match=r"the array holds float64 .*convert it by astype"):
             edge.ask(image.astype(np.float64), accuracy=0.8, deadline_ms=50)
         assert edge.ask(image, accuracy=0.8, deadline_ms=5_000).label == labels(1)[0]
+
+
+def test_arguments_that_open_nothing_are_refused(folder: Path) -> None:
+    with pytest.raises(edgesight.EdgeError, match="fabric None: expected a name"):
+        edgesight.open(folder, fabric=None)  # type: ignore[arg-type]
+    with pytest.raises(edgesight.EdgeError, match="keys without a data centre"):
+        edgesight.open(folder, fabric="csim", keys=folder)
+    assert {"open", "open_async", "Answer", "Session"} <= set(dir(edgesight))
 
 
 def test_what_a_picture_lacks_is_told_with_its_answer(folder: Path, tmp_path: Path) -> None:
