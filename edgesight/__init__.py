@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgesight.host.answer import Answer
     from edgesight.host.cascade import TargetRefused
     from edgesight.host.edge import EdgeError
+    from edgesight.host.errors import EdgeSightError
     from edgesight.host.fabric.base import FabricError
     from edgesight.host.images import ImageError
     from edgesight.host.kernel import Kernel, KernelError
@@ -24,6 +25,7 @@ else:
         "Answer": "host.answer",
         "AsyncSession": "session",
         "EdgeError": "host.edge",
+        "EdgeSightError": "host.errors",
         "FabricError": "host.fabric.base",
         "ImageError": "host.images",
         "Kernel": "host.kernel",
@@ -42,11 +44,16 @@ else:
         module = import_module(f"edgesight.{_FROM[name]}")
         return getattr(module, "open_session" if name == "open" else name)
 
+    def __dir__() -> list[str]:
+        """What `__all__` names, loaded or not."""
+        return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
+
 
 __all__ = [
     "Answer",
     "AsyncSession",
     "EdgeError",
+    "EdgeSightError",
     "FabricError",
     "ImageError",
     "Kernel",

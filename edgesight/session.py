@@ -16,14 +16,17 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable
+from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+import numpy as np
+
 from edgesight.host.answer import Answer
 from edgesight.host.edge import Edge, EdgeError, open_edge
-from edgesight.host.images import Pixels, check_array, image_content
+from edgesight.host.images import ImageError, Pixels, check_array, image_content
 from edgesight.host.libraries import find
 from edgesight.host.link.addresses import host_and_port
 from edgesight.host.package import Package
@@ -47,8 +50,8 @@ class AsyncSession:
         `accuracy` is the least share of right answers that will do, `deadline_ms` when an answer must be there, from
         when the picture is read. Raises TargetRefused, ImageError, FabricError, or EdgeError when too many wait.
         """
-        if not 0.0 < deadline_ms <= LONGEST_DEADLINE_MS:
-            raise EdgeError(f"a deadline of {deadline_ms:g} ms: expected more than 0, at most {LONGEST_DEADLINE_MS:g}")
+        _check_number("deadline_ms", deadline_ms, LONGEST_DEADLINE_MS)
+        _check_number("accuracy", accuracy, 1.0)
         target = self._edge.target(accuracy)
         warnings: tuple[str, ...] = ()
         if isinstance(picture, (str, Path, bytes)):
@@ -56,8 +59,11 @@ class AsyncSession:
             content = picture if isinstance(picture, bytes) else await asyncio.to_thread(image_content, Path(picture))
             found = await self._edge.read(content, name)
             pixels, warnings = found.pixels, tuple(f"{name} {warning}" for warning in found.warnings)
-        else:
+        elif isinstance(picture, np.ndarray):
             pixels = check_array(picture, self._edge.kernel.input, "the array")
+        else:
+            found_type = type(picture).__name__
+            raise ImageError(f"a picture of type {found_type}: give a file's path, its content as bytes, or an array")
         answer = await self._edge.ask(pixels, target, deadline_ms / 1e3)
         return answer.model_copy(update={"warnings": warnings})
 
@@ -87,6 +93,7 @@ class Session:
         self._thread = threading.Thread(target=self._loop.run_forever, name="edgesight", daemon=True)
         self._thread.start()
         self._open = True
+        self._closing = threading.Lock()  # so that nothing is begun once it closes
         try:
             self._session = self._run(opening.__aenter__())
         except BaseException:
@@ -102,12 +109,15 @@ class Session:
         return self._run(self._session.ask_many(pictures, accuracy=accuracy, deadline_ms=deadline_ms))
 
     def close(self) -> None:
-        """Close whatever was opened; may be called again."""
-        if self._open:
-            try:
-                self._run(self._opening.__aexit__(None, None, None))
-            finally:
-                self._end()
+        """Close whatever was opened, after which whoever still waits is told so; may be called again."""
+        with self._closing:
+            if not self._open:
+                return
+            self._open = False
+        try:
+            _result(asyncio.run_coroutine_threadsafe(self._opening.__aexit__(None, None, None), self._loop))
+        finally:
+            self._end()
 
     def __enter__(self) -> Session:
         """Itself."""
@@ -120,21 +130,44 @@ class Session:
         self.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        if not self._open:
-            work.close()
-            raise EdgeError("the session is closed: open it anew")
-        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._closing:
+            if not self._open:
+                work.close()
+                raise EdgeError("the session is closed: open it anew")
+            running = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return running.result()
-        except BaseException:
-            running.cancel()  # Ctrl-C: nobody waits for it any longer
-            raise
+            return _result(running)
+        except CancelledError:
+            raise EdgeError("the session was closed before it answered: open it anew") from None
 
     def _end(self) -> None:
         self._open = False
+        _result(asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def _result(running: Future[T]) -> T:
+    try:
+        return running.result()
+    except BaseException:
+        running.cancel()  # Ctrl-C: nobody waits for it any longer
+        raise
+
+
+async def _cancel_all() -> None:
+    """End all else that runs in this loop, so that nobody in another thread waits for it for ever."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+def _check_number(name: str, value: object, most: float) -> None:
+    """Raise EdgeError where `value` is no number above 0, at most `most`."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0.0 < value <= most:
+        raise EdgeError(f"{name} {value!r}: expected a number above 0, at most {most:g}")
 
 
 def _build(path: Path, fabric: str) -> None:
@@ -172,6 +205,10 @@ def open_async(
     that may be needless. Raises what `edgesight.host.edge.open_edge` does, and VerilateError or CsimError where the
     fabric's library cannot be built.
     """
+    if not isinstance(fabric, str):
+        raise EdgeError(f"fabric {fabric!r}: expected a name, such as 'csim' or 'verilated'")
+    if keys is not None and datacenter is None:
+        raise EdgeError("keys without a data centre: name it by datacenter='HOST:PORT', or leave keys out")
     _build(Path(package), fabric)
     return _session(
         open_edge(
@@ -194,7 +231,13 @@ def open_session(
     power: str | None = None,
     hedge_budget: float | None = None,
 ) -> Session:
-    """As `open_async`, for programs without asyncio: open at once, and to be closed, which `with` does."""
+    """The kernel package in the folder `package` on `fabric`, open at once, and to be closed, which `with` does.
+
+    For programs without asyncio; any thread may ask. Arguments and errors are those of `open_async`: `fabric` is
+    "csim", "verilated" or a board's, as `edgesight edge --fabric` takes it; `datacenter` is HOST:PORT, reached with
+    `keys`, the folder that `edgesight edge --enroll` wrote; `power` names a sensor, `hedge_budget` the share of
+    requests to the data centre that may be needless.
+    """
     opening = open_async(
         package, fabric=fabric, datacenter=datacenter, keys=keys, power=power, hedge_budget=hedge_budget
     )

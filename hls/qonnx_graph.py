@@ -30,11 +30,12 @@ from edgesight.hls.network import Step
 from edgesight.host.pixels import as_input
 
 
-def load(path: Path) -> Any:
+def load(path: str | Path) -> Any:
     """Read a QONNX file, check it and return it channels-last as a qonnx `ModelWrapper`, as hls4ml takes it.
 
     Raises CompileError naming the file and all that cannot be compiled: each node, the reason and what to do.
     """
+    path = Path(path)
     _check_file(path)
     with calling("reading the file", path, remedy="not a readable ONNX file; export it again"):
         model = ModelWrapper(str(path))

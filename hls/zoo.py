@@ -40,6 +40,13 @@ class ZooError(EdgeSightError, ValueError):
     """A zoo folder that cannot be compiled: says which file and what to do."""
 
 
+def _found(error: Exception) -> str:
+    """What was wrong with a card, in words."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return f"without {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+
+
 def read_card(zoo: Path) -> dict[str, Any]:
     """The model card of a zoo folder; ZooError where it is absent or lacks what compiling needs."""
     path = zoo / CARD
@@ -48,7 +55,7 @@ def read_card(zoo: Path) -> dict[str, Any]:
         facts = card["data_set"]
         str(facts["name"]), str(facts["checksum"]), [str(name) for name in facts["classes"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ZooError(f"{path}: no readable model card ({error!r}); make one with `edgesight train`") from error
+        raise ZooError(f"{path}: no readable model card ({_found(error)}); make one with `edgesight train`") from error
     assert isinstance(card, dict)
     return card
 

@@ -46,6 +46,7 @@ from scipy.special import betaincinv
 
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import NEVER
+from edgesight.host.fabric.csim import below
 from edgesight.host.kernel import (
     OFFLOAD_EVERYTHING,
     Calibration,
@@ -442,7 +443,7 @@ def _last_passing(passes: Bools) -> int | None:
 
 def _reached(observed: Observed, thresholds: Ints) -> Bools:
     """Which images get to each stage, back end last, under one row of `thresholds` [stages]: [stages + 1, N]."""
-    unsure = observed.margins < thresholds[:, None]
+    unsure = below(observed.margins, thresholds[:, None])
     return np.concatenate([np.ones((1, observed.count), np.bool_), np.logical_and.accumulate(unsure)])
 
 

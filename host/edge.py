@@ -1,7 +1,7 @@
 """The edge: the one way from a picture to its answer. It reads pictures, batches them for the fabric, and settles them.
 
-Whoever asks, over a socket (`edgesight.host.queries`), from Python (`edgesight.host.session`) or from a bench, asks
-here. A board has little memory, so one picture is decoded at a time.
+Whoever asks, over a socket (`edgesight.host.queries`), from Python (`edgesight.session`) or from a bench, asks here.
+A board has little memory, so one picture is decoded at a time.
 
 Words owned here: edge.
 """
@@ -63,6 +63,7 @@ class Edge:
     async def __aenter__(self) -> Edge:
         """Begin to work."""
         self._work = asyncio.get_running_loop().create_task(self._answer_all())
+        self._work.add_done_callback(self._tell_waiting)
         return self
 
     async def __aexit__(
@@ -74,8 +75,6 @@ class Edge:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        while not self._waiting.empty():
-            self._end(self._waiting.get_nowait(), EdgeError("the edge was closed before it answered: open it anew"))
         self._decoder.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -88,7 +87,11 @@ class Edge:
         return self._cascade.target(accuracy)
 
     async def read(self, content: bytes, name: str) -> Picture:
-        """The picture in a file's `content`, called `name` in errors, as the kernel takes it; raises ImageError."""
+        """The picture in a file's `content`, called `name` in errors, as the kernel takes it.
+
+        Raises ImageError, or EdgeError when the edge is closed.
+        """
+        self._check_open()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._decoder, read_image, content, self._cascade.kernel.input, name)
 
@@ -97,13 +100,16 @@ class Edge:
 
         Raises FabricError, or EdgeError when too many wait or the edge is closed.
         """
-        if self._work is None or self._work.done():
-            raise EdgeError("the edge is closed: open it anew")
+        self._check_open()
         if self._waiting.full():
             raise EdgeError(f"{MAX_WAITING} queries already wait: ask again later")
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait(_Waiting(self._cascade.request(image, target, deadline), answer))
         return await answer
+
+    def _check_open(self) -> None:
+        if self._work is None or self._work.done():
+            raise EdgeError("the edge is closed: open it anew")
 
     async def failed(self) -> None:
         """Return never, but raise what ends the edge's work: a fault of ours."""
@@ -120,10 +126,9 @@ class Edge:
             begin = loop.time()
             try:
                 records, legs = await self._cascade.look([waiting.request for waiting in batch])
-            except (FabricError, asyncio.CancelledError) as error:
-                closed = EdgeError("the edge was closed before it answered: open it anew")
+            except (Exception, asyncio.CancelledError) as error:  # whatever it is: who asks must not wait for ever
                 for waiting in batch:
-                    self._end(waiting, error if isinstance(error, FabricError) else closed)
+                    self._end(waiting, error if isinstance(error, Exception) else _closed())
                 if isinstance(error, FabricError):
                     continue
                 raise
@@ -133,6 +138,11 @@ class Edge:
                 task = loop.create_task(self._settle(waiting, record, leg, waited))
                 self._settling.add(task)
                 task.add_done_callback(self._settling.discard)
+
+    def _tell_waiting(self, _: asyncio.Task[None]) -> None:
+        """Nobody answers any more: end whatever has not come to the fabric yet."""
+        while not self._waiting.empty():
+            self._end(self._waiting.get_nowait(), _closed())
 
     def _end(self, waiting: _Waiting, error: Exception) -> None:
         self._cascade.give_up(waiting.request)
@@ -144,7 +154,7 @@ class Edge:
             answer = await self._cascade.settle(waiting.request, record, leg, waited)
         except asyncio.CancelledError:
             if not waiting.answer.done():
-                waiting.answer.set_exception(EdgeError("the edge was closed before it answered: open it anew"))
+                waiting.answer.set_exception(_closed())
             raise
         except Exception as error:  # whatever it is: who asks must not wait for ever
             if not waiting.answer.done():
@@ -154,6 +164,10 @@ class Edge:
         else:
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
+
+
+def _closed() -> EdgeError:
+    return EdgeError("the edge was closed before it answered: open it anew")
 
 
 def open_edge(
@@ -184,10 +198,14 @@ def open_edge(
 
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[Edge]:
-        client = connect() if connect is not None else None
+        try:
+            client = connect() if connect is not None else None
+            cascade = Cascade(fabric, calibration, client, meter, hedging)
+        except BaseException:
+            fabric.close()
+            raise
         if client is not None:
             client.start()
-        cascade = Cascade(fabric, calibration, client, meter, hedging)
         if meter is not None:
             meter.start()
         try:

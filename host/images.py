@@ -68,9 +68,14 @@ def read_image(content: bytes, expected: Input, name: str) -> Picture:
 def check_array(array: npt.NDArray[Any], expected: Input, name: str) -> Pixels:
     """`array`, where it is what the kernel takes as it is: uint8 of the kernel's shape [H, W, C]; raises ImageError."""
     if array.dtype != np.uint8 or array.shape != expected.shape:
+        remedy = (
+            "reshape it, or give a picture, which is resized"
+            if array.dtype == np.uint8
+            else "bring its values to 0 to 255 and convert it by astype(numpy.uint8)"
+        )
         raise ImageError(
             f"{name} holds {array.dtype} {list(array.shape)}, but the kernel takes uint8 {list(expected.shape)} "
-            "(height, width, channels): reshape it, or give a picture, which is resized"
+            f"(height, width, channels): {remedy}"
         )
     return np.asarray(array, np.uint8)
 

@@ -30,6 +30,7 @@ MANIFEST = "kernel.json"
 LIBRARY = Path(__file__).resolve().parent.parent / "hw" / "rtl"
 TOP = "kernel.sv"  # the source that says both hashes
 RTL = "rtl/"
+_EARLIER = (2, 3)  # schemas whose calibration can be taken over
 _EARLIER_LIBRARY = re.compile(r"lib/(csim|verilated)-[0-9a-f]{8}\.so")  # built by versions that kept them here
 _SAID_HASH = re.compile(r"\b(BuildHash|WeightsHash)\(32'h([0-9a-f]{8})\)")
 _NO_HASH = r"\1(32'h00000000)"
@@ -275,7 +276,7 @@ def load_kernel(path: Path) -> Kernel:
         document = json.loads(read_regular(manifest))
     except (OSError, ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict) or document.get("schema_version") not in (2, 3):
+    if not isinstance(document, dict) or document.get("schema_version") not in _EARLIER:
         return Package.load(path).kernel
     try:
         kernel = Kernel.model_validate(_raised(document))
@@ -310,10 +311,14 @@ def _opened(manifest: Path, text: bytes) -> Kernel:
     except ValidationError as error:
         first = error.errors()[0]
         if first["loc"] == ("schema_version",) and isinstance(first["input"], int):
-            raise KernelError(
-                f"{manifest}: is of schema version {first['input']}, this EdgeSight reads {SCHEMA_VERSION}: compile it "
-                "again, taking its calibration over by "
+            remedy = (
+                "compile it again, taking its calibration over by "
                 f"`edgesight compile ZOO --out NEW --calibration {manifest.parent}`"
+                if first["input"] in _EARLIER
+                else "compile and calibrate it again, or use the EdgeSight that made it"
+            )
+            raise KernelError(
+                f"{manifest}: is of schema version {first['input']}, this EdgeSight reads {SCHEMA_VERSION}: {remedy}"
             ) from error
         field = ".".join(str(part) for part in first["loc"]) or "whole file"
         raise KernelError(

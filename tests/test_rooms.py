@@ -39,11 +39,14 @@ OF_HOST = {
         "edgesight.host.errors",
     ),
 }
-# What a board must never be asked for.
+# What a room must do without: a board above all.
 TOO_HEAVY = {
     "host": ("torch", "brevitas", "hls4ml", "qonnx", "matplotlib"),
     "plan": ("torch", "brevitas", "hls4ml", "qonnx"),
     "sim": ("torch", "brevitas", "hls4ml", "qonnx"),
+    # Who compiles and who trains know of each other no more than a QONNX file.
+    "hls": ("torch", "brevitas"),
+    "quant": ("hls4ml",),
 }
 
 
@@ -60,15 +63,22 @@ def modules(root: Path) -> dict[str, str]:
 
 
 def imported(source: str, known: Iterable[str] = ()) -> set[str]:
-    """What a module imports, wherever in it; a name that is itself a `known` module counts as that."""
+    """What a module imports, wherever in it, be it by a call; a name that is itself a `known` module counts as that."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            assert node.level == 0, f"relative import of {node.module}: name it whole"
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in line {node.lineno}: name it whole"
+            assert node.module is not None  # as only a relative import has none
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name if name in known else node.module for name in inner}
+        elif isinstance(node, ast.Call) and node.args:
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
+            named = node.args[0].value if isinstance(node.args[0], ast.Constant) else None
+            if called in ("import_module", "__import__") and isinstance(named, str):
+                assert not named.startswith("."), f"relative import in line {node.lineno}: name it whole"
+                found.add(named)
     return found
 
 
@@ -113,6 +123,10 @@ def test_rooms_import_from_the_floors_below_alone() -> None:
     [
         ("edgesight.host.edge", "from edgesight.sim.link.relay import relay", "host/ knows nothing of sim/"),
         ("edgesight.host.edge", "import torch", "imports torch, which host/ must do without"),
+        ("edgesight.host.edge", 'importlib.import_module("torch")', "imports torch, which host/ must do without"),
+        ("edgesight.host.edge", 'def f():\n    __import__("edgesight.sim.verilate")', "host/ knows nothing of sim/"),
+        ("edgesight.hls.folding", "import torch", "imports torch, which hls/ must do without"),
+        ("edgesight.quant.export", "def f():\n    from hls4ml.model import graph", "quant/ must do without"),
         ("edgesight.plan.profile", "def f():\n    from edgesight.hls import emit", "plan/ knows nothing of hls/"),
         ("edgesight.quant.export", "import edgesight.hls.compile", "quant/ knows nothing of hls/"),
         (
@@ -132,6 +146,12 @@ def test_a_forbidden_import_is_seen(module: str, line: str, told: str) -> None:
     problems = wrong({**sources, module: f"{sources[module]}\n{line}\n"})
     assert problems
     assert told in problems[0]
+
+
+@pytest.mark.parametrize("line", ["from . import files", "from .files import lines", "from .. import sim"])
+def test_a_relative_import_is_seen(line: str) -> None:
+    with pytest.raises(AssertionError, match="name it whole"):
+        imported(line)
 
 
 @pytest.mark.parametrize(

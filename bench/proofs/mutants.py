@@ -29,7 +29,8 @@ SEED = 1
 SECONDS = 5400  # that all of it may take
 _DEPTH = 40  # cycles to which a mutant that nobody noticed is compared with the cell
 _BENCH_SECONDS = 180  # a mutant's bench; one that takes longer hangs
-_SOLVER_SECONDS = 900  # a question to the solver
+_PROOF_SECONDS = 180  # a mutant's proof; a fault that it finds at all it finds early
+_COMPARE_SECONDS = 600  # a mutant's comparison with the cell
 _FIRST_BUILD_SECONDS = 600
 _CHOSEN = "mutant.mem"  # the file with the number of the mutant that the bench is run with
 _BENCH = "from edgesight.sim.rtl.runner import run_bench; import json, sys; from pathlib import Path; \
@@ -126,9 +127,8 @@ class Mutated:
         """What notices mutant `number`."""
         if self._benches and self._bench_notices(number):
             return "bench"
-        noticed = self._proof_notices(number)
-        if noticed is not False:
-            return "undecided" if noticed is None else "proof"
+        if self._proof_notices(number):
+            return "proof"
         differs = self._ask(f"same-{number}", number, _DEPTH, same=True)
         return "undecided" if differs is None else "missed" if differs else "no difference found"
 
@@ -155,8 +155,8 @@ class Mutated:
                 child.wait()
                 return True
 
-    def _proof_notices(self, number: int) -> bool | None:
-        return self._ask(f"proof-{number}", number, self._shape.depth, same=False)
+    def _proof_notices(self, number: int) -> bool:
+        return self._ask(f"proof-{number}", number, self._shape.depth, same=False) is True
 
     def _ask(self, what: str, number: int, depth: int, *, same: bool) -> bool | None:
         """Whether a run breaks the proof's properties or, with `same`, tells mutant and cell apart; None: undecided."""
@@ -169,7 +169,7 @@ class Mutated:
         sources += [folder / f"{self._cell.name}.sv", self._proof_without_parameters(folder)]
         without = () if not same else self._properties(folder, sources)
         translate(folder, sources, self._cell.proof.stem, self._parameters, without=without)
-        found = bounded(folder, depth, seconds=_SOLVER_SECONDS)
+        found = bounded(folder, depth, seconds=_COMPARE_SECONDS if same else _PROOF_SECONDS)
         return False if found.holds else True if found.broken else None
 
     def _properties(self, folder: Path, sources: Sequence[Path]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,9 @@ from edgesight.host.libraries import find
 from edgesight.host.package import Package
 
 Logits = npt.NDArray[np.int32]  # [N, classes]
+# hls4ml's C++ keeps streams between its layers in static variables, and a library is loaded once, however many fabrics
+# are opened on it: two threads inside it would mix up their images.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class CsimFabric:
@@ -97,7 +101,8 @@ class CsimFabric:
         pixels = np.ascontiguousarray(images)
         logits = np.zeros((len(images), self.package.kernel.labels), np.int32)
         if len(images):
-            code = self._function(stage, pixels.ctypes.data, len(images), logits.ctypes.data)
+            with _ONE_AT_A_TIME:
+                code = self._function(stage, pixels.ctypes.data, len(images), logits.ctypes.data)
             if code != 0:
                 raise FabricError(
                     f"csim of stage {stage} failed with code {code}: build it anew by "
@@ -114,7 +119,9 @@ def decide(logits: Logits) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
     return labels, two_best[:, 1] - two_best[:, 0]
 
 
-def below(margins: npt.NDArray[np.int64], thresholds: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+def below(
+    margins: npt.NDArray[np.int64], thresholds: npt.NDArray[np.uint32] | npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
     """Where a stage is not sure enough; `NEVER` is above every margin."""
     unsure: npt.NDArray[np.bool_] = (margins < thresholds) | (thresholds == NEVER)
     return unsure

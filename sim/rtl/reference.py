@@ -83,6 +83,21 @@ class Geometry:
         count = (before + size + after - self.reach[axis]) // self.stride[axis] + 1
         return max((count - 1) * self.stride[axis] + self.reach[axis], before + size)
 
+    def pixels_before(self, size: tuple[int, int], window: int, frames: int) -> int:
+        """Pixels of `frames` frames of `size` before the position that completes window number `window`, from 1."""
+        rows, columns = self.grid(size[0], 0), self.grid(size[1], 1)
+        taken = completed = 0
+        for position in range(frames * rows * columns):
+            at = divmod(position % (rows * columns), columns)
+            behind = [place - reach + 1 for place, reach in zip(at, self.reach, strict=True)]
+            completed += all(
+                place >= 0 and place % stride == 0 for place, stride in zip(behind, self.stride, strict=True)
+            )
+            if completed == window:
+                return taken
+            taken += all(pad <= place < pad + side for place, pad, side in zip(at, self.pads[:2], size, strict=True))
+        return taken
+
 
 def windows(image: Integers, geometry: Geometry, padding: int = 0) -> Integers:
     """Neighbourhoods of an image [h, w, c], padded: [rows * columns, taps * c]."""

@@ -19,7 +19,7 @@ DELAYS = (3, 150)
 
 
 def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = None) -> Package:
-    """A package whose stages are the stand-ins of sim/cascade; its RTL says the build hash `says`."""
+    """A package whose stages are the stand-ins of sim/rtl/cascade; its RTL says the build hash `says`."""
     values = {
         "Pixels": SHAPE.pixels,
         "Channels": CHANNELS,

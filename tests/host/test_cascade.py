@@ -15,7 +15,7 @@ from rich.console import Console
 
 from edgesight.cli.show import describe_answer
 from edgesight.host.cascade import Cascade, TargetRefused
-from edgesight.host.fabric.base import FabricError
+from edgesight.host.fabric.base import FabricError, Images, Records
 from edgesight.host.fabric.csim import decide
 from edgesight.host.link.datagrams import LinkError, Status
 from edgesight.host.link.offload import NoAnswer, Offloaded
@@ -52,6 +52,20 @@ class TardyOffload(FakeOffload):
 @pytest.fixture
 def made(tmp_path: Path) -> Package:
     return package(tmp_path / "kernel", calibration())
+
+
+@pytest.mark.parametrize(("field", "value", "said"), [("label", 4, "class 4 of stage 0"), ("stage", 2, "of stage 2")])
+def test_a_fabric_that_says_what_the_kernel_does_not_have_is_refused(
+    made: Package, field: str, value: int, said: str
+) -> None:
+    class Other(FakeFabric):
+        def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
+            records = super().run(images, sets)
+            records[field] = value
+            return records
+
+    with pytest.raises(FabricError, match=f"{said}.* does not have: load this package's bitstream"):
+        ask(Cascade(Other(made), calibration(), None), 0.8)
 
 
 def test_the_cheapest_target_that_is_enough_is_chosen(made: Package) -> None:

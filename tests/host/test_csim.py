@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,20 @@ from edgesight.host.kernel import BackEndInput, Trunk
 from edgesight.host.libraries import LIBRARY, keep
 from edgesight.host.package import Package
 from tests.host.by_hand import CLASSES, SHAPE, calibration, package, random_images, sums
+
+BUSY = """
+#include <atomic>
+#include <chrono>
+#include <stdint.h>
+#include <thread>
+static std::atomic<int> inside{0};
+extern "C" int edgesight_csim(int, const uint8_t *, int, int32_t *) {
+  const int others = inside++;
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  inside--;
+  return others;
+}
+"""
 
 
 def test_logits_and_records_equal_the_definition(served_package: Package) -> None:
@@ -54,6 +70,20 @@ def test_ties_go_to_the_lowest_index_with_margin_zero() -> None:
     labels, margins = decide(np.array([[1, 5, 5], [-3, -3, -9], [2**31 - 1, -(2**31), 0]], np.int32))
     assert labels.tolist() == [1, 0, 0]
     assert margins.tolist() == [0, 0, 2**31 - 1]
+
+
+def test_fabrics_on_one_library_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """hls4ml's C++ is not re-entrant. This library fails where a second call comes while the first is inside."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    made = package(tmp_path / "kernel", calibration())
+    (tmp_path / "busy.cpp").write_text(BUSY)
+    command = ["g++", "-shared", "-fPIC", "-o", str(tmp_path / "busy.so"), str(tmp_path / "busy.cpp")]
+    subprocess.run(command, check=True, timeout=120)
+    keep(made, "csim", "busy", {LIBRARY: (tmp_path / "busy.so").read_bytes()})
+    with ThreadPoolExecutor(2) as threads:
+        runs = [threads.submit(CsimFabric(made).logits, random_images(2)) for _ in range(2)]
+        for run in runs:
+            run.result()
 
 
 def test_no_images_give_no_records(served_package: Package) -> None:

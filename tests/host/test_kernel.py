@@ -316,6 +316,19 @@ def test_an_older_package_says_what_to_do_and_gives_its_calibration(tmp_path: Pa
         load_kernel(old)
 
 
+@pytest.mark.parametrize("version", [1, 5])
+def test_a_package_of_which_no_calibration_can_be_had_is_not_said_to_give_one(tmp_path: Path, version: int) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(FASHION, other)
+    document = manifest(other)
+    document["schema_version"] = version
+    (other / MANIFEST).write_text(sealed(document))
+    with pytest.raises(KernelError, match=f"schema version {version}, this EdgeSight reads 4: ") as refused:
+        load_kernel(other)
+    assert "--calibration" not in str(refused.value)
+    assert "or use the EdgeSight that made it" in str(refused.value)
+
+
 def test_an_older_package_that_was_changed_gives_no_calibration(tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(FASHION, old)

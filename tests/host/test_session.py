@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
 import edgesight
+from edgesight.host.fabric.base import Images, Records
+from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.package import Package
 from tests.host.by_hand import SHAPE, clear_images, sums
 
@@ -53,7 +59,7 @@ def test_many_are_answered_in_their_order(folder: Path) -> None:
         assert edge.ask(images[0], accuracy=0.8, deadline_ms=5_000).label == labels(1)[0]
 
 
-def test_a_loop_asks_at_the_same_time(folder: Path) -> None:
+def test_a_loop_asks_at_the_same_time(folder: Path, tmp_path: Path) -> None:
     images = clear_images(5)
 
     async def test() -> None:
@@ -62,8 +68,10 @@ def test_a_loop_asks_at_the_same_time(folder: Path) -> None:
             assert [answer.label for answer in await asyncio.gather(*asked)] == labels(5)
             many = await edge.ask_many(images, accuracy=0.8, deadline_ms=5_000)
             assert [answer.label for answer in many] == labels(5)
-        with pytest.raises(edgesight.EdgeError, match="closed"):
-            await edge.ask(images[0], accuracy=0.8, deadline_ms=5_000)
+        np.save(tmp_path / "image.npy", images[0])
+        for picture in (images[0], tmp_path / "image.npy"):
+            with pytest.raises(edgesight.EdgeError, match="closed"):
+                await edge.ask(picture, accuracy=0.8, deadline_ms=5_000)
 
     asyncio.run(test())
 
@@ -81,6 +89,66 @@ def test_a_closed_session_says_so_and_leaves_no_thread(folder: Path) -> None:
     assert not left
 
 
+@pytest.mark.timeout(60)
+def test_who_waits_in_a_thread_is_told_when_another_closes() -> None:
+    asked = threading.Event()
+
+    class NeverAnswers(edgesight.AsyncSession):
+        async def ask(self, picture: object, *, accuracy: float, deadline_ms: float) -> edgesight.Answer:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    @contextlib.asynccontextmanager
+    async def opening() -> AsyncIterator[edgesight.AsyncSession]:
+        yield NeverAnswers(None)  # type: ignore[arg-type] # asks no edge
+
+    edge = edgesight.Session(opening())
+    with ThreadPoolExecutor(3) as threads:
+        answer = threads.submit(edge.ask, b"", accuracy=0.8, deadline_ms=50)
+        assert asked.wait(20)
+        for closed in [threads.submit(edge.close), threads.submit(edge.close)]:
+            closed.result(20)
+        with pytest.raises(edgesight.EdgeError, match="closed before it answered"):
+            answer.result(20)
+
+
+@pytest.mark.timeout(60)
+def test_a_fault_of_ours_on_the_fabric_reaches_whoever_asks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Faulty(CsimFabric):
+        def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr("edgesight.host.edge.open_fabric", lambda package, name: Faulty(package))
+    images = clear_images(100)
+
+    async def test() -> None:
+        async with edgesight.open_async(folder, fabric="csim") as edge:
+            asked = [edge.ask(image, accuracy=0.8, deadline_ms=5_000) for image in images]  # more than one batch
+            came = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 20)
+            assert {type(error) for error in came} == {ZeroDivisionError, edgesight.EdgeError}
+            with pytest.raises(edgesight.EdgeError, match="closed"):
+                await edge.ask(images[0], accuracy=0.8, deadline_ms=5_000)
+
+    asyncio.run(test())
+
+
+def test_a_fabric_that_takes_no_thresholds_is_closed_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+
+    class Broken(CsimFabric):
+        def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
+            raise edgesight.FabricError("the board is gone: look at its cable")
+
+        def close(self) -> None:
+            closed.append(self)
+
+    monkeypatch.setattr("edgesight.host.edge.open_fabric", lambda package, name: Broken(package))
+    with pytest.raises(edgesight.FabricError, match="look at its cable"):
+        edgesight.open(folder, fabric="csim")
+    assert len(closed) == 1
+
+
 def test_what_cannot_be_asked_is_refused_and_the_session_goes_on(folder: Path, tmp_path: Path) -> None:
     image = clear_images(1)[0]
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
@@ -88,17 +156,29 @@ def test_what_cannot_be_asked_is_refused_and_the_session_goes_on(folder: Path, t
         with pytest.raises(edgesight.TargetRefused) as refused:
             edge.ask(image, accuracy=0.999, deadline_ms=50)
         assert refused.value.best == 0.95
-        with pytest.raises(edgesight.EdgeError, match="a deadline of 0 ms: expected more than 0"):
-            edge.ask(image, accuracy=0.8, deadline_ms=0)
-        with pytest.raises(edgesight.EdgeError, match="a deadline of nan ms"):
-            edge.ask(image, accuracy=0.8, deadline_ms=float("nan"))
+        for deadline in (0, -1, float("nan"), 1e6, "50", None, True):
+            with pytest.raises(edgesight.EdgeError, match=f"deadline_ms {deadline!r}: expected a number above 0"):
+                edge.ask(image, accuracy=0.8, deadline_ms=deadline)  # type: ignore[arg-type]
+        for accuracy in (0, -1, 95, float("nan"), "0.9", None):
+            with pytest.raises(edgesight.EdgeError, match=f"accuracy {accuracy!r}: expected a number above"):
+                edge.ask(image, accuracy=accuracy, deadline_ms=50)  # type: ignore[arg-type]
+        with pytest.raises(edgesight.ImageError, match="a picture of type Image: give a file's path"):
+            edge.ask(Image.fromarray(image[..., 0]), accuracy=0.8, deadline_ms=50)  # type: ignore[arg-type]
         with pytest.raises(edgesight.ImageError, match=r"nowhere\.png cannot be read"):
             edge.ask(tmp_path / "nowhere.png", accuracy=0.8, deadline_ms=50)
         with pytest.raises(edgesight.ImageError, match=r"broken\.png"):
             edge.ask(tmp_path / "broken.png", accuracy=0.8, deadline_ms=50)
-        with pytest.raises(edgesight.ImageError, match="the array holds float64"):
+        with pytest.raises(edgesight.ImageError, match=r"the array holds float64 .*convert it by astype"):
             edge.ask(image.astype(np.float64), accuracy=0.8, deadline_ms=50)
         assert edge.ask(image, accuracy=0.8, deadline_ms=5_000).label == labels(1)[0]
+
+
+def test_arguments_that_open_nothing_are_refused(folder: Path) -> None:
+    with pytest.raises(edgesight.EdgeError, match="fabric None: expected a name"):
+        edgesight.open(folder, fabric=None)  # type: ignore[arg-type]
+    with pytest.raises(edgesight.EdgeError, match="keys without a data centre"):
+        edgesight.open(folder, fabric="csim", keys=folder)
+    assert {"open", "open_async", "Answer", "Session"} <= set(dir(edgesight))
 
 
 def test_what_a_picture_lacks_is_told_with_its_answer(folder: Path, tmp_path: Path) -> None:
@@ -115,7 +195,7 @@ def test_what_cannot_be_opened_leaves_nothing_running(folder: Path, tmp_path: Pa
         edgesight.open(tmp_path / "nowhere")
     with pytest.raises(edgesight.FabricError, match="no fabric is called 'none'"):
         edgesight.open(folder, fabric="none")
-    with pytest.raises(ValueError, match="expected HOST:PORT"):
+    with pytest.raises(edgesight.EdgeSightError, match="expected HOST:PORT"):
         edgesight.open(folder, fabric="csim", datacenter="nowhere")
     assert set(threading.enumerate()) == before
 

@@ -50,6 +50,15 @@ async def a_position_a_cycle(dut: Any) -> None:
 
 
 @cocotb.test()
+async def two_maxima_wait_behind_a_blocked_output(dut: Any) -> None:
+    """Against a blocked output pixels are taken up to the one that would complete a third window."""
+    bench = await _started(dut)
+    pixels, _ = bench.frames(4)
+    passed = await bench.block(pixels, 4 * STEPS + 20)
+    assert len(passed.taken) == GEOMETRY.pixels_before((P["ImgH"], P["ImgW"]), 3, 4)
+
+
+@cocotb.test()
 async def reset_restores_a_clean_start(dut: Any) -> None:
     """Resets at random positions of a frame leave nothing behind."""
     bench = await _started(dut)

@@ -57,6 +57,15 @@ async def turns_hide_behind_a_slow_consumer(dut: Any) -> None:
 
 
 @cocotb.test()
+async def one_window_waits_behind_a_blocked_output(dut: Any) -> None:
+    """Against a blocked output pixels are taken up to the position that would complete a second window."""
+    bench = await _started(dut)
+    pixels, _ = bench.frames(3)
+    passed = await bench.block(pixels, 3 * STEPS + 20)
+    assert len(passed.taken) == GEOMETRY.pixels_before((P["ImgH"], P["ImgW"]), 2, 3)
+
+
+@cocotb.test()
 async def reset_restores_a_clean_start(dut: Any) -> None:
     """Resets at random positions of a frame leave nothing behind."""
     bench = await _started(dut)
