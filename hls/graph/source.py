@@ -149,9 +149,8 @@ class Source(Nodes):
             raise Refused(f"it cannot be computed ({found})", "export the network again") from error
 
     def _scales(self, node: Any, inputs: list[Any], values: list[Any], made: Array) -> Reals | None:
-        first = inputs[0]
-        if node.op_type in _MOVES and first.scale is not None:
-            return self._made(node, [np.asarray(first.scale), *values[1:]])
+        if node.op_type in _MOVES and inputs[0].scale is not None:
+            return self._made(node, [np.asarray(inputs[0].scale), *values[1:]])
         if node.op_type == "Concat" and all(each.scale is not None for each in inputs):
             return self._made(node, [np.asarray(each.scale) for each in inputs])
         if node.op_type in ("Mul", "Div"):  # a factor behind the quantiser

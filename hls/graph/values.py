@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edgesight.hls.graph.elementwise import ELEMENTWISE
 from edgesight.hls.network import Reals
 
-Operand = Union["Value", Reals]
+Operand = "Value | Reals"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Joined:
     parts: tuple[tuple[int, Value], ...]  # channels, value
 
 
-Value = Union[Leaf, Applied, Joined]
+Value = Leaf | Applied | Joined
 
 
 @dataclass(frozen=True)
