@@ -266,7 +266,7 @@ def write_package(path: Path, kernel: Kernel, files: Mapping[str, bytes]) -> Pac
 
 
 def load_kernel(path: Path) -> Kernel:
-    """The kernel of the package in `path`, which may be of the two schemas before this: to take its calibration over.
+    """The kernel of the package in `path`, which may be of the three schemas before this: to take its calibration over.
 
     Its files are compared with their checksums, its thresholds with their curves. Raises KernelError.
     """
@@ -275,7 +275,7 @@ def load_kernel(path: Path) -> Kernel:
         document = json.loads(read_regular(manifest))
     except (OSError, ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict) or document.get("schema_version") not in (2, 3):
+    if not isinstance(document, dict) or document.get("schema_version") not in (2, 3, 4):
         return Package.load(path).kernel
     try:
         kernel = Kernel.model_validate(_raised(document))
@@ -287,9 +287,9 @@ def load_kernel(path: Path) -> Kernel:
 
 
 def _raised(document: dict[str, Any]) -> dict[str, Any]:
-    """A document of schema 2 or 3 as one of this schema would say it; its RTL is of no further use.
+    """A document of schema 2, 3 or 4 as one of this schema would say it; its RTL is of no further use.
 
-    Raises ValueError where the checksum that schema 3 has is not that of the other fields.
+    Raises ValueError where the checksum that schemas 3 and 4 have is not that of the other fields.
     """
     raised = {name: value for name, value in document.items() if name != "checksum"}
     if document["schema_version"] == 2:
@@ -297,6 +297,8 @@ def _raised(document: dict[str, Any]) -> dict[str, Any]:
         raised["stages"] = stages
     elif document["checksum"] != sha256(json.dumps(raised, sort_keys=True, separators=(",", ":")).encode()):
         raise ValueError("field checksum: differs from that of the other fields")
+    if document["schema_version"] == 4:
+        return {**raised, "schema_version": SCHEMA_VERSION}
     name, digest = document["dataset"], document["dataset_sha256"]
     if document["calibration"] is not None:
         raised["calibration"] = {**document["calibration"], "rests_on": calibration_split(name, digest).model_dump()}
