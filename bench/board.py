@@ -22,9 +22,10 @@ import edgesight.sim.pynq
 import edgesight.sim.ulx3s
 from edgesight.bench.power_replay import FORMS, replayed_energy
 from edgesight.bench.report import Check, print_checks, write_report
-from edgesight.host.fabric.base import ALWAYS, NEVER, Images, Records
+from edgesight.host.fabric.base import Images, Records
 from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.package import Package
+from edgesight.host.selftest import ways_through
 
 OPEN_BOARD = "ulx3s"
 LUT_CEILING = 25_000  # of the open board's cascade
@@ -32,8 +33,6 @@ PIN_IMAGES, PYNQ_IMAGES = 20, 50
 ENERGY_ERROR = 0.02
 _LUT = "TRELLIS_COMB"  # a 4-input look-up table in use, in nextpnr's words
 _COMPARED = ("tag", "error", "stage", "label", "margin")  # cycles are the fabric's own
-# Every way through the cascade, so that answers of both stages and offloads overtake one another.
-_WAYS = [[ALWAYS, NEVER], [NEVER, ALWAYS], [NEVER, NEVER]]
 
 DryRuns = Mapping[str, Mapping[str, Any]]  # board -> passes, caught, of, problems
 
@@ -73,7 +72,9 @@ def bench_board(
     pin_images, pynq_images, energy_seeds = counts.pin_images, counts.pynq_images, counts.energy_seeds
     calibration = package.kernel.calibration
     targets = calibration.targets if calibration is not None else []
-    rows = [*_WAYS, *(target.thresholds for target in targets)][: package.kernel.threshold_sets]
+    rows = [*ways_through(len(package.kernel.stages)), *(target.thresholds for target in targets)][
+        : package.kernel.threshold_sets
+    ]
     sets = (np.arange(len(images)) % len(rows)).astype(np.uint8)
     expected = by_csim(package, images, rows, sets)
 

@@ -29,6 +29,7 @@ from edgesight.bench.demo_rows import (
     DemoError,
     Row,
     answered_row,
+    answerers,
     data_centre_row,
     lateness,
     markdown,
@@ -117,7 +118,8 @@ def run_demo(
             )
             for target in calibration.targets
         }
-        edge_only = workers.records(images, [[NEVER, ALWAYS]], one_row, "RTL, edge only (stage 1)")
+        later = len(package.kernel.stages) - 1
+        edge_only = workers.records(images, [[NEVER] * later + [ALWAYS]], one_row, f"RTL, edge only (stage {later})")
     speed = workers.cycles / workers.seconds
     console.print(f"Simulated {workers.cycles:,} cycles in {workers.seconds:.1f} s: {speed:,.0f} cycles a second.")
     fabric = VerilatedFabric(package)
@@ -187,6 +189,7 @@ async def _offload_all(
     rows: list[Row] = []
     labels: dict[str, list[int]] = {}
     async with _data_centre(package, calibration, loss) as (client, link):
+        by = answerers(package)
 
         async def ask(records: Records, target: Target, what: str) -> list[Answer]:
             fabric = RecordedFabric(package, images, records, simulated=True)
@@ -194,16 +197,19 @@ async def _offload_all(
                 async with Edge(cascade) as edge:
                     return await _ask_all(edge, images, records, target, what)
 
-        name, some_target = "edge only (stage 1)", calibration.targets[0]  # no target rules it: every answer is sure
+        name, some_target = (
+            f"edge only (stage {len(package.kernel.stages) - 1})",
+            calibration.targets[0],
+        )  # no target rules it: every answer is sure
         answers = await ask(edge_only, some_target, name)
-        rows.append(answered_row(name, None, answers, truth, edge_only))
+        rows.append(answered_row(name, None, answers, truth, edge_only, by))
         labels[name] = [answer.label for answer in answers]
         for target, (name, records) in zip(calibration.targets, ways.items(), strict=True):
             answers = await ask(records, target, name)
-            rows.append(answered_row(name, target.accuracy, answers, truth, records))
+            rows.append(answered_row(name, target.accuracy, answers, truth, records, by))
             labels[name] = [answer.label for answer in answers]
         replies = await _data_centre_only(client, images)
-        rows.append(data_centre_row(replies, truth))
+        rows.append(data_centre_row(replies, truth, by))
         labels["data centre only"] = [label for label, _, _ in replies]
         did = link.report()
     return rows, labels, did

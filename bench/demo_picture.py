@@ -14,11 +14,8 @@ from edgesight.plan.picture import save_picture
 if TYPE_CHECKING:
     from edgesight.bench.demo_rows import Row
 
-_STAGES = {
-    "stage0": ("FPGA stage 0", "#2a9d8f"),
-    "stage1": ("FPGA stage 1", "#8ab17d"),
-    "datacenter": ("data centre, over the link", "#e76f51"),
-}
+_STAGE_COLOURS = ("#2a9d8f", "#8ab17d", "#e9c46a", "#b5838d")
+_DATA_CENTRE = ("data centre, over the link", "#e76f51")
 
 _COLOURS = {"": "#264653", "yes": "#2a9d8f", "in doubt": "#e9a03b", "no": "#e63946"}
 
@@ -33,7 +30,9 @@ def draw(rows: Sequence[Row], package: Package, images: int, loss: float, path: 
     )
     places = range(len(rows))
     left = [0.0] * len(rows)
-    for stage, (label, colour) in _STAGES.items():
+    stages = zip([stage.name for stage in package.kernel.stages], _STAGE_COLOURS, strict=False)
+    by = {name: (f"FPGA stage {index}", colour) for index, (name, colour) in enumerate(stages)}
+    for stage, (label, colour) in {**by, "datacenter": _DATA_CENTRE}.items():
         shares = [100 * row.stages[stage] for row in rows]
         who.barh(places, shares, left=left, color=colour, label=label)
         for place, (start, share) in enumerate(zip(left, shares, strict=True)):
@@ -45,7 +44,7 @@ def draw(rows: Sequence[Row], package: Package, images: int, loss: float, path: 
     who.invert_yaxis()
     who.set_xlim(0, 100)
     who.set_title("Who answered")
-    who.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=3, frameon=False, fontsize=9)
+    who.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=min(3, len(by) + 1), frameon=False, fontsize=9)
 
     for place, row in enumerate(rows):
         colour = _COLOURS[row.verdict]

@@ -51,10 +51,23 @@ class Row:
     total: tuple[float, float]  # median and P99 in ms of all legs together
 
 
+def answerers(package: Package) -> list[str]:
+    """Who can answer, in the order in which they are asked."""
+    return [*(stage.name for stage in package.kernel.stages), "datacenter"]
+
+
 def answered_row(
-    name: str, target: float | None, answers: Sequence[Answer], truth: npt.NDArray[np.int64], records: Records
+    name: str,
+    target: float | None,
+    answers: Sequence[Answer],
+    truth: npt.NDArray[np.int64],
+    records: Records,
+    by: Sequence[str],
 ) -> Row:
-    """The row of the `answers` to all images, whose classes are `truth` [N]; `records` are the fabric's."""
+    """The row of the `answers` to all images, whose classes are `truth` [N]; `records` are the fabric's.
+
+    `by` names who can answer, in order.
+    """
     right = int(np.sum(np.array([answer.label for answer in answers]) == truth))
     legs: dict[str, list[float]] = {}
     for answer in answers:
@@ -69,7 +82,7 @@ def answered_row(
         low=low,
         high=high,
         verdict=_verdict(right / len(answers), high, target),
-        stages={stage: who[stage] / len(answers) for stage in ("stage0", "stage1", "datacenter")},
+        stages={stage: who[stage] / len(answers) for stage in by},
         offload=float(np.mean((records["stage"] & OFFLOAD) != 0)),
         in_time=1.0 - sum(answer.degraded for answer in answers) / len(answers),
         degraded=sum(answer.degraded for answer in answers) / len(answers),
@@ -80,7 +93,7 @@ def answered_row(
     )
 
 
-def data_centre_row(replies: list[tuple[int, float, float]], truth: npt.NDArray[np.int64]) -> Row:
+def data_centre_row(replies: list[tuple[int, float, float]], truth: npt.NDArray[np.int64], by: Sequence[str]) -> Row:
     """The data centre's own accuracy, and how much of it comes in time; raises DemoError where nothing did."""
     labels, link, service = (np.array(column) for column in zip(*replies, strict=True))
     came = labels >= 0
@@ -100,7 +113,7 @@ def data_centre_row(replies: list[tuple[int, float, float]], truth: npt.NDArray[
         low=low,
         high=high,
         verdict="",
-        stages={"stage0": 0.0, "stage1": 0.0, "datacenter": answered / len(labels)},
+        stages={**dict.fromkeys(by, 0.0), "datacenter": answered / len(labels)},
         offload=1.0,
         in_time=answered / len(labels),
         degraded=0.0,
@@ -128,22 +141,17 @@ def _spread(values: Sequence[float] | npt.NDArray[Any]) -> tuple[float, float]:
     return float(np.median(values)), float(np.percentile(values, 99))
 
 
-_COLUMNS = (
-    "asked for",
-    "reached",
-    "95 % interval",
-    "met",
-    "stage 0",
-    "stage 1",
-    "data centre",
-    "in time",
-    "guaranteed",
-    "cycles",
-    "fabric ms*",
-    "link ms",
-    "service ms",
-    "all ms",
-)
+def who_answered(by: Sequence[str]) -> list[str]:
+    """Headings of the shares of answers by who gave them."""
+    return ["data centre" if name == "datacenter" else f"stage {name.removeprefix('stage')}" for name in by]
+
+
+def _columns(package: Package) -> list[str]:
+    return [
+        *("asked for", "reached", "95 % interval", "met"),
+        *who_answered(answerers(package)),
+        *("in time", "guaranteed", "cycles", "fabric ms*", "link ms", "service ms", "all ms"),
+    ]
 
 
 def _cells(row: Row) -> list[str]:
@@ -153,7 +161,7 @@ def _cells(row: Row) -> list[str]:
         f"{row.accuracy:.1%}",
         f"{row.low:.1%} to {row.high:.1%}",
         row.verdict,
-        *(f"{row.stages[stage]:.1%}" for stage in ("stage0", "stage1", "datacenter")),
+        *(f"{share:.1%}" for share in row.stages.values()),
         f"{row.in_time:.1%}",
         "" if row.guaranteed is None else f"{row.guaranteed:.1%}",
         "" if row.cycles is None else f"{row.cycles:,.0f}",
@@ -198,15 +206,15 @@ def tables(rows: Sequence[Row], package: Package) -> list[Table]:
     tables = []
     for title, columns in (
         (f"{name}: how accurately", ("reached", "95 % interval", "met", "guaranteed")),
-        ("who answered", ("stage 0", "stage 1", "data centre", "in time")),
+        ("who answered", (*who_answered(answerers(package)), "in time")),
         ("how soon (milliseconds: median / P99)", ("cycles", "fabric ms*", "link ms", "service ms", "all ms")),
     ):
         table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
-        table.add_column(_COLUMNS[0])
+        table.add_column(_columns(package)[0])
         for column in columns:
             table.add_column(column, justify="right")
         for row in rows:
-            cells = dict(zip(_COLUMNS, _cells(row), strict=True))
+            cells = dict(zip(_columns(package), _cells(row), strict=True))
             style = {"no": "red", "in doubt": "yellow"}.get(row.verdict)
             table.add_row(row.name, *(cells[column] for column in columns), style=style)
         tables.append(table)
@@ -224,6 +232,7 @@ def markdown(
     late: str | None,
 ) -> str:
     """The report as a page: what was run, where and when, the table, the checks."""
+    columns = _columns(package)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     lines = [
         f"# The demo on {package.kernel.name}",
@@ -232,8 +241,8 @@ def markdown(
         f"the link lost {loss:.0%} of packets each way and delayed them by {DELAY_S * 1e3:g} ms. Milliseconds are "
         "median / P99.",
         "",
-        "| " + " | ".join(_COLUMNS).replace("ms*", "ms\\*") + " |",
-        "|---" + "|--:" * (len(_COLUMNS) - 1) + "|",
+        "| " + " | ".join(columns).replace("ms*", "ms\\*") + " |",
+        "|---" + "|--:" * (len(columns) - 1) + "|",
         *("| " + " | ".join(_cells(row)) + " |" for row in rows),
         "",
         _footnote(package).replace("*", "\\*"),

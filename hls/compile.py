@@ -1,4 +1,4 @@
-"""From two QONNX files to a kernel package: convert, fold, emit, pack."""
+"""From one to four QONNX files to a kernel package: convert, fold, emit, pack."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from edgesight.hls.graph.read import read
 from edgesight.hls.layers import Hardware, Matrix
 from edgesight.hls.network import CompileError, Shape
 from edgesight.host.files import sha256
-from edgesight.host.kernel import SCHEMA_VERSION, BackEndInput, Input, Kernel, Layer, Stage
+from edgesight.host.kernel import MAX_FRAME_BYTES, SCHEMA_VERSION, BackEndInput, Input, Kernel, Layer, Stage
 from edgesight.host.package import LIBRARY, RTL, TOP, Package, structure_hash, weights_checksum, write_package
+from edgesight.host.registers import MAX_STAGES
 
 FRAME_SLOTS = 8
 CLOCK_MHZ = 100.0
@@ -54,17 +55,47 @@ class DataSetFacts:
 def compile_package(
     name: str, networks: Sequence[Network], data: DataSetFacts, backend: bytes | None, out: Path
 ) -> Package:
-    """Compile the cascade's two networks into the kernel package `out`, replacing what was there.
+    """Compile the cascade's networks, one to four, into the kernel package `out`, replacing what was there.
 
     `backend` is the data centre's ONNX model, packed beside the kernel. Raises CompileError naming the layer that
     cannot be exact; then nothing is written.
     """
-    if len(networks) != 2:
-        raise CompileError(f"a cascade has two stages; {len(networks)} networks were given")
-    files: dict[str, bytes] = {}
-    stages: list[Stage] = []
-    ports: list[emit.Ports] = []
-    generated: dict[str, str] = {}
+    if not 1 <= len(networks) <= MAX_STAGES:
+        raise CompileError(f"a cascade has 1 to {MAX_STAGES} stages; {len(networks)} networks were given")
+    built = _build(networks)
+    _check_alike(built.ports)
+    first = built.ports[0]
+    _check_frame(first.source, first.classes)
+    if len(data.classes) != first.classes:
+        raise CompileError(f"{len(data.classes)} class names for networks with {first.classes} outputs")
+    return _write(name, built, data, backend, out, alone=False)
+
+
+def compile_alone(name: str, network: Network, out: Path) -> Package:
+    """Compile a network alone into the kernel package `out`, replacing what was there.
+
+    Its records carry its logits, whatever they mean: classes need not be known, nor what it was trained on. Raises
+    CompileError naming the layer that cannot be exact; then nothing is written.
+    """
+    built = _build([network])
+    _check_size(built.ports[0])
+    return _write(name, built, DataSetFacts("none", "", []), None, out, alone=True)
+
+
+@dataclass(frozen=True)
+class _Built:
+    """What the networks of a package became: by stage, and their files."""
+
+    networks: Sequence[Network]
+    ports: list[emit.Ports]
+    stages: list[Stage]
+    generated: dict[str, str]  # SystemVerilog and weight memories: file name -> text
+    files: dict[str, bytes]  # of the package
+
+
+def _build(networks: Sequence[Network]) -> _Built:
+    """Convert every network to a stage of its own."""
+    built = _Built(networks, [], [], {}, {})
     graphs = _load_all([network.path for network in networks])
     with tempfile.TemporaryDirectory() as scratch:
         for index, (network, graph) in enumerate(zip(networks, graphs, strict=True)):
@@ -72,36 +103,40 @@ def compile_package(
             layers, model = convert(graph, module, network.folding, folder)
             with qonnx_graph.calling("writing hls4ml's project"):
                 model.write()
-            ports.append(emit.ports(module, layers))
-            stages.append(_describe(module, layers))
-            generated.update(_stage_sources(folder))
-            files[f"networks/{module}.onnx"] = network.path.read_bytes()
-            files.update(_csim_sources(folder, module))
-    first, second = ports
-    if (first.source, first.classes) != (second.source, second.classes):
-        raise CompileError(
-            f"the stages differ: stage0 takes {first.source} and has {first.classes} classes, stage1 takes "
-            f"{second.source} and has {second.classes}; train both on the same data set and size"
-        )
-    _check_frame(first.source, first.classes)
-    if len(data.classes) != first.classes:
-        raise CompileError(f"{len(data.classes)} class names for networks with {first.classes} outputs")
-    rtl, library, build_hash = _hardware(ports, generated)
-    files.update({f"{RTL}{file}": content for file, content in rtl.items()})
-    files["vectors.npz"] = _known_answers([network.path for network in networks], stages, first.source)
+            built.ports.append(emit.ports(module, layers))
+            built.stages.append(_describe(module, layers))
+            built.generated.update(_stage_sources(folder))
+            built.files[f"networks/{module}.onnx"] = network.path.read_bytes()
+            built.files.update(_csim_sources(folder, module))
+    return built
+
+
+def _write(name: str, built: _Built, data: DataSetFacts, backend: bytes | None, out: Path, *, alone: bool) -> Package:
+    """Write the package around built stages."""
+    first = built.ports[0]
+    rtl, library, build_hash = _hardware(built, alone)
+    files = {**built.files, **{f"{RTL}{file}": content for file, content in rtl.items()}}
+    files["vectors.npz"] = _known_answers([network.path for network in built.networks], built.stages, first.source)
     if backend is not None:
         files["datacenter.onnx"] = backend
     table = registers.own_map()
-    taken = Input(height=first.source.height, width=first.source.width, channels=first.source.channels)  # type: ignore[arg-type] # the schema checks 1 or 3
+    taken = Input(
+        height=first.source.height,
+        width=first.source.width,
+        channels=first.source.channels,
+        bits=first.source_format.bits,
+        signed=first.source_format.signed,
+    )
     kernel = Kernel(
         schema_version=SCHEMA_VERSION,
         name=name,
         build_hash=build_hash,
         weights_sha256=weights_checksum(rtl),
         classes=list(data.classes),
+        logits_in_record=alone,
         input=taken,
         backend_input=None if backend is None else BackEndInput.same_as(taken),
-        stages=stages,
+        stages=built.stages,
         library=library,
         threshold_sets=table.constants["threshold_sets"].value,
         frame_slots=FRAME_SLOTS,
@@ -122,17 +157,18 @@ def _stage_sources(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted((folder / "rtl").iterdir()) if path.name not in library}
 
 
-def _hardware(
-    ports: Sequence[emit.Ports], generated: Mapping[str, str]
-) -> tuple[dict[str, bytes], dict[str, str], str]:
-    """All files of the kernel around the stages' `generated` ones, the library's checksums, and the build hash."""
-    library_texts = emit.library_of({**generated, TOP: emit.emit_kernel(ports, FRAME_SLOTS, "0" * 8, "0" * 8)})
+def _hardware(built: _Built, alone: bool) -> tuple[dict[str, bytes], dict[str, str], str]:
+    """All files of the kernel around the stages' generated ones, the library's checksums, and the build hash."""
+
+    def kernel(build_hash: str, weights: str) -> str:
+        return emit.emit_kernel(built.ports, FRAME_SLOTS, build_hash, weights, logits_in_record=alone)
+
+    library_texts = emit.library_of({**built.generated, TOP: kernel("0" * 8, "0" * 8)})
     library = {name: sha256(text.encode()) for name, text in library_texts.items()}
-    rtl = {name: text.encode() for name, text in generated.items()}
+    rtl = {name: text.encode() for name, text in built.generated.items()}
     weights = weights_checksum(rtl)[:8]
-    silent = emit.emit_kernel(ports, FRAME_SLOTS, "0" * 8, weights).encode()
-    build_hash = structure_hash({**rtl, TOP: silent}, library)
-    rtl[TOP] = emit.emit_kernel(ports, FRAME_SLOTS, build_hash, weights).encode()
+    build_hash = structure_hash({**rtl, TOP: kernel("0" * 8, weights).encode()}, library)
+    rtl[TOP] = kernel(build_hash, weights).encode()
     return rtl, library, build_hash
 
 
@@ -149,15 +185,39 @@ def _load_all(paths: Sequence[Path]) -> list[Any]:
     return graphs
 
 
+def _check_alike(ports: Sequence[emit.Ports]) -> None:
+    """Refuse stages that do not take the same frames or tell the same classes apart."""
+    first = ports[0]
+    for other in ports[1:]:
+        if (first.source, first.source_format, first.classes) != (other.source, other.source_format, other.classes):
+            raise CompileError(
+                f"the stages differ: {first.name} takes {first.source} and has {first.classes} classes, {other.name} "
+                f"takes {other.source} and has {other.classes}; train all on the same data set and size"
+            )
+
+
 def _check_frame(source: Shape, classes: int) -> None:
-    """Refuse inputs and outputs that the kernel around the networks cannot carry."""
+    """Refuse inputs and outputs that a cascade cannot carry."""
     if source.channels not in (1, 3) or max(source.height, source.width) > MAX_SIDE:
         raise CompileError(
-            f"the networks take {source} values a frame; a kernel's frames are pictures of 1 or 3 channels and at most "
-            f"{MAX_SIDE} pixels a side: give the networks such an input, and flatten it in them"
+            f"the networks take {source} values a frame; a cascade's frames are pictures of 1 or 3 channels and at "
+            f"most {MAX_SIDE} pixels a side: give the networks such an input, and flatten it in them"
         )
     if not 2 <= classes <= MAX_CLASSES:
         raise CompileError(f"the networks have {classes} outputs; a cascade needs 2 to {MAX_CLASSES} classes")
+
+
+def _check_size(ports: emit.Ports) -> None:
+    """Refuse inputs and outputs that a kernel of a network alone cannot carry."""
+    source = ports.source
+    values = source.pixels * source.channels
+    if max(source.height, source.width) > MAX_SIDE or source.channels > MAX_CLASSES or values > MAX_FRAME_BYTES // 2:
+        raise CompileError(
+            f"the network takes {source} values a frame; a kernel takes at most {MAX_SIDE} a side, {MAX_CLASSES} "
+            f"channels and {MAX_FRAME_BYTES // 2} values: cut the input into parts"
+        )
+    if ports.classes > MAX_CLASSES:
+        raise CompileError(f"the network has {ports.classes} outputs; a record carries at most {MAX_CLASSES}")
 
 
 def convert(graph: Any, module: str, folding: Folding, folder: Path) -> tuple[list[Hardware], Any]:

@@ -131,7 +131,7 @@ def _recipe(package: Package) -> str:
     """What a library depends on beside the package and the machine: glue, options, hls4ml's headers, the compiler."""
     compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False).stdout
     version = importlib.metadata.version("hls4ml")
-    options = [_FLAGS, _BRIDGE, _entry(package), STEPS, package.kernel.labels, version, compiler]
+    options = [_FLAGS, _BRIDGE, _entry(package), STEPS, package.kernel.outputs, version, compiler]
     return sha256(json.dumps(options).encode())
 
 
@@ -173,7 +173,7 @@ def _command(package: Package, building: Path, stage: Stage) -> list[str]:
             name=stage.name,
             pixels=height * width,
             channels=channels,
-            classes=package.kernel.labels,
+            classes=package.kernel.outputs,
             fraction=stage.logit_fraction_bits,
             steps=STEPS,
         )

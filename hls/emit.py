@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgesight.hls.layers import Hardware, Matrix, Pool
-from edgesight.hls.network import Shape, Window
+from edgesight.hls.network import PIXEL, Format, Shape, Window
 from edgesight.hls.verilog import declare, identifier, instantiate, packed, weight_words
 from edgesight.host.package import LIBRARY
 
@@ -23,8 +23,10 @@ class Ports:
 
     name: str
     source: Shape
-    classes: int
+    source_format: Format
+    classes: int  # logits of a frame
     logit_bits: int
+    logit_beats: int  # that they come in: 1, or a map's pixels
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def ports(name: str, layers: Sequence[Hardware]) -> Ports:
     """The ports of the module `name` that `emit_stage` makes of `layers`."""
     last = layers[-1]
     assert isinstance(last, Matrix)  # edgesight.hls.layers.extract lets nothing else be last
-    return Ports(name, layers[0].source, last.shape.channels, last.output_format.bits)
+    return Ports(name, layers[0].source, PIXEL, last.shape.channels, last.output_format.bits, 1)
 
 
 def library_modules() -> set[str]:
@@ -124,34 +126,31 @@ def emit_stage(name: str, layers: list[Hardware]) -> EmittedStage:
     return EmittedStage(**vars(outside), sources=sources)
 
 
-def emit_kernel(stages: Sequence[Ports], frame_slots: int, build_hash: str, weights_hash: str) -> str:
-    """SystemVerilog of module `kernel`: the cascade's frame handling around the two stages."""
-    shape, classes = stages[0].source, stages[0].classes
-    taps = [
-        f"  output logic tap{k}_valid_o,\n  output logic [31:0] tap{k}_tag_o,\n"
-        f"  output logic [{classes * stage.logit_bits - 1}:0] tap{k}_logits_o"
-        for k, stage in enumerate(stages)
-    ]
-    wires, ports, instances = [], [], []
+def emit_kernel(
+    stages: Sequence[Ports], frame_slots: int, build_hash: str, weights_hash: str, *, logits_in_record: bool = False
+) -> str:
+    """SystemVerilog of module `kernel`: the cascade's frame handling around one to four stages.
+
+    With `logits_in_record`, around a network alone whose records carry its logits.
+    """
+    first = stages[0]
+    count, shape, classes = len(stages), first.source, first.classes
+    widest = max(stage.logit_bits for stage in stages)
+    value_bytes = 1 if first.source_format.bits <= 8 else 2
+    pixel, at_once = shape.channels * value_bytes * 8, classes // first.logit_beats
+    beat = at_once * widest
+    instances = []
     for k, stage in enumerate(stages):
-        wires += [
-            f"  logic pixel{k}_valid, pixel{k}_ready, logits{k}_valid, logits{k}_ready;",
-            f"  logic [{shape.channels * 8 - 1}:0] pixel{k}_data;",
-            f"  logic [{classes * stage.logit_bits - 1}:0] logits{k}_data;",
-            f"  assign tap{k}_logits_o = logits{k}_data;",
-        ]
-        ports += [
-            f".pixel{k}_valid_o(pixel{k}_valid), .pixel{k}_ready_i(pixel{k}_ready), .pixel{k}_data_o(pixel{k}_data)",
-            f".logits{k}_valid_i(logits{k}_valid), .logits{k}_ready_o(logits{k}_ready), "
-            f".logits{k}_data_i(logits{k}_data)",
-            f".tap{k}_valid_o, .tap{k}_tag_o",
-        ]
         instances += [
+            f"  logic [{at_once * stage.logit_bits - 1}:0] logits{k};",
+            f"  logic [{shape.channels * first.source_format.bits - 1}:0] pixel{k};",
+            *_narrowed(f"pixel_data[{k}]", f"pixel{k}", shape.channels, 8 * value_bytes, first.source_format.bits),
             f"  {stage.name} u_{stage.name} (",
             "    .clk_i, .rst_ni(core_rst_n),",
-            f"    .s_valid_i(pixel{k}_valid), .s_ready_o(pixel{k}_ready), .s_data_i(pixel{k}_data),",
-            f"    .m_valid_o(logits{k}_valid), .m_ready_i(logits{k}_ready), .m_data_o(logits{k}_data)",
+            f"    .s_valid_i(pixel_valid[{k}]), .s_ready_o(pixel_ready[{k}]), .s_data_i(pixel{k}),",
+            f"    .m_valid_o(logits_valid[{k}]), .m_ready_i(logits_ready[{k}]), .m_data_o(logits{k})",
             "  );",
+            *_widened(f"logits{k}", f"logits[{k}]", at_once, stage.logit_bits, widest),
         ]
     axi = """\
   input  logic clk_i,
@@ -189,24 +188,55 @@ def emit_kernel(stages: Sequence[Ports], frame_slots: int, build_hash: str, weig
             "// Generated. The kernel: AXI4-Stream frames in, result records out, AXI4-Lite registers; see cascade.sv.",
             "module kernel (",
             axi + ",",
-            ",\n".join(taps),
+            f"  output logic [{count - 1}:0] tap_valid_o,",
+            f"  output logic [{32 * count - 1}:0] tap_tag_o,",
+            f"  output logic [{count * beat - 1}:0] tap_logits_o",
             ");",
             "  logic core_rst_n;",
-            *wires,
+            f"  logic [{count - 1}:0] pixel_valid, pixel_ready, logits_valid, logits_ready;",
+            f"  logic [{count - 1}:0][{pixel - 1}:0] pixel_data;",
+            f"  logic [{count - 1}:0][{beat - 1}:0] logits;",
+            "  assign tap_logits_o = logits;",
             "  cascade #(",
-            f"    .Pixels({shape.pixels}), .Channels({shape.channels}), .Classes({classes}),",
-            f"    .LogitWidth0({stages[0].logit_bits}), .LogitWidth1({stages[1].logit_bits}),",
-            f"    .FrameSlots({frame_slots}), .BuildHash(32'h{build_hash}), .WeightsHash(32'h{weights_hash})",
+            f"    .Stages({count}), .Pixels({shape.pixels}), .Channels({pixel // 8}), .Classes({classes}),",
+            f"    .LogitsInRecord({int(logits_in_record)}), .LogitBeats({first.logit_beats}),",
+            f"    .LogitWidth({widest}), .FrameSlots({frame_slots}),",
+            f"    .BuildHash(32'h{build_hash}), .WeightsHash(32'h{weights_hash})",
             "  ) u_cascade (",
             "    " + ", ".join(f".{name}" for name in names) + ",",
             "    .core_rst_no(core_rst_n),",
-            ",\n".join(f"    {port}" for port in ports),
+            "    .pixel_valid_o(pixel_valid), .pixel_ready_i(pixel_ready), .pixel_data_o(pixel_data),",
+            "    .logits_valid_i(logits_valid), .logits_ready_o(logits_ready), .logits_data_i(logits),",
+            "    .tap_valid_o, .tap_tag_o",
             "  );",
             *instances,
             "endmodule",
             "",
         ]
     )
+
+
+def _narrowed(source: str, sink: str, count: int, wide: int, bits: int) -> list[str]:
+    """Assign the lowest `bits` bits of `count` values of `wide` bits in `source` to `sink`."""
+    if bits == wide:
+        return [f"  assign {sink} = {source};"]
+    return [
+        f"  for (genvar v = 0; v < {count}; v++) begin : gen_{sink}",
+        f"    assign {sink}[v*{bits}+:{bits}] = {source}[v*{wide}+:{bits}];",
+        "  end",
+    ]
+
+
+def _widened(source: str, sink: str, count: int, bits: int, wide: int) -> list[str]:
+    """Assign `count` signed values of `bits` bits in `source` to values of `wide` bits in `sink`."""
+    if bits == wide:
+        return [f"  assign {sink} = {source};"]
+    name = f"gen_{source}"
+    return [
+        f"  for (genvar c = 0; c < {count}; c++) begin : {name}",
+        f"    assign {sink}[c*{wide}+:{wide}] = {wide}'(signed'({source}[c*{bits}+:{bits}]));",
+        "  end",
+    ]
 
 
 def _emit_fifo(body: list[str], instance: str, stream: str, bits: int, depth: int) -> str:

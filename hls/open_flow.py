@@ -121,8 +121,9 @@ def synthesise(package: Package, board: Board, out: Path) -> dict[str, int]:
     # Relative names, so that no path of this machine gets into reports.
     files = sorted(path.relative_to(out) for path in sources.iterdir())
     top = _top(board)
+    parameters = {"FrameBytes": package.kernel.input.frame_bytes, "RecordBeats": package.kernel.record_beats}
     run_yosys(
-        read_sources_command(files, top, {"FrameBytes": package.kernel.input.frame_bytes})
+        read_sources_command(files, top, parameters)
         + f"{_SYNTHESIS} -top {top} -json {_NETLIST}\n"
         + count_cells_command(_CELLS),
         out,

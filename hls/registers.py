@@ -24,9 +24,6 @@ WORD = 4  # bytes a register
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 NOTICE = f"Made from {SOURCE} by `python -m edgesight.hls.registers`; change it there."
-# Every byte of the hardware's text counts in the build hash of each kernel, the shipped ones too: kept as it was, which
-# works in a checkout, until the hardware changes anyway.
-HARDWARE_NOTICE = f"Made from {SOURCE} by `python -m hls.registers`; change it there."
 
 
 _PROTOCOL = """\
@@ -37,6 +34,13 @@ check sequence, lowest byte first: the CRC-32 of ISO 3309 over all bytes before.
 A reply repeats its request's sequence byte. Requests and frames may be repeated when no answer came: reading,
 writing the same value and answering the same frame again do no harm, and tags tell records apart. Addresses below
 0x1000 are the kernel's registers, those from there on the line's own."""
+
+
+_RECORDS = """\
+A record has `record_beats` beats; TLAST can only be on the last of them. The first two are below. A kernel of one
+network may say the logits of the frame behind them: signed integers of 32 bits, two a beat, the first in the lower
+half, a half that is left over 0. There, records with an error, closing ones too, have as many beats, of 0: all records
+are of one length."""
 
 
 class RegisterMapError(ValueError):
@@ -199,7 +203,7 @@ def _comment(text: str, start: str) -> list[str]:
 def systemverilog(table: RegisterMap) -> str:
     """Text of `hw/rtl/registers_pkg.sv`."""
     lines = [
-        f"// {HARDWARE_NOTICE}",
+        f"// {NOTICE}",
         "/// The register map's byte offsets and bit positions, the record's error codes, the protocol's constants.",
         "package registers_pkg;",
         "",
@@ -375,8 +379,12 @@ def markdown(table: RegisterMap) -> str:
     lines += ["", "## Fields", "", "| register | bits | field | meaning |", "|---|---|---|---|"]
     for register in table.registers:
         lines += [f"| `{register.name}` {_field(field)}" for field in register.fields]
-    for title, fields in (("Header of a frame", table.header), ("Result record", table.record)):
-        lines += ["", f"## {title}", "", "Little-endian.", "", "| bits | field | meaning |", "|---|---|---|"]
+    records = ["Little-endian.", "", *_RECORDS.splitlines()]
+    for title, fields, told in (
+        ("Header of a frame", table.header, ["Little-endian."]),
+        ("Result record", table.record, records),
+    ):
+        lines += ["", f"## {title}", "", *told, "", "| bits | field | meaning |", "|---|---|---|"]
         for part in fields:
             lines += [_field(part), *(_field(inner, part) for inner in part.fields)]
     lines += ["", "## Error codes of a record", "", "| code | name | meaning |", "|---|---|---|"]

@@ -1,4 +1,4 @@
-"""hls4ml's own C++ in the place of our RTL: both stages by Vitis HLS, inside the same kernel.
+"""hls4ml's own C++ in the place of our RTL: all stages by Vitis HLS, inside the same kernel.
 
 Each stage's network gets a C++ function around it, whose ports are streams of plain integers as wide as the kernel's,
 and a SystemVerilog module `stage<k>`, which takes the place of the one that our backend emits.
@@ -117,7 +117,7 @@ def adapter(package: Package, stage: Stage) -> str:
 
 
 def write_sources(package: Package, folder: Path, sources: Path) -> None:
-    """Put hls4ml's C++ of both stages into the prepared `folder`, and into `sources` the adapters for our stages."""
+    """Put hls4ml's C++ of all stages into the prepared `folder`, and into `sources` the adapters for our stages."""
     from edgesight.hls import csim  # needs hls4ml, which the RTL's flow does without
 
     (folder / SCRIPT).write_bytes((_SHARED / SCRIPT).read_bytes())
@@ -179,7 +179,7 @@ def synthesise(folder: Path, sources: Path) -> dict[str, str]:
 def _take_over(folder: Path, sources: Path) -> list[str]:
     """Copy what was synthesised, Verilog and memories' contents, into the component; what is missing, in words."""
     missing = []
-    for stage in ("stage0", "stage1"):
+    for stage in sorted(path.name for path in (folder / "hls").iterdir() if (path / f"{path.name}_hls.cpp").is_file()):
         made = folder / "hls" / f"{stage}_project" / "solution" / "syn" / "verilog"
         if not (made / f"{stage}_hls.v").is_file():
             missing.append(f"{made}: holds no {stage}_hls.v; see the log of Vitis HLS")
@@ -193,13 +193,13 @@ def _take_over(folder: Path, sources: Path) -> list[str]:
 def _sizes(package: Package, stage: Stage) -> dict[str, object]:
     kernel = package.kernel
     bits, pixel_bits = stage.logit_bits, 8 * kernel.input.channels
-    logits = bits * kernel.labels
+    logits = bits * kernel.outputs
     beat = (logits + 7) // 8 * 8
     return {
         "name": stage.name,
         "pixels": kernel.input.height * kernel.input.width,
         "channels": kernel.input.channels,
-        "classes": kernel.labels,
+        "classes": kernel.outputs,
         "bits": bits,
         "integer_bits": bits - stage.logit_fraction_bits,
         "pixel_bits": pixel_bits,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import Claim, read_regular, sha256
+from edgesight.host.registers import MAX_STAGES
 
 if TYPE_CHECKING:
     from edgesight.hls.compile import Folding
@@ -17,7 +19,11 @@ if TYPE_CHECKING:
     from edgesight.host.package import Package
 
 # What `train` writes into a zoo folder, beside its card.
-_FILES = ("README.md", "stage0.npz", "stage0.onnx", "stage1.npz", "stage1.onnx", "backend.onnx")
+_FILES = (
+    "README.md",
+    *(f"stage{index}.{kind}" for index in range(MAX_STAGES) for kind in ("npz", "onnx")),
+    "backend.onnx",
+)
 CARD = "card.json"
 
 
@@ -60,16 +66,23 @@ def read_card(zoo: Path) -> dict[str, Any]:
     return card
 
 
-def check_files(zoo: Path, card: dict[str, Any]) -> None:
+def stages_in(zoo: Path, card: dict[str, Any]) -> int:
+    """How many stages a zoo folder holds: as far as `stage<k>.onnx` go on, or the card says that they do."""
+    networks = card.get("networks") or {}
+    there = [f"stage{k}" in networks or (zoo / f"stage{k}.onnx").is_file() for k in range(MAX_STAGES)]
+    return next((k for k, is_there in enumerate(there) if not is_there), MAX_STAGES)
+
+
+def check_files(zoo: Path, card: dict[str, Any], stages: int) -> None:
     """ZooError where a network is absent, or is not the file that the card was written for."""
     networks = card.get("networks") or {}
-    for name in ("stage0", "stage1", "backend"):
+    for name in (*names_of(stages), "backend"):
         path, file = zoo / f"{name}.onnx", f"{name}.onnx"
         described = networks.get(name, {}).get("files", {}).get(file, {}).get("sha256")
         if not path.is_file():
             if name == "backend" and described is None:
                 continue
-            what = "the data centre's network" if name == "backend" else "a cascade has both stages"
+            what = "the data centre's network" if name == "backend" else f"the cascade is to have {stages} stages"
             raise ZooError(f"{path}: is missing ({what}): train it with `edgesight train DATASET --variant {name}`")
         found = sha256(path.read_bytes())
         if described not in (None, found):
@@ -98,13 +111,18 @@ def warnings(zoo: Path, card: dict[str, Any]) -> list[str]:
             shares[name] = float(entry["calibration_accuracy"]["by_seed"][0])
         except (KeyError, TypeError, ValueError, IndexError):
             continue
-    for worse, better in (("stage0", "stage1"), ("stage1", "backend")):
+    for worse, better in itertools.pairwise([*names_of(stages_in(zoo, card)), "backend"]):
         if {worse, better} <= shares.keys() and shares[better] <= shares[worse]:
             said.append(
                 f"{better} is no better than {worse} ({shares[better]:.1%} against {shares[worse]:.1%} of the "
                 f"calibration split): asking it costs time and gains nothing; train it longer, or on more pictures"
             )
     return said
+
+
+def names_of(stages: int) -> list[str]:
+    """What a cascade's stages are called, in order."""
+    return [f"stage{index}" for index in range(stages)]
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -174,22 +192,20 @@ def shipped_folder() -> Path:
 
 
 def foldings_of(budgets: Sequence[int], reuse: Mapping[str, Mapping[str, int]] | None = None) -> list[Folding]:
-    """Foldings of both stages from their budgets of cycles, and reuse factors by stage and layer."""
+    """Foldings of the stages from their budgets of cycles, and reuse factors by stage and layer."""
     from edgesight.hls.compile import Folding
 
-    return [
-        Folding(budget, (reuse or {}).get(stage, {}))
-        for stage, budget in zip(("stage0", "stage1"), budgets, strict=True)
-    ]
+    named = zip(names_of(len(budgets)), budgets, strict=True)
+    return [Folding(budget, (reuse or {}).get(stage, {})) for stage, budget in named]
 
 
 def compile_zoo(zoo: Path, out: Path, foldings: list[Folding]) -> Package:
-    """Compile a zoo folder's two stages, with its back end packed beside them."""
+    """Compile a zoo folder's first stages, one a folding, with its back end packed beside them."""
     from edgesight.hls.compile import DataSetFacts, Network, compile_package
 
     networks = [
         Network(stage, zoo / f"{stage}.onnx", folding)
-        for stage, folding in zip(("stage0", "stage1"), foldings, strict=True)
+        for stage, folding in zip(names_of(len(foldings)), foldings, strict=True)
     ]
     facts = DataSetFacts(*data_set_of(zoo))
     backend = zoo / "backend.onnx"
@@ -205,8 +221,8 @@ def check_same_networks(zoo: Path, other: Kernel) -> None:
 
     if other.calibration is None:
         raise CompileError(f"kernel {other.name!r} is not calibrated: run `edgesight calibrate` on it first")
-    packed = {"networks/stage0.onnx": "stage0", "networks/stage1.onnx": "stage1", "datacenter.onnx": "backend"}
-    for file, name in packed.items():
+    packed = {f"networks/{stage.name}.onnx": stage.name for stage in other.stages}
+    for file, name in {**packed, "datacenter.onnx": "backend"}.items():
         path = zoo / f"{name}.onnx"
         if other.files.get(file) != (sha256(path.read_bytes()) if path.is_file() else None):
             raise CompileError(f"{path}: is not that of kernel {other.name!r}: calibrate anew")
@@ -216,7 +232,9 @@ def calibrated_as(package: Package, other: Kernel) -> Package:
     """Take over the calibration of a kernel that has the same networks and back end, and so gives the same margins."""
     from edgesight.hls.qonnx_graph import CompileError
 
-    for file in ("networks/stage0.onnx", "networks/stage1.onnx", "datacenter.onnx"):
+    if len(other.stages) != len(package.kernel.stages):
+        raise CompileError(f"{package.path}: has another count of stages than kernel {other.name!r}: calibrate anew")
+    for file in (*(f"networks/{stage.name}.onnx" for stage in other.stages), "datacenter.onnx"):
         if other.files.get(file) != package.kernel.files.get(file):
             raise CompileError(f"{package.path}: {file} is not that of kernel {other.name!r}: calibrate anew")
     if other.calibration is None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edgesight.host.obtained import Obtained
 
-StageName = Literal["stage0", "stage1", "datacenter"]
+StageName = Literal["stage0", "stage1", "stage2", "stage3", "datacenter"]
 
 
 class Leg(BaseModel):

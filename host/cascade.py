@@ -22,7 +22,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
 from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.readings import PowerError
 
-_STAGES: tuple[StageName, StageName] = ("stage0", "stage1")
+_STAGES: Final[tuple[StageName, ...]] = ("stage0", "stage1", "stage2", "stage3")
 
 
 class TargetRefused(EdgeSightError, ValueError):
@@ -168,7 +168,7 @@ class Cascade:
             self.give_up(request)
             raise FabricError(f"the fabric answered with error {int(record['error'])}: reset it, then ask again")
         stage = int(record["stage"]) & STAGE_MASK
-        if stage >= len(_STAGES) or int(record["label"]) >= self.kernel.labels:
+        if stage >= len(self.kernel.stages) or int(record["label"]) >= self.kernel.labels:
             self.give_up(request)
             raise FabricError(
                 f"the fabric says class {int(record['label'])} of stage {stage}, which this kernel does not have: "

@@ -20,7 +20,8 @@ from edgesight.host.files import sha256
 from edgesight.host.registers import THRESHOLD_NEVER as NEVER
 from edgesight.host.registers import THRESHOLD_SETS
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
+MAX_FRAME_BYTES: Final = 1 << 22
 OFFLOAD_EVERYTHING = 1.01  # a confidence that no stage can have
 
 Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -44,11 +45,30 @@ class _Strict(BaseModel):
 
 
 class Input(_Strict):
-    """What a frame holds: `height` x `width` x `channels` bytes (HWC); `edgesight.host.pixels` says how they count."""
+    """What a frame holds: `height` x `width` x `channels` values (HWC), each in one byte, or, where it has more than 8
+    bits, in two, the lower one first. `edgesight.host.pixels` says how a picture's bytes count.
+    """
 
     height: Annotated[int, Field(ge=1, le=1024)]
     width: Annotated[int, Field(ge=1, le=1024)]
-    channels: Literal[1, 3]
+    channels: Annotated[int, Field(ge=1, le=65_536)]
+    bits: Annotated[int, Field(ge=1, le=16)] = 8  # of a value; those above them in its bytes do not count
+    signed: bool = False  # two's complement
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is a grey or a colour picture of bytes: what a camera gives and a data centre takes."""
+        return self.channels in (1, 3) and self.bits == 8 and not self.signed
+
+    @property
+    def element(self) -> str:
+        """What a value is on the host, as numpy calls it."""
+        return f"{'int' if self.signed else 'uint'}{8 if self.bits <= 8 else 16}"
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes of one pixel, all its channels."""
+        return self.channels * (1 if self.bits <= 8 else 2)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -58,7 +78,7 @@ class Input(_Strict):
     @property
     def frame_bytes(self) -> int:
         """Payload bytes of one frame."""
-        return self.height * self.width * self.channels
+        return self.height * self.width * self.pixel_bytes
 
 
 class BackEndInput(_Strict):
@@ -79,7 +99,7 @@ class BackEndInput(_Strict):
         return cls(
             height=fabric.height,
             width=fabric.width,
-            channels=fabric.channels,
+            channels=fabric.channels,  # type: ignore[arg-type] # of a picture
             layout="NHWC",
             element="uint8",
             mean=[0.0] * fabric.channels,
@@ -131,7 +151,7 @@ class Stage(_Strict):
     name: str
     trunk: Trunk | None = None  # where it begins; None: at the pixels
     parameters: int
-    outputs: Annotated[int, Field(ge=2)]  # logits an image, one a class
+    outputs: Annotated[int, Field(ge=1, le=65_536)]  # logits a frame, one a class; of a map pixel by pixel
     logit_bits: Annotated[int, Field(ge=1, le=32)]  # width of the signed integer logits
     logit_fraction_bits: int  # a logit's value is integer * 2**-logit_fraction_bits
     layers: list[Layer]
@@ -305,12 +325,13 @@ class BoardBuild(_Strict):
 class Kernel(_Strict):
     """Contents of `kernel.json`."""
 
-    schema_version: Literal[4]
+    schema_version: Literal[5]
     name: str
     # Of the hardware's structure: every SystemVerilog file, but no weight memory. Register `build_hash` says it.
     build_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
     weights_sha256: Hex64  # of the weight memories' files; register `weights_hash` says its first 8 digits
-    classes: Annotated[list[str], Field(min_length=2)]
+    classes: list[str]  # none where a network alone gives values that are no classes
+    logits_in_record: bool = False  # of a network alone: behind every record are its frame's logits
     input: Input  # the fabric's
     backend_input: BackEndInput | None  # None: nothing is known of a back end
     stages: Annotated[list[Stage], Field(min_length=1, max_length=4)]
@@ -334,6 +355,16 @@ class Kernel(_Strict):
         return len(self.classes)
 
     @property
+    def outputs(self) -> int:
+        """Logits of a frame, of every stage."""
+        return self.stages[0].outputs
+
+    @property
+    def record_beats(self) -> int:
+        """Beats of 64 bits of one record: two, and where it carries them, two logits of 32 bits a beat more."""
+        return 2 + (-(-self.outputs // 2) if self.logits_in_record else 0)
+
+    @property
     def checksum(self) -> str:
         """SHA-256 over all fields, written as JSON with sorted keys."""
         return sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode())
@@ -343,8 +374,17 @@ class Kernel(_Strict):
         """Hold the fields against each other; ValueError naming the one that does not fit."""
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes: two have the same name")
+        if self.input.frame_bytes > MAX_FRAME_BYTES:
+            raise ValueError(f"input: a frame of {self.input.frame_bytes} bytes; it may have {MAX_FRAME_BYTES}")
+        if self.logits_in_record:
+            if len(self.stages) != 1:
+                raise ValueError(f"logits_in_record: {len(self.stages)} stages; only a network alone says its logits")
+        elif len(self.classes) < 2:
+            raise ValueError(f"classes: {len(self.classes)} names; a cascade tells at least 2 apart")
+        elif not self.input.is_picture:
+            raise ValueError("input: a cascade takes pictures of 1 or 3 channels, of bytes")
         for index, stage in enumerate(self.stages):
-            if stage.outputs != len(self.classes):
+            if stage.outputs != len(self.classes) and (self.classes or not self.logits_in_record):
                 raise ValueError(f"classes: {len(self.classes)} names for the {stage.outputs} outputs of {stage.name}")
             if stage.trunk is not None:
                 _check_trunk(stage.trunk, index, self.stages)

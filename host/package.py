@@ -30,7 +30,7 @@ MANIFEST = "kernel.json"
 LIBRARY = Path(__file__).resolve().parent.parent / "hw" / "rtl"
 TOP = "kernel.sv"  # the source that says both hashes
 RTL = "rtl/"
-_EARLIER = (2, 3)  # schemas whose calibration can be taken over
+_EARLIER = (2, 3, 4)  # schemas whose calibration can be taken over
 _EARLIER_LIBRARY = re.compile(r"lib/(csim|verilated)-[0-9a-f]{8}\.so")  # built by versions that kept them here
 _SAID_HASH = re.compile(r"\b(BuildHash|WeightsHash)\(32'h([0-9a-f]{8})\)")
 _NO_HASH = r"\1(32'h00000000)"
@@ -267,7 +267,7 @@ def write_package(path: Path, kernel: Kernel, files: Mapping[str, bytes]) -> Pac
 
 
 def load_kernel(path: Path) -> Kernel:
-    """The kernel of the package in `path`, which may be of the two schemas before this: to take its calibration over.
+    """The kernel of the package in `path`, which may be of the three schemas before this: to take its calibration over.
 
     Its files are compared with their checksums, its thresholds with their curves. Raises KernelError.
     """
@@ -288,9 +288,9 @@ def load_kernel(path: Path) -> Kernel:
 
 
 def _raised(document: dict[str, Any]) -> dict[str, Any]:
-    """A document of schema 2 or 3 as one of this schema would say it; its RTL is of no further use.
+    """A document of schema 2, 3 or 4 as one of this schema would say it; its RTL is of no further use.
 
-    Raises ValueError where the checksum that schema 3 has is not that of the other fields.
+    Raises ValueError where the checksum that schemas 3 and 4 have is not that of the other fields.
     """
     raised = {name: value for name, value in document.items() if name != "checksum"}
     if document["schema_version"] == 2:
@@ -298,6 +298,8 @@ def _raised(document: dict[str, Any]) -> dict[str, Any]:
         raised["stages"] = stages
     elif document["checksum"] != sha256(json.dumps(raised, sort_keys=True, separators=(",", ":")).encode()):
         raise ValueError("field checksum: differs from that of the other fields")
+    if document["schema_version"] == 4:
+        return {**raised, "schema_version": SCHEMA_VERSION}
     name, digest = document["dataset"], document["dataset_sha256"]
     if document["calibration"] is not None:
         raised["calibration"] = {**document["calibration"], "rests_on": calibration_split(name, digest).model_dump()}

@@ -11,11 +11,14 @@ from enum import IntEnum
 # What `id` reads: this is an EdgeSight kernel.
 KERNEL_ID = 0xED6E5167
 # What `version` reads: major in the upper half, minor in the lower. Another major version has another register map.
-INTERFACE_VERSION = 0x00010001
+INTERFACE_VERSION = 0x00010002
 # Bits 63:48 of every frame header.
 FRAME_MAGIC = 0xE51D
 # Tag of a closing record; frames may use it, too: the error code tells them apart.
 CLOSING_TAG = 0xFFFFFFFF
+# Stages that a kernel can have. Registers of those that it has not read their reset values and take writes without
+# effect.
+MAX_STAGES = 0x04
 # Rows of the threshold table.
 THRESHOLD_SETS = 0x10
 # Threshold: no margin is enough at this stage.
@@ -90,6 +93,8 @@ OFFSETS: dict[str, int] = {
     "pixels": 0x024,
     "channels": 0x028,
     "frame_slots": 0x02C,
+    "stages": 0x030,
+    "record_beats": 0x034,
     "frames": 0x040,
     "answered_stage0": 0x044,
     "answered_stage1": 0x048,
@@ -101,8 +106,14 @@ OFFSETS: dict[str, int] = {
     "last_cycles": 0x060,
     "interval0": 0x064,
     "interval1": 0x068,
+    "interval2": 0x06C,
+    "interval3": 0x070,
+    "answered_stage2": 0x074,
+    "answered_stage3": 0x078,
     "threshold0": 0x100,
     "threshold1": 0x140,
+    "threshold2": 0x180,
+    "threshold3": 0x1C0,
 }
 
 # Fields of version: masks in place.

@@ -29,8 +29,6 @@ from edgesight.host.kernel import KernelError
 from edgesight.host.package import Package
 
 VECTORS = "vectors.npz"
-# Every way through the cascade: answered by stage 0, answered by stage 1, sure nowhere.
-_WAYS = ([ALWAYS, NEVER], [NEVER, ALWAYS], [NEVER, NEVER])
 _FIELDS = ("error", "stage", "label", "margin")  # tags are the run's own, cycles the fabric's
 
 
@@ -67,7 +65,8 @@ def selftest(fabric: Fabric, package: Package) -> SelfTestReport:
     images, logits = _vectors(package)
     calibration = package.kernel.calibration
     targets = calibration.targets if calibration is not None else []
-    rows = [list(row) for row in dict.fromkeys(map(tuple, [*_WAYS, *(target.thresholds for target in targets)]))]
+    ways = ways_through(len(package.kernel.stages))
+    rows = [list(row) for row in dict.fromkeys(map(tuple, [*ways, *(target.thresholds for target in targets)]))]
     place = fabric.place if isinstance(fabric, Placed) else None
     mismatches, first = 0, None
     existing = package.kernel.threshold_sets
@@ -80,7 +79,10 @@ def selftest(fabric: Fabric, package: Package) -> SelfTestReport:
             sets = np.tile(np.arange(len(group), dtype=np.uint8), len(images))
             found = fabric.run(images[image], sets)
             expected = expected_records([stage[image] for stage in logits], np.array(group, np.uint32)[sets])
-            wrong = np.flatnonzero(np.any([found[field] != expected[field] for field in _FIELDS], axis=0))
+            differ = [found[field] != expected[field] for field in _FIELDS]
+            if package.kernel.logits_in_record:
+                differ.append(np.any(found["logits"] != logits[0][image], axis=1))
+            wrong = np.flatnonzero(np.any(differ, axis=0))
             mismatches += len(wrong)
             if first is None and len(wrong):
                 at = int(wrong[0])
@@ -103,10 +105,16 @@ def selftest(fabric: Fabric, package: Package) -> SelfTestReport:
     )
 
 
-def expected_records(logits: list[Logits], thresholds: npt.NDArray[np.uint32]) -> Records:
-    """Records [N] that integer logits [N, classes] of both stages make under thresholds [N, 2]; tags and cycles are 0.
+def ways_through(stages: int) -> list[list[int]]:
+    """Rows of thresholds for every way through the cascade: answered by each stage in turn, then sure nowhere."""
+    return [[ALWAYS if at == stage else NEVER for at in range(stages)] for stage in range(stages + 1)]
 
-    The hardware's rule: a stage answers if its margin reaches its threshold; the last one marks what it is unsure of.
+
+def expected_records(logits: list[Logits], thresholds: npt.NDArray[np.uint32]) -> Records:
+    """Records [N] that integer logits [N, classes] of each stage make under thresholds [N, stages].
+
+    Tags and cycles are 0. The hardware's rule: a stage answers if its margin reaches its threshold; the last one marks
+    what it is unsure of.
     """
     records = np.zeros(len(thresholds), RECORD)
     unsure = np.ones(len(thresholds), np.bool_)
@@ -130,7 +138,7 @@ def _vectors(package: Package) -> tuple[Images, list[Logits]]:
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise KernelError(f"{package.path / VECTORS}: cannot be used ({error}); compile the package again") from error
     shapes = [values.shape for values in logits]
-    if images.shape[1:] != kernel.input.shape or shapes != [(len(images), kernel.labels)] * len(logits):
+    if images.shape[1:] != kernel.input.shape or shapes != [(len(images), kernel.outputs)] * len(logits):
         raise KernelError(
             f"{package.path / VECTORS}: images {list(images.shape)} with logits {shapes} do not fit kernel "
             f"{kernel.name!r}; compile the package again"

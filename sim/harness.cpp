@@ -16,9 +16,9 @@
 
 namespace {
 
-constexpr uint32_t kAbi = 1;            // changes with anything that the other side of this interface must know
+constexpr uint32_t kAbi = 2;            // changes with anything that the other side of this interface must know
 constexpr int kRegisterTimeout = 1000;  // cycles that an AXI4-Lite access may take
-constexpr int kStages = 2;
+constexpr uint32_t kMaxStages = 4;
 
 template <typename T>
 typename std::enable_if<std::is_integral<T>::value, uint32_t>::type word(const T& port, size_t index) {
@@ -50,9 +50,10 @@ std::string folder() {
 struct Kernel {
     VerilatedContext context;
     Vkernel top{&context};
-    uint32_t classes, widths[kStages];
+    const uint32_t stages, classes, width, record_beats;  // width: bits of a logit, of the widest stage
 
-    Kernel(uint32_t classes_, uint32_t width0, uint32_t width1) : classes(classes_), widths{width0, width1} {
+    Kernel(uint32_t stages_, uint32_t classes_, uint32_t width_, uint32_t record_beats_)
+        : stages(stages_), classes(classes_), width(width_), record_beats(record_beats_) {
         const std::string memories = "+edgesight_memories=" + folder();
         const char* arguments[] = {"kernel", memories.c_str()};
         context.commandArgs(2, arguments);
@@ -103,11 +104,11 @@ struct Run {
     const uint8_t* keep;    // [beats]
     const uint8_t* last;    // [beats]
     uint64_t beats;
-    uint64_t* records;      // [2 * expected]: a record is two beats
+    uint64_t* records;      // [record_beats * expected]
     uint64_t expected;      // records to wait for
-    int32_t* logits[kStages];    // null, or [tags * classes]: what the taps showed, by tag
-    uint64_t* stamps[kStages];   // null, or [tags]: the run's cycle of it
-    uint64_t tags;          // taps with a tag from here on are passed over
+    int32_t* logits[kMaxStages];    // null, or [tags * classes]: what the stage's tap showed, by tag
+    uint64_t* stamps[kMaxStages];   // null, or [tags]: the run's cycle of it
+    uint64_t tags;          // taps with a tag from here on are passed over; 0 where stamps are null
     uint64_t sent;          // beats accepted
     uint64_t received;      // beats of records
     uint64_t cycles;        // simulated
@@ -116,8 +117,8 @@ struct Run {
 EXPORT uint32_t kernel_abi() { return kAbi; }
 
 // A kernel fresh from reset.
-EXPORT void* kernel_open(uint32_t classes, uint32_t width0, uint32_t width1) {
-    return new Kernel(classes, width0, width1);
+EXPORT void* kernel_open(uint32_t stages, uint32_t classes, uint32_t width, uint32_t record_beats) {
+    return new Kernel(stages, classes, width, record_beats);
 }
 
 EXPORT void kernel_close(void* handle) { delete static_cast<Kernel*>(handle); }
@@ -177,7 +178,7 @@ EXPORT int32_t kernel_write(void* handle, uint32_t address, uint32_t value) {
 EXPORT int32_t kernel_run(void* handle, Run* run, uint64_t limit) {
     Kernel& kernel = *static_cast<Kernel*>(handle);
     Vkernel& top = kernel.top;
-    const uint64_t last_cycle = run->cycles + limit, wanted = 2 * run->expected;
+    const uint64_t last_cycle = run->cycles + limit, wanted = kernel.record_beats * run->expected;
     const uint32_t classes = kernel.classes;
     bool offering = false;
     top.m_axis_tready = 1;
@@ -192,17 +193,13 @@ EXPORT int32_t kernel_run(void* handle, Run* run, uint64_t limit) {
         kernel.settle();
         const bool accepted = offering && top.s_axis_tready;
         if (top.m_axis_tvalid) run->records[run->received++] = top.m_axis_tdata;
-        if (top.tap0_valid_o && run->logits[0] && top.tap0_tag_o < run->tags) {
-            const uint64_t tag = top.tap0_tag_o;
-            run->stamps[0][tag] = run->cycles;
-            for (uint32_t c = 0; c < classes; ++c)
-                run->logits[0][tag * classes + c] = signed_field(top.tap0_logits_o, c, kernel.widths[0]);
-        }
-        if (top.tap1_valid_o && run->logits[1] && top.tap1_tag_o < run->tags) {
-            const uint64_t tag = top.tap1_tag_o;
-            run->stamps[1][tag] = run->cycles;
-            for (uint32_t c = 0; c < classes; ++c)
-                run->logits[1][tag * classes + c] = signed_field(top.tap1_logits_o, c, kernel.widths[1]);
+        for (uint32_t stage = 0; run->tags && stage < kernel.stages; ++stage) {
+            const uint64_t tag = word(top.tap_tag_o, stage);
+            if (!(top.tap_valid_o >> stage & 1) || tag >= run->tags) continue;
+            run->stamps[stage][tag] = run->cycles;
+            for (uint32_t c = 0; run->logits[stage] && c < classes; ++c)
+                run->logits[stage][tag * classes + c] =
+                    signed_field(top.tap_logits_o, stage * classes + c, kernel.width);
         }
         kernel.edge();
         ++run->cycles;

@@ -34,30 +34,30 @@ def with_card(zoo: Path, **shares: float) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["fashion-mnist", "digits"])
 def test_the_shipped_zoos_are_what_their_cards_say(name: str) -> None:
     folder = ROOT / "quant" / "zoo" / name
-    check_files(folder, read_card(folder))
+    check_files(folder, read_card(folder), 2)
 
 
 @pytest.mark.parametrize("name", ["stage0", "stage1", "backend"])
 def test_a_network_that_is_missing_is_named_with_the_command(zoo: Path, name: str) -> None:
     (zoo / f"{name}.onnx").unlink()
     with pytest.raises(ZooError, match=rf"{name}\.onnx: is missing .* `edgesight train DATASET --variant {name}`"):
-        check_files(zoo, read_card(zoo))
+        check_files(zoo, read_card(zoo), 2)
 
 
 def test_a_swapped_network_is_named_with_whose_it_is(zoo: Path) -> None:
     shutil.copy(zoo / "stage0.onnx", zoo / "stage1.onnx")
     with pytest.raises(ZooError, match=r"stage1\.onnx: is not the file that card\.json describes .* it is stage0's"):
-        check_files(zoo, read_card(zoo))
+        check_files(zoo, read_card(zoo), 2)
     (zoo / "stage1.onnx").write_bytes(b"another")
     with pytest.raises(ZooError, match=r"stage1\.onnx: is not the file .* it has sha256"):
-        check_files(zoo, read_card(zoo))
+        check_files(zoo, read_card(zoo), 2)
 
 
 def test_a_zoo_without_a_back_end_is_compiled_with_a_warning(zoo: Path) -> None:
     card = read_card(zoo)
     del card["networks"]["backend"]
     (zoo / "backend.onnx").unlink()
-    check_files(zoo, card)
+    check_files(zoo, card, 2)
     assert any("has no backend.onnx, so that the package offloads nothing" in line for line in warnings(zoo, card))
 
 

@@ -78,7 +78,9 @@ def exactness(name: str, path: Path, folder: Path, rtl_inputs: int, entry: Forma
     not_stated, csim, csim_ms = "", 0, 0.0
     try:
         answers, csim_ms = _csim(network, values, folder / "csim")
-        differ = [np.any(a.reshape(len(b), -1) != b.reshape(len(b), -1), axis=1) for a, b in zip(answers, found, strict=True)]
+        differ = [
+            np.any(a.reshape(len(b), -1) != b.reshape(len(b), -1), axis=1) for a, b in zip(answers, found, strict=True)
+        ]
         csim = int(np.any(differ, axis=0).sum())
     except NotStated as reason:
         not_stated = str(reason)

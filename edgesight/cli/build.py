@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ import typer
 
 from edgesight.cli import ending
 from edgesight.cli.data import FETCHED, data_set
+from edgesight.cli.ending import ArgumentError
 from edgesight.cli.options import (
     DataDir,
     DataSetName,
@@ -102,11 +104,21 @@ def train(  # noqa: PLR0913 - a command's options are its surface
 
 
 def compile_(
-    zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder with stage0.onnx, stage1.onnx and card.json.")],
+    zoo: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ZOO|NETWORK.onnx",
+            help="Folder with stage0.onnx, stage1.onnx, ... and card.json; or the QONNX file of a network alone.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Kernel package to write.")],
     cycles: Annotated[
-        str, typer.Option(help="Cycles a frame that each layer of stage 0 and of stage 1 may take.")
-    ] = "1500,10000",
+        str | None,
+        typer.Option(
+            help="Cycles a frame that each layer of a stage may take: one to four numbers, comma separated; default "
+            "1500,10000, of a network alone 10000."
+        ),
+    ] = None,
     reuse: Annotated[
         list[str] | None, typer.Option(help="hls4ml ReuseFactor of one layer: STAGE.LAYER=N; may be repeated.")
     ] = None,
@@ -116,16 +128,22 @@ def compile_(
     csim: Annotated[bool, typer.Option("--csim/--no-csim", help="Build hls4ml's C++ library as well.")] = True,
     json_: Json = False,
 ) -> None:
-    """Compile two QONNX networks to a kernel package: RTL, csim, known answers. Needs no vendor tool."""
+    """Compile one to four QONNX networks to a kernel package: RTL, csim, known answers. Needs no vendor tool."""
     from edgesight.hls.zoo import check_files, read_card, warnings
     from edgesight.host.package import PACKAGE, load_kernel
 
     # What is wrong is said before hls4ml is loaded, let alone the work begun.
-    budgets = budgets_of(cycles)
-    factors = factors_of(reuse or [])
+    alone = not zoo.is_dir()
+    budgets = budgets_of(cycles or ("10000" if alone else "1500,10000"))
+    factors = factors_of(reuse or [], len(budgets))
     PACKAGE.check_folder(out)
+    if alone:
+        if len(budgets) != 1 or calibration is not None:
+            raise ArgumentError(f"{zoo} is a network alone: it takes one number of --cycles, and no --calibration")
+        _compile_alone(zoo, out, budgets[0], factors["stage0"], csim, json_)
+        return
     card = read_card(zoo)
-    check_files(zoo, card)
+    check_files(zoo, card, len(budgets))
     warn(warnings(zoo, card))
     before = load_kernel(calibration) if calibration is not None else None  # `out` may be that very package
     if before is not None:
@@ -137,6 +155,19 @@ def compile_(
     warn(out_of_reach(package, foldings))
     if before is not None:
         package = calibrated_as(package, before)
+    if csim:
+        build_library(package)
+    show_package(package, json_)
+
+
+def _compile_alone(path: Path, out: Path, cycles: int, reuse: Mapping[str, int], csim: bool, json_: bool) -> None:
+    """Compile the network in the QONNX file `path` by itself, with its logits in the record."""
+    from edgesight.hls.compile import Folding, Network, compile_alone
+    from edgesight.hls.csim import build_library
+
+    folding = Folding(cycles, reuse)
+    package = compile_alone(out.resolve().name, Network("stage0", path, folding), out)
+    warn(out_of_reach(package, [folding]))
     if csim:
         build_library(package)
     show_package(package, json_)

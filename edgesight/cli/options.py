@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgesight.cli.ending import ArgumentError
+from edgesight.host.registers import MAX_STAGES
 
 if TYPE_CHECKING:
     from edgesight.quant.image_folder import FolderReading
@@ -69,14 +70,16 @@ KeysFolder = Annotated[
 def budgets_of(cycles: str) -> list[int]:
     """Cycles a frame that each layer of a stage may take, from `--cycles`."""
     budgets = cycles.split(",")
-    if len(budgets) != 2 or not all(_COUNT.fullmatch(budget) for budget in budgets):
-        raise ArgumentError(f"--cycles {cycles}: give two numbers, for stage 0 and stage 1, such as 1500,10000")
+    if len(budgets) > MAX_STAGES or not all(_COUNT.fullmatch(budget) for budget in budgets):
+        raise ArgumentError(
+            f"--cycles {cycles}: give a number for each stage, one to {MAX_STAGES} of them, such as 1500,10000"
+        )
     return [int(budget) for budget in budgets]
 
 
-def factors_of(reuse: list[str]) -> dict[str, dict[str, int]]:
-    """Reuse factors by stage and layer, from each `--reuse`."""
-    factors: dict[str, dict[str, int]] = {"stage0": {}, "stage1": {}}
+def factors_of(reuse: list[str], stages: int) -> dict[str, dict[str, int]]:
+    """Reuse factors by stage and layer, from each `--reuse`, of a cascade of so many stages."""
+    factors: dict[str, dict[str, int]] = {f"stage{index}": {} for index in range(stages)}
     for entry in reuse:
         place, _, factor = entry.partition("=")
         stage, _, layer = place.partition(".")

@@ -26,8 +26,11 @@ def describe(package: Package, console: Console) -> None:
     """Print what a kernel package holds: its layers and folding, and the accuracy targets that it keeps."""
     kernel = package.kernel
     height, width, channels = kernel.input.shape
+    told = f"{kernel.labels} classes" if kernel.classes else f"{kernel.outputs} values"
+    if kernel.logits_in_record:
+        told += ", logits in the record"
     console.print(
-        f"[bold]{escape(kernel.name)}[/bold] {height}x{width}x{channels}, {kernel.labels} classes, "
+        f"[bold]{escape(kernel.name)}[/bold] {height}x{width}x{channels}, {told}, "
         f"data set {escape(str(kernel.dataset))}, "
         f"build {kernel.build_hash}"
     )

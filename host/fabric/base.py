@@ -13,23 +13,37 @@ import numpy.typing as npt
 
 from edgesight.host import registers
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.kernel import BackEndInput
+from edgesight.host.kernel import BackEndInput, Kernel
 from edgesight.host.package import Package
 
-# One record as the hardware sends it: 16 bytes, little-endian. `cycles` are 0 where the fabric counts none.
+# What every record begins with: 16 bytes, little-endian. `cycles` are 0 where the fabric counts none.
 RECORD = np.dtype([(name, f"<u{bits // 8}") for name, (_, bits) in registers.RECORD.items()])
 OFFLOAD = registers.RECORD_STAGE_OFFLOAD
 STAGE_MASK = registers.RECORD_STAGE_INDEX
-_STAGES = 2  # of hw/rtl/cascade.sv
 ALWAYS = 0  # threshold: answer at this stage whatever the margin
 NEVER = registers.THRESHOLD_NEVER
 
-Images = npt.NDArray[np.uint8]  # [N, H, W, C]
-Records = npt.NDArray[np.void]  # [N] of RECORD
+Images = npt.NDArray[np.uint8]  # [N, H, W, C]; of a network alone also of the other elements that its input has
+Records = npt.NDArray[np.void]  # [N] of `record_type`
 
 
 class FabricError(EdgeSightError):
     """The fabric cannot be opened or did not answer: says what was seen and what to do."""
+
+
+def record_type(kernel: Kernel) -> np.dtype[np.void]:
+    """One record as the kernel sends it: RECORD, and behind it, where it says them, `logits` int32 [outputs]."""
+    if not kernel.logits_in_record:
+        return RECORD
+    assert RECORD.names is not None
+    return np.dtype(
+        {
+            "names": [*RECORD.names, "logits"],
+            "formats": [*(RECORD[name] for name in RECORD.names), ("<i4", (kernel.outputs,))],
+            "offsets": [*(RECORD.fields[name][1] for name in RECORD.names), RECORD.itemsize],  # type: ignore[index]
+            "itemsize": 8 * kernel.record_beats,
+        }
+    )
 
 
 class Fabric(Protocol):
@@ -44,7 +58,8 @@ class Fabric(Protocol):
     def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
         """Answer images uint8 [N, H, W, C], each under its threshold set [N]; records come in the images' order.
 
-        Raises FabricError on a wrong shape or type, or when the hardware does not answer in time.
+        A network alone takes the elements that its input has, and its records carry `logits`. Raises FabricError on a
+        wrong shape or type, or when the hardware does not answer in time.
         """
 
     def close(self) -> None:
@@ -85,8 +100,6 @@ def check_kernel(package: Package) -> None:
     later = [stage.name for stage in kernel.stages if stage.trunk is not None]
     if later:
         wants = f"stage {later[0]} begins at another's features, and fabrics hand on pixels alone"
-    elif len(kernel.stages) != _STAGES:
-        wants = f"it has {len(kernel.stages)} stages, and fabrics run {_STAGES}"
     elif kernel.backend_input not in (None, BackEndInput.same_as(kernel.input)):
         wants = "its back end takes another picture than the fabric, and an offload carries the fabric's"
     else:
@@ -98,12 +111,18 @@ def check_kernel(package: Package) -> None:
 
 
 def check_images(package: Package, images: Images) -> None:
-    """Raise FabricError unless `images` is uint8 [N, H, W, C] of the package's input shape."""
-    expected = package.kernel.input.shape
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
+    """Raise FabricError unless `images` is [N, H, W, C] of the package's input shape and element, uint8 of pictures."""
+    taken = package.kernel.input
+    if images.dtype != np.dtype(taken.element) or images.ndim != 4 or images.shape[1:] != taken.shape:
         raise FabricError(
-            f"images are {images.dtype} {list(images.shape)}, but kernel {package.kernel.name!r} takes uint8 "
-            f"[N, {expected[0]}, {expected[1]}, {expected[2]}]: resize or convert them first"
+            f"images are {images.dtype} {list(images.shape)}, but kernel {package.kernel.name!r} takes {taken.element} "
+            f"[N, {taken.height}, {taken.width}, {taken.channels}]: resize or convert them first"
+        )
+    low, high = (-(1 << taken.bits - 1), (1 << taken.bits - 1) - 1) if taken.signed else (0, (1 << taken.bits) - 1)
+    if taken.bits not in (8, 16) and images.size and (int(images.min()) < low or int(images.max()) > high):
+        raise FabricError(
+            f"images hold values from {int(images.min())} to {int(images.max())}, but kernel {package.kernel.name!r} "
+            f"takes {low} to {high}: scale them first"
         )
 
 

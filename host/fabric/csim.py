@@ -11,13 +11,13 @@ import numpy.typing as npt
 from edgesight.host.fabric.base import (
     NEVER,
     OFFLOAD,
-    RECORD,
     FabricError,
     Images,
     Place,
     Records,
     check_images,
     check_kernel,
+    record_type,
 )
 from edgesight.host.libraries import find
 from edgesight.host.package import Package
@@ -77,11 +77,14 @@ class CsimFabric:
                 f"threshold sets {list(sets.shape)} for {len(images)} images: give one below "
                 f"{self._thresholds.shape[1]} for each image"
             )
-        records = np.zeros(len(images), RECORD)
+        records = np.zeros(len(images), record_type(self.package.kernel))
         records["tag"] = np.arange(len(images))
         unsure = np.arange(len(images))
         for stage, thresholds in enumerate(self._thresholds):
-            labels, margins = decide(self._stage_logits(stage, images[unsure]))
+            logits = self._stage_logits(stage, images[unsure])
+            if self.package.kernel.logits_in_record:
+                records["logits"] = logits
+            labels, margins = decide(logits)
             records["label"][unsure] = labels
             records["margin"][unsure] = margins
             records["stage"][unsure] = stage
@@ -99,7 +102,7 @@ class CsimFabric:
 
     def _stage_logits(self, stage: int, images: Images) -> Logits:
         pixels = np.ascontiguousarray(images)
-        logits = np.zeros((len(images), self.package.kernel.labels), np.int32)
+        logits = np.zeros((len(images), self.package.kernel.outputs), np.int32)
         if len(images):
             with _ONE_AT_A_TIME:
                 code = self._function(stage, pixels.ctypes.data, len(images), logits.ctypes.data)
@@ -112,9 +115,14 @@ class CsimFabric:
 
 
 def decide(logits: Logits) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Labels [N] and margins [N] of integer logits [N, classes]: the lowest index wins a tie, whose margin is 0."""
+    """Labels [N] and margins [N] of integer logits [N, classes]: the lowest index wins a tie, whose margin is 0.
+
+    The margin of a single logit is 0.
+    """
     wide = logits.astype(np.int64)
     labels = np.argmax(wide, axis=1)
+    if wide.shape[1] == 1:
+        return labels, np.zeros(len(wide), np.int64)
     two_best = np.partition(wide, -2, axis=1)[:, -2:]
     return labels, two_best[:, 1] - two_best[:, 0]
 

@@ -16,10 +16,7 @@ from edgesight.host.package import Package
 from edgesight.host.registers import FRAME_MAGIC, HEADER, INTERFACE_VERSION, KERNEL_ID, VERSION_MAJOR
 
 BEAT_BYTES = 8
-_COUNTERS = (
-    *("status", "faults", "frames", "answered_stage0", "answered_stage1", "offloaded", "errors", "bad_headers"),
-    *("input_stall_cycles", "output_stall_cycles"),
-)
+_COUNTERS = ("offloaded", "errors", "bad_headers", "input_stall_cycles", "output_stall_cycles")
 
 Beats = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
@@ -85,7 +82,9 @@ class Registers:
 
     def state(self) -> str:
         """Status, faults and counters in one line, for messages."""
-        return ", ".join(f"{name} {self.read(name):#x}" for name in _COUNTERS)
+        answered = [f"answered_stage{stage}" for stage in range(len(self._package.kernel.stages))]
+        names = ["status", "faults", "frames", *answered, *_COUNTERS]
+        return ", ".join(f"{name} {self.read(name):#x}" for name in names)
 
     def _address(self, name: str, index: int) -> int:
         try:
@@ -100,11 +99,12 @@ class Registers:
 def pack_frames(images: Images, sets: npt.NDArray[np.uint8]) -> tuple[Beats, Bytes, Bytes]:
     """Frames of images [N, H, W, C] as the kernel takes them: data, keep and last of every beat.
 
-    A frame is a header beat and its payload's beats; tags count up from 0.
+    A value of two bytes goes lower byte first. A frame is a header beat and its payload's beats; tags count up from 0.
     """
     count = len(images)
-    size = math.prod(images.shape[1:])
-    flat = images.reshape(count, size)
+    size = math.prod(images.shape[1:]) * images.itemsize
+    little = images.astype(images.dtype.newbyteorder("<"), copy=False)
+    flat = np.ascontiguousarray(little.reshape(count, -1)).view(np.uint8)
     words = -(-size // BEAT_BYTES)
     beats = np.zeros((count, 1 + words), "<u8")
     tags = np.arange(count, dtype=np.uint64)

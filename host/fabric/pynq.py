@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.fabric.base import (
-    RECORD,
     STAGE_MASK,
     FabricError,
     Images,
@@ -29,6 +28,7 @@ from edgesight.host.fabric.base import (
     Records,
     check_images,
     check_sets,
+    record_type,
 )
 from edgesight.host.fabric.dma import Channel, Dma
 from edgesight.host.fabric.driver import BEAT_BYTES, Registers, in_order, pack_frames
@@ -82,7 +82,7 @@ class _Memory:
     """Buffers that the DMA reaches, and where they are."""
 
     frames: Any  # uint64 [2, piece, beats]
-    records: Any  # RECORD [batch]
+    records: Any  # [batch]
     frames_at: int = field(init=False)
     records_at: int = field(init=False)
 
@@ -135,6 +135,7 @@ class PynqFabric:
         self._dma = Dma(pynq.MMIO(dma["phys_addr"], dma["addr_range"]).array)
         self._dma.check_simple(str(bitstream))
         self._frame_bytes = BEAT_BYTES + package.kernel.input.frame_bytes
+        self._record = record_type(package.kernel)
         self.legs = Legs()  # of the last run
         self._sent = 0  # frames of the batch under way
         self._thresholds_set = False  # loading the bitstream cleared the table
@@ -175,7 +176,7 @@ class PynqFabric:
         if not self._usable:
             self.reset()
         self.legs = Legs()
-        records = np.empty(len(images), RECORD)
+        records = np.empty(len(images), self._record)
         self._usable = False  # until all is back: an interrupted run leaves frames on their way
         for start in range(0, len(images), _BATCH):
             batch = slice(start, start + _BATCH)
@@ -271,11 +272,11 @@ class PynqFabric:
     def _allocate(self, pynq: Any, dma: dict[str, Any]) -> _Memory:
         """Buffers of the DMA, no larger than what one of its transfers takes."""
         longest = (1 << int(dma.get("parameters", {}).get("c_sg_length_width", 26))) - 1
-        if longest < max(self._frame_bytes, _BATCH * RECORD.itemsize):
+        if longest < max(self._frame_bytes, _BATCH * self._record.itemsize):
             raise FabricError(
                 f"{self.package.path}: the DMA of this bitstream moves at most {longest} bytes at once, a frame has "
-                f"{self._frame_bytes} and a batch of records {_BATCH * RECORD.itemsize}: make the bitstream again with "
-                f"`make bitstream BOARD={self.build.board}`"
+                f"{self._frame_bytes} and a batch of records {_BATCH * self._record.itemsize}: make the bitstream "
+                f"again with `make bitstream BOARD={self.build.board}`"
             )
         beats = -(-self._frame_bytes // BEAT_BYTES)
         piece = max(1, min(_PIECE, _PIECE_BYTES // (beats * BEAT_BYTES)))
@@ -283,11 +284,11 @@ class PynqFabric:
             # Through the processor's caches, which are flushed and invalidated around each transfer; without, reading
             # records back goes to memory word by word.
             frames = pynq.allocate(shape=(2, piece, beats), dtype=np.uint64, cacheable=1)
-            records = pynq.allocate(shape=(_BATCH,), dtype=RECORD, cacheable=1)
+            records = pynq.allocate(shape=(_BATCH,), dtype=self._record, cacheable=1)
         except Exception as error:  # PYNQ raises whatever XRT raises
             raise FabricError(
-                f"PYNQ cannot allocate {2 * piece * beats * BEAT_BYTES + _BATCH * RECORD.itemsize} bytes of contiguous "
-                f"memory ({error}): close other programs that use the board, or restart it"
+                f"PYNQ cannot allocate {2 * piece * beats * BEAT_BYTES + _BATCH * self._record.itemsize} bytes of "
+                f"contiguous memory ({error}): close other programs that use the board, or restart it"
             ) from error
         memory = _Memory(frames, records)
         reach = 1 << int(dma.get("parameters", {}).get("c_addr_width", 32))
@@ -338,7 +339,7 @@ class PynqFabric:
         self.registers.write("batch", count)
         if self.interrupts:
             receive.clear_interrupt()
-        receive.transfer(memory.records_at, count * RECORD.itemsize)
+        receive.transfer(memory.records_at, count * self._record.itemsize)
         self._pack(memory, images, sets, 0)
         for number, start in enumerate(range(0, count, piece)):
             address = memory.frames_at + number % 2 * piece * stride
@@ -352,8 +353,8 @@ class PynqFabric:
         self._wait(send)
         self._wait(receive)
         received = receive.transferred()
-        if received != count * RECORD.itemsize:
-            raise FabricError(f"{received} bytes of records came, {count * RECORD.itemsize} were due")
+        if received != count * self._record.itemsize:
+            raise FabricError(f"{received} bytes of records came, {count * self._record.itemsize} were due")
         copying = time.perf_counter()
         memory.records.invalidate()
         records = np.array(memory.records[:count])

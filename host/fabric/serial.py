@@ -21,13 +21,13 @@ import numpy.typing as npt
 
 from edgesight.host.fabric.base import (
     NEVER,
-    RECORD,
     FabricError,
     Images,
     Place,
     Records,
     check_images,
     check_sets,
+    record_type,
 )
 from edgesight.host.fabric.driver import Registers, pack_frames
 from edgesight.host.fabric.serial_protocol import (
@@ -99,16 +99,17 @@ def enframe(packet: bytes) -> bytes:
 class Deframer:
     """Finds packets in what comes over the line, whatever stands between them."""
 
-    def __init__(self) -> None:
-        """Nothing has come yet."""
+    def __init__(self, longest: int = _LONGEST) -> None:
+        """Nothing has come yet; `longest`: bytes of what comes between two flags."""
         self.damaged = 0
+        self._longest = longest
         self._rest = b""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The undamaged packets that `data` completes; damaged ones are counted."""
         *ended, rest = (self._rest + data).split(_FLAG)
         # Of what is longer than any packet, enough is kept to call it damaged.
-        self._rest = rest[:_LONGEST]
+        self._rest = rest[: self._longest]
         packets = []
         for escaped in ended:
             packet = _checked(escaped)
@@ -159,7 +160,8 @@ class SerialFabric:
             )
         self._window = line.frames_in_flight
         self._port = _Tty(port, line.baud) if isinstance(port, str) else port
-        self._deframer = Deframer()
+        # Every byte of a record may have to be escaped.
+        self._deframer = Deframer(max(_LONGEST, 2 * (1 + 8 * package.kernel.record_beats + _CHECK_BYTES)))
         self._sequence = 0
         self._tag = 0
         self._repeated = 0
@@ -192,7 +194,8 @@ class SerialFabric:
         """
         check_images(self.package, images)
         check_sets(self.package, sets, len(images))
-        records = np.zeros(len(images), RECORD)
+        kind = record_type(self.package.kernel)
+        records = np.zeros(len(images), kind)
         unsent = list(range(len(images)))[::-1]  # next one last
         under_way: dict[int, _Frame] = {}  # by tag
         while unsent or under_way:
@@ -209,8 +212,8 @@ class SerialFabric:
                     raise self._hung(oldest.index, len(images), len(under_way))
                 self._repeated += 1
                 self._send_frame(oldest)
-            elif packet[0] == Packet.RECORD and len(packet) == 1 + RECORD.itemsize:
-                record = np.frombuffer(packet, RECORD, 1, 1)[0]
+            elif packet[0] == Packet.RECORD and len(packet) == 1 + kind.itemsize:
+                record = np.frombuffer(packet, kind, 1, 1)[0]
                 # Records of frames that were answered before are second answers, and a flush belongs to nobody.
                 done = None if record["error"] == Error.FLUSH else under_way.pop(int(record["tag"]), None)
                 if done is not None:
@@ -253,7 +256,7 @@ class SerialFabric:
     def _frame_packet(self, image: npt.NDArray[np.uint8], set_index: np.uint8) -> bytes:
         data, _, _ = pack_frames(image[np.newaxis], np.array([set_index], np.uint8))
         data[0] |= np.uint64(self._tag)
-        return bytes([Packet.FRAME]) + data.tobytes()[: data.itemsize + image.size]
+        return bytes([Packet.FRAME]) + data.tobytes()[: data.itemsize + image.nbytes]
 
     def _send_frame(self, frame: _Frame) -> None:
         self._port.write(frame.packet)
@@ -330,7 +333,7 @@ def _build(package: Package) -> BoardBuild:
 def _patience(package: Package, line: Serial, latency: float) -> tuple[float, float]:
     """Seconds after which a request, and a frame, counts as lost: all buffers full, every byte escaped."""
     byte = _BITS_A_BYTE / line.baud
-    sending = 2 * (package.kernel.input.frame_bytes + 16) * byte
+    sending = 2 * (package.kernel.input.frame_bytes + 8 * package.kernel.record_beats) * byte
     working = 2 * sum(stage.bound_cycles for stage in package.kernel.stages) / (package.kernel.clock_mhz * 1e6)
     # A request may stand behind a frame in the line, and its reply behind a record.
     return latency + sending + working + 128 * byte, latency + (line.frames_in_flight + 1) * (sending + working)

@@ -37,7 +37,7 @@ class Packet(IntEnum):
     READ_REPLY = 129
     # Board to host: type, sequence.
     WRITE_REPLY = 130
-    # Board to host: type, the 16 bytes of one record.
+    # Board to host: type, the bytes of one record: 8 x `record_beats`.
     RECORD = 131
 
 

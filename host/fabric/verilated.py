@@ -17,20 +17,20 @@ import numpy.typing as npt
 from edgesight.host.fabric.base import (
     ALWAYS,
     NEVER,
-    RECORD,
     FabricError,
     Images,
     Place,
     Records,
     check_images,
     check_sets,
+    record_type,
 )
 from edgesight.host.fabric.driver import Registers, in_order, pack_frames
 from edgesight.host.libraries import find
 from edgesight.host.package import Package
+from edgesight.host.registers import MAX_STAGES
 
-_ABI = 1  # of sim/harness.cpp
-_STAGES = 2
+_ABI = 2  # of sim/harness.cpp
 _SLICE_CYCLES = 50_000  # simulated between two looks at the clock, the progress and the keyboard
 
 
@@ -44,8 +44,8 @@ class _Run(ctypes.Structure):
         ("beats", ctypes.c_uint64),
         ("records", ctypes.c_void_p),
         ("expected", ctypes.c_uint64),
-        ("logits", ctypes.c_void_p * _STAGES),
-        ("stamps", ctypes.c_void_p * _STAGES),
+        ("logits", ctypes.c_void_p * MAX_STAGES),
+        ("stamps", ctypes.c_void_p * MAX_STAGES),
         ("tags", ctypes.c_uint64),
         ("sent", ctypes.c_uint64),
         ("received", ctypes.c_uint64),
@@ -86,8 +86,10 @@ class VerilatedFabric:
         self.seconds = 0.0  # wall time that simulating them took
         self._handle: int | None = None
         self._library = _load(package)
-        first, second = package.kernel.stages
-        self._handle = self._library.kernel_open(package.kernel.labels, first.logit_bits, second.logit_bits)
+        stages = package.kernel.stages
+        widest = max(stage.logit_bits for stage in stages)
+        outputs, record_beats = package.kernel.outputs, package.kernel.record_beats
+        self._handle = self._library.kernel_open(len(stages), outputs, widest, record_beats)
         self.registers = Registers(package, self._read_word, self._write_word)
         try:
             self.registers.check_identity(
@@ -114,18 +116,20 @@ class VerilatedFabric:
 
     def logits(self, images: Images) -> list[npt.NDArray[np.int32]]:
         """Integer logits int32 [N, classes] of every stage for every image, seen at the stages' outputs."""
-        _, tapped = self._run_row([NEVER, ALWAYS], images)
-        return tapped.logits
+        records, tapped = self._run_row([NEVER] * len(self.package.kernel.stages), images)
+        return [records["logits"].copy()] if self.package.kernel.logits_in_record else tapped.logits
 
     def measure_intervals(self, images: Images) -> list[Interval]:
-        """Measure every stage by itself: all images answered at stage 0, then all forwarded and answered at stage 1.
+        """Measure every stage by itself: all images answered at stage 0, then all forwarded to stage 1, and so on.
 
         Takes at least 8 images, of which the first quarter only fills the kernel. Raises FabricError on fewer.
         """
         if len(images) < 8:
             raise FabricError(f"{len(images)} images are too few to measure an interval: give at least 8")
         intervals = []
-        for stage, row in enumerate(([ALWAYS, ALWAYS], [NEVER, ALWAYS])):
+        stages = len(self.package.kernel.stages)
+        for stage in range(stages):
+            row = [NEVER] * stage + [ALWAYS] * (stages - stage)
             self.reset()
             _, alone = self._run_row(row, images[:1])
             _, many = self._run_row(row, images)
@@ -182,13 +186,14 @@ class VerilatedFabric:
     ) -> tuple[Records, _Tapped]:
         check_images(self.package, images)
         check_sets(self.package, sets, len(images))
-        count, classes = len(images), self.package.kernel.labels
+        kernel = self.package.kernel
+        count, classes, stages = len(images), kernel.outputs, len(kernel.stages)
         data, keep, last = pack_frames(images, sets)
-        records = np.zeros(count, RECORD)
+        records = np.zeros(count, record_type(kernel))
         kept = count if tapped else 0
         taps = _Tapped(
-            [np.zeros((kept, classes), np.int32) for _ in range(_STAGES)],
-            [np.zeros(kept, np.uint64) for _ in range(_STAGES)],
+            [np.zeros((kept, classes), np.int32) for _ in range(stages)],
+            [np.zeros(kept, np.uint64) for _ in range(stages)],
         )
         run = _Run(
             data=data.ctypes.data,
@@ -197,11 +202,12 @@ class VerilatedFabric:
             beats=data.size,
             records=records.ctypes.data,
             expected=count,
-            tags=count,
+            tags=kept,
         )
         if tapped:
-            run.logits[:] = [logits.ctypes.data for logits in taps.logits]
-            run.stamps[:] = [stamps.ctypes.data for stamps in taps.stamps]
+            if not kernel.logits_in_record:  # a map's do not pass the tap in one beat, and are in the records
+                run.logits[:stages] = [logits.ctypes.data for logits in taps.logits]
+            run.stamps[:stages] = [stamps.ctypes.data for stamps in taps.stamps]
         self._simulate(run, progress)
         ordered = in_order(records, count)
         if ordered is None:
@@ -216,6 +222,7 @@ class VerilatedFabric:
         """Simulate until all records are there; FabricError if none comes any more."""
         stages = self.package.kernel.stages
         frame = sum(stage.bound_cycles for stage in stages) + self.package.kernel.input.frame_bytes
+        record_beats = self.package.kernel.record_beats
         patience = 16 * frame + 4 * _SLICE_CYCLES  # cycles; far more than the slowest frame between two records needs
         received, since = 0, 0
         done = False
@@ -227,14 +234,14 @@ class VerilatedFabric:
             if run.received != received:
                 received, since = run.received, run.cycles
             if progress is not None:
-                progress(received // 2)
+                progress(received // record_beats)
             if not done and run.cycles - since > patience:
                 seen = self.registers.state()
                 self.reset()
                 raise FabricError(
-                    f"{self.package.path}: {run.received // 2} of {run.expected} records came, then none for "
-                    f"{run.cycles - since} cycles ({run.sent} of {run.beats} beats accepted; {seen}): the kernel hangs "
-                    "and was reset; compile the package again, or report this"
+                    f"{self.package.path}: {run.received // record_beats} of {run.expected} records came, then none "
+                    f"for {run.cycles - since} cycles ({run.sent} of {run.beats} beats accepted; {seen}): the kernel "
+                    "hangs and was reset; compile the package again, or report this"
                 )
 
 
@@ -253,7 +260,7 @@ def _load(package: Package) -> ctypes.CDLL:
         raise FabricError(f"{path} cannot be loaded ({error}): remove it and build it here by {remedy}") from error
     if abi != _ABI:
         raise FabricError(f"{path} was built by another version: build it again by {remedy}")
-    library.kernel_open.argtypes = [ctypes.c_uint32] * 3
+    library.kernel_open.argtypes = [ctypes.c_uint32] * 4
     library.kernel_open.restype = ctypes.c_void_p
     library.kernel_close.argtypes = [ctypes.c_void_p]
     library.kernel_close.restype = None

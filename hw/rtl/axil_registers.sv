@@ -11,7 +11,9 @@
 module axil_registers
   import registers_pkg::*;
 #(
-  parameter int unsigned Pixels = 784,  // shown to the host, as are the next three
+  parameter int unsigned Stages = 2,  // shown to the host, as are the next five
+  parameter int unsigned RecordBeats = 2,
+  parameter int unsigned Pixels = 784,
   parameter int unsigned Channels = 1,
   parameter int unsigned Classes = 10,
   parameter int unsigned FrameSlots = 8,
@@ -44,7 +46,7 @@ module axil_registers
   input  logic                          s_axil_rready_i,
   // the cascade
   input  logic                   [ 3:0] set_i,
-  output logic              [1:0][31:0] thresholds_o,
+  output logic [cascade_pkg::MaxStages-1:0][31:0] thresholds_o,
   output logic                   [15:0] batch_o,
   output logic                          soft_reset_o,
   output logic                          flush_o,
@@ -53,7 +55,10 @@ module axil_registers
   input  cascade_pkg::counters_t        counters_i
 );
 
-  logic [1:0][31:0] row, row_q;  // of the threshold table, at `read_addr_q`
+  logic [cascade_pkg::MaxStages-1:0][31:0] row, row_q;  // of the threshold table, at `read_addr_q`
+  localparam logic [cascade_pkg::MaxStages-1:0][11:0] ThresholdBases = {
+    RegThreshold3, RegThreshold2, RegThreshold1, RegThreshold0
+  };
   logic [15:0] batch_q;
   logic [7:0] faults_q;
   logic soft_reset_q, flush_q;
@@ -115,31 +120,36 @@ module axil_registers
 
   // The threshold table: a distributed memory for every byte lane. Such memories have no reset, so that a byte which was
   // not written since the last one is told apart.
-  for (genvar stage = 0; stage < 2; stage++) begin : gen_stage
-    localparam logic [11:0] Base = stage == 0 ? RegThreshold0 : RegThreshold1;
-    for (genvar lane = 0; lane < 4; lane++) begin : gen_lane
-      logic [7:0] bytes[ThresholdSets];
-      logic [ThresholdSets-1:0] written_q;
-      logic write_lane;
+  for (genvar stage = 0; stage < cascade_pkg::MaxStages; stage++) begin : gen_stage
+    if (stage >= Stages) begin : gen_absent
+      assign thresholds_o[stage] = ThresholdNever;
+      assign row[stage]          = ThresholdNever;
+    end else begin : gen_present
+      localparam logic [11:0] Base = ThresholdBases[stage];
+      for (genvar lane = 0; lane < 4; lane++) begin : gen_lane
+        logic [7:0] bytes[ThresholdSets];
+        logic [ThresholdSets-1:0] written_q;
+        logic write_lane;
 
-      assign write_lane = write && write_addr[11:6] == Base[11:6] && s_axil_wstrb_i[lane];
+        assign write_lane = write && write_addr[11:6] == Base[11:6] && s_axil_wstrb_i[lane];
 
-      always_ff @(posedge clk_i) begin
-        if (!rst_ni) begin
-          written_q <= '0;
-        end else if (write_lane) begin
-          written_q[write_addr[5:2]] <= 1'b1;
+        always_ff @(posedge clk_i) begin
+          if (!rst_ni) begin
+            written_q <= '0;
+          end else if (write_lane) begin
+            written_q[write_addr[5:2]] <= 1'b1;
+          end
         end
-      end
 
-      always_ff @(posedge clk_i) begin
-        if (write_lane) begin
-          bytes[write_addr[5:2]] <= s_axil_wdata_i[lane*8+:8];
+        always_ff @(posedge clk_i) begin
+          if (write_lane) begin
+            bytes[write_addr[5:2]] <= s_axil_wdata_i[lane*8+:8];
+          end
         end
-      end
 
-      assign thresholds_o[stage][lane*8+:8] = written_q[set_i] ? bytes[set_i] : ThresholdNever[lane*8+:8];
-      assign row[stage][lane*8+:8] = written_q[read_addr_q[5:2]] ? bytes[read_addr_q[5:2]] : ThresholdNever[lane*8+:8];
+        assign thresholds_o[stage][lane*8+:8] = written_q[set_i] ? bytes[set_i] : ThresholdNever[lane*8+:8];
+        assign row[stage][lane*8+:8] = written_q[read_addr_q[5:2]] ? bytes[read_addr_q[5:2]] : ThresholdNever[lane*8+:8];
+      end
     end
   end
 
@@ -184,28 +194,33 @@ module axil_registers
         RegPixels:            plain_q <= Pixels;
         RegChannels:          plain_q <= Channels;
         RegFrameSlots:        plain_q <= FrameSlots;
+        RegStages:            plain_q <= Stages;
+        RegRecordBeats:       plain_q <= RecordBeats;
         RegFrames:            plain_q <= counters_i.frames;
-        RegAnsweredStage0:    plain_q <= counters_i.answered0;
-        RegAnsweredStage1:    plain_q <= counters_i.answered1;
+        RegAnsweredStage0:    plain_q <= counters_i.answered[0];
+        RegAnsweredStage1:    plain_q <= counters_i.answered[1];
         RegOffloaded:         plain_q <= counters_i.offloaded;
         RegErrors:            plain_q <= counters_i.errors;
         RegBadHeaders:        plain_q <= counters_i.bad_headers;
         RegInputStallCycles:  plain_q <= counters_i.input_stall_cycles;
         RegOutputStallCycles: plain_q <= counters_i.output_stall_cycles;
         RegLastCycles:        plain_q <= counters_i.last_cycles;
-        RegInterval0:         plain_q <= counters_i.interval0;
-        RegInterval1:         plain_q <= counters_i.interval1;
+        RegInterval0:         plain_q <= counters_i.interval[0];
+        RegInterval1:         plain_q <= counters_i.interval[1];
+        RegInterval2:         plain_q <= counters_i.interval[2];
+        RegInterval3:         plain_q <= counters_i.interval[3];
+        RegAnsweredStage2:    plain_q <= counters_i.answered[2];
+        RegAnsweredStage3:    plain_q <= counters_i.answered[3];
         default:              plain_q <= '0;
       endcase
       row_q <= row;
     end
     if (picking_q) begin
-      if (read_addr_q[11:6] == RegThreshold0[11:6]) begin
-        rdata_q <= row_q[0];
-      end else if (read_addr_q[11:6] == RegThreshold1[11:6]) begin
-        rdata_q <= row_q[1];
-      end else begin
-        rdata_q <= plain_q;
+      rdata_q <= plain_q;
+      for (int unsigned stage = 0; stage < cascade_pkg::MaxStages; stage++) begin
+        if (read_addr_q[11:6] == ThresholdBases[stage][11:6]) begin
+          rdata_q <= row_q[stage];
+        end
       end
     end
   end

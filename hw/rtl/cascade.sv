@@ -1,19 +1,22 @@
-/// The confidence-scaled cascade around two networks: frames in, one result record a frame out.
+/// The confidence-scaled cascade around one to four networks: frames in, one result record a frame out.
 ///
-/// A frame (see frame_input.sv) is buffered whole, then fed to stage 0. If stage 0's margin (largest minus second-largest
-/// logit) reaches the frame's threshold of stage 0, its label is the answer; else the buffered frame is fed to stage 1,
-/// whose label is the answer, marked as offload if its margin does not reach the threshold of stage 1. Every valid
-/// header yields exactly one record (see record_output.sv). Answers of stage 0 overtake those of stage 1, and records of
-/// bad frames overtake answers; each of the three kinds keeps its own order.
+/// A frame (see frame_input.sv) is buffered whole, then fed to stage 0. If a stage's margin (largest minus second-largest
+/// logit) reaches the frame's threshold of that stage, its label is the answer; else the buffered frame is fed to the
+/// next stage. The last stage's label is the answer in any case, marked as offload if its margin does not reach its
+/// threshold. Every valid header yields exactly one record (see record_output.sv). Answers of a stage overtake those of
+/// later ones, and records of bad frames overtake answers; each of these kinds keeps its own order.
 ///
 /// Interval: of frames that stage 0 answers the largest of Pixels, stage 0's own interval, Classes and
 ///           1 + ceil(Pixels * Channels / 8) cycles, provided that FrameSlots covers the frame coming in and those inside
 ///           stage 0.
 /// Latency:  of such a frame through an empty kernel, header to record made: ceil(Pixels * Channels / 8) + Classes + 9 and
-///           stage 0's own from first pixel to logits; stage 1 adds its own and Classes + 9. The record is on the bus 2
-///           cycles later, and carries the cycles that it really took.
-/// Flow:     a slot is held from header to stage 0's answer, or until stage 1 has read the frame. While stage 1 is busy,
-///           frames that it shall see keep their slots; when all are held, the input waits, which is the back-pressure.
+///           stage 0's own from first pixel to logits; every later stage adds its own and Classes + 9. The record is on
+///           the bus 2 cycles later, and carries the cycles that it really took.
+/// Flow:     a slot is held from header to the answer of a stage, or until the last stage has read the frame. While a
+///           later stage is busy, frames that it shall see keep their slots; when all are held, the input waits, which is
+///           the back-pressure.
+/// A network alone may say its logits: with `LogitsInRecord` every record is followed by those of its frame (see
+/// record_logits.sv). They then come one a cycle, and may come in several beats, such as a map's pixels.
 /// Does not: compute networks: stages are outside, at the pixel and logits streams, under `core_rst_no`.
 ///
 /// Soft reset (register `control`): no beat is accepted any more, a frame that was coming in ends with the error cut,
@@ -21,14 +24,17 @@
 /// and faults stay. The command given again while that lasts drops what is left (the output may then end between the
 /// beats of a record) and resets at once.
 module cascade #(
+  parameter int unsigned Stages = 2,  // 1 to 4
   parameter int unsigned Pixels = 784,  // height x width of a frame
   parameter int unsigned Channels = 1,  // bytes of a pixel: grey 1, colour 3
-  parameter int unsigned Classes = 10,
-  parameter int unsigned LogitWidth0 = 16,  // signed integer logits; margins of a stage are in its own unit
-  parameter int unsigned LogitWidth1 = 16,
-  parameter int unsigned FrameSlots = 8,  // frames buffered: one coming in, those inside stage 0, a queue for stage 1
+  parameter int unsigned Classes = 10,  // logits of a frame
+  parameter bit LogitsInRecord = 1'b0,  // of one stage only
+  parameter int unsigned LogitBeats = 1,  // that a frame's logits come in; more than 1 only with LogitsInRecord
+  parameter int unsigned LogitWidth = 16,  // signed integer logits of the widest stage; a margin is in its stage's unit
+  parameter int unsigned FrameSlots = 8,  // frames buffered: one coming in, those inside stage 0, queues for later ones
   parameter logic [31:0] BuildHash = 32'h0,  // register `build_hash`: ties the structure to its kernel package
-  parameter logic [31:0] WeightsHash = 32'h0  // register `weights_hash`: ties the weights to it
+  parameter logic [31:0] WeightsHash = 32'h0,  // register `weights_hash`: ties the weights to it
+  localparam int unsigned LogitsWidth = Classes / LogitBeats * LogitWidth
 ) (
   input  logic                           clk_i,
   input  logic                           rst_ni,
@@ -63,34 +69,26 @@ module cascade #(
   output logic                           s_axil_rvalid,
   input  logic                           s_axil_rready,
   // stages
-  output logic                           core_rst_no,
-  output logic                           pixel0_valid_o,
-  input  logic                           pixel0_ready_i,
-  output logic [         Channels*8-1:0] pixel0_data_o,
-  input  logic                           logits0_valid_i,
-  output logic                           logits0_ready_o,
-  input  logic [Classes*LogitWidth0-1:0] logits0_data_i,
-  output logic                           pixel1_valid_o,
-  input  logic                           pixel1_ready_i,
-  output logic [         Channels*8-1:0] pixel1_data_o,
-  input  logic                           logits1_valid_i,
-  output logic                           logits1_ready_o,
-  input  logic [Classes*LogitWidth1-1:0] logits1_data_i,
-  // verification: high while the logits of the frame with this tag are taken
-  output logic                           tap0_valid_o,
-  output logic [                   31:0] tap0_tag_o,
-  output logic                           tap1_valid_o,
-  output logic [                   31:0] tap1_tag_o
+  output logic                                      core_rst_no,
+  output logic [Stages-1:0]                         pixel_valid_o,
+  input  logic [Stages-1:0]                         pixel_ready_i,
+  output logic [Stages-1:0][        Channels*8-1:0] pixel_data_o,
+  input  logic [Stages-1:0]                         logits_valid_i,
+  output logic [Stages-1:0]                         logits_ready_o,
+  input  logic [Stages-1:0][       LogitsWidth-1:0] logits_data_i,
+  // verification: high while a stage takes the logits of the frame with this tag
+  output logic [Stages-1:0]                         tap_valid_o,
+  output logic [Stages-1:0][                  31:0] tap_tag_o
 );
 
-  if (Channels != 1 && Channels != 3) begin : gen_channels_check
-    $error("cascade: Channels must be 1 or 3, but is %0d", Channels);
+  if (Stages < 1 || Stages > cascade_pkg::MaxStages) begin : gen_stages_check
+    $error("cascade: Stages must be 1 to %0d, but is %0d", cascade_pkg::MaxStages, Stages);
   end
   if (FrameSlots < 4 || FrameSlots > 256 || (FrameSlots & (FrameSlots - 1)) != 0) begin : gen_slots_check
     $error("cascade: FrameSlots must be a power of two from 4 to 256, but is %0d", FrameSlots);
   end
-  if (Pixels < 2) begin : gen_pixels_check
-    $error("cascade: Pixels must be at least 2, but is %0d", Pixels);
+  if (LogitsInRecord && Stages != 1) begin : gen_logits_check
+    $error("cascade: only a network alone has its logits in the record, but there are %0d stages", Stages);
   end
 
   localparam int unsigned PayloadBytes = Pixels * Channels;
@@ -98,6 +96,7 @@ module cascade #(
   localparam int unsigned SlotWidth = $clog2(FrameSlots);
   localparam int unsigned AddrWidth = $clog2(FrameSlots * Words);
   localparam int unsigned FrameWidth = $bits(cascade_pkg::frame_t) + SlotWidth;
+  localparam int unsigned Last = Stages - 1;
   localparam int unsigned ResetCycles = 4;  // long enough for a stage that registers its reset
   localparam int unsigned ResetLeftWidth = $clog2(ResetCycles + 1);
 
@@ -105,43 +104,51 @@ module cascade #(
 
   // Input to stage 0.
   logic [3:0] set;
-  logic [1:0][31:0] thresholds;
+  logic [cascade_pkg::MaxStages-1:0][31:0] thresholds;
   logic slot_free;
   logic [SlotWidth-1:0] free_slot;
-  logic whole_valid, whole_ready, queued_valid, queued_ready;
-  logic [SlotWidth-1:0] whole_slot, queued_slot;
-  cascade_pkg::frame_t whole_frame, queued_frame;
+  logic whole_valid;
+  logic [SlotWidth-1:0] whole_slot;
+  cascade_pkg::frame_t whole_frame;
 
   // Frame buffer.
   logic write_en;
   logic [AddrWidth-1:0] write_addr;
   logic [63:0] write_data;
-  logic read_en0, read_en1;
-  logic [AddrWidth-1:0] read_addr0, read_addr1;
-  logic [63:0] read_data0, read_data1;
-  logic fetched1;
-  logic [SlotWidth-1:0] fetched1_slot;
+  logic [Stages-1:0] read_en;
+  logic [Stages-1:0][AddrWidth-1:0] read_addr;
+  logic [Stages-1:0][63:0] read_data;
+  logic [Stages-1:0] give;
+  logic [Stages-1:0][SlotWidth-1:0] give_slot;
+  /* verilator lint_off UNUSEDSIGNAL */  // the last stage's tell what gives a slot back, the verdicts before it do
+  logic [Stages-1:0] fetched;
+  logic [Stages-1:0][SlotWidth-1:0] fetched_slot, verdict_slot;
+  /* verilator lint_on UNUSEDSIGNAL */
+
+  // Frames on their way into a stage, and those that wait there.
+  logic [Stages-1:0] to_valid, to_ready, queued_valid, queued_ready;
+  logic [Stages-1:0][SlotWidth-1:0] to_slot, queued_slot;
+  cascade_pkg::frame_t [Stages-1:0] to_frame, queued_frame;
 
   // Verdicts.
-  logic verdict0_valid, verdict0_ready, verdict0_sure;
-  logic verdict1_valid, verdict1_ready, verdict1_sure;
-  logic [SlotWidth-1:0] verdict0_slot;
-  /* verilator lint_off UNUSEDSIGNAL */  // thresholds have done their work here
-  cascade_pkg::frame_t verdict0_frame, verdict1_frame;
-  /* verilator lint_on UNUSEDSIGNAL */
-  logic [15:0] verdict0_label, verdict1_label;
-  logic [31:0] verdict0_margin, verdict1_margin;
-
-  // Stage 0 to stage 1.
-  logic forward_valid, forward_ready, forwarded_valid, forwarded_ready;
-  logic [SlotWidth-1:0] forwarded_slot;
-  cascade_pkg::frame_t forwarded_frame;
+  logic [Stages-1:0] verdict_valid, verdict_ready, verdict_sure;
+  cascade_pkg::frame_t [Stages-1:0] verdict_frame;
+  logic [Stages-1:0][15:0] verdict_label;
+  logic [Stages-1:0][31:0] verdict_margin;
 
   // Records.
   logic error_valid, error_ready;
-  cascade_pkg::record_t error_record, answer0, answer1, made;
+  cascade_pkg::record_t error_record, made;
   logic made_valid, made_ready;
-  logic answer0_valid, answer0_taken;
+  logic [Stages-1:0] answer_valid, answer_taken;
+  logic [63:0] record_data;
+  logic [15:0] outstanding;
+  logic record_valid, record_ready, record_last, record_half_out, record_owed;
+  logic logit_ready;
+  /* verilator lint_off UNUSEDSIGNAL */  // where records do not carry them
+  logic [Stages-1:0] logit_valid, logit_last;
+  logic [Stages-1:0][LogitWidth-1:0] logit_data;
+  /* verilator lint_on UNUSEDSIGNAL */
 
   // Control.
   logic soft_reset, flush, draining_q, reset_due, output_idle;
@@ -185,175 +192,138 @@ module cascade #(
   );
 
   slot_pool #(
-    .Slots(FrameSlots)
+    .Slots (FrameSlots),
+    .Givers(Stages)
   ) u_slots (
     .clk_i,
-    .rst_ni      (core_rst_nq),
-    .free_o      (slot_free),
-    .slot_o      (free_slot),
-    .take_i      (whole_valid),
-    .take_slot_i (whole_slot),
-    .give0_i     (answer0_taken),
-    .give0_slot_i(verdict0_slot),
-    .give1_i     (fetched1),
-    .give1_slot_i(fetched1_slot)
+    .rst_ni     (core_rst_nq),
+    .free_o     (slot_free),
+    .slot_o     (free_slot),
+    .take_i     (whole_valid),
+    .take_slot_i(whole_slot),
+    .give_i     (give),
+    .give_slot_i(give_slot)
   );
 
   frame_buffer #(
-    .Words(FrameSlots * Words)
+    .Words  (FrameSlots * Words),
+    .Readers(Stages)
   ) u_buffer (
     .clk_i,
     .write_en_i  (write_en),
     .write_addr_i(write_addr),
     .write_data_i(write_data),
-    .read_en0_i  (read_en0),
-    .read_addr0_i(read_addr0),
-    .read_data0_o(read_data0),
-    .read_en1_i  (read_en1),
-    .read_addr1_i(read_addr1),
-    .read_data1_o(read_data1)
+    .read_en_i   (read_en),
+    .read_addr_i (read_addr),
+    .read_data_o (read_data)
   );
 
-  // Whole frames; as deep as there are slots, so that it is never full.
-  stream_fifo #(
-    .Width(FrameWidth),
-    .Depth(FrameSlots)
-  ) u_queue (
-    .clk_i,
-    .rst_ni   (core_rst_nq),
-    .s_valid_i(whole_valid),
-    .s_ready_o(whole_ready),
-    .s_data_i ({whole_slot, whole_frame}),
-    .m_valid_o(queued_valid),
-    .m_ready_i(queued_ready),
-    .m_data_o ({queued_slot, queued_frame})
-  );
+  assign to_valid[0] = whole_valid;
+  assign to_slot[0]  = whole_slot;
+  assign to_frame[0] = whole_frame;
 
-  stage_lane #(
-    .Stage     (0),
-    .Pixels    (Pixels),
-    .Channels  (Channels),
-    .Classes   (Classes),
-    .LogitWidth(LogitWidth0),
-    .Slots     (FrameSlots),
-    .Depth     (FrameSlots)
-  ) u_lane0 (
-    .clk_i,
-    .rst_ni        (core_rst_nq),
-    .s_valid_i     (queued_valid),
-    .s_ready_o     (queued_ready),
-    .s_slot_i      (queued_slot),
-    .s_frame_i     (queued_frame),
-    .read_en_o     (read_en0),
-    .read_addr_o   (read_addr0),
-    .read_data_i   (read_data0),
-    /* verilator lint_off PINCONNECTEMPTY */  // stage 0's frames keep their slot until the verdict
-    .fetched_o     (),
-    .fetched_slot_o(),
-    /* verilator lint_on PINCONNECTEMPTY */
-    .pixel_valid_o (pixel0_valid_o),
-    .pixel_ready_i (pixel0_ready_i),
-    .pixel_data_o  (pixel0_data_o),
-    .logits_valid_i(logits0_valid_i),
-    .logits_ready_o(logits0_ready_o),
-    .logits_data_i (logits0_data_i),
-    .tap_valid_o   (tap0_valid_o),
-    .tap_tag_o     (tap0_tag_o),
-    .m_valid_o     (verdict0_valid),
-    .m_ready_i     (verdict0_ready),
-    .m_slot_o      (verdict0_slot),
-    .m_frame_o     (verdict0_frame),
-    .m_label_o     (verdict0_label),
-    .m_margin_o    (verdict0_margin),
-    .m_sure_o      (verdict0_sure)
-  );
+  for (genvar k = 0; k < Stages; k++) begin : gen_stage
+    // Frames for this stage: whole ones, or those that the stage before was not sure of. They hold their slots, and it is
+    // as deep as there are slots, so that it is never full.
+    stream_fifo #(
+      .Width(FrameWidth),
+      .Depth(FrameSlots)
+    ) u_queue (
+      .clk_i,
+      .rst_ni   (core_rst_nq),
+      .s_valid_i(to_valid[k]),
+      .s_ready_o(to_ready[k]),
+      .s_data_i ({to_slot[k], to_frame[k]}),
+      .m_valid_o(queued_valid[k]),
+      .m_ready_i(queued_ready[k]),
+      .m_data_o ({queued_slot[k], queued_frame[k]})
+    );
 
-  // Frames that stage 0 was not sure of; they keep their slots, so that it is never full.
-  assign forward_valid = verdict0_valid && !verdict0_sure;
+    stage_lane #(
+      .Stage     (k),
+      .Pixels    (Pixels),
+      .Channels  (Channels),
+      .Classes   (Classes),
+      .LogitWidth(LogitWidth),
+      .LogitBeats(LogitBeats),
+      .Serial    (LogitsInRecord),
+      .Slots     (FrameSlots),
+      .Depth     (FrameSlots)
+    ) u_lane (
+      .clk_i,
+      .rst_ni        (core_rst_nq),
+      .s_valid_i     (queued_valid[k]),
+      .s_ready_o     (queued_ready[k]),
+      .s_slot_i      (queued_slot[k]),
+      .s_frame_i     (queued_frame[k]),
+      .read_en_o     (read_en[k]),
+      .read_addr_o   (read_addr[k]),
+      .read_data_i   (read_data[k]),
+      .fetched_o     (fetched[k]),
+      .fetched_slot_o(fetched_slot[k]),
+      .pixel_valid_o (pixel_valid_o[k]),
+      .pixel_ready_i (pixel_ready_i[k]),
+      .pixel_data_o  (pixel_data_o[k]),
+      .logits_valid_i(logits_valid_i[k]),
+      .logits_ready_o(logits_ready_o[k]),
+      .logits_data_i (logits_data_i[k]),
+      .logit_valid_o (logit_valid[k]),
+      .logit_ready_i (logit_ready),
+      .logit_data_o  (logit_data[k]),
+      .logit_last_o  (logit_last[k]),
+      .tap_valid_o   (tap_valid_o[k]),
+      .tap_tag_o     (tap_tag_o[k]),
+      .m_valid_o     (verdict_valid[k]),
+      .m_ready_i     (verdict_ready[k]),
+      .m_slot_o      (verdict_slot[k]),
+      .m_frame_o     (verdict_frame[k]),
+      .m_label_o     (verdict_label[k]),
+      .m_margin_o    (verdict_margin[k]),
+      .m_sure_o      (verdict_sure[k])
+    );
 
-  stream_fifo #(
-    .Width(FrameWidth),
-    .Depth(FrameSlots)
-  ) u_forward (
-    .clk_i,
-    .rst_ni   (core_rst_nq),
-    .s_valid_i(forward_valid),
-    .s_ready_o(forward_ready),
-    .s_data_i ({verdict0_slot, verdict0_frame}),
-    .m_valid_o(forwarded_valid),
-    .m_ready_i(forwarded_ready),
-    .m_data_o ({forwarded_slot, forwarded_frame})
-  );
-
-  stage_lane #(
-    .Stage     (1),
-    .Pixels    (Pixels),
-    .Channels  (Channels),
-    .Classes   (Classes),
-    .LogitWidth(LogitWidth1),
-    .Slots     (FrameSlots),
-    .Depth     (FrameSlots)
-  ) u_lane1 (
-    .clk_i,
-    .rst_ni        (core_rst_nq),
-    .s_valid_i     (forwarded_valid),
-    .s_ready_o     (forwarded_ready),
-    .s_slot_i      (forwarded_slot),
-    .s_frame_i     (forwarded_frame),
-    .read_en_o     (read_en1),
-    .read_addr_o   (read_addr1),
-    .read_data_i   (read_data1),
-    .fetched_o     (fetched1),
-    .fetched_slot_o(fetched1_slot),
-    .pixel_valid_o (pixel1_valid_o),
-    .pixel_ready_i (pixel1_ready_i),
-    .pixel_data_o  (pixel1_data_o),
-    .logits_valid_i(logits1_valid_i),
-    .logits_ready_o(logits1_ready_o),
-    .logits_data_i (logits1_data_i),
-    .tap_valid_o   (tap1_valid_o),
-    .tap_tag_o     (tap1_tag_o),
-    .m_valid_o     (verdict1_valid),
-    .m_ready_i     (verdict1_ready),
-    /* verilator lint_off PINCONNECTEMPTY */  // stage 1's frames have given their slot back
-    .m_slot_o      (),
-    /* verilator lint_on PINCONNECTEMPTY */
-    .m_frame_o     (verdict1_frame),
-    .m_label_o     (verdict1_label),
-    .m_margin_o    (verdict1_margin),
-    .m_sure_o      (verdict1_sure)
-  );
-
-  assign answer0 = '{
-          tag: verdict0_frame.tag,
-          label: verdict0_label,
-          stage: 8'd0,
-          error: registers_pkg::ErrorNone,
-          margin: verdict0_margin,
-          cycles: now - verdict0_frame.start
-      };
-
-  always_comb begin
-    answer1 = '{
-        tag: verdict1_frame.tag,
-        label: verdict1_label,
-        stage: 8'd1,
-        error: registers_pkg::ErrorNone,
-        margin: verdict1_margin,
-        cycles: now - verdict1_frame.start
-    };
-    answer1.stage[cascade_pkg::OffloadBit] = !verdict1_sure;
+    if (k < Last) begin : gen_forward
+      // What this stage is not sure of goes on to the next one. Frames keep their slot until the answer.
+      assign to_valid[k+1]    = verdict_valid[k] && !verdict_sure[k];
+      assign to_slot[k+1]     = verdict_slot[k];
+      assign to_frame[k+1]    = verdict_frame[k];
+      assign answer_valid[k]  = verdict_valid[k] && verdict_sure[k];
+      assign verdict_ready[k] = verdict_sure[k] ? answer_taken[k] : to_ready[k+1];
+      assign give[k]          = answer_taken[k];
+      assign give_slot[k]     = verdict_slot[k];
+    end else begin : gen_last
+      // Nobody reads the frame again.
+      assign answer_valid[k]  = verdict_valid[k];
+      assign verdict_ready[k] = answer_taken[k];
+      assign give[k]          = fetched[k];
+      assign give_slot[k]     = fetched_slot[k];
+    end
   end
 
-  // One record a cycle. Stage 1, then stage 0, then errors: the first two are bound by their intervals, and whoever
-  // waits last holds up the input, so that nobody waits for ever.
-  assign answer0_valid  = verdict0_valid && verdict0_sure;
-  assign made_valid     = verdict1_valid || answer0_valid || error_valid;
-  assign made           = verdict1_valid ? answer1 : answer0_valid ? answer0 : error_record;
-  assign verdict1_ready = made_ready;
-  assign answer0_taken  = answer0_valid && made_ready && !verdict1_valid;
-  assign verdict0_ready = !verdict0_sure || (made_ready && !verdict1_valid);
-  assign error_ready    = made_ready && !verdict1_valid && !answer0_valid;
+  // One record a cycle: the last stage first, then the ones before it, then errors. A stage that waits hands on no frame,
+  // so that those after it run dry, and an error that waits holds up the input: nobody waits for ever.
+  assign made_valid = answer_valid != '0 || error_valid;
+
+  always_comb begin
+    made         = error_record;
+    answer_taken = '0;
+    error_ready  = made_ready && answer_valid == '0;
+    for (int unsigned k = 0; k < Stages; k++) begin
+      if (answer_valid[k]) begin
+        made = '{
+            tag: verdict_frame[k].tag,
+            label: verdict_label[k],
+            stage: 8'(k),
+            error: registers_pkg::ErrorNone,
+            margin: verdict_margin[k],
+            cycles: now - verdict_frame[k].start
+        };
+        made.stage[cascade_pkg::OffloadBit] = !verdict_sure[k];
+        answer_taken                        = '0;
+        answer_taken[k]                     = made_ready;
+      end
+    end
+  end
 
   record_output u_output (
     .clk_i,
@@ -364,21 +334,58 @@ module cascade #(
     .header_i       (events.header),
     .flush_i        (flush || (soft_reset && !draining_q)),
     .batch_i        (batch),
-    .m_axis_tdata_o (m_axis_tdata),
+    .m_axis_tdata_o (record_data),
     .m_axis_tkeep_o (m_axis_tkeep),
-    .m_axis_tvalid_o(m_axis_tvalid),
-    .m_axis_tready_i(m_axis_tready),
-    .m_axis_tlast_o (m_axis_tlast),
-    .outstanding_o  (status.outstanding),
+    .m_axis_tvalid_o(record_valid),
+    .m_axis_tready_i(record_ready),
+    .m_axis_tlast_o (record_last),
+    .outstanding_o  (outstanding),
     .flushing_o     (status.flushing),
     .batch_open_o   (status.batch_open),
     .idle_o         (output_idle)
   );
 
+  if (LogitsInRecord) begin : gen_logits
+    logic idle;
+
+    record_logits #(
+      .Classes(Classes),
+      .Width  (LogitWidth)
+    ) u_logits (
+      .clk_i,
+      .rst_ni         (core_rst_nq && rst_ni),
+      .logit_valid_i  (logit_valid[0]),
+      .logit_ready_o  (logit_ready),
+      .logit_data_i   (logit_data[0]),
+      .logit_last_i   (logit_last[0]),
+      .s_axis_tdata_i (record_data),
+      .s_axis_tvalid_i(record_valid),
+      .s_axis_tready_o(record_ready),
+      .s_axis_tlast_i (record_last),
+      .m_axis_tdata_o (m_axis_tdata),
+      .m_axis_tvalid_o(m_axis_tvalid),
+      .m_axis_tready_i(m_axis_tready),
+      .m_axis_tlast_o (m_axis_tlast),
+      .idle_o         (idle),
+      .owed_o         (record_owed)
+    );
+
+    assign record_half_out = !idle;
+  end else begin : gen_no_logits
+    assign m_axis_tdata    = record_data;
+    assign m_axis_tvalid   = record_valid;
+    assign record_ready    = m_axis_tready;
+    assign m_axis_tlast    = record_last;
+    assign logit_ready     = 1'b0;
+    assign record_half_out = 1'b0;
+    assign record_owed     = 1'b0;
+  end
+
   // Soft reset.
-  assign reset_due       = draining_q && reset_left_q == '0 && (output_idle || soft_reset);
-  assign status.draining = draining_q;
-  assign core_rst_no     = core_rst_nq;
+  assign reset_due          = draining_q && reset_left_q == '0 && ((output_idle && !record_half_out) || soft_reset);
+  assign status.draining    = draining_q;
+  assign status.outstanding = outstanding + 16'(record_owed);
+  assign core_rst_no        = core_rst_nq;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -400,12 +407,10 @@ module cascade #(
     end
   end
 
-  assign events.answered0    = answer0_taken;
-  assign events.answered1    = verdict1_valid && verdict1_ready && verdict1_sure;
-  assign events.offloaded    = verdict1_valid && verdict1_ready && !verdict1_sure;
+  assign events.answered     = cascade_pkg::MaxStages'(answer_taken & verdict_sure);
+  assign events.offloaded    = answer_taken[Last] && !verdict_sure[Last];
   assign events.error        = error_valid && error_ready;
-  assign events.logits0      = tap0_valid_o;
-  assign events.logits1      = tap1_valid_o;
+  assign events.logits       = cascade_pkg::MaxStages'(tap_valid_o);
   assign events.input_stall  = s_axis_tvalid && !s_axis_tready;
   assign events.output_stall = m_axis_tvalid && !m_axis_tready;
 
@@ -429,6 +434,8 @@ module cascade #(
   end
 
   axil_registers #(
+    .Stages     (Stages),
+    .RecordBeats(LogitsInRecord ? 2 + (Classes + 1) / 2 : 2),
     .Pixels     (Pixels),
     .Channels   (Channels),
     .Classes    (Classes),
@@ -469,10 +476,10 @@ module cascade #(
   // As many frames wait as there are slots: the queues are never full.
   always_ff @(posedge clk_i) begin
     if (core_rst_nq) begin
-      assert (!whole_valid || whole_ready)
-      else $error("cascade: the queue of whole frames is full");
-      assert (!forward_valid || forward_ready)
-      else $error("cascade: the queue of forwarded frames is full");
+      for (int unsigned k = 0; k < Stages; k++) begin
+        assert (!to_valid[k] || to_ready[k])
+        else $error("cascade: the queue of frames for stage %0d is full", k);
+      end
     end
   end
 `endif

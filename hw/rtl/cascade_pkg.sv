@@ -4,11 +4,13 @@ package cascade_pkg;
   // Bit of a record's stage byte that says that no stage was sure enough.
   localparam int unsigned OffloadBit = 4;
 
+  localparam int unsigned MaxStages = 32'(registers_pkg::MaxStages);
+
   // What a frame carries through the cascade. Its thresholds are those of its set when its header was accepted.
   typedef struct packed {
     logic [31:0] tag;
     logic [31:0] start;  // cycle count when its header was accepted
-    logic [1:0][31:0] thresholds;  // by stage
+    logic [MaxStages-1:0][31:0] thresholds;  // by stage
   } frame_t;
 
   // One result record; its lowest byte goes out first.
@@ -25,12 +27,10 @@ package cascade_pkg;
   typedef struct packed {
     logic header;  // a valid header was accepted
     logic bad_header;  // a frame without the magic began
-    logic answered0;  // a record was made: stage 0 was sure
-    logic answered1;  // stage 1 was sure
-    logic offloaded;  // neither was
+    logic [MaxStages-1:0] answered;  // a record was made: this stage was sure
+    logic offloaded;  // no stage was
     logic error;  // the frame was bad
-    logic logits0;  // logits of stage 0 were taken
-    logic logits1;  // logits of stage 1 were taken
+    logic [MaxStages-1:0] logits;  // logits of this stage were taken
     logic input_stall;  // an input beat waited
     logic output_stall;  // an output beat waited
   } events_t;
@@ -38,16 +38,14 @@ package cascade_pkg;
   // What the counters hold.
   typedef struct packed {
     logic [31:0] frames;
-    logic [31:0] answered0;
-    logic [31:0] answered1;
+    logic [MaxStages-1:0][31:0] answered;  // by stage
     logic [31:0] offloaded;
     logic [31:0] errors;
     logic [31:0] bad_headers;
     logic [31:0] input_stall_cycles;
     logic [31:0] output_stall_cycles;
     logic [31:0] last_cycles;  // header to record of the last answer
-    logic [31:0] interval0;  // between the last two logits of stage 0; 0 before there were two
-    logic [31:0] interval1;
+    logic [MaxStages-1:0][31:0] interval;  // between the last two logits of a stage; 0 before there were two
   } counters_t;
 
   // State of the kernel, as the status register shows it.

@@ -6,19 +6,21 @@
 /// Latency:  an event shows in `counters_o` one cycle later.
 /// Flow:     none; every event is counted.
 /// Does not: saturate, or freeze: a reader that needs counters of one moment stops the input first.
-module event_counters (
+module event_counters
+  import cascade_pkg::*;
+(
   input  logic                          clk_i,
   input  logic                          rst_ni,
-  input  cascade_pkg::events_t          events_i,
+  input  events_t          events_i,
   input  logic                   [31:0] cycles_i,
   output logic                   [31:0] now_o,
-  output cascade_pkg::counters_t        counters_o
+  output counters_t        counters_o
 );
 
-  cascade_pkg::counters_t counters_q;
+  counters_t counters_q;
   logic [31:0] now_q;
-  logic [1:0][31:0] last_q;  // when the last logits were taken, by stage
-  logic [1:0] seen_q;  // whether there were any
+  logic [MaxStages-1:0][31:0] last_q;  // when the last logits were taken, by stage
+  logic [MaxStages-1:0] seen_q;  // whether there were any
 
   assign now_o      = now_q;
   assign counters_o = counters_q;
@@ -36,11 +38,14 @@ module event_counters (
       if (events_i.bad_header) begin
         counters_q.bad_headers <= counters_q.bad_headers + 32'd1;
       end
-      if (events_i.answered0) begin
-        counters_q.answered0 <= counters_q.answered0 + 32'd1;
-      end
-      if (events_i.answered1) begin
-        counters_q.answered1 <= counters_q.answered1 + 32'd1;
+      for (int unsigned stage = 0; stage < MaxStages; stage++) begin
+        if (events_i.answered[stage]) begin
+          counters_q.answered[stage] <= counters_q.answered[stage] + 32'd1;
+        end
+        if (events_i.logits[stage]) begin
+          counters_q.interval[stage] <= seen_q[stage] ? now_q - last_q[stage] : '0;
+          seen_q[stage]              <= 1'b1;
+        end
       end
       if (events_i.offloaded) begin
         counters_q.offloaded <= counters_q.offloaded + 32'd1;
@@ -54,26 +59,17 @@ module event_counters (
       if (events_i.output_stall) begin
         counters_q.output_stall_cycles <= counters_q.output_stall_cycles + 32'd1;
       end
-      if (events_i.answered0 || events_i.answered1 || events_i.offloaded) begin
+      if (events_i.answered != '0 || events_i.offloaded) begin
         counters_q.last_cycles <= cycles_i;
-      end
-      if (events_i.logits0) begin
-        counters_q.interval0 <= seen_q[0] ? now_q - last_q[0] : '0;
-        seen_q[0]            <= 1'b1;
-      end
-      if (events_i.logits1) begin
-        counters_q.interval1 <= seen_q[1] ? now_q - last_q[1] : '0;
-        seen_q[1]            <= 1'b1;
       end
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (events_i.logits0) begin
-      last_q[0] <= now_q;
-    end
-    if (events_i.logits1) begin
-      last_q[1] <= now_q;
+    for (int unsigned stage = 0; stage < MaxStages; stage++) begin
+      if (events_i.logits[stage]) begin
+        last_q[stage] <= now_q;
+      end
     end
   end
 

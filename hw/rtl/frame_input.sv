@@ -35,7 +35,7 @@ module frame_input
   input  logic                          s_axis_tlast_i,
   // threshold table, answered in the same cycle
   output logic                   [ 3:0] set_o,
-  input  logic              [1:0][31:0] thresholds_i,
+  input  logic [cascade_pkg::MaxStages-1:0][31:0] thresholds_i,
   // a free slot
   input  logic                          slot_free_i,
   input  logic          [SlotWidth-1:0] slot_i,

@@ -1,15 +1,18 @@
-// Made from hw/registers.toml by `python -m hls.registers`; change it there.
+// Made from hw/registers.toml by `python -m edgesight.hls.registers`; change it there.
 /// The register map's byte offsets and bit positions, the record's error codes, the protocol's constants.
 package registers_pkg;
 
   // What `id` reads: this is an EdgeSight kernel.
   localparam logic [31:0] KernelId = 32'hED6E5167;
   // What `version` reads: major in the upper half, minor in the lower. Another major version has another register map.
-  localparam logic [31:0] InterfaceVersion = 32'h00010001;
+  localparam logic [31:0] InterfaceVersion = 32'h00010002;
   // Bits 63:48 of every frame header.
   localparam logic [15:0] FrameMagic = 16'hE51D;
   // Tag of a closing record; frames may use it, too: the error code tells them apart.
   localparam logic [31:0] ClosingTag = 32'hFFFFFFFF;
+  // Stages that a kernel can have. Registers of those that it has not read their reset values and take writes without
+  // effect.
+  localparam logic [7:0] MaxStages = 8'h04;
   // Rows of the threshold table.
   localparam logic [7:0] ThresholdSets = 8'h10;
   // Threshold: no margin is enough at this stage.
@@ -48,6 +51,8 @@ package registers_pkg;
   localparam logic [11:0] RegPixels = 12'h024;
   localparam logic [11:0] RegChannels = 12'h028;
   localparam logic [11:0] RegFrameSlots = 12'h02C;
+  localparam logic [11:0] RegStages = 12'h030;
+  localparam logic [11:0] RegRecordBeats = 12'h034;
   localparam logic [11:0] RegFrames = 12'h040;
   localparam logic [11:0] RegAnsweredStage0 = 12'h044;
   localparam logic [11:0] RegAnsweredStage1 = 12'h048;
@@ -59,8 +64,14 @@ package registers_pkg;
   localparam logic [11:0] RegLastCycles = 12'h060;
   localparam logic [11:0] RegInterval0 = 12'h064;
   localparam logic [11:0] RegInterval1 = 12'h068;
+  localparam logic [11:0] RegInterval2 = 12'h06C;
+  localparam logic [11:0] RegInterval3 = 12'h070;
+  localparam logic [11:0] RegAnsweredStage2 = 12'h074;
+  localparam logic [11:0] RegAnsweredStage3 = 12'h078;
   localparam logic [11:0] RegThreshold0 = 12'h100;
   localparam logic [11:0] RegThreshold1 = 12'h140;
+  localparam logic [11:0] RegThreshold2 = 12'h180;
+  localparam logic [11:0] RegThreshold3 = 12'h1C0;
 
   // Fields: lowest bit and width.
   localparam int unsigned VersionMinorBit = 0;

@@ -1,7 +1,8 @@
 /// Which slots of the frame buffer are taken.
 ///
 /// `free_o` and `slot_o` offer the lowest free slot (registers). The slot that is offered may be written to; it is taken
-/// at `take_i`, until it is given back. Slots come back in any order, two in a cycle.
+/// at `take_i`, until it is given back. Slots come back in any order, one of
+/// every giver in a cycle.
 ///
 /// Interval: 2 cycles a slot: none is offered in the cycle after one was taken, while the next is looked for.
 /// Latency:  a slot given back is offered two cycles later at the earliest.
@@ -10,6 +11,7 @@
 /// Does not: hold on to an offer: a lower slot that comes back is offered instead.
 module slot_pool #(
   parameter int unsigned Slots = 8,
+  parameter int unsigned Givers = 2,
   localparam int unsigned SlotWidth = $clog2(Slots)
 ) (
   input  logic                 clk_i,
@@ -18,14 +20,15 @@ module slot_pool #(
   output logic [SlotWidth-1:0] slot_o,
   input  logic                 take_i,
   input  logic [SlotWidth-1:0] take_slot_i,
-  input  logic                 give0_i,
-  input  logic [SlotWidth-1:0] give0_slot_i,
-  input  logic                 give1_i,
-  input  logic [SlotWidth-1:0] give1_slot_i
+  input  logic [Givers-1:0]                give_i,
+  input  logic [Givers-1:0][SlotWidth-1:0] give_slot_i
 );
 
   if (Slots < 2) begin : gen_slots_check
     $error("slot_pool: Slots must be at least 2, but is %0d", Slots);
+  end
+  if (Givers < 1) begin : gen_givers_check
+    $error("slot_pool: Givers must be at least 1, but is %0d", Givers);
   end
 
   logic [Slots-1:0] taken_q;
@@ -50,11 +53,10 @@ module slot_pool #(
       if (take_i) begin
         taken_q[take_slot_i] <= 1'b1;
       end
-      if (give0_i) begin
-        taken_q[give0_slot_i] <= 1'b0;
-      end
-      if (give1_i) begin
-        taken_q[give1_slot_i] <= 1'b0;
+      for (int unsigned giver = 0; giver < Givers; giver++) begin
+        if (give_i[giver]) begin
+          taken_q[give_slot_i[giver]] <= 1'b0;
+        end
       end
     end
   end
@@ -71,12 +73,14 @@ module slot_pool #(
     if (rst_ni) begin
       assert (!take_i || (free_q && !taken_q[take_slot_i]))
       else $error("slot_pool: slot %0d is taken, but is not free", take_slot_i);
-      assert (!give0_i || taken_q[give0_slot_i])
-      else $error("slot_pool: slot %0d is given back at 0, but is not taken", give0_slot_i);
-      assert (!give1_i || taken_q[give1_slot_i])
-      else $error("slot_pool: slot %0d is given back at 1, but is not taken", give1_slot_i);
-      assert (!give0_i || !give1_i || give0_slot_i != give1_slot_i)
-      else $error("slot_pool: slot %0d is given back twice", give0_slot_i);
+      for (int unsigned giver = 0; giver < Givers; giver++) begin
+        assert (!give_i[giver] || taken_q[give_slot_i[giver]])
+        else $error("slot_pool: slot %0d is given back at %0d, but is not taken", give_slot_i[giver], giver);
+        for (int unsigned other = 0; other < giver; other++) begin
+          assert (!give_i[giver] || !give_i[other] || give_slot_i[giver] != give_slot_i[other])
+          else $error("slot_pool: slot %0d is given back twice", give_slot_i[giver]);
+        end
+      end
     end
   end
 `endif

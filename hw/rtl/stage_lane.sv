@@ -5,15 +5,21 @@
 /// sure = margin >= the frame's threshold of this stage, except that the threshold `ThresholdNever` is never met.
 /// `tap_valid_o` is high for the cycle in which the logits of the frame tagged `tap_tag_o` are taken.
 ///
-/// Interval: the largest of Pixels, the stage's own and Classes cycles a frame.
+/// Logits come in `LogitBeats` beats of Classes / LogitBeats each, the frame's first in the first one. Where `Serial`, as it
+/// must be for more than one beat, each logit is handed out at `logit_*`, too, one a cycle.
+///
+/// Interval: the largest of Pixels, the stage's own and Classes cycles a frame; a pixel wider than 8 bytes is fed in the
+///           fewest equal parts of at most 8 bytes, a cycle each.
 /// Flow:     streams; up to `Depth` frames may be inside the stage. One that does not answer holds its frames.
 /// Does not: own slots: `fetched_*` tells when the frame was read, the verdict carries the slot on.
 module stage_lane #(
   parameter int unsigned Stage = 0,  // which threshold counts
   parameter int unsigned Pixels = 784,
-  parameter int unsigned Channels = 1,
+  parameter int unsigned Channels = 1,  // bytes of a pixel
   parameter int unsigned Classes = 10,
   parameter int unsigned LogitWidth = 16,
+  parameter int unsigned LogitBeats = 1,
+  parameter bit Serial = 1'b0,
   parameter int unsigned Slots = 8,
   parameter int unsigned Depth = 8,  // frames inside the stage; a power of two
   localparam int unsigned Words = (Pixels * Channels + 7) / 8,
@@ -36,7 +42,11 @@ module stage_lane #(
   output logic                [ Channels*8-1:0] pixel_data_o,
   input  logic                                  logits_valid_i,
   output logic                                  logits_ready_o,
-  input  logic           [Classes*LogitWidth-1:0] logits_data_i,
+  input  logic [Classes/LogitBeats*LogitWidth-1:0] logits_data_i,
+  output logic                                  logit_valid_o,
+  input  logic                                  logit_ready_i,
+  output logic                [ LogitWidth-1:0] logit_data_o,
+  output logic                                  logit_last_o,
   output logic                                  tap_valid_o,
   output logic                [           31:0] tap_tag_o,
   output logic                                  m_valid_o,
@@ -48,26 +58,43 @@ module stage_lane #(
   output logic                                  m_sure_o
 );
 
-  if (Stage > 1) begin : gen_stage_check
-    $error("stage_lane: Stage must be 0 or 1, but is %0d", Stage);
+  if (Stage >= cascade_pkg::MaxStages) begin : gen_stage_check
+    $error("stage_lane: Stage must be 0 to %0d, but is %0d", cascade_pkg::MaxStages - 1, Stage);
   end
-  if (Classes < 2 || Classes > 65536) begin : gen_classes_check
-    $error("stage_lane: Classes must be 2 to 65536, but is %0d", Classes);
+  if (Classes < 1 || Classes > 65536) begin : gen_classes_check
+    $error("stage_lane: Classes must be 1 to 65536, but is %0d", Classes);
   end
   if (LogitWidth < 1 || LogitWidth > 31) begin : gen_width_check
     $error("stage_lane: LogitWidth must be 1 to 31, so that no margin reaches ThresholdNever, but is %0d", LogitWidth);
   end
 
+  if (LogitBeats < 1 || Classes % LogitBeats != 0 || (LogitBeats > 1 && !Serial)) begin : gen_beats_check
+    $error("stage_lane: LogitBeats must divide Classes, and be 1 unless Serial, but is %0d", LogitBeats);
+  end
+
+  // The most bytes, at most 8, that a pixel consists of a whole number of.
+  function automatic int unsigned part_of(input int unsigned bytes);
+    for (int unsigned part = 8; part > 1; part--) begin
+      if (bytes % part == 0) return part;
+    end
+    return 1;
+  endfunction
+
+  localparam int unsigned PartBytes = part_of(Channels);
+  localparam int unsigned Parts = Channels / PartBytes;  // of a pixel
   localparam int unsigned LabelWidth = (Classes > 2) ? $clog2(Classes) : 1;
   localparam int unsigned FrameWidth = $bits(cascade_pkg::frame_t) + SlotWidth;
 
   logic feeder_ready, inside_ready, inside_valid, judged_ready, judged_valid;
-  logic margin_s_ready, margin_m_valid;
+  logic margin_s_valid, margin_s_ready, margin_s_last, margin_m_valid;
+  logic [(Serial ? 1 : Classes)*LogitWidth-1:0] margin_s_data;
   logic [LabelWidth-1:0] winner;
   logic [LogitWidth:0] distance;
   logic take_frame, take_logits, taken_q, take_verdict;
   logic fed_valid, fed_ready;
   logic [Channels*8-1:0] fed_data;
+  logic part_valid, part_ready;
+  logic [PartBytes*8-1:0] part_data;
   cascade_pkg::frame_t inside_frame, judged_frame;
   logic [SlotWidth-1:0] inside_slot, judged_slot;
   logic [31:0] threshold;
@@ -76,8 +103,8 @@ module stage_lane #(
   assign take_frame = s_valid_i && s_ready_o;
 
   pixel_feeder #(
-    .Pixels  (Pixels),
-    .Channels(Channels),
+    .Pixels  (Pixels * Parts),
+    .Channels(PartBytes),
     .Slots   (Slots)
   ) u_feeder (
     .clk_i,
@@ -90,10 +117,30 @@ module stage_lane #(
     .read_data_i,
     .fetched_o,
     .fetched_slot_o,
-    .m_valid_o     (fed_valid),
-    .m_ready_i     (fed_ready),
-    .m_data_o      (fed_data)
+    .m_valid_o     (part_valid),
+    .m_ready_i     (part_ready),
+    .m_data_o      (part_data)
   );
+
+  if (Parts > 1) begin : gen_parts
+    stream_gather #(
+      .Width(PartBytes * 8),
+      .Parts(Parts)
+    ) u_gather (
+      .clk_i,
+      .rst_ni,
+      .s_valid_i(part_valid),
+      .s_ready_o(part_ready),
+      .s_data_i (part_data),
+      .m_valid_o(fed_valid),
+      .m_ready_i(fed_ready),
+      .m_data_o (fed_data)
+    );
+  end else begin : gen_whole
+    assign fed_valid  = part_valid;
+    assign part_ready = fed_ready;
+    assign fed_data   = part_data;
+  end
 
   // Cuts the path of ready signals from the stage to the frame buffer.
   stream_fifo #(
@@ -132,20 +179,55 @@ module stage_lane #(
     else taken_q <= take_logits;
   end
 
-  assign logits_ready_o = margin_s_ready && inside_valid && judged_ready;
-  assign take_logits    = logits_valid_i && logits_ready_o;
+  if (Serial) begin : gen_serial
+    logic one_valid, one_ready;
+
+    stream_scatter #(
+      .Width(LogitWidth),
+      .Parts(Classes / LogitBeats)
+    ) u_scatter (
+      .clk_i,
+      .rst_ni,
+      .s_valid_i(logits_valid_i),
+      .s_ready_o(logits_ready_o),
+      .s_data_i (logits_data_i),
+      .m_valid_o(one_valid),
+      .m_ready_i(one_ready),
+      .m_data_o (margin_s_data)
+    );
+
+    assign one_ready      = margin_s_ready && logit_ready_i && inside_valid && judged_ready;
+    assign margin_s_valid = one_valid && logit_ready_i && inside_valid && judged_ready;
+    assign logit_valid_o  = one_valid && margin_s_ready && inside_valid && judged_ready;
+    assign take_logits    = one_valid && one_ready && margin_s_last;
+  end else begin : gen_parallel
+    /* verilator lint_off UNUSEDSIGNAL */  // nobody asks for single logits, and the beat is taken with its last one
+    logic unused;
+    assign unused = logit_ready_i ^ margin_s_last;
+    /* verilator lint_on UNUSEDSIGNAL */
+    assign margin_s_data  = logits_data_i;
+    assign margin_s_valid = logits_valid_i && inside_valid && judged_ready;
+    assign logits_ready_o = margin_s_ready && inside_valid && judged_ready;
+    assign logit_valid_o  = 1'b0;
+    assign take_logits    = logits_valid_i && logits_ready_o;
+  end
+
+  assign logit_data_o   = margin_s_data[LogitWidth-1:0];
+  assign logit_last_o   = margin_s_last;
   assign tap_valid_o    = take_logits;
   assign tap_tag_o      = inside_frame.tag;
 
   margin #(
     .Classes(Classes),
-    .Width  (LogitWidth)
+    .Width  (LogitWidth),
+    .Serial (Serial)
   ) u_margin (
     .clk_i,
     .rst_ni,
-    .s_valid_i(logits_valid_i && inside_valid && judged_ready),
+    .s_valid_i(margin_s_valid),
     .s_ready_o(margin_s_ready),
-    .s_data_i (logits_data_i),
+    .s_data_i (margin_s_data),
+    .s_last_o (margin_s_last),
     .m_valid_o(margin_m_valid),
     .m_ready_i(take_verdict),
     .m_label_o(winner),

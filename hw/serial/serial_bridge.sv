@@ -18,7 +18,8 @@ module serial_bridge #(
   parameter int unsigned Baud = 3_000_000,
   // Bytes of received packets that are stored; a power of two. Holds two of the kernel's frames, so that one comes in
   // while the other is handed on.
-  parameter int unsigned BufferBytes = 2048
+  parameter int unsigned BufferBytes = 2048,
+  parameter int unsigned RecordBeats = 2  // of the kernel's records: register `record_beats`
 ) (
   input  logic        clk_i,
   input  logic        rst_ni,
@@ -314,30 +315,40 @@ module serial_bridge #(
   end
 
   // ---- Replies and records --------------------------------------------------------------------------------------
-  localparam int unsigned RecordBytes = 17;  // with the type
+  // A record's first two beats go out together with its type, further ones one by one behind them.
+  localparam int unsigned RecordBytes = 17;
+  localparam int unsigned MoreWidth = $clog2(RecordBeats);
   localparam int unsigned ReadReplyBytes = 6;
   localparam int unsigned WriteReplyBytes = 2;
 
   logic [RecordBytes*8-1:0] send_q;  // what is still to go out, lowest byte first
   logic [4:0] left_q;  // its bytes
   logic half_q;  // the first beat of a record is in `send_q`
+  logic [MoreWidth-1:0] more_q;  // beats of the record that are still to be taken
   logic frame_ready;
   logic tx_valid, tx_ready;
   logic [7:0] tx_data;
 
-  assign reply_taken   = state_q == StReply && left_q == '0 && !half_q;
+  assign reply_taken   = state_q == StReply && left_q == '0 && !half_q && more_q == '0;
   assign s_axis_tready = left_q == '0 && !reply_taken;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       left_q <= '0;
       half_q <= 1'b0;
+      more_q <= '0;
     end else if (reply_taken) begin
       left_q <= is_write_q ? 5'(WriteReplyBytes) : 5'(ReadReplyBytes);
     end else if (s_axis_tvalid && s_axis_tready) begin
-      half_q <= !half_q;
-      if (half_q) begin
-        left_q <= 5'(RecordBytes);
+      if (more_q != '0) begin
+        more_q <= more_q - 1'b1;
+        left_q <= 5'd8;
+      end else begin
+        half_q <= !half_q;
+        if (half_q) begin
+          more_q <= MoreWidth'(RecordBeats - 2);
+          left_q <= 5'(RecordBytes);
+        end
       end
     end else if (left_q != '0 && frame_ready) begin
       left_q <= left_q - 5'd1;
@@ -348,11 +359,12 @@ module serial_bridge #(
     if (reply_taken) begin
       send_q[47:0] <= {reply_q, sequence_number, is_write_q ? TypeWriteReply : TypeReadReply};
     end else if (s_axis_tvalid && s_axis_tready) begin
-      send_q[7:0] <= TypeRecord;
-      if (half_q) begin
+      if (more_q != '0) begin
+        send_q[63:0] <= s_axis_tdata;
+      end else if (half_q) begin
         send_q[135:72] <= s_axis_tdata;
       end else begin
-        send_q[71:8] <= s_axis_tdata;
+        send_q[71:0] <= {s_axis_tdata, TypeRecord};
       end
     end else if (left_q != '0 && frame_ready) begin
       send_q <= {8'd0, send_q[RecordBytes*8-1:8]};
@@ -365,7 +377,7 @@ module serial_bridge #(
     .s_valid_i(left_q != '0),
     .s_ready_o(frame_ready),
     .s_data_i (send_q[7:0]),
-    .s_last_i (left_q == 5'd1),
+    .s_last_i (left_q == 5'd1 && more_q == '0),
     .m_valid_o(tx_valid),
     .m_ready_i(tx_ready),
     .m_data_o (tx_data)

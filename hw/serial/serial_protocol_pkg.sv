@@ -31,7 +31,7 @@ package serial_protocol_pkg;
     TypeReadReply = 8'd129,
     // Board to host: type, sequence.
     TypeWriteReply = 8'd130,
-    // Board to host: type, the 16 bytes of one record.
+    // Board to host: type, the bytes of one record: 8 x `record_beats`.
     TypeRecord = 8'd131
   } type_e;
 

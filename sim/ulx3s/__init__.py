@@ -53,7 +53,7 @@ def answers_at_pins(
         try:
             run_bench(
                 "ulx3s_top",
-                {"FrameBytes": package.kernel.input.frame_bytes},
+                {"FrameBytes": package.kernel.input.frame_bytes, "RecordBeats": package.kernel.record_beats},
                 sources=[*packages, HERE / "EHXPLLL.sv", *package.source_paths(), BOARD / "ulx3s_top.sv"],
                 bench="edgesight.sim.ulx3s.ulx3s_bench",
                 settings={

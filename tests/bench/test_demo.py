@@ -17,10 +17,10 @@ from edgesight.sim.rtl.runner import ROOT
 LATE = (-1, 120.0, 0.0)
 
 
-def replies(right: int, wrong: int, late: int) -> tuple[list[tuple[int, float, float]], np.ndarray]:
+def replies(right: int, wrong: int, late: int) -> tuple[list[tuple[int, float, float]], np.ndarray, list[str]]:
     """Answers of images that all show class 1."""
     answers = [(1, 8.0, 2.0)] * right + [(0, 8.0, 2.0)] * wrong + [LATE] * late
-    return answers, np.ones(len(answers), np.int64)
+    return answers, np.ones(len(answers), np.int64), ["stage0", "stage1", "datacenter"]
 
 
 def test_late_answers_do_not_make_the_data_centre_less_accurate() -> None:

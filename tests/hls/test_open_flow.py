@@ -45,7 +45,7 @@ module kernel (
   input  logic [31:0] s_axil_wdata, input logic [3:0] s_axil_wstrb, input logic s_axil_bready, s_axil_rready,
   output logic s_axil_awready, s_axil_wready, s_axil_arready, s_axil_bvalid, s_axil_rvalid,
   output logic [1:0] s_axil_bresp, s_axil_rresp, output logic [31:0] s_axil_rdata,
-  output logic tap0_valid_o, tap0_tag_o, tap0_logits_o, tap1_valid_o, tap1_tag_o, tap1_logits_o
+  output logic tap_valid_o, tap_tag_o, tap_logits_o
 );
   assign s_axis_tready = !m_axis_tvalid || m_axis_tready;
   assign s_axil_awready = s_axil_wvalid && !s_axil_bvalid;

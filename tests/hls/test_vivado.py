@@ -251,7 +251,7 @@ def test_a_mistake_is_found_and_named(
         ("output wire s_axi_wready", "input  wire s_axi_wready", "s_axi_wready is an input"),
         (".s_axis_tlast(s_axis_tlast)", ".s_axis_tlast()", "leaves the kernel's port s_axis_tlast open"),
         ("    .m_axis_tkeep(m_axis_tkeep),\n", "", "does not connect the kernel's port m_axis_tkeep"),
-        (".tap0_tag_o()", ".tap2_tag_o()", "connects tap2_tag_o, which the kernel has not"),
+        (".tap_tag_o()", ".tap_tags_o()", "connects tap_tags_o, which the kernel has not"),
     ],
 )
 def test_a_wrapper_that_does_not_fit_the_kernel_is_found(

@@ -24,10 +24,11 @@ def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = No
         "Pixels": SHAPE.pixels,
         "Channels": CHANNELS,
         "Classes": SHAPE.classes,
+        "Stages": len(SHAPE.logit_widths),
         "LogitWidth0": SHAPE.logit_widths[0],
         "LogitWidth1": SHAPE.logit_widths[1],
         "Delay0": DELAYS[0],
-        "Delay1": DELAYS[1],
+        "DelayLater": DELAYS[1],
         "BuildHash": f"32'h{says or build_hash}",
         "WeightsHash": "32'h0",
     }
@@ -49,10 +50,10 @@ def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = No
             bound_cycles=max(SHAPE.pixels, DELAYS[k]),
             bound_layer="stand-in",
         )
-        for k in (0, 1)
+        for k in range(len(SHAPE.logit_widths))
     ]
     kernel = Kernel(
-        schema_version=4,
+        schema_version=5,
         name="stand-in",
         build_hash=build_hash,
         weights_sha256="0" * 64,

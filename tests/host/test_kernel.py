@@ -285,25 +285,31 @@ def test_the_handed_patches_are_refused(tmp_path: Path) -> None:
 
 
 def older(path: Path, version: int) -> None:
-    """Rewrite the package's manifest as the schema of this version had it, 2 or 3."""
+    """Rewrite the package's manifest as the schema of this version had it, 2, 3 or 4."""
     document = manifest(path)
-    for name in ("checksum", "weights_sha256", "backend_input", "library"):
+    for name in ("checksum", "logits_in_record"):
         del document[name]
-    del document["calibration"]["rests_on"]
+    for name in ("bits", "signed"):
+        del document["input"][name]
+    if version < 4:
+        for name in ("weights_sha256", "backend_input", "library"):
+            del document[name]
+        del document["calibration"]["rests_on"]
     for stage in document["stages"]:
-        del stage["trunk"]
+        if version < 4:
+            del stage["trunk"]
         if version == 2:
             del stage["outputs"]
     document["schema_version"] = version
     (path / MANIFEST).write_text(json.dumps(document) if version == 2 else sealed(document))
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_an_older_package_says_what_to_do_and_gives_its_calibration(tmp_path: Path, version: int) -> None:
     old = tmp_path / "old"
     shutil.copytree(FASHION, old)
     older(old, version)
-    said = rf"schema version {version}, this EdgeSight reads 4: compile it again.*--calibration"
+    said = rf"schema version {version}, this EdgeSight reads 5: compile it again.*--calibration"
     with pytest.raises(KernelError, match=said):
         Package.load(old)
     given, taken = Package.load(FASHION).kernel, load_kernel(old)

@@ -15,12 +15,12 @@ from cocotb.triggers import ClockCycles
 @cocotb.test()
 async def gives_back_what_it_has_not_taken(dut: Any) -> None:
     """A slot that is free comes back."""
-    for port in ("take_i", "take_slot_i", "give0_i", "give0_slot_i", "give1_i", "give1_slot_i", "rst_ni"):
+    for port in ("take_i", "take_slot_i", "give_i", "give_slot_i", "rst_ni"):
         getattr(dut, port).value = 0
     Clock(dut.clk_i, 10, "ns").start()
     await ClockCycles(dut.clk_i, 3)
     dut.rst_ni.value = 1
     await ClockCycles(dut.clk_i, 3)
-    dut.give0_slot_i.value = 2
-    dut.give0_i.value = 1
+    dut.give_slot_i.value = 2
+    dut.give_i.value = 1
     await ClockCycles(dut.clk_i, 3)

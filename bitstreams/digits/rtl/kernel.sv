@@ -29,44 +29,45 @@ module kernel (
   output logic [1:0] s_axil_rresp,
   output logic s_axil_rvalid,
   input  logic s_axil_rready,
-  output logic tap0_valid_o,
-  output logic [31:0] tap0_tag_o,
-  output logic [129:0] tap0_logits_o,
-  output logic tap1_valid_o,
-  output logic [31:0] tap1_tag_o,
-  output logic [149:0] tap1_logits_o
+  output logic [1:0] tap_valid_o,
+  output logic [63:0] tap_tag_o,
+  output logic [299:0] tap_logits_o
 );
   logic core_rst_n;
-  logic pixel0_valid, pixel0_ready, logits0_valid, logits0_ready;
-  logic [7:0] pixel0_data;
-  logic [129:0] logits0_data;
-  assign tap0_logits_o = logits0_data;
-  logic pixel1_valid, pixel1_ready, logits1_valid, logits1_ready;
-  logic [7:0] pixel1_data;
-  logic [149:0] logits1_data;
-  assign tap1_logits_o = logits1_data;
+  logic [1:0] pixel_valid, pixel_ready, logits_valid, logits_ready;
+  logic [1:0][7:0] pixel_data;
+  logic [1:0][149:0] logits;
+  assign tap_logits_o = logits;
   cascade #(
-    .Pixels(64), .Channels(1), .Classes(10),
-    .LogitWidth0(13), .LogitWidth1(15),
-    .FrameSlots(8), .BuildHash(32'h8b9c4a78), .WeightsHash(32'h2593436f)
+    .Stages(2), .Pixels(64), .Channels(1), .Classes(10),
+    .LogitsInRecord(0), .LogitBeats(1),
+    .LogitWidth(15), .FrameSlots(8),
+    .BuildHash(32'h8fb5f7c2), .WeightsHash(32'h2593436f)
   ) u_cascade (
     .clk_i, .rst_ni, .s_axis_tdata, .s_axis_tkeep, .s_axis_tvalid, .s_axis_tready, .s_axis_tlast, .m_axis_tdata, .m_axis_tkeep, .m_axis_tvalid, .m_axis_tready, .m_axis_tlast, .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready, .s_axil_bresp, .s_axil_bvalid, .s_axil_bready, .s_axil_araddr, .s_axil_arvalid, .s_axil_arready, .s_axil_rdata, .s_axil_rresp, .s_axil_rvalid, .s_axil_rready,
     .core_rst_no(core_rst_n),
-    .pixel0_valid_o(pixel0_valid), .pixel0_ready_i(pixel0_ready), .pixel0_data_o(pixel0_data),
-    .logits0_valid_i(logits0_valid), .logits0_ready_o(logits0_ready), .logits0_data_i(logits0_data),
-    .tap0_valid_o, .tap0_tag_o,
-    .pixel1_valid_o(pixel1_valid), .pixel1_ready_i(pixel1_ready), .pixel1_data_o(pixel1_data),
-    .logits1_valid_i(logits1_valid), .logits1_ready_o(logits1_ready), .logits1_data_i(logits1_data),
-    .tap1_valid_o, .tap1_tag_o
+    .pixel_valid_o(pixel_valid), .pixel_ready_i(pixel_ready), .pixel_data_o(pixel_data),
+    .logits_valid_i(logits_valid), .logits_ready_o(logits_ready), .logits_data_i(logits),
+    .tap_valid_o, .tap_tag_o
   );
+  logic [129:0] logits0;
+  logic [7:0] pixel0;
+  assign pixel0 = pixel_data[0];
   stage0 u_stage0 (
     .clk_i, .rst_ni(core_rst_n),
-    .s_valid_i(pixel0_valid), .s_ready_o(pixel0_ready), .s_data_i(pixel0_data),
-    .m_valid_o(logits0_valid), .m_ready_i(logits0_ready), .m_data_o(logits0_data)
+    .s_valid_i(pixel_valid[0]), .s_ready_o(pixel_ready[0]), .s_data_i(pixel0),
+    .m_valid_o(logits_valid[0]), .m_ready_i(logits_ready[0]), .m_data_o(logits0)
   );
+  for (genvar c = 0; c < 10; c++) begin : gen_logits0
+    assign logits[0][c*15+:15] = 15'(signed'(logits0[c*13+:13]));
+  end
+  logic [149:0] logits1;
+  logic [7:0] pixel1;
+  assign pixel1 = pixel_data[1];
   stage1 u_stage1 (
     .clk_i, .rst_ni(core_rst_n),
-    .s_valid_i(pixel1_valid), .s_ready_o(pixel1_ready), .s_data_i(pixel1_data),
-    .m_valid_o(logits1_valid), .m_ready_i(logits1_ready), .m_data_o(logits1_data)
+    .s_valid_i(pixel_valid[1]), .s_ready_o(pixel_ready[1]), .s_data_i(pixel1),
+    .m_valid_o(logits_valid[1]), .m_ready_i(logits_ready[1]), .m_data_o(logits1)
   );
+  assign logits[1] = logits1;
 endmodule

@@ -8,6 +8,7 @@
 module ulx3s_top #(
   // Payload bytes of a frame; the buffer of the line holds two.
   parameter int unsigned FrameBytes = 784,
+  parameter int unsigned RecordBeats = 2,
   // Of the kernel, as the PLL's parameters below make it.
   parameter int unsigned ClockHz = 100_000_000,
   parameter int unsigned Baud = 3_000_000
@@ -85,7 +86,8 @@ module ulx3s_top #(
   serial_bridge #(
     .ClockHz    (ClockHz),
     .Baud       (Baud),
-    .BufferBytes(BufferBytes)
+    .BufferBytes(BufferBytes),
+    .RecordBeats(RecordBeats)
   ) u_bridge (
     .clk_i         (clk),
     .rst_ni        (rst_n),
@@ -149,12 +151,9 @@ module ulx3s_top #(
     .s_axil_rresp  (),
     .s_axil_rvalid (rvalid),
     .s_axil_rready (rready),
-    .tap0_valid_o  (),
-    .tap0_tag_o    (),
-    .tap0_logits_o (),
-    .tap1_valid_o  (),
-    .tap1_tag_o    (),
-    .tap1_logits_o ()
+    .tap_valid_o   (),
+    .tap_tag_o     (),
+    .tap_logits_o  ()
   );
   /* verilator lint_on PINCONNECTEMPTY */
 

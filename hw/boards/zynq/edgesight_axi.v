@@ -99,11 +99,8 @@ module edgesight_axi (
     .s_axil_rresp(s_axi_rresp),
     .s_axil_rvalid(s_axi_rvalid),
     .s_axil_rready(s_axi_rready),
-    .tap0_valid_o(),
-    .tap0_tag_o(),
-    .tap0_logits_o(),
-    .tap1_valid_o(),
-    .tap1_tag_o(),
-    .tap1_logits_o()
+    .tap_valid_o(),
+    .tap_tag_o(),
+    .tap_logits_o()
   );
 endmodule

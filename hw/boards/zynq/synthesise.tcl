@@ -1,4 +1,4 @@
-# Both stages from hls4ml's C++ to Verilog, in one batch run of Vitis HLS before build.tcl:
+# All stages from hls4ml's C++ to Verilog, in one batch run of Vitis HLS before build.tcl:
 #
 #   vitis_hls -f synthesise.tcl               up to 2024.1
 #   vitis-run --mode hls --tcl synthesise.tcl from 2024.2 on
@@ -8,8 +8,8 @@
 
 source settings.tcl
 
-foreach stage {stage0 stage1} {
-  set sources hls/$stage
+foreach sources [lsort [glob -type d hls/stage?]] {
+  set stage [file tail $sources]
   open_project -reset hls/${stage}_project
   set_top ${stage}_hls
   # The network as hls4ml wrote it, and the function around it that gives its ports their widths.

@@ -18,6 +18,7 @@ from edgesight.host.registers import (
     CONTROL_SOFT_RESET,
     INTERFACE_VERSION,
     KERNEL_ID,
+    MAX_STAGES,
     OFFSETS,
     STATUS_BATCH_OPEN,
     STATUS_DRAINING,
@@ -26,10 +27,13 @@ from edgesight.host.registers import (
     THRESHOLD_NEVER,
     THRESHOLD_SETS,
 )
+from edgesight.sim.rtl.runner import bench_parameters
 
+STAGES = int(bench_parameters()["Stages"])
+DOWN = range(MAX_STAGES - 1, -1, -1)
 COUNTERS = (
-    *("frames", "answered_stage0", "answered_stage1", "offloaded", "errors", "bad_headers"),
-    *("input_stall_cycles", "output_stall_cycles", "last_cycles", "interval0", "interval1"),
+    *("frames", *(f"answered_stage{stage}" for stage in DOWN), "offloaded", "errors", "bad_headers"),
+    *("input_stall_cycles", "output_stall_cycles", "last_cycles", *(f"interval{stage}" for stage in DOWN)),
 )
 SEEN = "s_axil_awvalid", "s_axil_wvalid", "s_axil_arvalid", "s_axil_bready", "s_axil_rready"
 
@@ -110,16 +114,22 @@ async def reset_values_and_parameters(dut: Any) -> None:
         "pixels": 77,
         "channels": 3,
         "frame_slots": 16,
+        "stages": STAGES,
+        "record_beats": 7,
     }
     assert {name: await registers.read(name) for name in must} == must
     for set_index in range(THRESHOLD_SETS):
-        assert await registers.read("threshold0", set_index) == THRESHOLD_NEVER
-        assert await registers.read("threshold1", set_index) == THRESHOLD_NEVER
+        for stage in range(MAX_STAGES):
+            assert await registers.read(f"threshold{stage}", set_index) == THRESHOLD_NEVER
     known = {offset + 4 * n for name, offset in OFFSETS.items() for n in range(16 if "threshold" in name else 1)}
-    for address in range(0, 0x200, 4):
+    for address in range(0, 0x280, 4):
         if address not in known:
             await registers.master.write_dword(address, 0xFFFF_FFFF)
             assert await registers.master.read_dword(address) == 0
+    absent = f"threshold{STAGES}"
+    if absent in OFFSETS:  # of a stage that is not there
+        await registers.write(absent, 1, 2)
+        assert await registers.read(absent, 2) == THRESHOLD_NEVER
     assert {name: await registers.read(name) for name in must} == must
 
 
@@ -128,8 +138,11 @@ async def thresholds_are_a_memory(dut: Any) -> None:
     """Writes of any bytes, reads, and the row that the cascade sees."""
     registers = await Registers.started(dut)
     rng = registers.random
-    start, size = OFFSETS["threshold0"], 2 * 4 * THRESHOLD_SETS
-    assert OFFSETS["threshold1"] == start + size // 2
+    start, row_bytes = OFFSETS["threshold0"], 4 * THRESHOLD_SETS
+    size = STAGES * row_bytes
+    assert [OFFSETS[f"threshold{stage}"] - start for stage in range(MAX_STAGES)] == [
+        row_bytes * stage for stage in range(MAX_STAGES)
+    ]
     memory = bytearray(b"\xff" * size)
     for _ in range(150):
         first = rng.randrange(size)
@@ -142,8 +155,11 @@ async def thresholds_are_a_memory(dut: Any) -> None:
         row = rng.randrange(THRESHOLD_SETS)
         dut.set_i.value = row
         await RisingEdge(dut.clk_i)
-        low, high = (int.from_bytes(memory[at : at + 4], "little") for at in (4 * row, size // 2 + 4 * row))
-        assert int(dut.thresholds_o.value) == high << 32 | low
+        seen = int(dut.thresholds_o.value)
+        for stage in range(MAX_STAGES):
+            at = row_bytes * stage + 4 * row
+            must = int.from_bytes(memory[at : at + 4], "little") if stage < STAGES else THRESHOLD_NEVER
+            assert seen >> 32 * stage & 0xFFFF_FFFF == must
 
 
 @cocotb.test()
@@ -212,10 +228,10 @@ async def traffic_both_ways_at_once(dut: Any) -> None:
 
     async def write() -> None:
         for n in range(60):
-            await registers.write("threshold1", n, n % THRESHOLD_SETS)
+            await registers.write(f"threshold{STAGES - 1}", n, n % THRESHOLD_SETS)
 
     writing = cocotb.start_soon(write())
     while not writing.done():
         assert await registers.read("id") == KERNEL_ID
-    last = [await registers.read("threshold1", set_index) for set_index in range(THRESHOLD_SETS)]
+    last = [await registers.read(f"threshold{STAGES - 1}", set_index) for set_index in range(THRESHOLD_SETS)]
     assert last == [n + 48 if n < 12 else n + 32 for n in range(THRESHOLD_SETS)]

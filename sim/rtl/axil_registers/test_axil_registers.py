@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+
 from edgesight.sim.rtl.runner import RTL, run_bench, wide_literal
 
 PACKAGES = [RTL / "registers_pkg.sv", RTL / "cascade_pkg.sv"]
 
 
-def test_axil_registers() -> None:
+@pytest.mark.parametrize("stages", [1, 2, 4])
+def test_axil_registers(stages: int) -> None:
     run_bench(
         "axil_registers",
         {
+            "Stages": stages,
+            "RecordBeats": 7,
             "Pixels": 77,
             "Channels": 3,
             "Classes": 12,

@@ -1,15 +1,26 @@
-/// The cascade around two stand-ins for networks, with the ports of a compiled kernel. Is no part of the product.
+/// The cascade around stand-ins for networks, with the ports of a compiled kernel. Is no part of the product.
 module kernel #(
+  parameter int unsigned Stages = 2,
   parameter int unsigned Pixels = 20,
   parameter int unsigned Channels = 1,
   parameter int unsigned Classes = 4,
+  parameter bit LogitsInRecord = 1'b0,
+  parameter int unsigned LogitBeats = 1,
   parameter int unsigned LogitWidth0 = 8,
   parameter int unsigned LogitWidth1 = 11,
+  parameter int unsigned LogitWidth2 = 9,
+  parameter int unsigned LogitWidth3 = 14,
   parameter int unsigned Delay0 = 3,
-  parameter int unsigned Delay1 = 60,  // stage 1 is the slow one
+  parameter int unsigned DelayLater = 60,  // of stage 1; the ones behind it take so much longer each
   parameter int unsigned FrameSlots = 4,
   parameter logic [31:0] BuildHash = 32'h5EED5EED,
-  parameter logic [31:0] WeightsHash = 32'h5EEDF00D
+  parameter logic [31:0] WeightsHash = 32'h5EEDF00D,
+  // of the widest stage
+  localparam int unsigned Wide0 = LogitWidth0,
+  localparam int unsigned Wide1 = Stages > 1 && LogitWidth1 > Wide0 ? LogitWidth1 : Wide0,
+  localparam int unsigned Wide2 = Stages > 2 && LogitWidth2 > Wide1 ? LogitWidth2 : Wide1,
+  localparam int unsigned LogitWidth = Stages > 3 && LogitWidth3 > Wide2 ? LogitWidth3 : Wide2,
+  localparam int unsigned LogitsWidth = Classes / LogitBeats * LogitWidth
 ) (
   input  logic                           clk_i,
   input  logic                           rst_ni,
@@ -40,25 +51,25 @@ module kernel #(
   output logic [                    1:0] s_axil_rresp,
   output logic                           s_axil_rvalid,
   input  logic                           s_axil_rready,
-  output logic                           tap0_valid_o,
-  output logic [                   31:0] tap0_tag_o,
-  output logic [Classes*LogitWidth0-1:0] tap0_logits_o,
-  output logic                           tap1_valid_o,
-  output logic [                   31:0] tap1_tag_o,
-  output logic [Classes*LogitWidth1-1:0] tap1_logits_o
+  output logic [Stages-1:0]                              tap_valid_o,
+  output logic [Stages-1:0][                  31:0]      tap_tag_o,
+  output logic [Stages-1:0][   LogitsWidth-1:0]          tap_logits_o
 );
 
+  localparam int unsigned StageWidths[4] = '{LogitWidth0, LogitWidth1, LogitWidth2, LogitWidth3};
+
   logic core_rst_n;
-  logic pixel0_valid, pixel0_ready, logits0_valid, logits0_ready;
-  logic pixel1_valid, pixel1_ready, logits1_valid, logits1_ready;
-  logic [Channels*8-1:0] pixel0_data, pixel1_data;
+  logic [Stages-1:0] pixel_valid, pixel_ready, logits_valid, logits_ready;
+  logic [Stages-1:0][Channels*8-1:0] pixel_data;
 
   cascade #(
+    .Stages     (Stages),
     .Pixels     (Pixels),
     .Channels   (Channels),
     .Classes    (Classes),
-    .LogitWidth0(LogitWidth0),
-    .LogitWidth1(LogitWidth1),
+    .LogitWidth (LogitWidth),
+    .LogitBeats (LogitBeats),
+    .LogitsInRecord(LogitsInRecord),
     .FrameSlots (FrameSlots),
     .BuildHash  (BuildHash),
     .WeightsHash(WeightsHash)
@@ -92,59 +103,43 @@ module kernel #(
     .s_axil_rresp,
     .s_axil_rvalid,
     .s_axil_rready,
-    .core_rst_no    (core_rst_n),
-    .pixel0_valid_o (pixel0_valid),
-    .pixel0_ready_i (pixel0_ready),
-    .pixel0_data_o  (pixel0_data),
-    .logits0_valid_i(logits0_valid),
-    .logits0_ready_o(logits0_ready),
-    .logits0_data_i (tap0_logits_o),
-    .pixel1_valid_o (pixel1_valid),
-    .pixel1_ready_i (pixel1_ready),
-    .pixel1_data_o  (pixel1_data),
-    .logits1_valid_i(logits1_valid),
-    .logits1_ready_o(logits1_ready),
-    .logits1_data_i (tap1_logits_o),
-    .tap0_valid_o,
-    .tap0_tag_o,
-    .tap1_valid_o,
-    .tap1_tag_o
+    .core_rst_no   (core_rst_n),
+    .pixel_valid_o (pixel_valid),
+    .pixel_ready_i (pixel_ready),
+    .pixel_data_o  (pixel_data),
+    .logits_valid_i(logits_valid),
+    .logits_ready_o(logits_ready),
+    .logits_data_i (tap_logits_o),
+    .tap_valid_o,
+    .tap_tag_o
   );
 
-  stub_stage #(
-    .Pixels    (Pixels),
-    .Channels  (Channels),
-    .Classes   (Classes),
-    .LogitWidth(LogitWidth0),
-    .Delay     (Delay0),
-    .Salt      (32'd1)
-  ) u_stage0 (
-    .clk_i,
-    .rst_ni   (core_rst_n),
-    .s_valid_i(pixel0_valid),
-    .s_ready_o(pixel0_ready),
-    .s_data_i (pixel0_data),
-    .m_valid_o(logits0_valid),
-    .m_ready_i(logits0_ready),
-    .m_data_o (tap0_logits_o)
-  );
+  for (genvar k = 0; k < Stages; k++) begin : gen_stage
+    localparam int unsigned Width = StageWidths[k];
+    logic [Classes/LogitBeats*Width-1:0] logits;
 
-  stub_stage #(
-    .Pixels    (Pixels),
-    .Channels  (Channels),
-    .Classes   (Classes),
-    .LogitWidth(LogitWidth1),
-    .Delay     (Delay1),
-    .Salt      (32'd2)
-  ) u_stage1 (
-    .clk_i,
-    .rst_ni   (core_rst_n),
-    .s_valid_i(pixel1_valid),
-    .s_ready_o(pixel1_ready),
-    .s_data_i (pixel1_data),
-    .m_valid_o(logits1_valid),
-    .m_ready_i(logits1_ready),
-    .m_data_o (tap1_logits_o)
-  );
+    stub_stage #(
+      .Pixels    (Pixels),
+      .Channels  (Channels),
+      .Classes   (Classes),
+      .LogitWidth(Width),
+      .Beats     (LogitBeats),
+      .Delay     (k == 0 ? Delay0 : k * DelayLater),
+      .Salt      (32'(k + 1))
+    ) u_stage (
+      .clk_i,
+      .rst_ni   (core_rst_n),
+      .s_valid_i(pixel_valid[k]),
+      .s_ready_o(pixel_ready[k]),
+      .s_data_i (pixel_data[k]),
+      .m_valid_o(logits_valid[k]),
+      .m_ready_i(logits_ready[k]),
+      .m_data_o (logits)
+    );
+
+    for (genvar c = 0; c < Classes / LogitBeats; c++) begin : gen_extend
+      assign tap_logits_o[k][c*LogitWidth+:LogitWidth] = LogitWidth'(signed'(logits[c*Width+:Width]));
+    end
+  end
 
 endmodule

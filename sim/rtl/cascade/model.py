@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from edgesight.host.registers import FRAME_MAGIC, HEADER, RECORD, RECORD_STAGE_OFFLOAD, Error
 
-SALTS = (1, 2)  # of the stand-in stages 0 and 1, as in kernel.sv
+SALTS = (1, 2, 3, 4)  # of the stand-in stages, as in kernel.sv
 WORD = 0xFFFF_FFFF
 
 # How a frame can be spoilt, and what its record then says; None: no record at all.
@@ -68,7 +68,7 @@ class Shape:
     pixels: int
     channels: int
     classes: int
-    logit_widths: tuple[int, int]
+    logit_widths: tuple[int, ...]  # by stage
 
     @property
     def payload_bytes(self) -> int:
@@ -181,7 +181,9 @@ def logits(payload: bytes, stage: int, shape: Shape) -> list[int]:
     """The stand-in stage's integer logits of one frame, as stub_stage.sv computes them."""
     state = SALTS[stage]
     for start in range(0, len(payload), shape.channels):
-        pixel = int.from_bytes(payload[start : start + shape.channels], "little")
+        value = payload[start : start + shape.channels]
+        words = [int.from_bytes(value[at : at + 4], "little") for at in range(0, shape.channels, 4)]
+        pixel = sum(word * (2 * n + 1) for n, word in enumerate(words))
         state = (state * 33 + pixel + 1) & WORD
     width = shape.logit_widths[stage]
     tops = [(state * (0x9E3779B1 + 0x7F4A7C16 * c) & WORD) >> (32 - width) for c in range(shape.classes)]
@@ -194,16 +196,17 @@ def decide(values: list[int]) -> tuple[int, int]:
     return values.index(first), first - second
 
 
-def answer(payload: bytes, thresholds: tuple[int, int], shape: Shape) -> tuple[int, int, int]:
+def answer(payload: bytes, thresholds: tuple[int, ...], shape: Shape) -> tuple[int, int, int]:
     """Label, stage byte and margin of the record of a good frame under its thresholds by stage."""
-    label, margin = decide(logits(payload, 0, shape))
-    if margin >= thresholds[0]:
-        return label, 0, margin
-    label, margin = decide(logits(payload, 1, shape))
-    return label, 1 if margin >= thresholds[1] else 1 | RECORD_STAGE_OFFLOAD, margin
+    label = margin = stage = 0
+    for stage in range(len(shape.logit_widths)):
+        label, margin = decide(logits(payload, stage, shape))
+        if margin >= thresholds[stage]:
+            return label, stage, margin
+    return label, stage | RECORD_STAGE_OFFLOAD, margin
 
 
-def expected(frame: Frame, thresholds: tuple[int, int], shape: Shape) -> tuple[int, int, int, int, int]:
+def expected(frame: Frame, thresholds: tuple[int, ...], shape: Shape) -> tuple[int, int, int, int, int]:
     """`Record.answer` of the record that a frame with a valid header must yield."""
     error = frame.error
     assert error is not None, "a frame without the magic yields no record"

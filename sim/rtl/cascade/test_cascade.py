@@ -9,22 +9,44 @@ import pytest
 from edgesight.sim.rtl.runner import RTL, run_bench
 
 HERE = Path(__file__).parent
+DEFAULTS = {"Classes": 4, "LogitsInRecord": 0}
 SOURCES = [RTL / "registers_pkg.sv", RTL / "cascade_pkg.sv", HERE / "stub_stage.sv", HERE / "kernel.sv"]
 
 
 @pytest.mark.parametrize(
-    ("pixels", "channels"),
+    ("stages", "pixels", "channels"),
     [
-        (20, 1),  # half a word is left over
-        (20, 3),  # pixels lie across words, half a word is left over
-        (11, 3),  # the last pixel lies across words
-        (16, 1),  # whole words
+        (2, 20, 1),  # half a word is left over
+        (2, 20, 3),  # pixels lie across words, half a word is left over
+        (2, 11, 3),  # the last pixel lies across words
+        (2, 16, 1),  # whole words
+        (1, 20, 1),
+        (3, 11, 3),
+        (4, 20, 1),
     ],
 )
-def test_cascade(pixels: int, channels: int) -> None:
+def test_cascade(stages: int, pixels: int, channels: int) -> None:
     run_bench(
         "kernel",
-        {"Pixels": pixels, "Channels": channels, "Delay0": 3, "Delay1": 60},
+        {"Stages": stages, "Pixels": pixels, "Channels": channels, "Delay0": 3, "DelayLater": 60, **DEFAULTS},
+        sources=SOURCES,
+        bench="edgesight.sim.rtl.cascade.cascade_bench",
+    )
+
+
+@pytest.mark.parametrize(
+    ("pixels", "channels", "classes", "beats"),
+    [
+        (12, 3, 10, 1),
+        (9, 20, 15, 5),  # a map of five pixels; pixels wider than a word of the buffer
+        (1, 26, 7, 1),  # a flat input
+    ],
+)
+def test_a_network_alone_says_its_logits(pixels: int, channels: int, classes: int, beats: int) -> None:
+    shape = {"Pixels": pixels, "Channels": channels, "Classes": classes, "LogitBeats": beats}
+    run_bench(
+        "kernel",
+        {"Stages": 1, "LogitsInRecord": 1, **shape, "Delay0": 3, "DelayLater": 60},
         sources=SOURCES,
         bench="edgesight.sim.rtl.cascade.cascade_bench",
     )

@@ -13,15 +13,32 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 
-from edgesight.host.registers import OFFSETS, THRESHOLD_NEVER, THRESHOLD_SETS, Error
-from edgesight.sim.rtl.cascade.model import CUT, Beat, Frame, Frames, Record, Shape, expected
+from edgesight.host.registers import (
+    MAX_STAGES,
+    OFFSETS,
+    RECORD_STAGE_OFFLOAD,
+    THRESHOLD_NEVER,
+    THRESHOLD_SETS,
+    Error,
+)
+from edgesight.sim.rtl.cascade.model import CUT, WORD, Beat, Frame, Frames, Record, Shape, expected, logits
 from edgesight.sim.rtl.runner import bench_parameters
 
 PARAMETERS = {name: int(value) for name, value in bench_parameters().items()}
-SHAPE = Shape(PARAMETERS["Pixels"], PARAMETERS["Channels"], 4, (8, 11))  # the rest as kernel.sv has it
-FRAME_SLOTS, DELAY1 = 4, PARAMETERS["Delay1"]
+STAGES = PARAMETERS["Stages"]
+CLASSES = PARAMETERS["Classes"]
+SHAPE = Shape(PARAMETERS["Pixels"], PARAMETERS["Channels"], CLASSES, (8, 11, 9, 14)[:STAGES])  # widths as in kernel.sv
+LOGITS = bool(PARAMETERS["LogitsInRecord"])
+RECORD_BEATS = 2 + -(-CLASSES // 2) if LOGITS else 2
+# Cycles that the pixels of a frame take: a wide one comes in the fewest equal parts of at most 8 bytes.
+FED = SHAPE.payload_bytes // max(part for part in range(1, 9) if SHAPE.channels % part == 0)
+FRAME_SLOTS, DELAYS = 4, STAGES**2 * PARAMETERS["DelayLater"]  # delays: more than all stages take together
 ALWAYS, NEVER = 0, THRESHOLD_NEVER
-AT_STAGE0, AT_STAGE1, OFFLOADED = (ALWAYS, ALWAYS), (NEVER, ALWAYS), (NEVER, NEVER)
+AT: list[tuple[int, ...]] = [(NEVER,) * stage + (ALWAYS,) * (STAGES - stage) for stage in range(STAGES)]  # answered at
+OFFLOADED: tuple[int, ...] = (NEVER,) * STAGES
+LAST = STAGES - 1
+OFFLOADED_BY = LAST | RECORD_STAGE_OFFLOAD  # stage byte of an offloaded frame's record
+MARGINS = (120, 1000, 240, 8000)  # thresholds by stage that decide either way lie below
 
 
 class TB:
@@ -40,9 +57,9 @@ class TB:
         self.headers: dict[int, int] = {}  # cycle in which the header was accepted, by tag
         self.last_beats: dict[int, int] = {}  # the same of the frame's last beat
         self.out: list[tuple[int, Beat]] = []
-        self.taps: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])  # cycle and tag, by stage
-        self.thresholds: dict[int, tuple[int, int]] = {s: OFFLOADED for s in range(THRESHOLD_SETS)}
-        self.latched: dict[int, tuple[int, int]] = {}  # a frame's thresholds, by tag
+        self.taps: list[list[tuple[int, int]]] = [[] for _ in range(STAGES)]  # cycle and tag, by stage
+        self.thresholds: dict[int, tuple[int, ...]] = {s: OFFLOADED for s in range(THRESHOLD_SETS)}
+        self.latched: dict[int, tuple[int, ...]] = {}  # a frame's thresholds, by tag
         self.stalled = [0, 0]  # cycles in which a beat waited: in, out
         self.registers: Any = None
 
@@ -52,8 +69,8 @@ class TB:
         tb = cls(dut)
         for name in ("s_axis_tvalid", "m_axis_tready", "s_axil_awvalid", "s_axil_wvalid", "s_axil_arvalid"):
             getattr(dut, name).value = 0
-        for stage in (dut.u_stage0, dut.u_stage1):
-            stage.block.value = 0
+        for stage in range(STAGES):
+            tb.block(stage, False)
         dut.rst_ni.value = 0
         cocotb.start_soon(Clock(dut.clk_i, 2, "ns").start())
         tb.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk_i)
@@ -112,11 +129,15 @@ class TB:
                     self.out.append((self.cycle, beat))
             else:
                 assert held is None, "valid dropped while a beat waited"
-            for stage, (valid, tag) in enumerate(
-                ((dut.tap0_valid_o, dut.tap0_tag_o), (dut.tap1_valid_o, dut.tap1_tag_o))
-            ):
-                if valid.value:
-                    self.taps[stage].append((self.cycle, int(tag.value)))
+            if taken := int(dut.tap_valid_o.value):
+                tags = int(dut.tap_tag_o.value)
+                for stage in range(STAGES):
+                    if taken >> stage & 1:
+                        self.taps[stage].append((self.cycle, tags >> 32 * stage & 0xFFFF_FFFF))
+
+    def block(self, stage: int, blocked: bool) -> None:
+        """Let a stage give no answer, or let it go on."""
+        self.dut.gen_stage[stage].u_stage.block.value = blocked
 
     def send(self, *frames: Frame) -> None:
         """Put frames on the bus, behind those that still wait."""
@@ -139,15 +160,27 @@ class TB:
     @property
     def records(self) -> list[Record]:
         """The records that came out so far."""
+        return [Record.of(beats[0].data, beats[1].data) for beats in self.beats]
+
+    @property
+    def beats(self) -> list[list[Beat]]:
+        """The beats of every whole record so far."""
         beats = [beat for _, beat in self.out]
         assert all(beat.keep == 0xFF for beat in beats)
-        assert not any(beat.last for beat in beats[::2]), "TLAST on a record's first beat"
-        return [Record.of(low.data, high.data) for low, high in zip(beats[::2], beats[1::2], strict=False)]
+        ends = range(RECORD_BEATS, len(beats) + 1, RECORD_BEATS)
+        records = [beats[end - RECORD_BEATS : end] for end in ends]
+        assert not any(beat.last for record in records for beat in record[:-1]), "TLAST within a record"
+        return records
+
+    @property
+    def count(self) -> float:
+        """Records that came out so far."""
+        return len(self.out) / RECORD_BEATS
 
     @property
     def batches(self) -> list[int]:
         """Records of every batch that TLAST closed."""
-        lasts = [index for index, (_, beat) in enumerate(self.out[1::2]) if beat.last]
+        lasts = [index for index, (_, beat) in enumerate(self.out[RECORD_BEATS - 1 :: RECORD_BEATS]) if beat.last]
         return [end - start for start, end in zip([-1, *lasts[:-1]], lasts, strict=True)]
 
     @property
@@ -163,11 +196,11 @@ class TB:
     async def until(self, count: int, limit: int = 60_000) -> list[Record]:
         """Wait for `count` records altogether, and a little longer, so that one too many is seen."""
         deadline = self.cycle + limit
-        while len(self.out) < 2 * count:
-            assert self.cycle < deadline, f"stuck: {len(self.out) / 2} of {count} records"
+        while self.count < count:
+            assert self.cycle < deadline, f"stuck: {self.count} of {count} records"
             await FallingEdge(self.dut.clk_i)
-        await self.cycles(3 * SHAPE.pixels + DELAY1 + 40)
-        assert len(self.out) == 2 * count, f"{len(self.out) / 2} records instead of {count}"
+        await self.cycles(3 * FED + DELAYS + 40)
+        assert self.count == count, f"{self.count} records instead of {count}"
         return self.records
 
     async def read(self, name: str, index: int = 0) -> int:
@@ -184,16 +217,20 @@ class TB:
         """Write a register."""
         await self.registers.write_dword(OFFSETS[name] + 4 * index, value)
 
-    async def set_row(self, set_index: int, thresholds: tuple[int, int]) -> None:
+    async def set_row(self, set_index: int, thresholds: tuple[int, ...]) -> None:
         """Write a row of the threshold table, which no frame on its way into the kernel may name."""
-        for stage in (0, 1):
-            await self.write(f"threshold{stage}", thresholds[stage], set_index)
+        for stage, threshold in enumerate(thresholds):
+            await self.write(f"threshold{stage}", threshold, set_index)
         self.thresholds[set_index] = thresholds
+
+    def random_row(self) -> tuple[int, ...]:
+        """Thresholds that decide either way."""
+        return tuple(self.random.randrange(1, most) for most in MARGINS[:STAGES])
 
     async def random_rows(self) -> None:
         """Fill the threshold table: always, never, and margins that decide either way."""
-        rows = [AT_STAGE0, AT_STAGE1, OFFLOADED]
-        rows += [(self.random.randrange(1, 120), self.random.randrange(1, 1000)) for _ in range(13)]
+        rows = [AT[0], AT[LAST], OFFLOADED]
+        rows += [self.random_row() for _ in range(13)]
         for set_index, row in enumerate(rows):
             await self.set_row(set_index, row)
 
@@ -206,18 +243,27 @@ class TB:
         # Cycles count from the header to the making; records are made one by one and leave in that order.
         made = [self.headers[r.tag] + r.cycles for r in records if r.error == Error.NONE]
         assert all(later > earlier for earlier, later in pairwise(made)), "cycles out of order"
-        left = {record.tag: cycle for record, (cycle, _) in zip(self.records, self.out[::2], strict=True)}
+        left = {record.tag: cycle for record, (cycle, _) in zip(self.records, self.out[::RECORD_BEATS], strict=True)}
         for record in records:
             assert self.headers[record.tag] + record.cycles <= left[record.tag] - 2
+        if LOGITS:
+            payloads = {frame.tag: frame.payload for frame in frames}
+            for beats, record in zip(self.beats, self.records, strict=True):
+                answered = record.error == Error.NONE
+                must_say = logits(payloads[record.tag], 0, SHAPE) if answered else [0] * CLASSES
+                found = [
+                    half - (half >> 31 << 32) for beat in beats[2:] for half in (beat.data & WORD, beat.data >> 32)
+                ]
+                assert found == [*must_say, *[0] * (CLASSES % 2)]
 
     async def check_counters(self, frames: list[Frame]) -> None:
         """The counters, from reset on."""
         records = self.records
         good = [r for r in records if r.error == Error.NONE]
         assert await self.read("frames") == sum(f.error is not None for f in frames)
-        assert await self.read("answered_stage0") == sum(r.stage == 0 for r in good)
-        assert await self.read("answered_stage1") == sum(r.stage == 1 for r in good)
-        assert await self.read("offloaded") == sum(r.stage == 0x11 for r in good)
+        for stage in range(MAX_STAGES):
+            assert await self.read(f"answered_stage{stage}") == sum(r.stage == stage for r in good)
+        assert await self.read("offloaded") == sum(r.stage == OFFLOADED_BY for r in good)
         assert await self.read("errors") == len(records) - len(good)
         assert await self.read("bad_headers") == sum(f.error is None for f in frames)
         if good:

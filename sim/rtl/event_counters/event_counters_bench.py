@@ -9,22 +9,24 @@ from typing import Any
 
 import cocotb
 
+from edgesight.host.registers import MAX_STAGES
 from edgesight.sim.rtl.steps import Steps
 
+STAGES = range(MAX_STAGES - 1, -1, -1)
+ANSWERED = [f"answered{stage}" for stage in STAGES]
 # Fields of cascade_pkg's events_t and counters_t, most significant first.
 EVENTS = (
-    *("header", "bad_header", "answered0", "answered1", "offloaded", "error"),
-    *("logits0", "logits1", "input_stall", "output_stall"),
+    *("header", "bad_header", *ANSWERED, "offloaded", "error"),
+    *(*(f"logits{stage}" for stage in STAGES), "input_stall", "output_stall"),
 )
 COUNTERS = (
-    *("frames", "answered0", "answered1", "offloaded", "errors", "bad_headers"),
-    *("input_stall_cycles", "output_stall_cycles", "last_cycles", "interval0", "interval1"),
+    *("frames", *ANSWERED, "offloaded", "errors", "bad_headers"),
+    *("input_stall_cycles", "output_stall_cycles", "last_cycles", *(f"interval{stage}" for stage in STAGES)),
 )
 COUNTED = {
     "header": "frames",
     "bad_header": "bad_headers",
-    "answered0": "answered0",
-    "answered1": "answered1",
+    **{name: name for name in ANSWERED},
     "offloaded": "offloaded",
     "error": "errors",
     "input_stall": "input_stall_cycles",
@@ -59,5 +61,5 @@ async def events_are_counted_and_intervals_measured(dut: Any) -> None:
                 stage = event[-1]
                 model[f"interval{stage}"] = now - last[event] if event in last else 0
                 last[event] = now
-        if {"answered0", "answered1", "offloaded"} & set(events):
+        if {*ANSWERED, "offloaded"} & set(events):
             model["last_cycles"] = cycles

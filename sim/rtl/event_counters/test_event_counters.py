@@ -6,4 +6,4 @@ from edgesight.sim.rtl.runner import RTL, run_bench
 
 
 def test_event_counters() -> None:
-    run_bench("event_counters", sources=[RTL / "cascade_pkg.sv", RTL / "event_counters.sv"])
+    run_bench("event_counters", sources=[RTL / "registers_pkg.sv", RTL / "cascade_pkg.sv", RTL / "event_counters.sv"])

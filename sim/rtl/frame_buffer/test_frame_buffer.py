@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from edgesight.sim.rtl.runner import run_bench
 
 
-def test_frame_buffer() -> None:
-    run_bench("frame_buffer", {"Words": 24})
+@pytest.mark.parametrize("readers", [1, 2, 4])
+def test_frame_buffer(readers: int) -> None:
+    run_bench("frame_buffer", {"Words": 24, "Readers": readers})

@@ -11,7 +11,7 @@ from typing import Any
 
 import cocotb
 
-from edgesight.host.registers import Error
+from edgesight.host.registers import MAX_STAGES, Error
 from edgesight.sim.rtl.cascade.model import FAULTS, Beat, Frame, Frames, Shape
 from edgesight.sim.rtl.runner import bench_parameters
 from edgesight.sim.rtl.steps import Steps
@@ -19,6 +19,7 @@ from edgesight.sim.rtl.steps import Steps
 PARAMETERS = {name: int(value) for name, value in bench_parameters().items()}
 SIZE, SLOTS = PARAMETERS["PayloadBytes"], PARAMETERS["Slots"]
 SHAPE = Shape(SIZE, 1, 2, (8, 8))
+ROW_BITS = 32 * MAX_STAGES  # of the thresholds of a set
 WORD = 0xFFFF_FFFF
 OUTPUTS = (
     *("s_axis_tready_o", "set_o", "write_en_o", "write_addr_o", "write_data_o", "frame_valid_o", "frame_slot_o"),
@@ -82,7 +83,7 @@ class Input:
             free = not steps.chance(self.stalls[1])
             room = not steps.chance(self.stalls[2])
             accept = not steps.chance(cuts)
-            thresholds = rng.getrandbits(64)
+            thresholds = rng.getrandbits(ROW_BITS)
             out = await steps.step(
                 accept_i=accept,
                 now_i=steps.cycle,
@@ -112,8 +113,8 @@ class Input:
                 assert beat.last
                 start = out["frame_slot_o"] * words
                 raw = b"".join(memory[start + n].to_bytes(8, "little") for n in range(words))
-                tag, begun = out["frame_o"] >> 96, out["frame_o"] >> 64 & WORD
-                row = out["frame_o"] & (1 << 64) - 1
+                tag, begun = out["frame_o"] >> ROW_BITS + 32, out["frame_o"] >> ROW_BITS & WORD
+                row = out["frame_o"] & (1 << ROW_BITS) - 1
                 self.outcomes.append(Outcome(tag, 0, raw[:SIZE], row, begun - self.headers[tag]))
                 slot = rng.choice([other for other in range(SLOTS) if other != out["frame_slot_o"]])
             if out["error_valid_o"]:

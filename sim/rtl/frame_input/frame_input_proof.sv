@@ -23,7 +23,7 @@ module frame_input_proof
   input logic          [ 7:0] keep_i,
   input logic                 valid_i,
   input logic                 last_i,
-  input logic     [1:0][31:0] thresholds_i,
+  input logic [cascade_pkg::MaxStages-1:0][31:0] thresholds_i,
   input logic                 slot_free_i,
   input logic [SlotWidth-1:0] slot_i,
   input logic                 error_ready_i,

@@ -12,29 +12,28 @@ import cocotb
 from edgesight.sim.rtl.runner import bench_parameters
 from edgesight.sim.rtl.steps import Steps
 
-SLOTS = int(bench_parameters()["Slots"])
+SLOTS, GIVERS = (int(bench_parameters()[name]) for name in ("Slots", "Givers"))
+SLOT_BITS = (SLOTS - 1).bit_length()
 
 
 @cocotb.test()
 async def the_lowest_free_slot_is_offered(dut: Any) -> None:
-    """Slots are taken and given back at random, up to three events in a cycle."""
+    """Slots are taken and given back at random, up to one at every port in a cycle."""
     steps = Steps(dut, ("free_o", "slot_o"))
-    await steps.start(take_i=0, take_slot_i=0, give0_i=0, give0_slot_i=0, give1_i=0, give1_slot_i=0)
+    await steps.start(take_i=0, take_slot_i=0, give_i=0, give_slot_i=0)
     taken: set[int] = set()
     offer: int | None = None  # what the search of the cycle before found
     offers: list[int | None] = []
     for cycle in range(2000):
-        backs = steps.random.sample(sorted(taken), min(len(taken), 2))
+        backs = steps.random.sample(sorted(taken), min(len(taken), GIVERS))
         giving = 0.1 if cycle // 100 % 2 else 0.6
-        gives = [len(backs) > n and steps.chance(giving) for n in range(2)]
+        gives = [len(backs) > n and steps.chance(giving) for n in range(GIVERS)]
         take = offer is not None and steps.chance(0.6)
         out = await steps.step(
             take_i=take,
             take_slot_i=offer or 0,
-            give0_i=gives[0],
-            give0_slot_i=backs[0] if gives[0] else 0,
-            give1_i=gives[1],
-            give1_slot_i=backs[1] if gives[1] else 0,
+            give_i=sum(give << n for n, give in enumerate(gives)),
+            give_slot_i=sum(backs[n] << n * SLOT_BITS for n, give in enumerate(gives) if give),
         )
         assert out["free_o"] == (offer is not None)
         if offer is not None:

@@ -11,10 +11,8 @@ module slot_pool_proof #(
   input logic                 rst_ni,
   input logic                 take_i,
   input logic [SlotWidth-1:0] take_slot_i,
-  input logic                 give0_i,
-  input logic [SlotWidth-1:0] give0_slot_i,
-  input logic                 give1_i,
-  input logic [SlotWidth-1:0] give1_slot_i,
+  input logic [1:0]                give_i,
+  input logic [1:0][SlotWidth-1:0] give_slot_i,
   input logic [SlotWidth-1:0] follow_slot_i
 );
   logic free;
@@ -29,10 +27,8 @@ module slot_pool_proof #(
     .slot_o(slot),
     .take_i,
     .take_slot_i,
-    .give0_i,
-    .give0_slot_i,
-    .give1_i,
-    .give1_slot_i
+    .give_i,
+    .give_slot_i
   );
 
   logic started_q = 1'b0;
@@ -51,16 +47,16 @@ module slot_pool_proof #(
       had_q <= '0;
     end else begin
       if (take_i) had_q[take_slot_i] <= 1'b1;
-      if (give0_i) had_q[give0_slot_i] <= 1'b0;
-      if (give1_i) had_q[give1_slot_i] <= 1'b0;
+      if (give_i[0]) had_q[give_slot_i[0]] <= 1'b0;
+      if (give_i[1]) had_q[give_slot_i[1]] <= 1'b0;
     end
   end
   always_comb begin
     if (started_q) begin
       assume (!take_i || (free && 32'(take_slot_i) < Slots && !had_q[take_slot_i]));
-      assume (!give0_i || (32'(give0_slot_i) < Slots && had_q[give0_slot_i]));
-      assume (!give1_i || (32'(give1_slot_i) < Slots && had_q[give1_slot_i]));
-      assume (!give0_i || !give1_i || give0_slot_i != give1_slot_i);
+      assume (!give_i[0] || (32'(give_slot_i[0]) < Slots && had_q[give_slot_i[0]]));
+      assume (!give_i[1] || (32'(give_slot_i[1]) < Slots && had_q[give_slot_i[1]]));
+      assume (!give_i[0] || !give_i[1] || give_slot_i[0] != give_slot_i[1]);
     end
   end
 
@@ -71,7 +67,7 @@ module slot_pool_proof #(
     ran_q <= rst_ni && started_q;
     took_q <= take_i;
     gave_q <= rst_ni && started_q
-        && ((give0_i && give0_slot_i == followed_q) || (give1_i && give1_slot_i == followed_q));
+        && ((give_i[0] && give_slot_i[0] == followed_q) || (give_i[1] && give_slot_i[1] == followed_q));
     before_q <= had_q;
   end
 

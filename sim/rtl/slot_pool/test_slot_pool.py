@@ -1,4 +1,4 @@
-"""Builds the slot pool in two sizes and runs its coroutines."""
+"""Builds the slot pool in several sizes and runs its coroutines."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import pytest
 from edgesight.sim.rtl.runner import run_bench
 
 
-@pytest.mark.parametrize("slots", [4, 16])
-def test_slot_pool(slots: int) -> None:
-    run_bench("slot_pool", {"Slots": slots})
+@pytest.mark.parametrize(("slots", "givers"), [(4, 2), (16, 2), (4, 1), (8, 4)])
+def test_slot_pool(slots: int, givers: int) -> None:
+    run_bench("slot_pool", {"Slots": slots, "Givers": givers})

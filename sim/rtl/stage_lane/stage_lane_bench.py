@@ -11,7 +11,7 @@ from typing import Any
 
 import cocotb
 
-from edgesight.host.registers import THRESHOLD_NEVER
+from edgesight.host.registers import MAX_STAGES, THRESHOLD_NEVER
 from edgesight.sim.rtl.cascade.model import decide
 from edgesight.sim.rtl.runner import bench_parameters
 from edgesight.sim.rtl.steps import Steps
@@ -57,8 +57,10 @@ class Lane:
         while verdicts < count:
             assert steps.cycle < 1000 + 200 * count, f"stuck at verdict {verdicts}"
             if offered is None and sent < count and not steps.chance(self.stalls):
-                thresholds = [rng.choice([0, 1, 5, 12, 30, THRESHOLD_NEVER]) for _ in range(2)]
-                frame = rng.getrandbits(64) << 64 | thresholds[1] << 32 | thresholds[0]
+                thresholds = [rng.choice([0, 1, 5, 12, 30, THRESHOLD_NEVER]) for _ in range(MAX_STAGES)]
+                frame = rng.getrandbits(64)
+                for threshold in reversed(thresholds):
+                    frame = frame << 32 | threshold
                 offered = rng.randrange(SLOTS), frame
                 sent += 1
             take_pixel, take_verdict = not steps.chance(self.stalls), not steps.chance(self.stalls)
@@ -88,7 +90,7 @@ class Lane:
                 assert holding
                 assert out["logits_ready_o"]
                 slot, frame = inside.popleft()
-                assert out["tap_tag_o"] == frame >> 96
+                assert out["tap_tag_o"] == frame >> 32 * (MAX_STAGES + 1)
                 judged.append((slot, frame, logits))
                 answers.popleft()
                 holding = False

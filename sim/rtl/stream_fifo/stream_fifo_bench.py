@@ -1,4 +1,4 @@
-"""Coroutines of stream_fifo's bench: order, capacity, latency, reset."""
+"""Coroutines of the benches of stream_fifo and block_fifo: order, capacity, latency, reset."""
 
 # mypy: disallow-untyped-decorators=False
 # (cocotb's decorators are not typed.)
@@ -37,11 +37,12 @@ async def keeps_order(dut: Any, pattern: str) -> None:
 
 @cocotb.test()
 async def a_beat_a_cycle(dut: Any) -> None:
-    """At full speed every cycle takes a beat and gives one, a cycle later."""
+    """At full speed every cycle takes a beat and gives one, a cycle later, out of a block memory two."""
+    latency = 2 if dut._name == "block_fifo" else 1
     bench = await _started(dut)
     passed = await bench.transfer(_beats(bench, 50), 50, FULL_SPEED)
     assert passed.intervals() == [1] * 49
-    assert [out - taken for out, taken in zip(passed.cycles, passed.taken, strict=True)] == [1] * 50
+    assert [out - taken for out, taken in zip(passed.cycles, passed.taken, strict=True)] == [latency] * 50
 
 
 @cocotb.test()
