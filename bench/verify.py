@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.fabric.base import ALWAYS, NEVER, Images
 from edgesight.host.fabric.csim import decide
 from edgesight.host.files import write_atomically
+from edgesight.host.kernel import Stage
 from edgesight.host.package import Package
 from edgesight.host.registers import THRESHOLD_SETS
 from edgesight.sim.workers import Workers, progress
@@ -28,6 +30,7 @@ from edgesight.sim.workers import Workers, progress
 # Computes float logits [N, classes] of a named stage for images uint8 [N, H, W, C].
 Reference = Callable[[str, Images], npt.NDArray[Any]]
 _BATCH = 50
+_OFF_GRID = 0.05  # of a step, what single precision may be off
 FABRICS = ("csim", "rtl")
 _MAKERS = {"csim": "csim", "rtl": "verilated"}
 _RECORD_FIELDS = ("label", "stage", "error", "margin")  # csim counts no cycles, tags are the run's own
@@ -54,7 +57,7 @@ def verify(package: Package, images: Images, references: Mapping[str, Reference]
     for name, reference in references.items():
         for stage in kernel.stages:
             values = _in_batches(reference, stage.name, images, f"{stage.name} ({name})")
-            logits[f"{name}_{stage.name}"] = integers(values, stage.logit_fraction_bits)
+            logits[f"{name}_{stage.name}"] = integers(values, stage)
     rows = threshold_rows(package)
     sets = (np.arange(len(images)) % len(rows)).astype(np.uint8)  # rows of all targets mixed in the pipeline
     records: dict[str, npt.NDArray[Any]] = {}
@@ -106,12 +109,18 @@ def threshold_rows(package: Package) -> list[list[int]]:
     return rows[:THRESHOLD_SETS]
 
 
-def integers(values: npt.NDArray[Any], fraction_bits: int) -> npt.NDArray[np.int64]:
-    """Float logits as integers of the fixed-point grid; ValueError where one lies off the grid."""
-    scaled = values.astype(np.float64) * 2.0**fraction_bits
-    rounded = np.rint(scaled).astype(np.int64)
-    if np.any(rounded != scaled):
-        raise ValueError(f"logits off the grid 2**-{fraction_bits}: the network is not what the kernel was made from")
+def integers(values: npt.NDArray[Any], stage: Stage) -> npt.NDArray[np.int64]:
+    """A stage's logits as integers of its grid; ValueError where one lies off the grid by more than rounding errors."""
+    steps = (values.astype(np.float64) - stage.logit_offset) / stage.logit_scale
+    rounded = np.rint(steps).astype(np.int64)
+    off = float(np.abs(steps - rounded).max(initial=0.0))
+    # A power of two changes no digit of a logit; any other scale is rounded, as single precision rounds it.
+    exact = math.frexp(stage.logit_scale)[0] == 0.5 and stage.logit_offset == 0 and stage.logit_error == 0
+    if off > (0.0 if exact else stage.logit_error / stage.logit_scale + _OFF_GRID):
+        raise ValueError(
+            f"logits of {stage.name} off the grid {stage.logit_scale:.6g} by {off:.3g} steps: the network is not what "
+            "the kernel was made from"
+        )
     return rounded
 
 

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.metadata
 import io
+import re
 import tempfile
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hls4ml
 import numpy as np
+import onnx
 
 from edgesight.hls import emit, qonnx_graph, registers
-from edgesight.hls.backend import BACKEND
+from edgesight.hls.conversion import convert as convert
+from edgesight.hls.cpp.model import model_graph
+from edgesight.hls.cpp.statements import NotStated
+from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
+from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.folding import Folding as Folding
-from edgesight.hls.folding import largest_reuse
-from edgesight.hls.graph.read import read
-from edgesight.hls.layers import Hardware, Matrix
-from edgesight.hls.network import CompileError, Shape
+from edgesight.hls.graph.integer_network import Format as EntryFormat
+from edgesight.hls.graph.integer_network import integer_network
+from edgesight.hls.graph.truth import real_outputs
+from edgesight.hls.network import CompileError, Format, Shape
+from edgesight.hls.rtl.network import EmittedNetwork, emit_network
+from edgesight.hls.rtl.units import signed_bits, slowest
 from edgesight.host.files import sha256
 from edgesight.host.kernel import MAX_FRAME_BYTES, SCHEMA_VERSION, BackEndInput, Input, Kernel, Layer, Stage
-from edgesight.host.package import LIBRARY, RTL, TOP, Package, structure_hash, weights_checksum, write_package
+from edgesight.host.package import RTL, TOP, Package, structure_hash, weights_checksum, write_package
 from edgesight.host.registers import MAX_STAGES
 
 FRAME_SLOTS = 8
@@ -32,6 +39,7 @@ _VECTORS, _VECTORS_SEED = 16, 0
 _TOOLS = ("hls4ml", "qonnx", "numpy")
 MAX_SIDE = 1024  # pixels, as edgesight.host.kernel.Input has it
 MAX_CLASSES = 65_536  # labels of a result record
+_ROUNDING = 1e-9  # share of the largest logit by which two sums in double precision may differ
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Network:
     name: str
     path: Path  # QONNX
     folding: Folding
+    entry: EntryFormat | None = None  # of what comes in; None: the network's own quantiser says it
 
 
 @dataclass(frozen=True)
@@ -87,28 +96,123 @@ class _Built:
     """What the networks of a package became: by stage, and their files."""
 
     networks: Sequence[Network]
+    integers: list[IntegerNetwork]
     ports: list[emit.Ports]
     stages: list[Stage]
-    generated: dict[str, str]  # SystemVerilog and weight memories: file name -> text
+    generated: dict[str, str]  # SystemVerilog and memories: file name -> text
     files: dict[str, bytes]  # of the package
 
 
 def _build(networks: Sequence[Network]) -> _Built:
-    """Convert every network to a stage of its own."""
-    built = _Built(networks, [], [], {}, {})
-    graphs = _load_all([network.path for network in networks])
+    """Make a stage of its own of every network."""
+    built = _Built(networks, _read_all(networks), [], [], {}, {})
     with tempfile.TemporaryDirectory() as scratch:
-        for index, (network, graph) in enumerate(zip(networks, graphs, strict=True)):
-            module, folder = f"stage{index}", Path(scratch) / f"stage{index}"
-            layers, model = convert(graph, module, network.folding, folder)
-            with qonnx_graph.calling("writing hls4ml's project"):
-                model.write()
-            built.ports.append(emit.ports(module, layers))
-            built.stages.append(_describe(module, layers))
-            built.generated.update(_stage_sources(folder))
+        for index, (network, integers) in enumerate(zip(networks, built.integers, strict=True)):
+            module = f"stage{index}"
+            emitted = emit_network(module, integers, _by_name(network.folding, integers, module))
+            stated, csim = _csim(integers, module, Path(scratch) / module)
+            built.ports.append(_ports(module, integers))
+            built.stages.append(_describe(integers, emitted, stated))
+            built.generated.update(emitted.sources)
             built.files[f"networks/{module}.onnx"] = network.path.read_bytes()
-            built.files.update(_csim_sources(folder, module))
+            built.files.update(csim)
     return built
+
+
+def _read_all(networks: Sequence[Network]) -> list[IntegerNetwork]:
+    """The networks as integers; where several have problems, all of them are told."""
+    found, problems = [], []
+    for network in networks:
+        try:
+            integers, notes = integer_network(network.path, network.entry)
+        except CompileError as error:
+            problems.append(CompileError(f"{network.path}: {error}"))
+            continue
+        for note in notes:
+            warnings.warn(f"{network.path}: {note}", stacklevel=2)
+        if len(integers.outputs) != 1:
+            names = ", ".join(output.name for output in integers.outputs)
+            problems.append(
+                CompileError(
+                    f"{network.path}: {len(integers.outputs)} outputs ({names}); a stage gives one: export one"
+                )
+            )
+        found.append(integers)
+    if problems:
+        raise CompileError("\n".join(map(str, problems))) from problems[0]
+    return found
+
+
+def _by_name(folding: Folding, integers: IntegerNetwork, module: str) -> Folding:
+    """The folding with the whole names of its layers; a layer's own name or that of its module will do."""
+    known: dict[str, list[str]] = {}
+    for operator in integers.operators:
+        if isinstance(operator, Matrix):
+            for name in {operator.name, *re.split(r" \(|\)$", operator.name)} - {""}:
+                known.setdefault(name, []).append(operator.name)
+    unknown = sorted(name for name in folding.reuse if len(known.get(name, [])) != 1)
+    if unknown:
+        there = ", ".join(operator.name for operator in integers.operators if isinstance(operator, Matrix))
+        raise CompileError(f"{module}: no layer {', '.join(unknown)}; it has {there}")
+    return Folding(folding.cycles, {known[name][0]: factor for name, factor in folding.reuse.items()})
+
+
+def _ports(module: str, integers: IntegerNetwork) -> emit.Ports:
+    entry, given = integers.entry.output, integers.operators[integers.outputs[0].source].output
+    return emit.Ports(
+        name=module,
+        source=entry.shape,
+        source_format=Format(entry.bits, 0, entry.signed),
+        classes=given.shape.pixels * given.shape.channels,
+        logit_bits=signed_bits(given.low, given.high),
+        logit_beats=given.shape.pixels,
+        logit_signed=given.signed,
+    )
+
+
+def _describe(integers: IntegerNetwork, emitted: EmittedNetwork, not_stated: str | None) -> Stage:
+    output = integers.outputs[0]
+    given = integers.operators[output.source].output
+    bound, where = slowest(integers, emitted.units)
+    return Stage(
+        name=emitted.name,
+        parameters=sum(unit.parameters for unit in emitted.units),
+        outputs=given.shape.pixels * given.shape.channels,
+        logit_bits=signed_bits(given.low, given.high),
+        logit_scale=float(output.scale[0]),  # one of all channels: edgesight.hls.graph.logits sees to it
+        logit_offset=float(output.offset[0]),
+        logit_error=output.error,
+        softmax=output.softmax,
+        not_stated=not_stated,
+        layers=[
+            Layer(
+                name=unit.name,
+                kind=unit.kind,  # type: ignore[arg-type] # the schema checks it
+                parameters=unit.parameters,
+                multipliers=unit.multipliers,
+                pe=unit.pe,
+                simd=unit.simd,
+                reuse_asked=unit.reuse_asked,
+                reuse_built=unit.reuse_built,
+                weight_bits=unit.weight_bits,
+                accumulator_bits=unit.accumulator_bits,
+                cycles=unit.cycles,
+            )
+            for unit in emitted.units
+        ],
+        bound_cycles=bound,
+        bound_layer=where,
+    )
+
+
+def _csim(integers: IntegerNetwork, module: str, folder: Path) -> tuple[str | None, dict[str, bytes]]:
+    """hls4ml's C++ of a network, or why there is none."""
+    try:
+        with qonnx_graph.calling("writing hls4ml's project"):
+            model_graph(integers, module, folder).write()
+    except NotStated as reason:
+        return str(reason), {}
+    return None, _csim_sources(folder, module)
 
 
 def _write(name: str, built: _Built, data: DataSetFacts, backend: bytes | None, out: Path, *, alone: bool) -> Package:
@@ -116,7 +220,6 @@ def _write(name: str, built: _Built, data: DataSetFacts, backend: bytes | None, 
     first = built.ports[0]
     rtl, library, build_hash = _hardware(built, alone)
     files = {**built.files, **{f"{RTL}{file}": content for file, content in rtl.items()}}
-    files["vectors.npz"] = _known_answers([network.path for network in built.networks], built.stages, first.source)
     if backend is not None:
         files["datacenter.onnx"] = backend
     table = registers.own_map()
@@ -127,6 +230,7 @@ def _write(name: str, built: _Built, data: DataSetFacts, backend: bytes | None, 
         bits=first.source_format.bits,
         signed=first.source_format.signed,
     )
+    files["vectors.npz"] = _known_answers(built, taken)
     kernel = Kernel(
         schema_version=SCHEMA_VERSION,
         name=name,
@@ -151,12 +255,6 @@ def _write(name: str, built: _Built, data: DataSetFacts, backend: bytes | None, 
     return write_package(out, kernel, files)
 
 
-def _stage_sources(folder: Path) -> dict[str, str]:
-    """What the backend plugin wrote of one network into an hls4ml project: file name -> text, without the library's."""
-    library = {path.name for path in LIBRARY.glob("*.sv")}
-    return {path.name: path.read_text() for path in sorted((folder / "rtl").iterdir()) if path.name not in library}
-
-
 def _hardware(built: _Built, alone: bool) -> tuple[dict[str, bytes], dict[str, str], str]:
     """All files of the kernel around the stages' generated ones, the library's checksums, and the build hash."""
 
@@ -170,19 +268,6 @@ def _hardware(built: _Built, alone: bool) -> tuple[dict[str, bytes], dict[str, s
     build_hash = structure_hash({**rtl, TOP: kernel("0" * 8, weights).encode()}, library)
     rtl[TOP] = kernel(build_hash, weights).encode()
     return rtl, library, build_hash
-
-
-def _load_all(paths: Sequence[Path]) -> list[Any]:
-    """The networks' graphs; where several have problems, all of them are told."""
-    graphs, problems = [], []
-    for path in paths:
-        try:
-            graphs.append(qonnx_graph.load(path))
-        except CompileError as error:
-            problems.append(error)
-    if problems:
-        raise CompileError("\n".join(map(str, problems))) from problems[0]
-    return graphs
 
 
 def _check_alike(ports: Sequence[emit.Ports]) -> None:
@@ -220,42 +305,6 @@ def _check_size(ports: emit.Ports) -> None:
         raise CompileError(f"the network has {ports.classes} outputs; a record carries at most {MAX_CLASSES}")
 
 
-def convert(graph: Any, module: str, folding: Folding, folder: Path) -> tuple[list[Hardware], Any]:
-    """Convert a loaded QONNX graph with hls4ml's RTL backend; returns its hardware layers and the ModelGraph.
-
-    Nothing is written into `folder` yet. Raises CompileError for whatever hls4ml or its RTL backend refuses, `module`
-    as a name included.
-    """
-    with qonnx_graph.calling("converting the network with hls4ml"):
-        config = hls4ml.utils.config_from_onnx_model(
-            graph, granularity="name", backend=BACKEND, default_precision="fixed<32,16>"
-        )
-        names = {tensor: node.name for node in graph.graph.node for tensor in node.output}
-        multiplying = {names[step.tensor]: step for step in read(graph, for_hls4ml=True) if step.weights is not None}
-        unknown = set(folding.reuse) - set(multiplying)
-        if unknown:
-            raise CompileError(f"{module}: no layer {', '.join(sorted(unknown))}; it has {', '.join(multiplying)}")
-        for name, step in multiplying.items():
-            assert step.weights is not None
-            outputs, beats, lanes = step.weights.shape
-            config["LayerName"][name]["ReuseFactor"] = (
-                folding.reuse[name]
-                if name in folding.reuse
-                else largest_reuse(folding.cycles, step.shape.pixels, outputs, lanes, beats)
-            )
-        model = hls4ml.converters.convert_from_onnx_model(
-            graph,
-            output_dir=str(folder),
-            project_name=module,
-            io_type="io_stream",
-            backend=BACKEND,
-            hls_config=copy.deepcopy(config),  # hls4ml adds its own layer names to it
-            namespace=module,
-            write_weights_txt=True,  # as C++ initialisers they take the compiler minutes
-        )
-        return model.rtl_layers, model
-
-
 def _csim_sources(folder: Path, module: str) -> dict[str, bytes]:
     """hls4ml's generated C++ of one network, without the header library that hls4ml itself carries."""
     firmware = folder / "firmware"
@@ -265,66 +314,29 @@ def _csim_sources(folder: Path, module: str) -> dict[str, bytes]:
         *sorted((firmware / "weights").glob("*.h")),
         *sorted((firmware / "weights").glob("*.txt")),
         firmware / "nnet_utils" / "nnet_code_gen.h",
+        firmware / "nnet_utils" / "nnet_integers.h",  # ours, the other headers there are hls4ml's
     ]
     return {f"csim/{module}/{path.relative_to(firmware).as_posix()}": path.read_bytes() for path in chosen}
 
 
-def _describe(name: str, layers: list[Hardware]) -> Stage:
-    last = layers[-1]
-    assert isinstance(last, Matrix)  # edgesight.hls.layers.extract lets nothing else be last
-    described = [_describe_layer(layer) for layer in layers]
-    slowest = max(described, key=lambda layer: layer.cycles)
-    pixels = layers[0].source.pixels
-    return Stage(
-        name=name,
-        parameters=sum(layer.parameters for layer in described),
-        outputs=last.weights.shape[0],
-        logit_bits=last.output_format.bits,
-        logit_fraction_bits=last.output_format.fraction,
-        layers=described,
-        bound_cycles=max(slowest.cycles, pixels),
-        bound_layer=slowest.name if slowest.cycles >= pixels else "input",
-    )
+def _known_answers(built: _Built, taken: Input) -> bytes:
+    """Vectors for a self-test: seeded random frames, and the integer logits of each stage.
 
-
-def _describe_layer(layer: Hardware) -> Layer:
-    if isinstance(layer, Matrix):
-        return Layer(
-            name=layer.name,
-            kind="dense" if layer.window is None else "conv",
-            parameters=layer.parameters,
-            multipliers=layer.fold.pe * layer.fold.simd,
-            pe=layer.fold.pe,
-            simd=layer.fold.simd,
-            reuse_asked=layer.reuse_asked,
-            reuse_built=layer.fold.cycles,
-            weight_bits=layer.weight_format.bits,
-            accumulator_bits=layer.accumulator.bits,
-            cycles=layer.cycles,
-        )
-    return Layer(
-        name=layer.name,
-        kind="max_pool",
-        parameters=0,
-        multipliers=0,
-        pe=layer.shape.channels,
-        simd=1,
-        reuse_asked=1,
-        reuse_built=1,
-        weight_bits=0,
-        accumulator_bits=layer.format.bits,
-        cycles=layer.cycles,
-    )
-
-
-def _known_answers(paths: Sequence[Path], stages: Sequence[Stage], shape: Shape) -> bytes:
-    """Vectors for a self-test: seeded random images and the integer logits that QONNX's own execution gives."""
+    They are the integers that the networks were compiled to, held against the files' own arithmetic.
+    """
     generator = np.random.default_rng(_VECTORS_SEED)
-    images = generator.integers(0, 256, (_VECTORS, shape.height, shape.width, shape.channels), np.uint8)
-    arrays: dict[str, Any] = {"images": images}
-    for path, stage in zip(paths, stages, strict=True):
-        logits = qonnx_graph.execute(path, images).astype(np.float64) * 2.0**stage.logit_fraction_bits
-        arrays[stage.name] = np.rint(logits).astype(np.int32)
+    low, high = built.integers[0].entry.output.low, built.integers[0].entry.output.high
+    frames = generator.integers(low, high, (_VECTORS, *taken.shape), np.dtype(taken.element), endpoint=True)
+    arrays: dict[str, Any] = {"images": frames}
+    for network, integers, stage in zip(built.networks, built.integers, built.stages, strict=True):
+        logits = Reference(integers).integers(np.asarray(frames, np.int64))[0].reshape(len(frames), -1)
+        wanted = real_outputs(onnx.load(str(network.path)), frames * integers.entry.scale)[0].reshape(len(frames), -1)
+        off = np.abs(logits * stage.logit_scale + stage.logit_offset - wanted).max()
+        if off > stage.logit_error + _ROUNDING * np.abs(wanted).max():
+            raise CompileError(
+                f"{network.path}: the integers that it was compiled to are off by {off:.3g}; please report the network"
+            )
+        arrays[stage.name] = logits.astype(np.int32)
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
     return packed.getvalue()

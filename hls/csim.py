@@ -20,10 +20,8 @@ from edgesight.host.files import sha256
 from edgesight.host.kernel import Stage
 from edgesight.host.libraries import LIBRARY, find, keep
 from edgesight.host.package import Package
-from edgesight.host.pixels import STEPS
 
 _BRIDGE = """\
-#include <cmath>
 #include <cstdint>
 #include <dlfcn.h>
 #include <string>
@@ -39,21 +37,24 @@ static std::string weights_folder() {{
 
 #include "{name}.cpp"
 
-// Pixels (HWC bytes, `count` images) to integer logits.
-extern "C" void edgesight_csim_{name}(const std::uint8_t *pixels, int count, std::int32_t *logits) {{
+// Frames (values HWC, `count` of them) to integer logits.
+extern "C" void edgesight_csim_{name}(const void *frames, int count, std::int32_t *logits) {{
+    const std::{element}_t *pixels = static_cast<const std::{element}_t *>(frames);
     for (int image = 0; image < count; image++) {{
         hls::stream<{name}::input_t> in("in");
         hls::stream<{name}::result_t> out("out");
         for (int pixel = 0; pixel < {pixels}; pixel++) {{
             {name}::input_t value;
             for (int channel = 0; channel < {channels}; channel++)
-                value[channel] = *pixels++ / {steps}.0;
+                value[channel] = *pixels++;
             in.write(value);
         }}
         {name}::{name}(in, out);
-        {name}::result_t result = out.read();
-        for (int label = 0; label < {classes}; label++)
-            *logits++ = std::lround(std::ldexp(result[label].to_double(), {fraction}));
+        for (int beat = 0; beat < {outputs}; beat += {name}::result_t::size) {{
+            {name}::result_t result = out.read();
+            for (unsigned channel = 0; channel < {name}::result_t::size; channel++)
+                *logits++ = result[channel].to_int();
+        }}
     }}
 }}
 """
@@ -64,15 +65,15 @@ _ENTRY = """\
 {declarations}
 
 // Returns 0, or 1 for a stage that this library does not hold.
-extern "C" int edgesight_csim(int stage, const std::uint8_t *pixels, int count, std::int32_t *logits) {{
+extern "C" int edgesight_csim(int stage, const void *frames, int count, std::int32_t *logits) {{
     switch (stage) {{
 {cases}
     default: return 1;
     }}
 }}
 """
-_DECLARATION = 'extern "C" void edgesight_csim_{name}(const std::uint8_t *, int, std::int32_t *);'
-_CASE = "    case {index}: edgesight_csim_{name}(pixels, count, logits); return 0;"
+_DECLARATION = 'extern "C" void edgesight_csim_{name}(const void *, int, std::int32_t *);'
+_CASE = "    case {index}: edgesight_csim_{name}(frames, count, logits); return 0;"
 
 # hls4ml asserts that poolings do not overlap, though its code for streams computes those that do.
 _FLAGS = ["-std=c++17", "-O3", "-DNDEBUG", "-fPIC", "-w"]
@@ -90,6 +91,11 @@ def build_library(package: Package) -> Path:
     It goes to the user's cache (`edgesight.host.libraries`), with the weights that it reads. Raises CsimError when
     g++ or hls4ml's headers are missing, or g++ fails.
     """
+    unstated = [f"{stage.name}: {stage.not_stated}" for stage in package.kernel.stages if stage.not_stated]
+    if unstated:
+        raise CsimError(
+            f"{package.path} has no csim, since hls4ml cannot state {'; '.join(unstated)}: use the fabric `verilated`"
+        )
     absent = [remedy for there, remedy in ((shutil.which("g++"), _GXX), (_hls4ml(), _HEADERS)) if there is None]
     if absent:
         found = find(package, "csim")  # built when they were there
@@ -131,7 +137,7 @@ def _recipe(package: Package) -> str:
     """What a library depends on beside the package and the machine: glue, options, hls4ml's headers, the compiler."""
     compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False).stdout
     version = importlib.metadata.version("hls4ml")
-    options = [_FLAGS, _BRIDGE, _entry(package), STEPS, package.kernel.outputs, version, compiler]
+    options = [_FLAGS, _BRIDGE, _entry(package), package.kernel.outputs, version, compiler]
     return sha256(json.dumps(options).encode())
 
 
@@ -173,9 +179,8 @@ def _command(package: Package, building: Path, stage: Stage) -> list[str]:
             name=stage.name,
             pixels=height * width,
             channels=channels,
-            classes=package.kernel.outputs,
-            fraction=stage.logit_fraction_bits,
-            steps=STEPS,
+            element=package.kernel.input.element,
+            outputs=package.kernel.outputs,
         )
     )
     # A namespace of its own for each stage's copy of hls4ml's templates: the linker would merge those of equal types,

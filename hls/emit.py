@@ -25,8 +25,9 @@ class Ports:
     source: Shape
     source_format: Format
     classes: int  # logits of a frame
-    logit_bits: int
+    logit_bits: int  # of two's complement
     logit_beats: int  # that they come in: 1, or a map's pixels
+    logit_signed: bool  # else the stage's port has a bit less, as no logit is negative
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def ports(name: str, layers: Sequence[Hardware]) -> Ports:
     """The ports of the module `name` that `emit_stage` makes of `layers`."""
     last = layers[-1]
     assert isinstance(last, Matrix)  # edgesight.hls.layers.extract lets nothing else be last
-    return Ports(name, layers[0].source, PIXEL, last.shape.channels, last.output_format.bits, 1)
+    return Ports(name, layers[0].source, PIXEL, last.shape.channels, last.output_format.bits, 1, True)
 
 
 def library_modules() -> set[str]:
@@ -141,8 +142,9 @@ def emit_kernel(
     beat = at_once * widest
     instances = []
     for k, stage in enumerate(stages):
+        port_bits = stage.logit_bits - (not stage.logit_signed)
         instances += [
-            f"  logic [{at_once * stage.logit_bits - 1}:0] logits{k};",
+            f"  logic [{at_once * port_bits - 1}:0] logits{k};",
             f"  logic [{shape.channels * first.source_format.bits - 1}:0] pixel{k};",
             *_narrowed(f"pixel_data[{k}]", f"pixel{k}", shape.channels, 8 * value_bytes, first.source_format.bits),
             f"  {stage.name} u_{stage.name} (",
@@ -150,7 +152,7 @@ def emit_kernel(
             f"    .s_valid_i(pixel_valid[{k}]), .s_ready_o(pixel_ready[{k}]), .s_data_i(pixel{k}),",
             f"    .m_valid_o(logits_valid[{k}]), .m_ready_i(logits_ready[{k}]), .m_data_o(logits{k})",
             "  );",
-            *_widened(f"logits{k}", f"logits[{k}]", at_once, stage.logit_bits, widest),
+            *_widened(f"logits{k}", f"logits[{k}]", at_once, (port_bits, widest), stage.logit_signed),
         ]
     axi = """\
   input  logic clk_i,
@@ -227,14 +229,15 @@ def _narrowed(source: str, sink: str, count: int, wide: int, bits: int) -> list[
     ]
 
 
-def _widened(source: str, sink: str, count: int, bits: int, wide: int) -> list[str]:
-    """Assign `count` signed values of `bits` bits in `source` to values of `wide` bits in `sink`."""
+def _widened(source: str, sink: str, count: int, widths: tuple[int, int], signed: bool) -> list[str]:
+    """Assign `count` values of the first of `widths` in bits in `source` to values of the second in `sink`."""
+    bits, wide = widths
     if bits == wide:
         return [f"  assign {sink} = {source};"]
-    name = f"gen_{source}"
+    name, sign = f"gen_{source}", "signed'" if signed else "unsigned'"
     return [
         f"  for (genvar c = 0; c < {count}; c++) begin : {name}",
-        f"    assign {sink}[c*{wide}+:{wide}] = {wide}'(signed'({source}[c*{bits}+:{bits}]));",
+        f"    assign {sink}[c*{wide}+:{wide}] = {wide}'({sign}({source}[c*{bits}+:{bits}]));",
         "  end",
     ]
 

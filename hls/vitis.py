@@ -23,7 +23,6 @@ _HLS_SECONDS = 6 * 3600
 _FUNCTION = """\
 // Generated. hls4ml's network `{name}` between streams of integers, one frame a call: {pixels} pixels of {channels}
 // bytes in, one beat of {classes} logits of {bits} bits out, the first in the lowest bits.
-#include "ap_fixed.h"
 #include "ap_int.h"
 #include "hls_stream.h"
 
@@ -32,7 +31,6 @@ _FUNCTION = """\
 typedef ap_uint<{pixel_bits}> {name}_pixel_t;
 typedef ap_uint<{beat_bits}> {name}_logits_t;
 
-// A byte b is the value b / 256.
 static void {name}_take(hls::stream<{name}_pixel_t> &pixels, hls::stream<{name}::input_t> &in) {{
     for (int pixel = 0; pixel < {pixels}; pixel++) {{
         #pragma HLS PIPELINE II=1
@@ -40,9 +38,8 @@ static void {name}_take(hls::stream<{name}_pixel_t> &pixels, hls::stream<{name}:
         {name}::input_t value;
         for (int channel = 0; channel < {channels}; channel++) {{
             #pragma HLS UNROLL
-            ap_ufixed<8, 0> fraction;
-            fraction.range(7, 0) = bytes.range(8 * channel + 7, 8 * channel);
-            value[channel] = fraction;
+            ap_uint<8> byte = bytes.range(8 * channel + 7, 8 * channel);
+            value[channel] = byte;
         }}
         in.write(value);
     }}
@@ -55,7 +52,7 @@ static void {name}_give(hls::stream<{name}::result_t> &out, hls::stream<{name}_l
     for (int label = 0; label < {classes}; label++) {{
         #pragma HLS UNROLL
         // As wide as the kernel's logits, which hold every value that the network can give.
-        ap_fixed<{bits}, {integer_bits}> logit = result[label];
+        ap_int<{bits}> logit = result[label];
         beat.range({bits} * label + {bits} - 1, {bits} * label) = logit.range({bits} - 1, 0);
     }}
     logits.write(beat);
@@ -201,7 +198,6 @@ def _sizes(package: Package, stage: Stage) -> dict[str, object]:
         "channels": kernel.input.channels,
         "classes": kernel.outputs,
         "bits": bits,
-        "integer_bits": bits - stage.logit_fraction_bits,
         "pixel_bits": pixel_bits,
         "pixel_top": pixel_bits - 1,
         "beat_bits": beat,

@@ -133,8 +133,8 @@ class Layer(_Strict):
     """One hardware layer as it was built, and what it costs."""
 
     name: str
-    kind: Literal["conv", "dense", "max_pool"]
-    parameters: int  # weights and biases
+    kind: Literal["conv", "dense", "max_pool", "threshold", "scale", "add", "concat", "upsample"]
+    parameters: int  # weights, biases, thresholds and factors
     multipliers: int  # pe * simd
     pe: int  # outputs computed side by side
     simd: int  # inputs of one output multiplied side by side
@@ -153,7 +153,12 @@ class Stage(_Strict):
     parameters: int
     outputs: Annotated[int, Field(ge=1, le=65_536)]  # logits a frame, one a class; of a map pixel by pixel
     logit_bits: Annotated[int, Field(ge=1, le=32)]  # width of the signed integer logits
-    logit_fraction_bits: int  # a logit's value is integer * 2**-logit_fraction_bits
+    # A logit's value is logit_scale * integer + logit_offset; it lies within logit_error of the network's own.
+    logit_scale: Annotated[float, Field(gt=0.0)]
+    logit_offset: float = 0.0
+    logit_error: Annotated[float, Field(ge=0.0)] = 0.0
+    softmax: bool = False  # the network ends in one, which the host computes
+    not_stated: str | None = None  # why hls4ml has no C++ of it; None: csim/ holds it
     layers: list[Layer]
     bound_cycles: int  # folding bound of the interval: the largest of the layers' and of the input's beats
     bound_layer: str

@@ -46,7 +46,7 @@ def entry(package: Package, kind: Kind) -> Path:
         "files": {name: digest for name, digest in listed.items() if name.startswith(_SOURCES[kind])},
         "build_hash": kernel.build_hash,
         "input": kernel.input.shape,
-        "stages": [(stage.outputs, stage.logit_bits, stage.logit_fraction_bits) for stage in kernel.stages],
+        "stages": [(stage.outputs, stage.logit_bits) for stage in kernel.stages],
         "machine": _machine(),
     }
     key = sha256(json.dumps([kind, facts], sort_keys=True).encode())[:32]

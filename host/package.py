@@ -293,17 +293,21 @@ def _raised(document: dict[str, Any]) -> dict[str, Any]:
     Raises ValueError where the checksum that schemas 3 and 4 have is not that of the other fields.
     """
     raised = {name: value for name, value in document.items() if name != "checksum"}
-    if document["schema_version"] == 2:
-        stages = [{**stage, "outputs": len(document["classes"])} for stage in document["stages"]]
-        raised["stages"] = stages
-    elif document["checksum"] != sha256(json.dumps(raised, sort_keys=True, separators=(",", ":")).encode()):
+    if document["schema_version"] > 2 and document["checksum"] != sha256(json.dumps(raised, sort_keys=True, separators=(",", ":")).encode()):
         raise ValueError("field checksum: differs from that of the other fields")
+    raised["stages"] = [_raised_stage(stage, len(document["classes"])) for stage in document["stages"]]
     if document["schema_version"] == 4:
         return {**raised, "schema_version": SCHEMA_VERSION}
     name, digest = document["dataset"], document["dataset_sha256"]
     if document["calibration"] is not None:
         raised["calibration"] = {**document["calibration"], "rests_on": calibration_split(name, digest).model_dump()}
     return {**raised, "schema_version": SCHEMA_VERSION, "weights_sha256": sha256(b""), "backend_input": None}
+
+
+def _raised_stage(stage: dict[str, Any], classes: int) -> dict[str, Any]:
+    """A stage whose logits were integers of a power of two."""
+    rest = {name: value for name, value in stage.items() if name != "logit_fraction_bits"}
+    return {"outputs": classes, **rest, "logit_scale": 2.0 ** -int(stage["logit_fraction_bits"])}
 
 
 def _opened(manifest: Path, text: bytes) -> Kernel:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from edgesight.bench.coverage.simulate import traffic_of
 from edgesight.hls.cpp.model import model_graph
@@ -23,7 +23,7 @@ from edgesight.hls.dataflow.operators import IntegerNetwork
 from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.folding import Folding
 from edgesight.hls.graph.integer_network import Format, integer_network
-from edgesight.hls.graph.truth import Truth
+from edgesight.hls.graph.truth import real_outputs
 from edgesight.hls.network import Integers, Reals
 from edgesight.hls.rtl.network import emit_network
 from edgesight.hls.rtl.units import slowest
@@ -70,10 +70,10 @@ def exactness(name: str, path: Path, folder: Path, rtl_inputs: int, entry: Forma
     network, notes = integer_network(path, entry)
     inputs = _draw(network)
     reference = Reference(network)
-    values = inputs * network.entry.scale
+    values: Reals = np.asarray(inputs * network.entry.scale, np.float64)
     found = reference(values)
     given = reference.integers(inputs)
-    truth = _truth(path, network, values)
+    truth = real_outputs(onnx.load(str(path)), values)
     wrong = _beyond(found, truth, network)
     not_stated, csim, csim_ms = "", 0, 0.0
     try:
@@ -119,18 +119,6 @@ def _draw(network: IntegerNetwork) -> Integers:
     mixed = np.where(np.arange(INPUTS)[:, None, None, None] % 2 == 0, noise, 0.7 * slow + 0.3 * noise)
     span = stream.high - stream.low + 1
     return np.asarray(np.minimum(stream.low + np.floor(mixed * span), stream.high), np.int64)
-
-
-def _truth(path: Path, network: IntegerNetwork, values: Reals) -> list[Reals]:
-    """What the file itself gives, in double precision, its outputs' channels last."""
-    model = onnx.load(str(path))
-    stored = {tensor.name for tensor in model.graph.initializer}
-    entry = next(entry for entry in model.graph.input if entry.name not in stored)
-    dims = [dim.dim_value for dim in entry.type.tensor_type.shape.dim][1:]
-    shape = network.entry.output.shape
-    first = values.transpose(0, 3, 1, 2) if dims[-1] != shape.channels or len(dims) == 1 else values
-    outputs = Truth(model)(first.reshape(len(values), *dims))
-    return [each.transpose(0, 2, 3, 1) if each.ndim == 4 else each.reshape(len(each), -1) for each in outputs]
 
 
 def _beyond(found: list[Reals], truth: list[Reals], network: IntegerNetwork) -> int:

@@ -20,6 +20,7 @@ from edgesight.hls.dataflow.operators import (
     Threshold,
     Upsample,
     Window,
+    sum_bounds,
 )
 from edgesight.hls.folding import Fold, Folding, choose_fold, largest_reuse, smallest_pe
 from edgesight.hls.network import CompileError, Integers, Shape, refuse
@@ -165,12 +166,14 @@ def _fusable(network: IntegerNetwork, place: int) -> int | None:
     users = network.users_of(place)
     if len(users) != 1 or any(output.source == place for output in network.outputs):
         return None
-    scale, sums = network.operators[users[0]], network.operators[place].output
-    if not isinstance(scale, Scale) or (scale.multiplier != 1).any():
+    matrix, scale = network.operators[place], network.operators[users[0]]
+    if not isinstance(matrix, Matrix) or not isinstance(scale, Scale) or (scale.multiplier != 1).any():
         return None
+    source = network.sources_of(matrix)[0].output
+    least_sums, most_sums = sum_bounds(source, matrix.window, matrix.groups, matrix.weights)
     # The rounder saturates to what the type holds: that must be the same as clipping, wherever a sum can be.
-    low = (sums.low + int(scale.offset.min())) >> scale.shift
-    high = -(-(sums.high + int(scale.offset.max())) >> scale.shift)
+    low = int((least_sums + scale.offset).min()) >> scale.shift
+    high = -(-int((most_sums + scale.offset).max()) >> scale.shift)
     bits, signed = scale.output.bits, scale.output.signed
     least, most = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     same = (scale.output.low == least or low >= scale.output.low) and (

@@ -130,7 +130,7 @@ def package(folder: Path, known: Calibration | None) -> Package:
         parameters=0,
         outputs=CLASSES,
         logit_bits=24,
-        logit_fraction_bits=0,
+        logit_scale=1.0,
         layers=[layer],
         bound_cycles=784,
         bound_layer="dense",

@@ -45,7 +45,7 @@ def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = No
             parameters=0,
             outputs=SHAPE.classes,
             logit_bits=SHAPE.logit_widths[k],
-            logit_fraction_bits=0,
+            logit_scale=1.0,
             layers=[],
             bound_cycles=max(SHAPE.pixels, DELAYS[k]),
             bound_layer="stand-in",

@@ -1,4 +1,5 @@
-// Generated. Network `stage0`: 28x28x1 bytes in, one beat of 10 signed 13-bit logits out a frame.
+// Generated. Network `stage0`, a pixel with all of its channels a beat. s: 28x28x1 of 8-bit unsigned integers.
+// m: 1x1x10 of 13-bit signed integers (linear).
 module stage0 (
   input  logic clk_i,
   input  logic rst_ni,
@@ -11,148 +12,144 @@ module stage0 (
 );
   logic s_valid, s_ready;
   logic [7:0] s_data;
+  logic u1_conv1__node_conv2d__valid, u1_conv1__node_conv2d__ready;
+  logic [63:0] u1_conv1__node_conv2d__data;
+  logic u1_conv1__node_conv2d__window_valid, u1_conv1__node_conv2d__window_ready;
+  logic [71:0] u1_conv1__node_conv2d__window_data;
+  sliding_window #(.Channels(1), .Width(8), .ImgH(28), .ImgW(28), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1)) u_u1_conv1__node_conv2d__window (
+    .clk_i, .rst_ni,
+    .s_valid_i(s_valid), .s_ready_o(s_ready), .s_data_i(s_data),
+    .m_valid_o(u1_conv1__node_conv2d__window_valid), .m_ready_i(u1_conv1__node_conv2d__window_ready), .m_data_o(u1_conv1__node_conv2d__window_data)
+  );
+  logic u1_conv1__node_conv2d__weight_en;
+  logic [0:0] u1_conv1__node_conv2d__weight_addr;
+  logic [215:0] u1_conv1__node_conv2d__weight_data;
+  weight_memory #(.Width(216), .Depth(2), .File("stage0_u1_conv1__node_conv2d__weights.mem")) u_u1_conv1__node_conv2d__weight (
+    .clk_i, .en_i(u1_conv1__node_conv2d__weight_en), .addr_i(u1_conv1__node_conv2d__weight_addr), .data_o(u1_conv1__node_conv2d__weight_data)
+  );
+  mvu #(.InLanes(9), .InWidth(8), .InSigned(0), .Beats(1), .Outputs(16), .Pe(8), .Simd(9), .WeightWidth(3), .Blocks(1), .Taps(9), .AccWidth(13), .BiasWidth(11), .Bias(176'hef44384e7d425bfe7f97d7ee43a6df87c279ff45e0f2), .OutWidth(4), .OutSigned(0), .Shift(7), .Round(2), .Saturate(1), .BiasShift(0)) u_u1_conv1__node_conv2d_ (
+    .clk_i, .rst_ni,
+    .s_valid_i(u1_conv1__node_conv2d__window_valid), .s_ready_o(u1_conv1__node_conv2d__window_ready), .s_data_i(u1_conv1__node_conv2d__window_data),
+    .m_valid_o(u1_conv1__node_conv2d__valid), .m_ready_i(u1_conv1__node_conv2d__ready), .m_data_o(u1_conv1__node_conv2d__data),
+    .weight_en_o(u1_conv1__node_conv2d__weight_en),
+    .weight_addr_o(u1_conv1__node_conv2d__weight_addr),
+    .weight_data_i(u1_conv1__node_conv2d__weight_data)
+  );
+  logic u1_conv1__node_conv2d__q_valid, u1_conv1__node_conv2d__q_ready;
+  logic [63:0] u1_conv1__node_conv2d__q_data;
+  stream_fifo #(.Width(64), .Depth(26)) u_u1_conv1__node_conv2d__q (
+    .clk_i, .rst_ni,
+    .s_valid_i(u1_conv1__node_conv2d__valid), .s_ready_o(u1_conv1__node_conv2d__ready), .s_data_i(u1_conv1__node_conv2d__data),
+    .m_valid_o(u1_conv1__node_conv2d__q_valid), .m_ready_i(u1_conv1__node_conv2d__q_ready), .m_data_o(u1_conv1__node_conv2d__q_data)
+  );
+  logic u3_node_max_pool2d_valid, u3_node_max_pool2d_ready;
+  logic [63:0] u3_node_max_pool2d_data;
+  max_pool #(.Signed(0), .Channels(16), .Width(4), .ImgH(26), .ImgW(26), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(2), .KernelW(2), .StrideH(2), .StrideW(2), .DilationH(1), .DilationW(1)) u_u3_node_max_pool2d (
+    .clk_i, .rst_ni,
+    .s_valid_i(u1_conv1__node_conv2d__q_valid), .s_ready_o(u1_conv1__node_conv2d__q_ready), .s_data_i(u1_conv1__node_conv2d__q_data),
+    .m_valid_o(u3_node_max_pool2d_valid), .m_ready_i(u3_node_max_pool2d_ready), .m_data_o(u3_node_max_pool2d_data)
+  );
+  logic u3_node_max_pool2d_q_valid, u3_node_max_pool2d_q_ready;
+  logic [63:0] u3_node_max_pool2d_q_data;
+  stream_fifo #(.Width(64), .Depth(13)) u_u3_node_max_pool2d_q (
+    .clk_i, .rst_ni,
+    .s_valid_i(u3_node_max_pool2d_valid), .s_ready_o(u3_node_max_pool2d_ready), .s_data_i(u3_node_max_pool2d_data),
+    .m_valid_o(u3_node_max_pool2d_q_valid), .m_ready_i(u3_node_max_pool2d_q_ready), .m_data_o(u3_node_max_pool2d_q_data)
+  );
+  logic u4_node_conv2d_1_valid, u4_node_conv2d_1_ready;
+  logic [63:0] u4_node_conv2d_1_data;
+  logic u4_node_conv2d_1_window_valid, u4_node_conv2d_1_window_ready;
+  logic [575:0] u4_node_conv2d_1_window_data;
+  sliding_window #(.Channels(16), .Width(4), .ImgH(13), .ImgW(13), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1)) u_u4_node_conv2d_1_window (
+    .clk_i, .rst_ni,
+    .s_valid_i(u3_node_max_pool2d_q_valid), .s_ready_o(u3_node_max_pool2d_q_ready), .s_data_i(u3_node_max_pool2d_q_data),
+    .m_valid_o(u4_node_conv2d_1_window_valid), .m_ready_i(u4_node_conv2d_1_window_ready), .m_data_o(u4_node_conv2d_1_window_data)
+  );
+  logic u4_node_conv2d_1_weight_en;
+  logic [3:0] u4_node_conv2d_1_weight_addr;
+  logic [575:0] u4_node_conv2d_1_weight_data;
+  weight_memory #(.Width(576), .Depth(12), .File("stage0_u4_node_conv2d_1_weights.mem")) u_u4_node_conv2d_1_weight (
+    .clk_i, .en_i(u4_node_conv2d_1_weight_en), .addr_i(u4_node_conv2d_1_weight_addr), .data_o(u4_node_conv2d_1_weight_data)
+  );
+  mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(16), .Pe(4), .Simd(48), .WeightWidth(3), .Blocks(1), .Taps(9), .AccWidth(12), .BiasWidth(7), .Bias(112'h157110a01d089632748f7fa3c005), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1), .BiasShift(0)) u_u4_node_conv2d_1 (
+    .clk_i, .rst_ni,
+    .s_valid_i(u4_node_conv2d_1_window_valid), .s_ready_o(u4_node_conv2d_1_window_ready), .s_data_i(u4_node_conv2d_1_window_data),
+    .m_valid_o(u4_node_conv2d_1_valid), .m_ready_i(u4_node_conv2d_1_ready), .m_data_o(u4_node_conv2d_1_data),
+    .weight_en_o(u4_node_conv2d_1_weight_en),
+    .weight_addr_o(u4_node_conv2d_1_weight_addr),
+    .weight_data_i(u4_node_conv2d_1_weight_data)
+  );
+  logic u4_node_conv2d_1_q_valid, u4_node_conv2d_1_q_ready;
+  logic [63:0] u4_node_conv2d_1_q_data;
+  stream_fifo #(.Width(64), .Depth(11)) u_u4_node_conv2d_1_q (
+    .clk_i, .rst_ni,
+    .s_valid_i(u4_node_conv2d_1_valid), .s_ready_o(u4_node_conv2d_1_ready), .s_data_i(u4_node_conv2d_1_data),
+    .m_valid_o(u4_node_conv2d_1_q_valid), .m_ready_i(u4_node_conv2d_1_q_ready), .m_data_o(u4_node_conv2d_1_q_data)
+  );
+  logic u6_node_max_pool2d_1_valid, u6_node_max_pool2d_1_ready;
+  logic [63:0] u6_node_max_pool2d_1_data;
+  max_pool #(.Signed(0), .Channels(16), .Width(4), .ImgH(11), .ImgW(11), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(2), .KernelW(2), .StrideH(2), .StrideW(2), .DilationH(1), .DilationW(1)) u_u6_node_max_pool2d_1 (
+    .clk_i, .rst_ni,
+    .s_valid_i(u4_node_conv2d_1_q_valid), .s_ready_o(u4_node_conv2d_1_q_ready), .s_data_i(u4_node_conv2d_1_q_data),
+    .m_valid_o(u6_node_max_pool2d_1_valid), .m_ready_i(u6_node_max_pool2d_1_ready), .m_data_o(u6_node_max_pool2d_1_data)
+  );
+  logic u6_node_max_pool2d_1_q_valid, u6_node_max_pool2d_1_q_ready;
+  logic [63:0] u6_node_max_pool2d_1_q_data;
+  stream_fifo #(.Width(64), .Depth(5)) u_u6_node_max_pool2d_1_q (
+    .clk_i, .rst_ni,
+    .s_valid_i(u6_node_max_pool2d_1_valid), .s_ready_o(u6_node_max_pool2d_1_ready), .s_data_i(u6_node_max_pool2d_1_data),
+    .m_valid_o(u6_node_max_pool2d_1_q_valid), .m_ready_i(u6_node_max_pool2d_1_q_ready), .m_data_o(u6_node_max_pool2d_1_q_data)
+  );
+  logic u7_conv3__node_conv2d_2__valid, u7_conv3__node_conv2d_2__ready;
+  logic [127:0] u7_conv3__node_conv2d_2__data;
+  logic u7_conv3__node_conv2d_2__window_valid, u7_conv3__node_conv2d_2__window_ready;
+  logic [575:0] u7_conv3__node_conv2d_2__window_data;
+  sliding_window #(.Channels(16), .Width(4), .ImgH(5), .ImgW(5), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1)) u_u7_conv3__node_conv2d_2__window (
+    .clk_i, .rst_ni,
+    .s_valid_i(u6_node_max_pool2d_1_q_valid), .s_ready_o(u6_node_max_pool2d_1_q_ready), .s_data_i(u6_node_max_pool2d_1_q_data),
+    .m_valid_o(u7_conv3__node_conv2d_2__window_valid), .m_ready_i(u7_conv3__node_conv2d_2__window_ready), .m_data_o(u7_conv3__node_conv2d_2__window_data)
+  );
+  logic u7_conv3__node_conv2d_2__weight_en;
+  logic [7:0] u7_conv3__node_conv2d_2__weight_addr;
+  logic [95:0] u7_conv3__node_conv2d_2__weight_data;
+  weight_memory #(.Width(96), .Depth(144), .File("stage0_u7_conv3__node_conv2d_2__weights.mem")) u_u7_conv3__node_conv2d_2__weight (
+    .clk_i, .en_i(u7_conv3__node_conv2d_2__weight_en), .addr_i(u7_conv3__node_conv2d_2__weight_addr), .data_o(u7_conv3__node_conv2d_2__weight_data)
+  );
+  mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(2), .Simd(16), .WeightWidth(3), .Blocks(1), .Taps(9), .AccWidth(12), .BiasWidth(8), .Bias(256'h1c1f3151312b2b18472bfbcc411c083705f4403806e0150a4e2615091c122640), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1), .BiasShift(0)) u_u7_conv3__node_conv2d_2_ (
+    .clk_i, .rst_ni,
+    .s_valid_i(u7_conv3__node_conv2d_2__window_valid), .s_ready_o(u7_conv3__node_conv2d_2__window_ready), .s_data_i(u7_conv3__node_conv2d_2__window_data),
+    .m_valid_o(u7_conv3__node_conv2d_2__valid), .m_ready_i(u7_conv3__node_conv2d_2__ready), .m_data_o(u7_conv3__node_conv2d_2__data),
+    .weight_en_o(u7_conv3__node_conv2d_2__weight_en),
+    .weight_addr_o(u7_conv3__node_conv2d_2__weight_addr),
+    .weight_data_i(u7_conv3__node_conv2d_2__weight_data)
+  );
+  logic u7_conv3__node_conv2d_2__q_valid, u7_conv3__node_conv2d_2__q_ready;
+  logic [127:0] u7_conv3__node_conv2d_2__q_data;
+  stream_fifo #(.Width(128), .Depth(3)) u_u7_conv3__node_conv2d_2__q (
+    .clk_i, .rst_ni,
+    .s_valid_i(u7_conv3__node_conv2d_2__valid), .s_ready_o(u7_conv3__node_conv2d_2__ready), .s_data_i(u7_conv3__node_conv2d_2__data),
+    .m_valid_o(u7_conv3__node_conv2d_2__q_valid), .m_ready_i(u7_conv3__node_conv2d_2__q_ready), .m_data_o(u7_conv3__node_conv2d_2__q_data)
+  );
+  logic u9_logits__node_linear__valid, u9_logits__node_linear__ready;
+  logic [129:0] u9_logits__node_linear__data;
+  logic u9_logits__node_linear__weight_en;
+  logic [10:0] u9_logits__node_linear__weight_addr;
+  logic [5:0] u9_logits__node_linear__weight_data;
+  weight_memory #(.Width(6), .Depth(1440), .File("stage0_u9_logits__node_linear__weights.mem")) u_u9_logits__node_linear__weight (
+    .clk_i, .en_i(u9_logits__node_linear__weight_en), .addr_i(u9_logits__node_linear__weight_addr), .data_o(u9_logits__node_linear__weight_data)
+  );
+  mvu #(.InLanes(32), .InWidth(4), .InSigned(0), .Beats(9), .Outputs(10), .Pe(1), .Simd(2), .WeightWidth(3), .Blocks(1), .Taps(1), .AccWidth(13), .BiasWidth(4), .Bias(40'h12d07fdbe3), .OutWidth(13), .OutSigned(1), .Shift(0), .Round(0), .Saturate(1), .BiasShift(0)) u_u9_logits__node_linear_ (
+    .clk_i, .rst_ni,
+    .s_valid_i(u7_conv3__node_conv2d_2__q_valid), .s_ready_o(u7_conv3__node_conv2d_2__q_ready), .s_data_i(u7_conv3__node_conv2d_2__q_data),
+    .m_valid_o(u9_logits__node_linear__valid), .m_ready_i(u9_logits__node_linear__ready), .m_data_o(u9_logits__node_linear__data),
+    .weight_en_o(u9_logits__node_linear__weight_en),
+    .weight_addr_o(u9_logits__node_linear__weight_addr),
+    .weight_data_i(u9_logits__node_linear__weight_data)
+  );
   assign s_valid = s_valid_i;
   assign s_ready_o = s_ready;
   assign s_data = s_data_i;
-  logic l0_conv2d_conv_0_window_valid, l0_conv2d_conv_0_window_ready;
-  logic [71:0] l0_conv2d_conv_0_window_data;
-  sliding_window #(.Channels(1), .Width(8), .ImgH(28), .ImgW(28), .Kernel(3), .Stride(1), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0)) u_l0_conv2d_conv_0_window (
-    .clk_i, .rst_ni,
-    .s_valid_i(s_valid), .s_ready_o(s_ready), .s_data_i(s_data),
-    .m_valid_o(l0_conv2d_conv_0_window_valid), .m_ready_i(l0_conv2d_conv_0_window_ready), .m_data_o(l0_conv2d_conv_0_window_data)
-  );
-  logic l0_conv2d_conv_0_valid, l0_conv2d_conv_0_ready;
-  logic [63:0] l0_conv2d_conv_0_data;
-  logic l0_conv2d_conv_0_weight_en;
-  logic [0:0] l0_conv2d_conv_0_weight_addr;
-  logic [215:0] l0_conv2d_conv_0_weight_data;
-  weight_memory #(.Width(216), .Depth(2), .File("stage0_l0_conv2d_conv_0_weights.mem"))
-  u_l0_conv2d_conv_0_weights (
-    .clk_i, .en_i(l0_conv2d_conv_0_weight_en), .addr_i(l0_conv2d_conv_0_weight_addr), .data_o(l0_conv2d_conv_0_weight_data)
-  );
-  mvu #(.InLanes(9), .InWidth(8), .InSigned(0), .Beats(1), .Outputs(16), .Pe(8), .Simd(9), .WeightWidth(3), .AccWidth(13), .BiasWidth(11), .Bias(176'hef44384e7d425bfe7f97d7ee43a6df87c279ff45e0f2), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(7), .Round(2), .Saturate(1)) u_l0_conv2d_conv_0 (
-    .clk_i, .rst_ni,
-    .s_valid_i(l0_conv2d_conv_0_window_valid), .s_ready_o(l0_conv2d_conv_0_window_ready), .s_data_i(l0_conv2d_conv_0_window_data),
-    .m_valid_o(l0_conv2d_conv_0_valid), .m_ready_i(l0_conv2d_conv_0_ready), .m_data_o(l0_conv2d_conv_0_data),
-    .weight_en_o(l0_conv2d_conv_0_weight_en),
-    .weight_addr_o(l0_conv2d_conv_0_weight_addr),
-    .weight_data_i(l0_conv2d_conv_0_weight_data)
-  );
-  logic l0_conv2d_conv_0_q_valid, l0_conv2d_conv_0_q_ready;
-  logic [63:0] l0_conv2d_conv_0_q_data;
-  stream_fifo #(.Width(64), .Depth(26)) u_l0_conv2d_conv_0_fifo (
-    .clk_i, .rst_ni,
-    .s_valid_i(l0_conv2d_conv_0_valid), .s_ready_o(l0_conv2d_conv_0_ready), .s_data_i(l0_conv2d_conv_0_data),
-    .m_valid_o(l0_conv2d_conv_0_q_valid), .m_ready_i(l0_conv2d_conv_0_q_ready), .m_data_o(l0_conv2d_conv_0_q_data)
-  );
-  logic l1_maxpool_0_valid, l1_maxpool_0_ready;
-  logic [63:0] l1_maxpool_0_data;
-  max_pool #(.Channels(16), .Width(4), .Signed(0), .ImgH(26), .ImgW(26), .Kernel(2), .Stride(2)) u_l1_maxpool_0 (
-    .clk_i, .rst_ni,
-    .s_valid_i(l0_conv2d_conv_0_q_valid), .s_ready_o(l0_conv2d_conv_0_q_ready), .s_data_i(l0_conv2d_conv_0_q_data),
-    .m_valid_o(l1_maxpool_0_valid), .m_ready_i(l1_maxpool_0_ready), .m_data_o(l1_maxpool_0_data)
-  );
-  logic l1_maxpool_0_q_valid, l1_maxpool_0_q_ready;
-  logic [63:0] l1_maxpool_0_q_data;
-  stream_fifo #(.Width(64), .Depth(13)) u_l1_maxpool_0_fifo (
-    .clk_i, .rst_ni,
-    .s_valid_i(l1_maxpool_0_valid), .s_ready_o(l1_maxpool_0_ready), .s_data_i(l1_maxpool_0_data),
-    .m_valid_o(l1_maxpool_0_q_valid), .m_ready_i(l1_maxpool_0_q_ready), .m_data_o(l1_maxpool_0_q_data)
-  );
-  logic l2_conv2d_conv_1_window_valid, l2_conv2d_conv_1_window_ready;
-  logic [575:0] l2_conv2d_conv_1_window_data;
-  sliding_window #(.Channels(16), .Width(4), .ImgH(13), .ImgW(13), .Kernel(3), .Stride(1), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0)) u_l2_conv2d_conv_1_window (
-    .clk_i, .rst_ni,
-    .s_valid_i(l1_maxpool_0_q_valid), .s_ready_o(l1_maxpool_0_q_ready), .s_data_i(l1_maxpool_0_q_data),
-    .m_valid_o(l2_conv2d_conv_1_window_valid), .m_ready_i(l2_conv2d_conv_1_window_ready), .m_data_o(l2_conv2d_conv_1_window_data)
-  );
-  logic l2_conv2d_conv_1_valid, l2_conv2d_conv_1_ready;
-  logic [63:0] l2_conv2d_conv_1_data;
-  logic l2_conv2d_conv_1_weight_en;
-  logic [3:0] l2_conv2d_conv_1_weight_addr;
-  logic [575:0] l2_conv2d_conv_1_weight_data;
-  weight_memory #(.Width(576), .Depth(12), .File("stage0_l2_conv2d_conv_1_weights.mem"))
-  u_l2_conv2d_conv_1_weights (
-    .clk_i, .en_i(l2_conv2d_conv_1_weight_en), .addr_i(l2_conv2d_conv_1_weight_addr), .data_o(l2_conv2d_conv_1_weight_data)
-  );
-  mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(16), .Pe(4), .Simd(48), .WeightWidth(3), .AccWidth(12), .BiasWidth(7), .Bias(112'h157110a01d089632748f7fa3c005), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1)) u_l2_conv2d_conv_1 (
-    .clk_i, .rst_ni,
-    .s_valid_i(l2_conv2d_conv_1_window_valid), .s_ready_o(l2_conv2d_conv_1_window_ready), .s_data_i(l2_conv2d_conv_1_window_data),
-    .m_valid_o(l2_conv2d_conv_1_valid), .m_ready_i(l2_conv2d_conv_1_ready), .m_data_o(l2_conv2d_conv_1_data),
-    .weight_en_o(l2_conv2d_conv_1_weight_en),
-    .weight_addr_o(l2_conv2d_conv_1_weight_addr),
-    .weight_data_i(l2_conv2d_conv_1_weight_data)
-  );
-  logic l2_conv2d_conv_1_q_valid, l2_conv2d_conv_1_q_ready;
-  logic [63:0] l2_conv2d_conv_1_q_data;
-  stream_fifo #(.Width(64), .Depth(11)) u_l2_conv2d_conv_1_fifo (
-    .clk_i, .rst_ni,
-    .s_valid_i(l2_conv2d_conv_1_valid), .s_ready_o(l2_conv2d_conv_1_ready), .s_data_i(l2_conv2d_conv_1_data),
-    .m_valid_o(l2_conv2d_conv_1_q_valid), .m_ready_i(l2_conv2d_conv_1_q_ready), .m_data_o(l2_conv2d_conv_1_q_data)
-  );
-  logic l3_maxpool_1_valid, l3_maxpool_1_ready;
-  logic [63:0] l3_maxpool_1_data;
-  max_pool #(.Channels(16), .Width(4), .Signed(0), .ImgH(11), .ImgW(11), .Kernel(2), .Stride(2)) u_l3_maxpool_1 (
-    .clk_i, .rst_ni,
-    .s_valid_i(l2_conv2d_conv_1_q_valid), .s_ready_o(l2_conv2d_conv_1_q_ready), .s_data_i(l2_conv2d_conv_1_q_data),
-    .m_valid_o(l3_maxpool_1_valid), .m_ready_i(l3_maxpool_1_ready), .m_data_o(l3_maxpool_1_data)
-  );
-  logic l3_maxpool_1_q_valid, l3_maxpool_1_q_ready;
-  logic [63:0] l3_maxpool_1_q_data;
-  stream_fifo #(.Width(64), .Depth(5)) u_l3_maxpool_1_fifo (
-    .clk_i, .rst_ni,
-    .s_valid_i(l3_maxpool_1_valid), .s_ready_o(l3_maxpool_1_ready), .s_data_i(l3_maxpool_1_data),
-    .m_valid_o(l3_maxpool_1_q_valid), .m_ready_i(l3_maxpool_1_q_ready), .m_data_o(l3_maxpool_1_q_data)
-  );
-  logic l4_conv2d_conv_2_window_valid, l4_conv2d_conv_2_window_ready;
-  logic [575:0] l4_conv2d_conv_2_window_data;
-  sliding_window #(.Channels(16), .Width(4), .ImgH(5), .ImgW(5), .Kernel(3), .Stride(1), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0)) u_l4_conv2d_conv_2_window (
-    .clk_i, .rst_ni,
-    .s_valid_i(l3_maxpool_1_q_valid), .s_ready_o(l3_maxpool_1_q_ready), .s_data_i(l3_maxpool_1_q_data),
-    .m_valid_o(l4_conv2d_conv_2_window_valid), .m_ready_i(l4_conv2d_conv_2_window_ready), .m_data_o(l4_conv2d_conv_2_window_data)
-  );
-  logic l4_conv2d_conv_2_valid, l4_conv2d_conv_2_ready;
-  logic [127:0] l4_conv2d_conv_2_data;
-  logic l4_conv2d_conv_2_weight_en;
-  logic [7:0] l4_conv2d_conv_2_weight_addr;
-  logic [95:0] l4_conv2d_conv_2_weight_data;
-  weight_memory #(.Width(96), .Depth(144), .File("stage0_l4_conv2d_conv_2_weights.mem"))
-  u_l4_conv2d_conv_2_weights (
-    .clk_i, .en_i(l4_conv2d_conv_2_weight_en), .addr_i(l4_conv2d_conv_2_weight_addr), .data_o(l4_conv2d_conv_2_weight_data)
-  );
-  mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(2), .Simd(16), .WeightWidth(3), .AccWidth(12), .BiasWidth(8), .Bias(256'h1c1f3151312b2b18472bfbcc411c083705f4403806e0150a4e2615091c122640), .BiasShift(0), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1)) u_l4_conv2d_conv_2 (
-    .clk_i, .rst_ni,
-    .s_valid_i(l4_conv2d_conv_2_window_valid), .s_ready_o(l4_conv2d_conv_2_window_ready), .s_data_i(l4_conv2d_conv_2_window_data),
-    .m_valid_o(l4_conv2d_conv_2_valid), .m_ready_i(l4_conv2d_conv_2_ready), .m_data_o(l4_conv2d_conv_2_data),
-    .weight_en_o(l4_conv2d_conv_2_weight_en),
-    .weight_addr_o(l4_conv2d_conv_2_weight_addr),
-    .weight_data_i(l4_conv2d_conv_2_weight_data)
-  );
-  logic l4_conv2d_conv_2_q_valid, l4_conv2d_conv_2_q_ready;
-  logic [127:0] l4_conv2d_conv_2_q_data;
-  stream_fifo #(.Width(128), .Depth(3)) u_l4_conv2d_conv_2_fifo (
-    .clk_i, .rst_ni,
-    .s_valid_i(l4_conv2d_conv_2_valid), .s_ready_o(l4_conv2d_conv_2_ready), .s_data_i(l4_conv2d_conv_2_data),
-    .m_valid_o(l4_conv2d_conv_2_q_valid), .m_ready_i(l4_conv2d_conv_2_q_ready), .m_data_o(l4_conv2d_conv_2_q_data)
-  );
-  logic l5_dense_matmul_0_valid, l5_dense_matmul_0_ready;
-  logic [129:0] l5_dense_matmul_0_data;
-  logic l5_dense_matmul_0_weight_en;
-  logic [10:0] l5_dense_matmul_0_weight_addr;
-  logic [5:0] l5_dense_matmul_0_weight_data;
-  weight_memory #(.Width(6), .Depth(1440), .File("stage0_l5_dense_matmul_0_weights.mem"))
-  u_l5_dense_matmul_0_weights (
-    .clk_i, .en_i(l5_dense_matmul_0_weight_en), .addr_i(l5_dense_matmul_0_weight_addr), .data_o(l5_dense_matmul_0_weight_data)
-  );
-  mvu #(.InLanes(32), .InWidth(4), .InSigned(0), .Beats(9), .Outputs(10), .Pe(1), .Simd(2), .WeightWidth(3), .AccWidth(13), .BiasWidth(4), .Bias(40'h12d07fdbe3), .BiasShift(0), .OutWidth(13), .OutSigned(1), .Shift(0), .Round(0), .Saturate(0)) u_l5_dense_matmul_0 (
-    .clk_i, .rst_ni,
-    .s_valid_i(l4_conv2d_conv_2_q_valid), .s_ready_o(l4_conv2d_conv_2_q_ready), .s_data_i(l4_conv2d_conv_2_q_data),
-    .m_valid_o(l5_dense_matmul_0_valid), .m_ready_i(l5_dense_matmul_0_ready), .m_data_o(l5_dense_matmul_0_data),
-    .weight_en_o(l5_dense_matmul_0_weight_en),
-    .weight_addr_o(l5_dense_matmul_0_weight_addr),
-    .weight_data_i(l5_dense_matmul_0_weight_data)
-  );
-  assign m_valid_o = l5_dense_matmul_0_valid;
-  assign l5_dense_matmul_0_ready = m_ready_i;
-  assign m_data_o = l5_dense_matmul_0_data;
+  assign m_valid_o = u9_logits__node_linear__valid;
+  assign u9_logits__node_linear__ready = m_ready_i;
+  assign m_data_o = u9_logits__node_linear__data;
 endmodule

@@ -15,36 +15,40 @@ namespace stage0 {
 // hls-fpga-machine-learning insert numbers
 
 // hls-fpga-machine-learning insert layer-precision
-typedef nnet::array<ap_fixed<32,16>, 1*1> input_t;
-typedef nnet::array<ap_ufixed<8,0,AP_RND_CONV,AP_SAT,0>, 1*1> layer68_t;
-typedef ap_fixed<18,8> Quant_8_act_table_t;
-typedef ap_fixed<17,8> Conv2D_Conv_0_accum_t;
-typedef nnet::array<ap_fixed<17,8>, 16*1> Conv2D_Conv_0_result_t;
-typedef ap_fixed<3,2,AP_RND_CONV,AP_SAT_SYM,0> weight74_t;
-typedef ap_fixed<16,7,AP_RND_CONV,AP_SAT,0> bias74_t;
-typedef nnet::array<ap_ufixed<4,2,AP_RND_CONV,AP_SAT,0>, 16*1> layer56_t;
-typedef ap_fixed<18,8> Relu_0_table_t;
-typedef ap_ufixed<4,2,AP_RND_CONV,AP_SAT,0> MaxPool_0_accum_t;
-typedef nnet::array<ap_ufixed<4,2,AP_RND_CONV,AP_SAT,0>, 16*1> layer58_t;
-typedef nnet::array<ap_ufixed<4,2,AP_RND_CONV,AP_SAT,0>, 16*1> layer77_t;
-typedef ap_fixed<17,12> Conv2D_Conv_1_accum_t;
-typedef nnet::array<ap_fixed<17,12>, 16*1> Conv2D_Conv_1_result_t;
-typedef ap_fixed<3,0,AP_RND_CONV,AP_SAT_SYM,0> weight75_t;
-typedef ap_fixed<16,11,AP_RND_CONV,AP_SAT,0> bias75_t;
-typedef nnet::array<ap_ufixed<4,2,AP_RND_CONV,AP_SAT,0>, 16*1> layer60_t;
-typedef ap_fixed<18,8> Relu_1_table_t;
-typedef nnet::array<ap_ufixed<4,2,AP_RND_CONV,AP_SAT,0>, 16*1> layer78_t;
-typedef ap_fixed<17,12> Conv2D_Conv_2_accum_t;
-typedef nnet::array<ap_fixed<17,12>, 32*1> Conv2D_Conv_2_result_t;
-typedef ap_fixed<3,0,AP_RND_CONV,AP_SAT_SYM,0> weight76_t;
-typedef ap_fixed<16,11,AP_RND_CONV,AP_SAT,0> bias76_t;
-typedef nnet::array<ap_ufixed<4,2,AP_RND_CONV,AP_SAT,0>, 32*1> layer63_t;
-typedef ap_fixed<18,8> Relu_2_table_t;
-typedef ap_fixed<17,11> Dense_MatMul_0_accum_t;
-typedef nnet::array<ap_fixed<17,11>, 10*1> result_t;
-typedef ap_fixed<3,-1,AP_RND_CONV,AP_SAT_SYM,0> weight73_t;
-typedef ap_fixed<16,10,AP_RND_CONV,AP_SAT,0> bias73_t;
-typedef ap_uint<1> layer73_index;
+typedef nnet::array<ap_uint<8>, 1*1> input_t;
+typedef ap_int<13> conv1__node_conv2d__accum_t;
+typedef nnet::array<ap_int<13>, 16*1> layer2_t;
+typedef ap_int<3> conv1__node_conv2d__weight_t;
+typedef ap_uint<1> conv1__node_conv2d__bias_t;
+typedef nnet::array<ap_uint<4>, 16*1> layer3_t;
+typedef ap_uint<1> node__symbolic_3_multiplier_t;
+typedef ap_int<11> node__symbolic_3_offset_t;
+typedef ap_uint<4> node_max_pool2d_accum_t;
+typedef nnet::array<ap_uint<4>, 16*1> layer4_t;
+typedef nnet::array<ap_uint<4>, 16*1> layer5_t;
+typedef ap_int<12> node_conv2d_1_accum_t;
+typedef nnet::array<ap_int<12>, 16*1> layer6_t;
+typedef ap_int<3> node_conv2d_1_weight_t;
+typedef ap_uint<1> node_conv2d_1_bias_t;
+typedef nnet::array<ap_uint<4>, 16*1> layer7_t;
+typedef ap_uint<1> node__symbolic_6_multiplier_t;
+typedef ap_int<7> node__symbolic_6_offset_t;
+typedef nnet::array<ap_uint<4>, 16*1> layer8_t;
+typedef ap_int<12> conv3__node_conv2d_2__accum_t;
+typedef nnet::array<ap_int<12>, 32*1> layer9_t;
+typedef ap_int<3> conv3__node_conv2d_2__weight_t;
+typedef ap_uint<1> conv3__node_conv2d_2__bias_t;
+typedef nnet::array<ap_uint<4>, 32*1> layer10_t;
+typedef ap_uint<1> node__symbolic_9_multiplier_t;
+typedef ap_int<8> node__symbolic_9_offset_t;
+typedef ap_int<13> logits__node_linear__accum_t;
+typedef nnet::array<ap_int<13>, 10*1> layer12_t;
+typedef ap_int<3> logits__node_linear__weight_t;
+typedef ap_uint<1> logits__node_linear__bias_t;
+typedef ap_uint<1> layer12_index;
+typedef nnet::array<ap_int<13>, 10*1> result_t;
+typedef ap_uint<1> logits__node_linear__2_multiplier_t;
+typedef ap_int<4> logits__node_linear__2_offset_t;
 
 // hls-fpga-machine-learning insert emulator-defines
 

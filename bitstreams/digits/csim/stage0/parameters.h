@@ -7,58 +7,56 @@
 #include "nnet_utils/nnet_code_gen.h"
 #include "nnet_utils/nnet_helpers.h"
 // hls-fpga-machine-learning insert includes
-#include "nnet_utils/nnet_activation.h"
-#include "nnet_utils/nnet_activation_stream.h"
 #include "nnet_utils/nnet_conv2d.h"
 #include "nnet_utils/nnet_conv2d_stream.h"
 #include "nnet_utils/nnet_dense.h"
 #include "nnet_utils/nnet_dense_compressed.h"
 #include "nnet_utils/nnet_dense_stream.h"
+#include "nnet_utils/nnet_integers.h"
 #include "nnet_utils/nnet_padding.h"
 #include "nnet_utils/nnet_padding_stream.h"
 #include "nnet_utils/nnet_pooling.h"
 #include "nnet_utils/nnet_pooling_stream.h"
 
 // hls-fpga-machine-learning insert weights
-#include "weights/w74.h"
-#include "weights/b74.h"
-#include "weights/w75.h"
-#include "weights/b75.h"
-#include "weights/w76.h"
-#include "weights/b76.h"
-#include "weights/w73.h"
-#include "weights/b73.h"
+#include "weights/w2.h"
+#include "weights/b2.h"
+#include "weights/multiplier3.h"
+#include "weights/offset3.h"
+#include "weights/w6.h"
+#include "weights/b6.h"
+#include "weights/multiplier7.h"
+#include "weights/offset7.h"
+#include "weights/w9.h"
+#include "weights/b9.h"
+#include "weights/multiplier10.h"
+#include "weights/offset10.h"
+#include "weights/w12.h"
+#include "weights/b12.h"
+#include "weights/multiplier13.h"
+#include "weights/offset13.h"
 
 namespace stage0 {
 
 // hls-fpga-machine-learning insert layer-config
-// Quant_8_act
-struct linear_config68 : nnet::activ_config {
-    static const unsigned n_in = 64;
-    static const unsigned table_size = 1024;
-    static const unsigned io_type = nnet::io_stream;
-    static const unsigned reuse_factor = 1;
-    typedef Quant_8_act_table_t table_t;
-};
-
-// Conv2D_Conv_0
-struct config74_mult : nnet::dense_config {
+// conv1__node_conv2d_
+struct config2_mult : nnet::dense_config {
     static const unsigned n_in = 9;
     static const unsigned n_out = 16;
-    static const unsigned reuse_factor = 2;
+    static const unsigned reuse_factor = 1;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 20;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
-    typedef Conv2D_Conv_0_accum_t accum_t;
-    typedef bias74_t bias_t;
-    typedef weight74_t weight_t;
+    typedef conv1__node_conv2d__accum_t accum_t;
+    typedef conv1__node_conv2d__bias_t bias_t;
+    typedef conv1__node_conv2d__weight_t weight_t;
     template<class data_T, class res_T, class CONFIG_T>
     using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
     template<class x_T, class y_T>
     using product = nnet::product::mult<x_T, y_T>;
 };
 
-struct config74 : nnet::conv2d_config {
+struct config2 : nnet::conv2d_config {
     static const unsigned pad_top = 0;
     static const unsigned pad_bottom = 0;
     static const unsigned pad_left = 0;
@@ -74,7 +72,7 @@ struct config74 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 6;
     static const unsigned out_width = 6;
-    static const unsigned reuse_factor = 2;
+    static const unsigned reuse_factor = 1;
     static const unsigned n_zeros = 20;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -88,28 +86,31 @@ struct config74 : nnet::conv2d_config {
     static const unsigned n_pixels = out_height * out_width / n_partitions;
     template<class data_T, class CONFIG_T>
     using fill_buffer = nnet::FillConv2DBuffer<data_T, CONFIG_T>;
-    typedef Conv2D_Conv_0_accum_t accum_t;
-    typedef bias74_t bias_t;
-    typedef weight74_t weight_t;
-    typedef config74_mult mult_config;
+    typedef conv1__node_conv2d__accum_t accum_t;
+    typedef conv1__node_conv2d__bias_t bias_t;
+    typedef conv1__node_conv2d__weight_t weight_t;
+    typedef config2_mult mult_config;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_height = nnet::scale_index_regular<K, S, W>;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_width = nnet::scale_index_regular<K, S, W>;
 };
-const ap_uint<config74::filt_height * config74::filt_width> config74::pixels[] = {0};
+const ap_uint<config2::filt_height * config2::filt_width> config2::pixels[] = {0};
 
-// Relu_0
-struct ReLU_config56 : nnet::activ_config {
-    static const unsigned n_in = 576;
-    static const unsigned table_size = 1024;
-    static const unsigned io_type = nnet::io_stream;
-    static const unsigned reuse_factor = 1;
-    typedef Relu_0_table_t table_t;
+// node__symbolic_3
+struct config3 : nnet::scale_config {
+    static const unsigned n_elem = 576;
+    static const unsigned n_chan = 16;
+    static const unsigned shift = 7;
+    static const unsigned rounding = 2;
+    static const long long low = 0;
+    static const long long high = 15;
+    typedef node__symbolic_3_multiplier_t multiplier_t;
+    typedef node__symbolic_3_offset_t offset_t;
 };
 
-// MaxPool_0
-struct config58 : nnet::pooling2d_config {
+// node_max_pool2d
+struct config4 : nnet::pooling2d_config {
     static const unsigned in_height = 6;
     static const unsigned in_width = 6;
     static const unsigned n_filt = 16;
@@ -132,11 +133,11 @@ struct config58 : nnet::pooling2d_config {
     static const nnet::Pool_Op pool_op = nnet::Max;
     static const nnet::conv_implementation implementation = nnet::conv_implementation::linebuffer;
     static const unsigned reuse_factor = 1;
-    typedef MaxPool_0_accum_t accum_t;
+    typedef node_max_pool2d_accum_t accum_t;
 };
 
-// zp2d_Conv2D_Conv_1
-struct config77 : nnet::padding2d_config {
+// node_conv2d_1_pad
+struct config5 : nnet::padding2d_config {
     static const unsigned in_height = 3;
     static const unsigned in_width = 3;
     static const unsigned n_chan = 16;
@@ -148,24 +149,24 @@ struct config77 : nnet::padding2d_config {
     static const unsigned pad_right = 1;
 };
 
-// Conv2D_Conv_1
-struct config75_mult : nnet::dense_config {
+// node_conv2d_1
+struct config6_mult : nnet::dense_config {
     static const unsigned n_in = 144;
     static const unsigned n_out = 16;
-    static const unsigned reuse_factor = 9;
+    static const unsigned reuse_factor = 1;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 702;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
-    typedef Conv2D_Conv_1_accum_t accum_t;
-    typedef bias75_t bias_t;
-    typedef weight75_t weight_t;
+    typedef node_conv2d_1_accum_t accum_t;
+    typedef node_conv2d_1_bias_t bias_t;
+    typedef node_conv2d_1_weight_t weight_t;
     template<class data_T, class res_T, class CONFIG_T>
     using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
     template<class x_T, class y_T>
     using product = nnet::product::mult<x_T, y_T>;
 };
 
-struct config75 : nnet::conv2d_config {
+struct config6 : nnet::conv2d_config {
     static const unsigned pad_top = 0;
     static const unsigned pad_bottom = 0;
     static const unsigned pad_left = 0;
@@ -181,7 +182,7 @@ struct config75 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
-    static const unsigned reuse_factor = 9;
+    static const unsigned reuse_factor = 1;
     static const unsigned n_zeros = 702;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -195,28 +196,31 @@ struct config75 : nnet::conv2d_config {
     static const unsigned n_pixels = out_height * out_width / n_partitions;
     template<class data_T, class CONFIG_T>
     using fill_buffer = nnet::FillConv2DBuffer<data_T, CONFIG_T>;
-    typedef Conv2D_Conv_1_accum_t accum_t;
-    typedef bias75_t bias_t;
-    typedef weight75_t weight_t;
-    typedef config75_mult mult_config;
+    typedef node_conv2d_1_accum_t accum_t;
+    typedef node_conv2d_1_bias_t bias_t;
+    typedef node_conv2d_1_weight_t weight_t;
+    typedef config6_mult mult_config;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_height = nnet::scale_index_regular<K, S, W>;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_width = nnet::scale_index_regular<K, S, W>;
 };
-const ap_uint<config75::filt_height * config75::filt_width> config75::pixels[] = {0};
+const ap_uint<config6::filt_height * config6::filt_width> config6::pixels[] = {0};
 
-// Relu_1
-struct ReLU_config60 : nnet::activ_config {
-    static const unsigned n_in = 144;
-    static const unsigned table_size = 1024;
-    static const unsigned io_type = nnet::io_stream;
-    static const unsigned reuse_factor = 1;
-    typedef Relu_1_table_t table_t;
+// node__symbolic_6
+struct config7 : nnet::scale_config {
+    static const unsigned n_elem = 144;
+    static const unsigned n_chan = 16;
+    static const unsigned shift = 3;
+    static const unsigned rounding = 2;
+    static const long long low = 0;
+    static const long long high = 15;
+    typedef node__symbolic_6_multiplier_t multiplier_t;
+    typedef node__symbolic_6_offset_t offset_t;
 };
 
-// zp2d_Conv2D_Conv_2
-struct config78 : nnet::padding2d_config {
+// conv3__node_conv2d_2__pad
+struct config8 : nnet::padding2d_config {
     static const unsigned in_height = 3;
     static const unsigned in_width = 3;
     static const unsigned n_chan = 16;
@@ -228,24 +232,24 @@ struct config78 : nnet::padding2d_config {
     static const unsigned pad_right = 1;
 };
 
-// Conv2D_Conv_2
-struct config76_mult : nnet::dense_config {
+// conv3__node_conv2d_2_
+struct config9_mult : nnet::dense_config {
     static const unsigned n_in = 144;
     static const unsigned n_out = 32;
-    static const unsigned reuse_factor = 9;
+    static const unsigned reuse_factor = 1;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 967;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
-    typedef Conv2D_Conv_2_accum_t accum_t;
-    typedef bias76_t bias_t;
-    typedef weight76_t weight_t;
+    typedef conv3__node_conv2d_2__accum_t accum_t;
+    typedef conv3__node_conv2d_2__bias_t bias_t;
+    typedef conv3__node_conv2d_2__weight_t weight_t;
     template<class data_T, class res_T, class CONFIG_T>
     using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
     template<class x_T, class y_T>
     using product = nnet::product::mult<x_T, y_T>;
 };
 
-struct config76 : nnet::conv2d_config {
+struct config9 : nnet::conv2d_config {
     static const unsigned pad_top = 0;
     static const unsigned pad_bottom = 0;
     static const unsigned pad_left = 0;
@@ -261,7 +265,7 @@ struct config76 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
-    static const unsigned reuse_factor = 9;
+    static const unsigned reuse_factor = 1;
     static const unsigned n_zeros = 967;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -275,45 +279,60 @@ struct config76 : nnet::conv2d_config {
     static const unsigned n_pixels = out_height * out_width / n_partitions;
     template<class data_T, class CONFIG_T>
     using fill_buffer = nnet::FillConv2DBuffer<data_T, CONFIG_T>;
-    typedef Conv2D_Conv_2_accum_t accum_t;
-    typedef bias76_t bias_t;
-    typedef weight76_t weight_t;
-    typedef config76_mult mult_config;
+    typedef conv3__node_conv2d_2__accum_t accum_t;
+    typedef conv3__node_conv2d_2__bias_t bias_t;
+    typedef conv3__node_conv2d_2__weight_t weight_t;
+    typedef config9_mult mult_config;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_height = nnet::scale_index_regular<K, S, W>;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_width = nnet::scale_index_regular<K, S, W>;
 };
-const ap_uint<config76::filt_height * config76::filt_width> config76::pixels[] = {0};
+const ap_uint<config9::filt_height * config9::filt_width> config9::pixels[] = {0};
 
-// Relu_2
-struct ReLU_config63 : nnet::activ_config {
-    static const unsigned n_in = 288;
-    static const unsigned table_size = 1024;
-    static const unsigned io_type = nnet::io_stream;
-    static const unsigned reuse_factor = 1;
-    typedef Relu_2_table_t table_t;
+// node__symbolic_9
+struct config10 : nnet::scale_config {
+    static const unsigned n_elem = 288;
+    static const unsigned n_chan = 32;
+    static const unsigned shift = 3;
+    static const unsigned rounding = 2;
+    static const long long low = 0;
+    static const long long high = 15;
+    typedef node__symbolic_9_multiplier_t multiplier_t;
+    typedef node__symbolic_9_offset_t offset_t;
 };
 
-// Dense_MatMul_0
-struct config73 : nnet::dense_config {
+// logits__node_linear_
+struct config12 : nnet::dense_config {
     static const unsigned n_in = 288;
     static const unsigned n_out = 10;
     static const unsigned io_type = nnet::io_stream;
     static const unsigned strategy = nnet::latency;
-    static const unsigned reuse_factor = 90;
+    static const unsigned reuse_factor = 1;
     static const unsigned n_zeros = 924;
     static const unsigned n_nonzeros = 1956;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
     static const bool store_weights_in_bram = false;
-    typedef Dense_MatMul_0_accum_t accum_t;
-    typedef bias73_t bias_t;
-    typedef weight73_t weight_t;
-    typedef layer73_index index_t;
+    typedef logits__node_linear__accum_t accum_t;
+    typedef logits__node_linear__bias_t bias_t;
+    typedef logits__node_linear__weight_t weight_t;
+    typedef layer12_index index_t;
     template<class data_T, class res_T, class CONFIG_T>
     using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
     template<class x_T, class y_T>
     using product = nnet::product::mult<x_T, y_T>;
+};
+
+// logits__node_linear__2
+struct config13 : nnet::scale_config {
+    static const unsigned n_elem = 10;
+    static const unsigned n_chan = 10;
+    static const unsigned shift = 0;
+    static const unsigned rounding = 0;
+    static const long long low = -2655;
+    static const long long high = 1819;
+    typedef logits__node_linear__2_multiplier_t multiplier_t;
+    typedef logits__node_linear__2_offset_t offset_t;
 };
 
 

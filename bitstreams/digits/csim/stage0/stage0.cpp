@@ -6,26 +6,34 @@
 namespace stage0 {
 
 void stage0(
-    hls::stream<input_t> &global_in,
-    hls::stream<result_t> &layer73_out
+    hls::stream<input_t> &in_input,
+    hls::stream<result_t> &layer13_out
 ) {
 
     // hls-fpga-machine-learning insert IO
-    #pragma HLS INTERFACE axis port=global_in,layer73_out 
+    #pragma HLS INTERFACE axis port=in_input,layer13_out 
     #pragma HLS DATAFLOW
 
     // hls-fpga-machine-learning insert load weights
 #ifndef __SYNTHESIS__
     static bool loaded_weights = false;
     if (!loaded_weights) {
-        nnet::load_weights_from_txt<weight74_t, 144>(w74, "w74.txt");
-        nnet::load_weights_from_txt<bias74_t, 16>(b74, "b74.txt");
-        nnet::load_weights_from_txt<weight75_t, 2304>(w75, "w75.txt");
-        nnet::load_weights_from_txt<bias75_t, 16>(b75, "b75.txt");
-        nnet::load_weights_from_txt<weight76_t, 4608>(w76, "w76.txt");
-        nnet::load_weights_from_txt<bias76_t, 32>(b76, "b76.txt");
-        nnet::load_weights_from_txt<weight73_t, 2880>(w73, "w73.txt");
-        nnet::load_weights_from_txt<bias73_t, 10>(b73, "b73.txt");
+        nnet::load_weights_from_txt<conv1__node_conv2d__weight_t, 144>(w2, "w2.txt");
+        nnet::load_weights_from_txt<conv1__node_conv2d__bias_t, 16>(b2, "b2.txt");
+        nnet::load_weights_from_txt<node__symbolic_3_multiplier_t, 16>(multiplier3, "multiplier3.txt");
+        nnet::load_weights_from_txt<node__symbolic_3_offset_t, 16>(offset3, "offset3.txt");
+        nnet::load_weights_from_txt<node_conv2d_1_weight_t, 2304>(w6, "w6.txt");
+        nnet::load_weights_from_txt<node_conv2d_1_bias_t, 16>(b6, "b6.txt");
+        nnet::load_weights_from_txt<node__symbolic_6_multiplier_t, 16>(multiplier7, "multiplier7.txt");
+        nnet::load_weights_from_txt<node__symbolic_6_offset_t, 16>(offset7, "offset7.txt");
+        nnet::load_weights_from_txt<conv3__node_conv2d_2__weight_t, 4608>(w9, "w9.txt");
+        nnet::load_weights_from_txt<conv3__node_conv2d_2__bias_t, 32>(b9, "b9.txt");
+        nnet::load_weights_from_txt<node__symbolic_9_multiplier_t, 32>(multiplier10, "multiplier10.txt");
+        nnet::load_weights_from_txt<node__symbolic_9_offset_t, 32>(offset10, "offset10.txt");
+        nnet::load_weights_from_txt<logits__node_linear__weight_t, 2880>(w12, "w12.txt");
+        nnet::load_weights_from_txt<logits__node_linear__bias_t, 10>(b12, "b12.txt");
+        nnet::load_weights_from_txt<logits__node_linear__2_multiplier_t, 10>(multiplier13, "multiplier13.txt");
+        nnet::load_weights_from_txt<logits__node_linear__2_offset_t, 10>(offset13, "offset13.txt");
         loaded_weights = true;    }
 #endif
     // ****************************************
@@ -34,58 +42,58 @@ void stage0(
 
     // hls-fpga-machine-learning insert layers
 
-    hls::stream<layer68_t> layer68_out("layer68_out");
-    #pragma HLS STREAM variable=layer68_out depth=64
+    hls::stream<layer2_t> layer2_out("layer2_out");
+    #pragma HLS STREAM variable=layer2_out depth=36
 
-    hls::stream<Conv2D_Conv_0_result_t> layer74_out("layer74_out");
-    #pragma HLS STREAM variable=layer74_out depth=36
+    hls::stream<layer3_t> layer3_out("layer3_out");
+    #pragma HLS STREAM variable=layer3_out depth=36
 
-    hls::stream<layer56_t> layer56_out("layer56_out");
-    #pragma HLS STREAM variable=layer56_out depth=36
+    hls::stream<layer4_t> layer4_out("layer4_out");
+    #pragma HLS STREAM variable=layer4_out depth=9
 
-    hls::stream<layer58_t> layer58_out("layer58_out");
-    #pragma HLS STREAM variable=layer58_out depth=9
+    hls::stream<layer5_t> layer5_out("layer5_out");
+    #pragma HLS STREAM variable=layer5_out depth=25
 
-    hls::stream<layer77_t> layer77_out("layer77_out");
-    #pragma HLS STREAM variable=layer77_out depth=25
+    hls::stream<layer6_t> layer6_out("layer6_out");
+    #pragma HLS STREAM variable=layer6_out depth=9
 
-    hls::stream<Conv2D_Conv_1_result_t> layer75_out("layer75_out");
-    #pragma HLS STREAM variable=layer75_out depth=9
+    hls::stream<layer7_t> layer7_out("layer7_out");
+    #pragma HLS STREAM variable=layer7_out depth=9
 
-    hls::stream<layer60_t> layer60_out("layer60_out");
-    #pragma HLS STREAM variable=layer60_out depth=9
+    hls::stream<layer8_t> layer8_out("layer8_out");
+    #pragma HLS STREAM variable=layer8_out depth=25
 
-    hls::stream<layer78_t> layer78_out("layer78_out");
-    #pragma HLS STREAM variable=layer78_out depth=25
+    hls::stream<layer9_t> layer9_out("layer9_out");
+    #pragma HLS STREAM variable=layer9_out depth=9
 
-    hls::stream<Conv2D_Conv_2_result_t> layer76_out("layer76_out");
-    #pragma HLS STREAM variable=layer76_out depth=9
+    hls::stream<layer10_t> layer10_out("layer10_out");
+    #pragma HLS STREAM variable=layer10_out depth=9
 
-    hls::stream<layer63_t> layer63_out("layer63_out");
-    #pragma HLS STREAM variable=layer63_out depth=9
+    auto& layer11_out = layer10_out;
+    hls::stream<layer12_t> layer12_out("layer12_out");
+    #pragma HLS STREAM variable=layer12_out depth=1
 
-    auto& layer65_out = layer63_out;
-    nnet::linear<input_t, layer68_t, linear_config68>(global_in, layer68_out); // Quant_8_act
+    nnet::conv_2d_cl<input_t, layer2_t, config2>(in_input, layer2_out, w2, b2); // conv1__node_conv2d_
 
-    nnet::conv_2d_cl<layer68_t, Conv2D_Conv_0_result_t, config74>(layer68_out, layer74_out, w74, b74); // Conv2D_Conv_0
+    nnet::scale<layer2_t, layer3_t, config3>(layer2_out, layer3_out, multiplier3, offset3); // node__symbolic_3
 
-    nnet::relu<Conv2D_Conv_0_result_t, layer56_t, ReLU_config56>(layer74_out, layer56_out); // Relu_0
+    nnet::pooling2d_cl<layer3_t, layer4_t, config4>(layer3_out, layer4_out); // node_max_pool2d
 
-    nnet::pooling2d_cl<layer56_t, layer58_t, config58>(layer56_out, layer58_out); // MaxPool_0
+    nnet::zeropad2d_cl<layer4_t, layer5_t, config5>(layer4_out, layer5_out); // node_conv2d_1_pad
 
-    nnet::zeropad2d_cl<layer58_t, layer77_t, config77>(layer58_out, layer77_out); // zp2d_Conv2D_Conv_1
+    nnet::conv_2d_cl<layer5_t, layer6_t, config6>(layer5_out, layer6_out, w6, b6); // node_conv2d_1
 
-    nnet::conv_2d_cl<layer77_t, Conv2D_Conv_1_result_t, config75>(layer77_out, layer75_out, w75, b75); // Conv2D_Conv_1
+    nnet::scale<layer6_t, layer7_t, config7>(layer6_out, layer7_out, multiplier7, offset7); // node__symbolic_6
 
-    nnet::relu<Conv2D_Conv_1_result_t, layer60_t, ReLU_config60>(layer75_out, layer60_out); // Relu_1
+    nnet::zeropad2d_cl<layer7_t, layer8_t, config8>(layer7_out, layer8_out); // conv3__node_conv2d_2__pad
 
-    nnet::zeropad2d_cl<layer60_t, layer78_t, config78>(layer60_out, layer78_out); // zp2d_Conv2D_Conv_2
+    nnet::conv_2d_cl<layer8_t, layer9_t, config9>(layer8_out, layer9_out, w9, b9); // conv3__node_conv2d_2_
 
-    nnet::conv_2d_cl<layer78_t, Conv2D_Conv_2_result_t, config76>(layer78_out, layer76_out, w76, b76); // Conv2D_Conv_2
+    nnet::scale<layer9_t, layer10_t, config10>(layer9_out, layer10_out, multiplier10, offset10); // node__symbolic_9
 
-    nnet::relu<Conv2D_Conv_2_result_t, layer63_t, ReLU_config63>(layer76_out, layer63_out); // Relu_2
+    nnet::dense<layer10_t, layer12_t, config12>(layer11_out, layer12_out, w12, b12); // logits__node_linear_
 
-    nnet::dense<layer63_t, result_t, config73>(layer65_out, layer73_out, w73, b73); // Dense_MatMul_0
+    nnet::scale<layer12_t, result_t, config13>(layer12_out, layer13_out, multiplier13, offset13); // logits__node_linear__2
 
 }
 

@@ -11,8 +11,8 @@ namespace stage0 {
 
 // Prototype of top level function for C-synthesis
 void stage0(
-    hls::stream<input_t> &global_in,
-    hls::stream<result_t> &layer73_out
+    hls::stream<input_t> &in_input,
+    hls::stream<result_t> &layer13_out
 );
 
 // hls-fpga-machine-learning insert emulator-defines

@@ -6,28 +6,38 @@
 namespace stage1 {
 
 void stage1(
-    hls::stream<input_t> &global_in,
-    hls::stream<result_t> &layer90_out
+    hls::stream<input_t> &in_input,
+    hls::stream<result_t> &layer16_out
 ) {
 
     // hls-fpga-machine-learning insert IO
-    #pragma HLS INTERFACE axis port=global_in,layer90_out 
+    #pragma HLS INTERFACE axis port=in_input,layer16_out 
     #pragma HLS DATAFLOW
 
     // hls-fpga-machine-learning insert load weights
 #ifndef __SYNTHESIS__
     static bool loaded_weights = false;
     if (!loaded_weights) {
-        nnet::load_weights_from_txt<weight91_t, 144>(w91, "w91.txt");
-        nnet::load_weights_from_txt<bias91_t, 16>(b91, "b91.txt");
-        nnet::load_weights_from_txt<weight92_t, 4608>(w92, "w92.txt");
-        nnet::load_weights_from_txt<bias92_t, 32>(b92, "b92.txt");
-        nnet::load_weights_from_txt<weight93_t, 9216>(w93, "w93.txt");
-        nnet::load_weights_from_txt<bias93_t, 32>(b93, "b93.txt");
-        nnet::load_weights_from_txt<weight94_t, 18432>(w94, "w94.txt");
-        nnet::load_weights_from_txt<bias94_t, 64>(b94, "b94.txt");
-        nnet::load_weights_from_txt<weight90_t, 5760>(w90, "w90.txt");
-        nnet::load_weights_from_txt<bias90_t, 10>(b90, "b90.txt");
+        nnet::load_weights_from_txt<conv1__node_conv2d__weight_t, 144>(w2, "w2.txt");
+        nnet::load_weights_from_txt<conv1__node_conv2d__bias_t, 16>(b2, "b2.txt");
+        nnet::load_weights_from_txt<node__symbolic_3_multiplier_t, 16>(multiplier3, "multiplier3.txt");
+        nnet::load_weights_from_txt<node__symbolic_3_offset_t, 16>(offset3, "offset3.txt");
+        nnet::load_weights_from_txt<node_conv2d_1_weight_t, 4608>(w6, "w6.txt");
+        nnet::load_weights_from_txt<node_conv2d_1_bias_t, 32>(b6, "b6.txt");
+        nnet::load_weights_from_txt<node__symbolic_6_multiplier_t, 32>(multiplier7, "multiplier7.txt");
+        nnet::load_weights_from_txt<node__symbolic_6_offset_t, 32>(offset7, "offset7.txt");
+        nnet::load_weights_from_txt<conv3__node_conv2d_2__weight_t, 9216>(w9, "w9.txt");
+        nnet::load_weights_from_txt<conv3__node_conv2d_2__bias_t, 32>(b9, "b9.txt");
+        nnet::load_weights_from_txt<node__symbolic_9_multiplier_t, 32>(multiplier10, "multiplier10.txt");
+        nnet::load_weights_from_txt<node__symbolic_9_offset_t, 32>(offset10, "offset10.txt");
+        nnet::load_weights_from_txt<conv4__node_conv2d_3__weight_t, 18432>(w12, "w12.txt");
+        nnet::load_weights_from_txt<conv4__node_conv2d_3__bias_t, 64>(b12, "b12.txt");
+        nnet::load_weights_from_txt<node__symbolic_12_multiplier_t, 64>(multiplier13, "multiplier13.txt");
+        nnet::load_weights_from_txt<node__symbolic_12_offset_t, 64>(offset13, "offset13.txt");
+        nnet::load_weights_from_txt<logits__node_linear__weight_t, 5760>(w15, "w15.txt");
+        nnet::load_weights_from_txt<logits__node_linear__bias_t, 10>(b15, "b15.txt");
+        nnet::load_weights_from_txt<logits__node_linear__2_multiplier_t, 10>(multiplier16, "multiplier16.txt");
+        nnet::load_weights_from_txt<logits__node_linear__2_offset_t, 10>(offset16, "offset16.txt");
         loaded_weights = true;    }
 #endif
     // ****************************************
@@ -36,73 +46,73 @@ void stage1(
 
     // hls-fpga-machine-learning insert layers
 
-    hls::stream<layer84_t> layer84_out("layer84_out");
-    #pragma HLS STREAM variable=layer84_out depth=64
+    hls::stream<layer2_t> layer2_out("layer2_out");
+    #pragma HLS STREAM variable=layer2_out depth=36
 
-    hls::stream<Conv2D_Conv_0_result_t> layer91_out("layer91_out");
-    #pragma HLS STREAM variable=layer91_out depth=36
+    hls::stream<layer3_t> layer3_out("layer3_out");
+    #pragma HLS STREAM variable=layer3_out depth=36
 
-    hls::stream<layer69_t> layer69_out("layer69_out");
-    #pragma HLS STREAM variable=layer69_out depth=36
+    hls::stream<layer4_t> layer4_out("layer4_out");
+    #pragma HLS STREAM variable=layer4_out depth=9
 
-    hls::stream<layer71_t> layer71_out("layer71_out");
-    #pragma HLS STREAM variable=layer71_out depth=9
+    hls::stream<layer5_t> layer5_out("layer5_out");
+    #pragma HLS STREAM variable=layer5_out depth=25
 
-    hls::stream<layer95_t> layer95_out("layer95_out");
-    #pragma HLS STREAM variable=layer95_out depth=25
+    hls::stream<layer6_t> layer6_out("layer6_out");
+    #pragma HLS STREAM variable=layer6_out depth=9
 
-    hls::stream<Conv2D_Conv_1_result_t> layer92_out("layer92_out");
-    #pragma HLS STREAM variable=layer92_out depth=9
+    hls::stream<layer7_t> layer7_out("layer7_out");
+    #pragma HLS STREAM variable=layer7_out depth=9
 
-    hls::stream<layer73_t> layer73_out("layer73_out");
-    #pragma HLS STREAM variable=layer73_out depth=9
+    hls::stream<layer8_t> layer8_out("layer8_out");
+    #pragma HLS STREAM variable=layer8_out depth=25
 
-    hls::stream<layer96_t> layer96_out("layer96_out");
-    #pragma HLS STREAM variable=layer96_out depth=25
+    hls::stream<layer9_t> layer9_out("layer9_out");
+    #pragma HLS STREAM variable=layer9_out depth=9
 
-    hls::stream<Conv2D_Conv_2_result_t> layer93_out("layer93_out");
-    #pragma HLS STREAM variable=layer93_out depth=9
+    hls::stream<layer10_t> layer10_out("layer10_out");
+    #pragma HLS STREAM variable=layer10_out depth=9
 
-    hls::stream<layer76_t> layer76_out("layer76_out");
-    #pragma HLS STREAM variable=layer76_out depth=9
+    hls::stream<layer11_t> layer11_out("layer11_out");
+    #pragma HLS STREAM variable=layer11_out depth=25
 
-    hls::stream<layer97_t> layer97_out("layer97_out");
-    #pragma HLS STREAM variable=layer97_out depth=25
+    hls::stream<layer12_t> layer12_out("layer12_out");
+    #pragma HLS STREAM variable=layer12_out depth=9
 
-    hls::stream<Conv2D_Conv_3_result_t> layer94_out("layer94_out");
-    #pragma HLS STREAM variable=layer94_out depth=9
+    hls::stream<layer13_t> layer13_out("layer13_out");
+    #pragma HLS STREAM variable=layer13_out depth=9
 
-    hls::stream<layer79_t> layer79_out("layer79_out");
-    #pragma HLS STREAM variable=layer79_out depth=9
+    auto& layer14_out = layer13_out;
+    hls::stream<layer15_t> layer15_out("layer15_out");
+    #pragma HLS STREAM variable=layer15_out depth=1
 
-    auto& layer81_out = layer79_out;
-    nnet::linear<input_t, layer84_t, linear_config84>(global_in, layer84_out); // Quant_10_act
+    nnet::conv_2d_cl<input_t, layer2_t, config2>(in_input, layer2_out, w2, b2); // conv1__node_conv2d_
 
-    nnet::conv_2d_cl<layer84_t, Conv2D_Conv_0_result_t, config91>(layer84_out, layer91_out, w91, b91); // Conv2D_Conv_0
+    nnet::scale<layer2_t, layer3_t, config3>(layer2_out, layer3_out, multiplier3, offset3); // node__symbolic_3
 
-    nnet::relu<Conv2D_Conv_0_result_t, layer69_t, ReLU_config69>(layer91_out, layer69_out); // Relu_0
+    nnet::pooling2d_cl<layer3_t, layer4_t, config4>(layer3_out, layer4_out); // node_max_pool2d
 
-    nnet::pooling2d_cl<layer69_t, layer71_t, config71>(layer69_out, layer71_out); // MaxPool_0
+    nnet::zeropad2d_cl<layer4_t, layer5_t, config5>(layer4_out, layer5_out); // node_conv2d_1_pad
 
-    nnet::zeropad2d_cl<layer71_t, layer95_t, config95>(layer71_out, layer95_out); // zp2d_Conv2D_Conv_1
+    nnet::conv_2d_cl<layer5_t, layer6_t, config6>(layer5_out, layer6_out, w6, b6); // node_conv2d_1
 
-    nnet::conv_2d_cl<layer95_t, Conv2D_Conv_1_result_t, config92>(layer95_out, layer92_out, w92, b92); // Conv2D_Conv_1
+    nnet::scale<layer6_t, layer7_t, config7>(layer6_out, layer7_out, multiplier7, offset7); // node__symbolic_6
 
-    nnet::relu<Conv2D_Conv_1_result_t, layer73_t, ReLU_config73>(layer92_out, layer73_out); // Relu_1
+    nnet::zeropad2d_cl<layer7_t, layer8_t, config8>(layer7_out, layer8_out); // conv3__node_conv2d_2__pad
 
-    nnet::zeropad2d_cl<layer73_t, layer96_t, config96>(layer73_out, layer96_out); // zp2d_Conv2D_Conv_2
+    nnet::conv_2d_cl<layer8_t, layer9_t, config9>(layer8_out, layer9_out, w9, b9); // conv3__node_conv2d_2_
 
-    nnet::conv_2d_cl<layer96_t, Conv2D_Conv_2_result_t, config93>(layer96_out, layer93_out, w93, b93); // Conv2D_Conv_2
+    nnet::scale<layer9_t, layer10_t, config10>(layer9_out, layer10_out, multiplier10, offset10); // node__symbolic_9
 
-    nnet::relu<Conv2D_Conv_2_result_t, layer76_t, ReLU_config76>(layer93_out, layer76_out); // Relu_2
+    nnet::zeropad2d_cl<layer10_t, layer11_t, config11>(layer10_out, layer11_out); // conv4__node_conv2d_3__pad
 
-    nnet::zeropad2d_cl<layer76_t, layer97_t, config97>(layer76_out, layer97_out); // zp2d_Conv2D_Conv_3
+    nnet::conv_2d_cl<layer11_t, layer12_t, config12>(layer11_out, layer12_out, w12, b12); // conv4__node_conv2d_3_
 
-    nnet::conv_2d_cl<layer97_t, Conv2D_Conv_3_result_t, config94>(layer97_out, layer94_out, w94, b94); // Conv2D_Conv_3
+    nnet::scale<layer12_t, layer13_t, config13>(layer12_out, layer13_out, multiplier13, offset13); // node__symbolic_12
 
-    nnet::relu<Conv2D_Conv_3_result_t, layer79_t, ReLU_config79>(layer94_out, layer79_out); // Relu_3
+    nnet::dense<layer13_t, layer15_t, config15>(layer14_out, layer15_out, w15, b15); // logits__node_linear_
 
-    nnet::dense<layer79_t, result_t, config90>(layer81_out, layer90_out, w90, b90); // Dense_MatMul_0
+    nnet::scale<layer15_t, result_t, config16>(layer15_out, layer16_out, multiplier16, offset16); // logits__node_linear__2
 
 }
 

@@ -7,56 +7,54 @@
 #include "nnet_utils/nnet_code_gen.h"
 #include "nnet_utils/nnet_helpers.h"
 // hls-fpga-machine-learning insert includes
-#include "nnet_utils/nnet_activation.h"
-#include "nnet_utils/nnet_activation_stream.h"
 #include "nnet_utils/nnet_conv2d.h"
 #include "nnet_utils/nnet_conv2d_stream.h"
 #include "nnet_utils/nnet_dense.h"
 #include "nnet_utils/nnet_dense_compressed.h"
 #include "nnet_utils/nnet_dense_stream.h"
+#include "nnet_utils/nnet_integers.h"
 #include "nnet_utils/nnet_pooling.h"
 #include "nnet_utils/nnet_pooling_stream.h"
 
 // hls-fpga-machine-learning insert weights
-#include "weights/w75.h"
-#include "weights/b75.h"
-#include "weights/w76.h"
-#include "weights/b76.h"
-#include "weights/w77.h"
-#include "weights/b77.h"
-#include "weights/w74.h"
-#include "weights/b74.h"
+#include "weights/w2.h"
+#include "weights/b2.h"
+#include "weights/multiplier3.h"
+#include "weights/offset3.h"
+#include "weights/w5.h"
+#include "weights/b5.h"
+#include "weights/multiplier6.h"
+#include "weights/offset6.h"
+#include "weights/w8.h"
+#include "weights/b8.h"
+#include "weights/multiplier9.h"
+#include "weights/offset9.h"
+#include "weights/w11.h"
+#include "weights/b11.h"
+#include "weights/multiplier12.h"
+#include "weights/offset12.h"
 
 namespace stage0 {
 
 // hls-fpga-machine-learning insert layer-config
-// Quant_8_act
-struct linear_config69 : nnet::activ_config {
-    static const unsigned n_in = 784;
-    static const unsigned table_size = 1024;
-    static const unsigned io_type = nnet::io_stream;
-    static const unsigned reuse_factor = 1;
-    typedef Quant_8_act_table_t table_t;
-};
-
-// Conv2D_Conv_0
-struct config75_mult : nnet::dense_config {
+// conv1__node_conv2d_
+struct config2_mult : nnet::dense_config {
     static const unsigned n_in = 9;
     static const unsigned n_out = 16;
-    static const unsigned reuse_factor = 2;
+    static const unsigned reuse_factor = 1;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 27;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
-    typedef Conv2D_Conv_0_accum_t accum_t;
-    typedef bias75_t bias_t;
-    typedef weight75_t weight_t;
+    typedef conv1__node_conv2d__accum_t accum_t;
+    typedef conv1__node_conv2d__bias_t bias_t;
+    typedef conv1__node_conv2d__weight_t weight_t;
     template<class data_T, class res_T, class CONFIG_T>
     using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
     template<class x_T, class y_T>
     using product = nnet::product::mult<x_T, y_T>;
 };
 
-struct config75 : nnet::conv2d_config {
+struct config2 : nnet::conv2d_config {
     static const unsigned pad_top = 0;
     static const unsigned pad_bottom = 0;
     static const unsigned pad_left = 0;
@@ -72,7 +70,7 @@ struct config75 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 26;
     static const unsigned out_width = 26;
-    static const unsigned reuse_factor = 2;
+    static const unsigned reuse_factor = 1;
     static const unsigned n_zeros = 27;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -86,28 +84,31 @@ struct config75 : nnet::conv2d_config {
     static const unsigned n_pixels = out_height * out_width / n_partitions;
     template<class data_T, class CONFIG_T>
     using fill_buffer = nnet::FillConv2DBuffer<data_T, CONFIG_T>;
-    typedef Conv2D_Conv_0_accum_t accum_t;
-    typedef bias75_t bias_t;
-    typedef weight75_t weight_t;
-    typedef config75_mult mult_config;
+    typedef conv1__node_conv2d__accum_t accum_t;
+    typedef conv1__node_conv2d__bias_t bias_t;
+    typedef conv1__node_conv2d__weight_t weight_t;
+    typedef config2_mult mult_config;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_height = nnet::scale_index_regular<K, S, W>;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_width = nnet::scale_index_regular<K, S, W>;
 };
-const ap_uint<config75::filt_height * config75::filt_width> config75::pixels[] = {0};
+const ap_uint<config2::filt_height * config2::filt_width> config2::pixels[] = {0};
 
-// Relu_0
-struct ReLU_config56 : nnet::activ_config {
-    static const unsigned n_in = 10816;
-    static const unsigned table_size = 1024;
-    static const unsigned io_type = nnet::io_stream;
-    static const unsigned reuse_factor = 1;
-    typedef Relu_0_table_t table_t;
+// node__symbolic_3
+struct config3 : nnet::scale_config {
+    static const unsigned n_elem = 10816;
+    static const unsigned n_chan = 16;
+    static const unsigned shift = 7;
+    static const unsigned rounding = 2;
+    static const long long low = 0;
+    static const long long high = 15;
+    typedef node__symbolic_3_multiplier_t multiplier_t;
+    typedef node__symbolic_3_offset_t offset_t;
 };
 
-// MaxPool_0
-struct config58 : nnet::pooling2d_config {
+// node_max_pool2d
+struct config4 : nnet::pooling2d_config {
     static const unsigned in_height = 26;
     static const unsigned in_width = 26;
     static const unsigned n_filt = 16;
@@ -130,27 +131,27 @@ struct config58 : nnet::pooling2d_config {
     static const nnet::Pool_Op pool_op = nnet::Max;
     static const nnet::conv_implementation implementation = nnet::conv_implementation::linebuffer;
     static const unsigned reuse_factor = 1;
-    typedef MaxPool_0_accum_t accum_t;
+    typedef node_max_pool2d_accum_t accum_t;
 };
 
-// Conv2D_Conv_1
-struct config76_mult : nnet::dense_config {
+// node_conv2d_1
+struct config5_mult : nnet::dense_config {
     static const unsigned n_in = 144;
     static const unsigned n_out = 16;
-    static const unsigned reuse_factor = 12;
+    static const unsigned reuse_factor = 1;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 765;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
-    typedef Conv2D_Conv_1_accum_t accum_t;
-    typedef bias76_t bias_t;
-    typedef weight76_t weight_t;
+    typedef node_conv2d_1_accum_t accum_t;
+    typedef node_conv2d_1_bias_t bias_t;
+    typedef node_conv2d_1_weight_t weight_t;
     template<class data_T, class res_T, class CONFIG_T>
     using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
     template<class x_T, class y_T>
     using product = nnet::product::mult<x_T, y_T>;
 };
 
-struct config76 : nnet::conv2d_config {
+struct config5 : nnet::conv2d_config {
     static const unsigned pad_top = 0;
     static const unsigned pad_bottom = 0;
     static const unsigned pad_left = 0;
@@ -166,7 +167,7 @@ struct config76 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 11;
     static const unsigned out_width = 11;
-    static const unsigned reuse_factor = 12;
+    static const unsigned reuse_factor = 1;
     static const unsigned n_zeros = 765;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -180,28 +181,31 @@ struct config76 : nnet::conv2d_config {
     static const unsigned n_pixels = out_height * out_width / n_partitions;
     template<class data_T, class CONFIG_T>
     using fill_buffer = nnet::FillConv2DBuffer<data_T, CONFIG_T>;
-    typedef Conv2D_Conv_1_accum_t accum_t;
-    typedef bias76_t bias_t;
-    typedef weight76_t weight_t;
-    typedef config76_mult mult_config;
+    typedef node_conv2d_1_accum_t accum_t;
+    typedef node_conv2d_1_bias_t bias_t;
+    typedef node_conv2d_1_weight_t weight_t;
+    typedef config5_mult mult_config;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_height = nnet::scale_index_regular<K, S, W>;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_width = nnet::scale_index_regular<K, S, W>;
 };
-const ap_uint<config76::filt_height * config76::filt_width> config76::pixels[] = {0};
+const ap_uint<config5::filt_height * config5::filt_width> config5::pixels[] = {0};
 
-// Relu_1
-struct ReLU_config60 : nnet::activ_config {
-    static const unsigned n_in = 1936;
-    static const unsigned table_size = 1024;
-    static const unsigned io_type = nnet::io_stream;
-    static const unsigned reuse_factor = 1;
-    typedef Relu_1_table_t table_t;
+// node__symbolic_6
+struct config6 : nnet::scale_config {
+    static const unsigned n_elem = 1936;
+    static const unsigned n_chan = 16;
+    static const unsigned shift = 3;
+    static const unsigned rounding = 2;
+    static const long long low = 0;
+    static const long long high = 15;
+    typedef node__symbolic_6_multiplier_t multiplier_t;
+    typedef node__symbolic_6_offset_t offset_t;
 };
 
-// MaxPool_1
-struct config62 : nnet::pooling2d_config {
+// node_max_pool2d_1
+struct config7 : nnet::pooling2d_config {
     static const unsigned in_height = 11;
     static const unsigned in_width = 11;
     static const unsigned n_filt = 16;
@@ -224,27 +228,27 @@ struct config62 : nnet::pooling2d_config {
     static const nnet::Pool_Op pool_op = nnet::Max;
     static const nnet::conv_implementation implementation = nnet::conv_implementation::linebuffer;
     static const unsigned reuse_factor = 1;
-    typedef MaxPool_1_accum_t accum_t;
+    typedef node_max_pool2d_1_accum_t accum_t;
 };
 
-// Conv2D_Conv_2
-struct config77_mult : nnet::dense_config {
+// conv3__node_conv2d_2_
+struct config8_mult : nnet::dense_config {
     static const unsigned n_in = 144;
     static const unsigned n_out = 32;
-    static const unsigned reuse_factor = 144;
+    static const unsigned reuse_factor = 1;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 1345;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
-    typedef Conv2D_Conv_2_accum_t accum_t;
-    typedef bias77_t bias_t;
-    typedef weight77_t weight_t;
+    typedef conv3__node_conv2d_2__accum_t accum_t;
+    typedef conv3__node_conv2d_2__bias_t bias_t;
+    typedef conv3__node_conv2d_2__weight_t weight_t;
     template<class data_T, class res_T, class CONFIG_T>
     using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
     template<class x_T, class y_T>
     using product = nnet::product::mult<x_T, y_T>;
 };
 
-struct config77 : nnet::conv2d_config {
+struct config8 : nnet::conv2d_config {
     static const unsigned pad_top = 0;
     static const unsigned pad_bottom = 0;
     static const unsigned pad_left = 0;
@@ -260,7 +264,7 @@ struct config77 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
-    static const unsigned reuse_factor = 144;
+    static const unsigned reuse_factor = 1;
     static const unsigned n_zeros = 1345;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -274,45 +278,60 @@ struct config77 : nnet::conv2d_config {
     static const unsigned n_pixels = out_height * out_width / n_partitions;
     template<class data_T, class CONFIG_T>
     using fill_buffer = nnet::FillConv2DBuffer<data_T, CONFIG_T>;
-    typedef Conv2D_Conv_2_accum_t accum_t;
-    typedef bias77_t bias_t;
-    typedef weight77_t weight_t;
-    typedef config77_mult mult_config;
+    typedef conv3__node_conv2d_2__accum_t accum_t;
+    typedef conv3__node_conv2d_2__bias_t bias_t;
+    typedef conv3__node_conv2d_2__weight_t weight_t;
+    typedef config8_mult mult_config;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_height = nnet::scale_index_regular<K, S, W>;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_width = nnet::scale_index_regular<K, S, W>;
 };
-const ap_uint<config77::filt_height * config77::filt_width> config77::pixels[] = {0};
+const ap_uint<config8::filt_height * config8::filt_width> config8::pixels[] = {0};
 
-// Relu_2
-struct ReLU_config64 : nnet::activ_config {
-    static const unsigned n_in = 288;
-    static const unsigned table_size = 1024;
-    static const unsigned io_type = nnet::io_stream;
-    static const unsigned reuse_factor = 1;
-    typedef Relu_2_table_t table_t;
+// node__symbolic_9
+struct config9 : nnet::scale_config {
+    static const unsigned n_elem = 288;
+    static const unsigned n_chan = 32;
+    static const unsigned shift = 3;
+    static const unsigned rounding = 2;
+    static const long long low = 0;
+    static const long long high = 15;
+    typedef node__symbolic_9_multiplier_t multiplier_t;
+    typedef node__symbolic_9_offset_t offset_t;
 };
 
-// Dense_MatMul_0
-struct config74 : nnet::dense_config {
+// logits__node_linear_
+struct config11 : nnet::dense_config {
     static const unsigned n_in = 288;
     static const unsigned n_out = 10;
     static const unsigned io_type = nnet::io_stream;
     static const unsigned strategy = nnet::latency;
-    static const unsigned reuse_factor = 1440;
+    static const unsigned reuse_factor = 1;
     static const unsigned n_zeros = 764;
     static const unsigned n_nonzeros = 2116;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
     static const bool store_weights_in_bram = false;
-    typedef Dense_MatMul_0_accum_t accum_t;
-    typedef bias74_t bias_t;
-    typedef weight74_t weight_t;
-    typedef layer74_index index_t;
+    typedef logits__node_linear__accum_t accum_t;
+    typedef logits__node_linear__bias_t bias_t;
+    typedef logits__node_linear__weight_t weight_t;
+    typedef layer11_index index_t;
     template<class data_T, class res_T, class CONFIG_T>
     using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
     template<class x_T, class y_T>
     using product = nnet::product::mult<x_T, y_T>;
+};
+
+// logits__node_linear__2
+struct config12 : nnet::scale_config {
+    static const unsigned n_elem = 10;
+    static const unsigned n_chan = 10;
+    static const unsigned shift = 0;
+    static const unsigned rounding = 0;
+    static const long long low = -3555;
+    static const long long high = 2805;
+    typedef logits__node_linear__2_multiplier_t multiplier_t;
+    typedef logits__node_linear__2_offset_t offset_t;
 };
 
 

@@ -6,26 +6,34 @@
 namespace stage0 {
 
 void stage0(
-    hls::stream<input_t> &global_in,
-    hls::stream<result_t> &layer74_out
+    hls::stream<input_t> &in_input,
+    hls::stream<result_t> &layer12_out
 ) {
 
     // hls-fpga-machine-learning insert IO
-    #pragma HLS INTERFACE axis port=global_in,layer74_out 
+    #pragma HLS INTERFACE axis port=in_input,layer12_out 
     #pragma HLS DATAFLOW
 
     // hls-fpga-machine-learning insert load weights
 #ifndef __SYNTHESIS__
     static bool loaded_weights = false;
     if (!loaded_weights) {
-        nnet::load_weights_from_txt<weight75_t, 144>(w75, "w75.txt");
-        nnet::load_weights_from_txt<bias75_t, 16>(b75, "b75.txt");
-        nnet::load_weights_from_txt<weight76_t, 2304>(w76, "w76.txt");
-        nnet::load_weights_from_txt<bias76_t, 16>(b76, "b76.txt");
-        nnet::load_weights_from_txt<weight77_t, 4608>(w77, "w77.txt");
-        nnet::load_weights_from_txt<bias77_t, 32>(b77, "b77.txt");
-        nnet::load_weights_from_txt<weight74_t, 2880>(w74, "w74.txt");
-        nnet::load_weights_from_txt<bias74_t, 10>(b74, "b74.txt");
+        nnet::load_weights_from_txt<conv1__node_conv2d__weight_t, 144>(w2, "w2.txt");
+        nnet::load_weights_from_txt<conv1__node_conv2d__bias_t, 16>(b2, "b2.txt");
+        nnet::load_weights_from_txt<node__symbolic_3_multiplier_t, 16>(multiplier3, "multiplier3.txt");
+        nnet::load_weights_from_txt<node__symbolic_3_offset_t, 16>(offset3, "offset3.txt");
+        nnet::load_weights_from_txt<node_conv2d_1_weight_t, 2304>(w5, "w5.txt");
+        nnet::load_weights_from_txt<node_conv2d_1_bias_t, 16>(b5, "b5.txt");
+        nnet::load_weights_from_txt<node__symbolic_6_multiplier_t, 16>(multiplier6, "multiplier6.txt");
+        nnet::load_weights_from_txt<node__symbolic_6_offset_t, 16>(offset6, "offset6.txt");
+        nnet::load_weights_from_txt<conv3__node_conv2d_2__weight_t, 4608>(w8, "w8.txt");
+        nnet::load_weights_from_txt<conv3__node_conv2d_2__bias_t, 32>(b8, "b8.txt");
+        nnet::load_weights_from_txt<node__symbolic_9_multiplier_t, 32>(multiplier9, "multiplier9.txt");
+        nnet::load_weights_from_txt<node__symbolic_9_offset_t, 32>(offset9, "offset9.txt");
+        nnet::load_weights_from_txt<logits__node_linear__weight_t, 2880>(w11, "w11.txt");
+        nnet::load_weights_from_txt<logits__node_linear__bias_t, 10>(b11, "b11.txt");
+        nnet::load_weights_from_txt<logits__node_linear__2_multiplier_t, 10>(multiplier12, "multiplier12.txt");
+        nnet::load_weights_from_txt<logits__node_linear__2_offset_t, 10>(offset12, "offset12.txt");
         loaded_weights = true;    }
 #endif
     // ****************************************
@@ -34,53 +42,53 @@ void stage0(
 
     // hls-fpga-machine-learning insert layers
 
-    hls::stream<layer69_t> layer69_out("layer69_out");
-    #pragma HLS STREAM variable=layer69_out depth=784
+    hls::stream<layer2_t> layer2_out("layer2_out");
+    #pragma HLS STREAM variable=layer2_out depth=676
 
-    hls::stream<Conv2D_Conv_0_result_t> layer75_out("layer75_out");
-    #pragma HLS STREAM variable=layer75_out depth=676
+    hls::stream<layer3_t> layer3_out("layer3_out");
+    #pragma HLS STREAM variable=layer3_out depth=676
 
-    hls::stream<layer56_t> layer56_out("layer56_out");
-    #pragma HLS STREAM variable=layer56_out depth=676
+    hls::stream<layer4_t> layer4_out("layer4_out");
+    #pragma HLS STREAM variable=layer4_out depth=169
 
-    hls::stream<layer58_t> layer58_out("layer58_out");
-    #pragma HLS STREAM variable=layer58_out depth=169
+    hls::stream<layer5_t> layer5_out("layer5_out");
+    #pragma HLS STREAM variable=layer5_out depth=121
 
-    hls::stream<Conv2D_Conv_1_result_t> layer76_out("layer76_out");
-    #pragma HLS STREAM variable=layer76_out depth=121
+    hls::stream<layer6_t> layer6_out("layer6_out");
+    #pragma HLS STREAM variable=layer6_out depth=121
 
-    hls::stream<layer60_t> layer60_out("layer60_out");
-    #pragma HLS STREAM variable=layer60_out depth=121
+    hls::stream<layer7_t> layer7_out("layer7_out");
+    #pragma HLS STREAM variable=layer7_out depth=25
 
-    hls::stream<layer62_t> layer62_out("layer62_out");
-    #pragma HLS STREAM variable=layer62_out depth=25
+    hls::stream<layer8_t> layer8_out("layer8_out");
+    #pragma HLS STREAM variable=layer8_out depth=9
 
-    hls::stream<Conv2D_Conv_2_result_t> layer77_out("layer77_out");
-    #pragma HLS STREAM variable=layer77_out depth=9
+    hls::stream<layer9_t> layer9_out("layer9_out");
+    #pragma HLS STREAM variable=layer9_out depth=9
 
-    hls::stream<layer64_t> layer64_out("layer64_out");
-    #pragma HLS STREAM variable=layer64_out depth=9
+    auto& layer10_out = layer9_out;
+    hls::stream<layer11_t> layer11_out("layer11_out");
+    #pragma HLS STREAM variable=layer11_out depth=1
 
-    auto& layer66_out = layer64_out;
-    nnet::linear<input_t, layer69_t, linear_config69>(global_in, layer69_out); // Quant_8_act
+    nnet::conv_2d_cl<input_t, layer2_t, config2>(in_input, layer2_out, w2, b2); // conv1__node_conv2d_
 
-    nnet::conv_2d_cl<layer69_t, Conv2D_Conv_0_result_t, config75>(layer69_out, layer75_out, w75, b75); // Conv2D_Conv_0
+    nnet::scale<layer2_t, layer3_t, config3>(layer2_out, layer3_out, multiplier3, offset3); // node__symbolic_3
 
-    nnet::relu<Conv2D_Conv_0_result_t, layer56_t, ReLU_config56>(layer75_out, layer56_out); // Relu_0
+    nnet::pooling2d_cl<layer3_t, layer4_t, config4>(layer3_out, layer4_out); // node_max_pool2d
 
-    nnet::pooling2d_cl<layer56_t, layer58_t, config58>(layer56_out, layer58_out); // MaxPool_0
+    nnet::conv_2d_cl<layer4_t, layer5_t, config5>(layer4_out, layer5_out, w5, b5); // node_conv2d_1
 
-    nnet::conv_2d_cl<layer58_t, Conv2D_Conv_1_result_t, config76>(layer58_out, layer76_out, w76, b76); // Conv2D_Conv_1
+    nnet::scale<layer5_t, layer6_t, config6>(layer5_out, layer6_out, multiplier6, offset6); // node__symbolic_6
 
-    nnet::relu<Conv2D_Conv_1_result_t, layer60_t, ReLU_config60>(layer76_out, layer60_out); // Relu_1
+    nnet::pooling2d_cl<layer6_t, layer7_t, config7>(layer6_out, layer7_out); // node_max_pool2d_1
 
-    nnet::pooling2d_cl<layer60_t, layer62_t, config62>(layer60_out, layer62_out); // MaxPool_1
+    nnet::conv_2d_cl<layer7_t, layer8_t, config8>(layer7_out, layer8_out, w8, b8); // conv3__node_conv2d_2_
 
-    nnet::conv_2d_cl<layer62_t, Conv2D_Conv_2_result_t, config77>(layer62_out, layer77_out, w77, b77); // Conv2D_Conv_2
+    nnet::scale<layer8_t, layer9_t, config9>(layer8_out, layer9_out, multiplier9, offset9); // node__symbolic_9
 
-    nnet::relu<Conv2D_Conv_2_result_t, layer64_t, ReLU_config64>(layer77_out, layer64_out); // Relu_2
+    nnet::dense<layer9_t, layer11_t, config11>(layer10_out, layer11_out, w11, b11); // logits__node_linear_
 
-    nnet::dense<layer64_t, result_t, config74>(layer66_out, layer74_out, w74, b74); // Dense_MatMul_0
+    nnet::scale<layer11_t, result_t, config12>(layer11_out, layer12_out, multiplier12, offset12); // logits__node_linear__2
 
 }
 

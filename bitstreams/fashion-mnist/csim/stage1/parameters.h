@@ -7,60 +7,60 @@
 #include "nnet_utils/nnet_code_gen.h"
 #include "nnet_utils/nnet_helpers.h"
 // hls-fpga-machine-learning insert includes
-#include "nnet_utils/nnet_activation.h"
-#include "nnet_utils/nnet_activation_stream.h"
 #include "nnet_utils/nnet_conv2d.h"
 #include "nnet_utils/nnet_conv2d_stream.h"
 #include "nnet_utils/nnet_dense.h"
 #include "nnet_utils/nnet_dense_compressed.h"
 #include "nnet_utils/nnet_dense_stream.h"
+#include "nnet_utils/nnet_integers.h"
 #include "nnet_utils/nnet_padding.h"
 #include "nnet_utils/nnet_padding_stream.h"
 #include "nnet_utils/nnet_pooling.h"
 #include "nnet_utils/nnet_pooling_stream.h"
 
 // hls-fpga-machine-learning insert weights
-#include "weights/w92.h"
-#include "weights/b92.h"
-#include "weights/w93.h"
-#include "weights/b93.h"
-#include "weights/w94.h"
-#include "weights/b94.h"
-#include "weights/w95.h"
-#include "weights/b95.h"
-#include "weights/w91.h"
-#include "weights/b91.h"
+#include "weights/w2.h"
+#include "weights/b2.h"
+#include "weights/multiplier3.h"
+#include "weights/offset3.h"
+#include "weights/w6.h"
+#include "weights/b6.h"
+#include "weights/multiplier7.h"
+#include "weights/offset7.h"
+#include "weights/w8.h"
+#include "weights/b8.h"
+#include "weights/multiplier9.h"
+#include "weights/offset9.h"
+#include "weights/w11.h"
+#include "weights/b11.h"
+#include "weights/multiplier12.h"
+#include "weights/offset12.h"
+#include "weights/w14.h"
+#include "weights/b14.h"
+#include "weights/multiplier15.h"
+#include "weights/offset15.h"
 
 namespace stage1 {
 
 // hls-fpga-machine-learning insert layer-config
-// Quant_10_act
-struct linear_config85 : nnet::activ_config {
-    static const unsigned n_in = 784;
-    static const unsigned table_size = 1024;
-    static const unsigned io_type = nnet::io_stream;
-    static const unsigned reuse_factor = 1;
-    typedef Quant_10_act_table_t table_t;
-};
-
-// Conv2D_Conv_0
-struct config92_mult : nnet::dense_config {
+// conv1__node_conv2d_
+struct config2_mult : nnet::dense_config {
     static const unsigned n_in = 9;
     static const unsigned n_out = 16;
-    static const unsigned reuse_factor = 12;
+    static const unsigned reuse_factor = 1;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 29;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
-    typedef Conv2D_Conv_0_accum_t accum_t;
-    typedef bias92_t bias_t;
-    typedef weight92_t weight_t;
+    typedef conv1__node_conv2d__accum_t accum_t;
+    typedef conv1__node_conv2d__bias_t bias_t;
+    typedef conv1__node_conv2d__weight_t weight_t;
     template<class data_T, class res_T, class CONFIG_T>
     using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
     template<class x_T, class y_T>
     using product = nnet::product::mult<x_T, y_T>;
 };
 
-struct config92 : nnet::conv2d_config {
+struct config2 : nnet::conv2d_config {
     static const unsigned pad_top = 0;
     static const unsigned pad_bottom = 0;
     static const unsigned pad_left = 0;
@@ -76,7 +76,7 @@ struct config92 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 26;
     static const unsigned out_width = 26;
-    static const unsigned reuse_factor = 12;
+    static const unsigned reuse_factor = 1;
     static const unsigned n_zeros = 29;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -90,28 +90,31 @@ struct config92 : nnet::conv2d_config {
     static const unsigned n_pixels = out_height * out_width / n_partitions;
     template<class data_T, class CONFIG_T>
     using fill_buffer = nnet::FillConv2DBuffer<data_T, CONFIG_T>;
-    typedef Conv2D_Conv_0_accum_t accum_t;
-    typedef bias92_t bias_t;
-    typedef weight92_t weight_t;
-    typedef config92_mult mult_config;
+    typedef conv1__node_conv2d__accum_t accum_t;
+    typedef conv1__node_conv2d__bias_t bias_t;
+    typedef conv1__node_conv2d__weight_t weight_t;
+    typedef config2_mult mult_config;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_height = nnet::scale_index_regular<K, S, W>;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_width = nnet::scale_index_regular<K, S, W>;
 };
-const ap_uint<config92::filt_height * config92::filt_width> config92::pixels[] = {0};
+const ap_uint<config2::filt_height * config2::filt_width> config2::pixels[] = {0};
 
-// Relu_0
-struct ReLU_config69 : nnet::activ_config {
-    static const unsigned n_in = 10816;
-    static const unsigned table_size = 1024;
-    static const unsigned io_type = nnet::io_stream;
-    static const unsigned reuse_factor = 1;
-    typedef Relu_0_table_t table_t;
+// node__symbolic_3
+struct config3 : nnet::scale_config {
+    static const unsigned n_elem = 10816;
+    static const unsigned n_chan = 16;
+    static const unsigned shift = 7;
+    static const unsigned rounding = 2;
+    static const long long low = 0;
+    static const long long high = 15;
+    typedef node__symbolic_3_multiplier_t multiplier_t;
+    typedef node__symbolic_3_offset_t offset_t;
 };
 
-// MaxPool_0
-struct config71 : nnet::pooling2d_config {
+// node_max_pool2d
+struct config4 : nnet::pooling2d_config {
     static const unsigned in_height = 26;
     static const unsigned in_width = 26;
     static const unsigned n_filt = 16;
@@ -134,11 +137,11 @@ struct config71 : nnet::pooling2d_config {
     static const nnet::Pool_Op pool_op = nnet::Max;
     static const nnet::conv_implementation implementation = nnet::conv_implementation::linebuffer;
     static const unsigned reuse_factor = 1;
-    typedef MaxPool_0_accum_t accum_t;
+    typedef node_max_pool2d_accum_t accum_t;
 };
 
-// zp2d_Conv2D_Conv_1
-struct config96 : nnet::padding2d_config {
+// node_conv2d_1_pad
+struct config5 : nnet::padding2d_config {
     static const unsigned in_height = 13;
     static const unsigned in_width = 13;
     static const unsigned n_chan = 16;
@@ -150,24 +153,24 @@ struct config96 : nnet::padding2d_config {
     static const unsigned pad_right = 1;
 };
 
-// Conv2D_Conv_1
-struct config93_mult : nnet::dense_config {
+// node_conv2d_1
+struct config6_mult : nnet::dense_config {
     static const unsigned n_in = 144;
     static const unsigned n_out = 32;
-    static const unsigned reuse_factor = 48;
+    static const unsigned reuse_factor = 1;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 1161;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
-    typedef Conv2D_Conv_1_accum_t accum_t;
-    typedef bias93_t bias_t;
-    typedef weight93_t weight_t;
+    typedef node_conv2d_1_accum_t accum_t;
+    typedef node_conv2d_1_bias_t bias_t;
+    typedef node_conv2d_1_weight_t weight_t;
     template<class data_T, class res_T, class CONFIG_T>
     using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
     template<class x_T, class y_T>
     using product = nnet::product::mult<x_T, y_T>;
 };
 
-struct config93 : nnet::conv2d_config {
+struct config6 : nnet::conv2d_config {
     static const unsigned pad_top = 0;
     static const unsigned pad_bottom = 0;
     static const unsigned pad_left = 0;
@@ -183,7 +186,7 @@ struct config93 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 13;
     static const unsigned out_width = 13;
-    static const unsigned reuse_factor = 48;
+    static const unsigned reuse_factor = 1;
     static const unsigned n_zeros = 1161;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -197,44 +200,47 @@ struct config93 : nnet::conv2d_config {
     static const unsigned n_pixels = out_height * out_width / n_partitions;
     template<class data_T, class CONFIG_T>
     using fill_buffer = nnet::FillConv2DBuffer<data_T, CONFIG_T>;
-    typedef Conv2D_Conv_1_accum_t accum_t;
-    typedef bias93_t bias_t;
-    typedef weight93_t weight_t;
-    typedef config93_mult mult_config;
+    typedef node_conv2d_1_accum_t accum_t;
+    typedef node_conv2d_1_bias_t bias_t;
+    typedef node_conv2d_1_weight_t weight_t;
+    typedef config6_mult mult_config;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_height = nnet::scale_index_regular<K, S, W>;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_width = nnet::scale_index_regular<K, S, W>;
 };
-const ap_uint<config93::filt_height * config93::filt_width> config93::pixels[] = {0};
+const ap_uint<config6::filt_height * config6::filt_width> config6::pixels[] = {0};
 
-// Relu_1
-struct ReLU_config73 : nnet::activ_config {
-    static const unsigned n_in = 5408;
-    static const unsigned table_size = 1024;
-    static const unsigned io_type = nnet::io_stream;
-    static const unsigned reuse_factor = 1;
-    typedef Relu_1_table_t table_t;
+// node__symbolic_6
+struct config7 : nnet::scale_config {
+    static const unsigned n_elem = 5408;
+    static const unsigned n_chan = 32;
+    static const unsigned shift = 3;
+    static const unsigned rounding = 2;
+    static const long long low = 0;
+    static const long long high = 15;
+    typedef node__symbolic_6_multiplier_t multiplier_t;
+    typedef node__symbolic_6_offset_t offset_t;
 };
 
-// Conv2D_Conv_2
-struct config94_mult : nnet::dense_config {
+// conv3__node_conv2d_2_
+struct config8_mult : nnet::dense_config {
     static const unsigned n_in = 288;
     static const unsigned n_out = 32;
-    static const unsigned reuse_factor = 72;
+    static const unsigned reuse_factor = 1;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 1094;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
-    typedef Conv2D_Conv_2_accum_t accum_t;
-    typedef bias94_t bias_t;
-    typedef weight94_t weight_t;
+    typedef conv3__node_conv2d_2__accum_t accum_t;
+    typedef conv3__node_conv2d_2__bias_t bias_t;
+    typedef conv3__node_conv2d_2__weight_t weight_t;
     template<class data_T, class res_T, class CONFIG_T>
     using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
     template<class x_T, class y_T>
     using product = nnet::product::mult<x_T, y_T>;
 };
 
-struct config94 : nnet::conv2d_config {
+struct config8 : nnet::conv2d_config {
     static const unsigned pad_top = 0;
     static const unsigned pad_bottom = 0;
     static const unsigned pad_left = 0;
@@ -250,7 +256,7 @@ struct config94 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 11;
     static const unsigned out_width = 11;
-    static const unsigned reuse_factor = 72;
+    static const unsigned reuse_factor = 1;
     static const unsigned n_zeros = 1094;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -264,28 +270,31 @@ struct config94 : nnet::conv2d_config {
     static const unsigned n_pixels = out_height * out_width / n_partitions;
     template<class data_T, class CONFIG_T>
     using fill_buffer = nnet::FillConv2DBuffer<data_T, CONFIG_T>;
-    typedef Conv2D_Conv_2_accum_t accum_t;
-    typedef bias94_t bias_t;
-    typedef weight94_t weight_t;
-    typedef config94_mult mult_config;
+    typedef conv3__node_conv2d_2__accum_t accum_t;
+    typedef conv3__node_conv2d_2__bias_t bias_t;
+    typedef conv3__node_conv2d_2__weight_t weight_t;
+    typedef config8_mult mult_config;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_height = nnet::scale_index_regular<K, S, W>;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_width = nnet::scale_index_regular<K, S, W>;
 };
-const ap_uint<config94::filt_height * config94::filt_width> config94::pixels[] = {0};
+const ap_uint<config8::filt_height * config8::filt_width> config8::pixels[] = {0};
 
-// Relu_2
-struct ReLU_config76 : nnet::activ_config {
-    static const unsigned n_in = 3872;
-    static const unsigned table_size = 1024;
-    static const unsigned io_type = nnet::io_stream;
-    static const unsigned reuse_factor = 1;
-    typedef Relu_2_table_t table_t;
+// node__symbolic_9
+struct config9 : nnet::scale_config {
+    static const unsigned n_elem = 3872;
+    static const unsigned n_chan = 32;
+    static const unsigned shift = 6;
+    static const unsigned rounding = 2;
+    static const long long low = 0;
+    static const long long high = 15;
+    typedef node__symbolic_9_multiplier_t multiplier_t;
+    typedef node__symbolic_9_offset_t offset_t;
 };
 
-// MaxPool_1
-struct config78 : nnet::pooling2d_config {
+// node_max_pool2d_1
+struct config10 : nnet::pooling2d_config {
     static const unsigned in_height = 11;
     static const unsigned in_width = 11;
     static const unsigned n_filt = 32;
@@ -308,27 +317,27 @@ struct config78 : nnet::pooling2d_config {
     static const nnet::Pool_Op pool_op = nnet::Max;
     static const nnet::conv_implementation implementation = nnet::conv_implementation::linebuffer;
     static const unsigned reuse_factor = 1;
-    typedef MaxPool_1_accum_t accum_t;
+    typedef node_max_pool2d_1_accum_t accum_t;
 };
 
-// Conv2D_Conv_3
-struct config95_mult : nnet::dense_config {
+// conv4__node_conv2d_3_
+struct config11_mult : nnet::dense_config {
     static const unsigned n_in = 288;
     static const unsigned n_out = 64;
-    static const unsigned reuse_factor = 1024;
+    static const unsigned reuse_factor = 1;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 3023;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
-    typedef Conv2D_Conv_3_accum_t accum_t;
-    typedef bias95_t bias_t;
-    typedef weight95_t weight_t;
+    typedef conv4__node_conv2d_3__accum_t accum_t;
+    typedef conv4__node_conv2d_3__bias_t bias_t;
+    typedef conv4__node_conv2d_3__weight_t weight_t;
     template<class data_T, class res_T, class CONFIG_T>
     using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
     template<class x_T, class y_T>
     using product = nnet::product::mult<x_T, y_T>;
 };
 
-struct config95 : nnet::conv2d_config {
+struct config11 : nnet::conv2d_config {
     static const unsigned pad_top = 0;
     static const unsigned pad_bottom = 0;
     static const unsigned pad_left = 0;
@@ -344,7 +353,7 @@ struct config95 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
-    static const unsigned reuse_factor = 1024;
+    static const unsigned reuse_factor = 1;
     static const unsigned n_zeros = 3023;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -358,45 +367,60 @@ struct config95 : nnet::conv2d_config {
     static const unsigned n_pixels = out_height * out_width / n_partitions;
     template<class data_T, class CONFIG_T>
     using fill_buffer = nnet::FillConv2DBuffer<data_T, CONFIG_T>;
-    typedef Conv2D_Conv_3_accum_t accum_t;
-    typedef bias95_t bias_t;
-    typedef weight95_t weight_t;
-    typedef config95_mult mult_config;
+    typedef conv4__node_conv2d_3__accum_t accum_t;
+    typedef conv4__node_conv2d_3__bias_t bias_t;
+    typedef conv4__node_conv2d_3__weight_t weight_t;
+    typedef config11_mult mult_config;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_height = nnet::scale_index_regular<K, S, W>;
     template<unsigned K, unsigned S, unsigned W>
     using scale_index_width = nnet::scale_index_regular<K, S, W>;
 };
-const ap_uint<config95::filt_height * config95::filt_width> config95::pixels[] = {0};
+const ap_uint<config11::filt_height * config11::filt_width> config11::pixels[] = {0};
 
-// Relu_3
-struct ReLU_config80 : nnet::activ_config {
-    static const unsigned n_in = 576;
-    static const unsigned table_size = 1024;
-    static const unsigned io_type = nnet::io_stream;
-    static const unsigned reuse_factor = 1;
-    typedef Relu_3_table_t table_t;
+// node__symbolic_12
+struct config12 : nnet::scale_config {
+    static const unsigned n_elem = 576;
+    static const unsigned n_chan = 64;
+    static const unsigned shift = 4;
+    static const unsigned rounding = 2;
+    static const long long low = 0;
+    static const long long high = 15;
+    typedef node__symbolic_12_multiplier_t multiplier_t;
+    typedef node__symbolic_12_offset_t offset_t;
 };
 
-// Dense_MatMul_0
-struct config91 : nnet::dense_config {
+// logits__node_linear_
+struct config14 : nnet::dense_config {
     static const unsigned n_in = 576;
     static const unsigned n_out = 10;
     static const unsigned io_type = nnet::io_stream;
     static const unsigned strategy = nnet::latency;
-    static const unsigned reuse_factor = 5760;
+    static const unsigned reuse_factor = 1;
     static const unsigned n_zeros = 1024;
     static const unsigned n_nonzeros = 4736;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
     static const bool store_weights_in_bram = false;
-    typedef Dense_MatMul_0_accum_t accum_t;
-    typedef bias91_t bias_t;
-    typedef weight91_t weight_t;
-    typedef layer91_index index_t;
+    typedef logits__node_linear__accum_t accum_t;
+    typedef logits__node_linear__bias_t bias_t;
+    typedef logits__node_linear__weight_t weight_t;
+    typedef layer14_index index_t;
     template<class data_T, class res_T, class CONFIG_T>
     using kernel = nnet::DenseLatency<data_T, res_T, CONFIG_T>;
     template<class x_T, class y_T>
     using product = nnet::product::mult<x_T, y_T>;
+};
+
+// logits__node_linear__2
+struct config15 : nnet::scale_config {
+    static const unsigned n_elem = 10;
+    static const unsigned n_chan = 10;
+    static const unsigned shift = 0;
+    static const unsigned rounding = 0;
+    static const long long low = -11400;
+    static const long long high = 8841;
+    typedef logits__node_linear__2_multiplier_t multiplier_t;
+    typedef logits__node_linear__2_offset_t offset_t;
 };
 
 

@@ -11,8 +11,8 @@ namespace stage1 {
 
 // Prototype of top level function for C-synthesis
 void stage1(
-    hls::stream<input_t> &global_in,
-    hls::stream<result_t> &layer91_out
+    hls::stream<input_t> &in_input,
+    hls::stream<result_t> &layer15_out
 );
 
 // hls-fpga-machine-learning insert emulator-defines

@@ -1,0 +1,20 @@
+//Numpy array shape [10]
+//Min 0.000000000000
+//Max 0.000000000000
+//Number of zeros 10
+
+#ifndef B15_H_
+#define B15_H_
+
+namespace stage1 {
+
+#ifndef __SYNTHESIS__
+logits__node_linear__bias_t b15[10];
+#else
+logits__node_linear__bias_t b15[10] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+
+#endif
+}
+
+
+#endif

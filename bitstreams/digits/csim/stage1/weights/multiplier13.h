@@ -1,0 +1,20 @@
+//Numpy array shape [64]
+//Min 1.000000000000
+//Max 1.000000000000
+//Number of zeros 0
+
+#ifndef MULTIPLIER13_H_
+#define MULTIPLIER13_H_
+
+namespace stage1 {
+
+#ifndef __SYNTHESIS__
+node__symbolic_12_multiplier_t multiplier13[64];
+#else
+node__symbolic_12_multiplier_t multiplier13[64] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+#endif
+}
+
+
+#endif

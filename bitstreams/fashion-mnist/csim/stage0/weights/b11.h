@@ -1,0 +1,20 @@
+//Numpy array shape [10]
+//Min 0.000000000000
+//Max 0.000000000000
+//Number of zeros 10
+
+#ifndef B11_H_
+#define B11_H_
+
+namespace stage0 {
+
+#ifndef __SYNTHESIS__
+logits__node_linear__bias_t b11[10];
+#else
+logits__node_linear__bias_t b11[10] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+
+#endif
+}
+
+
+#endif

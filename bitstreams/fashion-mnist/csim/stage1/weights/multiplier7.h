@@ -1,0 +1,20 @@
+//Numpy array shape [32]
+//Min 1.000000000000
+//Max 1.000000000000
+//Number of zeros 0
+
+#ifndef MULTIPLIER7_H_
+#define MULTIPLIER7_H_
+
+namespace stage1 {
+
+#ifndef __SYNTHESIS__
+node__symbolic_6_multiplier_t multiplier7[32];
+#else
+node__symbolic_6_multiplier_t multiplier7[32] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+#endif
+}
+
+
+#endif
