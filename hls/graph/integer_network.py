@@ -62,12 +62,14 @@ class Format:
 BYTES = Format(0, 255, 2.0**-8)  # of a picture
 
 
-def integer_network(model: Any, entry: Format | None = None) -> tuple[IntegerNetwork, list[str]]:
+def integer_network(
+    model: Any, entry: Format | None = None, otherwise: Format | None = None
+) -> tuple[IntegerNetwork, list[str]]:
     """The integers that a QONNX model computes, and notes of what the caller should know.
 
     `model` is a path, an onnx `ModelProto` or a qonnx `ModelWrapper`. The entry's format is that of the quantiser at
-    the input, unless `entry` gives another; without either it is a picture's bytes, where a quantiser comes before the
-    first layer. Raises CompileError with every problem that was found; each names its layer, the reason and a remedy.
+    the input, unless `entry` gives another; without either it is `otherwise`, or a picture's bytes, where a quantiser
+    comes before the first layer. Raises CompileError with every problem that was found; each names its layer, the reason and a remedy.
     """
     if isinstance(model, str | Path):
         try:
@@ -77,15 +79,16 @@ def integer_network(model: Any, entry: Format | None = None) -> tuple[IntegerNet
             raise CompileError(f"{model}: cannot be read ({found}); give a QONNX file's path") from error
     source = Source(getattr(model, "model", model))
     source.check()
-    return _Following(source, entry).network()
+    return _Following(source, entry, otherwise).network()
 
 
 class _Following:
     """One graph being followed from its input to its outputs."""
 
-    def __init__(self, source: Source, entry: Format | None) -> None:
+    def __init__(self, source: Source, entry: Format | None, otherwise: Format | None) -> None:
         self.source = source
         self.given = entry
+        self.otherwise = otherwise
         self.making = Making()
         self.flows: dict[str, Flow] = {}
         self.ended: dict[str, tuple[Flow, bool]] = {}  # tensors behind a last Softmax or ArgMax: of what, and softmax
@@ -145,7 +148,7 @@ class _Following:
         if height * width * channels > MAX_CONSTANT:
             problems.append(f"input {entry.name}: shape {sizes} is too large; use a smaller one")
             return False
-        form = self._format(entry.name)
+        form = self._format(entry.name) or self.otherwise
         self.making.assumed = form is None
         form = form or BYTES
         stream = Stream(shape, form.low, form.high)
