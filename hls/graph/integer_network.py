@@ -29,7 +29,7 @@ from edgesight.hls.graph.quantisers import quantised
 from edgesight.hls.graph.source import MAX_CONSTANT, Constant, Refused, Source
 from edgesight.hls.graph.tensorwise import axes_of, flattened, squeezed, target_shape, unsqueezed
 from edgesight.hls.graph.truth import ordered
-from edgesight.hls.graph.values import Applied, Leaf
+from edgesight.hls.graph.values import MAX_STEPS, Leaf, applied
 from edgesight.hls.network import CompileError, Shape, refuse
 
 MAX_INPUT_BITS = 16
@@ -47,6 +47,8 @@ _LAYERS: dict[str, _Layer] = {
     "Resize": layers.upsample,
     "Upsample": layers.upsample,
 }
+# What numpy and Python raise for attributes that fit no tensor.
+_SPOILT = (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError)
 _ENDS = ("Softmax", "ArgMax", "TopK")
 
 
@@ -106,6 +108,10 @@ class _Following:
             except Refused as problem:
                 source.say(node, problem.reason, problem.remedy)
                 source.refused.update(node.output)
+            except _SPOILT as error:
+                found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                source.say(node, f"what it says does not fit together ({found})", AGAIN)
+                source.refused.update(node.output)
         outputs = [self._output(name) for name in source.outputs if name not in source.refused]
         refuse(source.problems)
         found = tuple(each for each in outputs if each is not None)
@@ -161,14 +167,15 @@ class _Following:
 
     def _turned(self, name: str) -> bool:
         """Whether the input is turned to channels first before anything else."""
-        users = self.source.consumers[name]
-        return any(
-            user.op_type == "Transpose" and self.source.attributes(user).get("perm") == _LAST_PERM for user in users
-        ) or any(
-            self._turned(user.output[0])
-            for user in users
-            if user.op_type in ("Quant", "BipolarQuant", "Identity") and user.input[0] == name and user.output
-        )
+        stack = [name]
+        while stack:
+            at = stack.pop()
+            for user in self.source.consumers[at]:
+                if user.op_type == "Transpose" and self.source.attributes(user).get("perm") == _LAST_PERM:
+                    return True
+                if user.op_type in (*QUANTISERS, "Identity", "Cast") and user.input[0] == at and user.output:
+                    stack.append(user.output[0])
+        return False
 
     def _format(self, tensor: str) -> Format | None:
         """The entry's format: given, or that of the quantisers that the input goes through; None where nothing says."""
@@ -282,7 +289,10 @@ class _Following:
                 operands.append(self.flows[tensor].value)
             else:
                 operands.append(self._operand(node, flow, source.known[tensor].value))
-        return replace(flow, value=Applied(node.op_type, attributes, tuple(operands)))
+        value = applied(node.op_type, attributes, *operands)
+        if value.steps > MAX_STEPS:
+            raise Refused(f"more than {MAX_STEPS} operations without a quantiser", "quantise in between")
+        return replace(flow, value=value)
 
     def _operand(self, node: Any, flow: Flow, value: Any) -> Any:
         if node.op_type == "BatchNormalization":

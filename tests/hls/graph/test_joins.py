@@ -105,7 +105,9 @@ def test_a_flatten_permutes_the_weights_of_the_dense_layer_behind_it(first: bool
     graph, tensor = begun()
     made = layer(graph, tensor, (4, 3, 3, 3))
     made = made if first else graph.node("Transpose", [made], perm=[0, 2, 3, 1])
-    exact(graph.graph(graph.node("MatMul", [graph.flatten(made), graph.float_weights((120, 7), channels=True, axis=1)])))
+    exact(
+        graph.graph(graph.node("MatMul", [graph.flatten(made), graph.float_weights((120, 7), channels=True, axis=1)]))
+    )
 
 
 @pytest.mark.parametrize("shape", [[1, -1], [0, -1], [-1, 120], [1, 4, 30], [1, 1, 120]])
