@@ -48,9 +48,10 @@ module sliding_window #(
   input  logic                                  m_ready_i,
   output logic [KernelH*KernelW*PixelWidth-1:0] m_data_o
 );
-  // From the first tap to the last. Nothing is divided by 0 or below 0: the checks above are what speaks.
+  // From the first tap to the last. Nothing here falls below 0 or is divided by it: the checks are what speaks.
+  localparam int unsigned StepW = DilationW > 0 ? DilationW : 1;
   localparam int unsigned ReachH = KernelH > 0 ? (KernelH - 1) * DilationH + 1 : 1;
-  localparam int unsigned ReachW = KernelW > 0 ? (KernelW - 1) * DilationW + 1 : 1;
+  localparam int unsigned ReachW = KernelW > 0 ? (KernelW - 1) * StepW + 1 : 1;
 
   if (Channels < 1 || Width < 1) begin : g_check1
     $error("sliding_window: Channels and Width must be at least 1, but are %0d and %0d", Channels, Width);
@@ -145,7 +146,7 @@ module sliding_window #(
     end
   end
 
-  localparam logic [PixelWidth-1:0] PadPixel = {Channels{PadValue}};
+  localparam logic [PixelWidth-1:0] PadPixel = {(Channels > 0 ? Channels : 1) {PadValue}};
   localparam int unsigned Lines = ReachH - 1;
   localparam int unsigned LinesWidth = Lines > 0 ? Lines * PixelWidth : 1;
 
@@ -205,7 +206,7 @@ module sliding_window #(
     for (genvar kc = 0; kc + 1 < KernelW; kc++) begin : g_tap
       always_ff @(posedge clk_i) begin
         if (load) begin
-          m_data_o[(kr*KernelW+kc)*PixelWidth+:PixelWidth] <= g_column[kc*DilationW].value_q[kr*PixelWidth+:PixelWidth];
+          m_data_o[(kr*KernelW+kc)*PixelWidth+:PixelWidth] <= g_column[kc*StepW].value_q[kr*PixelWidth+:PixelWidth];
         end
       end
     end

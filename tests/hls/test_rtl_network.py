@@ -1,0 +1,237 @@
+"""An integer network becomes SystemVerilog: folds, thresholds, depths of joins, and the same integers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgesight.hls.dataflow.operators import (
+    IntegerNetwork,
+    Matrix,
+    Operator,
+    Output,
+    Scale,
+    Stream,
+    Threshold,
+    Window,
+    add,
+    concat,
+    entry,
+    matrix,
+    max_pool,
+    threshold,
+    upsample,
+)
+from edgesight.hls.dataflow.reference import Reference
+from edgesight.hls.folding import Fold, Folding, choose_fold, largest_reuse, smallest_pe
+from edgesight.hls.network import CompileError, Integers, Shape
+from edgesight.hls.rtl.joins import join_depths
+from edgesight.hls.rtl.memories import trees
+from edgesight.hls.rtl.network import emit_network
+from edgesight.hls.rtl.units import plan, slowest
+from edgesight.sim.rtl.runner import missing_tools
+from edgesight.sim.streams import Traffic, simulate
+
+SAME = Window((3, 3), pads=(1, 1, 1, 1))
+FOLDING = Folding(300, {})
+
+
+def network(*operators: Operator, outputs: tuple[int, ...] | None = None) -> IntegerNetwork:
+    places = outputs or (len(operators) - 1,)
+    named = []
+    for place in places:
+        channels = operators[place].output.shape.channels
+        named.append(Output(f"out{place}", place, np.ones(channels), np.zeros(channels), 0.0, False))
+    return IntegerNetwork(operators, tuple(named))
+
+
+def weights(*sizes: int) -> Integers:
+    return np.random.default_rng(sum(sizes)).integers(-4, 3, sizes, endpoint=True)
+
+
+def residual() -> IntegerNetwork:
+    """Two convolutions, whose sums are added to what they began with."""
+    first = entry("x", Stream(Shape(5, 6, 2), 0, 7), 1.0)
+    one = matrix("one", 0, first.output, SAME, 1, weights(3, 3, 3, 2))
+    two = matrix("two", 1, one.output, SAME, 1, weights(2, 3, 3, 3))
+    return network(first, one, two, add("sum", (2, 0), (two.output, first.output)))
+
+
+def quantised() -> tuple[Matrix, Scale]:
+    source = Stream(Shape(4, 4, 2), 0, 15)
+    sums = matrix("conv", 0, source, SAME, 1, weights(4, 3, 3, 2))
+    offset = np.array([3, -5, 0, 9])
+    return sums, Scale("q", (1,), Stream(sums.output.shape, 0, 15), np.ones(4, np.int64), offset, 3, 2)
+
+
+def test_a_scale_of_ones_is_the_matrix_own_rounding() -> None:
+    sums, scale = quantised()
+    first = entry("x", Stream(Shape(4, 4, 2), 0, 15), 1.0)
+    units = plan(network(first, sums, scale), FOLDING)
+    assert set(units) == {1}
+    assert units[1].fused == 2
+    assert "rescale" not in emit_network("n", network(first, sums, scale), FOLDING).sources["n.sv"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"multiplier": np.array([1, 1, 2, 1])},
+        {"output": Stream(Shape(4, 4, 4), -7, 7)},  # its type holds -8, too
+        {"output": Stream(Shape(4, 4, 4), 0, 12)},
+    ],
+)
+def test_any_other_scale_is_a_unit_of_its_own(change: dict[str, object]) -> None:
+    sums, scale = quantised()
+    first = entry("x", Stream(Shape(4, 4, 2), 0, 15), 1.0)
+    units = plan(network(first, sums, replace(scale, **change)), FOLDING)  # type: ignore[arg-type] # fields by name
+    assert units[1].fused is None
+    assert units[2].kind == "scale"
+
+
+def test_sums_that_are_an_output_besides_are_not_rounded_away() -> None:
+    sums, scale = quantised()
+    first = entry("x", Stream(Shape(4, 4, 2), 0, 15), 1.0)
+    assert plan(network(first, sums, scale, outputs=(1, 2)), FOLDING)[1].fused is None
+
+
+def test_groups_fold_within_a_block_or_over_whole_ones() -> None:
+    # Depthwise: 8 outputs, each from 9 lanes of its own.
+    assert choose_fold(1, 8, 9, 1, blocks=8) == Fold(8, 9, 1)
+    assert choose_fold(72, 8, 9, 1, blocks=8) == Fold(1, 1, 72)
+    # 3 outputs a block: two side by side would mix blocks.
+    assert {choose_fold(reuse, 6, 4, 1, blocks=2).pe for reuse in range(1, 25)} == {1, 3, 6}
+    assert largest_reuse(100, 10, 8, 9, 1, 8) == 9
+    assert [smallest_pe(cycles, 10, 12) for cycles in (1, 10, 20, 59, 60, 1000)] == [12, 12, 6, 3, 2, 1]
+
+
+def test_the_bound_counts_multiplications_that_there_are() -> None:
+    first = entry("x", Stream(Shape(6, 6, 8), 0, 15), 1.0)
+    depthwise = matrix("depthwise", 0, first.output, SAME, 8, weights(8, 3, 3, 1))
+    units = plan(network(first, depthwise), Folding(10**6, {}))
+    assert units[1].cycles == 36 * 8 * 9
+    assert slowest(network(first, depthwise), list(units.values())) == (36 * 72, "depthwise")
+    parallel = plan(network(first, depthwise), Folding(1, {}))
+    assert (parallel[1].cycles, parallel[1].multipliers) == (8 * 8, 72)  # as many as the padded map has pixels
+
+
+def test_a_reuse_factor_reaches_its_layer_and_no_other() -> None:
+    units = plan(residual(), Folding(1, {"two": 9}))
+    assert (units[1].reuse_built, units[2].reuse_built) == (1, 9)
+    with pytest.raises(CompileError, match="no layer three to give a reuse factor to; there are one, two"):
+        plan(residual(), Folding(1, {"three": 9}))
+
+
+def test_what_the_hardware_cannot_compute_is_refused_by_name() -> None:
+    first = entry("x", Stream(Shape(2, 2, 1), 0, 15), 1.0)
+    lonely = max_pool("pool", 0, first.output, Window((2, 2), pads=(2, 0, 0, 0)))
+    with pytest.raises(CompileError, match="layer pool: a window of its pooling lies in the padding alone; pad less"):
+        emit_network("n", network(first, lonely), FOLDING)
+    left = matrix("left", 0, first.output, Window((1, 1)), 1, weights(1, 1, 1, 1))
+    with pytest.raises(CompileError, match="layer left: nothing takes what it makes; remove it"):
+        emit_network("n", network(first, left, upsample("up", 0, first.output, (2, 2))), FOLDING)
+    stream = Stream(first.output.shape, 0, 15)
+    wide = Scale("wide", (0,), stream, np.array([1 << 58]), np.array([0]), 58, 0)
+    with pytest.raises(CompileError, match=r"layer wide: its numbers reach \d+ bits"):
+        emit_network("n", network(first, wide), FOLDING)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 5, 255])
+def test_trees_find_the_count_of_thresholds_for_every_value(count: int) -> None:
+    rng = np.random.default_rng(count)
+    source = Stream(Shape(1, 1, 3), -40, 50)
+    drawn = np.sort(rng.integers(-60, 70, (3, count)), axis=1)
+    step, first = np.array([1, -1, 2]), np.array([0, 300, -1])
+    operator = threshold("t", 0, source, drawn, first, step)
+    tree = trees(operator, source)
+    assert tree.levels <= max(count.bit_length(), 1)
+    inputs = np.repeat(np.arange(-40, 51), 3).reshape(-1, 1, 1, 3)
+    expected = Reference(network(entry("x", source, 1.0), operator)).integers(inputs)[0].reshape(-1, 3)
+    for channel in range(3):
+        memories = [tree.words(level, channel, 3)[:, 0] for level in range(tree.levels)]
+        for value, out in zip(range(-40, 51), expected[:, channel], strict=True):
+            path = 0
+            for memory in memories:
+                path = 2 * path + int(value >= memory[path])
+            assert tree.first[channel] + step[channel] * path == out
+
+
+def test_depths_of_joins_are_the_lead_of_the_faster_path() -> None:
+    shape = Shape(5, 6, 2)
+    # A 3 x 3 window with a pad of 1 waits for a row and two pixels.
+    first = entry("x", Stream(shape, 0, 7), 1.0)
+    one = matrix("one", 0, first.output, SAME, 1, weights(2, 3, 3, 2))
+    assert join_depths(network(first, one, add("sum", (1, 0), (one.output, first.output)))) == {2: [0, 7]}
+    assert join_depths(residual()) == {3: [0, 14]}
+    # The join's own pixels are counted, not the fork's: every second row and column.
+    half = Window((1, 1), (2, 2))
+    small = matrix("small", 0, first.output, half, 1, weights(2, 1, 1, 2))
+    large = matrix("large", 0, first.output, Window((3, 3), (2, 2), pads=(1, 1, 1, 1)), 1, weights(2, 3, 3, 2))
+    joined = concat("both", (1, 2), (small.output, large.output))
+    assert join_depths(network(first, small, large, joined)) == {3: [3, 0]}
+
+
+def with_depths(text: str, depth: int) -> str:
+    """The module with other depths of the buffers before the residual's join."""
+    changed, count = re.subn(r"\.Depth\(\d+\)\) u_s_way1_q ", f".Depth({depth})) u_s_way1_q ", text)
+    assert count == 1
+    return changed
+
+
+def traffic(module: str, net: IntegerNetwork, frames: int) -> Traffic:
+    stream = net.entry.output
+    shape = (frames, stream.shape.height, stream.shape.width, stream.shape.channels)
+    inputs = np.random.default_rng(3).integers(stream.low, stream.high, shape, endpoint=True)
+    outputs = [net.operators[output.source].output for output in net.outputs]
+    given = Reference(net).integers(inputs)
+    return Traffic(
+        module,
+        inputs.reshape(-1, stream.shape.channels),
+        stream.bits,
+        [values.reshape(-1, values.shape[-1]) for values in given],
+        [output.bits for output in outputs],
+    )
+
+
+@pytest.mark.skipif(bool(missing_tools()), reason="verilator, g++, make or perl not found")
+def test_computed_depths_suffice_under_any_stalls_and_smaller_ones_do_not(tmp_path: Path) -> None:
+    net = residual()
+    lead = join_depths(net)[3][1]
+    sources: dict[str, str] = {}
+    # The buffer's output register and the fork hold a pixel each, of which the fork's is in the lead already.
+    depths = {"full": None, "least": lead - 1, "below": lead - 2, "wrong": None}
+    for name, depth in depths.items():
+        for file, text in emit_network(name, net, FOLDING).project().items():
+            sources[file] = with_depths(text, depth) if file == f"{name}.sv" and depth is not None else text
+    passing = [traffic(name, net, 3) for name in depths]
+    passing[3].given[0][50, 1] ^= 1  # what differs in one bit is seen
+    passed = simulate(tmp_path / "build", sources, passing, frames=3, seed=11, runs=10)
+    errors = {name: [run.error for run in passed if run.module == name] for name in depths}
+    assert errors["full"] == errors["least"] == [""] * 10
+    assert all(error.startswith("stands still") for error in errors["below"])
+    assert all(error == "a wrong beat: beat 50 of output 0" for error in errors["wrong"])
+    full = next(run for run in passed if run.module == "full")
+    units = emit_network("full", net, FOLDING).units
+    assert slowest(net, units)[0] <= full.interval <= 1.1 * slowest(net, units)[0]
+
+
+def test_a_module_with_several_outputs_has_a_port_for_each() -> None:
+    net = residual()
+    text = emit_network("n", network(*net.operators, outputs=(1, 3)), FOLDING).sources["n.sv"]
+    assert re.findall(r"output logic (m\d?_valid_o)", text) == ["m0_valid_o", "m1_valid_o"]
+    assert re.findall(r"output logic (m\d?_valid_o)", emit_network("n", net, FOLDING).sources["n.sv"]) == ["m_valid_o"]
+
+
+def test_thresholds_fold_with_the_layer_before_them() -> None:
+    first = entry("x", Stream(Shape(4, 4, 3), 0, 15), 1.0)
+    conv = matrix("conv", 0, first.output, SAME, 1, weights(6, 3, 3, 3))
+    cuts = np.sort(np.random.default_rng(1).integers(-90, 90, (6, 7)), axis=1)
+    quantiser: Threshold = threshold("q", 1, conv.output, cuts, np.zeros(6, np.int64), np.ones(6, np.int64))
+    for cycles, pe in ((16 * 6, 1), (16 * 2, 3)):
+        units = plan(network(first, conv, quantiser), Folding(cycles, {}))
+        assert (units[2].pe, units[2].cycles) == (pe, 16 * 6 // pe)
+        assert units[2].cycles <= units[1].cycles
