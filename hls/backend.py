@@ -14,7 +14,7 @@ import hashlib
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from hls4ml.backends.vivado.vivado_backend import VivadoBackend
 from hls4ml.model.flow import get_flow, register_flow
 from hls4ml.model.layers import Input, layer_map
 from hls4ml.model.optimizer import ModelOptimizerPass, register_pass
+from hls4ml.model.types import FixedPrecisionType, IntegerPrecisionType
 
 from edgesight.hls import build as building
 from edgesight.hls import settings
@@ -35,7 +36,7 @@ from edgesight.hls.cpp.writer import RTLWriter
 from edgesight.hls.dataflow.operators import IntegerNetwork
 from edgesight.hls.emit import emit_project, library_modules
 from edgesight.hls.folding import Folding
-from edgesight.hls.graph.integer_network import integer_network
+from edgesight.hls.graph.integer_network import Format, integer_network
 from edgesight.hls.graph.read import read
 from edgesight.hls.layers import compare, extract, matrices
 from edgesight.hls.network import CompileError, refuse
@@ -96,7 +97,7 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
         problems += settings.check({} if asked is None else asked, self.convert_precision_string, layer_map)
         refuse(problems)
         if (graph := _called_with("model")) is not None:
-            _check_graph(graph)
+            _check_graph(graph, {} if asked is None else asked)
         config: dict[str, Any] = super().create_initial_config(
             part=part,
             clock_period=clock_period,
@@ -155,25 +156,38 @@ def _called_with(argument: str) -> Any:
     return frame.f_locals.get(argument)
 
 
-def _check_graph(graph: Any) -> tuple[Any, IntegerNetwork | None]:
+def _check_graph(graph: Any, hls: Mapping[str, Any]) -> tuple[Any, IntegerNetwork | None]:
     """The QONNX graph, loaded if a file's path is given, and the integer network that it is read as.
 
-    No integer network where hls4ml's own reading of the graph is exact. Raises CompileError where neither reads it.
+    No integer network where hls4ml's own reading of the graph is exact. `hls` is its configuration. Raises CompileError
+    where neither reads it.
     """
     loaded = onnx.load(graph) if isinstance(graph, str) else graph
     with calling("reading the graph"):
-        return loaded, integer_network_of(loaded)
+        return loaded, integer_network_of(handlers.original(loaded), input_type(hls))
 
 
-def integer_network_of(graph: Any) -> IntegerNetwork | None:
+def input_type(hls: Mapping[str, Any]) -> Format | None:
+    """The model's default Precision, which hls4ml gives an input; None for one that is no fixed-point type."""
+    precision = hls.get("Model", {}).get("Precision", "fixed<16,6>")
+    precision = precision.get("default") if isinstance(precision, Mapping) else precision
+    kind = VitisBackend.convert_precision_string(precision)
+    if not isinstance(kind, FixedPrecisionType | IntegerPrecisionType):
+        return None
+    low = -(1 << (kind.width - 1)) if kind.signed else 0
+    return Format(low, low + (1 << kind.width) - 1, 2.0 ** -(kind.width - kind.integer))
+
+
+def integer_network_of(graph: Any, otherwise: Format | None) -> IntegerNetwork | None:
     """What a graph is read as: None for a chain of layers that hls4ml reads as it is.
 
-    Raises CompileError naming what cannot be compiled; warns of what the user should know.
+    `otherwise` is the input's type where the graph's own quantisers do not say it. Raises CompileError naming what
+    cannot be compiled; warns of what the user should know.
     """
     try:
         read(graph, for_hls4ml=True)
     except CompileError:
-        network, notes = integer_network(handlers.original(graph))
+        network, notes = integer_network(graph, otherwise=otherwise)
         for note in notes:
             warnings.warn(note, stacklevel=2)
         return network
@@ -201,7 +215,7 @@ def _settle(model: Any) -> None:
     if given is not None:
         model.rtl_route, model.rtl_unread = Route(given), True
         return
-    graph, network = _check_graph(_qonnx(model))
+    graph, network = _check_graph(_qonnx(model), model.config.config["HLSConfig"])
     named = handlers.original(graph).graph
     whole = network is not None
     settings.apply(model.config, named, layer_map, frozenset(library_modules()), by_bounds=whole)

@@ -54,6 +54,8 @@ _WEIGHTED = ("Conv", "MatMul", "Gemm", "Conv2D", "PointwiseConv2D", "Dense")  # 
 _SECTIONS = ("Model", "LayerType", "LayerName")
 _FLOWS = ("Flows", "Optimizers", "SkipOptimizers")
 _TABLE = "fixed<18,8,TRN,WRAP,0>"  # as hls4ml writes it for activations; no table is built here
+_SOFTMAX = "fixed<18,8,RND,SAT,0>"  # the same of a softmax, which is computed outside of hardware
+_SOFTMAX_TYPES = ("exp_table", "inv_table", "inv_inp", "accum")
 _TOP = {
     "OutputDir", "ProjectName", "ProjectDir", "Backend", "Version", "Part", "ClockPeriod", "ClockUncertainty", "IOType",
     "HLSConfig", "WriterConfig", "OnnxModel", "InputData", "OutputPredictions", "Stamp", "InputShapes", "OutputShapes",
@@ -120,11 +122,11 @@ def apply(
     problems += check(hls, convert, layer_types)
     by_type, by_name = hls.get("LayerType") or {}, hls.get("LayerName") or {}
     for kind, entry in by_type.items():
-        problems += _unread_types(f"LayerType.{kind}", entry, "" if by_bounds else kind, convert)
+        problems += _unread_types(f"LayerType.{kind}", entry, kind, convert, by_bounds)
     known = _names(graph)
     for name, entry in by_name.items():
         if name in known:
-            problems += _unread_types(f"LayerName.{name}", entry, "" if by_bounds else known[name], convert)
+            problems += _unread_types(f"LayerName.{name}", entry, known[name], convert, by_bounds)
         else:
             layers = ", ".join(node.name for node in graph.node if node.op_type in _WEIGHTED)
             problems.append(f"setting LayerName.{name}: the network has no such layer; those with weights are {layers}")
@@ -154,7 +156,7 @@ def _written(settings: Mapping[str, Any]) -> Iterator[str]:
         yield f"setting TBOutputStream (tb_output_stream): {stream!r} is none of both, file and stdout"
 
 
-def _unread_types(where: str, entry: Any, kind: str, convert: Callable[[Any], Any]) -> Iterator[str]:
+def _unread_types(where: str, entry: Any, kind: str, convert: Callable[[Any], Any], by_bounds: bool) -> Iterator[str]:
     """Types asked of a layer of this `kind` (of ONNX or hls4ml; empty for inputs and constants) that nothing reads.
 
     The network's own quantisers say what weights, biases, activations and maps are.
@@ -166,8 +168,10 @@ def _unread_types(where: str, entry: Any, kind: str, convert: Callable[[Any], An
         precision = {"": precision}
     # These are held against the network when hls4ml has made its layers.
     read = {"result", "accum", "default", ""} if kind in _WEIGHTED else {"result"} if kind in _ACTIVATIONS else set()
+    read = set() if by_bounds else read
+    tables = {name: _SOFTMAX for name in _SOFTMAX_TYPES} if kind == "Softmax" else {"table": _TABLE}
     for name, value in precision.items():
-        unasked = value == "auto" or (name == "table" and str(_converted(convert, value)) == _TABLE)
+        unasked = value == "auto" or (name in tables and str(_converted(convert, value)) == tables[name])
         if name not in read and not unasked:
             at = f"setting {where}.Precision{f'.{name}' if name else ''}"
             yield f"{at}: {value!r} is not honoured: the network's own quantisers say this type; leave it at 'auto'"

@@ -22,6 +22,7 @@ class Route:
     reuse: Mapping[str, int] = field(default_factory=dict)  # ReuseFactor of the operators with weights, by name
     traced: frozenset[str] = frozenset()  # names of operators whose integers hls4ml's `trace` shall give
     channels_first: tuple[bool, ...] = ()  # whether the user's maps are so: of the input, then of each output
+    bipolar: frozenset[str] = frozenset()  # outputs of a BipolarQuant, which hls4ml gives as 0 and 1
 
 
 def route(config: Any, network: IntegerNetwork, graph: Any) -> Route:
@@ -42,7 +43,8 @@ def route(config: Any, network: IntegerNetwork, graph: Any) -> Route:
         warnings.warn(f"setting Trace: no layer of their own become {', '.join(sorted(asked - names))}", stacklevel=2)
     ends = [(graph.input, network.entry.name, network.entry.output)]
     ends += [(graph.output, output.name, network.operators[output.source].output) for output in network.outputs]
-    return Route(network, reuse, frozenset(asked & names), tuple(_channels_first(*end) for end in ends))
+    two = frozenset(tensor for node in graph.node if node.op_type == "BipolarQuant" for tensor in node.output)
+    return Route(network, reuse, frozenset(asked & names), tuple(_channels_first(*end) for end in ends), two)
 
 
 def _channels_first(tensors: Any, name: str, stream: Stream) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hls4ml.writer.vitis_writer import VitisWriter
 
 from edgesight.hls.cpp.placement import Route
@@ -59,11 +60,13 @@ def _with_real_values(text: str, route: Route) -> str:
 
     text, left = _LEAVE.subn(leave, text)
     assert (entered, left, text.count(_HEADER)) == (2, 2 * len(network.outputs), 1)  # the bridge of the pinned hls4ml
-    tables = "".join(
-        f"static const double scale_{number}[] = {{{_numbers(output.scale)}}};\n"
-        f"static const double offset_{number}[] = {{{_numbers(output.offset)}}};\n"
-        for number, output in enumerate(network.outputs)
-    )
+    tables = ""
+    for number, output in enumerate(network.outputs):
+        scale, offset = output.scale, output.offset
+        if output.name in route.bipolar:  # -1 and 1
+            scale, offset = np.full(len(scale), 0.5), np.full(len(scale), 0.5)
+        tables += f"static const double scale_{number}[] = {{{_numbers(scale)}}};\n"
+        tables += f"static const double offset_{number}[] = {{{_numbers(offset)}}};\n"
     return text.replace(_HEADER, _HEADER + _REAL + tables)
 
 

@@ -10,11 +10,12 @@ from edgesight.hls.dataflow import operators
 from edgesight.hls.dataflow.operators import Operator, Stream
 from edgesight.hls.graph.layout import Layout
 from edgesight.hls.graph.source import Refused
-from edgesight.hls.graph.values import Leaf, Ramp, Value, ramp
+from edgesight.hls.graph.values import Joined, Leaf, Ramp, Value, is_value, ramp
 from edgesight.hls.network import Integers, Reals
 
 _DOUBLE = 53  # bits of a double's mantissa
 NEAR = 1e-9  # how far from a whole number a ratio of scales may be, of what it is
+MAX_CHANNELS = 1 << 20
 _QUANTISE = "put a quantiser behind it"
 
 
@@ -22,7 +23,7 @@ _QUANTISE = "put a quantiser behind it"
 class Flow:
     """A tensor: the stream of the operator at `place`, as `value` makes real values of its integers.
 
-    `low` and `high` bound the integers of each channel. `inexact`: the sums of the graph's own doubles may be rounded.
+    `low` and `high` bound the integers of each channel.
     """
 
     place: int
@@ -39,7 +40,7 @@ class Flow:
 
     @property
     def inexact(self) -> bool:
-        """Whether doubles cannot hold the stream's values exactly, so that the order of a sum matters in the last bit."""
+        """Whether doubles cannot hold the stream's values exactly, so that a sum's order shows in the last bit."""
         return any(
             _inexact(leaf.scale, self.low[start:end], self.high[start:end])
             for leaf, start, end in _leaves(self.value, 0, self.channels)
@@ -76,6 +77,8 @@ class Making:
 
 def made(making: Making, operator: Operator, value: Value, layout: Layout, bounds: tuple[Integers, Integers]) -> Flow:
     """The tensor that a new operator makes."""
+    if operator.output.shape.channels > MAX_CHANNELS:
+        raise Refused(f"{operator.output.shape.channels} channels", f"use at most {MAX_CHANNELS}")
     place = making.put(operator)
     return Flow(place, operator.output, *bounds, value, layout)
 
@@ -84,21 +87,17 @@ def scaled(
     making: Making, flow: Flow, name: str, factors: tuple[Integers, Integers], scale: Reals,
     limits: tuple[int, int] | None = None,
 ) -> Flow:  # fmt: skip
-    """integer * factor[c] + offset[c], clipped to `limits`, with a new scale; no operator where that changes nothing."""
+    """integer * factor[c] + offset[c], clipped to `limits`, with a new scale; no operator if that is the same."""
     factor, offset = factors
     ends = np.stack([flow.low * factor + offset, flow.high * factor + offset])
     low, high = ends.min(axis=0), ends.max(axis=0)
     limits = limits or (int(low.min()), int(high.max()))
     low, high = np.clip(low, *limits), np.clip(high, *limits)
-    if (
-        np.all(factor == 1)
-        and np.all(offset == 0)
-        and np.array_equal(low, flow.low)
-        and np.array_equal(high, flow.high)
-    ):
+    same = np.array_equal(low, flow.low) and np.array_equal(high, flow.high)
+    if same and np.all(factor == 1) and np.all(offset == 0):
         return replace(flow, value=Leaf(scale))
-    whole = operators.scale(making.name(name), flow.place, flow.stream, factor, offset, 0, 0, limits)
-    return made(making, whole, Leaf(scale), flow.layout, (low, high))
+    operator = operators.scale(making.name(name), flow.place, flow.stream, factor, offset, 0, 0, limits)
+    return made(making, operator, Leaf(scale), flow.layout, (low, high))
 
 
 def whole(numbers: Reals) -> Integers | None:
@@ -161,12 +160,14 @@ def _leaves(value: Value, start: int, end: int) -> list[tuple[Leaf, int, int]]:
     if isinstance(value, Leaf):
         return [(value, start, end)]
     found = []
-    for part in getattr(value, "operands", ()):
-        if isinstance(part, Leaf) or hasattr(part, "operands") or hasattr(part, "parts"):
-            found += _leaves(part, start, end)
-    for size, part in getattr(value, "parts", ()):
-        found += _leaves(part, start, start + size)
-        start += size
+    if isinstance(value, Joined):
+        for size, part in value.parts:
+            found += _leaves(part, start, start + size)
+            start += size
+        return found
+    for each in value.operands:
+        if is_value(each):
+            found += _leaves(each, start, end)
     return found
 
 

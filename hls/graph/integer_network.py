@@ -29,7 +29,7 @@ from edgesight.hls.graph.quantisers import quantised
 from edgesight.hls.graph.source import MAX_CONSTANT, Constant, Refused, Source
 from edgesight.hls.graph.tensorwise import axes_of, flattened, squeezed, target_shape, unsqueezed
 from edgesight.hls.graph.truth import ordered
-from edgesight.hls.graph.values import Applied, Leaf
+from edgesight.hls.graph.values import MAX_STEPS, Leaf, applied
 from edgesight.hls.network import CompileError, Shape, refuse
 
 MAX_INPUT_BITS = 16
@@ -47,6 +47,8 @@ _LAYERS: dict[str, _Layer] = {
     "Resize": layers.upsample,
     "Upsample": layers.upsample,
 }
+# What numpy and Python raise for attributes that fit no tensor.
+_SPOILT = (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError)
 _ENDS = ("Softmax", "ArgMax", "TopK")
 
 
@@ -62,12 +64,14 @@ class Format:
 BYTES = Format(0, 255, 2.0**-8)  # of a picture
 
 
-def integer_network(model: Any, entry: Format | None = None) -> tuple[IntegerNetwork, list[str]]:
+def integer_network(
+    model: Any, entry: Format | None = None, otherwise: Format | None = None
+) -> tuple[IntegerNetwork, list[str]]:
     """The integers that a QONNX model computes, and notes of what the caller should know.
 
     `model` is a path, an onnx `ModelProto` or a qonnx `ModelWrapper`. The entry's format is that of the quantiser at
-    the input, unless `entry` gives another; without either it is a picture's bytes, where a quantiser comes before the
-    first layer. Raises CompileError with every problem that was found; each names its layer, the reason and a remedy.
+    the input, unless `entry` gives another; without either it is `otherwise`, or a picture's bytes, where a quantiser
+    comes before the first layer. Raises CompileError with every problem that was found; each names its layer, the reason and a remedy.
     """
     if isinstance(model, str | Path):
         try:
@@ -77,15 +81,16 @@ def integer_network(model: Any, entry: Format | None = None) -> tuple[IntegerNet
             raise CompileError(f"{model}: cannot be read ({found}); give a QONNX file's path") from error
     source = Source(getattr(model, "model", model))
     source.check()
-    return _Following(source, entry).network()
+    return _Following(source, entry, otherwise).network()
 
 
 class _Following:
     """One graph being followed from its input to its outputs."""
 
-    def __init__(self, source: Source, entry: Format | None) -> None:
+    def __init__(self, source: Source, entry: Format | None, otherwise: Format | None) -> None:
         self.source = source
         self.given = entry
+        self.otherwise = otherwise
         self.making = Making()
         self.flows: dict[str, Flow] = {}
         self.ended: dict[str, tuple[Flow, bool]] = {}  # tensors behind a last Softmax or ArgMax: of what, and softmax
@@ -102,6 +107,10 @@ class _Following:
                 self._take(node)
             except Refused as problem:
                 source.say(node, problem.reason, problem.remedy)
+                source.refused.update(node.output)
+            except _SPOILT as error:
+                found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                source.say(node, f"what it says does not fit together ({found})", AGAIN)
                 source.refused.update(node.output)
         outputs = [self._output(name) for name in source.outputs if name not in source.refused]
         refuse(source.problems)
@@ -145,7 +154,7 @@ class _Following:
         if height * width * channels > MAX_CONSTANT:
             problems.append(f"input {entry.name}: shape {sizes} is too large; use a smaller one")
             return False
-        form = self._format(entry.name)
+        form = self._format(entry.name) or self.otherwise
         self.making.assumed = form is None
         form = form or BYTES
         stream = Stream(shape, form.low, form.high)
@@ -158,14 +167,15 @@ class _Following:
 
     def _turned(self, name: str) -> bool:
         """Whether the input is turned to channels first before anything else."""
-        users = self.source.consumers[name]
-        return any(
-            user.op_type == "Transpose" and self.source.attributes(user).get("perm") == _LAST_PERM for user in users
-        ) or any(
-            self._turned(user.output[0])
-            for user in users
-            if user.op_type in ("Quant", "BipolarQuant", "Identity") and user.input[0] == name and user.output
-        )
+        stack = [name]
+        while stack:
+            at = stack.pop()
+            for user in self.source.consumers[at]:
+                if user.op_type == "Transpose" and self.source.attributes(user).get("perm") == _LAST_PERM:
+                    return True
+                if user.op_type in (*QUANTISERS, "Identity", "Cast") and user.input[0] == at and user.output:
+                    stack.append(user.output[0])
+        return False
 
     def _format(self, tensor: str) -> Format | None:
         """The entry's format: given, or that of the quantisers that the input goes through; None where nothing says."""
@@ -279,7 +289,10 @@ class _Following:
                 operands.append(self.flows[tensor].value)
             else:
                 operands.append(self._operand(node, flow, source.known[tensor].value))
-        return replace(flow, value=Applied(node.op_type, attributes, tuple(operands)))
+        value = applied(node.op_type, attributes, *operands)
+        if value.steps > MAX_STEPS:
+            raise Refused(f"more than {MAX_STEPS} operations without a quantiser", "quantise in between")
+        return replace(flow, value=value)
 
     def _operand(self, node: Any, flow: Flow, value: Any) -> Any:
         if node.op_type == "BatchNormalization":

@@ -13,7 +13,7 @@ from edgesight.hls.graph.flow import Flow, Making, check_entry, made, on_grid, s
 from edgesight.hls.graph.layers import MAX_SUM
 from edgesight.hls.graph.layout import Layout
 from edgesight.hls.graph.source import Refused
-from edgesight.hls.graph.values import Applied, Joined, Leaf, Ramp, ramp
+from edgesight.hls.graph.values import Joined, Leaf, Ramp, applied, ramp
 from edgesight.hls.network import Integers, Reals, Shape
 
 MAX_RATIO = 1 << 16  # of the scales of two branches
@@ -47,7 +47,7 @@ def add(making: Making, name: str, flows: Sequence[Flow], signs: Sequence[int]) 
     out = made(making, operator, Leaf(unit), flows[0].layout, (low, high))
     offset = sum(sign * each.offset for each, sign in zip(ramps, signs, strict=True))
     if np.any(offset != 0):
-        return replace(out, value=Applied("Add", {}, (out.value, np.asarray(offset))))
+        return replace(out, value=applied("Add", {}, out.value, np.asarray(offset)))
     return out
 
 

@@ -17,7 +17,8 @@ from edgesight.hls.graph.mapwise import Geometry, divisors, geometry, places_of_
 from edgesight.hls.graph.nodes import CHANNELS_LAST
 from edgesight.hls.graph.source import MAX_CONSTANT, Refused, Source
 from edgesight.hls.graph.tensorwise import axes_of
-from edgesight.hls.graph.values import Applied, Leaf, Value, direction
+from edgesight.hls.graph.thresholds import seen_direction
+from edgesight.hls.graph.values import Applied, Leaf, Value, applied, direction, evaluate, is_value
 from edgesight.hls.network import MAX_BITS, Integers, Reals, Shape
 
 MAX_SIDE = 4096  # of a map, padding included
@@ -134,7 +135,7 @@ def biased(source: Source, flow: Flow, tensor: str, shape: Sequence[int] | None,
         raise Refused("its bias is computed at run time", "let it be a constant")
     value = found.value if shape is None else found.value.reshape(shape)
     bias = flow.layout.per_channel(value if factor == 1 else value * factor)
-    return replace(flow, value=Applied("Add", {}, (flow.value, bias)))
+    return replace(flow, value=applied("Add", {}, flow.value, bias))
 
 
 def dense(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
@@ -170,7 +171,7 @@ def dense(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
     out = sums(making, flow, source.name(node), window, 1, Weights(placed, weights.scale), layout)
     alpha, beta = float(attributes.get("alpha", 1.0)), float(attributes.get("beta", 1.0))
     if alpha != 1:
-        out = replace(out, value=Applied("Mul", {}, (out.value, np.full(len(integers), alpha))))
+        out = replace(out, value=applied("Mul", {}, out.value, np.full(len(integers), alpha)))
     if len(node.input) > 2 and node.input[2]:
         out = biased(source, out, node.input[2], None, beta)
     return out
@@ -189,7 +190,7 @@ def max_pool(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
     check_entry(making, flow)
     ways = direction(flow.value, flow.channels)
     if np.any(ways == 0):
-        raise Refused("what comes in is not known to rise or fall with its sums", "put a quantiser before the pooling")
+        ways = seen_direction(lambda integers: evaluate(flow.value, integers), flow.low, flow.high)
     flow = turned_up(making, flow, source.name(node), ways)
     pool = operators.max_pool(making.name(source.name(node)), flow.place, flow.stream, window)
     layout = Layout.of(labels, pool.output.shape)
@@ -208,15 +209,11 @@ def _with_signs(value: Value, ways: Integers) -> Value:
     if isinstance(value, Leaf):
         return Leaf(value.scale * ways)
     if isinstance(value, Applied):
-        made_of = (
-            _with_signs(each, ways) if isinstance(each, Leaf) or hasattr(each, "operands") or hasattr(each, "parts")
-            else each
-            for each in value.operands
-        )  # fmt: skip
-        return replace(value, operands=tuple(made_of))  # type: ignore[arg-type]  # values stay values
+        made_of = (_with_signs(each, ways) if is_value(each) else each for each in value.operands)
+        return replace(value, operands=tuple(made_of))
     ends = np.cumsum([size for size, _ in value.parts])
-    pieces = np.split(ways, ends[:-1])
-    return replace(value, parts=tuple((size, _with_signs(part, own)) for (size, part), own in zip(value.parts, pieces)))
+    parts = zip(value.parts, np.split(ways, ends[:-1]), strict=True)
+    return replace(value, parts=tuple((size, _with_signs(part, own)) for (size, part), own in parts))
 
 
 def average_pool(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
@@ -229,13 +226,13 @@ def average_pool(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
     windows = _geometry(attributes, flow, spatial, _kernel(attributes, len(spatial)))
     window, _ = _window(windows, spatial)
     check_window(window, flow.stream.shape)
-    numbers = np.unique(divisors(attributes, [_side(flow, label) for label in spatial], windows))
-    if len(numbers) != 1 or not numbers[0]:
+    numbers = divisors(attributes, [_side(flow, label) for label in spatial], windows)
+    if any(np.any(each != each[0]) or not each[0] for each in numbers):
         raise Refused(
-            f"its windows are divided by different numbers ({', '.join(f'{number:g}' for number in numbers[:4])})",
+            "its windows are divided by different numbers",
             "count the padding (count_include_pad), or pool without padding and ceil_mode",
         )
-    return _averaged(source, making, node, flow, (window, float(numbers[0])), labels)
+    return _averaged(source, making, node, flow, (window, float(math.prod(int(each[0]) for each in numbers))), labels)
 
 
 def _averaged(
@@ -250,7 +247,7 @@ def _averaged(
     shape = Shape(*window.positions(flow.stream.shape), flow.channels)
     weights = Weights(ones, np.ones(flow.channels))
     out = sums(making, flow, name, window, flow.channels, weights, Layout.of(labels, shape))
-    return replace(out, value=Applied("Div", {}, (out.value, np.full(flow.channels, divisor))))
+    return replace(out, value=applied("Div", {}, out.value, np.full(flow.channels, divisor)))
 
 
 def reduce_mean(source: Source, making: Making, node: Any, flow: Flow) -> Flow:

@@ -1,4 +1,4 @@
-"""What a network gives: the real values of its outputs as integers on one grid, so that the largest stays the largest."""
+"""What a network gives: its outputs' real values as integers on one grid, so that the largest stays the largest."""
 
 from __future__ import annotations
 

@@ -103,17 +103,22 @@ def _average_pool(attributes: Attributes, inputs: Sequence[Any]) -> Array:
     kernel = attributes["kernel_shape"]
     windows = geometry(attributes, inputs[0].shape[2:], kernel)
     axes = tuple(range(-len(kernel), 0))
-    return np.asarray(_taps(inputs[0], windows, 0).sum(axis=axes) / divisors(attributes, inputs[0].shape[2:], windows))
+    numbers: Array = np.ones(())
+    for each in divisors(attributes, inputs[0].shape[2:], windows):
+        numbers = np.multiply.outer(numbers, each)
+    return np.asarray(_taps(inputs[0], windows, 0).sum(axis=axes) / numbers)
 
 
-def divisors(attributes: Attributes, sizes: Sequence[int], windows: Geometry) -> Array:
-    """What each window's sum is divided by: taps of the map, and of its padding with `count_include_pad`."""
-    own = np.ones((1, 1, *sizes))
-    if attributes.get("count_include_pad", 0):
-        own = np.pad(own, [(0, 0), (0, 0), *zip(windows.begins, windows.ends, strict=True)], constant_values=1.0)
-        none = (0,) * len(sizes)
-        windows = Geometry(windows.kernel, windows.strides, windows.dilations, none, none, windows.counts, windows.over)
-    return np.asarray(_taps(own, windows, 0).sum(axis=tuple(range(-len(sizes), 0))))
+def divisors(attributes: Attributes, sizes: Sequence[int], windows: Geometry) -> list[Array]:
+    """What sums are divided by: for each axis how many taps of each window count, those of padding if it is counted."""
+    counted = []
+    for axis, size in enumerate(sizes):
+        places = np.arange(windows.counts[axis])[:, None] * windows.strides[axis] - windows.begins[axis]
+        taps = places + np.arange(windows.kernel[axis]) * windows.dilations[axis]
+        around = bool(attributes.get("count_include_pad", 0))
+        first, end = (-windows.begins[axis], size + windows.ends[axis]) if around else (0, size)
+        counted.append(((taps >= first) & (taps < end)).sum(axis=1))
+    return counted
 
 
 def _global_average_pool(_: Attributes, inputs: Sequence[Any]) -> Array:

@@ -23,10 +23,11 @@ def quantised(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
     """What a quantiser makes: `flow` is its output as a function of the stream before it."""
     source.quantiser_of(node)
     assert isinstance(flow.value, Applied)  # the quantiser itself
-    scale = np.asarray(flow.value.operands[4 if len(flow.value.operands) == 6 else 1], np.float64)
+    operands = flow.value.operands
+    scale = np.asarray(operands[4 if len(operands) == 6 else 1], np.float64)
     two = node.op_type == "BipolarQuant" or (
         node.op_type == "Quant"
-        and float(np.ravel(flow.value.operands[3])[0]) == 1  # type: ignore[arg-type]  # bits, no value
+        and float(np.ravel(source.parameters(node)[2])[0]) == 1
         and source.attributes(node)["signed"] == 1
     )
 
@@ -61,7 +62,7 @@ def _tell_ties(source: Source, making: Making, node: Any, what: tuple[Flow, Real
         count += int(np.unique(np.argwhere(moved[0] | moved[1]), axis=0).shape[0])
     if count:
         making.note(
-            f"{source.where(node)}: {count} sums lie on a rounding boundary, where the last bit of a float64 run decides"
+            f"{source.where(node)}: {count} sums lie on a rounding boundary; the last bit of a float64 run decides"
         )
 
 

@@ -66,7 +66,7 @@ SIGNATURES: dict[str, Signature] = {
     "Dropout": Signature((1, 3), {"ratio": FLOAT, "seed": INT}, outputs=2, holes=(1,)),
     "Constant": Signature(
         (0, 0), {"value": TENSOR, "value_float": FLOAT, "value_floats": FLOATS, "value_int": INT, "value_ints": INTS}
-    ),  # fmt: skip
+    ),
     "Softmax": Signature((1, 1), {"axis": INT}),
     "ArgMax": Signature((1, 1), {"axis": INT, "keepdims": INT, "select_last_index": INT}),
     "TopK": Signature((1, 2), {"k": INT, "axis": INT, "largest": INT, "sorted": INT}, outputs=2),

@@ -50,7 +50,7 @@ def steps_of(counted: Counted, low: Integers, high: Integers, direction: Integer
     ends = np.stack([counted(low[None])[0], counted(high[None])[0]])
     events = None
     if np.any(direction == 0):
-        direction, events = _looked_at(counted, low, high, unit)
+        direction, events = _looked_at(counted, low, high)
     sides = ends * direction  # rising
     base = np.zeros_like(low)
     for way in (1, -1):
@@ -63,7 +63,7 @@ def steps_of(counted: Counted, low: Integers, high: Integers, direction: Integer
     if events is None:
         found = _bisected(lambda x: counted(x) * direction, low, high, levels)
     else:
-        found = _counted_up(events, low, high, levels, sides[0])
+        found = _counted_up((*events[:2], events[2] // unit), low, high, levels, sides[0])
     return Steps(found.T, base * direction, direction * unit, low, high)
 
 
@@ -84,7 +84,14 @@ def _bisected(rising: Counted, low: Integers, high: Integers, levels: Integers) 
 _Events = tuple[Integers, Integers, Integers]  # integer, channel, levels that it goes up or down by
 
 
-def _looked_at(counted: Counted, low: Integers, high: Integers, unit: int) -> tuple[Integers, _Events]:
+def seen_direction(function: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], low: Integers, high: Integers) -> Integers:
+    """1 or -1 for each channel, seen at every integer; raises Refused where one both rises and falls."""
+    return _looked_at(function, low, high)[0]
+
+
+def _looked_at(
+    counted: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], low: Integers, high: Integers
+) -> tuple[Integers, _Events]:
     """Direction [channels] and every change of a function, looked at integer by integer."""
     length = int((high - low).max()) + 1
     if length * len(low) > MAX_TABLE:
@@ -100,7 +107,7 @@ def _looked_at(counted: Counted, low: Integers, high: Integers, unit: int) -> tu
         made = counted(np.minimum(points, high))
         change = np.diff(np.concatenate([before, made]), axis=0)
         rows, channels = np.nonzero(change)
-        found.append((points[rows, channels], channels, change[rows, channels] // unit))
+        found.append((points[rows, channels], channels, change[rows, channels]))
         before = made[-1:]
     joined = [np.concatenate(each) for each in zip(*found, strict=True)] if found else [np.zeros(0, np.int64)] * 3
     events = (joined[0], joined[1], joined[2])
@@ -154,7 +161,7 @@ def shift_of(steps: Steps) -> Shift | None:
     apart = np.diff(reached, axis=1)[inside[:, 1:] & inside[:, :-1]]
     if not len(apart):
         return None
-    shift = int(round(float(np.log2(max(float(apart.mean()), 1)))))
+    shift = round(float(np.log2(max(float(apart.mean()), 1))))
     roundings: tuple[Literal[0, 2], ...] = (0, 2) if shift else (0,)
     for rounding in roundings:
         begins = wanted << shift

@@ -27,7 +27,7 @@ class Truth:
     """A QONNX graph made ready to be executed over and over."""
 
     def __init__(self, model: Any) -> None:
-        """Of an onnx `ModelProto`. What depends on no input is computed once. Raises CompileError for an unknown node."""
+        """Of an onnx `ModelProto`. What depends on no input is computed once. CompileError for an unknown node."""
         graph = model.graph
         self._opset = opset_of(model)
         self._constants: dict[str, Any] = {"": None}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ import numpy.typing as npt
 from edgesight.hls.graph.elementwise import ELEMENTWISE
 from edgesight.hls.network import Reals
 
-Operand = "Value | Reals"
+Operand: TypeAlias = "Value | Reals | None"
+MAX_STEPS = 400  # operations between a stream and a quantiser
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Applied:
 
     kind: str
     attributes: Mapping[str, Any]
-    operands: tuple[Operand | None, ...]
+    operands: tuple[Operand, ...]
+    steps: int = 1  # operations up to here
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,24 @@ class Joined:
     parts: tuple[tuple[int, Value], ...]  # channels, value
 
 
-Value = Leaf | Applied | Joined
+Value: TypeAlias = Leaf | Applied | Joined
+
+
+def is_value(operand: Operand) -> TypeGuard[Value]:
+    """Whether an operand comes from a stream, and is no constant."""
+    return isinstance(operand, Leaf | Applied | Joined)
+
+
+def applied(kind: str, attributes: Mapping[str, Any], *operands: Operand) -> Applied:
+    """An element-wise operator of values and constants, with its steps counted."""
+    return Applied(kind, attributes, operands, 1 + sum(steps_of(each) for each in operands))
+
+
+def steps_of(operand: Operand) -> int:
+    """Operations from the stream to an operand."""
+    if isinstance(operand, Joined):
+        return max(steps_of(part) for _, part in operand.parts)
+    return operand.steps if isinstance(operand, Applied) else 0
 
 
 @dataclass(frozen=True)
@@ -59,7 +78,7 @@ class Ramp:
         return bool(np.isneginf(self.low).all() and np.isposinf(self.high).all())
 
 
-def evaluate(value: Operand, integers: npt.NDArray[Any], nudge: float = 0.0) -> Reals:
+def evaluate(value: Value, integers: npt.NDArray[Any], nudge: float = 0.0) -> Reals:
     """The real values [n, channels] at integers [n, channels]; `nudge` moves the stream's own values by that factor."""
     if isinstance(value, Leaf):
         exact = integers * value.scale
@@ -69,14 +88,9 @@ def evaluate(value: Operand, integers: npt.NDArray[Any], nudge: float = 0.0) -> 
         pieces = np.split(integers, ends[:-1], axis=1)
         made = [evaluate(part, piece, nudge) for (_, part), piece in zip(value.parts, pieces, strict=True)]
         return np.concatenate(made, axis=1)
-    if isinstance(value, Applied):
-        inputs = [
-            evaluate(each, integers, nudge) if isinstance(each, Leaf | Applied | Joined) else each
-            for each in value.operands
-        ]
-        with np.errstate(all="ignore"):
-            return np.asarray(ELEMENTWISE[value.kind](value.attributes, inputs), np.float64)
-    return value
+    inputs = [evaluate(each, integers, nudge) if is_value(each) else each for each in value.operands]
+    with np.errstate(all="ignore"):
+        return np.asarray(ELEMENTWISE[value.kind](value.attributes, inputs), np.float64)
 
 
 def ramp(value: Value) -> Ramp | None:
@@ -96,15 +110,15 @@ def ramp(value: Value) -> Ramp | None:
 
 def _applied(value: Applied) -> Ramp | None:
     attributes, operands = value.attributes, value.operands
-    values = [place for place, each in enumerate(operands) if isinstance(each, Leaf | Applied | Joined)]
+    values = [(place, each) for place, each in enumerate(operands) if is_value(each)]
     if len(values) != 1:
         return None
-    at = values[0]
-    inner = ramp(operands[at])  # type: ignore[arg-type]  # one of the values
+    at, only = values[0]
+    inner = ramp(only)
     if inner is None:
         return None
     one = np.ones_like(inner.slope)
-    rest = [one * each for place, each in enumerate(operands) if place != at and each is not None]
+    rest = [one * each for each in operands if each is not None and not is_value(each)]
     match value.kind:
         case "Add":
             return _moved(inner, one, rest[0])
@@ -146,7 +160,7 @@ def _clipped(inner: Ramp, low: Reals, high: Reals) -> Ramp:
     )
 
 
-def direction(value: Operand, channels: int) -> npt.NDArray[np.int64]:
+def direction(value: Value, channels: int) -> npt.NDArray[np.int64]:
     """For each channel 1 where the value certainly never falls as the integer rises, -1 where it never rises, else 0.
 
     That holds for the doubles too: rounding keeps the order of what it rounds.
@@ -155,14 +169,12 @@ def direction(value: Operand, channels: int) -> npt.NDArray[np.int64]:
         return np.where(value.scale >= 0, 1, -1)
     if isinstance(value, Joined):
         return np.concatenate([direction(part, size) for size, part in value.parts])
-    if not isinstance(value, Applied):
-        return np.zeros(channels, np.int64)
-    values = [place for place, each in enumerate(value.operands) if isinstance(each, Leaf | Applied | Joined)]
+    values = [(place, each) for place, each in enumerate(value.operands) if is_value(each)]
     none = np.zeros(channels, np.int64)
     if len(values) != 1:
         return none
-    at = values[0]
-    inner = direction(value.operands[at], channels)
+    at, only = values[0]
+    inner = direction(only, channels)
     other = value.operands[1 - at] if len(value.operands) > 1 else None
     match value.kind:
         case "Add" | "Relu" | "Clip" | "BipolarQuant" | "Quant" | "Trunc":
