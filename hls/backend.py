@@ -184,14 +184,10 @@ def integer_network_of(graph: Any, otherwise: Format | None) -> IntegerNetwork |
     `otherwise` is the input's type where the graph's own quantisers do not say it. Raises CompileError naming what
     cannot be compiled; warns of what the user should know.
     """
-    try:
-        read(graph, for_hls4ml=True)
-    except CompileError:
-        network, notes = integer_network(graph, otherwise=otherwise)
-        for note in notes:
-            warnings.warn(note, stacklevel=2)
-        return network
-    return None
+    network, notes = integer_network(graph, otherwise=otherwise)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return network
 
 
 def _checked(initialise: Callable[..., None]) -> Callable[..., None]:

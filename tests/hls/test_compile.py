@@ -57,15 +57,15 @@ def test_compiling_twice_gives_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_each_layer_takes_its_own_reuse_factor(tmp_path: Path) -> None:
-    package = compile_digits(tmp_path / "kernel", Folding(100, {"Conv_1": 7}), Folding(1000, {}))
-    layer = next(layer for layer in package.kernel.stages[0].layers if layer.name.endswith("Conv_1"))
+    package = compile_digits(tmp_path / "kernel", Folding(100, {"node_conv2d_1": 7}), Folding(1000, {}))
+    layer = next(layer for layer in package.kernel.stages[0].layers if layer.name.endswith("node_conv2d_1"))
     # 7 does not divide 16 outputs x 144 inputs: the next fold that does is built, and both are reported.
     assert (layer.reuse_asked, layer.reuse_built) == (7, 8)
     assert layer.multipliers * layer.reuse_built == 16 * 144
 
 
 def test_an_unknown_layer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CompileError, match=r"no layer Conv_9; it has Conv_0, .*MatMul_0"):
+    with pytest.raises(CompileError, match=r"no layer Conv_9; it has conv1 .node_conv2d., .*logits .node_linear."):
         compile_digits(tmp_path / "kernel", Folding(100, {"Conv_9": 7}), Folding(1000, {}))
     assert not (tmp_path / "kernel").exists()
 
