@@ -1,11 +1,8 @@
-"""What a network is to this compiler: a chain of steps, each with the arithmetic that ONNX and QONNX define.
-
-A step is a convolution, a dense layer or a max pooling. `edgesight.hls.graph` makes them of a QONNX graph; what hls4ml
-makes of the same graph is held against them (`edgesight.hls.layers`).
-"""
+"""What all parts of the compiler speak of: maps, integers, the names of layers, and what cannot be compiled."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.pixels import FRACTION_BITS
 
 Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 MAX_BITS = 8  # widest weight and activation that the matrix-vector unit takes
-MAX_BIAS_BITS = 32
 _TOLD = 20  # problems; a graph that has more of them tells how many
 
 
@@ -39,6 +34,11 @@ def refuse(problems: Iterable[str], subject: str = "") -> None:
     raise CompileError(f"{start}{len(found)} problems:{told}{rest}")
 
 
+def names_of(layer: str) -> set[str]:
+    """What a user may call a layer that the compiler calls `module (node)`: that, or either of the two."""
+    return {layer, *re.split(r" \(|\)$", layer)} - {""}
+
+
 @dataclass(frozen=True)
 class Format:
     """A fixed-point type: the value is integer * 2**-fraction."""
@@ -46,19 +46,6 @@ class Format:
     bits: int
     fraction: int
     signed: bool
-
-    @property
-    def low(self) -> int:
-        """Smallest integer."""
-        return -(1 << (self.bits - 1)) if self.signed else 0
-
-    @property
-    def high(self) -> int:
-        """Largest integer."""
-        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
-
-
-PIXEL = Format(8, FRACTION_BITS, False)  # a byte of a picture
 
 
 @dataclass(frozen=True)
@@ -77,48 +64,3 @@ class Shape:
     def __str__(self) -> str:
         """As height x width x channels."""
         return f"{self.height}x{self.width}x{self.channels}"
-
-
-@dataclass(frozen=True)
-class Window:
-    """Geometry of a sliding window; pads are top, left, bottom, right."""
-
-    kernel: int
-    stride: int
-    pads: tuple[int, int, int, int]
-
-
-@dataclass
-class Step:
-    """A convolution or dense layer with its bias and the quantiser behind it, or a max pooling (without weights).
-
-    Weights and biases are the quantised values, `weights[output, beat, lane]` as in `edgesight.hls.layers.Matrix`:
-    the lanes of a
-    convolution are its window's rows, columns and channels, a dense layer has a beat for each pixel of the map.
-    """
-
-    name: str
-    tensor: str  # what its node makes
-    source: Shape
-    shape: Shape
-    window: Window | None  # None for a dense layer
-    weights: Reals | None
-    bias: Reals | None
-    output: Format | None = None  # None for logits as they are
-    rounding: int = 0
-    relu: bool = False
-
-
-@dataclass(frozen=True)
-class Quantiser:
-    """What a Quant node does: its format, the smallest integer where it is narrow, and how it rounds."""
-
-    format: Format
-    narrow: bool
-    rounding: int
-
-    def __call__(self, values: Reals) -> Reals:
-        """Quantised values, as QONNX defines them: clipped, then rounded."""
-        low = self.format.low + (1 if self.narrow and self.format.signed else 0)
-        clipped = np.clip(values * 2.0**self.format.fraction, low, self.format.high)
-        return np.asarray((np.round if self.rounding else np.floor)(clipped) * 2.0**-self.format.fraction)

@@ -26,6 +26,7 @@ from edgesight.hls.graph.layers import MAX_SIDE
 from edgesight.hls.graph.layout import AGAIN, Layout
 from edgesight.hls.graph.nodes import QUANTISERS, shown
 from edgesight.hls.graph.quantisers import quantised
+from edgesight.hls.graph.signatures import CHANNELS_LAST
 from edgesight.hls.graph.source import MAX_CONSTANT, Constant, Refused, Source
 from edgesight.hls.graph.tensorwise import axes_of, flattened, squeezed, target_shape, unsqueezed
 from edgesight.hls.graph.truth import ordered
@@ -71,7 +72,8 @@ def integer_network(
 
     `model` is a path, an onnx `ModelProto` or a qonnx `ModelWrapper`. The entry's format is that of the quantiser at
     the input, unless `entry` gives another; without either it is `otherwise`, or a picture's bytes, where a quantiser
-    comes before the first layer. Raises CompileError with every problem that was found; each names its layer, the reason and a remedy.
+    comes before the first layer. Raises CompileError with every problem that was found; each names its layer, the
+    reason and a remedy.
     """
     if isinstance(model, str | Path):
         try:
@@ -154,7 +156,16 @@ class _Following:
         if height * width * channels > MAX_CONSTANT:
             problems.append(f"input {entry.name}: shape {sizes} is too large; use a smaller one")
             return False
-        form = self._format(entry.name) or self.otherwise
+        form = self._format(entry.name)
+        if form is not None and not (
+            form.low < form.high and form.high - form.low < 1 << MAX_INPUT_BITS and form.scale > 0
+        ):
+            problems.append(
+                f"input {entry.name}: integers from {form.low} to {form.high} with scale {form.scale:g}; give "
+                f"a format of at most {MAX_INPUT_BITS} bits and a positive scale"
+            )
+            return False
+        form = form or self.otherwise
         self.making.assumed = form is None
         form = form or BYTES
         stream = Stream(shape, form.low, form.high)
@@ -167,13 +178,15 @@ class _Following:
 
     def _turned(self, name: str) -> bool:
         """Whether the input is turned to channels first before anything else."""
-        stack = [name]
+        stack, seen = [name], {name}
         while stack:
             at = stack.pop()
             for user in self.source.consumers[at]:
                 if user.op_type == "Transpose" and self.source.attributes(user).get("perm") == _LAST_PERM:
                     return True
-                if user.op_type in (*QUANTISERS, "Identity", "Cast") and user.input[0] == at and user.output:
+                passes = user.op_type in (*QUANTISERS, "Identity", "Cast") and user.input[0] == at and user.output
+                if passes and user.output[0] not in seen:
+                    seen.add(user.output[0])
                     stack.append(user.output[0])
         return False
 
@@ -183,14 +196,15 @@ class _Following:
             return self.given
         self._fold_constants()
         forms = set()
-        stack = [tensor]
+        stack, seen = [tensor], {tensor}
         while stack:
             at = stack.pop()
             if at in self.source.outputs:
                 return None
             for user in self.source.consumers[at]:
                 if user.op_type in ("Identity", "Flatten", "Transpose", "Dropout", "Reshape", "Squeeze", "Unsqueeze"):
-                    if user.input[0] == at and user.output:
+                    if user.input[0] == at and user.output and user.output[0] not in seen:
+                        seen.add(user.output[0])
                         stack.append(user.output[0])
                 elif user.op_type != "Shape":
                     forms.add(self._grid(user) if user.op_type == "Quant" and user.input[0] == at else None)
@@ -297,7 +311,7 @@ class _Following:
     def _operand(self, node: Any, flow: Flow, value: Any) -> Any:
         if node.op_type == "BatchNormalization":
             shape = [1] * len(flow.layout.groups)
-            shape[-1 if node.domain == layers.CHANNELS_LAST else min(1, len(shape) - 1)] = -1
+            shape[-1 if node.domain == CHANNELS_LAST else min(1, len(shape) - 1)] = -1
             value = np.reshape(value, shape)
         found = flow.layout.per_channel(value)
         if not np.isfinite(found).all() and node.op_type != "Clip":

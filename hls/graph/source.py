@@ -12,7 +12,7 @@ from onnx.defs import SchemaError, get_schema
 from edgesight.hls.graph import truth
 from edgesight.hls.graph.elementwise import ROUNDINGS, Array
 from edgesight.hls.graph.mapwise import pads_of, scales_of_resize
-from edgesight.hls.graph.nodes import QUANTISERS, Nodes, of_opset
+from edgesight.hls.graph.nodes import QUANTISERS, Nodes
 from edgesight.hls.graph.signatures import REMEDIES, SIGNATURES
 from edgesight.hls.network import CompileError, Reals
 
@@ -48,7 +48,7 @@ class Source(Nodes):
 
     def __init__(self, model: Any) -> None:
         """Of an onnx `ModelProto`."""
-        super().__init__(model, for_hls4ml=False)
+        super().__init__(model)
         self.known: dict[str, Constant] = {}
         for tensor in self.graph.initializer:
             try:
@@ -56,10 +56,6 @@ class Source(Nodes):
             except Exception as error:  # whatever onnx raises for a spoilt tensor
                 found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
                 self.problems.append(f"tensor {tensor.name}: cannot be read ({found}); export the network again")
-
-    def reads(self, node: Any) -> dict[str, int]:
-        """The attributes that are read of a node, with their types, as far as the file's opset has them."""
-        return of_opset(node.op_type, self.opset, SIGNATURES[node.op_type].attributes)
 
     def attributes(self, node: Any) -> dict[str, Any]:
         """A node's attributes by name."""

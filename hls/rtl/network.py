@@ -24,8 +24,8 @@ from edgesight.hls.dataflow.operators import (
     Upsample,
     Window,
 )
-from edgesight.hls.emit import library_of
 from edgesight.hls.folding import Folding
+from edgesight.hls.library import library_of
 from edgesight.hls.network import Shape
 from edgesight.hls.rtl.joins import join_depths
 from edgesight.hls.rtl.memories import trees
@@ -130,7 +130,7 @@ class _Module:
 
     def _fifo(self, source: str, name: str, of: Stream, depth: int) -> str:
         self._declare(name, of)
-        parameters = {"Width": pixel_bits(of), "Depth": depth}
+        parameters: dict[str, object] = {"Width": pixel_bits(of), "Depth": depth}
         instantiate(self.body, "stream_fifo", f"u_{name}", parameters, source, name)
         return name
 

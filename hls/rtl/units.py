@@ -72,21 +72,20 @@ def plan(network: IntegerNetwork, folding: Folding) -> dict[int, Unit]:
         raise CompileError(f"no layer {', '.join(unknown)} to give a reuse factor to; there are {', '.join(named)}")
     refuse(_impossible(network))
     units: dict[int, Unit] = {}
-    fused: set[int] = set()
     for place, operator in enumerate(network.operators):
-        if isinstance(operator, Entry) or place in fused:
-            continue
-        sources = [source.output for source in network.sources_of(operator)]
         if isinstance(operator, Matrix):
-            scale = _fusable(network, place)
-            units[place] = _matrix(place, operator, sources[0], folding, scale)
-            if scale is not None:
-                fused.add(scale)
-        else:
-            before = units.get(operator.sources[0])
-            budget = before.cycles if before is not None and before.multipliers else folding.cycles
-            units[place] = _other(place, operator, sources[0], budget)
-    return units
+            source = network.sources_of(operator)[0].output
+            units[place] = _matrix(place, operator, source, folding, _fusable(network, place))
+    fused = {unit.fused for unit in units.values()}
+    # Nothing needs to be faster than the slowest matrix: so the matrices' factors alone say what hardware it is.
+    slowest_of_all = max((unit.cycles for unit in units.values()), default=folding.cycles)
+    for place, operator in enumerate(network.operators):
+        if isinstance(operator, Entry | Matrix) or place in fused:
+            continue
+        before = units.get(operator.sources[0])
+        budget = before.cycles if before is not None and before.multipliers else slowest_of_all
+        units[place] = _other(place, operator, network.sources_of(operator)[0].output, budget)
+    return dict(sorted(units.items()))
 
 
 def slowest(network: IntegerNetwork, units: Sequence[Unit]) -> tuple[int, str]:
