@@ -4,14 +4,13 @@ It derives from hls4ml's Vitis backend, so that `compile()` and `predict()` run 
 configuration carries over unchanged; writing a model adds a folder `rtl` with the network as SystemVerilog. What the
 hardware cannot compute exactly is refused while converting, before anything is written.
 
-A chain of layers that hls4ml's own reading keeps exact stays as hls4ml reads it. Of every other network the layers that
-hls4ml makes are placeholders: it is read as an integer network, whose layers take their place (`edgesight.hls.cpp`).
+The layers that hls4ml itself makes of a graph are placeholders: it is read as an integer network, whose layers take
+their place (`edgesight.hls.cpp`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -31,17 +30,15 @@ from edgesight.hls import build as building
 from edgesight.hls import settings
 from edgesight.hls.cpp import handlers
 from edgesight.hls.cpp import layers as own_layers
-from edgesight.hls.cpp.placement import BACKEND, Route, place, route
+from edgesight.hls.cpp.placement import BACKEND, place, route
 from edgesight.hls.cpp.writer import RTLWriter
 from edgesight.hls.dataflow.operators import IntegerNetwork
-from edgesight.hls.emit import emit_project, library_modules
-from edgesight.hls.folding import Folding
 from edgesight.hls.graph.integer_network import Format, integer_network
-from edgesight.hls.graph.read import read
-from edgesight.hls.layers import compare, extract, matrices
+from edgesight.hls.library import library_modules
 from edgesight.hls.network import CompileError, refuse
 from edgesight.hls.qonnx_graph import calling
 from edgesight.hls.rtl.network import emit_network
+from edgesight.hls.rtl.units import plan
 from edgesight.hls.verilog import identifier
 from edgesight.host.files import write_atomically
 
@@ -97,7 +94,8 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
         problems += settings.check({} if asked is None else asked, self.convert_precision_string, layer_map)
         refuse(problems)
         if (graph := _called_with("model")) is not None:
-            _check_graph(graph, {} if asked is None else asked)
+            loaded, _ = _check_graph(graph, {} if asked is None else asked)
+            handlers.check(loaded)
         config: dict[str, Any] = super().create_initial_config(
             part=part,
             clock_period=clock_period,
@@ -156,15 +154,18 @@ def _called_with(argument: str) -> Any:
     return frame.f_locals.get(argument)
 
 
-def _check_graph(graph: Any, hls: Mapping[str, Any]) -> tuple[Any, IntegerNetwork | None]:
+def _check_graph(graph: Any, hls: Mapping[str, Any]) -> tuple[Any, IntegerNetwork]:
     """The QONNX graph, loaded if a file's path is given, and the integer network that it is read as.
 
-    No integer network where hls4ml's own reading of the graph is exact. `hls` is its configuration. Raises CompileError
-    where neither reads it.
+    `hls` is hls4ml's configuration. Warns of what the user should know. Raises CompileError naming what cannot be
+    compiled.
     """
     loaded = onnx.load(graph) if isinstance(graph, str) else graph
     with calling("reading the graph"):
-        return loaded, integer_network_of(handlers.original(loaded), input_type(hls))
+        network, notes = integer_network(handlers.original(loaded), otherwise=input_type(hls))
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return loaded, network
 
 
 def input_type(hls: Mapping[str, Any]) -> Format | None:
@@ -176,18 +177,6 @@ def input_type(hls: Mapping[str, Any]) -> Format | None:
         return None
     low = -(1 << (kind.width - 1)) if kind.signed else 0
     return Format(low, low + (1 << kind.width) - 1, 2.0 ** -(kind.width - kind.integer))
-
-
-def integer_network_of(graph: Any, otherwise: Format | None) -> IntegerNetwork | None:
-    """What a graph is read as: None for a chain of layers that hls4ml reads as it is.
-
-    `otherwise` is the input's type where the graph's own quantisers do not say it. Raises CompileError naming what
-    cannot be compiled; warns of what the user should know.
-    """
-    network, notes = integer_network(graph, otherwise=otherwise)
-    for note in notes:
-        warnings.warn(note, stacklevel=2)
-    return network
 
 
 def _checked(initialise: Callable[..., None]) -> Callable[..., None]:
@@ -205,18 +194,24 @@ def _checked(initialise: Callable[..., None]) -> Callable[..., None]:
 
 
 def _settle(model: Any) -> None:
-    """Check what a model is made of; `model.rtl_route` says how its integer network gets into it, None without one."""
-    given = model.config.config.pop("IntegerNetwork", None)
-    model.rtl_route, model.rtl_unread = None, False
+    """Check what a model is made of; `model.rtl_route` says how its integer network gets into it."""
+    given = model.config.config.pop("Route", None)
+    model.rtl_unread = True  # until `Read` puts the network's layers in
     if given is not None:
-        model.rtl_route, model.rtl_unread = Route(given), True
+        model.rtl_route = given
         return
     graph, network = _check_graph(_qonnx(model), model.config.config["HLSConfig"])
     named = handlers.original(graph).graph
-    whole = network is not None
-    settings.apply(model.config, named, layer_map, frozenset(library_modules()), by_bounds=whole)
-    if network is not None:
-        model.rtl_route, model.rtl_unread = route(model.config, network, named), True
+    settings.apply(model.config, named, layer_map, frozenset(library_modules()))
+    model.rtl_route = route(model.config, network, named)
+    moved = [
+        f"{unit.name} has ReuseFactor {unit.reuse_built} instead of {unit.reuse_asked}"
+        f"{', the slowest that it has' if unit.reuse_built < unit.reuse_asked else ''}"
+        for unit in plan(network, model.rtl_route.folding).values()
+        if unit.multipliers and unit.reuse_built != unit.reuse_asked > 1  # 1 asks for the fastest there is
+    ]
+    if moved:
+        warnings.warn(f"no fold has exactly the ReuseFactor asked for: {'; '.join(moved)}", stacklevel=2)
 
 
 def _qonnx(model: Any) -> Any:
@@ -246,57 +241,27 @@ class Read(ModelOptimizerPass):  # type: ignore[misc]
 
 
 class Check(ModelOptimizerPass):  # type: ignore[misc]
-    """Refuse what the hardware cannot compute exactly, by layer name."""
+    """Remember what the layers are once hls4ml has made all of them."""
 
     def __init__(self) -> None:
         """Name the pass."""
         super().__init__("check", None)
 
     def transform(self, model: Any) -> bool:
-        """Raise CompileError where a layer cannot be built, or not as QONNX has it; leave the layers with the model.
-
-        An integer network needs none of this: its layers come from it.
-        """
-        if model.rtl_route is not None:
-            return False
-        layers = extract(model)
-        compare(layers, read(_qonnx(model)))
-        _check_layer_names(model)
-        model.rtl_layers, model.rtl_checked = layers, _fingerprint(model)
-        moved = [
-            f"{layer.name} has ReuseFactor {layer.fold.cycles} instead of {layer.reuse_asked}"
-            f"{', the slowest that it has' if layer.fold.cycles < layer.reuse_asked else ''}"
-            for layer in matrices(layers)
-            if layer.fold.cycles != layer.reuse_asked > 1  # 1 asks for the fastest there is
-        ]
-        if moved:
-            warnings.warn(f"no fold has exactly the ReuseFactor asked for: {'; '.join(moved)}", stacklevel=2)
+        """Leave a fingerprint of each layer with the model."""
+        model.rtl_made = _fingerprints(model)
         return False
 
 
-def _fingerprint(model: Any) -> str:
-    """What a user may change in a converted model: its layers' weights and reuse factors."""
-    digest = hashlib.sha256()
+def _fingerprints(model: Any) -> dict[str, str]:
+    """What a user may change in a converted model: each layer's weights and reuse factor."""
+    found = {}
     for node in model.get_layers():
-        digest.update(repr((node.name, model.config.get_reuse_factor(node))).encode())
+        digest = hashlib.sha256(repr(model.config.get_reuse_factor(node)).encode())
         for weight in node.get_weights():
             digest.update(np.asarray(weight.data).tobytes())
-    return digest.hexdigest()
-
-
-def _check_layer_names(model: Any) -> None:
-    """Layer names become identifiers of C++ and parts of file names, and hls4ml's settings ignore their case."""
-    problems, seen = [], dict[str, str]()
-    for node in model.get_layers():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", node.name) or len(node.name) > settings.LONGEST_NAME:
-            problems.append(
-                f"layer {node.name[:200]}: its name is no identifier of letters A to Z, digits and _, at most "
-                f"{settings.LONGEST_NAME} of them; prepare the graph with edgesight.hls.qonnx_graph.load, which "
-                "names layers anew"
-            )
-        if (other := seen.setdefault(node.name.lower(), node.name)) != node.name:
-            problems.append(f"layers {other} and {node.name}: their names differ in case only; rename one")
-    refuse(problems)
+        found[node.name] = digest.hexdigest()
+    return found
 
 
 class Emit(ModelOptimizerPass):  # type: ignore[misc]
@@ -309,19 +274,21 @@ class Emit(ModelOptimizerPass):  # type: ignore[misc]
     def transform(self, model: Any) -> bool:
         """Write the network as module `<project name>` with its weights and the library modules that it uses.
 
-        The layers are those that `Check` found when the model was converted; what was changed since is checked again.
+        Raises CompileError where a layer was changed after the conversion: the network stays as it was read.
         """
-        name = identifier(model.config.get_project_name())
-        if model.rtl_route is None:
-            if model.rtl_checked != _fingerprint(model):
-                Check().transform(model)
-            files = emit_project(name, model.rtl_layers)
-        else:
-            files = emit_network(name, model.rtl_route.network, Folding(1, model.rtl_route.reuse)).project()
-        folder = Path(model.config.get_output_dir()) / "rtl"
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, text in files.items():
-            write_atomically(folder / file, text.encode())
+        made = _fingerprints(model)
+        refuse(
+            f"layer {name}: its weights or its ReuseFactor were changed after the conversion; change the QONNX network "
+            "or the configuration, and convert it again"
+            for name in sorted(made.keys() | model.rtl_made.keys())
+            if made.get(name) != model.rtl_made.get(name)
+        )
+        if model.rtl_route.rtl:
+            name = identifier(model.config.get_project_name())
+            folder = Path(model.config.get_output_dir()) / "rtl"
+            folder.mkdir(parents=True, exist_ok=True)
+            for file, text in emit_network(name, model.rtl_route.network, model.rtl_route.folding).project().items():
+                write_atomically(folder / file, text.encode())
         return False
 
 

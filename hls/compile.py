@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
-import re
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import numpy as np
 import onnx
 
 from edgesight.hls import emit, qonnx_graph, registers
-from edgesight.hls.conversion import convert as convert
+from edgesight.hls.cpp.handlers import original
 from edgesight.hls.cpp.model import model_graph
 from edgesight.hls.cpp.statements import NotStated
 from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
@@ -25,9 +24,13 @@ from edgesight.hls.folding import Folding as Folding
 from edgesight.hls.graph.integer_network import Format as EntryFormat
 from edgesight.hls.graph.integer_network import integer_network
 from edgesight.hls.graph.truth import real_outputs
-from edgesight.hls.network import CompileError, Format, Shape
+from edgesight.hls.layers import Layer as Hardware
+from edgesight.hls.layers import layers_of
+from edgesight.hls.library import library_modules
+from edgesight.hls.network import CompileError, Format, Shape, names_of, refuse
 from edgesight.hls.rtl.network import EmittedNetwork, emit_network
 from edgesight.hls.rtl.units import signed_bits, slowest
+from edgesight.hls.settings import check_name
 from edgesight.host.files import sha256
 from edgesight.host.kernel import MAX_FRAME_BYTES, SCHEMA_VERSION, BackEndInput, Input, Kernel, Layer, Stage
 from edgesight.host.package import RTL, TOP, Package, structure_hash, weights_checksum, write_package
@@ -91,6 +94,23 @@ def compile_alone(name: str, network: Network, out: Path) -> Package:
     return _write(name, built, DataSetFacts("none", "", []), None, out, alone=True)
 
 
+def convert(graph: Any, module: str, folding: Folding, folder: Path) -> tuple[list[Hardware], Any]:
+    """The hardware layers of a graph that `qonnx_graph.load` read, and hls4ml's model of it as the project `module`.
+
+    Nothing is written into `folder` before the model's `write()`. Raises CompileError for what cannot be compiled,
+    `module` as a name included.
+    """
+    refuse(check_name(module, frozenset(library_modules())))
+    integers, notes = integer_network(original(graph))
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    _check_one_output(module, integers)
+    named = _by_name(folding, integers, module)
+    layers = layers_of(integers, named)
+    with qonnx_graph.calling("converting the network with hls4ml"):
+        return layers, model_graph(integers, module, folder, named, rtl=True)
+
+
 @dataclass(frozen=True)
 class _Built:
     """What the networks of a package became: by stage, and their files."""
@@ -110,7 +130,7 @@ def _build(networks: Sequence[Network]) -> _Built:
         for index, (network, integers) in enumerate(zip(networks, built.integers, strict=True)):
             module = f"stage{index}"
             emitted = emit_network(module, integers, _by_name(network.folding, integers, module))
-            stated, csim = _csim(integers, module, Path(scratch) / module)
+            stated, csim = _csim(integers, emitted, Path(scratch) / module)
             built.ports.append(_ports(module, integers))
             built.stages.append(_describe(integers, emitted, stated))
             built.generated.update(emitted.sources)
@@ -125,22 +145,23 @@ def _read_all(networks: Sequence[Network]) -> list[IntegerNetwork]:
     for network in networks:
         try:
             integers, notes = integer_network(network.path, network.entry)
+            _check_one_output("the network", integers)
         except CompileError as error:
             problems.append(CompileError(f"{network.path}: {error}"))
             continue
         for note in notes:
             warnings.warn(f"{network.path}: {note}", stacklevel=2)
-        if len(integers.outputs) != 1:
-            names = ", ".join(output.name for output in integers.outputs)
-            problems.append(
-                CompileError(
-                    f"{network.path}: {len(integers.outputs)} outputs ({names}); a stage gives one: export one"
-                )
-            )
         found.append(integers)
     if problems:
         raise CompileError("\n".join(map(str, problems))) from problems[0]
     return found
+
+
+def _check_one_output(what: str, integers: IntegerNetwork) -> None:
+    """Refuse what a kernel has no place for."""
+    if len(integers.outputs) != 1:
+        names = ", ".join(output.name for output in integers.outputs)
+        raise CompileError(f"{what} has {len(integers.outputs)} outputs ({names}); export it with one output")
 
 
 def _by_name(folding: Folding, integers: IntegerNetwork, module: str) -> Folding:
@@ -148,7 +169,7 @@ def _by_name(folding: Folding, integers: IntegerNetwork, module: str) -> Folding
     known: dict[str, list[str]] = {}
     for operator in integers.operators:
         if isinstance(operator, Matrix):
-            for name in {operator.name, *re.split(r" \(|\)$", operator.name)} - {""}:
+            for name in names_of(operator.name):
                 known.setdefault(name, []).append(operator.name)
     unknown = sorted(name for name in folding.reuse if len(known.get(name, [])) != 1)
     if unknown:
@@ -205,14 +226,15 @@ def _describe(integers: IntegerNetwork, emitted: EmittedNetwork, not_stated: str
     )
 
 
-def _csim(integers: IntegerNetwork, module: str, folder: Path) -> tuple[str | None, dict[str, bytes]]:
+def _csim(integers: IntegerNetwork, emitted: EmittedNetwork, folder: Path) -> tuple[str | None, dict[str, bytes]]:
     """hls4ml's C++ of a network, or why there is none."""
+    asked = {unit.name: unit.reuse_asked for unit in emitted.units if unit.multipliers}
     try:
         with qonnx_graph.calling("writing hls4ml's project"):
-            model_graph(integers, module, folder).write()
+            model_graph(integers, emitted.name, folder, Folding(1, asked)).write()
     except NotStated as reason:
         return str(reason), {}
-    return None, _csim_sources(folder, module)
+    return None, _csim_sources(folder, emitted.name)
 
 
 def _write(name: str, built: _Built, data: DataSetFacts, backend: bytes | None, out: Path, *, alone: bool) -> Package:

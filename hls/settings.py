@@ -47,7 +47,6 @@ KEYWORDS = frozenset((_KEYWORDS + _CPP_KEYWORDS).split())
 # What hls4ml's own project has beside the network's function.
 _HLS4ML_FILES = ("defines", "parameters", "weights", "nnet_utils", "ap_types", "hls", "project", "input_t", "result_t")
 LONGEST_NAME = 100  # characters: names become file names
-_ACTIVATIONS = ("Relu", "Activation")
 _STRATEGIES = ("latency", "resource")  # both make the same hardware, which its reuse factors shape
 _WEIGHTED = ("Conv", "MatMul", "Gemm", "Conv2D", "PointwiseConv2D", "Dense")  # in QONNX, and as hls4ml has them
 
@@ -101,14 +100,10 @@ def check(hls: Any, convert: Callable[[Any], Any], layer_types: Mapping[str, Any
             yield from _keys(f"{section}.{name}", entry, convert)
 
 
-def apply(
-    config: Any, graph: Any, layer_types: Mapping[str, Any], reserved: frozenset[str], *, by_bounds: bool = False
-) -> None:
-    """Check an hls4ml `HLSConfig` of a QONNX `graph` before a node of the model is made; let the model's ReuseFactor
-    reach the layers.
+def apply(config: Any, graph: Any, layer_types: Mapping[str, Any], reserved: frozenset[str]) -> None:
+    """Check an hls4ml `HLSConfig` of a QONNX `graph` before a node of the model is made.
 
-    `by_bounds`: the network's own bounds say every type, so that none may be asked for.
-    Raises CompileError with every setting that is not honoured, by its key.
+    Lets the model's ReuseFactor reach the layers. Raises CompileError with every setting that is not honoured, by key.
     """
     settings: dict[str, Any] = config.config
     # hls4ml adds its own layers to these, which are the caller's, who may convert with them again.
@@ -122,11 +117,11 @@ def apply(
     problems += check(hls, convert, layer_types)
     by_type, by_name = hls.get("LayerType") or {}, hls.get("LayerName") or {}
     for kind, entry in by_type.items():
-        problems += _unread_types(f"LayerType.{kind}", entry, kind, convert, by_bounds)
+        problems += _unread_types(f"LayerType.{kind}", entry, kind, convert)
     known = _names(graph)
     for name, entry in by_name.items():
         if name in known:
-            problems += _unread_types(f"LayerName.{name}", entry, known[name], convert, by_bounds)
+            problems += _unread_types(f"LayerName.{name}", entry, known[name], convert)
         else:
             layers = ", ".join(node.name for node in graph.node if node.op_type in _WEIGHTED)
             problems.append(f"setting LayerName.{name}: the network has no such layer; those with weights are {layers}")
@@ -156,23 +151,20 @@ def _written(settings: Mapping[str, Any]) -> Iterator[str]:
         yield f"setting TBOutputStream (tb_output_stream): {stream!r} is none of both, file and stdout"
 
 
-def _unread_types(where: str, entry: Any, kind: str, convert: Callable[[Any], Any], by_bounds: bool) -> Iterator[str]:
+def _unread_types(where: str, entry: Any, kind: str, convert: Callable[[Any], Any]) -> Iterator[str]:
     """Types asked of a layer of this `kind` (of ONNX or hls4ml; empty for inputs and constants) that nothing reads.
 
-    The network's own quantisers say what weights, biases, activations and maps are.
+    The network's own quantisers and weights say what weights, sums, activations and maps are.
     """
     if not isinstance(entry, Mapping):
         return
     precision = entry.get("Precision", {})
     if not isinstance(precision, Mapping):
         precision = {"": precision}
-    # These are held against the network when hls4ml has made its layers.
-    read = {"result", "accum", "default", ""} if kind in _WEIGHTED else {"result"} if kind in _ACTIVATIONS else set()
-    read = set() if by_bounds else read
     tables = {name: _SOFTMAX for name in _SOFTMAX_TYPES} if kind == "Softmax" else {"table": _TABLE}
     for name, value in precision.items():
         unasked = value == "auto" or (name in tables and str(_converted(convert, value)) == tables[name])
-        if name not in read and not unasked:
+        if not unasked:
             at = f"setting {where}.Precision{f'.{name}' if name else ''}"
             yield f"{at}: {value!r} is not honoured: the network's own quantisers say this type; leave it at 'auto'"
 

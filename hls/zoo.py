@@ -216,7 +216,7 @@ def compile_zoo(zoo: Path, out: Path, foldings: list[Folding]) -> Package:
 
 def check_same_networks(zoo: Path, other: Kernel) -> None:
     """CompileError unless kernel `other` is calibrated and was made of the zoo folder's very networks and back end."""
-    from edgesight.hls.qonnx_graph import CompileError
+    from edgesight.hls.network import CompileError
     from edgesight.host.files import sha256
 
     if other.calibration is None:
@@ -230,7 +230,7 @@ def check_same_networks(zoo: Path, other: Kernel) -> None:
 
 def calibrated_as(package: Package, other: Kernel) -> Package:
     """Take over the calibration of a kernel that has the same networks and back end, and so gives the same margins."""
-    from edgesight.hls.qonnx_graph import CompileError
+    from edgesight.hls.network import CompileError
 
     if len(other.stages) != len(package.kernel.stages):
         raise CompileError(f"{package.path}: has another count of stages than kernel {other.name!r}: calibrate anew")

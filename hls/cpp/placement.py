@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from edgesight.hls.cpp.statements import cpp_names, statements
 from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix, Stream
+from edgesight.hls.folding import Folding
+from edgesight.hls.network import names_of
+from edgesight.hls.rtl.units import plan
 
 BACKEND = "RTL"  # as hls4ml knows it
 
@@ -19,10 +21,17 @@ class Route:
     """How an integer network gets into a model, and what its user asked for."""
 
     network: IntegerNetwork
-    reuse: Mapping[str, int] = field(default_factory=dict)  # ReuseFactor of the operators with weights, by name
+    folding: Folding
+    rtl: bool = True  # whether `write()` writes the RTL beside the C++
     traced: frozenset[str] = frozenset()  # names of operators whose integers hls4ml's `trace` shall give
     channels_first: tuple[bool, ...] = ()  # whether the user's maps are so: of the input, then of each output
     bipolar: frozenset[str] = frozenset()  # outputs of a BipolarQuant, which hls4ml gives as 0 and 1
+
+    @property
+    def reuse(self) -> dict[str, int]:
+        """ReuseFactor of the operators with weights, by name."""
+        units = plan(self.network, self.folding).values()
+        return {unit.name: unit.reuse_asked for unit in units if unit.multipliers}
 
 
 def route(config: Any, network: IntegerNetwork, graph: Any) -> Route:
@@ -30,21 +39,29 @@ def route(config: Any, network: IntegerNetwork, graph: Any) -> Route:
 
     Warns where a trace is asked of nodes that become no layer of their own.
     """
-    kinds = {node.name: node.op_type for node in graph.node}
+    kinds = {node.name: node.op_type.lower() for node in graph.node}
     reuse: dict[str, int] = {}
     for operator in network.operators:
         if isinstance(operator, Matrix):
-            of_kind = config.layer_type_rf.get(kinds.get(operator.name, "").lower(), config.model_rf)
-            reuse[operator.name] = int(config.layer_name_rf.get(operator.name.lower(), of_kind))
+            names = names_of(operator.name)
+            of_kind = [config.layer_type_rf.get(kinds[name]) for name in names if name in kinds]
+            own = [config.layer_name_rf.get(name.lower()) for name in names]
+            reuse[operator.name] = int(next(filter(None, [*own, *of_kind]), config.model_rf))
     layers = config.config["HLSConfig"].get("LayerName", {})
     asked = {name for name, settings in layers.items() if settings.get("Trace")}
-    names = {operator.name for operator in network.operators}
-    if asked - names:
-        warnings.warn(f"setting Trace: no layer of their own become {', '.join(sorted(asked - names))}", stacklevel=2)
+    traced = {operator.name: names_of(operator.name) for operator in network.operators}
+    known = set().union(*traced.values())
+    if asked - known:
+        warnings.warn(f"setting Trace: no layer of their own become {', '.join(sorted(asked - known))}", stacklevel=2)
     ends = [(graph.input, network.entry.name, network.entry.output)]
     ends += [(graph.output, output.name, network.operators[output.source].output) for output in network.outputs]
-    two = frozenset(tensor for node in graph.node if node.op_type == "BipolarQuant" for tensor in node.output)
-    return Route(network, reuse, frozenset(asked & names), tuple(_channels_first(*end) for end in ends), two)
+    return Route(
+        network=network,
+        folding=Folding(1, reuse),
+        traced=frozenset(name for name, names in traced.items() if names & asked),
+        channels_first=tuple(_channels_first(*end) for end in ends),
+        bipolar=frozenset(tensor for node in graph.node if node.op_type == "BipolarQuant" for tensor in node.output),
+    )
 
 
 def _channels_first(tensors: Any, name: str, stream: Stream) -> bool:
@@ -63,13 +80,13 @@ def place(model: Any, route: Route) -> None:
     layers, outputs = statements(route.network)
     model.graph, model.output_vars, model.index = OrderedDict(), {}, 0
     model.inputs, model.outputs = [layers[0].name], list(outputs)
-    names = cpp_names(route.network)
+    names, reuse = cpp_names(route.network), route.reuse
     for layer in layers:
         attributes = dict(layer.attributes)
         operator = route.network.operators[layer.operator]
         settings = {
             "Precision": dict(layer.types),
-            "ReuseFactor": route.reuse.get(operator.name, 1),
+            "ReuseFactor": reuse.get(operator.name, 1),
             "Strategy": attributes.pop("Strategy", "Latency"),
             "Trace": operator.name in route.traced and layer.name == names[layer.operator],
         }

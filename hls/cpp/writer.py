@@ -21,10 +21,10 @@ _CFLAGS, _WITHOUT_ASSERTIONS = 'CFLAGS="-O3 -fPIC"', 'CFLAGS="-O3 -fPIC -DNDEBUG
 
 
 class RTLWriter(VitisWriter):  # type: ignore[misc] # hls4ml carries no types
-    """Vitis' writer; the bridge to Python of an integer network quantises what comes in and scales what goes out."""
+    """Vitis' writer; the bridge to Python quantises what comes in and scales what goes out."""
 
     def write_bridge(self, model: Any) -> None:
-        """hls4ml's bridge, with real values outside where `model` has an integer network."""
+        """hls4ml's bridge, with real values outside."""
         super().write_bridge(model)
         project = model.config.get_project_name()
         path = Path(model.config.get_output_dir()) / f"{project}_bridge.cpp"
@@ -32,9 +32,7 @@ class RTLWriter(VitisWriter):  # type: ignore[misc] # hls4ml carries no types
         namespace = model.config.get_writer_config().get("Namespace")
         if namespace is not None:  # by its full name: the namespace may be called as the function
             text = re.sub(rf"^( +){project}\(", rf"\1{namespace}::{project}(", text, flags=re.MULTILINE)
-        if model.rtl_route is not None:
-            text = _with_real_values(text, model.rtl_route)
-        path.write_text(text)
+        path.write_text(_with_real_values(text, model.rtl_route))
 
     def write_build_script(self, model: Any) -> None:
         """hls4ml's script of g++, without its assertions."""

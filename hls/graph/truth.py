@@ -127,7 +127,7 @@ def ordered(graph: Any) -> list[Any]:
 
 
 def real_outputs(model: Any, values: Reals) -> list[Reals]:
-    """The outputs [N, H, W, C], or [N, C], of an onnx `ModelProto` for `values` [N, H, W, C], whatever its layout is."""
+    """The outputs [N, H, W, C], or [N, C], of an onnx `ModelProto` for `values` [N, H, W, C] of any layout."""
     stored = {tensor.name for tensor in model.graph.initializer}
     entry = next(entry for entry in model.graph.input if entry.name not in stored)
     dims = [dim.dim_value for dim in entry.type.tensor_type.shape.dim][1:]
