@@ -124,8 +124,7 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
         made = super().create_layer_class(layer_class)
         made.initialize = _unless_unread(made.initialize, _stand_in)
         made._validate_attributes = _unless_unread(made._validate_attributes, lambda layer: None)
-        if layer_class is Input:
-            made.__init__ = _checked(made.__init__)
+        made.__init__ = _checked(made.__init__) if layer_class is Input else _named(made.__init__)
         return made
 
 
@@ -188,7 +187,17 @@ def _checked(initialise: Callable[..., None]) -> Callable[..., None]:
     def construct(self: Any, model: Any, *arguments: Any, **named: Any) -> None:
         if not model.graph and not hasattr(model, "rtl_route"):
             _settle(model)
-        initialise(self, model, *arguments, **named)
+        _named(initialise)(self, model, *arguments, **named)
+
+    return construct
+
+
+def _named(initialise: Callable[..., None]) -> Callable[..., None]:
+    """A layer's constructor that takes the name `input`, which hls4ml keeps for itself and exporters like."""
+
+    def construct(self: Any, model: Any, name: str, *arguments: Any, **named: Any) -> None:
+        called = f"user_{name}" if getattr(model, "rtl_unread", False) and name == "input" else name
+        initialise(self, model, called, *arguments, **named)
 
     return construct
 

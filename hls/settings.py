@@ -125,6 +125,11 @@ def apply(config: Any, graph: Any, layer_types: Mapping[str, Any], reserved: fro
         else:
             layers = ", ".join(node.name for node in graph.node if node.op_type in _WEIGHTED)
             problems.append(f"setting LayerName.{name}: the network has no such layer; those with weights are {layers}")
+    seen: dict[str, str] = {}
+    for name, entry in by_name.items():
+        other = seen.setdefault(name.lower(), name)
+        if entry != by_name[other]:
+            problems.append(f"settings LayerName of {other} and {name}: hls4ml tells no case apart; rename one layer")
     refuse(problems)
     own = {("LayerName", name): entry for name, entry in by_name.items() if known[name] in _WEIGHTED}
     own |= {("LayerType", kind): entry for kind, entry in by_type.items() if kind in _WEIGHTED}
@@ -202,11 +207,20 @@ def _spread_reuse(config: Any, hls: dict[str, Any], own: Mapping[tuple[str, str]
         )
 
 
+def called(node: Any) -> set[str]:
+    """What hls4ml may call a node: by its name, behind a word of its own where that begins with a digit."""
+    return {node.name, *(f"{word}{node.name}" for word in (node.op_type.lower(), "onnxoperator"))}
+
+
 def _names(graph: Any) -> dict[str, str]:
     """hls4ml's name of every node, input and constant of the graph, with its operator."""
-    names = {entry.name.replace(".", "_"): "" for entry in (*graph.input, *graph.initializer)}
+    names = {}
+    for word, entries in (("inputlayer", graph.input), ("constant", graph.initializer)):
+        for entry in entries:
+            plain = entry.name.replace(".", "_")
+            names[plain] = names[f"{word}{plain}"] = ""
     for node in graph.node:
-        names[node.name] = names[node.op_type.lower() + node.name] = node.op_type
+        names |= dict.fromkeys(called(node), node.op_type)
     return names
 
 

@@ -12,6 +12,7 @@ from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix, Stream
 from edgesight.hls.folding import Folding
 from edgesight.hls.network import names_of
 from edgesight.hls.rtl.units import plan
+from edgesight.hls.settings import called
 
 BACKEND = "RTL"  # as hls4ml knows it
 
@@ -39,16 +40,19 @@ def route(config: Any, network: IntegerNetwork, graph: Any) -> Route:
 
     Warns where a trace is asked of nodes that become no layer of their own.
     """
-    kinds = {node.name: node.op_type.lower() for node in graph.node}
+    nodes = {node.name or node.output[0]: node for node in graph.node}
     reuse: dict[str, int] = {}
     for operator in network.operators:
         if isinstance(operator, Matrix):
-            names = names_of(operator.name)
-            of_kind = [config.layer_type_rf.get(kinds[name]) for name in names if name in kinds]
-            own = [config.layer_name_rf.get(name.lower()) for name in names]
+            made_of = [nodes[name] for name in names_of(operator.name) if name in nodes]
+            own = [config.layer_name_rf.get(name.lower()) for node in made_of for name in called(node)]
+            of_kind = [config.layer_type_rf.get(node.op_type.lower()) for node in made_of]
             reuse[operator.name] = int(next(filter(None, [*own, *of_kind]), config.model_rf))
     layers = config.config["HLSConfig"].get("LayerName", {})
     asked = {name for name, settings in layers.items() if settings.get("Trace")}
+    asked = {own for own, node in nodes.items() if called(node) & asked} | (
+        asked - set().union(*map(called, graph.node))
+    )
     traced = {operator.name: names_of(operator.name) for operator in network.operators}
     known = set().union(*traced.values())
     if asked - known:

@@ -366,7 +366,7 @@ def cpp_names(network: IntegerNetwork) -> list[str]:
         plain = re.sub(r"\W", "_", operator.name, flags=re.ASCII)[: LONGEST_NAME - 20]
         if isinstance(operator, Entry):
             plain = f"in_{plain}"
-        elif not plain or plain[0].isdigit():
+        elif not plain or plain[0].isdigit() or plain == "input":  # which hls4ml keeps for itself
             plain = f"layer_{plain}"
         name, number = plain, 1
         while name.lower() in taken:

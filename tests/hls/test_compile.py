@@ -12,10 +12,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgesight.hls import emit, qonnx_graph
-from edgesight.hls.compile import DataSetFacts, Folding, Network, compile_package
+from edgesight.hls.compile import DataSetFacts, Folding, Network, compile_alone, compile_package
 from edgesight.hls.csim import build_library
+from edgesight.hls.dataflow.operators import IntegerNetwork
 from edgesight.hls.folding import choose_fold, largest_reuse
-from edgesight.hls.layers import Hardware, extract
+from edgesight.hls.graph.integer_network import integer_network
+from edgesight.hls.graph.truth import real_outputs
 from edgesight.hls.qonnx_graph import CompileError
 from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.package import LIBRARY, MANIFEST, Package
@@ -99,9 +101,9 @@ def changed(tmp_path: Path, change: str) -> Path:
         name = layer.input[1 if change == "weight" else 2]
         producer = next(node for node in graph.node if name in node.output)
         layer.input[1 if change == "weight" else 2] = producer.input[0]
-    elif change == "sigmoid":
+    elif change == "erf":
         relu = next(node for node in graph.node if node.op_type == "Relu")
-        relu.op_type = "Sigmoid"
+        relu.op_type = "Erf"
         relu.name = "squash"
     path = tmp_path / "stage0.onnx"
     onnx.save(model, path)
@@ -124,11 +126,8 @@ def set_constant(graph: onnx.GraphProto, name: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("scale", r"quantiser .*float scale 0\.3 is no power of two"),
-        ("zero", r"quantiser .*zero point 1 is not 0"),
-        ("weight", r"layer .*: weights are floating point"),
-        ("bias", r"layer .*: biases are floating point"),
-        ("sigmoid", r"layer squash: operator Sigmoid is not supported"),
+        ("weight", r"layer .*: its weights are floating point"),
+        ("erf", r"layer squash: operator Erf is not supported"),
     ],
 )
 def test_what_cannot_be_exact_is_refused_by_name(tmp_path: Path, change: str, message: str) -> None:
@@ -140,6 +139,19 @@ def test_what_cannot_be_exact_is_refused_by_name(tmp_path: Path, change: str, me
     with pytest.raises(CompileError, match=message):
         compile_package("digits", networks, FACTS, None, tmp_path / "kernel")
     assert [path.name for path in tmp_path.iterdir()] == ["stage0.onnx"]
+
+
+@pytest.mark.parametrize("change", ["scale", "zero", "bias"])
+def test_what_only_power_of_two_scales_could_not_say_is_exact(tmp_path: Path, change: str) -> None:
+    """A float scale or a zero point at the input, and a float bias: the known answers are held against the file."""
+    package = compile_alone("odd", Network("stage0", changed(tmp_path, change), Folding(100, {})), tmp_path / "kernel")
+    stage = package.kernel.stages[0]
+    with np.load(package.path / "vectors.npz") as vectors:
+        scale = 0.3 if change == "scale" else 2.0**-8
+        (wanted,) = real_outputs(onnx.load(tmp_path / "stage0.onnx"), vectors["images"] * scale)
+        found = vectors["stage0"] * stage.logit_scale + stage.logit_offset
+    assert np.abs(found - wanted).max() <= stage.logit_error + 1e-9 * np.abs(wanted).max()
+    assert len(np.unique(found, axis=0)) > 10
 
 
 def test_a_truncated_network_is_refused(tmp_path: Path) -> None:
@@ -175,7 +187,7 @@ def project(folder: Path, name: str, reuse: dict[str, int] | None = None) -> Any
         graph, granularity="name", backend="RTL", default_precision="fixed<32,16>"
     )
     for layer, factor in (reuse or {}).items():
-        config["LayerName"][layer]["ReuseFactor"] = factor
+        config["LayerName"][layer.split(" (")[-1].rstrip(")")]["ReuseFactor"] = factor
     model = hls4ml.converters.convert_from_onnx_model(
         graph, output_dir=str(folder), project_name=name, io_type="io_stream", backend="RTL", hls_config=config
     )
@@ -188,8 +200,9 @@ def test_an_hls4ml_project_of_the_rtl_backend_holds_systemverilog_and_what_it_us
     written = {path.name for path in (tmp_path / "rtl").iterdir()}
     library = {"group_collector.sv", "max_pool.sv", "mvu.sv", "sliding_window.sv", "stream_fifo.sv", "weight_memory.sv"}
     assert {name for name in written if not name.startswith("mine")} == library
-    layers = ("l0_conv2d_conv_0", "l2_conv2d_conv_1", "l3_conv2d_conv_2", "l4_dense_matmul_0")
-    assert written - library == {"mine.sv", *(f"mine_{layer}_weights.mem" for layer in layers)}
+    weights = {name for name in written - library if name.endswith("_weights.mem")}
+    assert written - library == {"mine.sv", *weights}
+    assert len(weights) == 4
     assert "module mine (" in (tmp_path / "rtl" / "mine.sv").read_text()
     assert (tmp_path / "firmware" / "mine.cpp").is_file()
 
@@ -226,32 +239,46 @@ def test_what_a_package_links_is_what_its_kernel_reaches() -> None:
 def test_an_hls4ml_user_and_a_package_get_the_same_bytes(tmp_path: Path) -> None:
     package = compile_digits(tmp_path / "kernel", Folding(100, {}), Folding(1000, {}))
     stage = package.kernel.stages[0]
-    asked = {layer.name.split("_", 1)[1]: layer.reuse_asked for layer in stage.layers if layer.multipliers}
+    asked = {layer.name: layer.reuse_asked for layer in stage.layers if layer.multipliers}
     project(tmp_path / "project", "stage0", asked)
     written = {path.name: path.read_bytes() for path in (tmp_path / "project" / "rtl").iterdir()}
     packed = package.sources()
     assert {name for name in packed if name.startswith("stage0")} <= written.keys()
     assert written == {name: packed[name] for name in written}
+    firmware = tmp_path / "project" / "firmware"
+    of_package = {name for name in package.kernel.files if name.startswith("csim/stage0/")}
+    assert len(of_package) > 10
+    for name in of_package:
+        ours = package.read(name)
+        theirs = (firmware / name.removeprefix("csim/stage0/")).read_bytes()
+        assert without_namespace(theirs) == without_namespace(ours), name
+
+
+def without_namespace(source: bytes) -> bytes:
+    """hls4ml's C++ but for its namespace and how it reads weights, which are the project's and not the network's."""
+    kept = [line for line in source.splitlines() if not line.startswith((b"namespace ", b"}"))]
+    return b"\n".join(line for line in kept if line.strip())
 
 
 def test_weights_that_are_changed_after_the_conversion_are_seen(tmp_path: Path) -> None:
     model = project(tmp_path, "mine")
     layer = next(node for node in model.get_layers() if node.class_name == "Dense")
     layer.weights["weight"].data = -layer.weights["weight"].data
-    with pytest.raises(CompileError, match=r"MatMul_0: hls4ml makes it .* with weights of other values"):
+    with pytest.raises(CompileError, match=r"layer .*linear.*: its weights or its ReuseFactor were changed after"):
         model.write()
 
 
-def test_each_stage_is_extracted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    extracted: list[str] = []
+def test_each_stage_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
 
-    def counted(model: Any) -> list[Hardware]:
-        extracted.append(model.config.get_project_name())
-        return extract(model)
+    def counted(model: Any, *more: Any, **named: Any) -> tuple[IntegerNetwork, list[str]]:
+        seen.append(Path(model).name)
+        return integer_network(model, *more, **named)
 
-    monkeypatch.setattr("edgesight.hls.backend.extract", counted)
+    for module in ("compile", "backend", "qonnx_graph"):
+        monkeypatch.setattr(f"edgesight.hls.{module}.integer_network", counted)
     compile_digits(tmp_path / "kernel", Folding(100, {}), Folding(1000, {}))
-    assert extracted == ["stage0", "stage1"]
+    assert seen == ["stage0.onnx", "stage1.onnx"]
 
 
 def test_other_weights_leave_the_structure_as_it_is(tmp_path: Path) -> None:
