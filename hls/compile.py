@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import re
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -21,8 +22,8 @@ from edgesight.hls.cpp.statements import NotStated
 from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
 from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.folding import Folding as Folding
+from edgesight.hls.graph.integer_network import MAX_INPUT_BITS, integer_network
 from edgesight.hls.graph.integer_network import Format as EntryFormat
-from edgesight.hls.graph.integer_network import integer_network
 from edgesight.hls.graph.truth import real_outputs
 from edgesight.hls.layers import Layer as Hardware
 from edgesight.hls.layers import layers_of
@@ -53,6 +54,23 @@ class Network:
     path: Path  # QONNX
     folding: Folding
     entry: EntryFormat | None = None  # of what comes in; None: the network's own quantiser says it
+
+
+def entry_of_type(text: str) -> EntryFormat:
+    """What comes in, from hls4ml's text of a type: `fixed<W,I>`, `ufixed<W,I>`, `int<W>` or `uint<W>`.
+
+    Raises CompileError for any other text, and for more than 16 bits.
+    """
+    found = re.fullmatch(r"(?:ap_)?(u?)(?:fixed<(\d{1,2}),(-?\d{1,2})>|int<(\d{1,2})>)", text.replace(" ", ""))
+    bits = int(found[2] or found[4]) if found else 0
+    if found is None or not 1 <= bits <= MAX_INPUT_BITS:
+        raise CompileError(
+            f"input type {text!r}: give fixed<W,I>, ufixed<W,I>, int<W> or uint<W> of 1 to {MAX_INPUT_BITS} bits, such "
+            "as fixed<16,6>"
+        )
+    whole = int(found[3]) if found[3] else bits
+    low = 0 if found[1] else -(1 << (bits - 1))
+    return EntryFormat(low, low + (1 << bits) - 1, 2.0 ** (whole - bits))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from edgesight.cli.options import (
     Size,
     SkipDamaged,
     budgets_of,
+    factors_alone,
     factors_of,
     reading,
     warn,
@@ -120,7 +121,17 @@ def compile_(
         ),
     ] = None,
     reuse: Annotated[
-        list[str] | None, typer.Option(help="hls4ml ReuseFactor of one layer: STAGE.LAYER=N; may be repeated.")
+        list[str] | None,
+        typer.Option(help="hls4ml ReuseFactor of a layer: STAGE.LAYER=N, of a network alone LAYER=N; may be repeated."),
+    ] = None,
+    input_: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="TYPE",
+            help="Type of a network alone's input, which its own quantiser need not say then, in hls4ml's words: "
+            "fixed<W,I>, ufixed<W,I>, int<W> or uint<W>, of at most 16 bits.",
+        ),
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Take over the calibration of this package, of the same networks.")
@@ -128,20 +139,26 @@ def compile_(
     csim: Annotated[bool, typer.Option("--csim/--no-csim", help="Build hls4ml's C++ library as well.")] = True,
     json_: Json = False,
 ) -> None:
-    """Compile one to four QONNX networks to a kernel package: RTL, csim, known answers. Needs no vendor tool."""
+    """Compile one to four QONNX networks to a kernel package: RTL, csim, known answers. Needs no vendor tool.
+
+    A zoo folder becomes a cascade. A file becomes a kernel of that network alone, whose records carry its logits; it
+    needs no card and no classes.
+    """
     from edgesight.hls.zoo import check_files, read_card, warnings
     from edgesight.host.package import PACKAGE, load_kernel
 
     # What is wrong is said before hls4ml is loaded, let alone the work begun.
     alone = not zoo.is_dir()
     budgets = budgets_of(cycles or ("10000" if alone else "1500,10000"))
-    factors = factors_of(reuse or [], len(budgets))
+    factors = {} if alone else factors_of(reuse or [], len(budgets))
     PACKAGE.check_folder(out)
     if alone:
         if len(budgets) != 1 or calibration is not None:
             raise ArgumentError(f"{zoo} is a network alone: it takes one number of --cycles, and no --calibration")
-        _compile_alone(zoo, out, budgets[0], factors["stage0"], csim, json_)
+        _compile_alone(zoo, out, _Alone(budgets[0], factors_alone(reuse or []), input_, csim), json_)
         return
+    if input_ is not None:
+        raise ArgumentError(f"--input: {zoo} is a zoo folder, whose networks take bytes of pictures; leave it out")
     card = read_card(zoo)
     check_files(zoo, card, len(budgets))
     warn(warnings(zoo, card))
@@ -160,15 +177,29 @@ def compile_(
     show_package(package, json_)
 
 
-def _compile_alone(path: Path, out: Path, cycles: int, reuse: Mapping[str, int], csim: bool, json_: bool) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Alone:
+    """What `compile` was told of a network alone."""
+
+    cycles: int
+    reuse: Mapping[str, int]
+    input: str | None
+    csim: bool
+
+
+def _compile_alone(path: Path, out: Path, told: _Alone, json_: bool) -> None:
     """Compile the network in the QONNX file `path` by itself, with its logits in the record."""
-    from edgesight.hls.compile import Folding, Network, compile_alone
+    from edgesight.hls.compile import Folding, Network, compile_alone, entry_of_type
     from edgesight.hls.csim import build_library
 
-    folding = Folding(cycles, reuse)
-    package = compile_alone(out.resolve().name, Network("stage0", path, folding), out)
+    entry = None if told.input is None else entry_of_type(told.input)
+    folding = Folding(told.cycles, told.reuse)
+    package = compile_alone(out.resolve().name, Network("stage0", path, folding, entry), out)
     warn(out_of_reach(package, [folding]))
-    if csim:
+    not_stated = package.kernel.stages[0].not_stated
+    if not_stated is not None:
+        warn([f"the package has no csim: {not_stated}"])
+    elif told.csim:
         build_library(package)
     show_package(package, json_)
 

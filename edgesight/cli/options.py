@@ -89,6 +89,17 @@ def factors_of(reuse: list[str], stages: int) -> dict[str, dict[str, int]]:
     return factors
 
 
+def factors_alone(reuse: list[str]) -> dict[str, int]:
+    """Reuse factors by layer, from each `--reuse`, of a network alone."""
+    factors = {}
+    for entry in reuse:
+        layer, _, factor = entry.rpartition("=")
+        if not layer or not _COUNT.fullmatch(factor):
+            raise ArgumentError(f"--reuse {entry}: expected LAYER=N, such as Conv_1=12")
+        factors[layer] = int(factor)
+    return factors
+
+
 def check_reports(out: Path, main: str, *others: str) -> None:
     """OutputError, before any work, where a command's report must not or cannot be written."""
     from edgesight.bench.report import REPORT

@@ -100,7 +100,7 @@ def check_kernel(package: Package) -> None:
     later = [stage.name for stage in kernel.stages if stage.trunk is not None]
     if later:
         wants = f"stage {later[0]} begins at another's features, and fabrics hand on pixels alone"
-    elif kernel.backend_input not in (None, BackEndInput.same_as(kernel.input)):
+    elif kernel.backend_input is not None and kernel.backend_input != BackEndInput.same_as(kernel.input):
         wants = "its back end takes another picture than the fabric, and an offload carries the fabric's"
     else:
         return
