@@ -68,7 +68,7 @@ def axes_of(attributes: Attributes, inputs: Sequence[Any]) -> list[int] | None:
 
 def _slice(attributes: Attributes, inputs: Sequence[Any]) -> Array:
     x = inputs[0]
-    given = [None if each is None else [int(value) for value in np.ravel(each)] for each in inputs[1:]]
+    given: list[Any] = [None if each is None else [int(value) for value in np.ravel(each)] for each in inputs[1:]]
     if not given:
         given = [attributes["starts"], attributes["ends"], attributes.get("axes")]
     starts, ends, axes, steps = (*given, None, None)[:4]
