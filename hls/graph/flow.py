@@ -54,14 +54,15 @@ class Making:
     operators: list[Operator] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     assumed: bool = False  # the entry is what nothing said
-    _names: set[str] = field(default_factory=set)
+    _names: dict[str, int] = field(default_factory=dict)
 
     def name(self, wanted: str) -> str:
         """A name that no operator has yet."""
-        name, count = wanted, 2
+        name = wanted
         while name in self._names:
-            name, count = f"{wanted}_{count}", count + 1
-        self._names.add(name)
+            self._names[wanted] += 1
+            name = f"{wanted}_{self._names[wanted]}"
+        self._names[name] = 1
         return name
 
     def put(self, operator: Operator) -> int:
@@ -149,7 +150,7 @@ def _limits(found: Ramp, unit: Reals, low: Integers, high: Integers) -> tuple[in
             if wanted is None:
                 raise problem
             limit = int((wanted * side).min()) * side
-            clipped = np.where(binding, np.where(binding, steps, 0), reach)
+            clipped = np.where(binding, steps, reach)
             if np.any(np.abs(np.maximum(reach * side, limit * side) - clipped * side) > 0.5):
                 raise problem
         ends.append(limit)

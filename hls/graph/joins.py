@@ -13,7 +13,7 @@ from edgesight.hls.graph.flow import Flow, Making, check_entry, made, on_grid, s
 from edgesight.hls.graph.layers import MAX_SUM
 from edgesight.hls.graph.layout import Layout
 from edgesight.hls.graph.source import Refused
-from edgesight.hls.graph.values import Joined, Leaf, Ramp, applied, ramp
+from edgesight.hls.graph.values import MAX_STEPS, Joined, Leaf, Ramp, applied, ramp, steps_of
 from edgesight.hls.network import Integers, Reals, Shape
 
 MAX_RATIO = 1 << 16  # of the scales of two branches
@@ -85,6 +85,8 @@ def concat(making: Making, name: str, flows: Sequence[Flow], axis: int) -> Flow:
     places = [flow.place for flow in flows]
     operator = operators.concat(making.name(name), places, [flow.stream for flow in flows])
     value = Joined(tuple((flow.channels, flow.value) for flow in flows))
+    if steps_of(value) > MAX_STEPS:
+        raise Refused(f"more than {MAX_STEPS} operations without a quantiser", "quantise in between")
     shape: Shape = operator.output.shape
     bounds = (np.concatenate([flow.low for flow in flows]), np.concatenate([flow.high for flow in flows]))
     if all(isinstance(flow.value, Leaf) for flow in flows):

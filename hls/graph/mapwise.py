@@ -187,7 +187,9 @@ def _upsample(attributes: Attributes, inputs: Sequence[Any]) -> Array:
 def pads_of(attributes: Attributes, inputs: Sequence[Any], rank: int) -> list[tuple[int, int]]:
     """Padding before and behind each axis that a Pad gives; negative where it crops."""
     flat = [int(value) for value in (np.ravel(inputs[1]) if len(inputs) > 1 else attributes["pads"])]
-    axes = [int(axis) % rank for axis in np.ravel(inputs[3])] if len(inputs) > 3 else list(range(rank))
+    axes = [int(axis) for axis in np.ravel(inputs[3])] if len(inputs) > 3 else list(range(rank))
+    if len(flat) != 2 * len(axes):
+        raise ValueError(f"{len(flat)} pads for {len(axes)} axes")
     pads = [(0, 0)] * rank
     for place, axis in enumerate(axes):
         pads[axis] = (flat[place], flat[place + len(axes)])

@@ -52,7 +52,10 @@ class Source(Nodes):
         self.known: dict[str, Constant] = {}
         for tensor in self.graph.initializer:
             try:
-                self.known[tensor.name] = Constant(truth.doubles(numpy_helper.to_array(tensor)))
+                value = truth.doubles(numpy_helper.to_array(tensor))
+                if value.dtype.kind not in "fib":
+                    raise TypeError(f"it holds {value.dtype}")
+                self.known[tensor.name] = Constant(value)
             except Exception as error:  # whatever onnx raises for a spoilt tensor
                 found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
                 self.problems.append(f"tensor {tensor.name}: cannot be read ({found}); export the network again")

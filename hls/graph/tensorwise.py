@@ -29,23 +29,33 @@ def target_shape(attributes: Attributes, shape: Sequence[int], wanted: Sequence[
 
 def squeezed(shape: Sequence[int], axes: Sequence[int] | None) -> list[int]:
     """The shape that Squeeze leaves of `shape`; raises ValueError where it cannot."""
-    drop = {place for place, size in enumerate(shape) if size == 1} if axes is None else {a % len(shape) for a in axes}
+    ones = [place for place, size in enumerate(shape) if size == 1]
+    drop = set(ones) if axes is None else _from_the_front(axes, len(shape))
     if any(shape[axis] != 1 for axis in drop):
         raise ValueError("it drops an axis that is longer than 1")
     return [size for place, size in enumerate(shape) if place not in drop]
 
 
 def unsqueezed(shape: Sequence[int], axes: Sequence[int]) -> list[int]:
-    """The shape that Unsqueeze makes of `shape`."""
+    """The shape that Unsqueeze makes of `shape`; raises ValueError where it cannot."""
     rank = len(shape) + len(axes)
-    new = {axis % rank for axis in axes}
+    new = _from_the_front(axes, rank)
     rest = iter(shape)
     return [1 if place in new else next(rest) for place in range(rank)]
 
 
+def _from_the_front(axes: Sequence[int], rank: int) -> set[int]:
+    found = {axis % rank for axis in axes if -rank <= axis < rank}
+    if len(found) != len(axes):
+        raise ValueError(f"axes {list(axes)} of a tensor with {rank}")
+    return found
+
+
 def flattened(attributes: Attributes, shape: Sequence[int]) -> list[int]:
-    """The shape that Flatten makes of `shape`."""
+    """The shape that Flatten makes of `shape`; raises ValueError where it cannot."""
     axis = int(attributes.get("axis", 1))
+    if not -len(shape) <= axis <= len(shape):
+        raise ValueError(f"axis {axis} of a tensor with {len(shape)}")
     axis = axis + len(shape) if axis < 0 else axis
     return [math.prod(shape[:axis]), math.prod(shape[axis:])]
 
@@ -58,7 +68,7 @@ def axes_of(attributes: Attributes, inputs: Sequence[Any]) -> list[int] | None:
 
 def _slice(attributes: Attributes, inputs: Sequence[Any]) -> Array:
     x = inputs[0]
-    given = [None if each is None else [int(value) for value in np.ravel(each)] for each in inputs[1:]]
+    given: list[Any] = [None if each is None else [int(value) for value in np.ravel(each)] for each in inputs[1:]]
     if not given:
         given = [attributes["starts"], attributes["ends"], attributes.get("axes")]
     starts, ends, axes, steps = (*given, None, None)[:4]

@@ -16,7 +16,7 @@ from edgesight.hls.graph.elementwise import ELEMENTWISE
 from edgesight.hls.network import Reals
 
 Operand: TypeAlias = "Value | Reals | None"
-MAX_STEPS = 400  # operations between a stream and a quantiser
+MAX_STEPS = 200  # operations between a stream and a quantiser
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def applied(kind: str, attributes: Mapping[str, Any], *operands: Operand) -> App
 def steps_of(operand: Operand) -> int:
     """Operations from the stream to an operand."""
     if isinstance(operand, Joined):
-        return max(steps_of(part) for _, part in operand.parts)
+        return 1 + max(steps_of(part) for _, part in operand.parts)
     return operand.steps if isinstance(operand, Applied) else 0
 
 

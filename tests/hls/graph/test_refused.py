@@ -225,7 +225,7 @@ REFUSED: dict[str, tuple[Made, str]] = {
         lambda g, x: g.node("Gemm", [g.flatten(x), g.float_weights((89, 4))], name="m"),
         "layer m: weights of shape",
     ),
-    "many steps": (lambda g, x: _long(g, x), "layer .*: more than 400 operations without a quantiser"),
+    "many steps": (lambda g, x: _long(g, x), "layer .*: more than 200 operations without a quantiser"),
 }
 
 
