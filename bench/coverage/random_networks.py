@@ -250,9 +250,11 @@ def depthwise(build: _Builder) -> None:
 
 def grouped(build: _Builder) -> None:
     """A convolution in groups of channels."""
-    _widen(build)
-    channels = build.shape.channels
-    groups = int(build.rng.choice([size for size in range(1, channels + 1) if channels % size == 0]))
+    build.narrow()
+    if not _shares(build.shape.channels):
+        build.convolve(Window((1, 1)), int(build.rng.choice([4, 6, 8])), 1)
+        quantise(build)
+    groups = int(build.rng.choice(_shares(build.shape.channels)))
     build.convolve(build.window(3), groups * build.number(1, 3), groups)
     _mostly_quantise(build)
 
@@ -321,6 +323,11 @@ def concatenation(build: _Builder) -> None:
         places.append(build.end)
     build.put(concat(build.name("concat"), places, [build.operators[place].output for place in places]))
     _mostly_quantise(build)
+
+
+def _shares(channels: int) -> list[int]:
+    """The counts of groups of several channels each."""
+    return [count for count in range(2, channels) if channels % count == 0]
 
 
 def _widen(build: _Builder) -> None:
