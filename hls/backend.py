@@ -97,7 +97,9 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
         problems += settings.check({} if asked is None else asked, self.convert_precision_string, layer_map)
         refuse(problems)
         if (graph := _called_with("model")) is not None:
-            _check_graph(graph, {} if asked is None else asked)
+            loaded, network = _check_graph(graph, {} if asked is None else asked)
+            if network is not None:
+                handlers.check(loaded)
         config: dict[str, Any] = super().create_initial_config(
             part=part,
             clock_period=clock_period,

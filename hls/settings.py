@@ -169,7 +169,7 @@ def _unread_types(where: str, entry: Any, kind: str, convert: Callable[[Any], An
     # These are held against the network when hls4ml has made its layers.
     read = {"result", "accum", "default", ""} if kind in _WEIGHTED else {"result"} if kind in _ACTIVATIONS else set()
     read = set() if by_bounds else read
-    tables = {name: _SOFTMAX for name in _SOFTMAX_TYPES} if kind == "Softmax" else {"table": _TABLE}
+    tables = {"table": _TABLE, **({name: _SOFTMAX for name in _SOFTMAX_TYPES} if kind == "Softmax" else {})}
     for name, value in precision.items():
         unasked = value == "auto" or (name in tables and str(_converted(convert, value)) == tables[name])
         if name not in read and not unasked:

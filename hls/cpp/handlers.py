@@ -7,6 +7,8 @@ node's operator called otherwise, and all else as it was.
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import hls4ml
 import onnx
 from hls4ml.model.layers import Layer, register_layer
 from onnx.defs import get_all_schemas
+
+from edgesight.hls.network import CompileError
 
 # Of qonnx and of exporters to it; ONNX's own are asked of onnx.
 _QONNX = ("Quant", "IntQuant", "BipolarQuant", "Trunc", "FloatQuant", "MultiThreshold", "QuantAvgPool2d", "Im2Col")
@@ -72,6 +76,20 @@ def for_hls4ml(model: Any) -> onnx.ModelProto:
                 graph.value_info.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]))
                 graph.value_info[-1].doc_string = _KEPT
     return passed
+
+
+def check(model: Any) -> None:
+    """Raise CompileError where hls4ml's parser stops at a network that could be compiled."""
+    register()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            hls4ml.converters.parse_onnx_model(model)
+    except Exception as error:  # it raises whatever it likes
+        told = " ".join(str(error).split())[:200]
+        raise CompileError(
+            f"hls4ml's parser stops at this network ({told}); give hls4ml what "
+            "edgesight.hls.cpp.handlers.for_hls4ml(network) makes of it"
+        ) from error
 
 
 def original(model: Any) -> Any:
