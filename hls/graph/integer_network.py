@@ -33,6 +33,7 @@ from edgesight.hls.graph.values import MAX_STEPS, Leaf, applied
 from edgesight.hls.network import CompileError, Shape, refuse
 
 MAX_INPUT_BITS = 16
+MAX_ASSUMED_BITS = 32  # of an input that no quantiser takes
 _LAST_PERM = [0, 3, 1, 2]
 _Layer = Callable[[Source, Making, Any, Flow], Flow]
 _LAYERS: dict[str, _Layer] = {
@@ -154,7 +155,15 @@ class _Following:
         if height * width * channels > MAX_CONSTANT:
             problems.append(f"input {entry.name}: shape {sizes} is too large; use a smaller one")
             return False
-        form = self._format(entry.name) or self.otherwise
+        form, bits = self._format(entry.name), MAX_INPUT_BITS
+        if form is None:
+            form, bits = self.otherwise, MAX_ASSUMED_BITS
+        if form is not None and not (form.low < form.high and form.high - form.low < 1 << bits and form.scale > 0):
+            problems.append(
+                f"input {entry.name}: integers from {form.low} to {form.high} with scale {form.scale:g}; give "
+                f"a format of at most {bits} bits and a positive scale"
+            )
+            return False
         self.making.assumed = form is None
         form = form or BYTES
         stream = Stream(shape, form.low, form.high)
@@ -167,13 +176,15 @@ class _Following:
 
     def _turned(self, name: str) -> bool:
         """Whether the input is turned to channels first before anything else."""
-        stack = [name]
+        stack, seen = [name], {name}
         while stack:
             at = stack.pop()
             for user in self.source.consumers[at]:
                 if user.op_type == "Transpose" and self.source.attributes(user).get("perm") == _LAST_PERM:
                     return True
-                if user.op_type in (*QUANTISERS, "Identity", "Cast") and user.input[0] == at and user.output:
+                passes = user.op_type in (*QUANTISERS, "Identity", "Cast") and user.input[0] == at and user.output
+                if passes and user.output[0] not in seen:
+                    seen.add(user.output[0])
                     stack.append(user.output[0])
         return False
 
@@ -183,14 +194,15 @@ class _Following:
             return self.given
         self._fold_constants()
         forms = set()
-        stack = [tensor]
+        stack, seen = [tensor], {tensor}
         while stack:
             at = stack.pop()
             if at in self.source.outputs:
                 return None
             for user in self.source.consumers[at]:
                 if user.op_type in ("Identity", "Flatten", "Transpose", "Dropout", "Reshape", "Squeeze", "Unsqueeze"):
-                    if user.input[0] == at and user.output:
+                    if user.input[0] == at and user.output and user.output[0] not in seen:
+                        seen.add(user.output[0])
                         stack.append(user.output[0])
                 elif user.op_type != "Shape":
                     forms.add(self._grid(user) if user.op_type == "Quant" and user.input[0] == at else None)

@@ -13,7 +13,7 @@ from edgesight.hls.dataflow import operators
 from edgesight.hls.dataflow.operators import Pair, Window, sum_bounds
 from edgesight.hls.graph.flow import Flow, Making, check_entry, made, on_grid, scaled, whole
 from edgesight.hls.graph.layout import AGAIN, Layout
-from edgesight.hls.graph.mapwise import Geometry, divisors, geometry, places_of_resize
+from edgesight.hls.graph.mapwise import RESIZES, Geometry, divisors, geometry, places_of_resize
 from edgesight.hls.graph.nodes import CHANNELS_LAST
 from edgesight.hls.graph.source import MAX_CONSTANT, Refused, Source
 from edgesight.hls.graph.tensorwise import axes_of
@@ -296,6 +296,9 @@ def upsample(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
     attributes = source.attributes(node)
     if attributes.get("mode", "nearest") != "nearest":
         raise Refused(f"mode {attributes['mode']}", "use nearest-neighbour upsampling")
+    for key, known in RESIZES.items():
+        if attributes.get(key, known[0]) not in known:
+            raise Refused(f"{key} {attributes[key]}", f"use one of {', '.join(known)}")
     labels, shape = flow.layout.labels(), flow.layout.shape
     scales, targets, given = source.resized(node, shape)
     if len(given) == 1:

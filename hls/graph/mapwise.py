@@ -126,6 +126,12 @@ def _global_average_pool(_: Attributes, inputs: Sequence[Any]) -> Array:
     return np.asarray(inputs[0].sum(axis=axes, keepdims=True) / math.prod(inputs[0].shape[2:]))
 
 
+RESIZES = {
+    "coordinate_transformation_mode": ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"),
+    "nearest_mode": ("round_prefer_floor", "floor", "ceil", "round_prefer_ceil"),
+}
+
+
 def places_of_resize(attributes: Attributes, size: int, scale: float, target: int) -> Array:
     """Which of `size` elements each of `target` ones takes: ONNX's nearest-neighbour resizing along one axis."""
     out = np.arange(target)

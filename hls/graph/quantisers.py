@@ -48,7 +48,10 @@ def _counted(flow: Flow, scale: Reals, integers: npt.NDArray[Any], nudge: float 
     values = evaluate(flow.value, integers, nudge) / scale
     if not np.isfinite(values).all():
         raise Refused("what comes in is no finite number", "train the network again")
-    return np.asarray(np.rint(values), np.int64)
+    steps = np.rint(values)
+    if np.any(np.abs(values - steps) > 1e-6 * np.maximum(np.abs(values), 1)):
+        raise Refused("its output lies on no grid that holds 0", "use a zero point that its truncation divides")
+    return np.asarray(steps, np.int64)
 
 
 def _tell_ties(source: Source, making: Making, node: Any, what: tuple[Flow, Reals, Steps]) -> None:

@@ -1,0 +1,129 @@
+"""Networks as Brevitas exports them, float scales and batch normalisation included: integers = truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import brevitas.nn as qnn
+import onnx
+import pytest
+import torch
+from brevitas.export import export_qonnx
+from brevitas.quant.scaled_int import (
+    Int8ActPerTensorFloat,
+    Int8WeightPerChannelFloat,
+    Int8WeightPerTensorFloat,
+    TruncTo8bit,
+    Uint8ActPerTensorFloat,
+)
+from brevitas.quant.ternary import SignedTernaryWeightPerTensorConst
+from brevitas_examples.bnn_pynq.models import model_with_cfg
+from torch import nn
+
+from edgesight.hls.dataflow.operators import Add, IntegerNetwork, Matrix, Threshold
+from tests.hls.graph.graphs import exact
+
+SEED = 5
+
+
+def exported(network: nn.Module, shape: tuple[int, ...], folder: Path, calibrate: bool = True) -> onnx.ModelProto:
+    """The network's QONNX file, scales found on random data, with batch statistics far from their defaults."""
+    torch.manual_seed(SEED)
+    if calibrate:
+        network.train()
+        with torch.no_grad():
+            for _ in range(3):
+                network(torch.randn(8, *shape))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            with torch.no_grad():
+                size = module.running_mean.shape  # type: ignore[union-attr]  # these track statistics
+                module.running_mean += torch.randn(size) * 0.3  # type: ignore[operator]
+                module.running_var *= torch.rand(size) + 0.5  # type: ignore[operator]
+                module.weight.copy_(torch.randn(size))
+                module.bias.copy_(torch.randn(size) * 0.5)
+    network.eval()
+    path = folder / "network.onnx"
+    export_qonnx(network, args=torch.randn(1, *shape), export_path=str(path))
+    return onnx.load(path)
+
+
+class Residual(nn.Module):
+    """Per-channel scales, padding on one side, a shared quantiser for a sum, depthwise, truncated average, bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weights: dict[str, Any] = {"weight_quant": Int8WeightPerChannelFloat, "weight_bit_width": 4, "bias": False}
+        self.entry = qnn.QuantIdentity(Int8ActPerTensorFloat, bit_width=6)
+        self.pad = nn.ZeroPad2d((0, 1, 0, 1))
+        self.first = qnn.QuantConv2d(3, 6, 3, stride=2, **weights)
+        self.norm = nn.BatchNorm2d(6)
+        self.shared = qnn.QuantIdentity(Int8ActPerTensorFloat, bit_width=5)
+        self.branch = qnn.QuantConv2d(6, 6, 3, padding=1, groups=6, **weights)
+        self.slope = nn.PReLU(6)
+        self.act = qnn.QuantReLU(Uint8ActPerTensorFloat, bit_width=4, return_quant_tensor=True)
+        self.pool = qnn.TruncAvgPool2d(2, trunc_quant=TruncTo8bit, bit_width=4)
+        weights = {"weight_quant": Int8WeightPerTensorFloat, "weight_bit_width": 4}
+        self.last = qnn.QuantLinear(6 * 2 * 2, 5, bias=True, **weights)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.shared(self.norm(self.first(self.pad(self.entry(x)))))
+        x = self.act(x + self.shared(self.slope(self.branch(x))))
+        return self.last(self.pool(x).flatten(1))
+
+
+class Signal(nn.Module):
+    """One dimension, ternary weights, and the functions that quantisers stand behind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        quantiser = {"act_quant": Int8ActPerTensorFloat, "bit_width": 4}
+        self.layers = nn.ModuleList([qnn.QuantIdentity(**quantiser)])
+        for act in (
+            qnn.QuantTanh(**quantiser),
+            nn.Sequential(nn.LeakyReLU(0.2), qnn.QuantIdentity(**quantiser)),
+            qnn.QuantHardTanh(min_val=-1.0, max_val=1.0, **quantiser),
+            qnn.QuantSigmoid(Uint8ActPerTensorFloat, bit_width=3),
+        ):
+            conv = qnn.QuantConv1d(
+                4, 4, 3, padding=1, bias=False, weight_quant=SignedTernaryWeightPerTensorConst, scaling_const=0.17
+            )
+            self.layers.extend([conv, nn.BatchNorm1d(4), act])
+        self.pool = nn.AvgPool1d(4)
+        self.last = qnn.QuantConv1d(4, 6, 3, bias=True, weight_quant=Int8WeightPerChannelFloat, weight_bit_width=3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return self.last(self.pool(x))
+
+
+def kinds(network: IntegerNetwork) -> list[type]:
+    return [type(operator) for operator in network.operators]
+
+
+def test_a_residual_network_is_exact(tmp_path: Path) -> None:
+    network, _ = exact(exported(Residual(), (3, 8, 8), tmp_path))
+    assert Add in kinds(network)
+    assert network.outputs[0].error < network.outputs[0].scale[0]
+
+
+def test_a_signals_network_is_exact(tmp_path: Path) -> None:
+    network, _ = exact(exported(Signal(), (4, 20), tmp_path))
+    assert {-1, 0, 1} == {int(value) for value in network.operators[1].weights.ravel()}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("name", "count"), [("tfc_1w1a", 200), ("tfc_2w2a", 200), ("cnv_1w1a", 2)])
+def test_an_example_of_brevitas_is_exact_as_exported(name: str, count: int, tmp_path: Path) -> None:
+    torch.manual_seed(SEED)
+    model, _ = model_with_cfg(name, pretrained=False)
+    for module in model.modules():  # statistics that let values through both ways
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.running_var.mul_(100)  # type: ignore[union-attr,operator]
+    shape = (3, 32, 32) if name.startswith("cnv") else (1, 28, 28)
+    network, notes = exact(exported(model, shape, tmp_path, calibrate=False), count=count)
+    assert any("taken as bytes" in note for note in notes)
+    assert kinds(network).count(Matrix) == (9 if name.startswith("cnv") else 4)
+    assert Threshold in kinds(network)
+    assert network.outputs[0].error == 0
