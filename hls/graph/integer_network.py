@@ -72,7 +72,8 @@ def integer_network(
 
     `model` is a path, an onnx `ModelProto` or a qonnx `ModelWrapper`. The entry's format is that of the quantiser at
     the input, unless `entry` gives another; without either it is `otherwise`, or a picture's bytes, where a quantiser
-    comes before the first layer. Raises CompileError with every problem that was found; each names its layer, the reason and a remedy.
+    comes before the first layer. Raises CompileError with every problem that was found; each names its layer, the
+    reason and a remedy.
     """
     if isinstance(model, str | Path):
         try:
