@@ -101,9 +101,9 @@ def _lint(sources: Sequence[Path], top: str) -> int:
 def _synthesise(folder: Path, sources: Sequence[Path], top: str) -> dict[str, str]:
     work = folder / "rtl_synth"
     work.mkdir(exist_ok=True)
-    for memory in (folder / "rtl").glob("*.mem"):  # Yosys looks for memories' contents where it runs
-        shutil.copyfile(memory, work / memory.name)
-    files = [os.path.relpath(path, work) for path in sources]
+    for path in (*sources, *sources[0].parent.glob("*.mem")):  # the wheel's Yosys reads what lies where it runs
+        shutil.copyfile(path, work / path.name)
+    files = [path.name for path in sources]
     script = read_sources_command(files, top) + f"synth_xilinx -family {FAMILY} -top {top}\n"
     run_yosys(script + count_cells_command(_CELLS), work)
     cells = cell_counts(work / _CELLS)

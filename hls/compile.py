@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import re
-import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import onnx
 from edgesight.hls import emit, qonnx_graph, registers
 from edgesight.hls.cpp.handlers import original
 from edgesight.hls.cpp.model import model_graph
+from edgesight.hls.cpp.package import csim_files
 from edgesight.hls.cpp.statements import NotStated
 from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
 from edgesight.hls.dataflow.reference import Reference
@@ -144,16 +144,15 @@ class _Built:
 def _build(networks: Sequence[Network]) -> _Built:
     """Make a stage of its own of every network."""
     built = _Built(networks, _read_all(networks), [], [], {}, {})
-    with tempfile.TemporaryDirectory() as scratch:
-        for index, (network, integers) in enumerate(zip(networks, built.integers, strict=True)):
-            module = f"stage{index}"
-            emitted = emit_network(module, integers, _by_name(network.folding, integers, module))
-            stated, csim = _csim(integers, emitted, Path(scratch) / module)
-            built.ports.append(_ports(module, integers))
-            built.stages.append(_describe(integers, emitted, stated))
-            built.generated.update(emitted.sources)
-            built.files[f"networks/{module}.onnx"] = network.path.read_bytes()
-            built.files.update(csim)
+    for index, (network, integers) in enumerate(zip(networks, built.integers, strict=True)):
+        module = f"stage{index}"
+        emitted = emit_network(module, integers, _by_name(network.folding, integers, module))
+        not_stated, csim = _csim(integers, emitted)
+        built.ports.append(_ports(module, integers))
+        built.stages.append(_describe(integers, emitted, not_stated))
+        built.generated.update(emitted.sources)
+        built.files[f"networks/{module}.onnx"] = network.path.read_bytes()
+        built.files.update(csim)
     return built
 
 
@@ -244,15 +243,13 @@ def _describe(integers: IntegerNetwork, emitted: EmittedNetwork, not_stated: str
     )
 
 
-def _csim(integers: IntegerNetwork, emitted: EmittedNetwork, folder: Path) -> tuple[str | None, dict[str, bytes]]:
+def _csim(integers: IntegerNetwork, emitted: EmittedNetwork) -> tuple[str | None, dict[str, bytes]]:
     """hls4ml's C++ of a network, or why there is none."""
     asked = {unit.name: unit.reuse_asked for unit in emitted.units if unit.multipliers}
     try:
-        with qonnx_graph.calling("writing hls4ml's project"):
-            model_graph(integers, emitted.name, folder, Folding(1, asked)).write()
+        return None, csim_files(integers, emitted.name, Folding(1, asked))
     except NotStated as reason:
         return str(reason), {}
-    return None, _csim_sources(folder, emitted.name)
 
 
 def _write(name: str, built: _Built, data: DataSetFacts, backend: bytes | None, out: Path, *, alone: bool) -> Package:
@@ -343,20 +340,6 @@ def _check_size(ports: emit.Ports) -> None:
         )
     if ports.classes > MAX_CLASSES:
         raise CompileError(f"the network has {ports.classes} outputs; a record carries at most {MAX_CLASSES}")
-
-
-def _csim_sources(folder: Path, module: str) -> dict[str, bytes]:
-    """hls4ml's generated C++ of one network, without the header library that hls4ml itself carries."""
-    firmware = folder / "firmware"
-    chosen = [
-        *sorted(firmware.glob("*.cpp")),
-        *sorted(firmware.glob("*.h")),
-        *sorted((firmware / "weights").glob("*.h")),
-        *sorted((firmware / "weights").glob("*.txt")),
-        firmware / "nnet_utils" / "nnet_code_gen.h",
-        firmware / "nnet_utils" / "nnet_integers.h",  # ours, the other headers there are hls4ml's
-    ]
-    return {f"csim/{module}/{path.relative_to(firmware).as_posix()}": path.read_bytes() for path in chosen}
 
 
 def _known_answers(built: _Built, taken: Input) -> bytes:

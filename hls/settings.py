@@ -166,7 +166,7 @@ def _unread_types(where: str, entry: Any, kind: str, convert: Callable[[Any], An
     precision = entry.get("Precision", {})
     if not isinstance(precision, Mapping):
         precision = {"": precision}
-    tables = {name: _SOFTMAX for name in _SOFTMAX_TYPES} if kind == "Softmax" else {"table": _TABLE}
+    tables = {"table": _TABLE, **({name: _SOFTMAX for name in _SOFTMAX_TYPES} if kind == "Softmax" else {})}
     for name, value in precision.items():
         unasked = value == "auto" or (name in tables and str(_converted(convert, value)) == tables[name])
         if not unasked:

@@ -102,5 +102,7 @@ def test_cycles_out_of_reach_are_said_with_the_layer(tmp_path: Path) -> None:
         [*command, "--cycles", "10,1000"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "warning: stage0: 10 cycles a frame are out of reach: layer conv1 (node_conv2d), which takes 64" in done.stderr
+    assert (
+        "warning: stage0: 10 cycles a frame are out of reach: layer conv1 (node_conv2d), which takes 64" in done.stderr
+    )
     assert "stage1:" not in done.stderr

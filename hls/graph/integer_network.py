@@ -34,6 +34,7 @@ from edgesight.hls.graph.values import MAX_STEPS, Leaf, applied
 from edgesight.hls.network import CompileError, Shape, refuse
 
 MAX_INPUT_BITS = 16
+MAX_ASSUMED_BITS = 32  # of an input that no quantiser takes
 _LAST_PERM = [0, 3, 1, 2]
 _Layer = Callable[[Source, Making, Any, Flow], Flow]
 _LAYERS: dict[str, _Layer] = {
@@ -156,16 +157,15 @@ class _Following:
         if height * width * channels > MAX_CONSTANT:
             problems.append(f"input {entry.name}: shape {sizes} is too large; use a smaller one")
             return False
-        form = self._format(entry.name)
-        if form is not None and not (
-            form.low < form.high and form.high - form.low < 1 << MAX_INPUT_BITS and form.scale > 0
-        ):
+        form, bits = self._format(entry.name), MAX_INPUT_BITS
+        if form is None:
+            form, bits = self.otherwise, MAX_ASSUMED_BITS
+        if form is not None and not (form.low < form.high and form.high - form.low < 1 << bits and form.scale > 0):
             problems.append(
                 f"input {entry.name}: integers from {form.low} to {form.high} with scale {form.scale:g}; give "
-                f"a format of at most {MAX_INPUT_BITS} bits and a positive scale"
+                f"a format of at most {bits} bits and a positive scale"
             )
             return False
-        form = form or self.otherwise
         self.making.assumed = form is None
         form = form or BYTES
         stream = Stream(shape, form.low, form.high)

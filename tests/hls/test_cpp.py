@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edgesight.hls.cpp.model import model_graph
+from edgesight.hls.cpp.package import csim_files
 from edgesight.hls.cpp.statements import NotStated, statements
 from edgesight.hls.dataflow import operators as op
 from edgesight.hls.dataflow.operators import IntegerNetwork, Operator, Output, Stream, Window
@@ -218,3 +219,15 @@ def test_names_of_exporters_become_names_of_cpp(tmp_path: Path) -> None:
         make.append(op.matrix(name, 0, make.stream(0), Window((1, 1)), 1, np.ones((2, 1, 1, 4), np.int64)))
     layers, _ = statements(make.network(1, 2, 3, 4))
     assert [layer.name for layer in layers] == ["in_global_in", "_fc1_MatMul", "_fc1_matmul_2", "layer_0", "layer_"]
+
+
+def test_a_package_carries_what_hls4ml_does_not(tmp_path: Path) -> None:
+    files = csim_files(vectors(), "stage0")
+    assert {"csim/stage0/stage0.cpp", "csim/stage0/defines.h", "csim/stage0/nnet_utils/nnet_integers.h"} <= set(files)
+    text = files["csim/stage0/stage0.cpp"].decode()
+    loaded = {name.rsplit("/", 1)[1] for name in files if name.endswith(".txt")}
+    assert loaded
+    assert all(f'"{weights}"' in text for weights in loaded)
+    assert "nnet_dense.h" not in "".join(files)
+    with pytest.raises(NotStated, match="dilated max pooling"):
+        csim_files(dilated_pool(), "stage0")
