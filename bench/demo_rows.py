@@ -73,7 +73,7 @@ def answered_row(
     for answer in answers:
         for leg in answer.legs:
             legs.setdefault(leg.name, []).append(leg.milliseconds)
-    who = Counter(answer.stage for answer in answers)
+    who: Counter[str] = Counter(answer.stage for answer in answers)
     low, high = _interval(right, len(answers))
     return Row(
         name=name,

@@ -293,7 +293,8 @@ def _raised(document: dict[str, Any]) -> dict[str, Any]:
     Raises ValueError where the checksum that schemas 3 and 4 have is not that of the other fields.
     """
     raised = {name: value for name, value in document.items() if name != "checksum"}
-    if document["schema_version"] > 2 and document["checksum"] != sha256(json.dumps(raised, sort_keys=True, separators=(",", ":")).encode()):
+    packed = json.dumps(raised, sort_keys=True, separators=(",", ":")).encode()
+    if document["schema_version"] > 2 and document["checksum"] != sha256(packed):
         raise ValueError("field checksum: differs from that of the other fields")
     raised["stages"] = [_raised_stage(stage, len(document["classes"])) for stage in document["stages"]]
     if document["schema_version"] == 4:

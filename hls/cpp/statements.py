@@ -206,11 +206,11 @@ class _Writer:
         kind, order = ("DepthwiseConv2D", (1, 2, 0, 3)) if depthwise else ("Conv2D", (1, 2, 3, 0))
         height, width, channels = self.by_name[source].shape
         kernel = Window((weights.shape[1], weights.shape[2]), window.stride)
-        sizes = _window_sizes(kernel, "filt") | {
+        geometry: dict[str, Any] = _window_sizes(kernel, "filt") | {
             "in_height": height, "in_width": width, "out_height": shape.height, "out_width": shape.width,
             "n_chan": channels, "n_filt": len(weights), **_LAST,
         }  # fmt: skip
-        self.weighted(kind, name, source, operator.output, weights.transpose(order), sizes)
+        self.weighted(kind, name, source, operator.output, weights.transpose(order), geometry)
 
     def weighted(
         self, kind: str, name: str, source: str, stream: Stream, table: Integers, sizes: Mapping[str, Any]

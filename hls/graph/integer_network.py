@@ -112,8 +112,8 @@ class _Following:
                 source.say(node, problem.reason, problem.remedy)
                 source.refused.update(node.output)
             except _SPOILT as error:
-                found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-                source.say(node, f"what it says does not fit together ({found})", AGAIN)
+                told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                source.say(node, f"what it says does not fit together ({told})", AGAIN)
                 source.refused.update(node.output)
         outputs = [self._output(name) for name in source.outputs if name not in source.refused]
         refuse(source.problems)

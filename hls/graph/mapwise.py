@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgesight.hls.graph.elementwise import Array, Attributes, Function
+from edgesight.hls.network import Reals
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ RESIZES = {
 
 def places_of_resize(attributes: Attributes, size: int, scale: float, target: int) -> Array:
     """Which of `size` elements each of `target` ones takes: ONNX's nearest-neighbour resizing along one axis."""
-    out = np.arange(target)
+    out: Reals = np.arange(target, dtype=np.float64)
+    at: Reals
     match attributes.get("coordinate_transformation_mode", "half_pixel"):
         case "asymmetric":
             at = out / scale

@@ -72,6 +72,8 @@ def _slice(attributes: Attributes, inputs: Sequence[Any]) -> Array:
     if not given:
         given = [attributes["starts"], attributes["ends"], attributes.get("axes")]
     starts, ends, axes, steps = (*given, None, None)[:4]
+    assert starts is not None  # its signature and ONNX have both bounds
+    assert ends is not None
     axes = list(range(len(starts))) if axes is None else axes
     cut = [slice(None)] * x.ndim
     for place, axis in enumerate(axes):

@@ -6,7 +6,7 @@ Words owned here: record, margin, always and never thresholds, error code.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -36,14 +36,14 @@ def record_type(kernel: Kernel) -> np.dtype[np.void]:
     if not kernel.logits_in_record:
         return RECORD
     assert RECORD.names is not None
-    return np.dtype(
-        {
-            "names": [*RECORD.names, "logits"],
-            "formats": [*(RECORD[name] for name in RECORD.names), ("<i4", (kernel.outputs,))],
-            "offsets": [*(RECORD.fields[name][1] for name in RECORD.names), RECORD.itemsize],  # type: ignore[index]
-            "itemsize": 8 * kernel.record_beats,
-        }
-    )
+    layout: Any = {
+        "names": [*RECORD.names, "logits"],
+        "formats": [*(RECORD[name] for name in RECORD.names), ("<i4", (kernel.outputs,))],
+        "offsets": [*(RECORD.fields[name][1] for name in RECORD.names), RECORD.itemsize],  # type: ignore[index]
+        "itemsize": 8 * kernel.record_beats,
+    }
+    kind: np.dtype[np.void] = np.dtype(layout)
+    return kind
 
 
 class Fabric(Protocol):

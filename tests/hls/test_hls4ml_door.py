@@ -378,7 +378,7 @@ def renamed(path: Path) -> Path:
 def test_what_hls4ml_has_no_layer_for_is_refused_at_its_door(tmp_path: Path) -> None:
     """hls4ml's own reading of the graph loses the dilation, and pools other pixels."""
     writer = Writer(IMAGE)
-    attributes = {"kernel_shape": [2, 2], "strides": [1, 1], "pads": [0] * 4, "dilations": [2, 2]}
+    attributes: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [1, 1], "pads": [0] * 4, "dilations": [2, 2]}
     pooled = writer.node("MaxPool", [writer.relu(writer.conv(writer.pixels(), 3, 6, 3))], **attributes)
     path = writer.save(tmp_path / "network.onnx", writer.dense(writer.flatten(pooled), 96, 5))
     with pytest.raises(CompileError, match="not stated by hls4ml: layer MaxPool_0: dilated max pooling"):
@@ -389,7 +389,7 @@ def test_what_hls4ml_has_no_layer_for_is_refused_at_its_door(tmp_path: Path) -> 
 def test_what_hls4mls_parser_loses_is_exact(tmp_path: Path) -> None:
     """hls4ml makes 2x2 of a map that ONNX makes 3x3 of, where windows hang over its edge."""
     writer = Writer(IMAGE)
-    attributes = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0] * 4, "ceil_mode": 1}
+    attributes: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0] * 4, "ceil_mode": 1}
     pooled = writer.node("MaxPool", [writer.relu(writer.conv(writer.pixels(), 3, 6, 3))], **attributes)
     path = writer.save(tmp_path / "network.onnx", writer.dense(writer.flatten(pooled), 54, 5))
     model, pixels = door(prepared_by_hand(renamed(path)), tmp_path / "project"), networks.images(IMAGE)

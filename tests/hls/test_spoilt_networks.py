@@ -229,7 +229,7 @@ def read(model: onnx.ModelProto) -> IntegerNetwork | str:
         return "refused" if "please report" not in str(error) else f"a fault of ours: {error}"
     inputs = integers_of(network, 6)
     found = Reference(network).integers(inputs)
-    wanted = real_outputs(model, inputs * network.entry.scale)
+    wanted = real_outputs(model, np.asarray(inputs * network.entry.scale, np.float64))
     for output, integers, truth in zip(network.outputs, found, wanted, strict=True):
         values = real_values(output, integers).reshape(len(inputs), -1)
         off = float(np.abs(values - truth.reshape(len(inputs), -1)).max(initial=0.0))

@@ -41,7 +41,8 @@ class ThresholdingBench(StreamBench):
         """The word of a level's memory that the module's header tells."""
         group, path = address >> level, address & ((1 << level) - 1)
         place = path * (1 << (LEVELS - level)) + (1 << (LEVELS - level - 1)) - 1
-        return int(self.thresholds[group * PE + p, place]) & ((1 << BITS) - 1)
+        threshold = int(self.thresholds[group * PE + p, place])
+        return threshold & ((1 << BITS) - 1)
 
     def drive(self) -> None:
         """Answer the reads of the cycle before; hold the words otherwise."""

@@ -101,8 +101,8 @@ def exact(
     reference = Reference(network)
     found = reference.integers(inputs)
     for place, stream in reference.streams(inputs).items():
-        output = network.operators[place].output
-        assert output.low <= stream.min() <= stream.max() <= output.high, network.operators[place].name
+        bounds = network.operators[place].output
+        assert bounds.low <= stream.min() <= stream.max() <= bounds.high, network.operators[place].name
     values = inputs * network.entry.scale
     sizes = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
     given = values if last else values.transpose(0, 3, 1, 2)

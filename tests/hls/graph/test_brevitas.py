@@ -18,7 +18,7 @@ from brevitas.quant.scaled_int import (
     Uint8ActPerTensorFloat,
 )
 from brevitas.quant.ternary import SignedTernaryWeightPerTensorConst
-from brevitas_examples.bnn_pynq.models import model_with_cfg
+from brevitas_examples.bnn_pynq.models import model_with_cfg  # type: ignore[import-untyped]
 from torch import nn
 
 from edgesight.hls.dataflow.operators import Add, IntegerNetwork, Matrix, Threshold
@@ -70,7 +70,7 @@ class Residual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.shared(self.norm(self.first(self.pad(self.entry(x)))))
         x = self.act(x + self.shared(self.slope(self.branch(x))))
-        return self.last(self.pool(x).flatten(1))
+        return torch.as_tensor(self.last(self.pool(x).flatten(1)))
 
 
 class Signal(nn.Module):
@@ -96,7 +96,7 @@ class Signal(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
             x = layer(x)
-        return self.last(self.pool(x))
+        return torch.as_tensor(self.last(self.pool(x)))
 
 
 def kinds(network: IntegerNetwork) -> list[type]:
@@ -120,7 +120,7 @@ def test_an_example_of_brevitas_is_exact_as_exported(name: str, count: int, tmp_
     model, _ = model_with_cfg(name, pretrained=False)
     for module in model.modules():  # statistics that let values through both ways
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.running_var.mul_(100)  # type: ignore[union-attr,operator]
+            module.running_var.mul_(100)  # type: ignore[union-attr]
     shape = (3, 32, 32) if name.startswith("cnv") else (1, 28, 28)
     network, notes = exact(exported(model, shape, tmp_path, calibrate=False), count=count)
     assert any("taken as bytes" in note for note in notes)

@@ -218,13 +218,13 @@ def test_a_last_softmax_is_the_hosts(axis: int) -> None:
 
 
 def test_a_last_index_of_the_largest_is_dropped_and_said_so() -> None:
-    for kind, inputs, attributes in (
-        ("ArgMax", [], {"axis": 1}),
-        ("TopK", [np.array([1])], {"axis": -1}),
+    for kind, inputs, axis in (
+        ("ArgMax", [], 1),
+        ("TopK", [np.array([1])], -1),
     ):
         graph = Graph((16,), 6)
         made = graph.node("MatMul", [graph.quantise("image", 6, 1), graph.float_weights((16, 5))])
-        last = graph.node(kind, [made, *map(graph.constant, inputs)], **attributes)
+        last = graph.node(kind, [made, *map(graph.constant, inputs)], axis=axis)
         if kind == "TopK":
             graph.nodes[-1].output.append("indices")
         model = graph.graph("indices" if kind == "TopK" else last)
@@ -273,7 +273,7 @@ def test_a_second_quantiser_that_changes_nothing_is_nothing() -> None:
 def test_an_input_with_arithmetic_before_its_quantiser_is_bytes_unless_told() -> None:
     graph = Graph((3, 6, 5), 7)
     doubled = graph.node("Mul", ["image", graph.constant(np.float32(2))])
-    tensor = graph.bipolar(graph.node("Sub", [doubled, graph.constant(np.float32([1]))]))
+    tensor = graph.bipolar(graph.node("Sub", [doubled, graph.constant(np.ones(1, np.float32))]))
     model = graph.graph(graph.float_conv(tensor, (4, 3, 3, 3)))
     network, notes = exact(model)
     assert (network.entry.output.low, network.entry.output.high, network.entry.scale) == (0, 255, 2.0**-8)
