@@ -14,8 +14,8 @@ from brevitas.quant import fixed_point
 
 from edgesight.hls.qonnx_graph import load
 
-# All scales are constant powers of two. Brevitas' `scaling_init` is scale * 2**bits, and scale * 2**(bits - 1) where
-# there is a sign.
+# Scales may be any; here they are constant powers of two, which make shifts of thresholds. Brevitas' `scaling_init` is
+# scale * 2**bits, and scale * 2**(bits - 1) where there is a sign.
 act = {"act_quant": fixed_point.Uint8ActPerTensorFixedPoint, "scaling_impl_type": ScalingImplType.CONST}
 layer = {
     "weight_quant": fixed_point.Int8WeightPerTensorFixedPoint,
@@ -39,7 +39,7 @@ export_qonnx(network.eval(), torch.zeros(1, 1, 28, 28), export_path="network.onn
 
 graph = load(Path("network.onnx"))  # checks the QONNX file and brings it into the form that hls4ml reads
 config = hls4ml.utils.config_from_onnx_model(graph, granularity="name", backend="RTL", default_precision="fixed<32,16>")
-config["Model"]["ReuseFactor"] = 16  # or leave it at 1, and set config["LayerName"]["Conv_0"]["ReuseFactor"] and others
+config["Model"]["ReuseFactor"] = 16  # of all layers; config["LayerName"]["node_conv2d"]["ReuseFactor"] = 8 of one
 model = hls4ml.converters.convert_from_onnx_model(
     graph, backend="RTL", hls_config=config, output_dir="out", project_name="net"
 )

@@ -81,11 +81,10 @@ def test_random_networks_are_exact_under_random_stalls(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(bool(missing_tools()), reason="verilator, g++, make or perl not found")
 def test_a_wrong_network_is_seen_shrunk_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    emit = simulate.emit_network
     index = next(index for index in range(50) if draw(9, index).blocks == 2)
 
     def with_a_fault(name: str, network: object, folding: object) -> object:
-        emitted = emit(name, network, folding)  # type: ignore[arg-type] # passed on
+        emitted = emit_network(name, network, folding)  # type: ignore[arg-type] # passed on
         module = emitted.sources[f"{name}.sv"].replace("_data_o = ", "_data_o = 1 ^ ")
         return replace(emitted, sources={**emitted.sources, f"{name}.sv": module})
 

@@ -42,7 +42,7 @@ class ThresholdingBench(StreamBench):
         group, path = address >> level, address & ((1 << level) - 1)
         place = path * (1 << (LEVELS - level)) + (1 << (LEVELS - level - 1)) - 1
         threshold = int(self.thresholds[group * PE + p, place])
-        return threshold & ((1 << BITS) - 1)
+        return threshold & ((1 << int(BITS)) - 1)
 
     def drive(self) -> None:
         """Answer the reads of the cycle before; hold the words otherwise."""

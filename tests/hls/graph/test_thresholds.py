@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ def given(steps: Steps, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def shifted(shift: Shift, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """By exact fractions of powers of two."""
     exact = (x * shift.multiplier + shift.offset) / 2.0**shift.shift
-    rounded = {0: np.floor, 1: lambda value: np.floor(value + 0.5), 2: np.round}[shift.rounding](exact)
+    ways: dict[int, Callable[[Any], Any]] = {0: np.floor, 1: lambda value: np.floor(value + 0.5), 2: np.round}
+    rounded = ways[shift.rounding](exact)
     return np.asarray(np.clip(rounded, *shift.limits), np.int64)
 
 
