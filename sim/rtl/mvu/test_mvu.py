@@ -44,7 +44,7 @@ CASES: dict[str, dict[str, Any]] = {
     | {"InWidth": 3, "AccWidth": 16, "Shift": 6},
     "depthwise, a channel at a time": {"InLanes": 54, "Outputs": 6, "Pe": 1, "Simd": 3, "Blocks": 6, "Taps": 9}
     | {"InSigned": 1, "OutSigned": 1},
-    "depthwise, channels side by side": {"InLanes": 20, "Outputs": 10, "Pe": 4, "Simd": 2, "Blocks": 5, "Taps": 4},
+    "depthwise, channels side by side": {"InLanes": 20, "Outputs": 8, "Pe": 4, "Simd": 5, "Blocks": 4, "Taps": 5},
     "groups, several outputs in turn": {"InLanes": 24, "Outputs": 12, "Pe": 2, "Simd": 4, "Blocks": 2, "Taps": 3},
     "groups side by side": {"InLanes": 24, "Outputs": 8, "Pe": 4, "Simd": 3, "Blocks": 4, "Taps": 2},
     "groups over a map": {"InLanes": 8, "Outputs": 8, "Pe": 2, "Simd": 2, "Blocks": 4, "Beats": 5, "Round": 2},

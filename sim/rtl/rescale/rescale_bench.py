@@ -36,7 +36,7 @@ class RescaleBench(StreamBench):
         """Random vectors, and the answers that belong to them."""
         values = reference.random_values(self.rng, (count, CHANNELS), P["InWidth"], bool(P["InSigned"]))
         sums = values * self.multiplier + self.offset
-        rounded = reference.requantise(sums, P["Shift"], P["Round"], False, 63, True)
+        rounded = reference.requantise(sums, P["Shift"], P["Round"], False, 60, True)
         answers = np.clip(rounded, P["Low"], P["High"])
         return (
             [reference.pack(vector, P["InWidth"]) for vector in values],
