@@ -33,9 +33,8 @@ from edgesight.hls.rtl.network import EmittedNetwork, emit_network
 from edgesight.hls.rtl.units import signed_bits, slowest
 from edgesight.hls.settings import check_name
 from edgesight.host.files import sha256
-from edgesight.host.kernel import MAX_FRAME_BYTES, SCHEMA_VERSION, BackEndInput, Input, Kernel, Layer, Stage
+from edgesight.host.kernel import MAX_FRAME_BYTES, MAX_STAGES, SCHEMA_VERSION, BackEndInput, Input, Kernel, Layer, Stage
 from edgesight.host.package import RTL, TOP, Package, structure_hash, weights_checksum, write_package
-from edgesight.host.registers import MAX_STAGES
 
 FRAME_SLOTS = 8
 CLOCK_MHZ = 100.0

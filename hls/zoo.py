@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import Claim, read_regular, sha256
-from edgesight.host.registers import MAX_STAGES
+from edgesight.host.kernel import MAX_STAGES
 
 if TYPE_CHECKING:
     from edgesight.hls.compile import Folding

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import sha256
+from edgesight.host.registers import MAX_STAGES as MAX_STAGES
 from edgesight.host.registers import THRESHOLD_NEVER as NEVER
 from edgesight.host.registers import THRESHOLD_SETS
 

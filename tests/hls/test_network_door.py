@@ -40,9 +40,9 @@ def network() -> onnx.ModelProto:
     features = writer.quant(writer.node("Relu", [conv]), 0, 3, scale=np.float32(0.11))
     flat = writer.flatten(features)
     softmax = writer.node("Softmax", [writer.dense(flat, 6 * 4 * 5, 5)], axis=1)
-    signs = writer.node("BipolarQuant", [writer.dense(flat, 6 * 4 * 5, 3), writer.constant(np.float32(0.3))], GENERAL)
+    signs = writer.node("BipolarQuant", [writer.dense(flat, 6 * 4 * 5, 9), writer.constant(np.float32(0.3))], GENERAL)
     model = writer.model(softmax, features, signs)
-    shapes = {softmax: [1, 5], features: [1, 6, 4, 5], signs: [1, 3]}
+    shapes = {softmax: [1, 5], features: [1, 6, 4, 5], signs: [1, 9]}
     del model.graph.output[:]
     model.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()
