@@ -95,7 +95,7 @@ def _sigmoid(x: Array) -> Array:
 
 
 def _hard_sigmoid(attributes: Attributes, inputs: Sequence[Any]) -> Array:
-    return np.clip(inputs[0] * attributes.get("alpha", 0.2) + attributes.get("beta", 0.5), 0, 1)
+    return np.asarray(np.clip(inputs[0] * attributes.get("alpha", 0.2) + attributes.get("beta", 0.5), 0, 1))
 
 
 def _divide(_: Attributes, inputs: Sequence[Any]) -> Array:
