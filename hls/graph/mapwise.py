@@ -135,6 +135,8 @@ RESIZES = {
 def places_of_resize(attributes: Attributes, size: int, scale: float, target: int) -> Array:
     """Which of `size` elements each of `target` ones takes: ONNX's nearest-neighbour resizing along one axis."""
     out = np.arange(target)
+    at: Array
+    nearest: Array
     match attributes.get("coordinate_transformation_mode", "half_pixel"):
         case "asymmetric":
             at = out / scale
