@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from edgesight.hls.graph.elementwise import Array, Attributes, Function
-from edgesight.hls.network import Reals
 
 
 @dataclass(frozen=True)
@@ -135,8 +134,9 @@ RESIZES = {
 
 def places_of_resize(attributes: Attributes, size: int, scale: float, target: int) -> Array:
     """Which of `size` elements each of `target` ones takes: ONNX's nearest-neighbour resizing along one axis."""
-    out: Reals = np.arange(target, dtype=np.float64)
-    at: Reals
+    out = np.arange(target)
+    at: Array
+    nearest: Array
     match attributes.get("coordinate_transformation_mode", "half_pixel"):
         case "asymmetric":
             at = out / scale

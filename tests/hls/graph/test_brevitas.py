@@ -41,8 +41,8 @@ def exported(network: nn.Module, shape: tuple[int, ...], folder: Path, calibrate
                 size = module.running_mean.shape  # type: ignore[union-attr]  # these track statistics
                 module.running_mean += torch.randn(size) * 0.3  # type: ignore[operator]
                 module.running_var *= torch.rand(size) + 0.5  # type: ignore[operator]
-                module.weight.copy_(torch.randn(size))
-                module.bias.copy_(torch.randn(size) * 0.5)
+                module.weight.copy_(torch.randn(size).sign() * (torch.rand(size) + 0.7))
+                module.bias.copy_(torch.randn(size) * 0.3)
     network.eval()
     path = folder / "network.onnx"
     export_qonnx(network, args=torch.randn(1, *shape), export_path=str(path))
@@ -79,7 +79,7 @@ class Signal(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         quantiser = {"act_quant": Int8ActPerTensorFloat, "bit_width": 4}
-        self.layers = nn.ModuleList([qnn.QuantIdentity(**quantiser)])
+        self.layers = nn.ModuleList([qnn.QuantIdentity(Int8ActPerTensorFloat, bit_width=6)])
         for act in (
             qnn.QuantTanh(**quantiser),
             nn.Sequential(nn.LeakyReLU(0.2), qnn.QuantIdentity(**quantiser)),
@@ -90,7 +90,7 @@ class Signal(nn.Module):
                 4, 4, 3, padding=1, bias=False, weight_quant=SignedTernaryWeightPerTensorConst, scaling_const=0.17
             )
             self.layers.extend([conv, nn.BatchNorm1d(4), act])
-        self.pool = nn.AvgPool1d(4)
+        self.pool = nn.AvgPool1d(2)
         self.last = qnn.QuantConv1d(4, 6, 3, bias=True, weight_quant=Int8WeightPerChannelFloat, weight_bit_width=3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
