@@ -43,7 +43,7 @@ namespace stage0 {
 struct config2_mult : nnet::dense_config {
     static const unsigned n_in = 9;
     static const unsigned n_out = 16;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 2;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 20;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
@@ -72,7 +72,7 @@ struct config2 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 6;
     static const unsigned out_width = 6;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 2;
     static const unsigned n_zeros = 20;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -153,7 +153,7 @@ struct config5 : nnet::padding2d_config {
 struct config6_mult : nnet::dense_config {
     static const unsigned n_in = 144;
     static const unsigned n_out = 16;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 9;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 702;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
@@ -182,7 +182,7 @@ struct config6 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 9;
     static const unsigned n_zeros = 702;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -236,7 +236,7 @@ struct config8 : nnet::padding2d_config {
 struct config9_mult : nnet::dense_config {
     static const unsigned n_in = 144;
     static const unsigned n_out = 32;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 9;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 967;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
@@ -265,7 +265,7 @@ struct config9 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 9;
     static const unsigned n_zeros = 967;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -308,7 +308,7 @@ struct config12 : nnet::dense_config {
     static const unsigned n_out = 10;
     static const unsigned io_type = nnet::io_stream;
     static const unsigned strategy = nnet::latency;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 90;
     static const unsigned n_zeros = 924;
     static const unsigned n_nonzeros = 1956;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;

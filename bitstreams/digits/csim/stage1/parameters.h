@@ -47,7 +47,7 @@ namespace stage1 {
 struct config2_mult : nnet::dense_config {
     static const unsigned n_in = 9;
     static const unsigned n_out = 16;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 24;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 12;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
@@ -76,7 +76,7 @@ struct config2 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 6;
     static const unsigned out_width = 6;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 24;
     static const unsigned n_zeros = 12;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -157,7 +157,7 @@ struct config5 : nnet::padding2d_config {
 struct config6_mult : nnet::dense_config {
     static const unsigned n_in = 144;
     static const unsigned n_out = 32;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 96;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 687;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
@@ -186,7 +186,7 @@ struct config6 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 96;
     static const unsigned n_zeros = 687;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -240,7 +240,7 @@ struct config8 : nnet::padding2d_config {
 struct config9_mult : nnet::dense_config {
     static const unsigned n_in = 288;
     static const unsigned n_out = 32;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 96;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 853;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
@@ -269,7 +269,7 @@ struct config9 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 96;
     static const unsigned n_zeros = 853;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -323,7 +323,7 @@ struct config11 : nnet::padding2d_config {
 struct config12_mult : nnet::dense_config {
     static const unsigned n_in = 288;
     static const unsigned n_out = 64;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 96;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 1639;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
@@ -352,7 +352,7 @@ struct config12 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 96;
     static const unsigned n_zeros = 1639;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -395,7 +395,7 @@ struct config15 : nnet::dense_config {
     static const unsigned n_out = 10;
     static const unsigned io_type = nnet::io_stream;
     static const unsigned strategy = nnet::latency;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 720;
     static const unsigned n_zeros = 840;
     static const unsigned n_nonzeros = 4920;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;

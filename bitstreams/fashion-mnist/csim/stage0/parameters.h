@@ -41,7 +41,7 @@ namespace stage0 {
 struct config2_mult : nnet::dense_config {
     static const unsigned n_in = 9;
     static const unsigned n_out = 16;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 2;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 27;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
@@ -70,7 +70,7 @@ struct config2 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 26;
     static const unsigned out_width = 26;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 2;
     static const unsigned n_zeros = 27;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -138,7 +138,7 @@ struct config4 : nnet::pooling2d_config {
 struct config5_mult : nnet::dense_config {
     static const unsigned n_in = 144;
     static const unsigned n_out = 16;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 12;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 765;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
@@ -167,7 +167,7 @@ struct config5 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 11;
     static const unsigned out_width = 11;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 12;
     static const unsigned n_zeros = 765;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -235,7 +235,7 @@ struct config7 : nnet::pooling2d_config {
 struct config8_mult : nnet::dense_config {
     static const unsigned n_in = 144;
     static const unsigned n_out = 32;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 144;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 1345;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
@@ -264,7 +264,7 @@ struct config8 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 144;
     static const unsigned n_zeros = 1345;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -307,7 +307,7 @@ struct config11 : nnet::dense_config {
     static const unsigned n_out = 10;
     static const unsigned io_type = nnet::io_stream;
     static const unsigned strategy = nnet::latency;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 1440;
     static const unsigned n_zeros = 764;
     static const unsigned n_nonzeros = 2116;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;

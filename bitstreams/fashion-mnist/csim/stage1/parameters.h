@@ -47,7 +47,7 @@ namespace stage1 {
 struct config2_mult : nnet::dense_config {
     static const unsigned n_in = 9;
     static const unsigned n_out = 16;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 12;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 29;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
@@ -76,7 +76,7 @@ struct config2 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 26;
     static const unsigned out_width = 26;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 12;
     static const unsigned n_zeros = 29;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -157,7 +157,7 @@ struct config5 : nnet::padding2d_config {
 struct config6_mult : nnet::dense_config {
     static const unsigned n_in = 144;
     static const unsigned n_out = 32;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 48;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 1161;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
@@ -186,7 +186,7 @@ struct config6 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 13;
     static const unsigned out_width = 13;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 48;
     static const unsigned n_zeros = 1161;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -227,7 +227,7 @@ struct config7 : nnet::scale_config {
 struct config8_mult : nnet::dense_config {
     static const unsigned n_in = 288;
     static const unsigned n_out = 32;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 72;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 1094;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
@@ -256,7 +256,7 @@ struct config8 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 11;
     static const unsigned out_width = 11;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 72;
     static const unsigned n_zeros = 1094;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -324,7 +324,7 @@ struct config10 : nnet::pooling2d_config {
 struct config11_mult : nnet::dense_config {
     static const unsigned n_in = 288;
     static const unsigned n_out = 64;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 1024;
     static const unsigned strategy = nnet::latency;
     static const unsigned n_zeros = 3023;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
@@ -353,7 +353,7 @@ struct config11 : nnet::conv2d_config {
     static const unsigned stride_width = 1;
     static const unsigned out_height = 3;
     static const unsigned out_width = 3;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 1024;
     static const unsigned n_zeros = 3023;
     static const unsigned multiplier_limit =
         DIV_ROUNDUP(kernel_size * n_chan * n_filt, reuse_factor) - n_zeros / reuse_factor;
@@ -396,7 +396,7 @@ struct config14 : nnet::dense_config {
     static const unsigned n_out = 10;
     static const unsigned io_type = nnet::io_stream;
     static const unsigned strategy = nnet::latency;
-    static const unsigned reuse_factor = 1;
+    static const unsigned reuse_factor = 5760;
     static const unsigned n_zeros = 1024;
     static const unsigned n_nonzeros = 4736;
     static const unsigned multiplier_limit = DIV_ROUNDUP(n_in * n_out, reuse_factor) - n_zeros / reuse_factor;
