@@ -93,9 +93,10 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
         asked = _called_with("hls_config")
         problems += settings.check({} if asked is None else asked, self.convert_precision_string, layer_map)
         refuse(problems)
+        read = None
         if (graph := _called_with("model")) is not None:
-            loaded, _ = _check_graph(graph, {} if asked is None else asked)
-            handlers.check(loaded)
+            read = _check_graph(graph, {} if asked is None else asked)
+            handlers.check(read[0])
         config: dict[str, Any] = super().create_initial_config(
             part=part,
             clock_period=clock_period,
@@ -107,7 +108,7 @@ class RTLBackend(VitisBackend):  # type: ignore[misc] # hls4ml carries no types
             write_emulation_constants=write_emulation_constants,
             tb_output_stream=tb_output_stream,
         )
-        return config
+        return config if read is None else {**config, "Read": read}
 
     def build(self, model: Any, **options: object) -> dict[str, Any]:
         """Check the written RTL with Verilator and count its cells with Yosys: `edgesight.hls.build.build`.
@@ -204,12 +205,12 @@ def _named(initialise: Callable[..., None]) -> Callable[..., None]:
 
 def _settle(model: Any) -> None:
     """Check what a model is made of; `model.rtl_route` says how its integer network gets into it."""
-    given = model.config.config.pop("Route", None)
+    given, read = (model.config.config.pop(key, None) for key in ("Route", "Read"))
     model.rtl_unread = True  # until `Read` puts the network's layers in
     if given is not None:
         model.rtl_route = given
         return
-    graph, network = _check_graph(_qonnx(model), model.config.config["HLSConfig"])
+    graph, network = read or _check_graph(_qonnx(model), model.config.config["HLSConfig"])
     named = handlers.original(graph).graph
     settings.apply(model.config, named, layer_map, frozenset(library_modules()))
     model.rtl_route = route(model.config, network, named)

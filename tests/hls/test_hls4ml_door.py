@@ -21,6 +21,7 @@ from qonnx.transformation.gemm_to_matmul import GemmToMatMul
 from qonnx.util.cleanup import cleanup_model
 
 from edgesight.hls import qonnx_graph
+from edgesight.hls.graph.integer_network import integer_network
 from edgesight.hls.layers import extract, matrices
 from edgesight.hls.network import CompileError
 from edgesight.sim.rtl.runner import missing_tools
@@ -320,6 +321,18 @@ def test_settings_that_change_no_hardware_are_taken(graph: Any, tmp_path: Path) 
     with contextlib.redirect_stdout(io.StringIO()):
         _, traced = model.trace(pixels / 256)
     assert "Conv_0" in traced
+
+
+def test_a_graph_is_read_once(graph: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def counted(*given: Any, **named: Any) -> Any:
+        seen.append(given)
+        return integer_network(*given, **named)
+
+    monkeypatch.setattr("edgesight.hls.backend.integer_network", counted)
+    door(graph, tmp_path)
+    assert len(seen) == 1
 
 
 def test_the_documentations_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
