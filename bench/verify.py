@@ -63,7 +63,7 @@ def verify(package: Package, images: Images, references: Mapping[str, Reference]
     records: dict[str, npt.NDArray[Any]] = {}
     for name in FABRICS:
         with Workers(package, _MAKERS[name]) as workers:
-            for stage, found in zip(kernel.stages, workers.logits(images, f"both stages ({name})"), strict=True):
+            for stage, found in zip(kernel.stages, workers.logits(images, f"all stages ({name})"), strict=True):
                 logits[f"{name}_{stage.name}"] = found.astype(np.int64)
             made = workers.records(images, rows, sets, f"cascade ({name})")
             records[name] = np.stack([made[field].astype(np.int64) for field in _RECORD_FIELDS], axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgesight.hls.layers import Layer
 from edgesight.hls.library import library_of as library_of
@@ -15,8 +15,20 @@ from edgesight.hls.verilog import identifier as identifier
 
 
 @dataclass(frozen=True)
+class Features:
+    """What a stage leaves behind for the next one, at its second output `t_valid_o`, `t_ready_i`, `t_data_o`."""
+
+    beats: int  # of a frame
+    bits: int  # of a beat
+
+
+@dataclass(frozen=True)
 class Ports:
-    """What the kernel around a stage must know of it."""
+    """What the kernel around a stage must know of it.
+
+    A stage that leaves features behind must be able to work on every beat of a frame once that was taken there: only
+    one frame of them is sure to find room before the frame's verdict.
+    """
 
     name: str
     source: Shape
@@ -24,7 +36,9 @@ class Ports:
     classes: int  # logits of a frame
     logit_bits: int  # of two's complement
     logit_beats: int  # that they come in: 1, or a map's pixels
-    logit_signed: bool  # else the stage's port has a bit less, as no logit is negative
+    logit_signed: bool = True  # else the stage's port has a bit less, as no logit is negative
+    leaves: Features | None = field(default=None, kw_only=True)
+    goes_on: bool = field(default=False, kw_only=True)  # from what the stage before leaves, instead of from the pixels
 
 
 def emit_stage(name: str, layers: Sequence[Layer]) -> EmittedNetwork:
@@ -45,16 +59,28 @@ def emit_kernel(
     value_bytes = 1 if first.source_format.bits <= 8 else 2
     pixel, at_once = shape.channels * value_bytes * 8, classes // first.logit_beats
     beat = at_once * widest
+    from_trunk = sum(stage.goes_on << k for k, stage in enumerate(stages))
     instances = []
     for k, stage in enumerate(stages):
+        before = stages[k - 1].leaves if stage.goes_on and k else None
+        instances += _gate(k, before) if before is not None else []
+        taken = f"pixel{k}"
+        if before is None:
+            instances += [
+                f"  logic [{shape.channels * first.source_format.bits - 1}:0] {taken};",
+                *_narrowed(f"pixel_data[{k}]", taken, shape.channels, 8 * value_bytes, first.source_format.bits),
+            ]
+        source = f"pixel_valid[{k}]", f"pixel_ready[{k}]", taken
+        if before is not None:
+            source = f"passed{k}_valid", f"passed{k}_ready", f"passed{k}_data"
         port_bits = stage.logit_bits - (not stage.logit_signed)
         instances += [
             f"  logic [{at_once * port_bits - 1}:0] logits{k};",
-            f"  logic [{shape.channels * first.source_format.bits - 1}:0] pixel{k};",
-            *_narrowed(f"pixel_data[{k}]", f"pixel{k}", shape.channels, 8 * value_bytes, first.source_format.bits),
+            *_left(k, stage.leaves),
             f"  {stage.name} u_{stage.name} (",
             "    .clk_i, .rst_ni(core_rst_n),",
-            f"    .s_valid_i(pixel_valid[{k}]), .s_ready_o(pixel_ready[{k}]), .s_data_i(pixel{k}),",
+            "    .s_valid_i({}), .s_ready_o({}), .s_data_i({}),".format(*source),
+            *([f"    {_LEFT.format(k=k)},"] if stage.leaves is not None else []),
             f"    .m_valid_o(logits_valid[{k}]), .m_ready_i(logits_ready[{k}]), .m_data_o(logits{k})",
             "  );",
             *_widened(f"logits{k}", f"logits[{k}]", at_once, (port_bits, widest), stage.logit_signed),
@@ -101,11 +127,15 @@ def emit_kernel(
             ");",
             "  logic core_rst_n;",
             f"  logic [{count - 1}:0] pixel_valid, pixel_ready, logits_valid, logits_ready;",
+            "  /* verilator lint_off UNUSEDSIGNAL */",
+            f"  logic [{count - 1}:0] verdict_valid, verdict_pass;",
+            "  /* verilator lint_on UNUSEDSIGNAL */",
             f"  logic [{count - 1}:0][{pixel - 1}:0] pixel_data;",
             f"  logic [{count - 1}:0][{beat - 1}:0] logits;",
             "  assign tap_logits_o = logits;",
             "  cascade #(",
             f"    .Stages({count}), .Pixels({shape.pixels}), .Channels({pixel // 8}), .Classes({classes}),",
+            f"    .FromTrunk({from_trunk}),",
             f"    .LogitsInRecord({int(logits_in_record)}), .LogitBeats({first.logit_beats}),",
             f"    .LogitWidth({widest}), .FrameSlots({frame_slots}),",
             f"    .BuildHash(32'h{build_hash}), .WeightsHash(32'h{weights_hash})",
@@ -114,6 +144,7 @@ def emit_kernel(
             "    .core_rst_no(core_rst_n),",
             "    .pixel_valid_o(pixel_valid), .pixel_ready_i(pixel_ready), .pixel_data_o(pixel_data),",
             "    .logits_valid_i(logits_valid), .logits_ready_o(logits_ready), .logits_data_i(logits),",
+            "    .verdict_valid_o(verdict_valid), .verdict_pass_o(verdict_pass),",
             "    .tap_valid_o, .tap_tag_o",
             "  );",
             *instances,
@@ -121,6 +152,31 @@ def emit_kernel(
             "",
         ]
     )
+
+
+_LEFT = ".t_valid_o(left{k}_valid), .t_ready_i(left{k}_ready), .t_data_o(left{k}_data)"
+
+
+def _left(k: int, features: Features | None) -> list[str]:
+    """Declarations of the stream of features that stage k leaves behind."""
+    if features is None:
+        return []
+    return [f"  logic left{k}_valid, left{k}_ready;", f"  logic [{features.bits - 1}:0] left{k}_data;"]
+
+
+def _gate(k: int, features: Features) -> list[str]:
+    """The gate in front of stage k: it lets the features of those frames pass that the stage before is not sure of."""
+    return [
+        f"  logic passed{k}_valid, passed{k}_ready;",
+        f"  logic [{features.bits - 1}:0] passed{k}_data;",
+        f"  feature_gate #(.Width({features.bits}), .Beats({features.beats})) u_gate{k} (",
+        "    .clk_i, .rst_ni(core_rst_n),",
+        f"    .s_valid_i(left{k - 1}_valid), .s_ready_o(left{k - 1}_ready), .s_data_i(left{k - 1}_data),",
+        f"    .verdict_valid_i(verdict_valid[{k - 1}]), .pass_i(verdict_pass[{k - 1}]),",
+        f"    .m_valid_o(passed{k}_valid), .m_ready_i(passed{k}_ready), .m_data_o(passed{k}_data)",
+        "  );",
+        f"  assign pixel_ready[{k}] = 1'b0;",
+    ]
 
 
 def _narrowed(source: str, sink: str, count: int, wide: int, bits: int) -> list[str]:

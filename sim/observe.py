@@ -130,7 +130,7 @@ def observe(
     losses: Sequence[float],
     seed: int,
 ) -> Observed:
-    """Run images uint8 [N, H, W, C] of classes `truth` [N] through both stages, and through the back end at each loss.
+    """Run images uint8 [N, H, W, C] of classes `truth` [N] through all stages, and through the back end at each loss.
 
     `losses` rise. Where every strip of an image is lost, the last stage's label stands in, as it does for a user.
     """

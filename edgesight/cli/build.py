@@ -148,7 +148,7 @@ def compile_(
     from edgesight.host.package import PACKAGE, load_kernel
 
     # What is wrong is said before hls4ml is loaded, let alone the work begun.
-    alone = not zoo.is_dir()
+    alone = zoo.suffix == ".onnx"
     budgets = budgets_of(cycles or ("10000" if alone else "1500,10000"))
     factors = {} if alone else factors_of(reuse or [], len(budgets))
     PACKAGE.check_folder(out)

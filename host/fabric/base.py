@@ -97,9 +97,9 @@ class TransparentFabric(Fabric, Protocol):
 def check_kernel(package: Package) -> None:
     """Raise FabricError where the package's schema states what no fabric of this version does."""
     kernel = package.kernel
-    later = [stage.name for stage in kernel.stages if stage.trunk is not None]
-    if later:
-        wants = f"stage {later[0]} begins at another's features, and fabrics hand on pixels alone"
+    far = [s.name for at, s in enumerate(kernel.stages) if s.trunk is not None and s.trunk.stage != at - 1]
+    if far:
+        wants = f"{far[0]} begins at the features of a stage that is not the one before, which alone are handed on"
     elif kernel.backend_input is not None and kernel.backend_input != BackEndInput.same_as(kernel.input):
         wants = "its back end takes another picture than the fabric, and an offload carries the fabric's"
     else:

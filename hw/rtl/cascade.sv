@@ -12,9 +12,11 @@
 /// Latency:  of such a frame through an empty kernel, header to record made: ceil(Pixels * Channels / 8) + Classes + 9 and
 ///           stage 0's own from first pixel to logits; every later stage adds its own and Classes + 9. The record is on
 ///           the bus 2 cycles later, and carries the cycles that it really took.
-/// Flow:     a slot is held from header to the answer of a stage, or until the last stage has read the frame. While a
+/// Flow:     a slot is held from header to the answer of a stage, or until the last stage that does has read the frame. While a
 ///           later stage is busy, frames that it shall see keep their slots; when all are held, the input waits, which is
 ///           the back-pressure.
+/// A stage of `FromTrunk` goes on from features that the stage before it leaves behind, instead of from the pixels: they
+/// pass outside, through a feature_gate that `verdict_valid_o` and `verdict_pass_o` (not sure) of that stage rule.
 /// A network alone may say its logits: with `LogitsInRecord` every record is followed by those of its frame (see
 /// record_logits.sv). They then come one a cycle, and may come in several beats, such as a map's pixels.
 /// Does not: compute networks: stages are outside, at the pixel and logits streams, under `core_rst_no`.
@@ -28,6 +30,7 @@ module cascade #(
   parameter int unsigned Pixels = 784,  // height x width of a frame
   parameter int unsigned Channels = 1,  // bytes of a pixel: grey 1, colour 3
   parameter int unsigned Classes = 10,  // logits of a frame
+  parameter int unsigned FromTrunk = 0,  // bit k: stage k goes on from features of the stage before it
   parameter bit LogitsInRecord = 1'b0,  // of one stage only
   parameter int unsigned LogitBeats = 1,  // that a frame's logits come in; more than 1 only with LogitsInRecord
   parameter int unsigned LogitWidth = 16,  // signed integer logits of the widest stage; a margin is in its stage's unit
@@ -76,6 +79,8 @@ module cascade #(
   input  logic [Stages-1:0]                         logits_valid_i,
   output logic [Stages-1:0]                         logits_ready_o,
   input  logic [Stages-1:0][       LogitsWidth-1:0] logits_data_i,
+  output logic [Stages-1:0]                         verdict_valid_o,  // for one cycle, of every frame
+  output logic [Stages-1:0]                         verdict_pass_o,
   // verification: high while a stage takes the logits of the frame with this tag
   output logic [Stages-1:0]                         tap_valid_o,
   output logic [Stages-1:0][                  31:0] tap_tag_o
@@ -87,9 +92,19 @@ module cascade #(
   if (FrameSlots < 4 || FrameSlots > 256 || (FrameSlots & (FrameSlots - 1)) != 0) begin : gen_slots_check
     $error("cascade: FrameSlots must be a power of two from 4 to 256, but is %0d", FrameSlots);
   end
+  if (FromTrunk[0]) begin : gen_trunk_check
+    $error("cascade: FromTrunk must not name stage 0, before which there is none, but is %0d", FromTrunk);
+  end
   if (LogitsInRecord && Stages != 1) begin : gen_logits_check
     $error("cascade: only a network alone has its logits in the record, but there are %0d stages", Stages);
   end
+
+  function automatic int unsigned last_read();
+    for (int unsigned k = Stages - 1; k > 0; k--) begin
+      if (!FromTrunk[k]) return k;
+    end
+    return 0;
+  endfunction
 
   localparam int unsigned PayloadBytes = Pixels * Channels;
   localparam int unsigned Words = (PayloadBytes + 7) / 8;
@@ -97,8 +112,7 @@ module cascade #(
   localparam int unsigned AddrWidth = $clog2(FrameSlots * Words);
   localparam int unsigned FrameWidth = $bits(cascade_pkg::frame_t) + SlotWidth;
   localparam int unsigned Last = Stages - 1;
-  localparam int unsigned ResetCycles = 4;  // long enough for a stage that registers its reset
-  localparam int unsigned ResetLeftWidth = $clog2(ResetCycles + 1);
+  localparam int unsigned LastRead = last_read();  // the last stage that begins at the pixels
 
   logic core_rst_nq;
 
@@ -115,14 +129,11 @@ module cascade #(
   logic write_en;
   logic [AddrWidth-1:0] write_addr;
   logic [63:0] write_data;
-  logic [Stages-1:0] read_en;
-  logic [Stages-1:0][AddrWidth-1:0] read_addr;
   logic [Stages-1:0][63:0] read_data;
-  logic [Stages-1:0] give;
-  logic [Stages-1:0][SlotWidth-1:0] give_slot;
-  /* verilator lint_off UNUSEDSIGNAL */  // the last stage's tell what gives a slot back, the verdicts before it do
-  logic [Stages-1:0] fetched;
-  logic [Stages-1:0][SlotWidth-1:0] fetched_slot, verdict_slot;
+  /* verilator lint_off UNUSEDSIGNAL */  // one of the two gives a slot back; a stage that begins at features does not read
+  logic [Stages-1:0] read_en, fetched, give;
+  logic [Stages-1:0][AddrWidth-1:0] read_addr;
+  logic [Stages-1:0][SlotWidth-1:0] fetched_slot, verdict_slot, give_slot;
   /* verilator lint_on UNUSEDSIGNAL */
 
   // Frames on their way into a stage, and those that wait there.
@@ -151,8 +162,7 @@ module cascade #(
   /* verilator lint_on UNUSEDSIGNAL */
 
   // Control.
-  logic soft_reset, flush, draining_q, reset_due, output_idle;
-  logic [ResetLeftWidth-1:0] reset_left_q;
+  logic ask_reset, flush, draining_q, reset_due, output_idle;
   logic [15:0] batch;
   logic [31:0] now;
   logic [7:0] faults;
@@ -193,7 +203,7 @@ module cascade #(
 
   slot_pool #(
     .Slots (FrameSlots),
-    .Givers(Stages)
+    .Givers(LastRead + 1)
   ) u_slots (
     .clk_i,
     .rst_ni     (core_rst_nq),
@@ -201,30 +211,33 @@ module cascade #(
     .slot_o     (free_slot),
     .take_i     (whole_valid),
     .take_slot_i(whole_slot),
-    .give_i     (give),
-    .give_slot_i(give_slot)
+    .give_i     (give[LastRead:0]),
+    .give_slot_i(give_slot[LastRead:0])
   );
 
   frame_buffer #(
     .Words  (FrameSlots * Words),
-    .Readers(Stages)
+    .Readers(LastRead + 1)
   ) u_buffer (
     .clk_i,
     .write_en_i  (write_en),
     .write_addr_i(write_addr),
     .write_data_i(write_data),
-    .read_en_i   (read_en),
-    .read_addr_i (read_addr),
-    .read_data_o (read_data)
+    .read_en_i   (read_en[LastRead:0]),
+    .read_addr_i (read_addr[LastRead:0]),
+    .read_data_o (read_data[LastRead:0])
   );
+
+  assign verdict_valid_o = verdict_valid & verdict_ready;
+  assign verdict_pass_o  = ~verdict_sure;
 
   assign to_valid[0] = whole_valid;
   assign to_slot[0]  = whole_slot;
   assign to_frame[0] = whole_frame;
 
   for (genvar k = 0; k < Stages; k++) begin : gen_stage
-    // Frames for this stage: whole ones, or those that the stage before was not sure of. They hold their slots, and it is
-    // as deep as there are slots, so that it is never full.
+    // Frames for this stage: whole ones, or those that the stage before was not sure of. As deep as there are slots: it is
+    // never full where they hold theirs, up to the last stage that reads them.
     stream_fifo #(
       .Width(FrameWidth),
       .Depth(FrameSlots)
@@ -241,6 +254,7 @@ module cascade #(
 
     stage_lane #(
       .Stage     (k),
+      .Fed       (!FromTrunk[k]),
       .Pixels    (Pixels),
       .Channels  (Channels),
       .Classes   (Classes),
@@ -283,20 +297,25 @@ module cascade #(
     );
 
     if (k < Last) begin : gen_forward
-      // What this stage is not sure of goes on to the next one. Frames keep their slot until the answer.
+      // What this stage is not sure of goes on to the next one.
       assign to_valid[k+1]    = verdict_valid[k] && !verdict_sure[k];
       assign to_slot[k+1]     = verdict_slot[k];
       assign to_frame[k+1]    = verdict_frame[k];
       assign answer_valid[k]  = verdict_valid[k] && verdict_sure[k];
       assign verdict_ready[k] = verdict_sure[k] ? answer_taken[k] : to_ready[k+1];
-      assign give[k]          = answer_taken[k];
-      assign give_slot[k]     = verdict_slot[k];
     end else begin : gen_last
-      // Nobody reads the frame again.
       assign answer_valid[k]  = verdict_valid[k];
       assign verdict_ready[k] = answer_taken[k];
-      assign give[k]          = fetched[k];
-      assign give_slot[k]     = fetched_slot[k];
+    end
+
+    // A later stage may read the frame: it keeps its slot until the answer. Else it gives it back once it is read.
+    if (k > LastRead) begin : gen_gave
+      assign give[k]      = 1'b0;
+      assign give_slot[k] = '0;
+      assign read_data[k] = '0;
+    end else begin : gen_give
+      assign give[k]      = k < LastRead ? answer_taken[k] : fetched[k];
+      assign give_slot[k] = k < LastRead ? verdict_slot[k] : fetched_slot[k];
     end
   end
 
@@ -332,7 +351,7 @@ module cascade #(
     .s_ready_o      (made_ready),
     .s_record_i     (made),
     .header_i       (events.header),
-    .flush_i        (flush || (soft_reset && !draining_q)),
+    .flush_i        (flush || (ask_reset && !draining_q)),
     .batch_i        (batch),
     .m_axis_tdata_o (record_data),
     .m_axis_tkeep_o (m_axis_tkeep),
@@ -381,31 +400,19 @@ module cascade #(
     assign record_owed     = 1'b0;
   end
 
-  // Soft reset.
-  assign reset_due          = draining_q && reset_left_q == '0 && ((output_idle && !record_half_out) || soft_reset);
+  soft_reset u_reset (
+    .clk_i,
+    .rst_ni,
+    .ask_i      (ask_reset),
+    .idle_i     (output_idle && !record_half_out),
+    .due_o      (reset_due),
+    .draining_o (draining_q),
+    .core_rst_no(core_rst_nq)
+  );
+
+  assign core_rst_no        = core_rst_nq;
   assign status.draining    = draining_q;
   assign status.outstanding = outstanding + 16'(record_owed);
-  assign core_rst_no        = core_rst_nq;
-
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      draining_q   <= 1'b0;
-      reset_left_q <= '0;
-      core_rst_nq  <= 1'b0;
-    end else begin
-      core_rst_nq <= !(reset_due || reset_left_q > ResetLeftWidth'(1));
-      if (reset_due) begin
-        reset_left_q <= ResetLeftWidth'(ResetCycles);
-      end else if (reset_left_q != '0) begin
-        reset_left_q <= reset_left_q - 1'b1;
-      end
-      if (reset_left_q == ResetLeftWidth'(1)) begin
-        draining_q <= 1'b0;
-      end else if (soft_reset) begin
-        draining_q <= 1'b1;
-      end
-    end
-  end
 
   assign events.answered     = cascade_pkg::MaxStages'(answer_taken & verdict_sure);
   assign events.offloaded    = answer_taken[Last] && !verdict_sure[Last];
@@ -465,7 +472,7 @@ module cascade #(
     .set_i           (set),
     .thresholds_o    (thresholds),
     .batch_o         (batch),
-    .soft_reset_o    (soft_reset),
+    .soft_reset_o    (ask_reset),
     .flush_o         (flush),
     .faults_i        (faults),
     .status_i        (status),
@@ -476,7 +483,7 @@ module cascade #(
   // As many frames wait as there are slots: the queues are never full.
   always_ff @(posedge clk_i) begin
     if (core_rst_nq) begin
-      for (int unsigned k = 0; k < Stages; k++) begin
+      for (int unsigned k = 0; k <= LastRead; k++) begin
         assert (!to_valid[k] || to_ready[k])
         else $error("cascade: the queue of frames for stage %0d is full", k);
       end

@@ -5,6 +5,7 @@
 /// sure = margin >= the frame's threshold of this stage, except that the threshold `ThresholdNever` is never met.
 /// `tap_valid_o` is high for the cycle in which the logits of the frame tagged `tap_tag_o` are taken.
 ///
+/// Where not `Fed`, the stage begins at features that come to it another way: no pixels go out, and nothing is read.
 /// Logits come in `LogitBeats` beats of Classes / LogitBeats each, the frame's first in the first one. Where `Serial`, as it
 /// must be for more than one beat, each logit is handed out at `logit_*`, too, one a cycle.
 ///
@@ -14,6 +15,7 @@
 /// Does not: own slots: `fetched_*` tells when the frame was read, the verdict carries the slot on.
 module stage_lane #(
   parameter int unsigned Stage = 0,  // which threshold counts
+  parameter bit Fed = 1'b1,
   parameter int unsigned Pixels = 784,
   parameter int unsigned Channels = 1,  // bytes of a pixel
   parameter int unsigned Classes = 10,
@@ -91,10 +93,6 @@ module stage_lane #(
   logic [LabelWidth-1:0] winner;
   logic [LogitWidth:0] distance;
   logic take_frame, take_logits, taken_q, take_verdict;
-  logic fed_valid, fed_ready;
-  logic [Channels*8-1:0] fed_data;
-  logic part_valid, part_ready;
-  logic [PartBytes*8-1:0] part_data;
   cascade_pkg::frame_t inside_frame, judged_frame;
   logic [SlotWidth-1:0] inside_slot, judged_slot;
   logic [31:0] threshold;
@@ -102,60 +100,78 @@ module stage_lane #(
   assign s_ready_o  = feeder_ready && inside_ready;
   assign take_frame = s_valid_i && s_ready_o;
 
-  pixel_feeder #(
-    .Pixels  (Pixels * Parts),
-    .Channels(PartBytes),
-    .Slots   (Slots)
-  ) u_feeder (
-    .clk_i,
-    .rst_ni,
-    .s_valid_i     (take_frame),
-    .s_ready_o     (feeder_ready),
-    .s_slot_i,
-    .read_en_o,
-    .read_addr_o,
-    .read_data_i,
-    .fetched_o,
-    .fetched_slot_o,
-    .m_valid_o     (part_valid),
-    .m_ready_i     (part_ready),
-    .m_data_o      (part_data)
-  );
+  if (!Fed) begin : gen_not_fed
+    /* verilator lint_off UNUSEDSIGNAL */  // nothing is read
+    logic unused;
+    assign unused = ^{s_slot_i, read_data_i, pixel_ready_i};
+    /* verilator lint_on UNUSEDSIGNAL */
+    assign feeder_ready   = 1'b1;
+    assign read_en_o      = 1'b0;
+    assign read_addr_o    = '0;
+    assign fetched_o      = 1'b0;
+    assign fetched_slot_o = '0;
+    assign pixel_valid_o  = 1'b0;
+    assign pixel_data_o   = '0;
+  end else begin : gen_fed
+    logic fed_valid, fed_ready, part_valid, part_ready;
+    logic [Channels*8-1:0] fed_data;
+    logic [PartBytes*8-1:0] part_data;
 
-  if (Parts > 1) begin : gen_parts
-    stream_gather #(
-      .Width(PartBytes * 8),
-      .Parts(Parts)
-    ) u_gather (
+    pixel_feeder #(
+      .Pixels  (Pixels * Parts),
+      .Channels(PartBytes),
+      .Slots   (Slots)
+    ) u_feeder (
       .clk_i,
       .rst_ni,
-      .s_valid_i(part_valid),
-      .s_ready_o(part_ready),
-      .s_data_i (part_data),
-      .m_valid_o(fed_valid),
-      .m_ready_i(fed_ready),
-      .m_data_o (fed_data)
+      .s_valid_i     (take_frame),
+      .s_ready_o     (feeder_ready),
+      .s_slot_i,
+      .read_en_o,
+      .read_addr_o,
+      .read_data_i,
+      .fetched_o,
+      .fetched_slot_o,
+      .m_valid_o     (part_valid),
+      .m_ready_i     (part_ready),
+      .m_data_o      (part_data)
     );
-  end else begin : gen_whole
-    assign fed_valid  = part_valid;
-    assign part_ready = fed_ready;
-    assign fed_data   = part_data;
-  end
 
-  // Cuts the path of ready signals from the stage to the frame buffer.
-  stream_fifo #(
-    .Width(Channels * 8),
-    .Depth(1)
-  ) u_fed (
-    .clk_i,
-    .rst_ni,
-    .s_valid_i(fed_valid),
-    .s_ready_o(fed_ready),
-    .s_data_i (fed_data),
-    .m_valid_o(pixel_valid_o),
-    .m_ready_i(pixel_ready_i),
-    .m_data_o (pixel_data_o)
-  );
+    if (Parts > 1) begin : gen_parts
+      stream_gather #(
+        .Width(PartBytes * 8),
+        .Parts(Parts)
+      ) u_gather (
+        .clk_i,
+        .rst_ni,
+        .s_valid_i(part_valid),
+        .s_ready_o(part_ready),
+        .s_data_i (part_data),
+        .m_valid_o(fed_valid),
+        .m_ready_i(fed_ready),
+        .m_data_o (fed_data)
+      );
+    end else begin : gen_whole
+      assign fed_valid  = part_valid;
+      assign part_ready = fed_ready;
+      assign fed_data   = part_data;
+    end
+
+    // Cuts the path of ready signals from the stage to the frame buffer.
+    stream_fifo #(
+      .Width(Channels * 8),
+      .Depth(1)
+    ) u_fed (
+      .clk_i,
+      .rst_ni,
+      .s_valid_i(fed_valid),
+      .s_ready_o(fed_ready),
+      .s_data_i (fed_data),
+      .m_valid_o(pixel_valid_o),
+      .m_ready_i(pixel_ready_i),
+      .m_data_o (pixel_data_o)
+    );
+  end
 
   // Frames whose logits are still to come.
   stream_fifo #(

@@ -113,8 +113,23 @@ def test_a_folder_without_networks_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "kernel").exists()
 
 
-def test_a_wrong_reuse_factor_says_what_is_expected(tmp_path: Path) -> None:
+def test_wrong_budgets_and_reuse_factors_say_what_is_expected(tmp_path: Path) -> None:
     fails("expected STAGE.LAYER=N", "compile", ZOO, "--out", tmp_path / "kernel", "--reuse", "Conv_1=many")
+    fails("expected STAGE.LAYER=N", "compile", ZOO, "--out", tmp_path / "kernel", "--reuse", "stage2.Conv_1=1")
+    for cycles in ("1,2,3,4,5", "500,", "0"):
+        fails("one to 4 of them", "compile", ZOO, "--out", tmp_path / "kernel", "--cycles", cycles)
+    fails(
+        "stage2.onnx: is missing (the cascade is to have 3",
+        "compile",
+        ZOO,
+        "--out",
+        tmp_path / "kernel",
+        "--cycles",
+        "9,9,9",
+    )
+    alone = ("compile", ZOO / "stage0.onnx", "--out", tmp_path / "kernel")
+    fails("is a network alone: it takes one number of --cycles", *alone, "--cycles", "100,200")
+    fails("is a network alone", *alone, "--calibration", ROOT / "bitstreams" / "digits")
 
 
 def test_another_folding_takes_the_calibration_over(tmp_path: Path) -> None:

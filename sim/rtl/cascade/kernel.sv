@@ -4,6 +4,8 @@ module kernel #(
   parameter int unsigned Pixels = 20,
   parameter int unsigned Channels = 1,
   parameter int unsigned Classes = 4,
+  parameter int unsigned FromTrunk = 0,  // bit k: stage k goes on from what the stage before it leaves behind
+  parameter int unsigned FeatureDepth = Pixels,  // beats that a gate holds: no more than it must
   parameter bit LogitsInRecord = 1'b0,
   parameter int unsigned LogitBeats = 1,
   parameter int unsigned LogitWidth0 = 8,
@@ -61,6 +63,12 @@ module kernel #(
   logic core_rst_n;
   logic [Stages-1:0] pixel_valid, pixel_ready, logits_valid, logits_ready;
   logic [Stages-1:0][Channels*8-1:0] pixel_data;
+  /* verilator lint_off UNUSEDSIGNAL */  // without a stage that begins at features
+  logic [Stages-1:0] verdict_valid, verdict_pass;
+  /* verilator lint_on UNUSEDSIGNAL */
+  // What a stage takes, pixels or features, and what it leaves behind: the same with every bit turned over.
+  logic [Stages-1:0] taken_valid, taken_ready, stage_valid, stage_ready, left_valid, left_ready;
+  logic [Stages-1:0][Channels*8-1:0] taken_data;
 
   cascade #(
     .Stages     (Stages),
@@ -70,6 +78,7 @@ module kernel #(
     .LogitWidth (LogitWidth),
     .LogitBeats (LogitBeats),
     .LogitsInRecord(LogitsInRecord),
+    .FromTrunk  (FromTrunk),
     .FrameSlots (FrameSlots),
     .BuildHash  (BuildHash),
     .WeightsHash(WeightsHash)
@@ -110,6 +119,8 @@ module kernel #(
     .logits_valid_i(logits_valid),
     .logits_ready_o(logits_ready),
     .logits_data_i (tap_logits_o),
+    .verdict_valid_o(verdict_valid),
+    .verdict_pass_o(verdict_pass),
     .tap_valid_o,
     .tap_tag_o
   );
@@ -117,6 +128,42 @@ module kernel #(
   for (genvar k = 0; k < Stages; k++) begin : gen_stage
     localparam int unsigned Width = StageWidths[k];
     logic [Classes/LogitBeats*Width-1:0] logits;
+
+    if (k > 0 && FromTrunk[k]) begin : gen_gate
+      feature_gate #(
+        .Width(Channels * 8),
+        .Beats(Pixels),
+        .Depth(FeatureDepth)
+      ) u_gate (
+        .clk_i,
+        .rst_ni         (core_rst_n),
+        .s_valid_i      (left_valid[k-1]),
+        .s_ready_o      (left_ready[k-1]),
+        .s_data_i       (~taken_data[k-1]),
+        .verdict_valid_i(verdict_valid[k-1]),
+        .pass_i         (verdict_pass[k-1]),
+        .m_valid_o      (taken_valid[k]),
+        .m_ready_i      (taken_ready[k]),
+        .m_data_o       (taken_data[k])
+      );
+      assign pixel_ready[k] = 1'b0;
+    end else begin : gen_pixels
+      assign taken_valid[k] = pixel_valid[k];
+      assign pixel_ready[k] = taken_ready[k];
+      assign taken_data[k]  = pixel_data[k];
+    end
+
+    // Every beat goes into the stage and, where the next one begins at it, to the gate, in the same cycle.
+    if (k + 1 < Stages && FromTrunk[k+1]) begin : gen_fork
+      assign taken_ready[k] = stage_ready[k] && left_ready[k];
+      assign stage_valid[k] = taken_valid[k] && left_ready[k];
+      assign left_valid[k]  = taken_valid[k] && stage_ready[k];
+    end else begin : gen_alone
+      assign taken_ready[k] = stage_ready[k];
+      assign stage_valid[k] = taken_valid[k];
+      assign left_valid[k]  = 1'b0;
+      assign left_ready[k]  = 1'b0;
+    end
 
     stub_stage #(
       .Pixels    (Pixels),
@@ -129,9 +176,9 @@ module kernel #(
     ) u_stage (
       .clk_i,
       .rst_ni   (core_rst_n),
-      .s_valid_i(pixel_valid[k]),
-      .s_ready_o(pixel_ready[k]),
-      .s_data_i (pixel_data[k]),
+      .s_valid_i(stage_valid[k]),
+      .s_ready_o(stage_ready[k]),
+      .s_data_i (taken_data[k]),
       .m_valid_o(logits_valid[k]),
       .m_ready_i(logits_ready[k]),
       .m_data_o (logits)

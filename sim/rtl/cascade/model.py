@@ -69,6 +69,7 @@ class Shape:
     channels: int
     classes: int
     logit_widths: tuple[int, ...]  # by stage
+    from_trunk: int = 0  # bit k: stage k goes on from what the stage before it leaves behind
 
     @property
     def payload_bytes(self) -> int:
@@ -180,6 +181,11 @@ def beats(head: int, payload: bytes) -> list[Beat]:
 def logits(payload: bytes, stage: int, shape: Shape) -> list[int]:
     """The stand-in stage's integer logits of one frame, as stub_stage.sv computes them."""
     state = SALTS[stage]
+    turned = 0  # how often every bit of a pixel was turned over on its way
+    while shape.from_trunk >> stage - turned & 1:
+        turned += 1
+    if turned % 2:
+        payload = bytes(byte ^ 0xFF for byte in payload)
     for start in range(0, len(payload), shape.channels):
         value = payload[start : start + shape.channels]
         words = [int.from_bytes(value[at : at + 4], "little") for at in range(0, shape.channels, 4)]

@@ -9,7 +9,7 @@ import pytest
 from edgesight.sim.rtl.runner import RTL, run_bench
 
 HERE = Path(__file__).parent
-DEFAULTS = {"Classes": 4, "LogitsInRecord": 0}
+DEFAULTS = {"Classes": 4, "LogitsInRecord": 0, "FromTrunk": 0}
 SOURCES = [RTL / "registers_pkg.sv", RTL / "cascade_pkg.sv", HERE / "stub_stage.sv", HERE / "kernel.sv"]
 
 
@@ -35,6 +35,25 @@ def test_cascade(stages: int, pixels: int, channels: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("stages", "from_trunk", "depth"),
+    [
+        (2, 0b10, 1),  # one frame of features: no more than it must be
+        (3, 0b110, 2),  # two exits and what follows them
+        (3, 0b010, 4),  # the last stage begins at the pixels again; enough for full speed
+    ],
+)
+def test_a_stage_goes_on_from_the_features_of_the_one_before(stages: int, from_trunk: int, depth: int) -> None:
+    pixels = 12
+    parameters = {"Stages": stages, "Pixels": pixels, "Channels": 3, "Delay0": 3, "DelayLater": 60}
+    run_bench(
+        "kernel",
+        {**DEFAULTS, **parameters, "FromTrunk": from_trunk, "FeatureDepth": depth * pixels},
+        sources=SOURCES,
+        bench="edgesight.sim.rtl.cascade.cascade_bench",
+    )
+
+
+@pytest.mark.parametrize(
     ("pixels", "channels", "classes", "beats"),
     [
         (12, 3, 10, 1),
@@ -46,7 +65,7 @@ def test_a_network_alone_says_its_logits(pixels: int, channels: int, classes: in
     shape = {"Pixels": pixels, "Channels": channels, "Classes": classes, "LogitBeats": beats}
     run_bench(
         "kernel",
-        {"Stages": 1, "LogitsInRecord": 1, **shape, "Delay0": 3, "DelayLater": 60},
+        {"Stages": 1, "LogitsInRecord": 1, "FromTrunk": 0, **shape, "Delay0": 3, "DelayLater": 60},
         sources=SOURCES,
         bench="edgesight.sim.rtl.cascade.cascade_bench",
     )

@@ -26,9 +26,13 @@ from edgesight.sim.rtl.runner import bench_parameters
 
 PARAMETERS = {name: int(value) for name, value in bench_parameters().items()}
 STAGES = PARAMETERS["Stages"]
-CLASSES = PARAMETERS["Classes"]
-SHAPE = Shape(PARAMETERS["Pixels"], PARAMETERS["Channels"], CLASSES, (8, 11, 9, 14)[:STAGES])  # widths as in kernel.sv
+CLASSES, FROM_TRUNK = PARAMETERS["Classes"], PARAMETERS["FromTrunk"]
+SHAPE = Shape(
+    PARAMETERS["Pixels"], PARAMETERS["Channels"], CLASSES, (8, 11, 9, 14)[:STAGES], FROM_TRUNK
+)  # widths as in kernel.sv
 LOGITS = bool(PARAMETERS["LogitsInRecord"])
+# Gates that hold fewer frames than are on their way to a verdict hold the stage before them up.
+TIGHT = FROM_TRUNK > 0 and PARAMETERS["FeatureDepth"] < 4 * SHAPE.pixels
 RECORD_BEATS = 2 + -(-CLASSES // 2) if LOGITS else 2
 # Cycles that the pixels of a frame take: a wide one comes in the fewest equal parts of at most 8 bytes.
 FED = SHAPE.payload_bytes // max(part for part in range(1, 9) if SHAPE.channels % part == 0)

@@ -78,11 +78,11 @@ class Bench:
                     frame.clear()
 
     async def give_record(self, record: bytes) -> None:
-        """Offer the two beats of a record until they are taken."""
+        """Offer the beats of a record until they are taken."""
         dut = self.dut
-        for half in (record[:8], record[8:]):
+        for start in range(0, len(record), 8):
             await FallingEdge(dut.clk_i)
-            dut.s_axis_tdata.value = int.from_bytes(half, "little")
+            dut.s_axis_tdata.value = int.from_bytes(record[start : start + 8], "little")
             dut.s_axis_tvalid.value = 1
             await RisingEdge(dut.clk_i)
             while not int(dut.s_axis_tready.value):
@@ -145,7 +145,7 @@ async def frames_arrive_whole_and_in_order(dut: Any) -> None:
 async def records_and_replies_share_the_line(dut: Any) -> None:
     """Every record comes out once, in order, and every request among them is answered."""
     bench = await Bench.started(dut)
-    records = [bench.random.randbytes(16) for _ in range(15)]
+    records = [bench.random.randbytes(8 * P["RecordBeats"]) for _ in range(15)]
 
     async def give() -> None:
         for record in records:
