@@ -13,7 +13,7 @@ VENV := .venv
 RUN := $(VENV)/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs verify fuzz bitstream bench-board bench-emulator bench-folding bench-hostile bench-link bench-plan prove prove-mutants kernels train wheel clean
+.PHONY: help demo test lint docs verify fuzz bitstream bench-board bench-coverage bench-emulator bench-folding bench-hostile bench-link bench-plan prove prove-mutants kernels train wheel clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ verify: $(VENV)/all.stamp ## Brevitas = QONNX = csim = Verilated RTL on N images
 fuzz: $(VENV)/all.stamp ## 10^7 executions over all parsers, 10^5 QUIC packets; writes build/fuzz/{fuzz,quic}.json
 	$(RUN)python -m tests.fuzz.run
 	$(RUN)python -m tests.fuzz.quic
+
+bench-coverage: $(VENV)/all.stamp ## Networks as people have them and random ones: truth = reference = csim = RTL; DATA=folder with qonnx-zoo/; writes build/bench/coverage.json
+	$(RUN)edgesight bench coverage $(if $(DATA),--trained $(DATA)/qonnx-zoo)
 
 bench-folding: $(VENV)/all.stamp ## Interval of each stage over its folding bound at three foldings; writes build/bench/
 	$(RUN)edgesight bench folding quant/zoo/fashion-mnist

@@ -42,6 +42,35 @@ def _end(met: bool, report: Path, json_: bool) -> None:
         raise typer.Exit(1)
 
 
+@group.command("coverage")
+def bench_coverage_(
+    network: Annotated[list[str] | None, typer.Option(help="An example to compare alone; may be given again.")] = None,
+    random: Annotated[int, typer.Option(min=0, max=100_000, help="Random networks to build and run.")] = 500,
+    trained: Annotated[
+        Path | None, typer.Option(help="Folder of trained QONNX files, such as the QONNX model zoo's, to compare, too.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for coverage.json and what was found of each network.")] = Path(
+        "build/bench"
+    ),
+    json_: Json = False,
+) -> None:
+    """Hold networks as people have them, and random ones, against the truth: fast reference, csim, RTL. Up to 80 min.
+
+    Stopped, the same command goes on with the networks that are still to be compared.
+    """
+    from edgesight.bench.coverage.bench import Asked, bench_coverage
+    from edgesight.bench.coverage.examples import EXAMPLES
+
+    check_reports(out, "coverage.json")
+    files = sorted(trained.glob("*.onnx")) if trained is not None else []
+    there = [*EXAMPLES, *(path.stem for path in files)]
+    for name in network or ():
+        if name not in there:
+            raise typer.BadParameter(f"{name}: expected one of {', '.join(there)}", param_hint="--network")
+    met = bench_coverage(out, Console(stderr=json_), Asked(network or (), random, trained))
+    _end(met, out / "coverage.json", json_)
+
+
 @group.command("folding")
 def bench_folding_(
     zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder with stage0.onnx, stage1.onnx and card.json.")],

@@ -1,0 +1,190 @@
+"""`edgesight bench coverage`: networks as people have them and random ones, all forms of each against the truth."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from edgesight.bench.coverage.exactness import INPUTS, Exactness, exactness
+from edgesight.bench.coverage.examples import EXAMPLES
+from edgesight.bench.coverage.simulate import Layer, Result, run_random
+from edgesight.bench.report import Check, PlainTable, print_checks, write_report
+from edgesight.hls.graph.integer_network import Format
+from edgesight.host.files import write_atomically
+from edgesight.sim.rtl.runner import ROOT
+
+RANDOM = 500
+DISTINCT = 50  # logit vectors of an example
+FASTER = 5.0  # the fast reference than hls4ml's C++
+SECONDS = 4800  # of a run from nothing
+BITS = (1, 2, 4, 8)  # of the table
+_SLOW = ("cnv_", "resnet8_")  # examples whose RTL takes long to simulate
+_SLOW_RTL_INPUTS = 20
+_AT_ONCE = 48  # random networks between two results that are kept
+_SEED = 1
+# What the results depend on, beside the tools.
+_SOURCES = ("hls", "hw/rtl", "bench/coverage", "sim/streams.py", "sim/streams.cpp")
+# Of trained networks that have no quantiser at their input: the type that hls4ml's users give it.
+_ENTRIES = {"qkeras_jettagging": Format(-(1 << 15), (1 << 15) - 1, 2.0**-10)}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run is to do: `names` of examples (none: all), so many random networks, a folder of trained ones."""
+
+    names: Sequence[str] = ()
+    random: int = RANDOM
+    trained: Path | None = None
+
+
+def bench_coverage(out: Path, console: Console, asked: Asked) -> bool:
+    """Compile and compare; returns whether every bar is met. Writes `out`/coverage.json.
+
+    What was found of a network stays in `out`/coverage, and is taken again as long as the compiler, the RTL and this
+    bench are the same, so that a run that was stopped goes on.
+    """
+    began = time.monotonic()
+    kept = _Kept(out / "coverage", _fingerprint())
+    found = [_example(name, path, kept, console) for name, path in _networks(asked, kept.folder)]
+    drawn = _random(asked.random, kept, console)
+    checks = [check for each in found for check in _checks_of(each)]
+    table = coverage_table(drawn)
+    if asked.random:
+        wrong = [result for result in drawn if result.error]
+        checks.append(Check("random networks", len(drawn), asked.random, False, "networks", "simulated"))
+        checks.append(Check("random networks that differ", len(wrong), 0, True, "networks", "simulated"))
+        missing = sum(count == 0 for row in table.values() for count in row.values())
+        checks.append(Check("layers by precision without a network", missing, 0, True, "entries", "simulated"))
+    # Only what this run did itself: what was kept of an earlier one took its time then.
+    checks.append(Check("time", time.monotonic() - began, SECONDS, True, "s", "measured"))
+    absent = [] if asked.trained is not None else ["the trained networks of the QONNX model zoo: no folder was given"]
+    body = {
+        "inputs": INPUTS,
+        "networks": [asdict(each) for each in found],
+        "random": [asdict(result) for result in drawn if result.error],
+        "table": {kind: {str(bits): count for bits, count in row.items()} for kind, row in table.items()},
+        "skipped": absent,
+    }
+    write_report(out / "coverage.json", body, checks)
+    if table:
+        console.print(_shown(table))
+    for reason in absent:
+        console.print(f"skipped: {reason}", highlight=False)
+    return print_checks(console, checks)
+
+
+def coverage_table(results: Sequence[Result]) -> dict[str, dict[int, int]]:
+    """How many layers of each kind were exact, by bits: of the weights that it was given, else of what comes in."""
+    kinds = sorted({layer.kind for result in results for layer in result.layers})
+    table = {kind: dict.fromkeys(BITS, 0) for kind in kinds}
+    for result in results:
+        for layer in result.layers if not result.error else ():
+            # An average has weights, but they are all 1.
+            bits = layer.input_bits if layer.kind == "average" else layer.weight_bits or layer.input_bits
+            nearest = next((limit for limit in BITS if bits <= limit), None)
+            if nearest is not None:
+                table[layer.kind][nearest] += 1
+    return table
+
+
+class _Kept:
+    """Results of networks, a file each, with what they depend on."""
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder, self._fingerprint = folder, fingerprint
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        try:
+            kept = json.loads((self.folder / f"{name}.json").read_text())
+            return dict(kept["result"]) if kept["fingerprint"] == self._fingerprint else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(self, name: str, result: dict[str, Any]) -> None:
+        body = {"fingerprint": self._fingerprint, "result": result}
+        write_atomically(self.folder / f"{name}.json", (json.dumps(body, indent=1) + "\n").encode())
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    for place in _SOURCES:
+        path = ROOT / place
+        for file in [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file()):
+            if "__pycache__" not in file.parts:
+                digest.update(file.relative_to(ROOT).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _networks(asked: Asked, folder: Path) -> list[tuple[str, Path]]:
+    """The QONNX files to compile, by name."""
+    chosen = [(name, folder / f"{name}.onnx") for name in asked.names or EXAMPLES if name in EXAMPLES]
+    if asked.trained is not None:
+        files = sorted(asked.trained.glob("*.onnx"))
+        chosen += [(path.stem, path) for path in files if not asked.names or path.stem in asked.names]
+    return chosen
+
+
+def _example(name: str, path: Path, kept: _Kept, console: Console) -> Exactness:
+    earlier = kept.read(name)
+    if earlier is not None:
+        console.print(f"{name}: as found before", highlight=False)
+        return Exactness(**earlier)
+    began = time.monotonic()
+    if name in EXAMPLES:
+        EXAMPLES[name].export(path)
+    rtl_inputs = _SLOW_RTL_INPUTS if name.startswith(_SLOW) else INPUTS
+    found = exactness(name, path, kept.folder / "work", rtl_inputs, _ENTRIES.get(name))
+    kept.write(name, asdict(found))
+    console.print(f"{name}: {time.monotonic() - began:.0f} s", highlight=False)
+    return found
+
+
+def _random(count: int, kept: _Kept, console: Console) -> list[Result]:
+    results: list[Result] = []
+    for start in range(0, count, _AT_ONCE):
+        number = min(_AT_ONCE, count - start)
+        name = f"random-{start}-{number}"
+        earlier = kept.read(name)
+        if earlier is None:
+            folder = kept.folder / name
+            folder.mkdir(exist_ok=True)
+            made = run_random(number, _SEED + start, folder, lambda line: console.print(line, highlight=False))
+            kept.write(name, {"results": [asdict(result) for result in made]})
+            results += made
+        else:
+            results += [_result(each) for each in earlier["results"]]
+    return results
+
+
+def _result(kept: dict[str, Any]) -> Result:
+    return Result(**{**kept, "layers": tuple(Layer(**layer) for layer in kept["layers"])})
+
+
+def _checks_of(found: Exactness) -> list[Check]:
+    name, of_inputs = found.name, f"of {found.inputs} inputs"
+    checks = [
+        Check(f"{name}: reference differs from the truth", found.truth, 0, True, of_inputs, "simulated"),
+        Check(f"{name}: top-1 differs from the truth's", found.top1, 0, True, of_inputs, "simulated"),
+        Check(f"{name}: RTL runs that differ", found.rtl, 0, True, f"of {found.rtl_inputs} inputs each", "simulated"),
+        Check(f"{name}: distinct logits", found.distinct, DISTINCT, False, "vectors", "simulated"),
+    ]
+    if not found.not_stated:
+        faster = found.csim_ms / found.reference_ms
+        checks.append(Check(f"{name}: csim differs", found.csim, 0, True, of_inputs, "simulated"))
+        checks.append(Check(f"{name}: reference faster than csim", faster, FASTER, False, "times", "measured"))
+    return checks
+
+
+def _shown(table: dict[str, dict[int, int]]) -> PlainTable:
+    shown = PlainTable("Exact layers by kind and bits", ["layer", *(f"up to {bits}" for bits in BITS)], words=["layer"])
+    for kind, row in table.items():
+        shown.add_row(kind, *(str(row[bits]) for bits in BITS))
+    return shown
