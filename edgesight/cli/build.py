@@ -105,7 +105,7 @@ def compile_(
     zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder with stage0.onnx, stage1.onnx and card.json.")],
     out: Annotated[Path, typer.Option(help="Kernel package to write.")],
     cycles: Annotated[
-        str, typer.Option(help="Cycles a frame that each layer of stage 0 and of stage 1 may take.")
+        str, typer.Option(help="Cycles that each layer may take for an image: one number for stage 0, one for stage 1.")
     ] = "1500,10000",
     reuse: Annotated[
         list[str] | None, typer.Option(help="hls4ml ReuseFactor of one layer: STAGE.LAYER=N; may be repeated.")
