@@ -70,7 +70,7 @@ def compile_package(
     cannot be exact; then nothing is written.
     """
     if len(networks) != 2:
-        raise CompileError(f"a cascade has two stages; {len(networks)} networks were given")
+        raise CompileError(f"a cascade has two stages; {len(networks)} networks were given: give two")
     files: dict[str, bytes] = {}
     stages: list[Stage] = []
     ports: list[emit.Ports] = []
@@ -95,7 +95,9 @@ def compile_package(
         )
     _check_frame(first.source, first.classes)
     if len(data.classes) != first.classes:
-        raise CompileError(f"{len(data.classes)} class names for networks with {first.classes} outputs")
+        raise CompileError(
+            f"{len(data.classes)} class names for networks with {first.classes} outputs: give one an output"
+        )
     rtl, library, build_hash = _hardware(ports, generated)
     files.update({f"{RTL}{file}": content for file, content in rtl.items()})
     files["vectors.npz"] = _known_answers([network.path for network in networks], stages, first.source)
@@ -167,7 +169,9 @@ def _check_frame(source: Shape, classes: int) -> None:
             f"{MAX_SIDE} pixels a side: give the networks such an input, and flatten it in them"
         )
     if not 2 <= classes <= MAX_CLASSES:
-        raise CompileError(f"the networks have {classes} outputs; a cascade needs 2 to {MAX_CLASSES} classes")
+        raise CompileError(
+            f"the networks have {classes} outputs; a cascade needs 2 to {MAX_CLASSES} classes: train them on so many"
+        )
 
 
 def convert(graph: Any, module: str, folding: Folding, folder: Path) -> tuple[list[Hardware], Any]:
@@ -184,7 +188,9 @@ def convert(graph: Any, module: str, folding: Folding, folder: Path) -> tuple[li
         multiplying = {names[step.tensor]: step for step in read(graph, for_hls4ml=True) if step.weights is not None}
         unknown = set(folding.reuse) - set(multiplying)
         if unknown:
-            raise CompileError(f"{module}: no layer {', '.join(sorted(unknown))}; it has {', '.join(multiplying)}")
+            raise CompileError(
+                f"{module}: no layer {', '.join(sorted(unknown))}; it has {', '.join(multiplying)}; name one of these"
+            )
         for name, step in multiplying.items():
             assert step.weights is not None
             outputs, beats, lanes = step.weights.shape

@@ -97,7 +97,7 @@ def extract(model: Any) -> list[Hardware]:
     nodes = iter(model.get_layers())
     first = next(nodes)
     if first.class_name not in ("Input", "InputLayer"):
-        raise CompileError(f"layer {first.name}: the network must begin with its input")
+        raise CompileError(f"layer {first.name}: the network must begin with its input; export it so")
     shape = _map(first)
     layers: list[Hardware] = []
     form: Format | None = None  # of the values that come in; None until the input's quantiser
@@ -135,21 +135,25 @@ def extract(model: Any) -> list[Hardware]:
             turned = False
         elif kind == "Activation":
             if not raw:
-                raise CompileError(f"layer {node.name}: an activation must follow a convolution or dense layer")
+                raise CompileError(
+                    f"layer {node.name}: an activation stands alone; put it behind a convolution or dense layer"
+                )
             layers[-1] = _quantised(layers[-1], node)
         elif kind in ("Pooling2D", "MaxPooling2D"):
             layers.append(_pool(node, shape, form))
         elif kind == "Reshape":
             if len(node.get_output_variable().shape) != 1 or _map(node).channels != shape.pixels * shape.channels:
-                raise CompileError(f"layer {node.name}: only flattening is supported, not a reshape to {_map(node)}")
+                raise CompileError(
+                    f"layer {node.name}: only flattening is supported, not a reshape to {_map(node)}; use Flatten"
+                )
         else:
-            raise CompileError(f"layer {node.name}: {kind} is not supported by the RTL backend")
+            raise CompileError(f"layer {node.name}: {kind} is not supported by the RTL backend; leave it out")
         if layers:
             last = layers[-1]
             raw = isinstance(last, Matrix) and not last.saturate
             shape, form = last.shape, last.output_format if isinstance(last, Matrix) else last.format
     if not layers or not isinstance(layers[-1], Matrix) or layers[-1].window is not None:
-        raise CompileError("the network must end in a dense layer that makes the logits")
+        raise CompileError("the network must end in a dense layer that makes the logits; add one")
     return layers
 
 
@@ -199,7 +203,9 @@ def _map(node: Any) -> Shape:
     """The shape of a node's output; a flat vector is one pixel."""
     sizes = [int(size) for size in node.get_output_variable().shape]
     if len(sizes) not in (1, 3):
-        raise CompileError(f"layer {node.name}: a map of shape {sizes}; images and flat vectors are supported")
+        raise CompileError(
+            f"layer {node.name}: a map of shape {sizes}; images and flat vectors are supported; use one of these"
+        )
     return Shape(*sizes) if len(sizes) == 3 else Shape(1, 1, sizes[0])
 
 
@@ -239,18 +245,18 @@ def _convolution(model: Any, node: Any, source: Shape, form: Format, pads: tuple
         "stride_width")}  # fmt: skip
     if attributes["filt_height"] != attributes["filt_width"]:
         raise CompileError(f"layer {node.name}: kernel {attributes['filt_height']}x{attributes['filt_width']} is not "
-                           "square")  # fmt: skip
+                           "square; use a square one")  # fmt: skip
     if attributes["stride_height"] != attributes["stride_width"] or attributes["stride_width"] not in (1, 2):
         raise CompileError(f"layer {node.name}: stride {attributes['stride_height']}x{attributes['stride_width']}; "
-                           "1 and 2 are supported")  # fmt: skip
+                           "1 and 2 are supported; use one of these")  # fmt: skip
     if max(int(node.get_attr(key) or 1) for key in ("dilation_height", "dilation_width")) != 1:
-        raise CompileError(f"layer {node.name}: dilated convolutions are not supported")
+        raise CompileError(f"layer {node.name}: dilated convolutions are not supported; use dilation 1")
     values, weight_format = _weight(node, "weight")
     if node.get_attr("_weights_transposed"):  # hls4ml's Resource strategy stores filters first
         values = values.transpose(1, 2, 3, 0)
     kernel, _, channels, outputs = values.shape
     if channels != source.channels:
-        raise CompileError(f"layer {node.name}: grouped convolutions are not supported")
+        raise CompileError(f"layer {node.name}: grouped convolutions are not supported; use one group")
     top, left, bottom, right = (a + b for a, b in zip(pads, _pads(node), strict=True))
     window = Window(kernel, attributes["stride_width"], (top, left, bottom, right))
     weights = _integers(node, "weights", values, weight_format).reshape(-1, 1, outputs).transpose(2, 1, 0)
@@ -283,7 +289,9 @@ def _matrix(
     outputs, beats, lanes = weights.shape
     for what, found in (("weights", weight_format), ("inputs", form)):
         if found.bits > MAX_BITS:
-            raise CompileError(f"layer {node.name}: {what} of {found.bits} bits; up to {MAX_BITS} are supported")
+            raise CompileError(
+                f"layer {node.name}: {what} of {found.bits} bits; up to {MAX_BITS} are supported; use fewer"
+            )
     if not weight_format.signed:
         raise CompileError(f"layer {node.name}: unsigned weights are not supported; use a signed weight quantiser")
     values, bias_format = _weight(node, "bias")
@@ -362,7 +370,7 @@ def _quantised(layer: Hardware, node: Any) -> Matrix:
     if activation not in ("relu", "linear"):
         raise CompileError(f"layer {node.name}: activation {activation} is not supported; use a quantised ReLU")
     if activation == "relu" and _format(node).signed:
-        raise CompileError(f"layer {node.name}: a ReLU needs an unsigned quantiser, not {_type(node)}")
+        raise CompileError(f"layer {node.name}: use an unsigned quantiser for a ReLU, not {_type(node)}")
     return _requantised(layer, node)
 
 
@@ -400,7 +408,7 @@ def _pool(node: Any, source: Shape, form: Format) -> Pool:
     size = {int(node.get_attr(key)) for key in ("pool_height", "pool_width")}
     stride = {int(node.get_attr(key)) for key in ("stride_height", "stride_width")}
     if len(size) != 1 or len(stride) != 1 or any(_pads(node)):
-        raise CompileError(f"layer {node.name}: max pooling must be square and without padding")
+        raise CompileError(f"layer {node.name}: use max pooling that is square and without padding")
     window = Window(size.pop(), stride.pop(), _NO_PADS)
     return Pool(node.name, source, _map(node), window, form)
 

@@ -267,7 +267,7 @@ class Door:
 async def _read_header(reader: asyncio.StreamReader) -> _Query:
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     if length > _MAX_HEADER:
-        raise EdgeError(f"the query's header claims {length} bytes, at most {_MAX_HEADER} are read")
+        raise EdgeError(f"the query's header claims {length} bytes, at most {_MAX_HEADER} are read; send a shorter one")
     return _Query.model_validate_json(await reader.readexactly(length))
 
 
