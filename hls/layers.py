@@ -114,7 +114,7 @@ def extract(model: Any) -> list[Hardware]:
             if kind != "Activation" or _format(node) != PIXEL:
                 raise CompileError(
                     f"layer {first.name}: the input needs an unsigned 8-bit quantiser with scale 2**-8 (a pixel is its "
-                    f"integer), but {kind} {_type(node)} follows it"
+                    f"integer), but {kind} {_type(node)} follows it; add one"
                 )
             form = PIXEL
             continue

@@ -286,7 +286,9 @@ def run_once(
         client = link.run_edge([*program, "ask", *ends, plan.to_json(), str(begin)], **options)
         try:
             if time.monotonic() > begin and plan.turns > 1:
-                raise EmulationError(f"{transport.name} was not ready for its first turn: the machine is too busy")
+                raise EmulationError(
+                    f"{transport.name} was not ready for its first turn: try again when this machine is less busy"
+                )
             left = max(begin - time.monotonic(), 0.0)
             said, _ = client.communicate(timeout=left + plan.seconds + _END_WITHIN)
         except subprocess.TimeoutExpired:

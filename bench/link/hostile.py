@@ -121,7 +121,7 @@ def bench_hostile(
     """
     unknown = [name for name in names if name not in ATTACKS]
     if unknown:
-        raise EmulationError(f"no attack is called {', '.join(unknown)}: there are {', '.join(ATTACKS)}")
+        raise EmulationError(f"no attack is called {', '.join(unknown)}: choose one of {', '.join(ATTACKS)}")
     chosen = list(names) or list(ATTACKS)
     logs = out / "hostile"
     logs.mkdir(parents=True, exist_ok=True)

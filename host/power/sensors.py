@@ -359,7 +359,7 @@ def _find_hwmon(chip: str, root: Path) -> Path:
         folders = ", ".join(folder.name for folder in matches)
         raise PowerError(f"{root}: several sensors are called {chip} ({folders}): name one of these folders instead")
     there = ", ".join(f"{name} ({folder.name})" for folder, name in found.items()) or "no sensor at all"
-    raise PowerError(f"{root}: no sensor is called {chip}; there is {there}")
+    raise PowerError(f"{root}: no sensor is called {chip}; there is {there}; give another sensor")
 
 
 def _find_rapl(domain: str, root: Path) -> Path:

@@ -49,7 +49,7 @@ def join(
             raise PlanError(f"field accuracies: exit {name!r} has none; give one for each of {', '.join(names)}")
     for name, share in accuracies.items():
         if name not in names:
-            raise PlanError(f"field accuracies: there is no exit {name!r}, only {', '.join(names)}")
+            raise PlanError(f"field accuracies: there is no exit {name!r}; name one of {', '.join(names)}")
         if not 0 <= share <= 1:
             raise PlanError(f"field accuracies: exit {name!r} has {share:g}; give a share from 0 to 1")
     here, there = device.device.name, datacenter.device.name
