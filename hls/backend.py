@@ -1,4 +1,4 @@
-"""hls4ml's `RTL` backend: the plugin that hls4ml finds by the entry point `hls4ml.backends`.
+"""hls4ml's `RTL` backend: the plugin that hls4ml loads by the entry point `edgesight.hls.register`.
 
 It derives from hls4ml's Vitis backend, so that `compile()` and `predict()` run hls4ml's own bit-exact C++ and a
 configuration carries over unchanged; writing a model adds a folder `rtl` with the network as SystemVerilog. What the
@@ -20,12 +20,14 @@ from typing import Any
 import hls4ml.utils.config
 import numpy as np
 import onnx
+from hls4ml.backends.backend import register_backend
 from hls4ml.backends.vitis.vitis_backend import VitisBackend
 from hls4ml.backends.vivado.vivado_backend import VivadoBackend
 from hls4ml.model.flow import get_flow, register_flow
 from hls4ml.model.layers import Input, layer_map
 from hls4ml.model.optimizer import ModelOptimizerPass, register_pass
 from hls4ml.writer.vitis_writer import VitisWriter
+from hls4ml.writer.writers import register_writer
 
 from edgesight.hls import settings
 from edgesight.hls.emit import emit_project, identifier, library_modules
@@ -242,8 +244,8 @@ class Emit(ModelOptimizerPass):  # type: ignore[misc]
         return False
 
 
-def register(register_backend: Callable[..., None], register_writer: Callable[..., None]) -> None:
-    """Entry point: called by hls4ml when it is imported."""
+def _register() -> None:
+    """Tell hls4ml of the backend, once, when this module is loaded."""
     register_writer(BACKEND, VitisWriter)  # before the backend, whose constructor looks its writer up
     for name, transformation in (("check", Check), ("emit", Emit)):
         register_pass(name, transformation, backend=BACKEND)
@@ -251,3 +253,6 @@ def register(register_backend: Callable[..., None], register_writer: Callable[..
     configure = _checking_first(hls4ml.utils.config.config_from_onnx_model)
     hls4ml.utils.config.config_from_onnx_model = configure
     hls4ml.utils.config_from_onnx_model = configure
+
+
+_register()
