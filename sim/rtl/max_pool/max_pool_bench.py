@@ -46,6 +46,22 @@ async def a_pixel_a_cycle(dut: Any) -> None:
 
 
 @cocotb.test()
+async def two_maxima_wait_behind_a_blocked_output(dut: Any) -> None:
+    """Against a blocked output pixels are taken up to the one that would complete a third window."""
+    bench = await _started(dut)
+    pixels, _ = bench.frames(4)
+    kernel, stride, width = P["Kernel"], P["Stride"], P["ImgW"]
+    ends = [
+        frame * PIXELS + (row + kernel - 1) * width + column + kernel - 1
+        for frame in range(4)
+        for row in range(0, P["ImgH"] - kernel + 1, stride)
+        for column in range(0, width - kernel + 1, stride)
+    ]
+    passed = await bench.block(pixels, 4 * PIXELS + 20)
+    assert len(passed.taken) == ends[2]
+
+
+@cocotb.test()
 async def reset_restores_a_clean_start(dut: Any) -> None:
     """Resets at random positions of a frame leave nothing behind."""
     bench = await _started(dut)

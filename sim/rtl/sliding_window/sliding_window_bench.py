@@ -16,9 +16,8 @@ from edgesight.sim.rtl.stream import FULL_SPEED, PATTERNS
 
 P: dict[str, Any] = bench_parameters()
 PADS = (P["PadTop"], P["PadLeft"], P["PadBottom"], P["PadRight"])
-STEPS = reference.grid(P["ImgH"], P["Kernel"], P["Stride"], P["PadTop"], P["PadBottom"]) * reference.grid(
-    P["ImgW"], P["Kernel"], P["Stride"], P["PadLeft"], P["PadRight"]
-)
+ROWS = reference.grid(P["ImgH"], P["Kernel"], P["Stride"], P["PadTop"], P["PadBottom"])
+STEPS = ROWS * reference.grid(P["ImgW"], P["Kernel"], P["Stride"], P["PadLeft"], P["PadRight"])
 FRAMES = max(6, 2000 // STEPS)
 
 
@@ -56,6 +55,27 @@ async def turns_hide_behind_a_slow_consumer(dut: Any) -> None:
     passed = await bench.transfer_paced(pixels, len(windows), pace)
     assert passed.intervals() == [pace] * (len(windows) - 1)
     assert passed.beats == windows
+
+
+@cocotb.test()
+async def one_window_waits_behind_a_blocked_output(dut: Any) -> None:
+    """Against a blocked output pixels are taken up to the position that would complete a second window."""
+    bench = await _started(dut)
+    frames = 3
+    pixels, _ = bench.frames(frames)
+    kernel, stride, columns = P["Kernel"], P["Stride"], STEPS // ROWS
+    inside, completed = 0, 0
+    for position in range(frames * STEPS):
+        row, column = divmod(position % STEPS, columns)
+        ends = [(at - kernel + 1) % stride == 0 and at >= kernel - 1 for at in (row, column)]
+        if all(ends):
+            completed += 1
+            if completed == 2:
+                break
+        in_rows = P["PadTop"] <= row < P["PadTop"] + P["ImgH"]
+        inside += in_rows and P["PadLeft"] <= column < P["PadLeft"] + P["ImgW"]
+    passed = await bench.block(pixels, frames * STEPS + 20)
+    assert len(passed.taken) == inside
 
 
 @cocotb.test()
