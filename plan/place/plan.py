@@ -75,7 +75,7 @@ def _late(problem: Problem, method: Method) -> Placement:
 
 def _check(problem: Problem, method: Method, classes: int | None) -> None:
     if method not in METHODS:
-        raise PlanError(f"method {method}:: choose one of {', '.join(METHODS)}")
+        raise PlanError(f"method {method}: choose one of {', '.join(METHODS)}")
     if classes is not None and (method != "kpath" or classes < 1):
         raise PlanError(
             f"classes {classes}: only kpath takes them, and at least 1; choose kpath and 1 or more, or leave them out"
