@@ -229,7 +229,7 @@ async def _data_centre(
                 assert process.stdout is not None  # PIPE was asked for
                 line = await asyncio.to_thread(process.stdout.readline)
                 if not line:
-                    raise DemoError("the data centre did not start; what it said stands above")
+                    raise DemoError("the data centre did not start; see what it said above")
                 port = int(line.rsplit(":", 1)[1])
                 with contextlib.closing(Authority(keys)) as authority:
                     await enroll_with(authority.invite("demo", "127.0.0.1", port), edge_keys)

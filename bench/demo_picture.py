@@ -39,7 +39,8 @@ def draw(rows: Sequence[Row], package: Package, images: int, loss: float, path: 
             if share >= 6:
                 who.text(start + share / 2, place, f"{share:.0f} %", ha="center", va="center", color="white")
         left = [start + share for start, share in zip(left, shares, strict=True)]
-    who.set_xlabel("share of answers, %")
+    late = any(start < 99.95 for start in left)
+    who.set_xlabel("share of answers, %" + ("; what is missing to 100 % had no answer in time" if late else ""))
     who.set_yticks(places, [row.name for row in rows])
     who.invert_yaxis()
     who.set_xlim(0, 100)
@@ -55,7 +56,10 @@ def draw(rows: Sequence[Row], package: Package, images: int, loss: float, path: 
         if row.target is not None:
             how.plot([100 * row.target] * 2, [place - 0.38, place + 0.38], color="black", linewidth=2)
     how.plot([], [], color="black", linewidth=2, label="accuracy asked for")
-    how.errorbar([], [], xerr=[], fmt="o", color="#2a9d8f", capsize=4, label="reached, 95 % interval")
+    how.errorbar([], [], xerr=[], fmt="o", color=_COLOURS["yes"], capsize=4, label="reached, 95 % interval")
+    for verdict, label in (("in doubt", "in doubt"), ("no", "missed")):
+        if any(row.verdict == verdict for row in rows):
+            how.errorbar([], [], xerr=[], fmt="o", color=_COLOURS[verdict], capsize=4, label=label)
     how.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2, frameon=False, fontsize=9)
     how.set_xlabel("accuracy, %")
     how.set_title("How accurately")

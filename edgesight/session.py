@@ -15,9 +15,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -162,6 +163,7 @@ async def _cancel_all() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_default_executor()
 
 
 def _check_number(name: str, value: object, most: float) -> None:
@@ -184,9 +186,10 @@ def _build(path: Path, fabric: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _session(edge: AbstractAsyncContextManager[Edge]) -> AsyncIterator[AsyncSession]:
-    async with edge as opened:
-        yield AsyncSession(opened)
+async def _session(opening: Callable[[], AbstractAsyncContextManager[Edge]]) -> AsyncIterator[AsyncSession]:
+    # Opened only here, so that what is never entered holds no fabric; in a thread, since PYNQ runs a loop of its own.
+    async with await asyncio.to_thread(opening) as edge:
+        yield AsyncSession(edge)
 
 
 def open_async(
@@ -202,8 +205,8 @@ def open_async(
 
     `fabric` is as for `edgesight edge --fabric`; `datacenter` is HOST:PORT, reached with `keys`, the folder that
     `edgesight edge --enroll` wrote. `power` names a sensor, `hedge_budget` the share of requests to the data centre
-    that may be needless. Raises what `edgesight.host.edge.open_edge` does, and VerilateError or CsimError where the
-    fabric's library cannot be built.
+    that may be needless. The fabric is opened on entering, which raises what `edgesight.host.edge.open_edge` does.
+    Raises VerilateError or CsimError at once where the fabric's library cannot be built.
     """
     if not isinstance(fabric, str):
         raise EdgeError(f"fabric {fabric!r}: expected a name, such as 'csim' or 'verilated'")
@@ -211,7 +214,8 @@ def open_async(
         raise EdgeError("keys without a data centre: name it by datacenter='HOST:PORT', or leave keys out")
     _build(Path(package), fabric)
     return _session(
-        open_edge(
+        partial(
+            open_edge,
             Path(package),
             fabric,
             datacenter=host_and_port(datacenter) if datacenter is not None else None,

@@ -1,4 +1,4 @@
-"""hls4ml's `RTL` backend: the plugin that hls4ml finds by the entry point `hls4ml.backends`.
+"""hls4ml's `RTL` backend: the plugin that hls4ml loads by the entry point `edgesight.hls.register`.
 
 It derives from hls4ml's Vitis backend, so that `compile()` and `predict()` run hls4ml's own bit-exact C++ and a
 configuration carries over unchanged; writing a model adds a folder `rtl` with the network as SystemVerilog. What the
@@ -19,12 +19,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+from hls4ml.backends.backend import register_backend
 from hls4ml.backends.vitis.vitis_backend import VitisBackend
 from hls4ml.backends.vivado.vivado_backend import VivadoBackend
 from hls4ml.model.flow import get_flow, register_flow
 from hls4ml.model.layers import Input, layer_map
 from hls4ml.model.optimizer import ModelOptimizerPass, register_pass
 from hls4ml.model.types import FixedPrecisionType, IntegerPrecisionType
+from hls4ml.writer.writers import register_writer
 
 from edgesight.hls import build as building
 from edgesight.hls import settings
@@ -302,9 +304,12 @@ class Emit(ModelOptimizerPass):  # type: ignore[misc]
         return False
 
 
-def register(register_backend: Callable[..., None], register_writer: Callable[..., None]) -> None:
-    """Entry point: called by hls4ml when it is imported."""
+def _register() -> None:
+    """Tell hls4ml of the backend, once, when this module is loaded."""
     register_writer(BACKEND, RTLWriter)  # before the backend, whose constructor looks its writer up
     for name, transformation in (("read", Read), ("check", Check), ("emit", Emit)):
         register_pass(name, transformation, backend=BACKEND)
     register_backend(BACKEND, RTLBackend)
+
+
+_register()

@@ -16,7 +16,10 @@ def build(package: Package, board: Board, folder: Path, *, backend: str = "rtl",
     """
     if board.flow == "open":
         if backend != "rtl":
-            raise BoardError(f"--backend {backend}: board {board.name} has an open flow, which builds the RTL only")
+            raise BoardError(
+                f"--backend {backend}: board {board.name} has an open flow, which builds the RTL only"
+                "; use --backend rtl"
+            )
         return open_flow.build(package, board, folder, range(1, seeds + 1))
     if backend == "rtl":
         return vivado.build(package, board, folder, "rtl")

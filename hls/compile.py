@@ -325,7 +325,9 @@ def _check_frame(source: Shape, classes: int) -> None:
             f"most {MAX_SIDE} pixels a side: give the networks such an input, and flatten it in them"
         )
     if not 2 <= classes <= MAX_CLASSES:
-        raise CompileError(f"the networks have {classes} outputs; a cascade needs 2 to {MAX_CLASSES} classes")
+        raise CompileError(
+            f"the networks have {classes} outputs; a cascade needs 2 to {MAX_CLASSES} classes: train them on so many"
+        )
 
 
 def _check_size(ports: emit.Ports) -> None:

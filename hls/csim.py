@@ -100,7 +100,7 @@ def build_library(package: Package) -> Path:
     if absent:
         found = find(package, "csim")  # built when they were there
         if found is None:
-            raise CsimError(f"the csim library of {package.path} needs {' and '.join(absent)}")
+            raise CsimError(f"the csim library of {package.path}: install {' and '.join(absent)}")
         return found
     recipe = _recipe(package)
     found = find(package, "csim", recipe)
@@ -196,4 +196,4 @@ def _run(command: list[str]) -> None:
     except FileNotFoundError as error:
         raise CsimError(f"{command[0]} is not installed; install it (Debian: apt-get install g++)") from error
     if done.returncode != 0:
-        raise CsimError(f"{' '.join(command[:1])} failed on hls4ml's C++:\n{done.stderr[-2000:]}")
+        raise CsimError(f"{' '.join(command[:1])} failed on hls4ml's C++; see why:\n{done.stderr[-2000:]}")

@@ -48,17 +48,25 @@ def firmware_image(bit: bytes) -> bytes:
     Raises BoardError if it is no whole .bit file.
     """
     if not bit.startswith(_BIT_HEADER):
-        raise BoardError("the bitstream is no .bit file of Vivado's: its first bytes are others")
+        raise BoardError(
+            "the bitstream is no .bit file of Vivado's: its first bytes are others: make it again with `make bitstream`"
+        )
     at = len(_BIT_HEADER)
     while bit[at : at + 1] and bit[at : at + 1] in _TEXT_FIELDS:
         (length,) = struct.unpack_from(">H", bit.ljust(at + 3), at + 1)
         at += 3 + length
     data = bit[at + 5 :]
     if bit[at : at + 1] != _DATA_FIELD or len(bit) < at + 5 or not data or len(data) % 4:
-        raise BoardError("the bitstream is no whole .bit file of Vivado's: its fields do not add up")
+        raise BoardError(
+            "the bitstream is no whole .bit file of Vivado's: its fields do not add up"
+            ": make it again with `make bitstream`"
+        )
     (length,) = struct.unpack_from(">I", bit, at + 1)
     if length != len(data):
-        raise BoardError(f"the bitstream is no whole .bit file: it says {length} bytes and has {len(data)}")
+        raise BoardError(
+            f"the bitstream is no whole .bit file: it says {length} bytes and has {len(data)}"
+            ": make it again with `make bitstream`"
+        )
     return struct.pack(f"<{length // 4}I", *struct.unpack(f">{length // 4}I", data))
 
 

@@ -166,7 +166,7 @@ def place_and_route(board: Board, out: Path, seed: int) -> Routing:
     )
     if not report.exists() or not configuration.exists():
         said = "\n".join(line for line in log.read_text().splitlines() if "ERROR" in line)
-        raise BoardError(f"nextpnr gave no result for seed {seed}; its log is {log}:\n{said}")
+        raise BoardError(f"nextpnr gave no result for seed {seed}; see its log {log}:\n{said}")
     return read_routing(board, seed, report, configuration)
 
 
@@ -177,7 +177,9 @@ def constraints(board: Board) -> str:
     for pin, site in board.sites.items():
         text, moved = re.subn(rf'(LOCATE COMP "{re.escape(pin)}" SITE) "\w+"', rf'\1 "{site}"', text)
         if moved != 1:
-            raise BoardError(f"{FOLDER / board.name / 'board.toml'}: field sites: {path} has no single pin {pin!r}")
+            raise BoardError(
+                f"{FOLDER / board.name / 'board.toml'}: field sites: {path} has no single pin {pin!r}; write one"
+            )
     return text
 
 
@@ -190,7 +192,7 @@ def read_routing(board: Board, seed: int, report: Path, configuration: Path) -> 
         if math.isclose(clock["constraint"], board.clock_mhz, rel_tol=_CLOCK_TOLERANCE)
     }
     if len(clocks) != 1:
-        raise BoardError(f"{report}: has no single clock of {board.clock_mhz:g} MHz: {found['fmax']}")
+        raise BoardError(f"{report}: has no single clock of {board.clock_mhz:g} MHz: {found['fmax']}: build again")
     [(clock, fmax)] = clocks.items()
     paths = [path for path in found["critical_paths"] if path["from"] == path["to"] == f"posedge {clock}"]
     return Routing(
@@ -236,6 +238,7 @@ def _board_build(
     if board.serial_baud is None:
         raise BoardError(
             f"{FOLDER / board.name / 'board.toml'}: field serial_baud is missing: the host has no other way there"
+            "; write it"
         )
     folder = f"boards/{board.name}"
     seeds = {"clock_mhz": board.clock_mhz, "fmax_mhz_by_seed": {str(each.seed): each.fmax_mhz for each in routings}}
@@ -273,7 +276,9 @@ def _device_arguments(board: Board) -> list[str]:
     """nextpnr's names of a part such as LFE5U-85F-6BG381C."""
     part = re.fullmatch(r"LFE5U-(12|25|45|85)F-([678])BG(256|381|554|756)[CI]", board.part)
     if part is None:
-        raise BoardError(f"{FOLDER / board.name / 'board.toml'}: field part: {board.part!r} is no LFE5U part in a BGA")
+        raise BoardError(
+            f"{FOLDER / board.name / 'board.toml'}: field part: {board.part!r} is no LFE5U part in a BGA; name one"
+        )
     size, speed, balls = part.groups()
     return [f"--{size}k", "--package", f"CABGA{balls}", "--speed", speed]
 

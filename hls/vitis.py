@@ -139,7 +139,7 @@ def dry_run(board: Board, folder: Path, sources: Path, tclsh: str) -> list[str]:
     except subprocess.TimeoutExpired:
         return [f"{SCRIPT} did not end within {_DRY_RUN_SECONDS} s"]
     if done.stderr or done.returncode not in (0, 1):
-        raise BoardError(f"{command[1]} failed (status {done.returncode}):\n{done.stderr}")
+        raise BoardError(f"{command[1]} failed (status {done.returncode}); see why:\n{done.stderr}")
     return done.stdout.splitlines() or _take_over(folder, sources)
 
 
@@ -164,9 +164,9 @@ def synthesise(folder: Path, sources: Path) -> dict[str, str]:
                 command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, timeout=_HLS_SECONDS, check=False
             )
     except subprocess.TimeoutExpired as error:
-        raise BoardError(f"Vitis HLS did not end within {_HLS_SECONDS // 3600} hours; its log is {log}") from error
+        raise BoardError(f"Vitis HLS did not end within {_HLS_SECONDS // 3600} hours; see its log {log}") from error
     if done.returncode != 0:
-        raise BoardError(f"Vitis HLS ended with status {done.returncode}; its log is {log}")
+        raise BoardError(f"Vitis HLS ended with status {done.returncode}; see its log {log}")
     missing = _take_over(folder, sources)
     if missing:
         raise BoardError("\n".join(missing))

@@ -90,10 +90,12 @@ def prepare(package: Package, board: Board, out: Path, backend: Backend = "rtl")
     `out` holds something else.
     """
     if board.flow != "vivado":
-        raise BoardError(f"board {board.name} is not built by Vivado (its flow is {board.flow})")
+        raise BoardError(f"board {board.name} is not built by Vivado (its flow is {board.flow}); name one that is")
     for field in ("processing_system", "preset", "memory_mib"):
         if getattr(board, field) is None:
-            raise BoardError(f"{board.folder / 'board.toml'}: field {field} is missing; Vivado's flow needs it")
+            raise BoardError(
+                f"{board.folder / 'board.toml'}: field {field} is missing; Vivado's flow needs it: write it"
+            )
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / _MADE_BY).exists())):
         raise BoardError(f"{out}: holds something that no build left there; name another folder or remove it")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +151,9 @@ def estimate(prepared: Prepared) -> dict[str, Used]:
     Raises BoardError if the kernel comes from Vitis HLS, which Yosys does not see.
     """
     if prepared.backend != "rtl":
-        raise BoardError("Yosys counts our own RTL only; of hls4ml's C++ Vitis HLS reports what it takes")
+        raise BoardError(
+            "Yosys counts our own RTL only; of hls4ml's C++ Vitis HLS reports what it takes; see its report"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         sources = sorted((prepared.folder / COMPONENT / "src").glob("*.sv"))
@@ -183,7 +187,7 @@ def build(package: Package, board: Board, out: Path, backend: Backend = "rtl") -
     checked = shutil.which("tclsh") is not None  # if not, Vivado is the first to read the script
     problems = dry_run(prepared) if checked else []
     if problems:
-        raise BoardError(f"the dry run of {prepared.folder} found:\n" + "\n".join(problems))
+        raise BoardError(f"the dry run of {prepared.folder} found what to mend; see:\n" + "\n".join(problems))
     vivado = shutil.which("vivado")
     if vivado is None:
         raise VivadoMissing(_missing(prepared, checked))
@@ -350,7 +354,7 @@ def _run_recorder(
         return [f"the script did not end within {_DRY_RUN_SECONDS} s"]
     if done.stderr or done.returncode not in (0, 1):
         raise BoardError(
-            f"{recorder} failed (status {done.returncode}), which says nothing of {SCRIPT}:\n{done.stderr}"
+            f"{recorder} failed (status {done.returncode}), which says nothing of {SCRIPT}; see why:\n{done.stderr}"
         )
     said = done.stdout.splitlines()
     if not said:
@@ -400,7 +404,7 @@ def _run_vivado(vivado: str, prepared: Prepared) -> None:
         raise BoardError(f"{vivado} did not end within {_VIVADO_SECONDS // 3600} hours; see vivado.log") from error
     if done.returncode != 0:
         raise BoardError(
-            f"Vivado ended with status {done.returncode}; its log is {prepared.folder / 'vivado.log'}:\n"
+            f"Vivado ended with status {done.returncode}; see its log {prepared.folder / 'vivado.log'}:\n"
             + "\n".join(reason(done.stdout.splitlines() + done.stderr.splitlines()))
         )
 
@@ -419,12 +423,14 @@ def _collect(prepared: Prepared, tools: Mapping[str, str]) -> tuple[BoardBuild, 
     if part.lower() != board.part.lower() or min(setup, hold) < 0.0 or clock <= 0.0:
         raise BoardError(
             f"{result / 'result.json'}: part {part}, {clock} MHz, slacks {setup} and {hold} ns: not a usable build"
+            "; build again"
         )
     unclocked, pulse_width = timing_of_report(timing)
     if unclocked or pulse_width < 0.0:
         raise BoardError(
             f"{result / 'timing.rpt'}: {unclocked} registers without a clock, pulse width slack {pulse_width} ns: "
             "not a usable build"
+            "; build again"
         )
     for remark in remarks:
         warnings.warn(remark, stacklevel=2)

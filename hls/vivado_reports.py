@@ -40,7 +40,9 @@ def used_of_report(text: str) -> dict[str, Used]:
                     rows[name] = Used(used=float(row["Used"]), available=int(row["Available"]))
     absent = [name for name in _REPORT_ROWS if name not in rows]
     if absent:
-        raise BoardError(f"Vivado's utilisation report has no row for {', '.join(absent)}")
+        raise BoardError(
+            f"Vivado's utilisation report has no row for {', '.join(absent)}: use a Vivado that these builds know"
+        )
     return rows
 
 
@@ -52,7 +54,10 @@ def timing_of_report(text: str) -> tuple[int, float]:
     unclocked = _NO_CLOCK.findall(text)
     summary = _TIMING_SUMMARY.search(text)
     if not unclocked or summary is None:
-        raise BoardError("Vivado's timing report does not say how many registers have no clock, or no WPWS")
+        raise BoardError(
+            "Vivado's timing report does not say how many registers have no clock, or no WPWS"
+            ": use a Vivado that these builds know"
+        )
     return sum(int(count) for count in unclocked), float(summary["pulse_width"])
 
 

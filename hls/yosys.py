@@ -48,10 +48,10 @@ def run_wheel(
                 command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, timeout=_TIMEOUT_SECONDS
             )
     except subprocess.TimeoutExpired as error:
-        raise BoardError(f"{module} did not end within {_TIMEOUT_SECONDS} s; its log is {log}") from error
+        raise BoardError(f"{module} did not end within {_TIMEOUT_SECONDS} s; see its log {log}") from error
     if done.returncode not in accepted:
         said = "\n".join(log.read_text().strip().splitlines()[-_LINES_SHOWN:])
-        raise BoardError(f"{module} ended with status {done.returncode}; it said last:\n{said}")
+        raise BoardError(f"{module} ended with status {done.returncode}; see what it said last:\n{said}")
     return done.returncode
 
 
@@ -77,5 +77,5 @@ def cell_counts(path: Path) -> dict[str, int]:
     try:
         counts = json.loads(text[text.index("{") : text.rindex("}") + 1])["design"]["num_cells_by_type"]
     except (ValueError, KeyError) as error:
-        raise BoardError(f"{path}: holds no cell counts of Yosys ({error})") from error
+        raise BoardError(f"{path}: holds no cell counts of Yosys ({error}): run it again") from error
     return {str(name): int(count) for name, count in counts.items()}

@@ -175,7 +175,7 @@ def shipped(names: Sequence[str] | None = None) -> list[Shipped]:
     recipes = {name: Shipped(name, **recipe) for name, recipe in tomllib.loads(path.read_text()).items()}
     for name in names or ():
         if name not in recipes:
-            raise ZooError(f"no shipped kernel is called {name!r}: {path} has {list(recipes)}")
+            raise ZooError(f"no shipped kernel is called {name!r}: {path} has {list(recipes)}; choose one of these")
     return [recipes[name] for name in names or recipes]
 
 

@@ -31,7 +31,7 @@ def read_selftest(path: Path) -> dict[str, object]:
     try:
         found = json.loads(read_at_most(path, _MOST_BYTES))
     except OSError as error:
-        raise KernelError(f"{path}: cannot be read ({error.strerror})") from error
+        raise KernelError(f"{path}: cannot be read ({error.strerror}): make it by `selftest --json`") from error
     except ValueError as error:
         raise KernelError(f"{path}: is no self-test's JSON ({error}): make it by `selftest --json`") from error
     if not isinstance(found, dict):
@@ -93,7 +93,9 @@ def write_report(report: Mapping[str, object], path: Path) -> None:
 def check_name(path: Path) -> None:
     """Raise KernelError, or OutputError where something else is there, unless a report may be written to `path`."""
     if path.suffix != ".json":
-        raise KernelError(f"{path}: a report's name ends in .json; the text goes beside it, ending in .txt")
+        raise KernelError(
+            f"{path}: a report's name ends in .json; the text goes beside it, ending in .txt: name one so"
+        )
     claim = json_claim("board's report", "schema_version", "package", "board", "build", "selftest", "host")
     check_reports(path.parent, claim, path.name, path.with_suffix(".txt").name)
 

@@ -287,7 +287,8 @@ def parse_targets(text: str) -> list[float]:
         if not 0.0 < target < 1.0:
             meant = f" ({target / 100:g}?)" if 1.0 < target < 100.0 else ""
             raise CalibrationError(
-                f"--targets {text}: {word.strip()} is no share of right answers, between 0 and 1, both excluded{meant}"
+                f"--targets {text}: {word.strip()} is no share of right answers{meant}: give numbers between 0 "
+                "and 1, both excluded"
             )
         targets.append(target)
     return _checked_targets(targets)
@@ -487,5 +488,5 @@ def _checked_targets(targets: Sequence[float]) -> list[float]:
     if not 0 < len(wanted) <= MAX_TARGETS:
         raise CalibrationError(f"{len(wanted)} accuracy targets: give 1 to {MAX_TARGETS}, one a threshold set")
     if not (wanted[0] > 0.0 and wanted[-1] < 1.0):
-        raise CalibrationError(f"accuracy targets {wanted}: each must lie between 0 and 1, both excluded")
+        raise CalibrationError(f"accuracy targets {wanted}: give numbers between 0 and 1, both excluded")
     return wanted

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,7 @@ class Edge:
     async def ask(self, image: Pixels, target: Target, deadline: float) -> Answer:
         """Answer of `image` uint8 [H, W, C] under `target`, `deadline` seconds from now.
 
-        Raises FabricError, or EdgeError when too many wait or the edge is closed.
+        Once cancelled it goes no further. Raises FabricError, or EdgeError when too many wait or the edge is closed.
         """
         self._check_open()
         if self._waiting.full():
@@ -123,6 +124,9 @@ class Edge:
             batch = [await self._waiting.get()]
             while len(batch) < _MAX_BATCH and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
+            batch = self._wanted(batch)
+            if not batch:
+                continue
             begin = loop.time()
             try:
                 records, legs = await self._cascade.look([waiting.request for waiting in batch])
@@ -133,11 +137,21 @@ class Edge:
                     continue
                 raise
             for waiting, record, leg in zip(batch, records, legs, strict=True):
+                if not self._wanted([waiting]):
+                    continue
                 # Simulating is slower than what is simulated, so waiting for it counts for no deadline.
                 waited = 0.0 if self._cascade.simulated else begin - waiting.request.since
                 task = loop.create_task(self._settle(waiting, record, leg, waited))
                 self._settling.add(task)
                 task.add_done_callback(self._settling.discard)
+                waiting.answer.add_done_callback(partial(_stop_unwanted, task))
+
+    def _wanted(self, batch: Sequence[_Waiting]) -> list[_Waiting]:
+        """Of `batch` what somebody still waits for; the rest was cancelled, and is let go of before it costs more."""
+        for waiting in batch:
+            if waiting.answer.cancelled():
+                self._cascade.give_up(waiting.request)
+        return [waiting for waiting in batch if not waiting.answer.cancelled()]
 
     def _tell_waiting(self, _: asyncio.Task[None]) -> None:
         """Nobody answers any more: end whatever has not come to the fabric yet."""
@@ -164,6 +178,12 @@ class Edge:
         else:
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
+
+
+def _stop_unwanted(settling: asyncio.Task[None], answer: asyncio.Future[Answer]) -> None:
+    """Once an `answer` was cancelled nobody waits for it: end what is under way for it."""
+    if answer.cancelled():
+        settling.cancel()
 
 
 def _closed() -> EdgeError:

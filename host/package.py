@@ -85,7 +85,7 @@ class Package:
             text = read_regular(manifest)
         except OSError as error:
             raise KernelError(
-                f"{manifest}: cannot be read ({error.strerror}); a kernel package is a folder with {MANIFEST}, "
+                f"{manifest}: cannot be read ({error.strerror}): name a kernel package, a folder with {MANIFEST}, "
                 "made by `edgesight compile`"
             ) from error
         package = cls(path, _opened(manifest, text))
@@ -196,7 +196,7 @@ class Package:
         folder = f"boards/{build.board}/"
         stray = [name for name in files if not name.startswith(folder)]
         if stray:
-            raise KernelError(f"{self.path}: {stray[0]} of board {build.board} belongs in {folder}")
+            raise KernelError(f"{self.path}: {stray[0]} of board {build.board} belongs in {folder}: move it there")
         kept = {name: digest for name, digest in self.kernel.files.items() if not name.startswith(folder)}
         listed = {**kept, **{name: sha256(content) for name, content in files.items()}}
         others = {name: board.model_dump() for name, board in self.kernel.boards.items() if name != build.board}

@@ -96,7 +96,9 @@ def query(socket_path: Path, image_path: Path, accuracy: float, deadline_ms: flo
                 connection.sendall(_frame(header) + content)
             (length,) = _LENGTH.unpack(_receive(connection, _LENGTH.size))
             if length > _MAX_HEADER:
-                raise EdgeError(f"{socket_path}: the answer claims {length} bytes: what listens there is no edge")
+                raise EdgeError(
+                    f"{socket_path}: the answer claims {length} bytes: what listens there is no edge; name its socket"
+                )
             response = _Response.model_validate_json(_receive(connection, length))
         except (FileNotFoundError, ConnectionRefusedError):
             raise EdgeError(f"no edge listens at {socket_path}: start one with `edgesight edge`") from None
@@ -267,7 +269,7 @@ class Door:
 async def _read_header(reader: asyncio.StreamReader) -> _Query:
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     if length > _MAX_HEADER:
-        raise EdgeError(f"the query's header claims {length} bytes, at most {_MAX_HEADER} are read")
+        raise EdgeError(f"the query's header claims {length} bytes, at most {_MAX_HEADER} are read; send a shorter one")
     return _Query.model_validate_json(await reader.readexactly(length))
 
 

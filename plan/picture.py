@@ -28,4 +28,6 @@ def save_picture(figure: Figure, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.getvalue())
     except OSError as error:
-        raise PictureError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise PictureError(
+            f"{path}: cannot be written ({error.strerror or error}): name another file, or make room"
+        ) from error

@@ -118,11 +118,11 @@ def read(path: Path, kind: type[Data]) -> Data:
     try:
         content = json.loads(read_at_most(path, MAX_FILE_BYTES), object_pairs_hook=once, parse_constant=_no_number)
     except OSError as error:
-        raise PlanError(f"{path}: cannot be read ({error.strerror})") from error
+        raise PlanError(f"{path}: cannot be read ({error.strerror}): name a readable file") from error
     except _RefusedError as error:
         raise PlanError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:
-        raise PlanError(f"{path}: is no JSON ({error})") from error
+        raise PlanError(f"{path}: is no JSON ({error}): repair it") from error
     return checked(content, kind, str(path))
 
 

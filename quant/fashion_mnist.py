@@ -85,7 +85,9 @@ def _read_idx(folder: Path, stem: str, dimensions: int) -> NDArray[np.uint8]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataSetError(f"{path}: not a whole gzip file ({error}); fetch it again") from error
     if len(raw) > _LARGEST_IDX_BYTES:
-        raise DataSetError(f"{path}: unpacks to more than {_LARGEST_IDX_BYTES} bytes: is it another data set's file?")
+        raise DataSetError(
+            f"{path}: unpacks to more than {_LARGEST_IDX_BYTES} bytes: is it another data set's file?; fetch it anew"
+        )
     header = 4 + 4 * dimensions
     magic = bytes((0, 0, 8, dimensions))
     if len(raw) < header or raw[:4] != magic:
@@ -144,7 +146,9 @@ def install_fashion_mnist(into: Path) -> Path:
         _run(["dpkg-deb", "-x", str(packages[-1]), str(work / "root")], work)
         found = work / "root" / FASHION_MNIST_FOLDER.relative_to("/")
         if not found.is_dir():
-            raise DataSetError(f"{packages[-1].name} holds no {FASHION_MNIST_FOLDER}; is it another package's file?")
+            raise DataSetError(
+                f"{packages[-1].name} holds no {FASHION_MNIST_FOLDER}; is it another package's file?; install it anew"
+            )
         os.replace(found, folder)
     return folder
 

@@ -74,7 +74,7 @@ def load_folder(root: Path, size: int | None, seed: int, reading: FolderReading,
     if len(classes) < 2:
         raise DataSetError(f"{root}: found {len(classes)} class subfolders with images, expected at least 2")
     if unknown := sorted(set(listed["test"]) - set(classes)):
-        raise DataSetError(f"{root}/test: class {unknown[0]!r} is not below train/; the two must agree")
+        raise DataSetError(f"{root}/test: class {unknown[0]!r} is not below train/; name classes alike in both")
     if files.others:
         passed = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in files.others.items())
         say(f"{root}: files that are not named as pictures are passed over: {passed}")

@@ -169,5 +169,8 @@ def write_network(data: DataSet, trained: Trained, folder: Path) -> tuple[Path, 
     images = data.test.images[:_PROVED_IMAGES]
     differing = int((qonnx_logits(path, images) != infer(network, images)).any(axis=1).sum())
     if differing:
-        raise ExportError(f"{path}: answers differently from Brevitas on {differing} of {len(images)} test images")
+        raise ExportError(
+            f"{path}: answers differently from Brevitas on {differing} of {len(images)} test images"
+            ": install the versions that `pip install 'edgesight[build]'` does"
+        )
     return weights, path

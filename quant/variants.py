@@ -369,7 +369,9 @@ def build_quantised(variant: Variant, network: tuple[Placed, ...], exponents: Ma
         VariantError: a floating-point variant, a layer kind that the fabric lacks, or a layer without exponents.
     """
     if variant.weight_bits is None or variant.activation_bits is None:
-        raise VariantError(f"{variant.name}: is a floating-point variant; only stage0 and stage1 are quantised")
+        raise VariantError(
+            f"{variant.name}: is a floating-point variant; only stage0 and stage1 are quantised; choose one of these"
+        )
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     parts["input"] = qnn.QuantIdentity(
         act_quant=Uint8ActPerTensorFixedPoint,
@@ -390,7 +392,9 @@ def build_quantised(variant: Variant, network: tuple[Placed, ...], exponents: Ma
                 f"{variant.name}: layer {name} ({layer}) has no quantised form; use Conv, MaxPool, Dense"
             )
         if name not in exponents:
-            raise VariantError(f"{variant.name}: layer {name} has no exponents; found {sorted(exponents)}")
+            raise VariantError(
+                f"{variant.name}: layer {name} has no exponents; found {sorted(exponents)}; give it some"
+            )
         at = exponents[name]
         bits = weight_bits(variant, name, weighted)
         keywords = {
@@ -418,7 +422,7 @@ def build_quantised(variant: Variant, network: tuple[Placed, ...], exponents: Ma
             parts[name] = qnn.QuantLinear(math.prod(placed.input_shape), layer.units, **keywords)
         if placed.relu:
             if at.activation is None:
-                raise VariantError(f"{variant.name}: layer {name} lacks its activation's exponent")
+                raise VariantError(f"{variant.name}: layer {name} lacks its activation's exponent; give it")
             parts[f"{name}_relu"] = qnn.QuantReLU(
                 act_quant=Uint8ActPerTensorFixedPoint,
                 bit_width=variant.activation_bits,
@@ -437,7 +441,9 @@ def weight_bits(variant: Variant, name: str, weighted: list[str]) -> int:
         VariantError: a floating-point variant.
     """
     if variant.weight_bits is None:
-        raise VariantError(f"{variant.name}: is a floating-point variant, its weights have no bit width")
+        raise VariantError(
+            f"{variant.name}: is a floating-point variant, its weights have no bit width; ask stage0 or stage1"
+        )
     if name == weighted[0] and variant.first_weight_bits is not None:
         return variant.first_weight_bits
     if name == weighted[-1] and variant.last_weight_bits is not None:

@@ -113,5 +113,7 @@ def _compile(sources: list[Path], folder: Path, jobs: int) -> Path:
         )
     if result.returncode != 0 or not built.exists():
         tail = "\n".join(result.stdout.strip().splitlines()[-_LINES_SHOWN:])
-        raise VerilateError(f"{' '.join(command[:3])} ... ended with status {result.returncode}; it said last:\n{tail}")
+        raise VerilateError(
+            f"{' '.join(command[:3])} ... ended with status {result.returncode}; see what it said last:\n{tail}"
+        )
     return built

@@ -164,7 +164,7 @@ def _run_fuzz(settings: Settings, console: Console) -> Found:
         cwd=ROOT,
     )
     if not result.exists():
-        raise EmulationError(f"the fuzzers ended with {ended.returncode} and no result; what they said stands above")
+        raise EmulationError(f"the fuzzers ended with {ended.returncode} and no result; see what they said above")
     found = json.loads(result.read_text())
     crashes = sum(target["crash"] is not None for target in found["targets"])
     executions = sum(target["executions"] for target in found["targets"])

@@ -281,22 +281,25 @@ def run_once(
         assert server.stdout is not None
         heard, _, _ = select.select([server.stdout], [], [], _BEGIN_WITHIN)
         if not heard or server.stdout.readline() != "ready\n":
-            raise EmulationError(f"the server of {transport.name} did not begin; what it said stands above")
+            raise EmulationError(f"the server of {transport.name} did not begin; see what it said above")
         ends = [transport.program, str(trust.edge), DATACENTER_ADDRESS, str(_PORT), str(data.images.resolve())]
         client = link.run_edge([*program, "ask", *ends, plan.to_json(), str(begin)], **options)
         try:
             if time.monotonic() > begin and plan.turns > 1:
-                raise EmulationError(f"{transport.name} was not ready for its first turn: the machine is too busy")
+                raise EmulationError(
+                    f"{transport.name} was not ready for its first turn: try again when this machine is less busy"
+                )
             left = max(begin - time.monotonic(), 0.0)
             said, _ = client.communicate(timeout=left + plan.seconds + _END_WITHIN)
         except subprocess.TimeoutExpired:
             raise EmulationError(
                 f"the client of {transport.name} did not end within {_END_WITHIN:g} s after its last request"
+                ": try again when this machine is less busy"
             ) from None
         if client.returncode:
-            raise EmulationError(f"the client of {transport.name} failed; what it said stands above")
+            raise EmulationError(f"the client of {transport.name} failed; see what it said above")
         if server.poll() is not None:
-            raise EmulationError(f"the server of {transport.name} ended early; what it said stands above")
+            raise EmulationError(f"the server of {transport.name} ended early; see what it said above")
     return Outcomes.from_json(json.loads(said)), link.report()
 
 

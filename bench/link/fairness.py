@@ -90,7 +90,7 @@ def run_flows(
             assert receiver.stdout is not None
             heard, _, _ = select.select([receiver.stdout], [], [], _SLACK)
             if not heard or receiver.stdout.readline() != "ready\n":
-                raise EmulationError(f"the {kind} receiver did not begin; what it said stands above")
+                raise EmulationError(f"the {kind} receiver did not begin; see what it said above")
         for kind, port, control in flows:
             command = [
                 *program,
@@ -107,10 +107,13 @@ def run_flows(
             for kind, receiver in receivers.items():
                 said, _ = receiver.communicate(timeout=seconds + _SLACK)
                 if receiver.returncode:
-                    raise EmulationError(f"the {kind} receiver failed; what it said stands above")
+                    raise EmulationError(f"the {kind} receiver failed; see what it said above")
                 counts[kind] = json.loads(said)
         except subprocess.TimeoutExpired:
-            raise EmulationError(f"a flow of {seconds:g} s did not end within {_SLACK:g} s more") from None
+            raise EmulationError(
+                f"a flow of {seconds:g} s did not end within {_SLACK:g} s more"
+                ": try again when this machine is less busy"
+            ) from None
         report = link.report()["up"]
     both_began = max(count["began"] for count in counts.values())
     rates = {kind: _mbit_per_s(count, both_began + settled, both_began + seconds) for kind, count in counts.items()}

@@ -315,7 +315,7 @@ class _Run:
         process = await begin_idle(self.address, _IDLE_CONNECTIONS, _IDLE_S)
         said, _ = await process.communicate()
         if said.strip() != b"open":
-            raise EmulationError(f"idle connections could not be made: {said!r}")
+            raise EmulationError(f"idle connections could not be made; see why: {said!r}")
 
     async def _clock_of_edge(self, fault: Fault, chance: random.Random) -> None:
         self.edge.set_clock(chance.choice(_CLOCKS_S))
@@ -356,5 +356,5 @@ def _clock_library(folder: Path) -> Path:
     except FileNotFoundError:
         raise EmulationError("g++ is not found, which a wrong clock needs: apt-get install g++") from None
     except subprocess.CalledProcessError as error:
-        raise EmulationError(f"{_SKEW} does not compile: {error.stderr[-1_000:]}") from error
+        raise EmulationError(f"{_SKEW} does not compile; see why: {error.stderr[-1_000:]}") from error
     return library

@@ -121,7 +121,7 @@ def bench_hostile(
     """
     unknown = [name for name in names if name not in ATTACKS]
     if unknown:
-        raise EmulationError(f"no attack is called {', '.join(unknown)}: there are {', '.join(ATTACKS)}")
+        raise EmulationError(f"no attack is called {', '.join(unknown)}: choose one of {', '.join(ATTACKS)}")
     chosen = list(names) or list(ATTACKS)
     logs = out / "hostile"
     logs.mkdir(parents=True, exist_ok=True)
@@ -363,7 +363,9 @@ async def _did(attacker: subprocess.Popen[bytes]) -> dict[str, int]:
     try:
         did: dict[str, int] = json.loads(said)
     except ValueError:
-        raise EmulationError(f"an attacker ended with {attacker.returncode} and said {said[-200:]!r}") from None
+        raise EmulationError(
+            f"an attacker ended with {attacker.returncode}; see what it said: {said[-200:]!r}"
+        ) from None
     return did
 
 
@@ -387,7 +389,7 @@ def _widened(package: Package, side: int) -> Package:
     graph = model.graph
     small, _, channels = package.kernel.input.shape
     if side % small:
-        raise EmulationError(f"{side} pixels are no multiple of the {small} that the model takes")
+        raise EmulationError(f"{side} pixels are no multiple of the {small} that the model takes: choose another side")
     times = side // small
     inner = "wide_averaged"
     for node in graph.node:

@@ -84,7 +84,7 @@ class Probe:
         assert self._receiver.stdout is not None
         port = self._receiver.stdout.readline().strip()
         if not port:
-            raise EmulationError("the probe's receiver did not start; what it said stands above")
+            raise EmulationError("the probe's receiver did not start; see what it said above")
         self._sender = here(
             [*program, "send", address, port, str(packets), str(size), str(mbit_per_s * 1e6), str(at_once)]
         )
@@ -92,11 +92,16 @@ class Probe:
     def arrivals(self) -> Arrivals:
         """What arrived, when everything sent has arrived or been dropped."""
         if self._sender.wait():
-            raise EmulationError(f"the probe's sender ended with status {self._sender.returncode}")
+            raise EmulationError(
+                f"the probe's sender ended with status {self._sender.returncode}: see what it said above"
+            )
         until = time.monotonic() + _WITHIN
         while self._link.report()[self._way]["under_way"]:
             if time.monotonic() > until:
-                raise EmulationError(f"packets were still under way {_WITHIN:g} s after the last one was sent")
+                raise EmulationError(
+                    f"packets were still under way {_WITHIN:g} s after the last one was sent"
+                    ": try again when this machine is less busy"
+                )
             time.sleep(_LOOK_EVERY)
         found = json.loads(self._receiver.communicate()[0])
         came = np.array(found["came"], np.int64)

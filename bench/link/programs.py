@@ -125,7 +125,9 @@ class Program:
                 if line.startswith(self._ready):
                     return line
             if self._process.poll() is not None or time.monotonic() > until:
-                raise EmulationError(f"the {self.name} did not start; its log {self.log} ends with: {text[-2_000:]}")
+                raise EmulationError(
+                    f"the {self.name} did not start; see its log {self.log}, which ends with: {text[-2_000:]}"
+                )
             await asyncio.sleep(0.02)
 
     async def end(self, number: signal.Signals) -> None:
@@ -138,7 +140,9 @@ class Program:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            raise EmulationError(f"the {self.name} did not end on {number.name} within 20 s") from None
+            raise EmulationError(
+                f"the {self.name} did not end on {number.name} within 20 s: see its log {self.log}"
+            ) from None
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""

@@ -49,7 +49,10 @@ def prove(cell: Cell, shape: Shape, folder: Path, rtl: Path = RTL) -> Proof:
     Raises ProofError or BoardError where a tool or a file is missing.
     """
     if not cell.proof.exists():
-        raise ProofError(f"{cell.proof}: no such file: proofs are run from a checkout, installed packages have none")
+        raise ProofError(
+            f"{cell.proof}: no such file: proofs are run from a checkout, installed packages have none"
+            ": clone the repository"
+        )
     sources = [*cell.sources(rtl), *PROOF_PARTS, cell.proof]
     top = cell.proof.stem
     names = translate(folder / "always", sources, top, shape.parameters, inside=True, without=cell.bounded)

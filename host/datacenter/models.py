@@ -72,7 +72,9 @@ class OnnxModel:
                 raise ModelError(
                     f"{path} keeps weights in another file, which its checksum does not cover: save it as one file"
                 ) from error
-            raise ModelError(f"{path} is no model that ONNX Runtime can load ({_first_line(error)})") from error
+            raise ModelError(
+                f"{path} is no model that ONNX Runtime can load ({_first_line(error)}): give the back end's .onnx file"
+            ) from error
         self.input_shape = _input_shape(path, [(i.name, i.type, list(i.shape)) for i in self._session.get_inputs()])
         outputs = [(o.name, o.type) for o in self._session.get_outputs()]
         if outputs != [("logits", "tensor(float)")]:
@@ -90,7 +92,10 @@ class OnnxModel:
         try:
             (logits,) = self._session.run(["logits"], {"image": images})
         except Exception as error:
-            raise ModelError(f"the model failed on {list(images.shape)} images ({_first_line(error)})") from error
+            raise ModelError(
+                f"the model failed on {list(images.shape)} images ({_first_line(error)})"
+                ": give a model that ONNX Runtime runs"
+            ) from error
         return np.asarray(logits, np.float32)
 
 

@@ -424,7 +424,10 @@ class Service:
         except ModelError as error:
             return error
         except Exception as error:  # whatever it is: one batch ends no service
-            return ModelError(f"the model failed on {len(images)} images ({type(error).__name__}: {error})")
+            return ModelError(
+                f"the model failed on {len(images)} images ({type(error).__name__}: {error})"
+                ": serve a model that ONNX Runtime runs"
+            )
         expected = len(images), self._executor.classes
         if logits.shape != expected:
             return ModelError(f"the model's logits have shape {list(logits.shape)}, expected {list(expected)}")

@@ -66,7 +66,7 @@ class CsimFabric:
         """Write one row of the threshold table."""
         stages, sets = self._thresholds.shape
         if not 0 <= set_index < sets or len(thresholds) != stages:
-            raise FabricError(f"row {set_index} of {len(thresholds)} thresholds: there are {sets} rows of {stages}")
+            raise FabricError(f"row {set_index} of {len(thresholds)} thresholds: give one of {sets} rows, and {stages}")
         self._thresholds[:, set_index] = thresholds
 
     def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:

@@ -49,7 +49,9 @@ class Registers:
         """
         sets, stages = self._package.kernel.threshold_sets, len(self._package.kernel.stages)
         if not 0 <= set_index < sets:
-            raise FabricError(f"threshold set {set_index} does not exist: the kernel has sets 0 to {sets - 1}")
+            raise FabricError(
+                f"threshold set {set_index} does not exist: the kernel has sets 0 to {sets - 1}; choose one of these"
+            )
         if len(thresholds) != stages or not all(ALWAYS <= threshold <= NEVER for threshold in thresholds):
             raise FabricError(f"thresholds {thresholds} of set {set_index}: give {stages} numbers from 0 to {NEVER}")
         for stage, threshold in enumerate(thresholds):

@@ -322,7 +322,7 @@ class Connection:
             certificate = load_certificate(content.encode())
             check_edge(certificate, keys.authority, keys.clock())
             if public_bytes(certificate.public_key()) != public_bytes(key.public_key()):
-                raise Untrusted("it is for another key")
+                raise Untrusted("it is for another key: renewing is tried again")
             save_edge(keys.path.parent, key, certificate, keys.authority)
             self._keys = client_keys(keys.path.parent, keys.configuration.idle_timeout, keys.clock)
         except (ValueError, LinkError, OSError) as error:

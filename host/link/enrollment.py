@@ -207,7 +207,10 @@ async def enroll_with(token: Token, folder: Path) -> str:
     try:
         found = await addresses(token.host, token.port)
     except (OSError, ValueError) as error:  # ValueError: no host can be called so
-        raise LinkError(f"{where} cannot be reached ({getattr(error, 'strerror', None) or error})") from error
+        raise LinkError(
+            f"{where} cannot be reached ({getattr(error, 'strerror', None) or error})"
+            ": give a token with an address that this machine reaches"
+        ) from error
     applicant, enrolled, authority, certificate = await _first_to_answer(token, where, found)
     try:
         save_edge(folder, applicant.key, certificate, authority)
@@ -246,13 +249,16 @@ async def _ask_at(address: Found, token: Token, where: str, within: float) -> _O
             lambda: _Applicant(QuicConnection(configuration=made), token), family=address[0], remote_addr=address[1]
         )
     except (OSError, ValueError) as error:
-        raise _NobodyThere(f"{where} cannot be reached ({getattr(error, 'strerror', None) or error})") from error
+        raise _NobodyThere(
+            f"{where} cannot be reached ({getattr(error, 'strerror', None) or error})"
+            ": give a token with an address that this machine reaches"
+        ) from error
     try:
         applicant.connect(transport.get_extra_info("peername"))
         authority, enrolled = await asyncio.wait_for(applicant.outcome, within)
         certificate = load_certificate(enrolled.certificate.encode())
         if public_bytes(certificate.public_key()) != public_bytes(applicant.key.public_key()):
-            raise Untrusted("the certificate that it gave is for another key")
+            raise Untrusted("the certificate that it gave is for another key: try again with another token")
         check_edge(certificate, authority, now())
     except asyncio.TimeoutError:
         said = f"{where} did not answer within {within:g} s: is it running, and the way open?"
@@ -303,7 +309,9 @@ class _Applicant(BoundedProtocol):
     def error_received(self, exc: Exception) -> None:
         """The kernel says that nobody listens there: no use waiting."""
         if isinstance(exc, ConnectionRefusedError) and not self.outcome.done():
-            self.outcome.set_exception(LinkError("nothing listens there"))
+            self.outcome.set_exception(
+                LinkError("nothing listens there: start the data centre, or look whether the token names its port")
+            )
 
     def _turn_away(self, error: Untrusted) -> None:
         self.close(REFUSED, str(error))

@@ -18,7 +18,9 @@ _RANDOM = 512  # images, where none are given
 def check(accuracy: float | None, images: Path | None) -> None:
     """Raise PowerError where an accuracy target is to be kept on no real images."""
     if accuracy is not None and images is None:
-        raise PowerError("--accuracy needs --images: how many stages an image takes depends on what it shows")
+        raise PowerError(
+            "--accuracy needs --images: how many stages an image takes depends on what it shows; give them, too"
+        )
 
 
 def answering(fabric: Fabric, maker: str, accuracy: float | None, images: Path | None) -> tuple[Callable[[], int], str]:

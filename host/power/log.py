@@ -137,7 +137,7 @@ class CsvLog:
                 power[unit[-1]] = (index, _SCALES[unit])
         found = f"found {', '.join(names)}"
         if when is None:
-            raise PowerError(f"{self._path}, line 1: no column's name begins with time ({found})")
+            raise PowerError(f"{self._path}, line 1: no column's name begins with time ({found}): name one so")
         if "W" in power:
             return _Columns(when[0], when[1], [power["W"]])
         if "V" in power and "A" in power:
@@ -151,7 +151,9 @@ class CsvLog:
         try:
             value = float(row[column])
         except IndexError:
-            raise PowerError(f"{self._path}, line {line}: has {len(row)} cells, too few") from None
+            raise PowerError(
+                f"{self._path}, line {line}: has {len(row)} cells, too few: write one for each column"
+            ) from None
         except ValueError:
             raise PowerError(f"{self._path}, line {line}: {row[column]!r} is no number (write 1.5, not 1,5)") from None
         if value != value or abs(value) == float("inf"):
@@ -162,7 +164,9 @@ class CsvLog:
         try:
             text = row[columns.time].strip()
         except IndexError:
-            raise PowerError(f"{self._path}, line {line}: has {len(row)} cells, too few") from None
+            raise PowerError(
+                f"{self._path}, line {line}: has {len(row)} cells, too few: write one for each column"
+            ) from None
         try:
             moment = float(text) * columns.time_scale
         except ValueError:

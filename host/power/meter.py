@@ -67,6 +67,7 @@ class EnergyMeter:
         if isinstance(sensor, CsvLog):
             raise PowerError(
                 f"{sensor.name}: answers need a sensor that can be read at once, which a meter's log is not"
+                "; name another sensor"
             )
         self._sensor = sensor
         self._lock = threading.Lock()

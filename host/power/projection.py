@@ -84,7 +84,7 @@ def project(
     """
     known = published_for(board, published)
     if not cycles_per_image > 0.0 or not clock_mhz > 0.0:
-        raise PowerError(f"{cycles_per_image:g} cycles at {clock_mhz:g} MHz: both must be more than 0")
+        raise PowerError(f"{cycles_per_image:g} cycles at {clock_mhz:g} MHz: give more than 0 of both")
     seconds = cycles_per_image / (clock_mhz * 1e6)
     watts = sorted(power.watts for power in known)
     return Projection(

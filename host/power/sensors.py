@@ -139,7 +139,9 @@ class RailSensor:
         chosen = list(rails) or list(self._rails)
         missing = [name for name in chosen if name not in self._rails]
         if missing:
-            raise PowerError(f"PYNQ knows no rail {missing[0]!r}: it knows {', '.join(sorted(self._rails))}")
+            raise PowerError(
+                f"PYNQ knows no rail {missing[0]!r}: it knows {', '.join(sorted(self._rails))}; choose one of these"
+            )
         if len(chosen) > 1 and not rails:
             if total is not None:
                 raise PowerError(
@@ -280,7 +282,9 @@ class NvmlSensor:
             return float(getattr(self._nvml, function)(self._handle))
         except self._nvml.NVMLError as error:
             if error.value == self._nvml.NVML_ERROR_GPU_IS_LOST:
-                raise PowerError(f"{self.name}: the GPU is lost ({error})") from error
+                raise PowerError(
+                    f"{self.name}: the GPU is lost ({error}): restart the machine, or name another sensor"
+                ) from error
             raise DropOut(str(error)) from error
 
 
@@ -309,7 +313,9 @@ def open_sensor(spec: str) -> PowerSensor | CsvLog:
         except ValueError:
             seconds = math.nan
         if not math.isfinite(seconds):
-            raise PowerError(f"{spec}: the offset {offset!r} is no number of seconds")
+            raise PowerError(
+                f"{spec}: the offset {offset!r} is no number of seconds: give a number, such as offset=0.5"
+            )
         return CsvLog(Path(path), offset=seconds)
     raise PowerError(
         f"no sensor is called {spec!r}: give auto, hwmon:CHIP, pynq, pynq:RAIL, rapl:DOMAIN, nvml:INDEX or csv:FILE"
@@ -353,7 +359,7 @@ def _find_hwmon(chip: str, root: Path) -> Path:
         folders = ", ".join(folder.name for folder in matches)
         raise PowerError(f"{root}: several sensors are called {chip} ({folders}): name one of these folders instead")
     there = ", ".join(f"{name} ({folder.name})" for folder, name in found.items()) or "no sensor at all"
-    raise PowerError(f"{root}: no sensor is called {chip}; there is {there}")
+    raise PowerError(f"{root}: no sensor is called {chip}; there is {there}; give another sensor")
 
 
 def _find_rapl(domain: str, root: Path) -> Path:
@@ -365,7 +371,10 @@ def _find_rapl(domain: str, root: Path) -> Path:
             continue
     if domain in found:
         return found[domain]
-    raise PowerError(f"{root}: no RAPL domain is called {domain}; there is {', '.join(found) or 'none at all'}")
+    raise PowerError(
+        f"{root}: no RAPL domain is called {domain}; there is {', '.join(found) or 'none at all'}"
+        "; name one that is there"
+    )
 
 
 def _failure(path: Path, error: OSError) -> Exception:
@@ -373,4 +382,6 @@ def _failure(path: Path, error: OSError) -> Exception:
         return DropOut(f"{path}: {error.strerror}")
     if error.errno in (errno.EACCES, errno.EPERM):
         return PowerError(f"{path}: only root may read it: run as root, or `chmod a+r {path}`")
-    return PowerError(f"{path}: cannot be read any more ({error.strerror}): the sensor is gone")
+    return PowerError(
+        f"{path}: cannot be read any more ({error.strerror}): the sensor is gone; plug it in again, or name another"
+    )

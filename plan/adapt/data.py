@@ -235,7 +235,7 @@ def shipped(name: str) -> ModelProfile:
     folder = resources.files("edgesight.plan.adapt.profiles")
     names = sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".json"))
     if name not in names:
-        raise PlanError(f"profile {name!r}: no such shipped profile; there are {', '.join(names)}")
+        raise PlanError(f"profile {name!r}: no such shipped profile; choose one of {', '.join(names)}")
     import json
 
     return check_content(json.loads((folder / f"{name}.json").read_text()), ModelProfile, f"shipped profile {name}")

@@ -46,7 +46,9 @@ def plan(
     if method not in METHODS:
         raise PlanError(f"method {method!r}: expected one of {', '.join(METHODS)}")
     if model is not None and model not in {entry.name for entry in situation.profile.models}:
-        raise PlanError(f"model {model!r}: profile {situation.profile.name} has none of that name")
+        raise PlanError(
+            f"model {model!r}: profile {situation.profile.name} has none of that name: name one that the profile has"
+        )
     start = time.monotonic()
     writing = _WRITING_S * (len(situation.clients) + 8 * len(situation.gpus))
     until = None if seconds is None else start + max(seconds / 3, _PLANNING * seconds - writing)

@@ -166,7 +166,9 @@ def read_model(path: Path, bytes_per_element: float | None = None) -> Model:
     """The network in `path`: ONNX, or a `Model` as JSON; raises PlanError naming file, field or layer, and reason."""
     if path.suffix == ".json":
         if bytes_per_element is not None:
-            raise PlanError(f"{path}: says the bytes of its tensors itself; bytes per element are for ONNX files")
+            raise PlanError(
+                f"{path}: says the bytes of its tensors itself; bytes per element are for ONNX files; leave them out"
+            )
         return read(path, Model)
     return read_onnx(path, bytes_per_element)
 
@@ -248,9 +250,13 @@ def _shaped(path: Path) -> tuple[Any, dict[str, tuple[list[int], int]]]:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except OSError as error:
-        raise PlanError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise PlanError(
+            f"{path}: cannot be read ({error.strerror or error}): name an ONNX file, or a model as JSON"
+        ) from error
     except DecodeError as error:
-        raise PlanError(f"{path}: is no ONNX file ({error}); a model as JSON is named .json") from error
+        raise PlanError(
+            f"{path}: is no ONNX file ({error}): give an ONNX file, or name a model as JSON .json"
+        ) from error
     if not model.graph.node:
         raise PlanError(f"{path}: graph.node: is empty; the file is truncated, or no ONNX: export it again")
     given = {tensor.name for tensor in model.graph.initializer}

@@ -75,9 +75,11 @@ def _late(problem: Problem, method: Method) -> Placement:
 
 def _check(problem: Problem, method: Method, classes: int | None) -> None:
     if method not in METHODS:
-        raise PlanError(f"method {method}: is none of {', '.join(METHODS)}")
+        raise PlanError(f"method {method}: choose one of {', '.join(METHODS)}")
     if classes is not None and (method != "kpath" or classes < 1):
-        raise PlanError(f"classes {classes}: only kpath takes them, and at least 1")
+        raise PlanError(
+            f"classes {classes}: only kpath takes them, and at least 1; choose kpath and 1 or more, or leave them out"
+        )
     if method == "exact" and problem.nodes > EXACT_NODES:
         raise PlanError(
             f"method exact: goes up to {EXACT_NODES} nodes, and cluster {problem.cluster.name} has {problem.nodes}; "
@@ -164,7 +166,7 @@ def replan(
     pieces.
     """
     if not 1 <= within < np.inf:
-        raise PlanError(f"within {within}: is a factor of the best plan's beta, so at least 1")
+        raise PlanError(f"within {within}: is a factor of the best plan's beta: give at least 1")
     if method not in get_args(Remethod):
         raise PlanError(f"method {method}: does not count movement; plan anew with exact or search")
     if not previous.feasible or not previous.pieces:

@@ -67,9 +67,13 @@ class Cluster(Plain):
         """What is left when node `lost` is lost; raises PlanError where it is no node or the last one."""
         names = [node.name for node in self.nodes]
         if lost not in names:
-            raise PlanError(f"lost node {lost}: is not in cluster {self.name}, which has {', '.join(names)}")
+            raise PlanError(
+                f"lost node {lost}: is not in cluster {self.name}, which has {', '.join(names)}; name one of these"
+            )
         if len(names) == 1:
-            raise PlanError(f"lost node {lost}: is the only one of cluster {self.name}; nothing is left to plan for")
+            raise PlanError(
+                f"lost node {lost}: is the only one of cluster {self.name}; nothing is left to plan for; add a node"
+            )
         kept = [index for index, name in enumerate(names) if name != lost]
         return Cluster(
             name=self.name,

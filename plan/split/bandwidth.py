@@ -97,7 +97,7 @@ class ChangePoints:
     def observe(self, mbps: float) -> None:
         """Take one observed bandwidth in Mbit/s into account, 0 included; PlanError for what is no bandwidth."""
         if not 0.0 <= mbps < math.inf:
-            raise PlanError(f"bandwidth series: {mbps} is no bandwidth in Mbit/s")
+            raise PlanError(f"bandwidth series: {mbps} is no bandwidth in Mbit/s; give 0 or more")
         value = math.log(max(mbps, LEAST_MBPS))
         if not self._seen:
             self._life_mean = value

@@ -38,9 +38,9 @@ def join(
         )
     for name, factor in (("device_factor", device_factor), ("datacenter_factor", datacenter_factor)):
         if not 0 < factor < math.inf:
-            raise PlanError(f"field {name}: is {factor}, but has to be above 0")
+            raise PlanError(f"field {name}: is {factor}; give a number above 0")
     if answer_bytes is not None and answer_bytes < 0:
-        raise PlanError(f"field answer_bytes: is {answer_bytes}, but has to be 0 or more")
+        raise PlanError(f"field answer_bytes: is {answer_bytes}; give 0 or more")
     names = [exit_.name for exit_ in device.exits] + ([] if same else [exit_.name for exit_ in datacenter.exits])
     for name in names:
         if names.count(name) > 1:
@@ -49,9 +49,9 @@ def join(
             raise PlanError(f"field accuracies: exit {name!r} has none; give one for each of {', '.join(names)}")
     for name, share in accuracies.items():
         if name not in names:
-            raise PlanError(f"field accuracies: there is no exit {name!r}, only {', '.join(names)}")
+            raise PlanError(f"field accuracies: there is no exit {name!r}; name one of {', '.join(names)}")
         if not 0 <= share <= 1:
-            raise PlanError(f"field accuracies: exit {name!r} has {share:g}, but an accuracy is a share from 0 to 1")
+            raise PlanError(f"field accuracies: exit {name!r} has {share:g}; give a share from 0 to 1")
     here, there = device.device.name, datacenter.device.name
 
     def layers(near: Sequence[MeasuredLayer], far: Sequence[MeasuredLayer]) -> list[dict[str, object]]:

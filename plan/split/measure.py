@@ -57,10 +57,10 @@ def measure_onnx(
     machine = checked({"name": device}, Device, "device")
     for name, value in (("repeats", repeats), ("threads", threads)):
         if value < 1:
-            raise PlanError(f"{path}: {name} is {value}, but has to be at least 1")
+            raise PlanError(f"{path}: {name} is {value}; give at least 1")
     for name, bits in (("input_bits", input_bits), ("tensor_bits", tensor_bits)):
         if bits is not None and not 1 <= bits <= 64:
-            raise PlanError(f"{path}: {name} is {bits}, but has to be 1 to 64")
+            raise PlanError(f"{path}: {name} is {bits}; give 1 to 64")
     graph = Graph(path, threads)
     chains = exit_chains(path, graph)
     last = next(reversed(chains.values()))
@@ -91,6 +91,7 @@ def measure_onnx(
         if own[: min(after, len(chain))] != crossing[: min(after, len(chain))]:
             raise PlanError(
                 f"{path}: exit {output} takes tensors past its branch: cuts before it can't be counted once"
+                "; leave this exit out"
             )
         branch = own[after] if after < len(chain) and own[after] != crossing[after] else None
         exits.append(

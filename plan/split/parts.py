@@ -73,9 +73,9 @@ class Graph:
             model = onnx.load_from_string(content)
             onnx.checker.check_model(model)
         except OSError as error:
-            raise PlanError(f"{path}: cannot be read ({error.strerror})") from error
+            raise PlanError(f"{path}: cannot be read ({error.strerror}): name an ONNX file") from error
         except Exception as error:  # protobuf's and the checker's share no base class
-            raise PlanError(f"{path}: is no ONNX network ({_first_line(error)})") from error
+            raise PlanError(f"{path}: is no ONNX network ({_first_line(error)}): give an ONNX file") from error
         self.sha256 = sha256(content)
         self._path = path
         self._onnx = onnx
@@ -89,7 +89,7 @@ class Graph:
         self.outputs = [value.name for value in model.graph.output]
         check_text([name for node in model.graph.node for name in (node.name, node.op_type, *node.output)], str(path))
         if not model.graph.node or not self.outputs or not self.inputs:
-            raise PlanError(f"{path}: has no nodes, no input or no output: nothing to measure")
+            raise PlanError(f"{path}: has no nodes, no input or no output: nothing to measure; give a whole network")
         self.bits: dict[str, int] = {}
         nodes = self._without_quantisers(model.graph.node)
         self._opset = [opset for opset in model.opset_import if opset.domain not in _QONNX_DOMAINS]
@@ -97,7 +97,7 @@ class Graph:
         self.parts = self._parts(self._folded(nodes))
         for output in self.outputs:
             if not any(output in part.gives for part in self.parts):
-                raise PlanError(f"{path}: output {output} depends on no input")
+                raise PlanError(f"{path}: output {output} depends on no input; leave it out")
 
     def _without_quantisers(self, nodes: Iterable[Any]) -> list[Any]:
         """The nodes, with each Quant written out: (clip(round(x / scale + zero)) - zero) * scale."""
@@ -113,7 +113,8 @@ class Graph:
             if node.op_type != "Quant" or options.get("rounding_mode", b"ROUND") not in (b"ROUND", b"round"):
                 raise PlanError(
                     f"{self._path}: node {name}: operator {node.op_type} of {node.domain} cannot be measured: of "
-                    "QONNX's own operators only Quant, rounding half to even, has standard ones that equal it"
+                    "QONNX's own operators only Quant, rounding half to even, has standard ones that equal it; "
+                    "export the network with such operators"
                 )
             if len(node.input) != 4:
                 raise PlanError(
@@ -237,20 +238,26 @@ class Graph:
             raise PlanError(
                 f"{self._path}: node {where}: ONNX Runtime cannot run it ({_first_line(error)}); only standard "
                 "operators and QONNX's Quant can be measured"
+                "; export the network with these"
             ) from error
 
     def _try(self, name: str, session: Any, outputs: Sequence[str], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         try:
             return list(session.run(list(outputs), dict(feed)))
         except Exception as error:
-            raise PlanError(f"{self._path}: layer {name}: ONNX Runtime failed on it ({_first_line(error)})") from error
+            raise PlanError(
+                f"{self._path}: layer {name}: ONNX Runtime failed on it ({_first_line(error)})"
+                "; export the network so that ONNX Runtime runs it"
+            ) from error
 
     def sample(self, inputs: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
         """The inputs that are given, and random ones for the others."""
         rng = np.random.default_rng(0)
         for name in [*inputs, *shapes]:
             if name not in self.inputs:
-                raise PlanError(f"{self._path}: has no input {name!r}, only {', '.join(self.inputs)}")
+                raise PlanError(
+                    f"{self._path}: has no input {name!r}, only {', '.join(self.inputs)}; name one of these"
+                )
         found = {}
         for name, value in self.inputs.items():
             if name in inputs:
@@ -324,7 +331,10 @@ def exit_chains(path: Path, graph: Graph) -> dict[str, list[Part]]:
     ordered = sorted(graph.outputs, key=lambda output: (output == deepest, len(shared[output])))
     for early, late in itertools.pairwise(ordered):
         if not shared[early] <= shared[late]:
-            raise PlanError(f"{path}: exits {early} and {late} don't branch off one trunk: a cut can't serve both")
+            raise PlanError(
+                f"{path}: exits {early} and {late} don't branch off one trunk: a cut can't serve both"
+                "; leave one of them out"
+            )
     # Parts lie in the order of the file; those that an earlier exit needs come first, which none behind them forbids.
     rank = {part: next(n for n, o in enumerate(ordered) if part in shared[o]) for part in behind[deepest]}
     trunk = sorted(behind[deepest], key=lambda part: (rank[part], graph.parts.index(part)))

@@ -119,7 +119,10 @@ class SplitProfile(Plain):
         for exit_ in self.exits:
             if exit_.name == name:
                 return exit_
-        raise PlanError(f"profile {self.name}: field exits: none is called {name!r} ({', '.join(self.exit_names)})")
+        raise PlanError(
+            f"profile {self.name}: field exits: none is called {name!r} ({', '.join(self.exit_names)})"
+            "; choose one of these"
+        )
 
     @property
     def exit_names(self) -> list[str]:
@@ -236,7 +239,10 @@ class Choices:
                 if row[0] + row[1] < math.inf and (method != "exit-only" or not row[4]):
                     rows.append((-exit_.accuracy, row[2] + row[3], -cut, number, *row))
         if not rows:
-            raise PlanError(f"profile {profile.name}: method {method}: no exit has layers that its devices can run")
+            raise PlanError(
+                f"profile {profile.name}: method {method}: no exit has layers that its devices can run"
+                "; add times of layers, or choose another method"
+            )
         rows.sort()
         columns = list(zip(*rows, strict=True))
         return cls(
@@ -298,6 +304,7 @@ class Choices:
             layers = len(self.profile.chain(self.profile.exits[number]))
             raise PlanError(
                 f"cut {cut}: exit {exit_} of profile {self.profile.name} can't be cut there (0 to {layers})"
+                "; choose another cut"
             )
         return int(found[0])
 
@@ -344,7 +351,7 @@ class Choices:
 def deadline_of(slo: Slo) -> float:
     """The deadline in ms that `slo` states; PlanError where it states none, or a need that no split can weigh."""
     if slo.latency_ms is None:
-        raise PlanError("SLO: field latency_ms: is not given, but a split is planned for a deadline")
+        raise PlanError("SLO: field latency_ms: is not given, but a split is planned for a deadline; give it")
     if slo.rate is not None:
         raise PlanError("SLO: field rate: a split is planned for one request at a time; leave the rate out")
     return slo.latency_ms

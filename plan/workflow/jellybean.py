@@ -65,11 +65,14 @@ def read_directory(path: Path) -> Published:
     edges = {row.cells: row for row in files.rows("logical_graph.csv", 2, unique=2)}
     for name, lines in (("input_injection_rates.csv", sources), ("logical_graph.csv", edges)):
         if not lines:
-            raise PlanError(f"{path / name}:1: holds nothing")
+            raise PlanError(f"{path / name}:1: holds nothing: write at least one row")
     operators: dict[str, dict[str, None]] = {}
     for (source, target), row in edges.items():
         if target in rates:
-            raise row.fault(f"{target!r} has a rate in input_injection_rates.csv, so nothing may lead to it")
+            raise row.fault(
+                f"{target!r} has a rate in input_injection_rates.csv, so nothing may lead to it"
+                ": leave one of the two out"
+            )
         for name in (source, target):
             if name not in rates:
                 operators.setdefault(name, {})
@@ -77,28 +80,35 @@ def read_directory(path: Path) -> Published:
     sink, asked = _requirement(files, operators)
     for (source, target), row in edges.items():
         if source == sink:
-            raise row.fault(f"{sink!r} is the sink of accuracy_requirement.json, so it may not lead to {target!r}")
+            raise row.fault(
+                f"{sink!r} is the sink of accuracy_requirement.json, so it may not lead to {target!r}"
+                ": leave this row out"
+            )
 
     copies = _copies(files)
     tiers = _tiers(files, copies)
     for name, row in sources.items():
         if name in tiers:
-            raise row.fault(f"{name!r} is a worker of workers_partition.json, and can't be a source as well")
+            raise row.fault(
+                f"{name!r} is a worker of workers_partition.json, and can't be a source as well: rename one of the two"
+            )
     prices: dict[str, float] = {}
     for row in files.rows("workers_specs.csv", 2, unique=1):
         for worker in copies.get(row.cells[0], [row.cells[0]]):
             if worker not in tiers:
-                raise row.fault(f"{row.cells[0]!r} is in no tier of workers_partition.json")
+                raise row.fault(f"{row.cells[0]!r} is in no tier of workers_partition.json: add it to one")
             prices[worker] = row.number(1, "the price")
     for worker in tiers:
         if worker not in prices:
-            raise files.fault("workers_partition.json", f'"{worker}"', f"{worker!r} has no price in workers_specs.csv")
+            raise files.fault(
+                "workers_partition.json", f'"{worker}"', f"{worker!r} has no price in workers_specs.csv: add it"
+            )
 
     def machines(row: Row, place: int) -> list[str]:
         name = row.cells[place]
         found = copies.get(name, [name])
         if any(worker not in tiers for worker in found):
-            raise row.fault(f"{name!r} is no worker of workers_partition.json")
+            raise row.fault(f"{name!r} is no worker of workers_partition.json: name one of these")
         return found
 
     latencies: dict[str, dict[str, dict[str, float]]] = {worker: {} for worker in tiers}
@@ -113,15 +123,17 @@ def read_directory(path: Path) -> Published:
     for (source, target), row in edges.items():
         for name in (source, target):
             if name in operators and not operators[name]:
-                raise row.fault(f"{name!r} has neither a rate nor a latency in execution_profile.csv")
+                raise row.fault(f"{name!r} has neither a rate nor a latency in execution_profile.csv: add one")
     led_to = {target for _, target in edges}
     for (source, _), row in edges.items():
         if source in operators and source not in led_to:
-            raise row.fault(f"nothing leads to {source!r}, and it has no rate in input_injection_rates.csv")
+            raise row.fault(
+                f"nothing leads to {source!r}, and it has no rate in input_injection_rates.csv: add one or the other"
+            )
 
     def of_edge(row: Row) -> tuple[str, ...]:
         if row.cells[:2] not in edges:
-            raise row.fault(f"{row.cells[0]!r} to {row.cells[1]!r} is no edge of logical_graph.csv")
+            raise row.fault(f"{row.cells[0]!r} to {row.cells[1]!r} is no edge of logical_graph.csv: name one of these")
         return row.cells[:2]
 
     messages: dict[tuple[str, ...], list[dict[str, Any]]] = {edge: [] for edge in edges}
@@ -133,13 +145,15 @@ def read_directory(path: Path) -> Published:
             variant = row.cells[place + 2]
             if variant != _ANY:
                 if variant not in operators.get(edge[place], ()):
-                    raise row.fault(f"{variant!r} is no variant of {edge[place]!r} in execution_profile.csv")
+                    raise row.fault(
+                        f"{variant!r} is no variant of {edge[place]!r} in execution_profile.csv: name one of these"
+                    )
                 message[f"{end}_variant"] = variant
         messages[edge].append(message)
         last_size[edge] = row
     for edge, row in edges.items():
         if not messages[edge]:
-            raise row.fault(f"{edge[0]!r} to {edge[1]!r} has no size in message_sizes.csv")
+            raise row.fault(f"{edge[0]!r} to {edge[1]!r} has no size in message_sizes.csv: add it")
         _check_sizes(last_size[edge], messages[edge], operators)
     ratios: dict[tuple[str, ...], float] = {}
     if files.has("throughput_normalization_ratios.csv"):
@@ -183,7 +197,7 @@ def _check_graph(sources: Mapping[str, Row], edges: Mapping[tuple[str, ...], Row
     used = {source for source, _ in edges}
     for name, row in sources.items():
         if name not in used:
-            raise row.fault(f"source {name!r} leads nowhere in logical_graph.csv")
+            raise row.fault(f"source {name!r} leads nowhere in logical_graph.csv: add an edge, or leave the source out")
     before: dict[str, list[str]] = {}
     for source, target in edges:
         before.setdefault(target, []).append(source)
@@ -193,7 +207,7 @@ def _check_graph(sources: Mapping[str, Row], edges: Mapping[tuple[str, ...], Row
         cycle: list[str] = error.args[1]
         # Any of its edges may be the wrong one; the last line is where the file becomes wrong.
         row = max((edges[edge] for edge in pairwise(cycle)), key=lambda row: row.line)
-        raise row.fault(f"closes a cycle, {' to '.join(cycle)}") from error
+        raise row.fault(f"closes a cycle, {' to '.join(cycle)}: leave one of these edges out") from error
 
 
 def _check_sizes(row: Row, messages: list[dict[str, Any]], operators: Mapping[str, Mapping[str, object]]) -> None:
@@ -205,7 +219,7 @@ def _check_sizes(row: Row, messages: list[dict[str, Any]], operators: Mapping[st
         for second in operators[target]:
             if given.isdisjoint({(first, second), (None, second), (first, None), (None, None)}):
                 variants = f"variant {second!r}" if first is None else f"variants {first!r} to {second!r}"
-                raise row.fault(f"{source!r} to {target!r} has sizes up to here, and none for {variants}")
+                raise row.fault(f"{source!r} to {target!r} has sizes up to here, and none for {variants}: add these")
 
 
 def _settings(files: Directory) -> tuple[float, float]:
@@ -222,15 +236,15 @@ def _settings(files: Directory) -> tuple[float, float]:
         mark = getattr(error, "problem_mark", None)
         line = 1 if mark is None else mark.line + 1
         raise PlanError(
-            f"{files.path / name}:{line}: is no YAML ({getattr(error, 'problem', None) or error})"
+            f"{files.path / name}:{line}: is no YAML ({getattr(error, 'problem', None) or error}): repair it"
         ) from error
     if not isinstance(content, dict):
-        raise PlanError(f"{files.path / name}:1: must hold sections such as INPUT")
+        raise PlanError(f"{files.path / name}:1: write sections such as INPUT")
 
     def value(section: str, key: str) -> Any:
         within = content.get(section)
         if within is not None and not isinstance(within, dict):
-            raise files.fault(name, section, f"{section} must hold settings")
+            raise files.fault(name, section, f"{section} holds no settings: write KEY = VALUE below it")
         return None if within is None else within.get(key)
 
     factors = []
@@ -240,9 +254,9 @@ def _settings(files: Directory) -> tuple[float, float]:
             files.warnings.append(f"{files.path / name}: no INPUT.{key}; taken as 1")
             factor = 1.0
         if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < math.inf:
-            raise files.fault(name, key, f"{key} is {factor!r}; must be a number of at least 0")
+            raise files.fault(name, key, f"{key} is {factor!r}; write a number of at least 0")
         if key == "LATENCY_OVERESTIMATE_RATIO" and factor == 0:
-            raise files.fault(name, key, f"{key} is 0; must be above 0")
+            raise files.fault(name, key, f"{key} is 0; write one above 0")
         factors.append(float(factor))
     for setting, built_in in _SEARCH.items():
         other = value(*setting.split("."))
@@ -259,9 +273,9 @@ def _copies(files: Directory) -> dict[str, list[str]]:
     for row in files.rows("workers_numbers.csv", 2, unique=1):
         number = row.number(1, "the number")
         if number != int(number):
-            raise row.fault(f"the number is {number:g}, not a whole one")
+            raise row.fault(f"the number is {number:g}, not a whole one: write a whole one")
         if number > _MOST_OF_A_KIND:
-            raise row.fault(f"the number is {number:g}; must be at most {_MOST_OF_A_KIND}")
+            raise row.fault(f"the number is {number:g}; write at most {_MOST_OF_A_KIND}")
         copies[row.cells[0]] = [f"{row.cells[0]}_{place}" for place in range(int(number))]
     return copies
 
@@ -273,23 +287,23 @@ def _tiers(files: Directory, copies: Mapping[str, list[str]]) -> dict[str, int]:
         raise PlanError(f"{files.path / name}: is not there; list the workers of each tier, nearest the data first")
     content = files.json(name)
     if not isinstance(content, list) or not all(isinstance(tier, list) for tier in content) or not content:
-        raise PlanError(f"{files.path / name}:1: must be a list of lists of workers")
+        raise PlanError(f"{files.path / name}:1: write a list of lists of workers")
     tiers: dict[str, int] = {}
     for place, tier in enumerate(content):
         for worker in tier:
             if not isinstance(worker, str):
-                raise files.fault(name, json.dumps(worker), f"{worker!r} is no worker's name")
+                raise files.fault(name, json.dumps(worker), f"{worker!r} is no worker's name: write names")
             for machine in copies.get(worker, [worker]):
                 if machine in tiers:
-                    raise files.fault(name, f'"{worker}"', f"{worker!r} is in it twice")
+                    raise files.fault(name, f'"{worker}"', f"{worker!r} is in it twice: leave one out")
                 tiers[machine] = place
     if not tiers:
         listed = {worker for tier in content for worker in tier}
         if not listed:
-            raise PlanError(f"{files.path / name}:1: lists no worker")
+            raise PlanError(f"{files.path / name}:1: lists no worker: write at least one")
         # Then each of them is a kind of which there are none.
         row = next(row for row in files.rows("workers_numbers.csv", 2) if row.cells[0] in listed)
-        raise row.fault(f"no worker is left: the number of every kind in {name} is 0")
+        raise row.fault(f"no worker is left: the number of every kind in {name} is 0: write at least one")
     return tiers
 
 
@@ -298,15 +312,17 @@ def _requirement(files: Directory, operators: Mapping[str, object]) -> tuple[str
     name = "accuracy_requirement.json"
     content = files.json(name)
     if not isinstance(content, dict):
-        raise PlanError(f"{files.path / name}:1: must be an object with sink and threshold")
+        raise PlanError(f"{files.path / name}:1: write an object with sink and threshold")
     for key in ("sink", "threshold"):
         if key not in content:
-            raise PlanError(f"{files.path / name}:1: {key} is missing")
+            raise PlanError(f"{files.path / name}:1: {key} is missing: add it")
     if not isinstance(content["sink"], str) or content["sink"] not in operators:
-        raise files.fault(name, "sink", f"sink {content['sink']!r} is no operator of logical_graph.csv")
+        raise files.fault(
+            name, "sink", f"sink {content['sink']!r} is no operator of logical_graph.csv: name one of these"
+        )
     threshold = content["threshold"]
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 100:
-        raise files.fault(name, "threshold", f"threshold is {threshold!r}; must be a percent from 0 to 100")
+        raise files.fault(name, "threshold", f"threshold is {threshold!r}; write a percent from 0 to 100")
     if 0 < threshold <= 1:
         raise files.fault(
             name,
@@ -332,23 +348,23 @@ def _accuracies(files: Directory, operators: Mapping[str, Mapping[str, object]])
     for row in files.rows(name, None):
         if names is None:
             if row.cells[-1] != "accuracy_percent":
-                raise row.fault("the header's last column must be accuracy_percent")
+                raise row.fault("the header's last column is another: call it accuracy_percent")
             names = row.cells[:-1]
             for place, operator in enumerate(names):
                 row.known(place, operators, "operator of logical_graph.csv")
                 if operator in names[:place]:
-                    raise row.fault(f"{operator!r} is in the header twice")
+                    raise row.fault(f"{operator!r} is in the header twice: leave one out")
             continue
         row.once(len(names), seen)
         for place, operator in enumerate(names):
             row.known(place, operators[operator], f"variant of {operator!r} in execution_profile.csv")
         percent = row.number(len(names), "the accuracy")
         if percent > 100:
-            raise row.fault(f"the accuracy is {percent:g}; must be at most 100")
+            raise row.fault(f"the accuracy is {percent:g}; write at most 100")
         shares.append(percent / 100)
         rows.append({"variants": dict(zip(names, row.cells[:-1], strict=True)), "accuracy": percent / 100})
     if not rows:
-        raise PlanError(f"{files.path / name}:1: holds no accuracies")
+        raise PlanError(f"{files.path / name}:1: holds no accuracies: write one a row")
     best = max(shares)
     if 0 < best <= 0.01:
         raise PlanError(

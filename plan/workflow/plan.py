@@ -30,7 +30,7 @@ def plan(
     if asked is None:
         raise PlanError("no accuracy is asked for: give one, or the field accuracy in the workflow")
     if not 0 <= asked <= 1:
-        raise PlanError(f"accuracy {asked:g}: must be a share from 0 to 1")
+        raise PlanError(f"accuracy {asked:g}: give a share from 0 to 1")
     until = time.monotonic() + _PLANNING * seconds
     if method == "exact":
         from edgesight.plan.workflow.exact import plan_exact
@@ -38,7 +38,7 @@ def plan(
         return plan_exact(workflow, asked, until)
     if method == "authors":
         return plan_authors(workflow, asked, until)
-    raise PlanError(f"method {method}: must be one of {', '.join(METHODS)}")
+    raise PlanError(f"method {method}: choose one of {', '.join(METHODS)}")
 
 
 def plan_authors(workflow: Workflow, asked: float, until: float = math.inf) -> WorkflowPlan:

@@ -36,22 +36,24 @@ class Row:
         try:
             number = float(self.cells[place])
         except ValueError as error:
-            raise self.fault(f"{what} is {self.cells[place]!r}, not a number") from error
+            raise self.fault(f"{what} is {self.cells[place]!r}, not a number: write one") from error
         if not math.isfinite(number) or number < least or (above and number == least):
-            raise self.fault(f"{what} is {number:g}; must be {'above' if above else 'at least'} {least:g}")
+            raise self.fault(f"{what} is {number:g}; write one {'above' if above else 'of at least'} {least:g}")
         return number
 
     def known(self, place: int, names: Mapping[str, object] | set[str], what: str) -> str:
         """Cell `place`, which must be among `names`; raises PlanError otherwise."""
         if self.cells[place] not in names:
-            raise self.fault(f"{self.cells[place]!r} is no {what}")
+            raise self.fault(f"{self.cells[place]!r} is no {what}: name one that there is")
         return self.cells[place]
 
     def once(self, count: int, seen: dict[tuple[str, ...], int]) -> None:
         """Note the line of the first `count` cells in `seen`; raises PlanError where they are there already."""
         key = self.cells[:count]
         if key in seen:
-            raise self.fault(f"{', '.join(key) or 'what holds for all variants'} is already on line {seen[key]}")
+            raise self.fault(
+                f"{', '.join(key) or 'what holds for all variants'} is already on line {seen[key]}: leave one out"
+            )
         seen[key] = self.line
 
 
@@ -68,7 +70,7 @@ class Directory:
             return read_at_most(self.path / name, MAX_FILE_BYTES).decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-            raise PlanError(f"{self.path / name}: cannot be read ({reason})") from error
+            raise PlanError(f"{self.path / name}: cannot be read ({reason}): give a readable file") from error
 
     def has(self, name: str) -> bool:
         """Whether there is a file `name`."""
@@ -85,7 +87,7 @@ class Directory:
             try:
                 cells = next(reader, None)
             except csv.Error as error:
-                raise PlanError(f"{self.path / name}:{reader.line_num}: is no CSV ({error})") from error
+                raise PlanError(f"{self.path / name}:{reader.line_num}: is no CSV ({error}): repair it") from error
             if cells is None:
                 return
             cells = [cell.strip() for cell in cells]
@@ -98,12 +100,12 @@ class Directory:
                 cells.pop()
                 self.warnings.append(f"{row.path}:{row.line}: a comma too many at the end, read over")
             if len(cells) != columns:
-                raise row.fault(f"{len(cells)} cells where {columns} belong")
+                raise row.fault(f"{len(cells)} cells where {columns} belong: write one for each column")
             for place, cell in enumerate(cells):
                 if not cell:
-                    raise row.fault(f"cell {place + 1} is empty")
+                    raise row.fault(f"cell {place + 1} is empty: fill it")
                 if len(cell) > _LONGEST_NAME:
-                    raise row.fault(f"cell {place + 1} has {len(cell)} characters; must be at most {_LONGEST_NAME}")
+                    raise row.fault(f"cell {place + 1} has {len(cell)} characters; write at most {_LONGEST_NAME}")
             if unique:
                 row.once(unique, seen)
             yield row
@@ -113,9 +115,9 @@ class Directory:
         try:
             return json.loads(self.text(name), object_pairs_hook=once)
         except json.JSONDecodeError as error:
-            raise PlanError(f"{self.path / name}:{error.lineno}: is no JSON ({error.msg})") from error
+            raise PlanError(f"{self.path / name}:{error.lineno}: is no JSON ({error.msg}): repair it") from error
         except (ValueError, RecursionError) as error:
-            raise PlanError(f"{self.path / name}: is no JSON that can be read ({error})") from error
+            raise PlanError(f"{self.path / name}: is no JSON that can be read ({error}): repair it") from error
 
     def fault(self, name: str, word: str, reason: str) -> PlanError:
         """A fault in a JSON or YAML file, at the line where `word` first stands."""

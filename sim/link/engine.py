@@ -86,7 +86,9 @@ class Engine:
             namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
             self._ends.append(_End(namespace, device, direction, Times()))
         if libc.setns(home, _CLONE_NEWNET):
-            raise EmulationError(f"the way back from a network namespace: {os.strerror(ctypes.get_errno())}")
+            raise EmulationError(
+                f"the way back from a network namespace: {os.strerror(ctypes.get_errno())}; start anew"
+            )
         os.close(home)
         self._began = time.monotonic() if task.began is None else task.began
 

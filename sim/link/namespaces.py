@@ -111,7 +111,9 @@ class NamespaceLink:
             begun = self._ask(pickle.dumps(self._task))
             if "congestion algorithm" in begun.get("error", ""):
                 there = ", ".join(congestion_controls())
-                raise EmulationError(f"this kernel has no TCP congestion control {self._task.tcp!r}, but {there}")
+                raise EmulationError(
+                    f"this kernel has no TCP congestion control {self._task.tcp!r}: choose one of {there}"
+                )
             if "error" in begun:
                 raise EmulationError(f"no link between network namespaces: {begun['error']}")
             self._namespaces = begun["namespaces"]
@@ -186,13 +188,16 @@ class NamespaceLink:
                 until = time.monotonic() + _ANSWER_WITHIN
                 while not answer.endswith(b"\n"):
                     if not selector.select(max(until - time.monotonic(), 0.0)):
-                        raise EmulationError(f"the link's engine gave no answer within {_ANSWER_WITHIN:g} s")
+                        raise EmulationError(
+                            f"the link's engine gave no answer within {_ANSWER_WITHIN:g} s"
+                            ": try again when this machine is less busy"
+                        )
                     part = os.read(engine.stdout.fileno(), 1 << 16)
                     if not part:
-                        raise EmulationError("the link's engine has ended; what it said stands above")
+                        raise EmulationError("the link's engine has ended; see what it said above")
                     answer += part
         except BrokenPipeError:
-            raise EmulationError("the link's engine has ended; what it said stands above") from None
+            raise EmulationError("the link's engine has ended; see what it said above") from None
         parsed: dict[str, Any] = json.loads(answer)
         return parsed
 
@@ -219,7 +224,7 @@ class NamespaceLink:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             if time.monotonic() > until + _ANSWER_WITHIN:
-                raise EmulationError(f"processes {left} do not end")
+                raise EmulationError(f"processes {left} do not end: end them by hand")
             time.sleep(0.01)
 
     def _inside(self) -> list[int]:
@@ -297,7 +302,7 @@ def _words(command: str | None) -> list[str]:
     try:
         return shlex.split(command or "")
     except ValueError as error:
-        raise EmulationError(f"{command}: is no command of a shell's words ({error})") from error
+        raise EmulationError(f"{command}: is no command of a shell's words ({error}): close its quotes") from error
 
 
 def _default_tcp() -> str:

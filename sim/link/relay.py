@@ -109,12 +109,16 @@ class RelayLink:
         try:
             await loop.getaddrinfo(*self._target, type=socket.SOCK_DGRAM)  # once: a name that is none, found here
         except OSError as error:
-            raise EmulationError(f"{self._target[0]}: no such host ({error.strerror or error})") from error
+            raise EmulationError(
+                f"{self._target[0]}: no such host ({error.strerror or error}): name another"
+            ) from error
         try:
             self._front, _ = await loop.create_datagram_endpoint(lambda: _Front(self), local_addr=self._listen)
         except OSError as error:
             host, port = self._listen
-            raise EmulationError(f"UDP {host}:{port} cannot be opened ({error.strerror or error})") from error
+            raise EmulationError(
+                f"UDP {host}:{port} cannot be opened ({error.strerror or error}): choose another port"
+            ) from error
         return self
 
     async def __aexit__(

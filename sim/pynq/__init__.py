@@ -136,6 +136,6 @@ def _simulate(
             memories=package.path / RTL,
         )
     except (AssertionError, RuntimeError, EdgeSightError) as error:
-        raise PynqSimulationError(f"program {program!r} on {board} failed: {error}") from error
+        raise PynqSimulationError(f"program {program!r} on {board} failed; see its log above: {error}") from error
     found: dict[str, Any] = json.loads((folder / "found.json").read_text())
     return found

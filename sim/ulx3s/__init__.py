@@ -66,6 +66,6 @@ def answers_at_pins(
                 memories=package.path / RTL,
             )
         except (AssertionError, RuntimeError, EdgeSightError, subprocess.SubprocessError) as error:
-            raise PinSimulationError(f"the simulated top failed at its pins: {error}") from error
+            raise PinSimulationError(f"the simulated top failed at its pins; see its log above: {error}") from error
         records: Records = np.load(answered)
     return records

@@ -237,4 +237,4 @@ def test_a_number_out_of_range_is_refused_before_anything_is_loaded(
 def test_a_percentage_is_understood_as_a_slip(tmp_path: Path) -> None:
     done = edgesight("calibrate", DIGITS, "digits", "--targets", "0.9,93", cwd=tmp_path)
     assert done.returncode == 1
-    assert "93 is no share of right answers, between 0 and 1, both excluded (0.93?)" in done.stderr
+    assert "93 is no share of right answers (0.93?): give numbers between 0 and 1, both excluded" in done.stderr

@@ -156,5 +156,5 @@ def test_a_tool_that_fails_is_named_with_its_log(
     (tmp_path / "vitis_hls").write_text("#!/bin/sh\nexit 3\n")
     (tmp_path / "vitis_hls").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(BoardError, match=r"status 3; its log is .*vitis_hls\.log"):
+    with pytest.raises(BoardError, match=r"status 3; see its log .*vitis_hls\.log"):
         vitis.synthesise(prepared.folder, prepared.folder / vivado.COMPONENT / "src")

@@ -307,7 +307,7 @@ def test_input_that_cannot_be_calibrated_on_is_named() -> None:
         one_bucket(rows[:, :0], rows[:, :0], truth[:0])
     with pytest.raises(CalibrationError, match="at least two"):
         run(one_bucket(rows[:, :1], rows[:, :1], truth[:1]))
-    with pytest.raises(CalibrationError, match="each must lie between 0 and 1"):
+    with pytest.raises(CalibrationError, match="give numbers between 0 and 1"):
         run(one_bucket(rows, rows, truth), (0.5, 1.0))
     with pytest.raises(CalibrationError, match="17 accuracy targets"):
         run(one_bucket(rows, rows, truth), tuple(np.linspace(0.1, 0.9, 17)))
@@ -364,11 +364,11 @@ def test_the_back_end_is_observed_through_loss_and_repair(served_package: Packag
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1.5", r"1\.5 is no share of right answers, between 0 and 1, both excluded \(0\.015\?\)"),
+        ("1.5", r"1\.5 is no share of right answers \(0\.015\?\): give numbers between 0 and 1"),
         ("0.9, 93", r"93 is no share .* \(0\.93\?\)"),
-        ("-1", "-1 is no share of right answers, between 0 and 1, both excluded$"),
+        ("-1", "-1 is no share of right answers: give numbers between 0 and 1, both excluded$"),
         ("nan", "nan is no share"),
-        ("1", "1 is no share of right answers, between 0 and 1, both excluded$"),
+        ("1", "1 is no share of right answers: give numbers between 0 and 1, both excluded$"),
         ("0.9,high", "give numbers, comma separated"),
         ("", "give numbers, comma separated"),
         (",".join(f"0.{k}" for k in range(100, 120)), "20 accuracy targets: give 1 to 16"),

@@ -75,7 +75,8 @@ def test_a_model_that_always_fails_writes_one_line_and_not_one_a_batch(caplog: p
 
     run(test())
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
-        "the model failed on 1 images (MemoryError: ) (at most one such line a second)"
+        "the model failed on 1 images (MemoryError: ): serve a model that ONNX Runtime runs "
+        "(at most one such line a second)"
     ]
 
 

@@ -7,9 +7,10 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from edgesight.host.link.datagrams import LinkError
-from edgesight.host.link.parity import encode, enough, recover
+from edgesight.host.link.parity import encode, enough, recover, strips_for
 
 
 @settings(deadline=None)
@@ -55,3 +56,11 @@ def test_any_bytes_are_recovered_from_or_a_link_error(came: dict[int, bytes], co
     except LinkError:
         return
     assert sorted(came | recovered) == list(range(6))
+
+
+@pytest.mark.parametrize("count", [1, 4, 30, 150])
+@pytest.mark.parametrize("loss", [0.002, 0.012, 0.05, 0.13])
+def test_as_many_parity_strips_as_the_risk_asks_for_and_none_more(count: int, loss: float) -> None:
+    parity = strips_for(count, loss, risk=0.01)
+    assert binom.sf(parity, count + parity, loss) <= 0.01
+    assert parity == 0 or binom.sf(parity - 1, count + parity - 1, loss) > 0.01

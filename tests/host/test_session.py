@@ -204,3 +204,43 @@ def test_the_kernels_shape_is_what_an_array_must_have(folder: Path) -> None:
     with edgesight.open(folder, fabric="csim") as edge, pytest.raises(edgesight.ImageError) as refused:
         edge.ask(np.zeros((1, *SHAPE), np.uint8), accuracy=0.8, deadline_ms=50)
     assert str(list(SHAPE)) in str(refused.value)
+
+
+@pytest.mark.timeout(60)
+def test_what_nobody_waits_for_is_not_sent_to_the_fabric(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    go_on = threading.Event()
+
+    class Slow(CsimFabric):
+        def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
+            ran.append(len(images))
+            assert go_on.wait(20)
+            return super().run(images, sets)
+
+    monkeypatch.setattr("edgesight.host.edge.open_fabric", lambda package, name: Slow(package))
+    images = clear_images(4)
+
+    async def test() -> None:
+        async with edgesight.open_async(folder, fabric="csim") as edge:
+            first = asyncio.ensure_future(edge.ask(images[0], accuracy=0.8, deadline_ms=5_000))
+            while not ran:
+                await asyncio.sleep(0.01)
+            others = [asyncio.ensure_future(edge.ask(image, accuracy=0.8, deadline_ms=5_000)) for image in images[1:]]
+            await asyncio.sleep(0)  # they wait behind the first
+            for cancelled in others[:2]:
+                cancelled.cancel()
+            await asyncio.sleep(0)
+            go_on.set()
+            assert (await first).label == labels(1)[0]
+            assert (await others[2]).label == labels(4)[3]
+        assert ran == [1, 1]
+
+    asyncio.run(test())
+
+
+def test_what_is_never_entered_opens_no_fabric(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    monkeypatch.setattr("edgesight.host.edge.open_fabric", lambda package, name: opened.append(name))
+    never_entered = edgesight.open_async(folder, fabric="csim")
+    assert not opened
+    del never_entered

@@ -66,5 +66,7 @@ def test_a_failed_coroutine_is_named(
         raise AssertionError("ulx3s_top, seed 1: 1 of 2 failed")
 
     monkeypatch.setattr(ulx3s, "run_bench", fail)
-    with pytest.raises(PinSimulationError, match="failed at its pins: ulx3s_top, seed 1: 1 of 2 failed"):
+    with pytest.raises(
+        PinSimulationError, match="failed at its pins; see its log above: ulx3s_top, seed 1: 1 of 2 failed"
+    ):
         answers_at_pins(digits, images[:1], rows, sets[:1])

@@ -108,7 +108,7 @@ class _StreamClient(_StreamPeer):
         if isinstance(event, HandshakeCompleted) and not self.ready.done():
             self.ready.set_result(None)
         if isinstance(event, ConnectionTerminated):
-            broken = TransportError(f"the connection ended: {event.reason_phrase or hex(event.error_code)}")
+            broken = TransportError(f"the connection ended: {event.reason_phrase or hex(event.error_code)}: try again")
             open_ones: list[asyncio.Future[Any]] = [self.ready, *self._open.values()]
             for waiting in open_ones:
                 if not waiting.done():
@@ -179,7 +179,9 @@ async def asking(keys: Path, host: str, port: int) -> AsyncIterator[Ask]:
         except asyncio.TimeoutError:
             transport.close()
             if loop.time() > until:
-                raise TransportError(f"no QUIC connection to {host}:{port} within {CONNECT_WITHIN:g} s") from None
+                raise TransportError(
+                    f"no QUIC connection to {host}:{port} within {CONNECT_WITHIN:g} s: start its server first"
+                ) from None
     try:
         check_data_centre(peer.shown, link_keys.authority, now())
         yield peer.ask

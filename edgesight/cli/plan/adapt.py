@@ -55,7 +55,10 @@ def adapt(
     check_outputs(out, claim(AdaptPlan), picture)
     chosen = _method(method)
     if model is not None and chosen != "fixed":
-        raise PlanError(f"--model {model}: only --method fixed takes a model; method {chosen} chooses its own")
+        raise PlanError(
+            f"--model {model}: only --method fixed takes a model; method {chosen} chooses its own"
+            "; leave one of the two out"
+        )
     situation = read_situation(file)
     made = plan(situation, chosen, seed=seed, seconds=left(seconds, begun), model=model)
     if out is not None:

@@ -102,7 +102,7 @@ def split(  # noqa: PLR0913 - a command's options are its surface
             _print_series(followed, Console())
         return
     if fall_back:
-        raise PlanError("--fall-back belongs to --series: at a stated bandwidth nothing is late")
+        raise PlanError("--fall-back belongs to --series: at a stated bandwidth nothing is late; leave it out")
     if exit_ is not None and method != "edgent":
         raise PlanError("--exit and --cut look at one choice, which no method makes: leave out --method")
     link = checked({"mbps": mbps, "round_trip_ms": round_trip_ms}, Link, "--mbps, --round-trip-ms")
@@ -216,7 +216,7 @@ def _input(text: str) -> tuple[str, np.ndarray]:
     try:
         value = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise PlanError(f"--input {text}: cannot be read as an array of numpy ({error})") from error
+        raise PlanError(f"--input {text}: cannot be read as an array of numpy ({error}): give a .npy file") from error
     if not isinstance(value, np.ndarray):
         raise PlanError(f"--input {text}: holds several arrays; give a .npy file with one")
     return name, value
@@ -350,5 +350,5 @@ def _not_negative(option: str, value: float) -> float:
     from edgesight.plan.profile import PlanError
 
     if not 0 <= value < float("inf"):
-        raise PlanError(f"{option} {value:g}: has to be 0 or more")
+        raise PlanError(f"{option} {value:g}: give 0 or more")
     return value

@@ -50,7 +50,7 @@ def test_a_control_without_answers_shows_nothing() -> None:
 
 
 def test_an_unknown_attack_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EmulationError, match=r"no attack is called nonsense: there are .*holes"):
+    with pytest.raises(EmulationError, match=r"no attack is called nonsense: choose one of .*holes"):
         bench_hostile(tmp_path, Console(), names=["nonsense"])
 
 

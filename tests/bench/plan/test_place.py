@@ -123,7 +123,7 @@ def test_the_command_says_why_there_is_no_plan(files: Path) -> None:
 
 def test_the_command_refuses_what_it_cannot_do(files: Path) -> None:
     for options, told in (
-        (["--method", "best"], "method best: is none of"),
+        (["--method", "best"], "method best: choose one of"),
         (["--classes", "3"], "classes 3: only kpath"),
         (["--lost", "n77"], "lost node n77: is not in cluster"),
         (["--previous", str(files / "absent.json")], "cannot be read"),

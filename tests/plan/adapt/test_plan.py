@@ -348,7 +348,7 @@ def a_model(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "field", "reason"),
     [
-        (changed(profile="medusa"), "profile", "there are jellyfish, jellyfish-simulator"),
+        (changed(profile="medusa"), "profile", "choose one of jellyfish, jellyfish-simulator"),
         (changed(gpus=[]), "gpus", "is empty; give at least one"),
         (changed(gpus=[{"name": "a"}, {"name": "a"}]), "", "gpus: 'a' is there more than once"),
         (changed(gpus=[{"name": "a", "batch_limit": 0}]), "gpus.0.batch_limit", "greater than or equal to 1"),

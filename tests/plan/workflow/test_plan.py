@@ -240,7 +240,7 @@ def test_an_accuracy_must_be_asked_for_and_be_a_share() -> None:
         plan(workflow(accuracy=None))
     with pytest.raises(PlanError, match="share from 0 to 1"):
         plan(workflow(), 56.0)
-    with pytest.raises(PlanError, match="method magic: must be one of exact, authors"):
+    with pytest.raises(PlanError, match="method magic: choose one of exact, authors"):
         plan(workflow(), method="magic")  # type: ignore[arg-type] # what a careless caller does
 
 
@@ -511,3 +511,19 @@ def test_many_operators_in_a_row_have_their_orders_without_end_of_the_stack() ->
         "chain",
     )
     assert next(orders(Facts.of(asked))) == tuple(names)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_pair_of_workers_pays_the_price_of_its_own_link(method: Method) -> None:
+    workers = content()["workers"]
+    for worker in workers:
+        worker["latency_ms"].pop("find" if worker["name"] == "far" else "name")
+    prices = {"near-0": 0.01, "near-1": 1.0, "near-2": 2.0}
+    links = [{"source": name, "target": "far", "dollars_per_gib": price} for name, price in prices.items()]
+    given_ = workflow(workers=workers, worker_links=links)
+    made = plan(given_, method=method)
+    (start,) = {flow.source_worker for flow in made.flows if flow.target == "name"}
+    assert start is not None
+    assert made.communication_dollars_per_hour == pytest.approx(link_cost(20, 1e4, prices[start]))
+    assert faults(given_, made) == []
+    assert faults(given_, made.model_copy(update={"communication_dollars_per_hour": 0.0}))

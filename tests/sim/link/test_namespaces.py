@@ -269,7 +269,7 @@ def test_a_link_without_a_command_stays_until_it_is_told_to_end(tmp_path: Path) 
 @needs_namespaces
 def test_a_congestion_control_that_the_kernel_lacks_is_refused_by_name() -> None:
     with (
-        pytest.raises(EmulationError, match=r"no TCP congestion control 'carrier-pigeon', but .*cubic"),
+        pytest.raises(EmulationError, match=r"no TCP congestion control 'carrier-pigeon': choose one of .*cubic"),
         NamespaceLink(LinkOptions(), tcp="carrier-pigeon"),
     ):
         pass
