@@ -116,7 +116,7 @@ def compile_(
     cycles: Annotated[
         str | None,
         typer.Option(
-            help="Cycles that each layer of a stage may take for an image: one to four numbers, comma separated; default "
+            help="Cycles that each layer of a stage may take for an image: one to four numbers with commas; default "
             "1500,10000, of a network alone 10000."
         ),
     ] = None,
