@@ -18,7 +18,7 @@ from brevitas.quant.scaled_int import (
     Uint8ActPerTensorFloat,
 )
 from brevitas.quant.ternary import SignedTernaryWeightPerTensorConst
-from brevitas_examples.bnn_pynq.models import model_with_cfg
+from brevitas_examples.bnn_pynq.models import model_with_cfg  # type: ignore[import-untyped]
 from torch import nn
 
 from edgesight.hls.dataflow.operators import Add, IntegerNetwork, Matrix, Threshold
