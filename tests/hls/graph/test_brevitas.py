@@ -18,7 +18,7 @@ from brevitas.quant.scaled_int import (
     Uint8ActPerTensorFloat,
 )
 from brevitas.quant.ternary import SignedTernaryWeightPerTensorConst
-from brevitas_examples.bnn_pynq.models import model_with_cfg  # type: ignore[import-untyped]
+from brevitas_examples.bnn_pynq.models import model_with_cfg
 from torch import nn
 
 from edgesight.hls.dataflow.operators import Add, IntegerNetwork, Matrix, Threshold
@@ -37,12 +37,13 @@ def exported(network: nn.Module, shape: tuple[int, ...], folder: Path, calibrate
                 network(torch.randn(8, *shape))
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            norm: Any = module
             with torch.no_grad():
-                size = module.running_mean.shape  # type: ignore[union-attr]  # these track statistics
-                module.running_mean += torch.randn(size) * 0.3  # type: ignore[operator]
-                module.running_var *= torch.rand(size) + 0.5  # type: ignore[operator]
-                module.weight.copy_(torch.randn(size).sign() * (torch.rand(size) + 0.7))
-                module.bias.copy_(torch.randn(size) * 0.3)
+                size = norm.running_mean.shape
+                norm.running_mean += torch.randn(size) * 0.3
+                norm.running_var *= torch.rand(size) + 0.5
+                norm.weight.copy_(torch.randn(size).sign() * (torch.rand(size) + 0.7))
+                norm.bias.copy_(torch.randn(size) * 0.3)
     network.eval()
     path = folder / "network.onnx"
     export_qonnx(network, args=torch.randn(1, *shape), export_path=str(path))
@@ -70,7 +71,7 @@ class Residual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.shared(self.norm(self.first(self.pad(self.entry(x)))))
         x = self.act(x + self.shared(self.slope(self.branch(x))))
-        return torch.as_tensor(self.last(self.pool(x).flatten(1)))
+        return self.last(self.pool(x).flatten(1))
 
 
 class Signal(nn.Module):
@@ -96,7 +97,7 @@ class Signal(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
             x = layer(x)
-        return torch.as_tensor(self.last(self.pool(x)))
+        return self.last(self.pool(x))
 
 
 def kinds(network: IntegerNetwork) -> list[type]:
@@ -111,7 +112,9 @@ def test_a_residual_network_is_exact(tmp_path: Path) -> None:
 
 def test_a_signals_network_is_exact(tmp_path: Path) -> None:
     network, _ = exact(exported(Signal(), (4, 20), tmp_path))
-    assert {-1, 0, 1} == {int(value) for value in network.operators[1].weights.ravel()}  # type: ignore[attr-defined]
+    first = network.operators[1]
+    assert isinstance(first, Matrix)
+    assert {int(value) for value in first.weights.ravel()} == {-1, 0, 1}
 
 
 @pytest.mark.parametrize(("name", "count"), [("tfc_1w1a", 200), ("tfc_2w2a", 200), ("cnv_1w1a", 2)])
@@ -120,7 +123,8 @@ def test_an_example_of_brevitas_is_exact_as_exported(name: str, count: int, tmp_
     model, _ = model_with_cfg(name, pretrained=False)
     for module in model.modules():  # statistics that let values through both ways
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.running_var.mul_(100)  # type: ignore[union-attr]
+            norm: Any = module
+            norm.running_var.mul_(100)
     shape = (3, 32, 32) if name.startswith("cnv") else (1, 28, 28)
     network, notes = exact(exported(model, shape, tmp_path, calibrate=False), count=count)
     assert any("taken as bytes" in note for note in notes)

@@ -183,8 +183,9 @@ def test_logits_of_one_scale_and_biases_on_the_grid_are_exact() -> None:
     tensor = graph.quant("image", -4, 6, 1)
     made = graph.node("MatMul", [tensor, graph.weights((30, 6))])
     network, _ = exact(graph.graph(graph.node("Add", [made, graph.bias(6, -7)])))
-    assert isinstance(network.operators[-1], Scale)
-    assert network.operators[-1].multiplier.tolist() == [1] * 6
+    last = network.operators[-1]
+    assert isinstance(last, Scale)
+    assert last.multiplier.tolist() == [1] * 6
     assert network.outputs[0].error == 0
 
 
