@@ -104,7 +104,7 @@ def pack_frames(images: Images, sets: npt.NDArray[np.uint8]) -> tuple[Beats, Byt
     count = len(images)
     size = math.prod(images.shape[1:]) * images.itemsize
     little = images.astype(images.dtype.newbyteorder("<"), copy=False)
-    flat = np.ascontiguousarray(little.reshape(count, -1)).view(np.uint8)
+    flat = np.ascontiguousarray(little.reshape(count, size // images.itemsize)).view(np.uint8)
     words = -(-size // BEAT_BYTES)
     beats = np.zeros((count, 1 + words), "<u8")
     tags = np.arange(count, dtype=np.uint64)
