@@ -18,7 +18,7 @@ from brevitas.quant.scaled_int import (
     Uint8ActPerTensorFloat,
 )
 from brevitas.quant.ternary import SignedTernaryWeightPerTensorConst
-from brevitas_examples.bnn_pynq.models import model_with_cfg
+from brevitas_examples.bnn_pynq.models import model_with_cfg  # type: ignore[import-untyped]
 from torch import nn
 
 from edgesight.hls.dataflow.operators import Add, IntegerNetwork, Matrix, Threshold
@@ -71,7 +71,7 @@ class Residual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.shared(self.norm(self.first(self.pad(self.entry(x)))))
         x = self.act(x + self.shared(self.slope(self.branch(x))))
-        return self.last(self.pool(x).flatten(1))
+        return torch.as_tensor(self.last(self.pool(x).flatten(1)))
 
 
 class Signal(nn.Module):
@@ -97,7 +97,7 @@ class Signal(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
             x = layer(x)
-        return self.last(self.pool(x))
+        return torch.as_tensor(self.last(self.pool(x)))
 
 
 def kinds(network: IntegerNetwork) -> list[type]:
