@@ -118,7 +118,8 @@ def _applied(value: Applied) -> Ramp | None:
     if inner is None:
         return None
     one = np.ones_like(inner.slope)
-    rest = [one * np.asarray(each) for each in operands if each is not None and not is_value(each)]
+    constants: list[Any] = [each for each in operands if each is not None and not is_value(each)]
+    rest = [one * each for each in constants]
     match value.kind:
         case "Add":
             return _moved(inner, one, rest[0])

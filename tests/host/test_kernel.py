@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -300,6 +301,9 @@ def older(path: Path, version: int) -> None:
             del document[name]
         del document["calibration"]["rests_on"]
     for stage in document["stages"]:
+        stage["logit_fraction_bits"] = -round(math.log2(stage.pop("logit_scale")))
+        for name in ("logit_offset", "logit_error", "softmax", "not_stated"):
+            del stage[name]
         if version < 4:
             del stage["trunk"]
         if version == 2:
@@ -326,14 +330,14 @@ def test_an_older_package_says_what_to_do_and_gives_its_calibration(tmp_path: Pa
         load_kernel(old)
 
 
-@pytest.mark.parametrize("version", [1, 5])
+@pytest.mark.parametrize("version", [1, 6])
 def test_a_package_of_which_no_calibration_can_be_had_is_not_said_to_give_one(tmp_path: Path, version: int) -> None:
     other = tmp_path / "other"
     shutil.copytree(FASHION, other)
     document = manifest(other)
     document["schema_version"] = version
     (other / MANIFEST).write_text(sealed(document))
-    with pytest.raises(KernelError, match=f"schema version {version}, this EdgeSight reads 4: ") as refused:
+    with pytest.raises(KernelError, match=f"schema version {version}, this EdgeSight reads 5: ") as refused:
         load_kernel(other)
     assert "--calibration" not in str(refused.value)
     assert "or use the EdgeSight that made it" in str(refused.value)
