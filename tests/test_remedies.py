@@ -209,7 +209,7 @@ def text(node: ast.expr, named: Mapping[str, str]) -> str | None:
         return (text(node.left, named) or "{}") + (text(node.right, named) or "{}")
     if not isinstance(node, ast.JoinedStr):
         return None
-    return "".join(part.value if isinstance(part, ast.Constant) else _put_in(part, named) for part in node.values)
+    return "".join(str(part.value) if isinstance(part, ast.Constant) else _put_in(part, named) for part in node.values)
 
 
 def _put_in(part: ast.expr, named: Mapping[str, str]) -> str:

@@ -18,10 +18,10 @@ def test_what_is_missing_is_named_with_its_remedy(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, "hls4ml", None)
     package = Package.load(DIGITS)
-    with pytest.raises(CsimError, match=r"digits needs hls4ml's headers, .*: pip install 'edgesight\[sim\]'"):
+    with pytest.raises(CsimError, match=r"digits: install hls4ml's headers, .*: pip install 'edgesight\[sim\]'"):
         build_library(package)
     monkeypatch.setattr(shutil, "which", lambda tool: None)
-    with pytest.raises(CsimError, match=r"needs g\+\+, which is not installed \(Debian: .*\) and hls4ml's headers"):
+    with pytest.raises(CsimError, match=r"install g\+\+, which is not installed \(Debian: .*\) and hls4ml's headers"):
         build_library(package)
 
 

@@ -106,7 +106,7 @@ def test_what_the_fabric_cannot_take_is_named(served_package: Package) -> None:
         fabric.run(np.zeros((1, 28, 28, 3), np.uint8), np.zeros(1, np.uint8))
     with pytest.raises(FabricError, match="give one below 16 for each image"):
         fabric.run(np.zeros((1, *SHAPE), np.uint8), np.full(1, 16, np.uint8))
-    with pytest.raises(FabricError, match="16 rows of 2"):
+    with pytest.raises(FabricError, match="give one of 16 rows, and 2"):
         fabric.set_thresholds(16, [0, 0])
     assert fabric.logits(random_images(1))[0].shape == (1, CLASSES)
 

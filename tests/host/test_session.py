@@ -20,6 +20,7 @@ from edgesight.host.fabric.base import Images, Records
 from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.package import Package
 from tests.host.by_hand import SHAPE, clear_images, sums
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("served_package")
 
@@ -223,8 +224,7 @@ def test_what_nobody_waits_for_is_not_sent_to_the_fabric(folder: Path, monkeypat
     async def test() -> None:
         async with edgesight.open_async(folder, fabric="csim") as edge:
             first = asyncio.ensure_future(edge.ask(images[0], accuracy=0.8, deadline_ms=5_000))
-            while not ran:
-                await asyncio.sleep(0.01)
+            await until(lambda: ran)
             others = [asyncio.ensure_future(edge.ask(image, accuracy=0.8, deadline_ms=5_000)) for image in images[1:]]
             await asyncio.sleep(0)  # they wait behind the first
             for cancelled in others[:2]:
