@@ -25,7 +25,7 @@ module block_fifo #(
     $error("block_fifo: Depth must be at least 2, but is %0d", Depth);
   end
 
-  localparam int unsigned IndexWidth = $clog2(Depth);
+  localparam int unsigned IndexWidth = Depth > 1 ? $clog2(Depth) : 1;
   localparam int unsigned FillWidth = $clog2(Depth + 1);
   localparam logic [IndexWidth-1:0] LastIndex = IndexWidth'(Depth - 1);
 

@@ -265,7 +265,8 @@ async def a_flush_in_any_cycle_closes_exactly_once(dut: Any) -> None:
     await tb.write("batch", 0)
     tb.stalls = (0.0, 0.5)
     frames: list[Frame] = []
-    for wait in range(0, 60, 3):
+    step = 2 + RECORD_BEATS // 2  # so that the longest waits are longer than two records take on their way
+    for wait in range(0, 20 * step, step):
         frames += [tb.frames.good(), tb.frames.good()]
         tb.send(*frames[-2:])
         await tb.accepted()

@@ -65,9 +65,10 @@ module kernel #(
   logic [Stages-1:0][Channels*8-1:0] pixel_data;
   /* verilator lint_off UNUSEDSIGNAL */  // without a stage that begins at features
   logic [Stages-1:0] verdict_valid, verdict_pass;
-  /* verilator lint_on UNUSEDSIGNAL */
   // What a stage takes, pixels or features, and what it leaves behind: the same with every bit turned over.
-  logic [Stages-1:0] taken_valid, taken_ready, stage_valid, stage_ready, left_valid, left_ready;
+  logic [Stages-1:0] left_valid, left_ready;
+  /* verilator lint_on UNUSEDSIGNAL */
+  logic [Stages-1:0] taken_valid, taken_ready, stage_valid, stage_ready;
   logic [Stages-1:0][Channels*8-1:0] taken_data;
 
   cascade #(
