@@ -68,7 +68,7 @@ class Residual(nn.Module):
         weights = {"weight_quant": Int8WeightPerTensorFloat, "weight_bit_width": 4}
         self.last = qnn.QuantLinear(6 * 2 * 2, 5, bias=True, **weights)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         x = self.shared(self.norm(self.first(self.pad(self.entry(x)))))
         x = self.act(x + self.shared(self.slope(self.branch(x))))
         return self.last(self.pool(x).flatten(1))
@@ -94,7 +94,7 @@ class Signal(nn.Module):
         self.pool = nn.AvgPool1d(2)
         self.last = qnn.QuantConv1d(4, 6, 3, bias=True, weight_quant=Int8WeightPerChannelFloat, weight_bit_width=3)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         for layer in self.layers:
             x = layer(x)
         return self.last(self.pool(x))
