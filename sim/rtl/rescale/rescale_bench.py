@@ -13,21 +13,21 @@ import numpy as np
 
 from edgesight.sim.rtl import reference
 from edgesight.sim.rtl.runner import bench_parameters
-from edgesight.sim.rtl.stream import FULL_SPEED, PATTERNS, StreamBench
+from edgesight.sim.rtl.stream import PATTERNS
+from edgesight.sim.rtl.vectors import VectorBench
 
 P: dict[str, Any] = bench_parameters()
 CHANNELS = P["Channels"]
 GROUPS = CHANNELS // P["Pe"]
 LATENCY = 7
-VECTORS = max(40, 400 // GROUPS)
 
 
-class RescaleBench(StreamBench):
+class RescaleBench(VectorBench):
     """A rescale unit and random vectors."""
 
     def __init__(self, dut: Any) -> None:
         """Multipliers and offsets are parameters of the build."""
-        super().__init__(dut)
+        super().__init__(dut, GROUPS, LATENCY)
         self.rng = np.random.default_rng(cocotb.RANDOM_SEED)
         self.multiplier = reference.unpack(int(os.environ["MULTIPLIER"], 16), CHANNELS, P["MultiplierWidth"], True)
         self.offset = reference.unpack(int(os.environ["OFFSET"], 16), CHANNELS, P["OffsetWidth"], True)
@@ -54,25 +54,16 @@ async def _started(dut: Any) -> RescaleBench:
 @cocotb.parametrize(pattern=list(PATTERNS))
 async def equals_reference(dut: Any, pattern: str) -> None:
     """Random vectors equal the reference bit for bit, whatever the stalls."""
-    bench = await _started(dut)
-    vectors, answers = bench.vectors(VECTORS)
-    assert (await bench.transfer(vectors, VECTORS, PATTERNS[pattern])).beats == answers
+    await (await _started(dut)).equals_reference(pattern)
 
 
 @cocotb.test()
 async def interval_is_the_number_of_groups(dut: Any) -> None:
     """At full speed a vector comes every Channels / Pe cycles, each with the stated latency."""
-    bench = await _started(dut)
-    passed = await bench.transfer(bench.vectors(10)[0], 10, FULL_SPEED)
-    assert passed.intervals() == [GROUPS] * 9
-    assert [out - taken for out, taken in zip(passed.cycles, passed.taken, strict=True)] == [LATENCY] * 10
+    await (await _started(dut)).keeps_its_interval()
 
 
 @cocotb.test()
 async def reset_restores_a_clean_start(dut: Any) -> None:
     """Resets at random moments leave nothing behind."""
-    bench = await _started(dut)
-    for _ in range(6):
-        await bench.interrupt(bench.vectors(6)[0], bench.random.randrange(1, 3 * GROUPS + 10), (0.2, 0.4))
-        vectors, answers = bench.vectors(3)
-        assert (await bench.transfer(vectors, 3, FULL_SPEED)).beats == answers
+    await (await _started(dut)).starts_clean()

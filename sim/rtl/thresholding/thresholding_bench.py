@@ -13,22 +13,22 @@ import numpy as np
 
 from edgesight.sim.rtl import reference
 from edgesight.sim.rtl.runner import bench_parameters
-from edgesight.sim.rtl.stream import FULL_SPEED, PATTERNS, StreamBench
+from edgesight.sim.rtl.stream import PATTERNS
+from edgesight.sim.rtl.vectors import VectorBench
 
 P: dict[str, Any] = bench_parameters()
 CHANNELS, PE, LEVELS, BITS = P["Channels"], P["Pe"], P["Levels"], P["ThresholdWidth"]
 GROUPS = CHANNELS // PE
 LATENCY = 2 * LEVELS + 3
 ADDRESS = max(((GROUPS << (LEVELS - 1)) - 1).bit_length(), 1)
-VECTORS = max(40, 400 // GROUPS)
 
 
-class ThresholdingBench(StreamBench):
+class ThresholdingBench(VectorBench):
     """A thresholding unit with its memories beside it."""
 
     def __init__(self, dut: Any, rng: np.random.Generator) -> None:
         """Draw the thresholds; what channels begin with and step by are parameters of the build."""
-        super().__init__(dut)
+        super().__init__(dut, GROUPS, LATENCY)
         self.rng = rng
         self.first = reference.unpack(int(os.environ["FIRST"], 16), CHANNELS, P["OutWidth"], False)
         self.step = reference.unpack(int(os.environ["STEP"], 16), CHANNELS, P["OutWidth"], False)
@@ -82,25 +82,16 @@ async def _started(dut: Any) -> ThresholdingBench:
 @cocotb.parametrize(pattern=list(PATTERNS))
 async def equals_reference(dut: Any, pattern: str) -> None:
     """Random vectors equal the reference bit for bit, whatever the stalls."""
-    bench = await _started(dut)
-    vectors, answers = bench.vectors(VECTORS)
-    assert (await bench.transfer(vectors, VECTORS, PATTERNS[pattern])).beats == answers
+    await (await _started(dut)).equals_reference(pattern)
 
 
 @cocotb.test()
 async def interval_is_the_number_of_groups(dut: Any) -> None:
     """At full speed a vector comes every Channels / Pe cycles, each with the stated latency."""
-    bench = await _started(dut)
-    passed = await bench.transfer(bench.vectors(10)[0], 10, FULL_SPEED)
-    assert passed.intervals() == [GROUPS] * 9
-    assert [out - taken for out, taken in zip(passed.cycles, passed.taken, strict=True)] == [LATENCY] * 10
+    await (await _started(dut)).keeps_its_interval()
 
 
 @cocotb.test()
 async def reset_restores_a_clean_start(dut: Any) -> None:
     """Resets at random moments leave nothing behind."""
-    bench = await _started(dut)
-    for _ in range(6):
-        await bench.interrupt(bench.vectors(6)[0], bench.random.randrange(1, 3 * GROUPS + LATENCY + 3), (0.2, 0.4))
-        vectors, answers = bench.vectors(3)
-        assert (await bench.transfer(vectors, 3, FULL_SPEED)).beats == answers
+    await (await _started(dut)).starts_clean()
