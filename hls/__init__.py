@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 
-from edgesight.hls.build import read_report as read_report
+from edgesight.hls.build_report import read_report as read_report
 
 
 def register(register_backend: Callable[..., None], register_writer: Callable[..., None]) -> None:

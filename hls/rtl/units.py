@@ -69,7 +69,7 @@ def plan(network: IntegerNetwork, folding: Folding) -> dict[int, Unit]:
     named = [operator.name for operator in network.operators if isinstance(operator, Matrix)]
     unknown = sorted(set(folding.reuse) - set(named))
     if unknown:
-        raise CompileError(f"no layer {', '.join(unknown)} to give a reuse factor to; there are {', '.join(named)}")
+        raise CompileError(f"no layer {', '.join(unknown)} to give a reuse factor to; name one of {', '.join(named)}")
     refuse(_impossible(network))
     units: dict[int, Unit] = {}
     for place, operator in enumerate(network.operators):

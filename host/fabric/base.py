@@ -122,7 +122,7 @@ def check_images(package: Package, images: Images) -> None:
     if taken.bits not in (8, 16) and images.size and (int(images.min()) < low or int(images.max()) > high):
         raise FabricError(
             f"images hold values from {int(images.min())} to {int(images.max())}, but kernel {package.kernel.name!r} "
-            f"takes {low} to {high}: scale them first"
+            f"takes {low} to {high}: convert them first"
         )
 
 

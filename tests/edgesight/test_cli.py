@@ -128,7 +128,7 @@ def test_wrong_budgets_and_reuse_factors_say_what_is_expected(tmp_path: Path) ->
         "9,9,9",
     )
     alone = ("compile", ZOO / "stage0.onnx", "--out", tmp_path / "kernel")
-    fails("is a network alone: it takes one number of --cycles", *alone, "--cycles", "100,200")
+    fails("is a network alone; give one number of --cycles", *alone, "--cycles", "100,200")
     fails("is a network alone", *alone, "--calibration", ROOT / "bitstreams" / "digits")
 
 

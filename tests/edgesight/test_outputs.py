@@ -30,6 +30,7 @@ WRITES: dict[tuple[str, str], tuple[tuple[str | Path, ...], str | None]] = {
     ("train", "--out"): (("train", "digits"), "thesis.txt"),
     ("compile", "--out"): (("compile", ZOO, "--no-csim"), "thesis.txt"),
     ("pack", "--out"): (("pack", DIGITS), "thesis.txt"),
+    ("bench coverage", "--out"): (("bench", "coverage"), "coverage.json"),
     ("bench folding", "--out"): (("bench", "folding", ZOO), "folding.json"),
     ("bench emulator", "--out"): (("bench", "emulator"), "emulator.json"),
     ("bench fairness", "--out"): (("bench", "fairness"), "fairness.json"),

@@ -67,7 +67,7 @@ def test_each_layer_takes_its_own_reuse_factor(tmp_path: Path) -> None:
 
 
 def test_an_unknown_layer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CompileError, match=r"no layer Conv_9; it has conv1 .node_conv2d., .*logits .node_linear."):
+    with pytest.raises(CompileError, match=r"no layer Conv_9; name one of conv1 .node_conv2d., .*logits .node_linear."):
         compile_digits(tmp_path / "kernel", Folding(100, {"Conv_9": 7}), Folding(1000, {}))
     assert not (tmp_path / "kernel").exists()
 

@@ -17,7 +17,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgesight.hls import read_report
-from edgesight.hls.build import REPORT, build
+from edgesight.hls.build import build
+from edgesight.hls.build_report import REPORT
 from edgesight.hls.cpp.handlers import for_hls4ml, original
 from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.graph.truth import Truth

@@ -122,7 +122,7 @@ def test_the_bound_counts_multiplications_that_there_are() -> None:
 def test_a_reuse_factor_reaches_its_layer_and_no_other() -> None:
     units = plan(residual(), Folding(1, {"two": 9}))
     assert (units[1].reuse_built, units[2].reuse_built) == (1, 9)
-    with pytest.raises(CompileError, match="no layer three to give a reuse factor to; there are one, two"):
+    with pytest.raises(CompileError, match="no layer three to give a reuse factor to; name one of one, two"):
         plan(residual(), Folding(1, {"three": 9}))
 
 
