@@ -44,10 +44,11 @@ class Truth:
 
     def __call__(self, inputs: npt.NDArray[Any]) -> list[Reals]:
         """The graph's outputs [N, ...] for inputs [N, ...]: each `inputs[i : i + 1]` is the graph's input."""
-        made = [self._one(np.asarray(inputs[place : place + 1], np.float64)) for place in range(len(inputs))]
+        made = [self.tensors(np.asarray(inputs[place : place + 1], np.float64)) for place in range(len(inputs))]
         return [np.stack([np.asarray(each[name], np.float64) for each in made])[:, 0] for name in self._outputs]
 
-    def _one(self, value: Array) -> dict[str, Any]:
+    def tensors(self, value: Array) -> dict[str, Any]:
+        """All of the graph's tensors by name for one input [1, ...]; None by the name of what is left away."""
         values = {**self._constants, self._input: value}
         for node, attributes in self._nodes:
             made = apply(node, attributes, [values[tensor] for tensor in node.input], self._opset)
@@ -128,12 +129,16 @@ def ordered(graph: Any) -> list[Any]:
 
 def real_outputs(model: Any, values: Reals) -> list[Reals]:
     """The outputs [N, H, W, C], or [N, C], of an onnx `ModelProto` for `values` [N, H, W, C] of any layout."""
+    return [_channels_last(output) for output in Truth(model)(as_taken(model, values))]
+
+
+def as_taken(model: Any, values: Reals) -> Reals:
+    """`values` [N, H, W, C] in the layout of the input of an onnx `ModelProto`."""
     stored = {tensor.name for tensor in model.graph.initializer}
     entry = next(entry for entry in model.graph.input if entry.name not in stored)
     dims = [dim.dim_value for dim in entry.type.tensor_type.shape.dim][1:]
     last = len(dims) > 1 and dims[-1] == values.shape[3]
-    given = Truth(model)((values if last else values.transpose(0, 3, 1, 2)).reshape(len(values), *dims))
-    return [_channels_last(output) for output in given]
+    return (values if last else values.transpose(0, 3, 1, 2)).reshape(len(values), *dims)
 
 
 def _channels_last(output: Reals) -> Reals:
