@@ -92,10 +92,17 @@ def warnings(zoo: Path, card: dict[str, Any]) -> list[str]:
         except (KeyError, TypeError, ValueError, IndexError):
             continue
     for worse, better in (("stage0", "stage1"), ("stage1", "backend")):
-        if {worse, better} <= shares.keys() and shares[better] <= shares[worse]:
+        if not {worse, better} <= shares.keys():
+            continue
+        gain = networks[better].get("gain") or {}  # older cards have none
+        proved, interval = shares[better] > shares[worse], ""
+        if gain.get("over") == worse:
+            proved, interval = gain["proved"], f"; the gain is {gain['low']:+.1%} to {gain['high']:+.1%}"
+        if not proved:
             said.append(
                 f"{better} is no better than {worse} ({shares[better]:.1%} against {shares[worse]:.1%} of the "
-                f"calibration split): asking it costs time and gains nothing; train it longer, or on more pictures"
+                f"calibration split{interval}): asking it costs time and gains nothing; leave it out, give it more "
+                f"layers or filters, train it longer, or on more pictures"
             )
     return said
 

@@ -67,6 +67,17 @@ def test_a_network_that_is_no_better_than_the_one_before_is_named(zoo: Path) -> 
     assert said.startswith("stage1 is no better than stage0 (78.0% against 78.4% of the calibration split)")
 
 
+def test_a_gain_within_its_confidence_is_named_and_a_small_proved_one_is_not(zoo: Path) -> None:
+    card = with_card(zoo, stage0=0.780, stage1=0.784, backend=0.9)
+    card["networks"]["stage1"]["gain"] = {"over": "stage0", "low": -0.007, "high": 0.015, "proved": False}
+    (said,) = warnings(zoo, card)
+    assert said.startswith("stage1 is no better than stage0 (78.4% against 78.0% of the calibration split; the gain is")
+    assert "-0.7% to +1.5%" in said
+    assert "leave it out" in said
+    card["networks"]["stage1"]["gain"]["proved"] = True
+    assert warnings(zoo, card) == []
+
+
 def test_only_a_zoo_is_trained_into(zoo: Path, tmp_path: Path) -> None:
     ZOO.check_folder(zoo)
     (zoo / CARD).unlink()
