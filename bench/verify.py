@@ -37,8 +37,13 @@ _RECORD_FIELDS = ("label", "stage", "error", "margin")  # csim counts no cycles,
 
 
 def references_of(package: Package, zoo: Path) -> dict[str, Reference]:
-    """What the trained networks in the zoo folder say, and their QONNX exports in the package."""
+    """What the trained networks in the zoo folder say, and their QONNX exports in the package.
+
+    Brevitas says nothing of networks of the user's own, whose layers only their author's file knows: their QONNX, which
+    `train` held against Brevitas, is what counts.
+    """
     from edgesight.hls import qonnx_graph  # here, since they take torch and qonnx
+    from edgesight.hls.zoo import read_card
     from edgesight.quant.export import brevitas_logits
 
     def brevitas(stage: str, images: Images) -> npt.NDArray[Any]:
@@ -47,7 +52,11 @@ def references_of(package: Package, zoo: Path) -> dict[str, Reference]:
     def qonnx(stage: str, images: Images) -> npt.NDArray[Any]:
         return qonnx_graph.execute(package.path / "networks" / f"{stage}.onnx", images)
 
-    return {"brevitas": brevitas, "qonnx": qonnx}
+    networks = read_card(zoo).get("networks") or {}
+    shipped = all(
+        networks.get(stage.name, {}).get("network", "shipped") == "shipped" for stage in package.kernel.stages
+    )
+    return {"brevitas": brevitas, "qonnx": qonnx} if shipped else {"qonnx": qonnx}
 
 
 def verify(package: Package, images: Images, references: Mapping[str, Reference], out: Path, console: Console) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import platform
 from collections.abc import Iterator, Sequence
@@ -17,30 +18,39 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
-from edgesight.quant import variants
-from edgesight.quant.export import (
-    write_atomically,
-)
+from edgesight.quant.export import write_atomically
+from edgesight.quant.gain import gain, packed, unpacked
 from edgesight.quant.image_folder import FolderReading
 from edgesight.quant.learn import Trained
-from edgesight.quant.recipe import Phase, recipe_for
+from edgesight.quant.networks import Facts, Network, Wanted
+from edgesight.quant.recipe import recipe_for
 from edgesight.quant.splits import DataSet
-from edgesight.quant.variants import (
-    Placed,
-)
+
+PLACES: Final = ("stage0", "stage1", "stage2", "stage3", "backend")
+"""Networks in the order that a cascade asks them."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A network's files, and how its QONNX compares with Brevitas; None of the back end, which is no QONNX."""
+
+    files: tuple[Path, ...]
+    agreement: str | None
 
 
 @dataclass(frozen=True)
 class NetworkReport:
-    """What training one variant over several seeds gave; accuracies are shares, 0 to 1, one a seed.
+    """What training one network over several seeds gave; accuracies are shares, 0 to 1, one a seed.
 
     Attributes:
         variant: its name.
+        network: `shipped`, or the user's file and callable.
         test_accuracy: of the network as exported, on the test split.
         calibration_accuracy: the same on the calibration split.
-        float_test_accuracy: of the float twin, on the test split.
+        float_test_accuracy: of the float twin, on the test split; none where there is no twin.
         seconds: wall time of each training.
         parameters: weights and biases.
         macs: multiply-accumulates an image.
@@ -48,6 +58,7 @@ class NetworkReport:
     """
 
     variant: str
+    network: str
     test_accuracy: tuple[float, ...]
     calibration_accuracy: tuple[float, ...]
     float_test_accuracy: tuple[float, ...]
@@ -57,19 +68,34 @@ class NetworkReport:
     files: tuple[Path, ...]
 
 
-def network_report(data: DataSet, trained: Sequence[Trained], files: tuple[Path, ...]) -> NetworkReport:
-    """What came of one network, trained with each seed; `files` are what it was written to."""
-    network = variants.fit(variants.VARIANTS[trained[0].variant], data.shape, len(data.classes))
-    return NetworkReport(
-        variant=trained[0].variant,
+@dataclass(frozen=True)
+class Measured:
+    """What the card tells of a network: the report, and of seed 0 which calibration images it answers rightly."""
+
+    network: Network
+    facts: Facts
+    written: Written
+    right: NDArray[np.bool_]
+    report: NetworkReport
+
+
+def network_report(data: DataSet, trained: Sequence[Trained], written: Written) -> Measured:
+    """What came of one network, trained with each seed; `written` is what came of the first."""
+    network = trained[0].network
+    facts = network.facts(trained[0].module, data.shape, len(data.classes))
+    floats = [result.float_test_accuracy for result in trained]
+    report = NetworkReport(
+        variant=network.name,
+        network=network.origin,
         test_accuracy=tuple(result.test_accuracy for result in trained),
         calibration_accuracy=tuple(result.calibration_accuracy for result in trained),
-        float_test_accuracy=tuple(result.float_test_accuracy for result in trained),
+        float_test_accuracy=tuple(share for share in floats if share is not None),
         seconds=tuple(result.seconds for result in trained),
-        parameters=variants.parameter_count(network),
-        macs=variants.mac_count(network),
-        files=files,
+        parameters=facts.parameters,
+        macs=facts.macs,
+        files=written.files,
     )
+    return Measured(network, facts, written, trained[0].calibration_right, report)
 
 
 def accuracy_table(data: DataSet, reports: Sequence[NetworkReport]) -> Table:
@@ -85,7 +111,7 @@ def accuracy_table(data: DataSet, reports: Sequence[NetworkReport]) -> Table:
             f"{np.mean(shares):.2%}",
             f"{min(shares):.2%}",
             f"{max(shares):.2%}",
-            f"{report.float_test_accuracy[0]:.2%}",
+            f"{report.float_test_accuracy[0]:.2%}" if report.float_test_accuracy else "none",
             f"{report.parameters:,}",
             f"{report.macs:,}",
             f"{sum(report.seconds):.0f}",
@@ -100,11 +126,13 @@ Card: TypeAlias = dict[str, Any]
 
 
 def told_command(
-    data: DataSet, data_set: str, variant: str, seeds: int, size: int | None, quick: bool, reading: FolderReading
+    data: DataSet, data_set: str, wanted: Wanted, seeds: int, size: int | None, quick: bool, reading: FolderReading
 ) -> str:
     """Return the command line that trains the same networks; a folder's place is left to the reader."""
     words = ["edgesight train", f"folder:PATH/{data.name}" if data_set.startswith("folder:") else data.name]
-    words += [] if variant == "all" else ["--variant", variant]
+    if wanted.stages != Wanted().stages:
+        words += [word for network in wanted.stages for word in (f"--{network.name}", network.origin)]
+    words += [] if wanted.only == "all" else ["--variant", wanted.only]
     words += ["--seeds", str(seeds)]
     words += [] if size is None else ["--size", str(size)]
     words += [] if reading.groups == "name" else ["--groups", reading.groups]
@@ -112,7 +140,7 @@ def told_command(
     return " ".join([*words, "--quick"] if quick else words)
 
 
-def write_card(data: DataSet, reports: Sequence[NetworkReport], command: str, quick: bool, folder: Path) -> None:
+def write_card(data: DataSet, measured: Sequence[Measured], command: str, quick: bool, folder: Path) -> None:
     """Write `card.json` and `README.md`; networks of an older card stay if they saw the very same data."""
     path = folder / "card.json"
     networks: Card = {}
@@ -122,8 +150,10 @@ def write_card(data: DataSet, reports: Sequence[NetworkReport], command: str, qu
             older = json.loads(path.read_text(encoding="utf-8"))
             if older["schema"] == CARD_SCHEMA and older["data_set"]["checksum"] == data.checksum:
                 networks = dict(older["networks"])
-    for report in reports:
-        networks[report.variant] = _network_entry(data, report, command, quick)
+    for one in measured:
+        networks[one.network.name] = _network_entry(data, one, command, quick)
+    networks = {name: networks[name] for name in PLACES if name in networks}
+    _add_gains(networks, len(data.calibration))
     card: Card = {
         "schema": CARD_SCHEMA,
         "data_set": {
@@ -135,47 +165,54 @@ def write_card(data: DataSet, reports: Sequence[NetworkReport], command: str, qu
             "images": {"train": len(data.train), "calibration": len(data.calibration), "test": len(data.test)},
             "split_seed": data.seed,
         },
-        "networks": {name: networks[name] for name in variants.VARIANTS if name in networks},
+        "networks": networks,
     }
     write_atomically(path, lambda temporary: temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8"))
     page = model_card(card)
     write_atomically(folder / "README.md", lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
 
-def _network_entry(data: DataSet, report: NetworkReport, command: str, quick: bool) -> Card:
-    variant = variants.VARIANTS[report.variant]
-    phases: tuple[Phase, ...] = ("float", "quantised") if variant.quantised else ("float",)
+def _add_gains(networks: Card, images: int) -> None:
+    """Tell of each network how much better it is than the one before it, as far as the card knows their answers."""
+    for before, name in itertools.pairwise(networks):
+        networks[name].pop("gain", None)
+        told = [networks[one].get("calibration_right") for one in (before, name)]
+        if all(told):
+            worse, better = (unpacked(bits, images) for bits in told)
+            networks[name]["gain"] = {"over": before, **dataclasses.asdict(gain(better, worse))}
+
+
+def _network_entry(data: DataSet, measured: Measured, command: str, quick: bool) -> Card:
+    report, network, facts = measured.report, measured.network, measured.facts
     return {
+        "network": network.origin,
+        "source_sha256": facts.source,
         "command": command,
         "date": datetime.now(timezone.utc).date().isoformat(),
         "machine": f"{_processor()}, 1 thread",
         "tools": {"python": platform.python_version()}
         | {name: version(name) for name in ("torch", "brevitas", "qonnx", "onnx", "numpy")},
-        "layers": [
-            {"name": placed.name, "output_shape": list(placed.output_shape), **_described(placed)}
-            for placed in variants.fit(variant, data.shape, len(data.classes))
-        ],
-        "weight_bits": variant.weight_bits,
-        "activation_bits": variant.activation_bits,
+        "layers": facts.layers,
+        "weight_bits": facts.weight_bits,
+        "activation_bits": facts.activation_bits,
         "parameters": report.parameters,
         "macs": report.macs,
-        "recipes": {phase: dataclasses.asdict(recipe_for(variant, phase, data, quick, None)) for phase in phases},
+        "recipes": {
+            phase: dataclasses.asdict(recipe_for(network.name, phase, data, quick, None)) for phase in network.phases
+        },
         "seeds": list(range(len(report.test_accuracy))),
         "shipped_seed": 0,
         "test_accuracy": _spread(report.test_accuracy),
         "calibration_accuracy": _spread(report.calibration_accuracy),
-        "float_test_accuracy": _spread(report.float_test_accuracy),
+        "calibration_right": packed(measured.right),
+        "float_test_accuracy": _spread(report.float_test_accuracy) if report.float_test_accuracy else None,
+        "qonnx": measured.written.agreement,
         "seconds": [round(seconds, 1) for seconds in report.seconds],
         "files": {
             path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
             for path in report.files
         },
     }
-
-
-def _described(placed: Placed) -> Card:
-    fields = dataclasses.asdict(placed.layer)
-    return {"kind": type(placed.layer).__name__, **fields}
 
 
 def _spread(shares: Sequence[float]) -> Card:
@@ -217,12 +254,13 @@ def model_card(card: Card) -> str:
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, entry in card["networks"].items():
-        test = entry["test_accuracy"]
+        test, twin = entry["test_accuracy"], entry["float_test_accuracy"]
+        float_share = f"{twin['by_seed'][0]:.2%}" if twin else "none"
         bits = f"{entry['weight_bits']}, {entry['activation_bits']}" if entry["weight_bits"] else "float"
         lines.append(
             f"| {name} | {bits} | {entry['parameters']:,} | {entry['macs']:,} | {test['by_seed'][0]:.2%} "
             f"| {test['mean']:.2%} | {test['min']:.2%} | {test['max']:.2%} | {len(entry['seeds'])} "
-            f"| {entry['float_test_accuracy']['by_seed'][0]:.2%} | {sum(entry['seconds']):.0f} |"
+            f"| {float_share} | {sum(entry['seconds']):.0f} |"
         )
     lines += [
         "",
@@ -231,17 +269,36 @@ def model_card(card: Card) -> str:
         "learn from seed 0's back end beside the labels, whatever their own seed. Seconds are wall time, so they hang "
         "on what else the machine did.",
         "",
+        *_said_of(card["networks"]),
         "| file | holds | bytes | sha256 |",
         "|---|---|--:|---|",
     ]
     for name, entry in card["networks"].items():
         for file, facts in entry["files"].items():
-            holds = (
-                "integer weights and exponents" if file.endswith(".npz") else "QONNX" if name != "backend" else "ONNX"
-            )
+            shipped = entry.get("network", "shipped") == "shipped"
+            weights = "integer weights and exponents" if shipped else "state dict, array by array"
+            holds = weights if file.endswith(".npz") else "QONNX" if name != "backend" else "ONNX"
             lines.append(f"| `{file}` | {holds} | {facts['bytes']:,} | `{facts['sha256']}` |")
     lines += ["", f"Data checksum: `{data['checksum']}`.", ""]
     return "\n".join(lines)
+
+
+def _said_of(networks: Card) -> Iterator[str]:
+    """Tell where networks of the user's own come from, and which are no better than the one before."""
+    lines = [
+        f"{name} is `{entry['network']}` (sha256 `{entry['source_sha256'][:12]}...`); its QONNX is {entry['qonnx']}."
+        for name, entry in networks.items()
+        if entry.get("source_sha256")
+    ]
+    for name, entry in networks.items():
+        gained = entry.get("gain")
+        if gained and not gained["proved"]:
+            lines.append(
+                f"**{name} is no better than {gained['over']}** on the calibration split: {gained['difference']:+.1%}, "
+                f"with 95 % confidence {gained['low']:+.1%} to {gained['high']:+.1%}."
+            )
+    for line in lines:
+        yield from (line, "")
 
 
 def _origins(card: Card) -> Iterator[str]:

@@ -72,33 +72,37 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 # ------------------------------------------------------------------------------------------------------- QONNX
 
 
-def export_qonnx(network: nn.Sequential, input_shape: tuple[int, int, int], path: Path) -> None:
-    """Write a Brevitas network as QONNX.
+def export_qonnx(network: nn.Module, input_shape: tuple[int, int, int], path: Path) -> None:
+    """Write a Brevitas network as QONNX, whatever its scales; `path` is written whole or not at all.
+
+    The rest as in `qonnx_of`.
+    """
+    model = qonnx_of(network, input_shape)
+    write_atomically(path, lambda temporary: temporary.write_bytes(model.SerializeToString(deterministic=True)))
+
+
+def qonnx_of(network: nn.Module, input_shape: tuple[int, int, int]) -> Any:
+    """Return a Brevitas network as a QONNX model.
 
     The graph's input is float32 `[1, C, H, W]`, pixel / 256; its output float32 logits `[1, classes]`. Equal networks
     give equal bytes.
 
     Args:
-        network: a Brevitas network of the kinds that `variants.build_quantised` makes; it is put into evaluation mode.
+        network: a Brevitas network; it is put into evaluation mode.
         input_shape: image `(H, W, C)`.
-        path: the file, written whole or not at all.
-
-    Raises:
-        ExportError: a layer that is not quantised, a scale that is no power of two, or a bias left in float.
     """
     network.eval()
-    check_exportable(network)
     height, width, channels = input_shape
     with tempfile.TemporaryDirectory() as folder, _quiet():
         raw = Path(folder) / "raw.onnx"
         brevitas_export_qonnx(network, torch.zeros(1, channels, height, width), export_path=str(raw))
         model = onnx.load(str(raw))
     _strip(model)
-    write_atomically(path, lambda temporary: temporary.write_bytes(model.SerializeToString(deterministic=True)))
+    return model
 
 
 def check_exportable(network: nn.Sequential) -> None:
-    """Refuse a network whose QONNX would not be integer arithmetic throughout.
+    """Refuse a network of `variants.build_quantised`'s kinds that would not be integer arithmetic throughout.
 
     Raises:
         ExportError: names the first layer at fault.

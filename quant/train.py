@@ -13,31 +13,23 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from edgesight.quant import datasets, variants
+from edgesight.quant import datasets
 from edgesight.quant.ahead import Ahead
-from edgesight.quant.card import NetworkReport, accuracy_table, network_report, told_command, write_card
-from edgesight.quant.export import (
-    ExportError,
-    StoredStage,
-    export_backend,
-    export_qonnx,
-    qonnx_logits,
-    save_stage,
-)
+from edgesight.quant.card import NetworkReport, Written, accuracy_table, network_report, told_command, write_card
+from edgesight.quant.export import ExportError, qonnx_logits
 from edgesight.quant.image_folder import AS_NAMED, FolderReading
-from edgesight.quant.learn import AS_USUAL, Course, Trained, teach, train
-from edgesight.quant.recipe import TrainingError, VariantName
+from edgesight.quant.learn import AS_USUAL, Course, Trained, deterministic, teach, train
+from edgesight.quant.networks import SHIPPED, Wanted
+from edgesight.quant.recipe import TrainingError
 from edgesight.quant.remarks import remarks
 from edgesight.quant.splits import DataSet
-from edgesight.quant.variants import (
-    infer,
-)
+from edgesight.quant.variants import infer
 
 ZOO_FOLDER: Final = Path(__file__).resolve().parent / "zoo"
 """Where trained networks are shipped, a folder a data set."""
@@ -52,14 +44,12 @@ class TrainingReport:
     networks: tuple[NetworkReport, ...]
 
 
-# The back end comes first, since it teaches.
-_TRAINING_ORDER: Final[tuple[VariantName, ...]] = ("backend", "stage1", "stage0")
 _PROVED_IMAGES: Final = 32
 
 
 def train_all(
     data_set: str,
-    variant: VariantName | Literal["all"] = "all",
+    wanted: Wanted | None = None,
     seeds: int = 3,
     out: Path | None = None,
     data_dir: Path | None = None,
@@ -74,8 +64,9 @@ def train_all(
 
     Args:
         data_set: a name that `datasets.load` knows.
-        variant: one network, or `all`. A stage needs its teacher, so the back end is trained too where no finished
-            checkpoint of it is in `course.folder`; its files are only written when asked for.
+        wanted: which networks; by default both shipped stages and the back end. A stage needs its teacher, so the back
+            end is trained too where no finished checkpoint of it is in `course.folder`; its files are only written
+            when asked for.
         seeds: how many seeds to train, from 0.
         out: the zoo folder; default `quant/zoo/<data set>`.
         data_dir: as in `datasets.load`.
@@ -85,45 +76,50 @@ def train_all(
             terminal where it has no console.
 
     Raises:
-        TrainingError: an unknown variant, no seeds, a zoo folder of other data, a full disk.
+        TrainingError: an unknown network, no seeds, a zoo folder of other data, a full disk.
         splits.DataSetError: the data cannot be loaded.
+        own.OwnNetworkError: a network of the user's own that cannot be trained.
         export.ExportError: an export differs from its network.
     """
-    if variant != "all" and variant not in variants.VARIANTS:
-        raise TrainingError(f"variant: found {variant!r}, expected all, {', '.join(variants.VARIANTS)}")
+    wanted = wanted or Wanted()
+    networks = wanted.networks()
     if seeds < 1:
         raise TrainingError(f"seeds: found {seeds}, expected at least 1")
     shown, quick = course.console or Console(stderr=True), course.quick
     data = datasets.load(data_set, data_dir, size, reading=reading)
     folder = out or ZOO_FOLDER / data.name
     _check_zoo(folder, data, quick)
+    with deterministic(0):
+        for network in networks:
+            network.check(data.shape, len(data.classes))
     for line in remarks(data, data_set):
         shown.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False)
-    wanted: tuple[VariantName, ...] = _TRAINING_ORDER if variant == "all" else (variant,)
 
-    trained: dict[str, list[Trained]] = {name: [] for name in wanted}
-    written: dict[str, tuple[Path, ...]] = {}
+    trained: dict[str, list[Trained]] = {network.name: [] for network in networks}
+    written: dict[str, Written] = {}
     teacher: NDArray[np.float32] | None = None
-    taught = any(name != "backend" for name in wanted)
-    trainings = [*(["backend"] if taught and "backend" not in wanted else []), *(wanted * seeds)]
-    with Ahead(data, cast(list[VariantName], trainings), quick, shown) as ahead:
+    backend = SHIPPED["backend"]
+    lone = [] if backend in networks else [backend]  # it teaches, and is not asked for
+    with Ahead(data, [*lone, *(networks * seeds)], quick, shown) as ahead:
         going = dataclasses.replace(course, console=shown, ahead=ahead)
         shown.print(f"Checkpoints go into {course.folder}.", soft_wrap=True, markup=False, highlight=False)
         for seed in range(seeds):
-            for name in wanted:
-                if name != "backend" and teacher is None:
+            for network in networks:
+                name = network.name
+                if network is not backend and teacher is None:
                     # One teacher for all seeds: then their spread is the stage's own.
-                    first = trained["backend"][0] if "backend" in trained else train(data, "backend", course=going)
-                    teacher = teach(data, first.folded)
-                lesson = None if name == "backend" else teacher
-                result = train(data, name, seed, lesson, going)
+                    first = trained["backend"][0] if backend in networks else train(data, backend, course=going)
+                    teacher = teach(data, first.module)
+                result = train(data, network, seed, None if network is backend else teacher, going)
                 trained[name].append(result)
                 if seed == 0:
                     written[name] = write_network(data, result, folder)
-                    shown.print(f"{name}: wrote {', '.join(path.name for path in written[name])} into {folder}")
-                reports = tuple(network_report(data, trained[name], written[name]) for name in wanted if trained[name])
-                command = told_command(data, data_set, variant, len(trained[wanted[0]]), size, quick, reading)
-                write_card(data, reports, command, quick, folder)
+                    files = ", ".join(path.name for path in written[name].files)
+                    shown.print(f"{name}: wrote {files} into {folder}")
+                measured = [network_report(data, results, written[one]) for one, results in trained.items() if results]
+                command = told_command(data, data_set, wanted, len(trained[networks[0].name]), size, quick, reading)
+                write_card(data, measured, command, quick, folder)
+    reports = tuple(one.report for one in measured)
     (course.console or Console()).print(accuracy_table(data, reports))
     return TrainingReport(data.name, folder, reports)
 
@@ -147,30 +143,39 @@ def _check_zoo(folder: Path, data: DataSet, quick: bool) -> None:
         )
 
 
-def write_network(data: DataSet, trained: Trained, folder: Path) -> tuple[Path, ...]:
+def write_network(data: DataSet, trained: Trained, folder: Path) -> Written:
     """Write a trained network's files into a zoo folder.
 
-    A stage becomes `<stage>.npz` (integers) and `<stage>.onnx` (QONNX), which is executed on some test images and
-    must agree with Brevitas in every bit; the back end becomes `backend.onnx`.
+    A stage becomes `<stage>.onnx` (QONNX), which is executed on some test images and compared with Brevitas, and
+    `<stage>.npz` beside it; the back end becomes `backend.onnx`. Networks that are exact must agree in every bit; of
+    others, whose float32 sums hang on their order, every image must get the same class.
 
     Raises:
         export.ExportError: the export cannot be exact, or differs from its network.
     """
-    variant = variants.VARIANTS[trained.variant]
-    path = folder / f"{variant.name}.onnx"
-    if not variant.quantised:
-        export_backend(variants.fit(variant, data.shape, len(data.classes)), trained.folded, path)
-        return (path,)
-    stage = StoredStage(variant, data.shape, len(data.classes), trained.exponents, trained.folded)
-    weights = folder / f"{variant.name}.npz"
-    save_stage(stage, weights)
-    network = stage.build()
-    export_qonnx(network, data.shape, path)
-    images = data.test.images[:_PROVED_IMAGES]
-    differing = int((qonnx_logits(path, images) != infer(network, images)).any(axis=1).sum())
-    if differing:
+    network = trained.network
+    files, module = network.write(trained.module, data.shape, len(data.classes), folder)
+    if network is SHIPPED["backend"]:
+        return Written(files, None)
+    path, images = files[-1], data.test.images[:_PROVED_IMAGES]
+    asked, answered = infer(module, images), qonnx_logits(path, images)
+    differing = int((asked != answered).any(axis=1).sum())
+    if network.exact and differing:
         raise ExportError(
             f"{path}: answers differently from Brevitas on {differing} of {len(images)} test images"
             ": install the versions that `pip install 'edgesight[build]'` does"
         )
-    return weights, path
+    others = int((asked.argmax(1) != answered.argmax(1)).sum())
+    if others:
+        raise ExportError(
+            f"{path}: gives another class than Brevitas on {others} of {len(images)} test images; scales that are "
+            "powers of two make both equal"
+        )
+    if not differing:
+        return Written(files, f"equal to Brevitas in every bit on {len(images)} test images")
+    most = float(np.abs(asked - answered).max())
+    return Written(
+        files,
+        f"the same class as Brevitas on {len(images)} test images; {differing} have logits that differ, by up to "
+        f"{most:.3g}, since float32 sums hang on their order where scales are no powers of two",
+    )

@@ -45,18 +45,39 @@ if TYPE_CHECKING:
     from edgesight.quant.splits import DataSet
 
 
+def _stage(place: str, what: str) -> typer.models.OptionInfo:
+    """The option that names a stage's network."""
+    option: typer.models.OptionInfo = typer.Option(
+        metavar="FILE.py:CALLABLE", help=f"Network of your own as {place}: {what}"
+    )
+    return option
+
+
 class Variants(str, Enum):
     """What `train` may train."""
 
     stage0 = "stage0"
     stage1 = "stage1"
+    stage2 = "stage2"
+    stage3 = "stage3"
     backend = "backend"
     all = "all"
 
 
 def train(  # noqa: PLR0913 - a command's options are its surface
     dataset: DataSetName,
-    variant: Annotated[Variants, typer.Option(help="Which of them.")] = Variants.all,
+    stage0: Annotated[
+        str | None,
+        _stage(
+            "stage 0",
+            "CALLABLE(shape, classes) returns a torch.nn.Module of Brevitas layers. Or `shipped`. The stages named are "
+            "the whole cascade; default: the two shipped ones.",
+        ),
+    ] = None,
+    stage1: Annotated[str | None, _stage("stage 1", "as --stage0.")] = None,
+    stage2: Annotated[str | None, _stage("stage 2", "as --stage0.")] = None,
+    stage3: Annotated[str | None, _stage("stage 3", "as --stage0.")] = None,
+    variant: Annotated[Variants, typer.Option(help="Train only this network.")] = Variants.all,
     seeds: Annotated[
         int, typer.Option(min=1, max=100, help="Seeds to train; seed 0 is shipped, all are in the model card.")
     ] = 3,
@@ -86,11 +107,14 @@ def train(  # noqa: PLR0913 - a command's options are its surface
     checkpoints = cache_folder() / "training"
     with ending.shown(json_), ending.nothing_to_clean_up():  # but for the epoch that is under way
         from edgesight.quant.learn import Course
+        from edgesight.quant.networks import Wanted
+        from edgesight.quant.own import named
         from edgesight.quant.train import train_all
 
+        stages = named([stage0, stage1, stage2, stage3])
         report = train_all(
             dataset,
-            variant.value,
+            Wanted(tuple(stages), variant.value),
             seeds,
             out,
             folder_of(dataset, data_dir, FETCHED),

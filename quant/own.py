@@ -1,0 +1,384 @@
+"""A user's own network as a stage: found in the file that the user names, checked, and made ready to be trained.
+
+`my_networks.py:small` names a callable: `small(shape, classes)` gets the image shape `(H, W, C)` and the number of
+classes and returns a `torch.nn.Module` of Brevitas layers, which takes float32 `[N, C, H, W]`, pixel / 256, and gives
+logits `[N, classes]`. Where its first layer quantises nothing, an unsigned 8-bit quantiser of scale 1/256 is put before
+it, which changes no picture. If the same file has `small_float(shape, classes)`, that is its float twin: the same
+layers and parameter names without quantisers, trained first.
+
+A module is built anew for every training, so the callable must give the same one each time; it is seeded before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import brevitas.nn as qnn
+import numpy as np
+import torch
+from brevitas.inject.enum import ScalingImplType
+from brevitas.nn.quant_layer import QuantNonLinearActLayer, QuantWeightBiasInputOutputLayer
+from brevitas.quant.fixed_point import Uint8ActPerTensorFixedPoint
+from brevitas.quant_tensor import QuantTensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from edgesight.host.errors import EdgeSightError
+from edgesight.quant import variants
+from edgesight.quant.export import export_qonnx, qonnx_of, write_atomically
+from edgesight.quant.networks import SHIPPED, Facts, Network, Shape
+from edgesight.quant.recipe import Phase
+
+TWIN: Final = "_float"
+"""What follows a callable's name in its float twin's."""
+
+SHIPPED_WORD: Final = "shipped"
+
+
+class OwnNetworkError(EdgeSightError, ValueError):
+    """A network of the user's own that cannot be trained as a stage: names file and callable, and what to do."""
+
+
+def named(stages: list[str | None]) -> list[Network]:
+    """The networks that `--stage0` and its like name, in order; the two shipped ones where none is named.
+
+    Args:
+        stages: for each place `FILE.py:CALLABLE`, `shipped`, or None where nothing was said.
+
+    Raises:
+        OwnNetworkError: a place is left out, a file or callable is not there, or the file raises.
+    """
+    while stages and stages[-1] is None:
+        stages = stages[:-1]
+    if not stages:
+        return [SHIPPED["stage0"], SHIPPED["stage1"]]
+    networks: list[Network] = []
+    for index, said in enumerate(stages):
+        place = f"stage{index}"
+        if said is None:
+            raise OwnNetworkError(
+                f"--stage{len(stages) - 1}: there is no --{place} before it; name the stages from --stage0 on"
+            )
+        if said == SHIPPED_WORD:
+            if place not in SHIPPED:
+                raise OwnNetworkError(f"--{place} {said}: only stage0 and stage1 are shipped; name FILE.py:CALLABLE")
+            networks.append(SHIPPED[place])
+        else:
+            networks.append(load(said, place))
+    return networks
+
+
+def load(said: str, place: str) -> Own:
+    """Run the file that `said`, `FILE.py:CALLABLE`, names, and take the callable (and its twin) out of it.
+
+    Raises:
+        OwnNetworkError: not so formed; no such file or name; the file raises; what is named cannot be called.
+    """
+    told, _, attribute = said.rpartition(":")
+    if not told or not attribute.isidentifier():
+        raise OwnNetworkError(
+            f"--{place} {said}: expected FILE.py:CALLABLE, such as my_networks.py:small, or {SHIPPED_WORD}"
+        )
+    path = Path(told).expanduser()
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise OwnNetworkError(
+            f"--{place} {said}: {path} cannot be read ({error.strerror}); name a Python file"
+        ) from error
+    digest = hashlib.sha256(source).hexdigest()
+    module = types.ModuleType(f"edgesight_own_{digest[:12]}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    with _user_code(path, f"--{place} {said}: {path}"):
+        # Run rather than imported: nothing is looked for anywhere else, and no byte code is left beside the file.
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    found = vars(module)
+    if attribute not in found:
+        there = [name for name, one in found.items() if isinstance(one, types.FunctionType | type) and name[0] != "_"]
+        raise OwnNetworkError(f"--{place} {said}: {path} has no {attribute!r}; it has {', '.join(there) or 'nothing'}")
+    for name in (attribute, attribute + TWIN):
+        if name in found and not callable(found[name]):
+            raise OwnNetworkError(
+                f"--{place} {said}: {name} is {_kind(found[name])}, which cannot be called; expected "
+                f"{name}(shape, classes), which returns a torch.nn.Module"
+            )
+    return Own(place, path, attribute, digest, found[attribute], found.get(attribute + TWIN))
+
+
+class _Stage(nn.Module):
+    """A user's module behind its input quantiser; gives plain logits."""
+
+    def __init__(self, quantiser: nn.Module, network: nn.Module) -> None:
+        super().__init__()
+        self.input = quantiser
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of float `[N, C, H, W]`."""
+        return _plain(self.network(self.input(images)))
+
+
+def _plain(values: Any) -> Any:
+    return values.value if isinstance(values, QuantTensor) else values
+
+
+@dataclass(frozen=True)
+class Own:
+    """A network of the user's own.
+
+    Attributes:
+        name: its place, `stage0` to `stage3`.
+        path: its file.
+        attribute: the callable's name in it.
+        digest: sha256 of the file.
+        make: the callable.
+        make_twin: the float twin's; None where there is none.
+    """
+
+    name: str
+    path: Path
+    attribute: str
+    digest: str
+    make: Callable[[Shape, int], Any] = field(repr=False)
+    make_twin: Callable[[Shape, int], Any] | None = field(repr=False)
+    exact: bool = False  # its scales are its author's matter
+
+    @property
+    def origin(self) -> str:
+        """File and callable, without the folder."""
+        return f"{self.path.name}:{self.attribute}"
+
+    @property
+    def identity(self) -> object:
+        """Place, callable and the file's bytes."""
+        return self.name, self.attribute, self.digest
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Float first where there is a twin; else the quantised network learns from nothing."""
+        return ("scratch", "quantised") if self.make_twin is None else ("float", "quantised")
+
+    def check(self, shape: Shape, classes: int) -> None:
+        """Build all, take a step, write the QONNX: OwnNetworkError says what does not work, before hours go into it."""
+        twin = self.twin(shape, classes)
+        if twin is not None:
+            self._try(self.attribute + TWIN, twin, shape, classes)
+        module = self.quantised(twin, shape, classes, np.zeros((2, *shape), np.uint8))
+        self._try(self.attribute, module, shape, classes)
+        with self._running(self.attribute, " when it is exported to QONNX"):
+            qonnx_of(module, shape)
+
+    def twin(self, shape: Shape, classes: int) -> nn.Module | None:
+        """What `<callable>_float` makes."""
+        return None if self.make_twin is None else self._made(self.attribute + TWIN, self.make_twin, shape, classes)
+
+    def quantised(self, twin: nn.Module | None, shape: Shape, classes: int, images: NDArray[np.uint8]) -> nn.Module:
+        """What the callable makes, with the twin's parameters, behind an input quantiser if it has none."""
+        network = self._made(self.attribute, self.make, shape, classes)
+        self._check_layers(network)
+        if twin is not None:
+            try:
+                _, unknown = network.load_state_dict(twin.state_dict(), strict=False)
+            except RuntimeError as error:
+                raise OwnNetworkError(
+                    f"{self._where(self.attribute + TWIN)}: its parameters do not fit {self.attribute}'s "
+                    f"({_line(error)}); give both the same names and shapes"
+                ) from error
+            if unknown:
+                raise OwnNetworkError(
+                    f"{self._where(self.attribute + TWIN)}: {self.attribute} has no {', '.join(unknown[:4])}; give "
+                    "both the same names and shapes"
+                )
+        quantiser = nn.Identity() if self._quantises_input(network, shape) else _pixels()
+        return _Stage(quantiser, network)
+
+    def write(self, module: nn.Module, shape: Shape, classes: int, folder: Path) -> tuple[tuple[Path, ...], nn.Module]:
+        """Its QONNX, which is what counts, and its state dict as an .npz, from which it can be trained on."""
+        weights, path = folder / f"{self.name}.npz", folder / f"{self.name}.onnx"
+        assert isinstance(module, _Stage)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **{key: value.numpy() for key, value in module.network.state_dict().items()})  # type: ignore[arg-type]  # numpy's stub takes any keyword for a flag
+        write_atomically(weights, lambda temporary: temporary.write_bytes(buffer.getvalue()))
+        export_qonnx(module, shape, path)
+        return (weights, path), module
+
+    def facts(self, module: nn.Module, shape: Shape, classes: int) -> Facts:
+        """Counted while a picture goes through."""
+        layers: list[dict[str, Any]] = []
+        counts = [0, 0]
+
+        def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+            def hook(layer: nn.Module, _: Any, output: Any) -> None:
+                values = _plain(output)
+                layers.append({"name": name, "kind": type(layer).__name__, "output_shape": list(values.shape[1:])})
+                if isinstance(layer, QuantWeightBiasInputOutputLayer):
+                    weight = layer.weight
+                    counts[0] += weight.numel() + (0 if layer.bias is None else layer.bias.numel())
+                    # Each weight meets each place of the map that it is slid over; of a dense layer there is one.
+                    places = values[0, 0].numel() if values.dim() > 2 else 1
+                    counts[1] += weight.numel() * places
+                    layers[-1]["weight_bits"] = _bits(layer.weight_quant)
+                elif isinstance(layer, QuantNonLinearActLayer):
+                    layers[-1]["activation_bits"] = _bits(layer.act_quant)
+
+            return hook
+
+        handles = [layer.register_forward_hook(note(name)) for name, layer in _told_layers(module)]
+        try:
+            variants.infer(module.eval(), np.zeros((1, *shape), np.uint8))
+        finally:
+            for handle in handles:
+                handle.remove()
+        ranges = [_range([one[key] for one in layers if key in one]) for key in ("weight_bits", "activation_bits")]
+        return Facts(counts[0], counts[1], layers, ranges[0], ranges[1], self.digest)
+
+    def _where(self, attribute: str) -> str:
+        return f"--{self.name} {self.path}:{attribute}"
+
+    @contextmanager
+    def _running(self, attribute: str, when: str) -> Iterator[None]:
+        with _user_code(self.path, self._where(attribute), when):
+            yield
+
+    def _made(self, attribute: str, make: Callable[[Shape, int], Any], shape: Shape, classes: int) -> nn.Module:
+        with self._running(attribute, f" for images {shape} and {classes} classes"):
+            made = make(shape, classes)
+        if not isinstance(made, nn.Module):
+            raise OwnNetworkError(f"{self._where(attribute)}: returned {_kind(made)}, expected a torch.nn.Module")
+        return made
+
+    def _check_layers(self, network: nn.Module) -> None:
+        """OwnNetworkError at the first layer whose weights no quantiser of Brevitas sees."""
+        quantised = False
+        for name, layer in network.named_modules():
+            if isinstance(layer, QuantWeightBiasInputOutputLayer):
+                quantised = True
+                if not layer.weight_quant.is_quant_enabled:
+                    raise OwnNetworkError(
+                        f"{self._where(self.attribute)}: layer {name}: its weights are floating-point; give it a "
+                        "weight_quant"
+                    )
+            elif (
+                next(layer.parameters(recurse=False), None) is not None
+                and not isinstance(layer, _BatchNorm | nn.PReLU)
+                and not type(layer).__module__.startswith("brevitas.")
+            ):
+                kind = type(layer).__name__
+                remedy = f"brevitas.nn.Quant{kind}" if hasattr(qnn, f"Quant{kind}") else "a layer of brevitas.nn"
+                raise OwnNetworkError(
+                    f"{self._where(self.attribute)}: layer {name or kind}: {kind} has weights that are not quantised; "
+                    f"use {remedy}"
+                )
+        if not quantised:
+            raise OwnNetworkError(
+                f"{self._where(self.attribute)}: has no Brevitas layer with weights; build it of brevitas.nn's, such "
+                "as QuantConv2d and QuantLinear"
+            )
+
+    def _quantises_input(self, network: nn.Module, shape: Shape) -> bool:
+        """Whether the first Brevitas layer that a picture meets quantises it."""
+        met: list[nn.Module] = []
+
+        def meet(layer: nn.Module, _: Any) -> None:
+            met.append(layer)
+
+        kinds = (QuantWeightBiasInputOutputLayer, QuantNonLinearActLayer)
+        handles = [layer.register_forward_pre_hook(meet) for layer in network.modules() if isinstance(layer, kinds)]
+        try:
+            self._logits(self.attribute, nn.Sequential(_pixels(), network).eval(), shape)
+        finally:
+            for handle in handles:
+                handle.remove()
+            network.train()
+        first = met[0] if met else None
+        if isinstance(first, QuantWeightBiasInputOutputLayer):
+            return bool(first.input_quant.is_quant_enabled)
+        return first is not None
+
+    def _try(self, attribute: str, module: nn.Module, shape: Shape, classes: int) -> None:
+        """Ask for two pictures' logits, and take a step of training."""
+        logits = self._logits(attribute, module.eval(), shape)
+        if not isinstance(logits, Tensor) or tuple(logits.shape) != (2, classes):
+            seen = list(logits.shape) if isinstance(logits, Tensor) else _kind(logits)
+            raise OwnNetworkError(
+                f"{self._where(attribute)}: gave {seen} for 2 pictures, expected logits [2, {classes}]"
+            )
+        with self._running(attribute, " in a step of training"):
+            batch = torch.rand(8, shape[2], shape[0], shape[1])
+            functional.cross_entropy(_plain(module.train()(batch)), torch.arange(8) % classes).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
+    def _logits(self, attribute: str, module: nn.Module, shape: Shape) -> Any:
+        pictures = torch.zeros(2, shape[2], shape[0], shape[1])
+        with self._running(attribute, f" for float pictures {list(pictures.shape)}"), torch.no_grad():
+            return _plain(module(pictures))
+
+
+@contextmanager
+def _user_code(path: Path, where: str, when: str = "") -> Iterator[None]:
+    """Turn whatever the user's code raises into an OwnNetworkError with the line of `path` that it came from."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        at = "" if line is None else f" at line {line}"
+        raise OwnNetworkError(f"{where}: raises {type(error).__name__}{at}{when} ({_line(error)}); mend it") from error
+
+
+def _line(error: BaseException) -> str:
+    """What an error says, in a line of bounded length."""
+    words = " ".join(str(error).split())
+    return words if len(words) <= 200 else words[:197] + "..."
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _pixels() -> nn.Module:
+    """A quantiser that changes no pixel / 256."""
+    quantiser: nn.Module = qnn.QuantIdentity(
+        act_quant=Uint8ActPerTensorFixedPoint,
+        bit_width=variants.INPUT_BITS,
+        scaling_impl_type=ScalingImplType.CONST,
+        scaling_init=2.0 ** (variants.INPUT_BITS + variants.INPUT_EXPONENT),
+        return_quant_tensor=True,
+    )
+    return quantiser
+
+
+def _told_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Layers as a user knows them: Brevitas' whole, torch's leaves."""
+    if isinstance(module, QuantWeightBiasInputOutputLayer | QuantNonLinearActLayer):
+        yield "", module
+        return
+    children = list(module.named_children())
+    if not children:
+        yield "", module
+    for name, child in children:
+        for below, layer in _told_layers(child):
+            yield f"{name}.{below}" if below else name, layer
+
+
+def _bits(quantiser: Any) -> int | None:
+    width = quantiser.bit_width() if quantiser.is_quant_enabled else None
+    return None if width is None else int(width)
+
+
+def _range(bits: list[int | None]) -> int | str | None:
+    known = sorted({one for one in bits if one is not None})
+    if not known:
+        return None
+    return known[0] if len(known) == 1 else f"{known[0]} to {known[-1]}"
