@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from edgesight.quant.export import write_atomically
+from edgesight.quant.facts import Facts
 from edgesight.quant.gain import gain, packed, unpacked
 from edgesight.quant.image_folder import FolderReading
 from edgesight.quant.learn import Trained
-from edgesight.quant.networks import Facts, Network, Wanted
+from edgesight.quant.networks import EXITS, Network, Wanted
 from edgesight.quant.recipe import recipe_for
 from edgesight.quant.splits import DataSet
 
-PLACES: Final = ("stage0", "stage1", "stage2", "stage3", "backend")
-"""Networks in the order that a cascade asks them."""
+_PLACES: Final = (EXITS, "stage0", "stage1", "stage2", "stage3", "backend")  # in the order that a cascade asks them
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,18 @@ class Written:
 
 @dataclass(frozen=True)
 class NetworkReport:
-    """What training one network over several seeds gave; accuracies are shares, 0 to 1, one a seed.
+    """What training one network, or exit of one, over several seeds gave; accuracies are shares, 0 to 1, one a seed.
 
     Attributes:
-        variant: its name.
+        variant: its name; of an exit, the stage that it is.
         network: `shipped`, or the user's file and callable.
         test_accuracy: of the network as exported, on the test split.
         calibration_accuracy: the same on the calibration split.
         float_test_accuracy: of the float twin, on the test split; none where there is no twin.
         seconds: wall time of each training.
-        parameters: weights and biases.
-        macs: multiply-accumulates an image.
-        files: what was written for seed 0.
+        parameters: weights and biases of the network, all exits together.
+        macs: multiply-accumulates an image of the network, all exits together.
+        files: what was written of the network for seed 0.
     """
 
     variant: str
@@ -70,32 +70,43 @@ class NetworkReport:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the card tells of a network: the report, and of seed 0 which calibration images it answers rightly."""
+    """What the card tells of a network: reports of its exits, and of seed 0 which calibration images each gets right.
+
+    Without exits it has one report.
+    """
 
     network: Network
     facts: Facts
     written: Written
-    right: NDArray[np.bool_]
-    report: NetworkReport
+    right: NDArray[np.bool_]  # [exits, N]
+    reports: tuple[NetworkReport, ...]
 
 
-def network_report(data: DataSet, trained: Sequence[Trained], written: Written) -> Measured:
+def measured_of(data: DataSet, trained: Sequence[Trained], written: Written) -> Measured:
     """What came of one network, trained with each seed; `written` is what came of the first."""
-    network = trained[0].network
+    network, right = trained[0].network, trained[0].calibration_right
     facts = network.facts(trained[0].module, data.shape, len(data.classes))
-    floats = [result.float_test_accuracy for result in trained]
-    report = NetworkReport(
-        variant=network.name,
-        network=network.origin,
-        test_accuracy=tuple(result.test_accuracy for result in trained),
-        calibration_accuracy=tuple(result.calibration_accuracy for result in trained),
-        float_test_accuracy=tuple(share for share in floats if share is not None),
-        seconds=tuple(result.seconds for result in trained),
-        parameters=facts.parameters,
-        macs=facts.macs,
-        files=written.files,
+    floats = [result.float_test_accuracy for result in trained if result.float_test_accuracy is not None]
+    reports = tuple(
+        NetworkReport(
+            variant=name,
+            network=network.origin,
+            test_accuracy=tuple(result.test_accuracy[index] for result in trained),
+            calibration_accuracy=tuple(float(result.calibration_right[index].mean()) for result in trained),
+            float_test_accuracy=tuple(shares[index] for shares in floats),
+            seconds=tuple(result.seconds for result in trained),
+            parameters=facts.parameters,
+            macs=facts.macs,
+            files=written.files,
+        )
+        for index, name in enumerate(_stages_of(network.name, len(right)))
     )
-    return Measured(network, facts, written, trained[0].calibration_right, report)
+    return Measured(network, facts, written, right, reports)
+
+
+def _stages_of(network: str, exits: int) -> list[str]:
+    """What the exits of a network are as stages."""
+    return [f"stage{index}" for index in range(exits)] if network == EXITS else [network]
 
 
 def accuracy_table(data: DataSet, reports: Sequence[NetworkReport]) -> Table:
@@ -152,7 +163,7 @@ def write_card(data: DataSet, measured: Sequence[Measured], command: str, quick:
                 networks = dict(older["networks"])
     for one in measured:
         networks[one.network.name] = _network_entry(data, one, command, quick)
-    networks = {name: networks[name] for name in PLACES if name in networks}
+    networks = {name: networks[name] for name in _PLACES if name in networks}
     _add_gains(networks, len(data.calibration))
     card: Card = {
         "schema": CARD_SCHEMA,
@@ -173,17 +184,24 @@ def write_card(data: DataSet, measured: Sequence[Measured], command: str, quick:
 
 
 def _add_gains(networks: Card, images: int) -> None:
-    """Tell of each network how much better it is than the one before it, as far as the card knows their answers."""
-    for before, name in itertools.pairwise(networks):
-        networks[name].pop("gain", None)
-        told = [networks[one].get("calibration_right") for one in (before, name)]
+    """Tell of each stage how much better it is than the one before it, as far as the card knows their answers."""
+    for (before, worse), (_, better) in itertools.pairwise(_answering(networks)):
+        better.pop("gain", None)
+        told = [one.get("calibration_right") for one in (better, worse)]
         if all(told):
-            worse, better = (unpacked(bits, images) for bits in told)
-            networks[name]["gain"] = {"over": before, **dataclasses.asdict(gain(better, worse))}
+            better["gain"] = {"over": before, **dataclasses.asdict(gain(*(unpacked(bits, images) for bits in told)))}
+
+
+def _answering(networks: Card) -> Iterator[tuple[str, Card]]:
+    """What a cascade asks, in order, with the entry that has its accuracies: a network, or an exit of one."""
+    for name, entry in networks.items():
+        exits = entry.get("exits", [entry])
+        yield from zip(_stages_of(name, len(exits)), exits, strict=True)
 
 
 def _network_entry(data: DataSet, measured: Measured, command: str, quick: bool) -> Card:
-    report, network, facts = measured.report, measured.network, measured.facts
+    network, facts, report = measured.network, measured.facts, measured.reports[0]
+    accuracies = [_accuracies(one, right) for one, right in zip(measured.reports, measured.right, strict=True)]
     return {
         "network": network.origin,
         "source_sha256": facts.source,
@@ -202,16 +220,22 @@ def _network_entry(data: DataSet, measured: Measured, command: str, quick: bool)
         },
         "seeds": list(range(len(report.test_accuracy))),
         "shipped_seed": 0,
-        "test_accuracy": _spread(report.test_accuracy),
-        "calibration_accuracy": _spread(report.calibration_accuracy),
-        "calibration_right": packed(measured.right),
-        "float_test_accuracy": _spread(report.float_test_accuracy) if report.float_test_accuracy else None,
+        **({"exits": accuracies} if network.name == EXITS else accuracies[0]),
         "qonnx": measured.written.agreement,
         "seconds": [round(seconds, 1) for seconds in report.seconds],
         "files": {
             path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
             for path in report.files
         },
+    }
+
+
+def _accuracies(report: NetworkReport, right: NDArray[np.bool_]) -> Card:
+    return {
+        "test_accuracy": _spread(report.test_accuracy),
+        "calibration_accuracy": _spread(report.calibration_accuracy),
+        "calibration_right": packed(right),
+        "float_test_accuracy": _spread(report.float_test_accuracy) if report.float_test_accuracy else None,
     }
 
 
@@ -253,15 +277,15 @@ def model_card(card: Card) -> str:
         "| seeds | float twin (seed 0) | training, s |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for name, entry in card["networks"].items():
-        test, twin = entry["test_accuracy"], entry["float_test_accuracy"]
-        float_share = f"{twin['by_seed'][0]:.2%}" if twin else "none"
+    for network, entry in card["networks"].items():
         bits = f"{entry['weight_bits']}, {entry['activation_bits']}" if entry["weight_bits"] else "float"
-        lines.append(
-            f"| {name} | {bits} | {entry['parameters']:,} | {entry['macs']:,} | {test['by_seed'][0]:.2%} "
-            f"| {test['mean']:.2%} | {test['min']:.2%} | {test['max']:.2%} | {len(entry['seeds'])} "
-            f"| {float_share} | {sum(entry['seconds']):.0f} |"
-        )
+        size = [bits, f"{entry['parameters']:,}", f"{entry['macs']:,}"]
+        for name, accuracies in _answering({network: entry}):
+            test, twin = accuracies["test_accuracy"], accuracies["float_test_accuracy"]
+            float_share = f"{twin['by_seed'][0]:.2%}" if twin else "none"
+            shares = [f"{share:.2%}" for share in (test["by_seed"][0], test["mean"], test["min"], test["max"])]
+            cells = [name, *size, *shares, str(len(entry["seeds"])), float_share, f"{sum(entry['seconds']):.0f}"]
+            lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
         "Accuracy is the share of the test split that the network answers rightly, measured on the quantised network "
@@ -284,13 +308,18 @@ def model_card(card: Card) -> str:
 
 
 def _said_of(networks: Card) -> Iterator[str]:
-    """Tell where networks of the user's own come from, and which are no better than the one before."""
+    """Tell where networks of the user's own come from, and which stages are no better than the one before."""
     lines = [
         f"{name} is `{entry['network']}` (sha256 `{entry['source_sha256'][:12]}...`); its QONNX is {entry['qonnx']}."
         for name, entry in networks.items()
         if entry.get("source_sha256")
     ]
-    for name, entry in networks.items():
+    if EXITS in networks:
+        lines.append(
+            "The stages are exits of that one network, which were trained together, for the sum of their losses; bits, "
+            "parameters, MACs and seconds are of the whole network."
+        )
+    for name, entry in _answering(networks):
         gained = entry.get("gain")
         if gained and not gained["proved"]:
             lines.append(

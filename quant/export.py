@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from edgesight.host import pixels
 from edgesight.host.errors import EdgeSightError
 from edgesight.quant import variants
+from edgesight.quant.answers import infer
 from edgesight.quant.variants import (
     Conv,
     Dense,
@@ -84,8 +85,8 @@ def export_qonnx(network: nn.Module, input_shape: tuple[int, int, int], path: Pa
 def qonnx_of(network: nn.Module, input_shape: tuple[int, int, int]) -> Any:
     """Return a Brevitas network as a QONNX model.
 
-    The graph's input is float32 `[1, C, H, W]`, pixel / 256; its output float32 logits `[1, classes]`. Equal networks
-    give equal bytes.
+    The graph's input is float32 `[1, C, H, W]`, pixel / 256; its output float32 logits `[1, classes]`, and one such
+    for each exit, in order, where the network has exits. Equal networks give equal bytes.
 
     Args:
         network: a Brevitas network; it is put into evaluation mode.
@@ -183,7 +184,7 @@ def qonnx_logits(path: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         images: uint8 `[N, H, W, C]`.
 
     Returns:
-        float32 logits `[N, classes]`.
+        float32 logits `[exits, N, classes]`, of a network without exits one.
     """
     from qonnx.core.modelwrapper import ModelWrapper  # here, since it takes a second to import
     from qonnx.core.onnx_exec import execute_onnx
@@ -191,8 +192,9 @@ def qonnx_logits(path: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     values = pixels.as_input(images)
     model = cleanup_model(ModelWrapper(str(path)))
-    source, sink = model.graph.input[0].name, model.graph.output[0].name
-    return np.concatenate([execute_onnx(model, {source: value[None]})[sink] for value in values])
+    source, exits = model.graph.input[0].name, [output.name for output in model.graph.output]
+    answers = (execute_onnx(model, {source: value[None]}) for value in values)
+    return np.concatenate([np.stack([answer[name] for name in exits]) for answer in answers], 1)
 
 
 # --------------------------------------------------------------------------------------------------- zoo folder
@@ -319,7 +321,7 @@ def brevitas_logits(folder: Path, stage: str, images: NDArray[np.uint8]) -> NDAr
         raise ExportError(
             f"images: found {images.dtype} {images.shape}, expected uint8 [N, {', '.join(map(str, stored.shape))}]"
         )
-    return variants.infer(stored.build(), images)
+    return infer(stored.build(), images)
 
 
 # ---------------------------------------------------------------------------------------------------- back end

@@ -25,11 +25,12 @@ from torch.nn import functional
 
 from edgesight.host.pixels import STEPS
 from edgesight.quant import variants
+from edgesight.quant.answers import as_input, exits_of, infer, infer_exits
 from edgesight.quant.export import write_atomically
 from edgesight.quant.networks import Network
 from edgesight.quant.recipe import Phase, Recipe, TrainingError, recipe_for
 from edgesight.quant.splits import DataSet, Split
-from edgesight.quant.variants import Folded, as_input, infer
+from edgesight.quant.variants import Folded
 
 
 class Progressed(Protocol):
@@ -70,14 +71,15 @@ AS_USUAL: Final = Course()
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained network.
+    """One trained network. What is told by exit has one entry where a network has no exits.
 
     Attributes:
         network: what was trained.
         seed: the seed of its weights and of the order of images.
         module: it, in evaluation mode: quantised where it is to be.
-        test_accuracy: share of the test split answered rightly, 0 to 1, as exported (quantised where quantised).
-        calibration_right: which images of the calibration split it answers rightly, bool `[N]`.
+        test_accuracy: share of the test split answered rightly by each exit, 0 to 1, as exported (quantised where
+            quantised).
+        calibration_right: which images of the calibration split each exit answers rightly, bool `[exits, N]`.
         float_test_accuracy: the float twin's, 0 to 1; None where there is no twin.
         seconds: wall time of training, all runs of a resumed training together.
     """
@@ -85,15 +87,10 @@ class Trained:
     network: Network
     seed: int
     module: nn.Module
-    test_accuracy: float
+    test_accuracy: tuple[float, ...]
     calibration_right: NDArray[np.bool_]
-    float_test_accuracy: float | None
+    float_test_accuracy: tuple[float, ...] | None
     seconds: float
-
-    @property
-    def calibration_accuracy(self) -> float:
-        """Share of the calibration split answered rightly, 0 to 1."""
-        return float(self.calibration_right.mean())
 
 
 def train(
@@ -124,7 +121,7 @@ def train(
         seconds, float_test = 0.0, None
         if twin is not None:
             seconds = _fit(twin, data, teacher, "float", network, seed, course)
-            float_test = accuracy(twin.eval(), data.test)
+            float_test = accuracies(twin.eval(), data.test)
         module = network.quantised(twin, shape, classes, data.train.images[:: max(1, len(data.train) // 1000)])
         if module is None:
             assert twin is not None
@@ -134,8 +131,8 @@ def train(
                 if phase != "float":
                     seconds += _fit(module, data, teacher, phase, network, seed, course)
         module.eval()
-        right = infer(module, data.calibration.images).argmax(1) == data.calibration.labels
-        return Trained(network, seed, module, accuracy(module, data.test), right, float_test, seconds)
+        right = _right(module, data.calibration)
+        return Trained(network, seed, module, accuracies(module, data.test), right, float_test, seconds)
 
 
 @contextmanager
@@ -205,10 +202,10 @@ def _fit(
         seconds += time.perf_counter() - begun
         _save(checkpoint, identity, epoch + 1, seconds, module, optimiser)
         module.eval()
-        measured = accuracy(module, data.calibration)
+        measured = ", ".join(f"{share:.2%}" for share in accuracies(module, data.calibration))
         console.print(
             f"{label}: epoch {epoch + 1}/{recipe.epochs}, loss {total / steps:.4f}, "
-            f"calibration accuracy {measured:.2%}, {seconds:.0f} s"
+            f"calibration accuracy {measured}, {seconds:.0f} s"
         )
     return seconds
 
@@ -231,14 +228,17 @@ def take_step(
     recipe: Recipe,
     mirror: bool,
 ) -> float:
-    """Learn from the `chosen` images once; return the loss."""
+    """Learn from the `chosen` images once; return the loss, which is the sum over all exits."""
     batch, mirrored = _augment(images[chosen], recipe, mirror)
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-        logits = network(batch)
-    loss = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=recipe.smoothing)
-    if answers is not None and recipe.teaching:
-        lesson = _lesson(logits.float(), answers[mirrored.long(), chosen], recipe.temperature)
-        loss = (1 - recipe.teaching) * loss + recipe.teaching * lesson
+        exits = exits_of(network(batch))
+    loss = torch.zeros(())
+    for logits in exits:
+        own = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=recipe.smoothing)
+        if answers is not None and recipe.teaching:
+            lesson = _lesson(logits.float(), answers[mirrored.long(), chosen], recipe.temperature)
+            own = (1 - recipe.teaching) * own + recipe.teaching * lesson
+        loss = loss + own
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
     optimiser.step()
@@ -327,9 +327,15 @@ def _spread(count: int, most: float) -> Tensor:
     return (2 * torch.rand(count) - 1) * most
 
 
-def accuracy(network: nn.Module, split: Split) -> float:
-    """Return the share of a split that a network answers rightly, 0 to 1."""
-    return float((infer(network, split.images).argmax(1) == split.labels).mean())
+def _right(network: nn.Module, split: Split) -> NDArray[np.bool_]:
+    """Which images of a split each exit answers rightly, bool `[exits, N]`."""
+    found: NDArray[np.bool_] = infer_exits(network, split.images).argmax(2) == split.labels
+    return found
+
+
+def accuracies(network: nn.Module, split: Split) -> tuple[float, ...]:
+    """The share of a split that each exit of a network answers rightly, 0 to 1."""
+    return tuple(float(right.mean()) for right in _right(network, split))
 
 
 def teach(data: DataSet, trained: nn.Module) -> NDArray[np.float32]:

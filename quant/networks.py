@@ -17,38 +17,22 @@ from torch import Tensor, nn
 from edgesight.quant import variants
 from edgesight.quant.exponents import choose_exponents
 from edgesight.quant.export import StoredStage, check_exportable, export_backend, export_qonnx, save_stage
+from edgesight.quant.facts import Facts
 from edgesight.quant.recipe import Phase, TrainingError
 from edgesight.quant.variants import Exponents, Placed, Variant
 
 Shape = tuple[int, int, int]
 
-
-@dataclass(frozen=True)
-class Facts:
-    """What the card tells of a network, for one image shape and number of classes.
-
-    Attributes:
-        parameters: weights and biases.
-        macs: multiply-accumulates an image.
-        layers: a description of each layer, for JSON.
-        weight_bits: of its weights: a number, `2 to 8` where they differ, None for floating point.
-        activation_bits: the same of its activations.
-        source: sha256 of the user's file that it is from; None of a shipped one.
-    """
-
-    parameters: int
-    macs: int
-    layers: list[dict[str, Any]]
-    weight_bits: int | str | None
-    activation_bits: int | str | None
-    source: str | None = None
+EXITS: Final = "exits"
+"""The name of a network whose exits are all of the cascade's stages, and of its files."""
 
 
 class Network(Protocol):
     """A network to train.
 
     Attributes:
-        name: its place in the cascade, and its files': `stage0` to `stage3`, or `backend`.
+        name: its place in the cascade, and its files': `stage0` to `stage3`, `backend`, or `exits`, whose exits are all
+            of the stages.
         origin: where it comes from, for a reader: `shipped`, or file and callable.
         identity: what it is, by its `repr`: a checkpoint is only taken up by the very same.
         phases: how it is trained, in this order.
@@ -80,8 +64,8 @@ class Network(Protocol):
         `images` are some of the train split, to choose ranges by: uint8 `[N, H, W, C]`.
         """
 
-    def write(self, module: nn.Module, shape: Shape, classes: int, folder: Path) -> tuple[tuple[Path, ...], nn.Module]:
-        """Write the trained `module`; return the files, the ONNX file last, and what they hold as a module."""
+    def write(self, module: nn.Module, shape: Shape, classes: int, folder: Path) -> tuple[tuple[str, ...], nn.Module]:
+        """Write the trained `module`; return the files' names, the ONNX file last, and what they hold as a module."""
 
     def facts(self, module: nn.Module, shape: Shape, classes: int) -> Facts:
         """What to tell of the trained `module`."""
@@ -131,20 +115,19 @@ class Shipped:
         variants.load_weights(built, folded)
         return built
 
-    def write(self, module: nn.Module, shape: Shape, classes: int, folder: Path) -> tuple[tuple[Path, ...], nn.Module]:
+    def write(self, module: nn.Module, shape: Shape, classes: int, folder: Path) -> tuple[tuple[str, ...], nn.Module]:
         """A stage's integers as `<name>.npz` and its QONNX, which is integer arithmetic; the back end's ONNX."""
         assert isinstance(module, nn.Sequential)
-        path = folder / f"{self.name}.onnx"
+        weights, network = f"{self.name}.npz", f"{self.name}.onnx"
         if not self.variant.quantised:
-            export_backend(self._fitted(shape, classes), variants.fold(module), path)
-            return (path,), module
+            export_backend(self._fitted(shape, classes), variants.fold(module), folder / network)
+            return (network,), module
         stage = StoredStage(self.variant, shape, classes, exponents_of(module), variants.settled_weights(module))
-        weights = folder / f"{self.name}.npz"
-        save_stage(stage, weights)
+        save_stage(stage, folder / weights)
         built = stage.build()
         check_exportable(built)
-        export_qonnx(built, shape, path)
-        return (weights, path), built
+        export_qonnx(built, shape, folder / network)
+        return (weights, network), built
 
     def facts(self, module: nn.Module, shape: Shape, classes: int) -> Facts:
         """As fitted."""
@@ -169,7 +152,7 @@ class Wanted:
     """What to train.
 
     Attributes:
-        stages: the cascade's, from `stage0` on.
+        stages: the cascade's, from `stage0` on; or the one network whose exits are its stages.
         only: one of them or `backend`; `all`, all of them and the back end.
     """
 

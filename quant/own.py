@@ -1,10 +1,11 @@
-"""A user's own network as a stage: found in the file that the user names, checked, and made ready to be trained.
+"""A user's own networks as stages: found in the file that the user names, checked, and made ready to be trained.
 
 `my_networks.py:small` names a callable: `small(shape, classes)` gets the image shape `(H, W, C)` and the number of
 classes and returns a `torch.nn.Module` of Brevitas layers, which takes float32 `[N, C, H, W]`, pixel / 256, and gives
-logits `[N, classes]`. Where its first layer quantises nothing, an unsigned 8-bit quantiser of scale 1/256 is put before
-it, which changes no picture. If the same file has `small_float(shape, classes)`, that is its float twin: the same
-layers and parameter names without quantisers, trained first.
+logits `[N, classes]`; a network with exits gives a tuple of them, one for each exit. Where its first layer quantises
+nothing, an unsigned 8-bit quantiser of scale 1/256 is put before it, which changes no picture. If the same file has
+`small_float(shape, classes)`, that is its float twin: the same layers and parameter names without quantisers, trained
+first.
 
 A module is built anew for every training, so the callable must give the same one each time; it is seeded before.
 """
@@ -12,7 +13,6 @@ A module is built anew for every training, so the callable must give the same on
 from __future__ import annotations
 
 import hashlib
-import io
 import sys
 import traceback
 import types
@@ -28,7 +28,6 @@ import torch
 from brevitas.inject.enum import ScalingImplType
 from brevitas.nn.quant_layer import QuantNonLinearActLayer, QuantWeightBiasInputOutputLayer
 from brevitas.quant.fixed_point import Uint8ActPerTensorFixedPoint
-from brevitas.quant_tensor import QuantTensor
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -36,8 +35,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgesight.host.errors import EdgeSightError
 from edgesight.quant import variants
-from edgesight.quant.export import export_qonnx, qonnx_of, write_atomically
-from edgesight.quant.networks import SHIPPED, Facts, Network, Shape
+from edgesight.quant.answers import exits_of
+from edgesight.quant.export import export_qonnx, qonnx_of
+from edgesight.quant.facts import Facts, facts_of, plain
+from edgesight.quant.networks import EXITS, SHIPPED, Network, Shape
 from edgesight.quant.recipe import Phase
 
 TWIN: Final = "_float"
@@ -45,22 +46,32 @@ TWIN: Final = "_float"
 
 SHIPPED_WORD: Final = "shipped"
 
+MOST_EXITS: Final = 4
+"""A cascade has no more stages."""
+
 
 class OwnNetworkError(EdgeSightError, ValueError):
     """A network of the user's own that cannot be trained as a stage: names file and callable, and what to do."""
 
 
-def named(stages: list[str | None]) -> list[Network]:
-    """The networks that `--stage0` and its like name, in order; the two shipped ones where none is named.
+def named(stages: list[str | None], exits: str | None = None) -> list[Network]:
+    """The networks that `--stage0` and its like name, in order, or `--exits`; the two shipped ones by default.
 
     Args:
         stages: for each place `FILE.py:CALLABLE`, `shipped`, or None where nothing was said.
+        exits: `FILE.py:CALLABLE` of a network whose exits are the stages.
 
     Raises:
         OwnNetworkError: a place is left out, a file or callable is not there, or the file raises.
     """
     while stages and stages[-1] is None:
         stages = stages[:-1]
+    if exits is not None:
+        if stages:
+            raise OwnNetworkError(
+                f"--{EXITS} {exits}: its exits are all of the cascade's stages; leave --stage{len(stages) - 1} out"
+            )
+        return [load(exits, EXITS)]
     if not stages:
         return [SHIPPED["stage0"], SHIPPED["stage1"]]
     networks: list[Network] = []
@@ -88,7 +99,8 @@ def load(said: str, place: str) -> Own:
     told, _, attribute = said.rpartition(":")
     if not told or not attribute.isidentifier():
         raise OwnNetworkError(
-            f"--{place} {said}: expected FILE.py:CALLABLE, such as my_networks.py:small, or {SHIPPED_WORD}"
+            f"--{place} {said}: name FILE.py:CALLABLE, such as my_networks.py:small"
+            + ("" if place == EXITS else f", or {SHIPPED_WORD}")
         )
     path = Path(told).expanduser()
     try:
@@ -107,7 +119,9 @@ def load(said: str, place: str) -> Own:
     found = vars(module)
     if attribute not in found:
         there = [name for name, one in found.items() if isinstance(one, types.FunctionType | type) and name[0] != "_"]
-        raise OwnNetworkError(f"--{place} {said}: {path} has no {attribute!r}; it has {', '.join(there) or 'nothing'}")
+        raise OwnNetworkError(
+            f"--{place} {said}: {path} has no {attribute!r}; name what it has: {', '.join(there) or 'there is nothing'}"
+        )
     for name in (attribute, attribute + TWIN):
         if name in found and not callable(found[name]):
             raise OwnNetworkError(
@@ -118,20 +132,21 @@ def load(said: str, place: str) -> Own:
 
 
 class _Stage(nn.Module):
-    """A user's module behind its input quantiser; gives plain logits."""
+    """A user's module behind its input quantiser; gives plain logits, a tuple of them where it has exits."""
 
     def __init__(self, quantiser: nn.Module, network: nn.Module) -> None:
         super().__init__()
         self.input = quantiser
         self.network = network
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         """Logits of float `[N, C, H, W]`."""
-        return _plain(self.network(self.input(images)))
+        return _plain_logits(self.network(self.input(images)))
 
 
-def _plain(values: Any) -> Any:
-    return values.value if isinstance(values, QuantTensor) else values
+def _plain_logits(output: Any) -> Any:
+    """What a user's module gives, without Brevitas' tensors; a list of exits, too, is a tuple."""
+    return tuple(map(plain, output)) if type(output) in (tuple, list) else plain(output)
 
 
 @dataclass(frozen=True)
@@ -139,7 +154,7 @@ class Own:
     """A network of the user's own.
 
     Attributes:
-        name: its place, `stage0` to `stage3`.
+        name: its place, `stage0` to `stage3`, or `exits`.
         path: its file.
         attribute: the callable's name in it.
         digest: sha256 of the file.
@@ -204,45 +219,18 @@ class Own:
         quantiser = nn.Identity() if self._quantises_input(network, shape) else _pixels()
         return _Stage(quantiser, network)
 
-    def write(self, module: nn.Module, shape: Shape, classes: int, folder: Path) -> tuple[tuple[Path, ...], nn.Module]:
+    def write(self, module: nn.Module, shape: Shape, classes: int, folder: Path) -> tuple[tuple[str, ...], nn.Module]:
         """Its QONNX, which is what counts, and its state dict as an .npz, from which it can be trained on."""
-        weights, path = folder / f"{self.name}.npz", folder / f"{self.name}.onnx"
         assert isinstance(module, _Stage)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{key: value.numpy() for key, value in module.network.state_dict().items()})  # type: ignore[arg-type]  # numpy's stub takes any keyword for a flag
-        write_atomically(weights, lambda temporary: temporary.write_bytes(buffer.getvalue()))
-        export_qonnx(module, shape, path)
-        return (weights, path), module
+        weights, network = f"{self.name}.npz", f"{self.name}.onnx"
+        held: dict[str, Any] = {key: value.numpy() for key, value in module.network.state_dict().items()}
+        np.savez_compressed(folder / weights, **held)
+        export_qonnx(module, shape, folder / network)
+        return (weights, network), module
 
     def facts(self, module: nn.Module, shape: Shape, classes: int) -> Facts:
         """Counted while a picture goes through."""
-        layers: list[dict[str, Any]] = []
-        counts = [0, 0]
-
-        def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
-            def hook(layer: nn.Module, _: Any, output: Any) -> None:
-                values = _plain(output)
-                layers.append({"name": name, "kind": type(layer).__name__, "output_shape": list(values.shape[1:])})
-                if isinstance(layer, QuantWeightBiasInputOutputLayer):
-                    weight = layer.weight
-                    counts[0] += weight.numel() + (0 if layer.bias is None else layer.bias.numel())
-                    # Each weight meets each place of the map that it is slid over; of a dense layer there is one.
-                    places = values[0, 0].numel() if values.dim() > 2 else 1
-                    counts[1] += weight.numel() * places
-                    layers[-1]["weight_bits"] = _bits(layer.weight_quant)
-                elif isinstance(layer, QuantNonLinearActLayer):
-                    layers[-1]["activation_bits"] = _bits(layer.act_quant)
-
-            return hook
-
-        handles = [layer.register_forward_hook(note(name)) for name, layer in _told_layers(module)]
-        try:
-            variants.infer(module.eval(), np.zeros((1, *shape), np.uint8))
-        finally:
-            for handle in handles:
-                handle.remove()
-        ranges = [_range([one[key] for one in layers if key in one]) for key in ("weight_bits", "activation_bits")]
-        return Facts(counts[0], counts[1], layers, ranges[0], ranges[1], self.digest)
+        return facts_of(module, shape, self.digest)
 
     def _where(self, attribute: str) -> str:
         return f"--{self.name} {self.path}:{attribute}"
@@ -256,7 +244,7 @@ class Own:
         with self._running(attribute, f" for images {shape} and {classes} classes"):
             made = make(shape, classes)
         if not isinstance(made, nn.Module):
-            raise OwnNetworkError(f"{self._where(attribute)}: returned {_kind(made)}, expected a torch.nn.Module")
+            raise OwnNetworkError(f"{self._where(attribute)}: returned {_kind(made)}; return a torch.nn.Module")
         return made
 
     def _check_layers(self, network: nn.Module) -> None:
@@ -297,7 +285,7 @@ class Own:
         kinds = (QuantWeightBiasInputOutputLayer, QuantNonLinearActLayer)
         handles = [layer.register_forward_pre_hook(meet) for layer in network.modules() if isinstance(layer, kinds)]
         try:
-            self._logits(self.attribute, nn.Sequential(_pixels(), network).eval(), shape)
+            self._output(self.attribute, nn.Sequential(_pixels(), network).eval(), shape)
         finally:
             for handle in handles:
                 handle.remove()
@@ -309,20 +297,36 @@ class Own:
 
     def _try(self, attribute: str, module: nn.Module, shape: Shape, classes: int) -> None:
         """Ask for two pictures' logits, and take a step of training."""
-        logits = self._logits(attribute, module.eval(), shape)
-        if not isinstance(logits, Tensor) or tuple(logits.shape) != (2, classes):
-            seen = list(logits.shape) if isinstance(logits, Tensor) else _kind(logits)
-            raise OwnNetworkError(
-                f"{self._where(attribute)}: gave {seen} for 2 pictures, expected logits [2, {classes}]"
-            )
+        self._check_output(attribute, self._output(attribute, module.eval(), shape), classes)
         with self._running(attribute, " in a step of training"):
-            batch = torch.rand(8, shape[2], shape[0], shape[1])
-            functional.cross_entropy(_plain(module.train()(batch)), torch.arange(8) % classes).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            batch, labels = torch.rand(8, shape[2], shape[0], shape[1]), torch.arange(8) % classes
+            for logits in exits_of(_plain_logits(module.train()(batch))):
+                functional.cross_entropy(logits, labels).backward(retain_graph=True)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
-    def _logits(self, attribute: str, module: nn.Module, shape: Shape) -> Any:
+    def _check_output(self, attribute: str, output: Any, classes: int) -> None:
+        """OwnNetworkError unless `output` is logits of two pictures: one tensor, or one for each exit."""
+        seen = [list(one.shape) if isinstance(one, Tensor) else _kind(one) for one in exits_of(output)]
+        found = ", ".join(map(str, seen))
+        if self.name != EXITS and isinstance(output, tuple):
+            raise OwnNetworkError(
+                f"{self._where(attribute)}: gave a tuple ({found}) for 2 pictures; return one tensor of logits, or "
+                f"name the network by --{EXITS}"
+            )
+        if self.name == EXITS and not (isinstance(output, tuple) and 2 <= len(output) <= MOST_EXITS):
+            raise OwnNetworkError(
+                f"{self._where(attribute)}: gave {len(seen)} outputs ({found}) for 2 pictures; return a tuple of "
+                f"logits, one for each of 2 to {MOST_EXITS} exits"
+            )
+        if any(one != [2, classes] for one in seen):
+            raise OwnNetworkError(
+                f"{self._where(attribute)}: gave {found} for 2 pictures; return logits [2, {classes}]"
+                + (" of each exit" if self.name == EXITS else "")
+            )
+
+    def _output(self, attribute: str, module: nn.Module, shape: Shape) -> Any:
         pictures = torch.zeros(2, shape[2], shape[0], shape[1])
         with self._running(attribute, f" for float pictures {list(pictures.shape)}"), torch.no_grad():
-            return _plain(module(pictures))
+            return _plain_logits(module(pictures))
 
 
 @contextmanager
@@ -357,28 +361,3 @@ def _pixels() -> nn.Module:
         return_quant_tensor=True,
     )
     return quantiser
-
-
-def _told_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Layers as a user knows them: Brevitas' whole, torch's leaves."""
-    if isinstance(module, QuantWeightBiasInputOutputLayer | QuantNonLinearActLayer):
-        yield "", module
-        return
-    children = list(module.named_children())
-    if not children:
-        yield "", module
-    for name, child in children:
-        for below, layer in _told_layers(child):
-            yield f"{name}.{below}" if below else name, layer
-
-
-def _bits(quantiser: Any) -> int | None:
-    width = quantiser.bit_width() if quantiser.is_quant_enabled else None
-    return None if width is None else int(width)
-
-
-def _range(bits: list[int | None]) -> int | str | None:
-    known = sorted({one for one in bits if one is not None})
-    if not known:
-        return None
-    return known[0] if len(known) == 1 else f"{known[0]} to {known[-1]}"

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,15 +23,15 @@ from rich.console import Console
 
 from edgesight.quant import datasets
 from edgesight.quant.ahead import Ahead
-from edgesight.quant.card import NetworkReport, Written, accuracy_table, network_report, told_command, write_card
-from edgesight.quant.export import ExportError, qonnx_logits
+from edgesight.quant.answers import infer_exits
+from edgesight.quant.card import NetworkReport, Written, accuracy_table, measured_of, told_command, write_card
+from edgesight.quant.export import ExportError, qonnx_logits, write_atomically
 from edgesight.quant.image_folder import AS_NAMED, FolderReading
 from edgesight.quant.learn import AS_USUAL, Course, Trained, deterministic, teach, train
-from edgesight.quant.networks import SHIPPED, Wanted
+from edgesight.quant.networks import EXITS, SHIPPED, Network, Wanted
 from edgesight.quant.recipe import TrainingError
 from edgesight.quant.remarks import remarks
 from edgesight.quant.splits import DataSet
-from edgesight.quant.variants import infer
 
 ZOO_FOLDER: Final = Path(__file__).resolve().parent / "zoo"
 """Where trained networks are shipped, a folder a data set."""
@@ -37,7 +39,7 @@ ZOO_FOLDER: Final = Path(__file__).resolve().parent / "zoo"
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What `train_all` did: the data set's name, the zoo folder and a report for each network."""
+    """What `train_all` did: the data set's name, the zoo folder and a report for each network, or exit of one."""
 
     data_set: str
     folder: Path
@@ -45,6 +47,7 @@ class TrainingReport:
 
 
 _PROVED_IMAGES: Final = 32
+_MOST_OTHERS: Final = 2  # of these, that may get another class where sums are rounded
 
 
 def train_all(
@@ -88,7 +91,7 @@ def train_all(
     shown, quick = course.console or Console(stderr=True), course.quick
     data = datasets.load(data_set, data_dir, size, reading=reading)
     folder = out or ZOO_FOLDER / data.name
-    _check_zoo(folder, data, quick)
+    _check_zoo(folder, data, networks, quick)
     with deterministic(0):
         for network in networks:
             network.check(data.shape, len(data.classes))
@@ -116,16 +119,16 @@ def train_all(
                     written[name] = write_network(data, result, folder)
                     files = ", ".join(path.name for path in written[name].files)
                     shown.print(f"{name}: wrote {files} into {folder}")
-                measured = [network_report(data, results, written[one]) for one, results in trained.items() if results]
+                measured = [measured_of(data, results, written[one]) for one, results in trained.items() if results]
                 command = told_command(data, data_set, wanted, len(trained[networks[0].name]), size, quick, reading)
                 write_card(data, measured, command, quick, folder)
-    reports = tuple(one.report for one in measured)
+    reports = tuple(report for one in measured for report in one.reports)
     (course.console or Console()).print(accuracy_table(data, reports))
     return TrainingReport(data.name, folder, reports)
 
 
-def _check_zoo(folder: Path, data: DataSet, quick: bool) -> None:
-    """TrainingError where the zoo folder holds networks of other data, or ones that a look must not replace."""
+def _check_zoo(folder: Path, data: DataSet, networks: Sequence[Network], quick: bool) -> None:
+    """TrainingError where the zoo folder holds networks of other data, or of another cascade, or not to be replaced."""
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         name, checksum = card["data_set"]["name"], card["data_set"]["checksum"]
@@ -137,6 +140,13 @@ def _check_zoo(folder: Path, data: DataSet, quick: bool) -> None:
             f"{folder}: holds networks of other data ({name}, {str(checksum)[:12]}...; this is {data.name}, "
             f"{data.checksum[:12]}...): name another --out, or remove it"
         )
+    coming = {network.name for network in networks} - {"backend"}
+    others = [one for one in card["networks"] if one != "backend" and (one == EXITS) != (EXITS in coming)]
+    if coming and others:
+        raise TrainingError(
+            f"{folder}: holds {', '.join(others)}, and a cascade is of stages or of one network's exits: name another "
+            "--out"
+        )
     if quick and full:
         raise TrainingError(
             f"{folder}: holds fully trained networks ({', '.join(full)}): name another --out for a look"
@@ -144,38 +154,44 @@ def _check_zoo(folder: Path, data: DataSet, quick: bool) -> None:
 
 
 def write_network(data: DataSet, trained: Trained, folder: Path) -> Written:
-    """Write a trained network's files into a zoo folder.
+    """Write a trained network's files into a zoo folder, or none where they are not what was trained.
 
     A stage becomes `<stage>.onnx` (QONNX), which is executed on some test images and compared with Brevitas, and
-    `<stage>.npz` beside it; the back end becomes `backend.onnx`. Networks that are exact must agree in every bit; of
-    others, whose float32 sums hang on their order, every image must get the same class.
+    `<stage>.npz` beside it, a network with exits `exits.onnx` and `exits.npz`; the back end becomes `backend.onnx`.
+    Networks that are exact must agree in every bit. Of others float32 sums hang on their order, so that now and then
+    an activation falls on the other side of its threshold: nearly all images must get the same class of every exit.
 
     Raises:
         export.ExportError: the export cannot be exact, or differs from its network.
     """
     network = trained.network
-    files, module = network.write(trained.module, data.shape, len(data.classes), folder)
-    if network is SHIPPED["backend"]:
-        return Written(files, None)
-    path, images = files[-1], data.test.images[:_PROVED_IMAGES]
-    asked, answered = infer(module, images), qonnx_logits(path, images)
-    differing = int((asked != answered).any(axis=1).sum())
-    if network.exact and differing:
+    with tempfile.TemporaryDirectory() as made:
+        names, module = network.write(trained.module, data.shape, len(data.classes), Path(made))
+        agreement = None
+        if network is not SHIPPED["backend"]:
+            images = data.test.images[:_PROVED_IMAGES]
+            exported = qonnx_logits(Path(made) / names[-1], images)
+            agreement = _agreement(str(folder / names[-1]), infer_exits(module, images), exported, network.exact)
+        for name in names:
+            content = (Path(made) / name).read_bytes()
+            write_atomically(folder / name, lambda temporary, content=content: temporary.write_bytes(content))  # type: ignore[misc]  # mypy can't infer it
+    return Written(tuple(folder / name for name in names), agreement)
+
+
+def _agreement(file: str, trained: NDArray[np.float32], exported: NDArray[np.float32], exact: bool) -> str:
+    """How alike Brevitas and the QONNX `file` answer, both float32 `[exits, N, classes]`; ExportError if too little."""
+    images = trained.shape[1]
+    differing = int((trained != exported).any((0, 2)).sum())
+    others = int((trained.argmax(2) != exported.argmax(2)).any(0).sum())
+    if others > _MOST_OTHERS or (exact and differing):
         raise ExportError(
-            f"{path}: answers differently from Brevitas on {differing} of {len(images)} test images"
-            ": install the versions that `pip install 'edgesight[build]'` does"
-        )
-    others = int((asked.argmax(1) != answered.argmax(1)).sum())
-    if others:
-        raise ExportError(
-            f"{path}: gives another class than Brevitas on {others} of {len(images)} test images; scales that are "
-            "powers of two make both equal"
+            f"{file}: answers differently from Brevitas on {differing} of {images} test images, {others} of them with "
+            "another class: install the versions that `pip install 'edgesight[build]'` does"
         )
     if not differing:
-        return Written(files, f"equal to Brevitas in every bit on {len(images)} test images")
-    most = float(np.abs(asked - answered).max())
-    return Written(
-        files,
-        f"the same class as Brevitas on {len(images)} test images; {differing} have logits that differ, by up to "
-        f"{most:.3g}, since float32 sums hang on their order where scales are no powers of two",
+        return f"equal to Brevitas in every bit on {images} test images"
+    return (
+        f"the same class as Brevitas on {images - others} of {images} test images; {differing} have logits that "
+        f"differ, by up to {float(np.abs(trained - exported).max()):.3g}, since float32 sums hang on their order where "
+        "scales are no powers of two"
     )

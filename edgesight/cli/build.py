@@ -60,6 +60,7 @@ class Variants(str, Enum):
     stage1 = "stage1"
     stage2 = "stage2"
     stage3 = "stage3"
+    exits = "exits"
     backend = "backend"
     all = "all"
 
@@ -77,6 +78,10 @@ def train(  # noqa: PLR0913 - a command's options are its surface
     stage1: Annotated[str | None, _stage("stage 1", "as --stage0.")] = None,
     stage2: Annotated[str | None, _stage("stage 2", "as --stage0.")] = None,
     stage3: Annotated[str | None, _stage("stage 3", "as --stage0.")] = None,
+    exits: Annotated[
+        str | None,
+        _stage("all stages", "it returns a tuple of 2 to 4 logits, and each of these exits is a stage of the cascade."),
+    ] = None,
     variant: Annotated[Variants, typer.Option(help="Train only this network.")] = Variants.all,
     seeds: Annotated[
         int, typer.Option(min=1, max=100, help="Seeds to train; seed 0 is shipped, all are in the model card.")
@@ -111,7 +116,7 @@ def train(  # noqa: PLR0913 - a command's options are its surface
         from edgesight.quant.own import named
         from edgesight.quant.train import train_all
 
-        stages = named([stage0, stage1, stage2, stage3])
+        stages = named([stage0, stage1, stage2, stage3], exits)
         report = train_all(
             dataset,
             Wanted(tuple(stages), variant.value),

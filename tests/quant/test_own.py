@@ -10,7 +10,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from edgesight.quant import export, learn, own, train, variants
+from edgesight.quant import export, learn, own, train
+from edgesight.quant.answers import as_input, infer, infer_exits
 from edgesight.quant.learn import Course
 from edgesight.quant.networks import SHIPPED, Wanted
 from edgesight.quant.own import Own, OwnNetworkError
@@ -71,13 +72,14 @@ def test_an_own_network_learns_the_bars_and_its_qonnx_answers_alike(bars: DataSe
     with learn.deterministic(SEED):
         network.check(bars.shape, 3)
     trained = learn.train(bars, network, SEED, course=Course(tmp_path / "work", epochs=4))
-    assert trained.test_accuracy >= 0.9
+    (accuracy,) = trained.test_accuracy
+    assert accuracy >= 0.9
     assert (trained.float_test_accuracy is None) == (text == SMALL)
     found = train.write_network(bars, trained, tmp_path / "zoo")
     assert found.agreement is not None
     assert [path.name for path in found.files] == ["stage0.npz", "stage0.onnx"]
-    logits = export.qonnx_logits(tmp_path / "zoo" / "stage0.onnx", bars.test.images)
-    assert (logits.argmax(1) == bars.test.labels).mean() == pytest.approx(trained.test_accuracy, abs=0.02)
+    (logits,) = export.qonnx_logits(tmp_path / "zoo" / "stage0.onnx", bars.test.images)
+    assert (logits.argmax(1) == bars.test.labels).mean() == pytest.approx(accuracy, abs=0.02)
 
 
 def test_the_state_dict_beside_it_gives_the_network_back(bars: DataSet, tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_the_state_dict_beside_it_gives_the_network_back(bars: DataSet, tmp_path
     with np.load(tmp_path / "zoo" / "stage0.npz", allow_pickle=False) as held:
         inner.load_state_dict({name: torch.from_numpy(held[name]) for name in held.files})
     images = bars.test.images
-    assert np.array_equal(variants.infer(again.eval(), images), variants.infer(trained.module, images))
+    assert np.array_equal(infer(again.eval(), images), infer(trained.module, images))
 
 
 def test_a_changed_file_is_another_training(bars: DataSet, tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_nothing_named_is_the_shipped_cascade_and_no_place_is_left_out(tmp_path:
 def test_an_input_quantiser_is_put_before_a_network_without_one(tmp_path: Path) -> None:
     bare = loaded(tmp_path, SMALL).quantised(None, (8, 8, 1), 3, np.zeros((2, 8, 8, 1), np.uint8))
     images = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
-    values = variants.as_input(torch.from_numpy(images))
+    values = as_input(torch.from_numpy(images))
     assert torch.equal(bare.get_submodule("input")(values).value, values)
     with_own = SMALL.replace("nn.Sequential(\n", "nn.Sequential(\n        qnn.QuantIdentity(bit_width=5),\n", 1)
     module = loaded(tmp_path, with_own).quantised(None, (8, 8, 1), 3, np.zeros((2, 8, 8, 1), np.uint8))
@@ -149,9 +151,9 @@ def test_an_input_quantiser_is_put_before_a_network_without_one(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("said", "text", "error"),
     [
-        ("my_networks.py", SMALL, r"expected FILE\.py:CALLABLE, such as my_networks\.py:small, or shipped"),
+        ("my_networks.py", SMALL, r"name FILE\.py:CALLABLE, such as my_networks\.py:small, or shipped"),
         ("none.py:small", SMALL, r"none\.py cannot be read \(No such file or directory\); name a Python file"),
-        ("my_networks.py:large", SMALL, r"has no 'large'; it has small"),
+        ("my_networks.py:large", SMALL, r"has no 'large'; name what it has: small"),
         (
             "my_networks.py:small",
             "small = 3",
@@ -180,7 +182,7 @@ BODY = HEAD + "def small(shape, classes):\n"
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        (BODY + "    return 3", r"small: returned a int, expected a torch\.nn\.Module"),
+        (BODY + "    return 3", r"small: returned a int; return a torch\.nn\.Module"),
         (BODY + "    return 1 / 0", r"small: raises ZeroDivisionError at line 6 for images \(8, 8, 1\) and 10 classes"),
         (
             BODY + "    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))",
@@ -193,7 +195,7 @@ BODY = HEAD + "def small(shape, classes):\n"
         ),
         (
             BODY + "    return nn.Sequential(nn.Flatten(), qnn.QuantLinear(64, 7, bias=True))",
-            r"gave \[2, 7\] for 2 pictures, expected logits \[2, 10\]",
+            r"gave \[2, 7\] for 2 pictures; return logits \[2, 10\]",
         ),
         (
             BODY + "    return nn.Sequential(nn.Flatten(), qnn.QuantLinear(65, classes, bias=True))",
