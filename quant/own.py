@@ -69,7 +69,7 @@ def named(stages: list[str | None], exits: str | None = None) -> list[Network]:
     if exits is not None:
         if stages:
             raise OwnNetworkError(
-                f"--{EXITS} {exits}: its exits are all of the cascade's stages; leave --stage{len(stages) - 1} out"
+                f"--{EXITS} {exits}: its exits are all of the cascade's stages; leave --stage0 to --stage3 out"
             )
         return [load(exits, EXITS)]
     if not stages:
@@ -244,7 +244,7 @@ class Own:
         with self._running(attribute, f" for images {shape} and {classes} classes"):
             made = make(shape, classes)
         if not isinstance(made, nn.Module):
-            raise OwnNetworkError(f"{self._where(attribute)}: returned {_kind(made)}; return a torch.nn.Module")
+            raise OwnNetworkError(f"{self._where(attribute)}: returned {_kind(made)}; let it return a torch.nn.Module")
         return made
 
     def _check_layers(self, network: nn.Module) -> None:
@@ -306,22 +306,16 @@ class Own:
     def _check_output(self, attribute: str, output: Any, classes: int) -> None:
         """OwnNetworkError unless `output` is logits of two pictures: one tensor, or one for each exit."""
         seen = [list(one.shape) if isinstance(one, Tensor) else _kind(one) for one in exits_of(output)]
-        found = ", ".join(map(str, seen))
-        if self.name != EXITS and isinstance(output, tuple):
-            raise OwnNetworkError(
-                f"{self._where(attribute)}: gave a tuple ({found}) for 2 pictures; return one tensor of logits, or "
-                f"name the network by --{EXITS}"
-            )
-        if self.name == EXITS and not (isinstance(output, tuple) and 2 <= len(output) <= MOST_EXITS):
-            raise OwnNetworkError(
-                f"{self._where(attribute)}: gave {len(seen)} outputs ({found}) for 2 pictures; return a tuple of "
-                f"logits, one for each of 2 to {MOST_EXITS} exits"
-            )
-        if any(one != [2, classes] for one in seen):
-            raise OwnNetworkError(
-                f"{self._where(attribute)}: gave {found} for 2 pictures; return logits [2, {classes}]"
-                + (" of each exit" if self.name == EXITS else "")
-            )
+        several = isinstance(output, tuple)
+        fits = several and 2 <= len(seen) <= MOST_EXITS if self.name == EXITS else not several
+        if not fits or any(one != [2, classes] for one in seen):
+            wanted = f"logits [2, {classes}]"
+            if self.name == EXITS:
+                wanted = f"a tuple of {wanted}, one for each of 2 to {MOST_EXITS} exits"
+            elif several:
+                wanted += f", or name a network with exits by --{EXITS}"
+            found = ("a tuple of " if several else "") + ", ".join(map(str, seen))
+            raise OwnNetworkError(f"{self._where(attribute)}: gave {found} for 2 pictures; let it return {wanted}")
 
     def _output(self, attribute: str, module: nn.Module, shape: Shape) -> Any:
         pictures = torch.zeros(2, shape[2], shape[0], shape[1])
@@ -338,7 +332,9 @@ def _user_code(path: Path, where: str, when: str = "") -> Iterator[None]:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
         at = "" if line is None else f" at line {line}"
-        raise OwnNetworkError(f"{where}: raises {type(error).__name__}{at}{when} ({_line(error)}); mend it") from error
+        raise OwnNetworkError(
+            f"{where}: raises {type(error).__name__}{at}{when} ({_line(error)}); correct it"
+        ) from error
 
 
 def _line(error: BaseException) -> str:

@@ -10,11 +10,14 @@ import pytest
 import torch
 from rich.console import Console
 
-from edgesight.quant import export, learn, own, train
+from edgesight.hls import zoo
+from edgesight.quant import datasets, export, learn, own, train
 from edgesight.quant.answers import as_input, infer, infer_exits
+from edgesight.quant.export import ExportError
 from edgesight.quant.learn import Course
 from edgesight.quant.networks import SHIPPED, Wanted
 from edgesight.quant.own import Own, OwnNetworkError
+from edgesight.quant.recipe import TrainingError
 from edgesight.quant.splits import DataSet
 
 SEED = 3
@@ -23,6 +26,7 @@ import brevitas.nn as qnn
 import torch
 from torch import nn
 """
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "my_networks.py"
 SMALL = (
     HEAD
     + """
@@ -61,8 +65,8 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def loaded(folder: Path, text: str) -> Own:
-    return own.load(f"{written(folder, text)}:small", "stage0")
+def loaded(folder: Path, text: str, place: str = "stage0") -> Own:
+    return own.load(f"{written(folder, text)}:small", place)
 
 
 @pytest.mark.parametrize("text", [SMALL, TWIN], ids=["from scratch", "after its float twin"])
@@ -130,12 +134,100 @@ def test_a_cascade_of_own_and_shipped_stages_is_told_by_the_card(tmp_path: Path)
     assert str(tmp_path) not in json.dumps(card), "no path of this machine"
 
 
+@pytest.mark.parametrize(("name", "place"), [("small", "stage0"), ("large", "stage1"), ("Trunk", "exits")])
+def test_the_networks_of_the_documentation_can_be_trained(name: str, place: str) -> None:
+    network = own.load(f"{EXAMPLE}:{name}", place)
+    assert network.phases[0] == ("float" if name == "large" else "scratch")
+    for shape, classes in (((8, 8, 1), 10), ((13, 12, 3), 4)):
+        with learn.deterministic(SEED):
+            network.check(shape, classes)
+
+
+def test_exits_learn_together_and_are_exported_in_order(bars: DataSet, tmp_path: Path) -> None:
+    print(f"seed {SEED}")
+    network = own.load(f"{EXAMPLE}:Trunk", "exits")
+    trained = learn.train(bars, network, SEED, course=Course(tmp_path / "work", epochs=4))
+    assert len(trained.test_accuracy) == len(trained.calibration_right) == 2
+    assert min(trained.test_accuracy) >= 0.9
+    found = train.write_network(bars, trained, tmp_path / "zoo")
+    assert [path.name for path in found.files] == ["exits.npz", "exits.onnx"]
+    images = bars.test.images[:20]
+    exported = export.qonnx_logits(tmp_path / "zoo" / "exits.onnx", images)
+    asked = infer_exits(trained.module, images)
+    assert exported.shape == (2, 20, 3)
+    assert np.array_equal(exported.argmax(2), asked.argmax(2))
+    np.testing.assert_allclose(exported, asked, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(asked[0], asked[1], atol=0.1), "the exits say different things"
+
+
+def test_the_card_of_a_network_with_exits_tells_of_each_as_a_stage(tmp_path: Path) -> None:
+    network = own.load(f"{EXAMPLE}:Trunk", "exits")
+    console = Console(file=io.StringIO(), width=200)
+    course = Course(tmp_path / "work", epochs=1, quick=True, console=console)
+    report = train.train_all("digits", Wanted((network,)), 1, tmp_path / "zoo", course=course)
+    assert [one.variant for one in report.networks] == ["backend", "stage0", "stage1"]
+    card = json.loads((tmp_path / "zoo" / "card.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "zoo" / "README.md").read_text(encoding="utf-8")
+    entry = card["networks"]["exits"]
+    assert list(card["networks"]) == ["exits", "backend"]
+    assert entry["command"] == "edgesight train digits --exits my_networks.py:Trunk --seeds 1 --quick"
+    assert set(entry["files"]) == {"exits.npz", "exits.onnx"}
+    for told, one in zip(entry["exits"], report.networks[1:], strict=True):
+        assert told["test_accuracy"]["by_seed"] == [round(one.test_accuracy[0], 6)]
+        assert f"| {one.variant} | 4, " in page
+    assert entry["exits"][1]["gain"]["over"] == "stage0"
+    assert card["networks"]["backend"]["gain"]["over"] == "stage1"
+    assert "trained together, for the sum of their losses" in page
+    assert zoo.stages_in(tmp_path / "zoo", card) == 2
+    zoo.check_files(tmp_path / "zoo", card, 2)
+
+    before = {path: path.read_bytes() for path in (tmp_path / "zoo").iterdir()}
+    with pytest.raises(TrainingError, match="holds exits, and a cascade is of stages or of one network's exits: name"):
+        train.train_all("digits", Wanted(), 1, tmp_path / "zoo", course=course)
+    assert {path: path.read_bytes() for path in (tmp_path / "zoo").iterdir()} == before
+
+
+def test_exits_do_not_join_stages(tmp_path: Path) -> None:
+    (tmp_path / "zoo").mkdir()
+    data = {"name": "digits", "checksum": datasets.load("digits").checksum}
+    card = {"data_set": data, "networks": {"stage0": {"command": "--quick"}, "backend": {"command": "--quick"}}}
+    (tmp_path / "zoo" / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    with pytest.raises(TrainingError, match="holds stage0, and a cascade is of stages or of one network's exits: name"):
+        train.train_all("digits", Wanted((own.load(f"{EXAMPLE}:Trunk", "exits"),)), 1, tmp_path / "zoo")
+
+
+def test_an_export_that_answers_otherwise_is_not_written(
+    bars: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = learn.train(bars, loaded(tmp_path, SMALL), SEED, course=Course(tmp_path / "work", epochs=1))
+    asked = infer_exits(trained.module, bars.test.images[:32])
+    worst = asked.argmin(2)
+    for others in (2, 3):
+        answered = asked.copy()
+        answered[0, range(others), worst[0, :others]] += 100
+        monkeypatch.setattr(train, "qonnx_logits", lambda path, images, answered=answered: answered)
+        if others == 2:
+            assert "the same class as Brevitas on 30 of 32 test images; 2 have logits that differ" in str(
+                train.write_network(bars, trained, tmp_path / "zoo").agreement
+            )
+        else:
+            with pytest.raises(ExportError, match=r"stage0\.onnx: answers differently from Brevitas on 3 of 32"):
+                train.write_network(bars, trained, tmp_path / "others")
+    assert not (tmp_path / "others").exists()
+
+
 def test_nothing_named_is_the_shipped_cascade_and_no_place_is_left_out(tmp_path: Path) -> None:
     assert own.named([None, None, None, None]) == [SHIPPED["stage0"], SHIPPED["stage1"]]
     with pytest.raises(OwnNetworkError, match="--stage1: there is no --stage0 before it"):
         own.named([None, "shipped", None, None])
     with pytest.raises(OwnNetworkError, match="--stage2 shipped: only stage0 and stage1 are shipped"):
         own.named(["shipped", "shipped", "shipped", None])
+    with pytest.raises(OwnNetworkError, match=r"--exits a\.py:b: its exits are all of the cascade's stages; leave"):
+        own.named(["shipped", "shipped", None, None], "a.py:b")
+    with pytest.raises(
+        OwnNetworkError, match=r"--exits shipped: name FILE\.py:CALLABLE, such as my_networks\.py:small$"
+    ):
+        own.named([None], "shipped")
 
 
 def test_an_input_quantiser_is_put_before_a_network_without_one(tmp_path: Path) -> None:
@@ -182,7 +274,7 @@ BODY = HEAD + "def small(shape, classes):\n"
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        (BODY + "    return 3", r"small: returned a int; return a torch\.nn\.Module"),
+        (BODY + "    return 3", r"small: returned a int; let it return a torch\.nn\.Module"),
         (BODY + "    return 1 / 0", r"small: raises ZeroDivisionError at line 6 for images \(8, 8, 1\) and 10 classes"),
         (
             BODY + "    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))",
@@ -195,7 +287,7 @@ BODY = HEAD + "def small(shape, classes):\n"
         ),
         (
             BODY + "    return nn.Sequential(nn.Flatten(), qnn.QuantLinear(64, 7, bias=True))",
-            r"gave \[2, 7\] for 2 pictures; return logits \[2, 10\]",
+            r"gave \[2, 7\] for 2 pictures; let it return logits \[2, 10\]",
         ),
         (
             BODY + "    return nn.Sequential(nn.Flatten(), qnn.QuantLinear(65, classes, bias=True))",
@@ -228,6 +320,45 @@ def test_what_cannot_be_trained_is_refused_before_training(tmp_path: Path, text:
     network = loaded(tmp_path, text)
     with pytest.raises(OwnNetworkError, match=error) as raised, learn.deterministic(0):
         network.check((8, 8, 1), 10)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "output", "error"),
+    [
+        (
+            "stage0",
+            "x, x",
+            r"gave a tuple of \[2, 10\], \[2, 10\] for 2 pictures; .* name a network with exits by --exits",
+        ),
+        (
+            "exits",
+            "x",
+            r"gave \[2, 10\] for 2 pictures; let it return a tuple of logits \[2, 10\], one for each of 2 to 4",
+        ),
+        ("exits", "[x]", r"gave a tuple of \[2, 10\] for 2 pictures; let it return a tuple"),
+        (
+            "exits",
+            "[x] * 5",
+            r"for 2 pictures; let it return a tuple of logits \[2, 10\], one for each of 2 to 4 exits",
+        ),
+        ("exits", "x, x[:, :9]", r"gave a tuple of \[2, 10\], \[2, 9\] for 2 pictures"),
+        ("exits", "x, None", r"gave a tuple of \[2, 10\], None for 2 pictures"),
+        ("stage0", "{'logits': x}", r"gave a dict for 2 pictures; let it return logits \[2, 10\]$"),
+    ],
+)
+def test_outputs_that_are_no_logits_are_refused(tmp_path: Path, place: str, output: str, error: str) -> None:
+    text = f"""{HEAD}
+class small(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.dense = qnn.QuantLinear(64, classes, bias=True)
+    def forward(self, image):
+        x = self.dense(image.flatten(1))
+        return {output}
+"""
+    with pytest.raises(OwnNetworkError, match=error) as raised, learn.deterministic(0):
+        loaded(tmp_path, text, place).check((8, 8, 1), 10)
     assert "\n" not in str(raised.value)
 
 
