@@ -43,7 +43,7 @@ def references_of(package: Package, zoo: Path) -> dict[str, Reference]:
     `train` held against Brevitas, is what counts.
     """
     from edgesight.hls import qonnx_graph  # here, since they take torch and qonnx
-    from edgesight.hls.zoo import EXITS, read_card
+    from edgesight.hls.zoo import read_card
     from edgesight.quant.export import brevitas_logits
 
     def brevitas(stage: str, images: Images) -> npt.NDArray[Any]:
@@ -53,10 +53,10 @@ def references_of(package: Package, zoo: Path) -> dict[str, Reference]:
         return qonnx_graph.execute(package.path / "networks" / f"{stage}.onnx", images)
 
     networks = read_card(zoo).get("networks") or {}
-    own = EXITS in networks or any(
-        networks.get(stage.name, {}).get("network", "shipped") != "shipped" for stage in package.kernel.stages
+    shipped = all(
+        networks.get(stage.name, {}).get("network", "shipped") == "shipped" for stage in package.kernel.stages
     )
-    return {"qonnx": qonnx} if own else {"brevitas": brevitas, "qonnx": qonnx}
+    return {"brevitas": brevitas, "qonnx": qonnx} if shipped else {"qonnx": qonnx}
 
 
 def verify(package: Package, images: Images, references: Mapping[str, Reference], out: Path, console: Console) -> bool:

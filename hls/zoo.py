@@ -165,10 +165,11 @@ def warnings(zoo: Path, card: dict[str, Any]) -> list[str]:
         if gain.get("over") == worse:
             proved, interval = gain["proved"], f"; the gain is {gain['low']:+.1%} to {gain['high']:+.1%}"
         if not proved:
+            remedy = "" if better == "backend" else "leave it out, give it more layers or filters, "
             said.append(
                 f"{better} is no better than {worse} ({shares[better]:.1%} against {shares[worse]:.1%} of the "
-                f"calibration split{interval}): asking it costs time and gains nothing; leave it out, give it more "
-                f"layers or filters, train it longer, or on more pictures"
+                f"calibration split{interval}): asking it costs time and gains nothing; {remedy}train it longer, or on "
+                "more pictures"
             )
     return said
 

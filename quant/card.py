@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -27,7 +27,7 @@ from edgesight.quant.gain import gain, packed, unpacked
 from edgesight.quant.image_folder import FolderReading
 from edgesight.quant.learn import Trained
 from edgesight.quant.networks import EXITS, Network, Wanted
-from edgesight.quant.recipe import recipe_for
+from edgesight.quant.recipe import Phase, Recipe
 from edgesight.quant.splits import DataSet
 
 _PLACES: Final = (EXITS, "stage0", "stage1", "stage2", "stage3", "backend")  # in the order that a cascade asks them
@@ -79,6 +79,7 @@ class Measured:
     facts: Facts
     written: Written
     right: NDArray[np.bool_]  # [exits, N]
+    recipes: Mapping[Phase, Recipe]
     reports: tuple[NetworkReport, ...]
 
 
@@ -101,7 +102,7 @@ def measured_of(data: DataSet, trained: Sequence[Trained], written: Written) -> 
         )
         for index, name in enumerate(_stages_of(network.name, len(right)))
     )
-    return Measured(network, facts, written, right, reports)
+    return Measured(network, facts, written, right, trained[0].recipes, reports)
 
 
 def _stages_of(network: str, exits: int) -> list[str]:
@@ -151,7 +152,7 @@ def told_command(
     return " ".join([*words, "--quick"] if quick else words)
 
 
-def write_card(data: DataSet, measured: Sequence[Measured], command: str, quick: bool, folder: Path) -> None:
+def write_card(data: DataSet, measured: Sequence[Measured], command: str, folder: Path) -> None:
     """Write `card.json` and `README.md`; networks of an older card stay if they saw the very same data."""
     path = folder / "card.json"
     networks: Card = {}
@@ -162,7 +163,7 @@ def write_card(data: DataSet, measured: Sequence[Measured], command: str, quick:
             if older["schema"] == CARD_SCHEMA and older["data_set"]["checksum"] == data.checksum:
                 networks = dict(older["networks"])
     for one in measured:
-        networks[one.network.name] = _network_entry(data, one, command, quick)
+        networks[one.network.name] = _network_entry(one, command)
     networks = {name: networks[name] for name in _PLACES if name in networks}
     _add_gains(networks, len(data.calibration))
     card: Card = {
@@ -199,7 +200,7 @@ def _answering(networks: Card) -> Iterator[tuple[str, Card]]:
         yield from zip(_stages_of(name, len(exits)), exits, strict=True)
 
 
-def _network_entry(data: DataSet, measured: Measured, command: str, quick: bool) -> Card:
+def _network_entry(measured: Measured, command: str) -> Card:
     network, facts, report = measured.network, measured.facts, measured.reports[0]
     accuracies = [_accuracies(one, right) for one, right in zip(measured.reports, measured.right, strict=True)]
     return {
@@ -215,9 +216,7 @@ def _network_entry(data: DataSet, measured: Measured, command: str, quick: bool)
         "activation_bits": facts.activation_bits,
         "parameters": report.parameters,
         "macs": report.macs,
-        "recipes": {
-            phase: dataclasses.asdict(recipe_for(network.name, phase, data, quick, None)) for phase in network.phases
-        },
+        "recipes": {phase: dataclasses.asdict(recipe) for phase, recipe in measured.recipes.items()},
         "seeds": list(range(len(report.test_accuracy))),
         "shipped_seed": 0,
         **({"exits": accuracies} if network.name == EXITS else accuracies[0]),

@@ -9,7 +9,7 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -82,6 +82,7 @@ class Trained:
         calibration_right: which images of the calibration split each exit answers rightly, bool `[exits, N]`.
         float_test_accuracy: the float twin's, 0 to 1; None where there is no twin.
         seconds: wall time of training, all runs of a resumed training together.
+        recipes: how each phase went.
     """
 
     network: Network
@@ -91,6 +92,7 @@ class Trained:
     calibration_right: NDArray[np.bool_]
     float_test_accuracy: tuple[float, ...] | None
     seconds: float
+    recipes: Mapping[Phase, Recipe]
 
 
 def train(
@@ -116,23 +118,24 @@ def train(
         own.OwnNetworkError: the network is the user's, and cannot be built.
     """
     shape, classes = data.shape, len(data.classes)
+    recipes = {phase: recipe_for(network.name, phase, data, course.quick, course.epochs) for phase in network.phases}
     with deterministic(seed):
         twin = network.twin(shape, classes)
         seconds, float_test = 0.0, None
         if twin is not None:
-            seconds = _fit(twin, data, teacher, "float", network, seed, course)
+            seconds = _fit(twin, data, teacher, "float", recipes["float"], network, seed, course)
             float_test = accuracies(twin.eval(), data.test)
         module = network.quantised(twin, shape, classes, data.train.images[:: max(1, len(data.train) // 1000)])
         if module is None:
             assert twin is not None
             module = twin
         else:
-            for phase in network.phases:
+            for phase, recipe in recipes.items():
                 if phase != "float":
-                    seconds += _fit(module, data, teacher, phase, network, seed, course)
+                    seconds += _fit(module, data, teacher, phase, recipe, network, seed, course)
         module.eval()
         right = _right(module, data.calibration)
-        return Trained(network, seed, module, accuracies(module, data.test), right, float_test, seconds)
+        return Trained(network, seed, module, accuracies(module, data.test), right, float_test, seconds, recipes)
 
 
 @contextmanager
@@ -156,12 +159,12 @@ def _fit(
     data: DataSet,
     teacher: NDArray[np.float32] | None,
     phase: Phase,
+    recipe: Recipe,
     network: Network,
     seed: int,
     course: Course,
 ) -> float:
     """Train `module` in place for a phase; return the seconds spent, those before an interruption included."""
-    recipe = recipe_for(network.name, phase, data, course.quick, course.epochs)
     optimiser = prepared(module, recipe)
     console, folder = course.console or Console(quiet=True), course.folder / f"{data.name}-{data.checksum[:12]}"
     taught = b"" if teacher is None else hashlib.sha256(teacher.tobytes()).digest()

@@ -121,7 +121,7 @@ def train_all(
                     shown.print(f"{name}: wrote {files} into {folder}")
                 measured = [measured_of(data, results, written[one]) for one, results in trained.items() if results]
                 command = told_command(data, data_set, wanted, len(trained[networks[0].name]), size, quick, reading)
-                write_card(data, measured, command, quick, folder)
+                write_card(data, measured, command, folder)
     reports = tuple(report for one in measured for report in one.reports)
     (course.console or Console()).print(accuracy_table(data, reports))
     return TrainingReport(data.name, folder, reports)

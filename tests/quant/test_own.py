@@ -13,12 +13,13 @@ from rich.console import Console
 from edgesight.hls import zoo
 from edgesight.quant import datasets, export, learn, own, train
 from edgesight.quant.answers import as_input, infer, infer_exits
+from edgesight.quant.card import measured_of, write_card
 from edgesight.quant.export import ExportError
 from edgesight.quant.learn import Course
 from edgesight.quant.networks import SHIPPED, Wanted
 from edgesight.quant.own import Own, OwnNetworkError
 from edgesight.quant.recipe import TrainingError
-from edgesight.quant.splits import DataSet
+from edgesight.quant.splits import DataSet, Split
 
 SEED = 3
 HEAD = """
@@ -160,6 +161,20 @@ def test_exits_learn_together_and_are_exported_in_order(bars: DataSet, tmp_path:
     assert not np.allclose(asked[0], asked[1], atol=0.1), "the exits say different things"
 
 
+def test_the_card_tells_how_photographs_were_varied(bars: DataSet, tmp_path: Path) -> None:
+    def framed(split: Split) -> Split:
+        return Split(np.pad(split.images, ((0, 0), (2, 2), (2, 2), (0, 0))), split.labels, split.ids)
+
+    parts = {name: framed(getattr(bars, name)) for name in ("train", "calibration", "test")}
+    data = dataclasses.replace(bars, photographs=True, **parts)
+    trained = learn.train(data, loaded(tmp_path, SMALL), SEED, course=Course(tmp_path / "work", epochs=1))
+    written_ = train.write_network(data, trained, tmp_path / "zoo")
+    write_card(data, [measured_of(data, [trained], written_)], "edgesight train", tmp_path / "zoo")
+    card = json.loads((tmp_path / "zoo" / "card.json").read_text(encoding="utf-8"))
+    recipe = card["networks"]["stage0"]["recipes"]["scratch"]
+    assert (recipe["shift"], recipe["turn"], recipe["zoom"], recipe["light"]) == (1, 10.0, 0.1, 0.4)
+
+
 def test_the_card_of_a_network_with_exits_tells_of_each_as_a_stage(tmp_path: Path) -> None:
     network = own.load(f"{EXAMPLE}:Trunk", "exits")
     console = Console(file=io.StringIO(), width=200)
@@ -172,6 +187,7 @@ def test_the_card_of_a_network_with_exits_tells_of_each_as_a_stage(tmp_path: Pat
     assert list(card["networks"]) == ["exits", "backend"]
     assert entry["command"] == "edgesight train digits --exits my_networks.py:Trunk --seeds 1 --quick"
     assert set(entry["files"]) == {"exits.npz", "exits.onnx"}
+    assert [recipe["epochs"] for recipe in entry["recipes"].values()] == [1, 1], "as trained, not as the recipe says"
     for told, one in zip(entry["exits"], report.networks[1:], strict=True):
         assert told["test_accuracy"]["by_seed"] == [round(one.test_accuracy[0], 6)]
         assert f"| {one.variant} | 4, " in page
@@ -249,7 +265,7 @@ def test_an_input_quantiser_is_put_before_a_network_without_one(tmp_path: Path) 
         (
             "my_networks.py:small",
             "small = 3",
-            r"small is a int, which cannot be called; expected small\(shape, classes\)",
+            r"small is an int, which cannot be called; expected small\(shape, classes\)",
         ),
         ("my_networks.py:small", "import nothing_there", r"raises ModuleNotFoundError at line 1 \(No module named"),
         ("my_networks.py:small", "def small(:", r"raises SyntaxError at line 1"),
@@ -274,7 +290,7 @@ BODY = HEAD + "def small(shape, classes):\n"
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        (BODY + "    return 3", r"small: returned a int; let it return a torch\.nn\.Module"),
+        (BODY + "    return 3", r"small: returned an int; let it return a torch\.nn\.Module"),
         (BODY + "    return 1 / 0", r"small: raises ZeroDivisionError at line 6 for images \(8, 8, 1\) and 10 classes"),
         (
             BODY + "    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))",

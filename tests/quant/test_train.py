@@ -202,8 +202,8 @@ def test_a_zoo_of_other_data_or_of_full_training_is_not_replaced(tmp_path: Path)
     with pytest.raises(TrainingError, match=r"holds fully trained networks .stage0, stage1, backend.: name another"):
         train.train_all("digits", out=tmp_path / "zoo", course=Course(tmp_path, quick=True))
     with pytest.raises(TrainingError, match=r"holds networks of other data \(digits, .*; this is digits, "):
-        train._check_zoo(tmp_path / "zoo", dataclasses.replace(digits, checksum="0" * 64), False)
-    train._check_zoo(tmp_path / "zoo", digits, False)
+        train._check_zoo(tmp_path / "zoo", dataclasses.replace(digits, checksum="0" * 64), [], False)
+    train._check_zoo(tmp_path / "zoo", digits, [], False)
     assert {path.name: path.read_bytes() for path in (tmp_path / "zoo").iterdir()} == before
 
 
