@@ -40,5 +40,6 @@ def infer_exits(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.flo
 
 def infer(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """As `infer_exits`, of a network without exits: float32 logits `[N, classes]`."""
+    logits: NDArray[np.float32]
     (logits,) = infer_exits(network, images)
     return logits

@@ -188,9 +188,9 @@ def _add_gains(networks: Card, images: int) -> None:
     """Tell of each stage how much better it is than the one before it, as far as the card knows their answers."""
     for (before, worse), (_, better) in itertools.pairwise(_answering(networks)):
         better.pop("gain", None)
-        told = [one.get("calibration_right") for one in (better, worse)]
-        if all(told):
-            better["gain"] = {"over": before, **dataclasses.asdict(gain(*(unpacked(bits, images) for bits in told)))}
+        rights = [unpacked(one["calibration_right"], images) for one in (better, worse) if "calibration_right" in one]
+        if len(rights) == 2:
+            better["gain"] = {"over": before, **dataclasses.asdict(gain(*rights))}
 
 
 def _answering(networks: Card) -> Iterator[tuple[str, Card]]:

@@ -165,8 +165,8 @@ def test_the_card_tells_how_photographs_were_varied(bars: DataSet, tmp_path: Pat
     def framed(split: Split) -> Split:
         return Split(np.pad(split.images, ((0, 0), (2, 2), (2, 2), (0, 0))), split.labels, split.ids)
 
-    parts = {name: framed(getattr(bars, name)) for name in ("train", "calibration", "test")}
-    data = dataclasses.replace(bars, photographs=True, **parts)
+    train_, calibration, test = (framed(split) for split in (bars.train, bars.calibration, bars.test))
+    data = dataclasses.replace(bars, photographs=True, train=train_, calibration=calibration, test=test)
     trained = learn.train(data, loaded(tmp_path, SMALL), SEED, course=Course(tmp_path / "work", epochs=1))
     written_ = train.write_network(data, trained, tmp_path / "zoo")
     write_card(data, [measured_of(data, [trained], written_)], "edgesight train", tmp_path / "zoo")
@@ -388,4 +388,4 @@ def test_a_refused_network_leaves_nothing(tmp_path: Path) -> None:
 def test_dataclasses_in_the_file_work(tmp_path: Path) -> None:
     text = "from __future__ import annotations\nimport dataclasses\n" + SMALL
     text += "\n@dataclasses.dataclass\nclass Sizes:\n    filters: int = 3\n"
-    assert dataclasses.is_dataclass(loaded(tmp_path, text).make.__globals__["Sizes"])  # type: ignore[attr-defined]
+    assert dataclasses.is_dataclass(loaded(tmp_path, text).make.__globals__["Sizes"])

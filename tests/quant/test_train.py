@@ -294,14 +294,17 @@ def test_photographs_are_varied_and_others_are_not(bars: DataSet) -> None:
     folder = dataclasses.replace(bars, photographs=True)
     assert recipe_for("backend", "float", folder, False, None).turn == 0, "12 pixels are too few"
     large = Split(np.zeros((300, 32, 32, 3), np.uint8), bars.train.labels, bars.train.ids)
+    asked: tuple[tuple[str, Phase, int], ...] = (
+        ("backend", "float", 1),
+        ("stage1", "float", 0),
+        ("exits", "scratch", 0),
+    )
     for photographs in (False, True):
         data = dataclasses.replace(bars, train=large, photographs=photographs)
-        for name, phase in (("backend", "float"), ("stage1", "float"), ("stage3", "quantised")):
-            recipe = recipe_for(name, phase, data, False, None)  # type: ignore[arg-type] # both are phases
+        for name, phase, shift in asked:
+            recipe = recipe_for(name, phase, data, False, None)
             assert (recipe.turn > 0, recipe.zoom > 0, recipe.light > 0) == (photographs,) * 3
-            assert recipe.shift == (
-                2 if photographs else RECIPES["backend" if name == "backend" else "stage"][phase].shift
-            )  # type: ignore[index]
+            assert recipe.shift == (2 if photographs else shift)
 
 
 def test_the_rate_rises_then_falls_to_nothing() -> None:
