@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import Claim, read_regular, sha256
+from edgesight.host.kernel import EXITS as EXITS
 from edgesight.host.kernel import MAX_STAGES
 
 if TYPE_CHECKING:
     from edgesight.hls.compile import Folding
     from edgesight.host.kernel import Kernel
     from edgesight.host.package import Package
-
-EXITS = "exits"
-"""A network with several outputs, each of which is a stage of the cascade, in place of a network a stage."""
 
 # What `train` writes into a zoo folder, beside its card.
 _FILES = (
@@ -254,18 +252,20 @@ def foldings_of(budgets: Sequence[int], reuse: Mapping[str, Mapping[str, int]] |
 
 
 def compile_zoo(zoo: Path, out: Path, foldings: list[Folding]) -> Package:
-    """Compile a zoo folder's first stages, one a folding, with its back end packed beside them."""
-    from edgesight.hls.compile import DataSetFacts, Network, compile_package
+    """Compile a zoo folder's first stages or its exits, one a folding, with its back end packed beside them."""
+    from edgesight.hls.compile import DataSetFacts, Network, compile_exits, compile_package
 
+    facts = DataSetFacts(*data_set_of(zoo))
+    path, name = zoo / "backend.onnx", out.resolve().name
+    backend = path.read_bytes() if path.is_file() else None
+    exits = zoo / f"{EXITS}.onnx"
+    if exits.is_file():
+        return compile_exits(name, exits, foldings, facts, backend, out)
     networks = [
         Network(stage, zoo / f"{stage}.onnx", folding)
         for stage, folding in zip(names_of(len(foldings)), foldings, strict=True)
     ]
-    facts = DataSetFacts(*data_set_of(zoo))
-    backend = zoo / "backend.onnx"
-    return compile_package(
-        out.resolve().name, networks, facts, backend.read_bytes() if backend.is_file() else None, out
-    )
+    return compile_package(name, networks, facts, backend, out)
 
 
 def check_same_networks(zoo: Path, other: Kernel) -> None:
@@ -275,9 +275,9 @@ def check_same_networks(zoo: Path, other: Kernel) -> None:
 
     if other.calibration is None:
         raise CompileError(f"kernel {other.name!r} is not calibrated: run `edgesight calibrate` on it first")
-    packed = {f"networks/{stage.name}.onnx": stage.name for stage in other.stages}
-    for file, name in {**packed, "datacenter.onnx": "backend"}.items():
-        path = zoo / f"{name}.onnx"
+    packed = {file: Path(file).name for file in other.networks}
+    for file, name in {**packed, "datacenter.onnx": "backend.onnx"}.items():
+        path = zoo / name
         if other.files.get(file) != (sha256(path.read_bytes()) if path.is_file() else None):
             raise CompileError(f"{path}: is not that of kernel {other.name!r}: calibrate anew")
 
@@ -288,7 +288,7 @@ def calibrated_as(package: Package, other: Kernel) -> Package:
 
     if len(other.stages) != len(package.kernel.stages):
         raise CompileError(f"{package.path}: has another count of stages than kernel {other.name!r}: calibrate anew")
-    for file in (*(f"networks/{stage.name}.onnx" for stage in other.stages), "datacenter.onnx"):
+    for file in (*other.networks, "datacenter.onnx"):
         if other.files.get(file) != package.kernel.files.get(file):
             raise CompileError(f"{package.path}: {file} is not that of kernel {other.name!r}: calibrate anew")
     if other.calibration is None:
