@@ -138,7 +138,8 @@ def compile_(
         Path,
         typer.Argument(
             metavar="ZOO|NETWORK.onnx",
-            help="Folder with stage0.onnx, stage1.onnx, ... and card.json; or the QONNX file of a network alone.",
+            help="Folder with card.json and stage0.onnx, stage1.onnx, ..., or exits.onnx; or the QONNX file of a "
+            "network alone.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Kernel package to write.")],
