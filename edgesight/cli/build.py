@@ -106,6 +106,13 @@ def train(  # noqa: PLR0913 - a command's options are its surface
 
         ZOO.check_folder(out)
     check_name(dataset)  # before torch, which takes seconds, and before a download
+    said = {"stage0": stage0, "stage1": stage1, "stage2": stage2, "stage3": stage3, "exits": exits}
+    there = [name for name, network in said.items() if network] or ["stage0", "stage1"]
+    if variant.value not in (*there, "backend", "all"):
+        raise ArgumentError(
+            f"--variant {variant.value}: is not among the networks; give all, backend or {' or '.join(there)}, or name "
+            f"it by --{variant.value} FILE.py:CALLABLE"
+        )
     from edgesight.hls.zoo import read_card, warnings
     from edgesight.host.cache import cache_folder
 
