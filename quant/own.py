@@ -118,7 +118,8 @@ def load(said: str, place: str) -> Own:
         exec(compile(source, str(path), "exec"), module.__dict__)
     found = vars(module)
     if attribute not in found:
-        there = [name for name, one in found.items() if isinstance(one, types.FunctionType | type) and name[0] != "_"]
+        of_the_file = [name for name, one in found.items() if getattr(one, "__module__", None) == module.__name__]
+        there = [name for name in of_the_file if not name.startswith("_")]
         raise OwnNetworkError(
             f"--{place} {said}: {path} has no {attribute!r}; name what it has: {', '.join(there) or 'there is nothing'}"
         )

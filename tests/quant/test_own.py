@@ -261,7 +261,11 @@ def test_an_input_quantiser_is_put_before_a_network_without_one(tmp_path: Path) 
     [
         ("my_networks.py", SMALL, r"name FILE\.py:CALLABLE, such as my_networks\.py:small, or shipped"),
         ("none.py:small", SMALL, r"none\.py cannot be read \(No such file or directory\); name a Python file"),
-        ("my_networks.py:large", SMALL, r"has no 'large'; name what it has: small"),
+        (
+            "my_networks.py:large",
+            f"from pathlib import Path\n{SMALL}\nclass Last: ...\n",
+            r"has no 'large'; name what it has: small, Last$",
+        ),
         (
             "my_networks.py:small",
             "small = 3",
