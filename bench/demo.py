@@ -33,6 +33,7 @@ from edgesight.bench.demo_rows import (
     data_centre_row,
     lateness,
     markdown,
+    multiplied,
     tables,
 )
 from edgesight.bench.recorded import RecordedFabric
@@ -167,6 +168,9 @@ def run_demo(
     write_atomically(out / "report.md", markdown(rows, checks, package, len(images), loss, note, late).encode())
     for table in tables(rows, package):
         console.print(table)
+    saved = multiplied(rows, package.kernel)
+    if saved is not None:
+        console.print(saved, markup=False, highlight=False, soft_wrap=True)
     if late is not None:
         console.print(late, style="yellow", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Report: {out / 'report.json'} and report.md; picture: {out / 'report.png'}")
@@ -189,7 +193,8 @@ async def _offload_all(
     rows: list[Row] = []
     labels: dict[str, list[int]] = {}
     async with _data_centre(package, calibration, loss) as (client, link):
-        by = answerers(package)
+        kernel = package.kernel
+        by = answerers(kernel)
 
         async def ask(records: Records, target: Target, what: str) -> list[Answer]:
             fabric = RecordedFabric(package, images, records, simulated=True)
@@ -202,11 +207,11 @@ async def _offload_all(
             calibration.targets[0],
         )  # no target rules it: every answer is sure
         answers = await ask(edge_only, some_target, name)
-        rows.append(answered_row(name, None, answers, truth, edge_only, by))
+        rows.append(answered_row(name, None, answers, truth, edge_only, kernel))
         labels[name] = [answer.label for answer in answers]
         for target, (name, records) in zip(calibration.targets, ways.items(), strict=True):
             answers = await ask(records, target, name)
-            rows.append(answered_row(name, target.accuracy, answers, truth, records, by))
+            rows.append(answered_row(name, target.accuracy, answers, truth, records, kernel))
             labels[name] = [answer.label for answer in answers]
         replies = await _data_centre_only(client, images)
         rows.append(data_centre_row(replies, truth, by))

@@ -16,10 +16,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from scipy.stats import binomtest
 
+from edgesight.bench.multiplications import Multiplications, multiplications
 from edgesight.bench.report import Check
 from edgesight.host.answer import Answer
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import OFFLOAD, Records
+from edgesight.host.kernel import Kernel
 from edgesight.host.package import Package
 
 DEADLINE_S = 0.1  # an answer in time; a later one is degraded to the edge's
@@ -47,13 +49,14 @@ class Row:
     degraded: float  # share that the edge answered in its stead
     guaranteed: float | None  # share of answers that the target covers; None for a baseline
     cycles: float | None  # mean cycles an image on the fabric, from header to record; None where no fabric took part
+    multiplications: Multiplications | None  # on the fabric
     legs: dict[str, tuple[float, float]]  # leg -> median and P99 in ms, over the answers that took it
     total: tuple[float, float]  # median and P99 in ms of all legs together
 
 
-def answerers(package: Package) -> list[str]:
+def answerers(kernel: Kernel) -> list[str]:
     """Who can answer, in the order in which they are asked."""
-    return [*(stage.name for stage in package.kernel.stages), "datacenter"]
+    return [*(stage.name for stage in kernel.stages), "datacenter"]
 
 
 def answered_row(
@@ -62,12 +65,9 @@ def answered_row(
     answers: Sequence[Answer],
     truth: npt.NDArray[np.int64],
     records: Records,
-    by: Sequence[str],
+    kernel: Kernel,
 ) -> Row:
-    """The row of the `answers` to all images, whose classes are `truth` [N]; `records` are the fabric's.
-
-    `by` names who can answer, in order.
-    """
+    """The row of the `answers` to all images, whose classes are `truth` [N]; `records` are the fabric's."""
     right = int(np.sum(np.array([answer.label for answer in answers]) == truth))
     legs: dict[str, list[float]] = {}
     for answer in answers:
@@ -82,12 +82,13 @@ def answered_row(
         low=low,
         high=high,
         verdict=_verdict(right / len(answers), high, target),
-        stages={stage: who[stage] / len(answers) for stage in by},
+        stages={stage: who[stage] / len(answers) for stage in answerers(kernel)},
         offload=float(np.mean((records["stage"] & OFFLOAD) != 0)),
         in_time=1.0 - sum(answer.degraded for answer in answers) / len(answers),
         degraded=sum(answer.degraded for answer in answers) / len(answers),
         guaranteed=None if target is None else sum(answer.guaranteed for answer in answers) / len(answers),
         cycles=float(records["cycles"].mean()),
+        multiplications=multiplications(kernel, records["stage"]),
         legs={leg: _spread(values) for leg, values in legs.items()},
         total=_spread([sum(leg.milliseconds for leg in answer.legs) for answer in answers]),
     )
@@ -119,6 +120,7 @@ def data_centre_row(replies: list[tuple[int, float, float]], truth: npt.NDArray[
         degraded=0.0,
         guaranteed=None,
         cycles=None,
+        multiplications=None,
         legs={"link": _spread(link), "service": _spread(service[came])},
         total=_spread(link + service),
     )
@@ -149,7 +151,7 @@ def who_answered(by: Sequence[str]) -> list[str]:
 def _columns(package: Package) -> list[str]:
     return [
         *("asked for", "reached", "95 % interval", "met"),
-        *who_answered(answerers(package)),
+        *who_answered(answerers(package.kernel)),
         *("in time", "guaranteed", "cycles", "fabric ms*", "link ms", "service ms", "all ms"),
     ]
 
@@ -200,13 +202,25 @@ def lateness(rows: Sequence[Row], loss: float, calibrated_loss: float) -> str | 
     )
 
 
+def multiplied(rows: Sequence[Row], kernel: Kernel) -> str | None:
+    """What going on from features saves, by row; None of a cascade whose stages all begin at the pixels."""
+    if all(stage.trunk is None for stage in kernel.stages):
+        return None
+    told = [
+        f"{row.name}: {row.multiplications.an_image:,.0f} instead of {row.multiplications.from_pixels:,.0f}"
+        for row in rows
+        if row.multiplications is not None
+    ]
+    return f"Multiplications an image, instead of those of the same networks from the pixels: {'; '.join(told)}."
+
+
 def tables(rows: Sequence[Row], package: Package) -> list[Table]:
     """The columns in tables that a terminal of 80 characters holds: how accurately, by whom, how soon."""
     name = package.kernel.name
     tables = []
     for title, columns in (
         (f"{name}: how accurately", ("reached", "95 % interval", "met", "guaranteed")),
-        ("who answered", (*who_answered(answerers(package)), "in time")),
+        ("who answered", (*who_answered(answerers(package.kernel)), "in time")),
         ("how soon (milliseconds: median / P99)", ("cycles", "fabric ms*", "link ms", "service ms", "all ms")),
     ):
         table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
@@ -232,7 +246,7 @@ def markdown(
     late: str | None,
 ) -> str:
     """The report as a page: what was run, where and when, the table, the checks."""
-    columns = _columns(package)
+    columns, saved = _columns(package), multiplied(rows, package.kernel)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     lines = [
         f"# The demo on {package.kernel.name}",
@@ -247,6 +261,7 @@ def markdown(
         "",
         _footnote(package).replace("*", "\\*"),
         "",
+        *([saved, ""] if saved is not None else []),
         *([late, ""] if late is not None else []),
         "| check | value | bar | met | obtained |",
         "|---|--:|--:|---|---|",

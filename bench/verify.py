@@ -1,16 +1,21 @@
 """Proof by equality: Brevitas = QONNX = csim = Verilated RTL, on logits and on decisions.
 
-The integer logits of all four go to `logits.npz`, the cascade's records of both fabrics to `records.npz`, so that every
+Single precision computes the shipped networks exactly, whose scales are powers of two. What a file with other scales
+says is computed in double precision (`edgesight.hls.graph.truth`), and counts as the integers that it is the bound of.
+
+The integer logits of all go to `logits.npz`, the cascade's records of both fabrics to `records.npz`, so that every
 number of `report.json` can be derived anew from what was compared (`recount`).
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +23,41 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
+from edgesight.bench.multiplications import multiplications
 from edgesight.bench.report import Check, print_checks, write_report
-from edgesight.host.fabric.base import ALWAYS, NEVER, Images
+from edgesight.host.fabric.base import Images
 from edgesight.host.fabric.csim import decide
 from edgesight.host.files import write_atomically
 from edgesight.host.kernel import Stage
 from edgesight.host.package import Package
 from edgesight.host.registers import THRESHOLD_SETS
+from edgesight.host.selftest import ways_through
 from edgesight.sim.workers import Workers, progress
 
 # Computes float logits [N, classes] of a named stage for images uint8 [N, H, W, C].
 Reference = Callable[[str, Images], npt.NDArray[Any]]
 _BATCH = 50
 _OFF_GRID = 0.05  # of a step, what single precision may be off
+_ROUNDING = 1e-9  # share of the largest logit by which two sums in double precision may differ
 FABRICS = ("csim", "rtl")
 _MAKERS = {"csim": "csim", "rtl": "verilated"}
 _RECORD_FIELDS = ("label", "stage", "error", "margin")  # csim counts no cycles, tags are the run's own
 
 
-def references_of(package: Package, zoo: Path) -> dict[str, Reference]:
-    """What the trained networks in the zoo folder say, and their QONNX exports in the package."""
+def references_of(package: Package, zoo: Path | None) -> dict[str, Reference]:
+    """What the trained networks in the zoo folder say, and their QONNX exports in the package.
+
+    Brevitas says nothing of networks of the user's own, whose layers only their author's file knows: their QONNX, which
+    `train` held against Brevitas, is what counts.
+    """
+    from edgesight.hls.zoo import read_card
+
+    networks = {} if zoo is None else read_card(zoo).get("networks") or {}
+    if zoo is None or any(
+        networks.get(stage.name, {"network": None}).get("network", "shipped") != "shipped"
+        for stage in package.kernel.stages
+    ):
+        return {"qonnx": functools.partial(_truth, package)}
     from edgesight.hls import qonnx_graph  # here, since they take torch and qonnx
     from edgesight.quant.export import brevitas_logits
 
@@ -48,6 +68,29 @@ def references_of(package: Package, zoo: Path) -> dict[str, Reference]:
         return qonnx_graph.execute(package.path / "networks" / f"{stage}.onnx", images)
 
     return {"brevitas": brevitas, "qonnx": qonnx}
+
+
+def _truth(package: Package, name: str, images: Images) -> npt.NDArray[Any]:
+    """A stage's logits by the arithmetic of its QONNX file, in double precision.
+
+    Those of the whole network that the file was read as, where they are no further off than the kernel says.
+    """
+    import onnx
+
+    from edgesight.hls.dataflow.reference import Reference as FastReference
+    from edgesight.hls.graph.integer_network import integer_network
+    from edgesight.hls.graph.truth import real_outputs
+
+    index = [stage.name for stage in package.kernel.stages].index(name)
+    stage = package.kernel.stages[index]
+    file, exit_ = package.kernel.network_of(index)
+    path = package.path / file
+    network, _ = integer_network(path)
+    wanted = real_outputs(onnx.load(str(path)), images * network.entry.scale)[exit_].reshape(len(images), -1)
+    found = FastReference(network).integers(images.astype(np.int64))[exit_].reshape(len(images), -1)
+    values = found * stage.logit_scale + stage.logit_offset
+    near = np.abs(values - wanted) <= stage.logit_error + _ROUNDING * np.abs(wanted).max()
+    return np.where(near, values, wanted)
 
 
 def verify(package: Package, images: Images, references: Mapping[str, Reference], out: Path, console: Console) -> bool:
@@ -81,6 +124,10 @@ def verify(package: Package, images: Images, references: Mapping[str, Reference]
         "images": len(images),
         "thresholds": rows,
         "mismatches": counted,
+        "multiplications": [  # by row of thresholds
+            asdict(multiplications(kernel, records["rtl"][sets == row, _RECORD_FIELDS.index("stage")]))
+            for row in range(min(len(rows), len(images)))
+        ],
     }
     write_report(out / "report.json", body, checks)
     return print_checks(console, checks)
@@ -102,10 +149,10 @@ def recount(logits: Mapping[str, npt.NDArray[Any]], records: Mapping[str, npt.ND
 
 
 def threshold_rows(package: Package) -> list[list[int]]:
-    """The threshold rows to compare the cascade under: every offered target's and the two ends of the table."""
+    """The threshold rows to compare the cascade under: for every way through it, and every offered target's."""
     calibration = package.kernel.calibration
     targets = calibration.targets if calibration is not None else []
-    rows = [[ALWAYS, ALWAYS], [NEVER, ALWAYS], [NEVER, NEVER], *(target.thresholds for target in targets)]
+    rows = [*ways_through(len(package.kernel.stages)), *(target.thresholds for target in targets)]
     return rows[:THRESHOLD_SETS]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import io
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from edgesight.hls.cpp.handlers import original
 from edgesight.hls.cpp.model import model_graph
 from edgesight.hls.cpp.package import csim_files
 from edgesight.hls.cpp.statements import NotStated
+from edgesight.hls.dataflow.exits import cut, multiplications, needed
 from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
 from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.folding import Folding as Folding
@@ -28,12 +30,23 @@ from edgesight.hls.graph.truth import real_outputs
 from edgesight.hls.layers import Layer as Hardware
 from edgesight.hls.layers import layers_of
 from edgesight.hls.library import library_modules
-from edgesight.hls.network import CompileError, Format, Shape, names_of, refuse
-from edgesight.hls.rtl.network import EmittedNetwork, emit_network
-from edgesight.hls.rtl.units import signed_bits, slowest
+from edgesight.hls.network import CompileError, Format, names_of, refuse
+from edgesight.hls.rtl.network import EmittedNetwork, emit_network, pixel_bits
+from edgesight.hls.rtl.units import Unit, signed_bits, slowest
 from edgesight.hls.settings import check_name
 from edgesight.host.files import sha256
-from edgesight.host.kernel import MAX_FRAME_BYTES, MAX_STAGES, SCHEMA_VERSION, BackEndInput, Input, Kernel, Layer, Stage
+from edgesight.host.kernel import (
+    EXITS,
+    MAX_FRAME_BYTES,
+    MAX_STAGES,
+    SCHEMA_VERSION,
+    BackEndInput,
+    Input,
+    Kernel,
+    Layer,
+    Stage,
+    Trunk,
+)
 from edgesight.host.package import RTL, TOP, Package, structure_hash, weights_checksum, write_package
 
 FRAME_SLOTS = 8
@@ -93,15 +106,32 @@ def compile_package(
         raise CompileError(
             f"a cascade has 1 to {MAX_STAGES} stages; {len(networks)} networks were given: give one for each stage"
         )
-    built = _build(networks)
-    _check_alike(built.ports)
-    first = built.ports[0]
-    _check_frame(first.source, first.classes)
-    if len(data.classes) != first.classes:
+    return _cascade(name, _build(_parts(networks)), data, backend, out)
+
+
+def compile_exits(
+    name: str, path: Path, foldings: Sequence[Folding], data: DataSetFacts, backend: bytes | None, out: Path
+) -> Package:
+    """Compile the QONNX file of a network with two to four outputs into the cascade of its exits, a folding each.
+
+    Each stage after the first goes on from features that the one before leaves. Raises CompileError naming the layer
+    that cannot be exact, or where the network cannot be cut; then nothing is written.
+    """
+    whole = _read(path)
+    count = len(whole.outputs)
+    if not 2 <= count <= MAX_STAGES or count != len(foldings):
         raise CompileError(
-            f"{len(data.classes)} class names for networks with {first.classes} outputs: give a name for each output"
+            f"{path}: has {count} outputs, and foldings for {len(foldings)} stages were given; give 2 to "
+            f"{MAX_STAGES} outputs, and a folding for each"
         )
-    return _write(name, built, data, backend, out, alone=False)
+    try:
+        stages = cut(whole)
+    except CompileError as error:
+        raise CompileError(f"{path}: {error}") from error
+    parts = [_Part(path, integers, folding) for integers, folding in zip(stages, foldings, strict=True)]
+    for exit_, part in enumerate(parts[1:], 1):
+        parts[exit_] = replace(part, exit=exit_, before=parts[exit_ - 1].to_features)
+    return _cascade(name, _build(parts), data, backend, out)
 
 
 def compile_alone(name: str, network: Network, out: Path) -> Package:
@@ -110,7 +140,7 @@ def compile_alone(name: str, network: Network, out: Path) -> Package:
     Its records carry its logits, whatever they mean: classes need not be known, nor what it was trained on. Raises
     CompileError naming the layer that cannot be exact; then nothing is written.
     """
-    built = _build([network])
+    built = _build(_parts([network]))
     _check_size(built.ports[0])
     return _write(name, built, DataSetFacts("none", "", []), None, out, alone=True)
 
@@ -133,55 +163,86 @@ def convert(graph: Any, module: str, folding: Folding, folder: Path) -> tuple[li
 
 
 @dataclass(frozen=True)
+class _Part:
+    """What a stage is made of: a QONNX file, or what leads to one of its exits."""
+
+    path: Path
+    integers: IntegerNetwork  # the second of its outputs are the features that it leaves, if it leaves any
+    folding: Folding
+    exit: int = 0  # the file's output that the stage's logits are
+    before: int | None = None  # multiplications from pixels to the features that it goes on from; None: at the pixels
+
+    @property
+    def to_features(self) -> int:
+        """Multiplications from the pixels to the features that it leaves."""
+        return (self.before or 0) + multiplications(
+            self.integers, needed(self.integers, [self.integers.outputs[1].source])
+        )
+
+
+@dataclass(frozen=True)
 class _Built:
     """What the networks of a package became: by stage, and their files."""
 
-    networks: Sequence[Network]
-    integers: list[IntegerNetwork]
-    ports: list[emit.Ports]
-    stages: list[Stage]
-    generated: dict[str, str]  # SystemVerilog and memories: file name -> text
-    files: dict[str, bytes]  # of the package
+    parts: Sequence[_Part]
+    ports: list[emit.Ports] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+    generated: dict[str, str] = field(default_factory=dict)  # SystemVerilog and memories: file name -> text
+    files: dict[str, bytes] = field(default_factory=dict)  # of the package
 
 
-def _build(networks: Sequence[Network]) -> _Built:
-    """Make a stage of its own of every network."""
-    built = _Built(networks, _read_all(networks), [], [], {}, {})
-    for index, (network, integers) in enumerate(zip(networks, built.integers, strict=True)):
-        module = f"stage{index}"
-        emitted = emit_network(module, integers, _by_name(network.folding, integers, module))
+def _build(parts: Sequence[_Part]) -> _Built:
+    """Make a stage of every part."""
+    built = _Built(parts)
+    units: Sequence[Unit] = ()  # of the stage before
+    for index, part in enumerate(parts):
+        module, integers = f"stage{index}", part.integers
+        emitted = emit_network(module, integers, _by_name(part.folding, integers, module))
         not_stated, csim = _csim(integers, emitted)
-        built.ports.append(_ports(module, integers))
-        built.stages.append(_describe(integers, emitted, not_stated))
+        trunk = None if part.before is None else _trunk(index, part.before, parts[index - 1].integers, units)
+        built.ports.append(_ports(module, part))
+        built.stages.append(_describe(integers, emitted, not_stated, trunk))
         built.generated.update(emitted.sources)
-        built.files[f"networks/{module}.onnx"] = network.path.read_bytes()
         built.files.update(csim)
+        units = emitted.units
     return built
 
 
-def _read_all(networks: Sequence[Network]) -> list[IntegerNetwork]:
-    """The networks as integers; where several have problems, all of them are told."""
+def _parts(networks: Sequence[Network]) -> list[_Part]:
+    """A part of every network; where several have problems, all of them are told."""
     found, problems = [], []
     for network in networks:
         try:
-            integers, notes = integer_network(network.path, network.entry)
-            _check_one_output("the network", integers)
+            integers = _read(network.path, network.entry)
+            _check_one_output(f"{network.path}: the network", integers)
         except CompileError as error:
-            problems.append(CompileError(f"{network.path}: {error}"))
+            problems.append(error)
             continue
-        for note in notes:
-            warnings.warn(f"{network.path}: {note}", stacklevel=2)
-        found.append(integers)
+        found.append(_Part(network.path, integers, network.folding))
     if problems:
         raise CompileError("\n".join(map(str, problems))) from problems[0]
     return found
+
+
+def _read(path: Path, entry: EntryFormat | None = None) -> IntegerNetwork:
+    """The network's file as integers; what is to be known of it is warned of."""
+    try:
+        integers, notes = integer_network(path, entry)
+    except CompileError as error:
+        raise CompileError(f"{path}: {error}") from error
+    for note in notes:
+        warnings.warn(f"{path}: {note}", stacklevel=2)
+    return integers
 
 
 def _check_one_output(what: str, integers: IntegerNetwork) -> None:
     """Refuse what a kernel has no place for."""
     if len(integers.outputs) != 1:
         names = ", ".join(output.name for output in integers.outputs)
-        raise CompileError(f"{what} has {len(integers.outputs)} outputs ({names}); export it with one output")
+        raise CompileError(
+            f"{what} has {len(integers.outputs)} outputs ({names}); export it with one output, or compile a zoo folder "
+            "that holds it as exits.onnx, for a cascade of its exits"
+        )
 
 
 def _by_name(folding: Folding, integers: IntegerNetwork, module: str) -> Folding:
@@ -198,8 +259,12 @@ def _by_name(folding: Folding, integers: IntegerNetwork, module: str) -> Folding
     return Folding(folding.cycles, {known[name][0]: factor for name, factor in folding.reuse.items()})
 
 
-def _ports(module: str, integers: IntegerNetwork) -> emit.Ports:
-    entry, given = integers.entry.output, integers.operators[integers.outputs[0].source].output
+def _ports(module: str, part: _Part) -> emit.Ports:
+    integers = part.integers
+    entry, given, *left = (
+        integers.entry.output,
+        *(integers.operators[output.source].output for output in integers.outputs),
+    )
     return emit.Ports(
         name=module,
         source=entry.shape,
@@ -208,16 +273,37 @@ def _ports(module: str, integers: IntegerNetwork) -> emit.Ports:
         logit_bits=signed_bits(given.low, given.high),
         logit_beats=given.shape.pixels,
         logit_signed=given.signed,
+        leaves=emit.Features(left[0].shape.pixels, pixel_bits(left[0])) if left else None,
+        goes_on=part.before is not None,
     )
 
 
-def _describe(integers: IntegerNetwork, emitted: EmittedNetwork, not_stated: str | None) -> Stage:
+def _trunk(stage: int, before: int, integers: IntegerNetwork, units: Sequence[Unit]) -> Trunk:
+    """What stage `stage` goes on from: the features that the network `integers`, built of `units`, leaves."""
+    source = integers.outputs[1].source
+    left = integers.operators[source].output
+    layer = next(unit.name for unit in units if source in (unit.place, unit.fused))
+    return Trunk(
+        stage=stage - 1,
+        layer=layer,
+        height=left.shape.height,
+        width=left.shape.width,
+        channels=left.shape.channels,
+        bits=left.bits,
+        signed=left.signed,
+        multiplications=before,
+    )
+
+
+def _describe(integers: IntegerNetwork, emitted: EmittedNetwork, not_stated: str | None, trunk: Trunk | None) -> Stage:
     output = integers.outputs[0]
     given = integers.operators[output.source].output
     bound, where = slowest(integers, emitted.units)
     return Stage(
         name=emitted.name,
+        trunk=trunk,
         parameters=sum(unit.parameters for unit in emitted.units),
+        multiplications=multiplications(integers),
         outputs=given.shape.pixels * given.shape.channels,
         logit_bits=signed_bits(given.low, given.high),
         logit_scale=float(output.scale[0]),  # one of all channels: edgesight.hls.graph.logits sees to it
@@ -255,11 +341,26 @@ def _csim(integers: IntegerNetwork, emitted: EmittedNetwork) -> tuple[str | None
         return str(reason), {}
 
 
+def _cascade(name: str, built: _Built, data: DataSetFacts, backend: bytes | None, out: Path) -> Package:
+    """Write the package of a cascade, if its stages fit each other and the data."""
+    _check_alike(built.ports)
+    first = built.ports[0]
+    _check_frame(first)
+    if len(data.classes) != first.classes:
+        raise CompileError(
+            f"{len(data.classes)} class names for networks with {first.classes} outputs: give a name for each output"
+        )
+    return _write(name, built, data, backend, out, alone=False)
+
+
 def _write(name: str, built: _Built, data: DataSetFacts, backend: bytes | None, out: Path, *, alone: bool) -> Package:
     """Write the package around built stages."""
     first = built.ports[0]
     rtl, library, build_hash = _hardware(built, alone)
     files = {**built.files, **{f"{RTL}{file}": content for file, content in rtl.items()}}
+    exits = any(part.before is not None for part in built.parts)
+    for index, part in enumerate(built.parts):
+        files[f"networks/{EXITS if exits else f'stage{index}'}.onnx"] = part.path.read_bytes()
     if backend is not None:
         files["datacenter.onnx"] = backend
     table = registers.own_map()
@@ -314,15 +415,17 @@ def _check_alike(ports: Sequence[emit.Ports]) -> None:
     """Refuse stages that do not take the same frames or tell the same classes apart."""
     first = ports[0]
     for other in ports[1:]:
-        if (first.source, first.source_format, first.classes) != (other.source, other.source_format, other.classes):
+        taken = (first.source, first.source_format) if other.goes_on else (other.source, other.source_format)
+        if (first.source, first.source_format, first.classes) != (*taken, other.classes):
             raise CompileError(
                 f"the stages differ: {first.name} takes {first.source} and has {first.classes} classes, {other.name} "
                 f"takes {other.source} and has {other.classes}; train all on the same data set and size"
             )
 
 
-def _check_frame(source: Shape, classes: int) -> None:
+def _check_frame(ports: emit.Ports) -> None:
     """Refuse inputs and outputs that a cascade cannot carry."""
+    source, classes = ports.source, ports.classes
     if source.channels not in (1, 3) or max(source.height, source.width) > MAX_SIDE:
         raise CompileError(
             f"the networks take {source} values a frame; a cascade's frames are pictures of 1 or 3 channels and at "
@@ -355,16 +458,20 @@ def _known_answers(built: _Built, taken: Input) -> bytes:
     They are the integers that the networks were compiled to, held against the files' own arithmetic.
     """
     generator = np.random.default_rng(_VECTORS_SEED)
-    low, high = built.integers[0].entry.output.low, built.integers[0].entry.output.high
+    entry = built.parts[0].integers.entry
+    low, high = entry.output.low, entry.output.high
     frames = generator.integers(low, high, (_VECTORS, *taken.shape), np.dtype(taken.element), endpoint=True)
     arrays: dict[str, Any] = {"images": frames}
-    for network, integers, stage in zip(built.networks, built.integers, built.stages, strict=True):
-        logits = Reference(integers).integers(np.asarray(frames, np.int64))[0].reshape(len(frames), -1)
-        wanted = real_outputs(onnx.load(str(network.path)), frames * integers.entry.scale)[0].reshape(len(frames), -1)
+    truth = functools.cache(lambda path: real_outputs(onnx.load(str(path)), frames * entry.scale))
+    pixels = left = np.asarray(frames, np.int64)
+    for part, stage in zip(built.parts, built.stages, strict=True):
+        given = Reference(part.integers).integers(pixels if part.before is None else left)
+        logits, left = given[0].reshape(len(frames), -1), given[-1]
+        wanted = truth(part.path)[part.exit].reshape(len(frames), -1)
         off = np.abs(logits * stage.logit_scale + stage.logit_offset - wanted).max()
         if off > stage.logit_error + _ROUNDING * np.abs(wanted).max():
             raise CompileError(
-                f"{network.path}: the integers that it was compiled to are off by {off:.3g}; please report the network"
+                f"{part.path}: the integers that it was compiled to are off by {off:.3g}; please report the network"
             )
         arrays[stage.name] = logits.astype(np.int32)
     packed = io.BytesIO()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import math
 import shutil
 import subprocess
 import tempfile
@@ -37,25 +38,53 @@ static std::string weights_folder() {{
 
 #include "{name}.cpp"
 
-// Frames (values HWC, `count` of them) to integer logits.
-extern "C" void edgesight_csim_{name}(const void *frames, int count, std::int32_t *logits) {{
-    const std::{element}_t *pixels = static_cast<const std::{element}_t *>(frames);
-    for (int image = 0; image < count; image++) {{
-        hls::stream<{name}::input_t> in("in");
-        hls::stream<{name}::result_t> out("out");
-        for (int pixel = 0; pixel < {pixels}; pixel++) {{
-            {name}::input_t value;
-            for (int channel = 0; channel < {channels}; channel++)
-                value[channel] = *pixels++;
-            in.write(value);
-        }}
-        {name}::{name}(in, out);
-        for (int beat = 0; beat < {outputs}; beat += {name}::result_t::size) {{
-            {name}::result_t result = out.read();
-            for (unsigned channel = 0; channel < {name}::result_t::size; channel++)
-                *logits++ = result[channel].to_int();
-        }}
+// Integers of one frame from and to a stream of beats.
+template <class beat_T, class value_T>
+static void put(hls::stream<beat_T> &stream, const value_T *&values, int count) {{
+    for (int at = 0; at < count; at += beat_T::size) {{
+        beat_T beat;
+        for (unsigned channel = 0; channel < beat_T::size; channel++)
+            beat[channel] = *values++;
+        stream.write(beat);
     }}
+}}
+template <class beat_T> static void get(hls::stream<beat_T> &stream, std::int32_t *&values, int count) {{
+    for (int at = 0; at < count; at += beat_T::size) {{
+        beat_T beat = stream.read();
+        for (unsigned channel = 0; channel < beat_T::size; channel++)
+            *values++ = beat[channel].to_int();
+    }}
+}}
+
+// hls4ml names the types of its streams in several ways; here they are those of its function.
+template <class in_T, class out_T>
+static void run(void (*network)(hls::stream<in_T> &, hls::stream<out_T> &), const std::{element}_t *frames, int count,
+                std::int32_t *logits, std::int32_t *) {{
+    for (int frame = 0; frame < count; frame++) {{
+        hls::stream<in_T> in("in");
+        hls::stream<out_T> out("out");
+        put(in, frames, {values});
+        network(in, out);
+        get(out, logits, {outputs});
+    }}
+}}
+template <class in_T, class out_T, class left_T>
+static void run(void (*network)(hls::stream<in_T> &, hls::stream<out_T> &, hls::stream<left_T> &),
+                const std::{element}_t *frames, int count, std::int32_t *logits, std::int32_t *features) {{
+    for (int frame = 0; frame < count; frame++) {{
+        hls::stream<in_T> in("in");
+        hls::stream<out_T> out("out");
+        hls::stream<left_T> left("left");
+        put(in, frames, {values});
+        network(in, out, left);
+        get(out, logits, {outputs});
+        get(left, features, {left});
+    }}
+}}
+
+// `count` frames (values HWC) to integer logits, and to the features that are left for the next stage.
+extern "C" void edgesight_csim_{name}(const void *frames, int count, std::int32_t *logits, std::int32_t *features) {{
+    run({name}::{name}, static_cast<const std::{element}_t *>(frames), count, logits, features);
 }}
 """
 
@@ -65,15 +94,15 @@ _ENTRY = """\
 {declarations}
 
 // Returns 0, or 1 for a stage that this library does not hold.
-extern "C" int edgesight_csim(int stage, const void *frames, int count, std::int32_t *logits) {{
+extern "C" int edgesight_csim(int stage, const void *frames, int count, std::int32_t *logits, std::int32_t *features) {{
     switch (stage) {{
 {cases}
     default: return 1;
     }}
 }}
 """
-_DECLARATION = 'extern "C" void edgesight_csim_{name}(const void *, int, std::int32_t *);'
-_CASE = "    case {index}: edgesight_csim_{name}(frames, count, logits); return 0;"
+_DECLARATION = 'extern "C" void edgesight_csim_{name}(const void *, int, std::int32_t *, std::int32_t *);'
+_CASE = "    case {index}: edgesight_csim_{name}(frames, count, logits, features); return 0;"
 
 # hls4ml asserts that poolings do not overlap, though its code for streams computes those that do.
 _FLAGS = ["-std=c++17", "-O3", "-DNDEBUG", "-fPIC", "-w"]
@@ -170,17 +199,19 @@ def lay_out(package: Package, stage: Stage, folder: Path) -> None:
 
 def _command(package: Package, building: Path, stage: Stage) -> list[str]:
     """The compiler call for one stage."""
-    height, width, channels = package.kernel.input.shape
+    kernel = package.kernel
+    following = kernel.stages[kernel.stages.index(stage) + 1 :][:1]
+    left = following[0].trunk if following else None
     sources = building / stage.name
     lay_out(package, stage, sources)
     bridge = sources / f"{stage.name}_bridge.cpp"
     bridge.write_text(
         _BRIDGE.format(
             name=stage.name,
-            pixels=height * width,
-            channels=channels,
-            element=package.kernel.input.element,
-            outputs=package.kernel.outputs,
+            values=math.prod(kernel.input.shape if stage.trunk is None else stage.trunk.shape),
+            element=kernel.input.element if stage.trunk is None else "int32",
+            outputs=kernel.outputs,
+            left=0 if left is None else math.prod(left.shape),
         )
     )
     # A namespace of its own for each stage's copy of hls4ml's templates: the linker would merge those of equal types,

@@ -16,7 +16,7 @@ from edgesight.hls.verilog import identifier as identifier
 
 @dataclass(frozen=True)
 class Features:
-    """What a stage leaves behind for the next one, at its second output `t_valid_o`, `t_ready_i`, `t_data_o`."""
+    """What a stage leaves behind for the next one, at its second output `m1_*`; its logits are then `m0_*`."""
 
     beats: int  # of a frame
     bits: int  # of a beat
@@ -26,8 +26,9 @@ class Features:
 class Ports:
     """What the kernel around a stage must know of it.
 
-    A stage that leaves features behind must be able to work on every beat of a frame once that was taken there: only
-    one frame of them is sure to find room before the frame's verdict.
+    A stage that leaves features behind must come to a frame's logits once all of the frame's features were taken: only
+    one frame of them is sure to find room before the frame's verdict. Every unit of a network gives all that it makes
+    of a frame without a beat of the next one, and the logits need all of the features: so it does.
     """
 
     name: str
@@ -74,6 +75,7 @@ def emit_kernel(
         if before is not None:
             source = f"passed{k}_valid", f"passed{k}_ready", f"passed{k}_data"
         port_bits = stage.logit_bits - (not stage.logit_signed)
+        port = "m" if stage.leaves is None else "m0"
         instances += [
             f"  logic [{at_once * port_bits - 1}:0] logits{k};",
             *_left(k, stage.leaves),
@@ -81,7 +83,7 @@ def emit_kernel(
             "    .clk_i, .rst_ni(core_rst_n),",
             "    .s_valid_i({}), .s_ready_o({}), .s_data_i({}),".format(*source),
             *([f"    {_LEFT.format(k=k)},"] if stage.leaves is not None else []),
-            f"    .m_valid_o(logits_valid[{k}]), .m_ready_i(logits_ready[{k}]), .m_data_o(logits{k})",
+            f"    .{port}_valid_o(logits_valid[{k}]), .{port}_ready_i(logits_ready[{k}]), .{port}_data_o(logits{k})",
             "  );",
             *_widened(f"logits{k}", f"logits[{k}]", at_once, (port_bits, widest), stage.logit_signed),
         ]
@@ -154,7 +156,7 @@ def emit_kernel(
     )
 
 
-_LEFT = ".t_valid_o(left{k}_valid), .t_ready_i(left{k}_ready), .t_data_o(left{k}_data)"
+_LEFT = ".m1_valid_o(left{k}_valid), .m1_ready_i(left{k}_ready), .m1_data_o(left{k}_data)"
 
 
 def _left(k: int, features: Features | None) -> list[str]:

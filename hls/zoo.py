@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import Claim, read_regular, sha256
+from edgesight.host.kernel import EXITS as EXITS
 from edgesight.host.kernel import MAX_STAGES
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 # What `train` writes into a zoo folder, beside its card.
 _FILES = (
     "README.md",
-    *(f"stage{index}.{kind}" for index in range(MAX_STAGES) for kind in ("npz", "onnx")),
+    *(f"{name}.{kind}" for name in (EXITS, *(f"stage{k}" for k in range(MAX_STAGES))) for kind in ("npz", "onnx")),
     "backend.onnx",
 )
 CARD = "card.json"
@@ -66,24 +67,65 @@ def read_card(zoo: Path) -> dict[str, Any]:
     return card
 
 
+def exits_in(zoo: Path) -> int:
+    """How many exits the zoo folder's network with exits has; 0 where there is no such network.
+
+    Raises:
+        ZooError: its file cannot be read, or has not two to four outputs.
+    """
+    path = zoo / f"{EXITS}.onnx"
+    if not path.is_file():
+        return 0
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        found = len(onnx.load_model_from_string(read_regular(path)).graph.output)
+    except (OSError, DecodeError) as error:
+        raise ZooError(f"{path}: no readable ONNX file ({error}); train it again") from error
+    if not 2 <= found <= MAX_STAGES:
+        raise ZooError(f"{path}: has {found} outputs, expected 2 to {MAX_STAGES}, one for each exit; train it again")
+    return found
+
+
 def stages_in(zoo: Path, card: dict[str, Any]) -> int:
-    """How many stages a zoo folder holds: as far as `stage<k>.onnx` go on, or the card says that they do."""
+    """How many stages a zoo folder holds: its exits, or as far as `stage<k>.onnx` go on or the card says they do."""
     networks = card.get("networks") or {}
     there = [f"stage{k}" in networks or (zoo / f"stage{k}.onnx").is_file() for k in range(MAX_STAGES)]
-    return next((k for k, is_there in enumerate(there) if not is_there), MAX_STAGES)
+    return exits_in(zoo) or next((k for k, is_there in enumerate(there) if not is_there), MAX_STAGES)
+
+
+def _networks_of(zoo: Path, card: dict[str, Any], stages: int) -> list[str]:
+    """The networks that a cascade of so many stages is made of; ZooError where the zoo folder leaves that open."""
+    exits = exits_in(zoo)
+    if not exits and EXITS not in (card.get("networks") or {}):
+        return names_of(stages)
+    alone = [name for name in names_of(MAX_STAGES) if (zoo / f"{name}.onnx").is_file()]
+    if alone:
+        raise ZooError(
+            f"{zoo}: holds {EXITS}.onnx and {alone[0]}.onnx, and only one of them can be the cascade: move the other "
+            "to another folder"
+        )
+    if exits and exits != stages:
+        raise ZooError(
+            f"{zoo / EXITS}.onnx: has {exits} exits, each of which is a stage: give --cycles {exits} numbers, not "
+            f"{stages}"
+        )
+    return [EXITS]
 
 
 def check_files(zoo: Path, card: dict[str, Any], stages: int) -> None:
     """ZooError where a network is absent, or is not the file that the card was written for."""
     networks = card.get("networks") or {}
-    for name in (*names_of(stages), "backend"):
+    for name in (*_networks_of(zoo, card, stages), "backend"):
         path, file = zoo / f"{name}.onnx", f"{name}.onnx"
         described = networks.get(name, {}).get("files", {}).get(file, {}).get("sha256")
         if not path.is_file():
             if name == "backend" and described is None:
                 continue
             what = "the data centre's network" if name == "backend" else f"the cascade is to have {stages} stages"
-            raise ZooError(f"{path}: is missing ({what}): train it with `edgesight train DATASET --variant {name}`")
+            option = f"--{EXITS} FILE.py:CALLABLE" if name == EXITS else f"--variant {name}"
+            raise ZooError(f"{path}: is missing ({what}): train it with `edgesight train DATASET {option}`")
         found = sha256(path.read_bytes())
         if described not in (None, found):
             twin = [
@@ -105,17 +147,27 @@ def warnings(zoo: Path, card: dict[str, Any]) -> list[str]:
             f"{zoo}: has no backend.onnx, so that the package offloads nothing and cannot be calibrated: train it with "
             "`edgesight train DATASET --variant backend`"
         )
+    exits = networks.get(EXITS, {}).get("exits", [])
+    entries = networks | dict(zip(names_of(len(exits)), exits, strict=True))
     shares = {}
-    for name, entry in networks.items():
+    for name, entry in entries.items():
         try:
             shares[name] = float(entry["calibration_accuracy"]["by_seed"][0])
         except (KeyError, TypeError, ValueError, IndexError):
             continue
     for worse, better in itertools.pairwise([*names_of(stages_in(zoo, card)), "backend"]):
-        if {worse, better} <= shares.keys() and shares[better] <= shares[worse]:
+        if not {worse, better} <= shares.keys():
+            continue
+        gain = entries[better].get("gain") or {}  # older cards have none
+        proved, interval = shares[better] > shares[worse], ""
+        if gain.get("over") == worse:
+            proved, interval = gain["proved"], f"; the gain is {gain['low']:+.1%} to {gain['high']:+.1%}"
+        if not proved:
+            remedy = "" if better == "backend" else "leave it out, give it more layers or filters, "
             said.append(
                 f"{better} is no better than {worse} ({shares[better]:.1%} against {shares[worse]:.1%} of the "
-                f"calibration split): asking it costs time and gains nothing; train it longer, or on more pictures"
+                f"calibration split{interval}): asking it costs time and gains nothing; {remedy}train it longer, or on "
+                "more pictures"
             )
     return said
 
@@ -200,18 +252,20 @@ def foldings_of(budgets: Sequence[int], reuse: Mapping[str, Mapping[str, int]] |
 
 
 def compile_zoo(zoo: Path, out: Path, foldings: list[Folding]) -> Package:
-    """Compile a zoo folder's first stages, one a folding, with its back end packed beside them."""
-    from edgesight.hls.compile import DataSetFacts, Network, compile_package
+    """Compile a zoo folder's first stages or its exits, one a folding, with its back end packed beside them."""
+    from edgesight.hls.compile import DataSetFacts, Network, compile_exits, compile_package
 
+    facts = DataSetFacts(*data_set_of(zoo))
+    path, name = zoo / "backend.onnx", out.resolve().name
+    backend = path.read_bytes() if path.is_file() else None
+    exits = zoo / f"{EXITS}.onnx"
+    if exits.is_file():
+        return compile_exits(name, exits, foldings, facts, backend, out)
     networks = [
         Network(stage, zoo / f"{stage}.onnx", folding)
         for stage, folding in zip(names_of(len(foldings)), foldings, strict=True)
     ]
-    facts = DataSetFacts(*data_set_of(zoo))
-    backend = zoo / "backend.onnx"
-    return compile_package(
-        out.resolve().name, networks, facts, backend.read_bytes() if backend.is_file() else None, out
-    )
+    return compile_package(name, networks, facts, backend, out)
 
 
 def check_same_networks(zoo: Path, other: Kernel) -> None:
@@ -221,9 +275,9 @@ def check_same_networks(zoo: Path, other: Kernel) -> None:
 
     if other.calibration is None:
         raise CompileError(f"kernel {other.name!r} is not calibrated: run `edgesight calibrate` on it first")
-    packed = {f"networks/{stage.name}.onnx": stage.name for stage in other.stages}
-    for file, name in {**packed, "datacenter.onnx": "backend"}.items():
-        path = zoo / f"{name}.onnx"
+    packed = {file: Path(file).name for file in other.networks}
+    for file, name in {**packed, "datacenter.onnx": "backend.onnx"}.items():
+        path = zoo / name
         if other.files.get(file) != (sha256(path.read_bytes()) if path.is_file() else None):
             raise CompileError(f"{path}: is not that of kernel {other.name!r}: calibrate anew")
 
@@ -234,7 +288,7 @@ def calibrated_as(package: Package, other: Kernel) -> Package:
 
     if len(other.stages) != len(package.kernel.stages):
         raise CompileError(f"{package.path}: has another count of stages than kernel {other.name!r}: calibrate anew")
-    for file in (*(f"networks/{stage.name}.onnx" for stage in other.stages), "datacenter.onnx"):
+    for file in (*other.networks, "datacenter.onnx"):
         if other.files.get(file) != package.kernel.files.get(file):
             raise CompileError(f"{package.path}: {file} is not that of kernel {other.name!r}: calibrate anew")
     if other.calibration is None:

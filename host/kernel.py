@@ -23,6 +23,7 @@ from edgesight.host.registers import THRESHOLD_SETS
 
 SCHEMA_VERSION: Final = 5
 MAX_FRAME_BYTES: Final = 1 << 22
+EXITS: Final = "exits"  # the name of a network with several outputs, each of which is a stage of the cascade
 OFFLOAD_EVERYTHING = 1.01  # a confidence that no stage can have
 
 Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -119,7 +120,7 @@ class BackEndInput(_Strict):
 
 
 class Trunk(_Strict):
-    """Features that an earlier stage leaves in the frame buffer, from which a later one goes on."""
+    """Features that an earlier stage leaves behind, from which a later one goes on."""
 
     stage: Annotated[int, Field(ge=0)]  # which one
     layer: str  # of that stage, whose output they are
@@ -128,6 +129,12 @@ class Trunk(_Strict):
     channels: Annotated[int, Field(ge=1)]
     bits: Annotated[int, Field(ge=1, le=32)]
     signed: bool
+    multiplications: int  # of a frame, from the pixels to these features
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (H, W, C) of one frame's features."""
+        return self.height, self.width, self.channels
 
 
 class Layer(_Strict):
@@ -152,6 +159,7 @@ class Stage(_Strict):
     name: str
     trunk: Trunk | None = None  # where it begins; None: at the pixels
     parameters: int
+    multiplications: int  # of a frame that comes here; unless it begins at the pixels, those before are the trunk's
     outputs: Annotated[int, Field(ge=1, le=65_536)]  # logits a frame, one a class; of a map pixel by pixel
     logit_bits: Annotated[int, Field(ge=1, le=32)]  # width of the signed integer logits
     # A logit's value is logit_scale * integer + logit_offset; it lies within logit_error of the network's own.
@@ -364,6 +372,17 @@ class Kernel(_Strict):
     def outputs(self) -> int:
         """Logits of a frame, of every stage."""
         return self.stages[0].outputs
+
+    def network_of(self, stage: int) -> tuple[str, int]:
+        """The QONNX file in the package that a stage was made of, and which of its outputs are the stage's logits."""
+        if any(each.trunk is not None for each in self.stages):
+            return f"networks/{EXITS}.onnx", stage
+        return f"networks/{self.stages[stage].name}.onnx", 0
+
+    @property
+    def networks(self) -> list[str]:
+        """The QONNX files in the package that its stages were made of."""
+        return list(dict.fromkeys(self.network_of(stage)[0] for stage in range(len(self.stages))))
 
     @property
     def record_beats(self) -> int:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from torch import nn
 
-from edgesight.quant import variants
-from edgesight.quant.exponents import choose_exponents
 from edgesight.quant.learn import deterministic, prepared, take_step
-from edgesight.quant.recipe import Phase, VariantName, recipe_for
+from edgesight.quant.networks import Network
+from edgesight.quant.recipe import Phase, recipe_for
 from edgesight.quant.splits import DataSet
-from edgesight.quant.variants import (
-    Variant,
-)
 
 
 class Ahead:
@@ -28,22 +24,19 @@ class Ahead:
     Seconds are guessed from a few steps of each network, taken before the first training.
     """
 
-    def __init__(self, data: DataSet, trainings: Sequence[VariantName], quick: bool, console: Console) -> None:
+    def __init__(self, data: DataSet, trainings: Sequence[Network], quick: bool, console: Console) -> None:
         """Measure, and say what lies ahead; `trainings` in their order, a variant as often as it is trained."""
         self._steps: dict[tuple[str, Phase], int] = {}
         self._seconds: dict[tuple[str, Phase], float] = {}  # a step takes
-        for name in dict.fromkeys(trainings):
-            self._measure(data, variants.VARIANTS[name], quick)
-        self._total = sum(
-            self._seconds[key] * steps * trainings.count(cast(VariantName, key[0]))
-            for key, steps in self._steps.items()
-        )
+        for network in dict.fromkeys(trainings):
+            self._measure(data, network, quick)
+        times = Counter(network.name for network in trainings)
+        self._total = sum(self._seconds[key] * steps * times[key[0]] for key, steps in self._steps.items())
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, transient=True)
         self._task = self._bar.add_task("", total=self._total)
         parts = ", ".join(
-            f"{trainings.count(cast(VariantName, name))} x {name} ({phase}, {steps:,} steps)"
-            for (name, phase), steps in self._steps.items()
+            f"{times[name]} x {name} ({phase}, {steps:,} steps)" for (name, phase), steps in self._steps.items()
         )
         console.print(
             f"Ahead: {parts}: about {_duration(self._total)} by a few timed steps on this machine, less what "
@@ -61,38 +54,38 @@ class Ahead:
         """Take the bar away."""
         self._bar.stop()
 
-    def begin(self, label: str, variant: str, phase: Phase, steps: int) -> None:
+    def begin(self, label: str, network: str, phase: Phase, steps: int) -> None:
         """A phase begins, of which `steps` were done before."""
         self._bar.update(self._task, description=label)
-        self._bar.advance(self._task, steps * self._seconds[variant, phase])
+        self._bar.advance(self._task, steps * self._seconds[network, phase])
 
-    def done(self, variant: str, phase: Phase) -> None:
+    def done(self, network: str, phase: Phase) -> None:
         """A step was done."""
-        self._bar.advance(self._task, self._seconds[variant, phase])
+        self._bar.advance(self._task, self._seconds[network, phase])
 
-    def _measure(self, data: DataSet, variant: Variant, quick: bool) -> None:
-        """Time some steps of each phase of a variant."""
-        placed = variants.fit(variant, data.shape, len(data.classes))
+    def _measure(self, data: DataSet, network: Network, quick: bool) -> None:
+        """Time some steps of each phase of a network."""
+        shape, classes = data.shape, len(data.classes)
         images = torch.from_numpy(data.train.images[:_PROBED_IMAGES].copy())
         labels = torch.from_numpy(data.train.labels[:_PROBED_IMAGES].copy())
         with deterministic(0):
-            twin = variants.build_float(variant, placed)
-            networks: dict[Phase, nn.Sequential] = {"float": twin}
-            if variant.quantised:
-                folded = variants.fold(twin.eval())
-                exponents = choose_exponents(variant, placed, folded, data.train.images[:_PROBED_IMAGES])
-                networks["quantised"] = variants.build_quantised(variant, placed, exponents)
-            for phase, network in networks.items():
-                recipe = recipe_for(variant, phase, data, quick, None)
-                optimiser = prepared(network.train(), recipe)
+            twin = network.twin(shape, classes)
+            made = network.quantised(
+                None if twin is None else twin.eval(), shape, classes, data.train.images[:_PROBED_IMAGES]
+            )
+            for phase in network.phases:
+                module = twin if phase == "float" else made
+                assert module is not None
+                recipe = recipe_for(network.name, phase, data, quick, None)
+                optimiser = prepared(module.train(), recipe)
                 chosen = torch.arange(min(recipe.batch, len(images)))
                 times = []
                 for _ in range(_PROBES):
                     begun = time.perf_counter()
-                    take_step(network, optimiser, images, labels, None, chosen, recipe, data.mirrored)
+                    take_step(module, optimiser, images, labels, None, chosen, recipe, data.mirrored)
                     times.append(time.perf_counter() - begun)
-                self._steps[variant.name, phase] = recipe.epochs * (len(data.train) // recipe.batch)
-                self._seconds[variant.name, phase] = float(np.median(times[1:]))  # the first one sets up
+                self._steps[network.name, phase] = recipe.epochs * (len(data.train) // recipe.batch)
+                self._seconds[network.name, phase] = float(np.median(times[1:]))  # the first one sets up
 
 
 _PROBES: Final = 6

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -17,37 +18,47 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
-from edgesight.quant import variants
-from edgesight.quant.export import (
-    write_atomically,
-)
+from edgesight.quant.export import write_atomically
+from edgesight.quant.facts import Facts
+from edgesight.quant.gain import gain, packed, unpacked
 from edgesight.quant.image_folder import FolderReading
 from edgesight.quant.learn import Trained
-from edgesight.quant.recipe import Phase, recipe_for
+from edgesight.quant.networks import EXITS, Network, Wanted
+from edgesight.quant.recipe import Phase, Recipe
 from edgesight.quant.splits import DataSet
-from edgesight.quant.variants import (
-    Placed,
-)
+
+_PLACES: Final = (EXITS, "stage0", "stage1", "stage2", "stage3", "backend")  # in the order that a cascade asks them
+
+
+@dataclass(frozen=True)
+class Written:
+    """A network's files, and how its QONNX compares with Brevitas; None of the back end, which is no QONNX."""
+
+    files: tuple[Path, ...]
+    agreement: str | None
 
 
 @dataclass(frozen=True)
 class NetworkReport:
-    """What training one variant over several seeds gave; accuracies are shares, 0 to 1, one a seed.
+    """What training one network, or exit of one, over several seeds gave; accuracies are shares, 0 to 1, one a seed.
 
     Attributes:
-        variant: its name.
+        variant: its name; of an exit, the stage that it is.
+        network: `shipped`, or the user's file and callable.
         test_accuracy: of the network as exported, on the test split.
         calibration_accuracy: the same on the calibration split.
-        float_test_accuracy: of the float twin, on the test split.
+        float_test_accuracy: of the float twin, on the test split; none where there is no twin.
         seconds: wall time of each training.
-        parameters: weights and biases.
-        macs: multiply-accumulates an image.
-        files: what was written for seed 0.
+        parameters: weights and biases of the network, all exits together.
+        macs: multiply-accumulates an image of the network, all exits together.
+        files: what was written of the network for seed 0.
     """
 
     variant: str
+    network: str
     test_accuracy: tuple[float, ...]
     calibration_accuracy: tuple[float, ...]
     float_test_accuracy: tuple[float, ...]
@@ -57,19 +68,46 @@ class NetworkReport:
     files: tuple[Path, ...]
 
 
-def network_report(data: DataSet, trained: Sequence[Trained], files: tuple[Path, ...]) -> NetworkReport:
-    """What came of one network, trained with each seed; `files` are what it was written to."""
-    network = variants.fit(variants.VARIANTS[trained[0].variant], data.shape, len(data.classes))
-    return NetworkReport(
-        variant=trained[0].variant,
-        test_accuracy=tuple(result.test_accuracy for result in trained),
-        calibration_accuracy=tuple(result.calibration_accuracy for result in trained),
-        float_test_accuracy=tuple(result.float_test_accuracy for result in trained),
-        seconds=tuple(result.seconds for result in trained),
-        parameters=variants.parameter_count(network),
-        macs=variants.mac_count(network),
-        files=files,
+@dataclass(frozen=True)
+class Measured:
+    """What the card tells of a network: reports of its exits, and of seed 0 which calibration images each gets right.
+
+    Without exits it has one report.
+    """
+
+    network: Network
+    facts: Facts
+    written: Written
+    right: NDArray[np.bool_]  # [exits, N]
+    recipes: Mapping[Phase, Recipe]
+    reports: tuple[NetworkReport, ...]
+
+
+def measured_of(data: DataSet, trained: Sequence[Trained], written: Written) -> Measured:
+    """What came of one network, trained with each seed; `written` is what came of the first."""
+    network, right = trained[0].network, trained[0].calibration_right
+    facts = network.facts(trained[0].module, data.shape, len(data.classes))
+    floats = [result.float_test_accuracy for result in trained if result.float_test_accuracy is not None]
+    reports = tuple(
+        NetworkReport(
+            variant=name,
+            network=network.origin,
+            test_accuracy=tuple(result.test_accuracy[index] for result in trained),
+            calibration_accuracy=tuple(float(result.calibration_right[index].mean()) for result in trained),
+            float_test_accuracy=tuple(shares[index] for shares in floats),
+            seconds=tuple(result.seconds for result in trained),
+            parameters=facts.parameters,
+            macs=facts.macs,
+            files=written.files,
+        )
+        for index, name in enumerate(_stages_of(network.name, len(right)))
     )
+    return Measured(network, facts, written, right, trained[0].recipes, reports)
+
+
+def _stages_of(network: str, exits: int) -> list[str]:
+    """What the exits of a network are as stages."""
+    return [f"stage{index}" for index in range(exits)] if network == EXITS else [network]
 
 
 def accuracy_table(data: DataSet, reports: Sequence[NetworkReport]) -> Table:
@@ -85,7 +123,7 @@ def accuracy_table(data: DataSet, reports: Sequence[NetworkReport]) -> Table:
             f"{np.mean(shares):.2%}",
             f"{min(shares):.2%}",
             f"{max(shares):.2%}",
-            f"{report.float_test_accuracy[0]:.2%}",
+            f"{report.float_test_accuracy[0]:.2%}" if report.float_test_accuracy else "none",
             f"{report.parameters:,}",
             f"{report.macs:,}",
             f"{sum(report.seconds):.0f}",
@@ -100,11 +138,13 @@ Card: TypeAlias = dict[str, Any]
 
 
 def told_command(
-    data: DataSet, data_set: str, variant: str, seeds: int, size: int | None, quick: bool, reading: FolderReading
+    data: DataSet, data_set: str, wanted: Wanted, seeds: int, size: int | None, quick: bool, reading: FolderReading
 ) -> str:
     """Return the command line that trains the same networks; a folder's place is left to the reader."""
     words = ["edgesight train", f"folder:PATH/{data.name}" if data_set.startswith("folder:") else data.name]
-    words += [] if variant == "all" else ["--variant", variant]
+    if wanted.stages != Wanted().stages:
+        words += [word for network in wanted.stages for word in (f"--{network.name}", network.origin)]
+    words += [] if wanted.only == "all" else ["--variant", wanted.only]
     words += ["--seeds", str(seeds)]
     words += [] if size is None else ["--size", str(size)]
     words += [] if reading.groups == "name" else ["--groups", reading.groups]
@@ -112,7 +152,7 @@ def told_command(
     return " ".join([*words, "--quick"] if quick else words)
 
 
-def write_card(data: DataSet, reports: Sequence[NetworkReport], command: str, quick: bool, folder: Path) -> None:
+def write_card(data: DataSet, measured: Sequence[Measured], command: str, folder: Path) -> None:
     """Write `card.json` and `README.md`; networks of an older card stay if they saw the very same data."""
     path = folder / "card.json"
     networks: Card = {}
@@ -122,8 +162,10 @@ def write_card(data: DataSet, reports: Sequence[NetworkReport], command: str, qu
             older = json.loads(path.read_text(encoding="utf-8"))
             if older["schema"] == CARD_SCHEMA and older["data_set"]["checksum"] == data.checksum:
                 networks = dict(older["networks"])
-    for report in reports:
-        networks[report.variant] = _network_entry(data, report, command, quick)
+    for one in measured:
+        networks[one.network.name] = _network_entry(one, command)
+    networks = {name: networks[name] for name in _PLACES if name in networks}
+    _add_gains(networks, len(data.calibration))
     card: Card = {
         "schema": CARD_SCHEMA,
         "data_set": {
@@ -135,36 +177,50 @@ def write_card(data: DataSet, reports: Sequence[NetworkReport], command: str, qu
             "images": {"train": len(data.train), "calibration": len(data.calibration), "test": len(data.test)},
             "split_seed": data.seed,
         },
-        "networks": {name: networks[name] for name in variants.VARIANTS if name in networks},
+        "networks": networks,
     }
     write_atomically(path, lambda temporary: temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8"))
     page = model_card(card)
     write_atomically(folder / "README.md", lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
 
-def _network_entry(data: DataSet, report: NetworkReport, command: str, quick: bool) -> Card:
-    variant = variants.VARIANTS[report.variant]
-    phases: tuple[Phase, ...] = ("float", "quantised") if variant.quantised else ("float",)
+def _add_gains(networks: Card, images: int) -> None:
+    """Tell of each stage how much better it is than the one before it, as far as the card knows their answers."""
+    for (before, worse), (_, better) in itertools.pairwise(_answering(networks)):
+        better.pop("gain", None)
+        rights = [unpacked(one["calibration_right"], images) for one in (better, worse) if "calibration_right" in one]
+        if len(rights) == 2:
+            better["gain"] = {"over": before, **dataclasses.asdict(gain(*rights))}
+
+
+def _answering(networks: Card) -> Iterator[tuple[str, Card]]:
+    """What a cascade asks, in order, with the entry that has its accuracies: a network, or an exit of one."""
+    for name, entry in networks.items():
+        exits = entry.get("exits", [entry])
+        yield from zip(_stages_of(name, len(exits)), exits, strict=True)
+
+
+def _network_entry(measured: Measured, command: str) -> Card:
+    network, facts, report = measured.network, measured.facts, measured.reports[0]
+    accuracies = [_accuracies(one, right) for one, right in zip(measured.reports, measured.right, strict=True)]
     return {
+        "network": network.origin,
+        "source_sha256": facts.source,
         "command": command,
         "date": datetime.now(timezone.utc).date().isoformat(),
         "machine": f"{_processor()}, 1 thread",
         "tools": {"python": platform.python_version()}
         | {name: version(name) for name in ("torch", "brevitas", "qonnx", "onnx", "numpy")},
-        "layers": [
-            {"name": placed.name, "output_shape": list(placed.output_shape), **_described(placed)}
-            for placed in variants.fit(variant, data.shape, len(data.classes))
-        ],
-        "weight_bits": variant.weight_bits,
-        "activation_bits": variant.activation_bits,
+        "layers": facts.layers,
+        "weight_bits": facts.weight_bits,
+        "activation_bits": facts.activation_bits,
         "parameters": report.parameters,
         "macs": report.macs,
-        "recipes": {phase: dataclasses.asdict(recipe_for(variant, phase, data, quick, None)) for phase in phases},
+        "recipes": {phase: dataclasses.asdict(recipe) for phase, recipe in measured.recipes.items()},
         "seeds": list(range(len(report.test_accuracy))),
         "shipped_seed": 0,
-        "test_accuracy": _spread(report.test_accuracy),
-        "calibration_accuracy": _spread(report.calibration_accuracy),
-        "float_test_accuracy": _spread(report.float_test_accuracy),
+        **({"exits": accuracies} if network.name == EXITS else accuracies[0]),
+        "qonnx": measured.written.agreement,
         "seconds": [round(seconds, 1) for seconds in report.seconds],
         "files": {
             path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -173,9 +229,13 @@ def _network_entry(data: DataSet, report: NetworkReport, command: str, quick: bo
     }
 
 
-def _described(placed: Placed) -> Card:
-    fields = dataclasses.asdict(placed.layer)
-    return {"kind": type(placed.layer).__name__, **fields}
+def _accuracies(report: NetworkReport, right: NDArray[np.bool_]) -> Card:
+    return {
+        "test_accuracy": _spread(report.test_accuracy),
+        "calibration_accuracy": _spread(report.calibration_accuracy),
+        "calibration_right": packed(right),
+        "float_test_accuracy": _spread(report.float_test_accuracy) if report.float_test_accuracy else None,
+    }
 
 
 def _spread(shares: Sequence[float]) -> Card:
@@ -216,14 +276,15 @@ def model_card(card: Card) -> str:
         "| seeds | float twin (seed 0) | training, s |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for name, entry in card["networks"].items():
-        test = entry["test_accuracy"]
+    for network, entry in card["networks"].items():
         bits = f"{entry['weight_bits']}, {entry['activation_bits']}" if entry["weight_bits"] else "float"
-        lines.append(
-            f"| {name} | {bits} | {entry['parameters']:,} | {entry['macs']:,} | {test['by_seed'][0]:.2%} "
-            f"| {test['mean']:.2%} | {test['min']:.2%} | {test['max']:.2%} | {len(entry['seeds'])} "
-            f"| {entry['float_test_accuracy']['by_seed'][0]:.2%} | {sum(entry['seconds']):.0f} |"
-        )
+        size = [bits, f"{entry['parameters']:,}", f"{entry['macs']:,}"]
+        for name, accuracies in _answering({network: entry}):
+            test, twin = accuracies["test_accuracy"], accuracies["float_test_accuracy"]
+            float_share = f"{twin['by_seed'][0]:.2%}" if twin else "none"
+            shares = [f"{share:.2%}" for share in (test["by_seed"][0], test["mean"], test["min"], test["max"])]
+            cells = [name, *size, *shares, str(len(entry["seeds"])), float_share, f"{sum(entry['seconds']):.0f}"]
+            lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
         "Accuracy is the share of the test split that the network answers rightly, measured on the quantised network "
@@ -231,17 +292,41 @@ def model_card(card: Card) -> str:
         "learn from seed 0's back end beside the labels, whatever their own seed. Seconds are wall time, so they hang "
         "on what else the machine did.",
         "",
+        *_said_of(card["networks"]),
         "| file | holds | bytes | sha256 |",
         "|---|---|--:|---|",
     ]
     for name, entry in card["networks"].items():
         for file, facts in entry["files"].items():
-            holds = (
-                "integer weights and exponents" if file.endswith(".npz") else "QONNX" if name != "backend" else "ONNX"
-            )
+            shipped = entry.get("network", "shipped") == "shipped"
+            weights = "integer weights and exponents" if shipped else "state dict, array by array"
+            holds = weights if file.endswith(".npz") else "QONNX" if name != "backend" else "ONNX"
             lines.append(f"| `{file}` | {holds} | {facts['bytes']:,} | `{facts['sha256']}` |")
     lines += ["", f"Data checksum: `{data['checksum']}`.", ""]
     return "\n".join(lines)
+
+
+def _said_of(networks: Card) -> Iterator[str]:
+    """Tell where networks of the user's own come from, and which stages are no better than the one before."""
+    lines = [
+        f"{name} is `{entry['network']}` (sha256 `{entry['source_sha256'][:12]}...`); its QONNX is {entry['qonnx']}."
+        for name, entry in networks.items()
+        if entry.get("source_sha256")
+    ]
+    if EXITS in networks:
+        lines.append(
+            "The stages are exits of that one network, which were trained together, for the sum of their losses; bits, "
+            "parameters, MACs and seconds are of the whole network."
+        )
+    for name, entry in _answering(networks):
+        gained = entry.get("gain")
+        if gained and not gained["proved"]:
+            lines.append(
+                f"**{name} is no better than {gained['over']}** on the calibration split: {gained['difference']:+.1%}, "
+                f"with 95 % confidence {gained['low']:+.1%} to {gained['high']:+.1%}."
+            )
+    for line in lines:
+        yield from (line, "")
 
 
 def _origins(card: Card) -> Iterator[str]:

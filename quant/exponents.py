@@ -11,16 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgesight.quant import variants
-from edgesight.quant.variants import (
-    Conv,
-    Dense,
-    Exponents,
-    Folded,
-    MaxPool,
-    Placed,
-    Variant,
-    as_input,
-)
+from edgesight.quant.answers import as_input
+from edgesight.quant.variants import Conv, Dense, Exponents, Folded, MaxPool, Placed, Variant
 
 
 def _integers(values: Tensor, exponent: int, least: int, greatest: int) -> Tensor:

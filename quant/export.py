@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from edgesight.host import pixels
 from edgesight.host.errors import EdgeSightError
 from edgesight.quant import variants
+from edgesight.quant.answers import infer
 from edgesight.quant.variants import (
     Conv,
     Dense,
@@ -72,33 +73,37 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 # ------------------------------------------------------------------------------------------------------- QONNX
 
 
-def export_qonnx(network: nn.Sequential, input_shape: tuple[int, int, int], path: Path) -> None:
-    """Write a Brevitas network as QONNX.
+def export_qonnx(network: nn.Module, input_shape: tuple[int, int, int], path: Path) -> None:
+    """Write a Brevitas network as QONNX, whatever its scales; `path` is written whole or not at all.
 
-    The graph's input is float32 `[1, C, H, W]`, pixel / 256; its output float32 logits `[1, classes]`. Equal networks
-    give equal bytes.
+    The rest as in `qonnx_of`.
+    """
+    model = qonnx_of(network, input_shape)
+    write_atomically(path, lambda temporary: temporary.write_bytes(model.SerializeToString(deterministic=True)))
+
+
+def qonnx_of(network: nn.Module, input_shape: tuple[int, int, int]) -> Any:
+    """Return a Brevitas network as a QONNX model.
+
+    The graph's input is float32 `[1, C, H, W]`, pixel / 256; its output float32 logits `[1, classes]`, and one such
+    for each exit, in order, where the network has exits. Equal networks give equal bytes.
 
     Args:
-        network: a Brevitas network of the kinds that `variants.build_quantised` makes; it is put into evaluation mode.
+        network: a Brevitas network; it is put into evaluation mode.
         input_shape: image `(H, W, C)`.
-        path: the file, written whole or not at all.
-
-    Raises:
-        ExportError: a layer that is not quantised, a scale that is no power of two, or a bias left in float.
     """
     network.eval()
-    check_exportable(network)
     height, width, channels = input_shape
     with tempfile.TemporaryDirectory() as folder, _quiet():
         raw = Path(folder) / "raw.onnx"
         brevitas_export_qonnx(network, torch.zeros(1, channels, height, width), export_path=str(raw))
         model = onnx.load(str(raw))
     _strip(model)
-    write_atomically(path, lambda temporary: temporary.write_bytes(model.SerializeToString(deterministic=True)))
+    return model
 
 
 def check_exportable(network: nn.Sequential) -> None:
-    """Refuse a network whose QONNX would not be integer arithmetic throughout.
+    """Refuse a network of `variants.build_quantised`'s kinds that would not be integer arithmetic throughout.
 
     Raises:
         ExportError: names the first layer at fault.
@@ -179,7 +184,7 @@ def qonnx_logits(path: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         images: uint8 `[N, H, W, C]`.
 
     Returns:
-        float32 logits `[N, classes]`.
+        float32 logits `[exits, N, classes]`, of a network without exits one.
     """
     from qonnx.core.modelwrapper import ModelWrapper  # here, since it takes a second to import
     from qonnx.core.onnx_exec import execute_onnx
@@ -187,8 +192,9 @@ def qonnx_logits(path: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     values = pixels.as_input(images)
     model = cleanup_model(ModelWrapper(str(path)))
-    source, sink = model.graph.input[0].name, model.graph.output[0].name
-    return np.concatenate([execute_onnx(model, {source: value[None]})[sink] for value in values])
+    source, exits = model.graph.input[0].name, [output.name for output in model.graph.output]
+    answers = (execute_onnx(model, {source: value[None]}) for value in values)
+    return np.concatenate([np.stack([answer[name] for name in exits]) for answer in answers], 1)
 
 
 # --------------------------------------------------------------------------------------------------- zoo folder
@@ -315,7 +321,7 @@ def brevitas_logits(folder: Path, stage: str, images: NDArray[np.uint8]) -> NDAr
         raise ExportError(
             f"images: found {images.dtype} {images.shape}, expected uint8 [N, {', '.join(map(str, stored.shape))}]"
         )
-    return variants.infer(stored.build(), images)
+    return infer(stored.build(), images)
 
 
 # ---------------------------------------------------------------------------------------------------- back end

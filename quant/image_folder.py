@@ -114,6 +114,7 @@ def load_folder(root: Path, size: int | None, seed: int, reading: FolderReading,
         seed=seed,
         note=f"Images from a folder, {cut_note}; {group_note}.",
         mirrored=False,
+        photographs=True,
     )
 
 

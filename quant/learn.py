@@ -9,7 +9,7 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,31 +23,23 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgesight.host.pixels import STEPS
 from edgesight.quant import variants
-from edgesight.quant.exponents import choose_exponents
-from edgesight.quant.export import (
-    write_atomically,
-)
-from edgesight.quant.recipe import Phase, Recipe, TrainingError, VariantName, recipe_for
+from edgesight.quant.answers import as_input, exits_of, infer, infer_exits
+from edgesight.quant.export import write_atomically
+from edgesight.quant.networks import Network
+from edgesight.quant.recipe import Phase, Recipe, TrainingError, recipe_for
 from edgesight.quant.splits import DataSet, Split
-from edgesight.quant.variants import (
-    Exponents,
-    Folded,
-    Variant,
-    as_input,
-    infer,
-    load_weights,
-    settled_weights,
-)
+from edgesight.quant.variants import Folded
 
 
 class Progressed(Protocol):
     """Who is told how far a training has come."""
 
-    def begin(self, label: str, variant: str, phase: Phase, steps: int) -> None:
+    def begin(self, label: str, network: str, phase: Phase, steps: int) -> None:
         """A phase begins, of which `steps` were done before."""
 
-    def done(self, variant: str, phase: Phase) -> None:
+    def done(self, network: str, phase: Phase) -> None:
         """A step was done."""
 
 
@@ -79,32 +71,33 @@ AS_USUAL: Final = Course()
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained network.
+    """One trained network. What is told by exit has one entry where a network has no exits.
 
     Attributes:
-        variant: its variant's name.
+        network: what was trained.
         seed: the seed of its weights and of the order of images.
-        folded: weights and biases by layer; of a quantised network exactly on their quantisers' grid.
-        exponents: powers of two by layer; empty for the back end.
-        test_accuracy: share of the test split answered rightly, 0 to 1, as exported (quantised where quantised).
-        calibration_accuracy: the same on the calibration split.
-        float_test_accuracy: the float twin's, 0 to 1.
+        module: it, in evaluation mode: quantised where it is to be.
+        test_accuracy: share of the test split answered rightly by each exit, 0 to 1, as exported (quantised where
+            quantised).
+        calibration_right: which images of the calibration split each exit answers rightly, bool `[exits, N]`.
+        float_test_accuracy: the float twin's, 0 to 1; None where there is no twin.
         seconds: wall time of training, all runs of a resumed training together.
+        recipes: how each phase went.
     """
 
-    variant: str
+    network: Network
     seed: int
-    folded: Folded
-    exponents: dict[str, Exponents]
-    test_accuracy: float
-    calibration_accuracy: float
-    float_test_accuracy: float
+    module: nn.Module
+    test_accuracy: tuple[float, ...]
+    calibration_right: NDArray[np.bool_]
+    float_test_accuracy: tuple[float, ...] | None
     seconds: float
+    recipes: Mapping[Phase, Recipe]
 
 
 def train(
     data: DataSet,
-    variant_name: VariantName,
+    network: Network,
     seed: int = 0,
     teacher: NDArray[np.float32] | None = None,
     course: Course = AS_USUAL,
@@ -113,7 +106,7 @@ def train(
 
     Args:
         data: the data set; only its train split is learnt from.
-        variant_name: which network.
+        network: which network.
         seed: of the initial weights, the order of images and their augmentation.
         teacher: the back end's logits, float32 `[2, N, classes]`, for the N train images as they are and mirrored; the
             networks learn from labels alone without it.
@@ -122,39 +115,27 @@ def train(
     Raises:
         TrainingError: an impossible argument, or a checkpoint that cannot be read or written.
         variants.VariantError: the data's images are too small for the network.
+        own.OwnNetworkError: the network is the user's, and cannot be built.
     """
-    if variant_name not in variants.VARIANTS:
-        raise TrainingError(f"variant: found {variant_name!r}, expected one of {', '.join(variants.VARIANTS)}")
-    variant = variants.VARIANTS[variant_name]
-    network = variants.fit(variant, data.shape, len(data.classes))
+    shape, classes = data.shape, len(data.classes)
+    recipes = {phase: recipe_for(network.name, phase, data, course.quick, course.epochs) for phase in network.phases}
     with deterministic(seed):
-        twin = variants.build_float(variant, network)
-        recipe = recipe_for(variant, "float", data, course.quick, course.epochs)
-        seconds = _fit(twin, data, recipe, teacher, "float", variant, seed, course)
-        folded = variants.fold(twin)
-        twin.eval()
-        float_test = accuracy(twin, data.test)
-        if not variant.quantised:
-            return Trained(
-                variant_name, seed, folded, {}, float_test, accuracy(twin, data.calibration), float_test, seconds
-            )
-
-        exponents = choose_exponents(variant, network, folded, data.train.images[:: max(1, len(data.train) // 1000)])
-        quantised = variants.build_quantised(variant, network, exponents)
-        load_weights(quantised, folded)
-        recipe = recipe_for(variant, "quantised", data, course.quick, course.epochs)
-        seconds += _fit(quantised, data, recipe, teacher, "quantised", variant, seed, course)
-        quantised.eval()
-        return Trained(
-            variant=variant_name,
-            seed=seed,
-            folded=settled_weights(quantised),
-            exponents=exponents,
-            test_accuracy=accuracy(quantised, data.test),
-            calibration_accuracy=accuracy(quantised, data.calibration),
-            float_test_accuracy=float_test,
-            seconds=seconds,
-        )
+        twin = network.twin(shape, classes)
+        seconds, float_test = 0.0, None
+        if twin is not None:
+            seconds = _fit(twin, data, teacher, "float", recipes["float"], network, seed, course)
+            float_test = accuracies(twin.eval(), data.test)
+        module = network.quantised(twin, shape, classes, data.train.images[:: max(1, len(data.train) // 1000)])
+        if module is None:
+            assert twin is not None
+            module = twin
+        else:
+            for phase, recipe in recipes.items():
+                if phase != "float":
+                    seconds += _fit(module, data, teacher, phase, recipe, network, seed, course)
+        module.eval()
+        right = _right(module, data.calibration)
+        return Trained(network, seed, module, accuracies(module, data.test), right, float_test, seconds, recipes)
 
 
 @contextmanager
@@ -174,24 +155,25 @@ def deterministic(seed: int) -> Iterator[None]:
 
 
 def _fit(
-    network: nn.Sequential,
+    module: nn.Module,
     data: DataSet,
-    recipe: Recipe,
     teacher: NDArray[np.float32] | None,
     phase: Phase,
-    variant: Variant,
+    recipe: Recipe,
+    network: Network,
     seed: int,
     course: Course,
 ) -> float:
-    """Train `network` in place by `recipe`; return the seconds spent, those before an interruption included."""
-    optimiser = prepared(network, recipe)
+    """Train `module` in place for a phase; return the seconds spent, those before an interruption included."""
+    optimiser = prepared(module, recipe)
     console, folder = course.console or Console(quiet=True), course.folder / f"{data.name}-{data.checksum[:12]}"
     taught = b"" if teacher is None else hashlib.sha256(teacher.tobytes()).digest()
-    identity = repr((variant, recipe, data.checksum, seed, taught.hex(), torch.__version__, version("brevitas")))
+    tools = torch.__version__, version("brevitas")
+    identity = repr((network.identity, recipe, data.checksum, seed, taught.hex(), *tools))
     settings = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    checkpoint = folder / f"{variant.name}-seed{seed}-{settings}-{phase}.pt"
-    label = f"{data.name}-{variant.name}-seed{seed}-{phase}"
-    first, seconds = _restore(checkpoint, identity, network, optimiser) if course.resume else (0, 0.0)
+    checkpoint = folder / f"{network.name}-seed{seed}-{settings}-{phase}.pt"
+    label = f"{data.name}-{network.name}-seed{seed}-{phase}"
+    first, seconds = _restore(checkpoint, identity, module, optimiser) if course.resume else (0, 0.0)
     if first:
         done = "was finished before" if first == recipe.epochs else f"goes on after epoch {first}/{recipe.epochs}"
         console.print(f"{label}: {done}, from {checkpoint}", soft_wrap=True, markup=False, highlight=False)
@@ -205,33 +187,33 @@ def _fit(
     answers = None if teacher is None else torch.from_numpy(teacher)
     steps = len(images) // recipe.batch
     if course.ahead is not None:
-        course.ahead.begin(label, variant.name, phase, first * steps)
+        course.ahead.begin(label, network.name, phase, first * steps)
     for epoch in range(first, recipe.epochs):
         begun = time.perf_counter()
         # Seeded by the epoch, so that a resumed training sees the very images it would have seen.
         torch.manual_seed(1_000 * seed + epoch)
-        network.train()
+        module.train()
         order = torch.randperm(len(images))
         total = 0.0
         for step in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate * _one_cycle((epoch + step / steps) / recipe.epochs, recipe.warm_up)
             chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
-            total += take_step(network, optimiser, images, labels, answers, chosen, recipe, data.mirrored)
+            total += take_step(module, optimiser, images, labels, answers, chosen, recipe, data.mirrored)
             if course.ahead is not None:
-                course.ahead.done(variant.name, phase)
+                course.ahead.done(network.name, phase)
         seconds += time.perf_counter() - begun
-        _save(checkpoint, identity, epoch + 1, seconds, network, optimiser)
-        network.eval()
-        measured = accuracy(network, data.calibration)
+        _save(checkpoint, identity, epoch + 1, seconds, module, optimiser)
+        module.eval()
+        measured = ", ".join(f"{share:.2%}" for share in accuracies(module, data.calibration))
         console.print(
             f"{label}: epoch {epoch + 1}/{recipe.epochs}, loss {total / steps:.4f}, "
-            f"calibration accuracy {measured:.2%}, {seconds:.0f} s"
+            f"calibration accuracy {measured}, {seconds:.0f} s"
         )
     return seconds
 
 
-def prepared(network: nn.Sequential, recipe: Recipe) -> torch.optim.Optimizer:
+def prepared(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Lay `network` out for training; return its optimiser."""
     _by_channel(network)
     if recipe.optimiser == "sgd":
@@ -240,7 +222,7 @@ def prepared(network: nn.Sequential, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def take_step(
-    network: nn.Sequential,
+    network: nn.Module,
     optimiser: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
@@ -249,14 +231,17 @@ def take_step(
     recipe: Recipe,
     mirror: bool,
 ) -> float:
-    """Learn from the `chosen` images once; return the loss."""
+    """Learn from the `chosen` images once; return the loss, which is the sum over all exits."""
     batch, mirrored = _augment(images[chosen], recipe, mirror)
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-        logits = network(batch)
-    loss = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=recipe.smoothing)
-    if answers is not None and recipe.teaching:
-        lesson = _lesson(logits.float(), answers[mirrored.long(), chosen], recipe.temperature)
-        loss = (1 - recipe.teaching) * loss + recipe.teaching * lesson
+        exits = exits_of(network(batch))
+    loss = torch.zeros(())
+    for logits in exits:
+        own = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=recipe.smoothing)
+        if answers is not None and recipe.teaching:
+            lesson = _lesson(logits.float(), answers[mirrored.long(), chosen], recipe.temperature)
+            own = (1 - recipe.teaching) * own + recipe.teaching * lesson
+        loss = loss + own
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
     optimiser.step()
@@ -286,16 +271,20 @@ def _augment(images: Tensor, recipe: Recipe, mirror: bool) -> tuple[Tensor, Tens
     """Vary a batch of uint8 `[N, H, W, C]`; return float `[N, C, H, W]`, pixel / 256, and which were mirrored."""
     count, height, width, _ = images.shape
     mirrored = torch.rand(count) < 0.5 if mirror else torch.zeros(count, dtype=torch.bool)
-    columns = torch.arange(width).expand(count, width)
-    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    rows = torch.arange(height).expand(count, height)
-    if recipe.shift:
-        # Moved in a frame of repeated border pixels, which suits photographs and black grounds alike.
-        moves = torch.randint(-recipe.shift, recipe.shift + 1, (2, count, 1))
-        rows = (rows + moves[0]).clamp(0, height - 1)
-        columns = (columns + moves[1]).clamp(0, width - 1)
-    varied = images[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    batch = as_input(varied)
+    if recipe.turn or recipe.zoom:
+        batch = _viewed(as_input(images), mirrored, recipe)
+    else:
+        columns = torch.arange(width).expand(count, width)
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+        rows = torch.arange(height).expand(count, height)
+        if recipe.shift:
+            # Moved in a frame of repeated border pixels, which suits photographs and black grounds alike.
+            moves = torch.randint(-recipe.shift, recipe.shift + 1, (2, count, 1))
+            rows = (rows + moves[0]).clamp(0, height - 1)
+            columns = (columns + moves[1]).clamp(0, width - 1)
+        batch = as_input(images[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]])
+    if recipe.light:
+        batch = _lit(batch, recipe.light)
     if recipe.erase:
         top = torch.randint(0, height - recipe.erase + 1, (count, 1))
         left = torch.randint(0, width - recipe.erase + 1, (count, 1))
@@ -305,14 +294,57 @@ def _augment(images: Tensor, recipe: Recipe, mirror: bool) -> tuple[Tensor, Tens
     return batch, mirrored
 
 
-def accuracy(network: nn.Module, split: Split) -> float:
-    """Return the share of a split that a network answers rightly, 0 to 1."""
-    return float((infer(network, split.images).argmax(1) == split.labels).mean())
+def _viewed(batch: Tensor, mirrored: Tensor, recipe: Recipe) -> Tensor:
+    """Each of `[N, C, H, W]` seen from elsewhere: turned, zoomed, moved and, where so `mirrored`, its mirror image."""
+    count, _, height, width = batch.shape
+    angle = _spread(count, math.radians(recipe.turn))
+    size = 1 + _spread(count, recipe.zoom)
+    across = torch.where(mirrored, -1.0, 1.0)
+    # Rows of an affine map from places in the new image to places in the old one, both -1 to 1 from edge to edge.
+    aspect = height / width
+    maps = torch.stack(
+        [
+            torch.stack(
+                [across * size * angle.cos(), -size * angle.sin() * aspect, _spread(count, 2 * recipe.shift / width)], 1
+            ),
+            torch.stack(
+                [across * size * angle.sin() / aspect, size * angle.cos(), _spread(count, 2 * recipe.shift / height)], 1
+            ),
+        ],
+        1,
+    )
+    places = functional.affine_grid(maps, list(batch.shape), align_corners=False)
+    seen = functional.grid_sample(batch, places, mode="bilinear", padding_mode="border", align_corners=False)
+    return seen.contiguous(memory_format=torch.channels_last)
 
 
-def teach(data: DataSet, folded: Folded) -> NDArray[np.float32]:
+def _lit(batch: Tensor, light: float) -> Tensor:
+    """Each of `[N, C, H, W]` in another light: its contrast and brightness changed, as far as pixels reach."""
+    contrast, brightness = (_spread(len(batch), light).exp()[:, None, None, None] for _ in range(2))
+    mean = batch.mean((1, 2, 3), keepdim=True)
+    return ((batch - mean) * contrast + mean).mul_(brightness).clamp_(0, (STEPS - 1) / STEPS)
+
+
+def _spread(count: int, most: float) -> Tensor:
+    """`count` numbers drawn evenly from -most to most."""
+    return (2 * torch.rand(count) - 1) * most
+
+
+def _right(network: nn.Module, split: Split) -> NDArray[np.bool_]:
+    """Which images of a split each exit answers rightly, bool `[exits, N]`."""
+    found: NDArray[np.bool_] = infer_exits(network, split.images).argmax(2) == split.labels
+    return found
+
+
+def accuracies(network: nn.Module, split: Split) -> tuple[float, ...]:
+    """The share of a split that each exit of a network answers rightly, 0 to 1."""
+    return tuple(float(right.mean()) for right in _right(network, split))
+
+
+def teach(data: DataSet, trained: nn.Module) -> NDArray[np.float32]:
     """Compute what the back end teaches: float32 logits `[2, N, classes]`, train images as they are and mirrored."""
-    backend = folded_backend(data, folded)
+    assert isinstance(trained, nn.Sequential)
+    backend = folded_backend(data, variants.fold(trained))
     with deterministic(0):
         plain = infer(backend, data.train.images)
         return np.stack([plain, infer(backend, data.train.images[:, :, ::-1]) if data.mirrored else plain])

@@ -70,6 +70,8 @@ class DataSet:
         seed: the seed that cut the splits.
         note: what a reader of results must know about the data.
         mirrored: whether a mirror image keeps its class, so that training may mirror; false for digits or signs.
+        photographs: whether the pictures of a class differ by light, place, size and angle, as a camera's do, so that
+            training may vary these.
 
     Its images and labels are made read-only.
     """
@@ -83,6 +85,7 @@ class DataSet:
     seed: int
     note: str
     mirrored: bool
+    photographs: bool = False
 
     def __post_init__(self) -> None:
         """Let nothing change what the checksum is of."""

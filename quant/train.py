@@ -11,33 +11,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from edgesight.quant import datasets, variants
+from edgesight.quant import datasets
 from edgesight.quant.ahead import Ahead
-from edgesight.quant.card import NetworkReport, accuracy_table, network_report, told_command, write_card
-from edgesight.quant.export import (
-    ExportError,
-    StoredStage,
-    export_backend,
-    export_qonnx,
-    qonnx_logits,
-    save_stage,
-)
+from edgesight.quant.answers import infer_exits
+from edgesight.quant.card import NetworkReport, Written, accuracy_table, measured_of, told_command, write_card
+from edgesight.quant.export import ExportError, qonnx_logits, write_atomically
 from edgesight.quant.image_folder import AS_NAMED, FolderReading
-from edgesight.quant.learn import AS_USUAL, Course, Trained, teach, train
-from edgesight.quant.recipe import TrainingError, VariantName
+from edgesight.quant.learn import AS_USUAL, Course, Trained, deterministic, teach, train
+from edgesight.quant.networks import EXITS, SHIPPED, Network, Wanted
+from edgesight.quant.recipe import TrainingError
 from edgesight.quant.remarks import remarks
 from edgesight.quant.splits import DataSet
-from edgesight.quant.variants import (
-    infer,
-)
 
 ZOO_FOLDER: Final = Path(__file__).resolve().parent / "zoo"
 """Where trained networks are shipped, a folder a data set."""
@@ -45,21 +39,20 @@ ZOO_FOLDER: Final = Path(__file__).resolve().parent / "zoo"
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What `train_all` did: the data set's name, the zoo folder and a report for each network."""
+    """What `train_all` did: the data set's name, the zoo folder and a report for each network, or exit of one."""
 
     data_set: str
     folder: Path
     networks: tuple[NetworkReport, ...]
 
 
-# The back end comes first, since it teaches.
-_TRAINING_ORDER: Final[tuple[VariantName, ...]] = ("backend", "stage1", "stage0")
 _PROVED_IMAGES: Final = 32
+_MOST_OTHERS: Final = 2  # of these, that may get another class where sums are rounded
 
 
 def train_all(
     data_set: str,
-    variant: VariantName | Literal["all"] = "all",
+    wanted: Wanted | None = None,
     seeds: int = 3,
     out: Path | None = None,
     data_dir: Path | None = None,
@@ -74,8 +67,9 @@ def train_all(
 
     Args:
         data_set: a name that `datasets.load` knows.
-        variant: one network, or `all`. A stage needs its teacher, so the back end is trained too where no finished
-            checkpoint of it is in `course.folder`; its files are only written when asked for.
+        wanted: which networks; by default both shipped stages and the back end. A stage needs its teacher, so the back
+            end is trained too where no finished checkpoint of it is in `course.folder`; its files are only written
+            when asked for.
         seeds: how many seeds to train, from 0.
         out: the zoo folder; default `quant/zoo/<data set>`.
         data_dir: as in `datasets.load`.
@@ -85,51 +79,56 @@ def train_all(
             terminal where it has no console.
 
     Raises:
-        TrainingError: an unknown variant, no seeds, a zoo folder of other data, a full disk.
+        TrainingError: an unknown network, no seeds, a zoo folder of other data, a full disk.
         splits.DataSetError: the data cannot be loaded.
+        own.OwnNetworkError: a network of the user's own that cannot be trained.
         export.ExportError: an export differs from its network.
     """
-    if variant != "all" and variant not in variants.VARIANTS:
-        raise TrainingError(f"variant: found {variant!r}, expected all, {', '.join(variants.VARIANTS)}")
+    wanted = wanted or Wanted()
+    networks = wanted.networks()
     if seeds < 1:
         raise TrainingError(f"seeds: found {seeds}, expected at least 1")
     shown, quick = course.console or Console(stderr=True), course.quick
     data = datasets.load(data_set, data_dir, size, reading=reading)
     folder = out or ZOO_FOLDER / data.name
-    _check_zoo(folder, data, quick)
+    _check_zoo(folder, data, networks, quick)
+    with deterministic(0):
+        for network in networks:
+            network.check(data.shape, len(data.classes))
     for line in remarks(data, data_set):
         shown.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False)
-    wanted: tuple[VariantName, ...] = _TRAINING_ORDER if variant == "all" else (variant,)
 
-    trained: dict[str, list[Trained]] = {name: [] for name in wanted}
-    written: dict[str, tuple[Path, ...]] = {}
+    trained: dict[str, list[Trained]] = {network.name: [] for network in networks}
+    written: dict[str, Written] = {}
     teacher: NDArray[np.float32] | None = None
-    taught = any(name != "backend" for name in wanted)
-    trainings = [*(["backend"] if taught and "backend" not in wanted else []), *(wanted * seeds)]
-    with Ahead(data, cast(list[VariantName], trainings), quick, shown) as ahead:
+    backend = SHIPPED["backend"]
+    lone = [] if backend in networks else [backend]  # it teaches, and is not asked for
+    with Ahead(data, [*lone, *(networks * seeds)], quick, shown) as ahead:
         going = dataclasses.replace(course, console=shown, ahead=ahead)
         shown.print(f"Checkpoints go into {course.folder}.", soft_wrap=True, markup=False, highlight=False)
         for seed in range(seeds):
-            for name in wanted:
-                if name != "backend" and teacher is None:
+            for network in networks:
+                name = network.name
+                if network is not backend and teacher is None:
                     # One teacher for all seeds: then their spread is the stage's own.
-                    first = trained["backend"][0] if "backend" in trained else train(data, "backend", course=going)
-                    teacher = teach(data, first.folded)
-                lesson = None if name == "backend" else teacher
-                result = train(data, name, seed, lesson, going)
+                    first = trained["backend"][0] if backend in networks else train(data, backend, course=going)
+                    teacher = teach(data, first.module)
+                result = train(data, network, seed, None if network is backend else teacher, going)
                 trained[name].append(result)
                 if seed == 0:
                     written[name] = write_network(data, result, folder)
-                    shown.print(f"{name}: wrote {', '.join(path.name for path in written[name])} into {folder}")
-                reports = tuple(network_report(data, trained[name], written[name]) for name in wanted if trained[name])
-                command = told_command(data, data_set, variant, len(trained[wanted[0]]), size, quick, reading)
-                write_card(data, reports, command, quick, folder)
+                    files = ", ".join(path.name for path in written[name].files)
+                    shown.print(f"{name}: wrote {files} into {folder}")
+                measured = [measured_of(data, results, written[one]) for one, results in trained.items() if results]
+                command = told_command(data, data_set, wanted, len(trained[networks[0].name]), size, quick, reading)
+                write_card(data, measured, command, folder)
+    reports = tuple(report for one in measured for report in one.reports)
     (course.console or Console()).print(accuracy_table(data, reports))
     return TrainingReport(data.name, folder, reports)
 
 
-def _check_zoo(folder: Path, data: DataSet, quick: bool) -> None:
-    """TrainingError where the zoo folder holds networks of other data, or ones that a look must not replace."""
+def _check_zoo(folder: Path, data: DataSet, networks: Sequence[Network], quick: bool) -> None:
+    """TrainingError where the zoo folder holds networks of other data, or of another cascade, or not to be replaced."""
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         name, checksum = card["data_set"]["name"], card["data_set"]["checksum"]
@@ -141,36 +140,58 @@ def _check_zoo(folder: Path, data: DataSet, quick: bool) -> None:
             f"{folder}: holds networks of other data ({name}, {str(checksum)[:12]}...; this is {data.name}, "
             f"{data.checksum[:12]}...): name another --out, or remove it"
         )
+    coming = {network.name for network in networks} - {"backend"}
+    others = [one for one in card["networks"] if one != "backend" and (one == EXITS) != (EXITS in coming)]
+    if coming and others:
+        raise TrainingError(
+            f"{folder}: holds {', '.join(others)}, and a cascade is of stages or of one network's exits: name another "
+            "--out"
+        )
     if quick and full:
         raise TrainingError(
             f"{folder}: holds fully trained networks ({', '.join(full)}): name another --out for a look"
         )
 
 
-def write_network(data: DataSet, trained: Trained, folder: Path) -> tuple[Path, ...]:
-    """Write a trained network's files into a zoo folder.
+def write_network(data: DataSet, trained: Trained, folder: Path) -> Written:
+    """Write a trained network's files into a zoo folder, or none where they are not what was trained.
 
-    A stage becomes `<stage>.npz` (integers) and `<stage>.onnx` (QONNX), which is executed on some test images and
-    must agree with Brevitas in every bit; the back end becomes `backend.onnx`.
+    A stage becomes `<stage>.onnx` (QONNX), which is executed on some test images and compared with Brevitas, and
+    `<stage>.npz` beside it, a network with exits `exits.onnx` and `exits.npz`; the back end becomes `backend.onnx`.
+    Networks that are exact must agree in every bit. Of others float32 sums hang on their order, so that now and then
+    an activation falls on the other side of its threshold: nearly all images must get the same class of every exit.
 
     Raises:
         export.ExportError: the export cannot be exact, or differs from its network.
     """
-    variant = variants.VARIANTS[trained.variant]
-    path = folder / f"{variant.name}.onnx"
-    if not variant.quantised:
-        export_backend(variants.fit(variant, data.shape, len(data.classes)), trained.folded, path)
-        return (path,)
-    stage = StoredStage(variant, data.shape, len(data.classes), trained.exponents, trained.folded)
-    weights = folder / f"{variant.name}.npz"
-    save_stage(stage, weights)
-    network = stage.build()
-    export_qonnx(network, data.shape, path)
-    images = data.test.images[:_PROVED_IMAGES]
-    differing = int((qonnx_logits(path, images) != infer(network, images)).any(axis=1).sum())
-    if differing:
+    network = trained.network
+    with tempfile.TemporaryDirectory() as made:
+        names, module = network.write(trained.module, data.shape, len(data.classes), Path(made))
+        agreement = None
+        if network is not SHIPPED["backend"]:
+            images = data.test.images[:_PROVED_IMAGES]
+            exported = qonnx_logits(Path(made) / names[-1], images)
+            agreement = _agreement(str(folder / names[-1]), infer_exits(module, images), exported, network.exact)
+        for name in names:
+            content = (Path(made) / name).read_bytes()
+            write_atomically(folder / name, lambda temporary, content=content: temporary.write_bytes(content))  # type: ignore[misc]  # mypy can't infer it
+    return Written(tuple(folder / name for name in names), agreement)
+
+
+def _agreement(file: str, trained: NDArray[np.float32], exported: NDArray[np.float32], exact: bool) -> str:
+    """How alike Brevitas and the QONNX `file` answer, both float32 `[exits, N, classes]`; ExportError if too little."""
+    images = trained.shape[1]
+    differing = int((trained != exported).any((0, 2)).sum())
+    others = int((trained.argmax(2) != exported.argmax(2)).any(0).sum())
+    if others > _MOST_OTHERS or (exact and differing):
         raise ExportError(
-            f"{path}: answers differently from Brevitas on {differing} of {len(images)} test images"
-            ": install the versions that `pip install 'edgesight[build]'` does"
+            f"{file}: answers differently from Brevitas on {differing} of {images} test images, {others} of them with "
+            "another class: install the versions that `pip install 'edgesight[build]'` does"
         )
-    return weights, path
+    if not differing:
+        return f"equal to Brevitas in every bit on {images} test images"
+    return (
+        f"the same class as Brevitas on {images - others} of {images} test images; {differing} have logits that "
+        f"differ, by up to {float(np.abs(trained - exported).max()):.3g}, since float32 sums hang on their order where "
+        "scales are no powers of two"
+    )

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 import brevitas.nn as qnn
-import numpy as np
 import torch
 from brevitas.inject.enum import ScalingImplType
 from brevitas.quant.fixed_point import (
@@ -26,14 +25,10 @@ from brevitas.quant.fixed_point import (
     Int8WeightPerTensorFixedPoint,
     Uint8ActPerTensorFixedPoint,
 )
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.pixels import STEPS
-
-_RUN_BATCH: Final = 500
 
 INPUT_BITS: Final = 8
 INPUT_EXPONENT: Final = -8
@@ -468,22 +463,3 @@ def settled_weights(quantised: nn.Sequential) -> Folded:
                 # Adding zero turns the -0.0 that rounding may leave into 0.0.
                 settled[name] = (layer.quant_weight().value.clone() + 0.0, layer.quant_bias().value.clone() + 0.0)  # type: ignore[operator]
     return settled
-
-
-# ----------------------------------------------------------------------------------------------------- running
-
-
-def as_input(images: Tensor) -> Tensor:
-    """Bring uint8 `[N, H, W, C]` to what networks take: float32 `[N, C, H, W]`, exactly pixel / 256."""
-    return images.permute(0, 3, 1, 2).float() / STEPS
-
-
-def infer(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Run a network as it is (call `eval` first) on uint8 `[N, H, W, C]`; return float32 logits `[N, classes]`."""
-    answers: list[Tensor] = []
-    with torch.inference_mode():
-        for start in range(0, len(images), _RUN_BATCH):
-            # A copy, since torch warns of arrays that may not be written.
-            part = torch.from_numpy(images[start : start + _RUN_BATCH].copy())
-            answers.append(network(as_input(part)).float())
-    return torch.cat(answers).numpy()

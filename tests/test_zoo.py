@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onnx import TensorProto, helper
 
-from edgesight.hls.zoo import CARD, ZOO, ZooError, check_files, read_card, warnings
+from edgesight.hls.zoo import CARD, ZOO, ZooError, check_files, read_card, stages_in, warnings
 from edgesight.host.files import OutputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +67,82 @@ def test_a_network_that_is_no_better_than_the_one_before_is_named(zoo: Path) -> 
     assert warnings(zoo, with_card(zoo, stage0=0.78, stage1=0.80, backend=0.9)) == []
     (said,) = warnings(zoo, with_card(zoo, stage0=0.784, stage1=0.780, backend=0.9))
     assert said.startswith("stage1 is no better than stage0 (78.0% against 78.4% of the calibration split)")
+
+
+def test_a_gain_within_its_confidence_is_named_and_a_small_proved_one_is_not(zoo: Path) -> None:
+    card = with_card(zoo, stage0=0.780, stage1=0.784, backend=0.9)
+    card["networks"]["stage1"]["gain"] = {"over": "stage0", "low": -0.007, "high": 0.015, "proved": False}
+    (said,) = warnings(zoo, card)
+    assert said.startswith("stage1 is no better than stage0 (78.4% against 78.0% of the calibration split; the gain is")
+    assert "-0.7% to +1.5%" in said
+    assert "leave it out" in said
+    card["networks"]["stage1"]["gain"]["proved"] = True
+    assert warnings(zoo, card) == []
+
+
+@pytest.fixture
+def zoo_of_exits(zoo: Path) -> Path:
+    """A zoo folder whose stages are the three exits of one network."""
+    card = read_card(zoo)
+    stage0 = card["networks"].pop("stage0")
+    del card["networks"]["stage1"]
+    for left in zoo.glob("stage*"):
+        left.unlink()
+    write_exits(zoo, 3)
+    exits = [{"calibration_accuracy": {"by_seed": [share]}} for share in (0.7, 0.8, 0.8)]
+    file = {"bytes": 1, "sha256": hashlib.sha256((zoo / "exits.onnx").read_bytes()).hexdigest()}
+    card["networks"]["exits"] = stage0 | {"exits": exits, "files": {"exits.onnx": file}}
+    (zoo / CARD).write_text(json.dumps(card))
+    return zoo
+
+
+def write_exits(zoo: Path, count: int) -> None:
+    """An `exits.onnx` with so many outputs, which nothing runs."""
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 4, 4])
+    outputs = [helper.make_tensor_value_info(f"exit{k}", TensorProto.FLOAT, [1, 1, 4, 4]) for k in range(count)]
+    nodes = [helper.make_node("Identity", ["image"], [output.name]) for output in outputs]
+    graph = helper.make_graph(nodes, "network", [image], outputs)
+    (zoo / "exits.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+
+
+def test_the_exits_of_one_network_are_the_stages_of_a_zoo(zoo_of_exits: Path) -> None:
+    card = read_card(zoo_of_exits)
+    assert stages_in(zoo_of_exits, card) == 3
+    check_files(zoo_of_exits, card, 3)
+    (said,) = warnings(zoo_of_exits, card)
+    assert said.startswith("stage2 is no better than stage1 (80.0% against 80.0% of the calibration split)")
+    ZOO.check_folder(zoo_of_exits)
+    for name in (CARD, "README.md"):
+        (zoo_of_exits / name).unlink()
+    with pytest.raises(OutputError, match=r"holds exits\.onnx and no card\.json"):
+        ZOO.check_folder(zoo_of_exits)
+
+
+def test_every_exit_takes_a_budget_of_cycles(zoo_of_exits: Path) -> None:
+    with pytest.raises(ZooError, match=r"exits\.onnx: has 3 exits, .* give --cycles 3 numbers, not 2"):
+        check_files(zoo_of_exits, read_card(zoo_of_exits), 2)
+
+
+def test_a_zoo_has_a_network_with_exits_or_networks_without(zoo_of_exits: Path) -> None:
+    (zoo_of_exits / "stage1.onnx").write_bytes(b"another")
+    with pytest.raises(ZooError, match=r"holds exits\.onnx and stage1\.onnx, .* move the other to another folder"):
+        check_files(zoo_of_exits, read_card(zoo_of_exits), 3)
+
+
+def test_exits_that_are_missing_or_no_such_file_are_named(zoo_of_exits: Path) -> None:
+    card = read_card(zoo_of_exits)
+    write_exits(zoo_of_exits, 1)
+    with pytest.raises(ZooError, match=r"exits\.onnx: has 1 outputs, expected 2 to 4, one for each exit"):
+        check_files(zoo_of_exits, card, 3)
+    write_exits(zoo_of_exits, 3)
+    (zoo_of_exits / "exits.onnx").write_bytes((zoo_of_exits / "exits.onnx").read_bytes()[:-3])
+    with pytest.raises(ZooError, match=r"exits\.onnx: no readable ONNX file .* train it again"):
+        check_files(zoo_of_exits, card, 3)
+    (zoo_of_exits / "exits.onnx").unlink()
+    with pytest.raises(
+        ZooError, match=r"exits\.onnx: is missing .* `edgesight train DATASET --exits FILE\.py:CALLABLE`"
+    ):
+        check_files(zoo_of_exits, card, 3)
 
 
 def test_only_a_zoo_is_trained_into(zoo: Path, tmp_path: Path) -> None:

@@ -307,7 +307,10 @@ def bench_board_(  # noqa: PLR0913 - a command's options are its surface
 def verify(  # noqa: PLR0913 - a command's options are its surface
     package: PackagePath,
     dataset: DataSetName,
-    zoo: Annotated[Path, typer.Option(help="Zoo folder with the stages' trained networks.")],
+    zoo: Annotated[
+        Path | None,
+        typer.Option(help="Zoo folder with the stages' trained networks; without it their QONNX files alone."),
+    ] = None,
     images: Annotated[int, typer.Option(min=1, help="Images of the test split; then of the calibration split.")] = 500,
     out: Annotated[Path, typer.Option(help="Folder for report.json and logits.npz.")] = Path("build/verify"),
     data_dir: DataDir = None,

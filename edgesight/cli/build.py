@@ -45,18 +45,44 @@ if TYPE_CHECKING:
     from edgesight.quant.splits import DataSet
 
 
+def _stage(place: str, what: str) -> typer.models.OptionInfo:
+    """The option that names a stage's network."""
+    option: typer.models.OptionInfo = typer.Option(
+        metavar="FILE.py:CALLABLE", help=f"Network of your own as {place}: {what}"
+    )
+    return option
+
+
 class Variants(str, Enum):
     """What `train` may train."""
 
     stage0 = "stage0"
     stage1 = "stage1"
+    stage2 = "stage2"
+    stage3 = "stage3"
+    exits = "exits"
     backend = "backend"
     all = "all"
 
 
 def train(  # noqa: PLR0913 - a command's options are its surface
     dataset: DataSetName,
-    variant: Annotated[Variants, typer.Option(help="Which of them.")] = Variants.all,
+    stage0: Annotated[
+        str | None,
+        _stage(
+            "stage 0",
+            "CALLABLE(shape, classes) returns a torch.nn.Module of Brevitas layers. Or `shipped`. The stages named are "
+            "the whole cascade; default: the two shipped ones.",
+        ),
+    ] = None,
+    stage1: Annotated[str | None, _stage("stage 1", "as --stage0.")] = None,
+    stage2: Annotated[str | None, _stage("stage 2", "as --stage0.")] = None,
+    stage3: Annotated[str | None, _stage("stage 3", "as --stage0.")] = None,
+    exits: Annotated[
+        str | None,
+        _stage("all stages", "it returns a tuple of 2 to 4 logits, and each of these exits is a stage of the cascade."),
+    ] = None,
+    variant: Annotated[Variants, typer.Option(help="Train only this network.")] = Variants.all,
     seeds: Annotated[
         int, typer.Option(min=1, max=100, help="Seeds to train; seed 0 is shipped, all are in the model card.")
     ] = 3,
@@ -80,17 +106,27 @@ def train(  # noqa: PLR0913 - a command's options are its surface
 
         ZOO.check_folder(out)
     check_name(dataset)  # before torch, which takes seconds, and before a download
+    said = {"stage0": stage0, "stage1": stage1, "stage2": stage2, "stage3": stage3, "exits": exits}
+    there = [name for name, network in said.items() if network] or ["stage0", "stage1"]
+    if variant.value not in (*there, "backend", "all"):
+        raise ArgumentError(
+            f"--variant {variant.value}: is not among the networks; give all, backend or {' or '.join(there)}, or name "
+            f"it by --{variant.value} FILE.py:CALLABLE"
+        )
     from edgesight.hls.zoo import read_card, warnings
     from edgesight.host.cache import cache_folder
 
     checkpoints = cache_folder() / "training"
     with ending.shown(json_), ending.nothing_to_clean_up():  # but for the epoch that is under way
         from edgesight.quant.learn import Course
+        from edgesight.quant.networks import Wanted
+        from edgesight.quant.own import named
         from edgesight.quant.train import train_all
 
+        stages = named([stage0, stage1, stage2, stage3], exits)
         report = train_all(
             dataset,
-            variant.value,
+            Wanted(tuple(stages), variant.value),
             seeds,
             out,
             folder_of(dataset, data_dir, FETCHED),
@@ -109,7 +145,8 @@ def compile_(
         Path,
         typer.Argument(
             metavar="ZOO|NETWORK.onnx",
-            help="Folder with stage0.onnx, stage1.onnx, ... and card.json; or the QONNX file of a network alone.",
+            help="Folder with card.json and stage0.onnx, stage1.onnx, ..., or exits.onnx; or the QONNX file of a "
+            "network alone.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Kernel package to write.")],

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from edgesight.cli import ending
 from edgesight.host.answer import Answer
-from edgesight.host.kernel import Calibration
+from edgesight.host.kernel import Calibration, Trunk
 from edgesight.host.package import Package
 from edgesight.host.registers import THRESHOLD_NEVER
 
@@ -37,8 +37,8 @@ def describe(package: Package, console: Console) -> None:
     for stage in kernel.stages:
         table = Table(
             title=escape(
-                f"{stage.name}: {stage.parameters} parameters; interval bound {stage.bound_cycles} cycles "
-                f"({stage.bound_layer})"
+                f"{stage.name}: {stage.parameters} parameters, {stage.multiplications} multiplications a frame; "
+                f"interval bound {stage.bound_cycles} cycles ({stage.bound_layer})"
             )
         )
         for column in ("layer", "kind", "weights", "PE", "SIMD", "reuse asked", "built", "cycles a frame"):
@@ -50,6 +50,8 @@ def describe(package: Package, console: Console) -> None:
             numbers = (layer.pe, layer.simd, layer.reuse_asked, layer.reuse_built, layer.cycles)
             table.add_row(escape(layer.name), layer.kind, weights, *map(str, numbers))
         console.print(table)
+        if stage.trunk is not None:
+            console.print(_from_features(stage.name, stage.multiplications, stage.trunk), soft_wrap=True, markup=False)
     calibration = kernel.calibration
     if calibration is None:
         console.print("Not calibrated: `edgesight calibrate` sets its accuracy targets.")
@@ -64,6 +66,15 @@ def describe(package: Package, console: Console) -> None:
         "those of people whom you trust.",
         soft_wrap=True,
         highlight=False,
+    )
+
+
+def _from_features(name: str, multiplications: int, trunk: Trunk) -> str:
+    """What a stage goes on from, and what that saves."""
+    return (
+        f"{name} goes on from what layer {trunk.layer} of stage{trunk.stage} made, "
+        f"{trunk.height}x{trunk.width}x{trunk.channels} of {trunk.bits} bits: from the pixels it would take "
+        f"{trunk.multiplications + multiplications} multiplications."
     )
 
 

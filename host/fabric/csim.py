@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from edgesight.host.libraries import find
 from edgesight.host.package import Package
 
 Logits = npt.NDArray[np.int32]  # [N, classes]
+Features = npt.NDArray[np.int32]  # [N, H, W, C], as a stage leaves them behind
 # hls4ml's C++ keeps streams between its layers in static variables, and a library is loaded once, however many fabrics
 # are opened on it: two threads inside it would mix up their images.
 _ONE_AT_A_TIME = threading.Lock()
@@ -31,9 +33,11 @@ _ONE_AT_A_TIME = threading.Lock()
 class CsimFabric:
     """A `Fabric` on the package's csim library.
 
-    C interface: `int edgesight_csim(int stage, const uint8_t *pixels, int n, int32_t *logits)` with pixels
-    [n, H, W, C] and integer logits [n, classes]; 0 is success. Header errors cannot occur, so every record is an answer
-    or an offload. Stage 1 runs on the images that stage 0 was unsure of, as in the hardware.
+    C interface: `int edgesight_csim(int stage, const void *frames, int n, int32_t *logits, int32_t *features)` with
+    integer logits [n, classes]; 0 is success. Frames are images [n, H, W, C] in the input's element, or, of a stage
+    that goes on from a trunk, the features int32 [n, H, W, C] that the stage before gave; `features` is null where a
+    stage leaves none. Header errors cannot occur, so every record is an answer or an offload. A stage runs on the
+    images that the one before was unsure of, as in the hardware.
     """
 
     simulated = False
@@ -56,7 +60,7 @@ class CsimFabric:
             raise FabricError(
                 f"{path} cannot be used ({error}): remove it and build it anew by `edgesight csim {package.path}`"
             ) from error
-        function.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+        function.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
         function.restype = ctypes.c_int
         self._function = function
         stages = len(package.kernel.stages)
@@ -80,38 +84,49 @@ class CsimFabric:
         records = np.zeros(len(images), record_type(self.package.kernel))
         records["tag"] = np.arange(len(images))
         unsure = np.arange(len(images))
+        features = None
         for stage, thresholds in enumerate(self._thresholds):
-            logits = self._stage_logits(stage, images[unsure])
+            logits, features = self._stage(stage, images[unsure], features)
             if self.package.kernel.logits_in_record:
                 records["logits"] = logits
             labels, margins = decide(logits)
             records["label"][unsure] = labels
             records["margin"][unsure] = margins
             records["stage"][unsure] = stage
-            unsure = unsure[below(margins, thresholds[sets[unsure]])]
+            passed = below(margins, thresholds[sets[unsure]])
+            unsure, features = unsure[passed], None if features is None else features[passed]
         records["stage"][unsure] |= OFFLOAD
         return records
 
     def logits(self, images: Images) -> list[Logits]:
         """Integer logits [N, classes] of every stage."""
         check_images(self.package, images)
-        return [self._stage_logits(stage, images) for stage in range(len(self.package.kernel.stages))]
+        found, features = [], None
+        for stage in range(len(self.package.kernel.stages)):
+            logits, features = self._stage(stage, images, features)
+            found.append(logits)
+        return found
 
     def close(self) -> None:
         """Nothing is held that would need releasing."""
 
-    def _stage_logits(self, stage: int, images: Images) -> Logits:
-        pixels = np.ascontiguousarray(images)
+    def _stage(self, stage: int, images: Images, before: Features | None) -> tuple[Logits, Features | None]:
+        """A stage's logits and the features that it leaves; `before` are those of the stage before, of these images."""
+        stages = self.package.kernel.stages
+        frames: npt.NDArray[Any] = np.ascontiguousarray(images if stages[stage].trunk is None else before)
+        trunk = stages[stage + 1].trunk if stage + 1 < len(stages) else None
+        features = None if trunk is None else np.zeros((len(images), *trunk.shape), np.int32)
         logits = np.zeros((len(images), self.package.kernel.outputs), np.int32)
         if len(images):
+            left = None if features is None else features.ctypes.data
             with _ONE_AT_A_TIME:
-                code = self._function(stage, pixels.ctypes.data, len(images), logits.ctypes.data)
+                code = self._function(stage, frames.ctypes.data, len(images), logits.ctypes.data, left)
             if code != 0:
                 raise FabricError(
                     f"csim of stage {stage} failed with code {code}: build it anew by "
                     f"`edgesight csim {self.package.path}`"
                 )
-        return logits
+        return logits, features
 
 
 def decide(logits: Logits) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -29,14 +29,15 @@ module feature_gate #(
   output logic [Width-1:0] m_data_o
 );
 
-  if (Beats < 2) begin : gen_beats_check
-    $error("feature_gate: Beats must be at least 2, but is %0d", Beats);
+  if (Beats < 1) begin : gen_beats_check
+    $error("feature_gate: Beats must be at least 1, but is %0d", Beats);
   end
   if (Depth < Beats) begin : gen_depth_check
     $error("feature_gate: Depth must be at least Beats, or a frame could never come to its verdict, but is %0d", Depth);
   end
 
-  localparam int unsigned CountWidth = $clog2(Beats);
+  localparam int unsigned CountWidth = Beats > 1 ? $clog2(Beats) : 1;
+  localparam int unsigned Frames = Beats > 0 ? Depth / Beats : 0;
 
   logic held_valid, held_ready, verdict_ready, known, known_pass;
   logic [CountWidth-1:0] count_q;  // beats of the frame that are gone
@@ -58,7 +59,7 @@ module feature_gate #(
 
   stream_fifo #(
     .Width(1),
-    .Depth(Depth / Beats + 2)
+    .Depth(Frames + 2)
   ) u_verdicts (
     .clk_i,
     .rst_ni,

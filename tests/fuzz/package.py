@@ -77,6 +77,7 @@ def small_package(registers: dict[str, int] | None = None) -> Package:
     stage = Stage(
         name="sum",
         parameters=0,
+        multiplications=0,
         outputs=2,
         logit_bits=16,
         logit_scale=1.0,

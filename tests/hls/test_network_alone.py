@@ -86,6 +86,7 @@ def echo(form: Format, shape: Shape, path: Path) -> Package:
     stage = Stage(
         name="stage0",
         parameters=0,
+        multiplications=0,
         outputs=values,
         logit_bits=form.bits,
         logit_scale=1.0,

@@ -37,7 +37,7 @@ SHAPE = (28, 28, 1)
 CLASSES = 4
 CSIM = f"""
 #include <stdint.h>
-extern "C" int edgesight_csim(int stage, const uint8_t *pixels, int n, int32_t *logits) {{
+extern "C" int edgesight_csim(int stage, const uint8_t *pixels, int n, int32_t *logits, int32_t *) {{
   const int size = {SHAPE[0] * SHAPE[1] * SHAPE[2]}, classes = {CLASSES}, width = {SHAPE[1]};
   if (stage < 0 || stage > 1) return 7;
   for (int i = 0; i < n; i++) {{
@@ -128,6 +128,7 @@ def package(folder: Path, known: Calibration | None) -> Package:
     stage = Stage(
         name="sum",
         parameters=0,
+        multiplications=0,
         outputs=CLASSES,
         logit_bits=24,
         logit_scale=1.0,

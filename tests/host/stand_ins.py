@@ -43,6 +43,7 @@ def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = No
         Stage(
             name=f"stage{k}",
             parameters=0,
+            multiplications=0,
             outputs=SHAPE.classes,
             logit_bits=SHAPE.logit_widths[k],
             logit_scale=1.0,

@@ -24,7 +24,7 @@ BUSY = """
 #include <stdint.h>
 #include <thread>
 static std::atomic<int> inside{0};
-extern "C" int edgesight_csim(int, const uint8_t *, int, int32_t *) {
+extern "C" int edgesight_csim(int, const uint8_t *, int, int32_t *, int32_t *) {
   const int others = inside++;
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   inside--;
@@ -111,7 +111,7 @@ def test_what_the_fabric_cannot_take_is_named(served_package: Package) -> None:
     assert fabric.logits(random_images(1))[0].shape == (1, CLASSES)
 
 
-TRUNK = Trunk(stage=0, layer="dense", height=14, width=7, channels=3, bits=4, signed=False)
+TRUNK = Trunk(stage=0, layer="dense", height=14, width=7, channels=3, bits=4, signed=False, multiplications=1)
 PHOTOGRAPH = BackEndInput(
     height=224,
     width=224,

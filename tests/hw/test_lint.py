@@ -74,6 +74,7 @@ def test_lint_is_clean(module: Path) -> None:
         ("cascade", {"Stages": 2, "FromTrunk": 2}),
         ("cascade", {"Stages": 3, "FromTrunk": 2}),
         ("stage_lane", {"Fed": 0}),
+        ("feature_gate", {"Beats": 1}),
         ("cascade", {"Stages": 1, "LogitsInRecord": 1, "LogitBeats": 5, "Channels": 26, "Pixels": 1}),
         ("record_logits", {"Classes": 1, "Width": 32}),
         ("weight_memory", {"Width": 1, "Depth": 1}),

@@ -82,7 +82,7 @@ REFUSED = [
     ("cascade", {"Stages": 0}, "Stages must be 1 to 4, but is 0"),
     ("cascade", {"Stages": 5}, "Stages must be 1 to 4, but is 5"),
     ("cascade", {"FromTrunk": 1}, "FromTrunk must not name stage 0, before which there is none, but is 1"),
-    ("feature_gate", {"Beats": 1}, "Beats must be at least 2, but is 1"),
+    ("feature_gate", {"Beats": 0, "Depth": 2}, "Beats must be at least 1, but is 0"),
     ("feature_gate", {"Depth": 15},
      "Depth must be at least Beats, or a frame could never come to its verdict, but is 15"),
     ("soft_reset", {"Cycles": 0}, "Cycles must be at least 1, but is 0"),
