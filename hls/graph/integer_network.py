@@ -138,17 +138,14 @@ class _Following:
             found = TensorProto.DataType.Name(kind.elem_type) if kind.elem_type else "no tensor"
             problems.append(f"input {entry.name}: its type is {found}; export the network in float32")
             return False
-        if (
-            not 2 <= len(dims) <= 4
-            or min(dims[1:], default=0) < 1
-            or dims[0] > 1
-            or max(dims[2:], default=1) > MAX_SIDE
-        ):
+        if not 2 <= len(dims) <= 4 or min(dims[1:], default=0) < 1 or max(dims[2:], default=1) > MAX_SIDE:
             problems.append(
                 f"input {entry.name}: shape {sizes} is none of [1, channels, height, width], [1, channels, length] and "
                 f"[1, features]; export the network with a batch of 1 and fixed sizes, at most {MAX_SIDE} a side"
             )
             return False
+        if dims[0] > 1:  # the rest is told along with it
+            problems.append(f"input {entry.name}: shape {sizes} is a batch; export the network with a batch of 1")
         last = len(dims) > 2 and (self.source.last or self._turned(entry.name))
         channels, *spatial = (dims[-1], *dims[1:-1]) if last else dims[1:]
         height, width = ([1, 1, *spatial])[-2:]

@@ -273,6 +273,15 @@ def test_all_problems_are_told_at_once() -> None:
         integer_network(graph.graph(one, two))
 
 
+def test_a_batch_is_told_with_what_else_is_wrong() -> None:
+    graph = Graph((6,))
+    model = graph.graph(graph.node("MatMul", [graph.quantise("image", 5, 1), graph.floats((6, 4))], name="one"))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 789444
+    batch = r"input image: shape \[789444, 6\] is a batch; export the network with a batch of 1"
+    with pytest.raises(CompileError, match=rf"2 problems:\n- {batch}\n- layer one: its weights are floating point"):
+        integer_network(model)
+
+
 def test_a_circle_is_refused() -> None:
     graph = Graph((3, 6, 5))
     graph.node("Relu", ["tensor_1"])
