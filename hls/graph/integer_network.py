@@ -254,6 +254,9 @@ class _Following:
             self._end(node)
             return
         flows = [self.flows[tensor] for tensor in node.input if tensor in self.flows]
+        lost = [tensor for tensor in node.input if tensor and tensor not in self.flows and tensor not in source.known]
+        if lost:
+            raise Refused(f"it takes tensor {shown(lost[0])}, which nothing makes", "give the file as it was exported")
         if kind in ("Shape", "Size"):
             shape = np.asarray(flows[0].layout.shape, np.int64)
             attributes = source.attributes(node)

@@ -66,7 +66,9 @@ def apply(node: Any, attributes: Attributes, inputs: Sequence[Any], opset: int) 
         value = next(attributes[name] for name in _CONSTANTS if name in attributes)
         return (doubles(numpy_helper.to_array(value) if hasattr(value, "dims") else np.asarray(value)),)
     if kind not in _FUNCTIONS:
-        raise CompileError(f"layer {node.name or kind}: operator {kind} is not supported")
+        raise CompileError(
+            f"layer {node.name or kind}: operator {kind} is not supported; compile the network, which says what is"
+        )
     function = softmax_of_rows if kind == "Softmax" and opset < 13 else _FUNCTIONS[kind]
     if kind == "Softmax" and opset < 13:
         attributes = {"axis": 1, **attributes}

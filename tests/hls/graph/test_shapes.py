@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
+from edgesight.hls.graph import source as graph_source
 from edgesight.hls.graph.integer_network import integer_network
 from edgesight.hls.graph.shapewise import SHAPEWISE
 from edgesight.hls.graph.source import Source
@@ -103,9 +104,10 @@ def test_what_is_too_large_or_does_not_fit_is_refused_before_it_is_made(name: st
         integer_network(model)
 
 
-def test_many_constants_are_bounded_together() -> None:
+def test_many_constants_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_source, "MAX_CONSTANTS", 1 << 12)
     graph = Graph((3, 6, 5))
-    sizes = graph.constant(np.array([1 << 26]))
+    sizes = graph.constant(np.array([1 << 10]))
     fills = [graph.node("ConstantOfShape", [sizes], "", f"fill{place}") for place in range(6)]
     model = graph.graph(graph.node("Reshape", [graph.quantise("image", 5, 1), graph.node("Concat", fills, axis=0)]))
     with pytest.raises(CompileError, match=r"layer fill4: constants of more than .* elements in all; use a smaller"):
