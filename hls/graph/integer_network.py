@@ -261,7 +261,7 @@ class _Following:
             shape = np.asarray(flows[0].layout.shape, np.int64)
             attributes = source.attributes(node)
             sizes = shape[attributes.get("start", 0) : attributes.get("end")]
-            source.known[made] = Constant(sizes if kind == "Shape" else np.prod(shape))
+            source.known[made] = Constant(sizes if kind == "Shape" else np.asarray(shape.prod()))
             return
         if kind in _ENDS:
             self._end(node)

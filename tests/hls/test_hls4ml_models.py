@@ -71,7 +71,7 @@ def scaled(inputs: float, weights: float) -> Prepare:
 
 # File, how hls4ml's test prepares it, the precision that it asks for, its inputs' fraction bits, lowest input,
 # and how near its answer has to be: the test's own bounds.
-QUANTISED: dict[str, tuple[str, Prepare, str, int, float, dict[str, float]]] = {
+QUANTISED: dict[str, tuple[str, Prepare, str, int, float, dict[str, Any]]] = {
     "tfc_2w2a": ("TFC_2W2A", cleaned, "fixed<32,16>", 16, -1, {"atol": 1e-2, "rtol": 1}),
     "cnv_2w2a": ("CNV_2W2A", channels_last, "fixed<32,6>", 6, -1, {"atol": 1e-2, "rtol": 1}),
     "jettagging": ("qkeras_jettagging", cleaned, "fixed<32,16>", 16, -1, {"atol": 1e-2, "rtol": 1}),

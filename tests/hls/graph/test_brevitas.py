@@ -71,7 +71,8 @@ class Residual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.shared(self.norm(self.first(self.pad(self.entry(x)))))
         x = self.act(x + self.shared(self.slope(self.branch(x))))
-        return self.last(self.pool(x).flatten(1))
+        logits: torch.Tensor = self.last(self.pool(x).flatten(1))
+        return logits
 
 
 class Signal(nn.Module):
@@ -97,7 +98,8 @@ class Signal(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
             x = layer(x)
-        return self.last(self.pool(x))
+        logits: torch.Tensor = self.last(self.pool(x))
+        return logits
 
 
 def kinds(network: IntegerNetwork) -> list[type]:
