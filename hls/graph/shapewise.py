@@ -45,7 +45,7 @@ SHAPEWISE: dict[str, Function] = {
     "Range": _range,
     "Expand": lambda _, x: np.broadcast_to(x[0], _broadcast(np.shape(x[0]), _sizes(x[1]))),
     "Tile": lambda _, x: np.tile(x[0], _sizes(x[1])),
-    "Where": lambda _, x: np.where(x[0], x[1], x[2]),
+    "Where": lambda _, x: np.asarray(np.where(x[0], *x[1:])),
     "Equal": lambda _, x: np.equal(*x),
     "NonZero": lambda _, x: np.stack(np.nonzero(x[0])),
     "Size": lambda _, x: np.asarray(np.size(x[0]), np.int64),
