@@ -294,7 +294,7 @@ def upsample(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
         raise Refused(f"mode {attributes['mode']}", "use nearest-neighbour upsampling")
     for key, known in RESIZES.items():
         if attributes.get(key, known[0]) not in known:
-            raise Refused(f"{key} {attributes[key]}", f"use one of {', '.join(known)}")
+            raise Refused(f"{key} {attributes[key]}", f"use {' or '.join(map(str, known))}")
     labels, shape = flow.layout.labels(), flow.layout.shape
     scales, targets, given = source.resized(node, shape)
     if len(given) == 1:

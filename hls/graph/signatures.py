@@ -41,7 +41,16 @@ SIGNATURES: dict[str, Signature] = {
     "ReduceMean": Signature((1, 2), {"axes": INTS, "keepdims": INT, "noop_with_empty_axes": INT}),
     "Resize": Signature(
         (2, 4),
-        {"mode": TEXT, "coordinate_transformation_mode": TEXT, "nearest_mode": TEXT, "cubic_coeff_a": FLOAT},
+        {
+            "mode": TEXT,
+            "coordinate_transformation_mode": TEXT,
+            "nearest_mode": TEXT,
+            "cubic_coeff_a": FLOAT,
+            "extrapolation_value": FLOAT,
+            "exclude_outside": INT,
+            "antialias": INT,
+            "keep_aspect_ratio_policy": TEXT,
+        },
         holes=(1, 2),
     ),
     "Upsample": Signature((1, 2), {"mode": TEXT, "scales": FLOATS}),

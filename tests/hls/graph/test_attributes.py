@@ -26,6 +26,7 @@ WITHOUT_EFFECT = {
     ("Dropout", "ratio"): "inference drops nothing",
     ("Dropout", "seed"): "inference drops nothing",
     ("Resize", "cubic_coeff_a"): "of cubic resizing, which is refused",
+    ("Resize", "extrapolation_value"): "of a part of the map alone, which is refused",
     ("TopK", "sorted"): "one largest is in order",
     ("ReduceMean", "noop_with_empty_axes"): "its axes are given",
     ("ArgMax", "keepdims"): "the index is dropped",
@@ -78,7 +79,7 @@ def of_constants(kind: str, attributes: dict[str, Any], opset: int) -> onnx.Mode
 
 
 # Of operators with attributes that the opset of their first case does not have.
-OTHER_OPSETS = ["BatchNormalization 7", "ReduceMean 18", "Dropout 12", "TopK 9"]
+OTHER_OPSETS = ["BatchNormalization 7", "Resize 18", "ReduceMean 18", "Dropout 12", "TopK 9"]
 
 
 def case(name: str) -> tuple[Graph, str, dict[str, Any], int]:
@@ -100,6 +101,12 @@ def case(name: str) -> tuple[Graph, str, dict[str, Any], int]:
         case "BatchNormalization 7":
             inputs += [graph.floats((3,), 1, 0.1) for _ in range(4)]
             attributes, opset = {"spatial": 1}, 7
+        case "Resize 18":
+            inputs += ["", number([1, 1, 2, 3])]
+            attributes = {"antialias": 0, "exclude_outside": 0, "extrapolation_value": 0.0,
+                          "keep_aspect_ratio_policy": "stretch", "mode": "nearest",
+                          "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}  # fmt: skip
+            opset = 18
         case "ReduceMean 18":
             inputs += [graph.constant(np.array([2, 3]))]
             attributes, opset = {"noop_with_empty_axes": 0}, 18

@@ -370,7 +370,7 @@ REFUSED: dict[str, tuple[Made, str]] = {
             mode="nearest",
             coordinate_transformation_mode="nonsense",
         ),
-        "layer u: coordinate_transformation_mode nonsense; use one of ",
+        "layer u: coordinate_transformation_mode nonsense; use half_pixel or ",
     ),
     "resize that shifts": (
         lambda g, x: g.node(
