@@ -33,6 +33,7 @@ from edgesight.hls import settings
 from edgesight.hls.cpp import handlers
 from edgesight.hls.cpp import layers as own_layers
 from edgesight.hls.cpp.placement import BACKEND, place, route
+from edgesight.hls.cpp.statements import NotStated
 from edgesight.hls.cpp.writer import RTLWriter
 from edgesight.hls.dataflow.operators import IntegerNetwork
 from edgesight.hls.graph.integer_network import Format, integer_network
@@ -248,7 +249,10 @@ class Read(ModelOptimizerPass):  # type: ignore[misc]
         """Raise NotStated where hls4ml has no layer for an operator."""
         if model.rtl_unread:
             model.rtl_unread = False
-            place(model, model.rtl_route)
+            try:
+                place(model, model.rtl_route)
+            except NotStated as told:
+                raise NotStated(f"{told}; compile it without hls4ml's C++, by `edgesight compile`") from told
         return False
 
 

@@ -138,17 +138,14 @@ class _Following:
             found = TensorProto.DataType.Name(kind.elem_type) if kind.elem_type else "no tensor"
             problems.append(f"input {entry.name}: its type is {found}; export the network in float32")
             return False
-        if (
-            not 2 <= len(dims) <= 4
-            or min(dims[1:], default=0) < 1
-            or dims[0] > 1
-            or max(dims[2:], default=1) > MAX_SIDE
-        ):
+        if not 2 <= len(dims) <= 4 or min(dims[1:], default=0) < 1 or max(dims[2:], default=1) > MAX_SIDE:
             problems.append(
                 f"input {entry.name}: shape {sizes} is none of [1, channels, height, width], [1, channels, length] and "
                 f"[1, features]; export the network with a batch of 1 and fixed sizes, at most {MAX_SIDE} a side"
             )
             return False
+        if dims[0] > 1:  # the rest is told along with it
+            problems.append(f"input {entry.name}: shape {sizes} is a batch; export the network with a batch of 1")
         last = len(dims) > 2 and (self.source.last or self._turned(entry.name))
         channels, *spatial = (dims[-1], *dims[1:-1]) if last else dims[1:]
         height, width = ([1, 1, *spatial])[-2:]
@@ -206,7 +203,7 @@ class _Following:
                     if user.input[0] == at and user.output and user.output[0] not in seen:
                         seen.add(user.output[0])
                         stack.append(user.output[0])
-                elif user.op_type != "Shape":
+                elif user.op_type not in ("Shape", "Size"):
                     forms.add(self._grid(user) if user.op_type == "Quant" and user.input[0] == at else None)
         return forms.pop() if len(forms) == 1 else None
 
@@ -257,10 +254,14 @@ class _Following:
             self._end(node)
             return
         flows = [self.flows[tensor] for tensor in node.input if tensor in self.flows]
-        if kind == "Shape":
+        lost = [tensor for tensor in node.input if tensor and tensor not in self.flows and tensor not in source.known]
+        if lost:
+            raise Refused(f"it takes tensor {shown(lost[0])}, which nothing makes", "give the file as it was exported")
+        if kind in ("Shape", "Size"):
             shape = np.asarray(flows[0].layout.shape, np.int64)
             attributes = source.attributes(node)
-            source.known[made] = Constant(shape[attributes.get("start", 0) : attributes.get("end")])
+            sizes = shape[attributes.get("start", 0) : attributes.get("end")]
+            source.known[made] = Constant(sizes if kind == "Shape" else np.asarray(shape.prod()))
             return
         if kind in _ENDS:
             self._end(node)

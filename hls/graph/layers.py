@@ -40,14 +40,14 @@ def weights_of(source: Source, tensor: str, output_axis: int) -> Weights:
     if found is None:
         raise Refused("its weights are computed at run time", "let them be constants behind a quantiser")
     values = np.asarray(found.value, np.float64)
+    if not values.size:
+        raise Refused(f"weights of shape {list(values.shape)}", AGAIN)
     if not np.isfinite(values).all():
         raise Refused("its weights are not all finite numbers", "train the network again")
     if found.scale is None and not np.array_equal(values, np.round(values)):
         raise Refused("its weights are floating point", "give the layer a weight quantiser")
     scales = np.ones(values.shape) if found.scale is None else np.asarray(found.scale, np.float64)
     rows = np.moveaxis(scales, output_axis, 0).reshape(values.shape[output_axis], -1)
-    if not rows.size:
-        raise Refused(f"weights of shape {list(values.shape)}", AGAIN)
     if np.any(rows != rows[:, :1]):
         raise Refused("one weight scale for each input channel", "use one scale for each output channel, or one in all")
     integers = whole(values / scales)
@@ -83,16 +83,12 @@ def sums(
 
 
 def check_window(window: Window, shape: Shape) -> None:
-    """Raise Refused where a window does not fit its map, or the map is too large."""
+    """Raise Refused where a window pads too much, or less than nothing."""
     top, left, bottom, right = window.pads
     if max(top + shape.height + bottom, left + shape.width + right) > MAX_SIDE:
         raise Refused(f"a padded map of more than {MAX_SIDE} rows or columns", "use a smaller one")
     if min(window.pads) < 0:
         raise Refused("negative padding", "use a smaller map")
-    if min(window.positions(shape)) < 1:
-        raise Refused(
-            f"its window {window.reach[0]}x{window.reach[1]} is larger than the padded map", "use a smaller kernel"
-        )
 
 
 def conv(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
@@ -298,7 +294,7 @@ def upsample(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
         raise Refused(f"mode {attributes['mode']}", "use nearest-neighbour upsampling")
     for key, known in RESIZES.items():
         if attributes.get(key, known[0]) not in known:
-            raise Refused(f"{key} {attributes[key]}", f"use one of {', '.join(known)}")
+            raise Refused(f"{key} {attributes[key]}", f"use {' or '.join(map(str, known))}")
     labels, shape = flow.layout.labels(), flow.layout.shape
     scales, targets, given = source.resized(node, shape)
     if len(given) == 1:

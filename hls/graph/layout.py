@@ -44,10 +44,6 @@ class Layout:
             raise Refused(f"axis {axis} of a tensor with {len(self.groups)}", AGAIN)
         return axis % len(self.groups)
 
-    def with_map(self, shape: Shape) -> Layout:
-        """The same axes for a map of another shape. Raises Refused where an axis holds several of the map's."""
-        return Layout.of(self.labels(), shape)
-
     def labels(self, last: bool = False) -> list[str]:
         """The label of each axis, "" for one that is none of the map's. Raises Refused where an axis holds several.
 
@@ -114,11 +110,6 @@ class Layout:
                     raise Refused("its constant differs from pixel to pixel", "use one for each channel")
                 spread = first
         return np.broadcast_to(spread.reshape(-1), (self.map.channels,))
-
-    @property
-    def channel_axis(self) -> int | None:
-        """The axis that holds the channels and nothing else; None where there is none, or where channels are one."""
-        return self.groups.index(("C",)) if ("C",) in self.groups else None
 
 
 def _sizes(shape: Shape) -> dict[str, int]:

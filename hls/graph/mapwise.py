@@ -126,9 +126,13 @@ def _global_average_pool(_: Attributes, inputs: Sequence[Any]) -> Array:
     return np.asarray(inputs[0].sum(axis=axes, keepdims=True) / math.prod(inputs[0].shape[2:]))
 
 
-RESIZES = {
+# What a Resize's attributes may say, the default first.
+RESIZES: dict[str, tuple[Any, ...]] = {
     "coordinate_transformation_mode": ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"),
     "nearest_mode": ("round_prefer_floor", "floor", "ceil", "round_prefer_ceil"),
+    "keep_aspect_ratio_policy": ("stretch",),
+    "antialias": (0,),
+    "exclude_outside": (0,),
 }
 
 

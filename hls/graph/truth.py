@@ -15,11 +15,12 @@ from onnx import helper, numpy_helper
 
 from edgesight.hls.graph.elementwise import ELEMENTWISE, Array, Attributes
 from edgesight.hls.graph.mapwise import MAPWISE
+from edgesight.hls.graph.shapewise import SHAPEWISE
 from edgesight.hls.graph.signatures import CHANNELS_LAST
 from edgesight.hls.graph.tensorwise import TENSORWISE, softmax_of_rows
 from edgesight.hls.network import CompileError, Reals
 
-_FUNCTIONS = {**ELEMENTWISE, **MAPWISE, **TENSORWISE}
+_FUNCTIONS = {**ELEMENTWISE, **MAPWISE, **SHAPEWISE, **TENSORWISE}
 _CONSTANTS = ("value", "value_float", "value_floats", "value_int", "value_ints")
 
 
@@ -66,7 +67,9 @@ def apply(node: Any, attributes: Attributes, inputs: Sequence[Any], opset: int) 
         value = next(attributes[name] for name in _CONSTANTS if name in attributes)
         return (doubles(numpy_helper.to_array(value) if hasattr(value, "dims") else np.asarray(value)),)
     if kind not in _FUNCTIONS:
-        raise CompileError(f"layer {node.name or kind}: operator {kind} is not supported; export without it")
+        raise CompileError(
+            f"layer {node.name or kind}: operator {kind} is not supported; compile the network, which says what is"
+        )
     function = softmax_of_rows if kind == "Softmax" and opset < 13 else _FUNCTIONS[kind]
     if kind == "Softmax" and opset < 13:
         attributes = {"axis": 1, **attributes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ from tests.hls.graph.graphs import exact
 SEED = 5
 
 
-def exported(network: nn.Module, shape: tuple[int, ...], folder: Path, calibrate: bool = True) -> onnx.ModelProto:
+def exported(
+    network: nn.Module, shape: tuple[int, ...], folder: Path, calibrate: bool = True, **options: Any
+) -> onnx.ModelProto:
     """The network's QONNX file, scales found on random data, with batch statistics far from their defaults."""
     torch.manual_seed(SEED)
     if calibrate:
@@ -46,7 +49,7 @@ def exported(network: nn.Module, shape: tuple[int, ...], folder: Path, calibrate
                 norm.bias.copy_(torch.randn(size) * 0.3)
     network.eval()
     path = folder / "network.onnx"
-    export_qonnx(network, args=torch.randn(1, *shape), export_path=str(path))
+    export_qonnx(network, args=torch.randn(1, *shape), export_path=str(path), **options)
     return onnx.load(path)
 
 
@@ -71,7 +74,8 @@ class Residual(nn.Module):
     def forward(self, x: torch.Tensor) -> Any:
         x = self.shared(self.norm(self.first(self.pad(self.entry(x)))))
         x = self.act(x + self.shared(self.slope(self.branch(x))))
-        return self.last(self.pool(x).flatten(1))
+        logits: torch.Tensor = self.last(self.pool(x).flatten(1))
+        return logits
 
 
 class Signal(nn.Module):
@@ -97,7 +101,8 @@ class Signal(nn.Module):
     def forward(self, x: torch.Tensor) -> Any:
         for layer in self.layers:
             x = layer(x)
-        return self.last(self.pool(x))
+        logits: torch.Tensor = self.last(self.pool(x))
+        return logits
 
 
 def kinds(network: IntegerNetwork) -> list[type]:
@@ -131,3 +136,39 @@ def test_an_example_of_brevitas_is_exact_as_exported(name: str, count: int, tmp_
     assert kinds(network).count(Matrix) == (9 if name.startswith("cnv") else 4)
     assert Threshold in kinds(network)
     assert network.outputs[0].error == 0
+
+
+class Shaped(nn.Module):
+    """What stands between a quantised convolution's activation and a quantiser, or a dense layer of its features."""
+
+    def __init__(self, moved: Callable[[torch.Tensor], torch.Tensor], features: int = 0) -> None:
+        super().__init__()
+        weights: dict[str, Any] = {"weight_quant": Int8WeightPerTensorFloat, "weight_bit_width": 4, "bias": False}
+        self.entry = qnn.QuantIdentity(Int8ActPerTensorFloat, bit_width=6)
+        self.conv = qnn.QuantConv2d(3, 4, 3, padding=1, **weights)
+        self.act = qnn.QuantReLU(Uint8ActPerTensorFloat, bit_width=4)
+        self.moved = moved
+        self.last = qnn.QuantLinear(features, 5, **weights) if features else qnn.QuantIdentity(Int8ActPerTensorFloat)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.last(self.moved(self.act(self.conv(self.entry(x)))))
+        return made
+
+
+SHAPED: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], int]] = {
+    "zero padding": (nn.ZeroPad2d((0, 1, 2, 1)), 0),
+    "padding that is computed": (lambda x: nn.functional.pad(x, (0, 1 + x.shape[3] % 2, 0, x.shape[2] // 3)), 0),
+    "upsampling": (nn.Upsample(scale_factor=2), 0),
+    "upsampling to a size": (lambda x: nn.functional.interpolate(x, size=(x.shape[2] * 2, x.shape[3] * 3)), 0),
+    "a view of all": (lambda x: x.view(x.size(0), x.numel() // x.size(0)), 4 * 6 * 6),
+    "a shape that is computed": (lambda x: x.reshape(x.shape[0], x.shape[1] * 36 // 2 * 2), 4 * 6 * 6),
+    "adaptive pooling": (lambda x: nn.functional.adaptive_avg_pool2d(x, 2).flatten(1), 4 * 2 * 2),
+    "constants expanded": (lambda x: x * torch.full((1, 1, 1, 1), 0.3).expand(1, x.shape[1], 1, 1), 0),
+}
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+@pytest.mark.parametrize("name", SHAPED)
+def test_what_pytorchs_exporters_make_of_shapes_is_exact(name: str, dynamo: bool, tmp_path: Path) -> None:
+    model = exported(Shaped(*SHAPED[name]), (3, 6, 6), tmp_path, dynamo=dynamo)
+    exact(model, count=40)

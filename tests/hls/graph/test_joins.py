@@ -289,3 +289,25 @@ def test_inputs_are_rounded_as_the_file_does() -> None:
     network, _ = integer_network(graph.graph(graph.float_conv(tensor, (4, 3, 3, 3))))
     assert integers_of(network).min() == -16
     assert network.entry.output.bits == 5
+
+
+def test_what_changes_nothing_is_nothing() -> None:
+    """No padding, a resize by 1, a join of one, and reshapes behind a softmax: no operator comes of them."""
+    graph, tensor = begun()
+    plain = graph.float_conv(tensor, (4, 3, 1, 1))
+    bare, _ = exact(graph.graph(plain))
+    padded = graph.node("Pad", [plain, graph.constant(np.zeros(8, np.int64))])
+    resized = graph.node("Resize", [padded, "", graph.constant(np.ones(4, np.float32))], mode="nearest")
+    joined = graph.node("Concat", [resized], axis=1)
+    softmax = graph.node("Softmax", [graph.node("Identity", [joined])], axis=1)
+    network, _ = exact(graph.graph(graph.node("Identity", [softmax])), count=8)
+    assert len(network.operators) == len(bare.operators)
+    assert network.outputs[0].softmax
+
+
+def test_a_pooling_of_joined_branches_that_rise_and_fall_is_exact() -> None:
+    graph, tensor = begun()
+    falling = graph.node("Neg", [layer(graph, tensor, (2, 3, 3, 3))])
+    joined = graph.node("Concat", [falling, layer(graph, tensor, (3, 3, 1, 1))], axis=1)
+    pooled = graph.node("MaxPool", [joined], kernel_shape=[2, 2], strides=[1, 1])
+    exact(graph.graph(graph.fitting(pooled, 5)))

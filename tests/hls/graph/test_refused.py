@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hls4ml
 import numpy as np
 import onnx
 import pytest
@@ -31,6 +33,38 @@ def conv(graph: Graph, tensor: str, outputs: int = 4, scale: float | None = None
 def quantiser(graph: Graph, tensor: str, *parameters: Any, **attributes: Any) -> str:
     given = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND", **attributes}
     return graph.node("Quant", [tensor, *(number(graph, value) for value in parameters)], GENERAL, **given)
+
+
+def trunc(graph: Graph, tensor: str, *parameters: float) -> str:
+    """From a scale, zero point and bits to another scale and bits."""
+    return graph.node("Trunc", [tensor, *(number(graph, value) for value in parameters)], GENERAL,
+                      rounding_mode="FLOOR", signed=1, narrow=0)  # fmt: skip
+
+
+def turned(graph: Graph, tensor: str) -> str:
+    """With the channels last."""
+    return graph.node("Transpose", [tensor], perm=[0, 2, 3, 1])
+
+
+def products(graph: Graph, tensor: str, count: int, scale: float = 0.5) -> str:
+    """Dense layers behind each other without a quantiser."""
+    tensor = graph.flatten(tensor)
+    for place in range(count):
+        weights = graph.quantise(graph.floats((90, 90), 99), 8, 1, np.float32(scale))
+        tensor = graph.node("MatMul", [tensor, weights], name=f"m{place}")
+    return tensor
+
+
+def indices(graph: Graph, tensor: str) -> str:
+    """A pooling whose second output is taken."""
+    graph.node("MaxPool", [tensor], name="p", kernel_shape=[2, 2])
+    graph.nodes[-1].output.append("where")
+    return graph.node("Cast", ["where"], to=1)
+
+
+def wide(graph: Graph, tensor: str, scale: float) -> str:
+    """Sums of about 45 bits, whose scale is given."""
+    return graph.node("Mul", [products(graph, tensor, 3), number(graph, scale)])
 
 
 REFUSED: dict[str, tuple[Made, str]] = {
@@ -225,6 +259,222 @@ REFUSED: dict[str, tuple[Made, str]] = {
         lambda g, x: g.node("Gemm", [g.flatten(x), g.float_weights((89, 4))], name="m"),
         "layer m: weights of shape",
     ),
+    "weights at run time": (
+        lambda g, x: g.node("Conv", [x, g.node("Relu", [x])], name="c"),
+        "layer c: its weights are computed at run time; let them be constants behind a quantiser",
+    ),
+    "no weights": (
+        lambda g, x: g.node("Conv", [x, number(g, np.zeros((0, 3, 1, 1)))], name="c"),
+        r"layer c: weights of shape \[0, 3, 1, 1\]; export",
+    ),
+    "weights off their grid": (
+        lambda g, x: g.node("Conv", [x, trunc(g, g.floats((4, 3, 1, 1)), 0.25, 1, 6, 0.5, 5)], name="c"),
+        "layer c: its weights lie on no grid; put nothing between the weights' quantiser and",
+    ),
+    "sums of many bits": (
+        lambda g, x: products(g, x, 6),
+        r"layer m\d: sums of more than 53 bits; use fewer bits or fewer inputs",
+    ),
+    "wide branches": (
+        lambda g, x: g.node("Add", [wide(g, x, 2.0**-4), wide(g, x, 2.0**-20)], name="a"),
+        "layer a: sums of more than 53 bits; use fewer bits",
+    ),
+    "a map padded too large": (
+        lambda g, x: g.node("MaxPool", [x], name="p", kernel_shape=[2, 2], pads=[1, 0, 4096, 0]),
+        "layer p: a padded map of more than 4096 rows or columns; use a smaller one",
+    ),
+    "padding below 0": (
+        lambda g, x: g.node("Pad", [x, g.constant(np.array([0, 0, -1, 0, 0, 0, 0, 0]))], name="p"),
+        "layer p: negative padding; use a smaller map",
+    ),
+    "padded channels": (
+        lambda g, x: g.node("Pad", [x, g.constant(np.array([0, 1, 0, 0, 0, 0, 0, 0]))], name="p"),
+        "layer p: it pads channels or the batch; pad rows and columns",
+    ),
+    "pads at run time": (
+        lambda g, x: g.node("Pad", [x, g.node("Relu", [x])], name="p"),
+        "layer p: a parameter is computed at run time; export the network with fixed sizes",
+    ),
+    "bias at run time": (
+        lambda g, x: g.node("Conv", [x, g.float_weights((3, 3, 1, 1)), g.node("Relu", [x])], name="c"),
+        "layer c: its bias is computed at run time; let it be a constant",
+    ),
+    "turned input of a product": (
+        lambda g, x: g.node("Gemm", [g.flatten(x), g.float_weights((90, 4))], name="m", transA=1),
+        "layer m: transA is not 0; export it without",
+    ),
+    "product of a map flattened in part": (
+        lambda g, x: g.node(
+            "MatMul",
+            [g.node("Reshape", [turned(g, x), g.constant(np.array([1, 30, 3]))]), g.float_weights((3, 4))],
+            name="m",
+        ),
+        "layer m: its input was flattened in part; flatten the whole map, or nothing",
+    ),
+    "Gemm of a map": (
+        lambda g, x: g.node("Gemm", [turned(g, x), g.float_weights((3, 4))], name="m"),
+        r"layer m: a Gemm of a tensor of \[1, 6, 5, 3\]; flatten the map first",
+    ),
+    "average of huge windows": (
+        lambda g, x: g.node(
+            "AveragePool",
+            [conv(g, x, 90)],
+            name="p",
+            kernel_shape=[4090, 4090],
+            pads=[2042, 2042, 2042, 2043],
+            count_include_pad=1,
+        ),
+        "layer p: its windows are too large; use smaller ones",
+    ),
+    "mean over everything": (
+        lambda g, x: g.node("ReduceMean", [x], name="p"),
+        "layer p: a mean over all axes; name rows and columns",
+    ),
+    "mean of a map flattened in part": (
+        lambda g, x: g.node(
+            "ReduceMean", [g.node("Reshape", [x, g.constant(np.array([1, 18, 5]))])], name="p", axes=[2]
+        ),
+        "layer p: its input was flattened in part; flatten after it",
+    ),
+    "pooling of a vector": (
+        lambda g, x: g.node("MaxPool", [g.flatten(g.node("GlobalAveragePool", [x]))], name="p", kernel_shape=[1]),
+        r"layer p: a tensor of \[1, 3\]; give it a map with one or two axes besides channels",
+    ),
+    "pooling of a flattened map": (
+        lambda g, x: g.node(
+            "MaxPool", [g.node("Reshape", [x, g.constant(np.array([1, 18, 5]))])], name="p", kernel_shape=[1]
+        ),
+        "layer p: its input was flattened; give it the feature map",
+    ),
+    "channels elsewhere": (
+        lambda g, x: g.node("MaxPool", [turned(g, x)], name="p", kernel_shape=[2, 2]),
+        "layer p: its channels do not lie where it takes them; export",
+    ),
+    "kernel of another rank": (
+        lambda g, x: g.node("MaxPool", [x], name="p", kernel_shape=[2]),
+        r"layer p: kernel_shape \[2\] for 2 axes; export",
+    ),
+    "unknown automatic padding": (
+        lambda g, x: conv(g, x, name="c", auto_pad="NONSENSE"),
+        "layer c: auto_pad NONSENSE; use NOTSET with pads",
+    ),
+    "unknown ceil_mode": (
+        lambda g, x: g.node("MaxPool", [x], name="p", kernel_shape=[2, 2], ceil_mode=2),
+        "layer p: ceil_mode 2; export it as 0 or 1",
+    ),
+    "unknown resize": (
+        lambda g, x: g.node(
+            "Resize",
+            [x, "", number(g, [1, 1, 2, 2])],
+            name="u",
+            mode="nearest",
+            coordinate_transformation_mode="nonsense",
+        ),
+        "layer u: coordinate_transformation_mode nonsense; use half_pixel or ",
+    ),
+    "resize that shifts": (
+        lambda g, x: g.node(
+            "Resize",
+            [x, "", number(g, [1, 1, 2, 2])],
+            name="u",
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="ceil",
+        ),
+        "layer u: it does not give each pixel as often as the others; use asymmetric coordinates and floor",
+    ),
+    "joined maps of two sizes": (
+        lambda g, x: g.node("Concat", [x, g.node("MaxPool", [x], kernel_shape=[2, 2])], name="j", axis=1),
+        "layer j: its maps have different sizes; bring them to one size",
+    ),
+    "joined flattened maps": (
+        lambda g, x: g.node("Concat", [g.flatten(x), g.flatten(x)], name="j", axis=1),
+        "layer j: it joins other axes than channels; join channels of maps that are not flattened",
+    ),
+    "joined maps that lie differently": (
+        lambda g, x: g.node(
+            "Concat", [conv(g, x), g.node("Transpose", [conv(g, x)], perm=[0, 1, 3, 2])], name="j", axis=1
+        ),
+        "layer j: its tensors hold their maps differently; bring all branches to one shape",
+    ),
+    "constant logits": (
+        lambda g, x: g.node("Mul", [conv(g, x), number(g, 0)]),
+        "output tensor_.*: its outputs are constant; train the network again",
+    ),
+    "softmax of a softmax": (
+        lambda g, x: g.node("Softmax", [g.node("Softmax", [x], axis=1)], name="s", axis=1),
+        "layer s: a softmax of a softmax; end the network at the logits",
+    ),
+    "constant that is no number": (
+        lambda g, x: quantiser(g, g.node("Mul", [x, number(g, np.nan)], name="m"), 0.1, 0, 4),
+        "layer m: a constant of it is no finite number; train the network again",
+    ),
+    "function that is no number": (
+        lambda g, x: quantiser(g, g.node("Sqrt", [x]), 0.1, 0, 4),
+        "quantiser .*: what comes in is no finite number; train the network again",
+    ),
+    "truncation off its grid": (
+        lambda g, x: trunc(g, x, 0.125, 1, 6, 0.25, 5),
+        "quantiser|layer .*: its output lies on no grid that holds 0; use a zero point that its truncation divides",
+    ),
+    "millions of levels": (
+        lambda g, x: quantiser(g, conv(g, x, 128), 2.0**-30, 0, 32),
+        r"quantiser .*: \d+ thresholds for each of 128 channels; quantise to fewer bits",
+    ),
+    "dropout in training": (
+        lambda g, x: g.node("Dropout", [x, number(g, 0.5), g.constant(np.asarray(True))], name="d"),
+        "layer d: dropout in training; export the network in evaluation mode",
+    ),
+    "constants through a layer": (
+        lambda g, x: g.node("Add", [x, g.node("Sigmoid", [number(g, 1)], name="s")], name="a"),
+        "layer s: Sigmoid of constants alone; let the exporter fold constants",
+    ),
+    "constants where values belong": (
+        lambda g, x: g.node("Gemm", [number(g, np.ones((1, 4))), g.flatten(x)], name="m"),
+        "layer m: constants come where computed values belong; export",
+    ),
+    "attribute of another type": (
+        lambda g, x: conv(g, x, name="c", group=1.0),
+        "layer c: attribute group has the wrong type; export",
+    ),
+    "a tensor that is lost": (
+        lambda g, x: g.node("Mul", [x, "nowhere"], name="m"),
+        "layer m: it takes tensor nowhere, which nothing makes; give the file as it was exported",
+    ),
+    "many inputs": (
+        lambda g, x: g.node("Relu", [x, x], name="r"),
+        "layer r: 2 inputs, 1 to 1 are read; export",
+    ),
+    "a hole in the inputs": (
+        lambda g, x: g.node("Gemm", ["", x], name="m"),
+        "layer m: 2 inputs, 2 to 3 are read; export",
+    ),
+    "wrong axis": (
+        lambda g, x: g.node("Concat", [x, x], name="j", axis=7),
+        "layer j: axis 7 of a tensor with 4; export",
+    ),
+    "no order of axes": (
+        lambda g, x: g.node("Transpose", [x], name="t", perm=[0, 1, 1, 2]),
+        r"layer t: perm \[0, 1, 1, 2\] is no order of 4 axes; export",
+    ),
+    "logits of many bits and scales": (
+        lambda g, x: g.node("MatMul", [products(g, x, 2), g.float_weights((90, 5), 4, True, 1)]),
+        "output tensor_.*: logits of more than 62 bits; use fewer bits, or outputs of one scale",
+    ),
+    "millions of channels": (
+        lambda g, x: g.node(
+            "Conv", [g.node("GlobalAveragePool", [x]), number(g, np.ones(((1 << 20) + 1, 3, 1, 1)))], name="c"
+        ),
+        "layer c: 1048577 channels; use at most 1048576",
+    ),
+    "indices of a pooling": (
+        lambda g, x: indices(g, x),
+        "layer p: 2 outputs, where one is read; export it without the others",
+    ),
+    "an input of 20 bits": (
+        lambda g, x: g.quantise("image", 20, 1),
+        r"quantiser \S+ .*: an input of 20 bits; use at most 16",
+    ),
     "many steps": (lambda g, x: _long(g, x), "layer .*: more than 200 operations without a quantiser"),
 }
 
@@ -236,12 +486,17 @@ def _long(graph: Graph, tensor: str) -> str:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_exact_is_refused_by_name(name: str) -> None:
+def test_what_cannot_be_exact_is_refused_by_name_and_nothing_is_written(name: str, tmp_path: Path) -> None:
     made, message = REFUSED[name]
     graph = Graph((3, 6, 5))
     model = graph.graph(made(graph, graph.quantise("image", 5, 1)))
-    with pytest.raises(CompileError, match=message):
+    with pytest.raises(CompileError, match=message) as refused:
         integer_network(model)
+    assert re.match(r"(layer|quantiser|output|\d+ problems:\n- \w+) \S.*: .+; .+", str(refused.value), re.DOTALL)
+    written = tmp_path / "project"
+    with pytest.raises(CompileError, match=message):
+        hls4ml.converters.convert_from_onnx_model(model, backend="RTL", output_dir=str(written))
+    assert not written.exists()
 
 
 def test_an_input_without_a_quantiser_is_refused_with_both_remedies() -> None:
@@ -271,6 +526,89 @@ def test_all_problems_are_told_at_once() -> None:
     two = graph.node("Softmax", [tensor], name="two", axis=2)
     with pytest.raises(CompileError, match=r"2 problems:\n- layer one.*\n- layer two"):
         integer_network(graph.graph(one, two))
+
+
+def test_a_batch_is_told_with_what_else_is_wrong() -> None:
+    graph = Graph((6,))
+    model = graph.graph(graph.node("MatMul", [graph.quantise("image", 5, 1), graph.floats((6, 4))], name="one"))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 789444
+    batch = r"input image: shape \[789444, 6\] is a batch; export the network with a batch of 1"
+    with pytest.raises(CompileError, match=rf"2 problems:\n- {batch}\n- layer one: its weights are floating point"):
+        integer_network(model)
+
+
+def made_twice(model: onnx.ModelProto) -> None:
+    model.graph.node.append(model.graph.node[0])
+
+
+def sparse(model: onnx.ModelProto) -> None:
+    model.graph.sparse_initializer.add()
+
+
+def attribute_twice(model: onnx.ModelProto) -> None:
+    model.graph.node[0].attribute.append(model.graph.node[0].attribute[0])
+
+
+def no_output(model: onnx.ModelProto) -> None:
+    model.graph.node.add(op_type="Relu", name="r", input=["image"])
+
+
+def short_tensor(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims.append(7)
+
+
+def tensor_of_texts(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].CopyFrom(onnx.helper.make_tensor("words", onnx.TensorProto.STRING, [1], ["a"]))
+
+
+def lost_output(model: onnx.ModelProto) -> None:
+    model.graph.output[0].name = "nowhere"
+
+
+def no_first_axis(model: onnx.ModelProto) -> None:
+    del model.graph.input[0].type.tensor_type.shape.dim[1:]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (made_twice, "tensor tensor_0: made twice; export the network again"),
+        (sparse, "the graph holds sparse tensors; export it with dense ones"),
+        (attribute_twice, "quantiser .*: attribute narrow is there twice; export the network again"),
+        (no_output, "layer r: it has no output; export the network again"),
+        (short_tensor, r"tensor constant_0: cannot be read \(.*\); export the network again"),
+        (tensor_of_texts, r"tensor words: cannot be read \(.*\); export the network again"),
+        (lost_output, "output nowhere: nothing computes it from the input; export it without"),
+        (no_first_axis, r"input image: shape \[1\] is none of .*; export the network with"),
+    ],
+)
+def test_a_spoilt_file_is_refused_with_what_is_wrong(
+    change: Callable[[onnx.ModelProto], None], message: str, tmp_path: Path
+) -> None:
+    graph = Graph((3, 6, 5))
+    model = graph.graph(graph.quantise("image", 5, 1))
+    change(model)
+    with pytest.raises(CompileError, match=message):
+        integer_network(model)
+    with pytest.raises(CompileError, match=message):
+        hls4ml.converters.convert_from_onnx_model(model, backend="RTL", output_dir=str(tmp_path / "project"))
+    assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize("entry", [Format(3, 3, 1.0), Format(0, 1 << 16, 1.0), Format(-1, 1, 0.0)])
+def test_a_format_that_no_input_can_have_is_refused(entry: Format) -> None:
+    graph = Graph((3, 6, 5))
+    model = graph.graph(graph.quantise("image", 5, 1))
+    with pytest.raises(
+        CompileError, match=r"input image: integers from .*; give a format of at most 16 bits and a pos"
+    ):
+        integer_network(model, entry)
+
+
+def test_an_input_too_large_is_refused() -> None:
+    graph = Graph((16, 4096, 4096))
+    with pytest.raises(CompileError, match=r"input image: shape \[1, 16, 4096, 4096\] is too large; use a smaller one"):
+        integer_network(graph.graph(graph.quantise("image", 5, 1)))
 
 
 def test_a_circle_is_refused() -> None:

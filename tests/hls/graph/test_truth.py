@@ -13,6 +13,8 @@ from qonnx.custom_op.general.intquant import int_quant
 from qonnx.custom_op.general.trunc import trunc_v1, trunc_v2
 
 from edgesight.hls.graph.truth import Truth, apply
+from edgesight.hls.network import CompileError
+from tests.hls.graph.graphs import Graph
 from tests.hls.qonnx_writer import GENERAL
 
 X = (1, 4, 7, 6)
@@ -123,3 +125,9 @@ def test_trunc_and_bipolar_quant_are_qonnxs(mode: str) -> None:
     attributes = {"rounding_mode": mode, "signed": 1, "narrow": 0}
     assert np.array_equal(quantised("Trunc", VALUES, [scale, zero, before, target, bits], attributes), wanted)
     assert np.array_equal(quantised("BipolarQuant", VALUES, [0.3], {}), binary_quant(VALUES, 0.3))
+
+
+def test_an_operator_that_has_no_definition_here_is_named() -> None:
+    graph = Graph((3, 6, 5))
+    with pytest.raises(CompileError, match="layer e: operator Elu is not supported; compile the network"):
+        Truth(graph.graph(graph.node("Elu", ["image"], name="e")))(np.zeros((1, 3, 6, 5)))
