@@ -1,8 +1,9 @@
 """What a cascade says of images whose truth is known: the input of calibration, and of baselines.
 
-The stages' answers are csim's, which equal the RTL's bit for bit (`edgesight verify` proves it); the back end's go
-through the strips and their repair in several loss buckets. In each, strips are lost independently at its upper end,
-while parity is what a client sends that has measured its lower end: no client in the bucket fares worse.
+The stages' answers are given by whoever calls, of a form that equals csim and the RTL bit for bit (`edgesight verify`
+proves it). The back end's go through the strips and their repair in several loss buckets. In each, strips are lost
+independently at its upper end, while parity is what a client sends that has measured its lower end: no client in the
+bucket fares worse.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Protocol
@@ -23,20 +24,22 @@ from edgesight.host.cache import cache_folder, prune
 from edgesight.host.calibrate import LOSSES, CalibrationError, Observed, calibrate, resplit_check
 from edgesight.host.datacenter.models import Executor, OnnxModel
 from edgesight.host.fabric.base import Images
-from edgesight.host.fabric.csim import decide
+from edgesight.host.fabric.csim import Logits, decide
 from edgesight.host.files import sha256, write_atomically
 from edgesight.host.kernel import Calibration, calibration_split
 from edgesight.host.link.concealment import Pixels
 from edgesight.host.link.parity import strips_for
 from edgesight.host.link.strips import encode, through_loss
 from edgesight.host.package import Package
-from edgesight.sim.workers import Workers, progress
+from edgesight.sim.workers import progress
 
 _BATCH = 64
 _MOST_KEPT = 32  # measurements, of some 100 kB each
 _ROOT = Path(__file__).resolve().parent.parent
 # What a measurement's outcome hangs on beside its inputs.
 _CODE = [Path(__file__), *(_ROOT / "host" / name for name in ("fabric/csim.py", "datacenter/models.py"))]
+# Integer logits [N, classes] of every stage for images uint8 [N, H, W, C].
+Stages = Callable[[Images], Sequence[Logits]]
 
 
 class Labelled(Protocol):
@@ -53,6 +56,7 @@ class Labelled(Protocol):
 
 def calibration_of(
     package: Package,
+    stages: Stages,
     split: Labelled,
     held_out: Labelled,
     targets: Sequence[float],
@@ -63,27 +67,27 @@ def calibration_of(
 ) -> Calibration:
     """Thresholds that keep `targets` at packet losses up to `loss`, chosen on the calibration `split` of its data set.
 
-    The promise is checked on as many re-splits of it together with `held_out`. The package's csim library must have
-    been built. Raises CalibrationError, or KernelError for a package without a back end.
+    `stages` are the package's, such as those of a fabric. The promise is checked on as many re-splits of the split
+    together with `held_out`. Raises CalibrationError, or KernelError for a package without a back end.
     """
     if not 0.0 <= loss < 1.0:
         raise CalibrationError(f"packet loss {loss:g}: expected a share, from 0 to below 1")
     losses = sorted({*LOSSES, loss})
     package.read("datacenter.onnx")  # says so where the package has none
     model = OnnxModel(package.path / "datacenter.onnx")
-    observed = observe_once(package, model, split.images, split.labels, losses, seed)
+    observed = observe_once(model, stages(split.images), split.images, split.labels, losses, seed)
     rests_on = calibration_split(package.kernel.dataset, package.kernel.dataset_sha256)
     calibration = calibrate(observed, targets, loss=loss, backend_sha256=model.sha256, rests_on=rests_on, seed=seed)
     if not resplits or not calibration.targets:
         return calibration
-    others = observe_once(package, model, held_out.images, held_out.labels, losses, seed + 1)
+    others = observe_once(model, stages(held_out.images), held_out.images, held_out.labels, losses, seed + 1)
     check = resplit_check(observed.joined(others), targets, loss=loss, count=resplits, seed=seed)
     return calibration.model_copy(update={"resplits": check})
 
 
 def observe_once(
-    package: Package,
     model: Executor,
+    logits: Sequence[Logits],
     images: Images,
     truth: npt.NDArray[np.int64],
     losses: Sequence[float],
@@ -91,7 +95,7 @@ def observe_once(
 ) -> Observed:
     """What `observe` says; where the very same was measured before, it is taken from the user's cache."""
     folder = cache_folder() / "observed"
-    path = folder / f"{_key(package, images, truth, losses, seed)}.npz"
+    path = folder / f"{_key(model, logits, images, truth, losses, seed)}.npz"
     try:
         with np.load(path, allow_pickle=False) as kept:
             arrays = {field.name: kept[field.name] for field in fields(Observed)}
@@ -100,7 +104,7 @@ def observe_once(
         return observed
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, CalibrationError):
         pass  # absent or damaged
-    observed = observe(package, model, images, truth, losses, seed)
+    observed = observe(model, logits, images, truth, losses, seed)
     packed = io.BytesIO()
     arrays = {field.name: np.asarray(getattr(observed, field.name)) for field in fields(Observed)}
     np.savez_compressed(packed, **arrays)
@@ -110,32 +114,35 @@ def observe_once(
     return observed
 
 
-def _key(package: Package, images: Images, truth: npt.NDArray[np.int64], losses: Sequence[float], seed: int) -> str:
+def _key(
+    model: Executor,
+    logits: Sequence[Logits],
+    images: Images,
+    truth: npt.NDArray[np.int64],
+    losses: Sequence[float],
+    seed: int,
+) -> str:
     """A checksum over all that a measurement hangs on."""
-    kernel = package.kernel
-    used = {name: digest for name, digest in kernel.files.items() if name.startswith(("csim/", "datacenter.onnx"))}
     code = [sha256(path.read_bytes()) for path in (*_CODE, *sorted((_ROOT / "host" / "link").glob("*.py")))]
-    facts = [used, kernel.input.shape, images.shape, list(losses), seed, code]
+    facts = [model.sha256, images.shape, list(losses), seed, code]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(images).tobytes())
-    digest.update(np.ascontiguousarray(truth).tobytes())
+    for array in (images, truth, *logits):
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
 def observe(
-    package: Package,
     model: Executor,
+    logits: Sequence[Logits],
     images: Images,
     truth: npt.NDArray[np.int64],
     losses: Sequence[float],
     seed: int,
 ) -> Observed:
-    """Run images uint8 [N, H, W, C] of classes `truth` [N] through all stages, and through the back end at each loss.
+    """What the stages' `logits` say of images uint8 [N, H, W, C] of classes `truth` [N], and the back end at each loss.
 
     `losses` rise. Where every strip of an image is lost, the last stage's label stands in, as it does for a user.
     """
-    with Workers(package, "csim") as workers:
-        logits = workers.logits(images, "stages (csim)")
     labels, margins = zip(*(decide(stage) for stage in logits), strict=True)
     backend = np.tile(labels[-1].astype(np.int64), (len(losses), 1))
     came = np.zeros((len(losses), len(images)), np.bool_)

@@ -341,8 +341,10 @@ def kernels(
 def _calibration(
     package: Package, data: DataSet, targets: list[float], *, loss: float, seed: int = 0, resplits: int = 200
 ) -> Calibration:
-    from edgesight.hls.csim import build_library
+    from edgesight.hls.package_reference import PackageReference
     from edgesight.sim.observe import calibration_of
 
-    build_library(package)
-    return calibration_of(package, data.calibration, data.test, targets, loss=loss, seed=seed, resplits=resplits)
+    stages = PackageReference(package)
+    return calibration_of(
+        package, stages, data.calibration, data.test, targets, loss=loss, seed=seed, resplits=resplits
+    )

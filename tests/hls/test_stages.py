@@ -89,7 +89,9 @@ def test_a_cascade_of_any_length_answers_alike_in_csim_and_rtl(
     paths = [DIGITS / "stage0.onnx", middle, DIGITS / "stage1.onnx"][:stages]
     package = compiled(paths, facts, tmp_path / "kernel")
     data = datasets.load("digits")
-    made = calibration_of(package, data.calibration, data.test, [0.8, 0.9], loss=0.05, resplits=0)
+    made = calibration_of(
+        package, CsimFabric(package).logits, data.calibration, data.test, [0.8, 0.9], loss=0.05, resplits=0
+    )
     assert len(made.targets) == 2
     assert {len(target.thresholds) for target in made.targets} == {stages}
     package = package.replace(calibration=made.model_dump())

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from edgesight.host.calibrate import (
 )
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.fabric.base import NEVER
+from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.kernel import Calibration, calibration_split
 from edgesight.host.package import Package
 from tests.host.by_hand import clear_images, sums
@@ -344,11 +346,12 @@ def test_a_bucket_in_which_the_back_end_fails_takes_the_target_away() -> None:
 
 
 def test_the_back_end_is_observed_through_loss_and_repair(served_package: Package, backend: Path) -> None:
-    observe = pytest.importorskip("edgesight.sim.observe").observe  # it runs on csim's workers
+    observe = pytest.importorskip("edgesight.sim.observe").observe
     images = np.concatenate([clear_images(150), np.random.default_rng(1).integers(0, 256, (50, 28, 28, 1), np.uint8)])
     truth = sums(images, 1).argmin(axis=1)  # what the back end says of what is unharmed
     losses = (0.0, 0.05, 0.5, 1.0)
-    observed = observe(served_package, OnnxModel(backend), images, truth, losses, 7)
+    logits = CsimFabric(served_package).logits(images)
+    observed = observe(OnnxModel(backend), logits, images, truth, losses, 7)
     assert observed.losses == losses
     assert observed.backend_right[0].all()
     shares = observed.backend_right.mean(axis=1)
@@ -357,7 +360,7 @@ def test_the_back_end_is_observed_through_loss_and_repair(served_package: Packag
     assert 0.8 < observed.came[2].mean() < 1.0  # 0.5 ** 4, and parity for 5 % makes it rarer
     assert not observed.came[3].any()
     assert (observed.backend[3] == sums(images, 1).argmax(axis=1)).all()  # the last stage stands in
-    again = observe(served_package, OnnxModel(backend), images, truth, losses, 7)
+    again = observe(OnnxModel(backend), logits, images, truth, losses, 7)
     assert (again.backend == observed.backend).all()
 
 
@@ -403,19 +406,19 @@ def test_what_was_measured_once_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_pat
     from edgesight.sim import observe
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    package = Package.load(Path(__file__).resolve().parents[2] / "bitstreams" / "digits", verify=False)
     images = np.zeros((50, 8, 8, 1), np.uint8)
     measured: list[int] = []
 
-    def measure(package: Package, model: object, images: Any, truth: Any, losses: Any, seed: int) -> Observed:
+    def measure(model: object, logits: object, images: Any, truth: Any, losses: Any, seed: int) -> Observed:
         measured.append(seed)
         return draw(len(images), seed)
 
     monkeypatch.setattr(observe, "observe", measure)
 
-    def ask(images: Any, seed: int = 0, truth: int = 0) -> Observed:
-        truths = np.full(len(images), truth, np.int64)
-        return observe.observe_once(package, None, images, truths, LOSSES, seed)  # type: ignore[arg-type] # is not asked
+    def ask(images: Any, seed: int = 0, truth: int = 0, model: str = "one", logit: int = 0) -> Observed:
+        truths, logits = np.full(len(images), truth, np.int64), [np.full((len(images), 10), logit, np.int32)]
+        asked: Any = SimpleNamespace(sha256=model)
+        return observe.observe_once(asked, logits, images, truths, LOSSES, seed)
 
     first, again = ask(images), ask(images)
     assert measured == [0]
@@ -426,7 +429,10 @@ def test_what_was_measured_once_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_pat
     ask(images, truth=1)
     ask(images + 1)
     assert measured == [0, 1, 0, 0]
+    ask(images, model="other")
+    ask(images, logit=1)
+    assert measured == [0, 1, 0, 0, 0, 0]
     for path in (tmp_path / "edgesight" / "observed").iterdir():
         path.write_bytes(path.read_bytes()[:-100])  # as a crash or a full disk leaves it
     ask(images)
-    assert measured == [0, 1, 0, 0, 0]
+    assert measured == [0, 1, 0, 0, 0, 0, 0]
