@@ -142,10 +142,10 @@ def _matrix(operator: Matrix, source: Stream) -> _Step:
         taps = _taps(np.asarray(maps[0], kind), operator.window, 0)
         count, height, width = taps.shape[:3]
         if groups == 1:
-            sums: Array = taps.reshape(count * height * width, -1) @ weights[0]
+            sums: Array = taps.reshape(count * height * width, rows * columns * channels) @ weights[0]
         else:
             lanes: Array = taps.reshape(count * height * width, rows * columns, groups, channels)
-            lanes = lanes.transpose(2, 0, 1, 3).reshape(groups, count * height * width, -1)
+            lanes = lanes.transpose(2, 0, 1, 3).reshape(groups, count * height * width, rows * columns * channels)
             sums = (lanes @ weights).transpose(1, 0, 2)
         return np.asarray(sums.reshape(count, height, width, outputs))
 
