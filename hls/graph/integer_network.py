@@ -206,7 +206,7 @@ class _Following:
                     if user.input[0] == at and user.output and user.output[0] not in seen:
                         seen.add(user.output[0])
                         stack.append(user.output[0])
-                elif user.op_type != "Shape":
+                elif user.op_type not in ("Shape", "Size"):
                     forms.add(self._grid(user) if user.op_type == "Quant" and user.input[0] == at else None)
         return forms.pop() if len(forms) == 1 else None
 
@@ -257,10 +257,11 @@ class _Following:
             self._end(node)
             return
         flows = [self.flows[tensor] for tensor in node.input if tensor in self.flows]
-        if kind == "Shape":
+        if kind in ("Shape", "Size"):
             shape = np.asarray(flows[0].layout.shape, np.int64)
             attributes = source.attributes(node)
-            source.known[made] = Constant(shape[attributes.get("start", 0) : attributes.get("end")])
+            sizes = shape[attributes.get("start", 0) : attributes.get("end")]
+            source.known[made] = Constant(sizes if kind == "Shape" else np.prod(shape))
             return
         if kind in _ENDS:
             self._end(node)

@@ -62,6 +62,12 @@ SIGNATURES: dict[str, Signature] = {
     "Shape": Signature((1, 1), {"start": INT, "end": INT}),
     "Gather": Signature((2, 2), {"axis": INT}),
     "Slice": Signature((1, 5), {"axes": INTS, "starts": INTS, "ends": INTS}, holes=(3,)),
+    **{kind: Signature((1, 1)) for kind in ("Size", "NonZero", "Floor", "Ceil")},
+    **{kind: Signature((2, 2)) for kind in ("Expand", "Tile", "Equal")},
+    **{kind: Signature((3, 3)) for kind in ("Range", "Where")},
+    **{kind: Signature((1, 1 << 10)) for kind in ("Min", "Max")},
+    "Mod": Signature((2, 2), {"fmod": INT}),
+    "ConstantOfShape": Signature((1, 1), {"value": TENSOR}),
     "Cast": Signature((1, 1), {"to": INT}),
     "Dropout": Signature((1, 3), {"ratio": FLOAT, "seed": INT}, outputs=2, holes=(1,)),
     "Constant": Signature(

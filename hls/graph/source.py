@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,17 @@ from edgesight.hls.graph import truth
 from edgesight.hls.graph.elementwise import ROUNDINGS, Array
 from edgesight.hls.graph.mapwise import pads_of, scales_of_resize
 from edgesight.hls.graph.nodes import QUANTISERS, Nodes
+from edgesight.hls.graph.shapewise import SHAPEWISE, elements
 from edgesight.hls.graph.signatures import REMEDIES, SIGNATURES
 from edgesight.hls.network import CompileError, Reals
 
 MAX_CONSTANT = 1 << 27  # elements that one node may compute before the network runs
+MAX_CONSTANTS = 1 << 28  # and all of them
 _TOLERANCE = 1e-9  # of a weight, in steps of its scale
 # What a constant may pass through; any other operator on constants alone is refused.
 _MOVES = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Slice", "Gather")
-_FOLDED = (
-    *_MOVES, *QUANTISERS, "Constant", "Cast", "Concat", "Shape", "Add", "Sub", "Mul", "Div", "Pow", "Neg", "Sqrt",
-    "Relu", "Clip",
-)  # fmt: skip
+_BROADCAST = ("Add", "Sub", "Mul", "Div", "Pow", *QUANTISERS)
+_FOLDED = (*_MOVES, *_BROADCAST, *SHAPEWISE, "Constant", "Cast", "Concat", "Shape", "Neg", "Sqrt", "Relu", "Clip")
 
 
 class Refused(Exception):
@@ -50,6 +49,7 @@ class Source(Nodes):
         """Of an onnx `ModelProto`."""
         super().__init__(model)
         self.known: dict[str, Constant] = {}
+        self._computed = 0  # elements
         for tensor in self.graph.initializer:
             try:
                 value = truth.doubles(numpy_helper.to_array(tensor))
@@ -80,7 +80,8 @@ class Source(Nodes):
     def _of_no_signature(self, node: Any) -> tuple[str, str] | None:
         kind, domain = node.op_type, node.domain
         if kind not in SIGNATURES:
-            remedy = REMEDIES.get(kind, f"build the network from {', '.join(sorted(SIGNATURES))}")
+            known = ", ".join(sorted(SIGNATURES.keys() - SHAPEWISE.keys()))
+            remedy = REMEDIES.get(kind, f"build the network from {known}")
             return f"operator {kind} is not supported", remedy
         if domain not in SIGNATURES[kind].domains or (domain, kind) in self.functions:
             return f"operator {kind} of domain {domain!r} is not read here", "export it as a standard one"
@@ -129,13 +130,16 @@ class Source(Nodes):
         sizes = [np.size(value) for value in values if value is not None]
         if node.op_type == "Gather":
             sizes = [np.size(values[0]) * max(np.size(values[1]), 1)]
-        elif node.op_type in ("Add", "Sub", "Mul", "Div", "Pow", "Quant", "BipolarQuant", "Trunc"):
+        elif node.op_type in (*_BROADCAST, *SHAPEWISE):
             try:
-                sizes = [math.prod(np.broadcast_shapes(*(np.shape(value) for value in values)))]
-            except ValueError:
-                raise Refused("the shapes of its inputs don't fit", "export the network again") from None
+                sizes = [elements(node.op_type, values)]
+            except (ValueError, IndexError, OverflowError, ZeroDivisionError) as error:
+                raise Refused(f"it cannot be computed ({error})", "export the network again") from None
         if sum(sizes) > MAX_CONSTANT:
             raise Refused(f"a constant of more than {MAX_CONSTANT} elements", "use a smaller network")
+        self._computed += sum(sizes)
+        if self._computed > MAX_CONSTANTS:
+            raise Refused(f"constants of more than {MAX_CONSTANTS} elements in all", "use a smaller network")
 
     def _made(self, node: Any, values: list[Any]) -> Array:
         try:

@@ -15,11 +15,12 @@ from onnx import helper, numpy_helper
 
 from edgesight.hls.graph.elementwise import ELEMENTWISE, Array, Attributes
 from edgesight.hls.graph.mapwise import MAPWISE
+from edgesight.hls.graph.shapewise import SHAPEWISE
 from edgesight.hls.graph.signatures import CHANNELS_LAST
 from edgesight.hls.graph.tensorwise import TENSORWISE, softmax_of_rows
 from edgesight.hls.network import CompileError, Reals
 
-_FUNCTIONS = {**ELEMENTWISE, **MAPWISE, **TENSORWISE}
+_FUNCTIONS = {**ELEMENTWISE, **MAPWISE, **SHAPEWISE, **TENSORWISE}
 _CONSTANTS = ("value", "value_float", "value_floats", "value_int", "value_ints")
 
 

@@ -40,6 +40,10 @@ OF_CONSTANTS: dict[str, list[tuple[dict[str, Any], dict[str, Any], int]]] = {
     "Shape": [({"start": 1, "end": 4}, {"start": 2, "end": 3}, 15)],
     "Gather": [({"axis": 0}, {"axis": 1}, 13)],
     "Slice": [({"starts": [1], "ends": [4], "axes": [0]}, {"starts": [2], "ends": [3], "axes": [1]}, 9)],
+    "ConstantOfShape": [
+        ({"value": numpy_helper.from_array(np.array([90]))}, {"value": numpy_helper.from_array(np.array([45]))}, 13)
+    ],
+    "Mod": [({"fmod": 0}, {"fmod": 1}, 13)],
     "Constant": [
         (
             {"value": numpy_helper.from_array(np.array([3, 6, 5]))},
@@ -59,7 +63,12 @@ def of_constants(kind: str, attributes: dict[str, Any], opset: int) -> onnx.Mode
     graph = Graph((3, 6, 5))
     x = graph.quantise("image", 5, 1, np.float32(0.125))
     shape = graph.node("Shape", [x]) if kind in ("Gather", "Slice") else x
-    inputs = {"Constant": [], "Gather": [shape, graph.constant(np.array([1, 2, 3]))]}.get(kind, [shape])
+    inputs = {
+        "Constant": [],
+        "Gather": [shape, graph.constant(np.array([1, 2, 3]))],
+        "ConstantOfShape": [graph.constant(np.array([1]))],
+        "Mod": [graph.constant(np.array([3, -55])), graph.constant(np.array([85, 85]))],
+    }.get(kind, [shape])
     made = graph.node(kind, inputs, "", "it", **attributes)
     if {"value_int", "value_float", "value_floats"} & set(attributes):
         return graph.graph(graph.quantise(graph.node("Mul", [x, made]), 6, 1, np.float32(0.2)), opset=opset)
