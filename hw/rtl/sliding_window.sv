@@ -8,7 +8,8 @@
 ///           cycle but no pixel; padding below or right of the last window is not walked. Frames follow without a bubble.
 /// Latency:  1 cycle from a window's last position to the window.
 /// Flow:     a window waits in the output register; positions that complete no window go on meanwhile, so that the turn
-///           from one row to the next hides behind a slow consumer. `s_ready_o` depends on `m_ready_i`, not on `s_valid_i`.
+///           from one row to the next hides behind a slow consumer. No window leaves before its frame's first pixel is on
+///           offer, and where windows lie in the padding alone, the walk waits for that pixel, too. `s_ready_o` depends on `m_ready_i`, not on `s_valid_i`.
 /// Does not: split a pixel over beats, or leave the rows out that a dilated kernel steps over: it stores ReachH - 1 of them.
 module sliding_window #(
   // Values a pixel; all come in one beat, channel 0 lowest.
@@ -107,7 +108,11 @@ module sliding_window #(
   logic load;
   assign load = emit && (!m_valid_o || m_ready_i);
   assign s_ready_o = in_image && clear;
-  assign step = clear && (s_valid_i || !in_image);
+  // Where the first windows lie in the padding alone, nothing but this keeps them from leaving before their frame comes.
+  localparam bit Ahead = ReachH - 1 < PadTop || (ReachH - 1 == PadTop && ReachW - 1 < PadLeft);
+  logic begins;
+  assign begins = Ahead && row_q == '0 && column_q == '0;
+  assign step = clear && (s_valid_i || (!in_image && !begins));
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin

@@ -63,8 +63,9 @@ def test_equals_reference(
             "Channels": 2,
         },
         {"ImgH": 5, "ImgW": 8, "KernelH": 2, "KernelW": 2, "DilationH": 4, "StrideH": 1, "StrideW": 4, "PadValue": 200},
+        {"ImgH": 4, "ImgW": 3, "Kernel": 1, "PadTop": 2, "PadLeft": 1, "PadRight": 1},  # windows of padding alone
     ],
-    ids=["rectangle", "signal", "column", "dilated", "pad value"],
+    ids=["rectangle", "signal", "column", "dilated", "pad value", "padding alone"],
 )
 def test_equals_reference_by_axis(parameters: dict[str, int]) -> None:
     run_bench("sliding_window", {"Channels": 1, "Width": 8, "Kernel": 2, "Stride": 1, **parameters})
