@@ -39,9 +39,9 @@ _PACKAGE = "edgesight."
 _ENTRIES = {"qkeras_jettagging": Format(-(1 << 15), (1 << 15) - 1, 2.0**-10)}
 _PAGE = """# What the compiler was held against
 
-Random networks that were exact, by layer and bits: `edgesight bench coverage` draws them as QONNX files, executes each file
-in float64, and compares the compiler's fast reference with that, the RTL under random stalls with the reference, and for
-one network in ten hls4ml's C++, too. This is the table of {drawn} networks (seed {seed}). Bits are those of a layer's
+Random networks that were exact, by layer and bits: `edgesight bench coverage` draws them as QONNX files, executes each
+file in float64, and compares the compiler's fast reference with that, the RTL under random stalls with the reference,
+and for one network in ten hls4ml's C++, too. This is the table of {drawn} networks (seed {seed}). Bits are those of a layer's
 weights; of the quantiser behind a function; else of what comes in. A network counts in each row that it has a layer of.
 """
 
@@ -66,6 +66,7 @@ def bench_coverage(out: Path, console: Console, asked: Asked) -> bool:
     found = [_example(name, path, kept, console) for name, path in _networks(asked, kept.folder)]
     drawn = _random(asked.random, kept, console)
     checks = [check for each in found for check in _checks_of(each)]
+    _tell_boundaries(found, console)
     table = coverage_table(drawn)
     if asked.random:
         wrong = [result for result in drawn if result.error]
@@ -203,6 +204,19 @@ def _example(name: str, path: Path, kept: _Kept, console: Console) -> Exactness:
     return found
 
 
+def _tell_boundaries(found: Sequence[Exactness], console: Console) -> None:
+    """List where single precision takes a value to another integer than double precision."""
+    for each in found:
+        if each.single["skipped"]:
+            console.print(f"{each.name}: not run in single precision: {each.single['skipped']}", highlight=False)
+        for boundary in each.single["boundaries"]:
+            console.print(
+                f"{each.name}: in single precision {boundary['values']} values fall on the other side of a boundary at "
+                f"{boundary['layer']}, which is {boundary['distance']:.1e} of a step away at most",
+                highlight=False,
+            )
+
+
 def _random(count: int, kept: _Kept, console: Console) -> list[Result]:
     results: list[Result] = []
     for start in range(0, count, _AT_ONCE):
@@ -230,6 +244,7 @@ def _checks_of(found: Exactness) -> list[Check]:
         Check(f"{name}: reference differs from the truth", found.truth, 0, True, of_inputs, "simulated"),
         Check(f"{name}: top-1 differs from the truth's", found.top1, 0, True, of_inputs, "simulated"),
         Check(f"{name}: RTL runs that differ", found.rtl, 0, True, f"of {found.rtl_inputs} inputs each", "simulated"),
+        Check(f"{name}: top-1 of single precision differs", found.single["top1"], 0, True, of_inputs, "measured"),
         Check(f"{name}: distinct logits", found.distinct, DISTINCT, False, "vectors", "simulated"),
     ]
     if not found.not_stated:

@@ -7,7 +7,7 @@ import io
 import shutil
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnx
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from edgesight.bench.coverage.float32 import float32
 from edgesight.bench.coverage.simulate import traffic_of
 from edgesight.hls.cpp.model import model_graph
 from edgesight.hls.cpp.statements import NotStated
@@ -23,7 +24,7 @@ from edgesight.hls.dataflow.operators import IntegerNetwork
 from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.folding import Folding
 from edgesight.hls.graph.integer_network import Format, integer_network
-from edgesight.hls.graph.truth import real_outputs
+from edgesight.hls.graph.truth import as_taken, real_outputs
 from edgesight.hls.network import Integers, Reals
 from edgesight.hls.rtl.network import emit_network
 from edgesight.hls.rtl.units import plan, slowest
@@ -41,7 +42,8 @@ _RUNS = 2  # of the RTL: at full speed, then with stalls
 class Exactness:
     """How the forms of one example compare, in inputs that differ; `stated`: why hls4ml has no C++ of it, or nothing.
 
-    `csim_ms` and `reference_ms` are of one input, on one thread. `error` is how far from the truth its logits may lie.
+    `single`: how the file in single precision compares (`float32.Float32`). `csim_ms` and `reference_ms` are of one
+    input, on one thread. `error` is how far from the truth its logits may lie.
     `seconds`: what each step took.
     """
 
@@ -61,6 +63,7 @@ class Exactness:
     reference_ms: float
     interval_cycles: float
     bound_cycles: int
+    single: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -79,9 +82,12 @@ def exactness(name: str, path: Path, folder: Path, rtl_inputs: int, entry: Forma
     found = reference(values)
     given = reference.integers(inputs)
     clock("reference")
-    truth = real_outputs(onnx.load(str(path)), values)
+    model = onnx.load(str(path))
+    truth = real_outputs(model, values)
     wrong = _beyond(found, truth, network)
     clock("truth")
+    single = float32(model, as_taken(model, values))
+    clock("float32")
     not_stated, csim, csim_ms = "", 0, 0.0
     try:
         bare = without_softmax(network)
@@ -118,6 +124,7 @@ def exactness(name: str, path: Path, folder: Path, rtl_inputs: int, entry: Forma
         reference_ms=reference_ms,
         interval_cycles=passed[0].interval,
         bound_cycles=bound,
+        single=asdict(single),
         seconds=clock.seconds,
         notes=notes,
     )  # fmt: skip

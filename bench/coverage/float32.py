@@ -7,7 +7,6 @@ does is found at the first quantiser that differs; all that differs behind it fo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,12 +49,11 @@ class Float32:
     skipped: str = ""
 
 
-def float32(path: Path, values: npt.NDArray[Any]) -> Float32:
-    """Run the QONNX file at `path` for `values` [N, ...] in the file's own layout, in both precisions.
+def float32(model: onnx.ModelProto, values: npt.NDArray[Any]) -> Float32:
+    """Run a QONNX file for `values` [N, ...] in the file's own layout, in both precisions.
 
     Raises CompileError for a file that the truth cannot compute.
     """
-    model = onnx.load(str(path))
     try:
         session, quantisers = _session(model)
     except _Skip as reason:

@@ -30,6 +30,7 @@ class Graph:
     samples: Reals = field(init=False)  # [N, *shape]
 
     def __post_init__(self) -> None:
+        """Draw what scales are found from."""
         self.samples = self.rng.uniform(-1, 1, (_SAMPLES, *self.shape))
 
     def constant(self, value: npt.ArrayLike) -> str:

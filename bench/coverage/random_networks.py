@@ -107,16 +107,20 @@ class Build:
 
     @property
     def form(self) -> str:
+        """What the tensor is."""
         return {3: "picture", 2: "signal", 1: "vector"}[len(self.shape)]
 
     @property
     def channels(self) -> int:
+        """Of the tensor."""
         return self.shape[0]
 
     def chance(self, probability: float) -> bool:
+        """Whether what has this probability comes about."""
         return bool(self.rng.random() < probability)
 
     def number(self, low: int, high: int) -> int:
+        """An integer from `low` to `high`, both counted."""
         return int(self.rng.integers(low, max(low, high), endpoint=True))
 
     def note(self, kind: str, bits: int | None = None) -> None:
