@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,6 @@ import numpy.typing as npt
 from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.graph.integer_network import integer_network
 from edgesight.hls.network import CompileError
-from edgesight.host.fabric.base import Images
 from edgesight.host.package import Package
 
 _BATCH = 256
@@ -35,7 +35,7 @@ class PackageReference:
                         "answers; compile the package anew"
                     )
 
-    def __call__(self, images: Images) -> list[npt.NDArray[np.int32]]:
+    def __call__(self, images: npt.NDArray[Any]) -> list[npt.NDArray[np.int32]]:
         """Integer logits [N, classes] of every stage for images [N, H, W, C]."""
         parts: list[list[npt.NDArray[np.int32]]] = [[] for _ in self._stages]
         for start in range(0, max(len(images), 1), _BATCH):

@@ -15,7 +15,9 @@ from rich.console import Console
 
 from edgesight.bench.coverage.exactness import INPUTS, Exactness, exactness
 from edgesight.bench.coverage.examples import EXAMPLES
-from edgesight.bench.coverage.random_networks import BITS, KINDS, NO_MEANING, Layer
+from edgesight.bench.coverage.random_blocks import KINDS
+from edgesight.bench.coverage.random_build import Layer
+from edgesight.bench.coverage.random_networks import BITS, NO_MEANING
 from edgesight.bench.coverage.simulate import Result, run_random
 from edgesight.bench.report import Check, PlainTable, print_checks, write_report
 from edgesight.hls.graph.integer_network import Format
@@ -41,8 +43,9 @@ _PAGE = """# What the compiler was held against
 
 Random networks that were exact, by layer and bits: `edgesight bench coverage` draws them as QONNX files, executes each
 file in float64, and compares the compiler's fast reference with that, the RTL under random stalls with the reference,
-and for one network in ten hls4ml's C++, too. This is the table of {drawn} networks (seed {seed}). Bits are those of a layer's
-weights; of the quantiser behind a function; else of what comes in. A network counts in each row that it has a layer of.
+and for one network in ten hls4ml's C++, too. This is the table of {drawn} networks (seed {seed}). Bits are those of a
+layer's weights; of the quantiser behind a function; else of what comes in. A network counts in each row that it has a
+layer of.
 """
 
 

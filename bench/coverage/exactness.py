@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import shutil
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from edgesight.bench.coverage.csim import csim_answers, without_softmax
 from edgesight.bench.coverage.float32 import float32
 from edgesight.bench.coverage.simulate import traffic_of
-from edgesight.hls.cpp.model import model_graph
 from edgesight.hls.cpp.statements import NotStated
 from edgesight.hls.dataflow.operators import IntegerNetwork
 from edgesight.hls.dataflow.reference import Reference
@@ -162,22 +159,6 @@ def _beyond(found: list[Reals], truth: list[Reals], network: IntegerNetwork) -> 
         limit = output.error + _ROUNDING * float(np.abs(sought).max())
         wrong |= (np.abs(flat - sought) > limit).any(axis=1)
     return int(wrong.sum())
-
-
-def without_softmax(network: IntegerNetwork) -> IntegerNetwork:
-    """The network up to its logits: a softmax in C++ and in numpy may differ in the last bit of a double."""
-    return replace(network, outputs=tuple(replace(output, softmax=False) for output in network.outputs))
-
-
-def csim_answers(network: IntegerNetwork, values: Reals, folder: Path) -> tuple[list[npt.NDArray[Any]], float]:
-    """What hls4ml's C++ answers, and its milliseconds an input."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        model = model_graph(network, "csim", folder)
-        model.compile()
-    began = time.perf_counter()
-    answers = model.predict(np.ascontiguousarray(values))
-    spent = (time.perf_counter() - began) * 1e3 / len(values)
-    return (list(answers) if isinstance(answers, list) else [answers]), spent
 
 
 def _reference_ms(reference: Reference, inputs: Integers) -> float:

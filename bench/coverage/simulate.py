@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgesight.bench.coverage.random_networks import CHANNELS, Drawn, Layer, draw
+from edgesight.bench.coverage.csim import csim_answers, without_softmax
+from edgesight.bench.coverage.random_build import Layer
+from edgesight.bench.coverage.random_networks import CHANNELS, Drawn, draw
 from edgesight.hls.cpp.statements import NotStated
 from edgesight.hls.dataflow.operators import IntegerNetwork
 from edgesight.hls.dataflow.reference import Reference
@@ -129,8 +131,6 @@ def _differs_from_truth(network: IntegerNetwork, drawn: Drawn) -> str:
 
 def _csim(network: IntegerNetwork, drawn: Drawn, folder: Path) -> tuple[bool, str]:
     """Whether hls4ml can state the network, and what its C++ answers otherwise than the reference."""
-    from edgesight.bench.coverage.exactness import csim_answers, without_softmax
-
     inputs = inputs_of(network, TRUTHS, [drawn.seed, drawn.index, 3])
     values: Reals = np.asarray(inputs * network.entry.scale, np.float64)
     bare = without_softmax(network)

@@ -6,8 +6,10 @@ and waits for nothing else, so that the network is a Kahn network, bounded buffe
 exists that needs no more room than there is, every order of stalls ends with the same result.
 
 The schedule is: pixels of the entry come one at a time, and after each every unit goes as far as it can. The units'
-needs are those of the hardware (a sliding window has walked as far as its last tap). What then waits before a join is
-how far each source is ahead of the slowest one; the deepest of it over the frame is the depth.
+needs are those of the hardware (a sliding window has walked as far as its last tap). What waits before a join meanwhile
+is at most how far each source then is ahead of where the slowest other one was before that pixel: one pixel of the entry may
+be the last of many, as in front of a window over all that is left of a map. The deepest of it over the frame is the
+depth.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ def join_depths(network: IntegerNetwork) -> dict[int, list[int]]:
         if isinstance(operator, Add | Concat):
             # How many pixels of each source there are once the entry has given 0, 1, 2, ... pixels.
             made = np.stack([np.searchsorted(needs[source], entry, side="right") for source in operator.sources])
-            depths[place] = [int(ahead) for ahead in (made - made.min(axis=0)).max(axis=1)]
+            before = np.pad(made, ((0, 0), (1, 0)))[:, :-1]
+            depths[place] = [
+                int((made[k] - np.delete(before, k, axis=0).min(axis=0)).max()) for k in range(len(operator.sources))
+            ]
     return depths
 
 

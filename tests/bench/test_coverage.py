@@ -9,7 +9,8 @@ import pytest
 
 from edgesight.bench.coverage import bench, simulate
 from edgesight.bench.coverage.bench import coverage_table, table_page
-from edgesight.bench.coverage.random_networks import BITS, KINDS, NO_MEANING, draw
+from edgesight.bench.coverage.random_blocks import KINDS
+from edgesight.bench.coverage.random_networks import BITS, NO_MEANING, draw
 from edgesight.bench.coverage.simulate import Result
 from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.graph.integer_network import integer_network

@@ -148,5 +148,5 @@ def test_inputs_of_any_width_and_sign_come_as_they_were_given(form: Format, shap
         fabric.run(images.astype(np.uint8), np.zeros(len(images), np.uint8))
     if form.bits not in (8, 16):
         images[2] = high + 1
-        with pytest.raises(FabricError, match=f"takes {low} to {high}: scale them first"):
+        with pytest.raises(FabricError, match=f"takes {low} to {high}: convert them first"):
             fabric.run(images, np.zeros(len(images), np.uint8))

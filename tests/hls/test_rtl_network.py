@@ -165,8 +165,8 @@ def test_depths_of_joins_are_the_lead_of_the_faster_path() -> None:
     # A 3 x 3 window with a pad of 1 waits for a row and two pixels.
     first = entry("x", Stream(shape, 0, 7), 1.0)
     one = matrix("one", 0, first.output, SAME, 1, weights(2, 3, 3, 2))
-    assert join_depths(network(first, one, add("sum", (1, 0), (one.output, first.output)))) == {2: [0, 7]}
-    assert join_depths(residual()) == {3: [0, 14]}
+    assert join_depths(network(first, one, add("sum", (1, 0), (one.output, first.output)))) == {2: [1, 8]}
+    assert join_depths(residual()) == {3: [1, 15]}
     # The join's own pixels are counted, not the fork's: every second row and column.
     half = Window((1, 1), (2, 2))
     small = matrix("small", 0, first.output, half, 1, weights(2, 1, 1, 2))
@@ -202,8 +202,8 @@ def test_computed_depths_suffice_under_any_stalls_and_smaller_ones_do_not(tmp_pa
     net = residual()
     lead = join_depths(net)[3][1]
     sources: dict[str, str] = {}
-    # The buffer's output register and the fork hold a pixel each, of which the fork's is in the lead already.
-    depths = {"full": None, "least": lead - 1, "below": lead - 2, "wrong": None}
+    # The buffer's output register and the fork hold a pixel each; both are in the lead already.
+    depths = {"full": None, "least": lead - 2, "below": lead - 3, "wrong": None}
     for name, depth in depths.items():
         for file, text in emit_network(name, net, FOLDING).project().items():
             sources[file] = with_depths(text, depth) if file == f"{name}.sv" and depth is not None else text
@@ -217,6 +217,22 @@ def test_computed_depths_suffice_under_any_stalls_and_smaller_ones_do_not(tmp_pa
     full = next(run for run in passed if run.module == "full")
     units = emit_network("full", net, FOLDING).units
     assert slowest(net, units)[0] <= full.interval <= 1.1 * slowest(net, units)[0]
+
+
+@pytest.mark.skipif(bool(missing_tools()), reason="verilator, g++, make or perl not found")
+def test_a_path_that_waits_for_a_whole_map_stops_none_that_goes_by(tmp_path: Path) -> None:
+    """As in a U-Net: what is pooled to few pixels and enlarged again meets what it came from."""
+    first = entry("x", Stream(Shape(8, 8, 2), 0, 7), 1.0)
+    one = matrix("one", 0, first.output, SAME, 1, weights(3, 3, 3, 2))
+    pooled = max_pool("pooled", 1, one.output, Window((4, 4), (4, 4)))
+    deep = matrix("deep", 2, pooled.output, SAME, 1, weights(3, 3, 3, 3))
+    large = upsample("large", 3, deep.output, (4, 4))
+    net = network(first, one, pooled, deep, large, concat("both", (4, 1), (large.output, one.output)))
+    # The last of the pooled pixels is what the first window that looks at it waits for, and all of `one` is made by then.
+    assert join_depths(net)[5][1] == 64
+    project = emit_network("unet", net, FOLDING).project()
+    passed = simulate(tmp_path / "build", project, [traffic("unet", net, 3)], frames=3, seed=11, runs=6)
+    assert [run.error for run in passed] == [""] * 6
 
 
 def test_a_module_with_several_outputs_has_a_port_for_each() -> None:
