@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from edgesight.bench.coverage.cascades import Compared, checks_of, compare_cascades
 from edgesight.bench.coverage.exactness import INPUTS, Exactness, exactness
 from edgesight.bench.coverage.examples import EXAMPLES
 from edgesight.bench.coverage.simulate import Layer, Result, run_random
@@ -56,6 +57,8 @@ def bench_coverage(out: Path, console: Console, asked: Asked) -> bool:
     drawn = _random(asked.random, kept, console)
     checks = [check for each in found for check in _checks_of(each)]
     table = coverage_table(drawn)
+    cascades = [] if asked.names else _cascades(kept, console)
+    checks += checks_of(cascades)
     if asked.random:
         wrong = [result for result in drawn if result.error]
         checks.append(Check("random networks", len(drawn), asked.random, False, "networks", "simulated"))
@@ -68,6 +71,7 @@ def bench_coverage(out: Path, console: Console, asked: Asked) -> bool:
     body = {
         "inputs": INPUTS,
         "networks": [asdict(each) for each in found],
+        "cascades": [asdict(each) for each in cascades],
         "random": [asdict(result) for result in drawn if result.error],
         "table": {kind: {str(bits): count for bits, count in row.items()} for kind, row in table.items()},
         "skipped": absent,
@@ -144,6 +148,17 @@ def _example(name: str, path: Path, kept: _Kept, console: Console) -> Exactness:
     found = exactness(name, path, kept.folder / "work", rtl_inputs, _ENTRIES.get(name))
     kept.write(name, asdict(found))
     console.print(f"{name}: {time.monotonic() - began:.0f} s", highlight=False)
+    return found
+
+
+def _cascades(kept: _Kept, console: Console) -> list[Compared]:
+    earlier = kept.read("cascades")
+    if earlier is not None:
+        return [Compared(**each) for each in earlier["results"]]
+    began = time.monotonic()
+    found = compare_cascades(kept.folder / "cascades", console)
+    kept.write("cascades", {"results": [asdict(each) for each in found]})
+    console.print(f"cascades: {time.monotonic() - began:.0f} s", highlight=False)
     return found
 
 
