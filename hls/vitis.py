@@ -114,7 +114,16 @@ def adapter(package: Package, stage: Stage) -> str:
 
 
 def write_sources(package: Package, folder: Path, sources: Path) -> None:
-    """Put hls4ml's C++ of all stages into the prepared `folder`, and into `sources` the adapters for our stages."""
+    """Put hls4ml's C++ of all stages into the prepared `folder`, and into `sources` the adapters for our stages.
+
+    Raises BoardError for stages that go on from features, which the adapters do not hand on.
+    """
+    later = [stage.name for stage in package.kernel.stages if stage.trunk is not None]
+    if later:
+        raise BoardError(
+            f"{package.path}: {later[0]} goes on from features of the stage before, which the flow vitis does not hand "
+            "on; build the package with BACKEND=rtl"
+        )
     from edgesight.hls import csim  # needs hls4ml, which the RTL's flow does without
 
     (folder / SCRIPT).write_bytes((_SHARED / SCRIPT).read_bytes())

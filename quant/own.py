@@ -2,10 +2,10 @@
 
 `my_networks.py:small` names a callable: `small(shape, classes)` gets the image shape `(H, W, C)` and the number of
 classes and returns a `torch.nn.Module` of Brevitas layers, which takes float32 `[N, C, H, W]`, pixel / 256, and gives
-logits `[N, classes]`; a network with exits gives a tuple of them, one for each exit. Where its first layer quantises
-nothing, an unsigned 8-bit quantiser of scale 1/256 is put before it, which changes no picture. If the same file has
-`small_float(shape, classes)`, that is its float twin: the same layers and parameter names without quantisers, trained
-first.
+logits `[N, classes]`; a network with exits gives a tuple of them, one for each exit. An unsigned 8-bit quantiser of
+scale 1/256 is put before it, which changes no picture and says that bytes come in, whatever the network makes of them.
+If the same file has `small_float(shape, classes)`, that is its float twin: the same layers and parameter names without
+quantisers, trained first.
 
 A module is built anew for every training, so the callable must give the same one each time; it is seeded before.
 """
@@ -26,7 +26,7 @@ import brevitas.nn as qnn
 import numpy as np
 import torch
 from brevitas.inject.enum import ScalingImplType
-from brevitas.nn.quant_layer import QuantNonLinearActLayer, QuantWeightBiasInputOutputLayer
+from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer
 from brevitas.quant.fixed_point import Uint8ActPerTensorFixedPoint
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -133,11 +133,17 @@ def load(said: str, place: str) -> Own:
 
 
 class _Stage(nn.Module):
-    """A user's module behind its input quantiser; gives plain logits, a tuple of them where it has exits."""
+    """A user's module behind a quantiser of bytes; gives plain logits, a tuple of them where it has exits."""
 
-    def __init__(self, quantiser: nn.Module, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.input = quantiser
+        # Gives a plain tensor, as the module is promised one: not every operation takes Brevitas'.
+        self.input = qnn.QuantIdentity(
+            act_quant=Uint8ActPerTensorFixedPoint,
+            bit_width=variants.INPUT_BITS,
+            scaling_impl_type=ScalingImplType.CONST,
+            scaling_init=2.0 ** (variants.INPUT_BITS + variants.INPUT_EXPONENT),
+        )
         self.network = network
 
     def forward(self, images: Tensor) -> Any:
@@ -201,7 +207,7 @@ class Own:
         return None if self.make_twin is None else self._made(self.attribute + TWIN, self.make_twin, shape, classes)
 
     def quantised(self, twin: nn.Module | None, shape: Shape, classes: int, images: NDArray[np.uint8]) -> nn.Module:
-        """What the callable makes, with the twin's parameters, behind an input quantiser if it has none."""
+        """What the callable makes, with the twin's parameters, behind a quantiser of bytes."""
         network = self._made(self.attribute, self.make, shape, classes)
         self._check_layers(network)
         if twin is not None:
@@ -217,8 +223,7 @@ class Own:
                     f"{self._where(self.attribute + TWIN)}: {self.attribute} has no {', '.join(unknown[:4])}; give "
                     "both the same names and shapes"
                 )
-        quantiser = nn.Identity() if self._quantises_input(network, shape) else _pixels()
-        return _Stage(quantiser, network)
+        return _Stage(network)
 
     def write(self, module: nn.Module, shape: Shape, classes: int, folder: Path) -> tuple[tuple[str, ...], nn.Module]:
         """Its QONNX, which is what counts, and its state dict as an .npz, from which it can be trained on."""
@@ -276,26 +281,6 @@ class Own:
                 "as QuantConv2d and QuantLinear"
             )
 
-    def _quantises_input(self, network: nn.Module, shape: Shape) -> bool:
-        """Whether the first Brevitas layer that a picture meets quantises it."""
-        met: list[nn.Module] = []
-
-        def meet(layer: nn.Module, _: Any) -> None:
-            met.append(layer)
-
-        kinds = (QuantWeightBiasInputOutputLayer, QuantNonLinearActLayer)
-        handles = [layer.register_forward_pre_hook(meet) for layer in network.modules() if isinstance(layer, kinds)]
-        try:
-            self._output(self.attribute, nn.Sequential(_pixels(), network).eval(), shape)
-        finally:
-            for handle in handles:
-                handle.remove()
-            network.train()
-        first = met[0] if met else None
-        if isinstance(first, QuantWeightBiasInputOutputLayer):
-            return bool(first.input_quant.is_quant_enabled)
-        return first is not None
-
     def _try(self, attribute: str, module: nn.Module, shape: Shape, classes: int) -> None:
         """Ask for two pictures' logits, and take a step of training."""
         self._check_output(attribute, self._output(attribute, module.eval(), shape), classes)
@@ -347,15 +332,3 @@ def _line(error: BaseException) -> str:
 def _kind(value: object) -> str:
     name = type(value).__name__
     return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
-
-
-def _pixels() -> nn.Module:
-    """A quantiser that changes no pixel / 256."""
-    quantiser: nn.Module = qnn.QuantIdentity(
-        act_quant=Uint8ActPerTensorFixedPoint,
-        bit_width=variants.INPUT_BITS,
-        scaling_impl_type=ScalingImplType.CONST,
-        scaling_init=2.0 ** (variants.INPUT_BITS + variants.INPUT_EXPONENT),
-        return_quant_tensor=True,
-    )
-    return quantiser

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from edgesight.bench.coverage.cascades import Compared, checks_of, compare_cascades
 from edgesight.bench.coverage.exactness import INPUTS, Exactness, exactness
 from edgesight.bench.coverage.examples import EXAMPLES
 from edgesight.bench.coverage.random_blocks import KINDS
@@ -71,6 +72,8 @@ def bench_coverage(out: Path, console: Console, asked: Asked) -> bool:
     checks = [check for each in found for check in _checks_of(each)]
     _tell_boundaries(found, console)
     table = coverage_table(drawn)
+    cascades = [] if asked.names else _cascades(kept, console)
+    checks += checks_of(cascades)
     if asked.random:
         wrong = [result for result in drawn if result.error]
         stated = sum(result.csim for result in drawn)
@@ -86,6 +89,7 @@ def bench_coverage(out: Path, console: Console, asked: Asked) -> bool:
     body = {
         "inputs": INPUTS,
         "networks": [asdict(each) for each in found],
+        "cascades": [asdict(each) for each in cascades],
         "random": [asdict(result) for result in drawn if result.error],
         "table": {kind: {str(bits): count for bits, count in row.items()} for kind, row in table.items()},
         "skipped": absent,
@@ -218,6 +222,17 @@ def _tell_boundaries(found: Sequence[Exactness], console: Console) -> None:
                 f"{boundary['layer']}, which is {boundary['distance']:.1e} of a step away at most",
                 highlight=False,
             )
+
+
+def _cascades(kept: _Kept, console: Console) -> list[Compared]:
+    earlier = kept.read("cascades")
+    if earlier is not None:
+        return [Compared(**each) for each in earlier["results"]]
+    began = time.monotonic()
+    found = compare_cascades(kept.folder / "cascades", console)
+    kept.write("cascades", {"results": [asdict(each) for each in found]})
+    console.print(f"cascades: {time.monotonic() - began:.0f} s", highlight=False)
+    return found
 
 
 def _random(count: int, kept: _Kept, console: Console) -> list[Result]:

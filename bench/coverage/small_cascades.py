@@ -97,7 +97,7 @@ class _Exits(nn.Module):
 
     def __init__(self, exits: int) -> None:
         super().__init__()
-        widths = [4 * (k + 1) for k in range(exits + 1)]
+        widths = [2, 3, 8, 12, 16][: exits + 1]
         self.entry = nn.Sequential(_bytes(), _conv(1, widths[0]))
         self.blocks = nn.ModuleList(
             _conv(a, b, 2 if k < 2 else 1) for k, (a, b) in enumerate(itertools.pairwise(widths))

@@ -228,7 +228,7 @@ def test_a_path_that_waits_for_a_whole_map_stops_none_that_goes_by(tmp_path: Pat
     deep = matrix("deep", 2, pooled.output, SAME, 1, weights(3, 3, 3, 3))
     large = upsample("large", 3, deep.output, (4, 4))
     net = network(first, one, pooled, deep, large, concat("both", (4, 1), (large.output, one.output)))
-    # The last of the pooled pixels is what the first window that looks at it waits for, and all of `one` is made by then.
+    # The first window waits for the last of the pooled pixels, and all of `one` is made by then.
     assert join_depths(net)[5][1] == 64
     project = emit_network("unet", net, FOLDING).project()
     passed = simulate(tmp_path / "build", project, [traffic("unet", net, 3)], frames=3, seed=11, runs=6)

@@ -196,7 +196,7 @@ def field(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 
 def trunk(stage: int, layer: str = "Conv2D_Conv_0", of: int = 0) -> Callable[[dict[str, Any]], None]:
     def change(document: dict[str, Any]) -> None:
-        shape = {"height": 4, "width": 4, "channels": 2, "bits": 4, "signed": False}
+        shape = {"height": 4, "width": 4, "channels": 2, "bits": 4, "signed": False, "multiplications": 0}
         document["stages"][of]["trunk"] = {"stage": stage, "layer": layer, **shape}
 
     return change
@@ -302,7 +302,7 @@ def older(path: Path, version: int) -> None:
         del document["calibration"]["rests_on"]
     for stage in document["stages"]:
         stage["logit_fraction_bits"] = -round(math.log2(stage.pop("logit_scale")))
-        for name in ("logit_offset", "logit_error", "softmax", "not_stated"):
+        for name in ("logit_offset", "logit_error", "softmax", "not_stated", "multiplications"):
             del stage[name]
         if version < 4:
             del stage["trunk"]

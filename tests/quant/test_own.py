@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from rich.console import Console
@@ -246,14 +247,18 @@ def test_nothing_named_is_the_shipped_cascade_and_no_place_is_left_out(tmp_path:
         own.named([None], "shipped")
 
 
-def test_an_input_quantiser_is_put_before_a_network_without_one(tmp_path: Path) -> None:
-    bare = loaded(tmp_path, SMALL).quantised(None, (8, 8, 1), 3, np.zeros((2, 8, 8, 1), np.uint8))
+def test_bytes_come_in_whatever_a_network_makes_of_them(tmp_path: Path) -> None:
     images = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
     values = as_input(torch.from_numpy(images))
-    assert torch.equal(bare.get_submodule("input")(values).value, values)
     with_own = SMALL.replace("nn.Sequential(\n", "nn.Sequential(\n        qnn.QuantIdentity(bit_width=5),\n", 1)
-    module = loaded(tmp_path, with_own).quantised(None, (8, 8, 1), 3, np.zeros((2, 8, 8, 1), np.uint8))
-    assert isinstance(module.get_submodule("input"), torch.nn.Identity)
+    for text in (SMALL, with_own):
+        module = loaded(tmp_path, text).quantised(None, (8, 8, 1), 3, images)
+        assert torch.equal(module.get_submodule("input")(values), values)
+        export.export_qonnx(module, (8, 8, 1), tmp_path / "network.onnx")
+        graph = onnx.load(tmp_path / "network.onnx").graph
+        (first,) = [node for node in graph.node if graph.input[0].name in node.input]
+        (scale,) = [onnx.numpy_helper.to_array(one) for one in graph.initializer if one.name == first.input[1]]
+        assert (first.op_type, float(scale)) == ("Quant", 1 / 256)
 
 
 @pytest.mark.parametrize(
