@@ -73,7 +73,7 @@ class Graph:
         return self.put(operators.add(f"sum{len(self.operators)}", places, [self.stream(place) for place in places]))
 
     def network(self, *outputs: int) -> IntegerNetwork:
-        ends = []
+        ends: list[Output] = []
         for place in outputs:
             channels = self.stream(place).shape.channels
             ends.append(Output(f"exit{len(ends)}", place, np.ones(channels), np.zeros(channels), 0.0, False))
