@@ -7,7 +7,7 @@ exists that needs no more room than there is, every order of stalls ends with th
 
 The schedule is: pixels of the entry come one at a time, and after each every unit goes as far as it can. The units'
 needs are those of the hardware (a sliding window has walked as far as its last tap). What waits before a join meanwhile
-is at most how far each source then is ahead of where the slowest other one was before that pixel: one pixel of the entry
+is at most how far each source then is ahead of where the slowest other was before that pixel: one pixel of the entry
 may set many free at once, as the last one before a window over all that is left of a map. The deepest of it over the
 frame is the depth.
 """
