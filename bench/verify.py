@@ -86,7 +86,9 @@ def _truth(package: Package, name: str, images: Images) -> npt.NDArray[Any]:
     file, exit_ = package.kernel.network_of(index)
     path = package.path / file
     network, _ = integer_network(path)
-    wanted = real_outputs(onnx.load(str(path)), images * network.entry.scale)[exit_].reshape(len(images), -1)
+    wanted = real_outputs(onnx.load(str(path)), images.astype(np.float64) * network.entry.scale)[exit_].reshape(
+        len(images), -1
+    )
     found = FastReference(network).integers(images.astype(np.int64))[exit_].reshape(len(images), -1)
     values = found * stage.logit_scale + stage.logit_offset
     near = np.abs(values - wanted) <= stage.logit_error + _ROUNDING * np.abs(wanted).max()

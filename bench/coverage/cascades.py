@@ -14,6 +14,7 @@ from edgesight.bench.demo import run_demo
 from edgesight.bench.report import Check
 from edgesight.bench.verify import load, references_of, verify
 from edgesight.hls.csim import build_library as build_csim
+from edgesight.hls.package_reference import PackageReference
 from edgesight.hls.zoo import compile_zoo, foldings_of
 from edgesight.host.package import Package
 from edgesight.quant import datasets
@@ -75,7 +76,9 @@ def _compare(name: str, folder: Path, console: Console) -> Compared:
     build_csim(package)
     build_verilated(package)
     data = datasets.load("digits")
-    made = calibration_of(package, data.calibration, data.test, _TARGETS, loss=_LOSS, resplits=0)
+    made = calibration_of(
+        package, PackageReference(package), data.calibration, data.test, _TARGETS, loss=_LOSS, resplits=0
+    )
     package = Package.load(package.replace(calibration=made.model_dump()).path)
     images = small_cascades.pictures(IMAGES)
     verify(package, images, references_of(package, None), folder / "verify", console)

@@ -173,6 +173,6 @@ def _beyond(node: Any, inputs: list[Any], wanted: Reals, found: npt.NDArray[Any]
     differs = np.rint(found / scale) != np.rint(wanted / scale)
     steps = value[differs] / scale[differs]
     if node.op_type == "BipolarQuant":
-        return np.abs(steps)
+        return np.asarray(np.abs(steps))
     steps = steps + np.broadcast_to(inputs[2], value.shape)[differs]
-    return np.abs(steps - np.floor(steps) - 0.5)
+    return np.asarray(np.abs(steps - np.floor(steps) - 0.5))

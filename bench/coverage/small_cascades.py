@@ -118,7 +118,7 @@ def _trained(network: nn.Module, data: DataSet) -> nn.Module:
     optimiser = torch.optim.Adam(network.parameters(), 5e-3)
     network.train()
     for _ in range(_PASSES):
-        for batch in torch.randperm(len(images)).split(_BATCH):
+        for batch in torch.randperm(len(images)).split(_BATCH):  # type: ignore[no-untyped-call]
             loss = sum(functional.cross_entropy(logits, labels[batch]) for logits in network(images[batch]))
             optimiser.zero_grad()
             loss.backward()  # type: ignore[union-attr] # there is one exit at least

@@ -16,7 +16,7 @@ from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.graph.integer_network import integer_network
 from edgesight.hls.graph.signatures import SIGNATURES
 from edgesight.hls.rtl.network import emit_network
-from edgesight.sim.rtl.runner import missing_tools
+from edgesight.sim.rtl.runner import ROOT, missing_tools
 
 ROUND = len(KINDS) * len(BITS)  # networks that begin with each kind in each precision
 # Operators of constants alone, and those that stand for others in older exports or change nothing.
@@ -70,7 +70,7 @@ def test_what_was_not_drawn_or_differed_is_an_empty_entry() -> None:
 
 
 def test_results_depend_on_the_compiler_and_not_on_what_reports_them() -> None:
-    names = {path.relative_to(bench.ROOT).as_posix() for path in bench.sources()}
+    names = {path.relative_to(ROOT).as_posix() for path in bench.sources()}
     assert {"hls/graph/thresholds.py", "hls/cpp/layers.py", "hw/rtl/mvu.sv", "sim/streams.cpp"} <= names
     assert not {"bench/coverage/bench.py", "hls/vivado.py", "hw/rtl/cascade.sv"} & names
 

@@ -12,11 +12,11 @@ from tests.hls.graph.graphs import Graph
 SIXTH = np.float32(1 / 6)  # a bit more than a sixth: times 3 it is above a half, but not by a step of single precision
 
 
-def written(factor: np.float32, **more: str) -> onnx.ModelProto:
+def written(factor: np.float32, mode: str = "ROUND") -> onnx.ModelProto:
     """A file whose network takes a value times `factor` to the next integer."""
     graph = Graph((2,), 0)
     scaled = graph.node("Mul", ["image", graph.constant(np.full(2, factor, np.float32))])
-    return graph.graph(graph.quantise(scaled, 4, scale=np.float32(1), **more))
+    return graph.graph(graph.quantise(scaled, 4, scale=np.float32(1), mode=mode))
 
 
 def test_a_value_that_rounds_the_other_way_is_told_with_its_distance() -> None:
