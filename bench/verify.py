@@ -79,16 +79,15 @@ def _truth(package: Package, name: str, images: Images) -> npt.NDArray[Any]:
 
     from edgesight.hls.dataflow.reference import Reference as FastReference
     from edgesight.hls.graph.integer_network import integer_network
-    from edgesight.hls.graph.truth import real_outputs
+    from edgesight.hls.graph.maps import real_outputs
 
     index = [stage.name for stage in package.kernel.stages].index(name)
     stage = package.kernel.stages[index]
     file, exit_ = package.kernel.network_of(index)
     path = package.path / file
     network, _ = integer_network(path)
-    wanted = real_outputs(onnx.load(str(path)), images.astype(np.float64) * network.entry.scale)[exit_].reshape(
-        len(images), -1
-    )
+    taken = images.astype(np.float64) * network.entry.scale
+    wanted = real_outputs(onnx.load(str(path)), taken, network.ends)[exit_].reshape(len(images), -1)
     found = FastReference(network).integers(images.astype(np.int64))[exit_].reshape(len(images), -1)
     values = found * stage.logit_scale + stage.logit_offset
     near = np.abs(values - wanted) <= stage.logit_error + _ROUNDING * np.abs(wanted).max()

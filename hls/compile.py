@@ -26,7 +26,7 @@ from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.folding import Folding as Folding
 from edgesight.hls.graph.integer_network import MAX_INPUT_BITS, integer_network
 from edgesight.hls.graph.integer_network import Format as EntryFormat
-from edgesight.hls.graph.truth import real_outputs
+from edgesight.hls.graph.maps import real_outputs
 from edgesight.hls.layers import Layer as Hardware
 from edgesight.hls.layers import layers_of
 from edgesight.hls.library import library_modules
@@ -55,6 +55,7 @@ _VECTORS, _VECTORS_SEED = 16, 0
 _TOOLS = ("hls4ml", "qonnx", "numpy")
 MAX_SIDE = 1024  # pixels, as edgesight.host.kernel.Input has it
 MAX_CLASSES = 65_536  # labels of a result record
+_IN_ORDER = ("HWC", "HW", "HC", "WC")  # as streams go
 _ROUNDING = 1e-9  # share of the largest logit by which two sums in double precision may differ
 
 
@@ -224,12 +225,24 @@ def _parts(networks: Sequence[Network]) -> list[_Part]:
     return found
 
 
+def _check_order(path: Path, integers: IntegerNetwork) -> None:
+    """Refuse an output of which a record would number the values in another order than the file does."""
+    for output in integers.outputs:
+        for axes in output.axes:
+            if len(axes) > 1 and axes not in _IN_ORDER:
+                raise CompileError(
+                    f"{path}: output {output.name}: it is a flattened map with its {axes[0]} axis first, and its "
+                    "values would come in another order; give the map itself as the output, or flatten it with channels last"
+                )
+
+
 def _read(path: Path, entry: EntryFormat | None = None) -> IntegerNetwork:
     """The network's file as integers; what is to be known of it is warned of."""
     try:
         integers, notes = integer_network(path, entry)
     except CompileError as error:
         raise CompileError(f"{path}: {error}") from error
+    _check_order(path, integers)
     for note in notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)
     return integers
@@ -462,7 +475,14 @@ def _known_answers(built: _Built, taken: Input) -> bytes:
     low, high = entry.output.low, entry.output.high
     frames = generator.integers(low, high, (_VECTORS, *taken.shape), np.dtype(taken.element), endpoint=True)
     arrays: dict[str, Any] = {"images": frames}
-    truth = functools.cache(lambda path: real_outputs(onnx.load(str(path)), frames * entry.scale))
+    ends: dict[Path, dict[int, Any]] = {}  # by file and its exits
+    for part in built.parts:
+        ends.setdefault(part.path, {})[part.exit] = part.integers.ends[0]
+
+    @functools.cache
+    def truth(path: Path) -> list[Any]:
+        return real_outputs(onnx.load(str(path)), frames * entry.scale, list(ends[path].values()))
+
     pixels = left = np.asarray(frames, np.int64)
     for part, stage in zip(built.parts, built.stages, strict=True):
         given = Reference(part.integers).integers(pixels if part.before is None else left)

@@ -21,7 +21,7 @@ from edgesight.hls.dataflow.operators import IntegerNetwork
 from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.folding import Folding
 from edgesight.hls.graph.integer_network import Format, integer_network
-from edgesight.hls.graph.truth import as_taken, real_outputs
+from edgesight.hls.graph.maps import as_taken, real_outputs
 from edgesight.hls.network import Integers, Reals
 from edgesight.hls.rtl.network import emit_network
 from edgesight.hls.rtl.units import plan, slowest
@@ -80,7 +80,7 @@ def exactness(name: str, path: Path, folder: Path, rtl_inputs: int, entry: Forma
     given = reference.integers(inputs)
     clock("reference")
     model = onnx.load(str(path))
-    truth = real_outputs(model, values)
+    truth = real_outputs(model, values, network.ends)
     wrong = _beyond(found, truth, network)
     clock("truth")
     single = float32(model, as_taken(model, values))

@@ -163,7 +163,8 @@ class Output:
     """What a network gives: the real values scale[c] * integer + offset[c] of an operator's stream.
 
     `error`: how far the real values can lie from those of the network that was read; 0 where they are the same.
-    `softmax`: a softmax over the channels follows, which the host computes.
+    `softmax`: a softmax over the channels follows, which the host computes. `axes` of the file's tensor: rows, columns
+    and channels of the map, those that were flattened together in one text; what has length 1 may be absent.
     """
 
     name: str
@@ -172,6 +173,7 @@ class Output:
     offset: Reals  # [channels]
     error: float
     softmax: bool
+    axes: tuple[str, ...] = ("C", "H", "W")
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,11 @@ class IntegerNetwork:
         first = self.operators[0]
         assert isinstance(first, Entry)  # every network begins with one
         return first
+
+    @property
+    def ends(self) -> list[tuple[Output, Shape]]:
+        """The outputs, each with the shape of its map."""
+        return [(output, self.operators[output.source].output.shape) for output in self.outputs]
 
     def sources_of(self, operator: Operator) -> list[Operator]:
         """The operators whose streams `operator` takes."""

@@ -35,7 +35,6 @@ from edgesight.hls.network import CompileError, Shape, refuse
 
 MAX_INPUT_BITS = 16
 MAX_ASSUMED_BITS = 32  # of an input that no quantiser takes
-_LAST_PERM = [0, 3, 1, 2]
 _Layer = Callable[[Source, Making, Any, Flow], Flow]
 _LAYERS: dict[str, _Layer] = {
     "Conv": layers.conv,
@@ -146,7 +145,7 @@ class _Following:
             return False
         if dims[0] > 1:  # the rest is told along with it
             problems.append(f"input {entry.name}: shape {sizes} is a batch; export the network with a batch of 1")
-        last = len(dims) > 2 and (self.source.last or self._turned(entry.name))
+        last = len(dims) > 2 and self.source.channels_last(entry.name)
         channels, *spatial = (dims[-1], *dims[1:-1]) if last else dims[1:]
         height, width = ([1, 1, *spatial])[-2:]
         labels = ["", *(["H", "W"][2 - len(spatial) :]), "C"] if last else ["", "C", *(["H", "W"][2 - len(spatial) :])]
@@ -172,20 +171,6 @@ class _Following:
             0, stream, low, high, Leaf(np.full(channels, form.scale)), Layout.of(labels, shape)
         )
         return True
-
-    def _turned(self, name: str) -> bool:
-        """Whether the input is turned to channels first before anything else."""
-        stack, seen = [name], {name}
-        while stack:
-            at = stack.pop()
-            for user in self.source.consumers[at]:
-                if user.op_type == "Transpose" and self.source.attributes(user).get("perm") == _LAST_PERM:
-                    return True
-                passes = user.op_type in (*QUANTISERS, "Identity", "Cast") and user.input[0] == at and user.output
-                if passes and user.output[0] not in seen:
-                    seen.add(user.output[0])
-                    stack.append(user.output[0])
-        return False
 
     def _format(self, tensor: str) -> Format | None:
         """The entry's format: given, or that of the quantisers that the input goes through; None where nothing says."""

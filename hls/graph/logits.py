@@ -32,7 +32,8 @@ def output(making: Making, name: str, flow: Flow, layer: str, softmax: bool) -> 
     flow, unit, offset, error = _on_one_grid(making, flow, found, layer)
     flow = _of_its_own(making, flow, layer)
     channels = flow.channels
-    return Output(name, flow.place, np.full(channels, unit), np.full(channels, offset), error, softmax)
+    axes = tuple("".join(group) for group in flow.layout.groups if group)
+    return Output(name, flow.place, np.full(channels, unit), np.full(channels, offset), error, softmax, axes)
 
 
 def _of_its_own(making: Making, flow: Flow, layer: str) -> Flow:

@@ -12,6 +12,7 @@ from edgesight.hls.graph.signatures import CHANNELS_LAST, SIGNATURES
 
 QUANTISERS = ("Quant", "BipolarQuant", "Trunc")
 OLDEST_OPSET = 7  # of ONNX's own operators: older ones broadcast in another way
+_LAST_PERM = [0, 3, 1, 2]  # from channels last
 _LONGEST_SHOWN = 120  # characters of a name in a message
 
 
@@ -53,6 +54,24 @@ class Nodes:
                 self.constants.update(zip(node.output, values, strict=False))
         self.outputs = [output.name for output in self.graph.output]
         self.last = any(node.domain == CHANNELS_LAST for node in self.graph.node)
+
+    def channels_last(self, tensor: str) -> bool:
+        """Whether the input `tensor`, a map, has its channels behind its rows and columns.
+
+        So it is in a graph of channels last, and where it is turned to channels first before anything else.
+        """
+        stack, seen = [tensor], {tensor}
+        while stack and not self.last:
+            at = stack.pop()
+            for user in self.consumers[at]:
+                perm = [list(attribute.ints) for attribute in user.attribute if attribute.name == "perm"]
+                if user.op_type == "Transpose" and perm == [_LAST_PERM]:
+                    return True
+                passes = user.op_type in (*QUANTISERS, "Identity", "Cast") and user.input[0] == at and user.output
+                if passes and user.output[0] not in seen:
+                    seen.add(user.output[0])
+                    stack.append(user.output[0])
+        return self.last
 
     def name(self, node: Any) -> str:
         """The exporter's name of a node, with the module's where another place tells it."""

@@ -128,23 +128,3 @@ def ordered(graph: Any) -> list[Any]:
             state[place] = True
             order.append(node)
     return order
-
-
-def real_outputs(model: Any, values: Reals) -> list[Reals]:
-    """The outputs [N, H, W, C], or [N, C], of an onnx `ModelProto` for `values` [N, H, W, C] of any layout."""
-    return [_channels_last(output) for output in Truth(model)(as_taken(model, values))]
-
-
-def as_taken(model: Any, values: Reals) -> Reals:
-    """`values` [N, H, W, C] in the layout of the input of an onnx `ModelProto`."""
-    stored = {tensor.name for tensor in model.graph.initializer}
-    entry = next(entry for entry in model.graph.input if entry.name not in stored)
-    dims = [dim.dim_value for dim in entry.type.tensor_type.shape.dim][1:]
-    last = len(dims) > 1 and dims[-1] == values.shape[3]
-    return (values if last else values.transpose(0, 3, 1, 2)).reshape(len(values), *dims)
-
-
-def _channels_last(output: Reals) -> Reals:
-    if output.ndim > 2:
-        return np.moveaxis(output, 1, -1).reshape(len(output), *([1] * (4 - output.ndim)), *output.shape[2:], -1)
-    return output.reshape(len(output), -1)

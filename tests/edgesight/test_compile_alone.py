@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edgesight.hls.graph.truth import real_outputs
+from edgesight.hls.graph.integer_network import integer_network
+from edgesight.hls.graph.maps import real_outputs
 from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.fabric.verilated import VerilatedFabric
 from edgesight.host.package import Package
@@ -53,7 +54,8 @@ def test_a_network_alone_is_compiled_and_says_its_logits(tmp_path: Path, asked: 
     taken = package.kernel.input
     low, high = (-64, 63) if asked else (-32, 31)
     frames = np.random.default_rng(2).integers(low, high, (COUNT, *taken.shape), endpoint=True).astype(taken.element)
-    (wanted,) = real_outputs(onnx.load(path), frames * float(np.float32(scale)))
+    (wanted,) = real_outputs(onnx.load(path), frames * float(np.float32(scale)), integer_network(path)[0].ends)
+    wanted = wanted.reshape(COUNT, -1)
     assert len(np.unique(wanted, axis=0)) > COUNT // 2
     for fabric in (CsimFabric(package), VerilatedFabric(package)):
         found = logits_of(package, fabric, frames)
@@ -77,7 +79,7 @@ def test_what_cannot_be_compiled_is_one_line_and_writes_nothing(tmp_path: Path) 
         ("open", (), "it takes the network's input, which has no quantiser; quantise the input, or give"),
         ("open", ("--input", "float"), "input type 'float': give fixed<W,I>, ufixed<W,I>, int<W> or uint<W>"),
         ("open", ("--input", "fixed<32,16>"), "of 1 to 16 bits"),
-        ("open", ("--cycles", "1,2"), "is a network alone: it takes one number of --cycles"),
+        ("open", ("--cycles", "1,2"), "is a network alone; give one number of --cycles"),
         ("open", ("--reuse", "matmul"), "--reuse matmul: expected LAYER=N, such as Conv_1=12"),
         ("open", ("--input", "fixed<6,3>", "--reuse", "conv=2"), "no layer conv; it has matmul"),
         ("none", (), "none.onnx"),

@@ -17,7 +17,8 @@ from edgesight.hls.dataflow import operators
 from edgesight.hls.dataflow.exits import cut, multiplications, needed
 from edgesight.hls.dataflow.operators import IntegerNetwork, Operator, Output, Stream, Window
 from edgesight.hls.dataflow.reference import Reference
-from edgesight.hls.graph.truth import real_outputs
+from edgesight.hls.graph.integer_network import integer_network
+from edgesight.hls.graph.maps import real_outputs
 from edgesight.hls.library import library_of
 from edgesight.hls.network import CompileError, Integers, Shape
 from edgesight.hls.rtl.network import emit_network, pixel_bits
@@ -248,7 +249,7 @@ def test_a_trunk_answers_alike_in_csim_rtl_and_its_file(exits: int, cycles: list
     csim, rtl = CsimFabric(package), VerilatedFabric(package)
     images = np.random.default_rng(1).integers(0, 256, (60, 8, 8, 1), np.uint8)
     logits = csim.logits(images)
-    wanted = real_outputs(onnx.load(str(path)), images / 256)
+    wanted = real_outputs(onnx.load(str(path)), images / 256, integer_network(path)[0].ends)
     for index, (stage, found) in enumerate(zip(kernel.stages, rtl.logits(images), strict=True)):
         assert np.array_equal(found, logits[index]), stage.name
         values = found * stage.logit_scale + stage.logit_offset

@@ -19,8 +19,8 @@ from edgesight.hls.dataflow.operators import IntegerNetwork
 from edgesight.hls.dataflow.reference import Reference, real_values
 from edgesight.hls.folding import Folding
 from edgesight.hls.graph.integer_network import integer_network
+from edgesight.hls.graph.maps import real_outputs
 from edgesight.hls.graph.signatures import SIGNATURES
-from edgesight.hls.graph.truth import real_outputs
 from edgesight.hls.network import CompileError, Integers
 from edgesight.hls.rtl.network import emit_network
 from edgesight.sim.rtl.runner import missing_tools
@@ -229,7 +229,7 @@ def read(model: onnx.ModelProto) -> IntegerNetwork | str:
         return "refused" if "please report" not in str(error) else f"a fault of ours: {error}"
     inputs = integers_of(network, 6)
     found = Reference(network).integers(inputs)
-    wanted = real_outputs(model, np.asarray(inputs * network.entry.scale, np.float64))
+    wanted = real_outputs(model, np.asarray(inputs * network.entry.scale, np.float64), network.ends)
     for output, integers, truth in zip(network.outputs, found, wanted, strict=True):
         values = real_values(output, integers).reshape(len(inputs), -1)
         off = float(np.abs(values - truth.reshape(len(inputs), -1)).max(initial=0.0))
