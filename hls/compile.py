@@ -232,7 +232,7 @@ def _check_order(path: Path, integers: IntegerNetwork) -> None:
             if len(axes) > 1 and axes not in _IN_ORDER:
                 raise CompileError(
                     f"{path}: output {output.name}: it is a flattened map with its {axes[0]} axis first, and its "
-                    "values would come in another order; give the map itself as the output, or flatten it with channels last"
+                    "values would come in another order; give the map itself as the output, or flatten it channels last"
                 )
 
 

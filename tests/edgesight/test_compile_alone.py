@@ -81,7 +81,7 @@ def test_what_cannot_be_compiled_is_one_line_and_writes_nothing(tmp_path: Path) 
         ("open", ("--input", "fixed<32,16>"), "of 1 to 16 bits"),
         ("open", ("--cycles", "1,2"), "is a network alone; give one number of --cycles"),
         ("open", ("--reuse", "matmul"), "--reuse matmul: expected LAYER=N, such as Conv_1=12"),
-        ("open", ("--input", "fixed<6,3>", "--reuse", "conv=2"), "no layer conv; it has matmul"),
+        ("open", ("--input", "fixed<6,3>", "--reuse", "conv=2"), "no layer conv; name one of matmul"),
         ("none", (), "none.onnx"),
     ):
         fails(message, "compile", tmp_path / f"{name}.onnx", "--out", out, *more)

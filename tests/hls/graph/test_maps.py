@@ -55,8 +55,6 @@ def test_a_flattened_map_with_channels_first_is_refused(tmp_path: Path) -> None:
     graph = Graph((3, 4, 5))
     made = graph.float_conv(graph.quantise("image", 8, 0, np.float32(1 / 256)), (4, 3, 3, 3), pads=[1, 1, 1, 1])
     onnx.save(graph.graph(graph.node("Flatten", [made])), tmp_path / "net.onnx")
-    with pytest.raises(
-        CompileError, match=r"output tensor_\d+: it is a flattened map of 4x5x4 .*; give the map itself"
-    ):
+    with pytest.raises(CompileError, match=r"output tensor_\d+: it is a flattened map .*; give the map itself"):
         compile_alone("net", Network("stage0", tmp_path / "net.onnx", Folding(1000, {})), tmp_path / "kernel")
     assert not (tmp_path / "kernel").exists()
