@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.errors import EdgeSightError
-from edgesight.sim.rtl.runner import missing_tools, runtime_objects, tools_on_path
+from edgesight.sim.rtl.runner import NO_SPLIT, missing_tools, runtime_objects, tools_on_path
 
 HARNESS = Path(__file__).with_name("streams.cpp")
 STILL = 20_000  # cycles without a beat in which a module is given up, at least; the slowest source waits some hundred
@@ -75,6 +75,7 @@ def simulate(
     absent = missing_tools()
     if absent:
         raise StreamsError(f"{', '.join(absent)} not found: pip install 'edgesight[sim]', and g++, make and perl")
+    folder = folder.resolve()  # the compiler runs inside it
     folder.mkdir(parents=True)
     for name, text in {**sources, **_top(traffic)}.items():
         (folder / name).write_text(text)
@@ -129,6 +130,7 @@ def _build(folder: Path, sources: Sequence[str], optimise: bool) -> None:
         objects = " ".join(str(unit) for unit in runtime_objects())
         command = ["verilator", "--cc", "--exe", "--build", "-j", "2", "--Mdir", str(folder / "build"), "-o", "streams"]
         command += ["--top-module", _TOP, "--prefix", f"V{_TOP}", "--assert", "-Wno-fatal", "-Wno-lint", "-Wno-style"]
+        command += [NO_SPLIT]
         command += ["--x-assign", "fast", "--x-initial", "unique", "-CFLAGS", f"-std=c++17 -I{folder}"]
         # Few files, since each reads the same headers. Unless asked for, no optimisation: compiling takes longer than
         # running.

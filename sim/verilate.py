@@ -15,7 +15,7 @@ from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import sha256
 from edgesight.host.libraries import LIBRARY, find, keep
 from edgesight.host.package import RTL, Package
-from edgesight.sim.rtl.runner import missing_tools, tool_version, tools_on_path, verilator_folder
+from edgesight.sim.rtl.runner import NO_SPLIT, missing_tools, tool_version, tools_on_path, verilator_folder
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 _REMEDIES = {
@@ -26,7 +26,7 @@ _REMEDIES = {
 }
 _LINES_SHOWN = 20  # of a failed compilation
 _OPTIONS = [
-    *("--top-module", "kernel", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert"),
+    *("--top-module", "kernel", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", NO_SPLIT),
     *("-Wno-fatal", "-Wno-lint", "-Wno-style"),
     "-DEDGESIGHT_MEMORIES",  # the library is built in another folder than it is loaded from
     # Parts of about the same size keep all compilers busy to the end.

@@ -28,6 +28,9 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[2]
 RTL = ROOT / "hw" / "rtl"
+# Verilator splits always blocks to order them better; in a network of some 60 layers a depthwise one then took lanes of
+# another channel. Without that, and without its optimiser, the simulation is exact.
+NO_SPLIT = "-fno-split"
 BUILD = ROOT / "build" / "sim"
 
 # Verilator's run-time library is the same in every build and takes longer to compile than a module: compiled once.
