@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from edgesight.sim.rtl.stream import FULL_SPEED, PATTERNS, StreamBench
 
 
-class VectorBench(StreamBench):
+class VectorBench(StreamBench, ABC):
     """A unit that takes a vector of all channels and gives one of as many."""
 
     def __init__(self, dut: Any, groups: int, latency: int) -> None:
@@ -15,9 +16,9 @@ class VectorBench(StreamBench):
         super().__init__(dut)
         self.groups, self.latency = groups, latency
 
+    @abstractmethod
     def vectors(self, count: int) -> tuple[list[int], list[int]]:
         """Random vectors, and the answers that belong to them."""
-        raise NotImplementedError
 
     async def equals_reference(self, pattern: str) -> None:
         """Random vectors equal the reference bit for bit, whatever the stalls."""
