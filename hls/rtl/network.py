@@ -27,7 +27,7 @@ from edgesight.hls.dataflow.operators import (
 from edgesight.hls.folding import Folding
 from edgesight.hls.library import library_of
 from edgesight.hls.network import Shape
-from edgesight.hls.rtl.joins import join_depths
+from edgesight.hls.rtl.joins import join_depths, source_pixels
 from edgesight.hls.rtl.memories import trees
 from edgesight.hls.rtl.units import Unit, beats_of, is_dense, is_pointwise, plan, signed_bits
 from edgesight.hls.verilog import declare, identifier, instantiate, memory_file, packed, weight_words
@@ -166,7 +166,8 @@ class _Module:
                 f"  assign {way}_data = {fork}_data;",
             ]
         for (at, which), way in zip(users, ways, strict=False):
-            self._ways[at, which] = self._fifo(way, f"{way}_q", of, self._depth(at, which, _SHALLOW))
+            rest = _ahead(self.network.operators[at], of.shape) - _row(of.shape)
+            self._ways[at, which] = self._fifo(way, f"{way}_q", of, self._depth(at, which, max(_SHALLOW, rest)))
         for k, way in zip(outputs, ways[len(users) :], strict=True):
             self._ports[k] = way
 
@@ -178,7 +179,7 @@ class _Module:
         # A quantiser reads sums where they wait for it; who works on the entry's pixels is who paces them.
         if not place or (isinstance(takes, Threshold | Scale) and isinstance(makes, Matrix | Add | Concat)):
             return source
-        return self._fifo(source, f"{source}_q", of, _row(of.shape))
+        return self._fifo(source, f"{source}_q", of, _ahead(takes, of.shape))
 
     def _depth(self, place: int, which: int, otherwise: int) -> int:
         """The depth of the buffer before source `which` of the operator at `place`: a join's need, and a row more."""
@@ -376,6 +377,15 @@ def _extended(value: str, signed: bool) -> str:
 def _row(shape: Shape) -> int:
     """The depth that decouples a unit that works in bursts of a row from one that works steadily."""
     return max(_SHALLOW, shape.width) if shape.height > 1 else _SHALLOW
+
+
+def _ahead(operator: Operator, source: Shape) -> int:
+    """The depth before an operator: the whole rows that its first window needs come while it ends the frame before."""
+    windowed = isinstance(operator, MaxPool) or (isinstance(operator, Matrix) and not is_dense(operator, source))
+    if not windowed:
+        return _row(source)
+    first = int(source_pixels(operator, source)[0])
+    return max(_row(source), first // source.width * source.width if source.height > 1 else first)
 
 
 def _address_bits(words: int) -> int:

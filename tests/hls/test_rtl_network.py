@@ -220,6 +220,29 @@ def test_computed_depths_suffice_under_any_stalls_and_smaller_ones_do_not(tmp_pa
 
 
 @pytest.mark.skipif(bool(missing_tools()), reason="verilator, g++, make or perl not found")
+def test_a_window_without_padding_keeps_its_multipliers_busy(tmp_path: Path) -> None:
+    """While it ends a frame, the next one's first four rows gather before it; alone, and behind a fork."""
+    first = entry("x", Stream(Shape(16, 16, 2), 0, 7), 1.0)
+    one = matrix("one", 0, first.output, SAME, 1, weights(2, 3, 3, 2))
+    narrow = Window((5, 5))
+    two = matrix("two", 1, one.output, narrow, 1, weights(2, 5, 5, 2))
+    line = network(first, one, two)
+    forked = network(first, one, two, matrix("three", 1, one.output, narrow, 1, weights(1, 5, 5, 2)), outputs=(2, 3))
+    emitted = {name: emit_network(name, net, Folding(7200, {})) for name, net in (("line", line), ("forked", forked))}
+    sources = {file: text for one in emitted.values() for file, text in one.project().items()}
+    # A row, as before windows with padding, is too little.
+    sources["row.sv"] = re.sub(r"Depth\(64\)", "Depth(16)", sources["line.sv"]).replace("module line", "module row")
+    passing = [traffic("line", line, 4), traffic("forked", forked, 4), traffic("row", line, 4)]
+    passed = simulate(tmp_path / "build", sources, passing, frames=4, seed=2, runs=1)
+    assert [run.error for run in passed] == [""] * 3
+    bound = slowest(line, emitted["line"].units)[0]
+    over = {run.module: run.interval / bound for run in passed}
+    assert over["line"] <= 1.02
+    assert over["forked"] <= 1.02
+    assert over["row"] > 1.1
+
+
+@pytest.mark.skipif(bool(missing_tools()), reason="verilator, g++, make or perl not found")
 def test_a_path_that_waits_for_a_whole_map_stops_none_that_goes_by(tmp_path: Path) -> None:
     """As in a U-Net: what is pooled to few pixels and enlarged again meets what it came from."""
     first = entry("x", Stream(Shape(8, 8, 2), 0, 7), 1.0)
