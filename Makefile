@@ -39,8 +39,8 @@ fuzz: $(VENV)/all.stamp ## 10^7 executions over all parsers, 10^5 QUIC packets; 
 	$(RUN)python -m tests.fuzz.run
 	$(RUN)python -m tests.fuzz.quic
 
-bench-coverage: $(VENV)/all.stamp ## Networks as people have them and random ones: truth = reference = csim = RTL; DATA=folder with qonnx-zoo/; writes build/bench/coverage.json
-	$(RUN)edgesight bench coverage $(if $(DATA),--trained $(DATA)/qonnx-zoo)
+bench-coverage: $(VENV)/all.stamp ## Networks as people have them and random ones: truth = reference = csim = RTL; DATA=folder with qonnx-zoo/ (ZOO= trained on its gtsrb32.zip; HLS4ML= its tests' models); writes build/bench/coverage.json
+	$(RUN)edgesight bench coverage $(if $(DATA),--trained $(DATA)/qonnx-zoo) $(if $(HLS4ML),--hls4ml-models $(HLS4ML)) $(if $(ZOO),--zoo $(ZOO) --dataset folder:$(DATA)/gtsrb32.zip)
 
 bench-folding: $(VENV)/all.stamp ## Interval of each stage over its folding bound at three foldings; writes build/bench/
 	$(RUN)edgesight bench folding quant/zoo/fashion-mnist

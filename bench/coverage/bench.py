@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from edgesight.bench.coverage.cascades import Compared, checks_of, compare_cascades
+from edgesight.bench.coverage import by_command, cascades, hls4ml_models
 from edgesight.bench.coverage.exactness import INPUTS, Exactness, exactness
 from edgesight.bench.coverage.examples import EXAMPLES
 from edgesight.bench.coverage.random_blocks import KINDS
@@ -36,7 +37,9 @@ _SLOW_RTL_INPUTS = 20
 _AT_ONCE = 48  # random networks between two results that are kept
 _SEED = 1
 # What the results depend on, beside the tools: these modules with all that they import, and what those read.
-_MODULES = ("bench/coverage/exactness.py", "bench/coverage/simulate.py", "bench/coverage/examples.py")
+_MODULES = tuple(
+    f"bench/coverage/{name}.py" for name in ("exactness", "simulate", "examples", "hls4ml_models", "by_command")
+)
 _PACKAGE = "edgesight."
 # Of trained networks that have no quantiser at their input: the type that hls4ml's users give it.
 _ENTRIES = {"qkeras_jettagging": Format(-(1 << 15), (1 << 15) - 1, 2.0**-10)}
@@ -52,11 +55,16 @@ layer of.
 
 @dataclass(frozen=True)
 class Asked:
-    """What a run is to do: `names` of examples (none: all), so many random networks, a folder of trained ones."""
+    """What a run is to do: `names` of examples (none: all), so many random networks, and what others have trained.
+
+    `trained`: a folder of QONNX files; `models`: of those of hls4ml's own tests; `cascade`: a zoo and its data set.
+    """
 
     names: Sequence[str] = ()
     random: int = RANDOM
     trained: Path | None = None
+    models: Path | None = None
+    cascade: by_command.Asked | None = None
 
 
 def bench_coverage(out: Path, console: Console, asked: Asked) -> bool:
@@ -72,8 +80,18 @@ def bench_coverage(out: Path, console: Console, asked: Asked) -> bool:
     checks = [check for each in found for check in _checks_of(each)]
     _tell_boundaries(found, console)
     table = coverage_table(drawn)
-    cascades = [] if asked.names else _cascades(kept, console)
-    checks += checks_of(cascades)
+    small = [] if asked.names else _cascades(kept, console)
+    checks += cascades.checks_of(small)
+    skipped: list[str] = []
+    if asked.trained is None:
+        skipped.append("the trained networks of the QONNX model zoo: no folder was given")
+    models, refused = _models(asked.models, kept, console, skipped)
+    checks += hls4ml_models.checks_of(models, refused)
+    commanded = None if asked.cascade is None else _by_command(asked.cascade, kept, console)
+    if commanded is None:
+        skipped.append("a cascade by command line alone: no zoo was given")
+    else:
+        checks += by_command.checks_of(commanded)
     if asked.random:
         wrong = [result for result in drawn if result.error]
         stated = sum(result.csim for result in drawn)
@@ -85,20 +103,21 @@ def bench_coverage(out: Path, console: Console, asked: Asked) -> bool:
         checks.append(Check("layers by precision without a network", missing, 0, True, "entries", "simulated"))
     # Only what this run did itself: what was kept of an earlier one took its time then.
     checks.append(Check("time", time.monotonic() - began, SECONDS, True, "s", "measured"))
-    absent = [] if asked.trained is not None else ["the trained networks of the QONNX model zoo: no folder was given"]
     body = {
         "inputs": INPUTS,
         "networks": [asdict(each) for each in found],
-        "cascades": [asdict(each) for each in cascades],
+        "cascades": [asdict(each) for each in small],
+        "hls4ml_models": {"quantised": [asdict(each) for each in models], "refused": refused},
+        "by_command": None if commanded is None else asdict(commanded),
         "random": [asdict(result) for result in drawn if result.error],
         "table": {kind: {str(bits): count for bits, count in row.items()} for kind, row in table.items()},
-        "skipped": absent,
+        "skipped": skipped,
     }
     write_report(out / "coverage.json", body, checks)
     if asked.random:
         write_atomically(out / "coverage" / "table.md", table_page(table, len(drawn), _SEED).encode())
         console.print(_shown(table))
-    for reason in absent:
+    for reason in skipped:
         console.print(f"skipped: {reason}", highlight=False)
     return print_checks(console, checks)
 
@@ -224,14 +243,51 @@ def _tell_boundaries(found: Sequence[Exactness], console: Console) -> None:
             )
 
 
-def _cascades(kept: _Kept, console: Console) -> list[Compared]:
+def _cascades(kept: _Kept, console: Console) -> list[cascades.Compared]:
     earlier = kept.read("cascades")
     if earlier is not None:
-        return [Compared(**each) for each in earlier["results"]]
+        return [cascades.Compared(**each) for each in earlier["results"]]
     began = time.monotonic()
-    found = compare_cascades(kept.folder / "cascades", console)
+    found = cascades.compare_cascades(kept.folder / "cascades", console)
     kept.write("cascades", {"results": [asdict(each) for each in found]})
     console.print(f"cascades: {time.monotonic() - began:.0f} s", highlight=False)
+    return found
+
+
+def _models(
+    folder: Path | None, kept: _Kept, console: Console, skipped: list[str]
+) -> tuple[list[hls4ml_models.Compared], dict[str, str]]:
+    """How hls4ml's quantised models did, and what its float ones are refused with; `skipped` gets what is absent."""
+    if folder is None:
+        skipped.append("the models of hls4ml's own tests: no folder was given")
+        return [], {}
+    found, refused, work = [], {}, kept.folder / "hls4ml"
+    for name in [*hls4ml_models.QUANTISED, *hls4ml_models.FLOATS]:
+        key = f"hls4ml-{name.replace(' ', '-')}"
+        earlier, began = kept.read(key), time.monotonic()
+        try:
+            if name in hls4ml_models.FLOATS:
+                refused[name] = hls4ml_models.refusal(name, folder, work)
+            elif earlier is not None:
+                found.append(hls4ml_models.Compared(**earlier))
+            else:
+                found.append(hls4ml_models.compare(name, folder, work))
+                kept.write(key, asdict(found[-1]))
+                console.print(f"hls4ml's {name}: {time.monotonic() - began:.0f} s", highlight=False)
+        except FileNotFoundError as absent:
+            skipped.append(f"hls4ml's {name}: {absent}")
+        shutil.rmtree(work, ignore_errors=True)
+    return found, refused
+
+
+def _by_command(asked: by_command.Asked, kept: _Kept, console: Console) -> by_command.Found:
+    key = f"by-command-{asked.key}"
+    earlier = kept.read(key)
+    if earlier is not None:
+        return by_command.Found(**earlier)
+    found = by_command.by_command(asked, kept.folder / "by-command", console)
+    kept.write(key, asdict(found))
+    console.print(f"{found.name} by command: {found.seconds:.0f} s", highlight=False)
     return found
 
 

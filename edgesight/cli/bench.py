@@ -49,6 +49,13 @@ def bench_coverage_(
     trained: Annotated[
         Path | None, typer.Option(help="Folder of trained QONNX files, such as the QONNX model zoo's, to compare, too.")
     ] = None,
+    hls4ml_models: Annotated[
+        Path | None, typer.Option(help="Folder of the models of hls4ml's own QONNX tests, to compare, too.")
+    ] = None,
+    zoo: Annotated[
+        Path | None, typer.Option(help="Zoo that `train` wrote of --dataset: compile, calibrate, verify and ask it.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help=f"Data set of --zoo. {DATASET_HELP}")] = None,
     out: Annotated[Path, typer.Option(help="Folder for coverage.json and what was found of each network.")] = Path(
         "build/bench"
     ),
@@ -58,7 +65,14 @@ def bench_coverage_(
 
     Stopped, the same command goes on with the networks that are still to be compared.
     """
+    if (zoo is None) != (dataset is None):
+        raise typer.BadParameter("--zoo and --dataset belong together: give both", param_hint="--zoo")
+    if zoo is not None and not (zoo / "card.json").is_file():
+        raise typer.BadParameter(
+            f"{zoo} has no card.json; name a folder that `edgesight train` wrote", param_hint="--zoo"
+        )
     check_reports(out, "coverage.json")  # before torch, which takes seconds
+    from edgesight.bench.coverage import by_command
     from edgesight.bench.coverage.bench import Asked, bench_coverage
     from edgesight.bench.coverage.examples import EXAMPLES
 
@@ -67,7 +81,9 @@ def bench_coverage_(
     for name in network or ():
         if name not in there:
             raise typer.BadParameter(f"{name}: expected one of {', '.join(there)}", param_hint="--network")
-    met = bench_coverage(out, Console(stderr=json_), Asked(network or (), random, trained))
+    cascade = None if zoo is None or dataset is None else by_command.Asked(zoo, dataset)
+    asked = Asked(network or (), random, trained, hls4ml_models, cascade)
+    met = bench_coverage(out, Console(stderr=json_), asked)
     _end(met, out / "coverage.json", json_)
 
 
