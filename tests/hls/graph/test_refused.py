@@ -55,6 +55,10 @@ def products(graph: Graph, tensor: str, count: int, scale: float = 0.5) -> str:
     return tensor
 
 
+def of_more_axes(graph: Graph, tensor: str) -> str:
+    return graph.node("Softmax", [graph.node("Add", [tensor, number(graph, [[[0]]])])], name="s", axis=1)
+
+
 def indices(graph: Graph, tensor: str) -> str:
     """A pooling whose second output is taken."""
     graph.node("MaxPool", [tensor], name="p", kernel_shape=[2, 2])
@@ -452,6 +456,44 @@ REFUSED: dict[str, tuple[Made, str]] = {
     "wrong axis": (
         lambda g, x: g.node("Concat", [x, x], name="j", axis=7),
         "layer j: axis 7 of a tensor with 4; export",
+    ),
+    "batch among the others": (
+        lambda g, x: g.node("Transpose", [x], name="t", perm=[2, 0, 1, 3]),
+        r"layer t: perm \[2, 0, 1, 3\] mixes the batch with the rest; keep the first axis",
+    ),
+    "windows of nothing but padding": (
+        lambda g, x: g.node(
+            "MaxPool", [conv(g, x)], name="p", kernel_shape=[2, 2], dilations=[7, 1], pads=[4, 0, 4, 0]
+        ),
+        "layer p: one of its windows takes nothing but padding; pad less",
+    ),
+    "division by either zero": (
+        lambda g, x: quantiser(g, g.node("Div", [number(g, 1), quantiser(g, conv(g, x), 1, 0, 4)], name="d"), 1, 0, 4),
+        "quantiser quant.* a Div of it is no finite number for some inputs; keep 0 out",
+    ),
+    "a softmax as integers": (
+        lambda g, x: g.node("Cast", [g.node("Softmax", [conv(g, x)], axis=1)], name="k", to=onnx.TensorProto.INT64),
+        "layer k: Cast of computed values; export",
+    ),
+    "a softmax of an index": (
+        lambda g, x: g.node("Softmax", [g.node("ArgMax", [conv(g, x)], axis=1)], name="s", axis=1),
+        "layer s: it comes behind what the host computes",
+    ),
+    "a softmax that is multiplied": (
+        lambda g, x: g.node("Mul", [number(g, 2), g.node("Softmax", [conv(g, x)], axis=1)], name="m"),
+        "layer m: it comes behind what the host computes",
+    ),
+    "a softmax of a tensor that a constant gave more axes": (
+        lambda g, x: of_more_axes(g, g.node("ReduceMean", [conv(g, x)], axes=[2, 3], keepdims=0)),
+        "layer s: it is taken over other axes than channels",
+    ),
+    "a zero point of 40 bits": (
+        lambda g, x: quantiser(g, conv(g, x), 0.1, 2.0**40, 4, rounding_mode="FLOOR"),
+        "quantiser quant.* its integers have more than 32 bits; use a zero point nearer to 0",
+    ),
+    "a truncation of five inputs that is signed": (
+        lambda g, x: trunc(g, x, 1, 0, 5, 3),
+        "quantiser trunc.* a Trunc of five inputs is neither signed nor narrow; export",
     ),
     "no order of axes": (
         lambda g, x: g.node("Transpose", [x], name="t", perm=[0, 1, 1, 2]),
