@@ -150,11 +150,12 @@ def _applied(value: Applied) -> Ramp | None:
 
 
 def _moved(inner: Ramp, factor: Reals, offset: Reals) -> Ramp:
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         ends = np.stack([inner.low * factor, inner.high * factor]) + offset
+        slope, moved = inner.slope * factor, inner.offset * factor + offset
     level = factor == 0
     low, high = np.where(level, -np.inf, ends.min(axis=0)), np.where(level, np.inf, ends.max(axis=0))
-    return Ramp(inner.slope * factor, inner.offset * factor + offset, low, high)
+    return Ramp(slope, moved, low, high)
 
 
 def _clipped(inner: Ramp, low: Reals, high: Reals) -> Ramp:
