@@ -55,6 +55,12 @@ def products(graph: Graph, tensor: str, count: int, scale: float = 0.5) -> str:
     return tensor
 
 
+def clipped(graph: Graph) -> str:
+    """Channels of scales 1/4, 1/2 and 1, no more than 1."""
+    steps = graph.node("Mul", [quantiser(graph, "image", 0.25, 0, 5), number(graph, [[[1]], [[2]], [[4]]])])
+    return graph.node("Clip", [steps, "", number(graph, 1)])
+
+
 def of_more_axes(graph: Graph, tensor: str) -> str:
     return graph.node("Softmax", [graph.node("Add", [tensor, number(graph, [[[0]]])])], name="s", axis=1)
 
@@ -457,6 +463,26 @@ REFUSED: dict[str, tuple[Made, str]] = {
         lambda g, x: g.node("Concat", [x, x], name="j", axis=7),
         "layer j: axis 7 of a tensor with 4; export",
     ),
+    "a PReLU that falls on one side": (
+        lambda g, x: quantiser(g, g.node("PRelu", [conv(g, x), number(g, [[[-0.5]]])]), 0.1, 0, 4),
+        "the function before it both rises and falls",
+    ),
+    "a LeakyReLU that falls on one side": (
+        lambda g, x: quantiser(g, g.node("LeakyRelu", [conv(g, x)], alpha=-0.5), 0.1, 0, 4),
+        "the function before it both rises and falls",
+    ),
+    "channels clipped at different integers": (
+        lambda g, x: g.node("GlobalAveragePool", [clipped(g)], name="p"),
+        "layer p: it clips to no multiple of a scale, or channels differently",
+    ),
+    "a mean over the batch": (
+        lambda g, x: g.node("ReduceMean", [x], name="r", axes=[0]),
+        "layer r: a mean over channels; take it over rows and columns",
+    ),
+    "scales far apart added": (
+        lambda g, x: g.node("Add", [conv(g, x, scale=1.0), conv(g, x, scale=2.0**-20)], name="a"),
+        "layer a: its branches have scales",
+    ),
     "batch among the others": (
         lambda g, x: g.node("Transpose", [x], name="t", perm=[2, 0, 1, 3]),
         r"layer t: perm \[2, 0, 1, 3\] mixes the batch with the rest; keep the first axis",
@@ -539,6 +565,21 @@ def test_what_cannot_be_exact_is_refused_by_name_and_nothing_is_written(name: st
     with pytest.raises(CompileError, match=message):
         hls4ml.converters.convert_from_onnx_model(model, backend="RTL", output_dir=str(written))
     assert not written.exists()
+
+
+def test_a_softmax_before_opset_13_is_over_pixels_too() -> None:
+    graph = Graph((3, 6, 5))
+    out = graph.node("Softmax", [conv(graph, graph.quantise("image", 5, 1))], axis=1)
+    assert integer_network(graph.graph(out))[0].outputs[0].softmax
+    with pytest.raises(CompileError, match="a softmax over channels and pixels together; export it for opset 13"):
+        integer_network(graph.graph(out, opset=12))
+
+
+def test_an_entry_that_rounds_otherwise_than_its_quantiser_is_not_taken() -> None:
+    graph = Graph((3,))
+    own = integer_network(graph.graph(graph.quantise("image", 5, 1)))[0].entry.output
+    floor = integer_network(graph.graph(graph.quantise("image", 5, 1, mode="FLOOR")))[0].entry.output
+    assert ((own.low, own.high), (floor.low, floor.high)) == ((-16, 15), (0, 255))
 
 
 def test_an_input_without_a_quantiser_is_refused_with_both_remedies() -> None:
