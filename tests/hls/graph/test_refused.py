@@ -575,11 +575,11 @@ def test_a_softmax_before_opset_13_is_over_pixels_too() -> None:
         integer_network(graph.graph(out, opset=12))
 
 
-def test_an_entry_that_rounds_otherwise_than_its_quantiser_is_not_taken() -> None:
+@pytest.mark.parametrize(("mode", "limits"), [("ROUND", (-16, 15)), ("FLOOR", (0, 255))])
+def test_an_entry_is_its_quantisers_only_where_that_rounds_as_it_does(mode: str, limits: tuple[int, int]) -> None:
     graph = Graph((3,))
-    own = integer_network(graph.graph(graph.quantise("image", 5, 1)))[0].entry.output
-    floor = integer_network(graph.graph(graph.quantise("image", 5, 1, mode="FLOOR")))[0].entry.output
-    assert ((own.low, own.high), (floor.low, floor.high)) == ((-16, 15), (0, 255))
+    entry = integer_network(graph.graph(graph.quantise("image", 5, 1, mode=mode)))[0].entry.output
+    assert (entry.low, entry.high) == limits
 
 
 def test_an_input_without_a_quantiser_is_refused_with_both_remedies() -> None:
