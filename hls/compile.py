@@ -22,7 +22,7 @@ from edgesight.hls.cpp.package import csim_files
 from edgesight.hls.cpp.statements import NotStated
 from edgesight.hls.dataflow.exits import cut, multiplications, needed
 from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
-from edgesight.hls.dataflow.reference import Reference
+from edgesight.hls.dataflow.reference import Reference, real_values
 from edgesight.hls.folding import Folding as Folding
 from edgesight.hls.graph.integer_network import MAX_INPUT_BITS, integer_network
 from edgesight.hls.graph.integer_network import Format as EntryFormat
@@ -38,6 +38,7 @@ from edgesight.host.files import sha256
 from edgesight.host.kernel import (
     EXITS,
     MAX_FRAME_BYTES,
+    MAX_LOGIT_BITS,
     MAX_STAGES,
     SCHEMA_VERSION,
     BackEndInput,
@@ -198,6 +199,7 @@ def _build(parts: Sequence[_Part]) -> _Built:
     units: Sequence[Unit] = ()  # of the stage before
     for index, part in enumerate(parts):
         module, integers = f"stage{index}", part.integers
+        _check_logits(part)
         emitted = emit_network(module, integers, _by_name(part.folding, integers, module))
         not_stated, csim = _csim(integers, emitted)
         trunk = None if part.before is None else _trunk(index, part.before, parts[index - 1].integers, units)
@@ -424,6 +426,18 @@ def _hardware(built: _Built, alone: bool) -> tuple[dict[str, bytes], dict[str, s
     return rtl, library, build_hash
 
 
+def _check_logits(part: _Part) -> None:
+    """Refuse logits that a record has no room for."""
+    output = part.integers.outputs[0]
+    given = part.integers.operators[output.source].output
+    bits = signed_bits(given.low, given.high)
+    if bits > MAX_LOGIT_BITS:
+        raise CompileError(
+            f"{part.path}: output {output.name}: its integers have {bits} bits, a record carries {MAX_LOGIT_BITS} at "
+            "most; put a quantiser before it, or give its values scales and offsets that are nearer to each other"
+        )
+
+
 def _check_alike(ports: Sequence[emit.Ports]) -> None:
     """Refuse stages that do not take the same frames or tell the same classes apart."""
     first = ports[0]
@@ -486,14 +500,15 @@ def _known_answers(built: _Built, taken: Input) -> bytes:
     pixels = left = np.asarray(frames, np.int64)
     for part, stage in zip(built.parts, built.stages, strict=True):
         given = Reference(part.integers).integers(pixels if part.before is None else left)
-        logits, left = given[0].reshape(len(frames), -1), given[-1]
+        left = given[-1]
         wanted = truth(part.path)[part.exit].reshape(len(frames), -1)
-        off = np.abs(logits * stage.logit_scale + stage.logit_offset - wanted).max()
+        made = real_values(part.integers.outputs[0], given[0]).reshape(len(frames), -1)
+        off = np.abs(made - wanted).max()
         if off > stage.logit_error + _ROUNDING * np.abs(wanted).max():
             raise CompileError(
                 f"{part.path}: the integers that it was compiled to are off by {off:.3g}; please report the network"
             )
-        arrays[stage.name] = logits.astype(np.int32)
+        arrays[stage.name] = given[0].reshape(len(frames), -1).astype(np.int32)
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
     return packed.getvalue()

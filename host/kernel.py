@@ -23,6 +23,7 @@ from edgesight.host.registers import THRESHOLD_SETS
 
 SCHEMA_VERSION: Final = 5
 MAX_FRAME_BYTES: Final = 1 << 22
+MAX_LOGIT_BITS: Final = 32
 EXITS: Final = "exits"  # the name of a network with several outputs, each of which is a stage of the cascade
 OFFLOAD_EVERYTHING = 1.01  # a confidence that no stage can have
 
@@ -161,7 +162,7 @@ class Stage(_Strict):
     parameters: int
     multiplications: int  # of a frame that comes here; unless it begins at the pixels, those before are the trunk's
     outputs: Annotated[int, Field(ge=1, le=65_536)]  # logits a frame, one a class; of a map pixel by pixel
-    logit_bits: Annotated[int, Field(ge=1, le=32)]  # width of the signed integer logits
+    logit_bits: Annotated[int, Field(ge=1, le=MAX_LOGIT_BITS)]  # width of the signed integer logits
     # A logit's value is logit_scale * integer + logit_offset; it lies within logit_error of the network's own.
     logit_scale: Annotated[float, Field(gt=0.0)]
     logit_offset: float = 0.0

@@ -217,8 +217,8 @@ class _Writer:
     ) -> None:
         """A layer with the weights `table`, as hls4ml orders them."""
         low, high = int(table.min()), int(table.max())
-        # hls4ml takes weights of two bits for -1, 0 and 1.
-        weight = "ap_int<3>" if low == -2 and high < 2 else text(low, high)
+        # hls4ml takes signed weights of two bits for -1, 0 and 1, and of one bit for -1 and 1 where inputs have one.
+        weight = "ap_int<3>" if low == -2 and high < 2 else text(low, high).replace("ap_uint<1>", "ap_uint<2>")
         types = {"weight": weight, "bias": "ap_uint<1>", "accum": text(stream.low, stream.high)}
         strategy = "Resource" if table.size > _STACK else "Latency"
         data = "depthwise_data" if kind == "DepthwiseConv2D" else "weight_data"

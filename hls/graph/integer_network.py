@@ -281,6 +281,8 @@ class _Following:
         attributes = source.attributes(node)
         if attributes.get("training_mode", 0) or attributes.get("spatial", 1) != 1:
             raise Refused("batch normalisation in training", "export the network in evaluation mode")
+        constants = [source.known[tensor].value for tensor in node.input if tensor in source.known]
+        flow = replace(flow, layout=flow.layout.of_rank(max(map(np.ndim, constants), default=0)))
         operands: list[Any] = []
         for tensor in node.input:
             if not tensor:
@@ -338,12 +340,18 @@ class _Following:
         """A softmax or the index of the largest at the end: computed by the host, or dropped."""
         source = self.source
         before = node.input[0]
+        behind = Refused("it comes behind what the host computes", "end the network at the logits")
+        if before not in self.ended and node.op_type not in _ENDS:
+            raise behind
         flow, softmax = self.ended[before] if before in self.ended else (self.flows[before], False)
+        index = before in self.ended and not softmax  # which nothing computes: its shape does not count
         if node.op_type not in _ENDS:
-            if node.op_type in ("Identity", "Squeeze", "Unsqueeze", "Flatten", "Reshape", "Cast"):
-                self.ended[node.output[0]] = (flow, softmax)
-                return
-            raise Refused("it comes behind what the host computes", "end the network at the logits")
+            if node.op_type not in ("Identity", "Squeeze", "Unsqueeze", "Flatten", "Reshape", "Cast"):
+                raise behind
+            self.ended[node.output[0]] = (flow if index else self._shaped(node, flow), softmax)
+            return
+        if index:
+            raise behind
         attributes = source.attributes(node)
         defaults = {"Softmax": -1 if source.opset >= 13 else 1, "ArgMax": 0, "TopK": -1}
         axis = flow.layout.axis(int(attributes.get("axis", defaults[node.op_type])))

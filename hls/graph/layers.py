@@ -183,6 +183,9 @@ def max_pool(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
     windows = _geometry(attributes, flow, spatial, _kernel(attributes, len(spatial)))
     window, _ = _window(windows, spatial)
     check_window(window, flow.stream.shape)
+    inside = divisors({}, [_side(flow, label) for label in spatial], windows)
+    if any(np.any(each == 0) for each in inside):
+        raise Refused("one of its windows takes nothing but padding", "pad less")
     check_entry(making, flow)
     ways = direction(flow.value, flow.channels)
     if np.any(ways == 0):

@@ -85,15 +85,19 @@ class Layout:
         order = list(perm) or list(range(len(self.groups)))[::-1]
         if sorted(order) != list(range(len(self.groups))):
             raise Refused(f"perm {order} is no order of {len(self.groups)} axes", AGAIN)
+        if self.groups[order[0]]:
+            raise Refused(f"perm {order} mixes the batch with the rest", "keep the first axis")
         return Layout(self.map, tuple(self.groups[axis] for axis in order))
+
+    def of_rank(self, rank: int) -> Layout:
+        """With axes of length 1 in front, as broadcasting to an operand of `rank` axes makes them."""
+        return Layout(self.map, ((),) * (rank - len(self.groups)) + self.groups)
 
     def per_channel(self, value: Array) -> Reals:
         """An operand [channels] of the tensor that broadcasts to it. Raises Refused where pixels differ in it."""
         sizes = _sizes(self.map)
         value = np.asarray(value, np.float64)
         rank = len(self.groups)
-        while value.ndim > rank and value.shape[0] == 1:
-            value = value[0]
         shape = (1,) * (rank - value.ndim) + value.shape
         if value.ndim > rank or any(size not in (1, whole) for size, whole in zip(shape, self.shape, strict=True)):
             raise Refused(f"an operand of shape {list(value.shape)} for a tensor of {self.shape}", AGAIN)

@@ -29,7 +29,12 @@ def output(making: Making, name: str, flow: Flow, layer: str, softmax: bool) -> 
         flow = on_grid(making, flow, layer)
         found = ramp(flow.value)
         assert found is not None  # on_grid makes a ramp
+    told = Refused("its values lie beyond what doubles hold exactly", "scale them nearer to 1")
+    if not (np.isfinite(found.slope).all() and np.isfinite(found.offset).all()):
+        raise told
     flow, unit, offset, error = _on_one_grid(making, flow, found, layer)
+    if not np.finfo(np.float64).tiny <= unit < np.inf:
+        raise told
     flow = _of_its_own(making, flow, layer)
     channels = flow.channels
     axes = tuple("".join(group) for group in flow.layout.groups if group)

@@ -15,6 +15,7 @@ from edgesight.hls.graph.thresholds import MAX_LEVELS, Shift, Steps, shift_of, s
 from edgesight.hls.graph.values import Applied, Leaf, direction, evaluate
 from edgesight.hls.network import Integers, Reals
 
+_MOST = 1 << 31  # that the fast reference counts thresholds to
 _FEW = 2  # thresholds of a channel that are smaller than a shift
 _NUDGE = 2.0**-40  # how far doubles in another order could be off, of what they are
 
@@ -84,6 +85,8 @@ def _put(source: Source, making: Making, node: Any, flow: Flow, steps: Steps) ->
     operator = operators.threshold(making.name(name), flow.place, flow.stream, thresholds, steps.first, steps.step)
     ends = np.stack([steps.first + steps.step * (thresholds <= bound[:, None]).sum(axis=1)
                      for bound in (flow.low, flow.high)])  # fmt: skip
+    if np.abs(ends).max() >= _MOST:
+        raise Refused("its integers have more than 32 bits", "use a zero point nearer to 0")
     return made(making, operator, flow.value, flow.layout, (ends.min(axis=0), ends.max(axis=0)))
 
 

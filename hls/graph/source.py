@@ -167,9 +167,11 @@ class Source(Nodes):
         """Check what a quantiser's attributes and parameters are. Raises Refused."""
         attributes = self.attributes(node)
         parameters = self.parameters(node)
-        for key in ("signed", "narrow") if node.op_type == "Quant" else ():
-            if attributes.get(key) not in (0, 1):
+        for key in ("signed", "narrow") if node.op_type == "Quant" or len(parameters) == 5 else ():
+            if attributes.get(key, None if node.op_type == "Quant" else 0) not in (0, 1):
                 raise Refused(f"attribute {key} is {attributes.get(key, 'missing')}", "export it as 0 or 1")
+        if node.op_type == "Trunc" and len(parameters) == 4 and {"signed", "narrow"} & attributes.keys():
+            raise Refused("a Trunc of five inputs is neither signed nor narrow", "export it with all six inputs")
         if attributes.get("rounding_mode", "ROUND").upper() not in ROUNDINGS:
             raise Refused(f"rounding mode {attributes['rounding_mode']}", f"use one of {', '.join(ROUNDINGS)}")
         scales = [parameters[0]] + ([parameters[3]] if len(parameters) == 5 else [])

@@ -55,7 +55,8 @@ def steps_of(counted: Counted, low: Integers, high: Integers, direction: Integer
     base = np.zeros_like(low)
     for way in (1, -1):
         own = direction == way
-        base[own] = sides[0][own].min(initial=np.iinfo(np.int64).max)
+        least = sides[0][own].min(initial=np.iinfo(np.int64).max)
+        base[own] = least + (sides[0][own] - least) % unit  # channels differ in what is left where unit is 2
     count = max(int(((sides[1] - base) // unit).max()), 1)
     if count * len(low) > MAX_THRESHOLDS:
         raise Refused(f"{count} thresholds for each of {len(low)} channels", "quantise to fewer bits")

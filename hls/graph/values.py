@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.hls.graph.elementwise import ELEMENTWISE
+from edgesight.hls.graph.source import Refused
 from edgesight.hls.network import Reals
 
 Operand: TypeAlias = "Value | Reals | None"
@@ -90,7 +91,11 @@ def evaluate(value: Value, integers: npt.NDArray[Any], nudge: float = 0.0) -> Re
         return np.concatenate(made, axis=1)
     inputs = [evaluate(each, integers, nudge) if is_value(each) else each for each in value.operands]
     with np.errstate(all="ignore"):
-        return np.asarray(ELEMENTWISE[value.kind](value.attributes, inputs), np.float64)
+        found = np.asarray(ELEMENTWISE[value.kind](value.attributes, inputs), np.float64)
+    # Doubles have two zeros, integers one: which infinity it is cannot be told here.
+    if value.kind in ("Div", "Pow") and not np.isfinite(found).all():
+        raise Refused(f"a {value.kind} of it is no finite number for some inputs", "keep 0 out of what divides")
+    return found
 
 
 def ramp(value: Value) -> Ramp | None:
@@ -145,11 +150,12 @@ def _applied(value: Applied) -> Ramp | None:
 
 
 def _moved(inner: Ramp, factor: Reals, offset: Reals) -> Ramp:
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         ends = np.stack([inner.low * factor, inner.high * factor]) + offset
+        slope, moved = inner.slope * factor, inner.offset * factor + offset
     level = factor == 0
     low, high = np.where(level, -np.inf, ends.min(axis=0)), np.where(level, np.inf, ends.max(axis=0))
-    return Ramp(inner.slope * factor, inner.offset * factor + offset, low, high)
+    return Ramp(slope, moved, low, high)
 
 
 def _clipped(inner: Ramp, low: Reals, high: Reals) -> Ramp:

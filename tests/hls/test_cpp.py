@@ -127,7 +127,14 @@ def signals() -> IntegerNetwork:
     return make.network(make.dense(depthwise, 3))
 
 
-NETWORKS = {"maps": maps, "vectors": vectors, "signals": signals}
+def single_bits() -> IntegerNetwork:
+    """Inputs of one bit and weights of one bit, all 0 or 1: none of hls4ml's binary networks of -1 and 1."""
+    make = Maker(Stream(Shape(5, 6, 3), 0, 1), seed=4)
+    average = make.conv(0, 3, Window((2, 3)), groups=3, low=1, high=1)
+    return make.network(average, make.conv(0, 2, Window((2, 2)), low=0, high=1), make.dense(0, 4, low=0, high=1))
+
+
+NETWORKS = {"maps": maps, "vectors": vectors, "signals": signals, "single bits": single_bits}
 
 
 def inputs(network: IntegerNetwork, count: int, seed: int = 5) -> Integers:

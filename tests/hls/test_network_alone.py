@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from edgesight.hls import emit, qonnx_graph
 from edgesight.hls.compile import CLOCK_MHZ, Folding, Network, compile_alone
 from edgesight.hls.csim import build_library as build_csim
-from edgesight.hls.network import Format, Shape
+from edgesight.hls.network import CompileError, Format, Shape
 from edgesight.host.fabric.base import FabricError, record_type
 from edgesight.host.fabric.csim import CsimFabric, decide
 from edgesight.host.fabric.verilated import VerilatedFabric
@@ -22,6 +23,7 @@ from edgesight.host.registers import OFFSETS
 from edgesight.host.selftest import VECTORS, selftest
 from edgesight.sim.rtl.runner import ROOT, missing_tools
 from edgesight.sim.verilate import build_library as build_verilated
+from tests.hls.qonnx_writer import Writer
 
 NETWORK = ROOT / "quant" / "zoo" / "digits" / "stage0.onnx"
 needs_tools = pytest.mark.skipif(bool(missing_tools()), reason=f"missing tools: {missing_tools()}")
@@ -53,6 +55,33 @@ def test_a_compiled_network_alone_says_its_logits_on_every_fabric(tmp_path: Path
     (package.path / VECTORS).write_bytes(packed.getvalue())
     wrong = package.replace(files={**package.kernel.files, VECTORS: sha256(packed.getvalue())})
     assert selftest(VerilatedFabric(wrong), wrong).mismatches == 2, "under both rows of thresholds"
+
+
+def test_a_last_softmax_is_left_to_the_host(tmp_path: Path) -> None:
+    writer = Writer((8,))
+    path = writer.save(tmp_path / "n.onnx", writer.node("Softmax", [writer.dense(writer.pixels(), 8, 4)], axis=1))
+    assert (
+        compile_alone("alone", Network("stage0", path, Folding(300, {})), tmp_path / "kernel").kernel.stages[0].softmax
+    )
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        ([[1.0, 1.0, 2.0**28, 1.0]], "output .*: its integers have [34][0-9] bits, a record carries 32 at most; put a"),
+        ([1e300, 1e300], "output .*: its values lie beyond what doubles hold exactly; scale"),
+        ([1e-320], "output .*: its values lie beyond what doubles hold exactly; scale"),
+    ],
+)
+def test_logits_that_no_record_carries_are_refused(factors: list[Any], message: str, tmp_path: Path) -> None:
+    writer = Writer((8,))
+    tensor = writer.dense(writer.pixels(), 8, 4)
+    for factor in factors:
+        tensor = writer.node("Mul", [tensor, writer.constant(np.asarray(factor, np.float64))])
+    path = writer.save(tmp_path / "n.onnx", tensor)
+    with pytest.raises(CompileError, match=message):
+        compile_alone("alone", Network("stage0", path, Folding(300, {})), tmp_path / "kernel")
+    assert not (tmp_path / "kernel").exists()
 
 
 ECHO = """\

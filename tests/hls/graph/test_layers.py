@@ -212,6 +212,13 @@ FUNCTIONS: dict[str, Tail] = {
     "Sub from": lambda graph, x: graph.node("Sub", [graph.floats((4, 1, 1)), x]),
     "Div": lambda graph, x: graph.node("Div", [x, graph.floats((1, 4, 1, 1))]),
     "Mul": lambda graph, x: graph.node("Mul", [x, graph.floats((4, 1, 1))]),
+    "Div by": lambda graph, x: graph.node(
+        "Div",
+        [
+            graph.constant(np.float32(3)),
+            graph.node("Add", [graph.node("Relu", [x]), graph.constant(np.float32(0.7))]),
+        ],
+    ),
     "Sqrt": lambda graph, x: graph.node("Sqrt", [graph.node("Relu", [x])]),
     "Pow": lambda graph, x: graph.node("Pow", [graph.node("Relu", [x]), graph.constant(np.float32(1.5))]),
     "squared in half": lambda graph, x: graph.node("Mul", [graph.node("Relu", [x]), x]),

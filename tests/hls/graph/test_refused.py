@@ -55,6 +55,16 @@ def products(graph: Graph, tensor: str, count: int, scale: float = 0.5) -> str:
     return tensor
 
 
+def clipped(graph: Graph) -> str:
+    """Channels of scales 1/4, 1/2 and 1, no more than 1."""
+    steps = graph.node("Mul", [quantiser(graph, "image", 0.25, 0, 5), number(graph, [[[1]], [[2]], [[4]]])])
+    return graph.node("Clip", [steps, "", number(graph, 1)])
+
+
+def of_more_axes(graph: Graph, tensor: str) -> str:
+    return graph.node("Softmax", [graph.node("Add", [tensor, number(graph, [[[0]]])])], name="s", axis=1)
+
+
 def indices(graph: Graph, tensor: str) -> str:
     """A pooling whose second output is taken."""
     graph.node("MaxPool", [tensor], name="p", kernel_shape=[2, 2])
@@ -453,6 +463,64 @@ REFUSED: dict[str, tuple[Made, str]] = {
         lambda g, x: g.node("Concat", [x, x], name="j", axis=7),
         "layer j: axis 7 of a tensor with 4; export",
     ),
+    "a PReLU that falls on one side": (
+        lambda g, x: quantiser(g, g.node("PRelu", [conv(g, x), number(g, [[[-0.5]]])]), 0.1, 0, 4),
+        "the function before it both rises and falls",
+    ),
+    "a LeakyReLU that falls on one side": (
+        lambda g, x: quantiser(g, g.node("LeakyRelu", [conv(g, x)], alpha=-0.5), 0.1, 0, 4),
+        "the function before it both rises and falls",
+    ),
+    "channels clipped at different integers": (
+        lambda g, x: g.node("GlobalAveragePool", [clipped(g)], name="p"),
+        "layer p: it clips to no multiple of a scale, or channels differently",
+    ),
+    "a mean over the batch": (
+        lambda g, x: g.node("ReduceMean", [x], name="r", axes=[0]),
+        "layer r: a mean over channels; take it over rows and columns",
+    ),
+    "scales far apart added": (
+        lambda g, x: g.node("Add", [conv(g, x, scale=1.0), conv(g, x, scale=2.0**-20)], name="a"),
+        "layer a: its branches have scales",
+    ),
+    "batch among the others": (
+        lambda g, x: g.node("Transpose", [x], name="t", perm=[2, 0, 1, 3]),
+        r"layer t: perm \[2, 0, 1, 3\] mixes the batch with the rest; keep the first axis",
+    ),
+    "windows of nothing but padding": (
+        lambda g, x: g.node(
+            "MaxPool", [conv(g, x)], name="p", kernel_shape=[2, 2], dilations=[7, 1], pads=[4, 0, 4, 0]
+        ),
+        "layer p: one of its windows takes nothing but padding; pad less",
+    ),
+    "division by either zero": (
+        lambda g, x: quantiser(g, g.node("Div", [number(g, 1), quantiser(g, conv(g, x), 1, 0, 4)], name="d"), 1, 0, 4),
+        "quantiser quant.* a Div of it is no finite number for some inputs; keep 0 out",
+    ),
+    "a softmax as integers": (
+        lambda g, x: g.node("Cast", [g.node("Softmax", [conv(g, x)], axis=1)], name="k", to=onnx.TensorProto.INT64),
+        "layer k: Cast of computed values; export",
+    ),
+    "a softmax of an index": (
+        lambda g, x: g.node("Softmax", [g.node("ArgMax", [conv(g, x)], axis=1)], name="s", axis=1),
+        "layer s: it comes behind what the host computes",
+    ),
+    "a softmax that is multiplied": (
+        lambda g, x: g.node("Mul", [number(g, 2), g.node("Softmax", [conv(g, x)], axis=1)], name="m"),
+        "layer m: it comes behind what the host computes",
+    ),
+    "a softmax of a tensor that a constant gave more axes": (
+        lambda g, x: of_more_axes(g, g.node("ReduceMean", [conv(g, x)], axes=[2, 3], keepdims=0)),
+        "layer s: it is taken over other axes than channels",
+    ),
+    "a zero point of 40 bits": (
+        lambda g, x: quantiser(g, conv(g, x), 0.1, 2.0**40, 4, rounding_mode="FLOOR"),
+        "quantiser quant.* its integers have more than 32 bits; use a zero point nearer to 0",
+    ),
+    "a truncation of five inputs that is signed": (
+        lambda g, x: trunc(g, x, 1, 0, 5, 3),
+        "quantiser trunc.* a Trunc of five inputs is neither signed nor narrow; export",
+    ),
     "no order of axes": (
         lambda g, x: g.node("Transpose", [x], name="t", perm=[0, 1, 1, 2]),
         r"layer t: perm \[0, 1, 1, 2\] is no order of 4 axes; export",
@@ -497,6 +565,21 @@ def test_what_cannot_be_exact_is_refused_by_name_and_nothing_is_written(name: st
     with pytest.raises(CompileError, match=message):
         hls4ml.converters.convert_from_onnx_model(model, backend="RTL", output_dir=str(written))
     assert not written.exists()
+
+
+def test_a_softmax_before_opset_13_is_over_pixels_too() -> None:
+    graph = Graph((3, 6, 5))
+    out = graph.node("Softmax", [conv(graph, graph.quantise("image", 5, 1))], axis=1)
+    assert integer_network(graph.graph(out))[0].outputs[0].softmax
+    with pytest.raises(CompileError, match="a softmax over channels and pixels together; export it for opset 13"):
+        integer_network(graph.graph(out, opset=12))
+
+
+@pytest.mark.parametrize(("mode", "limits"), [("ROUND", (-16, 15)), ("FLOOR", (0, 255))])
+def test_an_entry_is_its_quantisers_only_where_that_rounds_as_it_does(mode: str, limits: tuple[int, int]) -> None:
+    graph = Graph((3,))
+    entry = integer_network(graph.graph(graph.quantise("image", 5, 1, mode=mode)))[0].entry.output
+    assert (entry.low, entry.high) == limits
 
 
 def test_an_input_without_a_quantiser_is_refused_with_both_remedies() -> None:

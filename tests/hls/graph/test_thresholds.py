@@ -34,10 +34,11 @@ def test_thresholds_found_either_way_are_the_function(seed: int, unit: int) -> N
     generator = np.random.default_rng(seed)
     slope = generator.normal(0, 0.3, CHANNELS) * (generator.random(CHANNELS) > 0.2)
     offset = generator.normal(0, 4, CHANNELS)
+    zero = generator.integers(-3, 4, CHANNELS)
     low, high = -generator.integers(0, 60, CHANNELS), generator.integers(1, 60, CHANNELS)
 
     def counted(x: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        return np.asarray(np.clip(np.round(x * slope + offset), -5, 6) * unit - 3, np.int64)
+        return np.asarray(np.clip(np.round(x * slope + offset), -5, 6) * unit - zero, np.int64)
 
     points = np.clip(np.arange(-60, 61)[:, None], low, high)
     for direction in (np.where(slope >= 0, 1, -1), np.zeros(CHANNELS, np.int64)):
