@@ -78,6 +78,7 @@ def _truth(package: Package, name: str, images: Images) -> npt.NDArray[Any]:
     import onnx
 
     from edgesight.hls.dataflow.reference import Reference as FastReference
+    from edgesight.hls.dataflow.reference import real_values
     from edgesight.hls.graph.integer_network import integer_network
     from edgesight.hls.graph.maps import real_outputs
 
@@ -88,10 +89,11 @@ def _truth(package: Package, name: str, images: Images) -> npt.NDArray[Any]:
     network, _ = integer_network(path)
     taken = images.astype(np.float64) * network.entry.scale
     wanted = real_outputs(onnx.load(str(path)), taken, network.ends)[exit_].reshape(len(images), -1)
-    found = FastReference(network).integers(images.astype(np.int64))[exit_].reshape(len(images), -1)
-    values = found * stage.logit_scale + stage.logit_offset
-    near = np.abs(values - wanted) <= stage.logit_error + _ROUNDING * np.abs(wanted).max()
-    return np.where(near, values, wanted)
+    found = FastReference(network).integers(images.astype(np.int64))[exit_]
+    made = real_values(network.outputs[exit_], found).reshape(len(images), -1)
+    near = np.abs(made - wanted) <= stage.logit_error + _ROUNDING * np.abs(wanted).max()
+    logits = found.reshape(len(images), -1) * stage.logit_scale + stage.logit_offset  # before a softmax
+    return np.where(near, logits, wanted)
 
 
 def verify(package: Package, images: Images, references: Mapping[str, Reference], out: Path, console: Console) -> bool:

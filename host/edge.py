@@ -209,6 +209,7 @@ def open_edge(
     """
     package = Package.load(package_path)
     calibration = package.kernel.calibration
+    package.check_cascade()
     if calibration is None:
         raise EdgeError(f"{package_path} is not calibrated, so no accuracy is known: run `edgesight calibrate`")
     connect = _way_to(datacenter, keys_folder, calibration.backend_sha256) if datacenter is not None else None

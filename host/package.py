@@ -219,9 +219,18 @@ class Package:
             (self.path / name).unlink(missing_ok=True)
         return package
 
+    def check_cascade(self) -> None:
+        """Raise KernelError where it holds a network alone, which has no classes and promises no accuracy."""
+        if self.kernel.logits_in_record:
+            raise KernelError(
+                f"{self.path}: holds a network alone, which answers with its logits (`edgesight board selftest` tries "
+                "it; open_fabric runs it from Python): for a cascade with accuracy targets, compile a zoo folder"
+            )
+
     def check_trained_on(self, name: str, checksum: str) -> None:
-        """Raise KernelError unless the networks were trained on the data set `name`, by its checksum."""
+        """Raise KernelError unless it is a cascade that was trained on the data set `name`, by its checksum."""
         kernel = self.kernel
+        self.check_cascade()
         if checksum != kernel.dataset_sha256:
             raise KernelError(
                 f"{self.path}: was trained on data set {kernel.dataset} ({kernel.dataset_sha256[:12]}...), but {name} "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +14,7 @@ import edgesight.cli.plan.place
 import edgesight.cli.plan.split
 import edgesight.cli.plan.workflow  # each adds its commands to the group
 from edgesight.cli import bench, board, build, ending, link, serve
+from edgesight.cli.options import warn
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import remedy
 
@@ -70,6 +72,12 @@ _EXTRAS = {
 }
 
 
+def _warned(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """A warning as people read it: what it says, not the line of code that says it."""
+    if issubclass(category, UserWarning):
+        warn([str(message)])
+
+
 def main() -> None:
     """Entry point: run, and turn the user's own faults into one clear message."""
     json_ = ending.json_asked(sys.argv[1:])
@@ -77,6 +85,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # JSON is UTF-8; to a terminal that lacks a letter, another one is better than no answer.
             stream.reconfigure(encoding="utf-8" if json_ else None, errors="replace")
+    warnings.showwarning = _warned  # type: ignore[assignment] # where it was said is of no use here
     try:
         status = app(standalone_mode=not json_)
     except KeyboardInterrupt:

@@ -140,6 +140,9 @@ def train(  # noqa: PLR0913 - a command's options are its surface
         ending.print_json(json.loads(json.dumps(found, default=str)))
 
 
+_CYCLES = "1500,10000"  # of a cascade of two stages
+
+
 def compile_(
     zoo: Annotated[
         Path,
@@ -181,12 +184,12 @@ def compile_(
     A zoo folder becomes a cascade. A file becomes a kernel of that network alone, whose records carry its logits; it
     needs no card and no classes.
     """
-    from edgesight.hls.zoo import check_files, read_card, warnings
+    from edgesight.hls.zoo import check_files, read_card, stages_in, warnings
     from edgesight.host.package import PACKAGE, load_kernel
 
     # What is wrong is said before hls4ml is loaded, let alone the work begun.
     alone = zoo.suffix == ".onnx"
-    budgets = budgets_of(cycles or ("10000" if alone else "1500,10000"))
+    budgets = budgets_of(cycles or ("10000" if alone else _CYCLES))
     factors = {} if alone else factors_of(reuse or [], len(budgets))
     PACKAGE.check_folder(out)
     if alone:
@@ -197,7 +200,12 @@ def compile_(
     if input_ is not None:
         raise ArgumentError(f"--input: {zoo} is a zoo folder, whose networks take bytes of pictures; leave it out")
     card = read_card(zoo)
+    stages = stages_in(zoo, card)
+    if cycles is None and stages not in (0, len(budgets)):
+        raise ArgumentError(f"{zoo} holds {stages} stages: give --cycles, a number for each, such as {_CYCLES}")
     check_files(zoo, card, len(budgets))
+    if stages > len(budgets):
+        warn([f"{zoo}: stage{stages - 1} is left out of the cascade, since --cycles has {len(budgets)} numbers"])
     warn(warnings(zoo, card))
     before = load_kernel(calibration) if calibration is not None else None  # `out` may be that very package
     if before is not None:

@@ -53,7 +53,9 @@ def describe(package: Package, console: Console) -> None:
         if stage.trunk is not None:
             console.print(_from_features(stage.name, stage.multiplications, stage.trunk), soft_wrap=True, markup=False)
     calibration = kernel.calibration
-    if calibration is None:
+    if kernel.logits_in_record:
+        console.print("A network alone: each record carries its frame's logits.")
+    elif calibration is None:
         console.print("Not calibrated: `edgesight calibrate` sets its accuracy targets.")
     else:
         _describe_targets(calibration, console)

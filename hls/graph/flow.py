@@ -133,7 +133,7 @@ def check_entry(making: Making, flow: Flow) -> None:
     if flow.place == 0 and making.assumed:
         raise Refused(
             "it takes the network's input, which has no quantiser",
-            "quantise the input, or give the entry's format (its smallest and largest integer and their scale)",
+            "quantise the input, or say its type (`edgesight compile --input`; in Python the format of the entry)",
         )
 
 

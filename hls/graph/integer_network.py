@@ -24,7 +24,7 @@ from edgesight.hls.graph.elementwise import ELEMENTWISE, limits
 from edgesight.hls.graph.flow import Flow, Making
 from edgesight.hls.graph.layers import MAX_SIDE
 from edgesight.hls.graph.layout import AGAIN, Layout
-from edgesight.hls.graph.nodes import QUANTISERS, shown
+from edgesight.hls.graph.nodes import ENDS, MOVES_BEHIND, QUANTISERS, shown
 from edgesight.hls.graph.quantisers import quantised
 from edgesight.hls.graph.signatures import CHANNELS_LAST
 from edgesight.hls.graph.source import MAX_CONSTANT, Constant, Refused, Source
@@ -50,7 +50,6 @@ _LAYERS: dict[str, _Layer] = {
 }
 # What numpy and Python raise for attributes that fit no tensor.
 _SPOILT = (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError)
-_ENDS = ("Softmax", "ArgMax", "TopK")
 
 
 @dataclass(frozen=True)
@@ -248,7 +247,7 @@ class _Following:
             sizes = shape[attributes.get("start", 0) : attributes.get("end")]
             source.known[made] = Constant(sizes if kind == "Shape" else np.asarray(shape.prod()))
             return
-        if kind in _ENDS:
+        if kind in ENDS:
             self._end(node)
             return
         self.flows[made] = self._flow(node, flows)
@@ -341,12 +340,12 @@ class _Following:
         source = self.source
         before = node.input[0]
         behind = Refused("it comes behind what the host computes", "end the network at the logits")
-        if before not in self.ended and node.op_type not in _ENDS:
+        if before not in self.ended and node.op_type not in ENDS:
             raise behind
         flow, softmax = self.ended[before] if before in self.ended else (self.flows[before], False)
         index = before in self.ended and not softmax  # which nothing computes: its shape does not count
-        if node.op_type not in _ENDS:
-            if node.op_type not in ("Identity", "Squeeze", "Unsqueeze", "Flatten", "Reshape", "Cast"):
+        if node.op_type not in ENDS:
+            if node.op_type not in MOVES_BEHIND:
                 raise behind
             self.ended[node.output[0]] = (flow if index else self._shaped(node, flow), softmax)
             return

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
+import edgesight
 from edgesight.hls.graph.integer_network import integer_network
 from edgesight.hls.graph.maps import real_outputs
 from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.fabric.verilated import VerilatedFabric
 from edgesight.host.package import Package
 from edgesight.sim.rtl.runner import missing_tools
-from tests.edgesight.commands import fails, succeeds
+from tests.edgesight.commands import ZOO, fails, succeeds
+from tests.edgesight.commands import edgesight as edgesight_command
 from tests.hls.qonnx_writer import Writer
 
 COUNT = 30
@@ -76,7 +79,7 @@ def test_what_cannot_be_compiled_is_one_line_and_writes_nothing(tmp_path: Path) 
     for name, more, message in (
         ("float", (), "its weights are floating point; give the layer a weight quantiser"),
         ("qcdq", (), "operator QuantizeLinear is not supported; export as QONNX (Brevitas' export_qonnx), not as QCDQ"),
-        ("open", (), "it takes the network's input, which has no quantiser; quantise the input, or give"),
+        ("open", (), "it takes the network's input, which has no quantiser; quantise the input, or say"),
         ("open", ("--input", "float"), "input type 'float': give fixed<W,I>, ufixed<W,I>, int<W> or uint<W>"),
         ("open", ("--input", "fixed<32,16>"), "of 1 to 16 bits"),
         ("open", ("--cycles", "1,2"), "is a network alone; give one number of --cycles"),
@@ -86,6 +89,37 @@ def test_what_cannot_be_compiled_is_one_line_and_writes_nothing(tmp_path: Path) 
     ):
         fails(message, "compile", tmp_path / f"{name}.onnx", "--out", out, *more)
         assert not out.exists()
+
+
+def test_a_network_alone_is_no_cascade_and_says_what_is_dropped(tmp_path: Path) -> None:
+    writer, out = Writer((1, 4, 4)), tmp_path / "kernel"
+    logits = writer.dense(writer.flatten(writer.pixels()), 16, 3)
+    path = writer.save(tmp_path / "n.onnx", writer.node("ArgMax", [logits], axis=1))
+    done = edgesight_command("compile", path, "--out", out, "--no-csim")
+    assert (done.returncode, "Not calibrated" in done.stdout) == (0, False)
+    lines = [line for line in done.stderr.splitlines() if "ArgMax is dropped" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"warning: {path}: ")
+    alone = "holds a network alone, which answers with its logits"
+    for command in (
+        ("calibrate", out, "digits", "--targets", "0.9"),
+        ("verify", out, "digits"),
+        ("demo", "--package", out),
+    ):
+        fails(alone, *command)
+    with pytest.raises(edgesight.EdgeSightError, match=alone):
+        edgesight.open(out, fabric="csim")
+
+
+def test_a_zoo_of_three_stages_does_not_become_a_cascade_of_two_unsaid(tmp_path: Path) -> None:
+    zoo = tmp_path / "zoo"
+    shutil.copytree(ZOO, zoo)
+    shutil.copy(zoo / "stage1.onnx", zoo / "stage2.onnx")
+    fails("holds 3 stages: give --cycles, a number for each", "compile", zoo, "--out", tmp_path / "k")
+    assert not (tmp_path / "k").exists()
+    done = edgesight_command("compile", zoo, "--out", tmp_path / "k", "--no-csim", "--cycles", "1500,3000")
+    assert done.returncode == 0
+    assert f"warning: {zoo}: stage2 is left out of the cascade, since --cycles has 2 numbers" in done.stderr
 
 
 def test_a_zoo_folder_takes_no_input_type(tmp_path: Path) -> None:

@@ -65,6 +65,21 @@ def test_a_last_softmax_is_left_to_the_host(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_the_index_of_the_largest_is_dropped_and_the_logits_are_given(
+    keepdims: int, softmax: bool, tmp_path: Path
+) -> None:
+    writer = Writer((8,))
+    logits = writer.dense(writer.pixels(), 8, 4)
+    compared = writer.node("Softmax", [logits], axis=1) if softmax else logits
+    path = writer.save(tmp_path / "n.onnx", writer.node("ArgMax", [compared], axis=1, keepdims=keepdims))
+    with pytest.warns(UserWarning, match="ArgMax is dropped: the network gives what it compares"):
+        package = compile_alone("alone", Network("stage0", path, Folding(300, {})), tmp_path / "kernel")
+    assert (package.kernel.outputs, package.kernel.stages[0].softmax) == (4, False)
+    assert len(np.unique(np.load(io.BytesIO(package.read(VECTORS)))["stage0"], axis=0)) > 3
+
+
 @pytest.mark.parametrize(
     ("factors", "message"),
     [

@@ -585,9 +585,7 @@ def test_an_entry_is_its_quantisers_only_where_that_rounds_as_it_does(mode: str,
 def test_an_input_without_a_quantiser_is_refused_with_both_remedies() -> None:
     graph = Graph((16,))
     model = graph.graph(graph.node("MatMul", ["image", graph.float_weights((16, 5))], name="first"))
-    with pytest.raises(
-        CompileError, match=r"layer first.*no quantiser; quantise the input, or give the entry's format"
-    ):
+    with pytest.raises(CompileError, match=r"layer first.*no quantiser; quantise the input, or say its type"):
         integer_network(model)
     assert integer_network(model, Format(-8, 7, 0.5))[0].entry.output.bits == 4
 
