@@ -361,6 +361,13 @@ def _cascade(name: str, built: _Built, data: DataSetFacts, backend: bytes | None
     _check_alike(built.ports)
     first = built.ports[0]
     _check_frame(first)
+    for part, ports in zip(built.parts, built.ports, strict=True):
+        if ports.logit_beats > 1:
+            raise CompileError(
+                f"{part.path}: output {part.integers.outputs[0].name}: it is a map of {ports.logit_beats} places, and "
+                "the classes of a cascade are channels of one; end the network in a dense layer or a pooling over all "
+                "places, or compile its file alone"
+            )
     if len(data.classes) != first.classes:
         raise CompileError(
             f"{len(data.classes)} class names for networks with {first.classes} outputs: give a name for each output"

@@ -13,7 +13,7 @@ from edgesight.hls.network import Reals, Shape
 
 def real_outputs(model: Any, values: Reals, ends: Sequence[tuple[Output, Shape]]) -> list[Reals]:
     """The outputs [N, H, W, C] of an onnx `ModelProto` for `values` [N, H, W, C]; `ends` are those of its network."""
-    given = Truth(model)(as_taken(model, values))
+    given = Truth(model)(as_taken(model, values), [output.tensor for output, _ in ends])
     return [_as_map(value, "".join(output.axes), shape) for value, (output, shape) in zip(given, ends, strict=True)]
 
 

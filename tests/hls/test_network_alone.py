@@ -65,6 +65,26 @@ def test_a_last_softmax_is_left_to_the_host(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("end", ["ArgMax", "no dimension", "TopK", "of a softmax", "and on"])
+def test_the_logits_that_a_last_index_is_dropped_of_are_compiled(end: str, tmp_path: Path) -> None:
+    writer = Writer((8,))
+    tensor = writer.dense(writer.pixels(), 8, 4)
+    if end == "of a softmax":
+        tensor = writer.node("Softmax", [tensor], axis=1)
+    if end == "TopK":
+        writer.node("TopK", [tensor, writer.constant(np.array([1]))])
+        writer.nodes[-1].output.append("indices")
+        made = "indices"
+    else:
+        made = writer.node("ArgMax", [tensor], axis=1, keepdims=int(end != "no dimension"))
+    if end == "and on":
+        made = writer.node("Cast", [writer.node("Flatten", [made])], to=1)
+    network = Network("stage0", writer.save(tmp_path / "n.onnx", made, classes=1), Folding(300, {}))
+    with pytest.warns(UserWarning, match="is dropped: the network gives what it compares"):
+        stage = compile_alone("alone", network, tmp_path / "kernel").kernel.stages[0]
+    assert (stage.outputs, stage.softmax) == (4, end == "of a softmax")
+
+
 @pytest.mark.parametrize(
     ("factors", "message"),
     [
