@@ -104,6 +104,14 @@ def test_logits_that_no_record_carries_are_refused(factors: list[Any], message: 
     assert not (tmp_path / "kernel").exists()
 
 
+def test_more_outputs_than_a_record_carries_are_refused(tmp_path: Path) -> None:
+    writer = Writer((2,))
+    path = writer.save(tmp_path / "n.onnx", writer.dense(writer.pixels(), 2, 65_537, bits=2))
+    with pytest.raises(CompileError, match="the network has 65537 outputs; a record carries at most 65536: cut it"):
+        compile_alone("alone", Network("stage0", path, Folding(300, {})), tmp_path / "kernel")
+    assert not (tmp_path / "kernel").exists()
+
+
 ECHO = """\
 module stage0 (
   input  logic clk_i, rst_ni, s_valid_i, m_ready_i,
