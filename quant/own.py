@@ -102,13 +102,13 @@ def load(said: str, place: str) -> Own:
             f"--{place} {said}: name FILE.py:CALLABLE, such as my_networks.py:small"
             + ("" if place == EXITS else f", or {SHIPPED_WORD}")
         )
-    path = Path(told).expanduser()
+    path = Path(told)
     try:
+        path = path.expanduser()
         source = path.read_bytes()
-    except OSError as error:
-        raise OwnNetworkError(
-            f"--{place} {said}: {path} cannot be read ({error.strerror}); name a Python file"
-        ) from error
+    except (OSError, RuntimeError) as error:  # the second: `~` of a user that there is not
+        reason = error.strerror if isinstance(error, OSError) else _line(error)
+        raise OwnNetworkError(f"--{place} {said}: {path} cannot be read ({reason}); name a Python file") from error
     digest = hashlib.sha256(source).hexdigest()
     module = types.ModuleType(f"edgesight_own_{digest[:12]}")
     module.__file__ = str(path)
