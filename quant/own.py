@@ -34,6 +34,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgesight.host.errors import EdgeSightError
+from edgesight.host.files import from_home
 from edgesight.quant import variants
 from edgesight.quant.answers import exits_of
 from edgesight.quant.export import export_qonnx, qonnx_of
@@ -102,13 +103,13 @@ def load(said: str, place: str) -> Own:
             f"--{place} {said}: name FILE.py:CALLABLE, such as my_networks.py:small"
             + ("" if place == EXITS else f", or {SHIPPED_WORD}")
         )
-    path = Path(told)
+    path = from_home(told)
     try:
-        path = path.expanduser()
         source = path.read_bytes()
-    except (OSError, RuntimeError) as error:  # the second: `~` of a user that there is not
-        reason = error.strerror if isinstance(error, OSError) else _line(error)
-        raise OwnNetworkError(f"--{place} {said}: {path} cannot be read ({reason}); name a Python file") from error
+    except OSError as error:
+        raise OwnNetworkError(
+            f"--{place} {said}: {path} cannot be read ({error.strerror}); name a Python file"
+        ) from error
     digest = hashlib.sha256(source).hexdigest()
     module = types.ModuleType(f"edgesight_own_{digest[:12]}")
     module.__file__ = str(path)
