@@ -22,7 +22,7 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
         report = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise CompileError(f"{path}: no such file; build() the model first") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CompileError(f"{path}: no report of a build ({error}); build() the model again") from error
     if not isinstance(report, dict):
         raise CompileError(f"{path}: no report of a build; build() the model again")

@@ -108,7 +108,7 @@ def compile_package(
         raise CompileError(
             f"a cascade has 1 to {MAX_STAGES} stages; {len(networks)} networks were given: give one for each stage"
         )
-    return _cascade(name, _build(_parts(networks)), data, backend, out)
+    return _cascade(name, _parts(networks), data, backend, out)
 
 
 def compile_exits(
@@ -133,7 +133,7 @@ def compile_exits(
     parts = [_Part(path, integers, folding) for integers, folding in zip(stages, foldings, strict=True)]
     for exit_, part in enumerate(parts[1:], 1):
         parts[exit_] = replace(part, exit=exit_, before=parts[exit_ - 1].to_features)
-    return _cascade(name, _build(parts), data, backend, out)
+    return _cascade(name, parts, data, backend, out)
 
 
 def compile_alone(name: str, network: Network, out: Path) -> Package:
@@ -142,9 +142,10 @@ def compile_alone(name: str, network: Network, out: Path) -> Package:
     Its records carry its logits, whatever they mean: classes need not be known, nor what it was trained on. Raises
     CompileError naming the layer that cannot be exact; then nothing is written.
     """
-    built = _build(_parts([network]))
-    _check_size(built.ports[0])
-    return _write(name, built, DataSetFacts("none", "", []), None, out, alone=True)
+    parts = _parts([network])
+    ports = _ports_of(parts)
+    _check_size(ports[0])
+    return _write(name, _build(parts, ports), DataSetFacts("none", "", []), None, out, alone=True)
 
 
 def convert(graph: Any, module: str, folding: Folding, folder: Path) -> tuple[list[Hardware], Any]:
@@ -187,23 +188,21 @@ class _Built:
     """What the networks of a package became: by stage, and their files."""
 
     parts: Sequence[_Part]
-    ports: list[emit.Ports] = field(default_factory=list)
+    ports: Sequence[emit.Ports]
     stages: list[Stage] = field(default_factory=list)
     generated: dict[str, str] = field(default_factory=dict)  # SystemVerilog and memories: file name -> text
     files: dict[str, bytes] = field(default_factory=dict)  # of the package
 
 
-def _build(parts: Sequence[_Part]) -> _Built:
+def _build(parts: Sequence[_Part], ports: Sequence[emit.Ports]) -> _Built:
     """Make a stage of every part."""
-    built = _Built(parts)
+    built = _Built(parts, ports)
     units: Sequence[Unit] = ()  # of the stage before
     for index, part in enumerate(parts):
-        module, integers = f"stage{index}", part.integers
-        _check_logits(part)
+        module, integers = ports[index].name, part.integers
         emitted = emit_network(module, integers, _by_name(part.folding, integers, module))
         not_stated, csim = _csim(integers, emitted)
         trunk = None if part.before is None else _trunk(index, part.before, parts[index - 1].integers, units)
-        built.ports.append(_ports(module, part))
         built.stages.append(_describe(integers, emitted, not_stated, trunk))
         built.generated.update(emitted.sources)
         built.files.update(csim)
@@ -272,6 +271,13 @@ def _by_name(folding: Folding, integers: IntegerNetwork, module: str) -> Folding
         there = ", ".join(operator.name for operator in integers.operators if isinstance(operator, Matrix))
         raise CompileError(f"{module}: no layer {', '.join(unknown)}; name one of {there}")
     return Folding(folding.cycles, {known[name][0]: factor for name, factor in folding.reuse.items()})
+
+
+def _ports_of(parts: Sequence[_Part]) -> list[emit.Ports]:
+    """The ports of the stages that the parts become."""
+    for part in parts:
+        _check_logits(part)
+    return [_ports(f"stage{index}", part) for index, part in enumerate(parts)]
 
 
 def _ports(module: str, part: _Part) -> emit.Ports:
@@ -356,15 +362,23 @@ def _csim(integers: IntegerNetwork, emitted: EmittedNetwork) -> tuple[str | None
         return str(reason), {}
 
 
-def _cascade(name: str, built: _Built, data: DataSetFacts, backend: bytes | None, out: Path) -> Package:
+def _cascade(name: str, parts: Sequence[_Part], data: DataSetFacts, backend: bytes | None, out: Path) -> Package:
     """Write the package of a cascade, if its stages fit each other and the data."""
-    _check_alike(built.ports)
-    first = built.ports[0]
-    _check_frame(first)
-    if len(data.classes) != first.classes:
+    ports = _ports_of(parts)
+    _check_alike(parts, ports)
+    _check_frame(ports[0])
+    for part, one in zip(parts, ports, strict=True):
+        if one.logit_beats > 1:
+            raise CompileError(
+                f"{part.path}: output {part.integers.outputs[0].name}: it is a map of {one.logit_beats} places, and "
+                "the classes of a cascade are channels of one; end the network in a dense layer or a pooling over all "
+                "places, or compile its file alone"
+            )
+    if len(data.classes) != ports[0].classes:
         raise CompileError(
-            f"{len(data.classes)} class names for networks with {first.classes} outputs: give a name for each output"
+            f"{len(data.classes)} class names for networks with {ports[0].classes} outputs: give a name for each output"
         )
+    built = _build(parts, ports)
     return _write(name, built, data, backend, out, alone=False)
 
 
@@ -438,25 +452,42 @@ def _check_logits(part: _Part) -> None:
         )
 
 
-def _check_alike(ports: Sequence[emit.Ports]) -> None:
+def _check_alike(parts: Sequence[_Part], ports: Sequence[emit.Ports]) -> None:
     """Refuse stages that do not take the same frames or tell the same classes apart."""
     first = ports[0]
-    for other in ports[1:]:
-        taken = (first.source, first.source_format) if other.goes_on else (other.source, other.source_format)
-        if (first.source, first.source_format, first.classes) != (*taken, other.classes):
+    for part, other in zip(parts[1:], ports[1:], strict=True):
+        if (first.source, first.classes) != (first.source if other.goes_on else other.source, other.classes):
             raise CompileError(
                 f"the stages differ: {first.name} takes {first.source} and has {first.classes} classes, {other.name} "
                 f"takes {other.source} and has {other.classes}; train all on the same data set and size"
             )
+        here, there = _taken(parts[0]), _taken(part)
+        if not other.goes_on and here != there:
+            raise CompileError(
+                f"the stages differ: {first.name} takes {here}, {other.name} {there}; quantise the pixels alike in all"
+            )
+
+
+def _taken(part: _Part) -> str:
+    """The values that a part's entry takes, in words."""
+    stream = part.integers.entry.output
+    sign = "signed" if stream.signed else "unsigned"
+    return f"{sign} values of {stream.bits} bits in steps of {part.integers.entry.scale!r}"
 
 
 def _check_frame(ports: emit.Ports) -> None:
     """Refuse inputs and outputs that a cascade cannot carry."""
-    source, classes = ports.source, ports.classes
+    source, form, classes = ports.source, ports.source_format, ports.classes
     if source.channels not in (1, 3) or max(source.height, source.width) > MAX_SIDE:
         raise CompileError(
             f"the networks take {source} values a frame; a cascade's frames are pictures of 1 or 3 channels and at "
             f"most {MAX_SIDE} pixels a side: give the networks such an input, and flatten it in them"
+        )
+    if form.bits != 8 or form.signed:
+        raise CompileError(
+            f"the networks take {'signed' if form.signed else 'unsigned'} values of {form.bits} bits; a cascade's "
+            "frames are pictures of bytes: begin the networks with an unsigned quantiser of 8 bits, or compile "
+            "each file alone"
         )
     if not 2 <= classes <= MAX_CLASSES:
         raise CompileError(

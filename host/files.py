@@ -223,6 +223,13 @@ def remedy(error: OSError) -> str | None:
     return _REMEDIES.get(error.errno or 0)
 
 
+def from_home(path: str) -> Path:
+    """The path that a user wrote, `~` resolved; as it stands where it is of a user that there is not."""
+    with contextlib.suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
+
+
 def read_regular(path: Path) -> bytes:
     """All bytes of a file. Raises OSError, at once for what is none: a pipe may keep its reader waiting for ever."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgesight.host.files import from_home
 from edgesight.quant.fashion_mnist import FASHION_MNIST_FOLDER, install_fashion_mnist, load_fashion_mnist
 from edgesight.quant.image_folder import AS_NAMED, FolderReading, load_folder
 from edgesight.quant.splits import LARGEST_SIZE, DataSet, DataSetError, checksum_of, numbered
@@ -51,7 +52,7 @@ def load(
     if name == "digits":
         return _digits(size, seed)
     if name.startswith("folder:"):
-        return load_folder(Path(name.removeprefix("folder:")).expanduser(), size, seed, reading, say)
+        return load_folder(from_home(name.removeprefix("folder:")), size, seed, reading, say)
     raise DataSetError(f"data set {name!r} is unknown; use fashion-mnist, digits or folder:PATH")
 
 
@@ -67,7 +68,7 @@ def folder_of(name: str, data_dir: Path | None, fetch_into: Path) -> Path | None
 
 def check_name(name: str) -> None:
     """DataSetError unless `name` is one that `load` may know; looks at nothing but the place of a folder."""
-    root = Path(name.removeprefix("folder:")).expanduser()
+    root = from_home(name.removeprefix("folder:"))
     if name.startswith("folder:") and not root.exists():
         raise DataSetError(f"{root}: no such folder or .zip; expected class subfolders with images below it")
     if name not in ("fashion-mnist", "digits") and not name.startswith("folder:"):

@@ -34,6 +34,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgesight.host.errors import EdgeSightError
+from edgesight.host.files import from_home
 from edgesight.quant import variants
 from edgesight.quant.answers import exits_of
 from edgesight.quant.export import export_qonnx, qonnx_of
@@ -102,7 +103,7 @@ def load(said: str, place: str) -> Own:
             f"--{place} {said}: name FILE.py:CALLABLE, such as my_networks.py:small"
             + ("" if place == EXITS else f", or {SHIPPED_WORD}")
         )
-    path = Path(told).expanduser()
+    path = from_home(told)
     try:
         source = path.read_bytes()
     except OSError as error:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from edgesight.host.files import from_home
 from edgesight.quant.splits import DataSet
 
 
@@ -18,7 +18,7 @@ def remarks(data: DataSet, data_set: str) -> list[str]:
     `data_set` is the name that it was loaded by; of a folder, empty folders are named, too.
     """
     said = []
-    root = Path(data_set.removeprefix("folder:")).expanduser()
+    root = from_home(data_set.removeprefix("folder:"))
     if data_set.startswith("folder:") and root.is_dir():
         folders = [path for path in root.rglob("*") if path.is_dir()]
         empty = sorted(str(path.relative_to(root)) for path in folders if not any(path.iterdir()))

@@ -164,7 +164,8 @@ class Output:
 
     `error`: how far the real values can lie from those of the network that was read; 0 where they are the same.
     `softmax`: a softmax over the channels follows, which the host computes. `axes` of the file's tensor: rows, columns
-    and channels of the map, those that were flattened together in one text; what has length 1 may be absent.
+    and channels of the map, those that were flattened together in one text; what has length 1 may be absent. `tensor`:
+    that of the file whose values these are; not `name` where an index of the largest was dropped.
     """
 
     name: str
@@ -174,6 +175,7 @@ class Output:
     error: float
     softmax: bool
     axes: tuple[str, ...] = ("C", "H", "W")
+    tensor: str = ""
 
 
 @dataclass(frozen=True)

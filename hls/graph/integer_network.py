@@ -24,7 +24,7 @@ from edgesight.hls.graph.elementwise import ELEMENTWISE, limits
 from edgesight.hls.graph.flow import Flow, Making
 from edgesight.hls.graph.layers import MAX_SIDE
 from edgesight.hls.graph.layout import AGAIN, Layout
-from edgesight.hls.graph.nodes import ENDS, MOVES_BEHIND, QUANTISERS, shown
+from edgesight.hls.graph.nodes import QUANTISERS, shown
 from edgesight.hls.graph.quantisers import quantised
 from edgesight.hls.graph.signatures import CHANNELS_LAST
 from edgesight.hls.graph.source import MAX_CONSTANT, Constant, Refused, Source
@@ -50,6 +50,7 @@ _LAYERS: dict[str, _Layer] = {
 }
 # What numpy and Python raise for attributes that fit no tensor.
 _SPOILT = (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, OverflowError)
+_ENDS = ("Softmax", "ArgMax", "TopK")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,16 @@ class Format:
     low: int
     high: int
     scale: float
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """What the host makes of a flow."""
+
+    flow: Flow
+    tensor: str  # of the file, that the network gives: itself, or what an index was dropped of
+    softmax: bool = False
+    index: bool = False  # nothing computes it: its shape does not count
 
 
 BYTES = Format(0, 255, 2.0**-8)  # of a picture
@@ -94,7 +105,7 @@ class _Following:
         self.otherwise = otherwise
         self.making = Making()
         self.flows: dict[str, Flow] = {}
-        self.ended: dict[str, tuple[Flow, bool]] = {}  # tensors behind a last Softmax or ArgMax: of what, and softmax
+        self.ended: dict[str, _Ended] = {}  # tensors behind a last Softmax, ArgMax or TopK
 
     def network(self) -> tuple[IntegerNetwork, list[str]]:
         source = self.source
@@ -247,7 +258,7 @@ class _Following:
             sizes = shape[attributes.get("start", 0) : attributes.get("end")]
             source.known[made] = Constant(sizes if kind == "Shape" else np.asarray(shape.prod()))
             return
-        if kind in ENDS:
+        if kind in _ENDS:
             self._end(node)
             return
         self.flows[made] = self._flow(node, flows)
@@ -340,16 +351,17 @@ class _Following:
         source = self.source
         before = node.input[0]
         behind = Refused("it comes behind what the host computes", "end the network at the logits")
-        if before not in self.ended and node.op_type not in ENDS:
+        if before not in self.ended and node.op_type not in _ENDS:
             raise behind
-        flow, softmax = self.ended[before] if before in self.ended else (self.flows[before], False)
-        index = before in self.ended and not softmax  # which nothing computes: its shape does not count
-        if node.op_type not in ENDS:
-            if node.op_type not in MOVES_BEHIND:
+        given = self.ended[before] if before in self.ended else _Ended(self.flows[before], before)
+        flow = given.flow
+        if node.op_type not in _ENDS:
+            if node.op_type not in ("Identity", "Squeeze", "Unsqueeze", "Flatten", "Reshape", "Cast"):
                 raise behind
-            self.ended[node.output[0]] = (flow if index else self._shaped(node, flow), softmax)
+            shaped = given if given.index else replace(given, flow=self._shaped(node, flow), tensor=node.output[0])
+            self.ended[node.output[0]] = shaped
             return
-        if index:
+        if given.index:
             raise behind
         attributes = source.attributes(node)
         defaults = {"Softmax": -1 if source.opset >= 13 else 1, "ArgMax": 0, "TopK": -1}
@@ -360,9 +372,9 @@ class _Following:
         if node.op_type == "Softmax":
             if source.opset < 13 and rest:
                 raise Refused("a softmax over channels and pixels together", "export it for opset 13 or later")
-            if softmax:
+            if given.softmax:
                 raise Refused("a softmax of a softmax", "end the network at the logits")
-            self.ended[node.output[0]] = (flow, True)
+            self.ended[node.output[0]] = _Ended(flow, node.output[0], softmax=True)
             return
         if node.op_type == "TopK":
             count = source.integers(node.input[1])[:1] if len(node.input) > 1 else [int(attributes.get("k", 0))]
@@ -372,7 +384,7 @@ class _Following:
         self.making.note(dropped)
         for tensor in node.output:
             if tensor:
-                self.ended[tensor] = (flow, False)
+                self.ended[tensor] = replace(given, index=True)
 
     def _output(self, name: str) -> Output | None:
         source = self.source
@@ -380,10 +392,10 @@ class _Following:
         if name not in self.flows and name not in self.ended:
             source.problems.append(f"output {shown(name)}: nothing computes it from the input; export it without")
             return None
-        flow, softmax = self.ended.get(name) or (self.flows[name], False)
+        given = self.ended.get(name) or _Ended(self.flows[name], name)
         try:
             layer = source.name(producer) if producer is not None else shown(name)
-            return logits.output(self.making, name, flow, layer, softmax)
+            return replace(logits.output(self.making, name, given.flow, layer, given.softmax), tensor=given.tensor)
         except Refused as problem:
             source.problems.append(f"output {shown(name)}: {problem.reason}; {problem.remedy}")
             return None

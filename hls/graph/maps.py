@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgesight.hls.dataflow.operators import Output
-from edgesight.hls.graph.nodes import ENDS, MOVES_BEHIND, Nodes
+from edgesight.hls.graph.nodes import Nodes
 from edgesight.hls.graph.truth import Truth
 from edgesight.hls.network import Reals, Shape
 
 
 def real_outputs(model: Any, values: Reals, ends: Sequence[tuple[Output, Shape]]) -> list[Reals]:
-    """The outputs [N, H, W, C] of an onnx `ModelProto` for `values` [N, H, W, C]; `ends` are those of its network.
-
-    Of an output that is an index of the largest, what it is the index of: as in the network, which drops it.
-    """
-    given = Truth(_without_indices(model))(as_taken(model, values))
+    """The outputs [N, H, W, C] of an onnx `ModelProto` for `values` [N, H, W, C]; `ends` are those of its network."""
+    given = Truth(model)(as_taken(model, values), [output.tensor for output, _ in ends])
     return [_as_map(value, "".join(output.axes), shape) for value, (output, shape) in zip(given, ends, strict=True)]
 
 
@@ -27,22 +24,6 @@ def as_taken(model: Any, values: Reals) -> Reals:
     dims = [dim.dim_value for dim in entry.type.tensor_type.shape.dim][1:]
     last = len(dims) > 1 and Nodes(model).channels_last(entry.name)
     return (values if last else values.transpose(0, 3, 1, 2)).reshape(len(values), *dims)
-
-
-def _without_indices(model: Any) -> Any:
-    """A copy whose outputs are not behind an ArgMax or TopK, nor, where they were, behind a softmax before it."""
-    made = type(model)()
-    made.CopyFrom(model)
-    producers = {tensor: node for node in made.graph.node for tensor in node.output}
-    for output in made.graph.output:
-        tensor, wanted, index = output.name, output.name, False
-        while tensor in producers and producers[tensor].op_type in (*ENDS, *MOVES_BEHIND):
-            node = producers[tensor]
-            tensor = node.input[0]
-            if node.op_type in ENDS and (index or node.op_type != "Softmax"):
-                wanted, index = tensor, True
-        output.name = wanted
-    return made
 
 
 def _as_map(value: Reals, axes: str, shape: Shape) -> Reals:

@@ -11,8 +11,6 @@ from onnx.defs import get_schema, onnx_opset_version
 from edgesight.hls.graph.signatures import CHANNELS_LAST, SIGNATURES
 
 QUANTISERS = ("Quant", "BipolarQuant", "Trunc")
-ENDS = ("Softmax", "ArgMax", "TopK")  # nodes at a network's end that the hardware leaves to the host
-MOVES_BEHIND = ("Identity", "Squeeze", "Unsqueeze", "Flatten", "Reshape", "Cast")  # and what may stand behind them
 OLDEST_OPSET = 7  # of ONNX's own operators: older ones broadcast in another way
 _LAST_PERM = [0, 3, 1, 2]  # from channels last
 _LONGEST_SHOWN = 120  # characters of a name in a message

@@ -43,10 +43,11 @@ class Truth:
             else:
                 self._nodes.append((node, attributes_of(node)))
 
-    def __call__(self, inputs: npt.NDArray[Any]) -> list[Reals]:
-        """The graph's outputs [N, ...] for inputs [N, ...]: each `inputs[i : i + 1]` is the graph's input."""
+    def __call__(self, inputs: npt.NDArray[Any], tensors: Sequence[str] | None = None) -> list[Reals]:
+        """The graph's outputs, or `tensors`, [N, ...] for inputs [N, ...]: each `inputs[i : i + 1]` is its input."""
         made = [self.tensors(np.asarray(inputs[place : place + 1], np.float64)) for place in range(len(inputs))]
-        return [np.stack([np.asarray(each[name], np.float64) for each in made])[:, 0] for name in self._outputs]
+        names = self._outputs if tensors is None else tensors
+        return [np.stack([np.asarray(each[name], np.float64) for each in made])[:, 0] for name in names]
 
     def tensors(self, value: Array) -> dict[str, Any]:
         """All of the graph's tensors by name for one input [1, ...]; None by the name of what is left away."""

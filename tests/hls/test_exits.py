@@ -309,6 +309,12 @@ def wrong_order(writer: Writer) -> list[str]:
     return [_exit(writer, _block(writer, features)), _exit(writer, features)]
 
 
+def a_map_for_logits(writer: Writer) -> list[str]:
+    features = _trunk(writer)
+    deeper = _block(writer, features)
+    return [_exit(writer, features), writer.node("Conv", [deeper, writer.weights((1, 3, 6, 2))], kernel_shape=[6, 2])]
+
+
 def nothing_left(writer: Writer) -> list[str]:
     first = _exit(writer, _trunk(writer))
     return [writer.dense(writer.quant(first, 0, 4, 1), 5, 5), first]
@@ -320,6 +326,8 @@ REFUSED: list[tuple[Callable[[Writer], list[str]], str]] = [
     (an_older_stream, r"output tensor_\d+: layer conv\d+ goes on from layer quant\d+, which is left behind before"),
     (wrong_order, r"output tensor_\d+: takes 1512 multiplications from the input, and output tensor_\d+, which comes "
      r"before it, 4428; give the outputs in the order of their exits, the cheapest first"),
+    (a_map_for_logits, r"output tensor_\d+: it is a map of 5 places, and the classes of a cascade are channels of one; "
+     "end the network in a dense layer or"),
     (nothing_left, r"output tensor_\d+: earlier outputs need all that it is .*; give the outputs in the order"),
 ]  # fmt: skip
 

@@ -65,19 +65,24 @@ def test_a_last_softmax_is_left_to_the_host(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("softmax", [False, True])
-@pytest.mark.parametrize("keepdims", [0, 1])
-def test_the_index_of_the_largest_is_dropped_and_the_logits_are_given(
-    keepdims: int, softmax: bool, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("end", ["ArgMax", "no dimension", "TopK", "of a softmax", "and on"])
+def test_the_logits_that_a_last_index_is_dropped_of_are_compiled(end: str, tmp_path: Path) -> None:
     writer = Writer((8,))
-    logits = writer.dense(writer.pixels(), 8, 4)
-    compared = writer.node("Softmax", [logits], axis=1) if softmax else logits
-    path = writer.save(tmp_path / "n.onnx", writer.node("ArgMax", [compared], axis=1, keepdims=keepdims))
-    with pytest.warns(UserWarning, match="ArgMax is dropped: the network gives what it compares"):
-        package = compile_alone("alone", Network("stage0", path, Folding(300, {})), tmp_path / "kernel")
-    assert (package.kernel.outputs, package.kernel.stages[0].softmax) == (4, False)
-    assert len(np.unique(np.load(io.BytesIO(package.read(VECTORS)))["stage0"], axis=0)) > 3
+    tensor = writer.dense(writer.pixels(), 8, 4)
+    if end == "of a softmax":
+        tensor = writer.node("Softmax", [tensor], axis=1)
+    if end == "TopK":
+        writer.node("TopK", [tensor, writer.constant(np.array([1]))])
+        writer.nodes[-1].output.append("indices")
+        made = "indices"
+    else:
+        made = writer.node("ArgMax", [tensor], axis=1, keepdims=int(end != "no dimension"))
+    if end == "and on":
+        made = writer.node("Cast", [writer.node("Flatten", [made])], to=1)
+    network = Network("stage0", writer.save(tmp_path / "n.onnx", made, classes=1), Folding(300, {}))
+    with pytest.warns(UserWarning, match="is dropped: the network gives what it compares"):
+        stage = compile_alone("alone", network, tmp_path / "kernel").kernel.stages[0]
+    assert (stage.outputs, stage.softmax) == (4, end == "of a softmax")
 
 
 @pytest.mark.parametrize(
@@ -95,6 +100,14 @@ def test_logits_that_no_record_carries_are_refused(factors: list[Any], message: 
         tensor = writer.node("Mul", [tensor, writer.constant(np.asarray(factor, np.float64))])
     path = writer.save(tmp_path / "n.onnx", tensor)
     with pytest.raises(CompileError, match=message):
+        compile_alone("alone", Network("stage0", path, Folding(300, {})), tmp_path / "kernel")
+    assert not (tmp_path / "kernel").exists()
+
+
+def test_more_outputs_than_a_record_carries_are_refused(tmp_path: Path) -> None:
+    writer = Writer((2,))
+    path = writer.save(tmp_path / "n.onnx", writer.dense(writer.pixels(), 2, 65_537, bits=2))
+    with pytest.raises(CompileError, match="the network has 65537 outputs; a record carries at most 65536: cut it"):
         compile_alone("alone", Network("stage0", path, Folding(300, {})), tmp_path / "kernel")
     assert not (tmp_path / "kernel").exists()
 

@@ -27,6 +27,7 @@ from edgesight.quant import datasets
 from edgesight.sim.observe import calibration_of
 from edgesight.sim.rtl.runner import ROOT, missing_tools
 from edgesight.sim.verilate import build_library as build_verilated
+from tests.hls.qonnx_writer import Writer
 
 DIGITS = ROOT / "quant" / "zoo" / "digits"
 FIELDS = ["tag", "label", "stage", "error", "margin"]  # csim counts no cycles
@@ -127,4 +128,29 @@ def test_more_than_four_stages_and_none_are_refused(facts: DataSetFacts, tmp_pat
     for count in (0, 5):
         with pytest.raises(CompileError, match=f"a cascade has 1 to 4 stages; {count} networks were given"):
             compile_package("digits", [network] * count, facts, None, tmp_path / "kernel")
+    assert not (tmp_path / "kernel").exists()
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([(-8, 8, 0), (-7, 8, 0)], r"the stages differ: stage0 takes unsigned values of 8 bits in steps of 0.00390625, "
+         r"stage1 unsigned values of 8 bits in steps of 0.0078125; quantise the pixels alike in all"),
+        ([(-8, 8, 0), (-8, 8, 1)], r"the stages differ: .*, stage1 signed values of 8 bits .*; quantise the pixels"),
+        ([(-8, 8, 1), (-8, 8, 1)], r"the networks take signed values of 8 bits; a cascade's frames are pictures of by"),
+        ([(-8, 12, 0)], r"the networks take unsigned values of 12 bits; a cascade's .*: begin the networks with an un"),
+        ([(-6, 6, 0)], r"the networks take unsigned values of 6 bits; a cascade's frames .* or compile each file al"),
+    ],
+)  # fmt: skip
+def test_stages_that_take_other_values_than_bytes_alike_are_refused(
+    entries: list[tuple[int, int, int]], message: str, tmp_path: Path
+) -> None:
+    networks = []
+    for place, (exponent, bits, signed) in enumerate(entries):
+        writer = Writer((1, 8, 8))
+        tensor = writer.dense(writer.flatten(writer.quant("image", exponent, bits, signed)), 64, 5)
+        networks.append(Network(f"stage{place}", writer.save(tmp_path / f"{place}.onnx", tensor), Folding(500, {})))
+    facts = DataSetFacts("five", "0" * 64, [f"class {k}" for k in range(5)])
+    with pytest.raises(CompileError, match=message):
+        compile_package("any", networks, facts, None, tmp_path / "kernel")
     assert not (tmp_path / "kernel").exists()

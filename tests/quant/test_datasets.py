@@ -412,3 +412,8 @@ def test_a_size_outside_the_range_is_refused() -> None:
 def test_reading_images_imports_no_torch() -> None:
     code = "import sys, edgesight.quant.datasets; sys.exit('torch' in sys.modules or 'brevitas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_folder_in_a_home_that_there_is_not_is_refused() -> None:
+    with pytest.raises(DataSetError, match=r"~nobody_of_that_name/pictures: no such folder or \.zip; expected class"):
+        datasets.check_name("folder:~nobody_of_that_name/pictures")

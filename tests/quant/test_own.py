@@ -266,6 +266,7 @@ def test_bytes_come_in_whatever_a_network_makes_of_them(tmp_path: Path) -> None:
     [
         ("my_networks.py", SMALL, r"name FILE\.py:CALLABLE, such as my_networks\.py:small, or shipped"),
         ("none.py:small", SMALL, r"none\.py cannot be read \(No such file or directory\); name a Python file"),
+        ("~nobody_of_that_name/n.py:small", SMALL, r"cannot be read \(No such file or directory\); name a"),
         (
             "my_networks.py:large",
             f"from pathlib import Path\n{SMALL}\nclass Last: ...\n",
