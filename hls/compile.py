@@ -7,6 +7,7 @@ import importlib.metadata
 import io
 import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -378,6 +379,9 @@ def _cascade(name: str, parts: Sequence[_Part], data: DataSetFacts, backend: byt
         raise CompileError(
             f"{len(data.classes)} class names for networks with {ports[0].classes} outputs: give a name for each output"
         )
+    twice = sorted(name for name, count in Counter(data.classes).items() if count > 1)
+    if twice:
+        raise CompileError(f"classes: {twice[0]!r} is there twice; give every class a name of its own")
     built = _build(parts, ports)
     return _write(name, built, data, backend, out, alone=False)
 
@@ -482,6 +486,11 @@ def _check_frame(ports: emit.Ports) -> None:
         raise CompileError(
             f"the networks take {source} values a frame; a cascade's frames are pictures of 1 or 3 channels and at "
             f"most {MAX_SIDE} pixels a side: give the networks such an input, and flatten it in them"
+        )
+    if source.pixels * source.channels > MAX_FRAME_BYTES:
+        raise CompileError(
+            f"the networks take {source} bytes a frame; a frame has at most {MAX_FRAME_BYTES}: give them smaller "
+            "pictures"
         )
     if form.bits != 8 or form.signed:
         raise CompileError(

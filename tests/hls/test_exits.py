@@ -360,6 +360,8 @@ def test_counts_of_exits_foldings_and_classes_must_fit(tmp_path: Path) -> None:
             compile_exits("trunk", path, foldings, FACTS, None, out)
     with pytest.raises(CompileError, match="4 class names for networks with 5 outputs"):
         compile_exits("trunk", path, [folding] * 2, replace(FACTS, classes=FACTS.classes[:4]), None, out)
+    with pytest.raises(CompileError, match="classes: 'a' is there twice; give every class a name of its own"):
+        compile_exits("trunk", path, [folding] * 2, replace(FACTS, classes=[*"aabcd"]), None, out)
     remedy = r"has 2 outputs \(tensor_\d+, tensor_\d+\); export it with one output, or compile a zoo folder that holds"
     with pytest.raises(CompileError, match=remedy):
         compile_alone("trunk", Network("stage0", path, folding), out)

@@ -29,7 +29,7 @@ from edgesight.hls.dataflow.operators import (
 from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.folding import Fold, Folding, choose_fold, largest_reuse, smallest_pe
 from edgesight.hls.network import CompileError, Integers, Shape
-from edgesight.hls.rtl.joins import join_depths
+from edgesight.hls.rtl.joins import join_depths, source_pixels
 from edgesight.hls.rtl.memories import trees
 from edgesight.hls.rtl.network import emit_network
 from edgesight.hls.rtl.units import plan, slowest
@@ -91,6 +91,14 @@ def test_any_other_scale_is_a_unit_of_its_own(change: dict[str, object]) -> None
     units = plan(network(first, sums, replace(scale, **change)), FOLDING)  # type: ignore[arg-type] # fields by name
     assert units[1].fused is None
     assert units[2].kind == "scale"
+
+
+def test_a_sum_that_rounds_up_past_the_clip_is_a_unit_of_its_own() -> None:
+    first = entry("x", Stream(Shape(1, 1, 1), 0, 23), 1.0)
+    sums = matrix("one", 0, first.output, Window((1, 1)), 1, np.ones((1, 1, 1, 1), np.int64))
+    # 23 / 8 becomes 3, which two bits hold.
+    scale = Scale("q", (1,), Stream(sums.output.shape, 0, 2), np.ones(1, np.int64), np.zeros(1, np.int64), 3, 2)
+    assert plan(network(first, sums, scale), FOLDING)[1].fused is None
 
 
 def test_sums_that_are_an_output_besides_are_not_rounded_away() -> None:
@@ -158,6 +166,12 @@ def test_trees_find_the_count_of_thresholds_for_every_value(count: int) -> None:
             for memory in memories:
                 path = 2 * path + int(value >= memory[path])
             assert tree.first[channel] + step[channel] * path == out
+
+
+def test_copies_of_a_row_come_once_the_row_is_whole() -> None:
+    up = upsample("up", 0, Stream(Shape(2, 3, 1), 0, 7), (2, 2))
+    row = [1, 1, 2, 2, 3, 3]
+    assert source_pixels(up, Shape(2, 3, 1)).tolist() == [*row, *[3] * 6, *(3 + pixel for pixel in row), *[6] * 6]
 
 
 def test_depths_of_joins_are_the_lead_of_the_faster_path() -> None:

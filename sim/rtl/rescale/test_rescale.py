@@ -15,6 +15,7 @@ CASES: dict[str, dict[str, Any]] = {
     "half to even, short shift": {"Round": 2, "Shift": 1, "Low": -127, "High": 127, "OutWidth": 8},
     "no shift": {"Round": 2, "Shift": 0, "OutWidth": 16, "Low": -30000, "High": 30000},
     "ones, unsigned": {"One": True, "InSigned": 0, "Shift": 6, "Round": 1, "Pe": 1},
+    "minus ones, of a bit": {"One": True, "MultiplierWidth": 1, "Low": -8, "High": 7},  # 1'b1 is no 1
     "shift beyond the product": {"Shift": 24, "Round": 1, "Low": -1, "High": 1, "OutWidth": 2},
 }
 

@@ -38,3 +38,14 @@ async def a_beat_a_cycle(dut: Any) -> None:
     beats, before = bench.draw(50), bench.cycle
     assert await bench.join(beats, [1.0] * len(BITS), 1.0) == _joined(beats)
     assert bench.cycle - before == 51
+
+
+@cocotb.test()
+async def reset_drops_what_waits(dut: Any) -> None:
+    """A beat that waits for its taker is gone after a reset."""
+    bench = JoinBench(dut, BITS)
+    await bench.begin()
+    await bench.join(bench.draw(2), [1.0] * len(BITS), 0.0)
+    assert (await bench.step(s_valid_i=0))["m_valid_o"]
+    await bench.step(rst_ni=0, s_valid_i=0)
+    assert not (await bench.step(rst_ni=1, s_valid_i=0))["m_valid_o"]
