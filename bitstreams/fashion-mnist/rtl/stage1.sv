@@ -81,7 +81,7 @@ module stage1 (
   );
   logic u4_node_conv2d_1_q_valid, u4_node_conv2d_1_q_ready;
   logic [127:0] u4_node_conv2d_1_q_data;
-  stream_fifo #(.Width(128), .Depth(26)) u_u4_node_conv2d_1_q (
+  stream_fifo #(.Width(128), .Depth(13)) u_u4_node_conv2d_1_q (
     .clk_i, .rst_ni,
     .s_valid_i(u4_node_conv2d_1_valid), .s_ready_o(u4_node_conv2d_1_ready), .s_data_i(u4_node_conv2d_1_data),
     .m_valid_o(u4_node_conv2d_1_q_valid), .m_ready_i(u4_node_conv2d_1_q_ready), .m_data_o(u4_node_conv2d_1_q_data)
@@ -125,7 +125,7 @@ module stage1 (
   );
   logic u8_node_max_pool2d_1_q_valid, u8_node_max_pool2d_1_q_ready;
   logic [127:0] u8_node_max_pool2d_1_q_data;
-  stream_fifo #(.Width(128), .Depth(10)) u_u8_node_max_pool2d_1_q (
+  stream_fifo #(.Width(128), .Depth(5)) u_u8_node_max_pool2d_1_q (
     .clk_i, .rst_ni,
     .s_valid_i(u8_node_max_pool2d_1_valid), .s_ready_o(u8_node_max_pool2d_1_ready), .s_data_i(u8_node_max_pool2d_1_data),
     .m_valid_o(u8_node_max_pool2d_1_q_valid), .m_ready_i(u8_node_max_pool2d_1_q_ready), .m_data_o(u8_node_max_pool2d_1_q_data)
