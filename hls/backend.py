@@ -30,6 +30,7 @@ from hls4ml.writer.writers import register_writer
 
 from edgesight.hls import build as building
 from edgesight.hls import settings
+from edgesight.hls.build_report import REPORT
 from edgesight.hls.cpp import handlers
 from edgesight.hls.cpp import layers as own_layers
 from edgesight.hls.cpp.placement import BACKEND, place, route
@@ -301,7 +302,9 @@ class Emit(ModelOptimizerPass):  # type: ignore[misc]
         )
         if model.rtl_route.rtl:
             name = identifier(model.config.get_project_name())
-            folder = Path(model.config.get_output_dir()) / "rtl"
+            project = Path(model.config.get_output_dir())
+            (project / REPORT).unlink(missing_ok=True)  # of what was written here before
+            folder = project / "rtl"
             folder.mkdir(parents=True, exist_ok=True)
             for file, text in emit_network(name, model.rtl_route.network, model.rtl_route.folding).project().items():
                 write_atomically(folder / file, text.encode())

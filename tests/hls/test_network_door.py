@@ -205,6 +205,10 @@ def test_a_model_in_a_relative_folder_is_built(tmp_path: Path, monkeypatch: pyte
     writer = Writer((4,), seed=2)
     model = door(writer.model(writer.dense(writer.quant("image", 0, 2), 4, 3)), Path("out"))
     assert model.build(synth=False) == {"LintReport": {"Tool": "Verilator", "Warnings": "0"}} == read_report("out")
+    # Another network in the same folder has not been built yet.
+    door(writer.model(writer.dense(writer.quant("image", 0, 2), 4, 2)), Path("out")).write()
+    with pytest.raises(CompileError, match=r"build\(\) the model first"):
+        read_report("out")
 
 
 def test_what_no_build_can_do_is_refused(tmp_path: Path) -> None:
