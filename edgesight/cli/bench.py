@@ -277,7 +277,8 @@ def bench_plan_(
 def bench_board_(  # noqa: PLR0913 - a command's options are its surface
     zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder with stage0.onnx, stage1.onnx and card.json.")],
     cycles: Annotated[
-        str, typer.Option(help="Cycles a frame that each layer of stage 0 and of stage 1 may take on the open board.")
+        str,
+        typer.Option(help="Cycles a frame that each layer may take on the open board, a number for each stage."),
     ] = "24000,160000",
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Seeds to place and route the open board with.")] = 3,
     images: Annotated[int, typer.Option(min=1, help="Images that the PYNQ host answers in simulation.")] = 50,

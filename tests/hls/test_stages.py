@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from edgesight.hls.compile import DataSetFacts, Folding, Network, compile_package
 from edgesight.hls.csim import build_library as build_csim
 from edgesight.hls.network import CompileError
+from edgesight.hls.zoo import calibrated_as
 from edgesight.host.answer import Answer
 from edgesight.host.cascade import Cascade
 from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, Images
@@ -154,3 +155,16 @@ def test_stages_that_take_other_values_than_bytes_alike_are_refused(
     with pytest.raises(CompileError, match=message):
         compile_package("any", networks, facts, None, tmp_path / "kernel")
     assert not (tmp_path / "kernel").exists()
+
+
+def test_a_cascade_of_one_class_and_a_calibration_of_other_stages_are_refused(tmp_path: Path) -> None:
+    writer = Writer((1, 8, 8))
+    path = writer.save(tmp_path / "one.onnx", writer.dense(writer.flatten(writer.pixels()), 64, 1), classes=1)
+    facts = DataSetFacts("one", "0" * 64, ["class"])
+    with pytest.raises(CompileError, match=r"the networks have 1 outputs; a cascade needs 2 to .* classes: train them"):
+        compile_package("any", [Network("stage0", path, Folding(500, {}))], facts, None, tmp_path / "kernel")
+    assert not (tmp_path / "kernel").exists()
+    package = Package.load(ROOT / "bitstreams" / "digits")
+    shorter = package.kernel.model_copy(update={"stages": package.kernel.stages[:1]})
+    with pytest.raises(CompileError, match="has another count of stages than kernel 'digits': calibrate anew"):
+        calibrated_as(package, shorter)
