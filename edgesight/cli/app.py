@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -62,6 +63,7 @@ app.command()(bench.demo)
 app.command()(serve.edge)
 app.command()(serve.query)
 
+_HERE = str(Path(__file__).parents[1])
 # The extra that brings a library along which a board does not need.
 _EXTRAS = {
     **dict.fromkeys(("brevitas", "hls4ml", "onnx", "qonnx", "torch"), "build"),
@@ -72,10 +74,15 @@ _EXTRAS = {
 }
 
 
-def _warned(message: Warning | str, category: type[Warning], *where: Any) -> None:
-    """A warning as people read it: what it says, not the line of code that says it."""
-    if issubclass(category, UserWarning):
+_shown = warnings.showwarning
+
+
+def _warned(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
+    """A warning of ours as people read it: what it says, not the line of code that says it."""
+    if issubclass(category, UserWarning) and filename.startswith(_HERE):
         warn([str(message)])
+    else:
+        _shown(message, category, filename, *rest)
 
 
 def main() -> None:
