@@ -199,7 +199,7 @@ REFUSED: dict[str, tuple[Build, str]] = {
     ),
     "float input": (
         float_input,
-        r"layer matmul\d+: it takes the network's input, which has no quantiser; quantise the input, or give",
+        r"layer matmul\d+: it takes the network's input, which has no quantiser; quantise the input, or say",
     ),
     "flatten 2": (
         axis(2),
