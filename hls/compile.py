@@ -17,6 +17,15 @@ import numpy as np
 import onnx
 
 from edgesight.hls import emit, qonnx_graph, registers
+from edgesight.hls.checks import (
+    check_alike,
+    check_frame,
+    check_logits,
+    check_one_output,
+    check_one_place,
+    check_order,
+    check_size,
+)
 from edgesight.hls.cpp.handlers import original
 from edgesight.hls.cpp.model import model_graph
 from edgesight.hls.cpp.package import csim_files
@@ -38,8 +47,6 @@ from edgesight.hls.settings import check_name
 from edgesight.host.files import sha256
 from edgesight.host.kernel import (
     EXITS,
-    MAX_FRAME_BYTES,
-    MAX_LOGIT_BITS,
     MAX_STAGES,
     SCHEMA_VERSION,
     BackEndInput,
@@ -55,9 +62,6 @@ FRAME_SLOTS = 8
 CLOCK_MHZ = 100.0
 _VECTORS, _VECTORS_SEED = 16, 0
 _TOOLS = ("hls4ml", "qonnx", "numpy")
-MAX_SIDE = 1024  # pixels, as edgesight.host.kernel.Input has it
-MAX_CLASSES = 65_536  # labels of a result record
-_IN_ORDER = ("HWC", "HW", "HC", "WC")  # as streams go
 _ROUNDING = 1e-9  # share of the largest logit by which two sums in double precision may differ
 
 
@@ -145,7 +149,7 @@ def compile_alone(name: str, network: Network, out: Path) -> Package:
     """
     parts = _parts([network])
     ports = _ports_of(parts)
-    _check_size(ports[0])
+    check_size(ports[0])
     return _write(name, _build(parts, ports), DataSetFacts("none", "", []), None, out, alone=True)
 
 
@@ -159,7 +163,7 @@ def convert(graph: Any, module: str, folding: Folding, folder: Path) -> tuple[li
     integers, notes = integer_network(original(graph))
     for note in notes:
         warnings.warn(note, stacklevel=2)
-    _check_one_output(module, integers)
+    check_one_output(module, integers)
     named = _by_name(folding, integers, module)
     layers = layers_of(integers, named)
     with qonnx_graph.calling("converting the network with hls4ml"):
@@ -217,7 +221,7 @@ def _parts(networks: Sequence[Network]) -> list[_Part]:
     for network in networks:
         try:
             integers = _read(network.path, network.entry)
-            _check_one_output(f"{network.path}: the network", integers)
+            check_one_output(f"{network.path}: the network", integers)
         except CompileError as error:
             problems.append(error)
             continue
@@ -227,37 +231,16 @@ def _parts(networks: Sequence[Network]) -> list[_Part]:
     return found
 
 
-def _check_order(path: Path, integers: IntegerNetwork) -> None:
-    """Refuse an output of which a record would number the values in another order than the file does."""
-    for output in integers.outputs:
-        for axes in output.axes:
-            if len(axes) > 1 and axes not in _IN_ORDER:
-                raise CompileError(
-                    f"{path}: output {output.name}: it is a flattened map with its {axes[0]} axis first, and its "
-                    "values would come in another order; give the map itself as the output, or flatten it channels last"
-                )
-
-
 def _read(path: Path, entry: EntryFormat | None = None) -> IntegerNetwork:
     """The network's file as integers; what is to be known of it is warned of."""
     try:
         integers, notes = integer_network(path, entry)
     except CompileError as error:
         raise CompileError(f"{path}: {error}") from error
-    _check_order(path, integers)
+    check_order(path, integers)
     for note in notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)
     return integers
-
-
-def _check_one_output(what: str, integers: IntegerNetwork) -> None:
-    """Refuse what a kernel has no place for."""
-    if len(integers.outputs) != 1:
-        names = ", ".join(output.name for output in integers.outputs)
-        raise CompileError(
-            f"{what} has {len(integers.outputs)} outputs ({names}); export it with one output, or compile a zoo folder "
-            "that holds it as exits.onnx, for a cascade of its exits"
-        )
 
 
 def _by_name(folding: Folding, integers: IntegerNetwork, module: str) -> Folding:
@@ -277,7 +260,7 @@ def _by_name(folding: Folding, integers: IntegerNetwork, module: str) -> Folding
 def _ports_of(parts: Sequence[_Part]) -> list[emit.Ports]:
     """The ports of the stages that the parts become."""
     for part in parts:
-        _check_logits(part)
+        check_logits(part.path, part.integers)
     return [_ports(f"stage{index}", part) for index, part in enumerate(parts)]
 
 
@@ -366,15 +349,10 @@ def _csim(integers: IntegerNetwork, emitted: EmittedNetwork) -> tuple[str | None
 def _cascade(name: str, parts: Sequence[_Part], data: DataSetFacts, backend: bytes | None, out: Path) -> Package:
     """Write the package of a cascade, if its stages fit each other and the data."""
     ports = _ports_of(parts)
-    _check_alike(parts, ports)
-    _check_frame(ports[0])
-    for part, one in zip(parts, ports, strict=True):
-        if one.logit_beats > 1:
-            raise CompileError(
-                f"{part.path}: output {part.integers.outputs[0].name}: it is a map of {one.logit_beats} places, and "
-                "the classes of a cascade are channels of one; end the network in a dense layer or a pooling over all "
-                "places, or compile its file alone"
-            )
+    check_alike([part.integers for part in parts], ports)
+    check_frame(ports[0])
+    for part in parts:
+        check_one_place(part.path, part.integers)
     if len(data.classes) != ports[0].classes:
         raise CompileError(
             f"{len(data.classes)} class names for networks with {ports[0].classes} outputs: give a name for each output"
@@ -442,81 +420,6 @@ def _hardware(built: _Built, alone: bool) -> tuple[dict[str, bytes], dict[str, s
     build_hash = structure_hash({**rtl, TOP: kernel("0" * 8, weights).encode()}, library)
     rtl[TOP] = kernel(build_hash, weights).encode()
     return rtl, library, build_hash
-
-
-def _check_logits(part: _Part) -> None:
-    """Refuse logits that a record has no room for."""
-    output = part.integers.outputs[0]
-    given = part.integers.operators[output.source].output
-    bits = signed_bits(given.low, given.high)
-    if bits > MAX_LOGIT_BITS:
-        raise CompileError(
-            f"{part.path}: output {output.name}: its integers have {bits} bits, a record carries {MAX_LOGIT_BITS} at "
-            "most; put a quantiser before it, or give its values scales and offsets that are nearer to each other"
-        )
-
-
-def _check_alike(parts: Sequence[_Part], ports: Sequence[emit.Ports]) -> None:
-    """Refuse stages that do not take the same frames or tell the same classes apart."""
-    first = ports[0]
-    for part, other in zip(parts[1:], ports[1:], strict=True):
-        if (first.source, first.classes) != (first.source if other.goes_on else other.source, other.classes):
-            raise CompileError(
-                f"the stages differ: {first.name} takes {first.source} and has {first.classes} classes, {other.name} "
-                f"takes {other.source} and has {other.classes}; train all on the same data set and size"
-            )
-        here, there = _taken(parts[0]), _taken(part)
-        if not other.goes_on and here != there:
-            raise CompileError(
-                f"the stages differ: {first.name} takes {here}, {other.name} {there}; quantise the pixels alike in all"
-            )
-
-
-def _taken(part: _Part) -> str:
-    """The values that a part's entry takes, in words."""
-    stream = part.integers.entry.output
-    sign = "signed" if stream.signed else "unsigned"
-    return f"{sign} values of {stream.bits} bits in steps of {part.integers.entry.scale!r}"
-
-
-def _check_frame(ports: emit.Ports) -> None:
-    """Refuse inputs and outputs that a cascade cannot carry."""
-    source, form, classes = ports.source, ports.source_format, ports.classes
-    if source.channels not in (1, 3) or max(source.height, source.width) > MAX_SIDE:
-        raise CompileError(
-            f"the networks take {source} values a frame; a cascade's frames are pictures of 1 or 3 channels and at "
-            f"most {MAX_SIDE} pixels a side: give the networks such an input, and flatten it in them"
-        )
-    if source.pixels * source.channels > MAX_FRAME_BYTES:
-        raise CompileError(
-            f"the networks take {source} bytes a frame; a frame has at most {MAX_FRAME_BYTES}: give them smaller "
-            "pictures"
-        )
-    if form.bits != 8 or form.signed:
-        raise CompileError(
-            f"the networks take {'signed' if form.signed else 'unsigned'} values of {form.bits} bits; a cascade's "
-            "frames are pictures of bytes: begin the networks with an unsigned quantiser of 8 bits, or compile "
-            "each file alone"
-        )
-    if not 2 <= classes <= MAX_CLASSES:
-        raise CompileError(
-            f"the networks have {classes} outputs; a cascade needs 2 to {MAX_CLASSES} classes: train them on so many"
-        )
-
-
-def _check_size(ports: emit.Ports) -> None:
-    """Refuse inputs and outputs that a kernel of a network alone cannot carry."""
-    source = ports.source
-    values = source.pixels * source.channels
-    if max(source.height, source.width) > MAX_SIDE or source.channels > MAX_CLASSES or values > MAX_FRAME_BYTES // 2:
-        raise CompileError(
-            f"the network takes {source} values a frame; a kernel takes at most {MAX_SIDE} a side, {MAX_CLASSES} "
-            f"channels and {MAX_FRAME_BYTES // 2} values: cut the input into parts"
-        )
-    if ports.classes > MAX_CLASSES:
-        raise CompileError(
-            f"the network has {ports.classes} outputs; a record carries at most {MAX_CLASSES}: cut it into parts"
-        )
 
 
 def _known_answers(built: _Built, taken: Input) -> bytes:
