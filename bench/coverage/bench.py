@@ -300,7 +300,9 @@ def _random(count: int, kept: _Kept, console: Console) -> list[Result]:
         if earlier is None:
             folder = kept.folder / name
             folder.mkdir(exist_ok=True)
-            made = run_random(number, _SEED + start, folder, lambda line: console.print(line, highlight=False))
+            made = run_random(
+                range(start, start + number), _SEED, folder, lambda line: console.print(line, highlight=False)
+            )
             kept.write(name, {"results": [asdict(result) for result in made]})
             results += made
         else:

@@ -52,24 +52,26 @@ class Result:
     interval: float = 0.0  # measured at full speed
 
 
-def run_random(count: int, seed: int, folder: Path, progress: Progress = print, csim_every: int = 10) -> list[Result]:
-    """Draw `count` networks, build them in `folder` and run each; a failing one is shrunk and kept there.
+def run_random(
+    numbers: range, seed: int, folder: Path, progress: Progress = print, csim_every: int = 10
+) -> list[Result]:
+    """Draw these networks of a seed, build them in `folder` and run each; a failing one is shrunk and kept there.
 
     What is kept: its result as JSON, with the numbers that draw it again, and the QONNX file. Of every `csim_every`
     networks one is compiled as C++, too: the first that hls4ml can state. Raises StreamsError when a tool is missing
     or fails.
     """
     results: list[Result] = []
-    for start in range(0, count, TOGETHER):
+    for start in range(0, len(numbers), TOGETHER):
         began = time.monotonic()
-        drawn = [draw(seed, index) for index in range(start, min(start + TOGETHER, count))]
-        group = folder / f"networks-{seed}-{start}"
+        drawn = [draw(seed, index) for index in numbers[start : start + TOGETHER]]
+        group = folder / f"networks-{seed}-{drawn[0].index}"
         wanted = -(-(start + len(drawn)) // csim_every) - sum(result.csim for result in results)
         for result in run_networks(drawn, group, wanted):
             results.append(_shrunk(result, folder) if result.error else result)
         shutil.rmtree(group, ignore_errors=True)
         wrong = sum(1 for result in results if result.error)
-        progress(f"{len(results)} of {count} networks, {wrong} wrong; {time.monotonic() - began:.0f} s")
+        progress(f"{len(results)} of {len(numbers)} networks, {wrong} wrong; {time.monotonic() - began:.0f} s")
     for result in results:
         if result.error:
             kept = folder / f"failed-{result.seed}-{result.index}"

@@ -80,10 +80,13 @@ class Ramp:
 
 
 def evaluate(value: Value, integers: npt.NDArray[Any], nudge: float = 0.0) -> Reals:
-    """The real values [n, channels] at integers [n, channels]; `nudge` moves the stream's own values by that factor."""
+    """The real values [n, channels] at integers [n, channels].
+
+    `nudge` moves the stream's own values by that share of them, 0 by that share of a step.
+    """
     if isinstance(value, Leaf):
-        exact = integers * value.scale
-        return np.asarray(exact * (1 + nudge) if nudge else exact)
+        exact = np.asarray(integers * value.scale)
+        return exact + nudge * np.maximum(np.abs(exact), np.abs(value.scale)) if nudge else exact
     if isinstance(value, Joined):
         ends = np.cumsum([channels for channels, _ in value.parts])
         pieces = np.split(integers, ends[:-1], axis=1)

@@ -88,7 +88,7 @@ def test_the_reference_keeps_what_every_stream_says_of_itself() -> None:
 
 @pytest.mark.skipif(bool(missing_tools()), reason="verilator, g++, make or perl not found")
 def test_random_networks_are_exact_under_random_stalls(tmp_path: Path) -> None:
-    results = simulate.run_random(12, 1, tmp_path)
+    results = simulate.run_random(range(12), 1, tmp_path)
     assert [result.error for result in results] == [""] * 12
     assert all(result.runs == simulate.RUNS and result.interval > 0 for result in results)
     assert sum(result.csim for result in results) == 2
@@ -105,7 +105,7 @@ def test_a_wrong_network_is_seen_shrunk_and_kept(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(simulate, "emit_network", with_a_fault)
     monkeypatch.setattr(simulate, "draw", lambda seed, number, *fewer: draw(seed, index, *fewer))
-    (result,) = simulate.run_random(1, 9, tmp_path)
+    (result,) = simulate.run_random(range(1), 9, tmp_path)
     assert (result.index, result.blocks, result.channels) == (index, 1, 2)
     assert "a wrong beat: beat 0 of output 0" in result.error
     assert (tmp_path / f"failed-9-{index}.json").is_file()

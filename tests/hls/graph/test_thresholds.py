@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edgesight.hls.graph.integer_network import integer_network
 from edgesight.hls.graph.source import Refused
 from edgesight.hls.graph.thresholds import Shift, Steps, seen_direction, shift_of, steps_of
+from tests.hls.graph.graphs import Graph
 
 CHANNELS = 7
 
@@ -80,3 +82,14 @@ def test_more_integers_than_can_be_looked_at_are_refused() -> None:
     low, high = np.full(64, -(1 << 30)), np.full(64, 1 << 30)
     with pytest.raises(Refused, match="not known to rise or fall"):
         seen_direction(lambda x: x, low, high)
+
+
+@pytest.mark.parametrize(("scale", "told"), [(np.float32(0.00859375), True), (np.float32(2.0**-7), False)])
+def test_a_sum_of_0_on_a_boundary_is_told_where_doubles_may_miss_it(scale: np.float32, told: bool) -> None:
+    """Rounding up, a hair above 0 is a step: where doubles do not hold the products, the order of a sum decides."""
+    graph = Graph((4,))
+    weights = graph.bipolar_weights((4, 10), 2.998655)
+    sums = graph.node("MatMul", [graph.quantise("image", 8, 1, scale, narrow=1), weights])
+    quantised = graph.quantise(sums, 2, 1, np.float32(3.0404768), narrow=1, mode="CEIL")
+    _, notes = integer_network(graph.graph(quantised))
+    assert any("10 sums lie on a rounding boundary" in note for note in notes) == told
