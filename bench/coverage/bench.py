@@ -19,7 +19,7 @@ from edgesight.bench.coverage.exactness import INPUTS, Exactness, exactness
 from edgesight.bench.coverage.examples import EXAMPLES
 from edgesight.bench.coverage.random_blocks import KINDS
 from edgesight.bench.coverage.random_build import Layer
-from edgesight.bench.coverage.random_networks import BITS, NO_MEANING
+from edgesight.bench.coverage.random_networks import BITS, CYCLES, NO_MEANING
 from edgesight.bench.coverage.simulate import Result, run_random
 from edgesight.bench.report import Check, PlainTable, print_checks, write_report
 from edgesight.hls.graph.integer_network import Format
@@ -49,7 +49,7 @@ Random networks that were exact, by layer and bits: `edgesight bench coverage` d
 file in float64, and compares the compiler's fast reference with that, the RTL under random stalls with the reference,
 and for one network in ten hls4ml's C++, too. This is the table of {drawn} networks (seed {seed}). Bits are those of a
 layer's weights; of the quantiser behind a function; else of what comes in. A network counts in each row that it has a
-layer of.
+layer of. The other columns count the same networks by their folding: the cycles a frame that each layer may take.
 """
 
 
@@ -79,7 +79,7 @@ def bench_coverage(out: Path, console: Console, asked: Asked) -> bool:
     drawn = _random(asked.random, kept, console)
     checks = [check for each in found for check in _checks_of(each)]
     _tell_boundaries(found, console)
-    table = coverage_table(drawn)
+    table, folded = coverage_table(drawn), folding_table(drawn)
     small = [] if asked.names else _cascades(kept, console)
     checks += cascades.checks_of(small)
     skipped: list[str] = []
@@ -111,12 +111,13 @@ def bench_coverage(out: Path, console: Console, asked: Asked) -> bool:
         "by_command": None if commanded is None else asdict(commanded),
         "random": [asdict(result) for result in drawn if result.error],
         "table": {kind: {str(bits): count for bits, count in row.items()} for kind, row in table.items()},
+        "folding": {kind: {str(cycles): count for cycles, count in row.items()} for kind, row in folded.items()},
         "skipped": skipped,
     }
     write_report(out / "coverage.json", body, checks)
     if asked.random:
-        write_atomically(out / "coverage" / "table.md", table_page(table, len(drawn), _SEED).encode())
-        console.print(_shown(table))
+        write_atomically(out / "coverage" / "table.md", table_page(table, folded, len(drawn), _SEED).encode())
+        console.print(_shown(table, folded))
     for reason in skipped:
         console.print(f"skipped: {reason}", highlight=False)
     return print_checks(console, checks)
@@ -139,13 +140,26 @@ def coverage_table(results: Sequence[Result]) -> dict[str, dict[int, int | str]]
     return table
 
 
-def table_page(table: Mapping[str, Mapping[int, int | str]], drawn: int, seed: int) -> str:
-    """The table as a page of the docs."""
+def folding_table(results: Sequence[Result]) -> dict[str, dict[int, int]]:
+    """How many exact networks have each kind of layer, by the cycles that a layer may take."""
+    table = {kind: dict.fromkeys(CYCLES, 0) for kind in KINDS}
+    for result in results:
+        for kind in {layer.kind for layer in result.layers} if not result.error else ():
+            table[kind][result.cycles] += 1
+    return table
+
+
+def table_page(
+    table: Mapping[str, Mapping[int, int | str]], folded: Mapping[str, Mapping[int, int]], drawn: int, seed: int
+) -> str:
+    """Both tables as a page of the docs."""
+    columns = ["layer", "1 bit", "2 bits", "3 or 4 bits", "5 to 8 bits", "1 cycle", *map(str, CYCLES[1:])]
+    rows = [[kind, *row.values(), *folded[kind].values()] for kind, row in table.items()]
     lines = [
         _PAGE.format(drawn=drawn, seed=seed),
-        "| layer | 1 bit | 2 bits | 3 or 4 bits | 5 to 8 bits |",
-        "|---|---|---|---|---|",
-        *(f"| {kind} | {' | '.join(str(count) for count in row.values())} |" for kind, row in table.items()),
+        f"| {' | '.join(columns)} |",
+        f"|{'---|' * len(columns)}",
+        *(f"| {' | '.join(map(str, row))} |" for row in rows),
         "",
     ]
     return "\n".join(lines)
@@ -330,8 +344,10 @@ def _checks_of(found: Exactness) -> list[Check]:
     return checks
 
 
-def _shown(table: Mapping[str, Mapping[int, int | str]]) -> PlainTable:
-    shown = PlainTable("Exact layers by kind and bits", ["layer", *(f"up to {bits}" for bits in BITS)], words=["layer"])
+def _shown(table: Mapping[str, Mapping[int, int | str]], folded: Mapping[str, Mapping[int, int]]) -> PlainTable:
+    columns = ["layer", *(f"up to {bits}" for bits in BITS), *(f"{cycles} cycles" for cycles in CYCLES)]
+    shown = PlainTable("Exact layers by kind and bits, and by kind and folding", columns, words=["layer"])
     for kind, row in table.items():
-        shown.add_row(kind, *(str(row[bits]) if isinstance(row[bits], int) else "-" for bits in BITS))
+        counts = [str(count) if isinstance(count, int) else "-" for count in row.values()]
+        shown.add_row(kind, *counts, *map(str, folded[kind].values()))
     return shown

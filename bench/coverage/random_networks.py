@@ -19,6 +19,7 @@ from edgesight.hls.folding import Folding
 
 BITS = (1, 2, 4, 8)
 CHANNELS = 10  # of a layer, at most
+CYCLES = (1, 50, 200, 600, 2000)  # that a layer may take: as parallel as it goes, too slow to be of use, and between
 _MOST_BLOCKS = 4
 # The bits in which a kind of layer has no meaning, and why.
 NO_MEANING: dict[str, tuple[tuple[int, ...], str]] = {
@@ -47,8 +48,7 @@ def draw(seed: int, index: int, blocks: int = _MOST_BLOCKS, channels: int = CHAN
     pairs = [(kind, bits) for bits in BITS for kind in KINDS if bits not in NO_MEANING.get(kind, ((),))[0]]
     kind, bits = pairs[index % len(pairs)]
     count = min(blocks, int(rng.integers(1, _MOST_BLOCKS, endpoint=True)))
-    # Too slow to be of use, as parallel as it goes, and between.
-    cycles = int(rng.choice([1, 50, 200, 600, 2000]))
+    cycles = int(rng.choice(CYCLES))
     form = str(rng.choice(sorted(KINDS[kind].forms)))
     build = Build(rng, bits, channels, *_begun(rng, form, channels))
     build.enter(bits)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgesight.bench.coverage import bench, simulate
-from edgesight.bench.coverage.bench import coverage_table, table_page
+from edgesight.bench.coverage.bench import coverage_table, folding_table, table_page
 from edgesight.bench.coverage.random_blocks import KINDS
 from edgesight.bench.coverage.random_networks import BITS, NO_MEANING, draw
 from edgesight.bench.coverage.simulate import Result
@@ -47,6 +47,12 @@ def test_fewer_channels_are_drawn_where_fewer_are_asked_for() -> None:
             assert max(constant.dims, default=1) <= 400
 
 
+def test_networks_are_counted_by_folding_where_they_are_exact() -> None:
+    results = [replace(each, cycles=200) for each in exact_results(3)]
+    assert folding_table(results)[results[0].layers[0].kind][200] > 0
+    assert sum(sum(row.values()) for row in folding_table([replace(results[0], error="wrong")]).values()) == 0
+
+
 def exact_results(count: int) -> list[Result]:
     return [Result(1, index, 1, 1, 1, draw(1, index).layers, 3, 5, error="", csim=False) for index in range(count)]
 
@@ -66,7 +72,7 @@ def test_what_was_not_drawn_or_differed_is_an_empty_entry() -> None:
     results = [replace(each, error="wrong") for each in exact_results(8)]
     table = coverage_table(results)
     assert all(count == 0 or isinstance(count, str) for row in table.values() for count in row.values())
-    assert "| bipolar weights | 0 | -1 and 1 are one bit |" in table_page(table, 8, 1)
+    assert "| bipolar weights | 0 | -1 and 1 are one bit |" in table_page(table, folding_table(results), 8, 1)
 
 
 def test_results_depend_on_the_compiler_and_not_on_what_reports_them() -> None:
