@@ -27,7 +27,7 @@ import numpy as np
 
 from edgesight.host.answer import Answer
 from edgesight.host.edge import Edge, EdgeError, open_edge
-from edgesight.host.images import ImageError, Pixels, check_array, image_content
+from edgesight.host.images import ImageError, Pixels, image_content, picture_of
 from edgesight.host.libraries import find
 from edgesight.host.link.addresses import host_and_port
 from edgesight.host.package import Package
@@ -61,7 +61,7 @@ class AsyncSession:
             found = await self._edge.read(content, name)
             pixels, warnings = found.pixels, tuple(f"{name} {warning}" for warning in found.warnings)
         elif isinstance(picture, np.ndarray):
-            pixels = check_array(picture, self._edge.kernel.input, "the array")
+            pixels = picture_of(picture, self._edge.kernel.input, "the array").pixels
         else:
             found_type = type(picture).__name__
             raise ImageError(f"a picture of type {found_type}: give a file's path, its content as bytes, or an array")

@@ -1,7 +1,7 @@
 """From a picture's or an array's file to the pixels that a kernel takes.
 
 Pictures: by the rule of `edgesight.host.pictures`. Arrays (`.npy`): taken as they are; they must already have the
-kernel's shape.
+shape that the kernel's fabric or its back end takes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.kernel import Input
+from edgesight.host.kernel import BackEndInput, Input
 from edgesight.host.picture_files import MAX_FILE_BYTES, SUFFIXES, Unreadable
-from edgesight.host.pictures import Picture, Pixels, read
+from edgesight.host.pictures import Picture, Pixels, read, refit
 
 __all__ = [
     "MAX_FILE_BYTES",
@@ -31,10 +31,11 @@ __all__ = [
     "Picture",
     "Pixels",
     "array_file",
-    "check_array",
     "give_back_memory",
     "image_content",
     "listed",
+    "photograph_shape",
+    "picture_of",
     "random_images",
     "read_image",
 ]
@@ -50,34 +51,50 @@ class ImageError(EdgeSightError, ValueError):
     """A picture that cannot be used: names it, what was found and what would be right."""
 
 
-def read_image(content: bytes, expected: Input, name: str) -> Picture:
+def read_image(content: bytes, expected: Input, name: str, backend: BackEndInput | None = None) -> Picture:
     """Pixels uint8 [H, W, C] of the file `content`, as `expected` by the kernel; `name` is for errors.
 
-    Reading takes at most 256 MiB of memory. Raises ImageError.
+    Where the `backend` takes another form, it has a photograph in that form, too. Reading takes at most 256 MiB of
+    memory. Raises ImageError.
     """
     if len(content) > MAX_FILE_BYTES:
         raise ImageError(f"{name} has {len(content)} bytes, at most {MAX_FILE_BYTES} are read: make it smaller")
     if content.startswith(_NPY):
-        return Picture(_array(content, expected, name), ())
+        return picture_of(_array(content, name), expected, name, backend)
     try:
-        return read(content, *expected.shape)
+        return read(content, *expected.shape, photograph_shape(expected, backend))
     except Unreadable as error:
         raise ImageError(f"{name} {error}") from error
 
 
-def check_array(array: npt.NDArray[Any], expected: Input, name: str) -> Pixels:
-    """`array`, where it is what the kernel takes as it is: uint8 of the kernel's shape [H, W, C]; raises ImageError."""
-    if array.dtype != np.uint8 or array.shape != expected.shape:
+def photograph_shape(expected: Input, backend: BackEndInput | None) -> tuple[int, int, int] | None:
+    """Shape [H, W, C] of what the `backend` takes of a picture; None where that is what the kernel's fabric takes."""
+    return backend.shape if backend is not None and backend.shape != expected.shape else None
+
+
+def picture_of(array: npt.NDArray[Any], expected: Input, name: str, backend: BackEndInput | None = None) -> Picture:
+    """The picture that `array` is: uint8 [H, W, C] of the fabric's shape or, where it is another, the back end's.
+
+    The other form is made of it. Raises ImageError.
+    """
+    larger = photograph_shape(expected, backend)
+    if array.dtype != np.uint8 or array.shape not in (expected.shape, larger):
         remedy = (
             "reshape it, or give a picture, which is resized"
             if array.dtype == np.uint8
             else "bring its values to 0 to 255 and convert it by astype(numpy.uint8)"
         )
+        taken = f"uint8 {list(expected.shape)}" + (f" or {list(larger)}" if larger is not None else "")
         raise ImageError(
-            f"{name} holds {array.dtype} {list(array.shape)}, but the kernel takes uint8 {list(expected.shape)} "
+            f"{name} holds {array.dtype} {list(array.shape)}, but the kernel takes {taken} "
             f"(height, width, channels): {remedy}"
         )
-    return np.asarray(array, np.uint8)
+    pixels = np.asarray(array, np.uint8)
+    if larger is None:
+        return Picture(pixels, ())
+    if array.shape == larger:
+        return Picture(refit(pixels, expected.shape), (), pixels)
+    return Picture(pixels, ("has the fabric's size: for the data centre it is enlarged",), refit(pixels, larger))
 
 
 def array_file(path: Path) -> Pixels:
@@ -183,9 +200,9 @@ def _from_pipe(descriptor: int, path: Path) -> bytes:
     return b"".join(pieces)
 
 
-def _array(content: bytes, expected: Input, name: str) -> Pixels:
+def _array(content: bytes, name: str) -> npt.NDArray[Any]:
     try:
-        array = np.load(io.BytesIO(content), allow_pickle=False)
+        array: npt.NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, OSError, EOFError, MemoryError, tokenize.TokenError) as error:
         raise ImageError(f"{name} is damaged ({error}): it cannot be read as an array; write it again") from error
-    return check_array(array, expected, name)
+    return array

@@ -21,7 +21,7 @@ from edgesight.host.registers import MAX_STAGES as MAX_STAGES
 from edgesight.host.registers import THRESHOLD_NEVER as NEVER
 from edgesight.host.registers import THRESHOLD_SETS
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 MAX_FRAME_BYTES: Final = 1 << 22
 MAX_LOGIT_BITS: Final = 32
 EXITS: Final = "exits"  # the name of a network with several outputs, each of which is a stage of the cascade
@@ -85,7 +85,10 @@ class Input(_Strict):
 
 
 class BackEndInput(_Strict):
-    """What the data centre's model takes of the picture, stretched to its size by `edgesight.host.pictures`' rule."""
+    """What the data centre's model takes of the picture, stretched to its size by `edgesight.host.pictures`' rule.
+
+    In these bytes, uint8 [H, W, C], the picture goes over the link: the *photograph*.
+    """
 
     height: Annotated[int, Field(ge=1, le=4096)]
     width: Annotated[int, Field(ge=1, le=4096)]
@@ -95,6 +98,13 @@ class BackEndInput(_Strict):
     # By channel, in units of a byte: a float is (byte - mean) / deviation. Bytes go as they are.
     mean: list[float]
     deviation: list[Annotated[float, Field(gt=0.0)]]
+    # Which of the model's logits each class of the package is; None: they are the classes, in their order.
+    outputs: list[Annotated[int, Field(ge=0)]] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (H, W, C) of a photograph."""
+        return self.height, self.width, self.channels
 
     @classmethod
     def same_as(cls, fabric: Input) -> BackEndInput:
@@ -117,6 +127,8 @@ class BackEndInput(_Strict):
             )
         if self.element == "uint8" and (any(self.mean) or any(value != 1.0 for value in self.deviation)):
             raise ValueError("bytes go as they are: a mean other than 0 or a deviation other than 1 wants float32")
+        if self.outputs is not None and len(set(self.outputs)) != len(self.outputs):
+            raise ValueError("outputs: two classes are the same output of the model")
         return self
 
 
@@ -256,6 +268,15 @@ class LossBucket(_Strict):
     nothing_came: Unit  # share of images of which nothing could be had at the data centre
 
 
+class Rung(_Strict):
+    """A way for a photograph to the data centre, and what was measured of it on the calibration pictures."""
+
+    quality: Annotated[int, Field(ge=1, le=100)]  # JPEG's
+    divisor: Annotated[int, Field(ge=1, le=16)]  # by which each side is divided before; the data centre enlarges it
+    bytes: Annotated[float, Field(gt=0.0)]  # mean of a picture's, without parity and packets' own
+    accuracy: Unit  # of the back end on what arrives, where nothing is lost
+
+
 class Sample(_Strict):
     """The pictures that a calibration was measured on: its targets hold for others that are drawn as they were."""
 
@@ -284,6 +305,9 @@ class Calibration(_Strict):
     loss: float  # the targets hold on links that lose up to this share of packets: one of the buckets'
     buckets: Annotated[list[LossBucket], Field(min_length=1)]  # by rising loss; those beyond `loss` hold no promise
     backend_sha256: str
+    # How photographs go to the data centre: the first where bandwidth allows, and the targets hold for it alone; then
+    # coarser ones, each of fewer bytes. None where they are so small that they travel raw, as they are.
+    ladder: list[Rung] = []
     curves: list[ConfidenceCurve]  # by stage, over all images: what maps p to thresholds
     targets: list[Target]
     refused: list[Refused]
@@ -302,6 +326,13 @@ class Calibration(_Strict):
     def bucket(self, loss: float) -> int:
         """Index of the bucket of a link that loses this share of packets; beyond the last, the last."""
         return min(bisect_left([bucket.loss for bucket in self.buckets], loss), len(self.buckets) - 1)
+
+
+class Novelty(_Strict):
+    """How a picture is told from those that the kernel was calibrated on."""
+
+    file: Annotated[str, AfterValidator(_inside)]  # in the package: the arrays of the detector
+    level: Unit  # a picture whose p-value lies below it is none that the guarantee covers
 
 
 class Used(_Strict):
@@ -340,7 +371,7 @@ class BoardBuild(_Strict):
 class Kernel(_Strict):
     """Contents of `kernel.json`."""
 
-    schema_version: Literal[5]
+    schema_version: Literal[6]
     name: str
     # Of the hardware's structure: every SystemVerilog file, but no weight memory. Register `build_hash` says it.
     build_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
@@ -358,6 +389,7 @@ class Kernel(_Strict):
     dataset_sha256: str
     tools: dict[str, str]
     calibration: Calibration | None
+    novelty: Novelty | None = None  # None: no picture is told from others
     boards: dict[str, BoardBuild] = {}  # by the board's name
     # The hand-written modules that the kernel is assembled from, which EdgeSight itself carries: file name -> SHA-256.
     # A package that was packed has them in rtl/, too.
@@ -409,11 +441,16 @@ class Kernel(_Strict):
             raise ValueError(f"classes: {len(self.classes)} names; a cascade tells at least 2 apart")
         elif not self.input.is_picture:
             raise ValueError("input: a cascade takes pictures of 1 or 3 channels, of bytes")
+        outputs = self.backend_input.outputs if self.backend_input is not None else None
+        if outputs is not None and len(outputs) != len(self.classes):
+            raise ValueError(f"backend_input.outputs: {len(outputs)} of the model's for {len(self.classes)} classes")
         for index, stage in enumerate(self.stages):
             if stage.outputs != len(self.classes) and (self.classes or not self.logits_in_record):
                 raise ValueError(f"classes: {len(self.classes)} names for the {stage.outputs} outputs of {stage.name}")
             if stage.trunk is not None:
                 _check_trunk(stage.trunk, index, self.stages)
+        if self.novelty is not None and self.novelty.file not in self.files:
+            raise ValueError(f"novelty.file: {self.novelty.file} is not among the package's files")
         for name, digest in self.library.items():
             if self.files.get(f"rtl/{name}", digest) != digest:
                 raise ValueError(f"library: rtl/{name} is not the file that it names: compile the package again")

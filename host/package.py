@@ -30,7 +30,7 @@ MANIFEST = "kernel.json"
 LIBRARY = Path(__file__).resolve().parent.parent / "hw" / "rtl"
 TOP = "kernel.sv"  # the source that says both hashes
 RTL = "rtl/"
-_EARLIER = (2, 3, 4)  # schemas whose calibration can be taken over
+_EARLIER = (2, 3, 4, 5)  # schemas whose calibration can be taken over
 _EARLIER_LIBRARY = re.compile(r"lib/(csim|verilated)-[0-9a-f]{8}\.so")  # built by versions that kept them here
 _SAID_HASH = re.compile(r"\b(BuildHash|WeightsHash)\(32'h([0-9a-f]{8})\)")
 _NO_HASH = r"\1(32'h00000000)"
@@ -297,14 +297,16 @@ def load_kernel(path: Path) -> Kernel:
 
 
 def _raised(document: dict[str, Any]) -> dict[str, Any]:
-    """A document of schema 2, 3 or 4 as one of this schema would say it; its RTL is of no further use.
+    """A document of schemas 2 to 5 as one of this schema would say it; its RTL is of no further use.
 
-    Raises ValueError where the checksum that schemas 3 and 4 have is not that of the other fields.
+    Raises ValueError where the checksum that those from 3 on have is not that of the other fields.
     """
     raised = {name: value for name, value in document.items() if name != "checksum"}
     packed = json.dumps(raised, sort_keys=True, separators=(",", ":")).encode()
     if document["schema_version"] > 2 and document["checksum"] != sha256(packed):
         raise ValueError("field checksum: differs from that of the other fields")
+    if document["schema_version"] == 5:
+        return {**raised, "schema_version": SCHEMA_VERSION}
     raised["stages"] = [_raised_stage(stage, len(document["classes"])) for stage in document["stages"]]
     if document["schema_version"] == 4:
         return {**raised, "schema_version": SCHEMA_VERSION}

@@ -43,10 +43,12 @@ class Picture:
     Attributes:
         pixels: uint8 `[H, W, C]`, C is 1 (grey) or 3 (RGB).
         warnings: what its user should know; each follows the file's name.
+        photograph: the same at the back end's size, uint8 `[H, W, C]`; None where the back end takes the pixels.
     """
 
     pixels: Pixels
     warnings: tuple[str, ...]
+    photograph: Pixels | None = None
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,15 @@ class Look:
     grey: bool
 
 
-def read(content: bytes, height: int, width: int, channels: int) -> Picture:
+def read(
+    content: bytes, height: int, width: int, channels: int, photograph: tuple[int, int, int] | None = None
+) -> Picture:
     """The picture in the file `content` as uint8 `[height, width, channels]`; `channels` is 1 or 3.
 
-    Raises Unreadable.
+    With `photograph`, the shape of another form, in that form too. It is decoded once. Raises Unreadable.
     """
     found = outline(content)
-    scale = _scale(found, width)
+    scale = _scale(found, width + (photograph[1] if photograph is not None else 0))
     seen = _Seen()
     try:
         check_whole(found)
@@ -73,11 +77,14 @@ def read(content: bytes, height: int, width: int, channels: int) -> Picture:
                 picture.draft(None, (found.width // scale, found.height // scale))
             picture.load()
             pixels = _fit(picture, height, width, channels, seen, found)
+            larger = _fit(picture, *photograph, seen, found) if photograph is not None else None
     except Unreadable:
         raise
     except Exception as error:  # whatever a decoder raises: its kinds are many, and not documented
         raise _broken(found, error) from error
-    return Picture(pixels, _warnings(found, seen, height, width))
+    most = max(height, photograph[0]) if photograph is not None else height
+    widest = max(width, photograph[1]) if photograph is not None else width
+    return Picture(pixels, _warnings(found, seen, most, widest), larger)
 
 
 def look(content: bytes) -> Look:
@@ -97,6 +104,11 @@ def look(content: bytes) -> Look:
 def fit(picture: Image.Image, height: int, width: int, channels: int) -> Pixels:
     """Pixels uint8 `[height, width, channels]` of an upright Pillow `picture`, by the rule of this module."""
     return _fit(picture, height, width, channels, _Seen(), None)
+
+
+def refit(pixels: Pixels, shape: tuple[int, int, int]) -> Pixels:
+    """`pixels` uint8 `[H, W, C]`, C is 1 or 3, in another `shape`, by the rule of this module."""
+    return fit(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), *shape)
 
 
 @dataclass

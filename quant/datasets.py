@@ -14,7 +14,7 @@ import numpy as np
 from edgesight.host.files import from_home
 from edgesight.quant.fashion_mnist import FASHION_MNIST_FOLDER, install_fashion_mnist, load_fashion_mnist
 from edgesight.quant.image_folder import AS_NAMED, FolderReading, load_folder
-from edgesight.quant.splits import LARGEST_SIZE, DataSet, DataSetError, checksum_of, numbered
+from edgesight.quant.splits import LARGEST_SIZE, DataSet, DataSetError, at_back_end, checksum_of, numbered
 
 
 def _say(line: str) -> None:
@@ -28,6 +28,7 @@ def load(
     seed: int = 0,
     reading: FolderReading = AS_NAMED,
     say: Callable[[str], None] = _say,
+    photograph: tuple[int, int, int] | None = None,
 ) -> DataSet:
     """Load a data set by name.
 
@@ -41,6 +42,7 @@ def load(
         seed: chooses the calibration split, and the test split where the data has no official one.
         reading: how a folder is read.
         say: gets lines about a folder for its user: which groups were found, what was left out.
+        photograph: height, width and channels that a back end takes of each picture, where these are others.
 
     Raises:
         DataSetError: unknown name, missing, truncated or corrupt files, too few images or classes.
@@ -48,11 +50,11 @@ def load(
     if size is not None and not 4 <= size <= LARGEST_SIZE:
         raise DataSetError(f"size: found {size}, expected 4 to {LARGEST_SIZE} pixels")
     if name == "fashion-mnist":
-        return load_fashion_mnist(data_dir or FASHION_MNIST_FOLDER, size, seed)
+        return at_back_end(load_fashion_mnist(data_dir or FASHION_MNIST_FOLDER, size, seed), photograph)
     if name == "digits":
-        return _digits(size, seed)
+        return at_back_end(_digits(size, seed), photograph)
     if name.startswith("folder:"):
-        return load_folder(from_home(name.removeprefix("folder:")), size, seed, reading, say)
+        return load_folder(from_home(name.removeprefix("folder:")), size, seed, reading, say, photograph)
     raise DataSetError(f"data set {name!r} is unknown; use fashion-mnist, digits or folder:PATH")
 
 

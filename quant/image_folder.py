@@ -54,7 +54,14 @@ class FolderReading:
 AS_NAMED: Final = FolderReading()
 
 
-def load_folder(root: Path, size: int | None, seed: int, reading: FolderReading, say: Callable[[str], None]) -> DataSet:
+def load_folder(
+    root: Path,
+    size: int | None,
+    seed: int,
+    reading: FolderReading,
+    say: Callable[[str], None],
+    photograph: tuple[int, int, int] | None = None,
+) -> DataSet:
     """The data set of the class subfolders of `root`; the rest as `edgesight.quant.datasets.load` has it."""
     files, by_name = _Files(root), reading.groups == "name"
     tops, prefix = _below_single_folders(files.names)
@@ -101,7 +108,7 @@ def load_folder(root: Path, size: int | None, seed: int, reading: FolderReading,
                 f"{root}: the {part} split came out empty; give each class more images, or more groups if file names "
                 "begin with one"
             )
-    train, calibration, test = (found.split(pairs) for pairs in parts_of.values())
+    train, calibration, test = (found.split(pairs, files, photograph) for pairs in parts_of.values())
     cut_note = "official test split" if official else "test split cut by hash of each group's name"
     group_note = "images of one group (name before the last _number) share a split" if by_name else "without groups"
     return DataSet(
@@ -303,12 +310,39 @@ class _Read:
             raise DataSetError(f"{many}; mend or remove them, or leave them out with --skip-damaged:\n  {told}")
         say(f"{many} and are left out:\n  {told}")
 
-    def split(self, pairs: Sequence[tuple[str, int]]) -> Split:
-        """The named images with their labels."""
+    def split(self, pairs: Sequence[tuple[str, int]], files: _Files, photograph: tuple[int, int, int] | None) -> Split:
+        """The named images of `files` with their labels; with photographs of that form where it is another."""
         images = np.empty((len(pairs), *self.form), np.uint8)
         for row, (name, _) in enumerate(pairs):
             images[row] = self.pixels.pop(name)
-        return Split(images, np.array([label for _, label in pairs], np.int64), tuple(name for name, _ in pairs))
+        names = tuple(name for name, _ in pairs)
+        larger = _Photographs(files, names, photograph) if photograph not in (None, self.form) else None
+        return Split(images, np.array([label for _, label in pairs], np.int64), names, larger)
+
+
+@dataclass(frozen=True)
+class _Photographs:
+    """The named pictures in a back end's form (H, W, C), read from their files as they are wanted."""
+
+    files: _Files
+    names: tuple[str, ...]
+    form: tuple[int, int, int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(N, H, W, C)`."""
+        return len(self.names), *self.form
+
+    def __getitem__(self, chosen: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """Those at the indices `chosen` `[n]`: uint8 `[n, H, W, C]`; DataSetError where a file is gone or changed."""
+        made = np.empty((len(chosen), *self.form), np.uint8)
+        for row, index in enumerate(chosen):
+            name = self.names[index]
+            try:
+                made[row] = read(self.files.content(name), *self.form).pixels
+            except Unreadable as error:
+                raise DataSetError(f"{self.files.root}/{name} {error}; it could be read before") from error
+        return made
 
 
 def _read_all(files: _Files, names: Sequence[str], size: int | None) -> _Read:

@@ -6,17 +6,18 @@ learn on train, confidence thresholds are chosen on calibration, and test is onl
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.pictures import fit
+from edgesight.host.pictures import fit, refit
 
 LARGEST_SIZE: Final = 256
 """The largest image side, in pixels, that images may be resized to."""
@@ -24,6 +25,17 @@ LARGEST_SIZE: Final = 256
 
 class DataSetError(EdgeSightError, ValueError):
     """Images or labels that cannot be used; the message names the file, what was found and the remedy."""
+
+
+class Photographs(Protocol):
+    """The pictures of a split in the form that a back end takes; an array, or what makes parts of one on demand."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(N, H, W, C)`."""
+
+    def __getitem__(self, chosen: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """Those at the indices `chosen` `[n]`: uint8 `[n, H, W, C]`."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +46,13 @@ class Split:
         images: uint8 `[N, H, W, C]`, C is 1 (grey) or 3 (RGB).
         labels: int64 `[N]`, indices into the data set's `classes`.
         ids: N stable names, one an image: the index within the source file, or the path below the folder.
+        larger: the same pictures as a back end takes them; None where it takes the images.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     ids: tuple[str, ...]
+    larger: Photographs | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays whose types or lengths disagree."""
@@ -53,6 +67,31 @@ class Split:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.images)
+
+    @property
+    def photographs(self) -> Photographs:
+        """The pictures as the back end takes them."""
+        return self.images if self.larger is None else self.larger
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """Photographs that are made of smaller or larger images, uint8 `[N, H, W, C]`, one by one as they are wanted."""
+
+    images: NDArray[np.uint8]
+    form: tuple[int, int, int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(N, H, W, C)`."""
+        return len(self.images), *self.form
+
+    def __getitem__(self, chosen: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """Those at the indices `chosen` `[n]`: uint8 `[n, H, W, C]`."""
+        made = np.empty((len(chosen), *self.form), np.uint8)
+        for row, index in enumerate(chosen):
+            made[row] = refit(self.images[index], self.form)
+        return made
 
 
 @dataclass(frozen=True)
@@ -98,6 +137,17 @@ class DataSet:
         """Image shape `(H, W, C)`."""
         height, width, channels = self.train.images.shape[1:]
         return height, width, channels
+
+
+def at_back_end(data: DataSet, form: tuple[int, int, int] | None) -> DataSet:
+    """`data`, whose photographs are its images in another `form` (H, W, C); as it is where that is theirs, or None."""
+    if form is None or form == data.shape:
+        return data
+    parts = {
+        name: dataclasses.replace(split, larger=Refitted(split.images, form))
+        for name, split in (("train", data.train), ("calibration", data.calibration), ("test", data.test))
+    }
+    return dataclasses.replace(data, **parts)  # type: ignore[arg-type] # mypy can't infer it
 
 
 def numbered(

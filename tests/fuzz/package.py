@@ -86,7 +86,7 @@ def small_package(registers: dict[str, int] | None = None) -> Package:
         bound_layer="dense",
     )
     kernel = Kernel(
-        schema_version=5,
+        schema_version=6,
         name="small",
         build_hash="0badcafe",
         weights_sha256="0" * 64,

@@ -152,7 +152,7 @@ def echo(form: Format, shape: Shape, path: Path) -> Package:
         bound_layer="input",
     )
     kernel = Kernel(
-        schema_version=5,
+        schema_version=6,
         name="echo",
         build_hash=build_hash,
         weights_sha256=weights_checksum(rtl),

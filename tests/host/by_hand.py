@@ -137,7 +137,7 @@ def package(folder: Path, known: Calibration | None) -> Package:
         bound_layer="dense",
     )
     kernel = Kernel(
-        schema_version=5,
+        schema_version=6,
         name="by-hand",
         build_hash="0badcafe",
         weights_sha256="0" * 64,

@@ -54,7 +54,7 @@ def stub_package(path: Path, build_hash: str = "0badcafe", says: str | None = No
         for k in range(len(SHAPE.logit_widths))
     ]
     kernel = Kernel(
-        schema_version=5,
+        schema_version=6,
         name="stand-in",
         build_hash=build_hash,
         weights_sha256="0" * 64,
