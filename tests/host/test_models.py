@@ -13,7 +13,7 @@ from tests.host.by_hand import CLASSES, SHAPE, random_images, save_onnx, sums
 
 
 def test_a_model_gives_the_logits_of_a_batch(backend: Path) -> None:
-    model = OnnxModel(backend, sha256(backend.read_bytes()))
+    model = OnnxModel(backend, None, sha256(backend.read_bytes()))
     assert (model.input_shape, model.classes) == (SHAPE, CLASSES)
     images = random_images(5)
     assert np.array_equal(model.run(images), -sums(images, 1).astype(np.float32))
@@ -21,7 +21,7 @@ def test_a_model_gives_the_logits_of_a_batch(backend: Path) -> None:
 
 def test_another_model_than_the_calibrated_one_is_refused(backend: Path) -> None:
     with pytest.raises(ModelError, match="calibrated with 111111111111"):
-        OnnxModel(backend, "1" * 64)
+        OnnxModel(backend, None, "1" * 64)
 
 
 def test_files_that_are_no_such_model_are_named(tmp_path: Path, backend: Path) -> None:
