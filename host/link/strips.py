@@ -28,7 +28,14 @@ import numpy as np
 from PIL import Image
 
 from edgesight.host.link import parity as codes
-from edgesight.host.link.block_line import block_line, block_side, blocks_in_strips, blocks_of, unpack_blocks
+from edgesight.host.link.block_line import (
+    block_line,
+    block_side,
+    blocks_in_strips,
+    blocks_of,
+    check_blocks,
+    unpack_blocks,
+)
 from edgesight.host.link.concealment import Known, Pixels, conceal_blocks, fill
 from edgesight.host.link.datagrams import (
     MAX_DATAGRAM,
@@ -200,6 +207,8 @@ class Assembly:
             raise LinkError(f"a raw image of {form.width} x {form.height}: at most {RAW_BELOW - 1} a side travel so")
         if form.kind == Kind.RAW and form.count != math.isqrt(form.count) ** 2:
             raise LinkError(f"{form.count} raw strips: expected a square number")
+        if form.kind == Kind.JPEG:
+            check_blocks(form)
         if not form.kind.raw and form.count > math.prod(blocks_of(form)):
             raise LinkError(f"{form.count} JPEG strips for {math.prod(blocks_of(form))} blocks")
 

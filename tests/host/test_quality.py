@@ -62,10 +62,10 @@ def test_a_calibrations_ladder_is_gone_down_from_its_own_first_rung() -> None:
 
 def test_where_the_first_step_cannot_be_encoded_a_coarser_one_goes() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-    fitted = fit(noise, (Step(95, 1), Step(90, 1), Step(50, 2)), Room(), 0.0, largest=400)
+    fitted = fit(noise, (Step(95, 1), Step(90, 1), Step(50, 2)), Room(), 0.0, largest=200)
     assert (fitted.encoded.quality, fitted.encoded.height, fitted.coarse) == (50, 128, True)
     with pytest.raises(LinkError, match="block takes"):
-        fit(noise, (Step(95, 1), Step(90, 1)), Room(), 0.0, largest=400)
+        fit(noise, (Step(95, 1), Step(90, 1)), Room(), 0.0, largest=200)
 
 
 @pytest.mark.parametrize("quality", [85, 40])
