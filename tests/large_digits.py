@@ -30,8 +30,8 @@ FORM = BackEndInput(
 def write_package(folder: Path) -> Package:
     """The kernel as it is shipped, but for its back end, and not calibrated."""
     shutil.copytree(ROOT / "bitstreams" / "digits", folder)
-    save_back_end(folder / "datacenter.onnx")
     made = load_kernel(folder)
+    save_back_end(folder / "datacenter.onnx")
     files = {**made.files, "datacenter.onnx": sha256((folder / "datacenter.onnx").read_bytes())}
     Package(folder, made).replace(files=files, backend_input=FORM.model_dump(), calibration=None)
     return Package.load(folder)
