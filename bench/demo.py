@@ -116,7 +116,8 @@ class _Shown:
 
     async def photograph(self, index: int) -> Pixels:
         """That of picture `index`, which may have to be decoded: its time is none of the answer's."""
-        return (await asyncio.to_thread(self.photographs.__getitem__, self.places[[index]]))[0]
+        one: Pixels = (await asyncio.to_thread(self.photographs.__getitem__, self.places[[index]]))[0]
+        return one
 
 
 def run_demo(

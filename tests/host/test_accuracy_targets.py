@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgesight.host.accuracy_targets import AUTO, CalibrationError, more_images, parse_targets, suggested
-from edgesight.host.calibrate import Observed, calibrate, fit_images, lower_bound, resplit_check
+from edgesight.host.accuracy_targets import (
+    AUTO,
+    CalibrationError,
+    lower_bound,
+    more_images,
+    parse_targets,
+    suggested,
+)
+from edgesight.host.calibrate import Observed, calibrate, fit_images, resplit_check
 from tests.host.test_calibrate import LOSS, SAMPLE, SHA, draw
 
 
@@ -31,7 +38,7 @@ def test_suggested_targets_hang_on_the_images_that_fit_alone() -> None:
 
     def asked(of: Observed) -> list[float]:
         made = calibrate(of, AUTO, loss=LOSS, backend_sha256=SHA, rests_on=SAMPLE, seed=7)
-        return sorted(one.accuracy for one in (*made.targets, *made.refused))
+        return sorted([one.accuracy for one in made.targets] + [one.accuracy for one in made.refused])
 
     assert asked(other) == asked(observed)
     turned[fit] = np.roll(turned[fit], 1)
