@@ -100,8 +100,10 @@ def _describe_targets(calibration: Calibration, console: Console) -> None:
         table.add_row(f"{refused.accuracy:.3f}", "refused", f"{refused.best_reachable:.4f}")
     console.print(table)
     beyond = calibration.buckets[-1].loss > calibration.loss
+    sample = calibration.rests_on
+    measured_on = "the calibration split" if sample.split == "calibration" else f"pictures of {escape(sample.dataset)}"
     table = Table(
-        title="Accuracy on the calibration split, by packet loss",
+        title=f"Accuracy on {measured_on}, by packet loss",
         caption=f"* beyond {most}: measured, not guaranteed" if beyond else None,
     )
     table.add_column("")

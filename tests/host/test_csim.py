@@ -12,7 +12,7 @@ import pytest
 from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, FabricError
 from edgesight.host.fabric.csim import CsimFabric, decide
 from edgesight.host.fabric.driver import Registers
-from edgesight.host.kernel import Trunk
+from edgesight.host.kernel import BackEndInput, Trunk
 from edgesight.host.libraries import LIBRARY, keep
 from edgesight.host.package import Package
 from tests.host.by_hand import CLASSES, SHAPE, calibration, package, random_images, sums
@@ -111,16 +111,37 @@ def test_what_the_fabric_cannot_take_is_named(served_package: Package) -> None:
 
 
 TRUNK = Trunk(stage=0, layer="dense", height=14, width=7, channels=3, bits=4, signed=False, multiplications=1)
+PHOTOGRAPH = BackEndInput(
+    height=224,
+    width=224,
+    channels=3,
+    layout="NCHW",
+    element="float32",
+    mean=[124.0, 116.0, 104.0],
+    deviation=[58.0, 57.0, 57.0],
+)
 
 
-def test_what_no_fabric_does_yet_is_refused_by_all(served_package: Package, tmp_path: Path) -> None:
-    def registers(given: Package) -> object:  # of every fabric that talks to hardware
-        return Registers(given, lambda address: 0, lambda address, value: None)
-
+def test_a_trunk_that_no_fabric_hands_on_yet_is_refused_by_all(served_package: Package, tmp_path: Path) -> None:
     first, second = (stage.model_dump() for stage in served_package.kernel.stages)
     far = [first, second, {**second, "trunk": TRUNK.model_dump()}]
     given = package(tmp_path / "wanted", None).replace(stages=far)
     assert Package.load(given.path).kernel == given.kernel  # the schema knows it
-    for maker in (CsimFabric, registers):
-        with pytest.raises(FabricError, match=r"cannot be run by this .* of a stage that is not the one before"):
+    for maker in (CsimFabric, _registers):
+        with pytest.raises(FabricError, match=r"cannot be run by this version of EdgeSight: .*is not the one before"):
             maker(given)
+
+
+@pytest.mark.parametrize("form", [None, PHOTOGRAPH])
+def test_whatever_picture_the_back_end_takes_the_fabric_takes_its_own(
+    served_package: Package, form: BackEndInput | None
+) -> None:
+    form = form or BackEndInput.same_as(served_package.kernel.input)
+    given = served_package.replace(backend_input=form.model_dump())
+    assert CsimFabric(given).logits(random_images(1))[0].shape == (1, CLASSES)
+    _registers(given)
+
+
+def _registers(given: Package) -> object:
+    """Of every fabric that talks to hardware."""
+    return Registers(given, lambda address: 0, lambda address, value: None)
