@@ -81,13 +81,19 @@ def _give_up(opening: asyncio.Task[_Link | str]) -> None:
     opening.cancel()
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What an edge was calibrated with, and so must be served; None takes any."""
+
+    model_sha256: str | None = None
+    form_sha256: str | None = None  # of the form in which the model gets pictures
+
+
 class Connection:
     """Keeps a connection to the data centre."""
 
-    def __init__(
-        self, address: tuple[str, int], keys: EdgeKeys, model_sha256: str | None, user: User, told: Sparing
-    ) -> None:
-        """To a data centre at `address`, host and port, that serves the model of that checksum (None takes any).
+    def __init__(self, address: tuple[str, int], keys: EdgeKeys, wanted: Wanted, user: User, told: Sparing) -> None:
+        """To a data centre at `address`, host and port, that serves the model that is `wanted`.
 
         `told` gets what goes wrong.
         """
@@ -97,7 +103,7 @@ class Connection:
         self._good: Found | None = None  # the one of its addresses that let this edge in last
         self._keys = keys
         self._keys_seen: tuple[int, int, int] | None = None  # the file of which they were read, once it was looked at
-        self._model_sha256 = model_sha256
+        self._wanted = wanted
         self._user = user
         self._told = told
         self._refused = False  # the last attempt to connect
@@ -244,10 +250,15 @@ class Connection:
             reason = f"it was silent for {silence:g} s"
         elif not peer.welcome.done():
             reason = f"it did not let this edge in within {_WELCOME_WITHIN:g} s"
-        elif self._model_sha256 not in (None, peer.welcome.result().model_sha256):
+        elif self._wanted.model_sha256 not in (None, peer.welcome.result().model_sha256):
             reason = (
                 f"it serves model {peer.welcome.result().model_sha256[:12]}, but this kernel was calibrated with "
-                f"{str(self._model_sha256)[:12]}: serve that model, or calibrate again"
+                f"{str(self._wanted.model_sha256)[:12]}: serve that model, or calibrate again"
+            )
+        elif self._wanted.form_sha256 not in (None, peer.welcome.result().form_sha256):
+            reason = (
+                "it serves the model that this kernel was calibrated with, but gives it pictures in another form, or "
+                "takes other outputs of it: serve this edge's kernel package there"
             )
         else:
             self._good = address

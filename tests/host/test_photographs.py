@@ -9,20 +9,24 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edgesight.host.back_end import form_sha256
 from edgesight.host.datacenter import service as service_module
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.datacenter.service import Service
 from edgesight.host.kernel import Rung
+from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.client_peer import ClientPeer
 from edgesight.host.link.datagrams import Form, Kind, LinkError, Status, Strip
+from edgesight.host.link.keys import client_keys
+from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.quality import LADDER, Fitted, Room, Step, fit, ladder_of
 from edgesight.host.link.strips import Assembly, assemble, cut, encode, encode_at
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import RelayLink
 from edgesight.sim.link.trust import Trust, make_trust
-from tests.host.offloading import connected, run, serving
+from tests.host.offloading import IDLE, connected, run, serving
 from tests.host.serving import FakePeer, SizedModel, all_is_settled, say, working
-from tests.host.stranger import FORM, SIDE, clear_photographs, logits_of, save_stranger
+from tests.host.stranger import FORM, NAMED, SIDE, clear_photographs, logits_of, save_stranger
 
 MEASURED = ladder_of(
     [
@@ -64,6 +68,25 @@ def test_a_strangers_back_end_answers_photographs_over_the_link(
                 reply = await client.offload(photograph, 10.0)
                 assert reply.label == label
                 assert loss or not reply.coarse
+
+    run(test())
+
+
+def test_a_data_centre_that_gives_the_model_another_form_of_picture_is_not_asked(keys: Trust, stranger: Path) -> None:
+    """The model's checksum says nothing of mean, deviation and outputs, on which the accuracy hangs as much."""
+
+    async def test() -> None:
+        other = FORM.model_copy(update={"outputs": NAMED[::-1]})
+        served = OnnxModel(stranger, other)
+        async with serving(keys, model=served, form=served.form) as address:
+            client = OffloadClient(
+                *address, client_keys(keys.edge, IDLE), model_sha256=served.sha256, form_sha256=form_sha256(FORM)
+            )
+            with pytest.raises(NoAnswer, match=r"pictures in another form.*: serve this edge's kernel package there"):
+                await client.connect()
+            await client.close()
+            async with connected(address, keys, form_sha256=form_sha256(other)):
+                pass
 
     run(test())
 
