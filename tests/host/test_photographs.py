@@ -33,6 +33,7 @@ from tests.host.by_hand import calibration, package
 from tests.host.offloading import IDLE, connected, run, serving
 from tests.host.serving import FakePeer, SizedModel, all_is_settled, say, working
 from tests.host.stranger import FORM, NAMED, SIDE, clear_photographs, logits_of, save_stranger
+from tests.waiting import until
 
 MEASURED = ladder_of(
     [
@@ -133,8 +134,11 @@ def test_a_data_centre_that_gives_the_model_another_form_of_picture_is_not_asked
             client = OffloadClient(
                 *address, client_keys(keys.edge, IDLE), model_sha256=served.sha256, form_sha256=form_sha256(FORM)
             )
-            with pytest.raises(NoAnswer, match=r"pictures in another form.*: serve this edge's kernel package there"):
-                await client.connect()
+            client.start()
+            said = "pictures in another form, or takes other outputs of it: serve this edge's kernel package there"
+            await until(lambda: said in (client.trouble or ""))
+            with pytest.raises(NoAnswer):
+                await client.offload(clear_photographs(1)[0], 10.0)
             await client.close()
             async with connected(address, keys, form_sha256=form_sha256(other)):
                 pass
