@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgesight.host.kernel import Calibration
 from edgesight.host.link.client_peer import ClientPeer
-from edgesight.host.link.connection import Connection
+from edgesight.host.link.connection import Connection, Wanted
 from edgesight.host.link.datagrams import LinkError, Reply, Status, parse
 from edgesight.host.link.keys import EdgeKeys
 from edgesight.host.link.offload import NoAnswer, Offloaded
@@ -50,10 +50,13 @@ class OffloadClient:
         keys: EdgeKeys,
         *,
         model_sha256: str | None = None,
+        form_sha256: str | None = None,
         ladder: Sequence[Step] = LADDER,
         max_open: int = 128,  # as many as the data centre puts together of one edge
     ) -> None:
-        """`model_sha256` is the model that the calibration was made with (None takes any); `max_open` requests at once.
+        """The model, and the form in which it gets pictures, are those that the calibration was made with; None: any.
+
+        `max_open` requests go at once.
 
         Large images go at the first step of the `ladder`, which the calibration was made at, where the bandwidth is
         ample.
@@ -61,7 +64,7 @@ class OffloadClient:
         self.ladder = ladder  # another may take its place: for requests that are not encoded yet
         self.resent = 0  # requests whose strips went twice
         self._told = Sparing(logger)
-        self._connection = Connection((host, port), keys, model_sha256, self, self._told)
+        self._connection = Connection((host, port), keys, Wanted(model_sha256, form_sha256), self, self._told)
         self._slots = asyncio.Semaphore(max_open)
         self._open: dict[int, asyncio.Future[Reply]] = {}
         self._line: deque[tuple[float, asyncio.Future[None]]] = deque()  # deadlines of images to be encoded, and turns
