@@ -1,6 +1,7 @@
 """Data sets: fixed, disjoint splits whatever the source, and errors that name the file."""
 
 import gzip
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -13,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgesight.host.pictures import Picture, read
+from edgesight.host.pictures import Picture, read, refit
 from edgesight.quant import datasets, fashion_mnist, image_folder
 from edgesight.quant.image_folder import FolderReading
 from edgesight.quant.splits import DataSet, DataSetError
@@ -201,6 +202,49 @@ def test_a_zip_gives_what_its_folder_gives(tmp_path: Path, rng: np.random.Genera
         ours, theirs = getattr(folder, part), getattr(zipped, part)
         assert np.array_equal(ours.images, theirs.images)
         assert [f"signs/{name}" for name in ours.ids] == list(theirs.ids)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_photographs_are_the_files_pictures_at_the_back_ends_size(
+    tmp_path: Path, rng: np.random.Generator, kind: str
+) -> None:
+    root = tmp_path / "signs"
+    for name in ("stop", "yield"):
+        for number in range(10):
+            save(root / name / f"picture{number}.png", rng, (60, 50))
+    place, below = root, root
+    if kind == "zip":
+        place, below = tmp_path / "signs.zip", tmp_path
+        with zipfile.ZipFile(place, "w") as packed:
+            for path in sorted(root.rglob("*.png")):
+                packed.writestr(path.relative_to(tmp_path).as_posix(), path.read_bytes())
+    small = datasets.load(f"folder:{place}", size=8)
+    data = datasets.load(f"folder:{place}", size=8, photograph=(40, 44, 3))
+    assert (small.checksum, small.shape) == (data.checksum, data.shape)
+    assert small.train.photographs is small.train.images
+    assert data.train.photographs.shape == (len(data.train), 40, 44, 3)
+    chosen = np.array([3, 0])
+    for row, index in zip(data.train.photographs[chosen], chosen, strict=True):
+        assert np.array_equal(row, read((below / data.train.ids[index]).read_bytes(), 40, 44, 3).pixels)
+
+
+def test_a_picture_that_is_gone_when_its_photograph_is_wanted_is_named(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    root = tmp_path / "signs"
+    fill_classes(root, rng, ("stop", "yield"))
+    data = datasets.load(f"folder:{root}", photograph=(40, 40, 3))
+    (root / data.test.ids[0]).unlink()
+    with pytest.raises(DataSetError, match=re.escape(data.test.ids[0])):
+        data.test.photographs[np.array([0])]
+
+
+def test_photographs_of_arrays_are_made_of_them() -> None:
+    data = datasets.load("digits", photograph=(32, 32, 3))
+    assert data.shape == (8, 8, 1)
+    made = data.test.photographs[np.array([1])]
+    assert np.array_equal(made[0], refit(data.test.images[1], (32, 32, 3)))
+    assert datasets.load("digits", photograph=(8, 8, 1)).test.larger is None
 
 
 def clear_utf8_flags(archive: Path) -> None:
