@@ -1,7 +1,7 @@
 """A data centre's model that takes the photograph: as who trains asks for it, and as it is served.
 
-The shipped back end, which takes the fabric's bytes, is one of `edgesight.quant.networks`; those here have a form of the
-picture of their own, and are ONNX once they are trained: that file is measured, teaches and is written.
+The shipped back end, which takes the fabric's bytes, is one of `edgesight.quant.networks`; those here have a form of
+the picture of their own, and are ONNX once they are trained: that file is measured, teaches and is written.
 
 Words owned here: served model, answers.
 """
@@ -22,6 +22,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+from rich.console import Console
 
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.files import sha256
@@ -29,7 +30,7 @@ from edgesight.host.kernel import BackEndInput
 from edgesight.quant.export import write_atomically
 from edgesight.quant.facts import Facts
 from edgesight.quant.learn import Course, Trained, checkpoints_of
-from edgesight.quant.networks import EXITS, SHIPPED, Network, Shape
+from edgesight.quant.networks import SHIPPED, Network, Shape
 from edgesight.quant.recipe import Phase, TrainingError
 from edgesight.quant.splits import DataSet, Photographs
 
@@ -85,6 +86,7 @@ class BackEnd(ABC):
     """
 
     name: Final = "backend"
+    exact: Final = False
 
     @property
     @abstractmethod
@@ -98,8 +100,8 @@ class BackEnd(ABC):
         """The words of the command line that name it; a file's place is left to the reader."""
 
     @abstractmethod
-    def check(self, data: DataSet) -> None:
-        """Raise an EdgeSightError, before anything is trained, if it cannot serve `data`."""
+    def check(self, data: DataSet, console: Console) -> None:
+        """Raise an EdgeSightError, before anything is trained, if it cannot serve `data`; say what is odd."""
 
     @abstractmethod
     def ahead(self, data: DataSet, quick: bool) -> Mapping[Phase, tuple[int, float]]:
@@ -119,7 +121,7 @@ class BackEnd(ABC):
         (folder / FILE).write_bytes(module.content)
         return (FILE,), module
 
-    def tidy(self, data: DataSet, course: Course) -> None:
+    def tidy(self, data: DataSet, course: Course) -> None:  # noqa: B027 - most leave nothing behind
         """Remove what only helped to train it, once no training is to follow."""
 
     def teach(self, data: DataSet, trained: Trained, course: Course) -> NDArray[np.float32]:
@@ -161,7 +163,7 @@ class Answers:
             f"backend-{settings}-answers-{split}{'-mirrored' if mirrored else ''}.npy"
         )
         steps, shape = -(-len(part) // _BATCH), (len(part), len(self.data.classes))
-        kept = _kept(path, shape)
+        kept = _kept(path, shape) if self.course.resume else None
         ahead = self.course.ahead
         if ahead is not None:
             label = f"{self.data.name}-backend: its answers on {split}"

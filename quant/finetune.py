@@ -65,13 +65,13 @@ class FineTuning:
         smoothing: label smoothing.
     """
 
-    block: int = 8
-    views: int = 8
+    block: int = 11
+    views: int = 6
     least: float = 0.5
     stretch: float = 4 / 3
     light: float = 0.3
-    penalty: float = 3e-4
-    epochs: int = 16
+    penalty: float = 1e-3
+    epochs: int = 12
     batch: int = 32
     rate: float = 3e-4
     warm_up: float = 0.1
@@ -79,11 +79,11 @@ class FineTuning:
     smoothing: float = 0.1
 
 
-_SEEN: Final = 20_000
+_SEEN: Final = 15_000
 """Photographs and views of them that the first blocks are to see; of a large set each is seen once."""
 
 
-_LEARNT: Final = 40_000
+_LEARNT: Final = 30_000
 """Photographs that the last blocks are to learn from, over all epochs."""
 
 
@@ -135,7 +135,7 @@ class FineTuned(BackEnd):
         """Name and, where it is another, size."""
         return ("--backend", WORD, *(() if self.side == SIDE else ("--backend-size", str(self.side))))
 
-    def check(self, data: DataSet) -> None:
+    def check(self, data: DataSet, console: Console) -> None:
         """PretrainedError where the weights are absent."""
         missing = efficientnet.lacking()
         if missing is not None:

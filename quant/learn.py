@@ -76,7 +76,8 @@ class Trained:
     Attributes:
         network: what was trained.
         seed: the seed of its weights and of the order of images.
-        module: it, in evaluation mode: quantised where it is to be. Of a back end with a form of its own, what is served.
+        module: it, in evaluation mode: quantised where it is to be. Of a back end with a form of its own, what is
+            served.
         test_accuracy: share of the test split answered rightly by each exit, 0 to 1, as exported (quantised where
             quantised).
         calibration_right: which images of the calibration split each exit answers rightly, bool `[exits, N]`.
@@ -346,10 +347,10 @@ def accuracies(network: nn.Module, split: Split) -> tuple[float, ...]:
     return tuple(float(right.mean()) for right in _right(network, split))
 
 
-def teach(data: DataSet, trained: nn.Module) -> NDArray[np.float32]:
+def teach(data: DataSet, trained: Trained) -> NDArray[np.float32]:
     """Compute what the back end teaches: float32 logits `[2, N, classes]`, train images as they are and mirrored."""
-    assert isinstance(trained, nn.Sequential)
-    backend = folded_backend(data, variants.fold(trained))
+    assert isinstance(trained.module, nn.Sequential)
+    backend = folded_backend(data, variants.fold(trained.module))
     with deterministic(0):
         plain = infer(backend, data.train.images)
         return np.stack([plain, infer(backend, data.train.images[:, :, ::-1]) if data.mirrored else plain])

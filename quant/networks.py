@@ -34,12 +34,15 @@ class Told(Protocol):
         name: its place in the cascade, and its files': `stage0` to `stage3`, `backend`, or `exits`, whose exits are all
             of the stages.
         origin: where it comes from, for a reader: `shipped`, or file and callable.
+        exact: whether it is integer arithmetic by construction, so that QONNX must answer as Brevitas in every bit.
     """
 
     @property
     def name(self) -> str: ...  # noqa: D102
     @property
     def origin(self) -> str: ...  # noqa: D102
+    @property
+    def exact(self) -> bool: ...  # noqa: D102
 
     def write(self, module: Any, shape: Shape, classes: int, folder: Path) -> tuple[tuple[str, ...], Any]:
         """Write the trained `module`; return the files' names, the ONNX file last, and what they hold as a module."""
@@ -54,15 +57,12 @@ class Network(Told, Protocol):
     Attributes:
         identity: what it is, by its `repr`: a checkpoint is only taken up by the very same.
         phases: how it is trained, in this order.
-        exact: whether it is integer arithmetic by construction, so that QONNX must answer as Brevitas in every bit.
     """
 
     @property
     def identity(self) -> object: ...  # noqa: D102
     @property
     def phases(self) -> tuple[Phase, ...]: ...  # noqa: D102
-    @property
-    def exact(self) -> bool: ...  # noqa: D102
 
     def check(self, shape: Shape, classes: int) -> None:
         """Raise an EdgeSightError, before anything is trained, if the network cannot be."""
