@@ -57,6 +57,7 @@ class FineTuning:
         least: share of a photograph's area that another view shows at least.
         stretch: its sides are changed against each other by up to this factor.
         light: brightness and contrast of other views are each multiplied by up to e**light, or divided by it.
+        mirror: whether half of the other views are mirror images.
         penalty: on the squared weights of the head, while it alone is fitted.
         epochs: passes of the last blocks over the photographs, each in one of its views.
         batch: photographs a step.
@@ -71,6 +72,7 @@ class FineTuning:
     least: float = 0.5
     stretch: float = 4 / 3
     light: float = 0.3
+    mirror: bool = False
     penalty: float = 3e-3
     epochs: int = 10
     batch: int = 32
@@ -95,7 +97,8 @@ def tuning_for(data: DataSet, quick: bool, epochs: int | None = None) -> FineTun
     passes = epochs or max(2, min(usual.epochs, math.ceil(_LEARNT / count)))
     if quick:
         views, passes = max(1, views // 5), max(1, passes // 5)
-    return dataclasses.replace(usual, views=views, epochs=passes, batch=max(2, min(usual.batch, count // 8)))
+    batch = max(2, min(usual.batch, count // 8))
+    return dataclasses.replace(usual, views=views, epochs=passes, batch=batch, mirror=data.mirrored)
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ class FineTuned(BackEnd):
 
     def _identity(self, data: DataSet, tuning: FineTuning) -> str:
         """What the frozen blocks' values are a function of."""
-        seen = tuning.block, tuning.least, tuning.stretch, tuning.light, _SEED
+        seen = tuning.block, tuning.least, tuning.stretch, tuning.light, tuning.mirror, _SEED
         return repr((WORD, self.side, seen, data.checksum, torch.__version__))
 
     def _folder(self, data: DataSet, tuning: FineTuning, course: Course) -> Path:
@@ -362,7 +365,7 @@ def _viewed(pictures: NDArray[np.uint8], rows: NDArray[np.int64], view: int, tun
     made = np.empty_like(pictures)
     extents = np.array([pictures.shape[2], pictures.shape[1]])
     for at, row in enumerate(rows):
-        drawn = np.random.default_rng((_SEED, view, int(row))).random(6)
+        drawn = np.random.default_rng((_SEED, view, int(row))).random(7)
         area = tuning.least + (1 - tuning.least) * drawn[0]
         stretch = tuning.stretch ** (2 * drawn[1] - 1)
         size = np.minimum(1.0, np.sqrt([area * stretch, area / stretch])) * extents
@@ -371,8 +374,8 @@ def _viewed(pictures: NDArray[np.uint8], rows: NDArray[np.int64], view: int, tun
         part = Image.fromarray(pictures[at]).resize(
             (int(extents[0]), int(extents[1])), Image.Resampling.BILINEAR, box=box
         )
-        contrast, brightness = np.exp((2 * drawn[4:] - 1) * tuning.light)
-        values = np.asarray(part, np.float32)
+        contrast, brightness = np.exp((2 * drawn[4:6] - 1) * tuning.light)
+        values = np.asarray(part, np.float32)[:, :: -1 if tuning.mirror and drawn[6] < 0.5 else 1]
         mean = values.mean()
         made[at] = np.clip(((values - mean) * contrast + mean) * brightness, 0, 255)
     return made

@@ -170,10 +170,16 @@ def test_wrong_preprocessing_is_found_and_named(colours: DataSet, tmp_path: Path
 
 def test_blue_before_red_is_found(colours: DataSet, tmp_path: Path) -> None:
     path = model_file(tmp_path / "net.onnx", outputs=(2, 1, 0))
+    with pytest.raises(BackEndError, match="blue before red") as refused:
+        checked(foreign.load(path, statement(tmp_path / "net.toml", PLAIN)), colours)
+    assert "in another order (2, 1, 0 of its outputs)" in str(refused.value)  # which nobody can tell from it
+
+
+def test_a_usual_mistake_that_leaves_some_accuracy_is_warned_of(colours: DataSet, tmp_path: Path) -> None:
+    path = model_file(tmp_path / "net.onnx", knee=100.0)
     said = checked(foreign.load(path, statement(tmp_path / "net.toml", PLAIN)), colours)
-    assert "warning: " in said
-    assert "blue before red" in said
-    assert "in another order (2, 1, 0 of its outputs)" in said  # which nobody can tell from it
+    assert said.startswith("warning: ")
+    assert "with 0 to 1 (mean 0, deviation 255) it is" in said
 
 
 def test_another_order_of_classes_is_found(colours: DataSet, tmp_path: Path) -> None:
