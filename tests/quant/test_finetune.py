@@ -12,11 +12,12 @@ import torch
 from rich.console import Console
 
 from edgesight.host.datacenter.models import OnnxModel
-from edgesight.quant import efficientnet, finetune
-from edgesight.quant.finetune import FineTuned, tuning_for
+from edgesight.quant import efficientnet, finetune, views
+from edgesight.quant.finetune import FineTuned
 from edgesight.quant.learn import Course, Trained
 from edgesight.quant.recipe import TrainingError
 from edgesight.quant.splits import DataSet, Split, at_back_end
+from edgesight.quant.views import FineTuning, tuning_for
 
 SEED = 5
 absent = importlib.util.find_spec(efficientnet.MODULE) is None
@@ -79,7 +80,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     stripes: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trained(stripes, tmp_path / "whole")
-    save, seen = finetune.save, finetune._Frozen.seen
+    save, seen = finetune.save, views.Frozen.seen
     looked = 0
 
     def save_once(*held: object) -> None:
@@ -96,11 +97,14 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
         looked += 1
         return seen(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(finetune._Frozen, "seen", count)
+    monkeypatch.setattr(views.Frozen, "seen", count)
     monkeypatch.setattr(FineTuned, "_foretell", lambda *_: None)
     resumed = trained(stripes, tmp_path / "stopped")
     assert looked == 0  # what the frozen blocks made was kept
     assert resumed.module.checksum == whole.module.checksum
+    FineTuned(32).tidy(stripes, Course(tmp_path / "stopped", quick=True))
+    assert trained(stripes, tmp_path / "stopped").module.checksum == whole.module.checksum
+    assert looked == 0  # nor is it wanted once all is trained
     assert trained(stripes, tmp_path / "whole", seed=1).module.checksum != whole.module.checksum
 
 
@@ -118,7 +122,7 @@ def test_onnx_and_torch_answer_alike(tmp_path: Path) -> None:
 def test_a_large_set_is_seen_once_and_a_small_one_often(stripes: DataSet) -> None:
     small = tuning_for(stripes, quick=False)
     large = tuning_for(_of(stripes, 39_000), quick=False)
-    assert small.views == finetune.FineTuning.views
+    assert small.views == FineTuning.views
     assert (large.views, large.epochs) == (1, 2)
 
 
