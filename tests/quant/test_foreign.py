@@ -69,10 +69,12 @@ def model_file(
     layout: str = "NCHW",
     element: str = "float32",
     knee: float | None = None,
+    leaning: float = 0.0,
 ) -> Path:
     """A classifier whose output `outputs[c]` says how much of colour `c` there is.
 
-    With `knee` it sees only what lies beyond it, up to 1: then it is blind where the values are others than it expects.
+    With `knee` it sees no values beyond that: then it is blind where they are others than it expects. `leaning` is what
+    it adds to the output of the first colour.
     """
     nodes, constants = [], []
 
@@ -97,6 +99,7 @@ def model_file(
     for colour, output in enumerate(outputs):
         weight[colour, output] = 1
     bias = np.where(weight.any(0), 0, -1e4).astype(np.float32)
+    bias[outputs[0]] += leaning
     nodes.append(helper.make_node("Gemm", ["flat", constant("weight", weight), constant("bias", bias)], ["answer"]))
     sides: list[Any] = ["N", 3, SIDE, SIDE] if layout == "NCHW" else ["N", SIDE, SIDE, 3]
     kind = TensorProto.FLOAT if element == "float32" else TensorProto.UINT8
@@ -176,10 +179,12 @@ def test_blue_before_red_is_found(colours: DataSet, tmp_path: Path) -> None:
 
 
 def test_a_usual_mistake_that_leaves_some_accuracy_is_warned_of(colours: DataSet, tmp_path: Path) -> None:
-    path = model_file(tmp_path / "net.onnx", knee=100.0)
-    said = checked(foreign.load(path, statement(tmp_path / "net.toml", PLAIN)), colours)
+    # Of bytes it sees the colours apart; of values half as large its leaning to red wins as often as not.
+    path = model_file(tmp_path / "net.onnx", leaning=30.0)
+    halved = "mean = [0, 0, 0]\ndeviation = [2.2, 2.2, 2.2]\n"
+    said = checked(foreign.load(path, statement(tmp_path / "net.toml", halved)), colours)
     assert said.startswith("warning: ")
-    assert "with 0 to 1 (mean 0, deviation 255) it is" in said
+    assert "with bytes as they are (mean 0, deviation 1) it is" in said
 
 
 def test_another_order_of_classes_is_found(colours: DataSet, tmp_path: Path) -> None:
