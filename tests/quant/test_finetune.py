@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import io
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from rich.console import Console
 
 from edgesight.host.datacenter.models import OnnxModel
-from edgesight.quant import efficientnet, finetune, views
+from edgesight.quant import efficientnet, finetune, learn, views
 from edgesight.quant.finetune import FineTuned
 from edgesight.quant.learn import Course, Trained
 from edgesight.quant.recipe import TrainingError
@@ -56,11 +57,10 @@ def trained(data: DataSet, folder: Path, seed: int = 0, console: Console | None 
 
 
 def test_it_learns_says_what_to_expect_and_is_served_as_it_was_trained(stripes: DataSet, tmp_path: Path) -> None:
-    console = Console(file=io.StringIO(), width=300)
-    result = trained(stripes, tmp_path, console=console)
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "a linear head, fitted to" in said
-    assert "of the fine-tuned network" in said
+    said = io.StringIO()
+    result = trained(stripes, tmp_path, console=Console(file=said, width=300))
+    assert "a linear head, fitted to" in said.getvalue()
+    assert "of the fine-tuned network" in said.getvalue()
     assert result.test_accuracy[0] >= 0.9
     form = result.module.form
     assert (form.shape, form.element, form.outputs) == ((32, 32, 3), "uint8", None)
@@ -80,7 +80,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     stripes: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trained(stripes, tmp_path / "whole")
-    save, seen = finetune.save, views.Frozen.seen
+    save, seen = learn.save, views.Frozen.seen
     looked = 0
 
     def save_once(*held: object) -> None:
@@ -127,9 +127,7 @@ def test_a_large_set_is_seen_once_and_a_small_one_often(stripes: DataSet) -> Non
 
 
 def _of(data: DataSet, count: int) -> DataSet:
-    """`data` with so many train pictures, all of them one in memory."""
-    import dataclasses
-
+    """`data` with so many train pictures."""
     images = np.broadcast_to(data.train.images[:1], (count, *data.shape)).copy()
     train = Split(images, np.zeros(count, np.int64), ("",) * count)
     return dataclasses.replace(data, train=train)

@@ -128,9 +128,9 @@ PLAIN = "mean = [0, 0, 0]\ndeviation = [1, 1, 1]\n"
 
 def checked(one: Foreign, data: DataSet) -> str:
     """What is said of it, where it is not refused."""
-    console = Console(file=io.StringIO(), width=400)
-    one.check(data, console)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    said = io.StringIO()
+    one.check(data, Console(file=said, width=400))
+    return said.getvalue()
 
 
 def test_float_planes_with_a_mean_and_a_thousand_outputs(colours: DataSet, tmp_path: Path) -> None:
