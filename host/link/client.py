@@ -92,11 +92,12 @@ class OffloadClient:
     async def recalibrate(self, calibration: Calibration) -> None:
         """Go to a data centre that serves the back end of `calibration` from now on.
 
-        Nothing changes where that is the one so far. Raises NoAnswer, everything being as before, where the data centre
-        serves another, or is not to be reached within some seconds.
+        Images that are not encoded yet then go by its ladder. Raises NoAnswer, everything being as before, where the
+        data centre serves another, or is not to be reached within some seconds.
         """
         before, wanted = self._connection.model_sha256, calibration.backend_sha256
         if before in (None, wanted):
+            self.ladder = ladder_of(calibration.ladder)
             return
         peer = self._connection.peer
         if peer is not None and (served := peer.welcome.result().model_sha256) != wanted:
@@ -110,6 +111,7 @@ class OffloadClient:
         except BaseException:
             self._connection.expect(before)
             raise
+        self.ladder = ladder_of(calibration.ladder)
 
     async def close(self) -> None:
         """End the connection and every open request."""
