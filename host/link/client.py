@@ -21,7 +21,7 @@ from edgesight.host.link.datagrams import LinkError, Reply, Status, parse
 from edgesight.host.link.keys import EdgeKeys
 from edgesight.host.link.offload import NoAnswer, Offloaded
 from edgesight.host.link.parity import strips_for
-from edgesight.host.link.quality import LADDER, Fitted, Room, Step, fit, room
+from edgesight.host.link.quality import LADDER, Fitted, Room, Step, fit, ladder_of, room
 from edgesight.host.link.repair import Progress
 from edgesight.host.link.strips import kind_of
 from edgesight.host.link.telling import Sparing
