@@ -210,12 +210,15 @@ class Foreign(BackEnd):
             )
         if isinstance(self.named, Mapping) and (unknown := [name for name in places if name not in classes]):
             raise BackEndError(
-                f"{self.statement}: outputs: the data has no class {unknown[0]!r}; it has {', '.join(classes)}"
+                f"{self.statement}: outputs: the data has no class {unknown[0]!r}: remove it, or name one of "
+                f"{', '.join(classes)}"
             )
         chosen = [places[name] for name in classes]
         if len(set(chosen)) != len(chosen):
             twice = next(name for at, name in enumerate(classes) if chosen.index(chosen[at]) < at)
-            raise BackEndError(f"{self.statement}: outputs: {twice!r} is an output that another class is, too")
+            raise BackEndError(
+                f"{self.statement}: outputs: {twice!r} is an output that another class is, too: give each its own"
+            )
         return chosen
 
     def ahead(self, data: DataSet, quick: bool) -> Mapping[Phase, tuple[int, float]]:
