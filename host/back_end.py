@@ -74,13 +74,13 @@ def check_outputs(form: BackEndInput, logits: int | None, classes: int | None = 
     if form.outputs is not None:
         if classes not in (None, len(form.outputs)):
             raise FormError(
-                f"`outputs` are {len(form.outputs)} of its logits, but there are {classes} classes: state one for each "
+                f"`outputs` are {len(form.outputs)} of its logits, but there are {classes} classes: give one for each "
                 "class, in the classes' order"
             )
         beyond = [index for index in form.outputs if logits is not None and index >= logits]
         if beyond:
             raise FormError(
-                f"it has {logits} logits, 0 to {(logits or 0) - 1}, but {beyond[0]} is stated among `outputs`: state "
+                f"it has {logits} logits, 0 to {(logits or 0) - 1}, but {beyond[0]} is stated among `outputs`: give "
                 "those that the classes are"
             )
     elif logits is not None and classes not in (None, logits):

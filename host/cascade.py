@@ -37,8 +37,8 @@ from edgesight.host.images import Picture, Pixels
 from edgesight.host.kernel import Calibration, Kernel, Target
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
-from edgesight.host.package import Package
 from edgesight.host.link.quality import ladder_of
+from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.readings import PowerError
 from edgesight.host.swap import Recalibrated, SwapError, Terms, check_calibration, placed

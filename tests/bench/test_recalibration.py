@@ -12,7 +12,7 @@ from edgesight.bench.thresholds import outcome, pick
 from edgesight.host.calibrate import Observed
 from edgesight.quant import datasets
 from edgesight.quant.image_folder import FolderReading, load_labelled
-from tests.host.test_calibrate import LOSS, draw
+from tests.host.drawn import LOSS, draw
 
 
 def test_a_site_is_darker_and_has_fewer_of_the_rarer_classes(tmp_path: Path) -> None:

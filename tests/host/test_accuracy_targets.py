@@ -14,7 +14,7 @@ from edgesight.host.accuracy_targets import (
     suggested,
 )
 from edgesight.host.calibrate import Observed, calibrate, fit_images, resplit_check
-from tests.host.test_calibrate import LOSS, SAMPLE, SHA, draw
+from tests.host.drawn import LOSS, SAMPLE, SHA, draw
 
 
 def test_suggested_targets_are_about_what_can_be_shown() -> None:
