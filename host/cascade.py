@@ -8,6 +8,9 @@ cycles at the kernel's clock, not the time that the simulation took. A request t
 (`edgesight.host.hedge`) began with the fabric, so that the slower of the two counts; with a simulated fabric it is
 cancelled when the simulation is through, which is later than a real fabric's would be, never sooner.
 
+A target is promised for pictures like those that were calibrated on: of one that is not, the answer is given all the
+same, and says so (`edgesight.host.novelty`).
+
 A target is promised for the links that were calibrated. An answer of the data centre over a link that loses more, or to
 which the image went more coarsely, is given all the same, and says that the target does not cover it.
 
@@ -35,6 +38,7 @@ from edgesight.host.images import Pixels
 from edgesight.host.kernel import Calibration, Kernel, Target
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
+from edgesight.host.novelty import novelty_test
 from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.readings import PowerError
 
@@ -95,13 +99,15 @@ class Cascade:
         """Write the threshold table; without `offload`, unsure answers are the last stage's, marked degraded.
 
         Without `hedging` no image is hedged. With `meter`, answers carry the energy that it tells. Raises
-        PowerError where the fabric is simulated: what a sensor sees is then the simulation's.
+        PowerError where the fabric is simulated: what a sensor sees is then the simulation's; KernelError where the
+        package's detector of strange pictures is damaged.
         """
         if meter is not None and fabric.simulated:
             raise PowerError("the fabric is simulated, so that no sensor can tell its energy: meter a board")
         self.kernel: Kernel = fabric.package.kernel
         self.calibration = calibration
         self._guaranteed_for = f"pictures like {calibration.rests_on.distribution}"
+        self._novelty = novelty_test(fabric.package)
         self.simulated = fabric.simulated
         self._fabric = fabric
         self._offload = offload
@@ -163,6 +169,10 @@ class Cascade:
         Of its deadline `waited` seconds went by before the fabric's leg. Raises FabricError when the record carries an
         error.
         """
+        return self._strange(await self._settle(request, record, fabric, waited), request.image)
+
+    async def _settle(self, request: Request, record: Any, fabric: Leg, waited: float) -> Answer:
+        """The answer, but for whether the picture is strange."""
         target, deadline, early = request.target, request.deadline, request.early
         if record["error"]:
             self.give_up(request)
@@ -248,6 +258,18 @@ class Cascade:
         seconds = time.perf_counter() - begin
         self._hedging.replied(seconds, reply.queue_ms / 1e3)
         return _Asked(reply, "", seconds)
+
+    def _strange(self, answer: Answer, image: Pixels) -> Answer:
+        """With the picture's p-value; and where that lies below the level, without a guarantee."""
+        if self._novelty is None:
+            return answer
+        value, level = self._novelty.p_value(image), self._novelty.level
+        if value >= level:
+            return answer.model_copy(update={"novelty": value})
+        said = f"the picture is unlike {self.calibration.rests_on.distribution} (p-value {value:.2g}, below {level:g})"
+        reason = f"{answer.reason}; and {said}" if answer.reason else f"target not guaranteed: {said}"
+        doubted = {"guaranteed": False, "guaranteed_for": None, "reason": reason}
+        return answer.model_copy(update={"novelty": value, **doubted})
 
     def _beyond_calibration(self, reply: Offloaded) -> str | None:
         """Why the target does not cover this reply; None where it does."""

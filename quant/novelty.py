@@ -142,7 +142,7 @@ def _measured(network: _Network, data: DataSet, learnt: NDArray[np.int64], held:
         centres=np.zeros((classes, both), np.float32),
         scale=np.array([[0, 1], [0, 1]], np.float32),
     )
-    features = np.stack([bare.features(data.train.images[index]) for index in learnt[: 20_000]]).astype(np.float64)
+    features = np.stack([bare.features(data.train.images[index]) for index in learnt[:20_000]]).astype(np.float64)
     labels = data.train.labels[learnt[: len(features)]]
     centres = np.stack(
         [features[labels == one].mean(0) if (labels == one).any() else features.mean(0) for one in range(classes)]
@@ -167,7 +167,8 @@ def _measured(network: _Network, data: DataSet, learnt: NDArray[np.int64], held:
 
 def _folded(weights: Tensor, bias: Tensor, normal: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Floats, Floats]:
     """Weights [inputs, outputs] and biases [outputs] with the normalisation that follows in them."""
-    assert normal.running_var is not None and normal.running_mean is not None
+    assert normal.running_var is not None
+    assert normal.running_mean is not None
     factor = normal.weight / torch.sqrt(normal.running_var + normal.eps)
     return _array(weights * factor), _array((bias - normal.running_mean) * factor + normal.bias)
 

@@ -30,6 +30,7 @@ from edgesight.host.kernel import Calibration, calibration_split
 from edgesight.host.link.concealment import Pixels
 from edgesight.host.link.parity import strips_for
 from edgesight.host.link.strips import encode, through_loss
+from edgesight.host.novelty import NoveltyTest
 from edgesight.host.package import Package
 from edgesight.sim.workers import progress
 
@@ -54,7 +55,7 @@ class Labelled(Protocol):
         """The class of each [N]."""
 
 
-def calibration_of(
+def calibration_of(  # noqa: PLR0913 - what a calibration hangs on
     package: Package,
     stages: Stages,
     split: Labelled,
@@ -64,25 +65,36 @@ def calibration_of(
     loss: float,
     seed: int = 0,
     resplits: int = 200,
+    novelty: NoveltyTest | None = None,
 ) -> Calibration:
     """Thresholds that keep `targets` at packet losses up to `loss`, chosen on the calibration `split` of its data set.
 
     `stages` are the package's, such as those of a fabric. The promise is checked on as many re-splits of the split
-    together with `held_out`. Raises CalibrationError, or KernelError for a package without a back end.
+    together with `held_out`. It is made for pictures that `novelty`, whose reference is the split, does not call
+    strange: those that it does are left out of both. Raises CalibrationError, or KernelError for a package without a
+    back end.
     """
     if not 0.0 <= loss < 1.0:
         raise CalibrationError(f"packet loss {loss:g}: expected a share, from 0 to below 1")
     losses = sorted({*LOSSES, loss})
     package.read("datacenter.onnx")  # says so where the package has none
     model = OnnxModel(package.path / "datacenter.onnx")
-    observed = observe_once(model, stages(split.images), split.images, split.labels, losses, seed)
+    observed = _familiar(
+        observe_once(model, stages(split.images), split.images, split.labels, losses, seed), split, novelty
+    )
     rests_on = calibration_split(package.kernel.dataset, package.kernel.dataset_sha256)
     calibration = calibrate(observed, targets, loss=loss, backend_sha256=model.sha256, rests_on=rests_on, seed=seed)
     if not resplits or not calibration.targets:
         return calibration
     others = observe_once(model, stages(held_out.images), held_out.images, held_out.labels, losses, seed + 1)
+    others = _familiar(others, held_out, novelty)
     check = resplit_check(observed.joined(others), targets, loss=loss, count=resplits, seed=seed)
     return calibration.model_copy(update={"resplits": check})
+
+
+def _familiar(observed: Observed, split: Labelled, novelty: NoveltyTest | None) -> Observed:
+    """What was observed of the pictures of `split` that are not strange."""
+    return observed if novelty is None else observed.take(np.flatnonzero(~novelty.strange(split.images)))
 
 
 def observe_once(

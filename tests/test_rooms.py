@@ -21,7 +21,8 @@ ROOMS = {
     "quant": ("host",),
     "host": (),
 }
-# Of what runs, who compiles knows the package and its files; who trains, how a picture becomes pixels.
+# Of what runs, who compiles knows the package and its files; who trains, how a picture becomes pixels,
+# and the arithmetic of the detector of strange pictures.
 OF_HOST = {
     "hls": (
         "edgesight.host.kernel",
@@ -32,6 +33,7 @@ OF_HOST = {
         "edgesight.host.pixels",
     ),
     "quant": (
+        "edgesight.host.novelty",
         "edgesight.host.pictures",
         "edgesight.host.pixels",
         "edgesight.host.picture_files",

@@ -31,6 +31,7 @@ from edgesight.cli.options import (
 )
 from edgesight.cli.show import load, show_package
 from edgesight.hls.zoo import (
+    Earlier,
     calibrated_as,
     check_same_networks,
     compile_zoo,
@@ -41,6 +42,7 @@ from edgesight.hls.zoo import (
 
 if TYPE_CHECKING:
     from edgesight.host.kernel import Calibration
+    from edgesight.host.novelty import NoveltyTest
     from edgesight.host.package import Package
     from edgesight.quant.splits import DataSet
 
@@ -185,7 +187,7 @@ def compile_(
     needs no card and no classes.
     """
     from edgesight.hls.zoo import check_files, read_card, stages_in, warnings
-    from edgesight.host.package import PACKAGE, load_kernel
+    from edgesight.host.package import PACKAGE
 
     # What is wrong is said before hls4ml is loaded, let alone the work begun.
     alone = zoo.suffix == ".onnx"
@@ -207,9 +209,9 @@ def compile_(
     if stages > len(budgets):
         warn([f"{zoo}: stage{stages - 1} is left out of the cascade, since --cycles has {len(budgets)} numbers"])
     warn(warnings(zoo, card))
-    before = load_kernel(calibration) if calibration is not None else None  # `out` may be that very package
+    before = Earlier.of(calibration) if calibration is not None else None  # `out` may be that very package
     if before is not None:
-        check_same_networks(zoo, before)
+        check_same_networks(zoo, before.kernel)
     from edgesight.hls.csim import build_library
 
     foldings = foldings_of(budgets, factors)
@@ -305,15 +307,17 @@ def calibrate(  # noqa: PLR0913 - a command's options are its surface
     Uses the data set's calibration split; the check by re-splits pools it with the test split.
     """
     from edgesight.host.calibrate import CalibrationError, advice, parse_targets
+    from edgesight.host.novelty import carry
 
     wanted = parse_targets(targets)  # before anything is measured
     opened = load(package)
     data = data_set(dataset, data_dir, size, opened, reading(groups, skip_damaged))
-    made = _calibration(opened, data, wanted, loss=loss, seed=seed, resplits=resplits)
+    test = _novelty(opened, data)
+    made = _calibration(opened, data, wanted, loss=loss, seed=seed, resplits=resplits, novelty=test)
     said = advice(made)
     if not made.targets:
         raise CalibrationError(" ".join(["no target can be offered, and nothing was changed.", *said]))
-    opened = opened.replace(calibration=made.model_dump())
+    opened = carry(opened, test, calibration=made.model_dump())
     show_package(opened, json_)
     warn(said)
 
@@ -327,18 +331,19 @@ def kernels(
     json_: Json = False,
 ) -> None:
     """Compile and calibrate the shipped kernel packages anew, as bitstreams/shipped.toml says."""
-    from edgesight.host.package import load_kernel
+    from edgesight.host.novelty import carry
 
     made = []
     for recipe in shipped(names):
-        before = load_kernel(recipe.path) if keep else None
+        before = Earlier.of(recipe.path) if keep else None
         package = recipe.compile()
         if before is not None:
             package = calibrated_as(package, before)
         else:
             data = data_set(recipe.name, data_dir if recipe.name == "fashion-mnist" else None, None, package)
-            found = _calibration(package, data, recipe.targets, loss=recipe.loss)
-            package = package.replace(calibration=found.model_dump())
+            test = _novelty(package, data)
+            found = _calibration(package, data, recipe.targets, loss=recipe.loss, novelty=test)
+            package = carry(package, test, calibration=found.model_dump())
         made.append(package)
         if not json_:
             show_package(package, False)
@@ -346,13 +351,56 @@ def kernels(
         ending.print_json({package.kernel.name: package.kernel.model_dump(mode="json") for package in made})
 
 
+def _novelty(package: Package, data: DataSet) -> NoveltyTest | None:
+    """What tells pictures that are strange to the calibration split; None, said, where that has too few pictures.
+
+    The detector is the package's own; a package that has none gets one, trained on the train split.
+    """
+    from edgesight.host.novelty import LEVEL, NoveltyTest, novelty_test
+    from edgesight.sim.workers import progress
+
+    before = novelty_test(package)
+    if before is not None:
+        detector = before.detector
+    else:
+        from edgesight.quant.novelty import STEPS, fit
+
+        with progress() as bar:
+            task = bar.add_task("detector of strange pictures", total=STEPS)
+            detector = fit(data, done=lambda: bar.advance(task))
+    test = NoveltyTest.against(detector, data.calibration.images)
+    if not test.can_flag:
+        warn(
+            [
+                f"strange pictures are not told: {len(data.calibration)} calibration pictures are too few for a "
+                f"p-value below {LEVEL:g}; it takes {round(1 / LEVEL)}"
+            ]
+        )
+        return None
+    return test
+
+
 def _calibration(
-    package: Package, data: DataSet, targets: list[float], *, loss: float, seed: int = 0, resplits: int = 200
+    package: Package,
+    data: DataSet,
+    targets: list[float],
+    *,
+    loss: float,
+    seed: int = 0,
+    resplits: int = 200,
+    novelty: NoveltyTest | None,
 ) -> Calibration:
     from edgesight.hls.package_reference import PackageReference
     from edgesight.sim.observe import calibration_of
 
-    stages = PackageReference(package)
     return calibration_of(
-        package, stages, data.calibration, data.test, targets, loss=loss, seed=seed, resplits=resplits
+        package,
+        PackageReference(package),
+        data.calibration,
+        data.test,
+        targets,
+        loss=loss,
+        seed=seed,
+        resplits=resplits,
+        novelty=novelty,
     )
