@@ -1,9 +1,10 @@
 """How a picture is told from those that a kernel was calibrated on: a conformal p-value, from numpy alone.
 
-A detector gives each picture, in the fabric's form, a score: the stranger, the higher. It is a small convolutional
+A detector gives each picture, in the back end's form, a score: the stranger, the higher. It is a small convolutional
 network, trained on the data set's train split against pictures that are none (`edgesight.quant.novelty`), of which two
-things count: how sure it is that the picture is none, and how far its features lie from every class's. Both are scaled
-by what held-back pictures get, and the larger is the score.
+things count: how sure it is that the picture is none, and how far its features lie from every class's. Of photographs,
+which are larger than the network looks at, the same is told from their textures (`edgesight.host.textures`). All are
+scaled by what held-back pictures get, and the largest is the score.
 
 The p-value of a picture is (1 + c) / (1 + n), where c is how many of the n calibration pictures score at least as high.
 Whatever the detector is worth, a picture that is drawn as these were has a p-value of at most p with a probability of
@@ -19,7 +20,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ import numpy.typing as npt
 from edgesight.host.files import sha256
 from edgesight.host.kernel import Kernel, KernelError, Novelty
 from edgesight.host.package import Package
+from edgesight.host.textures import SMALLEST, textures
 
 LEVEL: Final = 0.01
 """Below this p-value a picture is called strange."""
@@ -34,12 +36,70 @@ MOST_SIDE: Final = 48
 """Longest side, in pixels, that the detector looks at: of larger pictures it sees means of squares."""
 _LAYERS = 4  # of convolutions, at most
 _MOST_BYTES = 1 << 23  # of all arrays together
-_MOST_ARRAYS = 2 * _LAYERS + 8
+_DENSE = 4  # layers that judge textures, at most
+_MOST_ARRAYS = 2 * _LAYERS + 2 * _DENSE + 12
+MOST_DEVIATIONS: Final = 8.0
+"""Of a texture from its mean, that the layers which judge it are shown."""
 _STEP = 1e-4  # of a score: processors round differently, and should still agree
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.uint8]
+
+
+class Pictures(Protocol):
+    """Pictures uint8 [N, H, W, C]: an array, or what makes parts of one on demand."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(N, H, W, C)`."""
+
+    def __getitem__(self, chosen: npt.NDArray[np.int64], /) -> Pixels:
+        """Those at the indices `chosen` [n]: uint8 [n, H, W, C]."""
+
+
+@dataclass(frozen=True)
+class TextureJudge:
+    """How textures [T] are judged; arrays float32.
+
+    Attributes:
+        mean: [T], of own pictures.
+        deviation: [T], of own pictures.
+        layers: weights [inputs, outputs] and biases [outputs] of each; all but the last cut negative outputs off. The
+            last output is for pictures that are none.
+        whitening: [T, T], which makes scaled textures of own pictures vary alike and independently.
+    """
+
+    mean: Floats
+    deviation: Floats
+    layers: tuple[tuple[Floats, Floats], ...]
+    whitening: Floats
+
+    def check(self, outputs: int) -> None:
+        """Hold the arrays against each other and against the `outputs`; ValueError naming the one that does not fit."""
+        if not 1 <= len(self.layers) <= _DENSE:
+            raise ValueError(f"{len(self.layers)} layers judge textures: expected 1 to {_DENSE}")
+        inputs = count = self.mean.size
+        _expect("texture_mean", self.mean, count)
+        _expect("texture_deviation", self.deviation, count)
+        _expect("texture_whitening", self.whitening, count, count)
+        for layer, (weights, bias) in enumerate(self.layers):
+            _expect(f"texture_weights{layer}", weights, inputs, bias.size)
+            _expect(f"texture_bias{layer}", bias, bias.size)
+            inputs = bias.size
+        if inputs != outputs or not (self.deviation > 0).all():
+            raise ValueError(f"textures: {inputs} outputs, expected {outputs}, or a deviation of 0 or less")
+
+    def parts(self, picture: Pixels) -> Floats:
+        """How sure it is that the picture is none, and how far its textures lie from own ones: [2]."""
+        scaled = (textures(picture) - self.mean) / self.deviation
+        seen = np.clip(scaled, -MOST_DEVIATIONS, MOST_DEVIATIONS)
+        for place, (weights, bias) in enumerate(self.layers):
+            seen = seen @ weights + bias
+            if place < len(self.layers) - 1:
+                seen = np.maximum(seen, 0)
+        away = scaled @ self.whitening
+        return np.array([_sure(seen), np.log(np.vdot(away, away) + 1e-6)], np.float32)
 
 
 @dataclass(frozen=True)
@@ -55,7 +115,8 @@ class Detector:
         whitening: [D, D], which makes the features (D: the last convolution's means by channel, then the hidden ones)
             vary alike and independently within a class.
         centres: [classes, D], each class's whitened mean.
-        scale: [2, 2]: median, and distance of the 99th percentile from it, of either part of the score.
+        texture: judges textures; None where pictures are too small to have any.
+        scale: [2, 2], or with textures [4, 2]: median, and distance of the 99th percentile from it, of each part.
     """
 
     shape: tuple[int, int, int]
@@ -64,6 +125,7 @@ class Detector:
     head: tuple[Floats, Floats]
     whitening: Floats
     centres: Floats
+    texture: TextureJudge | None
     scale: Floats
 
     def __post_init__(self) -> None:
@@ -84,7 +146,11 @@ class Detector:
         _expect("head_bias", self.head[1], outputs)
         _expect("whitening", self.whitening, both, both)
         _expect("centres", self.centres, outputs - 1, both)
-        _expect("scale", self.scale, 2, 2)
+        if (self.texture is not None) != has_textures(self.shape):
+            raise ValueError(f"textures: there, or not, for pictures of {list(self.shape)}, as should not be")
+        if self.texture is not None:
+            self.texture.check(outputs)
+        _expect("scale", self.scale, 2 if self.texture is None else 4, 2)
         if not (self.scale[:, 1] > 0).all():
             raise ValueError("scale: a spread of 0 or less")
 
@@ -98,9 +164,10 @@ class Detector:
             count += height * width * weights.size
         return count
 
-    def scores(self, images: Pixels) -> npt.NDArray[np.float64]:
-        """The score [N] of each of `images` uint8 [N, H, W, C]; one by one, so that none hangs on those beside it."""
-        return np.array([self.score(image) for image in images], np.float64)
+    def scores(self, pictures: Pictures) -> npt.NDArray[np.float64]:
+        """The score [N] of each of `pictures`; one by one, so that none hangs on those beside it."""
+        found = [self.score(pictures[np.array([index])][0]) for index in range(pictures.shape[0])]
+        return np.array(found, np.float64)
 
     def score(self, image: Pixels) -> float:
         """How strange `image` uint8 [H, W, C] is: 0 like the middle of held-back pictures, 1 like their outermost %."""
@@ -108,14 +175,12 @@ class Detector:
         return float(np.round(scaled.max() / _STEP) * _STEP)
 
     def parts(self, image: Pixels) -> Floats:
-        """Both parts of the score, not scaled: [2]."""
+        """The parts of the score, not scaled: [2], or with textures [4]."""
         features = self.features(image)
-        logits = features[-self.hidden[1].size :] @ self.head[0] + self.head[1]
-        known = logits[:-1]
-        most = known.max()
-        sure = logits[-1] - most - np.log(np.exp(known - most).sum())
+        sure = _sure(features[-self.hidden[1].size :] @ self.head[0] + self.head[1])
         away = features @ self.whitening - self.centres
-        return np.array([sure, np.log((away * away).sum(1).min() + 1e-6)], np.float32)
+        seen = np.array([sure, np.log((away * away).sum(1).min() + 1e-6)], np.float32)
+        return seen if self.texture is None else np.concatenate([seen, self.texture.parts(image)])
 
     def features(self, image: Pixels) -> Floats:
         """What the network sees in `image` uint8 [H, W, C]: [D], the hidden features last."""
@@ -129,9 +194,19 @@ class Detector:
         """What `detector_of` makes it of again, by name."""
         layers = {f"weights{layer}": weights for layer, (weights, _) in enumerate(self.convolutions)}
         biases = {f"bias{layer}": bias for layer, (_, bias) in enumerate(self.convolutions)}
+        judged: dict[str, npt.NDArray[Any]] = {}
+        if self.texture is not None:
+            judged = {
+                "texture_mean": self.texture.mean,
+                "texture_deviation": self.texture.deviation,
+                "texture_whitening": self.texture.whitening,
+            }
+            for layer, (weights, bias) in enumerate(self.texture.layers):
+                judged |= {f"texture_weights{layer}": weights, f"texture_bias{layer}": bias}
         return {
             **layers,
             **biases,
+            **judged,
             "shape": np.array(self.shape, np.int64),
             "hidden": self.hidden[0],
             "hidden_bias": self.hidden[1],
@@ -158,8 +233,8 @@ class NoveltyTest:
     level: float
 
     @classmethod
-    def against(cls, detector: Detector, pictures: Pixels, level: float = LEVEL) -> NoveltyTest:
-        """The test against calibration `pictures` uint8 [n, H, W, C]."""
+    def against(cls, detector: Detector, pictures: Pictures, level: float = LEVEL) -> NoveltyTest:
+        """The test against calibration `pictures`."""
         return cls(detector, np.sort(detector.scores(pictures)), level)
 
     @property
@@ -178,13 +253,13 @@ class NoveltyTest:
         values: npt.NDArray[np.float64] = (1 + as_high) / (1 + count)
         return values
 
-    def strange(self, images: Pixels) -> Bools:
-        """Which of `images` uint8 [N, H, W, C] are called strange: [N].
+    def strange(self, pictures: Pictures) -> Bools:
+        """Which of `pictures` are called strange: [N].
 
         Calibration pictures, too, which then count among those as high as themselves: the others, given the lowest
         score that is strange, are as if drawn anew from the pictures that are not.
         """
-        found: Bools = self.p_values(self.detector.scores(images)) < self.level
+        found: Bools = self.p_values(self.detector.scores(pictures)) < self.level
         return found
 
     def packed(self) -> bytes:
@@ -221,6 +296,16 @@ def carry(package: Package, test: NoveltyTest | None, **fields: object) -> Packa
     return package.put({name: content}, gone, novelty=told.model_dump(), **fields)
 
 
+def form_of(kernel: Kernel) -> tuple[int, int, int]:
+    """The shape (H, W, C) in which a kernel's detector takes pictures: the back end's, where that is known."""
+    return kernel.input.shape if kernel.backend_input is None else kernel.backend_input.shape
+
+
+def has_textures(shape: tuple[int, int, int]) -> bool:
+    """Whether pictures of a `shape` (H, W, C) are large enough that their textures are looked at."""
+    return min(shape[:2]) >= SMALLEST
+
+
 def reduced(shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """The shape (H, W, C) that the detector sees of a picture of `shape`."""
     height, width, channels = shape
@@ -249,8 +334,9 @@ def _unpacked(content: bytes, kernel: Kernel, level: float) -> NoveltyTest:
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         arrays: dict[str, npt.NDArray[Any]] = {name: file[name] for name in file.files}
     detector = _detector_of(arrays)
-    if detector.shape != kernel.input.shape:
-        raise ValueError(f"it is for pictures of {list(detector.shape)}, the kernel's are {list(kernel.input.shape)}")
+    expected = form_of(kernel)
+    if detector.shape != expected:
+        raise ValueError(f"it is for pictures of {list(detector.shape)}, the kernel's are {list(expected)}")
     reference = arrays["reference"]
     if reference.ndim != 1 or reference.dtype != np.float64 or reference.size == 0:
         raise ValueError(f"reference: {reference.dtype} {list(reference.shape)}, expected float64 [n]")
@@ -262,9 +348,18 @@ def _unpacked(content: bytes, kernel: Kernel, level: float) -> NoveltyTest:
 def _detector_of(arrays: Mapping[str, npt.NDArray[Any]]) -> Detector:
     """The detector whose arrays these are, by name; raises KeyError or ValueError."""
     shape = arrays["shape"]
-    if shape.shape != (3,) or shape.dtype != np.int64 or (shape < 1).any() or (shape > 1024).any():
+    if shape.shape != (3,) or shape.dtype != np.int64 or (shape < 1).any() or (shape > 4096).any():
         raise ValueError(f"shape: {shape.dtype} {list(shape.shape)}, expected a picture's height, width and channels")
     layers = sum(name.startswith("weights") for name in arrays)
+    dense = sum(name.startswith("texture_weights") for name in arrays)
+    texture = None
+    if dense:
+        texture = TextureJudge(
+            mean=arrays["texture_mean"],
+            deviation=arrays["texture_deviation"],
+            layers=tuple((arrays[f"texture_weights{layer}"], arrays[f"texture_bias{layer}"]) for layer in range(dense)),
+            whitening=arrays["texture_whitening"],
+        )
     return Detector(
         shape=(int(shape[0]), int(shape[1]), int(shape[2])),
         convolutions=tuple((arrays[f"weights{layer}"], arrays[f"bias{layer}"]) for layer in range(layers)),
@@ -272,8 +367,16 @@ def _detector_of(arrays: Mapping[str, npt.NDArray[Any]]) -> Detector:
         head=(arrays["head"], arrays["head_bias"]),
         whitening=arrays["whitening"],
         centres=arrays["centres"],
+        texture=texture,
         scale=arrays["scale"],
     )
+
+
+def _sure(logits: Floats) -> float:
+    """How much larger the last of `logits` is than all others together."""
+    known = logits[:-1]
+    most = known.max()
+    return float(logits[-1] - most - np.log(np.exp(known - most).sum()))
 
 
 def _expect(name: str, array: npt.NDArray[Any], *shape: int) -> None:

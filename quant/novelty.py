@@ -8,6 +8,8 @@ p-values against the calibration split hold exactly.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Final
 
@@ -17,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgesight.host.novelty import Detector, reduced, reduced_bytes
+from edgesight.host.novelty import MOST_DEVIATIONS, Detector, TextureJudge, has_textures, reduced, reduced_bytes
+from edgesight.host.textures import textures
 from edgesight.quant.learn import deterministic
-from edgesight.quant.splits import DataSet
+from edgesight.quant.splits import DataSet, Photographs
 from edgesight.quant.strangers import strangers
 
 STEPS: Final = 1_200
@@ -34,6 +37,12 @@ _CLASSES_WEIGH = 0.5
 _HELD_SHARE, _LEAST_HELD = 0.1, 50
 _RIDGE = 1e-3  # of the features' mean variance
 _MOST_SHIFT = 1 / 16  # of a photograph's side
+_MOST_FEATURES = 20_000  # pictures whose features are measured
+_PART = 24  # photographs at a time
+_TRUNKS_SHARE = 0.6  # of the time, about
+_MOST_TEXTURES, _TEXTURE_STRANGERS = 4_000, 1_500
+_TEXTURE_STEPS, _TEXTURE_WIDTHS = 1_500, (96, 96)
+_TEXTURE_NOISE, _TEXTURE_RIDGE = 0.05, 0.02  # in own pictures' deviations, and variances
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -64,36 +73,110 @@ class _Network(nn.Module):
         return logits
 
 
-def fit(data: DataSet, seed: int = 0, steps: int = STEPS, done: Callable[[], None] | None = None) -> Detector:
-    """A detector of pictures that are strange to `data`, fitted on its train split; `done` is called after each step.
+def fit(
+    data: DataSet, seed: int = 0, steps: int = STEPS, told: Callable[[float], None] = lambda share: None
+) -> Detector:
+    """A detector of pictures that are strange to `data`, fitted on its train split in the back end's form.
 
-    Takes a minute or two. The same data, seed and steps give the same detector on the same machine.
+    Takes a minute, or some of them for photographs; `told` is called with the share of the work that is done. The same
+    data, seed and steps give the same detector on the same machine.
     """
     generator = np.random.default_rng(seed)
-    own, labels = reduced_bytes(data.train.images), data.train.labels
-    order = generator.permutation(len(own))
-    held = max(min(_LEAST_HELD, len(own) // 2), round(_HELD_SHARE * len(own)))
+    pictures, labels = data.train.photographs, data.train.labels
+    form = _form(pictures)
+    order = generator.permutation(len(labels))
+    held = max(min(_LEAST_HELD, len(order) // 2), round(_HELD_SHARE * len(order)))
     learnt = order[held:]
+    own = np.concatenate([reduced_bytes(pictures[part]) for part in _parts(np.arange(len(order)))])
     others = strangers(own[learnt], _STRANGERS, generator)
+    share = _TRUNKS_SHARE if has_textures(form) else 1.0
+
+    def pictures_and_strangers() -> tuple[Tensor, Tensor]:
+        chosen = generator.choice(learnt, _BATCH)
+        varied = _varied(own[chosen], data, generator)
+        batch = np.concatenate([varied, others[generator.integers(0, len(others), _BATCH)]])
+        return _as_input(batch), torch.from_numpy(labels[chosen])
+
     with deterministic(seed):
-        network = _Network(data.shape, len(data.classes))
+        network = _Network(form, len(data.classes))
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch types Tensor.to only
-        optimiser = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=_DECAY)
-        rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, steps, pct_start=_WARM_UP)
-        network.train()
-        for _ in range(steps):
-            chosen = generator.choice(learnt, _BATCH)
-            pictures = _varied(own[chosen], data, generator)
-            batch = np.concatenate([pictures, others[generator.integers(0, len(others), _BATCH)]])
-            loss = _loss(network(_as_input(batch)), torch.from_numpy(labels[chosen]))
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call] # torch leaves Tensor.backward untyped
-            optimiser.step()
-            rates.step()
-            if done is not None:
-                done()
-        network.eval()
-    return _measured(network, data, learnt, order[:held])
+        _train(network, pictures_and_strangers, steps, lambda step: told(share * step / steps))
+    texture = None
+    if has_textures(form):
+        texture = _texture_judge(data, learnt, generator, seed, lambda done: told(share + (1 - share) * done))
+    return _measured(network, data, texture, learnt, order[:held])
+
+
+def _train(
+    network: nn.Module, batch: Callable[[], tuple[Tensor, Tensor]], steps: int, told: Callable[[int], None]
+) -> None:
+    """Train on batches, each of own pictures, of which the labels are given, with as many strangers behind them."""
+    optimiser = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=_DECAY)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, steps, pct_start=_WARM_UP)
+    network.train()
+    for step in range(steps):
+        pictures, labels = batch()
+        loss = _loss(network(pictures), labels)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call] # torch leaves Tensor.backward untyped
+        optimiser.step()
+        rates.step()
+        told(step + 1)
+    network.eval()
+
+
+def _texture_judge(
+    data: DataSet,
+    learnt: NDArray[np.int64],
+    generator: np.random.Generator,
+    seed: int,
+    told: Callable[[float], None],
+) -> TextureJudge:
+    """What judges textures, trained on those of the pictures `learnt` and of strangers to them."""
+    pictures = data.train.photographs
+    chosen = learnt[:_MOST_TEXTURES]
+    calls = -(-_TEXTURE_STRANGERS // _PART)
+    parts = _parts(chosen)
+    own, inverted, others = [], [], []
+    for done, part in enumerate(parts):
+        some = pictures[part]
+        if data.mirrored and generator.random() < 0.5:
+            some = some[:, :, ::-1]
+        own += [textures(one) for one in some]
+        inverted += [textures(255 - one) for one in some]  # the nearest of all: as many of them as of own ones
+        for _ in range(round((done + 1) * calls / len(parts)) - round(done * calls / len(parts))):
+            others += [textures(one) for one in strangers(some, _PART, generator)]
+        told((done + 1) / len(parts))
+    mean, deviation = np.mean(own, 0), np.std(own, 0) + 1e-3
+    groups = [((np.array(group) - mean) / deviation).astype(np.float32) for group in (own, inverted, others)]
+    labels = data.train.labels[chosen]
+
+    def textures_and_strangers() -> tuple[Tensor, Tensor]:
+        places = generator.integers(0, len(chosen), _BATCH)
+        counts = _BATCH // 2, _BATCH - _BATCH // 2
+        drawn = [group[generator.integers(0, len(group), one)] for group, one in zip(groups[1:], counts, strict=True)]
+        batch = np.clip(np.concatenate([groups[0][places], *drawn]), -MOST_DEVIATIONS, MOST_DEVIATIONS)
+        noise = _TEXTURE_NOISE * generator.standard_normal(batch.shape)
+        return torch.from_numpy((batch + noise).astype(np.float32)), torch.from_numpy(labels[places])
+
+    count, outputs = len(mean), len(data.classes) + 1
+    with deterministic(seed):
+        sizes = (count, *_TEXTURE_WIDTHS)
+        hidden = [
+            [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(_DROPPED)]
+            for inputs, width in itertools.pairwise(sizes)
+        ]
+        last = nn.Linear(sizes[-1], outputs)
+        network = nn.Sequential(*itertools.chain(*hidden), last)
+        _train(network, textures_and_strangers, _TEXTURE_STEPS, lambda step: None)
+    folded = [_folded(dense.weight.T, dense.bias, normal) for dense, normal, *_ in hidden]  # type: ignore[operator, union-attr, arg-type]
+    within = np.cov(groups[0].T.astype(np.float64)) + _TEXTURE_RIDGE * np.eye(count)
+    return TextureJudge(
+        mean.astype(np.float32),
+        deviation.astype(np.float32),
+        (*folded, (_array(last.weight.T), _array(last.bias))),
+        _whitening(within),
+    )
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -122,47 +205,59 @@ def _as_input(pictures: Pixels) -> Tensor:
     return torch.from_numpy(scaled).contiguous(memory_format=torch.channels_last)
 
 
-def _measured(network: _Network, data: DataSet, learnt: NDArray[np.int64], held: NDArray[np.int64]) -> Detector:
+def _measured(
+    network: _Network,
+    data: DataSet,
+    texture: TextureJudge | None,
+    learnt: NDArray[np.int64],
+    held: NDArray[np.int64],
+) -> Detector:
     """The detector of a trained `network`: its features within the classes, and the scale of its scores."""
+    pictures = data.train.photographs
     layers = list(network.trunk)
     convolutions = tuple(
         _folded(layers[index].weight.permute(2, 3, 1, 0).flatten(0, 2), layers[index].bias, layers[index + 1])  # type: ignore[operator, union-attr, arg-type]
         for index in range(0, len(layers), 3)
     )
-    hidden = _folded(network.hidden.weight.T, network.hidden.bias, network.normal)
-    head = _array(network.head.weight.T), _array(network.head.bias)
-    classes = len(data.classes)
-    both = convolutions[-1][1].size + _HIDDEN
+    classes, both = len(data.classes), convolutions[-1][1].size + _HIDDEN
     bare = Detector(
-        data.shape,
-        convolutions,
-        hidden,
-        head,
+        shape=_form(pictures),
+        convolutions=convolutions,
+        hidden=_folded(network.hidden.weight.T, network.hidden.bias, network.normal),
+        head=(_array(network.head.weight.T), _array(network.head.bias)),
         whitening=np.eye(both, dtype=np.float32),
         centres=np.zeros((classes, both), np.float32),
-        scale=np.array([[0, 1], [0, 1]], np.float32),
+        texture=texture,
+        scale=np.array([[0, 1]] * (2 if texture is None else 4), np.float32),
     )
-    features = np.stack([bare.features(data.train.images[index]) for index in learnt[:20_000]]).astype(np.float64)
-    labels = data.train.labels[learnt[: len(features)]]
-    centres = np.stack(
-        [features[labels == one].mean(0) if (labels == one).any() else features.mean(0) for one in range(classes)]
-    )
-    within = np.cov((features - centres[labels]).T) + _RIDGE * features.var() * np.eye(both)
-    values, vectors = np.linalg.eigh(within)
-    whitening = vectors / np.sqrt(values)
-    whole = Detector(
-        data.shape,
-        convolutions,
-        hidden,
-        head,
-        whitening=whitening.astype(np.float32),
-        centres=(centres @ whitening).astype(np.float32),
-        scale=bare.scale,
-    )
-    parts = np.stack([whole.parts(data.train.images[index]) for index in held])
+    chosen = learnt[:_MOST_FEATURES]
+    features = np.stack([bare.features(one) for part in _parts(chosen) for one in pictures[part]]).astype(np.float64)
+    labels = data.train.labels[chosen]
+    centres = np.stack([features[labels == one if (labels == one).any() else ...].mean(0) for one in range(classes)])
+    within = np.cov((features - centres[labels]).T)
+    whitening = _whitening(within + _RIDGE * features.var() * np.eye(both))
+    whole = dataclasses.replace(bare, whitening=whitening, centres=(centres @ whitening).astype(np.float32))
+    parts = np.stack([whole.parts(one) for part in _parts(held) for one in pictures[part]])
     middle, outer = np.quantile(parts, (0.5, 0.99), axis=0)
-    scale = np.stack([middle, np.maximum(outer - middle, 1e-3)], axis=1).astype(np.float32)
-    return Detector(data.shape, convolutions, hidden, head, whole.whitening, whole.centres, scale)
+    return dataclasses.replace(
+        whole, scale=np.stack([middle, np.maximum(outer - middle, 1e-3)], axis=1).astype(np.float32)
+    )
+
+
+def _whitening(covariance: NDArray[np.float64]) -> Floats:
+    """What makes features of a `covariance` [D, D] vary alike and independently: [D, D]."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors / np.sqrt(values), np.float32)
+
+
+def _form(pictures: Photographs) -> tuple[int, int, int]:
+    height, width, channels = pictures.shape[1:]
+    return height, width, channels
+
+
+def _parts(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Few at a time, since photographs are made on demand."""
+    return [indices[start : start + _PART] for start in range(0, len(indices), _PART)]
 
 
 def _folded(weights: Tensor, bias: Tensor, normal: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Floats, Floats]:

@@ -13,13 +13,13 @@ Words owned here: stranger.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]
 Random = np.random.Generator
 # Strangers float [N, H, W, C], mostly from 0 to 255, made from as many own pictures of the same shape.
@@ -327,4 +327,4 @@ def _unit(pictures: Floats) -> Floats:
 def _enlarged(pictures: Floats, size: tuple[int, ...], *, smooth: bool) -> Floats:
     """To `size` (H, W)."""
     factors = (1, size[0] / pictures.shape[1], size[1] / pictures.shape[2], 1)
-    return np.asarray(ndimage.zoom(pictures, factors, order=int(smooth), grid_mode=True, mode="nearest"))
+    return np.asarray(ndimage.zoom(pictures, factors, order=1 if smooth else 0, grid_mode=True, mode="nearest"))

@@ -94,7 +94,7 @@ def calibration_of(  # noqa: PLR0913 - what a calibration hangs on
 
 def _familiar(observed: Observed, split: Labelled, novelty: NoveltyTest | None) -> Observed:
     """What was observed of the pictures of `split` that are not strange."""
-    return observed if novelty is None else observed.take(np.flatnonzero(~novelty.strange(split.images)))
+    return observed if novelty is None else observed.take(np.flatnonzero(~novelty.strange(split.photographs)))
 
 
 def observe_once(

@@ -363,12 +363,12 @@ def _novelty(package: Package, data: DataSet) -> NoveltyTest | None:
     if before is not None:
         detector = before.detector
     else:
-        from edgesight.quant.novelty import STEPS, fit
+        from edgesight.quant.novelty import fit
 
         with progress() as bar:
-            task = bar.add_task("detector of strange pictures", total=STEPS)
-            detector = fit(data, done=lambda: bar.advance(task))
-    test = NoveltyTest.against(detector, data.calibration.images)
+            task = bar.add_task("detector of strange pictures", total=1.0)
+            detector = fit(data, told=lambda share: bar.update(task, completed=share))
+    test = NoveltyTest.against(detector, data.calibration.photographs)
     if not test.can_flag:
         warn(
             [

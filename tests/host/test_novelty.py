@@ -15,8 +15,19 @@ import pytest
 
 from edgesight.host.cascade import Cascade
 from edgesight.host.kernel import KernelError
-from edgesight.host.novelty import MOST_SIDE, Detector, NoveltyTest, carry, novelty_test, reduced, reduced_bytes
+from edgesight.host.novelty import (
+    MOST_SIDE,
+    Detector,
+    NoveltyTest,
+    TextureJudge,
+    carry,
+    has_textures,
+    novelty_test,
+    reduced,
+    reduced_bytes,
+)
 from edgesight.host.package import Package
+from edgesight.host.textures import textures
 from tests.host.by_hand import CLASSES, SHAPE, FakeFabric, ask, calibration, package, random_images
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -34,6 +45,11 @@ def detector(shape: tuple[int, int, int] = SHAPE, classes: int = CLASSES, seed: 
     for outputs in (6, 8, 10):
         convolutions.append((some(9 * inputs, outputs), some(outputs)))
         height, width, inputs = (height + 1) // 2, (width + 1) // 2, outputs
+    texture = None
+    if has_textures(shape):
+        count = textures(np.zeros(shape, np.uint8)).size
+        layers = (some(count, 7), some(7)), (some(7, classes + 1), some(classes + 1))
+        texture = TextureJudge(some(count), np.ones(count, np.float32), layers, some(count, count))
     return Detector(
         shape=shape,
         convolutions=tuple(convolutions),
@@ -41,7 +57,8 @@ def detector(shape: tuple[int, int, int] = SHAPE, classes: int = CLASSES, seed: 
         head=(some(12, classes + 1), some(classes + 1)),
         whitening=some(inputs + 12, inputs + 12),
         centres=some(classes, inputs + 12),
-        scale=np.array([[0, 1], [0, 1]], np.float32),
+        texture=texture,
+        scale=np.array([[0, 1]] * (2 if texture is None else 4), np.float32),
     )
 
 
@@ -178,7 +195,7 @@ def _changed(name: str, value: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -
         (_changed("reference", lambda a: a[::-1]), "its scores must be numbers, and rise"),
         (_changed("reference", lambda a: a[:0]), "reference: float64"),
         (_changed("reference", lambda a: np.array([object()])), "pickle"),
-        (_changed("reference", lambda a: np.zeros(1 << 21)), "at most 16 of 8388608 are read"),
+        (_changed("reference", lambda a: np.zeros(1 << 21)), "at most 28 of 8388608 are read"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(made: Package, change: Callable[[Arrays], None], said: str) -> None:
