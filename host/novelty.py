@@ -1,221 +1,36 @@
 """How a picture is told from those that a kernel was calibrated on: a conformal p-value, from numpy alone.
 
-A detector gives each picture, in the back end's form, a score: the stranger, the higher. It is a small convolutional
-network, trained on the data set's train split against pictures that are none (`edgesight.quant.novelty`), of which two
-things count: how sure it is that the picture is none, and how far its features lie from every class's. Of photographs,
-which are larger than the network looks at, the same is told from their textures (`edgesight.host.textures`). All are
-scaled by what held-back pictures get, and the largest is the score.
+A detector (`edgesight.host.detector`) gives each picture, in the back end's form, a score: the higher the stranger.
 
 The p-value of a picture is (1 + c) / (1 + n), where c is how many of the n calibration pictures score at least as high.
 Whatever the detector is worth, a picture that is drawn as these were has a p-value of at most p with a probability of
 at most p (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005; Bates et al., arXiv 2104.08279). So
 a picture whose p-value lies below a level is called *strange*, and at most that share of the others is, too.
 
-Words owned here: detector, score, strange.
+Words owned here: strange.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.detector import LAYERS, Detector, Pictures, Pixels, detector_of
 from edgesight.host.files import sha256
 from edgesight.host.kernel import Kernel, KernelError, Novelty
 from edgesight.host.package import Package
-from edgesight.host.textures import SMALLEST, textures
 
-LEVEL: Final = 0.01
+LEVEL: Final = 0.0125
 """Below this p-value a picture is called strange."""
-MOST_SIDE: Final = 48
-"""Longest side, in pixels, that the detector looks at: of larger pictures it sees means of squares."""
-_LAYERS = 4  # of convolutions, at most
 _MOST_BYTES = 1 << 23  # of all arrays together
-_DENSE = 4  # layers that judge textures, at most
-_MOST_ARRAYS = 2 * _LAYERS + 2 * _DENSE + 12
-MOST_DEVIATIONS: Final = 8.0
-"""Of a texture from its mean, that the layers which judge it are shown."""
-_STEP = 1e-4  # of a score: processors round differently, and should still agree
+_MOST_ARRAYS = 2 * LAYERS + 8
 
-Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
-Pixels = npt.NDArray[np.uint8]
-
-
-class Pictures(Protocol):
-    """Pictures uint8 [N, H, W, C]: an array, or what makes parts of one on demand."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """`(N, H, W, C)`."""
-
-    def __getitem__(self, chosen: npt.NDArray[np.int64], /) -> Pixels:
-        """Those at the indices `chosen` [n]: uint8 [n, H, W, C]."""
-
-
-@dataclass(frozen=True)
-class TextureJudge:
-    """How textures [T] are judged; arrays float32.
-
-    Attributes:
-        mean: [T], of own pictures.
-        deviation: [T], of own pictures.
-        layers: weights [inputs, outputs] and biases [outputs] of each; all but the last cut negative outputs off. The
-            last output is for pictures that are none.
-        whitening: [T, T], which makes scaled textures of own pictures vary alike and independently.
-    """
-
-    mean: Floats
-    deviation: Floats
-    layers: tuple[tuple[Floats, Floats], ...]
-    whitening: Floats
-
-    def check(self, outputs: int) -> None:
-        """Hold the arrays against each other and against the `outputs`; ValueError naming the one that does not fit."""
-        if not 1 <= len(self.layers) <= _DENSE:
-            raise ValueError(f"{len(self.layers)} layers judge textures: expected 1 to {_DENSE}")
-        inputs = count = self.mean.size
-        _expect("texture_mean", self.mean, count)
-        _expect("texture_deviation", self.deviation, count)
-        _expect("texture_whitening", self.whitening, count, count)
-        for layer, (weights, bias) in enumerate(self.layers):
-            _expect(f"texture_weights{layer}", weights, inputs, bias.size)
-            _expect(f"texture_bias{layer}", bias, bias.size)
-            inputs = bias.size
-        if inputs != outputs or not (self.deviation > 0).all():
-            raise ValueError(f"textures: {inputs} outputs, expected {outputs}, or a deviation of 0 or less")
-
-    def parts(self, picture: Pixels) -> Floats:
-        """How sure it is that the picture is none, and how far its textures lie from own ones: [2]."""
-        scaled = (textures(picture) - self.mean) / self.deviation
-        seen = np.clip(scaled, -MOST_DEVIATIONS, MOST_DEVIATIONS)
-        for place, (weights, bias) in enumerate(self.layers):
-            seen = seen @ weights + bias
-            if place < len(self.layers) - 1:
-                seen = np.maximum(seen, 0)
-        away = scaled @ self.whitening
-        return np.array([_sure(seen), np.log(np.vdot(away, away) + 1e-6)], np.float32)
-
-
-@dataclass(frozen=True)
-class Detector:
-    """The arrays of a detector, float32; P is positions x channels after the last convolution, F the hidden features.
-
-    Attributes:
-        shape: of the pictures that it takes, (H, W, C).
-        convolutions: of each layer the weights [9 * inputs, outputs], rows and columns of the window first, and the
-            biases [outputs]. A window has 3 x 3 pixels and moves by 2; what lies beyond the edge counts 0.
-        hidden: weights [P, F] and biases [F].
-        head: weights [F, classes + 1] and biases [classes + 1]; the last output is for pictures that are none.
-        whitening: [D, D], which makes the features (D: the last convolution's means by channel, then the hidden ones)
-            vary alike and independently within a class.
-        centres: [classes, D], each class's whitened mean.
-        texture: judges textures; None where pictures are too small to have any.
-        scale: [2, 2], or with textures [4, 2]: median, and distance of the 99th percentile from it, of each part.
-    """
-
-    shape: tuple[int, int, int]
-    convolutions: tuple[tuple[Floats, Floats], ...]
-    hidden: tuple[Floats, Floats]
-    head: tuple[Floats, Floats]
-    whitening: Floats
-    centres: Floats
-    texture: TextureJudge | None
-    scale: Floats
-
-    def __post_init__(self) -> None:
-        """Hold the arrays against each other; ValueError naming the one that does not fit."""
-        if not 1 <= len(self.convolutions) <= _LAYERS:
-            raise ValueError(f"{len(self.convolutions)} convolutions: expected 1 to {_LAYERS}")
-        height, width, inputs = reduced(self.shape)
-        for layer, (weights, bias) in enumerate(self.convolutions):
-            outputs = bias.size
-            _expect(f"weights{layer}", weights, 9 * inputs, outputs)
-            _expect(f"bias{layer}", bias, outputs)
-            height, width, inputs = (height + 1) // 2, (width + 1) // 2, outputs
-        features, outputs = self.hidden[1].size, self.head[1].size
-        both = inputs + features
-        _expect("hidden", self.hidden[0], height * width * inputs, features)
-        _expect("hidden_bias", self.hidden[1], features)
-        _expect("head", self.head[0], features, outputs)
-        _expect("head_bias", self.head[1], outputs)
-        _expect("whitening", self.whitening, both, both)
-        _expect("centres", self.centres, outputs - 1, both)
-        if (self.texture is not None) != has_textures(self.shape):
-            raise ValueError(f"textures: there, or not, for pictures of {list(self.shape)}, as should not be")
-        if self.texture is not None:
-            self.texture.check(outputs)
-        _expect("scale", self.scale, 2 if self.texture is None else 4, 2)
-        if not (self.scale[:, 1] > 0).all():
-            raise ValueError("scale: a spread of 0 or less")
-
-    @property
-    def multiplications(self) -> int:
-        """Multiplications a picture."""
-        height, width, _ = reduced(self.shape)
-        count = sum(array.size for array in (self.hidden[0], self.head[0], self.whitening, self.centres))
-        for weights, _ in self.convolutions:
-            height, width = (height + 1) // 2, (width + 1) // 2
-            count += height * width * weights.size
-        return count
-
-    def scores(self, pictures: Pictures) -> npt.NDArray[np.float64]:
-        """The score [N] of each of `pictures`; one by one, so that none hangs on those beside it."""
-        found = [self.score(pictures[np.array([index])][0]) for index in range(pictures.shape[0])]
-        return np.array(found, np.float64)
-
-    def score(self, image: Pixels) -> float:
-        """How strange `image` uint8 [H, W, C] is: 0 like the middle of held-back pictures, 1 like their outermost %."""
-        scaled = (self.parts(image) - self.scale[:, 0]) / self.scale[:, 1]
-        return float(np.round(scaled.max() / _STEP) * _STEP)
-
-    def parts(self, image: Pixels) -> Floats:
-        """The parts of the score, not scaled: [2], or with textures [4]."""
-        features = self.features(image)
-        sure = _sure(features[-self.hidden[1].size :] @ self.head[0] + self.head[1])
-        away = features @ self.whitening - self.centres
-        seen = np.array([sure, np.log((away * away).sum(1).min() + 1e-6)], np.float32)
-        return seen if self.texture is None else np.concatenate([seen, self.texture.parts(image)])
-
-    def features(self, image: Pixels) -> Floats:
-        """What the network sees in `image` uint8 [H, W, C]: [D], the hidden features last."""
-        seen = reduced_bytes(image[None])[0] / np.float32(127.5) - np.float32(1)
-        for weights, bias in self.convolutions:
-            seen = _convolved(seen, weights, bias)
-        hidden = np.maximum(seen.reshape(-1) @ self.hidden[0] + self.hidden[1], 0)
-        return np.concatenate([seen.mean((0, 1)), hidden])
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What `detector_of` makes it of again, by name."""
-        layers = {f"weights{layer}": weights for layer, (weights, _) in enumerate(self.convolutions)}
-        biases = {f"bias{layer}": bias for layer, (_, bias) in enumerate(self.convolutions)}
-        judged: dict[str, npt.NDArray[Any]] = {}
-        if self.texture is not None:
-            judged = {
-                "texture_mean": self.texture.mean,
-                "texture_deviation": self.texture.deviation,
-                "texture_whitening": self.texture.whitening,
-            }
-            for layer, (weights, bias) in enumerate(self.texture.layers):
-                judged |= {f"texture_weights{layer}": weights, f"texture_bias{layer}": bias}
-        return {
-            **layers,
-            **biases,
-            **judged,
-            "shape": np.array(self.shape, np.int64),
-            "hidden": self.hidden[0],
-            "hidden_bias": self.hidden[1],
-            "head": self.head[0],
-            "head_bias": self.head[1],
-            "whitening": self.whitening,
-            "centres": self.centres,
-            "scale": self.scale,
-        }
 
 
 @dataclass(frozen=True)
@@ -301,30 +116,6 @@ def form_of(kernel: Kernel) -> tuple[int, int, int]:
     return kernel.input.shape if kernel.backend_input is None else kernel.backend_input.shape
 
 
-def has_textures(shape: tuple[int, int, int]) -> bool:
-    """Whether pictures of a `shape` (H, W, C) are large enough that their textures are looked at."""
-    return min(shape[:2]) >= SMALLEST
-
-
-def reduced(shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The shape (H, W, C) that the detector sees of a picture of `shape`."""
-    height, width, channels = shape
-    step = _step(height, width)
-    return height // step, width // step, channels
-
-
-def reduced_bytes(images: Pixels) -> Pixels:
-    """`images` uint8 [N, H, W, C] as the detector sees them: uint8, of a `reduced` shape."""
-    step = _step(*images.shape[1:3])
-    if step == 1:
-        return images
-    height, width, channels = reduced(images.shape[1:])
-    squares = images[:, : height * step, : width * step].reshape(-1, height, step, width, step, channels)
-    sums = squares.sum((2, 4), dtype=np.uint32)
-    means: Pixels = ((sums + step * step // 2) // (step * step)).astype(np.uint8)
-    return means
-
-
 def _unpacked(content: bytes, kernel: Kernel, level: float) -> NoveltyTest:
     with zipfile.ZipFile(io.BytesIO(content)) as listed:
         members = listed.infolist()
@@ -333,7 +124,7 @@ def _unpacked(content: bytes, kernel: Kernel, level: float) -> NoveltyTest:
         raise ValueError(f"{len(members)} arrays of {size} bytes: at most {_MOST_ARRAYS} of {_MOST_BYTES} are read")
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         arrays: dict[str, npt.NDArray[Any]] = {name: file[name] for name in file.files}
-    detector = _detector_of(arrays)
+    detector = detector_of(arrays)
     expected = form_of(kernel)
     if detector.shape != expected:
         raise ValueError(f"it is for pictures of {list(detector.shape)}, the kernel's are {list(expected)}")
@@ -343,64 +134,3 @@ def _unpacked(content: bytes, kernel: Kernel, level: float) -> NoveltyTest:
     if not np.isfinite(reference).all() or (np.diff(reference) < 0).any():
         raise ValueError("reference: its scores must be numbers, and rise")
     return NoveltyTest(detector, reference, level)
-
-
-def _detector_of(arrays: Mapping[str, npt.NDArray[Any]]) -> Detector:
-    """The detector whose arrays these are, by name; raises KeyError or ValueError."""
-    shape = arrays["shape"]
-    if shape.shape != (3,) or shape.dtype != np.int64 or (shape < 1).any() or (shape > 4096).any():
-        raise ValueError(f"shape: {shape.dtype} {list(shape.shape)}, expected a picture's height, width and channels")
-    layers = sum(name.startswith("weights") for name in arrays)
-    dense = sum(name.startswith("texture_weights") for name in arrays)
-    texture = None
-    if dense:
-        texture = TextureJudge(
-            mean=arrays["texture_mean"],
-            deviation=arrays["texture_deviation"],
-            layers=tuple((arrays[f"texture_weights{layer}"], arrays[f"texture_bias{layer}"]) for layer in range(dense)),
-            whitening=arrays["texture_whitening"],
-        )
-    return Detector(
-        shape=(int(shape[0]), int(shape[1]), int(shape[2])),
-        convolutions=tuple((arrays[f"weights{layer}"], arrays[f"bias{layer}"]) for layer in range(layers)),
-        hidden=(arrays["hidden"], arrays["hidden_bias"]),
-        head=(arrays["head"], arrays["head_bias"]),
-        whitening=arrays["whitening"],
-        centres=arrays["centres"],
-        texture=texture,
-        scale=arrays["scale"],
-    )
-
-
-def _sure(logits: Floats) -> float:
-    """How much larger the last of `logits` is than all others together."""
-    known = logits[:-1]
-    most = known.max()
-    return float(logits[-1] - most - np.log(np.exp(known - most).sum()))
-
-
-def _expect(name: str, array: npt.NDArray[Any], *shape: int) -> None:
-    if array.dtype != np.float32 or array.shape != shape or not array.size:
-        raise ValueError(f"{name}: {array.dtype} {list(array.shape)}, expected float32 {list(shape)}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: holds what is no number")
-
-
-def _step(height: int, width: int) -> int:
-    return -(-max(height, width) // MOST_SIDE)
-
-
-def _convolved(seen: Floats, weights: Floats, bias: Floats) -> Floats:
-    """A layer's outputs, negative ones cut off: [ceil(h / 2), ceil(w / 2), outputs] of `seen` [h, w, inputs]."""
-    height, width, inputs = seen.shape
-    down, across = (height + 1) // 2, (width + 1) // 2
-    padded = np.zeros((2 * down + 1, 2 * across + 1, inputs), np.float32)
-    padded[1 : height + 1, 1 : width + 1] = seen
-    windows = np.empty((down, across, 9, inputs), np.float32)
-    for row in range(3):
-        for column in range(3):
-            part = padded[row : row + 2 * down - 1 : 2, column : column + 2 * across - 1 : 2]
-            windows[:, :, 3 * row + column] = part
-    outputs = windows.reshape(down * across, 9 * inputs) @ weights + bias
-    cut: Floats = np.maximum(outputs, 0, out=outputs).reshape(down, across, -1)
-    return cut

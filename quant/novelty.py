@@ -1,15 +1,15 @@
-"""Training the detector of strange pictures that a kernel carries: on the train split, against strangers made of it.
+"""Fitting the detector of strange pictures that a kernel carries: on the train split, against strangers made of it.
 
-A small network learns the classes and one more output, for what is no picture of the data set (`quant.strangers`).
-What its features are like within each class is measured on the pictures that it learnt from; how both parts of a score
-are scaled, on a tenth that is kept from it. Neither the calibration split nor the test split is looked at, so that
-p-values against the calibration split hold exactly.
+For small pictures a small network learns the classes and one more output, for what is no picture of the data set
+(`quant.strangers`), and what its features are like within each class is measured on the pictures that it learnt from.
+For photographs, textures are told apart by least squares. How the parts of a score are scaled is measured on a tenth
+that is kept from all this. Neither the calibration split nor the test split is looked at, so that p-values against the
+calibration split hold exactly.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable
 from typing import Final
 
@@ -19,11 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgesight.host.novelty import MOST_DEVIATIONS, Detector, TextureJudge, has_textures, reduced, reduced_bytes
+from edgesight.host.detector import (
+    Detector,
+    NetworkDetector,
+    TextureDetector,
+    has_textures,
+    reduced,
+    reduced_bytes,
+)
 from edgesight.host.textures import textures
 from edgesight.quant.learn import deterministic
 from edgesight.quant.splits import DataSet, Photographs
-from edgesight.quant.strangers import strangers
+from edgesight.quant.strangers import enlarged, strangers
 
 STEPS: Final = 1_200
 _WIDTHS: Final = (24, 48, 64, 64)  # channels of the convolutions
@@ -39,10 +46,8 @@ _RIDGE = 1e-3  # of the features' mean variance
 _MOST_SHIFT = 1 / 16  # of a photograph's side
 _MOST_FEATURES = 20_000  # pictures whose features are measured
 _PART = 24  # photographs at a time
-_TRUNKS_SHARE = 0.6  # of the time, about
-_MOST_TEXTURES, _TEXTURE_STRANGERS = 4_000, 1_500
-_TEXTURE_STEPS, _TEXTURE_WIDTHS = 1_500, (96, 96)
-_TEXTURE_NOISE, _TEXTURE_RIDGE = 0.05, 0.02  # in own pictures' deviations, and variances
+_MOST_TEXTURES, _TEXTURE_STRANGERS = 4_000, 1_200
+_MIXTURES, _MIXED, _TEXTURE_RIDGE = 800, 2.0, 0.2
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -78,18 +83,25 @@ def fit(
 ) -> Detector:
     """A detector of pictures that are strange to `data`, fitted on its train split in the back end's form.
 
-    Takes a minute, or some of them for photographs; `told` is called with the share of the work that is done. The same
-    data, seed and steps give the same detector on the same machine.
+    Takes a minute or two; `told` is called with the share of the work that is done. The same data, seed and steps give
+    the same detector on the same machine.
     """
     generator = np.random.default_rng(seed)
+    if has_textures(_form(data.train.photographs)):
+        return _fit_textures(data, generator, told)
+    return _fit_network(data, generator, seed, steps, told)
+
+
+def _fit_network(
+    data: DataSet, generator: np.random.Generator, seed: int, steps: int, told: Callable[[float], None]
+) -> NetworkDetector:
+    """For small pictures: a network that is trained to tell strangers."""
     pictures, labels = data.train.photographs, data.train.labels
-    form = _form(pictures)
     order = generator.permutation(len(labels))
     held = max(min(_LEAST_HELD, len(order) // 2), round(_HELD_SHARE * len(order)))
     learnt = order[held:]
     own = np.concatenate([reduced_bytes(pictures[part]) for part in _parts(np.arange(len(order)))])
     others = strangers(own[learnt], _STRANGERS, generator)
-    share = _TRUNKS_SHARE if has_textures(form) else 1.0
 
     def pictures_and_strangers() -> tuple[Tensor, Tensor]:
         chosen = generator.choice(learnt, _BATCH)
@@ -98,13 +110,10 @@ def fit(
         return _as_input(batch), torch.from_numpy(labels[chosen])
 
     with deterministic(seed):
-        network = _Network(form, len(data.classes))
+        network = _Network(_form(pictures), len(data.classes))
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch types Tensor.to only
-        _train(network, pictures_and_strangers, steps, lambda step: told(share * step / steps))
-    texture = None
-    if has_textures(form):
-        texture = _texture_judge(data, learnt, generator, seed, lambda done: told(share + (1 - share) * done))
-    return _measured(network, data, texture, learnt, order[:held])
+        _train(network, pictures_and_strangers, steps, lambda step: told(step / steps))
+    return _measured(network, data, learnt, order[:held])
 
 
 def _train(
@@ -125,58 +134,55 @@ def _train(
     network.eval()
 
 
-def _texture_judge(
-    data: DataSet,
-    learnt: NDArray[np.int64],
-    generator: np.random.Generator,
-    seed: int,
-    told: Callable[[float], None],
-) -> TextureJudge:
-    """What judges textures, trained on those of the pictures `learnt` and of strangers to them."""
+def _fit_textures(data: DataSet, generator: np.random.Generator, told: Callable[[float], None]) -> TextureDetector:
+    """For photographs: one linear judge for each group of strangers, of textures and of random mixtures of them.
+
+    The groups: inverted ones, the nearest of all; enlarged ones; and all others.
+    """
     pictures = data.train.photographs
-    chosen = learnt[:_MOST_TEXTURES]
+    order = generator.permutation(pictures.shape[0])[:_MOST_TEXTURES]
+    parts = _parts(order)
     calls = -(-_TEXTURE_STRANGERS // _PART)
-    parts = _parts(chosen)
-    own, inverted, others = [], [], []
+    own: list[Floats] = []
+    groups: list[list[Floats]] = [[], [], []]
     for done, part in enumerate(parts):
         some = pictures[part]
-        if data.mirrored and generator.random() < 0.5:
-            some = some[:, :, ::-1]
         own += [textures(one) for one in some]
-        inverted += [textures(255 - one) for one in some]  # the nearest of all: as many of them as of own ones
+        groups[0] += [textures(255 - one) for one in some]
+        groups[1] += [textures(enlarged(one, generator)) for one in some[: -(-len(some) // 3)]]
         for _ in range(round((done + 1) * calls / len(parts)) - round(done * calls / len(parts))):
-            others += [textures(one) for one in strangers(some, _PART, generator)]
+            groups[2] += [textures(one) for one in strangers(some, _PART, generator)]
         told((done + 1) / len(parts))
-    mean, deviation = np.mean(own, 0), np.std(own, 0) + 1e-3
-    groups = [((np.array(group) - mean) / deviation).astype(np.float32) for group in (own, inverted, others)]
-    labels = data.train.labels[chosen]
-
-    def textures_and_strangers() -> tuple[Tensor, Tensor]:
-        places = generator.integers(0, len(chosen), _BATCH)
-        counts = _BATCH // 2, _BATCH - _BATCH // 2
-        drawn = [group[generator.integers(0, len(group), one)] for group, one in zip(groups[1:], counts, strict=True)]
-        batch = np.clip(np.concatenate([groups[0][places], *drawn]), -MOST_DEVIATIONS, MOST_DEVIATIONS)
-        noise = _TEXTURE_NOISE * generator.standard_normal(batch.shape)
-        return torch.from_numpy((batch + noise).astype(np.float32)), torch.from_numpy(labels[places])
-
-    count, outputs = len(mean), len(data.classes) + 1
-    with deterministic(seed):
-        sizes = (count, *_TEXTURE_WIDTHS)
-        hidden = [
-            [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(_DROPPED)]
-            for inputs, width in itertools.pairwise(sizes)
-        ]
-        last = nn.Linear(sizes[-1], outputs)
-        network = nn.Sequential(*itertools.chain(*hidden), last)
-        _train(network, textures_and_strangers, _TEXTURE_STEPS, lambda step: None)
-    folded = [_folded(dense.weight.T, dense.bias, normal) for dense, normal, *_ in hidden]  # type: ignore[operator, union-attr, arg-type]
-    within = np.cov(groups[0].T.astype(np.float64)) + _TEXTURE_RIDGE * np.eye(count)
-    return TextureJudge(
-        mean.astype(np.float32),
-        deviation.astype(np.float32),
-        (*folded, (_array(last.weight.T), _array(last.bias))),
-        _whitening(within),
+    held = max(1, round(_HELD_SHARE * len(own)))
+    mean, deviation = np.mean(own[held:], 0), np.std(own[held:], 0) + 1e-3
+    mixing = generator.standard_normal((len(mean), _MIXTURES)) * (_MIXED / np.sqrt(len(mean)))
+    bare = TextureDetector(
+        _form(pictures),
+        np.array([[0, 1]] * len(groups), np.float32),
+        mean=mean.astype(np.float32),
+        deviation=deviation.astype(np.float32),
+        mixing=(mixing.astype(np.float32), generator.uniform(-_MIXED, _MIXED, _MIXTURES).astype(np.float32)),
+        judges=np.zeros((len(mean) + _MIXTURES, len(groups)), np.float32),
     )
+    learnt = bare.mixed(np.array(own[held:])).astype(np.float64)
+    # The held-back ones' inverted and enlarged forms are left in: only own pictures' scores are measured on these.
+    judges = [_told_apart(learnt, bare.mixed(np.array(group)).astype(np.float64)) for group in groups]
+    whole = dataclasses.replace(bare, judges=np.stack(judges, axis=1).astype(np.float32))
+    return dataclasses.replace(whole, scale=_scale(whole.mixed(np.array(own[:held])) @ whole.judges))
+
+
+def _told_apart(own: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights [D] by which features [N, D] of own pictures and of others differ most: least squares, with a ridge."""
+    middle = (own.mean(0) + others.mean(0)) / 2
+    both = [(group - middle) / np.sqrt(len(group)) for group in (own, others)]
+    squares = sum(group.T @ group for group in both) + _TEXTURE_RIDGE * np.eye(own.shape[1])
+    return np.asarray(np.linalg.solve(squares, others.mean(0) - own.mean(0)))
+
+
+def _scale(parts: Floats) -> Floats:
+    """[parts, 2]: median, and distance of the 99th percentile from it, of held-back pictures' `parts` [N, parts]."""
+    middle, outer = np.quantile(parts, (0.5, 0.99), axis=0)
+    return np.stack([middle, np.maximum(outer - middle, 1e-3)], axis=1).astype(np.float32)
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -208,10 +214,9 @@ def _as_input(pictures: Pixels) -> Tensor:
 def _measured(
     network: _Network,
     data: DataSet,
-    texture: TextureJudge | None,
     learnt: NDArray[np.int64],
     held: NDArray[np.int64],
-) -> Detector:
+) -> NetworkDetector:
     """The detector of a trained `network`: its features within the classes, and the scale of its scores."""
     pictures = data.train.photographs
     layers = list(network.trunk)
@@ -220,15 +225,14 @@ def _measured(
         for index in range(0, len(layers), 3)
     )
     classes, both = len(data.classes), convolutions[-1][1].size + _HIDDEN
-    bare = Detector(
-        shape=_form(pictures),
+    bare = NetworkDetector(
+        _form(pictures),
+        np.array([[0, 1]] * 2, np.float32),
         convolutions=convolutions,
         hidden=_folded(network.hidden.weight.T, network.hidden.bias, network.normal),
         head=(_array(network.head.weight.T), _array(network.head.bias)),
         whitening=np.eye(both, dtype=np.float32),
         centres=np.zeros((classes, both), np.float32),
-        texture=texture,
-        scale=np.array([[0, 1]] * (2 if texture is None else 4), np.float32),
     )
     chosen = learnt[:_MOST_FEATURES]
     features = np.stack([bare.features(one) for part in _parts(chosen) for one in pictures[part]]).astype(np.float64)
@@ -238,10 +242,7 @@ def _measured(
     whitening = _whitening(within + _RIDGE * features.var() * np.eye(both))
     whole = dataclasses.replace(bare, whitening=whitening, centres=(centres @ whitening).astype(np.float32))
     parts = np.stack([whole.parts(one) for part in _parts(held) for one in pictures[part]])
-    middle, outer = np.quantile(parts, (0.5, 0.99), axis=0)
-    return dataclasses.replace(
-        whole, scale=np.stack([middle, np.maximum(outer - middle, 1e-3)], axis=1).astype(np.float32)
-    )
+    return dataclasses.replace(whole, scale=_scale(parts))
 
 
 def _whitening(covariance: NDArray[np.float64]) -> Floats:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 Floats = NDArray[np.floating[Any]]
@@ -35,6 +36,20 @@ def strangers(pictures: Pixels, count: int, generator: Random) -> Pixels:
         own = pictures[generator.integers(0, len(pictures), part)].astype(np.float64)
         made.append(np.clip(np.rint(kind(own, generator)), 0, 255).astype(np.uint8))
     return np.concatenate(made)
+
+
+def enlarged(picture: Pixels, generator: Random) -> Pixels:
+    """`picture` uint8 [H, W, C] as if it had been kept at a small size: a fourteenth to a third of its sides."""
+    height, width, _ = picture.shape
+    share = np.exp(generator.uniform(np.log(0.07), np.log(0.33)))
+    few = max(2, round(height * share)), max(2, round(width * share))
+    ways = (Image.Resampling.BOX, Image.Resampling.BILINEAR)
+    back = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.NEAREST)
+    there = picture[..., 0] if picture.shape[2] == 1 else picture
+    small = Image.fromarray(there).resize(few[::-1], ways[generator.integers(2)])
+    if picture.shape[2] == 3 and generator.random() < 0.25:
+        small = small.convert("L").convert("RGB")
+    return np.asarray(small.resize((width, height), back[generator.integers(4)]), np.uint8).reshape(picture.shape)
 
 
 def _noise(own: Floats, generator: Random) -> Floats:

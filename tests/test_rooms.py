@@ -33,7 +33,8 @@ OF_HOST = {
         "edgesight.host.pixels",
     ),
     "quant": (
-        "edgesight.host.novelty",
+        "edgesight.host.detector",
+        "edgesight.host.textures",
         "edgesight.host.pictures",
         "edgesight.host.pixels",
         "edgesight.host.picture_files",
