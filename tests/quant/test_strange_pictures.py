@@ -1,4 +1,4 @@
-"""Detectors of strange pictures, fitted without another data set: they flag what they never saw, and few of their own."""
+"""Detectors of strange pictures, fitted without other data sets: they flag what they never saw, and few of their own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_digits_detector_flags_noise_and_plain_and_inverted_pictures() -> No
     noise = generator.integers(0, 256, (200, 8, 8, 1), np.uint8)
     for strange in (noise, plain, 255 - data.test.images):
         assert test.strange(strange).mean() >= 0.95
-    assert test.strange(data.test.images).mean() <= 0.03  # level, and four deviations of what so few pictures show
+    assert test.strange(data.test.images).mean() <= 0.045  # level, and four deviations of what so few pictures show
 
 
 def test_the_photograph_detector_flags_enlarged_and_inverted_photographs() -> None:
