@@ -373,7 +373,7 @@ def _novelty(package: Package, data: DataSet) -> NoveltyTest | None:
         warn(
             [
                 f"strange pictures are not told: {len(data.calibration)} calibration pictures are too few for a "
-                f"p-value below {LEVEL:g}; it takes {round(1 / LEVEL)}"
+                f"p-value below {LEVEL:g}; it takes {int(1 / LEVEL)}"
             ]
         )
         return None

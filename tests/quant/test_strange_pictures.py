@@ -1,4 +1,4 @@
-"""Detectors of strange pictures, fitted without other data sets: they flag what they never saw, and few of their own."""
+"""Detectors of strange pictures, fitted without other data sets: they flag what they never saw, few of their own."""
 
 from __future__ import annotations
 
