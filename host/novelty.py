@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.back_end import form_for
 from edgesight.host.detector import LAYERS, Detector, Pictures, Pixels, detector_of
 from edgesight.host.files import sha256
 from edgesight.host.kernel import Kernel, KernelError, Novelty
@@ -111,11 +112,6 @@ def carry(package: Package, test: NoveltyTest | None, **fields: object) -> Packa
     return package.put({name: content}, gone, novelty=told.model_dump(), **fields)
 
 
-def form_of(kernel: Kernel) -> tuple[int, int, int]:
-    """The shape (H, W, C) in which a kernel's detector takes pictures: the back end's, where that is known."""
-    return kernel.input.shape if kernel.backend_input is None else kernel.backend_input.shape
-
-
 def _unpacked(content: bytes, kernel: Kernel, level: float) -> NoveltyTest:
     with zipfile.ZipFile(io.BytesIO(content)) as listed:
         members = listed.infolist()
@@ -125,7 +121,7 @@ def _unpacked(content: bytes, kernel: Kernel, level: float) -> NoveltyTest:
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         arrays: dict[str, npt.NDArray[Any]] = {name: file[name] for name in file.files}
     detector = detector_of(arrays)
-    expected = form_of(kernel)
+    expected = form_for(kernel).shape
     if detector.shape != expected:
         raise ValueError(f"it is for pictures of {list(detector.shape)}, the kernel's are {list(expected)}")
     reference = arrays["reference"]

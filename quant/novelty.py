@@ -226,7 +226,7 @@ def _measured(
     pictures = data.train.photographs
     layers = list(network.trunk)
     convolutions = tuple(
-        _folded(layers[index].weight.permute(2, 3, 1, 0).flatten(0, 2), layers[index].bias, layers[index + 1])  # type: ignore[operator, union-attr, arg-type]
+        _folded(layers[index].weight.permute(2, 3, 1, 0).flatten(0, 2), layers[index].bias, layers[index + 1])  # type: ignore[operator, arg-type]
         for index in range(0, len(layers), 3)
     )
     classes, both = len(data.classes), convolutions[-1][1].size + _HIDDEN

@@ -21,11 +21,12 @@ ROOMS = {
     "quant": ("host",),
     "host": (),
 }
-# Of what runs, who compiles knows the package and its files; who trains, how a picture becomes pixels,
-# and the arithmetic of the detector of strange pictures.
+# Of what runs, who compiles knows the package and its files; who trains, how a picture becomes pixels, what a back end
+# takes of it and what runs one, and the arithmetic of the detector of strange pictures.
 OF_HOST = {
     "hls": (
         "edgesight.host.kernel",
+        "edgesight.host.back_end",
         "edgesight.host.package",
         "edgesight.host.files",
         "edgesight.host.libraries",
@@ -38,6 +39,8 @@ OF_HOST = {
         "edgesight.host.pictures",
         "edgesight.host.pixels",
         "edgesight.host.picture_files",
+        "edgesight.host.kernel",
+        "edgesight.host.datacenter.models",
         "edgesight.host.files",
         "edgesight.host.errors",
     ),

@@ -39,6 +39,7 @@ from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, Images, Records
 from edgesight.host.fabric.verilated import VerilatedFabric
 from edgesight.host.hedge import BUDGET, Hedging
+from edgesight.host.images import Picture
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.quic import IDLE_TIMEOUT
@@ -118,7 +119,7 @@ def run_hedging(
     opened = Package.load(package)
     build_library(opened)
     images, records = _seen(opened)
-    model = PacedModel(OnnxModel(opened.path / "datacenter.onnx"))
+    model = PacedModel(OnnxModel(opened.path / "datacenter.onnx", opened.kernel.backend_input))
     capacity = measured_capacity(model, images)
     console.print(f"The back end answers {capacity:.1f} images a second ({MODEL_S * 1e3:g} ms each, by decree).")
     rows: list[Row] = []
@@ -206,7 +207,8 @@ class _Run:
         arrivals = np.cumsum(generator.exponential(1 / rate, round((_WARM_UP_S + self.seconds) * rate)))
         chosen = generator.integers(0, len(self.images), arrivals.size)
         async with _served(self.model, trust, self.seed) as client:
-            cascade = Cascade(fabric, calibration, client, hedging=hedging)
+            known = calibration.model_copy(update={"targets": [target]})
+            cascade = Cascade(fabric, known, client, hedging=hedging)
             loop = asyncio.get_running_loop()
             begin = loop.time()
 
@@ -214,7 +216,7 @@ class _Run:
                 await asyncio.sleep(begin + arrival - loop.time())
                 came = loop.time()
                 query = _Query(bool(unsure[index]), came - begin - arrival)
-                query.answer = await edge.ask(self.images[index], target, load.deadline_s)
+                query.answer = await edge.ask(Picture(self.images[index], ()), target, load.deadline_s)
                 query.took_s = loop.time() - came
                 return query
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgesight.cli import ending
-from edgesight.cli.data import FETCHED, data_set
+from edgesight.cli.data import FETCHED, sample_of
 from edgesight.cli.ending import ArgumentError
 from edgesight.cli.options import (
     DataDir,
@@ -41,10 +42,13 @@ from edgesight.hls.zoo import (
 )
 
 if TYPE_CHECKING:
+    from edgesight.cli.data import Sampled
+    from edgesight.host.accuracy_targets import Targets
     from edgesight.host.kernel import Calibration
     from edgesight.host.novelty import NoveltyTest
     from edgesight.host.package import Package
-    from edgesight.quant.splits import DataSet
+    from edgesight.quant.backends import BackEnd
+    from edgesight.quant.networks import Network
 
 
 def _stage(place: str, what: str) -> typer.models.OptionInfo:
@@ -88,6 +92,26 @@ def train(  # noqa: PLR0913 - a command's options are its surface
     seeds: Annotated[
         int, typer.Option(min=1, max=100, help="Seeds to train; seed 0 is shipped, all are in the model card.")
     ] = 3,
+    backend: Annotated[
+        str,
+        typer.Option(
+            metavar="shipped|efficientnet-lite0|FILE.onnx",
+            help="The data centre's model: `shipped`, a small one that takes what the fabric takes; "
+            "`efficientnet-lite0`, pretrained and fine-tuned to the photographs; or an ONNX classifier of your own, "
+            "which is taken as it is.",
+        ),
+    ] = "shipped",
+    backend_input: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Of an ONNX classifier of your own: what it takes of a picture."),
+    ] = None,
+    backend_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Of efficientnet-lite0: side in pixels of the picture that it gets, enlarged to 224 inside it; "
+            "default 224.",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Zoo folder; default quant/zoo/DATASET.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A fifth of the passes, for a look.")] = False,
     data_dir: DataDir = None,
@@ -115,20 +139,21 @@ def train(  # noqa: PLR0913 - a command's options are its surface
             f"--variant {variant.value}: is not among the networks; give all, backend or {' or '.join(there)}, or name "
             f"it by --{variant.value} FILE.py:CALLABLE"
         )
+    _check_backend(backend, backend_input, backend_size)
     from edgesight.hls.zoo import read_card, warnings
     from edgesight.host.cache import cache_folder
 
     checkpoints = cache_folder() / "training"
     with ending.shown(json_), ending.nothing_to_clean_up():  # but for the epoch that is under way
+        from edgesight.quant.backends import Wanted
         from edgesight.quant.learn import Course
-        from edgesight.quant.networks import Wanted
         from edgesight.quant.own import named
         from edgesight.quant.train import train_all
 
         stages = named([stage0, stage1, stage2, stage3], exits)
         report = train_all(
             dataset,
-            Wanted(tuple(stages), variant.value),
+            Wanted(tuple(stages), variant.value, _backend(backend, backend_input, backend_size)),
             seeds,
             out,
             folder_of(dataset, data_dir, FETCHED),
@@ -140,6 +165,34 @@ def train(  # noqa: PLR0913 - a command's options are its surface
     if json_:
         found = dataclasses.asdict(report)
         ending.print_json(json.loads(json.dumps(found, default=str)))
+
+
+_PRETRAINED = "efficientnet-lite0"
+
+
+def _check_backend(said: str, statement: Path | None, size: int | None) -> None:
+    """ArgumentError where `--backend` and its like do not fit together; before torch, which takes seconds."""
+    own = said.endswith(".onnx")
+    if said not in ("shipped", _PRETRAINED) and not own:
+        raise ArgumentError(f"--backend {said}: is none; give shipped, {_PRETRAINED} or an ONNX file, FILE.onnx")
+    if own and statement is None:
+        raise ArgumentError(f"--backend {said}: say by --backend-input FILE.toml what it takes of a picture")
+    if not own and statement is not None:
+        raise ArgumentError(f"--backend-input {statement}: belongs to a --backend FILE.onnx; leave it out")
+    if said != _PRETRAINED and size is not None:
+        raise ArgumentError(f"--backend-size {size}: belongs to --backend {_PRETRAINED}; leave it out")
+
+
+def _backend(said: str, statement: Path | None, size: int | None) -> Network | BackEnd:
+    """The data centre's model that `--backend` and its like name."""
+    from edgesight.quant import finetune, foreign
+    from edgesight.quant.networks import SHIPPED
+
+    if statement is not None:
+        return foreign.load(Path(said), statement)
+    if said == _PRETRAINED:
+        return finetune.FineTuned() if size is None else finetune.FineTuned(size)
+    return SHIPPED["backend"]
 
 
 _CYCLES = "1500,10000"  # of a cascade of two stages
@@ -288,7 +341,12 @@ def csim(package: PackagePath, json_: Json = False) -> None:
 def calibrate(  # noqa: PLR0913 - a command's options are its surface
     package: PackagePath,
     dataset: DataSetName,
-    targets: Annotated[str, typer.Option(help="Accuracy targets to offer, comma separated.")],
+    targets: Annotated[
+        str,
+        typer.Option(
+            help="Accuracy targets to offer, comma separated; auto: what these pictures can be expected to show."
+        ),
+    ],
     loss: Annotated[
         float, typer.Option(min=0.0, max=0.99, help="Highest packet loss that the targets are to hold under.")
     ] = 0.05,
@@ -304,22 +362,27 @@ def calibrate(  # noqa: PLR0913 - a command's options are its surface
 
     They hold on links that lose up to --loss of their packets; the back end is measured at higher losses, too.
 
-    Uses the data set's calibration split; the check by re-splits pools it with the test split.
+    Of the data set that the package was trained on it uses the calibration split; the check by re-splits pools it with
+    the test split. Of another folder, whose subfolders are named as classes of the package, it uses all pictures: the
+    targets then hold for pictures like those. None of them may be one that the networks were trained on.
     """
-    from edgesight.host.calibrate import CalibrationError, advice, parse_targets
+    from edgesight.host.accuracy_targets import AUTO, CalibrationError, advice, more_images, parse_targets
     from edgesight.host.novelty import carry
 
     wanted = parse_targets(targets)  # before anything is measured
     opened = load(package)
-    data = data_set(dataset, data_dir, size, opened, reading(groups, skip_damaged))
-    test = _novelty(opened, data)
-    made = _calibration(opened, data, wanted, loss=loss, seed=seed, resplits=resplits, novelty=test)
-    said = advice(made)
+    sample = sample_of(dataset, data_dir, size, opened, reading(groups, skip_damaged))
+    test = _novelty(opened, sample)
+    made = _calibration(opened, _familiar(sample, test), wanted, loss=loss, seed=seed, resplits=resplits)
+    said = [more_images(made)] if wanted == AUTO else advice(made)
     if not made.targets:
         raise CalibrationError(" ".join(["no target can be offered, and nothing was changed.", *said]))
     opened = carry(opened, test, calibration=made.model_dump())
     show_package(opened, json_)
-    warn(said)
+    if wanted == AUTO:
+        print(*said, file=sys.stderr)
+    else:
+        warn(said)
 
 
 def kernels(
@@ -340,9 +403,10 @@ def kernels(
         if before is not None:
             package = calibrated_as(package, before)
         else:
-            data = data_set(recipe.name, data_dir if recipe.name == "fashion-mnist" else None, None, package)
-            test = _novelty(package, data)
-            found = _calibration(package, data, recipe.targets, loss=recipe.loss, novelty=test)
+            folder = data_dir if recipe.name == "fashion-mnist" else None
+            sample = sample_of(recipe.name, folder, None, package, reading(Grouping.name, False))
+            test = _novelty(package, sample)
+            found = _calibration(package, _familiar(sample, test), recipe.targets, loss=recipe.loss)
             package = carry(package, test, calibration=found.model_dump())
         made.append(package)
         if not json_:
@@ -351,10 +415,10 @@ def kernels(
         ending.print_json({package.kernel.name: package.kernel.model_dump(mode="json") for package in made})
 
 
-def _novelty(package: Package, data: DataSet) -> NoveltyTest | None:
-    """What tells pictures that are strange to the calibration split; None, said, where that has too few pictures.
+def _novelty(package: Package, sample: Sampled) -> NoveltyTest | None:
+    """What tells pictures that are strange to the sample; None, said, where it can't be had.
 
-    The detector is the package's own; a package that has none gets one, trained on the train split.
+    The detector is the package's own. One that has none gets one, trained on the train split of its own data set.
     """
     from edgesight.host.novelty import LEVEL, NoveltyTest, novelty_test
     from edgesight.sim.workers import progress
@@ -362,33 +426,39 @@ def _novelty(package: Package, data: DataSet) -> NoveltyTest | None:
     before = novelty_test(package)
     if before is not None:
         detector = before.detector
-    else:
+    elif sample.trained_on is not None:
         from edgesight.quant.novelty import fit
 
+        trained_on = sample.trained_on
         with progress() as bar:
             task = bar.add_task("detector of strange pictures", total=1.0)
-            detector = fit(data, told=lambda share: bar.update(task, completed=share))
-    test = NoveltyTest.against(detector, data.calibration.photographs)
+            detector = fit(trained_on, told=lambda share: bar.update(task, completed=share))
+    else:
+        warn(["strange pictures are not told: for that, calibrate on the package's own data set first"])
+        return None
+    test = NoveltyTest.against(detector, sample.split.photographs)
     if not test.can_flag:
-        warn(
-            [
-                f"strange pictures are not told: {len(data.calibration)} calibration pictures are too few for a "
-                f"p-value below {LEVEL:g}; it takes {int(1 / LEVEL)}"
-            ]
-        )
+        few = f"strange pictures are not told: {len(sample.split)} calibration pictures are too few for a p-value below"
+        warn([f"{few} {LEVEL:g}; it takes {int(1 / LEVEL)}"])
         return None
     return test
 
 
+def _familiar(sample: Sampled, test: NoveltyTest | None) -> Sampled:
+    """The sample without its strange pictures, which no target covers."""
+    import numpy as np
+
+    if test is None:
+        return sample
+    split, held_out = (
+        part and part.take(np.flatnonzero(~test.strange(part.photographs))) for part in (sample.split, sample.held_out)
+    )
+    assert split is not None
+    return dataclasses.replace(sample, split=split, held_out=held_out)
+
+
 def _calibration(
-    package: Package,
-    data: DataSet,
-    targets: list[float],
-    *,
-    loss: float,
-    seed: int = 0,
-    resplits: int = 200,
-    novelty: NoveltyTest | None,
+    package: Package, sample: Sampled, targets: Targets, *, loss: float, seed: int = 0, resplits: int = 200
 ) -> Calibration:
     from edgesight.hls.package_reference import PackageReference
     from edgesight.sim.observe import calibration_of
@@ -396,11 +466,11 @@ def _calibration(
     return calibration_of(
         package,
         PackageReference(package),
-        data.calibration,
-        data.test,
+        sample.split,
+        sample.held_out,
         targets,
         loss=loss,
         seed=seed,
         resplits=resplits,
-        novelty=novelty,
+        rests_on=sample.rests_on,
     )

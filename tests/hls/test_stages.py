@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from edgesight.hls.compile import DataSetFacts, Folding, Network, compile_package
 from edgesight.hls.csim import build_library as build_csim
+from edgesight.hls.datacenter import BackEnd
 from edgesight.hls.network import CompileError
 from edgesight.hls.zoo import Earlier, calibrated_as
 from edgesight.host.answer import Answer
@@ -22,6 +23,7 @@ from edgesight.host.cascade import Cascade
 from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, Images
 from edgesight.host.fabric.csim import CsimFabric, decide
 from edgesight.host.fabric.verilated import VerilatedFabric
+from edgesight.host.images import Picture
 from edgesight.host.package import Package
 from edgesight.host.selftest import selftest
 from edgesight.quant import datasets
@@ -56,7 +58,7 @@ def facts() -> DataSetFacts:
 def compiled(paths: Sequence[Path], facts: DataSetFacts, out: Path) -> Package:
     """A package of the networks, each stage slower than the one before, with both libraries built."""
     networks = [Network(f"stage{k}", path, Folding(200 * 3**k, {})) for k, path in enumerate(paths)]
-    package = compile_package("digits", networks, facts, (DIGITS / "backend.onnx").read_bytes(), out)
+    package = compile_package("digits", networks, facts, BackEnd((DIGITS / "backend.onnx").read_bytes()), out)
     build_csim(package)
     build_verilated(package)
     return package
@@ -70,7 +72,8 @@ def everyone(fabric: Fabric, package: Package, images: Images) -> list[Answer]:
     async def ask() -> list[Answer]:
         with contextlib.closing(Cascade(fabric, calibration, None)) as cascade:
             targets = [calibration.targets[n % len(calibration.targets)] for n in range(len(images))]
-            requests = [cascade.request(image, target, 1e9) for image, target in zip(images, targets, strict=True)]
+            pictures = [Picture(image, ()) for image in images]
+            requests = [await cascade.request(*one, 1e9) for one in zip(pictures, targets, strict=True)]
             records, legs = await cascade.look(requests)
             return [await cascade.settle(*one) for one in zip(requests, records, legs, strict=True)]
 

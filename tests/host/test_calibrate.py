@@ -6,7 +6,6 @@ import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgesight.host.accuracy_targets import CalibrationError, advice, lower_bound, parse_targets
 from edgesight.host.calibrate import (
     GRID,
-    CalibrationError,
     Observed,
+    ThresholdPath,
     _parts,
-    _Path,
-    _reached,
-    advice,
     calibrate,
     confidence_curve,
     expected_calibration_error,
-    lower_bound,
-    parse_targets,
+    reaching,
     resplit_check,
 )
 from edgesight.host.datacenter.models import OnnxModel
@@ -87,7 +83,7 @@ def accuracy_under(observed: Observed, thresholds: list[int], bucket: int) -> fl
 
 def accuracies(observed: Observed, thresholds: Sequence[int]) -> list[float]:
     """The cascade's accuracy by bucket, all images at once."""
-    reached = _reached(observed, np.array(thresholds))
+    reached = reaching(observed, np.array(thresholds))
     answers = reached & ~np.concatenate([reached[1:], np.zeros((1, observed.count), bool)])
     edge = (answers[:-1] & observed.right).sum()
     return [float((edge + (answers[-1] & right).sum()) / observed.count) for right in observed.backend_right]
@@ -176,7 +172,7 @@ def test_the_buckets_tell_what_came_through() -> None:
 def test_counts_along_the_grid_equal_the_plain_cascade() -> None:
     observed = draw(300, seed=2)
     fit, test = _parts(observed, np.random.default_rng(0))
-    path = _Path.fitted(fit)
+    path = ThresholdPath.fitted(fit)
     right, answered = path.walk(test)
     assert (answered.sum(axis=0) == test.count).all()
     for index in range(0, GRID.size, 7):
@@ -184,12 +180,12 @@ def test_counts_along_the_grid_equal_the_plain_cascade() -> None:
         for bucket in range(len(LOSSES)):
             plain = accuracy_under(test, [int(threshold) for threshold in thresholds], bucket)
             assert right[bucket, index] / test.count == plain
-        assert answered[-1, index] == _reached(test, thresholds)[-1].sum()
+        assert answered[-1, index] == reaching(test, thresholds)[-1].sum()
 
 
 def test_a_threshold_is_the_smallest_margin_that_is_sure_enough() -> None:
     fit = draw(5_000, seed=3)
-    path = _Path.fitted(fit)
+    path = ThresholdPath.fitted(fit)
     for stage in range(2):
         starts, confidences = confidence_curve(fit.margins[stage], fit.right[stage])
         for p, threshold in zip(GRID, path.thresholds[stage], strict=True):
@@ -228,7 +224,7 @@ def test_the_stated_confidence_is_calibrated_for_the_answers_of_every_stage_and_
     calibration = run(observed)
     assert max(curve.expected_calibration_error for curve in calibration.curves) < 0.02
     for target in calibration.targets:
-        reached = _reached(fresh, np.array(target.thresholds))
+        reached = reaching(fresh, np.array(target.thresholds))
         for stage, curve in enumerate(target.curves):
             said = np.array([curve.at(margin) for margin in fresh.margins[stage, reached[stage]].tolist()])
             assert abs(float(said.mean()) - float(fresh.right[stage, reached[stage]].mean())) < 0.03
@@ -400,39 +396,3 @@ def test_a_refused_target_is_told_what_holds_and_what_more_images_would_give() -
         assert (lower_bound(backend * tested, tested, 0.05 / 3) >= near) == enough
     assert f"{beyond:g} is out of reach with any number of images" in third
     assert advice(run(observed, (0.8,))) == []
-
-
-def test_what_was_measured_once_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from edgesight.sim import observe
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    images = np.zeros((50, 8, 8, 1), np.uint8)
-    measured: list[int] = []
-
-    def measure(model: object, logits: object, images: Any, truth: Any, losses: Any, seed: int) -> Observed:
-        measured.append(seed)
-        return draw(len(images), seed)
-
-    monkeypatch.setattr(observe, "observe", measure)
-
-    def ask(images: Any, seed: int = 0, truth: int = 0, model: str = "one", logit: int = 0) -> Observed:
-        truths, logits = np.full(len(images), truth, np.int64), [np.full((len(images), 10), logit, np.int32)]
-        asked: Any = SimpleNamespace(sha256=model)
-        return observe.observe_once(asked, logits, images, truths, LOSSES, seed)
-
-    first, again = ask(images), ask(images)
-    assert measured == [0]
-    for name in ("margins", "labels", "backend", "came", "truth"):
-        assert np.array_equal(getattr(first, name), getattr(again, name))
-    assert first.losses == again.losses
-    ask(images, seed=1)
-    ask(images, truth=1)
-    ask(images + 1)
-    assert measured == [0, 1, 0, 0]
-    ask(images, model="other")
-    ask(images, logit=1)
-    assert measured == [0, 1, 0, 0, 0, 0]
-    for path in (tmp_path / "edgesight" / "observed").iterdir():
-        path.write_bytes(path.read_bytes()[:-100])  # as a crash or a full disk leaves it
-    ask(images)
-    assert measured == [0, 1, 0, 0, 0, 0, 0]

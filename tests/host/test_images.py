@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgesight.host.images import ImageError, image_content, listed, read_image
-from edgesight.host.kernel import Input
+from edgesight.host.images import ImageError, image_content, listed, picture_of, read_image
+from edgesight.host.kernel import BackEndInput, Input
 from edgesight.host.pictures import fit
 
 ROOT = Path(__file__).parents[2]
 GREY = Input(height=28, width=28, channels=1)
 COLOUR = Input(height=20, width=32, channels=3)
+PHOTOGRAPH = BackEndInput.same_as(Input(height=64, width=48, channels=3))
 
 
 def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
@@ -73,6 +74,41 @@ def test_an_array_of_another_shape_or_type_is_refused() -> None:
     for array in (np.zeros((28, 28, 3), np.uint8), np.zeros((28, 28), np.uint8), np.zeros((28, 28, 1))):
         with pytest.raises(ImageError, match=r"x\.npy holds .* takes uint8 \[28, 28, 1\]"):
             read_image(array_file(array), GREY, "x.npy")
+
+
+@pytest.mark.parametrize("expected", [GREY, COLOUR])
+def test_a_photograph_is_made_of_the_picture_and_not_of_the_thumbnail(expected: Input) -> None:
+    drawn = gradient(100, 90)
+    found = read_image(encoded(drawn, "PNG"), expected, "x", PHOTOGRAPH)
+    assert found.photograph is not None
+    assert np.array_equal(found.photograph, fit(drawn, *PHOTOGRAPH.shape))
+    assert np.array_equal(found.pixels, fit(drawn, *expected.shape))
+    assert found.warnings == ()
+
+
+def test_a_back_end_that_takes_the_pixels_has_no_photograph() -> None:
+    assert read_image(encoded(gradient(64, 40), "PNG"), COLOUR, "x", BackEndInput.same_as(COLOUR)).photograph is None
+
+
+def test_a_picture_smaller_than_what_the_back_end_takes_is_told() -> None:
+    (said,) = read_image(encoded(gradient(40, 63), "PNG"), COLOUR, "x", PHOTOGRAPH).warnings
+    assert said == "is 40 x 63 pixels, fewer than the 48 x 64 that the network takes"
+
+
+def test_an_array_may_have_the_shape_of_either_form() -> None:
+    large = np.asarray(gradient(48, 64))
+    small = np.asarray(gradient(32, 20))
+    of_large = picture_of(large, COLOUR, "x", PHOTOGRAPH)
+    assert of_large.photograph is not None
+    assert np.array_equal(of_large.photograph, large)
+    assert np.array_equal(of_large.pixels, fit(gradient(48, 64), *COLOUR.shape))
+    of_small = read_image(array_file(small), COLOUR, "x.npy", PHOTOGRAPH)
+    assert of_small.photograph is not None
+    assert np.array_equal(of_small.pixels, small)
+    assert np.array_equal(of_small.photograph, fit(gradient(32, 20), *PHOTOGRAPH.shape))
+    assert of_small.warnings == ("has the fabric's size: for the data centre it is enlarged",)
+    with pytest.raises(ImageError, match=r"takes uint8 \[20, 32, 3\] or \[64, 48, 3\]"):
+        picture_of(np.zeros((20, 20, 3), np.uint8), COLOUR, "x", PHOTOGRAPH)
 
 
 def test_a_corrupt_jpeg_is_refused_by_name() -> None:

@@ -226,6 +226,16 @@ PATCHES: dict[str, tuple[Callable[[dict[str, Any]], None], str | None]] = {
     "a back end's mean too many": (field("backend_input", "mean", value=[0.0, 1.0]), "2 means and 1 deviations for 1"),
     "bytes with a mean": (field("backend_input", "mean", value=[7.0]), "wants float32"),
     "a deviation of nothing": (field("backend_input", "deviation", value=[0.0]), "field backend_input.deviation.0"),
+    "an output of two classes": (field("backend_input", "outputs", value=[0, 0]), "two classes are the same output"),
+    "an output too many": (field("backend_input", "outputs", value=list(range(11))), "11 of the model's for 10"),
+    "a detector that is not there": (
+        field("novelty", value={"file": "novelty.npz", "level": 0.01}),
+        "novelty.npz is not among the package's files",
+    ),
+    "a rung of no bytes": (
+        field("calibration", "ladder", value=[{"quality": 50, "divisor": 1, "bytes": 0.0, "accuracy": 0.9}]),
+        "field calibration.ladder.0.bytes",
+    ),
     "a promise on nothing": (field("calibration", "rests_on", value=None), "field calibration.rests_on"),
     "another back end": (field("calibration", "backend_sha256", value="0" * 64), "is not that of datacenter.onnx"),
     "no buckets": (field("calibration", "buckets", value=[]), "field calibration.buckets"),
@@ -290,10 +300,15 @@ def test_the_handed_patches_are_refused(tmp_path: Path) -> None:
 
 
 def older(path: Path, version: int) -> None:
-    """Rewrite the package's manifest as the schema of this version had it, 2, 3 or 4."""
+    """Rewrite the package's manifest as the schema of this version had it, 2 to 5."""
     document = manifest(path)
-    for name in ("checksum", "logits_in_record"):
-        del document[name]
+    document["schema_version"] = version
+    del document["checksum"], document["novelty"], document["calibration"]["ladder"]
+    del document["backend_input"]["outputs"]
+    if version == 5:
+        (path / MANIFEST).write_text(sealed(document))
+        return
+    del document["logits_in_record"]
     for name in ("bits", "signed"):
         del document["input"][name]
     if version < 4:
@@ -308,16 +323,15 @@ def older(path: Path, version: int) -> None:
             del stage["trunk"]
         if version == 2:
             del stage["outputs"]
-    document["schema_version"] = version
     (path / MANIFEST).write_text(json.dumps(document) if version == 2 else sealed(document))
 
 
-@pytest.mark.parametrize("version", [2, 3, 4])
+@pytest.mark.parametrize("version", [2, 3, 4, 5])
 def test_an_older_package_says_what_to_do_and_gives_its_calibration(tmp_path: Path, version: int) -> None:
     old = tmp_path / "old"
     shutil.copytree(FASHION, old)
     older(old, version)
-    said = rf"schema version {version}, this EdgeSight reads 5: compile it again.*--calibration"
+    said = rf"schema version {version}, this EdgeSight reads 6: compile it again.*--calibration"
     with pytest.raises(KernelError, match=said):
         Package.load(old)
     given, taken = Package.load(FASHION).kernel, load_kernel(old)
@@ -330,14 +344,14 @@ def test_an_older_package_says_what_to_do_and_gives_its_calibration(tmp_path: Pa
         load_kernel(old)
 
 
-@pytest.mark.parametrize("version", [1, 6])
+@pytest.mark.parametrize("version", [1, 7])
 def test_a_package_of_which_no_calibration_can_be_had_is_not_said_to_give_one(tmp_path: Path, version: int) -> None:
     other = tmp_path / "other"
     shutil.copytree(FASHION, other)
     document = manifest(other)
     document["schema_version"] = version
     (other / MANIFEST).write_text(sealed(document))
-    with pytest.raises(KernelError, match=f"schema version {version}, this EdgeSight reads 5: ") as refused:
+    with pytest.raises(KernelError, match=f"schema version {version}, this EdgeSight reads 6: ") as refused:
         load_kernel(other)
     assert "--calibration" not in str(refused.value)
     assert "or use the EdgeSight that made it" in str(refused.value)

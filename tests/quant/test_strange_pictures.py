@@ -24,7 +24,8 @@ def test_strangers_of_all_kinds_have_the_pictures_shape_and_differ(shape: tuple[
     assert np.array_equal(made, strangers(own, 100, np.random.default_rng(1)))
     assert len(np.unique(made.reshape(len(made), -1), axis=0)) > 0.9 * len(made)
     large = enlarged(own[0], np.random.default_rng(2))
-    assert (large.shape, large.dtype) == (shape, np.uint8)
+    assert large.shape == shape
+    assert large.dtype == np.uint8
 
 
 def test_the_digits_detector_flags_noise_and_plain_and_inverted_pictures() -> None:
