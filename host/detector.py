@@ -24,6 +24,7 @@ MOST_SIDE: Final = 48
 """Longest side, in pixels, that the network looks at: of larger pictures it sees means of squares."""
 MOST_DEVIATIONS: Final = 4.0
 """Of a texture from its mean, beyond which no more is seen of it."""
+_FAR = np.float32(20.0)  # deviations, beyond which no texture counts more
 LAYERS: Final = 4
 """Of convolutions, at most."""
 _STEP = 1e-4  # of a score: processors round differently, and should still agree
@@ -106,14 +107,20 @@ class TextureDetector(Detector):
         _expect("texture_deviation", self.deviation, count)
         _expect("mixing", self.mixing[0], count, mixed)
         _expect("mixing_bias", self.mixing[1], mixed)
-        _expect("judges", self.judges, count + mixed, self.scale.shape[0] if self.scale.ndim else 0)
-        self._check_scale(self.judges.shape[1])
+        _expect("judges", self.judges, count + mixed, self.scale.shape[0] - 1 if self.scale.ndim else 0)
+        self._check_scale(self.judges.shape[1] + 1)
         if not (self.deviation > 0).all():
             raise ValueError("texture_deviation: 0 or less")
 
     def parts(self, picture: Pixels) -> Floats:
-        """How much it looks like each group of strangers: [G]."""
-        return np.asarray(self.mixed(textures(picture)) @ self.judges, np.float32)
+        """How much it looks like each group of strangers, and how far off it is by itself: [G + 1]."""
+        return self.judged(textures(picture))
+
+    def judged(self, found: Floats) -> Floats:
+        """The parts for textures [T]: [G + 1]."""
+        far = np.minimum(np.abs((found - self.mean) / self.deviation), _FAR)
+        square = np.log(np.vdot(far, far) / far.size + 1e-6)
+        return np.append(self.mixed(found) @ self.judges, square).astype(np.float32)
 
     def mixed(self, found: Floats) -> Floats:
         """Textures [..., T], scaled, and mixtures of them: [..., T + H]."""

@@ -30,7 +30,7 @@ from edgesight.host.detector import (
 from edgesight.host.textures import textures
 from edgesight.quant.learn import deterministic
 from edgesight.quant.splits import DataSet, Photographs
-from edgesight.quant.strangers import enlarged, strangers
+from edgesight.quant.strangers import NOISES, PLAIN, enlarged, strangers
 
 STEPS: Final = 1_200
 _WIDTHS: Final = (24, 48, 64, 64)  # channels of the convolutions
@@ -46,11 +46,11 @@ _RIDGE = 1e-3  # of the features' mean variance
 _MOST_SHIFT = 1 / 16  # of a photograph's side
 _MOST_FEATURES = 20_000  # pictures whose features are measured
 _PART = 24  # photographs at a time
-_MOST_TEXTURES, _TEXTURE_STRANGERS = 4_000, 1_200
+_MOST_TEXTURES, _TEXTURE_STRANGERS = 4_000, 900
 _MIXTURES, _MIXED, _TEXTURE_RIDGE = 1_600, 2.0, 0.1
 # How much farther from own pictures than inverted ones the other groups have to be: they lie far off, and the level's
 # share of own pictures that are flagged is better spent on inverted ones.
-_FARTHER = np.array([1.0, 1.3, 1.3], np.float32)
+_FARTHER = np.array([1.0, 1.3, 1.3, 1.3, 1.3, 1.3], np.float32)
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -140,28 +140,30 @@ def _train(
 def _fit_textures(data: DataSet, generator: np.random.Generator, told: Callable[[float], None]) -> TextureDetector:
     """For photographs: one linear judge for each group of strangers, of textures and of random mixtures of them.
 
-    The groups: inverted ones, the nearest of all; enlarged ones; and all others.
+    The groups: inverted ones, the nearest of all; enlarged ones; noise; plain ones; and all kinds together.
     """
     pictures = data.train.photographs
     order = generator.permutation(pictures.shape[0])[:_MOST_TEXTURES]
     parts = _parts(order)
     calls = -(-_TEXTURE_STRANGERS // _PART)
     own: list[Floats] = []
-    groups: list[list[Floats]] = [[], [], []]
+    groups: list[list[Floats]] = [[], [], [], [], []]
     for done, part in enumerate(parts):
         some = pictures[part]
         own += [textures(one) for one in some]
         groups[0] += [textures(255 - one) for one in some]
         groups[1] += [textures(enlarged(one, generator)) for one in some[: -(-len(some) // 3)]]
         for _ in range(round((done + 1) * calls / len(parts)) - round(done * calls / len(parts))):
-            groups[2] += [textures(one) for one in strangers(some, _PART, generator)]
+            groups[2] += [textures(one) for one in strangers(some, _PART // 3, generator, NOISES)]
+            groups[3] += [textures(one) for one in strangers(some, _PART // 3, generator, PLAIN)]
+            groups[4] += [textures(one) for one in strangers(some, _PART, generator)]
         told((done + 1) / len(parts))
     held = max(1, round(_HELD_SHARE * len(own)))
     mean, deviation = np.mean(own[held:], 0), np.std(own[held:], 0) + 1e-3
     mixing = generator.standard_normal((len(mean), _MIXTURES)) * (_MIXED / np.sqrt(len(mean)))
     bare = TextureDetector(
         _form(pictures),
-        np.array([[0, 1]] * len(groups), np.float32),
+        np.array([[0, 1]] * (len(groups) + 1), np.float32),
         mean=mean.astype(np.float32),
         deviation=deviation.astype(np.float32),
         mixing=(mixing.astype(np.float32), generator.uniform(-_MIXED, _MIXED, _MIXTURES).astype(np.float32)),
@@ -171,7 +173,7 @@ def _fit_textures(data: DataSet, generator: np.random.Generator, told: Callable[
     # The held-back ones' inverted and enlarged forms are left in: only own pictures' scores are measured on these.
     judges = [_told_apart(learnt, bare.mixed(np.array(group)).astype(np.float64)) for group in groups]
     whole = dataclasses.replace(bare, judges=np.stack(judges, axis=1).astype(np.float32))
-    scale = _scale(whole.mixed(np.array(own[:held])) @ whole.judges)
+    scale = _scale(np.stack([whole.judged(one) for one in own[:held]]))
     scale[:, 1] *= _FARTHER
     return dataclasses.replace(whole, scale=scale)
 

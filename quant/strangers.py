@@ -12,7 +12,7 @@ Words owned here: stranger.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -27,11 +27,17 @@ Random = np.random.Generator
 Kind = Callable[[Floats, Random], Floats]
 
 
-def strangers(pictures: Pixels, count: int, generator: Random) -> Pixels:
-    """Some `count` strangers uint8 [M, H, W, C], of all kinds, to `pictures` uint8 [N, H, W, C]; C is 1 or 3."""
-    total = sum(weight for _, weight in KINDS)
+def strangers(
+    pictures: Pixels, count: int, generator: Random, kinds: Sequence[tuple[Kind, float]] | None = None
+) -> Pixels:
+    """Some `count` strangers uint8 [M, H, W, C] to `pictures` uint8 [N, H, W, C]; C is 1 or 3.
+
+    They are of all `kinds`, each with its weight; of all that there are where none are named.
+    """
+    kinds = KINDS if kinds is None else kinds
+    total = sum(weight for _, weight in kinds)
     made = []
-    for kind, weight in KINDS:
+    for kind, weight in kinds:
         part = max(1, round(count * weight / total))
         own = pictures[generator.integers(0, len(pictures), part)].astype(np.float64)
         made.append(np.clip(np.rint(kind(own, generator)), 0, 255).astype(np.uint8))
@@ -305,6 +311,10 @@ KINDS: Final[tuple[tuple[Kind, float], ...]] = (
     (_other_phase, 1.5),
     (_warped, 1.0),
 )
+
+
+NOISES: Final = ((_noise, 2.0), (_spectrum, 1.0), (_blocks, 1.0))
+PLAIN: Final = ((_flat, 2.0), (_gradient, 1.0), (_waves, 1.0))
 
 
 def _one_of(forms: list[Floats], generator: Random) -> Floats:

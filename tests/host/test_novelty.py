@@ -55,7 +55,7 @@ def texture_detector(shape: tuple[int, int, int] = (224, 224, 3)) -> TextureDete
     mixing = generator.standard_normal((count, 20)).astype(np.float32), np.zeros(20, np.float32)
     judges = generator.standard_normal((count + 20, 3)).astype(np.float32)
     one = np.ones(count, np.float32)
-    scale = np.array([[0, 1]] * 3, np.float32)
+    scale = np.array([[0, 1]] * 4, np.float32)
     return TextureDetector(shape, scale, mean=one, deviation=one, mixing=mixing, judges=judges)
 
 
