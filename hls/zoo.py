@@ -15,12 +15,11 @@ from edgesight.host.back_end import form_for
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import Claim, read_regular, sha256
 from edgesight.host.kernel import EXITS as EXITS
-from edgesight.host.kernel import MAX_STAGES, BackEndInput
+from edgesight.host.kernel import MAX_STAGES, BackEndInput, Kernel
+from edgesight.host.package import Package, load_kernel
 
 if TYPE_CHECKING:
     from edgesight.hls.compile import Folding
-    from edgesight.host.kernel import Kernel
-    from edgesight.host.package import Package
 
 # What `train` writes into a zoo folder, beside its card.
 _FILES = (
@@ -307,10 +306,31 @@ def check_same_networks(zoo: Path, other: Kernel) -> None:
         )
 
 
-def calibrated_as(package: Package, other: Kernel) -> Package:
+@dataclass(frozen=True)
+class Earlier:
+    """What a compilation takes over of an earlier package.
+
+    Attributes:
+        kernel: as it was.
+        detector: the file that tells strange pictures, which its calibration leaves out; None where it has none.
+    """
+
+    kernel: Kernel
+    detector: bytes | None
+
+    @classmethod
+    def of(cls, path: Path) -> Earlier:
+        """That of the package in `path`, read whole, since it may be replaced; raises KernelError."""
+        kernel = load_kernel(path)
+        novelty = kernel.novelty
+        return cls(kernel, None if novelty is None else Package(path, kernel).read(novelty.file))
+
+
+def calibrated_as(package: Package, earlier: Earlier) -> Package:
     """Take over the calibration of a kernel that has the same networks and back end, and so gives the same margins."""
     from edgesight.hls.network import CompileError
 
+    other = earlier.kernel
     if len(other.stages) != len(package.kernel.stages):
         raise CompileError(f"{package.path}: has another count of stages than kernel {other.name!r}: calibrate anew")
     for file in (*other.networks, "datacenter.onnx"):
@@ -322,4 +342,7 @@ def calibrated_as(package: Package, other: Kernel) -> Package:
         )
     if other.calibration is None:
         raise CompileError(f"kernel {other.name!r} is not calibrated: run `edgesight calibrate` on it first")
-    return package.replace(calibration=other.calibration.model_dump())
+    novelty = other.novelty
+    detector = {novelty.file: earlier.detector} if novelty is not None and earlier.detector is not None else {}
+    told = {"calibration": other.calibration.model_dump(), "novelty": novelty.model_dump() if novelty else None}
+    return package.put(detector, [], **told)

@@ -34,7 +34,7 @@ class Answer(BaseModel):
     # The deadline passed, or the data centre was away and the best edge answer stands in.
     degraded: bool
     # The calibrated accuracy target covers it. Not so a degraded answer, nor one of the data centre over a link that
-    # loses more than was calibrated for, or to which the image went more coarsely.
+    # loses more than was calibrated for, or to which the image went more coarsely, nor that of a strange picture.
     guaranteed: bool
     # What the guarantee holds for, in words: a share of many pictures of one kind, never a single picture of any other.
     # None where nothing is guaranteed.
@@ -45,6 +45,9 @@ class Answer(BaseModel):
     # Above idle, on the fabric alone: a mean over the images of late. None where no sensor could tell.
     energy_joules: float | None
     energy_obtained: Obtained | None = None
+    # p-value of the picture against those that the kernel was calibrated on: of pictures like them at most a share p
+    # has one of p or less. None where the kernel can't tell.
+    novelty: float | None = None
     warnings: tuple[str, ...] = ()  # what to know of the picture: that it was too small, or transparent
 
     @property

@@ -8,6 +8,9 @@ cycles at the kernel's clock, not the time that the simulation took. A request t
 (`edgesight.host.hedge`) began with the fabric, so that the slower of the two counts; with a simulated fabric it is
 cancelled when the simulation is through, which is later than a real fabric's would be, never sooner.
 
+A target is promised for pictures like those that were calibrated on: of one that is not, the answer is given all the
+same, and says so (`edgesight.host.novelty`).
+
 Another calibration of the same networks can be swapped in meanwhile (`edgesight.host.swap`).
 
 A target is promised for the links that were calibrated. An answer of the data centre over a link that loses more, or to
@@ -38,6 +41,7 @@ from edgesight.host.kernel import Calibration, Kernel, Target
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
 from edgesight.host.link.quality import ladder_of
+from edgesight.host.novelty import NoveltyTest, novelty_test
 from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.readings import PowerError
@@ -102,12 +106,14 @@ class Cascade:
         """Write the threshold table; without `offload`, unsure answers are the last stage's, marked degraded.
 
         Without `hedging` no image is hedged. With `meter`, answers carry the energy that it tells. Raises
-        PowerError where the fabric is simulated: what a sensor sees is then the simulation's.
+        PowerError where the fabric is simulated: what a sensor sees is then the simulation's; KernelError where the
+        package's detector of strange pictures is damaged.
         """
         if meter is not None and fabric.simulated:
             raise PowerError("the fabric is simulated, so that no sensor can tell its energy: meter a board")
         self.kernel: Kernel = fabric.package.kernel
-        self.terms = Terms(calibration, tuple(target.set_index for target in calibration.targets))
+        rows = tuple(target.set_index for target in calibration.targets)
+        self.terms = Terms(calibration, rows, novelty_test(fabric.package))
         self._former: list[Terms] = []  # that were swapped out while requests waited
         self._looked = asyncio.Event()  # set whenever the fabric has looked at requests, or they were given up
         self._taking = asyncio.Event()  # unset while no row may be used
@@ -194,6 +200,10 @@ class Cascade:
         Of its deadline `waited` seconds went by before the fabric's leg. Raises FabricError when the record carries an
         error.
         """
+        return self._strange(await self._settle(request, record, fabric, waited), request)
+
+    async def _settle(self, request: Request, record: Any, fabric: Leg, waited: float) -> Answer:
+        """The answer, but for whether the picture is strange."""
         target, deadline, early = request.target, request.deadline, request.early
         if record["error"]:
             self.give_up(request)
@@ -260,24 +270,25 @@ class Cascade:
             }
         )
 
-    async def swap(self, calibration: Calibration) -> None:
-        """Answer what is asked from now on under `calibration`, which is of the same networks.
+    async def swap(self, calibration: Calibration, novelty: NoveltyTest | None = None) -> None:
+        """Answer what is asked from now on under `calibration`, which is of the same networks, and `novelty`.
 
         Queries go on being answered meanwhile, under the former one. Its rows are written between two batches, to rows
         that no request needs. Only where there are too few does whoever asks wait until the fabric has looked at all
         that was asked before. Raises SwapError, LinkError or FabricError, everything being as before. Once begun it is
         brought to an end though this be cancelled.
         """
-        await asyncio.shield(asyncio.get_running_loop().create_task(self._swap(calibration)))
+        await asyncio.shield(asyncio.get_running_loop().create_task(self._swap(calibration, novelty)))
 
-    async def _swap(self, calibration: Calibration) -> None:
+    async def _swap(self, calibration: Calibration, novelty: NoveltyTest | None) -> None:
         check_calibration(calibration, self.kernel)
         async with self._swapping:
             former = self.terms.calibration
             await self._recalibrate(calibration)
             try:
                 rows = await self._free_rows(calibration)
-                terms = Terms(calibration, rows or placed(calibration, [], self.kernel.threshold_sets) or ())
+                places = rows or placed(calibration, [], self.kernel.threshold_sets) or ()
+                terms = Terms(calibration, places, novelty)
                 await self._write(terms, in_place=rows is None)
             except BaseException:
                 with contextlib.suppress(LinkError):  # then what comes of it counts as another model's
@@ -348,6 +359,20 @@ class Cascade:
         seconds = time.perf_counter() - begin
         self._hedging.replied(seconds, reply.queue_ms / 1e3)
         return _Asked(reply, "", seconds)
+
+    def _strange(self, answer: Answer, request: Request) -> Answer:
+        """With the picture's p-value; and where that lies below the level, without a guarantee."""
+        novelty = request.terms.novelty
+        if novelty is None:
+            return answer
+        value, level = novelty.p_value(request.picture.for_back_end), novelty.level
+        if value >= level:
+            return answer.model_copy(update={"novelty": value})
+        like = request.terms.calibration.rests_on.distribution
+        said = f"the picture is unlike {like} (p-value {value:.2g}, below {level:g})"
+        reason = f"{answer.reason}; and {said}" if answer.reason else f"target not guaranteed: {said}"
+        doubted = {"guaranteed": False, "guaranteed_for": None, "reason": reason}
+        return answer.model_copy(update={"novelty": value, **doubted})
 
     def _beyond_calibration(self, calibration: Calibration, reply: Offloaded) -> str | None:
         """Why a target of `calibration` does not cover this reply; None where it does."""

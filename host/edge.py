@@ -32,6 +32,7 @@ from edgesight.host.fabric.makers import open_fabric
 from edgesight.host.hedge import Hedging
 from edgesight.host.images import Picture, photograph_shape, picture_of, read_image
 from edgesight.host.kernel import Calibration, Kernel, Target
+from edgesight.host.novelty import NoveltyTest
 from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.sensors import open_sensor
@@ -131,17 +132,17 @@ class Edge:
             self._tell_waiting()
         return await answer
 
-    async def swap(self, calibration: Calibration) -> None:
+    async def swap(self, calibration: Calibration, novelty: NoveltyTest | None = None) -> None:
         """Take `calibration` over, which is of the same networks, while queries go on: see `Cascade.swap`."""
-        await self._cascade.swap(calibration)
+        await self._cascade.swap(calibration, novelty)
 
     async def reload(self) -> Calibration:
         """Take over the calibration that the package's folder holds now, and return it; the rest as of `swap`.
 
         Raises KernelError, too, where the folder is damaged.
         """
-        calibration = await asyncio.to_thread(calibration_of, self._cascade.package)
-        await self.swap(calibration)
+        calibration, novelty = await asyncio.to_thread(calibration_of, self._cascade.package)
+        await self.swap(calibration, novelty)
         return calibration
 
     @property

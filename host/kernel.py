@@ -333,6 +333,7 @@ class Novelty(_Strict):
 
     file: Annotated[str, AfterValidator(_inside)]  # in the package: the arrays of the detector
     level: Unit  # a picture whose p-value lies below it is none that the guarantee covers
+    images: Annotated[int, Field(ge=1)]  # that p-values are told against
 
 
 class Used(_Strict):

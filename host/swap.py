@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.kernel import Calibration, Kernel, Target, check_thresholds
+from edgesight.host.novelty import NoveltyTest, novelty_test
 from edgesight.host.package import Package
 
 
@@ -40,11 +41,13 @@ class Terms:
     Attributes:
         calibration: its targets and curves.
         rows: of the threshold table, one a target of `calibration`, in their order.
+        novelty: what tells strange pictures, which the targets do not cover; None where nothing does.
         waiting: requests under them that the fabric has not looked at yet: until then the rows stay as they are.
     """
 
     calibration: Calibration
     rows: tuple[int, ...]
+    novelty: NoveltyTest | None = None
     waiting: set[object] = field(default_factory=set)
 
     def row(self, target: Target) -> int:
@@ -91,12 +94,13 @@ def check_calibration(calibration: Calibration, kernel: Kernel) -> None:
         raise SwapError(f"the new calibration is of another kernel ({error}): calibrate this one") from error
 
 
-def calibration_of(package: Package) -> Calibration:
-    """What the folder of `package`, which runs, says of its calibration now.
+def calibration_of(package: Package) -> tuple[Calibration, NoveltyTest | None]:
+    """What the folder of `package`, which runs, says of its calibration now, and what tells strange pictures.
 
     Raises KernelError where the folder is damaged, SwapError where it holds another kernel, or none that is calibrated.
     """
-    found, runs = Package.load(package.path).kernel, package.kernel
+    now_there = Package.load(package.path)
+    found, runs = now_there.kernel, package.kernel
     for what, now, before in (
         ("build hash", found.build_hash, runs.build_hash),
         ("weights", found.weights_sha256[:12], runs.weights_sha256[:12]),
@@ -111,4 +115,4 @@ def calibration_of(package: Package) -> Calibration:
             )
     if found.calibration is None:
         raise SwapError(f"{package.path}: is not calibrated any more: run `edgesight calibrate`")
-    return found.calibration
+    return found.calibration, novelty_test(now_there)

@@ -73,6 +73,28 @@ class Split:
         """The pictures as the back end takes them."""
         return self.images if self.larger is None else self.larger
 
+    def take(self, chosen: NDArray[np.int64]) -> Split:
+        """The pictures at the indices `chosen` [n]."""
+        larger = None if self.larger is None else _Chosen(self.larger, chosen)
+        return Split(self.images[chosen], self.labels[chosen], tuple(self.ids[index] for index in chosen), larger)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Some of the photographs, by their indices `places` [n] among all."""
+
+    all: Photographs
+    places: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(n, H, W, C)`."""
+        return len(self.places), *self.all.shape[1:]
+
+    def __getitem__(self, chosen: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """Those at the indices `chosen` [n] of these."""
+        return self.all[self.places[chosen]]
+
 
 @dataclass(frozen=True)
 class Refitted:

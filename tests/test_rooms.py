@@ -22,7 +22,7 @@ ROOMS = {
     "host": (),
 }
 # Of what runs, who compiles knows the package and its files; who trains, how a picture becomes pixels, what a back end
-# takes of it, and what runs one.
+# takes of it and what runs one, and the arithmetic of the detector of strange pictures.
 OF_HOST = {
     "hls": (
         "edgesight.host.kernel",
@@ -34,6 +34,8 @@ OF_HOST = {
         "edgesight.host.pixels",
     ),
     "quant": (
+        "edgesight.host.detector",
+        "edgesight.host.textures",
         "edgesight.host.pictures",
         "edgesight.host.pixels",
         "edgesight.host.picture_files",

@@ -26,7 +26,7 @@ from edgesight.cli.options import (
     reading,
 )
 from edgesight.cli.show import load
-from edgesight.hls.zoo import SHIPPED, calibrated_as, compile_zoo, data_set_of, foldings_of, shipped_folder
+from edgesight.hls.zoo import SHIPPED, Earlier, calibrated_as, compile_zoo, data_set_of, foldings_of, shipped_folder
 
 if TYPE_CHECKING:
     from edgesight.host.fabric.base import Images
@@ -302,7 +302,7 @@ def bench_board_(  # noqa: PLR0913 - a command's options are its surface
     console = Console(stderr=json_)
     name = data_set_of(zoo)[0]
     fast = load(shipped_folder() / name)
-    package = calibrated_as(compile_zoo(zoo, out / "board" / name, foldings_of(budgets)), fast.kernel)
+    package = calibrated_as(compile_zoo(zoo, out / "board" / name, foldings_of(budgets)), Earlier.of(fast.path))
     build_library(package)
     pool = data_set(name, data_dir if name == "fashion-mnist" else None, None, package).test.images
     package = open_flow.build(package, load_board(OPEN_BOARD), out / "board" / OPEN_BOARD, range(1, seeds + 1))

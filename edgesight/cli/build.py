@@ -32,6 +32,7 @@ from edgesight.cli.options import (
 )
 from edgesight.cli.show import load, show_package
 from edgesight.hls.zoo import (
+    Earlier,
     calibrated_as,
     check_same_networks,
     compile_zoo,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from edgesight.cli.data import Sampled
     from edgesight.host.accuracy_targets import Targets
     from edgesight.host.kernel import Calibration
+    from edgesight.host.novelty import NoveltyTest
     from edgesight.host.package import Package
     from edgesight.quant.backends import BackEnd
     from edgesight.quant.networks import Network
@@ -238,7 +240,7 @@ def compile_(
     needs no card and no classes.
     """
     from edgesight.hls.zoo import check_files, read_card, stages_in, warnings
-    from edgesight.host.package import PACKAGE, load_kernel
+    from edgesight.host.package import PACKAGE
 
     # What is wrong is said before hls4ml is loaded, let alone the work begun.
     alone = zoo.suffix == ".onnx"
@@ -260,9 +262,9 @@ def compile_(
     if stages > len(budgets):
         warn([f"{zoo}: stage{stages - 1} is left out of the cascade, since --cycles has {len(budgets)} numbers"])
     warn(warnings(zoo, card))
-    before = load_kernel(calibration) if calibration is not None else None  # `out` may be that very package
+    before = Earlier.of(calibration) if calibration is not None else None  # `out` may be that very package
     if before is not None:
-        check_same_networks(zoo, before)
+        check_same_networks(zoo, before.kernel)
     from edgesight.hls.csim import build_library
 
     foldings = foldings_of(budgets, factors)
@@ -365,15 +367,17 @@ def calibrate(  # noqa: PLR0913 - a command's options are its surface
     targets then hold for pictures like those. None of them may be one that the networks were trained on.
     """
     from edgesight.host.accuracy_targets import AUTO, CalibrationError, advice, more_images, parse_targets
+    from edgesight.host.novelty import carry
 
     wanted = parse_targets(targets)  # before anything is measured
     opened = load(package)
     sample = sample_of(dataset, data_dir, size, opened, reading(groups, skip_damaged))
-    made = _calibration(opened, sample, wanted, loss=loss, seed=seed, resplits=resplits)
+    test = _novelty(opened, sample)
+    made = _calibration(opened, _familiar(sample, test), wanted, loss=loss, seed=seed, resplits=resplits)
     said = [more_images(made)] if wanted == AUTO else advice(made)
     if not made.targets:
         raise CalibrationError(" ".join(["no target can be offered, and nothing was changed.", *said]))
-    opened = opened.replace(calibration=made.model_dump())
+    opened = carry(opened, test, calibration=made.model_dump())
     show_package(opened, json_)
     if wanted == AUTO:
         print(*said, file=sys.stderr)
@@ -390,24 +394,67 @@ def kernels(
     json_: Json = False,
 ) -> None:
     """Compile and calibrate the shipped kernel packages anew, as bitstreams/shipped.toml says."""
-    from edgesight.host.package import load_kernel
+    from edgesight.host.novelty import carry
 
     made = []
     for recipe in shipped(names):
-        before = load_kernel(recipe.path) if keep else None
+        before = Earlier.of(recipe.path) if keep else None
         package = recipe.compile()
         if before is not None:
             package = calibrated_as(package, before)
         else:
             folder = data_dir if recipe.name == "fashion-mnist" else None
             sample = sample_of(recipe.name, folder, None, package, reading(Grouping.name, False))
-            found = _calibration(package, sample, recipe.targets, loss=recipe.loss)
-            package = package.replace(calibration=found.model_dump())
+            test = _novelty(package, sample)
+            found = _calibration(package, _familiar(sample, test), recipe.targets, loss=recipe.loss)
+            package = carry(package, test, calibration=found.model_dump())
         made.append(package)
         if not json_:
             show_package(package, False)
     if json_:
         ending.print_json({package.kernel.name: package.kernel.model_dump(mode="json") for package in made})
+
+
+def _novelty(package: Package, sample: Sampled) -> NoveltyTest | None:
+    """What tells pictures that are strange to the sample; None, said, where it can't be had.
+
+    The detector is the package's own. One that has none gets one, trained on the train split of its own data set.
+    """
+    from edgesight.host.novelty import LEVEL, NoveltyTest, novelty_test
+    from edgesight.sim.workers import progress
+
+    before = novelty_test(package)
+    if before is not None:
+        detector = before.detector
+    elif sample.trained_on is not None:
+        from edgesight.quant.novelty import fit
+
+        trained_on = sample.trained_on
+        with progress() as bar:
+            task = bar.add_task("detector of strange pictures", total=1.0)
+            detector = fit(trained_on, told=lambda share: bar.update(task, completed=share))
+    else:
+        warn(["strange pictures are not told: for that, calibrate on the package's own data set first"])
+        return None
+    test = NoveltyTest.against(detector, sample.split.photographs)
+    if not test.can_flag:
+        few = f"strange pictures are not told: {len(sample.split)} calibration pictures are too few for a p-value below"
+        warn([f"{few} {LEVEL:g}; it takes {int(1 / LEVEL)}"])
+        return None
+    return test
+
+
+def _familiar(sample: Sampled, test: NoveltyTest | None) -> Sampled:
+    """The sample without its strange pictures, which no target covers."""
+    import numpy as np
+
+    if test is None:
+        return sample
+    split, held_out = (
+        part and part.take(np.flatnonzero(~test.strange(part.photographs))) for part in (sample.split, sample.held_out)
+    )
+    assert split is not None
+    return dataclasses.replace(sample, split=split, held_out=held_out)
 
 
 def _calibration(

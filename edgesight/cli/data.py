@@ -26,6 +26,7 @@ class Sampled:
     split: Split
     held_out: Split | None
     rests_on: Sample
+    trained_on: DataSet | None = None  # where it is the calibration split of what the package was trained on
 
 
 def data_set(
@@ -82,7 +83,7 @@ def sample_of(name: str, data_dir: Path | None, size: int | None, package: Packa
 def _trained_on(data: DataSet) -> Sampled:
     from edgesight.host.kernel import calibration_split
 
-    return Sampled(data.calibration, data.test, calibration_split(data.name, data.checksum))
+    return Sampled(data.calibration, data.test, calibration_split(data.name, data.checksum), data)
 
 
 def _say(line: str) -> None:

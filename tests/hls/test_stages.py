@@ -17,7 +17,7 @@ from edgesight.hls.compile import DataSetFacts, Folding, Network, compile_packag
 from edgesight.hls.csim import build_library as build_csim
 from edgesight.hls.datacenter import BackEnd
 from edgesight.hls.network import CompileError
-from edgesight.hls.zoo import calibrated_as
+from edgesight.hls.zoo import Earlier, calibrated_as
 from edgesight.host.answer import Answer
 from edgesight.host.cascade import Cascade
 from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, Images
@@ -170,4 +170,4 @@ def test_a_cascade_of_one_class_and_a_calibration_of_other_stages_are_refused(tm
     package = Package.load(ROOT / "bitstreams" / "digits")
     shorter = package.kernel.model_copy(update={"stages": package.kernel.stages[:1]})
     with pytest.raises(CompileError, match="has another count of stages than kernel 'digits': calibrate anew"):
-        calibrated_as(package, shorter)
+        calibrated_as(package, Earlier(shorter, None))

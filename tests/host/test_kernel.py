@@ -229,7 +229,7 @@ PATCHES: dict[str, tuple[Callable[[dict[str, Any]], None], str | None]] = {
     "an output of two classes": (field("backend_input", "outputs", value=[0, 0]), "two classes are the same output"),
     "an output too many": (field("backend_input", "outputs", value=list(range(11))), "11 of the model's for 10"),
     "a detector that is not there": (
-        field("novelty", value={"file": "novelty.npz", "level": 0.01}),
+        field("novelty", value={"file": "novelty.npz", "level": 0.01, "images": 9}),
         "novelty.npz is not among the package's files",
     ),
     "a rung of no bytes": (

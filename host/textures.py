@@ -1,0 +1,124 @@
+"""What grain, light and colours of a photograph are like, in some hundred numbers that are cheap enough for a board.
+
+Grain: how much neighbouring pixels differ, at several scales and by brightness, in nine squares of the photograph as it
+is and in all of it made smaller. A picture that was enlarged has none at the finest scale; in an inverted one the light
+parts differ as dark ones should. Colours: means of a grid of cells, and how brightness, hue and saturation go together.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+SMALLEST: Final = 112
+"""Shorter side, in pixels, from which on a picture is looked at in this way."""
+_SEEN = 56  # pixels of the shorter side once it is made smaller, about
+_SQUARE = 32
+_PLACES = (0.1, 0.5, 0.9)  # of the squares, along either side
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+_LEVELS, _COLOUR_LEVELS = 8, 6  # of brightness
+_CELLS = 8
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+
+def textures(picture: Pixels) -> Floats:
+    """The numbers [T] of `picture` uint8 [H, W, C] of at least `SMALLEST` pixels a side; T hangs on its shape alone."""
+    height, width = picture.shape[:2]
+    tops = [int((height - _SQUARE) * place) for place in _PLACES]
+    lefts = [int((width - _SQUARE) * place) for place in _PLACES]
+    squares = np.stack([picture[y : y + _SQUARE, x : x + _SQUARE] for y in tops for x in lefts])
+    fine, small = _luminance(squares), _smaller(picture)
+    found = [*_grain(fine, _LEVELS), *_grain(_halved(fine), 0)]
+    scaled = light = _luminance(small)
+    while min(scaled.shape) >= 6:
+        found += _grain(scaled, _LEVELS if min(scaled.shape) >= 20 else 0)
+        scaled = _halved(scaled)
+    return np.array([*found, *_colours(small, light)], np.float32)
+
+
+def _luminance(pixels: npt.NDArray[np.uint8] | Floats) -> Floats:
+    light = pixels[..., 0].astype(np.float32) if pixels.shape[-1] == 1 else pixels @ _LUMINANCE
+    return np.asarray(light, np.float32)
+
+
+def _smaller(picture: Pixels) -> Floats:
+    """Every block of pixels as the mean of four in it: float32 [h, w, C]."""
+    step = min(picture.shape[:2]) // _SEEN
+    height, width = (side // step * step for side in picture.shape[:2])
+    first, last = step // 4, step - 1 - step // 4
+    whole = picture[:height, :width]
+    small = whole[first::step, first::step].astype(np.float32)
+    for down, across in ((first, last), (last, first), (last, last)):
+        small += whole[down::step, across::step]
+    small *= np.float32(0.25)
+    return small
+
+
+def _halved(light: Floats) -> Floats:
+    """[..., H, W] to [..., H / 2, W / 2], rounded down."""
+    height, width = light.shape[-2] // 2 * 2, light.shape[-1] // 2 * 2
+    even, odd = light[..., 0:height:2, :width], light[..., 1:height:2, :width]
+    both = even + odd
+    return (both[..., ::2] + both[..., 1::2]) * np.float32(0.25)
+
+
+def _grain(light: Floats, levels: int) -> list[float]:
+    """Of brightness [..., H, W], 0 to 255: how much it differs from pixel to pixel, and, by `levels` of it, where."""
+    across, down = np.diff(light, axis=-1), np.diff(light, axis=-2)
+    curved = across[..., 1:-1, 1:] - across[..., 1:-1, :-1]
+    curved += down[..., 1:, 1:-1]
+    curved -= down[..., :-1, 1:-1]
+    much = np.abs(curved)
+    mean, square = float(much.mean()), float(np.vdot(curved, curved)) / curved.size
+    found = [
+        np.log(np.abs(across).mean() + 0.05),
+        np.log(np.abs(down).mean() + 0.05),
+        np.log(mean + 0.05),
+        np.log(square + 0.01) / 2 - np.log(mean + 0.05),  # uneven
+        float(np.vdot(curved, much)) / curved.size / (square + 0.01),  # towards dark or light
+        np.log(np.count_nonzero(much < 2) / much.size + 0.01),  # smooth
+    ]
+    if levels:
+        level = (light[..., 1:-1, 1:-1] * np.float32(levels / 256)).astype(np.intp).ravel()
+        count = np.bincount(level, minlength=levels)[:levels]
+        total = np.bincount(level, weights=much.ravel(), minlength=levels)[:levels]
+        signed = np.bincount(level, weights=curved.ravel(), minlength=levels)[:levels]
+        found += list(np.log((total + 2 * mean) / (count + 4) + 0.05) - np.log(mean + 0.05))
+        found += list(signed / (total + 4 * mean + 1e-3))
+        found += list(np.log((count + 2) / (count.sum() + 2 * levels)))
+    return found
+
+
+def _colours(small: Floats, light: Floats) -> list[float]:
+    """Of pixels [h, w, C] and their brightness [h, w]: how both lie in the picture, and colours by brightness."""
+    down, across, channels = small.shape[0] // _CELLS, small.shape[1] // _CELLS, small.shape[2]
+    rows, columns = _pooling(_CELLS, down), _pooling(_CELLS, across)
+    inside = small[: down * _CELLS, : across * _CELLS]
+    cells = rows @ inside.reshape(len(inside), -1)  # along one side by a product, which is far sooner done than a mean
+    cells = columns @ cells.reshape(_CELLS, across * _CELLS, channels)
+    bright = light[: down * _CELLS, : across * _CELLS]
+    rows, columns = _pooling(_CELLS // 2, 2 * down), _pooling(_CELLS // 2, 2 * across)
+    means, squares = (rows @ values @ columns.T for values in (bright, bright * bright))
+    found = [*(cells / 64).ravel(), *(np.sqrt(np.maximum(squares - means * means, 0)) / 32).ravel()]
+    if channels == 1:
+        return found
+    blue, red = (small[..., 2] - light).ravel(), (small[..., 0] - light).ravel()
+    level = (light.ravel() * np.float32(_COLOUR_LEVELS / 256)).astype(np.intp)
+    count = np.bincount(level, minlength=_COLOUR_LEVELS)[:_COLOUR_LEVELS] + 20
+    for colour in (blue, red):
+        by_level = np.bincount(level, weights=colour, minlength=_COLOUR_LEVELS)[:_COLOUR_LEVELS]
+        found += [*(by_level / count / 16), colour.mean() / 16, colour.std() / 16]
+    much = np.abs(blue) + np.abs(red)
+    hue = (blue > 0) * 4 + (red > 0) * 2 + (np.abs(blue) > np.abs(red))
+    return [*found, *np.log((np.bincount(hue, much, 8) + 200) / (much.sum() + 1600)), np.log(much.mean() + 1)]
+
+
+@functools.lru_cache(maxsize=8)
+def _pooling(cells: int, length: int) -> Floats:
+    """The matrix [cells, cells * length] that takes means of `length` values in a row."""
+    return np.repeat(np.eye(cells, dtype=np.float32) / np.float32(length), length, axis=1)
