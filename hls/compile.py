@@ -30,6 +30,7 @@ from edgesight.hls.cpp.handlers import original
 from edgesight.hls.cpp.model import model_graph
 from edgesight.hls.cpp.package import csim_files
 from edgesight.hls.cpp.statements import NotStated
+from edgesight.hls.datacenter import BackEnd, form_of
 from edgesight.hls.dataflow.exits import cut, multiplications, needed
 from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
 from edgesight.hls.dataflow.reference import Reference, real_values
@@ -49,7 +50,6 @@ from edgesight.host.kernel import (
     EXITS,
     MAX_STAGES,
     SCHEMA_VERSION,
-    BackEndInput,
     Input,
     Kernel,
     Layer,
@@ -102,12 +102,12 @@ class DataSetFacts:
 
 
 def compile_package(
-    name: str, networks: Sequence[Network], data: DataSetFacts, backend: bytes | None, out: Path
+    name: str, networks: Sequence[Network], data: DataSetFacts, backend: BackEnd | None, out: Path
 ) -> Package:
     """Compile the cascade's networks, one to four, into the kernel package `out`, replacing what was there.
 
-    `backend` is the data centre's ONNX model, packed beside the kernel. Raises CompileError naming the layer that
-    cannot be exact; then nothing is written.
+    `backend` is the data centre's model, packed beside the kernel. Raises CompileError naming the layer that cannot be
+    exact, or where the back end is not of its form or the data's classes; then nothing is written.
     """
     if not 1 <= len(networks) <= MAX_STAGES:
         raise CompileError(
@@ -117,7 +117,7 @@ def compile_package(
 
 
 def compile_exits(
-    name: str, path: Path, foldings: Sequence[Folding], data: DataSetFacts, backend: bytes | None, out: Path
+    name: str, path: Path, foldings: Sequence[Folding], data: DataSetFacts, backend: BackEnd | None, out: Path
 ) -> Package:
     """Compile the QONNX file of a network with two to four outputs into the cascade of its exits, a folding each.
 
@@ -283,6 +283,17 @@ def _ports(module: str, part: _Part) -> emit.Ports:
     )
 
 
+def _input_of(ports: emit.Ports) -> Input:
+    """What a frame of a kernel whose first stage has these ports holds."""
+    return Input(
+        height=ports.source.height,
+        width=ports.source.width,
+        channels=ports.source.channels,
+        bits=ports.source_format.bits,
+        signed=ports.source_format.signed,
+    )
+
+
 def _trunk(stage: int, before: int, integers: IntegerNetwork, units: Sequence[Unit]) -> Trunk:
     """What stage `stage` goes on from: the features that the network `integers`, built of `units`, leaves."""
     source = integers.outputs[1].source
@@ -346,7 +357,7 @@ def _csim(integers: IntegerNetwork, emitted: EmittedNetwork) -> tuple[str | None
         return str(reason), {}
 
 
-def _cascade(name: str, parts: Sequence[_Part], data: DataSetFacts, backend: bytes | None, out: Path) -> Package:
+def _cascade(name: str, parts: Sequence[_Part], data: DataSetFacts, backend: BackEnd | None, out: Path) -> Package:
     """Write the package of a cascade, if its stages fit each other and the data."""
     ports = _ports_of(parts)
     check_alike([part.integers for part in parts], ports)
@@ -360,28 +371,23 @@ def _cascade(name: str, parts: Sequence[_Part], data: DataSetFacts, backend: byt
     twice = sorted(name for name, count in Counter(data.classes).items() if count > 1)
     if twice:
         raise CompileError(f"classes: {twice[0]!r} is there twice; give every class a name of its own")
+    if backend is not None:
+        form_of(backend, _input_of(ports[0]), len(data.classes))  # refused before the work
     built = _build(parts, ports)
     return _write(name, built, data, backend, out, alone=False)
 
 
-def _write(name: str, built: _Built, data: DataSetFacts, backend: bytes | None, out: Path, *, alone: bool) -> Package:
+def _write(name: str, built: _Built, data: DataSetFacts, backend: BackEnd | None, out: Path, *, alone: bool) -> Package:
     """Write the package around built stages."""
-    first = built.ports[0]
     rtl, library, build_hash = _hardware(built, alone)
     files = {**built.files, **{f"{RTL}{file}": content for file, content in rtl.items()}}
     exits = any(part.before is not None for part in built.parts)
     for index, part in enumerate(built.parts):
         files[f"networks/{EXITS if exits else f'stage{index}'}.onnx"] = part.path.read_bytes()
     if backend is not None:
-        files["datacenter.onnx"] = backend
+        files["datacenter.onnx"] = backend.model
     table = registers.own_map()
-    taken = Input(
-        height=first.source.height,
-        width=first.source.width,
-        channels=first.source.channels,
-        bits=first.source_format.bits,
-        signed=first.source_format.signed,
-    )
+    taken = _input_of(built.ports[0])
     files["vectors.npz"] = _known_answers(built, taken)
     kernel = Kernel(
         schema_version=SCHEMA_VERSION,
@@ -391,7 +397,7 @@ def _write(name: str, built: _Built, data: DataSetFacts, backend: bytes | None, 
         classes=list(data.classes),
         logits_in_record=alone,
         input=taken,
-        backend_input=None if backend is None else BackEndInput.same_as(taken),
+        backend_input=None if backend is None else form_of(backend, taken, len(data.classes)),
         stages=built.stages,
         library=library,
         threshold_sets=table.constants["threshold_sets"].value,

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import Claim, read_regular, sha256
 from edgesight.host.kernel import EXITS as EXITS
-from edgesight.host.kernel import MAX_STAGES
+from edgesight.host.kernel import MAX_STAGES, BackEndInput
 
 if TYPE_CHECKING:
     from edgesight.hls.compile import Folding
@@ -67,6 +69,22 @@ def read_card(zoo: Path) -> dict[str, Any]:
     return card
 
 
+def backend_input(card: dict[str, Any]) -> BackEndInput | None:
+    """How a zoo folder's back end takes pictures, as its model card says; None: as the fabric does.
+
+    Raises ZooError where the card says it wrongly.
+    """
+    stated = ((card.get("networks") or {}).get("backend") or {}).get("input")
+    if stated is None:
+        return None
+    try:
+        return BackEndInput.model_validate(stated)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(["networks.backend.input", *(str(part) for part in first["loc"])])
+        raise ZooError(f"{CARD}: field {field}: {first['msg']}: mend it, or train the back end again") from error
+
+
 def exits_in(zoo: Path) -> int:
     """How many exits the zoo folder's network with exits has; 0 where there is no such network.
 
@@ -115,7 +133,8 @@ def _networks_of(zoo: Path, card: dict[str, Any], stages: int) -> list[str]:
 
 
 def check_files(zoo: Path, card: dict[str, Any], stages: int) -> None:
-    """ZooError where a network is absent, or is not the file that the card was written for."""
+    """ZooError where a network is absent, or is not what the card was written for."""
+    backend_input(card)
     networks = card.get("networks") or {}
     for name in (*_networks_of(zoo, card, stages), "backend"):
         path, file = zoo / f"{name}.onnx", f"{name}.onnx"
@@ -254,10 +273,11 @@ def foldings_of(budgets: Sequence[int], reuse: Mapping[str, Mapping[str, int]] |
 def compile_zoo(zoo: Path, out: Path, foldings: list[Folding]) -> Package:
     """Compile a zoo folder's first stages or its exits, one a folding, with its back end packed beside them."""
     from edgesight.hls.compile import DataSetFacts, Network, compile_exits, compile_package
+    from edgesight.hls.datacenter import BackEnd
 
     facts = DataSetFacts(*data_set_of(zoo))
     path, name = zoo / "backend.onnx", out.resolve().name
-    backend = path.read_bytes() if path.is_file() else None
+    backend = BackEnd(path.read_bytes(), backend_input(read_card(zoo))) if path.is_file() else None
     exits = zoo / f"{EXITS}.onnx"
     if exits.is_file():
         return compile_exits(name, exits, foldings, facts, backend, out)
@@ -280,6 +300,15 @@ def check_same_networks(zoo: Path, other: Kernel) -> None:
         path = zoo / name
         if other.files.get(file) != (sha256(path.read_bytes()) if path.is_file() else None):
             raise CompileError(f"{path}: is not that of kernel {other.name!r}: calibrate anew")
+    if (backend_input(read_card(zoo)) or _fabrics(other)) != (other.backend_input or _fabrics(other)):
+        raise CompileError(
+            f"{zoo / CARD}: its back end takes pictures in another form than kernel {other.name!r}'s: calibrate anew"
+        )
+
+
+def _fabrics(kernel: Kernel) -> BackEndInput:
+    """The form that the kernel's fabric takes."""
+    return BackEndInput.same_as(kernel.input)
 
 
 def calibrated_as(package: Package, other: Kernel) -> Package:
@@ -291,6 +320,10 @@ def calibrated_as(package: Package, other: Kernel) -> Package:
     for file in (*other.networks, "datacenter.onnx"):
         if other.files.get(file) != package.kernel.files.get(file):
             raise CompileError(f"{package.path}: {file} is not that of kernel {other.name!r}: calibrate anew")
+    if (other.backend_input or _fabrics(other)) != (package.kernel.backend_input or _fabrics(package.kernel)):
+        raise CompileError(
+            f"{package.path}: its back end takes pictures in another form than kernel {other.name!r}'s: calibrate anew"
+        )
     if other.calibration is None:
         raise CompileError(f"kernel {other.name!r} is not calibrated: run `edgesight calibrate` on it first")
     return package.replace(calibration=other.calibration.model_dump())

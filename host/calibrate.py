@@ -7,7 +7,8 @@ One parameter rules the whole cascade: p, a calibrated probability of being righ
 smallest margin whose confidence is at least p, or `NEVER` where none is. The promise is then made in two steps on
 disjoint images:
 
-1. The curves are fitted on one part (`FIT_SHARE`) of the images. From there on the path from p to thresholds is fixed.
+1. The curves are fitted on one part (`FIT_SHARE`) of the images, which suggests targets, too, where none are named
+   (`edgesight.host.accuracy_targets`). From there on the path from p to thresholds is fixed.
 2. On the other part every target t is tested along the fixed grid `GRID`, from offload-everything downwards: at each p
    the hypothesis "the cascade's accuracy at p is below t" is rejected when the exact one-sided Clopper-Pearson bound of
    level 1 - family_error / len(targets) reaches t. The first p that fails ends the sequence; the last that passed is
@@ -35,16 +36,22 @@ imports nothing from here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import isotonic_regression
-from scipy.special import betaincinv
 
-from edgesight.host.errors import EdgeSightError
+from edgesight.host.accuracy_targets import (
+    AUTO,
+    CalibrationError,
+    Targets,
+    checked_targets,
+    lower_bound,
+    suggested,
+    tested_of,
+)
 from edgesight.host.fabric.base import NEVER
 from edgesight.host.fabric.csim import below
 from edgesight.host.kernel import (
@@ -54,25 +61,19 @@ from edgesight.host.kernel import (
     LossBucket,
     Refused,
     Resplits,
+    Rung,
     Sample,
     Target,
 )
 
 FAMILY_ERROR = 0.05
 LOSSES = (0.0, 0.01, 0.05, 0.10, 0.20)  # of the buckets that the back end is measured in
-FIT_SHARE = 0.3  # the curves need few images; the bound gets tighter with every image left to the test
 GRID: npt.NDArray[np.float64] = np.concatenate([[OFFLOAD_EVERYTHING], np.linspace(1.0, 0.0, 401)])
-MAX_TARGETS = 16  # threshold sets of the hardware
 _ECE_BINS = 15
-_MOST_IMAGES_TIMES = 1e4  # beyond it, a target is called out of reach
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-
-
-class CalibrationError(EdgeSightError, ValueError):
-    """What was given cannot be calibrated on: says which array or target, what was found and what would be right."""
 
 
 @dataclass(frozen=True)
@@ -201,36 +202,32 @@ def expected_calibration_error(confidences: Floats, right: Bools, bins: int = _E
     return float(np.abs(gaps).sum() / confidences.size)
 
 
-def lower_bound(right: npt.ArrayLike, count: int, error: float) -> Floats:
-    """Exact one-sided lower bound of a proportion: at most `error` of the time it lies above the true one.
-
-    `right` successes (any shape) of `count`; Clopper and Pearson's bound, the `error` quantile of
-    Beta(right, count - right + 1).
-    """
-    successes = np.asarray(right, dtype=float)
-    bound = betaincinv(np.maximum(successes, 1.0), count - successes + 1.0, error)
-    return np.asarray(np.where(successes > 0, bound, 0.0))
-
-
 def calibrate(
     observed: Observed,
-    targets: Sequence[float],
+    targets: Targets,
     *,
     loss: float,
     backend_sha256: str,
     rests_on: Sample,
+    ladder: Sequence[Rung] = (),
     family_error: float = FAMILY_ERROR,
     seed: int = 0,
 ) -> Calibration:
     """Make the threshold table for accuracy `targets` (each between 0 and 1) from `observed` images.
 
     `loss` is the highest of `observed.losses` under which the targets are to hold; `backend_sha256`, the model that was
-    observed, and `rests_on`, what the images are, are only recorded. `seed` chooses which images fit the curves. Raises
-    CalibrationError.
+    observed, `rests_on`, what the images are, and the `ladder`, by whose first rung they were sent, are only recorded.
+    `seed` chooses which images fit the curves. Raises CalibrationError.
     """
-    wanted = _checked_targets(targets)
     guaranteed = observed.buckets_up_to(loss)
     fit, test = _parts(observed, np.random.default_rng(seed))
+    wanted = _wanted(targets, fit, test.count, guaranteed, family_error)
+    if not wanted:
+        raise CalibrationError(
+            f"no target can be expected to hold with {observed.count} images, of which the back end answers "
+            f"{_share(observed.backend_right[:guaranteed]):.0%} rightly: give more labelled pictures, or a better back "
+            "end"
+        )
     path = _Path.fitted(fit)
     right, answered = path.walk(test)
     bounds = lower_bound(right[:guaranteed], test.count, family_error / len(wanted)).min(axis=0)
@@ -269,6 +266,7 @@ def calibrate(
             for lost, right, came in zip(observed.losses, observed.backend_right, observed.came, strict=True)
         ],
         backend_sha256=backend_sha256,
+        ladder=list(ladder),
         curves=_curves(fit, test, everyone),
         targets=offered,
         refused=refused,
@@ -276,73 +274,9 @@ def calibrate(
     )
 
 
-def parse_targets(text: str) -> list[float]:
-    """Accuracy targets that a user wrote, comma separated; raises CalibrationError."""
-    targets = []
-    for word in text.split(","):
-        try:
-            target = float(word)
-        except ValueError:
-            raise CalibrationError(f"--targets {text}: give numbers, comma separated, such as 0.88,0.9") from None
-        if not 0.0 < target < 1.0:
-            meant = f" ({target / 100:g}?)" if 1.0 < target < 100.0 else ""
-            raise CalibrationError(
-                f"--targets {text}: {word.strip()} is no share of right answers{meant}: give numbers between 0 "
-                "and 1, both excluded"
-            )
-        targets.append(target)
-    return _checked_targets(targets)
-
-
-def advice(calibration: Calibration) -> list[str]:
-    """What to do about the targets that were refused, a sentence each; nothing where none was."""
-    if not calibration.refused:
-        return []
-    error = calibration.family_error / (len(calibration.targets) + len(calibration.refused))
-    worst = min(bucket.accuracy for bucket in calibration.buckets if bucket.loss <= calibration.loss)
-    tested = calibration.images - max(1, int(calibration.images * FIT_SHARE))
-    reachable = math.floor(1_000 * calibration.refused[0].best_reachable) / 1_000
-    said = [
-        f"With {calibration.images} calibration images the highest target that holds is {reachable:g}: the back end "
-        f"answers {worst:.2%} of them rightly, and a promise lies below what was measured, the further the fewer "
-        "images there are."
-    ]
-    for refused in calibration.refused:
-        factor = _images_needed(worst, refused.accuracy, tested, error)
-        if factor is None:
-            said.append(
-                f"{refused.accuracy:g} is out of reach with any number of images: train a better back end, or ask for "
-                "less."
-            )
-        else:
-            said.append(
-                f"{refused.accuracy:g} would take about {_rounded(factor * calibration.images):,} calibration images, "
-                "if as many of them are answered rightly."
-            )
-    return said
-
-
-def _images_needed(accuracy: float, target: float, tested: int, error: float) -> float | None:
-    """How many times `tested` images at this accuracy the bound needs to reach the target; None for no number."""
-    if accuracy <= target:
-        return None
-    factor = 1.0
-    while lower_bound(accuracy * tested * factor, round(tested * factor), error) < target:
-        factor *= 1.1
-        if factor > _MOST_IMAGES_TIMES:
-            return None
-    return factor
-
-
-def _rounded(count: float) -> int:
-    """A count of images as a person would say it: two digits."""
-    step: int = 10 ** max(0, math.floor(math.log10(count)) - 1)
-    return math.ceil(count / step) * step
-
-
 def resplit_check(
     pool: Observed,
-    targets: Sequence[float],
+    targets: Targets,
     *,
     loss: float,
     count: int = 200,
@@ -357,7 +291,6 @@ def resplit_check(
     be much the larger part.
     `calibration_images` is a tenth of the pool unless told. Raises CalibrationError.
     """
-    wanted = _checked_targets(targets)
     guaranteed = pool.buckets_up_to(loss)
     images = max(1, pool.count // 10) if calibration_images is None else calibration_images
     if not 0 < images < pool.count:
@@ -366,14 +299,16 @@ def resplit_check(
             "leave at least one image on either side, and most of them held out"
         )
     generator = np.random.default_rng(seed)
-    error = family_error / len(wanted)
     broken = 0
     for _ in range(count):
         order = generator.permutation(pool.count)
         fit, test = _parts(pool.take(order[:images]), generator)
         rest = pool.take(order[images:])
+        wanted = _wanted(targets, fit, test.count, guaranteed, family_error)
+        if not wanted:
+            continue
         path = _Path.fitted(fit)
-        bounds = lower_bound(path.walk(test)[0][:guaranteed], test.count, error).min(axis=0)
+        bounds = lower_bound(path.walk(test)[0][:guaranteed], test.count, family_error / len(wanted)).min(axis=0)
         accuracy = path.walk(rest)[0][:guaranteed].min(axis=0) / rest.count
         kept = [(target, _last_passing(bounds >= target)) for target in wanted]
         broken += any(index is not None and accuracy[index] < target for target, index in kept)
@@ -431,9 +366,21 @@ def _parts(observed: Observed, generator: np.random.Generator) -> tuple[Observed
     """The images that fit the curves and those that test the promise."""
     if observed.count < 2:
         raise CalibrationError("there is one image: give at least two, one to fit the curves and one to test on")
-    order = generator.permutation(observed.count)
-    cut = max(1, int(observed.count * FIT_SHARE))
+    order, cut = generator.permutation(observed.count), observed.count - tested_of(observed.count)
     return observed.take(order[:cut]), observed.take(order[cut:])
+
+
+def fit_images(count: int, seed: int) -> Ints:
+    """Which of `count` images `calibrate` fits the curves on, by their index; the others test its targets."""
+    return np.random.default_rng(seed).permutation(count)[: count - tested_of(count)]
+
+
+def _wanted(targets: Targets, fit: Observed, tested: int, guaranteed: int, family_error: float) -> list[float]:
+    """The targets to test, ascending: those named, else those that the images which fit the curves suggest."""
+    if targets != AUTO:
+        return checked_targets(targets)
+    right = int(fit.backend_right[:guaranteed].sum(axis=1).min())
+    return suggested(right, fit.count, tested, family_error)
 
 
 def _last_passing(passes: Bools) -> int | None:
@@ -480,13 +427,3 @@ def _share(right: Bools) -> float:
 def _succession(right: Bools) -> float:
     """Laplace's rule of succession: the probability that the next one is right; never certainty."""
     return float((right.sum() + 1) / (right.size + 2))
-
-
-def _checked_targets(targets: Sequence[float]) -> list[float]:
-    """The targets, ascending."""
-    wanted = sorted(set(targets))
-    if not 0 < len(wanted) <= MAX_TARGETS:
-        raise CalibrationError(f"{len(wanted)} accuracy targets: give 1 to {MAX_TARGETS}, one a threshold set")
-    if not (wanted[0] > 0.0 and wanted[-1] < 1.0):
-        raise CalibrationError(f"accuracy targets {wanted}: give numbers between 0 and 1, both excluded")
-    return wanted

@@ -25,6 +25,7 @@ ROOMS = {
 OF_HOST = {
     "hls": (
         "edgesight.host.kernel",
+        "edgesight.host.back_end",
         "edgesight.host.package",
         "edgesight.host.files",
         "edgesight.host.libraries",

@@ -118,7 +118,7 @@ def run_hedging(
     opened = Package.load(package)
     build_library(opened)
     images, records = _seen(opened)
-    model = PacedModel(OnnxModel(opened.path / "datacenter.onnx"))
+    model = PacedModel(OnnxModel(opened.path / "datacenter.onnx", opened.kernel.backend_input))
     capacity = measured_capacity(model, images)
     console.print(f"The back end answers {capacity:.1f} images a second ({MODEL_S * 1e3:g} ms each, by decree).")
     rows: list[Row] = []

@@ -416,7 +416,7 @@ def _widened(package: Package, side: int) -> Package:
 
 def _alike(material: Material, package: Package) -> Material:
     """Those images of `material` whose label a larger input of the back end leaves as it is."""
-    model = OnnxModel(package.path / "datacenter.onnx")
+    model = OnnxModel(package.path / "datacenter.onnx", package.kernel.backend_input)
     enlarged = (resize(image, model.input_shape) for image in material.images)
     labels = np.array([np.argmax(model.run(image[None])[0]) for image in enlarged])
     same = np.flatnonzero(labels == material.backend)

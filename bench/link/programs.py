@@ -248,7 +248,7 @@ def robust_digits(package: Package, fabric: str, folder: Path) -> Material:
     pixels: Images = np.rint(load_digits().images[:, :, :, None] * (255 / 16)).astype(np.uint8)
     if pixels.shape[1:] != package.kernel.input.shape:
         raise EmulationError(f"{package.path}: takes {package.kernel.input.shape}: give a kernel of the digits")
-    model = OnnxModel(package.path / "datacenter.onnx")
+    model = OnnxModel(package.path / "datacenter.onnx", package.kernel.backend_input)
     whole = np.argmax(model.run(pixels), axis=1)
     robust = np.ones(len(pixels), bool)
     for index, image in enumerate(pixels):

@@ -304,7 +304,7 @@ def calibrate(  # noqa: PLR0913 - a command's options are its surface
 
     Uses the data set's calibration split; the check by re-splits pools it with the test split.
     """
-    from edgesight.host.calibrate import CalibrationError, advice, parse_targets
+    from edgesight.host.accuracy_targets import CalibrationError, advice, parse_targets
 
     wanted = parse_targets(targets)  # before anything is measured
     opened = load(package)

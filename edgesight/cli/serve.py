@@ -154,8 +154,8 @@ def serve(
     serve_edges(
         model or opened.path / "datacenter.onnx",
         keys_folder,
-        host=host.strip("[]"),
-        port=port,
+        form=opened.kernel.backend_input,
+        at=(host.strip("[]"), port),
         expected_sha256=calibration.backend_sha256 if calibration else None,
         threads=threads,
         max_edges=max_edges,

@@ -6,18 +6,22 @@ Words owned here: executor.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.back_end import LOGITS, FormError, Port, check_form, check_outputs
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import read_regular, sha256
+from edgesight.host.kernel import BackEndInput
 from edgesight.host.link.datagrams import MAX_CLASSES
 
 Images = npt.NDArray[np.uint8]  # [N, H, W, C]
 Logits = npt.NDArray[np.float32]  # [N, classes]
+_ELEMENTS = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}  # ONNX Runtime's words of numpy's
 
 
 class ModelError(EdgeSightError):
@@ -36,12 +40,16 @@ class Executor(Protocol):
 
 
 class OnnxModel:
-    """ONNX Runtime on the CPU: input `image` uint8 [N, H, W, C], output `logits` float32 [N, classes]."""
+    """An ONNX classifier in ONNX Runtime on the CPU, which takes pictures in a package's form of them."""
 
-    def __init__(self, path: Path, expected_sha256: str | None = None, threads: int = 1) -> None:
+    def __init__(
+        self, path: Path, form: BackEndInput | None = None, expected_sha256: str | None = None, threads: int = 1
+    ) -> None:
         """Load the model at `path` and try it once; raises ModelError.
 
-        `expected_sha256` is the checksum that the calibration was made with; None takes any model.
+        `form` is the package's `backend_input`; None takes a model that says it all itself: input `image`, uint8
+        [N, H, W, C] with fixed H, W, C and free N, output `logits`, the classes. `expected_sha256` is the checksum that
+        the calibration was made with; None takes any model.
         """
         try:
             import onnxruntime
@@ -75,22 +83,55 @@ class OnnxModel:
             raise ModelError(
                 f"{path} is no model that ONNX Runtime can load ({_first_line(error)}): give the back end's .onnx file"
             ) from error
-        self.input_shape = _input_shape(path, [(i.name, i.type, list(i.shape)) for i in self._session.get_inputs()])
-        outputs = [(o.name, o.type) for o in self._session.get_outputs()]
-        if outputs != [("logits", "tensor(float)")]:
-            raise ModelError(f"{path}: outputs are {outputs}, expected one, logits, of tensor(float)")
-        trial = self.run(np.zeros((1, *self.input_shape), np.uint8))
-        if trial.ndim != 2 or trial.shape[0] != 1 or not 2 <= trial.shape[1] <= MAX_CLASSES:
+        inputs, outputs = _ports(self._session.get_inputs()), _ports(self._session.get_outputs())
+        self._form = form or _own_form(path, inputs, outputs)
+        try:
+            self._input, self._output = check_form(self._form, inputs, outputs)
+        except FormError as error:
+            raise ModelError(f"{path}: {error}") from error
+        self.input_shape = self._form.shape
+        self._try(path)
+
+    def _try(self, path: Path) -> None:
+        """Run it on nothing, and learn how many classes it tells apart."""
+        logits = self._logits(np.zeros((1, *self.input_shape), np.uint8))
+        if logits.ndim != 2 or logits.shape[0] != 1 or not 2 <= logits.shape[1] <= MAX_CLASSES:
             raise ModelError(
-                f"{path}: logits of one image have shape {list(trial.shape)}, expected [1, classes] with 2 to "
+                f"{path}: logits of one image have shape {list(logits.shape)}, expected [1, classes] with 2 to "
                 f"{MAX_CLASSES} classes"
             )
-        self.classes = int(trial.shape[1])
+        try:
+            check_outputs(self._form, logits.shape[1])
+        except FormError as error:
+            raise ModelError(f"{path}: {error}") from error
+        self.classes = logits.shape[1] if self._form.outputs is None else len(self._form.outputs)
+        if self._takes_many:
+            try:
+                many = self._logits(np.zeros((2, *self.input_shape), np.uint8)).shape
+            except ModelError as error:
+                raise ModelError(
+                    f"{path} says that it takes any count of images, but {error}; or export it for 1"
+                ) from error
+            if many != (2, logits.shape[1]):
+                raise ModelError(
+                    f"{path} says that it takes any count of images, but its logits of two have shape {list(many)}: "
+                    "export it for 1, or mend it"
+                )
+
+    @property
+    def _takes_many(self) -> bool:
+        return self._input.sides is None or self._input.sides[0] is None
 
     def run(self, images: Images) -> Logits:
         """Logits float32 [N, classes] of uint8 images [N, H, W, C]; raises ModelError."""
+        parts = [images] if self._takes_many else np.split(images, len(images))
+        logits = np.concatenate([self._logits(part) for part in parts])
+        return logits if self._form.outputs is None else logits[:, self._form.outputs]
+
+    def _logits(self, images: Images) -> Logits:
+        """All of the model's logits of so many images at once."""
         try:
-            (logits,) = self._session.run(["logits"], {"image": images})
+            (logits,) = self._session.run([self._output.name], {self._input.name: as_taken(images, self._form)})
         except Exception as error:
             raise ModelError(
                 f"the model failed on {list(images.shape)} images ({_first_line(error)})"
@@ -99,17 +140,55 @@ class OnnxModel:
         return np.asarray(logits, np.float32)
 
 
-def _input_shape(path: Path, inputs: list[tuple[str, str, list[object]]]) -> tuple[int, int, int]:
-    expected = "expected one, image, of tensor(uint8) and shape [N, H, W, C] with fixed H, W, C and free N"
-    if len(inputs) != 1 or inputs[0][:2] != ("image", "tensor(uint8)"):
-        raise ModelError(f"{path}: inputs are {inputs}, {expected}")
-    batch, *sides = inputs[0][2]
-    if isinstance(batch, int) or len(sides) != 3:
-        raise ModelError(f"{path}: inputs are {inputs}, {expected}")
-    height, width, channels = sides
-    if not (isinstance(height, int) and isinstance(width, int) and isinstance(channels, int)):
-        raise ModelError(f"{path}: inputs are {inputs}, {expected}")
-    return height, width, channels
+def as_taken(images: Images, form: BackEndInput) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+    """Photographs uint8 [N, H, W, C] as the model takes them: in its layout, as bytes or normalised floats."""
+    if form.layout == "NCHW":
+        images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    if form.element == "uint8":
+        return images
+    one_a_channel = (-1, 1, 1) if form.layout == "NCHW" else (-1,)
+    normalised = images.astype(np.float32)
+    normalised -= np.array(form.mean, np.float32).reshape(one_a_channel)
+    normalised /= np.array(form.deviation, np.float32).reshape(one_a_channel)
+    return normalised
+
+
+def _ports(arguments: Iterable[Any]) -> list[Port]:
+    """Inputs or outputs as ONNX Runtime tells them."""
+    return [
+        Port(
+            one.name,
+            _ELEMENTS.get(one.type, one.type),
+            tuple(side if isinstance(side, int) else None for side in one.shape),
+        )
+        for one in arguments
+    ]
+
+
+def _own_form(path: Path, inputs: list[Port], outputs: list[Port]) -> BackEndInput:
+    """The form of a model that no package states one for."""
+    told = "; ".join(map(str, inputs))
+    if [port.name for port in outputs] != [LOGITS]:
+        raise ModelError(f"{path}: outputs are {'; '.join(map(str, outputs))}: expected one, {LOGITS}, of float32")
+    expected = "expected one, image, of uint8 and shape [N, H, W, C] with fixed H, W, C and free N"
+    if [(port.name, port.element) for port in inputs] != [("image", "uint8")]:
+        raise ModelError(f"{path}: inputs are {told}: {expected}")
+    batch, *shape = inputs[0].sides or ()
+    if batch is not None or len(shape) != 3 or None in shape:
+        raise ModelError(f"{path}: inputs are {told}: {expected}")
+    height, width, channels = (side or 0 for side in shape)
+    try:
+        return BackEndInput(
+            height=height,
+            width=width,
+            channels=channels,  # type: ignore[arg-type] # the schema checks it
+            layout="NHWC",
+            element="uint8",
+            mean=[0.0] * channels,
+            deviation=[1.0] * channels,
+        )
+    except ValueError as error:
+        raise ModelError(f"{path}: inputs are {told}: {expected}, and 1 or 3 channels") from error
 
 
 def _first_line(error: Exception) -> str:

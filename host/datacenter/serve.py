@@ -11,6 +11,7 @@ from typing import Any
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.datacenter.service import Service
+from edgesight.host.kernel import BackEndInput
 from edgesight.host.link.quic import IDLE_TIMEOUT
 from edgesight.host.link.server import MAX_EDGES, Server, check_sound
 from edgesight.host.process import run_until_told
@@ -22,23 +23,23 @@ def serve(
     model: Path,
     keys_folder: Path,
     *,
-    host: str = "127.0.0.1",
-    port: int = 4433,
+    form: BackEndInput | None = None,
+    at: tuple[str, int] = ("127.0.0.1", 4433),
     expected_sha256: str | None = None,
     threads: int = 1,
     max_edges: int = MAX_EDGES,
     announce: Callable[[str], None] = print,
 ) -> None:
-    """Serve the ONNX `model` on UDP `host`:`port` (0 chooses one) until SIGINT or SIGTERM; a second one ends at once.
+    """Serve the ONNX `model` at a UDP host and port (0 chooses one) until SIGINT or SIGTERM; a second one ends at once.
 
-    `announce` gets one line, with the address, once requests are taken. `expected_sha256` is the calibration's
-    `backend_sha256`; `max_edges` may be connected at a time. Raises KeysError, ModelError or LinkError before anything
-    is served.
+    `announce` gets one line, with the address, once requests are taken. `form` is the package's `backend_input`, and
+    `expected_sha256` its calibration's `backend_sha256`; `max_edges` may be connected at a time. Raises KeysError,
+    ModelError or LinkError before anything is served.
     """
     check_sound()
     authority = Authority(keys_folder)
     configuration = authority.configuration(IDLE_TIMEOUT)
-    executor = OnnxModel(model, expected_sha256, threads)
+    executor = OnnxModel(model, form, expected_sha256, threads)
 
     async def renew() -> None:
         while True:
@@ -48,7 +49,7 @@ def serve(
     async def main(told: asyncio.Event) -> None:
         service = Service(executor)
         server = Server(configuration, authority, service.served, service.received, service.gone, max_edges)
-        address = await server.listen(host, port)
+        address = await server.listen(*at)
         loop = asyncio.get_running_loop()
         work, renewing = loop.create_task(service.run()), loop.create_task(renew())
         announce(f"data centre: model {executor.sha256[:12]} on {address[0]}:{address[1]}")

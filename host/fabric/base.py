@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edgesight.host import registers
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.kernel import BackEndInput, Kernel
+from edgesight.host.kernel import Kernel
 from edgesight.host.package import Package
 
 # What every record begins with: 16 bytes, little-endian. `cycles` are 0 where the fabric counts none.
@@ -99,15 +99,11 @@ def check_kernel(package: Package) -> None:
     kernel = package.kernel
     far = [s.name for at, s in enumerate(kernel.stages) if s.trunk is not None and s.trunk.stage != at - 1]
     if far:
-        wants = f"{far[0]} begins at the features of a stage that is not the one before, which alone are handed on"
-    elif kernel.backend_input is not None and kernel.backend_input != BackEndInput.same_as(kernel.input):
-        wants = "its back end takes another picture than the fabric, and an offload carries the fabric's"
-    else:
-        return
-    raise FabricError(
-        f"{package.path}: kernel {kernel.name!r} cannot be run by this version of EdgeSight: {wants}; use the version "
-        "that made it, or compile it again with this one"
-    )
+        raise FabricError(
+            f"{package.path}: kernel {kernel.name!r} cannot be run by this version of EdgeSight: {far[0]} begins at "
+            "the features of a stage that is not the one before, which alone are handed on; use the version that made "
+            "it, or compile it again with this one"
+        )
 
 
 def check_images(package: Package, images: Images) -> None:

@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from edgesight.hls.compile import DataSetFacts, Folding, Network, compile_package
 from edgesight.hls.csim import build_library as build_csim
+from edgesight.hls.datacenter import BackEnd
 from edgesight.hls.network import CompileError
 from edgesight.hls.zoo import calibrated_as
 from edgesight.host.answer import Answer
@@ -56,7 +57,7 @@ def facts() -> DataSetFacts:
 def compiled(paths: Sequence[Path], facts: DataSetFacts, out: Path) -> Package:
     """A package of the networks, each stage slower than the one before, with both libraries built."""
     networks = [Network(f"stage{k}", path, Folding(200 * 3**k, {})) for k, path in enumerate(paths)]
-    package = compile_package("digits", networks, facts, (DIGITS / "backend.onnx").read_bytes(), out)
+    package = compile_package("digits", networks, facts, BackEnd((DIGITS / "backend.onnx").read_bytes()), out)
     build_csim(package)
     build_verilated(package)
     return package

@@ -6,7 +6,6 @@ import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgesight.host.accuracy_targets import CalibrationError, advice, lower_bound, parse_targets
 from edgesight.host.calibrate import (
     GRID,
-    CalibrationError,
     Observed,
     _parts,
     _Path,
     _reached,
-    advice,
     calibrate,
     confidence_curve,
     expected_calibration_error,
-    lower_bound,
-    parse_targets,
     resplit_check,
 )
 from edgesight.host.datacenter.models import OnnxModel
@@ -400,39 +396,3 @@ def test_a_refused_target_is_told_what_holds_and_what_more_images_would_give() -
         assert (lower_bound(backend * tested, tested, 0.05 / 3) >= near) == enough
     assert f"{beyond:g} is out of reach with any number of images" in third
     assert advice(run(observed, (0.8,))) == []
-
-
-def test_what_was_measured_once_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from edgesight.sim import observe
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    images = np.zeros((50, 8, 8, 1), np.uint8)
-    measured: list[int] = []
-
-    def measure(model: object, logits: object, images: Any, truth: Any, losses: Any, seed: int) -> Observed:
-        measured.append(seed)
-        return draw(len(images), seed)
-
-    monkeypatch.setattr(observe, "observe", measure)
-
-    def ask(images: Any, seed: int = 0, truth: int = 0, model: str = "one", logit: int = 0) -> Observed:
-        truths, logits = np.full(len(images), truth, np.int64), [np.full((len(images), 10), logit, np.int32)]
-        asked: Any = SimpleNamespace(sha256=model)
-        return observe.observe_once(asked, logits, images, truths, LOSSES, seed)
-
-    first, again = ask(images), ask(images)
-    assert measured == [0]
-    for name in ("margins", "labels", "backend", "came", "truth"):
-        assert np.array_equal(getattr(first, name), getattr(again, name))
-    assert first.losses == again.losses
-    ask(images, seed=1)
-    ask(images, truth=1)
-    ask(images + 1)
-    assert measured == [0, 1, 0, 0]
-    ask(images, model="other")
-    ask(images, logit=1)
-    assert measured == [0, 1, 0, 0, 0, 0]
-    for path in (tmp_path / "edgesight" / "observed").iterdir():
-        path.write_bytes(path.read_bytes()[:-100])  # as a crash or a full disk leaves it
-    ask(images)
-    assert measured == [0, 1, 0, 0, 0, 0, 0]

@@ -40,7 +40,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from edgesight.host.datacenter.serve import serve
-serve(Path(sys.argv[1]), Path(sys.argv[2]), port=int(sys.argv[3]), announce=partial(print, flush=True))
+serve(Path(sys.argv[1]), Path(sys.argv[2]), at=("127.0.0.1", int(sys.argv[3])), announce=partial(print, flush=True))
 """
 EDGE = """
 import sys

@@ -50,7 +50,7 @@ _CLIENTS: dict[str, _Asking] = {"edgesight": _asking_ours, "grpc": grpc.asking, 
 def serve(transport: str, model: Path, keys: Path, port: int, host: str = "0.0.0.0") -> None:
     """Serve the ONNX `model` over `transport` until told to stop."""
     if transport == "edgesight":
-        serve_ours(model, keys, host=host, port=port, announce=lambda line: print("ready", flush=True))
+        serve_ours(model, keys, at=(host, port), announce=lambda line: print("ready", flush=True))
         return
     executor = OnnxModel(model)
 
