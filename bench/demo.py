@@ -45,6 +45,7 @@ from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, Images, Records
 from edgesight.host.fabric.verilated import VerilatedFabric
 from edgesight.host.files import write_atomically
+from edgesight.host.images import Picture
 from edgesight.host.kernel import Calibration, Target
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import LinkError
@@ -259,7 +260,7 @@ async def _ask_all(edge: Edge, images: Images, records: Records, target: Target,
     answers: dict[int, Answer] = {}
 
     async def ask(index: int) -> None:
-        answers[index] = await edge.ask(images[index], target, DEADLINE_S)
+        answers[index] = await edge.ask(Picture(images[index], ()), target, DEADLINE_S)
 
     # The sure ones first: they take no time of the link's, and should take none from it.
     for begin in range(0, len(sure), AT_ONCE):

@@ -27,12 +27,12 @@ import numpy as np
 
 from edgesight.host.answer import Answer
 from edgesight.host.edge import Edge, EdgeError, open_edge
-from edgesight.host.images import ImageError, Pixels, image_content, picture_of
+from edgesight.host.images import ImageError, Pixels, image_content
 from edgesight.host.libraries import find
 from edgesight.host.link.addresses import host_and_port
 from edgesight.host.package import Package
 
-Picture = str | Path | bytes | Pixels  # a file's path, its content, or the pixels that the kernel takes
+Picture = str | Path | bytes | Pixels  # a file's path, its content, or the pixels that the kernel or its back end takes
 LONGEST_DEADLINE_MS = 60_000.0
 _AT_ONCE = 64  # pictures of `ask_many` under way
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class AsyncSession:
         self._edge = edge
 
     async def ask(self, picture: Picture, *, accuracy: float, deadline_ms: float) -> Answer:
-        """What is on `picture`: a file's path, its content, or the kernel's own uint8 [H, W, C].
+        """What is on `picture`: a file's path, its content, or uint8 [H, W, C] as the kernel or its back end takes.
 
         `accuracy` is the least share of right answers that will do, `deadline_ms` when an answer must be there, from
         when the picture is read. Raises TargetRefused, ImageError, FabricError, or EdgeError when too many wait.
@@ -54,23 +54,22 @@ class AsyncSession:
         _check_number("deadline_ms", deadline_ms, LONGEST_DEADLINE_MS)
         _check_number("accuracy", accuracy, 1.0)
         target = self._edge.target(accuracy)
-        warnings: tuple[str, ...] = ()
         if isinstance(picture, (str, Path, bytes)):
             name = "the picture" if isinstance(picture, bytes) else str(picture)
             content = picture if isinstance(picture, bytes) else await asyncio.to_thread(image_content, Path(picture))
             found = await self._edge.read(content, name)
-            pixels, warnings = found.pixels, tuple(f"{name} {warning}" for warning in found.warnings)
         elif isinstance(picture, np.ndarray):
-            pixels = picture_of(picture, self._edge.kernel.input, "the array").pixels
+            name = "the array"
+            found = await self._edge.take(picture, name)
         else:
             found_type = type(picture).__name__
             raise ImageError(f"a picture of type {found_type}: give a file's path, its content as bytes, or an array")
-        answer = await self._edge.ask(pixels, target, deadline_ms / 1e3)
-        return answer.model_copy(update={"warnings": warnings})
+        answer = await self._edge.ask(found, target, deadline_ms / 1e3)
+        return answer.model_copy(update={"warnings": tuple(f"{name} {warning}" for warning in found.warnings)})
 
     async def ask_many(self, pictures: Iterable[Picture], *, accuracy: float, deadline_ms: float) -> list[Answer]:
         """What is on each of `pictures`, in their order, as `ask` says it; the first that fails ends all."""
-        room = asyncio.Semaphore(_AT_ONCE)
+        room = asyncio.Semaphore(min(_AT_ONCE, self._edge.most_held))
 
         async def one(picture: Picture) -> Answer:
             async with room:

@@ -31,7 +31,7 @@ from edgesight.host.answer import Answer, Leg, StageName
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, FabricError, Images, Records
 from edgesight.host.hedge import Hedging
-from edgesight.host.images import Pixels
+from edgesight.host.images import Picture, Pixels
 from edgesight.host.kernel import Calibration, Kernel, Target
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
@@ -64,17 +64,17 @@ Early = asyncio.Task[_Asked]  # a request to the data centre that went before th
 
 @dataclass(frozen=True)
 class Request:
-    """An image and what is asked of its answer, all the way from the door.
+    """A picture and what is asked of its answer, all the way from the door.
 
     Attributes:
-        image: uint8 [H, W, C].
+        picture: its pixels are for the fabric; its photograph, where it has one, for the data centre.
         target: that the answer is held to.
         deadline: seconds from `since` on within which it must be there.
         since: when it was asked, of the loop's clock.
         early: what went to the data centre at once, where it is hedged.
     """
 
-    image: Pixels
+    picture: Picture
     target: Target
     deadline: float
     since: float
@@ -129,16 +129,16 @@ class Cascade:
             max(offered),
         )
 
-    def request(self, image: Pixels, target: Target, deadline: float) -> Request:
-        """A request for `image` uint8 [H, W, C], asked now and due in `deadline` seconds; begins it where it is hedged.
+    def request(self, picture: Picture, target: Target, deadline: float) -> Request:
+        """A request for `picture`, asked now and due in `deadline` seconds; begins it where it is hedged.
 
         To be handed to `settle` or `give_up`. Runs inside an asyncio loop.
         """
         loop = asyncio.get_running_loop()
         early = None
         if self._offload is not None and self._hedging.hedge(target, deadline):
-            early = loop.create_task(self._ask(self._offload, image, deadline, target))
-        return Request(image, target, deadline, loop.time(), early)
+            early = loop.create_task(self._ask(self._offload, picture.for_back_end, deadline, target))
+        return Request(picture, target, deadline, loop.time(), early)
 
     def give_up(self, request: Request) -> None:
         """Let go of a request that no record of the fabric will decide about."""
@@ -147,8 +147,8 @@ class Cascade:
         self._hedging.failed_to_look(request.early is not None)
 
     async def look(self, requests: Sequence[Request]) -> tuple[Records, list[Leg]]:
-        """What the fabric says of each request's image under its target, and the leg of each. Raises FabricError."""
-        images = np.stack([request.image for request in requests])
+        """What the fabric says of each request's pixels under its target, and the leg of each. Raises FabricError."""
+        images = np.stack([request.picture.pixels for request in requests])
         sets = np.array([request.target.set_index for request in requests], np.uint8)
         begin = time.perf_counter()
         records = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, images, sets)
@@ -201,7 +201,7 @@ class Cascade:
             return _degraded(edge, "the deadline passed on the fabric")
         if not unsure or self._offload is None:
             return edge
-        asked = await (early or self._ask(self._offload, request.image, deadline - looked, target))
+        asked = await (early or self._ask(self._offload, request.picture.for_back_end, deadline - looked, target))
         reply = asked.reply
         if reply is None:
             return _degraded(edge, asked.trouble, asked.seconds * 1e3)
@@ -234,12 +234,12 @@ class Cascade:
         self._thread.shutdown()
         self._fabric.close()
 
-    async def _ask(self, offload: Offload, image: Pixels, within: float, target: Target) -> _Asked:
+    async def _ask(self, offload: Offload, photograph: Pixels, within: float, target: Target) -> _Asked:
         """Ask the data centre, and tell the hedging what came of it."""
         self._hedging.requested()
         begin = time.perf_counter()
         try:
-            reply = await offload.offload(image, within, target.accuracy)
+            reply = await offload.offload(photograph, within, target.accuracy)
         except LinkError as error:
             seconds = time.perf_counter() - begin
             self._hedging.unanswered(seconds, within)

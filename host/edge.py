@@ -1,7 +1,8 @@
 """The edge: the one way from a picture to its answer. It reads pictures, batches them for the fabric, and settles them.
 
 Whoever asks, over a socket (`edgesight.host.queries`), from Python (`edgesight.session`) or from a bench, asks here.
-A board has little memory, so one picture is decoded at a time.
+A board has little memory, so one picture is decoded at a time, and those that are not answered yet take at most
+`HELD_BYTES` together, in the forms that the fabric and the back end take.
 
 Words owned here: edge.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
@@ -19,13 +21,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
+
 from edgesight.host.answer import Answer, Leg
 from edgesight.host.cascade import Cascade, Request
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import FabricError
 from edgesight.host.fabric.makers import open_fabric
 from edgesight.host.hedge import Hedging
-from edgesight.host.images import Picture, Pixels, read_image
+from edgesight.host.images import Picture, photograph_shape, picture_of, read_image
 from edgesight.host.kernel import Kernel, Target
 from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
@@ -34,7 +38,8 @@ from edgesight.host.power.sensors import open_sensor
 if TYPE_CHECKING:
     from edgesight.host.link.client import OffloadClient
 
-MAX_WAITING = 256  # images; beyond, asking is refused at once
+MAX_WAITING = 256  # images that wait for the fabric; beyond, asking is refused at once
+HELD_BYTES = 64 * 2**20  # of pictures that are not answered yet; one is always taken
 _MAX_BATCH = 64  # images of one run of the fabric
 
 
@@ -57,6 +62,7 @@ class Edge:
         """To be entered inside an asyncio loop. The cascade stays its maker's to close."""
         self._cascade = cascade
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(MAX_WAITING)
+        self._at_fabric = 0  # pictures that the fabric looks at
         self._settling: set[asyncio.Task[None]] = set()
         self._decoder = ThreadPoolExecutor(1, "picture")  # one at a time: each may take a good part of the memory
         self._work: asyncio.Task[None] | None = None
@@ -90,27 +96,49 @@ class Edge:
     async def read(self, content: bytes, name: str) -> Picture:
         """The picture in a file's `content`, called `name` in errors, as the kernel takes it.
 
-        Raises ImageError, or EdgeError when the edge is closed.
+        Raises ImageError, or EdgeError when too many wait or the edge is closed.
         """
-        self._check_open()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoder, read_image, content, self._cascade.kernel.input, name)
+        self._check_room()
+        loop, kernel = asyncio.get_running_loop(), self.kernel
+        return await loop.run_in_executor(self._decoder, read_image, content, kernel.input, name, kernel.backend_input)
 
-    async def ask(self, image: Pixels, target: Target, deadline: float) -> Answer:
-        """Answer of `image` uint8 [H, W, C] under `target`, `deadline` seconds from now.
+    async def take(self, array: npt.NDArray[Any], name: str) -> Picture:
+        """The picture that `array` is, uint8 [H, W, C] as fabric or back end takes it; the rest as of `read`."""
+        self._check_room()
+        loop, kernel = asyncio.get_running_loop(), self.kernel
+        if photograph_shape(kernel.input, kernel.backend_input) is None:
+            return picture_of(array, kernel.input, name)  # nothing to be made of it that would take a thread
+        return await loop.run_in_executor(self._decoder, picture_of, array, kernel.input, name, kernel.backend_input)
+
+    async def ask(self, picture: Picture, target: Target, deadline: float) -> Answer:
+        """Answer of `picture`, as `read` or `take` gave it, under `target`, `deadline` seconds from now.
 
         Once cancelled it goes no further. Raises FabricError, or EdgeError when too many wait or the edge is closed.
         """
-        self._check_open()
-        if self._waiting.full():
-            raise EdgeError(f"{MAX_WAITING} queries already wait: ask again later")
+        self._check_room()
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait(_Waiting(self._cascade.request(image, target, deadline), answer))
+        self._waiting.put_nowait(_Waiting(self._cascade.request(picture, target, deadline), answer))
         return await answer
 
-    def _check_open(self) -> None:
+    @property
+    def most_held(self) -> int:
+        """Pictures that may be unanswered at a time, whether they wait or are under way: `HELD_BYTES` of them."""
+        kernel = self.kernel
+        photograph = photograph_shape(kernel.input, kernel.backend_input)
+        size = kernel.input.frame_bytes + (math.prod(photograph) if photograph is not None else 0)
+        return max(1, HELD_BYTES // size)
+
+    def _check_room(self) -> None:
+        """Raise EdgeError where another picture cannot be taken."""
         if self._work is None or self._work.done():
             raise EdgeError("the edge is closed: open it anew")
+        if self._waiting.full():
+            raise EdgeError(f"{MAX_WAITING} queries already wait: ask again later")
+        held = self._waiting.qsize() + self._at_fabric + len(self._settling)
+        if held >= self.most_held:
+            raise EdgeError(
+                f"{held} pictures of others, all that there is memory for, wait for answers: ask again later"
+            )
 
     async def failed(self) -> None:
         """Return never, but raise what ends the edge's work: a fault of ours."""
@@ -127,15 +155,17 @@ class Edge:
             batch = self._wanted(batch)
             if not batch:
                 continue
-            begin = loop.time()
+            begin, self._at_fabric = loop.time(), len(batch)
             try:
                 records, legs = await self._cascade.look([waiting.request for waiting in batch])
             except (Exception, asyncio.CancelledError) as error:  # whatever it is: who asks must not wait for ever
+                self._at_fabric = 0
                 for waiting in batch:
                     self._end(waiting, error if isinstance(error, Exception) else _closed())
                 if isinstance(error, FabricError):
                     continue
                 raise
+            self._at_fabric = 0
             for waiting, record, leg in zip(batch, records, legs, strict=True):
                 if not self._wanted([waiting]):
                     continue

@@ -12,6 +12,7 @@ TIFF carry no checksums: of them a file that was cut is noticed, changed bytes w
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,11 @@ class Picture:
     warnings: tuple[str, ...]
     photograph: Pixels | None = None
 
+    @property
+    def for_back_end(self) -> Pixels:
+        """What the back end takes of it: the photograph, or the pixels where these are the same."""
+        return self.pixels if self.photograph is None else self.photograph
+
 
 @dataclass(frozen=True)
 class Look:
@@ -68,7 +74,7 @@ def read(
     With `photograph`, the shape of another form, in that form too. It is decoded once. Raises Unreadable.
     """
     found = outline(content)
-    scale = _scale(found, width + (photograph[1] if photograph is not None else 0))
+    scale = _scale(found, [(height, width), *([photograph[:2]] if photograph is not None else [])])
     seen = _Seen()
     try:
         check_whole(found)
@@ -124,13 +130,18 @@ class _Seen:
         self.most = max(self.most, int(levels.max(initial=0)) * 256 + 255)
 
 
-def _scale(found: Outline, width: int) -> int:
-    """By what the decoder is to make the picture smaller: 1 where memory allows; raises Unreadable."""
+def _scale(found: Outline, forms: Sequence[tuple[int, int]]) -> int:
+    """By what the decoder is to make the picture smaller, for `forms` of so many rows and columns.
+
+    1 where memory allows; raises Unreadable where it never does.
+    """
     pixels = found.width * found.height
     free = _COUNTED_BYTES - found.copied_bytes
-    kept = found.kept_bytes + 4 * width * (found.width if found.orientation >= 5 else found.height)
+    rows = found.width if found.orientation >= 5 else found.height
     for scale in (1, 2, 4, 8) if found.halvable else (1,):
-        needed = kept + pixels * found.bytes_a_pixel // scale**2
+        # Of a form: Pillow's 4 bytes a pixel of the picture made narrow and of the form, then the form's and numpy's.
+        made = sum(width * max(4 * (-(-rows // scale) + height), 10 * height) for height, width in forms)
+        needed = found.kept_bytes + made + pixels * found.bytes_a_pixel // scale**2
         if needed <= free:
             return scale
     raise Unreadable(
@@ -186,14 +197,14 @@ def _fit(picture: Image.Image, height: int, width: int, channels: int, seen: _Se
     """
     orientation = found.orientation if found is not None else 1
     across, down = picture.size if orientation < 5 else picture.size[::-1]
-    narrow = np.empty((down, width, channels), np.uint8)
+    narrow = Image.new("L" if channels == 1 else "RGB", (width, down))
     step = max(1, _BAND_PIXELS // across)
     for top in range(0, down, step):
         bottom = min(down, top + step)
         band = _plain(_upright(picture, orientation, top, bottom), channels, seen, found)
         if across != width:
             band = band.resize((width, bottom - top), _BILINEAR)
-        narrow[top:bottom] = np.asarray(band, np.uint8).reshape(bottom - top, width, channels)
+        narrow.paste(band, (0, top))
     if seen.most_opaque == 0 and seen.least_opaque == 0:
         raise Unreadable("is transparent everywhere, so that nothing is to be seen: give it without transparency")
     if found is not None and 0 < seen.most < _TWELVE_BITS:
@@ -201,10 +212,9 @@ def _fit(picture: Image.Image, height: int, width: int, channels: int, seen: _Se
             f"has 16-bit pixels of which the lightest is {_lightest(found, seen)} of 65535, as from a sensor of 12 "
             "bits or fewer: scale them to 0 to 65535, or save it with 8 bits"
         )
-    if down == height:
-        return narrow
-    tall = Image.fromarray(narrow[..., 0] if channels == 1 else narrow)
-    return np.asarray(tall.resize((width, height), _BILINEAR), np.uint8).reshape(height, width, channels)
+    if down != height:
+        narrow = narrow.resize((width, height), _BILINEAR)  # under the same name, so that the other's memory is free
+    return np.asarray(narrow, np.uint8).reshape(height, width, channels)
 
 
 def _upright(picture: Image.Image, orientation: int, top: int, bottom: int) -> Image.Image:

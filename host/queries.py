@@ -5,7 +5,7 @@ encrypted. A message is a 4-byte big-endian length, a JSON header of that length
 picture.
 
 A board has little memory: at most `MAX_ASKERS` ask at a time, and their pictures' files take at most `PICTURE_BYTES`
-together.
+together. What the edge holds of pictures once they are decoded, it bounds itself.
 
 Words owned here: query, asker.
 """
@@ -230,7 +230,7 @@ class Door:
             header = await asyncio.wait_for(_read_header(reader), _READ_WITHIN)
             target = self._edge.target(header.accuracy)
             picture = await self._read(reader, header)
-            answer = await self._edge.ask(picture.pixels, target, header.deadline_ms / 1e3)
+            answer = await self._edge.ask(picture, target, header.deadline_ms / 1e3)
             warnings = tuple(f"{header.name} {warning}" for warning in picture.warnings)
             return _Response(answer=answer.model_copy(update={"warnings": warnings}))
         except ValidationError as error:

@@ -39,6 +39,7 @@ from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, Images, Records
 from edgesight.host.fabric.verilated import VerilatedFabric
 from edgesight.host.hedge import BUDGET, Hedging
+from edgesight.host.images import Picture
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.quic import IDLE_TIMEOUT
@@ -214,7 +215,7 @@ class _Run:
                 await asyncio.sleep(begin + arrival - loop.time())
                 came = loop.time()
                 query = _Query(bool(unsure[index]), came - begin - arrival)
-                query.answer = await edge.ask(self.images[index], target, load.deadline_s)
+                query.answer = await edge.ask(Picture(self.images[index], ()), target, load.deadline_s)
                 query.took_s = loop.time() - came
                 return query
 

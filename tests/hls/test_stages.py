@@ -23,6 +23,7 @@ from edgesight.host.cascade import Cascade
 from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, Images
 from edgesight.host.fabric.csim import CsimFabric, decide
 from edgesight.host.fabric.verilated import VerilatedFabric
+from edgesight.host.images import Picture
 from edgesight.host.package import Package
 from edgesight.host.selftest import selftest
 from edgesight.quant import datasets
@@ -71,7 +72,9 @@ def everyone(fabric: Fabric, package: Package, images: Images) -> list[Answer]:
     async def ask() -> list[Answer]:
         with contextlib.closing(Cascade(fabric, calibration, None)) as cascade:
             targets = [calibration.targets[n % len(calibration.targets)] for n in range(len(images))]
-            requests = [cascade.request(image, target, 1e9) for image, target in zip(images, targets, strict=True)]
+            requests = [
+                cascade.request(Picture(image, ()), target, 1e9) for image, target in zip(images, targets, strict=True)
+            ]
             records, legs = await cascade.look(requests)
             return [await cascade.settle(*one) for one in zip(requests, records, legs, strict=True)]
 

@@ -19,6 +19,7 @@ from edgesight.host.cascade import Cascade
 from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import NEVER, OFFLOAD, RECORD, Images, Records, check_images
 from edgesight.host.fabric.csim import below, decide
+from edgesight.host.images import Picture
 from edgesight.host.kernel import (
     Calibration,
     ConfidenceCurve,
@@ -183,7 +184,8 @@ async def answers_of(
 ) -> list[Answer]:
     """Of images uint8 [N, H, W, C] that come to an edge at once, each under its target, within its deadline (s)."""
     async with Edge(cascade) as edge:
-        return await asyncio.gather(*(edge.ask(*one) for one in zip(images, targets, deadlines, strict=True)))
+        pictures = [Picture(image, ()) for image in images]
+        return await asyncio.gather(*(edge.ask(*one) for one in zip(pictures, targets, deadlines, strict=True)))
 
 
 class FakeFabric:

@@ -11,7 +11,10 @@ import pytest
 from edgesight.host.files import sha256
 from edgesight.host.libraries import LIBRARY, keep
 from edgesight.host.package import Package
+from tests.digits import digits, images
 from tests.host.by_hand import CLASSES, CSIM, SHAPE, calibration, package, save_onnx
+
+__all__ = ["digits", "images"]
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from edgesight.host.datacenter.service import Service
 from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import FabricError, Images, Records
 from edgesight.host.hedge import HedgeError, Hedging
+from edgesight.host.images import Picture
 from edgesight.host.kernel import Target
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import LinkError, Status
@@ -221,7 +222,7 @@ def test_a_hedged_request_goes_with_the_fabric_and_only_an_unsure_answer_keeps_i
         cascade = Cascade(fabric, calibration(), offload, hedging=hedging)
         async with Edge(cascade) as edge:
             hedging.looked(OFFLOADED, 5.0, unsure=True, hedged=False)  # so that 5.01 s are too short for both
-            asking = asyncio.create_task(edge.ask(random_images(1)[0], OFFLOADED, 5.01))
+            asking = asyncio.create_task(edge.ask(Picture(random_images(1)[0], ()), OFFLOADED, 5.01))
             await until_asked(offload)
             assert not asking.done()
             fabric.may_answer.set()
@@ -263,7 +264,7 @@ def test_a_broken_fabric_takes_early_requests_back(made: Package) -> None:
         cascade = Cascade(fabric, calibration(), offload, hedging=hedging)
         async with Edge(cascade) as edge:
             hedging.looked(OFFLOADED, 5.0, unsure=True, hedged=False)
-            asking = asyncio.create_task(edge.ask(random_images(1)[0], OFFLOADED, 5.01))
+            asking = asyncio.create_task(edge.ask(Picture(random_images(1)[0], ()), OFFLOADED, 5.01))
             await until_asked(offload)
             fabric.may_answer.set()
             with pytest.raises(FabricError, match="broke"):

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from edgesight.host.cascade import Cascade, Request
 from edgesight.host.fabric.base import RECORD, FabricError, Images, Records
+from edgesight.host.images import Picture
 from edgesight.host.link.datagrams import LinkError, Status
 from edgesight.host.link.offload import Offloaded
 from edgesight.host.package import Package
@@ -46,7 +47,7 @@ class _Offload:
 
 OFFLOAD = _Offload()
 CASCADE = Cascade(_NoFabric(small_package()), CALIBRATION, OFFLOAD)
-REQUEST = Request(np.zeros(CASCADE.kernel.input.shape, np.uint8), CALIBRATION.targets[0], 60.0, 0.0)
+REQUEST = Request(Picture(np.zeros(CASCADE.kernel.input.shape, np.uint8), ()), CALIBRATION.targets[0], 60.0, 0.0)
 
 
 def seeds() -> list[bytes]:
