@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,12 @@ from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.answer import Answer
 from edgesight.host.cascade import Cascade
 from edgesight.host.datacenter.authority import Authority, make_authority
+from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, Images, Records
 from edgesight.host.fabric.verilated import VerilatedFabric
 from edgesight.host.files import write_atomically
-from edgesight.host.images import Picture
+from edgesight.host.images import Picture, Pixels
 from edgesight.host.kernel import Calibration, Target
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import LinkError
@@ -54,13 +55,14 @@ from edgesight.host.link.keys import client_keys
 from edgesight.host.package import Package
 from edgesight.quant import datasets
 from edgesight.quant.image_folder import FolderReading
-from edgesight.quant.splits import DataSet, DataSetError
+from edgesight.quant.splits import DataSet, DataSetError, Photographs, Split
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import RelayLink
 from edgesight.sim.verilate import build_library
 from edgesight.sim.workers import PROCESSES, Workers, progress
 
-ARRIVALS_PER_S = 150.0  # requests to the data centre
+ARRIVALS_PER_S = 150.0  # requests to the data centre, at most
+BUSY = 0.5  # share of its time that its model takes then, at most
 AT_ONCE = 64  # images that the fabric is sure of
 SEED = 0
 ALLOWED_BELOW = 0.003  # how far a target may lie above the test set's accuracy: the test set is a sample
@@ -72,22 +74,53 @@ FOLDING_SLACK = 1.10
 
 
 def demo_data(
-    name: str | None, data_dir: Path | None, size: int | None, reading: FolderReading, fetch_into: Path
+    name: str | None,
+    data_dir: Path | None,
+    size: int | None,
+    reading: FolderReading,
+    fetch_into: Path,
+    photograph: tuple[int, int, int] | None = None,
 ) -> tuple[DataSet, str]:
-    """The data that was asked for, else Fashion-MNIST where it can be had, else digits; and a line that says which."""
+    """The data that was asked for, else Fashion-MNIST where it can be had, else digits; and a line that says which.
+
+    With a `photograph` of that shape of each picture, as a back end takes it.
+    """
     if name is not None:
         folder = datasets.folder_of(name, data_dir, fetch_into)
-        return datasets.load(name, folder, size, reading=reading), f"Data: {name}."
+        return datasets.load(name, folder, size, reading=reading, photograph=photograph), f"Data: {name}."
     try:
-        data = datasets.load("fashion-mnist", datasets.folder_of("fashion-mnist", data_dir, fetch_into))
+        folder = datasets.folder_of("fashion-mnist", data_dir, fetch_into)
+        data = datasets.load("fashion-mnist", folder, photograph=photograph)
     except DataSetError as error:
-        return datasets.load("digits"), f"Data: scikit-learn's 8x8 digits, since Fashion-MNIST can't be had: {error}"
+        data = datasets.load("digits", photograph=photograph)
+        return data, f"Data: scikit-learn's 8x8 digits, since Fashion-MNIST can't be had: {error}"
     return data, "Data: Fashion-MNIST, test split."
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The pictures of the demo, in the forms of fabric and back end.
+
+    Attributes:
+        images: uint8 [N, H, W, C], the fabric's.
+        truth: the class of each [N].
+        places: where each is in the split [N].
+        photographs: the split's.
+    """
+
+    images: Images
+    truth: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+    photographs: Photographs
+
+    async def photograph(self, index: int) -> Pixels:
+        """That of picture `index`, which may have to be decoded: its time is none of the answer's."""
+        return (await asyncio.to_thread(self.photographs.__getitem__, self.places[[index]]))[0]
 
 
 def run_demo(
     package: Package,
-    test: Any,
+    test: Split,
     count: int | None,
     loss: float,
     out: Path,
@@ -108,6 +141,7 @@ def run_demo(
         raise DemoError(f"{package.path}: offers no accuracy target; run `edgesight calibrate` first")
     chosen = np.random.default_rng(SEED).permutation(len(test.images))[:count]
     images, truth = np.ascontiguousarray(test.images[chosen]), test.labels[chosen]
+    shown = _Shown(images, truth, chosen, test.photographs)
     begin = time.perf_counter()
     build_library(package)
     built_s = time.perf_counter() - begin
@@ -126,7 +160,7 @@ def run_demo(
     console.print(f"Simulated {workers.cycles:,} cycles in {workers.seconds:.1f} s: {speed:,.0f} cycles a second.")
     fabric = VerilatedFabric(package)
     intervals = fabric.measure_intervals(images[:24])
-    rows, labels, link = asyncio.run(_offload_all(package, calibration, ways, edge_only, images, truth, loss))
+    rows, labels, link = asyncio.run(_offload_all(package, calibration, ways, edge_only, shown, loss))
     fabric.close()
     checks = _checks(package, rows, [interval.interval_cycles for interval in intervals], shipped)
     body = {
@@ -183,8 +217,7 @@ async def _offload_all(
     calibration: Calibration,
     ways: dict[str, Records],
     edge_only: Records,
-    images: Images,
-    truth: npt.NDArray[np.int64],
+    shown: _Shown,
     loss: float,
 ) -> tuple[list[Row], dict[str, list[int]], dict[str, Any]]:
     """Ask an edge in every way, what it is unsure of over the link, and the data centre alone for its baseline.
@@ -193,31 +226,32 @@ async def _offload_all(
     """
     rows: list[Row] = []
     labels: dict[str, list[int]] = {}
+    arrivals = _arrivals(package, shown)
     async with _data_centre(package, calibration, loss) as (client, link):
         kernel = package.kernel
         by = answerers(kernel)
 
         async def ask(records: Records, target: Target, what: str) -> list[Answer]:
-            fabric = RecordedFabric(package, images, records, simulated=True)
+            fabric = RecordedFabric(package, shown.images, records, simulated=True)
             with contextlib.closing(Cascade(fabric, calibration, client)) as cascade:
                 async with Edge(cascade) as edge:
-                    return await _ask_all(edge, images, records, target, what)
+                    return await _ask_all(edge, shown, records, target, what, arrivals)
 
         name, some_target = (
             f"edge only (stage {len(package.kernel.stages) - 1})",
             calibration.targets[0],
         )  # no target rules it: every answer is sure
         answers = await ask(edge_only, some_target, name)
-        rows.append(answered_row(name, None, answers, truth, edge_only, kernel))
+        rows.append(answered_row(name, None, answers, shown.truth, edge_only, kernel))
         labels[name] = [answer.label for answer in answers]
         for target, (name, records) in zip(calibration.targets, ways.items(), strict=True):
             answers = await ask(records, target, name)
-            rows.append(answered_row(name, target.accuracy, answers, truth, records, kernel))
+            rows.append(answered_row(name, target.accuracy, answers, shown.truth, records, kernel))
             labels[name] = [answer.label for answer in answers]
-        replies = await _data_centre_only(client, images)
-        rows.append(data_centre_row(replies, truth, by))
+        replies = await _data_centre_only(client, shown, arrivals)
+        rows.append(data_centre_row(replies, shown.truth, by))
         labels["data centre only"] = [label for label, _, _ in replies]
-        did = link.report()
+        did = {**link.report(), "arrivals_per_s": arrivals}
     return rows, labels, did
 
 
@@ -253,14 +287,30 @@ async def _data_centre(
                 process.terminate()
 
 
-async def _ask_all(edge: Edge, images: Images, records: Records, target: Target, what: str) -> list[Answer]:
+def _arrivals(package: Package, shown: _Shown) -> float:
+    """Requests a second to the data centre: fewer where its model is so slow that they would wait for each other."""
+    model = OnnxModel(package.path / "datacenter.onnx", package.kernel.backend_input)
+    photograph = shown.photographs[shown.places[:1]]
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        model.run(photograph)
+        times.append(time.perf_counter() - begin)
+    return min(ARRIVALS_PER_S, BUSY / min(times))
+
+
+async def _ask_all(
+    edge: Edge, shown: _Shown, records: Records, target: Target, what: str, arrivals: float
+) -> list[Answer]:
     """Answers of all images; what the fabric is unsure of, by its `records`, comes evenly, since it takes the link."""
     unsure = np.flatnonzero(records["stage"] & OFFLOAD).tolist()
     sure = np.flatnonzero((records["stage"] & OFFLOAD) == 0).tolist()
     answers: dict[int, Answer] = {}
 
     async def ask(index: int) -> None:
-        answers[index] = await edge.ask(Picture(images[index], ()), target, DEADLINE_S)
+        # What the fabric is sure of goes nowhere, and needs no photograph.
+        photograph = await shown.photograph(index) if records["stage"][index] & OFFLOAD else None
+        answers[index] = await edge.ask(Picture(shown.images[index], (), photograph), target, DEADLINE_S)
 
     # The sure ones first: they take no time of the link's, and should take none from it.
     for begin in range(0, len(sure), AT_ONCE):
@@ -270,31 +320,32 @@ async def _ask_all(edge: Edge, images: Images, records: Records, target: Target,
             task = bar.add_task(f"link, {what}", total=len(unsure))
 
             async def arrive(number: int, index: int) -> None:
-                await asyncio.sleep(number / ARRIVALS_PER_S)
+                await asyncio.sleep(number / arrivals)
                 await ask(index)
                 bar.advance(task)
 
             await asyncio.gather(*(arrive(number, index) for number, index in enumerate(unsure)))
-    return [answers[index] for index in range(len(images))]
+    return [answers[index] for index in range(len(shown.images))]
 
 
-async def _data_centre_only(client: OffloadClient, images: Images) -> list[tuple[int, float, float]]:
+async def _data_centre_only(client: OffloadClient, shown: _Shown, arrivals: float) -> list[tuple[int, float, float]]:
     """Label (-1 where none came in time), link and service milliseconds of every image."""
-    replies: list[tuple[int, float, float]] = [(-1, 0.0, 0.0)] * len(images)
+    replies: list[tuple[int, float, float]] = [(-1, 0.0, 0.0)] * len(shown.images)
     with progress() as bar:
-        task = bar.add_task("link, data centre only", total=len(images))
+        task = bar.add_task("link, data centre only", total=len(replies))
 
         async def one(number: int) -> None:
-            await asyncio.sleep(number / ARRIVALS_PER_S)
+            await asyncio.sleep(number / arrivals)
+            photograph = await shown.photograph(number)
             begin = time.perf_counter()
             label, service = -1, 0.0
             with contextlib.suppress(LinkError):
-                reply = await client.offload(images[number], DEADLINE_S)
+                reply = await client.offload(photograph, DEADLINE_S)
                 label, service = reply.label, reply.service_us / 1e3
             replies[number] = (label, (time.perf_counter() - begin) * 1e3 - service, service)
             bar.advance(task)
 
-        await asyncio.gather(*(one(number) for number in range(len(images))))
+        await asyncio.gather(*(one(number) for number in range(len(replies))))
     return replies
 
 

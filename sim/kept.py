@@ -19,7 +19,10 @@ from edgesight.host.files import sha256, write_atomically
 _MOST_KEPT = 32  # measurements, of some 100 kB each
 _ROOT = Path(__file__).resolve().parent.parent
 # What every measurement's outcome hangs on beside its inputs.
-_CODE = ("sim/observe.py", "sim/ladder.py", "host/fabric/csim.py", "host/datacenter/models.py")
+_CODE = (
+    *("sim/observe.py", "sim/ladder.py", "sim/lossy_path.py"),
+    *("host/fabric/csim.py", "host/datacenter/models.py", "host/pictures.py"),
+)
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

@@ -80,7 +80,8 @@ def calibration_of(  # noqa: PLR0913 - what it rests on is its callers'
     rests_on = rests_on or calibration_split(package.kernel.dataset, package.kernel.dataset_sha256)
     source = rests_on.dataset_sha256
     fit = fit_images(len(split.labels), seed)
-    ladder = ladder_of(model, split.photographs, split.labels, fit, [source, *split.ids])
+    facts = [source, split.ids, _form(package)]
+    ladder = ladder_of(model, split.photographs, split.labels, fit, facts)
     step = Step(ladder[0].quality, ladder[0].divisor) if ladder else AS_ASKED
     observed = observe_once(package, model, stages, split, losses, seed, step, source)
     calibration = calibrate(
@@ -113,8 +114,16 @@ def observe_once(
     """
     kernel = package.kernel
     networks = [[file, kernel.files.get(file)] for file in kernel.networks]
-    facts = [networks, kernel.weights_sha256, model.sha256, list(losses), seed, [step.quality, step.divisor]]
-    key = key_of([*facts, source, list(split.photographs.shape), split.ids], (split.images, split.labels))
+    facts: list[object] = [
+        networks,
+        kernel.weights_sha256,
+        model.sha256,
+        list(losses),
+        seed,
+        [step.quality, step.divisor],
+    ]
+    facts += [source, split.ids, _form(package), list(split.photographs.shape)]
+    key = key_of(facts, (split.images, split.labels))
 
     def measure() -> Arrays:
         observed = observe(model, stages(split.images), split.photographs, split.labels, losses, seed, step)
@@ -170,7 +179,13 @@ def observe(
 
 def _back_end(package: Package) -> Executor:
     package.read("datacenter.onnx")  # says so where the package has none
-    return OnnxModel(package.path / "datacenter.onnx")
+    return OnnxModel(package.path / "datacenter.onnx", package.kernel.backend_input)
+
+
+def _form(package: Package) -> object:
+    """How the back end takes photographs, which its file does not say."""
+    form = package.kernel.backend_input
+    return None if form is None else form.model_dump()
 
 
 def _labels(model: Executor, images: dict[int, Pixels]) -> dict[int, int]:

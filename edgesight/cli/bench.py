@@ -373,13 +373,15 @@ def demo(  # noqa: PLR0913 - a command's options are its surface
 ) -> None:
     """Answer real images by the whole cascade, on cycle-accurate RTL and over a lossy link, for several targets."""
     from edgesight.bench.demo import demo_data, run_demo
+    from edgesight.host.images import photograph_shape
 
     check_reports(out, "report.json", "report.md", "report.png")
 
     console = Console(stderr=json_)
     own = load(package) if package is not None else None
     side = size or (own.kernel.input.height if own is not None else None)
-    data, note = demo_data(dataset, data_dir, side, reading(groups, skip_damaged), FETCHED)
+    larger = photograph_shape(own.kernel.input, own.kernel.backend_input) if own is not None else None
+    data, note = demo_data(dataset, data_dir, side, reading(groups, skip_damaged), FETCHED, larger)
     console.print(note)
     opened = own or load(shipped_folder() / data.name)
     opened.check_trained_on(data.name, data.checksum)
