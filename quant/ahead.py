@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from edgesight.quant.backends import BackEnd
 from edgesight.quant.learn import deterministic, prepared, take_step
 from edgesight.quant.networks import Network
 from edgesight.quant.recipe import Phase, recipe_for
@@ -24,12 +25,16 @@ class Ahead:
     Seconds are guessed from a few steps of each network, taken before the first training.
     """
 
-    def __init__(self, data: DataSet, trainings: Sequence[Network], quick: bool, console: Console) -> None:
+    def __init__(self, data: DataSet, trainings: Sequence[Network | BackEnd], quick: bool, console: Console) -> None:
         """Measure, and say what lies ahead; `trainings` in their order, a variant as often as it is trained."""
         self._steps: dict[tuple[str, Phase], int] = {}
         self._seconds: dict[tuple[str, Phase], float] = {}  # a step takes
         for network in dict.fromkeys(trainings):
-            self._measure(data, network, quick)
+            if isinstance(network, BackEnd):
+                for phase, (steps, seconds) in network.ahead(data, quick).items():
+                    self._steps[network.name, phase], self._seconds[network.name, phase] = steps, seconds
+            else:
+                self._measure(data, network, quick)
         times = Counter(network.name for network in trainings)
         self._total = sum(self._seconds[key] * steps * times[key[0]] for key, steps in self._steps.items())
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())

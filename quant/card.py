@@ -21,13 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from edgesight.host.kernel import BackEndInput
+from edgesight.quant.backends import BackEnd, Wanted
 from edgesight.quant.export import write_atomically
 from edgesight.quant.facts import Facts
 from edgesight.quant.gain import gain, packed, unpacked
 from edgesight.quant.image_folder import FolderReading
 from edgesight.quant.learn import Trained
-from edgesight.quant.networks import EXITS, Network, Wanted
-from edgesight.quant.recipe import Phase, Recipe
+from edgesight.quant.networks import EXITS, Told
+from edgesight.quant.recipe import Phase
 from edgesight.quant.splits import DataSet
 
 _PLACES: Final = (EXITS, "stage0", "stage1", "stage2", "stage3", "backend")  # in the order that a cascade asks them
@@ -53,7 +55,7 @@ class NetworkReport:
         float_test_accuracy: of the float twin, on the test split; none where there is no twin.
         seconds: wall time of each training.
         parameters: weights and biases of the network, all exits together.
-        macs: multiply-accumulates an image of the network, all exits together.
+        macs: multiply-accumulates an image of the network, all exits together; None where nobody counted them.
         files: what was written of the network for seed 0.
     """
 
@@ -64,7 +66,7 @@ class NetworkReport:
     float_test_accuracy: tuple[float, ...]
     seconds: tuple[float, ...]
     parameters: int
-    macs: int
+    macs: int | None
     files: tuple[Path, ...]
 
 
@@ -72,14 +74,16 @@ class NetworkReport:
 class Measured:
     """What the card tells of a network: reports of its exits, and of seed 0 which calibration images each gets right.
 
-    Without exits it has one report.
+    Without exits it has one report. `input` is what a back end takes of a picture, where
+    that is not what the fabric does.
     """
 
-    network: Network
+    network: Told
     facts: Facts
     written: Written
     right: NDArray[np.bool_]  # [exits, N]
-    recipes: Mapping[Phase, Recipe]
+    recipes: Mapping[Phase, Any]
+    input: BackEndInput | None
     reports: tuple[NetworkReport, ...]
 
 
@@ -102,7 +106,8 @@ def measured_of(data: DataSet, trained: Sequence[Trained], written: Written) -> 
         )
         for index, name in enumerate(_stages_of(network.name, len(right)))
     )
-    return Measured(network, facts, written, right, trained[0].recipes, reports)
+    form = network.form if isinstance(network, BackEnd) else None
+    return Measured(network, facts, written, right, trained[0].recipes, form, reports)
 
 
 def _stages_of(network: str, exits: int) -> list[str]:
@@ -125,13 +130,14 @@ def accuracy_table(data: DataSet, reports: Sequence[NetworkReport]) -> Table:
             f"{max(shares):.2%}",
             f"{report.float_test_accuracy[0]:.2%}" if report.float_test_accuracy else "none",
             f"{report.parameters:,}",
-            f"{report.macs:,}",
+            "unknown" if report.macs is None else f"{report.macs:,}",
             f"{sum(report.seconds):.0f}",
         )
     return table
 
 
 CARD_SCHEMA: Final = 2
+_TOOLS: Final = ("torch", "brevitas", "qonnx", "onnx", "numpy", "onnxruntime")  # the last runs back ends with forms
 
 
 Card: TypeAlias = dict[str, Any]
@@ -142,10 +148,7 @@ def told_command(
 ) -> str:
     """Return the command line that trains the same networks; a folder's place is left to the reader."""
     words = ["edgesight train", f"folder:PATH/{data.name}" if data_set.startswith("folder:") else data.name]
-    if wanted.stages != Wanted().stages:
-        words += [word for network in wanted.stages for word in (f"--{network.name}", network.origin)]
-    words += [] if wanted.only == "all" else ["--variant", wanted.only]
-    words += ["--seeds", str(seeds)]
+    words += [*wanted.options(), "--seeds", str(seeds)]
     words += [] if size is None else ["--size", str(size)]
     words += [] if reading.groups == "name" else ["--groups", reading.groups]
     words += ["--skip-damaged"] if reading.skip_damaged else []
@@ -210,7 +213,7 @@ def _network_entry(measured: Measured, command: str) -> Card:
         "date": datetime.now(timezone.utc).date().isoformat(),
         "machine": f"{_processor()}, 1 thread",
         "tools": {"python": platform.python_version()}
-        | {name: version(name) for name in ("torch", "brevitas", "qonnx", "onnx", "numpy")},
+        | {name: version(name) for name in _TOOLS if name != "onnxruntime" or measured.input is not None},
         "layers": facts.layers,
         "weight_bits": facts.weight_bits,
         "activation_bits": facts.activation_bits,
@@ -221,6 +224,7 @@ def _network_entry(measured: Measured, command: str) -> Card:
         "shipped_seed": 0,
         **({"exits": accuracies} if network.name == EXITS else accuracies[0]),
         "qonnx": measured.written.agreement,
+        **({"input": measured.input.model_dump(mode="json")} if measured.input is not None else {}),
         "seconds": [round(seconds, 1) for seconds in report.seconds],
         "files": {
             path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -278,7 +282,7 @@ def model_card(card: Card) -> str:
     ]
     for network, entry in card["networks"].items():
         bits = f"{entry['weight_bits']}, {entry['activation_bits']}" if entry["weight_bits"] else "float"
-        size = [bits, f"{entry['parameters']:,}", f"{entry['macs']:,}"]
+        size = [bits, f"{entry['parameters']:,}", "unknown" if entry["macs"] is None else f"{entry['macs']:,}"]
         for name, accuracies in _answering({network: entry}):
             test, twin = accuracies["test_accuracy"], accuracies["float_test_accuracy"]
             float_share = f"{twin['by_seed'][0]:.2%}" if twin else "none"
@@ -313,6 +317,7 @@ def _said_of(networks: Card) -> Iterator[str]:
         for name, entry in networks.items()
         if entry.get("source_sha256")
     ]
+    lines += _said_of_backend(networks.get("backend", {}))
     if EXITS in networks:
         lines.append(
             "The stages are exits of that one network, which were trained together, for the sum of their losses; bits, "
@@ -327,6 +332,30 @@ def _said_of(networks: Card) -> Iterator[str]:
             )
     for line in lines:
         yield from (line, "")
+
+
+def _said_of_backend(entry: Card) -> Iterator[str]:
+    """Tell what a back end with a form of its own takes, and where it comes from."""
+    if "input" not in entry:
+        return
+    form = BackEndInput.model_validate(entry["input"])
+    takes = "bytes" if form.element == "uint8" else f"(byte - {form.mean}) / {form.deviation} as float32"
+    told = (
+        f"The back end is `{entry['network']}`. It takes the photograph, not the fabric's thumbnail: "
+        f"{form.height} x {form.width} x {form.channels}, {takes}, {form.layout}."
+    )
+    if form.outputs is not None:
+        told += f" Of its outputs the classes are {', '.join(map(str, form.outputs))}, in their order."
+    blocks = entry["recipes"].get("blocks")
+    if blocks is not None:
+        told += (
+            f" It begins with weights that were trained on ImageNet; a head was fitted to {blocks['views']} views of "
+            f"each train picture, then the blocks from {blocks['block']} on and the head were trained for "
+            f"{blocks['epochs']} epochs."
+        )
+    else:
+        told += " Nothing of it was trained here; accuracies, seconds and lessons are of the file as it was given."
+    yield told
 
 
 def _origins(card: Card) -> Iterator[str]:

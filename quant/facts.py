@@ -22,7 +22,7 @@ class Facts:
 
     Attributes:
         parameters: weights and biases.
-        macs: multiply-accumulates an image, with all of its exits.
+        macs: multiply-accumulates an image, with all of its exits; None where nobody counted them.
         layers: a description of each layer, for JSON.
         weight_bits: of its weights: a number, `2 to 8` where they differ, None for floating point.
         activation_bits: the same of its activations.
@@ -30,7 +30,7 @@ class Facts:
     """
 
     parameters: int
-    macs: int
+    macs: int | None
     layers: list[dict[str, Any]]
     weight_bits: int | str | None
     activation_bits: int | str | None

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from edgesight.host.pixels import STEPS
 from edgesight.quant import variants
 from edgesight.quant.answers import as_input, exits_of, infer, infer_exits
 from edgesight.quant.export import write_atomically
-from edgesight.quant.networks import Network
+from edgesight.quant.networks import Network, Told
 from edgesight.quant.recipe import Phase, Recipe, TrainingError, recipe_for
 from edgesight.quant.splits import DataSet, Split
 from edgesight.quant.variants import Folded
@@ -76,23 +76,29 @@ class Trained:
     Attributes:
         network: what was trained.
         seed: the seed of its weights and of the order of images.
-        module: it, in evaluation mode: quantised where it is to be.
+        module: it, in evaluation mode: quantised where it is to be. Of a back end with a form of its own, what is
+            served.
         test_accuracy: share of the test split answered rightly by each exit, 0 to 1, as exported (quantised where
             quantised).
         calibration_right: which images of the calibration split each exit answers rightly, bool `[exits, N]`.
         float_test_accuracy: the float twin's, 0 to 1; None where there is no twin.
         seconds: wall time of training, all runs of a resumed training together.
-        recipes: how each phase went.
+        recipes: how each phase went: a dataclass for each.
     """
 
-    network: Network
+    network: Told
     seed: int
-    module: nn.Module
+    module: Any
     test_accuracy: tuple[float, ...]
     calibration_right: NDArray[np.bool_]
     float_test_accuracy: tuple[float, ...] | None
     seconds: float
-    recipes: Mapping[Phase, Recipe]
+    recipes: Mapping[Phase, Any]
+
+
+def checkpoints_of(course: Course, data: DataSet) -> Path:
+    """The folder of a data set's checkpoints."""
+    return course.folder / f"{data.name}-{data.checksum[:12]}"
 
 
 def train(
@@ -166,14 +172,14 @@ def _fit(
 ) -> float:
     """Train `module` in place for a phase; return the seconds spent, those before an interruption included."""
     optimiser = prepared(module, recipe)
-    console, folder = course.console or Console(quiet=True), course.folder / f"{data.name}-{data.checksum[:12]}"
+    console, folder = course.console or Console(quiet=True), checkpoints_of(course, data)
     taught = b"" if teacher is None else hashlib.sha256(teacher.tobytes()).digest()
     tools = torch.__version__, version("brevitas")
     identity = repr((network.identity, recipe, data.checksum, seed, taught.hex(), *tools))
     settings = hashlib.sha256(identity.encode()).hexdigest()[:12]
     checkpoint = folder / f"{network.name}-seed{seed}-{settings}-{phase}.pt"
     label = f"{data.name}-{network.name}-seed{seed}-{phase}"
-    first, seconds = _restore(checkpoint, identity, module, optimiser) if course.resume else (0, 0.0)
+    first, seconds = restore(checkpoint, identity, module, optimiser) if course.resume else (0, 0.0)
     if first:
         done = "was finished before" if first == recipe.epochs else f"goes on after epoch {first}/{recipe.epochs}"
         console.print(f"{label}: {done}, from {checkpoint}", soft_wrap=True, markup=False, highlight=False)
@@ -197,13 +203,13 @@ def _fit(
         total = 0.0
         for step in range(steps):
             for group in optimiser.param_groups:
-                group["lr"] = recipe.rate * _one_cycle((epoch + step / steps) / recipe.epochs, recipe.warm_up)
+                group["lr"] = recipe.rate * one_cycle((epoch + step / steps) / recipe.epochs, recipe.warm_up)
             chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
             total += take_step(module, optimiser, images, labels, answers, chosen, recipe, data.mirrored)
             if course.ahead is not None:
                 course.ahead.done(network.name, phase)
         seconds += time.perf_counter() - begun
-        _save(checkpoint, identity, epoch + 1, seconds, module, optimiser)
+        save(checkpoint, identity, epoch + 1, seconds, module, optimiser)
         module.eval()
         measured = ", ".join(f"{share:.2%}" for share in accuracies(module, data.calibration))
         console.print(
@@ -253,7 +259,7 @@ def _by_channel(network: nn.Module) -> None:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types Tensor.to only
 
 
-def _one_cycle(done: float, warm_up: float) -> float:
+def one_cycle(done: float, warm_up: float) -> float:
     """Return the learning rate as a share of its highest, `done` in 0 to 1 of the training being over."""
     if done < warm_up:
         return done / warm_up
@@ -341,10 +347,10 @@ def accuracies(network: nn.Module, split: Split) -> tuple[float, ...]:
     return tuple(float(right.mean()) for right in _right(network, split))
 
 
-def teach(data: DataSet, trained: nn.Module) -> NDArray[np.float32]:
+def teach(data: DataSet, trained: Trained) -> NDArray[np.float32]:
     """Compute what the back end teaches: float32 logits `[2, N, classes]`, train images as they are and mirrored."""
-    assert isinstance(trained, nn.Sequential)
-    backend = folded_backend(data, variants.fold(trained))
+    assert isinstance(trained.module, nn.Sequential)
+    backend = folded_backend(data, variants.fold(trained.module))
     with deterministic(0):
         plain = infer(backend, data.train.images)
         return np.stack([plain, infer(backend, data.train.images[:, :, ::-1]) if data.mirrored else plain])
@@ -368,9 +374,10 @@ def folded_backend(data: DataSet, folded: Folded) -> nn.Sequential:
     return network.eval()
 
 
-def _save(
+def save(
     path: Path, identity: str, epochs: int, seconds: float, network: nn.Module, optimiser: torch.optim.Optimizer
 ) -> None:
+    """Write a checkpoint, whole or not at all; TrainingError where it cannot be."""
     held = {
         "identity": identity,
         "epochs": epochs,
@@ -389,7 +396,7 @@ def _save(
         ) from error
 
 
-def _restore(path: Path, identity: str, network: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
+def restore(path: Path, identity: str, network: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
     """Take up a checkpoint of the very same training; return its epochs and seconds, or zeros where there is none.
 
     Raises:

@@ -18,7 +18,7 @@ from edgesight.quant import variants
 from edgesight.quant.exponents import choose_exponents
 from edgesight.quant.export import StoredStage, check_exportable, export_backend, export_qonnx, save_stage
 from edgesight.quant.facts import Facts
-from edgesight.quant.recipe import Phase, TrainingError
+from edgesight.quant.recipe import Phase
 from edgesight.quant.variants import Exponents, Placed, Variant
 
 Shape = tuple[int, int, int]
@@ -27,15 +27,13 @@ EXITS: Final = "exits"
 """The name of a network whose exits are all of the cascade's stages, and of its files."""
 
 
-class Network(Protocol):
-    """A network to train.
+class Told(Protocol):
+    """What was trained, as the card tells of it.
 
     Attributes:
         name: its place in the cascade, and its files': `stage0` to `stage3`, `backend`, or `exits`, whose exits are all
             of the stages.
         origin: where it comes from, for a reader: `shipped`, or file and callable.
-        identity: what it is, by its `repr`: a checkpoint is only taken up by the very same.
-        phases: how it is trained, in this order.
         exact: whether it is integer arithmetic by construction, so that QONNX must answer as Brevitas in every bit.
     """
 
@@ -44,11 +42,27 @@ class Network(Protocol):
     @property
     def origin(self) -> str: ...  # noqa: D102
     @property
+    def exact(self) -> bool: ...  # noqa: D102
+
+    def write(self, module: Any, shape: Shape, classes: int, folder: Path) -> tuple[tuple[str, ...], Any]:
+        """Write the trained `module`; return the files' names, the ONNX file last, and what they hold as a module."""
+
+    def facts(self, module: Any, shape: Shape, classes: int) -> Facts:
+        """What to tell of the trained `module`."""
+
+
+class Network(Told, Protocol):
+    """A network to train.
+
+    Attributes:
+        identity: what it is, by its `repr`: a checkpoint is only taken up by the very same.
+        phases: how it is trained, in this order.
+    """
+
+    @property
     def identity(self) -> object: ...  # noqa: D102
     @property
     def phases(self) -> tuple[Phase, ...]: ...  # noqa: D102
-    @property
-    def exact(self) -> bool: ...  # noqa: D102
 
     def check(self, shape: Shape, classes: int) -> None:
         """Raise an EdgeSightError, before anything is trained, if the network cannot be."""
@@ -63,12 +77,6 @@ class Network(Protocol):
 
         `images` are some of the train split, to choose ranges by: uint8 `[N, H, W, C]`.
         """
-
-    def write(self, module: nn.Module, shape: Shape, classes: int, folder: Path) -> tuple[tuple[str, ...], nn.Module]:
-        """Write the trained `module`; return the files' names, the ONNX file last, and what they hold as a module."""
-
-    def facts(self, module: nn.Module, shape: Shape, classes: int) -> Facts:
-        """What to tell of the trained `module`."""
 
 
 @dataclass(frozen=True)
@@ -145,26 +153,6 @@ class Shipped:
 
 
 SHIPPED: Final[Mapping[str, Shipped]] = {name: Shipped(variant) for name, variant in variants.VARIANTS.items()}
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What to train.
-
-    Attributes:
-        stages: the cascade's, from `stage0` on; or the one network whose exits are its stages.
-        only: one of them or `backend`; `all`, all of them and the back end.
-    """
-
-    stages: tuple[Network, ...] = (SHIPPED["stage0"], SHIPPED["stage1"])
-    only: str = "all"
-
-    def networks(self) -> tuple[Network, ...]:
-        """Which they are, the back end first, since it teaches; TrainingError where there is none of the name."""
-        known = {network.name: network for network in (SHIPPED["backend"], *reversed(self.stages))}
-        if self.only != "all" and self.only not in known:
-            raise TrainingError(f"variant: found {self.only!r}, expected all, {', '.join(sorted(known, reverse=True))}")
-        return tuple(known.values()) if self.only == "all" else (known[self.only],)
 
 
 def exponents_of(quantised: nn.Sequential) -> dict[str, Exponents]:

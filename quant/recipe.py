@@ -12,8 +12,10 @@ from typing import Final, Literal, TypeAlias
 from edgesight.host.errors import EdgeSightError
 from edgesight.quant.splits import DataSet
 
-Phase: TypeAlias = Literal["float", "scratch", "quantised"]
-"""`float` trains a float network, `scratch` a quantised one from nothing, `quantised` one whose weights are learnt."""
+Phase: TypeAlias = Literal["float", "scratch", "quantised", "features", "blocks", "answers"]
+"""`float` trains a float network, `scratch` a quantised one from nothing, `quantised` one whose weights are learnt. Of
+a back end for photographs, `features` is what its frozen blocks make of them, `blocks` trains the others, and in
+`answers` it is measured and teaches."""
 
 
 class TrainingError(EdgeSightError, ValueError):

