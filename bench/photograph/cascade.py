@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,12 @@ from edgesight.bench.photograph.asked import Found
 from edgesight.bench.photograph.kernels import LOSS, Made, form_of
 from edgesight.bench.report import Check
 from edgesight.hls.package_reference import PackageReference
-from edgesight.host.calibrate import LOSSES, Observed
+from edgesight.host.calibrate import GRID, LOSSES, Observed, confidence_curve
 from edgesight.host.datacenter.models import OnnxModel
+from edgesight.host.fabric.base import NEVER
+from edgesight.host.fabric.csim import below
 from edgesight.host.kernel import Calibration
 from edgesight.host.link.quality import Step
-from edgesight.host.package import Package
 from edgesight.quant.gain import gain
 from edgesight.sim.lossy_path import AS_ASKED
 from edgesight.sim.observe import observe_once
@@ -112,6 +112,38 @@ def measure(made: Made, folder: Path, console: Console) -> Found:
         Check("photograph: images that differ", equal, 0, True, f"of {compared['images']}", "simulated"),
     )
     return Found(body, (*ends.checks, *checks))
+
+
+def picked(observed: Observed) -> list[int]:
+    """Thresholds of the stages, the lowest under which the pictures `observed` are answered as well as by the back end.
+
+    Nothing is promised of others: it is what the calibration pictures suggest.
+    """
+    curves = [confidence_curve(*stage) for stage in zip(observed.margins, observed.right, strict=True)]
+    best = [NEVER] * len(curves)
+    for confidence in GRID:
+        fits = [np.searchsorted(confidences, confidence, side="left") for _, confidences in curves]
+        thresholds = [int(np.append(starts, NEVER)[fit]) for fit, (starts, _) in zip(fits, curves, strict=True)]
+        if right_of(observed, thresholds, 0).mean() >= observed.backend_right[0].mean():
+            best = thresholds
+    return best
+
+
+def on_edge(observed: Observed, thresholds: Sequence[int]) -> Bools:
+    """Which pictures some stage answers: [N]."""
+    sure: Bools = ~below(observed.margins, np.array(thresholds)[:, None]).all(axis=0)
+    return sure
+
+
+def right_of(observed: Observed, thresholds: Sequence[int], bucket: int) -> Bools:
+    """Which pictures the cascade answers rightly, the back end at the loss of a `bucket`: [N]."""
+    found = observed.backend_right[bucket].copy()
+    for margins, right, threshold in zip(
+        observed.margins[::-1], observed.right[::-1], list(thresholds)[::-1], strict=True
+    ):
+        sure = ~below(margins, np.int64(threshold))
+        found[sure] = right[sure]
+    return found
 
 
 def step_of(calibration: Calibration) -> Step:

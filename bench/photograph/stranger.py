@@ -9,7 +9,6 @@ Words owned here: mistake (preprocessing that is stated wrongly).
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import shutil
 import zipfile
@@ -113,10 +112,12 @@ def mistakes(form: BackEndInput) -> dict[str, BackEndInput]:
     }
 
 
-def toml_of(form: BackEndInput) -> str:
-    """The file that states a form. JSON's numbers, strings and lists are TOML's, too."""
-    fields = form.model_dump(exclude_none=True)
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
+def statement(form: BackEndInput, classes: Sequence[str]) -> str:
+    """The TOML file that states a form. JSON's numbers, strings and lists are TOML's, too."""
+    fields = form.model_dump(exclude={"outputs"})
+    lines = [f"{name} = {json.dumps(value)}" for name, value in fields.items()]
+    named = zip(classes, form.outputs or (), strict=True)
+    return "\n".join([*lines, "[outputs]", *(f"{json.dumps(name)} = {output}" for name, output in named), ""])
 
 
 def measure(made: Made, asked: Photographs, folder: Path, console: Console) -> Found:
@@ -132,14 +133,14 @@ def measure(made: Made, asked: Photographs, folder: Path, console: Console) -> F
 
     def words(name: str, stated: BackEndInput) -> list[str]:
         file = folder / f"{name}.toml"
-        file.write_text(toml_of(stated))
+        file.write_text(statement(stated, data.classes))
         options = ["--variant", "backend", "--backend", str(model), "--backend-input", str(file)]
         return ["train", asked.dataset, *asked.options, *options, "--out", str(folder / name)]
 
     said: dict[str, str | None] = {}
     for number, (name, wrong) in enumerate(mistakes(form).items()):
         status, text = tried_command(*words(f"mistake{number}", wrong))
-        said[name] = warning(text) if status else None
+        said[name] = objection(status, text)
         console.print(f"{name}: {said[name] or 'taken without a word'}", highlight=False, markup=False, soft_wrap=True)
     shutil.copytree(made.zoo, folder / "zoo")
     run_command(console, *words("zoo", form))
@@ -175,9 +176,11 @@ def measure(made: Made, asked: Photographs, folder: Path, console: Console) -> F
     return Found(body, checks)
 
 
-def warning(said: str) -> str:
-    """The line of what a command said in which it tells what is wrong."""
-    return (said.strip().splitlines() or [""])[-1]
+def objection(status: int, said: str) -> str | None:
+    """What a command that ended with `status` said against a back end; None where it took it without a word."""
+    lines = said.strip().splitlines()
+    warnings = [line for line in lines if line.startswith("warning: ") and "rightly" in line]
+    return lines[-1] if status and lines else next(iter(warnings), None)
 
 
 async def _served(package: Package, test: Split, dataset: str, folder: Path) -> dict[str, Any]:
