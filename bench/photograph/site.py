@@ -9,8 +9,10 @@ import asyncio
 import io
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +20,11 @@ from PIL import Image
 from rich.console import Console
 
 from edgesight.bench.commands import run_command
+from edgesight.bench.link.programs import Asked as Query
+from edgesight.bench.link.programs import Material, asking
 from edgesight.bench.photograph.asked import Found
 from edgesight.bench.photograph.kernels import LOSS, Made
+from edgesight.bench.photograph.processes import DEADLINE_MS, Pair, pair
 from edgesight.bench.photograph.stranger import pictures_of
 from edgesight.bench.report import Check
 from edgesight.host.package import Package
@@ -32,7 +37,6 @@ RARE = 3  # of every second class one picture of so many is left
 PER_SECOND = 4.0  # queries while thresholds are swapped
 _BEFORE_S, _AFTER_S = 6.0, 6.0
 _QUALITY = 95
-_TYPES = "edgesight.host.calibrate"
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ async def _swapped(before: Path, after: Path, pictures: Sequence[Path], folder: 
     """Ask an edge at a steady rate while the thresholds of `after` take the place of those of `before`."""
     running = folder / "kernel"
     shutil.copytree(before, running)
-    asked: list[AskedOf] = []
+    asked: list[Query] = []
     material = Material(np.empty((len(pictures), 1, 1, 1), np.uint8), list(pictures), *[np.empty(0, np.int64)] * 2)
     async with pair(Package.load(running), folder, pictures[0]) as both:
 
@@ -146,3 +150,8 @@ async def _swapped(before: Path, after: Path, pictures: Sequence[Path], folder: 
         "swap_s": swapped_s,
         "under": sorted({one.answer.accuracy_target for one in answered if one.answer is not None}),
     }
+
+
+async def swap(both: Pair) -> None:
+    """Let the edge take over the calibration that its kernel's folder has now."""
+    raise NotImplementedError
