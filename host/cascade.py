@@ -8,6 +8,8 @@ cycles at the kernel's clock, not the time that the simulation took. A request t
 (`edgesight.host.hedge`) began with the fabric, so that the slower of the two counts; with a simulated fabric it is
 cancelled when the simulation is through, which is later than a real fabric's would be, never sooner.
 
+Another calibration of the same networks can be swapped in meanwhile (`edgesight.host.swap`).
+
 A target is promised for the links that were calibrated. An answer of the data centre over a link that loses more, or to
 which the image went more coarsely, is given all the same, and says that the target does not cover it.
 
@@ -35,8 +37,10 @@ from edgesight.host.images import Picture, Pixels
 from edgesight.host.kernel import Calibration, Kernel, Target
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
+from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.readings import PowerError
+from edgesight.host.swap import Recalibrated, SwapError, Terms, check_calibration, placed
 
 _STAGES: Final[tuple[StageName, ...]] = ("stage0", "stage1", "stage2", "stage3")
 
@@ -62,13 +66,14 @@ class _Asked:
 Early = asyncio.Task[_Asked]  # a request to the data centre that went before the fabric answered
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Request:
     """A picture and what is asked of its answer, all the way from the door.
 
     Attributes:
         picture: its pixels are for the fabric; its photograph, where it has one, for the data centre.
-        target: that the answer is held to.
+        target: that the answer is held to, one of its terms'.
+        terms: what it is answered under.
         deadline: seconds from `since` on within which it must be there.
         since: when it was asked, of the loop's clock.
         early: what went to the data centre at once, where it is hedged.
@@ -76,6 +81,7 @@ class Request:
 
     picture: Picture
     target: Target
+    terms: Terms
     deadline: float
     since: float
     early: Early | None = None
@@ -100,28 +106,40 @@ class Cascade:
         if meter is not None and fabric.simulated:
             raise PowerError("the fabric is simulated, so that no sensor can tell its energy: meter a board")
         self.kernel: Kernel = fabric.package.kernel
-        self.calibration = calibration
-        self._guaranteed_for = f"pictures like {calibration.rests_on.distribution}"
+        self.terms = Terms(calibration, tuple(target.set_index for target in calibration.targets))
+        self._former: list[Terms] = []  # that were swapped out while requests waited
+        self._looked = asyncio.Event()  # set whenever the fabric has looked at requests, or they were given up
+        self._taking = asyncio.Event()  # unset while no row may be used
+        self._taking.set()
+        self._swapping = asyncio.Lock()
+        self._unwritten: dict[int, list[int]] = {}  # rows that the fabric's table lost
+        self._backend_sha256 = calibration.backend_sha256  # of the model that the data centre is asked for
         self.simulated = fabric.simulated
         self._fabric = fabric
         self._offload = offload
         self._meter = meter
         self._hedging = hedging or Hedging(budget=0.0)
         self._thread = ThreadPoolExecutor(1, "fabric")  # one caller at a time: the hardware is one
-        for target in calibration.targets:
-            fabric.set_thresholds(target.set_index, target.thresholds)
+        for row, thresholds in self.terms.table.items():
+            fabric.set_thresholds(row, thresholds)
+
+    @property
+    def package(self) -> Package:
+        """What the fabric runs, as it was when the fabric was opened."""
+        return self._fabric.package
 
     def target(self, accuracy: float) -> Target:
         """The lowest offered target of at least `accuracy`; raises TargetRefused when there is none."""
-        enough = [target for target in self.calibration.targets if target.accuracy >= accuracy]
+        calibration = self.terms.calibration
+        enough = [target for target in calibration.targets if target.accuracy >= accuracy]
         if enough:
             return min(enough, key=lambda target: target.accuracy)
-        offered = [target.accuracy for target in self.calibration.targets]
+        offered = [target.accuracy for target in calibration.targets]
         if not offered:
             raise TargetRefused("this kernel's calibration offers no accuracy target: calibrate again", None)
         reachable = "".join(
             f"; of {refused.accuracy:g}, asked for at calibration, only {refused.best_reachable:.4f} can be shown"
-            for refused in self.calibration.refused
+            for refused in calibration.refused
         )
         raise TargetRefused(
             f"accuracy {accuracy:g} is not offered: the best target is {max(offered):g}{reachable}; ask for less, "
@@ -129,19 +147,28 @@ class Cascade:
             max(offered),
         )
 
-    def request(self, picture: Picture, target: Target, deadline: float) -> Request:
+    async def request(self, picture: Picture, target: Target, deadline: float) -> Request:
         """A request for `picture`, asked now and due in `deadline` seconds; begins it where it is hedged.
 
-        To be handed to `settle` or `give_up`. Runs inside an asyncio loop.
+        To be handed to `look`, then to `settle`; or to `give_up`. Where the `target` was swapped out meanwhile it
+        counts as its accuracy. Waits only where a swap needs all rows of the threshold table. Raises TargetRefused.
         """
         loop = asyncio.get_running_loop()
+        since = loop.time()
+        while not self._taking.is_set():
+            await self._taking.wait()
+        if target not in self.terms.calibration.targets:
+            target = self.target(target.accuracy)
         early = None
         if self._offload is not None and self._hedging.hedge(target, deadline):
             early = loop.create_task(self._ask(self._offload, picture.for_back_end, deadline, target))
-        return Request(picture, target, deadline, loop.time(), early)
+        request = Request(picture, target, self.terms, deadline, since, early)
+        self.terms.waiting.add(request)
+        return request
 
     def give_up(self, request: Request) -> None:
         """Let go of a request that no record of the fabric will decide about."""
+        self._needs_no_row(request)
         if request.early is not None:
             request.early.cancel()
         self._hedging.failed_to_look(request.early is not None)
@@ -149,9 +176,12 @@ class Cascade:
     async def look(self, requests: Sequence[Request]) -> tuple[Records, list[Leg]]:
         """What the fabric says of each request's pixels under its target, and the leg of each. Raises FabricError."""
         images = np.stack([request.picture.pixels for request in requests])
-        sets = np.array([request.target.set_index for request in requests], np.uint8)
+        sets = np.array([request.terms.row(request.target) for request in requests], np.uint8)
         begin = time.perf_counter()
-        records = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, images, sets)
+        try:
+            records = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, images, sets)
+        finally:
+            self._needs_no_row(*requests)
         ran_ms = (time.perf_counter() - begin) * 1e3
         if self.simulated:
             return records, [self.simulated_leg(int(record["cycles"])) for record in records]
@@ -186,7 +216,7 @@ class Cascade:
             accuracy_target=target.accuracy,
             degraded=False,
             guaranteed=True,
-            guaranteed_for=self._guaranteed_for,
+            guaranteed_for=request.terms.guaranteed_for,
             reason=None,
             hedged=early is not None,
             legs=[fabric],
@@ -211,15 +241,15 @@ class Cascade:
             return _degraded(edge, f"the data centre said class {reply.label}, which this kernel does not have")
         service_ms = reply.service_us / 1e3
         link_ms = max(0.0, asked.seconds * 1e3 - service_ms)
-        beyond = self._beyond_calibration(reply)
+        beyond = self._beyond_calibration(request.terms.calibration, reply)
         return edge.model_copy(
             update={
                 "label": reply.label,
                 "class_name": self.kernel.classes[reply.label],
-                "confidence": target.backend_confidences[self.calibration.bucket(reply.loss)],
+                "confidence": target.backend_confidences[request.terms.calibration.bucket(reply.loss)],
                 "stage": "datacenter",
                 "guaranteed": beyond is None,
-                "guaranteed_for": self._guaranteed_for if beyond is None else None,
+                "guaranteed_for": request.terms.guaranteed_for if beyond is None else None,
                 "reason": beyond,
                 "legs": [
                     fabric,
@@ -228,6 +258,75 @@ class Cascade:
                 ],
             }
         )
+
+    async def swap(self, calibration: Calibration) -> None:
+        """Answer what is asked from now on under `calibration`, which is of the same networks.
+
+        Queries go on being answered meanwhile, under the former one. Its rows are written between two batches, to rows
+        that no request needs. Only where there are too few does whoever asks wait until the fabric has looked at all
+        that was asked before. Raises SwapError, LinkError or FabricError, everything being as before. Once begun it is
+        brought to an end though this be cancelled.
+        """
+        await asyncio.shield(asyncio.get_running_loop().create_task(self._swap(calibration)))
+
+    async def _swap(self, calibration: Calibration) -> None:
+        check_calibration(calibration, self.kernel)
+        async with self._swapping:
+            former = self.terms.calibration
+            await self._recalibrate(calibration)
+            try:
+                rows = await self._free_rows(calibration)
+                terms = Terms(calibration, rows or placed(calibration, [], self.kernel.threshold_sets) or ())
+                await self._write(terms, in_place=rows is None)
+            except BaseException:
+                with contextlib.suppress(LinkError):  # then what comes of it counts as another model's
+                    await self._recalibrate(former)
+                raise
+            finally:
+                self._taking.set()
+            self._former.append(self.terms)
+            self.terms = terms
+            self._hedging.swapped(calibration.targets)
+
+    async def _free_rows(self, calibration: Calibration) -> tuple[int, ...] | None:
+        """Rows for `calibration` beside all that are needed; None once none is, and nobody can ask until `_taking`."""
+        while True:
+            self._former = [terms for terms in self._former if terms.waiting]
+            rows = placed(calibration, [self.terms, *self._former], self.kernel.threshold_sets)
+            if rows is not None:
+                return rows
+            if not self._former:
+                self._taking.clear()
+                if not self.terms.waiting:
+                    return None
+            self._looked.clear()
+            await self._looked.wait()
+
+    async def _write(self, terms: Terms, in_place: bool) -> None:
+        """Write the rows of `terms`, each in its turn between the batches; raises FabricError."""
+        loop, there = asyncio.get_running_loop(), {} if in_place else self.terms.table
+        try:
+            for row, thresholds in terms.table.items():
+                if there.get(row) != thresholds:
+                    await loop.run_in_executor(self._thread, self._fabric.set_thresholds, row, thresholds)
+        except BaseException:
+            if in_place:
+                self._unwritten = dict(self.terms.table)
+            raise
+
+    async def _recalibrate(self, calibration: Calibration) -> None:
+        """Have the data centre asked under `calibration`; raises LinkError where it serves another model."""
+        if isinstance(self._offload, Recalibrated):
+            await self._offload.recalibrate(calibration)
+        elif self._offload is not None and calibration.backend_sha256 != self._backend_sha256:
+            raise SwapError("the new calibration was made with another back end: start the edge anew")
+        self._backend_sha256 = calibration.backend_sha256
+
+    def _needs_no_row(self, *requests: Request) -> None:
+        """The fabric has looked at `requests`, or never will."""
+        for request in requests:
+            request.terms.waiting.discard(request)
+        self._looked.set()
 
     def close(self) -> None:
         """Wait for the fabric to finish and release it."""
@@ -249,10 +348,12 @@ class Cascade:
         self._hedging.replied(seconds, reply.queue_ms / 1e3)
         return _Asked(reply, "", seconds)
 
-    def _beyond_calibration(self, reply: Offloaded) -> str | None:
-        """Why the target does not cover this reply; None where it does."""
-        if reply.loss > self.calibration.loss:
-            lost, most = 100 * reply.loss, 100 * self.calibration.loss
+    def _beyond_calibration(self, calibration: Calibration, reply: Offloaded) -> str | None:
+        """Why a target of `calibration` does not cover this reply; None where it does."""
+        if calibration.backend_sha256 != self._backend_sha256:
+            return "target not guaranteed: the data centre changed its model meanwhile"
+        if reply.loss > calibration.loss:
+            lost, most = 100 * reply.loss, 100 * calibration.loss
             return f"target not guaranteed: {lost:.3g} % of packets lost, calibrated up to {most:.3g} %"
         if reply.coarse:
             return "target not guaranteed: for want of bandwidth the image went more coarsely than was calibrated"
@@ -260,6 +361,10 @@ class Cascade:
 
     def _run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
         """Run the fabric; the meter is told how long it was busy."""
+        while self._unwritten:
+            row = next(iter(self._unwritten))
+            self._fabric.set_thresholds(row, self._unwritten[row])
+            del self._unwritten[row]
         with self._meter.busy(len(images)) if self._meter is not None else contextlib.nullcontext():
             return self._fabric.run(images, sets)
 

@@ -30,10 +30,11 @@ from edgesight.host.fabric.base import FabricError
 from edgesight.host.fabric.makers import open_fabric
 from edgesight.host.hedge import Hedging
 from edgesight.host.images import Picture, photograph_shape, picture_of, read_image
-from edgesight.host.kernel import Kernel, Target
+from edgesight.host.kernel import Calibration, Kernel, Target
 from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.sensors import open_sensor
+from edgesight.host.swap import calibration_of
 
 if TYPE_CHECKING:
     from edgesight.host.link.client import OffloadClient
@@ -62,7 +63,8 @@ class Edge:
         """To be entered inside an asyncio loop. The cascade stays its maker's to close."""
         self._cascade = cascade
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(MAX_WAITING)
-        self._at_fabric = 0  # pictures that the fabric looks at
+        self._asking = 0  # pictures that are about to wait
+        self._at_fabric = 0  # that the fabric looks at
         self._settling: set[asyncio.Task[None]] = set()
         self._decoder = ThreadPoolExecutor(1, "picture")  # one at a time: each may take a good part of the memory
         self._work: asyncio.Task[None] | None = None
@@ -70,7 +72,7 @@ class Edge:
     async def __aenter__(self) -> Edge:
         """Begin to work."""
         self._work = asyncio.get_running_loop().create_task(self._answer_all())
-        self._work.add_done_callback(self._tell_waiting)
+        self._work.add_done_callback(lambda _: self._tell_waiting())
         return self
 
     async def __aexit__(
@@ -113,12 +115,33 @@ class Edge:
     async def ask(self, picture: Picture, target: Target, deadline: float) -> Answer:
         """Answer of `picture`, as `read` or `take` gave it, under `target`, `deadline` seconds from now.
 
-        Once cancelled it goes no further. Raises FabricError, or EdgeError when too many wait or the edge is closed.
+        Once cancelled it goes no further. Raises FabricError, EdgeError when too many wait or the edge is closed, or
+        TargetRefused where the target was swapped out since it was given.
         """
         self._check_room()
+        self._asking += 1
+        try:
+            request = await self._cascade.request(picture, target, deadline)
+        finally:
+            self._asking -= 1
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait(_Waiting(self._cascade.request(picture, target, deadline), answer))
+        self._waiting.put_nowait(_Waiting(request, answer))
+        if self._closed:
+            self._tell_waiting()
         return await answer
+
+    async def swap(self, calibration: Calibration) -> None:
+        """Take `calibration` over, which is of the same networks, while queries go on: see `Cascade.swap`."""
+        await self._cascade.swap(calibration)
+
+    async def reload(self) -> Calibration:
+        """Take over the calibration that the package's folder holds now, and return it; the rest as of `swap`.
+
+        Raises KernelError, too, where the folder is damaged.
+        """
+        calibration = await asyncio.to_thread(calibration_of, self._cascade.package)
+        await self.swap(calibration)
+        return calibration
 
     @property
     def most_held(self) -> int:
@@ -128,13 +151,18 @@ class Edge:
         size = kernel.input.frame_bytes + (math.prod(photograph) if photograph is not None else 0)
         return max(1, HELD_BYTES // size)
 
+    @property
+    def _closed(self) -> bool:
+        return self._work is None or self._work.done()
+
     def _check_room(self) -> None:
         """Raise EdgeError where another picture cannot be taken."""
-        if self._work is None or self._work.done():
+        if self._closed:
             raise EdgeError("the edge is closed: open it anew")
-        if self._waiting.full():
+        waiting = self._waiting.qsize() + self._asking
+        if waiting >= MAX_WAITING:
             raise EdgeError(f"{MAX_WAITING} queries already wait: ask again later")
-        held = self._waiting.qsize() + self._at_fabric + len(self._settling)
+        held = waiting + self._at_fabric + len(self._settling)
         if held >= self.most_held:
             raise EdgeError(
                 f"{held} pictures of others, all that there is memory for, wait for answers: ask again later"
@@ -183,7 +211,7 @@ class Edge:
                 self._cascade.give_up(waiting.request)
         return [waiting for waiting in batch if not waiting.answer.cancelled()]
 
-    def _tell_waiting(self, _: asyncio.Task[None]) -> None:
+    def _tell_waiting(self) -> None:
         """Nobody answers any more: end whatever has not come to the fabric yet."""
         while not self._waiting.empty():
             self._end(self._waiting.get_nowait(), _closed())

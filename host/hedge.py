@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.kernel import Target
@@ -63,7 +64,7 @@ class Hedging:
         self._tokens = 0.0
         self._fabric = _Durations()
         self._offload = _Durations()
-        self._unsure: dict[int, float] = {}  # probability by threshold set
+        self._unsure: dict[tuple[int, ...], float] = {}  # probability by thresholds
         self._wait = 0.0  # for the model
 
     def hedge(self, target: Target, deadline: float) -> bool:
@@ -80,7 +81,12 @@ class Hedging:
 
     def predicted(self, target: Target) -> float:
         """Probability that the fabric will be unsure of the next image of `target`."""
-        return self._unsure.get(target.set_index, target.calibration_offload)
+        return self._unsure.get(tuple(target.thresholds), target.calibration_offload)
+
+    def swapped(self, targets: Sequence[Target]) -> None:
+        """From now on images are of these `targets`: of others nothing is kept."""
+        kept = {tuple(target.thresholds) for target in targets}
+        self._unsure = {row: unsure for row, unsure in self._unsure.items() if row in kept}
 
     @property
     def pressed(self) -> bool:
@@ -96,7 +102,7 @@ class Hedging:
         """The fabric answered an image of `target`, waiting for it included, after so long."""
         self._fabric.add(took)
         before = self.predicted(target)
-        self._unsure[target.set_index] = before + (unsure - before) * _NEWEST
+        self._unsure[tuple(target.thresholds)] = before + (unsure - before) * _NEWEST
         if hedged and unsure:
             self._tokens = min(self._tokens + 1.0, _BURST)
         elif hedged:

@@ -455,7 +455,7 @@ class Kernel(_Strict):
             if self.files.get(f"rtl/{name}", digest) != digest:
                 raise ValueError(f"library: rtl/{name} is not the file that it names: compile the package again")
         if self.calibration is not None:
-            _check_thresholds(self.calibration, self.stages, self.threshold_sets)
+            check_thresholds(self.calibration, self.stages, self.threshold_sets)
             backend = self.files.get("datacenter.onnx")
             if backend not in (None, self.calibration.backend_sha256):
                 raise ValueError("calibration.backend_sha256 is not that of datacenter.onnx: calibrate anew")
@@ -473,7 +473,7 @@ def _check_trunk(trunk: Trunk, index: int, stages: Sequence[Stage]) -> None:
         raise ValueError(f"stages.{index}.trunk: stage {trunk.stage} has no layer {trunk.layer!r}")
 
 
-def _check_thresholds(calibration: Calibration, stages: Sequence[Stage], sets: int) -> None:
+def check_thresholds(calibration: Calibration, stages: Sequence[Stage], sets: int) -> None:
     """Hold every threshold against the curves that it was read from; ValueError naming the target."""
     if len(calibration.curves) != len(stages):
         raise ValueError(f"calibration.curves: {len(calibration.curves)} curves for {len(stages)} stages")

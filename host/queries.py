@@ -2,7 +2,7 @@
 
 Queries come over a Unix domain socket that only its owner may use, so the file system guards it and nothing is
 encrypted. A message is a 4-byte big-endian length, a JSON header of that length, and for a query `size` bytes of
-picture.
+picture. The owner may also have the edge take over new thresholds, by a message or by SIGHUP.
 
 A board has little memory: at most `MAX_ASKERS` ask at a time, and their pictures' files take at most `PICTURE_BYTES`
 together. What the edge holds of pictures once they are decoded, it bounds itself.
@@ -17,8 +17,10 @@ import contextlib
 import io
 import logging
 import os
+import signal
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,9 +30,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgesight.host.answer import Answer
 from edgesight.host.cascade import TargetRefused
 from edgesight.host.edge import Edge, EdgeError, open_edge
+from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import FabricError
 from edgesight.host.images import MAX_FILE_BYTES, ImageError, Picture, give_back_memory, image_content
+from edgesight.host.kernel import KernelError
+from edgesight.host.link.datagrams import LinkError
 from edgesight.host.process import run_until_told
+from edgesight.host.swap import SwapError
 
 _LENGTH = struct.Struct("!I")
 _CREDENTIALS = struct.Struct("iII")  # of who listens at a Unix socket: process, user, group; unix(7)
@@ -56,10 +62,27 @@ class _Query(BaseModel):
     deadline_ms: Annotated[float, Field(gt=0.0, le=60_000.0)]
 
 
+class _Reload(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    protocol: Literal[1]
+    reload: Literal[True]  # the package's calibration, from its folder
+
+
+class Reloaded(BaseModel):
+    """What an edge promises from now on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    targets: list[float]  # accuracies
+    images: int  # that they were calibrated on
+    distribution: str  # of the pictures that they hold for, in words
+
+
 class _Refusal(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["target", "image", "fabric", "query"]
+    kind: Literal["target", "image", "fabric", "query", "swap"]
     message: str
     best: float | None = None  # accuracy that is offered, where the one asked for is not
 
@@ -69,6 +92,7 @@ class _Response(BaseModel):
 
     protocol: Literal[1] = 1
     answer: Answer | None = None
+    reloaded: Reloaded | None = None
     refusal: _Refusal | None = None
 
 
@@ -86,8 +110,27 @@ def query(socket_path: Path, image_path: Path, accuracy: float, deadline_ms: flo
         header = _Query(protocol=1, name=name, size=len(content), accuracy=accuracy, deadline_ms=deadline_ms)
     except ValidationError as error:
         raise EdgeError(f"this cannot be asked: {_first_fault(error)}") from error
+    response = _exchange(socket_path, header, content, deadline_ms / 1e3)
+    if response.answer is None:
+        raise _error(response.refusal)
+    return response.answer
+
+
+def reload(socket_path: Path) -> Reloaded:
+    """Have the edge at `socket_path` take over the calibration that its package's folder holds now.
+
+    Raises EdgeError when no edge listens, SwapError when it goes on with the one that it has.
+    """
+    response = _exchange(socket_path, _Reload(protocol=1, reload=True), b"", 0.0)
+    if response.reloaded is None:
+        raise _error(response.refusal)
+    return response.reloaded
+
+
+def _exchange(socket_path: Path, header: BaseModel, content: bytes, within: float) -> _Response:
+    """What the edge at `socket_path` says within seconds and a while to `header` and `content`; raises EdgeError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(deadline_ms / 1e3 + _GRACE)
+        connection.settimeout(within + _GRACE)
         try:
             connection.connect(str(socket_path))
             _check_owner(connection, socket_path)
@@ -99,16 +142,13 @@ def query(socket_path: Path, image_path: Path, accuracy: float, deadline_ms: flo
                 raise EdgeError(
                     f"{socket_path}: the answer claims {length} bytes: what listens there is no edge; name its socket"
                 )
-            response = _Response.model_validate_json(_receive(connection, length))
+            return _Response.model_validate_json(_receive(connection, length))
         except (FileNotFoundError, ConnectionRefusedError):
             raise EdgeError(f"no edge listens at {socket_path}: start one with `edgesight edge`") from None
         except ValidationError as error:
             raise EdgeError(f"{socket_path}: the answer cannot be read: use the edge's own version") from error
         except OSError as error:
             raise EdgeError(f"the edge at {socket_path} cannot be asked ({error}): see its log") from error
-    if response.answer is not None:
-        return response.answer
-    raise _error(response.refusal)
 
 
 def run_edge(
@@ -139,10 +179,32 @@ def run_edge(
     async def main(told: asyncio.Event) -> None:
         async with opened as edge:
             where = f"{datacenter[0]}:{datacenter[1]}" if datacenter is not None else "none"
+            _reload_when_told(edge)
             ready = f"edge: {edge.kernel.name} on {fabric_name} at {socket_path}, data centre {where}"
             await Door(edge).serve(socket_path, told, lambda: announce(ready))
 
     run_until_told(main)
+
+
+def _reload_when_told(edge: Edge) -> None:
+    """Reload the calibration on SIGHUP. Not at a terminal: there it ends the edge, as the terminal is gone."""
+    if sys.stderr.isatty():
+        return
+    reloading: set[asyncio.Task[None]] = set()
+
+    async def reload_it() -> None:
+        try:
+            made = await edge.reload()
+        except EdgeSightError as error:
+            logger.warning("the edge goes on with the thresholds that it has: %s", error)
+        else:
+            logger.info("thresholds were taken over that rest on pictures like %s", made.rests_on.distribution)
+
+    def begin() -> None:
+        reloading.add(task := asyncio.get_running_loop().create_task(reload_it()))
+        task.add_done_callback(reloading.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, begin)
 
 
 class _Room:
@@ -228,6 +290,8 @@ class Door:
     async def _respond(self, reader: asyncio.StreamReader) -> _Response:
         try:
             header = await asyncio.wait_for(_read_header(reader), _READ_WITHIN)
+            if isinstance(header, _Reload):
+                return await self._reload()
             target = self._edge.target(header.accuracy)
             picture = await self._read(reader, header)
             answer = await self._edge.ask(picture, target, header.deadline_ms / 1e3)
@@ -251,6 +315,15 @@ class Door:
             logger.exception("a query could not be answered")  # a fault of ours: let it be seen, and the asker go on
             return _refuse("query", "the edge failed on this query: see its log")
 
+    async def _reload(self) -> _Response:
+        try:
+            made = await self._edge.reload()
+        except (KernelError, SwapError, LinkError, FabricError) as error:
+            return _refuse("swap", f"{error}; the edge goes on with the thresholds that it has")
+        targets = [target.accuracy for target in made.targets]
+        rests_on = made.rests_on.distribution
+        return _Response(reloaded=Reloaded(targets=targets, images=made.images, distribution=rests_on))
+
     async def _read(self, reader: asyncio.StreamReader, header: _Query) -> Picture:
         """The picture that follows `header`; raises ImageError, or EdgeError where there is no room."""
         try:
@@ -266,11 +339,15 @@ class Door:
             self._pictures.give(header.size)
 
 
-async def _read_header(reader: asyncio.StreamReader) -> _Query:
+async def _read_header(reader: asyncio.StreamReader) -> _Query | _Reload:
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     if length > _MAX_HEADER:
         raise EdgeError(f"the query's header claims {length} bytes, at most {_MAX_HEADER} are read; send a shorter one")
-    return _Query.model_validate_json(await reader.readexactly(length))
+    content = await reader.readexactly(length)
+    try:
+        return _Reload.model_validate_json(content)
+    except ValidationError:
+        return _Query.model_validate_json(content)
 
 
 async def _read_picture(reader: asyncio.StreamReader, size: int) -> bytes:
@@ -284,7 +361,7 @@ async def _read_picture(reader: asyncio.StreamReader, size: int) -> bytes:
     return content.getvalue()
 
 
-def _refuse(kind: Literal["image", "fabric", "query"], message: str) -> _Response:
+def _refuse(kind: Literal["image", "fabric", "query", "swap"], message: str) -> _Response:
     return _Response(refusal=_Refusal(kind=kind, message=message))
 
 
@@ -294,7 +371,7 @@ def _error(refusal: _Refusal | None) -> Exception:
         return EdgeError("the edge gave neither an answer nor a reason: use the edge's own version")
     if refusal.kind == "target":
         return TargetRefused(refusal.message, refusal.best)
-    makers = {"image": ImageError, "fabric": FabricError, "query": EdgeError}
+    makers = {"image": ImageError, "fabric": FabricError, "query": EdgeError, "swap": SwapError}
     return makers[refusal.kind](refusal.message)
 
 

@@ -207,7 +207,8 @@ class _Run:
         arrivals = np.cumsum(generator.exponential(1 / rate, round((_WARM_UP_S + self.seconds) * rate)))
         chosen = generator.integers(0, len(self.images), arrivals.size)
         async with _served(self.model, trust, self.seed) as client:
-            cascade = Cascade(fabric, calibration, client, hedging=hedging)
+            known = calibration.model_copy(update={"targets": [target]})
+            cascade = Cascade(fabric, known, client, hedging=hedging)
             loop = asyncio.get_running_loop()
             begin = loop.time()
 

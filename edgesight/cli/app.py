@@ -62,6 +62,7 @@ app.command()(bench.verify)
 app.command()(bench.demo)
 app.command()(serve.edge)
 app.command()(serve.query)
+app.command()(serve.swap)
 
 _HERE = str(Path(__file__).parents[1])
 # The extra that brings a library along which a board does not need.

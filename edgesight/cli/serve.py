@@ -285,3 +285,21 @@ def query(
             describe_answer(answer, console)
     if failed:
         raise typer.Exit(1)
+
+
+def swap(
+    socket: Annotated[Path, typer.Option(help="The edge's Unix socket.")] = Path("edgesight.sock"),
+    json_: Json = False,
+) -> None:
+    """Have a running edge take over the thresholds that its package holds now; it answers queries throughout.
+
+    Where they are damaged, or of other networks, the edge says so and goes on with those that it has.
+    """
+    from edgesight.host.queries import reload
+
+    made = reload(socket)
+    if json_:
+        ending.print_json(made.model_dump())
+    else:
+        targets = ", ".join(f"{target:g}" for target in made.targets)
+        print(f"accuracy targets {targets}, calibrated on {made.images} images, for pictures like {made.distribution}")

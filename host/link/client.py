@@ -13,6 +13,7 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.kernel import Calibration
 from edgesight.host.link.client_peer import ClientPeer
 from edgesight.host.link.connection import Connection
 from edgesight.host.link.datagrams import LinkError, Reply, Status, parse
@@ -28,6 +29,7 @@ _ASK_AGAIN = 3.0  # times the usual wait for a reply
 _SOONEST_ASK = 0.1  # seconds; much more than the data centre waits for a strip that will not come
 _MOST_REPAIRED = 0.02  # loss of a path up to which images may travel entire
 _HARDLY_LOST = 0.003  # loss up to which they do on any path
+_OTHER_MODEL_WITHIN = 10.0  # seconds for a data centre that serves another model to be found
 _LONG_SENDING = 0.5  # round trips that sending takes from which on a second sending is no long wait
 # Bytes a second from which on making and reading a progressive JPEG takes longer than sending what it saves. On a
 # desktop's core they are 4 to 5 % of the bytes and 1.7 ms of 224 x 224 pixels, whose 15 kB then take 40 ms.
@@ -87,6 +89,28 @@ class OffloadClient:
     async def wait_connected(self, timeout: float) -> None:
         """Wait until there is a connection; raises LinkError saying what stands in the way after `timeout` seconds."""
         await self._connection.ready(timeout)
+
+    async def recalibrate(self, calibration: Calibration) -> None:
+        """Go to a data centre that serves the back end of `calibration` from now on.
+
+        Nothing changes where that is the one so far. Raises NoAnswer, everything being as before, where the data centre
+        serves another, or is not to be reached within some seconds.
+        """
+        before, wanted = self._connection.model_sha256, calibration.backend_sha256
+        if before in (None, wanted):
+            return
+        peer = self._connection.peer
+        if peer is not None and (served := peer.welcome.result().model_sha256) != wanted:
+            raise NoAnswer(
+                f"the data centre serves model {served[:12]}, but the new calibration was made with {wanted[:12]}: "
+                "serve that model first"
+            )
+        self._connection.expect(wanted)
+        try:
+            await self._connection.ready(_OTHER_MODEL_WITHIN)
+        except BaseException:
+            self._connection.expect(before)
+            raise
 
     async def close(self) -> None:
         """End the connection and every open request."""

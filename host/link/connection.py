@@ -7,6 +7,7 @@ next attempt on, and a certificate that ends before long is renewed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import logging
 import secrets
@@ -98,6 +99,7 @@ class Connection:
         self._keys = keys
         self._keys_seen: tuple[int, int, int] | None = None  # the file of which they were read, once it was looked at
         self._model_sha256 = model_sha256
+        self._expected = asyncio.Event()  # another model than when it was last tried
         self._user = user
         self._told = told
         self._refused = False  # the last attempt to connect
@@ -139,6 +141,16 @@ class Connection:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
+    @property
+    def model_sha256(self) -> str | None:
+        """The model that a data centre has to serve; None takes any."""
+        return self._model_sha256
+
+    def expect(self, model_sha256: str | None) -> None:
+        """From now on only a data centre counts that serves this model; with any other the connection ends."""
+        self._model_sha256 = model_sha256
+        self._expected.set()
+
     def number(self) -> int:
         """The id of the next request."""
         self._next += 1
@@ -168,11 +180,13 @@ class Connection:
             backoff = min(2 * backoff, _LAST_REFUSED_BACKOFF if self._refused else _LAST_BACKOFF)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait `seconds`, or until there are other keys to try."""
+        """Wait `seconds`, or until there are other keys to try, or another model is expected."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while (left := until - loop.time()) > 0.0 and _file_of(self._keys) == self._keys_seen:
-            await asyncio.sleep(min(left, _LOOK_AT_KEYS))
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._expected.wait(), min(left, _LOOK_AT_KEYS))
+                return
 
     def _take_new_keys(self) -> None:
         """Use what is in the keys folder now: this edge may have been enrolled anew since its keys were read."""
@@ -202,6 +216,7 @@ class Connection:
         The addresses share the time after which silence means that nobody is there.
         """
         self._take_new_keys()
+        self._expected.clear()
         self._refused = False
         try:
             found = await addresses(*self._address)
@@ -244,16 +259,23 @@ class Connection:
             reason = f"it was silent for {silence:g} s"
         elif not peer.welcome.done():
             reason = f"it did not let this edge in within {_WELCOME_WITHIN:g} s"
-        elif self._model_sha256 not in (None, peer.welcome.result().model_sha256):
-            reason = (
-                f"it serves model {peer.welcome.result().model_sha256[:12]}, but this kernel was calibrated with "
-                f"{str(self._model_sha256)[:12]}: serve that model, or calibrate again"
-            )
+        elif (other := self.other_model(peer)) is not None:
+            reason = other
         else:
             self._good = address
             return link, True
         link.close()
         return reason, peer.heard
+
+    def other_model(self, peer: ClientPeer) -> str | None:
+        """What is wrong about the model that is served at the other end of `peer`; None where it is the right one."""
+        served = peer.welcome.result().model_sha256
+        if self._model_sha256 in (None, served):
+            return None
+        return (
+            f"it serves model {served[:12]}, but this kernel was calibrated with {str(self._model_sha256)[:12]}: serve "
+            "that model, or calibrate again"
+        )
 
     async def _keep(self, link: _Link) -> _Link | str:
         """Use `link` as long as it lasts; says why it ended, or what takes its place.
@@ -279,6 +301,8 @@ class Connection:
                 await asyncio.wait([peer.ended], timeout=_PROBE_EVERY)
                 if peer.ended.done():
                     break
+                if (other := self.other_model(peer)) is not None:
+                    return other
                 if peer.silence > _PROBE_EVERY + peer.round_trip:
                     peer.probe()
                 idle = self._keys.configuration.idle_timeout

@@ -72,9 +72,8 @@ def everyone(fabric: Fabric, package: Package, images: Images) -> list[Answer]:
     async def ask() -> list[Answer]:
         with contextlib.closing(Cascade(fabric, calibration, None)) as cascade:
             targets = [calibration.targets[n % len(calibration.targets)] for n in range(len(images))]
-            requests = [
-                cascade.request(Picture(image, ()), target, 1e9) for image, target in zip(images, targets, strict=True)
-            ]
+            pictures = [Picture(image, ()) for image in images]
+            requests = [await cascade.request(*one, 1e9) for one in zip(pictures, targets, strict=True)]
             records, legs = await cascade.look(requests)
             return [await cascade.settle(*one) for one in zip(requests, records, legs, strict=True)]
 

@@ -47,7 +47,8 @@ class _Offload:
 
 OFFLOAD = _Offload()
 CASCADE = Cascade(_NoFabric(small_package()), CALIBRATION, OFFLOAD)
-REQUEST = Request(Picture(np.zeros(CASCADE.kernel.input.shape, np.uint8), ()), CALIBRATION.targets[0], 60.0, 0.0)
+PICTURE = Picture(np.zeros(CASCADE.kernel.input.shape, np.uint8), ())
+REQUEST = Request(PICTURE, CALIBRATION.targets[0], CASCADE.terms, 60.0, 0.0)
 
 
 def seeds() -> list[bytes]:
