@@ -24,7 +24,7 @@ from edgesight.bench.link.programs import Asked as Query
 from edgesight.bench.link.programs import Material, asking
 from edgesight.bench.photograph.asked import Found
 from edgesight.bench.photograph.kernels import LOSS, Made
-from edgesight.bench.photograph.processes import DEADLINE_MS, Pair, pair
+from edgesight.bench.photograph.processes import DEADLINE_MS, pair
 from edgesight.bench.photograph.stranger import pictures_of
 from edgesight.bench.report import Check
 from edgesight.host.package import Package
@@ -35,7 +35,7 @@ HELD = 0.95  # share of the re-splits in which all offered targets hold
 LIGHT = 0.6  # of the light that is left
 RARE = 3  # of every second class one picture of so many is left
 PER_SECOND = 4.0  # queries while thresholds are swapped
-_BEFORE_S, _AFTER_S = 6.0, 6.0
+BEFORE_S, AFTER_S = 6.0, 6.0  # of queries before and after the swap
 _QUALITY = 95
 
 
@@ -99,7 +99,7 @@ def measure(made: Made, folder: Path, console: Console) -> Found:
     assert calibration.resplits is not None
     checked = calibration.resplits
     held = 1.0 - checked.broken / checked.count
-    swapped = asyncio.run(_swapped(made.package, package, site.pictures, folder / "link"))
+    swapped = asyncio.run(_swapped(made.package, package, site.pictures, folder / "link", console))
     body = {
         "pictures": len(site.pictures),
         "light": LIGHT,
@@ -119,7 +119,9 @@ def measure(made: Made, folder: Path, console: Console) -> Found:
     return Found(body, checks)
 
 
-async def _swapped(before: Path, after: Path, pictures: Sequence[Path], folder: Path) -> dict[str, Any]:
+async def _swapped(
+    before: Path, after: Path, pictures: Sequence[Path], folder: Path, console: Console
+) -> dict[str, Any]:
     """Ask an edge at a steady rate while the thresholds of `after` take the place of those of `before`."""
     running = folder / "kernel"
     shutil.copytree(before, running)
@@ -134,12 +136,12 @@ async def _swapped(before: Path, after: Path, pictures: Sequence[Path], folder: 
             return len(asked) % count
 
         async with asking(both.edge, both.socket, material, PER_SECOND, deadline, image, asked):
-            await asyncio.sleep(_BEFORE_S)
-            shutil.copy(after / "kernel.json", running / "kernel.json")
+            await asyncio.sleep(BEFORE_S)
+            shutil.copytree(after, running, dirs_exist_ok=True)
             at = time.monotonic()
-            await swap(both)
+            await asyncio.to_thread(run_command, console, "swap", "--socket", str(both.socket))
             swapped_s = time.monotonic() - at
-            await asyncio.sleep(_AFTER_S)
+            await asyncio.sleep(AFTER_S)
     answered = [one for one in asked if one.answer is not None]
     return {
         "asked": len(asked),
@@ -150,8 +152,3 @@ async def _swapped(before: Path, after: Path, pictures: Sequence[Path], folder: 
         "swap_s": swapped_s,
         "under": sorted({one.answer.accuracy_target for one in answered if one.answer is not None}),
     }
-
-
-async def swap(both: Pair) -> None:
-    """Let the edge take over the calibration that its kernel's folder has now."""
-    raise NotImplementedError
