@@ -52,6 +52,7 @@ from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.enrollment import enroll_with
 from edgesight.host.link.keys import client_keys
+from edgesight.host.link.quality import ladder_of
 from edgesight.host.package import Package
 from edgesight.quant import datasets
 from edgesight.quant.image_folder import FolderReading
@@ -276,7 +277,10 @@ async def _data_centre(
                 link = RelayLink(("127.0.0.1", port), LinkOptions(loss=loss, delay_s=DELAY_S), seed=SEED)
                 async with link:
                     client = OffloadClient(
-                        *link.address, client_keys(edge_keys, 10.0), model_sha256=calibration.backend_sha256
+                        *link.address,
+                        client_keys(edge_keys, 10.0),
+                        model_sha256=calibration.backend_sha256,
+                        ladder=ladder_of(calibration.ladder),
                     )
                     await client.wait_connected(20.0)
                     try:

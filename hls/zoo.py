@@ -302,7 +302,7 @@ def check_same_networks(zoo: Path, other: Kernel) -> None:
             raise CompileError(f"{path}: is not that of kernel {other.name!r}: calibrate anew")
     if (backend_input(read_card(zoo)) or _fabrics(other)) != (other.backend_input or _fabrics(other)):
         raise CompileError(
-            f"{zoo / CARD}: its back end takes pictures in another form than kernel {other.name!r}'s: calibrate anew"
+            f"{zoo / CARD}: its back end takes another form of picture than kernel {other.name!r}: calibrate anew"
         )
 
 
@@ -322,7 +322,7 @@ def calibrated_as(package: Package, other: Kernel) -> Package:
             raise CompileError(f"{package.path}: {file} is not that of kernel {other.name!r}: calibrate anew")
     if (other.backend_input or _fabrics(other)) != (package.kernel.backend_input or _fabrics(package.kernel)):
         raise CompileError(
-            f"{package.path}: its back end takes pictures in another form than kernel {other.name!r}'s: calibrate anew"
+            f"{package.path}: its back end takes another form of picture than kernel {other.name!r}: calibrate anew"
         )
     if other.calibration is None:
         raise CompileError(f"kernel {other.name!r} is not calibrated: run `edgesight calibrate` on it first")

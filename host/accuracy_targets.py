@@ -130,7 +130,7 @@ def more_images(calibration: Calibration) -> str:
     told = " and ".join(f"with {times} times as many about {shown(times):g}" for times in _TOLD_TIMES)
     return (
         f"The back end answers {worst:.2%} of {calibration.images} images rightly, of which about {shown(1):g} can be "
-        f"shown; {told}, if they are answered as well, and {worst:.3g} with no number of them."
+        f"shown, {told}, if these are answered as well; {_floored(worst):g} and more, with no number of them."
     )
 
 

@@ -228,7 +228,7 @@ def calibrate(
             f"{_share(observed.backend_right[:guaranteed]):.0%} rightly: give more labelled pictures, or a better back "
             "end"
         )
-    path = _Path.fitted(fit)
+    path = ThresholdPath.fitted(fit)
     right, answered = path.walk(test)
     bounds = lower_bound(right[:guaranteed], test.count, family_error / len(wanted)).min(axis=0)
     offered: list[Target] = []
@@ -239,7 +239,7 @@ def calibrate(
             refused.append(Refused(accuracy=accuracy, best_reachable=float(bounds[0])))
             continue
         thresholds = path.thresholds[:, kept]
-        offloaded = _reached(observed, thresholds)[-1]
+        offloaded = reaching(observed, thresholds)[-1]
         offered.append(
             Target(
                 accuracy=accuracy,
@@ -307,7 +307,7 @@ def resplit_check(
         wanted = _wanted(targets, fit, test.count, guaranteed, family_error)
         if not wanted:
             continue
-        path = _Path.fitted(fit)
+        path = ThresholdPath.fitted(fit)
         bounds = lower_bound(path.walk(test)[0][:guaranteed], test.count, family_error / len(wanted)).min(axis=0)
         accuracy = path.walk(rest)[0][:guaranteed].min(axis=0) / rest.count
         kept = [(target, _last_passing(bounds >= target)) for target in wanted]
@@ -318,13 +318,14 @@ def resplit_check(
 
 
 @dataclass(frozen=True)
-class _Path:
+class ThresholdPath:
     """Margin thresholds along the grid: [stages, GRID], never growing from one grid point to the next."""
 
     thresholds: Ints
 
     @classmethod
-    def fitted(cls, fit: Observed) -> _Path:
+    def fitted(cls, fit: Observed) -> ThresholdPath:
+        """The path of the confidence curves that are fitted to these images."""
         rows = []
         for margins, right in zip(fit.margins, fit.right, strict=True):
             starts, confidences = confidence_curve(margins, right)
@@ -389,10 +390,20 @@ def _last_passing(passes: Bools) -> int | None:
     return passed - 1 if passed else None
 
 
-def _reached(observed: Observed, thresholds: Ints) -> Bools:
+def reaching(observed: Observed, thresholds: Ints) -> Bools:
     """Which images get to each stage, back end last, under one row of `thresholds` [stages]: [stages + 1, N]."""
     unsure = below(observed.margins, thresholds[:, None])
     return np.concatenate([np.ones((1, observed.count), np.bool_), np.logical_and.accumulate(unsure)])
+
+
+def right_under(observed: Observed, thresholds: Ints) -> Bools:
+    """Which images are answered rightly under one row of `thresholds` [stages], by bucket: [buckets, N]."""
+    right = observed.backend_right.copy()
+    unsure = reaching(observed, thresholds)
+    for stage, own in reversed(list(enumerate(observed.right))):
+        answers = unsure[stage] & ~unsure[stage + 1]
+        right[:, answers] = own[answers]
+    return right
 
 
 def _curves(fit: Observed, test: Observed, thresholds: Ints) -> list[ConfidenceCurve]:
@@ -401,7 +412,7 @@ def _curves(fit: Observed, test: Observed, thresholds: Ints) -> list[ConfidenceC
     Where no image of `fit` gets to a stage, all of them stand in.
     """
     curves = []
-    rows = zip(_reached(fit, thresholds)[:-1], _reached(test, thresholds)[:-1], strict=True)
+    rows = zip(reaching(fit, thresholds)[:-1], reaching(test, thresholds)[:-1], strict=True)
     for stage, (fitting, testing) in enumerate(rows):
         used = fitting if fitting.any() else np.ones_like(fitting)
         starts, confidences = confidence_curve(fit.margins[stage, used], fit.right[stage, used])

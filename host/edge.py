@@ -270,7 +270,7 @@ def open_edge(
     package.check_cascade()
     if calibration is None:
         raise EdgeError(f"{package_path} is not calibrated, so no accuracy is known: run `edgesight calibrate`")
-    connect = _way_to(datacenter, keys_folder, calibration.backend_sha256) if datacenter is not None else None
+    connect = _way_to(datacenter, keys_folder, calibration) if datacenter is not None else None
     meter = EnergyMeter(open_sensor(power)) if power is not None else None
     hedging = Hedging(hedge_budget) if hedge_budget is not None else None
     fabric = open_fabric(package, fabric_name)
@@ -300,14 +300,18 @@ def open_edge(
     return opened()
 
 
-def _way_to(datacenter: tuple[str, int], keys_folder: Path | None, model_sha256: str) -> Callable[[], OffloadClient]:
+def _way_to(
+    datacenter: tuple[str, int], keys_folder: Path | None, calibration: Calibration
+) -> Callable[[], OffloadClient]:
     """Makes the client of the data centre, inside an asyncio loop. Raises KeysError, or LinkError without QUIC."""
     # Imported only now: not every board has what QUIC needs, and an edge without a data centre needs none of it.
     from edgesight.host.link.client import OffloadClient
     from edgesight.host.link.keys import KeysError, client_keys
+    from edgesight.host.link.quality import ladder_of
     from edgesight.host.link.quic import IDLE_TIMEOUT
 
     if keys_folder is None:
         raise KeysError("a data centre is given without keys: name the folder that `edgesight edge --enroll` wrote")
     keys = client_keys(keys_folder, IDLE_TIMEOUT)
-    return lambda: OffloadClient(*datacenter, keys, model_sha256=model_sha256)
+    model, ladder = calibration.backend_sha256, ladder_of(calibration.ladder)
+    return lambda: OffloadClient(*datacenter, keys, model_sha256=model, ladder=ladder)

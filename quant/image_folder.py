@@ -13,7 +13,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
@@ -52,6 +52,21 @@ class FolderReading:
 
 
 AS_NAMED: Final = FolderReading()
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Pictures of known classes, none of which a network was trained on.
+
+    Attributes:
+        name: the folder's.
+        split: they all.
+        checksum: sha256 over each file, label, id and class name, and the form that they are brought to.
+    """
+
+    name: str
+    split: Split
+    checksum: str
 
 
 def load_folder(
@@ -125,6 +140,58 @@ def load_folder(
     )
 
 
+def load_labelled(
+    root: Path,
+    classes: Sequence[str],
+    form: tuple[int, int, int],
+    reading: FolderReading,
+    say: Callable[[str], None],
+    photograph: tuple[int, int, int] | None = None,
+) -> Labelled:
+    """All pictures of the class subfolders of `root`, or of those of its `train/` and `test/`, for known `classes`.
+
+    A subfolder has a class's name, with `_` for each `/` in it; not every class need have one. Pictures of one group
+    are of one thing, and so no independent ones: of each group one is taken, by a hash of its name. The pictures come
+    in the `form` (H, W, C), and with a `photograph` of that form. Raises DataSetError.
+    """
+    label_of = {unicodedata.normalize("NFC", name.replace("/", "_")): label for label, name in enumerate(classes)}
+    files = _Files(root)
+    tops, prefix = _below_single_folders(files.names, label_of)
+    inner = 1 if tops >= {"train", "test"} and not tops & set(label_of) else 0
+    pairs: dict[str, int] = {}
+    for name in files.names:
+        below = PurePosixPath(name).parts[prefix + inner :]
+        if len(below) < 2:
+            raise DataSetError(f"{root}/{name}: an image outside a class subfolder; put it into one or remove it")
+        folder = unicodedata.normalize("NFC", below[0])
+        if folder not in label_of:
+            raise DataSetError(
+                f"{root}: {folder!r} is none of the package's classes ({', '.join(label_of)}); name its folder as one "
+                "of them, or remove it"
+            )
+        pairs[name] = label_of[folder]
+    if not pairs:
+        raise DataSetError(f"{root}: no images; give subfolders with some, named as classes of the package")
+    found = _read_all(files, list(pairs), form)
+    found.report(root, reading.skip_damaged, say)
+    by_class = {
+        label: _groups([name for name in found.pixels if pairs[name] == label], reading.groups == "name")
+        for label in sorted(set(pairs.values()))
+    }
+    taken = [
+        (min(held, key=lambda name: hashlib.sha256(name.encode()).digest()), label)
+        for label, groups in by_class.items()
+        for held in groups.values()
+    ]
+    if len(taken) < len(found.pixels):
+        say(
+            f"groups: {len(taken)} found in the names (<group>_<number>) of {len(found.pixels)} images: one of each is "
+            "taken, since several of one thing are not independent; --groups none where these are no groups"
+        )
+    split = found.split(taken, files, photograph)
+    return Labelled(root.name.removesuffix(".zip"), split, checksum_of(tuple(classes), (split,), found.digests))
+
+
 class _Files:
     """The files below a folder or in a .zip, by their path relative to it."""
 
@@ -192,12 +259,15 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
-def _below_single_folders(names: Sequence[str]) -> tuple[set[str], int]:
-    """Skip wrapping folders such as a .zip's single top one; return the top names below and the levels skipped."""
+def _below_single_folders(names: Sequence[str], known: Collection[str] = ()) -> tuple[set[str], int]:
+    """Skip wrapping folders such as a .zip's single top one; return the top names below and the levels skipped.
+
+    A folder of a `known` name, such as that of the only class, wraps nothing.
+    """
     level = 0
     while True:
         tops = {PurePosixPath(name).parts[level] for name in names}
-        if len(tops) != 1 or any(len(PurePosixPath(name).parts) < level + 3 for name in names):
+        if len(tops) != 1 or tops & set(known) or any(len(PurePosixPath(name).parts) < level + 3 for name in names):
             return tops, level
         level += 1
 
@@ -345,7 +415,8 @@ class _Photographs:
         return made
 
 
-def _read_all(files: _Files, names: Sequence[str], size: int | None) -> _Read:
+def _read_all(files: _Files, names: Sequence[str], size: int | tuple[int, int, int] | None) -> _Read:
+    """The named images, all of one form: this one, or a square of this side, or what suits them."""
     looks: dict[str, Look] = {}
     damaged: dict[str, str] = {}
     for name in names:
@@ -355,8 +426,12 @@ def _read_all(files: _Files, names: Sequence[str], size: int | None) -> _Read:
             damaged[name] = str(error)
     if not looks:
         return _Read((0, 0, 0), {}, {}, damaged, {})
-    side, grey = _common_form(list(looks.values()), size)
-    found = _Read((side, side, 1 if grey else 3), {}, {}, damaged, {})
+    if isinstance(size, tuple):
+        form = size
+    else:
+        side, grey = _common_form(list(looks.values()), size)
+        form = (side, side, 1 if grey else 3)
+    found = _Read(form, {}, {}, damaged, {})
     for name in looks:
         try:
             content = files.content(name)

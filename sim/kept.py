@@ -20,7 +20,7 @@ _MOST_KEPT = 32  # measurements, of some 100 kB each
 _ROOT = Path(__file__).resolve().parent.parent
 # What every measurement's outcome hangs on beside its inputs.
 _CODE = (
-    *("sim/observe.py", "sim/ladder.py", "sim/lossy_path.py"),
+    *("sim/observe.py", "sim/ladder.py", "sim/photographs.py"),
     *("host/fabric/csim.py", "host/datacenter/models.py", "host/pictures.py"),
 )
 

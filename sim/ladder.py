@@ -34,9 +34,9 @@ from edgesight.host.datacenter.models import Executor
 from edgesight.host.kernel import Rung
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.quality import Step
-from edgesight.host.link.strips import kind_of
+from edgesight.host.link.strips import encode_at, kind_of, through_loss
 from edgesight.sim.kept import kept, key_of
-from edgesight.sim.lossy_path import Photographs, batches, sent, unharmed
+from edgesight.sim.photographs import Photographs, batches
 from edgesight.sim.workers import progress
 
 CANDIDATES: Final = tuple(Step(quality, divisor) for divisor in (1, 2, 4) for quality in (92, 85, 70, 50, 30, 15))
@@ -53,7 +53,7 @@ def travels_raw(photographs: Photographs) -> bool:
     return kind_of(photographs[np.zeros(1, np.int64)][0]).raw
 
 
-def ladder_of(
+def measured_ladder(
     model: Executor,
     photographs: Photographs,
     truth: npt.NDArray[np.int64],
@@ -79,6 +79,7 @@ def measure(
 ) -> dict[str, npt.NDArray[np.generic]]:
     """`sizes` [candidates], mean bytes, infinite where one cannot be sent; `right` [candidates, chosen]."""
     sizes, right = np.zeros((len(CANDIDATES), len(chosen))), np.zeros((len(CANDIDATES), len(chosen)), np.bool_)
+    nothing_lost = np.random.default_rng(0)
     with progress() as bar:
         task = bar.add_task("back end by quality and size", total=len(chosen))
         for places in batches(photographs, len(chosen)):
@@ -87,12 +88,12 @@ def measure(
                 if not np.isfinite(sizes[row, 0]):
                     continue
                 try:
-                    encoded = [sent(photograph, step) for photograph in taken]
+                    sizes[row, places] = [encode_at(one, step.quality, step.divisor).size for one in taken]
                 except LinkError:  # too large for its datagrams, or for its count of strips
                     sizes[row] = np.inf
                     continue
-                sizes[row, places] = [each.size for each in encoded]
-                arrived = np.stack([unharmed(each, taken.shape[1:]) for each in encoded])
+                came = [through_loss(one, 0.0, nothing_lost, step.quality, divisor=step.divisor) for one in taken]
+                arrived = np.stack([image for image in came if image is not None])  # which is all of them
                 right[row, places] = model.run(arrived).argmax(axis=1) == truth[chosen[places]]
             bar.advance(task, len(places))
     return {"sizes": sizes.mean(axis=1), "right": right}

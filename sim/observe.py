@@ -10,7 +10,7 @@ bucket fares worse.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,12 +23,14 @@ from edgesight.host.fabric.base import Images
 from edgesight.host.fabric.csim import Logits, decide
 from edgesight.host.kernel import Calibration, Sample, calibration_split
 from edgesight.host.link.concealment import Pixels
+from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.parity import strips_for
-from edgesight.host.link.quality import Step
+from edgesight.host.link.quality import LADDER, Step, ladder_of
+from edgesight.host.link.strips import encode_at, through_loss
 from edgesight.host.package import Package
 from edgesight.sim.kept import Arrays, kept, key_of
-from edgesight.sim.ladder import ladder_of
-from edgesight.sim.lossy_path import AS_ASKED, Photographs, batches, sent, through_loss, unharmed
+from edgesight.sim.ladder import measured_ladder
+from edgesight.sim.photographs import Photographs, batches
 from edgesight.sim.workers import progress
 
 # Integer logits [N, classes] of every stage for images uint8 [N, H, W, C].
@@ -81,9 +83,9 @@ def calibration_of(  # noqa: PLR0913 - what it rests on is its callers'
     source = rests_on.dataset_sha256
     fit = fit_images(len(split.labels), seed)
     facts = [source, split.ids, _form(package)]
-    ladder = ladder_of(model, split.photographs, split.labels, fit, facts)
-    step = Step(ladder[0].quality, ladder[0].divisor) if ladder else AS_ASKED
-    observed = observe_once(package, model, stages, split, losses, seed, step, source)
+    ladder = measured_ladder(model, split.photographs, split.labels, fit, facts)
+    steps = ladder_of(ladder)
+    observed = observe_once(package, model, stages, split, losses, seed, steps, source)
     calibration = calibrate(
         observed, targets, loss=loss, backend_sha256=model.sha256, rests_on=rests_on, ladder=ladder, seed=seed
     )
@@ -91,7 +93,7 @@ def calibration_of(  # noqa: PLR0913 - what it rests on is its callers'
         return calibration
     pool = observed
     if held_out is not None:
-        pool = pool.joined(observe_once(package, model, stages, held_out, losses, seed + 1, step, source))
+        pool = pool.joined(observe_once(package, model, stages, held_out, losses, seed + 1, steps, source))
     check = resplit_check(pool, targets, loss=loss, count=resplits, seed=seed)
     return calibration.model_copy(update={"resplits": check})
 
@@ -103,7 +105,7 @@ def observe_once(
     split: Labelled,
     losses: Sequence[float],
     seed: int,
-    step: Step,
+    steps: Sequence[Step],
     source: str,
 ) -> Observed:
     """What `observe` says of the `split`; where the very same was measured before, it is taken from the user's cache.
@@ -120,13 +122,13 @@ def observe_once(
         model.sha256,
         list(losses),
         seed,
-        [step.quality, step.divisor],
+        [(step.quality, step.divisor) for step in steps],
     ]
     facts += [source, split.ids, _form(package), list(split.photographs.shape)]
     key = key_of(facts, (split.images, split.labels))
 
     def measure() -> Arrays:
-        observed = observe(model, stages(split.images), split.photographs, split.labels, losses, seed, step)
+        observed = observe(model, stages(split.images), split.photographs, split.labels, losses, seed, steps)
         return {field.name: np.asarray(getattr(observed, field.name)) for field in fields(Observed)}
 
     arrays: dict[str, Any] = dict(kept(key, [field.name for field in fields(Observed)], measure))
@@ -140,41 +142,64 @@ def observe(
     truth: npt.NDArray[np.int64],
     losses: Sequence[float],
     seed: int,
-    step: Step = AS_ASKED,
+    steps: Sequence[Step] = LADDER,
 ) -> Observed:
     """What the stages' `logits` say of pictures of classes `truth` [N], and the back end of their `photographs`.
 
-    These go by this `step` at each of the `losses`, which rise. Where every strip of an image is lost, the last stage's
-    label stands in, as it does for a user.
+    These go by the first of the `steps` that they can be encoded at, as a client's do, at each of the `losses`, which
+    rise. Where every strip of an image is lost, the last stage's label stands in, as it does for a user. Raises
+    LinkError for one that cannot go at any step.
     """
     labels, margins = zip(*(decide(stage) for stage in logits), strict=True)
     backend = np.tile(labels[-1].astype(np.int64), (len(losses), 1))
     came = np.zeros((len(losses), len(truth)), np.bool_)
     told = [0.0, *losses]  # the loss that the client has measured: the bucket's lower end
     generators = [np.random.default_rng([seed, row]) for row in range(len(losses))]
-    shape = photographs.shape[1:]
     with progress() as bar:
         task = bar.add_task("back end through the lossy link", total=len(truth))
         for places in batches(photographs, len(truth)):
-            on_way = dict(zip(places.tolist(), (sent(one, step) for one in photographs[places]), strict=True))
-            whole = {index: unharmed(encoded, shape) for index, encoded in on_way.items()}
-            own = _labels(model, whole)
+            on_way = {index: _way(one, steps) for index, one in zip(places.tolist(), photographs[places], strict=True)}
+            whole = {index: way.seen(0.0, 0.0, generators[0]) for index, way in on_way.items()}
+            unharmed = {index: image for index, image in whole.items() if image is not None}
+            own = _labels(model, unharmed)
             for row, (loss, generator) in enumerate(zip(losses, generators, strict=True)):
-                received = {
-                    index: through_loss(encoded, shape, loss, generator, strips_for(len(encoded.payloads), told[row]))
-                    for index, encoded in on_way.items()
-                }
+                received = {index: way.seen(loss, told[row], generator) for index, way in on_way.items()}
                 # What arrived exactly, or could be recovered, has the answer that is known.
                 harmed = {
                     index: image
                     for index, image in received.items()
-                    if image is not None and not np.array_equal(image, whole[index])
+                    if image is not None and not np.array_equal(image, unharmed[index])
                 }
                 said = {**own, **_labels(model, harmed)}
                 for index in (index for index, image in received.items() if image is not None):
                     backend[row, index], came[row, index] = said[index], True
             bar.advance(task, len(places))
     return Observed(np.stack(margins), np.stack(labels), backend, came, truth, tuple(losses))
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A photograph on its way at one step, in so many strips."""
+
+    photograph: Pixels
+    step: Step
+    strips: int
+
+    def seen(self, loss: float, told: float, generator: np.random.Generator) -> Pixels | None:
+        """What the data centre sees at a `loss`, where the client was told another; None where too little came."""
+        parity = strips_for(self.strips, told)
+        return through_loss(self.photograph, loss, generator, self.step.quality, parity, self.step.divisor)
+
+
+def _way(photograph: Pixels, steps: Sequence[Step]) -> _Way:
+    """At the first of the steps that it can be encoded at; raises LinkError where there is none."""
+    for step in steps:
+        try:
+            return _Way(photograph, step, len(encode_at(photograph, step.quality, step.divisor).payloads))
+        except LinkError:  # such as a block that fits no datagram
+            if step == steps[-1]:
+                raise
+    raise CalibrationError("no step to send a photograph at: give at least one")
 
 
 def _back_end(package: Package) -> Executor:

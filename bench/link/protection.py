@@ -39,10 +39,10 @@ from rich.table import Table
 from edgesight.bench.link.photos import make_network, read_photos
 from edgesight.bench.report import write_report
 from edgesight.host.datacenter.models import OnnxModel
-from edgesight.host.link.datagrams import MAX_DATAGRAM, STRIP_HEADER, Kind, Strip
+from edgesight.host.link.datagrams import MAX_DATAGRAM, STRIP_HEADER, Strip
 from edgesight.host.link.parity import strips_for
-from edgesight.host.link.quality import LADDER, Step, smaller
-from edgesight.host.link.strips import QUALITY, RAW_BELOW, assemble, cut, encode, resize
+from edgesight.host.link.quality import LADDER
+from edgesight.host.link.strips import RAW_BELOW, assemble, cut, encode_at, resize, smaller
 
 LOSSES = (0.0, 0.01, 0.05, 0.10, 0.20)
 _BATCH = 16
@@ -186,8 +186,8 @@ def measure_ladder(images: npt.NDArray[np.uint8], model: OnnxModel) -> list[tupl
     """Of each step of the ladder its name, agreement and bytes an image; images are uint8 [N, H, W, C]."""
     own = _labels(model, [_image(_strips(image)) for image in images])
     found = []
-    for step in (Step(QUALITY, 1), *LADDER):
-        encoded = [encode(smaller(image, step.divisor), step.quality, kind=Kind.JPEG) for image in images]
+    for step in LADDER:
+        encoded = [encode_at(image, step.quality, step.divisor) for image in images]
         seen: list[Pixels | None] = []
         for one in encoded:
             whole = assemble(Strip.parse(message) for message in one.pack(request=0, left_ms=0)).image()

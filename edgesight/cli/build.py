@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgesight.cli import ending
-from edgesight.cli.data import FETCHED, data_set
+from edgesight.cli.data import FETCHED, sample_of
 from edgesight.cli.ending import ArgumentError
 from edgesight.cli.options import (
     DataDir,
@@ -40,11 +41,12 @@ from edgesight.hls.zoo import (
 )
 
 if TYPE_CHECKING:
+    from edgesight.cli.data import Sampled
+    from edgesight.host.accuracy_targets import Targets
     from edgesight.host.kernel import Calibration
     from edgesight.host.package import Package
     from edgesight.quant.backends import BackEnd
     from edgesight.quant.networks import Network
-    from edgesight.quant.splits import DataSet
 
 
 def _stage(place: str, what: str) -> typer.models.OptionInfo:
@@ -337,7 +339,12 @@ def csim(package: PackagePath, json_: Json = False) -> None:
 def calibrate(  # noqa: PLR0913 - a command's options are its surface
     package: PackagePath,
     dataset: DataSetName,
-    targets: Annotated[str, typer.Option(help="Accuracy targets to offer, comma separated.")],
+    targets: Annotated[
+        str,
+        typer.Option(
+            help="Accuracy targets to offer, comma separated; auto: what these pictures can be expected to show."
+        ),
+    ],
     loss: Annotated[
         float, typer.Option(min=0.0, max=0.99, help="Highest packet loss that the targets are to hold under.")
     ] = 0.05,
@@ -353,20 +360,25 @@ def calibrate(  # noqa: PLR0913 - a command's options are its surface
 
     They hold on links that lose up to --loss of their packets; the back end is measured at higher losses, too.
 
-    Uses the data set's calibration split; the check by re-splits pools it with the test split.
+    Of the data set that the package was trained on it uses the calibration split; the check by re-splits pools it with
+    the test split. Of another folder, whose subfolders are named as classes of the package, it uses all pictures: the
+    targets then hold for pictures like those. None of them may be one that the networks were trained on.
     """
-    from edgesight.host.accuracy_targets import CalibrationError, advice, parse_targets
+    from edgesight.host.accuracy_targets import AUTO, CalibrationError, advice, more_images, parse_targets
 
     wanted = parse_targets(targets)  # before anything is measured
     opened = load(package)
-    data = data_set(dataset, data_dir, size, opened, reading(groups, skip_damaged))
-    made = _calibration(opened, data, wanted, loss=loss, seed=seed, resplits=resplits)
-    said = advice(made)
+    sample = sample_of(dataset, data_dir, size, opened, reading(groups, skip_damaged))
+    made = _calibration(opened, sample, wanted, loss=loss, seed=seed, resplits=resplits)
+    said = [more_images(made)] if wanted == AUTO else advice(made)
     if not made.targets:
         raise CalibrationError(" ".join(["no target can be offered, and nothing was changed.", *said]))
     opened = opened.replace(calibration=made.model_dump())
     show_package(opened, json_)
-    warn(said)
+    if wanted == AUTO:
+        print(*said, file=sys.stderr)
+    else:
+        warn(said)
 
 
 def kernels(
@@ -387,8 +399,9 @@ def kernels(
         if before is not None:
             package = calibrated_as(package, before)
         else:
-            data = data_set(recipe.name, data_dir if recipe.name == "fashion-mnist" else None, None, package)
-            found = _calibration(package, data, recipe.targets, loss=recipe.loss)
+            folder = data_dir if recipe.name == "fashion-mnist" else None
+            sample = sample_of(recipe.name, folder, None, package, reading(Grouping.name, False))
+            found = _calibration(package, sample, recipe.targets, loss=recipe.loss)
             package = package.replace(calibration=found.model_dump())
         made.append(package)
         if not json_:
@@ -398,12 +411,19 @@ def kernels(
 
 
 def _calibration(
-    package: Package, data: DataSet, targets: list[float], *, loss: float, seed: int = 0, resplits: int = 200
+    package: Package, sample: Sampled, targets: Targets, *, loss: float, seed: int = 0, resplits: int = 200
 ) -> Calibration:
     from edgesight.hls.package_reference import PackageReference
     from edgesight.sim.observe import calibration_of
 
-    stages = PackageReference(package)
     return calibration_of(
-        package, stages, data.calibration, data.test, targets, loss=loss, seed=seed, resplits=resplits
+        package,
+        PackageReference(package),
+        sample.split,
+        sample.held_out,
+        targets,
+        loss=loss,
+        seed=seed,
+        resplits=resplits,
+        rests_on=sample.rests_on,
     )

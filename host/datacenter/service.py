@@ -17,7 +17,7 @@ Decoding, with recovering, and the model have a thread each, so that the loop, w
 for an image. While the model has nothing to do, its thread decodes an image that comes alone, which then need not go by
 two threads, each of which has to be woken. Edges share both fairly (`edgesight.host.datacenter.shares`). What requests
 hold is bounded in bytes, and how many may wait, an edge and in all; what is beyond is refused before anything is kept
-or worked out for it.
+or worked out for it. An image is of the form that the package's back end takes, or smaller and enlarged to that.
 
 Words owned here: batch.
 """
@@ -52,7 +52,7 @@ MAX_READY = 512  # requests of all edges waiting for the model, in equal parts
 _FEWEST_READY = 2 * MAX_BATCH  # of an edge, however many there are
 MAX_BYTES, MAX_EDGE_BYTES = 64 << 20, 16 << 20  # that requests hold of strips: of all edges, and of one
 _REQUEST_BYTES, _STRIP_BYTES = 2_048, 256  # that a request, and each of its strips, holds besides
-_DECODED_BYTES = 64 << 20  # that decoded images hold which the model has not begun with
+_DECODED_BYTES = 64 << 20  # that decoded images hold which the model has not begun with, and those of one batch
 _DECODE_S = 0.010  # seconds of decoding after which those that are through go on to the model
 
 
@@ -65,8 +65,8 @@ class Service:
     def __init__(self, executor: Executor, max_batch: int = MAX_BATCH) -> None:
         """Runs inside an asyncio loop; `run` does the work."""
         self._executor = executor
-        self._max_batch = max_batch
-        self._image_bytes = math.prod(executor.input_shape)
+        self._most_decoded = max(_DECODED_BYTES // math.prod(executor.input_shape), 1)
+        self._max_batch = min(max_batch, self._most_decoded)
         self._clients: dict[ServerPeer, Client] = {}
         self._shares: Shares[Ready] = Shares()
         self._ready: dict[tuple[ServerPeer, int], Ready] = {}  # in order of coming
@@ -288,8 +288,7 @@ class Service:
     async def _decode_all(self) -> None:
         while True:
             self._to_decode.clear()
-            room = max(_DECODED_BYTES // self._image_bytes, 2 * self._max_batch)
-            room -= sum(len(share.decoded) for share in self._shares)
+            room = self._most_decoded - sum(len(share.decoded) for share in self._shares)
             group = self._shares.take(
                 _waiting, lambda share: self._max_batch - len(share.decoded), min(room, self._max_batch)
             )

@@ -27,6 +27,7 @@ from edgesight.host.link.jpeg import END_OF_IMAGE, MARKER, encode_blocks, header
 
 _FEWEST_STRIPS = 4  # so that one loss is never the whole image
 _FIRST = struct.Struct("!H")  # where in the block line a strip begins
+MAX_BLOCKS = 1 << 8 * _FIRST.size  # that such a number tells apart
 _LONG = 0x80  # set in the first of two bytes of a block's length, which else is one byte
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _APART = 16  # successive blocks of the line that should lie far apart: about a strip's
@@ -39,6 +40,7 @@ def blocks_in_strips(image: Pixels, quality: int, room: int) -> list[bytes]:
     """The blocks of `image` in their line, cut into payloads of about equal size and at most `room` bytes."""
     height, width, channels = image.shape
     form = Form(Kind.JPEG, height, width, channels, quality, 1)
+    check_blocks(form)
     header = header_of_blocks(height, width, channels, quality)
     blocks = _RESTART.split(encode_blocks(image, quality)[len(header) : -len(END_OF_IMAGE)])
     if len(blocks) != math.prod(blocks_of(form)):
@@ -117,6 +119,16 @@ def _stride(rows: int, columns: int) -> int:
         distances = np.minimum(distances, wrapped)
     nearest, average = distances.min(axis=1, initial=count), distances.mean(axis=1) if count > 1 else np.zeros(1)
     return int(strides[np.lexsort((average, nearest))[-1]])
+
+
+def check_blocks(form: Form) -> None:
+    """Raise LinkError where an image of `form` has more blocks than a strip can say where it begins."""
+    count = math.prod(blocks_of(form))
+    if count > MAX_BLOCKS:
+        raise LinkError(
+            f"an image of {form.width} x {form.height} pixels has {count} JPEG blocks: at most {MAX_BLOCKS} travel so; "
+            "make it smaller"
+        )
 
 
 def block_side(form: Form) -> int:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +21,9 @@ from edgesight.host.link.datagrams import LinkError, Reply, Status, parse
 from edgesight.host.link.keys import EdgeKeys
 from edgesight.host.link.offload import NoAnswer, Offloaded
 from edgesight.host.link.parity import strips_for
-from edgesight.host.link.quality import Room, fit, room
+from edgesight.host.link.quality import LADDER, Fitted, Room, Step, fit, room
 from edgesight.host.link.repair import Progress
-from edgesight.host.link.strips import QUALITY, Encoded, kind_of
+from edgesight.host.link.strips import kind_of
 from edgesight.host.link.telling import Sparing
 
 _ASK_AGAIN = 3.0  # times the usual wait for a reply
@@ -39,12 +40,6 @@ _USUAL_BYTES = 0.3  # of a pixel in a JPEG, before any was made
 logger = logging.getLogger(__name__)
 
 
-def _coarser(encoded: Encoded, image: npt.NDArray[np.uint8]) -> bool:
-    """Whether `image` is packed smaller, or at a lower quality, than calibration saw images."""
-    smaller = (encoded.height, encoded.width) != image.shape[:2]
-    return smaller or (not encoded.kind.raw and encoded.quality < QUALITY)
-
-
 class OffloadClient:
     """Keeps a connection to the data centre and offloads images over it."""
 
@@ -55,22 +50,23 @@ class OffloadClient:
         keys: EdgeKeys,
         *,
         model_sha256: str | None = None,
-        quality: int = QUALITY,
+        ladder: Sequence[Step] = LADDER,
         max_open: int = 128,  # as many as the data centre puts together of one edge
     ) -> None:
         """`model_sha256` is the model that the calibration was made with (None takes any); `max_open` requests at once.
 
-        `quality` is the JPEG quality of large images where the bandwidth is ample.
+        Large images go at the first step of the `ladder`, which the calibration was made at, where the bandwidth is
+        ample.
         """
+        self.ladder = ladder  # another may take its place: for requests that are not encoded yet
         self.resent = 0  # requests whose strips went twice
         self._told = Sparing(logger)
         self._connection = Connection((host, port), keys, model_sha256, self, self._told)
-        self._quality = quality
         self._slots = asyncio.Semaphore(max_open)
         self._open: dict[int, asyncio.Future[Reply]] = {}
         self._line: deque[tuple[float, asyncio.Future[None]]] = deque()  # deadlines of images to be encoded, and turns
         self._usual_wait = 0.1  # seconds from the last strip sent to the reply, smoothed
-        self._usual_bytes = _USUAL_BYTES  # of a pixel in a JPEG as it is asked for, smoothed
+        self._usual_bytes = _USUAL_BYTES / ladder[0].divisor ** 2  # of a pixel in a JPEG at the first step, smoothed
         self._usual_service = 0.0  # seconds that a request spends at the data centre, smoothed
 
     @property
@@ -177,7 +173,7 @@ class OffloadClient:
     ) -> Offloaded:
         loop = asyncio.get_running_loop()
         coarse, loss, first_sent = False, 0.0, 0.0
-        encoded, entire, parity = None, False, 0
+        fitted, entire = None, False
         quick: bool | None = None  # the path is, as of the first attempt: pieces of two JPEGs of one form would not fit
         for attempt in range(2):
             waited = await self._take_turn(reply, deadline)
@@ -193,24 +189,25 @@ class OffloadClient:
                 break
             progress = peer.followed.follow(request)
             # Where anything of it came, the data centre has the request and its reply got lost: one strip reminds it.
-            reminder = encoded is not None and progress.arrived > 0
-            if encoded is None or not reminder:
+            reminder = fitted is not None and progress.arrived > 0
+            if fitted is None or not reminder:
                 entire, within = self._entire(peer, image), self._room(peer, left)
                 quick = (peer.rate or 0.0) >= _QUICK if quick is None else quick
-                encoded, parity = fit(
+                fitted = fit(
                     image,
-                    self._quality,
+                    self.ladder,
                     within,
                     peer.loss_meter.path_loss,
                     peer.largest_datagram,
                     entire,
                     progressive=not quick,
                 )
-                self._learn_bytes(encoded, image)
-                exposed = not entire and parity < strips_for(len(encoded.payloads), peer.loss_meter.loss)
-                coarse |= exposed or _coarser(encoded, image)
-            messages = encoded.pack(
-                request=request, left_ms=int(left * 1e3), attempt=attempt, accuracy=accuracy, parity=parity
+                self._learn_bytes(fitted, image)
+                strips = len(fitted.encoded.payloads)
+                exposed = not entire and fitted.parity < strips_for(strips, peer.loss_meter.loss)
+                coarse |= exposed or fitted.coarse
+            messages = fitted.encoded.pack(
+                request=request, left_ms=int(left * 1e3), attempt=attempt, accuracy=accuracy, parity=fitted.parity
             )
             if reminder:
                 messages = messages[:1]
@@ -276,9 +273,9 @@ class OffloadClient:
         behind = [deadline - now for deadline, _ in self._line]
         return room(peer.rate, [left, *behind], peer.least_round_trip + self._usual_service, peer.ahead)
 
-    def _learn_bytes(self, encoded: Encoded, image: npt.NDArray[np.uint8]) -> None:
-        if not encoded.kind.raw and not _coarser(encoded, image):
-            self._usual_bytes += (encoded.size / (encoded.height * encoded.width) - self._usual_bytes) / 8
+    def _learn_bytes(self, fitted: Fitted, image: npt.NDArray[np.uint8]) -> None:
+        if not fitted.encoded.kind.raw and not fitted.coarse:
+            self._usual_bytes += (fitted.encoded.size / (image.shape[0] * image.shape[1]) - self._usual_bytes) / 8
 
     async def _reply_or_silence(
         self,

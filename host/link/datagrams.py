@@ -27,7 +27,7 @@ from edgesight.host.errors import EdgeSightError
 
 VERSION = 3
 MAX_DATAGRAM = 1_124  # fits a QUIC packet of the smallest path (1,200 bytes) with its overhead
-MAX_SIDE = 1_024  # pixels; the same limit that a kernel's input has
+MAX_SIDE = 4_096  # pixels; the same limit that a back end's input has
 MAX_STRIPS = 4_096
 MAX_PARITY = 64
 MAX_LEFT_MS = 0xFFFF

@@ -1,10 +1,10 @@
 """How finely an image is encoded: as finely as the bandwidth carries before the deadline.
 
-Where bandwidth is ample an image goes at the quality asked for, always the same. Where it is not, steps of a ladder
-of qualities, and below those of smaller sizes, are taken until the image fits; the data centre enlarges a smaller one.
-Tiny images, which travel raw, stay as they are: there is little to be saved, and much of them to be lost. The ladder is
-ordered by what a classifier still makes of the image (`python -m edgesight.bench.link.protection` measures it), not
-by how it looks.
+Where bandwidth is ample an image goes at the first step of a ladder, which the accuracy targets were measured at. Where
+it is not, later steps, of lower quality or smaller size, are taken until the image fits; the data centre enlarges a
+smaller one. Tiny images, which travel raw, stay as they are: there is little to be saved, and much of them to be lost.
+The ladder is ordered by what a classifier still makes of the image, not by how it looks: a calibration measures its own
+back end's, and the usual one comes from `python -m edgesight.bench.link.protection`.
 
 Words owned here: ladder, room.
 """
@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgesight.host.kernel import Rung
 from edgesight.host.link.concealment import Pixels
-from edgesight.host.link.datagrams import MAX_DATAGRAM
+from edgesight.host.link.datagrams import MAX_DATAGRAM, LinkError
 from edgesight.host.link.parity import strips_for
-from edgesight.host.link.strips import Encoded, encode, kind_of, resize
+from edgesight.host.link.strips import QUALITY, Encoded, encode_at
 
 PACKET = 48  # bytes that a strip's packet has beside it, on a way where they count
-# Of the time left, what sending an image may take, as it is asked for and coarser. The latter leaves more time for what
+# Of the time left, what sending an image may take, at the first step and coarser. The latter leaves more time for what
 # cannot be foreseen.
 _SHARE, _SHARE_COARSE = 0.85, 0.6
 
@@ -33,21 +34,27 @@ class Step:
     divisor: int
 
 
-# On photographs EfficientNet-Lite0 agrees with itself 94 % of the time in 10.7 kB at the first step, 90 % in 5.7 kB at
-# the third and 75 % in 3.0 kB at the fifth, where quality 15 at full size would take 3.7 kB for as much.
+# Where no calibration says better. On photographs EfficientNet-Lite0 agrees with itself 94 % of the time in 10.7 kB at
+# the second step, 90 % in 5.7 kB at the fourth and 75 % in 3.0 kB at the sixth, where quality 15 at full size would
+# take 3.7 kB for as much.
 LADDER = (
-    *(Step(quality, 1) for quality in (70, 50, 30, 20)),
+    *(Step(quality, 1) for quality in (QUALITY, 70, 50, 30, 20)),
     *(Step(quality, 2) for quality in (70, 50, 30, 15)),
     *(Step(quality, 4) for quality in (70, 50, 30)),
 )
+
+
+def ladder_of(rungs: Sequence[Rung]) -> tuple[Step, ...]:
+    """The ladder that a calibration measured, or the usual one where it measured none."""
+    return tuple(Step(rung.quality, rung.divisor) for rung in rungs) or LADDER
 
 
 @dataclass(frozen=True)
 class Room:
     """Bytes that an image may take, packets' own included."""
 
-    whole: float = float("inf")  # as it is asked for
-    coarse: float = float("inf")  # as a step of the ladder
+    whole: float = float("inf")  # at the ladder's first step
+    coarse: float = float("inf")  # at another
 
 
 def room(rate: float | None, left: Sequence[float], elsewhere: float, ahead: int) -> Room:
@@ -66,46 +73,58 @@ def room(rate: float | None, left: Sequence[float], elsewhere: float, ahead: int
     return Room(most(_SHARE), most(_SHARE_COARSE))
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """An image as it goes: encoded, and how many parity strips go along."""
+
+    encoded: Encoded
+    parity: int
+    coarse: bool  # at another step than the ladder's first
+
+
 def fit(
     image: Pixels,
-    quality: int,
+    ladder: Sequence[Step],
     within: Room,
     loss: float,
     largest: int = MAX_DATAGRAM,
     entire: bool = False,
     progressive: bool = True,
-) -> tuple[Encoded, int]:
-    """`image`, uint8 [H, W, C], encoded in what it may take, and how many parity strips go along at this `loss`.
+) -> Fitted:
+    """`image`, uint8 [H, W, C], encoded in what it may take, with parity strips for this `loss`.
 
-    At `quality` where that fits, else at the first step of the ladder that does; at the last step when none does.
-    A tiny image always goes as it is. `entire` ones have no parity; without `progressive` one at `quality` goes in
-    the JPEG that is made and read fastest. Raises LinkError as `encode` does.
+    At the ladder's first step where that fits, else at the first of the others that does; at the last when none does.
+    A tiny image always goes as it is. `entire` ones have no parity; without `progressive` one at the first step goes in
+    the JPEG that is made and read fastest. Raises LinkError as `encode` does, where no step can be encoded.
     """
-    kind = kind_of(image, entire)
 
     def at(step: Step, progressive: bool = True) -> tuple[Encoded, int, float]:
-        encoded = encode(smaller(image, step.divisor), step.quality, largest, kind, progressive)
+        encoded = encode_at(image, step.quality, step.divisor, largest, entire, progressive)
         count = len(encoded.payloads)
         parity = 0 if entire else strips_for(count, loss)
         return encoded, parity, (encoded.size / count + PACKET) * (count + parity)
 
-    encoded, parity, size = at(Step(quality, 1), progressive)
-    if size <= within.whole or kind.raw:
-        return encoded, parity
-    steps = [step for step in LADDER if step.divisor > 1 or step.quality < quality]
-    first, last = 0, len(steps) - 1  # the step looked for is one of these
+    try:
+        encoded, parity, size = at(ladder[0], progressive)
+    except LinkError:  # such as a block that fits no datagram
+        if len(ladder) == 1:
+            raise
+    else:
+        if size <= within.whole or encoded.kind.raw or len(ladder) == 1:
+            return Fitted(encoded, parity, coarse=False)
+    first, last = 1, len(ladder) - 1  # the step looked for is one of these
     while True:
         middle = (first + last) // 2
-        encoded, parity, size = at(steps[middle])
+        try:
+            encoded, parity, size = at(ladder[middle])
+        except LinkError:
+            if first == last:
+                raise
+            first = middle + 1
+            continue
         if first == last:
-            return encoded, parity
+            return Fitted(encoded, parity, coarse=True)
         if size <= within.coarse:
             last = middle
         else:
             first = middle + 1
-
-
-def smaller(image: Pixels, divisor: int) -> Pixels:
-    """`image` [H, W, C] with each side divided, rounded up."""
-    height, width, channels = image.shape
-    return image if divisor == 1 else resize(image, (-(-height // divisor), -(-width // divisor), channels))

@@ -28,7 +28,14 @@ import numpy as np
 from PIL import Image
 
 from edgesight.host.link import parity as codes
-from edgesight.host.link.block_line import block_line, block_side, blocks_in_strips, blocks_of, unpack_blocks
+from edgesight.host.link.block_line import (
+    block_line,
+    block_side,
+    blocks_in_strips,
+    blocks_of,
+    check_blocks,
+    unpack_blocks,
+)
 from edgesight.host.link.concealment import Known, Pixels, conceal_blocks, fill
 from edgesight.host.link.datagrams import (
     MAX_DATAGRAM,
@@ -138,6 +145,22 @@ def cut(
     return encoded.pack(request=request, left_ms=left_ms, attempt=attempt, accuracy=accuracy, parity=parity)
 
 
+def encode_at(
+    image: Pixels,
+    quality: int,
+    divisor: int,
+    largest: int = MAX_DATAGRAM,
+    entire: bool = False,
+    progressive: bool = True,
+) -> Encoded:
+    """A photograph `image`, uint8 [H, W, C], each side divided and then packed and cut as a photograph of its own size.
+
+    A tiny one travels raw, as it is, whatever is asked. The rest as `encode` has it.
+    """
+    kind = kind_of(image, entire)
+    return encode(image if kind.raw else smaller(image, divisor), quality, largest, kind, progressive)
+
+
 def check_image(image: Pixels) -> None:
     """Raise LinkError unless `image` is one that travels: uint8 [H, W, 1 or 3] within the size limit."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
@@ -155,6 +178,12 @@ def resize(image: Pixels, shape: tuple[int, ...]) -> Pixels:
     smaller = height * width < image.shape[0] * image.shape[1]
     resized = picture.resize((width, height), Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC)
     return np.asarray(resized, np.uint8).reshape(height, width, channels)
+
+
+def smaller(image: Pixels, divisor: int) -> Pixels:
+    """`image` [H, W, C] with each side divided, rounded up."""
+    height, width, channels = image.shape
+    return image if divisor == 1 else resize(image, (-(-height // divisor), -(-width // divisor), channels))
 
 
 class Assembly:
@@ -178,6 +207,8 @@ class Assembly:
             raise LinkError(f"a raw image of {form.width} x {form.height}: at most {RAW_BELOW - 1} a side travel so")
         if form.kind == Kind.RAW and form.count != math.isqrt(form.count) ** 2:
             raise LinkError(f"{form.count} raw strips: expected a square number")
+        if form.kind == Kind.JPEG:
+            check_blocks(form)
         if not form.kind.raw and form.count > math.prod(blocks_of(form)):
             raise LinkError(f"{form.count} JPEG strips for {math.prod(blocks_of(form))} blocks")
 
@@ -294,16 +325,22 @@ class Assembly:
 
 
 def through_loss(
-    image: Pixels, loss: float, generator: np.random.Generator, quality: int = QUALITY, parity: int = 0
+    image: Pixels,
+    loss: float,
+    generator: np.random.Generator,
+    quality: int = QUALITY,
+    parity: int = 0,
+    divisor: int = 1,
 ) -> Pixels | None:
-    """What the data centre sees of `image` when each strip is lost independently with probability `loss`.
+    """What the data centre sees of the photograph `image` when each strip is lost independently with chance `loss`.
 
-    None where nothing arrives, or too little. Calibration measures the back end through this.
+    It is divided and encoded as `encode_at` does, and comes enlarged to its own shape, as the back end gets it. None
+    where nothing arrives, or too little. Calibration measures the back end through this.
     """
-    strips = [Strip.parse(datagram) for datagram in cut(image, request=0, left_ms=0, quality=quality, parity=parity)]
-    kept = [strip for strip in strips if generator.random() >= loss]
+    messages = encode_at(image, quality, divisor).pack(request=0, left_ms=0, parity=parity)
+    kept = [strip for strip in map(Strip.parse, messages) if generator.random() >= loss]
     try:
-        return assemble(kept).image()
+        return resize(assemble(kept).image(), image.shape)
     except TooLittle:
         return None
 

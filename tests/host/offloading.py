@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.datacenter.authority import Authority
-from edgesight.host.datacenter.models import ModelError
+from edgesight.host.datacenter.models import Executor, ModelError
 from edgesight.host.datacenter.service import Service
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.keys import client_keys
@@ -47,7 +47,7 @@ def expected(image: npt.NDArray[np.uint8]) -> int:
 
 @contextlib.asynccontextmanager
 async def serving(
-    keys: Trust, port: int = 0, model: SumModel | None = None, max_edges: int = 64, idle: float = IDLE
+    keys: Trust, port: int = 0, model: Executor | None = None, max_edges: int = 64, idle: float = IDLE
 ) -> AsyncIterator[tuple[str, int]]:
     """A data centre in this process."""
     service = Service(model or SumModel())

@@ -18,12 +18,12 @@ from edgesight.host.accuracy_targets import CalibrationError, advice, lower_boun
 from edgesight.host.calibrate import (
     GRID,
     Observed,
+    ThresholdPath,
     _parts,
-    _Path,
-    _reached,
     calibrate,
     confidence_curve,
     expected_calibration_error,
+    reaching,
     resplit_check,
 )
 from edgesight.host.datacenter.models import OnnxModel
@@ -83,7 +83,7 @@ def accuracy_under(observed: Observed, thresholds: list[int], bucket: int) -> fl
 
 def accuracies(observed: Observed, thresholds: Sequence[int]) -> list[float]:
     """The cascade's accuracy by bucket, all images at once."""
-    reached = _reached(observed, np.array(thresholds))
+    reached = reaching(observed, np.array(thresholds))
     answers = reached & ~np.concatenate([reached[1:], np.zeros((1, observed.count), bool)])
     edge = (answers[:-1] & observed.right).sum()
     return [float((edge + (answers[-1] & right).sum()) / observed.count) for right in observed.backend_right]
@@ -172,7 +172,7 @@ def test_the_buckets_tell_what_came_through() -> None:
 def test_counts_along_the_grid_equal_the_plain_cascade() -> None:
     observed = draw(300, seed=2)
     fit, test = _parts(observed, np.random.default_rng(0))
-    path = _Path.fitted(fit)
+    path = ThresholdPath.fitted(fit)
     right, answered = path.walk(test)
     assert (answered.sum(axis=0) == test.count).all()
     for index in range(0, GRID.size, 7):
@@ -180,12 +180,12 @@ def test_counts_along_the_grid_equal_the_plain_cascade() -> None:
         for bucket in range(len(LOSSES)):
             plain = accuracy_under(test, [int(threshold) for threshold in thresholds], bucket)
             assert right[bucket, index] / test.count == plain
-        assert answered[-1, index] == _reached(test, thresholds)[-1].sum()
+        assert answered[-1, index] == reaching(test, thresholds)[-1].sum()
 
 
 def test_a_threshold_is_the_smallest_margin_that_is_sure_enough() -> None:
     fit = draw(5_000, seed=3)
-    path = _Path.fitted(fit)
+    path = ThresholdPath.fitted(fit)
     for stage in range(2):
         starts, confidences = confidence_curve(fit.margins[stage], fit.right[stage])
         for p, threshold in zip(GRID, path.thresholds[stage], strict=True):
@@ -224,7 +224,7 @@ def test_the_stated_confidence_is_calibrated_for_the_answers_of_every_stage_and_
     calibration = run(observed)
     assert max(curve.expected_calibration_error for curve in calibration.curves) < 0.02
     for target in calibration.targets:
-        reached = _reached(fresh, np.array(target.thresholds))
+        reached = reaching(fresh, np.array(target.thresholds))
         for stage, curve in enumerate(target.curves):
             said = np.array([curve.at(margin) for margin in fresh.margins[stage, reached[stage]].tolist()])
             assert abs(float(said.mean()) - float(fresh.right[stage, reached[stage]].mean())) < 0.03

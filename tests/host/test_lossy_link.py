@@ -19,10 +19,10 @@ from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.client_peer import ClientPeer
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.offload import NoAnswer
-from edgesight.host.link.quality import fit
+from edgesight.host.link.quality import Fitted, fit
 from edgesight.host.link.quic import IDLE_TIMEOUT
 from edgesight.host.link.server import Server
-from edgesight.host.link.strips import Encoded, assemble, encode
+from edgesight.host.link.strips import assemble, encode
 from edgesight.sim.link.options import BandwidthDelayProducts, ConstantRate, GilbertElliott, LinkOptions
 from edgesight.sim.link.trust import Trust, make_trust
 from edgesight.sim.link.virtual import VirtualLoop, run_virtual
@@ -160,11 +160,11 @@ def test_what_is_sent_once_more_is_the_same_jpeg(keys: Trust, monkeypatch: pytes
     tried: dict[Any, list[bool]] = {}  # by request
     monkeypatch.setattr(ClientPeer, "rate", property(lambda peer: rate[0]))
 
-    def noted(*given: Any, progressive: bool) -> tuple[Encoded, int]:
+    def noted(*given: Any, progressive: bool) -> Fitted:
         tried.setdefault(asyncio.current_task(), []).append(progressive)
         rate[0] = 1e5 if rate[0] == 1e7 else 1e7
-        image, quality, within, loss, largest, entire = given
-        return fit(image, quality, within, loss, largest, entire, progressive)
+        image, ladder, within, loss, largest, entire = given
+        return fit(image, ladder, within, loss, largest, entire, progressive)
 
     monkeypatch.setattr("edgesight.host.link.client.fit", noted)
 

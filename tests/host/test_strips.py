@@ -264,8 +264,8 @@ def test_images_that_no_datagram_can_hold_are_refused_by_name() -> None:
         cut(np.zeros((28, 28, 1)), request=0, left_ms=0)  # type: ignore[arg-type]
     with pytest.raises(LinkError, match=r"image is uint8 \[28, 28\]"):
         cut(np.zeros((28, 28), np.uint8), request=0, left_ms=0)
-    with pytest.raises(LinkError, match="at most 1024 a side"):
-        cut(np.zeros((8, 1025, 1), np.uint8), request=0, left_ms=0)
+    with pytest.raises(LinkError, match="at most 4096 a side"):
+        cut(np.zeros((8, 4097, 1), np.uint8), request=0, left_ms=0)
 
 
 def test_strips_of_two_images_do_not_mix() -> None:

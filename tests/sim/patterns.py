@@ -20,7 +20,8 @@ def photographs(labels: npt.NDArray[np.int64], seed: int = 0, strength: int = 40
         wave = 110 + 40 * np.sin(columns / generator.uniform(9, 30) + generator.uniform(0, 6))
         picture = wave[:, None] + generator.normal(0, 2, (SIDE, SIDE))
         made.append(np.clip(picture + label * strength * (columns % 2), 0, 255))
-    return np.rint(np.stack(made)).astype(np.uint8)[..., None]
+    pixels: Pixels = np.rint(np.stack(made)).astype(np.uint8)[..., None]
+    return pixels
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 from edgesight.host.accuracy_targets import CalibrationError
 from edgesight.host.calibrate import fit_images
 from edgesight.host.link.quality import Step
-from edgesight.sim.ladder import CANDIDATES, as_good, ladder_of, measure, rungs
+from edgesight.sim.ladder import CANDIDATES, as_good, measure, measured_ladder, rungs
 from tests.sim.patterns import StripeReader, photographs
 
 
@@ -72,16 +72,16 @@ def test_a_ladder_is_measured_on_the_images_that_fit_and_kept(monkeypatch: pytes
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     truth = np.arange(40) % 2
     pictures, model, chosen = photographs(truth), StripeReader(), fit_images(40, 3)
-    ladder = ladder_of(model, pictures, truth, chosen, "one data set")
+    ladder = measured_ladder(model, pictures, truth, chosen, "one data set")
     assert model.asked == [12] * len(CANDIDATES)
-    assert ladder_of(model, pictures, truth, chosen, "one data set") == ladder
+    assert measured_ladder(model, pictures, truth, chosen, "one data set") == ladder
     assert len(model.asked) == len(CANDIDATES)
-    ladder_of(model, pictures, truth, chosen, "another data set")
-    ladder_of(StripeReader(sha256="1" * 64, asked=model.asked), pictures, truth, chosen, "one data set")
+    measured_ladder(model, pictures, truth, chosen, "another data set")
+    measured_ladder(StripeReader(sha256="1" * 64, asked=model.asked), pictures, truth, chosen, "one data set")
     assert len(model.asked) == 3 * len(CANDIDATES)
 
 
 def test_tiny_photographs_travel_raw_and_have_no_ladder() -> None:
     model = StripeReader()
-    assert ladder_of(model, np.zeros((9, 32, 32, 1), np.uint8), np.zeros(9, np.int64), np.arange(3), "") == []
+    assert measured_ladder(model, np.zeros((9, 32, 32, 1), np.uint8), np.zeros(9, np.int64), np.arange(3), "") == []
     assert not model.asked

@@ -12,9 +12,8 @@ import pytest
 
 from edgesight.host.calibrate import Observed
 from edgesight.host.kernel import Rung
-from edgesight.host.link.quality import Step
+from edgesight.host.link.quality import LADDER, Step
 from edgesight.sim import observe as observing
-from edgesight.sim.lossy_path import AS_ASKED
 from edgesight.sim.observe import calibration_of, observe
 from tests.host.by_hand import SHAPE, package
 from tests.host.test_calibrate import LOSSES, draw
@@ -63,9 +62,9 @@ def test_the_back_end_is_asked_of_photographs_at_its_own_size() -> None:
 
 def test_the_step_of_the_ladder_is_what_they_go_by() -> None:
     """At half the size nothing is left of the stripes; what comes is enlarged to what the back end takes."""
-    observed = observe(StripeReader(), LOGITS, photographs(LABELS), LABELS, (0.0,), 0, Step(85, 2))
+    observed = observe(StripeReader(), LOGITS, photographs(LABELS), LABELS, (0.0,), 0, [Step(85, 2)])
     assert observed.backend_right[0].mean() == 0.5
-    quarter = observe(StripeReader(), LOGITS, photographs(LABELS), LABELS, (0.0,), 0, Step(85, 4))
+    quarter = observe(StripeReader(), LOGITS, photographs(LABELS), LABELS, (0.0,), 0, [Step(85, 4)])
     assert quarter.came.all()  # 24 pixels a side, in JPEG none the less
 
 
@@ -76,10 +75,11 @@ def test_a_calibration_is_of_the_first_rung_and_carries_the_ladder(
     made = package(tmp_path / "kernel", None)
     reader = StripeReader()
     monkeypatch.setattr(observing, "_back_end", lambda _: reader)
-    shown = Shown(np.zeros((120, *SHAPE), np.uint8), LABELS, photographs(LABELS), tuple(map(str, range(120))))
+    labels, logits = LABELS[:40], [LOGITS[0][:40]]
+    shown = Shown(np.zeros((40, *SHAPE), np.uint8), labels, photographs(labels), tuple(map(str, range(40))))
 
     def calibrated(targets: Any, seed: int = 0) -> Any:
-        return calibration_of(made, lambda _: LOGITS, shown, None, targets, loss=0.01, seed=seed, resplits=2)
+        return calibration_of(made, lambda _: logits, shown, None, targets, loss=0.01, seed=seed, resplits=2)
 
     first = calibrated([0.6])
     assert [target.accuracy for target in first.targets] == [0.6]
@@ -101,17 +101,19 @@ def test_what_was_measured_once_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_pat
     shown = Shown(images, np.zeros(50, np.int64), np.zeros((50, SIDE, SIDE, 1)), tuple("a" * 50))
     measured: list[int] = []
 
-    def measure(model: object, logits: object, pictures: object, truth: Any, losses: Any, seed: int, step: Step) -> Any:
+    def measure(
+        model: object, logits: object, pictures: object, truth: Any, losses: Any, seed: int, steps: object
+    ) -> Any:
         measured.append(seed)
         return draw(len(truth), seed)
 
     monkeypatch.setattr(observing, "observe", measure)
 
     def ask(
-        split: Shown = shown, seed: int = 0, model: str = "one", step: Step = AS_ASKED, source: str = "data"
+        split: Shown = shown, seed: int = 0, model: str = "one", steps: Any = LADDER, source: str = "data"
     ) -> Observed:
         asked = StripeReader(sha256=model)
-        return observing.observe_once(known, asked, lambda _: [], split, LOSSES, seed, step, source)
+        return observing.observe_once(known, asked, lambda _: [], split, LOSSES, seed, steps, source)
 
     first, again = ask(), ask()
     assert measured == [0]
@@ -125,7 +127,7 @@ def test_what_was_measured_once_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert measured == [0, 1, 0, 0, 0]
     ask(model="other")
     ask(source="other data")
-    ask(step=Step(50, 2))
+    ask(steps=[Step(50, 2)])
     assert measured == [0, 1, 0, 0, 0, 0, 0, 0]
     for path in (tmp_path / "edgesight" / "observed").iterdir():
         path.write_bytes(path.read_bytes()[:-100])  # as a crash or a full disk leaves it

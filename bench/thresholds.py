@@ -1,0 +1,65 @@
+"""Thresholds picked for their accuracy on the calibration images alone: what a cascade can do, without a promise.
+
+A promise lies below what was measured, the further the fewer images there are. Where there are some hundreds it hides
+how good a cascade is; these thresholds show that, to be looked at on images that had no part in picking them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesight.host.calibrate import Observed, ThresholdPath, reaching, right_under
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A row of thresholds, and how it did where it was picked."""
+
+    thresholds: list[int]  # integer margin by stage
+    accuracy: float
+    backend_accuracy: float  # where everything is offloaded
+    offload: float  # share of images
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a row of thresholds does on other images, beside the back end on all of them."""
+
+    right: npt.NDArray[np.bool_]  # [N]
+    backend_right: npt.NDArray[np.bool_]  # [N]
+    offload: float  # share of images
+
+    @property
+    def behind(self) -> float:
+        """By what share the back end's accuracy is the higher, on the same images."""
+        return float(self.backend_right.mean() - self.right.mean())
+
+
+def pick(observed: Observed, within: float, bucket: int = 0) -> Picked:
+    """The thresholds that offload least, of those whose accuracy is at most `within` below the back end's.
+
+    Both accuracies are of the `observed` images, in one loss `bucket`. The thresholds are those that confidence curves
+    of these images give along the grid; of two that offload as little it is the more accurate.
+    """
+    path = ThresholdPath.fitted(observed)
+    right, answered = path.walk(observed)
+    accuracy, offloaded = right[bucket] / observed.count, answered[-1]
+    backend = float(observed.backend_right[bucket].mean())
+    good = np.flatnonzero(accuracy >= backend - within)  # at least where everything is offloaded
+    best = min(good.tolist(), key=lambda point: (int(offloaded[point]), -float(accuracy[point])))
+    return Picked(
+        [int(threshold) for threshold in path.thresholds[:, best]],
+        float(accuracy[best]),
+        backend,
+        float(offloaded[best] / observed.count),
+    )
+
+
+def outcome(observed: Observed, thresholds: list[int], bucket: int = 0) -> Outcome:
+    """How the `thresholds` do on these images in one loss `bucket`."""
+    row = np.array(thresholds, np.int64)
+    right, offloaded = right_under(observed, row)[bucket], reaching(observed, row)[-1]
+    return Outcome(right, observed.backend_right[bucket], float(offloaded.mean()))
