@@ -277,6 +277,48 @@ def test_an_edge_alone_answers_and_faults_are_named(
     assert query(at, path, 0.8, 100).label == edge_says(image, 0)
 
 
+def test_an_edge_takes_new_thresholds_over_when_told_by_signal_or_command(
+    start: Callable[..., Process], served_package: Package, tmp_path: Path
+) -> None:
+    at = tmp_path / "edge.sock"
+    edge = start(EDGE, served_package.path, at, "", "")
+    path, _ = picture(tmp_path, 1)
+    known = served_package.kernel.calibration
+    assert known is not None
+    assert query(at, path, 0.95, 100).reason == "no data centre was named"
+    fewer = known.model_copy(update={"targets": known.targets[:2]})
+
+    served_package.replace(calibration=fewer.model_dump())
+    edge.process.send_signal(signal.SIGHUP)
+
+    def refused() -> bool:
+        try:
+            query(at, path, 0.95, 100)
+        except TargetRefused:
+            return True
+        return False
+
+    end = time.monotonic() + WITHIN
+    while not refused():
+        assert time.monotonic() < end
+
+    served_package.replace(calibration=known.model_dump())
+    command = [sys.executable, "-m", "edgesight", "swap", "--socket", str(at)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "accuracy targets 0.8, 0.9, 0.95, calibrated on 1000 images, for pictures like those of the calibration split "
+        "of none\n"
+    )
+    assert query(at, path, 0.95, 100).reason == "no data centre was named"
+    (served_package.path / "kernel.json").write_bytes(b"{")
+    edge.process.send_signal(signal.SIGHUP)  # it goes on
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "goes on with the thresholds that it has" in done.stdout + done.stderr
+    assert query(at, path, 0.95, 100).reason == "no data centre was named"
+    assert edge.end(signal.SIGTERM) == 0
+
+
 def test_what_keeps_an_edge_from_starting_is_named(served_package: Package, tmp_path: Path) -> None:
     raw = package(tmp_path / "raw", None)
     with pytest.raises(EdgeError, match="is not calibrated"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +34,7 @@ from tests.waiting import until
 
 SWAPS = 20
 AT_ONCE = 8  # queries under way
+NO_MARGIN = 10**6  # more than any picture has
 T = TypeVar("T")
 
 
@@ -110,7 +111,7 @@ def made(tmp_path: Path) -> Package:
 
 
 @contextlib.asynccontextmanager
-async def _edge(fabric: FakeFabric | CsimFabric, known: Calibration):  # type: ignore[no-untyped-def]
+async def _edge(fabric: FakeFabric | CsimFabric, known: Calibration) -> AsyncIterator[tuple[Edge, Cascade]]:
     cascade = Cascade(fabric, known, Sure())
     async with Edge(cascade) as edge:
         yield edge, cascade
@@ -213,13 +214,13 @@ def test_no_row_is_written_that_a_query_needs_however_full_the_table_is(made: Pa
 
 @pytest.mark.parametrize("count", [3, 16])
 def test_what_was_asked_before_stays_under_the_former_thresholds(made: Package, count: int) -> None:
-    old, new = many(count, 0, 0.6), many(count, 50, 0.7)
+    old, new = many(count, 0, 0.6), many(count, NO_MARGIN, 0.7)
     fabric = Gated(made)
 
     async def test() -> None:
         async with _edge(fabric, old) as (edge, cascade):
             fabric.may_look.clear()
-            picture, target = Picture(random_images(1)[0], ()), old.targets[2]
+            picture, target = Picture(clear_images(1)[0], ()), old.targets[2]
             before = [asyncio.create_task(edge.ask(picture, target, 10.0))]
             assert await asyncio.to_thread(fabric.looking.wait, 10)
             before.append(asyncio.create_task(edge.ask(picture, target, 10.0)))  # it waits behind the first
@@ -230,11 +231,33 @@ def test_what_was_asked_before_stays_under_the_former_thresholds(made: Package, 
             fabric.may_look.set()
             await swapping
             after = await edge.ask(picture, target, 10.0)
-            assert [(await one).confidence for one in before] == [0.6, 0.6]
-            # Where there are rows for both, it is under the former; else it had to wait.
-            assert (await meanwhile).confidence == (0.6 if count == 3 else 0.7)
-            assert after.confidence == 0.7
+            said = [(answer.stage, answer.confidence) for answer in [*[await one for one in before], await meanwhile]]
+            # Where there are rows for both, what was asked meanwhile is under the former; else it had to wait.
+            former, later = ("stage0", 0.6), ("datacenter", 0.7)
+            assert said == [former, former, former if count == 3 else later]
+            assert (after.stage, after.confidence) == later
             assert edge.target(0.5) == new.targets[0]
+
+    run(test())
+
+
+def test_a_swap_waits_for_rows_of_former_ones_that_are_still_needed(made: Package) -> None:
+    first, second, third = many(8, 0, 0.6), many(8, NO_MARGIN, 0.7), many(8, NO_MARGIN + 50, 0.8)
+    picture = Picture(clear_images(1)[0], ())
+
+    async def test() -> None:
+        cascade = Cascade(FakeFabric(made), first, Sure())
+        request = await cascade.request(picture, first.targets[0], 10.0)
+        await cascade.swap(second)
+        swapping = asyncio.create_task(cascade.swap(third))
+        await asyncio.wait([swapping], timeout=0.2)
+        assert not swapping.done()
+        later = await cascade.request(picture, first.targets[0], 10.0)  # nobody who asks has to wait
+        records, legs = await cascade.look([request, later])
+        await swapping
+        answers = [await cascade.settle(*one) for one in zip([request, later], records, legs, strict=True)]
+        assert [(one.stage, one.confidence) for one in answers] == [("stage0", 0.6), ("datacenter", 0.7)]
+        cascade.close()
 
     run(test())
 
@@ -346,7 +369,7 @@ def test_another_back_end_is_taken_over_once_the_data_centre_serves_it(made: Pac
                 cascade = Cascade(FakeFabric(made), old, client)
                 stack.callback(cascade.close)
                 edge = await stack.enter_async_context(Edge(cascade))
-                with pytest.raises(NoAnswer, match="serves model 5{12}, but the new calibration was made with 6{12}"):
+                with pytest.raises(NoAnswer, match=r"serves model 5{12}, but the new calibration was made with 6{12}"):
                     await edge.swap(never)
                 assert client.trouble is None
                 assert cascade.terms.calibration is old
