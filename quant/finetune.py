@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 from scipy.stats import binomtest
 from torch import Tensor, nn
@@ -66,12 +67,12 @@ class FineTuning:
     """
 
     block: int = 11
-    views: int = 6
+    views: int = 5
     least: float = 0.5
     stretch: float = 4 / 3
     light: float = 0.3
-    penalty: float = 1e-3
-    epochs: int = 12
+    penalty: float = 3e-3
+    epochs: int = 10
     batch: int = 32
     rate: float = 3e-4
     warm_up: float = 0.1
@@ -79,11 +80,11 @@ class FineTuning:
     smoothing: float = 0.1
 
 
-_SEEN: Final = 15_000
+_SEEN: Final = 12_500
 """Photographs and views of them that the first blocks are to see; of a large set each is seen once."""
 
 
-_LEARNT: Final = 30_000
+_LEARNT: Final = 25_000
 """Photographs that the last blocks are to learn from, over all epochs."""
 
 
@@ -346,37 +347,35 @@ class _Frozen:
         Returns:
             What goes into the first block that is trained, bfloat16 `[n, H, W, C]`, and the trunk's values `[n, 1280]`.
         """
-        pictures = efficientnet.as_input(torch.from_numpy(self.photographs[rows].copy()))
+        photographs = self.photographs[rows].copy()
         if view:
-            pictures = _viewed(pictures, rows, view, self.tuning)
+            photographs = _viewed(photographs, rows, view, self.tuning)
+        pictures = efficientnet.as_input(torch.from_numpy(photographs))
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             values = self.network.below(pictures, self.tuning.block)
             features = self.network.features(values, self.tuning.block)
         return values.bfloat16().permute(0, 2, 3, 1).contiguous(), features.float()
 
 
-def _viewed(pictures: Tensor, rows: NDArray[np.int64], view: int, tuning: FineTuning) -> Tensor:
-    """A part of each of `[n, 3, H, W]`, enlarged and in another light, drawn by the picture's row and the view."""
-    drawn = np.stack([np.random.default_rng((_SEED, view, int(row))).random(6) for row in rows])
-    area, stretch, across, down, contrast, brightness = torch.from_numpy(drawn.T.astype(np.float32))
-    area = tuning.least + (1 - tuning.least) * area
-    stretch = ((2 * stretch - 1) * math.log(tuning.stretch)).exp()
-    width, height = (area * stretch).sqrt().clamp(max=1), (area / stretch).sqrt().clamp(max=1)
-    none = torch.zeros(len(rows))
-    maps = torch.stack(
-        [
-            torch.stack([width, none, (2 * across - 1) * (1 - width)], 1),
-            torch.stack([none, height, (2 * down - 1) * (1 - height)], 1),
-        ],
-        1,
-    )
-    places = functional.affine_grid(maps, list(pictures.shape), align_corners=False)
-    seen = functional.grid_sample(pictures, places, mode="bilinear", padding_mode="border", align_corners=False)
-    factors = [((2 * each - 1) * tuning.light).exp()[:, None, None, None] for each in (contrast, brightness)]
-    mean = seen.mean((1, 2, 3), keepdim=True)
-    # Black is -1, and brightness leaves it so.
-    seen = (((seen - mean) * factors[0] + mean + 1) * factors[1] - 1).clamp_(-1, 1)
-    return seen.contiguous(memory_format=torch.channels_last)
+def _viewed(pictures: NDArray[np.uint8], rows: NDArray[np.int64], view: int, tuning: FineTuning) -> NDArray[np.uint8]:
+    """A part of each of `[n, H, W, 3]`, enlarged and in another light, drawn by the picture's row and the view."""
+    made = np.empty_like(pictures)
+    extents = np.array([pictures.shape[2], pictures.shape[1]])
+    for at, row in enumerate(rows):
+        drawn = np.random.default_rng((_SEED, view, int(row))).random(6)
+        area = tuning.least + (1 - tuning.least) * drawn[0]
+        stretch = tuning.stretch ** (2 * drawn[1] - 1)
+        size = np.minimum(1.0, np.sqrt([area * stretch, area / stretch])) * extents
+        corner = drawn[2:4] * (extents - size)
+        box = (*corner, *(corner + size))
+        part = Image.fromarray(pictures[at]).resize(
+            (int(extents[0]), int(extents[1])), Image.Resampling.BILINEAR, box=box
+        )
+        contrast, brightness = np.exp((2 * drawn[4:] - 1) * tuning.light)
+        values = np.asarray(part, np.float32)
+        mean = values.mean()
+        made[at] = np.clip(((values - mean) * contrast + mean) * brightness, 0, 255)
+    return made
 
 
 def _network(classes: int) -> EfficientNetLite0:
