@@ -8,41 +8,36 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 
 from edgesight.bench.commands import run_command
 from edgesight.bench.photograph.asked import Found
 from edgesight.bench.photograph.kernels import LOSS, Made, form_of
 from edgesight.bench.report import Check
+from edgesight.bench.thresholds import outcome, pick
 from edgesight.hls.package_reference import PackageReference
-from edgesight.host.calibrate import GRID, LOSSES, Observed, confidence_curve
+from edgesight.host.calibrate import LOSSES, Observed
 from edgesight.host.datacenter.models import OnnxModel
-from edgesight.host.fabric.base import NEVER
-from edgesight.host.fabric.csim import below
 from edgesight.host.kernel import Calibration
-from edgesight.host.link.quality import Step
+from edgesight.host.link.quality import ladder_of
 from edgesight.quant.gain import gain
-from edgesight.sim.lossy_path import AS_ASKED
 from edgesight.sim.observe import observe_once
 
 BACK_END = 0.86  # accuracy of the back end of photographs
 MINUTES = 60.0  # that its training may take
 WORSE = 0.04  # by which the back end of thumbnails is less accurate, at least
 BELOW = 0.01  # by which the cascade may be less accurate than the data centre alone
+WITHIN = 0.0  # by which the picked thresholds may be less accurate on the calibration pictures
 ON_EDGE = 0.15  # share of the pictures that the edge answers itself, at least
 LOST = 0.005  # accuracy that 5 % of lost packets may cost
 SEEDS = 10  # of lost packets
 COMPARED = 100  # pictures whose logits are held against csim and the RTL
 OVER_LINK = 100  # pictures that are asked over the emulated link
-
-Bools = npt.NDArray[np.bool_]
 
 
 def back_ends(made: Made) -> Found:
@@ -75,81 +70,41 @@ def measure(made: Made, folder: Path, console: Console) -> Found:
     calibration = package.kernel.calibration
     assert calibration is not None  # `made` calibrates
     model = OnnxModel(package.path / "datacenter.onnx", form_of(package))
-    stages, step = PackageReference(package), step_of(calibration)
+    stages, steps = PackageReference(package), ladder_of(calibration.ladder)
     losses = [loss for loss in LOSSES if loss <= LOSS]
 
     def observed(split: Any, seed: int) -> Observed:
-        return observe_once(package, model, stages, split, losses, seed, step, data.checksum)
+        return observe_once(package, model, stages, split, losses, seed, steps, data.checksum)
 
-    chosen = picked(observed(data.calibration, 0))
+    chosen = pick(observed(data.calibration, 0), WITHIN)
     seeds = [observed(data.test, seed) for seed in range(SEEDS)]
-    whole = seeds[0]
-    answered = on_edge(whole, chosen)
-    cascade, alone = right_of(whole, chosen, 0), whole.backend_right[0]
-    lossy = [float(right_of(one, chosen, len(losses) - 1).mean()) for one in seeds]
-    cost = float(cascade.mean()) - float(np.mean(lossy))
-    paired = gain(alone, cascade)
+    whole = outcome(seeds[0], chosen.thresholds)
+    lossy = [float(outcome(one, chosen.thresholds, len(losses) - 1).right.mean()) for one in seeds]
+    cost = float(whole.right.mean() - np.mean(lossy))
     equal, compared = _equal(made, folder / "verify", stages, console)
     ends = back_ends(made)
     body = {
         "back_ends": ends.body,
-        "test_images": whole.count,
-        "data_centre_only": float(alone.mean()),
-        "cascade": float(cascade.mean()),
-        "paired_difference": asdict(paired),
-        "thresholds": chosen,
-        "answered_on_edge": float(answered.mean()),
+        "test_images": len(data.test),
+        "data_centre_only": float(whole.backend_right.mean()),
+        "cascade": float(whole.right.mean()),
+        "paired_difference": asdict(gain(whole.backend_right, whole.right)),
+        "picked": asdict(chosen),
+        "answered_on_edge": 1.0 - whole.offload,
         "at_loss": {"loss": LOSS, "by_seed": lossy, "mean": float(np.mean(lossy))},
         "ladder": [rung.model_dump() for rung in calibration.ladder],
         "guaranteed": _guaranteed(calibration),
         "over_link": _over_link(made, calibration, folder / "demo", console),
         "compared": compared,
     }
-    unit = f"of {whole.count} images"
+    unit = f"of {len(data.test)} images"
     checks = (
-        Check("photograph: cascade below the data centre alone", paired.difference, BELOW, True, unit, "simulated"),
-        Check("photograph: answered on the edge", float(answered.mean()), ON_EDGE, False, unit, "simulated"),
+        Check("photograph: cascade below the data centre alone", whole.behind, BELOW, True, unit, "simulated"),
+        Check("photograph: answered on the edge", 1.0 - whole.offload, ON_EDGE, False, unit, "simulated"),
         Check(f"photograph: cost of {LOSS:.0%} loss", cost, LOST, True, f"mean of {SEEDS} seeds", "simulated"),
         Check("photograph: images that differ", equal, 0, True, f"of {compared['images']}", "simulated"),
     )
     return Found(body, (*ends.checks, *checks))
-
-
-def picked(observed: Observed) -> list[int]:
-    """Thresholds of the stages, the lowest under which the pictures `observed` are answered as well as by the back end.
-
-    Nothing is promised of others: it is what the calibration pictures suggest.
-    """
-    curves = [confidence_curve(*stage) for stage in zip(observed.margins, observed.right, strict=True)]
-    best = [NEVER] * len(curves)
-    for confidence in GRID:
-        fits = [np.searchsorted(confidences, confidence, side="left") for _, confidences in curves]
-        thresholds = [int(np.append(starts, NEVER)[fit]) for fit, (starts, _) in zip(fits, curves, strict=True)]
-        if right_of(observed, thresholds, 0).mean() >= observed.backend_right[0].mean():
-            best = thresholds
-    return best
-
-
-def on_edge(observed: Observed, thresholds: Sequence[int]) -> Bools:
-    """Which pictures some stage answers: [N]."""
-    sure: Bools = ~below(observed.margins, np.array(thresholds)[:, None]).all(axis=0)
-    return sure
-
-
-def right_of(observed: Observed, thresholds: Sequence[int], bucket: int) -> Bools:
-    """Which pictures the cascade answers rightly, the back end at the loss of a `bucket`: [N]."""
-    found = observed.backend_right[bucket].copy()
-    for margins, right, threshold in zip(
-        observed.margins[::-1], observed.right[::-1], list(thresholds)[::-1], strict=True
-    ):
-        sure = ~below(margins, np.int64(threshold))
-        found[sure] = right[sure]
-    return found
-
-
-def step_of(calibration: Calibration) -> Step:
-    """How photographs travel first."""
-    return Step(calibration.ladder[0].quality, calibration.ladder[0].divisor) if calibration.ladder else AS_ASKED
 
 
 def _guaranteed(calibration: Calibration) -> dict[str, Any]:

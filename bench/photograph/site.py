@@ -6,17 +6,14 @@ Words owned here: site.
 from __future__ import annotations
 
 import asyncio
-import io
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 from rich.console import Console
 
 from edgesight.bench.commands import run_command
@@ -25,59 +22,16 @@ from edgesight.bench.link.programs import Material, asking
 from edgesight.bench.photograph.asked import Found
 from edgesight.bench.photograph.kernels import LOSS, Made
 from edgesight.bench.photograph.processes import DEADLINE_MS, pair
-from edgesight.bench.photograph.stranger import pictures_of
+from edgesight.bench.recalibration import BRIGHTNESS, checks_of, recalibrate, site_of, write_folder
 from edgesight.bench.report import Check
+from edgesight.hls.package_reference import PackageReference
 from edgesight.host.package import Package
-from edgesight.quant.splits import DataSet, Split
 
 RESPLITS = 200
-HELD = 0.95  # share of the re-splits in which all offered targets hold
-LIGHT = 0.6  # of the light that is left
-RARE = 3  # of every second class one picture of so many is left
+CALIBRATED = 0.3  # share of the site's pictures that a re-split calibrates on; the rest is looked at
+RARER = 2  # of so many classes one is rarer at the site
 PER_SECOND = 4.0  # queries while thresholds are swapped
 BEFORE_S, AFTER_S = 6.0, 6.0  # of queries before and after the swap
-_QUALITY = 95
-
-
-@dataclass(frozen=True)
-class Site:
-    """Its pictures: a folder of class folders, and how many there are."""
-
-    folder: Path
-    pictures: list[Path]
-
-
-def site_of(data: DataSet, dataset: str, folder: Path) -> Site:
-    """Pictures that nothing was trained on, darkened, in other shares of classes, as files in `folder`."""
-    written: list[Path] = []
-    for name, split in (("calibration", data.calibration), ("test", data.test)):
-        chosen = kept(split)
-        files = pictures_of(split, chosen, dataset, folder / f"{name}-files")
-        for number, (index, file) in enumerate(zip(chosen, files, strict=True)):
-            below = folder / "pictures" / data.classes[split.labels[index]]
-            below.mkdir(parents=True, exist_ok=True)
-            # Letters alone: figures at a name's end would tell of groups of pictures.
-            written.append(below / f"{name}{number}x.jpg")
-            written[-1].write_bytes(darkened(file.read_bytes()))
-    return Site(folder / "pictures", written)
-
-
-def kept(split: Split) -> npt.NDArray[np.int64]:
-    """Which pictures of a split are the site's: all of every other class, and few of those between."""
-    rows: list[int] = []
-    for label in np.unique(split.labels):
-        own = np.flatnonzero(split.labels == label)
-        rows += own[:: RARE if label % 2 else 1].tolist()
-    return np.array(sorted(rows), np.int64)
-
-
-def darkened(content: bytes) -> bytes:
-    """A picture's file with less light."""
-    with Image.open(io.BytesIO(content)) as picture:
-        values = np.asarray(picture.convert("RGB"), np.float64) * LIGHT
-    made = io.BytesIO()
-    Image.fromarray(values.round().astype(np.uint8)).save(made, "JPEG", quality=_QUALITY)
-    return made.getvalue()
 
 
 def measure(made: Made, folder: Path, console: Console) -> Found:
@@ -87,36 +41,42 @@ def measure(made: Made, folder: Path, console: Console) -> Found:
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    data = made.data()
-    site = site_of(data, made.dataset, folder)
-    package = folder / "kernel"
-    shutil.copytree(made.package, package)
-    calibrate = ["calibrate", str(package), f"folder:{site.folder}", "--targets", "auto", "--loss", str(LOSS)]
-    console.print(f"a site of {len(site.pictures)} pictures ...", highlight=False)
-    run_command(console, *calibrate, "--resplits", str(RESPLITS))
-    calibration = Package.load(package).kernel.calibration
+    package, data = made.opened(), made.data()
+    rarer = range(1, len(data.classes), RARER)
+    site = site_of(data.test, rarer)  # pictures that nothing was learnt or chosen from
+    found = recalibrate(
+        package,
+        PackageReference(package),
+        site,
+        loss=LOSS,
+        calibration_images=round(CALIBRATED * len(site)),
+        count=RESPLITS,
+    )
+    console.print(f"a site of {len(site)} pictures ...", highlight=False)
+    pictures = folder / "pictures"
+    write_folder(site, data.classes, pictures)
+    recalibrated = folder / "kernel"
+    shutil.copytree(made.package, recalibrated)
+    calibrate = ["calibrate", str(recalibrated), f"folder:{pictures}", "--targets", "auto", "--loss", str(LOSS)]
+    run_command(console, *calibrate)
+    calibration = Package.load(recalibrated).kernel.calibration
     assert calibration is not None
-    assert calibration.resplits is not None
-    checked = calibration.resplits
-    held = 1.0 - checked.broken / checked.count
-    swapped = asyncio.run(_swapped(made.package, package, site.pictures, folder / "link", console))
+    files = sorted(pictures.rglob("*.png"))
+    swapped = asyncio.run(_swapped(made.package, recalibrated, files, folder / "link", console))
     body = {
-        "pictures": len(site.pictures),
-        "light": LIGHT,
+        "pictures": len(site),
+        "brightness": BRIGHTNESS,
+        "resplits": asdict(found),
         "targets": [target.accuracy for target in calibration.targets],
         "refused": [refused.accuracy for refused in calibration.refused],
         "rests_on": calibration.rests_on.model_dump(),
-        "resplits": checked.model_dump(),
         "swap": swapped,
     }
     asked = f"of {swapped['asked']} queries"
-    checks = (
-        Check("site: targets offered", len(calibration.targets), 1, False, "targets", "simulated"),
-        Check("site: re-splits", checked.count, RESPLITS, False, "re-splits", "measured"),
-        Check("site: re-splits in which all targets hold", held, HELD, False, f"of {checked.count}", "measured"),
-        Check("site: answered while thresholds are swapped", swapped["answered"], 1.0, False, asked, "measured"),
+    answered = Check(
+        "own site: answered while thresholds are swapped", swapped["answered"], 1.0, False, asked, "measured"
     )
-    return Found(body, checks)
+    return Found(body, (*checks_of(found), answered))
 
 
 async def _swapped(

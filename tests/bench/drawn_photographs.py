@@ -20,15 +20,16 @@ _STEP = 4  # pixels of a stripe and the gap behind it
 _MEAN, _DEVIATION = [120.0, 110.0, 100.0], [60.0, 50.0, 40.0]
 
 
-def draw(folder: Path, count: int, seed: int = 0) -> Path:
-    """A folder of `count` JPEG files a class."""
+def draw(folder: Path, seed: int = 0, **counts: int) -> Path:
+    """A folder of JPEG files: in `train` and `test`, as many of each class as `counts` say."""
     generator = np.random.default_rng(seed)
-    for name in CLASSES:
-        (folder / name).mkdir(parents=True)
-        for number in range(count):
-            # Letters alone at the end: figures there would tell of groups of pictures.
-            path = folder / name / f"{number}x.jpg"
-            Image.fromarray(_picture(name, generator)).save(path, quality=95, subsampling=0)
+    for part, count in counts.items():
+        for name in CLASSES:
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                # Letters alone at the end: figures there would tell of groups of pictures.
+                path = folder / part / name / f"{number}x.jpg"
+                Image.fromarray(_picture(name, generator)).save(path, quality=95, subsampling=0)
     return folder
 
 

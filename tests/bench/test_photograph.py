@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from rich.console import Console
 
 from edgesight.bench.photograph import cascade, site, stranger
 from edgesight.bench.photograph.asked import Asked, Photographs
-from edgesight.bench.photograph.bench import SECTIONS, bench_photograph
+from edgesight.bench.photograph.bench import bench_photograph
 from edgesight.sim.rtl.runner import ROOT, missing_tools
-from tests.bench.drawn_photographs import CLASSES, SIDE, THUMBNAIL, draw, save_back_end
+from tests.bench.drawn_photographs import SIDE, THUMBNAIL, draw, save_back_end
 
 CLOTHES = Path(__file__).resolve().parents[3] / "shared" / "data" / "clothing224.zip"
 OWN = ROOT / "docs" / "examples" / "my_networks.py"
@@ -26,7 +24,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Any:
     if missing_tools():
         pytest.skip(f"missing tools: {missing_tools()}")
     folder = tmp_path_factory.mktemp("photograph")
-    drawn = draw(folder / "drawn", 120)
+    drawn = draw(folder / "drawn", train=80, test=50)
     asked = Asked(
         Photographs(
             f"folder:{drawn}",

@@ -15,7 +15,6 @@ from edgesight.bench.kept import ROOT, Kept, fingerprint, with_imports
 from edgesight.bench.photograph import bench, strange
 from edgesight.bench.photograph.asked import Asked, Found
 from edgesight.bench.photograph.bench import SECTIONS, Section, bench_photograph
-from edgesight.bench.photograph.site import LIGHT, RARE, darkened, kept
 from edgesight.bench.photograph.stranger import OUTPUTS, mistakes, objection, pictures_of, statement, stranger
 from edgesight.bench.report import Check
 from edgesight.host.datacenter.models import OnnxModel
@@ -30,7 +29,7 @@ QUIET = Console(quiet=True)
 
 def drawn(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Photographs uint8 [N, SIDE, SIDE, 3] of drawn classes, and these."""
-    files = sorted(draw(folder, 5).rglob("*.jpg"))
+    files = sorted(draw(folder, test=5).rglob("*.jpg"))
     labels = np.array([CLASSES.index(file.parent.name) for file in files])
     return np.stack([np.asarray(Image.open(file)) for file in files]), labels
 
@@ -95,17 +94,6 @@ def test_a_warning_or_a_refusal_is_an_objection_and_silence_is_none() -> None:
     warned = "warning: own.onnx answers 20.0% of 40 calibration pictures rightly; with 0 to 1 it is 90 %"
     assert objection(0, f"warning: few pictures\n{warned}\nwrote backend.onnx\n") == warned
     assert objection(0, "warning: few pictures\nwrote backend.onnx\n") is None
-
-
-def test_a_site_is_darker_and_of_other_shares_of_classes(tmp_path: Path) -> None:
-    labels = np.repeat(np.arange(4), 12)
-    split = Split(np.zeros((48, 1, 1, 3), np.uint8), labels, tuple(map(str, range(48))))
-    assert np.bincount(labels[kept(split)]).tolist() == [12, 12 // RARE, 12, 12 // RARE]
-    picture = tmp_path / "picture.png"
-    Image.new("RGB", (8, 8), (200, 100, 50)).save(picture)
-    made = tmp_path / "dark.jpg"
-    made.write_bytes(darkened(picture.read_bytes()))
-    assert np.abs(np.asarray(Image.open(made)) - LIGHT * np.array([200, 100, 50])).max() <= 3
 
 
 def test_pictures_are_read_evenly_from_folders_and_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
