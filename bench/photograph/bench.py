@@ -84,9 +84,10 @@ def _kernels(run: _Run) -> dict[str, strange.Kernel]:
 
 
 def _others(run: _Run, package: Package) -> dict[str, strange.Pixels]:
-    shape = package.kernel.input.shape
-    named = {name: strange.pictures_in(path, shape) for name, path in run.asked.others.items()}
-    return {"digits": strange.digits(shape), **named}
+    kernel = package.kernel
+    digits = {} if kernel.dataset == "digits" else {"digits": strange.digits(kernel.input.shape)}
+    named = {name: strange.pictures_in(path, kernel.input.shape) for name, path in run.asked.others.items()}
+    return digits | named
 
 
 def _site(run: _Run) -> Found:
