@@ -48,7 +48,7 @@ def back_ends(made: Made) -> Found:
     unit = f"of {made.card['data_set']['images']['test']} images"
     form = own.get("input") or {}
     body = {
-        "network": own["network"],
+        "network": own.get("network", "shipped"),
         "height": form.get("height"),
         "accuracy": accuracy,
         "thumbnail": {"height": (small.get("input") or {}).get("height"), "accuracy": other},

@@ -83,8 +83,8 @@ def made(asked: Photographs, folder: Path, console: Console) -> Made:
     if not stamp.is_file() or stamp.read_text() != code:
         compiled(zoo, package, asked.dataset, asked.cycles, console)
         stamp.write_text(code)
-    cards = [json.loads((one / "card.json").read_text()) for one in (zoo, thumbnail)]
-    return Made(package, zoo, *cards, asked.dataset)
+    card, small_card = (json.loads((one / "card.json").read_text()) for one in (zoo, thumbnail))
+    return Made(package, zoo, card, small_card, asked.dataset)
 
 
 def form_of(package: Package) -> BackEndInput:
