@@ -24,6 +24,7 @@ from edgesight.host.queries import query
 from edgesight.sim.link.trust import make_trust
 
 DEADLINE_MS = 5_000.0  # of a query: what a data centre that shares this machine's cores may take
+_CONNECTED = "connected to the data centre"  # what an edge's log says
 _CONNECTED_WITHIN_S = 60.0
 _AT_ONCE = 4
 
@@ -52,10 +53,10 @@ class Pair:
 
 
 @contextlib.asynccontextmanager
-async def pair(package: Package, folder: Path, picture: Path | None) -> AsyncIterator[Pair]:
-    """Both of them, with their logs in `folder`; the edge is connected as soon as `picture` is answered by both.
+async def pair(package: Package, folder: Path) -> AsyncIterator[Pair]:
+    """Both of them, connected, with their logs in `folder`.
 
-    Where that is None, nobody waits for it. Raises EmulationError where one does not start, else PairError.
+    Raises EmulationError where one does not start, or PairError where they do not get to each other.
     """
     build_library(package)
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,8 +72,7 @@ async def pair(package: Package, folder: Path, picture: Path | None) -> AsyncIte
         await edge.start()
         started.append(edge)
         both = Pair(edge, datacenter, socket)
-        if picture is not None:
-            await _connected(both, picture)
+        await _connected(both)
         yield both
     finally:
         for program in reversed(started):
@@ -80,9 +80,9 @@ async def pair(package: Package, folder: Path, picture: Path | None) -> AsyncIte
                 await program.end(signal.SIGTERM)
 
 
-async def _connected(both: Pair, picture: Path) -> None:
+async def _connected(both: Pair) -> None:
     until = time.monotonic() + _CONNECTED_WITHIN_S
-    while (await both.ask([picture], 0.0))[0].stage != "datacenter":
+    while _CONNECTED not in both.edge.log.read_text(errors="replace"):
         if time.monotonic() > until:
-            raise PairError(f"the edge gets no answer of its data centre: see {both.edge.log} and what lies beside it")
-        await asyncio.sleep(0.2)
+            raise PairError(f"the edge does not get to its data centre: see {both.edge.log} and {both.datacenter.log}")
+        await asyncio.sleep(0.05)

@@ -87,7 +87,7 @@ async def _swapped(
     shutil.copytree(before, running)
     asked: list[Query] = []
     material = Material(np.empty((len(pictures), 1, 1, 1), np.uint8), list(pictures), *[np.empty(0, np.int64)] * 2)
-    async with pair(Package.load(running), folder, pictures[0]) as both:
+    async with pair(Package.load(running), folder) as both:
 
         def deadline() -> float:
             return DEADLINE_MS / 1e3

@@ -187,7 +187,7 @@ async def _served(package: Package, test: Split, dataset: str, folder: Path) -> 
     """Ask for pictures of the test split over the link; all go to the data centre."""
     chosen = np.random.default_rng(_SEED).permutation(len(test))[:ASKED]
     files = pictures_of(test, chosen, dataset, folder / "pictures")
-    async with pair(package, folder / "link", files[0]) as both:
+    async with pair(package, folder / "link") as both:
         answers = await both.ask(files, 0.0)
     by = np.array([answer.stage == "datacenter" and not answer.degraded for answer in answers])
     right = np.array([answer.label for answer in answers]) == test.labels[chosen]
