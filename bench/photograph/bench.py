@@ -16,7 +16,7 @@ from edgesight.bench.coverage import by_command
 from edgesight.bench.kept import ROOT, Kept, fingerprint, with_imports
 from edgesight.bench.photograph import cascade, site, strange, stranger
 from edgesight.bench.photograph.asked import Asked, Found, card_of
-from edgesight.bench.photograph.kernels import Made, data_of, made, trained
+from edgesight.bench.photograph.kernels import Made, data_of, form_of, made, trained
 from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.package import Package
@@ -84,9 +84,9 @@ def _kernels(run: _Run) -> dict[str, strange.Kernel]:
 
 
 def _others(run: _Run, package: Package) -> dict[str, strange.Pixels]:
-    kernel = package.kernel
-    digits = {} if kernel.dataset == "digits" else {"digits": strange.digits(kernel.input.shape)}
-    named = {name: strange.pictures_in(path, kernel.input.shape) for name, path in run.asked.others.items()}
+    shape = form_of(package).shape
+    digits = {} if package.kernel.dataset == "digits" else {"digits": strange.digits(shape)}
+    named = {name: strange.pictures_in(path, shape) for name, path in run.asked.others.items()}
     return digits | named
 
 

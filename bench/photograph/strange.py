@@ -42,7 +42,6 @@ class Kernel:
         package: it.
         data: its data set, in its forms.
         odd: names of odd pictures that are strange to it.
-        others: data sets' names, and pictures of them in the fabric's form.
     """
 
     package: Package
@@ -65,18 +64,21 @@ def measure(kernels: Mapping[str, Kernel], pictures: Path | None, console: Conso
             body[name] = None
             checks.append(Check(f"strange to {name}: tells strange pictures", 0, 1, False, "kernel", "measured"))
             continue
-        kinds = kinds_of(kernel.data.test.images) | dict(kernel.others)
+        pictures_own = kernel.data.test.photographs
+        chosen = np.random.default_rng(_SEED).permutation(len(kernel.data.test))[:MOST]
+        some = pictures_own[chosen]
+        kinds = kinds_of(some) | dict(kernel.others)
         flagged = {kind: float(test.strange(images).mean()) for kind, images in kinds.items()}
-        own, each = float(test.strange(kernel.data.test.images).mean()), milliseconds(test, kernel.data.test.images)
+        own, each = float(test.strange(pictures_own).mean()), milliseconds(test, some)
         odd = odd_pictures(test, kernel, pictures)
         body[name] = {
             "flagged": flagged,
             "pictures": {kind: len(images) for kind, images in kinds.items()},
             "own": own,
             "test_images": len(kernel.data.test),
+            "level": test.level,
             "calibration_images": len(test.reference),
             "milliseconds": each,
-            "multiplications": test.detector.multiplications,
             "odd": odd,
         }
         for kind, share in flagged.items():
@@ -96,10 +98,8 @@ def measure(kernels: Mapping[str, Kernel], pictures: Path | None, console: Conso
 
 def kinds_of(own: Pixels) -> dict[str, Pixels]:
     """Noise, white pictures and inverted ones, in the form of `own` uint8 [N, H, W, C]."""
-    generator = np.random.default_rng(_SEED)
-    chosen = generator.permutation(len(own))[:MOST]
-    noise = generator.integers(0, 256, (len(chosen), *own.shape[1:]), np.uint8)
-    return {"noise": noise, "white": np.full((1, *own.shape[1:]), 255, np.uint8), "inverted": 255 - own[chosen]}
+    noise = np.random.default_rng(_SEED).integers(0, 256, own.shape, np.uint8)
+    return {"noise": noise, "white": np.full_like(own[:1], 255), "inverted": 255 - own}
 
 
 def odd_pictures(test: NoveltyTest, kernel: Kernel, folder: Path | None) -> dict[str, dict[str, Any]]:
@@ -107,8 +107,9 @@ def odd_pictures(test: NoveltyTest, kernel: Kernel, folder: Path | None) -> dict
     found: dict[str, dict[str, Any]] = {}
     for name in kernel.odd if folder is not None else ():
         assert folder is not None
-        picture = read_image(image_content(folder / name), kernel.package.kernel.input, name)
-        value = test.p_value(picture.pixels)
+        told = kernel.package.kernel
+        picture = read_image(image_content(folder / name), told.input, name, told.backend_input)
+        value = test.p_value(picture.for_back_end)
         found[name] = {"p_value": value, "strange": value < test.level}
     return found
 

@@ -20,9 +20,11 @@ from edgesight.bench.report import Check
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.kernel import BackEndInput
-from edgesight.quant import foreign
+from edgesight.host.package import Package
+from edgesight.quant import datasets, foreign
 from edgesight.quant.splits import Split
 from tests.bench.drawn_photographs import CLASSES, SIDE, draw, save_back_end
+from tests.edgesight.commands import DIGITS
 
 QUIET = Console(quiet=True)
 
@@ -110,6 +112,51 @@ def test_pictures_are_read_evenly_from_folders_and_archives(tmp_path: Path, monk
         found = strange.pictures_in(place, (3, 4, 3))
         assert found.shape == (4, 3, 4, 3)
         assert found[:, 0, 0, 0].tolist() == [0, 30, 60, 90]
+
+
+class Bright:
+    """Stands in for a kernel's test: a picture is strange where it is brighter than any digit."""
+
+    level, reference = 0.01, np.zeros(300)
+
+    def p_value(self, image: np.ndarray) -> float:
+        return 0.001 if image.mean() > 106 else 0.5
+
+    def strange(self, images: np.ndarray) -> np.ndarray:
+        return np.array([self.p_value(image) < self.level for image in images])
+
+
+def test_strange_pictures_of_all_kinds_are_counted_and_odd_ones_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = Package.load(DIGITS)
+    data = datasets.load("digits")
+    for name, level in (("white.png", 255), ("noise.png", 20)):
+        Image.new("L", (8, 8), level).save(tmp_path / name)
+    monkeypatch.setattr(strange, "novelty_test", lambda package: Bright())
+    others = {"dark ones": np.zeros((4, 8, 8, 1), np.uint8)}
+    kernel = strange.Kernel(package, data, ("noise.png", "white.png"), others)
+    found = strange.measure({"digits": kernel}, tmp_path, QUIET)
+    flagged = found.body["digits"]["flagged"]
+    assert flagged == {"noise": flagged["noise"], "white": 1.0, "inverted": 1.0, "dark ones": 0.0}
+    assert flagged["noise"] > 0.95
+    assert {name: odd["strange"] for name, odd in found.body["digits"]["odd"].items()} == {
+        "noise.png": False,
+        "white.png": True,
+    }
+    met = {check.name.partition(": ")[2]: check.met for check in found.checks}
+    assert met == {
+        "noise": True,
+        "white": True,
+        "inverted": True,
+        "dark ones": False,
+        "its own": True,
+        "time": True,
+        "odd pictures missed": False,
+    }
+    monkeypatch.setattr(strange, "novelty_test", lambda package: None)
+    (untold,) = strange.measure({"digits": kernel}, None, QUIET).checks
+    assert not untold.met
 
 
 def test_files_of_pictures_are_found_in_folders_and_archives(tmp_path: Path) -> None:
