@@ -39,6 +39,7 @@ from edgesight.bench.demo_rows import (
 from edgesight.bench.recorded import RecordedFabric
 from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.answer import Answer
+from edgesight.host.back_end import form_for, form_sha256
 from edgesight.host.cascade import Cascade
 from edgesight.host.datacenter.authority import Authority, make_authority
 from edgesight.host.datacenter.models import OnnxModel
@@ -116,7 +117,8 @@ class _Shown:
 
     async def photograph(self, index: int) -> Pixels:
         """That of picture `index`, which may have to be decoded: its time is none of the answer's."""
-        return (await asyncio.to_thread(self.photographs.__getitem__, self.places[[index]]))[0]
+        one: Pixels = (await asyncio.to_thread(self.photographs.__getitem__, self.places[[index]]))[0]
+        return one
 
 
 def run_demo(
@@ -280,6 +282,7 @@ async def _data_centre(
                         *link.address,
                         client_keys(edge_keys, 10.0),
                         model_sha256=calibration.backend_sha256,
+                        form_sha256=form_sha256(form_for(package.kernel)),
                         ladder=ladder_of(calibration.ladder),
                     )
                     await client.wait_connected(20.0)

@@ -50,7 +50,8 @@ class Darkened:
 
 def darkened(pixels: npt.NDArray[np.uint8], brightness: float) -> npt.NDArray[np.uint8]:
     """`pixels` with every level times `brightness`, rounded."""
-    return np.rint(pixels * brightness).astype(np.uint8)
+    made: npt.NDArray[np.uint8] = np.rint(pixels * brightness).astype(np.uint8)
+    return made
 
 
 def site_of(split: Split, rarer: Collection[int], *, brightness: float = BRIGHTNESS, seed: int = 0) -> Split:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from edgesight.host.back_end import form_for
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import Claim, read_regular, sha256
 from edgesight.host.kernel import EXITS as EXITS
@@ -300,15 +301,10 @@ def check_same_networks(zoo: Path, other: Kernel) -> None:
         path = zoo / name
         if other.files.get(file) != (sha256(path.read_bytes()) if path.is_file() else None):
             raise CompileError(f"{path}: is not that of kernel {other.name!r}: calibrate anew")
-    if (backend_input(read_card(zoo)) or _fabrics(other)) != (other.backend_input or _fabrics(other)):
+    if (backend_input(read_card(zoo)) or BackEndInput.same_as(other.input)) != form_for(other):
         raise CompileError(
             f"{zoo / CARD}: its back end takes another form of picture than kernel {other.name!r}: calibrate anew"
         )
-
-
-def _fabrics(kernel: Kernel) -> BackEndInput:
-    """The form that the kernel's fabric takes."""
-    return BackEndInput.same_as(kernel.input)
 
 
 def calibrated_as(package: Package, other: Kernel) -> Package:
@@ -320,7 +316,7 @@ def calibrated_as(package: Package, other: Kernel) -> Package:
     for file in (*other.networks, "datacenter.onnx"):
         if other.files.get(file) != package.kernel.files.get(file):
             raise CompileError(f"{package.path}: {file} is not that of kernel {other.name!r}: calibrate anew")
-    if (other.backend_input or _fabrics(other)) != (package.kernel.backend_input or _fabrics(package.kernel)):
+    if form_for(other) != form_for(package.kernel):
         raise CompileError(
             f"{package.path}: its back end takes another form of picture than kernel {other.name!r}: calibrate anew"
         )

@@ -31,6 +31,7 @@ FIT_SHARE = 0.3  # the curves need few images; the bound gets tighter with every
 MAX_TARGETS = 16  # threshold sets of the hardware
 _STEPS = (-3, -1, 0, 1)  # of suggested targets, from what is expected to be shown
 _GRAIN = 0.005  # of suggested targets
+_LEAST = 0.5  # of them: a cascade that is wrong more often than not is of no use
 _MOST_IMAGES_TIMES = 1e4  # beyond it, a target is called out of reach
 _TOLD_TIMES = (2, 10)  # as many images, of which it is told what they would give
 
@@ -89,7 +90,7 @@ def suggested(right: int, fitted: int, tested: int, family_error: float) -> list
     first = float(lower_bound(accuracy * tested, tested, family_error / len(_STEPS)))
     step, top = math.ceil(apart / _GRAIN), math.floor(first / _GRAIN)
     targets = [round((top + number * step) * _GRAIN, 3) for number in _STEPS]
-    return [target for target in targets if 0.0 < target < 1.0]
+    return [target for target in targets if _LEAST <= target < 1.0]
 
 
 def advice(calibration: Calibration) -> list[str]:

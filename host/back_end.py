@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.kernel import BackEndInput
+from edgesight.host.files import sha256
+from edgesight.host.kernel import BackEndInput, Kernel
 
 LOGITS = "logits"  # the output that counts where a model has several
 
@@ -73,13 +74,13 @@ def check_outputs(form: BackEndInput, logits: int | None, classes: int | None = 
     if form.outputs is not None:
         if classes not in (None, len(form.outputs)):
             raise FormError(
-                f"`outputs` are {len(form.outputs)} of its logits, but there are {classes} classes: state one for each "
+                f"`outputs` are {len(form.outputs)} of its logits, but there are {classes} classes: give one for each "
                 "class, in the classes' order"
             )
         beyond = [index for index in form.outputs if logits is not None and index >= logits]
         if beyond:
             raise FormError(
-                f"it has {logits} logits, 0 to {(logits or 0) - 1}, but {beyond[0]} is stated among `outputs`: state "
+                f"it has {logits} logits, 0 to {(logits or 0) - 1}, but {beyond[0]} is stated among `outputs`: give "
                 "those that the classes are"
             )
     elif logits is not None and classes not in (None, logits):
@@ -87,6 +88,16 @@ def check_outputs(form: BackEndInput, logits: int | None, classes: int | None = 
             f"it has {logits} logits, but there are {classes} classes: state as `outputs` which of its logits each "
             "class is, or give a model of these classes"
         )
+
+
+def form_for(kernel: Kernel) -> BackEndInput:
+    """The form in which the kernel's back end takes pictures: the fabric's bytes where the package says nothing."""
+    return kernel.backend_input or BackEndInput.same_as(kernel.input)
+
+
+def form_sha256(form: BackEndInput) -> str:
+    """Checksum, in hexadecimal, by which an edge and a data centre know whether they mean the same form."""
+    return sha256(form.model_dump_json().encode())
 
 
 def sides_of(form: BackEndInput) -> tuple[int, int, int]:

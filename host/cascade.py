@@ -37,6 +37,7 @@ from edgesight.host.images import Picture, Pixels
 from edgesight.host.kernel import Calibration, Kernel, Target
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
+from edgesight.host.link.quality import ladder_of
 from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.readings import PowerError
@@ -113,7 +114,7 @@ class Cascade:
         self._taking.set()
         self._swapping = asyncio.Lock()
         self._unwritten: dict[int, list[int]] = {}  # rows that the fabric's table lost
-        self._backend_sha256 = calibration.backend_sha256  # of the model that the data centre is asked for
+        self._asked_under = calibration  # by which the data centre is asked
         self.simulated = fabric.simulated
         self._fabric = fabric
         self._offload = offload
@@ -318,9 +319,9 @@ class Cascade:
         """Have the data centre asked under `calibration`; raises LinkError where it serves another model."""
         if isinstance(self._offload, Recalibrated):
             await self._offload.recalibrate(calibration)
-        elif self._offload is not None and calibration.backend_sha256 != self._backend_sha256:
+        elif self._offload is not None and calibration.backend_sha256 != self._asked_under.backend_sha256:
             raise SwapError("the new calibration was made with another back end: start the edge anew")
-        self._backend_sha256 = calibration.backend_sha256
+        self._asked_under = calibration
 
     def _needs_no_row(self, *requests: Request) -> None:
         """The fabric has looked at `requests`, or never will."""
@@ -350,8 +351,10 @@ class Cascade:
 
     def _beyond_calibration(self, calibration: Calibration, reply: Offloaded) -> str | None:
         """Why a target of `calibration` does not cover this reply; None where it does."""
-        if calibration.backend_sha256 != self._backend_sha256:
+        if calibration.backend_sha256 != self._asked_under.backend_sha256:
             return "target not guaranteed: the data centre changed its model meanwhile"
+        if ladder_of(calibration.ladder)[0] != ladder_of(self._asked_under.ladder)[0]:
+            return "target not guaranteed: a new calibration changed the way to the data centre meanwhile"
         if reply.loss > calibration.loss:
             lost, most = 100 * reply.loss, 100 * calibration.loss
             return f"target not guaranteed: {lost:.3g} % of packets lost, calibrated up to {most:.3g} %"

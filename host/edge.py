@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from edgesight.host.answer import Answer, Leg
+from edgesight.host.back_end import form_for, form_sha256
 from edgesight.host.cascade import Cascade, Request
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import FabricError
@@ -270,7 +271,7 @@ def open_edge(
     package.check_cascade()
     if calibration is None:
         raise EdgeError(f"{package_path} is not calibrated, so no accuracy is known: run `edgesight calibrate`")
-    connect = _way_to(datacenter, keys_folder, calibration) if datacenter is not None else None
+    connect = _way_to(datacenter, keys_folder, package.kernel, calibration) if datacenter is not None else None
     meter = EnergyMeter(open_sensor(power)) if power is not None else None
     hedging = Hedging(hedge_budget) if hedge_budget is not None else None
     fabric = open_fabric(package, fabric_name)
@@ -301,7 +302,7 @@ def open_edge(
 
 
 def _way_to(
-    datacenter: tuple[str, int], keys_folder: Path | None, calibration: Calibration
+    datacenter: tuple[str, int], keys_folder: Path | None, kernel: Kernel, calibration: Calibration
 ) -> Callable[[], OffloadClient]:
     """Makes the client of the data centre, inside an asyncio loop. Raises KeysError, or LinkError without QUIC."""
     # Imported only now: not every board has what QUIC needs, and an edge without a data centre needs none of it.
@@ -313,5 +314,10 @@ def _way_to(
     if keys_folder is None:
         raise KeysError("a data centre is given without keys: name the folder that `edgesight edge --enroll` wrote")
     keys = client_keys(keys_folder, IDLE_TIMEOUT)
-    model, ladder = calibration.backend_sha256, ladder_of(calibration.ladder)
-    return lambda: OffloadClient(*datacenter, keys, model_sha256=model, ladder=ladder)
+    return lambda: OffloadClient(
+        *datacenter,
+        keys,
+        model_sha256=calibration.backend_sha256,
+        form_sha256=form_sha256(form_for(kernel)),
+        ladder=ladder_of(calibration.ladder),
+    )

@@ -271,7 +271,7 @@ class LossBucket(_Strict):
 class Rung(_Strict):
     """A way for a photograph to the data centre, and what was measured of it on the calibration pictures."""
 
-    quality: Annotated[int, Field(ge=1, le=100)]  # JPEG's
+    quality: Annotated[int, Field(ge=1, le=95)]  # JPEG's, as far as strips say it
     divisor: Annotated[int, Field(ge=1, le=16)]  # by which each side is divided before; the data centre enlarges it
     bytes: Annotated[float, Field(gt=0.0)]  # mean of a picture's, without parity and packets' own
     accuracy: Unit  # of the back end on what arrives, where nothing is lost

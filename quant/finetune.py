@@ -4,13 +4,10 @@ First the frozen blocks see every photograph in several views, and what they mak
 fitted to what the whole trunk makes of the views; then the last blocks and the head are trained together on what was
 kept. So a photograph goes through the costly first blocks once a view, and not once an epoch. No choice is made by an
 accuracy on calibration or test.
-
-Words owned here: view (a photograph as it is, or a part of it in another light).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 import tempfile
@@ -23,7 +20,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from rich.console import Console
 from scipy.stats import binomtest
 from torch import Tensor, nn
@@ -31,71 +27,17 @@ from torch.nn import functional
 
 from edgesight.host.kernel import BackEndInput
 from edgesight.quant import efficientnet
-from edgesight.quant.backends import Answers, BackEnd, Served, answer_steps, keep, parameters_of, seconds_a_batch
+from edgesight.quant.backends import Answers, BackEnd, Served, answer_steps, parameters_of, seconds_a_batch
 from edgesight.quant.efficientnet import SIDE, EfficientNetLite0
-from edgesight.quant.export import write_atomically
 from edgesight.quant.facts import Facts
 from edgesight.quant.learn import Course, Trained, checkpoints_of, deterministic, one_cycle, restore, save
 from edgesight.quant.networks import Shape
 from edgesight.quant.recipe import Phase, TrainingError
-from edgesight.quant.splits import DataSet, Photographs
+from edgesight.quant.splits import DataSet
+from edgesight.quant.views import BATCH, SEED, FineTuning, Frozen, View, tuning_for
 
 WORD: Final = "efficientnet-lite0"
 """What the command line calls it."""
-
-_BATCH: Final = 16  # photographs that go through the trunk at once: more do not fit a core's cache
-_SEED: Final = 1_000_003  # of views, which are the same whatever the training's seed
-
-
-@dataclass(frozen=True)
-class FineTuning:
-    """How the network is fine-tuned.
-
-    Attributes:
-        block: the first block that is trained; those before it stay as they are.
-        views: of each photograph, the first as it is.
-        least: share of a photograph's area that another view shows at least.
-        stretch: its sides are changed against each other by up to this factor.
-        light: brightness and contrast of other views are each multiplied by up to e**light, or divided by it.
-        penalty: on the squared weights of the head, while it alone is fitted.
-        epochs: passes of the last blocks over the photographs, each in one of its views.
-        batch: photographs a step.
-        rate: the one-cycle schedule's highest learning rate.
-        warm_up: share of all steps that the rate rises for, before it falls along a cosine to nothing.
-        decay: weight decay.
-        smoothing: label smoothing.
-    """
-
-    block: int = 11
-    views: int = 5
-    least: float = 0.5
-    stretch: float = 4 / 3
-    light: float = 0.3
-    penalty: float = 3e-3
-    epochs: int = 10
-    batch: int = 32
-    rate: float = 3e-4
-    warm_up: float = 0.1
-    decay: float = 1e-2
-    smoothing: float = 0.1
-
-
-_SEEN: Final = 12_500
-"""Photographs and views of them that the first blocks are to see; of a large set each is seen once."""
-
-
-_LEARNT: Final = 25_000
-"""Photographs that the last blocks are to learn from, over all epochs."""
-
-
-def tuning_for(data: DataSet, quick: bool, epochs: int | None = None) -> FineTuning:
-    """How the network is fine-tuned to `data`; `quick` takes a fifth of the passes."""
-    usual, count = FineTuning(), len(data.train)
-    views = max(1, min(usual.views, _SEEN // count))
-    passes = epochs or max(2, min(usual.epochs, math.ceil(_LEARNT / count)))
-    if quick:
-        views, passes = max(1, views // 5), max(1, passes // 5)
-    return dataclasses.replace(usual, views=views, epochs=passes, batch=max(2, min(usual.batch, count // 8)))
 
 
 @dataclass(frozen=True)
@@ -148,8 +90,8 @@ class FineTuned(BackEnd):
         with deterministic(0):
             network = _network(len(data.classes))
             photographs = data.train.photographs
-            rows = np.arange(min(_BATCH, len(data.train)))
-            frozen = _Frozen(network, photographs, tuning)
+            rows = np.arange(min(BATCH, len(data.train)))
+            frozen = Frozen(network, photographs, tuning)
             seen = _timed(lambda: frozen.seen(rows, min(1, tuning.views - 1)))
             values, _ = frozen.seen(rows, 0)
             labels = torch.from_numpy(data.train.labels[rows].copy())
@@ -166,14 +108,25 @@ class FineTuned(BackEnd):
     def train(self, data: DataSet, seed: int, course: Course) -> Trained:
         """As the module says."""
         tuning = tuning_for(data, course.quick, course.epochs)
-        console = course.console or Console(quiet=True)
+        identity = repr((self._identity(data, tuning), tuning, seed))
+        settings = hashlib.sha256(identity.encode()).hexdigest()[:12]
+        checkpoint = checkpoints_of(course, data) / f"backend-seed{seed}-{settings}-blocks.pt"
         with deterministic(seed):
             network = _network(len(data.classes))
-            self._foretell(network, data, tuning, console)
-            seconds = self._see(network, data, tuning, course)
-            torch.manual_seed(seed)
-            seconds += _fit_head(network, self._kept(data, tuning, course), data, tuning)
-            seconds += self._fit_blocks(network, data, tuning, seed, course)
+            optimiser = _optimiser(network, tuning)
+            first, seconds = restore(checkpoint, identity, network, optimiser) if course.resume else (0, 0.0)
+            if not first:
+                self._foretell(network, data, tuning, course.console or Console(quiet=True))
+            if first < tuning.epochs:
+                seconds += self._see(network, data, tuning, course)
+            elif course.ahead is not None:
+                course.ahead.begin(
+                    f"{data.name}-backend", "backend", "features", tuning.views * _batches(len(data.train))
+                )
+            if not first:
+                seconds += _fit_head(network, self._kept(data, tuning, course), data, tuning)
+            going = _Going(checkpoint, identity, network, optimiser, first, seconds)
+            seconds = self._fit_blocks(going, data, tuning, seed, course)
             served = Served(_exported(network.eval(), self.side), self.form)
         answers = Answers(data, served, course)
         right, test = answers.right("calibration"), answers.right("test")
@@ -194,16 +147,16 @@ class FineTuned(BackEnd):
 
     def _identity(self, data: DataSet, tuning: FineTuning) -> str:
         """What the frozen blocks' values are a function of."""
-        seen = tuning.block, tuning.least, tuning.stretch, tuning.light, _SEED
+        seen = tuning.block, tuning.least, tuning.stretch, tuning.light, tuning.mirror, SEED
         return repr((WORD, self.side, seen, data.checksum, torch.__version__))
 
     def _folder(self, data: DataSet, tuning: FineTuning, course: Course) -> Path:
         settings = hashlib.sha256(self._identity(data, tuning).encode()).hexdigest()[:12]
         return checkpoints_of(course, data) / f"backend-{settings}-views"
 
-    def _kept(self, data: DataSet, tuning: FineTuning, course: Course) -> list[_View]:
+    def _kept(self, data: DataSet, tuning: FineTuning, course: Course) -> list[View]:
         folder = self._folder(data, tuning, course)
-        return [_View(folder / f"{view}.npy", folder / f"{view}-trunk.npy") for view in range(tuning.views)]
+        return [View(folder / f"{view}.npy", folder / f"{view}-trunk.npy") for view in range(tuning.views)]
 
     def _see(self, network: EfficientNetLite0, data: DataSet, tuning: FineTuning, course: Course) -> float:
         """Let the frozen blocks see each view that was not seen yet; return the seconds spent on all."""
@@ -213,7 +166,7 @@ class FineTuned(BackEnd):
         done = [view for view in kept if course.resume and view.complete(count)]
         if ahead is not None:
             ahead.begin(label, "backend", "features", len(done) * _batches(count))
-        frozen = _Frozen(network, data.train.photographs, tuning)
+        frozen = Frozen(network, data.train.photographs, tuning)
         begun = time.perf_counter()
         for index, view in enumerate(kept):
             if view in done:
@@ -222,8 +175,8 @@ class FineTuned(BackEnd):
 
             def write(temporary: Path, index: int = index, trunk: NDArray[np.float32] = trunk) -> None:
                 held: Any = None
-                for start in range(0, count, _BATCH):
-                    rows = np.arange(start, min(start + _BATCH, count))
+                for start in range(0, count, BATCH):
+                    rows = np.arange(start, min(start + BATCH, count))
                     values, features = frozen.seen(rows, index)
                     if held is None:
                         shape = (count, *values.shape[1:])
@@ -242,7 +195,7 @@ class FineTuned(BackEnd):
         fitted, tried = _probed(data.train.labels)
         if not len(fitted) or not len(tried):
             return
-        frozen = _Frozen(network, data.train.photographs, tuning)
+        frozen = Frozen(network, data.train.photographs, tuning)
         labels = torch.from_numpy(data.train.labels.copy())
         seen = [torch.cat([frozen.seen(part, 0)[1] for part in _parts(rows)]) for rows in (fitted, tried)]
         head = _head(seen[0], labels[fitted], len(data.classes), tuning)
@@ -259,19 +212,13 @@ class FineTuned(BackEnd):
 
     # --------------------------------------------------------------------------------------------------- blocks
 
-    def _fit_blocks(
-        self, network: EfficientNetLite0, data: DataSet, tuning: FineTuning, seed: int, course: Course
-    ) -> float:
-        """Train the last blocks in place; return the seconds spent, those before an interruption included."""
-        identity = repr((self._identity(data, tuning), tuning, seed))
-        settings = hashlib.sha256(identity.encode()).hexdigest()[:12]
-        checkpoint = checkpoints_of(course, data) / f"backend-seed{seed}-{settings}-blocks.pt"
+    def _fit_blocks(self, going: _Going, data: DataSet, tuning: FineTuning, seed: int, course: Course) -> float:
+        """Train the last blocks in place; return the seconds spent on all, those before an interruption included."""
+        network, optimiser, first, seconds = going.network, going.optimiser, going.epochs, going.seconds
         label, console = f"{data.name}-backend-seed{seed}-blocks", course.console or Console(quiet=True)
-        optimiser = _optimiser(network, tuning)
-        first, seconds = restore(checkpoint, identity, network, optimiser) if course.resume else (0, 0.0)
         if first:
             done = "was finished before" if first == tuning.epochs else f"goes on after epoch {first}/{tuning.epochs}"
-            console.print(f"{label}: {done}, from {checkpoint}", soft_wrap=True, markup=False, highlight=False)
+            console.print(f"{label}: {done}, from {going.checkpoint}", soft_wrap=True, markup=False, highlight=False)
         views = [view.values() for view in self._kept(data, tuning, course)] if first < tuning.epochs else []
         labels = torch.from_numpy(data.train.labels.copy())
         steps = len(labels) // tuning.batch
@@ -292,90 +239,21 @@ class FineTuned(BackEnd):
                 if course.ahead is not None:
                     course.ahead.done("backend", "blocks")
             seconds += time.perf_counter() - begun
-            save(checkpoint, identity, epoch + 1, seconds, network, optimiser)
+            save(going.checkpoint, going.identity, epoch + 1, seconds, network, optimiser)
             console.print(f"{label}: epoch {epoch + 1}/{tuning.epochs}, loss {total / steps:.4f}, {seconds:.0f} s")
         return seconds
 
 
 @dataclass(frozen=True)
-class _View:
-    """The files of what was made of a view of every train photograph.
+class _Going:
+    """A training of the last blocks, as far as its checkpoint says that it has come."""
 
-    Attributes:
-        below: what goes into the first block that is trained, bfloat16 as int16 `[N, H, W, C]`.
-        trunk: what the whole pretrained trunk makes of it, float32 `[N, 1280]`.
-    """
-
-    below: Path
-    trunk: Path
-
-    def complete(self, count: int) -> bool:
-        """Whether both are there, of so many photographs."""
-        try:
-            return len(self.values()) == len(np.load(self.trunk, mmap_mode="r")) == count
-        except (OSError, ValueError, EOFError):
-            return False
-
-    def values(self) -> NDArray[np.int16]:
-        """What lies in `below`, read as it is wanted."""
-        found: NDArray[np.int16] = np.load(self.below, mmap_mode="r")
-        return found
-
-    def write(self, write: Callable[[Path], object], trunk: NDArray[np.float32]) -> None:
-        """Let `write` fill `below`, and `trunk` with it; TrainingError where there is no room."""
-        try:
-            write_atomically(self.below, write)
-        except OSError as error:
-            raise TrainingError(
-                f"{self.below}: cannot be written ({error.strerror or error}): make room or free the way; the same "
-                "command then goes on from there"
-            ) from error
-        keep(self.trunk, trunk)
-
-
-@dataclass(frozen=True)
-class _Frozen:
-    """The pretrained network, looking at photographs."""
-
+    checkpoint: Path
+    identity: str
     network: EfficientNetLite0
-    photographs: Photographs
-    tuning: FineTuning
-
-    def seen(self, rows: NDArray[np.int64], view: int) -> tuple[Tensor, Tensor]:
-        """What it makes of a view of the photographs at `rows` `[n]`.
-
-        Returns:
-            What goes into the first block that is trained, bfloat16 `[n, H, W, C]`, and the trunk's values `[n, 1280]`.
-        """
-        photographs = self.photographs[rows].copy()
-        if view:
-            photographs = _viewed(photographs, rows, view, self.tuning)
-        pictures = efficientnet.as_input(torch.from_numpy(photographs))
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            values = self.network.below(pictures, self.tuning.block)
-            features = self.network.features(values, self.tuning.block)
-        return values.bfloat16().permute(0, 2, 3, 1).contiguous(), features.float()
-
-
-def _viewed(pictures: NDArray[np.uint8], rows: NDArray[np.int64], view: int, tuning: FineTuning) -> NDArray[np.uint8]:
-    """A part of each of `[n, H, W, 3]`, enlarged and in another light, drawn by the picture's row and the view."""
-    made = np.empty_like(pictures)
-    extents = np.array([pictures.shape[2], pictures.shape[1]])
-    for at, row in enumerate(rows):
-        drawn = np.random.default_rng((_SEED, view, int(row))).random(6)
-        area = tuning.least + (1 - tuning.least) * drawn[0]
-        stretch = tuning.stretch ** (2 * drawn[1] - 1)
-        size = np.minimum(1.0, np.sqrt([area * stretch, area / stretch])) * extents
-        corner = drawn[2:4] * (extents - size)
-        box = (*corner, *(corner + size))
-        part = Image.fromarray(pictures[at]).resize(
-            (int(extents[0]), int(extents[1])), Image.Resampling.BILINEAR, box=box
-        )
-        contrast, brightness = np.exp((2 * drawn[4:] - 1) * tuning.light)
-        values = np.asarray(part, np.float32)
-        mean = values.mean()
-        made[at] = np.clip(((values - mean) * contrast + mean) * brightness, 0, 255)
-    return made
+    optimiser: torch.optim.Optimizer
+    epochs: int
+    seconds: float
 
 
 def _network(classes: int) -> EfficientNetLite0:
@@ -388,7 +266,7 @@ def _network(classes: int) -> EfficientNetLite0:
     return network
 
 
-def _fit_head(network: EfficientNetLite0, views: list[_View], data: DataSet, tuning: FineTuning) -> float:
+def _fit_head(network: EfficientNetLite0, views: list[View], data: DataSet, tuning: FineTuning) -> float:
     """Fit the head to what the trunk made of all views; return the seconds spent."""
     begun = time.perf_counter()
     features = torch.from_numpy(np.concatenate([np.load(view.trunk) for view in views]))
@@ -476,12 +354,12 @@ def _spread(rows: NDArray[np.int64], share: float) -> NDArray[np.int64]:
 
 
 def _parts(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, len(rows), _BATCH):
-        yield rows[start : start + _BATCH]
+    for start in range(0, len(rows), BATCH):
+        yield rows[start : start + BATCH]
 
 
 def _batches(count: int) -> int:
-    return -(-count // _BATCH)
+    return -(-count // BATCH)
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -125,13 +125,8 @@ class Foreign(BackEnd):
         right = logits.argmax(1) == labels
         share = max(np.bincount(labels, minlength=len(data.classes)).max() / len(labels), 1 / len(data.classes))
         guessed = binomtest(int(right.sum()), len(rows), float(share), alternative="greater").pvalue
-        better = [
-            (what, answers.mean())
-            for what, answers in known._other_ways(photographs, labels)
-            if (found := gain(answers, right)).proved and found.difference >= _WORTH
-        ]
-        better = sorted(better, key=lambda one: -one[1])
-        told = "; ".join(f"{what} it is {accuracy:.1%}" for what, accuracy in better[:3])
+        explained = sorted(known._better(photographs, labels, right), key=lambda one: -one[1])
+        told = "; ".join(f"{what} it is {accuracy:.1%}" for what, accuracy in explained[:_NAMED])
         measured = (
             f"{self.path} answers {right.mean():.1%} of {len(rows)} calibration pictures rightly with what "
             f"{self.statement} says"
@@ -143,6 +138,15 @@ class Foreign(BackEnd):
             )
         if told:
             console.print(f"warning: {measured}; {told}", soft_wrap=True, markup=False, highlight=False)
+
+    def _better(
+        self, photographs: NDArray[np.uint8], labels: NDArray[np.int64], right: NDArray[np.bool_]
+    ) -> Iterator[tuple[str, float]]:
+        """Which usual mistakes would explain more than is `right` as stated, and the accuracy without them."""
+        for what, answers in self._other_ways(photographs, labels):
+            found, accuracy = gain(answers, right), float(answers.mean())
+            if found.proved and found.difference >= _WORTH:
+                yield what, accuracy
 
     def _other_ways(
         self, photographs: NDArray[np.uint8], labels: NDArray[np.int64]
@@ -161,18 +165,17 @@ class Foreign(BackEnd):
                 forms[what] = form
         found: dict[str, NDArray[np.float32]] = {}
         for what, form in forms.items():
-            served = dataclasses.replace(self.served, form=form)
-            found[what] = answered(served, photographs)
+            found[what] = answered(dataclasses.replace(self.served, form=form), photographs)
             if what != "as stated":
                 yield f"with {what}", found[what].argmax(1) == labels
-            if form.channels == 3:
-                blue_first = answered(served, np.ascontiguousarray(photographs[..., ::-1]))
-                also = "" if what == "as stated" else f"{what} and "
-                yield (
-                    f"with {also}blue before red (which a statement cannot say: let the model turn them)",
-                    blue_first.argmax(1) == labels,
-                )
         yield from self._other_orders(found["as stated"], labels)
+        turned = np.ascontiguousarray(photographs[..., ::-1])
+        for what, form in forms.items() if self.form.channels == 3 else ():
+            also = "" if what == "as stated" else f"{what} and "
+            yield (
+                f"with {also}blue before red (which a statement cannot say: let the model turn them)",
+                answered(dataclasses.replace(self.served, form=form), turned).argmax(1) == labels,
+            )
 
     def _other_orders(
         self, logits: NDArray[np.float32], labels: NDArray[np.int64]
@@ -207,12 +210,15 @@ class Foreign(BackEnd):
             )
         if isinstance(self.named, Mapping) and (unknown := [name for name in places if name not in classes]):
             raise BackEndError(
-                f"{self.statement}: outputs: the data has no class {unknown[0]!r}; it has {', '.join(classes)}"
+                f"{self.statement}: outputs: the data has no class {unknown[0]!r}: remove it, or name one of "
+                f"{', '.join(classes)}"
             )
         chosen = [places[name] for name in classes]
         if len(set(chosen)) != len(chosen):
             twice = next(name for at, name in enumerate(classes) if chosen.index(chosen[at]) < at)
-            raise BackEndError(f"{self.statement}: outputs: {twice!r} is an output that another class is, too")
+            raise BackEndError(
+                f"{self.statement}: outputs: {twice!r} is an output that another class is, too: give each its own"
+            )
         return chosen
 
     def ahead(self, data: DataSet, quick: bool) -> Mapping[Phase, tuple[int, float]]:
@@ -244,6 +250,7 @@ _USUAL: Final = (
     ),
     ("ImageNet's mean alone (123.675, 116.28, 103.53, deviation 1)", (123.675, 116.28, 103.53), (1.0,) * 3),
 )
+_NAMED: Final = 4  # usual mistakes that are told of at once
 _WORTH: Final = 0.03  # of accuracy, which a remark is worth
 _NONE_HELPS: Final = (
     "None of the usual mistakes explains it (0 to 1, -1 to 1, ImageNet's mean and deviation, blue before red, another "

@@ -411,7 +411,7 @@ class _Photographs:
             try:
                 made[row] = read(self.files.content(name), *self.form).pixels
             except Unreadable as error:
-                raise DataSetError(f"{self.files.root}/{name} {error}; it could be read before") from error
+                raise DataSetError(f"{self.files.root}/{name} {error}; it could be read before: put it back") from error
         return made
 
 

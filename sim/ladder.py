@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc
 
-from edgesight.host.calibrate import CalibrationError
+from edgesight.host.accuracy_targets import CalibrationError
 from edgesight.host.datacenter.models import Executor
 from edgesight.host.kernel import Rung
 from edgesight.host.link.datagrams import LinkError
@@ -70,14 +70,18 @@ def measured_ladder(
     used = chosen[:MOST_IMAGES]
     steps = [[step.quality, step.divisor] for step in CANDIDATES]
     key = key_of(["ladder", model.sha256, list(photographs.shape), steps, facts], (truth, used))
-    found = kept(key, ("sizes", "right"), lambda: measure(model, photographs, truth, used))
+    found = kept(
+        key,
+        ("sizes", "right"),
+        lambda: dict(zip(("sizes", "right"), measure(model, photographs, truth, used), strict=True)),
+    )
     return rungs(CANDIDATES, found["sizes"], found["right"])
 
 
 def measure(
     model: Executor, photographs: Photographs, truth: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]
-) -> dict[str, npt.NDArray[np.generic]]:
-    """`sizes` [candidates], mean bytes, infinite where one cannot be sent; `right` [candidates, chosen]."""
+) -> tuple[Floats, Bools]:
+    """Mean bytes [candidates], infinite where one cannot be sent; whether each was answered rightly [.., chosen]."""
     sizes, right = np.zeros((len(CANDIDATES), len(chosen))), np.zeros((len(CANDIDATES), len(chosen)), np.bool_)
     nothing_lost = np.random.default_rng(0)
     with progress() as bar:
@@ -96,7 +100,7 @@ def measure(
                 arrived = np.stack([image for image in came if image is not None])  # which is all of them
                 right[row, places] = model.run(arrived).argmax(axis=1) == truth[chosen[places]]
             bar.advance(task, len(places))
-    return {"sizes": sizes.mean(axis=1), "right": right}
+    return sizes.mean(axis=1), right
 
 
 def rungs(steps: Sequence[Step], sizes: Floats, right: Bools) -> list[Rung]:

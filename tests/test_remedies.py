@@ -140,7 +140,12 @@ _PASSED_ON = {
     ),
     "host/link/enrollment.py": ("{}; the token is still good",),  # another error, with its remedy
     "host/queries.py": ("this cannot be asked: {}",),  # what pydantic expected
+    "hls/datacenter.py": ("the back end does not take {}: {}",),  # FormError, with its remedy
     "hls/network.py": ("{}{} problems:",),  # lists what `refuse` was given
+    "quant/foreign.py": (
+        "{} with {}: {}",  # ModelError, with its remedy
+        "{}, and who always says",  # ends with the mistakes that were tried
+    ),
     "sim/link/engine.py": ("ip: ",),  # what `ip` said
     "sim/link/options.py": ("Mahimahi trace {}: {}", "rate trace {}: {}"),  # host/trace.py
     "sim/link/namespaces.py": ("no link between network namespaces: {}",),  # what is missing, and its remedy

@@ -21,7 +21,8 @@ ROOMS = {
     "quant": ("host",),
     "host": (),
 }
-# Of what runs, who compiles knows the package and its files; who trains, how a picture becomes pixels.
+# Of what runs, who compiles knows the package and its files; who trains, how a picture becomes pixels, what a back end
+# takes of it, and what runs one.
 OF_HOST = {
     "hls": (
         "edgesight.host.kernel",
@@ -36,6 +37,8 @@ OF_HOST = {
         "edgesight.host.pictures",
         "edgesight.host.pixels",
         "edgesight.host.picture_files",
+        "edgesight.host.kernel",
+        "edgesight.host.datacenter.models",
         "edgesight.host.files",
         "edgesight.host.errors",
     ),

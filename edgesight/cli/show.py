@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.table import Table
 
 from edgesight.cli import ending
 from edgesight.host.answer import Answer
-from edgesight.host.kernel import Calibration, Trunk
+from edgesight.host.kernel import BackEndInput, Calibration, Input, Rung, Trunk
 from edgesight.host.package import Package
 from edgesight.host.registers import THRESHOLD_NEVER
 
@@ -53,6 +54,10 @@ def describe(package: Package, console: Console) -> None:
         if stage.trunk is not None:
             console.print(_from_features(stage.name, stage.multiplications, stage.trunk), soft_wrap=True, markup=False)
     calibration = kernel.calibration
+    if kernel.backend_input is not None:
+        console.print(f"Back end: takes {_form(kernel.backend_input, kernel.input)}.", soft_wrap=True, highlight=False)
+    if calibration is not None and calibration.ladder:
+        console.print(f"Photographs travel at {_way(calibration.ladder)}.", soft_wrap=True, highlight=False)
     if kernel.logits_in_record:
         console.print("A network alone: each record carries its frame's logits.")
     elif calibration is None:
@@ -69,6 +74,30 @@ def describe(package: Package, console: Console) -> None:
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _form(form: BackEndInput, fabric: Input) -> str:
+    """What a back end takes, in words."""
+    if form == BackEndInput.same_as(fabric):
+        return "the fabric's picture"
+    told = f"photographs of {form.height}x{form.width}x{form.channels} as {form.element}, {form.layout}"
+    if form.element == "float32":
+        told += f", less {_numbers(form.mean)}, over {_numbers(form.deviation)}"
+    return told + (f"; {len(form.outputs)} of its logits are the classes" if form.outputs is not None else "")
+
+
+def _numbers(by_channel: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in by_channel)
+
+
+def _way(ladder: Sequence[Rung]) -> str:
+    """How photographs go to the data centre, in words."""
+    first, *coarser = (
+        f"JPEG quality {rung.quality}{f', 1/{rung.divisor} of each side' if rung.divisor > 1 else ''} "
+        f"({rung.bytes:,.0f} bytes, back end {rung.accuracy:.4f})"
+        for rung in ladder
+    )
+    return first + (f"; where bandwidth is short, without a guarantee, at {', '.join(coarser)}" if coarser else "")
 
 
 def _from_features(name: str, multiplications: int, trunk: Trunk) -> str:
@@ -100,8 +129,10 @@ def _describe_targets(calibration: Calibration, console: Console) -> None:
         table.add_row(f"{refused.accuracy:.3f}", "refused", f"{refused.best_reachable:.4f}")
     console.print(table)
     beyond = calibration.buckets[-1].loss > calibration.loss
+    sample = calibration.rests_on
+    measured_on = "the calibration split" if sample.split == "calibration" else f"pictures of {escape(sample.dataset)}"
     table = Table(
-        title="Accuracy on the calibration split, by packet loss",
+        title=f"Accuracy on {measured_on}, by packet loss",
         caption=f"* beyond {most}: measured, not guaranteed" if beyond else None,
     )
     table.add_column("")

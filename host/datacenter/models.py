@@ -84,12 +84,12 @@ class OnnxModel:
                 f"{path} is no model that ONNX Runtime can load ({_first_line(error)}): give the back end's .onnx file"
             ) from error
         inputs, outputs = _ports(self._session.get_inputs()), _ports(self._session.get_outputs())
-        self._form = form or _own_form(path, inputs, outputs)
+        self.form = form or _own_form(path, inputs, outputs)
         try:
-            self._input, self._output = check_form(self._form, inputs, outputs)
+            self._input, self._output = check_form(self.form, inputs, outputs)
         except FormError as error:
             raise ModelError(f"{path}: {error}") from error
-        self.input_shape = self._form.shape
+        self.input_shape = self.form.shape
         self._try(path)
 
     def _try(self, path: Path) -> None:
@@ -101,10 +101,10 @@ class OnnxModel:
                 f"{MAX_CLASSES} classes"
             )
         try:
-            check_outputs(self._form, logits.shape[1])
+            check_outputs(self.form, logits.shape[1])
         except FormError as error:
             raise ModelError(f"{path}: {error}") from error
-        self.classes = logits.shape[1] if self._form.outputs is None else len(self._form.outputs)
+        self.classes = logits.shape[1] if self.form.outputs is None else len(self.form.outputs)
         if self._takes_many:
             try:
                 many = self._logits(np.zeros((2, *self.input_shape), np.uint8)).shape
@@ -126,12 +126,12 @@ class OnnxModel:
         """Logits float32 [N, classes] of uint8 images [N, H, W, C]; raises ModelError."""
         parts = [images] if self._takes_many else np.split(images, len(images))
         logits = np.concatenate([self._logits(part) for part in parts])
-        return logits if self._form.outputs is None else logits[:, self._form.outputs]
+        return logits if self.form.outputs is None else logits[:, self.form.outputs]
 
     def _logits(self, images: Images) -> Logits:
         """All of the model's logits of so many images at once."""
         try:
-            (logits,) = self._session.run([self._output.name], {self._input.name: as_taken(images, self._form)})
+            (logits,) = self._session.run([self._output.name], {self._input.name: as_taken(images, self.form)})
         except Exception as error:
             raise ModelError(
                 f"the model failed on {list(images.shape)} images ({_first_line(error)})"

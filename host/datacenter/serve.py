@@ -47,7 +47,7 @@ def serve(
             authority.renew_own(configuration)  # connections that begin from now on are shown it
 
     async def main(told: asyncio.Event) -> None:
-        service = Service(executor)
+        service = Service(executor, form=executor.form)
         server = Server(configuration, authority, service.served, service.received, service.gone, max_edges)
         address = await server.listen(*at)
         loop = asyncio.get_running_loop()

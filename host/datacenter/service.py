@@ -33,10 +33,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from edgesight.host.back_end import form_sha256
 from edgesight.host.datacenter.durations import Durations
 from edgesight.host.datacenter.models import Executor, Logits, ModelError
 from edgesight.host.datacenter.requests import Client, Image, Incoming, Ready, Settled
 from edgesight.host.datacenter.shares import REPLY_EFFORTS, Budget, Effort, Line, Share, Shares
+from edgesight.host.kernel import BackEndInput
 from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, parse
 from edgesight.host.link.quic import Served
 from edgesight.host.link.server import ServerPeer
@@ -62,8 +64,9 @@ logger = logging.getLogger(__name__)
 class Service:
     """Assembles requests, batches them and answers with `executor`."""
 
-    def __init__(self, executor: Executor, max_batch: int = MAX_BATCH) -> None:
-        """Runs inside an asyncio loop; `run` does the work."""
+    def __init__(self, executor: Executor, max_batch: int = MAX_BATCH, form: BackEndInput | None = None) -> None:
+        """Runs inside an asyncio loop; `run` does the work. Edges are told in which `form` it takes pictures."""
+        self._form = form
         self._executor = executor
         self._most_decoded = max(_DECODED_BYTES // math.prod(executor.input_shape), 1)
         self._max_batch = min(max_batch, self._most_decoded)
@@ -82,8 +85,8 @@ class Service:
     @property
     def served(self) -> Served:
         """What a client is told of the model."""
-        executor = self._executor
-        return Served(model_sha256=executor.sha256, input_shape=executor.input_shape, classes=executor.classes)
+        one, form = self._executor, form_sha256(self._form) if self._form is not None else None
+        return Served(model_sha256=one.sha256, form_sha256=form, input_shape=one.input_shape, classes=one.classes)
 
     @property
     def open_requests(self) -> int:

@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from edgesight.host.kernel import Calibration
 from edgesight.host.link.client_peer import ClientPeer
-from edgesight.host.link.connection import Connection
+from edgesight.host.link.connection import Connection, Wanted
 from edgesight.host.link.datagrams import LinkError, Reply, Status, parse
 from edgesight.host.link.keys import EdgeKeys
 from edgesight.host.link.offload import NoAnswer, Offloaded
 from edgesight.host.link.parity import strips_for
-from edgesight.host.link.quality import LADDER, Fitted, Room, Step, fit, room
+from edgesight.host.link.quality import LADDER, Fitted, Room, Step, fit, ladder_of, room
 from edgesight.host.link.repair import Progress
 from edgesight.host.link.strips import kind_of
 from edgesight.host.link.telling import Sparing
@@ -50,10 +50,13 @@ class OffloadClient:
         keys: EdgeKeys,
         *,
         model_sha256: str | None = None,
+        form_sha256: str | None = None,
         ladder: Sequence[Step] = LADDER,
         max_open: int = 128,  # as many as the data centre puts together of one edge
     ) -> None:
-        """`model_sha256` is the model that the calibration was made with (None takes any); `max_open` requests at once.
+        """The model, and the form in which it gets pictures, are those that the calibration was made with; None: any.
+
+        `max_open` requests go at once.
 
         Large images go at the first step of the `ladder`, which the calibration was made at, where the bandwidth is
         ample.
@@ -61,7 +64,7 @@ class OffloadClient:
         self.ladder = ladder  # another may take its place: for requests that are not encoded yet
         self.resent = 0  # requests whose strips went twice
         self._told = Sparing(logger)
-        self._connection = Connection((host, port), keys, model_sha256, self, self._told)
+        self._connection = Connection((host, port), keys, Wanted(model_sha256, form_sha256), self, self._told)
         self._slots = asyncio.Semaphore(max_open)
         self._open: dict[int, asyncio.Future[Reply]] = {}
         self._line: deque[tuple[float, asyncio.Future[None]]] = deque()  # deadlines of images to be encoded, and turns
@@ -89,11 +92,12 @@ class OffloadClient:
     async def recalibrate(self, calibration: Calibration) -> None:
         """Go to a data centre that serves the back end of `calibration` from now on.
 
-        Nothing changes where that is the one so far. Raises NoAnswer, everything being as before, where the data centre
-        serves another, or is not to be reached within some seconds.
+        Images that are not encoded yet then go by its ladder. Raises NoAnswer, everything being as before, where the
+        data centre serves another, or is not to be reached within some seconds.
         """
         before, wanted = self._connection.model_sha256, calibration.backend_sha256
         if before in (None, wanted):
+            self.ladder = ladder_of(calibration.ladder)
             return
         peer = self._connection.peer
         if peer is not None and (served := peer.welcome.result().model_sha256) != wanted:
@@ -107,6 +111,7 @@ class OffloadClient:
         except BaseException:
             self._connection.expect(before)
             raise
+        self.ladder = ladder_of(calibration.ladder)
 
     async def close(self) -> None:
         """End the connection and every open request."""

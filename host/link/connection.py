@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime
 import logging
 import secrets
@@ -82,13 +83,19 @@ def _give_up(opening: asyncio.Task[_Link | str]) -> None:
     opening.cancel()
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What an edge was calibrated with, and so must be served; None takes any."""
+
+    model_sha256: str | None = None
+    form_sha256: str | None = None  # of the form in which the model gets pictures
+
+
 class Connection:
     """Keeps a connection to the data centre."""
 
-    def __init__(
-        self, address: tuple[str, int], keys: EdgeKeys, model_sha256: str | None, user: User, told: Sparing
-    ) -> None:
-        """To a data centre at `address`, host and port, that serves the model of that checksum (None takes any).
+    def __init__(self, address: tuple[str, int], keys: EdgeKeys, wanted: Wanted, user: User, told: Sparing) -> None:
+        """To a data centre at `address`, host and port, that serves the model that is `wanted`.
 
         `told` gets what goes wrong.
         """
@@ -98,7 +105,7 @@ class Connection:
         self._good: Found | None = None  # the one of its addresses that let this edge in last
         self._keys = keys
         self._keys_seen: tuple[int, int, int] | None = None  # the file of which they were read, once it was looked at
-        self._model_sha256 = model_sha256
+        self._wanted = wanted
         self._expected = asyncio.Event()  # another model than when it was last tried
         self._user = user
         self._told = told
@@ -144,11 +151,11 @@ class Connection:
     @property
     def model_sha256(self) -> str | None:
         """The model that a data centre has to serve; None takes any."""
-        return self._model_sha256
+        return self._wanted.model_sha256
 
     def expect(self, model_sha256: str | None) -> None:
         """From now on only a data centre counts that serves this model; with any other the connection ends."""
-        self._model_sha256 = model_sha256
+        self._wanted = dataclasses.replace(self._wanted, model_sha256=model_sha256)
         self._expected.set()
 
     def number(self) -> int:
@@ -269,13 +276,18 @@ class Connection:
 
     def other_model(self, peer: ClientPeer) -> str | None:
         """What is wrong about the model that is served at the other end of `peer`; None where it is the right one."""
-        served = peer.welcome.result().model_sha256
-        if self._model_sha256 in (None, served):
-            return None
-        return (
-            f"it serves model {served[:12]}, but this kernel was calibrated with {str(self._model_sha256)[:12]}: serve "
-            "that model, or calibrate again"
-        )
+        served = peer.welcome.result()
+        if self._wanted.model_sha256 not in (None, served.model_sha256):
+            return (
+                f"it serves model {served.model_sha256[:12]}, but this kernel was calibrated with "
+                f"{str(self._wanted.model_sha256)[:12]}: serve that model, or calibrate again"
+            )
+        if self._wanted.form_sha256 not in (None, served.form_sha256):
+            return (
+                "it serves the model that this kernel was calibrated with, but gives it pictures in another form, or "
+                "takes other outputs of it: serve this edge's kernel package there"
+            )
+        return None
 
     async def _keep(self, link: _Link) -> _Link | str:
         """Use `link` as long as it lasts; says why it ended, or what takes its place.

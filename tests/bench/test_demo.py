@@ -11,6 +11,8 @@ import pytest
 
 from edgesight.bench import demo, demo_rows
 from edgesight.bench.demo_rows import DemoError, Row
+from edgesight.host.fabric.base import OFFLOAD, RECORD
+from edgesight.host.images import Picture
 from edgesight.host.package import Package
 from edgesight.sim.rtl.runner import ROOT
 
@@ -89,9 +91,43 @@ def test_no_bar_is_shown_for_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> N
     assert package.kernel.calibration is not None
     records = np.zeros(3, [("stage", np.uint8), ("cycles", np.uint32)])
     edge: Any = Edge()
-    answers = asyncio.run(
-        demo._ask_all(
-            edge, np.zeros((3, 8, 8, 1), np.uint8), records, package.kernel.calibration.targets[0], "edge only"
-        )
-    )
+    images = np.zeros((3, 8, 8, 1), np.uint8)
+    shown = demo._Shown(images, np.zeros(3, np.int64), np.arange(3), images)
+    target = package.kernel.calibration.targets[0]
+    answers = asyncio.run(demo._ask_all(edge, shown, records, target, "edge only", 1_000.0))
     assert answers == [answer] * 3
+
+
+def test_the_data_centre_is_sent_photographs_of_what_the_fabric_is_unsure_of() -> None:
+    images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
+    places = np.array([3, 1, 0, 2])
+    photographs = np.repeat(np.repeat(np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1), 8, axis=1), 8, axis=2)
+    shown = demo._Shown(images[places], np.zeros(4, np.int64), places, photographs)
+    records = np.zeros(4, RECORD)
+    records["stage"][[1, 3]] = OFFLOAD
+    asked: dict[int, Picture] = {}
+
+    class FakeEdge:
+        async def ask(self, picture: Picture, target: object, deadline: float) -> int:
+            asked[int(picture.pixels[0, 0, 0])] = picture
+            return int(picture.pixels[0, 0, 0])
+
+    edge: Any = FakeEdge()
+    target: Any = None
+    answers: list[Any] = asyncio.run(demo._ask_all(edge, shown, records, target, "all", 1_000.0))
+    assert answers == places.tolist()
+    assert {index: picture.photograph is not None for index, picture in asked.items()} == {
+        3: False,
+        1: True,
+        0: False,
+        2: True,
+    }
+    for index in (1, 2):
+        assert np.array_equal(asked[index].for_back_end, photographs[index])
+
+
+def test_a_slow_model_is_asked_less_often() -> None:
+    package = Package.load(ROOT / "bitstreams" / "digits")
+    images = np.zeros((2, 8, 8, 1), np.uint8)
+    shown = demo._Shown(images, np.zeros(2, np.int64), np.arange(2), images)
+    assert 0.0 < demo._arrivals(package, shown) <= demo.ARRIVALS_PER_S

@@ -90,7 +90,9 @@ def test_a_packed_kernel_has_all_of_its_hardware_in_it(package: Path, tmp_path: 
 
 def test_another_data_set_than_the_kernels_is_refused(package: Path, tmp_path: Path) -> None:
     make_folder(tmp_path / "others")
-    fails("was trained on data set digits", "calibrate", package, f"folder:{tmp_path / 'others'}", "--targets", "0.5")
+    given = (package, f"folder:{tmp_path / 'others'}")
+    fails("was trained on data set digits", "demo", "--package", package, "--dataset", given[1])
+    fails("is none of the package's classes (0, 1, 2, ", "calibrate", *given, "--targets", "0.5")
 
 
 def test_malformed_targets_change_nothing(package: Path) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.models import Executor, ModelError
 from edgesight.host.datacenter.service import Service
+from edgesight.host.kernel import BackEndInput
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.keys import client_keys
 from edgesight.host.link.server import Server
@@ -47,10 +48,15 @@ def expected(image: npt.NDArray[np.uint8]) -> int:
 
 @contextlib.asynccontextmanager
 async def serving(
-    keys: Trust, port: int = 0, model: Executor | None = None, max_edges: int = 64, idle: float = IDLE
+    keys: Trust,
+    port: int = 0,
+    model: Executor | None = None,
+    max_edges: int = 64,
+    idle: float = IDLE,
+    form: BackEndInput | None = None,
 ) -> AsyncIterator[tuple[str, int]]:
     """A data centre in this process."""
-    service = Service(model or SumModel())
+    service = Service(model or SumModel(), form=form)
     authority = Authority(keys.datacenter)
     configuration = authority.configuration(idle)
     server = Server(configuration, authority, service.served, service.received, service.gone, max_edges)

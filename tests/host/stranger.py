@@ -66,7 +66,8 @@ def save_stranger(path: Path, batch: int | str = "N", names: tuple[str, ...] = (
 def logits_of(photographs: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Of the named classes, [N, CLASSES], of photographs [N, SIDE, SIDE, 3]."""
     normalised = (photographs - np.array(FORM.mean)) / np.array(FORM.deviation)
-    return -normalised.reshape(len(photographs), SIDE, CLASSES, SIDE // CLASSES, 3).mean(axis=(1, 3, 4))
+    quarters = normalised.reshape(len(photographs), SIDE, CLASSES, SIDE // CLASSES, 3)
+    return np.asarray(-quarters.mean(axis=(1, 3, 4)), np.float64)
 
 
 def clear_photographs(count: int, seed: int = 0) -> npt.NDArray[np.uint8]:

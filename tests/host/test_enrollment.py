@@ -63,7 +63,7 @@ from tests.host.trust import YEAR, forge_edge, spoil
 from tests.waiting import until
 
 T = TypeVar("T")
-HELLO = Hello(protocol=3, jpeg_tables=jpeg_tables()).model_dump_json().encode() + b"\n"
+HELLO = Hello(protocol=PROTOCOL, jpeg_tables=jpeg_tables()).model_dump_json().encode() + b"\n"
 
 
 @pytest.fixture

@@ -126,7 +126,8 @@ def test_photographs_are_normalised_by_channel_in_either_layout(layout: str) -> 
     photographs = np.random.default_rng(1).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
     taken = as_taken(photographs, form)
     expected = (photographs - np.array(FORM.mean)) / np.array(FORM.deviation)
-    assert (taken.dtype, taken.flags.c_contiguous) == (np.float32, True)
+    assert taken.dtype == np.float32
+    assert taken.flags.c_contiguous
     assert np.allclose(taken if layout == "NHWC" else taken.transpose(0, 2, 3, 1), expected, atol=1e-5)
     assert np.array_equal(
         as_taken(photographs, BackEndInput.model_validate({**FORM.model_dump(), **BYTES})),

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from rich.console import Console
 
+from edgesight.cli.show import describe
+from edgesight.host.back_end import form_sha256
 from edgesight.host.datacenter import service as service_module
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.datacenter.service import Service
-from edgesight.host.kernel import Rung
+from edgesight.host.edge import _way_to
+from edgesight.host.kernel import BackEndInput, Calibration, Input, Kernel, Rung
+from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.client_peer import ClientPeer
 from edgesight.host.link.datagrams import Form, Kind, LinkError, Status, Strip
+from edgesight.host.link.keys import client_keys
+from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.quality import LADDER, Fitted, Room, Step, fit, ladder_of
 from edgesight.host.link.strips import Assembly, assemble, cut, encode, encode_at
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import RelayLink
 from edgesight.sim.link.trust import Trust, make_trust
-from tests.host.offloading import connected, run, serving
+from tests.host.by_hand import calibration, package
+from tests.host.offloading import IDLE, connected, run, serving
 from tests.host.serving import FakePeer, SizedModel, all_is_settled, say, working
-from tests.host.stranger import FORM, SIDE, clear_photographs, logits_of, save_stranger
+from tests.host.stranger import FORM, NAMED, SIDE, clear_photographs, logits_of, save_stranger
+from tests.waiting import until
 
 MEASURED = ladder_of(
     [
@@ -64,6 +75,73 @@ def test_a_strangers_back_end_answers_photographs_over_the_link(
                 reply = await client.offload(photograph, 10.0)
                 assert reply.label == label
                 assert loss or not reply.coarse
+
+    run(test())
+
+
+def test_an_edge_asks_by_its_calibrations_ladder(keys: Trust, tmp_path: Path) -> None:
+    rungs = [{"quality": 60, "divisor": 2, "bytes": 4_000.0, "accuracy": 0.9}]
+    for known, expected in ((rungs, (Step(60, 2),)), ([], LADDER)):
+        calibrated = Calibration.model_validate({**calibration().model_dump(), "ladder": known})
+        kernel = package(tmp_path / f"kernel-{len(known)}", calibrated).kernel
+
+        async def ladder(kernel: Kernel = kernel, calibrated: Calibration = calibrated) -> Sequence[Step]:
+            return _way_to(("localhost", 4_433), keys.edge, kernel, calibrated)().ladder
+
+        assert run(ladder()) == expected
+
+
+def test_a_ladder_has_no_quality_that_strips_cannot_say() -> None:
+    best = Rung(quality=95, divisor=1, bytes=9_000.0, accuracy=0.9)
+    encoded = encode(clear_photographs(1)[0], best.quality)
+    assert Strip.parse(encoded.pack(request=1, left_ms=9)[0]).form.quality == best.quality
+    with pytest.raises(ValueError, match="quality"):
+        Rung(quality=96, divisor=1, bytes=9_000.0, accuracy=0.9)
+
+
+def test_what_a_back_end_takes_and_how_photographs_travel_is_shown(tmp_path: Path) -> None:
+    def shown(**fields: Any) -> str:
+        console = Console(record=True, width=400, file=io.StringIO())
+        describe(package(tmp_path / f"kernel-{len(fields)}", calibration()).replace(**fields), console)
+        return console.export_text()
+
+    assert "Back end" not in shown()
+    same = BackEndInput.same_as(Input(height=28, width=28, channels=1)).model_dump()
+    assert "Back end: takes the fabric's picture." in shown(backend_input=same)
+    rungs = [
+        {"quality": 60, "divisor": 2, "bytes": 4_000.0, "accuracy": 0.9},
+        {"quality": 30, "divisor": 4, "bytes": 1_000.0, "accuracy": 0.8},
+    ]
+    known = {**calibration().model_dump(), "ladder": rungs}
+    told = shown(backend_input=FORM.model_dump(), calibration=known)
+    assert (
+        "Back end: takes photographs of 224x224x3 as float32, NCHW, less 124 116 104, over 58 57 56; 4 of its logits "
+        "are the classes."
+    ) in told
+    assert (
+        "Photographs travel at JPEG quality 60, 1/2 of each side (4,000 bytes, back end 0.9000); where bandwidth is "
+        "short, without a guarantee, at JPEG quality 30, 1/4 of each side (1,000 bytes, back end 0.8000)."
+    ) in told
+
+
+def test_a_data_centre_that_gives_the_model_another_form_of_picture_is_not_asked(keys: Trust, stranger: Path) -> None:
+    """The model's checksum says nothing of mean, deviation and outputs, on which the accuracy hangs as much."""
+
+    async def test() -> None:
+        other = FORM.model_copy(update={"outputs": NAMED[::-1]})
+        served = OnnxModel(stranger, other)
+        async with serving(keys, model=served, form=served.form) as address:
+            client = OffloadClient(
+                *address, client_keys(keys.edge, IDLE), model_sha256=served.sha256, form_sha256=form_sha256(FORM)
+            )
+            client.start()
+            said = "pictures in another form, or takes other outputs of it: serve this edge's kernel package there"
+            await until(lambda: said in (client.trouble or ""))
+            with pytest.raises(NoAnswer):
+                await client.offload(clear_photographs(1)[0], 10.0)
+            await client.close()
+            async with connected(address, keys, form_sha256=form_sha256(other)):
+                pass
 
     run(test())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import errno
 import os
@@ -16,10 +17,14 @@ import numpy.typing as npt
 import pytest
 
 from edgesight.hls.boards import load_board
+from edgesight.host.answer import Answer
+from edgesight.host.cascade import Cascade
+from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, RECORD, FabricError
 from edgesight.host.fabric.makers import open_fabric
 from edgesight.host.fabric.serial import Deframer, SerialFabric, _Tty, enframe
 from edgesight.host.fabric.serial_protocol import LINE_ID, LINE_ID_VALUE, Packet
+from edgesight.host.images import Picture
 from edgesight.host.kernel import BoardBuild, Serial
 from edgesight.host.package import Package
 from edgesight.host.registers import (
@@ -31,6 +36,7 @@ from edgesight.host.registers import (
     Error,
 )
 from tests.host.stand_ins import stub_package
+from tests.host.swapping import many
 
 LINE = Serial(baud=3_000_000, frames_in_flight=3)
 
@@ -50,6 +56,7 @@ class MemoryBoard:
         self.loss = 0.0  # probability that a packet, either way, is lost, damaged or doubled
         self.deaf_to: Callable[[bytes], bool] = lambda packet: False
         self.error = Error.NONE
+        self.labels = 256
         self.most_under_way = 0
         self.closed = False
         self._heard = Deframer()
@@ -103,7 +110,8 @@ class MemoryBoard:
     def _answer(self, frame: bytes) -> None:
         record = np.zeros(1, RECORD)
         margin = frame[8] * 10
-        record["tag"], record["label"], record["margin"] = int.from_bytes(frame[:4], "little"), frame[8], margin
+        record["tag"], record["margin"] = int.from_bytes(frame[:4], "little"), margin
+        record["label"] = frame[8] % self.labels
         record["error"] = self.error
         for stage in (0, 1):
             threshold = self.registers[OFFSETS[f"threshold{stage}"] + 4 * frame[5]]
@@ -161,6 +169,42 @@ def test_loss_and_noise_are_ridden_out(package: Package, seed: int) -> None:
     board.loss = 0.2
     for _ in range(3):
         _check(fabric, _images(package, 30))
+    assert fabric.line_counters().repeated > 0
+
+
+@pytest.mark.parametrize("count", [3, 16])
+def test_thresholds_are_swapped_on_a_line_that_loses_and_doubles_packets(package: Package, count: int) -> None:
+    known = {0.6: many(count, 0, 0.6, step=20), 0.7: many(count, 10, 0.7, step=20)}
+    board = MemoryBoard(package)
+    board.labels = package.kernel.labels
+    fabric, images = SerialFabric(package, board, LINE), _images(package, 40)
+    images[:, 0, 0, 0] %= 40  # so that margins are about the thresholds
+    board.loss = 0.05
+
+    async def test() -> list[tuple[int, int, Answer]]:
+        cascade, answers = Cascade(fabric, known[0.6], None), []
+        async with Edge(cascade) as edge:
+
+            async def ask(image: int, target: int) -> None:
+                answer = await edge.ask(Picture(images[image], ()), known[0.6].targets[target], 1_000.0)
+                answers.append((image, target, answer))
+
+            for swap in range(20):
+                asking = [asyncio.create_task(ask(image, (image + swap) % count)) for image in range(len(images))]
+                await asyncio.sleep(0)
+                await edge.swap(known[0.6 if swap % 2 else 0.7])
+                await asyncio.gather(*asking, ask(0, 0))
+        cascade.close()
+        return answers
+
+    answers = asyncio.run(test())
+    assert len(answers) == 20 * (len(images) + 1)
+    for image, target, answer in answers:
+        thresholds = known[answer.confidence].targets[target].thresholds
+        margin = 10 * int(images[image].reshape(-1)[0])
+        sure = [margin >= threshold for threshold in thresholds]
+        assert (answer.stage, answer.degraded) == ("stage0" if sure[0] else "stage1", not any(sure))
+    assert {answer.confidence for _, _, answer in answers} == {0.6, 0.7}
     assert fabric.line_counters().repeated > 0
 
 

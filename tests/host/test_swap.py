@@ -19,7 +19,7 @@ from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import NEVER, FabricError, Images, Records
 from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.images import Picture
-from edgesight.host.kernel import Calibration, ConfidenceCurve
+from edgesight.host.kernel import Calibration
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import Status
 from edgesight.host.link.keys import client_keys
@@ -30,39 +30,13 @@ from edgesight.host.swap import SwapError, Terms, placed
 from edgesight.sim.link.trust import Trust, make_trust
 from tests.host.by_hand import FakeFabric, calibration, clear_images, package, random_images
 from tests.host.offloading import IDLE, SumModel, serving
+from tests.host.swapping import many, telling
 from tests.waiting import until
 
 SWAPS = 20
 AT_ONCE = 8  # queries under way
 NO_MARGIN = 10**6  # more than any picture has
 T = TypeVar("T")
-
-
-def telling(known: Calibration, said: float, ways: list[float]) -> Calibration:
-    """`known`, each target with its confidence parameter from `ways`; whatever it answers has confidence `said`."""
-    targets = []
-    for index, (target, way) in enumerate(zip(known.targets, ways, strict=True)):
-        curve = ConfidenceCurve(margins=[0], confidences=[said], expected_calibration_error=0.0)
-        changed = {
-            "confidence": way,
-            "set_index": index,
-            "thresholds": [one.threshold(way) for one in known.curves],
-            "curves": [curve] * len(target.curves),
-            "backend_confidences": [said] * len(known.buckets),
-        }
-        targets.append(target.model_copy(update=changed))
-    return Calibration.model_validate(known.model_copy(update={"targets": targets}).model_dump())
-
-
-def many(count: int, offset: int, said: float) -> Calibration:
-    """`count` targets for the kernel by hand, no thresholds of which are those of another `offset`."""
-    known = calibration()
-    steps = [offset + 100 * (step + 1) for step in range(count)]
-    ways = [0.5 + step / 100 for step in range(count)]
-    curve = ConfidenceCurve(margins=[0, *steps], confidences=[0.0, *ways], expected_calibration_error=0.0)
-    first = known.targets[0]
-    targets = [first.model_copy(update={"accuracy": way, "lower_bound": way}) for way in ways]
-    return telling(known.model_copy(update={"curves": [curve, curve], "targets": targets}), said, ways)
 
 
 class Sure:

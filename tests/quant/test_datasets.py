@@ -16,7 +16,7 @@ from PIL import Image
 
 from edgesight.host.pictures import Picture, read, refit
 from edgesight.quant import datasets, fashion_mnist, image_folder
-from edgesight.quant.image_folder import FolderReading
+from edgesight.quant.image_folder import FolderReading, load_labelled
 from edgesight.quant.splits import DataSet, DataSetError
 
 SEED = 20_261
@@ -461,3 +461,45 @@ def test_reading_images_imports_no_torch() -> None:
 def test_a_folder_in_a_home_that_there_is_not_is_refused() -> None:
     with pytest.raises(DataSetError, match=r"~nobody_of_that_name/pictures: no such folder or \.zip; expected class"):
         datasets.check_name("folder:~nobody_of_that_name/pictures")
+
+
+def test_labelled_pictures_of_known_classes(tmp_path: Path) -> None:
+    """All of them are the sample; a class may be absent, and one alone is no wrapping folder."""
+    classes, form = ("ankle/boot", "cat", "dog"), (8, 8, 1)
+    for name in ("ankle_boot/a.png", "ankle_boot/b.png", "dog/left/c.png"):
+        path = tmp_path / "site" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((40, 40, 3), len(name), np.uint8)).save(path)
+    found = load_labelled(tmp_path / "site", classes, form, FolderReading(), lambda line: None, (32, 32, 3))
+    assert found.name == "site"
+    assert found.split.ids == ("ankle_boot/a.png", "ankle_boot/b.png", "dog/left/c.png")
+    assert found.split.labels.tolist() == [0, 0, 2]
+    assert found.split.images.shape == (3, *form)
+    assert found.split.photographs[np.arange(3)].shape == (3, 32, 32, 3)
+    alone = load_labelled(tmp_path / "site", ("dog", "ankle_boot"), form, FolderReading(), lambda line: None)
+    assert alone.checksum != found.checksum
+    (tmp_path / "split").mkdir()
+    (tmp_path / "site").rename(tmp_path / "split" / "train")
+    with pytest.raises(DataSetError, match=r"'ankle_boot' is none of the package's classes \(cat, dog\)"):
+        load_labelled(tmp_path / "split", classes[1:], form, FolderReading(), lambda line: None)
+    (tmp_path / "split" / "train" / "dog").rename(tmp_path / "dog")
+    only = load_labelled(tmp_path / "split", classes, form, FolderReading(), lambda line: None)
+    assert only.split.labels.tolist() == [0, 0]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataSetError, match="no images; give subfolders"):
+        load_labelled(empty, classes, form, FolderReading(), lambda line: None)
+
+
+def test_of_each_group_of_labelled_pictures_one_is_taken(tmp_path: Path) -> None:
+    for name in [f"cat/{animal}_{number}.png" for animal in ("tom", "tim") for number in range(5)]:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+    said: list[str] = []
+    by_name = load_labelled(tmp_path, ("cat", "dog"), (8, 8, 1), FolderReading(), said.append)
+    assert [name.split("_")[0] for name in by_name.split.ids] == ["cat/tim", "cat/tom"]
+    assert "2 found in the names (<group>_<number>) of 10 images: one of each is taken" in said[0]
+    each = load_labelled(tmp_path, ("cat", "dog"), (8, 8, 1), FolderReading(groups="none"), said.append)
+    assert len(each.split) == 10
+    assert len(said) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import io
 from pathlib import Path
@@ -12,11 +13,12 @@ import torch
 from rich.console import Console
 
 from edgesight.host.datacenter.models import OnnxModel
-from edgesight.quant import efficientnet, finetune
-from edgesight.quant.finetune import FineTuned, tuning_for
+from edgesight.quant import efficientnet, finetune, learn, views
+from edgesight.quant.finetune import FineTuned
 from edgesight.quant.learn import Course, Trained
 from edgesight.quant.recipe import TrainingError
 from edgesight.quant.splits import DataSet, Split, at_back_end
+from edgesight.quant.views import FineTuning, tuning_for
 
 SEED = 5
 absent = importlib.util.find_spec(efficientnet.MODULE) is None
@@ -55,11 +57,10 @@ def trained(data: DataSet, folder: Path, seed: int = 0, console: Console | None 
 
 
 def test_it_learns_says_what_to_expect_and_is_served_as_it_was_trained(stripes: DataSet, tmp_path: Path) -> None:
-    console = Console(file=io.StringIO(), width=300)
-    result = trained(stripes, tmp_path, console=console)
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "a linear head, fitted to" in said
-    assert "of the fine-tuned network" in said
+    said = io.StringIO()
+    result = trained(stripes, tmp_path, console=Console(file=said, width=300))
+    assert "a linear head, fitted to" in said.getvalue()
+    assert "of the fine-tuned network" in said.getvalue()
     assert result.test_accuracy[0] >= 0.9
     form = result.module.form
     assert (form.shape, form.element, form.outputs) == ((32, 32, 3), "uint8", None)
@@ -79,7 +80,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     stripes: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trained(stripes, tmp_path / "whole")
-    save, seen = finetune.save, finetune._Frozen.seen
+    save, seen = learn.save, views.Frozen.seen
     looked = 0
 
     def save_once(*held: object) -> None:
@@ -96,11 +97,14 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
         looked += 1
         return seen(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(finetune._Frozen, "seen", count)
+    monkeypatch.setattr(views.Frozen, "seen", count)
     monkeypatch.setattr(FineTuned, "_foretell", lambda *_: None)
     resumed = trained(stripes, tmp_path / "stopped")
     assert looked == 0  # what the frozen blocks made was kept
     assert resumed.module.checksum == whole.module.checksum
+    FineTuned(32).tidy(stripes, Course(tmp_path / "stopped", quick=True))
+    assert trained(stripes, tmp_path / "stopped").module.checksum == whole.module.checksum
+    assert looked == 0  # nor is it wanted once all is trained
     assert trained(stripes, tmp_path / "whole", seed=1).module.checksum != whole.module.checksum
 
 
@@ -118,14 +122,12 @@ def test_onnx_and_torch_answer_alike(tmp_path: Path) -> None:
 def test_a_large_set_is_seen_once_and_a_small_one_often(stripes: DataSet) -> None:
     small = tuning_for(stripes, quick=False)
     large = tuning_for(_of(stripes, 39_000), quick=False)
-    assert small.views == finetune.FineTuning.views
+    assert small.views == FineTuning.views
     assert (large.views, large.epochs) == (1, 2)
 
 
 def _of(data: DataSet, count: int) -> DataSet:
-    """`data` with so many train pictures, all of them one in memory."""
-    import dataclasses
-
+    """`data` with so many train pictures."""
     images = np.broadcast_to(data.train.images[:1], (count, *data.shape)).copy()
     train = Split(images, np.zeros(count, np.int64), ("",) * count)
     return dataclasses.replace(data, train=train)

@@ -14,10 +14,11 @@ from rich.console import Console
 from edgesight.hls import zoo
 from edgesight.quant import datasets, export, learn, own, train
 from edgesight.quant.answers import as_input, infer, infer_exits
+from edgesight.quant.backends import Wanted
 from edgesight.quant.card import measured_of, write_card
 from edgesight.quant.export import ExportError
 from edgesight.quant.learn import Course
-from edgesight.quant.networks import SHIPPED, Wanted
+from edgesight.quant.networks import SHIPPED
 from edgesight.quant.own import Own, OwnNetworkError
 from edgesight.quant.recipe import TrainingError
 from edgesight.quant.splits import DataSet, Split

@@ -18,10 +18,11 @@ from torch import nn
 from edgesight.quant import ahead, datasets, export, learn, remarks, train, variants
 from edgesight.quant.ahead import Ahead
 from edgesight.quant.answers import as_input
+from edgesight.quant.backends import Wanted
 from edgesight.quant.card import model_card
 from edgesight.quant.exponents import choose_exponents
 from edgesight.quant.learn import Course, Trained
-from edgesight.quant.networks import SHIPPED, Wanted, exponents_of
+from edgesight.quant.networks import SHIPPED, exponents_of
 from edgesight.quant.recipe import RECIPES, Phase, TrainingError, recipe_for
 from edgesight.quant.splits import DataSet, Split
 

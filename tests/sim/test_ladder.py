@@ -56,15 +56,15 @@ def test_what_cannot_be_sent_is_left_out() -> None:
 def test_quality_and_size_are_told_by_what_the_back_end_makes_of_them() -> None:
     """Fine stripes bear some coarseness, but no smaller size, where they run together."""
     truth = np.arange(60) % 2
-    found = measure(StripeReader(), photographs(truth), truth, np.arange(60))
-    accuracy = dict(zip(CANDIDATES, found["right"].mean(axis=1).tolist(), strict=True))
+    sizes, answered = measure(StripeReader(), photographs(truth), truth, np.arange(60))
+    accuracy = dict(zip(CANDIDATES, answered.mean(axis=1).tolist(), strict=True))
     assert accuracy[Step(92, 1)] == 1.0
     assert accuracy[Step(92, 2)] == accuracy[Step(15, 4)] == 0.5
     for one, other in itertools.pairwise(np.flatnonzero([step.divisor == 1 for step in CANDIDATES])):
-        assert found["sizes"][one] > found["sizes"][other]
-    first, *coarser = rungs(CANDIDATES, found["sizes"], found["right"])
+        assert sizes[one] > sizes[other]
+    first, *coarser = rungs(CANDIDATES, sizes, answered)
     assert (first.divisor, first.accuracy) == (1, 1.0)
-    assert first.bytes < found["sizes"][0]
+    assert first.bytes < sizes[0]
     assert all(rung.bytes < first.bytes and rung.accuracy < 1.0 for rung in coarser)
 
 

@@ -16,7 +16,7 @@ from edgesight.host.link.quality import LADDER, Step
 from edgesight.sim import observe as observing
 from edgesight.sim.observe import calibration_of, observe
 from tests.host.by_hand import SHAPE, package
-from tests.host.test_calibrate import LOSSES, draw
+from tests.host.drawn import LOSSES, draw
 from tests.sim.patterns import SIDE, StripeReader, photographs
 
 LABELS = np.arange(120) % 2

@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 
 from edgesight.host.images import ImageError, read_image
-from edgesight.host.kernel import Input
+from edgesight.host.kernel import BackEndInput, Input
 
 MAX_LENGTH = 4_096
-INPUTS = [Input(height=28, width=28, channels=1), Input(height=16, width=20, channels=3)]
+COLOUR = Input(height=16, width=20, channels=3)
+INPUTS = [(Input(height=28, width=28, channels=1), BackEndInput.same_as(COLOUR)), (COLOUR, None)]
 
 
 def seeds() -> list[bytes]:
@@ -56,9 +57,9 @@ def seeds() -> list[bytes]:
 
 
 def consume(data: bytes) -> None:
-    for expected in INPUTS:
+    for expected, backend in INPUTS:
         try:
-            picture = read_image(data, expected, "picture")
+            picture = read_image(data, expected, "picture", backend)
         except ImageError as error:
             message = str(error)
             message.encode()
@@ -66,3 +67,4 @@ def consume(data: bytes) -> None:
             continue
         assert picture.pixels.shape == expected.shape
         assert picture.pixels.dtype == np.uint8
+        assert picture.for_back_end.shape == (backend or expected).shape
