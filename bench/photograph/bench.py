@@ -16,8 +16,9 @@ from edgesight.bench.coverage import by_command
 from edgesight.bench.kept import ROOT, Kept, fingerprint, with_imports
 from edgesight.bench.photograph import cascade, site, strange, stranger
 from edgesight.bench.photograph.asked import Asked, Found, card_of
-from edgesight.bench.photograph.kernels import Made, data_of, form_of, made, trained
+from edgesight.bench.photograph.kernels import Made, data_of, made, trained
 from edgesight.bench.report import Check, print_checks, write_report
+from edgesight.host.back_end import form_for
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.package import Package
 
@@ -84,7 +85,7 @@ def _kernels(run: _Run) -> dict[str, strange.Kernel]:
 
 
 def _others(run: _Run, package: Package) -> dict[str, strange.Pixels]:
-    shape = form_of(package).shape
+    shape = form_for(package.kernel).shape
     digits = {} if package.kernel.dataset == "digits" else {"digits": strange.digits(shape)}
     named = {name: strange.pictures_in(path, shape) for name, path in run.asked.others.items()}
     return digits | named

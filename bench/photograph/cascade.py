@@ -17,10 +17,11 @@ from rich.console import Console
 
 from edgesight.bench.commands import run_command
 from edgesight.bench.photograph.asked import Found
-from edgesight.bench.photograph.kernels import LOSS, Made, form_of
+from edgesight.bench.photograph.kernels import LOSS, Made
 from edgesight.bench.report import Check
 from edgesight.bench.thresholds import outcome, pick
 from edgesight.hls.package_reference import PackageReference
+from edgesight.host.back_end import form_for
 from edgesight.host.calibrate import LOSSES, Observed
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.kernel import Calibration
@@ -69,7 +70,7 @@ def measure(made: Made, folder: Path, console: Console) -> Found:
     package, data = made.opened(), made.data()
     calibration = package.kernel.calibration
     assert calibration is not None  # `made` calibrates
-    model = OnnxModel(package.path / "datacenter.onnx", form_of(package))
+    model = OnnxModel(package.path / "datacenter.onnx", form_for(package.kernel))
     stages, steps = PackageReference(package), ladder_of(calibration.ladder)
     losses = [loss for loss in LOSSES if loss <= LOSS]
 

@@ -12,7 +12,6 @@ from rich.console import Console
 from edgesight.bench.commands import run_command
 from edgesight.bench.kept import ROOT, fingerprint, with_imports
 from edgesight.bench.photograph.asked import Photographs, card_of
-from edgesight.host.kernel import BackEndInput
 from edgesight.host.package import Package
 from edgesight.quant import datasets
 from edgesight.quant.splits import DataSet
@@ -85,9 +84,3 @@ def made(asked: Photographs, folder: Path, console: Console) -> Made:
         stamp.write_text(code)
     card, small_card = (json.loads((one / "card.json").read_text()) for one in (zoo, thumbnail))
     return Made(package, zoo, card, small_card, asked.dataset)
-
-
-def form_of(package: Package) -> BackEndInput:
-    """What the kernel's back end takes of a picture."""
-    kernel = package.kernel
-    return kernel.backend_input or BackEndInput.same_as(kernel.input)

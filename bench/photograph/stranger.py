@@ -24,9 +24,10 @@ from rich.console import Console
 from edgesight.bench.commands import run_command, tried_command
 from edgesight.bench.link.programs import offloading_package
 from edgesight.bench.photograph.asked import Found, Photographs
-from edgesight.bench.photograph.kernels import Made, compiled, form_of
+from edgesight.bench.photograph.kernels import Made, compiled
 from edgesight.bench.photograph.processes import pair
 from edgesight.bench.report import Check
+from edgesight.host.back_end import form_for
 from edgesight.host.kernel import BackEndInput
 from edgesight.host.package import Package
 from edgesight.quant.splits import Split
@@ -127,7 +128,7 @@ def measure(made: Made, asked: Photographs, folder: Path, console: Console) -> F
     package, data = made.opened(), made.data()
     own = package.kernel.calibration
     assert own is not None  # `made` calibrates
-    content, form = stranger(package.read("datacenter.onnx"), form_of(package), len(data.classes))
+    content, form = stranger(package.read("datacenter.onnx"), form_for(package.kernel), len(data.classes))
     model = folder / "stranger.onnx"
     model.write_bytes(content)
 
