@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +18,7 @@ from edgesight.bench.coverage.random_blocks import KINDS
 from edgesight.bench.coverage.random_build import Layer
 from edgesight.bench.coverage.random_networks import BITS, CYCLES, NO_MEANING
 from edgesight.bench.coverage.simulate import Result, run_random
+from edgesight.bench.kept import Kept, fingerprint, with_imports
 from edgesight.bench.report import Check, PlainTable, print_checks, write_report
 from edgesight.hls.graph.integer_network import Format
 from edgesight.hls.library import library_of, library_sources
@@ -40,7 +38,6 @@ _SEED = 1
 _MODULES = tuple(
     f"bench/coverage/{name}.py" for name in ("exactness", "simulate", "examples", "hls4ml_models", "by_command")
 )
-_PACKAGE = "edgesight."
 # Of trained networks that have no quantiser at their input: the type that hls4ml's users give it.
 _ENTRIES = {"qkeras_jettagging": Format(-(1 << 15), (1 << 15) - 1, 2.0**-10)}
 _PAGE = """# What the compiler was held against
@@ -74,7 +71,7 @@ def bench_coverage(out: Path, console: Console, asked: Asked) -> bool:
     bench are the same, so that a run that was stopped goes on.
     """
     began = time.monotonic()
-    kept = _Kept(out / "coverage", _fingerprint())
+    kept = Kept(out / "coverage", fingerprint(sources()))
     found = [_example(name, path, kept, console) for name, path in _networks(asked, kept.folder)]
     drawn = _random(asked.random, kept, console)
     checks = [check for each in found for check in _checks_of(each)]
@@ -165,59 +162,17 @@ def table_page(
     return "\n".join(lines)
 
 
-class _Kept:
-    """Results of networks, a file each, with what they depend on."""
-
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self.folder, self._fingerprint = folder, fingerprint
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def read(self, name: str) -> dict[str, Any] | None:
-        try:
-            kept = json.loads((self.folder / f"{name}.json").read_text())
-            return dict(kept["result"]) if kept["fingerprint"] == self._fingerprint else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def write(self, name: str, result: dict[str, Any]) -> None:
-        body = {"fingerprint": self._fingerprint, "result": result}
-        write_atomically(self.folder / f"{name}.json", (json.dumps(body, indent=1) + "\n").encode())
-
-
 def sources() -> list[Path]:
     """What the results depend on: modules, their imports in turn, C++ beside them, and the RTL that networks are of."""
     # hls4ml calls the modules beside its layers by registration: nobody imports these.
     called = [ROOT / "hls" / "backend.py", *(ROOT / "hls" / "cpp").glob("*.py")]
-    modules: set[Path] = set()
-    unread = [*(ROOT / module for module in _MODULES), *called]
-    while unread:
-        path = unread.pop()
-        if path in modules:
-            continue
-        modules.add(path)
-        for node in ast.walk(ast.parse(path.read_text())):
-            names: list[str] = []
-            if isinstance(node, ast.ImportFrom) and node.module is not None:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for name in names:
-                if name.startswith(_PACKAGE):
-                    place = ROOT / name.removeprefix(_PACKAGE).replace(".", "/")
-                    unread += [file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
+    modules = with_imports([*(ROOT / module for module in _MODULES), *called])
     headers = (ROOT / "hls" / "cpp").glob("*.h")
     text = (ROOT / "hls" / "rtl" / "network.py").read_text()
     modules_of = [file.removesuffix(".sv") for file in library_sources()]
     named = [module for module in modules_of if f'"{module}"' in text or f"{module} #(" in text]
     rtl = library_of({"units": " ".join(f"{module} #(" for module in named)})
     return sorted({*modules, *headers, ROOT / "sim" / "streams.cpp", *(ROOT / "hw" / "rtl" / name for name in rtl)})
-
-
-def _fingerprint() -> str:
-    digest = hashlib.sha256()
-    for path in sources():
-        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _networks(asked: Asked, folder: Path) -> list[tuple[str, Path]]:
@@ -229,7 +184,7 @@ def _networks(asked: Asked, folder: Path) -> list[tuple[str, Path]]:
     return chosen
 
 
-def _example(name: str, path: Path, kept: _Kept, console: Console) -> Exactness:
+def _example(name: str, path: Path, kept: Kept, console: Console) -> Exactness:
     earlier = kept.read(name)
     if earlier is not None:
         console.print(f"{name}: as found before", highlight=False)
@@ -257,7 +212,7 @@ def _tell_boundaries(found: Sequence[Exactness], console: Console) -> None:
             )
 
 
-def _cascades(kept: _Kept, console: Console) -> list[cascades.Compared]:
+def _cascades(kept: Kept, console: Console) -> list[cascades.Compared]:
     earlier = kept.read("cascades")
     if earlier is not None:
         return [cascades.Compared(**each) for each in earlier["results"]]
@@ -269,7 +224,7 @@ def _cascades(kept: _Kept, console: Console) -> list[cascades.Compared]:
 
 
 def _models(
-    folder: Path | None, kept: _Kept, console: Console, skipped: list[str]
+    folder: Path | None, kept: Kept, console: Console, skipped: list[str]
 ) -> tuple[list[hls4ml_models.Compared], dict[str, str]]:
     """How hls4ml's quantised models did, and what its float ones are refused with; `skipped` gets what is absent."""
     if folder is None:
@@ -294,7 +249,7 @@ def _models(
     return found, refused
 
 
-def _by_command(asked: by_command.Asked, kept: _Kept, console: Console) -> by_command.Found:
+def _by_command(asked: by_command.Asked, kept: Kept, console: Console) -> by_command.Found:
     key = f"by-command-{asked.key}"
     earlier = kept.read(key)
     if earlier is not None:
@@ -305,7 +260,7 @@ def _by_command(asked: by_command.Asked, kept: _Kept, console: Console) -> by_co
     return found
 
 
-def _random(count: int, kept: _Kept, console: Console) -> list[Result]:
+def _random(count: int, kept: Kept, console: Console) -> list[Result]:
     results: list[Result] = []
     for start in range(0, count, _AT_ONCE):
         number = min(_AT_ONCE, count - start)

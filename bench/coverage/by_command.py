@@ -8,26 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from edgesight.bench.commands import run_command
 from edgesight.bench.report import Check
-from edgesight.host.errors import EdgeSightError
 
 IMAGES = 2_000  # of the comparison
 TARGET = 0.975  # accuracy asked of the cascade
 BACK_END = 0.98  # accuracy asked of the data centre's model
 SENT = 0.25  # share of the images that the data centre may be sent
 _CYCLES, _TARGETS = "4000,20000", f"{TARGET},{BACK_END}"
-
-
-class ByCommandError(EdgeSightError):
-    """A command did not do its work: says which, and what it said last."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +53,18 @@ class Found:
 
 
 def by_command(asked: Asked, folder: Path, console: Console) -> Found:
-    """Run the commands; what they write lies in `folder`, which is replaced. Raises ByCommandError."""
+    """Run the commands; what they write lies in `folder`, which is replaced. Raises CommandError."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     began, kernel = time.monotonic(), str(folder / "kernel")
     card = json.loads((asked.zoo / "card.json").read_text())
-    _command(console, "compile", str(asked.zoo), "--out", kernel, "--cycles", _CYCLES)
-    _command(console, "calibrate", kernel, asked.dataset, "--targets", _TARGETS)
+    run_command(console, "compile", str(asked.zoo), "--out", kernel, "--cycles", _CYCLES)
+    run_command(console, "calibrate", kernel, asked.dataset, "--targets", _TARGETS)
     verified, demo = folder / "verify", folder / "demo"
     compare = ["verify", kernel, asked.dataset, "--zoo", str(asked.zoo), "--images", str(IMAGES)]
-    _command(console, *compare, "--out", str(verified), report=verified / "report.json")
+    run_command(console, *compare, "--out", str(verified), report=verified / "report.json")
     ask = ["demo", "--package", kernel, "--dataset", asked.dataset, "--all"]
-    _command(console, *ask, "--out", str(demo), report=demo / "report.json")
+    run_command(console, *ask, "--out", str(demo), report=demo / "report.json")
     compared, answered = (json.loads((out / "report.json").read_text()) for out in (verified, demo))
     row = next(row for row in answered["rows"] if row["target"] == TARGET)
     return Found(
@@ -96,13 +90,3 @@ def checks_of(found: Found) -> list[Check]:
         Check(f"{where}: sent to the data centre", found.sent, SENT, True, of_images, "simulated"),
         Check(f"{where}: images that differ", wrong, 0, True, f"of {found.compared}", "simulated"),
     ]
-
-
-def _command(console: Console, *arguments: str, report: Path | None = None) -> None:
-    """Run a command; one that has written its `report` has done its work, bars unmet or not."""
-    shown = f"edgesight {' '.join(arguments)}"
-    console.print(shown, highlight=False, soft_wrap=True)
-    done = subprocess.run([sys.executable, "-m", "edgesight", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0 and (report is None or not report.exists()):
-        said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
-        raise ByCommandError(f"`{shown}` ended with status {done.returncode}; see what it said last: {said[-1]}")

@@ -232,7 +232,7 @@ def offloading_package(package: Path, copy: Path) -> Package:
     if calibration is None or not calibration.targets:
         raise EmulationError(f"{package}: is not calibrated: run `edgesight calibrate`")
     target = calibration.targets[0].model_copy(
-        update={"set_index": 0, "confidence": OFFLOAD_EVERYTHING, "thresholds": [NEVER, NEVER]}
+        update={"set_index": 0, "confidence": OFFLOAD_EVERYTHING, "thresholds": [NEVER] * len(opened.kernel.stages)}
     )
     return opened.replace(calibration=calibration.model_copy(update={"targets": [target]}).model_dump())
 

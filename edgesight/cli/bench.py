@@ -255,6 +255,72 @@ def _cells(names: list[str] | None) -> list[str]:
     return names or list(CELLS)
 
 
+@group.command("photograph")
+def bench_photograph_(  # noqa: PLR0913 - a command's options are its surface
+    section: Annotated[
+        list[str] | None, typer.Option(help="Section to run alone, may be repeated: see --list. Default: all.")
+    ] = None,
+    photographs: Annotated[
+        Path | None, typer.Option(help="Folder or .zip of photographs in class subfolders: networks are trained on it.")
+    ] = None,
+    zoo: Annotated[
+        Path | None,
+        typer.Option(help="Zoo that `train --backend` wrote of the photographs; without it, it is trained first."),
+    ] = None,
+    thumbnail_zoo: Annotated[
+        Path | None, typer.Option(help="Likewise, with a back end of a small picture, to compare with.")
+    ] = None,
+    signs: Annotated[
+        Path | None, typer.Option(help="Folder or .zip of GTSRB's signs in class subfolders, 32 x 32 pixels.")
+    ] = None,
+    signs_zoo: Annotated[
+        Path | None, typer.Option(help="Zoo that `train` wrote of the signs; without it, it is trained first.")
+    ] = None,
+    others: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder or .zip of pictures that are strange to all kernels; may be repeated."),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder of odd pictures: noise.png, white.png, boot-on-white.png.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the sections and end.")] = False,
+    out: Annotated[
+        Path, typer.Option(help="Folder for photograph.json, the networks and what each section found.")
+    ] = Path("build/bench"),
+    data_dir: DataDir = None,
+    json_: Json = False,
+) -> None:
+    """Measure a back end of photographs, a stranger's, strange pictures, and thresholds for a site. Hours, if trained.
+
+    Stopped, the same command goes on: with the training, and with the sections that are still to be run.
+    """
+    check_reports(out, "photograph.json")  # before torch, which takes seconds
+    from edgesight.bench.photograph.asked import Asked, Photographs, Signs
+    from edgesight.bench.photograph.bench import SECTIONS, bench_photograph
+    from edgesight.quant.datasets import folder_of
+    from edgesight.quant.splits import DataSetError
+
+    if list_:
+        for name, one in SECTIONS.items():
+            typer.echo(f"{name:14} {one.title}")
+        return
+    for name in section or ():
+        if name not in SECTIONS:
+            raise typer.BadParameter(f"{name}: expected one of {', '.join(SECTIONS)}", param_hint="--section")
+    shipped = None
+    with suppress(DataSetError):  # then the kernel of the photographs alone is measured
+        shipped = shipped_folder() / "fashion-mnist", "fashion-mnist", folder_of("fashion-mnist", data_dir, FETCHED)
+    asked = Asked(
+        photographs=Photographs(f"folder:{photographs}", zoo=zoo, thumbnail_zoo=thumbnail_zoo) if photographs else None,
+        signs=Signs(f"folder:{signs}", zoo=signs_zoo) if signs else None,
+        pictures=pictures,
+        others={path.stem: path for path in others or ()},
+        shipped=shipped,
+    )
+    met = bench_photograph(out, Console(stderr=json_), asked, section or [])
+    _end(met, out / "photograph.json", json_)
+
+
 @group.command("plan")
 def bench_plan_(
     traces: Annotated[Path | None, typer.Option(help="Folder of capacity traces of links that move.")] = None,

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from edgesight.bench.commands import CommandError
 from edgesight.bench.coverage import by_command
-from edgesight.bench.coverage.by_command import Asked, ByCommandError, Found, checks_of
+from edgesight.bench.coverage.by_command import Asked, Found, checks_of
 from edgesight.quant import datasets
 from edgesight.sim.rtl.runner import ROOT, missing_tools
 
@@ -26,7 +27,7 @@ def test_a_missed_bar_is_told_by_name() -> None:
 
 def test_a_command_that_fails_is_named_with_what_it_said(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text("{}")
-    with pytest.raises(ByCommandError, match=r"`edgesight compile \S+ .*` ended with status 1; see what it said last"):
+    with pytest.raises(CommandError, match=r"`edgesight compile \S+ .*` ended with status 1; see what it said last"):
         by_command.by_command(Asked(tmp_path, "digits"), tmp_path / "work", Console(quiet=True))
 
 

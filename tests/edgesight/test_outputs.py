@@ -36,6 +36,7 @@ WRITES: dict[tuple[str, str], tuple[tuple[str | Path, ...], str | None]] = {
     ("bench fairness", "--out"): (("bench", "fairness"), "fairness.json"),
     ("bench hostile", "--out"): (("bench", "hostile"), "hostile.json"),
     ("bench link", "--out"): (("bench", "link"), "link.json"),
+    ("bench photograph", "--out"): (("bench", "photograph"), "photograph.json"),
     ("bench plan", "--out"): (("bench", "plan"), "plan.json"),
     ("bench prove", "--out"): (("bench", "prove"), "prove.json"),
     ("bench prove-mutants", "--out"): (("bench", "prove-mutants"), "prove-mutants.json"),
