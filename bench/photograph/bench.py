@@ -72,7 +72,7 @@ def _kernels(run: _Run) -> dict[str, strange.Kernel]:
     if run.asked.shipped is not None:
         path, name, folder = run.asked.shipped
         package = Package.load(path)
-        odd = ("noise.png", "white.png", "boot-on-white.png")
+        odd: tuple[str, ...] = ("noise.png", "white.png", "boot-on-white.png")
         kernels[name] = strange.Kernel(package, data_of(package, name, folder), odd, _others(run, package))
     if run.asked.photographs is not None:
         package = run.made.opened()
