@@ -30,6 +30,8 @@ from edgesight.hls.dataflow.operators import (
 from edgesight.hls.network import Integers, Reals
 
 _TABLE = 1 << 22  # entries of a table of thresholds, at most
+_SMALL_TABLE = 1 << 15  # that stays in a processor's near memory
+_MAPS_BYTES = 1 << 20  # of a stream that is computed at once: what a step makes is still near when the next takes it
 _MANTISSA: tuple[tuple[Any, int], ...] = ((np.float32, 24), (np.float64, 53))
 Array = npt.NDArray[Any]
 
@@ -44,6 +46,9 @@ class Reference:
         last = {source: at for at, operator in enumerate(network.operators) for source in operator.sources}
         self._kept = {output.source for output in network.outputs}
         self._last = last
+        shapes = [operator.output.shape for operator in network.operators]
+        largest = max(shape.height * shape.width * shape.channels for shape in shapes)
+        self._at_once = max(1, _MAPS_BYTES // (largest * np.dtype(np.float32).itemsize))  # inputs
 
     def quantised(self, values: npt.NDArray[Any]) -> Integers:
         """The integers that real values [N, H, W, C] come in as."""
@@ -53,8 +58,12 @@ class Reference:
 
     def integers(self, inputs: Integers) -> list[Integers]:
         """The integers of each output [N, H, W, C] for the entry's integers [N, H, W, C]."""
-        streams = self.streams(inputs, all_of_them=False)
-        return [np.asarray(streams[output.source], np.int64) for output in self.network.outputs]
+        made: list[list[Integers]] = [[] for _ in self.network.outputs]
+        for start in range(0, max(len(inputs), 1), self._at_once):
+            streams = self.streams(inputs[start : start + self._at_once], all_of_them=False)
+            for parts, output in zip(made, self.network.outputs, strict=True):
+                parts.append(np.asarray(streams[output.source], np.int64))
+        return [np.concatenate(parts) for parts in made]
 
     def streams(self, inputs: Integers, all_of_them: bool = True) -> dict[int, Array]:
         """What each operator makes, by its place; without `all_of_them` only what the outputs need is kept."""
@@ -137,6 +146,8 @@ def _matrix(operator: Matrix, source: Stream) -> _Step:
     # [groups, taps * channels of a group, outputs of a group]
     weights = operator.weights.reshape(groups, outputs // groups, rows * columns * channels).transpose(0, 2, 1)
     weights = np.ascontiguousarray(weights, dtype=kind)
+    if groups > 1 and channels == 1 and groups == outputs:
+        return _depthwise(operator, kind)
 
     def step(maps: list[Array]) -> Array:
         taps = _taps(np.asarray(maps[0], kind), operator.window, 0)
@@ -152,9 +163,27 @@ def _matrix(operator: Matrix, source: Stream) -> _Step:
     return step
 
 
+def _depthwise(operator: Matrix, kind: Any) -> _Step:
+    """One filter a channel: tap by tap over all channels, since a matrix product of one column is slow."""
+    taps = np.ascontiguousarray(operator.weights[..., 0].transpose(1, 2, 0), dtype=kind)  # [rows, columns, channels]
+
+    def step(maps: list[Array]) -> Array:
+        views = _taps(np.asarray(maps[0], kind), operator.window, 0)
+        sums = np.zeros((*views.shape[:3], views.shape[5]), kind)
+        product = np.empty_like(sums)
+        for row, column in np.ndindex(*taps.shape[:2]):
+            np.multiply(views[:, :, :, row, column], taps[row, column], out=product)
+            sums += product
+        return sums
+
+    return step
+
+
 def _threshold(operator: Threshold, source: Stream) -> _Step:
     channels = len(operator.first)
     size = source.high - source.low + 1
+    if size * channels > _SMALL_TABLE and (in_bins := _threshold_in_bins(operator, source)) is not None:
+        return in_bins
     if size * channels <= _TABLE:
         values = np.arange(source.low, source.high + 1)
         counts = np.stack([np.searchsorted(row, values, side="right") for row in operator.thresholds])
@@ -170,6 +199,45 @@ def _threshold(operator: Threshold, source: Stream) -> _Step:
         return out
 
     return search
+
+
+def _threshold_in_bins(operator: Threshold, source: Stream) -> _Step | None:
+    """By a small table: the range is cut into bins so narrow that each channel has one threshold in each, or none.
+
+    None where that table would not be small.
+    """
+    offsets = np.clip(operator.thresholds, source.low, source.high + 1) - source.low  # 0: always reached
+    size, channels = source.high - source.low + 1, len(offsets)
+    for shift in range(int(size).bit_length(), -1, -1):
+        bins = ((size - 1) >> shift) + 1
+        if bins * channels > _TABLE or bins >= size:
+            return None
+        same_bin = (offsets[:, 1:] >> shift) == (offsets[:, :-1] >> shift)
+        counted = (offsets[:, 1:] < size) & (offsets[:, :-1] > 0)
+        if not (same_bin & counted & (offsets[:, 1:] != offsets[:, :-1])).any():
+            break
+    begins = np.arange(bins, dtype=np.int64) << shift
+    at = np.full((channels, bins), size, np.int64)  # where in the range a bin's threshold lies; behind it, where none
+    counts = np.empty((channels, bins, 2), np.int64)  # of thresholds that are reached before it, and from it on
+    for channel, row in enumerate(offsets):
+        inside = row[(row > 0) & (row < size)]
+        at[channel, inside >> shift] = inside
+        counts[channel, :, 0] = np.searchsorted(row, begins, side="right")
+        counts[channel, inside >> shift, 0] = np.searchsorted(row, inside, side="left")
+        counts[channel, :, 1] = np.searchsorted(row, np.minimum(at[channel], size - 1), side="right")
+    made = operator.first[:, None, None] + operator.step[:, None, None] * counts
+    kind: Any = np.int32 if max(abs(source.low), abs(source.high), size) < 1 << 31 else np.int64
+    table: Array = np.asarray(made, np.int32).ravel()
+    edges: Array = np.asarray(at, kind).ravel()
+    places: Array = np.asarray(np.arange(channels) * bins, kind)
+    low, bits = kind(source.low), kind(shift)  # of the values' own type, which they keep
+
+    def step(maps: list[Array]) -> Array:
+        values: Array = np.asarray(maps[0], kind) - low
+        bin_of: Array = (values >> bits) + places
+        return np.asarray(table[2 * bin_of + (values >= edges[bin_of])])
+
+    return step
 
 
 def _scale(operator: Scale, maps: Integers) -> Array:
