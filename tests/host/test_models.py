@@ -97,7 +97,7 @@ WRONG = {
     "layout": ({"layout": "NHWC"}, r"but NHWC of 224 x 224 pixels and 3 channels is stated, \[\*, 224, 224, 3\]: mend"),
     "size": ({"height": 192}, r"but NCHW of 192 x 224 pixels and 3 channels is stated, \[\*, 3, 192, 224\]: mend"),
     "channels": ({"channels": 1, "mean": [0.0], "deviation": [1.0]}, "and 1 channels is stated"),
-    "outputs": ({"outputs": [5, LOGITS]}, "it has 1000 logits, 0 to 999, but 1000 is stated among `outputs`: state"),
+    "outputs": ({"outputs": [5, LOGITS]}, "it has 1000 logits, 0 to 999, but 1000 is stated among `outputs`: give"),
 }
 
 

@@ -202,7 +202,7 @@ def test_digits_with_a_larger_back_end_answer_alike_and_offload_the_photograph(
 ) -> None:
     known = digits.kernel.calibration
     assert known is not None
-    made = Package(tmp_path, digits.kernel.model_copy(update={"backend_input": BACK_END}))
+    made = Package(tmp_path, digits.kernel.model_copy(update={"backend_input": BACK_END, "novelty": None}))
     offload, fabric = Recording(), CsimFabric(digits)
     fabric.package = made
 
