@@ -33,7 +33,7 @@ def write_package(folder: Path) -> Package:
     made = load_kernel(folder)
     save_back_end(folder / "datacenter.onnx")
     files = {**made.files, "datacenter.onnx": sha256((folder / "datacenter.onnx").read_bytes())}
-    Package(folder, made).replace(files=files, backend_input=FORM.model_dump(), calibration=None)
+    Package(folder, made).replace(files=files, backend_input=FORM.model_dump(), calibration=None, novelty=None)
     return Package.load(folder)
 
 
