@@ -85,7 +85,7 @@ def test_a_card_that_tells_the_form_wrongly_is_refused_before_the_work(tmp_path:
 
 
 GAINSAID = {
-    "classes": ({}, 9, "`outputs` are 10 of its logits, but there are 9 classes: state one for each class"),
+    "classes": ({}, 9, "`outputs` are 10 of its logits, but there are 9 classes: give one for each class"),
     "no outputs": ({"outputs": None}, 10, "it has 1000 logits, but there are 10 classes: state as `outputs` which"),
     "beyond": ({"outputs": [*range(9), LOGITS]}, 10, "1000 is stated among `outputs`"),
     "layout": ({"layout": "NHWC"}, 10, r"NHWC of 224 x 224 pixels and 3 channels is stated, \[\*, 224, 224, 3\]"),
