@@ -31,6 +31,7 @@ from edgesight.bench.demo_rows import (
     answered_row,
     answerers,
     data_centre_row,
+    familiar,
     lateness,
     markdown,
     multiplied,
@@ -252,7 +253,7 @@ async def _offload_all(
             rows.append(answered_row(name, target.accuracy, answers, shown.truth, records, kernel))
             labels[name] = [answer.label for answer in answers]
         replies = await _data_centre_only(client, shown, arrivals)
-        rows.append(data_centre_row(replies, shown.truth, by))
+        rows.append(data_centre_row(replies, shown.truth, by, familiar(answers, kernel)))
         labels["data centre only"] = [label for label, _, _ in replies]
         did = {**link.report(), "arrivals_per_s": arrivals}
     return rows, labels, did
@@ -315,8 +316,9 @@ async def _ask_all(
     answers: dict[int, Answer] = {}
 
     async def ask(index: int) -> None:
-        # What the fabric is sure of goes nowhere, and needs no photograph.
-        photograph = await shown.photograph(index) if records["stage"][index] & OFFLOAD else None
+        # What the fabric is sure of goes nowhere; only who tells strange pictures looks at it.
+        wanted = edge.kernel.novelty is not None or records["stage"][index] & OFFLOAD
+        photograph = await shown.photograph(index) if wanted else None
         answers[index] = await edge.ask(Picture(shown.images[index], (), photograph), target, DEADLINE_S)
 
     # The sure ones first: they take no time of the link's, and should take none from it.

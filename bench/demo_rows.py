@@ -39,7 +39,9 @@ class Row:
 
     name: str
     target: float | None
-    accuracy: float  # of the data centre alone: over the answers that came in time
+    # Over the pictures that are not strange, which targets are about; of the data centre alone: over those of them that
+    # it answered in time.
+    accuracy: float
     low: float  # 95 % Clopper-Pearson interval
     high: float
     verdict: str  # yes: reached; in doubt: missed, but inside the 95 % interval; no; empty for a baseline
@@ -68,20 +70,22 @@ def answered_row(
     kernel: Kernel,
 ) -> Row:
     """The row of the `answers` to all images, whose classes are `truth` [N]; `records` are the fabric's."""
-    right = int(np.sum(np.array([answer.label for answer in answers]) == truth))
+    counted = familiar(answers, kernel)
+    right = int(np.sum((np.array([answer.label for answer in answers]) == truth)[counted]))
     legs: dict[str, list[float]] = {}
     for answer in answers:
         for leg in answer.legs:
             legs.setdefault(leg.name, []).append(leg.milliseconds)
     who: Counter[str] = Counter(answer.stage for answer in answers)
-    low, high = _interval(right, len(answers))
+    low, high = _interval(right, int(counted.sum()))
+    accuracy = right / float(counted.sum())
     return Row(
         name=name,
         target=target,
-        accuracy=right / len(answers),
+        accuracy=accuracy,
         low=low,
         high=high,
-        verdict=_verdict(right / len(answers), high, target),
+        verdict=_verdict(accuracy, high, target),
         stages={stage: who[stage] / len(answers) for stage in answerers(kernel)},
         offload=float(np.mean((records["stage"] & OFFLOAD) != 0)),
         in_time=1.0 - sum(answer.degraded for answer in answers) / len(answers),
@@ -94,8 +98,25 @@ def answered_row(
     )
 
 
-def data_centre_row(replies: list[tuple[int, float, float]], truth: npt.NDArray[np.int64], by: Sequence[str]) -> Row:
-    """The data centre's own accuracy, and how much of it comes in time; raises DemoError where nothing did."""
+def familiar(answers: Sequence[Answer], kernel: Kernel) -> npt.NDArray[np.bool_]:
+    """Which of the pictures that were answered [N] are not strange to the kernel; raises DemoError where none is."""
+    level = kernel.novelty.level if kernel.novelty is not None else 0.0
+    found = np.array([answer.novelty is None or answer.novelty >= level for answer in answers])
+    if not found.any():
+        raise DemoError("every picture is strange to the kernel: calibrate it on pictures like these")
+    return found
+
+
+def data_centre_row(
+    replies: list[tuple[int, float, float]],
+    truth: npt.NDArray[np.int64],
+    by: Sequence[str],
+    counted: npt.NDArray[np.bool_] | None = None,
+) -> Row:
+    """The data centre's own accuracy, and how much of it comes in time; raises DemoError where nothing did.
+
+    Accuracy is over those that are `counted` [N]; over all where that is None.
+    """
     labels, link, service = (np.array(column) for column in zip(*replies, strict=True))
     came = labels >= 0
     answered = int(came.sum())
@@ -105,12 +126,13 @@ def data_centre_row(replies: list[tuple[int, float, float]], truth: npt.NDArray[
             "try again when this machine is less busy"
         )
     # What came late is not wrong: it tells of the link and of this machine, not of the model.
-    right = int(np.sum(labels[came] == truth[came]))
-    low, high = _interval(right, answered)
+    judged = came if counted is None or not (came & counted).any() else came & counted
+    right = int(np.sum(labels[judged] == truth[judged]))
+    low, high = _interval(right, int(judged.sum()))
     return Row(
         name="data centre only",
         target=None,
-        accuracy=right / answered,
+        accuracy=right / int(judged.sum()),
         low=low,
         high=high,
         verdict="",
@@ -177,7 +199,8 @@ def _footnote(package: Package) -> str:
     return (
         f"* simulated: cycles of the RTL at {clock}, from header to record, frames sent as fast as they are taken. "
         f"In time: within {DEADLINE_S * 1e3:g} ms, the fabric's time included. Where the data centre's answer did not "
-        "come in time, the edge's counts; of the data centre alone, none."
+        "come in time, the edge's counts; of the data centre alone, none. Accuracy is over the pictures that are not "
+        "strange to the kernel: targets are about those."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,8 @@ def test_no_bar_is_shown_for_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> N
     answer: Any = object()
 
     class Edge:
+        kernel = SimpleNamespace(novelty=None)
+
         async def ask(self, *given: object) -> object:
             return answer
 
@@ -108,6 +111,8 @@ def test_the_data_centre_is_sent_photographs_of_what_the_fabric_is_unsure_of() -
     asked: dict[int, Picture] = {}
 
     class FakeEdge:
+        kernel = SimpleNamespace(novelty=None)
+
         async def ask(self, picture: Picture, target: object, deadline: float) -> int:
             asked[int(picture.pixels[0, 0, 0])] = picture
             return int(picture.pixels[0, 0, 0])
@@ -131,3 +136,17 @@ def test_a_slow_model_is_asked_less_often() -> None:
     images = np.zeros((2, 8, 8, 1), np.uint8)
     shown = demo._Shown(images, np.zeros(2, np.int64), np.arange(2), images)
     assert 0.0 < demo._arrivals(package, shown) <= demo.ARRIVALS_PER_S
+
+
+def test_targets_are_about_pictures_that_are_not_strange() -> None:
+    kernel = Package.load(ROOT / "bitstreams" / "digits").kernel
+    assert kernel.novelty is not None
+    told: Any = [
+        SimpleNamespace(novelty=value) for value in (kernel.novelty.level / 2, kernel.novelty.level, 0.7, None)
+    ]
+    assert demo_rows.familiar(told, kernel).tolist() == [False, True, True, True]
+    with pytest.raises(demo_rows.DemoError, match="calibrate it on pictures like these"):
+        demo_rows.familiar(told[:1], kernel)
+    given, truth, by = replies(8, 2, 0)
+    counted = np.array([True] * 4 + [False] * 4 + [True] * 2)
+    assert demo_rows.data_centre_row(given, truth, by, counted).accuracy == 4 / 6
