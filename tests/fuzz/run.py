@@ -19,6 +19,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -80,16 +81,21 @@ def fuzz(name: str, module: str, runs: int, seconds: float, out: Path, seed: int
     begin = time.monotonic()
     log = out / f"{name}.log"
     with log.open("wb") as file:
+        # By a shell, since Linux counts a program's peak of memory from that of who starts it.
+        process = subprocess.Popen(
+            ["sh", "-c", '"$@"; exit $?', "sh", *command],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        code: int | None
         try:
-            code = subprocess.run(
-                command,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                timeout=seconds + _SLACK_S,
-            ).returncode
+            code = process.wait(seconds + _SLACK_S)
         except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             code = None
     text = log.read_text(errors="replace")
     statistics = {key: int(value) for key, value in _STATISTIC.findall(text)}
