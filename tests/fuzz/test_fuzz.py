@@ -70,7 +70,7 @@ def _fuzzed(name: str, module: str, runs: int, out: Path) -> run.Fuzzed:
 
 
 def test_the_fuzzer_counts_its_executions(tmp_path: Path) -> None:
-    held = b"x" * (RSS_MB << 20)  # as the tests before may have held
+    held = b"x" * (run.RSS_MB << 20)  # as the tests before may have held
     del held
     result = _fuzzed("deframer", module_of("deframer"), 5_000, tmp_path)
     assert result.crash is None
