@@ -70,9 +70,9 @@ def _fuzzed(name: str, module: str, runs: int, out: Path) -> run.Fuzzed:
 
 
 def test_the_fuzzer_counts_its_executions(tmp_path: Path) -> None:
-    held = b"x" * (run.RSS_MB << 20)  # as the tests before may have held
-    del held
+    held = b"x" * (run.RSS_MB << 20)  # as the tests before may have left it
     result = _fuzzed("deframer", module_of("deframer"), 5_000, tmp_path)
+    del held
     assert result.crash is None
     assert 5_000 <= result.executions < 5_200
     assert result.peak_rss_mb > 0
