@@ -99,11 +99,12 @@ def test_without_loss_every_image_comes_exactly(keys: Trust) -> None:
 
 @pytest.mark.parametrize(("loss", "least_exact"), [(0.05, 0.95), (0.1, 0.93)])
 def test_loss_delays_hardly_an_answer_and_harms_hardly_an_image(keys: Trust, loss: float, least_exact: float) -> None:
-    # At 10 % about one request in 100 is asked again: of one run, chance decides on which side of the P99 that falls.
+    # At 10 % about one request in 100 is asked again. A P99 would sit on that edge: the share says how many did.
     runs = [run_virtual(ask(keys, 300, 1.0), link(loss), seed=seed, model_s=MODEL_S) for seed in range(5)]
-    assert all(np.isfinite(seconds).all() for seconds, _ in runs)
-    slow = np.median([np.quantile(seconds, 0.99) for seconds, _ in runs])
-    assert slow < 1.5 * ROUND_TRIP_S + MODEL_S + 0.02  # a second sending takes 2 round trips
+    seconds = np.concatenate([one for one, _ in runs])
+    assert np.isfinite(seconds).all()
+    again = seconds > 1.5 * ROUND_TRIP_S + MODEL_S + 0.02  # a second sending takes 2 round trips
+    assert again.mean() < 0.2 * loss
     assert min(exact.mean() for _, exact in runs) >= least_exact
 
 
