@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tritonclient.grpc import service_pb2 as pb
@@ -28,7 +29,7 @@ from edgesight.host.doors.messages import (
     write_statistics,
 )
 from edgesight.host.doors.served import Caller, Code, Refused, Served
-from edgesight.host.doors.tensors import MAX_MESSAGE
+from edgesight.host.doors.tensors import MAX_MESSAGE, invalid
 
 MAX_CALLS = 256  # at a time; the library has each one's message in memory before it is looked at
 _MAX_METADATA = 16 << 10  # bytes
@@ -37,6 +38,7 @@ _SAID = 1_024  # characters of a message; metadata has no room for more
 _HEALTH_EVERY = 0.5  # seconds between looks whether a watched health has changed
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
+_NO_MESSAGE = "the message cannot be read as this call's: use the protocol's own definition of it"
 _UNSERVED = {
     "SystemSharedMemoryStatus": "shared memory",
     "SystemSharedMemoryRegister": "shared memory",
@@ -64,7 +66,7 @@ def make_server(served: Served, access: Access) -> grpc.aio.Server:
         ],
         maximum_concurrent_rpcs=MAX_CALLS,
     )
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Door(served, access), server)
+    server.add_generic_rpc_handlers((_handler(_Door(served, access)),))
     health_pb2_grpc.add_HealthServicer_to_server(_Health(served), server)
     reflection.enable_server_reflection([_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     return server
@@ -84,6 +86,41 @@ def listen(server: grpc.aio.Server, host: str, port: int, tls: Tls | None) -> in
         raise DoorError(
             f"no door can be opened at {address}: another program may have it; name another port"
         ) from error
+
+
+def _handler(door: _Door) -> grpc.GenericRpcHandler:
+    """The calls of `door`. Made here, since the library's own answers a message that is none as a fault of ours."""
+    handlers = {}
+    for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
+        streams = method.name == "ModelStreamInfer"
+        make = grpc.stream_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+        handlers[method.name] = make(
+            getattr(door, method.name) if streams else _checked(getattr(door, method.name)),
+            request_deserializer=_reader(getattr(pb, method.input_type.name)),
+            response_serializer=getattr(pb, method.output_type.name).SerializeToString,
+        )
+    return grpc.method_handlers_generic_handler(_SERVICE, handlers)
+
+
+def _reader(kind: Any) -> Callable[[bytes], Any]:
+    """Reads a message of that `kind`; None stands for one that is none."""
+
+    def read(content: bytes) -> Any:
+        try:
+            return kind.FromString(content)
+        except DecodeError:
+            return None
+
+    return read
+
+
+def _checked(method: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def call(request: Any, context: Context) -> Any:
+        if request is None:
+            await _abort(context, invalid(_NO_MESSAGE))
+        return await method(request, context)
+
+    return call
 
 
 def peer_of(context: Context, authorization: str | None, *, secure: bool) -> Peer:
@@ -236,6 +273,8 @@ class _Door(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc
 
     async def _streamed(self, request: Any, context: Context, caller: Caller) -> Any:
         """The answer to one request of a stream, or why there is none."""
+        if request is None:
+            return pb.ModelStreamInferResponse(error_message=_NO_MESSAGE)
         try:
             answer = write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
         except Exception as error:

@@ -222,6 +222,7 @@ class _Door:
 
     async def model_ready(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         name, version = _model(request)
+        self._served.metadata(name, version)  # an unknown one is refused
         if self._served.model_ready(name, version):
             return _plain({"name": name, "ready": True})
         return _plain({"name": name, "ready": False, "error": f"model {shown(name)} takes no requests now"}, 503)

@@ -20,8 +20,7 @@ from collections.abc import Callable
 import numpy as np
 import tritonclient.grpc as tritonclient
 
-from edgesight.host.doors.served import Caller, Request, Tensor
-from edgesight.host.doors.served import Response
+from edgesight.host.doors.served import Caller, Request, Response, Tensor
 from tests.host.doors.small import PLAIN, Small, running
 
 SIZES = (784, 196_608)  # bytes
@@ -96,14 +95,16 @@ def main() -> None:
 
             factory = uvloop.new_event_loop
         with running(Quiet(), PLAIN, factory) as addresses:
-            assert addresses.grpc is not None and addresses.http is not None
+            assert addresses.grpc is not None
+            assert addresses.http is not None
             print(addresses.grpc[1], addresses.http[1], flush=True)
             sys.stdin.read()
         return
     command = [sys.executable, "-m", "tests.host.doors.latency", "--serve", *(["--uvloop"] if options.uvloop else [])]
     cores = sorted(os.sched_getaffinity(0))
     with subprocess.Popen(["taskset", "-c", str(cores[-1]), *command], stdin=-1, stdout=-1, text=True) as server:
-        assert server.stdin is not None and server.stdout is not None
+        assert server.stdin is not None
+        assert server.stdout is not None
         ports = [int(port) for port in server.stdout.readline().split()]
         os.sched_setaffinity(0, cores[:1])
         for size in SIZES:

@@ -25,7 +25,9 @@ def inputs(binary: bool) -> list[tritonclient.InferInput]:
 
 def test_what_a_client_asks_of_the_server(doors: Doors) -> None:
     with tritonclient.InferenceServerClient(doors.http.removeprefix("http://")) as client:
-        assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("adder", "1")
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("adder", "1")
         assert client.get_server_metadata()["name"] == "small"
         assert client.get_model_metadata("adder")["platform"] == "numpy"
         assert client.get_model_config("classes")["max_batch_size"] == 8
