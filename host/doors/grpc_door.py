@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
@@ -16,7 +16,6 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tritonclient.grpc import service_pb2 as pb
-from tritonclient.grpc import service_pb2_grpc
 
 from edgesight.host.doors import tracing
 from edgesight.host.doors.access import Access, DoorError, Peer, Role, Tls
@@ -52,7 +51,7 @@ _UNSERVED = {
 
 logger = logging.getLogger(__name__)
 
-Context = grpc.aio.ServicerContext
+Context: TypeAlias = Any  # a grpc.aio.ServicerContext; the library carries no types
 
 
 def make_server(served: Served, access: Access) -> grpc.aio.Server:
@@ -145,7 +144,7 @@ async def _abort(context: Context, error: Refused) -> NoReturn:
     raise AssertionError("abort raises")
 
 
-class _Door(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+class _Door:
     """The calls. Their names are the protocol's."""
 
     def __init__(self, served: Served, access: Access) -> None:

@@ -138,7 +138,8 @@ def test_a_revoked_client_is_out_at_once(authority: Authority, trust: Trust, tmp
 def test_an_edge_is_no_client_and_a_client_no_edge(authority: Authority, trust: Trust, tmp_path: Path) -> None:
     make_client(authority, "camera-shop", tmp_path / "ask")
     ca, _, pem = files(tmp_path / "ask")
-    client, now = load_certificate(pem), client_time(pem)
+    client = load_certificate(pem)
+    now = client.not_valid_before_utc + (client.not_valid_after_utc - client.not_valid_before_utc) / 2
     assert check_client(client, authority.certificate, now) is False
     with pytest.raises(Untrusted, match=r"is for an edge .* and a client of the inference protocol, not for an edge"):
         check_edge(client, authority.certificate, now)
@@ -150,11 +151,6 @@ def test_an_edge_is_no_client_and_a_client_no_edge(authority: Authority, trust: 
     with guarded(by_certificate(authority, HOSTS)) as addresses, channel(addresses, ca, key, begin + chain) as edge:
         assert refusal(edge) is grpc.StatusCode.UNAUTHENTICATED
         assert refusal(edge, "ServerLive") is None  # it is known here, and health is nobody's secret
-
-
-def client_time(pem: bytes):  # type: ignore[no-untyped-def]
-    certificate = load_certificate(pem)
-    return certificate.not_valid_before_utc + (certificate.not_valid_after_utc - certificate.not_valid_before_utc) / 2
 
 
 def test_a_name_is_one_party(authority: Authority, tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def test_the_client_for_asyncio(doors: Doors) -> None:
     async def ask() -> list[list[int]]:
         async with tritonclient_aio.InferenceServerClient(doors.http.removeprefix("http://")) as client:
             found = await client.infer("adder", inputs(True))
-            return found.as_numpy("OUTPUT0").tolist()
+            values: list[list[int]] = found.as_numpy("OUTPUT0").tolist()
+            return values
 
     assert asyncio.run(ask()) == (2 * ROW).tolist()
