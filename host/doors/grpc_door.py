@@ -6,6 +6,7 @@ Words owned here: call (one of gRPC's, with what its metadata say).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeAlias
@@ -54,8 +55,8 @@ logger = logging.getLogger(__name__)
 Context: TypeAlias = Any  # a grpc.aio.ServicerContext; the library carries no types
 
 
-def make_server(served: Served, access: Access) -> grpc.aio.Server:
-    """The door to `served`, before it has an address."""
+def make_server(served: Served, access: Access, closing: asyncio.Event) -> grpc.aio.Server:
+    """The door to `served`, before it has an address; streams end after `closing` is set."""
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE),
@@ -65,8 +66,8 @@ def make_server(served: Served, access: Access) -> grpc.aio.Server:
         ],
         maximum_concurrent_rpcs=MAX_CALLS,
     )
-    server.add_generic_rpc_handlers((_handler(_Door(served, access)),))
-    health_pb2_grpc.add_HealthServicer_to_server(_Health(served), server)
+    server.add_generic_rpc_handlers((_handler(_Door(served, access, closing)),))
+    health_pb2_grpc.add_HealthServicer_to_server(_Health(served, closing), server)
     reflection.enable_server_reflection([_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     return server
 
@@ -91,10 +92,12 @@ def _handler(door: _Door) -> grpc.GenericRpcHandler:
     """The calls of `door`. Made here, since the library's own answers a message that is none as a fault of ours."""
     handlers = {}
     for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
-        streams = method.name == "ModelStreamInfer"
+        name = method.name
+        streams = name == "ModelStreamInfer"
+        call = _refusing(name, _UNSERVED[name]) if name in _UNSERVED else getattr(door, name)
         make = grpc.stream_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
-        handlers[method.name] = make(
-            getattr(door, method.name) if streams else _checked(getattr(door, method.name)),
+        handlers[name] = make(
+            call if streams else _checked(call),
             request_deserializer=_reader(getattr(pb, method.input_type.name)),
             response_serializer=getattr(pb, method.output_type.name).SerializeToString,
         )
@@ -147,8 +150,8 @@ async def _abort(context: Context, error: Refused) -> NoReturn:
 class _Door:
     """The calls. Their names are the protocol's."""
 
-    def __init__(self, served: Served, access: Access) -> None:
-        self._served, self._access = served, access
+    def __init__(self, served: Served, access: Access, closing: asyncio.Event) -> None:
+        self._served, self._access, self._closing = served, access, closing
 
     async def _call(
         self, name: str, context: Context, role: Role | None, work: Callable[[Caller], Awaitable[Any]]
@@ -252,17 +255,28 @@ class _Door:
                 try:
                     async for request in request_iterator:
                         task = asyncio.create_task(self._streamed(request, context, caller))
-                        await working.put(task)
+                        try:
+                            await working.put(task)
+                        except asyncio.CancelledError:
+                            task.cancel()  # nobody will look for its answer
+                            raise
                 finally:
                     await working.put(None)
 
-            reading = asyncio.create_task(read())
+            async def end() -> None:
+                await self._closing.wait()
+                reading.cancel()
+
+            reading, ending = asyncio.create_task(read()), asyncio.create_task(end())
             try:
                 while (task := await working.get()) is not None:
                     await context.write(await task)
+                if self._closing.is_set():
+                    raise Refused(Code.UNAVAILABLE, "the server is closing: what was asked is answered; ask another")
                 await reading
             finally:
                 reading.cancel()
+                ending.cancel()
                 while not working.empty():
                     left = working.get_nowait()
                     if left is not None:
@@ -288,15 +302,11 @@ class _Door:
         return pb.ModelStreamInferResponse(infer_response=answer)
 
 
-def _refusing(name: str, what: str) -> Callable[[_Door, Any, Context], Awaitable[Any]]:
-    async def refuse(self: _Door, request: Any, context: Context) -> Any:
+def _refusing(name: str, what: str) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def refuse(request: Any, context: Context) -> Any:
         await _abort(context, Refused(Code.UNIMPLEMENTED, f"{name}: {what}: not served here"))
 
     return refuse
-
-
-for _name, _what in _UNSERVED.items():
-    setattr(_Door, _name, _refusing(_name, _what))
 
 
 def _fault() -> Refused:
@@ -312,13 +322,13 @@ def _remaining(context: Context) -> float | None:
 class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """gRPC's own health: of the server as a whole, and of the one service, which are the same."""
 
-    def __init__(self, served: Served) -> None:
-        self._served = served
+    def __init__(self, served: Served, closing: asyncio.Event) -> None:
+        self._served, self._closing = served, closing
 
     def _status(self, service: str) -> Any:
         if service not in ("", _SERVICE):
             return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-        if self._served.ready():
+        if self._served.ready() and not self._closing.is_set():
             return health_pb2.HealthCheckResponse.SERVING
         return health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -331,8 +341,12 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     async def Watch(self, request: Any, context: Context) -> None:
         told = None
         while True:
+            closing = self._closing.is_set()
             status = self._status(request.service)
             if status != told:
                 told = status
                 await context.write(health_pb2.HealthCheckResponse(status=status))
-            await asyncio.sleep(_HEALTH_EVERY)
+            if closing:
+                return
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), _HEALTH_EVERY)
