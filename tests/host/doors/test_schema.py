@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import grpc
@@ -28,23 +29,14 @@ ANSWERS = sorted(set(MODELS) - {"faulty", "slow"})  # of which one has a fault, 
 schema = schemathesis.openapi.from_asgi("/openapi.json", app(Small(), Anyone()))
 
 
-@schema.hook
-def flatmap_path_parameters(context: Any, path_parameters: dict[str, Any] | None) -> Any:
-    """Most requests are for a model that there is; any other ends early."""
-    if not path_parameters or "model" not in path_parameters:
-        return st.just(path_parameters)
-    names = st.sampled_from([*ANSWERS, path_parameters["model"]])
-    versions = st.sampled_from(["1", path_parameters.get("version", "1")])
-    return st.tuples(names, versions).map(
-        lambda drawn: {
-            name: {"model": drawn[0], "version": drawn[1]}.get(name, value) for name, value in path_parameters.items()
-        }
-    )
-
-
 @schema.parametrize()
 @BRIEFLY
 def test_no_request_over_http_finds_a_fault(case: schemathesis.Case[Any]) -> None:
+    drawn = zlib.crc32(repr((case.path_parameters, case.body)).encode())
+    if "model" in case.path_parameters and drawn % 4:  # a model that there is: any other ends early
+        case.path_parameters["model"] = ANSWERS[drawn % len(ANSWERS)]
+        if "version" in case.path_parameters:
+            case.path_parameters["version"] = "1"
     response = case.call_and_validate(
         checks=[status_code_conformance, content_type_conformance, response_schema_conformance]
     )

@@ -38,9 +38,9 @@ def tensors(draw: st.DrawFn) -> Tensor:
         values = np.empty(len(elements), object)
         values[:] = elements
         return Tensor("x", datatype, values.reshape(shape))
-    kinds = {"allow_nan": False, "allow_infinity": False} if datatype.startswith("FP") else {}
     dtype = DATATYPES[datatype]
-    return Tensor("x", datatype, draw(drawn.arrays(dtype, shape, elements=drawn.from_dtype(dtype, **kinds))))
+    elements_ = drawn.from_dtype(dtype, allow_nan=False, allow_infinity=False)
+    return Tensor("x", datatype, draw(drawn.arrays(dtype, shape, elements=elements_)))
 
 
 @given(tensors())
