@@ -25,6 +25,7 @@ from edgesight.host.doors.served import (
     Tensor,
     TensorForm,
 )
+from tests.waiting import until
 
 LABELS = ("boat", "car", "house", "tree")
 ANY_PORT = ("127.0.0.1", 0)
@@ -154,8 +155,7 @@ class Small:
         if metadata.name == "slow":
             self.began.set()
             try:
-                while not self.go_on.is_set():
-                    await asyncio.sleep(0.01)
+                await until(self.go_on.is_set, 60)
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise

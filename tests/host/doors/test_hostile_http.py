@@ -17,6 +17,7 @@ from edgesight.host.doors import connections, http
 from edgesight.host.doors.compression import Damaged, TooLarge, chosen, pack, unpack
 from edgesight.host.doors.tensors import MAX_MESSAGE
 from tests.host.doors.conftest import CLIENT, Doors
+from tests.waiting import wait_until
 
 INFER = "/v2/models/sums/infer"
 
@@ -249,11 +250,9 @@ def test_bodies_that_are_held_are_bounded(shared: Doors, monkeypatch: pytest.Mon
 def test_connections_are_bounded(shared: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
     host, port = shared.http.removeprefix("http://").split(":")
+    asked = b"GET /v2/health/live HTTP/1.1\r\nconnection: close\r\n\r\n"
     kept = [socket.create_connection((host, int(port))) for _ in range(2)]
-    time.sleep(0.2)
-    assert raw(shared, b"GET /v2/health/live HTTP/1.1\r\nconnection: close\r\n\r\n") == b""
+    wait_until(lambda: raw(shared, asked) == b"")
     for connection in kept:
         connection.close()
-    end = time.monotonic() + 5
-    while not raw(shared, b"GET /v2/health/live HTTP/1.1\r\nconnection: close\r\n\r\n"):
-        assert time.monotonic() < end
+    wait_until(lambda: raw(shared, asked) != b"")

@@ -24,6 +24,7 @@ from tritonclient.grpc import service_pb2_grpc
 from edgesight.host.doors.access import DoorError
 from edgesight.host.doors.serve import Addresses
 from tests.host.doors.small import PLAIN, Small, running
+from tests.waiting import wait_until
 
 ONE = {"inputs": [{"name": "any", "datatype": "UINT8", "shape": [1], "data": [1]}]}
 
@@ -54,13 +55,6 @@ def ask_both(addresses: Addresses, model: str) -> list[Any]:
     for one in (over_http, over_grpc):
         threading.Thread(target=one, name="asks").start()
     return answers
-
-
-def wait_until(good: Any, within: float = 10.0) -> None:
-    end = time.monotonic() + within
-    while not good():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_what_was_let_in_is_answered_while_doors_close() -> None:
