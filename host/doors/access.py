@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import logging
 import ssl
 import tempfile
 from collections import OrderedDict
@@ -23,6 +24,8 @@ from edgesight.host.doors.served import Code, Refused
 from edgesight.host.errors import EdgeSightError
 
 _REMEMBERED = 1_024  # certificates that need not be checked from the beginning
+
+logger = logging.getLogger(__name__)
 
 
 class DoorError(EdgeSightError, ValueError):
@@ -79,6 +82,18 @@ class Access(Protocol):
 
     def admit(self, peer: Peer, role: Role) -> str:
         """The caller's name; Refused (UNAUTHENTICATED, PERMISSION_DENIED) where it may not act in that role."""
+
+
+def admit(access: Access, peer: Peer, role: Role) -> str:
+    """The caller's name, as `Access.admit` has it; Refused (UNAVAILABLE), too, where keys or tokens cannot be read."""
+    try:
+        return access.admit(peer, role)
+    except Refused:
+        raise
+    except EdgeSightError as error:
+        logger.error("nobody can be let in: %s", error)
+        said = "who may come in cannot be looked up now: ask again, or tell the server's owner"
+        raise Refused(Code.UNAVAILABLE, said, 1.0) from error
 
 
 class Anyone:

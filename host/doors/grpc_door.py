@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from tritonclient.grpc import service_pb2 as pb
 
 from edgesight.host.doors import tracing
-from edgesight.host.doors.access import Access, DoorError, Peer, Role, Tls
+from edgesight.host.doors.access import Access, DoorError, Peer, Role, Tls, admit
 from edgesight.host.doors.messages import (
     read_load_parameters,
     read_request,
@@ -166,7 +166,7 @@ class _Door:
                     authorization = value
             with tracing.span(f"{_SERVICE}/{name}", traceparent) as trace:
                 peer = peer_of(context, authorization, secure=self._access.tls is not None)
-                caller = Caller(peer.address if role is None else self._access.admit(peer, role), trace)
+                caller = Caller(peer.address if role is None else admit(self._access, peer, role), trace)
                 if trace is not None:
                     await context.send_initial_metadata(((tracing.HEADER, trace),))
                 return await work(caller)

@@ -18,7 +18,7 @@ from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
 from edgesight.host.doors import tracing, v1
-from edgesight.host.doors.access import Access, Peer, Role
+from edgesight.host.doors.access import Access, Peer, Role, admit
 from edgesight.host.doors.bodies import (
     read_json,
     read_load_parameters,
@@ -177,7 +177,7 @@ class _Door:
             try:
                 with tracing.span(f"{method} {path}", request.headers.get(tracing.HEADER)) as trace:
                     peer = peer_of(request.scope)
-                    name = peer.address if role is None else self._access.admit(peer, role)
+                    name = peer.address if role is None else admit(self._access, peer, role)
                     answer = await endpoint(request, Caller(name, trace))
                     if trace is not None:
                         answer.headers[tracing.HEADER] = trace

@@ -219,6 +219,25 @@ def test_tokens_over_tls(authority: Authority, tmp_path: Path) -> None:
             assert client.get("/v2", headers=headers).status_code == 401
 
 
+def test_tokens_that_cannot_be_read_let_nobody_in_for_now(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    token = make_token(path, "camera-shop")
+    whole = path.read_bytes()
+    with guarded(ByToken(Tokens(path).find, None)) as addresses:
+        assert addresses.http is not None
+        assert addresses.grpc is not None
+        with httpx.Client(base_url=f"http://127.0.0.1:{addresses.http[1]}", verify=False) as client:
+            headers = {"authorization": f"Bearer {token}"}
+            assert client.get("/v2", headers=headers).status_code == 200
+            path.write_bytes(whole[:-9])
+            refused = client.get("/v2", headers=headers)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            with grpc.insecure_channel(f"127.0.0.1:{addresses.grpc[1]}") as anyone:
+                assert refusal(anyone, token=token) is grpc.StatusCode.UNAVAILABLE
+            path.write_bytes(whole)
+            assert client.get("/v2", headers=headers).status_code == 200
+
+
 def authority_pem(authority: Authority) -> bytes:
     tls = door_tls(authority, HOSTS, clients=True)
     assert tls.authority is not None
