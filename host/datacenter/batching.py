@@ -110,14 +110,17 @@ class Scheduler:
         self._loop = asyncio.get_running_loop()
         self._shares: Shares[Job] = Shares()
         self._numbers = itertools.count()
-        self._something, self._empty = asyncio.Event(), asyncio.Event()
+        # Something waits; nothing waits and nothing is in work; nothing is in work.
+        self._something, self._empty, self._rest = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._empty.set()
+        self._rest.set()
         self._waiting: dict[int, Job] = {}  # by number
         self._bytes = 0
-        self._had = math.inf  # seconds that requests of late had, smoothed
+        self.had = math.inf  # seconds that requests of late had, smoothed
         self._until = 0.0  # when the batch in work is expected to end
         self.usual = Durations(self._loop.time())
         self.working = 0  # jobs of the batch in work
+        self._over = False  # `run` has ended
 
     def __len__(self) -> int:
         """Jobs that wait; those in work are not among them."""
@@ -154,21 +157,28 @@ class Scheduler:
                 try:
                     await self._runner.ready()
                 except Refused as error:
-                    self._refuse_all(error)
+                    self.refuse_all(error)
                     continue
                 batch = self._timely(self._taken())
                 if batch:
                     await self._work(batch)
         finally:
-            self._refuse_all(Refused(Code.UNAVAILABLE, f"model {self._runner.name} is unloaded: ask again", 1.0))
+            self._over = True
+            self.refuse_all(self._unloaded())
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing is in work."""
         await self._empty.wait()
 
+    async def rest(self) -> None:
+        """Wait until nothing is in work."""
+        await self._rest.wait()
+
     # --------------------------------------------------------------------------------------------------- admission
 
     def _admitted(self, caller: str, inputs: Arrays, wanted: tuple[str, ...], timeout: float | None, level: int) -> Job:
+        if self._over:
+            raise self._unloaded()
         now = self._loop.time()
         had = self._limits.patience if timeout is None else timeout
         rows = len(next(iter(inputs.values()))) if self._max_batch else 1
@@ -177,7 +187,7 @@ class Scheduler:
         self._check_time(share, rows, now, had, timeout is not None)
         self._check_room(share, held)
         if timeout is not None:
-            self._had = had if math.isinf(self._had) else self._had + (had - self._had) / _SMOOTHED
+            self.had = had if math.isinf(self.had) else self.had + (had - self.had) / _SMOOTHED
         job = Job(
             inputs, wanted, rows, now + had, level, share, next(self._numbers), now, held, self._loop.create_future()
         )
@@ -290,7 +300,8 @@ class Scheduler:
         if job.waits:
             job.result.set_exception(error)
 
-    def _refuse_all(self, error: Refused) -> None:
+    def refuse_all(self, error: Refused) -> None:
+        """Refuse what waits."""
         for job in list(self._waiting.values()):
             self._refuse(job, error)
 
@@ -303,11 +314,10 @@ class Scheduler:
         if not heads:
             return []
         # All that go now are to be in time, and who comes meanwhile, too.
-        within = min(min(job.deadline for job in heads) - now, self._had * _SLACK)
+        within = min(min(job.deadline for job in heads) - now, self.had * _SLACK)
         most = self.usual.batch(max(self._max_batch, 1), max(within / _MARGIN, 0.0))
-        first = min(
-            (share for share in self._shares if len(share.waiting)), key=lambda share: share.used
-        ).waiting.next()
+        first = min((share for share in self._shares if len(share.waiting)), key=lambda share: share.used)
+        shapes = first.waiting.next().shapes
         taken = self._shares.take(
             _waiting,
             lambda share: most,
@@ -341,6 +351,7 @@ class Scheduler:
         rows = sum(job.rows for job in batch)
         begun = self._loop.time()
         self.working = len(batch)
+        self._rest.clear()
         self._until = begun + self.usual.expected(rows)
         try:
             await self._answer(batch, rows, begun)
@@ -360,8 +371,9 @@ class Scheduler:
         except Refused as error:
             _settle(batch, error)
         finally:
-            _settle(batch, Refused(Code.UNAVAILABLE, f"model {self._runner.name} is unloaded: ask again", 1.0))
+            _settle(batch, self._unloaded())
             self.working = 0
+            self._rest.set()
             if not self._waiting:
                 self._empty.set()
 
@@ -385,6 +397,9 @@ class Scheduler:
             if job.waits:
                 named = {name: array for name, array in outputs.items() if not job.wanted or name in job.wanted}
                 job.result.set_result(Done(named, begun - job.came, answer.seconds, rows))
+
+    def _unloaded(self) -> Refused:
+        return Refused(Code.UNAVAILABLE, f"model {self._runner.name} is unloaded: ask again", 1.0)
 
     def _fail(self, batch: list[Job], error: ModelError) -> None:
         _settle(batch, Refused(Code.INTERNAL, f"model {self._runner.name} failed: {error}"))

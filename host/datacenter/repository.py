@@ -19,8 +19,9 @@ from typing import Any
 from edgesight.host.datacenter.executors.base import DTYPES, ModelError, Recipe
 from edgesight.host.doors.served import TensorForm
 from edgesight.host.files import read_at_most
+from edgesight.host.kernel import BackEndInput
 
-CONFIG = "config.pbtxt"
+CONFIG, FORM = "config.pbtxt", "form.json"
 # By the file in a version's folder: what runs it.
 FILES = {"model.onnx": "onnxruntime", "model.pt2": "pytorch", "model.pt": "pytorch"}
 _BACKENDS = {
@@ -50,7 +51,7 @@ class Settings:
         labels: the file of them, of the first output that names one.
         labelled: the output that the labels are of.
         level: the priority of requests that name none; 0: after all that do.
-        message: all of it, as `model_config_pb2.ModelConfig`; None without a config.pbtxt.
+        platform: as it is told to clients; empty: by what runs it.
     """
 
     backend: str = ""
@@ -63,18 +64,23 @@ class Settings:
     labels: str = ""
     labelled: str = ""
     level: int = 0
-    message: Any = None
+    platform: str = ""
 
 
 @dataclass(frozen=True)
 class Version:
-    """A version that can be loaded: its recipe, its file (None: it needs none), and which file exactly that is."""
+    """A version that can be loaded: its recipe, its file (None: it needs none), and which file exactly that is.
+
+    `form` is a package's form of pictures, where the model's folder has one (`form.json`, the package's
+    `backend_input`).
+    """
 
     name: str
     number: str
     recipe: Recipe
     settings: Settings
     labels: Sequence[str]
+    form: BackEndInput | None
     path: Path | None
     identity: tuple[int, ...] = ()  # of the file
 
@@ -116,8 +122,8 @@ class Repository:
             numbers = sorted(found.versions)
         elif found.latest:
             numbers = numbers[-found.latest :]
-        labels = self._labels(folder, found)
-        return [self._version(name, number, found, labels) for number in numbers]
+        labels, form = self._labels(folder, found), self._form(folder)
+        return [self._version(name, number, found, labels, form) for number in numbers]
 
     def settings(self, name: str) -> Settings:
         """What the model's config.pbtxt says; raises ModelError for one that cannot be read or served."""
@@ -130,7 +136,9 @@ class Repository:
             raise ModelError(f"{path} cannot be read ({error})") from error
         return parse(name, text)
 
-    def _version(self, name: str, number: int, settings: Settings, labels: Sequence[str]) -> Version:
+    def _version(
+        self, name: str, number: int, settings: Settings, labels: Sequence[str], form: BackEndInput | None
+    ) -> Version:
         folder = self.folder / name / str(number)
         path = next((folder / file for file in FILES if (folder / file).exists()), None)
         kind = settings.backend or (FILES[path.name] if path is not None else "")
@@ -140,11 +148,20 @@ class Repository:
             )
         recipe = Recipe(kind, name, settings.inputs, settings.outputs, settings.max_batch_size, settings.options)
         if path is None or kind == "triton":
-            return Version(name, str(number), recipe, settings, labels, None)
+            return Version(name, str(number), recipe, settings, labels, form, None)
         try:
-            return Version(name, str(number), recipe, settings, labels, path, identity(path))
+            return Version(name, str(number), recipe, settings, labels, form, path, identity(path))
         except OSError as error:
             raise ModelError(f"{path} cannot be read ({error.strerror}): put the model's file there") from error
+
+    def _form(self, folder: Path) -> BackEndInput | None:
+        """Of pictures."""
+        try:
+            return BackEndInput.model_validate_json(read_at_most(folder / FORM, _CONFIG_BYTES))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{folder / FORM} is no package's `backend_input` ({error}): mend it") from error
 
     def _labels(self, folder: Path, settings: Settings) -> list[str]:
         """Of the classes, a line each."""
@@ -184,6 +201,21 @@ def parse(name: str, text: str) -> Settings:
     return settings_of(name, message)
 
 
+def settings_from_json(name: str, text: str) -> Settings:
+    """Of a configuration as JSON, as Triton's load takes it; raises ModelError."""
+    try:
+        from google.protobuf import json_format
+        from tritonclient.grpc import model_config_pb2
+    except ImportError as error:
+        raise ModelError("tritonclient is not installed: `pip install 'tritonclient[grpc]'`") from error
+    message = model_config_pb2.ModelConfig()
+    try:
+        json_format.Parse(text, message)
+    except (json_format.ParseError, RecursionError) as error:
+        raise ModelError(f"model {name}: its configuration cannot be read ({error}): mend it") from error
+    return settings_of(name, message)
+
+
 def settings_of(name: str, message: Any) -> Settings:
     """Of a `ModelConfig` message; raises ModelError for what is not supported."""
     if message.name not in ("", name):
@@ -219,7 +251,7 @@ def settings_of(name: str, message: Any) -> Settings:
         labelled.label_filename if labelled is not None else "",
         labelled.name if labelled is not None else "",
         message.dynamic_batching.default_priority_level,
-        message,
+        message.platform,
     )
 
 

@@ -161,7 +161,8 @@ class Worker:
         timer = self._loop.call_later(within, self._hangs, within)
         try:
             self._line.send(message)
-            return await waiting
+            told: Mapping[str, Any] = await waiting
+            return told
         except OSError as error:
             self.kill()
             raise WorkerLost(self._loss()) from error
@@ -207,4 +208,4 @@ class Worker:
         self._loop.run_in_executor(None, self._process.wait)
 
     def _loss(self) -> str:
-        return f"the worker of model {self._recipe.name} ended, and is started anew"
+        return f"the worker of model {self._recipe.name} ended"

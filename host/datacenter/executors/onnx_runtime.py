@@ -63,7 +63,8 @@ class OnnxExecutor:
                 f"{name} is no model that ONNX Runtime can load ({first_line(error)}): give the back end's .onnx file"
             ) from error
         takes, gives = self._session.get_inputs(), self._session.get_outputs()
-        self.inputs, self.outputs = _forms(name, takes), _forms(name, gives)
+        self.inputs: Sequence[TensorForm] = _forms(name, takes)
+        self.outputs: Sequence[TensorForm] = _forms(name, gives)
         check_declared(recipe, "input", recipe.inputs, self.inputs)
         check_declared(recipe, "output", recipe.outputs, self.outputs)
         symbols = {one.shape[0] for one in (*takes, *gives) if one.shape and not isinstance(one.shape[0], int)}

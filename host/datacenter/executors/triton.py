@@ -45,7 +45,8 @@ class TritonExecutor:
                 "is loaded there"
             ) from error
         self.max_batch_size = batch
-        self.inputs, self.outputs = _forms(recipe, told.inputs), _forms(recipe, told.outputs)
+        self.inputs: Sequence[TensorForm] = _forms(recipe, told.inputs)
+        self.outputs: Sequence[TensorForm] = _forms(recipe, told.outputs)
 
     def run(self, arrays: Arrays, wanted: Sequence[str] = ()) -> dict[str, npt.NDArray[Any]]:
         """As `Executor` says."""
