@@ -162,6 +162,7 @@ class Scheduler:
                 batch = self._timely(self._taken())
                 if batch:
                     await self._work(batch)
+                self._look_whether_empty()
         finally:
             self._over = True
             self.refuse_all(self._unloaded())
@@ -268,6 +269,7 @@ class Scheduler:
             return
         job.share.waiting.remove(job.deadline, job.number, job.level)
         self._left(job)
+        self._look_whether_empty()
 
     def _left(self, job: Job) -> None:
         """It waits no more, and is in no line."""
@@ -278,8 +280,10 @@ class Scheduler:
         if not self._waiting:
             self._something.clear()
             self._shares.forget(_KEPT_SHARES)
-            if not self.working:
-                self._empty.set()
+
+    def _look_whether_empty(self) -> None:
+        if not (self._waiting or self.working):
+            self._empty.set()
 
     def _late(self, job: Job) -> None:
         if job.waits:
@@ -309,13 +313,9 @@ class Scheduler:
 
     def _taken(self) -> list[Job]:
         """Who goes next, together."""
-        now = self._loop.time()
-        heads = [share.waiting.next() for share in self._shares if len(share.waiting)]
-        if not heads:
+        most = self._most()
+        if not self._waiting:
             return []
-        # All that go now are to be in time, and who comes meanwhile, too.
-        within = min(min(job.deadline for job in heads) - now, self.had * _SLACK)
-        most = self.usual.batch(max(self._max_batch, 1), max(within / _MARGIN, 0.0))
         first = min((share for share in self._shares if len(share.waiting)), key=lambda share: share.used)
         shapes = first.waiting.next().shapes
         taken = self._shares.take(
@@ -329,6 +329,27 @@ class Scheduler:
             del self._waiting[job.number]
             self._left(job)
         return taken
+
+    def _most(self) -> int:
+        """Rows that go together now, so that they are in time and who comes meanwhile is, too.
+
+        Of a caller who has more waiting than its part of a batch the nearest deadlines bound nothing: batches would
+        become the smaller, and fewer of its requests answered, the more it asks. Those that a batch comes too late for
+        are refused.
+        """
+        now = self._loop.time()
+        shares = [share for share in self._shares if len(share.waiting)]
+        most = max(self._max_batch, 1)
+        part = max(most // max(len(shares), 1), 1)
+        soonest = min((share.waiting.next().deadline for share in shares if share.queued <= part), default=math.inf)
+        within = min(soonest - now, self.had * _SLACK)
+        most = self.usual.batch(most, max(within / _MARGIN, 0.0))
+        latest = now + self.usual.expected(min(most, len(self._waiting)))
+        for share in shares:
+            while share.queued > part and share.waiting.next().deadline <= latest:
+                job = share.waiting.next()
+                self._refuse(job, self._lateness(job))
+        return most
 
     def _timely(self, taken: list[Job]) -> list[Job]:
         """Those of `taken` that can still be in time: nothing but what comes too late would else be worked on."""
@@ -374,8 +395,6 @@ class Scheduler:
             _settle(batch, self._unloaded())
             self.working = 0
             self._rest.set()
-            if not self._waiting:
-                self._empty.set()
 
     async def _answer(self, batch: list[Job], rows: int, begun: float) -> None:
         """Run the model on `batch` and give out what comes of it."""

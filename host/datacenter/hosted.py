@@ -275,9 +275,9 @@ class Hosted:
         if worker is not self._worker:
             return
         self._worker = None
-        self.lost += 1
-        self._fails(WorkerLost(f"the worker of model {self.name} (process {worker.pid}) ended"))
         if not self._leaving and self.state is State.READY:
+            self.lost += 1
+            self._fails(WorkerLost(f"the worker of model {self.name} (process {worker.pid}) ended"))
             self._restart = self._loop.create_task(self._start_anew())
 
     async def _start_anew(self) -> None:
