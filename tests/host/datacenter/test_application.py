@@ -242,7 +242,7 @@ def test_a_model_out_of_memory_is_brought_back_by_the_next_request(tmp_path: Pat
             assert len(made.index(True)) == 3
             assert made.memory.used <= made.memory.budget
             out = next(name for name in ("a", "b") if not made.memory.holds(made._hosted(name, "")))
-            with pytest.raises(Refused, match=r"it is not in memory, and its load takes") as refused:
+            with pytest.raises(Refused, match="is not in memory, and its load takes") as refused:
                 await ask(made, out, values([1, 1, 1, 1]), timeout=1e-3)
             assert refused.value.code is Code.DEADLINE_EXCEEDED
             asked = [ask(made, out, values([1, 1, 1, 1]), timeout=30.0) for _ in range(8)]
