@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -51,7 +52,8 @@ from edgesight.host.kernel import BackEndInput
 
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch", "triton": "triton"}
 _DRAIN_S = 30.0  # for requests of what is replaced or unloaded
-_DECODING_MOST = 64  # pictures' requests that wait for decoding, of all callers
+_DECODING_MOST = 64  # requests whose pictures are decoded or wait for that, of all callers, in equal parts
+_DECODE_AGAIN_S = 0.1  # seconds
 
 logger = logging.getLogger(__name__)
 
@@ -84,14 +86,14 @@ class DataCentre:
         self._loop = asyncio.get_running_loop()
         self._served: dict[str, _Served] = {}
         self._pool = ThreadPoolExecutor(max(os.cpu_count() or 1, 1), "decode")
-        self._decoding = 0
+        self._decoding: Counter[str] = Counter()  # requests, by caller
         self._taking = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, names: Sequence[str] | None = None) -> None:
         """Load the models `names`, all that are there without; one that cannot be loaded is told of and left."""
         self._keep(self.memory.run())
-        for name in self._repository.names() if names is None else names:
+        for name in self._names() if names is None else names:
             try:
                 await self._load(name, None)
             except Refused as error:
@@ -173,7 +175,7 @@ class DataCentre:
     def index(self, ready: bool) -> Sequence[IndexEntry]:
         """As `Served` says."""
         entries = []
-        for name in sorted({*self._repository.names(), *self._served}):
+        for name in sorted({*self._names(), *self._served}):
             served = self._served.get(name, _Served())
             for number, hosted in served.versions.items():
                 state, reason = hosted.state.value, hosted.reason or served.fault
@@ -226,7 +228,7 @@ class DataCentre:
         except ModelError as error:
             if name in self._served:
                 self._served[name].fault = str(error)
-            code = Code.INVALID_ARGUMENT if name in self._repository.names() else Code.NOT_FOUND
+            code = Code.INVALID_ARGUMENT if name in self._names() else Code.NOT_FOUND
             raise Refused(code, str(error)) from error
         except OSError as error:
             raise Refused(Code.INTERNAL, f"the repository cannot be read ({error})") from error
@@ -262,6 +264,9 @@ class DataCentre:
             for hosted in new.values():
                 if hosted not in old.values():
                     self._keep(hosted.end(0.0))
+            for hosted in old.values():
+                if hosted.in_memory:
+                    self.memory.stays(hosted)
             raise
         served.versions = new
         served.counts = {
@@ -290,29 +295,32 @@ class DataCentre:
 
     async def _answer(self, hosted: Hosted, request: Request, caller: Caller) -> tuple[Done, int, Request]:
         now = self._loop.time()
-        hosted.rate.add(now)
         self._quotas.spend(caller.name, size_of(request), now)
         wanted = check_wanted(request, hosted)
         level = level_of(request, hosted.version.settings.level)
         form = hosted.version.form
-        if form is not None and request.inputs[0].name == PICTURE:
-            request = await self._decoded(hosted, form, request)
+        if form is not None and any(tensor.name == PICTURE for tensor in request.inputs):
+            request = await self._decoded(hosted, form, request, caller)
         inputs = arrays_of(request, hosted)
+        hosted.rate.add(now)
         left = None if request.timeout is None else request.timeout - (self._loop.time() - now)
         assert hosted.scheduler is not None  # as it was begun
         done = await hosted.scheduler.ask(caller.name, inputs, wanted, left, level)
         return done, len(next(iter(inputs.values()))) if hosted.max_batch_size else 1, request
 
-    async def _decoded(self, hosted: Hosted, form: BackEndInput, request: Request) -> Request:
+    async def _decoded(self, hosted: Hosted, form: BackEndInput, request: Request, caller: Caller) -> Request:
         """The request with pixels in the place of encoded pictures."""
         files = pictures_of(request, hosted)
-        if self._decoding >= _DECODING_MOST:
-            raise Refused(Code.RESOURCE_EXHAUSTED, "too many pictures wait to be decoded: ask again later", 0.1)
-        self._decoding += 1
+        others = len(self._decoding.keys() - {caller.name})
+        if self._decoding[caller.name] >= max(_DECODING_MOST // (others + 1), 1):
+            raise Refused(Code.RESOURCE_EXHAUSTED, "your pictures wait to be decoded: ask again later", _DECODE_AGAIN_S)
+        self._decoding[caller.name] += 1
         try:
             tensor = await self._loop.run_in_executor(self._pool, decoded, files, form, hosted.inputs[0])
         finally:
-            self._decoding -= 1
+            self._decoding[caller.name] -= 1
+            if not self._decoding[caller.name]:
+                del self._decoding[caller.name]
         return replace(request, inputs=[tensor])
 
     def _hosted(self, name: str, version: str) -> Hosted:
@@ -330,6 +338,13 @@ class DataCentre:
                 f"model {name} has no version {version!r} loaded: ask for {', '.join(served.versions)}, or for none",
             )
         return served.versions[version]
+
+    def _names(self) -> list[str]:
+        """Of models in the repository."""
+        try:
+            return self._repository.names()
+        except OSError as error:
+            raise Refused(Code.INTERNAL, f"the repository cannot be read ({error})") from error
 
     def _check_taking(self) -> None:
         if not self._taking:

@@ -74,6 +74,11 @@ class Hosted:
     # ------------------------------------------------------------------------------------------------------ its life
 
     @property
+    def in_memory(self) -> bool:
+        """It has a worker."""
+        return self._worker is not None
+
+    @property
     def faulty(self) -> bool:
         """It takes no requests, since its worker is gone and the next does not yet work."""
         return self._restart is not None
@@ -85,7 +90,6 @@ class Hosted:
         """
         try:
             await self._memory.make(self, beside)
-            check_same(self.version)
         except ModelError as error:
             await self._memory.leave(self)
             self._close_file()
@@ -141,6 +145,8 @@ class Hosted:
         begun = time.monotonic()
         try:
             await self._start()
+            if self.scheduler is None:
+                check_same(self.version)
         except ModelError as error:
             await self._end_worker()
             if self.scheduler is None:

@@ -138,6 +138,11 @@ class Memory:
             if beside is not None:
                 self._residents.discard(beside)  # it ends what it has, and goes
 
+    def stays(self, tenant: Tenant) -> None:
+        """Count `tenant`, whose place another was to take, again."""
+        self._residents.add(tenant)
+        self._look.set()
+
     async def leave(self, tenant: Tenant) -> None:
         """Take `tenant` out for good."""
         waiting = self._wanted.pop(tenant, None)

@@ -107,7 +107,7 @@ def classes_of(wanted: Wanted, values: npt.NDArray[Any], hosted: Hosted) -> Tens
 
 def pictures_of(request: Request, hosted: Hosted) -> Sequence[bytes]:
     """The encoded pictures of a request; raises Refused where they are not alone, or too many or too large."""
-    (tensor, *more) = request.inputs
+    tensor, *more = request.inputs
     if more or tensor.datatype != "BYTES":
         raise _wrong(f"input {PICTURE!r} goes alone and is BYTES, an element a picture: send it so")
     if len(hosted.inputs) != 1:

@@ -34,7 +34,7 @@ def test_an_onnx_model_is_told_of_and_run() -> None:
         executor.run({"x": np.zeros((1, 5), np.float32)})
 
 
-WRONG = {
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another input": (
         {"inputs": (TensorForm("z", "FP32", (-1, 4)),)},
         "input 'z' is declared, but the file has x: mend",
@@ -54,9 +54,10 @@ def test_what_the_file_gainsays_is_refused_with_both(wrong: str) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: extra `datacenter`")
     if "CUDAExecutionProvider" in runtime.get_available_providers() and "not here" in wrong:
         pytest.skip("it is here")
-    fields, said = WRONG[wrong]
+    told, said = WRONG[wrong]
+    fields: dict[str, Any] = {"kind": "onnxruntime", "name": "m", **told}
     with pytest.raises(ModelError, match=said):
-        make(Recipe(**{"kind": "onnxruntime", "name": "m", **fields}), scaled(2.0))  # type: ignore[arg-type]
+        make(Recipe(**fields), scaled(2.0))
 
 
 def test_a_fixed_batch_is_no_batch_whatever_its_configuration_says() -> None:

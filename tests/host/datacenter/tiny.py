@@ -26,7 +26,7 @@ def scaled(by: float, width: int = 4, batch: int | str = "N", megabytes: int = 0
     from onnx import TensorProto, helper, numpy_helper
 
     nodes = [helper.make_node("Mul", ["x", "by"], ["y" if not megabytes else "z"])]
-    weights = [numpy_helper.from_array(np.float32([by]), "by")]
+    weights = [numpy_helper.from_array(np.array([by], np.float32), "by")]
     if megabytes:
         weights.append(numpy_helper.from_array(np.zeros((1, megabytes << 18), np.float32), "much"))
         nodes += [
