@@ -193,7 +193,8 @@ class Scheduler:
             inputs, wanted, rows, now + had, level, share, next(self._numbers), now, held, self._loop.create_future()
         )
         job.shapes = tuple((name, array.shape[1:]) for name, array in inputs.items()) if self._max_batch else ()
-        job.timer = self._loop.call_at(job.deadline, self._late, job)
+        # By then its load has to go on, if it is not in memory.
+        job.timer = self._loop.call_at(job.deadline - self._begins(), self._due, job)
         self._shares.wait(share, job.deadline, job.number, job, level)
         share.bytes += held
         self._bytes += held
@@ -285,6 +286,16 @@ class Scheduler:
         if not (self._waiting or self.working):
             self._empty.set()
 
+    def _begins(self) -> float:
+        """Seconds that an answer takes if it is the next."""
+        return self._runner.delay() + self.usual.expected(1)
+
+    def _due(self, job: Job) -> None:
+        if self._runner.delay() > 0.0 and self._loop.time() + self._begins() >= job.deadline:
+            self._late(job)
+        else:
+            job.timer = self._loop.call_at(job.deadline, self._late, job)
+
     def _late(self, job: Job) -> None:
         if job.waits:
             self._refuse(job, self._lateness(job))
@@ -294,9 +305,9 @@ class Scheduler:
         why = "it was not in memory, and busier models were" if delay > 0.0 else "others went before it"
         return Refused(
             Code.DEADLINE_EXCEEDED,
-            f"model {self._runner.name} did not come to it in {job.deadline - job.came:.3g} s: {why}; give it more "
+            f"model {self._runner.name} does not come to it in {job.deadline - job.came:.3g} s: {why}; give it more "
             "time, or ask later",
-            max(self.usual.expected(1), _RETRY_LEAST),
+            max(self._begins(), _RETRY_LEAST),
         )
 
     def _refuse(self, job: Job, error: Refused) -> None:

@@ -13,6 +13,7 @@ import math
 import mmap
 import os
 import struct
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,8 @@ class Block:
 
     def __init__(self, descriptor: int) -> None:
         """Take over the descriptor of `new_block`, or one that was inherited."""
-        self.descriptor = descriptor
+        self.descriptor = descriptor  # -1 once it is closed
+        self._lock = threading.Lock()  # a thread may write while another closes
         self._memory: mmap.mmap | None = None
 
     def write(self, arrays: Mapping[str, Sequence[npt.NDArray[Any]]]) -> list[Place]:
@@ -42,6 +44,10 @@ class Block:
 
         The block grows where it has to. Raises ModelError for more than a block may hold.
         """
+        with self._lock:
+            return self._written(arrays)
+
+    def _written(self, arrays: Mapping[str, Sequence[npt.NDArray[Any]]]) -> list[Place]:
         places: list[Place] = []
         texts: dict[str, bytes] = {}
         end = 0
@@ -89,11 +95,16 @@ class Block:
 
     def close(self) -> None:
         """Give it back; views of it that are left keep their memory."""
-        self._memory = None
-        os.close(self.descriptor)
+        with self._lock:
+            descriptor, self.descriptor = self.descriptor, -1
+            self._memory = None
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def _grown(self, size: int) -> mmap.mmap:
         """The memory, of at least `size` bytes."""
+        if self.descriptor < 0:
+            raise ModelError("the memory for its arrays was given back")
         if self._memory is None or len(self._memory) < size:
             if size > MOST_BYTES:
                 raise ModelError(f"arrays take {size} bytes, more than {MOST_BYTES}: ask for less at once")

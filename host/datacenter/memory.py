@@ -149,10 +149,11 @@ class Memory:
         if waiting is not None and not waiting.done():
             waiting.set_exception(Refused(Code.UNAVAILABLE, f"model {tenant.name} is unloaded: load it again"))
             waiting.exception()  # whether or not anybody still waits
-        if tenant in self._residents:
-            await tenant.drop()
-            self._residents.discard(tenant)
-            self._look.set()
+        async with self._one:  # it may be loaded just now
+            if tenant in self._residents:
+                await tenant.drop()
+                self._residents.discard(tenant)
+                self._look.set()
 
     def measured(self) -> None:
         """Some tenant's bytes were measured anew: what is too much goes."""

@@ -125,8 +125,15 @@ class Worker:
 
         Raises ModelError where the model fails, WorkerLost where the worker ends or takes longer than `within` seconds.
         """
+        if self.ended.done():
+            raise WorkerLost(self._loss())
         large = sum(part.nbytes for parts in inputs.values() for part in parts) > _LARGE
-        places = await asyncio.to_thread(self._taken.write, inputs) if large else self._taken.write(inputs)
+        try:
+            places = await asyncio.to_thread(self._taken.write, inputs) if large else self._taken.write(inputs)
+        except ModelError as error:
+            if self.ended.done():
+                raise WorkerLost(self._loss()) from error
+            raise
         message = json.dumps({"places": places, "wanted": list(wanted), "measure": measure}).encode()
         told = await self._exchange(message, within)
         if "fault" in told:

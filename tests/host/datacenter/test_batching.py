@@ -268,6 +268,23 @@ def test_busy_models_are_not_pushed_out_by_rare_ones_and_goodput_shows_it() -> N
     virtually(test())
 
 
+def test_who_waits_for_a_load_in_vain_is_told_while_there_is_time_left() -> None:
+    async def test() -> None:
+        loop, memory = asyncio.get_running_loop(), Memory(1)
+        loop.create_task(memory.run())
+        busy, rare = (Declared(lambda rows: 0.01, memory, 1.0) for _ in range(2))
+        asking = loop.create_task(goodput(busy, "a", 50, 2.0, 20, 1))
+        await asyncio.sleep(5.0)  # sleeps: virtual time
+        begun = loop.time()
+        with pytest.raises(Refused, match="it was not in memory, and busier models were") as refused:
+            await rare.scheduler.ask("b", row(0), (), 4.0)
+        assert refused.value.code is Code.DEADLINE_EXCEEDED
+        assert loop.time() - begun == pytest.approx(3.0)
+        assert await asking > 0.95
+
+    virtually(test())
+
+
 def test_a_load_that_fails_is_told_to_all_that_wait_and_tried_again() -> None:
     async def test() -> None:
         loop, memory = asyncio.get_running_loop(), Memory(2)
