@@ -250,7 +250,7 @@ class DataCentre:
         try:
             for version in versions:
                 known = old.get(version.number)
-                if known is not None and known.version == version:
+                if known is not None and known.version == version and not known.reason:
                     new[version.number] = known
                     continue
                 beside = known or next((one for number, one in old.items() if number not in new), None)

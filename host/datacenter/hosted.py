@@ -93,7 +93,8 @@ class Hosted:
         except ModelError as error:
             await self._memory.leave(self)
             self._close_file()
-            raise Refused(Code.INVALID_ARGUMENT, str(error)) from error
+            code = Code.UNAVAILABLE if isinstance(error, WorkerLost) else Code.INVALID_ARGUMENT
+            raise Refused(code, str(error)) from error
         except BaseException:
             await self._memory.leave(self)
             self._close_file()
