@@ -23,7 +23,7 @@ from rich.console import Console
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest
 
-from edgesight.host.datacenter.models import ModelError
+from edgesight.host.datacenter.executors.base import ModelError
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import from_home, read_regular
 from edgesight.host.kernel import BackEndInput

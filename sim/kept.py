@@ -21,7 +21,8 @@ _ROOT = Path(__file__).resolve().parent.parent
 # What every measurement's outcome hangs on beside its inputs.
 _CODE = (
     *("sim/observe.py", "sim/ladder.py", "sim/photographs.py"),
-    *("host/fabric/csim.py", "host/datacenter/models.py", "host/pictures.py"),
+    *("host/datacenter/models.py", "host/datacenter/executors/onnx_runtime.py"),
+    *("host/fabric/csim.py", "host/pictures.py"),
 )
 
 Arrays = Mapping[str, npt.NDArray[Any]]

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from scipy.special import betainc
 
 from edgesight.host.accuracy_targets import CalibrationError
-from edgesight.host.datacenter.models import Executor
+from edgesight.host.datacenter.models import Classifier
 from edgesight.host.kernel import Rung
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.quality import Step
@@ -54,7 +54,7 @@ def travels_raw(photographs: Photographs) -> bool:
 
 
 def measured_ladder(
-    model: Executor,
+    model: Classifier,
     photographs: Photographs,
     truth: npt.NDArray[np.int64],
     chosen: npt.NDArray[np.int64],
@@ -79,7 +79,7 @@ def measured_ladder(
 
 
 def measure(
-    model: Executor, photographs: Photographs, truth: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]
+    model: Classifier, photographs: Photographs, truth: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]
 ) -> tuple[Floats, Bools]:
     """Mean bytes [candidates], infinite where one cannot be sent; whether each was answered rightly [.., chosen]."""
     sizes, right = np.zeros((len(CANDIDATES), len(chosen))), np.zeros((len(CANDIDATES), len(chosen)), np.bool_)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from edgesight.host.accuracy_targets import CalibrationError, Targets
 from edgesight.host.calibrate import LOSSES, Observed, calibrate, fit_images, resplit_check
-from edgesight.host.datacenter.models import Executor, OnnxModel
+from edgesight.host.datacenter.models import Classifier, OnnxModel
 from edgesight.host.fabric.base import Images
 from edgesight.host.fabric.csim import Logits, decide
 from edgesight.host.kernel import Calibration, Sample, calibration_split
@@ -100,7 +100,7 @@ def calibration_of(  # noqa: PLR0913 - what it rests on is its callers'
 
 def observe_once(
     package: Package,
-    model: Executor,
+    model: Classifier,
     stages: Stages,
     split: Labelled,
     losses: Sequence[float],
@@ -136,7 +136,7 @@ def observe_once(
 
 
 def observe(
-    model: Executor,
+    model: Classifier,
     logits: Sequence[Logits],
     photographs: Photographs,
     truth: npt.NDArray[np.int64],
@@ -202,7 +202,7 @@ def _way(photograph: Pixels, steps: Sequence[Step]) -> _Way:
     raise CalibrationError("no step to send a photograph at: give at least one")
 
 
-def _back_end(package: Package) -> Executor:
+def _back_end(package: Package) -> Classifier:
     package.read("datacenter.onnx")  # says so where the package has none
     return OnnxModel(package.path / "datacenter.onnx", package.kernel.backend_input)
 
@@ -213,7 +213,7 @@ def _form(package: Package) -> object:
     return None if form is None else form.model_dump()
 
 
-def _labels(model: Executor, images: dict[int, Pixels]) -> dict[int, int]:
+def _labels(model: Classifier, images: dict[int, Pixels]) -> dict[int, int]:
     """The model's answers by index."""
     if not images:
         return {}

@@ -84,6 +84,7 @@ _SHARED_CODE = (
     *(f"bench/link/{name}.py" for name in ("peers/*", "workload")),
     *(f"sim/link/{name}.py" for name in ("engine", "model")),
     "host/datacenter/models.py",
+    "host/datacenter/executors/onnx_runtime.py",
 )
 CODE = (*_SHARED_CODE, *OURS.code)  # of all transports
 

@@ -32,12 +32,29 @@ class Durations:
         self._doubted = False
         self._batch_s[size] = _smoothed(self._batch_s.get(size, 0.0), took)
 
-    def batch(self, largest: int) -> int:
+    def expected(self, size: int) -> float:
+        """Seconds that a batch of `size` takes; where none was measured, of the nearest ones. 0.0: nothing is known."""
+        known = self._batch_s.get(size)
+        if known is not None:
+            return known
+        larger = min((other for other in self._batch_s if other > size), default=None)
+        smaller = max((other for other in self._batch_s if other < size), default=None)
+        guesses = [self._batch_s[larger]] if larger is not None else []
+        if smaller is not None:
+            guesses.append(self._batch_s[smaller] * size / smaller)
+        return min(guesses, default=0.0)
+
+    def each(self) -> float:
+        """Seconds an image in the best batch that was measured; 0.0: nothing is known."""
+        return min((took / size for size, took in self._batch_s.items()), default=0.0)
+
+    def batch(self, largest: int, within: float | None = None) -> int:
         """Images that the next batch may have: as many as end soon, so that who comes next need not wait long.
 
-        A model that takes no longer for many than for one has them all, `largest`.
+        Soon is within so many seconds, if that is told. A model that takes no longer for many than for one has them
+        all, `largest`.
         """
-        most = max(_BATCH_S, _BATCH_MORE * self._batch_s.get(1, 0.0))
+        most = max(_BATCH_S if within is None else within, _BATCH_MORE * self._batch_s.get(1, 0.0))
         size = next((size for size in range(2, largest + 1) if self._batch_s.get(size, 0.0) > most), None)
         if size is None:
             return largest
@@ -54,6 +71,7 @@ class Durations:
         if doubtful > 0.0 and now < latest:
             self.decode_s *= 0.5**doubtful
             self.model_s *= 0.5**doubtful
+            self._batch_s = {size: took * 0.5**doubtful for size, took in self._batch_s.items()}
             self._measured, self._doubted = now - _DOUBT_AFTER, True
 
 

@@ -1,35 +1,33 @@
-"""Models at the data centre behind one small interface, so that the service cannot tell what runs them.
+"""A package's back end at the data centre: pictures in the package's form of them in, logits out.
 
-Words owned here: executor.
+How a model is run is an executor's (`edgesight.host.datacenter.executors`); what pictures are to it is said here.
+
+Words owned here: classifier.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.back_end import LOGITS, FormError, Port, check_form, check_outputs
-from edgesight.host.errors import EdgeSightError
+from edgesight.host.datacenter.executors.base import DTYPES, ModelError, Recipe
+from edgesight.host.datacenter.executors.onnx_runtime import OnnxExecutor
+from edgesight.host.doors.served import TensorForm
 from edgesight.host.files import read_regular, sha256
 from edgesight.host.kernel import BackEndInput
 from edgesight.host.link.datagrams import MAX_CLASSES
 
 Images = npt.NDArray[np.uint8]  # [N, H, W, C]
 Logits = npt.NDArray[np.float32]  # [N, classes]
-_ELEMENTS = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}  # ONNX Runtime's words of numpy's
 
 
-class ModelError(EdgeSightError):
-    """A model that cannot be served: names the file, what was found and what to do."""
-
-
-class Executor(Protocol):
-    """Runs one model on batches of images."""
+class Classifier(Protocol):
+    """Tells the classes of pictures apart."""
 
     sha256: str  # of the model file
     input_shape: tuple[int, int, int]  # H, W, C
@@ -52,10 +50,6 @@ class OnnxModel:
         the calibration was made with; None takes any model.
         """
         try:
-            import onnxruntime
-        except ImportError as error:
-            raise ModelError("onnxruntime is not installed: `pip install 'edgesight[datacenter]'`") from error
-        try:
             content = read_regular(path)
         except OSError as error:
             raise ModelError(f"{path} cannot be read ({error.strerror}): give the back end's .onnx file") from error
@@ -66,24 +60,9 @@ class OnnxModel:
                 f"{str(expected_sha256)[:12]}, and its accuracy targets hold for that model only: serve it, "
                 "or calibrate again"
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            # Weights in a file beside the model are looked for in an empty folder: the checksum does not cover them.
-            with tempfile.TemporaryDirectory() as empty:
-                options.add_session_config_entry("session.model_external_initializers_file_folder_path", empty)
-                self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base class
-            if "External data" in str(error):
-                raise ModelError(
-                    f"{path} keeps weights in another file, which its checksum does not cover: save it as one file"
-                ) from error
-            raise ModelError(
-                f"{path} is no model that ONNX Runtime can load ({_first_line(error)}): give the back end's .onnx file"
-            ) from error
-        inputs, outputs = _ports(self._session.get_inputs()), _ports(self._session.get_outputs())
+        recipe = Recipe("onnxruntime", str(path), options={"threads": str(threads)})
+        self._executor = OnnxExecutor(recipe, content)
+        inputs, outputs = _ports(self._executor.inputs), _ports(self._executor.outputs)
         self.form = form or _own_form(path, inputs, outputs)
         try:
             self._input, self._output = check_form(self.form, inputs, outputs)
@@ -130,12 +109,12 @@ class OnnxModel:
 
     def _logits(self, images: Images) -> Logits:
         """All of the model's logits of so many images at once."""
+        name = self._output.name
         try:
-            (logits,) = self._session.run([self._output.name], {self._input.name: as_taken(images, self.form)})
-        except Exception as error:
+            logits = self._executor.run({self._input.name: as_taken(images, self.form)}, [name])[name]
+        except ModelError as error:
             raise ModelError(
-                f"the model failed on {list(images.shape)} images ({_first_line(error)})"
-                ": give a model that ONNX Runtime runs"
+                f"the model failed on {list(images.shape)} images ({error}): give a model that ONNX Runtime runs"
             ) from error
         return np.asarray(logits, np.float32)
 
@@ -153,15 +132,11 @@ def as_taken(images: Images, form: BackEndInput) -> npt.NDArray[np.uint8] | npt.
     return normalised
 
 
-def _ports(arguments: Iterable[Any]) -> list[Port]:
-    """Inputs or outputs as ONNX Runtime tells them."""
+def _ports(forms: Sequence[TensorForm]) -> list[Port]:
+    """Inputs or outputs, in the words of a package's form."""
     return [
-        Port(
-            one.name,
-            _ELEMENTS.get(one.type, one.type),
-            tuple(side if isinstance(side, int) else None for side in one.shape),
-        )
-        for one in arguments
+        Port(one.name, DTYPES[one.datatype].name, tuple(None if side < 0 else side for side in one.shape))
+        for one in forms
     ]
 
 
@@ -189,7 +164,3 @@ def _own_form(path: Path, inputs: list[Port], outputs: list[Port]) -> BackEndInp
         )
     except ValueError as error:
         raise ModelError(f"{path}: inputs are {told}: {expected}, and 1 or 3 channels") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

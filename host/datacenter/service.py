@@ -35,7 +35,8 @@ import numpy as np
 
 from edgesight.host.back_end import form_sha256
 from edgesight.host.datacenter.durations import Durations
-from edgesight.host.datacenter.models import Executor, Logits, ModelError
+from edgesight.host.datacenter.executors.base import ModelError
+from edgesight.host.datacenter.models import Classifier, Logits
 from edgesight.host.datacenter.requests import Client, Image, Incoming, Ready, Settled
 from edgesight.host.datacenter.shares import REPLY_EFFORTS, Budget, Effort, Line, Share, Shares
 from edgesight.host.kernel import BackEndInput
@@ -64,7 +65,7 @@ logger = logging.getLogger(__name__)
 class Service:
     """Assembles requests, batches them and answers with `executor`."""
 
-    def __init__(self, executor: Executor, max_batch: int = MAX_BATCH, form: BackEndInput | None = None) -> None:
+    def __init__(self, executor: Classifier, max_batch: int = MAX_BATCH, form: BackEndInput | None = None) -> None:
         """Runs inside an asyncio loop; `run` does the work. Edges are told in which `form` it takes pictures."""
         self._form = form
         self._executor = executor

@@ -1,4 +1,4 @@
-"""What one edge may take of the data centre, so that none of them can take it from the others.
+"""What one edge, or one caller, may take of the data centre, so that none of them can take it from the others.
 
 An edge is its name: more connections get it no more. Work is shared by the time that it takes. Whose share has had
 least so far goes first, and within a share the request whose deadline is nearest. One that was idle begins where the
@@ -62,37 +62,53 @@ class Budget:
 
 
 class Line(Generic[T]):
-    """What waits, nearest deadline first."""
+    """What waits: by level, the lower ones first, and within a level the nearest deadline first."""
 
     def __init__(self) -> None:
         """Empty."""
-        self._waiting: list[tuple[float, int, T]] = []
+        self._waiting: list[tuple[int, float, int, T]] = []
 
     def __len__(self) -> int:
         """How many wait."""
         return len(self._waiting)
 
-    def add(self, deadline: float, number: int, item: T) -> None:
-        """Let `item` wait; `number` is its own, and says which of two with one deadline goes first."""
-        bisect.insort(self._waiting, (deadline, number, item), key=_place)
+    def __iter__(self) -> Iterator[T]:
+        """All of it, in its order."""
+        return (entry[3] for entry in self._waiting)
 
-    def remove(self, deadline: float, number: int) -> None:
+    def add(self, deadline: float, number: int, item: T, level: int = 0) -> None:
+        """Let `item` wait; `number` is its own, and says which of two with one deadline goes first."""
+        bisect.insort(self._waiting, (level, deadline, number, item), key=_place)
+
+    def remove(self, deadline: float, number: int, level: int = 0) -> None:
         """Take what was added so out, if it still waits."""
-        at = bisect.bisect_left(self._waiting, (deadline, number), key=_place)
-        if at < len(self._waiting) and self._waiting[at][1] == number:
+        at = bisect.bisect_left(self._waiting, (level, deadline, number), key=_place)
+        if at < len(self._waiting) and self._waiting[at][2] == number:
             del self._waiting[at]
 
     def first(self) -> T:
-        """Take out what has the nearest deadline."""
-        return self._waiting.pop(0)[2]
+        """Take out what goes first."""
+        return self._waiting.pop(0)[3]
+
+    def next(self) -> T:
+        """What goes first; it stays."""
+        return self._waiting[0][3]
 
     def last(self) -> T:
-        """What has the farthest deadline; it stays."""
-        return self._waiting[-1][2]
+        """What goes last; it stays."""
+        return self._waiting[-1][3]
 
 
-def _place(entry: tuple[float, int, object]) -> tuple[float, int]:
-    return entry[:2]
+def _place(entry: tuple[int, float, int, object]) -> tuple[int, float, int]:
+    return entry[:3]
+
+
+def _one(item: object) -> int:
+    return 1
+
+
+def _any(item: object) -> bool:
+    return True
 
 
 @dataclass
@@ -171,23 +187,48 @@ class Shares(Generic[T]):
         """Edges that are there."""
         return sum(share.clients > 0 for share in self)
 
-    def wait(self, share: Share[T], deadline: float, number: int, item: T) -> None:
+    def wait(self, share: Share[T], deadline: float, number: int, item: T, level: int = 0) -> None:
         """Let `item` of `share` wait to be decoded."""
         if not share.queued:
             share.used = max(share.used, self._clock)
-        share.waiting.add(deadline, number, item)
+        share.waiting.add(deadline, number, item, level)
 
-    def take(self, line: Callable[[Share[T]], Line[T]], room: Callable[[Share[T]], int], most: int) -> list[T]:
-        """At most `most` of what waits in each share's `line`, at most `room` of a share, one of each in turn."""
+    def forget(self, most: int) -> None:
+        """Keep about `most` shares, of those that anybody can have: one that has nothing here loses nothing by it."""
+        if len(self._shares) > most:
+            for share in list(self):
+                if not (share.queued or share.bytes or share.clients) and share.used <= self._clock:
+                    del self._shares[share.name]
+
+    def take(
+        self,
+        line: Callable[[Share[T]], Line[T]],
+        room: Callable[[Share[T]], int],
+        most: int,
+        size: Callable[[T], int] = _one,
+        fits: Callable[[T], bool] = _any,
+    ) -> list[T]:
+        """At most `most` of what waits in each share's `line`, at most `room` of a share, one of each in turn.
+
+        An item counts as its `size`; the first is taken whatever that is. A share whose next item does not fit to those
+        that were taken waits.
+        """
         turn = sorted((share for share in self if len(line(share))), key=lambda share: share.used)
         if turn:
             self._clock = max(self._clock, turn[0].used)
         taken: list[T] = []
-        of_each = 0
-        while len(taken) < most:
-            turn = [share for share in turn if len(line(share)) and room(share) > of_each]
-            if not turn:
-                break
-            taken += [line(share).first() for share in turn[: most - len(taken)]]
+        of_each = filled = 0
+        while turn:
+            going = []
+            for share in turn:
+                if not len(line(share)) or room(share) <= of_each or filled >= most:
+                    continue
+                item = line(share).next()
+                if taken and not (filled + size(item) <= most and fits(item)):
+                    continue
+                taken.append(line(share).first())
+                filled += size(item)
+                going.append(share)
+            turn = going
             of_each += 1
         return taken

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.datacenter.authority import Authority
-from edgesight.host.datacenter.models import Executor, ModelError
+from edgesight.host.datacenter.executors.base import ModelError
+from edgesight.host.datacenter.models import Classifier
 from edgesight.host.datacenter.service import Service
 from edgesight.host.kernel import BackEndInput
 from edgesight.host.link.client import OffloadClient
@@ -50,7 +51,7 @@ def expected(image: npt.NDArray[np.uint8]) -> int:
 async def serving(
     keys: Trust,
     port: int = 0,
-    model: Executor | None = None,
+    model: Classifier | None = None,
     max_edges: int = 64,
     idle: float = IDLE,
     form: BackEndInput | None = None,

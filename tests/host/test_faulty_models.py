@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pytest
 
 from edgesight.host.datacenter import durations
-from edgesight.host.datacenter.models import ModelError, OnnxModel
+from edgesight.host.datacenter.executors.base import ModelError
+from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.datacenter.service import Service
 from edgesight.host.datacenter.shares import Budget
 from edgesight.host.link.datagrams import MAX_CLASSES, Kind, Status

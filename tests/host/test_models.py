@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesight.host.datacenter.models import ModelError, OnnxModel, as_taken
+from edgesight.host.datacenter.executors.base import ModelError
+from edgesight.host.datacenter.models import OnnxModel, as_taken
 from edgesight.host.files import sha256
 from edgesight.host.kernel import BackEndInput
 from tests.host.by_hand import CLASSES, SHAPE, random_images, save_onnx, sums

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgesight.bench.link.workload import Pixels, Unanswered, decode
-from edgesight.host.datacenter.models import Executor
+from edgesight.host.datacenter.models import Classifier
 from edgesight.host.datacenter.service import MAX_BATCH
 from edgesight.host.errors import EdgeSightError
 
@@ -32,7 +32,7 @@ class _Waiting:
 class BackEnd:
     """Batches images for an executor as `edgesight.host.datacenter.service` does."""
 
-    def __init__(self, executor: Executor, max_batch: int = MAX_BATCH) -> None:
+    def __init__(self, executor: Classifier, max_batch: int = MAX_BATCH) -> None:
         """Runs inside an asyncio loop; `run` does the work."""
         self._executor, self._max_batch = executor, max_batch
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()

@@ -1,0 +1,357 @@
+"""The data centre behind the doors: many models of a repository under a memory budget, each with a scheduler.
+
+A model is ready once it was loaded; while its memory is lent to others it still is, and the next request that has the
+time brings it back. Encoded pictures (input `picture`, BYTES) are taken of a model that has a package's form of them.
+
+Words owned here: data centre.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version as installed
+from types import TracebackType
+from typing import Any
+
+from edgesight.host.datacenter.batching import Done, Limits
+from edgesight.host.datacenter.counts import Counts
+from edgesight.host.datacenter.executors.base import ModelError
+from edgesight.host.datacenter.hosted import Hosted, State
+from edgesight.host.datacenter.memory import Memory
+from edgesight.host.datacenter.quotas import Quotas
+from edgesight.host.datacenter.repository import Repository, Settings, Version, settings_from_json
+from edgesight.host.datacenter.tensors import (
+    PICTURE,
+    arrays_of,
+    check_wanted,
+    decoded,
+    level_of,
+    pictures_of,
+    response_of,
+    size_of,
+)
+from edgesight.host.doors.served import (
+    Caller,
+    Code,
+    IndexEntry,
+    ModelMetadata,
+    ModelStatistics,
+    Parameters,
+    Refused,
+    Request,
+    Response,
+)
+from edgesight.host.kernel import BackEndInput
+
+_PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch", "triton": "triton"}
+_DRAIN_S = 30.0  # for requests of what is replaced or unloaded
+_DECODING_MOST = 64  # requests whose pictures are decoded or wait for that, of all callers, in equal parts
+_DECODE_AGAIN_S = 0.1  # seconds
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Served:
+    """A model that was asked to be loaded."""
+
+    versions: dict[str, Hosted] = field(default_factory=dict)  # oldest first
+    counts: dict[str, Counts] = field(default_factory=dict)
+    fault: str = ""  # of the last try to load it
+    loading: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class DataCentre:
+    """What a door needs (`edgesight.host.doors.served.Served`) over a repository; works between `start` and `drain`."""
+
+    name = "edgesight"
+    extensions: Sequence[str] = ("classification", "model_configuration", "model_repository", "statistics")
+
+    def __init__(
+        self, repository: Repository, budget: int, limits: Limits | None = None, quotas: Quotas | None = None
+    ) -> None:
+        """Models of `repository` in `budget` bytes; runs in the loop that makes it."""
+        self.version = installed("edgesight")
+        self.memory = Memory(budget)
+        self._repository = repository
+        self._limits, self._quotas = limits or Limits(), quotas or Quotas()
+        self._loop = asyncio.get_running_loop()
+        self._served: dict[str, _Served] = {}
+        self._pool = ThreadPoolExecutor(max(os.cpu_count() or 1, 1), "decode")
+        self._decoding: Counter[str] = Counter()  # requests, by caller
+        self._taking = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, names: Sequence[str] | None = None) -> None:
+        """Load the models `names`, all that are there without; one that cannot be loaded is told of and left."""
+        self._keep(self.memory.run())
+        for name in self._names() if names is None else names:
+            try:
+                await self._load(name, None)
+            except Refused as error:
+                logger.error("%s", error)
+        self._taking = True
+
+    async def drain(self, seconds: float = _DRAIN_S) -> None:
+        """Take no more requests, answer those that wait within `seconds`, and end all models."""
+        self._taking = False
+        hosted = [one for served in self._served.values() for one in served.versions.values()]
+        await asyncio.gather(*(one.end(seconds) for one in hosted))
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def __aenter__(self) -> DataCentre:
+        """Itself, as it is: `start` says which models."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drain."""
+        await self.drain()
+
+    # --------------------------------------------------------------------------------------------------------- looking
+
+    def live(self) -> bool:
+        """As `Served` says."""
+        return True
+
+    def ready(self) -> bool:
+        """As `Served` says."""
+        return self._taking
+
+    def model_ready(self, name: str, version: str) -> bool:
+        """As `Served` says."""
+        served = self._served.get(name)
+        versions = list(served.versions.values()) if served is not None else []
+        if version:
+            versions = [one for one in versions if one.version.number == version]
+        return self._taking and bool(versions) and versions[-1].state is State.READY and not versions[-1].faulty
+
+    def metadata(self, name: str, version: str) -> ModelMetadata:
+        """As `Served` says."""
+        hosted = self._hosted(name, version)
+        settings = hosted.version.settings
+        parameters: dict[str, bool | int | float | str] = {
+            "memory_bytes": hosted.bytes,
+            "memory_is_measured": hosted.measured,
+            "load_seconds": hosted.load_s,
+        }
+        if hosted.version.form is not None:
+            parameters["picture_input"] = PICTURE
+        return ModelMetadata(
+            name,
+            list(self._served[name].versions),
+            settings.platform or _PLATFORMS[hosted.version.recipe.kind],
+            hosted.inputs,
+            hosted.outputs,
+            hosted.max_batch_size,
+            hosted.version.labels,
+            parameters,
+        )
+
+    def statistics(self, name: str, version: str) -> Sequence[ModelStatistics]:
+        """As `Served` says."""
+        if name:
+            number = self._hosted(name, version).version.number
+            numbers = [number] if version else list(self._served[name].versions)
+            return [self._served[name].counts[number].told(name, number) for number in numbers]
+        return [
+            served.counts[number].told(one, number)
+            for one, served in sorted(self._served.items())
+            for number in served.versions
+        ]
+
+    def index(self, ready: bool) -> Sequence[IndexEntry]:
+        """As `Served` says."""
+        entries = []
+        for name in sorted({*self._names(), *self._served}):
+            served = self._served.get(name, _Served())
+            for number, hosted in served.versions.items():
+                state, reason = hosted.state.value, hosted.reason or served.fault
+                if hosted.faulty:
+                    state = State.UNAVAILABLE.value
+                elif hosted.state is State.READY and not self.memory.holds(hosted):
+                    reason = reason or "not in memory: the next request brings it back"
+                entries.append(IndexEntry(name, number, state, reason))
+            if not served.versions:
+                now = State.LOADING if served.loading else State.UNAVAILABLE
+                entries.append(
+                    IndexEntry(name, "", now.value, served.fault or ("" if served.loading else "not loaded"))
+                )
+        return [entry for entry in entries if entry.state == State.READY.value] if ready else entries
+
+    # ----------------------------------------------------------------------------------------------- loading, unloading
+
+    async def load(self, name: str, parameters: Parameters, caller: Caller) -> None:
+        """As `Served` says; of the parameters, `config` (JSON) replaces the model's config.pbtxt."""
+        self._check_taking()
+        settings = None
+        for parameter, value in parameters.items():
+            if parameter == "config":
+                try:
+                    settings = settings_from_json(name, str(value))
+                except ModelError as error:
+                    raise Refused(Code.INVALID_ARGUMENT, str(error)) from error
+            else:
+                raise Refused(
+                    Code.UNIMPLEMENTED, f"load has no parameter {parameter!r} here: put files into the repository"
+                )
+        await self._load(name, settings)
+        logger.info("model %s: loaded, as %s asked", name, caller.name)
+
+    async def unload(self, name: str, parameters: Parameters, caller: Caller) -> None:
+        """As `Served` says."""
+        served = self._served.get(name)
+        if served is None or not (served.versions or served.loading):
+            raise Refused(Code.NOT_FOUND, f"model {name!r} is not loaded: look at the repository's index")
+        async with served.lock:
+            going, served.versions = served.versions, {}
+            served.counts, served.fault = {}, ""
+            await asyncio.gather(*(one.end(_DRAIN_S) for one in going.values()))
+        logger.info("model %s: unloaded, as %s asked", name, caller.name)
+
+    async def _load(self, name: str, settings: Settings | None) -> None:
+        """Load what the repository has of a model, in the place of what was loaded of it before."""
+        try:
+            versions = await asyncio.to_thread(self._repository.versions, name, settings)
+        except ModelError as error:
+            if name in self._served:
+                self._served[name].fault = str(error)
+            code = Code.INVALID_ARGUMENT if name in self._names() else Code.NOT_FOUND
+            raise Refused(code, str(error)) from error
+        except OSError as error:
+            raise Refused(Code.INTERNAL, f"the repository cannot be read ({error})") from error
+        served = self._served.setdefault(name, _Served())
+        async with served.lock:
+            served.loading = True
+            try:
+                await self._replace(served, versions)
+                served.fault = ""
+            except Refused as error:
+                served.fault = str(error)
+                raise
+            finally:
+                served.loading = False
+
+    async def _replace(self, served: _Served, versions: Sequence[Version]) -> None:
+        """Load those of `versions` that are new beside the old ones, and go over to them once all work."""
+        old, new = served.versions, dict[str, Hosted]()
+        try:
+            for version in versions:
+                known = old.get(version.number)
+                if known is not None and known.version == version and not known.reason:
+                    new[version.number] = known
+                    continue
+                beside = known or next((one for number, one in old.items() if number not in new), None)
+                try:
+                    hosted = Hosted(version, self.memory, self._limits)
+                except ModelError as error:
+                    raise Refused(Code.INVALID_ARGUMENT, str(error)) from error
+                await hosted.begin(beside)
+                new[version.number] = hosted
+        except BaseException:
+            for hosted in new.values():
+                if hosted not in old.values():
+                    self._keep(hosted.end(0.0))
+            for hosted in old.values():
+                if hosted.in_memory:
+                    self.memory.stays(hosted)
+            raise
+        served.versions = new
+        served.counts = {
+            number: served.counts.get(number, Counts()) if hosted is old.get(number) else Counts()
+            for number, hosted in new.items()
+        }
+        for hosted in old.values():
+            if hosted not in new.values():
+                self._keep(hosted.end(_DRAIN_S))
+
+    # ------------------------------------------------------------------------------------------------------- inference
+
+    async def infer(self, request: Request, caller: Caller) -> Response:
+        """As `Served` says."""
+        self._check_taking()
+        hosted = self._hosted(request.model, request.version)
+        counts, begun = self._served[request.model].counts[hosted.version.number], time.perf_counter()
+        try:
+            done, rows, request = await self._answer(hosted, request, caller)
+            response = response_of(request, hosted, done.outputs)
+        except Refused:
+            counts.failed(time.perf_counter() - begun)
+            raise
+        counts.succeeded(done, rows, time.perf_counter() - begun)
+        return response
+
+    async def _answer(self, hosted: Hosted, request: Request, caller: Caller) -> tuple[Done, int, Request]:
+        now = self._loop.time()
+        self._quotas.spend(caller.name, size_of(request), now)
+        wanted = check_wanted(request, hosted)
+        level = level_of(request, hosted.version.settings.level)
+        form = hosted.version.form
+        if form is not None and any(tensor.name == PICTURE for tensor in request.inputs):
+            request = await self._decoded(hosted, form, request, caller)
+        inputs = arrays_of(request, hosted)
+        hosted.rate.add(now)
+        left = None if request.timeout is None else request.timeout - (self._loop.time() - now)
+        assert hosted.scheduler is not None  # as it was begun
+        done = await hosted.scheduler.ask(caller.name, inputs, wanted, left, level)
+        return done, len(next(iter(inputs.values()))) if hosted.max_batch_size else 1, request
+
+    async def _decoded(self, hosted: Hosted, form: BackEndInput, request: Request, caller: Caller) -> Request:
+        """The request with pixels in the place of encoded pictures."""
+        files = pictures_of(request, hosted)
+        others = len(self._decoding.keys() - {caller.name})
+        if self._decoding[caller.name] >= max(_DECODING_MOST // (others + 1), 1):
+            raise Refused(Code.RESOURCE_EXHAUSTED, "your pictures wait to be decoded: ask again later", _DECODE_AGAIN_S)
+        self._decoding[caller.name] += 1
+        try:
+            tensor = await self._loop.run_in_executor(self._pool, decoded, files, form, hosted.inputs[0])
+        finally:
+            self._decoding[caller.name] -= 1
+            if not self._decoding[caller.name]:
+                del self._decoding[caller.name]
+        return replace(request, inputs=[tensor])
+
+    def _hosted(self, name: str, version: str) -> Hosted:
+        served = self._served.get(name)
+        if served is None or not served.versions:
+            if served is not None and served.loading:
+                raise Refused(Code.UNAVAILABLE, f"model {name} is loaded just now: ask again", 1.0)
+            why = f" ({served.fault})" if served is not None and served.fault else ""
+            raise Refused(Code.NOT_FOUND, f"model {name!r} is not loaded{why}: look at the repository's index")
+        if not version:
+            return served.versions[next(reversed(served.versions))]
+        if version not in served.versions:
+            raise Refused(
+                Code.NOT_FOUND,
+                f"model {name} has no version {version!r} loaded: ask for {', '.join(served.versions)}, or for none",
+            )
+        return served.versions[version]
+
+    def _names(self) -> list[str]:
+        """Of models in the repository."""
+        try:
+            return self._repository.names()
+        except OSError as error:
+            raise Refused(Code.INTERNAL, f"the repository cannot be read ({error})") from error
+
+    def _check_taking(self) -> None:
+        if not self._taking:
+            raise Refused(Code.UNAVAILABLE, "the data centre starts or ends: ask again, or another", 1.0)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let `work` go on beside."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,149 @@
+"""A block of memory that two processes share, and arrays in it.
+
+It has no name, so that nothing of it is left however the two end, and it never becomes smaller: a process that is wrong
+can give the other wrong numbers, but cannot take the memory from under it.
+
+Words owned here: block, place (where in a block an array lies, and what it is).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import mmap
+import os
+import struct
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesight.host.datacenter.executors.base import DATATYPES, DTYPES, ModelError
+
+MOST_BYTES = 1 << 30  # of a block
+_ALIGNED = 64  # bytes: where an array may begin
+_LENGTH = struct.Struct("<I")  # before each element of BYTES
+_SEAL, _NO_SHRINKING = 1033, 0x2  # F_ADD_SEALS, F_SEAL_SHRINK: not all of Python's `fcntl` name them
+
+Place = Sequence[Any]  # name, datatype, shape, offset, bytes: as JSON has it
+
+
+class Block:
+    """Shared memory of a file descriptor that both processes have."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Take over the descriptor of `new_block`, or one that was inherited."""
+        self.descriptor = descriptor  # -1 once it is closed
+        self._lock = threading.Lock()  # a thread may write while another closes
+        self._memory: mmap.mmap | None = None
+
+    def write(self, arrays: Mapping[str, Sequence[npt.NDArray[Any]]]) -> list[Place]:
+        """Put the arrays in, by name, those of one name joined along their first dimension; where they lie.
+
+        The block grows where it has to. Raises ModelError for more than a block may hold.
+        """
+        with self._lock:
+            return self._written(arrays)
+
+    def _written(self, arrays: Mapping[str, Sequence[npt.NDArray[Any]]]) -> list[Place]:
+        places: list[Place] = []
+        texts: dict[str, bytes] = {}
+        end = 0
+        for name, parts in arrays.items():
+            first = parts[0]
+            datatype = DATATYPES.get(first.dtype)
+            if datatype is None:
+                raise ModelError(f"{name!r} is of {first.dtype}, which the protocol has no word for")
+            shape = list(first.shape)
+            if len(parts) > 1:
+                shape[0] = sum(len(part) for part in parts)
+            if datatype == "BYTES":
+                texts[name] = b"".join(map(pack_bytes, parts))
+            size = len(texts[name]) if datatype == "BYTES" else math.prod(shape) * first.dtype.itemsize
+            places.append((name, datatype, shape, end, size))
+            end += -(-size // _ALIGNED) * _ALIGNED
+        memory = self._grown(end)
+        for name, datatype, shape, offset, size in places:
+            if datatype == "BYTES":
+                memory[offset : offset + size] = texts[name]
+                continue
+            target = np.frombuffer(memory, DTYPES[datatype], math.prod(shape), offset).reshape(shape)
+            if len(arrays[name]) == 1:
+                target[...] = arrays[name][0]
+            else:
+                np.concatenate(arrays[name], out=target)
+        return places
+
+    def read(self, places: Sequence[Place], copied: bool) -> dict[str, npt.NDArray[Any]]:
+        """The arrays at `places`: copies, or the memory itself. Raises ModelError for places that cannot be."""
+        found = {}
+        for name, datatype, shape, offset, size in places:
+            dtype, count = DTYPES.get(datatype), math.prod(shape)
+            if dtype is None or min([offset, size, *shape]) < 0:
+                raise ModelError(f"{name!r} is no array")
+            memory = self._grown(offset + size)
+            if datatype == "BYTES":
+                found[name] = parse_bytes(memory[offset : offset + size], count).reshape(shape)
+                continue
+            if size != count * dtype.itemsize:
+                raise ModelError(f"{name!r} has {size} bytes, but shape {list(shape)}")
+            array = np.frombuffer(memory, dtype, count, offset).reshape(shape)
+            found[name] = array.copy() if copied else array
+        return found
+
+    def close(self) -> None:
+        """Give it back; views of it that are left keep their memory."""
+        with self._lock:
+            descriptor, self.descriptor = self.descriptor, -1
+            self._memory = None
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _grown(self, size: int) -> mmap.mmap:
+        """The memory, of at least `size` bytes."""
+        if self.descriptor < 0:
+            raise ModelError("the memory for its arrays was given back")
+        if self._memory is None or len(self._memory) < size:
+            if size > MOST_BYTES:
+                raise ModelError(f"arrays take {size} bytes, more than {MOST_BYTES}: ask for less at once")
+            length = max(os.fstat(self.descriptor).st_size, mmap.PAGESIZE)
+            while length < size:
+                length *= 2
+            try:
+                os.posix_fallocate(self.descriptor, 0, length)  # now, not by a signal once it is written to
+            except OSError as error:
+                raise ModelError(f"there is no memory for {size} bytes of arrays ({error.strerror})") from error
+            self._memory = mmap.mmap(self.descriptor, length)
+        return self._memory
+
+
+def new_block() -> Block:
+    """An empty block."""
+    descriptor = os.memfd_create("edgesight", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fcntl.fcntl(descriptor, _SEAL, _NO_SHRINKING)
+    return Block(descriptor)
+
+
+def pack_bytes(array: npt.NDArray[Any]) -> bytes:
+    """Elements of type `bytes`, each behind its length, as the protocol has them."""
+    return b"".join(_LENGTH.pack(len(one)) + one for one in array.ravel())
+
+
+def parse_bytes(content: bytes, count: int) -> npt.NDArray[Any]:
+    """`count` elements of what `pack_bytes` made, flat; raises ModelError where it is something else."""
+    found = np.empty(count, object)
+    at = 0
+    for place in range(count):
+        if at + _LENGTH.size > len(content):
+            raise ModelError(f"{count} elements of BYTES end at element {place}")
+        (length,) = _LENGTH.unpack_from(content, at)
+        at += _LENGTH.size
+        if at + length > len(content):
+            raise ModelError(f"element {place} of BYTES is cut off")
+        found[place] = content[at : at + length]
+        at += length
+    if at != len(content):
+        raise ModelError(f"{count} elements of BYTES are followed by {len(content) - at} bytes")
+    return found

@@ -1,0 +1,125 @@
+"""ONNX models in ONNX Runtime: on the CPU, or on a GPU by its CUDA and TensorRT providers where they are present."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesight.host.datacenter.executors.base import (
+    Arrays,
+    ModelError,
+    Recipe,
+    batch_of,
+    check_declared,
+    first_line,
+)
+from edgesight.host.doors.served import TensorForm
+
+_DATATYPES = {
+    "bool": "BOOL",
+    "float": "FP32",
+    "double": "FP64",
+    "float16": "FP16",
+    "string": "BYTES",
+    **{f"{word}{bits}": f"{word.upper()}{bits}" for word in ("uint", "int") for bits in (8, 16, 32, 64)},
+}
+_PROVIDERS = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+
+
+class OnnxExecutor:
+    """An ONNX model; its options are `threads` and `device`."""
+
+    def __init__(self, recipe: Recipe, content: bytes) -> None:
+        """Load the model of the file `content`; raises ModelError."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ModelError("onnxruntime is not installed: `pip install 'edgesight[datacenter]'`") from error
+        name = recipe.name
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = recipe.threads()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        providers = _providers(recipe, onnxruntime.get_available_providers())
+        try:
+            # Weights in a file beside the model are looked for in an empty folder: the checksum does not cover them.
+            with tempfile.TemporaryDirectory() as empty:
+                options.add_session_config_entry("session.model_external_initializers_file_folder_path", empty)
+                self._session = onnxruntime.InferenceSession(content, options, providers=providers)
+        except Exception as error:  # its exceptions share no base class
+            if "External data" in str(error):
+                raise ModelError(
+                    f"{name} keeps weights in another file, which its checksum does not cover: save it as one file"
+                ) from error
+            raise ModelError(
+                f"{name} is no model that ONNX Runtime can load ({first_line(error)}): give the back end's .onnx file"
+            ) from error
+        takes, gives = self._session.get_inputs(), self._session.get_outputs()
+        self.inputs: Sequence[TensorForm] = _forms(name, takes)
+        self.outputs: Sequence[TensorForm] = _forms(name, gives)
+        check_declared(recipe, "input", recipe.inputs, self.inputs)
+        check_declared(recipe, "output", recipe.outputs, self.outputs)
+        symbols = {one.shape[0] for one in (*takes, *gives) if one.shape and not isinstance(one.shape[0], int)}
+        self.max_batch_size = batch_of(recipe, self.inputs, self.outputs, len(symbols) <= 1)
+        self._texts = {port.name for port in self.inputs if port.datatype == "BYTES"}
+        self._names = [port.name for port in self.outputs]
+
+    def run(self, arrays: Arrays, wanted: Sequence[str] = ()) -> dict[str, npt.NDArray[Any]]:
+        """As `Executor` says."""
+        names = list(wanted) or self._names
+        taken = {name: _as_text(array) if name in self._texts else array for name, array in arrays.items()}
+        try:
+            given = self._session.run(names, taken)
+        except Exception as error:
+            raise ModelError(first_line(error)) from error
+        return {name: _as_bytes(np.asarray(array)) for name, array in zip(names, given, strict=True)}
+
+
+def _providers(recipe: Recipe, present: Sequence[str]) -> list[str]:
+    device = recipe.options.get("device", "cpu")
+    if device not in _PROVIDERS:
+        raise ModelError(f"{recipe.name}: `device` is {device!r}: state one of {', '.join(_PROVIDERS)}")
+    wanted = _PROVIDERS[device]
+    if wanted[0] not in present:
+        raise ModelError(
+            f"{recipe.name}: ONNX Runtime has no {wanted[0]} here: install `onnxruntime-gpu` in place of onnxruntime, "
+            "or state `device` cpu"
+        )
+    return [provider for provider in wanted if provider in present]
+
+
+def _forms(name: str, arguments: Iterable[Any]) -> tuple[TensorForm, ...]:
+    """Inputs or outputs as ONNX Runtime tells them."""
+    found = []
+    for one in arguments:
+        word = one.type.removeprefix("tensor(").removesuffix(")")
+        if not one.type.startswith("tensor(") or word not in _DATATYPES:
+            raise ModelError(f"{name}: {one.name} is of {one.type}, which the protocol has no word for: export it anew")
+        shape = tuple(side if isinstance(side, int) and side >= 0 else -1 for side in one.shape)
+        found.append(TensorForm(one.name, _DATATYPES[word], shape))
+    return tuple(found)
+
+
+def _as_text(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """BYTES as ONNX Runtime takes them; raises ModelError where they are no text."""
+    try:
+        texts = [one.decode() for one in array.ravel()]
+    except UnicodeDecodeError as error:
+        raise ModelError(f"an element of a BYTES input is no UTF-8 ({error.reason}): send text") from error
+    return np.array(texts, object).reshape(array.shape)
+
+
+def _as_bytes(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if array.dtype.kind not in "OU":
+        return array
+    given = np.empty(array.size, object)
+    given[:] = [str(one).encode() for one in array.ravel()]
+    return given.reshape(array.shape)

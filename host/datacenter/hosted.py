@@ -1,0 +1,319 @@
+"""One version of a model, from its file to its end: loaded, tried, asked, started anew where it was lost, unloaded.
+
+Words owned here: hosted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesight.host.datacenter.batching import Limits, Scheduler
+from edgesight.host.datacenter.executors.base import DATATYPES, DTYPES, ModelError
+from edgesight.host.datacenter.memory import Memory, Rate
+from edgesight.host.datacenter.repository import Version, check_same, open_file
+from edgesight.host.datacenter.workers import Answer, Worker, WorkerLost
+from edgesight.host.doors.served import Code, Refused, TensorForm
+
+_PROCESS_BYTES = 64 << 20  # that a worker takes beside its model, before any was measured
+_FILE_TIMES = 2.0  # bytes that a model takes in memory, a byte of its file, before that is measured
+_LOAD_S = 2.0  # seconds of a load, before one was measured
+_HANGS, _HANGS_LEAST, _HANGS_MOST = 20.0, 2.0, 60.0  # a call hangs after so many times its usual seconds; bounds of it
+_AGAIN, _AGAIN_MOST = 0.1, 30.0  # seconds before a lost worker is started anew: twice as many each time
+
+logger = logging.getLogger(__name__)
+
+
+class State(enum.Enum):
+    """Of a hosted version, in the words of Triton's index."""
+
+    LOADING = "LOADING"
+    READY = "READY"
+    UNLOADING = "UNLOADING"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+class Hosted:
+    """A version of a model; a tenant of the memory, and its scheduler's runner."""
+
+    def __init__(self, version: Version, memory: Memory, limits: Limits) -> None:
+        """Of a version that was found; `begin` loads it. Raises ModelError where its file cannot be opened."""
+        self.version = version
+        self.name = version.name if version.number == "1" else f"{version.name} (version {version.number})"
+        self.state, self.reason = State.LOADING, ""
+        self.inputs: Sequence[TensorForm] = ()
+        self.outputs: Sequence[TensorForm] = ()
+        self.max_batch_size = 0
+        self.bytes = round(_PROCESS_BYTES + _FILE_TIMES * version.bytes)
+        self.measured = False  # else `bytes` is an estimate
+        self.load_s = _LOAD_S
+        self.lost = 0  # workers
+        self.scheduler: Scheduler | None = None
+        self._memory, self._limits = memory, limits
+        self._loop = asyncio.get_running_loop()
+        self.rate = Rate(self._loop.time())
+        self._file = open_file(version)
+        self._worker: Worker | None = None
+        self._sha256 = ""  # of the file that was loaded first
+        self._leaving = False
+        self._restart: asyncio.Task[None] | None = None
+        self._failures = 0  # of workers, one after the other
+        self._not_before = 0.0  # when another may be started, by the loop's clock
+        self._largest = 0  # rows of a batch, for which memory was measured
+        self._work: asyncio.Task[None] | None = None
+
+    # ------------------------------------------------------------------------------------------------------ its life
+
+    @property
+    def in_memory(self) -> bool:
+        """It has a worker."""
+        return self._worker is not None
+
+    @property
+    def faulty(self) -> bool:
+        """It takes no requests, since its worker is gone and the next does not yet work."""
+        return self._restart is not None
+
+    async def begin(self, beside: Hosted | None = None) -> None:
+        """Load it for the first time, try it, and take requests; `beside` is the one that it replaces.
+
+        Raises Refused; what was there stays as it was then.
+        """
+        try:
+            await self._memory.make(self, beside)
+        except ModelError as error:
+            await self._memory.leave(self)
+            self._close_file()
+            code = Code.UNAVAILABLE if isinstance(error, WorkerLost) else Code.INVALID_ARGUMENT
+            raise Refused(code, str(error)) from error
+        except BaseException:
+            await self._memory.leave(self)
+            self._close_file()
+            raise
+        self.scheduler = Scheduler(self, self.max_batch_size, self._limits)
+        self._work = self._loop.create_task(self.scheduler.run())
+        self.state = State.READY
+        logger.info(
+            "model %s: loaded in %.2f s, %d MiB (%s), file %s",
+            self.name,
+            self.load_s,
+            self.bytes >> 20,
+            "measured",
+            self._sha256[:12],
+        )
+
+    async def end(self, drain: float) -> None:
+        """Answer what waits, for at most `drain` seconds, and give everything back."""
+        self.state, self.reason = State.UNLOADING, "it is unloaded"
+        if self.scheduler is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.scheduler.drained(), drain)
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
+        await self._stop_restart()
+        await self._memory.leave(self)
+        await self._end_worker()
+        self._close_file()
+        self.state, self.reason = State.UNAVAILABLE, "unloaded"
+
+    def _close_file(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    # ---------------------------------------------------------------------------------------- as the memory's tenant
+
+    def waiting(self, at: float) -> int:
+        """Requests that wait and would be in time if it could begin at `at`."""
+        return self.scheduler.in_time(at) if self.scheduler is not None else 0
+
+    def patience(self) -> float:
+        """Seconds that its requests of late had."""
+        return self.scheduler.had if self.scheduler is not None else 0.0
+
+    async def bring(self) -> None:
+        """Load it and try it; raises Refused, or ModelError where it is for the first time."""
+        begun = time.monotonic()
+        try:
+            await self._start()
+            if self.scheduler is None:
+                check_same(self.version)
+        except ModelError as error:
+            await self._end_worker()
+            if self.scheduler is None:
+                raise
+            self._fails(error)
+            raise Refused(Code.UNAVAILABLE, f"model {self.name} cannot be loaded: {error}", 1.0) from error
+        self.load_s = time.monotonic() - begun
+        self._leaving, self.reason = False, ""
+
+    async def drop(self) -> None:
+        """Let it end what it has in work, and give its memory back."""
+        self._leaving = True
+        await self._stop_restart()
+        if self.scheduler is not None:
+            await self.scheduler.rest()
+        await self._end_worker()
+
+    async def _stop_restart(self) -> None:
+        if self._restart is not None:
+            self._restart.cancel()
+            await asyncio.wait([self._restart])
+
+    async def _end_worker(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await worker.close()
+
+    # ------------------------------------------------------------------------------------------- as a batch's runner
+
+    def delay(self) -> float:
+        """Seconds until it can begin."""
+        if self._worker is not None and not self._leaving:
+            return 0.0
+        if self._restart is not None:
+            return self._again() + self.load_s
+        return self._memory.delay(self)
+
+    async def ready(self) -> None:
+        """Wait until it is in memory and has a worker. Raises Refused where it cannot be loaded."""
+        while self._worker is None or self._leaving or self._worker.ended.done():
+            if self._worker is not None and self._worker.ended.done():
+                self._lose(self._worker)
+            if self._restart is not None:
+                await asyncio.wait([self._restart])
+            elif self._loop.time() < self._not_before:
+                raise Refused(Code.UNAVAILABLE, f"model {self.name} cannot be loaded: {self.reason}", self._again())
+            else:
+                await self._memory.admit(self)
+
+    async def run(self, inputs: Mapping[str, Sequence[npt.NDArray[Any]]], wanted: Sequence[str], rows: int) -> Answer:
+        """The outputs for the inputs' parts, joined. Raises ModelError for what is the model's fault, else Refused."""
+        worker, scheduler = self._worker, self.scheduler
+        assert scheduler is not None
+        if worker is None:
+            raise Refused(Code.UNAVAILABLE, f"model {self.name} has no worker just now: ask again", self._again())
+        usual = scheduler.usual.expected(rows)
+        within = _HANGS_MOST if usual == 0.0 else min(max(_HANGS * usual, _HANGS_LEAST), _HANGS_MOST)
+        measure = rows > self._largest
+        try:
+            answer = await worker.run(inputs, within, wanted, measure)
+        except WorkerLost as error:
+            raise Refused(Code.UNAVAILABLE, f"{error}: ask again", self._again() + self.load_s) from error
+        self._failures = 0
+        if measure:
+            self._largest = rows
+            if answer.rss > self.bytes:
+                self.bytes = answer.rss
+                self._memory.measured()
+        self._check(answer, rows)
+        return answer
+
+    # --------------------------------------------------------------------------------------------------------- workers
+
+    async def _start(self) -> None:
+        """A worker with the model in it, which gave outputs for zeros; raises ModelError."""
+        worker = await Worker.start(self.version.recipe, self._file)
+        self._worker = worker
+        if self._sha256 not in ("", worker.sha256):
+            raise ModelError(f"the file of model {self.name} was written to since it was loaded: load it again")
+        self._sha256 = worker.sha256
+        self.inputs, self.outputs, self.max_batch_size = worker.inputs, worker.outputs, worker.max_batch_size
+        self.bytes, self.measured = max(worker.rss, self.bytes if self.measured else 0), True
+        for rows in (1, 2) if self.max_batch_size > 1 else (1,):
+            zeros = self._zeros(rows)
+            if zeros is None:
+                break  # which lengths would do is not known
+            try:
+                answer = await worker.run(zeros, _HANGS_MOST, (), measure=True)
+                self._check(answer, rows)
+            except WorkerLost:
+                raise
+            except ModelError as error:
+                raise ModelError(
+                    f"model {self.name} fails on zeros, {rows} at once ({error}): export it anew"
+                ) from error
+            self.bytes = max(self.bytes, answer.rss)
+        worker.ended.add_done_callback(lambda _: self._lose(worker))
+        if worker.ended.done():
+            raise WorkerLost(f"the worker of model {self.name} ended as it was tried")
+
+    def _zeros(self, rows: int) -> dict[str, list[npt.NDArray[Any]]] | None:
+        """Inputs of zeros; None where a length other than the batch's is free."""
+        found = {}
+        for port in self.inputs:
+            shape = (rows, *port.shape[1:]) if self.max_batch_size else port.shape
+            if -1 in shape or not shape or port.datatype == "BYTES":
+                return None
+            found[port.name] = [np.zeros(shape, DTYPES[port.datatype])]
+        return found
+
+    def _check(self, answer: Answer, rows: int) -> None:
+        """Raise ModelError where the outputs are not what the model says that it gives."""
+        known = {port.name: port for port in self.outputs}
+        for name, array in answer.outputs.items():
+            port = known.get(name)
+            if port is None:
+                raise ModelError(f"it gave an output {name!r} that it does not have")
+            shape = (rows, *port.shape[1:]) if self.max_batch_size else port.shape
+            agree = not port.shape or (
+                len(shape) == array.ndim and all(one in (-1, own) for one, own in zip(shape, array.shape, strict=True))
+            )
+            if self.max_batch_size and array.shape[:1] != (rows,):
+                agree = False
+            if not agree or DATATYPES[array.dtype] != port.datatype:
+                raise ModelError(
+                    f"its output {name} is {DATATYPES[array.dtype]} {list(array.shape)}, and {port.datatype} "
+                    f"{list(shape)} is what it says"
+                )
+
+    def _lose(self, worker: Worker) -> None:
+        """A worker ended; unless it was to, another is started."""
+        if worker is not self._worker:
+            return
+        self._worker = None
+        if not self._leaving and self.state is State.READY:
+            self.lost += 1
+            self._fails(WorkerLost(f"the worker of model {self.name} (process {worker.pid}) ended"))
+            self._restart = self._loop.create_task(self._start_anew())
+
+    async def _start_anew(self) -> None:
+        """Until it works, with longer pauses every time."""
+        try:
+            while not self._leaving:
+                await asyncio.sleep(self._again())
+                try:
+                    await self._start()
+                except ModelError as error:
+                    await self._end_worker()
+                    self._fails(error)
+                    if self.scheduler is not None and not isinstance(error, WorkerLost):
+                        self.scheduler.refuse_all(
+                            Refused(Code.UNAVAILABLE, f"model {self.name} cannot be loaded: {error}", self._again())
+                        )
+                else:
+                    self.reason = ""
+                    logger.info("model %s: its worker was started anew", self.name)
+                    return
+        finally:
+            self._restart = None
+
+    def _again(self) -> float:
+        """Seconds until the next start."""
+        return min(_AGAIN * 2.0 ** min(max(self._failures - 1, 0), 16), _AGAIN_MOST)
+
+    def _fails(self, error: ModelError) -> None:
+        self._failures += 1
+        self._not_before = self._loop.time() + self._again()
+        self.reason = str(error)
+        logger.error("%s; it is started anew in %.1f s", error, self._again())

@@ -1,0 +1,113 @@
+"""The process that one model runs in: what it does is said to it over a socket, arrays go through shared memory.
+
+It is started by `edgesight.host.datacenter.workers`, reads a recipe, loads the model and answers one call after the
+other. It ends when its service ends, however that does. Nothing that a model does here can hurt the service.
+
+Words owned here: worker, call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgesight.host.datacenter.blocks import Block
+from edgesight.host.datacenter.executors import Executor, ModelError, Recipe, make
+from edgesight.host.datacenter.executors.base import first_line
+from edgesight.host.files import read_regular, sha256
+
+MESSAGE_BYTES = 1 << 16  # of a message on the socket
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve: descriptors of the socket, of both blocks and of the file (-1: none), and the parent's process id."""
+    line, taken, given, file, parent = map(int, arguments)
+    # Each signal of a terminal reaches all of its processes; the service says when its workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        return  # it ended before it could be asked for
+    with socket.socket(fileno=line) as opened:
+        _Worker(opened, Block(taken), Block(given)).serve(file)
+
+
+class _Worker:
+    """A model, and the line to the service."""
+
+    def __init__(self, line: socket.socket, taken: Block, given: Block) -> None:
+        self._line, self._taken, self._given = line, taken, given
+
+    def serve(self, file: int) -> None:
+        """Load what the first message says, then answer until the line ends."""
+        recipe = Recipe.parse(self._line.recv(MESSAGE_BYTES).decode())
+        begun = time.perf_counter()
+        try:
+            # By its own name, so that it is read from its beginning however often.
+            content = read_regular(Path(f"/proc/self/fd/{file}")) if file >= 0 else b""
+            checksum = sha256(content)
+            executor = make(recipe, content)
+            del content
+        except ModelError as error:
+            self._say({"fault": str(error)})
+            return
+        except (OSError, MemoryError) as error:
+            self._say({"fault": f"{recipe.name} cannot be loaded ({type(error).__name__}: {first_line(error)})"})
+            return
+        self._say(
+            {
+                "inputs": [asdict(port) for port in executor.inputs],
+                "outputs": [asdict(port) for port in executor.outputs],
+                "max_batch_size": executor.max_batch_size,
+                "sha256": checksum,
+                "seconds": time.perf_counter() - begun,
+                "rss": _rss(),
+            }
+        )
+        while message := self._line.recv(MESSAGE_BYTES):
+            self._say(self._answer(executor, json.loads(message)))
+
+    def _answer(self, executor: Executor, call: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the model once: where its outputs lie, or what is wrong."""
+        begun = time.perf_counter()
+        try:
+            arrays = self._taken.read(call["places"], copied=False)
+            at_model = time.perf_counter()
+            outputs = executor.run(arrays, call["wanted"])
+            ended = time.perf_counter()
+            del arrays
+            answer: dict[str, Any] = {"places": self._given.write({name: [one] for name, one in outputs.items()})}
+        except Exception as error:  # whatever a model raises: it is told, and the next call is answered
+            return {"fault": first_line(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"}
+        answer["seconds"] = at_model - begun, ended - at_model, time.perf_counter() - ended
+        if call["measure"]:
+            answer["rss"] = _rss()
+        return answer
+
+    def _say(self, message: Mapping[str, Any]) -> None:
+        packed = json.dumps(message).encode()
+        if len(packed) > MESSAGE_BYTES:
+            packed = json.dumps({"fault": f"what is to be told takes {len(packed)} bytes"}).encode()
+        self._line.sendall(packed)
+
+
+def _rss() -> int:
+    """Bytes that this process holds in memory."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * _PAGE
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
