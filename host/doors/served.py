@@ -47,6 +47,7 @@ class Refused(EdgeSightError):
     """
 
     def __init__(self, code: Code, message: str, retry_after: float | None = None) -> None:
+        """`message` goes to who asked."""
         super().__init__(message)
         self.code, self.retry_after = code, retry_after
 

@@ -1,0 +1,301 @@
+"""The protocol over gRPC, with the standard's health and reflection services.
+
+Words owned here: call (one of gRPC's, with what its metadata say).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+
+from edgesight.host.doors import tracing
+from edgesight.host.doors.access import Access, DoorError, Peer, Role, Tls
+from edgesight.host.doors.messages import (
+    read_load_parameters,
+    read_request,
+    write_configuration,
+    write_metadata,
+    write_response,
+    write_statistics,
+)
+from edgesight.host.doors.served import Caller, Code, Refused, Served
+from edgesight.host.doors.tensors import MAX_MESSAGE
+
+MAX_CALLS = 256  # at a time; the library has each one's message in memory before it is looked at
+_MAX_METADATA = 16 << 10  # bytes
+_AHEAD = 16  # requests of a stream that are worked on at a time
+_SAID = 1_024  # characters of a message; metadata has no room for more
+_HEALTH_EVERY = 0.5  # seconds between looks whether a watched health has changed
+_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+_STATUS = {status.value[0]: status for status in grpc.StatusCode}
+_UNSERVED = {
+    "SystemSharedMemoryStatus": "shared memory",
+    "SystemSharedMemoryRegister": "shared memory",
+    "SystemSharedMemoryUnregister": "shared memory",
+    "CudaSharedMemoryStatus": "shared memory",
+    "CudaSharedMemoryRegister": "shared memory",
+    "CudaSharedMemoryUnregister": "shared memory",
+    "TraceSetting": "trace settings",
+    "LogSettings": "log settings",
+}
+
+logger = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext
+
+
+def make_server(served: Served, access: Access) -> grpc.aio.Server:
+    """The door to `served`, before it has an address."""
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE),
+            ("grpc.max_send_message_length", MAX_MESSAGE),
+            ("grpc.max_metadata_size", _MAX_METADATA),
+            ("grpc.so_reuseport", 0),  # two servers at one port would share its clients unnoticed
+        ],
+        maximum_concurrent_rpcs=MAX_CALLS,
+    )
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Door(served, access), server)
+    health_pb2_grpc.add_HealthServicer_to_server(_Health(served), server)
+    reflection.enable_server_reflection([_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    return server
+
+
+def listen(server: grpc.aio.Server, host: str, port: int, tls: Tls | None) -> int:
+    """Give the server an address, and return its port (0 chooses one); raises DoorError where it cannot have it."""
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        if tls is None:
+            return int(server.add_insecure_port(address))
+        credentials = grpc.ssl_server_credentials(
+            [(tls.key, tls.chain)], tls.authority, require_client_auth=tls.authority is not None
+        )
+        return int(server.add_secure_port(address, credentials))
+    except RuntimeError as error:
+        raise DoorError(
+            f"no door can be opened at {address}: another program may have it; name another port"
+        ) from error
+
+
+def peer_of(context: Context) -> Peer:
+    """Who is at the other end of a call."""
+    metadata = dict(context.invocation_metadata() or ())
+    shown = context.auth_context().get("x509_pem_cert")
+    authorization = metadata.get("authorization")
+    return Peer(
+        _address(context.peer()),
+        shown[0] if shown else None,
+        authorization if isinstance(authorization, str) else None,
+    )
+
+
+def _address(peer: str) -> str:
+    """The address in what gRPC says of a peer, as `ipv4:127.0.0.1:4433` or `ipv6:%5B::1%5D:4433`."""
+    kind, _, rest = peer.partition(":")
+    if kind not in ("ipv4", "ipv6"):
+        return "local"
+    return rest.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
+
+
+async def _abort(context: Context, error: Refused) -> NoReturn:
+    trailing: list[tuple[str, str]] = []
+    if error.retry_after is not None:
+        trailing.append(("grpc-retry-pushback-ms", str(max(0, round(error.retry_after * 1_000)))))
+    await context.abort(_STATUS[error.code.value], str(error)[:_SAID], tuple(trailing))
+    raise AssertionError("abort raises")
+
+
+class _Door(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """The calls. Their names are the protocol's."""
+
+    def __init__(self, served: Served, access: Access) -> None:
+        self._served, self._access = served, access
+
+    async def _call(
+        self, name: str, context: Context, role: Role | None, work: Callable[[Caller], Awaitable[Any]]
+    ) -> Any:
+        """What `work` gives for a caller in that role, with errors as gRPC has them."""
+        try:
+            metadata = dict(context.invocation_metadata() or ())
+            with tracing.span(f"{_SERVICE}/{name}", metadata.get(tracing.HEADER)) as trace:
+                peer = peer_of(context)
+                caller = Caller(peer.address if role is None else self._access.admit(peer, role), trace)
+                if trace is not None:
+                    await context.send_initial_metadata(((tracing.HEADER, trace),))
+                return await work(caller)
+        except Refused as error:
+            await _abort(context, error)
+        except Exception:
+            logger.exception("%s failed", name)
+            await _abort(context, _fault())
+
+    async def ServerLive(self, request: Any, context: Context) -> Any:
+        return pb.ServerLiveResponse(live=self._served.live())
+
+    async def ServerReady(self, request: Any, context: Context) -> Any:
+        return pb.ServerReadyResponse(ready=self._served.ready())
+
+    async def ModelReady(self, request: Any, context: Context) -> Any:
+        async def work(caller: Caller) -> Any:
+            return pb.ModelReadyResponse(ready=self._served.model_ready(request.name, request.version))
+
+        return await self._call("ModelReady", context, Role.ASK, work)
+
+    async def ServerMetadata(self, request: Any, context: Context) -> Any:
+        async def work(caller: Caller) -> Any:
+            served = self._served
+            return pb.ServerMetadataResponse(
+                name=served.name, version=served.version, extensions=list(served.extensions)
+            )
+
+        return await self._call("ServerMetadata", context, Role.ASK, work)
+
+    async def ModelMetadata(self, request: Any, context: Context) -> Any:
+        async def work(caller: Caller) -> Any:
+            return write_metadata(self._served.metadata(request.name, request.version))
+
+        return await self._call("ModelMetadata", context, Role.ASK, work)
+
+    async def ModelConfig(self, request: Any, context: Context) -> Any:
+        async def work(caller: Caller) -> Any:
+            return write_configuration(self._served.metadata(request.name, request.version))
+
+        return await self._call("ModelConfig", context, Role.ASK, work)
+
+    async def ModelStatistics(self, request: Any, context: Context) -> Any:
+        async def work(caller: Caller) -> Any:
+            found = self._served.statistics(request.name, request.version)
+            return pb.ModelStatisticsResponse(model_stats=[write_statistics(one) for one in found])
+
+        return await self._call("ModelStatistics", context, Role.ASK, work)
+
+    async def RepositoryIndex(self, request: Any, context: Context) -> Any:
+        async def work(caller: Caller) -> Any:
+            message = pb.RepositoryIndexResponse()
+            for one in self._served.index(request.ready):
+                message.models.add(name=one.name, version=one.version, state=one.state, reason=one.reason)
+            return message
+
+        return await self._call("RepositoryIndex", context, Role.ASK, work)
+
+    async def RepositoryModelLoad(self, request: Any, context: Context) -> Any:
+        async def work(caller: Caller) -> Any:
+            await self._served.load(request.model_name, read_load_parameters(request.parameters), caller)
+            return pb.RepositoryModelLoadResponse()
+
+        return await self._call("RepositoryModelLoad", context, Role.MANAGE, work)
+
+    async def RepositoryModelUnload(self, request: Any, context: Context) -> Any:
+        async def work(caller: Caller) -> Any:
+            await self._served.unload(request.model_name, read_load_parameters(request.parameters), caller)
+            return pb.RepositoryModelUnloadResponse()
+
+        return await self._call("RepositoryModelUnload", context, Role.MANAGE, work)
+
+    async def ModelInfer(self, request: Any, context: Context) -> Any:
+        async def work(caller: Caller) -> Any:
+            return write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
+
+        return await self._call("ModelInfer", context, Role.ASK, work)
+
+    async def ModelStreamInfer(self, request_iterator: AsyncIterator[Any], context: Context) -> None:
+        """Answers in the order of the requests, some of which are worked on at a time; one that fails ends nothing."""
+
+        async def work(caller: Caller) -> None:
+            working: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(_AHEAD)
+
+            async def read() -> None:
+                try:
+                    async for request in request_iterator:
+                        task = asyncio.create_task(self._streamed(request, context, caller))
+                        await working.put(task)
+                finally:
+                    await working.put(None)
+
+            reading = asyncio.create_task(read())
+            try:
+                while (task := await working.get()) is not None:
+                    await context.write(await task)
+                await reading
+            finally:
+                reading.cancel()
+                while not working.empty():
+                    left = working.get_nowait()
+                    if left is not None:
+                        left.cancel()
+
+        await self._call("ModelStreamInfer", context, Role.ASK, work)
+
+    async def _streamed(self, request: Any, context: Context, caller: Caller) -> Any:
+        """The answer to one request of a stream, or why there is none."""
+        try:
+            answer = write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
+        except Exception as error:
+            if not isinstance(error, Refused):
+                logger.exception("ModelStreamInfer failed")
+                error = _fault()
+            empty = pb.ModelInferResponse(
+                model_name=request.model_name, model_version=request.model_version, id=request.id
+            )
+            return pb.ModelStreamInferResponse(error_message=str(error)[:_SAID], infer_response=empty)
+        answer.parameters["triton_final_response"].bool_param = True
+        return pb.ModelStreamInferResponse(infer_response=answer)
+
+
+def _refusing(name: str, what: str) -> Callable[[_Door, Any, Context], Awaitable[Any]]:
+    async def refuse(self: _Door, request: Any, context: Context) -> Any:
+        await _abort(context, Refused(Code.UNIMPLEMENTED, f"{name}: {what}: not served here"))
+
+    return refuse
+
+
+for _name, _what in _UNSERVED.items():
+    setattr(_Door, _name, _refusing(_name, _what))
+
+
+def _fault() -> Refused:
+    return Refused(Code.INTERNAL, "the server has a fault here, which its log tells of")
+
+
+def _remaining(context: Context) -> float | None:
+    """Seconds until the call's deadline."""
+    remaining = context.time_remaining()
+    return None if remaining is None else max(0.0, float(remaining))
+
+
+class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """gRPC's own health: of the server as a whole, and of the one service, which are the same."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    def _status(self, service: str) -> Any:
+        if service not in ("", _SERVICE):
+            return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        if self._served.ready():
+            return health_pb2.HealthCheckResponse.SERVING
+        return health_pb2.HealthCheckResponse.NOT_SERVING
+
+    async def Check(self, request: Any, context: Context) -> Any:
+        status = self._status(request.service)
+        if status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no such service: ask for {_SERVICE}")
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def Watch(self, request: Any, context: Context) -> None:
+        told = None
+        while True:
+            status = self._status(request.service)
+            if status != told:
+                told = status
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+            await asyncio.sleep(_HEALTH_EVERY)

@@ -1,0 +1,26 @@
+"""Traces by OpenTelemetry: a door's span stands between its client's and those of what is behind."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from opentelemetry import trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+HEADER = "traceparent"
+
+
+@contextlib.contextmanager
+def span(name: str, traceparent: str | None) -> Iterator[str | None]:
+    """Meanwhile a span `name` is open; yields its own `traceparent`, None where nobody traces.
+
+    Without an SDK that records, the client's is handed on as it came; one that is malformed counts as none.
+    """
+    context = _PROPAGATOR.extract({HEADER: traceparent}) if traceparent is not None else None
+    tracer = trace.get_tracer("edgesight.doors")
+    with tracer.start_as_current_span(name, context, kind=trace.SpanKind.SERVER):
+        carrier: dict[str, str] = {}
+        _PROPAGATOR.inject(carrier)
+        yield carrier.get(HEADER)
