@@ -312,8 +312,8 @@ def open_edge(
     `datacenter` is host and port, reached with the keys in `keys_folder`; it is connected to in the background, and
     without one unsure answers are the last stage's, marked degraded. `power` names a sensor as `open_sensor` takes it,
     whose energy answers then carry. With `hedge_budget`, a share of the requests to the data centre, images are hedged
-    (see `edgesight.host.hedge`). `decoder` and `held_bytes` are as of `Edge`. Raises KernelError, FabricError, KeysError, LinkError, PowerError, HedgeError or
-    EdgeError at once, before anything is entered.
+    (see `edgesight.host.hedge`). `decoder` and `held_bytes` are as of `Edge`. Raises KernelError, FabricError,
+    KeysError, LinkError, PowerError, HedgeError or EdgeError at once, before anything is entered.
     """
     package = Package.load(package_path)
     calibration = package.kernel.calibration
