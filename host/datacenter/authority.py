@@ -30,7 +30,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,8 +44,10 @@ from edgesight.host.files import remove_leftovers, sync_folder, write_atomically
 from edgesight.host.link.enrollment import Enroll, Token
 from edgesight.host.link.keys import (
     ALPN,
+    ASK_USAGE,
     CLIENT_USAGE,
     ENROLL_ALPN,
+    MANAGE_USAGE,
     SERVER_NAME,
     SERVER_USAGE,
     Clock,
@@ -61,11 +63,10 @@ from edgesight.host.link.keys import (
     pem,
     public_bytes,
     read_private,
-    reading,
 )
 from edgesight.host.link.port import source_of
 from edgesight.host.link.server import Admitted
-from edgesight.host.link.tls import Untrusted, check_data_centre, check_edge, fingerprint
+from edgesight.host.link.tls import Untrusted, check_data_centre, check_edge, fingerprint, requested_key
 
 TOKEN_LIFE = 600.0  # seconds
 EDGE_LIFE = datetime.timedelta(days=90)  # edges renew theirs over the link when a third of it is left
@@ -219,7 +220,7 @@ class Authority:
         at = self._now().timestamp()
         # Looked up first, outside any transaction: who has no token can neither lock the index nor make work.
         self._check_token(asked, source)
-        public_key = _requested_key(asked.request)
+        public_key = requested_key(asked.request)
         with self._transaction():
             name, replaces = self._check_token(asked, source)
             if replaces:
@@ -231,6 +232,26 @@ class Authority:
             self._note(name, f"enrolled from {source}" + (", in the place of the former one" if replaces else ""))
         logger.info("edge %r was enrolled from %s", name, source)
         return name, pem(certificate).decode()
+
+    def enroll_client(self, name: str, request: str, *, manages: bool = False) -> str:
+        """A certificate in PEM for the inference protocol's client `name`, which is one with edges' names.
+
+        Raises KeysError where somebody is called so now, and Untrusted where the request cannot be read.
+        """
+        check_edge_name(name)
+        public_key = requested_key(request)
+        with self._transaction():
+            if self._live(name):
+                raise KeysError(f"somebody is enrolled as {name!r} already: choose another name, or revoke that one")
+            certificate = self._issue(name, public_key, (ASK_USAGE, MANAGE_USAGE) if manages else (ASK_USAGE,))
+            self._note(name, "enrolled as a client" + (", which manages models" if manages else ""))
+        return pem(certificate).decode()
+
+    def door_pem(self, hosts: Sequence[str]) -> bytes:
+        """A new key and certificate in PEM for a door that clients find by those names or IP addresses."""
+        for host in hosts:
+            _check_host(host)
+        return _server_pem(self.certificate, self._key, self._now, hosts)
 
     def admit(self, chain: list[x509.Certificate]) -> Admitted:
         """The edge whose certificates were shown; raises Untrusted unless it may talk now."""
@@ -273,7 +294,7 @@ class Authority:
         """
         if admitted.expires - self._now() > EDGE_LIFE / 2:
             return None
-        public_key = _requested_key(request)
+        public_key = requested_key(request)
         with self._transaction():
             held = self._index.certificate(admitted.serial, admitted.name)
             if held is None:
@@ -362,10 +383,12 @@ class Authority:
             raise Untrusted(f"the token expired {late:.0f} s ago: {_OTHER_TOKEN}")
         return str(name), bool(replaces)
 
-    def _issue(self, name: str, public_key: ec.EllipticCurvePublicKey) -> x509.Certificate:
+    def _issue(
+        self, name: str, public_key: ec.EllipticCurvePublicKey, also: Sequence[x509.ObjectIdentifier] = ()
+    ) -> x509.Certificate:
         """Sign a certificate and enter it in the index; inside a transaction."""
         certificate = make_certificate(
-            name, public_key, (self.certificate, self._key), EDGE_LIFE, CLIENT_USAGE, self._now
+            name, public_key, (self.certificate, self._key), EDGE_LIFE, CLIENT_USAGE, self._now, also
         )
         at, expires = self._now().timestamp(), certificate.not_valid_after_utc.timestamp()
         self._index.add_certificate(Edge(name, at, expires, None, _serial(certificate)))
@@ -462,28 +485,14 @@ def _check_host(host: str) -> None:
         )
 
 
-def _server_pem(authority: x509.Certificate, key: ec.EllipticCurvePrivateKey, clock: Clock) -> bytes:
-    own = new_key()
-    certificate = make_certificate(SERVER_NAME, own.public_key(), (authority, key), _SERVER_LIFE, SERVER_USAGE, clock)
+def _server_pem(
+    authority: x509.Certificate, key: ec.EllipticCurvePrivateKey, clock: Clock, hosts: Sequence[str] = ()
+) -> bytes:
+    own, issuer = new_key(), (authority, key)
+    certificate = make_certificate(
+        SERVER_NAME, own.public_key(), issuer, _SERVER_LIFE, SERVER_USAGE, clock, hosts=hosts
+    )
     return key_pem(own) + pem(certificate)
-
-
-def _requested_key(request: str) -> ec.EllipticCurvePublicKey:
-    """The public key in a certificate signing request whose sender holds the private one; raises Untrusted."""
-    try:
-        with reading():
-            loaded = x509.load_pem_x509_csr(request.encode())
-            key = loaded.public_key()
-            if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-                raise ValueError("its key is not of P-256")
-            if not loaded.is_signature_valid:
-                raise ValueError("its signature is wrong")
-    except ValueError as error:
-        raise Untrusted(
-            f"the request for a certificate cannot be used ({error})"
-            ": enroll again, with one version of EdgeSight on both sides"
-        ) from error
-    return key
 
 
 def _serial(certificate: x509.Certificate) -> str:

@@ -99,34 +99,42 @@ class Client:
     role: Role
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A certificate that was checked: whose it is, and why it does not hold any more (None: it does)."""
+
+    client: Client
+    refusal: Callable[[], str | None]
+
+
 class ByCertificate:
     """Clients with a certificate of the authority."""
 
-    def __init__(self, tls: Tls, check: Callable[[bytes], Client], refusal: Callable[[bytes], str | None]) -> None:
-        """`check` reads a PEM certificate, whole and once; `refusal` says each time why it does not hold any more.
+    def __init__(self, tls: Tls, check: Callable[[bytes], Shown]) -> None:
+        """`check` reads a certificate in PEM, whole and once, and may raise Refused.
 
         Raises DoorError where `tls` does not ask for certificates.
         """
         if tls.authority is None:
             raise DoorError("clients are to show certificates: name the authority that signs them")
         self.tls: Tls | None = tls
-        self._check, self._refusal = check, refusal
-        self._known: OrderedDict[bytes, Client] = OrderedDict()
+        self._check = check
+        self._known: OrderedDict[bytes, Shown] = OrderedDict()
 
     def admit(self, peer: Peer, role: Role) -> str:
         """The name in the certificate."""
         shown = peer.certificate
         if shown is None:
             raise Refused(Code.UNAUTHENTICATED, "no certificate was shown: ask the server's owner for a client's")
-        client = self._known.get(shown)
-        if client is None:
-            client = self._known[shown] = self._check(shown)
+        known = self._known.get(shown)
+        if known is None:
+            known = self._known[shown] = self._check(shown)
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        refusal = self._refusal(shown)
+        refusal = known.refusal()
         if refusal is not None:
             raise Refused(Code.UNAUTHENTICATED, refusal)
-        return _checked(client, role)
+        return _checked(known.client, role)
 
 
 class ByToken:

@@ -86,16 +86,10 @@ def listen(server: grpc.aio.Server, host: str, port: int, tls: Tls | None) -> in
         ) from error
 
 
-def peer_of(context: Context) -> Peer:
-    """Who is at the other end of a call."""
-    metadata = dict(context.invocation_metadata() or ())
-    shown = context.auth_context().get("x509_pem_cert")
-    authorization = metadata.get("authorization")
-    return Peer(
-        _address(context.peer()),
-        shown[0] if shown else None,
-        authorization if isinstance(authorization, str) else None,
-    )
+def peer_of(context: Context, authorization: str | None, *, secure: bool) -> Peer:
+    """Who is at the other end of a call with that `authorization`; `secure`: the door speaks TLS."""
+    shown = context.auth_context().get("x509_pem_cert") if secure else None
+    return Peer(_address(context.peer()), shown[0] if shown else None, authorization)
 
 
 def _address(peer: str) -> str:
@@ -125,9 +119,14 @@ class _Door(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc
     ) -> Any:
         """What `work` gives for a caller in that role, with errors as gRPC has them."""
         try:
-            metadata = dict(context.invocation_metadata() or ())
-            with tracing.span(f"{_SERVICE}/{name}", metadata.get(tracing.HEADER)) as trace:
-                peer = peer_of(context)
+            traceparent = authorization = None
+            for key, value in context.invocation_metadata() or ():
+                if key == tracing.HEADER:
+                    traceparent = value
+                elif key == "authorization":
+                    authorization = value
+            with tracing.span(f"{_SERVICE}/{name}", traceparent) as trace:
+                peer = peer_of(context, authorization, secure=self._access.tls is not None)
                 caller = Caller(peer.address if role is None else self._access.admit(peer, role), trace)
                 if trace is not None:
                     await context.send_initial_metadata(((tracing.HEADER, trace),))

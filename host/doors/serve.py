@@ -145,7 +145,8 @@ def _listen(address: Address) -> socket.socket:
     """A socket that is bound to `address`; raises DoorError."""
     host, port = address
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # With its protocol named: on no other socket asyncio sets TCP_NODELAY, and answers would wait for acknowledgements.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)

@@ -9,6 +9,7 @@ from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _PROPAGATOR = TraceContextTextMapPropagator()
+_TRACER = trace.get_tracer("edgesight.doors")  # follows the provider that is set later on
 HEADER = "traceparent"
 
 
@@ -19,8 +20,7 @@ def span(name: str, traceparent: str | None) -> Iterator[str | None]:
     Without an SDK that records, the client's is handed on as it came; one that is malformed counts as none.
     """
     context = _PROPAGATOR.extract({HEADER: traceparent}) if traceparent is not None else None
-    tracer = trace.get_tracer("edgesight.doors")
-    with tracer.start_as_current_span(name, context, kind=trace.SpanKind.SERVER):
+    with _TRACER.start_as_current_span(name, context, kind=trace.SpanKind.SERVER):
         carrier: dict[str, str] = {}
         _PROPAGATOR.inject(carrier)
         yield carrier.get(HEADER)

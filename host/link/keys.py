@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,10 @@ SERVER_NAME = "edgesight-datacenter"  # the name in the certificate; where the d
 ALPN = "edgesight/1"  # a connection that works, between two that showed their certificates
 ENROLL_ALPN = "edgesight-enroll/1"  # a connection that may do nothing but ask for a certificate
 CLIENT_USAGE, SERVER_USAGE = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
+# A client of the inference protocol's doors, and one that also manages models: beside clientAuth, which TLS itself
+# wants. Below a UUID (ITU-T X.667), so that nobody had to be asked for the number.
+_OURS = "2.25.183180700811517914709882514738763565171"
+ASK_USAGE, MANAGE_USAGE = x509.ObjectIdentifier(f"{_OURS}.1"), x509.ObjectIdentifier(f"{_OURS}.2")
 EDGE_FILE = "edge.pem"
 _EDGE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 WINDOW = 16_384  # bytes of flow control: a connection's one stream carries one line of at most 4,096 each way
@@ -154,12 +159,15 @@ def make_certificate(
     life: datetime.timedelta,
     usage: x509.ObjectIdentifier | None,
     clock: Clock = now,
+    also: Sequence[x509.ObjectIdentifier] = (),
+    hosts: Sequence[str] = (),
 ) -> x509.Certificate:
     """A certificate for `name`, valid from a day ago (clocks differ) for `life` from now, as `clock` has it.
 
-    `issuer` is the authority's certificate and key, or for the authority itself its own key; `usage` is the one
-    extended key usage (clientAuth of an edge, serverAuth of the data centre), None for the authority. Extensions as
-    RFC 5280 asks for.
+    `issuer` is the authority's certificate and key, or for the authority itself its own key; `usage` is the
+    extended key usage (clientAuth of an edge, serverAuth of the data centre), None for the authority; `also` are
+    others beside it, and `hosts` names and IP addresses of a server beside its own name. Extensions as RFC 5280 asks
+    for.
     """
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     begin = clock()
@@ -182,8 +190,8 @@ def make_certificate(
         )
     )
     if usage is not None:
-        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False).add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage, *also]), critical=False).add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(name), *map(_general_name, hosts)]), critical=False
         )
     return builder.sign(signing_key, hashes.SHA256())
 
@@ -283,6 +291,13 @@ def check_private(path: Path, found: os.stat_result, folder: os.stat_result) -> 
             f"{path.parent} has mode {mode:04o}, so others may put their own keys there: `chmod 700` it, and make new "
             "keys unless you know that these are yours"
         )
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:

@@ -16,7 +16,14 @@ import functools
 import hashlib
 
 from edgesight.host.link.datagrams import NO_QUIC, LinkError
-from edgesight.host.link.keys import CLIENT_USAGE, SERVER_NAME, SERVER_USAGE
+from edgesight.host.link.keys import (
+    ASK_USAGE,
+    CLIENT_USAGE,
+    MANAGE_USAGE,
+    SERVER_NAME,
+    SERVER_USAGE,
+    reading,
+)
 from edgesight.host.link.telling import OF_KNOWN, OF_STRANGERS, printable
 
 try:
@@ -25,6 +32,7 @@ try:
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 except ImportError as error:
     raise LinkError(NO_QUIC) from error
@@ -32,7 +40,12 @@ except ImportError as error:
 REFUSED = 0xE5  # application error code: not let in; the reason phrase says why
 _TLS_ALERTS = range(0x100, 0x200)  # QUIC error codes of TLS alerts (RFC 9001, 4.8)
 _CERTIFICATE_EXPIRED = 0x100 + 45  # RFC 8446, 6
-_USAGES = {CLIENT_USAGE: "an edge (clientAuth)", SERVER_USAGE: "a data centre (serverAuth)"}
+_USAGES = {
+    CLIENT_USAGE: "an edge (clientAuth)",
+    SERVER_USAGE: "a data centre (serverAuth)",
+    ASK_USAGE: "a client of the inference protocol",
+    MANAGE_USAGE: "who manages models",
+}
 
 
 class Untrusted(LinkError):
@@ -67,12 +80,32 @@ def fingerprint(certificate: x509.Certificate) -> bytes:
 
 def check_edge(shown: x509.Certificate, authority: x509.Certificate, at: datetime.datetime) -> None:
     """Raises Untrusted unless `authority` signed `shown` for an edge's use and it is valid at `at`."""
+    usages = _checked_usages(shown, authority, at)
+    # Path validation lets a certificate without any usage pass, and knows nothing of ours.
+    if CLIENT_USAGE not in usages or ASK_USAGE in usages or MANAGE_USAGE in usages:
+        raise Untrusted(_wrong_usage(shown, CLIENT_USAGE))
+
+
+def check_client(shown: x509.Certificate, authority: x509.Certificate, at: datetime.datetime) -> bool:
+    """Whether the client whose certificate was `shown` also manages models.
+
+    Raises Untrusted unless `authority` signed it for a client of the inference protocol, and it is valid at `at`.
+    """
+    usages = _checked_usages(shown, authority, at)
+    if CLIENT_USAGE not in usages or ASK_USAGE not in usages:
+        raise Untrusted(_wrong_usage(shown, ASK_USAGE))
+    return MANAGE_USAGE in usages
+
+
+def _checked_usages(
+    shown: x509.Certificate, authority: x509.Certificate, at: datetime.datetime
+) -> list[x509.ObjectIdentifier]:
+    """The extended key usages of a valid certificate of a TLS client; raises Untrusted."""
     try:
         _builder(authority, at).build_client_verifier().verify(shown, [])
     except (VerificationError, ValueError) as error:
         raise Untrusted(_why(shown, authority, at, CLIENT_USAGE) or str(error)) from error
-    if CLIENT_USAGE not in _usages(shown):  # path validation lets a certificate without any usage pass
-        raise Untrusted(_wrong_usage(shown, CLIENT_USAGE))
+    return _usages(shown)
 
 
 def check_data_centre(shown: x509.Certificate, authority: x509.Certificate, at: datetime.datetime) -> None:
@@ -83,6 +116,24 @@ def check_data_centre(shown: x509.Certificate, authority: x509.Certificate, at: 
         raise Untrusted(_why(shown, authority, at, SERVER_USAGE) or str(error)) from error
     if SERVER_USAGE not in _usages(shown):
         raise Untrusted(_wrong_usage(shown, SERVER_USAGE))
+
+
+def requested_key(request: str) -> ec.EllipticCurvePublicKey:
+    """The public key in a certificate signing request whose sender holds the private one; raises Untrusted."""
+    try:
+        with reading():
+            loaded = x509.load_pem_x509_csr(request.encode())
+            key = loaded.public_key()
+            if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+                raise ValueError("its key is not of P-256")
+            if not loaded.is_signature_valid:
+                raise ValueError("its signature is wrong")
+    except ValueError as error:
+        raise Untrusted(
+            f"the request for a certificate cannot be used ({error})"
+            ": enroll again, with one version of EdgeSight on both sides"
+        ) from error
+    return key
 
 
 def why_ended(event: ConnectionTerminated, idle_timeout: float, known: bool) -> str:

@@ -1,0 +1,67 @@
+"""Clients' certificates: given by the data centre's authority, and asked for at the doors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgesight.host.datacenter.authority import Authority
+from edgesight.host.doors.access import ByCertificate, Client, Role, Shown, Tls
+from edgesight.host.doors.served import Code, Refused
+from edgesight.host.files import write_atomically
+from edgesight.host.link.keys import KeysError, key_pem, load_certificate, new_key, now, pem, request_certificate
+from edgesight.host.link.server import Admitted
+from edgesight.host.link.tls import Untrusted, check_client
+
+KEY_FILE, CERTIFICATE_FILE, AUTHORITY_FILE = "client.key", "client.crt", "ca.crt"
+_OTHER = "ask the data centre's owner for a client's certificate"
+
+
+def make_client(authority: Authority, name: str, folder: Path, *, manages: bool = False) -> None:
+    """Enroll client `name`: its key, its certificate and the authority's come to be in a new `folder`, each in PEM.
+
+    `manages`: it may also load and unload models. Raises KeysError where somebody is called so, or the folder is there.
+    """
+    key = new_key()
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+        certificate = authority.enroll_client(name, request_certificate(key), manages=manages)
+        for file, content in (
+            (KEY_FILE, key_pem(key)),
+            (CERTIFICATE_FILE, certificate.encode()),
+            (AUTHORITY_FILE, pem(authority.certificate)),
+        ):
+            write_atomically(folder / file, content, mode=0o600)
+    except OSError as error:
+        raise KeysError(f"{folder} cannot be made ({error.strerror}): name another") from error
+
+
+def door_tls(authority: Authority, hosts: Sequence[str], *, clients: bool) -> Tls:
+    """What a door shows that is found by those names or IP addresses; `clients`: it asks for their certificates.
+
+    Raises KeysError where a host's name is none.
+    """
+    key, begin, certificate = authority.door_pem(hosts).partition(b"-----BEGIN CERTIFICATE-----")
+    return Tls(key, begin + certificate, pem(authority.certificate) if clients else None)
+
+
+def by_certificate(authority: Authority, hosts: Sequence[str]) -> ByCertificate:
+    """Access for the clients that `authority` enrolled, and did not revoke, at doors found by `hosts`."""
+
+    def check(shown: bytes) -> Shown:
+        try:
+            certificate = load_certificate(shown)
+            manages = check_client(certificate, authority.certificate, now())
+        except (ValueError, Untrusted) as error:
+            raise Refused(Code.UNAUTHENTICATED, f"{error}: {_OTHER}") from error
+        subject = certificate.subject.rfc4514_string().removeprefix("CN=")
+        admitted = Admitted(subject, f"{certificate.serial_number:x}", certificate.not_valid_after_utc)
+
+        def refusal() -> str | None:
+            if authority.refusal(admitted) is None:
+                return None
+            return f"the certificate of client {admitted.name!r} was revoked or has expired: {_OTHER}"
+
+        return Shown(Client(subject, Role.MANAGE if manages else Role.ASK), refusal)
+
+    return ByCertificate(door_tls(authority, hosts, clients=True), check)
