@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from edgesight.cli import board, ending
+from edgesight.cli import applications, board, doors, ending
 from edgesight.cli.options import Json, KeysFolder, PackagePath, warn
 from edgesight.cli.show import load
 
@@ -164,7 +164,7 @@ def serve(
 
 def edge(  # noqa: PLR0913 - a command's options are its surface
     package: Annotated[
-        Path | None, typer.Argument(metavar="PACKAGE", help="Kernel package; only --enroll does without.")
+        Path | None, typer.Argument(metavar="PACKAGE", help="Kernel package; --enroll and --application do without.")
     ] = None,
     fabric: Annotated[str, typer.Option(help=board.FABRIC_HELP)] = "verilated",
     socket: Annotated[Path, typer.Option(help="Unix socket that queries come to.")] = Path("edgesight.sock"),
@@ -193,12 +193,25 @@ def edge(  # noqa: PLR0913 - a command's options are its surface
             min=0.0, max=1.0, help="Share of the requests to the data centre that hedging may add needlessly."
         ),
     ] = 0.1,
+    application: Annotated[list[str] | None, typer.Option(metavar=applications.FORM, help=applications.HELP)] = None,
+    accuracy: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="What a request over HTTP or gRPC means that says none; default the highest target."
+        ),
+    ] = None,
+    http: doors.Http = None,
+    grpc: doors.Grpc = None,
+    health: doors.Health = None,
+    insecure: doors.Insecure = False,
+    tls: doors.TlsFile = None,
+    tokens: doors.TokensFile = None,
 ) -> None:
     """Answer queries on the fabric, and offload what it is unsure of; stop with Ctrl-C."""
+    from edgesight.host.applications.run import Setup, run_edge
     from edgesight.host.edge import EdgeError
     from edgesight.host.link.addresses import host_and_port
     from edgesight.host.process import write_log
-    from edgesight.host.queries import run_edge
 
     write_log()
     if hedge not in ("auto", "off"):
@@ -211,13 +224,16 @@ def edge(  # noqa: PLR0913 - a command's options are its surface
         if keys_folder is None:
             raise EdgeError("--enroll without --keys: name the folder that this edge's keys are to be written to")
         print(f"edge {enroll_edge(read_token(enroll), keys_folder)}: enrolled, keys in {keys_folder}")
-        if package is None:
+        if package is None and not application:
             return
-    if package is None:
-        raise EdgeError("no kernel package is given: name a folder with kernel.json")
     at = host_and_port(datacenter, "--datacenter") if datacenter is not None else None
+    default = Setup(Path(), fabric, accuracy=accuracy, datacenter=at, keys_folder=keys_folder)
+    setups = applications.setups_of(package, application or [], default)
+    if not setups:
+        raise EdgeError("no kernel package is given: name a folder with kernel.json")
+    opened = doors.options_of(http, grpc, health, insecure, tls, tokens)
     budget = hedge_budget if hedge == "auto" else None
-    run_edge(package, fabric, socket, datacenter=at, keys_folder=keys_folder, power=power, hedge_budget=budget)
+    run_edge(setups, socket, power=power, hedge_budget=budget, doors=opened)
 
 
 def query(
