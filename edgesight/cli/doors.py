@@ -37,17 +37,32 @@ TokensFile = Annotated[
     Path | None,
     typer.Option("--tokens", metavar="FILE", help="Let in who shows a token of this file, which `keys token` writes."),
 ]
+ClientsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--clients",
+        metavar="FILE",
+        help="Let in who shows a client's certificate of the data centre's authority, whose own is in this PEM file.",
+    ),
+]
+TokensPath = Annotated[Path, typer.Option("--tokens", metavar="FILE", help="File of the clients' tokens.")]
 
 
 def options_of(
-    http: str | None, grpc: str | None, health: str | None, insecure: bool, tls: Path | None, tokens: Path | None
+    http: str | None,
+    grpc: str | None,
+    health: str | None,
+    insecure: bool,
+    tls: Path | None,
+    tokens: Path | None,
+    clients: Path | None,
 ) -> Options | None:
     """Which doors to open, None where there are none to; raises AddressError, DoorError or KeysError."""
     from edgesight.host.doors.access import DoorError
     from edgesight.host.link.addresses import host_and_port
 
     if http is None and grpc is None:
-        given = {"--health": health, "--tls": tls, "--tokens": tokens}
+        given = {"--health": health, "--tls": tls, "--tokens": tokens, "--clients": clients}
         alone = [option for option, value in given.items() if value is not None]
         if alone or insecure:
             raise DoorError(f"{(*alone, '--insecure')[0]} without a door: open one by --http or --grpc")
@@ -58,18 +73,24 @@ def options_of(
         grpc=host_and_port(grpc, "--grpc", least=0) if grpc is not None else None,
         http=host_and_port(http, "--http", least=0) if http is not None else None,
         health=host_and_port(health, "--health", least=0) if health is not None else None,
-        access=_access(tls, tokens),
+        access=_access(tls, tokens, clients),
         insecure=insecure,
     )
 
 
-def _access(tls: Path | None, tokens: Path | None) -> Access:
+def _access(tls: Path | None, tokens: Path | None, clients: Path | None) -> Access:
     """Who may come in; raises DoorError or KeysError."""
     from edgesight.host.doors.access import Anyone, ByToken, DoorError
 
+    if clients is not None:
+        if tls is None or tokens is not None:
+            raise DoorError("--clients asks for certificates instead of tokens: give --tls with it, and not --tokens")
+        from edgesight.host.applications.clients import by_authority
+
+        return by_authority(_tls(tls), clients)
     if tokens is None:
         if tls is not None:
-            raise DoorError("--tls hides what is said, and lets anyone in: say by --tokens who may come")
+            raise DoorError("--tls hides what is said, and lets anyone in: say by --tokens or --clients who may come")
         return Anyone()
     from edgesight.host.doors.tokens import Tokens
 

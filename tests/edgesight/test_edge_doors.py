@@ -12,6 +12,8 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,18 @@ from PIL import Image
 from edgesight.cli.applications import setups_of
 from edgesight.cli.doors import options_of
 from edgesight.hls.csim import build_library
+from edgesight.host.applications.clients import by_authority
 from edgesight.host.applications.run import Setup, run_edge
-from edgesight.host.doors.access import Anyone, ByToken, DoorError
+from edgesight.host.datacenter.authority import Authority
+from edgesight.host.doors.access import Anyone, ByToken, Client, DoorError, Peer, Role
+from edgesight.host.doors.certificates import make_client
+from edgesight.host.doors.served import Refused
+from edgesight.host.doors.tokens import Tokens
 from edgesight.host.edge import EdgeError
 from edgesight.host.errors import EdgeSightError
+from edgesight.host.link.keys import KeysError, now
 from edgesight.host.package import Package
+from edgesight.sim.link.trust import make_trust
 from edgesight.sim.rtl.runner import ROOT
 
 InferenceServerException: Any = pytest.importorskip("tritonclient.utils").InferenceServerException
@@ -180,23 +189,79 @@ def test_applications_that_cannot_be_together_do_not_start(tmp_path: Path) -> No
 
 
 def test_doors_are_opened_as_told_and_only_to_whom_they_may(tmp_path: Path) -> None:
-    assert options_of(None, None, None, False, None, None) is None
-    plain = options_of("127.0.0.1:8000", None, None, False, None, None)
+    assert options_of(None, None, None, False, None, None, None) is None
+    plain = options_of("127.0.0.1:8000", None, None, False, None, None, None)
     assert plain is not None
     assert (plain.http, plain.grpc, plain.health) == (("127.0.0.1", 8000), None, None)
     assert isinstance(plain.access, Anyone)
     tokens = tmp_path / "tokens.json"
-    guarded = options_of(None, "[::1]:0", "0.0.0.0:8002", False, None, tokens)
+    guarded = options_of(None, "[::1]:0", "0.0.0.0:8002", False, None, tokens, None)
     assert guarded is not None
     assert isinstance(guarded.access, ByToken)
     pem = tmp_path / "door.pem"
     pem.write_text("nothing")
     os.chmod(pem, 0o600)
-    for arguments, said in (
-        ((None, None, "127.0.0.1:1", False, None, None), "--health without a door: open one"),
-        ((None, None, None, True, None, None), "--insecure without a door"),
-        (("127.0.0.1:1", None, None, False, pem, None), "say by --tokens who may come"),
-        (("127.0.0.1:1", None, None, False, pem, tokens), "must hold a private key"),
+    nothing: dict[str, Any] = dict.fromkeys(("http", "grpc", "health", "tls", "tokens", "clients"))
+    plain_door = {"http": "127.0.0.1:1", "insecure": False}
+    for others, said in (
+        ({"health": "127.0.0.1:1", "insecure": False}, "--health without a door: open one"),
+        ({"insecure": True}, "--insecure without a door"),
+        ({**plain_door, "tls": pem}, "say by --tokens or --clients who may come"),
+        ({**plain_door, "tls": pem, "tokens": tokens}, "must hold a private key"),
+        ({**plain_door, "clients": pem}, "instead of tokens: give --tls with it"),
+        ({**plain_door, "tls": pem, "tokens": tokens, "clients": pem}, "instead of tokens: give --tls with it"),
     ):
         with pytest.raises(DoorError, match=said):
-            options_of(*arguments)
+            options_of(**{**nothing, **others})
+
+
+def test_clients_of_the_authority_are_let_in_in_their_role_and_edges_are_not(tmp_path: Path) -> None:
+    trust = make_trust(tmp_path)
+    with closing(Authority(trust.datacenter)) as authority:
+        for name, manages in (("asks", False), ("manages", True)):
+            make_client(authority, name, tmp_path / name, manages=manages)
+        tmp_path.joinpath("door.pem").write_bytes(authority.door_pem(["localhost"]))
+    tmp_path.joinpath("door.pem").chmod(0o600)
+    authority_file = tmp_path / "asks" / "ca.crt"
+    opened = options_of("127.0.0.1:0", None, None, False, tmp_path / "door.pem", None, authority_file)
+    assert opened is not None
+    access = opened.access
+    assert access.tls is not None
+    assert access.tls.authority is not None
+
+    def shown(path: Path) -> Peer:
+        return Peer("::1", path.read_bytes())
+
+    assert access.admit(shown(tmp_path / "asks" / "client.crt"), Role.ASK) == "asks"
+    assert access.admit(shown(tmp_path / "manages" / "client.crt"), Role.MANAGE) == "manages"
+    with pytest.raises(Refused, match="neither load nor unload"):
+        access.admit(shown(tmp_path / "asks" / "client.crt"), Role.MANAGE)
+    edge = (trust.edge / "edge.pem").read_bytes()
+    with pytest.raises(Refused, match="a client of the inference protocol"):
+        access.admit(Peer("::1", edge[edge.index(b"-----BEGIN CERTIFICATE") :]), Role.ASK)
+    later = by_authority(access.tls, authority_file, lambda: now() + timedelta(days=365))
+    with pytest.raises(Refused):
+        later.admit(shown(tmp_path / "asks" / "client.crt"), Role.ASK)
+    with pytest.raises(KeysError, match="holds no authority's certificate"):
+        by_authority(access.tls, tmp_path / "none.crt")
+
+
+def test_tokens_are_made_listed_and_taken_back(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+
+    def keys(*arguments: str) -> str:
+        command = [sys.executable, "-m", "edgesight", "keys", *arguments, "--tokens", str(file)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=True).stdout
+
+    token = keys("token", "camera", "--days", "1").strip()
+    managing = json.loads(keys("token", "owner", "--manages", "--json"))["token"]
+    known = Tokens(file)
+    assert known.find(token) == Client("camera", Role.ASK)
+    assert known.find(managing) == Client("owner", Role.MANAGE)
+    first, second = keys("tokens").splitlines()
+    assert first.startswith("camera: may ask until ")
+    assert second == "owner: may ask and manage"
+    keys("revoke-token", "camera")
+    assert known.find(token) is None
+    (left,) = json.loads(keys("tokens", "--json"))
+    assert (left["name"], "sha256" in left) == ("owner", False)
