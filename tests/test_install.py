@@ -64,8 +64,19 @@ print(json.dumps([answer.class_name for answer in answers]))
 # Of what a board has no wheel or no need.
 ELSEWHERE = tuple(f"edgesight.{room}" for room in ("bench", "cli", "hls", "plan", "quant", "sim"))
 NOT_ON_A_BOARD = ("scipy", "torch", "brevitas", "hls4ml", *ELSEWHERE)
-# scipy; onnxruntime
-NEEDS_MORE = ("edgesight.host.accuracy_targets", "edgesight.host.calibrate", "edgesight.host.datacenter.models")
+# scipy; onnxruntime; what the extra `oip` brings
+NEEDS_MORE = (
+    "edgesight.host.accuracy_targets",
+    "edgesight.host.calibrate",
+    "edgesight.host.datacenter.models",
+    "edgesight.host.doors.configuration",
+    "edgesight.host.doors.connections",
+    "edgesight.host.doors.grpc_door",
+    "edgesight.host.doors.http",
+    "edgesight.host.doors.messages",
+    "edgesight.host.doors.serve",
+    "edgesight.host.doors.tracing",
+)
 
 
 @pytest.fixture(scope="session")

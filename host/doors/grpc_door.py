@@ -6,16 +6,17 @@ Words owned here: call (one of gRPC's, with what its metadata say).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tritonclient.grpc import service_pb2 as pb
-from tritonclient.grpc import service_pb2_grpc
 
 from edgesight.host.doors import tracing
 from edgesight.host.doors.access import Access, DoorError, Peer, Role, Tls
@@ -28,7 +29,7 @@ from edgesight.host.doors.messages import (
     write_statistics,
 )
 from edgesight.host.doors.served import Caller, Code, Refused, Served
-from edgesight.host.doors.tensors import MAX_MESSAGE
+from edgesight.host.doors.tensors import MAX_MESSAGE, invalid
 
 MAX_CALLS = 256  # at a time; the library has each one's message in memory before it is looked at
 _MAX_METADATA = 16 << 10  # bytes
@@ -37,6 +38,7 @@ _SAID = 1_024  # characters of a message; metadata has no room for more
 _HEALTH_EVERY = 0.5  # seconds between looks whether a watched health has changed
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
+_NO_MESSAGE = "the message cannot be read as this call's: use the protocol's own definition of it"
 _UNSERVED = {
     "SystemSharedMemoryStatus": "shared memory",
     "SystemSharedMemoryRegister": "shared memory",
@@ -50,11 +52,11 @@ _UNSERVED = {
 
 logger = logging.getLogger(__name__)
 
-Context = grpc.aio.ServicerContext
+Context: TypeAlias = Any  # a grpc.aio.ServicerContext; the library carries no types
 
 
-def make_server(served: Served, access: Access) -> grpc.aio.Server:
-    """The door to `served`, before it has an address."""
+def make_server(served: Served, access: Access, closing: asyncio.Event) -> grpc.aio.Server:
+    """The door to `served`, before it has an address; streams end after `closing` is set."""
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE),
@@ -64,8 +66,8 @@ def make_server(served: Served, access: Access) -> grpc.aio.Server:
         ],
         maximum_concurrent_rpcs=MAX_CALLS,
     )
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Door(served, access), server)
-    health_pb2_grpc.add_HealthServicer_to_server(_Health(served), server)
+    server.add_generic_rpc_handlers((_handler(_Door(served, access, closing)),))
+    health_pb2_grpc.add_HealthServicer_to_server(_Health(served, closing), server)
     reflection.enable_server_reflection([_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     return server
 
@@ -84,6 +86,43 @@ def listen(server: grpc.aio.Server, host: str, port: int, tls: Tls | None) -> in
         raise DoorError(
             f"no door can be opened at {address}: another program may have it; name another port"
         ) from error
+
+
+def _handler(door: _Door) -> grpc.GenericRpcHandler:
+    """The calls of `door`. Made here, since the library's own answers a message that is none as a fault of ours."""
+    handlers = {}
+    for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
+        name = method.name
+        streams = name == "ModelStreamInfer"
+        call = _refusing(name, _UNSERVED[name]) if name in _UNSERVED else getattr(door, name)
+        make = grpc.stream_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+        handlers[name] = make(
+            call if streams else _checked(call),
+            request_deserializer=_reader(getattr(pb, method.input_type.name)),
+            response_serializer=getattr(pb, method.output_type.name).SerializeToString,
+        )
+    return grpc.method_handlers_generic_handler(_SERVICE, handlers)
+
+
+def _reader(kind: Any) -> Callable[[bytes], Any]:
+    """Reads a message of that `kind`; None stands for one that is none."""
+
+    def read(content: bytes) -> Any:
+        try:
+            return kind.FromString(content)
+        except DecodeError:
+            return None
+
+    return read
+
+
+def _checked(method: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def call(request: Any, context: Context) -> Any:
+        if request is None:
+            await _abort(context, invalid(_NO_MESSAGE))
+        return await method(request, context)
+
+    return call
 
 
 def peer_of(context: Context, authorization: str | None, *, secure: bool) -> Peer:
@@ -108,11 +147,11 @@ async def _abort(context: Context, error: Refused) -> NoReturn:
     raise AssertionError("abort raises")
 
 
-class _Door(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+class _Door:
     """The calls. Their names are the protocol's."""
 
-    def __init__(self, served: Served, access: Access) -> None:
-        self._served, self._access = served, access
+    def __init__(self, served: Served, access: Access, closing: asyncio.Event) -> None:
+        self._served, self._access, self._closing = served, access, closing
 
     async def _call(
         self, name: str, context: Context, role: Role | None, work: Callable[[Caller], Awaitable[Any]]
@@ -216,17 +255,28 @@ class _Door(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc
                 try:
                     async for request in request_iterator:
                         task = asyncio.create_task(self._streamed(request, context, caller))
-                        await working.put(task)
+                        try:
+                            await working.put(task)
+                        except asyncio.CancelledError:
+                            task.cancel()  # nobody will look for its answer
+                            raise
                 finally:
                     await working.put(None)
 
-            reading = asyncio.create_task(read())
+            async def end() -> None:
+                await self._closing.wait()
+                reading.cancel()
+
+            reading, ending = asyncio.create_task(read()), asyncio.create_task(end())
             try:
                 while (task := await working.get()) is not None:
                     await context.write(await task)
+                if self._closing.is_set():
+                    raise Refused(Code.UNAVAILABLE, "the server is closing: what was asked is answered; ask another")
                 await reading
             finally:
                 reading.cancel()
+                ending.cancel()
                 while not working.empty():
                     left = working.get_nowait()
                     if left is not None:
@@ -236,6 +286,8 @@ class _Door(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc
 
     async def _streamed(self, request: Any, context: Context, caller: Caller) -> Any:
         """The answer to one request of a stream, or why there is none."""
+        if request is None:
+            return pb.ModelStreamInferResponse(error_message=_NO_MESSAGE)
         try:
             answer = write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
         except Exception as error:
@@ -250,15 +302,11 @@ class _Door(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc
         return pb.ModelStreamInferResponse(infer_response=answer)
 
 
-def _refusing(name: str, what: str) -> Callable[[_Door, Any, Context], Awaitable[Any]]:
-    async def refuse(self: _Door, request: Any, context: Context) -> Any:
+def _refusing(name: str, what: str) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def refuse(request: Any, context: Context) -> Any:
         await _abort(context, Refused(Code.UNIMPLEMENTED, f"{name}: {what}: not served here"))
 
     return refuse
-
-
-for _name, _what in _UNSERVED.items():
-    setattr(_Door, _name, _refusing(_name, _what))
 
 
 def _fault() -> Refused:
@@ -274,13 +322,13 @@ def _remaining(context: Context) -> float | None:
 class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """gRPC's own health: of the server as a whole, and of the one service, which are the same."""
 
-    def __init__(self, served: Served) -> None:
-        self._served = served
+    def __init__(self, served: Served, closing: asyncio.Event) -> None:
+        self._served, self._closing = served, closing
 
     def _status(self, service: str) -> Any:
         if service not in ("", _SERVICE):
             return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-        if self._served.ready():
+        if self._served.ready() and not self._closing.is_set():
             return health_pb2.HealthCheckResponse.SERVING
         return health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -293,8 +341,12 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     async def Watch(self, request: Any, context: Context) -> None:
         told = None
         while True:
+            closing = self._closing.is_set()
             status = self._status(request.service)
             if status != told:
                 told = status
                 await context.write(health_pb2.HealthCheckResponse(status=status))
-            await asyncio.sleep(_HEALTH_EVERY)
+            if closing:
+                return
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), _HEALTH_EVERY)

@@ -188,6 +188,8 @@ class _Door:
                 return _error(error.status, str(error), error.headers)
             except Gone:
                 return HttpResponse(status_code=499)  # nobody reads it
+            except asyncio.CancelledError:  # the time of grace is over, and this is the request's own task
+                return _error(503, "the server closed before there was an answer: ask again, or another")
             except Exception:
                 logger.exception("%s %s failed", method, path)
                 return _error(500, "the server has a fault here, which its log tells of")
@@ -222,6 +224,7 @@ class _Door:
 
     async def model_ready(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         name, version = _model(request)
+        self._served.metadata(name, version)  # an unknown one is refused
         if self._served.model_ready(name, version):
             return _plain({"name": name, "ready": True})
         return _plain({"name": name, "ready": False, "error": f"model {shown(name)} takes no requests now"}, 503)

@@ -94,11 +94,17 @@ async def _all(closing: Iterable[Closing]) -> None:
 async def _open_grpc(closing: list[Closing], served: Served, options: Options) -> Address | None:
     if options.grpc is None:
         return None
-    server: grpc.aio.Server = grpc_door.make_server(served, options.access)
+    ending = asyncio.Event()
+    server: grpc.aio.Server = grpc_door.make_server(served, options.access, ending)
     host, port = options.grpc
     port = grpc_door.listen(server, host, port, options.access.tls)
     await server.start()
-    closing.append(lambda: server.stop(options.grace))
+
+    async def close() -> None:
+        ending.set()
+        await server.stop(options.grace)
+
+    closing.append(close)
     return host, port
 
 
@@ -155,6 +161,15 @@ def _listen(address: Address) -> socket.socket:
         raise DoorError(f"no door can be opened at {host}:{port} ({error.strerror}): name another") from error
     listening.setblocking(False)
     return listening
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """A loop to open doors in: uvloop's where it is there, which answers somewhat sooner."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 class _Server(Server):

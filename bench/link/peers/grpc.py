@@ -18,8 +18,8 @@ _CHANNEL_OPTIONS = [("grpc.http2.lookahead_bytes", _WINDOW), ("grpc.max_receive_
 
 def _grpc() -> Any:
     try:
-        import grpc  # type: ignore[import-untyped]
-        import grpc.aio  # type: ignore[import-untyped]
+        import grpc
+        import grpc.aio
     except ImportError as error:
         raise TransportError("grpcio is not installed: `pip install 'edgesight[peers]'`") from error
     return grpc

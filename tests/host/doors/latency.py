@@ -20,8 +20,8 @@ from collections.abc import Callable
 import numpy as np
 import tritonclient.grpc as tritonclient
 
-from edgesight.host.doors.served import Caller, Request, Tensor
-from edgesight.host.doors.served import Response
+from edgesight.host.doors.serve import new_event_loop
+from edgesight.host.doors.served import Caller, Request, Response, Tensor
 from tests.host.doors.small import PLAIN, Small, running
 
 SIZES = (784, 196_608)  # bytes
@@ -86,24 +86,22 @@ def over_http(port: int, size: int) -> Callable[[], object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=2_000)
-    parser.add_argument("--uvloop", action="store_true")
+    parser.add_argument("--asyncio", action="store_true", help="with asyncio's own loop")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-        if options.uvloop:
-            import uvloop
-
-            factory = uvloop.new_event_loop
+        factory = asyncio.new_event_loop if options.asyncio else new_event_loop
         with running(Quiet(), PLAIN, factory) as addresses:
-            assert addresses.grpc is not None and addresses.http is not None
+            assert addresses.grpc is not None
+            assert addresses.http is not None
             print(addresses.grpc[1], addresses.http[1], flush=True)
             sys.stdin.read()
         return
-    command = [sys.executable, "-m", "tests.host.doors.latency", "--serve", *(["--uvloop"] if options.uvloop else [])]
+    command = [sys.executable, "-m", "tests.host.doors.latency", "--serve", *(["--asyncio"] if options.asyncio else [])]
     cores = sorted(os.sched_getaffinity(0))
     with subprocess.Popen(["taskset", "-c", str(cores[-1]), *command], stdin=-1, stdout=-1, text=True) as server:
-        assert server.stdin is not None and server.stdout is not None
+        assert server.stdin is not None
+        assert server.stdout is not None
         ports = [int(port) for port in server.stdout.readline().split()]
         os.sched_setaffinity(0, cores[:1])
         for size in SIZES:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgesight.host.doors.serve import Addresses, Options, open_doors
+from edgesight.host.doors.serve import Addresses, Options, new_event_loop, open_doors
 from edgesight.host.doors.served import (
     Caller,
     Code,
@@ -170,7 +170,7 @@ class Small:
 def running(
     served: Small,
     options: Options = PLAIN,
-    loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop,
 ) -> Iterator[Addresses]:
     """Meanwhile the doors to `served` are open, in a thread of their own."""
     loop = loop_factory()

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.host.doors.conftest import Doors
+from tests.host.doors.conftest import CLIENT, Doors
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ROW = list(range(16))
@@ -37,7 +37,7 @@ def binary(inputs: list[tuple[str, str, list[int], bytes]], **more: Any) -> tupl
 
 
 def test_health_and_metadata(doors: Doors) -> None:
-    with httpx.Client(base_url=doors.http) as client:
+    with httpx.Client(verify=False, base_url=doors.http) as client:
         assert client.get("/v2/health/live").json() == {"live": True}
         assert client.get("/v2/health/ready").json() == {"ready": True}
         assert client.get("/v2").json()["name"] == "small"
@@ -60,13 +60,13 @@ def test_health_and_metadata(doors: Doors) -> None:
         doors.served.is_ready = False
         assert client.get("/v2/health/ready").status_code == 503
         assert client.get("/v2/health/live").status_code == 200
-    assert httpx.get(f"{doors.health}/v2/health/live").status_code == 200
-    assert httpx.get(f"{doors.health}/v2/health/ready").status_code == 503
-    assert httpx.get(f"{doors.health}/v2").status_code == 404
+    assert CLIENT.get(f"{doors.health}/v2/health/live").status_code == 200
+    assert CLIENT.get(f"{doors.health}/v2/health/ready").status_code == 503
+    assert CLIENT.get(f"{doors.health}/v2").status_code == 404
 
 
 def test_the_repository(doors: Doors) -> None:
-    with httpx.Client(base_url=doors.http) as client:
+    with httpx.Client(verify=False, base_url=doors.http) as client:
         assert client.post("/v2/repository/models/adder/unload").json() == {}
         assert client.get("/v2/models/adder/ready").status_code == 503
         entries = {entry["name"]: entry for entry in client.post("/v2/repository/index").json()}
@@ -80,7 +80,7 @@ def test_the_repository(doors: Doors) -> None:
 
 
 def test_json_in_and_out(doors: Doors) -> None:
-    answer = httpx.post(f"{doors.http}/v2/models/adder/infer", json=ADD)
+    answer = CLIENT.post(f"{doors.http}/v2/models/adder/infer", json=ADD)
     assert answer.headers["content-type"] == "application/json"
     found = answer.json()
     assert (found["id"], found["model_name"], found["model_version"]) == ("q1", "adder", "1")
@@ -91,7 +91,7 @@ def test_json_in_and_out(doors: Doors) -> None:
         "shape": [1, 16],
         "data": [2 * value for value in ROW],
     }
-    chosen = httpx.post(f"{doors.http}/v2/models/adder/infer", json={**ADD, "outputs": [{"name": "OUTPUT1"}]}).json()
+    chosen = CLIENT.post(f"{doors.http}/v2/models/adder/infer", json={**ADD, "outputs": [{"name": "OUTPUT1"}]}).json()
     assert [output["name"] for output in chosen["outputs"]] == ["OUTPUT1"]
 
 
@@ -100,7 +100,7 @@ def test_binary_in_and_out_in_each_mixture(doors: Doors) -> None:
     inputs = [(name, "INT32", [1, 16], values.tobytes()) for name in ("INPUT0", "INPUT1")]
     outputs = [{"name": "OUTPUT1"}, {"name": "OUTPUT0", "parameters": {"binary_data": True}}]
     body, headers = binary(inputs, outputs=outputs)
-    answer = httpx.post(f"{doors.http}/v2/models/adder/infer", content=body, headers=headers)
+    answer = CLIENT.post(f"{doors.http}/v2/models/adder/infer", content=body, headers=headers)
     assert answer.headers["content-type"] == "application/octet-stream"
     length = int(answer.headers["inference-header-content-length"])
     head = json.loads(answer.content[:length])
@@ -108,33 +108,33 @@ def test_binary_in_and_out_in_each_mixture(doors: Doors) -> None:
     assert head["outputs"][1]["parameters"] == {"binary_data_size": 64}
     assert np.frombuffer(answer.content[length:], "<i4").tolist() == [2 * value for value in ROW]
     body, headers = binary(inputs, parameters={"binary_data_output": True})
-    answer = httpx.post(f"{doors.http}/v2/models/adder/infer", content=body, headers=headers)
+    answer = CLIENT.post(f"{doors.http}/v2/models/adder/infer", content=body, headers=headers)
     assert len(answer.content) == int(answer.headers["inference-header-content-length"]) + 128
     body, headers = binary(
         inputs,
         parameters={"binary_data_output": True},
         outputs=[{"name": "OUTPUT0", "parameters": {"binary_data": False}}],
     )
-    answer = httpx.post(f"{doors.http}/v2/models/adder/infer", content=body, headers=headers)
+    answer = CLIENT.post(f"{doors.http}/v2/models/adder/infer", content=body, headers=headers)
     assert "inference-header-content-length" not in answer.headers
 
 
 def test_half_precision_comes_as_binary(doors: Doors) -> None:
     body, headers = binary([("picture", "FP16", [1, 4], bytes(8))])
-    answer = httpx.post(f"{doors.http}/v2/models/classes/infer", content=body, headers=headers)
+    answer = CLIENT.post(f"{doors.http}/v2/models/classes/infer", content=body, headers=headers)
     assert (answer.status_code, "no input" in answer.json()["error"]) == (400, True)  # of the model: it takes FP32
     assert doors.served.asked[-1][0].inputs[0].values.dtype == np.float16
 
 
 def test_a_body_that_is_all_tensor(doors: Doors) -> None:
     headers = {"Inference-Header-Content-Length": "0"}
-    answer = httpx.post(f"{doors.http}/v2/models/texts/infer", content=b"\xff\xd8picture", headers=headers)
+    answer = CLIENT.post(f"{doors.http}/v2/models/texts/infer", content=b"\xff\xd8picture", headers=headers)
     length = int(answer.headers["inference-header-content-length"])
     assert answer.content[length:] == b"\x09\0\0\0erutcip\xd8\xff"
     scores = np.array([1, 2, 3, 4], "<f4").tobytes()
-    answer = httpx.post(f"{doors.http}/v2/models/classes/infer", content=scores, headers=headers)
+    answer = CLIENT.post(f"{doors.http}/v2/models/classes/infer", content=scores, headers=headers)
     assert answer.content.endswith(scores)
-    two = httpx.post(f"{doors.http}/v2/models/adder/infer", content=scores, headers=headers)
+    two = CLIENT.post(f"{doors.http}/v2/models/adder/infer", content=scores, headers=headers)
     assert (two.status_code, "has 2 inputs" in two.json()["error"]) == (400, True)
 
 
@@ -143,7 +143,7 @@ def test_classification(doors: Doors) -> None:
         "inputs": [{"name": "picture", "datatype": "FP32", "shape": [2, 4], "data": [1, 4, 3, 2, 9, 0, 0, 8]}],
         "outputs": [{"name": "scores", "parameters": {"classification": 2}}],
     }
-    (output,) = httpx.post(f"{doors.http}/v2/models/classes/infer", json=asked).json()["outputs"]
+    (output,) = CLIENT.post(f"{doors.http}/v2/models/classes/infer", json=asked).json()["outputs"]
     assert output["datatype"] == "BYTES"
     assert output["data"] == ["4.000000:1:car", "3.000000:2:house", "9.000000:0:boat", "8.000000:3:tree"]
 
@@ -153,7 +153,7 @@ def test_compression_both_ways(doors: Doors, encoding: str) -> None:
     texts = ["long " * 1_000]
     asked = json.dumps({"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": texts}]}).encode()
     body = gzip.compress(asked) if encoding == "gzip" else zlib.compress(asked)
-    answer = httpx.post(
+    answer = CLIENT.post(
         f"{doors.http}/v2/models/texts/infer",
         content=body,
         headers={"content-encoding": encoding, "accept-encoding": encoding},
@@ -161,7 +161,7 @@ def test_compression_both_ways(doors: Doors, encoding: str) -> None:
     assert answer.headers["content-encoding"] == encoding
     assert int(answer.headers["content-length"]) < 500
     assert answer.json()["outputs"][0]["data"] == [texts[0][::-1]]
-    plain = httpx.post(
+    plain = CLIENT.post(
         f"{doors.http}/v2/models/texts/infer", content=asked, headers={"accept-encoding": "gzip;q=0, deflate;q=0, br"}
     )
     assert "content-encoding" not in plain.headers
@@ -169,7 +169,7 @@ def test_compression_both_ways(doors: Doors, encoding: str) -> None:
 
 def test_time_priority_and_trace_reach_what_is_behind(doors: Doors) -> None:
     parameters = {"timeout": 250_000, "priority": 3, "accuracy": "high"}
-    answer = httpx.post(
+    answer = CLIENT.post(
         f"{doors.http}/v2/models/adder/versions/1/infer",
         json={**ADD, "parameters": parameters},
         headers={"traceparent": TRACE},
@@ -178,12 +178,12 @@ def test_time_priority_and_trace_reach_what_is_behind(doors: Doors) -> None:
     request, caller = doors.served.asked[-1]
     assert (request.timeout, request.version, dict(request.parameters)) == (0.25, "1", parameters)
     assert (caller.name, caller.trace) == ("127.0.0.1", TRACE)
-    httpx.post(f"{doors.http}/v2/models/adder/infer", json=ADD, headers={"traceparent": "00-garbage"})
+    CLIENT.post(f"{doors.http}/v2/models/adder/infer", json=ADD, headers={"traceparent": "00-garbage"})
     assert doors.served.asked[-1][1].trace is None
 
 
 def test_version_1_of_the_protocol(doors: Doors) -> None:
-    with httpx.Client(base_url=doors.http) as client:
+    with httpx.Client(verify=False, base_url=doors.http) as client:
         assert "adder" in client.get("/v1/models").json()["models"]
         assert client.get("/v1/models/adder").json() == {"name": "adder", "ready": True}
         rows = client.post("/v1/models/classes:predict", json={"instances": [[1, 2, 3, 4], [5, 6, 7, 8.5]]})
@@ -208,7 +208,7 @@ def test_version_1_of_the_protocol(doors: Doors) -> None:
 
 def test_refusals_have_their_status(doors: Doors) -> None:
     one = {"inputs": [{"name": "any", "datatype": "UINT8", "shape": [1], "data": [1]}]}
-    with httpx.Client(base_url=doors.http) as client:
+    with httpx.Client(verify=False, base_url=doors.http) as client:
         busy = client.post("/v2/models/busy/infer", json=one)
         assert (busy.status_code, busy.headers["retry-after"]) == (429, "3")
         assert busy.json() == {"error": "too many ask at a time"}
@@ -226,12 +226,12 @@ def test_refusals_have_their_status(doors: Doors) -> None:
 def test_a_client_that_goes_away_cancels_its_request(doors: Doors) -> None:
     one = {"inputs": [{"name": "any", "datatype": "UINT8", "shape": [1], "data": [1]}]}
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{doors.http}/v2/models/slow/infer", json=one, timeout=0.3)
+        CLIENT.post(f"{doors.http}/v2/models/slow/infer", json=one, timeout=0.3)
     assert doors.served.cancelled.wait(5)
 
 
 def test_a_connection_is_kept_and_pipelines(doors: Doors) -> None:
-    with httpx.Client(base_url=doors.http) as client:
+    with httpx.Client(verify=False, base_url=doors.http) as client:
         began = time.perf_counter()
         for _ in range(20):
             assert client.post("/v2/models/adder/infer", json=ADD).status_code == 200
@@ -242,7 +242,7 @@ def test_many_ask_at_once(doors: Doors) -> None:
     found: list[int] = []
 
     def ask() -> None:
-        found.append(httpx.post(f"{doors.http}/v2/models/adder/infer", json=ADD, timeout=20).status_code)
+        found.append(CLIENT.post(f"{doors.http}/v2/models/adder/infer", json=ADD, timeout=20).status_code)
 
     threads = [threading.Thread(target=ask) for _ in range(20)]
     for thread in threads:

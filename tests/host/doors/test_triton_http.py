@@ -25,7 +25,9 @@ def inputs(binary: bool) -> list[tritonclient.InferInput]:
 
 def test_what_a_client_asks_of_the_server(doors: Doors) -> None:
     with tritonclient.InferenceServerClient(doors.http.removeprefix("http://")) as client:
-        assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("adder", "1")
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("adder", "1")
         assert client.get_server_metadata()["name"] == "small"
         assert client.get_model_metadata("adder")["platform"] == "numpy"
         assert client.get_model_config("classes")["max_batch_size"] == 8
@@ -76,6 +78,7 @@ def test_the_client_for_asyncio(doors: Doors) -> None:
     async def ask() -> list[list[int]]:
         async with tritonclient_aio.InferenceServerClient(doors.http.removeprefix("http://")) as client:
             found = await client.infer("adder", inputs(True))
-            return found.as_numpy("OUTPUT0").tolist()
+            values: list[list[int]] = found.as_numpy("OUTPUT0").tolist()
+            return values
 
     assert asyncio.run(ask()) == (2 * ROW).tolist()

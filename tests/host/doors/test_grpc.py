@@ -1,0 +1,292 @@
+"""The gRPC door as Triton's client, and any other, sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as tritonclient
+import tritonclient.grpc.aio as tritonclient_aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+
+from edgesight.host.doors.tensors import MAX_MESSAGE
+from tests.host.doors.conftest import Doors
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+ROW = np.arange(16, dtype=np.int32).reshape(1, 16)
+
+
+def inputs() -> list[tritonclient.InferInput]:
+    found = [tritonclient.InferInput(name, ROW.shape, "INT32") for name in ("INPUT0", "INPUT1")]
+    for tensor in found:
+        tensor.set_data_from_numpy(ROW)
+    return found
+
+
+def one_byte() -> tritonclient.InferInput:
+    tensor = tritonclient.InferInput("any", [1], "UINT8")
+    tensor.set_data_from_numpy(np.ones(1, np.uint8))
+    return tensor
+
+
+def stub(doors: Doors) -> Any:
+    return service_pb2_grpc.GRPCInferenceServiceStub(grpc.insecure_channel(doors.grpc))
+
+
+def test_what_a_client_asks_of_the_server(doors: Doors) -> None:
+    with tritonclient.InferenceServerClient(doors.grpc) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("adder", "1")
+        assert not client.is_model_ready("adder", "2")
+        assert client.get_server_metadata().name == "small"
+        assert list(client.get_model_metadata("adder").inputs[0].shape) == [-1, 16]
+        assert client.get_model_config("classes").config.max_batch_size == 8
+        (statistics,) = client.get_inference_statistics("adder").model_stats
+        assert (statistics.inference_stats.success.ns, statistics.batch_stats[1].batch_size) == (3_000, 4)
+        client.unload_model("adder")
+        assert not client.is_model_ready("adder")
+        states = {model.name: model.state for model in client.get_model_repository_index().models}
+        assert (states["adder"], states["sums"]) == ("UNAVAILABLE", "READY")
+        client.load_model("adder")
+        with pytest.raises(tritonclient.InferenceServerException, match="from the server's repository"):
+            client.load_model("adder", config="{}", files={"file:1/model.onnx": b"a"})
+        with pytest.raises(tritonclient.InferenceServerException, match=r"NOT_FOUND.*no model 'nothing'"):
+            client.get_model_metadata("nothing")
+        doors.served.is_ready = False
+        assert client.is_server_live()
+        assert not client.is_server_ready()
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
+def test_infer(doors: Doors, compression: str | None) -> None:
+    with tritonclient.InferenceServerClient(doors.grpc) as client:
+        found = client.infer(
+            "adder",
+            inputs(),
+            request_id="7",
+            outputs=[tritonclient.InferRequestedOutput("OUTPUT0")],
+            priority=2,
+            timeout=3_000_000,
+            compression_algorithm=compression,
+            headers={"traceparent": TRACE},
+            parameters={"accuracy": 0.95, "site": "door"},
+        )
+        assert found.as_numpy("OUTPUT0").tolist() == (2 * ROW).tolist()
+        assert found.as_numpy("OUTPUT1") is None
+        assert found.get_response().id == "7"
+        assert found.get_response().parameters["confidence"].double_param == 0.5
+    request, caller = doors.served.asked[-1]
+    assert dict(request.parameters) == {"accuracy": 0.95, "site": "door", "priority": 2, "timeout": 3_000_000}
+    assert (request.timeout, caller.name, caller.trace) == (3.0, "127.0.0.1", TRACE)
+
+
+def test_texts_half_precision_and_classes(doors: Doors) -> None:
+    with tritonclient.InferenceServerClient(doors.grpc) as client:
+        text = tritonclient.InferInput("text", [2], "BYTES")
+        text.set_data_from_numpy(np.array([b"abc", b"\xff\x00"], object))
+        assert client.infer("texts", [text]).as_numpy("turned").tolist() == [b"cba", b"\x00\xff"]
+        scores = tritonclient.InferInput("picture", [1, 4], "FP32")
+        scores.set_data_from_numpy(np.array([[1, 4, 3, 2]], np.float32))
+        wanted = tritonclient.InferRequestedOutput("scores", class_count=2)
+        assert client.infer("classes", [scores], outputs=[wanted]).as_numpy("scores").tolist() == [
+            [b"4.000000:1:car", b"3.000000:2:house"]
+        ]
+        half = tritonclient.InferInput("picture", [1, 4], "FP16")
+        half.set_data_from_numpy(np.ones((1, 4), np.float16))
+        with pytest.raises(tritonclient.InferenceServerException, match="no input"):
+            client.infer("classes", [half])
+        assert doors.served.asked[-1][0].inputs[0].values.dtype == np.float16
+
+
+def test_typed_contents_of_other_clients(doors: Doors) -> None:
+    message = pb.ModelInferRequest(model_name="adder")
+    for name in ("INPUT0", "INPUT1"):
+        tensor = message.inputs.add(name=name, datatype="INT32", shape=[1, 16])
+        tensor.contents.int_contents.extend(range(16))
+    answer = stub(doors).ModelInfer(message)
+    assert np.frombuffer(answer.raw_output_contents[0], np.int32).tolist() == (2 * ROW)[0].tolist()
+    texts = pb.ModelInferRequest(model_name="texts")
+    texts.inputs.add(name="text", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"abc")
+    assert stub(doors).ModelInfer(texts).raw_output_contents[0] == b"\3\0\0\0cba"
+
+
+def test_the_client_for_asyncio(doors: Doors) -> None:
+    async def ask() -> list[Any]:
+        async with tritonclient_aio.InferenceServerClient(doors.grpc) as client:
+            found = await asyncio.gather(*(client.infer("adder", inputs()) for _ in range(20)))
+            return [one.as_numpy("OUTPUT0").tolist() for one in found]
+
+    assert asyncio.run(ask()) == [(2 * ROW).tolist()] * 20
+
+
+def test_a_stream_answers_in_order_and_outlives_what_fails(doors: Doors) -> None:
+    answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    with tritonclient.InferenceServerClient(doors.grpc) as client:
+        client.start_stream(lambda result, error: answers.put((result, error)))
+        for number in range(40):
+            client.async_stream_infer("nothing" if number == 5 else "adder", inputs(), request_id=str(number))
+        for number in range(40):
+            result, error = answers.get(timeout=10)
+            if number == 5:
+                assert "no model 'nothing'" in str(error)
+            else:
+                assert (error, result.get_response().id) == (None, str(number))
+                assert result.get_response().parameters["triton_final_response"].bool_param is True
+        client.stop_stream()
+
+
+def test_a_stream_that_is_cut_off_cancels_what_it_asked(doors: Doors) -> None:
+    with tritonclient.InferenceServerClient(doors.grpc) as client:
+        client.start_stream(lambda result, error: None)
+        client.async_stream_infer("slow", [one_byte()])
+        assert doors.served.began.wait(5)
+        client.stop_stream(cancel_requests=True)
+        assert doors.served.cancelled.wait(5)
+
+
+def test_a_cancelled_call_and_a_deadline_cancel_the_request(doors: Doors) -> None:
+    with tritonclient.InferenceServerClient(doors.grpc) as client:
+        context = client.async_infer("slow", [one_byte()], lambda result, error: None)
+        assert doors.served.began.wait(5)
+        context.cancel()
+        assert doors.served.cancelled.wait(5)
+        doors.served.cancelled.clear()
+        with pytest.raises(tritonclient.InferenceServerException, match="DEADLINE_EXCEEDED"):
+            client.infer("slow", [one_byte()], timeout=60_000_000, client_timeout=0.4)
+        assert doors.served.cancelled.wait(5)
+        timeout = doors.served.asked[-1][0].timeout
+        assert timeout is not None
+        assert 0 < timeout < 0.5  # the call's own is the nearer
+
+
+def test_refusals_have_their_status(doors: Doors) -> None:
+    client = stub(doors)
+    one = pb.ModelInferRequest(model_name="busy", raw_input_contents=[b"a"])
+    one.inputs.add(name="any", datatype="UINT8", shape=[1])
+    with pytest.raises(grpc.RpcError) as caught:
+        client.ModelInfer(one)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"] == "2500"
+    one.model_name = "faulty"
+    with pytest.raises(grpc.RpcError) as caught:
+        client.ModelInfer(one)
+    assert (caught.value.code(), "the model's" in caught.value.details()) == (grpc.StatusCode.INTERNAL, False)
+    one.model_name = "sums"
+    one.parameters["sequence_id"].int64_param = 3
+    with pytest.raises(grpc.RpcError, match="sequence_id") as caught:
+        client.ModelInfer(one)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    for name, request in (
+        ("SystemSharedMemoryStatus", pb.SystemSharedMemoryStatusRequest()),
+        ("SystemSharedMemoryRegister", pb.SystemSharedMemoryRegisterRequest()),
+        ("SystemSharedMemoryUnregister", pb.SystemSharedMemoryUnregisterRequest()),
+        ("CudaSharedMemoryStatus", pb.CudaSharedMemoryStatusRequest()),
+        ("CudaSharedMemoryRegister", pb.CudaSharedMemoryRegisterRequest()),
+        ("CudaSharedMemoryUnregister", pb.CudaSharedMemoryUnregisterRequest()),
+        ("TraceSetting", pb.TraceSettingRequest()),
+        ("LogSettings", pb.LogSettingsRequest()),
+    ):
+        with pytest.raises(grpc.RpcError, match=f"{name}: .* not served here") as caught:
+            getattr(client, name)(request)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def message(**more: Any) -> Any:
+    """A good request for a sum, but for what is told."""
+    told = {"name": "any", "datatype": "UINT8", "shape": [1], **more}
+    raw = told.pop("raw", [b"a"])
+    return pb.ModelInferRequest(model_name="sums", inputs=[told], raw_input_contents=raw)
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (pb.ModelInferRequest(), "no input"),
+        (message(datatype="NOTHING"), "is none of"),
+        (message(shape=[-1]), "integers of at least 0"),
+        (message(shape=[2**62, 2**62]), "more than a message may hold"),
+        (message(shape=[0, 2**62]), "more than a message may hold"),
+        (message(shape=[5]), "1 bytes came, but shape [5]"),
+        (message(shape=[1] * 1_000), "1000 dimensions"),
+        (message(datatype="BYTES"), "too few for the lengths"),
+        (message(datatype="BYTES", raw=[b"\xff\xff\xff\xff"]), "says that it has 4294967295 bytes"),
+        (message(raw=[b"a", b"b"]), "1 inputs came with 2 raw_input_contents"),
+        (message(raw=[]), "0 values came in uint_contents"),
+        (message(raw=[], datatype="FP16"), "raw_input_contents alone"),
+        (message(raw=[], contents={"uint_contents": [256]}), "does not fit into UINT8"),
+        (message(raw=[], contents={"int_contents": [1]}), "0 values came in uint_contents"),
+        (message(contents={"uint_contents": [1]}), "contents beside raw_input_contents"),
+        (message(name=""), "no name"),
+        (message(parameters={"a": {}}), "parameter 'a' has no value"),
+        (pb.ModelInferRequest(inputs=[{"name": str(k)} for k in range(300)]), "300 inputs"),
+        (
+            pb.ModelInferRequest(model_name="sums", inputs=[{"name": "any", "datatype": "UINT8", "shape": [1]}] * 2),
+            "comes twice",
+        ),
+    ],
+)
+def test_what_lies_is_an_invalid_argument(shared: Doors, request_: Any, said: str) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        stub(shared).ModelInfer(request_)
+    assert (caught.value.code(), said in caught.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, True), caught
+
+
+def test_what_is_no_message(shared: Doors) -> None:
+    channel = grpc.insecure_channel(shared.grpc, options=[("grpc.max_send_message_length", -1)])
+    for name in ("ModelInfer", "ModelMetadata", "RepositoryIndex"):
+        call = channel.unary_unary(f"/inference.GRPCInferenceService/{name}")
+        for sent in (b"\xff" * 10, b"\x0a\xff\xff\xff\xff\x7f", b"\x07"):
+            with pytest.raises(grpc.RpcError) as caught:
+                call(sent)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    (answer,) = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")(iter([b"\xff"]))
+    assert b"cannot be read" in answer
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/inference.GRPCInferenceService/Nothing")(b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(bytes(MAX_MESSAGE + 1))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert stub(shared).ModelInfer(message()).model_name == "sums"
+
+
+def test_a_bomb_is_put_out(shared: Doors) -> None:
+    channel = grpc.insecure_channel(
+        shared.grpc, options=[("grpc.max_send_message_length", -1)], compression=grpc.Compression.Gzip
+    )
+    with pytest.raises(grpc.RpcError, match="larger than max") as caught:
+        channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(bytes(2 * MAX_MESSAGE))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_health_and_reflection(doors: Doors) -> None:
+    channel = grpc.insecure_channel(doors.grpc)
+    health = health_pb2_grpc.HealthStub(channel)
+    serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+    for service in ("", "inference.GRPCInferenceService"):
+        assert health.Check(health_pb2.HealthCheckRequest(service=service)).status == serving
+    with pytest.raises(grpc.RpcError) as caught:
+        health.Check(health_pb2.HealthCheckRequest(service="nothing"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    watching = health.Watch(health_pb2.HealthCheckRequest())
+    assert next(watching).status == serving
+    threading.Timer(0.1, lambda: setattr(doors.served, "is_ready", False)).start()
+    assert next(watching).status == not_serving
+    watching.cancel()
+    reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+    (answer,) = reflection.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+    names = {service.name for service in answer.list_services_response.service}
+    assert names == {
+        "inference.GRPCInferenceService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }

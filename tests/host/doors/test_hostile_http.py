@@ -1,0 +1,259 @@
+"""What a stranger can send to the HTTP door: each gets a 4xx that says why, and the server goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import socket
+import time
+import zlib
+from typing import Any
+
+import httpx
+import pytest
+
+from edgesight.host.doors import connections, http
+from edgesight.host.doors.compression import Damaged, TooLarge, chosen, pack, unpack
+from edgesight.host.doors.tensors import MAX_MESSAGE
+from tests.host.doors.conftest import CLIENT, Doors
+
+INFER = "/v2/models/sums/infer"
+
+
+def tensor(**more: Any) -> dict[str, Any]:
+    return {"inputs": [{"name": "any", "datatype": "UINT8", "shape": [1], "data": [1], **more}]}
+
+
+def one(**input_: Any) -> dict[str, Any]:
+    return {"inputs": [input_]}
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "said"),
+    [
+        ([], 400, "must be a JSON object"),
+        ("text", 400, "must be a JSON object"),
+        ({}, 400, "no input"),
+        ({"inputs": {}}, 400, "inputs must be a list"),
+        ({"inputs": [1]}, 400, "each input must be an object"),
+        (one(name=1), 400, "name must be a text"),
+        (one(name="x" * 2_000), 400, "at most 1024 characters"),
+        (one(name="any", datatype="UINT8", data=[1]), 400, "has no shape"),
+        (one(name="any", datatype="UINT8", shape=[1]), 400, "neither data nor binary_data_size"),
+        (tensor(datatype="COMPLEX64"), 400, "is none of"),
+        (tensor(datatype=5), 400, "datatype must be a text"),
+        (tensor(shape=[2**63]), 400, "more than a message may hold"),
+        (tensor(shape=[2**70, 0]), 400, "more than a message may hold"),
+        (tensor(shape=[-1]), 400, "integers of at least 0"),
+        (tensor(shape="1"), 400, "shape must be a list"),
+        (tensor(shape=[1] * 100), 400, "100 dimensions"),
+        (tensor(data=None), 400, "must be a list"),
+        (tensor(data=[{}]), 400, "not dict"),
+        (tensor(parameters={"binary_data_size": 1}), 400, "data and binary_data_size"),
+        (tensor(parameters={"a": [1]}), 400, "must be a boolean, a text or a number"),
+        (tensor(parameters={"a": 10**30}), 400, "must be a boolean, a text or a number"),
+        (tensor(parameters=5), 400, "parameters must be an object"),
+        (tensor(parameters={str(k): 1 for k in range(100)}), 400, "100 parameters"),
+        (tensor(parameters={"shared_memory_region": "r"}), 501, "shared memory is not served"),
+        ({**tensor(), "outputs": [{"name": "sum", "parameters": {"classification": -1}}]}, 400, "classification"),
+        ({**tensor(), "outputs": [{"name": "sum", "parameters": {"binary_data": 1}}]}, 400, "must be true or false"),
+        ({**tensor(), "outputs": [{"name": "sum"}, {"name": "sum"}]}, 400, "comes twice"),
+        ({**tensor(), "id": 5}, 400, "id must be a text"),
+        ({**tensor(), "parameters": {"timeout": -5}}, 400, "timeout"),
+        ({**tensor(), "parameters": {"binary_data_output": "yes"}}, 400, "must be true or false"),
+        ({"inputs": tensor()["inputs"] * 2}, 400, "comes twice"),
+        ({"inputs": [{**tensor()["inputs"][0], "name": str(k)} for k in range(300)]}, 400, "300 inputs"),
+    ],
+)
+def test_requests_that_are_none(shared: Doors, asked: Any, status: int, said: str) -> None:
+    answer = CLIENT.post(shared.http + INFER, json=asked)
+    assert (answer.status_code, said in answer.json()["error"]) == (status, True), answer.text
+    assert len(answer.content) < 1_000
+    assert CLIENT.post(shared.http + INFER, json=tensor()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[" * 1_000_000,
+        b'{"a":' * 100_000,
+        b'{"inputs": NaN}',
+        b'{"inputs": [{"name": "any", "datatype": "FP32", "shape": [1], "data": [NaN]}]}',
+        b'{"inputs": [{"name": "any", "datatype": "FP32", "shape": [1], "data": [1e999]}]}',
+        b'{"inputs": [{"name": "any", "datatype": "UINT8", "shape": [1], "data": [' + b"9" * 5_000 + b"]}]}",
+        b'{"inputs": [{"name": "\\ud800", "datatype": "UINT8", "shape": [1], "data": [1]}]}',
+        b'{"inputs": "\xff"}',
+        b'{"parameters": {"timeout": 1e999}, "inputs": [1]}',
+        b"\x00" * 100,
+    ],
+)
+def test_bodies_that_are_no_json(shared: Doors, body: bytes) -> None:
+    answer = CLIENT.post(shared.http + INFER, content=body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize("length", ["-1", "1e3", "99999999999999999999999", "5000", "abc", "", "１２"])
+def test_header_lengths_that_lie(shared: Doors, length: str) -> None:
+    body = json.dumps(tensor()).encode()
+    answer = CLIENT.post(
+        shared.http + INFER,
+        content=body,
+        headers=[(b"inference-header-content-length", length.encode())],
+    )
+    assert answer.status_code == 400, answer.text
+
+
+def test_binary_sizes_that_lie(shared: Doors) -> None:
+    for size, behind, said in (
+        (5, b"abc", "binary_data_size is 5, and 3 bytes are left"),
+        (2**62, b"abc", "are left"),
+        (1, b"abc", "2 bytes stand behind"),
+        (3, b"abc", "3 bytes came, but shape [1]"),
+        (-1, b"", "whole number of bytes"),
+        (1.0, b"a", "whole number of bytes"),
+        (True, b"a", "whole number of bytes"),
+    ):
+        told = one(name="any", datatype="UINT8", shape=[1], parameters={"binary_data_size": size})
+        header = json.dumps(told).encode()
+        headers = {"inference-header-content-length": str(len(header))}
+        answer = CLIENT.post(shared.http + INFER, content=header + behind, headers=headers)
+        assert (answer.status_code, said in answer.json()["error"]) == (400, True), answer.text
+
+
+def test_bodies_that_are_too_large(shared: Doors) -> None:
+    at_once = raw(shared, f"POST {INFER} HTTP/1.1\r\ncontent-length: {MAX_MESSAGE + 1}\r\n\r\n".encode())
+    assert at_once.startswith(b"HTTP/1.1 413 ")
+    assert b"larger than" in at_once
+
+    def chunks() -> Any:
+        for _ in range(66):
+            yield bytes(1 << 20)
+
+    with contextlib.suppress(httpx.WriteError):  # the server may have closed before all was sent
+        assert CLIENT.post(shared.http + INFER, content=chunks(), timeout=30).status_code == 413
+    json_ = CLIENT.post(shared.http + INFER, content=b" " * (17 << 20), timeout=30)
+    assert (json_.status_code, "send tensors as binary data" in json_.json()["error"]) == (400, True)
+    assert CLIENT.post(shared.http + INFER, json=tensor()).status_code == 200
+
+
+def test_a_bomb_is_put_out(shared: Doors) -> None:
+    bomb = gzip.compress(bytes(200 << 20), 9)
+    began = time.monotonic()
+    answer = CLIENT.post(shared.http + INFER, content=bomb, headers={"content-encoding": "gzip"}, timeout=30)
+    assert (answer.status_code, time.monotonic() - began < 10) == (413, True)
+    for body, encoding, status in (
+        (bomb[:-5], "gzip", 413),
+        (gzip.compress(b"{}")[:-3], "gzip", 400),
+        (gzip.compress(b"{}") * 2, "gzip", 400),
+        (b"{}", "gzip", 400),
+        (gzip.compress(b"{}"), "deflate", 400),
+        (b"{}", "br", 415),
+        (b"{}", "gzip, gzip", 415),
+    ):
+        answer = CLIENT.post(shared.http + INFER, content=body, headers={"content-encoding": encoding}, timeout=30)
+        assert answer.status_code == status, answer.text
+    answer = CLIENT.post(shared.http + INFER, content=b"a=1", headers={"content-type": "multipart/form-data"})
+    assert answer.status_code == 415
+
+
+def test_unpacking_is_bounded_and_whole() -> None:
+    for encoding in ("gzip", "deflate"):
+        assert unpack(pack(b"content", encoding), encoding) == b"content"
+        with pytest.raises(TooLarge):
+            unpack(pack(bytes(MAX_MESSAGE + 1), encoding), encoding)
+    with pytest.raises(Damaged, match="too early"):
+        unpack(b"", "gzip")
+    with pytest.raises(Damaged, match="behind"):
+        unpack(zlib.compress(b"a") + b"b", "deflate")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip", "gzip"),
+        ("deflate, gzip;q=0.5", "deflate"),
+        ("*", "gzip"),
+        ("*;q=0", None),
+        ("br", None),
+        ("", None),
+        ("gzip;q=x", None),
+        (",,;;q=,", None),
+        ("GZIP", "gzip"),
+    ],
+)
+def test_the_encoding_of_an_answer(accepted: str, encoding: str | None) -> None:
+    assert chosen(accepted, 10_000) == encoding
+    assert chosen(accepted, 10) is None
+
+
+def raw(shared: Doors, sent: bytes, within: float = 10.0) -> bytes:
+    """What comes until the server closes."""
+    host, port = shared.http.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=within) as connection:
+        try:
+            connection.sendall(sent)
+            answer = b""
+            while chunk := connection.recv(65_536):
+                answer += chunk
+        except ConnectionError:
+            return answer
+        return answer
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET /\xff HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /v2 HTTP/1.1\r\ncontent-length: -5\r\n\r\n",
+        b"POST /v2 HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v2/models/sums/infer HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /v2 HTTP/1.1\r\nx: " + b"a" * 1_000_000,
+        b"GET /" + b"a" * 1_000_000,
+    ],
+)
+def test_what_is_no_http(shared: Doors, sent: bytes) -> None:
+    answer = raw(shared, sent)
+    assert not answer or answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 405 ")), answer
+    assert CLIENT.get(f"{shared.http}/v2/health/live").status_code == 200
+
+
+def test_a_head_that_never_ends_is_cut_off(shared: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_WITHIN", 0.3)
+    for sent in (b"", b"GET /v2 HTTP/1.1\r\nx"):
+        began = time.monotonic()
+        assert raw(shared, sent) == b""
+        assert time.monotonic() - began < 5
+
+
+def test_a_body_that_never_ends_is_given_up(shared: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "BODY_WITHIN", 0.3)
+    answer = raw(shared, b"POST /v2/models/sums/infer HTTP/1.1\r\ncontent-length: 100\r\n\r\n{")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_bodies_that_are_held_are_bounded(shared: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MAX_HELD", 1_000)
+    for _ in range(3):  # what a refused one held is given back
+        answer = CLIENT.post(shared.http + INFER, content=b" " * 2_000)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+    for _ in range(30):
+        assert CLIENT.post(shared.http + INFER, json=tensor()).status_code == 200
+
+
+def test_connections_are_bounded(shared: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
+    host, port = shared.http.removeprefix("http://").split(":")
+    kept = [socket.create_connection((host, int(port))) for _ in range(2)]
+    time.sleep(0.2)
+    assert raw(shared, b"GET /v2/health/live HTTP/1.1\r\nconnection: close\r\n\r\n") == b""
+    for connection in kept:
+        connection.close()
+    end = time.monotonic() + 5
+    while not raw(shared, b"GET /v2/health/live HTTP/1.1\r\nconnection: close\r\n\r\n"):
+        assert time.monotonic() < end
