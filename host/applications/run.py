@@ -123,7 +123,9 @@ def _check_together(setups: Sequence[Setup], power: str | None) -> None:
         if setup.name is not None:
             check_name(setup.name)
     if power is not None and len(setups) > 1:
-        raise EdgeError("a sensor cannot tell several applications' energy apart: start an edge for each, or leave it out")
+        raise EdgeError(
+            "a sensor cannot tell several applications' energy apart: start an edge for each, or leave it out"
+        )
     keys = [setup.keys_folder.resolve() for setup in setups if setup.datacenter and setup.keys_folder]
     for folder in keys:
         if keys.count(folder) > 1:
