@@ -24,6 +24,8 @@ from edgesight.host.doors.served import Caller, Code, Parameters, Refused, Reque
 from edgesight.host.edge import Edge, EdgeError, open_edge, picture_decoder
 from edgesight.host.fabric.base import Images, Records
 from edgesight.host.kernel import BackEndInput
+from edgesight.host.link.datagrams import Status
+from edgesight.host.link.offload import NoAnswer, Offloaded
 from edgesight.host.package import Package
 from tests.host.by_hand import SHAPE, FakeFabric, calibration, clear_images, package, sums
 from tests.waiting import until
@@ -447,6 +449,40 @@ def test_a_time_limit_ends_a_request_and_a_deadline_degrades_its_answer(made: Pa
             assert "guaranteed_for" not in answer
             await until(lambda: len(fabric.looked_at) >= 2)
             assert sum(map(len, fabric.looked_at)) == 2  # what nobody waited for any more was not looked at
+
+    run(test)
+
+
+class Away:
+    """A data centre that answers the first request, and none after it."""
+
+    def __init__(self) -> None:
+        self.within: list[float] = []
+
+    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
+        self.within.append(within)
+        if len(self.within) == 1:
+            return Offloaded(1, Status.ANSWERED, 3, service_us=2_500)
+        await asyncio.sleep(within)  # sleeps: what the link waits for an answer
+        raise NoAnswer("no answer came")
+
+
+def test_the_data_centre_answers_within_the_time_that_is_left_or_the_edge_does(made: Package) -> None:
+    image = clear_images(1)
+
+    async def test() -> None:
+        away = Away()
+        cascade = Cascade(FakeFabric(made), calibration(), away)
+        async with Edge(cascade) as edge:
+            served = Applications({"first": Application(edge)})
+            answer = (await served.infer(asking("first", pixels(image)), CALLER)).parameters
+            assert (answer["stage"], answer["degraded"], answer["service_ms"]) == ("datacenter", False, 2.5)
+            assert away.within[0] > 50
+            response = await served.infer(asking("first", pixels(image.repeat(2, axis=0)), timeout=4.0), CALLER)
+            assert response.parameters["degraded_count"] == 2
+            assert column(response, "reason") == [b"no answer came"] * 2
+            assert all(0 < within < 3.7 for within in away.within[1:])  # there is time left for the way back
+        cascade.close()
 
     run(test)
 
