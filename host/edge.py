@@ -4,18 +4,19 @@ Whoever asks, over a socket (`edgesight.host.queries`), from Python (`edgesight.
 A board has little memory, so one picture is decoded at a time, and those that are not answered yet take at most
 `HELD_BYTES` together, in the forms that the fabric and the back end take.
 
-Words owned here: edge.
+Words owned here: edge, look (one run of the fabric on the pictures that wait).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -50,25 +51,51 @@ class EdgeError(EdgeSightError):
     """An edge that cannot be started or asked: says what was found and what to do."""
 
 
+class EdgeFull(EdgeError):
+    """An edge that takes no more pictures now: asking again later may do."""
+
+
 @dataclass(frozen=True)
+class Look:
+    """One run of the fabric: `began` and `ended` of the loop's clock, on so many `pictures`."""
+
+    began: float
+    ended: float
+    pictures: int
+
+
+Looked = Callable[[Look], None]
+
+
+@dataclass(frozen=True, order=True)
 class _Waiting:
     """A request on its way to the fabric, and whoever waits for its answer."""
 
-    request: Request
-    answer: asyncio.Future[Answer]
+    place: tuple[int, int]  # its priority, and a number by which the older one goes first
+    request: Request = field(compare=False)
+    answer: asyncio.Future[Answer] = field(compare=False)
+    looked: Looked | None = field(compare=False)
 
 
 class Edge:
     """Takes images and batches them for the fabric; an asynchronous context manager, within which it answers."""
 
-    def __init__(self, cascade: Cascade) -> None:
-        """To be entered inside an asyncio loop. The cascade stays its maker's to close."""
+    def __init__(
+        self, cascade: Cascade, *, decoder: ThreadPoolExecutor | None = None, held_bytes: int = HELD_BYTES
+    ) -> None:
+        """To be entered inside an asyncio loop. The cascade stays its maker's to close.
+
+        Several edges of one process share a `decoder`, which stays its maker's too, and the `held_bytes`.
+        """
         self._cascade = cascade
-        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(MAX_WAITING)
+        self._held_bytes = held_bytes
+        self._waiting: asyncio.PriorityQueue[_Waiting] = asyncio.PriorityQueue(MAX_WAITING)
+        self._numbers = itertools.count()
         self._asking = 0  # pictures that are about to wait
         self._at_fabric = 0  # that the fabric looks at
         self._settling: set[asyncio.Task[None]] = set()
-        self._decoder = ThreadPoolExecutor(1, "picture")  # one at a time: each may take a good part of the memory
+        self._own_decoder = decoder is None
+        self._decoder = decoder or picture_decoder()
         self._work: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Edge:
@@ -86,12 +113,18 @@ class Edge:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._decoder.shutdown(wait=False, cancel_futures=True)
+        if self._own_decoder:
+            self._decoder.shutdown(wait=False, cancel_futures=True)
 
     @property
     def kernel(self) -> Kernel:
         """What it runs."""
         return self._cascade.kernel
+
+    @property
+    def calibration(self) -> Calibration:
+        """What it answers under."""
+        return self._cascade.terms.calibration
 
     def target(self, accuracy: float) -> Target:
         """The lowest offered target of at least `accuracy`; raises TargetRefused when there is none."""
@@ -100,7 +133,7 @@ class Edge:
     async def read(self, content: bytes, name: str) -> Picture:
         """The picture in a file's `content`, called `name` in errors, as the kernel takes it.
 
-        Raises ImageError, or EdgeError when too many wait or the edge is closed.
+        Raises ImageError, EdgeFull when too many wait, or EdgeError when the edge is closed.
         """
         self._check_room()
         loop, kernel = asyncio.get_running_loop(), self.kernel
@@ -114,11 +147,14 @@ class Edge:
             return picture_of(array, kernel.input, name)  # nothing to be made of it that would take a thread
         return await loop.run_in_executor(self._decoder, picture_of, array, kernel.input, name, kernel.backend_input)
 
-    async def ask(self, picture: Picture, target: Target, deadline: float) -> Answer:
+    async def ask(
+        self, picture: Picture, target: Target, deadline: float, *, priority: int = 1, looked: Looked | None = None
+    ) -> Answer:
         """Answer of `picture`, as `read` or `take` gave it, under `target`, `deadline` seconds from now.
 
-        Once cancelled it goes no further. Raises FabricError, EdgeError when too many wait or the edge is closed, or
-        TargetRefused where the target was swapped out since it was given.
+        Of the pictures that wait for the fabric, those of a lower `priority` go first; `looked` is told of the run of
+        the fabric that it was in. Once cancelled it goes no further. Raises FabricError, EdgeFull when too many wait,
+        EdgeError when the edge is closed, or TargetRefused where the target was swapped out since it was given.
         """
         self._check_room()
         self._asking += 1
@@ -127,8 +163,8 @@ class Edge:
         finally:
             self._asking -= 1
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait(_Waiting(request, answer))
-        if self._closed:
+        self._waiting.put_nowait(_Waiting((priority, next(self._numbers)), request, answer, looked))
+        if self.closed:
             self._tell_waiting()
         return await answer
 
@@ -147,26 +183,27 @@ class Edge:
 
     @property
     def most_held(self) -> int:
-        """Pictures that may be unanswered at a time, whether they wait or are under way: `HELD_BYTES` of them."""
+        """Pictures that may be unanswered at a time, whether they wait or are under way."""
         kernel = self.kernel
         photograph = photograph_shape(kernel.input, kernel.backend_input)
         size = kernel.input.frame_bytes + (math.prod(photograph) if photograph is not None else 0)
-        return max(1, HELD_BYTES // size)
+        return max(1, self._held_bytes // size)
 
     @property
-    def _closed(self) -> bool:
+    def closed(self) -> bool:
+        """It answers nothing: it was not entered, was left, or a fault of ours ended its work."""
         return self._work is None or self._work.done()
 
     def _check_room(self) -> None:
         """Raise EdgeError where another picture cannot be taken."""
-        if self._closed:
+        if self.closed:
             raise EdgeError("the edge is closed: open it anew")
         waiting = self._waiting.qsize() + self._asking
         if waiting >= MAX_WAITING:
-            raise EdgeError(f"{MAX_WAITING} queries already wait: ask again later")
+            raise EdgeFull(f"{MAX_WAITING} queries already wait: ask again later")
         held = waiting + self._at_fabric + len(self._settling)
         if held >= self.most_held:
-            raise EdgeError(
+            raise EdgeFull(
                 f"{held} pictures of others, all that there is memory for, wait for answers: ask again later"
             )
 
@@ -196,6 +233,10 @@ class Edge:
                     continue
                 raise
             self._at_fabric = 0
+            look = Look(begin, loop.time(), len(batch))
+            for waiting in batch:
+                if waiting.looked is not None:
+                    waiting.looked(look)
             for waiting, record, leg in zip(batch, records, legs, strict=True):
                 if not self._wanted([waiting]):
                     continue
@@ -240,6 +281,11 @@ class Edge:
                 waiting.answer.set_result(answer)
 
 
+def picture_decoder() -> ThreadPoolExecutor:
+    """Decodes one picture at a time, as each may take a good part of a board's memory."""
+    return ThreadPoolExecutor(1, "picture")
+
+
 def _stop_unwanted(settling: asyncio.Task[None], answer: asyncio.Future[Answer]) -> None:
     """Once an `answer` was cancelled nobody waits for it: end what is under way for it."""
     if answer.cancelled():
@@ -258,14 +304,16 @@ def open_edge(
     keys_folder: Path | None = None,
     power: str | None = None,
     hedge_budget: float | None = None,
+    decoder: ThreadPoolExecutor | None = None,
+    held_bytes: int = HELD_BYTES,
 ) -> AbstractAsyncContextManager[Edge]:
     """An edge of the package at `package_path` on the fabric called so, to be entered; closes whatever it opened.
 
     `datacenter` is host and port, reached with the keys in `keys_folder`; it is connected to in the background, and
     without one unsure answers are the last stage's, marked degraded. `power` names a sensor as `open_sensor` takes it,
     whose energy answers then carry. With `hedge_budget`, a share of the requests to the data centre, images are hedged
-    (see `edgesight.host.hedge`). Raises KernelError, FabricError, KeysError, LinkError, PowerError, HedgeError or
-    EdgeError at once, before anything is entered.
+    (see `edgesight.host.hedge`). `decoder` and `held_bytes` are as of `Edge`. Raises KernelError, FabricError,
+    KeysError, LinkError, PowerError, HedgeError or EdgeError at once, before anything is entered.
     """
     package = Package.load(package_path)
     calibration = package.kernel.calibration
@@ -290,7 +338,7 @@ def open_edge(
         if meter is not None:
             meter.start()
         try:
-            async with Edge(cascade) as edge:
+            async with Edge(cascade, decoder=decoder, held_bytes=held_bytes) as edge:
                 yield edge
         finally:
             if client is not None:

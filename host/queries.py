@@ -17,10 +17,8 @@ import contextlib
 import io
 import logging
 import os
-import signal
 import socket
 import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,13 +27,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgesight.host.answer import Answer
 from edgesight.host.cascade import TargetRefused
-from edgesight.host.edge import Edge, EdgeError, open_edge
-from edgesight.host.errors import EdgeSightError
+from edgesight.host.edge import Edge, EdgeError
 from edgesight.host.fabric.base import FabricError
-from edgesight.host.images import MAX_FILE_BYTES, ImageError, Picture, give_back_memory, image_content
+from edgesight.host.images import MAX_FILE_BYTES, ImageError, Picture, image_content
 from edgesight.host.kernel import KernelError
 from edgesight.host.link.datagrams import LinkError
-from edgesight.host.process import run_until_told
 from edgesight.host.swap import SwapError
 
 _LENGTH = struct.Struct("!I")
@@ -149,62 +145,6 @@ def _exchange(socket_path: Path, header: BaseModel, content: bytes, within: floa
             raise EdgeError(f"{socket_path}: the answer cannot be read: use the edge's own version") from error
         except OSError as error:
             raise EdgeError(f"the edge at {socket_path} cannot be asked ({error}): see its log") from error
-
-
-def run_edge(
-    package_path: Path,
-    fabric_name: str,
-    socket_path: Path,
-    *,
-    datacenter: tuple[str, int] | None,
-    keys_folder: Path | None,
-    power: str | None = None,
-    hedge_budget: float | None = None,
-    announce: Callable[[str], None] = print,
-) -> None:
-    """Serve queries at `socket_path` until SIGINT or SIGTERM; a second one ends at once.
-
-    `announce` gets one line once queries are taken. All else, and what it raises, is as for `open_edge`.
-    """
-    give_back_memory()
-    opened = open_edge(
-        package_path,
-        fabric_name,
-        datacenter=datacenter,
-        keys_folder=keys_folder,
-        power=power,
-        hedge_budget=hedge_budget,
-    )
-
-    async def main(told: asyncio.Event) -> None:
-        async with opened as edge:
-            where = f"{datacenter[0]}:{datacenter[1]}" if datacenter is not None else "none"
-            _reload_when_told(edge)
-            ready = f"edge: {edge.kernel.name} on {fabric_name} at {socket_path}, data centre {where}"
-            await Door(edge).serve(socket_path, told, lambda: announce(ready))
-
-    run_until_told(main)
-
-
-def _reload_when_told(edge: Edge) -> None:
-    """Reload the calibration on SIGHUP. Not at a terminal: there it ends the edge, as the terminal is gone."""
-    if sys.stderr.isatty():
-        return
-    reloading: set[asyncio.Task[None]] = set()
-
-    async def reload_it() -> None:
-        try:
-            made = await edge.reload()
-        except EdgeSightError as error:
-            logger.warning("the edge goes on with the thresholds that it has: %s", error)
-        else:
-            logger.info("thresholds were taken over that rest on pictures like %s", made.rests_on.distribution)
-
-    def begin() -> None:
-        reloading.add(task := asyncio.get_running_loop().create_task(reload_it()))
-        task.add_done_callback(reloading.discard)
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, begin)
 
 
 class _Room:

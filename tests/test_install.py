@@ -234,11 +234,10 @@ def test_without_quic_the_edge_still_starts_and_a_data_centre_is_refused_with_th
     alone = """
 from pathlib import Path
 import edgesight.host.queries, edgesight.host.cascade, edgesight.host.selftest
+from edgesight.host.applications.run import Setup, run_edge
 from edgesight.host.link.datagrams import LinkError
 try:
-    edgesight.host.queries.run_edge(
-        Path(sys.argv[1]), "csim", Path(sys.argv[2]), datacenter=("::1", 1), keys_folder=Path("keys")
-    )
+    run_edge([Setup(Path(sys.argv[1]), "csim", datacenter=("::1", 1), keys_folder=Path("keys"))], Path(sys.argv[2]))
 except LinkError as error:
     print(error)
 """

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgesight.host import queries
+from edgesight.host.applications import applications, asked
 from edgesight.host.datacenter import authority, index, service, shares
 from edgesight.host.link import bounds, enrollment, jpeg, port, server, strips, telling
 from edgesight.host.picture_files import MAX_FILE_BYTES
@@ -43,6 +44,8 @@ def mebibytes(count: int) -> str:
         ("events that the data centre remembers", f"{index.MAX_EVENTS:,}"),
         ("askers at an edge's socket", f"{queries.MAX_ASKERS}"),
         ("bytes of pictures' files", mebibytes(queries.PICTURE_BYTES)),
+        ("pictures of one request of the Open Inference", f"{asked.MAX_PICTURES}"),
+        ("bytes of pictures, as they came", mebibytes(applications.GIVEN_BYTES)),
         ("seconds in which a query", f"{queries._READ_WITHIN:g} s"),
     ],
 )

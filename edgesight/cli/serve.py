@@ -13,11 +13,13 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from edgesight.cli import board, ending
+from edgesight.cli import applications, board, doors, ending
 from edgesight.cli.options import Json, KeysFolder, PackagePath, warn
 from edgesight.cli.show import load
 
-keys = typer.Typer(no_args_is_help=True, help="Keys that edges and data centres know each other by.")
+keys = typer.Typer(
+    no_args_is_help=True, help="Keys that edges and data centres know each other by, and tokens of their clients."
+)
 
 
 class _ServeByDefault(TyperGroup):
@@ -54,6 +56,57 @@ def keys_make(
             f"`edgesight datacenter enroll NAME --keys {folder}` prints the token by which an edge gets its keys",
             file=sys.stderr,  # not to whoever takes the folder's name from standard output
         )
+
+
+@keys.command("token")
+def keys_token(
+    name: Annotated[str, typer.Argument(help="What the client is to be called.")],
+    file: doors.TokensPath,
+    manages: Annotated[bool, typer.Option("--manages", help="It may also load and unload models.")] = False,
+    days: Annotated[float | None, typer.Option(min=0.001, help="Days until it ends; default never.")] = None,
+    json_: Json = False,
+) -> None:
+    """Print a new token by which a client of the Open Inference Protocol is let in; FILE keeps its hash alone."""
+    from edgesight.host.doors.tokens import make_token
+
+    token = make_token(file, name, manages=manages, life=None if days is None else days * 86_400)
+    if json_:
+        ending.print_json({"client": name, "token": token})
+    else:
+        print(token)
+
+
+@keys.command("revoke-token")
+def keys_revoke_token(
+    name: Annotated[str, typer.Argument(help="Client that is to be let in no more.")],
+    file: doors.TokensPath,
+    json_: Json = False,
+) -> None:
+    """Take a client's token back; doors that are open see it with the next request."""
+    from edgesight.host.doors.tokens import revoke_token
+
+    revoke_token(file, name)
+    if json_:
+        ending.print_json({"client": name, "revoked": True})
+    else:
+        print(f"client {name}: revoked")
+
+
+@keys.command("tokens")
+def keys_tokens(file: doors.TokensPath, json_: Json = False) -> None:
+    """List the clients that have a token."""
+    from datetime import datetime
+
+    from edgesight.host.doors.tokens import read_tokens
+
+    entries = read_tokens(file)
+    if json_:
+        listed = [dataclasses.asdict(entry) for entry in entries]
+        ending.print_json([{key: value for key, value in one.items() if key != "sha256"} for one in listed])
+        return
+    for entry in entries:
+        until = "" if entry.expires is None else f" until {datetime.fromtimestamp(entry.expires):%Y-%m-%d %H:%M}"
+        print(f"{entry.name}: may ask{' and manage' if entry.manages else ''}{until}")
 
 
 @datacenter.command()
@@ -164,7 +217,7 @@ def serve(
 
 def edge(  # noqa: PLR0913 - a command's options are its surface
     package: Annotated[
-        Path | None, typer.Argument(metavar="PACKAGE", help="Kernel package; only --enroll does without.")
+        Path | None, typer.Argument(metavar="PACKAGE", help="Kernel package; --enroll and --application do without.")
     ] = None,
     fabric: Annotated[str, typer.Option(help=board.FABRIC_HELP)] = "verilated",
     socket: Annotated[Path, typer.Option(help="Unix socket that queries come to.")] = Path("edgesight.sock"),
@@ -193,12 +246,26 @@ def edge(  # noqa: PLR0913 - a command's options are its surface
             min=0.0, max=1.0, help="Share of the requests to the data centre that hedging may add needlessly."
         ),
     ] = 0.1,
+    application: Annotated[list[str] | None, typer.Option(metavar=applications.FORM, help=applications.HELP)] = None,
+    accuracy: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="What a request over HTTP or gRPC means that says none; default the highest target."
+        ),
+    ] = None,
+    http: doors.Http = None,
+    grpc: doors.Grpc = None,
+    health: doors.Health = None,
+    insecure: doors.Insecure = False,
+    tls: doors.TlsFile = None,
+    tokens: doors.TokensFile = None,
+    clients: doors.ClientsFile = None,
 ) -> None:
     """Answer queries on the fabric, and offload what it is unsure of; stop with Ctrl-C."""
+    from edgesight.host.applications.run import Setup, run_edge
     from edgesight.host.edge import EdgeError
     from edgesight.host.link.addresses import host_and_port
     from edgesight.host.process import write_log
-    from edgesight.host.queries import run_edge
 
     write_log()
     if hedge not in ("auto", "off"):
@@ -211,13 +278,16 @@ def edge(  # noqa: PLR0913 - a command's options are its surface
         if keys_folder is None:
             raise EdgeError("--enroll without --keys: name the folder that this edge's keys are to be written to")
         print(f"edge {enroll_edge(read_token(enroll), keys_folder)}: enrolled, keys in {keys_folder}")
-        if package is None:
+        if package is None and not application:
             return
-    if package is None:
-        raise EdgeError("no kernel package is given: name a folder with kernel.json")
     at = host_and_port(datacenter, "--datacenter") if datacenter is not None else None
+    default = Setup(Path(), fabric, accuracy=accuracy, datacenter=at, keys_folder=keys_folder)
+    setups = applications.setups_of(package, application or [], default)
+    if not setups:
+        raise EdgeError("no kernel package is given: name a folder with kernel.json")
+    opened = doors.options_of(http, grpc, health, insecure, tls, tokens, clients)
     budget = hedge_budget if hedge == "auto" else None
-    run_edge(package, fabric, socket, datacenter=at, keys_folder=keys_folder, power=power, hedge_budget=budget)
+    run_edge(setups, socket, power=power, hedge_budget=budget, doors=opened)
 
 
 def query(

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from edgesight.host.answer import Answer
+from edgesight.host.applications.run import Setup, run_edge
 from edgesight.host.cascade import TargetRefused
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.edge import EdgeError
@@ -27,7 +28,7 @@ from edgesight.host.hedge import HedgeError
 from edgesight.host.images import ImageError
 from edgesight.host.link.keys import KeysError
 from edgesight.host.package import Package
-from edgesight.host.queries import query, run_edge
+from edgesight.host.queries import query
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import RelayLink
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
@@ -46,10 +47,10 @@ EDGE = """
 import sys
 from functools import partial
 from pathlib import Path
-from edgesight.host.queries import run_edge
+from edgesight.host.applications.run import Setup, run_edge
 datacenter = ("127.0.0.1", int(sys.argv[3])) if sys.argv[3] else None
-run_edge(Path(sys.argv[1]), "csim", Path(sys.argv[2]), datacenter=datacenter, hedge_budget=0.1,
-         keys_folder=Path(sys.argv[4]) if sys.argv[4] else None, announce=partial(print, flush=True))
+setup = Setup(Path(sys.argv[1]), "csim", datacenter=datacenter, keys_folder=Path(sys.argv[4]) if sys.argv[4] else None)
+run_edge([setup], Path(sys.argv[2]), hedge_budget=0.1, announce=partial(print, flush=True))
 """
 STUBBORN = """
 import asyncio
@@ -256,7 +257,7 @@ def test_an_edge_alone_answers_and_faults_are_named(
         query(at, tmp_path / "wrong.npy", 0.8, 100)
 
     with pytest.raises(EdgeError, match="already listens"):
-        run_edge(served_package.path, "csim", at, datacenter=None, keys_folder=None)
+        run_edge([Setup(served_package.path, "csim")], at)
     assert query(at, path, 0.8, 100).label == edge_says(image, 0)
 
     generator = np.random.default_rng(3)
@@ -322,16 +323,16 @@ def test_an_edge_takes_new_thresholds_over_when_told_by_signal_or_command(
 def test_what_keeps_an_edge_from_starting_is_named(served_package: Package, tmp_path: Path) -> None:
     raw = package(tmp_path / "raw", None)
     with pytest.raises(EdgeError, match="is not calibrated"):
-        run_edge(raw.path, "csim", tmp_path / "s", datacenter=None, keys_folder=None)
+        run_edge([Setup(raw.path, "csim")], tmp_path / "s")
     with pytest.raises(KeysError, match="without keys"):
-        run_edge(served_package.path, "csim", tmp_path / "s", datacenter=("127.0.0.1", 9), keys_folder=None)
+        run_edge([Setup(served_package.path, "csim", datacenter=("127.0.0.1", 9))], tmp_path / "s")
     with pytest.raises(HedgeError, match=r"hedge budget 1\.5: expected a share"):
-        run_edge(served_package.path, "csim", tmp_path / "s", datacenter=None, keys_folder=None, hedge_budget=1.5)
+        run_edge([Setup(served_package.path, "csim")], tmp_path / "s", hedge_budget=1.5)
     (tmp_path / "file").write_text("not a socket")
     with pytest.raises(EdgeError, match="is there and no socket"):
-        run_edge(served_package.path, "csim", tmp_path / "file", datacenter=None, keys_folder=None)
+        run_edge([Setup(served_package.path, "csim")], tmp_path / "file")
     with pytest.raises(EdgeError, match="cannot be listened on"):
-        run_edge(served_package.path, "csim", tmp_path / "no" / "folder", datacenter=None, keys_folder=None)
+        run_edge([Setup(served_package.path, "csim")], tmp_path / "no" / "folder")
 
 
 def test_a_second_signal_ends_a_process_at_once(start: Callable[..., Process]) -> None:

@@ -12,11 +12,11 @@ import pytest
 
 from edgesight.bench.power_replay import Bench, World, csv_log
 from edgesight.host import edge
+from edgesight.host.applications.run import Setup, run_edge
 from edgesight.host.cascade import Cascade
 from edgesight.host.obtained import Obtained
 from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.readings import Clock, DropOut, PowerError, Reading
-from edgesight.host.queries import run_edge
 from tests.host.by_hand import FakeFabric, ask, calibration, package
 from tests.host.power_benches import BenchSensor
 
@@ -149,7 +149,7 @@ def test_an_edge_whose_energy_no_sensor_can_tell_does_not_start(
     made = package(tmp_path / "kernel", calibration())
 
     def start(power: str) -> None:
-        run_edge(made.path, "any", tmp_path / "socket", datacenter=None, keys_folder=None, power=power)
+        run_edge([Setup(made.path, "any")], tmp_path / "socket", power=power)
 
     monkeypatch.setattr(edge, "open_fabric", lambda package, name: FakeFabric(made, simulated=True))
     with pytest.raises(PowerError, match="a meter's log is not"):
