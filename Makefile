@@ -11,6 +11,8 @@ KERNEL ?= bitstreams/fashion-mnist
 BACKEND ?= rtl
 VENV := .venv
 RUN := $(VENV)/bin/
+# Tests run two at a time, whole files each: fixtures are made once a file, and no test that takes the time has more beside it.
+TESTS := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint docs verify fuzz bitstream bench-board bench-coverage bench-emulator bench-folding bench-hostile bench-link bench-photograph bench-plan prove prove-mutants kernels train wheel clean
@@ -22,7 +24,7 @@ demo: $(VENV)/demo.stamp ## The whole cascade on simulated hardware and a lossy 
 	$(RUN)edgesight demo --images $(IMAGES)
 
 test: lint ## Everything: lint, types, unit tests, RTL benches, equality of all four forms of the networks
-	$(RUN)pytest
+	$(RUN)pytest $(TESTS)
 
 lint: $(VENV)/all.stamp ## ruff and mypy; the RTL's lint is in the tests
 	$(RUN)ruff check .

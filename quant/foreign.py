@@ -125,7 +125,8 @@ class Foreign(BackEnd):
         right = logits.argmax(1) == labels
         share = max(np.bincount(labels, minlength=len(data.classes)).max() / len(labels), 1 / len(data.classes))
         guessed = binomtest(int(right.sum()), len(rows), float(share), alternative="greater").pvalue
-        explained = sorted(known._better(photographs, labels, right), key=lambda one: -one[1])
+        # Those that explain about as much stay in their order, in which the simpler ones are first.
+        explained = sorted(known._better(photographs, labels, right), key=lambda one: -round(one[1] / _ALIKE))
         told = "; ".join(f"{what} it is {accuracy:.1%}" for what, accuracy in explained[:_NAMED])
         measured = (
             f"{self.path} answers {right.mean():.1%} of {len(rows)} calibration pictures rightly with what "
@@ -134,7 +135,7 @@ class Foreign(BackEnd):
         if guessed > _CHANCE:
             raise BackEndError(
                 f"{measured}, and who always says the most frequent class {share:.1%}: its preprocessing or the order "
-                f"of its classes is probably another. {told or _NONE_HELPS}"
+                f"of its classes is probably another. {told[:1].upper() + told[1:] or _NONE_HELPS}"
             )
         if told:
             console.print(f"warning: {measured}; {told}", soft_wrap=True, markup=False, highlight=False)
@@ -252,6 +253,7 @@ _USUAL: Final = (
 )
 _NAMED: Final = 4  # usual mistakes that are told of at once
 _WORTH: Final = 0.03  # of accuracy, which a remark is worth
+_ALIKE: Final = 0.02  # of accuracy, which some hundred pictures do not tell apart
 _NONE_HELPS: Final = (
     "None of the usual mistakes explains it (0 to 1, -1 to 1, ImageNet's mean and deviation, blue before red, another "
     "order of classes): look up how it was trained"

@@ -168,7 +168,17 @@ def test_wrong_preprocessing_is_found_and_named(colours: DataSet, tmp_path: Path
     # Bytes as they are lie far beyond what this model sees: all pictures look alike to it.
     with pytest.raises(BackEndError, match=r"who always says the most frequent class.*ImageNet's \(mean") as refused:
         checked(foreign.load(path, statement(tmp_path / "net.toml", PLAIN)), colours)
-    assert "its preprocessing or the order of its classes is probably another" in str(refused.value)
+    assert "its preprocessing or the order of its classes is probably another. With " in str(refused.value)
+
+
+def test_of_mistakes_that_explain_as_much_the_simpler_is_told_first(
+    colours: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [("with one", 0.895), ("with one and another", 0.902), ("with a third", 0.95)]
+    monkeypatch.setattr(foreign.Foreign, "_better", lambda *given: iter(found))
+    path = model_file(tmp_path / "net.onnx", knee=2.0)
+    with pytest.raises(BackEndError, match=r"With a third it .*; with one it .*; with one and another it "):
+        checked(foreign.load(path, statement(tmp_path / "net.toml", PLAIN)), colours)
 
 
 def test_blue_before_red_is_found(colours: DataSet, tmp_path: Path) -> None:
