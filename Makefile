@@ -57,7 +57,7 @@ bench-hostile: $(VENV)/all.stamp ## What strangers and a turned edge can do to t
 	$(RUN)edgesight bench hostile
 
 bench-photograph: $(VENV)/all.stamp ## A back end that takes the photograph, a stranger's, strange pictures, a site's thresholds; DATA=folder with clothing224.zip, gtsrb32.zip, photos256.zip (ZOO=, SIGNS_ZOO= trained on the first two; CASES= odd pictures); writes build/bench/photograph.json
-	$(RUN)edgesight bench photograph $(if $(DATA),--photographs $(DATA)/clothing224.zip --signs $(DATA)/gtsrb32.zip --others $(DATA)/photos256.zip --others $(DATA)/gtsrb32.zip) $(if $(ZOO),--zoo $(ZOO)) $(if $(SIGNS_ZOO),--signs-zoo $(SIGNS_ZOO)) $(if $(CASES),--pictures $(CASES))
+	$(RUN)edgesight bench photograph $(if $(DATA),--photographs $(DATA)/clothing224.zip --signs $(DATA)/gtsrb32.zip --others $(DATA)/gtsrb32.zip --anything $(DATA)/photos256.zip) $(if $(ZOO),--zoo $(ZOO)) $(if $(SIGNS_ZOO),--signs-zoo $(SIGNS_ZOO)) $(if $(CASES),--pictures $(CASES))
 
 bench-plan: $(VENV)/all.stamp ## All planners against the authors' methods, exact ones and baselines; DATA=folder with traces/, jellybean-vqa/
 	$(RUN)edgesight bench plan $(if $(DATA),--traces $(DATA)/traces --published $(DATA)/jellybean-vqa)

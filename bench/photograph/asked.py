@@ -57,6 +57,7 @@ class Asked:
         signs: GTSRB's traffic signs.
         pictures: folder of odd pictures: noise.png, white.png and boot-on-white.png.
         others: folders or .zip files of pictures that are of none of the kernels, by a name for people.
+        anything: a folder or .zip file of photographs, some of which may show what a kernel knows.
         shipped: a shipped package that tells strange pictures, with its data set's name and folder.
     """
 
@@ -64,6 +65,7 @@ class Asked:
     signs: Signs | None = None
     pictures: Path | None = None
     others: Mapping[str, Path] = field(default_factory=dict)
+    anything: Path | None = None
     shipped: tuple[Path, str, Path | None] | None = None
 
 

@@ -21,6 +21,8 @@ from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.back_end import form_for
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.package import Package
+from edgesight.quant import datasets
+from edgesight.quant.splits import DataSet
 
 _FOLDER = "photograph"  # of what is made, below that of the report
 
@@ -67,28 +69,32 @@ def _strange(run: _Run) -> Found:
 
 
 def _kernels(run: _Run) -> dict[str, strange.Kernel]:
-    """The kernels that are to tell strange pictures, by name."""
-    kernels: dict[str, strange.Kernel] = {}
+    """The kernels that are to tell strange pictures, by name; pictures of each are strange to the other.
+
+    Inverted photographs, and photographs of anything, are told of without a bar.
+    """
+    found: dict[str, tuple[Package, DataSet]] = {}
     if run.asked.shipped is not None:
         path, name, folder = run.asked.shipped
         package = Package.load(path)
-        odd: tuple[str, ...] = ("noise.png", "white.png", "boot-on-white.png")
-        kernels[name] = strange.Kernel(package, data_of(package, name, folder), odd, _others(run, package))
+        found[name] = package, data_of(package, name, folder)
     if run.asked.photographs is not None:
-        package = run.made.opened()
-        # A boot on white is a picture of clothes.
-        odd = ("noise.png", "white.png")
-        kernels[run.made.card["data_set"]["name"]] = strange.Kernel(
-            package, run.made.data(), odd, _others(run, package)
-        )
+        found[run.made.card["data_set"]["name"]] = run.made.opened(), run.made.data()
+    odd = "noise.png", "white.png", "boot-on-white.png"
+    kernels = {}
+    for name, (package, data) in found.items():
+        shape = form_for(package.kernel).shape
+        other_sets = [(other, set_) for other, (_, set_) in found.items() if other != name]
+        if name != "digits":
+            other_sets.append(("digits", datasets.load("digits")))
+        others = {other: strange.refitted(strange.some(set_), shape) for other, set_ in other_sets}
+        others |= {other: strange.pictures_in(path, shape) for other, path in run.asked.others.items()}
+        told: dict[str, strange.Pixels] = {}
+        (told if data.photographs else others)["inverted"] = 255 - strange.some(data)
+        if run.asked.anything is not None:
+            told["anything"] = strange.pictures_in(run.asked.anything, shape)
+        kernels[name] = strange.Kernel(package, data, odd, others, told)
     return kernels
-
-
-def _others(run: _Run, package: Package) -> dict[str, strange.Pixels]:
-    shape = form_for(package.kernel).shape
-    digits = {} if package.kernel.dataset == "digits" else {"digits": strange.digits(shape)}
-    named = {name: strange.pictures_in(path, shape) for name, path in run.asked.others.items()}
-    return digits | named
 
 
 def _site(run: _Run) -> Found:

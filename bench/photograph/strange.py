@@ -21,7 +21,6 @@ from edgesight.host.novelty import NoveltyTest, novelty_test
 from edgesight.host.package import Package
 from edgesight.host.picture_files import SUFFIXES
 from edgesight.host.pictures import read, refit
-from edgesight.quant import datasets
 from edgesight.quant.splits import DataSet
 
 FLAGGED = 0.95  # share of strange pictures of each kind, at least
@@ -42,12 +41,15 @@ class Kernel:
         package: it.
         data: its data set, in its forms.
         odd: names of odd pictures that are strange to it.
+        others: strange pictures in its back end's form, by a name for people.
+        told: pictures in that form of which it is only told how many are flagged, by a name for people.
     """
 
     package: Package
     data: DataSet
     odd: tuple[str, ...]
     others: Mapping[str, Pixels]
+    told: Mapping[str, Pixels]
 
 
 def measure(kernels: Mapping[str, Kernel], pictures: Path | None, console: Console) -> Found:
@@ -64,12 +66,10 @@ def measure(kernels: Mapping[str, Kernel], pictures: Path | None, console: Conso
             body[name] = None
             checks.append(Check(f"strange to {name}: tells strange pictures", 0, 1, False, "kernel", "measured"))
             continue
-        pictures_own = kernel.data.test.photographs
-        chosen = np.random.default_rng(_SEED).permutation(len(kernel.data.test))[:MOST]
-        some = pictures_own[chosen]
-        kinds = kinds_of(some) | dict(kernel.others)
+        shown = some(kernel.data)
+        kinds = kinds_of(shown) | dict(kernel.others)
         flagged = {kind: float(test.strange(images).mean()) for kind, images in kinds.items()}
-        own, each = float(test.strange(pictures_own).mean()), milliseconds(test, some)
+        own, each = float(test.strange(kernel.data.test.photographs).mean()), milliseconds(test, shown)
         odd = odd_pictures(test, kernel, pictures)
         body[name] = {
             "flagged": flagged,
@@ -80,6 +80,7 @@ def measure(kernels: Mapping[str, Kernel], pictures: Path | None, console: Conso
             "calibration_images": len(test.reference),
             "milliseconds": each,
             "odd": odd,
+            "told": {kind: float(test.strange(images).mean()) for kind, images in kernel.told.items()},
         }
         for kind, share in flagged.items():
             unit = f"of {len(kinds[kind])}"
@@ -97,9 +98,9 @@ def measure(kernels: Mapping[str, Kernel], pictures: Path | None, console: Conso
 
 
 def kinds_of(own: Pixels) -> dict[str, Pixels]:
-    """Noise, white pictures and inverted ones, in the form of `own` uint8 [N, H, W, C]."""
+    """Noise and white pictures, in the form of `own` uint8 [N, H, W, C]."""
     noise = np.random.default_rng(_SEED).integers(0, 256, own.shape, np.uint8)
-    return {"noise": noise, "white": np.full_like(own[:1], 255), "inverted": 255 - own}
+    return {"noise": noise, "white": np.full_like(own[:1], 255)}
 
 
 def odd_pictures(test: NoveltyTest, kernel: Kernel, folder: Path | None) -> dict[str, dict[str, Any]]:
@@ -148,7 +149,11 @@ def pictures_in(path: Path, shape: tuple[int, int, int]) -> Pixels:
     return np.stack([read(content, *shape).pixels for content in contents])
 
 
-def digits(shape: tuple[int, int, int]) -> Pixels:
-    """Handwritten digits in another form."""
-    images = datasets.load("digits").test.images
-    return np.stack([refit(image, shape) for image in images[:MOST]])
+def some(data: DataSet) -> Pixels:
+    """Pictures of a data set's test split in its back end's form: uint8 [N, H, W, C]."""
+    return data.test.photographs[np.random.default_rng(_SEED).permutation(len(data.test))[:MOST]]
+
+
+def refitted(pictures: Pixels, shape: tuple[int, int, int]) -> Pixels:
+    """`pictures` uint8 [N, H, W, C] in another form `shape` (H, W, C)."""
+    return np.stack([refit(picture, shape) for picture in pictures])

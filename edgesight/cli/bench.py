@@ -280,6 +280,13 @@ def bench_photograph_(  # noqa: PLR0913 - a command's options are its surface
         list[Path] | None,
         typer.Option(help="Folder or .zip of pictures that are strange to all kernels; may be repeated."),
     ] = None,
+    anything: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder or .zip of photographs of anything: how many are flagged is told without a bar, since some "
+            "may show what a kernel knows."
+        ),
+    ] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="Folder of odd pictures: noise.png, white.png, boot-on-white.png.")
     ] = None,
@@ -315,6 +322,7 @@ def bench_photograph_(  # noqa: PLR0913 - a command's options are its surface
         signs=Signs(f"folder:{signs}", zoo=signs_zoo) if signs else None,
         pictures=pictures,
         others={path.stem: path for path in others or ()},
+        anything=anything,
         shipped=shipped,
     )
     met = bench_photograph(out, Console(stderr=json_), asked, section or [])

@@ -134,12 +134,14 @@ def test_strange_pictures_of_all_kinds_are_counted_and_odd_ones_named(
     for name, level in (("white.png", 255), ("noise.png", 20)):
         Image.new("L", (8, 8), level).save(tmp_path / name)
     monkeypatch.setattr(strange, "novelty_test", lambda package: Bright())
-    others = {"dark ones": np.zeros((4, 8, 8, 1), np.uint8)}
-    kernel = strange.Kernel(package, data, ("noise.png", "white.png"), others)
+    others = {"inverted": 255 - strange.some(data), "dark ones": np.zeros((4, 8, 8, 1), np.uint8)}
+    told = {"bright ones": np.full((4, 8, 8, 1), 200, np.uint8)}
+    kernel = strange.Kernel(package, data, ("noise.png", "white.png"), others, told)
     found = strange.measure({"digits": kernel}, tmp_path, QUIET)
     flagged = found.body["digits"]["flagged"]
     assert flagged == {"noise": flagged["noise"], "white": 1.0, "inverted": 1.0, "dark ones": 0.0}
     assert flagged["noise"] > 0.95
+    assert found.body["digits"]["told"] == {"bright ones": 1.0}
     assert {name: odd["strange"] for name, odd in found.body["digits"]["odd"].items()} == {
         "noise.png": False,
         "white.png": True,
