@@ -55,7 +55,9 @@ class Block:
             first = parts[0]
             datatype = DATATYPES.get(first.dtype)
             if datatype is None:
-                raise ModelError(f"{name!r} is of {first.dtype}, which the protocol has no word for")
+                raise ModelError(
+                    f"{name!r} is of {first.dtype}, which the protocol has no word for: take a model without it"
+                )
             shape = list(first.shape)
             if len(parts) > 1:
                 shape[0] = sum(len(part) for part in parts)
@@ -82,13 +84,13 @@ class Block:
         for name, datatype, shape, offset, size in places:
             dtype, count = DTYPES.get(datatype), math.prod(shape)
             if dtype is None or min([offset, size, *shape]) < 0:
-                raise ModelError(f"{name!r} is no array")
+                raise ModelError(f"{name!r} is no array: report it")
             memory = self._grown(offset + size)
             if datatype == "BYTES":
                 found[name] = parse_bytes(memory[offset : offset + size], count).reshape(shape)
                 continue
             if size != count * dtype.itemsize:
-                raise ModelError(f"{name!r} has {size} bytes, but shape {list(shape)}")
+                raise ModelError(f"{name!r} has {size} bytes, but shape {list(shape)}: report it")
             array = np.frombuffer(memory, dtype, count, offset).reshape(shape)
             found[name] = array.copy() if copied else array
         return found
@@ -104,7 +106,7 @@ class Block:
     def _grown(self, size: int) -> mmap.mmap:
         """The memory, of at least `size` bytes."""
         if self.descriptor < 0:
-            raise ModelError("the memory for its arrays was given back")
+            raise ModelError("the memory for its arrays was given back: load it again")
         if self._memory is None or len(self._memory) < size:
             if size > MOST_BYTES:
                 raise ModelError(f"arrays take {size} bytes, more than {MOST_BYTES}: ask for less at once")
@@ -114,7 +116,9 @@ class Block:
             try:
                 os.posix_fallocate(self.descriptor, 0, length)  # now, not by a signal once it is written to
             except OSError as error:
-                raise ModelError(f"there is no memory for {size} bytes of arrays ({error.strerror})") from error
+                raise ModelError(
+                    f"there is no memory for {size} bytes of arrays ({error.strerror}): ask for less at once"
+                ) from error
             self._memory = mmap.mmap(self.descriptor, length)
         return self._memory
 
@@ -137,13 +141,13 @@ def parse_bytes(content: bytes, count: int) -> npt.NDArray[Any]:
     at = 0
     for place in range(count):
         if at + _LENGTH.size > len(content):
-            raise ModelError(f"{count} elements of BYTES end at element {place}")
+            raise ModelError(f"{count} elements of BYTES end at element {place}: report it")
         (length,) = _LENGTH.unpack_from(content, at)
         at += _LENGTH.size
         if at + length > len(content):
-            raise ModelError(f"element {place} of BYTES is cut off")
+            raise ModelError(f"element {place} of BYTES is cut off: report it")
         found[place] = content[at : at + length]
         at += length
     if at != len(content):
-        raise ModelError(f"{count} elements of BYTES are followed by {len(content) - at} bytes")
+        raise ModelError(f"{count} elements of BYTES are followed by {len(content) - at} bytes: report it")
     return found

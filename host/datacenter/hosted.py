@@ -246,7 +246,7 @@ class Hosted:
             self.bytes = max(self.bytes, answer.rss)
         worker.ended.add_done_callback(lambda _: self._lose(worker))
         if worker.ended.done():
-            raise WorkerLost(f"the worker of model {self.name} ended as it was tried")
+            raise WorkerLost(f"the worker of model {self.name} ended as it was tried: see the log for why")
 
     def _zeros(self, rows: int) -> dict[str, list[npt.NDArray[Any]]] | None:
         """Inputs of zeros; None where a length other than the batch's is free."""
@@ -264,7 +264,7 @@ class Hosted:
         for name, array in answer.outputs.items():
             port = known.get(name)
             if port is None:
-                raise ModelError(f"it gave an output {name!r} that it does not have")
+                raise ModelError(f"it gave an output {name!r} that it does not have: mend the model")
             shape = (rows, *port.shape[1:]) if self.max_batch_size else port.shape
             agree = not port.shape or (
                 len(shape) == array.ndim and all(one in (-1, own) for one, own in zip(shape, array.shape, strict=True))
@@ -274,7 +274,7 @@ class Hosted:
             if not agree or DATATYPES[array.dtype] != port.datatype:
                 raise ModelError(
                     f"its output {name} is {DATATYPES[array.dtype]} {list(array.shape)}, and {port.datatype} "
-                    f"{list(shape)} is what it says"
+                    f"{list(shape)} is what it says: mend one of them"
                 )
 
     def _lose(self, worker: Worker) -> None:
@@ -284,7 +284,7 @@ class Hosted:
         self._worker = None
         if not self._leaving and self.state is State.READY:
             self.lost += 1
-            self._fails(WorkerLost(f"the worker of model {self.name} (process {worker.pid}) ended"))
+            self._fails(WorkerLost(f"the worker of model {self.name} (process {worker.pid}) ended: ask again"))
             self._restart = self._loop.create_task(self._start_anew())
 
     async def _start_anew(self) -> None:

@@ -133,7 +133,7 @@ class Repository:
         except FileNotFoundError:
             return Settings()
         except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path} cannot be read ({error})") from error
+            raise ModelError(f"{path} cannot be read ({error}): mend it") from error
         return parse(name, text)
 
     def _version(
@@ -175,7 +175,7 @@ class Repository:
                 raise ModelError(f"{folder / name} is not there, which label_filename names: put it there") from None
             return []
         except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"{folder / name} cannot be read ({error})") from error
+            raise ModelError(f"{folder / name} cannot be read ({error}): mend it") from error
 
 
 def identity(path: Path) -> tuple[int, ...]:

@@ -143,7 +143,9 @@ class Worker:
             first, middle, last = told["seconds"]
         except (KeyError, TypeError, ValueError) as error:
             self.kill()
-            raise WorkerLost(f"model {self._recipe.name}: its worker talks nonsense and was ended") from error
+            raise WorkerLost(
+                f"model {self._recipe.name}: its worker talks nonsense and was ended: ask again"
+            ) from error
         return Answer(outputs, (first, middle, last), told.get("rss", 0))
 
     def kill(self) -> None:
@@ -183,7 +185,9 @@ class Worker:
     def _hangs(self, within: float) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(
-                WorkerLost(f"model {self._recipe.name} gave no answer for {within:.3g} s, and its worker was ended")
+                WorkerLost(
+                    f"model {self._recipe.name} gave no answer for {within:.3g} s, and its worker was ended: ask again"
+                )
             )
         self.kill()
 
