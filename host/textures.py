@@ -83,11 +83,11 @@ def _grain(light: Floats, levels: int) -> list[float]:
         float(np.vdot(curved, much)) / curved.size / (square + 0.01),  # towards dark or light
         np.log(np.count_nonzero(much < 2) / much.size + 0.01),  # smooth
     ]
-    if levels:
-        level = (light[..., 1:-1, 1:-1] * np.float32(levels / 256)).astype(np.intp).ravel()
+    if levels:  # every other row tells as much, in half the time
+        level = (light[..., 1:-1:2, 1:-1] * np.float32(levels / 256)).astype(np.intp).ravel()
         count = np.bincount(level, minlength=levels)[:levels]
-        total = np.bincount(level, weights=much.ravel(), minlength=levels)[:levels]
-        signed = np.bincount(level, weights=curved.ravel(), minlength=levels)[:levels]
+        total = np.bincount(level, weights=much[..., ::2, :].ravel(), minlength=levels)[:levels]
+        signed = np.bincount(level, weights=curved[..., ::2, :].ravel(), minlength=levels)[:levels]
         found += list(np.log((total + 2 * mean) / (count + 4) + 0.05) - np.log(mean + 0.05))
         found += list(signed / (total + 4 * mean + 1e-3))
         found += list(np.log((count + 2) / (count.sum() + 2 * levels)))
@@ -107,6 +107,7 @@ def _colours(small: Floats, light: Floats) -> list[float]:
     found = [*(cells / 64).ravel(), *(np.sqrt(np.maximum(squares - means * means, 0)) / 32).ravel()]
     if channels == 1:
         return found
+    small, light = small[::2], light[::2]  # every other row, as above
     blue, red = (small[..., 2] - light).ravel(), (small[..., 0] - light).ravel()
     level = (light.ravel() * np.float32(_COLOUR_LEVELS / 256)).astype(np.intp)
     count = np.bincount(level, minlength=_COLOUR_LEVELS)[:_COLOUR_LEVELS] + 20
