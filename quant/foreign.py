@@ -280,10 +280,11 @@ def load(path: Path, statement: Path) -> Foreign:
         )
     except ValidationError as error:
         raise BackEndError(f"{statement}: {_first(error)}; {_EXAMPLE}") from error
-    if form.element == "float32" and stated.mean is None and stated.deviation is None:
+    lacking = [name for name in ("mean", "deviation") if getattr(stated, name) is None]
+    if form.element == "float32" and lacking:
         raise BackEndError(
-            f"{statement}: says neither mean nor deviation, and floats come as (byte - mean) / deviation: give both, "
-            f"[0.0, ...] and [1.0, ...] if the model takes 0 to 255"
+            f"{statement}: says no {' and no '.join(lacking)}, and floats come as (byte - mean) / deviation: give both,"
+            f" [0.0, ...] and [1.0, ...] if the model takes 0 to 255"
         )
     try:
         content = read_regular(path)

@@ -47,7 +47,7 @@ _MOST_SHIFT = 1 / 16  # of a photograph's side
 _MOST_FEATURES = 20_000  # pictures whose features are measured
 _PART = 24  # photographs at a time
 _MOST_TEXTURES, _TEXTURE_STRANGERS = 4_000, 900
-_MIXTURES, _MIXED, _TEXTURE_RIDGE = 1_600, 2.0, 0.1
+_MIXTURES, _MIXED, _TEXTURE_RIDGE = 800, 2.0, 0.1
 # How much farther from own pictures than inverted ones the other groups have to be: they lie far off, and the level's
 # share of own pictures that are flagged is better spent on inverted ones.
 _FARTHER = np.array([1.0, 1.3, 1.3, 1.3, 1.3, 1.3], np.float32)

@@ -7,7 +7,8 @@ lost: their mean bytes, and how many the back end answers rightly. The finest is
 - it gets right at most half a point (`MOST_LOST`) of all pictures fewer than the finest, net, and
 - the sample does not show that it is worse: the exact one-sided sign test does not reject at 5 % (`LEVEL`).
 
-In a small sample the first rules, since the second shows little there; in a large one the second. What is harmed more
+In a small sample the first rules, since the second shows little there; in a large one the second. Fewer than
+`LEAST_IMAGES` show nothing, and the finest goes. What is harmed more
 can be as good only by chance, so a candidate counts as good only where every finer one does, of at least its quality
 and at least its size. Of those the ladder's first rung is the one of the fewest bytes. Below it come the candidates of
 fewer bytes and less accuracy than any rung before; what another beats in both is left out.
@@ -42,6 +43,7 @@ from edgesight.sim.workers import progress
 CANDIDATES: Final = tuple(Step(quality, divisor) for divisor in (1, 2, 4) for quality in (92, 85, 70, 50, 30, 15))
 MOST_LOST: Final = 0.005
 LEVEL: Final = 0.05
+LEAST_IMAGES: Final = 30
 MOST_IMAGES: Final = 1_000  # more take long, and half a point of these is five pictures
 
 Bools = npt.NDArray[np.bool_]
@@ -115,7 +117,8 @@ def rungs(steps: Sequence[Step], sizes: Floats, right: Bools) -> list[Rung]:
             "ones"
         )
     finest = could[np.argmax(sizes[could])]
-    good = {row: as_good(right[row], right[finest]) for row in could.tolist()}
+    enough = right.shape[1] >= LEAST_IMAGES
+    good = {row: row == finest or (enough and as_good(right[row], right[finest])) for row in could.tolist()}
     firm = [row for row in good if all(good[other] for other in good if _finer(steps[other], steps[row]))]
     accuracies = right.mean(axis=1)
     first = min(firm or [int(finest)], key=lambda row: float(sizes[row]))

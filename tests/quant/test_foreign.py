@@ -238,7 +238,15 @@ def test_outputs_that_do_not_fit_are_refused(colours: DataSet, tmp_path: Path, l
         ("height = 6", "width: Field required"),
         (f'height = {SIDE}\nwidth = {SIDE}\nchannels = 2\nlayout = "NCHW"\nelement = "uint8"', "channels"),
         (f'height = {SIDE}\nwidth = {SIDE}\nchannels = 3\nlayout = "HWC"\nelement = "uint8"', "layout"),
-        (f'height = {SIDE}\nwidth = {SIDE}\nchannels = 3\nlayout = "NCHW"\nelement = "float32"', "neither mean nor"),
+        (
+            f'height = {SIDE}\nwidth = {SIDE}\nchannels = 3\nlayout = "NCHW"\nelement = "float32"',
+            "no mean and no deviation",
+        ),
+        (
+            f'height = {SIDE}\nwidth = {SIDE}\nchannels = 3\nlayout = "NCHW"\nelement = "float32"\n'
+            "deviation = [1, 1, 1]",
+            "says no mean, and",
+        ),
         (
             f'height = {SIDE}\nwidth = {SIDE}\nchannels = 3\nlayout = "NCHW"\nelement = "uint8"\nmean = [1, 1, 1]',
             "bytes go",

@@ -46,6 +46,12 @@ def test_half_a_point_and_the_sign_test_both_rule() -> None:
     assert as_good(finest, finest)
 
 
+@pytest.mark.parametrize(("count", "first"), [(1, 90), (29, 90), (30, 50)])
+def test_so_few_pictures_that_they_show_nothing_go_at_the_finest(count: int, first: int) -> None:
+    everything = np.ones((2, count), np.bool_)
+    assert rungs([Step(90, 1), Step(50, 1)], np.array([900.0, 500.0]), everything)[0].quality == first
+
+
 def test_what_cannot_be_sent_is_left_out() -> None:
     steps = [Step(90, 1), Step(50, 1)]
     assert [rung.quality for rung in rungs(steps, np.array([np.inf, 500.0]), right(1_000, 10))] == [50]
