@@ -29,15 +29,15 @@ from edgesight.host.doors.bodies import (
     write_response,
     write_statistics,
 )
+from edgesight.host.doors.bounds import Room
 from edgesight.host.doors.compression import ENCODINGS, Damaged, TooLarge, chosen, pack, unpack
 from edgesight.host.doors.configuration import as_plain, configuration
 from edgesight.host.doors.openapi import document
 from edgesight.host.doors.served import Caller, Code, Refused, Response, Served
-from edgesight.host.doors.tensors import MAX_MESSAGE, invalid, shown
+from edgesight.host.doors.tensors import invalid, shown
 
 HEADER_LENGTH = "inference-header-content-length"
 CERTIFICATE = "edgesight.certificate"  # where in ASGI's scope a client's certificate lies
-MAX_HELD = 1 << 30  # bytes of bodies that are read or answered at a time
 BODY_WITHIN = 60.0  # seconds for a body to arrive
 _BESIDE = 1 << 18  # bytes from which packing is done beside the loop
 _STATUS = {
@@ -68,9 +68,9 @@ class Gone(Exception):
     """The client went away."""
 
 
-def app(served: Served, access: Access) -> Starlette:
-    """The door to `served` as an ASGI application."""
-    door = _Door(served, access)
+def app(served: Served, access: Access, room: Room) -> Starlette:
+    """The door to `served` as an ASGI application; `room` is for its requests' bodies."""
+    door = _Door(served, access, room)
     ask, manage = Role.ASK, Role.MANAGE
     routes = [
         door.route("/v2/health/live", door.live),
@@ -165,9 +165,8 @@ class _Refusal(Exception):
 class _Door:
     """The endpoints."""
 
-    def __init__(self, served: Served, access: Access) -> None:
-        self._served, self._access = served, access
-        self._held = 0
+    def __init__(self, served: Served, access: Access, room: Room) -> None:
+        self._served, self._access, self._room = served, access, room
         self._document = write_json(document(served.name, served.version))
 
     def route(self, path: str, endpoint: Endpoint, method: str = "GET", role: Role | None = None) -> Route:
@@ -194,7 +193,7 @@ class _Door:
                 logger.exception("%s %s failed", method, path)
                 return _error(500, "the server has a fault here, which its log tells of")
             finally:
-                self._held -= request.scope.get(_HELD, 0)
+                self._room.give_back(request.scope.get(_HELD, 0))
 
         return Route(path, run, methods=[method])
 
@@ -292,15 +291,16 @@ class _Door:
         """The request's whole body, unpacked. Refused, _Refusal or Gone where it is not to be had."""
         encoding = _encoding(request)
         chunks: list[bytes] = []
+        most = self._room.bounds.message
         told = request.headers.get("content-length", "0")
-        if not told.isdecimal() or int(told[:20]) > MAX_MESSAGE:
-            raise _too_large()
+        if not told.isdecimal() or int(told[:20]) > most:
+            raise _too_large(most)
         size = 0
         try:
             async for chunk in _timed(request):
                 size += len(chunk)
-                if size > MAX_MESSAGE:
-                    raise _too_large()
+                if size > most:
+                    raise _too_large(most)
                 self._hold(request, len(chunk))
                 chunks.append(chunk)
         except asyncio.TimeoutError:
@@ -309,19 +309,18 @@ class _Door:
         if encoding is None:
             return body
         try:
-            body = await _beside(unpack, body, encoding)
+            self._hold(request, most)  # until it is known how many it becomes
+            body = await _beside(unpack, body, encoding, most)
         except TooLarge:
-            raise _too_large() from None
+            raise _too_large(most) from None
         except Damaged as error:
             raise invalid(f"the body cannot be unpacked as {encoding}: {error}") from None
-        self._hold(request, len(body))
+        self._hold(request, len(body) - most)
         return body
 
     def _hold(self, request: HttpRequest, size: int) -> None:
         """Count `size` bytes as the request's until it is answered; Refused where all requests hold too many."""
-        if self._held + size > MAX_HELD:
-            raise Refused(Code.RESOURCE_EXHAUSTED, f"requests of {self._held} bytes are being answered: ask again", 1.0)
-        self._held += size
+        self._room.take(size)
         request.scope[_HELD] = request.scope.get(_HELD, 0) + size
 
 
@@ -361,11 +360,11 @@ async def _gone(request: HttpRequest) -> None:
         pass
 
 
-async def _beside(work: Callable[[bytes, str], bytes], body: bytes, encoding: str) -> bytes:
+async def _beside(work: Callable[..., bytes], body: bytes, *how: Any) -> bytes:
     """`work` on the body, beside the loop where it takes long."""
     if len(body) < _BESIDE:
-        return work(body, encoding)
-    return await asyncio.to_thread(work, body, encoding)
+        return work(body, *how)
+    return await asyncio.to_thread(work, body, *how)
 
 
 async def _packed(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
@@ -410,9 +409,9 @@ def _model(request: HttpRequest) -> tuple[str, str]:
     return request.path_params["model"], request.path_params.get("version", "")
 
 
-def _too_large() -> _Refusal:
+def _too_large(most: int) -> _Refusal:
     # What is still to come of the body is not read.
-    return _Refusal(413, f"the body is larger than {MAX_MESSAGE} bytes, unpacked: send smaller batches", _CLOSE)
+    return _Refusal(413, f"the body is larger than {most} bytes, unpacked: send smaller batches", _CLOSE)
 
 
 def _refused(error: Refused) -> HttpResponse:
