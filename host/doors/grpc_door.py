@@ -32,6 +32,7 @@ from edgesight.host.doors.messages import (
 )
 from edgesight.host.doors.served import Caller, Code, Refused, Served
 from edgesight.host.doors.tensors import invalid
+from edgesight.host.doors.told import told
 
 MESSAGE_WITHIN = 60.0  # seconds for a call's message to arrive
 _MAX_METADATA = 16 << 10  # bytes
@@ -60,7 +61,7 @@ Context: TypeAlias = Any  # a grpc.aio.ServicerContext; the library carries no t
 
 
 def make_server(served: Served, access: Access, room: Room, closing: asyncio.Event) -> grpc.aio.Server:
-    """The door to `served`, before it has an address; `room` is for its messages; streams end after `closing` is set."""
+    """The door to `served`, yet without address; `room` is for its messages. Streams end after `closing` is set."""
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", room.bounds.message),
@@ -237,7 +238,8 @@ class _Door:
         return pb.RepositoryModelUnloadResponse()
 
     async def ModelInfer(self, request: Any, context: Context, caller: Caller) -> Any:
-        return write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
+        with told(request.model_name, caller):
+            return write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
 
     async def ModelStreamInfer(self, requests: AsyncIterator[_Message], context: Context) -> None:
         """Answers in the order of the requests, some of which are worked on at a time; one that fails ends nothing."""
@@ -284,7 +286,7 @@ class _Door:
         if request is None:
             return pb.ModelStreamInferResponse(error_message=_NO_MESSAGE)
         try:
-            with self._room.holding(message.size):
+            with told(request.model_name, caller), self._room.holding(message.size):
                 answer = write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
         except Exception as error:
             if not isinstance(error, Refused):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -35,6 +35,7 @@ from edgesight.host.doors.configuration import as_plain, configuration
 from edgesight.host.doors.openapi import document
 from edgesight.host.doors.served import Caller, Code, Refused, Response, Served
 from edgesight.host.doors.tensors import invalid, shown
+from edgesight.host.doors.told import Gone, told
 
 HEADER_LENGTH = "inference-header-content-length"
 CERTIFICATE = "edgesight.certificate"  # where in ASGI's scope a client's certificate lies
@@ -53,19 +54,14 @@ _STATUS = {
     Code.UNAVAILABLE: 503,
     Code.UNAUTHENTICATED: 401,
 }
-# Curl and JavaScript send the last two where nobody says what it is.
-_TAKEN = ("application/json", "application/octet-stream", "application/x-www-form-urlencoded", "text/plain")
 _JSON, _BYTES = "application/json", "application/octet-stream"
+_FORM = "application/x-www-form-urlencoded"  # what `curl -d` says that it sends, and a web page's form
 _HELD = "edgesight.held"  # where in ASGI's scope the bytes are counted that a request holds
 _CLOSE = {"connection": "close"}
 
 logger = logging.getLogger(__name__)
 
 Endpoint = Callable[[HttpRequest, Caller], Awaitable[HttpResponse]]
-
-
-class Gone(Exception):
-    """The client went away."""
 
 
 def app(served: Served, access: Access, room: Room) -> Starlette:
@@ -148,10 +144,10 @@ def _plain(value: object, status: int = 200) -> HttpResponse:
 
 
 def _health(good: bool, what: str) -> HttpResponse:
-    told: dict[str, object] = {what: good}
+    said: dict[str, object] = {what: good}
     if not good:
-        told["error"] = f"the server is not {what} now: ask again"
-    return _plain(told, 200 if good else 503)
+        said["error"] = f"the server is not {what} now: ask again"
+    return _plain(said, 200 if good else 503)
 
 
 class _Refusal(Exception):
@@ -239,7 +235,7 @@ class _Door:
         return _plain({"model_stats": [write_statistics(one) for one in self._served.statistics("", "")]})
 
     async def index(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        ready = read_json(await self._body(request), {}).get("ready", False)
+        ready = read_json(await self._body(request, _FORM), {}).get("ready", False)
         if not isinstance(ready, bool):
             raise invalid("ready must be true or false")
         entries = self._served.index(ready)
@@ -260,12 +256,14 @@ class _Door:
     async def infer(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         name, version = _model(request)
         header = _header_length(request)
-        body = await self._body(request)
-        if header == 0 and body:
-            asked = read_raw_request(name, version, body, self._served.metadata(name, version))
-        else:
-            asked = read_request(name, version, body, header)
-        content, length = write_response(await _unless_gone(request, self._served.infer(asked.request, caller)), asked)
+        body = await self._body(request, _FORM)
+        with told(name, caller):
+            if header == 0 and body:
+                asked = read_raw_request(name, version, body, self._served.metadata(name, version))
+            else:
+                asked = read_request(name, version, body, header)
+            response = await _unless_gone(request, self._served.infer(asked.request, caller))
+            content, length = write_response(response, asked)
         answer = HttpResponse(content, media_type=_JSON if length is None else _BYTES)
         if length is not None:
             answer.headers[HEADER_LENGTH] = str(length)
@@ -282,18 +280,22 @@ class _Door:
 
     async def predict_v1(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         name, _ = _model(request)
-        found = read_json(await self._body(request))
-        asked = v1.read_request(name, found, self._served.metadata(name, ""))
-        answer = v1.write_response(await _unless_gone(request, self._served.infer(asked, caller)))
+        body = await self._body(request, _FORM)
+        with told(name, caller):
+            asked = v1.read_request(name, read_json(body), self._served.metadata(name, ""))
+            answer = v1.write_response(await _unless_gone(request, self._served.infer(asked, caller)))
         return await _packed(request, _plain(answer))
 
-    async def _body(self, request: HttpRequest) -> bytes:
-        """The request's whole body, unpacked. Refused, _Refusal or Gone where it is not to be had."""
-        encoding = _encoding(request)
+    async def _body(self, request: HttpRequest, *kinds: str) -> bytes:
+        """The request's whole body, unpacked, of one of the usual kinds or of `kinds`.
+
+        Refused, _Refusal or Gone where it is not to be had.
+        """
+        encoding = _encoding(request, (_JSON, _BYTES, *kinds))
         chunks: list[bytes] = []
         most = self._room.bounds.message
-        told = request.headers.get("content-length", "0")
-        if not told.isdecimal() or int(told[:20]) > most:
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length[:20]) > most:
             raise _too_large(most)
         size = 0
         try:
@@ -380,10 +382,10 @@ async def _packed(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
     return answer
 
 
-def _encoding(request: HttpRequest) -> str | None:
+def _encoding(request: HttpRequest, kinds: Sequence[str]) -> str | None:
     """How the body is compressed; None: not at all. _Refusal where we cannot read it so."""
     kind = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
-    if kind not in _TAKEN:
+    if kind not in kinds:
         raise _Refusal(415, f"a body of type {shown(kind)} is not taken: send {_JSON}, or {_BYTES} with binary tensors")
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
@@ -396,12 +398,12 @@ def _encoding(request: HttpRequest) -> str | None:
 
 def _header_length(request: HttpRequest) -> int | None:
     """How much of the body is JSON; None: all. Refused where the header says nothing sensible."""
-    told = request.headers.get(HEADER_LENGTH)
-    if told is None:
+    length = request.headers.get(HEADER_LENGTH)
+    if length is None:
         return None
-    if not (told.isascii() and told.isdecimal() and len(told) < 20):
-        raise invalid(f"{HEADER_LENGTH} must be a whole number of bytes, not {shown(told)}")
-    return int(told)
+    if not (length.isascii() and length.isdecimal() and len(length) < 20):
+        raise invalid(f"{HEADER_LENGTH} must be a whole number of bytes, not {shown(length)}")
+    return int(length)
 
 
 def _model(request: HttpRequest) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgesight.host.doors.access import Access, Anyone, DoorError, check_plain
+from edgesight.host.doors.access import Access, Anyone, DoorError, check_plain, is_loopback
 from edgesight.host.doors.bounds import Bounds, Room
 from edgesight.host.doors.served import Served
 
@@ -25,6 +25,7 @@ try:
 
     from edgesight.host.doors import grpc_door, http
     from edgesight.host.doors.connections import Connection
+    from edgesight.host.doors.pages import OwnPages
 except ImportError as error:
     raise DoorError(f"the inference protocol's doors need more ({error}): pip install 'edgesight[oip]'") from error
 
@@ -125,8 +126,10 @@ async def _open_http(
     if address is None:
         return None
     tls = access.tls if access is not None else None
+    host, port = address
+    names = frozenset({"localhost", host.lower()}) if tls is None and is_loopback(host) else None
     config = Config(
-        app,
+        OwnPages(app, names),
         http=functools.partial(Connection, bounds=bounds),  # type: ignore[arg-type]  # it is called, and no more
         ws="none",
         lifespan="off",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import queue
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -17,8 +19,13 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
+from edgesight.host.doors import grpc_door
+from edgesight.host.doors.access import ByToken
+from edgesight.host.doors.bounds import Bounds
 from edgesight.host.doors.tensors import MAX_MESSAGE
 from tests.host.doors.conftest import Doors
+from tests.host.doors.small import PLAIN, Small, running
+from tests.waiting import wait_until
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ROW = np.arange(16, dtype=np.int32).reshape(1, 16)
@@ -290,3 +297,85 @@ def test_health_and_reflection(doors: Doors) -> None:
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }
+
+
+def refused(call: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value.code(), caught.value.details()
+
+
+def test_calls_and_what_they_bring_are_bounded() -> None:
+    served = Small()
+    bounds = Bounds(message=10_000, held=15_000, calls=3)
+    assert bounds.worst == 45_000
+    with running(served, dataclasses.replace(PLAIN, bounds=bounds)) as addresses:
+        assert addresses.grpc is not None
+        target = f"127.0.0.1:{addresses.grpc[1]}"
+        channel = grpc.insecure_channel(target)
+        calls = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        large = message(shape=[9_000], raw=[bytes(9_000)])
+        assert calls.ModelInfer(large).model_name == "sums"
+        code, said = refused(lambda: calls.ModelInfer(message(shape=[10_000], raw=[bytes(10_000)])))
+        assert (code, "larger than max" in said) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+        large.model_name = "slow"
+        held = calls.ModelInfer.future(large)
+        assert served.began.wait(10)
+        code, said = refused(lambda: calls.ModelInfer(large))
+        assert (code, said) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "requests of 9012 bytes are being answered: ask again",
+        )
+        (answer,) = calls.ModelStreamInfer(iter([large]))
+        assert "bytes are being answered" in answer.error_message
+        # Streams that bring nothing are calls, too.
+        streams = [calls.ModelStreamInfer(endless()) for _ in range(2)]
+        wait_until(lambda: not is_live(calls))
+        for stream in streams:
+            stream.cancel()
+        wait_until(lambda: is_live(calls))
+        served.go_on.set()
+        assert held.result().model_name == "slow"
+        large.model_name = "sums"
+        assert calls.ModelInfer(large).model_name == "sums"
+        channel.close()
+
+
+def endless() -> Iterator[Any]:
+    threading.Event().wait(10)
+    yield from ()
+
+
+def is_live(calls: Any) -> bool:
+    try:
+        return bool(calls.ServerLive(pb.ServerLiveRequest()).live)
+    except grpc.RpcError as error:
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        return False
+
+
+def test_a_message_that_does_not_come_is_given_up(shared: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_door, "MESSAGE_WITHIN", 0.3)
+    with grpc.insecure_channel(shared.grpc) as channel:
+        call = channel.stream_unary("/inference.GRPCInferenceService/ModelMetadata")
+        code, said = refused(lambda: call(endless()))
+        assert (code, "did not come within 0.3 s" in said) == (grpc.StatusCode.DEADLINE_EXCEEDED, True)
+        code, said = refused(lambda: call(iter(())))
+        assert (code, "brought no message" in said) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+
+
+def test_who_may_not_ask_is_refused_before_his_message_is_read() -> None:
+    with running(Small(), dataclasses.replace(PLAIN, access=ByToken(lambda token: None, None))) as addresses:
+        assert addresses.grpc is not None
+        with grpc.insecure_channel(f"127.0.0.1:{addresses.grpc[1]}") as channel:
+            for name in ("ModelInfer", "RepositoryModelLoad", "ModelStreamInfer"):
+                call = channel.stream_stream(f"/inference.GRPCInferenceService/{name}")
+                code, _ = refused(lambda call=call: list(call(endless())))
+                assert code is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_metadata_are_bounded(shared: Doors) -> None:
+    for metadata in ([("x", "a" * 100_000)], [(f"x{k}", "a" * 100) for k in range(1_000)]):
+        code, _ = refused(lambda metadata=metadata: stub(shared).ModelInfer(message(), metadata=metadata))
+        assert code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+    assert stub(shared).ModelInfer(message(), metadata=[("authorization", "x"), ("traceparent", "y")] * 5)
