@@ -33,6 +33,11 @@ class Bounds:
     connections: int = 512
 
     @property
+    def structure(self) -> int:
+        """Bytes of a message that may be others than tensors' raw ones: read, they take some 40 times as much."""
+        return self.message // 4
+
+    @property
     def worst(self) -> int:
         """Bytes of messages, as they come, that may be in memory at a time: each call is bringing the largest."""
         return self.held + self.calls * self.message

@@ -65,6 +65,11 @@ class Connection(HttpToolsProtocol):
         self._await_head()
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One line of the head; trailers, which may come behind a body in chunks, are none."""
+        if self._head_is_coming:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Its head is there."""
         self._head_is_coming = False

@@ -14,16 +14,17 @@ from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tritonclient.grpc import service_pb2 as pb
 
 from edgesight.host.doors import tracing
 from edgesight.host.doors.access import Access, DoorError, Peer, Role, Tls, admit
+from edgesight.host.doors.bodies import MAX_TEXT
 from edgesight.host.doors.bounds import Room
 from edgesight.host.doors.messages import (
     read_load_parameters,
+    read_message,
     read_request,
     write_configuration,
     write_metadata,
@@ -41,7 +42,6 @@ _SAID = 1_024  # characters of a message; metadata has no room for more
 _HEALTH_EVERY = 0.5  # seconds between looks whether a watched health has changed
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
-_NO_MESSAGE = "the message cannot be read as this call's: use the protocol's own definition of it"
 _UNSERVED = {
     "SystemSharedMemoryStatus": "shared memory",
     "SystemSharedMemoryRegister": "shared memory",
@@ -71,7 +71,7 @@ def make_server(served: Served, access: Access, room: Room, closing: asyncio.Eve
         ],
         maximum_concurrent_rpcs=room.bounds.calls,
     )
-    server.add_generic_rpc_handlers((_handler(_Door(served, access, room, closing)),))
+    server.add_generic_rpc_handlers((_handler(_Door(served, access, room, closing), room.bounds.structure),))
     health_pb2_grpc.add_HealthServicer_to_server(_Health(served, closing), server)
     reflection.enable_server_reflection([_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     return server
@@ -93,11 +93,11 @@ def listen(server: grpc.aio.Server, host: str, port: int, tls: Tls | None) -> in
         ) from error
 
 
-def _handler(door: _Door) -> grpc.GenericRpcHandler:
+def _handler(door: _Door, most: int) -> grpc.GenericRpcHandler:
     """The calls of `door`.
 
     To the library all of them take streams, though of one message but for one of them: so who asks is known before a
-    message is read, and one that is none is no fault of ours.
+    message is read, and one that is none is no fault of ours. `most` bytes of a message may be no raw tensors.
     """
     handlers = {}
     for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
@@ -106,7 +106,7 @@ def _handler(door: _Door) -> grpc.GenericRpcHandler:
         make = grpc.stream_stream_rpc_method_handler if streams else grpc.stream_unary_rpc_method_handler
         handlers[name] = make(
             door.ModelStreamInfer if streams else door.call(name),
-            request_deserializer=_reader(getattr(pb, method.input_type.name)),
+            request_deserializer=_reader(getattr(pb, method.input_type.name), most),
             response_serializer=getattr(pb, method.output_type.name).SerializeToString,
         )
     return grpc.method_handlers_generic_handler(_SERVICE, handlers)
@@ -114,20 +114,20 @@ def _handler(door: _Door) -> grpc.GenericRpcHandler:
 
 @dataclass(frozen=True)
 class _Message:
-    """What came: None where that is no message of the kind, and how many bytes."""
+    """What came: a message or why it cannot be taken, and how many bytes."""
 
     content: Any
     size: int
 
 
-def _reader(kind: Any) -> Callable[[bytes], _Message]:
-    """Reads a message of that `kind`."""
+def _reader(kind: Any, most: int) -> Callable[[bytes], _Message]:
+    """Reads a message of that `kind`, of which `most` bytes may be no raw tensors."""
 
     def read(content: bytes) -> _Message:
         try:
-            return _Message(kind.FromString(content), len(content))
-        except DecodeError:
-            return _Message(None, len(content))
+            return _Message(read_message(kind, content, most), len(content))
+        except Refused as error:
+            return _Message(error, len(content))
 
     return read
 
@@ -283,8 +283,8 @@ class _Door:
     async def _streamed(self, message: _Message, context: Context, caller: Caller) -> Any:
         """The answer to one request of a stream, or why there is none."""
         request = message.content
-        if request is None:
-            return pb.ModelStreamInferResponse(error_message=_NO_MESSAGE)
+        if isinstance(request, Refused):
+            return pb.ModelStreamInferResponse(error_message=str(request))
         try:
             with told(request.model_name, caller), self._room.holding(message.size):
                 answer = write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
@@ -293,7 +293,9 @@ class _Door:
                 logger.exception("ModelStreamInfer failed")
                 error = _fault()
             empty = pb.ModelInferResponse(
-                model_name=request.model_name, model_version=request.model_version, id=request.id
+                model_name=request.model_name[:MAX_TEXT],
+                model_version=request.model_version[:MAX_TEXT],
+                id=request.id[:MAX_TEXT],
             )
             return pb.ModelStreamInferResponse(error_message=str(error)[:_SAID], infer_response=empty)
         answer.parameters["triton_final_response"].bool_param = True
@@ -309,8 +311,8 @@ async def _read(requests: AsyncIterator[_Message]) -> _Message:
     except asyncio.TimeoutError:
         said = f"the call's message did not come within {MESSAGE_WITHIN:g} s: ask again"
         raise Refused(Code.DEADLINE_EXCEEDED, said) from None
-    if message.content is None:
-        raise invalid(_NO_MESSAGE)
+    if isinstance(message.content, Refused):
+        raise message.content
     return message
 
 

@@ -163,6 +163,7 @@ class _Door:
 
     def __init__(self, served: Served, access: Access, room: Room) -> None:
         self._served, self._access, self._room = served, access, room
+        self._structure = room.bounds.structure
         self._document = write_json(document(served.name, served.version))
 
     def route(self, path: str, endpoint: Endpoint, method: str = "GET", role: Role | None = None) -> Route:
@@ -235,7 +236,7 @@ class _Door:
         return _plain({"model_stats": [write_statistics(one) for one in self._served.statistics("", "")]})
 
     async def index(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        ready = read_json(await self._body(request, _FORM), {}).get("ready", False)
+        ready = read_json(await self._body(request, _FORM), self._structure, {}).get("ready", False)
         if not isinstance(ready, bool):
             raise invalid("ready must be true or false")
         entries = self._served.index(ready)
@@ -244,12 +245,12 @@ class _Door:
         )
 
     async def load(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        parameters = read_load_parameters(await self._body(request))
+        parameters = read_load_parameters(await self._body(request), self._structure)
         await self._served.load(_model(request)[0], parameters, caller)
         return _plain({})
 
     async def unload(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        parameters = read_load_parameters(await self._body(request))
+        parameters = read_load_parameters(await self._body(request), self._structure)
         await self._served.unload(_model(request)[0], parameters, caller)
         return _plain({})
 
@@ -261,7 +262,7 @@ class _Door:
             if header == 0 and body:
                 asked = read_raw_request(name, version, body, self._served.metadata(name, version))
             else:
-                asked = read_request(name, version, body, header)
+                asked = read_request(name, version, body, header, self._structure)
             response = await _unless_gone(request, self._served.infer(asked.request, caller))
             content, length = write_response(response, asked)
         answer = HttpResponse(content, media_type=_JSON if length is None else _BYTES)
@@ -282,7 +283,7 @@ class _Door:
         name, _ = _model(request)
         body = await self._body(request, _FORM)
         with told(name, caller):
-            asked = v1.read_request(name, read_json(body), self._served.metadata(name, ""))
+            asked = v1.read_request(name, read_json(body, self._structure), self._served.metadata(name, ""))
             answer = v1.write_response(await _unless_gone(request, self._served.infer(asked, caller)))
         return await _packed(request, _plain(answer))
 

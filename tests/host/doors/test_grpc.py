@@ -22,6 +22,8 @@ from tritonclient.grpc import service_pb2_grpc
 from edgesight.host.doors import grpc_door
 from edgesight.host.doors.access import ByToken
 from edgesight.host.doors.bounds import Bounds
+from edgesight.host.doors.messages import read_message
+from edgesight.host.doors.served import Refused
 from edgesight.host.doors.tensors import MAX_MESSAGE
 from tests.host.doors.conftest import Doors
 from tests.host.doors.small import PLAIN, Small, running
@@ -214,6 +216,13 @@ def message(**more: Any) -> Any:
     return pb.ModelInferRequest(model_name="sums", inputs=[told], raw_input_contents=raw)
 
 
+def named(**texts: str) -> Any:
+    asked = message()
+    for name, text in texts.items():
+        setattr(asked, name, text)
+    return asked
+
+
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
@@ -233,6 +242,9 @@ def message(**more: Any) -> Any:
         (message(raw=[], contents={"int_contents": [1]}), "0 values came in uint_contents"),
         (message(contents={"uint_contents": [1]}), "contents beside raw_input_contents"),
         (message(name=""), "no name"),
+        (message(name="x" * 2_000), "at most 1024 characters"),
+        (named(id="x" * 2_000), "id must be a text of at most"),
+        (named(model_name="x" * 2_000), "model_name must be a text of at most"),
         (message(parameters={"a": {}}), "parameter 'a' has no value"),
         (pb.ModelInferRequest(inputs=[{"name": str(k)} for k in range(300)]), "300 inputs"),
         (
@@ -324,7 +336,7 @@ def test_calls_and_what_they_bring_are_bounded() -> None:
         code, said = refused(lambda: calls.ModelInfer(large))
         assert (code, said) == (
             grpc.StatusCode.RESOURCE_EXHAUSTED,
-            "requests of 9012 bytes are being answered: ask again",
+            f"requests of {large.ByteSize()} bytes are being answered: ask again",
         )
         (answer,) = calls.ModelStreamInfer(iter([large]))
         assert "bytes are being answered" in answer.error_message
@@ -349,8 +361,7 @@ def endless() -> Iterator[Any]:
 def is_live(calls: Any) -> bool:
     try:
         return bool(calls.ServerLive(pb.ServerLiveRequest()).live)
-    except grpc.RpcError as error:
-        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    except grpc.RpcError:
         return False
 
 
@@ -379,3 +390,30 @@ def test_metadata_are_bounded(shared: Doors) -> None:
         code, _ = refused(lambda metadata=metadata: stub(shared).ModelInfer(message(), metadata=metadata))
         assert code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
     assert stub(shared).ModelInfer(message(), metadata=[("authorization", "x"), ("traceparent", "y")] * 5)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x2a\x00" * (1 << 20),  # inputs of nothing: read, each takes 40 times as much memory
+        b"\x32\x00" * (1 << 20),
+        b"\x3a\x00" * (1 << 20),
+        b"\x78\x01" * (1 << 20),  # a field that the protocol does not have
+        message(raw=[], shape=[4 << 20], contents={"fp32_contents": [1.0] * ((4 << 20) + 1)}).SerializeToString(),
+    ],
+)
+def test_what_grows_in_memory_is_refused_before_it_is_read(shared: Doors, sent: bytes) -> None:
+    with grpc.insecure_channel(shared.grpc, options=[("grpc.max_send_message_length", -1)]) as channel:
+        code, said = refused(lambda: channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(sent))
+        assert (code, "send tensors as raw_input_contents" in said) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+        stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+        (answer,) = stream(iter([sent]))
+        assert b"send tensors as raw_input_contents" in answer
+
+
+@pytest.mark.parametrize(
+    "sent", [b"\x80" * 20, b"\x0b", b"\x0a\x80", b"\x0a\x05a", b"\x09a", b"\x0a" + b"\xff" * 9 + b"\x01"]
+)
+def test_broken_messages_are_none(sent: bytes) -> None:
+    with pytest.raises(Refused, match="cannot be read"):
+        read_message(pb.ModelInferRequest, sent, 1_000)

@@ -234,6 +234,18 @@ def test_what_is_no_http(shared: Doors, sent: bytes) -> None:
     assert CLIENT.get(f"{shared.http}/v2/health/live").status_code == 200
 
 
+def test_trailers_are_no_headers(shared: Doors) -> None:
+    body = json.dumps(tensor()).encode()
+    head = (
+        b"POST "
+        + INFER.encode()
+        + b" HTTP/1.1\r\nconnection: close\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n"
+    )
+    trailers = b"host: evil.example\r\norigin: http://evil.example\r\ncontent-type: text/plain\r\n"
+    sent = head + b"\r\n%x\r\n%s\r\n0\r\n" % (len(body), body) + trailers + b"\r\n"
+    assert raw(shared, sent).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_head_that_never_ends_is_cut_off(shared: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_WITHIN", 0.3)
     for sent in (b"", b"GET /v2 HTTP/1.1\r\nx"):
