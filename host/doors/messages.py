@@ -83,6 +83,8 @@ def read_message(kind: Any, content: bytes, most: int) -> Any:
                 at += 8 if wire == 1 else 4
             else:
                 raise DecodeError
+            if at > size:
+                raise DecodeError
             fields += 1
             beside += at - begins if key >> 3 != _RAW else 0
             if fields > MAX_FIELDS or beside > most:
