@@ -36,6 +36,8 @@ from edgesight.host.doors.tensors import invalid
 from edgesight.host.doors.told import told
 
 MESSAGE_WITHIN = 60.0  # seconds for a call's message to arrive
+GREETED_WITHIN_MS = 20_000  # for a connection's handshakes
+_IDLE_MS = 300_000  # after which a connection without calls is closed; clients open another by themselves
 _MAX_METADATA = 16 << 10  # bytes
 _AHEAD = 16  # requests of a stream that are worked on at a time
 _SAID = 1_024  # characters of a message; metadata has no room for more
@@ -67,6 +69,8 @@ def make_server(served: Served, access: Access, room: Room, closing: asyncio.Eve
             ("grpc.max_receive_message_length", room.bounds.message),
             ("grpc.max_send_message_length", room.bounds.message),
             ("grpc.max_metadata_size", _MAX_METADATA),
+            ("grpc.server_handshake_timeout_ms", GREETED_WITHIN_MS),
+            ("grpc.max_connection_idle_ms", _IDLE_MS),
             ("grpc.so_reuseport", 0),  # two servers at one port would share its clients unnoticed
         ],
         maximum_concurrent_rpcs=room.bounds.calls,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import queue
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -417,3 +418,12 @@ def test_what_grows_in_memory_is_refused_before_it_is_read(shared: Doors, sent: 
 def test_broken_messages_are_none(sent: bytes) -> None:
     with pytest.raises(Refused, match="cannot be read"):
         read_message(pb.ModelInferRequest, sent, 1_000)
+
+
+def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_door, "GREETED_WITHIN_MS", 500)
+    with running(Small()) as addresses:
+        assert addresses.grpc is not None
+        with socket.create_connection(addresses.grpc, timeout=10) as connection:
+            while connection.recv(65_536):  # the server's own greeting
+                pass
