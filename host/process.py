@@ -15,13 +15,16 @@ _LONGEST = 500  # characters of a line
 def write_log() -> None:
     """Write what this program has to say to standard error, a line each with its time; of libraries errors only.
 
+    Where the environment says EDGESIGHT_LOG=debug, also what is for whoever looks for a fault.
+
     Python's own warnings are the libraries', and would go there without a time: a packet can cause some.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
     logging.captureWarnings(True)
-    logging.getLogger(_ROOM).setLevel(logging.INFO)
+    debugging = os.environ.get("EDGESIGHT_LOG", "").lower() == "debug"
+    logging.getLogger(_ROOM).setLevel(logging.DEBUG if debugging else logging.INFO)
 
 
 class _OneLine(logging.Formatter):

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesight.host.doors.served import Parameters, Request, Tensor, shape_of
-from edgesight.host.doors.tensors import invalid, shown
+from edgesight.host.doors.served import Request, Tensor, shape_of
+from edgesight.host.doors.tensors import invalid, number_of, shown
 
 PICTURE = "picture"  # the one input
 MAX_PICTURES = 64  # of one request
@@ -61,15 +61,15 @@ class Asked:
 
 def read(request: Request) -> Asked:
     """What `request` asks; Refused (INVALID_ARGUMENT) where an edge cannot be asked so."""
-    accuracy = _number(request.parameters, "accuracy")
+    accuracy = number_of(request.parameters, "accuracy")
     if accuracy is not None and not 0.0 <= accuracy <= 1.0:
         raise invalid(f"parameter accuracy is {accuracy:g}: give the least share of right answers that will do, 0 to 1")
-    deadline_ms = _number(request.parameters, "deadline_ms")
+    deadline_ms = number_of(request.parameters, "deadline_ms")
     if deadline_ms is not None and not 0.0 < deadline_ms <= LONGEST_DEADLINE_MS:
         raise invalid(
             f"parameter deadline_ms is {deadline_ms:g}: give milliseconds above 0, at most {LONGEST_DEADLINE_MS:g}"
         )
-    priority = _number(request.parameters, "priority")
+    priority = number_of(request.parameters, "priority")
     if priority is not None and not (priority >= 0 and priority.is_integer()):
         raise invalid(f"parameter priority is {priority:g}: give a whole number; 0 and 1 go before 2, and so on")
     return Asked(
@@ -89,22 +89,8 @@ def _limit(request: Request, deadline_ms: float | None) -> float | None:
     deadline = deadline_ms / 1e3
     if limit < deadline and not math.isclose(limit, deadline):
         return limit
-    timeout = _number(request.parameters, "timeout")
+    timeout = number_of(request.parameters, "timeout")
     return timeout / 1e6 if timeout else None
-
-
-def _number(parameters: Parameters, name: str) -> float | None:
-    """A parameter that is a number, or the text of one, as clients without floating-point parameters send it."""
-    value = parameters.get(name)
-    if value is None:
-        return None
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise invalid(f"parameter {name} must be a number, or a text that is one, not {shown(value)}")
-    return number
 
 
 def _pictures(inputs: Sequence[Tensor]) -> list[Given]:

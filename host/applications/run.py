@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import signal
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesight.host.applications.applications import Application, Applications, check_name
+from edgesight.host.doors.bounds import BOARD
 from edgesight.host.edge import HELD_BYTES, Edge, EdgeError, open_edge, picture_decoder
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.images import give_back_memory
@@ -71,6 +73,8 @@ def run_edge(
     """
     _check_together(setups, power)
     give_back_memory()
+    if doors is not None:
+        doors = dataclasses.replace(doors, bounds=doors.bounds or BOARD)
     decoder = picture_decoder()
     opened = [_open(setup, power, hedge_budget, decoder, HELD_BYTES // len(setups)) for setup in setups]
 

@@ -182,13 +182,17 @@ def _checked(client: Client, role: Role) -> str:
     return client.name
 
 
+def is_loopback(host: str) -> bool:
+    """The host, an IP address or a name, can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def check_plain(host: str, insecure: bool) -> None:
     """Raises DoorError where a plain door at `host`, an IP address, would be open to others than this machine."""
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback and not insecure:
+    if not is_loopback(host) and not insecure:
         raise DoorError(
             f"a door at {host} would be open to whoever reaches this machine, unencrypted: give it keys, put it on "
             "127.0.0.1, or say --insecure"

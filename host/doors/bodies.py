@@ -40,7 +40,6 @@ from edgesight.host.doors.tensors import (
     to_raw,
 )
 
-MAX_JSON = 16 << 20  # bytes of JSON: a list of its values takes up to 24 times as much memory
 MAX_TEXT = 1_024  # characters of a name or an id
 
 
@@ -53,13 +52,16 @@ class Asked:
     binary: bool
 
 
-def read_json(content: bytes | memoryview, empty: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The JSON object in `content`; `empty` where there is none. Refused where it is none, too large or too deep."""
+def read_json(content: bytes | memoryview, most: int, empty: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The JSON object in `content`; `empty` where there is none. Refused where it is none, too large or too deep.
+
+    `most` bytes are taken: a list of its values takes up to 24 times as much memory.
+    """
     if not len(content) and empty is not None:
         return empty
-    if len(content) > MAX_JSON:
+    if len(content) > most:
         raise invalid(
-            f"{len(content)} bytes of JSON; at most {MAX_JSON} are taken: send tensors as binary data, or over gRPC"
+            f"{len(content)} bytes of JSON; at most {most} are taken: send tensors as binary data, or over gRPC"
         )
     try:
         found = from_json(bytes(content), allow_inf_nan=False)
@@ -105,12 +107,15 @@ def parameters_of(found: Mapping[str, Any], what: str) -> dict[str, Parameter]:
     return parameters
 
 
-def read_request(model: str, version: str, body: bytes, header: int | None) -> Asked:
-    """The request in an infer `body`, of whose bytes the first `header` are JSON (None: all). Raises Refused."""
+def read_request(model: str, version: str, body: bytes, header: int | None, most: int) -> Asked:
+    """The request in an infer `body`, of whose bytes the first `header` are JSON (None: all). Raises Refused.
+
+    `most` is as for `read_json`.
+    """
     if header is not None and header > len(body):
         raise invalid(f"the header's length is {header}, and the whole body has {len(body)} bytes")
     view = memoryview(body)
-    found = read_json(view if header is None else view[:header])
+    found = read_json(view if header is None else view[:header], most)
     behind = view[len(body) if header is None else header :]
     parameters = parameters_of(found, "the request")
     check_request_parameters(parameters)
@@ -277,9 +282,9 @@ def _duration(duration: Duration) -> dict[str, int]:
     return {"count": duration.count, "ns": duration.ns}
 
 
-def read_load_parameters(body: bytes) -> dict[str, Parameter]:
+def read_load_parameters(body: bytes, most: int) -> dict[str, Parameter]:
     """Parameters of a load or unload; Refused where they carry a model's files."""
-    parameters = parameters_of(read_json(body, {}), "the request")
+    parameters = parameters_of(read_json(body, most, {}), "the request")
     for name in parameters:
         if name.startswith("file:"):
             raise Refused(

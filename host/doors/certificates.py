@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgesight.host.datacenter.authority import Authority
 from edgesight.host.doors.access import ByCertificate, Client, Role, Shown, Tls
 from edgesight.host.doors.served import Code, Refused
 from edgesight.host.files import write_atomically
@@ -13,8 +14,13 @@ from edgesight.host.link.keys import KeysError, key_pem, load_certificate, new_k
 from edgesight.host.link.server import Admitted
 from edgesight.host.link.tls import Untrusted, check_client
 
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+    from edgesight.host.datacenter.authority import Authority
+
 KEY_FILE, CERTIFICATE_FILE, AUTHORITY_FILE = "client.key", "client.crt", "ca.crt"
-_OTHER = "ask the data centre's owner for a client's certificate"
+OTHER = "ask the data centre's owner for a client's certificate"
 
 
 def make_client(authority: Authority, name: str, folder: Path, *, manages: bool = False) -> None:
@@ -45,23 +51,32 @@ def door_tls(authority: Authority, hosts: Sequence[str], *, clients: bool) -> Tl
     return Tls(key, begin + certificate, pem(authority.certificate) if clients else None)
 
 
+def client_in(shown: bytes, authority: Certificate, at: datetime.datetime) -> tuple[Client, Certificate]:
+    """The client whose certificate was shown, in PEM, and that certificate.
+
+    Raises Refused (UNAUTHENTICATED) where it is no client's that `authority` signed, or does not hold `at` that time.
+    """
+    try:
+        certificate = load_certificate(shown)
+        manages = check_client(certificate, authority, at)
+    except (ValueError, Untrusted) as error:
+        raise Refused(Code.UNAUTHENTICATED, f"{error}: {OTHER}") from error
+    name = certificate.subject.rfc4514_string().removeprefix("CN=")
+    return Client(name, Role.MANAGE if manages else Role.ASK), certificate
+
+
 def by_certificate(authority: Authority, hosts: Sequence[str]) -> ByCertificate:
     """Access for the clients that `authority` enrolled, and did not revoke, at doors found by `hosts`."""
 
     def check(shown: bytes) -> Shown:
-        try:
-            certificate = load_certificate(shown)
-            manages = check_client(certificate, authority.certificate, now())
-        except (ValueError, Untrusted) as error:
-            raise Refused(Code.UNAUTHENTICATED, f"{error}: {_OTHER}") from error
-        subject = certificate.subject.rfc4514_string().removeprefix("CN=")
-        admitted = Admitted(subject, f"{certificate.serial_number:x}", certificate.not_valid_after_utc)
+        client, certificate = client_in(shown, authority.certificate, now())
+        admitted = Admitted(client.name, f"{certificate.serial_number:x}", certificate.not_valid_after_utc)
 
         def refusal() -> str | None:
             if authority.refusal(admitted) is None:
                 return None
-            return f"the certificate of client {admitted.name!r} was revoked or has expired: {_OTHER}"
+            return f"the certificate of client {admitted.name!r} was revoked or has expired: {OTHER}"
 
-        return Shown(Client(subject, Role.MANAGE if manages else Role.ASK), refusal)
+        return Shown(client, refusal)
 
     return ByCertificate(door_tls(authority, hosts, clients=True), check)

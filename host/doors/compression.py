@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import zlib
 
-from edgesight.host.doors.tensors import MAX_MESSAGE
-
 ENCODINGS = ("gzip", "deflate")
 _WORTH_IT = 1_024  # bytes
 _GZIP, _ZLIB = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS
@@ -20,14 +18,15 @@ class Damaged(Exception):
     """A body is not compressed as it says."""
 
 
-def unpack(body: bytes, encoding: str) -> bytes:
-    """What a body of one of the `ENCODINGS` unpacks to; raises TooLarge as soon as that is known, and Damaged."""
+def unpack(body: bytes, encoding: str, most: int) -> bytes:
+    """What a body of one of the `ENCODINGS` unpacks to; raises TooLarge as soon as it is beyond `most` bytes, and
+    Damaged."""
     unpacker = zlib.decompressobj(_GZIP if encoding == "gzip" else _ZLIB)
     try:
-        content = unpacker.decompress(body, MAX_MESSAGE + 1)
+        content = unpacker.decompress(body, most + 1)
     except zlib.error as error:
         raise Damaged(str(error)) from error
-    if len(content) > MAX_MESSAGE:
+    if len(content) > most:
         raise TooLarge
     if not unpacker.eof:
         raise Damaged("it ends too early")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from edgesight.host.doors.bounds import Bounds
 from edgesight.host.doors.http import CERTIFICATE
-from edgesight.host.doors.tensors import MAX_MESSAGE
 
-MAX_CONNECTIONS = 512
 HEAD_WITHIN = (
     20.0  # seconds for a request's head to arrive, from its first byte; the first one's from the connection's begin
 )
 MAX_HEAD = 64 << 10  # bytes of a request's head
-_MAX_BYTES = 2 * MAX_MESSAGE + MAX_HEAD  # of a request: chunks come with as much around them, at the very worst
 
 
 class Connection(HttpToolsProtocol):
@@ -25,9 +24,15 @@ class Connection(HttpToolsProtocol):
     _head_is_coming = True
     _received = 0  # bytes of the request that is coming
 
+    def __init__(self, *arguments: Any, bounds: Bounds, **named: Any) -> None:
+        """As uvicorn has it, within `bounds`."""
+        super().__init__(*arguments, **named)
+        self._connections = bounds.connections
+        self._most = 2 * bounds.message + MAX_HEAD  # chunks come with as much around them, at the very worst
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Turn away one too many; keep what certificate was shown for all requests."""
-        if len(self.connections) >= MAX_CONNECTIONS:
+        if len(self.connections) >= self._connections:
             transport.abort()
             self.transport = transport
             return
@@ -48,7 +53,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._received += len(data)
-        limit = MAX_HEAD if self._head_is_coming else _MAX_BYTES
+        limit = MAX_HEAD if self._head_is_coming else self._most
         if self._received - len(data) > limit:
             self.send_400_response("The request is too long.")
             return
@@ -59,6 +64,11 @@ class Connection(HttpToolsProtocol):
         self._received = 0
         self._await_head()
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One line of the head; trailers, which may come behind a body in chunks, are none."""
+        if self._head_is_coming:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Its head is there."""

@@ -9,19 +9,22 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tritonclient.grpc import service_pb2 as pb
 
 from edgesight.host.doors import tracing
 from edgesight.host.doors.access import Access, DoorError, Peer, Role, Tls, admit
+from edgesight.host.doors.bodies import MAX_TEXT
+from edgesight.host.doors.bounds import Room
 from edgesight.host.doors.messages import (
     read_load_parameters,
+    read_message,
     read_request,
     write_configuration,
     write_metadata,
@@ -29,16 +32,18 @@ from edgesight.host.doors.messages import (
     write_statistics,
 )
 from edgesight.host.doors.served import Caller, Code, Refused, Served
-from edgesight.host.doors.tensors import MAX_MESSAGE, invalid
+from edgesight.host.doors.tensors import invalid
+from edgesight.host.doors.told import told
 
-MAX_CALLS = 256  # at a time; the library has each one's message in memory before it is looked at
+MESSAGE_WITHIN = 60.0  # seconds for a call's message to arrive
+GREETED_WITHIN_MS = 20_000  # for a connection's handshakes
+_IDLE_MS = 300_000  # after which a connection without calls is closed; clients open another by themselves
 _MAX_METADATA = 16 << 10  # bytes
 _AHEAD = 16  # requests of a stream that are worked on at a time
 _SAID = 1_024  # characters of a message; metadata has no room for more
 _HEALTH_EVERY = 0.5  # seconds between looks whether a watched health has changed
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
-_NO_MESSAGE = "the message cannot be read as this call's: use the protocol's own definition of it"
 _UNSERVED = {
     "SystemSharedMemoryStatus": "shared memory",
     "SystemSharedMemoryRegister": "shared memory",
@@ -49,24 +54,28 @@ _UNSERVED = {
     "TraceSetting": "trace settings",
     "LogSettings": "log settings",
 }
+_UNREAD = ("ServerLive", "ServerReady")  # anyone is answered, and nothing of what he sends is looked at
+_MANAGING = ("RepositoryModelLoad", "RepositoryModelUnload")
 
 logger = logging.getLogger(__name__)
 
 Context: TypeAlias = Any  # a grpc.aio.ServicerContext; the library carries no types
 
 
-def make_server(served: Served, access: Access, closing: asyncio.Event) -> grpc.aio.Server:
-    """The door to `served`, before it has an address; streams end after `closing` is set."""
+def make_server(served: Served, access: Access, room: Room, closing: asyncio.Event) -> grpc.aio.Server:
+    """The door to `served`, yet without address; `room` is for its messages. Streams end after `closing` is set."""
     server = grpc.aio.server(
         options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE),
-            ("grpc.max_send_message_length", MAX_MESSAGE),
+            ("grpc.max_receive_message_length", room.bounds.message),
+            ("grpc.max_send_message_length", room.bounds.message),
             ("grpc.max_metadata_size", _MAX_METADATA),
+            ("grpc.server_handshake_timeout_ms", GREETED_WITHIN_MS),
+            ("grpc.max_connection_idle_ms", _IDLE_MS),
             ("grpc.so_reuseport", 0),  # two servers at one port would share its clients unnoticed
         ],
-        maximum_concurrent_rpcs=MAX_CALLS,
+        maximum_concurrent_rpcs=room.bounds.calls,
     )
-    server.add_generic_rpc_handlers((_handler(_Door(served, access, closing)),))
+    server.add_generic_rpc_handlers((_handler(_Door(served, access, room, closing), room.bounds.structure),))
     health_pb2_grpc.add_HealthServicer_to_server(_Health(served, closing), server)
     reflection.enable_server_reflection([_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     return server
@@ -88,41 +97,43 @@ def listen(server: grpc.aio.Server, host: str, port: int, tls: Tls | None) -> in
         ) from error
 
 
-def _handler(door: _Door) -> grpc.GenericRpcHandler:
-    """The calls of `door`. Made here, since the library's own answers a message that is none as a fault of ours."""
+def _handler(door: _Door, most: int) -> grpc.GenericRpcHandler:
+    """The calls of `door`.
+
+    To the library all of them take streams, though of one message but for one of them: so who asks is known before a
+    message is read, and one that is none is no fault of ours. `most` bytes of a message may be no raw tensors.
+    """
     handlers = {}
     for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
         name = method.name
         streams = name == "ModelStreamInfer"
-        call = _refusing(name, _UNSERVED[name]) if name in _UNSERVED else getattr(door, name)
-        make = grpc.stream_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+        make = grpc.stream_stream_rpc_method_handler if streams else grpc.stream_unary_rpc_method_handler
         handlers[name] = make(
-            call if streams else _checked(call),
-            request_deserializer=_reader(getattr(pb, method.input_type.name)),
+            door.ModelStreamInfer if streams else door.call(name),
+            request_deserializer=_reader(getattr(pb, method.input_type.name), most),
             response_serializer=getattr(pb, method.output_type.name).SerializeToString,
         )
     return grpc.method_handlers_generic_handler(_SERVICE, handlers)
 
 
-def _reader(kind: Any) -> Callable[[bytes], Any]:
-    """Reads a message of that `kind`; None stands for one that is none."""
+@dataclass(frozen=True)
+class _Message:
+    """What came: a message or why it cannot be taken, and how many bytes."""
 
-    def read(content: bytes) -> Any:
+    content: Any
+    size: int
+
+
+def _reader(kind: Any, most: int) -> Callable[[bytes], _Message]:
+    """Reads a message of that `kind`, of which `most` bytes may be no raw tensors."""
+
+    def read(content: bytes) -> _Message:
         try:
-            return kind.FromString(content)
-        except DecodeError:
-            return None
+            return _Message(read_message(kind, content, most), len(content))
+        except Refused as error:
+            return _Message(error, len(content))
 
     return read
-
-
-def _checked(method: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
-    async def call(request: Any, context: Context) -> Any:
-        if request is None:
-            await _abort(context, invalid(_NO_MESSAGE))
-        return await method(request, context)
-
-    return call
 
 
 def peer_of(context: Context, authorization: str | None, *, secure: bool) -> Peer:
@@ -150,12 +161,29 @@ async def _abort(context: Context, error: Refused) -> NoReturn:
 class _Door:
     """The calls. Their names are the protocol's."""
 
-    def __init__(self, served: Served, access: Access, closing: asyncio.Event) -> None:
-        self._served, self._access, self._closing = served, access, closing
+    def __init__(self, served: Served, access: Access, room: Room, closing: asyncio.Event) -> None:
+        self._served, self._access, self._room, self._closing = served, access, room, closing
 
-    async def _call(
-        self, name: str, context: Context, role: Role | None, work: Callable[[Caller], Awaitable[Any]]
-    ) -> Any:
+    def call(self, name: str) -> Callable[[AsyncIterator[_Message], Context], Awaitable[Any]]:
+        """What answers calls of that `name`."""
+        if name in _UNSERVED:
+            return _refusing(name, _UNSERVED[name])
+        if name in _UNREAD:
+            return getattr(self, name)  # type: ignore[no-any-return]
+        role = Role.MANAGE if name in _MANAGING else Role.ASK
+        answer = getattr(self, name)
+
+        async def run(requests: AsyncIterator[_Message], context: Context) -> Any:
+            async def work(caller: Caller) -> Any:
+                message = await _read(requests)
+                with self._room.holding(message.size):
+                    return await answer(message.content, context, caller)
+
+            return await self._call(name, context, role, work)
+
+        return run
+
+    async def _call(self, name: str, context: Context, role: Role, work: Callable[[Caller], Awaitable[Any]]) -> Any:
         """What `work` gives for a caller in that role, with errors as gRPC has them."""
         try:
             traceparent = authorization = None
@@ -166,7 +194,7 @@ class _Door:
                     authorization = value
             with tracing.span(f"{_SERVICE}/{name}", traceparent) as trace:
                 peer = peer_of(context, authorization, secure=self._access.tls is not None)
-                caller = Caller(peer.address if role is None else admit(self._access, peer, role), trace)
+                caller = Caller(admit(self._access, peer, role), trace)
                 if trace is not None:
                     await context.send_initial_metadata(((tracing.HEADER, trace),))
                 return await work(caller)
@@ -176,76 +204,48 @@ class _Door:
             logger.exception("%s failed", name)
             await _abort(context, _fault())
 
-    async def ServerLive(self, request: Any, context: Context) -> Any:
+    async def ServerLive(self, requests: AsyncIterator[_Message], context: Context) -> Any:
         return pb.ServerLiveResponse(live=self._served.live())
 
-    async def ServerReady(self, request: Any, context: Context) -> Any:
+    async def ServerReady(self, requests: AsyncIterator[_Message], context: Context) -> Any:
         return pb.ServerReadyResponse(ready=self._served.ready())
 
-    async def ModelReady(self, request: Any, context: Context) -> Any:
-        async def work(caller: Caller) -> Any:
-            return pb.ModelReadyResponse(ready=self._served.model_ready(request.name, request.version))
+    async def ModelReady(self, request: Any, context: Context, caller: Caller) -> Any:
+        return pb.ModelReadyResponse(ready=self._served.model_ready(request.name, request.version))
 
-        return await self._call("ModelReady", context, Role.ASK, work)
+    async def ServerMetadata(self, request: Any, context: Context, caller: Caller) -> Any:
+        served = self._served
+        return pb.ServerMetadataResponse(name=served.name, version=served.version, extensions=list(served.extensions))
 
-    async def ServerMetadata(self, request: Any, context: Context) -> Any:
-        async def work(caller: Caller) -> Any:
-            served = self._served
-            return pb.ServerMetadataResponse(
-                name=served.name, version=served.version, extensions=list(served.extensions)
-            )
+    async def ModelMetadata(self, request: Any, context: Context, caller: Caller) -> Any:
+        return write_metadata(self._served.metadata(request.name, request.version))
 
-        return await self._call("ServerMetadata", context, Role.ASK, work)
+    async def ModelConfig(self, request: Any, context: Context, caller: Caller) -> Any:
+        return write_configuration(self._served.metadata(request.name, request.version))
 
-    async def ModelMetadata(self, request: Any, context: Context) -> Any:
-        async def work(caller: Caller) -> Any:
-            return write_metadata(self._served.metadata(request.name, request.version))
+    async def ModelStatistics(self, request: Any, context: Context, caller: Caller) -> Any:
+        found = self._served.statistics(request.name, request.version)
+        return pb.ModelStatisticsResponse(model_stats=[write_statistics(one) for one in found])
 
-        return await self._call("ModelMetadata", context, Role.ASK, work)
+    async def RepositoryIndex(self, request: Any, context: Context, caller: Caller) -> Any:
+        message = pb.RepositoryIndexResponse()
+        for one in self._served.index(request.ready):
+            message.models.add(name=one.name, version=one.version, state=one.state, reason=one.reason)
+        return message
 
-    async def ModelConfig(self, request: Any, context: Context) -> Any:
-        async def work(caller: Caller) -> Any:
-            return write_configuration(self._served.metadata(request.name, request.version))
+    async def RepositoryModelLoad(self, request: Any, context: Context, caller: Caller) -> Any:
+        await self._served.load(request.model_name, read_load_parameters(request.parameters), caller)
+        return pb.RepositoryModelLoadResponse()
 
-        return await self._call("ModelConfig", context, Role.ASK, work)
+    async def RepositoryModelUnload(self, request: Any, context: Context, caller: Caller) -> Any:
+        await self._served.unload(request.model_name, read_load_parameters(request.parameters), caller)
+        return pb.RepositoryModelUnloadResponse()
 
-    async def ModelStatistics(self, request: Any, context: Context) -> Any:
-        async def work(caller: Caller) -> Any:
-            found = self._served.statistics(request.name, request.version)
-            return pb.ModelStatisticsResponse(model_stats=[write_statistics(one) for one in found])
-
-        return await self._call("ModelStatistics", context, Role.ASK, work)
-
-    async def RepositoryIndex(self, request: Any, context: Context) -> Any:
-        async def work(caller: Caller) -> Any:
-            message = pb.RepositoryIndexResponse()
-            for one in self._served.index(request.ready):
-                message.models.add(name=one.name, version=one.version, state=one.state, reason=one.reason)
-            return message
-
-        return await self._call("RepositoryIndex", context, Role.ASK, work)
-
-    async def RepositoryModelLoad(self, request: Any, context: Context) -> Any:
-        async def work(caller: Caller) -> Any:
-            await self._served.load(request.model_name, read_load_parameters(request.parameters), caller)
-            return pb.RepositoryModelLoadResponse()
-
-        return await self._call("RepositoryModelLoad", context, Role.MANAGE, work)
-
-    async def RepositoryModelUnload(self, request: Any, context: Context) -> Any:
-        async def work(caller: Caller) -> Any:
-            await self._served.unload(request.model_name, read_load_parameters(request.parameters), caller)
-            return pb.RepositoryModelUnloadResponse()
-
-        return await self._call("RepositoryModelUnload", context, Role.MANAGE, work)
-
-    async def ModelInfer(self, request: Any, context: Context) -> Any:
-        async def work(caller: Caller) -> Any:
+    async def ModelInfer(self, request: Any, context: Context, caller: Caller) -> Any:
+        with told(request.model_name, caller):
             return write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
 
-        return await self._call("ModelInfer", context, Role.ASK, work)
-
-    async def ModelStreamInfer(self, request_iterator: AsyncIterator[Any], context: Context) -> None:
+    async def ModelStreamInfer(self, requests: AsyncIterator[_Message], context: Context) -> None:
         """Answers in the order of the requests, some of which are worked on at a time; one that fails ends nothing."""
 
         async def work(caller: Caller) -> None:
@@ -253,8 +253,8 @@ class _Door:
 
             async def read() -> None:
                 try:
-                    async for request in request_iterator:
-                        task = asyncio.create_task(self._streamed(request, context, caller))
+                    async for message in requests:
+                        task = asyncio.create_task(self._streamed(message, context, caller))
                         try:
                             await working.put(task)
                         except asyncio.CancelledError:
@@ -284,26 +284,44 @@ class _Door:
 
         await self._call("ModelStreamInfer", context, Role.ASK, work)
 
-    async def _streamed(self, request: Any, context: Context, caller: Caller) -> Any:
+    async def _streamed(self, message: _Message, context: Context, caller: Caller) -> Any:
         """The answer to one request of a stream, or why there is none."""
-        if request is None:
-            return pb.ModelStreamInferResponse(error_message=_NO_MESSAGE)
+        request = message.content
+        if isinstance(request, Refused):
+            return pb.ModelStreamInferResponse(error_message=str(request))
         try:
-            answer = write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
+            with told(request.model_name, caller), self._room.holding(message.size):
+                answer = write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
         except Exception as error:
             if not isinstance(error, Refused):
                 logger.exception("ModelStreamInfer failed")
                 error = _fault()
             empty = pb.ModelInferResponse(
-                model_name=request.model_name, model_version=request.model_version, id=request.id
+                model_name=request.model_name[:MAX_TEXT],
+                model_version=request.model_version[:MAX_TEXT],
+                id=request.id[:MAX_TEXT],
             )
             return pb.ModelStreamInferResponse(error_message=str(error)[:_SAID], infer_response=empty)
         answer.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=answer)
 
 
-def _refusing(name: str, what: str) -> Callable[[Any, Context], Awaitable[Any]]:
-    async def refuse(request: Any, context: Context) -> Any:
+async def _read(requests: AsyncIterator[_Message]) -> _Message:
+    """The one message of a call; Refused where there is none, or none in time."""
+    try:
+        message = await asyncio.wait_for(requests.__anext__(), MESSAGE_WITHIN)
+    except StopAsyncIteration:
+        raise invalid("the call brought no message: send one") from None
+    except asyncio.TimeoutError:
+        said = f"the call's message did not come within {MESSAGE_WITHIN:g} s: ask again"
+        raise Refused(Code.DEADLINE_EXCEEDED, said) from None
+    if isinstance(message.content, Refused):
+        raise message.content
+    return message
+
+
+def _refusing(name: str, what: str) -> Callable[[AsyncIterator[_Message], Context], Awaitable[Any]]:
+    async def refuse(requests: AsyncIterator[_Message], context: Context) -> Any:
         await _abort(context, Refused(Code.UNIMPLEMENTED, f"{name}: {what}: not served here"))
 
     return refuse

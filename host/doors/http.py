@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -29,15 +29,16 @@ from edgesight.host.doors.bodies import (
     write_response,
     write_statistics,
 )
+from edgesight.host.doors.bounds import Room
 from edgesight.host.doors.compression import ENCODINGS, Damaged, TooLarge, chosen, pack, unpack
 from edgesight.host.doors.configuration import as_plain, configuration
 from edgesight.host.doors.openapi import document
 from edgesight.host.doors.served import Caller, Code, Refused, Response, Served
-from edgesight.host.doors.tensors import MAX_MESSAGE, invalid, shown
+from edgesight.host.doors.tensors import invalid, shown
+from edgesight.host.doors.told import Gone, told
 
 HEADER_LENGTH = "inference-header-content-length"
 CERTIFICATE = "edgesight.certificate"  # where in ASGI's scope a client's certificate lies
-MAX_HELD = 1 << 30  # bytes of bodies that are read or answered at a time
 BODY_WITHIN = 60.0  # seconds for a body to arrive
 _BESIDE = 1 << 18  # bytes from which packing is done beside the loop
 _STATUS = {
@@ -53,9 +54,8 @@ _STATUS = {
     Code.UNAVAILABLE: 503,
     Code.UNAUTHENTICATED: 401,
 }
-# Curl and JavaScript send the last two where nobody says what it is.
-_TAKEN = ("application/json", "application/octet-stream", "application/x-www-form-urlencoded", "text/plain")
 _JSON, _BYTES = "application/json", "application/octet-stream"
+_FORM = "application/x-www-form-urlencoded"  # what `curl -d` says that it sends, and a web page's form
 _HELD = "edgesight.held"  # where in ASGI's scope the bytes are counted that a request holds
 _CLOSE = {"connection": "close"}
 
@@ -64,13 +64,9 @@ logger = logging.getLogger(__name__)
 Endpoint = Callable[[HttpRequest, Caller], Awaitable[HttpResponse]]
 
 
-class Gone(Exception):
-    """The client went away."""
-
-
-def app(served: Served, access: Access) -> Starlette:
-    """The door to `served` as an ASGI application."""
-    door = _Door(served, access)
+def app(served: Served, access: Access, room: Room) -> Starlette:
+    """The door to `served` as an ASGI application; `room` is for its requests' bodies."""
+    door = _Door(served, access, room)
     ask, manage = Role.ASK, Role.MANAGE
     routes = [
         door.route("/v2/health/live", door.live),
@@ -148,10 +144,10 @@ def _plain(value: object, status: int = 200) -> HttpResponse:
 
 
 def _health(good: bool, what: str) -> HttpResponse:
-    told: dict[str, object] = {what: good}
+    said: dict[str, object] = {what: good}
     if not good:
-        told["error"] = f"the server is not {what} now: ask again"
-    return _plain(told, 200 if good else 503)
+        said["error"] = f"the server is not {what} now: ask again"
+    return _plain(said, 200 if good else 503)
 
 
 class _Refusal(Exception):
@@ -165,9 +161,9 @@ class _Refusal(Exception):
 class _Door:
     """The endpoints."""
 
-    def __init__(self, served: Served, access: Access) -> None:
-        self._served, self._access = served, access
-        self._held = 0
+    def __init__(self, served: Served, access: Access, room: Room) -> None:
+        self._served, self._access, self._room = served, access, room
+        self._structure = room.bounds.structure
         self._document = write_json(document(served.name, served.version))
 
     def route(self, path: str, endpoint: Endpoint, method: str = "GET", role: Role | None = None) -> Route:
@@ -194,7 +190,7 @@ class _Door:
                 logger.exception("%s %s failed", method, path)
                 return _error(500, "the server has a fault here, which its log tells of")
             finally:
-                self._held -= request.scope.get(_HELD, 0)
+                self._room.give_back(request.scope.get(_HELD, 0))
 
         return Route(path, run, methods=[method])
 
@@ -240,7 +236,7 @@ class _Door:
         return _plain({"model_stats": [write_statistics(one) for one in self._served.statistics("", "")]})
 
     async def index(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        ready = read_json(await self._body(request), {}).get("ready", False)
+        ready = read_json(await self._body(request, _FORM), self._structure, {}).get("ready", False)
         if not isinstance(ready, bool):
             raise invalid("ready must be true or false")
         entries = self._served.index(ready)
@@ -249,24 +245,26 @@ class _Door:
         )
 
     async def load(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        parameters = read_load_parameters(await self._body(request))
+        parameters = read_load_parameters(await self._body(request), self._structure)
         await self._served.load(_model(request)[0], parameters, caller)
         return _plain({})
 
     async def unload(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        parameters = read_load_parameters(await self._body(request))
+        parameters = read_load_parameters(await self._body(request), self._structure)
         await self._served.unload(_model(request)[0], parameters, caller)
         return _plain({})
 
     async def infer(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         name, version = _model(request)
         header = _header_length(request)
-        body = await self._body(request)
-        if header == 0 and body:
-            asked = read_raw_request(name, version, body, self._served.metadata(name, version))
-        else:
-            asked = read_request(name, version, body, header)
-        content, length = write_response(await _unless_gone(request, self._served.infer(asked.request, caller)), asked)
+        body = await self._body(request, _FORM)
+        with told(name, caller):
+            if header == 0 and body:
+                asked = read_raw_request(name, version, body, self._served.metadata(name, version))
+            else:
+                asked = read_request(name, version, body, header, self._structure)
+            response = await _unless_gone(request, self._served.infer(asked.request, caller))
+            content, length = write_response(response, asked)
         answer = HttpResponse(content, media_type=_JSON if length is None else _BYTES)
         if length is not None:
             answer.headers[HEADER_LENGTH] = str(length)
@@ -283,24 +281,29 @@ class _Door:
 
     async def predict_v1(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         name, _ = _model(request)
-        found = read_json(await self._body(request))
-        asked = v1.read_request(name, found, self._served.metadata(name, ""))
-        answer = v1.write_response(await _unless_gone(request, self._served.infer(asked, caller)))
+        body = await self._body(request, _FORM)
+        with told(name, caller):
+            asked = v1.read_request(name, read_json(body, self._structure), self._served.metadata(name, ""))
+            answer = v1.write_response(await _unless_gone(request, self._served.infer(asked, caller)))
         return await _packed(request, _plain(answer))
 
-    async def _body(self, request: HttpRequest) -> bytes:
-        """The request's whole body, unpacked. Refused, _Refusal or Gone where it is not to be had."""
-        encoding = _encoding(request)
+    async def _body(self, request: HttpRequest, *kinds: str) -> bytes:
+        """The request's whole body, unpacked, of one of the usual kinds or of `kinds`.
+
+        Refused, _Refusal or Gone where it is not to be had.
+        """
+        encoding = _encoding(request, (_JSON, _BYTES, *kinds))
         chunks: list[bytes] = []
-        told = request.headers.get("content-length", "0")
-        if not told.isdecimal() or int(told[:20]) > MAX_MESSAGE:
-            raise _too_large()
+        most = self._room.bounds.message
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length[:20]) > most:
+            raise _too_large(most)
         size = 0
         try:
             async for chunk in _timed(request):
                 size += len(chunk)
-                if size > MAX_MESSAGE:
-                    raise _too_large()
+                if size > most:
+                    raise _too_large(most)
                 self._hold(request, len(chunk))
                 chunks.append(chunk)
         except asyncio.TimeoutError:
@@ -309,19 +312,18 @@ class _Door:
         if encoding is None:
             return body
         try:
-            body = await _beside(unpack, body, encoding)
+            self._hold(request, most)  # until it is known how many it becomes
+            body = await _beside(unpack, body, encoding, most)
         except TooLarge:
-            raise _too_large() from None
+            raise _too_large(most) from None
         except Damaged as error:
             raise invalid(f"the body cannot be unpacked as {encoding}: {error}") from None
-        self._hold(request, len(body))
+        self._hold(request, len(body) - most)
         return body
 
     def _hold(self, request: HttpRequest, size: int) -> None:
         """Count `size` bytes as the request's until it is answered; Refused where all requests hold too many."""
-        if self._held + size > MAX_HELD:
-            raise Refused(Code.RESOURCE_EXHAUSTED, f"requests of {self._held} bytes are being answered: ask again", 1.0)
-        self._held += size
+        self._room.take(size)
         request.scope[_HELD] = request.scope.get(_HELD, 0) + size
 
 
@@ -361,11 +363,11 @@ async def _gone(request: HttpRequest) -> None:
         pass
 
 
-async def _beside(work: Callable[[bytes, str], bytes], body: bytes, encoding: str) -> bytes:
+async def _beside(work: Callable[..., bytes], body: bytes, *how: Any) -> bytes:
     """`work` on the body, beside the loop where it takes long."""
     if len(body) < _BESIDE:
-        return work(body, encoding)
-    return await asyncio.to_thread(work, body, encoding)
+        return work(body, *how)
+    return await asyncio.to_thread(work, body, *how)
 
 
 async def _packed(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
@@ -381,10 +383,10 @@ async def _packed(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
     return answer
 
 
-def _encoding(request: HttpRequest) -> str | None:
+def _encoding(request: HttpRequest, kinds: Sequence[str]) -> str | None:
     """How the body is compressed; None: not at all. _Refusal where we cannot read it so."""
     kind = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
-    if kind not in _TAKEN:
+    if kind not in kinds:
         raise _Refusal(415, f"a body of type {shown(kind)} is not taken: send {_JSON}, or {_BYTES} with binary tensors")
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
@@ -397,12 +399,12 @@ def _encoding(request: HttpRequest) -> str | None:
 
 def _header_length(request: HttpRequest) -> int | None:
     """How much of the body is JSON; None: all. Refused where the header says nothing sensible."""
-    told = request.headers.get(HEADER_LENGTH)
-    if told is None:
+    length = request.headers.get(HEADER_LENGTH)
+    if length is None:
         return None
-    if not (told.isascii() and told.isdecimal() and len(told) < 20):
-        raise invalid(f"{HEADER_LENGTH} must be a whole number of bytes, not {shown(told)}")
-    return int(told)
+    if not (length.isascii() and length.isdecimal() and len(length) < 20):
+        raise invalid(f"{HEADER_LENGTH} must be a whole number of bytes, not {shown(length)}")
+    return int(length)
 
 
 def _model(request: HttpRequest) -> tuple[str, str]:
@@ -410,9 +412,9 @@ def _model(request: HttpRequest) -> tuple[str, str]:
     return request.path_params["model"], request.path_params.get("version", "")
 
 
-def _too_large() -> _Refusal:
+def _too_large(most: int) -> _Refusal:
     # What is still to come of the body is not read.
-    return _Refusal(413, f"the body is larger than {MAX_MESSAGE} bytes, unpacked: send smaller batches", _CLOSE)
+    return _Refusal(413, f"the body is larger than {most} bytes, unpacked: send smaller batches", _CLOSE)
 
 
 def _refused(error: Refused) -> HttpResponse:

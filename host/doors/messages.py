@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
+from edgesight.host.doors.bodies import MAX_TEXT
 from edgesight.host.doors.configuration import configuration
 from edgesight.host.doors.served import (
     Code,
@@ -39,21 +41,81 @@ from edgesight.host.doors.tensors import (
     to_raw,
 )
 
-# Where a datatype's elements stand in a message that is not raw; FP16 has no place there.
-_CONTENTS = {
-    "BOOL": "bool_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    BYTES: "bytes_contents",
+_UINT, _INT = ("uint_contents", np.uint32), ("int_contents", np.int32)
+# Where a datatype's elements stand in a message that is not raw, and as what; FP16 has no place there.
+_CONTENTS: Mapping[str, tuple[str, type[Any]]] = {
+    "BOOL": ("bool_contents", np.bool_),
+    "UINT8": _UINT,
+    "UINT16": _UINT,
+    "UINT32": _UINT,
+    "UINT64": ("uint64_contents", np.uint64),
+    "INT8": _INT,
+    "INT16": _INT,
+    "INT32": _INT,
+    "INT64": ("int64_contents", np.int64),
+    "FP32": ("fp32_contents", np.float32),
+    "FP64": ("fp64_contents", np.float64),
+    BYTES: ("bytes_contents", np.object_),
 }
+MAX_FIELDS = 1_024  # of a message; those of what is in it count there
+_RAW = pb.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
+
+
+def read_message(kind: Any, content: bytes, most: int) -> Any:
+    """The message of that `kind` in `content`; Refused where it is none, or more than `most` bytes of it are no raw
+    tensors.
+
+    What is no raw tensor takes up to 44 times as much memory once it is read, so it is looked at before.
+    """
+    size = len(content)
+    at = fields = beside = 0
+    try:
+        while at < size:
+            key, at = _varint(content, at)
+            begins = at
+            wire = key & 7
+            if wire == 0:
+                at = _varint(content, at)[1]
+            elif wire == 2:
+                length, at = _varint(content, at)
+                at += length
+            elif wire in (1, 5):
+                at += 8 if wire == 1 else 4
+            else:
+                raise DecodeError
+            if at > size:
+                raise DecodeError
+            fields += 1
+            beside += at - begins if key >> 3 != _RAW else 0
+            if fields > MAX_FIELDS or beside > most:
+                raise invalid(
+                    f"the message has more than {MAX_FIELDS} fields, or {most} bytes of others than raw tensors: send "
+                    "tensors as raw_input_contents"
+                )
+        return kind.FromString(content)
+    except (DecodeError, IndexError):
+        raise invalid("the message cannot be read as this call's: use the protocol's own definition of it") from None
+
+
+def _varint(content: bytes, at: int) -> tuple[int, int]:
+    """The number that begins at a place, and the place behind it."""
+    number = shift = 0
+    while True:
+        byte = content[at]
+        at += 1
+        number |= (byte & 127) << shift
+        if byte < 128:
+            return number, at
+        shift += 7
+        if shift > 63:
+            raise DecodeError
+
+
+def check_text(what: str, text: str) -> str:
+    """The text; Refused where it is too long for a name or an id."""
+    if len(text) > MAX_TEXT:
+        raise invalid(f"{what} must be a text of at most {MAX_TEXT} characters")
+    return text
 
 
 def read_parameters(found: Mapping[str, Any]) -> dict[str, Parameter]:
@@ -91,16 +153,18 @@ def read_request(message: Any, remaining: float | None) -> Request:
         raise invalid("the request has no input")
     check_names("input", [tensor.name for tensor in message.inputs])
     check_names("output", [wanted.name for wanted in message.outputs])
+    for tensor in (*message.inputs, *message.outputs):
+        check_text("a tensor's name", tensor.name)
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise invalid(f"{len(message.inputs)} inputs came with {len(raw)} raw_input_contents: give one for each")
     inputs = [_read_tensor(tensor, raw[index] if raw else None) for index, tensor in enumerate(message.inputs)]
     outputs = [_read_wanted(wanted) for wanted in message.outputs]
     return Request(
-        message.model_name,
+        check_text("model_name", message.model_name),
         inputs,
-        message.model_version,
-        message.id,
+        check_text("model_version", message.model_version),
+        check_text("id", message.id),
         parameters,
         outputs,
         min(limits, default=None),
@@ -117,16 +181,16 @@ def _read_tensor(tensor: Any, raw: bytes | None) -> Tensor:
             raise invalid(f"tensor {shown(name)} has contents beside raw_input_contents: give one of them")
         return from_raw(name, datatype, shape, raw, parameters)
     dtype = dtype_of(name, datatype)
-    place = _CONTENTS.get(datatype)
-    if place is None:
+    if datatype not in _CONTENTS:
         raise invalid(f"tensor {shown(name)}: {datatype} comes in raw_input_contents alone")
+    place, held = _CONTENTS[datatype]
     contents = getattr(tensor.contents, place)
     if datatype == BYTES:
         return from_plain(name, datatype, shape, list(contents), parameters)
     sides, count = checked_shape(name, datatype, shape)
     if len(contents) != count:
         raise invalid(f"tensor {shown(name)}: {len(contents)} values came in {place}, its shape {shape} has {count}")
-    values = np.array(list(contents))
+    values = np.fromiter(contents, held, count)
     if dtype.kind in "ui" and count:
         limits = np.iinfo(dtype)
         if values.min() < limits.min or values.max() > limits.max:

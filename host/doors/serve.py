@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgesight.host.doors.access import Access, Anyone, DoorError, check_plain
+from edgesight.host.doors.access import Access, Anyone, DoorError, check_plain, is_loopback
+from edgesight.host.doors.bounds import Bounds, Room
 from edgesight.host.doors.served import Served
 
 try:
@@ -23,6 +25,7 @@ try:
 
     from edgesight.host.doors import grpc_door, http
     from edgesight.host.doors.connections import Connection
+    from edgesight.host.doors.pages import OwnPages
 except ImportError as error:
     raise DoorError(f"the inference protocol's doors need more ({error}): pip install 'edgesight[oip]'") from error
 
@@ -46,6 +49,7 @@ class Options:
         access: who may come in.
         insecure: plain doors may stand elsewhere than on loopback.
         grace: seconds within which requests that were let in are answered when the doors close.
+        bounds: of what strangers may take; None: those of whoever opens the doors.
     """
 
     grpc: Address | None = ("127.0.0.1", 8001)
@@ -54,6 +58,7 @@ class Options:
     access: Access = field(default_factory=Anyone)
     insecure: bool = False
     grace: float = 30.0
+    bounds: Bounds | None = None
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,15 @@ async def open_doors(served: Served, options: Options) -> AsyncIterator[Addresse
         for address in (options.grpc, options.http):
             if address is not None:
                 check_plain(address[0], options.insecure)
+    room = Room(options.bounds or Bounds())
     closing: list[Closing] = []
     doors: list[Closing] = []
     try:
-        health = await _open_http(closing, http.health_app(served), options.health, None, options.grace)
+        health = await _open_http(closing, http.health_app(served), options.health, None, options.grace, room.bounds)
         try:
-            spoken = await _open_http(doors, http.app(served, access), options.http, access, options.grace)
-            called = await _open_grpc(doors, served, options)
+            app = http.app(served, access, room)
+            spoken = await _open_http(doors, app, options.http, access, options.grace, room.bounds)
+            called = await _open_grpc(doors, served, options, room)
             yield Addresses(called, spoken, health)
         finally:
             await _all(doors)
@@ -91,11 +98,11 @@ async def _all(closing: Iterable[Closing]) -> None:
     await asyncio.gather(*(close() for close in closing))
 
 
-async def _open_grpc(closing: list[Closing], served: Served, options: Options) -> Address | None:
+async def _open_grpc(closing: list[Closing], served: Served, options: Options, room: Room) -> Address | None:
     if options.grpc is None:
         return None
     ending = asyncio.Event()
-    server: grpc.aio.Server = grpc_door.make_server(served, options.access, ending)
+    server: grpc.aio.Server = grpc_door.make_server(served, options.access, room, ending)
     host, port = options.grpc
     port = grpc_door.listen(server, host, port, options.access.tls)
     await server.start()
@@ -114,13 +121,16 @@ async def _open_http(
     address: Address | None,
     access: Access | None,
     grace: float,
+    bounds: Bounds,
 ) -> Address | None:
     if address is None:
         return None
     tls = access.tls if access is not None else None
+    host, port = address
+    names = frozenset({"localhost", host.lower()}) if tls is None and is_loopback(host) else None
     config = Config(
-        app,
-        http=Connection,
+        OwnPages(app, names),
+        http=functools.partial(Connection, bounds=bounds),  # type: ignore[arg-type]  # it is called, and no more
         ws="none",
         lifespan="off",
         log_config=None,

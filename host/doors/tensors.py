@@ -273,24 +273,38 @@ def check_names(kind: str, names: Sequence[str]) -> None:
         raise invalid(f"{kind} {shown(twice)} comes twice")
 
 
+def number_of(parameters: Mapping[str, Parameter], name: str) -> float | None:
+    """A parameter that is a finite number, or the text of one; None where there is none. Refused where it is neither.
+
+    Some clients have no parameters with a fraction: KServe's over gRPC send whole numbers and texts alone.
+    """
+    value = parameters.get(name)
+    if value is None:
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise invalid(f"parameter {name} must be a number, or a text that is one, not {shown(value)}")
+    return number
+
+
 def timeout_of(parameters: Mapping[str, Parameter]) -> float | None:
     """Seconds within which an answer is of use: the nearer of `timeout` (microseconds) and `deadline_ms`; 0 is none.
 
     Also checks `priority`, an integer of at least 0. What they mean beyond that is for what stands behind the door.
     """
-    limits = []
-    for name, unit in (("timeout", 1e-6), ("deadline_ms", 1e-3)):
-        value = parameters.get(name, 0)
-        whole = name == "timeout"
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not 0 <= value < 2**63:
-            kind = "a whole number of microseconds" if whole else "a number of milliseconds"
-            raise invalid(f"parameter {name} must be {kind} of at least 0, not {shown(value)}")
-        if value:
-            limits.append(value * unit)
+    timeout = parameters.get("timeout", 0)
+    if type(timeout) is not int or not 0 <= timeout < 2**63:
+        raise invalid(f"parameter timeout must be a whole number of microseconds of at least 0, not {shown(timeout)}")
+    deadline_ms = number_of(parameters, "deadline_ms") or 0.0
+    if not 0 <= deadline_ms < 2**63:
+        raise invalid(f"parameter deadline_ms must be a number of milliseconds of at least 0, not {deadline_ms:g}")
     priority = parameters.get("priority", 0)
     if type(priority) is not int or not 0 <= priority < 2**64:
         raise invalid(f"parameter priority must be a whole number of at least 0, not {shown(priority)}")
-    return min(limits, default=None)
+    return min((limit for limit in (timeout * 1e-6, deadline_ms * 1e-3) if limit), default=None)
 
 
 def classes_of(name: str, parameters: Mapping[str, Parameter]) -> int:

@@ -1,6 +1,7 @@
 """KServe's version 1 of the protocol: `:predict` with `instances`, one for each element of a batch.
 
-The instances go to the model's first input. One of BYTES is a text, or {"b64": "..."} with its bytes in Base64.
+An instance is what the model's one input takes, or an object with one for each input by its name. Bytes are
+{"b64": "..."} in Base64; where the model's own form is BYTES, a text will do.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgesight.host.doors.bodies import parameters_of
-from edgesight.host.doors.served import ModelMetadata, Request, Response
+from edgesight.host.doors.served import ModelMetadata, Request, Response, Tensor, TensorForm
 from edgesight.host.doors.tensors import (
     BYTES,
     MAX_DIMENSIONS,
+    MAX_TENSORS,
     check_request_parameters,
     from_plain,
     invalid,
@@ -23,21 +25,58 @@ from edgesight.host.doors.tensors import (
     to_plain,
 )
 
+_B64 = "b64"
+
 
 def read_request(model: str, found: Mapping[str, Any], metadata: ModelMetadata) -> Request:
     """The request in the JSON object of a `:predict`; Refused where it is none."""
     instances = found.get("instances")
     if not isinstance(instances, list) or not instances:
         raise invalid("instances must be a list of at least one")
-    if len(metadata.inputs) != 1:
-        raise invalid(
-            f"model {shown(model)} has {len(metadata.inputs)} inputs: version 1 asks only models of one, use 2"
-        )
-    (form,) = metadata.inputs
-    if form.datatype == BYTES:
-        instances = _decoded(instances)
+    forms = {form.name: form for form in metadata.inputs}
+    encoded = metadata.parameters.get("picture_input")  # takes bytes in the place of all others
+    if isinstance(encoded, str):
+        forms.setdefault(encoded, TensorForm(encoded, BYTES, (-1,)))
+    columns = _columns(model, instances, metadata)
+    tensors = []
+    for name, column in columns.items():
+        form = forms.get(name)
+        if form is None:
+            raise invalid(f"model {shown(model)} has no input {shown(name)}: it takes {', '.join(forms)}")
+        tensors.append(_read_tensor(form, column, encoded if isinstance(encoded, str) else name))
+    parameters = parameters_of(found, "the request")
+    check_request_parameters(parameters)
+    return Request(model, tensors, parameters=parameters, timeout=timeout_of(parameters))
+
+
+def _columns(model: str, instances: list[Any], metadata: ModelMetadata) -> dict[str, list[Any]]:
+    """What the instances have for each input, by its name."""
+    if not _is_named(instances[0]):
+        if len(metadata.inputs) != 1:
+            names = ", ".join(form.name for form in metadata.inputs)
+            raise invalid(f"model {shown(model)} has several inputs: make each instance an object with {names}")
+        return {metadata.inputs[0].name: instances}
+    names = list(instances[0])
+    if not 0 < len(names) <= MAX_TENSORS:
+        raise invalid(f"an instance has {len(names)} inputs: give 1 to {MAX_TENSORS}")
+    for number, instance in enumerate(instances):
+        if not _is_named(instance) or instance.keys() != instances[0].keys():
+            raise invalid(f"instance {number} has not the inputs of instance 0: give each the same")
+    return {name: [instance[name] for instance in instances] for name in names}
+
+
+def _is_named(instance: object) -> bool:
+    """The instance has inputs by their names, and is no bytes."""
+    return isinstance(instance, dict) and set(instance) != {_B64}
+
+
+def _read_tensor(form: TensorForm, values: list[Any], encoded: str) -> Tensor:
+    """The input of that `form`; where bytes came for another than BYTES, that called `encoded`, of BYTES."""
+    found: list[bytes] = []
+    values = _decoded(values, found)
+    name, datatype = (encoded, BYTES) if found and form.datatype != BYTES else (form.name, form.datatype)
     shape: list[int] = []
-    level: object = instances
+    level: object = values
     while isinstance(level, list):
         if len(shape) == MAX_DIMENSIONS:
             raise invalid(f"instances are nested deeper than {MAX_DIMENSIONS}")
@@ -45,26 +84,24 @@ def read_request(model: str, found: Mapping[str, Any], metadata: ModelMetadata) 
         level = level[0] if level else None
     if form.datatype == BYTES and len(shape) == 1:
         shape += [1] * (len(form.shape) - 1)  # one picture an instance, whatever the form's rank
-    parameters = parameters_of(found, "the request")
-    check_request_parameters(parameters)
-    tensor = from_plain(form.name, form.datatype, shape, instances)
-    return Request(model, [tensor], parameters=parameters, timeout=timeout_of(parameters))
+    return from_plain(name, datatype, shape, values)
 
 
-def _decoded(level: list[Any]) -> list[Any]:
-    """The instances with bytes in place of Base64; lists stay lists."""
+def _decoded(level: list[Any], found: list[bytes]) -> list[Any]:
+    """The instances with bytes in place of Base64, which are also put into `found`; lists stay lists."""
     decoded: list[Any] = []
     for one in level:
         if isinstance(one, list):
-            decoded.append(_decoded(one))
+            decoded.append(_decoded(one, found))
         elif isinstance(one, dict):
-            text = one.get("b64")
-            if set(one) != {"b64"} or not isinstance(text, str):
-                raise invalid('an instance of BYTES is a text, or {"b64": TEXT}')
+            text = one.get(_B64)
+            if set(one) != {_B64} or not isinstance(text, str):
+                raise invalid('an object in the place of a value must be {"b64": TEXT}')
             try:
-                decoded.append(base64.b64decode(text, validate=True))
+                found.append(base64.b64decode(text, validate=True))
             except (binascii.Error, ValueError):
                 raise invalid("the text under b64 is no Base64") from None
+            decoded.append(found[-1])
         else:
             decoded.append(one)
     return decoded

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import io
 import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -28,6 +30,7 @@ from edgesight.host.applications.clients import by_authority
 from edgesight.host.applications.run import Setup, run_edge
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.doors.access import Anyone, ByToken, Client, DoorError, Peer, Role
+from edgesight.host.doors.bounds import BOARD
 from edgesight.host.doors.certificates import make_client
 from edgesight.host.doors.served import Refused
 from edgesight.host.doors.tokens import Tokens
@@ -131,6 +134,28 @@ def test_plain_json_asks_too(edge: Running) -> None:
     outputs = {output["name"]: output["data"] for output in found["outputs"]}
     assert outputs["energy_joules"] == [None]
     assert outputs["stage"] == [found["parameters"]["stage"]]
+
+
+def test_version_1_asks_with_files_and_with_pixels(edge: Running) -> None:
+    url = f"http://{edge.at['HTTP']}/v1/models/digits:predict"
+    file = {"b64": base64.b64encode(pictures()[0]).decode()}
+    grey = np.asarray(Image.open(io.BytesIO(pictures()[0])).resize((8, 8)))[..., None].tolist()
+    for instance in (file, {"picture": file}, grey, {"picture": grey}):
+        body = json.dumps({"instances": [instance] * 2, "parameters": {"deadline_ms": "500"}}).encode()
+        request = urllib.request.Request(url, body, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+            first, second = json.load(answer)["predictions"]
+        assert first["label"] == second["label"]
+
+
+def test_an_edges_doors_have_the_bounds_of_a_board(edge: Running) -> None:
+    host, port = edge.at["HTTP"].split(":")
+    with socket.create_connection((host, int(port)), timeout=DEADLINE_S) as connection:
+        head = (
+            f"POST /v2/models/digits/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: {BOARD.message + 1}\r\n\r\n"
+        )
+        connection.sendall(head.encode())
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
 
 
 def test_the_socket_asks_the_first_application_and_health_is_told_to_anyone(edge: Running, tmp_path: Path) -> None:

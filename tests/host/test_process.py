@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -32,3 +33,18 @@ def test_a_log_has_times_and_levels_and_one_line_for_each_thing_said() -> None:
     assert re.fullmatch(at + "ERROR a fault", lines[2])
     assert len(lines) == 3
     assert all(character.isprintable() for line in lines for character in line)
+
+
+def test_whoever_looks_for_a_fault_sees_more_of_ours_and_no_more_of_libraries() -> None:
+    program = PROGRAM + "\nlink.debug('detail of ours')"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+        env={**os.environ, "EDGESIGHT_LOG": "debug"},
+    )
+    lines = done.stderr.splitlines()
+    assert len(lines) == 4
+    assert lines[3].endswith("DEBUG detail of ours")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import queue
+import socket
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -17,8 +20,15 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
+from edgesight.host.doors import grpc_door
+from edgesight.host.doors.access import ByToken
+from edgesight.host.doors.bounds import Bounds
+from edgesight.host.doors.messages import read_message
+from edgesight.host.doors.served import Refused
 from edgesight.host.doors.tensors import MAX_MESSAGE
 from tests.host.doors.conftest import Doors
+from tests.host.doors.small import PLAIN, Small, running
+from tests.waiting import wait_until
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ROW = np.arange(16, dtype=np.int32).reshape(1, 16)
@@ -207,6 +217,13 @@ def message(**more: Any) -> Any:
     return pb.ModelInferRequest(model_name="sums", inputs=[told], raw_input_contents=raw)
 
 
+def named(**texts: str) -> Any:
+    asked = message()
+    for name, text in texts.items():
+        setattr(asked, name, text)
+    return asked
+
+
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
@@ -226,6 +243,9 @@ def message(**more: Any) -> Any:
         (message(raw=[], contents={"int_contents": [1]}), "0 values came in uint_contents"),
         (message(contents={"uint_contents": [1]}), "contents beside raw_input_contents"),
         (message(name=""), "no name"),
+        (message(name="x" * 2_000), "at most 1024 characters"),
+        (named(id="x" * 2_000), "id must be a text of at most"),
+        (named(model_name="x" * 2_000), "model_name must be a text of at most"),
         (message(parameters={"a": {}}), "parameter 'a' has no value"),
         (pb.ModelInferRequest(inputs=[{"name": str(k)} for k in range(300)]), "300 inputs"),
         (
@@ -290,3 +310,120 @@ def test_health_and_reflection(doors: Doors) -> None:
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }
+
+
+def refused(call: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value.code(), caught.value.details()
+
+
+def test_calls_and_what_they_bring_are_bounded() -> None:
+    served = Small()
+    bounds = Bounds(message=10_000, held=15_000, calls=3)
+    assert bounds.worst == 45_000
+    with running(served, dataclasses.replace(PLAIN, bounds=bounds)) as addresses:
+        assert addresses.grpc is not None
+        target = f"127.0.0.1:{addresses.grpc[1]}"
+        channel = grpc.insecure_channel(target)
+        calls = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        large = message(shape=[9_000], raw=[bytes(9_000)])
+        assert calls.ModelInfer(large).model_name == "sums"
+        code, said = refused(lambda: calls.ModelInfer(message(shape=[10_000], raw=[bytes(10_000)])))
+        assert (code, "larger than max" in said) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+        large.model_name = "slow"
+        held = calls.ModelInfer.future(large)
+        assert served.began.wait(10)
+        code, said = refused(lambda: calls.ModelInfer(large))
+        assert (code, said) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            f"requests of {large.ByteSize()} bytes are being answered: ask again",
+        )
+        (answer,) = calls.ModelStreamInfer(iter([large]))
+        assert "bytes are being answered" in answer.error_message
+        # Streams that bring nothing are calls, too.
+        streams = [calls.ModelStreamInfer(endless()) for _ in range(2)]
+        wait_until(lambda: not is_live(calls))
+        for stream in streams:
+            stream.cancel()
+        wait_until(lambda: is_live(calls))
+        served.go_on.set()
+        assert held.result().model_name == "slow"
+        large.model_name = "sums"
+        assert calls.ModelInfer(large).model_name == "sums"
+        channel.close()
+
+
+def endless() -> Iterator[Any]:
+    threading.Event().wait(10)
+    yield from ()
+
+
+def is_live(calls: Any) -> bool:
+    try:
+        return bool(calls.ServerLive(pb.ServerLiveRequest()).live)
+    except grpc.RpcError:
+        return False
+
+
+def test_a_message_that_does_not_come_is_given_up(shared: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_door, "MESSAGE_WITHIN", 0.3)
+    with grpc.insecure_channel(shared.grpc) as channel:
+        call = channel.stream_unary("/inference.GRPCInferenceService/ModelMetadata")
+        code, said = refused(lambda: call(endless()))
+        assert (code, "did not come within 0.3 s" in said) == (grpc.StatusCode.DEADLINE_EXCEEDED, True)
+        code, said = refused(lambda: call(iter(())))
+        assert (code, "brought no message" in said) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+
+
+def test_who_may_not_ask_is_refused_before_his_message_is_read() -> None:
+    with running(Small(), dataclasses.replace(PLAIN, access=ByToken(lambda token: None, None))) as addresses:
+        assert addresses.grpc is not None
+        with grpc.insecure_channel(f"127.0.0.1:{addresses.grpc[1]}") as channel:
+            for name in ("ModelInfer", "RepositoryModelLoad", "ModelStreamInfer"):
+                call = channel.stream_stream(f"/inference.GRPCInferenceService/{name}")
+                code, _ = refused(lambda call=call: list(call(endless())))
+                assert code is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_metadata_are_bounded(shared: Doors) -> None:
+    for metadata in ([("x", "a" * 100_000)], [(f"x{k}", "a" * 100) for k in range(1_000)]):
+        code, _ = refused(lambda metadata=metadata: stub(shared).ModelInfer(message(), metadata=metadata))
+        assert code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+    assert stub(shared).ModelInfer(message(), metadata=[("authorization", "x"), ("traceparent", "y")] * 5)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x2a\x00" * (1 << 20),  # inputs of nothing: read, each takes 40 times as much memory
+        b"\x32\x00" * (1 << 20),
+        b"\x3a\x00" * (1 << 20),
+        b"\x78\x01" * (1 << 20),  # a field that the protocol does not have
+        message(raw=[], shape=[4 << 20], contents={"fp32_contents": [1.0] * ((4 << 20) + 1)}).SerializeToString(),
+    ],
+)
+def test_what_grows_in_memory_is_refused_before_it_is_read(shared: Doors, sent: bytes) -> None:
+    with grpc.insecure_channel(shared.grpc, options=[("grpc.max_send_message_length", -1)]) as channel:
+        code, said = refused(lambda: channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(sent))
+        assert (code, "send tensors as raw_input_contents" in said) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+        stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+        (answer,) = stream(iter([sent]))
+        assert b"send tensors as raw_input_contents" in answer
+
+
+@pytest.mark.parametrize(
+    "sent", [b"\x80" * 20, b"\x0b", b"\x0a\x80", b"\x0a\x05a", b"\x09a", b"\x0a" + b"\xff" * 9 + b"\x01"]
+)
+def test_broken_messages_are_none(sent: bytes) -> None:
+    with pytest.raises(Refused, match="cannot be read"):
+        read_message(pb.ModelInferRequest, sent, 1_000)
+
+
+def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_door, "GREETED_WITHIN_MS", 500)
+    with running(Small()) as addresses:
+        assert addresses.grpc is not None
+        with socket.create_connection(addresses.grpc, timeout=10) as connection:
+            while connection.recv(65_536):  # the server's own greeting
+                pass

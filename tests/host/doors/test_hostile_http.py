@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import json
 import socket
 import time
 import zlib
+from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
 import pytest
 
 from edgesight.host.doors import connections, http
+from edgesight.host.doors.bounds import BOARD, Bounds
 from edgesight.host.doors.compression import Damaged, TooLarge, chosen, pack, unpack
+from edgesight.host.doors.serve import Addresses
 from edgesight.host.doors.tensors import MAX_MESSAGE
 from tests.host.doors.conftest import CLIENT, Doors
+from tests.host.doors.small import PLAIN, Small, running
 from tests.waiting import wait_until
 
 INFER = "/v2/models/sums/infer"
@@ -163,13 +168,13 @@ def test_a_bomb_is_put_out(shared: Doors) -> None:
 
 def test_unpacking_is_bounded_and_whole() -> None:
     for encoding in ("gzip", "deflate"):
-        assert unpack(pack(b"content", encoding), encoding) == b"content"
+        assert unpack(pack(b"content", encoding), encoding, 7) == b"content"
         with pytest.raises(TooLarge):
-            unpack(pack(bytes(MAX_MESSAGE + 1), encoding), encoding)
+            unpack(pack(bytes(8), encoding), encoding, 7)
     with pytest.raises(Damaged, match="too early"):
-        unpack(b"", "gzip")
+        unpack(b"", "gzip", 7)
     with pytest.raises(Damaged, match="behind"):
-        unpack(zlib.compress(b"a") + b"b", "deflate")
+        unpack(zlib.compress(b"a") + b"b", "deflate", 7)
 
 
 @pytest.mark.parametrize(
@@ -191,13 +196,18 @@ def test_the_encoding_of_an_answer(accepted: str, encoding: str | None) -> None:
     assert chosen(accepted, 10) is None
 
 
-def raw(shared: Doors, sent: bytes, within: float = 10.0) -> bytes:
-    """What comes until the server closes."""
+def raw(shared: Doors, sent: bytes) -> bytes:
+    """What comes from the HTTP door until it closes."""
     host, port = shared.http.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=within) as connection:
+    return exchange((host, int(port)), sent)
+
+
+def exchange(at: tuple[str, int], sent: bytes, within: float = 10.0) -> bytes:
+    """What comes until the server closes."""
+    with socket.create_connection(at, timeout=within) as connection:
+        answer = b""
         try:
             connection.sendall(sent)
-            answer = b""
             while chunk := connection.recv(65_536):
                 answer += chunk
         except ConnectionError:
@@ -224,6 +234,18 @@ def test_what_is_no_http(shared: Doors, sent: bytes) -> None:
     assert CLIENT.get(f"{shared.http}/v2/health/live").status_code == 200
 
 
+def test_trailers_are_no_headers(shared: Doors) -> None:
+    body = json.dumps(tensor()).encode()
+    head = (
+        b"POST "
+        + INFER.encode()
+        + b" HTTP/1.1\r\nconnection: close\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n"
+    )
+    trailers = b"host: evil.example\r\norigin: http://evil.example\r\ncontent-type: text/plain\r\n"
+    sent = head + b"\r\n%x\r\n%s\r\n0\r\n" % (len(body), body) + trailers + b"\r\n"
+    assert raw(shared, sent).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_head_that_never_ends_is_cut_off(shared: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_WITHIN", 0.3)
     for sent in (b"", b"GET /v2 HTTP/1.1\r\nx"):
@@ -238,21 +260,116 @@ def test_a_body_that_never_ends_is_given_up(shared: Doors, monkeypatch: pytest.M
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-def test_bodies_that_are_held_are_bounded(shared: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_HELD", 1_000)
-    for _ in range(3):  # what a refused one held is given back
-        answer = CLIENT.post(shared.http + INFER, content=b" " * 2_000)
-        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
-    for _ in range(30):
-        assert CLIENT.post(shared.http + INFER, json=tensor()).status_code == 200
+def tight(**bounds: int) -> AbstractContextManager[Addresses]:
+    """Doors with those bounds."""
+    return running(Small(), dataclasses.replace(PLAIN, bounds=Bounds(**bounds)))
 
 
-def test_connections_are_bounded(shared: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
-    host, port = shared.http.removeprefix("http://").split(":")
+def test_bodies_that_are_held_are_bounded() -> None:
+    with tight(held=1_000) as addresses:
+        assert addresses.http is not None
+        url = f"http://127.0.0.1:{addresses.http[1]}{INFER}"
+        for _ in range(3):  # what a refused one held is given back
+            answer = CLIENT.post(url, content=b" " * 2_000)
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        for _ in range(30):
+            assert CLIENT.post(url, json=tensor()).status_code == 200
+    with tight(message=1_000) as addresses:
+        assert addresses.http is not None
+        url = f"http://127.0.0.1:{addresses.http[1]}{INFER}"
+        unpacked = gzip.compress(b" " * 2_000)
+        assert CLIENT.post(url, content=b" " * 2_000).status_code == 413
+        assert CLIENT.post(url, content=unpacked, headers={"content-encoding": "gzip"}).status_code == 413
+        assert CLIENT.post(url, json=tensor()).status_code == 200
+
+
+def test_connections_are_bounded() -> None:
     asked = b"GET /v2/health/live HTTP/1.1\r\nconnection: close\r\n\r\n"
-    kept = [socket.create_connection((host, int(port))) for _ in range(2)]
-    wait_until(lambda: raw(shared, asked) == b"")
-    for connection in kept:
-        connection.close()
-    wait_until(lambda: raw(shared, asked) != b"")
+    with tight(connections=2) as addresses:
+        assert addresses.http is not None
+        at = addresses.http
+        kept = [socket.create_connection(at) for _ in range(2)]
+        wait_until(lambda: exchange(at, asked) == b"")
+        for connection in kept:
+            connection.close()
+        wait_until(lambda: exchange(at, asked) != b"")
+
+
+def test_a_board_has_memory_for_all_that_strangers_may_send() -> None:
+    assert BOARD.worst <= 256 << 20
+    assert BOARD.message <= BOARD.held
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        (None, None, 200),
+        ("127.0.0.1:{port}", None, 200),
+        ("localhost:{port}", None, 200),
+        ("LOCALHOST", None, 200),
+        ("localhost.:1", None, 200),
+        ("[::1]:{port}", None, 200),
+        ("192.0.2.7", None, 200),  # no name leads there, so no page has it
+        ("evil.example", None, 421),
+        ("evil.example:{port}", "http://evil.example:{port}", 421),
+        ("127.0.0.1.evil.example", None, 421),
+        ("localhost@evil.example", None, 421),
+        ("", None, 421),
+        ("[::1", None, 421),
+        ("127.0.0.1:{port}", "http://127.0.0.1:{port}", 200),
+        ("localhost:{port}", "http://localhost:{port}", 200),
+        ("localhost:{port}", "https://localhost:{port}", 403),
+        ("localhost:{port}", "http://localhost:3000", 403),
+        ("localhost:{port}", "http://localhost", 403),
+        ("127.0.0.1:{port}", "http://evil.example", 403),
+        ("127.0.0.1:{port}", "null", 403),
+        ("127.0.0.1:{port}", "", 403),
+        (None, "http://evil.example", 403),
+    ],
+)
+def test_web_pages_and_other_hosts_are_refused(
+    shared: Doors, host: str | None, origin: str | None, status: int
+) -> None:
+    for door in (shared.http, shared.health):
+        port = door.rpartition(":")[2]
+        head = b"GET /v2/health/live HTTP/1.1\r\nconnection: close\r\n"
+        for name, value in (("host", host), ("origin", origin)):
+            if value is not None:
+                head += f"{name}: {value.format(port=port)}\r\n".encode()
+        answer = exchange(("127.0.0.1", int(port)), head + b"\r\n")
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
+        assert status == 200 or b'{"error":"' in answer
+
+
+def test_a_second_host_or_origin_hides_behind_none(shared: Doors) -> None:
+    for lines, status in (
+        (b"host: localhost\r\nhost: evil.example\r\n", b"421"),
+        (b"host: localhost\r\norigin: http://localhost\r\norigin: http://evil.example\r\n", b"403"),
+    ):
+        answer = raw(shared, b"GET /v2 HTTP/1.1\r\n" + lines + b"\r\n")
+        assert answer.startswith(b"HTTP/1.1 " + status), answer
+
+
+@pytest.mark.parametrize("kind", ["text/plain;charset=UTF-8", "multipart/form-data; boundary=a", "application/xml"])
+def test_bodies_that_a_page_sends_unasked_are_refused(shared: Doors, kind: str) -> None:
+    for path in (INFER, "/v2/repository/models/sums/load", "/v1/models/sums:predict", "/v2/repository/index"):
+        assert CLIENT.post(shared.http + path, content=b"{}", headers={"content-type": kind}).status_code == 415
+
+
+def test_curls_form_asks_and_does_not_manage(shared: Doors) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert CLIENT.post(shared.http + INFER, content=json.dumps(tensor()), headers=form).status_code == 200
+    for action in ("load", "unload"):
+        path = f"{shared.http}/v2/repository/models/sums/{action}"
+        assert CLIENT.post(path, content=b"{}", headers=form).status_code == 415
+    assert CLIENT.post(f"{shared.http}/v2/repository/models/sums/load", content=b"{}").status_code == 200
+
+
+def test_a_door_elsewhere_is_called_as_its_owner_likes() -> None:
+    options = dataclasses.replace(PLAIN, http=("0.0.0.0", 0), insecure=True)
+    with running(Small(), options) as addresses:
+        assert addresses.http is not None
+        at = ("127.0.0.1", addresses.http[1])
+        asked = b"GET /v2 HTTP/1.1\r\nconnection: close\r\nhost: edge.example\r\n"
+        assert exchange(at, asked + b"\r\n").startswith(b"HTTP/1.1 200 ")
+        assert exchange(at, asked + b"origin: http://evil.example\r\n\r\n").startswith(b"HTTP/1.1 403 ")

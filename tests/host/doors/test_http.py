@@ -13,6 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
+from edgesight.host.doors import v1
+from edgesight.host.doors.served import ModelMetadata, TensorForm
 from tests.host.doors.conftest import CLIENT, Doors
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -195,15 +197,40 @@ def test_version_1_of_the_protocol(doors: Doors) -> None:
             ({"instances": []}, "instances must be"),
             ({"instances": "abc"}, "instances must be"),
             ({"instances": [[1, 2], [3]]}, "not every list at depth 2"),
-            ({"instances": [{"b64": "!"}]}, "FP32 takes"),
+            ({"instances": [{"b64": "!"}]}, "no Base64"),
+            ({"instances": [{"b64": "eHl6"}, [1, 2, 3, 4]]}, "is not nested as its shape [2]"),
+            ({"instances": [{"nothing": [1]}]}, "has no input 'nothing': it takes picture"),
+            ({"instances": [{}]}, "an instance has 0 inputs"),
+            ({"instances": [{"picture": [1, 2, 3, 4]}, [1, 2, 3, 4]]}, "instance 1 has not the inputs of instance 0"),
+            ({"instances": [{"picture": [{"b65": "eHl6"}]}]}, 'must be {"b64": TEXT}'),
         ):
             refused = client.post("/v1/models/classes:predict", json=wrong)
             assert (refused.status_code, said in refused.json()["error"]) == (400, True), refused.text
         assert "no Base64" in client.post("/v1/models/texts:predict", json={"instances": [{"b64": "!"}]}).text
-        assert client.post("/v1/models/adder:predict", json={"instances": [1]}).status_code == 400
+        several = client.post("/v1/models/adder:predict", json={"instances": [1]})
+        assert "an object with INPUT0, INPUT1" in several.json()["error"]
         assert client.post("/v1/models/nothing:predict", json={"instances": [1]}).status_code == 404
         assert client.post("/v1/models/texts:explain", json={}).status_code == 501
         assert client.get("/v1/models/nothing").status_code == 404
+
+
+def test_version_1_asks_models_of_several_inputs_by_name(doors: Doors) -> None:
+    rows = [{"INPUT0": [k] * 16, "INPUT1": [1] * 16} for k in (5, 7)]
+    answer = CLIENT.post(f"{doors.http}/v1/models/adder:predict", json={"instances": rows})
+    assert answer.json() == {"predictions": [{"OUTPUT0": [k + 1] * 16, "OUTPUT1": [k - 1] * 16} for k in (5, 7)]}
+    named = CLIENT.post(f"{doors.http}/v1/models/classes:predict", json={"instances": [{"picture": [1, 2, 3, 4]}]})
+    assert named.json() == {"predictions": [[1, 2, 3, 4]]}
+
+
+@pytest.mark.parametrize(("parameters", "name"), [({}, "pixels"), ({"picture_input": "picture"}, "picture")])
+@pytest.mark.parametrize("instance", [{"b64": "eHl6"}, {"pixels": {"b64": "eHl6"}}])
+def test_version_1_sends_files_to_models_of_pixels(parameters: dict[str, str], name: str, instance: Any) -> None:
+    form = TensorForm("pixels", "UINT8", (-1, 1, 2, 1))
+    metadata = ModelMetadata("m", ("1",), "numpy", (form,), (), 8, parameters=parameters)
+    (tensor,) = v1.read_request("m", {"instances": [instance] * 2}, metadata).inputs
+    assert (tensor.name, tensor.datatype, tensor.values.tolist()) == (name, "BYTES", [b"xyz", b"xyz"])
+    (tensor,) = v1.read_request("m", {"instances": [[[[1], [2]]]]}, metadata).inputs
+    assert (tensor.name, tensor.datatype, tensor.values.tolist()) == ("pixels", "UINT8", [[[[1], [2]]]])
 
 
 def test_refusals_have_their_status(doors: Doors) -> None:

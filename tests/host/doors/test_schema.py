@@ -18,6 +18,7 @@ from starlette.routing import Route
 from tritonclient.grpc import service_pb2 as pb
 
 from edgesight.host.doors.access import Anyone
+from edgesight.host.doors.bounds import Bounds, Room
 from edgesight.host.doors.http import app
 from edgesight.host.doors.openapi import document
 from edgesight.host.doors.tensors import DATATYPES
@@ -26,7 +27,7 @@ from tests.host.doors.small import MODELS, Small
 
 BRIEFLY = hypothesis.settings(max_examples=25, derandomize=True, deadline=None, database=None)
 ANSWERS = sorted(set(MODELS) - {"faulty", "slow"})  # of which one has a fault, and one waits
-schema = schemathesis.openapi.from_asgi("/openapi.json", app(Small(), Anyone()))
+schema = schemathesis.openapi.from_asgi("/openapi.json", app(Small(), Anyone(), Room(Bounds())))
 
 
 @schema.parametrize()
@@ -44,7 +45,7 @@ def test_no_request_over_http_finds_a_fault(case: schemathesis.Case[Any]) -> Non
 
 
 def test_the_document_tells_of_routes_that_there_are() -> None:
-    routes = {route.path for route in app(Small(), Anyone()).routes if isinstance(route, Route)}
+    routes = {route.path for route in app(Small(), Anyone(), Room(Bounds())).routes if isinstance(route, Route)}
     assert set(document("a", "1")["paths"]) <= routes
 
 

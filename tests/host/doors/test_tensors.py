@@ -184,9 +184,14 @@ def test_the_nearer_limit_of_time_holds() -> None:
     for wrong in (-1, "1", 1.5, True, 2**63):
         with pytest.raises(Refused, match="timeout must be a whole number of microseconds"):
             timeout_of({"timeout": wrong})
-    for odd in (-1.0, "1", float("nan"), float("inf"), False):
-        with pytest.raises(Refused, match="deadline_ms must be a number of milliseconds"):
+    assert timeout_of({"deadline_ms": "1500.5"}) == 1.5005
+    assert timeout_of({"deadline_ms": "0"}) is None
+    for odd in ("soon", "", "nan", "1e400", float("nan"), float("inf"), False):
+        with pytest.raises(Refused, match="deadline_ms must be a number, or a text that is one"):
             timeout_of({"deadline_ms": odd})
+    for much in (-1.0, "-1", 1e300):
+        with pytest.raises(Refused, match="deadline_ms must be a number of milliseconds of at least 0"):
+            timeout_of({"deadline_ms": much})
     for strange in (-1, "high", 1.0, True):
         with pytest.raises(Refused, match="priority must be a whole number"):
             timeout_of({"priority": strange})

@@ -1,0 +1,75 @@
+"""How much of a machine strangers may take through its doors.
+
+HTTP's bodies are counted as they come. gRPC's library hands a message over once it is there, so what is still coming is
+bounded by the number of calls, each of which may bring one of the largest.
+
+Words owned here: room.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edgesight.host.doors.served import Code, Refused
+from edgesight.host.doors.tensors import MAX_MESSAGE
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Bounds of all doors that are opened together; as they are, a data centre's.
+
+    Attributes:
+        message: bytes of a message, after decompression; at most `MAX_MESSAGE`.
+        held: bytes of all messages that are here and not answered yet, over HTTP and gRPC.
+        calls: of gRPC at a time, streams and health's among them.
+        connections: of HTTP at a time, at each of its ports.
+    """
+
+    message: int = MAX_MESSAGE
+    held: int = 1 << 30
+    calls: int = 256
+    connections: int = 512
+
+    @property
+    def structure(self) -> int:
+        """Bytes of a message that may be others than tensors' raw ones: read, they take some 40 times as much."""
+        return self.message // 4
+
+    @property
+    def worst(self) -> int:
+        """Bytes of messages, as they come, that may be in memory at a time: each call is bringing the largest."""
+        return self.held + self.calls * self.message
+
+
+# In all 256 MiB at worst: half of the memory of the smallest board that is supported.
+BOARD = Bounds(message=16 << 20, held=64 << 20, calls=12, connections=64)
+
+
+class Room:
+    """What is held of the bytes that may be."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        """All is free."""
+        self.bounds = bounds
+        self._held = 0
+
+    def take(self, size: int) -> None:
+        """Hold `size` bytes more until they are given back; Refused (RESOURCE_EXHAUSTED) where there is no room."""
+        if self._held + size > self.bounds.held:
+            raise Refused(Code.RESOURCE_EXHAUSTED, f"requests of {self._held} bytes are being answered: ask again", 1.0)
+        self._held += size
+
+    def give_back(self, size: int) -> None:
+        """Hold `size` bytes less."""
+        self._held -= size
+
+    @contextlib.contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Hold `size` bytes meanwhile; raises as `take`."""
+        self.take(size)
+        try:
+            yield
+        finally:
+            self.give_back(size)
