@@ -53,8 +53,8 @@ def _columns(model: str, instances: list[Any], metadata: ModelMetadata) -> dict[
     """What the instances have for each input, by its name."""
     if not _is_named(instances[0]):
         if len(metadata.inputs) != 1:
-            names = ", ".join(form.name for form in metadata.inputs)
-            raise invalid(f"model {shown(model)} has several inputs: make each instance an object with {names}")
+            needed = ", ".join(form.name for form in metadata.inputs)
+            raise invalid(f"model {shown(model)} has several inputs: make each instance an object with {needed}")
         return {metadata.inputs[0].name: instances}
     names = list(instances[0])
     if not 0 < len(names) <= MAX_TENSORS:
