@@ -44,23 +44,23 @@ class Counts:
         if look is not self._last:
             self._last = look
             self._executions += 1
-            self._batches[look.pictures] = _more(self._batches.get(look.pictures, Duration()), look.ended - look.began)
+            self._batches[look.pictures] = self._batches.get(look.pictures, Duration()).more(look.ended - look.began)
 
     def succeeded(self, seconds: float, pictures: Sequence[Times], output_seconds: float) -> None:
         """A request was answered after so long, of which writing the answer down took `output_seconds`."""
         self._last_ms = time.time_ns() // 1_000_000
-        self._success = _more(self._success, seconds)
-        self._output = _more(self._output, output_seconds)
+        self._success = self._success.more(seconds)
+        self._output = self._output.more(output_seconds)
         self._pictures += len(pictures)
         for one in pictures:
-            self._input = _more(self._input, one.read - one.came)
-            self._queue = _more(self._queue, one.looked_at - one.read)
-            self._infer = _more(self._infer, one.answered - one.looked_at)
+            self._input = self._input.more(one.read - one.came)
+            self._queue = self._queue.more(one.looked_at - one.read)
+            self._infer = self._infer.more(one.answered - one.looked_at)
 
     def failed(self, seconds: float) -> None:
         """A request got no answer, which it was told after so long."""
         self._last_ms = time.time_ns() // 1_000_000
-        self._fail = _more(self._fail, seconds)
+        self._fail = self._fail.more(seconds)
 
     def seconds_for(self, pictures: int) -> float | None:
         """How long the fabric takes for so many pictures, by what it took so far; None: it had none yet."""
@@ -83,7 +83,3 @@ class Counts:
             compute_output=self._output,
             batches=dict(self._batches),
         )
-
-
-def _more(so_far: Duration, seconds: float) -> Duration:
-    return Duration(so_far.count + 1, so_far.ns + max(0, round(seconds * 1e9)))

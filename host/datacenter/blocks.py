@@ -12,7 +12,6 @@ import fcntl
 import math
 import mmap
 import os
-import struct
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,10 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.datacenter.executors.base import DATATYPES, DTYPES, ModelError
+from edgesight.host.doors.served import Refused
+from edgesight.host.doors.tensors import pack_strings, parse_strings
 
 MOST_BYTES = 1 << 30  # of a block
 _ALIGNED = 64  # bytes: where an array may begin
-_LENGTH = struct.Struct("<I")  # before each element of BYTES
 _SEAL, _NO_SHRINKING = 1033, 0x2  # F_ADD_SEALS, F_SEAL_SHRINK: not all of Python's `fcntl` name them
 
 Place = Sequence[Any]  # name, datatype, shape, offset, bytes: as JSON has it
@@ -62,7 +62,7 @@ class Block:
             if len(parts) > 1:
                 shape[0] = sum(len(part) for part in parts)
             if datatype == "BYTES":
-                texts[name] = b"".join(map(pack_bytes, parts))
+                texts[name] = b"".join(map(pack_strings, parts))
             size = len(texts[name]) if datatype == "BYTES" else math.prod(shape) * first.dtype.itemsize
             places.append((name, datatype, shape, end, size))
             end += -(-size // _ALIGNED) * _ALIGNED
@@ -87,7 +87,10 @@ class Block:
                 raise ModelError(f"{name!r} is no array: report it")
             memory = self._grown(offset + size)
             if datatype == "BYTES":
-                found[name] = parse_bytes(memory[offset : offset + size], count).reshape(shape)
+                try:
+                    found[name] = parse_strings(name, count, memory[offset : offset + size]).reshape(shape)
+                except Refused as error:
+                    raise ModelError(f"{error}: report it") from error
                 continue
             if size != count * dtype.itemsize:
                 raise ModelError(f"{name!r} has {size} bytes, but shape {list(shape)}: report it")
@@ -128,26 +131,3 @@ def new_block() -> Block:
     descriptor = os.memfd_create("edgesight", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     fcntl.fcntl(descriptor, _SEAL, _NO_SHRINKING)
     return Block(descriptor)
-
-
-def pack_bytes(array: npt.NDArray[Any]) -> bytes:
-    """Elements of type `bytes`, each behind its length, as the protocol has them."""
-    return b"".join(_LENGTH.pack(len(one)) + one for one in array.ravel())
-
-
-def parse_bytes(content: bytes, count: int) -> npt.NDArray[Any]:
-    """`count` elements of what `pack_bytes` made, flat; raises ModelError where it is something else."""
-    found = np.empty(count, object)
-    at = 0
-    for place in range(count):
-        if at + _LENGTH.size > len(content):
-            raise ModelError(f"{count} elements of BYTES end at element {place}: report it")
-        (length,) = _LENGTH.unpack_from(content, at)
-        at += _LENGTH.size
-        if at + length > len(content):
-            raise ModelError(f"element {place} of BYTES is cut off: report it")
-        found[place] = content[at : at + length]
-        at += length
-    if at != len(content):
-        raise ModelError(f"{count} elements of BYTES are followed by {len(content) - at} bytes: report it")
-    return found

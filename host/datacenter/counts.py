@@ -9,20 +9,8 @@ from dataclasses import dataclass, field
 from edgesight.host.datacenter.batching import Done
 from edgesight.host.doors.served import Duration, ModelStatistics
 
+_NONE = Duration()
 _BATCH_SIZES = 1_024  # of which each is counted
-
-
-@dataclass
-class _Sum:
-    count: int = 0
-    seconds: float = 0.0
-
-    def add(self, seconds: float, count: int = 1) -> None:
-        self.count += count
-        self.seconds += seconds
-
-    def told(self) -> Duration:
-        return Duration(self.count, round(self.seconds * 1e9))
 
 
 @dataclass
@@ -32,48 +20,44 @@ class Counts:
     last_ms: int = 0
     rows: int = 0
     batches: float = 0.0
-    success: _Sum = field(default_factory=_Sum)
-    fail: _Sum = field(default_factory=_Sum)
-    queue: _Sum = field(default_factory=_Sum)
-    compute: Sequence[_Sum] = field(default_factory=lambda: (_Sum(), _Sum(), _Sum()))
-    of_size: dict[int, _Sum] = field(default_factory=dict)
-    _parts: dict[int, float] = field(default_factory=dict)  # of a batch of a size, that its requests make up so far
+    success: Duration = _NONE
+    fail: Duration = _NONE
+    queue: Duration = _NONE
+    compute: Sequence[Duration] = (_NONE, _NONE, _NONE)
+    # Of batches of a size: how many its requests make up so far, and seconds.
+    of_size: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     def succeeded(self, done: Done, rows: int, seconds: float) -> None:
         """A request of so many rows was answered `seconds` after it came."""
         self.last_ms = round(time.time() * 1e3)
         self.rows += rows
-        self.success.add(seconds)
-        self.queue.add(done.queue)
-        for one, took in zip(self.compute, done.compute, strict=True):
-            one.add(took)
+        self.success, self.queue = self.success.more(seconds), self.queue.more(done.queue)
+        self.compute = [one.more(took) for one, took in zip(self.compute, done.compute, strict=True)]
         # Each request of a batch brings its part of it, so that a batch counts once.
         part = rows / done.batch
         self.batches += part
         if done.batch in self.of_size or len(self.of_size) < _BATCH_SIZES:
-            self._parts[done.batch] = self._parts.get(done.batch, 0.0) + part
-            one = self.of_size.setdefault(done.batch, _Sum())
-            one.seconds += done.compute[1] * part
-            one.count = round(self._parts[done.batch])
+            parts, took = self.of_size.get(done.batch, (0.0, 0.0))
+            self.of_size[done.batch] = parts + part, took + done.compute[1] * part
 
     def failed(self, seconds: float) -> None:
         """A request got no answer."""
-        self.fail.add(seconds)
+        self.fail = self.fail.more(seconds)
 
     def told(self, name: str, version: str) -> ModelStatistics:
         """In the protocol's form."""
-        taking, running, giving = (one.told() for one in self.compute)
+        taking, running, giving = self.compute
         return ModelStatistics(
             name,
             version,
             self.last_ms,
             self.rows,
             round(self.batches),
-            self.success.told(),
-            self.fail.told(),
-            self.queue.told(),
+            self.success,
+            self.fail,
+            self.queue,
             taking,
             running,
             giving,
-            {size: one.told() for size, one in sorted(self.of_size.items())},
+            {size: Duration(round(parts), round(took * 1e9)) for size, (parts, took) in sorted(self.of_size.items())},
         )

@@ -15,7 +15,8 @@ from edgesight.host.datacenter.batching import NO_LEVEL
 from edgesight.host.datacenter.executors.base import DATATYPES, DTYPES
 from edgesight.host.datacenter.hosted import Hosted
 from edgesight.host.datacenter.models import as_taken
-from edgesight.host.doors.served import Code, Refused, Request, Response, Tensor, TensorForm, Wanted, shape_of
+from edgesight.host.doors.served import Request, Response, Tensor, TensorForm, Wanted, shape_of
+from edgesight.host.doors.tensors import invalid
 from edgesight.host.kernel import BackEndInput
 from edgesight.host.picture_files import MAX_FILE_BYTES, Unreadable
 from edgesight.host.pictures import read
@@ -30,16 +31,16 @@ def arrays_of(request: Request, hosted: Hosted) -> dict[str, npt.NDArray[Any]]:
     for tensor in request.inputs:
         port = known.get(tensor.name)
         if port is None:
-            raise _wrong(f"model {request.model} has no input {tensor.name!r}: it takes {', '.join(known)}")
+            raise invalid(f"model {request.model} has no input {tensor.name!r}: it takes {', '.join(known)}")
         if tensor.name in found:
-            raise _wrong(f"input {tensor.name!r} is there twice: send it once")
+            raise invalid(f"input {tensor.name!r} is there twice: send it once")
         _check(request, tensor, port, hosted.max_batch_size)
         found[tensor.name] = np.ascontiguousarray(tensor.values)
     absent = [name for name in known if name not in found]
     if absent:
-        raise _wrong(f"model {request.model} also takes input {absent[0]!r}: send it")
+        raise invalid(f"model {request.model} also takes input {absent[0]!r}: send it")
     if hosted.max_batch_size and len({len(array) for array in found.values()}) > 1:
-        raise _wrong("inputs have different first dimensions, which is the batch: send as many rows of each")
+        raise invalid("inputs have different first dimensions, which is the batch: send as many rows of each")
     return found
 
 
@@ -50,11 +51,11 @@ def check_wanted(request: Request, hosted: Hosted) -> tuple[str, ...]:
     for wanted in request.outputs:
         port = known.get(wanted.name)
         if port is None:
-            raise _wrong(f"model {request.model} has no output {wanted.name!r}: it gives {', '.join(known)}")
+            raise invalid(f"model {request.model} has no output {wanted.name!r}: it gives {', '.join(known)}")
         if wanted.name in names:
-            raise _wrong(f"output {wanted.name!r} is asked for twice: ask once")
+            raise invalid(f"output {wanted.name!r} is asked for twice: ask once")
         if wanted.classes < 0 or (wanted.classes and port.datatype == "BYTES"):
-            raise _wrong(f"output {wanted.name!r} has no {wanted.classes} best classes: ask for the tensor")
+            raise invalid(f"output {wanted.name!r} has no {wanted.classes} best classes: ask for the tensor")
         names.append(wanted.name)
     return tuple(names)
 
@@ -63,7 +64,7 @@ def level_of(request: Request, default: int) -> int:
     """Its level among the caller's requests: the parameter `priority`, of which 1 is the most urgent."""
     told = request.parameters.get("priority", 0)
     if isinstance(told, bool) or not isinstance(told, int) or told < 0:
-        raise _wrong(f"priority is {told!r}: send a whole number, 1 for the most urgent, or none")
+        raise invalid(f"priority is {told!r}: send a whole number, 1 for the most urgent, or none")
     return told or default or NO_LEVEL
 
 
@@ -109,15 +110,15 @@ def pictures_of(request: Request, hosted: Hosted) -> Sequence[bytes]:
     """The encoded pictures of a request; raises Refused where they are not alone, or too many or too large."""
     tensor, *more = request.inputs
     if more or tensor.datatype != "BYTES":
-        raise _wrong(f"input {PICTURE!r} goes alone and is BYTES, an element a picture: send it so")
+        raise invalid(f"input {PICTURE!r} goes alone and is BYTES, an element a picture: send it so")
     if len(hosted.inputs) != 1:
-        raise _wrong(f"model {request.model} takes {len(hosted.inputs)} inputs, not pictures alone: send tensors")
+        raise invalid(f"model {request.model} takes {len(hosted.inputs)} inputs, not pictures alone: send tensors")
     files = list(tensor.values.ravel())
     if not 1 <= len(files) <= max(hosted.max_batch_size, 1):
-        raise _wrong(f"{len(files)} pictures: send 1 to {max(hosted.max_batch_size, 1)} at once")
+        raise invalid(f"{len(files)} pictures: send 1 to {max(hosted.max_batch_size, 1)} at once")
     largest = max(map(len, files))
     if largest > MAX_FILE_BYTES:
-        raise _wrong(f"a picture has {largest} bytes, at most {MAX_FILE_BYTES} are read: make it smaller")
+        raise invalid(f"a picture has {largest} bytes, at most {MAX_FILE_BYTES} are read: make it smaller")
     return files
 
 
@@ -128,7 +129,7 @@ def decoded(files: Sequence[bytes], form: BackEndInput, port: TensorForm) -> Ten
         try:
             images[place] = read(content, *form.shape).pixels
         except Unreadable as error:
-            raise _wrong(f"picture {place} {error}") from error
+            raise invalid(f"picture {place} {error}") from error
     return Tensor(port.name, port.datatype, as_taken(images, form))
 
 
@@ -136,17 +137,13 @@ def _check(request: Request, tensor: Tensor, port: TensorForm, max_batch: int) -
     """Raise Refused where `tensor` is not what `port` takes."""
     shape = shape_of(tensor)
     if tensor.datatype != port.datatype or tensor.values.dtype != DTYPES[port.datatype]:
-        raise _wrong(f"input {port.name!r} is {tensor.datatype}: model {request.model} takes {port.datatype}")
+        raise invalid(f"input {port.name!r} is {tensor.datatype}: model {request.model} takes {port.datatype}")
     agree = not port.shape or (
         len(shape) == len(port.shape) and all(one in (-1, own) for one, own in zip(port.shape, shape, strict=True))
     )
     if not agree or 0 in shape:
-        raise _wrong(f"input {port.name!r} has shape {list(shape)}: model {request.model} takes {list(port.shape)}")
+        raise invalid(f"input {port.name!r} has shape {list(shape)}: model {request.model} takes {list(port.shape)}")
     if max_batch and shape[0] > max_batch:
-        raise _wrong(f"input {port.name!r} has {shape[0]} rows: model {request.model} takes {max_batch} at once")
+        raise invalid(f"input {port.name!r} has {shape[0]} rows: model {request.model} takes {max_batch} at once")
     if port.datatype == "BYTES" and not all(isinstance(one, bytes) for one in tensor.values.ravel()):
-        raise _wrong(f"input {port.name!r} has elements that are no bytes")
-
-
-def _wrong(message: str) -> Refused:
-    return Refused(Code.INVALID_ARGUMENT, message)
+        raise invalid(f"input {port.name!r} has elements that are no bytes")

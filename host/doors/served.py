@@ -168,6 +168,10 @@ class Duration:
     count: int = 0
     ns: int = 0
 
+    def more(self, seconds: float) -> Duration:
+        """With another one, which took so many `seconds`."""
+        return Duration(self.count + 1, self.ns + max(0, round(seconds * 1e9)))
+
 
 @dataclass(frozen=True)
 class ModelStatistics:

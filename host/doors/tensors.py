@@ -93,7 +93,7 @@ def from_raw(
     sides, count = checked_shape(name, datatype, shape)
     values: npt.NDArray[Any]
     if datatype == BYTES:
-        values = _strings(name, count, raw)
+        values = parse_strings(name, count, raw)
     else:
         if len(raw) != count * dtype.itemsize:
             raise invalid(
@@ -106,8 +106,8 @@ def from_raw(
     return Tensor(name, datatype, values.reshape(sides), parameters or {})
 
 
-def _strings(name: str, count: int, raw: bytes | memoryview) -> npt.NDArray[Any]:
-    """`count` byte strings, each behind its length in 4 bytes."""
+def parse_strings(name: str, count: int, raw: bytes | memoryview) -> npt.NDArray[Any]:
+    """`count` byte strings [count], each behind its length in 4 bytes; Refused where `raw` is something else."""
     size = len(raw)
     if size < count * _LENGTH.size:
         raise invalid(f"tensor {shown(name)}: {size} bytes came, too few for the lengths of {count} elements of BYTES")
@@ -133,8 +133,13 @@ def to_raw(tensor: Tensor) -> bytes:
     """The raw form of a tensor."""
     if tensor.datatype != BYTES:
         return np.ascontiguousarray(tensor.values, DATATYPES[tensor.datatype]).tobytes()
+    return pack_strings(tensor.values)
+
+
+def pack_strings(values: npt.NDArray[Any]) -> bytes:
+    """What `parse_strings` takes, of elements of type `bytes`."""
     parts: list[bytes] = []
-    for element in tensor.values.ravel().tolist():
+    for element in values.ravel().tolist():
         parts += (_LENGTH.pack(len(element)), element)
     return b"".join(parts)
 

@@ -10,20 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.doors import tensors
 from edgesight.host.doors.served import TensorForm
 from edgesight.host.errors import EdgeSightError
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-# The protocol's datatypes, and numpy's of the same; BYTES are objects of type `bytes`.
-DTYPES: Mapping[str, np.dtype[Any]] = {
-    "BOOL": np.dtype(np.bool_),
-    **{f"{word}{bits}": np.dtype(f"{word.lower()}{bits}") for word in ("UINT", "INT") for bits in (8, 16, 32, 64)},
-    **{f"FP{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)},
-    "BYTES": np.dtype(object),
-}
+DTYPES = tensors.DATATYPES  # numpy's, by the protocol's
 DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
 DEFAULT_BATCH = 8  # of a model that takes any count, where nothing says how many are good
 

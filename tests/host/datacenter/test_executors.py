@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgesight.host.datacenter.blocks import new_block, pack_bytes, parse_bytes
+from edgesight.host.datacenter.blocks import new_block
 from edgesight.host.datacenter.executors import ModelError, Recipe, make
 from edgesight.host.doors.served import TensorForm
 from tests.host.datacenter.tiny import recipe, scaled, values
@@ -179,10 +179,13 @@ def test_arrays_cross_a_block_as_they_are() -> None:
     block.close()
 
 
-@pytest.mark.parametrize("content", [b"\x01", b"\x05\x00\x00\x00abcd", pack_bytes(np.array([b"a", b"b"], object))])
-def test_bytes_that_are_cut_off_or_too_many_are_seen(content: bytes) -> None:
-    with pytest.raises(ModelError):
-        parse_bytes(content, 1)
+@pytest.mark.parametrize(("count", "less"), [(1, 0), (3, 0), (2, 1), (2, 9)])
+def test_bytes_that_are_cut_off_or_too_many_are_seen(count: int, less: int) -> None:
+    block = new_block()
+    ((name, datatype, _, offset, size),) = block.write({"a": [np.array([b"a", b"b"], object)]})
+    with pytest.raises(ModelError, match="report it"):
+        block.read([(name, datatype, [count], offset, size - less)], True)
+    block.close()
 
 
 def test_boards_need_none_of_what_runs_models() -> None:
