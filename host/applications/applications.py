@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from edgesight.host.doors.served import (
     Refused,
     Request,
     Response,
+    own_version,
 )
 from edgesight.host.doors.tensors import shown
 from edgesight.host.edge import MAX_WAITING, Edge, EdgeError, EdgeFull, Look
@@ -100,7 +100,7 @@ class Applications:
         for name, application in applications.items():
             check_name(name)
             application.edge.target(application.default_accuracy)
-        self.name, self.version = "edgesight", _version()
+        self.name, self.version = "edgesight", own_version()
         self._applications = dict(applications)
         self._states = {name: _State() for name in applications}
         self._given_bytes = 0
@@ -327,11 +327,3 @@ def _refused(error: Exception, state: _State) -> Refused | None:
     if isinstance(error, (EdgeError, FabricError)):
         return Refused(Code.UNAVAILABLE, str(error))
     return None
-
-
-def _version() -> str:
-    """EdgeSight's own."""
-    try:
-        return importlib.metadata.version("edgesight")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"

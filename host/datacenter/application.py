@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version as installed
 from types import TracebackType
 from typing import Any
 
@@ -47,6 +46,7 @@ from edgesight.host.doors.served import (
     Refused,
     Request,
     Response,
+    own_version,
 )
 from edgesight.host.kernel import BackEndInput
 
@@ -79,7 +79,7 @@ class DataCentre:
         self, repository: Repository, budget: int, limits: Limits | None = None, quotas: Quotas | None = None
     ) -> None:
         """Models of `repository` in `budget` bytes; runs in the loop that makes it."""
-        self.version = installed("edgesight")
+        self.version = own_version()
         self.memory = Memory(budget)
         self._repository = repository
         self._limits, self._quotas = limits or Limits(), quotas or Quotas()

@@ -9,6 +9,7 @@ Words owned here: door, caller.
 from __future__ import annotations
 
 import enum
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -239,3 +240,11 @@ class Served(Protocol):
 def shape_of(tensor: Tensor) -> tuple[int, ...]:
     """The tensor's shape as plain integers."""
     return tuple(int(side) for side in np.shape(tensor.values))
+
+
+def own_version() -> str:
+    """EdgeSight's own; `unknown` where it runs without being installed."""
+    try:
+        return importlib.metadata.version("edgesight")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
