@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,6 +50,37 @@ ClientsFile = Annotated[
 TokensPath = Annotated[Path, typer.Option("--tokens", metavar="FILE", help="File of the clients' tokens.")]
 
 
+@dataclass(frozen=True)
+class Addresses:
+    """Where the doors are to be, each a host and a port; None: no such door."""
+
+    http: tuple[str, int] | None
+    grpc: tuple[str, int] | None
+    health: tuple[str, int] | None
+
+
+def addresses_of(
+    http: str | None, grpc: str | None, health: str | None, others: Mapping[str, object]
+) -> Addresses | None:
+    """Where to open doors, None for none; `others` are options, by name, that are of use with a door alone.
+
+    Raises AddressError or DoorError.
+    """
+    from edgesight.host.doors.access import DoorError
+    from edgesight.host.link.addresses import host_and_port
+
+    if http is None and grpc is None:
+        for option, value in {"--health": health, **others}.items():
+            if value is not None:
+                raise DoorError(f"{option} without a door: open one by --http or --grpc")
+        return None
+    return Addresses(
+        http=host_and_port(http, "--http", least=0) if http is not None else None,
+        grpc=host_and_port(grpc, "--grpc", least=0) if grpc is not None else None,
+        health=host_and_port(health, "--health", least=0) if health is not None else None,
+    )
+
+
 def options_of(
     http: str | None,
     grpc: str | None,
@@ -58,27 +91,17 @@ def options_of(
     clients: Path | None,
 ) -> Options | None:
     """Which doors to open, None where there are none to; raises AddressError, DoorError or KeysError."""
-    from edgesight.host.doors.access import DoorError
-    from edgesight.host.link.addresses import host_and_port
-
-    if http is None and grpc is None:
-        given = {"--health": health, "--tls": tls, "--tokens": tokens, "--clients": clients}
-        alone = [option for option, value in given.items() if value is not None]
-        if alone or insecure:
-            raise DoorError(f"{(*alone, '--insecure')[0]} without a door: open one by --http or --grpc")
+    others = {"--tls": tls, "--tokens": tokens, "--clients": clients, "--insecure": insecure or None}
+    opened = addresses_of(http, grpc, health, others)
+    if opened is None:
         return None
     from edgesight.host.doors.serve import Options  # needs what an edge without doors does not
 
-    return Options(
-        grpc=host_and_port(grpc, "--grpc", least=0) if grpc is not None else None,
-        http=host_and_port(http, "--http", least=0) if http is not None else None,
-        health=host_and_port(health, "--health", least=0) if health is not None else None,
-        access=_access(tls, tokens, clients),
-        insecure=insecure,
-    )
+    access = access_of(tls, tokens, clients)
+    return Options(opened.grpc, opened.http, opened.health, access=access, insecure=insecure)
 
 
-def _access(tls: Path | None, tokens: Path | None, clients: Path | None) -> Access:
+def access_of(tls: Path | None, tokens: Path | None, clients: Path | None) -> Access:
     """Who may come in; raises DoorError or KeysError."""
     from edgesight.host.doors.access import Anyone, ByToken, DoorError
 

@@ -26,11 +26,12 @@ from edgesight.host.doors.bounds import BOARD
 from edgesight.host.edge import HELD_BYTES, Edge, EdgeError, open_edge, picture_decoder
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.images import give_back_memory
+from edgesight.host.link.addresses import joined
 from edgesight.host.process import run_until_told
 from edgesight.host.queries import Door
 
 if TYPE_CHECKING:
-    from edgesight.host.doors.serve import Addresses, Options
+    from edgesight.host.doors.serve import Options
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,8 @@ def run_edge(
             if doors is not None:
                 from edgesight.host.doors.serve import open_doors  # needs what an edge without doors does not
 
-                lines.append(_where(await stack.enter_async_context(open_doors(served, doors))))
+                addresses = await stack.enter_async_context(open_doors(served, doors))
+                lines.append(f"edge: {addresses.told()}")
             failing = asyncio.get_running_loop().create_task(served.failed())
             failing.add_done_callback(lambda _: told.set())
             try:
@@ -154,19 +156,9 @@ def _ready(names: Iterable[str], setups: Sequence[Setup], socket_path: Path) -> 
     """A line for each application; the first is asked at the socket."""
     lines = []
     for name, setup, at in zip(names, setups, chain([f" at {socket_path}"], repeat("")), strict=False):
-        where = _joined(*setup.datacenter) if setup.datacenter is not None else "none"
+        where = joined(*setup.datacenter) if setup.datacenter is not None else "none"
         lines.append(f"edge: {name} on {setup.fabric}{at}, data centre {where}")
     return lines
-
-
-def _where(addresses: Addresses) -> str:
-    """The doors, in words."""
-    doors = (("HTTP", addresses.http), ("gRPC", addresses.grpc), ("health", addresses.health))
-    return "edge: " + ", ".join(f"{kind} at {_joined(*at)}" for kind, at in doors if at is not None)
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _reload_when_told(applications: Mapping[str, Application]) -> None:

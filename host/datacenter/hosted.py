@@ -79,6 +79,11 @@ class Hosted:
         return self._worker is not None
 
     @property
+    def sha256(self) -> str:
+        """Checksum of the file that it was loaded of; empty before."""
+        return self._sha256
+
+    @property
     def faulty(self) -> bool:
         """It takes no requests, since its worker is gone and the next does not yet work."""
         return self._restart is not None
@@ -209,7 +214,7 @@ class Hosted:
         try:
             answer = await worker.run(inputs, within, wanted, measure)
         except WorkerLost as error:
-            raise Refused(Code.UNAVAILABLE, f"{error}: ask again", self._again() + self.load_s) from error
+            raise Refused(Code.UNAVAILABLE, str(error), self._again() + self.load_s) from error
         self._failures = 0
         if measure:
             self._largest = rows

@@ -7,9 +7,9 @@ Words owned here: classifier.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -37,32 +37,37 @@ class Classifier(Protocol):
         """Logits of uint8 images [N, H, W, C]; called from one thread at a time. Raises ModelError."""
 
 
-class OnnxModel:
-    """An ONNX classifier in ONNX Runtime on the CPU, which takes pictures in a package's form of them."""
+Run = Callable[[Mapping[str, npt.NDArray[Any]], Sequence[str]], Mapping[str, npt.NDArray[Any]]]
+
+
+class PackageModel:
+    """A model that takes pictures in a package's form of them; whoever makes one says how it is run."""
 
     def __init__(
-        self, path: Path, form: BackEndInput | None = None, expected_sha256: str | None = None, threads: int = 1
+        self,
+        path: Path,
+        sha256: str,
+        ports: tuple[Sequence[TensorForm], Sequence[TensorForm]],
+        run: Run,
+        form: BackEndInput | None = None,
+        expected_sha256: str | None = None,
     ) -> None:
-        """Load the model at `path` and try it once; raises ModelError.
+        """Of the model of the file at `path`: its checksum, its inputs and outputs, and what runs it. It is tried once.
 
         `form` is the package's `backend_input`; None takes a model that says it all itself: input `image`, uint8
         [N, H, W, C] with fixed H, W, C and free N, output `logits`, the classes. `expected_sha256` is the checksum that
-        the calibration was made with; None takes any model.
+        the calibration was made with; None takes any model. `run` gives the outputs of so many names, and may raise
+        ModelError, as this does.
         """
-        try:
-            content = read_regular(path)
-        except OSError as error:
-            raise ModelError(f"{path} cannot be read ({error.strerror}): give the back end's .onnx file") from error
-        self.sha256 = sha256(content)
-        if expected_sha256 not in (None, self.sha256):
+        self.sha256 = sha256
+        if expected_sha256 not in (None, sha256):
             raise ModelError(
-                f"{path} has checksum {self.sha256[:12]}, but the kernel was calibrated with "
+                f"{path} has checksum {sha256[:12]}, but the kernel was calibrated with "
                 f"{str(expected_sha256)[:12]}, and its accuracy targets hold for that model only: serve it, "
                 "or calibrate again"
             )
-        recipe = Recipe("onnxruntime", str(path), options={"threads": str(threads)})
-        self._executor = OnnxExecutor(recipe, content)
-        inputs, outputs = _ports(self._executor.inputs), _ports(self._executor.outputs)
+        self._run_model = run
+        inputs, outputs = map(_ports, ports)
         self.form = form or _own_form(path, inputs, outputs)
         try:
             self._input, self._output = check_form(self.form, inputs, outputs)
@@ -111,12 +116,29 @@ class OnnxModel:
         """All of the model's logits of so many images at once."""
         name = self._output.name
         try:
-            logits = self._executor.run({self._input.name: as_taken(images, self.form)}, [name])[name]
+            logits = self._run_model({self._input.name: as_taken(images, self.form)}, [name])[name]
         except ModelError as error:
             raise ModelError(
                 f"the model failed on {list(images.shape)} images ({error}): give a model that ONNX Runtime runs"
             ) from error
         return np.asarray(logits, np.float32)
+
+
+class OnnxModel(PackageModel):
+    """An ONNX classifier in ONNX Runtime on the CPU, in this process."""
+
+    def __init__(
+        self, path: Path, form: BackEndInput | None = None, expected_sha256: str | None = None, threads: int = 1
+    ) -> None:
+        """Load the model at `path`; all else, and what it raises, is as for `PackageModel`."""
+        try:
+            content = read_regular(path)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read ({error.strerror}): give the back end's .onnx file") from error
+        executor = OnnxExecutor(Recipe("onnxruntime", str(path), options={"threads": str(threads)}), content)
+        super().__init__(
+            path, sha256(content), (executor.inputs, executor.outputs), executor.run, form, expected_sha256
+        )
 
 
 def as_taken(images: Images, form: BackEndInput) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:

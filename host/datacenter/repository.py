@@ -90,28 +90,77 @@ class Version:
         return self.identity[2] if self.identity else 0
 
 
-class Repository:
-    """The folder. Everything is read when it is asked for, so that it may change at any time."""
+@dataclass(frozen=True)
+class BackEnd:
+    """A kernel package's back end, which is a model of the kernel's name beside those of the repository.
 
-    def __init__(self, folder: Path) -> None:
-        """Raises ModelError where `folder` is none."""
-        if not folder.is_dir():
+    Attributes:
+        name: the kernel's.
+        path: of its .onnx file.
+        form: the package's `backend_input`; None: the model says it all itself.
+        labels: of the classes.
+        expected_sha256: that the calibration was made with; None: any.
+        threads: that one run takes.
+    """
+
+    name: str
+    path: Path
+    form: BackEndInput | None = None
+    labels: Sequence[str] = ()
+    expected_sha256: str | None = None
+    threads: int = 1
+
+    def version(self) -> Version:
+        """As a version of a model; raises ModelError where its file is not there."""
+        recipe = Recipe("onnxruntime", self.name, options={"threads": str(self.threads)})
+        try:
+            found = identity(self.path)
+        except OSError as error:
+            raise ModelError(
+                f"{self.path} cannot be read ({error.strerror}): give the back end's .onnx file"
+            ) from error
+        # Labels go by the model's own outputs; of a model with more than the package's classes they would be wrong.
+        labels = self.labels if self.form is None or self.form.outputs is None else ()
+        return Version(self.name, "1", recipe, Settings(), labels, self.form, self.path, found)
+
+
+class Repository:
+    """The folder, and a package's back end. All is read when it is asked for, so that it may change at any time."""
+
+    def __init__(self, folder: Path | None, back_end: BackEnd | None = None) -> None:
+        """Raises ModelError where `folder` is none, or holds a model of the back end's name. None: there is no such."""
+        if folder is not None and not folder.is_dir():
             raise ModelError(f"{folder} is no folder: give the one that the models' folders are in")
-        self.folder = folder
+        self.folder, self._back_end = folder, back_end
+        if back_end is not None and back_end.name in self._folders():
+            raise ModelError(
+                f"{folder} holds a model {back_end.name}, which the kernel is called, too: name the folder otherwise"
+            )
 
     def names(self) -> list[str]:
         """Models that are there, in order."""
-        return sorted(path.name for path in self.folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+        own = [] if self._back_end is None else [self._back_end.name]
+        return sorted({*own, *self._folders()})
+
+    def _folders(self) -> list[str]:
+        """Names of the models in the folder."""
+        if self.folder is None:
+            return []
+        return [path.name for path in self.folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
 
     def versions(self, name: str, settings: Settings | None = None) -> list[Version]:
         """Those of a model that its policy serves, oldest first; raises ModelError where there are none to be served.
 
         `settings` replaces those of its config.pbtxt.
         """
-        if not _NAME.fullmatch(name) or not (self.folder / name).is_dir():
+        if self._back_end is not None and name == self._back_end.name:
+            if settings is not None:
+                raise ModelError(f"model {name} is a kernel package's, which says how it is asked: leave `config` out")
+            return [self._back_end.version()]
+        if self.folder is None or not _NAME.fullmatch(name) or not (self.folder / name).is_dir():
             raise ModelError(f"model {name!r} is not in the repository: put it there, or ask for another")
         folder = self.folder / name
-        found = settings if settings is not None else self.settings(name)
+        found = settings if settings is not None else _settings(folder)
         numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
         if not numbers:
             raise ModelError(f"model {name} has no version: put its file into {name}/1/")
@@ -122,60 +171,62 @@ class Repository:
             numbers = sorted(found.versions)
         elif found.latest:
             numbers = numbers[-found.latest :]
-        labels, form = self._labels(folder, found), self._form(folder)
-        return [self._version(name, number, found, labels, form) for number in numbers]
+        labels, form = _labels(folder, found), _form_in(folder)
+        return [_version(folder, number, found, labels, form) for number in numbers]
 
-    def settings(self, name: str) -> Settings:
-        """What the model's config.pbtxt says; raises ModelError for one that cannot be read or served."""
-        path = self.folder / name / CONFIG
-        try:
-            text = read_at_most(path, _CONFIG_BYTES).decode()
-        except FileNotFoundError:
-            return Settings()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path} cannot be read ({error}): mend it") from error
-        return parse(name, text)
 
-    def _version(
-        self, name: str, number: int, settings: Settings, labels: Sequence[str], form: BackEndInput | None
-    ) -> Version:
-        folder = self.folder / name / str(number)
-        path = next((folder / file for file in FILES if (folder / file).exists()), None)
-        kind = settings.backend or (FILES[path.name] if path is not None else "")
-        if kind != "triton" and (path is None or FILES[path.name] != kind):
-            raise ModelError(
-                f"model {name}, version {number}: {folder} holds no {' or '.join(_files_of(kind))}: put it there"
-            )
-        recipe = Recipe(kind, name, settings.inputs, settings.outputs, settings.max_batch_size, settings.options)
-        if path is None or kind == "triton":
-            return Version(name, str(number), recipe, settings, labels, form, None)
-        try:
-            return Version(name, str(number), recipe, settings, labels, form, path, identity(path))
-        except OSError as error:
-            raise ModelError(f"{path} cannot be read ({error.strerror}): put the model's file there") from error
+def _settings(folder: Path) -> Settings:
+    """What the config.pbtxt in a model's `folder` says; raises ModelError for one that cannot be read or served."""
+    path = folder / CONFIG
+    try:
+        text = read_at_most(path, _CONFIG_BYTES).decode()
+    except FileNotFoundError:
+        return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} cannot be read ({error}): mend it") from error
+    return parse(folder.name, text)
 
-    def _form(self, folder: Path) -> BackEndInput | None:
-        """Of pictures."""
-        try:
-            return BackEndInput.model_validate_json(read_at_most(folder / FORM, _CONFIG_BYTES))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{folder / FORM} is no package's `backend_input` ({error}): mend it") from error
 
-    def _labels(self, folder: Path, settings: Settings) -> list[str]:
-        """Of the classes, a line each."""
-        name = settings.labels or "labels.txt"
-        if Path(name).name != name:
-            raise ModelError(f"label_filename is {name!r}: name a file in the model's own folder")
-        try:
-            return read_at_most(folder / name, _LABELS_BYTES).decode().splitlines()
-        except FileNotFoundError:
-            if settings.labels:
-                raise ModelError(f"{folder / name} is not there, which label_filename names: put it there") from None
-            return []
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"{folder / name} cannot be read ({error}): mend it") from error
+def _version(model: Path, number: int, settings: Settings, labels: Sequence[str], form: BackEndInput | None) -> Version:
+    name, folder = model.name, model / str(number)
+    path = next((folder / file for file in FILES if (folder / file).exists()), None)
+    kind = settings.backend or (FILES[path.name] if path is not None else "")
+    if kind != "triton" and (path is None or FILES[path.name] != kind):
+        raise ModelError(
+            f"model {name}, version {number}: {folder} holds no {' or '.join(_files_of(kind))}: put it there"
+        )
+    recipe = Recipe(kind, name, settings.inputs, settings.outputs, settings.max_batch_size, settings.options)
+    if path is None or kind == "triton":
+        return Version(name, str(number), recipe, settings, labels, form, None)
+    try:
+        return Version(name, str(number), recipe, settings, labels, form, path, identity(path))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}): put the model's file there") from error
+
+
+def _form_in(folder: Path) -> BackEndInput | None:
+    """Of pictures."""
+    try:
+        return BackEndInput.model_validate_json(read_at_most(folder / FORM, _CONFIG_BYTES))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / FORM} is no package's `backend_input` ({error}): mend it") from error
+
+
+def _labels(folder: Path, settings: Settings) -> list[str]:
+    """Of the classes, a line each."""
+    name = settings.labels or "labels.txt"
+    if Path(name).name != name:
+        raise ModelError(f"label_filename is {name!r}: name a file in the model's own folder")
+    try:
+        return read_at_most(folder / name, _LABELS_BYTES).decode().splitlines()
+    except FileNotFoundError:
+        if settings.labels:
+            raise ModelError(f"{folder / name} is not there, which label_filename names: put it there") from None
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{folder / name} cannot be read ({error}): mend it") from error
 
 
 def identity(path: Path) -> tuple[int, ...]:

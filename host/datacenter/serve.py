@@ -1,70 +1,221 @@
-"""A data centre from its files to its end: keys and model are opened, edges let in, requests answered."""
+"""A data centre from its files to its end: edges are let in over the link, clients at the doors, and are answered.
+
+Edges ask a package's back end. Clients ask it, too, and the models of a repository. Where there are doors, every model
+has a process of its own; a data centre for edges alone runs the one that it has itself, and needs no library of theirs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgesight.host.datacenter.authority import Authority
-from edgesight.host.datacenter.models import OnnxModel
+from edgesight.host.datacenter.models import OnnxModel, PackageModel
+from edgesight.host.datacenter.quotas import Quotas
+from edgesight.host.datacenter.repository import BackEnd, Repository
 from edgesight.host.datacenter.service import Service
-from edgesight.host.kernel import BackEndInput
+from edgesight.host.link.addresses import joined
 from edgesight.host.link.quic import IDLE_TIMEOUT
 from edgesight.host.link.server import MAX_EDGES, Server, check_sound
 from edgesight.host.process import run_until_told
 
+if TYPE_CHECKING:
+    from edgesight.host.datacenter.application import DataCentre
+    from edgesight.host.doors.access import Access
+    from edgesight.host.doors.serve import Addresses, Options
+
 _RENEW_EVERY = 3_600.0  # seconds between looks at the data centre's own certificate
+_LAST_REPLIES_S = 1.0  # for requests of edges that have come when the end is told
+_LOOK_EVERY = 0.01  # seconds, meanwhile
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where edges are let in.
+
+    Attributes:
+        keys_folder: the data centre's.
+        at: UDP host and port; 0 chooses one.
+        max_edges: that may be connected at a time.
+    """
+
+    keys_folder: Path
+    at: tuple[str, int] = ("127.0.0.1", 4433)
+    max_edges: int = MAX_EDGES
+
+
+@dataclass(frozen=True)
+class Clients:
+    """Which doors are open to clients, and what they may ask there beside the package's back end.
+
+    Attributes:
+        doors: whose `access` holds where `names` is empty.
+        budget: bytes that all models may take in memory together.
+        repository: folder of further models, laid out as Triton's model repository; None: there are none.
+        load: names of those of them that are loaded at the beginning; None: all.
+        quotas: of each client.
+        keys_folder: the data centre's, whose authority the doors' certificate is of.
+        names: or IP addresses that this certificate is for; empty: the doors show none of the authority's.
+        tokens: file of the tokens by which clients are let in; None: by certificates of the authority.
+    """
+
+    doors: Options
+    budget: int
+    repository: Path | None = None
+    load: Sequence[str] | None = None
+    quotas: Quotas = field(default_factory=Quotas)
+    keys_folder: Path | None = None
+    names: Sequence[str] = ()
+    tokens: Path | None = None
 
 
 def serve(
-    model: Path,
-    keys_folder: Path,
-    *,
-    form: BackEndInput | None = None,
-    at: tuple[str, int] = ("127.0.0.1", 4433),
-    expected_sha256: str | None = None,
-    threads: int = 1,
-    max_edges: int = MAX_EDGES,
+    back_end: BackEnd | None,
+    link: Link | None,
+    clients: Clients | None = None,
     announce: Callable[[str], None] = print,
 ) -> None:
-    """Serve the ONNX `model` at a UDP host and port (0 chooses one) until SIGINT or SIGTERM; a second one ends at once.
+    """Serve until SIGINT or SIGTERM; a second one ends at once.
 
-    `announce` gets one line, with the address, once requests are taken. `form` is the package's `backend_input`, and
-    `expected_sha256` its calibration's `backend_sha256`; `max_edges` may be connected at a time. Raises KeysError,
-    ModelError or LinkError before anything is served.
+    `announce` gets a line for the link and one for the doors, once requests are taken. Raises KeysError, ModelError,
+    LinkError or DoorError before any are.
     """
-    check_sound()
-    authority = Authority(keys_folder)
+    with contextlib.ExitStack() as kept:
+        opened: dict[Path, Authority] = {}
+
+        def authority_of(folder: Path) -> Authority:
+            if folder not in opened:
+                opened[folder] = kept.enter_context(contextlib.closing(Authority(folder)))
+            return opened[folder]
+
+        if link is not None:
+            check_sound()
+            authority_of(link.keys_folder)
+        model: PackageModel | None = None
+        if clients is None and back_end is not None:
+            model = OnnxModel(back_end.path, back_end.form, back_end.expected_sha256, back_end.threads)
+        repository = options = None
+        if clients is not None:
+            repository, options = Repository(clients.repository, back_end), clients.doors
+            if clients.names and clients.keys_folder is not None:
+                access = _access(authority_of(clients.keys_folder), clients)
+                options = dataclasses.replace(options, access=access)
+
+        async def main(told: asyncio.Event) -> None:
+            lines: list[str] = []
+            tasks: list[asyncio.Task[Any]] = []
+            asked = model  # in this process, where no client asks it
+            async with contextlib.AsyncExitStack() as stack:
+                if clients is not None and repository is not None and options is not None:
+                    from edgesight.host.datacenter.in_worker import in_worker  # needs what a link alone does not
+
+                    names = clients.load
+                    if names is not None and back_end is not None:
+                        names = [back_end.name, *names]
+                    opening = _behind_doors(repository, clients, names, options, told, lines)
+                    centre = await stack.enter_async_context(opening)
+                    if link is not None and back_end is not None and not told.is_set():
+                        asked = await in_worker(centre, back_end)
+                if link is not None and asked is not None:
+                    opening_link = _to_edges(asked, link, authority_of(link.keys_folder), lines)
+                    tasks = await stack.enter_async_context(opening_link)
+                if not told.is_set():
+                    announce("\n".join(lines))
+                await _until(told, tasks)
+
+        run_until_told(main)
+
+
+async def _until(told: asyncio.Event, tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Wait until it is told to end, or one of `tasks` has: a fault of ours, which is let be seen."""
+    stopping = asyncio.get_running_loop().create_task(told.wait())
+    try:
+        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+    for task in tasks:
+        if task.done():
+            task.result()
+
+
+@contextlib.asynccontextmanager
+async def _to_edges(
+    model: PackageModel, link: Link, authority: Authority, lines: list[str]
+) -> AsyncIterator[list[asyncio.Task[Any]]]:
+    """The link, with the tasks that work for it; at the end edges get the answers that are on their way."""
     configuration = authority.configuration(IDLE_TIMEOUT)
-    executor = OnnxModel(model, form, expected_sha256, threads)
 
     async def renew() -> None:
         while True:
             await asyncio.sleep(_RENEW_EVERY)
             authority.renew_own(configuration)  # connections that begin from now on are shown it
 
-    async def main(told: asyncio.Event) -> None:
-        service = Service(executor, form=executor.form)
-        server = Server(configuration, authority, service.served, service.received, service.gone, max_edges)
-        address = await server.listen(*at)
-        loop = asyncio.get_running_loop()
-        work, renewing = loop.create_task(service.run()), loop.create_task(renew())
-        announce(f"data centre: model {executor.sha256[:12]} on {address[0]}:{address[1]}")
-        stopping = loop.create_task(told.wait())
-        tasks: list[asyncio.Task[Any]] = [work, renewing, stopping]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in (work, renewing):
-                if task.done():
-                    task.result()  # a fault of ours: let it be seen
-        finally:
-            server.close()
-            for one in tasks:
-                one.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    loop = asyncio.get_running_loop()
+    service = Service(model, form=model.form)
+    server = Server(configuration, authority, service.served, service.received, service.gone, link.max_edges)
+    at = await server.listen(*link.at)
+    lines.insert(0, f"data centre: model {model.sha256[:12]} on {joined(*at)}")
+    tasks: list[asyncio.Task[Any]] = [loop.create_task(service.run()), loop.create_task(renew())]
+    try:
+        yield tasks
+        ends = loop.time() + _LAST_REPLIES_S
+        while service.open_requests and loop.time() < ends and not tasks[0].done():
+            await asyncio.sleep(_LOOK_EVERY)  # the service tells nobody that it has none
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    with contextlib.closing(authority):
-        run_until_told(main)
+
+@contextlib.asynccontextmanager
+async def _behind_doors(
+    repository: Repository,
+    clients: Clients,
+    names: Sequence[str] | None,
+    options: Options,
+    told: asyncio.Event,
+    lines: list[str],
+) -> AsyncIterator[DataCentre]:
+    """The models `names`, loaded, behind doors that are open meanwhile, too; at the end doors and models drain."""
+    from edgesight.host.datacenter.application import DataCentre
+    from edgesight.host.doors.serve import open_doors
+
+    async with (
+        DataCentre(repository, clients.budget, quotas=clients.quotas) as centre,
+        open_doors(centre, options) as addresses,
+    ):
+        loading, ending = (asyncio.ensure_future(one) for one in (centre.start(names), told.wait()))
+        try:
+            await asyncio.wait([loading, ending], return_when=asyncio.FIRST_COMPLETED)
+            if loading.done():
+                loading.result()
+            lines.append(_where(addresses, centre))
+            yield centre
+        finally:
+            centre.close_to_new()
+            for task in (loading, ending):
+                task.cancel()
+            await asyncio.gather(loading, ending, return_exceptions=True)
+
+
+def _access(authority: Authority, clients: Clients) -> Access:
+    """Who may come in, at doors that show a certificate of the authority; raises KeysError."""
+    from edgesight.host.doors.access import ByToken
+    from edgesight.host.doors.certificates import by_certificate, door_tls
+    from edgesight.host.doors.tokens import Tokens
+
+    if clients.tokens is None:
+        return by_certificate(authority, clients.names)
+    return ByToken(Tokens(clients.tokens).find, door_tls(authority, clients.names, clients=False))
+
+
+def _where(addresses: Addresses, centre: DataCentre) -> str:
+    """The doors and the models behind them, in words."""
+    ready = ", ".join(dict.fromkeys(entry.name for entry in centre.index(True))) or "none"
+    return f"data centre: {addresses.told()}, models {ready}"

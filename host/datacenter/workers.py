@@ -219,4 +219,4 @@ class Worker:
         self._loop.run_in_executor(None, self._process.wait)
 
     def _loss(self) -> str:
-        return f"the worker of model {self._recipe.name} ended"
+        return f"the worker of model {self._recipe.name} ended: ask again"

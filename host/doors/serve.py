@@ -17,6 +17,7 @@ from typing import Any
 from edgesight.host.doors.access import Access, Anyone, DoorError, check_plain, is_loopback
 from edgesight.host.doors.bounds import Bounds, Room
 from edgesight.host.doors.served import Served
+from edgesight.host.link.addresses import joined
 
 try:
     import grpc.aio
@@ -68,6 +69,11 @@ class Addresses:
     grpc: Address | None
     http: Address | None
     health: Address | None
+
+    def told(self) -> str:
+        """In words."""
+        doors = (("HTTP", self.http), ("gRPC", self.grpc), ("health", self.health))
+        return ", ".join(f"{kind} at {joined(*at)}" for kind, at in doors if at is not None)
 
 
 @contextlib.asynccontextmanager

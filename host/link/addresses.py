@@ -35,6 +35,11 @@ def host_and_port(text: str, option: str = "", *, least: int = 1) -> tuple[str, 
     return host, int(port)
 
 
+def joined(host: str, port: int) -> str:
+    """HOST:PORT, as `host_and_port` takes it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 async def addresses(host: str, port: int) -> list[Found]:
     """Family and address of each way to UDP `host`:`port`, the likeliest first; raises OSError or ValueError."""
     for family in (socket.AF_INET, socket.AF_INET6):

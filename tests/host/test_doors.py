@@ -13,7 +13,8 @@ import pytest
 from aioquic.tls import Epoch
 
 from edgesight.host.datacenter.authority import Authority
-from edgesight.host.datacenter.serve import serve
+from edgesight.host.datacenter.repository import BackEnd
+from edgesight.host.datacenter.serve import Link, serve
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.enrollment import enroll_with
@@ -501,7 +502,7 @@ def test_an_aioquic_with_known_faults_serves_nobody(
         check_sound()
     monkeypatch.setattr("importlib.metadata.version", lambda name: "1.3.0")
     with pytest.raises(LinkError, match=r"aioquic 1\.3\.0 has known faults.*Python 3\.11 or newer.*edges may stay"):
-        serve(tmp_path / "model.onnx", trust.datacenter)
+        serve(BackEnd("none", tmp_path / "model.onnx"), Link(trust.datacenter))
 
 
 def test_each_address_of_a_name_is_tried_and_the_silent_one_left_again(

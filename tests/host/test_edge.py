@@ -40,8 +40,10 @@ DATACENTER = """
 import sys
 from functools import partial
 from pathlib import Path
-from edgesight.host.datacenter.serve import serve
-serve(Path(sys.argv[1]), Path(sys.argv[2]), at=("127.0.0.1", int(sys.argv[3])), announce=partial(print, flush=True))
+from edgesight.host.datacenter.repository import BackEnd
+from edgesight.host.datacenter.serve import Link, serve
+link = Link(Path(sys.argv[2]), ("127.0.0.1", int(sys.argv[3])))
+serve(BackEnd("sums", Path(sys.argv[1])), link, announce=partial(print, flush=True))
 """
 EDGE = """
 import sys

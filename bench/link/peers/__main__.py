@@ -15,7 +15,9 @@ import numpy as np
 from edgesight.bench.link.peers import TRANSPORTS, grpc, quic, udp
 from edgesight.bench.link.peers.back_end import CONNECT_WITHIN, BackEnd
 from edgesight.bench.link.workload import Ask, Pixels, Plan, Unanswered, drive
+from edgesight.host.datacenter import repository
 from edgesight.host.datacenter.models import OnnxModel
+from edgesight.host.datacenter.serve import Link
 from edgesight.host.datacenter.serve import serve as serve_ours
 from edgesight.host.link.client import OffloadClient
 from edgesight.host.link.keys import client_keys
@@ -50,7 +52,8 @@ _CLIENTS: dict[str, _Asking] = {"edgesight": _asking_ours, "grpc": grpc.asking, 
 def serve(transport: str, model: Path, keys: Path, port: int, host: str = "0.0.0.0") -> None:
     """Serve the ONNX `model` over `transport` until told to stop."""
     if transport == "edgesight":
-        serve_ours(model, keys, at=(host, port), announce=lambda line: print("ready", flush=True))
+        served = repository.BackEnd(model.stem, model)
+        serve_ours(served, Link(keys, (host, port)), announce=lambda line: print("ready", flush=True))
         return
     executor = OnnxModel(model)
 
