@@ -242,7 +242,8 @@ def test_a_terminated_data_centre_answers_what_it_has_let_in(tmp_path: Path) -> 
 def test_clients_show_certificates_of_the_data_centres_authority(tmp_path: Path) -> None:
     put(tmp_path / "models", "double", scaled(2.0))
     keys = make_trust(tmp_path)
-    for name, more in (("asks", []), ("manages", ["--manages"])):
+    given: dict[str, list[str]] = {"asks": [], "manages": ["--manages"]}
+    for name, more in given.items():
         command = ["datacenter", "client", name, "--keys", keys.datacenter, "--out", tmp_path / name, *more]
         subprocess.run([sys.executable, "-m", "edgesight", *map(str, command)], check=True, capture_output=True)
 
