@@ -257,13 +257,22 @@ def test_clients_show_certificates_of_the_data_centres_authority(tmp_path: Path)
             certificate_chain=str(folder / "client.crt"),
         )
 
-    opened = ["--keys", keys.datacenter, "--name", "localhost", *doors(tmp_path / "models")]
+    opened: list[object] = ["--keys", keys.datacenter, "--name", "localhost", *doors(tmp_path / "models")]
     with started(*opened) as program:
         with connect(program.at["gRPC"], "asks") as client:
             doubled(client)
             with pytest.raises(Refusal, match="client 'asks' may ask, but neither load nor unload"):
                 client.unload_model("double")
-            revoking = [sys.executable, "-m", "edgesight", "datacenter", "revoke", "asks", "--keys", keys.datacenter]
+            revoking = [
+                sys.executable,
+                "-m",
+                "edgesight",
+                "datacenter",
+                "revoke",
+                "asks",
+                "--keys",
+                str(keys.datacenter),
+            ]
             subprocess.run(revoking, check=True, capture_output=True)
 
             refused: list[str] = []
