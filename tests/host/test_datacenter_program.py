@@ -273,7 +273,7 @@ def test_clients_show_certificates_of_the_data_centres_authority(tmp_path: Path)
                 "--keys",
                 str(keys.datacenter),
             ]
-            subprocess.run(revoking, check=True, capture_output=True)
+            subprocess.run([sys.executable, "-m", "edgesight", *revoking], check=True, capture_output=True)
 
             refused: list[str] = []
 
