@@ -118,6 +118,9 @@ def client(
     keys_folder: KeysFolder,
     out: Annotated[Path, typer.Option(help="New folder for the client's key and certificate, and the authority's.")],
     manages: Annotated[bool, typer.Option("--manages", help="It may also load and unload models.")] = False,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Another certificate of a client that has one, which stays good, too.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Make a certificate by which a client of the Open Inference Protocol is let in for 90 days; `revoke` ends it."""
@@ -125,7 +128,7 @@ def client(
     from edgesight.host.doors.certificates import make_client
 
     with closing(Authority(keys_folder)) as authority:
-        make_client(authority, name, out, manages=manages)
+        make_client(authority, name, out, manages=manages, renew=renew)
     if json_:
         ending.print_json({"client": name, "folder": str(out)})
     else:

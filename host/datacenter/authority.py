@@ -233,18 +233,26 @@ class Authority:
         logger.info("edge %r was enrolled from %s", name, source)
         return name, pem(certificate).decode()
 
-    def enroll_client(self, name: str, request: str, *, manages: bool = False) -> str:
+    def enroll_client(self, name: str, request: str, *, manages: bool = False, renew: bool = False) -> str:
         """A certificate in PEM for the inference protocol's client `name`, which is one with edges' names.
 
-        Raises KeysError where somebody is called so now, and Untrusted where the request cannot be read.
+        `renew`: beside those that it has, which stay good until they end. Raises KeysError where somebody else is
+        called so now, and Untrusted where the request cannot be read.
         """
         check_edge_name(name)
         public_key = requested_key(request)
         with self._transaction():
-            if self._live(name):
-                raise KeysError(f"somebody is enrolled as {name!r} already: choose another name, or revoke that one")
+            if renew != self._live(name):
+                raise KeysError(
+                    f"nobody is enrolled as {name!r} now: leave --renew out"
+                    if renew
+                    else f"somebody is enrolled as {name!r} already: choose another name, revoke that one, or give "
+                    "--renew for another certificate of the same client"
+                )
             certificate = self._issue(name, public_key, (ASK_USAGE, MANAGE_USAGE) if manages else (ASK_USAGE,))
-            self._note(name, "enrolled as a client" + (", which manages models" if manages else ""))
+            self._note(
+                name, ("renewed" if renew else "enrolled") + " as a client" + (", which manages models" * manages)
+            )
         return pem(certificate).decode()
 
     def door_pem(self, hosts: Sequence[str]) -> bytes:

@@ -23,15 +23,16 @@ KEY_FILE, CERTIFICATE_FILE, AUTHORITY_FILE = "client.key", "client.crt", "ca.crt
 OTHER = "ask the data centre's owner for a client's certificate"
 
 
-def make_client(authority: Authority, name: str, folder: Path, *, manages: bool = False) -> None:
+def make_client(authority: Authority, name: str, folder: Path, *, manages: bool = False, renew: bool = False) -> None:
     """Enroll client `name`: its key, its certificate and the authority's come to be in a new `folder`, each in PEM.
 
-    `manages`: it may also load and unload models. Raises KeysError where somebody is called so, or the folder is there.
+    `manages`: it may also load and unload models. `renew`: it is enrolled, and its former certificate stays good until
+    that ends. Raises KeysError where somebody else is called so, or the folder is there.
     """
     key = new_key()
     try:
         folder.mkdir(mode=0o700, parents=True)
-        certificate = authority.enroll_client(name, request_certificate(key), manages=manages)
+        certificate = authority.enroll_client(name, request_certificate(key), manages=manages, renew=renew)
         for file, content in (
             (KEY_FILE, key_pem(key)),
             (CERTIFICATE_FILE, certificate.encode()),

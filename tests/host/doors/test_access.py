@@ -277,3 +277,21 @@ def test_a_tokens_file_that_cannot_be_used_is_told(tmp_path: Path) -> None:
         Tokens(path)
     with pytest.raises(KeysError, match="cannot be written"):
         make_token(tmp_path / "nowhere" / "tokens.json", "camera-shop")
+
+
+def test_a_client_gets_another_certificate_beside_its_own(tmp_path: Path) -> None:
+    trust = make_trust(tmp_path)
+    with contextlib.closing(Authority(trust.datacenter)) as authority:
+        with pytest.raises(KeysError, match="nobody is enrolled as 'shop' now: leave --renew out"):
+            make_client(authority, "shop", tmp_path / "none", renew=True)
+        make_client(authority, "shop", tmp_path / "first")
+        with pytest.raises(KeysError, match="give --renew for another certificate of the same client"):
+            make_client(authority, "shop", tmp_path / "other")
+        make_client(authority, "shop", tmp_path / "second", renew=True)
+        access = by_certificate(authority, ["localhost"])
+        shown = [(tmp_path / folder / "client.crt").read_bytes() for folder in ("first", "second")]
+        assert [access.admit(Peer("::1", one), Role.ASK) for one in shown] == ["shop", "shop"]
+        authority.revoke("shop")
+        for one in shown:
+            with pytest.raises(Refused, match="was revoked or has expired"):
+                access.admit(Peer("::1", one), Role.ASK)
