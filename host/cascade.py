@@ -82,6 +82,7 @@ class Request:
         deadline: seconds from `since` on within which it must be there.
         since: when it was asked, of the loop's clock.
         early: what went to the data centre at once, where it is hedged.
+        trace: W3C `traceparent` that it belongs to; None: nobody traces it.
     """
 
     picture: Picture
@@ -90,6 +91,7 @@ class Request:
     deadline: float
     since: float
     early: Early | None = None
+    trace: str | None = None
 
 
 class Cascade:
@@ -154,7 +156,7 @@ class Cascade:
             max(offered),
         )
 
-    async def request(self, picture: Picture, target: Target, deadline: float) -> Request:
+    async def request(self, picture: Picture, target: Target, deadline: float, trace: str | None = None) -> Request:
         """A request for `picture`, asked now and due in `deadline` seconds; begins it where it is hedged.
 
         To be handed to `look`, then to `settle`; or to `give_up`. Where the `target` was swapped out meanwhile it
@@ -168,8 +170,8 @@ class Cascade:
             target = self.target(target.accuracy)
         early = None
         if self._offload is not None and self._hedging.hedge(target, deadline):
-            early = loop.create_task(self._ask(self._offload, picture.for_back_end, deadline, target))
-        request = Request(picture, target, self.terms, deadline, since, early)
+            early = loop.create_task(self._ask(self._offload, picture.for_back_end, deadline, target, trace))
+        request = Request(picture, target, self.terms, deadline, since, early, trace)
         self.terms.waiting.add(request)
         return request
 
@@ -242,7 +244,8 @@ class Cascade:
             return _degraded(edge, "the deadline passed on the fabric")
         if not unsure or self._offload is None:
             return edge
-        asked = await (early or self._ask(self._offload, request.picture.for_back_end, deadline - looked, target))
+        photograph, left = request.picture.for_back_end, deadline - looked
+        asked = await (early or self._ask(self._offload, photograph, left, target, request.trace))
         reply = asked.reply
         if reply is None:
             return _degraded(edge, asked.trouble, asked.seconds * 1e3)
@@ -345,12 +348,14 @@ class Cascade:
         self._thread.shutdown()
         self._fabric.close()
 
-    async def _ask(self, offload: Offload, photograph: Pixels, within: float, target: Target) -> _Asked:
+    async def _ask(
+        self, offload: Offload, photograph: Pixels, within: float, target: Target, trace: str | None
+    ) -> _Asked:
         """Ask the data centre, and tell the hedging what came of it."""
         self._hedging.requested()
         begin = time.perf_counter()
         try:
-            reply = await offload.offload(photograph, within, target.accuracy)
+            reply = await offload.offload(photograph, within, target.accuracy, trace)
         except LinkError as error:
             seconds = time.perf_counter() - begin
             self._hedging.unanswered(seconds, within)

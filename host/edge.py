@@ -148,18 +148,26 @@ class Edge:
         return await loop.run_in_executor(self._decoder, picture_of, array, kernel.input, name, kernel.backend_input)
 
     async def ask(
-        self, picture: Picture, target: Target, deadline: float, *, priority: int = 1, looked: Looked | None = None
+        self,
+        picture: Picture,
+        target: Target,
+        deadline: float,
+        *,
+        priority: int = 1,
+        looked: Looked | None = None,
+        trace: str | None = None,
     ) -> Answer:
         """Answer of `picture`, as `read` or `take` gave it, under `target`, `deadline` seconds from now.
 
         Of the pictures that wait for the fabric, those of a lower `priority` go first; `looked` is told of the run of
-        the fabric that it was in. Once cancelled it goes no further. Raises FabricError, EdgeFull when too many wait,
-        EdgeError when the edge is closed, or TargetRefused where the target was swapped out since it was given.
+        the fabric that it was in, and the data centre of the `trace`, a W3C `traceparent`. Once cancelled it goes no
+        further. Raises FabricError, EdgeFull when too many wait, EdgeError when the edge is closed, or TargetRefused
+        where the target was swapped out since it was given.
         """
         self._check_room()
         self._asking += 1
         try:
-            request = await self._cascade.request(picture, target, deadline)
+            request = await self._cascade.request(picture, target, deadline, trace)
         finally:
             self._asking -= 1
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

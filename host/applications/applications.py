@@ -201,7 +201,7 @@ class Applications:
             asked = read(request)
             check_wanted(request.outputs)
             with self._admitted(application, state, asked):
-                answering = self._answers(application, state.counts, asked, came)
+                answering = self._answers(application, state.counts, asked, came, caller.trace)
                 answers, times = await asyncio.wait_for(answering, asked.limit)
             answered = loop.time()
             outputs, parameters = outputs_of(answers, request.outputs), parameters_of(answers)
@@ -266,7 +266,7 @@ class Applications:
             self._given_bytes -= size
 
     async def _answers(
-        self, application: Application, counts: Counts, asked: Asked, came: float
+        self, application: Application, counts: Counts, asked: Asked, came: float, trace: str | None
     ) -> tuple[list[Answer], list[Times]]:
         """Of each picture the answer, and when it was where. The first that fails ends all."""
         edge, loop = application.edge, asyncio.get_running_loop()
@@ -285,7 +285,9 @@ class Applications:
             deadline = asked.deadline_after(was_read - came)
             if deadline <= 0:
                 raise _late()
-            answer = await edge.ask(picture, target, deadline, priority=asked.priority, looked=partial(looked, number))
+            answer = await edge.ask(
+                picture, target, deadline, priority=asked.priority, looked=partial(looked, number), trace=trace
+            )
             warnings = tuple(f"{name} {warning}" for warning in picture.warnings)
             times = Times(came, was_read, looks[number].began, loop.time())
             return answer.model_copy(update={"warnings": warnings}), times

@@ -53,6 +53,7 @@ from edgesight.host.link.keys import (
     Clock,
     KeysError,
     check_edge_name,
+    check_host,
     configuration,
     key_pem,
     load_certificate,
@@ -80,7 +81,6 @@ _REFUSED_AGAIN = 3_600.0  # seconds in which an edge is written down as refused 
 _REFUSED = 1_024  # edges of which that is remembered
 _WAIT = 1.0  # seconds for another program that has the index locked, where waiting does no harm
 _STILL_KNOWN = 2.0  # seconds for which what was read last will do while the index is being written
-_MAX_HOST = 253  # characters of a host's name (RFC 1035, 2.3.4, as text)
 _KEY, _CERTIFICATE, _SERVER, _INDEX = "ca.key", "ca.crt", "server.pem", "edges.db"
 
 logger = logging.getLogger(__name__)
@@ -197,7 +197,7 @@ class Authority:
         Raises KeysError when an edge cannot be called so, or one is and is not to be replaced.
         """
         check_edge_name(name)
-        _check_host(host)
+        check_host(host)
         token = Token(fingerprint(self.certificate), secrets.token_bytes(8), secrets.token_bytes(32), host, port)
         at = self._now().timestamp()
         with self._transaction():
@@ -258,7 +258,7 @@ class Authority:
     def door_pem(self, hosts: Sequence[str]) -> bytes:
         """A new key and certificate in PEM for a door that clients find by those names or IP addresses."""
         for host in hosts:
-            _check_host(host)
+            check_host(host)
         return _server_pem(self.certificate, self._key, self._now, hosts)
 
     def admit(self, chain: list[x509.Certificate]) -> Admitted:
@@ -477,20 +477,6 @@ def _check_whole(authority: x509.Certificate) -> None:
         authority.verify_directly_issued_by(authority)
     except InvalidSignature as error:
         raise ValueError("the certificate is damaged: its signature is wrong") from error
-
-
-def _check_host(host: str) -> None:
-    """Raises KeysError when no edge could find a host called so."""
-    try:
-        host.encode("idna")  # as looking it up does
-        good = 0 < len(host) <= _MAX_HOST and host.isprintable() and " " not in host
-    except UnicodeError:
-        good = False
-    if not good:
-        raise KeysError(
-            f"no host can be called {host[:40]!r}: give the name or the IP address, at most {_MAX_HOST} characters, at "
-            "which the edge reaches this data centre"
-        )
 
 
 def _server_pem(

@@ -6,6 +6,7 @@ Words owned here: request in assembly.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -13,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.datacenter.shares import Share
+from edgesight.host.datacenter.traces import tell_offloaded
+from edgesight.host.link.datagrams import Status, Trace
 from edgesight.host.link.server import ServerPeer
 from edgesight.host.link.strips import Assembly
 
 _REMEMBERED = 1_024  # replies of one client
+_TRACED = 256  # its requests whose trace is known
 
 Image = npt.NDArray[np.uint8]  # [H, W, C]
 
@@ -68,6 +72,20 @@ class Client:
         self.pending: set[int] = set()  # with the model or waiting for it
         self.settled: OrderedDict[int, Settled] = OrderedDict()
         self.forgotten = -1  # highest request id of which nothing is remembered any more
+        self._traces: OrderedDict[int, tuple[str, float]] = OrderedDict()  # with the time when it came
+
+    def trace(self, trace: Trace) -> None:
+        """A request belongs to a trace."""
+        if trace.request not in self.settled:
+            self._traces.setdefault(trace.request, (trace.traceparent, time.time()))
+            if len(self._traces) > _TRACED:
+                self._traces.popitem(last=False)
+
+    def tell(self, number: int, model: str, status: Status) -> None:
+        """What became of a request, where it is traced: a line of the log, and a span where OpenTelemetry is there."""
+        traceparent, came = self._traces.pop(number, (None, 0.0))
+        if traceparent is not None:
+            tell_offloaded(traceparent, self.share.name, model, status.name, came)
 
     def settle(self, number: int, settled: Settled) -> None:
         """Remember what became of a request."""

@@ -40,7 +40,7 @@ from edgesight.host.datacenter.models import Classifier, Logits
 from edgesight.host.datacenter.requests import Client, Image, Incoming, Ready, Settled
 from edgesight.host.datacenter.shares import REPLY_EFFORTS, Budget, Effort, Line, Share, Shares
 from edgesight.host.kernel import BackEndInput
-from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, parse
+from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, Trace, parse
 from edgesight.host.link.quic import Served
 from edgesight.host.link.server import ServerPeer
 from edgesight.host.link.strips import Assembly, resize
@@ -57,7 +57,6 @@ MAX_BYTES, MAX_EDGE_BYTES = 64 << 20, 16 << 20  # that requests hold of strips: 
 _REQUEST_BYTES, _STRIP_BYTES = 2_048, 256  # that a request, and each of its strips, holds besides
 _DECODED_BYTES = 64 << 20  # that decoded images hold which the model has not begun with, and those of one batch
 _DECODE_S = 0.010  # seconds of decoding after which those that are through go on to the model
-
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +111,8 @@ class Service:
                     self._take(peer, client, message)
                 elif isinstance(message, Cancel):
                     self._cancel(peer, client, message.request)
+                elif isinstance(message, Trace):
+                    client.trace(message)
                 else:
                     raise LinkError("a reply to the data centre: only edges get replies")
         except LinkError as error:
@@ -483,6 +484,7 @@ class Service:
             math.ceil(ahead / self._max_batch * self._usual.model_s * 1e3),
         ).pack()
         client.settle(number, Settled(request.attempt, reply))
+        client.tell(number, self._executor.sha256, status)
         self._send(peer, client, reply)
 
     def _send(self, peer: ServerPeer, client: Client, reply: bytes) -> None:

@@ -13,6 +13,13 @@ _TRACER = trace.get_tracer("edgesight.doors")  # follows the provider that is se
 HEADER = "traceparent"
 
 
+def record(name: str, traceparent: str, began: float, ended: float) -> None:
+    """A span `name` of what is over, from one time to another, in seconds since 1970."""
+    context = _PROPAGATOR.extract({HEADER: traceparent})
+    made = _TRACER.start_span(name, context, kind=trace.SpanKind.SERVER, start_time=round(began * 1e9))
+    made.end(round(ended * 1e9))
+
+
 @contextlib.contextmanager
 def span(name: str, traceparent: str | None) -> Iterator[str | None]:
     """Meanwhile a span `name` is open; yields its own `traceparent`, None where nobody traces.

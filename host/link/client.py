@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgesight.host.kernel import Calibration
 from edgesight.host.link.client_peer import ClientPeer
 from edgesight.host.link.connection import Connection, Wanted
-from edgesight.host.link.datagrams import LinkError, Reply, Status, parse
+from edgesight.host.link.datagrams import LinkError, Reply, Status, Trace, parse
 from edgesight.host.link.keys import EdgeKeys
 from edgesight.host.link.offload import NoAnswer, Offloaded
 from edgesight.host.link.parity import strips_for
@@ -117,10 +117,13 @@ class OffloadClient:
         """End the connection and every open request."""
         await self._connection.close()
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float = 0.0) -> Offloaded:
+    async def offload(
+        self, image: npt.NDArray[np.uint8], within: float, accuracy: float = 0.0, trace: str | None = None
+    ) -> Offloaded:
         """Label of `image`, uint8 [H, W, C], from the data centre `within` that many seconds.
 
-        `accuracy` is the target, between 0 and 1, that the request is asked under. No answer waits for a
+        `accuracy` is the target, between 0 and 1, that the request is asked under, and `trace` a W3C `traceparent` that
+        it belongs to. No answer waits for a
         retransmission; only when nothing at all came back in several times the usual wait, because the link was down,
         is the request asked once more. Cancelling this cancels the request at the data centre, too. Raises NoAnswer
         when there is no connection or the deadline passes, LinkError when the image cannot be sent at all.
@@ -133,7 +136,7 @@ class OffloadClient:
         request = self._connection.number()
         reply = self._open[request] = loop.create_future()
         try:
-            return await self._exchange(image, request, reply, deadline, accuracy)
+            return await self._exchange(image, request, reply, deadline, accuracy, trace)
         except asyncio.CancelledError:
             self._cancel(request)
             raise
@@ -174,9 +177,16 @@ class OffloadClient:
             reply.exception()  # it may be that nobody awaits it any more
 
     async def _exchange(
-        self, image: npt.NDArray[np.uint8], request: int, reply: asyncio.Future[Reply], deadline: float, accuracy: float
+        self,
+        image: npt.NDArray[np.uint8],
+        request: int,
+        reply: asyncio.Future[Reply],
+        deadline: float,
+        accuracy: float,
+        trace: str | None,
     ) -> Offloaded:
         loop = asyncio.get_running_loop()
+        traced = Trace(request, trace).pack() if trace is not None else b""
         coarse, loss, first_sent = False, 0.0, 0.0
         fitted, entire = None, False
         quick: bool | None = None  # the path is, as of the first attempt: pieces of two JPEGs of one form would not fit
@@ -203,7 +213,7 @@ class OffloadClient:
                     self.ladder,
                     within,
                     peer.loss_meter.path_loss,
-                    peer.largest_datagram,
+                    peer.largest_datagram - len(traced),
                     entire,
                     progressive=not quick,
                 )
@@ -214,6 +224,7 @@ class OffloadClient:
             messages = fitted.encoded.pack(
                 request=request, left_ms=int(left * 1e3), attempt=attempt, accuracy=accuracy, parity=fitted.parity
             )
+            messages[0] = traced + messages[0]
             if reminder:
                 messages = messages[:1]
             self.resent += attempt

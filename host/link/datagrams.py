@@ -1,4 +1,4 @@
-"""What travels between edge and data centre, byte by byte: strips and cancels there, replies back.
+"""What travels between edge and data centre, byte by byte: strips, cancels and traces there, replies back.
 
 Every message describes itself, so that any datagram may be lost, repeated or overtaken; a datagram holds one message
 or several, back to back. Parsing is total: any bytes give messages or a `LinkError`. Numbers are big-endian.
@@ -7,18 +7,20 @@ or several, back to back. Parsing is total: any bytes give messages or a `LinkEr
             | accuracy target 2 | index 2 | count 2 | parity 1 | length 2 | payload       (24 bytes before the payload)
     cancel  head 1 | request 6
     reply   head 1 | request 6 | status 1 | label 2 | missing 2 | service microseconds 4 | queue 1
+    trace   head 1 | request 6 | trace id 16 | span id 8 | flags 1      (before a strip, in the same datagram)
 
 The head is the version in the upper four bits and the kind in the lower. A request id is its session's number in the
 upper 16 bits and counts from 0 in the lower 32, so that nothing that was asked in one session is taken for a request
 of another. What never changes in a session is not in a datagram but was agreed in hello and welcome: the JPEG tables,
 the model and its input.
 
-Words owned here: strip, form, parity strip, cancel, reply, attempt, request id.
+Words owned here: strip, form, parity strip, cancel, reply, trace of a request, attempt, request id.
 """
 
 from __future__ import annotations
 
 import enum
+import re
 import struct
 from dataclasses import dataclass
 from typing import TypeVar
@@ -37,7 +39,10 @@ SESSION_BITS, REQUEST_BITS = 16, 32  # of a request id
 _STRIP = struct.Struct("!BHIHHHBBHHHBH")
 _CANCEL = struct.Struct("!BHI")
 _REPLY = struct.Struct("!BHIBHHIB")
+_TRACE = struct.Struct("!BHI16s8sB")
 STRIP_HEADER = _STRIP.size
+TRACE_BYTES = _TRACE.size
+_TRACEPARENT = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _ACCURACY_STEPS = 10_000  # of the accuracy target between 0 and 1
 _ATTEMPT_SHIFT = 2  # the lower two bits are the channels
 
@@ -62,6 +67,7 @@ class Kind(enum.IntEnum):
     REPLY = 4
     PACKED = 5  # raw pixels made smaller without loss
     WHOLE = 6  # JPEG without blocks that stand alone
+    TRACE = 7
 
     @property
     def entire(self) -> bool:
@@ -232,15 +238,42 @@ class Reply:
         return cls(request, Status(status), label, missing, service_us, queue_ms), _REPLY.size
 
 
-Message = Strip | Cancel | Reply
+@dataclass(frozen=True)
+class Trace:
+    """The trace that a request belongs to, as its W3C `traceparent` of version 00 says it."""
+
+    request: int
+    traceparent: str
+
+    def pack(self) -> bytes:
+        """The message; raises LinkError where it is no such `traceparent`."""
+        found = _TRACEPARENT.fullmatch(self.traceparent)
+        if found is None:
+            raise LinkError(f"{self.traceparent[:60]!r} is no traceparent of version 00: send none")
+        trace, span, flags = map(bytes.fromhex, found.groups())
+        return _TRACE.pack(_head(Kind.TRACE), *_halves(self.request), trace, span, flags[0])
+
+    @classmethod
+    def _first(cls, data: bytes) -> tuple[Trace, int]:
+        if len(data) < _TRACE.size:
+            raise LinkError(f"trace of {len(data)} bytes: expected {_TRACE.size}")
+        _, session, number, trace, span, flags = _TRACE.unpack_from(data)
+        if not any(trace) or not any(span):
+            raise LinkError("trace with an id of zeros: send none")
+        traceparent = f"00-{trace.hex()}-{span.hex()}-{flags:02x}"
+        return cls(session << REQUEST_BITS | number, traceparent), _TRACE.size
+
+
+Message = Strip | Cancel | Reply | Trace
 _Wanted = TypeVar("_Wanted", Strip, Cancel, Reply)
-_TYPES: dict[Kind, type[Strip] | type[Cancel] | type[Reply]] = {
+_TYPES: dict[Kind, type[Strip] | type[Cancel] | type[Reply] | type[Trace]] = {
     Kind.RAW: Strip,
     Kind.JPEG: Strip,
     Kind.PACKED: Strip,
     Kind.WHOLE: Strip,
     Kind.CANCEL: Cancel,
     Kind.REPLY: Reply,
+    Kind.TRACE: Trace,
 }
 
 

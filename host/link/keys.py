@@ -43,6 +43,7 @@ CLIENT_USAGE, SERVER_USAGE = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOI
 _OURS = "2.25.183180700811517914709882514738763565171"
 ASK_USAGE, MANAGE_USAGE = x509.ObjectIdentifier(f"{_OURS}.1"), x509.ObjectIdentifier(f"{_OURS}.2")
 EDGE_FILE = "edge.pem"
+_MAX_HOST = 253  # characters of a host's name (RFC 1035, 2.3.4, as text)
 _EDGE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 WINDOW = 16_384  # bytes of flow control: a connection's one stream carries one line of at most 4,096 each way
 _MAX_DATAGRAM_FRAME = 65_535  # announces that datagrams (RFC 9221) are welcome
@@ -138,6 +139,20 @@ def check_edge_name(name: str) -> None:
         raise KeysError(
             f"an edge cannot be called {name!r}: use at most 63 small letters, digits and hyphens, such as kv260-door, "
             f"and not {SERVER_NAME}"
+        )
+
+
+def check_host(host: str) -> None:
+    """Raises KeysError when no edge could find a host called so."""
+    try:
+        host.encode("idna")  # as looking it up does
+        good = 0 < len(host) <= _MAX_HOST and host.isprintable() and " " not in host
+    except UnicodeError:
+        good = False
+    if not good:
+        raise KeysError(
+            f"no host can be called {host[:40]!r}: give the name or the IP address, at most {_MAX_HOST} characters, at "
+            "which the edge reaches this data centre"
         )
 
 

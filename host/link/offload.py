@@ -34,8 +34,11 @@ class NoAnswer(LinkError):
 class Offload(Protocol):
     """The way to the data centre."""
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
+    async def offload(
+        self, image: npt.NDArray[np.uint8], within: float, accuracy: float, trace: str | None = None
+    ) -> Offloaded:
         """Label of uint8 [H, W, C] `within` seconds under an accuracy target; raises LinkError where there is none.
 
-        Cancelling it takes the request back from the data centre, too.
+        `trace` is a W3C `traceparent` under which the data centre tells of the request. Cancelling this takes the
+        request back from the data centre, too.
         """

@@ -38,7 +38,7 @@ try:
 except ImportError as error:
     raise LinkError(NO_QUIC) from error
 
-PROTOCOL: Final = 4  # of all that both ends say: of another version's they understand nothing
+PROTOCOL: Final = 5  # of all that both ends say: of another version's they understand nothing
 IDLE_TIMEOUT = 6.0  # seconds of silence after which a peer counts as gone: gaps of 4 s are ordinary while driving
 _PACKET_OVERHEAD = 48  # bytes of a QUIC packet that are not its datagram's: header, tag, frame, a short acknowledgement
 _BUSY = 0.03  # seconds that what waits keeps the path busy, so that nothing more need be made ready
@@ -69,7 +69,7 @@ class Served(BaseModel):
 class Welcome(Served):
     """What the data centre answers to an edge that it lets in."""
 
-    protocol: Literal[4]
+    protocol: Literal[5]
     session: Annotated[int, Field(ge=0, lt=2**SESSION_BITS)]  # the upper bits of this connection's request ids
     certificate: str | None = None  # the new one, in PEM, where the hello asked for one and it was due
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import io
 import math
 import threading
@@ -458,9 +459,13 @@ class Away:
 
     def __init__(self) -> None:
         self.within: list[float] = []
+        self.traces: list[str | None] = []
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
+    async def offload(
+        self, image: npt.NDArray[np.uint8], within: float, accuracy: float, trace: str | None = None
+    ) -> Offloaded:
         self.within.append(within)
+        self.traces.append(trace)
         if len(self.within) == 1:
             return Offloaded(1, Status.ANSWERED, 3, service_us=2_500)
         await asyncio.sleep(within)  # sleeps: what the link waits for an answer
@@ -475,8 +480,10 @@ def test_the_data_centre_answers_within_the_time_that_is_left_or_the_edge_does(m
         cascade = Cascade(FakeFabric(made), calibration(), away)
         async with Edge(cascade) as edge:
             served = Applications({"first": Application(edge)})
-            answer = (await served.infer(asking("first", pixels(image)), CALLER)).parameters
+            traced = dataclasses.replace(CALLER, trace="00-" + "1" * 32 + "-" + "2" * 16 + "-01")
+            answer = (await served.infer(asking("first", pixels(image)), traced)).parameters
             assert (answer["stage"], answer["degraded"], answer["service_ms"]) == ("datacenter", False, 2.5)
+            assert away.traces == [traced.trace]
             assert away.within[0] > 50
             response = await served.infer(asking("first", pixels(image.repeat(2, axis=0)), timeout=4.0), CALLER)
             assert response.parameters["degraded_count"] == 2

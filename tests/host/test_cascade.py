@@ -33,7 +33,9 @@ class FakeOffload:
         self.accuracies: list[float] = []
         self._label, self._error, self._loss, self._coarse = label, error, loss, coarse
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
+    async def offload(
+        self, image: npt.NDArray[np.uint8], within: float, accuracy: float, trace: str | None = None
+    ) -> Offloaded:
         self.within.append(within)
         self.accuracies.append(accuracy)
         if self._error is not None:
@@ -44,7 +46,9 @@ class FakeOffload:
 class TardyOffload(FakeOffload):
     """A data centre whose answer comes, but late."""
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
+    async def offload(
+        self, image: npt.NDArray[np.uint8], within: float, accuracy: float, trace: str | None = None
+    ) -> Offloaded:
         await asyncio.sleep(within)  # sleeps: what this data centre takes
         return await super().offload(image, within, accuracy)
 

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import io
+import json
 import os
 import re
 import signal
@@ -149,6 +150,37 @@ def test_edges_and_clients_ask_one_data_centre(
         assert program.end() == 0
 
 
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def test_a_trace_is_followed_from_an_edge_to_its_data_centre(
+    served_package: Package, backend: Path, keys: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGESIGHT_LOG", "debug")
+    opened = [served_package.path, "--model", backend, "--keys", keys.datacenter, "--port", 0, "--http", "127.0.0.1:0"]
+    with started(*opened) as program:
+        link = program.lines[0].rsplit(" ", 1)[1].rsplit(":", 1)
+
+        async def as_an_edge() -> None:
+            async with connected((link[0], int(link[1])), keys) as edge:
+                for trace in (None, f"00-{TRACE}-b7ad6b7169203331-01"):
+                    (image,) = clear_images(1)
+                    reply = await edge.offload(image, 5.0, 0.9, trace)
+                    assert (reply.status, reply.label) == (Status.ANSWERED, expected(image))
+
+        run(as_an_edge())
+        program.process.send_signal(signal.SIGTERM)
+        _, log = program.process.communicate(timeout=LONG)
+        (told,) = [json.loads(line[line.index("{") :]) for line in log.splitlines() if '"trace"' in line]
+        assert told.pop("milliseconds") > 0.0
+        assert told == {
+            "trace": TRACE,
+            "model": program.lines[0].split()[3],
+            "caller": "door",
+            "code": "ANSWERED",
+        }
+
+
 def ask_beyond(client: Any) -> None:
     """A row that the model's table has not: it raises."""
     taken = triton.InferInput("i", [1, 1], "INT64")
@@ -263,16 +295,7 @@ def test_clients_show_certificates_of_the_data_centres_authority(tmp_path: Path)
             doubled(client)
             with pytest.raises(Refusal, match="client 'asks' may ask, but neither load nor unload"):
                 client.unload_model("double")
-            revoking = [
-                sys.executable,
-                "-m",
-                "edgesight",
-                "datacenter",
-                "revoke",
-                "asks",
-                "--keys",
-                str(keys.datacenter),
-            ]
+            revoking = ["datacenter", "revoke", "asks", "--keys", str(keys.datacenter)]
             subprocess.run([sys.executable, "-m", "edgesight", *revoking], check=True, capture_output=True)
 
             refused: list[str] = []

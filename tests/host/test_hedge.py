@@ -187,7 +187,9 @@ class PatientOffload:
         self.may_answer = asyncio.Event()
         self.error: LinkError | None = None
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
+    async def offload(
+        self, image: npt.NDArray[np.uint8], within: float, accuracy: float, trace: str | None = None
+    ) -> Offloaded:
         self.asked += 1
         try:
             await self.may_answer.wait()

@@ -48,7 +48,9 @@ class Recording:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
+    async def offload(
+        self, image: npt.NDArray[np.uint8], within: float, accuracy: float, trace: str | None = None
+    ) -> Offloaded:
         self.given.append(image)
         await self.may_answer.wait()
         return Offloaded(1, Status.ANSWERED, 3, service_us=2_500)

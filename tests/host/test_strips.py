@@ -22,7 +22,9 @@ from edgesight.host.link.concealment import fill
 from edgesight.host.link.datagrams import (
     MAX_DATAGRAM,
     MAX_STRIPS,
+    REQUEST_BITS,
     STRIP_HEADER,
+    TRACE_BYTES,
     Cancel,
     Form,
     Kind,
@@ -30,6 +32,7 @@ from edgesight.host.link.datagrams import (
     Reply,
     Status,
     Strip,
+    Trace,
     parse,
 )
 from edgesight.host.link.jpeg import jpeg_tables
@@ -446,3 +449,20 @@ def test_a_whole_jpeg_holds_no_further_scan_and_no_other_marker() -> None:
         entire(Kind.WHOLE, (160, 160, 3), b"\1\xff\xc2\0\x04ab" + body).image()
     with pytest.raises(LinkError, match="at most 63 a side"):
         entire(Kind.PACKED, (64, 64, 1), b"")
+
+
+def test_a_trace_goes_before_a_strip_and_says_what_it_was_given() -> None:
+    said = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    trace, strip = Trace(7 << REQUEST_BITS | 3, said), cut(np.zeros((28, 28, 1), np.uint8), request=3, left_ms=9)[0]
+    assert len(trace.pack()) == TRACE_BYTES
+    assert parse(trace.pack() + strip) == [trace, Strip.parse(strip)]
+    for wrong in (said.upper(), f"{said}-more", "01" + said[2:], ""):
+        with pytest.raises(LinkError, match="no traceparent of version 00"):
+            Trace(1, wrong).pack()
+    with pytest.raises(LinkError, match=f"trace of {TRACE_BYTES - 1} bytes"):
+        parse(trace.pack()[:-1])
+    for begin, end in ((7, 23), (23, 31)):
+        packed = bytearray(trace.pack())
+        packed[begin:end] = bytes(end - begin)
+        with pytest.raises(LinkError, match="id of zeros"):
+            parse(bytes(packed))

@@ -42,7 +42,9 @@ T = TypeVar("T")
 class Sure:
     """A data centre that answers at once."""
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
+    async def offload(
+        self, image: npt.NDArray[np.uint8], within: float, accuracy: float, trace: str | None = None
+    ) -> Offloaded:
         return Offloaded(1, Status.ANSWERED, 1, service_us=1)
 
 
@@ -370,7 +372,9 @@ def test_what_was_asked_under_another_back_end_is_not_guaranteed(made: Package) 
         async def recalibrate(self, calibration: Calibration) -> None:
             pass
 
-        async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
+        async def offload(
+            self, image: npt.NDArray[np.uint8], within: float, accuracy: float, trace: str | None = None
+        ) -> Offloaded:
             self.asked.set()
             await self.may_answer.wait()
             return await super().offload(image, within, accuracy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgesight.host.link.datagrams import MAX_DATAGRAM, Cancel, LinkError, Reply, Status, parse
+from edgesight.host.link.datagrams import MAX_DATAGRAM, Cancel, LinkError, Reply, Status, Trace, parse
 from edgesight.host.link.strips import cut
 
 MAX_LENGTH = MAX_DATAGRAM + 8
@@ -19,6 +19,7 @@ def seeds() -> list[bytes]:
         b"".join(strips),
         cut(colour, request=2**47, left_ms=9)[0],
         Cancel(7).pack(),
+        Trace(7, "00-" + "1" * 32 + "-" + "2" * 16 + "-01").pack(),
         reply,
         Cancel(7).pack() + reply,
     ]

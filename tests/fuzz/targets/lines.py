@@ -16,9 +16,9 @@ MAX_LENGTH = MAX_LINE
 
 _ZEROS = "0" * 64
 LINES: list[dict[str, object]] = [
-    {"protocol": 4, "jpeg_tables": _ZEROS},
-    {"protocol": 4, "jpeg_tables": _ZEROS, "request": "-----BEGIN"},
-    {"protocol": 4, "model_sha256": _ZEROS, "input_shape": [28, 28, 1], "classes": 10, "session": 7},
+    {"protocol": 5, "jpeg_tables": _ZEROS},
+    {"protocol": 5, "jpeg_tables": _ZEROS, "request": "-----BEGIN"},
+    {"protocol": 5, "model_sha256": _ZEROS, "input_shape": [28, 28, 1], "classes": 10, "session": 7},
     {"protocol": 1, "token": _ZEROS[:16], "secret": _ZEROS, "request": "x"},
     {"protocol": 1, "name": "door", "certificate": "x"},
 ]

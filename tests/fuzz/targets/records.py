@@ -39,7 +39,9 @@ class _Offload:
 
     label = 0
 
-    async def offload(self, image: npt.NDArray[np.uint8], within: float, accuracy: float) -> Offloaded:
+    async def offload(
+        self, image: npt.NDArray[np.uint8], within: float, accuracy: float, trace: str | None = None
+    ) -> Offloaded:
         if self.label & 0x8000:
             raise LinkError("none")
         return Offloaded(1, Status.ANSWERED, self.label, service_us=1_000)

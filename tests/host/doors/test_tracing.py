@@ -25,8 +25,11 @@ with tracing.span("infer", {TRACE!r}) as own:
     pass
 with tracing.span("alone", None) as alone:
     pass
-(first, second) = exporter.get_finished_spans()
-print(json.dumps([own, first.name, format(first.parent.span_id, "016x"), format(first.context.span_id, "016x"), alone]))
+tracing.record("over", own, 12.5, 13.0)
+(first, second, third) = exporter.get_finished_spans()
+third_is = [third.name, format(third.parent.span_id, "016x"), third.start_time, third.end_time]
+first_is = [first.name, format(first.parent.span_id, "016x"), format(first.context.span_id, "016x")]
+print(json.dumps([own, *first_is, alone, third_is]))
 """
 
 
@@ -40,7 +43,8 @@ def test_without_a_recorder_the_clients_trace_is_handed_on() -> None:
 
 def test_a_recorded_span_is_the_clients_child() -> None:
     said = subprocess.run([sys.executable, "-c", RECORDED], capture_output=True, text=True, check=True).stdout
-    own, name, parent, span, alone = json.loads(said)
+    own, name, parent, span, alone, over = json.loads(said)
     assert (name, parent) == ("infer", "b7ad6b7169203331")
     assert own == f"00-0af7651916cd43dd8448eb211c80319c-{span}-01"
     assert alone.startswith("00-")
+    assert over == ["over", span, 12_500_000_000, 13_000_000_000]
