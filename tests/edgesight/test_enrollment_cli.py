@@ -126,7 +126,7 @@ def test_an_address_in_brackets_is_listened_at(keys: Path) -> None:
         assert process.stdout is not None
         said = process.stdout.readline()
         process.terminate()
-    assert re.search(r" on ::1:\d+$", said.strip())
+    assert re.search(r" on \[::1\]:\d+$", said.strip())
 
 
 def test_a_time_that_is_none_is_said_by_the_list_of_edges(keys: Path) -> None:
