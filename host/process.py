@@ -12,6 +12,11 @@ _ROOM = __name__.rpartition(".")[0]  # the loggers of all modules beside this on
 _LONGEST = 500  # characters of a line
 
 
+def machine_memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def write_log() -> None:
     """Write what this program has to say to standard error, a line each with its time; of libraries errors only.
 

@@ -191,7 +191,7 @@ def serve(  # noqa: PLR0913 - a command's options are its surface
     from edgesight.host.datacenter.serve import Link
     from edgesight.host.datacenter.serve import serve as run
     from edgesight.host.link.keys import KeysError
-    from edgesight.host.process import write_log
+    from edgesight.host.process import machine_memory, write_log
 
     write_log()
     opened = doors.addresses_of(
@@ -224,7 +224,7 @@ def serve(  # noqa: PLR0913 - a command's options are its surface
         clients = _clients(opened, keys_folder, insecure, name or [], tls, tokens)
         clients = dataclasses.replace(
             clients,
-            budget=_half_of_memory() if memory is None else memory << 20,
+            budget=machine_memory() // 2 if memory is None else memory << 20,
             repository=repository,
             load=load_,
             quotas=_quotas(quota or []),
@@ -302,10 +302,3 @@ def _quotas(told: list[str]) -> Quotas:
             raise ending.ArgumentError(f"--quota {text}: {name or 'everyone'} has one already: leave one out")
         of[name] = Quota(rate)
     return Quotas(of.pop("", None), of)
-
-
-def _half_of_memory() -> int:
-    """Bytes."""
-    import os
-
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesight.host.applications.applications import Application, Applications, check_name
-from edgesight.host.doors.bounds import BOARD
+from edgesight.host.doors.bounds import of_board
 from edgesight.host.edge import HELD_BYTES, Edge, EdgeError, open_edge, picture_decoder
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.images import give_back_memory
 from edgesight.host.link.addresses import joined
-from edgesight.host.process import run_until_told
+from edgesight.host.process import machine_memory, run_until_told
 from edgesight.host.queries import Door
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def run_edge(
     _check_together(setups, power)
     give_back_memory()
     if doors is not None:
-        doors = dataclasses.replace(doors, bounds=doors.bounds or BOARD)
+        doors = dataclasses.replace(doors, bounds=doors.bounds or of_board(machine_memory()))
     decoder = picture_decoder()
     opened = [_open(setup, power, hedge_budget, decoder, HELD_BYTES // len(setups)) for setup in setups]
 

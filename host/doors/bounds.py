@@ -25,17 +25,14 @@ class Bounds:
         held: bytes of all messages that are here and not answered yet, over HTTP and gRPC.
         calls: of gRPC at a time, streams and health's among them.
         connections: of HTTP at a time, at each of its ports.
+        structure: bytes of a message that may be others than tensors' raw ones: read, they take some 40 times as much.
     """
 
     message: int = MAX_MESSAGE
     held: int = 1 << 30
     calls: int = 256
     connections: int = 512
-
-    @property
-    def structure(self) -> int:
-        """Bytes of a message that may be others than tensors' raw ones: read, they take some 40 times as much."""
-        return self.message // 4
+    structure: int = MAX_MESSAGE // 4
 
     @property
     def worst(self) -> int:
@@ -44,7 +41,15 @@ class Bounds:
 
 
 # In all 256 MiB at worst: half of the memory of the smallest board that is supported.
-BOARD = Bounds(message=16 << 20, held=64 << 20, calls=12, connections=64)
+SMALL_BOARD = Bounds(message=16 << 20, held=64 << 20, calls=12, connections=64, structure=4 << 20)
+# In all 896 MiB at worst, of 3 GiB or more.
+BOARD = Bounds(message=MAX_MESSAGE, held=128 << 20, calls=12, connections=64, structure=4 << 20)
+_LEAST_MEMORY = 3 << 30  # bytes, for `BOARD`
+
+
+def of_board(memory: int) -> Bounds:
+    """An edge's on a machine with so many bytes of memory."""
+    return BOARD if memory >= _LEAST_MEMORY else SMALL_BOARD
 
 
 class Room:

@@ -30,7 +30,7 @@ from edgesight.host.applications.clients import by_authority
 from edgesight.host.applications.run import Setup, run_edge
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.doors.access import Anyone, ByToken, Client, DoorError, Peer, Role
-from edgesight.host.doors.bounds import BOARD
+from edgesight.host.doors.bounds import of_board
 from edgesight.host.doors.certificates import make_client
 from edgesight.host.doors.served import Refused
 from edgesight.host.doors.tokens import Tokens
@@ -38,6 +38,7 @@ from edgesight.host.edge import EdgeError
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.link.keys import KeysError, now
 from edgesight.host.package import Package
+from edgesight.host.process import machine_memory
 from edgesight.sim.link.trust import make_trust
 from edgesight.sim.rtl.runner import ROOT
 
@@ -151,9 +152,7 @@ def test_version_1_asks_with_files_and_with_pixels(edge: Running) -> None:
 def test_an_edges_doors_have_the_bounds_of_a_board(edge: Running) -> None:
     host, port = edge.at["HTTP"].split(":")
     with socket.create_connection((host, int(port)), timeout=DEADLINE_S) as connection:
-        head = (
-            f"POST /v2/models/digits/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: {BOARD.message + 1}\r\n\r\n"
-        )
+        head = f"POST /v2/models/digits/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: {of_board(machine_memory()).message + 1}\r\n\r\n"
         connection.sendall(head.encode())
         assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
 

@@ -320,7 +320,7 @@ def refused(call: Any) -> tuple[grpc.StatusCode, str]:
 
 def test_calls_and_what_they_bring_are_bounded() -> None:
     served = Small()
-    bounds = Bounds(message=10_000, held=15_000, calls=3)
+    bounds = Bounds(message=10_000, held=15_000, calls=3, structure=2_500)
     assert bounds.worst == 45_000
     with running(served, dataclasses.replace(PLAIN, bounds=bounds)) as addresses:
         assert addresses.grpc is not None

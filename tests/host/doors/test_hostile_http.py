@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from edgesight.host.doors import connections, http
-from edgesight.host.doors.bounds import BOARD, Bounds
+from edgesight.host.doors.bounds import Bounds, of_board
 from edgesight.host.doors.compression import Damaged, TooLarge, chosen, pack, unpack
 from edgesight.host.doors.serve import Addresses
 from edgesight.host.doors.tensors import MAX_MESSAGE
@@ -296,8 +296,10 @@ def test_connections_are_bounded() -> None:
 
 
 def test_a_board_has_memory_for_all_that_strangers_may_send() -> None:
-    assert BOARD.worst <= 256 << 20
-    assert BOARD.message <= BOARD.held
+    for memory, part in ((512 << 20, 2), (3 << 30, 3)):
+        bounds = of_board(memory)
+        assert bounds.worst <= memory // part
+        assert bounds.structure <= bounds.message <= bounds.held
 
 
 @pytest.mark.parametrize(
