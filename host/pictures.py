@@ -279,7 +279,8 @@ def _warnings(found: Outline, seen: _Seen, height: int, width: int) -> tuple[str
     across, down = (found.width, found.height) if found.orientation < 5 else (found.height, found.width)
     said = []
     if across < width or down < height:
-        said.append(f"is {across} x {down} pixels, fewer than the {width} x {height} that the network takes")
+        which = "fewer" if across < width and down < height else "fewer across" if across < width else "fewer down"
+        said.append(f"is {across} x {down} pixels, {which} than the {width} x {height} that the network takes")
     if seen.least_opaque < 255:
         said.append("is transparent in part: it was laid on black")
     if found.several:

@@ -13,18 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import numpy as np
-import tomllib
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest
 
 from edgesight.host.datacenter.executors.base import ModelError
-from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import from_home, read_regular
 from edgesight.host.kernel import BackEndInput
 from edgesight.quant.backends import Answers, BackEnd, Served, answer_steps, parameters_of, seconds_a_batch
@@ -34,29 +31,10 @@ from edgesight.quant.learn import Course, Trained
 from edgesight.quant.networks import Shape
 from edgesight.quant.recipe import Phase
 from edgesight.quant.splits import DataSet
+from edgesight.quant.statement import BackEndError, read_statement
 
 _TRIED: Final = 256  # calibration pictures that the check looks at
 _CHANCE: Final = 0.01  # probability that who guesses does as well, above which a model is taken for guessing
-
-
-class BackEndError(EdgeSightError, ValueError):
-    """A model, or its statement, that cannot be a back end of the data: names the file, and what to do."""
-
-
-class _Statement(BaseModel):
-    """What the TOML file says: the fields of `BackEndInput`, and which of the model's outputs each class is."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    height: int
-    width: int
-    channels: int
-    layout: str
-    element: str
-    mean: list[Annotated[float, Field(strict=False)]] | None = None
-    deviation: list[Annotated[float, Field(strict=False)]] | None = None
-    # By class; or the names of all of the model's outputs, in their order.
-    outputs: dict[str, Annotated[int, Field(ge=0)]] | list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -263,48 +241,15 @@ _NONE_HELPS: Final = (
 def load(path: Path, statement: Path) -> Foreign:
     """The back end in the ONNX file `path`, of which the TOML file `statement` says what it takes.
 
-    Raises:
-        BackEndError: a file cannot be read, or the statement does not say all that it must.
+    Raises BackEndError where a file cannot be read, or the statement does not say all that it must.
     """
     path, statement = from_home(str(path)), from_home(str(statement))
-    try:
-        said = tomllib.loads(read_regular(statement).decode())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BackEndError(f"{statement}: cannot be read ({error}): give a TOML file; {_EXAMPLE}") from error
-    try:
-        stated = _Statement.model_validate(said)
-        zeros, ones = [0.0] * stated.channels, [1.0] * stated.channels
-        form = BackEndInput.model_validate(
-            stated.model_dump(exclude={"outputs"})
-            | {"mean": stated.mean or zeros, "deviation": stated.deviation or ones, "outputs": None}
-        )
-    except ValidationError as error:
-        raise BackEndError(f"{statement}: {_first(error)}; {_EXAMPLE}") from error
-    lacking = [name for name in ("mean", "deviation") if getattr(stated, name) is None]
-    if form.element == "float32" and lacking:
-        raise BackEndError(
-            f"{statement}: says no {' and no '.join(lacking)}, and floats come as (byte - mean) / deviation: give both,"
-            f" [0.0, ...] and [1.0, ...] if the model takes 0 to 255"
-        )
+    stated, outputs = read_statement(statement)
     try:
         content = read_regular(path)
     except OSError as error:
         raise BackEndError(f"{path}: cannot be read ({error.strerror}): give an ONNX classifier") from error
-    return Foreign(path, content, form, statement, stated.outputs)
-
-
-_EXAMPLE: Final = (
-    "expected height, width, channels (1 or 3), layout (NCHW or NHWC), element (uint8 or float32), of floats mean and "
-    "deviation by channel, and outputs where the classes are not the model's, in order"
-)
-
-
-def _first(error: ValidationError) -> str:
-    """The first thing that is wrong, in a line."""
-    one = error.errors()[0]
-    place = ".".join(map(str, one["loc"]))
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{place + ': ' if place else ''}{one['msg'].removeprefix('Value error, ')}{more}"
+    return Foreign(path, content, stated, statement, outputs)
 
 
 def _without_place(told: str) -> str:

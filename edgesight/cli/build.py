@@ -171,7 +171,10 @@ _PRETRAINED = "efficientnet-lite0"
 
 
 def _check_backend(said: str, statement: Path | None, size: int | None) -> None:
-    """ArgumentError where `--backend` and its like do not fit together; before torch, which takes seconds."""
+    """ArgumentError where `--backend` and its like do not fit together; before torch, which takes seconds.
+
+    BackEndError, too, where the statement cannot be used.
+    """
     own = said.endswith(".onnx")
     if said not in ("shipped", _PRETRAINED) and not own:
         raise ArgumentError(f"--backend {said}: is none; give shipped, {_PRETRAINED} or an ONNX file, FILE.onnx")
@@ -181,6 +184,11 @@ def _check_backend(said: str, statement: Path | None, size: int | None) -> None:
         raise ArgumentError(f"--backend-input {statement}: belongs to a --backend FILE.onnx; leave it out")
     if said != _PRETRAINED and size is not None:
         raise ArgumentError(f"--backend-size {size}: belongs to --backend {_PRETRAINED}; leave it out")
+    if statement is not None:
+        from edgesight.host.files import from_home
+        from edgesight.quant.statement import read_statement
+
+        read_statement(from_home(str(statement)))
 
 
 def _backend(said: str, statement: Path | None, size: int | None) -> Network | BackEnd:

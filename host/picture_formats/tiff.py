@@ -101,8 +101,10 @@ def walk(content: bytes) -> Outline:
             f"has {signed}samples of {'/'.join(map(str, bits[:8]))} bits, and what is white is not said: "
             "scale them to 0 to 255, and save it with 8 bits"
         )
-    if samples > 6 or (colours == 6 and (compression, samples) != (_JPEG, 3)):
-        raise Unreadable(f"is a TIFF of {samples} channels and colours {colours}, which is not read: save it as RGB")
+    if colours == 6 and (compression, samples) != (_JPEG, 3):
+        raise Unreadable("is a TIFF whose colours are YCbCr without JPEG, which is not read: save it as RGB")
+    if samples > 6:
+        raise Unreadable(f"is a TIFF of {samples} channels, of which at most 6 are read: save it as RGB")
     if planar != 1 and (bits[0] != 8 or colours == 6):
         raise Unreadable("is a TIFF of separate planes, which is read with 8-bit RGB alone: save it as PNG")
     if colours == 3:

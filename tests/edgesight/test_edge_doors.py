@@ -152,7 +152,8 @@ def test_version_1_asks_with_files_and_with_pixels(edge: Running) -> None:
 def test_an_edges_doors_have_the_bounds_of_a_board(edge: Running) -> None:
     host, port = edge.at["HTTP"].split(":")
     with socket.create_connection((host, int(port)), timeout=DEADLINE_S) as connection:
-        head = f"POST /v2/models/digits/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: {of_board(machine_memory()).message + 1}\r\n\r\n"
+        beyond = of_board(machine_memory()).message + 1
+        head = f"POST /v2/models/digits/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: {beyond}\r\n\r\n"
         connection.sendall(head.encode())
         assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
 

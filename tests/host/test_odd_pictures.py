@@ -304,7 +304,7 @@ def colours_and_alpha() -> Iterator[Case]:
         yield Case(f"{kind}-nothing", nothing, None, 0, "is transparent everywhere")
     yield Case("tiff-lab", saved(RGB.convert("LAB"), "TIFF"), None, 0, r"its colours are LAB: convert it to RGB")
     raw = SCENE.round().astype(np.uint8).tobytes()
-    for number, said in ((9, "LAB"), (32_844, "LogL"), (32_803, "mosaic"), (6, "colours 6")):
+    for number, said in ((9, "LAB"), (32_844, "LogL"), (32_803, "mosaic"), (6, "YCbCr without JPEG")):
         yield Case(f"tiff-colours{number}", tiff(raw, t258=(8, 8, 8), t262=number, t277=3), None, 0, said)
     yield Case("tiff-zstd", tiff(raw, t258=(8, 8, 8), t262=2, t277=3, t259=50_000), None, 0, "compression 50000")
     small_palette = tuple(range(256)) * 3

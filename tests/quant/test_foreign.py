@@ -20,9 +20,10 @@ from edgesight.host.kernel import BackEndInput
 from edgesight.quant import datasets, foreign
 from edgesight.quant.backends import Answers, Served, Wanted
 from edgesight.quant.card import model_card
-from edgesight.quant.foreign import BackEndError, Foreign
+from edgesight.quant.foreign import Foreign
 from edgesight.quant.learn import Course
 from edgesight.quant.splits import DataSet, Split
+from edgesight.quant.statement import BackEndError
 from edgesight.quant.train import train_all
 
 SEED = 11
