@@ -41,10 +41,14 @@ class _OneLine(logging.Formatter):
         return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
 
 
-def run_until_told(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+def run_until_told(
+    serve: Callable[[asyncio.Event], Awaitable[None]],
+    new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> None:
     """Run `serve` with an event that SIGINT or SIGTERM sets; a second signal ends the process at once.
 
-    `serve` is expected to clean up and return soon after the event is set.
+    It is expected to clean up and return soon after the event is set. `new_loop` makes another loop than Python's own,
+    which takes Python 3.11.
     """
 
     async def main() -> None:
@@ -60,4 +64,8 @@ def run_until_told(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
             loop.add_signal_handler(number, stop, number)
         await serve(told)
 
-    asyncio.run(main())
+    if new_loop is None:
+        asyncio.run(main())
+        return
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())

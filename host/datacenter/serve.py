@@ -128,7 +128,12 @@ def serve(
                     announce("\n".join(lines))
                 await _until(told, tasks)
 
-        run_until_told(main)
+        new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+        if link is None:  # uvloop's answers clients somewhat sooner; QUIC's library was tried on Python's own
+            from edgesight.host.doors.serve import new_event_loop
+
+            new_loop = new_event_loop
+        run_until_told(main, new_loop)
 
 
 async def _until(told: asyncio.Event, tasks: Sequence[asyncio.Task[Any]]) -> None:
