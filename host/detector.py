@@ -2,8 +2,9 @@
 
 Small pictures are judged by a small convolutional network, of which two things count: how sure it is that the picture
 is none of its data set, and how far its features lie from every class's. Photographs are judged by their textures
-(`edgesight.host.textures`), once for each group of strangers. All parts are scaled by what held-back pictures get, and
-the largest is the score. Both are trained on a data set's train split (`edgesight.quant.novelty`).
+(`edgesight.host.textures`), once for each group of strangers; a small network's word on the whole photograph is added
+where the group are inverted ones, which textures alone tell too seldom. All parts are scaled by what held-back pictures
+get, and the largest is the score. Both are trained on a data set's train split (`edgesight.quant.novelty`).
 
 Words owned here: detector, score.
 """
@@ -18,7 +19,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgesight.host.textures import SMALLEST, textures
+from edgesight.host.textures import SMALLEST, smaller, textures
 
 MOST_SIDE: Final = 48
 """Longest side, in pixels, that the network looks at: of larger pictures it sees means of squares."""
@@ -33,6 +34,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 Shape = tuple[int, int, int]
+Layer = tuple[Floats, Floats]  # weights and biases
 
 
 class Pictures(Protocol):
@@ -83,53 +85,73 @@ class Detector(ABC):
 
 
 @dataclass(frozen=True)
-class TextureDetector(Detector):
+class PhotographDetector(Detector):
     """Judges photographs by their textures [T] and H mixtures of them, once for each of G groups of strangers.
+
+    The first group are inverted photographs: what a network makes of the photograph, made smaller, is added to its
+    part.
 
     Attributes:
         mean: [T], of own pictures.
         deviation: [T], of own pictures.
         mixing: weights [T, H] and biases [H]; negative mixtures are cut off.
         judges: [T + H, G]: what tells each group of strangers.
+        convolutions: as of `NetworkDetector`.
+        head: [C]: how much the means of the last convolution's C outputs tell of an inverted photograph.
     """
 
     mean: Floats
     deviation: Floats
-    mixing: tuple[Floats, Floats]
+    mixing: Layer
     judges: Floats
+    convolutions: tuple[Layer, ...]
+    head: Floats
 
     def __post_init__(self) -> None:
         """Hold the arrays against each other; ValueError naming the one that does not fit."""
         if not has_textures(self.shape):
             raise ValueError(f"pictures of {list(self.shape)} are too small to be judged by their textures")
-        count, mixed = textures(np.zeros(self.shape, np.uint8)).size, self.mixing[1].size
+        black = np.zeros(self.shape, np.uint8)
+        small = smaller(black)
+        count, mixed = textures(black, small).size, self.mixing[1].size
         _expect("texture_mean", self.mean, count)
         _expect("texture_deviation", self.deviation, count)
         _expect("mixing", self.mixing[0], count, mixed)
         _expect("mixing_bias", self.mixing[1], mixed)
         _expect("judges", self.judges, count + mixed, self.scale.shape[0] - 1 if self.scale.ndim else 0)
+        _expect("head", self.head, _expect_convolutions(self.convolutions, small.shape)[2])
         self._check_scale(self.judges.shape[1] + 1)
         if not (self.deviation > 0).all():
             raise ValueError("texture_deviation: 0 or less")
 
     def parts(self, picture: Pixels) -> Floats:
         """How much it looks like each group of strangers, and how far off it is by itself: [G + 1]."""
-        return self.judged(textures(picture))
+        small = smaller(picture)
+        found = self.judged(textures(picture, small))
+        found[0] += self.seen(small)
+        return found
 
     def judged(self, found: Floats) -> Floats:
-        """The parts for textures [T]: [G + 1]."""
+        """The parts for textures [T] alone: [G + 1]."""
         far = np.minimum(np.abs((found - self.mean) / self.deviation), _FAR)
         square = np.log(np.vdot(far, far) / far.size + 1e-6)
         return np.append(self.mixed(found) @ self.judges, square).astype(np.float32)
 
     def mixed(self, found: Floats) -> Floats:
         """Textures [..., T], scaled, and mixtures of them: [..., T + H]."""
-        scaled = np.clip((found - self.mean) / self.deviation, -MOST_DEVIATIONS, MOST_DEVIATIONS)
+        scaled = deviations(found, self.mean, self.deviation)
         return np.concatenate([scaled, np.maximum(scaled @ self.mixing[0] + self.mixing[1], 0)], axis=-1)
+
+    def seen(self, small: Floats) -> float:
+        """How much a photograph looks inverted to the network, from its `smaller` form [h, w, C]."""
+        outputs = _convolved(small / np.float32(127.5) - np.float32(1), self.convolutions)
+        told = outputs.reshape(-1, self.head.size) @ self.head
+        return float(told.sum() / told.size)
 
     def arrays(self) -> Arrays:
         """What `detector_of` makes it of again, by name."""
         return {
+            **_named(self.convolutions),
             "shape": np.array(self.shape, np.int64),
             "scale": self.scale,
             "texture_mean": self.mean,
@@ -137,6 +159,7 @@ class TextureDetector(Detector):
             "mixing": self.mixing[0],
             "mixing_bias": self.mixing[1],
             "judges": self.judges,
+            "head": self.head,
         }
 
 
@@ -154,22 +177,15 @@ class NetworkDetector(Detector):
         centres: [classes, D], each class's whitened mean.
     """
 
-    convolutions: tuple[tuple[Floats, Floats], ...]
-    hidden: tuple[Floats, Floats]
-    head: tuple[Floats, Floats]
+    convolutions: tuple[Layer, ...]
+    hidden: Layer
+    head: Layer
     whitening: Floats
     centres: Floats
 
     def __post_init__(self) -> None:
         """Hold the arrays against each other; ValueError naming the one that does not fit."""
-        if not 1 <= len(self.convolutions) <= LAYERS:
-            raise ValueError(f"{len(self.convolutions)} convolutions: expected 1 to {LAYERS}")
-        height, width, inputs = reduced(self.shape)
-        for layer, (weights, bias) in enumerate(self.convolutions):
-            outputs = bias.size
-            _expect(f"weights{layer}", weights, 9 * inputs, outputs)
-            _expect(f"bias{layer}", bias, outputs)
-            height, width, inputs = (height + 1) // 2, (width + 1) // 2, outputs
+        height, width, inputs = _expect_convolutions(self.convolutions, reduced(self.shape))
         features, outputs = self.hidden[1].size, self.head[1].size
         both = inputs + features
         _expect("hidden", self.hidden[0], height * width * inputs, features)
@@ -192,19 +208,14 @@ class NetworkDetector(Detector):
 
     def features(self, picture: Pixels) -> Floats:
         """What the network sees in `picture` uint8 [H, W, C]: [D], the hidden features last."""
-        seen = reduced_bytes(picture[None])[0] / np.float32(127.5) - np.float32(1)
-        for weights, bias in self.convolutions:
-            seen = _convolved(seen, weights, bias)
+        seen = _convolved(reduced_bytes(picture[None])[0] / np.float32(127.5) - np.float32(1), self.convolutions)
         hidden = np.maximum(seen.reshape(-1) @ self.hidden[0] + self.hidden[1], 0)
         return np.concatenate([seen.mean((0, 1)), hidden])
 
     def arrays(self) -> Arrays:
         """What `detector_of` makes it of again, by name."""
-        layers = {f"weights{layer}": weights for layer, (weights, _) in enumerate(self.convolutions)}
-        biases = {f"bias{layer}": bias for layer, (_, bias) in enumerate(self.convolutions)}
         return {
-            **layers,
-            **biases,
+            **_named(self.convolutions),
             "shape": np.array(self.shape, np.int64),
             "hidden": self.hidden[0],
             "hidden_bias": self.hidden[1],
@@ -222,25 +233,34 @@ def detector_of(arrays: Mapping[str, npt.NDArray[Any]]) -> Detector:
     if shape.shape != (3,) or shape.dtype != np.int64 or (shape < 1).any() or (shape > 4096).any():
         raise ValueError(f"shape: {shape.dtype} {list(shape.shape)}, expected a picture's height, width and channels")
     form = int(shape[0]), int(shape[1]), int(shape[2])
+    layers = sum(name.startswith("weights") for name in arrays)
+    convolutions = tuple((arrays[f"weights{layer}"], arrays[f"bias{layer}"]) for layer in range(layers))
     if "judges" in arrays:
-        return TextureDetector(
+        return PhotographDetector(
             form,
             arrays["scale"],
             mean=arrays["texture_mean"],
             deviation=arrays["texture_deviation"],
             mixing=(arrays["mixing"], arrays["mixing_bias"]),
             judges=arrays["judges"],
+            convolutions=convolutions,
+            head=arrays["head"],
         )
-    layers = sum(name.startswith("weights") for name in arrays)
     return NetworkDetector(
         form,
         arrays["scale"],
-        convolutions=tuple((arrays[f"weights{layer}"], arrays[f"bias{layer}"]) for layer in range(layers)),
+        convolutions=convolutions,
         hidden=(arrays["hidden"], arrays["hidden_bias"]),
         head=(arrays["head"], arrays["head_bias"]),
         whitening=arrays["whitening"],
         centres=arrays["centres"],
     )
+
+
+def deviations(found: Floats, mean: Floats, deviation: Floats) -> Floats:
+    """Textures [..., T] as deviations from their mean [T], so far as more is seen of them."""
+    seen: Floats = np.clip((found - mean) / deviation, -MOST_DEVIATIONS, MOST_DEVIATIONS)
+    return seen
 
 
 def has_textures(shape: tuple[int, int, int]) -> bool:
@@ -274,21 +294,39 @@ def _expect(name: str, array: npt.NDArray[Any], *shape: int) -> None:
         raise ValueError(f"{name}: holds what is no number")
 
 
+def _expect_convolutions(layers: tuple[Layer, ...], shape: tuple[int, ...]) -> Shape:
+    """The shape of what `layers` make of pictures of a `shape` (h, w, C); ValueError naming the one that won't fit."""
+    if not 1 <= len(layers) <= LAYERS:
+        raise ValueError(f"{len(layers)} convolutions: expected 1 to {LAYERS}")
+    height, width, inputs = shape
+    for layer, (weights, bias) in enumerate(layers):
+        _expect(f"weights{layer}", weights, 9 * inputs, bias.size)
+        _expect(f"bias{layer}", bias, bias.size)
+        height, width, inputs = (height + 1) // 2, (width + 1) // 2, bias.size
+    return height, width, inputs
+
+
+def _named(layers: tuple[Layer, ...]) -> Arrays:
+    weights = {f"weights{layer}": weights for layer, (weights, _) in enumerate(layers)}
+    return weights | {f"bias{layer}": bias for layer, (_, bias) in enumerate(layers)}
+
+
 def _step(height: int, width: int) -> int:
     return -(-max(height, width) // MOST_SIDE)
 
 
-def _convolved(seen: Floats, weights: Floats, bias: Floats) -> Floats:
-    """A layer's outputs, negative ones cut off: [ceil(h / 2), ceil(w / 2), outputs] of `seen` [h, w, inputs]."""
-    height, width, inputs = seen.shape
-    down, across = (height + 1) // 2, (width + 1) // 2
-    padded = np.zeros((2 * down + 1, 2 * across + 1, inputs), np.float32)
-    padded[1 : height + 1, 1 : width + 1] = seen
-    windows = np.empty((down, across, 9, inputs), np.float32)
-    for row in range(3):
-        for column in range(3):
-            part = padded[row : row + 2 * down - 1 : 2, column : column + 2 * across - 1 : 2]
-            windows[:, :, 3 * row + column] = part
-    outputs = windows.reshape(down * across, 9 * inputs) @ weights + bias
-    cut: Floats = np.maximum(outputs, 0, out=outputs).reshape(down, across, -1)
-    return cut
+def _convolved(seen: Floats, layers: tuple[Layer, ...]) -> Floats:
+    """What `layers` make of `seen` [h, w, inputs], negative outputs cut off; each gives half as many, rounded up."""
+    for weights, bias in layers:
+        height, width, inputs = seen.shape
+        down, across = (height + 1) // 2, (width + 1) // 2
+        padded = np.zeros((2 * down + 1, 2 * across + 1, inputs), np.float32)
+        padded[1 : height + 1, 1 : width + 1] = seen
+        # A window's row is one piece of memory, so that views of all windows are copied at once.
+        row, column, each = padded.strides
+        places, steps = (down, across, 3, 3 * inputs), (2 * row, 2 * column, row, each)
+        windows = np.lib.stride_tricks.as_strided(padded, places, steps, writeable=False)
+        outputs = windows.reshape(down * across, 9 * inputs) @ weights
+        outputs += bias
+        seen = np.maximum(outputs, 0, out=outputs).reshape(down, across, -1)
+    return seen

@@ -1,15 +1,16 @@
 """What grain, light and colours of a photograph are like, in some hundred numbers that are cheap enough for a board.
 
-Grain: how much neighbouring pixels differ, at several scales and by brightness, in nine squares of the photograph as it
+Grain: how much neighbouring pixels differ, at several scales and by brightness, in four squares of the photograph as it
 is and in all of it made smaller. A picture that was enlarged has none at the finest scale; in an inverted one the light
-parts differ as dark ones should. Colours: means of a grid of cells, and how brightness, hue and saturation go together.
+parts differ as dark ones should. Colours: means of a grid of cells, how brightness, hue and saturation go together, and
+how often each shade is there.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,46 +19,45 @@ SMALLEST: Final = 112
 """Shorter side, in pixels, from which on a picture is looked at in this way."""
 _SEEN = 56  # pixels of the shorter side once it is made smaller, about
 _SQUARE = 32
-_PLACES = (0.1, 0.5, 0.9)  # of the squares, along either side
+_PLACES = (0.2, 0.8)  # of the squares, along either side
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _LEVELS, _COLOUR_LEVELS = 8, 6  # of brightness
 _CELLS = 8
+_SHADES = 6  # of red, of green and of blue
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 
-def textures(picture: Pixels) -> Floats:
-    """The numbers [T] of `picture` uint8 [H, W, C] of at least `SMALLEST` pixels a side; T hangs on its shape alone."""
+def smaller(picture: Pixels) -> Floats:
+    """Every block of pixels as the mean of four in it: float32 [h, w, C], 0 to 255."""
+    step = min(picture.shape[:2]) // _SEEN
+    height, width = (side // step * step for side in picture.shape[:2])
+    first, last = step // 4, step - 1 - step // 4
+    rows = picture[first:height:step, :width].astype(np.uint16)
+    rows += picture[last:height:step, :width]
+    small = (rows[:, first::step] + rows[:, last::step]).astype(np.float32)
+    small *= np.float32(0.25)
+    return small
+
+
+def textures(picture: Pixels, small: Floats) -> Floats:
+    """The numbers [T] of `picture` uint8 [H, W, C] of at least `SMALLEST` pixels a side, and of its `smaller` form.
+
+    T hangs on the shape alone.
+    """
     height, width = picture.shape[:2]
     tops = [int((height - _SQUARE) * place) for place in _PLACES]
     lefts = [int((width - _SQUARE) * place) for place in _PLACES]
     squares = np.stack([picture[y : y + _SQUARE, x : x + _SQUARE] for y in tops for x in lefts])
-    fine, small = _luminance(squares), _smaller(picture)
-    found = [*_grain(fine, _LEVELS), *_grain(_halved(fine), 0)]
-    scaled = light = _luminance(small)
-    while min(scaled.shape) >= 6:
-        found += _grain(scaled, _LEVELS if min(scaled.shape) >= 20 else 0)
-        scaled = _halved(scaled)
-    return np.array([*found, *_colours(small, light)], np.float32)
+    light = _luminance(small)
+    found = _grain(_luminance(squares)) + _grain(light) + _grain(_halved(light))
+    return np.concatenate([np.array(found, np.float32), _colours(small, light)])
 
 
 def _luminance(pixels: npt.NDArray[np.uint8] | Floats) -> Floats:
     light = pixels[..., 0].astype(np.float32) if pixels.shape[-1] == 1 else pixels @ _LUMINANCE
     return np.asarray(light, np.float32)
-
-
-def _smaller(picture: Pixels) -> Floats:
-    """Every block of pixels as the mean of four in it: float32 [h, w, C]."""
-    step = min(picture.shape[:2]) // _SEEN
-    height, width = (side // step * step for side in picture.shape[:2])
-    first, last = step // 4, step - 1 - step // 4
-    whole = picture[:height, :width]
-    small = whole[first::step, first::step].astype(np.float32)
-    for down, across in ((first, last), (last, first), (last, last)):
-        small += whole[down::step, across::step]
-    small *= np.float32(0.25)
-    return small
 
 
 def _mean(values: Floats) -> float:
@@ -72,8 +72,8 @@ def _halved(light: Floats) -> Floats:
     return (both[..., ::2] + both[..., 1::2]) * np.float32(0.25)
 
 
-def _grain(light: Floats, levels: int) -> list[float]:
-    """Of brightness [..., H, W], 0 to 255: how much it differs from pixel to pixel, and, by `levels` of it, where."""
+def _grain(light: Floats) -> list[float]:
+    """Of brightness [..., H, W], 0 to 255: how much it differs from pixel to pixel, and, by `_LEVELS` of it, where."""
     # Written out where numpy's own functions take longer to call than to compute.
     across, down = light[..., 1:] - light[..., :-1], light[..., 1:, :] - light[..., :-1, :]
     curved = across[..., 1:-1, 1:] - across[..., 1:-1, :-1]
@@ -89,18 +89,18 @@ def _grain(light: Floats, levels: int) -> list[float]:
         float(np.vdot(curved, much)) / curved.size / (square + 0.01),  # towards dark or light
         math.log(np.count_nonzero(much < 2) / much.size + 0.01),  # smooth
     ]
-    if levels:  # every other row tells as much, in half the time
-        level = (light[..., 1:-1:2, 1:-1] * np.float32(levels / 256)).astype(np.intp).ravel()
-        count = np.bincount(level, minlength=levels)[:levels]
-        total = np.bincount(level, weights=much[..., ::2, :].ravel(), minlength=levels)[:levels]
-        signed = np.bincount(level, weights=curved[..., ::2, :].ravel(), minlength=levels)[:levels]
-        found += (np.log((total + 2 * mean) / (count + 4) + 0.05) - math.log(mean + 0.05)).tolist()
-        found += (signed / (total + 4 * mean + 1e-3)).tolist()
-        found += np.log((count + 2) / (level.size + 2 * levels)).tolist()
+    # Every other row tells as much, in half the time.
+    level = (light[..., 1:-1:2, 1:-1] * np.float32(_LEVELS / 256)).astype(np.intp).ravel()
+    count = np.bincount(level, minlength=_LEVELS)[:_LEVELS]
+    total = np.bincount(level, weights=much[..., ::2, :].ravel(), minlength=_LEVELS)[:_LEVELS]
+    signed = np.bincount(level, weights=curved[..., ::2, :].ravel(), minlength=_LEVELS)[:_LEVELS]
+    found += (np.log((total + 2 * mean) / (count + 4) + 0.05) - math.log(mean + 0.05)).tolist()
+    found += (signed / (total + 4 * mean + 1e-3)).tolist()
+    found += np.log((count + 2) / (level.size + 2 * _LEVELS)).tolist()
     return found
 
 
-def _colours(small: Floats, light: Floats) -> list[float]:
+def _colours(small: Floats, light: Floats) -> Floats:
     """Of pixels [h, w, C] and their brightness [h, w]: how both lie in the picture, and colours by brightness."""
     down, across, channels = small.shape[0] // _CELLS, small.shape[1] // _CELLS, small.shape[2]
     rows, columns = _pooling(_CELLS, down), _pooling(_CELLS, across)
@@ -110,9 +110,9 @@ def _colours(small: Floats, light: Floats) -> list[float]:
     bright = light[: down * _CELLS, : across * _CELLS]
     rows, columns = _pooling(_CELLS // 2, 2 * down), _pooling(_CELLS // 2, 2 * across)
     means, squares = (rows @ values @ columns.T for values in (bright, bright * bright))
-    found = (cells / 64).ravel().tolist() + (np.sqrt(np.maximum(squares - means * means, 0)) / 32).ravel().tolist()
+    found: list[npt.NDArray[Any]] = [cells.ravel() / 64, np.sqrt(np.maximum(squares - means * means, 0)).ravel() / 32]
     if channels == 1:
-        return found
+        return np.concatenate(found, dtype=np.float32)
     small, light = small[::2], light[::2]  # every other row, as above
     blue, red = (small[..., 2] - light).ravel(), (small[..., 0] - light).ravel()
     level = (light.ravel() * np.float32(_COLOUR_LEVELS / 256)).astype(np.intp)
@@ -121,11 +121,19 @@ def _colours(small: Floats, light: Floats) -> list[float]:
         by_level = np.bincount(level, weights=colour, minlength=_COLOUR_LEVELS)[:_COLOUR_LEVELS]
         mean = _mean(colour)
         spread = math.sqrt(max(float(np.vdot(colour, colour)) / colour.size - mean * mean, 0.0))
-        found += [*(by_level / count / 16).tolist(), mean / 16, spread / 16]
+        found += [by_level / count / 16, np.array([mean, spread]) / 16]
     much = np.abs(blue) + np.abs(red)
     hue = (blue > 0) * 4 + (red > 0) * 2 + (np.abs(blue) > np.abs(red))
     mean = _mean(much)
-    return [*found, *np.log((np.bincount(hue, much, 8) + 200) / (mean * much.size + 1600)), math.log(mean + 1)]
+    found += [np.log((np.bincount(hue, much, 8) + 200) / (mean * much.size + 1600)), np.log([mean + 1]), _shades(small)]
+    return np.concatenate(found, dtype=np.float32)
+
+
+def _shades(small: Floats) -> npt.NDArray[np.float64]:
+    """How often each shade of red, green and blue together is there, in pixels [h, w, 3]: root of its share."""
+    level = (small * np.float32(_SHADES / 256)).astype(np.intp)
+    shade = (level[..., 0] * _SHADES + level[..., 1]) * _SHADES + level[..., 2]
+    return np.sqrt(np.bincount(shade.ravel(), minlength=_SHADES**3) / shade.size)
 
 
 @functools.lru_cache(maxsize=8)

@@ -71,7 +71,7 @@ def _strange(run: _Run) -> Found:
 def _kernels(run: _Run) -> dict[str, strange.Kernel]:
     """The kernels that are to tell strange pictures, by name; pictures of each are strange to the other.
 
-    Inverted photographs, and photographs of anything, are told of without a bar.
+    Photographs of anything are told of without a bar.
     """
     found: dict[str, tuple[Package, DataSet]] = {}
     if run.asked.shipped is not None:
@@ -89,8 +89,8 @@ def _kernels(run: _Run) -> dict[str, strange.Kernel]:
             other_sets.append(("digits", datasets.load("digits")))
         others = {other: strange.refitted(strange.some(set_), shape) for other, set_ in other_sets}
         others |= {other: strange.pictures_in(path, shape) for other, path in run.asked.others.items()}
+        others["inverted"] = 255 - strange.some(data)
         told: dict[str, strange.Pixels] = {}
-        (told if data.photographs else others)["inverted"] = 255 - strange.some(data)
         if run.asked.anything is not None:
             told["anything"] = strange.pictures_in(run.asked.anything, shape)
         kernels[name] = strange.Kernel(package, data, odd, others, told)

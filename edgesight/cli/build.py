@@ -426,12 +426,20 @@ def kernels(
 def _novelty(package: Package, sample: Sampled) -> NoveltyTest | None:
     """What tells pictures that are strange to the sample; None, said, where it can't be had.
 
-    The detector is the package's own. One that has none gets one, trained on the train split of its own data set.
+    The detector is the package's own. One that has none, or none that can be used, gets one, trained on the train split
+    of its own data set.
     """
+    from edgesight.host.kernel import KernelError
     from edgesight.host.novelty import LEVEL, NoveltyTest, novelty_test
     from edgesight.sim.workers import progress
 
-    before = novelty_test(package)
+    try:
+        before = novelty_test(package)
+    except KernelError as error:
+        if sample.trained_on is None:
+            what = "its detector of strange pictures cannot be used"
+            raise KernelError(f"{package.path}: {what}: calibrate it on its own data set first") from error
+        before = None
     if before is not None:
         detector = before.detector
     elif sample.trained_on is not None:

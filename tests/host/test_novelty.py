@@ -15,11 +15,18 @@ import numpy.typing as npt
 import pytest
 
 from edgesight.host.cascade import Cascade
-from edgesight.host.detector import MOST_SIDE, NetworkDetector, TextureDetector, reduced, reduced_bytes
+from edgesight.host.detector import (
+    MOST_SIDE,
+    NetworkDetector,
+    PhotographDetector,
+    detector_of,
+    reduced,
+    reduced_bytes,
+)
 from edgesight.host.kernel import KernelError
 from edgesight.host.novelty import NoveltyTest, carry, novelty_test
 from edgesight.host.package import Package
-from edgesight.host.textures import textures
+from edgesight.host.textures import smaller, textures
 from tests.host.by_hand import CLASSES, SHAPE, FakeFabric, ask, calibration, package, random_images
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -48,15 +55,26 @@ def detector(shape: tuple[int, int, int] = SHAPE, classes: int = CLASSES, seed: 
     )
 
 
-def texture_detector(shape: tuple[int, int, int] = (224, 224, 3)) -> TextureDetector:
-    """One of random weights."""
+def photograph_detector(shape: tuple[int, int, int] = (224, 224, 3)) -> PhotographDetector:
+    """One of random weights, with the convolutions that are trained."""
     generator = np.random.default_rng(0)
-    count = textures(np.zeros(shape, np.uint8)).size
-    mixing = generator.standard_normal((count, 20)).astype(np.float32), np.zeros(20, np.float32)
-    judges = generator.standard_normal((count + 20, 3)).astype(np.float32)
-    one = np.ones(count, np.float32)
-    scale = np.array([[0, 1]] * 4, np.float32)
-    return TextureDetector(shape, scale, mean=one, deviation=one, mixing=mixing, judges=judges)
+
+    def some(*sizes: int) -> npt.NDArray[np.float32]:
+        return generator.standard_normal(sizes).astype(np.float32) / np.float32(np.sqrt(sizes[0]))
+
+    black = np.zeros(shape, np.uint8)
+    count = textures(black, smaller(black)).size
+    inputs = (shape[2], 32, 48, 64)
+    return PhotographDetector(
+        shape,
+        np.array([[0, 1]] * 4, np.float32),
+        mean=np.ones(count, np.float32),
+        deviation=np.ones(count, np.float32),
+        mixing=(some(count, 128), np.zeros(128, np.float32)),
+        judges=some(count + 128, 3),
+        convolutions=tuple((some(9 * of, to), some(to)) for of, to in zip(inputs, (*inputs[1:], 96), strict=True)),
+        head=some(96),
+    )
 
 
 def packed(arrays: Arrays) -> bytes:
@@ -131,6 +149,42 @@ def test_a_detector_computes_what_torch_does() -> None:
         assert one.score(image) == pytest.approx(max(expected), abs=2e-4)
 
 
+def test_a_photograph_is_judged_by_its_textures_and_by_what_torch_sees_in_it() -> None:
+    torch = pytest.importorskip("torch")
+    for shape in ((224, 224, 3), (130, 117, 1)):
+        one = photograph_detector(shape)
+        image = np.random.default_rng(2).integers(0, 256, shape, np.uint8)
+        small = smaller(image)
+        seen = torch.from_numpy(small.transpose(2, 0, 1)[None] / np.float32(127.5) - np.float32(1))
+        for weights, bias in one.convolutions:
+            filters = torch.from_numpy(weights.reshape(3, 3, seen.shape[1], -1)).permute(3, 2, 0, 1)
+            seen = torch.relu(torch.nn.functional.conv2d(seen, filters, torch.from_numpy(bias), 2, 1))
+        expected = one.judged(textures(image, small))
+        expected[0] += seen.mean((2, 3)).numpy()[0] @ one.head
+        assert one.parts(image) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(224, 224, 3), (112, 130, 1), (300, 200, 3)])
+def test_photographs_are_made_smaller_by_means_of_four_pixels_a_block(shape: tuple[int, int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    step = min(shape[:2]) // 56
+    height, width = shape[0] // step, shape[1] // step
+    blocks = image[: height * step, : width * step].reshape(height, step, width, step, -1).astype(np.float32)
+    near, far = step // 4, step - 1 - step // 4
+    assert np.array_equal(smaller(image), blocks[:, [near, far]][:, :, :, [near, far]].mean((1, 3)))
+
+
+def test_a_detector_of_photographs_is_found_again_and_one_without_a_network_is_refused() -> None:
+    one = photograph_detector()
+    again = detector_of(one.arrays())
+    picture = np.random.default_rng(1).integers(0, 256, one.shape, np.uint8)
+    assert isinstance(again, PhotographDetector)
+    assert again.score(picture) == one.score(picture)
+    before = {name: array for name, array in one.arrays().items() if not name.startswith(("weights", "bias"))}
+    with pytest.raises(ValueError, match="0 convolutions: expected 1 to 4"):
+        detector_of(before)
+
+
 def test_large_pictures_are_seen_as_means_of_squares() -> None:
     image = np.arange(100 * 130 * 3, dtype=np.uint32).reshape(100, 130, 3).astype(np.uint8)
     assert reduced(image.shape) == (33, 43, 3)
@@ -143,22 +197,27 @@ def test_large_pictures_are_seen_as_means_of_squares() -> None:
 @pytest.mark.parametrize("shape", [(224, 224, 3), (112, 130, 1), (300, 200, 3)])
 def test_textures_are_numbers_whatever_the_picture(shape: tuple[int, int, int]) -> None:
     generator = np.random.default_rng(0)
-    count = textures(np.zeros(shape, np.uint8)).shape
+    black = np.zeros(shape, np.uint8)
+    count = textures(black, smaller(black)).shape
     pictures = [np.full(shape, level, np.uint8) for level in (0, 128, 255)]
     for picture in (*pictures, generator.integers(0, 256, shape, np.uint8)):
-        found = textures(picture)
+        found = textures(picture, smaller(picture))
         assert found.shape == count
         assert found.dtype == np.float32
         assert np.isfinite(found).all()
-    one = texture_detector(shape)
+    one = photograph_detector(shape)
     assert NoveltyTest.against(one, np.stack(pictures)).p_value(pictures[0]) > 0
     with pytest.raises(ValueError, match="too small"):
         dataclasses.replace(one, shape=(100, 300, 3))
     with pytest.raises(ValueError, match="judges"):
         dataclasses.replace(one, judges=one.judges[:-1])
+    with pytest.raises(ValueError, match="head"):
+        dataclasses.replace(one, head=one.head[:-1])
+    with pytest.raises(ValueError, match="0 convolutions"):
+        dataclasses.replace(one, convolutions=())
 
 
-@pytest.mark.parametrize("made_by", [lambda: detector((48, 48, 3)), texture_detector])
+@pytest.mark.parametrize("made_by", [lambda: detector((48, 48, 3)), photograph_detector])
 def test_a_p_value_takes_a_core_a_millisecond_or_little_more(made_by: Callable[[], Any]) -> None:
     """The least of many, three times over, as the machine does other things, too; a bench measures it undisturbed."""
     one = made_by()

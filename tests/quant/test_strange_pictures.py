@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgesight.host.detector import NetworkDetector, TextureDetector
+from edgesight.host.detector import NetworkDetector, PhotographDetector
 from edgesight.host.novelty import NoveltyTest
 from edgesight.quant import datasets
 from edgesight.quant.novelty import fit
@@ -58,8 +58,8 @@ def test_the_photograph_detector_flags_enlarged_and_inverted_photographs() -> No
         return Split(made, labels, tuple(map(str, range(count))))
 
     data = DataSet("shapes", ("a", "b"), split(150), split(150), split(100), "0" * 64, 0, "", mirrored=True)
-    detector = fit(data)
-    assert isinstance(detector, TextureDetector)
+    detector = fit(data, steps=80)
+    assert isinstance(detector, PhotographDetector)
     test = NoveltyTest.against(detector, data.calibration.images, level=0.02)
     own = data.test.images
     for strange in (255 - own, np.stack([enlarged(one, generator) for one in own])):
