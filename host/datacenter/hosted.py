@@ -21,7 +21,7 @@ from edgesight.host.datacenter.batching import Limits, Scheduler
 from edgesight.host.datacenter.executors.base import DATATYPES, DTYPES, ModelError
 from edgesight.host.datacenter.memory import Memory, Rate
 from edgesight.host.datacenter.repository import Version, check_same, open_file
-from edgesight.host.datacenter.workers import Answer, Worker, WorkerLost
+from edgesight.host.datacenter.workers import LOAD_WITHIN, Answer, Worker, WorkerLost
 from edgesight.host.doors.served import Code, Refused, TensorForm
 
 _PROCESS_BYTES = 64 << 20  # that a worker takes beside its model, before any was measured
@@ -53,6 +53,7 @@ class Hosted:
         self.inputs: Sequence[TensorForm] = ()
         self.outputs: Sequence[TensorForm] = ()
         self.max_batch_size = 0
+        self.takes_pictures = False  # encoded, beside its own inputs
         self.bytes = round(_PROCESS_BYTES + _FILE_TIMES * version.bytes)
         self.measured = False  # else `bytes` is an estimate
         self.load_s = _LOAD_S
@@ -234,13 +235,14 @@ class Hosted:
             raise ModelError(f"the file of model {self.name} was written to since it was loaded: load it again")
         self._sha256 = worker.sha256
         self.inputs, self.outputs, self.max_batch_size = worker.inputs, worker.outputs, worker.max_batch_size
+        self.takes_pictures = worker.takes_pictures
         self.bytes, self.measured = max(worker.rss, self.bytes if self.measured else 0), True
         for rows in (1, 2) if self.max_batch_size > 1 else (1,):
             zeros = self._zeros(rows)
             if zeros is None:
                 break  # which lengths would do is not known
             try:
-                answer = await worker.run(zeros, _HANGS_MOST, (), measure=True)
+                answer = await worker.run(zeros, LOAD_WITHIN, (), measure=True)  # it may compile
                 self._check(answer, rows)
             except WorkerLost:
                 raise

@@ -13,6 +13,7 @@ import pytest
 
 from edgesight.host.datacenter.blocks import new_block
 from edgesight.host.datacenter.executors import ModelError, Recipe, make
+from edgesight.host.datacenter.executors.onnx_runtime import OnnxExecutor
 from edgesight.host.doors.served import TensorForm
 from tests.host.datacenter.tiny import recipe, scaled, values
 
@@ -58,6 +59,18 @@ def test_what_the_file_gainsays_is_refused_with_both(wrong: str) -> None:
     fields: dict[str, Any] = {"kind": "onnxruntime", "name": "m", **told}
     with pytest.raises(ModelError, match=said):
         make(Recipe(**fields), scaled(2.0))
+
+
+def test_bound_inputs_and_outputs_are_those_of_a_plain_run() -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed: extra `build`")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: extra `datacenter`")
+    executor = make(recipe(), scaled(2.0))
+    assert isinstance(executor, OnnxExecutor)
+    found = executor.run_bound({"x": ROWS}, ["y"], "cpu")
+    assert list(found) == ["y"]
+    assert np.array_equal(found["y"], executor.run({"x": ROWS})["y"])
+    with pytest.raises(ModelError, match="Got invalid dimensions"):
+        executor.run_bound({"x": np.zeros((1, 5), np.float32)}, ["y"], "cpu")
 
 
 def test_a_fixed_batch_is_no_batch_whatever_its_configuration_says() -> None:
