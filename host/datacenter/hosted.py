@@ -70,6 +70,9 @@ class Hosted:
         self._failures = 0  # of workers, one after the other
         self._not_before = 0.0  # when another may be started, by the loop's clock
         self._largest = 0  # rows of a batch, for which memory was measured
+        options = version.recipe.options
+        self._prepares = options.get("device", "cpu") != "cpu" or options.get("compile") == "true"
+        self._prepared: set[int] = set()  # rows of batches that this worker has had
         self._work: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------------------------------------------------ its life
@@ -211,12 +214,15 @@ class Hosted:
             raise Refused(Code.UNAVAILABLE, f"model {self.name} has no worker just now: ask again", self._again())
         usual = scheduler.usual.expected(rows)
         within = _HANGS_MOST if usual == 0.0 else min(max(_HANGS * usual, _HANGS_LEAST), _HANGS_MOST)
+        if self._prepares and rows not in self._prepared:
+            within = _HANGS_MOST  # kernels may be chosen or compiled for a size that first comes
         measure = rows > self._largest
         try:
             answer = await worker.run(inputs, within, wanted, measure)
         except WorkerLost as error:
             raise Refused(Code.UNAVAILABLE, str(error), self._again() + self.load_s) from error
         self._failures = 0
+        self._prepared.add(rows)
         if measure:
             self._largest = rows
             if answer.rss > self.bytes:
@@ -231,6 +237,7 @@ class Hosted:
         """A worker with the model in it, which gave outputs for zeros; raises ModelError."""
         worker = await Worker.start(self.version.recipe, self._file)
         self._worker = worker
+        self._prepared.clear()
         if self._sha256 not in ("", worker.sha256):
             raise ModelError(f"the file of model {self.name} was written to since it was loaded: load it again")
         self._sha256 = worker.sha256

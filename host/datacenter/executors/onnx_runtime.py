@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.datacenter.executors.base import (
+    DEFAULT_BATCH,
     Arrays,
     ModelError,
     Recipe,
@@ -53,11 +54,16 @@ class OnnxExecutor:
         options.log_severity_level = 3
         self._runtime = onnxruntime
         self._device = "cpu" if recipe.options.get("device", "cpu") == "cpu" else "cuda"
-        providers = _providers(recipe, onnxruntime.get_available_providers())
+        chosen = _providers(recipe, onnxruntime.get_available_providers())
         try:
             # Weights in a file beside the model are looked for in an empty folder: the checksum does not cover them.
             with tempfile.TemporaryDirectory() as empty:
                 options.add_session_config_entry("session.model_external_initializers_file_folder_path", empty)
+                ports: Sequence[TensorForm] = ()
+                if recipe.options.get("device") == "tensorrt":  # which has to know how large a batch may be
+                    plain = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+                    ports = _forms(name, plain.get_inputs())
+                providers = [(one, provider_options(one, ports, recipe.max_batch_size)) for one in chosen]
                 self._session = onnxruntime.InferenceSession(content, options, providers=providers)
         except Exception as error:  # its exceptions share no base class
             if "External data" in str(error):
@@ -119,6 +125,23 @@ def _providers(recipe: Recipe, present: Sequence[str]) -> list[str]:
             "or state `device` cpu"
         )
     return [provider for provider in wanted if provider in present]
+
+
+def provider_options(provider: str, inputs: Sequence[TensorForm], most: int | None) -> dict[str, str]:
+    """So that no batch of a size that first comes, of at most `most` rows, has to wait for long."""
+    if provider == "CUDAExecutionProvider":
+        return {"cudnn_conv_algo_search": "HEURISTIC"}  # the default tries all algorithms for each size
+    free = [port for port in inputs if port.shape[:1] == (-1,)]
+    if provider != "TensorrtExecutionProvider" or not free or any(-1 in port.shape[1:] for port in inputs):
+        return {}
+    # One engine for all sizes; without these it is built anew for a larger one.
+    largest = most or DEFAULT_BATCH
+    return {
+        f"trt_profile_{bound}_shapes": ",".join(
+            f"{port.name}:{'x'.join(map(str, (rows, *port.shape[1:])))}" for port in free
+        )
+        for bound, rows in (("min", 1), ("opt", largest), ("max", largest))
+    }
 
 
 def _forms(name: str, arguments: Iterable[Any]) -> tuple[TensorForm, ...]:
