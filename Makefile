@@ -15,7 +15,7 @@ RUN := $(VENV)/bin/
 TESTS := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs verify fuzz bitstream bench-board bench-coverage bench-emulator bench-folding bench-hostile bench-link bench-photograph bench-plan prove prove-mutants kernels train wheel clean
+.PHONY: help demo test lint docs verify fuzz bitstream bench-board bench-coverage bench-emulator bench-folding bench-gpu bench-hostile bench-link bench-photograph bench-plan prove prove-mutants kernels train wheel clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -46,6 +46,11 @@ bench-coverage: $(VENV)/all.stamp ## Networks as people have them and random one
 
 bench-folding: $(VENV)/all.stamp ## Interval of each stage over its folding bound at three foldings; writes build/bench/
 	$(RUN)edgesight bench folding quant/zoo/fashion-mnist
+
+# PyPI's torchvision does not load beside a torch without CUDA, so that it is installed only where a GPU is found.
+bench-gpu: $(VENV)/all.stamp ## The data centre on an NVIDIA GPU: throughput, latency, energy a request; at most 8 min; without a GPU it says so; writes build/bench/gpu.json
+	@if $(RUN)python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then $(RUN)pip install --quiet --editable '.[gpu]' || echo 'Without torchvision pictures are decoded on the CPUs.'; fi
+	$(RUN)edgesight bench gpu
 
 bench-board: $(VENV)/all.stamp ## Open board built and answering at its pins, PYNQ host, Vivado dry runs, power; writes build/bench/board.json
 	$(RUN)edgesight bench board quant/zoo/fashion-mnist

@@ -48,6 +48,7 @@ class Outline:
         palette: colours that the picture's indices choose from; 0 where samples are no indices.
         inverted: whether 16-bit samples count from white to black.
         halvable: whether the decoder can give a half, a quarter or an eighth of the size.
+        plain: whether it is a JPEG as cameras write them, grey or YCbCr in Huffman's code, which all decoders read.
     """
 
     kind: str
@@ -64,6 +65,7 @@ class Outline:
     palette: int = 0
     inverted: bool = False
     halvable: bool = False
+    plain: bool = False
 
 
 def kind_of(content: bytes) -> str:

@@ -55,8 +55,11 @@ TOO_HEAVY = {
     "hls": ("torch", "brevitas"),
     "quant": ("hls4ml",),
 }
-# The one module of each room that may import such a library: in it alone, and only once a user asks for it.
-WHERE_ASKED = {"edgesight.host.datacenter.executors.pytorch": ("torch",)}
+# The modules that may import such a library: in them alone, and only once a user asks for it.
+WHERE_ASKED = {
+    "edgesight.host.datacenter.executors.pytorch": ("torch",),
+    "edgesight.host.datacenter.executors.device_pictures": ("torch",),
+}
 
 
 def modules(root: Path) -> dict[str, str]:

@@ -255,6 +255,26 @@ def _cells(names: list[str] | None) -> list[str]:
     return names or list(CELLS)
 
 
+@group.command("gpu")
+def bench_gpu_(
+    device: Annotated[
+        str, typer.Option(hidden=True, help="cuda, or cpu for a short run that shows that it works.")
+    ] = "cuda",
+    out: Annotated[Path, typer.Option(help="Folder for gpu.json and the models.")] = Path("build/bench"),
+    json_: Json = False,
+) -> None:
+    """Measure the data centre on an NVIDIA GPU: throughput, latency under load, energy a request. At most 8 min.
+
+    Without a GPU it says so, and ends.
+    """
+    check_reports(out, "gpu.json")  # before torch, which takes seconds
+    from edgesight.bench.gpu.bench import bench_gpu
+
+    if device not in ("cpu", "cuda"):
+        raise typer.BadParameter(f"{device}: expected cpu or cuda", param_hint="--device")
+    _end(bench_gpu(out, Console(stderr=json_), device), out / "gpu.json", json_)
+
+
 @group.command("photograph")
 def bench_photograph_(  # noqa: PLR0913 - a command's options are its surface
     section: Annotated[

@@ -13,23 +13,23 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy.typing as npt
 
 from edgesight.host.datacenter.batching import Done, Limits
 from edgesight.host.datacenter.counts import Counts
-from edgesight.host.datacenter.executors.base import ModelError
+from edgesight.host.datacenter.executors.base import PICTURE, ModelError
 from edgesight.host.datacenter.hosted import Hosted, State
 from edgesight.host.datacenter.memory import Memory
 from edgesight.host.datacenter.quotas import Quotas
 from edgesight.host.datacenter.repository import Repository, Settings, Version, settings_from_json
 from edgesight.host.datacenter.tensors import (
-    PICTURE,
+    are_for_device,
     arrays_of,
     check_wanted,
     decoded,
@@ -50,14 +50,18 @@ from edgesight.host.doors.served import (
     Response,
     own_version,
 )
+from edgesight.host.doors.tensors import invalid
 from edgesight.host.kernel import BackEndInput
 
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch", "triton": "triton"}
 _DRAIN_S = 30.0  # for requests of what is replaced or unloaded
-_DECODING_MOST = 64  # requests whose pictures are decoded or wait for that, of all callers, in equal parts
+# Requests whose pictures are decoded or wait for that, of all callers, in equal parts; and those of which headers alone
+# are read, since their model's worker decodes.
+_DECODING_MOST, _READING_MOST = 64, 512
 _DECODE_AGAIN_S = 0.1  # seconds
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass
@@ -220,6 +224,14 @@ class DataCentre:
         await self._load(name, settings)
         logger.info("model %s: loaded, as %s asked", name, caller.name)
 
+    def limit_rows(self, name: str, rows: int) -> None:
+        """Let at most `rows` rows of a model that takes batches go together from now on; raises Refused."""
+        hosted = self._hosted(name, "")
+        assert hosted.scheduler is not None  # as it was begun
+        if not 1 <= rows <= hosted.max_batch_size:
+            raise invalid(f"model {name} takes 1 to {hosted.max_batch_size} rows at once, not {rows}: state so many")
+        hosted.scheduler.max_batch = rows
+
     async def unload(self, name: str, parameters: Parameters, caller: Caller) -> None:
         """As `Served` says."""
         served = self._served.get(name)
@@ -295,7 +307,7 @@ class DataCentre:
         hosted = self._hosted(request.model, request.version)
         counts, begun = self._served[request.model].counts[hosted.version.number], time.perf_counter()
         try:
-            done, rows, request = await self._answer(hosted, request, caller)
+            done, rows = await self._answer(hosted, request, caller)
             response = response_of(request, hosted, done.outputs)
         except Refused:
             counts.failed(time.perf_counter() - begun)
@@ -323,35 +335,44 @@ class DataCentre:
         counts.succeeded(done, rows, time.perf_counter() - begun)
         return hosted.sha256, done.outputs
 
-    async def _answer(self, hosted: Hosted, request: Request, caller: Caller) -> tuple[Done, int, Request]:
+    async def _answer(self, hosted: Hosted, request: Request, caller: Caller) -> tuple[Done, int]:
         now = self._loop.time()
         self._quotas.spend(caller.name, size_of(request), now)
         wanted = check_wanted(request, hosted)
         level = level_of(request, hosted.version.settings.level)
         form = hosted.version.form
         if form is not None and any(tensor.name == PICTURE for tensor in request.inputs):
-            request = await self._decoded(hosted, form, request, caller)
-        inputs = arrays_of(request, hosted)
+            inputs = await self._pictures(hosted, form, request, caller)
+        else:
+            inputs = arrays_of(request, hosted)
         hosted.rate.add(now)
         left = None if request.timeout is None else request.timeout - (self._loop.time() - now)
         assert hosted.scheduler is not None  # as it was begun
         done = await hosted.scheduler.ask(caller.name, inputs, wanted, left, level)
-        return done, len(next(iter(inputs.values()))) if hosted.max_batch_size else 1, request
+        return done, len(next(iter(inputs.values()))) if hosted.max_batch_size else 1
 
-    async def _decoded(self, hosted: Hosted, form: BackEndInput, request: Request, caller: Caller) -> Request:
-        """The request with pixels in the place of encoded pictures."""
+    async def _pictures(
+        self, hosted: Hosted, form: BackEndInput, request: Request, caller: Caller
+    ) -> dict[str, npt.NDArray[Any]]:
+        """What the worker takes of a request's encoded pictures."""
         files = pictures_of(request, hosted)
+        if hosted.takes_pictures and await self._in_pool(caller, _READING_MOST, lambda: are_for_device(files)):
+            return {PICTURE: request.inputs[0].values.reshape(-1)}
+        tensor = await self._in_pool(caller, _DECODING_MOST, lambda: decoded(files, form, hosted.inputs[0]))
+        return arrays_of(replace(request, inputs=[tensor]), hosted)
+
+    async def _in_pool(self, caller: Caller, most: int, work: Callable[[], T]) -> T:
+        """What `work` on a caller's pictures gives; raises Refused where `most` of all callers' are in work."""
         others = len(self._decoding.keys() - {caller.name})
-        if self._decoding[caller.name] >= max(_DECODING_MOST // (others + 1), 1):
+        if self._decoding[caller.name] >= max(most // (others + 1), 1):
             raise Refused(Code.RESOURCE_EXHAUSTED, "your pictures wait to be decoded: ask again later", _DECODE_AGAIN_S)
         self._decoding[caller.name] += 1
         try:
-            tensor = await self._loop.run_in_executor(self._pool, decoded, files, form, hosted.inputs[0])
+            return await self._loop.run_in_executor(self._pool, work)
         finally:
             self._decoding[caller.name] -= 1
             if not self._decoding[caller.name]:
                 del self._decoding[caller.name]
-        return replace(request, inputs=[tensor])
 
     def _hosted(self, name: str, version: str) -> Hosted:
         served = self._served.get(name)

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
+from edgesight.host.datacenter.blocks import bytes_of
 from edgesight.host.datacenter.durations import Durations
 from edgesight.host.datacenter.executors.base import Arrays, ModelError
 from edgesight.host.datacenter.shares import Line, Share, Shares
@@ -106,7 +107,8 @@ class Scheduler:
 
     def __init__(self, runner: Runner, max_batch: int, limits: Limits) -> None:
         """`max_batch` 0: inputs are not joined."""
-        self._runner, self._max_batch, self._limits = runner, max_batch, limits
+        self.max_batch = max_batch  # where it is not 0, it may be made another at any time
+        self._runner, self._limits = runner, limits
         self._loop = asyncio.get_running_loop()
         self._shares: Shares[Job] = Shares()
         self._numbers = itertools.count()
@@ -182,9 +184,9 @@ class Scheduler:
             raise self._unloaded()
         now = self._loop.time()
         had = self._limits.patience if timeout is None else timeout
-        rows = len(next(iter(inputs.values()))) if self._max_batch else 1
+        rows = len(next(iter(inputs.values()))) if self.max_batch else 1
         share = self._shares.of(caller)
-        held = sum(_bytes_of(array) for array in inputs.values()) + _COPY_BYTES
+        held = sum(bytes_of(array) for array in inputs.values()) + _COPY_BYTES
         self._check_time(share, rows, now, had, timeout is not None)
         self._check_room(share, held)
         if timeout is not None:
@@ -192,7 +194,7 @@ class Scheduler:
         job = Job(
             inputs, wanted, rows, now + had, level, share, next(self._numbers), now, held, self._loop.create_future()
         )
-        job.shapes = tuple((name, array.shape[1:]) for name, array in inputs.items()) if self._max_batch else ()
+        job.shapes = tuple((name, array.shape[1:]) for name, array in inputs.items()) if self.max_batch else ()
         # By then its load has to go on, if it is not in memory.
         job.timer = self._loop.call_at(job.deadline - self._begins(), self._due, job)
         self._shares.wait(share, job.deadline, job.number, job, level)
@@ -334,7 +336,7 @@ class Scheduler:
             lambda share: most,
             most,
             lambda job: job.rows,
-            lambda job: self._max_batch > 0 and job.shapes == shapes,
+            lambda job: self.max_batch > 0 and job.shapes == shapes,
         )
         for job in taken:
             del self._waiting[job.number]
@@ -350,7 +352,7 @@ class Scheduler:
         """
         now = self._loop.time()
         shares = [share for share in self._shares if len(share.waiting)]
-        most = max(self._max_batch, 1)
+        most = max(self.max_batch, 1)
         part = max(most // max(len(shares), 1), 1)
         soonest = min((share.waiting.next().deadline for share in shares if share.queued <= part), default=math.inf)
         within = min(soonest - now, self.had * _SLACK)
@@ -421,10 +423,14 @@ class Scheduler:
         for job in batch:
             job.share.used += took * job.rows / rows
             outputs = answer.outputs
-            if self._max_batch:
+            if self.max_batch:
                 outputs = {name: array[begin : begin + job.rows] for name, array in outputs.items()}
+            fault = next((place for place in range(begin, begin + job.rows) if place in answer.faults), None)
             begin += job.rows
-            if job.waits:
+            if job.waits and fault is not None:
+                told = f"picture {fault - begin + job.rows} {answer.faults[fault]}"
+                job.result.set_exception(Refused(Code.INVALID_ARGUMENT, told))
+            elif job.waits:
                 named = {name: array for name, array in outputs.items() if not job.wanted or name in job.wanted}
                 job.result.set_result(Done(named, begun - job.came, answer.seconds, rows))
 
@@ -443,10 +449,3 @@ def _settle(batch: Sequence[Job], error: Refused) -> None:
 
 def _waiting(share: Share[Job]) -> Line[Job]:
     return share.waiting
-
-
-def _bytes_of(array: npt.NDArray[Any]) -> int:
-    """Bytes that an array holds, those of its BYTES included."""
-    if array.dtype == object:
-        return sum(map(len, array.ravel())) + 8 * array.size
-    return array.nbytes

@@ -126,6 +126,13 @@ class Block:
         return self._memory
 
 
+def bytes_of(array: npt.NDArray[Any]) -> int:
+    """Bytes that an array holds, those of its BYTES included."""
+    if array.dtype == object:
+        return sum(map(len, array.ravel())) + 8 * array.size
+    return array.nbytes
+
+
 def new_block() -> Block:
     """An empty block."""
     descriptor = os.memfd_create("edgesight", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

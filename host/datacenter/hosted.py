@@ -21,7 +21,7 @@ from edgesight.host.datacenter.batching import Limits, Scheduler
 from edgesight.host.datacenter.executors.base import DATATYPES, DTYPES, ModelError
 from edgesight.host.datacenter.memory import Memory, Rate
 from edgesight.host.datacenter.repository import Version, check_same, open_file
-from edgesight.host.datacenter.workers import Answer, Worker, WorkerLost
+from edgesight.host.datacenter.workers import LOAD_WITHIN, Answer, Worker, WorkerLost
 from edgesight.host.doors.served import Code, Refused, TensorForm
 
 _PROCESS_BYTES = 64 << 20  # that a worker takes beside its model, before any was measured
@@ -53,6 +53,7 @@ class Hosted:
         self.inputs: Sequence[TensorForm] = ()
         self.outputs: Sequence[TensorForm] = ()
         self.max_batch_size = 0
+        self.takes_pictures = False  # encoded, beside its own inputs
         self.bytes = round(_PROCESS_BYTES + _FILE_TIMES * version.bytes)
         self.measured = False  # else `bytes` is an estimate
         self.load_s = _LOAD_S
@@ -69,6 +70,9 @@ class Hosted:
         self._failures = 0  # of workers, one after the other
         self._not_before = 0.0  # when another may be started, by the loop's clock
         self._largest = 0  # rows of a batch, for which memory was measured
+        options = version.recipe.options
+        self._prepares = options.get("device", "cpu") != "cpu" or options.get("compile") == "true"
+        self._prepared: set[int] = set()  # rows of batches that this worker has had
         self._work: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------------------------------------------------ its life
@@ -210,12 +214,15 @@ class Hosted:
             raise Refused(Code.UNAVAILABLE, f"model {self.name} has no worker just now: ask again", self._again())
         usual = scheduler.usual.expected(rows)
         within = _HANGS_MOST if usual == 0.0 else min(max(_HANGS * usual, _HANGS_LEAST), _HANGS_MOST)
+        if self._prepares and rows not in self._prepared:
+            within = _HANGS_MOST  # kernels may be chosen or compiled for a size that first comes
         measure = rows > self._largest
         try:
             answer = await worker.run(inputs, within, wanted, measure)
         except WorkerLost as error:
             raise Refused(Code.UNAVAILABLE, str(error), self._again() + self.load_s) from error
         self._failures = 0
+        self._prepared.add(rows)
         if measure:
             self._largest = rows
             if answer.rss > self.bytes:
@@ -230,17 +237,19 @@ class Hosted:
         """A worker with the model in it, which gave outputs for zeros; raises ModelError."""
         worker = await Worker.start(self.version.recipe, self._file)
         self._worker = worker
+        self._prepared.clear()
         if self._sha256 not in ("", worker.sha256):
             raise ModelError(f"the file of model {self.name} was written to since it was loaded: load it again")
         self._sha256 = worker.sha256
         self.inputs, self.outputs, self.max_batch_size = worker.inputs, worker.outputs, worker.max_batch_size
+        self.takes_pictures = worker.takes_pictures
         self.bytes, self.measured = max(worker.rss, self.bytes if self.measured else 0), True
         for rows in (1, 2) if self.max_batch_size > 1 else (1,):
             zeros = self._zeros(rows)
             if zeros is None:
                 break  # which lengths would do is not known
             try:
-                answer = await worker.run(zeros, _HANGS_MOST, (), measure=True)
+                answer = await worker.run(zeros, LOAD_WITHIN, (), measure=True)  # it may compile
                 self._check(answer, rows)
             except WorkerLost:
                 raise

@@ -195,13 +195,37 @@ def _version(model: Path, number: int, settings: Settings, labels: Sequence[str]
         raise ModelError(
             f"model {name}, version {number}: {folder} holds no {' or '.join(_files_of(kind))}: put it there"
         )
-    recipe = Recipe(kind, name, settings.inputs, settings.outputs, settings.max_batch_size, settings.options)
+    recipe = Recipe(
+        kind,
+        name,
+        settings.inputs,
+        settings.outputs,
+        settings.max_batch_size,
+        settings.options,
+        _form_for_worker(name, kind, settings, form),
+    )
     if path is None or kind == "triton":
         return Version(name, str(number), recipe, settings, labels, form, None)
     try:
         return Version(name, str(number), recipe, settings, labels, form, path, identity(path))
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}): put the model's file there") from error
+
+
+def _form_for_worker(name: str, kind: str, settings: Settings, form: BackEndInput | None) -> str:
+    """The form as JSON where the model's worker is to take encoded pictures itself; else empty."""
+    where = settings.options.get("pictures", "")
+    if not where:
+        return ""
+    if where != "device":
+        raise ModelError(f"model {name}: `pictures` is {where!r}: state device, or leave it out")
+    if kind != "pytorch":
+        raise ModelError(
+            f"model {name}: `pictures` is device, which {kind} does not do: give model.pt2, or leave it out"
+        )
+    if form is None:
+        raise ModelError(f"model {name}: `pictures` is device, and there is no {FORM}: put it into the model's folder")
+    return form.model_dump_json()
 
 
 def _form_in(folder: Path) -> BackEndInput | None:

@@ -12,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.datacenter.batching import NO_LEVEL
-from edgesight.host.datacenter.executors.base import DATATYPES, DTYPES
+from edgesight.host.datacenter.executors.base import DATATYPES, DTYPES, PICTURE
+from edgesight.host.datacenter.executors.device_pictures import is_for_device
 from edgesight.host.datacenter.hosted import Hosted
 from edgesight.host.datacenter.models import as_taken
 from edgesight.host.doors.served import Request, Response, Tensor, TensorForm, Wanted, shape_of
 from edgesight.host.doors.tensors import invalid
 from edgesight.host.kernel import BackEndInput
 from edgesight.host.picture_files import MAX_FILE_BYTES, Unreadable
+from edgesight.host.picture_formats import outline
 from edgesight.host.pictures import read
-
-PICTURE = "picture"  # the input that takes encoded pictures: BYTES, an element a picture
 
 
 def arrays_of(request: Request, hosted: Hosted) -> dict[str, npt.NDArray[Any]]:
@@ -120,6 +120,17 @@ def pictures_of(request: Request, hosted: Hosted) -> Sequence[bytes]:
     if largest > MAX_FILE_BYTES:
         raise invalid(f"a picture has {largest} bytes, at most {MAX_FILE_BYTES} are read: make it smaller")
     return files
+
+
+def are_for_device(files: Sequence[bytes]) -> bool:
+    """Whether a worker is to decode the pictures itself; raises Refused for one whose header says that none will."""
+    for place, content in enumerate(files):
+        try:
+            if not is_for_device(outline(content)):
+                return False
+        except Unreadable as error:
+            raise invalid(f"picture {place} {error}") from error
+    return True
 
 
 def decoded(files: Sequence[bytes], form: BackEndInput, port: TensorForm) -> Tensor:

@@ -23,7 +23,7 @@ from typing import Any
 
 from edgesight.host.datacenter.blocks import Block
 from edgesight.host.datacenter.executors import Executor, ModelError, Recipe, make
-from edgesight.host.datacenter.executors.base import first_line
+from edgesight.host.datacenter.executors.base import PICTURE, first_line
 from edgesight.host.files import read_regular, sha256
 
 MESSAGE_BYTES = 1 << 16  # of a message on the socket
@@ -71,6 +71,7 @@ class _Worker:
                 "inputs": [asdict(port) for port in executor.inputs],
                 "outputs": [asdict(port) for port in executor.outputs],
                 "max_batch_size": executor.max_batch_size,
+                "takes_pictures": executor.run_pictures is not None,
                 "sha256": checksum,
                 "seconds": time.perf_counter() - begun,
                 "rss": _rss(),
@@ -85,10 +86,16 @@ class _Worker:
         try:
             arrays = self._taken.read(call["places"], copied=False)
             at_model = time.perf_counter()
-            outputs = executor.run(arrays, call["wanted"])
+            faults: dict[int, str] = {}
+            if executor.run_pictures is not None and PICTURE in arrays and arrays[PICTURE].dtype == object:
+                outputs, faults = executor.run_pictures(list(arrays[PICTURE].ravel()), call["wanted"])
+            else:
+                outputs = executor.run(arrays, call["wanted"])
             ended = time.perf_counter()
             del arrays
             answer: dict[str, Any] = {"places": self._given.write({name: [one] for name, one in outputs.items()})}
+            if faults:
+                answer["faults"] = faults
         except Exception as error:  # whatever a model raises: it is told, and the next call is answered
             return {"fault": first_line(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"}
         answer["seconds"] = at_model - begun, ended - at_model, time.perf_counter() - ended

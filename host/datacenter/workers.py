@@ -14,12 +14,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
 
-from edgesight.host.datacenter.blocks import Block, new_block
+from edgesight.host.datacenter.blocks import Block, bytes_of, new_block
 from edgesight.host.datacenter.executors.base import ModelError, Recipe, forms
 from edgesight.host.datacenter.worker import MESSAGE_BYTES
 from edgesight.host.doors.served import TensorForm
@@ -41,11 +41,13 @@ class Answer:
         outputs: by name.
         seconds: for taking the inputs, for the model itself, and for giving the outputs.
         rss: bytes that the worker holds in memory, where that was asked for; else 0.
+        faults: rows whose picture cannot be read, and why.
     """
 
     outputs: dict[str, npt.NDArray[Any]]
     seconds: tuple[float, float, float]
     rss: int
+    faults: Mapping[int, str] = field(default_factory=dict)
 
 
 class Worker:
@@ -63,6 +65,7 @@ class Worker:
         self.inputs: Sequence[TensorForm] = ()
         self.outputs: Sequence[TensorForm] = ()
         self.max_batch_size = 0
+        self.takes_pictures = False
         self.sha256 = ""
         self.rss = 0  # when it had loaded the model
         self._loop.add_reader(line, self._readable)
@@ -112,6 +115,7 @@ class Worker:
             raise ModelError(str(told["fault"]))
         worker.inputs, worker.outputs = forms(told["inputs"]), forms(told["outputs"])
         worker.max_batch_size, worker.sha256, worker.rss = told["max_batch_size"], told["sha256"], told["rss"]
+        worker.takes_pictures = told["takes_pictures"]
         return worker
 
     async def run(
@@ -127,7 +131,7 @@ class Worker:
         """
         if self.ended.done():
             raise WorkerLost(self._loss())
-        large = sum(part.nbytes for parts in inputs.values() for part in parts) > _LARGE
+        large = sum(bytes_of(part) for parts in inputs.values() for part in parts) > _LARGE
         try:
             places = await asyncio.to_thread(self._taken.write, inputs) if large else self._taken.write(inputs)
         except ModelError as error:
@@ -141,12 +145,13 @@ class Worker:
         try:
             outputs = self._given.read(told["places"], copied=True)
             first, middle, last = told["seconds"]
-        except (KeyError, TypeError, ValueError) as error:
+            faults = {int(row): str(why) for row, why in told.get("faults", {}).items()}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             self.kill()
             raise WorkerLost(
                 f"model {self._recipe.name}: its worker talks nonsense and was ended: ask again"
             ) from error
-        return Answer(outputs, (first, middle, last), told.get("rss", 0))
+        return Answer(outputs, (first, middle, last), told.get("rss", 0), faults)
 
     def kill(self) -> None:
         """End it at once."""

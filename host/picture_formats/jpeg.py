@@ -9,6 +9,7 @@ from edgesight.host.picture_formats.exif import orientation_of
 
 _MAX_SCANS = 64  # of a progressive JPEG: each is a pass over all pixels
 _READ = {0xC0: False, 0xC1: False, 0xC2: True, 0xC9: False, 0xCA: True}  # frame's marker -> progressive?
+_ARITHMETIC = {0xC9, 0xCA}
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _KEPT = {0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE}  # tables, restarts, and what names the colours: JFIF and Adobe
 
@@ -17,6 +18,7 @@ def walk(content: bytes) -> Outline:
     """Outline of the JPEG in the file `content`; raises Unreadable, struct.error or IndexError."""
     kept = [content[:2]]
     frame: bytes | None = None
+    names_colours, plain = False, True
     progressive, orientation, at, count = False, 0, 2, 0
     while True:
         at = content.find(b"\xff", at)
@@ -42,9 +44,13 @@ def walk(content: bytes) -> Outline:
                 raise Unreadable("is damaged: it begins twice; copy it again")
             if marker not in _READ:
                 raise Unreadable("is a lossless or hierarchical JPEG, which is not read: save it as a common one")
-            frame, progressive = body, _READ[marker]
+            frame, progressive, plain = body, _READ[marker], plain and marker not in _ARITHMETIC
         elif marker == 0xE1 and body.startswith(b"Exif\0\0"):
             orientation = orientation or orientation_of(body[6:])
+        elif marker == 0xE0 and body.startswith(b"JFIF\0"):
+            names_colours = True
+        elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
+            names_colours, plain = True, plain and body[11] == 1  # YCbCr
         if marker in _KEPT or marker in _FRAMES:
             kept.append(b"\xff" + bytes([marker]) + content[at : at + length])
         at += length
@@ -58,6 +64,8 @@ def walk(content: bytes) -> Outline:
     sampled = [(frame[7 + 3 * index] >> 4, frame[7 + 3 * index] & 15) for index in range(components)]
     if not all(1 <= factor <= 4 for pair in sampled for factor in pair):
         raise Unreadable(f"is damaged: its colours are sampled by {sampled}; copy it again")
+    identifiers = bytes(frame[6 + 3 * index] for index in range(components))
+    plain = plain and components != 4 and (names_colours or identifiers != b"RGB")
     coefficients = 0
     if progressive or body[0] < components:
         if content.count(b"\xff\xda", at) > _MAX_SCANS:
@@ -77,4 +85,5 @@ def walk(content: bytes) -> Outline:
         2 * len(content),
         orientation=orientation or 1,
         halvable=True,
+        plain=plain,
     )

@@ -34,6 +34,7 @@ WRITES: dict[tuple[str, str], tuple[tuple[str | Path, ...], str | None]] = {
     ("bench folding", "--out"): (("bench", "folding", ZOO), "folding.json"),
     ("bench emulator", "--out"): (("bench", "emulator"), "emulator.json"),
     ("bench fairness", "--out"): (("bench", "fairness"), "fairness.json"),
+    ("bench gpu", "--out"): (("bench", "gpu"), "gpu.json"),
     ("bench hostile", "--out"): (("bench", "hostile"), "hostile.json"),
     ("bench link", "--out"): (("bench", "link"), "link.json"),
     ("bench photograph", "--out"): (("bench", "photograph"), "photograph.json"),

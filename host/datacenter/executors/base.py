@@ -19,6 +19,7 @@ from edgesight.host.errors import EdgeSightError
 Arrays = Mapping[str, npt.NDArray[Any]]
 DTYPES = tensors.DATATYPES  # numpy's, by the protocol's
 DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
+PICTURE = "picture"  # the input that takes encoded pictures: BYTES, an element a picture
 DEFAULT_BATCH = 8  # of a model that takes any count, where nothing says how many are good
 
 
@@ -36,6 +37,7 @@ class Recipe:
         inputs, outputs: as its configuration declares them, with the batch; empty: the file says it.
         max_batch_size: of the configuration; None: the file says it.
         options: of the kind, as `threads`, `device` (cpu, cuda, tensorrt), `compile`, `url`.
+        form: a package's `backend_input` as JSON where the executor is to take encoded pictures itself; else empty.
     """
 
     kind: str
@@ -44,6 +46,7 @@ class Recipe:
     outputs: Sequence[TensorForm] = ()
     max_batch_size: int | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    form: str = ""
 
     def pack(self) -> str:
         """As JSON."""
@@ -69,17 +72,31 @@ class Recipe:
         return int(told)
 
 
+class RunPictures(Protocol):
+    """Runs a model on encoded pictures."""
+
+    def __call__(
+        self, files: Sequence[bytes], wanted: Sequence[str] = ()
+    ) -> tuple[dict[str, npt.NDArray[Any]], dict[int, str]]:
+        """As `Executor.run`, of a picture a row; and what is wrong with those that cannot be read, by place.
+
+        Their rows mean nothing.
+        """
+
+
 class Executor(Protocol):
     """Runs one model.
 
     Attributes:
         inputs, outputs: -1 where any length will do; `()` where nothing is known of a shape.
         max_batch_size: rows along the first dimension at once; 0: the first dimension is no batch.
+        run_pictures: None where it takes no encoded pictures.
     """
 
     inputs: Sequence[TensorForm]
     outputs: Sequence[TensorForm]
     max_batch_size: int
+    run_pictures: RunPictures | None
 
     def run(self, arrays: Arrays, wanted: Sequence[str] = ()) -> dict[str, npt.NDArray[Any]]:
         """The outputs `wanted`, all where none is named, of contiguous inputs; from one thread at a time.

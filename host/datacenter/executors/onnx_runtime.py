@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.datacenter.executors.base import (
+    DEFAULT_BATCH,
     Arrays,
     ModelError,
     Recipe,
+    RunPictures,
     batch_of,
     check_declared,
     first_line,
@@ -37,6 +39,8 @@ _PROVIDERS = {
 class OnnxExecutor:
     """An ONNX model; its options are `threads` and `device`."""
 
+    run_pictures: RunPictures | None = None
+
     def __init__(self, recipe: Recipe, content: bytes) -> None:
         """Load the model of the file `content`; raises ModelError."""
         try:
@@ -48,11 +52,18 @@ class OnnxExecutor:
         options.intra_op_num_threads = recipe.threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        providers = _providers(recipe, onnxruntime.get_available_providers())
+        self._runtime = onnxruntime
+        self._device = "cpu" if recipe.options.get("device", "cpu") == "cpu" else "cuda"
+        chosen = _providers(recipe, onnxruntime.get_available_providers())
         try:
             # Weights in a file beside the model are looked for in an empty folder: the checksum does not cover them.
             with tempfile.TemporaryDirectory() as empty:
                 options.add_session_config_entry("session.model_external_initializers_file_folder_path", empty)
+                ports: Sequence[TensorForm] = ()
+                if recipe.options.get("device") == "tensorrt":  # which has to know how large a batch may be
+                    plain = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+                    ports = _forms(name, plain.get_inputs())
+                providers = [(one, provider_options(one, ports, recipe.max_batch_size)) for one in chosen]
                 self._session = onnxruntime.InferenceSession(content, options, providers=providers)
         except Exception as error:  # its exceptions share no base class
             if "External data" in str(error):
@@ -71,16 +82,36 @@ class OnnxExecutor:
         self.max_batch_size = batch_of(recipe, self.inputs, self.outputs, len(symbols) <= 1)
         self._texts = {port.name for port in self.inputs if port.datatype == "BYTES"}
         self._names = [port.name for port in self.outputs]
+        self._has_texts = any(port.datatype == "BYTES" for port in (*self.inputs, *self.outputs))
 
     def run(self, arrays: Arrays, wanted: Sequence[str] = ()) -> dict[str, npt.NDArray[Any]]:
         """As `Executor` says."""
         names = list(wanted) or self._names
+        if self._device != "cpu" and not self._has_texts:
+            return self.run_bound(arrays, names, self._device)
         taken = {name: _as_text(array) if name in self._texts else array for name, array in arrays.items()}
         try:
             given = self._session.run(names, taken)
         except Exception as error:
             raise ModelError(first_line(error)) from error
         return {name: _as_bytes(np.asarray(array)) for name, array in zip(names, given, strict=True)}
+
+    def run_bound(self, arrays: Arrays, names: Sequence[str], device: str) -> dict[str, npt.NDArray[Any]]:
+        """The outputs `names`, of numbers alone: each input is copied to the `device` once, each output back once.
+
+        Raises ModelError.
+        """
+        binding = self._session.io_binding()
+        try:
+            for name, array in arrays.items():
+                binding.bind_ortvalue_input(name, self._runtime.OrtValue.ortvalue_from_numpy(array, device, 0))
+            for name in names:
+                binding.bind_output(name, device)
+            self._session.run_with_iobinding(binding)
+            given = binding.copy_outputs_to_cpu()
+        except Exception as error:
+            raise ModelError(first_line(error)) from error
+        return dict(zip(names, given, strict=True))
 
 
 def _providers(recipe: Recipe, present: Sequence[str]) -> list[str]:
@@ -94,6 +125,23 @@ def _providers(recipe: Recipe, present: Sequence[str]) -> list[str]:
             "or state `device` cpu"
         )
     return [provider for provider in wanted if provider in present]
+
+
+def provider_options(provider: str, inputs: Sequence[TensorForm], most: int | None) -> dict[str, str]:
+    """So that no batch of a size that first comes, of at most `most` rows, has to wait for long."""
+    if provider == "CUDAExecutionProvider":
+        return {"cudnn_conv_algo_search": "HEURISTIC"}  # the default tries all algorithms for each size
+    free = [port for port in inputs if port.shape[:1] == (-1,)]
+    if provider != "TensorrtExecutionProvider" or not free or any(-1 in port.shape[1:] for port in inputs):
+        return {}
+    # One engine for all sizes; without these it is built anew for a larger one.
+    largest = most or DEFAULT_BATCH
+    return {
+        f"trt_profile_{bound}_shapes": ",".join(
+            f"{port.name}:{'x'.join(map(str, (rows, *port.shape[1:])))}" for port in free
+        )
+        for bound, rows in (("min", 1), ("opt", largest), ("max", largest))
+    }
 
 
 def _forms(name: str, arguments: Iterable[Any]) -> tuple[TensorForm, ...]:

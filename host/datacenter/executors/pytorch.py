@@ -18,15 +18,22 @@ from edgesight.host.datacenter.executors.base import (
     Arrays,
     ModelError,
     Recipe,
+    RunPictures,
     batch_of,
     check_declared,
     first_line,
 )
 from edgesight.host.doors.served import TensorForm
+from edgesight.host.kernel import BackEndInput
 
 
 class PytorchExecutor:
-    """A PyTorch model; its options are `threads`, `device` (cpu, cuda) and `compile` (true: by `torch.compile`)."""
+    """A PyTorch model; its options are `threads`, `device` (cpu, cuda) and `compile` (true: by `torch.compile`).
+
+    Where its recipe has a form of pictures, these are made tensors on the device.
+    """
+
+    run_pictures: RunPictures | None
 
     def __init__(self, recipe: Recipe, content: bytes) -> None:
         """Load the model of the file `content`; raises ModelError."""
@@ -52,6 +59,7 @@ class PytorchExecutor:
         self.inputs, self.outputs = inputs, outputs
         self.max_batch_size = batch_of(recipe, self.inputs, self.outputs)
         self._module = torch.compile(module) if recipe.options.get("compile") == "true" else module
+        self.run_pictures = self._pictures_runner(recipe) if recipe.form else None
 
     def _load(self, recipe: Recipe, content: bytes) -> tuple[Any, Sequence[TensorForm], Sequence[TensorForm]]:
         torch = self._torch
@@ -99,10 +107,42 @@ class PytorchExecutor:
         try:
             with torch.inference_mode():
                 taken = [torch.from_numpy(arrays[port.name]).to(self._device) for port in self.inputs]
-                given = self._module(*taken)
-                if isinstance(given, torch.Tensor):
-                    given = (given,)
-                found = zip(self.outputs, given, strict=True)
-                return {port.name: tensor.cpu().numpy() for port, tensor in found if not wanted or port.name in wanted}
+                return self._given(taken, wanted)
         except Exception as error:
-            raise ModelError(first_line(error)) from error
+            raise self._failure(error) from error
+
+    def _pictures_runner(self, recipe: Recipe) -> RunPictures:
+        from edgesight.host.datacenter.executors.device_pictures import DevicePictures
+
+        form = BackEndInput.model_validate_json(recipe.form)
+        pictures = DevicePictures(recipe.name, self._device, form)
+        pictures.check(self.inputs)
+
+        def run(
+            files: Sequence[bytes], wanted: Sequence[str] = ()
+        ) -> tuple[dict[str, npt.NDArray[Any]], dict[int, str]]:
+            try:
+                with self._torch.inference_mode():
+                    batch, faults = pictures.batch(files)
+                    return self._given([batch], wanted), faults
+            except Exception as error:
+                raise self._failure(error) from error
+
+        return run
+
+    def _given(self, taken: Sequence[Any], wanted: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+        """The outputs `wanted` for tensors on the device; each is copied from it once."""
+        given = self._module(*taken)
+        if isinstance(given, self._torch.Tensor):
+            given = (given,)
+        found = zip(self.outputs, given, strict=True)
+        return {port.name: tensor.cpu().numpy() for port, tensor in found if not wanted or port.name in wanted}
+
+    def _failure(self, error: Exception) -> ModelError:
+        """What to raise for `error`; where the GPU's context is lost, in which no call would ever work, this ends."""
+        if self._device.type == "cuda":
+            try:
+                self._torch.cuda.synchronize()
+            except Exception as lost:
+                raise SystemExit(f"the GPU is lost to this process ({first_line(lost)})") from error
+        return ModelError(first_line(error))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesight.host.datacenter.executors.base import DTYPES, Arrays, ModelError, Recipe, first_line
+from edgesight.host.datacenter.executors.base import DTYPES, Arrays, ModelError, Recipe, RunPictures, first_line
 from edgesight.host.doors.served import TensorForm
 
 _WAIT = 30.0  # seconds for an answer
@@ -16,6 +16,8 @@ _WAIT = 30.0  # seconds for an answer
 
 class TritonExecutor:
     """A remote model; its options are `url` (host:port), `model` (else its own name), `version` and `timeout` (s)."""
+
+    run_pictures: RunPictures | None = None
 
     def __init__(self, recipe: Recipe) -> None:
         """Ask the server for the model's metadata; raises ModelError."""

@@ -294,6 +294,22 @@ def test_quotas_bind_whom_they_name(tmp_path: Path) -> None:
     run(test())
 
 
+def test_rows_that_go_together_can_be_limited_while_a_model_works(tmp_path: Path) -> None:
+    put(tmp_path, "m", scaled(2.0))
+
+    async def test() -> None:
+        async with centre(tmp_path) as made:
+            for most in (1, 2, 8):
+                made.limit_rows("m", most)
+                await asyncio.gather(*(ask(made, "m", values([1, 2, 3, 4])) for _ in range(16)))
+                assert max(made.statistics("m", "")[0].batches) <= most
+            for wrong in (0, 9):
+                with pytest.raises(Refused, match=f"takes 1 to 8 rows at once, not {wrong}: state"):
+                    made.limit_rows("m", wrong)
+
+    run(test())
+
+
 def test_encoded_pictures_are_taken_where_the_model_has_a_form(tmp_path: Path, backend: Path) -> None:
     height, width, _ = SHAPE
     form = BackEndInput(

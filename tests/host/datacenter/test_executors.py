@@ -13,6 +13,7 @@ import pytest
 
 from edgesight.host.datacenter.blocks import new_block
 from edgesight.host.datacenter.executors import ModelError, Recipe, make
+from edgesight.host.datacenter.executors.onnx_runtime import OnnxExecutor, provider_options
 from edgesight.host.doors.served import TensorForm
 from tests.host.datacenter.tiny import recipe, scaled, values
 
@@ -58,6 +59,31 @@ def test_what_the_file_gainsays_is_refused_with_both(wrong: str) -> None:
     fields: dict[str, Any] = {"kind": "onnxruntime", "name": "m", **told}
     with pytest.raises(ModelError, match=said):
         make(Recipe(**fields), scaled(2.0))
+
+
+def test_bound_inputs_and_outputs_are_those_of_a_plain_run() -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed: extra `build`")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: extra `datacenter`")
+    executor = make(recipe(), scaled(2.0))
+    assert isinstance(executor, OnnxExecutor)
+    found = executor.run_bound({"x": ROWS}, ["y"], "cpu")
+    assert list(found) == ["y"]
+    assert np.array_equal(found["y"], executor.run({"x": ROWS})["y"])
+    with pytest.raises(ModelError, match="Got invalid dimensions"):
+        executor.run_bound({"x": np.zeros((1, 5), np.float32)}, ["y"], "cpu")
+
+
+def test_tensorrt_is_told_of_all_sizes_of_a_batch_that_may_come() -> None:
+    tensorrt = "TensorrtExecutionProvider"
+    image = TensorForm("image", "UINT8", (-1, 224, 224, 3))
+    assert provider_options(tensorrt, [image], 32) == {
+        "trt_profile_min_shapes": "image:1x224x224x3",
+        "trt_profile_opt_shapes": "image:32x224x224x3",
+        "trt_profile_max_shapes": "image:32x224x224x3",
+    }
+    for other in (TensorForm("x", "FP32", (1, 4)), TensorForm("x", "FP32", (-1, -1))):
+        assert provider_options(tensorrt, [other], 32) == {}
+    assert provider_options("CPUExecutionProvider", [image], 32) == {}
 
 
 def test_a_fixed_batch_is_no_batch_whatever_its_configuration_says() -> None:
