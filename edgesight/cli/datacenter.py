@@ -115,8 +115,10 @@ def edges(
 @group.command()
 def client(
     name: Annotated[str, typer.Argument(help="What the client is to be called.")],
+    folder: Annotated[
+        Path, typer.Argument(help="New folder for the client's key and certificate, and the authority's.")
+    ],
     keys_folder: KeysFolder,
-    out: Annotated[Path, typer.Option(help="New folder for the client's key and certificate, and the authority's.")],
     manages: Annotated[bool, typer.Option("--manages", help="It may also load and unload models.")] = False,
     renew: Annotated[
         bool, typer.Option("--renew", help="Another certificate of a client that has one, which stays good, too.")
@@ -128,11 +130,11 @@ def client(
     from edgesight.host.doors.certificates import make_client
 
     with closing(Authority(keys_folder)) as authority:
-        make_client(authority, name, out, manages=manages, renew=renew)
+        make_client(authority, name, folder, manages=manages, renew=renew)
     if json_:
-        ending.print_json({"client": name, "folder": str(out)})
+        ending.print_json({"client": name, "folder": str(folder)})
     else:
-        print(out)
+        print(folder)
 
 
 @group.command()

@@ -276,7 +276,7 @@ def test_clients_show_certificates_of_the_data_centres_authority(tmp_path: Path)
     keys = make_trust(tmp_path)
     given: dict[str, list[str]] = {"asks": [], "manages": ["--manages"]}
     for name, more in given.items():
-        command = ["datacenter", "client", name, "--keys", keys.datacenter, "--out", tmp_path / name, *more]
+        command = ["datacenter", "client", name, tmp_path / name, "--keys", keys.datacenter, *more]
         subprocess.run([sys.executable, "-m", "edgesight", *map(str, command)], check=True, capture_output=True)
 
     def connect(at: str, name: str) -> Any:
