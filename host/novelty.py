@@ -26,7 +26,7 @@ from edgesight.host.files import sha256
 from edgesight.host.kernel import Kernel, KernelError, Novelty
 from edgesight.host.package import Package
 
-LEVEL: Final = 0.015
+LEVEL: Final = 0.018
 """Below this p-value a picture is called strange."""
 _MOST_BYTES = 1 << 23  # of all arrays together
 _MOST_ARRAYS = 2 * LAYERS + 8
