@@ -106,6 +106,11 @@ class Program:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def started(self) -> bool:
+        """Whether there is a process, be it ended."""
+        return self._process is not None
+
     async def start(self) -> str:
         """Start it and wait until it is ready; the line that says so. Raises EmulationError where it never is."""
         before = self.log.stat().st_size
