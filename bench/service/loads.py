@@ -143,8 +143,8 @@ async def saturate(choose: Callable[[], Call], in_flight: int, warm: float, seco
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    """Median and 99th percentile, in milliseconds; empty where there is too little."""
+    """First decile, median and 99th percentile, in milliseconds; empty where there is too little."""
     if len(seconds) < 2:
         return {}
     cut = statistics.quantiles(seconds, n=100)
-    return {"p50_ms": 1e3 * cut[49], "p99_ms": 1e3 * cut[98]}
+    return {"p10_ms": 1e3 * cut[9], "p50_ms": 1e3 * cut[49], "p99_ms": 1e3 * cut[98]}
