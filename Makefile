@@ -15,7 +15,7 @@ RUN := $(VENV)/bin/
 TESTS := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs verify fuzz bitstream bench-board bench-coverage bench-emulator bench-folding bench-gpu bench-hostile bench-link bench-photograph bench-plan prove prove-mutants kernels train wheel clean
+.PHONY: help demo test lint docs verify fuzz bitstream bench-board bench-coverage bench-emulator bench-folding bench-gpu bench-hostile bench-link bench-photograph bench-plan prove prove-mutants kernels train wheel clean bench-service
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ bench-hostile: $(VENV)/all.stamp ## What strangers and a turned edge can do to t
 
 bench-photograph: $(VENV)/all.stamp ## A back end that takes the photograph, a stranger's, strange pictures, a site's thresholds; DATA=folder with clothing224.zip, gtsrb32.zip, photos256.zip (ZOO=, SIGNS_ZOO= trained on the first two; CASES= odd pictures); writes build/bench/photograph.json
 	$(RUN)edgesight bench photograph $(if $(DATA),--photographs $(DATA)/clothing224.zip --signs $(DATA)/gtsrb32.zip --others $(DATA)/gtsrb32.zip --anything $(DATA)/photos256.zip) $(if $(ZOO),--zoo $(ZOO)) $(if $(SIGNS_ZOO),--signs-zoo $(SIGNS_ZOO)) $(if $(CASES),--pictures $(CASES))
+
+bench-service: $(VENV)/all.stamp ## The data centre's doors: latency, load, many models, fairness, clients, fuzzing, kills (IMAGE_CLIENT=tritonclient's image_client.py; PEERS=no installs no other server to compare with); writes build/bench/service.json
+	$(RUN)edgesight bench service $(if $(IMAGE_CLIENT),--image-client $(IMAGE_CLIENT)) $(if $(filter no,$(PEERS)),--no-peers)
 
 bench-plan: $(VENV)/all.stamp ## All planners against the authors' methods, exact ones and baselines; DATA=folder with traces/, jellybean-vqa/
 	$(RUN)edgesight bench plan $(if $(DATA),--traces $(DATA)/traces --published $(DATA)/jellybean-vqa)

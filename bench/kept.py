@@ -1,6 +1,6 @@
 """What a bench found before, taken again as long as all that it hangs on is the same, so that a stopped run goes on.
 
-Words owned here: kept result.
+Words owned here: kept result, section (a part of a bench that finds something).
 """
 
 from __future__ import annotations
@@ -9,13 +9,32 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgesight.bench.report import Check
 from edgesight.host.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 _PACKAGE = "edgesight."
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a section found: `body`, as it is reported, and its checks."""
+
+    body: dict[str, Any]
+    checks: tuple[Check, ...]
+
+    def packed(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {"body": self.body, "checks": [asdict(check) for check in self.checks]}
+
+    @classmethod
+    def unpacked(cls, kept: dict[str, Any]) -> Found:
+        """What `packed` gave."""
+        return cls(kept["body"], tuple(Check(**check) for check in kept["checks"]))
 
 
 class Kept:

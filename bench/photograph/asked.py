@@ -1,16 +1,11 @@
-"""What a run of the bench is given, and what a section of it gives.
-
-Words owned here: section.
-"""
+"""What a run of the bench is given."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from edgesight.bench.report import Check
 from edgesight.host.files import sha256
 
 LITE0 = ("--backend", "efficientnet-lite0")
@@ -67,23 +62,6 @@ class Asked:
     others: Mapping[str, Path] = field(default_factory=dict)
     anything: Path | None = None
     shipped: tuple[Path, str, Path | None] | None = None
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a section found: `body`, as it is reported, and its checks."""
-
-    body: dict[str, Any]
-    checks: tuple[Check, ...]
-
-    def packed(self) -> dict[str, Any]:
-        """As plain JSON."""
-        return {"body": self.body, "checks": [asdict(check) for check in self.checks]}
-
-    @classmethod
-    def unpacked(cls, kept: dict[str, Any]) -> Found:
-        """What `packed` gave."""
-        return cls(kept["body"], tuple(Check(**check) for check in kept["checks"]))
 
 
 def card_of(zoo: Path) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 from rich.console import Console
 
 from edgesight.bench.coverage import by_command
-from edgesight.bench.kept import ROOT, Kept, fingerprint, with_imports
+from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.photograph import cascade, site, strange, stranger
-from edgesight.bench.photograph.asked import Asked, Found, card_of
+from edgesight.bench.photograph.asked import Asked, card_of
 from edgesight.bench.photograph.kernels import Made, data_of, made, trained
 from edgesight.bench.report import Check, print_checks, write_report
 from edgesight.host.back_end import form_for

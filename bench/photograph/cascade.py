@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from edgesight.bench.commands import run_command
-from edgesight.bench.photograph.asked import Found
+from edgesight.bench.kept import Found
 from edgesight.bench.photograph.kernels import LOSS, Made
 from edgesight.bench.report import Check
 from edgesight.bench.thresholds import outcome, pick

@@ -17,9 +17,9 @@ import numpy as np
 from rich.console import Console
 
 from edgesight.bench.commands import run_command
+from edgesight.bench.kept import Found
 from edgesight.bench.link.programs import Asked as Query
 from edgesight.bench.link.programs import Material, asking
-from edgesight.bench.photograph.asked import Found
 from edgesight.bench.photograph.kernels import LOSS, Made
 from edgesight.bench.photograph.processes import DEADLINE_MS, pair
 from edgesight.bench.recalibration import BRIGHTNESS, checks_of, recalibrate, site_of, write_folder

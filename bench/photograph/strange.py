@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from edgesight.bench.photograph.asked import Found
+from edgesight.bench.kept import Found
 from edgesight.bench.report import Check
 from edgesight.host.images import image_content, read_image
 from edgesight.host.novelty import NoveltyTest, novelty_test

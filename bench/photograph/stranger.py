@@ -22,8 +22,9 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 
 from edgesight.bench.commands import run_command, tried_command
+from edgesight.bench.kept import Found
 from edgesight.bench.link.programs import offloading_package
-from edgesight.bench.photograph.asked import Found, Photographs
+from edgesight.bench.photograph.asked import Photographs
 from edgesight.bench.photograph.kernels import Made, compiled
 from edgesight.bench.photograph.processes import pair
 from edgesight.bench.report import Check

@@ -222,10 +222,7 @@ def bench_prove_(
 
     check_reports(out, "prove.json")
     met = bench_prove(out, Console(stderr=json_), _cells(cell))
-    if json_:
-        print((out / "prove.json").read_text(), end="")
-    if not met:
-        raise typer.Exit(1)
+    _end(met, out / "prove.json", json_)
 
 
 @group.command("prove-mutants")
@@ -240,10 +237,7 @@ def bench_prove_mutants_(
 
     check_reports(out, "prove-mutants.json")
     met = bench_mutants(out, Console(stderr=json_), _cells(cell), benches=not proofs_alone)
-    if json_:
-        print((out / "prove-mutants.json").read_text(), end="")
-    if not met:
-        raise typer.Exit(1)
+    _end(met, out / "prove-mutants.json", json_)
 
 
 def _cells(names: list[str] | None) -> list[str]:
@@ -347,6 +341,47 @@ def bench_photograph_(  # noqa: PLR0913 - a command's options are its surface
     )
     met = bench_photograph(out, Console(stderr=json_), asked, section or [])
     _end(met, out / "photograph.json", json_)
+
+
+@group.command("service")
+def bench_service_(
+    section: Annotated[
+        list[str] | None, typer.Option(help="Section to run alone, may be repeated: see --list. Default: all.")
+    ] = None,
+    image_client: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="tritonclient's image_client.py, which is then run as it is against us."
+        ),
+    ] = None,
+    peers: Annotated[
+        bool,
+        typer.Option(help="Install other servers by pip below the bench's folder, and measure them beside."),
+    ] = True,
+    again: Annotated[bool, typer.Option("--again", help="Measure again what was measured already.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the sections and end.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for service.json and what each section found.")] = Path(
+        "build/bench"
+    ),
+    json_: Json = False,
+) -> None:
+    """Measure the data centre's doors: latency, load, many models, fairness, clients, fuzzing, kills. About 15 min.
+
+    Stopped, the same command goes on with the sections that are still to be run.
+    """
+    check_reports(out, "service.json")
+    from edgesight.bench.service.asked import Asked
+    from edgesight.bench.service.bench import SECTIONS, bench_service
+
+    if list_:
+        for name, one in SECTIONS.items():
+            typer.echo(f"{name:14} {one.title}")
+        return
+    for name in section or ():
+        if name not in SECTIONS:
+            raise typer.BadParameter(f"{name}: expected one of {', '.join(SECTIONS)}", param_hint="--section")
+    met = bench_service(out, Console(stderr=json_), Asked(image_client, peers), section or [], again=again)
+    _end(met, out / "service.json", json_)
 
 
 @group.command("plan")

@@ -11,9 +11,9 @@ import tomllib
 from PIL import Image
 from rich.console import Console
 
-from edgesight.bench.kept import ROOT, Kept, fingerprint, with_imports
+from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.photograph import bench, strange
-from edgesight.bench.photograph.asked import Asked, Found
+from edgesight.bench.photograph.asked import Asked
 from edgesight.bench.photograph.bench import SECTIONS, Section, bench_photograph
 from edgesight.bench.photograph.stranger import OUTPUTS, mistakes, objection, pictures_of, statement, stranger
 from edgesight.bench.report import Check

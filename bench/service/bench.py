@@ -1,0 +1,114 @@
+"""`edgesight bench service`: the data centre's doors under load, beside other servers, asked by strangers, and killed.
+
+What each section found is kept as long as all that it hangs on is the same, so that a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
+from edgesight.bench.report import Check, PlainTable, print_checks, write_report
+from edgesight.bench.service import fairness, latency, saturation, zipf
+from edgesight.bench.service.asked import Asked
+from edgesight.bench.service.processors import lacks_two
+from edgesight.host.errors import EdgeSightError
+
+_FOLDER = "service"  # of what is made, below that of the report
+# What a section's result hangs on beside its own code: what the programs do that it runs.
+_PROGRAMS = tuple(ROOT / "edgesight" / "cli" / f"{name}.py" for name in ("datacenter", "serve", "doors"))
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the bench.
+
+    Attributes:
+        title: for people.
+        run: measures: of what was asked, in a folder of its own, with what is worth saying said on the way.
+        lacks: why it cannot, where what it needs is not here.
+    """
+
+    title: str
+    run: Callable[[Asked, Path, Console], Found]
+    lacks: Callable[[Asked], str | None] = lambda asked: None
+
+
+def _no_two_cores(asked: Asked) -> str | None:
+    return lacks_two()
+
+
+SECTIONS = {
+    "latency": Section("what asking costs beside the model, one request in flight", latency.measure, _no_two_cores),
+    "saturation": Section("the executor's own throughput, through the door", saturation.measure, _no_two_cores),
+    "zipf": Section("five models in memory for two", zipf.measure),
+    "fairness": Section("one client that asks too much, and the others", fairness.measure),
+}
+
+
+def bench_service(out: Path, console: Console, asked: Asked, names: Sequence[str] = (), *, again: bool = False) -> bool:
+    """Run the sections called `names`, or all; returns whether every bar is met. Writes `out`/service.json.
+
+    What a section found stays in `out`/service, and is not measured another time unless `again`. One that cannot be
+    done counts as unmet, and the others go on.
+    """
+    folder = out / _FOLDER
+    body: dict[str, Any] = {}
+    checks: list[Check] = []
+    skipped: dict[str, str] = {}
+    for name in names or SECTIONS:
+        section = SECTIONS[name]
+        lacking = section.lacks(asked)
+        if lacking is not None:
+            skipped[name] = lacking
+            continue
+        console.rule(section.title, align="left")
+        try:
+            found = _found(name, section, asked, folder, console, again)
+        except EdgeSightError as error:
+            console.print(f"{name}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+            body[name] = {"failed": str(error)}
+            checks.append(Check(f"{name}: done", 0, 1, False, "section", "measured"))
+            continue
+        body[name] = found.body
+        checks += found.checks
+        skipped |= {f"{name}: {part}": str(why) for part, why in found.body.get("skipped", {}).items()}
+    write_report(out / "service.json", {"sections": body, "skipped": skipped}, checks)
+    _print_told(console, body)
+    for name, reason in skipped.items():
+        console.print(f"skipped: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
+    return print_checks(console, checks)
+
+
+def _found(name: str, section: Section, asked: Asked, folder: Path, console: Console, again: bool) -> Found:
+    """What a section found, now or before."""
+    own = Path(inspect.getfile(sys.modules[section.run.__module__])).resolve()
+    kept = Kept(folder, fingerprint(with_imports([own, *_PROGRAMS]), repr(asked)))
+    earlier = None if again else kept.read(name)
+    if earlier is not None:
+        console.print(f"{name}: as found before", highlight=False)
+        return Found.unpacked(earlier)
+    place = folder / name
+    place.mkdir(exist_ok=True)
+    found = section.run(asked, place, console)
+    kept.write(name, found.packed())
+    return found
+
+
+def _print_told(console: Console, body: Mapping[str, Any]) -> None:
+    """What sections tell without a bar."""
+    table = PlainTable(
+        "Told without a bar", ("figure", "value", "unit", "obtained"), words=("figure", "unit", "obtained")
+    )
+    rows = [row for found in body.values() for row in found.get("told", ())]
+    for row in rows:
+        table.add_row(row["name"], f"{row['value']:.6g}", row["unit"], row["obtained"])
+    if rows:
+        console.print(table)
