@@ -30,7 +30,7 @@ ANSWERED, WRONG, REFUSED, CUT, LOST = "answered", "wrong", "refused", "cut", "lo
 _PATIENCE_S = 30.0  # of an attempt; longer, and it counts as lost
 _PAUSE_S = 0.05  # before a request is asked again
 _IN_FLIGHT = 4  # of a stream
-_GONE = "StatusCode.UNAVAILABLE"
+_UNAVAILABLE = "StatusCode.UNAVAILABLE"
 _AGAIN = "ask again"  # what a refusal on a stream, which has no code of its own, tells to do
 
 
@@ -127,7 +127,7 @@ class _Call:
         try:
             found = self._client.infer(MODEL, [taken(self._triton, number)], client_timeout=_PATIENCE_S)
         except self._triton.InferenceServerException as error:
-            return REFUSED if error.status() == _GONE else LOST, error
+            return REFUSED if error.status() == _UNAVAILABLE else LOST, error
         return _judged(number, found.as_numpy("y"))
 
     def close(self) -> None:
@@ -182,7 +182,7 @@ def _streaming(at: str, load: Load, told: threading.Event, numbers: Iterator[int
                 result, error = came.get(timeout=_PATIENCE_S)
                 if error is not None and error.status() is not None:  # the stream's end, and that of all in flight
                     for _ in waiting:
-                        load.ended(REFUSED if error.status() == _GONE else LOST, error)
+                        load.ended(REFUSED if error.status() == _UNAVAILABLE else LOST, error)
                     return
                 if error is not None:  # of the request that was asked first: answers keep their order
                     waiting.pop(next(iter(waiting)))
