@@ -111,6 +111,10 @@ class Service:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return {int(child): cpu for child in children if (cpu := _cpu_s(int(child))) is not None}
 
+    def memory_mb(self) -> float:
+        """Resident memory of the service, without its workers."""
+        return self._program.memory_mb()
+
     def said(self) -> str:
         """What its log tells of this life."""
         return self.log.read_bytes()[self._begins :].decode(errors="replace")
@@ -149,15 +153,15 @@ def client_of(service: Service) -> contextlib.closing[Any]:
     return contextlib.closing(triton.InferenceServerClient(service.grpc))
 
 
-def asked(client: Any, model: str, name: str, values: npt.NDArray[Any]) -> tuple[Any, str]:
-    """The output `y` of the one input `name`; or None, and code and words of why there is none."""
+def asked(client: Any, model: str, name: str, values: npt.NDArray[Any], output: str = "y") -> tuple[Any, str]:
+    """The `output` of the one input `name`; or None, and code and words of why there is none."""
     import tritonclient.grpc as triton
     from tritonclient.utils import np_to_triton_dtype
 
     taken = triton.InferInput(name, list(values.shape), np_to_triton_dtype(values.dtype))
     taken.set_data_from_numpy(values)
     try:
-        return client.infer(model, [taken], client_timeout=_COMMAND_WITHIN_S).as_numpy("y"), ""
+        return client.infer(model, [taken], client_timeout=_COMMAND_WITHIN_S).as_numpy(output), ""
     except triton.InferenceServerException as error:
         return None, f"{error.status()}: {error.message()}"
 

@@ -38,6 +38,15 @@ def gather(rows: int = 8) -> bytes:
     return _saved(nodes, [table], [("i", TensorProto.INT64, ["N", 1])], [("y", TensorProto.FLOAT, ["N", 1])])
 
 
+def texts() -> bytes:
+    """An ONNX model of `t` BYTES [N, 2] -> `y` BYTES [N, 2]: the same again."""
+    from onnx import TensorProto, helper
+
+    ports = [("N", 2)] * 2
+    taken, given = ((name, TensorProto.STRING, list(shape)) for name, shape in zip(("t", "y"), ports, strict=True))
+    return _saved([helper.make_node("Identity", ["t"], ["y"])], [], [taken], [given])
+
+
 def looping() -> bytes:
     """An ONNX model of `n` int64 [] -> `y` int64 []: it counts to n, which takes as long as it takes."""
     from onnx import TensorProto, helper, numpy_helper

@@ -15,6 +15,7 @@ from edgesight.bench.service.tiny import gather as gather
 from edgesight.bench.service.tiny import looping as looping
 from edgesight.bench.service.tiny import put as put
 from edgesight.bench.service.tiny import scaled as scaled
+from edgesight.bench.service.tiny import texts as texts
 from edgesight.host.datacenter.application import DataCentre
 from edgesight.host.datacenter.executors import Recipe
 from edgesight.host.datacenter.repository import Repository
