@@ -183,7 +183,7 @@ def _make_likely(case: Any, forms: Mapping[str, dict[str, Any]], chance: random.
         return
     form = forms[name]
     shape = [chance.choice((1, 2, 3)), *form["shape"][1:]]
-    one = chance.choice(("a", "ä", "") if form["datatype"] == "BYTES" else (0, 1, 255))
+    one: Any = chance.choice(("a", "ä", "") if form["datatype"] == "BYTES" else (0, 1, 255))
     if chance.random() < 0.25:
         one = chance.choice((-1, 1.5, 1e300, None, True, "x", [], {}))
     count = int(np.prod(shape))
