@@ -89,11 +89,20 @@ class Program:
     """A command line of `edgesight` as a process with a log."""
 
     def __init__(
-        self, name: str, arguments: Sequence[str], ready: str, log: Path, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        arguments: Sequence[str],
+        ready: str,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        module: str = "edgesight",
     ) -> None:
-        """`ready` begins the line that says it is; `environment` is what it gets beside this process's own."""
+        """`ready` begins the line that says it is; `environment` is what it gets beside this process's own.
+
+        `module` is what Python runs.
+        """
         self.name = name
-        self.arguments = list(arguments)
+        self.arguments = [module, *arguments]
         self.log = log
         self._ready = ready
         self._environment = dict(environment or {})
@@ -116,7 +125,7 @@ class Program:
         before = self.log.stat().st_size
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "edgesight", *self.arguments],
+                [sys.executable, "-u", "-m", *self.arguments],
                 cwd=_ROOT,
                 env={**os.environ, **self._environment},
                 stdin=subprocess.DEVNULL,

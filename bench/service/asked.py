@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,15 +65,17 @@ class Centre:
 
 
 @contextlib.asynccontextmanager
-async def data_centre(log: Path, *arguments: object) -> AsyncIterator[Centre]:
+async def data_centre(log: Path, *arguments: object, module: Sequence[str] = ("edgesight",)) -> AsyncIterator[Centre]:
     """`edgesight datacenter serve` with the given words and every door on loopback, until this is left.
 
-    Raises EmulationError where it does not start.
+    `module` is what Python runs in the place of `edgesight`, and its own first words. Raises EmulationError where the
+    program does not start.
     """
     words = [str(argument) for argument in arguments]
     for kind in ("--http", "--grpc", "--health"):
         words += [kind, "127.0.0.1:0"]
-    program = Program("data centre", ["datacenter", "serve", *words], READY, log)
+    words = [*module[1:], "datacenter", "serve", *words]
+    program = Program("data centre", words, READY, log, module=module[0])
     try:
         line = await program.start()
         doors = line.removeprefix(READY).partition(", models ")[0]

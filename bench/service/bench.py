@@ -16,7 +16,9 @@ from rich.console import Console
 
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import Check, PlainTable, print_checks, write_report
+from edgesight.bench.service import fairness, latency, saturation, zipf
 from edgesight.bench.service.asked import Asked
+from edgesight.bench.service.processors import lacks_two
 from edgesight.host.errors import EdgeSightError
 
 _FOLDER = "service"  # of what is made, below that of the report
@@ -39,7 +41,16 @@ class Section:
     lacks: Callable[[Asked], str | None] = lambda asked: None
 
 
-SECTIONS: dict[str, Section] = {}
+def _no_two_cores(asked: Asked) -> str | None:
+    return lacks_two()
+
+
+SECTIONS = {
+    "latency": Section("what asking costs beside the model, one request in flight", latency.measure, _no_two_cores),
+    "saturation": Section("the executor's own throughput, through the door", saturation.measure, _no_two_cores),
+    "zipf": Section("five models in memory for two", zipf.measure),
+    "fairness": Section("one client that asks too much, and the others", fairness.measure),
+}
 
 
 def bench_service(out: Path, console: Console, asked: Asked, names: Sequence[str] = (), *, again: bool = False) -> bool:
