@@ -5,6 +5,7 @@ import onnxruntime
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
+from mlserver.utils import get_model_uri
 
 
 class Onnx(MLModel):  # type: ignore[misc]  # it has no types here
@@ -14,9 +15,8 @@ class Onnx(MLModel):  # type: ignore[misc]  # it has no types here
         """Read the file that the settings name."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            self.settings.parameters.uri, options, providers=["CPUExecutionProvider"]
-        )
+        path = await get_model_uri(self.settings)
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         (self._input,) = self._session.get_inputs()
         (self._output,) = self._session.get_outputs()
         return True
