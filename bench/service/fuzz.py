@@ -151,11 +151,14 @@ def over_http(at: str, models: Sequence[str], seconds: float) -> Tally:
                 fault = str(error)
         tally.add(str(answer.status_code), f"{case.method} {case.formatted_path}: {fault}" if fault else "")
 
+    asking = [one for one in operations if one.path.endswith(("/infer", ":predict"))]
+    modes = list(schemathesis.GenerationMode)
     turn = 0
     while time.monotonic() < ends:
-        operation = operations[turn % len(operations)]
-        modes = list(schemathesis.GenerationMode)
-        _draw(operation.as_strategy(modes[turn // len(operations) % len(modes)]), send, turn, hypothesis)
+        from_all, number = turn % 2 == 0, turn // 2  # every other time what the server is for
+        chosen = operations if from_all else asking
+        strategy = chosen[number % len(chosen)].as_strategy(modes[number // len(chosen) % len(modes)])
+        _draw(strategy, send, turn, hypothesis)
         turn += 1
     return tally
 
@@ -179,7 +182,7 @@ def _make_likely(case: Any, forms: Mapping[str, dict[str, Any]], chance: random.
     if "version" in parts:
         parts["version"] = "1"
     body = case.body
-    if managed or not isinstance(body, dict) or chance.random() < 0.5:
+    if managed or not isinstance(body, dict) or chance.random() < 0.25:
         return
     form = forms[name]
     shape = [chance.choice((1, 2, 3)), *form["shape"][1:]]
@@ -187,15 +190,21 @@ def _make_likely(case: Any, forms: Mapping[str, dict[str, Any]], chance: random.
     if chance.random() < 0.25:
         one = chance.choice((-1, 1.5, 1e300, None, True, "x", [], {}))
     count = int(np.prod(shape))
+    for part in ("outputs", "parameters", "id"):  # any of which may be refused, and the rest not looked at
+        if chance.random() < 0.75:
+            body.pop(part, None)
     if isinstance(body.get("inputs"), list):
-        drawn = body["inputs"][0] if body["inputs"] and isinstance(body["inputs"][0], dict) else {}
+        drawn = body["inputs"][0] if chance.random() < 0.25 and body["inputs"] else {}
         given = {"name": form["name"], "datatype": form["datatype"], "shape": shape, "data": [one] * count}
-        body["inputs"] = [{**drawn, **given}]
+        body["inputs"] = [{**(drawn if isinstance(drawn, dict) else {}), **given}]
     if isinstance(body.get("instances"), list):
-        row: Any = [one] * (count // shape[0])
-        for side in reversed(shape[2:]):
-            row = [row[at : at + side] for at in range(0, len(row), side)]
-        body["instances"] = [row] * shape[0]
+        body["instances"] = _nested([one] * count, shape)
+
+
+def _nested(flat: list[Any], shape: Sequence[int]) -> list[Any]:
+    for side in reversed(shape[1:]):
+        flat = [flat[at : at + side] for at in range(0, len(flat), side)]
+    return flat
 
 
 def _draw(strategy: Any, send: Callable[[Any], None], turn: int, hypothesis: Any) -> None:

@@ -188,11 +188,13 @@ def test_closing_leaves_no_descriptor_open() -> None:
     def descriptors() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    with running(Small()):
-        pass
-    before = descriptors()
-    for _ in range(3):
+    def stand_open() -> None:
         with running(Small()) as addresses:
             answers = ask_both(addresses, "sums")
             wait_until(lambda: len(answers) == 2)
+
+    stand_open()
+    before = descriptors()
+    for _ in range(3):
+        stand_open()
     wait_until(lambda: descriptors() <= before)
