@@ -222,10 +222,7 @@ def bench_prove_(
 
     check_reports(out, "prove.json")
     met = bench_prove(out, Console(stderr=json_), _cells(cell))
-    if json_:
-        print((out / "prove.json").read_text(), end="")
-    if not met:
-        raise typer.Exit(1)
+    _end(met, out / "prove.json", json_)
 
 
 @group.command("prove-mutants")
@@ -240,10 +237,7 @@ def bench_prove_mutants_(
 
     check_reports(out, "prove-mutants.json")
     met = bench_mutants(out, Console(stderr=json_), _cells(cell), benches=not proofs_alone)
-    if json_:
-        print((out / "prove-mutants.json").read_text(), end="")
-    if not met:
-        raise typer.Exit(1)
+    _end(met, out / "prove-mutants.json", json_)
 
 
 def _cells(names: list[str] | None) -> list[str]:
