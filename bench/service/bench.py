@@ -5,6 +5,7 @@ What each section found is kept as long as all that it hangs on is the same, so 
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import Check, PlainTable, print_checks, write_report
-from edgesight.bench.service import fairness, latency, saturation, zipf
+from edgesight.bench.service import clients, fairness, fuzz, latency, life, saturation, zipf
 from edgesight.bench.service.asked import Asked
 from edgesight.bench.service.processors import lacks_two
 from edgesight.host.errors import EdgeSightError
@@ -45,11 +46,31 @@ def _no_two_cores(asked: Asked) -> str | None:
     return lacks_two()
 
 
+def _without(*modules: str) -> str | None:
+    absent = [name for name in modules if importlib.util.find_spec(name) is None]
+    return f"{', '.join(absent)}: not installed: pip install 'edgesight[build,datacenter,dev,oip]'" if absent else None
+
+
+def _no_models(asked: Asked) -> str | None:
+    return _without("onnx", "onnxruntime", "tritonclient")
+
+
+def _no_clients(asked: Asked) -> str | None:
+    return _without("onnxruntime", "tritonclient", "geventhttpclient")
+
+
+def _no_fuzzers(asked: Asked) -> str | None:
+    return _without("onnx", "onnxruntime", "tritonclient", "hypothesis", "schemathesis")
+
+
 SECTIONS = {
     "latency": Section("what asking costs beside the model, one request in flight", latency.measure, _no_two_cores),
     "saturation": Section("the executor's own throughput, through the door", saturation.measure, _no_two_cores),
     "zipf": Section("five models in memory for two", zipf.measure),
     "fairness": Section("one client that asks too much, and the others", fairness.measure),
+    "clients": Section("clients that people have, as they are", clients.measure, _no_clients),
+    "fuzz": Section("both doors under requests that nobody would send", fuzz.measure, _no_fuzzers),
+    "life": Section("kills, ends under load, bad files, a full disk", life.measure, _no_models),
 }
 
 

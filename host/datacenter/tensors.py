@@ -23,6 +23,8 @@ from edgesight.host.picture_files import MAX_FILE_BYTES, Unreadable
 from edgesight.host.picture_formats import outline
 from edgesight.host.pictures import read
 
+_OF_TEXTS = ("onnxruntime",)  # what takes BYTES as UTF-8 alone
+
 
 def arrays_of(request: Request, hosted: Hosted) -> dict[str, npt.NDArray[Any]]:
     """The inputs, contiguous, by name; raises Refused where they are not what the model takes."""
@@ -35,6 +37,8 @@ def arrays_of(request: Request, hosted: Hosted) -> dict[str, npt.NDArray[Any]]:
         if tensor.name in found:
             raise invalid(f"input {tensor.name!r} is there twice: send it once")
         _check(request, tensor, port, hosted.max_batch_size)
+        if port.datatype == "BYTES" and hosted.version.recipe.kind in _OF_TEXTS:
+            _check_texts(request, tensor)
         found[tensor.name] = np.ascontiguousarray(tensor.values)
     absent = [name for name in known if name not in found]
     if absent:
@@ -158,3 +162,13 @@ def _check(request: Request, tensor: Tensor, port: TensorForm, max_batch: int) -
         raise invalid(f"input {port.name!r} has {shape[0]} rows: model {request.model} takes {max_batch} at once")
     if port.datatype == "BYTES" and not all(isinstance(one, bytes) for one in tensor.values.ravel()):
         raise invalid(f"input {port.name!r} has elements that are no bytes")
+
+
+def _check_texts(request: Request, tensor: Tensor) -> None:
+    """Raise Refused where an element is no UTF-8: the model would fail, and all that are in its batch be run again."""
+    for number, one in enumerate(tensor.values.ravel()):
+        try:
+            one.decode()
+        except UnicodeDecodeError as error:
+            said = f"input {tensor.name!r}, element {number}, is no UTF-8 ({error.reason})"
+            raise invalid(f"{said}: model {request.model} takes text, send that") from None

@@ -40,7 +40,8 @@ def main(arguments: Sequence[str]) -> None:
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         return  # it ended before it could be asked for
-    with socket.socket(fileno=line) as opened:
+    # A service that was killed leaves answers unread, which resets the line: then that is the end of it.
+    with socket.socket(fileno=line) as opened, contextlib.suppress(ConnectionError):
         _Worker(opened, Block(taken), Block(given)).serve(file)
 
 

@@ -22,6 +22,7 @@ from edgesight.host.doors import tracing
 from edgesight.host.doors.access import Access, DoorError, Peer, Role, Tls, admit
 from edgesight.host.doors.bodies import MAX_TEXT
 from edgesight.host.doors.bounds import Room
+from edgesight.host.doors.closing import Calls
 from edgesight.host.doors.messages import (
     read_load_parameters,
     read_message,
@@ -62,8 +63,8 @@ logger = logging.getLogger(__name__)
 Context: TypeAlias = Any  # a grpc.aio.ServicerContext; the library carries no types
 
 
-def make_server(served: Served, access: Access, room: Room, closing: asyncio.Event) -> grpc.aio.Server:
-    """The door to `served`, yet without address; `room` is for its messages. Streams end after `closing` is set."""
+def make_server(served: Served, access: Access, room: Room, calls: Calls) -> grpc.aio.Server:
+    """The door to `served`, yet without address; `room` is for its messages. Streams end once it is told to close."""
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", room.bounds.message),
@@ -75,8 +76,8 @@ def make_server(served: Served, access: Access, room: Room, closing: asyncio.Eve
         ],
         maximum_concurrent_rpcs=room.bounds.calls,
     )
-    server.add_generic_rpc_handlers((_handler(_Door(served, access, room, closing), room.bounds.structure),))
-    health_pb2_grpc.add_HealthServicer_to_server(_Health(served, closing), server)
+    server.add_generic_rpc_handlers((_handler(_Door(served, access, room, calls), room.bounds.structure),))
+    health_pb2_grpc.add_HealthServicer_to_server(_Health(served, calls), server)
     reflection.enable_server_reflection([_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     return server
 
@@ -161,8 +162,8 @@ async def _abort(context: Context, error: Refused) -> NoReturn:
 class _Door:
     """The calls. Their names are the protocol's."""
 
-    def __init__(self, served: Served, access: Access, room: Room, closing: asyncio.Event) -> None:
-        self._served, self._access, self._room, self._closing = served, access, room, closing
+    def __init__(self, served: Served, access: Access, room: Room, calls: Calls) -> None:
+        self._served, self._access, self._room, self._calls = served, access, room, calls
 
     def call(self, name: str) -> Callable[[AsyncIterator[_Message], Context], Awaitable[Any]]:
         """What answers calls of that `name`."""
@@ -186,6 +187,7 @@ class _Door:
     async def _call(self, name: str, context: Context, role: Role, work: Callable[[Caller], Awaitable[Any]]) -> Any:
         """What `work` gives for a caller in that role, with errors as gRPC has them."""
         try:
+            self._calls.begin()
             traceparent = authorization = None
             for key, value in context.invocation_metadata() or ():
                 if key == tracing.HEADER:
@@ -264,14 +266,14 @@ class _Door:
                     await working.put(None)
 
             async def end() -> None:
-                await self._closing.wait()
+                await self._calls.closing.wait()
                 reading.cancel()
 
             reading, ending = asyncio.create_task(read()), asyncio.create_task(end())
             try:
                 while (task := await working.get()) is not None:
                     await context.write(await task)
-                if self._closing.is_set():
+                if self._calls.closing.is_set():
                     raise Refused(Code.UNAVAILABLE, "the server is closing: what was asked is answered; ask another")
                 await reading
             finally:
@@ -340,13 +342,13 @@ def _remaining(context: Context) -> float | None:
 class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """gRPC's own health: of the server as a whole, and of the one service, which are the same."""
 
-    def __init__(self, served: Served, closing: asyncio.Event) -> None:
-        self._served, self._closing = served, closing
+    def __init__(self, served: Served, calls: Calls) -> None:
+        self._served, self._calls = served, calls
 
     def _status(self, service: str) -> Any:
         if service not in ("", _SERVICE):
             return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-        if self._served.ready() and not self._closing.is_set():
+        if self._served.ready() and not self._calls.closing.is_set():
             return health_pb2.HealthCheckResponse.SERVING
         return health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -357,9 +359,10 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         return health_pb2.HealthCheckResponse(status=status)
 
     async def Watch(self, request: Any, context: Context) -> None:
+        self._calls.watch()
         told = None
         while True:
-            closing = self._closing.is_set()
+            closing = self._calls.closing.is_set()
             status = self._status(request.service)
             if status != told:
                 told = status
@@ -367,4 +370,4 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             if closing:
                 return
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), _HEALTH_EVERY)
+                await asyncio.wait_for(self._calls.closing.wait(), _HEALTH_EVERY)

@@ -77,6 +77,7 @@ def app(served: Served, access: Access, room: Room) -> Starlette:
         door.route("/v2/repository/index", door.index, "POST", ask),
         door.route("/v2/repository/models/{model}/load", door.load, "POST", manage),
         door.route("/v2/repository/models/{model}/unload", door.unload, "POST", manage),
+        door.route("/", door.live_v1),
         door.route("/v1/models", door.models_v1, role=ask),
         door.route("/v1/models/{model}:predict", door.predict_v1, "POST", ask),
         door.route("/v1/models/{model}", door.model_v1, role=ask),
@@ -269,6 +270,12 @@ class _Door:
         if length is not None:
             answer.headers[HEADER_LENGTH] = str(length)
         return await _packed(request, answer)
+
+    async def live_v1(self, request: HttpRequest, caller: Caller) -> HttpResponse:
+        """What KServe's clients of version 1 take for a sign of life."""
+        if self._served.live():
+            return _plain({"status": "alive"})
+        return _plain({"status": "dead", "error": "the server is not live now: start it anew"}, 503)
 
     async def models_v1(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         return _plain({"models": sorted({entry.name for entry in self._served.index(False)})})

@@ -40,6 +40,7 @@ def document(name: str, version: str) -> Json:
                 required=False,
             )
         },
+        "/": {"get": _operation("liveOfVersion1", _reference("Status"))},
         "/v1/models": {"get": _operation("models", _reference("Models"))},
         "/v1/models/{model}": {"get": _operation("model", _reference("ModelReady"), path=("model",))},
         "/v1/models/{model}:predict": {
@@ -147,6 +148,7 @@ _SCHEMAS: Json = {
     "Error": _object("error", error=_TEXT),
     "Live": _object("live", live=_BOOLEAN),
     "Ready": _object("ready", ready=_BOOLEAN),
+    "Status": _object("status", status=_TEXT),
     "ServerMetadata": _object("name version extensions", name=_TEXT, version=_TEXT, extensions=_list(_TEXT)),
     "ModelMetadata": _object(
         "name versions platform inputs outputs",

@@ -25,6 +25,7 @@ try:
     from uvicorn import Config, Server
 
     from edgesight.host.doors import grpc_door, http
+    from edgesight.host.doors.closing import Calls, cut
     from edgesight.host.doors.connections import Connection
     from edgesight.host.doors.pages import OwnPages
 except ImportError as error:
@@ -107,15 +108,16 @@ async def _all(closing: Iterable[Closing]) -> None:
 async def _open_grpc(closing: list[Closing], served: Served, options: Options, room: Room) -> Address | None:
     if options.grpc is None:
         return None
-    ending = asyncio.Event()
-    server: grpc.aio.Server = grpc_door.make_server(served, options.access, room, ending)
+    calls = Calls()
+    server: grpc.aio.Server = grpc_door.make_server(served, options.access, room, calls)
     host, port = options.grpc
     port = grpc_door.listen(server, host, port, options.access.tls)
     await server.start()
 
     async def close() -> None:
-        ending.set()
-        await server.stop(options.grace)
+        await calls.over(options.grace)
+        cut(port)
+        await server.stop(None)
 
     closing.append(close)
     return host, port

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class OnnxExecutor:
         chosen = _providers(recipe, onnxruntime.get_available_providers())
         try:
             # Weights in a file beside the model are looked for in an empty folder: the checksum does not cover them.
-            with tempfile.TemporaryDirectory() as empty:
+            with _empty_folder(name) as empty:
                 options.add_session_config_entry("session.model_external_initializers_file_folder_path", empty)
                 ports: Sequence[TensorForm] = ()
                 if recipe.options.get("device") == "tensorrt":  # which has to know how large a batch may be
@@ -65,6 +66,8 @@ class OnnxExecutor:
                     ports = _forms(name, plain.get_inputs())
                 providers = [(one, provider_options(one, ports, recipe.max_batch_size)) for one in chosen]
                 self._session = onnxruntime.InferenceSession(content, options, providers=providers)
+        except ModelError:
+            raise
         except Exception as error:  # its exceptions share no base class
             if "External data" in str(error):
                 raise ModelError(
@@ -112,6 +115,19 @@ class OnnxExecutor:
         except Exception as error:
             raise ModelError(first_line(error)) from error
         return dict(zip(names, given, strict=True))
+
+
+@contextlib.contextmanager
+def _empty_folder(name: str) -> Iterator[str]:
+    try:
+        folder = tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise ModelError(
+            f"{name} cannot be loaded: there is no room for a temporary folder ({error.strerror or error}): make some, "
+            "or name another place by TMPDIR"
+        ) from error
+    with folder as empty:
+        yield empty
 
 
 def _providers(recipe: Recipe, present: Sequence[str]) -> list[str]:

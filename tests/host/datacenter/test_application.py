@@ -19,7 +19,7 @@ from edgesight.host.datacenter.quotas import Quota, Quotas
 from edgesight.host.doors.served import Caller, Code, Refused, Request, Tensor, Wanted
 from edgesight.host.kernel import BackEndInput
 from tests.host.by_hand import CLASSES, SHAPE, clear_images, sums
-from tests.host.datacenter.tiny import ME, ask, centre, gather, looping, put, run, scaled, values
+from tests.host.datacenter.tiny import ME, ask, centre, gather, looping, put, run, scaled, texts, values
 from tests.waiting import until, wait_until
 
 pytest.importorskip("onnx", reason="onnx is not installed: extra `build`")
@@ -95,6 +95,20 @@ def test_what_is_wrong_with_a_request_is_named_and_the_next_is_answered(tmp_path
                 assert refused.value.code is code, (name, refused.value)
             assert (await ask(made, "m", values([1, 2, 3, 4]))).outputs[0].values[0, 0] == 2.0
             assert made.statistics("m", "")[0].fail.count == len(BAD) - 2
+
+    run(test())
+
+
+def test_bytes_that_are_no_text_are_the_askers_fault(tmp_path: Path) -> None:
+    put(tmp_path, "texts", texts())
+
+    async def test() -> None:
+        async with centre(tmp_path) as made:
+            with pytest.raises(Refused, match="element 1, is no UTF-8") as refused:
+                await ask(made, "texts", np.array([[b"a", b"\xff"]], object), name="t", datatype="BYTES")
+            assert refused.value.code is Code.INVALID_ARGUMENT
+            response = await ask(made, "texts", np.array([[b"a", "ä".encode()]], object), name="t", datatype="BYTES")
+            assert response.outputs[0].values.tolist() == [[b"a", "ä".encode()]]
 
     run(test())
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -84,6 +86,18 @@ def test_tensorrt_is_told_of_all_sizes_of_a_batch_that_may_come() -> None:
     for other in (TensorForm("x", "FP32", (1, 4)), TensorForm("x", "FP32", (-1, -1))):
         assert provider_options(tensorrt, [other], 32) == {}
     assert provider_options("CPUExecutionProvider", [image], 32) == {}
+
+
+def test_no_room_for_temporary_files_is_not_said_to_be_the_models_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed: extra `build`")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: extra `datacenter`")
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    with pytest.raises(ModelError, match=r"no room for a temporary folder \(No space left"):
+        make(recipe(), scaled(2.0))
 
 
 def test_a_fixed_batch_is_no_batch_whatever_its_configuration_says() -> None:

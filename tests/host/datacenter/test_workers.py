@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import os
+import select
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgesight.host.datacenter.blocks import new_block
 from edgesight.host.datacenter.executors.base import ModelError
 from edgesight.host.datacenter.worker import MESSAGE_BYTES
 from edgesight.host.datacenter.workers import Worker, WorkerLost
@@ -139,3 +145,23 @@ def test_unloading_while_memory_is_lent_leaves_no_worker(tmp_path: Path) -> None
             assert made.memory.used <= made.memory.budget
 
     run(test())
+
+
+def test_a_worker_whose_service_is_gone_with_its_answer_unread_ends_in_silence(tmp_path: Path) -> None:
+    own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    blocks = [new_block(), new_block()]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(scaled(2.0))
+    with path.open("rb") as file:
+        passed = [theirs.fileno(), *(block.descriptor for block in blocks), file.fileno()]
+        command = [sys.executable, "-m", "edgesight.host.datacenter.worker", *map(str, passed), str(os.getpid())]
+        process = subprocess.Popen(command, pass_fds=passed, stderr=subprocess.PIPE, text=True)
+    theirs.close()
+    own.send(recipe().pack().encode())
+    assert b"inputs" in own.recv(1 << 16)
+    own.send(json.dumps({"places": [], "wanted": [], "measure": False}).encode())
+    assert select.select([own], [], [], 60.0)[0]
+    own.close()
+    assert (process.communicate(timeout=60.0)[1], process.returncode) == ("", 0)
+    for block in blocks:
+        block.close()

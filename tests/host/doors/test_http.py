@@ -42,6 +42,7 @@ def test_health_and_metadata(doors: Doors) -> None:
     with httpx.Client(verify=False, base_url=doors.http) as client:
         assert client.get("/v2/health/live").json() == {"live": True}
         assert client.get("/v2/health/ready").json() == {"ready": True}
+        assert client.get("/").json() == {"status": "alive"}  # what KServe's clients of version 1 look at
         assert client.get("/v2").json()["name"] == "small"
         metadata = client.get("/v2/models/adder").json()
         assert metadata["inputs"][0] == {"name": "INPUT0", "datatype": "INT32", "shape": [-1, 16]}

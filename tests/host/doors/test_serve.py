@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -156,3 +157,44 @@ def test_what_needs_no_extra_imports_none() -> None:
     )
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     assert not {"grpc", "starlette", "uvicorn", "tritonclient", "opentelemetry", "google"} & set(loaded)
+
+
+def test_calls_that_nobody_has_begun_are_told_that_the_server_is_gone() -> None:
+    """With many who ask all the time some calls have come and are not begun at any moment, also at the last."""
+    served, codes, over = Small(), set[grpc.StatusCode](), threading.Event()
+
+    def ask(target: str) -> None:
+        message = pb.ModelInferRequest(model_name="sums", raw_input_contents=[b"a"])
+        message.inputs.add(name="any", datatype="UINT8", shape=[1])
+        with grpc.insecure_channel(target) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            while not over.is_set():
+                calls = [stub.ModelInfer.future(message, timeout=20) for _ in range(8)]
+                codes.update(call.code() for call in calls)
+
+    with running(served) as addresses:
+        assert addresses.grpc is not None
+        threads = [threading.Thread(target=ask, args=(f"127.0.0.1:{addresses.grpc[1]}",)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(served.asked) > 100)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert codes == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+
+
+def test_closing_leaves_no_descriptor_open() -> None:
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    def stand_open() -> None:
+        with running(Small()) as addresses:
+            answers = ask_both(addresses, "sums")
+            wait_until(lambda: len(answers) == 2)
+
+    stand_open()
+    before = descriptors()
+    for _ in range(3):
+        stand_open()
+    wait_until(lambda: descriptors() <= before)
