@@ -289,10 +289,10 @@ def resplit_check(
     A re-split is broken when the rest's accuracy lies below any target that this calibration offered, in any bucket up
     to that of `loss`. The rest is not the population: its own sampling noise counts against the promise, so it should
     be much the larger part.
-    `calibration_images` is a tenth of the pool unless told. Raises CalibrationError.
+    `calibration_images` is a tenth of the pool, at least 2, unless told. Raises CalibrationError.
     """
     guaranteed = pool.buckets_up_to(loss)
-    images = max(1, pool.count // 10) if calibration_images is None else calibration_images
+    images = max(2, pool.count // 10) if calibration_images is None else calibration_images
     if not 0 < images < pool.count:
         raise CalibrationError(
             f"calibration_images is {images}, but the pool has {pool.count}: "

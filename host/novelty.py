@@ -29,7 +29,7 @@ from edgesight.host.package import Package
 LEVEL: Final = 0.018
 """Below this p-value a picture is called strange."""
 _MOST_BYTES = 1 << 23  # of all arrays together
-_MOST_ARRAYS = 2 * LAYERS + 8
+_MOST_ARRAYS = 2 * LAYERS + 9  # the reference, and what the larger detector has
 
 Bools = npt.NDArray[np.bool_]
 
@@ -93,7 +93,7 @@ def novelty_test(package: Package) -> NoveltyTest | None:
         return None
     content = package.read(novelty.file)
     try:
-        return _unpacked(content, package.kernel, novelty.level)
+        return _unpacked(content, package.kernel, novelty.level, novelty.images)
     except Exception as error:  # whatever damaged archives and arrays raise: its kinds are many, and not documented
         raise KernelError(
             f"{package.path / novelty.file}: tells no strange pictures ({error}): calibrate the package again"
@@ -106,13 +106,19 @@ def carry(package: Package, test: NoveltyTest | None, **fields: object) -> Packa
     if test is None:
         return package.put({}, [before.file] if before is not None else [], novelty=None, **fields)
     content = test.packed()
+    try:
+        _unpacked(content, package.kernel, test.level, len(test.reference))
+    except Exception as error:  # a fault of ours: better no package than one that no edge takes
+        raise KernelError(
+            f"{package.path}: its test of strange pictures cannot be read back ({error}): tell us"
+        ) from error
     name = f"novelty-{sha256(content)[:8]}.npz"
     told = Novelty(file=name, level=test.level, images=len(test.reference))
     gone = [before.file] if before is not None and before.file != name else []
     return package.put({name: content}, gone, novelty=told.model_dump(), **fields)
 
 
-def _unpacked(content: bytes, kernel: Kernel, level: float) -> NoveltyTest:
+def _unpacked(content: bytes, kernel: Kernel, level: float, images: int) -> NoveltyTest:
     with zipfile.ZipFile(io.BytesIO(content)) as listed:
         members = listed.infolist()
     size = sum(member.file_size for member in members)
@@ -120,13 +126,17 @@ def _unpacked(content: bytes, kernel: Kernel, level: float) -> NoveltyTest:
         raise ValueError(f"{len(members)} arrays of {size} bytes: at most {_MOST_ARRAYS} of {_MOST_BYTES} are read")
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         arrays: dict[str, npt.NDArray[Any]] = {name: file[name] for name in file.files}
-    detector = detector_of(arrays)
     expected = form_for(kernel).shape
-    if detector.shape != expected:
-        raise ValueError(f"it is for pictures of {list(detector.shape)}, the kernel's are {list(expected)}")
+    shape = arrays["shape"]
+    if shape.dtype == np.int64 and shape.shape == (3,) and tuple(shape) != expected:  # before anything of it is made
+        raise ValueError(f"it is for pictures of {shape.tolist()}, the kernel's are {list(expected)}")
+    detector = detector_of(arrays)
     reference = arrays["reference"]
     if reference.ndim != 1 or reference.dtype != np.float64 or reference.size == 0:
         raise ValueError(f"reference: {reference.dtype} {list(reference.shape)}, expected float64 [n]")
     if not np.isfinite(reference).all() or (np.diff(reference) < 0).any():
         raise ValueError("reference: its scores must be numbers, and rise")
-    return NoveltyTest(detector, reference, level)
+    made = NoveltyTest(detector, reference, level)
+    if len(reference) != images or not made.can_flag:
+        raise ValueError(f"{len(reference)} scores, {images} images and a level of {level:g} tell nothing apart")
+    return made

@@ -174,8 +174,9 @@ def load_labelled(
         raise DataSetError(f"{root}: no images; give subfolders with some, named as classes of the package")
     found = _read_all(files, list(pairs), form)
     found.report(root, reading.skip_damaged, say)
+    single = _without_copies(root, found, pairs, say)
     by_class = {
-        label: _groups([name for name in found.pixels if pairs[name] == label], reading.groups == "name")
+        label: _groups([name for name in single if pairs[name] == label], reading.groups == "name")
         for label in sorted(set(pairs.values()))
     }
     taken = [
@@ -183,13 +184,29 @@ def load_labelled(
         for label, groups in by_class.items()
         for held in groups.values()
     ]
-    if len(taken) < len(found.pixels):
+    if len(taken) < len(single):
         say(
-            f"groups: {len(taken)} found in the names (<group>_<number>) of {len(found.pixels)} images: one of each is "
+            f"groups: {len(taken)} found in the names (<group>_<number>) of {len(single)} images: one of each is "
             "taken, since several of one thing are not independent; --groups none where these are no groups"
         )
     split = found.split(taken, files, photograph)
     return Labelled(root.name.removesuffix(".zip"), split, checksum_of(tuple(classes), (split,), found.digests))
+
+
+def _without_copies(root: Path, found: _Read, label_of: Mapping[str, int], say: Callable[[str], None]) -> list[str]:
+    """Names of the pictures, of files that are the same byte for byte one alone, since copies prove nothing more.
+
+    Raises DataSetError where copies are of several classes.
+    """
+    first: dict[bytes, str] = {}
+    for name in found.pixels:
+        known = first.setdefault(found.digests[name], name)
+        if label_of[known] != label_of[name]:
+            raise DataSetError(f"{root}: {known} and {name} are one picture in two classes: remove it from one")
+    copies = len(found.pixels) - len(first)
+    if copies:
+        say(f"copies: {copies} of {len(found.pixels)} images are others' copies, byte for byte, and count for nothing")
+    return list(first.values())
 
 
 class _Files:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import tomllib
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +25,10 @@ class BackEndError(EdgeSightError, ValueError):
     """A model, or its statement, that cannot be a back end of the data: names the file, and what to do."""
 
 
+# A whole number is one, too; a text or a truth is none.
+_Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e6, le=1e6)]
+
+
 class _Statement(BaseModel):
     """What the TOML file says: the fields of `BackEndInput`, and which of the model's outputs each class is."""
 
@@ -32,11 +36,11 @@ class _Statement(BaseModel):
 
     height: int
     width: int
-    channels: int
+    channels: Literal[1, 3]
     layout: str
     element: str
-    mean: list[Annotated[float, Field(strict=False)]] | None = None
-    deviation: list[Annotated[float, Field(strict=False)]] | None = None
+    mean: list[_Number] | None = None
+    deviation: list[_Number] | None = None
     # By class; or the names of all of the model's outputs, in their order.
     outputs: dict[str, Annotated[int, Field(ge=0)]] | list[str] | None = None
 
@@ -48,14 +52,18 @@ def read_statement(path: Path) -> tuple[BackEndInput, Outputs | None]:
     """
     try:
         said = tomllib.loads(read_regular(path).decode())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # numbers of thousands of digits, tables in tables
         raise BackEndError(f"{path}: cannot be read ({error}): give a TOML file; {_EXAMPLE}") from error
     try:
         stated = _Statement.model_validate(said)
         zeros, ones = [0.0] * stated.channels, [1.0] * stated.channels
         form = BackEndInput.model_validate(
             stated.model_dump(exclude={"outputs"})
-            | {"mean": stated.mean or zeros, "deviation": stated.deviation or ones, "outputs": None}
+            | {
+                "mean": zeros if stated.mean is None else stated.mean,
+                "deviation": ones if stated.deviation is None else stated.deviation,
+                "outputs": None,
+            }
         )
     except ValidationError as error:
         raise BackEndError(f"{path}: {_first(error)}; {_EXAMPLE}") from error
@@ -65,7 +73,10 @@ def read_statement(path: Path) -> tuple[BackEndInput, Outputs | None]:
             f"{path}: says no {' and no '.join(lacking)}, and floats come as (byte - mean) / deviation: give both,"
             f" [0.0, ...] and [1.0, ...] if the model takes 0 to 255"
         )
-    return form, stated.outputs
+    outputs = stated.outputs
+    if outputs is not None and (not outputs or len(set(outputs)) < len(outputs)):
+        raise BackEndError(f"{path}: outputs: none, or one twice, is named: name each class once; {_EXAMPLE}")
+    return form, outputs
 
 
 _EXAMPLE: Final = (

@@ -203,6 +203,7 @@ def _backend(said: str, statement: Path | None, size: int | None) -> Network | B
     return SHIPPED["backend"]
 
 
+_FEWEST_IMAGES = 3  # to calibrate on
 _CYCLES = "1500,10000"  # of a cascade of two stages
 
 
@@ -380,6 +381,11 @@ def calibrate(  # noqa: PLR0913 - a command's options are its surface
     wanted = parse_targets(targets)  # before anything is measured
     opened = load(package)
     sample = sample_of(dataset, data_dir, size, opened, reading(groups, skip_damaged))
+    if len(sample.split) < _FEWEST_IMAGES:
+        raise CalibrationError(
+            f"{len(sample.split)} images: give at least {_FEWEST_IMAGES}, to fit the curves and to test on, and better "
+            "some hundreds, by which a target of use can be shown"
+        )
     test = _novelty(opened, sample)
     made = _calibration(opened, _familiar(sample, test), wanted, loss=loss, seed=seed, resplits=resplits)
     said = [more_images(made)] if wanted == AUTO else advice(made)

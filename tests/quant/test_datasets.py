@@ -466,10 +466,10 @@ def test_a_folder_in_a_home_that_there_is_not_is_refused() -> None:
 def test_labelled_pictures_of_known_classes(tmp_path: Path) -> None:
     """All of them are the sample; a class may be absent, and one alone is no wrapping folder."""
     classes, form = ("ankle/boot", "cat", "dog"), (8, 8, 1)
-    for name in ("ankle_boot/a.png", "ankle_boot/b.png", "dog/left/c.png"):
+    for shade, name in enumerate(("ankle_boot/a.png", "ankle_boot/b.png", "dog/left/c.png")):
         path = tmp_path / "site" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((40, 40, 3), len(name), np.uint8)).save(path)
+        Image.fromarray(np.full((40, 40, 3), shade, np.uint8)).save(path)
     found = load_labelled(tmp_path / "site", classes, form, FolderReading(), lambda line: None, (32, 32, 3))
     assert found.name == "site"
     assert found.split.ids == ("ankle_boot/a.png", "ankle_boot/b.png", "dog/left/c.png")
@@ -491,11 +491,25 @@ def test_labelled_pictures_of_known_classes(tmp_path: Path) -> None:
         load_labelled(empty, classes, form, FolderReading(), lambda line: None)
 
 
+def test_copies_of_a_labelled_picture_count_once_and_in_two_classes_are_refused(tmp_path: Path) -> None:
+    for place, name in enumerate(("cat/a.png", "cat/b.png", "cat/copy.png", "dog/c.png")):
+        path = tmp_path / "site" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), place % 2 if place < 3 else 9, np.uint8)).save(path)
+    said: list[str] = []
+    found = load_labelled(tmp_path / "site", ("cat", "dog"), (8, 8, 1), FolderReading(), said.append)
+    assert found.split.ids == ("cat/a.png", "cat/b.png", "dog/c.png")
+    assert said == ["copies: 1 of 4 images are others' copies, byte for byte, and count for nothing"]
+    (tmp_path / "site" / "dog" / "d.png").write_bytes((tmp_path / "site" / "cat" / "a.png").read_bytes())
+    with pytest.raises(DataSetError, match=r"cat/a\.png and dog/d\.png are one picture in two classes"):
+        load_labelled(tmp_path / "site", ("cat", "dog"), (8, 8, 1), FolderReading(), said.append)
+
+
 def test_of_each_group_of_labelled_pictures_one_is_taken(tmp_path: Path) -> None:
-    for name in [f"cat/{animal}_{number}.png" for animal in ("tom", "tim") for number in range(5)]:
+    for shade, name in enumerate(f"cat/{animal}_{number}.png" for animal in ("tom", "tim") for number in range(5)):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+        Image.fromarray(np.full((8, 8), shade, np.uint8)).save(path)
     said: list[str] = []
     by_name = load_labelled(tmp_path, ("cat", "dog"), (8, 8, 1), FolderReading(), said.append)
     assert [name.split("_")[0] for name in by_name.split.ids] == ["cat/tim", "cat/tom"]
