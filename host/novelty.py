@@ -110,7 +110,7 @@ def carry(package: Package, test: NoveltyTest | None, **fields: object) -> Packa
         _unpacked(content, package.kernel, test.level, len(test.reference))
     except Exception as error:  # a fault of ours: better no package than one that no edge takes
         raise KernelError(
-            f"{package.path}: its test of strange pictures cannot be read back ({error}): tell us"
+            f"{package.path}: its test of strange pictures cannot be read back ({error}): calibrate again"
         ) from error
     name = f"novelty-{sha256(content)[:8]}.npz"
     told = Novelty(file=name, level=test.level, images=len(test.reference))

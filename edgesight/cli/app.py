@@ -14,7 +14,7 @@ import edgesight.cli.plan.adapt
 import edgesight.cli.plan.place
 import edgesight.cli.plan.split
 import edgesight.cli.plan.workflow  # each adds its commands to the group
-from edgesight.cli import bench, board, build, datacenter, ending, keys, link, serve
+from edgesight.cli import bench, board, build, datacenter, ending, keys, link, proof, serve
 from edgesight.cli.options import warn
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import remedy
@@ -58,8 +58,8 @@ app.command()(build.csim)
 app.command()(build.calibrate)
 app.command()(build.kernels)
 app.command()(build.pack)
-app.command()(bench.verify)
-app.command()(bench.demo)
+app.command()(proof.verify)
+app.command()(proof.demo)
 app.command()(serve.edge)
 app.command()(serve.query)
 app.command()(serve.swap)

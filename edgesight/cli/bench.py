@@ -1,4 +1,4 @@
-"""Commands of who measures: benches, the demo, the verification."""
+"""Commands of who measures: the benches."""
 
 from __future__ import annotations
 
@@ -9,37 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from edgesight.cli import ending
 from edgesight.cli.data import FETCHED, data_set
 from edgesight.cli.options import (
     DATASET_HELP,
     DataDir,
-    DataSetName,
-    Grouping,
-    Groups,
     Json,
-    PackagePath,
-    Size,
-    SkipDamaged,
     budgets_of,
     check_reports,
-    reading,
 )
-from edgesight.cli.show import load
-from edgesight.hls.zoo import SHIPPED, Earlier, calibrated_as, compile_zoo, data_set_of, foldings_of, shipped_folder
+from edgesight.cli.show import end_of_bench, load
+from edgesight.hls.zoo import Earlier, calibrated_as, compile_zoo, data_set_of, foldings_of, shipped_folder
 
 if TYPE_CHECKING:
     from edgesight.host.fabric.base import Images
 
 group = typer.Typer(no_args_is_help=True, help="Measurements, each held against its bars.")
-
-
-def _end(met: bool, report: Path, json_: bool) -> None:
-    """Print the report where JSON is asked for; the status is 1 where a bar was missed."""
-    if json_:
-        print(report.read_text(), end="")
-    if not met:
-        raise typer.Exit(1)
 
 
 @group.command("coverage")
@@ -84,7 +68,7 @@ def bench_coverage_(
     cascade = None if zoo is None or dataset is None else by_command.Asked(zoo, dataset)
     asked = Asked(network or (), random, trained, hls4ml_models, cascade)
     met = bench_coverage(out, Console(stderr=json_), asked)
-    _end(met, out / "coverage.json", json_)
+    end_of_bench(met, out / "coverage.json", json_)
 
 
 @group.command("folding")
@@ -97,7 +81,7 @@ def bench_folding_(
     from edgesight.bench.folding import bench_folding
 
     check_reports(out, "folding.json")
-    _end(bench_folding(zoo, out, Console(stderr=json_)), out / "folding.json", json_)
+    end_of_bench(bench_folding(zoo, out, Console(stderr=json_)), out / "folding.json", json_)
 
 
 @group.command("emulator")
@@ -111,7 +95,7 @@ def bench_emulator_(
     check_reports(out, "emulator.json")
 
     met = bench_emulator(out, Console(stderr=json_))
-    _end(met, out / "emulator.json", json_)
+    end_of_bench(met, out / "emulator.json", json_)
 
 
 @group.command("fairness")
@@ -126,7 +110,7 @@ def bench_fairness_(
     check_reports(out, "fairness.json")
 
     met = bench_fairness(out, Console(stderr=json_), seeds=seeds)
-    _end(met, out / "fairness.json", json_)
+    end_of_bench(met, out / "fairness.json", json_)
 
 
 @group.command("link")
@@ -193,7 +177,7 @@ def bench_link_(  # noqa: PLR0913 - a command's options are its surface
         again=again,
     )
     met = bench_link(settings, section or [], Console(stderr=json_))
-    _end(met, out / "link.json", json_)
+    end_of_bench(met, out / "link.json", json_)
 
 
 @group.command("hostile")
@@ -208,7 +192,7 @@ def bench_hostile_(
 
     check_reports(out, "hostile.json")
     met = bench_hostile(out, Console(stderr=json_), names=attack or [], seconds=seconds)
-    _end(met, out / "hostile.json", json_)
+    end_of_bench(met, out / "hostile.json", json_)
 
 
 @group.command("prove")
@@ -222,7 +206,7 @@ def bench_prove_(
 
     check_reports(out, "prove.json")
     met = bench_prove(out, Console(stderr=json_), _cells(cell))
-    _end(met, out / "prove.json", json_)
+    end_of_bench(met, out / "prove.json", json_)
 
 
 @group.command("prove-mutants")
@@ -237,7 +221,7 @@ def bench_prove_mutants_(
 
     check_reports(out, "prove-mutants.json")
     met = bench_mutants(out, Console(stderr=json_), _cells(cell), benches=not proofs_alone)
-    _end(met, out / "prove-mutants.json", json_)
+    end_of_bench(met, out / "prove-mutants.json", json_)
 
 
 def _cells(names: list[str] | None) -> list[str]:
@@ -266,7 +250,7 @@ def bench_gpu_(
 
     if device not in ("cpu", "cuda"):
         raise typer.BadParameter(f"{device}: expected cpu or cuda", param_hint="--device")
-    _end(bench_gpu(out, Console(stderr=json_), device), out / "gpu.json", json_)
+    end_of_bench(bench_gpu(out, Console(stderr=json_), device), out / "gpu.json", json_)
 
 
 @group.command("photograph")
@@ -340,7 +324,7 @@ def bench_photograph_(  # noqa: PLR0913 - a command's options are its surface
         shipped=shipped,
     )
     met = bench_photograph(out, Console(stderr=json_), asked, section or [])
-    _end(met, out / "photograph.json", json_)
+    end_of_bench(met, out / "photograph.json", json_)
 
 
 @group.command("service")
@@ -381,7 +365,7 @@ def bench_service_(
         if name not in SECTIONS:
             raise typer.BadParameter(f"{name}: expected one of {', '.join(SECTIONS)}", param_hint="--section")
     met = bench_service(out, Console(stderr=json_), Asked(image_client, peers), section or [], again=again)
-    _end(met, out / "service.json", json_)
+    end_of_bench(met, out / "service.json", json_)
 
 
 @group.command("plan")
@@ -399,7 +383,7 @@ def bench_plan_(
     check_reports(out, "plan.json")
 
     met = bench_plan(out, Console(stderr=json_), traces=traces, published=published)
-    _end(met, out / "plan.json", json_)
+    end_of_bench(met, out / "plan.json", json_)
 
 
 @group.command("board")
@@ -447,73 +431,4 @@ def bench_board_(  # noqa: PLR0913 - a command's options are its surface
         out,
         console,
     )
-    _end(met, out / "board.json", json_)
-
-
-def verify(  # noqa: PLR0913 - a command's options are its surface
-    package: PackagePath,
-    dataset: DataSetName,
-    zoo: Annotated[
-        Path | None,
-        typer.Option(help="Zoo folder with the stages' trained networks; without it their QONNX files alone."),
-    ] = None,
-    images: Annotated[int, typer.Option(min=1, help="Images of the test split; then of the calibration split.")] = 500,
-    out: Annotated[Path, typer.Option(help="Folder for report.json and logits.npz.")] = Path("build/verify"),
-    data_dir: DataDir = None,
-    size: Size = None,
-    groups: Groups = Grouping.name,
-    skip_damaged: SkipDamaged = False,
-    json_: Json = False,
-) -> None:
-    """Prove Brevitas = QONNX = csim = Verilated RTL, on logits and decisions, by equality."""
-    import numpy as np
-
-    check_reports(out, "report.json", "logits.npz", "records.npz")
-
-    opened = load(package)
-    with ending.nothing_to_clean_up():
-        from edgesight.bench.verify import references_of, verify
-        from edgesight.hls.csim import build_library as build_csim
-        from edgesight.sim.verilate import build_library as build_verilated
-
-        references = references_of(opened, zoo)
-    data = data_set(dataset, data_dir, size, opened, reading(groups, skip_damaged))
-    pool = np.concatenate([data.test.images, data.calibration.images])[:images]
-    build_csim(opened)
-    build_verilated(opened)
-    met = verify(opened, pool, references, out, Console(stderr=json_))
-    _end(met, out / "report.json", json_)
-
-
-def demo(  # noqa: PLR0913 - a command's options are its surface
-    images: Annotated[int, typer.Option(min=1, help="Test images to answer.")] = 4000,
-    all_: Annotated[bool, typer.Option("--all", help="The whole test split.")] = False,
-    package: Annotated[
-        Path | None, typer.Option(help="Kernel package; default the shipped one of the data set.")
-    ] = None,
-    dataset: Annotated[str | None, typer.Option(help=DATASET_HELP + " Default: fashion-mnist, else digits.")] = None,
-    loss: Annotated[float, typer.Option(min=0.0, max=0.99, help="Packet loss of the emulated link, each way.")] = 0.05,
-    out: Annotated[Path, typer.Option(help="Folder for report.json and report.png.")] = Path("build/demo"),
-    data_dir: DataDir = None,
-    size: Size = None,
-    groups: Groups = Grouping.name,
-    skip_damaged: SkipDamaged = False,
-    json_: Json = False,
-) -> None:
-    """Answer real images by the whole cascade, on cycle-accurate RTL and over a lossy link, for several targets."""
-    from edgesight.bench.demo import demo_data, run_demo
-    from edgesight.host.images import photograph_shape
-
-    check_reports(out, "report.json", "report.md", "report.png")
-
-    console = Console(stderr=json_)
-    own = load(package) if package is not None else None
-    side = size or (own.kernel.input.height if own is not None else None)
-    larger = photograph_shape(own.kernel.input, own.kernel.backend_input) if own is not None else None
-    data, note = demo_data(dataset, data_dir, side, reading(groups, skip_damaged), FETCHED, larger)
-    console.print(note)
-    opened = own or load(shipped_folder() / data.name)
-    opened.check_trained_on(data.name, data.checksum)
-    shipped = opened.path.resolve().parent == SHIPPED
-    met = run_demo(opened, data.test, None if all_ else images, loss, out, note, console, shipped=shipped)
-    _end(met, out / "report.json", json_)
+    end_of_bench(met, out / "board.json", json_)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -179,3 +180,11 @@ def show_package(package: Package, json_: bool) -> None:
         ending.print_json({**package.kernel.model_dump(mode="json"), "checked": CHECKED})
     else:
         describe(package, Console())
+
+
+def end_of_bench(met: bool, report: Path, json_: bool) -> None:
+    """Print the report where JSON is asked for; the status is 1 where a bar was missed."""
+    if json_:
+        print(report.read_text(), end="")
+    if not met:
+        raise typer.Exit(1)

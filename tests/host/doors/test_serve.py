@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +160,12 @@ def test_what_needs_no_extra_imports_none() -> None:
     assert not {"grpc", "starlette", "uvicorn", "tritonclient", "opentelemetry", "google"} & set(loaded)
 
 
+_CANCELLED = 4  # of 48 calls at any moment
+
+
 def test_calls_that_nobody_has_begun_are_told_that_the_server_is_gone() -> None:
     """With many who ask all the time some calls have come and are not begun at any moment, also at the last."""
-    served, codes, over = Small(), set[grpc.StatusCode](), threading.Event()
+    served, codes, over = Small(), Counter[grpc.StatusCode](), threading.Event()
 
     def ask(target: str) -> None:
         message = pb.ModelInferRequest(model_name="sums", raw_input_contents=[b"a"])
@@ -181,7 +185,9 @@ def test_calls_that_nobody_has_begun_are_told_that_the_server_is_gone() -> None:
     over.set()
     for thread in threads:
         thread.join()
-    assert codes == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    # The library now and then tells one that has just come that it was cancelled; without our closing, dozens.
+    assert codes.pop(grpc.StatusCode.CANCELLED, 0) <= _CANCELLED
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
 
 
 def test_closing_leaves_no_descriptor_open() -> None:
