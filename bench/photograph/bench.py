@@ -137,7 +137,7 @@ SECTIONS = {
     "site": Section("thresholds for a site's pictures, swapped in at a running edge", _site, _no_photographs),
 }
 # What a section's result hangs on beside the bench itself: what the commands do that it runs.
-_COMMANDS = tuple(ROOT / "edgesight" / "cli" / f"{name}.py" for name in ("bench", "build", "serve"))
+_COMMANDS = tuple(ROOT / "edgesight" / "cli" / f"{name}.py" for name in ("bench", "build", "proof", "serve"))
 
 
 def bench_photograph(out: Path, console: Console, asked: Asked, names: Sequence[str] = ()) -> bool:
