@@ -1,6 +1,6 @@
 """What a bench found before, taken again as long as all that it hangs on is the same, so that a stopped run goes on.
 
-Words owned here: kept result, section (a part of a bench that finds something).
+Words owned here: kept result.
 """
 
 from __future__ import annotations

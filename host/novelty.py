@@ -95,8 +95,9 @@ def novelty_test(package: Package) -> NoveltyTest | None:
     try:
         return _unpacked(content, package.kernel, novelty.level, novelty.images)
     except Exception as error:  # whatever damaged archives and arrays raise: its kinds are many, and not documented
+        told = f"it has no array {error}" if isinstance(error, KeyError) else error
         raise KernelError(
-            f"{package.path / novelty.file}: tells no strange pictures ({error}): calibrate the package again"
+            f"{package.path / novelty.file}: tells no strange pictures ({told}): calibrate the package again"
         ) from error
 
 

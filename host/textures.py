@@ -1,9 +1,9 @@
-"""What grain, light and colours of a photograph are like, in some hundred numbers that are cheap enough for a board.
+"""What grain, light and colours of a photograph are like, in some thousand numbers that are cheap enough for a board.
 
 Grain: how much neighbouring pixels differ, at several scales and by brightness, in four squares of the photograph as it
 is and in all of it made smaller. A picture that was enlarged has none at the finest scale; in an inverted one the light
 parts differ as dark ones should. Colours: means of a grid of cells, how brightness, hue and saturation go together, and
-how often each shade is there.
+how often each shade is there, and where.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _LEVELS, _COLOUR_LEVELS = 8, 6  # of brightness
 _CELLS = 8
 _SHADES = 6  # of red, of green and of blue
+# Regions of a picture, as sums of its parts: all, border, middle, upper half, lower half.
+_REGIONS = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0], [0, 1, 0, 1]])
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -130,10 +132,26 @@ def _colours(small: Floats, light: Floats) -> Floats:
 
 
 def _shades(small: Floats) -> npt.NDArray[np.float64]:
-    """How often each shade of red, green and blue together is there, in pixels [h, w, 3]: root of its share."""
+    """How often each shade of red, green and blue together is there, in pixels [h, w, 3]: root of its share.
+
+    In all of the picture, around its border, in its middle, in its upper half and in its lower one.
+    """
     level = (small * np.float32(_SHADES / 256)).astype(np.intp)
     shade = (level[..., 0] * _SHADES + level[..., 1]) * _SHADES + level[..., 2]
-    return np.sqrt(np.bincount(shade.ravel(), minlength=_SHADES**3) / shade.size)
+    shades = _SHADES**3
+    parts = np.bincount((shade + shades * _parts(*shade.shape)).ravel(), minlength=len(_REGIONS.T) * shades)
+    count = _REGIONS @ parts.reshape(-1, shades)
+    roots: npt.NDArray[np.float64] = np.sqrt(count / count.sum(1, keepdims=True))
+    return roots.ravel()
+
+
+@functools.lru_cache(maxsize=8)
+def _parts(height: int, width: int) -> npt.NDArray[np.intp]:
+    """Where each pixel [height, width] lies: 0 above in the border, 1 below in it, 2 above in the middle, 3 below."""
+    down, across = np.arange(height), np.arange(width)
+    inside = [(there >= side // 8) & (there < side - side // 8) for there, side in ((down, height), (across, width))]
+    part: npt.NDArray[np.intp] = (down >= height // 2)[:, None] + 2 * (inside[0][:, None] & inside[1])
+    return part
 
 
 @functools.lru_cache(maxsize=8)

@@ -51,7 +51,7 @@ def read_statement(path: Path) -> tuple[BackEndInput, Outputs | None]:
     Raises BackEndError where it cannot be read, or does not say all that it must.
     """
     try:
-        said = tomllib.loads(read_regular(path).decode())
+        said = tomllib.loads(read_regular(path).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:  # numbers of thousands of digits, tables in tables
         raise BackEndError(f"{path}: cannot be read ({error}): give a TOML file; {_EXAMPLE}") from error
     try:
@@ -88,6 +88,8 @@ _EXAMPLE: Final = (
 def _first(error: ValidationError) -> str:
     """The first thing that is wrong, in a line."""
     one = error.errors()[0]
+    if one["loc"][:1] == ("outputs",):  # of which two forms are tried, and neither's name says anything
+        return "outputs: expected a number from 0 by class (boot = 3), or a list of the names of all outputs"
     place = ".".join(map(str, one["loc"]))
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{place + ': ' if place else ''}{one['msg'].removeprefix('Value error, ')}{more}"

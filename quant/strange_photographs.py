@@ -44,7 +44,7 @@ STEPS: Final = 3_200
 """Of the network's training."""
 _MOST, _STRANGERS = 4_000, 900
 _FORMS = 4  # of each photograph whose textures the hidden layer learns from
-_MIXTURES, _MIXTURES_BATCH = 128, 256
+_MIXTURES, _MIXTURES_BATCH = 384, 256
 _MIXTURES_RATE, _MIXTURES_DECAY, _MIXTURES_DROPPED = 3e-3, 0.3, 0.6
 _MIXTURES_STEPS = 0.2  # share of the network's
 _VIEWS, _NEAREST, _MOST_TURNED = 8, 0.7, np.deg2rad(10)  # of each photograph that the network learns from

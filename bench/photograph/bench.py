@@ -17,9 +17,9 @@ from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.photograph import cascade, site, strange, stranger
 from edgesight.bench.photograph.asked import Asked, card_of
 from edgesight.bench.photograph.kernels import Made, data_of, made, trained
-from edgesight.bench.report import Check, print_checks, write_report
+from edgesight.bench.report import print_checks, write_report
+from edgesight.bench.sections import Due, print_skipped, run_sections
 from edgesight.host.back_end import form_for
-from edgesight.host.errors import EdgeSightError
 from edgesight.host.package import Package
 from edgesight.quant import datasets
 from edgesight.quant.splits import DataSet
@@ -146,40 +146,19 @@ def bench_photograph(out: Path, console: Console, asked: Asked, names: Sequence[
     What a section found stays in `out`/photograph. One that cannot be done counts as unmet, and the others go on.
     """
     run = _Run(asked, out / _FOLDER, console)
-    body: dict[str, object] = {}
-    checks: list[Check] = []
-    skipped: dict[str, str] = {}
-    for name in names or SECTIONS:
-        section = SECTIONS[name]
-        lacking = section.lacks(asked)
-        if lacking is not None:
-            skipped[name] = lacking
-            continue
-        console.rule(section.title, align="left")
-        try:
-            found = _found(name, section, run)
-        except EdgeSightError as error:
-            console.print(f"{name}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-            body[name] = {"failed": str(error)}
-            checks.append(Check(f"{name}: done", 0, 1, False, "section", "measured"))
-            continue
-        body[name] = found.body
-        checks += found.checks
-    write_report(out / "photograph.json", {"sections": body, "skipped": skipped}, checks)
-    for name, reason in skipped.items():
-        console.print(f"skipped: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
-    return print_checks(console, checks)
+    results = run_sections({name: _due(name, run) for name in names or SECTIONS}, console)
+    write_report(out / "photograph.json", {"sections": results.body, "skipped": results.skipped}, results.checks)
+    print_skipped(console, results)
+    return print_checks(console, results.checks)
 
 
-def _found(name: str, section: Section, run: _Run) -> Found:
-    """What a section found, now or before."""
-    zoos = [run.signs.zoo] if name == "signs" else [run.made.zoo] if run.asked.photographs is not None else []
-    code = with_imports([Path(__file__), *_COMMANDS])
-    kept = Kept(run.folder, fingerprint(code, repr(run.asked), *map(card_of, zoos)))
-    earlier = kept.read(name)
-    if earlier is not None:
-        run.console.print(f"{name}: as found before", highlight=False)
-        return Found.unpacked(earlier)
-    found = section.run(run)
-    kept.write(name, found.packed())
-    return found
+def _due(name: str, run: _Run) -> Due:
+    """The section of that name, as it is asked for."""
+    section, asked = SECTIONS[name], run.asked
+
+    def kept() -> Kept:
+        zoos = [run.signs.zoo] if name == "signs" else [run.made.zoo] if asked.photographs is not None else []
+        code = with_imports([Path(__file__), *_COMMANDS])
+        return Kept(run.folder, fingerprint(code, repr(asked), *map(card_of, zoos)))
+
+    return Due(section.title, section.lacks(asked), kept, lambda: section.run(run))

@@ -16,11 +16,11 @@ from typing import Any
 from rich.console import Console
 
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
-from edgesight.bench.report import Check, PlainTable, print_checks, write_report
+from edgesight.bench.report import PlainTable, print_checks, write_report
+from edgesight.bench.sections import Due, print_skipped, run_sections
 from edgesight.bench.service import clients, fairness, fuzz, latency, life, saturation, zipf
 from edgesight.bench.service.asked import Asked
 from edgesight.bench.service.processors import lacks_two
-from edgesight.host.errors import EdgeSightError
 
 _FOLDER = "service"  # of what is made, below that of the report
 # What a section's result hangs on beside its own code: what the programs do that it runs.
@@ -80,47 +80,27 @@ def bench_service(out: Path, console: Console, asked: Asked, names: Sequence[str
     What a section found stays in `out`/service, and is not measured another time unless `again`. One that cannot be
     done counts as unmet, and the others go on.
     """
-    folder = out / _FOLDER
-    body: dict[str, Any] = {}
-    checks: list[Check] = []
-    skipped: dict[str, str] = {}
-    for name in names or SECTIONS:
-        section = SECTIONS[name]
-        lacking = section.lacks(asked)
-        if lacking is not None:
-            skipped[name] = lacking
-            continue
-        console.rule(section.title, align="left")
-        try:
-            found = _found(name, section, asked, folder, console, again)
-        except EdgeSightError as error:
-            console.print(f"{name}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-            body[name] = {"failed": str(error)}
-            checks.append(Check(f"{name}: done", 0, 1, False, "section", "measured"))
-            continue
-        body[name] = found.body
-        checks += found.checks
-        skipped |= {f"{name}: {part}": str(why) for part, why in found.body.get("skipped", {}).items()}
-    write_report(out / "service.json", {"sections": body, "skipped": skipped}, checks)
-    _print_told(console, body)
-    for name, reason in skipped.items():
-        console.print(f"skipped: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
-    return print_checks(console, checks)
+    results = run_sections({name: _due(name, asked, out, console) for name in names or SECTIONS}, console, again=again)
+    write_report(out / "service.json", {"sections": results.body, "skipped": results.skipped}, results.checks)
+    _print_told(console, results.body)
+    print_skipped(console, results)
+    return print_checks(console, results.checks)
 
 
-def _found(name: str, section: Section, asked: Asked, folder: Path, console: Console, again: bool) -> Found:
-    """What a section found, now or before."""
-    own = Path(inspect.getfile(sys.modules[section.run.__module__])).resolve()
-    kept = Kept(folder, fingerprint(with_imports([own, *_PROGRAMS]), repr(asked)))
-    earlier = None if again else kept.read(name)
-    if earlier is not None:
-        console.print(f"{name}: as found before", highlight=False)
-        return Found.unpacked(earlier)
-    place = folder / name
-    place.mkdir(exist_ok=True)
-    found = section.run(asked, place, console)
-    kept.write(name, found.packed())
-    return found
+def _due(name: str, asked: Asked, out: Path, console: Console) -> Due:
+    """The section of that name, as it is asked for."""
+    section, folder = SECTIONS[name], out / _FOLDER
+
+    def kept() -> Kept:
+        own = Path(inspect.getfile(sys.modules[section.run.__module__])).resolve()
+        return Kept(folder, fingerprint(with_imports([own, *_PROGRAMS]), repr(asked)))
+
+    def measure() -> Found:
+        place = folder / name
+        place.mkdir(exist_ok=True)
+        return section.run(asked, place, console)
+
+    return Due(section.title, section.lacks(asked), kept, measure)
 
 
 def _print_told(console: Console, body: Mapping[str, Any]) -> None:

@@ -148,14 +148,8 @@ def bench_link_(  # noqa: PLR0913 - a command's options are its surface
     from edgesight.quant.datasets import folder_of, load
     from edgesight.quant.splits import DataSetError
 
-    if list_:
-        for name, one in SECTIONS.items():
-            typer.echo(f"{name:14} {one.title}")
-        return
+    chosen = _chosen({name: one.title for name, one in SECTIONS.items()}, section, list_)
     check_reports(out, "link.json", "link.png")
-    for name in section or ():
-        if name not in SECTIONS:
-            raise typer.BadParameter(f"{name}: expected one of {', '.join(SECTIONS)}", param_hint="--section")
     fashion = None
     with suppress(DataSetError):  # then the section says what it lacks
         folder = folder_of("fashion-mnist", data_dir, FETCHED)
@@ -176,7 +170,7 @@ def bench_link_(  # noqa: PLR0913 - a command's options are its surface
         spacing="poisson" if poisson else "fixed",
         again=again,
     )
-    met = bench_link(settings, section or [], Console(stderr=json_))
+    met = bench_link(settings, chosen, Console(stderr=json_))
     end_of_bench(met, out / "link.json", json_)
 
 
@@ -222,6 +216,18 @@ def bench_prove_mutants_(
     check_reports(out, "prove-mutants.json")
     met = bench_mutants(out, Console(stderr=json_), _cells(cell), benches=not proofs_alone)
     end_of_bench(met, out / "prove-mutants.json", json_)
+
+
+def _chosen(titles: dict[str, str], named: list[str] | None, listed: bool) -> list[str]:
+    """The sections `named`, which are of `titles`; where they are to be `listed` that is done, and the command ends."""
+    if listed:
+        for name, title in titles.items():
+            typer.echo(f"{name:14} {title}")
+        raise typer.Exit
+    for name in named or ():
+        if name not in titles:
+            raise typer.BadParameter(f"{name}: expected one of {', '.join(titles)}", param_hint="--section")
+    return named or []
 
 
 def _cells(names: list[str] | None) -> list[str]:
@@ -305,13 +311,7 @@ def bench_photograph_(  # noqa: PLR0913 - a command's options are its surface
     from edgesight.quant.datasets import folder_of
     from edgesight.quant.splits import DataSetError
 
-    if list_:
-        for name, one in SECTIONS.items():
-            typer.echo(f"{name:14} {one.title}")
-        return
-    for name in section or ():
-        if name not in SECTIONS:
-            raise typer.BadParameter(f"{name}: expected one of {', '.join(SECTIONS)}", param_hint="--section")
+    chosen = _chosen({name: one.title for name, one in SECTIONS.items()}, section, list_)
     shipped = None
     with suppress(DataSetError):  # then the kernel of the photographs alone is measured
         shipped = shipped_folder() / "fashion-mnist", "fashion-mnist", folder_of("fashion-mnist", data_dir, FETCHED)
@@ -323,7 +323,7 @@ def bench_photograph_(  # noqa: PLR0913 - a command's options are its surface
         anything=anything,
         shipped=shipped,
     )
-    met = bench_photograph(out, Console(stderr=json_), asked, section or [])
+    met = bench_photograph(out, Console(stderr=json_), asked, chosen)
     end_of_bench(met, out / "photograph.json", json_)
 
 
@@ -357,14 +357,8 @@ def bench_service_(
     from edgesight.bench.service.asked import Asked
     from edgesight.bench.service.bench import SECTIONS, bench_service
 
-    if list_:
-        for name, one in SECTIONS.items():
-            typer.echo(f"{name:14} {one.title}")
-        return
-    for name in section or ():
-        if name not in SECTIONS:
-            raise typer.BadParameter(f"{name}: expected one of {', '.join(SECTIONS)}", param_hint="--section")
-    met = bench_service(out, Console(stderr=json_), Asked(image_client, peers), section or [], again=again)
+    chosen = _chosen({name: one.title for name, one in SECTIONS.items()}, section, list_)
+    met = bench_service(out, Console(stderr=json_), Asked(image_client, peers), chosen, again=again)
     end_of_bench(met, out / "service.json", json_)
 
 

@@ -215,6 +215,21 @@ def test_large_pictures_are_seen_as_means_of_squares() -> None:
     assert detector(image.shape).score(image) == detector(image.shape).scores(image[None])[0]
 
 
+def test_textures_tell_where_a_shade_is() -> None:
+    """Of two shades, one above the other or around it, which fill as much of the picture: only regions differ."""
+    above, below = (np.zeros((224, 224, 3), np.uint8) for _ in range(2))
+    above[:112], below[112:] = 255, 255
+    around = np.full((224, 224, 3), 255, np.uint8)
+    around[33:191, 33:191] = 0  # half of all pixels
+    shades = [textures(one, smaller(one))[-5 * 216 :].reshape(5, 216) for one in (above, below, around)]
+    black, white = 0, 215
+    assert shades[0][0] == pytest.approx(shades[1][0])
+    assert [float(one[3, white]) for one in shades[:2]] == [1.0, 0.0]
+    assert [float(one[4, black]) for one in shades[:2]] == [1.0, 0.0]
+    assert shades[2][1, white] == 1.0
+    assert shades[2][2, black] > 0.9 > shades[2][0, black] == pytest.approx(0.5**0.5, abs=0.02)
+
+
 @pytest.mark.parametrize("shape", [(224, 224, 3), (112, 130, 1), (300, 200, 3)])
 def test_textures_are_numbers_whatever_the_picture(shape: tuple[int, int, int]) -> None:
     generator = np.random.default_rng(0)
@@ -291,9 +306,9 @@ def _changed(name: str, value: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_without("hidden"), "hidden"),
-        (_without("weights0"), "weights0|bias0"),
-        (_without("bias1"), "bias1"),
+        (_without("hidden"), "it has no array 'hidden'"),
+        (_without("weights0"), "it has no array 'weights0'"),
+        (_without("bias1"), "it has no array 'bias1'"),
         (_without("weights2"), "hidden: .* expected"),
         (_changed("weights1", lambda a: a.T), "weights1: float32"),
         (_changed("weights1", lambda a: a.astype(np.float64)), "weights1: float64"),

@@ -23,7 +23,7 @@ from edgesight.quant.card import model_card
 from edgesight.quant.foreign import Foreign
 from edgesight.quant.learn import Course
 from edgesight.quant.splits import DataSet, Split
-from edgesight.quant.statement import BackEndError
+from edgesight.quant.statement import BackEndError, read_statement
 from edgesight.quant.train import train_all
 
 SEED = 11
@@ -232,6 +232,9 @@ def test_outputs_that_do_not_fit_are_refused(colours: DataSet, tmp_path: Path, l
         checked(foreign.load(path, statement(tmp_path / "net.toml", PLAIN + lines)), colours)
 
 
+WAY = 'layout = "NCHW"\nelement = "uint8"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -254,6 +257,11 @@ def test_outputs_that_do_not_fit_are_refused(colours: DataSet, tmp_path: Path, l
         ),
         (f'height = {SIDE}\nwidth = {SIDE}\nchannels = 3\nlayout = "NCHW"\nelement = "float32"\nmean = [1]', "1 means"),
         (f'height = {SIDE}\nwidth = {SIDE}\nchannels = 3\nlayout = "NCHW"\nelement = "uint8"\nscale = 2', "scale"),
+        (f"height = {SIDE}\nwidth = {SIDE}\nchannels = 3\n{WAY}outputs = 5", "outputs: expected a number from 0 by"),
+        (
+            f'height = {SIDE}\nwidth = {SIDE}\nchannels = 3\n{WAY}outputs.red = "3"',
+            "outputs: expected a number from 0 by",
+        ),
     ],
 )
 def test_a_statement_that_does_not_say_enough_is_refused(tmp_path: Path, text: str, told: str) -> None:
@@ -263,6 +271,14 @@ def test_a_statement_that_does_not_say_enough_is_refused(tmp_path: Path, text: s
     with pytest.raises(BackEndError, match=told) as refused:
         foreign.load(path, said)
     assert "\n" not in str(refused.value).rstrip()
+
+
+def test_a_statement_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    """As some editors write it."""
+    said = statement(tmp_path / "net.toml", PLAIN)
+    plain = read_statement(said)
+    said.write_text(said.read_text(), encoding="utf-8-sig")
+    assert read_statement(said) == plain
 
 
 def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
