@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.calibrate import Observed, ThresholdPath, reaching, right_under
+from edgesight.host.fabric.base import NEVER
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,14 @@ class Outcome:
         return float(self.backend_right.mean() - self.right.mean())
 
 
-def pick(observed: Observed, within: float, bucket: int = 0) -> Picked:
+def pick(observed: Observed, within: float, bucket: int = 0, held_back: float = 0.0) -> Picked:
     """The thresholds that offload least, of those whose accuracy is at most `within` below the back end's.
 
     Both accuracies are of the `observed` images, in one loss `bucket`. The thresholds are those that confidence curves
-    of these images give along the grid; of two that offload as little it is the more accurate.
+    of these images give along the grid; of two that offload as little it is the more accurate. The lowest margin that
+    costs nothing among some hundred images lies just above the first that does, and of others some between them cost
+    something: so the thresholds are raised, all by one factor, until a share `held_back` of what they would answer is
+    offloaded.
     """
     path = ThresholdPath.fitted(observed)
     right, answered = path.walk(observed)
@@ -50,12 +54,23 @@ def pick(observed: Observed, within: float, bucket: int = 0) -> Picked:
     backend = float(observed.backend_right[bucket].mean())
     good = np.flatnonzero(accuracy >= backend - within)  # at least where everything is offloaded
     best = min(good.tolist(), key=lambda point: (int(offloaded[point]), -float(accuracy[point])))
-    return Picked(
-        [int(threshold) for threshold in path.thresholds[:, best]],
-        float(accuracy[best]),
-        backend,
-        float(offloaded[best] / observed.count),
-    )
+    row = _raised(observed, path.thresholds[:, best], held_back)
+    made = outcome(observed, row.tolist(), bucket)
+    return Picked(row.tolist(), float(made.right.mean()), backend, made.offload)
+
+
+def _raised(observed: Observed, row: npt.NDArray[np.int64], held_back: float) -> npt.NDArray[np.int64]:
+    """The thresholds `row` [stages] times the least factor by which that share of their answers is offloaded."""
+    used = (row > 0) & (row != NEVER)
+    answered = ~reaching(observed, row)[-1]
+    if not (held_back and used.any() and answered.any()):
+        return row
+    # Up to which factor each image is still answered by some stage.
+    last = np.sort((observed.margins[used][:, answered] / row[used, None]).max(axis=0))
+    factor = max(1.0, float(last[int(held_back * last.size)]))
+    raised = row.copy()
+    raised[used] = np.minimum(np.floor(row[used] * factor), NEVER - 1).astype(np.int64)
+    return raised
 
 
 def outcome(observed: Observed, thresholds: list[int], bucket: int = 0) -> Outcome:

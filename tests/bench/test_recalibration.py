@@ -63,3 +63,11 @@ def test_where_no_stage_helps_everything_is_offloaded() -> None:
         drawn.margins, (drawn.labels * 0 + drawn.truth + 1) % 10, drawn.backend, drawn.came, drawn.truth, drawn.losses
     )
     assert pick(useless, 0.0).offload == 1.0
+
+
+def test_of_what_thresholds_would_answer_a_share_is_held_back() -> None:
+    calibration = draw(1_000, 7)
+    whole, part = pick(calibration, 0.005), pick(calibration, 0.005, held_back=0.2)
+    assert all(held >= plain for held, plain in zip(part.thresholds, whole.thresholds, strict=True))
+    assert (1 - part.offload) / (1 - whole.offload) == pytest.approx(0.8, abs=0.03)
+    assert pick(calibration, 0.005, held_back=0.0) == whole
