@@ -71,6 +71,26 @@ def test_a_fault_of_the_model_is_told_and_the_worker_goes_on(tmp_path: Path) -> 
     run(test())
 
 
+def test_a_model_with_too_many_outputs_to_tell_of_is_named(tmp_path: Path) -> None:
+    async def test() -> None:
+        said = r"model model: what it says of itself takes .*: give it fewer inputs"
+        with opened(tmp_path, many_outputs(1_500)) as file, pytest.raises(ModelError, match=said):
+            await Worker.start(recipe(), file)
+
+    run(test())
+
+
+def many_outputs(count: int) -> bytes:
+    """An ONNX model of `x` float32 [N, 4] that gives it so many times."""
+    from onnx import TensorProto, helper
+
+    names = [f"y{number}" for number in range(count)]
+    taken, *given = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in ("x", *names))
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], [name]) for name in names], "many", [taken], given)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
 def test_a_worker_that_ends_while_it_loads_or_waits_is_seen(tmp_path: Path) -> None:
     async def test() -> None:
         with opened(tmp_path, scaled(2.0)) as file:
