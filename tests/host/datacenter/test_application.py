@@ -99,6 +99,19 @@ def test_what_is_wrong_with_a_request_is_named_and_the_next_is_answered(tmp_path
     run(test())
 
 
+def test_scalars_stay_scalars(tmp_path: Path) -> None:
+    put(tmp_path, "counter", looping())
+
+    async def test() -> None:
+        async with centre(tmp_path) as made:
+            answer = await ask(made, "counter", np.array(3), name="n", datatype="INT64")
+            assert answer.outputs[0].values.shape == ()
+            with pytest.raises(Refused, match=r"has shape \[0\], which holds nothing: send at least one element"):
+                await ask(made, "counter", np.zeros(0, np.int64), name="n", datatype="INT64")
+
+    run(test())
+
+
 def test_bytes_that_are_no_text_are_the_askers_fault(tmp_path: Path) -> None:
     put(tmp_path, "texts", texts())
 
