@@ -112,6 +112,22 @@ def test_scalars_stay_scalars(tmp_path: Path) -> None:
     run(test())
 
 
+def test_the_index_says_why_a_model_was_never_loaded(tmp_path: Path) -> None:
+    put(tmp_path, "sequence", scaled(2.0), config="sequence_batching { }")
+    (tmp_path / "empty").mkdir()
+
+    async def test() -> None:
+        async with centre(tmp_path) as made:
+            assert {entry.name: entry.reason for entry in made.index(False)} == {
+                "empty": "model empty has no version: put its file into empty/1/",
+                "sequence": "model sequence: config.pbtxt has sequence_batching, which is not supported: leave it out",
+            }
+            with pytest.raises(Refused, match=r"'empty' is not loaded \(model empty has no version"):
+                await ask(made, "empty", values([1, 2, 3, 4]))
+
+    run(test())
+
+
 def test_bytes_that_are_no_text_are_the_askers_fault(tmp_path: Path) -> None:
     put(tmp_path, "texts", texts())
 
