@@ -128,6 +128,21 @@ def test_the_index_says_why_a_model_was_never_loaded(tmp_path: Path) -> None:
     run(test())
 
 
+def test_a_large_batch_that_is_allowed_keeps_nobody_waiting(tmp_path: Path) -> None:
+    put(tmp_path, "double", scaled(2.0))
+
+    async def test() -> None:
+        async with centre(tmp_path) as made:
+            (double,) = made._served["double"].versions.values()
+            assert double.scheduler is not None
+            double.scheduler.max_batch = double.max_batch_size = 1 << 28
+            begun = time.monotonic()
+            await ask(made, "double", values([1, 2, 3, 4]))
+            assert time.monotonic() - begun < 10.0
+
+    run(test())
+
+
 def test_bytes_that_are_no_text_are_the_askers_fault(tmp_path: Path) -> None:
     put(tmp_path, "texts", texts())
 
