@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def test_a_fault_of_the_model_is_told_and_the_worker_goes_on(tmp_path: Path) -> 
             with pytest.raises(ModelError, match=r"the call takes .* bytes beside its arrays"):
                 await worker.run({"i": [np.array([[1]])]}, 20.0, ["y" * MESSAGE_BYTES])
             assert (await worker.run({"i": [np.array([[5]])]}, 20.0)).outputs["y"] == 5.0
+            await worker.close()
+
+    run(test())
+
+
+def test_a_worker_that_answered_while_the_loop_stood_still_is_not_ended(tmp_path: Path) -> None:
+    async def test() -> None:
+        with opened(tmp_path, scaled(2.0)) as file:
+            worker = await Worker.start(recipe(), file)
+            asking = asyncio.ensure_future(worker.run({"x": [np.ones((1, 4), np.float32)]}, 0.2))
+            await asyncio.sleep(0)  # it is asked
+            time.sleep(2.0)  # the loop stands still, as it may by a fault elsewhere
+            assert (await asking).outputs["y"].tolist() == [[2.0] * 4]
+            assert not worker.ended.done()
             await worker.close()
 
     run(test())
