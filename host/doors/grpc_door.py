@@ -22,7 +22,7 @@ from tritonclient.grpc import service_pb2 as pb
 from edgesight.host.doors import tracing
 from edgesight.host.doors.access import Access, DoorError, Peer, Role, Tls, admit
 from edgesight.host.doors.bodies import MAX_TEXT
-from edgesight.host.doors.bounds import Room
+from edgesight.host.doors.bounds import Room, beside, size_of
 from edgesight.host.doors.closing import Calls
 from edgesight.host.doors.messages import (
     read_load_parameters,
@@ -275,7 +275,13 @@ class _Door:
 
     async def ModelInfer(self, request: Any, context: Context, caller: Caller) -> Any:
         with told(request.model_name, caller):
-            return write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
+            return await self._inferred(request, context, caller)
+
+    async def _inferred(self, request: Any, context: Context, caller: Caller) -> Any:
+        remaining = _remaining(context)
+        asked = await beside(request.ByteSize(), lambda: read_request(request, remaining))
+        response = await self._served.infer(asked, caller)
+        return await beside(size_of(response), lambda: write_response(response))
 
     async def ModelStreamInfer(self, requests: AsyncIterator[_Message], context: Context) -> None:
         """Answers in the order of the requests, some of which are worked on at a time; one that fails ends nothing."""
@@ -327,7 +333,7 @@ class _Door:
             return pb.ModelStreamInferResponse(error_message=str(request))
         try:
             with told(request.model_name, caller), self._room.holding(message.size):
-                answer = write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
+                answer = await self._inferred(request, context, caller)
         except Exception as error:
             if not isinstance(error, Refused):
                 logger.exception("ModelStreamInfer failed")
