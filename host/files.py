@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from edgesight.host.errors import EdgeSightError
 
@@ -230,8 +231,11 @@ def from_home(path: str) -> Path:
     return Path(path)
 
 
-def read_regular(path: Path) -> bytes:
-    """All bytes of a file. Raises OSError, at once for what is none: a pipe may keep its reader waiting for ever."""
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """All bytes of a file. Raises OSError, at once for what is none: a pipe may keep its reader waiting for ever.
+
+    Also where it holds more than `most`.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         mode = os.fstat(descriptor).st_mode
@@ -240,7 +244,7 @@ def read_regular(path: Path) -> bytes:
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
+            return _read_at_most(file, path, most) if most is not None else file.read()
     finally:
         os.close(descriptor)
 
@@ -248,7 +252,11 @@ def read_regular(path: Path) -> bytes:
 def read_at_most(path: Path, most: int) -> bytes:
     """All bytes of a file or a pipe. Raises OSError where it holds more than `most`: a device may have no end."""
     with path.open("rb") as file:
-        content = file.read(most + 1)
+        return _read_at_most(file, path, most)
+
+
+def _read_at_most(file: BinaryIO, path: Path, most: int) -> bytes:
+    content = file.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most} bytes, more than is read", str(path))
     return content

@@ -248,10 +248,10 @@ class DataCentre:
         try:
             versions = await asyncio.to_thread(self._repository.versions, name, settings)
         except ModelError as error:
-            if name in self._served:
-                self._served[name].fault = str(error)
-            code = Code.INVALID_ARGUMENT if name in self._names() else Code.NOT_FOUND
-            raise Refused(code, str(error)) from error
+            there = name in self._names()
+            if there or name in self._served:
+                self._served.setdefault(name, _Served()).fault = str(error)
+            raise Refused(Code.INVALID_ARGUMENT if there else Code.NOT_FOUND, str(error)) from error
         except OSError as error:
             raise Refused(Code.INTERNAL, f"the repository cannot be read ({error})") from error
         served = self._served.setdefault(name, _Served())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 _BATCH_S, _BATCH_MORE = 0.05, 1.5  # a batch takes at most so many seconds, or that many times what one image takes
 _FORGET = 0.99  # what a batch of another size took counts for less with every batch: it is tried again some time
+_SIZES = 1_024  # of batches, that are remembered: others go by the nearest ones
 _DOUBT_AFTER = 1.0  # seconds without a batch after which what they took is believed less, by half with every second
 
 
@@ -30,7 +31,8 @@ class Durations:
         self._measured = now
         self.model_s = _smoothed(0.0 if self._doubted else self.model_s, took)
         self._doubted = False
-        self._batch_s[size] = _smoothed(self._batch_s.get(size, 0.0), took)
+        if size in self._batch_s or len(self._batch_s) < _SIZES:
+            self._batch_s[size] = _smoothed(self._batch_s.get(size, 0.0), took)
 
     def expected(self, size: int) -> float:
         """Seconds that a batch of `size` takes; where none was measured, of the nearest ones. 0.0: nothing is known."""
@@ -55,7 +57,8 @@ class Durations:
         all, `largest`.
         """
         most = max(_BATCH_S if within is None else within, _BATCH_MORE * self._batch_s.get(1, 0.0))
-        size = next((size for size in range(2, largest + 1) if self._batch_s.get(size, 0.0) > most), None)
+        slow = (size for size, took in self._batch_s.items() if 2 <= size <= largest and took > most)
+        size = min(slow, default=None)
         if size is None:
             return largest
         self._batch_s[size] *= _FORGET

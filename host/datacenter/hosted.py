@@ -70,6 +70,7 @@ class Hosted:
         self._failures = 0  # of workers, one after the other
         self._not_before = 0.0  # when another may be started, by the loop's clock
         self._largest = 0  # rows of a batch, for which memory was measured
+        self._loaded_bytes = self.bytes  # before requests came
         options = version.recipe.options
         self._prepares = options.get("device", "cpu") != "cpu" or options.get("compile") == "true"
         self._prepared: set[int] = set()  # rows of batches that this worker has had
@@ -173,6 +174,8 @@ class Hosted:
         if self.scheduler is not None:
             await self.scheduler.rest()
         await self._end_worker()
+        if self.scheduler is not None and self.bytes > self._memory.budget:
+            self.bytes = self._loaded_bytes  # a request that took so much must not keep it from all others for ever
 
     async def _stop_restart(self) -> None:
         if self._restart is not None:
@@ -216,7 +219,7 @@ class Hosted:
         within = _HANGS_MOST if usual == 0.0 else min(max(_HANGS * usual, _HANGS_LEAST), _HANGS_MOST)
         if self._prepares and rows not in self._prepared:
             within = _HANGS_MOST  # kernels may be chosen or compiled for a size that first comes
-        measure = rows > self._largest
+        measure = rows > self._largest or self._free
         try:
             answer = await worker.run(inputs, within, wanted, measure)
         except WorkerLost as error:
@@ -224,7 +227,7 @@ class Hosted:
         self._failures = 0
         self._prepared.add(rows)
         if measure:
-            self._largest = rows
+            self._largest = max(rows, self._largest)
             if answer.rss > self.bytes:
                 self.bytes = answer.rss
                 self._memory.measured()
@@ -258,9 +261,15 @@ class Hosted:
                     f"model {self.name} fails on zeros, {rows} at once ({error}): export it anew"
                 ) from error
             self.bytes = max(self.bytes, answer.rss)
+        self._loaded_bytes = self.bytes
         worker.ended.add_done_callback(lambda _: self._lose(worker))
         if worker.ended.done():
             raise WorkerLost(f"the worker of model {self.name} ended as it was tried: see the log for why")
+
+    @property
+    def _free(self) -> bool:
+        """A length other than the batch's is free, so that rows alone do not tell what memory a request takes."""
+        return any(-1 in port.shape[1:] or not port.shape for port in self.inputs) or not self.max_batch_size
 
     def _zeros(self, rows: int) -> dict[str, list[npt.NDArray[Any]]] | None:
         """Inputs of zeros; None where a length other than the batch's is free."""

@@ -256,6 +256,9 @@ class Memory:
             begun = self._loop.time()
             self._loaded_at = begun + tenant.load_s
             await tenant.bring()
+            if tenant.bytes > self.budget:  # as only a load tells
+                await tenant.drop()
+                raise self._no_room(tenant)
             self.loads += 1
             self._residents.add(tenant)
         finally:

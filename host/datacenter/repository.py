@@ -1,14 +1,15 @@
 """A folder of models, laid out as Triton's model repository: `NAME/config.pbtxt`, `NAME/<version>/model.onnx`, labels.
 
 `config.pbtxt` is optional: what it does not say, the model's file says. Of it are read name, backend or platform,
-max_batch_size, input and output (with `label_filename`), version_policy, parameters and default priority; what would
-change answers and is not supported is refused by name.
+max_batch_size, input and output (with `label_filename`), version_policy, parameters and default priority; of the rest
+what would change answers is refused by name, and what would not is said in the log.
 
 Words owned here: repository, entry, version.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from edgesight.host.datacenter.executors.base import DTYPES, ModelError, Recipe
+from edgesight.host.datacenter.unread import unread
 from edgesight.host.doors.served import TensorForm
-from edgesight.host.files import read_at_most
+from edgesight.host.files import read_regular
 from edgesight.host.kernel import BackEndInput
 
 CONFIG, FORM = "config.pbtxt", "form.json"
@@ -32,9 +34,13 @@ _BACKENDS = {
     "triton": "triton",
 }
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")  # as the policy `specific` can name them; Triton leaves 01 out, too
 _CONFIG_BYTES, _LABELS_BYTES = 1 << 20, 16 << 20
 _OPTIONS = {"INTRA_OP_THREAD_COUNT": "threads", "intra_op_thread_count": "threads"}  # as Triton calls ours
-_UNSUPPORTED = ("ensemble_scheduling", "sequence_batching", "model_ensembling", "batch_input", "batch_output")
+_PARAMETERS = ("threads", "device", "compile", "pictures", "url", "model", "version", "timeout")  # that are read
+_MOST_ROWS = 1 << 16  # of a batch
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Settings:
         labelled: the output that the labels are of.
         level: the priority of requests that name none; 0: after all that do.
         platform: as it is told to clients; empty: by what runs it.
+        file: in a version's folder; empty: the first of `FILES` that is there.
     """
 
     backend: str = ""
@@ -65,6 +72,7 @@ class Settings:
     labelled: str = ""
     level: int = 0
     platform: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,14 +169,14 @@ class Repository:
             raise ModelError(f"model {name!r} is not in the repository: put it there, or ask for another")
         folder = self.folder / name
         found = settings if settings is not None else _settings(folder)
-        numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
+        numbers = sorted(int(path.name) for path in folder.iterdir() if _NUMBER.fullmatch(path.name) and path.is_dir())
         if not numbers:
             raise ModelError(f"model {name} has no version: put its file into {name}/1/")
         if found.versions is not None:
             absent = [number for number in found.versions if number not in numbers]
             if absent:
                 raise ModelError(f"model {name} has no version {absent[0]}, which its version_policy names: mend it")
-            numbers = sorted(found.versions)
+            numbers = list(found.versions)
         elif found.latest:
             numbers = numbers[-found.latest :]
         labels, form = _labels(folder, found), _form_in(folder)
@@ -179,7 +187,7 @@ def _settings(folder: Path) -> Settings:
     """What the config.pbtxt in a model's `folder` says; raises ModelError for one that cannot be read or served."""
     path = folder / CONFIG
     try:
-        text = read_at_most(path, _CONFIG_BYTES).decode()
+        text = read_regular(path, _CONFIG_BYTES).decode()
     except FileNotFoundError:
         return Settings()
     except (OSError, UnicodeDecodeError) as error:
@@ -189,7 +197,10 @@ def _settings(folder: Path) -> Settings:
 
 def _version(model: Path, number: int, settings: Settings, labels: Sequence[str], form: BackEndInput | None) -> Version:
     name, folder = model.name, model / str(number)
-    path = next((folder / file for file in FILES if (folder / file).exists()), None)
+    files = (settings.file,) if settings.file else tuple(FILES)
+    path = next((folder / file for file in files if (folder / file).exists()), None)
+    if path is not None and not path.is_file():
+        raise ModelError(f"{path} is no file: put the model's file there")
     kind = settings.backend or (FILES[path.name] if path is not None else "")
     if kind != "triton" and (path is None or FILES[path.name] != kind):
         raise ModelError(
@@ -231,7 +242,7 @@ def _form_for_worker(name: str, kind: str, settings: Settings, form: BackEndInpu
 def _form_in(folder: Path) -> BackEndInput | None:
     """Of pictures."""
     try:
-        return BackEndInput.model_validate_json(read_at_most(folder / FORM, _CONFIG_BYTES))
+        return BackEndInput.model_validate_json(read_regular(folder / FORM, _CONFIG_BYTES))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -244,7 +255,7 @@ def _labels(folder: Path, settings: Settings) -> list[str]:
     if Path(name).name != name:
         raise ModelError(f"label_filename is {name!r}: name a file in the model's own folder")
     try:
-        return read_at_most(folder / name, _LABELS_BYTES).decode().splitlines()
+        return read_regular(folder / name, _LABELS_BYTES).decode().splitlines()
     except FileNotFoundError:
         if settings.labels:
             raise ModelError(f"{folder / name} is not there, which label_filename names: put it there") from None
@@ -295,24 +306,38 @@ def settings_of(name: str, message: Any) -> Settings:
     """Of a `ModelConfig` message; raises ModelError for what is not supported."""
     if message.name not in ("", name):
         raise ModelError(f"model {name}: {CONFIG} calls it {message.name!r}: name its folder so, or mend it")
-    for part, _ in message.ListFields():
-        if part.name in _UNSUPPORTED:
-            raise ModelError(f"model {name}: {CONFIG} has {part.name}, which is not supported: leave it out")
+    refused, said = unread(message)
+    if refused:
+        raise ModelError(f"model {name}: {CONFIG} has {refused[0]}, which is not supported: leave it out")
     told = message.backend or message.platform
     if told and told not in _BACKENDS:
         raise ModelError(f"model {name}: its backend is {told!r}: state one of {', '.join(_BACKENDS)}")
+    if message.default_model_filename not in ("", *FILES):
+        raise ModelError(
+            f"model {name}: default_model_filename is {message.default_model_filename!r}: call the file "
+            f"{' or '.join(FILES)}, and say so"
+        )
+    if not 0 <= message.max_batch_size <= _MOST_ROWS:
+        raise ModelError(f"model {name}: max_batch_size is {message.max_batch_size}: state 0 to {_MOST_ROWS}")
     batch = message.max_batch_size if message.max_batch_size or message.input else None
     lead = (-1,) if batch else ()
-    labelled = next((port for port in message.output if port.label_filename), None)
+    labelled, *more = [port for port in message.output if port.label_filename] or [None]
+    if more:
+        raise ModelError(f"model {name}: {len(more) + 1} outputs have a label_filename: leave it to one of them")
     policy = message.version_policy
     specific, latest = None, 1
     if policy.HasField("specific"):
-        specific = tuple(policy.specific.versions)
+        specific = tuple(sorted(set(policy.specific.versions)))
+        if not specific:
+            raise ModelError(f"model {name}: its version_policy is `specific`, and names no version: name some")
     elif policy.HasField("all"):
         latest = 0
     elif policy.HasField("latest"):
         latest = max(policy.latest.num_versions, 1)
     options = {_OPTIONS.get(key, key): value.string_value for key, value in message.parameters.items()}
+    said += [f"the parameter {key}" for key in options if key not in _PARAMETERS]
+    if said:
+        logger.warning("model %s: %s has %s: not read, and left as they are", name, CONFIG, ", ".join(said))
     if any(group.kind == group.KIND_GPU for group in message.instance_group):
         options.setdefault("device", "cuda")
     return Settings(
@@ -327,6 +352,7 @@ def settings_of(name: str, message: Any) -> Settings:
         labelled.name if labelled is not None else "",
         message.dynamic_batching.default_priority_level,
         message.platform,
+        message.default_model_filename,
     )
 
 

@@ -39,7 +39,7 @@ def arrays_of(request: Request, hosted: Hosted) -> dict[str, npt.NDArray[Any]]:
         _check(request, tensor, port, hosted.max_batch_size)
         if port.datatype == "BYTES" and hosted.version.recipe.kind in _OF_TEXTS:
             _check_texts(request, tensor)
-        found[tensor.name] = np.ascontiguousarray(tensor.values)
+        found[tensor.name] = np.asarray(tensor.values, order="C")  # `ascontiguousarray` has no scalars
     absent = [name for name in known if name not in found]
     if absent:
         raise invalid(f"model {request.model} also takes input {absent[0]!r}: send it")
@@ -156,7 +156,9 @@ def _check(request: Request, tensor: Tensor, port: TensorForm, max_batch: int) -
     agree = not port.shape or (
         len(shape) == len(port.shape) and all(one in (-1, own) for one, own in zip(port.shape, shape, strict=True))
     )
-    if not agree or 0 in shape:
+    if 0 in shape:
+        raise invalid(f"input {port.name!r} has shape {list(shape)}, which holds nothing: send at least one element")
+    if not agree:
         raise invalid(f"input {port.name!r} has shape {list(shape)}: model {request.model} takes {list(port.shape)}")
     if max_batch and shape[0] > max_batch:
         raise invalid(f"input {port.name!r} has {shape[0]} rows: model {request.model} takes {max_batch} at once")

@@ -50,10 +50,12 @@ class _Worker:
 
     def __init__(self, line: socket.socket, taken: Block, given: Block) -> None:
         self._line, self._taken, self._given = line, taken, given
+        self._name = ""  # of the model
 
     def serve(self, file: int) -> None:
         """Load what the first message says, then answer until the line ends."""
         recipe = Recipe.parse(self._line.recv(MESSAGE_BYTES).decode())
+        self._name = recipe.name
         begun = time.perf_counter()
         try:
             # By its own name, so that it is read from its beginning however often.
@@ -107,7 +109,9 @@ class _Worker:
     def _say(self, message: Mapping[str, Any]) -> None:
         packed = json.dumps(message).encode()
         if len(packed) > MESSAGE_BYTES:
-            packed = json.dumps({"fault": f"what is to be told takes {len(packed)} bytes"}).encode()
+            said = f"what it says of itself takes {len(packed)} bytes, at most {MESSAGE_BYTES} are taken"
+            fault = f"model {self._name}: {said}: give it fewer inputs and outputs"
+            packed = json.dumps({"fault": fault}).encode()
         self._line.sendall(packed)
 
 

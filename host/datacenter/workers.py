@@ -188,12 +188,14 @@ class Worker:
             self._waiting = None
 
     def _hangs(self, within: float) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(
-                WorkerLost(
-                    f"model {self._recipe.name} gave no answer for {within:.3g} s, and its worker was ended: ask again"
-                )
+        self._readable()  # it may have answered, and the loop itself have stood still
+        if self._waiting is None or self._waiting.done():
+            return
+        self._waiting.set_exception(
+            WorkerLost(
+                f"model {self._recipe.name} gave no answer for {within:.3g} s, and its worker was ended: ask again"
             )
+        )
         self.kill()
 
     def _readable(self) -> None:

@@ -1,5 +1,7 @@
 """How much of a machine strangers may take through its doors.
 
+What takes long on a large message is done beside the loop: meanwhile others are answered.
+
 HTTP's bodies are counted as they come. gRPC's library hands a message over once it is there, so what is still coming is
 bounded by the number of calls, each of which may bring one of the largest.
 
@@ -8,12 +10,27 @@ Words owned here: room.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
-from edgesight.host.doors.served import Code, Refused
+from edgesight.host.doors.served import Code, Refused, Response
 from edgesight.host.doors.tensors import MAX_MESSAGE
+
+_BESIDE = 1 << 18  # bytes from which reading or writing a message is done beside the loop
+T = TypeVar("T")
+
+
+async def beside(size: int, work: Callable[[], T]) -> T:
+    """What `work` on a message of `size` bytes gives, in a thread where that takes long."""
+    return work() if size < _BESIDE else await asyncio.to_thread(work)
+
+
+def size_of(response: Response) -> int:
+    """Bytes of an answer's arrays, where BYTES count as pointers."""
+    return sum(tensor.values.nbytes for tensor in response.outputs)
 
 
 @dataclass(frozen=True)

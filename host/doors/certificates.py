@@ -32,7 +32,11 @@ def make_client(authority: Authority, name: str, folder: Path, *, manages: bool 
     key = new_key()
     try:
         folder.mkdir(mode=0o700, parents=True)
-        certificate = authority.enroll_client(name, request_certificate(key), manages=manages, renew=renew)
+        try:
+            certificate = authority.enroll_client(name, request_certificate(key), manages=manages, renew=renew)
+        except KeysError:
+            folder.rmdir()  # so that the next try may name it again
+            raise
         for file, content in (
             (KEY_FILE, key_pem(key)),
             (CERTIFICATE_FILE, certificate.encode()),

@@ -8,20 +8,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 
 from edgesight.host.doors import tracing
 from edgesight.host.doors.access import Access, DoorError, Peer, Role, Tls, admit
 from edgesight.host.doors.bodies import MAX_TEXT
-from edgesight.host.doors.bounds import Room
+from edgesight.host.doors.bounds import Room, beside, size_of
 from edgesight.host.doors.closing import Calls
 from edgesight.host.doors.messages import (
     read_load_parameters,
@@ -77,8 +78,10 @@ def make_server(served: Served, access: Access, room: Room, calls: Calls) -> grp
         maximum_concurrent_rpcs=room.bounds.calls,
     )
     server.add_generic_rpc_handlers((_handler(_Door(served, access, room, calls), room.bounds.structure),))
-    health_pb2_grpc.add_HealthServicer_to_server(_Health(served, calls), server)
-    reflection.enable_server_reflection([_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    lasting = _Lasting(max(room.bounds.calls // 4, 1))
+    health_pb2_grpc.add_HealthServicer_to_server(_Health(served, calls, lasting), server)
+    reflecting = _Reflection([_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], lasting)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, server)
     return server
 
 
@@ -159,11 +162,38 @@ async def _abort(context: Context, error: Refused) -> NoReturn:
     raise AssertionError("abort raises")
 
 
+class _Lasting:
+    """Calls that last for as long as who asks likes: a few of each caller, so that others' always find room."""
+
+    def __init__(self, most: int) -> None:
+        """At most so many of each."""
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def one(self, caller: str) -> Iterator[None]:
+        """Meanwhile `caller` has one more; raises Refused (RESOURCE_EXHAUSTED)."""
+        if self._open[caller] >= self._most:
+            said = f"{self._most} such calls are open, the most that may: end one, or ask again later"
+            raise Refused(Code.RESOURCE_EXHAUSTED, said, 1.0)
+        self._open[caller] += 1
+        try:
+            yield
+        finally:
+            self._open[caller] -= 1
+            if not self._open[caller]:
+                del self._open[caller]
+
+
+_STRANGERS = "strangers"  # who asks for health and reflection: all together, since nobody asks who they are
+
+
 class _Door:
     """The calls. Their names are the protocol's."""
 
     def __init__(self, served: Served, access: Access, room: Room, calls: Calls) -> None:
         self._served, self._access, self._room, self._calls = served, access, room, calls
+        self._streams = _Lasting(max(room.bounds.calls // 2, 1))
 
     def call(self, name: str) -> Callable[[AsyncIterator[_Message], Context], Awaitable[Any]]:
         """What answers calls of that `name`."""
@@ -245,12 +275,22 @@ class _Door:
 
     async def ModelInfer(self, request: Any, context: Context, caller: Caller) -> Any:
         with told(request.model_name, caller):
-            return write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
+            return await self._inferred(request, context, caller)
+
+    async def _inferred(self, request: Any, context: Context, caller: Caller) -> Any:
+        remaining = _remaining(context)
+        asked = await beside(request.ByteSize(), lambda: read_request(request, remaining))
+        response = await self._served.infer(asked, caller)
+        return await beside(size_of(response), lambda: write_response(response))
 
     async def ModelStreamInfer(self, requests: AsyncIterator[_Message], context: Context) -> None:
         """Answers in the order of the requests, some of which are worked on at a time; one that fails ends nothing."""
 
         async def work(caller: Caller) -> None:
+            with self._streams.one(caller.name):
+                await answered(caller)
+
+        async def answered(caller: Caller) -> None:
             working: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(_AHEAD)
 
             async def read() -> None:
@@ -293,7 +333,7 @@ class _Door:
             return pb.ModelStreamInferResponse(error_message=str(request))
         try:
             with told(request.model_name, caller), self._room.holding(message.size):
-                answer = write_response(await self._served.infer(read_request(request, _remaining(context)), caller))
+                answer = await self._inferred(request, context, caller)
         except Exception as error:
             if not isinstance(error, Refused):
                 logger.exception("ModelStreamInfer failed")
@@ -342,8 +382,8 @@ def _remaining(context: Context) -> float | None:
 class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """gRPC's own health: of the server as a whole, and of the one service, which are the same."""
 
-    def __init__(self, served: Served, calls: Calls) -> None:
-        self._served, self._calls = served, calls
+    def __init__(self, served: Served, calls: Calls, lasting: _Lasting) -> None:
+        self._served, self._calls, self._lasting = served, calls, lasting
 
     def _status(self, service: str) -> Any:
         if service not in ("", _SERVICE):
@@ -359,6 +399,13 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         return health_pb2.HealthCheckResponse(status=status)
 
     async def Watch(self, request: Any, context: Context) -> None:
+        try:
+            with self._lasting.one(_STRANGERS):
+                await self._watch(request, context)
+        except Refused as error:
+            await _abort(context, error)
+
+    async def _watch(self, request: Any, context: Context) -> None:
         self._calls.watch()
         told = None
         while True:
@@ -371,3 +418,19 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
                 return
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._calls.closing.wait(), _HEALTH_EVERY)
+
+
+class _Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]
+    """gRPC's own reflection, to a few at a time."""
+
+    def __init__(self, names: list[str], lasting: _Lasting) -> None:
+        super().__init__(names)
+        self._lasting = lasting
+
+    async def ServerReflectionInfo(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        try:
+            with self._lasting.one(_STRANGERS):
+                async for answer in super().ServerReflectionInfo(requests, context):
+                    yield answer
+        except Refused as error:
+            await _abort(context, error)

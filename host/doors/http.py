@@ -29,7 +29,7 @@ from edgesight.host.doors.bodies import (
     write_response,
     write_statistics,
 )
-from edgesight.host.doors.bounds import Room
+from edgesight.host.doors.bounds import Room, beside, size_of
 from edgesight.host.doors.compression import ENCODINGS, Damaged, TooLarge, chosen, pack, unpack
 from edgesight.host.doors.configuration import as_plain, configuration
 from edgesight.host.doors.openapi import document
@@ -40,7 +40,6 @@ from edgesight.host.doors.told import Gone, told
 HEADER_LENGTH = "inference-header-content-length"
 CERTIFICATE = "edgesight.certificate"  # where in ASGI's scope a client's certificate lies
 BODY_WITHIN = 60.0  # seconds for a body to arrive
-_BESIDE = 1 << 18  # bytes from which packing is done beside the loop
 _STATUS = {
     Code.INVALID_ARGUMENT: 400,
     Code.DEADLINE_EXCEEDED: 504,
@@ -263,9 +262,9 @@ class _Door:
             if header == 0 and body:
                 asked = read_raw_request(name, version, body, self._served.metadata(name, version))
             else:
-                asked = read_request(name, version, body, header, self._structure)
+                asked = await beside(len(body), lambda: read_request(name, version, body, header, self._structure))
             response = await _unless_gone(request, self._served.infer(asked.request, caller))
-            content, length = write_response(response, asked)
+            content, length = await beside(size_of(response), lambda: write_response(response, asked))
         answer = HttpResponse(content, media_type=_JSON if length is None else _BYTES)
         if length is not None:
             answer.headers[HEADER_LENGTH] = str(length)
@@ -290,9 +289,11 @@ class _Door:
         name, _ = _model(request)
         body = await self._body(request, _FORM)
         with told(name, caller):
-            asked = v1.read_request(name, read_json(body, self._structure), self._served.metadata(name, ""))
-            answer = v1.write_response(await _unless_gone(request, self._served.infer(asked, caller)))
-        return await _packed(request, _plain(answer))
+            metadata = self._served.metadata(name, "")
+            asked = await beside(len(body), lambda: v1.read_request(name, read_json(body, self._structure), metadata))
+            response = await _unless_gone(request, self._served.infer(asked, caller))
+            answer = await beside(size_of(response), lambda: _plain(v1.write_response(response)))
+        return await _packed(request, answer)
 
     async def _body(self, request: HttpRequest, *kinds: str) -> bytes:
         """The request's whole body, unpacked, of one of the usual kinds or of `kinds`.
@@ -320,7 +321,7 @@ class _Door:
             return body
         try:
             self._hold(request, most)  # until it is known how many it becomes
-            body = await _beside(unpack, body, encoding, most)
+            body = await beside(len(body), lambda: unpack(body, encoding, most))
         except TooLarge:
             raise _too_large(most) from None
         except Damaged as error:
@@ -370,20 +371,13 @@ async def _gone(request: HttpRequest) -> None:
         pass
 
 
-async def _beside(work: Callable[..., bytes], body: bytes, *how: Any) -> bytes:
-    """`work` on the body, beside the loop where it takes long."""
-    if len(body) < _BESIDE:
-        return work(body, *how)
-    return await asyncio.to_thread(work, body, *how)
-
-
 async def _packed(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
     """The answer, compressed where the client takes that and it is worth it."""
     accepted = request.headers.get("accept-encoding")
     body = bytes(answer.body)
     encoding = chosen(accepted, len(body)) if accepted is not None else None
     if encoding is not None:
-        answer.body = await _beside(pack, body, encoding)
+        answer.body = await beside(len(body), lambda: pack(body, encoding))
         answer.headers["content-encoding"] = encoding
         answer.headers["content-length"] = str(len(answer.body))
         answer.headers["vary"] = "accept-encoding"

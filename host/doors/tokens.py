@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from edgesight.host.doors.access import Client, Role
 from edgesight.host.files import remove_leftovers, write_atomically
@@ -36,7 +37,7 @@ class Entry:
 
     id: str
     name: str
-    sha256: str  # of the secret
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of the secret
     manages: bool
     made: float
     expires: float | None = None

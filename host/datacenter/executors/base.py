@@ -20,6 +20,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 DTYPES = tensors.DATATYPES  # numpy's, by the protocol's
 DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
 PICTURE = "picture"  # the input that takes encoded pictures: BYTES, an element a picture
+MOST_THREADS = 1_024
 DEFAULT_BATCH = 8  # of a model that takes any count, where nothing says how many are good
 
 
@@ -62,13 +63,13 @@ class Recipe:
 
     def threads(self) -> int:
         """Threads that one run may take; raises ModelError."""
-        return self.number("threads", 1)
+        return self.number("threads", 1, MOST_THREADS)
 
-    def number(self, option: str, default: int) -> int:
-        """A positive whole number among the options; raises ModelError."""
+    def number(self, option: str, default: int, most: int = 1 << 31) -> int:
+        """A whole number of 1 to `most` among the options; raises ModelError."""
         told = self.options.get(option, str(default))
-        if not told.isdecimal() or int(told) < 1:
-            raise ModelError(f"{self.name}: `{option}` is {told!r}: state a whole number of at least 1")
+        if not (told.isascii() and told.isdecimal() and len(told) < 20 and 1 <= int(told) <= most):
+            raise ModelError(f"{self.name}: `{option}` is {told[:40]!r}: state a whole number of 1 to {most}")
         return int(told)
 
 

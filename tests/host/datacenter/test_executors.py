@@ -88,6 +88,12 @@ def test_tensorrt_is_told_of_all_sizes_of_a_batch_that_may_come() -> None:
     assert provider_options("CPUExecutionProvider", [image], 32) == {}
 
 
+@pytest.mark.parametrize("told", ["0", "-1", "99999999999", "9" * 5000, "\N{ARABIC-INDIC DIGIT FOUR}", "four"])
+def test_threads_that_cannot_be_are_refused(told: str) -> None:
+    with pytest.raises(ModelError, match=r"model: `threads` is '.{1,40}': state a whole number of 1 to 1024"):
+        recipe(threads=told).threads()
+
+
 def test_no_room_for_temporary_files_is_not_said_to_be_the_models_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed: extra `build`")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: extra `datacenter`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,16 @@ WRONG = {
     "sequence_batching { }": "has sequence_batching, which is not supported",
     "ensemble_scheduling { }": "has ensemble_scheduling, which is not supported",
     'input { name: "x" data_type: TYPE_BF16 dims: 1 }': "x is of TYPE_BF16, which is not taken",
+    'input { name: "x" data_type: TYPE_FP32 dims: 4 reshape { shape: [ 2, 2 ] } }': "has input.reshape, which is not",
+    'input { name: "x" data_type: TYPE_FP32 dims: 4 optional: true }': "has input.optional, which is not supported",
+    'output { name: "y" data_type: TYPE_FP32 dims: 4 reshape { shape: [ 4 ] } }': "has output.reshape, which is not",
+    "model_transaction_policy { decoupled: true }": "has model_transaction_policy.decoupled, which is not supported",
+    'default_model_filename: "best.onnx"': "default_model_filename is 'best.onnx': call the file model.onnx or",
+    "max_batch_size: -1": "max_batch_size is -1: state 0 to 65536",
+    "max_batch_size: 2000000000": "max_batch_size is 2000000000: state 0 to 65536",
+    "version_policy { specific { } }": "its version_policy is `specific`, and names no version: name some",
+    'output [{ name: "y" data_type: TYPE_FP32 dims: 4 label_filename: "a" },'
+    ' { name: "z" data_type: TYPE_FP32 dims: 4 label_filename: "b" }]': "2 outputs have a label_filename: leave it",
 }
 
 
@@ -55,6 +66,49 @@ def test_what_a_configuration_cannot_say_is_named(text: str) -> None:
     pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed")
     with pytest.raises(ModelError, match=WRONG[text]):
         parse("m", text)
+
+
+def test_what_is_not_read_and_changes_no_answer_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed")
+    parse(
+        "m", CONFIG + 'optimization { cuda { graphs: true } } parameters { key: "thread" value { string_value: "4" } }'
+    )
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == (
+        "model m: config.pbtxt has input.format, instance_group.count, dynamic_batching.preferred_batch_size, "
+        "dynamic_batching.priority_levels, optimization, the parameter thread: not read, and left as they are"
+    )
+    parse("m", 'name: "m" max_batch_size: 4 model_transaction_policy { decoupled: false }')
+    assert len(caplog.records) == 1
+
+
+def test_a_file_that_is_named_is_the_one_that_is_served(tmp_path: Path) -> None:
+    pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed")
+    put(tmp_path, "m", b"model", config='default_model_filename: "model.pt"')
+    (tmp_path / "m" / "1" / "model.pt").write_bytes(b"other")
+    (version,) = Repository(tmp_path).versions("m")
+    assert version.path == tmp_path / "m" / "1" / "model.pt"
+
+
+@pytest.mark.parametrize("file", ["config.pbtxt", "labels.txt", "form.json", "1/model.onnx"])
+def test_a_pipe_in_a_files_place_keeps_nobody_waiting(tmp_path: Path, file: str) -> None:
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    os.mkfifo(tmp_path / "m" / file)
+    if file != "1/model.onnx":
+        put(tmp_path, "m", b"model")
+    with pytest.raises(ModelError, match=r"is a pipe|is no file"):
+        Repository(tmp_path).versions("m")
+
+
+def test_a_version_is_there_once_whatever_its_policy_and_folders_say(tmp_path: Path) -> None:
+    pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed")
+    put(tmp_path, "m", b"model", config="version_policy: { specific: { versions: [ 1, 1 ] } }")
+    for other in ("01", "\N{ARABIC-INDIC DIGIT ONE}", "9" * 30):
+        (tmp_path / "m" / other).mkdir()
+    (version,) = Repository(tmp_path).versions("m")
+    assert version.number == "1"
+    put(tmp_path, "m", b"model", config="version_policy: { all: { } }")
+    assert [one.number for one in Repository(tmp_path).versions("m")] == ["1"]
 
 
 def test_versions_are_found(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,40 @@ def test_a_fault_of_the_model_is_told_and_the_worker_goes_on(tmp_path: Path) -> 
             await worker.close()
 
     run(test())
+
+
+def test_a_worker_that_answered_while_the_loop_stood_still_is_not_ended(tmp_path: Path) -> None:
+    async def test() -> None:
+        with opened(tmp_path, scaled(2.0)) as file:
+            worker = await Worker.start(recipe(), file)
+            asking = asyncio.ensure_future(worker.run({"x": [np.ones((1, 4), np.float32)]}, 0.2))
+            await asyncio.sleep(0)  # it is asked
+            time.sleep(2.0)  # the loop stands still, as it may by a fault elsewhere
+            assert (await asking).outputs["y"].tolist() == [[2.0] * 4]
+            assert not worker.ended.done()
+            await worker.close()
+
+    run(test())
+
+
+def test_a_model_with_too_many_outputs_to_tell_of_is_named(tmp_path: Path) -> None:
+    async def test() -> None:
+        said = r"model model: what it says of itself takes .*: give it fewer inputs"
+        with opened(tmp_path, many_outputs(1_500)) as file, pytest.raises(ModelError, match=said):
+            await Worker.start(recipe(), file)
+
+    run(test())
+
+
+def many_outputs(count: int) -> bytes:
+    """An ONNX model of `x` float32 [N, 4] that gives it so many times."""
+    from onnx import TensorProto, helper
+
+    names = [f"y{number}" for number in range(count)]
+    taken, *given = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in ("x", *names))
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], [name]) for name in names], "many", [taken], given)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
 
 
 def test_a_worker_that_ends_while_it_loads_or_waits_is_seen(tmp_path: Path) -> None:

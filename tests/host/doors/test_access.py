@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import ssl
 import time
 from collections.abc import Iterator
@@ -161,6 +162,7 @@ def test_a_name_is_one_party(authority: Authority, tmp_path: Path) -> None:
         make_client(authority, "other", tmp_path / "b")
     with pytest.raises(KeysError, match="cannot be called"):
         make_client(authority, "Not A Name", tmp_path / "c")
+    make_client(authority, "a-name", tmp_path / "c")  # what failed left nothing in its place
     with pytest.raises(Untrusted, match="cannot be used"):
         authority.enroll_client("third", "no request")
     with pytest.raises(KeysError, match="no host can be called"):
@@ -269,6 +271,10 @@ def test_a_tokens_file_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     assert Tokens(path).find("edgesight_0011223344556677_" + "a" * 43) is None  # no file: no tokens
     path.write_text("[{}]")
     path.chmod(0o600)
+    with pytest.raises(KeysError, match="holds no tokens"):
+        Tokens(path)
+    written = {"id": "0011223344556677", "name": "a", "sha256": "no hash", "manages": False, "made": 0.0}
+    path.write_text(json.dumps([written]))
     with pytest.raises(KeysError, match="holds no tokens"):
         Tokens(path)
     path.write_text("[]")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import functools
 import queue
 import socket
 import threading
@@ -312,6 +314,42 @@ def test_health_and_reflection(doors: Doors) -> None:
     }
 
 
+def test_calls_that_never_end_leave_room_for_others() -> None:
+    bounds = Bounds(calls=8)
+    with running(Small(), dataclasses.replace(PLAIN, bounds=bounds)) as addresses, contextlib.ExitStack() as opened:
+        assert addresses.grpc is not None
+        channel = opened.enter_context(grpc.insecure_channel(f"127.0.0.1:{addresses.grpc[1]}"))
+        health, calls = health_pb2_grpc.HealthStub(channel), service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = reflection_pb2.ServerReflectionRequest(list_services="")
+        silent = threading.Event()
+        opened.callback(silent.set)
+
+        def saying(*said: Any) -> Iterator[Any]:
+            yield from said
+            silent.wait()
+
+        watching = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(bounds.calls // 4)]
+        for watch in watching:
+            next(watch)
+        for further in (health.Watch(health_pb2.HealthCheckRequest()), reflection.ServerReflectionInfo(saying(asked))):
+            assert refused(functools.partial(next, further))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+        streams = [calls.ModelStreamInfer(saying(message())) for _ in range(bounds.calls // 2)]
+        for stream in streams:
+            assert not next(stream).error_message
+        code, said = refused(functools.partial(next, calls.ModelStreamInfer(saying(message()))))
+        assert (code, said[:25]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "4 such calls are open, th")
+        assert calls.ModelInfer(message()).model_name
+        watching[0].cancel()
+
+        def let_in() -> bool:
+            with contextlib.suppress(grpc.RpcError):
+                return bool(next(health.Watch(health_pb2.HealthCheckRequest())).status)
+            return False
+
+        wait_until(let_in, 20.0)
+
+
 def refused(call: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as caught:
         call()
@@ -320,8 +358,8 @@ def refused(call: Any) -> tuple[grpc.StatusCode, str]:
 
 def test_calls_and_what_they_bring_are_bounded() -> None:
     served = Small()
-    bounds = Bounds(message=10_000, held=15_000, calls=3, structure=2_500)
-    assert bounds.worst == 45_000
+    bounds = Bounds(message=10_000, held=15_000, calls=4, structure=2_500)
+    assert bounds.worst == 55_000
     with running(served, dataclasses.replace(PLAIN, bounds=bounds)) as addresses:
         assert addresses.grpc is not None
         target = f"127.0.0.1:{addresses.grpc[1]}"
@@ -341,8 +379,9 @@ def test_calls_and_what_they_bring_are_bounded() -> None:
         )
         (answer,) = calls.ModelStreamInfer(iter([large]))
         assert "bytes are being answered" in answer.error_message
-        # Streams that bring nothing are calls, too.
-        streams = [calls.ModelStreamInfer(endless()) for _ in range(2)]
+        # Streams that bring nothing are calls, too, and so is who watches.
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        streams = [watch, *(calls.ModelStreamInfer(endless()) for _ in range(2))]
         wait_until(lambda: not is_live(calls))
         for stream in streams:
             stream.cancel()

@@ -7,15 +7,18 @@ import dataclasses
 import gzip
 import json
 import socket
+import threading
 import time
 import zlib
 from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+import tritonclient.grpc as tritonclient
 
-from edgesight.host.doors import connections, http
+from edgesight.host.doors import connections, grpc_door, http, v1
 from edgesight.host.doors.bounds import Bounds, of_board
 from edgesight.host.doors.compression import Damaged, TooLarge, chosen, pack, unpack
 from edgesight.host.doors.serve import Addresses
@@ -281,6 +284,34 @@ def test_bodies_that_are_held_are_bounded() -> None:
         assert CLIENT.post(url, content=b" " * 2_000).status_code == 413
         assert CLIENT.post(url, content=unpacked, headers={"content-encoding": "gzip"}).status_code == 413
         assert CLIENT.post(url, json=tensor()).status_code == 200
+
+
+def test_a_large_request_is_read_beside_the_loop_over_http_and_grpc(
+    shared: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_by: list[threading.Thread] = []
+
+    def noted(read: Any) -> Any:
+        def run(*arguments: Any) -> Any:
+            read_by.append(threading.current_thread())
+            return read(*arguments)
+
+        return run
+
+    for door in (http, grpc_door):
+        monkeypatch.setattr(door, "read_request", noted(door.read_request))
+    monkeypatch.setattr(v1, "read_request", noted(v1.read_request))
+    few, many = [1], [1] * 200_000
+    for data in (few, many):
+        assert CLIENT.post(shared.http + INFER, json=tensor(shape=[len(data)], data=data)).status_code == 200
+        assert CLIENT.post(f"{shared.http}/v1/models/sums:predict", json={"instances": data}).status_code == 200
+    with tritonclient.InferenceServerClient(shared.grpc) as client:
+        for data in (few, many * 2):
+            taken = tritonclient.InferInput("any", [len(data)], "UINT8")
+            taken.set_data_from_numpy(np.array(data, np.uint8))
+            assert client.infer("sums", [taken]).as_numpy("sum") == len(data)
+    loops = {read_by[place] for place in (0, 1, 4)}
+    assert loops.isdisjoint({read_by[place] for place in (2, 3, 5)})
 
 
 def test_connections_are_bounded() -> None:
