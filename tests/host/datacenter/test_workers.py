@@ -71,6 +71,19 @@ def test_a_fault_of_the_model_is_told_and_the_worker_goes_on(tmp_path: Path) -> 
     run(test())
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_of_a_service_leaves_its_workers_to_it(tmp_path: Path, number: int) -> None:
+    async def test() -> None:
+        with opened(tmp_path, scaled(2.0)) as file:
+            worker = await Worker.start(recipe(), file)
+            worker._process.send_signal(number)
+            answer = await worker.run({"x": [values([1, 2, 3, 4])]}, 20.0)
+            assert answer.outputs["y"].tolist() == [[2, 4, 6, 8]]
+            await worker.close()
+
+    run(test())
+
+
 def test_a_worker_that_ends_while_it_loads_or_waits_is_seen(tmp_path: Path) -> None:
     async def test() -> None:
         with opened(tmp_path, scaled(2.0)) as file:
