@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,6 +213,24 @@ def test_a_new_version_takes_over_and_a_corrupt_file_does_not(tmp_path: Path) ->
                 await asking
             assert set(seen) == {2.0, 3.0, 4.0}
             assert (await ask(made, "m", np.array([[2]]), name="i", datatype="INT64")).version == "3"
+
+    run(test())
+
+
+def test_the_index_tells_why_a_model_was_not_loaded_as_long_as_it_is_there(tmp_path: Path) -> None:
+    put(tmp_path, "m", scaled(2.0), config="max_batch_sise: 3")
+
+    async def test() -> None:
+        async with centre(tmp_path) as made:
+            (entry,) = made.index(False)
+            assert (entry.state, "max_batch_sise" in entry.reason) == ("UNAVAILABLE", True)
+            with pytest.raises(Refused, match=r"'m' is not loaded .*max_batch_sise"):
+                await ask(made, "m", values([1, 1, 1, 1]))
+            shutil.rmtree(tmp_path / "m")
+            assert made.index(False) == []
+            with pytest.raises(Refused, match="not in the repository"):
+                await made.load("m", {}, ME)
+            assert made.index(False) == []
 
     run(test())
 
