@@ -22,8 +22,10 @@ def write_log() -> None:
 
     Where the environment says EDGESIGHT_LOG=debug, also what is for whoever looks for a fault.
 
-    Python's own warnings are the libraries', and would go there without a time: a packet can cause some.
+    Python's own warnings are the libraries', and would go there without a time: a packet can cause some. So can a
+    stranger some of gRPC's, which goes by its environment when it is imported first.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])

@@ -63,11 +63,11 @@ def enroll(
 
 @group.command()
 def revoke(
-    name: Annotated[str, typer.Argument(help="Edge that may not talk to this data centre any more.")],
+    name: Annotated[str, typer.Argument(help="Edge or client that may not talk to this data centre any more.")],
     keys_folder: KeysFolder,
     json_: Json = False,
 ) -> None:
-    """Take back an edge's certificates and tokens; a running data centre cuts it off within seconds."""
+    """Take back an edge's or a client's certificates and tokens; a running data centre cuts it off within seconds."""
     from edgesight.host.datacenter.authority import Authority
 
     with closing(Authority(keys_folder)) as authority:
@@ -75,7 +75,7 @@ def revoke(
     if json_:
         ending.print_json({"edge": name, "revoked": True})
     else:
-        print(f"edge {name}: revoked")
+        print(f"{name}: revoked")
 
 
 @group.command()
@@ -86,7 +86,7 @@ def edges(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """List the edges that were enrolled."""
+    """List the edges and clients that have certificates, and until when they may talk."""
     import time
     from datetime import datetime
 

@@ -189,7 +189,8 @@ class DataCentre:
     def index(self, ready: bool) -> Sequence[IndexEntry]:
         """As `Served` says."""
         entries = []
-        for name in sorted({*self._names(), *self._served}):
+        running = (name for name, served in self._served.items() if served.versions or served.loading)
+        for name in sorted({*self._names(), *running}):
             served = self._served.get(name, _Served())
             for number, hosted in served.versions.items():
                 state, reason = hosted.state.value, hosted.reason or served.fault
@@ -248,10 +249,10 @@ class DataCentre:
         try:
             versions = await asyncio.to_thread(self._repository.versions, name, settings)
         except ModelError as error:
-            there = name in self._names()
-            if there or name in self._served:
-                self._served.setdefault(name, _Served()).fault = str(error)
-            raise Refused(Code.INVALID_ARGUMENT if there else Code.NOT_FOUND, str(error)) from error
+            if name not in self._names():
+                raise Refused(Code.NOT_FOUND, str(error)) from error
+            self._served.setdefault(name, _Served()).fault = str(error)
+            raise Refused(Code.INVALID_ARGUMENT, str(error)) from error
         except OSError as error:
             raise Refused(Code.INTERNAL, f"the repository cannot be read ({error})") from error
         served = self._served.setdefault(name, _Served())

@@ -322,9 +322,9 @@ class Authority:
         return pem(certificate).decode()
 
     def revoke(self, name: str) -> None:
-        """Take back every certificate and every unused token of edge `name`; raises KeysError when there is none.
+        """Take back every certificate and every unused token of `name`; raises KeysError when there is none.
 
-        A running service cuts the edge off within seconds.
+        A running service cuts the edge off, or the client, within seconds.
         """
         check_edge_name(name)
         at = self._now().timestamp()
@@ -334,8 +334,8 @@ class Authority:
                 self._note(name, "revoked")
         if not revoked:
             names = ", ".join(edge.name for edge in self.edges() if edge.revoked is None) or "none"
-            raise KeysError(f"no edge {name!r} may talk to this data centre: name one of those that may: {names}")
-        logger.info("edge %r was revoked", name)
+            raise KeysError(f"nobody called {name!r} may talk to this data centre: name one of those that may: {names}")
+        logger.info("%r was revoked", name)
 
     def edges(self) -> list[Edge]:
         """Every edge's newest certificate, by name."""

@@ -34,8 +34,10 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 def main(arguments: Sequence[str]) -> None:
     """Serve: descriptors of the socket, of both blocks and of the file (-1: none), and the parent's process id."""
     line, taken, given, file, parent = map(int, arguments)
-    # Each signal of a terminal reaches all of its processes; the service says when its workers end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal's Ctrl-C, and the SIGTERM of what runs services, reach all processes of one; it still needs its workers
+    # for what it has let in, and says itself when they end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:

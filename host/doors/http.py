@@ -129,7 +129,7 @@ def peer_of(scope: Any) -> Peer:
 async def _not_routed(request: HttpRequest, error: Exception) -> HttpResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        said = f"{request.method} is not taken here: use {(error.headers or {}).get('allow', 'another method')}"
+        said = f"{request.method} is not taken here: use {(error.headers or {}).get('Allow', 'another method')}"
     else:
         said = f"there is nothing at {shown(request.url.path)}: /openapi.json says what there is"
     return _error(error.status_code, said, error.headers)

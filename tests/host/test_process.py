@@ -6,6 +6,9 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 PROGRAM = """
 import logging
@@ -48,3 +51,33 @@ def test_whoever_looks_for_a_fault_sees_more_of_ours_and_no_more_of_libraries() 
     lines = done.stderr.splitlines()
     assert len(lines) == 4
     assert lines[3].endswith("DEBUG detail of ours")
+
+
+GREETED = """
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from edgesight.host.datacenter.authority import make_authority
+from edgesight.host.process import write_log
+write_log()
+import grpc
+make_authority(Path(sys.argv[1]))
+pem = (Path(sys.argv[1]) / "server.pem").read_bytes()
+server = grpc.server(ThreadPoolExecutor(1))
+port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pem, pem)]))
+server.start()
+with socket.create_connection(("127.0.0.1", port), 10.0) as stranger:
+    stranger.sendall(b"GET / HTTP/1.1\\r\\n\\r\\n")
+    while stranger.recv(1024):
+        pass
+server.stop(0).wait()
+print("refused")
+"""
+
+
+def test_a_stranger_at_an_encrypted_door_writes_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("grpc", reason="grpcio is not installed: extra `oip`")
+    command = [sys.executable, "-c", GREETED, str(tmp_path / "keys")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("refused\n", "")

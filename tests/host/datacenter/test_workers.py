@@ -86,6 +86,19 @@ def test_a_worker_that_answered_while_the_loop_stood_still_is_not_ended(tmp_path
     run(test())
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_of_a_service_leaves_its_workers_to_it(tmp_path: Path, number: int) -> None:
+    async def test() -> None:
+        with opened(tmp_path, scaled(2.0)) as file:
+            worker = await Worker.start(recipe(), file)
+            worker._process.send_signal(number)
+            answer = await worker.run({"x": [values([1, 2, 3, 4])]}, 20.0)
+            assert answer.outputs["y"].tolist() == [[2, 4, 6, 8]]
+            await worker.close()
+
+    run(test())
+
+
 def test_a_model_with_too_many_outputs_to_tell_of_is_named(tmp_path: Path) -> None:
     async def test() -> None:
         said = r"model model: what it says of itself takes .*: give it fewer inputs"

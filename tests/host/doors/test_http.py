@@ -244,7 +244,8 @@ def test_refusals_have_their_status(doors: Doors) -> None:
         assert (fault.status_code, "a fault of the model's" in fault.text) == (500, False)
         assert client.get("/v2/models/nothing").status_code == 404
         assert client.get("/nothing").json()["error"].startswith("there is nothing at '/nothing'")
-        assert client.get("/v2/models/adder/infer").status_code == 405
+        wrong = client.get("/v2/models/adder/infer")
+        assert (wrong.status_code, wrong.json()["error"]) == (405, "GET is not taken here: use POST")
         assert client.post("/v2/models/adder/infer", json={**ADD, "parameters": {"sequence_id": 5}}).status_code == 501
         for path in ("systemsharedmemory/status", "cudasharedmemory/region/a/register", "trace/setting", "logging"):
             refused = client.post(f"/v2/{path}")
