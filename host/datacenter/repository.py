@@ -119,8 +119,10 @@ class BackEnd:
             raise ModelError(
                 f"{self.path} cannot be read ({error.strerror}): give the back end's .onnx file"
             ) from error
-        # Labels go by the model's own outputs; of a model with more than the package's classes they would be wrong.
-        labels = self.labels if self.form is None or self.form.outputs is None else ()
+        labels = self.labels
+        if self.form is not None and self.form.outputs is not None:  # a label goes by the model's own output
+            named = dict(zip(self.form.outputs, self.labels, strict=True))
+            labels = [named.get(output, "") for output in range(max(named) + 1)]
         return Version(self.name, "1", recipe, Settings(), labels, self.form, self.path, found)
 
 

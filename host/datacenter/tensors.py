@@ -105,7 +105,7 @@ def classes_of(wanted: Wanted, values: npt.NDArray[Any], hosted: Hosted) -> Tens
         best = np.argsort(-np.nan_to_num(row.astype(np.float64), nan=-np.inf), kind="stable")[:count]
         for at, index in enumerate(best):
             value = f"{row[index]:f}" if row.dtype.kind == "f" else str(int(row[index]))
-            label = f":{labels[index]}" if index < len(labels) else ""
+            label = f":{labels[index]}" if index < len(labels) and labels[index] else ""
             found[place, at] = f"{value}:{index}{label}".encode()
     return Tensor(wanted.name, "BYTES", found if hosted.max_batch_size else found[0])
 

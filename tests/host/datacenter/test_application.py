@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgesight.host.datacenter.application import DataCentre
 from edgesight.host.datacenter.quotas import Quota, Quotas
+from edgesight.host.datacenter.repository import BackEnd, Repository
 from edgesight.host.doors.served import Caller, Code, Refused, Request, Tensor, Wanted
 from edgesight.host.kernel import BackEndInput
 from tests.host.by_hand import CLASSES, SHAPE, clear_images, sums
@@ -367,6 +369,31 @@ def test_encoded_pictures_are_taken_where_the_model_has_a_form(tmp_path: Path, b
             with pytest.raises(Refused, match="picture 1 ") as refused:
                 await made.infer(Request("digits", [Tensor("picture", "BYTES", files)]), ME)
             assert refused.value.code is Code.INVALID_ARGUMENT
+
+    run(test())
+
+
+def test_a_package_that_says_which_outputs_are_its_classes_names_these(tmp_path: Path) -> None:
+    form = BackEndInput(
+        height=2,
+        width=2,
+        channels=1,
+        layout="NHWC",
+        element="uint8",
+        mean=[0.0],
+        deviation=[1.0],
+        outputs=[2, 0],
+    )
+    (tmp_path / "models").mkdir()
+    (tmp_path / "m.onnx").write_bytes(scaled(1.0))
+    package = BackEnd("m", tmp_path / "m.onnx", form, ["shoe", "hat"])
+
+    async def test() -> None:
+        async with DataCentre(Repository(tmp_path / "models", package), 8 << 30) as made:
+            await made.start(None)
+            (best,) = (await ask(made, "m", values([1, 2, 4, 3]), classes=4)).outputs
+            told = [b"4.000000:2:shoe", b"3.000000:3", b"2.000000:1", b"1.000000:0:hat"]
+            assert best.values.tolist() == [told]
 
     run(test())
 
