@@ -207,6 +207,20 @@ class ConfidenceCurve(Strict):
         return self.confidences[max(bisect_right(self.margins, margin) - 1, 0)]
 
 
+class Agreement(Strict):
+    """How often fabric and back end said the same, of the tested pictures that the fabric answers under a target."""
+
+    images: Annotated[int, Field(ge=1)]
+    agreed: Annotated[int, Field(ge=0)]  # in the worst of the loss buckets that the target holds in
+    lower_bound: Unit  # exact, one-sided
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Agreement:
+        if not self.lower_bound * self.images <= self.agreed <= self.images:
+            raise ValueError(f"{self.agreed} of {self.images} agreed, and the bound is {self.lower_bound:g}")
+        return self
+
+
 class Target(Strict):
     """One offered accuracy target and the row of the threshold table that keeps it."""
 
@@ -222,6 +236,8 @@ class Target(Strict):
     # before them were unsure of under this row, which are the harder ones: each row needs its own.
     curves: list[ConfidenceCurve]  # by stage, over the images that reach it
     backend_confidences: list[Unit]  # by loss bucket: share of the offloaded images that the back end gets right
+    # What audits are held against; None: the fabric answered none of the tested images, or nobody had measured it yet.
+    agreement: Agreement | None = None
 
 
 class Refused(Strict):
