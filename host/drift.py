@@ -36,6 +36,18 @@ _FALLS: Final = np.geomspace(0.08, 2.5, 12)
 _Counted = Annotated[int, Field(ge=0)]
 
 
+class Fall(BaseModel):
+    """What gave the alarm, as near as can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    since: _Counted  # the observation, counted from 1, with which it began
+    since_at: float  # when that was
+    until: _Counted  # the observation with which the alarm came
+    until_at: float
+    successes: _Counted  # of those from `since` until then
+
+
 class WatchState(BaseModel):
     """What a watch has seen, as it is kept over a restart."""
 
@@ -48,14 +60,16 @@ class WatchState(BaseModel):
     staked: list[Annotated[float, Field(ge=0.0)]] = [0.0] * len(_FALLS)  # wealth, by fall
     won: list[Annotated[float, Field(ge=0.0)]] = [0.0] * len(_FALLS)  # by fall, since it may have begun: a logarithm
     begun: list[_Counted] = [0] * len(_FALLS)  # by fall: observations before it may have begun
-    alarmed: _Counted | None = None  # after how many observations the alarm came
-    since: _Counted | None = None  # the observation, counted from 1, with which the fall that gave it began
+    before: list[_Counted] = [0] * len(_FALLS)  # by fall: successes among these
+    begun_at: list[float] = [0.0] * len(_FALLS)  # by fall: when it may have begun
+    fall: Fall | None = None  # that gave the alarm
 
     @model_validator(mode="after")
     def _fit(self) -> WatchState:
         if self.successes > self.count or any(place > self.count for place in self.begun):
             raise ValueError("more was counted than was observed")
-        if not len(self.staked) == len(self.won) == len(self.begun) == len(_FALLS):
+        lists = (self.staked, self.won, self.begun, self.before, self.begun_at)
+        if any(len(one) != len(_FALLS) for one in lists):
             raise ValueError(f"expected {len(_FALLS)} falls")
         return self
 
@@ -73,29 +87,40 @@ class Watch:
             state = WatchState(bound=bound, level=level)
         self.bound, self.level = bound, level
         self.count, self.successes = state.count, state.successes
-        self.alarmed, self.since = state.alarmed, state.since
+        self.fall = state.fall
         self._staked, self._won = np.array(state.staked), np.array(state.won)
-        self._begun = np.array(state.begun, np.int64)
+        self._begun, self._before = np.array(state.begun, np.int64), np.array(state.before, np.int64)
+        self._begun_at = np.array(state.begun_at)
         odds = bound / (1.0 - bound) * np.exp(-_FALLS)
         fallen = odds / (1.0 + odds)
         # Fair where the share is the bound; where it lies higher, the bettor loses on the mean.
         self._gains = (1.0 - fallen) / (1.0 - bound), fallen / bound
         self._logs: tuple[npt.NDArray[Any], ...] = tuple(np.log(gain) for gain in self._gains)
 
-    def observe(self, success: bool) -> bool:
-        """Take one observation; returns whether it gives the alarm, which comes once: thereafter nothing is staked."""
+    def observe(self, success: bool, at: float = 0.0) -> bool:
+        """Take one observation, made `at` a time in seconds; returns whether it gives the alarm.
+
+        That comes once: thereafter nothing is staked.
+        """
+        anew = self._won <= 0.0
+        self._begun[anew], self._before[anew], self._begun_at[anew] = self.count, self.successes, at
         self.successes += success
         self.count += 1
-        if self.alarmed is not None:
+        if self.fall is not None:
             return False
         fresh = (_kept_back(self.count - 1) - _kept_back(self.count)) / len(_FALLS)
         self._staked = (self._staked + fresh) * self._gains[success]
-        anew = self._won <= 0.0
-        self._begun[anew] = self.count - 1
         self._won = np.maximum(self._won, 0.0) + self._logs[success]
         if self.wealth < 1.0 / self.level:
             return False
-        self.alarmed, self.since = self.count, int(self._begun[self._won.argmax()]) + 1
+        most = int(self._won.argmax())
+        self.fall = Fall(
+            since=int(self._begun[most]) + 1,
+            since_at=float(self._begun_at[most]),
+            until=self.count,
+            until_at=at,
+            successes=self.successes - int(self._before[most]),
+        )
         return True
 
     @property
@@ -113,8 +138,9 @@ class Watch:
             staked=self._staked.tolist(),
             won=np.maximum(self._won, 0.0).tolist(),
             begun=self._begun.tolist(),
-            alarmed=self.alarmed,
-            since=self.since,
+            before=self._before.tolist(),
+            begun_at=self._begun_at.tolist(),
+            fall=self.fall,
         )
 
 

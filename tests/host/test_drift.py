@@ -42,16 +42,18 @@ def test_the_wealth_is_fair_at_the_bound_and_shrinks_above_it() -> None:
 
 def test_health_gives_an_alarm_at_most_as_often_as_the_level_says() -> None:
     runs = 200
-    alarms = sum(watched(0.95, 0.95, 3_000, seed).alarmed is not None for seed in range(runs))
+    alarms = sum(watched(0.95, 0.95, 3_000, seed).fall is not None for seed in range(runs))
     assert alarms <= LEVEL * runs + 3 * math.sqrt(LEVEL * (1 - LEVEL) * runs)
 
 
 @pytest.mark.parametrize("after", [0, 2_000])
 def test_a_fall_is_found_and_its_beginning_too(after: int) -> None:
-    found = [watched(0.91, 0.95, 2_000, seed, after, healthy=0.96) for seed in range(30)]
-    assert sum(watch.alarmed is not None and watch.alarmed > after for watch in found) >= 27
-    begun = [watch.since for watch in found if watch.since is not None]
-    assert abs(float(np.median(begun)) - after) < 250
+    found = [watched(0.91, 0.95, 2_000, seed, after, healthy=0.96).fall for seed in range(30)]
+    falls = [fall for fall in found if fall is not None and fall.until > after]
+    assert len(falls) >= 27
+    assert abs(float(np.median([fall.since for fall in falls])) - after) < 250
+    shares = [fall.successes / (fall.until - fall.since + 1) for fall in falls]
+    assert 0.86 < float(np.median(shares)) < 0.93
 
 
 def test_a_kept_watch_goes_on_where_it_was() -> None:
@@ -83,6 +85,8 @@ def test_another_bounds_state_is_not_taken_over() -> None:
         {"staked": [0.1]},
         {"won": [-1.0] * 12},
         {"begun": [10**9] * 12},
+        {"begun_at": []},
+        {"fall": {"since": 1}},
         {"staked": [float("nan")] * 12},
         {"more": 1},
     ],
@@ -99,8 +103,9 @@ def test_whatever_is_observed_the_numbers_stay_numbers(seen: list[bool], bound: 
     alarms = [watch.observe(one) for one in seen]
     state = watch.state()
     assert (state.count, state.successes) == (len(seen), sum(seen))
-    assert sum(alarms) == (state.alarmed is not None)
+    assert sum(alarms) == (state.fall is not None)
     assert math.isfinite(watch.wealth)
-    if state.since is not None and state.alarmed is not None:
-        assert 1 <= state.since <= state.alarmed <= state.count
+    if state.fall is not None:
+        assert 1 <= state.fall.since <= state.fall.until <= state.count
+        assert state.fall.successes == sum(seen[state.fall.since - 1 : state.fall.until])
     assert WatchState.model_validate_json(state.model_dump_json()) == state
