@@ -21,6 +21,7 @@ import contextlib
 import fcntl
 import io
 import json
+import logging
 import os
 import random
 import re
@@ -56,6 +57,8 @@ _ID = "[0-9a-z-]{1,64}"
 _TEXT = "edgesight-audit"  # the name of the text in a picture's file
 
 _UNLABELLED, _LABELLED, _AGREEMENT, _ACCURACY = "unlabelled", "labelled", "agreement.json", "accuracy.json"
+
+logger = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
 What = Literal["agreement", "accuracy"]
@@ -201,6 +204,11 @@ class Audits:
             for name in (_UNLABELLED, _LABELLED):
                 (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         self.recalibrated(calibration)
+        if calibration.targets and all(target.agreement is None for target in calibration.targets):
+            logger.warning(
+                "agreement with the back end cannot be watched: the calibration does not tell what it was, or the "
+                "fabric answers nothing by it; calibrate the package again, or with lower targets"
+            )
 
     def chosen(self) -> bool:
         """Whether the next answer is an audit."""
@@ -286,7 +294,7 @@ def label(folder: Path, audit_id: str, class_name: str, calibration: Calibration
     with _told(folder), _alone(folder):
         if not re.fullmatch(_ID, audit_id) or not path.exists():
             raise AuditError(
-                f"{folder}: has no unlabelled audit {audit_id!r}: `edgesight audit list` tells those that there are"
+                f"{folder}: has no unlabelled audit {audit_id!r}: name one that `edgesight audit list` tells"
             )
         audit = _unpacked(path)
         if class_name not in audit.classes:

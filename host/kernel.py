@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from edgesight.host.board_build import BoardBuild
 from edgesight.host.errors import EdgeSightError
@@ -238,6 +238,14 @@ class Target(Strict):
     backend_confidences: list[Unit]  # by loss bucket: share of the offloaded images that the back end gets right
     # What audits are held against; None: the fabric answered none of the tested images, or nobody had measured it yet.
     agreement: Agreement | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_measured(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As packages say it that were calibrated before agreement was measured: their checksum stays right."""
+        fields: dict[str, Any] = written(self)
+        if self.agreement is None:
+            fields.pop("agreement", None)
+        return fields
 
 
 class Refused(Strict):

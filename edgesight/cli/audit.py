@@ -67,12 +67,14 @@ def list_(
     if json_:
         ending.print_json([_told(audit) | {"picture": str(picture_of(folder, audit.id))} for audit in found])
         return
-    table = PlainTable("", ("picture", "at", "target", "answered", "by"), words=("picture", "at", "answered", "by"))
+    table = PlainTable("", ("id", "at", "target", "answered", "by"), words=("id", "at", "answered", "by"))
     for audit in found:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(audit.at))
         target = f"{audit.accuracy_target:g}"
-        table.add_row(str(picture_of(folder, audit.id)), at, target, audit.classes[audit.label], audit.stage)
-    Console().print(table)
+        table.add_row(audit.id, at, target, audit.classes[audit.label], audit.stage)
+    console = Console()
+    console.print(table)
+    console.print(f"pictures: {picture_of(folder, 'ID')}", markup=False, highlight=False, soft_wrap=True)
 
 
 @group.command("label")
