@@ -26,8 +26,8 @@ from edgesight.hls.yosys import (
     run_wheel,
     run_yosys,
 )
+from edgesight.host.board_build import BoardBuild, Serial, Used
 from edgesight.host.files import Claim, write_atomically
-from edgesight.host.kernel import BoardBuild, Serial, Used
 from edgesight.host.package import Package
 
 SERIAL_SOURCES = FOLDER.parent / "serial"

@@ -21,8 +21,8 @@ from typing import Literal, get_args
 from edgesight.hls import ipxact, kria, registers, vitis, yosys
 from edgesight.hls.boards import FOLDER, STAND_INS, Board, BoardError
 from edgesight.hls.vivado_reports import reason, timing_of_report, used_of_report
+from edgesight.host.board_build import BoardBuild, Used
 from edgesight.host.files import write_atomically
-from edgesight.host.kernel import BoardBuild, Used
 from edgesight.host.package import Package
 
 Backend = Literal["rtl", "vitis"]

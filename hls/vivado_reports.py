@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from edgesight.hls.boards import BoardError
-from edgesight.host.kernel import Used
+from edgesight.host.board_build import Used
 
 _LINES_SHOWN = 10  # of what Vivado said when it failed
 # Rows of Vivado's utilisation report, by our name; the first column's text depends on the family.

@@ -56,6 +56,7 @@ from edgesight.host.fabric.base import NEVER
 from edgesight.host.fabric.csim import below
 from edgesight.host.kernel import (
     OFFLOAD_EVERYTHING,
+    Agreement,
     Calibration,
     ConfidenceCurve,
     LossBucket,
@@ -67,6 +68,7 @@ from edgesight.host.kernel import (
 )
 
 FAMILY_ERROR = 0.05
+AGREEMENT_ERROR = 0.01  # probability that a bound of agreement of any target lies above the truth
 # Of the buckets that the back end is measured in, each with the parity that a client at its lower end sends. Up to 5 %,
 # for which targets are mostly held, they are narrow, so that this parity is not far from what the upper end needs.
 LOSSES = (0.0, 0.01, 0.03, 0.05, 0.10, 0.20)
@@ -255,6 +257,7 @@ def calibrate(
                 backend_confidences=[
                     _succession(bucket[offloaded if offloaded.any() else ...]) for bucket in observed.backend_right
                 ],
+                agreement=_agreement(test, path.thresholds, kept, guaranteed, len(wanted)),
             )
         )
     everyone = np.full(observed.margins.shape[0], NEVER)
@@ -363,6 +366,30 @@ class ThresholdPath:
         first = np.zeros(images.count, np.int64)
         answered[stages] = from_to(first, until)
         return np.stack([right + from_to(first, until, bucket) for bucket in images.backend_right]), answered
+
+
+def _agreement(test: Observed, path: Ints, kept: int, guaranteed: int, targets: int) -> Agreement | None:
+    """How often fabric and back end agree on what the fabric answers under row `kept` of `path` [stages, GRID].
+
+    The row was chosen by these images, so that the bound holds for all rows that there are at once (Bonferroni). Only
+    images of which something came to the back end count: of others an audit has no reply either.
+    """
+    reached = reaching(test, path[:, kept])
+    own, answered = test.labels[-1].copy(), ~reached[-1]
+    for stage, labels in reversed(list(enumerate(test.labels))):
+        stops = reached[stage] & ~reached[stage + 1]
+        own[stops] = labels[stops]
+    error = AGREEMENT_ERROR / targets / len(np.unique(path, axis=1).T)
+    found = []
+    for backend, came in zip(test.backend[:guaranteed], test.came[:guaranteed], strict=True):
+        seen = answered & came
+        if seen.any():
+            agreed, images = int((own == backend)[seen].sum()), int(seen.sum())
+            found.append((float(lower_bound(agreed, images, error)), agreed, images))
+    if not found:
+        return None
+    bound, agreed, images = min(found)
+    return Agreement(images=images, agreed=agreed, lower_bound=bound)
 
 
 def _parts(observed: Observed, generator: np.random.Generator) -> tuple[Observed, Observed]:

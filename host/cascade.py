@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.answer import Answer, Leg, StageName
+from edgesight.host.audits import AuditError, Audits
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, FabricError, Images, Records
 from edgesight.host.hedge import Hedging
@@ -47,7 +49,11 @@ from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.readings import PowerError
 from edgesight.host.swap import Recalibrated, SwapError, Terms, check_calibration, placed
 
+_AUDIT_S = 5.0  # that the data centre has for an audit
 _STAGES: Final[tuple[StageName, ...]] = ("stage0", "stage1", "stage2", "stage3")
+
+
+logger = logging.getLogger(__name__)
 
 
 class TargetRefused(EdgeSightError, ValueError):
@@ -104,12 +110,13 @@ class Cascade:
         offload: Offload | None,
         meter: EnergyMeter | None = None,
         hedging: Hedging | None = None,
+        audits: Audits | None = None,
     ) -> None:
         """Write the threshold table; without `offload`, unsure answers are the last stage's, marked degraded.
 
-        Without `hedging` no image is hedged. With `meter`, answers carry the energy that it tells. Raises
-        PowerError where the fabric is simulated: what a sensor sees is then the simulation's; KernelError where the
-        package's detector of strange pictures is damaged.
+        Without `hedging` no image is hedged, and without `audits` nobody watches whether targets still hold. With
+        `meter`, answers carry the energy that it tells. Raises PowerError where the fabric is simulated: what a sensor
+        sees is then the simulation's; KernelError where the package's detector of strange pictures is damaged.
         """
         if meter is not None and fabric.simulated:
             raise PowerError("the fabric is simulated, so that no sensor can tell its energy: meter a board")
@@ -128,6 +135,8 @@ class Cascade:
         self._offload = offload
         self._meter = meter
         self._hedging = hedging or Hedging(budget=0.0)
+        self._audits = audits
+        self._auditing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "fabric")  # one caller at a time: the hardware is one
         for row, thresholds in self.terms.table.items():
             fabric.set_thresholds(row, thresholds)
@@ -202,7 +211,11 @@ class Cascade:
         Of its deadline `waited` seconds went by before the fabric's leg. Raises FabricError when the record carries an
         error.
         """
-        return self._strange(await self._settle(request, record, fabric, waited), request)
+        answer = self._strange(await self._settle(request, record, fabric, waited), request)
+        # One at a time: audits must not crowd out what somebody waits for.
+        if self._audits is not None and answer.guaranteed and self._auditing is None and self._audits.chosen():
+            self._auditing = asyncio.get_running_loop().create_task(self._audit(self._audits, request, answer))
+        return answer
 
     async def _settle(self, request: Request, record: Any, fabric: Leg, waited: float) -> Answer:
         """The answer, but for whether the picture is strange."""
@@ -273,6 +286,36 @@ class Cascade:
             }
         )
 
+    async def _audit(self, audits: Audits, request: Request, answer: Answer) -> None:
+        """Hold an answer against the back end's, where the fabric gave it, and keep both."""
+        photograph, calibration = request.picture.for_back_end, request.terms.calibration
+        reply, asked = None, answer.stage != "datacenter" and self._offload is not None
+        try:
+            if asked and self._offload is not None:
+                with contextlib.suppress(LinkError):
+                    reply = await self._offload.offload(photograph, _AUDIT_S, request.target.accuracy, request.trace)
+            if reply is not None and self._beyond_calibration(calibration, reply) is not None:
+                reply = None
+            said = answer.label if answer.stage == "datacenter" else reply.label if reply is not None else None
+            alarm = await asyncio.to_thread(audits.take, photograph, answer, calibration, said, asked)
+            if alarm is not None:
+                logger.warning("%s", alarm.told())
+        except AuditError as error:
+            logger.warning("an audit was lost: %s", error)
+        finally:
+            self._auditing = None
+
+    async def audited(self) -> None:
+        """Wait until the audit that is under way, if any, is kept."""
+        if self._auditing is not None:
+            await asyncio.wait([self._auditing])
+
+    async def end_audits(self) -> None:
+        """Let the audit that is under way go."""
+        if self._auditing is not None:
+            self._auditing.cancel()
+            await self.audited()
+
     async def swap(self, calibration: Calibration, novelty: NoveltyTest | None = None) -> None:
         """Answer what is asked from now on under `calibration`, which is of the same networks, and `novelty`.
 
@@ -302,6 +345,9 @@ class Cascade:
             self._former.append(self.terms)
             self.terms = terms
             self._hedging.swapped(calibration.targets)
+            if self._audits is not None:
+                with contextlib.suppress(AuditError):  # what it says, the next audit says again
+                    await asyncio.to_thread(self._audits.recalibrated, calibration)
 
     async def _free_rows(self, calibration: Calibration) -> tuple[int, ...] | None:
         """Rows for `calibration` beside all that are needed; None once none is, and nobody can ask until `_taking`."""

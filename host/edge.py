@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from edgesight.host.answer import Answer, Leg
+from edgesight.host.audits import Auditing, Audits
 from edgesight.host.back_end import form_for, form_sha256
 from edgesight.host.cascade import Cascade, Request
 from edgesight.host.errors import EdgeSightError
@@ -304,7 +305,7 @@ def _closed() -> EdgeError:
     return EdgeError("the edge was closed before it answered: open it anew")
 
 
-def open_edge(
+def open_edge(  # noqa: PLR0913 - all that an edge can be told
     package_path: Path,
     fabric_name: str,
     *,
@@ -312,6 +313,7 @@ def open_edge(
     keys_folder: Path | None = None,
     power: str | None = None,
     hedge_budget: float | None = None,
+    audits: Auditing | None = None,
     decoder: ThreadPoolExecutor | None = None,
     held_bytes: int = HELD_BYTES,
 ) -> AbstractAsyncContextManager[Edge]:
@@ -320,8 +322,9 @@ def open_edge(
     `datacenter` is host and port, reached with the keys in `keys_folder`; it is connected to in the background, and
     without one unsure answers are the last stage's, marked degraded. `power` names a sensor as `open_sensor` takes it,
     whose energy answers then carry. With `hedge_budget`, a share of the requests to the data centre, images are hedged
-    (see `edgesight.host.hedge`). `decoder` and `held_bytes` are as of `Edge`. Raises KernelError, FabricError,
-    KeysError, LinkError, PowerError, HedgeError or EdgeError at once, before anything is entered.
+    (see `edgesight.host.hedge`). With `audits` a share of the answers is audited, and kept (see
+    `edgesight.host.audits`). `decoder` and `held_bytes` are as of `Edge`. Raises KernelError, FabricError, KeysError,
+    LinkError, PowerError, HedgeError, AuditError or EdgeError at once, before anything is entered.
     """
     package = Package.load(package_path)
     calibration = package.kernel.calibration
@@ -331,13 +334,14 @@ def open_edge(
     connect = _way_to(datacenter, keys_folder, package.kernel, calibration) if datacenter is not None else None
     meter = EnergyMeter(open_sensor(power)) if power is not None else None
     hedging = Hedging(hedge_budget) if hedge_budget is not None else None
+    audited = Audits(audits, calibration, package.kernel.classes) if audits is not None else None
     fabric = open_fabric(package, fabric_name)
 
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[Edge]:
         try:
             client = connect() if connect is not None else None
-            cascade = Cascade(fabric, calibration, client, meter, hedging)
+            cascade = Cascade(fabric, calibration, client, meter, hedging, audited)
         except BaseException:
             fabric.close()
             raise
@@ -349,6 +353,7 @@ def open_edge(
             async with Edge(cascade, decoder=decoder, held_bytes=held_bytes) as edge:
                 yield edge
         finally:
+            await cascade.end_audits()
             if client is not None:
                 await client.close()
             cascade.close()

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from pathlib import PurePosixPath
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from edgesight.host.board_build import BoardBuild
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import sha256
+from edgesight.host.manifest_fields import Hex64, Strict, Unit, inside
 from edgesight.host.registers import MAX_STAGES as MAX_STAGES
 from edgesight.host.registers import THRESHOLD_NEVER as NEVER
 from edgesight.host.registers import THRESHOLD_SETS
@@ -27,27 +28,12 @@ MAX_LOGIT_BITS: Final = 32
 EXITS: Final = "exits"  # the name of a network with several outputs, each of which is a stage of the cascade
 OFFLOAD_EVERYTHING = 1.01  # a confidence that no stage can have
 
-Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Unit = Annotated[float, Field(ge=0.0, le=1.0)]
-
 
 class KernelError(EdgeSightError, ValueError):
     """A kernel package that cannot be used: says which file, what was found and what to do."""
 
 
-def _inside(name: str) -> str:
-    """The path `name` of a file inside a package; raises ValueError on one that leads elsewhere."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
-        raise ValueError(f"{name!r} is no path inside the package")
-    return name
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Input(_Strict):
+class Input(Strict):
     """What a frame holds: `height` x `width` x `channels` values (HWC), each in one byte, or, where it has more than 8
     bits, in two, the lower one first. `edgesight.host.pixels` says how a picture's bytes count.
     """
@@ -84,7 +70,7 @@ class Input(_Strict):
         return self.height * self.width * self.pixel_bytes
 
 
-class BackEndInput(_Strict):
+class BackEndInput(Strict):
     """What the data centre's model takes of the picture, stretched to its size by `edgesight.host.pictures`' rule.
 
     In these bytes, uint8 [H, W, C], the picture goes over the link: the *photograph*.
@@ -132,7 +118,7 @@ class BackEndInput(_Strict):
         return self
 
 
-class Trunk(_Strict):
+class Trunk(Strict):
     """Features that an earlier stage leaves behind, from which a later one goes on."""
 
     stage: Annotated[int, Field(ge=0)]  # which one
@@ -150,7 +136,7 @@ class Trunk(_Strict):
         return self.height, self.width, self.channels
 
 
-class Layer(_Strict):
+class Layer(Strict):
     """One hardware layer as it was built, and what it costs."""
 
     name: str
@@ -166,7 +152,7 @@ class Layer(_Strict):
     cycles: int  # lower bound of the layer's interval a frame, padding counted as built
 
 
-class Stage(_Strict):
+class Stage(Strict):
     """One network of the cascade."""
 
     name: str
@@ -191,7 +177,7 @@ class Stage(_Strict):
         return int(2**self.logit_bits - 1)
 
 
-class ConfidenceCurve(_Strict):
+class ConfidenceCurve(Strict):
     """Calibrated probability of being right as a step function of the integer margin, by stage.
 
     Confidence at margin m is `confidences[i]` for the largest i with `margins[i] <= m`.
@@ -221,7 +207,21 @@ class ConfidenceCurve(_Strict):
         return self.confidences[max(bisect_right(self.margins, margin) - 1, 0)]
 
 
-class Target(_Strict):
+class Agreement(Strict):
+    """How often fabric and back end said the same, of the tested pictures that the fabric answers under a target."""
+
+    images: Annotated[int, Field(ge=1)]
+    agreed: Annotated[int, Field(ge=0)]  # in the worst of the loss buckets that the target holds in
+    lower_bound: Unit  # exact, one-sided
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Agreement:
+        if not self.lower_bound * self.images <= self.agreed <= self.images:
+            raise ValueError(f"{self.agreed} of {self.images} agreed, and the bound is {self.lower_bound:g}")
+        return self
+
+
+class Target(Strict):
     """One offered accuracy target and the row of the threshold table that keeps it."""
 
     accuracy: Unit  # promised
@@ -236,16 +236,26 @@ class Target(_Strict):
     # before them were unsure of under this row, which are the harder ones: each row needs its own.
     curves: list[ConfidenceCurve]  # by stage, over the images that reach it
     backend_confidences: list[Unit]  # by loss bucket: share of the offloaded images that the back end gets right
+    # What audits are held against; None: the fabric answered none of the tested images, or nobody had measured it yet.
+    agreement: Agreement | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_measured(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As packages say it that were calibrated before agreement was measured: their checksum stays right."""
+        fields: dict[str, Any] = written(self)
+        if self.agreement is None:
+            fields.pop("agreement", None)
+        return fields
 
 
-class Refused(_Strict):
+class Refused(Strict):
     """A target that the cascade cannot promise."""
 
     accuracy: Unit
     best_reachable: Unit  # `lower_bound` of offloading everything, the start of every test sequence
 
 
-class Resplits(_Strict):
+class Resplits(Strict):
     """The promise checked: calibrate on one part, look on the other, many times."""
 
     count: int
@@ -255,7 +265,7 @@ class Resplits(_Strict):
     seed: int
 
 
-class LossBucket(_Strict):
+class LossBucket(Strict):
     """The back end measured over a link that loses packets; the bucket reaches down to the loss of the one before it.
 
     Everything in a bucket is measured at its worst: packets are lost at its upper end, independently, and the strips
@@ -268,7 +278,7 @@ class LossBucket(_Strict):
     nothing_came: Unit  # share of images of which nothing could be had at the data centre
 
 
-class Rung(_Strict):
+class Rung(Strict):
     """A way for a photograph to the data centre, and what was measured of it on the calibration pictures."""
 
     quality: Annotated[int, Field(ge=1, le=95)]  # JPEG's, as far as strips say it
@@ -277,7 +287,7 @@ class Rung(_Strict):
     accuracy: Unit  # of the back end on what arrives, where nothing is lost
 
 
-class Sample(_Strict):
+class Sample(Strict):
     """The pictures that a calibration was measured on: its targets hold for others that are drawn as they were."""
 
     dataset: str
@@ -296,7 +306,7 @@ def calibration_split(dataset: str, checksum: str) -> Sample:
     )
 
 
-class Calibration(_Strict):
+class Calibration(Strict):
     """Threshold table, and what stands behind it."""
 
     images: int  # of the sample
@@ -307,7 +317,7 @@ class Calibration(_Strict):
     backend_sha256: str
     # How photographs go to the data centre: the first where bandwidth allows, and the targets hold for it alone; then
     # coarser ones, each of fewer bytes. None where they are so small that they travel raw, as they are.
-    ladder: list[Rung] = []
+    ladder: list[Rung] = Field(default_factory=list)
     curves: list[ConfidenceCurve]  # by stage, over all images: what maps p to thresholds
     targets: list[Target]
     refused: list[Refused]
@@ -328,48 +338,15 @@ class Calibration(_Strict):
         return min(bisect_left([bucket.loss for bucket in self.buckets], loss), len(self.buckets) - 1)
 
 
-class Novelty(_Strict):
+class Novelty(Strict):
     """How a picture is told from those that the kernel was calibrated on."""
 
-    file: Annotated[str, AfterValidator(_inside)]  # in the package: the arrays of the detector
+    file: Annotated[str, AfterValidator(inside)]  # in the package: the arrays of the detector
     level: Unit  # a picture whose p-value lies below it is none that the guarantee covers
     images: Annotated[int, Field(ge=1)]  # that p-values are told against
 
 
-class Used(_Strict):
-    """How much of one kind of a part's resources a build takes."""
-
-    used: Annotated[float, Field(ge=0.0)]  # Vivado counts block RAMs in halves
-    available: Annotated[int, Field(ge=1)]
-
-
-class Serial(_Strict):
-    """The serial line that a board without a processor answers on."""
-
-    baud: Annotated[int, Field(ge=9_600)]
-    frames_in_flight: Annotated[int, Field(ge=1)]  # frames sent and not yet answered that its buffers hold
-
-
-class BoardBuild(_Strict):
-    """A bitstream of this kernel for one board. Files are paths inside the package."""
-
-    board: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]  # as `make bitstream BOARD=` names it
-    part: str
-    flow: Literal["vivado", "vitis", "open"]  # vitis: hls4ml's own C++ synthesised, behind the same wrapper
-    bitstream: str
-    handoff: str | None  # .hwh beside a PYNQ board's bitstream, of the same name
-    device_tree: str | None  # .dtbo, where the board's loader wants one
-    pynq_board: str | None  # what PYNQ's image calls the board (environment variable BOARD)
-    serial: Serial | None
-    clock_mhz: Annotated[float, Field(gt=0.0)]  # declared: timing was met at it
-    fmax_mhz: Annotated[float, Field(gt=0.0)]  # highest clock that the timing analysis allows
-    worst_slack_ns: float  # at the declared clock
-    utilisation: dict[str, Used]  # by the tool's own names, such as LUT, FF, BRAM, DSP
-    tools: dict[str, str]
-    reports: list[str]
-
-
-class Kernel(_Strict):
+class Kernel(Strict):
     """Contents of `kernel.json`."""
 
     schema_version: Literal[6]
@@ -391,11 +368,11 @@ class Kernel(_Strict):
     tools: dict[str, str]
     calibration: Calibration | None
     novelty: Novelty | None = None  # None: no picture is told from others
-    boards: dict[str, BoardBuild] = {}  # by the board's name
+    boards: dict[str, BoardBuild] = Field(default_factory=dict)  # by the board's name
     # The hand-written modules that the kernel is assembled from, which EdgeSight itself carries: file name -> SHA-256.
     # A package that was packed has them in rtl/, too.
-    library: dict[Annotated[str, Field(pattern=r"^\w+\.sv$")], Hex64] = {}
-    files: dict[Annotated[str, AfterValidator(_inside)], Hex64]  # path inside the package -> SHA-256
+    library: dict[Annotated[str, Field(pattern=r"^\w+\.sv$")], Hex64] = Field(default_factory=dict)
+    files: dict[Annotated[str, AfterValidator(inside)], Hex64]  # path inside the package -> SHA-256
 
     @property
     def labels(self) -> int:

@@ -23,8 +23,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from edgesight.host.board_build import BoardBuild
 from edgesight.host.files import Claim, place_folder, read_regular, sha256, write_atomically
-from edgesight.host.kernel import SCHEMA_VERSION, BoardBuild, Hex64, Kernel, KernelError, calibration_split
+from edgesight.host.kernel import SCHEMA_VERSION, Kernel, KernelError, calibration_split
+from edgesight.host.manifest_fields import Hex64
 
 MANIFEST = "kernel.json"
 LIBRARY = Path(__file__).resolve().parent.parent / "hw" / "rtl"

@@ -14,7 +14,7 @@ import edgesight.cli.plan.adapt
 import edgesight.cli.plan.place
 import edgesight.cli.plan.split
 import edgesight.cli.plan.workflow  # each adds its commands to the group
-from edgesight.cli import bench, board, build, datacenter, ending, keys, link, proof, serve
+from edgesight.cli import audit, bench, board, build, datacenter, ending, keys, link, proof, serve
 from edgesight.cli.options import warn
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import remedy
@@ -47,6 +47,7 @@ def edgesight_(
 app.add_typer(keys.group, name="keys")
 app.add_typer(datacenter.group, name="datacenter")
 app.add_typer(bench.group, name="bench")
+app.add_typer(audit.group, name="audit")
 app.add_typer(board.group, name="board")
 app.add_typer(link.group, name="link")
 app.add_typer(edgesight.cli.plan.group, name="plan")

@@ -362,6 +362,32 @@ def bench_service_(
     end_of_bench(met, out / "service.json", json_)
 
 
+@group.command("watch")
+def bench_watch_(
+    section: Annotated[
+        list[str] | None, typer.Option(help="A section to run alone; may be given again. --list lists them.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the sections and end.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for watch.json and what each section found.")] = Path("build/bench"),
+    data_dir: DataDir = None,
+    json_: Json = False,
+) -> None:
+    """Measure how soon audits tell that targets do not hold any more, and how often they are wrong. About 10 min.
+
+    Stopped, the same command goes on with the sections that are still to be run.
+    """
+    check_reports(out, "watch.json")  # before torch, which takes seconds
+    from edgesight.bench.watch.bench import SECTIONS, Asked, bench_watch
+    from edgesight.quant.datasets import folder_of
+    from edgesight.quant.splits import DataSetError
+
+    chosen = _chosen({name: one.title for name, one in SECTIONS.items()}, section, list_)
+    folder = None
+    with suppress(DataSetError):  # then the section says what it lacks
+        folder = folder_of("fashion-mnist", data_dir, FETCHED)
+    end_of_bench(bench_watch(out, Console(stderr=json_), Asked(folder), chosen), out / "watch.json", json_)
+
+
 @group.command("plan")
 def bench_plan_(
     traces: Annotated[Path | None, typer.Option(help="Folder of capacity traces of links that move.")] = None,

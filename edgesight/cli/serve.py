@@ -45,6 +45,16 @@ def edge(  # noqa: PLR0913 - a command's options are its surface
             min=0.0, max=1.0, help="Share of the requests to the data centre that hedging may add needlessly."
         ),
     ] = 0.1,
+    audits: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in which a share of the answers are kept, to watch whether accuracy targets still hold; see "
+            "`edgesight audit`."
+        ),
+    ] = None,
+    audit_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Of the answers that a target covers: so many are audits.")
+    ] = 0.005,
     application: Annotated[list[str] | None, typer.Option(metavar=applications.FORM, help=applications.HELP)] = None,
     accuracy: Annotated[
         float | None,
@@ -62,6 +72,7 @@ def edge(  # noqa: PLR0913 - a command's options are its surface
 ) -> None:
     """Answer queries on the fabric, and offload what it is unsure of; stop with Ctrl-C."""
     from edgesight.host.applications.run import Setup, run_edge
+    from edgesight.host.audits import Auditing
     from edgesight.host.edge import EdgeError
     from edgesight.host.link.addresses import host_and_port
     from edgesight.host.process import write_log
@@ -86,7 +97,14 @@ def edge(  # noqa: PLR0913 - a command's options are its surface
         raise EdgeError("no kernel package is given: name a folder with kernel.json")
     opened = doors.options_of(http, grpc, health, insecure, tls, tokens, clients)
     budget = hedge_budget if hedge == "auto" else None
-    run_edge(setups, socket, power=power, hedge_budget=budget, doors=opened)
+    run_edge(
+        setups,
+        socket,
+        power=power,
+        hedge_budget=budget,
+        audits=Auditing(audits, audit_share) if audits is not None else None,
+        doors=opened,
+    )
 
 
 def query(

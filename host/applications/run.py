@@ -14,14 +14,13 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesight.host.applications.applications import Application, Applications, check_name
+from edgesight.host.audits import Auditing
 from edgesight.host.doors.bounds import of_board
 from edgesight.host.edge import HELD_BYTES, Edge, EdgeError, open_edge, picture_decoder
 from edgesight.host.errors import EdgeSightError
@@ -63,21 +62,35 @@ def run_edge(
     *,
     power: str | None = None,
     hedge_budget: float | None = None,
+    audits: Auditing | None = None,
     doors: Options | None = None,
     announce: Callable[[str], None] = print,
 ) -> None:
     """Answer until SIGINT or SIGTERM; a second one ends at once.
 
-    `announce` gets a line for each application and one for the doors, once queries are taken. All else, and what it
-    raises, is as for `open_edge`; EdgeError, too, where the setups cannot be opened together, and DoorError where a
-    door cannot be.
+    `announce` gets a line for each application and one for the doors, once queries are taken. Of several applications
+    each has a folder of its own, called as it, below that of the `audits`. All else, and what it raises, is as for
+    `open_edge`; EdgeError, too, where the setups cannot be opened together, and DoorError where a door cannot be.
     """
     _check_together(setups, power)
     give_back_memory()
     if doors is not None:
         doors = dataclasses.replace(doors, bounds=doors.bounds or of_board(machine_memory()))
     decoder = picture_decoder()
-    opened = [_open(setup, power, hedge_budget, decoder, HELD_BYTES // len(setups)) for setup in setups]
+    opened = [
+        open_edge(
+            setup.package,
+            setup.fabric,
+            datacenter=setup.datacenter,
+            keys_folder=setup.keys_folder,
+            power=power,
+            hedge_budget=hedge_budget,
+            audits=_audits_of(setup, setups, audits),
+            decoder=decoder,
+            held_bytes=HELD_BYTES // len(setups),
+        )
+        for setup in setups
+    ]
 
     async def main(told: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -108,19 +121,11 @@ def run_edge(
         decoder.shutdown(wait=False, cancel_futures=True)
 
 
-def _open(
-    setup: Setup, power: str | None, hedge_budget: float | None, decoder: ThreadPoolExecutor, held_bytes: int
-) -> AbstractAsyncContextManager[Edge]:
-    return open_edge(
-        setup.package,
-        setup.fabric,
-        datacenter=setup.datacenter,
-        keys_folder=setup.keys_folder,
-        power=power,
-        hedge_budget=hedge_budget,
-        decoder=decoder,
-        held_bytes=held_bytes,
-    )
+def _audits_of(setup: Setup, setups: Sequence[Setup], audits: Auditing | None) -> Auditing | None:
+    """Where a setup's audits are kept: in the folder itself, or below it where there are several."""
+    if audits is None or len(setups) == 1:
+        return audits
+    return dataclasses.replace(audits, folder=audits.folder / (setup.name or setup.package.resolve().name))
 
 
 def _check_together(setups: Sequence[Setup], power: str | None) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from edgesight.host.board_build import BoardBuild
 from edgesight.host.fabric.base import FabricError
-from edgesight.host.kernel import BoardBuild
 from edgesight.host.package import Package
 
 # What makes a shell ready for PYNQ: Kria's image has all of it in the first file, the Zynq boards' in three.

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.board_build import BoardBuild, Serial
 from edgesight.host.fabric.base import (
     NEVER,
     FabricError,
@@ -42,7 +43,6 @@ from edgesight.host.fabric.serial_protocol import (
     PACKETS,
     Packet,
 )
-from edgesight.host.kernel import BoardBuild, Serial
 from edgesight.host.package import Package
 from edgesight.host.registers import CONTROL_SOFT_RESET, STATUS_DRAINING, Error
 

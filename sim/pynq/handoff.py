@@ -16,8 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from xml.etree import ElementTree
 
+from edgesight.host.board_build import BoardBuild
 from edgesight.host.fabric.pynq import DMA, KERNEL
-from edgesight.host.kernel import BoardBuild
 from edgesight.host.package import Package
 
 TOP = "edgesight_axi"  # the kernel as a block design takes it in: hw/boards/zynq

@@ -19,10 +19,10 @@ from cocotb.task import bridge, resume
 from cocotb.triggers import ClockCycles
 from cocotb.utils import get_sim_time
 
+from edgesight.host.board_build import Serial
 from edgesight.host.fabric.base import Records
 from edgesight.host.fabric.serial import SerialFabric
 from edgesight.host.fabric.serial_protocol import FLAG
-from edgesight.host.kernel import Serial
 from edgesight.host.package import Package
 from edgesight.sim.rtl.uart import Receiver, Transmitter
 

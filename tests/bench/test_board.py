@@ -14,8 +14,8 @@ from rich.console import Console
 import edgesight.sim.pynq
 import edgesight.sim.ulx3s
 from edgesight.bench import board
+from edgesight.host.board_build import BoardBuild, Used
 from edgesight.host.fabric.base import Images, Records
-from edgesight.host.kernel import BoardBuild, Used
 from edgesight.host.package import Package
 from edgesight.sim.pynq import PynqSimulationError, SimulatedRun
 from edgesight.sim.ulx3s import PinSimulationError

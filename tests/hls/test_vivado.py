@@ -15,7 +15,7 @@ import pytest
 from edgesight.hls import ipxact, kria, vivado, vivado_reports
 from edgesight.hls.boards import STAND_INS, Board, BoardError, board_names, load_board
 from edgesight.hls.vivado import MISTAKES, SHARED, Mistake, Prepared, dry_run, prepare
-from edgesight.host.kernel import Used
+from edgesight.host.board_build import Used
 from edgesight.host.package import Package
 from edgesight.sim.rtl.runner import ROOT, missing_tools, tools_on_path
 from tests.hls.bit_files import bit_file

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgesight.host.board_build import BoardBuild, Used
 from edgesight.host.board_report import as_text, board_report, write_report
 from edgesight.host.files import sha256
-from edgesight.host.kernel import BoardBuild, KernelError, Used
+from edgesight.host.kernel import KernelError
 from edgesight.host.package import MANIFEST, Package
 from edgesight.host.selftest import SelfTestReport
 from tests.host.by_hand import package as by_hand

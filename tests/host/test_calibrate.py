@@ -89,6 +89,45 @@ def test_any_target_is_missed_in_at_most_the_family_error_of_draws() -> None:
     assert len(path_of) > 20
 
 
+def agreements(observed: Observed, thresholds: Sequence[int]) -> list[tuple[int, int]]:
+    """By bucket, image by image: how often the fabric says what the back end said, of what both answered."""
+    found = []
+    for bucket in range(len(observed.losses)):
+        agreed = count = 0
+        for image in range(observed.count):
+            stages = [s for s, least in enumerate(thresholds) if observed.margins[s, image] >= least]
+            if stages and observed.came[bucket, image]:
+                count += 1
+                agreed += int(observed.labels[stages[0], image] == observed.backend[bucket, image])
+        found.append((agreed, count))
+    return found
+
+
+def test_the_bound_of_agreement_lies_below_the_truth() -> None:
+    population, most = draw(50_000, seed=3), LOSSES.index(LOSS) + 1
+    truths: dict[tuple[int, ...], float] = {}
+    seen = 0
+    for seed in range(20):
+        indices = np.random.default_rng(2_000 + seed).integers(0, population.count, 3_000)
+        for target in run(population.take(indices), seed=seed).targets:
+            row = tuple(target.thresholds)
+            if row not in truths:
+                truths[row] = min(agreed / count for agreed, count in agreements(population, row)[:most] if count)
+            if target.agreement is not None:
+                seen += 1
+                measured = target.agreement.agreed / target.agreement.images
+                assert target.agreement.lower_bound < min(truths[row], measured)
+                assert target.agreement.lower_bound > measured - 0.06
+    assert seen > 20
+
+
+def test_without_answers_of_the_fabric_there_is_no_agreement_to_follow() -> None:
+    margins, truth = np.zeros((1, 1_000), int), np.zeros(1_000, int)
+    (target,) = run(one_bucket(margins, margins + 1, truth), (0.9,)).targets
+    assert target.thresholds == [NEVER]
+    assert target.agreement is None
+
+
 def test_a_higher_guaranteed_loss_promises_no_more() -> None:
     observed = draw(5_000, seed=10)
     targets = tuple(np.linspace(0.86, 0.95, 10).tolist())

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from edgesight.host.board_build import BoardBuild, Used
 from edgesight.host.files import OutputError, sha256
-from edgesight.host.kernel import BoardBuild, KernelError, Used
+from edgesight.host.kernel import KernelError
 from edgesight.host.package import (
     LIBRARY,
     MANIFEST,

@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edgesight.host.board_build import BoardBuild
 from edgesight.host.fabric import pynq
 from edgesight.host.fabric.base import OFFLOAD, FabricError, Place
 from edgesight.host.fabric.dma import Dma
 from edgesight.host.fabric.makers import open_fabric
 from edgesight.host.fabric.pynq import PynqFabric
-from edgesight.host.kernel import BoardBuild
 from edgesight.host.overlay import install
 from edgesight.host.package import Package
 from edgesight.host.registers import FRAME_MAGIC, INTERFACE_VERSION, KERNEL_ID, OFFSETS

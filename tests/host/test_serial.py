@@ -18,6 +18,7 @@ import pytest
 
 from edgesight.hls.boards import load_board
 from edgesight.host.answer import Answer
+from edgesight.host.board_build import BoardBuild, Serial
 from edgesight.host.cascade import Cascade
 from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import ALWAYS, NEVER, OFFLOAD, RECORD, FabricError
@@ -25,7 +26,6 @@ from edgesight.host.fabric.makers import open_fabric
 from edgesight.host.fabric.serial import Deframer, SerialFabric, _Tty, enframe
 from edgesight.host.fabric.serial_protocol import LINE_ID, LINE_ID_VALUE, Packet
 from edgesight.host.images import Picture
-from edgesight.host.kernel import BoardBuild, Serial
 from edgesight.host.package import Package
 from edgesight.host.registers import (
     CONTROL_SOFT_RESET,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgesight.host.board_build import Serial
 from edgesight.host.fabric.base import RECORD, FabricError
 from edgesight.host.fabric.serial import Deframer, SerialFabric, enframe
 from edgesight.host.fabric.serial_protocol import LINE_ID, LINE_ID_VALUE, Packet
-from edgesight.host.kernel import Serial
 from edgesight.host.registers import INTERFACE_VERSION, KERNEL_ID, OFFSETS
 from tests.fuzz.package import small_package
 

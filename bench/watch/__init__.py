@@ -1,0 +1,1 @@
+"""What watches an edge, held against its bars: `edgesight bench watch`."""
