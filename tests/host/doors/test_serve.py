@@ -170,7 +170,7 @@ def test_calls_that_nobody_has_begun_are_told_that_the_server_is_gone() -> None:
     The library now and then tells those that have just come that they were cancelled: hardly any where the machine is
     quiet. Without our closing it is dozens, each time.
     """
-    cancelled = []
+    cancelled: list[int] = []
     while len(cancelled) < _CLOSED and min(cancelled, default=_CANCELLED + 1) > _CANCELLED:
         codes = closed_under_load()
         cancelled.append(codes.pop(grpc.StatusCode.CANCELLED, 0))
