@@ -26,6 +26,7 @@ ROOMS = {
 OF_HOST = {
     "hls": (
         "edgesight.host.kernel",
+        "edgesight.host.board_build",  # what the kernel says of boards
         "edgesight.host.back_end",
         "edgesight.host.package",
         "edgesight.host.files",

@@ -83,6 +83,7 @@ def label(
     audit: Annotated[str, typer.Argument(metavar="ID", help="Of the audit: its picture's name without .png.")],
     class_name: Annotated[str, typer.Argument(metavar="CLASS", help="What the picture shows.")],
     package: Annotated[Path, typer.Option(help="The kernel package that the edge runs.")],
+    json_: Json = False,
 ) -> None:
     """Say what an audit's picture shows; the exit status is 1 where a target is found not to hold any more.
 
@@ -95,8 +96,11 @@ def label(
     if calibration is None:
         raise audits.AuditError(f"{package}: is not calibrated: name the package that the edge runs")
     alarm = audits.label(_there(folder), audit, class_name, calibration)
-    if alarm is not None:
+    if json_:
+        ending.print_json({"id": audit, "class_name": class_name, "alarm": alarm and alarm.model_dump()})
+    elif alarm is not None:
         Console(stderr=True).print(alarm.told(), style="red", markup=False, highlight=False, soft_wrap=True)
+    if alarm is not None:
         raise typer.Exit(1)
 
 

@@ -42,6 +42,7 @@ WRITES: dict[tuple[str, str], tuple[tuple[str | Path, ...], str | None]] = {
     ("bench prove", "--out"): (("bench", "prove"), "prove.json"),
     ("bench prove-mutants", "--out"): (("bench", "prove-mutants"), "prove-mutants.json"),
     ("bench service", "--out"): (("bench", "service"), "service.json"),
+    ("bench watch", "--out"): (("bench", "watch"), "watch.json"),
     ("bench board", "--out"): (("bench", "board", ZOO), "board.json"),
     ("verify", "--out"): (("verify", DIGITS, "digits", "--zoo", ZOO), "report.json"),
     ("demo", "--out"): (("demo", "--dataset", "digits"), "report.json"),
