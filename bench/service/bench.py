@@ -89,7 +89,7 @@ def bench_service(out: Path, console: Console, asked: Asked, names: Sequence[str
 
 def _due(name: str, asked: Asked, out: Path, console: Console) -> Due:
     """The section of that name, as it is asked for."""
-    section, folder = SECTIONS[name], out / _FOLDER
+    section, folder = SECTIONS[name], out.resolve() / _FOLDER  # programs are started elsewhere, too
 
     def kept() -> Kept:
         own = Path(inspect.getfile(sys.modules[section.run.__module__])).resolve()

@@ -17,6 +17,11 @@ HEAD_WITHIN = (
 MAX_HEAD = 64 << 10  # bytes of a request's head
 
 
+def most_of_one(connections: int) -> int:
+    """Of so many connections, those that one address may have: the others' always find some room."""
+    return connections - connections // 4
+
+
 class Connection(HttpToolsProtocol):
     """One connection."""
 
@@ -31,8 +36,10 @@ class Connection(HttpToolsProtocol):
         self._most = 2 * bounds.message + MAX_HEAD  # chunks come with as much around them, at the very worst
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Turn away one too many; keep what certificate was shown for all requests."""
-        if len(self.connections) >= self._connections:
+        """Turn away one too many, in all or of one address; keep what certificate was shown for all requests."""
+        address = (transport.get_extra_info("peername") or ("",))[0]
+        own = sum(one.client is not None and one.client[0] == address for one in self.connections)
+        if len(self.connections) >= self._connections or own >= most_of_one(self._connections):
             transport.abort()
             self.transport = transport
             return

@@ -15,7 +15,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -23,13 +22,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgesight.bench.service.environments import NotInstalled, environment
 from edgesight.host.errors import EdgeSightError
 
 # Its workers take the current event loop, which later uvloops give to none that did not set one.
 PACKAGES = ("mlserver==1.7.1", "onnxruntime==1.31.1", "uvloop==0.21.0")
 _RUNTIME = Path(__file__).with_name("mlserver_onnx.py")
-_INSTALL_WITHIN_S, _START_WITHIN_S, _END_WITHIN_S = 600.0, 90.0, 10.0
-_TOLD = 400  # characters of an error that are told
+_START_WITHIN_S, _END_WITHIN_S = 90.0, 10.0
 
 
 class PeerError(EdgeSightError):
@@ -48,7 +47,10 @@ class Peer:
 @contextlib.contextmanager
 def mlserver(folder: Path, models: Mapping[str, Path]) -> Iterator[Peer]:
     """MLServer with models by name, ready, its environment, settings and log in `folder`; raises PeerError."""
-    python = _environment(folder / "environment")
+    try:
+        python = environment(folder / "environment", *PACKAGES)
+    except NotInstalled as error:
+        raise PeerError(f"MLServer: {error}") from error
     place = folder / "models"
     shutil.rmtree(place, ignore_errors=True)
     for name, file in models.items():
@@ -75,27 +77,6 @@ def mlserver(folder: Path, models: Mapping[str, Path]) -> Iterator[Peer]:
                 process.wait(_END_WITHIN_S)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-
-
-def _environment(folder: Path) -> Path:
-    """The Python of an environment with MLServer; raises PeerError."""
-    python, filled = folder / "bin" / "python", folder / "filled"
-    if filled.is_file() and filled.read_text() == repr(PACKAGES):
-        return python
-    shutil.rmtree(folder, ignore_errors=True)
-    for command in (
-        [sys.executable, "-m", "venv", str(folder)],
-        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES],
-    ):
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_WITHIN_S, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise PeerError(f"MLServer cannot be installed ({error}): install it by pip once there is a way") from error
-        if done.returncode:
-            why = " ".join(line for line in done.stderr.splitlines() if line.startswith("ERROR"))[:_TOLD]
-            raise PeerError(f"MLServer cannot be installed ({why}): try again where pip reaches an index")
-    filled.write_text(repr(PACKAGES))
-    return python
 
 
 def _until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

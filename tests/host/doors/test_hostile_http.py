@@ -326,6 +326,19 @@ def test_connections_are_bounded() -> None:
         wait_until(lambda: exchange(at, asked) != b"")
 
 
+def test_connections_of_one_address_leave_room_for_others() -> None:
+    asked = b"GET /v2/health/live HTTP/1.1\r\nconnection: close\r\n\r\n"
+    with tight(connections=8) as addresses, contextlib.ExitStack() as kept:
+        assert addresses.http is not None
+        at = addresses.http
+        for _ in range(6):
+            kept.enter_context(socket.create_connection(at)).sendall(b"GET")
+        wait_until(lambda: exchange(at, asked) == b"")
+        other = kept.enter_context(socket.create_connection(at, source_address=("127.0.0.2", 0)))
+        other.sendall(asked)
+        assert other.recv(100).startswith(b"HTTP/1.1 200")
+
+
 def test_a_board_has_memory_for_all_that_strangers_may_send() -> None:
     for memory, part in ((512 << 20, 2), (3 << 30, 3)):
         bounds = of_board(memory)
