@@ -38,7 +38,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Turn away one too many, in all or of one address; keep what certificate was shown for all requests."""
         address = (transport.get_extra_info("peername") or ("",))[0]
-        own = sum(one.client is not None and one.client[0] == address for one in self.connections)
+        others = (one for one in self.connections if isinstance(one, HttpToolsProtocol))
+        own = sum(one.client is not None and one.client[0] == address for one in others)
         if len(self.connections) >= self._connections or own >= most_of_one(self._connections):
             transport.abort()
             self.transport = transport
