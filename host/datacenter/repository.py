@@ -124,9 +124,7 @@ class BackEnd:
         try:
             found = identity(self.path)
         except OSError as error:
-            raise ModelError(
-                f"{self.path} cannot be read ({error.strerror}): give the back end's .onnx file"
-            ) from error
+            raise ModelError(f"{self.path} cannot be read ({error.strerror}): give a whole .onnx file") from error
         labels = self.labels
         if self.form is not None and self.form.outputs is not None:  # a label goes by the model's own output
             named = dict(zip(self.form.outputs, self.labels, strict=True))

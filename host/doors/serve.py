@@ -85,6 +85,8 @@ async def open_doors(served: Served, options: Options) -> AsyncIterator[Addresse
         for address in (options.grpc, options.http):
             if address is not None:
                 check_plain(address[0], options.insecure)
+                if not is_loopback(address[0]):
+                    logger.warning("a door at %s is plain, for all who reach this machine: --insecure", address[0])
     room = Room(options.bounds or Bounds())
     closing: list[Closing] = []
     doors: list[Closing] = []

@@ -74,7 +74,7 @@ class OnnxExecutor:
                     f"{name} keeps weights in another file, which its checksum does not cover: save it as one file"
                 ) from error
             raise ModelError(
-                f"{name} is no model that ONNX Runtime can load ({first_line(error)}): give the back end's .onnx file"
+                f"{name} is no model that ONNX Runtime can load ({first_line(error)}): give a whole .onnx file"
             ) from error
         takes, gives = self._session.get_inputs(), self._session.get_outputs()
         self.inputs: Sequence[TensorForm] = _forms(name, takes)

@@ -77,7 +77,7 @@ def refusal(channel_: grpc.Channel, name: str = "ServerMetadata", token: str | N
     return None
 
 
-def test_plain_doors_stand_on_loopback() -> None:
+def test_plain_doors_stand_on_loopback(caplog: pytest.LogCaptureFixture) -> None:
     for host in ("127.0.0.1", "127.3.2.1", "::1", "localhost"):
         check_plain(host, False)
     for host in ("0.0.0.0", "::", "192.168.1.5", "example.com", ""):
@@ -91,6 +91,7 @@ def test_plain_doors_stand_on_loopback() -> None:
         pass
     with running(Small(), dataclasses.replace(PLAIN, http=("0.0.0.0", 0), insecure=True)):
         pass
+    assert "a door at 0.0.0.0 is plain, for all who reach this machine" in caplog.text
     assert Anyone().admit(Peer("127.0.0.1"), Role.MANAGE) == "127.0.0.1"
 
 
