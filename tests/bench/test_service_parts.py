@@ -64,7 +64,9 @@ def test_a_peer_that_cannot_be_installed_is_told_with_the_reason(
     monkeypatch.setattr(peers, "PACKAGES", ("no-such-package==0",))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with (
-        pytest.raises(PeerError, match=r"MLServer: no-such-package==0 cannot be installed \(ERROR: .*no-such-package"),
+        pytest.raises(
+            PeerError, match=r"MLServer is not here \(no-such-package==0 cannot be installed \(ERROR: .*no-such-package"
+        ),
         mlserver(tmp_path, {}),
     ):
         pass

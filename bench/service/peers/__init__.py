@@ -50,7 +50,9 @@ def mlserver(folder: Path, models: Mapping[str, Path]) -> Iterator[Peer]:
     try:
         python = environment(folder / "environment", *PACKAGES)
     except NotInstalled as error:
-        raise PeerError(f"MLServer: {error}") from error
+        raise PeerError(
+            f"MLServer is not here ({error}): look at what pip says, or leave it out by --no-peers"
+        ) from error
     place = folder / "models"
     shutil.rmtree(place, ignore_errors=True)
     for name, file in models.items():
