@@ -26,6 +26,7 @@ import os
 import random
 import re
 import secrets
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -193,12 +194,13 @@ class Auditing:
 
 
 class Audits:
-    """The audits of one edge. What touches its folder waits for the disk: it is called in a thread, one at a time."""
+    """The audits of one edge, whose folder no other has. What touches that waits for the disk: call it in a thread."""
 
     def __init__(self, auditing: Auditing, calibration: Calibration, classes: Sequence[str]) -> None:
         """In a folder, which is made. Raises AuditError where it cannot be, or what it holds is damaged."""
         self._folder, self._classes, self._share = auditing.folder, list(classes), auditing.share
         folder = auditing.folder
+        self._lock = threading.Lock()  # an audit may be on its way while the calibration is swapped
         self._chance = random.Random(secrets.randbits(64))
         with _told(folder):
             for name in (_UNLABELLED, _LABELLED):
@@ -216,8 +218,8 @@ class Audits:
 
     def recalibrated(self, calibration: Calibration) -> None:
         """Follow the targets of `calibration` from now on. Raises AuditError."""
-        self._watches = Watches(self._folder / _AGREEMENT, "agreement", calibration)
-        with _told(self._folder):
+        with self._lock, _told(self._folder):
+            self._watches = Watches(self._folder / _AGREEMENT, "agreement", calibration)
             self._watches.write()
 
     def take(
@@ -240,11 +242,15 @@ class Audits:
             confidence=answer.confidence,
             backend_label=backend_label,
         )
+        with self._lock:
+            return self._taken(photograph, audit, asked)
+
+    def _taken(self, photograph: Pixels, audit: Audit, asked: bool) -> Alarm | None:
         alarm = None
         if audit.calibration != self._watches.checksum:
             pass  # it was answered before a swap: it tells nothing of the targets that there are now
         elif audit.agrees is not None:
-            alarm = self._watches.observe(audit.accuracy_target, audit.agrees, at)
+            alarm = self._watches.observe(audit.accuracy_target, audit.agrees, audit.at)
         elif asked:
             self._watches.unanswered += 1
         with _told(self._folder):

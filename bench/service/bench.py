@@ -18,7 +18,7 @@ from rich.console import Console
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import PlainTable, print_checks, write_report
 from edgesight.bench.sections import Due, print_skipped, run_sections
-from edgesight.bench.service import clients, fairness, fuzz, latency, life, saturation, zipf
+from edgesight.bench.service import clients, fairness, fuzz, gpu, latency, life, saturation, zipf
 from edgesight.bench.service.asked import Asked
 from edgesight.bench.service.processors import lacks_two
 
@@ -71,6 +71,7 @@ SECTIONS = {
     "clients": Section("clients that people have, as they are", clients.measure, _no_clients),
     "fuzz": Section("both doors under requests that nobody would send", fuzz.measure, _no_fuzzers),
     "life": Section("kills, ends under load, bad files, a full disk", life.measure, _no_models),
+    "gpu": Section("batches, waits and energy on a GPU", gpu.measure, gpu.lacks),
 }
 
 

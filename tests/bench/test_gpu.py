@@ -15,11 +15,14 @@ pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed: 
 
 from edgesight.bench.gpu.bench import bench_gpu
 from edgesight.bench.gpu.device import lacking
+from edgesight.bench.service import gpu
+from edgesight.bench.service.asked import Asked
 
 
 def test_all_is_measured_on_a_cpu_as_it_is_on_a_gpu(tmp_path: Path) -> None:
     with (tmp_path / "said.txt").open("w") as said:
-        assert bench_gpu(tmp_path, Console(file=said, width=200), "cpu")
+        found = gpu.measure(Asked(), tmp_path, Console(file=said, width=200), "cpu")
+    assert all(check.met for check in found.checks)
     report = json.loads((tmp_path / "gpu.json").read_text())
     assert (report["skipped"], report["not_measured"]) == (None, [])
     assert report["device"]
@@ -33,6 +36,11 @@ def test_all_is_measured_on_a_cpu_as_it_is_on_a_gpu(tmp_path: Path) -> None:
         assert 0.0 < cell["p50_ms"] <= cell["p99_ms"]
         assert cell["joules_per_request"] is None  # NVML knows of GPUs alone
     assert report["power"]["lacking"]
+    figures = {row["name"]: row["value"] for row in found.body["told"]}
+    assert len(figures) == 2 * len(report["measured"])  # no energy
+    cell = report["measured"][0]
+    name = f"{report['device']}: {cell['executor']}, {cell['input']}, batches of {cell['rows_at_most']}"
+    assert figures[f"{name}: P99"] == cell["p99_ms"]
     beside = report["models"][0]["jpegs_beside_the_rule"]
     assert beside["largest"] < beside["spread_of_logits"]
     assert [check["met"] for check in report["checks"]] == [True]
