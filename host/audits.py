@@ -43,6 +43,7 @@ from edgesight.host.drift import Fall, Watch, WatchState
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import read_at_most, remove_leftovers, sha256, write_atomically
 from edgesight.host.kernel import Calibration, Target
+from edgesight.host.measures import Measure
 
 SHARE: Final = 0.005
 """Of the answers that a target covers: so many are audits."""
@@ -154,20 +155,20 @@ class Watches:
             kept = _State(calibration=self.checksum)
         self.unanswered = kept.unanswered
         self.alarms: dict[float, Alarm] = {}
-        self._watches: dict[float, Watch] = {}
+        self.targets: dict[float, Watch] = {}
         # Each target has two watches, of agreement and of accuracy; none of all may give a wrong alarm.
         level = LEVEL / (2 * max(1, len(calibration.targets)))
         for target in calibration.targets:
             bound = _bound(what, target)
             if bound is not None and 0.0 < bound < 1.0:
                 before = kept.targets.get(repr(target.accuracy))
-                self._watches[target.accuracy] = Watch(bound, level, before.watch if before is not None else None)
+                self.targets[target.accuracy] = Watch(bound, level, before.watch if before is not None else None)
                 if before is not None and before.alarm is not None:
                     self.alarms[target.accuracy] = before.alarm
 
     def observe(self, accuracy: float, success: bool, at: float) -> Alarm | None:
         """Take one observation of the target of that accuracy; returns the alarm that it gives."""
-        watch = self._watches.get(accuracy)
+        watch = self.targets.get(accuracy)
         if watch is None or not watch.observe(success, at) or watch.fall is None:
             return None
         alarm = Alarm(what=self._what, accuracy_target=accuracy, bound=watch.bound, fall=watch.fall)
@@ -178,7 +179,7 @@ class Watches:
         """Keep it. Raises OSError."""
         targets = {
             repr(accuracy): Followed(watch=watch.state(), alarm=self.alarms.get(accuracy))
-            for accuracy, watch in self._watches.items()
+            for accuracy, watch in self.targets.items()
         }
         state = _State(calibration=self.checksum, targets=targets, unanswered=self.unanswered)
         remove_leftovers(self._path)
@@ -211,6 +212,30 @@ class Audits:
                 "agreement with the back end cannot be watched: the calibration does not tell what it was, or the "
                 "fabric answers nothing by it; calibrate the package again, or with lower targets"
             )
+
+    def measures(self) -> Sequence[Measure]:
+        """What was seen of agreement, by target."""
+        watches, alarms = self._watches.targets, self._watches.alarms
+        return (
+            Measure(
+                "audits",
+                "Answers of the fabric held against the back end's.",
+                "counter",
+                ("target", "agreed"),
+                {
+                    (f"{accuracy:g}", agreed): count
+                    for accuracy, watch in watches.items()
+                    for agreed, count in (("yes", watch.successes), ("no", watch.count - watch.successes))
+                },
+            ),
+            Measure(
+                "audit_alarm",
+                "Whether a target was found not to hold any more.",
+                "gauge",
+                ("target",),
+                {(f"{accuracy:g}",): float(accuracy in alarms) for accuracy in watches},
+            ),
+        )
 
     def chosen(self) -> bool:
         """Whether the next answer is an audit."""

@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.answer import Answer, Leg, StageName
+from edgesight.host.answered import Offloads
 from edgesight.host.audits import AuditError, Audits
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, FabricError, Images, Records
@@ -43,6 +44,7 @@ from edgesight.host.kernel import Calibration, Kernel, Target
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
 from edgesight.host.link.quality import ladder_of
+from edgesight.host.measures import Measure
 from edgesight.host.novelty import NoveltyTest, novelty_test
 from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
@@ -137,6 +139,7 @@ class Cascade:
         self._hedging = hedging or Hedging(budget=0.0)
         self._audits = audits
         self._auditing: asyncio.Task[None] | None = None
+        self._offloads = Offloads()
         self._thread = ThreadPoolExecutor(1, "fabric")  # one caller at a time: the hardware is one
         for row, thresholds in self.terms.table.items():
             fabric.set_thresholds(row, thresholds)
@@ -305,6 +308,10 @@ class Cascade:
         finally:
             self._auditing = None
 
+    def measures(self) -> Sequence[Measure]:
+        """What it counts of itself."""
+        return *self._offloads.measures(), *(self._audits.measures() if self._audits is not None else ())
+
     async def audited(self) -> None:
         """Wait until the audit that is under way, if any, is kept."""
         if self._auditing is not None:
@@ -406,9 +413,11 @@ class Cascade:
             seconds = time.perf_counter() - begin
             self._hedging.unanswered(seconds, within)
             asked = isinstance(error, NoAnswer) and error.asked
+            self._offloads.unanswered(asked)
             return _Asked(None, str(error), seconds if asked else 0.0)  # what was not sent has no leg
         seconds = time.perf_counter() - begin
         self._hedging.replied(seconds, reply.queue_ms / 1e3)
+        self._offloads.replied(reply)
         return _Asked(reply, "", seconds)
 
     def _strange(self, answer: Answer, request: Request) -> Answer:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from edgesight.host.answer import Answer, Leg
+from edgesight.host.answered import Answered
 from edgesight.host.audits import Auditing, Audits
 from edgesight.host.back_end import form_for, form_sha256
 from edgesight.host.cascade import Cascade, Request
@@ -34,6 +35,7 @@ from edgesight.host.fabric.makers import open_fabric
 from edgesight.host.hedge import Hedging
 from edgesight.host.images import Picture, photograph_shape, picture_of, read_image
 from edgesight.host.kernel import Calibration, Kernel, Target
+from edgesight.host.measures import Measure
 from edgesight.host.novelty import NoveltyTest
 from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
@@ -92,6 +94,7 @@ class Edge:
         self._held_bytes = held_bytes
         self._waiting: asyncio.PriorityQueue[_Waiting] = asyncio.PriorityQueue(MAX_WAITING)
         self._numbers = itertools.count()
+        self._answered = Answered()
         self._asking = 0  # pictures that are about to wait
         self._at_fabric = 0  # that the fabric looks at
         self._settling: set[asyncio.Task[None]] = set()
@@ -180,6 +183,7 @@ class Edge:
     async def swap(self, calibration: Calibration, novelty: NoveltyTest | None = None) -> None:
         """Take `calibration` over, which is of the same networks, while queries go on: see `Cascade.swap`."""
         await self._cascade.swap(calibration, novelty)
+        self._answered.swapped()
 
     async def reload(self) -> Calibration:
         """Take over the calibration that the package's folder holds now, and return it; the rest as of `swap`.
@@ -189,6 +193,11 @@ class Edge:
         calibration, novelty = await asyncio.to_thread(calibration_of, self._cascade.package)
         await self.swap(calibration, novelty)
         return calibration
+
+    def measures(self) -> Sequence[Measure]:
+        """What it counts of itself."""
+        waiting = Measure("waiting", "Pictures that wait for the fabric.", "gauge", (), {(): self._waiting.qsize()})
+        return *self._answered.measures(), *self._cascade.measures(), waiting
 
     @property
     def most_held(self) -> int:
@@ -237,12 +246,14 @@ class Edge:
             except (Exception, asyncio.CancelledError) as error:  # whatever it is: who asks must not wait for ever
                 self._at_fabric = 0
                 for waiting in batch:
+                    self._answered.failed()
                     self._end(waiting, error if isinstance(error, Exception) else _closed())
                 if isinstance(error, FabricError):
                     continue
                 raise
             self._at_fabric = 0
             look = Look(begin, loop.time(), len(batch))
+            self._answered.look(len(batch))
             for waiting in batch:
                 if waiting.looked is not None:
                     waiting.looked(look)
@@ -281,11 +292,14 @@ class Edge:
                 waiting.answer.set_exception(_closed())
             raise
         except Exception as error:  # whatever it is: who asks must not wait for ever
+            self._answered.failed()
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
             if not isinstance(error, FabricError):
                 raise  # a fault of ours: let it be seen
         else:
+            novelty = waiting.request.terms.novelty
+            self._answered.answer(answer, novelty.level if novelty is not None else None)
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
 

@@ -74,6 +74,7 @@ NEEDS_MORE = (
     "edgesight.host.doors.grpc_door",
     "edgesight.host.doors.http",
     "edgesight.host.doors.messages",
+    "edgesight.host.doors.metrics",
     "edgesight.host.doors.pages",
     "edgesight.host.doors.serve",
     "edgesight.host.doors.tracing",

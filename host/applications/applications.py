@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from edgesight.host.answer import Answer
@@ -45,6 +45,7 @@ from edgesight.host.fabric.base import FabricError
 from edgesight.host.images import ImageError
 from edgesight.host.kernel import KernelError
 from edgesight.host.link.datagrams import LinkError
+from edgesight.host.measures import Measure
 from edgesight.host.swap import SwapError
 
 VERSION = "1"  # of every application: another calibration is no other version, it keeps the same promise
@@ -156,6 +157,17 @@ class Applications:
         if name:
             self._find(name, version)
         return [state.counts.told(one, VERSION) for one, state in self._states.items() if name in ("", one)]
+
+    def measures(self) -> Sequence[Measure]:
+        """Of all applications, each by its name."""
+        merged: dict[str, Measure] = {}
+        for name, application in self._applications.items():
+            for one in application.edge.measures():
+                before = merged.get(one.name)
+                values = dict(before.values) if before is not None else {}
+                values |= {(name, *key): value for key, value in one.values.items()}
+                merged[one.name] = replace(one, labels=("application", *one.labels), values=values)
+        return list(merged.values())
 
     def index(self, ready: bool) -> Sequence[IndexEntry]:
         """All applications, or those that answer."""

@@ -52,6 +52,7 @@ from edgesight.host.doors.served import (
 )
 from edgesight.host.doors.tensors import invalid
 from edgesight.host.kernel import BackEndInput
+from edgesight.host.measures import Measure
 
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch", "triton": "triton"}
 _DRAIN_S = 30.0  # for requests of what is replaced or unloaded
@@ -185,6 +186,16 @@ class DataCentre:
             for one, served in sorted(self._served.items())
             for number in served.versions
         ]
+
+    def measures(self) -> Sequence[Measure]:
+        """As `Served` says."""
+        memory = self.memory
+        return (
+            Measure("memory_bytes", "Memory that models take.", "gauge", (), {(): memory.used}),
+            Measure("memory_budget_bytes", "Memory that models may take.", "gauge", (), {(): memory.budget}),
+            Measure("loads", "Models brought into memory.", "counter", (), {(): memory.loads}),
+            Measure("evictions", "Models that made room for others.", "counter", (), {(): memory.evictions}),
+        )
 
     def index(self, ready: bool) -> Sequence[IndexEntry]:
         """As `Served` says."""

@@ -32,6 +32,7 @@ from edgesight.host.doors.bodies import (
 from edgesight.host.doors.bounds import Room, beside, size_of
 from edgesight.host.doors.compression import ENCODINGS, Damaged, TooLarge, chosen, pack, unpack
 from edgesight.host.doors.configuration import as_plain, configuration
+from edgesight.host.doors.metrics import CONTENT_TYPE, exposition
 from edgesight.host.doors.openapi import document
 from edgesight.host.doors.served import Caller, Code, Refused, Response, Served
 from edgesight.host.doors.tensors import invalid, shown
@@ -103,7 +104,7 @@ _UNSERVED = {
 
 
 def health_app(served: Served) -> Starlette:
-    """Liveness and readiness alone, for a port that asks nobody who they are."""
+    """Liveness, readiness and metrics, for a port that asks nobody who they are."""
 
     async def live(request: HttpRequest) -> HttpResponse:
         return _health(served.live(), "live")
@@ -111,7 +112,14 @@ def health_app(served: Served) -> Starlette:
     async def ready(request: HttpRequest) -> HttpResponse:
         return _health(served.ready(), "ready")
 
-    routes = [Route("/v2/health/live", live), Route("/v2/health/ready", ready)]
+    async def metrics(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(exposition(served), media_type=CONTENT_TYPE)
+
+    routes = [
+        Route("/v2/health/live", live),
+        Route("/v2/health/ready", ready),
+        Route("/metrics", metrics),
+    ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})
 
 

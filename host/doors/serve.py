@@ -47,7 +47,7 @@ class Options:
     Attributes:
         grpc: where gRPC is spoken.
         http: where HTTP is spoken.
-        health: where anyone may ask over plain HTTP whether the server is live and ready, and nothing else.
+        health: where anyone may ask over plain HTTP whether the server is live and ready, and for its metrics.
         access: who may come in.
         insecure: plain doors may stand elsewhere than on loopback.
         grace: seconds within which requests that were let in are answered when the doors close.

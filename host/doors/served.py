@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.errors import EdgeSightError
+from edgesight.host.measures import Measure
 
 Parameter = bool | int | float | str
 Parameters = Mapping[str, Parameter]
@@ -223,6 +224,9 @@ class Served(Protocol):
 
     def statistics(self, name: str, version: str) -> Sequence[ModelStatistics]:
         """Of a model, or of all where `name` is empty."""
+
+    def measures(self) -> Sequence[Measure]:
+        """What it counts of itself beside the statistics."""
 
     def index(self, ready: bool) -> Sequence[IndexEntry]:
         """All models, or those that are ready."""

@@ -25,6 +25,7 @@ from edgesight.host.doors.served import (
     Tensor,
     TensorForm,
 )
+from edgesight.host.measures import Measure, Spread
 from tests.waiting import until
 
 LABELS = ("boat", "car", "house", "tree")
@@ -92,6 +93,16 @@ class Small:
             ModelStatistics(one, "1", 1_700_000_000_000, 5, 2, some, Duration(), some, some, some, some, batches)
             for one in names
         ]
+
+    def measures(self) -> Sequence[Measure]:
+        spread = Spread((0.1, 1.0))
+        for seconds in (0.05, 0.5, 0.5, 7.0):
+            spread.add(seconds)
+        return (
+            Measure("waiting", "What waits.", "gauge", (), {(): 3}),
+            Measure("leg_seconds", "Time of a leg.", "histogram", ("leg",), {("link",): spread}),
+            Measure("swaps", 'With "quotes".', "counter", ("odd",), {('a"b\n',): 2}),
+        )
 
     def index(self, ready: bool) -> Sequence[IndexEntry]:
         entries = [
