@@ -78,7 +78,7 @@ def test_a_worker_that_answered_while_the_loop_stood_still_is_not_ended(tmp_path
             worker = await Worker.start(recipe(), file)
             asking = asyncio.ensure_future(worker.run({"x": [np.ones((1, 4), np.float32)]}, 0.2))
             await asyncio.sleep(0)  # it is asked
-            time.sleep(2.0)  # the loop stands still, as it may by a fault elsewhere
+            time.sleep(2.0)  # sleeps: the loop stands still, as it may by a fault elsewhere
             assert (await asking).outputs["y"].tolist() == [[2.0] * 4]
             assert not worker.ended.done()
             await worker.close()
