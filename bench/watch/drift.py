@@ -7,7 +7,7 @@ replacement, from what came of them, and followed by the very watches of an edge
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -187,10 +187,7 @@ def _falls(
     for fall, within in AUDITS.items():
         found = [row["found"] for row in rows if row["fall"] == fall]
         name = f"agreement {100 * fall:g} points below its bound, found within {within:,} audits: the worst of streams"
-        if found:
-            checks.append(Check(name, min(found), FOUND, False, f"of {len(found)} streams", "measured"))
-        else:
-            checks.append(Check(name, 0, 1, False, "no shift is so strong", "measured"))
+        checks.append(_worst(name, found))
     return rows, checks
 
 
@@ -215,10 +212,14 @@ def _labels(
     name = (
         f"accuracy {100 * BELOW_TARGET:g} points below a target, found within {LABELS:,} labels: the worst of streams"
     )
-    if not rows:
-        return rows, [Check(name, 0, 1, False, "no shift is so strong", "measured")]
-    worst = min(row["found"] for row in rows)
-    return rows, [Check(name, worst, FOUND, False, f"of {len(rows)} streams", "measured")]
+    return rows, [_worst(name, [row["found"] for row in rows])]
+
+
+def _worst(name: str, found: Sequence[float]) -> Check:
+    """The stream in which the fewest runs gave an alarm, of which there must be one."""
+    if not found:
+        return Check(name, 0, 1, False, "no shift is so strong", "measured")
+    return Check(name, min(found), FOUND, False, f"of {len(found)} streams", "measured")
 
 
 Draw = Callable[[int, np.random.Generator], Bools]

@@ -10,43 +10,19 @@ import pytest
 from typer.testing import CliRunner
 
 from edgesight.cli.app import app
-from edgesight.host.answer import Answer
 from edgesight.host.audits import Auditing, Audits
-from edgesight.host.kernel import Agreement, Calibration
 from edgesight.host.package import Package
-from tests.host.by_hand import calibration, package
+from tests.host.by_hand import package, stage1_answer, watched
 
 RUNNER = CliRunner()
-TARGET = 0.9
-
-
-def watched() -> Calibration:
-    agreement = Agreement(images=100, agreed=97, lower_bound=0.9)
-    plain = calibration()
-    return plain.model_copy(
-        update={"targets": [one.model_copy(update={"agreement": agreement}) for one in plain.targets]}
-    )
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Of an edge whose every audit disagrees: 30 of them."""
     made = Audits(Auditing(tmp_path / "audits", 1.0), watched(), [f"class {number}" for number in range(4)])
-    answer = Answer(
-        label=1,
-        class_name="class 1",
-        confidence=0.9,
-        stage="stage1",
-        accuracy_target=TARGET,
-        degraded=False,
-        guaranteed=True,
-        reason=None,
-        hedged=False,
-        legs=[],
-        energy_joules=None,
-    )
     for number in range(30):
-        made.take(np.full((28, 28, 1), number, np.uint8), answer, watched(), 2, True)
+        made.take(np.full((28, 28, 1), number, np.uint8), stage1_answer(), watched(), 2, True)
     return tmp_path / "audits"
 
 

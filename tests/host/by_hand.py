@@ -21,6 +21,7 @@ from edgesight.host.fabric.base import NEVER, OFFLOAD, RECORD, Images, Records, 
 from edgesight.host.fabric.csim import below, decide
 from edgesight.host.images import Picture
 from edgesight.host.kernel import (
+    Agreement,
     Calibration,
     ConfidenceCurve,
     Input,
@@ -109,6 +110,31 @@ def calibration(backend_sha256: str = "0" * 64) -> Calibration:
         ],
         refused=[Refused(accuracy=0.99, best_reachable=0.96)],
         resplits=None,
+    )
+
+
+def watched(bound: float | None = 0.95) -> Calibration:
+    """The same, with that bound of agreement; None: it was not measured."""
+    agreement = Agreement(images=1_000, agreed=970, lower_bound=bound) if bound is not None else None
+    plain = calibration()
+    targets = [target.model_copy(update={"agreement": agreement}) for target in plain.targets]
+    return plain.model_copy(update={"targets": targets})
+
+
+def stage1_answer(label: int = 1) -> Answer:
+    """As stage 1 gives one under target 0.9."""
+    return Answer(
+        label=label,
+        class_name=f"class {label}",
+        confidence=0.9,
+        stage="stage1",
+        accuracy_target=0.9,
+        degraded=False,
+        guaranteed=True,
+        reason=None,
+        hedged=False,
+        legs=[],
+        energy_joules=None,
     )
 
 

@@ -17,12 +17,11 @@ from edgesight.host.cascade import Cascade
 from edgesight.host.edge import Edge
 from edgesight.host.fabric.base import FabricError
 from edgesight.host.images import Picture
-from edgesight.host.kernel import Agreement
 from edgesight.host.link.datagrams import Status
 from edgesight.host.link.offload import NoAnswer, Offloaded
 from edgesight.host.measures import Measure, Spread
 from edgesight.host.package import Package
-from tests.host.by_hand import FakeFabric, calibration, package, random_images
+from tests.host.by_hand import FakeFabric, calibration, package, random_images, watched
 
 
 class Now(FakeFabric):
@@ -104,20 +103,16 @@ def test_all_that_was_answered_is_counted(made: Package) -> None:
 
 
 def test_applications_are_told_apart_and_audits_with_them(made: Package, tmp_path: Path) -> None:
-    agreement = Agreement(images=100, agreed=97, lower_bound=0.9)
-    plain = calibration()
-    known = plain.model_copy(
-        update={"targets": [one.model_copy(update={"agreement": agreement}) for one in plain.targets]}
-    )
+    plain, known = calibration(), watched()
 
     async def test() -> None:
         chosen = Audits(Auditing(tmp_path / "audits", 1.0), known, made.kernel.classes)
-        watched = Cascade(FakeFabric(made), known, EverySecond(), audits=chosen)
+        audited = Cascade(FakeFabric(made), known, EverySecond(), audits=chosen)
         other = Cascade(FakeFabric(made), plain, None)
-        async with Edge(watched) as one, Edge(other) as two:
+        async with Edge(audited) as one, Edge(other) as two:
             for image in random_images(3):
                 await one.ask(Picture(image, ()), one.target(0.9), 1.0)
-                await watched.audited()
+                await audited.audited()
             await two.ask(Picture(random_images(1)[0], ()), two.target(0.8), 1.0)
             found = by_name(Applications({"a": Application(one), "b": Application(two)}).measures())
             assert found["answers"].values == {("a", "0.9", "stage1"): 3, ("b", "0.8", "stage0"): 1}
@@ -130,7 +125,7 @@ def test_applications_are_told_apart_and_audits_with_them(made: Package, tmp_pat
                 ): 0.0
                 for target in ("0.8", "0.9", "0.95")
             }
-        watched.close()
+        audited.close()
         other.close()
 
     asyncio.run(test())

@@ -20,23 +20,16 @@ from edgesight.host.audits import AuditError, Auditing, Audits, audits_in, follo
 from edgesight.host.cascade import Cascade
 from edgesight.host.edge import Edge
 from edgesight.host.images import Picture
-from edgesight.host.kernel import Agreement, Calibration
 from edgesight.host.link.datagrams import LinkError, Status
 from edgesight.host.link.offload import Offloaded
 from edgesight.host.package import Package
-from tests.host.by_hand import FakeFabric, calibration, package, random_images, sums
+from edgesight.sim.link.trust import make_trust
+from tests.host.by_hand import FakeFabric, clear_images, package, random_images, stage1_answer, sums, watched
+from tests.host.offloading import connected, expected, run, serving
 
 TARGET = 0.9  # that stage 1 answers
 BOUND = 0.95
 CLASSES = [f"class {number}" for number in range(4)]
-
-
-def watched(bound: float | None = BOUND) -> Calibration:
-    """The calibration by hand, with that bound of agreement."""
-    agreement = Agreement(images=1_000, agreed=970, lower_bound=bound) if bound is not None else None
-    plain = calibration()
-    targets = [target.model_copy(update={"agreement": agreement}) for target in plain.targets]
-    return plain.model_copy(update={"targets": targets})
 
 
 class Says:
@@ -96,6 +89,27 @@ def test_answers_of_the_fabric_are_held_against_the_back_ends(made: Package, tmp
     assert np.array_equal(pictures, random_images(6)[..., 0])
 
 
+def test_audits_go_over_the_link(made: Package, tmp_path: Path) -> None:
+    """To a back end that takes the smallest of the sums, and so never agrees."""
+    folder, keys = tmp_path / "audits", make_trust(tmp_path)
+
+    async def test() -> None:
+        async with serving(keys) as address, connected(address, keys) as client:
+            chosen = Audits(Auditing(folder, 1.0), watched(), CLASSES)
+            cascade = Cascade(FakeFabric(made), watched(), client, audits=chosen)
+            async with Edge(cascade) as edge:
+                for image in clear_images(5):
+                    answer = await edge.ask(Picture(image, ()), edge.target(TARGET), 1.0)
+                    assert answer.stage == "stage1"
+                    await cascade.audited()
+            cascade.close()
+
+    run(test())
+    assert [audit.backend_label for audit in audits_in(folder)] == [expected(image) for image in clear_images(5)]
+    watch = followed_in(folder)["agreement"][TARGET].watch
+    assert (watch.count, watch.successes) == (5, 0)
+
+
 def test_answers_of_the_back_end_are_kept_and_not_asked_for_again(made: Package, tmp_path: Path) -> None:
     offload = Says()
     asked(made, offload, tmp_path / "audits", 3, accuracy=0.95)
@@ -147,19 +161,7 @@ def test_an_alarm_names_target_time_and_pictures_and_outlives_the_edge(
 
 
 def test_another_calibration_is_watched_anew_and_former_answers_tell_nothing_of_it(tmp_path: Path) -> None:
-    answer = Answer(
-        label=1,
-        class_name="class 1",
-        confidence=0.9,
-        stage="stage1",
-        accuracy_target=TARGET,
-        degraded=False,
-        guaranteed=True,
-        reason=None,
-        hedged=False,
-        legs=[],
-        energy_joules=None,
-    )
+    answer = stage1_answer()
     one = Audits(Auditing(tmp_path, 1.0), watched(), CLASSES)
     photograph = random_images(1)[0]
     one.take(photograph, answer, watched(), 1, True)
