@@ -56,3 +56,7 @@ class Answer(BaseModel):
         fabric = sum(leg.milliseconds for leg in self.legs if leg.name == "fabric")
         others = sum(leg.milliseconds for leg in self.legs if leg.name != "fabric")
         return max(fabric, others) if self.hedged else fabric + others
+
+    def told(self) -> dict[str, object]:
+        """All that it says, and the time that it took, in plain values."""
+        return {**self.model_dump(mode="json"), "milliseconds": self.milliseconds}

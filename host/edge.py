@@ -40,6 +40,7 @@ from edgesight.host.novelty import NoveltyTest
 from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.sensors import open_sensor
+from edgesight.host.recent import Recent
 from edgesight.host.swap import calibration_of
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Edge:
         self._waiting: asyncio.PriorityQueue[_Waiting] = asyncio.PriorityQueue(MAX_WAITING)
         self._numbers = itertools.count()
         self._answered = Answered()
+        self.recent = Recent()
         self._asking = 0  # pictures that are about to wait
         self._at_fabric = 0  # that the fabric looks at
         self._settling: set[asyncio.Task[None]] = set()
@@ -300,6 +302,7 @@ class Edge:
         else:
             novelty = waiting.request.terms.novelty
             self._answered.answer(answer, novelty.level if novelty is not None else None)
+            self.recent.add(self.kernel.name, waiting.request.picture.for_back_end, answer.told)
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +28,8 @@ from edgesight.cli.show import end_of_bench, load
 from edgesight.hls.zoo import SHIPPED, shipped_folder
 
 if TYPE_CHECKING:
-    pass
+    from edgesight.host.package import Package
+    from edgesight.quant.splits import Split
 
 
 def verify(  # noqa: PLR0913 - a command's options are its surface
@@ -66,14 +68,23 @@ def verify(  # noqa: PLR0913 - a command's options are its surface
 
 
 def demo(  # noqa: PLR0913 - a command's options are its surface
-    images: Annotated[int, typer.Option(min=1, help="Test images to answer.")] = 4000,
+    images: Annotated[int, typer.Option(min=1, help="Test images to answer; with --serve, in turn.")] = 4000,
     all_: Annotated[bool, typer.Option("--all", help="The whole test split.")] = False,
     package: Annotated[
         Path | None, typer.Option(help="Kernel package; default the shipped one of the data set.")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help=DATASET_HELP + " Default: fashion-mnist, else digits.")] = None,
     loss: Annotated[float, typer.Option(min=0.0, max=0.99, help="Packet loss of the emulated link, each way.")] = 0.05,
-    out: Annotated[Path, typer.Option(help="Folder for report.json and report.png.")] = Path("build/demo"),
+    out: Annotated[
+        Path, typer.Option(help="Folder for report.json and report.png; with --serve, for a log and audits.")
+    ] = Path("build/demo"),
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Go on until Ctrl-C, and show it on a page; no report is written.")
+    ] = False,
+    http: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where --serve has its page, on this machine; default a free port."),
+    ] = None,
     data_dir: DataDir = None,
     size: Size = None,
     groups: Groups = Grouping.name,
@@ -83,8 +94,12 @@ def demo(  # noqa: PLR0913 - a command's options are its surface
     """Answer real images by the whole cascade, on cycle-accurate RTL and over a lossy link, for several targets."""
     from edgesight.bench.demo import demo_data, run_demo
     from edgesight.host.images import photograph_shape
+    from edgesight.host.link.addresses import AddressError
 
-    check_reports(out, "report.json", "report.md", "report.png")
+    if not serve:
+        check_reports(out, "report.json", "report.md", "report.png")
+        if http is not None:
+            raise AddressError("--http without --serve: a demo that ends has no page")
 
     console = Console(stderr=json_)
     own = load(package) if package is not None else None
@@ -94,6 +109,35 @@ def demo(  # noqa: PLR0913 - a command's options are its surface
     console.print(note)
     opened = own or load(shipped_folder() / data.name)
     opened.check_trained_on(data.name, data.checksum)
+    if serve:
+        _serve_demo(opened, data.test, None if all_ else images, out, loss, http or "127.0.0.1:0", json_)
+        return
     shipped = opened.path.resolve().parent == SHIPPED
     met = run_demo(opened, data.test, None if all_ else images, loss, out, note, console, shipped=shipped)
+    console.print(f"To see it live: {sys.argv[0]} demo --serve, then open the address that it tells.", highlight=False)
     end_of_bench(met, out / "report.json", json_)
+
+
+def _serve_demo(
+    package: Package, test: Split, count: int | None, out: Path, loss: float, http: str, json_: bool
+) -> None:
+    import numpy as np
+
+    from edgesight.bench.demo_live import Live, serve_demo
+    from edgesight.host.link.addresses import host_and_port
+    from edgesight.host.process import write_log
+    from edgesight.sim.verilate import build_library
+
+    def announce(live: Live) -> None:
+        if json_:
+            ending.print_json({"edge": live.edge, "datacenter": live.datacenter})
+        else:
+            print(
+                f"The edge is shown at {live.edge}\nThe data centre at   {live.datacenter}\nCtrl-C ends both.",
+                flush=True,
+            )
+
+    at = host_and_port(http, "--http", least=0)
+    build_library(package)
+    write_log()
+    serve_demo(package, test.take(np.arange(len(test))[:count]), out, loss, at, announce)

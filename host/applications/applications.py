@@ -46,6 +46,7 @@ from edgesight.host.images import ImageError
 from edgesight.host.kernel import KernelError
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.measures import Measure
+from edgesight.host.recent import Seen
 from edgesight.host.swap import SwapError
 
 VERSION = "1"  # of every application: another calibration is no other version, it keeps the same promise
@@ -168,6 +169,11 @@ class Applications:
                 values |= {(name, *key): value for key, value in one.values.items()}
                 merged[one.name] = replace(one, labels=("application", *one.labels), values=values)
         return list(merged.values())
+
+    def recent(self) -> Sequence[Seen]:
+        """Of all applications, whoever asked."""
+        seen = (replace(one, of=name) for name, found in self._applications.items() for one in found.edge.recent.all())
+        return sorted(seen, key=lambda one: one.at)
 
     def index(self, ready: bool) -> Sequence[IndexEntry]:
         """All applications, or those that answer."""

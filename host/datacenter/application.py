@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -36,6 +37,7 @@ from edgesight.host.datacenter.tensors import (
     level_of,
     pictures_of,
     response_of,
+    said_of,
     size_of,
 )
 from edgesight.host.doors.served import (
@@ -53,6 +55,7 @@ from edgesight.host.doors.served import (
 from edgesight.host.doors.tensors import invalid
 from edgesight.host.kernel import BackEndInput
 from edgesight.host.measures import Measure
+from edgesight.host.recent import Recent, Seen
 
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch", "triton": "triton"}
 _DRAIN_S = 30.0  # for requests of what is replaced or unloaded
@@ -88,6 +91,7 @@ class DataCentre:
         """Models of `repository` in `budget` bytes; runs in the loop that makes it."""
         self.version = own_version()
         self.memory = Memory(budget)
+        self.seen = Recent()
         self._repository = repository
         self._limits, self._quotas = limits or Limits(), quotas or Quotas()
         self._loop = asyncio.get_running_loop()
@@ -196,6 +200,10 @@ class DataCentre:
             Measure("loads", "Models brought into memory.", "counter", (), {(): memory.loads}),
             Measure("evictions", "Models that made room for others.", "counter", (), {(): memory.evictions}),
         )
+
+    def recent(self) -> Sequence[Seen]:
+        """As `Served` says: of encoded pictures, and of those of edges."""
+        return self.seen.all()
 
     def index(self, ready: bool) -> Sequence[IndexEntry]:
         """As `Served` says."""
@@ -324,7 +332,11 @@ class DataCentre:
         except Refused:
             counts.failed(time.perf_counter() - begun)
             raise
-        counts.succeeded(done, rows, time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
+        counts.succeeded(done, rows, seconds)
+        if request.inputs[0].name == PICTURE and request.inputs[0].datatype == "BYTES":
+            told = partial(said_of, hosted, done.outputs, seconds, caller.name)
+            self.seen.add(request.model, request.inputs[0].values.ravel()[0], told)
         return response
 
     async def run(

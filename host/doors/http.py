@@ -17,7 +17,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
-from edgesight.host.doors import tracing, v1
+from edgesight.host.doors import live, tracing, v1
 from edgesight.host.doors.access import Access, Peer, Role, admit
 from edgesight.host.doors.bodies import (
     read_json,
@@ -58,6 +58,7 @@ _JSON, _BYTES = "application/json", "application/octet-stream"
 _FORM = "application/x-www-form-urlencoded"  # what `curl -d` says that it sends, and a web page's form
 _HELD = "edgesight.held"  # where in ASGI's scope the bytes are counted that a request holds
 _CLOSE = {"connection": "close"}
+_OF_PICTURE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,9 @@ def app(served: Served, access: Access, room: Room) -> Starlette:
         door.route("/v2/repository/index", door.index, "POST", ask),
         door.route("/v2/repository/models/{model}/load", door.load, "POST", manage),
         door.route("/v2/repository/models/{model}/unload", door.unload, "POST", manage),
+        *(door.page(suffix) for suffix in live.FILES),
+        door.route(f"{live.PATH}/state", door.state, role=ask),
+        door.route(f"{live.PATH}/pictures/{{model}}/{{number}}", door.picture, role=manage),
         door.route("/", door.live_v1),
         door.route("/v1/models", door.models_v1, role=ask),
         door.route("/v1/models/{model}:predict", door.predict_v1, "POST", ask),
@@ -172,6 +176,7 @@ class _Door:
     def __init__(self, served: Served, access: Access, room: Room) -> None:
         self._served, self._access, self._room = served, access, room
         self._structure = room.bounds.structure
+        self._thumbnails = live.Thumbnails(served)
         self._document = write_json(document(served.name, served.version))
 
     def route(self, path: str, endpoint: Endpoint, method: str = "GET", role: Role | None = None) -> Route:
@@ -202,6 +207,15 @@ class _Door:
 
         return Route(path, run, methods=[method])
 
+    def page(self, suffix: str) -> Route:
+        """A route to one of the page's files, for anyone."""
+        content, (_, kind) = live.file(suffix), live.FILES[suffix]
+
+        async def give(request: HttpRequest, caller: Caller) -> HttpResponse:
+            return await _packed(request, HttpResponse(content, headers=live.HEADERS, media_type=kind))
+
+        return self.route(live.PATH + suffix, give)
+
     def refusing(self, path: str, what: str) -> Route:
         """A route to what is not served."""
 
@@ -218,6 +232,22 @@ class _Door:
 
     async def openapi(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         return HttpResponse(self._document, media_type=_JSON)
+
+    async def state(self, request: HttpRequest, caller: Caller) -> HttpResponse:
+        try:
+            admit(self._access, peer_of(request.scope), Role.MANAGE)
+        except Refused:
+            everything = False
+        else:
+            everything = True
+        return await _packed(request, _plain(live.state_of(self._served, everything)))
+
+    async def picture(self, request: HttpRequest, caller: Caller) -> HttpResponse:
+        of, number = request.path_params["model"], request.path_params["number"]
+        content = await self._thumbnails.png(of, number)
+        if content is None:
+            return HttpResponse(status_code=204, headers=_OF_PICTURE)
+        return HttpResponse(content, headers=_OF_PICTURE, media_type="image/png")
 
     async def server(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         served = self._served

@@ -34,11 +34,7 @@ class _Told(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """All metrics."""
-        up = GaugeMetricFamily(f"{_PREFIX}ready", "Whether requests are taken now.")
-        up.add_metric([], float(self._served.ready()))
-        yield up
-        yield from map(_metric, _of_statistics(self._served.statistics("", "")))
-        yield from map(_metric, self._served.measures())
+        yield from map(_metric, measures_of(self._served))
 
 
 def _metric(measure: Measure) -> Metric:
@@ -56,6 +52,12 @@ def _metric(measure: Measure) -> Metric:
         assert not isinstance(value, Spread)
         metric.add_metric(list(key), float(value))
     return metric
+
+
+def measures_of(served: Served) -> Sequence[Measure]:
+    """All that there is to count of `served`."""
+    ready = Measure("ready", "Whether requests are taken now.", "gauge", (), {(): float(served.ready())})
+    return ready, *_of_statistics(served.statistics("", "")), *served.measures()
 
 
 def _of_statistics(statistics: Sequence[ModelStatistics]) -> Sequence[Measure]:

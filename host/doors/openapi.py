@@ -41,6 +41,7 @@ def document(name: str, version: str) -> Json:
             )
         },
         "/": {"get": _operation("liveOfVersion1", _reference("Status"))},
+        "/live/state": {"get": _operation("liveState", {"type": "object"})},
         "/v1/models": {"get": _operation("models", _reference("Models"))},
         "/v1/models/{model}": {"get": _operation("model", _reference("ModelReady"), path=("model",))},
         "/v1/models/{model}:predict": {

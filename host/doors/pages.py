@@ -1,8 +1,8 @@
 """Web pages kept out: whoever's page a browser shows, it can make that browser ask a door on the same machine.
 
 A page may send some requests anywhere, though it is not shown the answers; and what comes from a name of its own that
-was made to lead to this machine (DNS rebinding) it is shown, too. So a door answers no page but one of its own, of
-which there are none today; and a plain door on loopback only who calls it by an address or by a name of its own.
+was made to lead to this machine (DNS rebinding) it is shown, too. So a door answers no page but its own, the live one;
+and a plain door on loopback only who calls it by an address or by a name of its own.
 
 Words owned here: page, origin (scheme, host and port that a page came from).
 """

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.measures import Measure
+from edgesight.host.recent import Seen
 
 Parameter = bool | int | float | str
 Parameters = Mapping[str, Parameter]
@@ -227,6 +228,9 @@ class Served(Protocol):
 
     def measures(self) -> Sequence[Measure]:
         """What it counts of itself beside the statistics."""
+
+    def recent(self) -> Sequence[Seen]:
+        """The last pictures that were answered, the oldest first; others may not be shown them."""
 
     def index(self, ready: bool) -> Sequence[IndexEntry]:
         """All models, or those that are ready."""

@@ -26,6 +26,7 @@ from edgesight.host.doors.served import (
     TensorForm,
 )
 from edgesight.host.measures import Measure, Spread
+from edgesight.host.recent import Recent, Seen
 from tests.waiting import until
 
 LABELS = ("boat", "car", "house", "tree")
@@ -66,6 +67,7 @@ class Small:
     version: str = "0.1"
     extensions: Sequence[str] = ("binary_tensor_data", "classification", "statistics", "model_repository")
     is_ready: bool = True
+    seen: Recent = field(default_factory=Recent)
     unloaded: set[str] = field(default_factory=set)
     asked: list[tuple[Request, Caller]] = field(default_factory=list)
     began: threading.Event = field(default_factory=threading.Event)
@@ -103,6 +105,9 @@ class Small:
             Measure("leg_seconds", "Time of a leg.", "histogram", ("leg",), {("link",): spread}),
             Measure("swaps", 'With "quotes".', "counter", ("odd",), {('a"b\n',): 2}),
         )
+
+    def recent(self) -> Sequence[Seen]:
+        return self.seen.all()
 
     def index(self, ready: bool) -> Sequence[IndexEntry]:
         entries = [

@@ -1,0 +1,111 @@
+"""The page that shows a server live: its files, and what they ask for, in plain values.
+
+The page is three files without a build step. Whoever reaches the door may load them, as they say nothing of anyone;
+what they show is asked for as everything else at the door is. Others' pictures are for those alone who manage.
+
+Words owned here: page, state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from edgesight.host.doors.metrics import measures_of
+from edgesight.host.doors.served import Served
+from edgesight.host.measures import Measure, Spread
+from edgesight.host.picture_files import Unreadable
+from edgesight.host.pictures import read
+from edgesight.host.recent import SIDE, Pixels
+
+PATH: Final = "/live"
+_FOLDER = Path(__file__).parent / "page"
+FILES: Final = {
+    "": ("live.html", "text/html"),
+    "/live.css": ("live.css", "text/css"),
+    "/live.js": ("live.js", "text/javascript"),
+    "/live.svg": ("live.svg", "image/svg+xml"),
+}
+"""Of the page, by what follows its path: name and media type."""
+HEADERS: Final = {
+    # Nothing of anyone else's is loaded, run or asked, and no other page frames this one.
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+
+def file(suffix: str) -> bytes:
+    """One of the page's files."""
+    return (_FOLDER / FILES[suffix][0]).read_bytes()
+
+
+def state_of(served: Served, everything: bool) -> Mapping[str, object]:
+    """How `served` stands now; without `everything`, others' pictures and what was said of them are left out."""
+    return {
+        "name": served.name,
+        "version": served.version,
+        "ready": served.ready(),
+        "at": time.time(),
+        "models": [
+            {"name": one.name, "version": one.version, "state": one.state, "reason": one.reason}
+            for one in served.index(False)
+        ],
+        "measures": [_plain(one) for one in measures_of(served)],
+        "recent": [
+            {**one.said(), "of": one.of, "number": one.number, "at": one.at, "shown": one.picture is not None}
+            for one in served.recent()
+        ]
+        if everything
+        else None,
+    }
+
+
+def _plain(measure: Measure) -> Mapping[str, object]:
+    values: Sequence[object] = [
+        [
+            list(labels),
+            {"bounds": list(value.bounds), "counts": list(value.counts), "sum": value.sum}
+            if isinstance(value, Spread)
+            else value,
+        ]
+        for labels, value in measure.values.items()
+    ]
+    return {"name": measure.name, "kind": measure.kind, "labels": list(measure.labels), "values": values}
+
+
+class Thumbnails:
+    """Makes pictures small for who looks on, one at a time: a file that came may take much memory to be read."""
+
+    def __init__(self, served: Served) -> None:
+        """Of the pictures that were seen of late."""
+        self._served = served
+        self._one = asyncio.Lock()
+
+    async def png(self, of: str, number: str) -> bytes | None:
+        """The picture of that number; None where it is kept no more, or cannot be shown."""
+        seen = (one for one in self._served.recent() if (one.of, str(one.number)) == (of, number))
+        picture = next((one.picture for one in seen), None)
+        if picture is None:
+            return None
+        async with self._one:
+            return await asyncio.to_thread(_png, picture)
+
+
+def _png(picture: Pixels | bytes) -> bytes | None:
+    if isinstance(picture, bytes):
+        try:
+            picture = read(picture, SIDE, SIDE, 3).pixels
+        except Unreadable:
+            return None
+    file = io.BytesIO()
+    Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(file, "PNG")
+    return file.getvalue()
