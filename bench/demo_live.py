@@ -93,8 +93,8 @@ async def live(
         served = Applications({package.kernel.name: Application(edge)})
         addresses = await stack.enter_async_context(open_doors(served, Options(grpc=None, http=http)))
         assert addresses.http is not None
-        shown = [f"http://{joined(*at)}{PATH}" for at in (addresses.http, (_HOST, page))]
-        yield Live(*shown, program, edge)
+        edge_page, page_there = (f"http://{joined(*at)}{PATH}" for at in (addresses.http, (_HOST, page)))
+        yield Live(edge_page, page_there, program, edge)
 
 
 async def show(edge: Edge, test: Split, per_second: float = PICTURES_PER_S) -> None:

@@ -13,7 +13,25 @@ from typing import Final, Literal
 Kind = Literal["counter", "gauge", "histogram"]
 Labels = tuple[str, ...]  # their values, in the order of the measure's `labels`
 
-SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+SECONDS: Final = (
+    0.00001,
+    0.000025,
+    0.00005,
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+)
 """Upper bounds by which times are spread."""
 
 

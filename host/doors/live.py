@@ -9,6 +9,7 @@ Words owned here: page, state.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Final
 from PIL import Image
 
 from edgesight.host.doors.metrics import measures_of
-from edgesight.host.doors.served import Served
+from edgesight.host.doors.served import IndexEntry, Refused, Served
 from edgesight.host.measures import Measure, Spread
 from edgesight.host.picture_files import Unreadable
 from edgesight.host.pictures import read
@@ -55,10 +56,7 @@ def state_of(served: Served, everything: bool) -> Mapping[str, object]:
         "version": served.version,
         "ready": served.ready(),
         "at": time.time(),
-        "models": [
-            {"name": one.name, "version": one.version, "state": one.state, "reason": one.reason}
-            for one in served.index(False)
-        ],
+        "models": [_model(served, one) for one in served.index(False)],
         "measures": [_plain(one) for one in measures_of(served)],
         "recent": [
             {**one.said(), "of": one.of, "number": one.number, "at": one.at, "shown": one.picture is not None}
@@ -67,6 +65,25 @@ def state_of(served: Served, everything: bool) -> Mapping[str, object]:
         if everything
         else None,
     }
+
+
+def _model(served: Served, entry: IndexEntry) -> Mapping[str, object]:
+    """What the page shows of a model; of one that is ready, what it has to know to ask it, too."""
+    said: dict[str, object] = {
+        "name": entry.name,
+        "version": entry.version,
+        "state": entry.state,
+        "reason": entry.reason,
+    }
+    if entry.state == "READY":
+        with contextlib.suppress(Refused):  # it was unloaded meanwhile
+            known = served.metadata(entry.name, entry.version)
+            said |= {
+                "platform": known.platform,
+                "parameters": dict(known.parameters),
+                "outputs": [output.name for output in known.outputs],
+            }
+    return said
 
 
 def _plain(measure: Measure) -> Mapping[str, object]:

@@ -11,7 +11,7 @@ const COLOURS = { stage0: 0, stage1: 1, stage2: 2, stage3: 3, datacenter: 4 };
 const at = (id) => document.getElementById(id);
 const history = []; // states of the last two minutes, the oldest first, without pictures
 const pictures = new Map(); // object URLs by "of/number"; null while on the way
-const known = new Map(); // metadata by model
+const known = new Map(); // what to know of models that are ready, to ask them, by name
 let token = sessionStorage.getItem("token") ?? "";
 
 // ---------------------------------------------------------------------------------------------------------- asking
@@ -148,13 +148,13 @@ function take(told) {
   at("server").textContent = `${state.edge ? "edge" : "data centre"}, version ${state.version}`;
   document.title = `EdgeSight, ${state.edge ? "edge" : "data centre"}`;
   status(state.ready ? "ready" : "trouble", state.ready ? "ready" : "not ready");
+  offer(state);
   figures(state);
   flow(state);
   promises(state);
   times(state);
   models(state);
   recent(told.recent);
-  offer(state);
 }
 
 function figures(state) {
@@ -219,7 +219,7 @@ function flow(state) {
     const counts = keys.map((key) => (total(to, to.counted, { [label]: key }) - total(from, from.counted, { [label]: key })) / took);
     points.unshift({ x: 600 * (1 - (state.clock - to.clock) / SHOWN), counts });
   }
-  const peak = Math.max(1e-9, ...points.map((one) => one.counts.reduce((a, b) => a + b, 0)));
+  const highest = Math.max(0, ...points.map((one) => one.counts.reduce((a, b) => a + b, 0))), peak = highest || 1;
   const floor = points.map(() => 0);
   at("chart").replaceChildren(...keys.map((key, series) => {
     const low = points.map((one, place) => [one.x, 120 - (115 * floor[place]) / peak]);
@@ -230,7 +230,7 @@ function flow(state) {
     area.style.fill = colour(COLOURS[key] ?? series);
     return area;
   }));
-  at("peak").textContent = points.length ? `${few(peak)} a second at most` : "";
+  at("peak").textContent = highest ? `${few(highest)} a second at most` : "";
   const all = keys.map((key) => total(state, state.counted, { [label]: key })), sum = all.reduce((a, b) => a + b, 0);
   at("legend").replaceChildren(...keys.map((key, series) => {
     const one = element("li"), mark = element("i");
@@ -335,6 +335,7 @@ function recent(seen) {
 function card(one) {
   const made = element("li"), key = `${one.of}/${one.number}`;
   made.dataset.key = key;
+  made.dataset.at = one.at;
   made.style.borderColor = colour(COLOURS[one.stage] ?? 5);
   const said = element("b", one.class_name ?? "–");
   const sure = one.confidence === undefined || one.confidence === null ? "" : `${percent(one.confidence)} sure`;
@@ -364,23 +365,20 @@ function thumbnail(key) {
 
 // ------------------------------------------------------------------------------------------------------ asking by hand
 
-async function offer(state) {
-  for (const { name, state: now } of state.models) {
-    if (now !== "READY" || known.has(name)) continue;
-    known.set(name, { targets: [] }); // asked once
-    try {
-      const found = await (await ask(`/v2/models/${encodeURIComponent(name)}`)).json(), parameters = found.parameters ?? {};
-      const edge = found.platform === "edgesight";
-      const targets = edge ? String(parameters.accuracy_targets ?? "").split(", ").filter(Boolean) : [];
-      known.set(name, { edge, targets, default: String(parameters.default_accuracy ?? ""), takes: edge || Boolean(parameters.picture_input), output: found.outputs?.[0]?.name });
-    } catch {
-      known.delete(name);
-    }
+function offer(state) {
+  known.clear();
+  for (const { name, platform, parameters, outputs } of state.models) {
+    if (!parameters) continue; // it is not ready
+    const edge = platform === "edgesight";
+    const targets = edge ? String(parameters.accuracy_targets).split(", ").filter(Boolean) : [];
+    known.set(name, { edge, targets, default: String(parameters.default_accuracy), takes: edge || Boolean(parameters.picture_input), output: outputs[0] });
   }
   const { model } = at("ask").querySelector("form").elements, before = model.value;
-  const names = state.models.map((one) => one.name).filter((name) => known.get(name)?.takes);
+  const names = [...known.keys()].filter((name) => known.get(name).takes);
   at("ask").hidden = names.length === 0;
-  if (names.join("\n") === [...model.options].map((one) => one.value).join("\n")) return;
+  const offered = JSON.stringify(names.map((name) => [name, known.get(name).targets]));
+  if (offered === model.dataset.offered) return;
+  model.dataset.offered = offered;
   model.replaceChildren(...names.map((name) => new Option(name)));
   if (names.includes(before)) model.value = before;
   at("which").hidden = names.length < 2;
@@ -391,8 +389,9 @@ function chosen() {
   const { model, accuracy } = at("ask").querySelector("form").elements, one = known.get(model.value);
   if (!one) return;
   at("promise").hidden = at("within").hidden = !one.edge;
+  const before = accuracy.value;
   accuracy.replaceChildren(...one.targets.map((target) => new Option(percent(Number(target)), target)));
-  if (one.targets.includes(one.default)) accuracy.value = one.default;
+  accuracy.value = [before, one.default, one.targets.at(-1)].find((target) => one.targets.includes(target)) ?? "";
 }
 
 async function send(file) {
