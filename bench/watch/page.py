@@ -1,9 +1,9 @@
 """The live page in headless Chromium, at a phone's width and at a desk's: the edge's, and the data centre's.
 
-An edge answers test pictures in turn, over a link that loses packets. Each width goes through the same: answers come and
-are timed, from when they were given until they stand on the page; the data centre is killed and started again; a picture
-is dropped. Whatever the browser's console says of a fault counts. Only that a dead data centre's own page cannot reach
-it is the browser's to say, and told apart.
+An edge answers test pictures in turn, over a link that loses packets. Each width goes through the same: answers come,
+and are timed from when they were given until they stand on the page; a picture is dropped; the data centre is killed
+and started again. Whatever the browser's console says of a fault counts. Only that a dead data centre's own page cannot
+reach it is the browser's to say, and told apart.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ async def _until(what: str, reached: Callable[[], Awaitable[bool]]) -> None:
     ends = time.monotonic() + _WITHIN_S
     while not await reached():
         if time.monotonic() > ends:
-            raise PageError(f"{what}: not within {_WITHIN_S:g} s")
+            raise PageError(f"{what}: not within {_WITHIN_S:g} s: look at the log beside the screenshots")
         await asyncio.sleep(0.05)
 
 
