@@ -22,6 +22,7 @@ from edgesight.host.datacenter.service import Service
 from edgesight.host.link.addresses import joined
 from edgesight.host.link.quic import IDLE_TIMEOUT
 from edgesight.host.link.server import MAX_EDGES, Server, check_sound
+from edgesight.host.measures import Measure, gauge
 from edgesight.host.process import run_until_told
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def serve(
             lines: list[str] = []
             tasks: list[asyncio.Task[Any]] = []
             asked = model  # in this process, where no client asks it
+            centre: DataCentre | None = None
             async with contextlib.AsyncExitStack() as stack:
                 if clients is not None and repository is not None and options is not None:
                     from edgesight.host.datacenter.in_worker import in_worker  # needs what a link alone does not
@@ -123,7 +125,9 @@ def serve(
                         asked = await in_worker(centre, back_end)
                 if link is not None and asked is not None:
                     opening_link = _to_edges(asked, link, authority_of(link.keys_folder), lines)
-                    tasks = await stack.enter_async_context(opening_link)
+                    tasks, measures = await stack.enter_async_context(opening_link)
+                    if centre is not None:
+                        centre.link = measures
                 if not told.is_set():
                     announce("\n".join(lines))
                 await _until(told, tasks)
@@ -151,8 +155,8 @@ async def _until(told: asyncio.Event, tasks: Sequence[asyncio.Task[Any]]) -> Non
 @contextlib.asynccontextmanager
 async def _to_edges(
     model: PackageModel, link: Link, authority: Authority, lines: list[str]
-) -> AsyncIterator[list[asyncio.Task[Any]]]:
-    """The link, with the tasks that work for it; at the end edges get the answers that are on their way."""
+) -> AsyncIterator[tuple[list[asyncio.Task[Any]], Callable[[], Sequence[Measure]]]]:
+    """The tasks that work for the link, and what it counts; at the end edges get the answers that are on their way."""
     configuration = authority.configuration(IDLE_TIMEOUT)
 
     async def renew() -> None:
@@ -166,8 +170,12 @@ async def _to_edges(
     at = await server.listen(*link.at)
     lines.insert(0, f"data centre: model {model.sha256[:12]} on {joined(*at)}")
     tasks: list[asyncio.Task[Any]] = [loop.create_task(service.run()), loop.create_task(renew())]
+
+    def measures() -> Sequence[Measure]:
+        return gauge("link_edges", "Edges that are connected.", server.edges), *service.measures()
+
     try:
-        yield tasks
+        yield tasks, measures
         ends = loop.time() + _LAST_REPLIES_S
         while service.open_requests and loop.time() < ends and not tasks[0].done():
             await asyncio.sleep(_LOOK_EVERY)  # the service tells nobody that it has none
