@@ -242,7 +242,11 @@ class Audits:
                 ("target",),
                 {(f"{accuracy:g}",): watch.bound for accuracy, watch in watches.items()},
             ),
-            plain("audits_unanswered", "Audits that the back end did not answer.", self._watches.unanswered),
+            plain(
+                "audits_unanswered",
+                "Audits that the back end did not answer, or over a link worse than calibrated.",
+                self._watches.unanswered,
+            ),
         )
 
     def chosen(self) -> bool:

@@ -21,17 +21,10 @@ from edgesight.host.measures import Labels, Measure, Spread
 from edgesight.sim.link.options import ConstantRate, LinkOptions
 from edgesight.sim.link.trust import Trust, make_trust
 from edgesight.sim.link.virtual import run_virtual
-from tests.host.offloading import SumModel
 from tests.host.photographs import picture
 from tests.host.serving import FakePeer, SizedModel, all_is_settled, say, tiny, working
 
 SHAPE = (160, 160, 3)
-
-
-class Photographs(SumModel):
-    """A back end for photographs."""
-
-    input_shape = SHAPE
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +51,7 @@ def spread(values: Mapping[Labels, float | Spread]) -> tuple[int, float]:
 async def over_a_lossy_link(keys: Trust) -> None:
     loop = asyncio.get_running_loop()
     with contextlib.closing(Authority(keys.datacenter)) as authority:
-        service = Service(Photographs())
+        service = Service(SizedModel(SHAPE[0], SHAPE[2]))
         server = Server(authority.configuration(6.0), authority, service.served, service.received, service.gone)
         host, port = await server.listen("127.0.0.1", 4433)
         work = loop.create_task(service.run())
@@ -68,10 +61,10 @@ async def over_a_lossy_link(keys: Trust) -> None:
         assert not before["link_round_trip_seconds"]
         assert not before["link_bytes_per_second"]
         await client.wait_connected(30)
-        for seed in range(40):
-            await client.offload(picture(SHAPE, seed), 3.0)
+        for _ in range(4):  # many at once, so that the path is filled and its rate found
+            await asyncio.gather(*(client.offload(picture(SHAPE, seed), 9.0) for seed in range(10)))
         taken_back = loop.create_task(client.offload(picture(SHAPE, 1), 9.0))
-        await asyncio.sleep(0.02)  # sleeps: virtual time, less than half a round trip
+        await asyncio.sleep(0.005)  # sleeps: virtual time; the cancel comes while the model is at work
         taken_back.cancel()
         await asyncio.gather(taken_back, return_exceptions=True)
         await asyncio.sleep(1.0)  # sleeps: virtual time
@@ -84,8 +77,9 @@ async def over_a_lossy_link(keys: Trust) -> None:
         assert number(edge["offloads_resent"]) == client.resent
         assert centre["link_requests"] == {("answered",): 40, ("cancelled",): 1}
         assert number(centre["link_strips"], "came") > number(centre["link_strips"], "repaired") > 0
-        assert spread(centre["link_batch_pictures"]) == (40, 40)
-        assert spread(centre["link_decode_seconds"])[0] == spread(centre["link_model_seconds"])[0] == 40
+        runs, pictures = spread(centre["link_batch_pictures"])
+        assert pictures == spread(centre["link_decode_seconds"])[0] >= 40
+        assert spread(centre["link_model_seconds"])[0] == runs <= pictures
         assert set(centre["link_waiting"].values()) == {0}
         assert server.edges == 1
         await client.close()
@@ -98,7 +92,7 @@ async def over_a_lossy_link(keys: Trust) -> None:
 
 
 def test_a_lossy_link_is_counted_at_both_ends(keys: Trust) -> None:
-    run_virtual(over_a_lossy_link(keys), LinkOptions(ConstantRate(20e6), 0.02, loss=0.1), model_s=0.002)
+    run_virtual(over_a_lossy_link(keys), LinkOptions(ConstantRate(20e6), 0.02, loss=0.1), model_s=0.05)
 
 
 def test_whatever_becomes_of_a_request_is_counted_once() -> None:
