@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgesight.host.answer import Answer
 from edgesight.host.link.offload import Offloaded
-from edgesight.host.measures import Labels, Measure, Spread
+from edgesight.host.measures import Labels, Measure, Spread, gauge, plain
 
 
 class Answered:
@@ -57,14 +57,14 @@ class Answered:
         return (
             Measure("answers", "Pictures answered, by who answered.", "counter", ("target", "stage"), self._answers),
             Measure("answers_degraded", "Answers that stand in for better.", "counter", ("target",), self._degraded),
-            _plain("answers_not_guaranteed", "Answers that no target covers.", self._not_guaranteed),
-            _plain("answers_strange", "Answers to pictures unlike the calibration's.", self._strange),
-            _plain("answers_hedged", "Answers whose picture went to the data centre at once.", self._hedged),
-            _plain("answers_failed", "Pictures that got no answer.", self._failed),
+            plain("answers_not_guaranteed", "Answers that no target covers.", self._not_guaranteed),
+            plain("answers_strange", "Answers to pictures unlike the calibration's.", self._strange),
+            plain("answers_hedged", "Answers whose picture went to the data centre at once.", self._hedged),
+            plain("answers_failed", "Pictures that got no answer.", self._failed),
             Measure("leg_seconds", "Time of an answer's leg.", "histogram", ("leg", "obtained"), self._legs),
             Measure("energy_joules", "Energy of answers, above idle.", "counter", ("obtained",), self._joules),
             Measure("fabric_run_pictures", "Pictures of one run of the fabric.", "histogram", (), {(): self._looks}),
-            _plain("swaps", "Calibrations taken over while running.", self._swaps),
+            plain("swaps", "Calibrations taken over while running.", self._swaps),
         )
 
 
@@ -74,6 +74,7 @@ class Offloads:
     def __init__(self) -> None:
         """None was sent."""
         self._outcomes: Counter[Labels] = Counter()
+        self._cancelled = 0
         self._coarse = 0
         self._loss = 0.0
 
@@ -87,14 +88,15 @@ class Offloads:
         """One was not; it may not even have been sent."""
         self._outcomes["unanswered" if asked else "not_sent",] += 1
 
+    def cancelled(self) -> None:
+        """Nobody waits for one any more: it is taken back."""
+        self._cancelled += 1
+
     def measures(self) -> Sequence[Measure]:
         """All of it."""
         return (
             Measure("offloads", "Requests to the data centre.", "counter", ("outcome",), self._outcomes),
-            _plain("offloads_coarse", "Answered requests that went coarser than was calibrated.", self._coarse),
-            Measure("link_loss_ratio", "Packets lost of late, at the last reply.", "gauge", (), {(): self._loss}),
+            plain("offloads_coarse", "Answered requests that went coarser than was calibrated.", self._coarse),
+            plain("offloads_cancelled", "Requests taken back before they came to an end.", self._cancelled),
+            gauge("link_loss_ratio", "Packets lost of late, at the last reply.", self._loss),
         )
-
-
-def _plain(name: str, told: str, count: int) -> Measure:
-    return Measure(name, told, "counter", (), {(): count})

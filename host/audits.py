@@ -43,7 +43,7 @@ from edgesight.host.drift import Fall, Watch, WatchState
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import read_at_most, remove_leftovers, sha256, write_atomically
 from edgesight.host.kernel import Calibration, Target
-from edgesight.host.measures import Measure
+from edgesight.host.measures import Measure, plain
 
 SHARE: Final = 0.005
 """Of the answers that a target covers: so many are audits."""
@@ -234,6 +234,18 @@ class Audits:
                 "gauge",
                 ("target",),
                 {(f"{accuracy:g}",): float(accuracy in alarms) for accuracy in watches},
+            ),
+            Measure(
+                "audit_bound",
+                "Share of agreement that was calibrated, at least.",
+                "gauge",
+                ("target",),
+                {(f"{accuracy:g}",): watch.bound for accuracy, watch in watches.items()},
+            ),
+            plain(
+                "audits_unanswered",
+                "Audits that the back end did not answer, or over a link worse than calibrated.",
+                self._watches.unanswered,
             ),
         )
 

@@ -44,7 +44,7 @@ from edgesight.host.kernel import Calibration, Kernel, Target
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
 from edgesight.host.link.quality import ladder_of
-from edgesight.host.measures import Measure
+from edgesight.host.measures import Measure, Measured
 from edgesight.host.novelty import NoveltyTest, novelty_test
 from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
@@ -310,7 +310,13 @@ class Cascade:
 
     def measures(self) -> Sequence[Measure]:
         """What it counts of itself."""
-        return *self._offloads.measures(), *(self._audits.measures() if self._audits is not None else ())
+        found: list[Measure] = []
+        if self._offload is not None:
+            found += self._offloads.measures()
+        for part in (self._offload, self._meter, self._audits):
+            if isinstance(part, Measured):
+                found += part.measures()
+        return found
 
     async def audited(self) -> None:
         """Wait until the audit that is under way, if any, is kept."""
@@ -415,6 +421,9 @@ class Cascade:
             asked = isinstance(error, NoAnswer) and error.asked
             self._offloads.unanswered(asked)
             return _Asked(None, str(error), seconds if asked else 0.0)  # what was not sent has no leg
+        except asyncio.CancelledError:
+            self._offloads.cancelled()
+            raise
         seconds = time.perf_counter() - begin
         self._hedging.replied(seconds, reply.queue_ms / 1e3)
         self._offloads.replied(reply)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, Protocol, runtime_checkable
 
 Kind = Literal["counter", "gauge", "histogram"]
 Labels = tuple[str, ...]  # their values, in the order of the measure's `labels`
@@ -67,3 +67,21 @@ class Measure:
     kind: Kind
     labels: Sequence[str] = ()
     values: Mapping[Labels, float | Spread] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """Something that counts what it does."""
+
+    def measures(self) -> Sequence[Measure]:
+        """What it counts of itself."""
+
+
+def plain(name: str, told: str, count: int) -> Measure:
+    """A counter whose values are not told apart."""
+    return Measure(name, told, "counter", (), {(): count})
+
+
+def gauge(name: str, told: str, value: float | None) -> Measure:
+    """A gauge whose values are not told apart; absent where there is no `value`."""
+    return Measure(name, told, "gauge", (), {(): value} if value is not None else {})

@@ -215,7 +215,7 @@ def serve(  # noqa: PLR0913 - a command's options are its surface
         raise ModelError("nothing is given to serve: name a kernel package, or a folder of models by --repository")
     if package is None and (model is not None or opened is None):
         raise ModelError("a model for edges is a kernel package's: name the package")
-    if package is not None and keys_folder is None and opened is None:
+    if package is not None and keys_folder is None and http is None and grpc is None:
         raise KeysError("edges are let in by keys: name the data centre's folder by --keys")
     back_end = _back_end(package, model, threads) if package is not None else None
     link = None

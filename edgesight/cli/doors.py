@@ -23,7 +23,10 @@ Grpc = Annotated[
 ]
 Health = Annotated[
     str | None,
-    typer.Option(metavar="HOST:PORT", help="Say there over plain HTTP, to anyone, whether it is live and ready."),
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Say there over plain HTTP, to anyone, whether it is live and ready, and tell Prometheus at /metrics.",
+    ),
 ]
 Insecure = Annotated[
     bool,
@@ -62,7 +65,7 @@ class Addresses:
 def addresses_of(
     http: str | None, grpc: str | None, health: str | None, others: Mapping[str, object]
 ) -> Addresses | None:
-    """Where to open doors, None for none; `others` are options, by name, that are of use with a door alone.
+    """Where to open doors, None for none; `others` are options, by name, that are of use with HTTP or gRPC alone.
 
     Raises AddressError or DoorError.
     """
@@ -70,10 +73,11 @@ def addresses_of(
     from edgesight.host.link.addresses import host_and_port
 
     if http is None and grpc is None:
-        for option, value in {"--health": health, **others}.items():
+        for option, value in others.items():
             if value is not None:
                 raise DoorError(f"{option} without a door: open one by --http or --grpc")
-        return None
+        if health is None:
+            return None
     return Addresses(
         http=host_and_port(http, "--http", least=0) if http is not None else None,
         grpc=host_and_port(grpc, "--grpc", least=0) if grpc is not None else None,

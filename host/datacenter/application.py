@@ -54,7 +54,7 @@ from edgesight.host.doors.served import (
 )
 from edgesight.host.doors.tensors import invalid
 from edgesight.host.kernel import BackEndInput
-from edgesight.host.measures import Measure
+from edgesight.host.measures import Kind, Measure, gauge, plain
 from edgesight.host.recent import Recent, Seen
 
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch", "triton": "triton"}
@@ -100,6 +100,7 @@ class DataCentre:
         self._decoding: Counter[str] = Counter()  # requests, by caller
         self._taking = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self.link: Callable[[], Sequence[Measure]] = tuple  # what the link to edges counts, where there is one
 
     async def start(self, names: Sequence[str] | None = None) -> None:
         """Load the models `names`, all that are there without; one that cannot be loaded is told of and left."""
@@ -151,7 +152,10 @@ class DataCentre:
         versions = list(served.versions.values()) if served is not None else []
         if version:
             versions = [one for one in versions if one.version.number == version]
-        return self._taking and bool(versions) and versions[-1].state is State.READY and not versions[-1].faulty
+        return bool(versions) and self._answers(versions[-1])
+
+    def _answers(self, hosted: Hosted) -> bool:
+        return self._taking and hosted.state is State.READY and not hosted.faulty
 
     def metadata(self, name: str, version: str) -> ModelMetadata:
         """As `Served` says."""
@@ -194,11 +198,25 @@ class DataCentre:
     def measures(self) -> Sequence[Measure]:
         """As `Served` says."""
         memory = self.memory
+        hosted = {
+            (name, number): one for name, served in self._served.items() for number, one in served.versions.items()
+        }
+
+        def of_each(name: str, told: str, kind: Kind, value: Callable[[Hosted], float]) -> Measure:
+            return Measure(name, told, kind, ("model", "version"), {key: value(one) for key, one in hosted.items()})
+
         return (
-            Measure("memory_bytes", "Memory that models take.", "gauge", (), {(): memory.used}),
-            Measure("memory_budget_bytes", "Memory that models may take.", "gauge", (), {(): memory.budget}),
-            Measure("loads", "Models brought into memory.", "counter", (), {(): memory.loads}),
-            Measure("evictions", "Models that made room for others.", "counter", (), {(): memory.evictions}),
+            gauge("memory_bytes", "Memory that models take.", memory.used),
+            gauge("memory_budget_bytes", "Memory that models may take.", memory.budget),
+            plain("loads", "Models brought into memory.", memory.loads),
+            plain("evictions", "Models that made room for others.", memory.evictions),
+            of_each("model_ready", "Whether requests are taken.", "gauge", self._answers),
+            of_each("model_in_memory", "Whether it is in memory now.", "gauge", memory.holds),
+            of_each("model_memory_bytes", "Memory that it takes when it is there.", "gauge", lambda one: one.bytes),
+            of_each("model_load_seconds", "Time of its last load.", "gauge", lambda one: one.load_s),
+            of_each("model_workers_lost", "Workers that ended by themselves.", "counter", lambda one: one.lost),
+            of_each("waiting", "Requests that wait for the model.", "gauge", lambda one: len(one.scheduler or ())),
+            *self.link(),
         )
 
     def recent(self) -> Sequence[Seen]:

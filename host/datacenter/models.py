@@ -141,6 +141,23 @@ class OnnxModel(PackageModel):
         )
 
 
+def logits_of(model: Classifier, images: Sequence[npt.NDArray[np.uint8]]) -> Logits | ModelError:
+    """Those of images [H, W, C], or why there are none; whatever that is, it ends nothing else."""
+    try:
+        logits = model.run(np.stack(images))
+    except ModelError as error:
+        return error
+    except Exception as error:
+        return ModelError(
+            f"the model failed on {len(images)} images ({type(error).__name__}: {error})"
+            ": serve a model that ONNX Runtime runs"
+        )
+    expected = len(images), model.classes
+    if logits.shape != expected:
+        return ModelError(f"the model's logits have shape {list(logits.shape)}, expected {list(expected)}")
+    return logits
+
+
 def as_taken(images: Images, form: BackEndInput) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
     """Photographs uint8 [N, H, W, C] as the model takes them: in its layout, as bytes or normalised floats."""
     if form.layout == "NCHW":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,8 @@ _REMEMBERED = 1_024  # replies of one client
 _TRACED = 256  # its requests whose trace is known
 
 Image = npt.NDArray[np.uint8]  # [H, W, C]
+See = Callable[[Image, str, int, float], None]
+"""Is given a picture that was answered, the edge, the label, and seconds since the last that came of it."""
 
 
 @dataclass
@@ -92,3 +95,7 @@ class Client:
         self.settled[number] = settled
         if len(self.settled) > _REMEMBERED:
             self.forgotten = max(self.forgotten, self.settled.popitem(last=False)[0])
+
+
+def unseen(picture: Image, edge: str, label: int, seconds: float) -> None:
+    """Nobody looks on."""

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,14 @@ from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.models import OnnxModel, PackageModel
 from edgesight.host.datacenter.quotas import Quotas
 from edgesight.host.datacenter.repository import BackEnd, Repository
+from edgesight.host.datacenter.requests import Image, See, unseen
 from edgesight.host.datacenter.service import Service
 from edgesight.host.link.addresses import joined
 from edgesight.host.link.quic import IDLE_TIMEOUT
 from edgesight.host.link.server import MAX_EDGES, Server, check_sound
+from edgesight.host.measures import Measure, gauge
 from edgesight.host.process import run_until_told
+from edgesight.host.recent import Recent
 
 if TYPE_CHECKING:
     from edgesight.host.datacenter.application import DataCentre
@@ -110,6 +114,7 @@ def serve(
             lines: list[str] = []
             tasks: list[asyncio.Task[Any]] = []
             asked = model  # in this process, where no client asks it
+            centre: DataCentre | None = None
             async with contextlib.AsyncExitStack() as stack:
                 if clients is not None and repository is not None and options is not None:
                     from edgesight.host.datacenter.in_worker import in_worker  # needs what a link alone does not
@@ -122,8 +127,13 @@ def serve(
                     if link is not None and back_end is not None and not told.is_set():
                         asked = await in_worker(centre, back_end)
                 if link is not None and asked is not None:
-                    opening_link = _to_edges(asked, link, authority_of(link.keys_folder), lines)
-                    tasks = await stack.enter_async_context(opening_link)
+                    seen = (
+                        partial(_see, centre.seen, back_end) if centre is not None and back_end is not None else unseen
+                    )
+                    opening_link = _to_edges(asked, link, authority_of(link.keys_folder), lines, seen)
+                    tasks, measures = await stack.enter_async_context(opening_link)
+                    if centre is not None:
+                        centre.link = measures
                 if not told.is_set():
                     announce("\n".join(lines))
                 await _until(told, tasks)
@@ -150,9 +160,13 @@ async def _until(told: asyncio.Event, tasks: Sequence[asyncio.Task[Any]]) -> Non
 
 @contextlib.asynccontextmanager
 async def _to_edges(
-    model: PackageModel, link: Link, authority: Authority, lines: list[str]
-) -> AsyncIterator[list[asyncio.Task[Any]]]:
-    """The link, with the tasks that work for it; at the end edges get the answers that are on their way."""
+    model: PackageModel,
+    link: Link,
+    authority: Authority,
+    lines: list[str],
+    seen: See,
+) -> AsyncIterator[tuple[list[asyncio.Task[Any]], Callable[[], Sequence[Measure]]]]:
+    """The tasks that work for the link, and what it counts; at the end edges get the answers that are on their way."""
     configuration = authority.configuration(IDLE_TIMEOUT)
 
     async def renew() -> None:
@@ -161,13 +175,17 @@ async def _to_edges(
             authority.renew_own(configuration)  # connections that begin from now on are shown it
 
     loop = asyncio.get_running_loop()
-    service = Service(model, form=model.form)
+    service = Service(model, form=model.form, seen=seen)
     server = Server(configuration, authority, service.served, service.received, service.gone, link.max_edges)
     at = await server.listen(*link.at)
     lines.insert(0, f"data centre: model {model.sha256[:12]} on {joined(*at)}")
     tasks: list[asyncio.Task[Any]] = [loop.create_task(service.run()), loop.create_task(renew())]
+
+    def measures() -> Sequence[Measure]:
+        return gauge("link_edges", "Edges that are connected.", server.edges), *service.measures()
+
     try:
-        yield tasks
+        yield tasks, measures
         ends = loop.time() + _LAST_REPLIES_S
         while service.open_requests and loop.time() < ends and not tasks[0].done():
             await asyncio.sleep(_LOOK_EVERY)  # the service tells nobody that it has none
@@ -207,6 +225,12 @@ async def _behind_doors(
             for task in (loading, ending):
                 task.cancel()
             await asyncio.gather(loading, ending, return_exceptions=True)
+
+
+def _see(recent: Recent, back_end: BackEnd, picture: Image, edge: str, label: int, seconds: float) -> None:
+    """Keep a picture of an edge that was answered, for who looks on."""
+    said = {"class_name": back_end.labels[label], "asked_by": edge, "milliseconds": seconds * 1e3}
+    recent.add(back_end.name, picture, lambda: said)
 
 
 def _access(authority: Authority, clients: Clients) -> Access:

@@ -29,21 +29,25 @@ import itertools
 import logging
 import math
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 
 import numpy as np
 
 from edgesight.host.back_end import form_sha256
 from edgesight.host.datacenter.durations import Durations
 from edgesight.host.datacenter.executors.base import ModelError
-from edgesight.host.datacenter.models import Classifier, Logits
-from edgesight.host.datacenter.requests import Client, Image, Incoming, Ready, Settled
-from edgesight.host.datacenter.shares import REPLY_EFFORTS, Budget, Effort, Line, Share, Shares
+from edgesight.host.datacenter.link_counts import LinkCounts
+from edgesight.host.datacenter.models import Classifier, Logits, logits_of
+from edgesight.host.datacenter.requests import Client, Image, Incoming, Ready, See, Settled, unseen
+from edgesight.host.datacenter.shares import REPLY_EFFORTS, Budget, Effort, Share, Shares
 from edgesight.host.kernel import BackEndInput
 from edgesight.host.link.datagrams import REQUEST_BITS, Cancel, LinkError, Reply, Status, Strip, Trace, parse
 from edgesight.host.link.quic import Served
 from edgesight.host.link.server import ServerPeer
-from edgesight.host.link.strips import Assembly, resize
+from edgesight.host.link.strips import Assembly, check_taken, resize
+from edgesight.host.measures import Measure
 
 OVERTAKEN_AFTER = 0.003  # seconds without a further strip, the last one being there
 SILENT_AFTER = 0.015  # seconds without a further strip, at least
@@ -64,8 +68,11 @@ logger = logging.getLogger(__name__)
 class Service:
     """Assembles requests, batches them and answers with `executor`."""
 
-    def __init__(self, executor: Classifier, max_batch: int = MAX_BATCH, form: BackEndInput | None = None) -> None:
+    def __init__(
+        self, executor: Classifier, max_batch: int = MAX_BATCH, form: BackEndInput | None = None, seen: See = unseen
+    ) -> None:
         """Runs inside an asyncio loop; `run` does the work. Edges are told in which `form` it takes pictures."""
+        self._seen = seen
         self._form = form
         self._executor = executor
         self._most_decoded = max(_DECODED_BYTES // math.prod(executor.input_shape), 1)
@@ -77,6 +84,7 @@ class Service:
         self._bytes = 0  # that all requests hold
         self._effort = Effort()
         self._to_decode, self._to_answer = asyncio.Event(), asyncio.Event()  # there may be something
+        self._counts = LinkCounts()
         self._idle = False  # the model has nothing to do
         self._loop = asyncio.get_running_loop()
         self._usual = Durations(self._loop.time())
@@ -92,6 +100,15 @@ class Service:
     def open_requests(self) -> int:
         """Requests that take up memory: in assembly, waiting for the model or with it."""
         return sum(len(client.assembling) + len(client.pending) for client in self._clients.values())
+
+    def measures(self) -> Sequence[Measure]:
+        """What it counts of itself."""
+        waiting = {
+            "assembling": sum(len(client.assembling) for client in self._clients.values()),
+            "decoding": sum(len(share.waiting) for share in self._shares),
+            "model": sum(len(share.decoded) for share in self._shares),
+        }
+        return self._counts.measures(waiting)
 
     def received(self, peer: ServerPeer, datagram: bytes) -> None:
         """Take in a datagram of a trusted client; whatever it holds, no error comes of it."""
@@ -154,17 +171,19 @@ class Service:
     # ------------------------------------------------------------------------------------------------- in assembly
 
     def _take(self, peer: ServerPeer, client: Client, strip: Strip) -> None:
-        self._check(strip)
+        check_taken(strip.form, self._executor.input_shape)
         number = strip.request
         if number >> REQUEST_BITS != peer.session:
             raise LinkError("a request of another session: it is not worked on")
         settled = client.settled.get(number)
         if settled is not None:
+            self._counts.strip(again=True)
             if settled.reply is not None and strip.attempt > settled.attempt:  # asked again: all copies got lost
                 settled.attempt = strip.attempt
                 self._send(peer, client, settled.reply)
             return
         if number in client.pending:
+            self._counts.strip(again=True)
             return
         request = client.assembling.get(number)
         if request is None:
@@ -176,14 +195,17 @@ class Service:
                 self._refuse(peer, client, number, request, Status.BUSY)
                 return
             request.assembly.add(strip)
+            self._counts.strip(again=False)
             client.assembling[number] = request
             held = _REQUEST_BYTES
         elif not self._room(client, strip):
             self._drop(peer, client, number)
             return
         elif not request.assembly.add(strip):
+            self._counts.strip(again=True)
             return  # a repeated strip puts nothing off
         else:
+            self._counts.strip(again=False)
             held = 0
         # What a parity strip recovers is no larger than itself.
         copies = 1 if strip.index < strip.form.count else 2
@@ -204,16 +226,6 @@ class Service:
             request.timer = self._loop.call_at(at, self._assembled, peer, client, number)
         else:
             self._assembled(peer, client, number)
-
-    def _check(self, strip: Strip) -> None:
-        """Raise LinkError unless the model takes the image of `strip`, enlarged where it is smaller."""
-        form = strip.form
-        height, width, channels = self._executor.input_shape
-        if form.channels != channels or form.height > height or form.width > width:
-            raise LinkError(
-                f"image of {[form.height, form.width, form.channels]}: the model takes "
-                f"{list(self._executor.input_shape)}, or less height and width"
-            )
 
     def _room(self, client: Client, strip: Strip) -> bool:
         """Whether `strip` may be taken in; with one of a request in assembly only its bytes count."""
@@ -266,6 +278,7 @@ class Service:
         client.pending.discard(number)
         self._withdraw(peer, number)  # what the model already has is thrown away when it is done
         client.settle(number, Settled(1, None))
+        self._counts.cancelled()
 
     def _withdraw(self, peer: ServerPeer, number: int) -> None:
         """Let a request wait for the model no more, if it does."""
@@ -331,6 +344,7 @@ class Service:
         decoded = []
         for ready, (outcome, took) in zip(group, outcomes, strict=False):
             ready.share.used += took
+            self._counts.decoded(ready.request.assembly, took, isinstance(outcome, str))
             if (ready.peer, ready.number) not in self._ready:
                 continue  # it was cancelled meanwhile
             if isinstance(outcome, str):
@@ -391,7 +405,8 @@ class Service:
         begin = self._loop.time()
         for ready in batch:
             self._withdraw(ready.peer, ready.number)
-        logits = await self._loop.run_in_executor(thread, self._run, [ready.image for ready in batch])
+        images = [ready.image for ready in batch]
+        logits = await self._loop.run_in_executor(thread, logits_of, self._executor, images)
         self._answered(batch, logits, self._loop.time() - begin)
 
     async def _decode_and_answer(self, ready: Ready, thread: ThreadPoolExecutor) -> None:
@@ -404,6 +419,7 @@ class Service:
 
     def _answered(self, batch: list[Ready], logits: Logits | ModelError, took: float) -> None:
         """Reply to `batch`, for which the model took so many seconds."""
+        self._counts.ran(len(batch), took)
         for ready in batch:
             ready.share.used += took / len(batch)
         if isinstance(logits, ModelError):
@@ -420,22 +436,7 @@ class Service:
                 self._settle(ready, Status.FAILED)
             else:
                 self._settle(ready, Status.ANSWERED, label)
-
-    def _run(self, images: list[Image]) -> Logits | ModelError:
-        """Run the model; in its thread."""
-        try:
-            logits = self._executor.run(np.stack(images))
-        except ModelError as error:
-            return error
-        except Exception as error:  # whatever it is: one batch ends no service
-            return ModelError(
-                f"the model failed on {len(images)} images ({type(error).__name__}: {error})"
-                ": serve a model that ONNX Runtime runs"
-            )
-        expected = len(images), self._executor.classes
-        if logits.shape != expected:
-            return ModelError(f"the model's logits have shape {list(logits.shape)}, expected {list(expected)}")
-        return logits
+                self._seen(ready.image, ready.share.name, label, self._loop.time() - ready.request.last)
 
     def _decode_and_run(
         self, ready: Ready
@@ -445,7 +446,7 @@ class Service:
         outcomes = self._decode([ready])
         decoded = time.perf_counter()
         image = outcomes[0][0]
-        logits = self._run([image]) if not isinstance(image, str) else np.empty((0, 0), np.float32)
+        logits = logits_of(self._executor, [image]) if not isinstance(image, str) else np.empty((0, 0), np.float32)
         return outcomes, decoded - begun, logits, time.perf_counter() - decoded
 
     # ------------------------------------------------------------------------------------------------------ replies
@@ -468,6 +469,7 @@ class Service:
             self._reply(peer, client, number, request, status)
         else:
             client.settle(number, Settled(1, None))
+            self._counts.ended(status)
 
     def _reply(
         self, peer: ServerPeer, client: Client, number: int, request: Incoming, status: Status, label: int = 0
@@ -485,6 +487,7 @@ class Service:
         ).pack()
         client.settle(number, Settled(request.attempt, reply))
         client.tell(number, self._executor.sha256, status)
+        self._counts.ended(status)
         self._send(peer, client, reply)
 
     def _send(self, peer: ServerPeer, client: Client, reply: bytes) -> None:
@@ -492,9 +495,4 @@ class Service:
         peer.send_copies([reply])
 
 
-def _decoded(share: Share[Ready]) -> Line[Ready]:
-    return share.decoded
-
-
-def _waiting(share: Share[Ready]) -> Line[Ready]:
-    return share.waiting
+_decoded, _waiting = attrgetter("decoded"), attrgetter("waiting")  # lines of a share

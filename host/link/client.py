@@ -25,6 +25,7 @@ from edgesight.host.link.quality import LADDER, Fitted, Room, Step, fit, ladder_
 from edgesight.host.link.repair import Progress
 from edgesight.host.link.strips import kind_of
 from edgesight.host.link.telling import Sparing
+from edgesight.host.measures import Measure, plain
 
 _ASK_AGAIN = 3.0  # times the usual wait for a reply
 _SOONEST_ASK = 0.1  # seconds; much more than the data centre waits for a strip that will not come
@@ -76,6 +77,13 @@ class OffloadClient:
     def trouble(self) -> str | None:
         """Why there is no connection; None while there is one."""
         return self._connection.trouble
+
+    def measures(self) -> Sequence[Measure]:
+        """What it counts of itself."""
+        return (
+            *self._connection.measures(),
+            plain("offloads_resent", "Requests that were sent once more, as nothing came back.", self.resent),
+        )
 
     def start(self) -> None:
         """Connect in the background, again and again with growing pauses whenever the connection is lost."""

@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import logging
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +25,7 @@ from edgesight.host.link.keys import EdgeKeys, KeysError, client_keys, load_cert
 from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.telling import Sparing
 from edgesight.host.link.tls import Untrusted, check_edge
+from edgesight.host.measures import Labels, Measure, gauge
 
 try:
     from aioquic.quic.connection import QuicConnection
@@ -111,6 +113,7 @@ class Connection:
         self._told = told
         self._refused = False  # the last attempt to connect
         self._next = 0  # request id
+        self._packets = self._lost = 0  # of connections that have ended
         self._attempted = asyncio.Event()  # the first attempt to connect is over
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -162,6 +165,23 @@ class Connection:
         """The id of the next request."""
         self._next += 1
         return self._next - 1
+
+    def measures(self) -> Sequence[Measure]:
+        """What became of packets, and what the path is like."""
+        peer = self.peer
+        meter = peer.loss_meter if peer is not None else None
+        packets: dict[Labels, int] = {
+            ("sent",): self._packets + (meter.packets if meter is not None else 0),
+            ("lost",): self._lost + (meter.lost if meter is not None else 0),
+        }
+        round_trip = peer.round_trip or None if peer is not None else None
+        rate = peer.measured_rate if peer is not None else None
+        return (
+            gauge("link_connected", "Whether there is a connection to the data centre.", float(peer is not None)),
+            gauge("link_round_trip_seconds", "There and back, smoothed.", round_trip),
+            gauge("link_bytes_per_second", "What the path carries.", rate),
+            Measure("link_packets", "Packets to the data centre.", "counter", ("outcome",), packets),
+        )
 
     def no_data_centre(self, *, asked: bool = False) -> NoAnswer:
         """What to raise while there is none; `asked` as `NoAnswer` has it."""
@@ -346,6 +366,8 @@ class Connection:
             return peer.ended.result()
         finally:
             self.peer = None
+            self._packets += peer.loss_meter.packets
+            self._lost += peer.loss_meter.lost
             link.close()
             if second is not None:
                 _give_up(second)

@@ -72,6 +72,7 @@ class LossMeter:
     def __init__(self) -> None:
         """Nothing is known yet."""
         self._all, self._calm, self._lone = _Share(), _Share(), _Share()
+        self.packets = self.lost = 0  # in all: that were sent, and of them those that did not arrive
         self._counted = 0  # packets since lone ones last lost weight
         self._lone_packets: set[int] = set()  # numbers of those under way
         self._silent = 0  # lone ones given up since anything came back
@@ -135,6 +136,7 @@ class LossMeter:
         lost, expired = congestion.on_packets_lost, congestion.on_packets_expired
 
         def on_packet_sent(*, packet: QuicSentPacket) -> None:
+            self.packets += packet.epoch is Epoch.ONE_RTT
             if congestion.bytes_in_flight == 0 and packet.epoch is Epoch.ONE_RTT:
                 self._lone_packets.add(packet.packet_number)
             sent(packet=packet)
@@ -146,6 +148,7 @@ class LossMeter:
 
         def on_packets_lost(*, now: float, packets: Iterable[QuicSentPacket]) -> None:
             gone = list(packets)
+            self.lost += sum(packet.epoch is Epoch.ONE_RTT for packet in gone)
             self.add(len(gone), len(gone))
             alone = sum(self._was_lone(packet) for packet in gone)
             self._lone.add(alone, alone)
@@ -155,6 +158,7 @@ class LossMeter:
             # The last of sparse packets, which no later one overtakes; those of the handshake end so without a loss.
             gone = list(packets)
             count = sum(packet.epoch is Epoch.ONE_RTT for packet in gone)
+            self.lost += count
             self.add(count, count)
             self._silent += sum(self._was_lone(packet) for packet in gone)
             expired(packets=gone)

@@ -113,6 +113,11 @@ class Peer(BoundedProtocol):
         return max(self._controller.sustained, first)
 
     @property
+    def measured_rate(self) -> float | None:
+        """Bytes a second that the path carries; None while that is not measured."""
+        return self._controller.sustained if self._controller is not None and self._controller.measured else None
+
+    @property
     def least_round_trip(self) -> float:
         """Seconds there and back when nothing stood in a queue; 0 when nothing was measured."""
         return self._controller.least_round_trip if self._controller is not None else 0.0

@@ -303,6 +303,11 @@ class Server:
         self._blind = False  # it is not known
         self._look_again: asyncio.TimerHandle | None = None
 
+    @property
+    def edges(self) -> int:
+        """Edges that are let in now."""
+        return len({peer.admitted.name for peer in self._peers if peer.admitted is not None})
+
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Open the UDP port (0 chooses one) and return the address; raises LinkError when it cannot be had."""
         loop = asyncio.get_running_loop()

@@ -169,6 +169,16 @@ def check_image(image: Pixels) -> None:
         raise LinkError(f"image is {image.shape[1]} x {image.shape[0]} pixels: at most {MAX_SIDE} a side travel")
 
 
+def check_taken(form: Form, shape: tuple[int, ...]) -> None:
+    """Raise LinkError unless a model of input `shape` takes images of `form`, enlarged where they are smaller."""
+    height, width, channels = shape
+    if form.channels != channels or form.height > height or form.width > width:
+        raise LinkError(
+            f"image of {[form.height, form.width, form.channels]}: the model takes "
+            f"{list(shape)}, or less height and width"
+        )
+
+
 def resize(image: Pixels, shape: tuple[int, ...]) -> Pixels:
     """`image` [H, W, C] at another `shape` of as many channels: averaged where smaller, smooth where larger."""
     height, width, channels = shape
@@ -199,6 +209,7 @@ class Assembly:
         self._coded: dict[int, bytes] = {}
         self._came: set[int] = set()  # indices
         self._enough = False  # what has not come can be recovered
+        self.repaired = 0  # strips that were recovered
         if form.count + form.parity > MAX_STRIPS:
             raise LinkError(f"{form.count} and {form.parity} parity strips: at most {MAX_STRIPS} travel")
         if form.kind not in (Kind.RAW, Kind.JPEG, Kind.PACKED, Kind.WHOLE):
@@ -283,6 +294,7 @@ class Assembly:
             self._enough = False
         else:
             self._payloads.update(recovered)
+            self.repaired = len(recovered)
 
     def _raw_image(self) -> Pixels:
         form = self.form

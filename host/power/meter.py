@@ -16,12 +16,13 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.measures import Labels, Measure
 from edgesight.host.obtained import Obtained
 from edgesight.host.power.log import CsvLog
 from edgesight.host.power.readings import DropOut, PowerError, PowerSensor
@@ -78,6 +79,7 @@ class EnergyMeter:
         self._block: _Block | None = None
         self._blocks: deque[_Block] = deque()
         self._energy: RecentEnergy | None = None
+        self._watts: float | None = None  # the sensor's newest
         self._told = sensor.clock()  # end of the block that the energy was last estimated at
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -112,6 +114,12 @@ class EnergyMeter:
             late = self._sensor.clock() - self._told > _HORIZON
             return None if late else self._energy
 
+    def measures(self) -> Sequence[Measure]:
+        """What the sensor says; nothing once it fell silent."""
+        with self._lock:
+            watts: dict[Labels, float] = {(self._sensor.obtained,): self._watts} if self._watts is not None else {}
+        return (Measure("power_watts", "Power, idle included, as the sensor has it.", "gauge", ("obtained",), watts),)
+
     def sample(self) -> None:
         """Take the sensor's value; `start` has this done as often as there is something new. Raises PowerError."""
         try:
@@ -119,6 +127,7 @@ class EnergyMeter:
         except DropOut:
             with self._lock:  # the next value is of its own period alone
                 self._taken = (self._sensor.clock(), *self._done(self._sensor.clock()))
+                self._watts = None
             return
         if reading is None:
             return
@@ -126,6 +135,7 @@ class EnergyMeter:
             begin, busy_before, images_before = self._taken
             busy, images = self._done(reading.time)
             self._taken = (reading.time, busy, images)
+            self._watts = reading.watts
             block = self._block or _Block(begin, begin)
             span = reading.time - begin
             block.end = reading.time
@@ -170,7 +180,7 @@ class EnergyMeter:
             logger.exception("energy is not metered any more")
         finally:
             with self._lock:
-                self._energy = None
+                self._energy = self._watts = None
 
 
 def _line(x: Floats, y: Floats) -> tuple[float, float]:

@@ -227,9 +227,11 @@ def test_doors_are_opened_as_told_and_only_to_whom_they_may(tmp_path: Path) -> N
     pem.write_text("nothing")
     os.chmod(pem, 0o600)
     nothing: dict[str, Any] = dict.fromkeys(("http", "grpc", "health", "tls", "tokens", "clients"))
+    alone = options_of(**{**nothing, "health": "127.0.0.1:1", "insecure": False})
+    assert alone is not None
+    assert (alone.http, alone.grpc, alone.health) == (None, None, ("127.0.0.1", 1))
     plain_door = {"http": "127.0.0.1:1", "insecure": False}
     for others, said in (
-        ({"health": "127.0.0.1:1", "insecure": False}, "--health without a door: open one"),
         ({"insecure": True}, "--insecure without a door"),
         ({**plain_door, "tls": pem}, "say by --tokens or --clients who may come"),
         ({**plain_door, "tls": pem, "tokens": tokens}, "must hold a private key"),

@@ -36,6 +36,16 @@ class Now(FakeFabric):
         return super().run(images, sets)
 
 
+class Never:
+    """A data centre that says nothing."""
+
+    async def offload(
+        self, image: npt.NDArray[np.uint8], within: float, accuracy: float, trace: str | None = None
+    ) -> Offloaded:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+
 class EverySecond:
     """A data centre that answers every other request, over a link that loses more than was calibrated for."""
 
@@ -118,6 +128,16 @@ def test_applications_are_told_apart_and_audits_with_them(made: Package, tmp_pat
             assert found["answers"].values == {("a", "0.9", "stage1"): 3, ("b", "0.8", "stage0"): 1}
             assert found["audits"].labels == ("application", "target", "agreed")
             assert sum(float(count) for count in found["audits"].values.values() if not isinstance(count, Spread)) == 0
+            assert found["audits_unanswered"].values == {
+                ("a",): 3
+            }  # one was, and two came over a link worse than calibrated
+            calibrated = {target.accuracy: target.agreement for target in known.targets}
+            assert found["audit_bound"].values == {
+                ("a", f"{accuracy:g}"): agreement.lower_bound
+                for accuracy, agreement in calibrated.items()
+                if agreement is not None
+            }
+            assert "offloads" not in by_name(two.measures())  # no data centre was named
             assert found["audit_alarm"].values == {
                 (
                     "a",
@@ -127,5 +147,28 @@ def test_applications_are_told_apart_and_audits_with_them(made: Package, tmp_pat
             }
         audited.close()
         other.close()
+
+    asyncio.run(test())
+
+
+def test_what_nobody_waits_for_any_more_is_counted_as_taken_back(made: Package) -> None:
+    async def test() -> None:
+        cascade = Cascade(FakeFabric(made), calibration(), Never())
+        async with Edge(cascade) as edge:
+            looked = asyncio.Event()
+            asking = asyncio.create_task(
+                edge.ask(Picture(random_images(1)[0], ()), edge.target(0.95), 9.0, looked=lambda _: looked.set())
+            )
+            await looked.wait()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            found = by_name(edge.measures())
+            assert found["offloads_cancelled"].values == {(): 1}
+            assert not found["offloads"].values
+        cascade.close()
 
     asyncio.run(test())

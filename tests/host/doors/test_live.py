@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -30,10 +29,9 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 @pytest.fixture
-def unhurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """No picture is passed over, however fast they come."""
     monkeypatch.setattr("edgesight.host.recent.EVERY", 0.0)
-    return
 
 
 def test_its_files_are_for_anyone_and_load_nothing_else(shared: Doors) -> None:
@@ -92,8 +90,8 @@ def test_pictures_are_given_as_they_are_or_were_sent(doors: Doors) -> None:
         pixels = np.asarray(Image.open(io.BytesIO(got(number).content)).convert("RGB"))
         assert np.array_equal(pixels, expected)
     assert Image.open(io.BytesIO(got(2).content)).size == (SIDE, SIDE)  # as the data centre would read it
-    for number in (3, 4, 5, -1, "x", "0" * 999):
-        assert (got(number).status_code, got(number).content) == (204, b"")
+    for unknown in (3, 4, 5, -1, "x", "0" * 999):
+        assert (got(unknown).status_code, got(unknown).content) == (204, b"")
     assert got(0, "other").status_code == 204
 
 
