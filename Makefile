@@ -103,10 +103,10 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "EdgeSight needs Python 3.11 or newer here (boards: 3.10): make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made: on Debian, apt-get install python3-venv"; exit 1; }
 
-# The demo needs no torch; of hls4ml, the C++ headers alone.
+# The demo needs no torch; of hls4ml, the C++ headers alone. The doors are for its page.
 $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
 	@for tool in g++ perl; do command -v $$tool >/dev/null || { echo "$$tool is missing; on Debian: apt-get install g++ make perl"; exit 1; }; done
-	$(RUN)pip install --quiet --editable '.[datacenter,sim]'
+	$(RUN)pip install --quiet --editable '.[datacenter,oip,sim]'
 	@touch $@
 
 $(VENV)/all.stamp: pyproject.toml $(VENV)/demo.stamp

@@ -16,7 +16,7 @@ import shutil
 import signal
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -107,10 +107,12 @@ def chromium() -> str | None:
     return next((path for path in found if path is not None), None)
 
 
-def measure(package: Package, test: Split, folder: Path, console: Console) -> Found:
+def measure(
+    package: Package, test: Split, folder: Path, console: Console, widths: Sequence[int] = WIDTHS
+) -> Found:
     """Both pages over the edge of `package`, which is shown `test`; pictures of them go into `folder`."""
     build_library(package)
-    seen = [asyncio.run(_at_width(width, package, test, folder)) for width in WIDTHS]
+    seen = [asyncio.run(_at_width(width, package, test, folder)) for width in widths]
     for one in seen:
         console.print(
             f"{one.width} pixels: answers shown after {statistics.median(one.shown_after):.2f} s, at most "

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 Http = Annotated[
     str | None,
-    typer.Option(metavar="HOST:PORT", help="Speak the Open Inference Protocol over HTTP there; port 0 chooses one."),
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Speak the Open Inference Protocol over HTTP there, and show a live page at /live; port 0 chooses one.",
+    ),
 ]
 Grpc = Annotated[
     str | None,

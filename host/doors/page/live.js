@@ -328,8 +328,12 @@ function recent(seen) {
     if (url) URL.revokeObjectURL(url);
     pictures.delete(key);
   }
-  const list = at("recent").querySelector("ol"), now = new Map([...list.children].map((one) => [one.dataset.key, one]));
-  list.replaceChildren(...(seen ?? []).toReversed().map((one) => now.get(`${one.of}/${one.number}`) ?? card(one)));
+  const list = at("recent").querySelector("ol"), there = new Set();
+  for (const one of [...list.children]) {
+    if (keys.has(one.dataset.key)) there.add(one.dataset.key);
+    else one.remove();
+  }
+  for (const one of seen ?? []) if (!there.has(`${one.of}/${one.number}`)) list.prepend(card(one));
 }
 
 function card(one) {
@@ -341,7 +345,7 @@ function card(one) {
   const sure = one.confidence === undefined || one.confidence === null ? "" : `${percent(one.confidence)} sure`;
   const who = element("span", NAMES[one.stage] ?? one.stage ?? "");
   const notes = [one.degraded ? "degraded" : "", one.guaranteed === false && !one.degraded ? "no promise" : "", one.hedged ? "hedged" : ""];
-  const note = element("span", notes.filter(Boolean).join(", ") || (one.asked_by ?? ""), one.degraded || one.guaranteed === false ? "bad" : "");
+  const note = element("span", notes.filter(Boolean).join(", ") || (one.asked_by ? `for ${one.asked_by}` : ""), one.degraded || one.guaranteed === false ? "bad" : "");
   made.title = one.reason ?? "";
   made.append(one.shown ? thumbnail(key) : element("div", "too large", "none"), said, element("span", sure), who,
     element("span", one.milliseconds === undefined ? "" : seconds(one.milliseconds / 1e3)), note);
