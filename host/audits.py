@@ -203,6 +203,7 @@ class Audits:
         folder = auditing.folder
         self._lock = threading.Lock()  # an audit may be on its way while the calibration is swapped
         self._chance = random.Random(secrets.randbits(64))
+        self._room = (0, 0)  # pictures, and bytes of them, that may come before the oldest have to make room
         with _told(folder):
             for name in (_UNLABELLED, _LABELLED):
                 (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -291,11 +292,14 @@ class Audits:
         elif asked:
             self._watches.unanswered += 1
         with _told(self._folder):
-            write_atomically(self._folder / _UNLABELLED / f"{audit.id}.png", _packed(photograph, audit), mode=0o600)
+            content = _packed(photograph, audit)
+            write_atomically(self._folder / _UNLABELLED / f"{audit.id}.png", content, mode=0o600)
             if alarm is not None:
                 alarm = self._with_examples(alarm)
             self._watches.write()
-            _make_room(self._folder / _UNLABELLED)
+            self._room = (self._room[0] - 1, self._room[1] - len(content))
+            if min(self._room) < 0:
+                self._room = _make_room(self._folder / _UNLABELLED)
         return alarm
 
     def _with_examples(self, alarm: Alarm) -> Alarm:
@@ -410,15 +414,26 @@ def _unpacked(path: Path) -> Audit:
     return audit
 
 
-def _make_room(folder: Path) -> None:
-    """Remove the oldest pictures beyond what may be kept."""
-    found = sorted(folder.glob("*.png"), reverse=True)
-    taken = 0
-    for place, path in enumerate(found):
+def _make_room(folder: Path) -> tuple[int, int]:
+    """Remove the oldest pictures where more are kept than may be: a sixteenth too many, as looking through all is dear.
+
+    Returns how many pictures, and how many bytes of them, may come before it is to be looked again.
+    """
+    sizes = []  # of the newest first
+    for name in sorted((name for name in os.listdir(folder) if name.endswith(".png")), reverse=True):
         with contextlib.suppress(FileNotFoundError):
-            taken += path.stat().st_size
-            if place >= KEPT or (place and taken > _KEPT_BYTES):
-                path.unlink()
+            sizes.append((name, os.stat(folder / name).st_size))
+    most, most_bytes = KEPT, _KEPT_BYTES
+    if len(sizes) > most or sum(size for _, size in sizes) > most_bytes:
+        most, most_bytes = most - most // 16, most_bytes - most_bytes // 16
+    kept = taken = 0
+    for place, (name, size) in enumerate(sizes):
+        if place and (place >= most or taken + size > most_bytes):
+            most = 0  # nor any that is older
+            (folder / name).unlink(missing_ok=True)
+        else:
+            kept, taken = kept + 1, taken + size
+    return KEPT - kept, _KEPT_BYTES - taken
 
 
 @contextlib.contextmanager

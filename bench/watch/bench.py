@@ -11,10 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgesight.bench.kept import Found, Kept, fingerprint, with_imports
+from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import print_checks, write_report
 from edgesight.bench.sections import Due, print_skipped, run_sections
-from edgesight.bench.watch import drift
+from edgesight.bench.service.processors import lacks_two
+from edgesight.bench.watch import cost, drift
 from edgesight.hls.package_reference import PackageReference
 from edgesight.hls.zoo import shipped_folder
 from edgesight.host.package import Package
@@ -23,6 +24,8 @@ from edgesight.quant import datasets
 _FOLDER = "watch"  # of what is kept, below that of the report
 _KERNEL = "fashion-mnist"  # shipped, and what its pictures are called
 _LOSS = 0.05
+# What a result hangs on beside the bench's own code: what the programs do that it runs.
+_PROGRAMS = tuple(ROOT / "edgesight" / "cli" / f"{name}.py" for name in ("datacenter", "serve", "doors"))
 
 
 @dataclass(frozen=True)
@@ -42,19 +45,23 @@ class Section:
 
     Attributes:
         title: for people.
-        run: measures, with what is worth saying said on the way.
+        run: measures, in a folder of the bench's own, with what is worth saying said on the way.
         lacks: why it cannot, where what it needs is not here.
     """
 
     title: str
-    run: Callable[[Asked, Console], Found]
+    run: Callable[[Asked, Path, Console], Found]
     lacks: Callable[[Asked], str | None]
 
 
-def _drift(asked: Asked, console: Console) -> Found:
+def _drift(asked: Asked, folder: Path, console: Console) -> Found:
     package = Package.load(shipped_folder() / _KERNEL)
     data = datasets.load(_KERNEL, asked.fashion_mnist, package.kernel.input.height)
     return drift.measure(drift.Kernel(package, PackageReference(package), data.calibration, data.test, _LOSS), console)
+
+
+def _cost(asked: Asked, folder: Path, console: Console) -> Found:
+    return cost.measure(folder, console)
 
 
 def _no_pictures(asked: Asked) -> str | None:
@@ -63,6 +70,7 @@ def _no_pictures(asked: Asked) -> str | None:
 
 SECTIONS = {
     "drift": Section("falls of agreement and of accuracy, and pictures that stay as they are", _drift, _no_pictures),
+    "cost": Section("an edge with all of it beside one with none", _cost, lambda asked: lacks_two()),
 }
 
 
@@ -71,11 +79,11 @@ def bench_watch(out: Path, console: Console, asked: Asked, names: Sequence[str] 
 
     What a section found stays in `out`/watch. One that cannot be done counts as unmet, and the others go on.
     """
-    kept = Kept(out / _FOLDER, fingerprint(with_imports([Path(__file__)]), repr(asked)))
+    kept = Kept(out / _FOLDER, fingerprint(with_imports([Path(__file__), *_PROGRAMS]), repr(asked)))
 
     def due(name: str) -> Due:
         section = SECTIONS[name]
-        return Due(section.title, section.lacks(asked), lambda: kept, lambda: section.run(asked, console))
+        return Due(section.title, section.lacks(asked), lambda: kept, lambda: section.run(asked, kept.folder, console))
 
     results = run_sections({name: due(name) for name in names or SECTIONS}, console)
     write_report(out / "watch.json", {"sections": results.body, "skipped": results.skipped}, results.checks)

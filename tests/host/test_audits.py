@@ -234,6 +234,23 @@ def test_of_too_many_pictures_the_oldest_make_room(
     assert [path.name for path in kept(folder)] == names[4:]
 
 
+def test_never_more_pictures_are_kept_than_may_be_and_the_folder_is_not_looked_through_for_each(
+    made: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, looked = tmp_path / "audits", []
+    monkeypatch.setattr(audits, "KEPT", 32)
+    make_room = audits._make_room
+    monkeypatch.setattr(audits, "_make_room", lambda place: (looked.append(len(kept(folder))), make_room(place))[1])
+    asked(made, Says(), folder, 40)
+    assert looked == [1, 33, 33, 33]  # at the start, and at each that was one too many
+    assert len(kept(folder)) == 31
+    for picture in kept(folder)[:10]:
+        picture.unlink()  # as they are labelled
+    asked(made, Says(), folder, 12)
+    assert looked[4:] == [22, 33]
+    assert len(kept(folder)) == 30
+
+
 def test_a_full_disk_costs_an_audit_and_no_answer(
     made: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
