@@ -15,7 +15,7 @@ from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import print_checks, write_report
 from edgesight.bench.sections import Due, print_skipped, run_sections
 from edgesight.bench.service.processors import lacks_two
-from edgesight.bench.watch import cost, drift
+from edgesight.bench.watch import cost, drift, page
 from edgesight.hls.package_reference import PackageReference
 from edgesight.hls.zoo import shipped_folder
 from edgesight.host.package import Package
@@ -26,6 +26,7 @@ _KERNEL = "fashion-mnist"  # shipped, and what its pictures are called
 _LOSS = 0.05
 # What a result hangs on beside the bench's own code: what the programs do that it runs.
 _PROGRAMS = tuple(ROOT / "edgesight" / "cli" / f"{name}.py" for name in ("datacenter", "serve", "doors"))
+_PAGE = tuple(sorted((ROOT / "edgesight" / "host" / "doors" / "page").iterdir()))
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,19 @@ def _cost(asked: Asked, folder: Path, console: Console) -> Found:
     return cost.measure(folder, console)
 
 
+def _page(asked: Asked, folder: Path, console: Console) -> Found:
+    package = Package.load(shipped_folder() / _KERNEL)
+    data = datasets.load(_KERNEL, asked.fashion_mnist, package.kernel.input.height)
+    return page.measure(package, data.test, folder / "page", console)
+
+
 def _no_pictures(asked: Asked) -> str | None:
     return None if asked.fashion_mnist is not None else "Fashion-MNIST is not here: name its folder with --data-dir"
 
 
 SECTIONS = {
     "drift": Section("falls of agreement and of accuracy, and pictures that stay as they are", _drift, _no_pictures),
+    "page": Section("the live page in a browser", _page, lambda asked: _no_pictures(asked) or page.lacks()),
     "cost": Section("an edge with all of it beside one with none", _cost, lambda asked: lacks_two()),
 }
 
@@ -79,7 +87,7 @@ def bench_watch(out: Path, console: Console, asked: Asked, names: Sequence[str] 
 
     What a section found stays in `out`/watch. One that cannot be done counts as unmet, and the others go on.
     """
-    kept = Kept(out / _FOLDER, fingerprint(with_imports([Path(__file__), *_PROGRAMS]), repr(asked)))
+    kept = Kept(out / _FOLDER, fingerprint([*with_imports([Path(__file__), *_PROGRAMS]), *_PAGE], repr(asked)))
 
     def due(name: str) -> Due:
         section = SECTIONS[name]

@@ -107,9 +107,7 @@ def chromium() -> str | None:
     return next((path for path in found if path is not None), None)
 
 
-def measure(
-    package: Package, test: Split, folder: Path, console: Console, widths: Sequence[int] = WIDTHS
-) -> Found:
+def measure(package: Package, test: Split, folder: Path, console: Console, widths: Sequence[int] = WIDTHS) -> Found:
     """Both pages over the edge of `package`, which is shown `test`; pictures of them go into `folder`."""
     build_library(package)
     seen = [asyncio.run(_at_width(width, package, test, folder)) for width in widths]
@@ -217,7 +215,7 @@ async def _killed(edge: Any, datacenter: Any, running: Live, seen: Seen) -> None
     """Kill the data centre, and start it again, which the pages are to tell of; the edge answers throughout."""
     begun = time.monotonic()
     await running.program.end(signal.SIGKILL)
-    await _until("the edge's page to miss the data centre", lambda: _shows(edge, "away"))
+    await _until("the edge's page to miss the data centre", lambda: _shows(edge, "offline"))
     seen.away_after = time.monotonic() - begun
     before = await edge.evaluate("window.shownAfter.length")
     await _until("answers without the data centre", lambda: _count(edge, before + 4))
@@ -225,7 +223,7 @@ async def _killed(edge: Any, datacenter: Any, running: Live, seen: Seen) -> None
     begun = time.monotonic()
     await datacenter.wait_for_selector("#status[data-state=ready]", timeout=_WITHIN_S * 1e3)
     seen.own_back_after = time.monotonic() - begun
-    await _until("the edge's page to show the data centre again", lambda: _shows(edge, "connected"))
+    await _until("the edge's page to show the data centre again", lambda: _shows(edge, "online"))
     seen.back_after = time.monotonic() - begun
 
 

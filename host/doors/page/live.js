@@ -185,7 +185,7 @@ function figures(state) {
   }
   if (has(state, "link_connected")) {
     const away = rows(state, "link_connected").filter(([, value]) => !value).length;
-    figure("data centre", away ? "away" : "connected", away > 0);
+    figure("data centre", away ? "offline" : "online", away > 0);
     for (const [, value] of rows(state, "link_round_trip_seconds").slice(0, 1)) figure("round trip", seconds(value));
     for (const [, value] of rows(state, "link_bytes_per_second").slice(0, 1)) figure("the link takes", `${few((8 * value) / 1e6)} Mbit/s`);
     figure("packets lost", percent(Math.max(0, ...rows(state, "link_loss_ratio").map(([, value]) => value))));
