@@ -3,7 +3,7 @@
 The page is three files without a build step. Whoever reaches the door may load them, as they say nothing of anyone;
 what they show is asked for as everything else at the door is. Others' pictures are for those alone who manage.
 
-Words owned here: page, state.
+Words owned here: state (of a server, as its page shows it).
 """
 
 from __future__ import annotations
