@@ -24,7 +24,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -198,12 +197,13 @@ class Cascade:
         """What the fabric says of each request's pixels under its target, and the leg of each. Raises FabricError."""
         images = np.stack([request.picture.pixels for request in requests])
         sets = np.array([request.terms.row(request.target) for request in requests], np.uint8)
-        begin = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
         try:
-            records = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, images, sets)
+            records = await loop.run_in_executor(self._thread, self._run, images, sets)
         finally:
             self._needs_no_row(*requests)
-        ran_ms = (time.perf_counter() - begin) * 1e3
+        ran_ms = (loop.time() - begin) * 1e3
         if self.simulated:
             return records, [self.simulated_leg(int(record["cycles"])) for record in records]
         return records, [Leg(name="fabric", milliseconds=ran_ms, obtained="measured")] * len(records)
@@ -412,11 +412,12 @@ class Cascade:
     ) -> _Asked:
         """Ask the data centre, and tell the hedging what came of it."""
         self._hedging.requested()
-        begin = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
         try:
             reply = await offload.offload(photograph, within, target.accuracy, trace)
         except LinkError as error:
-            seconds = time.perf_counter() - begin
+            seconds = loop.time() - begin
             self._hedging.unanswered(seconds, within)
             asked = isinstance(error, NoAnswer) and error.asked
             self._offloads.unanswered(asked)
@@ -424,7 +425,7 @@ class Cascade:
         except asyncio.CancelledError:
             self._offloads.cancelled()
             raise
-        seconds = time.perf_counter() - begin
+        seconds = loop.time() - begin
         self._hedging.replied(seconds, reply.queue_ms / 1e3)
         self._offloads.replied(reply)
         return _Asked(reply, "", seconds)

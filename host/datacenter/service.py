@@ -410,7 +410,9 @@ class Service:
         self._answered(batch, logits, self._loop.time() - begin)
 
     async def _decode_and_answer(self, ready: Ready, thread: ThreadPoolExecutor) -> None:
-        outcomes, decode_s, logits, model_s = await self._loop.run_in_executor(thread, self._decode_and_run, ready)
+        begin = self._loop.time()
+        outcomes, decode_s, logits = await self._loop.run_in_executor(thread, self._decode_and_run, ready)
+        model_s = self._loop.time() - begin - decode_s
         self._usual.decoded(decode_s)
         decoded = not isinstance(outcomes[0][0], str)
         self._decoded([ready], outcomes)
@@ -438,16 +440,14 @@ class Service:
                 self._settle(ready, Status.ANSWERED, label)
                 self._seen(ready.image, ready.share.name, label, self._loop.time() - ready.request.last)
 
-    def _decode_and_run(
-        self, ready: Ready
-    ) -> tuple[list[tuple[Image | str, float]], float, Logits | ModelError, float]:
-        """What `_decode` gives of one, and the model of its image, each with its seconds; in the model's thread."""
+    def _decode_and_run(self, ready: Ready) -> tuple[list[tuple[Image | str, float]], float, Logits | ModelError]:
+        """What `_decode` gives of one, with its seconds, and what the model says of it; in the model's thread."""
         begun = time.perf_counter()
         outcomes = self._decode([ready])
-        decoded = time.perf_counter()
+        decode_s = time.perf_counter() - begun
         image = outcomes[0][0]
         logits = logits_of(self._executor, [image]) if not isinstance(image, str) else np.empty((0, 0), np.float32)
-        return outcomes, decoded - begun, logits, time.perf_counter() - decoded
+        return outcomes, decode_s, logits
 
     # ------------------------------------------------------------------------------------------------------ replies
 

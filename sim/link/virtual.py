@@ -6,7 +6,8 @@ opened in it are in memory, and what they send crosses the same link model as re
 (`edgesight.sim.link.model`). Computing costs no virtual time, but for what runs in an executor of its own, a model
 say, which is told how long it takes.
 
-Simulated: all times. What it does not do: name resolution, streams, several servers at one port, subprocesses.
+Simulated: all times. What runs in an executor may say itself how long it takes: `VirtualLoop.takes`. What it does not
+do: name resolution, streams, several servers at one port, subprocesses.
 
 Words owned here: virtual time.
 """
@@ -56,12 +57,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.up, self.down = up, down
         self._model_s = model_s
         self._now = 0.0
+        self._call_s = 0.0  # of the call in an executor that is made now
         self._ends: dict[Address, _Socket] = {}
         super().__init__(_Selector(self))
 
     def time(self) -> float:
         """Virtual seconds."""
         return self._now
+
+    def takes(self, seconds: float) -> None:
+        """What runs in an executor now takes so many seconds more."""
+        self._call_s += seconds
 
     def pass_time(self, seconds: float) -> None:
         """Let time go by."""
@@ -87,13 +93,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Run `func` now; its result comes after the time that it is said to take, none in the loop's own threads."""
         result = self.create_future()
         outcome: Callable[[Any], None] = result.set_result
+        self._call_s = self._model_s if executor is not None else 0.0
         try:
             value: Any = func(*args)
         except Exception as error:
             value, outcome = error, result.set_exception
-        self.call_later(
-            self._model_s if executor is not None else 0.0, lambda: None if result.done() else outcome(value)
-        )
+        self.call_later(self._call_s, lambda: None if result.done() else outcome(value))
         return result
 
     def carry(self, data: bytes, source: Address, target: Address) -> None:
