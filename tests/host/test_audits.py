@@ -179,8 +179,8 @@ def test_another_calibration_is_watched_anew_and_former_answers_tell_nothing_of_
 def test_what_was_seen_is_written_once_a_second_and_at_once_where_it_gives_the_alarm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = 100.0
-    monkeypatch.setattr("edgesight.host.audits.time.monotonic", lambda: now)
+    now = [100.0]
+    monkeypatch.setattr("edgesight.host.audits.time.monotonic", lambda: now[0])
     one = Audits(Auditing(tmp_path, 1.0), watched(), CLASSES)
 
     def written() -> int:
@@ -191,7 +191,7 @@ def test_what_was_seen_is_written_once_a_second_and_at_once_where_it_gives_the_a
 
     answered = stage1_answer().label
     counts = []
-    for now in (100.5, 101.0, 101.9, 102.0):
+    for now[0] in (100.5, 101.0, 101.9, 102.0):
         take(answered)
         counts.append(written())
     assert counts == [0, 2, 2, 4]
