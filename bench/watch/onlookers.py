@@ -173,7 +173,9 @@ class Viewer:
             for key in new:
                 status, _ = await connection.get(f"/live/pictures/{key}")
                 if status not in (200, 204):
-                    raise OnlookerError(f"/live/pictures/{key}: {status}: the state names it")
+                    raise OnlookerError(
+                        f"/live/pictures/{key} gives {status}, though the state names it: look at the edge's log"
+                    )
                 self.pictures += status == 200
 
         await asyncio.gather(*map(go_on, self._others))
