@@ -162,7 +162,7 @@ class Viewer:
         """Ask once, and for what is new. Raises OnlookerError."""
         status, said = await self._door.get("/live/state")
         if status != 200:
-            raise OnlookerError(f"/live/state: {status}: the edge shows no live page")
+            raise OnlookerError(f"the edge shows no live page, but answers {status} at /live/state: look at its log")
         self.count += 1
         state: dict[str, Any] = json.loads(said)
         named = {f"{one['of']}/{one['number']}" for one in state["recent"] if one["shown"]}
