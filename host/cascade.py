@@ -324,10 +324,15 @@ class Cascade:
             await asyncio.wait([self._auditing])
 
     async def end_audits(self) -> None:
-        """Let the audit that is under way go."""
+        """Let the audit that is under way go, and keep what was seen."""
         if self._auditing is not None:
             self._auditing.cancel()
             await self.audited()
+        if self._audits is not None:
+            try:
+                await asyncio.to_thread(self._audits.keep)
+            except AuditError as error:
+                logger.warning("what audits saw last was lost: %s", error)
 
     async def swap(self, calibration: Calibration, novelty: NoveltyTest | None = None) -> None:
         """Answer what is asked from now on under `calibration`, which is of the same networks, and `novelty`.

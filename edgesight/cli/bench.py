@@ -372,7 +372,9 @@ def bench_watch_(
     data_dir: DataDir = None,
     json_: Json = False,
 ) -> None:
-    """Measure how soon audits tell that targets do not hold any more, and how often they are wrong. About 10 min.
+    """Measure how soon audits tell that targets do not hold any more, how often they are wrong, and what they cost.
+
+    The cost is of an edge that is audited, scraped by Prometheus and looked at live. About 15 min.
 
     Stopped, the same command goes on with the sections that are still to be run.
     """
