@@ -6,10 +6,11 @@ import asyncio
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from edgesight.bench.watch import cost
 from edgesight.bench.watch.cost import Block, Replay, found_of, growth_of, lost_of
-from edgesight.bench.watch.onlookers import Onlooker
+from edgesight.bench.watch.onlookers import Connection, Onlooker, OnlookerError
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.virtual import run_virtual
 
@@ -59,6 +60,26 @@ def test_each_bar_can_be_missed() -> None:
     assert met(0.01, flat) == [True, True]
     assert met(0.05, flat) == [False, True]
     assert met(0.01, leaking) == [True, False]
+
+
+def test_a_connection_that_the_door_closed_is_made_anew_and_one_that_breaks_is_told() -> None:
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n" + path)
+        writer.close()
+
+    async def test() -> None:
+        server = await asyncio.start_server(once, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, Connection(f"127.0.0.1:{port}") as connection:
+            for _ in range(3):
+                assert await connection.get("/abc") == (200, b"/abc")
+                while not connection._reader.at_eof():
+                    await asyncio.sleep(0)
+            with pytest.raises(OnlookerError, match="hung up in the midst of an answer"):
+                await connection.get("/a")
+
+    asyncio.run(test())
 
 
 def test_who_looks_on_in_pieces_does_so_as_often_as_in_one() -> None:
