@@ -259,8 +259,8 @@ async def _replay(program: Program, asker: Asker, scraper: Scraper, viewer: View
     took = time.perf_counter() - begun
     await scraper.look()
     audits = scraper.total("edgesight_audits_total") - before[0]
-    if not audits:
-        raise OnlookerError(f"{audits:g} audits were made: see {program.log}")
+    if not audits or viewer.pictures == before[3]:
+        raise OnlookerError(f"{audits:g} audits were made, or the page named no picture: see {program.log}")
     return Replay(
         memory, took, round(audits), scraper.count - before[1], viewer.count - before[2], viewer.pictures - before[3]
     )

@@ -161,8 +161,8 @@ class Viewer:
     async def look(self) -> None:
         """Ask once, and for what is new. Raises OnlookerError."""
         status, said = await self._door.get("/live/state")
-        if status == 404:
-            return
+        if status != 200:
+            raise OnlookerError(f"/live/state: {status}: the edge shows no live page: see its log")
         self.count += 1
         state: dict[str, Any] = json.loads(said)
         named = {f"{one['of']}/{one['number']}" for one in state["recent"] if one["shown"]}

@@ -10,7 +10,7 @@ import pytest
 
 from edgesight.bench.watch import cost
 from edgesight.bench.watch.cost import Block, Replay, found_of, growth_of, lost_of
-from edgesight.bench.watch.onlookers import Connection, Onlooker, OnlookerError
+from edgesight.bench.watch.onlookers import Connection, Onlooker, OnlookerError, browser
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.virtual import run_virtual
 
@@ -78,6 +78,22 @@ def test_a_connection_that_the_door_closed_is_made_anew_and_one_that_breaks_is_t
                     await asyncio.sleep(0)
             with pytest.raises(OnlookerError, match="hung up in the midst of an answer"):
                 await connection.get("/a")
+
+    asyncio.run(test())
+
+
+def test_an_edge_without_a_live_page_is_told() -> None:
+    async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}")
+        writer.close()
+
+    async def test() -> None:
+        server = await asyncio.start_server(nothing, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, browser(f"127.0.0.1:{port}") as viewer:
+            with pytest.raises(OnlookerError, match="/live/state: 404: the edge shows no live page"):
+                await viewer.look()
 
     asyncio.run(test())
 
