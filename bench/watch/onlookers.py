@@ -162,11 +162,7 @@ class Viewer:
         """Ask once, and for what is new. Raises OnlookerError."""
         status, said = await self._door.get("/live/state")
         if status != 200:
-<<<<<<< HEAD
             raise OnlookerError(f"the edge shows no live page, but answers {status} at /live/state: look at its log")
-=======
-            raise OnlookerError(f"/live/state: {status}: the edge shows no live page: see its log")
->>>>>>> cost
         self.count += 1
         state: dict[str, Any] = json.loads(said)
         named = {f"{one['of']}/{one['number']}" for one in state["recent"] if one["shown"]}
@@ -177,13 +173,9 @@ class Viewer:
             for key in new:
                 status, _ = await connection.get(f"/live/pictures/{key}")
                 if status not in (200, 204):
-<<<<<<< HEAD
                     raise OnlookerError(
                         f"/live/pictures/{key} gives {status}, though the state names it: look at the edge's log"
                     )
-=======
-                    raise OnlookerError(f"/live/pictures/{key}: {status}: the state names it: see the log")
->>>>>>> cost
                 self.pictures += status == 200
 
         await asyncio.gather(*map(go_on, self._others))
