@@ -113,16 +113,20 @@ class Thumbnails:
         picture = next((one.picture for one in seen), None)
         if picture is None:
             return None
+        if not isinstance(picture, bytes):
+            return _png(picture)  # it is small: a thread would cost more
         async with self._one:
-            return await asyncio.to_thread(_png, picture)
+            return await asyncio.to_thread(_png_of_file, picture)
 
 
-def _png(picture: Pixels | bytes) -> bytes | None:
-    if isinstance(picture, bytes):
-        try:
-            picture = read(picture, SIDE, SIDE, 3).pixels
-        except Unreadable:
-            return None
+def _png_of_file(content: bytes) -> bytes | None:
+    try:
+        return _png(read(content, SIDE, SIDE, 3).pixels)
+    except Unreadable:
+        return None
+
+
+def _png(picture: Pixels) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(file, "PNG")
+    Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(file, "PNG", compress_level=1)
     return file.getvalue()
