@@ -1,0 +1,275 @@
+"""A cell's requests in virtual time: the very edge, link and service, and peers, over the link's own arithmetic.
+
+Simulated are the link, the fabric's time (cycles at the package's clock) and the back end's (drawn from its profile).
+All else, what is sent when, what is lost and repaired, who waits for whom, is what the real programs do. Their own
+computing takes no time.
+
+Words owned here: outcomes (of a cell's requests), fallback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesight.bench.link.peers import quic
+from edgesight.bench.link.peers.back_end import BackEnd
+from edgesight.bench.link.workload import Ask, Unanswered
+from edgesight.bench.serve.material import Material, TimedModel
+from edgesight.host.answer import Answer
+from edgesight.host.cascade import Cascade
+from edgesight.host.datacenter.authority import Authority
+from edgesight.host.datacenter.service import Service
+from edgesight.host.edge import Edge
+from edgesight.host.fabric.base import Images, Records
+from edgesight.host.hedge import BUDGET, Hedging
+from edgesight.host.images import Picture
+from edgesight.host.kernel import Target
+from edgesight.host.link.client import OffloadClient
+from edgesight.host.link.datagrams import Status
+from edgesight.host.link.keys import client_keys
+from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
+from edgesight.host.link.quality import ladder_of
+from edgesight.host.link.quic import IDLE_TIMEOUT
+from edgesight.host.link.server import Server
+from edgesight.host.package import Package
+from edgesight.sim.link.model import directions
+from edgesight.sim.link.options import LinkOptions
+from edgesight.sim.link.trust import Trust, make_trust
+from edgesight.sim.link.virtual import VirtualLoop
+from edgesight.sim.workload import Workload
+
+WARM_UP: Final = 100
+"""Requests that open windows and fill estimates, and do not count."""
+_LEAD_S = 1.0  # from the connection to the first request
+_CONNECT_S = 30.0
+_PORT = 4433
+_HOST = "192.0.2.2"
+
+Known = dict[bytes, npt.NDArray[np.float32]]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of the requests that count, in order of arrival.
+
+    Attributes:
+        label: that was answered, in time or by the fallback [N].
+        took_s: from arrival; at most the deadline, when the fallback answers [N].
+        late: no answer was there by then, and the fallback stands in [N].
+        stage: who answered [N]; the number of stages means the data centre.
+        bytes: that the edge sent.
+        busy_s: of the back end.
+    """
+
+    label: Ints
+    took_s: Floats
+    late: npt.NDArray[np.bool_]
+    stage: Ints
+    bytes: int
+    busy_s: float
+
+
+class VirtualFabric:
+    """Says of each picture what the material has, and takes the simulated time."""
+
+    simulated = False  # its time goes by, on the loop's clock
+
+    def __init__(self, material: Material, records: Records, loop: VirtualLoop) -> None:
+        """The `records` [N] of the material's pictures."""
+        self.package: Package = material.package
+        self._records = {image.tobytes(): record for image, record in zip(material.images, records, strict=True)}
+        self._loop = loop
+
+    def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
+        """They are in the records already."""
+
+    def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
+        """Records [N] of images uint8 [N, H, W, C]."""
+        found = np.array([self._records[image.tobytes()] for image in images])
+        clock = self.package.kernel.clock_mhz * 1e6
+        bound = max(stage.bound_cycles for stage in self.package.kernel.stages)
+        self._loop.takes((float(found["cycles"].max()) + bound * (len(found) - 1)) / clock)
+        return found
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Streams:
+    """Offloads over a reliable transport: an answer comes whole, or not in time."""
+
+    def __init__(self, ask: Ask) -> None:
+        """By a peer's way of asking."""
+        self._ask = ask
+
+    async def offload(
+        self, image: npt.NDArray[np.uint8], within: float, accuracy: float, trace: str | None = None
+    ) -> Offloaded:
+        """As `Offload` has it."""
+        try:
+            label = await self._ask(image, within)
+        except Unanswered as error:
+            raise NoAnswer("the deadline passed before the answer came") from error
+        return Offloaded(0, Status.ANSWERED, label, 0, 0, 0)
+
+
+Way = Callable[[Material, TimedModel, Trust], AbstractAsyncContextManager[Offload]]
+
+
+@contextlib.asynccontextmanager
+async def our_link(material: Material, model: TimedModel, trust: Trust) -> AsyncIterator[Offload]:
+    """The data centre's service behind the lossy link."""
+    service = Service(model)
+    loop = asyncio.get_running_loop()
+    with contextlib.closing(Authority(trust.datacenter)) as authority:
+        server = Server(
+            authority.configuration(IDLE_TIMEOUT), authority, service.served, service.received, service.gone
+        )
+        await server.listen(_HOST, _PORT)
+        work = loop.create_task(service.run())
+        client = OffloadClient(
+            _HOST, _PORT, client_keys(trust.edge, IDLE_TIMEOUT), ladder=ladder_of(material.calibration.ladder)
+        )
+        try:
+            await client.wait_connected(_CONNECT_S)
+            yield client
+        finally:
+            await client.close()
+            server.close()
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def quic_streams(material: Material, model: TimedModel, trust: Trust) -> AsyncIterator[Offload]:
+    """A reliable QUIC stream a request."""
+    back_end = BackEnd(model)
+    async with quic.serving(back_end, trust.datacenter, _HOST, _PORT):
+        work = asyncio.get_running_loop().create_task(back_end.run())
+        try:
+            async with quic.asking(trust.edge, _HOST, _PORT) as ask:
+                yield Streams(ask)
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+
+def run_edge(
+    material: Material,
+    target: Target,
+    workload: Workload,
+    link: LinkOptions,
+    way: Way,
+    known: Known,
+    *,
+    hedged: bool = False,
+    seed: int = 0,
+) -> Outcomes:
+    """Requests of one target at an edge, which offloads by some `way`."""
+    stages = len(material.package.kernel.stages)
+
+    async def answers(loop: VirtualLoop, offload: Offload) -> list[tuple[int, float, bool, int]]:
+        fabric = VirtualFabric(material, material.records(target.thresholds), loop)
+        calibration = material.calibration.model_copy(update={"targets": [target]})
+        cascade = Cascade(fabric, calibration, offload, hedging=Hedging(BUDGET) if hedged else None)
+        try:
+            async with Edge(cascade) as edge:
+
+                async def ask(index: int, deadline: float) -> tuple[int, bool, int]:
+                    picture = Picture(material.images[index], (), _photograph(material, index))
+                    answer = await edge.ask(picture, target, deadline)
+                    return answer.label, answer.degraded, _stage(answer, stages)
+
+                return await _arrive(workload, ask)
+        finally:
+            cascade.close()
+
+    return _run(material, workload, link, way, known, answers, seed)
+
+
+def run_data_centre(
+    material: Material, workload: Workload, link: LinkOptions, way: Way, known: Known, *, seed: int = 0
+) -> Outcomes:
+    """All requests at the data centre; where none answers in time, the last stage's answer stands in."""
+    stages = len(material.package.kernel.stages)
+
+    async def answers(loop: VirtualLoop, offload: Offload) -> list[tuple[int, float, bool, int]]:
+        async def ask(index: int, deadline: float) -> tuple[int, bool, int]:
+            photograph = _photograph(material, index)
+            try:
+                reply = await offload.offload(
+                    photograph if photograph is not None else material.images[index], deadline, 1.0
+                )
+            except NoAnswer:
+                return int(material.labels[-1][index]), True, stages - 1
+            return reply.label, False, stages
+
+        return await _arrive(workload, ask)
+
+    return _run(material, workload, link, way, known, answers, seed)
+
+
+def _run(
+    material: Material,
+    workload: Workload,
+    link: LinkOptions,
+    way: Way,
+    known: Known,
+    answers: Callable[[VirtualLoop, Offload], Awaitable[list[tuple[int, float, bool, int]]]],
+    seed: int,
+) -> Outcomes:
+    loop = VirtualLoop(*directions(link, link, seed), 0.0)
+    model = TimedModel(material, loop, seed, known)
+    with tempfile.TemporaryDirectory() as folder:
+        trust = make_trust(Path(folder))
+
+        async def main() -> list[tuple[int, float, bool, int]]:
+            async with way(material, model, trust) as offload:
+                return await answers(loop, offload)
+
+        try:
+            asyncio.set_event_loop(loop)
+            found = loop.run_until_complete(main())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+    label, took, late, stage = map(np.array, zip(*found[WARM_UP:], strict=True))
+    return Outcomes(label, took, late, stage, loop.up.counts.delivered_bytes, model.busy_s)
+
+
+async def _arrive(
+    workload: Workload, ask: Callable[[int, float], Awaitable[tuple[int, bool, int]]]
+) -> list[tuple[int, float, bool, int]]:
+    """Ask as the workload has it, whatever becomes of what was asked before: label, seconds, late, stage of each."""
+    loop = asyncio.get_running_loop()
+    begin = loop.time() + _LEAD_S
+
+    async def one(number: int) -> tuple[int, float, bool, int]:
+        due = float(workload.deadline_s[number])
+        arrived = begin + float(workload.at[number])
+        await asyncio.sleep(arrived - loop.time())
+        label, late, stage = await ask(int(workload.picture[number]), due)
+        return label, due if late else min(loop.time() - arrived, due), late, stage
+
+    return list(await asyncio.gather(*map(one, range(len(workload)))))
+
+
+def _photograph(material: Material, index: int) -> npt.NDArray[np.uint8] | None:
+    larger = material.photographs.shape[1:] != material.images.shape[1:]
+    return material.photographs[index] if larger else None
+
+
+def _stage(answer: Answer, stages: int) -> int:
+    return stages if answer.stage == "datacenter" else int(answer.stage.removeprefix("stage"))
