@@ -6,13 +6,14 @@ import abc
 import asyncio
 import contextlib
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aioquic.asyncio.protocol import QuicConnectionProtocol, QuicStreamHandler
 from aioquic.asyncio.server import serve as serve_aioquic
+from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import (
     ConnectionTerminated,
@@ -35,9 +36,10 @@ _TRY_AGAIN = 1.0  # seconds after which a handshake that got nowhere begins anew
 _LONG = 3_600.0  # seconds: no connection here ends for being idle
 _CANCELLED = 0x10  # application error code of a stream that nobody waits for
 _STREAM_WINDOW = 1 << 20  # bytes that a QUIC stream may have unread: aioquic's own, not the little that our link needs
+Client = TypeVar("Client", bound="StreamClient")
 
 
-class _StreamPeer(QuicConnectionProtocol, abc.ABC):
+class _Peer(QuicConnectionProtocol, abc.ABC):
     """An end of a connection that carries a request, or its reply, a stream."""
 
     def __init__(self, quic: QuicConnection, stream_handler: QuicStreamHandler | None = None) -> None:
@@ -67,12 +69,14 @@ class _StreamPeer(QuicConnectionProtocol, abc.ABC):
         """A stream came whole."""
 
 
-class _StreamServer(_StreamPeer):
+class StreamServer(_Peer):
+    """The data centre's end."""
+
     def __init__(self, quic: QuicConnection, back_end: BackEnd, authority: Authority) -> None:
         super().__init__(quic)
         ask_for_certificate(quic)
-        self._back_end, self._authority = back_end, authority
-        self._trusted = False
+        self.back_end, self._authority = back_end, authority
+        self.trusted = False
         self._at_work: dict[int, asyncio.Task[None]] = {}  # by stream
 
     def quic_event_received(self, event: QuicEvent) -> None:
@@ -81,27 +85,33 @@ class _StreamServer(_StreamPeer):
         if isinstance(event, HandshakeCompleted):
             try:
                 self._authority.admit(shown_chain(self._quic))
-                self._trusted = True
+                self.trusted = True
             except Untrusted as error:
                 self.close(REFUSED, str(error))
         super().quic_event_received(event)
 
     def ended(self, stream: int, content: bytes) -> None:
-        if self._trusted:
-            self._at_work[stream] = task = self._loop.create_task(self._reply(stream, content))
-            task.add_done_callback(lambda _: self._at_work.pop(stream))
+        if self.trusted:
+            self.work(stream, self._reply(stream, content))
+
+    def work(self, number: int, replying: Coroutine[Any, Any, None]) -> None:
+        """Reply to a request; who takes it back says its number."""
+        self._at_work[number] = task = self._loop.create_task(replying)
+        task.add_done_callback(lambda _: self._at_work.pop(number))
 
     async def _reply(self, stream: int, content: bytes) -> None:
         (left_ms,) = _LEFT.unpack_from(content)
-        reply = await self._back_end.reply(content[_LEFT.size :], left_ms * 1e-3)
+        reply = await self.back_end.reply(content[_LEFT.size :], left_ms * 1e-3)
         self._quic.send_stream_data(stream, reply, end_stream=True)
         self.transmit()
 
 
-class _StreamClient(_StreamPeer):
+class StreamClient(_Peer):
+    """The edge's end."""
+
     def __init__(self, quic: QuicConnection) -> None:
         super().__init__(quic)
-        self._open: dict[int, asyncio.Future[bytes]] = {}
+        self.waiting: dict[int, asyncio.Future[bytes]] = {}
         self.ready: asyncio.Future[None] = self._loop.create_future()
 
     def quic_event_received(self, event: QuicEvent) -> None:
@@ -109,7 +119,7 @@ class _StreamClient(_StreamPeer):
             self.ready.set_result(None)
         if isinstance(event, ConnectionTerminated):
             broken = TransportError(f"the connection ended: {event.reason_phrase or hex(event.error_code)}: try again")
-            open_ones: list[asyncio.Future[Any]] = [self.ready, *self._open.values()]
+            open_ones: list[asyncio.Future[Any]] = [self.ready, *self.waiting.values()]
             for waiting in open_ones:
                 if not waiting.done():
                     waiting.set_exception(broken)
@@ -121,14 +131,14 @@ class _StreamClient(_StreamPeer):
         return shown_chain(self._quic)[0]
 
     def ended(self, stream: int, content: bytes) -> None:
-        waiting = self._open.get(stream)
+        waiting = self.waiting.get(stream)
         if waiting is not None and not waiting.done():
             waiting.set_result(content)
 
     async def ask(self, image: Pixels, left_s: float) -> int:
         """The label of `image`; raises Unanswered."""
         stream = self._quic.get_next_available_stream_id()
-        reply = self._open[stream] = self._loop.create_future()
+        reply = self.waiting[stream] = self._loop.create_future()
         left_ms = min(max(int(left_s * 1e3), 0), 0xFFFF)
         self._quic.send_stream_data(stream, _LEFT.pack(left_ms) + encode(image), end_stream=True)
         self.transmit()
@@ -141,7 +151,14 @@ class _StreamClient(_StreamPeer):
             self.transmit()
             raise Unanswered from None
         finally:
-            del self._open[stream]
+            del self.waiting[stream]
+
+
+def made_for_long(authority: Authority) -> QuicConfiguration:
+    """A data centre's configuration, whose connections do not end for being idle, and whose streams hold much."""
+    configuration = authority.configuration(_LONG)
+    configuration.max_data = configuration.max_stream_data = _STREAM_WINDOW
+    return configuration
 
 
 @asynccontextmanager
@@ -149,12 +166,12 @@ async def serving(back_end: BackEnd, keys: Path, host: str, port: int) -> AsyncI
     """Serve `back_end` at `host` and `port` for as long as the context lasts."""
     with contextlib.closing(Authority(keys)) as authority:
 
-        def peer(quic: QuicConnection, stream_handler: QuicStreamHandler | None = None) -> _StreamServer:
-            return _StreamServer(quic, back_end, authority)
+        def peer(quic: QuicConnection, stream_handler: QuicStreamHandler | None = None) -> StreamServer:
+            return StreamServer(quic, back_end, authority)
 
-        configuration = authority.configuration(_LONG)
-        configuration.max_data = configuration.max_stream_data = _STREAM_WINDOW
-        server = await serve_aioquic(host, port, configuration=configuration, create_protocol=peer, retry=True)
+        server = await serve_aioquic(
+            host, port, configuration=made_for_long(authority), create_protocol=peer, retry=True
+        )
         try:
             yield
         finally:
@@ -164,13 +181,22 @@ async def serving(back_end: BackEnd, keys: Path, host: str, port: int) -> AsyncI
 @asynccontextmanager
 async def asking(keys: Path, host: str, port: int) -> AsyncIterator[Ask]:
     """How the data centre at `host` and `port` is asked of an image."""
+    async with connected(keys, host, port, StreamClient) as peer:
+        yield peer.ask
+
+
+@asynccontextmanager
+async def connected(
+    keys: Path, host: str, port: int, make: Callable[[QuicConnection], Client]
+) -> AsyncIterator[Client]:
+    """A client that is connected to the data centre, which was checked."""
     link_keys = client_keys(keys, _LONG)
     link_keys.configuration.max_data = link_keys.configuration.max_stream_data = _STREAM_WINDOW
     loop = asyncio.get_running_loop()
     until = loop.time() + CONNECT_WITHIN
     while True:
         transport, peer = await loop.create_datagram_endpoint(
-            lambda: _StreamClient(QuicConnection(configuration=link_keys.configuration)), remote_addr=(host, port)
+            lambda: make(QuicConnection(configuration=link_keys.configuration)), remote_addr=(host, port)
         )
         peer.connect((host, port))
         try:
@@ -184,7 +210,7 @@ async def asking(keys: Path, host: str, port: int) -> AsyncIterator[Ask]:
                 ) from None
     try:
         check_data_centre(peer.shown, link_keys.authority, now())
-        yield peer.ask
+        yield peer
     finally:
         peer.close()
         transport.close()
