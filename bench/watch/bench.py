@@ -1,4 +1,4 @@
-"""`edgesight bench watch`: whether falls are found in time, and health is left alone.
+"""`edgesight bench watch`: whether falls are found in time, health is left alone, and what is told is true.
 
 What each section found is kept as long as all that it hangs on is the same, so that a stopped run goes on.
 """
@@ -14,7 +14,7 @@ from rich.console import Console
 from edgesight.bench.kept import Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import print_checks, write_report
 from edgesight.bench.sections import Due, print_skipped, run_sections
-from edgesight.bench.watch import drift
+from edgesight.bench.watch import drift, metrics, scraping
 from edgesight.hls.package_reference import PackageReference
 from edgesight.hls.zoo import shipped_folder
 from edgesight.host.package import Package
@@ -57,12 +57,21 @@ def _drift(asked: Asked, console: Console) -> Found:
     return drift.measure(drift.Kernel(package, PackageReference(package), data.calibration, data.test, _LOSS), console)
 
 
+def _metrics(asked: Asked, console: Console) -> Found:
+    return metrics.measure(Package.load(shipped_folder() / _KERNEL), console)
+
+
 def _no_pictures(asked: Asked) -> str | None:
     return None if asked.fashion_mnist is not None else "Fashion-MNIST is not here: name its folder with --data-dir"
 
 
 SECTIONS = {
     "drift": Section("falls of agreement and of accuracy, and pictures that stay as they are", _drift, _no_pictures),
+    "metrics": Section(
+        "every counter against the log of a run with faults, as Prometheus scraped it",
+        _metrics,
+        lambda asked: scraping.lacks(),
+    ),
 }
 
 

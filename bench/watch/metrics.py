@@ -1,0 +1,503 @@
+"""Every counter against the log of a run with faults, as a real Prometheus has scraped it.
+
+An edge (csim) and its data centre are processes, joined by an emulated link that needs no root. Answers come to be
+degraded for want of time, requests are taken back, workers hang and are killed, pictures are strange, the link loses
+packets, the data centre is killed and comes back with too little memory for its models, the calibration is swapped for
+one that audits tell against, and clients ask at all doors, wrongly, too.
+
+Words owned here: unsure (a picture that the fabric hands on under the highest target).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from rich.console import Console
+
+from edgesight.bench.kept import Found
+from edgesight.bench.link.programs import Program
+from edgesight.bench.report import Check
+from edgesight.bench.service.asked import READY
+from edgesight.bench.service.tiny import put, scaled
+from edgesight.bench.watch.held import Comparison, Expected, compare
+from edgesight.bench.watch.run_log import Asked, Life, Meant, Relayed, RunLog, Said, of_data_centre, of_edge
+from edgesight.bench.watch.scraping import MONITORING, Prometheus, ScrapeError, get, promtool_faults, scraping
+from edgesight.hls.csim import build_library
+from edgesight.host.kernel import Agreement, Calibration
+from edgesight.host.novelty import novelty_test
+from edgesight.host.package import Package, write_package
+from edgesight.host.queries import query, reload
+from edgesight.host.selftest import VECTORS
+from edgesight.sim.link.options import LinkOptions
+from edgesight.sim.link.relay import RelayLink
+from edgesight.sim.link.trust import make_trust
+
+_HOST = "127.0.0.1"
+_EDGE, _CENTRE = "edgesight-edge", "edgesight-data-centre"  # jobs
+_ONE_WAY_S, _LOSS = 0.1, 0.05  # of the link
+_ENOUGH_MS, _SHORT_MS = 20_000.0, 50.0  # deadlines: for whatever comes, and less than a round trip
+_HUNG_S = 0.5  # deadline of what is asked while the model stands still
+_AT_ONCE = 8
+_REST_S = 2.0  # in which whatever is under way comes to an end
+_WITHIN_S = 60.0
+_LOOK_EVERY_S = 0.1
+_SEED = 5
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where everything is, HOST:PORT each."""
+
+    link: str
+    http: str
+    centre: str  # its port for health
+    edge_http: str
+    edge: str
+    prometheus: str
+
+
+def measure(package: Package, console: Console) -> Found:
+    """Run it all. Raises EdgeSightError where a program does not do its part."""
+    faults = promtool_faults()
+    with tempfile.TemporaryDirectory(prefix="edgesight-metrics-") as folder:
+        run = _Run(package, Path(folder), console)
+        compared, rules, firing = asyncio.run(run.all())
+    names = sorted({name for one in compared.values() for name in (*one.exact, *one.within)})
+    wrong = [{"held": when, **row} for when, one in compared.items() for row in one.wrong]
+    body = {
+        "wrong": wrong,
+        "held": {when: {"exactly": one.exact, "between_bounds": one.within} for when, one in compared.items()},
+        "not_told": sorted(run.told - set(names)),
+        "answers": len(run.log.said),
+        "alerts_firing": firing,
+        "promtool": faults,
+        "rules_not_evaluated": rules,
+    }
+    exact = {name for one in compared.values() for name in one.exact} - {n for o in compared.values() for n in o.within}
+    told = f"of them {len(exact)} exactly"
+    checks = (
+        Check("series of counters and histograms that disagree with the log", len(wrong), 0, True, "", "measured"),
+        Check("counters and histograms compared", len(names), len(run.counted), False, told, "measured"),
+        Check("faults that promtool finds in the rules and their tests", len(faults), 0, True, "", "measured"),
+        Check("rules that Prometheus has not evaluated", len(rules), 0, True, "", "measured"),
+    )
+    return Found(body, checks)
+
+
+class _Run:
+    """One run; `log` is what was done and what came back."""
+
+    def __init__(self, package: Package, folder: Path, console: Console) -> None:
+        self.log = RunLog()
+        self.told: set[str] = set()  # names of all counters and histograms
+        self.counted: set[str] = set()  # of those that had a value
+        self._console, self._folder = console, folder
+        self._name = package.kernel.name
+        known = package.kernel.calibration
+        assert known is not None
+        build_library(package)
+        self._package = write_package(folder / "package", package.kernel, _files(package))
+        self._calibration = self._calibrate(known, images=1_000, agreed=500)
+        self._targets = sorted(target.accuracy for target in known.targets)
+        self._level = level.level if (level := novelty_test(package)) is not None else 0.0
+        with np.load(BytesIO(package.read(VECTORS))) as vectors:
+            shown = vectors["images"]
+        self._pictures = _written(folder / "pictures", [*shown, *_blended(shown)])
+        noise = np.random.default_rng(_SEED).integers(0, 256, shown[:8].shape, np.uint8)
+        self._strange = _written(folder / "strange", list(noise))
+        self._unsure: list[Path] = []
+        self._life = 1
+        self._socket, self._audits = folder / "edge.sock", folder / "audits"
+        trust = make_trust(folder / "trust")
+        self._keys = trust
+        for model, by in (("double", 2.0), ("treble", 3.0)):
+            put(folder / "models", model, scaled(by))
+        self._at = _Places(_free(socket.SOCK_DGRAM), *(_free(socket.SOCK_STREAM) for _ in range(5)))
+        self._before: Sequence[Any] = ()
+        self._relayed = Relayed(0, 0, 0)
+
+    def _calibrate(self, known: Calibration, images: int, agreed: int) -> Calibration:
+        """Put this agreement of all targets into the package."""
+        agreement = Agreement(images=images, agreed=agreed, lower_bound=agreed / images)
+        targets = [target.model_copy(update={"agreement": agreement}) for target in known.targets]
+        made = known.model_copy(update={"targets": targets})
+        kernel = self._package.kernel.model_copy(update={"calibration": made})
+        self._package = write_package(self._package.path, kernel, _files(self._package))
+        return made
+
+    async def all(self) -> tuple[dict[str, Comparison], list[str], list[str]]:
+        """What disagreed at the end of each life, rules that are unsound, and alerts that fire."""
+        names = [
+            line.partition("alert: ")[2].strip()
+            for line in (MONITORING / "alerts.yml").read_text().splitlines()
+            if "- alert: " in line
+        ]
+        host, port = self._at.link.split(":")
+        way = LinkOptions(delay_s=_ONE_WAY_S)
+        compared: dict[str, Comparison] = {}
+        async with contextlib.AsyncExitStack() as stack:
+            relay = await stack.enter_async_context(RelayLink((host, int(port)), way, seed=_SEED))
+            centre = await stack.enter_async_context(self._centre())
+            edge = await stack.enter_async_context(self._edge(relay.address))
+            targets = {_EDGE: self._at.edge, _CENTRE: self._at.centre}
+            prometheus = await stack.enter_async_context(
+                scraping(self._folder / "prometheus", self._at.prometheus, targets)
+            )
+            await self._connected(edge)
+            await self._begin_life(relay)
+            await self._first_life(centre)
+            compared |= await self._held(prometheus, relay, loads=3, lost=1)
+            budget = self._budget()
+            await self._outage(centre)
+            again = await stack.enter_async_context(self._centre("--load", "double", "--memory", str(budget)))
+            assert again.ended() is None
+            await self._connected(edge)
+            self.log.outages[-1] = (self.log.outages[-1][0], time.time())
+            self._life = 2
+            await self._begin_life(relay)
+            await self._second_life(relay)
+            compared |= await self._held(prometheus, relay, loads=3, lost=0)
+            unsound, firing = prometheus.unsound_rules(names), prometheus.alerts()
+        return compared, unsound, firing
+
+    # -------------------------------------------------------------------------------------------------- the programs
+
+    @contextlib.asynccontextmanager
+    async def _centre(self, *more: str) -> AsyncIterator[Program]:
+        port = self._at.link.split(":")[1]
+        words = ["datacenter", "serve", str(self._package.path), "--keys", str(self._keys.datacenter), "--port", port]
+        words += ["--http", self._at.http, "--health", self._at.centre, "--repository", str(self._folder / "models")]
+        log = self._folder / f"datacenter{self._life}-{len(more)}.log"
+        async with _running(Program("data centre", [*words, *more], f"{READY}HTTP", log)) as program:
+            yield program
+
+    @contextlib.asynccontextmanager
+    async def _edge(self, datacenter: tuple[str, int]) -> AsyncIterator[Program]:
+        words = ["edge", str(self._package.path), "--fabric", "csim", "--socket", str(self._socket)]
+        words += ["--keys", str(self._keys.edge), "--datacenter", f"{datacenter[0]}:{datacenter[1]}"]
+        words += ["--audits", str(self._audits), "--audit-share", "1", "--http", self._at.edge_http]
+        words += ["--health", self._at.edge]
+        async with _running(Program("edge", words, "edge: HTTP", self._folder / "edge.log")) as program:
+            yield program
+
+    async def _connected(self, edge: Program) -> None:
+        await self._until("the edge's connection", lambda: self._link() == 1)
+        assert edge.ended() is None
+
+    def _link(self) -> float:
+        """Whether the edge is connected, as it says at its port for health."""
+        text = str(get(self._at.edge, "/metrics"))
+        return next(
+            float(line.split()[-1]) for line in text.splitlines() if line.startswith("edgesight_link_connected")
+        )
+
+    async def _until(self, what: str, reached: Any) -> None:
+        until = time.monotonic() + _WITHIN_S
+        while not await asyncio.to_thread(reached):
+            if time.monotonic() > until:
+                raise ScrapeError(f"{what}: not within {_WITHIN_S:g} s: run it again on a machine with less to do")
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _begin_life(self, relay: RelayLink) -> None:
+        self._before = await asyncio.to_thread(self._stats, self._at.http)
+        counts = relay.up
+        self._relayed = Relayed(counts.offered, counts.delivered, counts.lost + counts.overflowed)
+        self.log.began[self._life] = time.time()
+        self._console.print(f"life {self._life} of the data centre ...", highlight=False, markup=False)
+
+    def _stats(self, address: str) -> list[Any]:
+        return list(get(address, "/v2/models/stats")["model_stats"])
+
+    # ------------------------------------------------------------------------------------------------------- asking
+
+    async def _ask(self, pictures: Sequence[Path], accuracy: float, deadline_ms: float, meant: Meant = "") -> None:
+        """Over the socket."""
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(picture: Path) -> Said:
+            async with room:
+                answer = await asyncio.to_thread(query, self._socket, picture, accuracy, deadline_ms)
+            said = Said.of_answer(answer, self._life, meant)
+            if said.stage == "datacenter" and accuracy == self._targets[-1] and picture not in self._unsure:
+                self._unsure.append(picture)
+            return said
+
+        self.log.said += await asyncio.gather(*map(one, pictures))
+
+    async def _ask_door(
+        self, picture: Path, accuracy: float, deadline_ms: float, meant: Meant = "", refused: bool = False
+    ) -> None:
+        """Over HTTP; `refused`: it is to be."""
+        status, told = await _post(self._at.edge_http, self._path(), self._body(picture, accuracy, deadline_ms))
+        if (status != 200) != refused:
+            raise ScrapeError(f"the edge's door said {status}, {told}: see its log")
+        if refused:
+            self.log.edge_door.failed += 1
+        else:
+            self.log.edge_door.took(1)
+            self.log.said.append(Said.of_parameters(told["parameters"], self._life, meant))
+
+    async def _take_back(self, picture: Path, after: float) -> None:
+        """Ask over HTTP, and hang up."""
+        asking = asyncio.create_task(
+            _post(self._at.edge_http, self._path(), self._body(picture, self._targets[-1], _ENOUGH_MS))
+        )
+        await asyncio.sleep(after)
+        if asking.done():
+            raise ScrapeError("an answer came while the model stood still: run it again on a machine with less to do")
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        self.log.taken_back[self._life] += 1
+
+    def _path(self) -> str:
+        return f"/v2/models/{self._name}/infer"
+
+    def _body(self, picture: Path, accuracy: float, deadline_ms: float) -> dict[str, Any]:
+        pixels = _pixels(picture)
+        taken = {"name": "picture", "datatype": "UINT8", "shape": [1, *pixels.shape], "data": pixels.ravel().tolist()}
+        return {"inputs": [taken], "parameters": {"accuracy": accuracy, "deadline_ms": deadline_ms}}
+
+    async def _ask_centre(self, model: str, rows: int, right: bool = True) -> None:
+        """Rows of a model at the data centre's own doors; not `right`: of a shape that it does not take."""
+        (port,) = (await asyncio.to_thread(get, self._at.http, f"/v2/models/{model}"))["inputs"]
+        shape = [rows, *map(int, port["shape"][1:])]
+        if not right:
+            shape[-1] += 1
+        taken = {"name": port["name"], "datatype": port["datatype"], "shape": shape}
+        data = [0] * int(np.prod(shape))
+        status, told = await _post(self._at.http, f"/v2/models/{model}/infer", {"inputs": [{**taken, "data": data}]})
+        if (status == 200) != right:
+            raise ScrapeError(f"the data centre's door said {status}, {told}: see its log")
+        asked = self.log.doors.setdefault(self._life, {}).setdefault(model, Asked())
+        if right:
+            asked.took(rows)
+        else:
+            asked.failed += 1
+
+    # ------------------------------------------------------------------------------------------------------- a run
+
+    async def _first_life(self, centre: Program) -> None:
+        """Without loss, so that all can be told exactly."""
+        for accuracy in (self._targets[0], self._targets[len(self._targets) // 2], self._targets[-1]):
+            await self._ask(self._pictures, accuracy, _ENOUGH_MS)
+        await self._ask(self._strange, self._targets[0], _ENOUGH_MS)
+        for picture in self._pictures[:6]:
+            await self._ask_door(picture, self._targets[0], _ENOUGH_MS)
+        await self._ask_door(self._pictures[0], 1.0, _ENOUGH_MS, refused=True)
+        for model in ("double", "treble", self._name):
+            for rows in (1, 2, 3):
+                await self._ask_centre(model, rows)
+        await self._ask_centre("double", 1, right=False)
+        if not self._unsure:
+            raise ScrapeError("the fabric is sure of every picture: take another package")
+        await self._ask(self._unsure, self._targets[-1], _SHORT_MS)
+        await asyncio.sleep(_REST_S)  # audits, too
+        await self._hang(centre)
+        await self._kill_workers(centre)
+
+    async def _hang(self, centre: Program) -> None:
+        """The model stands still for a while: what was asked meanwhile is late, or taken back.
+
+        The first has the model, so that the others wait.
+        """
+        workers = _workers(centre)
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        first = asyncio.create_task(self._take_back(self._unsure[0], 2 * _ONE_WAY_S + _HUNG_S))
+        await asyncio.sleep(2 * _ONE_WAY_S)
+        others = (self._unsure[n % len(self._unsure)] for n in range(8))
+        late = [self._ask_door(picture, self._targets[-1], _HUNG_S * 1e3, "hung") for picture in (*others,)[:4]]
+        back = [self._take_back(self._unsure[n % len(self._unsure)], _HUNG_S / 2) for n in range(4)]
+        await asyncio.gather(first, *late, *back)
+        await asyncio.sleep(2 * _ONE_WAY_S)  # the way there of what was taken back
+        for worker in workers:
+            os.kill(worker, signal.SIGCONT)
+        await asyncio.sleep(_REST_S)
+
+    async def _kill_workers(self, centre: Program) -> None:
+        """While the back end's has a picture."""
+        workers = _workers(centre)
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        asking = asyncio.create_task(self._ask(self._unsure[:1], self._targets[-1], _ENOUGH_MS))
+        await asyncio.sleep(4 * _ONE_WAY_S)
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        await asking
+        models = ("double", "treble", self._name)
+        await self._until("workers that are started anew", lambda: all(map(self._model_ready, models)))
+        await self._ask(self._unsure[:4], self._targets[-1], _ENOUGH_MS)
+        for model in models[:2]:
+            await self._ask_centre(model, 2)
+
+    def _model_ready(self, model: str) -> bool:
+        try:
+            get(self._at.http, f"/v2/models/{model}/ready")
+        except OSError:
+            return False
+        return True
+
+    def _budget(self) -> int:
+        """MiB in which the back end and one more model fit, and not two."""
+        taken = {
+            name: int(get(self._at.http, f"/v2/models/{name}/config")["parameters"]["memory_bytes"]["string_value"])
+            for name in ("double", "treble", self._name)
+        }
+        double, treble = taken["double"], taken["treble"]
+        return (taken[self._name] + max(double, treble) + min(double, treble) // 2) // _MIB
+
+    async def _outage(self, centre: Program) -> None:
+        """The data centre is killed; the edge notices after a while."""
+        centre.signal(signal.SIGKILL)
+        self.log.outages.append((time.time(), time.time() + _WITHIN_S))
+        await self._ask(self._unsure[:4], self._targets[-1], 1_000.0, "lost")
+        await self._until("the loss of the data centre", lambda: self._link() == 0)
+        await self._ask(self._unsure[:4], self._targets[-1], 1_000.0, "lost")
+
+    async def _second_life(self, relay: RelayLink) -> None:
+        """With loss, another calibration, and too little memory for all models."""
+        relay.set_loss(_LOSS)
+        for accuracy in (self._targets[0], self._targets[-1]):
+            await self._ask(self._pictures, accuracy, _ENOUGH_MS)
+        await asyncio.sleep(_REST_S)
+        self._calibration = self._calibrate(self._calibration, images=100_000, agreed=99_900)
+        await asyncio.to_thread(reload, self._socket)
+        self.log.swaps += 1
+        for _ in range(3):
+            await self._ask(self._pictures, self._targets[0], _ENOUGH_MS)
+        await self._ask(self._unsure, self._targets[-1], _ENOUGH_MS)
+        await self._ask(self._strange, self._targets[-1], _ENOUGH_MS)
+        relay.set_loss(0.0)
+        await self._ask_centre("double", 3)
+        status, told = await _post(self._at.http, "/v2/repository/models/treble/load", {})
+        if status != 200:
+            raise ScrapeError(f"the data centre's door said {status}, {told}: see its log")
+        await self._ask_centre("treble", 2)
+        await self._ask_centre(self._name, 2)
+
+    async def _held(self, prometheus: Prometheus, relay: RelayLink, loads: int, lost: int) -> dict[str, Comparison]:
+        """All that was told at this moment, at which everything rests, against the log."""
+        await asyncio.sleep(_REST_S)
+        at = await prometheus.scraped()
+        kinds = await asyncio.to_thread(prometheus.kinds)
+        found = {job: await asyncio.to_thread(prometheus.samples, job, at) for job in (_EDGE, _CENTRE)}
+        stats = {job: await asyncio.to_thread(self._stats, address) for job, address in self._addresses().items()}
+        counts, began = relay.up, self._relayed
+        lost_there = counts.lost + counts.overflowed
+        index = (await _post(self._at.http, "/v2/repository/index", {}))[1]
+        strips = sum(value for (name, labels), value in found[_CENTRE].items() if _came(name, labels))
+        level, audits = self._level, self._audits
+        all_of_it = Relayed(counts.offered, counts.delivered, lost_there)
+        edge = of_edge(self.log, self._name, audits, self._calibration, level, stats[_EDGE], all_of_it, strips)
+        part = Relayed(counts.offered - began.offered, counts.delivered - began.delivered, lost_there - began.lost)
+        life = Life(
+            number=self._life,
+            seconds=time.time() - self.log.began[self._life],
+            back_end=self._name,
+            before=self._before,
+            stats=stats[_CENTRE],
+            index=index,
+            loads=loads,
+            lost=lost,
+            relayed=part,
+        )
+        expected: dict[str, Expected] = {_EDGE: edge, _CENTRE: of_data_centre(self.log, audits, life)}
+        for samples in found.values():
+            self._note(kinds, samples)
+        return {f"{job}, life {self._life}": compare(found[job], kinds, expected[job]) for job in found}
+
+    def _addresses(self) -> dict[str, str]:
+        return {_EDGE: self._at.edge_http, _CENTRE: self._at.http}
+
+    def _note(self, kinds: dict[str, str], samples: Any) -> None:
+        """Which counters and histograms there are, and which of them have a value."""
+        counted = {name for name, kind in kinds.items() if kind in ("counter", "histogram")}
+        there = {name for name, _ in samples}
+        self.told |= counted
+        self.counted |= {name for name in counted if name in there or f"{name}_count" in there}
+
+
+def _came(name: str, labels: frozenset[tuple[str, str]]) -> bool:
+    return name == "edgesight_link_strips_total" and bool(labels & {("what", "came"), ("what", "repeated")})
+
+
+@contextlib.asynccontextmanager
+async def _running(program: Program) -> AsyncIterator[Program]:
+    try:
+        await program.start()
+        yield program
+    finally:
+        if program.started and program.ended() is None:
+            await program.end(signal.SIGTERM)
+
+
+def _workers(centre: Program) -> list[int]:
+    children = Path(f"/proc/{centre.pid}/task/{centre.pid}/children").read_text()
+    return [int(child) for child in children.split()]
+
+
+def _files(package: Package) -> dict[str, bytes]:
+    return {name: (package.path / name).read_bytes() for name in package.kernel.files}
+
+
+def _blended(images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
+    """Each with each of three others, half of both: pictures that no network is sure of."""
+    wide = images.astype(np.uint16)
+    return [
+        ((one + other) // 2).astype(np.uint8)
+        for by in (1, 2, 3)
+        for one, other in zip(wide, np.roll(wide, by, 0), strict=True)
+    ]
+
+
+def _written(folder: Path, images: Sequence[npt.NDArray[np.uint8]]) -> list[Path]:
+    folder.mkdir()
+    paths = [folder / f"{number}.png" for number in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        content = BytesIO()
+        Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(content, "PNG")
+        path.write_bytes(content.getvalue())
+    return paths
+
+
+def _pixels(path: Path) -> npt.NDArray[np.uint8]:
+    pixels = np.asarray(Image.open(path), np.uint8)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+async def _post(address: str, path: str, body: Any) -> tuple[int, Any]:
+    """Status and JSON; cancelled, it hangs up."""
+    host, port = address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        content = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {len(content)}\r\nConnection: close\r\n\r\n".encode() + content)
+        answer = await reader.read()
+    finally:
+        writer.close()
+    told, _, content = answer.partition(b"\r\n\r\n")
+    return int(told.split()[1]), json.loads(content) if content else None
+
+
+def _free(kind: socket.SocketKind) -> str:
+    """HOST:PORT that nobody has just now."""
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind((_HOST, 0))
+        return f"{_HOST}:{taken.getsockname()[1]}"
