@@ -18,6 +18,7 @@ import signal
 import socket
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -38,6 +39,7 @@ from edgesight.bench.watch.held import Comparison, Expected, compare
 from edgesight.bench.watch.run_log import Asked, Life, Meant, Relayed, RunLog, Said, of_data_centre, of_edge
 from edgesight.bench.watch.scraping import MONITORING, Prometheus, ScrapeError, get, promtool_faults, scraping
 from edgesight.hls.csim import build_library
+from edgesight.host.audits import audits_in, picture_of
 from edgesight.host.kernel import Agreement, Calibration
 from edgesight.host.novelty import novelty_test
 from edgesight.host.package import Package, write_package
@@ -53,9 +55,11 @@ _ONE_WAY_S, _LOSS = 0.1, 0.05  # of the link
 _ENOUGH_MS, _SHORT_MS = 20_000.0, 50.0  # deadlines: for whatever comes, and less than a round trip
 _HUNG_S = 0.5  # deadline of what is asked while the model stands still
 _AT_ONCE = 8
+_AGAIN = 20  # pictures that are asked so that audits give an alarm
 _REST_S = 2.0  # in which whatever is under way comes to an end
 _WITHIN_S = 60.0
 _LOOK_EVERY_S = 0.1
+_CAME = 'edgesight_link_strips_total{what="came"}'
 _SEED = 5
 _MIB = 1 << 20
 
@@ -85,6 +89,10 @@ def measure(package: Package, console: Console) -> Found:
         "held": {when: {"exactly": one.exact, "between_bounds": one.within} for when, one in compared.items()},
         "not_told": sorted(run.told - set(names)),
         "answers": len(run.log.said),
+        "degraded": sum(one.degraded for one in run.log.said),
+        "hedged": sum(one.hedged for one in run.log.said),
+        "taken_back": run.log.taken_back.total(),
+        "audits": {str(agrees): count for agrees, count in run.audited.items()},
         "alerts_firing": firing,
         "promtool": faults,
         "rules_not_evaluated": rules,
@@ -107,6 +115,7 @@ class _Run:
         self.log = RunLog()
         self.told: set[str] = set()  # names of all counters and histograms
         self.counted: set[str] = set()  # of those that had a value
+        self.audited: Counter[bool | None] = Counter()  # by whether both agreed
         self._console, self._folder = console, folder
         self._name = package.kernel.name
         known = package.kernel.calibration
@@ -253,12 +262,12 @@ class _Run:
             self.log.edge_door.took(1)
             self.log.said.append(Said.of_parameters(told["parameters"], self._life, meant))
 
-    async def _take_back(self, picture: Path, after: float) -> None:
+    async def _take_back(self, picture: Path, when: asyncio.Event) -> None:
         """Ask over HTTP, and hang up."""
         asking = asyncio.create_task(
             _post(self._at.edge_http, self._path(), self._body(picture, self._targets[-1], _ENOUGH_MS))
         )
-        await asyncio.sleep(after)
+        await when.wait()
         if asking.done():
             raise ScrapeError("an answer came while the model stood still: run it again on a machine with less to do")
         asking.cancel()
@@ -319,16 +328,24 @@ class _Run:
         workers = _workers(centre)
         for worker in workers:
             os.kill(worker, signal.SIGSTOP)
-        first = asyncio.create_task(self._take_back(self._unsure[0], 2 * _ONE_WAY_S + _HUNG_S))
-        await asyncio.sleep(2 * _ONE_WAY_S)
-        others = (self._unsure[n % len(self._unsure)] for n in range(8))
-        late = [self._ask_door(picture, self._targets[-1], _HUNG_S * 1e3, "hung") for picture in (*others,)[:4]]
-        back = [self._take_back(self._unsure[n % len(self._unsure)], _HUNG_S / 2) for n in range(4)]
-        await asyncio.gather(first, *late, *back)
+        came, through = await asyncio.to_thread(self._came), asyncio.Event()
+        first = asyncio.create_task(self._take_back(self._unsure[0], through))
+        await self._until("a picture at the data centre", lambda: self._came() > came)
+        others = (self._unsure * 6)[:6]
+        late = [self._ask_door(picture, self._targets[-1], _HUNG_S * 1e3, "hung") for picture in others[::2]]
+        asked = asyncio.gather(first, *late, *(self._take_back(picture, through) for picture in others[1::2]))
+        await self._until("pictures at the data centre", lambda: self._came() > came + len(others))
+        through.set()
+        await asked
         await asyncio.sleep(2 * _ONE_WAY_S)  # the way there of what was taken back
         for worker in workers:
             os.kill(worker, signal.SIGCONT)
         await asyncio.sleep(_REST_S)
+
+    def _came(self) -> float:
+        """Strips that came to the data centre: by which it is known that pictures are there."""
+        text = str(get(self._at.centre, "/metrics"))
+        return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(_CAME))
 
     async def _kill_workers(self, centre: Program) -> None:
         """While the back end's has a picture."""
@@ -379,8 +396,7 @@ class _Run:
         self._calibration = self._calibrate(self._calibration, images=100_000, agreed=99_900)
         await asyncio.to_thread(reload, self._socket)
         self.log.swaps += 1
-        for _ in range(3):
-            await self._ask(self._pictures, self._targets[0], _ENOUGH_MS)
+        await self._disagree()
         await self._ask(self._unsure, self._targets[-1], _ENOUGH_MS)
         await self._ask(self._strange, self._targets[-1], _ENOUGH_MS)
         relay.set_loss(0.0)
@@ -390,6 +406,14 @@ class _Run:
             raise ScrapeError(f"the data centre's door said {status}, {told}: see its log")
         await self._ask_centre("treble", 2)
         await self._ask_centre(self._name, 2)
+
+    async def _disagree(self) -> None:
+        """Ask what fabric and back end disagreed on, again and again, one after the other: each is audited."""
+        spoken_for = [one for one in audits_in(self._audits) if one.agrees is False]
+        pictures = [(picture_of(self._audits, one.id), one.accuracy_target) for one in spoken_for]
+        for picture, accuracy in (pictures * _AGAIN)[:_AGAIN]:
+            await self._ask([picture], accuracy, _ENOUGH_MS)
+            await asyncio.sleep(4 * _ONE_WAY_S)
 
     async def _held(self, prometheus: Prometheus, relay: RelayLink, loads: int, lost: int) -> dict[str, Comparison]:
         """All that was told at this moment, at which everything rests, against the log."""
@@ -401,10 +425,10 @@ class _Run:
         counts, began = relay.up, self._relayed
         lost_there = counts.lost + counts.overflowed
         index = (await _post(self._at.http, "/v2/repository/index", {}))[1]
-        strips = sum(value for (name, labels), value in found[_CENTRE].items() if _came(name, labels))
         level, audits = self._level, self._audits
+        self.audited = Counter(one.agrees for one in audits_in(audits))
         all_of_it = Relayed(counts.offered, counts.delivered, lost_there)
-        edge = of_edge(self.log, self._name, audits, self._calibration, level, stats[_EDGE], all_of_it, strips)
+        edge = of_edge(self.log, self._name, audits, self._calibration, level, stats[_EDGE], all_of_it)
         part = Relayed(counts.offered - began.offered, counts.delivered - began.delivered, lost_there - began.lost)
         life = Life(
             number=self._life,
@@ -431,10 +455,6 @@ class _Run:
         there = {name for name, _ in samples}
         self.told |= counted
         self.counted |= {name for name in counted if name in there or f"{name}_count" in there}
-
-
-def _came(name: str, labels: frozenset[tuple[str, str]]) -> bool:
-    return name == "edgesight_link_strips_total" and bool(labels & {("what", "came"), ("what", "repeated")})
 
 
 @contextlib.asynccontextmanager
