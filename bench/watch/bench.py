@@ -58,7 +58,9 @@ def _drift(asked: Asked, console: Console) -> Found:
 
 
 def _metrics(asked: Asked, console: Console) -> Found:
-    return metrics.measure(Package.load(shipped_folder() / _KERNEL), console)
+    package = Package.load(shipped_folder() / _KERNEL)
+    data = datasets.load(_KERNEL, asked.fashion_mnist, package.kernel.input.height)
+    return metrics.measure(package, data.test.images, console)
 
 
 def _no_pictures(asked: Asked) -> str | None:
@@ -70,7 +72,7 @@ SECTIONS = {
     "metrics": Section(
         "every counter against the log of a run with faults, as Prometheus scraped it",
         _metrics,
-        lambda asked: scraping.lacks(),
+        lambda asked: scraping.lacks() or _no_pictures(asked),
     ),
 }
 

@@ -80,11 +80,13 @@ class Comparison:
     Attributes:
         exact: names of metrics all of whose series were held exactly.
         within: names of those of which some could be held between bounds alone.
+        series: how many were held against something.
         wrong: what was found and what was expected, where it does not agree or nothing is known to hold it against.
     """
 
     exact: list[str]
     within: list[str]
+    series: int
     wrong: list[dict[str, Any]]
 
 
@@ -93,6 +95,7 @@ def compare(found: Mapping[Series, float], kinds: Mapping[str, str], expected: E
     counted = {name for name, kind in kinds.items() if kind == "counter"}
     spread = {name + part: name for name, kind in kinds.items() if kind == "histogram" for part in _PARTS}
     wrong: list[dict[str, Any]] = []
+    held = 0
     names: dict[str, bool] = {}  # of metrics, and whether all of it is exact
     for one, value in found.items():
         name, labels = one
@@ -105,6 +108,7 @@ def compare(found: Mapping[Series, float], kinds: Mapping[str, str], expected: E
             if metric is not None:
                 wrong.append(_told(one, value, None))
             continue
+        held += 1
         if not known.holds(value):
             wrong.append(_told(one, value, known))
         if metric is not None and not name.endswith("_bucket"):
@@ -115,7 +119,7 @@ def compare(found: Mapping[Series, float], kinds: Mapping[str, str], expected: E
         if not known.holds(value):
             wrong.append({"series": told, "found": value, "expected": [known.low, known.high]})
     exact = sorted(name for name, all_exact in names.items() if all_exact)
-    return Comparison(exact, sorted(set(names) - set(exact)), wrong)
+    return Comparison(exact, sorted(set(names) - set(exact)), held, wrong)
 
 
 def _told(one: Series, value: float | None, known: Range | None) -> dict[str, Any]:

@@ -76,6 +76,11 @@ class Said:
         )
 
     @property
+    def needless(self) -> bool:
+        """It was hedged, and the fabric's answer counts: its request was taken back, perhaps too late."""
+        return self.hedged and self.offload is None
+
+    @property
     def offload(self) -> str | None:
         """What became of its request to the data centre: as the metric has it; None where there was none."""
         if self.stage == "datacenter" or "came after the deadline" in self.reason:
@@ -157,11 +162,15 @@ def of_edge(
     expected.add("fabric_run_pictures_sum", looked, **own)
     expected.add("fabric_run_pictures_count", Range(1, looked), **own)
     expected.add("swaps_total", log.swaps, **own)
-    offloads = Counter(one.offload for one in said)
+    offloads, needless = Counter(one.offload for one in said), sum(one.needless for one in said)
     for outcome in ("answered", "unanswered", "not_sent"):
-        expected.add("offloads_total", offloads[outcome], outcome=outcome, **own)
-    needless = sum(one.hedged and one.offload is None for one in said)
-    expected.add("offloads_cancelled_total", log.taken_back.total() + needless, **own)
+        expected.add("offloads_total", Range(offloads[outcome], offloads[outcome] + needless), outcome=outcome, **own)
+    back = log.taken_back.total()
+    expected.add("offloads_cancelled_total", Range(back, back + needless), **own)
+    outcomes = {series("offloads_total", outcome=one, **own): 1.0 for one in ("answered", "unanswered", "not_sent")}
+    every = {**outcomes, series("offloads_cancelled_total", **own): 1.0}
+    asked_for = offloads.total() - offloads[None] + back + needless
+    expected.sum("all that the edge asked, or was about to ask", every, asked_for)
     coarse = sum("more coarsely" in one.reason for one in said)
     hidden = sum("packets lost" in one.reason or "came after" in one.reason for one in said)
     expected.add("offloads_coarse_total", Range(coarse, coarse + hidden), **own)
@@ -254,8 +263,8 @@ class Life:
 def of_data_centre(log: RunLog, audits_folder: Path, life: Life) -> Expected:
     """What the data centre's metrics are to be at the end of a life."""
     expected = Expected()
-    asked = _requests(expected, log, audits_folder, life)
-    _batches(expected, log, life, asked)
+    asked, failed = _requests(expected, log, audits_folder, life)
+    _batches(expected, log, life, asked, failed)
     lost, delivered = life.relayed.lost, life.relayed.delivered
     expected.add("link_strips_total", Range(asked.low, delivered), what="came")
     expected.add("link_strips_total", Range(0, delivered), what="repeated")
@@ -276,8 +285,8 @@ def of_data_centre(log: RunLog, audits_folder: Path, life: Life) -> Expected:
     return expected
 
 
-def _requests(expected: Expected, log: RunLog, audits_folder: Path, life: Life) -> Range:
-    """What became of the edge's requests, and how many there were."""
+def _requests(expected: Expected, log: RunLog, audits_folder: Path, life: Life) -> tuple[Range, Range]:
+    """What became of the edge's requests: how many there were, and how many failed."""
     said = [one for one in log.said if one.life == life.number and one.meant != "lost"]
     audits = [
         one
@@ -290,7 +299,7 @@ def _requests(expected: Expected, log: RunLog, audits_folder: Path, life: Life) 
     refused = Counter(status for one in said for status in ("late", "busy") if f"gave none: {status}" in one.reason)
     unclear = sum(one.offload == "unanswered" for one in said) - hung - failed - refused.total()
     unclear += sum(one.backend_label is None for one in audits)
-    needless = sum(one.hedged and one.offload is None for one in said)  # taken back, perhaps too late
+    needless = sum(one.needless for one in said)
 
     def outcome(name: str, count: int, more: int) -> None:
         expected.add("link_requests_total", Range(count, count + more), outcome=name)
@@ -305,10 +314,10 @@ def _requests(expected: Expected, log: RunLog, audits_folder: Path, life: Life) 
     outcomes = ("answered", "late", "busy", "failed", "cancelled")
     parts = {series("link_requests_total", outcome=one): 1.0 for one in outcomes}
     expected.sum("all that edges asked the data centre", parts, total)
-    return total
+    return total, Range(failed, failed + unclear)
 
 
-def _batches(expected: Expected, log: RunLog, life: Life, asked: Range) -> None:
+def _batches(expected: Expected, log: RunLog, life: Life, asked: Range, failed_there: Range) -> None:
     """Runs of models: the back end's as its link says, and as its doors do, where edges' batches are requests, too."""
     before = {(one["name"], one["version"]): one for one in life.before}
     for one in life.stats:
@@ -323,14 +332,14 @@ def _batches(expected: Expected, log: RunLog, life: Life, asked: Range) -> None:
             expected.add("batches_total", count, size=str(size), **key)
         link = Asked(succeeded - by_clients.succeeded, failed - by_clients.failed, rows - by_clients.rows)
         if name == life.back_end:
-            # Its own doors' counts are what the link's are held against; of what failed, the link alone knows how much.
+            # Its own doors' counts are what the link's are held against.
             expected.add("requests_total", _count(one, "success"), outcome="success", **key)
             expected.add("requests_total", _count(one, "fail"), outcome="fail", **key)
             expected.add("pictures_total", int(one.get("inference_count", 0)), **key)
             runs = exactly(link.succeeded + link.failed)
             expected.add("link_batch_pictures_count", runs)
             expected.add("link_model_seconds_count", runs)
-            ran = Range(link.rows + link.failed, asked.high) if link.failed else exactly(link.rows)
+            ran = Range(link.rows + failed_there.low, link.rows + failed_there.high)
             expected.add("link_batch_pictures_sum", ran)
             expected.add("link_decode_seconds_count", Range(ran.low, asked.high))
             for spread in ("link_decode_seconds_sum", "link_model_seconds_sum"):
