@@ -78,7 +78,7 @@ class _Places:
 
 
 def measure(package: Package, pictures: Images, console: Console) -> Found:
-    """Run it all, asking `pictures` of the package's kind. Raises EdgeSightError where a program does not its part."""
+    """Run it all, asking `pictures` of the package's kind. Raises EdgeSightError where a program fails."""
     faults = promtool_faults()
     with tempfile.TemporaryDirectory(prefix="edgesight-metrics-") as folder:
         run = _Run(package, pictures[:PICTURES], Path(folder), console)
