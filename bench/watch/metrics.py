@@ -4,23 +4,19 @@ An edge (csim) and its data centre are processes, joined by an emulated link tha
 degraded for want of time, requests are taken back, workers hang and are killed, pictures are strange, the link loses
 packets, the data centre is killed and comes back with too little memory for its models, the calibration is swapped for
 one that audits tell against, and clients ask at all doors, wrongly, too.
-
-Words owned here: unsure (a picture that the fabric hands on under the highest target).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -35,8 +31,9 @@ from edgesight.bench.link.programs import Program
 from edgesight.bench.report import Check
 from edgesight.bench.service.asked import READY
 from edgesight.bench.service.tiny import put, scaled
+from edgesight.bench.watch.asking import ENOUGH_MS, Asker, Places, free, post
 from edgesight.bench.watch.held import Comparison, Expected, compare
-from edgesight.bench.watch.run_log import Asked, Life, Meant, Relayed, RunLog, Said, of_data_centre, of_edge
+from edgesight.bench.watch.run_log import Life, Relayed, of_data_centre, of_edge
 from edgesight.bench.watch.scraping import MONITORING, Prometheus, ScrapeError, get, promtool_faults, scraping
 from edgesight.hls.csim import build_library
 from edgesight.host.audits import audits_in, picture_of
@@ -44,37 +41,19 @@ from edgesight.host.fabric.base import Images
 from edgesight.host.kernel import Agreement, Calibration
 from edgesight.host.novelty import novelty_test
 from edgesight.host.package import Package, write_package
-from edgesight.host.queries import query, reload
+from edgesight.host.queries import reload
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import RelayLink
 from edgesight.sim.link.trust import make_trust
 
-_HOST = "127.0.0.1"
 _EDGE, _CENTRE = "edgesight-edge", "edgesight-data-centre"  # jobs
 _ONE_WAY_S, _LOSS = 0.05, 0.05  # of the link
-_ENOUGH_MS = 20_000.0  # deadline, for whatever comes
 _HUNG_S = 0.5  # deadline of what is asked while the model stands still
-_AT_ONCE = 8
 PICTURES = 64
 _AGAIN = 20  # pictures that are asked so that audits give an alarm, and so that some are hedged
 _REST_S = 2.0  # in which whatever is under way comes to an end
-_WITHIN_S = 60.0
-_LOOK_EVERY_S = 0.05
-_CAME = 'edgesight_link_strips_total{what="came"}'
 _SEED = 5
 _MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Where everything is, HOST:PORT each."""
-
-    link: str
-    http: str
-    centre: str  # its port for health
-    edge_http: str
-    edge: str
-    prometheus: str
 
 
 def measure(package: Package, pictures: Images, console: Console) -> Found:
@@ -88,6 +67,8 @@ def measure(package: Package, pictures: Images, console: Console) -> Found:
     body = {
         "wrong": wrong,
         "series": sum(one.series for one in compared.values()),
+        "exactly": sorted(exact),
+        "between_bounds_alone": sorted(set(names) - exact),
         "held": {when: {"exactly": one.exact, "between_bounds": one.within} for when, one in compared.items()},
         "not_told": sorted(run.told - set(names)),
         "answers": len(run.log.said),
@@ -99,8 +80,8 @@ def measure(package: Package, pictures: Images, console: Console) -> Found:
         "promtool": faults,
         "rules_not_evaluated": rules,
     }
-    exact = {name for one in compared.values() for name in one.exact} - {n for o in compared.values() for n in o.within}
-    told = f"of them {len(exact)} exactly"
+    exact = {name for one in compared.values() for name in one.exact}
+    told = f"of them {len(exact)} exactly"  # at the end of one life at least; `held` tells at which
     checks = (
         Check("series of counters and histograms that disagree with the log", len(wrong), 0, True, "", "measured"),
         Check("counters and histograms compared", len(names), len(run.counted), False, told, "measured"),
@@ -114,7 +95,6 @@ class _Run:
     """One run; `log` is what was done and what came back."""
 
     def __init__(self, package: Package, pictures: Images, folder: Path, console: Console) -> None:
-        self.log = RunLog()
         self.told: set[str] = set()  # names of all counters and histograms
         self.counted: set[str] = set()  # of those that had a value
         self.audited: Counter[bool | None] = Counter()  # by whether both agreed
@@ -130,14 +110,14 @@ class _Run:
         self._pictures = _written(folder / "pictures", list(pictures))
         noise = np.random.default_rng(_SEED).integers(0, 256, pictures[:8].shape, np.uint8)
         self._strange = _written(folder / "strange", list(noise))
-        self._unsure: list[Path] = []
-        self._life = 1
         self._socket, self._audits = folder / "edge.sock", folder / "audits"
         trust = make_trust(folder / "trust")
         self._keys = trust
         for model, by in (("double", 2.0), ("treble", 3.0)):
             put(folder / "models", model, scaled(by))
-        self._at = _Places(_free(socket.SOCK_DGRAM), *(_free(socket.SOCK_STREAM) for _ in range(5)))
+        self._at = Places(free(socket.SOCK_DGRAM), *(free(socket.SOCK_STREAM) for _ in range(5)))
+        self._asker = Asker(self._name, self._targets[-1], self._at, self._socket)
+        self.log = self._asker.log
         self._before: Sequence[Any] = ()
         self._relayed = Relayed(0, 0, 0)
 
@@ -178,7 +158,7 @@ class _Run:
             assert again.ended() is None
             await self._connected(edge)
             self.log.outages[-1] = (self.log.outages[-1][0], time.time())
-            self._life = 2
+            self._asker.life = 2
             await self._begin_life(relay)
             await self._second_life(relay)
             compared |= await self._held(prometheus, relay, loads=3, lost=0)
@@ -192,7 +172,7 @@ class _Run:
         port = self._at.link.split(":")[1]
         words = ["datacenter", "serve", str(self._package.path), "--keys", str(self._keys.datacenter), "--port", port]
         words += ["--http", self._at.http, "--health", self._at.centre, "--repository", str(self._folder / "models")]
-        log = self._folder / f"datacenter{self._life}-{len(more)}.log"
+        log = self._folder / f"datacenter{self._asker.life}-{len(more)}.log"
         async with _running(Program("data centre", [*words, *more], f"{READY}HTTP", log)) as program:
             yield program
 
@@ -206,119 +186,36 @@ class _Run:
             yield program
 
     async def _connected(self, edge: Program) -> None:
-        await self._until("the edge's connection", lambda: self._link() == 1)
+        await self._asker.until("the edge's connection", lambda: self._asker.link() == 1)
         assert edge.ended() is None
 
-    def _link(self) -> float:
-        """Whether the edge is connected, as it says at its port for health."""
-        text = str(get(self._at.edge, "/metrics"))
-        return next(
-            float(line.split()[-1]) for line in text.splitlines() if line.startswith("edgesight_link_connected")
-        )
-
-    async def _until(self, what: str, reached: Any) -> None:
-        until = time.monotonic() + _WITHIN_S
-        while not await asyncio.to_thread(reached):
-            if time.monotonic() > until:
-                raise ScrapeError(f"{what}: not within {_WITHIN_S:g} s: run it again on a machine with less to do")
-            await asyncio.sleep(_LOOK_EVERY_S)
-
     async def _begin_life(self, relay: RelayLink) -> None:
-        self._before = await asyncio.to_thread(self._stats, self._at.http)
+        self._before = await asyncio.to_thread(self._asker.stats, self._at.http)
         counts = relay.up
         self._relayed = Relayed(counts.offered, counts.delivered, counts.lost + counts.overflowed)
-        self.log.began[self._life] = time.time()
-        self._console.print(f"life {self._life} of the data centre ...", highlight=False, markup=False)
-
-    def _stats(self, address: str) -> list[Any]:
-        return list(get(address, "/v2/models/stats")["model_stats"])
-
-    # ------------------------------------------------------------------------------------------------------- asking
-
-    async def _ask(self, pictures: Sequence[Path], accuracy: float, deadline_ms: float, meant: Meant = "") -> None:
-        """Over the socket."""
-        room = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(picture: Path) -> Said:
-            async with room:
-                answer = await asyncio.to_thread(query, self._socket, picture, accuracy, deadline_ms)
-            said = Said.of_answer(answer, self._life, meant)
-            if said.stage == "datacenter" and accuracy == self._targets[-1] and picture not in self._unsure:
-                self._unsure.append(picture)
-            return said
-
-        self.log.said += await asyncio.gather(*map(one, pictures))
-
-    async def _ask_door(
-        self, picture: Path, accuracy: float, deadline_ms: float, meant: Meant = "", refused: bool = False
-    ) -> None:
-        """Over HTTP; `refused`: it is to be."""
-        status, told = await _post(self._at.edge_http, self._path(), self._body(picture, accuracy, deadline_ms))
-        if (status != 200) != refused:
-            raise ScrapeError(f"the edge's door said {status}, {told}: see its log")
-        if refused:
-            self.log.edge_door.failed += 1
-        else:
-            self.log.edge_door.took(1)
-            self.log.said.append(Said.of_parameters(told["parameters"], self._life, meant))
-
-    async def _take_back(self, picture: Path, when: asyncio.Event) -> None:
-        """Ask over HTTP, and hang up."""
-        asking = asyncio.create_task(
-            _post(self._at.edge_http, self._path(), self._body(picture, self._targets[-1], _ENOUGH_MS))
-        )
-        await when.wait()
-        if asking.done():
-            raise ScrapeError("an answer came while the model stood still: run it again on a machine with less to do")
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
-        self.log.taken_back[self._life] += 1
-
-    def _path(self) -> str:
-        return f"/v2/models/{self._name}/infer"
-
-    def _body(self, picture: Path, accuracy: float, deadline_ms: float) -> dict[str, Any]:
-        pixels = _pixels(picture)
-        taken = {"name": "picture", "datatype": "UINT8", "shape": [1, *pixels.shape], "data": pixels.ravel().tolist()}
-        return {"inputs": [taken], "parameters": {"accuracy": accuracy, "deadline_ms": deadline_ms}}
-
-    async def _ask_centre(self, model: str, rows: int, right: bool = True) -> None:
-        """Rows of a model at the data centre's own doors; not `right`: of a shape that it does not take."""
-        (port,) = (await asyncio.to_thread(get, self._at.http, f"/v2/models/{model}"))["inputs"]
-        shape = [rows, *map(int, port["shape"][1:])]
-        if not right:
-            shape[-1] += 1
-        taken = {"name": port["name"], "datatype": port["datatype"], "shape": shape}
-        data = [0] * int(np.prod(shape))
-        status, told = await _post(self._at.http, f"/v2/models/{model}/infer", {"inputs": [{**taken, "data": data}]})
-        if (status == 200) != right:
-            raise ScrapeError(f"the data centre's door said {status}, {told}: see its log")
-        asked = self.log.doors.setdefault(self._life, {}).setdefault(model, Asked())
-        if right:
-            asked.took(rows)
-        else:
-            asked.failed += 1
+        self.log.began[self._asker.life] = time.time()
+        self._console.print(f"life {self._asker.life} of the data centre ...", highlight=False, markup=False)
 
     # ------------------------------------------------------------------------------------------------------- a run
 
     async def _first_life(self, centre: Program) -> None:
         """Without loss, so that all can be told exactly."""
         for accuracy in (self._targets[0], self._targets[len(self._targets) // 2], self._targets[-1]):
-            await self._ask(self._pictures, accuracy, _ENOUGH_MS)
-        await self._ask(self._strange, self._targets[0], _ENOUGH_MS)
+            await self._asker.ask(self._pictures, accuracy, ENOUGH_MS)
+        await self._asker.ask(self._strange, self._targets[0], ENOUGH_MS)
         for picture in self._pictures[:6]:
-            await self._ask_door(picture, self._targets[0], _ENOUGH_MS)
-        await self._ask_door(self._pictures[0], 1.0, _ENOUGH_MS, refused=True)
+            await self._asker.ask_door(picture, self._targets[0], ENOUGH_MS)
+        await self._asker.ask_door(self._pictures[0], 1.0, ENOUGH_MS, refused=True)
         for model in ("double", "treble", self._name):
             for rows in (1, 2, 3):
-                await self._ask_centre(model, rows)
-        await self._ask_centre("double", 1, right=False)
-        if not self._unsure:
+                await self._asker.ask_centre(model, rows)
+        await self._asker.ask_centre("double", 1, right=False)
+        if not self._asker.unsure:
             raise ScrapeError("the fabric is sure of every picture: take another package")
-        for picture in self._unsure[:8]:
-            await self._ask([picture], self._targets[-1], _ENOUGH_MS)
+        for picture in self._asker.unsure[:8]:
+            await self._asker.ask([picture], self._targets[-1], ENOUGH_MS)
             fabric = next(seconds for leg, _, seconds in self.log.said[-1].legs if leg == "fabric")
-            await self._ask([picture], self._targets[-1], (fabric + _ONE_WAY_S) * 1e3)  # less than there and back
+            await self._asker.ask([picture], self._targets[-1], (fabric + _ONE_WAY_S) * 1e3)  # less than there and back
         await asyncio.sleep(_REST_S)  # audits, too
         await self._hang(centre)
         await self._kill_workers(centre)
@@ -331,12 +228,14 @@ class _Run:
         workers = _workers(centre)
         for worker in workers:
             os.kill(worker, signal.SIGSTOP)
-        hung_up, pictures = asyncio.Event(), (self._unsure * 5)[:5]
-        back = [await self._there(self._take_back(pictures[0], hung_up))]
+        hung_up, pictures = asyncio.Event(), (self._asker.unsure * 5)[:5]
+        back = [await self._asker.there(self._asker.take_back(pictures[0], hung_up))]
         for picture in pictures[1:3]:
-            back.append(await self._there(self._ask_door(picture, self._targets[-1], _HUNG_S * 1e3, "hung")))
+            back.append(
+                await self._asker.there(self._asker.ask_door(picture, self._targets[-1], _HUNG_S * 1e3, "hung"))
+            )
         for picture in pictures[3:]:
-            back.append(await self._there(self._take_back(picture, hung_up)))
+            back.append(await self._asker.there(self._asker.take_back(picture, hung_up)))
         await asyncio.gather(*back[1:3])
         hung_up.set()
         await asyncio.gather(*back)
@@ -345,39 +244,20 @@ class _Run:
             os.kill(worker, signal.SIGCONT)
         await asyncio.sleep(_REST_S)
 
-    async def _there(self, asking: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Ask, and wait until strips of the picture are at the data centre."""
-        came = await asyncio.to_thread(self._came)
-        task = asyncio.create_task(asking)
-        await self._until("a picture at the data centre", lambda: self._came() > came)
-        return task
-
-    def _came(self) -> float:
-        """Strips that came to the data centre: by which it is known that pictures are there."""
-        text = str(get(self._at.centre, "/metrics"))
-        return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(_CAME))
-
     async def _kill_workers(self, centre: Program) -> None:
         """While the back end's has a picture."""
         workers = _workers(centre)
         for worker in workers:
             os.kill(worker, signal.SIGSTOP)
-        asking = await self._there(self._ask(self._unsure[:1], self._targets[-1], _ENOUGH_MS))
+        asking = await self._asker.there(self._asker.ask(self._asker.unsure[:1], self._targets[-1], ENOUGH_MS))
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
         await asking
         models = ("double", "treble", self._name)
-        await self._until("workers that are started anew", lambda: all(map(self._model_ready, models)))
-        await self._ask(self._unsure[:4], self._targets[-1], _ENOUGH_MS)
+        await self._asker.until("workers that are started anew", lambda: all(map(self._asker.ready, models)))
+        await self._asker.ask(self._asker.unsure[:4], self._targets[-1], ENOUGH_MS)
         for model in models[:2]:
-            await self._ask_centre(model, 2)
-
-    def _model_ready(self, model: str) -> bool:
-        try:
-            get(self._at.http, f"/v2/models/{model}/ready")
-        except OSError:
-            return False
-        return True
+            await self._asker.ask_centre(model, 2)
 
     def _budget(self) -> int:
         """MiB in which the back end and one more model fit, and not two."""
@@ -391,31 +271,31 @@ class _Run:
     async def _outage(self, centre: Program) -> None:
         """The data centre is killed; the edge notices after a while."""
         centre.signal(signal.SIGKILL)
-        self.log.outages.append((time.time(), time.time() + _WITHIN_S))
-        await self._ask(self._unsure[:4], self._targets[-1], 1_000.0, "lost")
-        await self._until("the loss of the data centre", lambda: self._link() == 0)
-        await self._ask(self._unsure[:4], self._targets[-1], 1_000.0, "lost")
+        self.log.outages.append((time.time(), float("inf")))
+        await self._asker.ask(self._asker.unsure[:4], self._targets[-1], 1_000.0, "lost")
+        await self._asker.until("the loss of the data centre", lambda: self._asker.link() == 0)
+        await self._asker.ask(self._asker.unsure[:4], self._targets[-1], 1_000.0, "lost")
 
     async def _second_life(self, relay: RelayLink) -> None:
         """With loss, another calibration, and too little memory for all models."""
         relay.set_loss(_LOSS)
         for accuracy in (self._targets[0], self._targets[-1]):
-            await self._ask(self._pictures, accuracy, _ENOUGH_MS)
+            await self._asker.ask(self._pictures, accuracy, ENOUGH_MS)
         await asyncio.sleep(_REST_S)
         self._calibration = self._calibrate(self._calibration, images=100_000, agreed=99_900)
         await asyncio.to_thread(reload, self._socket)
         self.log.swaps += 1
         await self._disagree()
-        await self._ask(self._unsure, self._targets[-1], _ENOUGH_MS)
-        await self._ask(self._strange, self._targets[-1], _ENOUGH_MS)
+        await self._asker.ask(self._asker.unsure, self._targets[-1], ENOUGH_MS)
+        await self._asker.ask(self._strange, self._targets[-1], ENOUGH_MS)
         relay.set_loss(0.0)
         await self._hedge()
-        await self._ask_centre("double", 3)
-        status, told = await _post(self._at.http, "/v2/repository/models/treble/load", {})
+        await self._asker.ask_centre("double", 3)
+        status, told = await post(self._at.http, "/v2/repository/models/treble/load", {})
         if status != 200:
             raise ScrapeError(f"the data centre's door said {status}, {told}: see its log")
-        await self._ask_centre("treble", 2)
-        await self._ask_centre(self._name, 2)
+        await self._asker.ask_centre("treble", 2)
+        await self._asker.ask_centre(self._name, 2)
 
     async def _hedge(self) -> None:
         """Leave no time for fabric and data centre one after the other, now and then: unsure pictures are hedged then.
@@ -424,15 +304,15 @@ class _Run:
         """
         ways = [leg for one in self.log.said if one.offload == "answered" for leg in one.legs]
         usual = float(np.median([seconds for name, _, seconds in ways if name == "link"]))
-        for picture in (self._unsure * _AGAIN)[:_AGAIN]:
-            await self._ask([picture], self._targets[-1], 1.5 * usual * 1e3)
+        for picture in (self._asker.unsure * _AGAIN)[:_AGAIN]:
+            await self._asker.ask([picture], self._targets[-1], 1.5 * usual * 1e3)
 
     async def _disagree(self) -> None:
         """Ask what fabric and back end disagreed on, again and again, one after the other: each is audited."""
         spoken_for = [one for one in audits_in(self._audits) if one.agrees is False]
         pictures = [(picture_of(self._audits, one.id), one.accuracy_target) for one in spoken_for]
         for picture, accuracy in (pictures * _AGAIN)[:_AGAIN]:
-            await self._ask([picture], accuracy, _ENOUGH_MS)
+            await self._asker.ask([picture], accuracy, ENOUGH_MS)
             await asyncio.sleep(4 * _ONE_WAY_S)
 
     async def _held(self, prometheus: Prometheus, relay: RelayLink, loads: int, lost: int) -> dict[str, Comparison]:
@@ -441,18 +321,18 @@ class _Run:
         at = await prometheus.scraped()
         kinds = await asyncio.to_thread(prometheus.kinds)
         found = {job: await asyncio.to_thread(prometheus.samples, job, at) for job in (_EDGE, _CENTRE)}
-        stats = {job: await asyncio.to_thread(self._stats, address) for job, address in self._addresses().items()}
+        stats = {job: await asyncio.to_thread(self._asker.stats, address) for job, address in self._addresses().items()}
         counts, began = relay.up, self._relayed
         lost_there = counts.lost + counts.overflowed
-        index = (await _post(self._at.http, "/v2/repository/index", {}))[1]
+        index = (await post(self._at.http, "/v2/repository/index", {}))[1]
         level, audits = self._level, self._audits
         self.audited = Counter(one.agrees for one in audits_in(audits))
         all_of_it = Relayed(counts.offered, counts.delivered, lost_there)
         edge = of_edge(self.log, self._name, audits, self._calibration, level, stats[_EDGE], all_of_it)
         part = Relayed(counts.offered - began.offered, counts.delivered - began.delivered, lost_there - began.lost)
         life = Life(
-            number=self._life,
-            seconds=time.time() - self.log.began[self._life],
+            number=self._asker.life,
+            seconds=time.time() - self.log.began[self._asker.life],
             back_end=self._name,
             before=self._before,
             stats=stats[_CENTRE],
@@ -464,7 +344,7 @@ class _Run:
         expected: dict[str, Expected] = {_EDGE: edge, _CENTRE: of_data_centre(self.log, audits, life)}
         for samples in found.values():
             self._note(kinds, samples)
-        return {f"{job}, life {self._life}": compare(found[job], kinds, expected[job]) for job in found}
+        return {f"{job}, life {self._asker.life}": compare(found[job], kinds, expected[job]) for job in found}
 
     def _addresses(self) -> dict[str, str]:
         return {_EDGE: self._at.edge_http, _CENTRE: self._at.http}
@@ -504,30 +384,3 @@ def _written(folder: Path, images: Sequence[npt.NDArray[np.uint8]]) -> list[Path
         Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(content, "PNG")
         path.write_bytes(content.getvalue())
     return paths
-
-
-def _pixels(path: Path) -> npt.NDArray[np.uint8]:
-    pixels = np.asarray(Image.open(path), np.uint8)
-    return pixels if pixels.ndim == 3 else pixels[..., None]
-
-
-async def _post(address: str, path: str, body: Any) -> tuple[int, Any]:
-    """Status and JSON; cancelled, it hangs up."""
-    host, port = address.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        content = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n"
-        writer.write(f"{head}Content-Length: {len(content)}\r\nConnection: close\r\n\r\n".encode() + content)
-        answer = await reader.read()
-    finally:
-        writer.close()
-    told, _, content = answer.partition(b"\r\n\r\n")
-    return int(told.split()[1]), json.loads(content) if content else None
-
-
-def _free(kind: socket.SocketKind) -> str:
-    """HOST:PORT that nobody has just now."""
-    with socket.socket(socket.AF_INET, kind) as taken:
-        taken.bind((_HOST, 0))
-        return f"{_HOST}:{taken.getsockname()[1]}"
