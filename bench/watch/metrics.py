@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -48,10 +49,12 @@ from edgesight.sim.link.trust import make_trust
 
 _EDGE, _CENTRE = "edgesight-edge", "edgesight-data-centre"  # jobs
 _ONE_WAY_S, _LOSS = 0.05, 0.05  # of the link
+_SHORT_S = 0.09  # deadline, less than the way there and back takes
 _HUNG_S = 0.5  # deadline of what is asked while the model stands still
 PICTURES = 64
 _AGAIN = 20  # pictures that are asked so that audits give an alarm, and so that some are hedged
 _REST_S = 2.0  # in which whatever is under way comes to an end
+_LOST = re.compile(r"the worker of model (\S+) \(process \d+\) ended")  # a data centre's log
 _SEED = 5
 _MIB = 1 << 20
 
@@ -64,6 +67,7 @@ def measure(package: Package, pictures: Images, console: Console) -> Found:
         compared, rules, firing = asyncio.run(run.all())
     names = sorted({name for one in compared.values() for name in (*one.exact, *one.within)})
     wrong = [{"held": when, **row} for when, one in compared.items() for row in one.wrong]
+    exact = {name for one in compared.values() for name in one.exact}
     body = {
         "wrong": wrong,
         "series": sum(one.series for one in compared.values()),
@@ -80,7 +84,6 @@ def measure(package: Package, pictures: Images, console: Console) -> Found:
         "promtool": faults,
         "rules_not_evaluated": rules,
     }
-    exact = {name for one in compared.values() for name in one.exact}
     told = f"of them {len(exact)} exactly"  # at the end of one life at least; `held` tells at which
     checks = (
         Check("series of counters and histograms that disagree with the log", len(wrong), 0, True, "", "measured"),
@@ -151,7 +154,7 @@ class _Run:
             await self._connected(edge)
             await self._begin_life(relay)
             await self._first_life(centre)
-            compared |= await self._held(prometheus, relay, loads=3, lost=1)
+            compared |= await self._held(prometheus, relay, centre, loads=3)
             budget = self._budget()
             await self._outage(centre)
             again = await stack.enter_async_context(self._centre("--load", "double", "--memory", str(budget)))
@@ -161,7 +164,7 @@ class _Run:
             self._asker.life = 2
             await self._begin_life(relay)
             await self._second_life(relay)
-            compared |= await self._held(prometheus, relay, loads=3, lost=0)
+            compared |= await self._held(prometheus, relay, again, loads=3)
             unsound, firing = prometheus.unsound_rules(names), prometheus.alerts()
         return compared, unsound, firing
 
@@ -213,9 +216,7 @@ class _Run:
         if not self._asker.unsure:
             raise ScrapeError("the fabric is sure of every picture: take another package")
         for picture in self._asker.unsure[:8]:
-            await self._asker.ask([picture], self._targets[-1], ENOUGH_MS)
-            fabric = next(seconds for leg, _, seconds in self.log.said[-1].legs if leg == "fabric")
-            await self._asker.ask([picture], self._targets[-1], (fabric + _ONE_WAY_S) * 1e3)  # less than there and back
+            await self._asker.ask([picture], self._targets[-1], _SHORT_S * 1e3)
         await asyncio.sleep(_REST_S)  # audits, too
         await self._hang(centre)
         await self._kill_workers(centre)
@@ -315,7 +316,9 @@ class _Run:
             await self._asker.ask([picture], accuracy, ENOUGH_MS)
             await asyncio.sleep(4 * _ONE_WAY_S)
 
-    async def _held(self, prometheus: Prometheus, relay: RelayLink, loads: int, lost: int) -> dict[str, Comparison]:
+    async def _held(
+        self, prometheus: Prometheus, relay: RelayLink, centre: Program, loads: int
+    ) -> dict[str, Comparison]:
         """All that was told at this moment, at which everything rests, against the log."""
         await asyncio.sleep(_REST_S)
         at = await prometheus.scraped()
@@ -338,7 +341,7 @@ class _Run:
             stats=stats[_CENTRE],
             index=index,
             loads=loads,
-            lost=lost,
+            lost=Counter(_LOST.findall(centre.log.read_text(errors="replace"))),
             relayed=part,
         )
         expected: dict[str, Expected] = {_EDGE: edge, _CENTRE: of_data_centre(self.log, audits, life)}

@@ -245,7 +245,7 @@ class Life:
         stats: at its end.
         index: of the models, at its end.
         loads: of models, that whoever runs it caused.
-        lost: workers of each model that were killed.
+        lost: workers that ended by themselves, by model, as its log tells.
         relayed: on the way to it.
     """
 
@@ -256,7 +256,7 @@ class Life:
     stats: Sequence[Mapping[str, Any]]
     index: Sequence[Mapping[str, Any]]
     loads: int
-    lost: int
+    lost: Mapping[str, int]
     relayed: Relayed
 
 
@@ -279,7 +279,7 @@ def of_data_centre(log: RunLog, audits_folder: Path, life: Life) -> Expected:
     expected.add("link_edges", 1)
     for one in life.stats:
         key = {"model": one["name"], "version": one["version"]}
-        expected.add("model_workers_lost_total", life.lost, **key)
+        expected.add("model_workers_lost_total", life.lost.get(one["name"], 0), **key)
         expected.add("model_ready", 1, **key)
         expected.add("waiting", 0, **key)
     return expected

@@ -162,13 +162,14 @@ def test_a_log_says_what_both_sides_counters_are_to_be(tmp_path: Path) -> None:
     ):
         assert edge[series(name, **shelf, **labels)] == Range(value, value), name
     assert edge[series("requests_total", model="shelf", version="1", outcome="fail")] == Range(1, 1)
-    life = Life(1, 60.0, "shelf", stats("shelf", 2, 3), stats("shelf", 5, 7), [], 1, 0, relayed)
+    life = Life(1, 60.0, "shelf", stats("shelf", 2, 3), stats("shelf", 5, 7), [], 1, {"shelf": 2}, relayed)
     centre = of_data_centre(log, folder, life)
     # One of the audits has no answer, and nobody knows why.
     for outcome, least in (("answered", 3), ("late", 1), ("failed", 0), ("cancelled", 1)):
         more = 0 if outcome == "cancelled" else 1
         assert centre.series[series("link_requests_total", outcome=outcome)] == Range(least, least + more)
     assert centre.sums["all that edges asked the data centre"][1] == Range(5, 6)
+    assert centre.series[series("model_workers_lost_total", model="shelf", version="1")] == Range(2, 2)
     assert centre.series[series("link_batch_pictures_count")] == Range(3, 3)
     assert centre.series[series("link_strips_total", what="concealed")] == Range(0, 2)
 
