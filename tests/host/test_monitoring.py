@@ -125,3 +125,13 @@ def test_promtool_takes_the_dashboards_queries(tmp_path: Path) -> None:
     path.write_text(json.dumps({"groups": [{"name": "shown", "rules": rules}]}))  # JSON is YAML
     found = subprocess.run(["promtool", "check", "rules", path], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_the_live_page_asks_for_what_is_told_alone(told: dict[str, str]) -> None:
+    script = (ROOT / "host" / "doors" / "page" / "live.js").read_text()
+    asked = re.findall(r'\b(?:rows|has|total)\(\w+, "(\w+)"', script)
+    asked += re.findall(r'\b(?:rate|share|rise)\("(\w+)"', script)
+    asked += re.findall(r'\bshare\("\w+", \{[^}]*\}, "(\w+)"', script)
+    assert len(set(asked)) > 15
+    there = {name.removeprefix("edgesight_").removesuffix("_total") for name in told}
+    assert set(asked) - there == set()
