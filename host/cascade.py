@@ -43,7 +43,7 @@ from edgesight.host.kernel import Calibration, Kernel, Target
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
 from edgesight.host.link.quality import ladder_of
-from edgesight.host.measures import Measure, Measured
+from edgesight.host.measures import Measure, Measured, gauge
 from edgesight.host.novelty import NoveltyTest, novelty_test
 from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
@@ -313,6 +313,8 @@ class Cascade:
         found: list[Measure] = []
         if self._offload is not None:
             found += self._offloads.measures()
+            bound = self.terms.calibration.loss
+            found.append(gauge("link_loss_bound", "Loss up to which targets were calibrated.", bound))
         for part in (self._offload, self._meter, self._audits):
             if isinstance(part, Measured):
                 found += part.measures()
