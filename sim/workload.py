@@ -39,7 +39,8 @@ class Poisson:
     def times(self, count: int, chance: np.random.Generator) -> Floats:
         """Seconds of `count` arrivals, rising."""
         _check(self.per_second)
-        return np.cumsum(chance.exponential(1 / self.per_second, count))
+        times: Floats = np.cumsum(chance.exponential(1 / self.per_second, count))
+        return times
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ class Timestamps:
             raise WorkloadError(f"{self.name}: all its moments are the same: give some that rise")
         _check(len(one) / length)
         rounds = -(-count // len(one))
-        return (one[None] + length * np.arange(rounds)[:, None]).ravel()[:count]
+        times: Floats = (one[None] + length * np.arange(rounds)[:, None]).ravel()[:count]
+        return times
 
 
 Arrivals = Poisson | Bursty | Timestamps
@@ -128,6 +130,10 @@ class Workload:
     def __len__(self) -> int:
         """Requests."""
         return len(self.at)
+
+    def take(self, chosen: Ints) -> Workload:
+        """Those at the places `chosen`, rising, at the moments that they have."""
+        return Workload(self.at[chosen], self.picture[chosen], self.target[chosen], self.deadline_s[chosen])
 
 
 def workload(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from edgesight.bench.link.peers import quic
+from edgesight.bench.link.peers import ordered, quic
 from edgesight.bench.link.peers.back_end import BackEnd
 from edgesight.bench.link.workload import Ask, Unanswered
 from edgesight.bench.serve.material import Material, TimedModel
@@ -55,6 +55,7 @@ _CONNECT_S = 30.0
 _PORT = 4433
 _HOST = "192.0.2.2"
 
+Links = tuple[LinkOptions, LinkOptions]  # up, down
 Known = dict[bytes, npt.NDArray[np.float32]]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -86,18 +87,21 @@ class VirtualFabric:
 
     simulated = False  # its time goes by, on the loop's clock
 
-    def __init__(self, material: Material, records: Records, loop: VirtualLoop) -> None:
-        """The `records` [N] of the material's pictures."""
+    def __init__(self, material: Material, loop: VirtualLoop, stages: int) -> None:
+        """Of the first so many stages of the material's kernel."""
         self.package: Package = material.package
-        self._records = {image.tobytes(): record for image, record in zip(material.images, records, strict=True)}
-        self._loop = loop
+        self._material, self._loop, self._stages = material, loop, stages
+        self._places = {image.tobytes(): place for place, image in enumerate(material.images)}
+        self._rows: dict[int, Records] = {}
 
     def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
-        """They are in the records already."""
+        """What it says of each picture from now on."""
+        self._rows[set_index] = self._material.records(thresholds[: self._stages])
 
     def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
         """Records [N] of images uint8 [N, H, W, C]."""
-        found = np.array([self._records[image.tobytes()] for image in images])
+        places = [self._places[image.tobytes()] for image in images]
+        found = np.array([self._rows[row][place] for row, place in zip(sets.tolist(), places, strict=True)])
         clock = self.package.kernel.clock_mhz * 1e6
         bound = max(stage.bound_cycles for stage in self.package.kernel.stages)
         self._loop.takes((float(found["cycles"].max()) + bound * (len(found) - 1)) / clock)
@@ -166,47 +170,74 @@ async def quic_streams(material: Material, model: TimedModel, trust: Trust) -> A
             await asyncio.gather(work, return_exceptions=True)
 
 
-def run_edge(
+@contextlib.asynccontextmanager
+async def one_stream(material: Material, model: TimedModel, trust: Trust) -> AsyncIterator[Offload]:
+    """One ordered stream for all requests, as a connection of gRPC has."""
+    back_end = BackEnd(model)
+    async with ordered.serving(back_end, trust.datacenter, _HOST, _PORT):
+        work = asyncio.get_running_loop().create_task(back_end.run())
+        try:
+            async with ordered.asking(trust.edge, _HOST, _PORT) as ask:
+                yield Streams(ask)
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+
+def run_edge(  # noqa: PLR0913 - all that a cell is
     material: Material,
-    target: Target,
+    targets: Sequence[Target],
     workload: Workload,
-    link: LinkOptions,
+    links: Links,
     way: Way,
     known: Known,
+    stages: int,
     *,
     hedged: bool = False,
     seed: int = 0,
 ) -> Outcomes:
-    """Requests of one target at an edge, which offloads by some `way`."""
-    stages = len(material.package.kernel.stages)
+    """Requests at an edge, each under that one of the `targets` which the workload says; it offloads by some `way`.
+
+    Of the fabric's stages the first so many are there.
+    """
+    there = len(material.labels)
 
     async def answers(loop: VirtualLoop, offload: Offload) -> list[tuple[int, float, bool, int]]:
-        fabric = VirtualFabric(material, material.records(target.thresholds), loop)
-        calibration = material.calibration.model_copy(update={"targets": [target]})
+        fabric = VirtualFabric(material, loop, stages)
+        calibration = material.calibration.model_copy(update={"targets": list(targets)})
         cascade = Cascade(fabric, calibration, offload, hedging=Hedging(BUDGET) if hedged else None)
         try:
             async with Edge(cascade) as edge:
 
-                async def ask(index: int, deadline: float) -> tuple[int, bool, int]:
+                async def ask(number: int, deadline: float) -> tuple[int, bool, int]:
+                    index = int(workload.picture[number])
                     picture = Picture(material.images[index], (), _photograph(material, index))
-                    answer = await edge.ask(picture, target, deadline)
-                    return answer.label, answer.degraded, _stage(answer, stages)
+                    answer = await edge.ask(picture, targets[int(workload.target[number])], deadline)
+                    return answer.label, answer.degraded, _stage(answer, there)
 
                 return await _arrive(workload, ask)
         finally:
             cascade.close()
 
-    return _run(material, workload, link, way, known, answers, seed)
+    return _run(material, links, way, known, answers, seed, WARM_UP)
 
 
 def run_data_centre(
-    material: Material, workload: Workload, link: LinkOptions, way: Way, known: Known, *, seed: int = 0
+    material: Material,
+    workload: Workload,
+    links: Links,
+    way: Way,
+    known: Known,
+    *,
+    seed: int = 0,
+    warm_up: int = WARM_UP,
 ) -> Outcomes:
     """All requests at the data centre; where none answers in time, the last stage's answer stands in."""
     stages = len(material.package.kernel.stages)
 
     async def answers(loop: VirtualLoop, offload: Offload) -> list[tuple[int, float, bool, int]]:
-        async def ask(index: int, deadline: float) -> tuple[int, bool, int]:
+        async def ask(number: int, deadline: float) -> tuple[int, bool, int]:
+            index = int(workload.picture[number])
             photograph = _photograph(material, index)
             try:
                 reply = await offload.offload(
@@ -218,19 +249,19 @@ def run_data_centre(
 
         return await _arrive(workload, ask)
 
-    return _run(material, workload, link, way, known, answers, seed)
+    return _run(material, links, way, known, answers, seed, warm_up)
 
 
 def _run(
     material: Material,
-    workload: Workload,
-    link: LinkOptions,
+    links: Links,
     way: Way,
     known: Known,
     answers: Callable[[VirtualLoop, Offload], Awaitable[list[tuple[int, float, bool, int]]]],
     seed: int,
+    warm_up: int,
 ) -> Outcomes:
-    loop = VirtualLoop(*directions(link, link, seed), 0.0)
+    loop = VirtualLoop(*directions(*links, seed), 0.0)
     model = TimedModel(material, loop, seed, known)
     with tempfile.TemporaryDirectory() as folder:
         trust = make_trust(Path(folder))
@@ -245,7 +276,7 @@ def _run(
         finally:
             asyncio.set_event_loop(None)
             loop.close()
-    label, took, late, stage = map(np.array, zip(*found[WARM_UP:], strict=True))
+    label, took, late, stage = map(np.array, zip(*found[warm_up:], strict=True))
     return Outcomes(label, took, late, stage, loop.up.counts.delivered_bytes, model.busy_s)
 
 
@@ -260,7 +291,7 @@ async def _arrive(
         due = float(workload.deadline_s[number])
         arrived = begin + float(workload.at[number])
         await asyncio.sleep(arrived - loop.time())
-        label, late, stage = await ask(int(workload.picture[number]), due)
+        label, late, stage = await ask(number, due)
         return label, due if late else min(loop.time() - arrived, due), late, stage
 
     return list(await asyncio.gather(*map(one, range(len(workload)))))

@@ -73,6 +73,7 @@ class StreamServer(_Peer):
     """The data centre's end."""
 
     def __init__(self, quic: QuicConnection, back_end: BackEnd, authority: Authority) -> None:
+        """Answers edges of the `authority` by `back_end`."""
         super().__init__(quic)
         ask_for_certificate(quic)
         self.back_end, self._authority = back_end, authority
@@ -80,6 +81,7 @@ class StreamServer(_Peer):
         self._at_work: dict[int, asyncio.Task[None]] = {}  # by stream
 
     def quic_event_received(self, event: QuicEvent) -> None:
+        """Let in whom the authority knows; stop work that was taken back."""
         if isinstance(event, StopSendingReceived) and event.stream_id in self._at_work:
             self._at_work[event.stream_id].cancel()
         if isinstance(event, HandshakeCompleted):
@@ -91,6 +93,7 @@ class StreamServer(_Peer):
         super().quic_event_received(event)
 
     def ended(self, stream: int, content: bytes) -> None:
+        """A request came whole."""
         if self.trusted:
             self.work(stream, self._reply(stream, content))
 
@@ -110,11 +113,13 @@ class StreamClient(_Peer):
     """The edge's end."""
 
     def __init__(self, quic: QuicConnection) -> None:
+        """Not connected yet."""
         super().__init__(quic)
         self.waiting: dict[int, asyncio.Future[bytes]] = {}
         self.ready: asyncio.Future[None] = self._loop.create_future()
 
     def quic_event_received(self, event: QuicEvent) -> None:
+        """Tell who waits that the connection is there, or is gone."""
         if isinstance(event, HandshakeCompleted) and not self.ready.done():
             self.ready.set_result(None)
         if isinstance(event, ConnectionTerminated):
@@ -131,6 +136,7 @@ class StreamClient(_Peer):
         return shown_chain(self._quic)[0]
 
     def ended(self, stream: int, content: bytes) -> None:
+        """A reply came whole."""
         waiting = self.waiting.get(stream)
         if waiting is not None and not waiting.done():
             waiting.set_result(content)

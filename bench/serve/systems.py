@@ -1,0 +1,220 @@
+"""The systems that are held against each other: what people use today, ours, and ours without its parts.
+
+A selecting server is in the manner of INFaaS (Romero et al., USENIX ATC 2021): it knows each variant's accuracy, takes
+the cheapest that meets the target, and loads it where it is not in the device's memory, in place of another. Here the
+variants are each stage alone, on the device, and the back end at the data centre.
+
+Words owned here: system, variant, swap.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from edgesight.bench.serve.material import Material
+from edgesight.bench.serve.virtual import (
+    WARM_UP,
+    Known,
+    Links,
+    Outcomes,
+    Way,
+    one_stream,
+    our_link,
+    quic_streams,
+    run_data_centre,
+    run_edge,
+)
+from edgesight.bench.thresholds import pick
+from edgesight.host.calibrate import Observed, calibrate
+from edgesight.host.fabric.base import ALWAYS, NEVER
+from edgesight.host.kernel import Calibration, Rung, Sample, Target
+from edgesight.sim.workload import Workload
+
+HELD_BACK: Final = 0.15  # as for the photographs: see `edgesight.bench.thresholds.pick`
+_ANY_TARGET: Final = 0.5  # of the calibration that the curves are taken from
+
+
+@dataclass(frozen=True)
+class Goal:
+    """An accuracy that is asked for, and what each kind of system needs to know to reach it.
+
+    Attributes:
+        below: points below the data centre alone, as a share.
+        accuracy: on the calibration split.
+        cascade: thresholds of all stages.
+        two_stage: thresholds of the first stage alone before the data centre.
+        variant: the selecting server's choice; the number of stages means the back end.
+    """
+
+    below: float
+    accuracy: float
+    cascade: Target
+    two_stage: Target
+    variant: int
+
+
+def goals_of(
+    observed: Observed,
+    belows: Sequence[float],
+    *,
+    loss: float,
+    backend_sha256: str,
+    rests_on: Sample,
+    ladder: Sequence[Rung],
+) -> tuple[Calibration, list[Goal]]:
+    """The goals that lie so far below the data centre alone, and the calibration that their curves come from.
+
+    All is picked on the `observed` pictures alone, without a promise (`edgesight.bench.thresholds`), at the bucket of
+    that `loss`. Raises CalibrationError.
+    """
+    bucket = max(place for place, one in enumerate(observed.losses) if one <= loss)
+    first = dataclasses.replace(observed, margins=observed.margins[:1], labels=observed.labels[:1])
+
+    def curves(of: Observed) -> Calibration:
+        return calibrate(of, [_ANY_TARGET], loss=loss, backend_sha256=backend_sha256, rests_on=rests_on, ladder=ladder)
+
+    whole, alone = curves(observed), curves(first)
+    backend = float(observed.backend_right[0].mean())
+    accuracies = [*(observed.labels == observed.truth).mean(axis=1), backend]
+    goals = []
+    for place, below in enumerate(belows):
+        accuracy = backend - below
+
+        variant = next(number for number, one in enumerate(accuracies) if one >= accuracy - 1e-9)
+        cascade, two_stage = (
+            _target(of, curves, accuracy, bucket, place, len(observed.labels))
+            for of, curves in ((observed, whole), (first, alone))
+        )
+        goals.append(Goal(below, accuracy, cascade, two_stage, variant))
+    return whole, goals
+
+
+def _target(observed: Observed, curves: Calibration, accuracy: float, bucket: int, place: int, stages: int) -> Target:
+    """Thresholds that reach that accuracy with the least offloaded: along the confidence curves, or a stage alone."""
+    sure = [number for number, labels in enumerate(observed.labels) if (labels == observed.truth).mean() >= accuracy]
+    if sure:
+        row, offload = [*[NEVER] * sure[0], *[ALWAYS] * (len(observed.labels) - sure[0])], 0.0
+    else:
+        within = float(observed.backend_right[bucket].mean()) - accuracy
+        picked = pick(observed, max(within, 0.0), bucket, HELD_BACK)
+        row, offload = picked.thresholds, picked.offload
+    row = [*row, *[NEVER] * (stages - len(row))]
+    changed = {"accuracy": accuracy, "thresholds": row, "calibration_offload": offload, "set_index": place}
+    return curves.targets[0].model_copy(update=changed)
+
+
+@dataclass(frozen=True)
+class System:
+    """A way to answer requests.
+
+    Attributes:
+        name: in reports.
+        title: for people.
+        today: it is what people use today.
+        ours: it is held against those.
+    """
+
+    name: str
+    title: str
+    today: bool = False
+    ours: bool = False
+
+
+EDGE = System("edge", "always the edge", today=True)
+DATA_CENTRE = System("data-centre", "always the data centre, one ordered stream", today=True)
+SELECTING = System("selecting", "a model-selecting server", today=True)
+TWO_STAGE = System("two-stage", "two stages over QUIC streams", today=True)
+STREAMS = System("streams", "ours, over QUIC streams")
+SEQUENTIAL = System("sequential", "ours, one after the other")
+HEDGED = System("hedged", "ours", ours=True)
+SYSTEMS: Final = (EDGE, DATA_CENTRE, SELECTING, TWO_STAGE, STREAMS, SEQUENTIAL, HEDGED)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a system did, and how often it put another model in a model's place on the device."""
+
+    outcomes: Outcomes
+    swaps: int = 0
+
+
+def serve(
+    system: System,
+    material: Material,
+    goals: Sequence[Goal],
+    workload: Workload,
+    links: Links,
+    known: Known,
+    *,
+    load_s: float,
+    seed: int = 0,
+) -> Served:
+    """Put a `system` under a workload whose targets are the `goals`, by place.
+
+    `load_s` is the time that a selecting server takes to load a variant on the device.
+    """
+    if system is EDGE:
+        return Served(_on_device(material, workload, np.full(len(workload), len(material.labels) - 1), 0.0)[0])
+    if system is DATA_CENTRE:
+        return Served(run_data_centre(material, workload, links, one_stream, known, seed=seed))
+    if system is SELECTING:
+        return _selected(material, goals, workload, links, known, load_s, seed)
+    ways: dict[System, Way] = {TWO_STAGE: quic_streams, STREAMS: quic_streams}
+    targets = [goal.two_stage if system is TWO_STAGE else goal.cascade for goal in goals]
+    way = ways.get(system, our_link)
+    stages = 1 if system is TWO_STAGE else len(material.labels)
+    return Served(run_edge(material, targets, workload, links, way, known, stages, hedged=system is HEDGED, seed=seed))
+
+
+def _selected(
+    material: Material,
+    goals: Sequence[Goal],
+    workload: Workload,
+    links: Links,
+    known: Known,
+    load_s: float,
+    seed: int,
+) -> Served:
+    """Each request at the variant of its goal."""
+    variants = np.array([goal.variant for goal in goals])[workload.target]
+    away = variants == len(material.labels)
+    here, swaps = _on_device(material, workload, variants, load_s, warm_up=0)
+    label, took, late, stage = here.label.copy(), here.took_s.copy(), here.late.copy(), here.stage.copy()
+    sent, busy = 0, 0.0
+    if away.any():
+        part = workload.take(np.flatnonzero(away))
+        there = run_data_centre(material, part, links, one_stream, known, seed=seed, warm_up=0)
+        label[away], took[away], late[away], stage[away] = there.label, there.took_s, there.late, there.stage
+        sent, busy = there.bytes, there.busy_s
+    counted = slice(WARM_UP, None)
+    return Served(Outcomes(label[counted], took[counted], late[counted], stage[counted], sent, busy), swaps)
+
+
+def _on_device(
+    material: Material, workload: Workload, variants: np.ndarray, load_s: float, warm_up: int = WARM_UP
+) -> tuple[Outcomes, int]:
+    """First come, first served, by the stages `variants` alone; those of the data centre take no part. And swaps."""
+    stages = len(material.labels)
+    label = np.zeros(len(workload), np.int64)
+    took = workload.deadline_s.copy()
+    free, resident, swaps = 0.0, -1, 0
+    for number in np.flatnonzero(variants < stages):
+        variant = int(variants[number])
+        begins = max(free, float(workload.at[number]))
+        if variant != resident:
+            swaps += resident >= 0
+            begins += load_s if resident >= 0 else 0.0
+            resident = variant
+        # Alone a stage takes what it adds to those before it.
+        before = material.latency_s[variant - 1] if variant else 0.0
+        free = begins + material.latency_s[variant] - before
+        took[number] = min(free - float(workload.at[number]), float(workload.deadline_s[number]))
+        label[number] = material.labels[variant][workload.picture[number]]
+    late = took >= workload.deadline_s
+    counted = slice(warm_up, None)
+    return Outcomes(label[counted], took[counted], late[counted], variants[counted], 0, 0.0), swaps
