@@ -6,10 +6,12 @@ Words owned here: material, profile (of a model: seconds of a run by the size of
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -69,7 +71,6 @@ class Material:
         labels: what each stage says [stages, N].
         margins: and how sure it is [stages, N].
         backend: what the back end says of each unharmed picture, as it travels [N].
-        model: the back end.
         profile: its times.
         latency_s: of a picture that each stage answers; simulated, at the package's clock.
     """
@@ -83,9 +84,13 @@ class Material:
     labels: Ints
     margins: Ints
     backend: Ints
-    model: Classifier
     profile: Profile
     latency_s: tuple[float, ...]
+
+    @property
+    def model(self) -> Classifier:
+        """The back end, which each process loads once."""
+        return back_end(self.package)
 
     def records(self, thresholds: Sequence[int]) -> Records:
         """What the fabric says of all pictures under a row of thresholds [N]."""
@@ -110,7 +115,6 @@ def material(
 ) -> Material:
     """Of a data set's `test` split."""
     decided = [decide(logits) for logits in PackageReference(package)(test.images)]
-    model = OnnxModel(package.path / "datacenter.onnx", package.kernel.backend_input)
     photographs = np.asarray(test.photographs[np.arange(len(test))])
     return Material(
         name,
@@ -121,11 +125,20 @@ def material(
         test.labels,
         np.array([labels for labels, _ in decided], np.int64),
         np.array([margins for _, margins in decided], np.int64),
-        _as_they_travel(model, photographs),
-        model,
+        _as_they_travel(back_end(package), photographs),
         profile,
         tuple(latency_s),
     )
+
+
+def back_end(package: Package) -> OnnxModel:
+    """The model that the package's data centre serves."""
+    return _loaded(package.path)
+
+
+@functools.cache
+def _loaded(path: Path) -> OnnxModel:
+    return OnnxModel(path / "datacenter.onnx", Package.load(path).kernel.backend_input)
 
 
 def latencies(package: Package, images: Images) -> list[float]:

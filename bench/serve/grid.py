@@ -1,0 +1,272 @@
+"""The grid: every system at every load, link and target, over the same requests, in virtual time.
+
+A cell is a load, a link and a target, or all targets at once. Late answers count as wrong, P99 is over all requests.
+Systems of a cell get the same requests and the same chance on the link, so that they are compared request by request.
+
+Words owned here: cell, reaches (a system's accuracy in a cell is at least what was asked for).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+
+from edgesight.bench.kept import Found
+from edgesight.bench.report import Check, PlainTable
+from edgesight.bench.serve.floor import floor_s
+from edgesight.bench.serve.material import Material
+from edgesight.bench.serve.systems import SYSTEMS, Goal, Served, System, serve
+from edgesight.bench.serve.virtual import WARM_UP, Known
+from edgesight.host.fabric.base import OFFLOAD
+from edgesight.sim.link.options import LinkOptions
+from edgesight.sim.workers import PROCESSES, progress
+from edgesight.sim.workload import Poisson, Workload, workload
+
+LOADS: Final = (0.3, 0.6, 0.9)  # of what the back end answers in full batches
+BELOWS: Final = (0.01, 0.03, 0.06)  # accuracy below the data centre alone
+REQUESTS: Final = 6_000  # of a cell, that count
+DEADLINES_S: Final = (0.25, 0.5)
+BETTER, OFTEN_BETTER, WORSE = 2.0, 1.6, 1.1  # P99 of today's best over ours, and ours over theirs
+FLOOR_LOW, FLOOR_MEDIAN = 1.25, 1.35  # P99 of our offloaded answers over the floor
+_BLOCK, _RESAMPLES = 100, 1_000  # requests that stay together, and resamples
+_LOW, _HIGH = 2.5, 97.5  # percentiles of an interval
+_OFFLOADS_AT_ALL = 0.0  # share of requests beyond which a cell needs offloading
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where systems are held against each other.
+
+    Attributes:
+        load: requests a second over what the back end answers.
+        link: its name.
+        goals: places of the goals that are asked for, in equal parts.
+    """
+
+    load: float
+    link: str
+    goals: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system in a cell; times in milliseconds."""
+
+    system: str
+    accuracy: float
+    wanted: float
+    p50_ms: float
+    p99_ms: float
+    late: float
+    offloaded: float
+    swaps: int
+    bytes_a_request: float
+    busy: float  # seconds of the back end a second of the workload
+
+    @property
+    def reaches(self) -> bool:
+        """Its accuracy is what was asked for."""
+        return self.accuracy >= self.wanted
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A cell, as it came out.
+
+    Attributes:
+        cell: which.
+        rows: by system.
+        needs: our cascade offloads at all.
+        best: today's system with the least P99 of those that reach the target; None: none does.
+        ratio: its P99 over ours, with the interval of a paired block bootstrap; NaN where there is no best.
+        over_floor: P99 of our offloaded answers over that of the floor's; NaN where nothing is offloaded.
+    """
+
+    cell: Cell
+    rows: tuple[Row, ...]
+    needs: bool
+    best: str | None
+    ratio: tuple[float, float, float]  # itself, low, high
+    over_floor: float
+
+
+def cells_of(links: Sequence[str], goals: int) -> list[Cell]:
+    """All of the grid: each goal alone, and all at once."""
+    asked = [*((place,) for place in range(goals)), tuple(range(goals))]
+    return [Cell(load, link, one) for load in LOADS for link in links for one in asked]
+
+
+def run(
+    material: Material,
+    goals: Sequence[Goal],
+    links: dict[str, tuple[LinkOptions, LinkOptions]],
+    console: Console,
+    *,
+    load_s: float,
+    requests: int = REQUESTS,
+    seed: int = 0,
+) -> Found:
+    """The whole grid of one data set."""
+    cells = cells_of(list(links), len(goals))
+    one = partial(compared, material, goals, links, load_s, requests, seed)
+    found: list[Compared] = []
+    with ProcessPoolExecutor(PROCESSES) as workers, progress() as bar:
+        task = bar.add_task(f"grid, {material.name}", total=len(cells))
+        for cell in workers.map(one, cells):
+            found.append(cell)
+            bar.advance(task)
+    console.print(_table(material.name, found))
+    body = {
+        "data": material.name,
+        "seed": seed,
+        "requests": requests,
+        "deadlines_s": list(DEADLINES_S),
+        "capacity_per_s": material.profile.capacity,
+        "load_seconds_of_a_variant": load_s,
+        "latency_s_by_stage": list(material.latency_s),
+        "goals": [
+            {"below": goal.below, "accuracy": goal.accuracy, "thresholds": goal.cascade.thresholds} for goal in goals
+        ],
+        "links": {name: [one.describe() for one in both] for name, both in links.items()},
+        "cells": [asdict(one) for one in found],
+    }
+    return Found(body, tuple(checks(material.name, found)))
+
+
+def compared(
+    material: Material,
+    goals: Sequence[Goal],
+    links: dict[str, tuple[LinkOptions, LinkOptions]],
+    load_s: float,
+    requests: int,
+    seed: int,
+    cell: Cell,
+) -> Compared:
+    """All systems in one cell."""
+    asked = [goals[place] for place in cell.goals]
+    coming = workload(
+        Poisson(cell.load * material.profile.capacity),
+        WARM_UP + requests,
+        len(material.truth),
+        targets=len(asked),
+        deadlines_s=DEADLINES_S,
+        seed=seed,
+    )
+    known: Known = {}
+    both = links[cell.link]
+    served = {
+        system: serve(system, material, asked, coming, both, known, load_s=load_s, seed=seed) for system in SYSTEMS
+    }
+    rows = [_row(system, one, material, asked, coming) for system, one in served.items()]
+    ours = next(system for system in SYSTEMS if system.ours)
+    reaching = [system for system, row in zip(served, rows, strict=True) if system.today and row.reaches]
+    best = min(reaching, key=lambda one: _p99(served[one].outcomes.took_s), default=None)
+    ratio = (float("nan"),) * 3
+    if best is not None:
+        ratio = paired_ratio(served[best].outcomes.took_s, served[ours].outcomes.took_s, seed)
+    thresholds = [goal.cascade.thresholds for goal in asked]
+    records = [material.records(row) for row in thresholds]
+    counted = range(WARM_UP, len(coming))
+    unsure = np.array([bool(records[coming.target[n]][coming.picture[n]]["stage"] & OFFLOAD) for n in counted])
+    over = float("nan")
+    if unsure.any():
+        floor = floor_s(material, thresholds, coming, both, {})[WARM_UP:]
+        over = _p99(served[ours].outcomes.took_s[unsure]) / _p99(floor[unsure])
+    needs = bool(unsure.mean() > _OFFLOADS_AT_ALL)
+    return Compared(cell, tuple(rows), needs, best.name if best is not None else None, ratio, over)
+
+
+def paired_ratio(theirs: Floats, ours: Floats, seed: int) -> tuple[float, float, float]:
+    """P99 of `theirs` over that of `ours`, the same requests [N]; and the 95 % interval of a block bootstrap."""
+    chance = np.random.default_rng([seed, 11])
+    blocks = len(ours) // _BLOCK
+    places = np.arange(blocks * _BLOCK).reshape(blocks, _BLOCK)
+    resampled = [
+        _p99(theirs[chosen]) / _p99(ours[chosen])
+        for chosen in (places[chance.integers(0, blocks, blocks)].ravel() for _ in range(_RESAMPLES))
+    ]
+    low, high = np.percentile(resampled, [_LOW, _HIGH])
+    return _p99(theirs) / _p99(ours), float(low), float(high)
+
+
+def checks(name: str, found: Sequence[Compared]) -> list[Check]:
+    """What the grid of one data set comes to."""
+    needing = [one for one in found if one.needs and one.best is not None]
+    ratios = [one.ratio[0] for one in needing]
+    made = [
+        Check(f"{name}: cells that need offloading with P99 at least {BETTER:g} times better",
+              _share(ratios, BETTER), 0.5, False, "share", "simulated"),
+        Check(f"{name}: cells that need offloading with P99 at least {OFTEN_BETTER:g} times better",
+              _share(ratios, OFTEN_BETTER), 0.75, False, "share", "simulated"),
+        Check(f"{name}: worst P99 over today's best that reaches the target",
+              max((1 / one.ratio[0] for one in found if one.best is not None), default=0.0), WORSE, True, "ratio",
+              "simulated"),
+        Check(f"{name}: swaps of ours", sum(_ours(one).swaps for one in found), 0, True, "swaps", "simulated"),
+    ]  # fmt: skip
+    over = [one.over_floor for one in found if not np.isnan(one.over_floor)]
+    low = [one.over_floor for one in found if not np.isnan(one.over_floor) and one.cell.load == LOADS[0]]
+    if over:
+        made += [
+            Check(f"{name}: P99 of our offloaded answers over the floor, worst at load {LOADS[0]:g}", max(low),
+                  FLOOR_LOW, True, "ratio", "simulated"),
+            Check(f"{name}: P99 of our offloaded answers over the floor, median cell", float(np.median(over)),
+                  FLOOR_MEDIAN, True, "ratio", "simulated"),
+        ]  # fmt: skip
+    return made
+
+
+def _share(ratios: Sequence[float], least: float) -> float:
+    return float(np.mean([one >= least for one in ratios])) if ratios else 0.0
+
+
+def _ours(one: Compared) -> Row:
+    return next(row for row, system in zip(one.rows, SYSTEMS, strict=True) if system.ours)
+
+
+def _row(system: System, served: Served, material: Material, asked: Sequence[Goal], coming: Workload) -> Row:
+    outcomes = served.outcomes
+    truth = material.truth[coming.picture[WARM_UP:]]
+    right = (outcomes.label == truth) & ~outcomes.late
+    span = float(coming.at[-1] - coming.at[WARM_UP])
+    wanted = np.array([goal.accuracy for goal in asked])[coming.target[WARM_UP:]]
+    return Row(
+        system.name,
+        float(right.mean()),
+        float(wanted.mean()),
+        1e3 * float(np.percentile(outcomes.took_s, 50)),
+        1e3 * _p99(outcomes.took_s),
+        float(outcomes.late.mean()),
+        float((outcomes.stage == len(material.labels)).mean()),
+        served.swaps,
+        outcomes.bytes / len(coming),
+        outcomes.busy_s / span,
+    )
+
+
+def _p99(seconds: Floats) -> float:
+    return float(np.percentile(seconds, 99))
+
+
+def _table(name: str, found: Sequence[Compared]) -> PlainTable:
+    columns = ["load", "link", "target", *(system.name for system in SYSTEMS), "best today", "ratio", "over floor"]
+    table = PlainTable(f"P99 in ms, {name}; * misses the target", columns, words=("link", "target", "best today"))
+    for one in found:
+        table.add_row(
+            f"{one.cell.load:g}",
+            one.cell.link,
+            "all" if len(one.cell.goals) > 1 else f"-{100 * BELOWS[one.cell.goals[0]]:g}",
+            *(f"{row.p99_ms:.1f}{'' if row.reaches else '*'}" for row in one.rows),
+            one.best or "none",
+            f"{one.ratio[0]:.2f} ({one.ratio[1]:.2f} to {one.ratio[2]:.2f})",
+            f"{one.over_floor:.2f}",
+        )
+    return table
