@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from PIL import Image
 
 from edgesight.host import audits
 from edgesight.host.answer import Answer
-from edgesight.host.audits import AuditError, Auditing, Audits, audits_in, followed_in, label
+from edgesight.host.audits import Auditing, Audits, audits_in, followed_in, label
 from edgesight.host.cascade import Cascade
 from edgesight.host.edge import Edge
 from edgesight.host.images import Picture
 from edgesight.host.link.datagrams import LinkError, Status
 from edgesight.host.link.offload import Offloaded
 from edgesight.host.package import Package
+from edgesight.host.watches import AuditError
 from edgesight.sim.link.trust import make_trust
 from tests.host.by_hand import FakeFabric, clear_images, package, random_images, stage1_answer, sums, watched
 from tests.host.offloading import connected, expected, run, serving
@@ -170,7 +172,8 @@ def test_another_calibration_is_watched_anew_and_former_answers_tell_nothing_of_
     one.take(photograph, answer, watched(), 1, True)
     found = followed_in(tmp_path)["agreement"][TARGET].watch
     assert (found.count, found.bound) == (0, 0.9)
-    Audits(Auditing(tmp_path, 1.0), watched(None), CLASSES)
+    one.close()
+    Audits(Auditing(tmp_path, 1.0), watched(None), CLASSES).close()
     assert followed_in(tmp_path)["agreement"] == {}
 
 
@@ -215,6 +218,12 @@ def test_damaged_files_are_named_and_left(made: Package, tmp_path: Path) -> None
     first.write_bytes(second.read_bytes())
     with pytest.raises(AuditError, match=f"{first}: is no audit's picture"):
         list(audits_in(folder))
+    Image.MAX_IMAGE_PIXELS, most = 4, Image.MAX_IMAGE_PIXELS
+    try:
+        with pytest.raises(AuditError, match=f"{first}: is no audit's picture"):
+            list(audits_in(folder))
+    finally:
+        Image.MAX_IMAGE_PIXELS = most
     (folder / "agreement.json").write_text("{}")
     with pytest.raises(AuditError, match=r"agreement\.json: cannot be read, or says what no edge wrote"):
         Audits(Auditing(folder), watched(), CLASSES)
@@ -240,7 +249,12 @@ def test_never_more_pictures_are_kept_than_may_be_and_the_folder_is_not_looked_t
     folder, looked = tmp_path / "audits", []
     monkeypatch.setattr(audits, "KEPT", 32)
     make_room = audits._make_room
-    monkeypatch.setattr(audits, "_make_room", lambda place: (looked.append(len(kept(folder))), make_room(place))[1])
+
+    def looks(place: Path) -> tuple[int, int]:
+        looked.append(len(kept(folder)))
+        return make_room(place)
+
+    monkeypatch.setattr(audits, "_make_room", looks)
     asked(made, Says(), folder, 40)
     assert looked == [1, 33, 33, 33]  # at the start, and at each that was one too many
     assert len(kept(folder)) == 31
@@ -278,7 +292,49 @@ def test_a_full_disk_costs_an_audit_and_no_answer(
     )
 
 
+def test_a_folder_is_of_one_edge_at_a_time(tmp_path: Path) -> None:
+    one = Audits(Auditing(tmp_path, 1.0), watched(), CLASSES)
+    with pytest.raises(AuditError, match="is another edge's, which runs: give each a folder of its own"):
+        Audits(Auditing(tmp_path, 1.0), watched(), CLASSES)
+    one.close()
+    one.close()
+    Audits(Auditing(tmp_path, 1.0), watched(), CLASSES).close()
+
+
+@pytest.mark.parametrize("trouble", ["full disk", "damaged picture", "no picture at all"])
+def test_an_alarm_is_told_though_its_pictures_cannot_be_kept_or_read(
+    made: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trouble: str
+) -> None:
+    folder = tmp_path / "audits"
+    (folder / "unlabelled").mkdir(parents=True)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if trouble == "full disk":
+        monkeypatch.setattr(audits, "write_atomically", full)
+    elif trouble == "damaged picture":
+        (folder / "unlabelled" / "9999999999999-00000000.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    else:
+        (folder / "unlabelled" / "9999999999999-00000000.png").mkdir()
+        os.mkfifo(folder / "unlabelled" / "9999999999999-00000001.png")
+    with caplog.at_level(logging.WARNING):
+        asked(made, Says(others=range(60)), folder, 60)
+    assert sum("may not hold any more" in record.message for record in caplog.records) == 1
+
+
+def test_a_swap_over_a_damaged_file_begins_to_watch_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one = Audits(Auditing(tmp_path, 1.0), watched(), CLASSES)
+    (tmp_path / "agreement.json").write_text("{}")
+    one.recalibrated(watched(0.9))
+    assert "agreement.damaged" in caplog.text
+    assert (tmp_path / "agreement.damaged").read_text() == "{}"
+    one.take(random_images(1)[0], stage1_answer(), watched(0.9), 1, True)
+    assert followed_in(tmp_path)["agreement"][TARGET].watch.count == 1
+
+
 def test_about_the_share_is_chosen(tmp_path: Path) -> None:
     chosen = Audits(Auditing(tmp_path, 0.1), watched(), CLASSES)
     assert 800 < sum(chosen.chosen() for _ in range(10_000)) < 1_200
+    chosen.close()
     assert not any(Audits(Auditing(tmp_path, 0.0), watched(), CLASSES).chosen() for _ in range(100))
