@@ -34,14 +34,14 @@ class Seen:
         of: application or model that was asked.
         number: by which it is asked for, of all that this one saw.
         at: seconds since 1970.
-        said: gives what was answered, in plain values, by name.
+        said: what was answered, in plain values, by name.
         picture: its pixels uint8 [H, W, C], or its file as it came; None: it was too large to be kept.
     """
 
     of: str
     number: int
     at: float
-    said: Said
+    said: Mapping[str, object]
     picture: Pixels | bytes | None
 
 
@@ -55,11 +55,14 @@ class Recent:
         self._at = -EVERY
 
     def add(self, of: str, picture: Pixels | bytes, said: Said) -> None:
-        """Another one, for which the oldest goes; where pictures come fast, some are passed over."""
+        """Another one, for which the oldest goes; where pictures come fast, some are passed over.
+
+        `said` is asked, at once, of one that is kept.
+        """
         now = time.monotonic()
         if now - self._at >= EVERY:
             self._at = now
-            self._seen.append(Seen(of, self._count, time.time(), said, _small(picture)))
+            self._seen.append(Seen(of, self._count, time.time(), said(), _small(picture)))
             self._count += 1
 
     def all(self) -> Sequence[Seen]:
