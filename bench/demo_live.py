@@ -30,7 +30,7 @@ from edgesight.host.link.addresses import joined
 from edgesight.host.package import Package
 from edgesight.host.process import run_until_told
 from edgesight.quant.splits import Split
-from edgesight.sim.link.options import LinkOptions
+from edgesight.sim.link.options import EmulationError, LinkOptions
 from edgesight.sim.link.relay import RelayLink
 from edgesight.sim.link.trust import make_trust
 
@@ -120,19 +120,25 @@ async def show(edge: Edge, test: Split, per_second: float = PICTURES_PER_S) -> N
 def serve_demo(
     package: Package, test: Split, out: Path, loss: float, http: tuple[str, int], announce: Callable[[Live], None]
 ) -> None:
-    """Show `test` until SIGINT or SIGTERM; `announce` is told where the pages are. The rest as of `live`."""
+    """Show `test` until SIGINT or SIGTERM, be it before all runs; `announce` is told where the pages are.
 
-    async def main(told: asyncio.Event) -> None:
+    The rest as of `live`.
+    """
+
+    async def run() -> None:
         async with live(package, out, loss, http) as running:
             announce(running)
-            showing = asyncio.create_task(show(running.application, test))
-            ending = asyncio.create_task(told.wait())
-            await asyncio.wait([showing, ending], return_when=asyncio.FIRST_COMPLETED)
-            for task in (showing, ending):
-                task.cancel()
-            await asyncio.gather(ending, return_exceptions=True)
-            with contextlib.suppress(asyncio.CancelledError):
-                await showing  # a fault of ours: let it be seen
+            await show(running.application, test)
+
+    async def main(told: asyncio.Event) -> None:
+        running, ending = asyncio.create_task(run()), asyncio.create_task(told.wait())
+        await asyncio.wait([running, ending], return_when=asyncio.FIRST_COMPLETED)
+        for task in (running, ending):
+            task.cancel()
+        await asyncio.gather(ending, return_exceptions=True)
+        # A terminal's Ctrl-C ends the data centre, too, be it while it starts.
+        with contextlib.suppress(asyncio.CancelledError, *([EmulationError] if told.is_set() else [])):
+            await running  # a fault of ours: let it be seen
 
     run_until_told(main)
 
