@@ -25,6 +25,7 @@ from edgesight.host.doors.live import PATH
 from edgesight.host.doors.serve import Options, open_doors
 from edgesight.host.edge import Edge, EdgeError, open_edge
 from edgesight.host.fabric.base import FabricError
+from edgesight.host.files import OutputError
 from edgesight.host.images import Picture
 from edgesight.host.link.addresses import joined
 from edgesight.host.package import Package
@@ -65,9 +66,13 @@ async def live(
 ) -> AsyncIterator[Live]:
     """All of it, with a log and audits in the folder `out`; `http` is where the edge's page is to be, on loopback.
 
-    Raises EmulationError where the data centre does not start, and what `open_edge` and `open_doors` do.
+    Raises OutputError where `out` can be no folder, EmulationError where the data centre does not start, and what
+    `open_edge` and `open_doors` do.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: can be no folder ({error.strerror}): name another place with --out") from error
     with _free(socket.SOCK_DGRAM) as port, _free(socket.SOCK_STREAM) as page:
         pass  # the data centre has them through all of its lives
     async with contextlib.AsyncExitStack() as stack:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from edgesight.bench.demo_live import live
+from edgesight.hls.zoo import shipped_folder
+from edgesight.host.files import OutputError
+from edgesight.host.package import Package
 from tests.waiting import wait_until
 
 _SERVER = """
@@ -67,3 +74,14 @@ def test_it_ends_well_though_it_is_told_while_its_data_centre_starts(tmp_path: P
     finally:
         demo.kill()
     assert (demo.returncode, said) == (0, "")
+
+
+def test_a_place_that_can_be_no_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+
+    async def opened() -> None:
+        async with live(Package.load(shipped_folder() / "digits"), tmp_path / "out", 0.0):
+            pytest.fail("it runs")
+
+    with pytest.raises(OutputError, match=r"can be no folder .*: name another place with --out"):
+        asyncio.run(opened())
