@@ -40,7 +40,7 @@ from PIL import Image, PngImagePlugin
 from pydantic import Field
 
 from edgesight.host.answer import Answer, StageName
-from edgesight.host.files import write_atomically
+from edgesight.host.files import remove_leftovers, write_atomically
 from edgesight.host.kernel import Calibration
 from edgesight.host.measures import Measure, plain
 from edgesight.host.watches import Alarm, AuditError, Damaged, Followed, Kept, Watches, What, checksum_of, read_state
@@ -345,8 +345,13 @@ def _make_room(folder: Path) -> tuple[int, int]:
 
     Returns how many pictures, and how many bytes of them, may come before it is to be looked again.
     """
+    there = os.listdir(folder)
+    for name in there:
+        half_written = re.match(rf"\.({_ID}\.png)\.", name)  # by an edge that was killed
+        if half_written:
+            remove_leftovers(folder / half_written[1])
     sizes = []  # of the newest first
-    for name in sorted((name for name in os.listdir(folder) if name.endswith(".png")), reverse=True):
+    for name in sorted((name for name in there if name.endswith(".png")), reverse=True):
         with contextlib.suppress(FileNotFoundError):
             found = os.lstat(folder / name)
             if stat.S_ISREG(found.st_mode):

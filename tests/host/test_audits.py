@@ -238,6 +238,12 @@ def test_of_too_many_pictures_the_oldest_make_room(
     monkeypatch.setattr(audits, "KEPT", 3)
     audits._make_room(folder / "unlabelled")
     assert [path.name for path in kept(folder)] == names[2:]
+    left, begun = (folder / "unlabelled" / f".1764491520123-0a1b2c3{k}.png.x_1y2z3w" for k in "de")
+    for path in (left, begun):
+        path.write_bytes(b"half of a picture")
+    os.utime(left, (0, 0))  # as a killed edge left it
+    audits._make_room(folder / "unlabelled")
+    assert (left.exists(), begun.exists()) == (False, True)
     monkeypatch.setattr(audits, "_KEPT_BYTES", 1)
     audits._make_room(folder / "unlabelled")
     assert [path.name for path in kept(folder)] == names[4:]

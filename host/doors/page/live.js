@@ -67,7 +67,7 @@ function enter(refused) {
 at("entry").addEventListener("submit", (event) => {
   event.preventDefault();
   token = at("token").value.trim();
-  if (/[^!-~]/.test(token)) return enter("That is no token: it has letters, digits and signs without any between that cannot be seen."); // nor could it be sent
+  if (/[^!-~]/.test(token)) return enter("That is no token: copy it whole, and nothing else."); // nor could it be sent
   sessionStorage.setItem("token", token);
   look();
 });
