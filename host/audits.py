@@ -43,7 +43,17 @@ from edgesight.host.answer import Answer, StageName
 from edgesight.host.files import remove_leftovers, write_atomically
 from edgesight.host.kernel import Calibration
 from edgesight.host.measures import Measure, plain
-from edgesight.host.watches import Alarm, AuditError, Damaged, Followed, Kept, Watches, What, checksum_of, read_state
+from edgesight.host.watches import (
+    Alarm,
+    AuditError,
+    DamagedWatches,
+    Followed,
+    Kept,
+    Watches,
+    What,
+    checksum_of,
+    read_state,
+)
 
 SHARE: Final = 0.005
 """Of the answers that a target covers: so many are audits."""
@@ -173,7 +183,7 @@ class Audits:
         """
         try:
             self._watch(calibration)
-        except Damaged as error:
+        except DamagedWatches as error:
             aside = error.path.with_suffix(".damaged")
             logger.warning("%s: it is %s from now on, and watching begins anew", error, aside.name)
             with _told(self._folder):

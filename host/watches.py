@@ -28,7 +28,7 @@ class AuditError(EdgeSightError, ValueError):
     """Audits that cannot be read, kept or labelled: names the file, and what to do."""
 
 
-class Damaged(AuditError):
+class DamagedWatches(AuditError):
     """A file of watches that cannot be read."""
 
     def __init__(self, path: Path) -> None:
@@ -84,7 +84,7 @@ class Watches:
     """The targets of one calibration that can be followed, and what was seen of them; one file keeps it."""
 
     def __init__(self, path: Path, what: What, calibration: Calibration) -> None:
-        """As the file at `path` has it where it is of that calibration, else anew. Raises Damaged."""
+        """As the file at `path` has it where it is of that calibration, else anew. Raises DamagedWatches."""
         self._path, self._what = path, what
         self.checksum = checksum_of(calibration)
         kept = read_state(path)
@@ -135,10 +135,10 @@ def _bound(what: What, target: Target) -> float | None:
 
 
 def read_state(path: Path) -> State | None:
-    """What a file of watches says; None where there is none. Raises Damaged."""
+    """What a file of watches says; None where there is none. Raises DamagedWatches."""
     try:
         return State.model_validate_json(read_at_most(path, _MOST_STATE_BYTES))
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        raise Damaged(path) from error
+        raise DamagedWatches(path) from error

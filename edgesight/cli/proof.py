@@ -99,7 +99,7 @@ def demo(  # noqa: PLR0913 - a command's options are its surface
     if not serve:
         check_reports(out, "report.json", "report.md", "report.png")
         if http is not None:
-            raise AddressError("--http without --serve: only a demo that goes on has a page, so give both")
+            raise AddressError("--http without --serve: give both, as only a demo that goes on has a page")
 
     console = Console(stderr=json_)
     own = load(package) if package is not None else None
