@@ -67,7 +67,7 @@ bench-photograph: $(VENV)/all.stamp ## A back end that takes the photograph, a s
 bench-service: $(VENV)/all.stamp ## The data centre's doors: latency, load, many models, fairness, clients, fuzzing, kills (IMAGE_CLIENT=tritonclient's image_client.py; PEERS=no installs no other server to compare with); writes build/bench/service.json
 	$(RUN)edgesight bench service $(if $(IMAGE_CLIENT),--image-client $(IMAGE_CLIENT)) $(if $(filter no,$(PEERS)),--no-peers)
 
-bench-watch: $(VENV)/all.stamp ## Audits: how soon they tell that targets do not hold any more, and how often they are wrong; writes build/bench/watch.json
+bench-watch: $(VENV)/all.stamp ## Watching: how soon audits tell of a fall and how often they are wrong, every counter against a run's log as Prometheus scraped it, the live page in a browser, what it costs; writes build/bench/watch.json
 	$(RUN)edgesight bench watch
 
 bench-plan: $(VENV)/all.stamp ## All planners against the authors' methods, exact ones and baselines; DATA=folder with traces/, jellybean-vqa/

@@ -73,7 +73,7 @@ class Offloads:
 
     def __init__(self) -> None:
         """None was sent."""
-        self._outcomes: Counter[Labels] = Counter()
+        self._outcomes = Counter[Labels]({(outcome,): 0 for outcome in ("answered", "unanswered", "not_sent")})
         self._cancelled = 0
         self._coarse = 0
         self._loss = 0.0

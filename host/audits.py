@@ -61,6 +61,7 @@ KEPT: Final = 1_000
 """Unlabelled pictures, at most."""
 _KEPT_BYTES = 256 << 20  # of unlabelled pictures, at most; the last one is always kept
 _EXAMPLES = 8  # pictures of an alarm
+_WRITE_EVERY = 1.0  # seconds: what was seen is written no more often; an edge that is killed loses so much at most
 _MOST_RECORD_BYTES = 1 << 16
 _ID = "[0-9a-z-]{1,64}"
 _TEXT = "edgesight-audit"  # the name of the text in a picture's file
@@ -124,6 +125,7 @@ class Audits:
         folder = auditing.folder
         self._lock = threading.Lock()  # an audit may be on its way while the calibration is swapped
         self._chance = random.Random(secrets.randbits(64))
+        self._unwritten, self._written_at = False, 0.0  # what was seen; of the monotonic clock
         self._room = (0, 0)  # pictures, and bytes of them, that may come before the oldest have to make room
         with _told(folder):
             for name in (_UNLABELLED, _LABELLED):
@@ -185,7 +187,7 @@ class Audits:
             self._watch(calibration)
         except DamagedWatches as error:
             aside = error.path.with_suffix(".damaged")
-            logger.warning("%s: it is %s from now on, and watching begins anew", error, aside.name)
+            logger.warning("%s: it is done, and the file is %s now", error, aside.name)
             with _told(self._folder):
                 os.replace(error.path, aside)
             self._watch(calibration)
@@ -197,7 +199,13 @@ class Audits:
     def _watch(self, calibration: Calibration) -> None:
         with self._lock, _told(self._folder):
             self._watches = Watches(self._folder / _AGREEMENT, "agreement", calibration)
-            self._watches.write()
+            self._write()
+
+    def keep(self) -> None:
+        """Write what was seen, where it is not written yet. Raises AuditError."""
+        with self._lock, _told(self._folder):
+            if self._unwritten:
+                self._write()
 
     def take(
         self, photograph: Pixels, answer: Answer, calibration: Calibration, backend_label: int | None, asked: bool
@@ -207,11 +215,12 @@ class Audits:
         `backend_label` is what the back end says, None where it did not, though it may have been `asked`. Raises
         AuditError where the disk takes nothing: what was seen counts all the same, and an alarm is given, too.
         """
-        at = time.time()
+        at, watches = time.time(), self._watches
+        known = calibration is watches.calibration
         audit = Audit(
             id=f"{int(at * 1e3):013d}-{secrets.token_hex(4)}",
             at=at,
-            calibration=checksum_of(calibration),
+            calibration=watches.checksum if known else checksum_of(calibration),
             classes=self._classes,
             accuracy_target=answer.accuracy_target,
             label=answer.label,
@@ -223,7 +232,7 @@ class Audits:
             return self._taken(photograph, audit, asked)
 
     def _taken(self, photograph: Pixels, audit: Audit, asked: bool) -> Alarm | None:
-        alarm = None
+        alarm, self._unwritten = None, True
         if audit.calibration != self._watches.checksum:
             pass  # it was answered before a swap: it tells nothing of the targets that there are now
         elif audit.agrees is not None:
@@ -232,23 +241,28 @@ class Audits:
             self._watches.unanswered += 1
         try:
             with _told(self._folder):
-                self._keep(photograph, audit)
+                self._keep_picture(photograph, audit)
                 if alarm is not None:
                     alarm = self._with_examples(alarm)
-                self._watches.write()
+                if alarm is not None or time.monotonic() - self._written_at >= _WRITE_EVERY:
+                    self._write()
         except AuditError as error:
             if alarm is None:
                 raise
             logger.warning("an audit was lost: %s", error)
         return alarm
 
-    def _keep(self, photograph: Pixels, audit: Audit) -> None:
-        """Keep its picture. Raises OSError."""
+    def _keep_picture(self, photograph: Pixels, audit: Audit) -> None:
+        """Keep the picture of an audit. Raises OSError."""
         content = _packed(photograph, audit)
         write_atomically(self._folder / _UNLABELLED / f"{audit.id}.png", content, mode=0o600)
         self._room = (self._room[0] - 1, self._room[1] - len(content))
         if min(self._room) < 0:
             self._room = _make_room(self._folder / _UNLABELLED)
+
+    def _write(self) -> None:
+        self._watches.write()
+        self._unwritten, self._written_at = False, time.monotonic()
 
     def _with_examples(self, alarm: Alarm) -> Alarm:
         """The alarm with pictures that speak against its target, the newest; damaged ones are passed over."""

@@ -44,7 +44,7 @@ from edgesight.host.kernel import Calibration, Kernel, Target
 from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.offload import NoAnswer, Offload, Offloaded
 from edgesight.host.link.quality import ladder_of
-from edgesight.host.measures import Measure, Measured
+from edgesight.host.measures import Measure, Measured, gauge
 from edgesight.host.novelty import NoveltyTest, novelty_test
 from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
@@ -314,6 +314,8 @@ class Cascade:
         found: list[Measure] = []
         if self._offload is not None:
             found += self._offloads.measures()
+            bound = self.terms.calibration.loss
+            found.append(gauge("link_loss_bound", "Loss up to which targets were calibrated.", bound))
         for part in (self._offload, self._meter, self._audits):
             if isinstance(part, Measured):
                 found += part.measures()
@@ -325,12 +327,17 @@ class Cascade:
             await asyncio.wait([self._auditing])
 
     async def end_audits(self) -> None:
-        """Let the audit that is under way go, and leave their folder to others."""
+        """Let the audit that is under way go, keep what was seen, and leave the folder to others."""
         if self._auditing is not None:
             self._auditing.cancel()
             await self.audited()
         if self._audits is not None:
-            self._audits.close()
+            try:
+                await asyncio.to_thread(self._audits.keep)
+            except AuditError as error:
+                logger.warning("what audits saw last was lost: %s", error)
+            finally:
+                self._audits.close()
 
     async def swap(self, calibration: Calibration, novelty: NoveltyTest | None = None) -> None:
         """Answer what is asked from now on under `calibration`, which is of the same networks, and `novelty`.

@@ -18,7 +18,7 @@ KEPT: Final = 16
 """Pictures, at most."""
 SIDE: Final = 128
 """Pixels of a picture's side from which on it is kept thinned out."""
-EVERY: Final = 1 / KEPT
+EVERY: Final = 2 / KEPT
 """Seconds between two pictures, at least: who looks on has the time to ask for those that are kept."""
 _FILE_BYTES = 1 << 19  # of a picture that is kept as its file; of a larger one it is kept what was said alone
 

@@ -86,7 +86,7 @@ class Watches:
     def __init__(self, path: Path, what: What, calibration: Calibration) -> None:
         """As the file at `path` has it where it is of that calibration, else anew. Raises DamagedWatches."""
         self._path, self._what = path, what
-        self.checksum = checksum_of(calibration)
+        self.calibration, self.checksum = calibration, checksum_of(calibration)
         kept = read_state(path)
         if kept is None or kept.calibration != self.checksum:
             kept = State(calibration=self.checksum)

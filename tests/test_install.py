@@ -73,6 +73,7 @@ NEEDS_MORE = (
     "edgesight.host.doors.connections",
     "edgesight.host.doors.grpc_door",
     "edgesight.host.doors.http",
+    "edgesight.host.doors.live",
     "edgesight.host.doors.messages",
     "edgesight.host.doors.metrics",
     "edgesight.host.doors.pages",

@@ -1,4 +1,4 @@
-"""`edgesight bench watch`: whether falls are found in time, and health is left alone.
+"""`edgesight bench watch`: whether falls are found in time, health is left alone, and what is told is true.
 
 What each section found is kept as long as all that it hangs on is the same, so that a stopped run goes on.
 """
@@ -15,7 +15,7 @@ from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import print_checks, write_report
 from edgesight.bench.sections import Due, print_skipped, run_sections
 from edgesight.bench.service.processors import lacks_two
-from edgesight.bench.watch import cost, drift, page
+from edgesight.bench.watch import cost, drift, metrics, page, scraping
 from edgesight.hls.package_reference import PackageReference
 from edgesight.hls.zoo import shipped_folder
 from edgesight.host.package import Package
@@ -71,12 +71,23 @@ def _page(asked: Asked, folder: Path, console: Console) -> Found:
     return page.measure(package, data.test, folder / "page", console)
 
 
+def _metrics(asked: Asked, folder: Path, console: Console) -> Found:
+    package = Package.load(shipped_folder() / _KERNEL)
+    data = datasets.load(_KERNEL, asked.fashion_mnist, package.kernel.input.height)
+    return metrics.measure(package, data.test.images, console)
+
+
 def _no_pictures(asked: Asked) -> str | None:
     return None if asked.fashion_mnist is not None else "Fashion-MNIST is not here: name its folder with --data-dir"
 
 
 SECTIONS = {
     "drift": Section("falls of agreement and of accuracy, and pictures that stay as they are", _drift, _no_pictures),
+    "metrics": Section(
+        "every counter against the log of a run with faults, as Prometheus scraped it",
+        _metrics,
+        lambda asked: scraping.lacks() or _no_pictures(asked),
+    ),
     "page": Section("the live page in a browser", _page, lambda asked: _no_pictures(asked) or page.lacks()),
     "cost": Section("an edge with all of it beside one with none", _cost, lambda asked: lacks_two()),
 }

@@ -38,7 +38,7 @@ _BROWSER = {"user-agent": "Mozilla/5.0", "accept": "*/*", "accept-encoding": "gz
 
 
 class OnlookerError(EdgeSightError):
-    """An edge that does not show what is to be looked at: names the path, and what came."""
+    """An edge that does not answer, or does not show what is to be looked at: says where, and what came."""
 
 
 class Connection:
@@ -53,8 +53,7 @@ class Connection:
 
     async def __aenter__(self) -> Connection:
         """Connect."""
-        host, _, port = self._address.rpartition(":")
-        self._reader, self._writer = await asyncio.open_connection(host, int(port))
+        await self._connect()
         return self
 
     async def __aexit__(
@@ -72,13 +71,23 @@ class Connection:
         lengths = f"content-length: {len(body)}\r\ninference-header-content-length: {header_length}\r\n\r\n"
         return await self._exchange(f"POST {path} HTTP/1.1\r\n".encode() + self._headers + lengths.encode() + body)
 
+    async def _connect(self) -> None:
+        host, _, port = self._address.rpartition(":")
+        self._reader, self._writer = await asyncio.open_connection(host, int(port))
+
     async def _exchange(self, request: bytes) -> tuple[int, bytes]:
         async with self._turn:
+            if self._reader.at_eof():  # it lay idle, and a door closes such
+                self._writer.close()
+                await self._connect()
             self._writer.write(request)
-            head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-            status, *lines = head.splitlines()
-            said = dict(line.split(": ", 1) for line in lines if line)
-            body = await self._reader.readexactly(int(said.get("content-length", "0")))
+            try:
+                head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+                status, *lines = head.splitlines()
+                said = dict(line.split(": ", 1) for line in lines if line)
+                body = await self._reader.readexactly(int(said.get("content-length", "0")))
+            except (OSError, asyncio.IncompleteReadError) as error:
+                raise OnlookerError(f"{self._address}: hung up in the midst of an answer: see the log") from error
         return int(status.split()[1]), _UNPACKED[said.get("content-encoding", "")](body)
 
 
@@ -152,8 +161,8 @@ class Viewer:
     async def look(self) -> None:
         """Ask once, and for what is new. Raises OnlookerError."""
         status, said = await self._door.get("/live/state")
-        if status == 404:
-            return
+        if status != 200:
+            raise OnlookerError(f"the edge shows no live page, but answers {status} at /live/state: look at its log")
         self.count += 1
         state: dict[str, Any] = json.loads(said)
         named = {f"{one['of']}/{one['number']}" for one in state["recent"] if one["shown"]}
@@ -164,7 +173,9 @@ class Viewer:
             for key in new:
                 status, _ = await connection.get(f"/live/pictures/{key}")
                 if status not in (200, 204):
-                    raise OnlookerError(f"/live/pictures/{key}: {status}: the state names it")
+                    raise OnlookerError(
+                        f"/live/pictures/{key} gives {status}, though the state names it: look at the edge's log"
+                    )
                 self.pictures += status == 200
 
         await asyncio.gather(*map(go_on, self._others))

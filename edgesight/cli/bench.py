@@ -372,7 +372,11 @@ def bench_watch_(
     data_dir: DataDir = None,
     json_: Json = False,
 ) -> None:
-    """Measure how soon audits tell that targets do not hold any more, and how often they are wrong. About 10 min.
+    """Measure how soon audits tell that targets do not hold any more, and how often they are wrong.
+
+    Then every counter against the log of a run with faults, as a real Prometheus scraped it (Debian's package
+    prometheus); the live page in headless Chromium (Debian's package chromium); and what an edge that is audited,
+    scraped and looked at answers less than one that is not. About 25 min.
 
     Stopped, the same command goes on with the sections that are still to be run.
     """

@@ -76,8 +76,12 @@ def demo(  # noqa: PLR0913 - a command's options are its surface
     dataset: Annotated[str | None, typer.Option(help=DATASET_HELP + " Default: fashion-mnist, else digits.")] = None,
     loss: Annotated[float, typer.Option(min=0.0, max=0.99, help="Packet loss of the emulated link, each way.")] = 0.05,
     out: Annotated[
-        Path, typer.Option(help="Folder for report.json and report.png; with --serve, for a log and audits.")
-    ] = Path("build/demo"),
+        Path | None,
+        typer.Option(
+            help="Folder for report.json and report.png; with --serve, for a log and audits. Default build/demo, and "
+            "build/demo-live."
+        ),
+    ] = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="Go on until Ctrl-C, and show it on a page; no report is written.")
     ] = False,
@@ -96,6 +100,7 @@ def demo(  # noqa: PLR0913 - a command's options are its surface
     from edgesight.host.images import photograph_shape
     from edgesight.host.link.addresses import AddressError
 
+    out = out or Path("build/demo-live" if serve else "build/demo")
     if not serve:
         check_reports(out, "report.json", "report.md", "report.png")
         if http is not None:

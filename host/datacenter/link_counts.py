@@ -9,14 +9,16 @@ from edgesight.host.link.datagrams import Status
 from edgesight.host.link.strips import Assembly
 from edgesight.host.measures import Labels, Measure, Spread
 
+_OUTCOMES = (*(status.name.lower() for status in Status), "cancelled")
+
 
 class LinkCounts:
     """The counts. All is done in the service's loop."""
 
     def __init__(self) -> None:
         """All at zero."""
-        self._requests: Counter[Labels] = Counter()
-        self._strips: Counter[Labels] = Counter()
+        self._requests = Counter[Labels]({(outcome,): 0 for outcome in _OUTCOMES})
+        self._strips = Counter[Labels]({(what,): 0 for what in ("came", "repeated", "repaired", "concealed")})
         self._batches = Spread((1, 2, 4, 8))
         self._decode, self._model = Spread(), Spread()
 

@@ -24,7 +24,7 @@ from edgesight.host.datacenter.service import Service
 from edgesight.host.link.addresses import joined
 from edgesight.host.link.quic import IDLE_TIMEOUT
 from edgesight.host.link.server import MAX_EDGES, Server, check_sound
-from edgesight.host.measures import Measure, gauge
+from edgesight.host.measures import Measure
 from edgesight.host.process import run_until_told
 from edgesight.host.recent import Recent
 
@@ -182,7 +182,7 @@ async def _to_edges(
     tasks: list[asyncio.Task[Any]] = [loop.create_task(service.run()), loop.create_task(renew())]
 
     def measures() -> Sequence[Measure]:
-        return gauge("link_edges", "Edges that are connected.", server.edges), *service.measures()
+        return *server.measures(), *service.measures()
 
     try:
         yield tasks, measures

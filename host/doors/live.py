@@ -113,29 +113,32 @@ class Thumbnails:
 
     async def png(self, of: str, number: str) -> bytes | None:
         """The picture of that number; None where it is kept no more, or cannot be shown."""
-        if self._seen(of, number) is None:
+        seen = self._seen(of, number)
+        if seen is None or seen.picture is None:
             return None
+        if not isinstance(seen.picture, bytes):
+            return _png(seen.picture)  # it is small: a thread would cost more
+        key = seen.of, seen.number, seen.at
         async with self._one:
-            seen = self._seen(of, number)  # it may have gone meanwhile
-            if seen is None or seen.picture is None:
-                return None
-            key = seen.of, seen.number, seen.at
-            if key not in self._made:
-                self._made[key] = await asyncio.to_thread(_png, seen.picture)
+            now = self._seen(of, number)
+            if key not in self._made and now is not None and now.at == seen.at:  # else it has gone meanwhile
+                self._made[key] = await asyncio.to_thread(_png_of_file, seen.picture)
                 if len(self._made) > _MADE:
                     self._made.popitem(last=False)
-            return self._made[key]
+            return self._made.get(key)
 
     def _seen(self, of: str, number: str) -> Seen | None:
         return next((one for one in self._served.recent() if (one.of, str(one.number)) == (of, number)), None)
 
 
-def _png(picture: Pixels | bytes) -> bytes | None:
-    if isinstance(picture, bytes):
-        try:
-            picture = read(picture, SIDE, SIDE, 3).pixels
-        except Unreadable:
-            return None
+def _png_of_file(content: bytes) -> bytes | None:
+    try:
+        return _png(read(content, SIDE, SIDE, 3).pixels)
+    except Unreadable:
+        return None
+
+
+def _png(picture: Pixels) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(file, "PNG")
+    Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(file, "PNG", compress_level=1)
     return file.getvalue()

@@ -15,7 +15,7 @@ import importlib.metadata
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -31,6 +31,7 @@ from edgesight.host.link.port import Port, source_of
 from edgesight.host.link.quic import PROTOCOL, Hello, Peer, Served, Welcome
 from edgesight.host.link.telling import OF_KNOWN, Sparing, printable
 from edgesight.host.link.tls import REFUSED, Untrusted, ask_for_certificate, shown_chain, why_left
+from edgesight.host.measures import Measure, gauge
 
 try:
     from aioquic.asyncio.protocol import QuicStreamHandler
@@ -303,10 +304,10 @@ class Server:
         self._blind = False  # it is not known
         self._look_again: asyncio.TimerHandle | None = None
 
-    @property
-    def edges(self) -> int:
-        """Edges that are let in now."""
-        return len({peer.admitted.name for peer in self._peers if peer.admitted is not None})
+    def measures(self) -> Sequence[Measure]:
+        """How many edges are let in now."""
+        names = {peer.admitted.name for peer in self._peers if peer.admitted is not None}
+        return (gauge("link_edges", "Edges that are connected.", len(names)),)
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Open the UDP port (0 chooses one) and return the address; raises LinkError when it cannot be had."""

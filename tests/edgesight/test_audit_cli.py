@@ -23,6 +23,7 @@ def folder(tmp_path: Path) -> Path:
     made = Audits(Auditing(tmp_path / "audits", 1.0), watched(), [f"class {number}" for number in range(4)])
     for number in range(30):
         made.take(np.full((28, 28, 1), number, np.uint8), stage1_answer(), watched(), 2, True)
+    made.keep()
     return tmp_path / "audits"
 
 

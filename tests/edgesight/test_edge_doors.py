@@ -39,6 +39,7 @@ from edgesight.host.errors import EdgeSightError
 from edgesight.host.link.keys import KeysError, now
 from edgesight.host.package import Package
 from edgesight.host.process import machine_memory
+from edgesight.host.queries import query
 from edgesight.sim.link.trust import make_trust
 from edgesight.sim.rtl.runner import ROOT
 
@@ -292,3 +293,25 @@ def test_tokens_are_made_listed_and_taken_back(tmp_path: Path) -> None:
     assert known.find(token) is None
     (left,) = json.loads(keys("tokens", "--json"))
     assert (left["name"], "sha256" in left) == ("owner", False)
+
+
+def test_an_edge_that_is_asked_at_its_socket_alone_tells_prometheus(tmp_path: Path) -> None:
+    build_library(Package.load(DIGITS))
+    asked_at = tmp_path / "edge.sock"
+    words = ["edge", DIGITS, "--fabric", "csim", "--socket", asked_at, "--health", "127.0.0.1:0"]
+    command = [sys.executable, "-u", "-m", "edgesight", *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("edge: digits on csim")
+        at = process.stdout.readline().strip().removeprefix("edge: health at ")
+        picture = tmp_path / "one.png"
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(picture)
+        answer = query(asked_at, picture, 0.5, 60_000.0)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://{at}/metrics", timeout=DEADLINE_S) as told:
+            text = told.read().decode()
+        counted = f'edgesight_answers_total{{application="digits",stage="{answer.stage}",target='
+        assert f'{counted}"{answer.accuracy_target:g}"}} 1.0' in text
+        assert "edgesight_link_connected" not in text  # no data centre was named
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 0

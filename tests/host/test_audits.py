@@ -167,14 +167,45 @@ def test_another_calibration_is_watched_anew_and_former_answers_tell_nothing_of_
     one = Audits(Auditing(tmp_path, 1.0), watched(), CLASSES)
     photograph = random_images(1)[0]
     one.take(photograph, answer, watched(), 1, True)
+    one.keep()
     assert followed_in(tmp_path)["agreement"][TARGET].watch.count == 1
     one.recalibrated(watched(0.9))
     one.take(photograph, answer, watched(), 1, True)
+    one.keep()
     found = followed_in(tmp_path)["agreement"][TARGET].watch
     assert (found.count, found.bound) == (0, 0.9)
     one.close()
     Audits(Auditing(tmp_path, 1.0), watched(None), CLASSES).close()
     assert followed_in(tmp_path)["agreement"] == {}
+
+
+def test_what_was_seen_is_written_once_a_second_and_at_once_where_it_gives_the_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("edgesight.host.audits.time.monotonic", lambda: now[0])
+    one = Audits(Auditing(tmp_path, 1.0), watched(), CLASSES)
+
+    def written() -> int:
+        return followed_in(tmp_path)["agreement"][TARGET].watch.count
+
+    def take(backend_label: int) -> bool:
+        return one.take(random_images(1)[0], stage1_answer(), watched(), backend_label, True) is not None
+
+    answered = stage1_answer().label
+    counts = []
+    for now[0] in (100.5, 101.0, 101.9, 102.0):
+        take(answered)
+        counts.append(written())
+    assert counts == [0, 2, 2, 4]
+    while not take((answered + 1) % 4):
+        assert written() == 4
+    count = written()
+    assert count > 4
+    take(answered)
+    assert written() == count
+    one.keep()
+    assert written() == count + 1
 
 
 def test_labels_test_the_truth_and_make_a_folder_to_calibrate_on(made: Package, tmp_path: Path) -> None:
@@ -252,15 +283,15 @@ def test_of_too_many_pictures_the_oldest_make_room(
 def test_never_more_pictures_are_kept_than_may_be_and_the_folder_is_not_looked_through_for_each(
     made: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, looked = tmp_path / "audits", []
+    folder, looked = tmp_path / "audits", list[int]()
     monkeypatch.setattr(audits, "KEPT", 32)
     make_room = audits._make_room
 
-    def looks(place: Path) -> tuple[int, int]:
+    def look(place: Path) -> tuple[int, int]:
         looked.append(len(kept(folder)))
         return make_room(place)
 
-    monkeypatch.setattr(audits, "_make_room", looks)
+    monkeypatch.setattr(audits, "_make_room", look)
     asked(made, Says(), folder, 40)
     assert looked == [1, 33, 33, 33]  # at the start, and at each that was one too many
     assert len(kept(folder)) == 31
@@ -336,6 +367,7 @@ def test_a_swap_over_a_damaged_file_begins_to_watch_anew(tmp_path: Path, caplog:
     assert "agreement.damaged" in caplog.text
     assert (tmp_path / "agreement.damaged").read_text() == "{}"
     one.take(random_images(1)[0], stage1_answer(), watched(0.9), 1, True)
+    one.keep()
     assert followed_in(tmp_path)["agreement"][TARGET].watch.count == 1
 
 

@@ -249,6 +249,25 @@ def count_to(number: int) -> Any:
     return taken
 
 
+def test_a_data_centre_for_edges_alone_tells_prometheus(served_package: Package, backend: Path, keys: Trust) -> None:
+    words = [served_package.path, "--model", backend, "--keys", keys.datacenter, "--port", 0]
+    with started(*words, "--health", "127.0.0.1:0") as program:
+        assert set(program.at) == {"health"}
+        link = program.lines[0].rsplit(" ", 1)[1].rsplit(":", 1)
+
+        async def as_an_edge() -> str:
+            async with connected((link[0], int(link[1])), keys) as edge:
+                for image in clear_images(3):
+                    assert (await edge.offload(image, 20.0)).label == expected(image)
+                told = await asyncio.to_thread(httpx.get, f"http://{program.at['health']}/metrics", trust_env=False)
+                return str(told.text)
+
+        text = run(as_an_edge())
+        assert 'edgesight_link_requests_total{outcome="answered"} 3.0' in text
+        assert "edgesight_link_edges 1.0" in text
+        assert program.end() == 0
+
+
 def test_a_terminated_data_centre_answers_what_it_has_let_in(tmp_path: Path) -> None:
     put(tmp_path / "models", "counter", looping())
     with (
@@ -341,7 +360,9 @@ def test_a_client_over_its_quota_is_told_when_to_come_again(tmp_path: Path) -> N
 REFUSED: dict[str, tuple[list[object], str]] = {
     "nothing": ([], "nothing is given to serve"),
     "no keys": (["{package}"], "edges are let in by keys"),
+    "no keys, and health": (["{package}", "--health", "127.0.0.1:0"], "edges are let in by keys"),
     "no door": (["--repository", "models"], "--repository without a door: open one by --http or --grpc"),
+    "no door but for health": (["--repository", "models", "--health", "127.0.0.1:0"], "--repository without a door"),
     "a model for nobody": (["--model", "m.onnx", "--http", "127.0.0.1:0", "--repository", "."], "name the package"),
     "nothing to serve": (["--http", "127.0.0.1:0"], "nothing is given to serve"),
     "an open door": (["--repository", ".", "--http", "0.0.0.0:0"], "give --keys, by which they are encrypted"),

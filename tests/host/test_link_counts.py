@@ -75,13 +75,16 @@ async def over_a_lossy_link(keys: Trust) -> None:
         sent, lost = (number(edge["link_packets"], outcome) for outcome in ("sent", "lost"))
         assert 0.02 < lost / sent < 0.3
         assert number(edge["offloads_resent"]) == client.resent
-        assert centre["link_requests"] == {("answered",): 40, ("cancelled",): 1}
+        assert {outcome: n for (outcome,), n in centre["link_requests"].items() if n} == {
+            "answered": 40,
+            "cancelled": 1,
+        }
         assert number(centre["link_strips"], "came") > number(centre["link_strips"], "repaired") > 0
         runs, pictures = spread(centre["link_batch_pictures"])
         assert pictures == spread(centre["link_decode_seconds"])[0] >= 40
         assert spread(centre["link_model_seconds"])[0] == runs <= pictures
         assert set(centre["link_waiting"].values()) == {0}
-        assert server.edges == 1
+        assert told(server.measures())["link_edges"] == {(): 1}
         await client.close()
         after = told(client.measures())
         assert after["link_connected"] == {(): 0.0}
@@ -109,7 +112,8 @@ def test_whatever_becomes_of_a_request_is_counted_once() -> None:
             say(service, peer, lossy[1:])
             await all_is_settled(service)
             found = told(service.measures())
-            assert found["link_requests"] == {("answered",): 2, ("cancelled",): 1, ("late",): 1}
+            became = {"answered": 2, "late": 1, "busy": 0, "failed": 0, "cancelled": 1}
+            assert found["link_requests"] == {(outcome,): n for outcome, n in became.items()}
             count = len(strips)
             wanted = {"came": 3 * count - 1, "repeated": 2, "repaired": 0, "concealed": 1}
             assert found["link_strips"] == {(what,): n for what, n in wanted.items()}

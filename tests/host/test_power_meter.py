@@ -57,6 +57,31 @@ def test_energy_of_late_is_that_of_the_world() -> None:
     assert np.mean(estimates) == pytest.approx(0.35 / 20_000, rel=0.04)
 
 
+def test_power_is_told_as_the_sensor_has_it_and_not_once_it_is_silent() -> None:
+    bench = Bench(WORLD, 3)
+
+    class Silent(BenchSensor):
+        silent = False
+
+        def read(self) -> Reading | None:
+            if self.silent:
+                raise DropOut("nothing comes")
+            return super().read()
+
+    sensor = Silent(bench)
+    meter = EnergyMeter(sensor)
+    (power,) = meter.measures()
+    assert (power.name, power.labels, power.values) == ("power_watts", ("obtained",), {})
+    drive(bench, meter, 4.0, load=False)
+    ((key, watts),) = meter.measures()[0].values.items()
+    assert key == ("measured",)
+    assert isinstance(watts, float)
+    assert watts > 0.0
+    sensor.silent = True
+    drive(bench, meter, 4.0, load=False)
+    assert meter.measures()[0].values == {}
+
+
 def test_nothing_is_told_before_there_is_enough_or_where_nothing_varies() -> None:
     bench = Bench(WORLD, 1)
     meter = EnergyMeter(BenchSensor(bench))

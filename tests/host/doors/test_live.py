@@ -15,7 +15,7 @@ from PIL import Image
 from edgesight.host.doors import live
 from edgesight.host.doors.access import ByToken
 from edgesight.host.doors.tokens import Tokens, make_token
-from edgesight.host.recent import EVERY, KEPT, SIDE, Pixels, Recent
+from edgesight.host.recent import EVERY, KEPT, SIDE, Recent
 from tests.host.doors.conftest import CLIENT, Doors
 from tests.host.doors.small import PLAIN, Small, running
 
@@ -138,13 +138,13 @@ def test_no_other_page_is_shown_it(shared: Doors) -> None:
 
 @pytest.mark.usefixtures("unhurried")
 def test_a_picture_is_made_small_once_whoever_asks(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, make = [], live._png
+    made, make = [], live._png_of_file
 
-    def png_of(picture: Pixels | bytes) -> bytes | None:
-        made.append(picture)
-        return make(picture)
+    def png_of(content: bytes) -> bytes | None:
+        made.append(content)
+        return make(content)
 
-    monkeypatch.setattr(live, "_png", png_of)
+    monkeypatch.setattr(live, "_png_of_file", png_of)
     for content in (png(PICTURE), b"no picture"):
         doors.served.seen.add("a/b", content, dict)
     for number in (0, 1, 0, 1):
