@@ -36,7 +36,7 @@ from edgesight.sim.link.relay import RelayLink
 from edgesight.sim.link.trust import make_trust
 
 DEADLINE_S = 0.5
-PICTURES_PER_S = 8.0
+PICTURES_PER_S = 5.0
 _HOST = "127.0.0.1"
 _DELAY_S = 0.01  # of the emulated link, each way
 _AUDIT_SHARE = 0.05  # more than an edge's, so that there is something to see soon
@@ -95,7 +95,7 @@ async def live(
             audits=Auditing(out / "audits", _AUDIT_SHARE),
         )
         edge = await stack.enter_async_context(opening)
-        served = Applications({package.kernel.name: Application(edge)})
+        served = Applications({package.kernel.name: Application(edge, fabric=fabric)})
         addresses = await stack.enter_async_context(open_doors(served, Options(grpc=None, http=http)))
         assert addresses.http is not None
         edge_page, page_there = (f"http://{joined(*at)}{PATH}" for at in (addresses.http, (_HOST, page)))

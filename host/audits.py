@@ -126,6 +126,7 @@ class Audits:
         self._lock = threading.Lock()  # an audit may be on its way while the calibration is swapped
         self._chance = random.Random(secrets.randbits(64))
         self._unwritten, self._written_at = False, 0.0  # what was seen; of the monotonic clock
+        self._later: threading.Timer | None = None  # writes what no further audit does
         self._room = (0, 0)  # pictures, and bytes of them, that may come before the oldest have to make room
         with _told(folder):
             for name in (_UNLABELLED, _LABELLED):
@@ -194,6 +195,9 @@ class Audits:
 
     def close(self) -> None:
         """Leave the folder to others."""
+        with self._lock:
+            if self._later is not None:
+                self._later.cancel()
         self._kept_from_others()
 
     def _watch(self, calibration: Calibration) -> None:
@@ -206,6 +210,14 @@ class Audits:
         with self._lock, _told(self._folder):
             if self._unwritten:
                 self._write()
+
+    def _keep_late(self) -> None:
+        with self._lock:
+            self._later = None
+        try:
+            self.keep()
+        except AuditError as error:
+            logger.warning("what audits saw is not written down: %s", error)
 
     def take(
         self, photograph: Pixels, answer: Answer, calibration: Calibration, backend_label: int | None, asked: bool
@@ -246,6 +258,10 @@ class Audits:
                     alarm = self._with_examples(alarm)
                 if alarm is not None or time.monotonic() - self._written_at >= _WRITE_EVERY:
                     self._write()
+                elif self._later is None:
+                    self._later = threading.Timer(_WRITE_EVERY, self._keep_late)
+                    self._later.daemon = True
+                    self._later.start()
         except AuditError as error:
             if alarm is None:
                 raise

@@ -18,8 +18,8 @@ KEPT: Final = 16
 """Pictures, at most."""
 SIDE: Final = 128
 """Pixels of a picture's side from which on it is kept thinned out."""
-EVERY: Final = 2 / KEPT
-"""Seconds between two pictures, at least: who looks on has the time to ask for those that are kept."""
+PER_S: Final = KEPT / 2
+"""Pictures a second, on the mean: who looks on has the time to ask for those that are kept."""
 _FILE_BYTES = 1 << 19  # of a picture that is kept as its file; of a larger one it is kept what was said alone
 
 Pixels = npt.NDArray[np.uint8]  # [H, W, C]
@@ -52,7 +52,7 @@ class Recent:
         """None was seen."""
         self._seen: deque[Seen] = deque(maxlen=KEPT)
         self._count = 0
-        self._at = -EVERY
+        self._room, self._at = PER_S, time.monotonic()  # pictures that may come at once, and when that was so
 
     def add(self, of: str, picture: Pixels | bytes, said: Said) -> None:
         """Another one, for which the oldest goes; where pictures come fast, some are passed over.
@@ -60,8 +60,9 @@ class Recent:
         `said` is asked, at once, of one that is kept.
         """
         now = time.monotonic()
-        if now - self._at >= EVERY:
-            self._at = now
+        self._room, self._at = min(PER_S, self._room + PER_S * (now - self._at)), now
+        if self._room >= 1.0:
+            self._room -= 1.0
             self._seen.append(Seen(of, self._count, time.time(), said(), _small(picture)))
             self._count += 1
 

@@ -60,6 +60,7 @@ _JSON, _BYTES = "application/json", "application/octet-stream"
 _FORM = "application/x-www-form-urlencoded"  # what `curl -d` says that it sends, and a web page's form
 _HELD = "edgesight.held"  # where in ASGI's scope the bytes are counted that a request holds
 _CLOSE = {"connection": "close"}
+_THERE = "/openapi.json says what there is, and /live shows it"
 _LIVE = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
@@ -132,7 +133,8 @@ def health_app(served: Served) -> Starlette:
         Route("/v2/health/ready", ready),
         Route("/metrics", metrics),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})
+    there = ", ".join(route.path for route in routes)
+    return Starlette(routes=routes, exception_handlers={HTTPException: partial(_not_routed, there=f"ask for {there}")})
 
 
 def peer_of(scope: Any) -> Peer:
@@ -146,12 +148,12 @@ def peer_of(scope: Any) -> Peer:
     )
 
 
-async def _not_routed(request: HttpRequest, error: Exception) -> HttpResponse:
+async def _not_routed(request: HttpRequest, error: Exception, there: str = _THERE) -> HttpResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         said = f"{request.method} is not taken here: use {(error.headers or {}).get('Allow', 'another method')}"
     else:
-        said = f"there is nothing at {shown(request.url.path)}: /openapi.json says what there is"
+        said = f"there is nothing at {shown(request.url.path)}: {there}"
     return _error(error.status_code, said, error.headers)
 
 
@@ -322,7 +324,9 @@ class _Door:
         return await _packed(request, answer)
 
     async def live_v1(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        """What KServe's clients of version 1 take for a sign of life."""
+        """What KServe's clients of version 1 take for a sign of life; browsers are led to the page."""
+        if "text/html" in request.headers.get("accept", ""):
+            return HttpResponse(status_code=307, headers={"location": live.PATH, "vary": "accept"})
         if self._served.live():
             return _plain({"status": "alive"})
         return _plain({"status": "dead", "error": "the server is not live now: start it anew"}, 503)

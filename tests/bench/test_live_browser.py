@@ -51,7 +51,7 @@ class Named(Small):
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """No picture is passed over, however fast they come."""
-    monkeypatch.setattr("edgesight.host.recent.EVERY", 0.0)
+    monkeypatch.setattr("edgesight.host.recent.PER_S", 1e9)
 
 
 @contextlib.contextmanager

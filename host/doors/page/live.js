@@ -53,7 +53,9 @@ async function look() {
       return; // until a token is given
     }
     const why = error instanceof Refusal ? error.message : "the server cannot be reached";
-    status("trouble", `${why}: trying again`);
+    const last = history.at(-1);
+    status("trouble", `${why}: trying again${last ? `. Below: as of ${new Date(1e3 * last.at).toLocaleTimeString()}` : ""}`);
+    document.body.classList.toggle("stale", Boolean(last));
   }
   setTimeout(() => looking === own && look(), document.hidden ? 4 * EVERY : EVERY);
 }
@@ -174,8 +176,10 @@ function take(told) {
   if (history.length) history.at(-1).models = null; // nobody looks back at these, and they may be many
   history.push(state);
   while (state.clock - history[0].clock > SHOWN) history.shift();
-  at("server").textContent = `${state.edge ? "edge" : "data centre"}, version ${state.version}`;
+  const fabrics = new Set(state.models.map((one) => one.parameters?.fabric).filter(Boolean));
+  at("server").textContent = `${state.edge ? "edge" : "data centre"}, version ${state.version}${fabrics.size ? `, fabric ${[...fabrics].join(", ")}` : ""}`;
   document.title = `EdgeSight, ${state.edge ? "edge" : "data centre"}`;
+  document.body.classList.remove("stale");
   status(state.ready ? "ready" : "trouble", state.ready ? "ready" : "not ready");
   offer(state);
   figures(state);
@@ -315,12 +319,12 @@ function promises(state) {
       const alarm = watched.some(([, value]) => value);
       lines.push([
         `${percent(Number(target))}${ready.length > 1 ? `, ${application}` : ""}`,
+        watched.length ? element("span", alarm ? "alarm: see the log" : audits ? "nothing against it" : "no audits yet", alarm ? "bad" : audits ? "good" : "") : "not watched",
         whole(count),
-        who,
-        percent(count ? total(state, "answers_degraded", match) / count : null),
         audits ? `${percent(agreed / audits)} of ${whole(audits)}` : "–",
         bound.length ? percent(bound[0][1]) : "–",
-        watched.length ? element("span", alarm ? "alarm: see the log" : "nothing against it", alarm ? "bad" : "good") : "not watched",
+        who,
+        percent(count ? total(state, "answers_degraded", match) / count : null),
       ]);
     }
   }
@@ -485,18 +489,18 @@ async function send(file) {
 
 function ofEdge(said) {
   const lines = [element("b", said.class_name)];
-  const who = named(said.stage);
+  const who = said.stage === "datacenter" ? "the data centre" : named(said.stage);
   lines.push(element("p", `${percent(said.confidence)} sure, answered by ${who} in ${seconds(said.milliseconds / 1e3)}`));
-  if (said.guaranteed) lines.push(element("p", `promised: ${percent(said.accuracy_target)} right, ${said.guaranteed_for}`, "good"));
+  if (said.guaranteed) lines.push(element("p", `promised: ${percent(said.accuracy_target)} right, of ${said.guaranteed_for}`, "good"));
   else lines.push(element("p", `no promise: ${said.reason}`, "bad"));
-  if (said.novelty !== undefined) lines.push(element("p", `of pictures like the calibration's, ${percent(said.novelty)} are as unusual`));
+  if (said.guaranteed && said.novelty !== undefined) lines.push(element("p", `of pictures like the calibration's, ${percent(said.novelty)} are as unusual`));
   if (said.warnings) lines.push(element("p", said.warnings));
   return lines;
 }
 
 function ofModel(told, milliseconds) {
   const best = told.outputs[0].data.map((text) => text.split(":"));
-  const lines = best.map(([value, index, name], place) => element(place ? "p" : "b", `${name ?? `class ${index}`}, ${few(Number(value))}`));
+  const lines = best.map(([value, index, name], place) => element(place ? "p" : "b", `${name ?? `class ${index}`}, score ${few(Number(value))}`));
   return [...lines, element("p", `model ${told.model_name}, version ${told.model_version}, ${seconds(milliseconds / 1e3)} with the way there`)];
 }
 

@@ -15,7 +15,7 @@ from PIL import Image
 from edgesight.host.doors import live
 from edgesight.host.doors.access import ByToken
 from edgesight.host.doors.tokens import Tokens, make_token
-from edgesight.host.recent import EVERY, KEPT, SIDE, Recent
+from edgesight.host.recent import KEPT, PER_S, SIDE, Recent
 from tests.host.doors.conftest import CLIENT, Doors
 from tests.host.doors.small import PLAIN, Small, running
 
@@ -31,7 +31,7 @@ def png(pixels: np.ndarray) -> bytes:
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """No picture is passed over, however fast they come."""
-    monkeypatch.setattr("edgesight.host.recent.EVERY", 0.0)
+    monkeypatch.setattr("edgesight.host.recent.PER_S", 1e9)
 
 
 def test_its_files_are_for_anyone_and_load_nothing_else(shared: Doors) -> None:
@@ -170,12 +170,13 @@ def test_what_is_said_of_a_picture_is_kept_and_not_what_it_is_said_by() -> None:
 def test_few_are_kept_and_nothing_of_a_larger_request() -> None:
     recent, many = Recent(), np.zeros((64, 300, 200, 3), np.uint8)
     recent.add("a", many[0], dict)
-    recent.add("a", many[1], dict)  # too soon after the one before
-    (seen,) = recent.all()
+    seen, *_ = recent.all()
     assert isinstance(seen.picture, np.ndarray)
     assert seen.picture.shape == (100, 67, 3)
     assert seen.picture.base is None
-    assert EVERY > 0
+    for picture in many:  # too many at once
+        recent.add("a", picture, dict)
+    assert int(PER_S) <= len(recent.all()) < KEPT
 
 
 @pytest.mark.usefixtures("unhurried")
