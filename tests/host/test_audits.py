@@ -28,6 +28,7 @@ from edgesight.host.watches import AuditError
 from edgesight.sim.link.trust import make_trust
 from tests.host.by_hand import FakeFabric, clear_images, package, random_images, stage1_answer, sums, watched
 from tests.host.offloading import connected, expected, run, serving
+from tests.waiting import wait_until
 
 TARGET = 0.9  # that stage 1 answers
 BOUND = 0.95
@@ -184,6 +185,7 @@ def test_what_was_seen_is_written_once_a_second_and_at_once_where_it_gives_the_a
 ) -> None:
     now = [100.0]
     monkeypatch.setattr("edgesight.host.audits.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(Audits, "_keep_late", lambda self: None)  # by the machine's own clock
     one = Audits(Auditing(tmp_path, 1.0), watched(), CLASSES)
 
     def written() -> int:
@@ -376,3 +378,11 @@ def test_about_the_share_is_chosen(tmp_path: Path) -> None:
     assert 800 < sum(chosen.chosen() for _ in range(10_000)) < 1_200
     chosen.close()
     assert not any(Audits(Auditing(tmp_path, 0.0), watched(), CLASSES).chosen() for _ in range(100))
+
+
+def test_what_was_seen_is_written_though_no_audit_follows_and_nobody_closes(tmp_path: Path) -> None:
+    one = Audits(Auditing(tmp_path, 1.0), watched(), CLASSES)
+    for _ in range(3):
+        one.take(random_images(1)[0], stage1_answer(), watched(), stage1_answer().label, True)
+    wait_until(lambda: followed_in(tmp_path)["agreement"][TARGET].watch.count == 3)
+    one.close()

@@ -153,8 +153,9 @@ def test_a_picture_is_made_small_once_whoever_asks(doors: Doors, monkeypatch: py
     assert len(made) == 2
 
 
-def test_what_is_said_of_a_picture_is_kept_and_not_what_it_is_said_by() -> None:
+def test_what_is_said_of_a_picture_is_kept_and_not_what_it_is_said_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else outputs of models that may be unloaded by now would be."""
+    monkeypatch.setattr("edgesight.host.recent.PER_S", 1.0)
     recent, asked = Recent(), []
 
     def said() -> dict[str, object]:
