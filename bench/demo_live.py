@@ -25,17 +25,18 @@ from edgesight.host.doors.live import PATH
 from edgesight.host.doors.serve import Options, open_doors
 from edgesight.host.edge import Edge, EdgeError, open_edge
 from edgesight.host.fabric.base import FabricError
+from edgesight.host.files import OutputError
 from edgesight.host.images import Picture
 from edgesight.host.link.addresses import joined
 from edgesight.host.package import Package
 from edgesight.host.process import run_until_told
 from edgesight.quant.splits import Split
-from edgesight.sim.link.options import LinkOptions
+from edgesight.sim.link.options import EmulationError, LinkOptions
 from edgesight.sim.link.relay import RelayLink
 from edgesight.sim.link.trust import make_trust
 
 DEADLINE_S = 0.5
-PICTURES_PER_S = 8.0
+PICTURES_PER_S = 5.0
 _HOST = "127.0.0.1"
 _DELAY_S = 0.01  # of the emulated link, each way
 _AUDIT_SHARE = 0.05  # more than an edge's, so that there is something to see soon
@@ -65,9 +66,13 @@ async def live(
 ) -> AsyncIterator[Live]:
     """All of it, with a log and audits in the folder `out`; `http` is where the edge's page is to be, on loopback.
 
-    Raises EmulationError where the data centre does not start, and what `open_edge` and `open_doors` do.
+    Raises OutputError where `out` can be no folder, EmulationError where the data centre does not start, and what
+    `open_edge` and `open_doors` do.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: can be no folder ({error.strerror}): name another place with --out") from error
     with _free(socket.SOCK_DGRAM) as port, _free(socket.SOCK_STREAM) as page:
         pass  # the data centre has them through all of its lives
     async with contextlib.AsyncExitStack() as stack:
@@ -90,7 +95,7 @@ async def live(
             audits=Auditing(out / "audits", _AUDIT_SHARE),
         )
         edge = await stack.enter_async_context(opening)
-        served = Applications({package.kernel.name: Application(edge)})
+        served = Applications({package.kernel.name: Application(edge, fabric=fabric)})
         addresses = await stack.enter_async_context(open_doors(served, Options(grpc=None, http=http)))
         assert addresses.http is not None
         edge_page, page_there = (f"http://{joined(*at)}{PATH}" for at in (addresses.http, (_HOST, page)))
@@ -120,19 +125,25 @@ async def show(edge: Edge, test: Split, per_second: float = PICTURES_PER_S) -> N
 def serve_demo(
     package: Package, test: Split, out: Path, loss: float, http: tuple[str, int], announce: Callable[[Live], None]
 ) -> None:
-    """Show `test` until SIGINT or SIGTERM; `announce` is told where the pages are. The rest as of `live`."""
+    """Show `test` until SIGINT or SIGTERM, be it before all runs; `announce` is told where the pages are.
 
-    async def main(told: asyncio.Event) -> None:
+    The rest as of `live`.
+    """
+
+    async def run() -> None:
         async with live(package, out, loss, http) as running:
             announce(running)
-            showing = asyncio.create_task(show(running.application, test))
-            ending = asyncio.create_task(told.wait())
-            await asyncio.wait([showing, ending], return_when=asyncio.FIRST_COMPLETED)
-            for task in (showing, ending):
-                task.cancel()
-            await asyncio.gather(ending, return_exceptions=True)
-            with contextlib.suppress(asyncio.CancelledError):
-                await showing  # a fault of ours: let it be seen
+            await show(running.application, test)
+
+    async def main(told: asyncio.Event) -> None:
+        running, ending = asyncio.create_task(run()), asyncio.create_task(told.wait())
+        await asyncio.wait([running, ending], return_when=asyncio.FIRST_COMPLETED)
+        for task in (running, ending):
+            task.cancel()
+        await asyncio.gather(ending, return_exceptions=True)
+        # A terminal's Ctrl-C ends the data centre, too, be it while it starts.
+        with contextlib.suppress(asyncio.CancelledError, *([EmulationError] if told.is_set() else [])):
+            await running  # a fault of ours: let it be seen
 
     run_until_told(main)
 

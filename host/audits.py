@@ -2,7 +2,7 @@
 
 Chance alone chooses them, among the answers that a target covers. Where the fabric answered, the back end is asked,
 too, once the answer is given: whether both agree is held against the target's calibrated agreement
-(`edgesight.host.drift`). That tells nothing of the truth. What a person says of an audit's picture does: it is held
+(`edgesight.host.watches`). That tells nothing of the truth. What a person says of an audit's picture does: it is held
 against the target itself.
 
 A folder holds it all, and outlives the edge::
@@ -12,7 +12,7 @@ A folder holds it all, and outlives the edge::
     unlabelled/ID.png          pictures as the back end takes them, each with its audit in a text of the file
     labelled/CLASS/ID.png      those that a person labelled: a folder that `edgesight calibrate` takes
 
-Words owned here: audit (one answer that was chosen), alarm.
+Words owned here: audit (one answer that was chosen).
 """
 
 from __future__ import annotations
@@ -20,41 +20,48 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
-import json
 import logging
 import os
 import random
 import re
 import secrets
+import stat
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from edgesight.host.answer import Answer, StageName
-from edgesight.host.drift import Fall, Watch, WatchState
-from edgesight.host.errors import EdgeSightError
-from edgesight.host.files import read_at_most, remove_leftovers, sha256, write_atomically
-from edgesight.host.kernel import Calibration, Target
+from edgesight.host.files import remove_leftovers, write_atomically
+from edgesight.host.kernel import Calibration
 from edgesight.host.measures import Measure, plain
+from edgesight.host.watches import (
+    Alarm,
+    AuditError,
+    DamagedWatches,
+    Followed,
+    Kept,
+    Watches,
+    What,
+    checksum_of,
+    read_state,
+)
 
 SHARE: Final = 0.005
 """Of the answers that a target covers: so many are audits."""
-LEVEL: Final = 0.03
-"""Probability that any target ever gives a wrong alarm, of agreement or of accuracy."""
 KEPT: Final = 1_000
 """Unlabelled pictures, at most."""
 _KEPT_BYTES = 256 << 20  # of unlabelled pictures, at most; the last one is always kept
 _EXAMPLES = 8  # pictures of an alarm
 _WRITE_EVERY = 1.0  # seconds: what was seen is written no more often; an edge that is killed loses so much at most
-_MOST_STATE_BYTES = 1 << 22
 _MOST_RECORD_BYTES = 1 << 16
 _ID = "[0-9a-z-]{1,64}"
 _TEXT = "edgesight-audit"  # the name of the text in a picture's file
@@ -64,18 +71,9 @@ _UNLABELLED, _LABELLED, _AGREEMENT, _ACCURACY = "unlabelled", "labelled", "agree
 logger = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
-What = Literal["agreement", "accuracy"]
 
 
-class AuditError(EdgeSightError, ValueError):
-    """Audits that cannot be read, kept or labelled: names the file, and what to do."""
-
-
-class _Kept(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Audit(_Kept):
+class Audit(Kept):
     """An answer that was chosen.
 
     Attributes:
@@ -107,86 +105,6 @@ class Audit(_Kept):
         return None if self.backend_label is None or self.stage == "datacenter" else self.backend_label == self.label
 
 
-class Alarm(_Kept):
-    """A target that what was seen tells against."""
-
-    what: What
-    accuracy_target: float
-    bound: float  # that the share has fallen below
-    fall: Fall
-    examples: list[str] = Field(default_factory=list)  # ids of pictures that speak against the target
-
-    def told(self) -> str:
-        """In a sentence, with what to do."""
-        fall, seen = self.fall, self.fall.until - self.fall.since + 1
-        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(fall.since_at))
-        what = "fabric and back end agree on" if self.what == "agreement" else "right answers are"
-        pictures = f", such as {', '.join(self.examples)}" if self.examples else ""
-        return (
-            f"target {self.accuracy_target:g} may not hold any more: {what} {fall.successes} of {seen} audits since"
-            f" {since}, and calibrated was a share of {self.bound:.4g} at least{pictures}: label audits, and calibrate"
-            " on pictures as they come now"
-        )
-
-
-class Followed(_Kept):
-    """A share that is held against a bound, and the alarm that it gave."""
-
-    watch: WatchState
-    alarm: Alarm | None = None
-
-
-class _State(_Kept):
-    """A file of watches."""
-
-    calibration: str  # its checksum: under another one all begins anew
-    targets: dict[str, Followed] = Field(default_factory=dict)  # by the target's accuracy
-    unanswered: int = 0  # audits that the back end was asked for in vain
-
-
-class Watches:
-    """The targets of one calibration that can be followed, and what was seen of them; one file keeps it."""
-
-    def __init__(self, path: Path, what: What, calibration: Calibration) -> None:
-        """As the file at `path` has it where it is of that calibration, else anew. Raises AuditError."""
-        self._path, self._what = path, what
-        self.calibration, self.checksum = calibration, checksum_of(calibration)
-        kept = _read_state(path)
-        if kept is None or kept.calibration != self.checksum:
-            kept = _State(calibration=self.checksum)
-        self.unanswered = kept.unanswered
-        self.alarms: dict[float, Alarm] = {}
-        self.targets: dict[float, Watch] = {}
-        # Each target has two watches, of agreement and of accuracy; none of all may give a wrong alarm.
-        level = LEVEL / (2 * max(1, len(calibration.targets)))
-        for target in calibration.targets:
-            bound = _bound(what, target)
-            if bound is not None and 0.0 < bound < 1.0:
-                before = kept.targets.get(repr(target.accuracy))
-                self.targets[target.accuracy] = Watch(bound, level, before.watch if before is not None else None)
-                if before is not None and before.alarm is not None:
-                    self.alarms[target.accuracy] = before.alarm
-
-    def observe(self, accuracy: float, success: bool, at: float) -> Alarm | None:
-        """Take one observation of the target of that accuracy; returns the alarm that it gives."""
-        watch = self.targets.get(accuracy)
-        if watch is None or not watch.observe(success, at) or watch.fall is None:
-            return None
-        alarm = Alarm(what=self._what, accuracy_target=accuracy, bound=watch.bound, fall=watch.fall)
-        self.alarms[accuracy] = alarm
-        return alarm
-
-    def write(self) -> None:
-        """Keep it. Raises OSError."""
-        targets = {
-            repr(accuracy): Followed(watch=watch.state(), alarm=self.alarms.get(accuracy))
-            for accuracy, watch in self.targets.items()
-        }
-        state = _State(calibration=self.checksum, targets=targets, unanswered=self.unanswered)
-        remove_leftovers(self._path)
-        write_atomically(self._path, state.model_dump_json(indent=1).encode(), mode=0o600)
-
-
 @dataclass(frozen=True)
 class Auditing:
     """That answers are to be audited: a `share` of those that a target covers, kept in a `folder`."""
@@ -199,17 +117,22 @@ class Audits:
     """The audits of one edge, whose folder no other has. What touches that waits for the disk: call it in a thread."""
 
     def __init__(self, auditing: Auditing, calibration: Calibration, classes: Sequence[str]) -> None:
-        """In a folder, which is made. Raises AuditError where it cannot be, or what it holds is damaged."""
+        """In a folder, which is made, and is no other edge's until `close`.
+
+        Raises AuditError where it cannot be made, another edge has it, or what it holds is damaged.
+        """
         self._folder, self._classes, self._share = auditing.folder, list(classes), auditing.share
         folder = auditing.folder
         self._lock = threading.Lock()  # an audit may be on its way while the calibration is swapped
         self._chance = random.Random(secrets.randbits(64))
         self._unwritten, self._written_at = False, 0.0  # what was seen; of the monotonic clock
+        self._later: threading.Timer | None = None  # writes what no further audit does
         self._room = (0, 0)  # pictures, and bytes of them, that may come before the oldest have to make room
         with _told(folder):
             for name in (_UNLABELLED, _LABELLED):
                 (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.recalibrated(calibration)
+            self._kept_from_others = weakref.finalize(self, os.close, _held(folder))
+        self._watch(calibration)
         if calibration.targets and all(target.agreement is None for target in calibration.targets):
             logger.warning(
                 "agreement with the back end cannot be watched: the calibration does not tell what it was, or the "
@@ -257,7 +180,27 @@ class Audits:
         return self._chance.random() < self._share
 
     def recalibrated(self, calibration: Calibration) -> None:
-        """Follow the targets of `calibration` from now on. Raises AuditError."""
+        """Follow the targets of `calibration` from now on; a damaged file of watches is moved aside.
+
+        Raises AuditError where the disk takes nothing, which the next audit says again.
+        """
+        try:
+            self._watch(calibration)
+        except DamagedWatches as error:
+            aside = error.path.with_suffix(".damaged")
+            logger.warning("%s: it is done, and the file is %s now", error, aside.name)
+            with _told(self._folder):
+                os.replace(error.path, aside)
+            self._watch(calibration)
+
+    def close(self) -> None:
+        """Leave the folder to others."""
+        with self._lock:
+            if self._later is not None:
+                self._later.cancel()
+        self._kept_from_others()
+
+    def _watch(self, calibration: Calibration) -> None:
         with self._lock, _told(self._folder):
             self._watches = Watches(self._folder / _AGREEMENT, "agreement", calibration)
             self._write()
@@ -268,13 +211,21 @@ class Audits:
             if self._unwritten:
                 self._write()
 
+    def _keep_late(self) -> None:
+        with self._lock:
+            self._later = None
+        try:
+            self.keep()
+        except AuditError as error:
+            logger.warning("what audits saw is not written down: %s", error)
+
     def take(
         self, photograph: Pixels, answer: Answer, calibration: Calibration, backend_label: int | None, asked: bool
     ) -> Alarm | None:
         """Keep an audit of `photograph` uint8 [H, W, C]; returns the alarm that it gives.
 
         `backend_label` is what the back end says, None where it did not, though it may have been `asked`. Raises
-        AuditError where the disk takes nothing: what was seen counts all the same.
+        AuditError where the disk takes nothing: what was seen counts all the same, and an alarm is given, too.
         """
         at, watches = time.time(), self._watches
         known = calibration is watches.calibration
@@ -300,37 +251,48 @@ class Audits:
             alarm = self._watches.observe(audit.accuracy_target, audit.agrees, audit.at)
         elif asked:
             self._watches.unanswered += 1
-        with _told(self._folder):
-            content = _packed(photograph, audit)
-            write_atomically(self._folder / _UNLABELLED / f"{audit.id}.png", content, mode=0o600)
-            if alarm is not None:
-                alarm = self._with_examples(alarm)
-            if alarm is not None or time.monotonic() - self._written_at >= _WRITE_EVERY:
-                self._write()
-            self._room = (self._room[0] - 1, self._room[1] - len(content))
-            if min(self._room) < 0:
-                self._room = _make_room(self._folder / _UNLABELLED)
+        try:
+            with _told(self._folder):
+                self._keep_picture(photograph, audit)
+                if alarm is not None:
+                    alarm = self._with_examples(alarm)
+                if alarm is not None or time.monotonic() - self._written_at >= _WRITE_EVERY:
+                    self._write()
+                elif self._later is None:
+                    self._later = threading.Timer(_WRITE_EVERY, self._keep_late)
+                    self._later.daemon = True
+                    self._later.start()
+        except AuditError as error:
+            if alarm is None:
+                raise
+            logger.warning("an audit was lost: %s", error)
         return alarm
+
+    def _keep_picture(self, photograph: Pixels, audit: Audit) -> None:
+        """Keep the picture of an audit. Raises OSError."""
+        content = _packed(photograph, audit)
+        write_atomically(self._folder / _UNLABELLED / f"{audit.id}.png", content, mode=0o600)
+        self._room = (self._room[0] - 1, self._room[1] - len(content))
+        if min(self._room) < 0:
+            self._room = _make_room(self._folder / _UNLABELLED)
 
     def _write(self) -> None:
         self._watches.write()
         self._unwritten, self._written_at = False, time.monotonic()
 
     def _with_examples(self, alarm: Alarm) -> Alarm:
-        """The alarm with pictures that speak against its target, the newest."""
-        found = (
-            audit.id
-            for audit in audits_in(self._folder, newest_first=True)
-            if audit.agrees is False and audit.accuracy_target == alarm.accuracy_target
-        )
-        named = alarm.model_copy(update={"examples": [one for one, _ in zip(found, range(_EXAMPLES), strict=False)]})
+        """The alarm with pictures that speak against its target, the newest; damaged ones are passed over."""
+        examples: list[str] = []
+        for path in _pictures(self._folder, newest_first=True):
+            with contextlib.suppress(FileNotFoundError, AuditError):
+                audit = _unpacked(path)
+                if audit.agrees is False and audit.accuracy_target == alarm.accuracy_target:
+                    examples.append(audit.id)
+            if len(examples) == _EXAMPLES:
+                break
+        named = alarm.model_copy(update={"examples": examples})
         self._watches.alarms[alarm.accuracy_target] = named
         return named
-
-
-def checksum_of(calibration: Calibration) -> str:
-    """SHA-256 over all that a calibration says."""
-    return sha256(json.dumps(calibration.model_dump(mode="json"), sort_keys=True).encode())
 
 
 def picture_of(folder: Path, audit_id: str) -> Path:
@@ -338,9 +300,9 @@ def picture_of(folder: Path, audit_id: str) -> Path:
     return folder / _UNLABELLED / f"{audit_id}.png"
 
 
-def audits_in(folder: Path, *, newest_first: bool = False) -> Iterator[Audit]:
+def audits_in(folder: Path) -> Iterator[Audit]:
     """The unlabelled audits in a folder, by their time. Raises AuditError where one is damaged."""
-    for path in sorted((folder / _UNLABELLED).glob("*.png"), reverse=newest_first):
+    for path in _pictures(folder):
         with contextlib.suppress(FileNotFoundError):  # it was labelled meanwhile, or had to make room
             yield _unpacked(path)
 
@@ -379,27 +341,14 @@ def followed_in(folder: Path) -> dict[What, dict[float, Followed]]:
     found: dict[What, dict[float, Followed]] = {}
     files: dict[What, str] = {"agreement": _AGREEMENT, "accuracy": _ACCURACY}
     for what, name in files.items():
-        state = _read_state(folder / name)
+        state = read_state(folder / name)
         found[what] = {float(accuracy): one for accuracy, one in state.targets.items()} if state is not None else {}
     return found
 
 
-def _bound(what: What, target: Target) -> float | None:
-    if what == "accuracy":
-        return target.accuracy
-    return target.agreement.lower_bound if target.agreement is not None else None
-
-
-def _read_state(path: Path) -> _State | None:
-    """What a file of watches says; None where there is none. Raises AuditError."""
-    try:
-        return _State.model_validate_json(read_at_most(path, _MOST_STATE_BYTES))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        raise AuditError(
-            f"{path}: cannot be read, or says what no edge wrote: move it away, and watching begins anew"
-        ) from error
+def _pictures(folder: Path, *, newest_first: bool = False) -> list[Path]:
+    """The unlabelled audits' files, by their time."""
+    return sorted((folder / _UNLABELLED).glob("*.png"), reverse=newest_first)
 
 
 def _packed(photograph: Pixels, audit: Audit) -> bytes:
@@ -414,6 +363,8 @@ def _packed(photograph: Pixels, audit: Audit) -> bytes:
 def _unpacked(path: Path) -> Audit:
     """The audit in a picture's file. Raises AuditError, or FileNotFoundError."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("it is a folder, a pipe or a device")
         with Image.open(path) as picture:
             text = str(picture.info.get(_TEXT, ""))
         if len(text) > _MOST_RECORD_BYTES:
@@ -423,7 +374,8 @@ def _unpacked(path: Path) -> Audit:
             raise ValueError("its text is another's")
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow says SyntaxError of a damaged PNG
+    # Pillow says SyntaxError of a damaged PNG.
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise AuditError(f"{path}: is no audit's picture, or damaged: move it away") from error
     return audit
 
@@ -433,10 +385,17 @@ def _make_room(folder: Path) -> tuple[int, int]:
 
     Returns how many pictures, and how many bytes of them, may come before it is to be looked again.
     """
+    there = os.listdir(folder)
+    for name in there:
+        half_written = re.match(rf"\.({_ID}\.png)\.", name)  # by an edge that was killed
+        if half_written:
+            remove_leftovers(folder / half_written[1])
     sizes = []  # of the newest first
-    for name in sorted((name for name in os.listdir(folder) if name.endswith(".png")), reverse=True):
+    for name in sorted((name for name in there if name.endswith(".png")), reverse=True):
         with contextlib.suppress(FileNotFoundError):
-            sizes.append((name, os.stat(folder / name).st_size))
+            found = os.lstat(folder / name)
+            if stat.S_ISREG(found.st_mode):
+                sizes.append((name, found.st_size))
     most, most_bytes = KEPT, _KEPT_BYTES
     if len(sizes) > most or sum(size for _, size in sizes) > most_bytes:
         most, most_bytes = most - most // 16, most_bytes - most_bytes // 16
@@ -448,6 +407,19 @@ def _make_room(folder: Path) -> tuple[int, int]:
         else:
             kept, taken = kept + 1, taken + size
     return KEPT - kept, _KEPT_BYTES - taken
+
+
+def _held(folder: Path) -> int:
+    """A descriptor that keeps other edges out of `folder` until it is closed. Raises OSError, or AuditError."""
+    descriptor = os.open(folder / _UNLABELLED, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise AuditError(f"{folder}: is another edge's, which runs: give each a folder of its own") from None
+    except OSError:
+        pass  # a file system that knows no locks
+    return descriptor
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from edgesight.host.answer import Answer, Leg, StageName
 from edgesight.host.answered import Offloads
-from edgesight.host.audits import AuditError, Audits
+from edgesight.host.audits import Audits
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, FabricError, Images, Records
 from edgesight.host.hedge import Hedging
@@ -49,6 +49,7 @@ from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.readings import PowerError
 from edgesight.host.swap import Recalibrated, SwapError, Terms, check_calibration, placed
+from edgesight.host.watches import AuditError
 
 _AUDIT_S = 5.0  # that the data centre has for an audit
 _STAGES: Final[tuple[StageName, ...]] = ("stage0", "stage1", "stage2", "stage3")
@@ -326,7 +327,7 @@ class Cascade:
             await asyncio.wait([self._auditing])
 
     async def end_audits(self) -> None:
-        """Let the audit that is under way go, and keep what was seen."""
+        """Let the audit that is under way go, keep what was seen, and leave the folder to others."""
         if self._auditing is not None:
             self._auditing.cancel()
             await self.audited()
@@ -335,6 +336,8 @@ class Cascade:
                 await asyncio.to_thread(self._audits.keep)
             except AuditError as error:
                 logger.warning("what audits saw last was lost: %s", error)
+            finally:
+                self._audits.close()
 
     async def swap(self, calibration: Calibration, novelty: NoveltyTest | None = None) -> None:
         """Answer what is asked from now on under `calibration`, which is of the same networks, and `novelty`.

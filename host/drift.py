@@ -66,7 +66,8 @@ class WatchState(BaseModel):
 
     @model_validator(mode="after")
     def _fit(self) -> WatchState:
-        if self.successes > self.count or any(place > self.count for place in self.begun):
+        beyond = any(place > self.count for place in self.begun) or any(one > self.successes for one in self.before)
+        if self.successes > self.count or beyond:
             raise ValueError("more was counted than was observed")
         lists = (self.staked, self.won, self.begun, self.before, self.begun_at)
         if any(len(one) != len(_FALLS) for one in lists):

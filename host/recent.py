@@ -18,8 +18,8 @@ KEPT: Final = 16
 """Pictures, at most."""
 SIDE: Final = 128
 """Pixels of a picture's side from which on it is kept thinned out."""
-EVERY: Final = 2 / KEPT
-"""Seconds between two pictures, at least: who looks on has the time to ask for those that are kept."""
+PER_S: Final = KEPT / 2
+"""Pictures a second, on the mean: who looks on has the time to ask for those that are kept."""
 _FILE_BYTES = 1 << 19  # of a picture that is kept as its file; of a larger one it is kept what was said alone
 
 Pixels = npt.NDArray[np.uint8]  # [H, W, C]
@@ -34,14 +34,14 @@ class Seen:
         of: application or model that was asked.
         number: by which it is asked for, of all that this one saw.
         at: seconds since 1970.
-        said: gives what was answered, in plain values, by name.
+        said: what was answered, in plain values, by name.
         picture: its pixels uint8 [H, W, C], or its file as it came; None: it was too large to be kept.
     """
 
     of: str
     number: int
     at: float
-    said: Said
+    said: Mapping[str, object]
     picture: Pixels | bytes | None
 
 
@@ -52,14 +52,18 @@ class Recent:
         """None was seen."""
         self._seen: deque[Seen] = deque(maxlen=KEPT)
         self._count = 0
-        self._at = -EVERY
+        self._room, self._at = PER_S, time.monotonic()  # pictures that may come at once, and when that was so
 
     def add(self, of: str, picture: Pixels | bytes, said: Said) -> None:
-        """Another one, for which the oldest goes; where pictures come fast, some are passed over."""
+        """Another one, for which the oldest goes; where pictures come fast, some are passed over.
+
+        `said` is asked, at once, of one that is kept.
+        """
         now = time.monotonic()
-        if now - self._at >= EVERY:
-            self._at = now
-            self._seen.append(Seen(of, self._count, time.time(), said, _small(picture)))
+        self._room, self._at = min(PER_S, self._room + PER_S * (now - self._at)), now
+        if self._room >= 1.0:
+            self._room -= 1.0
+            self._seen.append(Seen(of, self._count, time.time(), said(), _small(picture)))
             self._count += 1
 
     def all(self) -> Sequence[Seen]:

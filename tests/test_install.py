@@ -127,6 +127,9 @@ def test_the_wheel_holds_all_code_and_all_hardware(source: Path, wheel: Path) ->
     assert "edgesight/sim/harness.cpp" in wanted
     wanted |= {path.relative_to(source).as_posix() for path in (source / "edgesight" / "sim" / "vivado").iterdir()}
     assert "edgesight/sim/vivado/recorder.tcl" in wanted
+    page = source / "edgesight" / "host" / "doors" / "page"  # without any of it no door for HTTP opens
+    wanted |= {path.relative_to(source).as_posix() for path in page.iterdir()}
+    assert "edgesight/host/doors/page/live.svg" in wanted
     assert sorted(wanted - held) == []
     assert {name.split("/")[0] for name in held} == {"edgesight", "edgesight-0.1.0.dist-info"}
     assert sorted(name for name in held if "/test_" in name or "__pycache__" in name) == []

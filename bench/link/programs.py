@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import itertools
 import os
 import re
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,9 @@ _START_WITHIN_S = 60.0
 _UNHANDLED = re.compile(r"^Traceback|Exception in callback|exception was never retrieved|Fatal error", re.MULTILINE)
 _ROOT = Path(__file__).resolve().parents[2]
 _MEGABYTE = 2**20
+_ENDS = (signal.SIGINT, signal.SIGTERM)
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 @dataclass
@@ -86,7 +90,7 @@ class Material:
 
 
 class Program:
-    """A command line of `edgesight` as a process with a log."""
+    """A command line of `edgesight` as a process with a log; it ends, too, where this one is killed."""
 
     def __init__(
         self,
@@ -123,7 +127,7 @@ class Program:
     async def start(self) -> str:
         """Start it and wait until it is ready; the line that says so. Raises EmulationError where it never is."""
         before = self.log.stat().st_size
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, _no_end_meanwhile():
             self._process = subprocess.Popen(
                 [sys.executable, "-u", "-m", *self.arguments],
                 cwd=_ROOT,
@@ -131,6 +135,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                preexec_fn=_die_with_parent,
             )
         until = time.monotonic() + _START_WITHIN_S
         while True:
@@ -180,6 +185,26 @@ class Program:
         """Resident memory."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / _MEGABYTE
+
+
+@contextlib.contextmanager
+def _no_end_meanwhile() -> Iterator[None]:
+    """SIGINT and SIGTERM wait: what is forked, and is no program yet, would tell this one's loop of them once more."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _die_with_parent() -> None:
+    """Of the process that is about to be a program: when the thread that starts it is gone, SIGTERM comes."""
+    for number in _ENDS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    if _PRCTL is not None:
+        _PRCTL(_DIE_WITH_PARENT, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
 
 
 @contextlib.asynccontextmanager

@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from edgesight.bench.watch.held import Expected, Range, exactly, series
 from edgesight.host.answer import Answer
-from edgesight.host.audits import Audit, audits_in, checksum_of, followed_in
+from edgesight.host.audits import Audit, audits_in, followed_in
 from edgesight.host.kernel import Calibration
+from edgesight.host.watches import checksum_of
 
 Meant = Literal["", "hung", "lost"]
 _PARTS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")  # of a request's time

@@ -91,10 +91,11 @@ def label(
     """
     from edgesight.host import audits
     from edgesight.host.package import Package
+    from edgesight.host.watches import AuditError
 
     calibration = Package.load(package).kernel.calibration
     if calibration is None:
-        raise audits.AuditError(f"{package}: is not calibrated: name the package that the edge runs")
+        raise AuditError(f"{package}: is not calibrated: name the package that the edge runs")
     alarm = audits.label(_there(folder), audit, class_name, calibration)
     if json_:
         ending.print_json({"id": audit, "class_name": class_name, "alarm": alarm and alarm.model_dump()})
@@ -105,7 +106,7 @@ def label(
 
 
 def _there(folder: Path) -> Path:
-    from edgesight.host.audits import AuditError
+    from edgesight.host.watches import AuditError
 
     if not (folder / "unlabelled").is_dir():
         raise AuditError(f"{folder}: holds no audits: name the folder that `edgesight edge --audits` was given")

@@ -119,7 +119,12 @@ def client(
         Path, typer.Argument(help="New folder for the client's key and certificate, and the authority's.")
     ],
     keys_folder: KeysFolder,
-    manages: Annotated[bool, typer.Option("--manages", help="It may also load and unload models.")] = False,
+    manages: Annotated[
+        bool,
+        typer.Option(
+            "--manages", help="It may also load and unload models, and see others' pictures on the live page."
+        ),
+    ] = False,
     renew: Annotated[
         bool, typer.Option("--renew", help="Another certificate of a client that has one, which stays good, too.")
     ] = False,

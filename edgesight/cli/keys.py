@@ -41,7 +41,12 @@ def make(
 def token(
     name: Annotated[str, typer.Argument(help="What the client is to be called.")],
     file: doors.TokensPath,
-    manages: Annotated[bool, typer.Option("--manages", help="It may also load and unload models.")] = False,
+    manages: Annotated[
+        bool,
+        typer.Option(
+            "--manages", help="It may also load and unload models, and see others' pictures on the live page."
+        ),
+    ] = False,
     days: Annotated[float | None, typer.Option(min=0.001, help="Days until it ends; default never.")] = None,
     json_: Json = False,
 ) -> None:

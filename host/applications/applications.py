@@ -57,10 +57,17 @@ _GOES_ON = "the application goes on with the thresholds that it has"
 
 @dataclass(frozen=True)
 class Application:
-    """An open edge, and the accuracy that is meant where a request says none; None: its highest target."""
+    """An open edge, as it is asked.
+
+    Attributes:
+        edge: that answers.
+        accuracy: that is meant where a request says none; None: its highest target.
+        fabric: what it answers on, for people.
+    """
 
     edge: Edge
     accuracy: float | None = None
+    fabric: str = ""
 
     @property
     def default_accuracy(self) -> float:
@@ -150,6 +157,7 @@ class Applications:
                 "accuracy_targets": targets,
                 "default_accuracy": application.default_accuracy,
                 "calibrated_for": f"pictures like {calibration.rests_on.distribution}",
+                **({"fabric": application.fabric} if application.fabric else {}),
             },
         )
 

@@ -153,7 +153,7 @@ def _named(setups: Sequence[Setup], edges: Sequence[Edge]) -> dict[str, Applicat
         name = setup.name or edge.kernel.name
         if name in named:
             raise EdgeError(f"two applications are called {name}: name them by --application NAME=PACKAGE")
-        named[name] = Application(edge, setup.accuracy)
+        named[name] = Application(edge, setup.accuracy, setup.fabric)
     return named
 
 

@@ -229,7 +229,8 @@ async def _behind_doors(
 
 def _see(recent: Recent, back_end: BackEnd, picture: Image, edge: str, label: int, seconds: float) -> None:
     """Keep a picture of an edge that was answered, for who looks on."""
-    said = {"class_name": back_end.labels[label], "asked_by": edge, "milliseconds": seconds * 1e3}
+    name = back_end.labels[label] if label < len(back_end.labels) else f"class {label}"
+    said = {"class_name": name, "asked_by": edge, "milliseconds": seconds * 1e3}
     recent.add(back_end.name, picture, lambda: said)
 
 

@@ -115,12 +115,13 @@ def said_of(
 ) -> Mapping[str, object]:
     """In plain values what a model says of a request's first picture: its best class, where it tells classes apart."""
     said: dict[str, object] = {"milliseconds": seconds * 1e3, "asked_by": caller}
-    labelled = hosted.version.settings.labelled or hosted.outputs[0].name
-    values = outputs.get(labelled)
-    if values is not None and values.dtype.kind in "fiu" and values.size:
-        (best,) = classes_of(Wanted(labelled, 1), values, hosted).values.reshape(-1)[:1]
-        _, index, *label = best.decode().split(":", 2)
-        said["class_name"] = label[0] if label else f"class {index}"
+    named = hosted.version.settings.labelled or (hosted.outputs[0].name if len(hosted.outputs) == 1 else "")
+    values = outputs.get(named or hosted.outputs[0].name)
+    if values is not None and values.dtype.kind in "fiu" and values.size and values.ndim:
+        first = (values[0] if hosted.max_batch_size else values).ravel()
+        index = int(np.argmax(np.nan_to_num(first, nan=-np.inf) if first.dtype.kind == "f" else first))
+        labels = hosted.version.labels if named else ()
+        said["class_name"] = labels[index] if index < len(labels) and labels[index] else f"class {index}"
     return said
 
 

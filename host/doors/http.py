@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -34,6 +35,7 @@ from edgesight.host.doors.compression import ENCODINGS, Damaged, TooLarge, chose
 from edgesight.host.doors.configuration import as_plain, configuration
 from edgesight.host.doors.metrics import CONTENT_TYPE, exposition
 from edgesight.host.doors.openapi import document
+from edgesight.host.doors.seldom import Seldom
 from edgesight.host.doors.served import Caller, Code, Refused, Response, Served
 from edgesight.host.doors.tensors import invalid, shown
 from edgesight.host.doors.told import Gone, told
@@ -58,7 +60,12 @@ _JSON, _BYTES = "application/json", "application/octet-stream"
 _FORM = "application/x-www-form-urlencoded"  # what `curl -d` says that it sends, and a web page's form
 _HELD = "edgesight.held"  # where in ASGI's scope the bytes are counted that a request holds
 _CLOSE = {"connection": "close"}
-_OF_PICTURE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+_THERE = "/openapi.json says what there is, and /live shows it"
+_LIVE = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +87,7 @@ def app(served: Served, access: Access, room: Room) -> Starlette:
         door.route("/v2/repository/models/{model}/unload", door.unload, "POST", manage),
         *(door.page(suffix) for suffix in live.FILES),
         door.route(f"{live.PATH}/state", door.state, role=ask),
-        door.route(f"{live.PATH}/pictures/{{model}}/{{number}}", door.picture, role=manage),
+        door.route(f"{live.PATH}/pictures/{{model:path}}/{{number}}", door.picture, role=manage),
         door.route("/", door.live_v1),
         door.route("/v1/models", door.models_v1, role=ask),
         door.route("/v1/models/{model}:predict", door.predict_v1, "POST", ask),
@@ -116,15 +123,18 @@ def health_app(served: Served) -> Starlette:
     async def ready(request: HttpRequest) -> HttpResponse:
         return _health(served.ready(), "ready")
 
+    told = Seldom(lambda: exposition(served))
+
     async def metrics(request: HttpRequest) -> HttpResponse:
-        return HttpResponse(exposition(served), media_type=CONTENT_TYPE)
+        return HttpResponse(told.get(), media_type=CONTENT_TYPE)
 
     routes = [
         Route("/v2/health/live", live),
         Route("/v2/health/ready", ready),
         Route("/metrics", metrics),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})
+    there = ", ".join(route.path for route in routes)
+    return Starlette(routes=routes, exception_handlers={HTTPException: partial(_not_routed, there=f"ask for {there}")})
 
 
 def peer_of(scope: Any) -> Peer:
@@ -138,12 +148,12 @@ def peer_of(scope: Any) -> Peer:
     )
 
 
-async def _not_routed(request: HttpRequest, error: Exception) -> HttpResponse:
+async def _not_routed(request: HttpRequest, error: Exception, there: str = _THERE) -> HttpResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         said = f"{request.method} is not taken here: use {(error.headers or {}).get('Allow', 'another method')}"
     else:
-        said = f"there is nothing at {shown(request.url.path)}: /openapi.json says what there is"
+        said = f"there is nothing at {shown(request.url.path)}: {there}"
     return _error(error.status_code, said, error.headers)
 
 
@@ -177,6 +187,10 @@ class _Door:
         self._served, self._access, self._room = served, access, room
         self._structure = room.bounds.structure
         self._thumbnails = live.Thumbnails(served)
+        self._states = {
+            everything: Seldom(partial(lambda all_: write_json(live.state_of(served, all_)), everything))
+            for everything in (False, True)
+        }
         self._document = write_json(document(served.name, served.version))
 
     def route(self, path: str, endpoint: Endpoint, method: str = "GET", role: Role | None = None) -> Route:
@@ -240,14 +254,15 @@ class _Door:
             everything = False
         else:
             everything = True
-        return await _packed(request, _plain(live.state_of(self._served, everything)))
+        content = self._states[everything].get()
+        return await _packed(request, HttpResponse(content, headers=_LIVE, media_type=_JSON))
 
     async def picture(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         of, number = request.path_params["model"], request.path_params["number"]
         content = await self._thumbnails.png(of, number)
         if content is None:
-            return HttpResponse(status_code=204, headers=_OF_PICTURE)
-        return HttpResponse(content, headers=_OF_PICTURE, media_type="image/png")
+            return HttpResponse(status_code=204, headers=_LIVE)
+        return HttpResponse(content, headers=_LIVE, media_type="image/png")
 
     async def server(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         served = self._served
@@ -309,7 +324,9 @@ class _Door:
         return await _packed(request, answer)
 
     async def live_v1(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        """What KServe's clients of version 1 take for a sign of life."""
+        """What KServe's clients of version 1 take for a sign of life; browsers are led to the page."""
+        if "text/html" in request.headers.get("accept", ""):
+            return HttpResponse(status_code=307, headers={"location": live.PATH, "vary": "accept"})
         if self._served.live():
             return _plain({"status": "alive"})
         return _plain({"status": "dead", "error": "the server is not live now: start it anew"}, 503)

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import io
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,9 +24,10 @@ from edgesight.host.doors.served import IndexEntry, Refused, Served
 from edgesight.host.measures import Measure, Spread
 from edgesight.host.picture_files import Unreadable
 from edgesight.host.pictures import read
-from edgesight.host.recent import SIDE, Pixels
+from edgesight.host.recent import KEPT, SIDE, Pixels, Seen
 
 PATH: Final = "/live"
+_MADE = 4 * KEPT  # small pictures that are kept, of some 50 KiB at most
 _FOLDER = Path(__file__).parent / "page"
 FILES: Final = {
     "": ("live.html", "text/html"),
@@ -40,6 +42,7 @@ HEADERS: Final = {
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-cache",
 }
 
@@ -59,7 +62,7 @@ def state_of(served: Served, everything: bool) -> Mapping[str, object]:
         "models": [_model(served, one) for one in served.index(False)],
         "measures": [_plain(one) for one in measures_of(served)],
         "recent": [
-            {**one.said(), "of": one.of, "number": one.number, "at": one.at, "shown": one.picture is not None}
+            {**one.said, "of": one.of, "number": one.number, "at": one.at, "shown": one.picture is not None}
             for one in served.recent()
         ]
         if everything
@@ -100,23 +103,32 @@ def _plain(measure: Measure) -> Mapping[str, object]:
 
 
 class Thumbnails:
-    """Makes pictures small for who looks on, one at a time: a file that came may take much memory to be read."""
+    """Makes pictures small for who looks on, each once, and one at a time: a file may take much memory and time."""
 
     def __init__(self, served: Served) -> None:
         """Of the pictures that were seen of late."""
         self._served = served
         self._one = asyncio.Lock()
+        self._made: OrderedDict[tuple[str, int, float], bytes | None] = OrderedDict()
 
     async def png(self, of: str, number: str) -> bytes | None:
         """The picture of that number; None where it is kept no more, or cannot be shown."""
-        seen = (one for one in self._served.recent() if (one.of, str(one.number)) == (of, number))
-        picture = next((one.picture for one in seen), None)
-        if picture is None:
+        seen = self._seen(of, number)
+        if seen is None or seen.picture is None:
             return None
-        if not isinstance(picture, bytes):
-            return _png(picture)  # it is small: a thread would cost more
+        if not isinstance(seen.picture, bytes):
+            return _png(seen.picture)  # it is small: a thread would cost more
+        key = seen.of, seen.number, seen.at
         async with self._one:
-            return await asyncio.to_thread(_png_of_file, picture)
+            now = self._seen(of, number)
+            if key not in self._made and now is not None and now.at == seen.at:  # else it has gone meanwhile
+                self._made[key] = await asyncio.to_thread(_png_of_file, seen.picture)
+                if len(self._made) > _MADE:
+                    self._made.popitem(last=False)
+            return self._made.get(key)
+
+    def _seen(self, of: str, number: str) -> Seen | None:
+        return next((one for one in self._served.recent() if (one.of, str(one.number)) == (of, number)), None)
 
 
 def _png_of_file(content: bytes) -> bytes | None:

@@ -1,8 +1,9 @@
 """Web pages kept out: whoever's page a browser shows, it can make that browser ask a door on the same machine.
 
 A page may send some requests anywhere, though it is not shown the answers; and what comes from a name of its own that
-was made to lead to this machine (DNS rebinding) it is shown, too. So a door answers no page but its own, the live one;
-and a plain door on loopback only who calls it by an address or by a name of its own.
+was made to lead to this machine (DNS rebinding) it is shown, too; and so it is whether a picture is there that it takes
+in. So a door answers no page but its own, the live one; and a plain door on loopback only who calls it by an address or
+by a name of its own. A link to the live page may be followed from anywhere.
 
 Words owned here: page, origin (scheme, host and port that a page came from).
 """
@@ -39,6 +40,10 @@ class OwnPages:
             for host in hosts:
                 if not _is_own(host, names):
                     return _error(421, f"host {shown(host)} is not served here: use the door's address, or localhost")
+        said = {name: value for name, value in headers if name.startswith(b"sec-fetch-")}  # by today's browsers
+        strange = said.get(b"sec-fetch-site") in (b"cross-site", b"same-site")
+        if strange and (said.get(b"sec-fetch-mode"), said.get(b"sec-fetch-dest")) != (b"navigate", b"document"):
+            return _error(403, "other web pages may not ask here: ask from a program")
         origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
         own = f"{scope['scheme']}://{hosts[0]}".lower() if hosts else None
         for origin in origins:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,16 +17,18 @@ from PIL import Image
 
 from edgesight.host import audits
 from edgesight.host.answer import Answer
-from edgesight.host.audits import AuditError, Auditing, Audits, audits_in, followed_in, label
+from edgesight.host.audits import Auditing, Audits, audits_in, followed_in, label
 from edgesight.host.cascade import Cascade
 from edgesight.host.edge import Edge
 from edgesight.host.images import Picture
 from edgesight.host.link.datagrams import LinkError, Status
 from edgesight.host.link.offload import Offloaded
 from edgesight.host.package import Package
+from edgesight.host.watches import AuditError
 from edgesight.sim.link.trust import make_trust
 from tests.host.by_hand import FakeFabric, clear_images, package, random_images, stage1_answer, sums, watched
 from tests.host.offloading import connected, expected, run, serving
+from tests.waiting import wait_until
 
 TARGET = 0.9  # that stage 1 answers
 BOUND = 0.95
@@ -172,7 +175,8 @@ def test_another_calibration_is_watched_anew_and_former_answers_tell_nothing_of_
     one.keep()
     found = followed_in(tmp_path)["agreement"][TARGET].watch
     assert (found.count, found.bound) == (0, 0.9)
-    Audits(Auditing(tmp_path, 1.0), watched(None), CLASSES)
+    one.close()
+    Audits(Auditing(tmp_path, 1.0), watched(None), CLASSES).close()
     assert followed_in(tmp_path)["agreement"] == {}
 
 
@@ -181,6 +185,7 @@ def test_what_was_seen_is_written_once_a_second_and_at_once_where_it_gives_the_a
 ) -> None:
     now = [100.0]
     monkeypatch.setattr("edgesight.host.audits.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(Audits, "_keep_late", lambda self: None)  # by the machine's own clock
     one = Audits(Auditing(tmp_path, 1.0), watched(), CLASSES)
 
     def written() -> int:
@@ -246,6 +251,12 @@ def test_damaged_files_are_named_and_left(made: Package, tmp_path: Path) -> None
     first.write_bytes(second.read_bytes())
     with pytest.raises(AuditError, match=f"{first}: is no audit's picture"):
         list(audits_in(folder))
+    Image.MAX_IMAGE_PIXELS, most = 4, Image.MAX_IMAGE_PIXELS
+    try:
+        with pytest.raises(AuditError, match=f"{first}: is no audit's picture"):
+            list(audits_in(folder))
+    finally:
+        Image.MAX_IMAGE_PIXELS = most
     (folder / "agreement.json").write_text("{}")
     with pytest.raises(AuditError, match=r"agreement\.json: cannot be read, or says what no edge wrote"):
         Audits(Auditing(folder), watched(), CLASSES)
@@ -260,6 +271,12 @@ def test_of_too_many_pictures_the_oldest_make_room(
     monkeypatch.setattr(audits, "KEPT", 3)
     audits._make_room(folder / "unlabelled")
     assert [path.name for path in kept(folder)] == names[2:]
+    left, begun = (folder / "unlabelled" / f".1764491520123-0a1b2c3{k}.png.x_1y2z3w" for k in "de")
+    for path in (left, begun):
+        path.write_bytes(b"half of a picture")
+    os.utime(left, (0, 0))  # as a killed edge left it
+    audits._make_room(folder / "unlabelled")
+    assert (left.exists(), begun.exists()) == (False, True)
     monkeypatch.setattr(audits, "_KEPT_BYTES", 1)
     audits._make_room(folder / "unlabelled")
     assert [path.name for path in kept(folder)] == names[4:]
@@ -314,7 +331,58 @@ def test_a_full_disk_costs_an_audit_and_no_answer(
     )
 
 
+def test_a_folder_is_of_one_edge_at_a_time(tmp_path: Path) -> None:
+    one = Audits(Auditing(tmp_path, 1.0), watched(), CLASSES)
+    with pytest.raises(AuditError, match="is another edge's, which runs: give each a folder of its own"):
+        Audits(Auditing(tmp_path, 1.0), watched(), CLASSES)
+    one.close()
+    one.close()
+    Audits(Auditing(tmp_path, 1.0), watched(), CLASSES).close()
+
+
+@pytest.mark.parametrize("trouble", ["full disk", "damaged picture", "no picture at all"])
+def test_an_alarm_is_told_though_its_pictures_cannot_be_kept_or_read(
+    made: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trouble: str
+) -> None:
+    folder = tmp_path / "audits"
+    (folder / "unlabelled").mkdir(parents=True)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if trouble == "full disk":
+        monkeypatch.setattr(audits, "write_atomically", full)
+    elif trouble == "damaged picture":
+        (folder / "unlabelled" / "9999999999999-00000000.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    else:
+        (folder / "unlabelled" / "9999999999999-00000000.png").mkdir()
+        os.mkfifo(folder / "unlabelled" / "9999999999999-00000001.png")
+    with caplog.at_level(logging.WARNING):
+        asked(made, Says(others=range(60)), folder, 60)
+    assert sum("may not hold any more" in record.message for record in caplog.records) == 1
+
+
+def test_a_swap_over_a_damaged_file_begins_to_watch_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one = Audits(Auditing(tmp_path, 1.0), watched(), CLASSES)
+    (tmp_path / "agreement.json").write_text("{}")
+    one.recalibrated(watched(0.9))
+    assert "agreement.damaged" in caplog.text
+    assert (tmp_path / "agreement.damaged").read_text() == "{}"
+    one.take(random_images(1)[0], stage1_answer(), watched(0.9), 1, True)
+    one.keep()
+    assert followed_in(tmp_path)["agreement"][TARGET].watch.count == 1
+
+
 def test_about_the_share_is_chosen(tmp_path: Path) -> None:
     chosen = Audits(Auditing(tmp_path, 0.1), watched(), CLASSES)
     assert 800 < sum(chosen.chosen() for _ in range(10_000)) < 1_200
+    chosen.close()
     assert not any(Audits(Auditing(tmp_path, 0.0), watched(), CLASSES).chosen() for _ in range(100))
+
+
+def test_what_was_seen_is_written_though_no_audit_follows_and_nobody_closes(tmp_path: Path) -> None:
+    one = Audits(Auditing(tmp_path, 1.0), watched(), CLASSES)
+    for _ in range(3):
+        one.take(random_images(1)[0], stage1_answer(), watched(), stage1_answer().label, True)
+    wait_until(lambda: followed_in(tmp_path)["agreement"][TARGET].watch.count == 3)
+    one.close()

@@ -2,17 +2,24 @@
 
 const EVERY = 500; // milliseconds between questions
 const LATE = 10_000, MINUTE = 60_000, SHOWN = 120_000; // milliseconds that rates, shares and the chart look back
-const NAMES = {
-  stage0: "fabric, stage 0", stage1: "fabric, stage 1", stage2: "fabric, stage 2", stage3: "fabric, stage 3",
-  datacenter: "data centre",
-};
-const COLOURS = { stage0: 0, stage1: 1, stage2: 2, stage3: 3, datacenter: 4 };
+const WITHIN = 5_000, ANSWER_WITHIN = 65_000; // milliseconds that the server has to tell its state, and to answer
+const STAGES = new Map([
+  ["stage0", "fabric, stage 0"], ["stage1", "fabric, stage 1"], ["stage2", "fabric, stage 2"], ["stage3", "fabric, stage 3"],
+  ["datacenter", "data centre"],
+]);
+const COLOURS = new Map([...STAGES.keys()].map((stage, place) => [stage, place]));
+const MOST = 12; // models that the chart tells apart; of the others it has the sum
+const LINES = 100; // of the table of models
+const OTHERS = "\0others"; // no model is called so
+const named = (key) => STAGES.get(key) ?? (key === OTHERS ? "others" : key);
 
 const at = (id) => document.getElementById(id);
 const history = []; // states of the last two minutes, the oldest first, without pictures
 const pictures = new Map(); // object URLs by "of/number"; null while on the way
+const wanted = []; // of these that are on the way, what fetches them, one after the other
 const known = new Map(); // what to know of models that are ready, to ask them, by name
 let token = sessionStorage.getItem("token") ?? "";
+let looking; // who asks for the state now
 
 // ---------------------------------------------------------------------------------------------------------- asking
 
@@ -23,58 +30,81 @@ class Refusal extends Error {
   }
 }
 
-async function ask(path, options = {}) {
+async function ask(path, options = {}, within = ANSWER_WITHIN) {
   const headers = { ...options.headers };
   if (token) headers.authorization = `Bearer ${token}`;
-  const answer = await fetch(path, { ...options, headers, signal: AbortSignal.timeout(65_000) });
+  const answer = await fetch(path, { ...options, headers, signal: AbortSignal.timeout(within) });
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));
   throw new Refusal(answer.status, said.error ?? `the server says ${answer.status}`);
 }
 
 async function look() {
+  const own = (looking = Symbol()); // whoever begins to look later goes on alone
   try {
-    const state = await (await ask("/live/state")).json();
+    const state = await (await ask("/live/state", {}, WITHIN)).json();
+    if (looking !== own) return;
     at("entry").hidden = true;
     take(state);
   } catch (error) {
+    if (looking !== own) return;
     if (error instanceof Refusal && error.status === 401) {
-      at("refused").textContent = token ? error.message : "";
-      at("entry").hidden = false;
-      status("trouble", "a token is needed");
-      return; // until one is given
+      enter(token ? error.message : "");
+      return; // until a token is given
     }
     const why = error instanceof Refusal ? error.message : "the server cannot be reached";
-    status("trouble", `${why}: trying again`);
+    const last = history.at(-1);
+    status("trouble", `${why}: trying again${last ? `. Below: as of ${new Date(1e3 * last.at).toLocaleTimeString()}` : ""}`);
+    document.body.classList.toggle("stale", Boolean(last));
   }
-  setTimeout(look, document.hidden ? 4 * EVERY : EVERY);
+  setTimeout(() => looking === own && look(), document.hidden ? 4 * EVERY : EVERY);
+}
+
+function enter(refused) {
+  at("refused").textContent = refused;
+  at("entry").hidden = false;
+  status("trouble", "a token is needed");
 }
 
 at("entry").addEventListener("submit", (event) => {
   event.preventDefault();
   token = at("token").value.trim();
+  if (/[^!-~]/.test(token)) return enter("That is no token: copy it whole, and nothing else."); // nor could it be sent
   sessionStorage.setItem("token", token);
   look();
 });
 
 // --------------------------------------------------------------------------------------------------- what is counted
 
-// Values of a measure whose labels are those of `match`: [labels by name, value].
-function rows(state, name, match = {}) {
+// Values of a measure whose labels are those of `match`: [labels, value].
+function matching(state, name, match = {}) {
   const measure = state.measures.get(name);
   if (!measure) return [];
-  return measure.values
-    .map(([labels, value]) => [Object.fromEntries(measure.labels.map((label, place) => [label, labels[place]])), value])
-    .filter(([labels]) => Object.entries(match).every(([label, value]) => labels[label] === value));
+  const places = Object.entries(match).map(([label, value]) => [measure.labels.indexOf(label), value]);
+  return measure.values.filter(([labels]) => places.every(([place, value]) => labels[place] === value));
+}
+
+// The same, with labels by name.
+function rows(state, name, match) {
+  return matching(state, name, match).map(([labels, value]) =>
+    [Object.fromEntries(state.measures.get(name).labels.map((label, place) => [label, labels[place]])), value]);
+}
+
+// By the value of one label, the sum of a counter.
+function series(state, label) {
+  const sums = new Map();
+  for (const [labels, value] of rows(state, state.counted)) sums.set(labels[label], (sums.get(labels[label]) ?? 0) + value);
+  return sums;
 }
 
 const has = (state, name) => rows(state, name).length > 0;
-const total = (state, name, match) => rows(state, name, match).reduce((sum, [, value]) => sum + value, 0);
+const total = (state, name, match) => matching(state, name, match).reduce((sum, [, value]) => sum + value, 0);
 
 // By how much a counter rose in the last so many milliseconds, and in how many seconds.
 function rise(name, match, within) {
   const now = history.at(-1), then = history.find((one) => now.clock - one.clock <= within);
-  return [total(now, name, match) - total(then, name, match), (now.clock - then.clock) / 1e3];
+  const more = total(now, name, match) - total(then, name, match);
+  return [Math.max(0, more), (now.clock - then.clock) / 1e3]; // what is loaded anew begins at 0
 }
 
 function rate(name, match) {
@@ -92,7 +122,7 @@ function share(name, match, of, ofMatch) {
 function spread(name, match) {
   const now = history.at(-1), then = history.find((one) => now.clock - one.clock <= MINUTE);
   const sum = (state) => rows(state, name, match).reduce((counts, [, value]) => value.counts.map((one, place) => one + (counts[place] ?? 0)), []);
-  const before = sum(then), counts = sum(now).map((one, place) => one - (before[place] ?? 0));
+  const before = sum(then), counts = sum(now).map((one, place) => Math.max(0, one - (before[place] ?? 0)));
   const bounds = rows(now, name, match)[0][1].bounds, count = counts.reduce((a, b) => a + b, 0);
   const within = (quantile) => {
     let left = quantile * count;
@@ -143,10 +173,13 @@ function take(told) {
   state.counted = state.edge ? "answers" : "pictures";
   const before = history.at(-1);
   if (before && (before.name !== state.name || total(state, state.counted) < total(before, before.counted))) history.length = 0; // it began anew
+  if (history.length) history.at(-1).models = null; // nobody looks back at these, and they may be many
   history.push(state);
   while (state.clock - history[0].clock > SHOWN) history.shift();
-  at("server").textContent = `${state.edge ? "edge" : "data centre"}, version ${state.version}`;
+  const fabrics = new Set(state.models.map((one) => one.parameters?.fabric).filter(Boolean));
+  at("server").textContent = `${state.edge ? "edge" : "data centre"}, version ${state.version}${fabrics.size ? `, fabric ${[...fabrics].join(", ")}` : ""}`;
   document.title = `EdgeSight, ${state.edge ? "edge" : "data centre"}`;
+  document.body.classList.remove("stale");
   status(state.ready ? "ready" : "trouble", state.ready ? "ready" : "not ready");
   offer(state);
   figures(state);
@@ -208,7 +241,17 @@ function figures(state) {
 
 function flow(state) {
   const label = state.edge ? "stage" : "model";
-  const keys = [...new Set(rows(state, state.counted).map(([labels]) => labels[label]))].sort((a, b) => (COLOURS[a] ?? 9) - (COLOURS[b] ?? 9));
+  const sums = series(state, label);
+  const keys = [...sums.keys()].sort((a, b) => (COLOURS.get(a) ?? 9) - (COLOURS.get(b) ?? 9));
+  if (keys.length > MOST) {
+    keys.sort((a, b) => sums.get(b) - sums.get(a));
+    keys.splice(MOST, Infinity, OTHERS);
+  }
+  const of = (one) => {
+    const found = series(one, label), counts = keys.map((key) => found.get(key) ?? 0);
+    if (keys.at(-1) === OTHERS) counts[MOST] = total(one, one.counted) - counts.reduce((a, b) => a + b, 0);
+    return counts;
+  };
   at("flow").hidden = keys.length === 0;
   if (!keys.length) return;
   at("flow").querySelector("h2").textContent = state.edge ? "Who answers" : "What is asked";
@@ -216,7 +259,7 @@ function flow(state) {
   const points = [];
   for (let place = history.length - 1; place >= every; place -= every) {
     const to = history[place], from = history[place - every], took = (to.clock - from.clock) / 1e3;
-    const counts = keys.map((key) => (total(to, to.counted, { [label]: key }) - total(from, from.counted, { [label]: key })) / took);
+    const before = of(from), counts = of(to).map((one, place) => Math.max(0, one - before[place]) / took);
     points.unshift({ x: 600 * (1 - (state.clock - to.clock) / SHOWN), counts });
   }
   const highest = Math.max(0, ...points.map((one) => one.counts.reduce((a, b) => a + b, 0))), peak = highest || 1;
@@ -227,15 +270,15 @@ function flow(state) {
     const high = points.map((one, place) => [one.x, 120 - (115 * floor[place]) / peak]);
     const area = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
     area.setAttribute("points", [...high, ...low.reverse()].map((one) => one.map((value) => value.toFixed(1)).join(",")).join(" "));
-    area.style.fill = colour(COLOURS[key] ?? series);
+    area.style.fill = colour(COLOURS.get(key) ?? series);
     return area;
   }));
   at("peak").textContent = highest ? `${few(highest)} a second at most` : "";
-  const all = keys.map((key) => total(state, state.counted, { [label]: key })), sum = all.reduce((a, b) => a + b, 0);
+  const all = of(state), sum = all.reduce((a, b) => a + b, 0);
   at("legend").replaceChildren(...keys.map((key, series) => {
     const one = element("li"), mark = element("i");
-    mark.style.background = colour(COLOURS[key] ?? series);
-    one.append(mark, `${NAMES[key] ?? key}: ${whole(all[series])}${sum ? `, ${percent(all[series] / sum)}` : ""}`);
+    mark.style.background = colour(COLOURS.get(key) ?? series);
+    one.append(mark, element("bdi", named(key)), `: ${whole(all[series])}${sum ? `, ${percent(all[series] / sum)}` : ""}`);
     return one;
   }));
 }
@@ -261,13 +304,13 @@ function promises(state) {
     for (const target of offered) {
       const match = { application, target }, count = total(state, "answers", match);
       const who = element("div", "", "share");
-      for (const stage of count ? Object.keys(COLOURS) : []) {
+      for (const stage of count ? STAGES.keys() : []) {
         const part = total(state, "answers", { ...match, stage }) / count;
         if (!part) continue;
         const bar = element("i");
-        bar.title = `${NAMES[stage]}: ${percent(part)}`;
+        bar.title = `${named(stage)}: ${percent(part)}`;
         bar.style.width = `${100 * part}%`;
-        bar.style.background = colour(COLOURS[stage]);
+        bar.style.background = colour(COLOURS.get(stage));
         who.append(bar);
       }
       const agreed = total(state, "audits", { ...match, agreed: "yes" });
@@ -276,12 +319,12 @@ function promises(state) {
       const alarm = watched.some(([, value]) => value);
       lines.push([
         `${percent(Number(target))}${ready.length > 1 ? `, ${application}` : ""}`,
+        watched.length ? element("span", alarm ? "alarm: see the log" : audits ? "nothing against it" : "no audits yet", alarm ? "bad" : audits ? "good" : "") : "not watched",
         whole(count),
-        who,
-        percent(count ? total(state, "answers_degraded", match) / count : null),
         audits ? `${percent(agreed / audits)} of ${whole(audits)}` : "–",
         bound.length ? percent(bound[0][1]) : "–",
-        watched.length ? element("span", alarm ? "alarm: see the log" : "nothing against it", alarm ? "bad" : "good") : "not watched",
+        who,
+        percent(count ? total(state, "answers_degraded", match) / count : null),
       ]);
     }
   }
@@ -306,7 +349,8 @@ function times(state) {
 }
 
 function models(state) {
-  const lines = state.edge ? [] : state.models.map(({ name, version, state: now, reason }) => {
+  const shown = [...state.models].sort((one, other) => (other.state === "READY") - (one.state === "READY")).slice(0, LINES);
+  const lines = state.edge ? [] : shown.map(({ name, version, state: now, reason }) => {
     const match = { model: name, version };
     const [runs] = rise("batches", match, MINUTE), [together] = rise("pictures", match, MINUTE);
     const told = element("span", now.toLowerCase() + (reason ? `: ${reason}` : ""), now === "READY" ? "good" : "");
@@ -315,6 +359,7 @@ function models(state) {
       runs ? few(together / runs) : "–"];
   });
   table("models", lines);
+  at("more").textContent = state.models.length > LINES ? `And ${whole(state.models.length - LINES)} more: ask for the index.` : "";
 }
 
 // --------------------------------------------------------------------------------------------------- last pictures
@@ -322,7 +367,7 @@ function models(state) {
 function recent(seen) {
   at("withheld").hidden = seen !== null;
   at("recent").hidden = seen !== null && seen.length === 0;
-  const keys = new Set((seen ?? []).map((one) => `${one.of}/${one.number}`));
+  const keys = new Set((seen ?? []).map(keyOf));
   for (const [key, url] of pictures) {
     if (keys.has(key)) continue;
     if (url) URL.revokeObjectURL(url);
@@ -333,38 +378,52 @@ function recent(seen) {
     if (keys.has(one.dataset.key)) there.add(one.dataset.key);
     else one.remove();
   }
-  for (const one of seen ?? []) if (!there.has(`${one.of}/${one.number}`)) list.prepend(card(one));
+  for (const one of seen ?? []) if (!there.has(keyOf(one))) list.prepend(card(one));
 }
 
 function card(one) {
-  const made = element("li"), key = `${one.of}/${one.number}`;
+  const made = element("li"), key = keyOf(one);
   made.dataset.key = key;
   made.dataset.at = one.at;
-  made.style.borderColor = colour(COLOURS[one.stage] ?? 5);
+  made.style.borderColor = colour(COLOURS.get(one.stage) ?? 5);
   const said = element("b", one.class_name ?? "–");
   const sure = one.confidence === undefined || one.confidence === null ? "" : `${percent(one.confidence)} sure`;
-  const who = element("span", NAMES[one.stage] ?? one.stage ?? "");
+  const who = element("span", named(one.stage) ?? "");
   const notes = [one.degraded ? "degraded" : "", one.guaranteed === false && !one.degraded ? "no promise" : "", one.hedged ? "hedged" : ""];
   const note = element("span", notes.filter(Boolean).join(", ") || (one.asked_by ? `for ${one.asked_by}` : ""), one.degraded || one.guaranteed === false ? "bad" : "");
   made.title = one.reason ?? "";
-  made.append(one.shown ? thumbnail(key) : element("div", "too large", "none"), said, element("span", sure), who,
+  made.append(one.shown ? thumbnail(key, one) : element("div", "too large", "none"), said, element("span", sure), who,
     element("span", one.milliseconds === undefined ? "" : seconds(one.milliseconds / 1e3)), note);
   return made;
 }
 
-function thumbnail(key) {
+// A server that began anew numbers anew.
+function keyOf(one) {
+  return `${one.at}/${one.of}/${one.number}`;
+}
+
+function thumbnail(key, { of, number }) {
   const image = element("img");
   image.alt = "";
   pictures.set(key, null);
-  ask(`/live/pictures/${key.split("/").map(encodeURIComponent).join("/")}`)
-    .then((answer) => (answer.status === 204 ? null : answer.blob()))
-    .then((content) => {
-      if (!content || !pictures.has(key)) return; // it is gone by now
-      image.src = URL.createObjectURL(content);
-      pictures.set(key, image.src);
-    })
-    .catch(() => {}); // what can't be reached is told by the next question
+  wanted.push(async () => {
+    if (!pictures.has(key)) return; // it is gone by now
+    const answer = await ask(`/live/pictures/${encodeURIComponent(of)}/${number}`, {}, WITHIN);
+    const content = answer.status === 204 ? null : await answer.blob();
+    if (!content || !pictures.has(key)) return;
+    image.src = URL.createObjectURL(content);
+    pictures.set(key, image.src);
+  });
+  if (wanted.length === 1) fetchWanted();
   return image;
+}
+
+// One at a time: the server has but few connections, and of a browser's some are for its state and for what is asked.
+async function fetchWanted() {
+  while (wanted.length) {
+    await wanted[0]().catch(() => {}); // what can't be reached is told by the next question
+    wanted.shift();
+  }
 }
 
 // ------------------------------------------------------------------------------------------------------ asking by hand
@@ -430,18 +489,18 @@ async function send(file) {
 
 function ofEdge(said) {
   const lines = [element("b", said.class_name)];
-  const who = NAMES[said.stage] ?? said.stage;
+  const who = said.stage === "datacenter" ? "the data centre" : named(said.stage);
   lines.push(element("p", `${percent(said.confidence)} sure, answered by ${who} in ${seconds(said.milliseconds / 1e3)}`));
-  if (said.guaranteed) lines.push(element("p", `promised: ${percent(said.accuracy_target)} right, ${said.guaranteed_for}`, "good"));
+  if (said.guaranteed) lines.push(element("p", `promised: ${percent(said.accuracy_target)} right, of ${said.guaranteed_for}`, "good"));
   else lines.push(element("p", `no promise: ${said.reason}`, "bad"));
-  if (said.novelty !== undefined) lines.push(element("p", `of pictures like the calibration's, ${percent(said.novelty)} are as unusual`));
+  if (said.guaranteed && said.novelty !== undefined) lines.push(element("p", `of pictures like the calibration's, ${percent(said.novelty)} are as unusual`));
   if (said.warnings) lines.push(element("p", said.warnings));
   return lines;
 }
 
 function ofModel(told, milliseconds) {
   const best = told.outputs[0].data.map((text) => text.split(":"));
-  const lines = best.map(([value, index, name], place) => element(place ? "p" : "b", `${name ?? `class ${index}`}, ${few(Number(value))}`));
+  const lines = best.map(([value, index, name], place) => element(place ? "p" : "b", `${name ?? `class ${index}`}, score ${few(Number(value))}`));
   return [...lines, element("p", `model ${told.model_name}, version ${told.model_version}, ${seconds(milliseconds / 1e3)} with the way there`)];
 }
 

@@ -394,6 +394,10 @@ def test_encoded_pictures_are_taken_where_the_model_has_a_form(tmp_path: Path, b
             response = await made.infer(Request("digits", [Tensor("picture", "BYTES", files)]), ME)
             assert np.array_equal(response.outputs[0].values, -sums(images, 1).astype(np.float32))
             assert response.outputs[0].values.shape == (3, CLASSES)
+            (seen,) = made.recent()  # the first of them, for who looks on
+            best = int(np.argmax(-sums(images[:1], 1)[0]))
+            assert (seen.said["class_name"], seen.said["asked_by"]) == (f"class {best}", ME.name)
+            assert seen.picture == files[0]
             files[1] = b"no picture"
             with pytest.raises(Refused, match="picture 1 ") as refused:
                 await made.infer(Request("digits", [Tensor("picture", "BYTES", files)]), ME)

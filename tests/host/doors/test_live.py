@@ -15,7 +15,7 @@ from PIL import Image
 from edgesight.host.doors import live
 from edgesight.host.doors.access import ByToken
 from edgesight.host.doors.tokens import Tokens, make_token
-from edgesight.host.recent import EVERY, KEPT, SIDE, Recent
+from edgesight.host.recent import KEPT, PER_S, SIDE, Recent
 from tests.host.doors.conftest import CLIENT, Doors
 from tests.host.doors.small import PLAIN, Small, running
 
@@ -31,7 +31,7 @@ def png(pixels: np.ndarray) -> bytes:
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """No picture is passed over, however fast they come."""
-    monkeypatch.setattr("edgesight.host.recent.EVERY", 0.0)
+    monkeypatch.setattr("edgesight.host.recent.PER_S", 1e9)
 
 
 def test_its_files_are_for_anyone_and_load_nothing_else(shared: Doors) -> None:
@@ -123,17 +123,61 @@ def test_no_other_page_is_shown_it(shared: Doors) -> None:
         assert CLIENT.get(shared.http + path, headers={"origin": "http://evil.example"}).status_code == 403
         assert CLIENT.get(shared.http + path, headers={"host": "evil.example"}).status_code == 421
         assert CLIENT.get(shared.http + path, headers={"origin": shared.http}).status_code in (200, 204)
+        for site in ("cross-site", "same-site"):  # a picture or a script of ours in another's page: it has no origin
+            for mode, into in (("no-cors", "image"), ("no-cors", "script"), ("cors", "empty"), ("navigate", "iframe")):
+                said = {"sec-fetch-site": site, "sec-fetch-mode": mode, "sec-fetch-dest": into}
+                assert CLIENT.get(shared.http + path, headers=said).status_code == 403
+        said = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}
+        answer = CLIENT.get(shared.http + path, headers=said)
+        assert answer.status_code in (200, 204)
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert CLIENT.get(shared.http + "/live", headers=followed).status_code == 200
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_picture_is_made_small_once_whoever_asks(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, make = [], live._png_of_file
+
+    def png_of(content: bytes) -> bytes | None:
+        made.append(content)
+        return make(content)
+
+    monkeypatch.setattr(live, "_png_of_file", png_of)
+    for content in (png(PICTURE), b"no picture"):
+        doors.served.seen.add("a/b", content, dict)
+    for number in (0, 1, 0, 1):
+        answer = CLIENT.get(f"{doors.http}/live/pictures/a%2Fb/{number}")
+        assert answer.status_code == (204 if number else 200)
+    assert len(made) == 2
+
+
+def test_what_is_said_of_a_picture_is_kept_and_not_what_it_is_said_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else outputs of models that may be unloaded by now would be."""
+    monkeypatch.setattr("edgesight.host.recent.PER_S", 1.0)
+    recent, asked = Recent(), []
+
+    def said() -> dict[str, object]:
+        asked.append(1)
+        return {"class_name": "boat"}
+
+    recent.add("a", PICTURE, said)
+    recent.add("a", PICTURE, said)  # passed over
+    assert len(asked) == 1
+    assert [one.said for one in recent.all()] == [{"class_name": "boat"}]
 
 
 def test_few_are_kept_and_nothing_of_a_larger_request() -> None:
     recent, many = Recent(), np.zeros((64, 300, 200, 3), np.uint8)
     recent.add("a", many[0], dict)
-    recent.add("a", many[1], dict)  # too soon after the one before
-    (seen,) = recent.all()
+    seen, *_ = recent.all()
     assert isinstance(seen.picture, np.ndarray)
     assert seen.picture.shape == (100, 67, 3)
     assert seen.picture.base is None
-    assert EVERY > 0
+    for picture in many:  # too many at once
+        recent.add("a", picture, dict)
+    assert int(PER_S) <= len(recent.all()) < KEPT
 
 
 @pytest.mark.usefixtures("unhurried")
