@@ -15,7 +15,7 @@ RUN := $(VENV)/bin/
 TESTS := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs verify fuzz bitstream bench-board bench-coverage bench-emulator bench-folding bench-gpu bench-hostile bench-link bench-photograph bench-plan bench-service bench-watch prove prove-mutants kernels train wheel clean
+.PHONY: help demo test lint docs verify fuzz bitstream bench-board bench-coverage bench-emulator bench-folding bench-gpu bench-hostile bench-link bench-photograph bench-plan bench-serve bench-service bench-watch prove prove-mutants kernels train wheel clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ bench-service: $(VENV)/all.stamp ## The data centre's doors: latency, load, many
 
 bench-watch: $(VENV)/all.stamp ## Watching: how soon audits tell of a fall and how often they are wrong, every counter against a run's log as Prometheus scraped it, the live page in a browser, what it costs; writes build/bench/watch.json
 	$(RUN)edgesight bench watch
+
+bench-serve: $(VENV)/all.stamp ## P99 at the same accuracy under load, beside what people use today, in virtual time; DATA=folder with traces/; writes build/bench/serve.json
+	$(RUN)edgesight bench serve $(if $(DATA),--traces $(DATA)/traces)
 
 bench-plan: $(VENV)/all.stamp ## All planners against the authors' methods, exact ones and baselines; DATA=folder with traces/, jellybean-vqa/
 	$(RUN)edgesight bench plan $(if $(DATA),--traces $(DATA)/traces --published $(DATA)/jellybean-vqa)

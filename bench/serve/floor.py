@@ -73,4 +73,4 @@ def _without_loss(options: LinkOptions) -> LinkOptions:
 
 def _bytes(material: Material, picture: int) -> int:
     step = ladder_of(material.calibration.ladder)[0]
-    return encode_at(material.photographs[picture], step.quality, step.divisor).size
+    return encode_at(material.photographs[picture], step.quality, step.divisor, entire=True).size

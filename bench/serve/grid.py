@@ -63,7 +63,7 @@ class Row:
 
     system: str
     accuracy: float
-    wanted: float
+    short: float  # by how much the accuracy of some goal's requests lies below it, the worst; at most 0: none does
     p50_ms: float
     p99_ms: float
     late: float
@@ -74,8 +74,8 @@ class Row:
 
     @property
     def reaches(self) -> bool:
-        """Its accuracy is what was asked for."""
-        return self.accuracy >= self.wanted
+        """The accuracy of each goal's requests is what was asked for."""
+        return self.short <= 0.0
 
 
 @dataclass(frozen=True)
@@ -200,9 +200,11 @@ def paired_ratio(theirs: Floats, ours: Floats, seed: int) -> tuple[float, float,
 
 def checks(name: str, found: Sequence[Compared]) -> list[Check]:
     """What the grid of one data set comes to."""
-    needing = [one for one in found if one.needs and one.best is not None]
-    ratios = [one.ratio[0] for one in needing]
+    # Where nobody else reaches the target, whoever does is as much better as one likes.
+    ratios = [one.ratio[0] if one.best is not None else np.inf for one in found if one.needs and _ours(one).reaches]
     made = [
+        Check(f"{name}: cells in which ours misses the target", sum(not _ours(one).reaches for one in found), 0, True,
+              "cells", "simulated"),
         Check(f"{name}: cells that need offloading with P99 at least {BETTER:g} times better",
               _share(ratios, BETTER), 0.5, False, "share", "simulated"),
         Check(f"{name}: cells that need offloading with P99 at least {OFTEN_BETTER:g} times better",
@@ -237,11 +239,11 @@ def _row(system: System, served: Served, material: Material, asked: Sequence[Goa
     truth = material.truth[coming.picture[WARM_UP:]]
     right = (outcomes.label == truth) & ~outcomes.late
     span = float(coming.at[-1] - coming.at[WARM_UP])
-    wanted = np.array([goal.accuracy for goal in asked])[coming.target[WARM_UP:]]
+    of_goals = [right[coming.target[WARM_UP:] == place].mean() for place in range(len(asked))]
     return Row(
         system.name,
         float(right.mean()),
-        float(wanted.mean()),
+        max(goal.accuracy - float(one) for goal, one in zip(asked, of_goals, strict=True)),
         1e3 * float(np.percentile(outcomes.took_s, 50)),
         1e3 * _p99(outcomes.took_s),
         float(outcomes.late.mean()),

@@ -48,7 +48,7 @@ from edgesight.sim.link.trust import Trust, make_trust
 from edgesight.sim.link.virtual import VirtualLoop
 from edgesight.sim.workload import Workload
 
-WARM_UP: Final = 100
+WARM_UP: Final = 500
 """Requests that open windows and fill estimates, and do not count."""
 _LEAD_S = 1.0  # from the connection to the first request
 _CONNECT_S = 30.0
@@ -273,6 +273,9 @@ def _run(
         try:
             asyncio.set_event_loop(loop)
             found = loop.run_until_complete(main())
+            for task in asyncio.all_tasks(loop):
+                task.cancel()  # what nobody waits for any more
+            loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(loop), return_exceptions=True))
         finally:
             asyncio.set_event_loop(None)
             loop.close()

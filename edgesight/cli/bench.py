@@ -392,6 +392,33 @@ def bench_watch_(
     end_of_bench(bench_watch(out, Console(stderr=json_), Asked(folder), chosen), out / "watch.json", json_)
 
 
+@group.command("serve")
+def bench_serve_(
+    section: Annotated[
+        list[str] | None, typer.Option(help="A section to run alone; may be given again. --list lists them.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the sections and end.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for serve.json and what each section found.")] = Path("build/bench"),
+    traces: Annotated[Path | None, typer.Option(help="Folder with TMobile-LTE-short.up and .down.")] = None,
+    data_dir: DataDir = None,
+    json_: Json = False,
+) -> None:
+    """Put the cascade under load beside what people use today, in virtual time: P99 at the same accuracy.
+
+    Simulated with the very edge, link and service, and the back end's times as measured here. About 8 min.
+    """
+    check_reports(out, "serve.json")  # before torch, which takes seconds
+    from edgesight.bench.serve.bench import SECTIONS, Asked, bench_serve
+    from edgesight.quant.datasets import folder_of
+    from edgesight.quant.splits import DataSetError
+
+    chosen = _chosen({name: one.title for name, one in SECTIONS.items()}, section, list_)
+    folder = None
+    with suppress(DataSetError):  # then the section says what it lacks
+        folder = folder_of("fashion-mnist", data_dir, FETCHED)
+    end_of_bench(bench_serve(out, Console(stderr=json_), Asked(folder, traces), chosen), out / "serve.json", json_)
+
+
 @group.command("plan")
 def bench_plan_(
     traces: Annotated[Path | None, typer.Option(help="Folder of capacity traces of links that move.")] = None,

@@ -1,0 +1,132 @@
+"""Systems under load in virtual time: what each does in a cell, and what is made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("brevitas", reason="brevitas is not installed: extra `build`")
+pytest.importorskip("aioquic", reason="aioquic is not installed: its wheel is missing on this machine")
+
+from edgesight.bench.serve import grid, virtual
+from edgesight.bench.serve.bench import links_of, memory_bandwidth
+from edgesight.bench.serve.floor import floor_s
+from edgesight.bench.serve.material import Material, Profile, back_end, material
+from edgesight.bench.serve.systems import SYSTEMS, Goal, Served, goals_of
+from edgesight.hls.package_reference import PackageReference
+from edgesight.hls.zoo import shipped_folder
+from edgesight.host.calibrate import LOSSES
+from edgesight.host.fabric.base import OFFLOAD
+from edgesight.host.package import Package
+from edgesight.quant import datasets
+from edgesight.sim.observe import observe
+from edgesight.sim.workload import Poisson, workload
+
+LATENCY_S = (1e-4, 4e-4)
+PROFILE = Profile(tuple((2e-3 + 1e-3 * size,) * 3 for size in range(8)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    served: Material
+    goals: list[Goal]
+
+
+@pytest.fixture(scope="module")
+def bench() -> Bench:
+    package = Package.load(shipped_folder() / "digits")
+    calibration = package.kernel.calibration
+    assert calibration is not None
+    data = datasets.load("digits", None, package.kernel.input.height)
+    model, stages = back_end(package), PackageReference(package)
+    split = data.calibration
+    observed = observe(model, stages(split.images), split.photographs, split.labels, sorted({*LOSSES, 0.05}), 0)
+    curves, goals = goals_of(
+        observed,
+        (0.0, 0.03),
+        loss=0.05,
+        backend_sha256=model.sha256,
+        rests_on=calibration.rests_on,
+        ladder=calibration.ladder,
+    )
+    return Bench(material("digits", package, curves, data.test, LATENCY_S, PROFILE), goals)
+
+
+def test_all_systems_meet_the_same_requests_and_the_same_seed_gives_the_same(bench: Bench) -> None:
+    cell = grid.Cell(0.4, "5% loss", (0, 1))
+    one, same = (grid.compared(bench.served, bench.goals, links_of(None), 1e-3, 300, 0, cell) for _ in range(2))
+    assert [row.system for row in one.rows] == [system.name for system in SYSTEMS]
+    for row, again in zip(one.rows, same.rows, strict=True):  # but for rounding: keys, and with them packets, are new
+        assert {**vars(row), "system": 0} == pytest.approx({**vars(again), "system": 0}, rel=1e-3, abs=1e-9)
+    edge, centre, selecting, *cascades = one.rows
+    assert (edge.offloaded, edge.busy) == (0.0, 0.0)
+    assert centre.offloaded > 0.9
+    assert centre.p50_ms > 40.0  # the way there and back
+    assert selecting.swaps >= 0
+    for row in cascades:
+        assert row.offloaded < centre.offloaded
+        assert row.p50_ms < centre.p50_ms
+        assert row.bytes_a_request < centre.bytes_a_request
+    assert all(0.0 < row.accuracy <= 1.0 and row.late < 0.2 for row in one.rows)
+
+
+def test_late_answers_are_wrong_and_take_the_deadline(bench: Bench) -> None:
+    coming = workload(Poisson(20.0), virtual.WARM_UP + 20, len(bench.served.truth), deadlines_s=(0.03,))
+    found = virtual.run_data_centre(bench.served, coming, links_of(None)["no loss"], virtual.quic_streams, {})
+    assert found.late.all()  # the link alone takes longer
+    assert found.took_s.tolist() == [0.03] * 20
+    row = grid._row(SYSTEMS[1], Served(found), bench.served, bench.goals[:1], coming)
+    assert (row.accuracy, row.reaches) == (0.0, False)
+
+
+def test_nothing_is_faster_than_the_floor(bench: Bench) -> None:
+    goal = bench.goals[0]
+    target = goal.cascade.model_copy(update={"thresholds": [1_000_000, 1_000_000]})  # all is offloaded
+    coming = workload(Poisson(60.0), virtual.WARM_UP + 100, len(bench.served.truth))
+    both = links_of(None)["no loss"]
+    found = virtual.run_edge(bench.served, [target], coming, both, virtual.our_link, {}, 2)
+    floor = floor_s(bench.served, [target.thresholds], coming, both, {})[virtual.WARM_UP :]
+    assert (found.stage == 2).all()
+    assert (np.sort(found.took_s) >= np.sort(floor) - 1e-6).mean() > 0.95
+    assert np.median(found.took_s) < 1.3 * np.median(floor)
+
+
+def test_records_follow_the_thresholds(bench: Bench) -> None:
+    served = bench.served
+    records = served.records([5, 7])
+    first = served.margins[0] >= 5
+    second = ~first & (served.margins[1] >= 7)
+    assert np.array_equal(records["stage"] == 0, first)
+    assert np.array_equal(records["stage"] == 1, second)
+    assert np.array_equal(records["stage"] == (1 | OFFLOAD), ~first & ~second)
+    assert np.array_equal(records["label"][first], served.labels[0][first])
+    assert np.array_equal(records["label"][~first], served.labels[1][~first])
+
+
+def test_a_ratio_has_an_interval_that_holds_it() -> None:
+    ours = np.random.default_rng(0).exponential(0.01, 5_000)
+    assert list(grid.paired_ratio(2 * ours, ours, 0)) == pytest.approx([2.0, 2.0, 2.0])
+    theirs = np.random.default_rng(1).exponential(0.01, 5_000)
+    ratio, low, high = grid.paired_ratio(theirs, ours, 0)
+    assert low < ratio < high
+
+
+def test_each_bar_can_be_missed_and_met() -> None:
+    def compared(ratio: float, over: float, short: float = 0.0, swaps: int = 0) -> grid.Compared:
+        rows = tuple(
+            grid.Row(system.name, 0.9, short if system.ours else 0.0, 1.0, 2.0, 0.0, 0.2, swaps, 1.0, 0.1)
+            for system in SYSTEMS
+        )
+        return grid.Compared(grid.Cell(0.3, "no loss", (0,)), rows, True, "edge", (ratio, ratio, ratio), over)
+
+    assert all(check.met for check in grid.checks("x", [compared(2.1, 1.1), compared(1.7, 1.2)]))
+    missed = [check for check in grid.checks("x", [compared(0.5, 2.0, 0.01, 3)]) if not check.met]
+    assert len(missed) == 7
+    names = [check.name for check in grid.checks("x", [compared(0.5, 2.0)]) if not check.met]
+    assert len(names) == 5
+
+
+def test_memory_has_a_bandwidth() -> None:
+    assert memory_bandwidth() > 1e8
