@@ -125,7 +125,7 @@ class Streams:
         try:
             label = await self._ask(image, within)
         except Unanswered as error:
-            raise NoAnswer("the deadline passed before the answer came") from error
+            raise NoAnswer(str(error)) from error
         return Offloaded(0, Status.ANSWERED, label, 0, 0, 0)
 
 

@@ -41,6 +41,7 @@ WRITES: dict[tuple[str, str], tuple[tuple[str | Path, ...], str | None]] = {
     ("bench plan", "--out"): (("bench", "plan"), "plan.json"),
     ("bench prove", "--out"): (("bench", "prove"), "prove.json"),
     ("bench prove-mutants", "--out"): (("bench", "prove-mutants"), "prove-mutants.json"),
+    ("bench serve", "--out"): (("bench", "serve"), "serve.json"),
     ("bench service", "--out"): (("bench", "service"), "service.json"),
     ("bench watch", "--out"): (("bench", "watch"), "watch.json"),
     ("bench board", "--out"): (("bench", "board", ZOO), "board.json"),
