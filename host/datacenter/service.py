@@ -436,7 +436,8 @@ class Service:
                 self._settle(ready, Status.FAILED)
             else:
                 self._settle(ready, Status.ANSWERED, label)
-                self._seen(ready.image, ready.share.name, label, self._loop.time() - ready.request.last)
+                if ready.image.size:  # else it was cancelled before it was decoded
+                    self._seen(ready.image, ready.share.name, label, self._loop.time() - ready.request.last)
 
     def _decode_and_run(
         self, ready: Ready

@@ -32,6 +32,7 @@ from edgesight.host.link.keys import client_keys
 from edgesight.host.link.loss import LossMeter
 from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.strips import cut, encode
+from edgesight.host.recent import Recent
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import Address, RelayLink
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
@@ -476,7 +477,8 @@ class RecordedPeer:
 
 @contextlib.asynccontextmanager
 async def service_alone(model: SumModel) -> AsyncIterator[tuple[Service, RecordedPeer]]:
-    service = Service(model)
+    recent = Recent()
+    service = Service(model, seen=lambda picture, edge, label, seconds: recent.add(edge, picture, dict))
     work = asyncio.get_running_loop().create_task(service.run())
     try:
         yield service, RecordedPeer()
