@@ -726,6 +726,22 @@ def test_a_cancel_frees_the_slot_wherever_the_request_is() -> None:
     run(test())
 
 
+def test_a_lone_picture_that_is_cancelled_while_the_model_has_it_ends_no_service() -> None:
+    async def test() -> None:
+        model = SlowModel()
+        image = clear_images(1)[0]
+        async with service_alone(model) as (service, peer):
+            await until(lambda: service._idle)  # then its thread decodes, too
+            feed(service, peer, cut(image, request=1, left_ms=9_000))
+            await asyncio.to_thread(model.begun.wait, 10)
+            feed(service, peer, [Cancel(1).pack()])
+            model.go.set()
+            feed(service, peer, cut(image, request=2, left_ms=9_000))
+            assert (await peer.sent.get()).request == 2
+
+    run(test())
+
+
 def test_a_cancel_after_the_answer_or_of_another_session_changes_nothing() -> None:
     async def test() -> None:
         image = clear_images(1)[0]
