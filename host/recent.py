@@ -74,5 +74,5 @@ class Recent:
 def _small(picture: Pixels | bytes) -> Pixels | bytes | None:
     if isinstance(picture, bytes):
         return picture if len(picture) <= _FILE_BYTES else None
-    step = -(-max(picture.shape[:2]) // SIDE)
+    step = max(1, -(-max(picture.shape[:2]) // SIDE))
     return picture[::step, ::step].copy()  # it may be a part of a large request

@@ -438,7 +438,8 @@ class Service:
                 self._settle(ready, Status.FAILED)
             else:
                 self._settle(ready, Status.ANSWERED, label)
-                self._seen(ready.image, ready.share.name, label, self._loop.time() - ready.request.last)
+                if ready.image.size:  # else it was cancelled before it was decoded
+                    self._seen(ready.image, ready.share.name, label, self._loop.time() - ready.request.last)
 
     def _decode_and_run(self, ready: Ready) -> tuple[list[tuple[Image | str, float]], float, Logits | ModelError]:
         """What `_decode` gives of one, with its seconds, and what the model says of it; in the model's thread."""

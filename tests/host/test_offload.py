@@ -32,6 +32,7 @@ from edgesight.host.link.keys import client_keys
 from edgesight.host.link.loss import LossMeter
 from edgesight.host.link.offload import NoAnswer
 from edgesight.host.link.strips import cut, encode
+from edgesight.host.recent import Recent
 from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.relay import Address, RelayLink
 from edgesight.sim.link.trust import Trust, add_edge, make_trust
@@ -476,7 +477,8 @@ class RecordedPeer:
 
 @contextlib.asynccontextmanager
 async def service_alone(model: SumModel) -> AsyncIterator[tuple[Service, RecordedPeer]]:
-    service = Service(model)
+    recent = Recent()
+    service = Service(model, seen=lambda picture, edge, label, seconds: recent.add(edge, picture, dict))
     work = asyncio.get_running_loop().create_task(service.run())
     try:
         yield service, RecordedPeer()
@@ -720,6 +722,22 @@ def test_a_cancel_frees_the_slot_wherever_the_request_is() -> None:
             feed(service, peer, cut(image, request=5, left_ms=9_000))
             assert (await peer.sent.get()).request == 5  # and of the cancelled ones nothing was said
             assert model.batches == [1, 1]
+
+    run(test())
+
+
+def test_a_lone_picture_that_is_cancelled_while_the_model_has_it_ends_no_service() -> None:
+    async def test() -> None:
+        model = SlowModel()
+        image = clear_images(1)[0]
+        async with service_alone(model) as (service, peer):
+            await until(lambda: service._idle)  # then its thread decodes, too
+            feed(service, peer, cut(image, request=1, left_ms=9_000))
+            await asyncio.to_thread(model.begun.wait, 10)
+            feed(service, peer, [Cancel(1).pack()])
+            model.go.set()
+            feed(service, peer, cut(image, request=2, left_ms=9_000))
+            assert (await peer.sent.get()).request == 2
 
     run(test())
 

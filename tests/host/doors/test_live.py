@@ -169,6 +169,7 @@ def test_what_is_said_of_a_picture_is_kept_and_not_what_it_is_said_by(monkeypatc
 
 
 def test_few_are_kept_and_nothing_of_a_larger_request() -> None:
+    Recent().add("a", np.empty((0, 0, 0), np.uint8), dict)  # be it nothing
     recent, many = Recent(), np.zeros((64, 300, 200, 3), np.uint8)
     recent.add("a", many[0], dict)
     seen, *_ = recent.all()
