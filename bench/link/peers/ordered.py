@@ -7,18 +7,17 @@ control are QUIC's, which RFC 9002 took from TCP's latest.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from aioquic.asyncio.server import serve as serve_aioquic
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import QuicEvent, StreamDataReceived
 
+from edgesight.bench.link.peers import quic
 from edgesight.bench.link.peers.back_end import BackEnd, label_of
-from edgesight.bench.link.peers.quic import StreamClient, StreamServer, connected, made_for_long
+from edgesight.bench.link.peers.quic import StreamClient, StreamServer, connected
 from edgesight.bench.link.workload import Ask, Pixels, Unanswered, encode
 from edgesight.host.datacenter.authority import Authority
 
@@ -97,19 +96,8 @@ class _Client(StreamClient):
 @asynccontextmanager
 async def serving(back_end: BackEnd, keys: Path, host: str, port: int) -> AsyncIterator[None]:
     """Serve `back_end` at `host` and `port` for as long as the context lasts."""
-    with contextlib.closing(Authority(keys)) as authority:
-        configuration = made_for_long(authority)
-        server = await serve_aioquic(
-            host,
-            port,
-            configuration=configuration,
-            create_protocol=lambda quic, stream_handler=None: _Server(quic, back_end, authority),
-            retry=True,
-        )
-        try:
-            yield
-        finally:
-            server.close()
+    async with quic.serving(back_end, keys, host, port, _Server):
+        yield
 
 
 @asynccontextmanager

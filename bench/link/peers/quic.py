@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from aioquic.asyncio.protocol import QuicConnectionProtocol, QuicStreamHandler
 from aioquic.asyncio.server import serve as serve_aioquic
-from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import (
     ConnectionTerminated,
@@ -160,24 +159,23 @@ class StreamClient(_Peer):
             del self.waiting[stream]
 
 
-def made_for_long(authority: Authority) -> QuicConfiguration:
-    """A data centre's configuration, whose connections do not end for being idle, and whose streams hold much."""
-    configuration = authority.configuration(_LONG)
-    configuration.max_data = configuration.max_stream_data = _STREAM_WINDOW
-    return configuration
-
-
 @asynccontextmanager
-async def serving(back_end: BackEnd, keys: Path, host: str, port: int) -> AsyncIterator[None]:
-    """Serve `back_end` at `host` and `port` for as long as the context lasts."""
+async def serving(
+    back_end: BackEnd,
+    keys: Path,
+    host: str,
+    port: int,
+    make: Callable[[QuicConnection, BackEnd, Authority], StreamServer] | None = None,
+) -> AsyncIterator[None]:
+    """Serve `back_end` at `host` and `port` for as long as the context lasts, with ends that `make` makes."""
     with contextlib.closing(Authority(keys)) as authority:
 
         def peer(quic: QuicConnection, stream_handler: QuicStreamHandler | None = None) -> StreamServer:
-            return StreamServer(quic, back_end, authority)
+            return (make or StreamServer)(quic, back_end, authority)
 
-        server = await serve_aioquic(
-            host, port, configuration=made_for_long(authority), create_protocol=peer, retry=True
-        )
+        configuration = authority.configuration(_LONG)
+        configuration.max_data = configuration.max_stream_data = _STREAM_WINDOW
+        server = await serve_aioquic(host, port, configuration=configuration, create_protocol=peer, retry=True)
         try:
             yield
         finally:
