@@ -92,7 +92,7 @@ def test_an_edge_without_a_live_page_is_told() -> None:
         server = await asyncio.start_server(nothing, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         async with server, browser(f"127.0.0.1:{port}") as viewer:
-            with pytest.raises(OnlookerError, match="/live/state: 404: the edge shows no live page"):
+            with pytest.raises(OnlookerError, match="the edge shows no live page, but answers 404"):
                 await viewer.look()
 
     asyncio.run(test())
