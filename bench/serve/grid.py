@@ -37,7 +37,6 @@ BETTER, OFTEN_BETTER, WORSE = 2.0, 1.6, 1.1  # P99 of today's best over ours, an
 FLOOR_LOW, FLOOR_MEDIAN = 1.25, 1.35  # P99 of our offloaded answers over the floor
 _BLOCK, _RESAMPLES = 100, 1_000  # requests that stay together, and resamples
 _LOW, _HIGH = 2.5, 97.5  # percentiles of an interval
-_OFFLOADS_AT_ALL = 0.0  # share of requests beyond which a cell needs offloading
 
 Floats = npt.NDArray[np.float64]
 
@@ -181,8 +180,7 @@ def compared(
     if unsure.any():
         floor = floor_s(material, thresholds, coming, both, {})[WARM_UP:]
         over = _p99(served[ours].outcomes.took_s[unsure]) / _p99(floor[unsure])
-    needs = bool(unsure.mean() > _OFFLOADS_AT_ALL)
-    return Compared(cell, tuple(rows), needs, best.name if best is not None else None, ratio, over)
+    return Compared(cell, tuple(rows), bool(unsure.any()), best.name if best is not None else None, ratio, over)
 
 
 def paired_ratio(theirs: Floats, ours: Floats, seed: int) -> tuple[float, float, float]:

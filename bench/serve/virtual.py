@@ -130,6 +130,8 @@ class Streams:
 
 
 Way = Callable[[Material, TimedModel, Trust], AbstractAsyncContextManager[Offload]]
+Serving = Callable[[BackEnd, Path, str, int], AbstractAsyncContextManager[None]]
+Asking = Callable[[Path, str, int], AbstractAsyncContextManager[Ask]]
 
 
 @contextlib.asynccontextmanager
@@ -156,28 +158,24 @@ async def our_link(material: Material, model: TimedModel, trust: Trust) -> Async
             await asyncio.gather(work, return_exceptions=True)
 
 
-@contextlib.asynccontextmanager
-async def quic_streams(material: Material, model: TimedModel, trust: Trust) -> AsyncIterator[Offload]:
+def quic_streams(material: Material, model: TimedModel, trust: Trust) -> AbstractAsyncContextManager[Offload]:
     """A reliable QUIC stream a request."""
-    back_end = BackEnd(model)
-    async with quic.serving(back_end, trust.datacenter, _HOST, _PORT):
-        work = asyncio.get_running_loop().create_task(back_end.run())
-        try:
-            async with quic.asking(trust.edge, _HOST, _PORT) as ask:
-                yield Streams(ask)
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+    return _over(quic.serving, quic.asking, model, trust)
+
+
+def one_stream(material: Material, model: TimedModel, trust: Trust) -> AbstractAsyncContextManager[Offload]:
+    """One ordered stream for all requests, as a connection of gRPC has."""
+    return _over(ordered.serving, ordered.asking, model, trust)
 
 
 @contextlib.asynccontextmanager
-async def one_stream(material: Material, model: TimedModel, trust: Trust) -> AsyncIterator[Offload]:
-    """One ordered stream for all requests, as a connection of gRPC has."""
+async def _over(serving: Serving, asking: Asking, model: TimedModel, trust: Trust) -> AsyncIterator[Offload]:
+    """A peer's two ends."""
     back_end = BackEnd(model)
-    async with ordered.serving(back_end, trust.datacenter, _HOST, _PORT):
+    async with serving(back_end, trust.datacenter, _HOST, _PORT):
         work = asyncio.get_running_loop().create_task(back_end.run())
         try:
-            async with ordered.asking(trust.edge, _HOST, _PORT) as ask:
+            async with asking(trust.edge, _HOST, _PORT) as ask:
                 yield Streams(ask)
         finally:
             work.cancel()
