@@ -283,7 +283,7 @@ class OffloadClient:
     def _entire(self, peer: ClientPeer, image: npt.NDArray[np.uint8]) -> bool:
         """Whether `image` travels entire: few bytes, but what gets lost is sent again."""
         meter, rate = peer.loss_meter, peer.rate
-        loss, tiny = meter.lone_loss, kind_of(image).raw
+        loss, tiny = meter.message_loss, kind_of(image).raw
         if rate is None or loss > _MOST_REPAIRED:
             return False
         if loss <= _HARDLY_LOST and (tiny or meter.hardly_loses(_HARDLY_LOST) or meter.own_doing):

@@ -19,8 +19,10 @@ except ImportError as error:
     raise LinkError(NO_QUIC) from error
 
 ALL_LOST = 0.001  # the chance that every copy of a message is lost, at most
-FEWEST_COPIES, MOST_COPIES = 2, 6
-COPY_AFTER = 0.005  # seconds between copies: a burst of losses should not take two
+# Seconds after which a message's copies go: one soon, for a packet lost alone, and others later, as a burst of losses
+# should not take all.
+COPIES_AT = (0.0, 0.001, 0.006, 0.011, 0.016, 0.021)
+FEWEST_COPIES, MOST_COPIES = 2, len(COPIES_AT)
 _WINDOW = 1_000  # packets after which the count so far weighs half
 _FEW = 50  # packets; before so many were sent one loss says little
 _UNHEARD_OF = 0.35  # loss beyond which something else than the path is the reason, until it is known better
@@ -99,6 +101,15 @@ class LossMeter:
     def lone_loss(self) -> float:
         """The share lost of lone packets, 0 while nothing is known."""
         return self._lone.lost / max(self._lone.sent, _FEW_LONE)
+
+    @property
+    def message_loss(self) -> float:
+        """The loss that a small message has to reckon with: that of lone packets, else the path's.
+
+        Where requests come so close that hardly a packet goes alone, lone ones tell nothing, but then no queue need
+        stand full either.
+        """
+        return self.lone_loss if self._lone.sent >= _FEW_LONE else self.path_loss
 
     def hardly_loses(self, loss: float) -> bool:
         """Whether no more than this was lost while no queue stood full, but for two packets that may be chance."""

@@ -28,7 +28,7 @@ from edgesight.host.link.bounds import BoundedProtocol
 from edgesight.host.link.congestion import pace
 from edgesight.host.link.datagrams import MAX_DATAGRAM, NO_QUIC, SESSION_BITS, LinkError
 from edgesight.host.link.enrollment import MAX_LINE, Request
-from edgesight.host.link.loss import COPY_AFTER, LossMeter, copies
+from edgesight.host.link.loss import COPIES_AT, LossMeter, copies
 from edgesight.host.link.queue import SendQueue
 from edgesight.host.link.repair import Followed
 
@@ -159,8 +159,8 @@ class Peer(BoundedProtocol):
 
     def send_copies(self, messages: list[bytes]) -> None:
         """Send `messages` often enough for the measured loss."""
-        for copy in range(copies(self.loss_meter.at_most)):
-            self._loop.call_later(copy * COPY_AFTER, self._send_soon, messages)
+        for after in COPIES_AT[: copies(self.loss_meter.at_most)]:
+            self._loop.call_later(after, self._send_soon, messages)
 
     def transmit(self) -> None:
         """Send what is due; called by aioquic whenever the window may have opened."""

@@ -814,7 +814,7 @@ def test_less_parity_than_the_measured_loss_asks_for_is_said(keys: Trust, monkey
         async with serving(keys) as address, connected(address, keys) as client:
             image = clear_images(1)[0]
             monkeypatch.setattr(LossMeter, "loss", property(lambda meter: 0.1))
-            monkeypatch.setattr(LossMeter, "lone_loss", property(lambda meter: 0.1))  # so none travels entire
+            monkeypatch.setattr(LossMeter, "message_loss", property(lambda meter: 0.1))  # so none travels entire
             assert (await client.offload(image, 5.0)).coarse  # all of it dropped by queues, so no parity went along
             monkeypatch.setattr(LossMeter, "path_loss", property(lambda meter: 0.1))
             assert not (await client.offload(image, 5.0)).coarse
