@@ -71,16 +71,25 @@ def compiled(zoo: Path, package: Path, dataset: str, cycles: str, console: Conso
     run_command(console, "calibrate", str(package), dataset, "--targets", "auto", "--loss", str(LOSS))
 
 
+def kept_kernel(zoo: Path, folder: Path, dataset: str, cycles: str, console: Console) -> Path:
+    """The kernel package of a zoo folder's networks in `folder`: made anew where it is of others.
+
+    Raises CommandError.
+    """
+    package, stamp = folder / "kernel", folder / "kernel.made-of"
+    code = fingerprint(with_imports([ROOT / "edgesight" / "cli" / "build.py"]), card_of(zoo), cycles)
+    if not stamp.is_file() or stamp.read_text() != code:
+        compiled(zoo, package, dataset, cycles, console)
+        stamp.write_text(code)
+    return package
+
+
 def made(asked: Photographs, folder: Path, console: Console) -> Made:
     """Train, compile and calibrate what is not there yet, in `folder`. Raises CommandError."""
     words = (asked.dataset, *asked.options)
     small = (*words, *asked.thumbnail, "--variant", "backend")
     zoo = trained(asked.zoo, folder / "zoo", console, *words, *asked.backend)
     thumbnail = trained(asked.thumbnail_zoo, folder / "thumbnail", console, *small)
-    package, stamp = folder / "kernel", folder / "kernel.made-of"
-    code = fingerprint(with_imports([ROOT / "edgesight" / "cli" / "build.py"]), card_of(zoo), asked.cycles)
-    if not stamp.is_file() or stamp.read_text() != code:
-        compiled(zoo, package, asked.dataset, asked.cycles, console)
-        stamp.write_text(code)
+    package = kept_kernel(zoo, folder, asked.dataset, asked.cycles, console)
     card, small_card = (json.loads((one / "card.json").read_text()) for one in (zoo, thumbnail))
     return Made(package, zoo, card, small_card, asked.dataset)

@@ -16,11 +16,11 @@ from typing import Final
 
 import numpy as np
 
+from edgesight.bench.serve.links import Links
 from edgesight.bench.serve.material import Material
 from edgesight.bench.serve.virtual import (
     WARM_UP,
     Known,
-    Links,
     Outcomes,
     Way,
     one_stream,

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from edgesight.bench.link.peers import ordered, quic
 from edgesight.bench.link.peers.back_end import BackEnd
 from edgesight.bench.link.workload import Ask, Unanswered
+from edgesight.bench.serve.links import Links
 from edgesight.bench.serve.material import Material, TimedModel
 from edgesight.host.answer import Answer
 from edgesight.host.cascade import Cascade
@@ -43,7 +44,6 @@ from edgesight.host.link.quic import IDLE_TIMEOUT
 from edgesight.host.link.server import Server
 from edgesight.host.package import Package
 from edgesight.sim.link.model import directions
-from edgesight.sim.link.options import LinkOptions
 from edgesight.sim.link.trust import Trust, make_trust
 from edgesight.sim.link.virtual import VirtualLoop
 from edgesight.sim.workload import Workload
@@ -55,7 +55,6 @@ _CONNECT_S = 30.0
 _PORT = 4433
 _HOST = "192.0.2.2"
 
-Links = tuple[LinkOptions, LinkOptions]  # up, down
 Known = dict[bytes, npt.NDArray[np.float32]]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -393,12 +393,24 @@ def bench_watch_(
 
 
 @group.command("serve")
-def bench_serve_(
+def bench_serve_(  # noqa: PLR0913 - each is a flag
     section: Annotated[
         list[str] | None, typer.Option(help="A section to run alone; may be given again. --list lists them.")
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the sections and end.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for serve.json and what each section found.")] = Path("build/bench"),
+    photographs: Annotated[
+        Path | None, typer.Option(help="Folder or .zip of photographs in class subfolders, the larger the better.")
+    ] = None,
+    zoo: Annotated[
+        Path | None, typer.Option(help="Zoo that `train` wrote of the photographs; without it, it is trained first.")
+    ] = None,
+    signs: Annotated[
+        Path | None, typer.Option(help="Folder or .zip of GTSRB's signs in class subfolders, 32 x 32 pixels.")
+    ] = None,
+    signs_zoo: Annotated[
+        Path | None, typer.Option(help="Zoo that `train` wrote of the signs; without it, it is trained first.")
+    ] = None,
     traces: Annotated[Path | None, typer.Option(help="Folder with TMobile-LTE-short.up and .down.")] = None,
     data_dir: DataDir = None,
     json_: Json = False,
@@ -408,7 +420,9 @@ def bench_serve_(
     Simulated with the very edge, link and service, and the back end's times as measured here. About 8 min.
     """
     check_reports(out, "serve.json")  # before torch, which takes seconds
-    from edgesight.bench.serve.bench import SECTIONS, Asked, bench_serve
+    from edgesight.bench.photograph.asked import Photographs, Signs
+    from edgesight.bench.serve.asked import Asked
+    from edgesight.bench.serve.bench import SECTIONS, bench_serve
     from edgesight.quant.datasets import folder_of
     from edgesight.quant.splits import DataSetError
 
@@ -416,7 +430,13 @@ def bench_serve_(
     folder = None
     with suppress(DataSetError):  # then the section says what it lacks
         folder = folder_of("fashion-mnist", data_dir, FETCHED)
-    end_of_bench(bench_serve(out, Console(stderr=json_), Asked(folder, traces), chosen), out / "serve.json", json_)
+    asked = Asked(
+        fashion_mnist=folder,
+        photographs=Photographs(f"folder:{photographs}", zoo=zoo) if photographs else None,
+        signs=Signs(f"folder:{signs}", zoo=signs_zoo) if signs else None,
+        traces=traces,
+    )
+    end_of_bench(bench_serve(out, Console(stderr=json_), asked, chosen), out / "serve.json", json_)
 
 
 @group.command("plan")

@@ -11,8 +11,9 @@ pytest.importorskip("brevitas", reason="brevitas is not installed: extra `build`
 pytest.importorskip("aioquic", reason="aioquic is not installed: its wheel is missing on this machine")
 
 from edgesight.bench.serve import grid, virtual
-from edgesight.bench.serve.bench import links_of, memory_bandwidth
+from edgesight.bench.serve.data import memory_bandwidth
 from edgesight.bench.serve.floor import floor_s
+from edgesight.bench.serve.links import links_of
 from edgesight.bench.serve.material import Material, Profile, back_end, material
 from edgesight.bench.serve.systems import SYSTEMS, Goal, Served, goals_of
 from edgesight.hls.package_reference import PackageReference
@@ -123,9 +124,13 @@ def test_each_bar_can_be_missed_and_met() -> None:
 
     assert all(check.met for check in grid.checks("x", [compared(2.1, 1.1), compared(1.7, 1.2)]))
     missed = [check for check in grid.checks("x", [compared(0.5, 2.0, 0.01, 3)]) if not check.met]
-    assert len(missed) == 7
+    assert len(missed) == 5
     names = [check.name for check in grid.checks("x", [compared(0.5, 2.0)]) if not check.met]
-    assert len(names) == 5
+    assert len(names) == 3
+    assert [grid._better(one) for one in (compared(1.7, 1.0), compared(1.7, 1.0, 0.01))] == [1.7, 0.0]
+    reports: list[dict[str, list[float | None]]] = [{"better": [2.5, None, 1.7]}, {"better": [2.0, 1.0]}]
+    assert [(check.value, check.met) for check in grid.headline(reports)] == [(0.5, True), (0.75, True)]
+    assert not any(check.met for check in grid.headline([{"better": [1.9, 1.5]}]))
 
 
 def test_memory_has_a_bandwidth() -> None:
