@@ -5,7 +5,10 @@ What each section found is kept as long as all that it hangs on is the same, so 
 
 from __future__ import annotations
 
+import datetime
 import inspect
+import os
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +21,8 @@ from edgesight.bench.report import print_checks, write_report
 from edgesight.bench.sections import Due, print_skipped, run_sections
 from edgesight.bench.serve import data, grid
 from edgesight.bench.serve.asked import Asked
+from edgesight.bench.serve.page import draw, page
+from edgesight.host.files import write_atomically
 
 _FOLDER = "serve"  # of what is kept, below that of the report
 # What a result hangs on beside its section's own code: what the edge, link and service do.
@@ -54,7 +59,8 @@ SECTIONS = {f"grid-{name}": _grid(name) for name in data.OPENING}
 
 
 def bench_serve(out: Path, console: Console, asked: Asked, names: Sequence[str] = ()) -> bool:
-    """Run the sections called `names`, or all; returns whether every bar is met. Writes `out`/serve.json.
+    """Run the sections called `names`, or all; returns whether every bar is met. Writes `out`/serve.json,
+    serve.md and serve.png.
 
     What a section found stays in `out`/serve. One that cannot be done counts as unmet, and the others go on.
     """
@@ -70,6 +76,16 @@ def bench_serve(out: Path, console: Console, asked: Asked, names: Sequence[str] 
 
     results = run_sections({name: due(name) for name in names or SECTIONS}, console)
     checks = [*results.checks, *grid.headline([body for body in results.body.values() if "better" in body])]
-    write_report(out / "serve.json", {"sections": results.body, "skipped": results.skipped}, checks)
+    made = {
+        "command": "edgesight bench serve",
+        "date": datetime.date.today().isoformat(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
+    report = {"made": made, "sections": results.body, "skipped": results.skipped}
+    write_report(out / "serve.json", report, checks)
+    write_atomically(out / "serve.md", page(report, checks).encode())
+    draw(report, out / "serve.png")
     print_skipped(console, results)
     return print_checks(console, checks)

@@ -141,7 +141,24 @@ def run(
             found.append(cell)
             bar.advance(task)
     console.print(_table(material.name, found))
-    body = {
+    return Found(
+        body(material, goals, links, found, load_s=load_s, requests=requests, seed=seed),
+        tuple(checks(material.name, found)),
+    )
+
+
+def body(
+    material: Material,
+    goals: Sequence[Goal],
+    links: Mapping[str, Links],
+    found: Sequence[Compared],
+    *,
+    load_s: float,
+    requests: int,
+    seed: int,
+) -> dict[str, Any]:
+    """What is reported of the grid of one data set."""
+    return {
         "data": material.name,
         "seed": seed,
         "requests": requests,
@@ -150,13 +167,20 @@ def run(
         "load_seconds_of_a_variant": load_s,
         "latency_s_by_stage": list(material.latency_s),
         "goals": [
-            {"below": goal.below, "accuracy": goal.accuracy, "thresholds": goal.cascade.thresholds} for goal in goals
+            {
+                "below": goal.below,
+                "accuracy": goal.accuracy,
+                "thresholds": goal.cascade.thresholds,
+                "offload": goal.cascade.calibration_offload,
+                "two_stage_offload": goal.two_stage.calibration_offload,
+                "variant": goal.variant,
+            }
+            for goal in goals
         ],
         "links": {name: [one.describe() for one in both] for name, both in links.items()},
         "cells": [asdict(one) for one in found],
         "better": [_better(one) for one in found],
     }
-    return Found(body, tuple(checks(material.name, found)))
 
 
 def compared(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 pytest.importorskip("brevitas", reason="brevitas is not installed: extra `build`")
 pytest.importorskip("aioquic", reason="aioquic is not installed: its wheel is missing on this machine")
 
-from edgesight.bench.serve import grid, virtual
+from edgesight.bench.serve import grid, page, virtual
 from edgesight.bench.serve.data import memory_bandwidth
 from edgesight.bench.serve.floor import floor_s
 from edgesight.bench.serve.links import links_of
@@ -114,14 +115,15 @@ def test_a_ratio_has_an_interval_that_holds_it() -> None:
     assert low < ratio < high
 
 
-def test_each_bar_can_be_missed_and_met() -> None:
-    def compared(ratio: float, over: float, short: float = 0.0, swaps: int = 0) -> grid.Compared:
-        rows = tuple(
-            grid.Row(system.name, 0.9, short if system.ours else 0.0, 1.0, 2.0, 0.0, 0.2, swaps, 1.0, 0.1)
-            for system in SYSTEMS
-        )
-        return grid.Compared(grid.Cell(0.3, "no loss", (0,)), rows, True, "edge", (ratio, ratio, ratio), over)
+def compared(ratio: float, over: float, short: float = 0.0, swaps: int = 0) -> grid.Compared:
+    rows = tuple(
+        grid.Row(system.name, 0.9, short if system.ours else 0.0, 1.0, 2.0, 0.0, 0.2, swaps, 1.0, 0.1)
+        for system in SYSTEMS
+    )
+    return grid.Compared(grid.Cell(0.3, "no loss", (0,)), rows, True, "edge", (ratio, ratio, ratio), over)
 
+
+def test_each_bar_can_be_missed_and_met() -> None:
     assert all(check.met for check in grid.checks("x", [compared(2.1, 1.1), compared(1.7, 1.2)]))
     missed = [check for check in grid.checks("x", [compared(0.5, 2.0, 0.01, 3)]) if not check.met]
     assert len(missed) == 5
@@ -135,3 +137,19 @@ def test_each_bar_can_be_missed_and_met() -> None:
 
 def test_memory_has_a_bandwidth() -> None:
     assert memory_bandwidth() > 1e8
+
+
+def test_the_page_shows_all_cells_and_where_ours_is_behind(bench: Bench, tmp_path: Path) -> None:
+    found = [compared(2.1, 1.1), compared(0.5, 1.1, 0.01)]
+    body = grid.body(bench.served, bench.goals, links_of(None), found, load_s=1e-3, requests=300, seed=0)
+    made = {"command": "edgesight bench serve", "date": "2000-01-01", "cores": 2, "machine": "x", "python": "3"}
+    report = {"made": made, "sections": {"grid-digits": body, "other": {}}, "skipped": {"grid-x": "it is not here"}}
+    told = page.page(report, grid.checks("digits", found))
+    assert told.count("| 0.3 | no loss | 1 |") == 2
+    assert "digits, load 0.3, no loss, less 1: edge is 2.00 times faster." in told
+    assert "| 2.0 miss |" in told
+    assert "- Unmet: digits: cells in which ours misses the target: 1 cells." in told
+    assert "- grid-x: it is not here." in told
+    assert page.draw(report, tmp_path / "serve.png")
+    assert (tmp_path / "serve.png").read_bytes().startswith(b"\x89PNG")
+    assert not page.draw({"sections": {}}, tmp_path / "none.png")
