@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from edgesight.host.link.cubic import CubicWindow
 from edgesight.host.link.datagrams import NO_QUIC, LinkError
 from edgesight.host.link.pacing import BURST, Pacer
-from edgesight.host.link.round_trips import RoundTrips
+from edgesight.host.link.round_trips import LEAST_QUEUE, QUEUE, RoundTrips
 
 try:
     from aioquic.quic.congestion.base import QuicCongestionControl, register_congestion_control
@@ -72,9 +72,7 @@ _MOST_CUT = 0.5  # what a verdict leaves of the rate at least
 _RECOVERY = 1.08  # by which the rate comes back with each verdict of no excess
 
 _STALE_GAIN = 0.5  # bandwidth-delay products in flight when the least round trip was not seen lately; ProbeRTTCwndGain
-_QUEUE = 1 / 8  # least round trips of delay that are a queue
 _QUEUE_LEFT = 1 / 16  # the same, to go on competing: what others' TCP leaves of a short queue after a loss
-_LEAST_QUEUE = 0.002  # seconds of delay that are one; less may be the ends' clocks and schedulers
 _OTHERS_SEEN = 2  # cycles in a row with a queue that isn't ours, before it competes
 _CHECK_EVERY = 6.0  # seconds between two looks, while competing, whether the other queue is still there
 _CHECK_AGAIN = 2.0  # the same after a look that found none: others' TCP may just have backed off
@@ -385,11 +383,11 @@ class Controller(QuicCongestionControl):
                     self._leave_others_theirs(self._drained_least)
                 self._begin(_Phase.COMPETE if self._clear < _CLEAR else _Phase.CRUISE, now)
 
-    def _queue(self, round_trip: float, share: float = _QUEUE) -> bool:
+    def _queue(self, round_trip: float, share: float = QUEUE) -> bool:
         """Whether `round_trip` tells of a queue: of that share of the least one, and of more than two packets."""
         least = self._round_trips.least
         packets = 2 * self._size / max(self.bandwidth, 1.0)
-        return round_trip - least > max(share * least, packets, _LEAST_QUEUE)
+        return round_trip - least > max(share * least, packets, LEAST_QUEUE)
 
     def _calm(self, now: float) -> bool:
         """Whether packets sent now meet a queue that we don't fill: losing them is the path's doing."""

@@ -1,16 +1,19 @@
 """How much a path loses, and how often a message without a second chance is therefore sent.
 
 Words owned here: loss meter, lone packet (sent while nothing else was under way, so that no queue dropped it for our
-sake), path loss (what gets lost while no queue stands full, and no more than lone packets bear out), copies.
+sake), quiet packet (whose neighbours found no queue on their way), path loss (what gets lost while no queue stands
+full, and no more than lone packets bear out), copies.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from edgesight.host.link.datagrams import NO_QUIC, LinkError
+from edgesight.host.link.round_trips import LEAST_QUEUE, QUEUE
 
 try:
     from aioquic.quic.packet_builder import QuicSentPacket
@@ -21,12 +24,13 @@ except ImportError as error:
 ALL_LOST = 0.001  # the chance that every copy of a message is lost, at most
 # Seconds after which a message's copies go: one soon, for a packet lost alone, and others later, as a burst of losses
 # should not take all.
-COPIES_AT = (0.0, 0.001, 0.006, 0.011, 0.016, 0.021)
+COPIES_AT = (0.0, 0.001, 0.01, 0.015, 0.02, 0.025)
 FEWEST_COPIES, MOST_COPIES = 2, len(COPIES_AT)
 _WINDOW = 1_000  # packets after which the count so far weighs half
 _FEW = 50  # packets; before so many were sent one loss says little
 _UNHEARD_OF = 0.35  # loss beyond which something else than the path is the reason, until it is known better
 _FEW_LONE = 30  # lone packets; the same
+_NEIGHBOURS = 64  # packets whose round trips are kept
 _PROMPT = 2.0  # times the least round trip, up to which an acknowledgement tells that the path was not just silent
 
 
@@ -73,7 +77,8 @@ class LossMeter:
 
     def __init__(self) -> None:
         """Nothing is known yet."""
-        self._all, self._calm, self._lone = _Share(), _Share(), _Share()
+        self._all, self._calm, self._lone, self._quiet = _Share(), _Share(), _Share(), _Share()
+        self._round_trips: deque[tuple[int, float]] = deque(maxlen=_NEIGHBOURS)  # of packets that arrived, by number
         self.packets = self.lost = 0  # in all: that were sent, and of them those that did not arrive
         self._counted = 0  # packets since lone ones last lost weight
         self._lone_packets: set[int] = set()  # numbers of those under way
@@ -104,12 +109,11 @@ class LossMeter:
 
     @property
     def message_loss(self) -> float:
-        """The loss that a small message has to reckon with: that of lone packets, else the path's.
+        """The loss that a small message has to reckon with: that of lone packets, else that of quiet ones.
 
-        Where requests come so close that hardly a packet goes alone, lone ones tell nothing, but then no queue need
-        stand full either.
+        Where requests come so close that hardly a packet goes alone, lone ones tell nothing.
         """
-        return self.lone_loss if self._lone.sent >= _FEW_LONE else self.path_loss
+        return self.lone_loss if self._lone.sent >= _FEW_LONE else self._quiet.value
 
     def hardly_loses(self, loss: float) -> bool:
         """Whether no more than this was lost while no queue stood full, but for two packets that may be chance."""
@@ -161,6 +165,8 @@ class LossMeter:
             gone = list(packets)
             self.lost += sum(packet.epoch is Epoch.ONE_RTT for packet in gone)
             self.add(len(gone), len(gone))
+            quiet = sum(self._was_quiet(packet) for packet in gone)
+            self._quiet.add(quiet, quiet)
             alone = sum(self._was_lone(packet) for packet in gone)
             self._lone.add(alone, alone)
             lost(now=now, packets=gone)
@@ -185,12 +191,25 @@ class LossMeter:
         self._lone_packets.discard(packet.packet_number)
         return True
 
+    def _was_quiet(self, packet: QuicSentPacket) -> bool:
+        """Whether what was sent next before and after a packet met no queue: one that drops is full."""
+        number = packet.packet_number
+        before = max((one for one in self._round_trips if one[0] < number), default=None)
+        after = min((one for one in self._round_trips if one[0] > number), default=None)
+        beside = [one[1] for one in (before, after) if one is not None]
+        return bool(beside) and all(map(self._queueless, beside))
+
+    def _queueless(self, round_trip: float) -> bool:
+        return round_trip <= self._least_round_trip + max(QUEUE * self._least_round_trip, LEAST_QUEUE)
+
     def _came_back(self, now: float, packet: QuicSentPacket) -> None:
         """Count a lone packet that arrived, and those before it that were given up."""
         if packet.sent_time is None:
             return
         round_trip = now - packet.sent_time
         self._least_round_trip = min(self._least_round_trip, round_trip)
+        self._round_trips.append((packet.packet_number, round_trip))
+        self._quiet.add(int(self._queueless(round_trip)), 0)
         if self._was_lone(packet):
             self._lone.add(1, 0)
         if round_trip <= _PROMPT * self._least_round_trip:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 
+QUEUE = 1 / 8  # least round trips of delay that are a queue
+LEAST_QUEUE = 0.002  # seconds of delay that are one; less may be the ends' clocks and schedulers
 _BIN = 10.0  # seconds of one minimum and maximum
 _BINS_OF_LEAST = 6  # bins that the least round trip is remembered: a path that became longer is known in a minute
 _BINS_OF_MOST = 2
