@@ -148,7 +148,7 @@ class Direction:
         }
 
 
-def directions(up: LinkOptions, down: LinkOptions, seed: int) -> tuple[Direction, Direction]:
+def directions(up: LinkOptions, down: LinkOptions, seed: int | str) -> tuple[Direction, Direction]:
     """Both directions of one link, each with chance of its own."""
     round_trip_s = up.delay_s + down.delay_s
     return Direction(up, f"{seed} up", round_trip_s), Direction(down, f"{seed} down", round_trip_s)
