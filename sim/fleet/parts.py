@@ -1,6 +1,6 @@
 """What a fleet is made of, as plain values, and what became of its requests.
 
-Words owned here: fleet, region (edges that share a link), outage, outcome.
+Words owned here: fleet, region (edges that share a link), outcome.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Region:
-    """So many edges, each behind a link of its own, and all of them behind one that they share.
+    """So many edges, each behind links of its own, and all of them behind one that they `share`, if there is any.
 
-    `shared` None: there is none, and the region has no outage.
+    The moments of a link's outages are counted from the first request.
     """
 
     edges: int
@@ -73,21 +73,11 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Outage:
-    """The shared link of a region, by its place, passes nothing from `begin` on until `end`, in seconds."""
-
-    region: int
-    begin: float
-    end: float
-
-
-@dataclass(frozen=True)
 class Fleet:
     """Edges in regions, and the data centre's servers, each with a GPU and a queue; edges are dealt out to them."""
 
     regions: tuple[Region, ...]
     servers: int
-    outages: tuple[Outage, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise FleetError where it is none."""
@@ -95,11 +85,6 @@ class Fleet:
             raise FleetError(f"{self.edges} edges: give 1 to {MOST_EDGES}, and at least one in each region")
         if not 1 <= self.servers <= MOST_SERVERS:
             raise FleetError(f"{self.servers} servers: give 1 to {MOST_SERVERS}")
-        for one in self.outages:
-            if not (0 <= one.region < len(self.regions) and 0.0 <= one.begin < one.end <= MOST_SECONDS):
-                raise FleetError(f"{one}: give a region that is there, and seconds that rise")
-            if self.regions[one.region].shared is None:
-                raise FleetError(f"{one}: give its region a shared link, which can fail")
 
     @property
     def edges(self) -> int:

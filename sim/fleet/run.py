@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from edgesight.host.hedge import BUDGET, Hedging
 from edgesight.sim.fleet.centre import Server
 from edgesight.sim.fleet.clock import Clock, Way
 from edgesight.sim.fleet.edge import Edge, Kept
-from edgesight.sim.fleet.parts import Fleet, FleetError, Outcome, Outcomes, Pictures, Runs, check_requests
+from edgesight.sim.fleet.parts import Fleet, FleetError, Links, Outcome, Outcomes, Pictures, Runs, check_requests
 from edgesight.sim.link.model import Direction, directions
 from edgesight.sim.workload import Workload
 
@@ -76,11 +77,13 @@ def _edges(
     fleet: Fleet, clock: Clock, pictures: Pictures, kept: Kept, servers: Sequence[Server], seed: int
 ) -> list[Edge]:
     chance = np.random.default_rng([seed, 13])
-    shared = [_shared(fleet, clock, place, seed) for place in range(len(fleet.regions))]
+    shared = [
+        _both(region.shared, f"{seed} region {place}") if region.shared is not None else None
+        for place, region in enumerate(fleet.regions)
+    ]
     edges = []
     for number, place in enumerate(fleet.region_of().tolist()):
-        links = fleet.regions[place].links
-        up, down = directions(links[0], links[1], f"{seed} edge {number}")
+        up, down = _both(fleet.regions[place].links, f"{seed} edge {number}")
         both = shared[place]
         ways = (
             Way(clock, [up] if both is None else [up, both[0]]),
@@ -94,22 +97,10 @@ def _edges(
     return edges
 
 
-def _shared(fleet: Fleet, clock: Clock, place: int, seed: int) -> tuple[Direction, Direction] | None:
-    """The link that a region's edges share, with its outages."""
-    options = fleet.regions[place].shared
-    if options is None:
-        return None
-    both = directions(options[0], options[1], f"{seed} region {place}")
-
-    def fail(now: float) -> None:
-        for one in both:
-            one.set_loss(1.0)
-
-    def come_back(now: float) -> None:
-        for one, before in zip(both, options, strict=True):
-            one.set_loss(before.loss)
-
-    for outage in (one for one in fleet.outages if one.region == place):
-        clock.at(outage.begin + LEAD_S, fail)
-        clock.at(outage.end + LEAD_S, come_back)
-    return both
+def _both(links: Links, seed: str) -> tuple[Direction, Direction]:
+    """Both directions of a link, whose outages are as late as the first request."""
+    up, down = (
+        dataclasses.replace(one, outages=tuple((begin + LEAD_S, end + LEAD_S) for begin, end in one.outages))
+        for one in links
+    )
+    return directions(up, down, seed)

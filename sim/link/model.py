@@ -70,7 +70,7 @@ class Counts:
     offered: int = 0
     delivered: int = 0
     delivered_bytes: int = 0
-    lost: int = 0  # by chance
+    lost: int = 0  # by chance, or in an outage
     overflowed: int = 0  # dropped at the full queue's tail
     reordered: int = 0  # held back so that others could overtake
 
@@ -116,7 +116,7 @@ class Direction:
             queue.append((left, size))
             self._queued_bytes += size
             self.queue_delays.add(begin - now)
-        if self._lose():
+        if self._lose() or any(begin <= left < end for begin, end in options.outages):
             counts.lost += 1
             return None
         there = left + options.delay_s
