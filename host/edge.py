@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 MAX_WAITING = 256  # images that wait for the fabric; beyond, asking is refused at once
 HELD_BYTES = 64 * 2**20  # of pictures that are not answered yet; one is always taken
-_MAX_BATCH = 64  # images of one run of the fabric
+LOOK_AT_MOST = 64  # images of one run of the fabric
 
 
 class EdgeError(EdgeSightError):
@@ -237,7 +237,7 @@ class Edge:
         loop = asyncio.get_running_loop()
         while True:
             batch = [await self._waiting.get()]
-            while len(batch) < _MAX_BATCH and not self._waiting.empty():
+            while len(batch) < LOOK_AT_MOST and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
             batch = self._wanted(batch)
             if not batch:

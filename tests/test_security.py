@@ -58,7 +58,7 @@ def test_numbers_in_the_text_are_the_codes() -> None:
     assert f"a file may have {mebibytes(MAX_FILE_BYTES)}" in TEXT
     assert "at most three tenths of the receiving thread's time" in TEXT
     assert port._SHARE == 3 / 10
-    assert f"at least {service._FEWEST_READY} of each" in TEXT
+    assert f"at least {service.FEWEST_READY} of each" in TEXT
     assert queries.PICTURE_BYTES >= MAX_FILE_BYTES
     secret = enrollment.Token(bytes(32), bytes(8), bytes(32), "h", 1).secret
     assert 8 * len(secret) == 256

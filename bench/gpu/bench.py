@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from edgesight.bench.gpu.cells import LOAD, ME, Length, idle, measure_cell
+from edgesight.bench.gpu.cells import LOAD, ME, Length, batch_seconds, idle, measure_cell
 from edgesight.bench.gpu.device import Meter, lacking, told
 from edgesight.bench.report import Check, PlainTable, print_checks, write_report
 from edgesight.host.datacenter.application import DataCentre
 from edgesight.host.datacenter.batching import Limits
 from edgesight.host.datacenter.executors.base import PICTURE
 from edgesight.host.datacenter.repository import Repository
+from edgesight.host.datacenter.service import MAX_BATCH
 from edgesight.host.doors.served import Refused, Request, Tensor
 
 REPORT = "gpu.json"
@@ -35,18 +36,20 @@ class Plan:
     Attributes:
         batches: rows at most.
         length: of each cell.
+        runs: of each size of batch, whose seconds are kept one by one.
         begin_within: seconds, of all, after which no cell is begun.
         end_within: seconds after which the one that goes on is given up.
     """
 
     batches: Sequence[int]
     length: Length
+    runs: int
     begin_within: float
     end_within: float
 
 
-FULL = Plan((1, 8, 32, 128), Length(2.0, 4.0, 2.0), 400.0, 435.0)  # ending a data centre may take half a minute
-SHORT = Plan((2,), Length(0.3, 0.3, 0.0), 240.0, 270.0)  # on a CPU, to see that it works
+FULL = Plan((1, 8, 32, 128), Length(2.0, 4.0, 2.0), 30, 400.0, 435.0)  # ending a data centre may take half a minute
+SHORT = Plan((2,), Length(0.3, 0.3, 0.0), 1, 240.0, 270.0)  # on a CPU, to see that it works
 
 
 def bench_gpu(out: Path, console: Console, device: str = "cuda") -> bool:
@@ -81,7 +84,7 @@ class _Bench:
         body: dict[str, Any] = {"skipped": None, **told(self._device), "load": LOAD, "plan": asdict(self._plan)}
         self._say(f"{body['device']}: exporting EfficientNet-Lite0 ...")
         folder = self._out / "gpu" / "repository"
-        body["weights"] = make_repository(folder, models, max(self._plan.batches))
+        body["weights"] = make_repository(folder, models, max(*self._plan.batches, MAX_BATCH))
         body["pictures"] = {"count": len(files), "bytes": sum(map(len, files)) // len(files), "kind": "JPEG, 500 x 375"}
         body["pixels_beside_the_rule"] = decoded
         if reason:
@@ -123,6 +126,8 @@ class _Bench:
             model["jpegs_decoded_by"] = "the data centre's CPUs" if pooled else "the worker"
             if not pooled:
                 model["jpegs_beside_the_rule"] = await _difference(centre, subject.name, by_rule, encoded)
+            self._say(f"{subject.title}: seconds by size of the batch ...")
+            model["batch_seconds"] = await batch_seconds(centre, subject.name, by_rule, MAX_BATCH, self._plan.runs)
             self._models.append(model)
             for kind, tensors in (("pixels", by_rule), ("JPEG", encoded)):
                 for rows in self._plan.batches:

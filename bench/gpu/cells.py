@@ -27,6 +27,7 @@ LOAD = 0.8  # of the capacity
 ME = Caller("bench")
 _SEED = 0
 _LATE = 30.0  # seconds that the last answers are waited for
+_WARM_RUNS = 3
 _POOLED = 48  # requests at once whose pictures the data centre's pool decodes, which refuses more than 64
 
 Asked = Callable[[], Request]
@@ -83,6 +84,29 @@ async def measure_cell(
         "watts": watts,
         "joules_per_request": watts * seconds / done if watts is not None and done else None,
     }
+
+
+async def batch_seconds(
+    centre: DataCentre, model: str, inputs: Sequence[Tensor], most: int, runs: int
+) -> dict[str, list[float]]:
+    """Seconds that the worker takes for a batch, copies to the device and back included, by size from 1 to `most`.
+
+    Of each size so many `runs`, sizes in turn, so that all meet the device in much the same state; fewer where requests
+    that come together do not make one batch. Raises Refused.
+    """
+    ask = asking(model, inputs)
+    found: dict[str, list[float]] = {str(size): [] for size in range(1, most + 1)}
+    for attempt in range(_WARM_RUNS + runs):
+        for size in range(1, most + 1):
+            centre.limit_rows(model, size)
+            before = centre.statistics(model, "")[0].batches
+            was = {rows: (one.count, one.ns) for rows, one in before.items()}
+            await asyncio.gather(*(centre.infer(ask(), ME) for _ in range(size)))
+            for rows, one in centre.statistics(model, "")[0].batches.items():
+                count, nanoseconds = was.get(rows, (0, 0))
+                if one.count == count + 1 and attempt >= _WARM_RUNS:
+                    found[str(rows)].append((one.ns - nanoseconds) * 1e-9)
+    return found
 
 
 async def _capacity(centre: DataCentre, model: str, ask: Asked, at_once: int, seconds: float) -> Capacity:

@@ -17,9 +17,11 @@ class Asked:
         photographs: a data set of photographs.
         signs: GTSRB's traffic signs.
         traces: a folder with the LTE trace; None: its cells are left out, which is told.
+        gpu: a report of `make bench-gpu`, by which the fleet's servers run; None: as this machine's CPU does.
     """
 
     fashion_mnist: Path | None = None
     photographs: Photographs | None = None
     signs: Signs | None = None
     traces: Path | None = None
+    gpu: Path | None = None

@@ -19,7 +19,7 @@ from rich.console import Console
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import print_checks, write_report
 from edgesight.bench.sections import Due, print_skipped, run_sections
-from edgesight.bench.serve import data, grid
+from edgesight.bench.serve import data, fleet, grid
 from edgesight.bench.serve.asked import Asked
 from edgesight.bench.serve.page import draw, page
 from edgesight.host.files import write_atomically
@@ -56,6 +56,11 @@ def _grid(name: str) -> Section:
 
 
 SECTIONS = {f"grid-{name}": _grid(name) for name in data.OPENING}
+SECTIONS["fleet"] = Section(
+    "a fleet of 1,000 edges, a region of which is cut off, simulated",
+    fleet.section,
+    partial(data.lacks, "fashion-mnist"),
+)
 
 
 def bench_serve(out: Path, console: Console, asked: Asked, names: Sequence[str] = ()) -> bool:

@@ -412,6 +412,9 @@ def bench_serve_(  # noqa: PLR0913 - each is a flag
         Path | None, typer.Option(help="Zoo that `train` wrote of the signs; without it, it is trained first.")
     ] = None,
     traces: Annotated[Path | None, typer.Option(help="Folder with TMobile-LTE-short.up and .down.")] = None,
+    gpu_profile: Annotated[
+        Path | None, typer.Option(help="gpu.json of `make bench-gpu`, by which the fleet's servers run.")
+    ] = None,
     data_dir: DataDir = None,
     json_: Json = False,
 ) -> None:
@@ -435,6 +438,7 @@ def bench_serve_(  # noqa: PLR0913 - each is a flag
         photographs=Photographs(f"folder:{photographs}", zoo=zoo) if photographs else None,
         signs=Signs(f"folder:{signs}", zoo=signs_zoo) if signs else None,
         traces=traces,
+        gpu=gpu_profile,
     )
     end_of_bench(bench_serve(out, Console(stderr=json_), asked, chosen), out / "serve.json", json_)
 

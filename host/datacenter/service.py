@@ -51,12 +51,12 @@ from edgesight.host.measures import Measure
 
 OVERTAKEN_AFTER = 0.003  # seconds without a further strip, the last one being there
 SILENT_AFTER = 0.015  # seconds without a further strip, at least
-_SILENT_ROUND_TRIPS = 1.25
-_BEGIN_BEFORE = 0.015  # seconds that are left to begin in when strips are not waited for any longer
+SILENT_ROUND_TRIPS = 1.25
+BEGIN_BEFORE = 0.015  # seconds that are left to begin in when strips are not waited for any longer
 MAX_BATCH = 8
 MAX_ASSEMBLING = 128  # requests of one client
 MAX_READY = 512  # requests of all edges waiting for the model, in equal parts
-_FEWEST_READY = 2 * MAX_BATCH  # of an edge, however many there are
+FEWEST_READY = 2 * MAX_BATCH  # of an edge, however many there are
 MAX_BYTES, MAX_EDGE_BYTES = 64 << 20, 16 << 20  # that requests hold of strips: of all edges, and of one
 _REQUEST_BYTES, _STRIP_BYTES = 2_048, 256  # that a request, and each of its strips, holds besides
 _DECODED_BYTES = 64 << 20  # that decoded images hold which the model has not begun with, and those of one batch
@@ -216,11 +216,11 @@ class Service:
         request.attempt = max(request.attempt, strip.attempt)
         request.stop()
         if request.assembly.missing:
-            silent = max(SILENT_AFTER, _SILENT_ROUND_TRIPS * peer.round_trip)
+            silent = max(SILENT_AFTER, SILENT_ROUND_TRIPS * peer.round_trip)
             wait = OVERTAKEN_AFTER if request.assembly.overtaken else silent
             # Since the deadline was told, the way here has taken half a round trip, and the way back takes another.
             latest = (
-                request.deadline - self._usual.decode_s - self._usual.model_s - peer.least_round_trip - _BEGIN_BEFORE
+                request.deadline - self._usual.decode_s - self._usual.model_s - peer.least_round_trip - BEGIN_BEFORE
             )
             at = latest if request.assembly.entire else min(self._loop.time() + wait, latest)
             request.timer = self._loop.call_at(at, self._assembled, peer, client, number)
@@ -234,7 +234,7 @@ class Service:
             return False
         if strip.request in client.assembling:
             return True
-        most = max(MAX_READY // max(self._shares.connected, 1), _FEWEST_READY)
+        most = max(MAX_READY // max(self._shares.connected, 1), FEWEST_READY)
         return len(client.assembling) < MAX_ASSEMBLING and share.queued < most
 
     def _hold(self, share: Share[Ready], request: Incoming, count: int) -> None:

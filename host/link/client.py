@@ -27,10 +27,10 @@ from edgesight.host.link.strips import kind_of
 from edgesight.host.link.telling import Sparing
 from edgesight.host.measures import Measure, plain
 
-_ASK_AGAIN = 3.0  # times the usual wait for a reply
-_SOONEST_ASK = 0.1  # seconds; much more than the data centre waits for a strip that will not come
-_MOST_REPAIRED = 0.02  # loss of a path up to which images may travel entire
-_HARDLY_LOST = 0.003  # loss up to which they do on any path
+ASK_AGAIN = 3.0  # times the usual wait for a reply
+SOONEST_ASK = 0.1  # seconds; much more than the data centre waits for a strip that will not come
+MOST_REPAIRED = 0.02  # loss of a path up to which images may travel entire
+HARDLY_LOST = 0.003  # loss up to which they do on any path
 _OTHER_MODEL_WITHIN = 10.0  # seconds for a data centre that serves another model to be found
 _LONG_SENDING = 0.5  # round trips that sending takes from which on a second sending is no long wait
 # Bytes a second from which on making and reading a progressive JPEG takes longer than sending what it saves. On a
@@ -239,7 +239,7 @@ class OffloadClient:
             # What leaves so late that nothing comes back in time need not leave.
             peer.send_before(deadline - peer.least_round_trip, messages, request, entire or reminder)
             self._next_turn()
-            patience = math.inf if attempt else max(_SOONEST_ASK, _ASK_AGAIN * self._usual_wait)
+            patience = math.inf if attempt else max(SOONEST_ASK, ASK_AGAIN * self._usual_wait)
             await self._reply_or_silence(peer, request, reply, progress, deadline, patience, entire)
             loss = peer.loss_meter.loss
             first_sent = first_sent or progress.last_sent
@@ -284,9 +284,9 @@ class OffloadClient:
         """Whether `image` travels entire: few bytes, but what gets lost is sent again."""
         meter, rate = peer.loss_meter, peer.rate
         loss, tiny = meter.message_loss, kind_of(image).raw
-        if rate is None or loss > _MOST_REPAIRED:
+        if rate is None or loss > MOST_REPAIRED:
             return False
-        if loss <= _HARDLY_LOST and (tiny or meter.hardly_loses(_HARDLY_LOST) or meter.own_doing):
+        if loss <= HARDLY_LOST and (tiny or meter.hardly_loses(HARDLY_LOST) or meter.own_doing):
             return True
         size = image.size if tiny else self._usual_bytes * image.shape[0] * image.shape[1]
         return size > rate * _LONG_SENDING * peer.least_round_trip

@@ -33,11 +33,13 @@ try:
 except ImportError as error:
     raise LinkError(NO_QUIC) from error
 
-_WELCOME_WITHIN = 5.0  # seconds from the first packet on; of a name with several addresses, shared among the silent
+WELCOME_WITHIN = 5.0  # seconds from the first packet on; of a name with several addresses, shared among the silent
 _RENEW_BY = datetime.timedelta(days=15)  # before the certificate ends it is renewed though requests are open
-_PING_EVERY = 1.0  # seconds; keeps an idle connection from timing out
-_PROBE_EVERY = 0.2  # seconds, while nothing comes back: QUIC's own probes come ever more seldom
-_FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0  # seconds between attempts to connect
+PING_EVERY = 1.0  # seconds; keeps an idle connection from timing out
+PROBE_EVERY = 0.2  # seconds, while nothing comes back: QUIC's own probes come ever more seldom
+# Seconds between attempts to connect, each by half longer or shorter. An attempt that nothing comes of says its last
+# hello 1.6 s before it ends, so that a path that is back is found in less than 5 s, however long it was down.
+FIRST_BACKOFF, LAST_BACKOFF = 0.1, 1.5
 _REFUSED_BACKOFF, _LAST_REFUSED_BACKOFF = 1.0, 30.0  # where it turned this edge away; new keys end the wait
 _LOOK_AT_KEYS = 0.5  # seconds; how soon keys that were written meanwhile are seen
 _LAST_REQUESTS = 1 << 16  # request ids that are left when the connection is made anew
@@ -188,7 +190,7 @@ class Connection:
         return NoAnswer(f"no data centre at {self._address[0]}:{self._address[1]}: {self.trouble}", asked=asked)
 
     async def _stay_connected(self) -> None:
-        backoff = _FIRST_BACKOFF
+        backoff = FIRST_BACKOFF
         while True:
             try:
                 reason = await self._connection()
@@ -196,7 +198,7 @@ class Connection:
                 reason = f"a fault of this edge's own ({type(error).__name__}: {error})"
             if self._ready.is_set():
                 self._ready.clear()
-                backoff = _FIRST_BACKOFF
+                backoff = FIRST_BACKOFF
             if reason != self.trouble:
                 self._told.warning(f"no data centre at {self._address[0]}:{self._address[1]}: {reason}")
             self.trouble = reason
@@ -204,7 +206,7 @@ class Connection:
             if self._refused:
                 backoff = max(backoff, _REFUSED_BACKOFF)
             await self._pause(backoff * (0.5 + secrets.randbelow(1_000) / 1_000))
-            backoff = min(2 * backoff, _LAST_REFUSED_BACKOFF if self._refused else _LAST_BACKOFF)
+            backoff = min(2 * backoff, _LAST_REFUSED_BACKOFF if self._refused else LAST_BACKOFF)
 
     async def _pause(self, seconds: float) -> None:
         """Wait `seconds`, or until there are other keys to try, or another model is expected."""
@@ -249,7 +251,7 @@ class Connection:
             found = await addresses(*self._address)
         except (OSError, ValueError) as error:  # ValueError: no host can be called so
             return _unreachable(error)
-        silence = min(self._keys.configuration.idle_timeout / 2, _WELCOME_WITHIN) / max(len(found), 1)
+        silence = min(self._keys.configuration.idle_timeout / 2, WELCOME_WITHIN) / max(len(found), 1)
         link: _Link | str = "the address cannot be reached (it leads nowhere)"
         for address in sorted(found, key=lambda one: one != self._good):
             link, heard = await self._open_link_to(address, silence)
@@ -276,7 +278,7 @@ class Connection:
             first: list[asyncio.Future[Any]] = [peer.welcome, peer.ended]
             await asyncio.wait(first, timeout=silence, return_when=asyncio.FIRST_COMPLETED)
             if peer.heard:
-                await asyncio.wait(first, timeout=_WELCOME_WITHIN - silence, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(first, timeout=WELCOME_WITHIN - silence, return_when=asyncio.FIRST_COMPLETED)
         except BaseException:
             link.close()
             raise
@@ -285,7 +287,7 @@ class Connection:
         elif not peer.heard:
             reason = f"it was silent for {silence:g} s"
         elif not peer.welcome.done():
-            reason = f"it did not let this edge in within {_WELCOME_WITHIN:g} s"
+            reason = f"it did not let this edge in within {WELCOME_WITHIN:g} s"
         elif (other := self.other_model(peer)) is not None:
             reason = other
         else:
@@ -330,12 +332,12 @@ class Connection:
         second: asyncio.Task[_Link | str] | None = None
         try:
             while not peer.ended.done():
-                await asyncio.wait([peer.ended], timeout=_PROBE_EVERY)
+                await asyncio.wait([peer.ended], timeout=PROBE_EVERY)
                 if peer.ended.done():
                     break
                 if (other := self.other_model(peer)) is not None:
                     return other
-                if peer.silence > _PROBE_EVERY + peer.round_trip:
+                if peer.silence > PROBE_EVERY + peer.round_trip:
                     peer.probe()
                 idle = self._keys.configuration.idle_timeout
                 if peer.silence > 2 * idle:
@@ -350,7 +352,7 @@ class Connection:
                 elif second is not None and peer.silence <= idle / 2:
                     _give_up(second)
                     second = None
-                if loop.time() < pinged + _PING_EVERY:
+                if loop.time() < pinged + PING_EVERY:
                     continue
                 pinged = loop.time()
                 waited, today = self._user.waits, self._keys.clock()

@@ -70,7 +70,7 @@ class Counts:
     offered: int = 0
     delivered: int = 0
     delivered_bytes: int = 0
-    lost: int = 0  # by chance
+    lost: int = 0  # by chance, or in an outage
     overflowed: int = 0  # dropped at the full queue's tail
     reordered: int = 0  # held back so that others could overtake
 
@@ -116,7 +116,7 @@ class Direction:
             queue.append((left, size))
             self._queued_bytes += size
             self.queue_delays.add(begin - now)
-        if self._lose():
+        if self._lose() or any(begin <= left < end for begin, end in options.outages):
             counts.lost += 1
             return None
         there = left + options.delay_s
@@ -148,7 +148,7 @@ class Direction:
         }
 
 
-def directions(up: LinkOptions, down: LinkOptions, seed: int) -> tuple[Direction, Direction]:
+def directions(up: LinkOptions, down: LinkOptions, seed: int | str) -> tuple[Direction, Direction]:
     """Both directions of one link, each with chance of its own."""
     round_trip_s = up.delay_s + down.delay_s
     return Direction(up, f"{seed} up", round_trip_s), Direction(down, f"{seed} down", round_trip_s)

@@ -7,6 +7,7 @@ delays of both directions).
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -169,6 +170,8 @@ class LinkOptions:
     `loss`: a probability, independent for each packet, or a `GilbertElliott`.
     `reorder`: share of packets that are held back by `reorder_s` seconds more, and overtaken by those behind them.
     `queue`: what the bottleneck holds before it drops what comes.
+    `outages`: begin and end of spans, rising, in seconds since the link began, in which whatever leaves the bottleneck
+    is lost.
     """
 
     rate: Rate | None = None
@@ -178,6 +181,7 @@ class LinkOptions:
     reorder: float = 0.0
     reorder_s: float = 0.01
     queue: Queue = Packets(1_000)
+    outages: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no link can be."""
@@ -187,6 +191,9 @@ class LinkOptions:
             _require(0.0 <= self.loss <= 1.0, "loss", self.loss, "a probability, 0 to 1")
         _require(0.0 <= self.reorder <= 1.0, "reorder", self.reorder, "a probability, 0 to 1")
         _require(0.0 < self.reorder_s < math.inf, "reorder_s", self.reorder_s, "seconds above 0")
+        moments = [moment for outage in self.outages for moment in outage]
+        rising = all(one < other for one, other in itertools.pairwise([-1.0, *moments, math.inf]))
+        _require(rising and min(moments, default=0.0) >= 0.0, "outages", self.outages, "seconds from 0 on that rise")
 
     @classmethod
     def parse(cls, text: str) -> LinkOptions:
@@ -233,6 +240,7 @@ class LinkOptions:
             "reorder": self.reorder,
             "reorder_ms": self.reorder_s * 1e3,
             "queue": {type(self.queue).__name__: self.queue.count},
+            "outages_s": [list(outage) for outage in self.outages],
         }
 
 

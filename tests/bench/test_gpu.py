@@ -15,8 +15,10 @@ pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed: 
 
 from edgesight.bench.gpu.bench import bench_gpu
 from edgesight.bench.gpu.device import lacking
+from edgesight.bench.serve.profiles import gpu_profile
 from edgesight.bench.service import gpu
 from edgesight.bench.service.asked import Asked
+from edgesight.host.datacenter.service import MAX_BATCH
 
 
 def test_all_is_measured_on_a_cpu_as_it_is_on_a_gpu(tmp_path: Path) -> None:
@@ -41,6 +43,12 @@ def test_all_is_measured_on_a_cpu_as_it_is_on_a_gpu(tmp_path: Path) -> None:
     cell = report["measured"][0]
     name = f"{report['device']}: {cell['executor']}, {cell['input']}, batches of {cell['rows_at_most']}"
     assert figures[f"{name}: P99"] == cell["p99_ms"]
+    for model in report["models"]:
+        for size in range(1, MAX_BATCH + 1):
+            assert 0.0 < min(model["batch_seconds"][str(size)]) < 10.0, size
+    profile, whose = gpu_profile(tmp_path / "gpu.json", MAX_BATCH)
+    assert profile.usual(MAX_BATCH) > profile.usual(1) > 0.0
+    assert report["device"] in whose
     beside = report["models"][0]["jpegs_beside_the_rule"]
     assert beside["largest"] < beside["spread_of_logits"]
     assert [check["met"] for check in report["checks"]] == [True]

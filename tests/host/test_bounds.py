@@ -689,8 +689,8 @@ def test_a_hello_may_come_in_any_order(trust: Trust, complaints: list[Any]) -> N
 
 def test_keys_are_made_anew_while_requests_go_on(trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgesight.host.link.connection.KEY_PACKETS", 60)
-    monkeypatch.setattr("edgesight.host.link.connection._PING_EVERY", 0.02)
-    monkeypatch.setattr("edgesight.host.link.connection._PROBE_EVERY", 0.02)
+    monkeypatch.setattr("edgesight.host.link.connection.PING_EVERY", 0.02)
+    monkeypatch.setattr("edgesight.host.link.connection.PROBE_EVERY", 0.02)
 
     async def test() -> None:
         async with serving(trust) as address, connected(address, trust) as client:

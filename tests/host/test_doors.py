@@ -508,7 +508,7 @@ def test_an_aioquic_with_known_faults_serves_nobody(
 def test_each_address_of_a_name_is_tried_and_the_silent_one_left_again(
     trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgesight.host.link.connection._WELCOME_WITHIN", 1.0)
+    monkeypatch.setattr("edgesight.host.link.connection.WELCOME_WITHIN", 1.0)
     mute = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     mute.bind(("127.0.0.2", 0))
     nobody = (socket.AF_INET6, ("::1", 9))

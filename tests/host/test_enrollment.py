@@ -614,7 +614,7 @@ def test_a_certificate_that_cannot_be_read_ends_no_edge(
 def test_a_connection_that_lasts_is_made_anew_to_renew(
     trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, busy: bool
 ) -> None:
-    monkeypatch.setattr("edgesight.host.link.connection._PING_EVERY", 0.02)
+    monkeypatch.setattr("edgesight.host.link.connection.PING_EVERY", 0.02)
 
     async def test() -> None:
         async with serving(trust.datacenter) as datacentre:

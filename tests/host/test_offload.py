@@ -443,7 +443,7 @@ def test_beside_a_silent_connection_another_takes_over_again_and_again(
     keys: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The data centre lets an edge have two, the oldest makes room: a silent one that it keeps is in nobody's way."""
-    monkeypatch.setattr("edgesight.host.link.connection._PING_EVERY", 0.2)
+    monkeypatch.setattr("edgesight.host.link.connection.PING_EVERY", 0.2)
 
     async def test() -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -824,7 +824,7 @@ def test_less_parity_than_the_measured_loss_asks_for_is_said(keys: Trust, monkey
 
 def test_a_data_centre_that_never_lets_in_is_given_up(keys: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgesight.host.link.server.ServerPeer._greet", lambda peer, hello: None)
-    monkeypatch.setattr("edgesight.host.link.connection._WELCOME_WITHIN", 0.3)
+    monkeypatch.setattr("edgesight.host.link.connection.WELCOME_WITHIN", 0.3)
 
     async def test() -> None:
         async with serving(keys) as address:

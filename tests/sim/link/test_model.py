@@ -325,3 +325,17 @@ def test_recorded_traces_carry_their_mean_rate_over_a_round() -> None:
         while (link.offer(0.0, 1_500) or 0.0) <= period:
             through += 1
         assert abs(through * 12_000 / period / rate.mean_bit_per_s - 1.0) < 0.001, file
+
+
+def test_in_an_outage_all_is_lost_and_nothing_else() -> None:
+    link = direction(LinkOptions(rate=ConstantRate(8_000.0), delay_s=0.25, outages=((1.0, 2.0), (3.0, 3.5))))
+    arrived = [link.offer(0.5 * number, 250) for number in range(8)]  # each leaves a quarter of a second later
+    assert arrived == [0.5, 1.0, None, None, 2.5, 3.0, None, 4.0]
+    assert (link.counts.lost, link.counts.offered) == (3, 8)
+    assert link.options.describe()["outages_s"] == [[1.0, 2.0], [3.0, 3.5]]
+
+
+@pytest.mark.parametrize("outages", [((2.0, 1.0),), ((-1.0, 1.0),), ((1.0, 3.0), (2.0, 4.0)), ((1.0, math.inf),)])
+def test_outages_that_do_not_rise_are_refused(outages: tuple[tuple[float, float], ...]) -> None:
+    with pytest.raises(EmulationError, match="outages"):
+        LinkOptions(outages=outages)
