@@ -18,12 +18,13 @@ from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.link.cases import DELAY_S, QUEUE, RATE
 from edgesight.bench.report import print_checks, write_report
 from edgesight.bench.sections import Due, print_skipped, run_sections
-from edgesight.bench.serve import grid
+from edgesight.bench.serve import grid, workloads
 from edgesight.bench.serve.material import back_end, latencies, material, profile_of
 from edgesight.bench.serve.systems import goals_of
 from edgesight.hls.package_reference import PackageReference
 from edgesight.hls.zoo import shipped_folder
 from edgesight.host.calibrate import LOSSES
+from edgesight.host.files import sha256
 from edgesight.host.link.quality import ladder_of
 from edgesight.host.package import Package
 from edgesight.quant import datasets
@@ -48,10 +49,12 @@ class Asked:
     Attributes:
         fashion_mnist: the folder of that data set; None: it is not here.
         traces: a folder with the LTE trace; None: its cells are left out, which is told.
+        arrivals: a file with moments at which requests come; None: such are drawn.
     """
 
     fashion_mnist: Path | None = None
     traces: Path | None = None
+    arrivals: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -129,9 +132,17 @@ def _fashion_mnist(asked: Asked, console: Console) -> Found:
     load_s = max((package.path / name).stat().st_size for name in networks) / memory_bandwidth()
     links = links_of(asked.traces)
     found = grid.run(served, goals, links, console, load_s=load_s)
-    if "LTE" in links:
-        return found
+    return found if "LTE" in links else _without_trace(found)
+
+
+def _without_trace(found: Found) -> Found:
     return Found({**found.body, "skipped": {"LTE": f"name the folder with {_TRACE}.up by --traces"}}, found.checks)
+
+
+def _workloads(asked: Asked, console: Console) -> Found:
+    links = links_of(asked.traces)
+    found = workloads.run(asked.fashion_mnist, asked.arrivals, links, console, loss=_LOSS, bandwidth=memory_bandwidth())
+    return found if "LTE" in links else _without_trace(found)
 
 
 def _no_pictures(asked: Asked) -> str | None:
@@ -142,6 +153,7 @@ SECTIONS = {
     "grid-fashion-mnist": Section(
         "all systems at all loads, links and targets, simulated", _fashion_mnist, _no_pictures
     ),
+    "workloads": Section("bursts, traces, and several applications at once, simulated", _workloads, _no_pictures),
 }
 
 
@@ -150,7 +162,8 @@ def bench_serve(out: Path, console: Console, asked: Asked, names: Sequence[str] 
 
     What a section found stays in `out`/serve. One that cannot be done counts as unmet, and the others go on.
     """
-    kept = Kept(out / _FOLDER, fingerprint([*with_imports([Path(__file__)]), *_HOST], repr(asked)))
+    facts = [repr(asked), *([sha256(asked.arrivals.read_bytes())] if asked.arrivals is not None else [])]
+    kept = Kept(out / _FOLDER, fingerprint([*with_imports([Path(__file__)]), *_HOST], *facts))
 
     def due(name: str) -> Due:
         section = SECTIONS[name]

@@ -400,6 +400,12 @@ def bench_serve_(
     list_: Annotated[bool, typer.Option("--list", help="List the sections and end.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for serve.json and what each section found.")] = Path("build/bench"),
     traces: Annotated[Path | None, typer.Option(help="Folder with TMobile-LTE-short.up and .down.")] = None,
+    arrivals: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="File of moments at which requests come, in seconds, one a line."
+        ),
+    ] = None,
     data_dir: DataDir = None,
     json_: Json = False,
 ) -> None:
@@ -416,7 +422,8 @@ def bench_serve_(
     folder = None
     with suppress(DataSetError):  # then the section says what it lacks
         folder = folder_of("fashion-mnist", data_dir, FETCHED)
-    end_of_bench(bench_serve(out, Console(stderr=json_), Asked(folder, traces), chosen), out / "serve.json", json_)
+    asked = Asked(folder, traces, arrivals)
+    end_of_bench(bench_serve(out, Console(stderr=json_), asked, chosen), out / "serve.json", json_)
 
 
 @group.command("plan")

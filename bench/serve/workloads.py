@@ -1,0 +1,325 @@
+"""Workloads beyond the grid's, in virtual time: other arrivals than Poisson's, and several applications at once.
+
+Arrivals come in bursts, and as a trace has them: that of a file, stretched to the load, or two that are drawn here, a
+day in small and gaps with a heavy tail. Each cell has all accuracy targets and deadlines mixed.
+
+Words owned here: drawn trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+
+from edgesight.bench.kept import Found
+from edgesight.bench.report import Check, PlainTable
+from edgesight.bench.serve import applications, grid
+from edgesight.bench.serve.applications import Mixed
+from edgesight.bench.serve.shipped import Prepared, prepared
+from edgesight.bench.serve.systems import SELECTING, SYSTEMS, System
+from edgesight.bench.serve.virtual import NOBODY, WARM_UP, Known, Links
+from edgesight.host.fabric.base import OFFLOAD
+from edgesight.sim.workers import PROCESSES, progress
+from edgesight.sim.workload import Arrivals, Bursty, Poisson, Timestamps
+
+LOAD: Final = 0.6
+_DATA: Final = "fashion-mnist"  # that arrivals are tried with
+_APPLICATIONS: Final = ("digits", "fashion-mnist")  # shipped
+_SWING: Final = 0.6  # of a day's rate about its mean: at load 0.6 its noon is 0.96
+_TAIL: Final = 1.5  # shape of the Lomax distribution: gaps have a mean, and no variance
+
+Arrive = Callable[[float], Arrivals]  # arrivals of so many requests a second
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several applications under one kind of arrivals over one link, as it came out.
+
+    Attributes:
+        arrivals: their name.
+        link: its name.
+        rows: by system, over all applications.
+        of_applications: the same, of each application alone.
+        needs: our cascades offload at all.
+        best: today's system with the least P99 of those that reach every target; None: none does.
+        ratio: its P99 over ours, with the interval of a paired block bootstrap; NaN where there is no best.
+        swaps_by_memory: of the selecting server, by bytes of the device's memory.
+    """
+
+    arrivals: str
+    link: str
+    rows: tuple[grid.Row, ...]
+    of_applications: dict[str, tuple[grid.Row, ...]]
+    needs: bool
+    best: str | None
+    ratio: tuple[float, float, float]
+    swaps_by_memory: dict[str, int]
+
+
+def run(
+    folder: Path | None,
+    trace: Path | None,
+    links: dict[str, Links],
+    console: Console,
+    *,
+    loss: float,
+    bandwidth: float,
+    requests: int = grid.REQUESTS,
+    seed: int = 0,
+) -> Found:
+    """The section: Fashion-MNIST is in `folder`, moments of arrivals in the file `trace`, None: they are drawn.
+
+    Thresholds are picked at that `loss`; variants are loaded by `bandwidth`, in bytes a second. Raises WorkloadError,
+    and as `prepared`.
+    """
+    count = WARM_UP + requests
+    kinds, told = arrivals_of(trace, count, seed)
+    served = {name: prepared(name, folder if name == _DATA else None, grid.BELOWS, loss) for name in _APPLICATIONS}
+    one = served[_DATA]
+    load_s = max(one.variant_bytes) / bandwidth
+    alone = [(name, link) for name in kinds for link in links]
+    both = [(name, link) for name in ("Poisson", "bursty") for link in links]
+    arrive: dict[str, Arrive] = {"Poisson": Poisson, **kinds}
+    with ProcessPoolExecutor(PROCESSES) as workers, progress() as bar:
+        task = bar.add_task("workloads", total=len(alone) + len(both))
+        cells = [
+            workers.submit(
+                partial(grid.compared, one.material, one.goals, links, load_s, requests, seed),
+                grid.Cell(LOAD, link, tuple(range(len(one.goals)))),
+                arrive[name],
+            )
+            for name, link in alone
+        ]
+        together_ = [
+            workers.submit(
+                together, list(served.values()), name, arrive[name], link, links[link], bandwidth, requests, seed
+            )
+            for name, link in both
+        ]
+        compared, mixed = [], []
+        for (name, _), cell in zip(alone, cells, strict=True):
+            compared.append((name, cell.result()))
+            bar.advance(task)
+        for future in together_:
+            mixed.append(future.result())
+            bar.advance(task)
+    console.print(_arrivals_table(compared))
+    console.print(_applications_table(mixed))
+    body = {
+        "seed": seed,
+        "requests": requests,
+        "load": LOAD,
+        "deadlines_s": list(grid.DEADLINES_S),
+        "links": {name: [way.describe() for way in ways] for name, ways in links.items()},
+        "arrivals": told,
+        "arrival_cells": [{"arrivals": name, **asdict(cell)} for name, cell in compared],
+        "applications": {
+            "served": {name: _described(one, bandwidth) for name, one in served.items()},
+            "data_centre": "a service a back end, each at its UDP port; one processor in turn, simulated",
+            "device_memory_bytes": applications.largest_variant(list(served.values())),
+            "cells": [asdict(cell) for cell in mixed],
+        },
+    }
+    return Found(body, (*arrival_checks(compared), *application_checks(mixed)))
+
+
+def arrivals_of(trace: Path | None, count: int, seed: int) -> tuple[dict[str, Arrive], dict[str, str]]:
+    """Kinds of arrivals by name, of `count` requests, and what is to be told of each. Raises WorkloadError."""
+    usual = Bursty(1.0)
+    told = {
+        "Poisson": "independent of each other",
+        "bursty": (
+            f"two states: for {usual.share:g} of the time, {usual.burst_s:g} s on the mean, "
+            f"{usual.factor:g} times as many"
+        ),
+    }
+    kinds: dict[str, Arrive] = {"bursty": Bursty}
+    if trace is not None:
+        read = Timestamps.read(trace)
+        kept = Timestamps(read.seconds[:count], read.name)
+        kinds["trace"] = kept.at_rate
+        told["trace"] = (
+            f"{len(kept.seconds)} of the {len(read.seconds)} moments of {read.name}, {kept.per_second:g} a second, "
+            "stretched to the load"
+        )
+        return kinds, told
+    for name, drawn in (("day", _day(count, seed)), ("heavy tail", _heavy_tail(count, seed))):
+        kinds[name] = drawn.at_rate
+        told[name] = f"drawn here, no recorded trace: {drawn.name}"
+    return kinds, told
+
+
+def together(
+    served: Sequence[Prepared],
+    name: str,
+    arrive: Arrive,
+    link: str,
+    links: Links,
+    bandwidth: float,
+    requests: int,
+    seed: int,
+) -> Together:
+    """All systems with several applications at once, at the section's load."""
+    coming = applications.mixed(
+        arrive(applications.rate_of(LOAD, served)), WARM_UP + requests, served, grid.DEADLINES_S, seed
+    )
+    known: list[Known] = [{} for _ in served]
+    found = applications.serve_all(served, coming, links, known, bandwidth=bandwidth, seed=seed)
+    rows = {system: _row(system, one, served, coming) for system, one in found.items()}
+    reaching = [system for system, row in rows.items() if system.today and row.reaches]
+    best = min(reaching, key=lambda one: rows[one].p99_ms, default=None)
+    ours = next(system for system in rows if system.ours)
+    ratio = (float("nan"),) * 3
+    if best is not None:
+        ratio = grid.paired_ratio(found[best].outcomes.took_s, found[ours].outcomes.took_s, seed)
+    needs = any(
+        bool((one.material.records(goal.cascade.thresholds)["stage"] & OFFLOAD).any())
+        for one in served
+        for goal in one.goals
+    )
+    return Together(
+        name,
+        link,
+        tuple(rows.values()),
+        {
+            one.material.name: tuple(_row(system, did, served, coming, place) for system, did in found.items())
+            for place, one in enumerate(served)
+        },
+        needs,
+        best.name if best is not None else None,
+        ratio,
+        applications.swaps_by_memory(served, coming, bandwidth),
+    )
+
+
+def arrival_checks(found: Sequence[tuple[str, grid.Compared]]) -> list[Check]:
+    """What other arrivals come to."""
+    cells = [cell for _, cell in found]
+    return _checks("other arrivals", [(cell.rows, cell.ratio[0]) for cell in cells], SYSTEMS)
+
+
+def application_checks(found: Sequence[Together]) -> list[Check]:
+    """What several applications at once come to."""
+    return _checks("two applications", [(cell.rows, cell.ratio[0]) for cell in found], applications.SYSTEMS)
+
+
+def _checks(what: str, cells: Sequence[tuple[Sequence[grid.Row], float]], systems: Sequence[System]) -> list[Check]:
+    names = [system.name for system in systems]
+    place = next(number for number, system in enumerate(systems) if system.ours)
+    ours = [rows[place] for rows, _ in cells]
+    selecting = [rows[names.index(SELECTING.name)] for rows, _ in cells]
+    worst = max((1 / ratio for _, ratio in cells if not np.isnan(ratio)), default=0.0)
+    unanswered = sum(row.unanswered for rows, _ in cells for row in rows)
+    return [
+        Check(f"{what}: cells in which ours misses a target", sum(not row.reaches for row in ours), 0, True, "cells",
+              "simulated"),
+        Check(f"{what}: worst P99 over today's best that reaches the targets", worst, grid.WORSE, True, "ratio",
+              "simulated"),
+        Check(f"{what}: swaps of ours", sum(row.swaps for row in ours), 0, True, "swaps", "simulated"),
+        Check(f"{what}: swaps of the selecting server, fewest in a cell", min(row.swaps for row in selecting), 1, False,
+              "swaps", "simulated"),
+        Check(f"{what}: requests unanswered, of all systems", unanswered, 0, True, "requests", "simulated"),
+    ]  # fmt: skip
+
+
+def _day(count: int, seed: int) -> Timestamps:
+    """A day in small: its rate swings once about the mean."""
+    when = np.linspace(0.0, 1.0, 10_001)
+    came = when + _SWING * (1 - np.cos(2 * np.pi * when)) / (2 * np.pi)
+    moments = np.interp(np.sort(np.random.default_rng([seed, 31]).uniform(size=count)), came, when)
+    return Timestamps(tuple(moments.tolist()), f"a day in small, whose rate swings once by {_SWING:.0%} of its mean")
+
+
+def _heavy_tail(count: int, seed: int) -> Timestamps:
+    """Gaps with a heavy tail: requests come in clumps of all sizes."""
+    gaps = np.random.default_rng([seed, 32]).pareto(_TAIL, count)
+    return Timestamps(tuple(np.cumsum(gaps).tolist()), f"Lomax gaps of shape {_TAIL:g}")
+
+
+def _row(
+    system: System, did: applications.Served, served: Sequence[Prepared], coming: Mixed, alone: int | None = None
+) -> grid.Row:
+    """A system's row, over all applications, or of the one that stands at that place `alone`."""
+    of, outcomes = coming.application[WARM_UP:], did.outcomes
+    truth = coming.gathered([one.material.truth[part.picture] for one, part in zip(served, coming.parts, strict=True)])[
+        WARM_UP:
+    ]
+    target = coming.gathered([part.target for part in coming.parts])[WARM_UP:]
+    stages = np.array([len(one.material.labels) for one in served])[of]
+    right = (outcomes.label == truth) & ~outcomes.late
+    chosen = np.ones(len(of), bool) if alone is None else of == alone
+    shorts = [
+        goal.accuracy - float(right[(of == place) & (target == number)].mean())
+        for place, one in enumerate(served)
+        for number, goal in enumerate(one.goals)
+        if alone in (None, place)
+    ]
+    took = outcomes.took_s[chosen]
+    return grid.Row(
+        system.name,
+        float(right[chosen].mean()),
+        max(shorts),
+        1e3 * float(np.percentile(took, 50)),
+        1e3 * float(np.percentile(took, 99)),
+        float(outcomes.late[chosen].mean()),
+        float((outcomes.stage == stages)[chosen].mean()),
+        did.swaps,
+        outcomes.bytes / len(coming.at),
+        outcomes.busy_s / float(coming.at[-1] - coming.at[0]),
+        int((outcomes.stage == NOBODY)[chosen].sum()),
+    )
+
+
+def _described(one: Prepared, bandwidth: float) -> dict[str, Any]:
+    return {
+        "capacity_per_s": one.material.profile.capacity,
+        "latency_s_by_stage": list(one.material.latency_s),
+        "variant_bytes": list(one.variant_bytes),
+        "load_seconds_of_a_variant": [size / bandwidth for size in one.variant_bytes],
+        "goals": [
+            {
+                "below": goal.below,
+                "accuracy": goal.accuracy,
+                "thresholds": goal.cascade.thresholds,
+                "variant": goal.variant,
+            }
+            for goal in one.goals
+        ],
+    }
+
+
+def _arrivals_table(found: Sequence[tuple[str, grid.Compared]]) -> PlainTable:
+    rows = [(name, cell.cell.link, cell.rows, cell.best, cell.ratio) for name, cell in found]
+    return _table(f"P99 in ms, {_DATA}, load {LOAD:g}; * misses a target", SYSTEMS, rows)
+
+
+def _applications_table(found: Sequence[Together]) -> PlainTable:
+    rows = [(cell.arrivals, cell.link, cell.rows, cell.best, cell.ratio) for cell in found]
+    title = f"P99 in ms, {' and '.join(_APPLICATIONS)} at once, load {LOAD:g}; * misses a target"
+    return _table(title, applications.SYSTEMS, rows)
+
+
+def _table(
+    title: str,
+    systems: Sequence[System],
+    found: Sequence[tuple[str, str, Sequence[grid.Row], str | None, tuple[float, float, float]]],
+) -> PlainTable:
+    columns = ["arrivals", "link", *(system.name for system in systems), "swaps", "best today", "ratio"]
+    table = PlainTable(title, columns, words=("arrivals", "link", "best today"))
+    for arrivals, link, rows, best, ratio in found:
+        table.add_row(
+            arrivals,
+            link,
+            *(f"{row.p99_ms:.1f}{'' if row.reaches else '*'}" for row in rows),
+            str(next(row.swaps for row in rows if row.system == SELECTING.name)),
+            best or "none",
+            f"{ratio[0]:.2f} ({ratio[1]:.2f} to {ratio[2]:.2f})",
+        )
+    return table
