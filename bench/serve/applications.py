@@ -89,14 +89,10 @@ class Served:
 
 
 def mixed(arrivals: Arrivals, count: int, served: Sequence[Prepared], deadlines_s: Sequence[float], seed: int) -> Mixed:
-    """`count` requests, each to one of the applications by chance, more often to one whose back end answers more.
-
-    So each application is an equal part of the back ends' load. Raises WorkloadError.
-    """
+    """`count` requests, each to one of the applications by chance, all equally often. Raises WorkloadError."""
     chance = np.random.default_rng([seed, 21])
     at = arrivals.times(count, chance)
-    capacities = np.array([one.material.profile.capacity for one in served])
-    application = chance.choice(len(served), count, p=capacities / capacities.sum())
+    application = chance.integers(0, len(served), count)
     parts = []
     for place, one in enumerate(served):
         own = at[application == place]
@@ -114,8 +110,8 @@ def mixed(arrivals: Arrivals, count: int, served: Sequence[Prepared], deadlines_
 
 
 def rate_of(load: float, served: Sequence[Prepared]) -> float:
-    """Requests a second that are so much of what one processor answers, each application an equal part of that."""
-    return load * float(np.mean([one.material.profile.capacity for one in served]))
+    """Requests a second, as many of each application, that are so much of what one processor answers of them."""
+    return load * len(served) / sum(1 / one.material.profile.capacity for one in served)
 
 
 def serve_all(

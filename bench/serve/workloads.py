@@ -1,7 +1,7 @@
 """Workloads beyond the grid's, in virtual time: other arrivals than Poisson's, and several applications at once.
 
-Arrivals come in bursts, and as a trace has them: that of a file, stretched to the load, or two that are drawn here, a
-day in small and gaps with a heavy tail. Each cell has all accuracy targets and deadlines mixed.
+Arrivals come in bursts, and as a trace has them: that of a file, or two that are drawn here, a day in small and gaps
+with a heavy tail. All are stretched to the same load. Each cell has all accuracy targets and deadlines mixed.
 
 Words owned here: drawn trace.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 
 from edgesight.bench.kept import Found
@@ -33,8 +34,10 @@ LOAD: Final = 0.6
 _DATA: Final = "fashion-mnist"  # that arrivals are tried with
 _APPLICATIONS: Final = ("digits", "fashion-mnist")  # shipped
 _SWING: Final = 0.6  # of a day's rate about its mean: at load 0.6 its noon is 0.96
+_BURST: Final = 200.0  # mean gaps that a burst lasts on the mean
 _TAIL: Final = 1.5  # shape of the Lomax distribution: gaps have a mean, and no variance
 
+_Line = tuple[str, str, str, Sequence[grid.Row], str | None, tuple[float, float, float]]  # of a table
 Arrive = Callable[[float], Arrivals]  # arrivals of so many requests a second
 
 
@@ -47,6 +50,7 @@ class Together:
         link: its name.
         rows: by system, over all applications.
         of_applications: the same, of each application alone.
+        compared: today's best and its P99 over ours, as below, of each application alone.
         needs: our cascades offload at all.
         best: today's system with the least P99 of those that reach every target; None: none does.
         ratio: its P99 over ours, with the interval of a paired block bootstrap; NaN where there is no best.
@@ -57,6 +61,7 @@ class Together:
     link: str
     rows: tuple[grid.Row, ...]
     of_applications: dict[str, tuple[grid.Row, ...]]
+    compared: dict[str, tuple[str | None, tuple[float, float, float]]]
     needs: bool
     best: str | None
     ratio: tuple[float, float, float]
@@ -71,7 +76,7 @@ def run(
     *,
     loss: float,
     bandwidth: float,
-    requests: int = grid.REQUESTS,
+    requests: int = grid.REQUESTS,  # of a cell, of each application
     seed: int = 0,
 ) -> Found:
     """The section: Fashion-MNIST is in `folder`, moments of arrivals in the file `trace`, None: they are drawn.
@@ -82,7 +87,7 @@ def run(
     count = WARM_UP + requests
     kinds, told = arrivals_of(trace, count, seed)
     served = {name: prepared(name, folder if name == _DATA else None, grid.BELOWS, loss) for name in _APPLICATIONS}
-    one = served[_DATA]
+    one, all_ = served[_DATA], list(served.values())
     load_s = max(one.variant_bytes) / bandwidth
     alone = [(name, link) for name in kinds for link in links]
     both = [(name, link) for name in ("Poisson", "bursty") for link in links]
@@ -98,9 +103,7 @@ def run(
             for name, link in alone
         ]
         together_ = [
-            workers.submit(
-                together, list(served.values()), name, arrive[name], link, links[link], bandwidth, requests, seed
-            )
+            workers.submit(together, all_, name, arrive[name], link, links[link], bandwidth, requests * len(all_), seed)
             for name, link in both
         ]
         compared, mixed = [], []
@@ -123,7 +126,7 @@ def run(
         "applications": {
             "served": {name: _described(one, bandwidth) for name, one in served.items()},
             "data_centre": "a service a back end, each at its UDP port; one processor in turn, simulated",
-            "device_memory_bytes": applications.largest_variant(list(served.values())),
+            "device_memory_bytes": applications.largest_variant(all_),
             "cells": [asdict(cell) for cell in mixed],
         },
     }
@@ -132,15 +135,12 @@ def run(
 
 def arrivals_of(trace: Path | None, count: int, seed: int) -> tuple[dict[str, Arrive], dict[str, str]]:
     """Kinds of arrivals by name, of `count` requests, and what is to be told of each. Raises WorkloadError."""
-    usual = Bursty(1.0)
-    told = {
-        "Poisson": "independent of each other",
-        "bursty": (
-            f"two states: for {usual.share:g} of the time, {usual.burst_s:g} s on the mean, "
-            f"{usual.factor:g} times as many"
-        ),
-    }
-    kinds: dict[str, Arrive] = {"bursty": Bursty}
+    drawn = {"bursty": _bursts(count, seed)}
+    if trace is None:
+        drawn |= {"day": _day(count, seed), "heavy tail": _heavy_tail(count, seed)}
+    told = {"Poisson": "independent of each other"}
+    told |= {name: f"drawn here, no recorded trace: {one.name}" for name, one in drawn.items()}
+    kinds: dict[str, Arrive] = {name: one.at_rate for name, one in drawn.items()}
     if trace is not None:
         read = Timestamps.read(trace)
         kept = Timestamps(read.seconds[:count], read.name)
@@ -149,10 +149,6 @@ def arrivals_of(trace: Path | None, count: int, seed: int) -> tuple[dict[str, Ar
             f"{len(kept.seconds)} of the {len(read.seconds)} moments of {read.name}, {kept.per_second:g} a second, "
             "stretched to the load"
         )
-        return kinds, told
-    for name, drawn in (("day", _day(count, seed)), ("heavy tail", _heavy_tail(count, seed))):
-        kinds[name] = drawn.at_rate
-        told[name] = f"drawn here, no recorded trace: {drawn.name}"
     return kinds, told
 
 
@@ -172,13 +168,20 @@ def together(
     )
     known: list[Known] = [{} for _ in served]
     found = applications.serve_all(served, coming, links, known, bandwidth=bandwidth, seed=seed)
-    rows = {system: _row(system, one, served, coming) for system, one in found.items()}
-    reaching = [system for system, row in rows.items() if system.today and row.reaches]
-    best = min(reaching, key=lambda one: rows[one].p99_ms, default=None)
-    ours = next(system for system in rows if system.ours)
-    ratio = (float("nan"),) * 3
-    if best is not None:
-        ratio = grid.paired_ratio(found[best].outcomes.took_s, found[ours].outcomes.took_s, seed)
+
+    def compared(alone: int | None) -> tuple[tuple[grid.Row, ...], str | None, tuple[float, float, float]]:
+        rows = {system: _row(system, one, served, coming, alone) for system, one in found.items()}
+        reaching = [system for system, row in rows.items() if system.today and row.reaches]
+        best = min(reaching, key=lambda one: rows[one].p99_ms, default=None)
+        if best is None:
+            return tuple(rows.values()), None, (float("nan"),) * 3
+        chosen = _of(coming, alone)
+        ours = next(system for system in rows if system.ours)
+        theirs, own = (found[system].outcomes.took_s[chosen] for system in (best, ours))
+        return tuple(rows.values()), best.name, grid.paired_ratio(theirs, own, seed)
+
+    rows, best, ratio = compared(None)
+    alone = {one.material.name: compared(place) for place, one in enumerate(served)}
     needs = any(
         bool((one.material.records(goal.cascade.thresholds)["stage"] & OFFLOAD).any())
         for one in served
@@ -187,13 +190,11 @@ def together(
     return Together(
         name,
         link,
-        tuple(rows.values()),
-        {
-            one.material.name: tuple(_row(system, did, served, coming, place) for system, did in found.items())
-            for place, one in enumerate(served)
-        },
+        rows,
+        {name: of for name, (of, _, _) in alone.items()},
+        {name: (theirs, over) for name, (_, theirs, over) in alone.items()},
         needs,
-        best.name if best is not None else None,
+        best,
         ratio,
         applications.swaps_by_memory(served, coming, bandwidth),
     )
@@ -229,6 +230,14 @@ def _checks(what: str, cells: Sequence[tuple[Sequence[grid.Row], float]], system
     ]  # fmt: skip
 
 
+def _bursts(count: int, seed: int) -> Timestamps:
+    """A process of two states, whose bursts last so many mean gaps, however fast requests come."""
+    process = Bursty(1.0, burst_s=_BURST)
+    moments = process.times(count, np.random.default_rng([seed, 30]))
+    burst = f"{process.factor:g} times as many for {_BURST:g} mean gaps on the mean, {process.share:.0%} of the time"
+    return Timestamps(tuple((moments - moments[0]).tolist()), f"bursts, {burst}")
+
+
 def _day(count: int, seed: int) -> Timestamps:
     """A day in small: its rate swings once about the mean."""
     when = np.linspace(0.0, 1.0, 10_001)
@@ -254,7 +263,7 @@ def _row(
     target = coming.gathered([part.target for part in coming.parts])[WARM_UP:]
     stages = np.array([len(one.material.labels) for one in served])[of]
     right = (outcomes.label == truth) & ~outcomes.late
-    chosen = np.ones(len(of), bool) if alone is None else of == alone
+    chosen = _of(coming, alone)
     shorts = [
         goal.accuracy - float(right[(of == place) & (target == number)].mean())
         for place, one in enumerate(served)
@@ -277,6 +286,12 @@ def _row(
     )
 
 
+def _of(coming: Mixed, alone: int | None) -> npt.NDArray[np.bool_]:
+    """Which of the requests that count ask that application; None: any."""
+    application = coming.application[WARM_UP:]
+    return np.ones(len(application), bool) if alone is None else application == alone
+
+
 def _described(one: Prepared, bandwidth: float) -> dict[str, Any]:
     return {
         "capacity_per_s": one.material.profile.capacity,
@@ -296,12 +311,18 @@ def _described(one: Prepared, bandwidth: float) -> dict[str, Any]:
 
 
 def _arrivals_table(found: Sequence[tuple[str, grid.Compared]]) -> PlainTable:
-    rows = [(name, cell.cell.link, cell.rows, cell.best, cell.ratio) for name, cell in found]
+    rows = [(name, cell.cell.link, _DATA, cell.rows, cell.best, cell.ratio) for name, cell in found]
     return _table(f"P99 in ms, {_DATA}, load {LOAD:g}; * misses a target", SYSTEMS, rows)
 
 
 def _applications_table(found: Sequence[Together]) -> PlainTable:
-    rows = [(cell.arrivals, cell.link, cell.rows, cell.best, cell.ratio) for cell in found]
+    rows: list[_Line] = []
+    for cell in found:
+        rows.append((cell.arrivals, cell.link, "all", cell.rows, cell.best, cell.ratio))
+        rows += [
+            (cell.arrivals, cell.link, name, alone, *cell.compared[name])
+            for name, alone in cell.of_applications.items()
+        ]
     title = f"P99 in ms, {' and '.join(_APPLICATIONS)} at once, load {LOAD:g}; * misses a target"
     return _table(title, applications.SYSTEMS, rows)
 
@@ -309,14 +330,15 @@ def _applications_table(found: Sequence[Together]) -> PlainTable:
 def _table(
     title: str,
     systems: Sequence[System],
-    found: Sequence[tuple[str, str, Sequence[grid.Row], str | None, tuple[float, float, float]]],
+    found: Sequence[_Line],
 ) -> PlainTable:
-    columns = ["arrivals", "link", *(system.name for system in systems), "swaps", "best today", "ratio"]
-    table = PlainTable(title, columns, words=("arrivals", "link", "best today"))
-    for arrivals, link, rows, best, ratio in found:
+    columns = ["arrivals", "link", "of", *(system.name for system in systems), "swaps", "best today", "ratio"]
+    table = PlainTable(title, columns, words=("arrivals", "link", "of", "best today"))
+    for arrivals, link, of, rows, best, ratio in found:
         table.add_row(
             arrivals,
             link,
+            of,
             *(f"{row.p99_ms:.1f}{'' if row.reaches else '*'}" for row in rows),
             str(next(row.swaps for row in rows if row.system == SELECTING.name)),
             best or "none",

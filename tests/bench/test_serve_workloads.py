@@ -52,7 +52,7 @@ def one() -> Prepared:
         ladder=calibration.ladder,
     )
     served = material("digits", package, curves, data.test.take(np.arange(200)), LATENCY_S, PROFILE)
-    return Prepared(served, goals, (40_000, 160_000))
+    return Prepared(served, goals, (90_000, 160_000))
 
 
 def steady(count: int, deadline: float = 5.0, pictures: int = 200) -> Workload:
@@ -168,13 +168,13 @@ def test_arrivals_reach_the_load_and_say_what_they_are(tmp_path: Path) -> None:
     for name, arrive in kinds.items():
         at = arrive(200.0).times(5_000, np.random.default_rng(0))
         assert (np.diff(at) >= 0).all()
-        assert 5_000 / at[-1] == pytest.approx(200.0, rel=0.15 if name == "bursty" else 0.01)
+        assert 5_000 / at[-1] == pytest.approx(200.0, rel=0.01)
         counts = np.histogram(at, np.arange(0.0, at[-1], 0.5))[0]
         spread[name] = counts.var() / counts.mean()
         again, _ = workloads.arrivals_of(None, 5_000, 0)
         assert np.array_equal(at, again[name](200.0).times(5_000, np.random.default_rng(0)))
     assert min(spread.values()) > 3.0  # Poisson's is 1
-    assert all("drawn here" in told[name] for name in ("day", "heavy tail"))
+    assert all("drawn here" in told[name] for name in kinds)
     path = tmp_path / "moments.txt"
     path.write_text("10\n11\n12\n15\n1e9\n")
     kinds, told = workloads.arrivals_of(path, 4, 0)  # the fifth, far away, is not replayed
@@ -199,12 +199,12 @@ def test_a_selecting_server_swaps_within_its_memory(one: Prepared) -> None:
     chosen = [np.zeros(len(part), np.int64) for part in coming.parts]
     changes = sum(before != after for before, after in itertools.pairwise(asks))
     assert changes > 1
-    found, swaps = applications.on_device(both, coming, chosen, 40_000, 1e6)
+    found, swaps = applications.on_device(both, coming, chosen, 90_000, 1e6)
     assert swaps == changes  # whoever comes in finds the other's variant
     took = [took for answers in found for _, took, _, _ in answers]
-    assert sum(one > 0.04 for one in took) == changes + 1  # a load takes 40 ms, and the first is no swap
+    assert sum(one > 0.09 for one in took) == changes + 1  # a load takes 90 ms, and the first is no swap
     assert min(took) == pytest.approx(LATENCY_S[0])
-    assert applications.on_device(both, coming, chosen, 80_000, 1e6)[1] == 0
+    assert applications.on_device(both, coming, chosen, 180_000, 1e6)[1] == 0
     first, second = ([answer[3] for answer in answers] for answers in found)
     assert {*first, *second} == {0}
 
@@ -223,7 +223,7 @@ def test_applications_share_a_link_and_a_processor(one: Prepared) -> None:
     assert next(iter(together.swaps_by_memory.values())) == rows["selecting"].swaps
     assert all(row.unanswered == 0 for row in rows.values())
     assert rows["data-centre"].offloaded > 0.9
-    assert 0.0 < rows["hedged"].offloaded < rows["two-stage"].offloaded <= 1.0
+    assert 0.0 < rows["hedged"].offloaded <= rows["two-stage"].offloaded < 0.5
     assert rows["hedged"].bytes_a_request < rows["data-centre"].bytes_a_request
     assert together.needs
     for check in workloads.application_checks([together]):
