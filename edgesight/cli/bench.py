@@ -411,7 +411,7 @@ def bench_serve_(
 ) -> None:
     """Put the cascade under load beside what people use today, in virtual time: P99 at the same accuracy.
 
-    Simulated with the very edge, link and service, and the back end's times as measured here. About 8 min.
+    Simulated with the very edge, link and service, and the back end's times as measured here. About 15 min.
     """
     check_reports(out, "serve.json")  # before torch, which takes seconds
     from edgesight.bench.serve.bench import SECTIONS, Asked, bench_serve

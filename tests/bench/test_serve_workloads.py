@@ -16,7 +16,7 @@ from edgesight.bench.serve import applications, grid, virtual, workloads
 from edgesight.bench.serve.bench import links_of
 from edgesight.bench.serve.material import Processor, Profile, TimedModel, back_end, material
 from edgesight.bench.serve.shipped import Prepared
-from edgesight.bench.serve.systems import SELECTING, goals_of
+from edgesight.bench.serve.systems import SELECTING, SYSTEMS, goals_of
 from edgesight.hls.package_reference import PackageReference
 from edgesight.hls.zoo import shipped_folder
 from edgesight.host.calibrate import LOSSES
@@ -237,7 +237,7 @@ def test_each_bar_can_be_missed_and_met() -> None:
                 system.name, 0.9, short if system.ours else 0.0, 1.0, 2.0, 0.0, 0.2,
                 swaps if system.ours else 3 - swaps, 1.0, 0.1, unanswered,
             )
-            for system in workloads.SYSTEMS
+            for system in SYSTEMS
         )  # fmt: skip
         return grid.Compared(grid.Cell(0.6, "no loss", (0,)), rows, True, "edge", (ratio, ratio, ratio), 1.0)
 
