@@ -96,16 +96,33 @@ class Timestamps:
             raise WorkloadError(f"{path}: give at least two moments, in seconds, rising")
         return cls(tuple(one - seconds[0] for one in seconds), path.name)
 
+    @property
+    def per_second(self) -> float:
+        """On the mean; raises WorkloadError where all moments are the same."""
+        _check(len(self.seconds) / self._length)
+        return len(self.seconds) / self._length
+
+    def at_rate(self, per_second: float) -> Timestamps:
+        """The same moments closer together or further apart: so many `per_second` on the mean. Raises WorkloadError."""
+        _check(per_second)
+        factor = self.per_second / per_second
+        return Timestamps(tuple(one * factor for one in self.seconds), self.name)
+
     def times(self, count: int, chance: np.random.Generator) -> Floats:
         """Seconds of `count` arrivals, rising; the trace begins anew a mean gap after its end."""
-        one = np.array(self.seconds)
-        length = one[-1] * len(one) / (len(one) - 1)
-        if not length > 0.0:
-            raise WorkloadError(f"{self.name}: all its moments are the same: give some that rise")
+        one, length = np.array(self.seconds), self._length
         _check(len(one) / length)
         rounds = -(-count // len(one))
         times: Floats = (one[None] + length * np.arange(rounds)[:, None]).ravel()[:count]
         return times
+
+    @property
+    def _length(self) -> float:
+        """Seconds until the trace begins anew."""
+        length = self.seconds[-1] * len(self.seconds) / max(len(self.seconds) - 1, 1)
+        if not length > 0.0:
+            raise WorkloadError(f"{self.name}: all its moments are the same: give two at least, and some that rise")
+        return length
 
 
 Arrivals = Poisson | Bursty | Timestamps

@@ -18,6 +18,7 @@ class Asked:
         signs: GTSRB's traffic signs.
         traces: a folder with the LTE trace; None: its cells are left out, which is told.
         gpu: a report of `make bench-gpu`, by which the fleet's servers run; None: as this machine's CPU does.
+        arrivals: a file with moments at which requests come; None: such are drawn.
     """
 
     fashion_mnist: Path | None = None
@@ -25,3 +26,4 @@ class Asked:
     signs: Signs | None = None
     traces: Path | None = None
     gpu: Path | None = None
+    arrivals: Path | None = None

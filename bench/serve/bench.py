@@ -19,10 +19,10 @@ from rich.console import Console
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import print_checks, write_report
 from edgesight.bench.sections import Due, print_skipped, run_sections
-from edgesight.bench.serve import data, fleet, grid
+from edgesight.bench.serve import data, fleet, grid, workloads
 from edgesight.bench.serve.asked import Asked
 from edgesight.bench.serve.page import draw, page
-from edgesight.host.files import write_atomically
+from edgesight.host.files import sha256, write_atomically
 
 _FOLDER = "serve"  # of what is kept, below that of the report
 # What a result hangs on beside its section's own code: what the edge, link and service do.
@@ -55,7 +55,12 @@ def _grid(name: str) -> Section:
     return Section(title, partial(grid.section, name), partial(data.lacks, name))
 
 
-SECTIONS = {f"grid-{name}": _grid(name) for name in data.OPENING}
+SECTIONS = {f"grid-{name}": _grid(name) for name in data.GRIDS}
+SECTIONS["workloads"] = Section(
+    "bursts, traces, and several applications at once, simulated",
+    workloads.section,
+    partial(data.lacks, "fashion-mnist"),
+)
 SECTIONS["fleet"] = Section(
     "a fleet of 1,000 edges, a region of which is cut off, simulated",
     fleet.section,
@@ -70,12 +75,13 @@ def bench_serve(out: Path, console: Console, asked: Asked, names: Sequence[str] 
     What a section found stays in `out`/serve. One that cannot be done counts as unmet, and the others go on.
     """
     folder = out / _FOLDER
+    facts = [repr(asked), *([sha256(asked.arrivals.read_bytes())] if asked.arrivals is not None else [])]
 
     def due(name: str) -> Due:
         section = SECTIONS[name]
 
         def kept() -> Kept:
-            return Kept(folder, fingerprint([*with_imports([section.module]), *_HOST], repr(asked)))
+            return Kept(folder, fingerprint([*with_imports([section.module]), *_HOST], *facts))
 
         return Due(section.title, section.lacks(asked), kept, lambda: section.run(asked, folder, console))
 

@@ -42,12 +42,25 @@ class Prepared:
     Attributes:
         material: its test pictures.
         goals: what is asked of it.
-        load_s: seconds in which a stage's weights get into the device's memory.
+        variant_bytes: that each stage alone takes in the device's memory: those of its network's file.
+        bandwidth: bytes a second at which they get there.
     """
 
     material: Material
     goals: Sequence[Goal]
-    load_s: float
+    variant_bytes: tuple[int, ...]
+    bandwidth: float
+
+    @property
+    def load_s(self) -> float:
+        """Seconds in which the largest variant is loaded."""
+        return max(self.variant_bytes) / self.bandwidth
+
+
+def digits(asked: Asked, folder: Path, console: Console) -> tuple[Package, DataSet]:
+    """The shipped kernel, and its pictures, which come with a library."""
+    package = Package.load(shipped_folder() / "digits")
+    return package, data_of(package, "digits")
 
 
 def fashion_mnist(asked: Asked, folder: Path, console: Console) -> tuple[Package, DataSet]:
@@ -75,7 +88,13 @@ def photographs(asked: Asked, folder: Path, console: Console) -> tuple[Package, 
 
 
 Opening = Callable[[Asked, Path, Console], tuple[Package, DataSet]]
-OPENING: Final[dict[str, Opening]] = {"fashion-mnist": fashion_mnist, "signs": signs, "photographs": photographs}
+_OPENING: Final[dict[str, Opening]] = {
+    "digits": digits,
+    "fashion-mnist": fashion_mnist,
+    "signs": signs,
+    "photographs": photographs,
+}
+GRIDS: Final = ("fashion-mnist", "signs", "photographs")  # data sets that have one
 
 
 def lacks(name: str, asked: Asked) -> str | None:
@@ -94,7 +113,7 @@ def prepared(name: str, asked: Asked, folder: Path, belows: Sequence[float], con
     Networks are trained, compiled, calibrated and simulated where that was not done. Raises CommandError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    package, data = OPENING[name](asked, folder, console)
+    package, data = _OPENING[name](asked, folder, console)
     calibration = package.kernel.calibration
     assert calibration is not None  # as it is shipped, or calibrated here
     build_library(package)
@@ -120,9 +139,9 @@ def prepared(name: str, asked: Asked, folder: Path, belows: Sequence[float], con
     test = data.test.take(np.arange(min(_PICTURES, len(data.test))))
     profile = profile_of(model, np.asarray(test.photographs[np.arange(_PROFILED)]))
     served = material(name, package, curves, test, latencies(package, test.images), profile)
-    networks = {package.kernel.network_of(stage)[0] for stage in range(len(package.kernel.stages))}
-    load_s = max((package.path / one).stat().st_size for one in networks) / memory_bandwidth()
-    return Prepared(served, goals, load_s)
+    networks = [package.kernel.network_of(stage)[0] for stage in range(len(package.kernel.stages))]
+    sizes = tuple((package.path / network).stat().st_size for network in networks)
+    return Prepared(served, goals, sizes, memory_bandwidth())
 
 
 def memory_bandwidth() -> float:

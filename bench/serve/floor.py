@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.bench.serve.material import Material
+from edgesight.bench.serve.virtual import BEGIN_S
 from edgesight.host.fabric.base import OFFLOAD
 from edgesight.host.link.quality import ladder_of
 from edgesight.host.link.strips import encode_at
@@ -49,7 +50,7 @@ def floor_s(
     up, down = directions(perfect[0], perfect[1], 0)
     each, alone = 1 / material.profile.capacity, material.profile.usual(1)
     free = 0.0
-    leaves = workload.at + took
+    leaves = BEGIN_S + workload.at + took  # where the systems meet the link's trace
     for number in sorted(np.flatnonzero(unsure).tolist(), key=lambda one: float(leaves[one])):
         picture = int(workload.picture[number])
         if picture not in sizes:
@@ -63,7 +64,7 @@ def floor_s(
         done = max(free, there + alone)
         back = down.offer(done, _REPLY + _HEADERS)
         assert back is not None
-        took[number] = back - float(workload.at[number])
+        took[number] = back - BEGIN_S - float(workload.at[number])
     return took
 
 

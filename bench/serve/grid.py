@@ -1,7 +1,8 @@
 """The grid: every system at every load, link and target, over the same requests, in virtual time.
 
 A cell is a load, a link and a target, or all targets at once. Late answers count as wrong, P99 is over all requests.
-Systems of a cell get the same requests and the same chance on the link, so that they are compared request by request.
+Systems of a cell get the same requests at the same moments of the link, and are compared request by request. The link's
+chance has the same seed: of each one's packets, which differ, those of the same number are lost.
 
 Targets are so many points below the data centre alone: what that says of the very pictures of a cell's requests, which
 travel unharmed and are never late.
@@ -11,7 +12,7 @@ Words owned here: cell, reaches (a system's accuracy in a cell is at least what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -30,10 +31,10 @@ from edgesight.bench.serve.floor import floor_s
 from edgesight.bench.serve.links import TRACE, Links, links_of
 from edgesight.bench.serve.material import Material
 from edgesight.bench.serve.systems import SYSTEMS, Goal, Served, System, serve
-from edgesight.bench.serve.virtual import WARM_UP, Known
+from edgesight.bench.serve.virtual import NOBODY, WARM_UP, Known
 from edgesight.host.fabric.base import OFFLOAD
 from edgesight.sim.workers import PROCESSES, progress
-from edgesight.sim.workload import Poisson, Workload, workload
+from edgesight.sim.workload import Arrivals, Poisson, Workload, workload
 
 LOADS: Final = (0.3, 0.6, 0.9)  # of what the back end answers in full batches
 BELOWS: Final = (0.01, 0.03, 0.06)  # accuracy below the data centre alone
@@ -77,6 +78,7 @@ class Row:
     swaps: int
     bytes_a_request: float
     busy: float  # seconds of the back end a second of the workload
+    unanswered: int = 0  # requests
 
     @property
     def reaches(self) -> bool:
@@ -116,8 +118,11 @@ def section(name: str, asked: Asked, folder: Path, console: Console) -> Found:
     links = links_of(asked.traces)
     ready = prepared(name, asked, folder / name, BELOWS, console)
     found = run(ready.material, ready.goals, links, console, load_s=ready.load_s, requests=REQUESTS[name])
-    if "LTE" in links:
-        return found
+    return found if "LTE" in links else without_trace(found)
+
+
+def without_trace(found: Found) -> Found:
+    """What was found, with the word that cells are missing."""
     return Found({**found.body, "skipped": {"LTE": f"name the folder with {TRACE}.up by --traces"}}, found.checks)
 
 
@@ -191,11 +196,12 @@ def compared(
     requests: int,
     seed: int,
     cell: Cell,
+    arrive: Callable[[float], Arrivals] = Poisson,
 ) -> Compared:
-    """All systems in one cell."""
+    """All systems in one cell; `arrive` makes arrivals of so many requests a second."""
     asked = [goals[place] for place in cell.goals]
     coming = workload(
-        Poisson(cell.load * material.profile.capacity),
+        arrive(cell.load * material.profile.capacity),
         WARM_UP + requests,
         len(material.truth),
         targets=len(asked),
@@ -292,7 +298,7 @@ def _row(system: System, served: Served, material: Material, asked: Sequence[Goa
     outcomes = served.outcomes
     truth = material.truth[coming.picture[WARM_UP:]]
     right = (outcomes.label == truth) & ~outcomes.late
-    span = float(coming.at[-1] - coming.at[WARM_UP])
+    span = float(coming.at[-1] - coming.at[0])
     backend = material.backend[coming.picture[WARM_UP:]] == truth
     of_goals = [coming.target[WARM_UP:] == place for place in range(len(asked))]
     return Row(
@@ -309,6 +315,7 @@ def _row(system: System, served: Served, material: Material, asked: Sequence[Goa
         served.swaps,
         outcomes.bytes / len(coming),
         outcomes.busy_s / span,
+        int((outcomes.stage == NOBODY).sum()),
     )
 
 

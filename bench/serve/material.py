@@ -164,15 +164,39 @@ def profile_of(model: Classifier, photographs: Images) -> Profile:
     return Profile(tuple(map(tuple, times)))
 
 
+class Processor:
+    """What models run on in virtual time: one run after the other, whoever comes first."""
+
+    def __init__(self) -> None:
+        """Free."""
+        self._free_at = 0.0
+
+    def takes(self, now: float, seconds: float) -> float:
+        """Seconds from `now` until a run is done that takes so many by itself."""
+        self._free_at = max(self._free_at, now) + seconds
+        return self._free_at - now
+
+
 class TimedModel:
     """The back end in virtual time: what it says is remembered by what it is shown, and it takes what it took here."""
 
-    def __init__(self, material: Material, loop: VirtualLoop, seed: int, known: dict[bytes, npt.NDArray[np.float32]]):
-        """The `known` logits, by the checksum of a picture, are those of all runs, and grow."""
+    def __init__(
+        self,
+        material: Material,
+        loop: VirtualLoop,
+        seed: int,
+        known: dict[bytes, npt.NDArray[np.float32]],
+        processor: Processor | None = None,
+    ) -> None:
+        """The `known` logits, by the checksum of a picture, are those of all runs, and grow.
+
+        A `processor` is shared with other models; None: it has one of its own.
+        """
         model = material.model
         self.sha256, self.input_shape, self.classes = model.sha256, model.input_shape, model.classes
         self._model, self._profile, self._loop, self._known = model, material.profile, loop, known
         self._chance = np.random.default_rng([seed, 7])
+        self._processor = processor or Processor()
         self.busy_s = 0.0
 
     def run(self, images: Images) -> npt.NDArray[np.float32]:
@@ -180,7 +204,7 @@ class TimedModel:
         if images.any():  # the package's model is tried on nothing before the loop runs
             took = self._profile.sample(len(images), self._chance)
             self.busy_s += took
-            self._loop.takes(took)
+            self._loop.takes(self._processor.takes(self._loop.time(), took))
         return np.stack([self._of(image) for image in images])
 
     def _of(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -213,7 +213,7 @@ def _on_device(
         # Alone a stage takes what it adds to those before it.
         before = material.latency_s[variant - 1] if variant else 0.0
         free = begins + material.latency_s[variant] - before
-        took[number] = min(free - float(workload.at[number]), float(workload.deadline_s[number]))
+        took[number] = free - float(workload.at[number])
         label[number] = material.labels[variant][workload.picture[number]]
     late = took >= workload.deadline_s
     counted = slice(warm_up, None)

@@ -4,6 +4,9 @@ Simulated are the link, the fabric's time (cycles at the package's clock) and th
 All else, what is sent when, what is lost and repaired, who waits for whom, is what the real programs do. Their own
 computing takes no time.
 
+Requests come when they come: nobody's answer is waited for, and the time to answer counts from the arrival that the
+workload has, so that who stands still cannot hide what waits meanwhile.
+
 Words owned here: outcomes (of a cell's requests), fallback.
 """
 
@@ -12,11 +15,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +33,7 @@ from edgesight.host.answer import Answer
 from edgesight.host.cascade import Cascade
 from edgesight.host.datacenter.authority import Authority
 from edgesight.host.datacenter.service import Service
-from edgesight.host.edge import Edge
+from edgesight.host.edge import Edge, EdgeFull
 from edgesight.host.fabric.base import Images, Records
 from edgesight.host.hedge import BUDGET, Hedging
 from edgesight.host.images import Picture
@@ -50,14 +53,21 @@ from edgesight.sim.workload import Workload
 
 WARM_UP: Final = 500
 """Requests that open windows and fill estimates, and do not count."""
-_LEAD_S = 1.0  # from the connection to the first request
+BEGIN_S: Final = 5.0
+"""Virtual time at which a workload begins: all ways are open by then, however long each took, so that whoever is held
+against another meets the link's trace at the same place."""
+NOBODY: Final = -1  # as the stage that answered
+_LEAD_S = 1.0  # from the connection to the first request, at least
+_AT_ONCE_S = 1e-3  # after the deadline: a fallback is there
 _CONNECT_S = 30.0
-_PORT = 4433
+PORT: Final = 4433
 _HOST = "192.0.2.2"
 
 Known = dict[bytes, npt.NDArray[np.float32]]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Answered = list[tuple[int, float, bool, int]]  # label, seconds, late, stage of each request
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,10 +76,10 @@ class Outcomes:
 
     Attributes:
         label: that was answered, in time or by the fallback [N].
-        took_s: from arrival; at most the deadline, when the fallback answers [N].
-        late: no answer was there by then, and the fallback stands in [N].
-        stage: who answered [N]; the number of stages means the data centre.
-        bytes: that the edge sent.
+        took_s: from arrival; where a fallback answers it is the deadline, or when that came at last [N].
+        late: no answer was there by the deadline [N].
+        stage: who answered [N]; the number of stages means the data centre, `NOBODY` that the edge took no more.
+        bytes: of the edge that the link delivered.
         busy_s: of the back end.
     """
 
@@ -128,13 +138,13 @@ class Streams:
         return Offloaded(0, Status.ANSWERED, label, 0, 0, 0)
 
 
-Way = Callable[[Material, TimedModel, Trust], AbstractAsyncContextManager[Offload]]
+Way = Callable[[Material, TimedModel, Trust, int], AbstractAsyncContextManager[Offload]]  # at a port
 Serving = Callable[[BackEnd, Path, str, int], AbstractAsyncContextManager[None]]
 Asking = Callable[[Path, str, int], AbstractAsyncContextManager[Ask]]
 
 
 @contextlib.asynccontextmanager
-async def our_link(material: Material, model: TimedModel, trust: Trust) -> AsyncIterator[Offload]:
+async def our_link(material: Material, model: TimedModel, trust: Trust, port: int) -> AsyncIterator[Offload]:
     """The data centre's service behind the lossy link."""
     service = Service(model)
     loop = asyncio.get_running_loop()
@@ -142,10 +152,10 @@ async def our_link(material: Material, model: TimedModel, trust: Trust) -> Async
         server = Server(
             authority.configuration(IDLE_TIMEOUT), authority, service.served, service.received, service.gone
         )
-        await server.listen(_HOST, _PORT)
+        await server.listen(_HOST, port)
         work = loop.create_task(service.run())
         client = OffloadClient(
-            _HOST, _PORT, client_keys(trust.edge, IDLE_TIMEOUT), ladder=ladder_of(material.calibration.ladder)
+            _HOST, port, client_keys(trust.edge, IDLE_TIMEOUT), ladder=ladder_of(material.calibration.ladder)
         )
         try:
             await client.wait_connected(_CONNECT_S)
@@ -157,24 +167,26 @@ async def our_link(material: Material, model: TimedModel, trust: Trust) -> Async
             await asyncio.gather(work, return_exceptions=True)
 
 
-def quic_streams(material: Material, model: TimedModel, trust: Trust) -> AbstractAsyncContextManager[Offload]:
+def quic_streams(
+    material: Material, model: TimedModel, trust: Trust, port: int
+) -> AbstractAsyncContextManager[Offload]:
     """A reliable QUIC stream a request."""
-    return _over(quic.serving, quic.asking, model, trust)
+    return _over(quic.serving, quic.asking, model, trust, port)
 
 
-def one_stream(material: Material, model: TimedModel, trust: Trust) -> AbstractAsyncContextManager[Offload]:
+def one_stream(material: Material, model: TimedModel, trust: Trust, port: int) -> AbstractAsyncContextManager[Offload]:
     """One ordered stream for all requests, as a connection of gRPC has."""
-    return _over(ordered.serving, ordered.asking, model, trust)
+    return _over(ordered.serving, ordered.asking, model, trust, port)
 
 
 @contextlib.asynccontextmanager
-async def _over(serving: Serving, asking: Asking, model: TimedModel, trust: Trust) -> AsyncIterator[Offload]:
+async def _over(serving: Serving, asking: Asking, model: TimedModel, trust: Trust, port: int) -> AsyncIterator[Offload]:
     """A peer's two ends."""
     back_end = BackEnd(model)
-    async with serving(back_end, trust.datacenter, _HOST, _PORT):
+    async with serving(back_end, trust.datacenter, _HOST, port):
         work = asyncio.get_running_loop().create_task(back_end.run())
         try:
-            async with asking(trust.edge, _HOST, _PORT) as ask:
+            async with asking(trust.edge, _HOST, port) as ask:
                 yield Streams(ask)
         finally:
             work.cancel()
@@ -193,28 +205,10 @@ def run_edge(  # noqa: PLR0913 - all that a cell is
     hedged: bool = False,
     seed: int = 0,
 ) -> Outcomes:
-    """Requests at an edge, each under that one of the `targets` which the workload says; it offloads by some `way`.
+    """Requests at an edge, as `at_edge` has it; it offloads by some `way`."""
 
-    Of the fabric's stages the first so many are there.
-    """
-    there = len(material.labels)
-
-    async def answers(loop: VirtualLoop, offload: Offload) -> list[tuple[int, float, bool, int]]:
-        fabric = VirtualFabric(material, loop, stages)
-        calibration = material.calibration.model_copy(update={"targets": list(targets)})
-        cascade = Cascade(fabric, calibration, offload, hedging=Hedging(BUDGET) if hedged else None)
-        try:
-            async with Edge(cascade) as edge:
-
-                async def ask(number: int, deadline: float) -> tuple[int, bool, int]:
-                    index = int(workload.picture[number])
-                    picture = Picture(material.images[index], (), _photograph(material, index))
-                    answer = await edge.ask(picture, targets[int(workload.target[number])], deadline)
-                    return answer.label, answer.degraded, _stage(answer, there)
-
-                return await _arrive(workload, ask)
-        finally:
-            cascade.close()
+    async def answers(loop: VirtualLoop, offload: Offload) -> Answered:
+        return await at_edge(loop, offload, material, targets, workload, stages, hedged=hedged)
 
     return _run(material, links, way, known, answers, seed, WARM_UP)
 
@@ -229,24 +223,64 @@ def run_data_centre(
     seed: int = 0,
     warm_up: int = WARM_UP,
 ) -> Outcomes:
+    """Requests at the data centre, as `at_data_centre` has it, over some `way`."""
+
+    async def answers(loop: VirtualLoop, offload: Offload) -> Answered:
+        return await at_data_centre(offload, material, workload)
+
+    return _run(material, links, way, known, answers, seed, warm_up)
+
+
+async def at_edge(
+    loop: VirtualLoop,
+    offload: Offload,
+    material: Material,
+    targets: Sequence[Target],
+    workload: Workload,
+    stages: int,
+    *,
+    hedged: bool = False,
+) -> Answered:
+    """Requests at an edge, each under that one of the `targets` which the workload says.
+
+    Of the fabric's stages the first so many are there.
+    """
+    fabric = VirtualFabric(material, loop, stages)
+    calibration = material.calibration.model_copy(update={"targets": list(targets)})
+    cascade = Cascade(fabric, calibration, offload, hedging=Hedging(BUDGET) if hedged else None)
+    try:
+        async with Edge(cascade) as edge:
+
+            async def ask(number: int, deadline: float) -> tuple[int, bool, int]:
+                index = int(workload.picture[number])
+                picture = Picture(material.images[index], (), _photograph(material, index))
+                try:
+                    answer = await edge.ask(picture, targets[int(workload.target[number])], deadline)
+                except EdgeFull:
+                    return 0, True, NOBODY
+                return answer.label, answer.degraded, _stage(answer, len(material.labels))
+
+            return await _arrive(workload, ask)
+    finally:
+        cascade.close()
+
+
+async def at_data_centre(offload: Offload, material: Material, workload: Workload) -> Answered:
     """All requests at the data centre; where none answers in time, the last stage's answer stands in."""
     stages = len(material.package.kernel.stages)
 
-    async def answers(loop: VirtualLoop, offload: Offload) -> list[tuple[int, float, bool, int]]:
-        async def ask(number: int, deadline: float) -> tuple[int, bool, int]:
-            index = int(workload.picture[number])
-            photograph = _photograph(material, index)
-            try:
-                reply = await offload.offload(
-                    photograph if photograph is not None else material.images[index], deadline, 1.0
-                )
-            except NoAnswer:
-                return int(material.labels[-1][index]), True, stages - 1
-            return reply.label, False, stages
+    async def ask(number: int, deadline: float) -> tuple[int, bool, int]:
+        index = int(workload.picture[number])
+        photograph = _photograph(material, index)
+        try:
+            reply = await offload.offload(
+                photograph if photograph is not None else material.images[index], deadline, 1.0
+            )
+        except NoAnswer:
+            return int(material.labels[-1][index]), True, stages - 1
+        return reply.label, False, stages
 
-        return await _arrive(workload, ask)
-
-    return _run(material, links, way, known, answers, seed, warm_up)
+    return await _arrive(workload, ask)
 
 
 def _run(
@@ -254,45 +288,50 @@ def _run(
     links: Links,
     way: Way,
     known: Known,
-    answers: Callable[[VirtualLoop, Offload], Awaitable[list[tuple[int, float, bool, int]]]],
+    answers: Callable[[VirtualLoop, Offload], Awaitable[Answered]],
     seed: int,
     warm_up: int,
 ) -> Outcomes:
+    async def main(loop: VirtualLoop, trust: Trust) -> tuple[Answered, float]:
+        model = TimedModel(material, loop, seed, known)
+        async with way(material, model, trust, PORT) as offload:
+            return await answers(loop, offload), model.busy_s
+
+    (found, busy_s), delivered = virtually(links, seed, main)
+    label, took, late, stage = map(np.array, zip(*found[warm_up:], strict=True))
+    return Outcomes(label, took, late, stage, delivered, busy_s)
+
+
+def virtually(links: Links, seed: int, main: Callable[[VirtualLoop, Trust], Coroutine[Any, Any, T]]) -> tuple[T, int]:
+    """What `main` returns in virtual time over these `links`, and the bytes of the edge that they delivered."""
     loop = VirtualLoop(*directions(*links, seed), 0.0)
-    model = TimedModel(material, loop, seed, known)
     with tempfile.TemporaryDirectory() as folder:
         trust = make_trust(Path(folder))
-
-        async def main() -> list[tuple[int, float, bool, int]]:
-            async with way(material, model, trust) as offload:
-                return await answers(loop, offload)
-
         try:
             asyncio.set_event_loop(loop)
-            found = loop.run_until_complete(main())
+            found = loop.run_until_complete(main(loop, trust))
             for task in asyncio.all_tasks(loop):
                 task.cancel()  # what nobody waits for any more
             loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(loop), return_exceptions=True))
         finally:
             asyncio.set_event_loop(None)
             loop.close()
-    label, took, late, stage = map(np.array, zip(*found[warm_up:], strict=True))
-    return Outcomes(label, took, late, stage, loop.up.counts.delivered_bytes, model.busy_s)
+    return found, loop.up.counts.delivered_bytes
 
 
-async def _arrive(
-    workload: Workload, ask: Callable[[int, float], Awaitable[tuple[int, bool, int]]]
-) -> list[tuple[int, float, bool, int]]:
-    """Ask as the workload has it, whatever becomes of what was asked before: label, seconds, late, stage of each."""
+async def _arrive(workload: Workload, ask: Callable[[int, float], Awaitable[tuple[int, bool, int]]]) -> Answered:
+    """Ask as the workload has it, whatever becomes of what was asked before."""
     loop = asyncio.get_running_loop()
-    begin = loop.time() + _LEAD_S
+    begin = max(BEGIN_S, loop.time() + _LEAD_S)
 
     async def one(number: int) -> tuple[int, float, bool, int]:
         due = float(workload.deadline_s[number])
         arrived = begin + float(workload.at[number])
         await asyncio.sleep(arrived - loop.time())
         label, late, stage = await ask(number, due)
-        return label, due if late else min(loop.time() - arrived, due), late, stage
+        took = loop.time() - arrived
+        late = late or took > due  # a fabric that stands still answers late, and sure of itself
+        return label, due if late and took <= due + _AT_ONCE_S else took, late, stage
 
     return list(await asyncio.gather(*map(one, range(len(workload)))))
 

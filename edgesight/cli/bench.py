@@ -415,12 +415,18 @@ def bench_serve_(  # noqa: PLR0913 - each is a flag
     gpu_profile: Annotated[
         Path | None, typer.Option(help="gpu.json of `make bench-gpu`, by which the fleet's servers run.")
     ] = None,
+    arrivals: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="File of moments at which requests come, in seconds, one a line."
+        ),
+    ] = None,
     data_dir: DataDir = None,
     json_: Json = False,
 ) -> None:
     """Put the cascade under load beside what people use today, in virtual time: P99 at the same accuracy.
 
-    Simulated with the very edge, link and service, and the back end's times as measured here. About 8 min.
+    Simulated with the very edge, link and service, and the back end's times as measured here. About 15 min.
     """
     check_reports(out, "serve.json")  # before torch, which takes seconds
     from edgesight.bench.photograph.asked import Photographs, Signs
@@ -439,6 +445,7 @@ def bench_serve_(  # noqa: PLR0913 - each is a flag
         signs=Signs(f"folder:{signs}", zoo=signs_zoo) if signs else None,
         traces=traces,
         gpu=gpu_profile,
+        arrivals=arrivals,
     )
     end_of_bench(bench_serve(out, Console(stderr=json_), asked, chosen), out / "serve.json", json_)
 

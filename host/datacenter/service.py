@@ -323,7 +323,7 @@ class Service:
 
     def _decode(self, group: list[Ready]) -> list[tuple[Image | str, float]]:
         """Image, or why there is none, and seconds that it took, of the first of `group`; in a thread."""
-        begun = time.perf_counter()
+        begun = self._loop.time()
         outcomes: list[tuple[Image | str, float]] = []
         for ready in group:
             at = time.thread_time()
@@ -335,7 +335,7 @@ class Service:
             except Exception as error:  # whatever it is: one edge's image ends nobody else's service
                 outcome = f"{type(error).__name__}: {error}"
             outcomes.append((outcome, time.thread_time() - at))
-            if time.perf_counter() - begun > _DECODE_S:
+            if self._loop.time() - begun > _DECODE_S:
                 break
         return outcomes
 
@@ -443,9 +443,9 @@ class Service:
 
     def _decode_and_run(self, ready: Ready) -> tuple[list[tuple[Image | str, float]], float, Logits | ModelError]:
         """What `_decode` gives of one, with its seconds, and what the model says of it; in the model's thread."""
-        begun = time.perf_counter()
+        begun = self._loop.time()
         outcomes = self._decode([ready])
-        decode_s = time.perf_counter() - begun
+        decode_s = self._loop.time() - begun
         image = outcomes[0][0]
         logits = logits_of(self._executor, [image]) if not isinstance(image, str) else np.empty((0, 0), np.float32)
         return outcomes, decode_s, logits

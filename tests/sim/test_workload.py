@@ -35,6 +35,8 @@ def test_a_trace_goes_on_from_its_beginning(tmp_path: Path) -> None:
     path.write_text("5.0\n5.5\n7.0\n")
     trace = Timestamps.read(path)
     assert workload(trace, 7, 3).at.tolist() == [0.0, 0.5, 2.0, 3.0, 3.5, 5.0, 6.0]
+    assert trace.per_second == 1.0
+    assert workload(trace.at_rate(2.0), 7, 3).at.tolist() == [0.0, 0.25, 1.0, 1.5, 1.75, 2.5, 3.0]
 
 
 @pytest.mark.parametrize("content", ["", "1\n", "1\n0\n", "1\nx\n", "nan\n1\n", "1\ninf\n", "\xff"])
@@ -56,6 +58,7 @@ def test_a_trace_that_is_none_is_refused(content: str, tmp_path: Path) -> None:
         (Bursty(1.0, share=0.0), 5),
         (Bursty(1.0, burst_s=0.0), 5),
         (Timestamps((0.0, 0.0)), 5),
+        (Timestamps((0.0,)), 1),
     ],
 )
 def test_what_cannot_come_is_refused(arrivals: Arrivals, count: int) -> None:
