@@ -18,9 +18,9 @@ from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.link.cases import DELAY_S, QUEUE, RATE
 from edgesight.bench.report import print_checks, write_report
 from edgesight.bench.sections import Due, print_skipped, run_sections
-from edgesight.bench.serve import grid
-from edgesight.bench.serve.material import back_end, latencies, material, profile_of
-from edgesight.bench.serve.systems import goals_of
+from edgesight.bench.serve import energy, grid
+from edgesight.bench.serve.material import Material, back_end, latencies, material, profile_of
+from edgesight.bench.serve.systems import Goal, goals_of
 from edgesight.hls.package_reference import PackageReference
 from edgesight.hls.zoo import shipped_folder
 from edgesight.host.calibrate import LOSSES
@@ -97,7 +97,8 @@ def memory_bandwidth() -> float:
     return _COPIED / float(np.median(times))
 
 
-def _fashion_mnist(asked: Asked, console: Console) -> Found:
+def _served(asked: Asked) -> tuple[Material, list[Goal], float]:
+    """What is served of Fashion-MNIST, the grid's goals, and the time in which a device loads a variant."""
     package = Package.load(shipped_folder() / _KERNEL)
     calibration = package.kernel.calibration
     assert calibration is not None  # as it is shipped
@@ -127,11 +128,21 @@ def _fashion_mnist(asked: Asked, console: Console) -> Found:
     served = material(_KERNEL, package, curves, test, latencies(package, test.images), profile)
     networks = {package.kernel.network_of(stage)[0] for stage in range(len(package.kernel.stages))}
     load_s = max((package.path / name).stat().st_size for name in networks) / memory_bandwidth()
+    return served, goals, load_s
+
+
+def _fashion_mnist(asked: Asked, console: Console) -> Found:
+    served, goals, load_s = _served(asked)
     links = links_of(asked.traces)
     found = grid.run(served, goals, links, console, load_s=load_s)
     if "LTE" in links:
         return found
     return Found({**found.body, "skipped": {"LTE": f"name the folder with {_TRACE}.up by --traces"}}, found.checks)
+
+
+def _energy(asked: Asked, console: Console) -> Found:
+    served, goals, load_s = _served(asked)
+    return energy.run([energy.Subject(served, goals[0], load_s)], links_of(asked.traces), console)
 
 
 def _no_pictures(asked: Asked) -> str | None:
@@ -142,6 +153,7 @@ SECTIONS = {
     "grid-fashion-mnist": Section(
         "all systems at all loads, links and targets, simulated", _fashion_mnist, _no_pictures
     ),
+    "energy": Section("energy an image of board, radio and back end, projected", _energy, _no_pictures),
 }
 
 

@@ -70,8 +70,9 @@ class Outcomes:
         took_s: from arrival; at most the deadline, when the fallback answers [N].
         late: no answer was there by then, and the fallback stands in [N].
         stage: who answered [N]; the number of stages means the data centre.
-        bytes: that the edge sent.
+        bytes: that the edge sent, those that were lost included.
         busy_s: of the back end.
+        ran: pictures that the back end ran.
     """
 
     label: Ints
@@ -80,6 +81,7 @@ class Outcomes:
     stage: Ints
     bytes: int
     busy_s: float
+    ran: int
 
 
 class VirtualFabric:
@@ -278,7 +280,7 @@ def _run(
             asyncio.set_event_loop(None)
             loop.close()
     label, took, late, stage = map(np.array, zip(*found[warm_up:], strict=True))
-    return Outcomes(label, took, late, stage, loop.up.counts.delivered_bytes, model.busy_s)
+    return Outcomes(label, took, late, stage, loop.up.counts.offered_bytes, model.busy_s, model.ran)
 
 
 async def _arrive(

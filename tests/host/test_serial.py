@@ -170,8 +170,8 @@ def test_a_dry_run_sends_nothing_and_finds_the_records_in_the_time_that_a_run_ta
     images, sets = _images(package, 40), np.zeros(40, np.uint8)
     records = fabric.run(images, sets)
     board.most_under_way, began = 0, board.now()
-    found = fabric.dry_run(images, sets, records, 0.2)
-    assert board.now() - began == pytest.approx(0.2)
+    found = fabric.dry_run(images, sets, records, 0.1)
+    assert board.now() - began == pytest.approx(0.1)
     assert np.array_equal(found, records)
     assert board.most_under_way == 0
     assert np.array_equal(fabric.run(images, sets), records)
