@@ -423,7 +423,10 @@ def _why(cell: EnergyCell) -> str:
         for row in rows
     )
     needed = cell.needed_per_second
-    rate = "at no rate of requests" if needed is None else f"from {needed:.0f} requests/s on"
+    rate = "at no rate of requests"
+    if needed is not None:
+        beyond = needed > cell.requests_per_second / cell.load
+        rate = f"from {needed:.0f} requests/s on{', more than the back end answers' if beyond else ''}"
     return f"{cell.board}, load {cell.load:g}, {cell.link}: {spent}; {RATIO:g} times as much {rate}"
 
 
