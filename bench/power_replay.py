@@ -20,7 +20,7 @@ import numpy as np
 
 from edgesight.host.obtained import Obtained
 from edgesight.host.power.log import CsvLog
-from edgesight.host.power.measure import EnergyReport, measure
+from edgesight.host.power.measure import EnergyReport, Figure, measure
 from edgesight.host.power.readings import Clock, PowerSensor, Reading
 from edgesight.host.power.sensors import HwmonSensor, RaplSensor
 
@@ -36,7 +36,8 @@ class World:
     """What a board draws, how fast it answers and how its sensor sees that. Powers in W, times in s."""
 
     idle: float = 3.2
-    added: float = 0.35  # by running
+    added: float = 0.35  # by running, the host program included
+    host: float = 0.15  # of that, by the host program alone
     images_per_second: float = 20_000.0
     drift: float = 0.0002  # W a second, for ever
     wander: float = 0.03  # amplitude of a slow swing on top, as of a fan or of the room
@@ -56,7 +57,7 @@ class Bench:
         self.now = _EPOCH
         self._random = np.random.default_rng(seed)
         self._phase = self._random.uniform(0.0, 2.0 * math.pi)
-        self._load = 0.0  # share of the added power that is felt now
+        self._load = 0.0  # added power that is felt now, W
         self._flicker = 0.0  # power's noise until the next value
         self._joules = 0.0  # since time began
         self._value = (self.now, world.idle)  # the sensor's newest, and when it came
@@ -70,6 +71,11 @@ class Bench:
         """The truth."""
         return self.world.added / self.world.images_per_second
 
+    @property
+    def fabric_joules_per_image(self) -> float:
+        """The fabric's part of it."""
+        return (self.world.added - self.world.host) / self.world.images_per_second
+
     def clock(self) -> float:
         """Virtual time."""
         return self.now
@@ -80,7 +86,14 @@ class Bench:
 
     def run(self) -> int:
         """One batch."""
-        self._pass(self.world.batch, 1.0)
+        return self._batch(self.world.added)
+
+    def control(self) -> int:
+        """One batch without the fabric."""
+        return self._batch(self.world.host)
+
+    def _batch(self, added: float) -> int:
+        self._pass(self.world.batch, added)
         before, self.images = self.images, self.images + round(self.world.batch * self.world.images_per_second)
         return self.images - before
 
@@ -108,7 +121,7 @@ class Bench:
             middle = (self.now + until) / 2 - _EPOCH
             base = self.world.idle + self.world.drift * middle
             base += self.world.wander * math.sin(2.0 * math.pi * middle / 300.0 + self._phase)
-            self._joules += (base + self._flicker + self.world.added * mean_load) * span
+            self._joules += (base + self._flicker + mean_load) * span
             self.now = until
             if until == self._next:
                 self._see()
@@ -174,27 +187,35 @@ def csv_log(bench: Bench, path: Path, *, header: str = "time (s),power (mW)", of
 
 
 @dataclass(frozen=True)
-class ReplayedEnergy:
-    """What was measured from replayed files, and what they were made from."""
+class Estimate:
+    """Joules an image above idle: what was measured from replayed files, and what these were made from."""
 
-    form: Form
-    seed: int
-    estimated_joules: float  # an image, above idle
+    joules: float
     low: float
     high: float
-    true_joules: float
-    pairs: int
-    drop_outs: int
+    truth: float
 
     @property
     def error(self) -> float:
-        """Of the estimate, relative to the truth."""
-        return abs(self.estimated_joules / self.true_joules - 1.0)
+        """Relative to the truth."""
+        return abs(self.joules / self.truth - 1.0)
 
     @property
     def covered(self) -> bool:
         """Whether the interval holds the truth."""
-        return self.low <= self.true_joules <= self.high
+        return self.low <= self.truth <= self.high
+
+
+@dataclass(frozen=True)
+class ReplayedEnergy:
+    """A made-up world, measured."""
+
+    form: Form
+    seed: int
+    whole: Estimate  # fabric and host program
+    fabric: Estimate
+    pairs: int
+    drop_outs: int
 
 
 def replayed_energy(
@@ -204,7 +225,7 @@ def replayed_energy(
     bench = Bench(world or World(), seed)
     with tempfile.TemporaryDirectory() as folder:
         sensor = _sensor(form, bench, Path(folder))
-        report = measure(sensor, bench.run, bench.idle, subject="a made-up world", pairs=pairs, seconds=seconds)
+        report = measure(sensor, bench, bench.idle, subject="a made-up world", pairs=pairs, seconds=seconds)
     return _compare(form, seed, bench, report)
 
 
@@ -219,19 +240,20 @@ def _sensor(form: Form, bench: Bench, folder: Path) -> PowerSensor | CsvLog:
 
 
 def _compare(form: Form, seed: int, bench: Bench, report: EnergyReport) -> ReplayedEnergy:
-    energy = report.joules_per_image
-    assert energy.low is not None  # measured energy has an interval
-    assert energy.high is not None
     return ReplayedEnergy(
         form=form,
         seed=seed,
-        estimated_joules=energy.value,
-        low=energy.low,
-        high=energy.high,
-        true_joules=bench.joules_per_image,
+        whole=_estimate(report.joules_per_image, bench.joules_per_image),
+        fabric=_estimate(report.fabric_joules_per_image, bench.fabric_joules_per_image),
         pairs=report.pairs,
         drop_outs=report.drop_outs,
     )
+
+
+def _estimate(energy: Figure, truth: float) -> Estimate:
+    assert energy.low is not None  # measured energy has an interval
+    assert energy.high is not None
+    return Estimate(energy.value, energy.low, energy.high, truth)
 
 
 class _Following:

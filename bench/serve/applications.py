@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -137,10 +137,13 @@ def serve_all(
         for system, memory in ((SELECTING, largest_variant(served)), (ALL_LOADED, everything))
     }
     return {
-        EDGE: Served(_counted(coming, edge, 0, 0.0)),
+        EDGE: Served(_counted(coming, _Away(edge, 0, 0.0, 0))),
         DATA_CENTRE: Served(_offloading(served, coming, links, one_stream, known, None, seed)),
         **{
-            system: Served(_counted(coming, _instead(here, chosen, served, away), away.bytes, away.busy_s), swaps)
+            system: Served(
+                _counted(coming, replace(away, answered=_instead(here, chosen, served, away))),
+                swaps,
+            )
             for system, (here, swaps) in selected.items()
         },
         TWO_STAGE: Served(_offloading(served, coming, links, quic_streams, known, TWO_STAGE, seed)),
@@ -210,6 +213,7 @@ class _Away:
     answered: list[Answered]
     bytes: int
     busy_s: float
+    ran: int
 
 
 def _away(
@@ -220,7 +224,7 @@ def _away(
         for one, part, variants in zip(served, coming.parts, chosen, strict=True)
     ]
     if not any(map(len, parts)):
-        return _Away([[] for _ in served], 0, 0.0)
+        return _Away([[] for _ in served], 0, 0.0, 0)
     return _over_link(served, parts, links, one_stream, known, None, seed)
 
 
@@ -245,8 +249,7 @@ def _offloading(
     system: System | None,
     seed: int,
 ) -> Outcomes:
-    found = _over_link(served, coming.parts, links, way, known, system, seed)
-    return _counted(coming, found.answered, found.bytes, found.busy_s)
+    return _counted(coming, _over_link(served, coming.parts, links, way, known, system, seed))
 
 
 def _over_link(
@@ -272,7 +275,7 @@ def _over_link(
         stages = 1 if system is TWO_STAGE else len(one.material.labels)
         return await at_edge(loop, offload, one.material, targets, part, stages, hedged=system is HEDGED)
 
-    async def main(loop: VirtualLoop, trust: Trust) -> tuple[list[Answered], float]:
+    async def main(loop: VirtualLoop, trust: Trust) -> tuple[list[Answered], list[TimedModel]]:
         processor = Processor()
         models = [
             TimedModel(one.material, loop, seed + place, of, processor)
@@ -285,14 +288,14 @@ def _over_link(
             ]
             work = (asked(loop, *one) for one in zip(ways, served, parts, strict=True))
             found = list(await asyncio.gather(*work))
-        return found, sum(model.busy_s for model in models)
+        return found, models
 
-    (found, busy_s), delivered = virtually(links, seed, main)
-    return _Away(found, delivered, busy_s)
+    (found, models), sent = virtually(links, seed, main)
+    return _Away(found, sent, sum(model.busy_s for model in models), sum(model.ran for model in models))
 
 
-def _counted(coming: Mixed, answered: list[Answered], sent: int, busy_s: float) -> Outcomes:
+def _counted(coming: Mixed, did: _Away) -> Outcomes:
     """In order of arrival, without the warm-up."""
-    columns: list[list[npt.NDArray[Any]]] = [list(map(np.array, zip(*one, strict=True))) for one in answered]
+    columns: list[list[npt.NDArray[Any]]] = [list(map(np.array, zip(*one, strict=True))) for one in did.answered]
     label, took, late, stage = (coming.gathered(column)[WARM_UP:] for column in zip(*columns, strict=True))
-    return Outcomes(label, took, late, stage, sent, busy_s)
+    return Outcomes(label, took, late, stage, did.bytes, did.busy_s, did.ran)

@@ -197,13 +197,14 @@ class TimedModel:
         self._model, self._profile, self._loop, self._known = model, material.profile, loop, known
         self._chance = np.random.default_rng([seed, 7])
         self._processor = processor or Processor()
-        self.busy_s = 0.0
+        self.busy_s, self.ran = 0.0, 0
 
     def run(self, images: Images) -> npt.NDArray[np.float32]:
         """Logits float32 [N, classes] of uint8 images [N, H, W, C]."""
         if images.any():  # the package's model is tried on nothing before the loop runs
             took = self._profile.sample(len(images), self._chance)
             self.busy_s += took
+            self.ran += len(images)
             self._loop.takes(self._processor.takes(self._loop.time(), took))
         return np.stack([self._of(image) for image in images])
 

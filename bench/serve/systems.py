@@ -185,14 +185,14 @@ def _selected(
     away = variants == len(material.labels)
     here, swaps = _on_device(material, workload, variants, load_s, warm_up=0)
     label, took, late, stage = here.label.copy(), here.took_s.copy(), here.late.copy(), here.stage.copy()
-    sent, busy = 0, 0.0
+    sent, busy, ran = 0, 0.0, 0
     if away.any():
         part = workload.take(np.flatnonzero(away))
         there = run_data_centre(material, part, links, one_stream, known, seed=seed, warm_up=0)
         label[away], took[away], late[away], stage[away] = there.label, there.took_s, there.late, there.stage
-        sent, busy = there.bytes, there.busy_s
+        sent, busy, ran = there.bytes, there.busy_s, there.ran
     counted = slice(WARM_UP, None)
-    return Served(Outcomes(label[counted], took[counted], late[counted], stage[counted], sent, busy), swaps)
+    return Served(Outcomes(label[counted], took[counted], late[counted], stage[counted], sent, busy, ran), swaps)
 
 
 def _on_device(
@@ -217,4 +217,4 @@ def _on_device(
         label[number] = material.labels[variant][workload.picture[number]]
     late = took >= workload.deadline_s
     counted = slice(warm_up, None)
-    return Outcomes(label[counted], took[counted], late[counted], variants[counted], 0, 0.0), swaps
+    return Outcomes(label[counted], took[counted], late[counted], variants[counted], 0, 0.0, 0), swaps

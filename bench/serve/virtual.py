@@ -79,8 +79,9 @@ class Outcomes:
         took_s: from arrival; where a fallback answers it is the deadline, or when that came at last [N].
         late: no answer was there by the deadline [N].
         stage: who answered [N]; the number of stages means the data centre, `NOBODY` that the edge took no more.
-        bytes: of the edge that the link delivered.
+        bytes: that the edge sent, those that were lost included.
         busy_s: of the back end.
+        ran: pictures that the back end ran.
     """
 
     label: Ints
@@ -89,6 +90,7 @@ class Outcomes:
     stage: Ints
     bytes: int
     busy_s: float
+    ran: int
 
 
 class VirtualFabric:
@@ -292,18 +294,18 @@ def _run(
     seed: int,
     warm_up: int,
 ) -> Outcomes:
-    async def main(loop: VirtualLoop, trust: Trust) -> tuple[Answered, float]:
+    async def main(loop: VirtualLoop, trust: Trust) -> tuple[Answered, TimedModel]:
         model = TimedModel(material, loop, seed, known)
         async with way(material, model, trust, PORT) as offload:
-            return await answers(loop, offload), model.busy_s
+            return await answers(loop, offload), model
 
-    (found, busy_s), delivered = virtually(links, seed, main)
+    (found, model), sent = virtually(links, seed, main)
     label, took, late, stage = map(np.array, zip(*found[warm_up:], strict=True))
-    return Outcomes(label, took, late, stage, delivered, busy_s)
+    return Outcomes(label, took, late, stage, sent, model.busy_s, model.ran)
 
 
 def virtually(links: Links, seed: int, main: Callable[[VirtualLoop, Trust], Coroutine[Any, Any, T]]) -> tuple[T, int]:
-    """What `main` returns in virtual time over these `links`, and the bytes of the edge that they delivered."""
+    """What `main` returns in virtual time over these `links`, and the bytes that the edge sent."""
     loop = VirtualLoop(*directions(*links, seed), 0.0)
     with tempfile.TemporaryDirectory() as folder:
         trust = make_trust(Path(folder))
@@ -316,7 +318,7 @@ def virtually(links: Links, seed: int, main: Callable[[VirtualLoop, Trust], Coro
         finally:
             asyncio.set_event_loop(None)
             loop.close()
-    return found, loop.up.counts.delivered_bytes
+    return found, loop.up.counts.offered_bytes
 
 
 async def _arrive(workload: Workload, ask: Callable[[int, float], Awaitable[tuple[int, bool, int]]]) -> Answered:

@@ -174,7 +174,9 @@ def power(
             help="hwmon:CHIP, pynq, pynq:RAIL+RAIL, rapl:DOMAIN, nvml:INDEX, csv:FILE (a meter's log), or auto."
         ),
     ] = "auto",
-    pairs: Annotated[int, typer.Option(min=1, help="Running windows; each lies between two idle ones.")] = 8,
+    pairs: Annotated[
+        int, typer.Option(min=1, help="Running windows, each with a control; all lie between two idle ones.")
+    ] = 8,
     seconds: Annotated[float, typer.Option(min=0.001, help="Length of a window.")] = 10.0,
     accuracy: Annotated[
         float | None,
@@ -188,12 +190,13 @@ def power(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Measure an answer's energy above idle, with its confidence interval, by idle and running windows in turn.
+    """Measure an answer's energy above idle, the fabric's and the host program's, with their confidence intervals.
 
-    It is the whole board's, as its sensor sees it: the fabric's work and that of the host program which feeds it.
+    Windows are idle, running and control in turn. In a control the host program does the same at the same pace without
+    the fabric: running less control is the fabric's, control less idle the host program's.
     """
     from edgesight.host.power.answers import answering, check
-    from edgesight.host.power.measure import measure
+    from edgesight.host.power.measure import measure, windows_of
     from edgesight.host.power.sensors import open_sensor
 
     check(accuracy, images)
@@ -201,14 +204,14 @@ def power(
     meter = open_sensor(sensor)  # before the fabric: what is missing is said at once
     opened = _open(package, fabric)
     try:
-        run, subject = answering(opened, fabric, accuracy, images)
+        loop, subject = answering(opened, fabric, accuracy, images)
         report = measure(
             meter,
-            run,
+            loop,
             subject=subject,
             pairs=pairs,
             seconds=seconds,
-            progress=lambda kind, number: console.print(f"window {number + 1} of {2 * pairs + 1}: {kind}"),
+            progress=lambda kind, number: console.print(f"window {number + 1} of {windows_of(pairs)}: {kind}"),
         )
     finally:
         opened.close()
@@ -218,8 +221,7 @@ def power(
     table = Table(title=escape(report.subject))
     for column in ("", "value", "95 % interval", "unit", "obtained"):
         table.add_column(column)
-    for name in ("joules_per_image", "added_watts", "idle_watts", "run_watts", "images_per_second"):
-        figure = getattr(report, name)
+    for name, figure in report.figures().items():
         bounds = "" if figure.low is None else f"{figure.low:.6g} to {figure.high:.6g}"
         table.add_row(name.replace("_", " "), f"{figure.value:.6g}", bounds, figure.unit, figure.obtained)
     Console().print(table, *map(escape, report.notes), sep="\n")

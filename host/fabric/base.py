@@ -85,6 +85,18 @@ class Placed(Protocol):
         """Where its answers come from."""
 
 
+@runtime_checkable
+class DryFabric(Fabric, Protocol):
+    """A fabric whose host program can go through a run without the hardware."""
+
+    def dry_run(self, images: Images, sets: npt.NDArray[np.uint8], records: Records, seconds: float) -> Records:
+        """Do all that the host does in `run`, but send nothing: `records` [N] are found as if they came.
+
+        They come at an even pace, so that the whole takes `seconds`, as the run took that they are from. It shows what
+        the host program alone draws. Raises FabricError as `run`.
+        """
+
+
 class TransparentFabric(Fabric, Protocol):
     """A fabric that can be looked into, as no board can."""
 

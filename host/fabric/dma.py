@@ -2,11 +2,12 @@
 
 PYNQ's own channel objects wait without an end and cost ten register accesses a transfer; this driver takes three,
 waits for nothing but a reset, with a time-out, and says in words what the status register says.
-Words owned here: channel, transfer, status (of the DMA).
+Words owned here: channel, transfer, status (of the DMA), still (a DMA by which nothing moves).
 """
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -79,6 +80,10 @@ class Channel:
             raise FabricError(f"the DMA stopped: {self.status()}")
         return bool(status & _IDLE) or not self._started
 
+    def left(self) -> float:
+        """Seconds until the last transfer is done, where that is known; else infinite."""
+        return math.inf
+
     def halted(self) -> bool:
         """Whether the channel takes no transfers; it takes a moment to leave this state."""
         return bool(int(self._words[self._status]) & _HALTED)
@@ -146,3 +151,75 @@ class Dma:
     def status(self) -> str:
         """Both status registers in words, for messages."""
         return f"{self.send.status()}; {self.receive.status()}"
+
+
+class _StillChannel(Channel):
+    """A channel whose transfers move nothing, and are done when they are due; looked at as often as the real one."""
+
+    def __init__(self, words: Any, name: str) -> None:
+        super().__init__(words, name)
+        self.due = 0.0  # of the last transfer, on the monotonic clock
+        self._bytes = 0
+
+    def transfer(self, address: int, length: int) -> None:
+        """Start nothing; whoever made this channel says when it is done."""
+        self._bytes = length
+
+    def done(self) -> bool:
+        """Whether the last transfer is due; the register is read, as it is where something moves."""
+        return super().done() and self.left() <= 0.0
+
+    def left(self) -> float:
+        """Seconds until it is due."""
+        return self.due - time.monotonic()
+
+    def transferred(self) -> int:
+        """Bytes of the last transfer."""
+        return self._bytes
+
+
+class _StillSender(_StillChannel):
+    """Sends nothing, frame after frame at an even pace."""
+
+    def __init__(self, words: Any, period_s: float) -> None:
+        super().__init__(words, "MM2S")
+        self.begun = 0.0
+        self._period_s, self._frames = period_s, 0
+
+    def begin(self) -> None:
+        """The first frame of a batch comes next."""
+        self.begun, self._frames = time.monotonic(), 0
+
+    def transfer(self, address: int, length: int) -> None:
+        """Start nothing; a frame's turn ends a period after that of the one before, however late this is called."""
+        super().transfer(address, length)
+        self._frames += 1
+        self.due = self.begun + self._frames * self._period_s
+
+
+class _StillReceiver(_StillChannel):
+    """Receives nothing, batch after batch."""
+
+    def __init__(self, words: Any, sender: _StillSender, record_bytes: int, period_s: float) -> None:
+        super().__init__(words, "S2MM")
+        self._sender, self._record_s = sender, period_s / record_bytes
+
+    def transfer(self, address: int, length: int) -> None:
+        """Start nothing; the batch is done when the turn of its last frame ends."""
+        super().transfer(address, length)
+        self._sender.begin()
+        self.due = self._sender.begun + length * self._record_s
+
+
+class StillDma(Dma):
+    """In place of a DMA: nothing moves, and every transfer is done when one that moves would be.
+
+    A batch's frames go in `period_s` after each other, and its records are there with the last of them. A transfer
+    writes no register, where a real one writes three.
+    """
+
+    def __init__(self, words: Any, record_bytes: int, period_s: float) -> None:
+        """`words` is the real DMA's register file: it is looked at, and started when the fabric is reset."""
+        super().__init__(words)
+        self.send = sender = _StillSender(words, period_s)
+        self.receive = _StillReceiver(words, sender, record_bytes, period_s)

@@ -30,7 +30,7 @@ from edgesight.host.fabric.base import (
     check_sets,
     record_type,
 )
-from edgesight.host.fabric.dma import Channel, Dma
+from edgesight.host.fabric.dma import Channel, Dma, StillDma
 from edgesight.host.fabric.driver import BEAT_BYTES, Registers, in_order, pack_frames
 from edgesight.host.fabric.pynq_board import bitstream_of, block_of, board_name, build_for, check_addresses, import_pynq
 from edgesight.host.package import Package
@@ -132,12 +132,14 @@ class PynqFabric:
         self.registers.check_identity(
             str(bitstream), "the bitstream and the package are of different builds: copy both again from one build"
         )
-        self._dma = Dma(pynq.MMIO(dma["phys_addr"], dma["addr_range"]).array)
+        self._dma_words = pynq.MMIO(dma["phys_addr"], dma["addr_range"]).array
+        self._dma = Dma(self._dma_words)
         self._dma.check_simple(str(bitstream))
         self._frame_bytes = BEAT_BYTES + package.kernel.input.frame_bytes
         self._record = record_type(package.kernel)
         self.legs = Legs()  # of the last run
         self._sent = 0  # frames of the batch under way
+        self._after_s = 0.0  # what the host did of the last batch once its records were there
         self._thresholds_set = False  # loading the bitstream cleared the table
         self._usable = False
         self._interrupt, self._loop = _interrupt(pynq, self._overlay)
@@ -189,6 +191,23 @@ class PynqFabric:
         self.legs.total_s = time.perf_counter() - started
         self.legs.run_s = self.legs.total_s - self.legs.pack_s - self.legs.copy_s - self.legs.unpack_s
         return records
+
+    def dry_run(self, images: Images, sets: npt.NDArray[np.uint8], records: Records, seconds: float) -> Records:
+        """As `edgesight.host.fabric.base.DryFabric` has it; the kernel is told how long the batch is, and no more."""
+        memory, count = self._open(), len(records)
+        if count != len(images) or count > _BATCH:
+            raise FabricError(f"{count} records for {len(images)} images: give one each, at most {_BATCH} at once")
+        memory.records[:count] = records
+        memory.records["tag"][:count] = np.arange(count)
+        memory.records.flush()  # or they are lost when the caches are invalidated
+        moving = self._dma
+        self._dma = StillDma(
+            self._dma_words, self._record.itemsize, max(0.0, seconds - self._after_s) / max(1, len(images))
+        )
+        try:
+            return self.run(images, sets)
+        finally:
+            self._dma = moving
 
     def throughput_test(self, images: Images, sets: npt.NDArray[np.uint8] | None = None) -> Throughput:
         """Answer images uint8 [N, H, W, C] once to warm up and once timed, under `sets` [N] (default: set 0 for all).
@@ -362,6 +381,7 @@ class PynqFabric:
         ordered = in_order(records, count)
         self.legs.copy_s += unpacking - copying
         self.legs.unpack_s += time.perf_counter() - unpacking
+        self._after_s = time.perf_counter() - copying
         if ordered is None:
             raise FabricError(f"the kernel did not give each of {count} frames one record")
         return ordered
@@ -395,7 +415,7 @@ class PynqFabric:
             if left <= 0:
                 raise FabricError(f"nothing moved for {self.timeout_s:g} s")
             if channel is self._dma.receive and self._interrupt is not None:
-                self._sleep_until_interrupt(min(left, _INTERRUPT_SLICE_S))
+                self._sleep_until_interrupt(max(0.0, min(left, _INTERRUPT_SLICE_S, channel.left())))
             else:
                 time.sleep(_NAP_S)
 

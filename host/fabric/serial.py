@@ -229,6 +229,15 @@ class SerialFabric:
             )
         return records
 
+    def dry_run(self, images: Images, sets: npt.NDArray[np.uint8], records: Records, seconds: float) -> Records:
+        """As `edgesight.host.fabric.base.DryFabric` has it; on such a board it is another machine's program."""
+        port = self._port
+        self._port = _StillPort(port, records, self._tag, seconds)
+        try:
+            return self.run(images, sets)
+        finally:
+            self._port = port
+
     def reset(self) -> None:
         """Drain and reset the kernel; thresholds stay. FabricError when it does not come to rest."""
         self.registers.write("control", CONTROL_SOFT_RESET)
@@ -337,6 +346,40 @@ def _patience(package: Package, line: Serial, latency: float) -> tuple[float, fl
     working = 2 * sum(stage.bound_cycles for stage in package.kernel.stages) / (package.kernel.clock_mhz * 1e6)
     # A request may stand behind a frame in the line, and its reply behind a record.
     return latency + sending + working + 128 * byte, latency + (line.frames_in_flight + 1) * (sending + working)
+
+
+class _StillPort:
+    """In place of a port: frames go nowhere, and known records come at an even pace."""
+
+    def __init__(self, port: BytePort, records: Records, tag: int, seconds: float) -> None:
+        """`tag` is the first frame's; the others' count up from it."""
+        self.name, self.latency, self.now = port.name, port.latency, port.now
+        self._port = port
+        tagged = records.copy()
+        tagged["tag"] = (tag + np.arange(len(records))) & 0xFFFF_FFFF
+        self._packets = [enframe(bytes([Packet.RECORD]) + record.tobytes()) for record in tagged]
+        self._sent = self._came = 0
+        self._period, self._begun = seconds / max(1, len(records)), port.now()
+
+    def write(self, data: bytes) -> None:
+        """Take a frame that goes nowhere."""
+        self._sent += 1
+
+    def read(self, timeout: float) -> bytes:
+        """The next record, if one is due within `timeout` seconds; until then the silent port is waited on."""
+        end = self._port.now() + timeout
+        there = self._came < min(self._sent, len(self._packets))
+        due = self._begun + (self._came + 1) * self._period if there else end
+        while (left := min(due, end) - self._port.now()) > 0.0:
+            self._port.read(left)  # what comes late of a run before belongs to nobody
+        if not there or due > end:
+            return b""
+        self._came += 1
+        return self._packets[self._came - 1]
+
+    def close(self) -> None:
+        """Release the port."""
+        self._port.close()
 
 
 class _Tty:

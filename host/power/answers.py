@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from edgesight.host.cascade import Cascade
-from edgesight.host.fabric.base import ALWAYS, Fabric
+from edgesight.host.fabric.base import ALWAYS, DryFabric, Fabric
 from edgesight.host.images import array_file, random_images
 from edgesight.host.kernel import KernelError
-from edgesight.host.power.measure import fabric_runner
+from edgesight.host.power.loop import FabricLoop
 from edgesight.host.power.readings import PowerError
 
 _RANDOM = 512  # images, where none are given
@@ -23,8 +22,8 @@ def check(accuracy: float | None, images: Path | None) -> None:
         )
 
 
-def answering(fabric: Fabric, maker: str, accuracy: float | None, images: Path | None) -> tuple[Callable[[], int], str]:
-    """What `edgesight.host.power.measure.measure` runs, and what its report calls that.
+def answering(fabric: Fabric, maker: str, accuracy: float | None, images: Path | None) -> tuple[FabricLoop, str]:
+    """The loop that `edgesight.host.power.measure.measure` runs, and what its report calls that.
 
     `fabric`, opened as `maker`, answers the array in the file `images`, or random ones, under the target that keeps
     `accuracy`; without one, stage 0 answers them all. Raises PowerError, KernelError, ImageError, or TargetRefused.
@@ -33,6 +32,11 @@ def answering(fabric: Fabric, maker: str, accuracy: float | None, images: Path |
     kernel = fabric.package.kernel
     if fabric.simulated:
         raise PowerError(f"fabric {maker} is simulated: a sensor would see the simulation's power; use a board")
+    if not isinstance(fabric, DryFabric):
+        raise PowerError(
+            f"fabric {maker} cannot run without its hardware, so that the host program's share is unknown: use pynq or "
+            "serial:PORT"
+        )
     pool = random_images(kernel.input, _RANDOM, 0) if images is None else array_file(images)
     if accuracy is None:
         fabric.set_thresholds(0, [ALWAYS] * len(kernel.stages))
@@ -40,7 +44,7 @@ def answering(fabric: Fabric, maker: str, accuracy: float | None, images: Path |
     else:
         row, what = _target_row(fabric, accuracy), f"accuracy target {accuracy:g}"
     subject = f"{kernel.name} on fabric {maker} and the host program that feeds it, {what}, {images or 'random images'}"
-    return fabric_runner(fabric, pool, row), subject
+    return FabricLoop(fabric, pool, row), subject
 
 
 def _target_row(fabric: Fabric, accuracy: float) -> int:

@@ -1,16 +1,19 @@
-"""Energy an image above idle: idle and run windows in turn, compared pair by pair.
+"""Energy an image above idle, the fabric's and the host program's: idle, run and control windows in turn.
 
 What is above idle is what the whole board takes more while images are answered: the fabric's work, and that of the
 host program which packs frames and looks whether records have come. Of a small kernel the host's share may be the
-larger one. Idle is with the bitstream loaded, so that the clocks of the design count as idle.
+larger one. In a control window the host program does the same at the same pace, and the fabric nothing: run less
+control is the fabric's, control less idle the host program's. Idle is with the bitstream loaded, so that the clocks of
+the design count as idle.
 
-The power of a board drifts with its temperature by as much as a small kernel adds. So each run window is held against
-the idle right before it and right after it: the later half of the one, the earlier half of the other. A drift that is
-linear over these three cancels exactly, and since no idle half serves twice, the pairs are independent and Student's t
-gives the interval. Neither a sensor's slowness nor the repetition of its values harms that: the interval comes from
-whole windows, never from single readings.
+The power of a board drifts with its temperature by as much as a small kernel adds. So each run and each control window
+is held against the idle right before it and right after it: the later half of the one, the earlier half of the other. A
+drift that is linear over these three cancels exactly, and since no idle half serves twice, the pairs are independent
+and Student's t gives the interval. Neither a sensor's slowness nor the repetition of its values harms that: the
+interval comes from whole windows, never from single readings.
 
-Words owned here: window, pair, settling time, figure.
+Words owned here: window, pair (a run window and the control window behind it, each with its idles), settling time,
+figure.
 """
 
 from __future__ import annotations
@@ -20,14 +23,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from edgesight.host.fabric.base import Fabric, FabricError, Images
 from edgesight.host.obtained import Obtained
 from edgesight.host.power.log import CsvLog
+from edgesight.host.power.loop import Loop
 from edgesight.host.power.readings import Clock, DropOut, PowerError, PowerSensor, Reading
 
 MIN_PAIRS = 3  # below, the interval is too wide to say anything
@@ -39,14 +43,18 @@ _T95 = (
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
     *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )  # fmt: skip
+_PACE = 0.02  # by which control may be slower or faster than running, before that is told
 _WHAT = (
-    "measured is what the board takes above idle while images are answered: the fabric's work and the host program's, "
-    "which packs frames and waits for records; idle is with the bitstream loaded, its clocks running"
+    "the fabric's is what the board takes while images are answered above a control, in which the host program packs "
+    "frames and waits for records at the same pace and the fabric does nothing; the host program's is the control "
+    "above idle; idle is with the bitstream loaded, its clocks running"
 )
 _LOST_SHARE = 0.5  # of the readings a half window should hold; with more lost, its pair is left out
 
+Floats = npt.NDArray[np.float64]
 Unit = Literal["J", "W", "images/s"]
-Kind = Literal["idle", "run"]
+Kind = Literal["idle", "control", "run"]
+_TURNS: Final[tuple[Kind, ...]] = ("idle", "run", "idle", "control")  # and an idle window behind the last
 
 
 class _Strict(BaseModel):
@@ -81,12 +89,18 @@ class EnergyReport(_Strict):
     subject: str  # what ran
     sensor: str
     obtained: Obtained
-    joules_per_image: Figure  # above idle: of the whole board, host program included
+    joules_per_image: Figure  # above idle: of the whole board, host program included; the sum of the next two
+    fabric_joules_per_image: Figure  # run less control
+    host_joules_per_image: Figure  # control less idle
     added_watts: Figure  # run less idle
+    fabric_watts: Figure  # run less control
+    host_watts: Figure  # control less idle
     idle_watts: Figure
+    control_watts: Figure
     run_watts: Figure
     images_per_second: Figure
-    images: int  # in the settled parts of the pairs that count
+    control_images_per_second: Figure  # gone through without the fabric
+    images: int  # answered in the settled parts of the pairs that count
     pairs: int
     pairs_left_out: int  # too many drop-outs, or a sensor that stood still
     readings: int
@@ -96,10 +110,15 @@ class EnergyReport(_Strict):
     notes: list[str]  # what a reader should know before trusting the figures
     windows: list[WindowReport]
 
+    def figures(self) -> dict[str, Figure]:
+        """All of them, by name."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: figure for name, figure in fields.items() if isinstance(figure, Figure)}
+
 
 def measure(
     sensor: PowerSensor | CsvLog,
-    run: Callable[[], int],
+    loop: Loop,
     idle: Callable[[float], None] = time.sleep,
     *,
     subject: str,
@@ -108,12 +127,12 @@ def measure(
     settle: float = 1.0,
     progress: Callable[[Kind, int], None] = lambda kind, number: None,
 ) -> EnergyReport:
-    """Energy an image of what `run` does, above idle; takes (2 pairs + 1) windows of `seconds` each.
+    """Energy an image of what `loop` does, above idle; takes (4 pairs + 1) windows of `seconds` each.
 
-    `run` answers some images, taking much less time than the sensor's update period, and returns how many; `idle`
-    waits that many seconds doing nothing. `settle` seconds at the start of each window don't count. `subject` says
-    what runs, `progress` gets each window as it begins. Raises PowerError where windows are too short for the sensor,
-    or where what it said cannot be trusted.
+    The `loop` is to answer its images in much less time than the sensor's update period; `idle` waits that many seconds
+    doing nothing. `settle` seconds at the start of each window don't count. `subject` says what runs, `progress` gets
+    each window as it begins. Raises PowerError where windows are too short for the sensor, or where what it said cannot
+    be trusted.
     """
     if pairs < MIN_PAIRS:
         raise PowerError(f"{pairs} run windows are too few for an interval: take at least {MIN_PAIRS}")
@@ -122,37 +141,19 @@ def measure(
     if not isinstance(sensor, CsvLog):
         _check_length(sensor, seconds, settle)
     windows: list[_Window] = []
-    for number in range(2 * pairs + 1):
-        kind: Kind = "run" if number % 2 else "idle"
+    works: dict[Kind, Callable[[], int] | None] = {"idle": None, "run": loop.run, "control": loop.control}
+    for number in range(windows_of(pairs)):
+        kind = _TURNS[number % len(_TURNS)]
         progress(kind, number)
-        windows.append(_observe(sensor, kind, run, idle, seconds))
+        windows.append(_observe(sensor, kind, works[kind], idle, seconds))
     if isinstance(sensor, CsvLog):
         _fill(sensor, windows)
     return _report(sensor, windows, subject, settle)
 
 
-def fabric_runner(fabric: Fabric, images: Images, set_index: int, batch: int = 64) -> Callable[[], int]:
-    """What `measure` runs: `fabric` answers `images` uint8 [N, H, W, C] round and round, `batch` at a time.
-
-    All are answered under the threshold set `set_index`. The function that is returned raises FabricError where a
-    record carries an error.
-    """
-    if not len(images):
-        raise PowerError("there is no image to run: give at least one")
-    order = np.arange(max(batch, len(images))) % len(images)
-    pool, begin = images[order], 0
-    sets = np.full(batch, set_index, np.uint8)
-
-    def run() -> int:
-        nonlocal begin
-        chosen = np.arange(begin, begin + batch) % len(pool)
-        begin = (begin + batch) % len(pool)
-        records = fabric.run(pool[chosen], sets)
-        if records["error"].any():
-            raise FabricError(f"the fabric answered with error {int(records['error'].max())}: reset it, then try again")
-        return batch
-
-    return run
+def windows_of(pairs: int) -> int:
+    """How many windows so many pairs take."""
+    return len(_TURNS) * pairs + 1
 
 
 @dataclass
@@ -195,7 +196,7 @@ def _check_length(sensor: PowerSensor, seconds: float, settle: float) -> None:
 def _observe(
     sensor: PowerSensor | CsvLog,
     kind: Kind,
-    run: Callable[[], int],
+    work: Callable[[], int] | None,
     idle: Callable[[float], None],
     seconds: float,
 ) -> _Window:
@@ -207,8 +208,8 @@ def _observe(
     period = math.inf if isinstance(sensor, CsvLog) else sensor.update_seconds
     due = window.begin + period
     while clock() < end:
-        if kind == "run":
-            images += run()
+        if work is not None:
+            images += work()
             window.marks.append((clock(), images))
         else:
             idle(max(0.0, min(due, end) - clock()))
@@ -250,69 +251,123 @@ def _report(sensor: PowerSensor | CsvLog, windows: list[_Window], subject: str, 
             f"offset={sensor.offset + lag:.3f}{instead}"
         )
     expected, scatter = _expected(sensor, everything), _scatter(windows, settle)
-    added, joules, rates, idles, runs, images = [], [], [], [], [], 0
-    for before, middle, after in zip(windows[0::2], windows[1::2], windows[2::2], strict=False):  # one more idle
-        half = (before.begin + settle + before.end) / 2, (after.begin + settle + after.end) / 2
-        parts = (
-            (before.mean(half[0], before.end), before.end - half[0]),
-            (middle.mean(middle.begin + settle, middle.end), middle.end - middle.begin - settle),
-            (after.mean(after.begin + settle, half[1]), half[1] - after.begin - settle),
-        )
-        if any(count < max(2, _LOST_SHARE * (length / expected - 1)) for (_, count), length in parts):
-            continue
-        if scatter >= step and any(_frozen(window, settle) for window in (before, middle, after)):
-            continue
-        rate, answered = middle.rate(middle.begin + settle)
-        if not rate > 0.0:
-            raise PowerError(
-                f"a run window of {middle.end - middle.begin:.1f} s held fewer than two whole batches after settling: "
-                "run fewer images at a time, or make windows longer"
-            )
-        (earlier, _), (running, _), (later, _) = (mean for mean, _ in parts)
-        idles.append((earlier + later) / 2)
-        runs.append(running)
-        added.append(running - idles[-1])
-        rates.append(rate)
-        joules.append(added[-1] / rate)
-        images += answered
-    possible = len(windows) // 2
+    pairs: list[tuple[_Above, _Above]] = []  # of a run, of its control
+    possible = len(windows) // len(_TURNS)
+    for at in range(0, len(windows) - 1, len(_TURNS)):
+        both = [_above(windows[place : place + 3], settle, expected, scatter >= step) for place in (at, at + 2)]
+        if both[0] is not None and both[1] is not None:
+            pairs.append((both[0], both[1]))
     drop_outs = sum(window.drop_outs for window in windows)
-    if len(joules) < MIN_PAIRS:
+    if len(pairs) < MIN_PAIRS:
         raise PowerError(
-            f"{sensor.name}: only {len(joules)} of {possible} pairs of windows have enough readings ({len(everything)} "
+            f"{sensor.name}: only {len(pairs)} of {possible} pairs of windows have enough readings ({len(everything)} "
             f"came, {drop_outs} failed): make windows longer, run fewer images at a time, or check the sensor's wiring"
         )
-    notes = [_WHAT, *_notes(sensor, windows, settle, expected)]
+    obtained = sensor.obtained
+    runs, controls = ([pair[which] for pair in pairs] for which in (0, 1))
+    rates = np.array([run.rate for run in runs])
+    total, host = (np.array([one.watts - one.idle for one in those]) for those in (runs, controls))
     # Rounding averages out only where readings scatter by about a step or more.
     rounding = step if scatter < step / 2 else 0.0
-    if rounding:
-        notes.append(f"readings scatter less than their step of {step:.3g} W, which is added to either side")
-    obtained = sensor.obtained
-    energy = _figure(joules, "J", obtained, rounding / float(np.mean(rates)))
-    if energy.low is not None and energy.low <= 0.0:
-        notes.append("the interval holds 0: this sensor does not tell running from idle")
-    return EnergyReport(
+
+    def plain(values: Sequence[float], unit: Unit) -> Figure:
+        return Figure(value=float(np.mean(values)), unit=unit, obtained=obtained)
+
+    def both_of(watts: Floats, steps: int) -> tuple[Figure, Figure]:
+        """Joules an image, and watts; rounded `steps` times."""
+        wider = steps * rounding
+        joules = _figure(watts / rates, "J", obtained, wider / float(rates.mean()))
+        return joules, _figure(watts, "W", obtained, wider)
+
+    (energy, added), (of_fabric, fabric_watts), (of_host, host_watts) = (
+        both_of(total, 1), both_of(total - host, 2), both_of(host, 1)
+    )  # fmt: skip
+    report = EnergyReport(
         subject=subject,
         sensor=sensor.name,
         obtained=obtained,
         joules_per_image=energy,
-        added_watts=_figure(added, "W", obtained, rounding),
-        idle_watts=Figure(value=float(np.mean(idles)), unit="W", obtained=obtained),
-        run_watts=Figure(value=float(np.mean(runs)), unit="W", obtained=obtained),
-        images_per_second=Figure(value=float(np.mean(rates)), unit="images/s", obtained=obtained),
-        images=images,
-        pairs=len(joules),
-        pairs_left_out=possible - len(joules),
+        fabric_joules_per_image=of_fabric,
+        host_joules_per_image=of_host,
+        added_watts=added,
+        fabric_watts=fabric_watts,
+        host_watts=host_watts,
+        idle_watts=plain([one.idle for pair in pairs for one in pair], "W"),
+        control_watts=plain([control.watts for control in controls], "W"),
+        run_watts=plain([run.watts for run in runs], "W"),
+        images_per_second=plain([run.rate for run in runs], "images/s"),
+        control_images_per_second=plain([control.rate for control in controls], "images/s"),
+        images=sum(run.images for run in runs),
+        pairs=len(pairs),
+        pairs_left_out=possible - len(pairs),
         readings=len(everything),
         drop_outs=drop_outs,
         step_watts=step,
         settle_seconds=settle,
-        notes=notes,
+        notes=[_WHAT, *_notes(sensor, windows, settle, expected)],
         windows=[_window_report(window, settle) for window in windows],
     )
+    if rounding:
+        report.notes.append(f"readings scatter less than their step of {step:.3g} W, which is added to either side")
+    report.notes.extend(_doubts(report))
+    return report
 
 
-def _figure(values: Sequence[float], unit: Unit, obtained: Obtained, rounding: float) -> Figure:
+@dataclass(frozen=True)
+class _Above:
+    """A window in which something ran, held against its idles."""
+
+    idle: float  # watts
+    watts: float
+    rate: float  # images/s
+    images: int
+
+
+def _above(three: Sequence[_Window], settle: float, expected: float, scatters: bool) -> _Above | None:
+    """Of an idle, a running and an idle window; None where one has too few readings, or the sensor stood still.
+
+    Of a sensor whose readings scatter, that is where it says the same all through a window.
+    """
+    before, middle, after = three
+    half = (before.begin + settle + before.end) / 2, (after.begin + settle + after.end) / 2
+    parts = (
+        (before.mean(half[0], before.end), before.end - half[0]),
+        (middle.mean(middle.begin + settle, middle.end), middle.end - middle.begin - settle),
+        (after.mean(after.begin + settle, half[1]), half[1] - after.begin - settle),
+    )
+    if any(count < max(2, _LOST_SHARE * (length / expected - 1)) for (_, count), length in parts):
+        return None
+    if scatters and any(_frozen(window, settle) for window in three):
+        return None
+    rate, images = middle.rate(middle.begin + settle)
+    if not rate > 0.0:
+        raise PowerError(
+            f"a {middle.kind} window of {middle.end - middle.begin:.1f} s held fewer than two whole batches after "
+            "settling: run fewer images at a time, or make windows longer"
+        )
+    (earlier, _), (running, _), (later, _) = (mean for mean, _ in parts)
+    return _Above((earlier + later) / 2, running, rate, images)
+
+
+def _doubts(report: EnergyReport) -> list[str]:
+    """What keeps the figures from being taken as they are."""
+    doubts = []
+    for figure, what in (
+        (report.joules_per_image, "running from idle"),
+        (report.fabric_joules_per_image, "running from the host program alone"),
+    ):
+        if figure.low is not None and figure.low <= 0.0:
+            doubts.append(f"the interval holds 0: this sensor does not tell {what}")
+    pace = report.control_images_per_second.value / report.images_per_second.value
+    if abs(pace - 1.0) > _PACE:
+        doubts.append(
+            f"the control went {pace:.2f} times as fast as running, so that the host program's share is too "
+            f"{'large' if pace > 1.0 else 'small'}"
+        )
+    return doubts
+
+
+def _figure(values: Floats, unit: Unit, obtained: Obtained, rounding: float) -> Figure:
     """Mean with Student's interval, `rounding` wider on either side."""
     mean = float(np.mean(values))
     spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
@@ -362,7 +417,7 @@ def _lag(windows: list[_Window], settle: float) -> float:
     watts = np.array([reading.watts for reading in readings])
     length = (windows[-1].end - windows[0].begin) / len(windows)
     edges = np.array([window.begin for window in windows])
-    running = np.array([window.kind == "run" for window in windows])
+    running = np.array([window.kind != "idle" for window in windows])
 
     def contrast(lag: float) -> float:
         where = np.clip(np.searchsorted(edges, times + lag, side="right") - 1, 0, len(windows) - 1)

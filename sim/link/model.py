@@ -68,6 +68,7 @@ class Counts:
     """What became of the packets of one direction."""
 
     offered: int = 0
+    offered_bytes: int = 0
     delivered: int = 0
     delivered_bytes: int = 0
     lost: int = 0  # by chance, or in an outage
@@ -105,6 +106,7 @@ class Direction:
         """Take a packet of `size` bytes that comes at `now`; the time to deliver it, or None where it never is."""
         counts, queue, options = self.counts, self._queue, self.options
         counts.offered += 1
+        counts.offered_bytes += size
         left = now
         if self._bottleneck is not None:
             while queue and queue[0][0] <= now:

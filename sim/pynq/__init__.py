@@ -47,6 +47,8 @@ class SimulatedRun:
     throughput: dict[
         str, Any
     ]  # fields of edgesight.host.fabric.pynq.Throughput; seconds are the simulator's, cycles are true
+    dry_run_found: bool  # a run without the fabric found the records of the one before
+    dry_run_frames: int  # that the fabric saw of it
     interrupts_waited_for: int
 
 

@@ -54,7 +54,9 @@ def test_a_simulation_that_breaks_off_is_an_unmet_check_and_the_report_is_writte
         raise PinSimulationError("no simulator [here]")
 
     def one_record_short(*_: object, version: str) -> SimulatedRun:
-        return SimulatedRun(records=expected[: IMAGES - 1], selftest={}, throughput={}, interrupts_waited_for=0)
+        return SimulatedRun(
+            expected[: IMAGES - 1], {}, {}, dry_run_found=True, dry_run_frames=0, interrupts_waited_for=0
+        )
 
     def no_failures(*_: object, version: str) -> dict[str, edgesight.sim.pynq.Failure]:
         raise PynqSimulationError("the program failed")

@@ -14,7 +14,8 @@ from edgesight.bench.power_replay import Bench, World, csv_log, hwmon_sensor, ra
 from edgesight.host.fabric.base import RECORD, FabricError, Images, Records
 from edgesight.host.package import Package
 from edgesight.host.power import measure as module
-from edgesight.host.power.measure import EnergyReport, fabric_runner, measure
+from edgesight.host.power.loop import FabricLoop
+from edgesight.host.power.measure import EnergyReport, measure, windows_of
 from edgesight.host.power.projection import PUBLISHED, PublishedPower, project
 from edgesight.host.power.readings import DropOut, PowerError, Reading
 from edgesight.host.power.sensors import HwmonSensor
@@ -26,7 +27,7 @@ CALM = World(drift=0.0, wander=0.0, noise=0.02, lost=0.0)
 
 def run(world: World, seed: int = 1, *, pairs: int = 8, seconds: float = 10.0) -> EnergyReport:
     bench = Bench(world, seed)
-    return measure(BenchSensor(bench), bench.run, bench.idle, subject="test", pairs=pairs, seconds=seconds)
+    return measure(BenchSensor(bench), bench, bench.idle, subject="test", pairs=pairs, seconds=seconds)
 
 
 def test_the_quantiles_are_students() -> None:
@@ -35,9 +36,9 @@ def test_the_quantiles_are_students() -> None:
 
 def test_every_figure_says_how_it_was_obtained() -> None:
     report = run(CALM)
-    figures = [getattr(report, name) for name in type(report).model_fields]
-    found = {figure.obtained for figure in figures if isinstance(figure, module.Figure)}
-    assert found == {"measured"}
+    figures = report.figures()
+    assert len(figures) == 11
+    assert {figure.obtained for figure in figures.values()} == {"measured"}
     assert EnergyReport.model_validate_json(report.model_dump_json()) == report
 
 
@@ -48,13 +49,43 @@ def test_idle_run_and_rate_are_what_went_in() -> None:
     assert report.images_per_second.value == pytest.approx(20_000)
     assert report.joules_per_image.value == pytest.approx(0.35 / 20_000, rel=0.02)
     assert (report.pairs, report.pairs_left_out, report.drop_outs) == (8, 0, 0)
-    assert [window.kind for window in report.windows] == ["idle", "run"] * 8 + ["idle"]
+    assert [window.kind for window in report.windows] == ["idle", "run", "idle", "control"] * 8 + ["idle"]
+    assert len(report.windows) == windows_of(8)
 
 
-def test_a_report_says_that_the_host_program_is_in_the_figure() -> None:
-    assert "above idle" in run(CALM).notes[0]
-    assert "the fabric's work and the host program's" in run(CALM).notes[0]
-    assert "idle is with the bitstream loaded" in run(CALM).notes[0]
+def test_what_the_host_program_draws_is_not_booked_on_the_fabric() -> None:
+    report = run(CALM)
+    assert report.control_watts.value == pytest.approx(3.35, rel=0.01)
+    assert report.host_watts.value == pytest.approx(0.15, rel=0.05)
+    assert report.fabric_watts.value == pytest.approx(0.2, rel=0.05)
+    assert report.host_joules_per_image.value == pytest.approx(0.15 / 20_000, rel=0.05)
+    assert report.fabric_joules_per_image.value == pytest.approx(0.2 / 20_000, rel=0.05)
+    parts = report.fabric_joules_per_image.value + report.host_joules_per_image.value
+    assert parts == pytest.approx(report.joules_per_image.value)
+    assert len(report.notes) == 1
+
+
+def test_a_fabric_that_draws_nothing_beside_the_host_program_is_not_told_from_it() -> None:
+    report = run(replace(CALM, host=0.35))
+    assert any("does not tell running from the host program alone" in note for note in report.notes)
+    assert not any("running from idle" in note for note in report.notes)
+
+
+def test_a_control_at_another_pace_is_told() -> None:
+    class Hurried(Bench):
+        def control(self) -> int:
+            return super().control() // 2
+
+    bench = Hurried(CALM, 1)
+    report = measure(BenchSensor(bench), bench, bench.idle, subject="x")
+    assert any("the control went 0.50 times as fast as running" in note for note in report.notes)
+    assert report.control_images_per_second.value == pytest.approx(10_000)
+
+
+def test_a_report_says_what_is_held_against_what() -> None:
+    said = run(CALM).notes[0]
+    assert "above a control, in which the host program packs frames and waits for records at the same pace" in said
+    assert "idle is with the bitstream loaded" in said
 
 
 def test_a_linear_drift_cancels_exactly() -> None:
@@ -74,7 +105,7 @@ def test_windows_too_short_for_the_sensor_are_refused_with_the_length_they_need(
 def test_a_plan_that_measures_nothing_is_refused(pairs: int, seconds: float, settle: float) -> None:
     bench = Bench(CALM, 1)
     with pytest.raises(PowerError, match=r"at least 3|leave some time"):
-        measure(BenchSensor(bench), bench.run, bench.idle, subject="x", pairs=pairs, seconds=seconds, settle=settle)
+        measure(BenchSensor(bench), bench, bench.idle, subject="x", pairs=pairs, seconds=seconds, settle=settle)
 
 
 def test_a_stuck_sensor_is_refused() -> None:
@@ -82,15 +113,15 @@ def test_a_stuck_sensor_is_refused() -> None:
     sensor = BenchSensor(bench)
     sensor.watts = lambda: 3.2
     with pytest.raises(PowerError, match=r"said 3\.2 W in all \d+ readings: it is stuck"):
-        measure(sensor, bench.run, bench.idle, subject="x")
+        measure(sensor, bench, bench.idle, subject="x")
 
 
 def test_a_window_in_which_the_sensor_stood_still_is_left_out() -> None:
     bench = Bench(CALM, 1)
     sensor, begin = BenchSensor(bench), bench.now
-    # From the middle of the second run window into the idle one after it, and beyond: two pairs share that idle.
+    # From the middle of the first control window into the idle one after it, and beyond: two pairs share that idle.
     sensor.watts = lambda: 3.3 if 36.0 < bench.now - begin < 51.0 else bench.watts()
-    report = measure(sensor, bench.run, bench.idle, subject="x")
+    report = measure(sensor, bench, bench.idle, subject="x")
     assert (report.pairs, report.pairs_left_out) == (6, 2)
     assert report.joules_per_image.value == pytest.approx(0.35 / 20_000, rel=0.02)
 
@@ -105,7 +136,7 @@ def test_drop_outs_are_counted_and_a_pair_with_too_many_is_left_out() -> None:
                 raise DropOut("bus")
             return super().read()
 
-    report = measure(Failing(bench), bench.run, bench.idle, subject="x")
+    report = measure(Failing(bench), bench, bench.idle, subject="x")
     assert report.pairs_left_out == 1
     assert report.drop_outs == pytest.approx(7.0 / 0.15, abs=6)
 
@@ -120,7 +151,7 @@ def test_too_many_drop_outs_are_refused() -> None:
             return super().read()
 
     with pytest.raises(PowerError, match=r"only 0 of 8 pairs of windows have enough readings \(\d+ came, \d+ failed\)"):
-        measure(Failing(bench), bench.run, bench.idle, subject="x")
+        measure(Failing(bench), bench, bench.idle, subject="x")
 
 
 def test_batches_longer_than_the_sensors_period_are_refused() -> None:
@@ -148,7 +179,7 @@ def test_a_sensor_slower_than_it_is_read_gives_the_same_energy_and_is_noted() ->
     bench = Bench(replace(CALM, period=0.9), 1)
     sensor = BenchSensor(bench)
     sensor.update_seconds = 0.15  # as its driver claims
-    report = measure(sensor, bench.run, bench.idle, subject="x", seconds=12.0, settle=2.0)
+    report = measure(sensor, bench, bench.idle, subject="x", seconds=12.0, settle=2.0)
     assert report.joules_per_image.value == pytest.approx(0.35 / 20_000, rel=0.02)
     assert any("new value only each" in note for note in report.notes)
 
@@ -156,7 +187,7 @@ def test_a_sensor_slower_than_it_is_read_gives_the_same_energy_and_is_noted() ->
 def test_replayed_files_are_marked_replayed(tmp_path: Path) -> None:
     bench = Bench(World(), 1)
     sensor = hwmon_sensor(bench, tmp_path)
-    report = measure(sensor, bench.run, bench.idle, subject="x")
+    report = measure(sensor, bench, bench.idle, subject="x")
     assert report.obtained == report.joules_per_image.obtained == "replayed"
 
 
@@ -173,7 +204,7 @@ def test_a_hwmon_sensor_that_vanishes_ends_the_measurement(tmp_path: Path) -> No
         power.unlink(missing_ok=True)
 
     with pytest.raises(PowerError, match="the sensor is gone"):
-        measure(sensor, bench.run, idle, subject="x")
+        measure(sensor, bench, idle, subject="x")
 
 
 def test_a_meter_whose_clock_is_off_is_found_out_and_the_offset_named(tmp_path: Path) -> None:
@@ -181,7 +212,7 @@ def test_a_meter_whose_clock_is_off_is_found_out_and_the_offset_named(tmp_path: 
     bench.idle(20.0)
     log = csv_log(bench, tmp_path / "meter.csv", offset=3.0)
     with pytest.raises(PowerError, match=r"shifted by \+(2\.[5-9]|3|3\.[0-5]) s: correct its clock with offset="):
-        measure(log, bench.run, bench.idle, subject="x")
+        measure(log, bench, bench.idle, subject="x")
 
 
 def test_the_offset_named_counts_one_already_in_force(tmp_path: Path) -> None:
@@ -190,7 +221,7 @@ def test_the_offset_named_counts_one_already_in_force(tmp_path: Path) -> None:
     log = csv_log(bench, tmp_path / "meter.csv", offset=1_500_000_003.0)  # a meter that counts from when it was started
     log.offset = 1_500_000_000.0
     with pytest.raises(PowerError, match=r"offset=\d+\.\d{3} in place of 1500000000\.000") as raised:
-        measure(log, bench.run, bench.idle, subject="x")
+        measure(log, bench, bench.idle, subject="x")
     named = re.search(r"offset=([\d.]+) ", str(raised.value))
     assert named is not None
     log.offset = float(named[1])
@@ -200,7 +231,7 @@ def test_the_offset_named_counts_one_already_in_force(tmp_path: Path) -> None:
 def test_a_counter_that_wraps_while_measured_does_not_matter(tmp_path: Path) -> None:
     bench = Bench(replace(CALM, lost=0.0), 1)
     sensor = rapl_sensor(bench, tmp_path, wraps_at=50.0)  # every 15 s or so
-    report = measure(sensor, bench.run, bench.idle, subject="x")
+    report = measure(sensor, bench, bench.idle, subject="x")
     assert report.joules_per_image.value == pytest.approx(0.35 / 20_000, rel=0.02)
 
 
@@ -209,6 +240,8 @@ class CountingFabric:
 
     def __init__(self, package: Package, error: int = 0) -> None:
         self.package, self.error, self.seen = package, error, list[int]()
+        self.dry: list[tuple[list[int], Records, float]] = []
+        self.given: Records | None = None
 
     def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
         pass
@@ -218,21 +251,48 @@ class CountingFabric:
         self.seen += [int(image.flat[0]) for image in images]
         records = np.zeros(len(images), RECORD)
         records["error"] = self.error
+        self.given = records
+        return records
+
+    def dry_run(self, images: Images, sets: np.ndarray, records: Records, seconds: float) -> Records:
+        assert set(sets.tolist()) == {2}
+        self.dry.append(([int(image.flat[0]) for image in images], records, seconds))
         return records
 
     def close(self) -> None:
         pass
 
 
+IMAGES = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
+
+
 def test_the_fabric_runs_all_images_round_and_round(tmp_path: Path) -> None:
     fabric = CountingFabric(package(tmp_path / "kernel", None))
-    images = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
-    answer = fabric_runner(fabric, images, 2, batch=4)
-    assert [answer() for _ in range(3)] == [4, 4, 4]
+    loop = FabricLoop(fabric, IMAGES, 2, batch=4)
+    assert [loop.run() for _ in range(3)] == [4, 4, 4]
     assert fabric.seen[:4] == [0, 1, 2, 0]
     assert set(fabric.seen) == {0, 1, 2}
     with pytest.raises(FabricError, match="error 6"):
-        fabric_runner(CountingFabric(package(tmp_path / "other", None), error=6), images, 2)()
+        FabricLoop(CountingFabric(package(tmp_path / "other", None), error=6), IMAGES, 2).run()
+
+
+def test_a_control_goes_on_with_the_images_and_takes_the_time_and_the_records_of_the_runs(tmp_path: Path) -> None:
+    fabric = CountingFabric(package(tmp_path / "kernel", None))
+    clock = iter([0.0, 1.0, 5.0, 8.0])
+    loop = FabricLoop(fabric, IMAGES, 2, batch=4, clock=lambda: next(clock))
+    with pytest.raises(FabricError, match="run the fabric first"):
+        loop.control()
+    assert [loop.run(), loop.run(), loop.control()] == [4, 4, 4]
+    assert fabric.seen == [0, 1, 2, 0, 0, 1, 2, 0]
+    (images, records, seconds) = fabric.dry[0]
+    assert images == [0, 1, 2, 0]
+    assert records is fabric.given
+    assert seconds == 2.0
+
+
+def test_nothing_to_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PowerError, match="give at least one"):
+        FabricLoop(CountingFabric(package(tmp_path / "kernel", None)), IMAGES[:0], 2)
 
 
 def test_a_projection_is_called_one_and_names_its_sources() -> None:

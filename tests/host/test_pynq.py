@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 from edgesight.host.board_build import BoardBuild
 from edgesight.host.fabric import pynq
 from edgesight.host.fabric.base import OFFLOAD, FabricError, Place
-from edgesight.host.fabric.dma import Dma
+from edgesight.host.fabric.dma import Channel, Dma
 from edgesight.host.fabric.makers import open_fabric
 from edgesight.host.fabric.pynq import PynqFabric
 from edgesight.host.overlay import install
@@ -226,6 +227,36 @@ def test_the_fabric_opens_by_its_name_where_all_is_well(package: Package, board:
     fabric.close()
     with pytest.raises(FabricError, match="was closed"):
         fabric.run(np.zeros((1, *package.kernel.input.shape), np.uint8), np.zeros(1, np.uint8))
+
+
+def test_a_dry_run_sends_nothing_and_finds_the_records_in_the_time_that_a_run_takes(
+    package: Package, board: _Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board.dma_words = mirror = _Mirror(board)
+    fabric = PynqFabric(package)
+    images = np.random.default_rng(SEED).integers(0, 256, (40, *package.kernel.input.shape), np.uint8)
+    sets = np.zeros(len(images), np.uint8)
+    records = fabric.run(images, sets)
+    moved, resets = len(mirror.sets), mirror.resets
+    looks, done = list[str](), Channel.done
+
+    def looked(channel: Channel) -> bool:
+        looks.append(channel.name)
+        return done(channel)
+
+    monkeypatch.setattr(Channel, "done", looked)
+    began = time.monotonic()
+    found = fabric.dry_run(images, sets, records, 0.2)
+    took = time.monotonic() - began
+    assert 0.19 <= took < 0.4
+    assert np.array_equal(found, records)
+    assert (len(mirror.sets), mirror.resets) == (moved, resets)
+    assert len(looks) > 2 * len(images)  # the real registers
+    assert fabric.legs.pack_s > 0.0
+    assert np.array_equal(fabric.run(images, sets), records)  # and then the fabric answers again
+    assert len(mirror.sets) == 2 * moved
+    with pytest.raises(FabricError, match="39 records for 40 images: give one each"):
+        fabric.dry_run(images, sets, records[:39], 0.2)
 
 
 def test_elsewhere_than_on_a_board_it_names_the_other_fabrics(

@@ -162,6 +162,22 @@ def test_every_image_is_answered_in_order(package: Package, board: MemoryBoard) 
     assert board.closed
 
 
+def test_a_dry_run_sends_nothing_and_finds_the_records_in_the_time_that_a_run_takes(
+    package: Package, board: MemoryBoard
+) -> None:
+    fabric = SerialFabric(package, board, LINE)
+    fabric.set_thresholds(0, [ALWAYS, NEVER])
+    images, sets = _images(package, 40), np.zeros(40, np.uint8)
+    records = fabric.run(images, sets)
+    board.most_under_way, began = 0, board.now()
+    found = fabric.dry_run(images, sets, records, 0.1)
+    assert board.now() - began == pytest.approx(0.1)
+    assert np.array_equal(found, records)
+    assert board.most_under_way == 0
+    assert np.array_equal(fabric.run(images, sets), records)
+    assert fabric.line_counters().repeated == 0
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_loss_and_noise_are_ridden_out(package: Package, seed: int) -> None:
     board = MemoryBoard(package, seed)

@@ -56,6 +56,11 @@ def test_a_zynq_ultrascale_without_interrupts_answers_as_csim_does(
     assert run.selftest["mismatches"] == 0
 
 
+def test_a_dry_run_finds_the_records_through_the_caches_and_the_kernel_sees_no_frame(zynq: SimulatedRun) -> None:
+    assert zynq.dry_run_found
+    assert zynq.dry_run_frames == 0
+
+
 def test_the_selftest_passes_on_the_board(zynq: SimulatedRun) -> None:
     assert zynq.selftest["mismatches"] == 0
     assert (zynq.selftest["fabric"], zynq.selftest["board"], zynq.selftest["pynq"]) == ("pynq", "pynq-z2", "3.0.1")

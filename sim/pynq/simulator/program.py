@@ -57,12 +57,17 @@ def _answer(folder: Path, given: dict[str, Any], board: Board) -> None:
             fabric.set_thresholds(index, row)
         np.save(folder / "records.npy", fabric.run(images, sets))
         speed = fabric.throughput_test(images, sets)
+        records, frames = fabric.run(images, sets), fabric.registers.read("frames")
+        dry = fabric.dry_run(images, sets, records, 0.0)
+        dry_frames = fabric.registers.read("frames") - frames
         test = selftest(fabric, package)
     finally:
         fabric.close()
     found = {
         "throughput": dataclasses.asdict(speed),
         "selftest": dataclasses.asdict(test),
+        "dry_run_found": bool(np.array_equal(dry, records)),
+        "dry_run_frames": dry_frames,
         "interrupts_waited_for": board.interrupts_waited_for,
     }
     (folder / "found.json").write_text(json.dumps(found))

@@ -188,6 +188,13 @@ def test_lost_packets_have_used_their_share_of_the_rate() -> None:
     assert all(time in (None, number + 1.0) for number, time in enumerate(came))
 
 
+def test_bytes_that_were_lost_or_overflowed_were_offered_all_the_same() -> None:
+    link = Direction(LinkOptions(loss=0.5), "1", 0.0)
+    delivered = [size for size in range(1, 201) if link.offer(0.1 * size, size) is not None]
+    assert 0 < len(delivered) < 200
+    assert link.counts.offered_bytes == sum(range(1, 201))
+
+
 def test_jitter_spreads_delay_evenly_and_lets_nothing_overtake() -> None:
     apart = direction(LinkOptions(delay_s=0.02, jitter_s=0.01))
     waits = [there - number for number in range(5_000) if (there := apart.offer(float(number), 100)) is not None]
