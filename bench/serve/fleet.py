@@ -204,24 +204,23 @@ def agreement(
 
 
 def _cell(served: Material, targets: Sequence[Target], pictures: Pictures, rate: float, links: Links) -> dict[str, Any]:
-    """P50 and P99 of all requests and of those that are offloaded, of several repeats together, in milliseconds."""
-    took: dict[str, list[Floats]] = {"real": [], "simulated": []}
-    away = []
+    """P50 and P99 of all requests and of those that are offloaded, in milliseconds: medians over several repeats."""
+    ms: dict[tuple[str, int], list[tuple[float, float]]] = {(what, one): [] for what in _WHAT for one in (50, 99)}
     for seed in range(_REPEATS):
         count = WARM_UP + _CELL_REQUESTS
         coming = workload(Poisson(rate), count, len(served.truth), deadlines_s=DEADLINES_S, seed=seed)
-        real, simulated = both_ways(served, targets, pictures, coming, links, seed)
-        took["real"].append(real)
-        took["simulated"].append(simulated)
-        away.append(pictures.unsure[coming.target, coming.picture][WARM_UP:])
-    offloaded = np.concatenate(away)
-    found: dict[str, Any] = {}
-    for what, chosen in zip(_WHAT, (np.ones(len(offloaded), bool), offloaded), strict=True):
-        for percent in (50, 99):
-            ms = {name: 1e3 * float(np.percentile(np.concatenate(one)[chosen], percent)) for name, one in took.items()}
-            apart = abs(ms["simulated"] - ms["real"]) / ms["real"]
-            found[f"p{percent}_{what}"] = {f"{name}_ms": one for name, one in ms.items()} | {"apart": apart}
-    return found
+        both = both_ways(served, targets, pictures, coming, links, seed)
+        offloaded = pictures.unsure[coming.target, coming.picture][WARM_UP:]
+        chosen = {"all": np.ones(len(offloaded), bool), "offloaded": offloaded}
+        for (what, percent), found in ms.items():
+            real, simulated = (1e3 * float(np.percentile(took[chosen[what]], percent)) for took in both)
+            found.append((real, simulated))
+    compared: dict[str, Any] = {}
+    for (what, percent), found in ms.items():
+        real, simulated = (float(one) for one in np.median(found, axis=0))
+        apart = abs(simulated - real) / real
+        compared[f"p{percent}_{what}"] = {"real_ms": real, "simulated_ms": simulated, "apart": apart, "repeats": found}
+    return compared
 
 
 def both_ways(
