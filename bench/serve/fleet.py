@@ -57,7 +57,7 @@ _BIN_S, _BACK = 0.5, 0.95  # by which it is told when goodput is back, and at wh
 WITHIN_S, MINUTES, GIGABYTES = 5.0, 10.0, 4.0
 P50_WITHIN, P99_WITHIN, FALLBACKS_WITHIN = 0.10, 0.20, 0.10  # of the real programs' figures
 _CELL_LOADS: Final = (0.3, 0.6)  # of one server, beside an edge of the fleet
-_CELL_REQUESTS, _REPEATS = 1_500, 3
+_CELL_REQUESTS, _REPEATS = 1_500, 5
 _WHAT: Final = ("all", "offloaded")
 _LONE_REQUESTS, _LONE_OUTAGE_S = 800, (20.0, 50.0)  # of an edge that is cut off
 
@@ -76,7 +76,7 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
     else:
         skipped["a GPU's times"] = "name the report of `make bench-gpu` with --gpu-profile"
     pictures = pictures_of(served, targets)
-    links = {name: both for name, both in links_of(None).items()}
+    links = links_of(None)
     rate, seconds = rate_of(profile, float(pictures.unsure.mean()))
     cells = agreement(served, targets, pictures, links, rate / EDGES)
     console.print(f"{len(cells)} cells are held against the real programs", highlight=False)
@@ -84,9 +84,9 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
     fleet = fleet_of(list(links.values()))
     coming = workloads(rate, seconds, len(served.truth))
     console.print(f"{sum(map(len, coming)):,} requests of {EDGES:,} edges in {seconds:.0f} s ...", highlight=False)
-    begun = time.perf_counter()
+    begun, processor = time.perf_counter(), time.process_time()
     found = run(fleet, coming, pictures, [profile] * SERVERS)
-    took = time.perf_counter() - begun
+    took, processor = time.perf_counter() - begun, time.process_time() - processor
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     told = told_of(found, fleet, pictures, coming)
     load = float(told["offloaded_per_s"]) / (SERVERS * full_capacity(profile))
@@ -106,10 +106,11 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
         "load": load,
         "edges": EDGES,
         "regions": [
-            {"edges": one.edges, "links": [each.describe() for each in one.links], "shared": one.shared is not None}
+            {"edges": one.edges, "links": _described(one.links), "shared": _described(one.shared or ())}
             for one in fleet.regions
         ],
         "run_seconds": took,
+        "run_processor_seconds": processor,
         "peak_bytes": peak,
         "digest": found.digest,
         **told,
@@ -118,6 +119,10 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
         "skipped": skipped,
     }
     return Found(body, tuple(checks(body)))
+
+
+def _described(links: Sequence[LinkOptions]) -> list[dict[str, Any]]:
+    return [one.describe() for one in links]
 
 
 def full_capacity(profile: Profile) -> float:
@@ -199,24 +204,23 @@ def agreement(
 
 
 def _cell(served: Material, targets: Sequence[Target], pictures: Pictures, rate: float, links: Links) -> dict[str, Any]:
-    """P50 and P99 of all requests and of those that are offloaded, of several repeats together, in milliseconds."""
-    took: dict[str, list[Floats]] = {"real": [], "simulated": []}
-    away = []
+    """P50 and P99 of all requests and of those that are offloaded, in milliseconds: medians over several repeats."""
+    ms: dict[tuple[str, int], list[tuple[float, float]]] = {(what, one): [] for what in _WHAT for one in (50, 99)}
     for seed in range(_REPEATS):
         count = WARM_UP + _CELL_REQUESTS
         coming = workload(Poisson(rate), count, len(served.truth), deadlines_s=DEADLINES_S, seed=seed)
-        real, simulated = both_ways(served, targets, pictures, coming, links, seed)
-        took["real"].append(real)
-        took["simulated"].append(simulated)
-        away.append(pictures.unsure[coming.target, coming.picture][WARM_UP:])
-    offloaded = np.concatenate(away)
-    found: dict[str, Any] = {}
-    for what, chosen in zip(_WHAT, (np.ones(len(offloaded), bool), offloaded), strict=True):
-        for percent in (50, 99):
-            ms = {name: 1e3 * float(np.percentile(np.concatenate(one)[chosen], percent)) for name, one in took.items()}
-            apart = abs(ms["simulated"] - ms["real"]) / ms["real"]
-            found[f"p{percent}_{what}"] = {f"{name}_ms": one for name, one in ms.items()} | {"apart": apart}
-    return found
+        both = both_ways(served, targets, pictures, coming, links, seed)
+        offloaded = pictures.unsure[coming.target, coming.picture][WARM_UP:]
+        chosen = {"all": np.ones(len(offloaded), bool), "offloaded": offloaded}
+        for (what, percent), found in ms.items():
+            real, simulated = (1e3 * float(np.percentile(took[chosen[what]], percent)) for took in both)
+            found.append((real, simulated))
+    compared: dict[str, Any] = {}
+    for (what, percent), found in ms.items():
+        real, simulated = (float(one) for one in np.median(found, axis=0))
+        apart = abs(simulated - real) / real
+        compared[f"p{percent}_{what}"] = {"real_ms": real, "simulated_ms": simulated, "apart": apart, "repeats": found}
+    return compared
 
 
 def both_ways(

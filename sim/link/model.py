@@ -118,7 +118,7 @@ class Direction:
             queue.append((left, size))
             self._queued_bytes += size
             self.queue_delays.add(begin - now)
-        if self._lose() or any(begin <= left < end for begin, end in options.outages):
+        if self._lose() or (options.outages and any(begin <= left < end for begin, end in options.outages)):
             counts.lost += 1
             return None
         there = left + options.delay_s

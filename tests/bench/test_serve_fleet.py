@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,19 @@ def test_a_fleet_of_one_takes_as_long_as_the_real_programs(
                 np.percentile(real[chosen], percent), rel=within
             )
     assert np.quantile(np.abs(simulated - real)[~away], 0.99) < 1e-5  # the fabric does the very same
+
+
+def test_a_link_that_was_down_for_long_is_found_again_within_five_seconds(served: Material, target: Target) -> None:
+    begin, end = 10.0, 40.0
+    up, down = (dataclasses.replace(one, outages=((begin, end),)) for one in links_of(None)["no loss"])
+    coming = workload(Poisson(24.0), WARM_UP + 700, len(served.truth), deadlines_s=(0.25,), seed=1)
+    pictures = fleet.pictures_of(served, [target])
+    real, simulated = fleet.both_ways(served, [target], pictures, coming, (up, down), 1)
+    at, away = coming.at[WARM_UP:], pictures.unsure[0, coming.picture][WARM_UP:]
+    for took in (real, simulated):
+        # What the link does is counted from the moment that it is there, which is up to two seconds before the first.
+        assert (took[away & (at > begin) & (at < end - 2.0)] >= 0.25).all()
+        assert (took[away & (at > end + 5.0)] < 0.25).all()
 
 
 def test_a_small_fleet_is_told_of(served: Material, target: Target) -> None:
