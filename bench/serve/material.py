@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.bench.link.workload import decode, encode
+from edgesight.bench.serve.replay import Replayed
 from edgesight.hls.package_reference import PackageReference
 from edgesight.host.datacenter.models import Classifier, OnnxModel
 from edgesight.host.datacenter.service import MAX_BATCH
@@ -167,20 +168,34 @@ def profile_of(model: Classifier, photographs: Images) -> Profile:
 class TimedModel:
     """The back end in virtual time: what it says is remembered by what it is shown, and it takes what it took here."""
 
-    def __init__(self, material: Material, loop: VirtualLoop, seed: int, known: dict[bytes, npt.NDArray[np.float32]]):
-        """The `known` logits, by the checksum of a picture, are those of all runs, and grow."""
+    def __init__(
+        self,
+        material: Material,
+        loop: VirtualLoop,
+        seed: int,
+        known: dict[bytes, npt.NDArray[np.float32]],
+        replayed: Replayed | None = None,
+    ) -> None:
+        """The `known` logits, by the checksum of a picture, are those of all runs, and grow.
+
+        What is `replayed` goes before the profile.
+        """
         model = material.model
         self.sha256, self.input_shape, self.classes = model.sha256, model.input_shape, model.classes
         self._model, self._profile, self._loop, self._known = model, material.profile, loop, known
+        self._runs = {size: iter(runs) for size, runs in replayed.runs.items()} if replayed is not None else {}
+        self._there_s = replayed.there_s if replayed is not None else 0.0
         self._chance = np.random.default_rng([seed, 7])
         self.busy_s = 0.0
 
     def run(self, images: Images) -> npt.NDArray[np.float32]:
         """Logits float32 [N, classes] of uint8 images [N, H, W, C]."""
         if images.any():  # the package's model is tried on nothing before the loop runs
-            took = self._profile.sample(len(images), self._chance)
+            took = next(self._runs.get(len(images), iter(())), None)
+            if took is None:
+                took = self._profile.sample(len(images), self._chance)
             self.busy_s += took
-            self._loop.takes(took)
+            self._loop.takes(took + self._there_s)
         return np.stack([self._of(image) for image in images])
 
     def _of(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

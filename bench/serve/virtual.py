@@ -25,12 +25,14 @@ from edgesight.bench.link.peers import ordered, quic
 from edgesight.bench.link.peers.back_end import BackEnd
 from edgesight.bench.link.workload import Ask, Unanswered
 from edgesight.bench.serve.material import Material, TimedModel
+from edgesight.bench.serve.replay import Host, Replayed
 from edgesight.host.answer import Answer
 from edgesight.host.cascade import Cascade
 from edgesight.host.datacenter.authority import Authority
+from edgesight.host.datacenter.models import Classifier
 from edgesight.host.datacenter.service import Service
 from edgesight.host.edge import Edge
-from edgesight.host.fabric.base import Images, Records
+from edgesight.host.fabric.base import Fabric, Images, Records
 from edgesight.host.hedge import BUDGET, Hedging
 from edgesight.host.images import Picture
 from edgesight.host.kernel import Target
@@ -44,7 +46,7 @@ from edgesight.host.link.server import Server
 from edgesight.host.package import Package
 from edgesight.sim.link.model import directions
 from edgesight.sim.link.options import LinkOptions
-from edgesight.sim.link.trust import Trust, make_trust
+from edgesight.sim.link.trust import make_trust
 from edgesight.sim.link.virtual import VirtualLoop
 from edgesight.sim.workload import Workload
 
@@ -82,15 +84,15 @@ class Outcomes:
     busy_s: float
 
 
-class VirtualFabric:
+class TimedFabric:
     """Says of each picture what the material has, and takes the simulated time."""
 
-    simulated = False  # its time goes by, on the loop's clock
+    simulated = False  # its time goes by, on whatever clock
 
-    def __init__(self, material: Material, loop: VirtualLoop, stages: int) -> None:
-        """Of the first so many stages of the material's kernel."""
+    def __init__(self, material: Material, takes: Callable[[float], None], stages: int) -> None:
+        """Of the first so many stages of the material's kernel; `takes` lets so many seconds go by."""
         self.package: Package = material.package
-        self._material, self._loop, self._stages = material, loop, stages
+        self._material, self._takes, self._stages = material, takes, stages
         self._places = {image.tobytes(): place for place, image in enumerate(material.images)}
         self._rows: dict[int, Records] = {}
 
@@ -102,10 +104,14 @@ class VirtualFabric:
         """Records [N] of images uint8 [N, H, W, C]."""
         places = [self._places[image.tobytes()] for image in images]
         found = np.array([self._rows[row][place] for row, place in zip(sets.tolist(), places, strict=True)])
+        self._takes(self._seconds(found))
+        return found
+
+    def _seconds(self, found: Records) -> float:
+        """Of a run, in which one picture follows another as soon as it can."""
         clock = self.package.kernel.clock_mhz * 1e6
         bound = max(stage.bound_cycles for stage in self.package.kernel.stages)
-        self._loop.takes((float(found["cycles"].max()) + bound * (len(found) - 1)) / clock)
-        return found
+        return (float(found["cycles"].max()) + bound * (len(found) - 1)) / clock
 
     def close(self) -> None:
         """Nothing is held."""
@@ -129,57 +135,82 @@ class Streams:
         return Offloaded(0, Status.ANSWERED, label, 0, 0, 0)
 
 
-Way = Callable[[Material, TimedModel, Trust], AbstractAsyncContextManager[Offload]]
 Serving = Callable[[BackEnd, Path, str, int], AbstractAsyncContextManager[None]]
 Asking = Callable[[Path, str, int], AbstractAsyncContextManager[Ask]]
 
 
+@dataclass(frozen=True)
+class Way:
+    """To the data centre and back: its two ends, each for as long as the context lasts.
+
+    Attributes:
+        serves: a model at a host and port, with the data centre's keys.
+        asks: there, with the edge's keys.
+    """
+
+    serves: Callable[[Classifier, Path, str, int], AbstractAsyncContextManager[None]]
+    asks: Callable[[Material, Path, str, int], AbstractAsyncContextManager[Offload]]
+
+
 @contextlib.asynccontextmanager
-async def our_link(material: Material, model: TimedModel, trust: Trust) -> AsyncIterator[Offload]:
-    """The data centre's service behind the lossy link."""
+async def _serving_ours(model: Classifier, keys: Path, host: str, port: int) -> AsyncIterator[None]:
     service = Service(model)
-    loop = asyncio.get_running_loop()
-    with contextlib.closing(Authority(trust.datacenter)) as authority:
-        server = Server(
-            authority.configuration(IDLE_TIMEOUT), authority, service.served, service.received, service.gone
-        )
-        await server.listen(_HOST, _PORT)
-        work = loop.create_task(service.run())
-        client = OffloadClient(
-            _HOST, _PORT, client_keys(trust.edge, IDLE_TIMEOUT), ladder=ladder_of(material.calibration.ladder)
-        )
+    with contextlib.closing(Authority(keys)) as authority:
+        configuration = authority.configuration(IDLE_TIMEOUT)
+        server = Server(configuration, authority, service.served, service.received, service.gone)
+        await server.listen(host, port)
+        work = asyncio.get_running_loop().create_task(service.run())
         try:
-            await client.wait_connected(_CONNECT_S)
-            yield client
+            yield
         finally:
-            await client.close()
             server.close()
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
 
 
-def quic_streams(material: Material, model: TimedModel, trust: Trust) -> AbstractAsyncContextManager[Offload]:
-    """A reliable QUIC stream a request."""
-    return _over(quic.serving, quic.asking, model, trust)
-
-
-def one_stream(material: Material, model: TimedModel, trust: Trust) -> AbstractAsyncContextManager[Offload]:
-    """One ordered stream for all requests, as a connection of gRPC has."""
-    return _over(ordered.serving, ordered.asking, model, trust)
-
-
 @contextlib.asynccontextmanager
-async def _over(serving: Serving, asking: Asking, model: TimedModel, trust: Trust) -> AsyncIterator[Offload]:
-    """A peer's two ends."""
-    back_end = BackEnd(model)
-    async with serving(back_end, trust.datacenter, _HOST, _PORT):
-        work = asyncio.get_running_loop().create_task(back_end.run())
-        try:
-            async with asking(trust.edge, _HOST, _PORT) as ask:
-                yield Streams(ask)
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+async def _asking_ours(material: Material, keys: Path, host: str, port: int) -> AsyncIterator[Offload]:
+    ladder = ladder_of(material.calibration.ladder)
+    client = OffloadClient(host, port, client_keys(keys, IDLE_TIMEOUT), ladder=ladder)
+    try:
+        await client.wait_connected(_CONNECT_S)
+        yield client
+    finally:
+        await client.close()
+
+
+def _over(serving: Serving, asking: Asking) -> Way:
+    """By a peer's two ends."""
+
+    @contextlib.asynccontextmanager
+    async def serves(model: Classifier, keys: Path, host: str, port: int) -> AsyncIterator[None]:
+        back_end = BackEnd(model)
+        async with serving(back_end, keys, host, port):
+            work = asyncio.get_running_loop().create_task(back_end.run())
+            try:
+                yield
+            finally:
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def asks(material: Material, keys: Path, host: str, port: int) -> AsyncIterator[Offload]:
+        async with asking(keys, host, port) as ask:
+            yield Streams(ask)
+
+    return Way(serves, asks)
+
+
+our_link: Final = Way(_serving_ours, _asking_ours)
+"""The data centre's service behind the lossy link."""
+quic_streams: Final = _over(quic.serving, quic.asking)
+"""A reliable QUIC stream a request."""
+one_stream: Final = _over(ordered.serving, ordered.asking)
+"""One ordered stream for all requests, as a connection of gRPC has."""
+
+
+Answered = tuple[int, float, bool, int]  # label, seconds, late, stage
+Asks = Callable[[int, float], Awaitable[tuple[int, bool, int]]]  # request, seconds left: label, late, stage
 
 
 def run_edge(  # noqa: PLR0913 - all that a cell is
@@ -193,31 +224,47 @@ def run_edge(  # noqa: PLR0913 - all that a cell is
     *,
     hedged: bool = False,
     seed: int = 0,
+    replayed: Replayed | None = None,
 ) -> Outcomes:
     """Requests at an edge, each under that one of the `targets` which the workload says; it offloads by some `way`.
 
     Of the fabric's stages the first so many are there.
     """
+
+    async def answers(loop: VirtualLoop, offload: Offload) -> list[Answered]:
+        fabric = TimedFabric(material, loop.takes, stages)
+        async with asking_edge(fabric, material, targets, workload, offload, hedged=hedged) as ask:
+            return await arrive(workload, ask, Host.of(replayed))
+
+    return _run(material, links, way, known, answers, seed, WARM_UP, replayed)
+
+
+@contextlib.asynccontextmanager
+async def asking_edge(
+    fabric: Fabric,
+    material: Material,
+    targets: Sequence[Target],
+    workload: Workload,
+    offload: Offload | None,
+    *,
+    hedged: bool,
+) -> AsyncIterator[Asks]:
+    """How an edge on that `fabric` is asked, for as long as the context lasts."""
     there = len(material.labels)
+    calibration = material.calibration.model_copy(update={"targets": list(targets)})
+    cascade = Cascade(fabric, calibration, offload, hedging=Hedging(BUDGET) if hedged else None)
+    try:
+        async with Edge(cascade) as edge:
 
-    async def answers(loop: VirtualLoop, offload: Offload) -> list[tuple[int, float, bool, int]]:
-        fabric = VirtualFabric(material, loop, stages)
-        calibration = material.calibration.model_copy(update={"targets": list(targets)})
-        cascade = Cascade(fabric, calibration, offload, hedging=Hedging(BUDGET) if hedged else None)
-        try:
-            async with Edge(cascade) as edge:
+            async def ask(number: int, left: float) -> tuple[int, bool, int]:
+                index = int(workload.picture[number])
+                picture = Picture(material.images[index], (), _photograph(material, index))
+                answer = await edge.ask(picture, targets[int(workload.target[number])], left)
+                return answer.label, answer.degraded, _stage(answer, there)
 
-                async def ask(number: int, deadline: float) -> tuple[int, bool, int]:
-                    index = int(workload.picture[number])
-                    picture = Picture(material.images[index], (), _photograph(material, index))
-                    answer = await edge.ask(picture, targets[int(workload.target[number])], deadline)
-                    return answer.label, answer.degraded, _stage(answer, there)
-
-                return await _arrive(workload, ask)
-        finally:
-            cascade.close()
-
-    return _run(material, links, way, known, answers, seed, WARM_UP)
+            yield ask
+    finally:
+        cascade.close()
 
 
 def run_data_centre(
@@ -229,25 +276,30 @@ def run_data_centre(
     *,
     seed: int = 0,
     warm_up: int = WARM_UP,
+    replayed: Replayed | None = None,
 ) -> Outcomes:
     """All requests at the data centre; where none answers in time, the last stage's answer stands in."""
-    stages = len(material.package.kernel.stages)
 
-    async def answers(loop: VirtualLoop, offload: Offload) -> list[tuple[int, float, bool, int]]:
-        async def ask(number: int, deadline: float) -> tuple[int, bool, int]:
-            index = int(workload.picture[number])
-            photograph = _photograph(material, index)
-            try:
-                reply = await offload.offload(
-                    photograph if photograph is not None else material.images[index], deadline, 1.0
-                )
-            except NoAnswer:
-                return int(material.labels[-1][index]), True, stages - 1
-            return reply.label, False, stages
+    def answers(loop: VirtualLoop, offload: Offload) -> Awaitable[list[Answered]]:
+        return arrive(workload, ask_data_centre(material, workload, offload), Host.of(replayed))
 
-        return await _arrive(workload, ask)
+    return _run(material, links, way, known, answers, seed, warm_up, replayed)
 
-    return _run(material, links, way, known, answers, seed, warm_up)
+
+def ask_data_centre(material: Material, workload: Workload, offload: Offload) -> Asks:
+    """How a request of the `workload` is asked there; the last stage's answer stands in for one that does not come."""
+    stages = len(material.labels)
+
+    async def ask(number: int, left: float) -> tuple[int, bool, int]:
+        index = int(workload.picture[number])
+        photograph = _photograph(material, index)
+        try:
+            reply = await offload.offload(photograph if photograph is not None else material.images[index], left, 1.0)
+        except NoAnswer:
+            return int(material.labels[-1][index]), True, stages - 1
+        return reply.label, False, stages
+
+    return ask
 
 
 def _run(
@@ -255,17 +307,21 @@ def _run(
     links: Links,
     way: Way,
     known: Known,
-    answers: Callable[[VirtualLoop, Offload], Awaitable[list[tuple[int, float, bool, int]]]],
+    answers: Callable[[VirtualLoop, Offload], Awaitable[list[Answered]]],
     seed: int,
     warm_up: int,
+    replayed: Replayed | None,
 ) -> Outcomes:
     loop = VirtualLoop(*directions(*links, seed), 0.0)
-    model = TimedModel(material, loop, seed, known)
+    model = TimedModel(material, loop, seed, known, replayed)
     with tempfile.TemporaryDirectory() as folder:
         trust = make_trust(Path(folder))
 
-        async def main() -> list[tuple[int, float, bool, int]]:
-            async with way(material, model, trust) as offload:
+        async def main() -> list[Answered]:
+            async with (
+                way.serves(model, trust.datacenter, _HOST, _PORT),
+                way.asks(material, trust.edge, _HOST, _PORT) as offload,
+            ):
                 return await answers(loop, offload)
 
         try:
@@ -277,22 +333,27 @@ def _run(
         finally:
             asyncio.set_event_loop(None)
             loop.close()
-    label, took, late, stage = map(np.array, zip(*found[warm_up:], strict=True))
-    return Outcomes(label, took, late, stage, loop.up.counts.delivered_bytes, model.busy_s)
+    return outcomes_of(found[warm_up:], loop.up.counts.delivered_bytes, model.busy_s)
 
 
-async def _arrive(
-    workload: Workload, ask: Callable[[int, float], Awaitable[tuple[int, bool, int]]]
-) -> list[tuple[int, float, bool, int]]:
+def outcomes_of(found: Sequence[Answered], sent: int, busy_s: float) -> Outcomes:
+    """Of requests in order of arrival."""
+    label, took, late, stage = map(np.array, zip(*found, strict=True))
+    return Outcomes(label, took, late, stage, sent, busy_s)
+
+
+async def arrive(workload: Workload, ask: Asks, host: Host) -> list[Answered]:
     """Ask as the workload has it, whatever becomes of what was asked before: label, seconds, late, stage of each."""
     loop = asyncio.get_running_loop()
-    begin = loop.time() + _LEAD_S
+    begin = host.begin if host.begin is not None else loop.time() + _LEAD_S
 
-    async def one(number: int) -> tuple[int, float, bool, int]:
+    async def one(number: int) -> Answered:
         due = float(workload.deadline_s[number])
         arrived = begin + float(workload.at[number])
         await asyncio.sleep(arrived - loop.time())
-        label, late, stage = await ask(number, due)
+        if host.takes_time:
+            await host.turn()
+        label, late, stage = await ask(number, max(arrived + due - loop.time(), 0.0))
         return label, due if late else min(loop.time() - arrived, due), late, stage
 
     return list(await asyncio.gather(*map(one, range(len(workload)))))
