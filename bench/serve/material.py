@@ -184,7 +184,6 @@ class TimedModel:
         self.sha256, self.input_shape, self.classes = model.sha256, model.input_shape, model.classes
         self._model, self._profile, self._loop, self._known = model, material.profile, loop, known
         self._runs = {size: iter(runs) for size, runs in replayed.runs.items()} if replayed is not None else {}
-        self._there_s = replayed.there_s if replayed is not None else 0.0
         self._chance = np.random.default_rng([seed, 7])
         self.busy_s = 0.0
 
@@ -195,7 +194,7 @@ class TimedModel:
             if took is None:
                 took = self._profile.sample(len(images), self._chance)
             self.busy_s += took
-            self._loop.takes(took + self._there_s)
+            self._loop.takes(took)
         return np.stack([self._of(image) for image in images])
 
     def _of(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

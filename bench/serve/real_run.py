@@ -52,7 +52,8 @@ class Ran:
         computed_s: of all those runs, that the model computed.
         link: what the emulated link tells of itself.
         load: average of the machine before it began.
-        cpu_s: seconds of a processor that the edge's process took.
+        processor_s: seconds of a processor that the edge's process took for all requests.
+        wall_s: seconds from its beginning to its end, both processes' starts included.
     """
 
     outcomes: Outcomes
@@ -64,7 +65,8 @@ class Ran:
     computed_s: float
     link: Mapping[str, Any]
     load: float
-    cpu_s: float
+    processor_s: float
+    wall_s: float
 
     def packed(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -106,11 +108,12 @@ def run_once(
 ) -> Ran:
     """Put a `system` under a workload for real; the first `warm_up` requests do not count. Raises EmulationError."""
     load, _, _ = os.getloadavg()
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         trust = make_trust(folder)
-        began = time.monotonic()
-        begin = began + BEGIN_S if has_trace(links) and system is not EDGE else None
+        link_began = time.monotonic()
+        begin = link_began + BEGIN_S if has_trace(links) and system is not EDGE else None
         job, runs = folder / "job", folder / "runs.json"
         job.write_bytes(pickle.dumps(Job(system.name, material, goals, workload, trust, load_s, begin)))
         within = BEGIN_S + float(workload.at[-1]) + _END_S
@@ -123,7 +126,7 @@ def run_once(
             finally:
                 asker.kill()
         else:
-            with NamespaceLink(*links, seed=seed, tcp=TCP, began=began) as link:
+            with NamespaceLink(*links, seed=seed, tcp=TCP, began=link_began) as link:
                 program = "edgesight.bench.serve.real_data_centre"
                 server = link.run_datacenter([*_PROGRAM, program, str(job), str(runs)], **_OPTIONS)
                 _wait_ready(server)
@@ -154,7 +157,8 @@ def run_once(
         sum(run["computed_s"] for run in listed),
         report,
         load,
-        told["cpu_s"],
+        told["processor_s"],
+        time.monotonic() - began,
     )
 
 

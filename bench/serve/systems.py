@@ -144,7 +144,7 @@ class Served:
     swaps: int = 0
 
 
-def serve(
+def serve(  # noqa: PLR0913 - all that a cell is
     system: System,
     material: Material,
     goals: Sequence[Goal],
@@ -155,6 +155,7 @@ def serve(
     load_s: float,
     seed: int = 0,
     replayed: Replayed | None = None,
+    warm_up: int = WARM_UP,
 ) -> Served:
     """Put a `system` under a workload whose targets are the `goals`, by place.
 
@@ -163,22 +164,35 @@ def serve(
     """
     if system is EDGE:
         variants = np.full(len(workload), len(material.labels) - 1)
-        return Served(_on_device(material, workload, variants, 0.0, replayed)[0])
+        return Served(_on_device(material, workload, variants, 0.0, replayed, warm_up)[0])
     if system is DATA_CENTRE:
-        return Served(run_data_centre(material, workload, links, one_stream, known, seed=seed, replayed=replayed))
+        return Served(
+            run_data_centre(material, workload, links, one_stream, known, seed=seed, warm_up=warm_up, replayed=replayed)
+        )
     if system is SELECTING:
-        return _selected(material, goals, workload, links, known, load_s, seed, replayed)
+        return _selected(material, goals, workload, links, known, load_s, seed, replayed, warm_up)
     ways: dict[System, Way] = {TWO_STAGE: quic_streams, STREAMS: quic_streams}
     targets = [goal.two_stage if system is TWO_STAGE else goal.cascade for goal in goals]
     way = ways.get(system, our_link)
     stages = 1 if system is TWO_STAGE else len(material.labels)
-    hedged = system is HEDGED
     return Served(
-        run_edge(material, targets, workload, links, way, known, stages, hedged=hedged, seed=seed, replayed=replayed)
+        run_edge(
+            material,
+            targets,
+            workload,
+            links,
+            way,
+            known,
+            stages,
+            hedged=system is HEDGED,
+            seed=seed,
+            warm_up=warm_up,
+            replayed=replayed,
+        )
     )
 
 
-def _selected(
+def _selected(  # noqa: PLR0913 - all that a cell is
     material: Material,
     goals: Sequence[Goal],
     workload: Workload,
@@ -187,11 +201,12 @@ def _selected(
     load_s: float,
     seed: int,
     replayed: Replayed | None,
+    warm_up: int,
 ) -> Served:
     """Each request at the variant of its goal."""
     variants = np.array([goal.variant for goal in goals])[workload.target]
     away = variants == len(material.labels)
-    here, swaps = _on_device(material, workload, variants, load_s, replayed, warm_up=0)
+    here, swaps = _on_device(material, workload, variants, load_s, replayed, 0)
     label, took, late, stage = here.label.copy(), here.took_s.copy(), here.late.copy(), here.stage.copy()
     sent, busy = 0, 0.0
     if away.any():
@@ -199,7 +214,7 @@ def _selected(
         there = run_data_centre(material, part, links, one_stream, known, seed=seed, warm_up=0, replayed=replayed)
         label[away], took[away], late[away], stage[away] = there.label, there.took_s, there.late, there.stage
         sent, busy = there.bytes, there.busy_s
-    counted = slice(WARM_UP, None)
+    counted = slice(warm_up, None)
     return Served(Outcomes(label[counted], took[counted], late[counted], stage[counted], sent, busy), swaps)
 
 
@@ -209,7 +224,7 @@ def _on_device(
     variants: np.ndarray,
     load_s: float,
     replayed: Replayed | None,
-    warm_up: int = WARM_UP,
+    warm_up: int,
 ) -> tuple[Outcomes, int]:
     """First come, first served, by the stages `variants` alone; those of the data centre take no part. And swaps."""
     stages = len(material.labels)
@@ -219,7 +234,7 @@ def _on_device(
     host = Host.of(replayed)
     for number in np.flatnonzero(variants < stages):
         variant = int(variants[number])
-        begins = max(free, host.ready(float(workload.at[number])))
+        begins = max(free, float(workload.at[number]) + host.takes())
         if variant != resident:
             swaps += resident >= 0
             begins += load_s if resident >= 0 else 0.0

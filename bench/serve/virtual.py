@@ -135,6 +135,26 @@ class Streams:
         return Offloaded(0, Status.ANSWERED, label, 0, 0, 0)
 
 
+class Slowed:
+    """A way that takes so much longer: what computers at its ends do beside it."""
+
+    def __init__(self, offload: Offload, more_s: float) -> None:
+        """By `more_s` seconds."""
+        self._offload, self._more_s = offload, more_s
+
+    async def offload(
+        self, image: npt.NDArray[np.uint8], within: float, accuracy: float, trace: str | None = None
+    ) -> Offloaded:
+        """As `Offload` has it."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + within
+        reply = await self._offload.offload(image, within, accuracy, trace)
+        await asyncio.sleep(min(self._more_s, ends - loop.time()))
+        if loop.time() >= ends:
+            raise NoAnswer("the answer came after the deadline")
+        return reply
+
+
 Serving = Callable[[BackEnd, Path, str, int], AbstractAsyncContextManager[None]]
 Asking = Callable[[Path, str, int], AbstractAsyncContextManager[Ask]]
 
@@ -224,6 +244,7 @@ def run_edge(  # noqa: PLR0913 - all that a cell is
     *,
     hedged: bool = False,
     seed: int = 0,
+    warm_up: int = WARM_UP,
     replayed: Replayed | None = None,
 ) -> Outcomes:
     """Requests at an edge, each under that one of the `targets` which the workload says; it offloads by some `way`.
@@ -236,7 +257,7 @@ def run_edge(  # noqa: PLR0913 - all that a cell is
         async with asking_edge(fabric, material, targets, workload, offload, hedged=hedged) as ask:
             return await arrive(workload, ask, Host.of(replayed))
 
-    return _run(material, links, way, known, answers, seed, WARM_UP, replayed)
+    return _run(material, links, way, known, answers, seed, warm_up, replayed)
 
 
 @contextlib.asynccontextmanager
@@ -322,7 +343,7 @@ def _run(
                 way.serves(model, trust.datacenter, _HOST, _PORT),
                 way.asks(material, trust.edge, _HOST, _PORT) as offload,
             ):
-                return await answers(loop, offload)
+                return await answers(loop, offload if replayed is None else Slowed(offload, replayed.away_s))
 
         try:
             asyncio.set_event_loop(loop)
@@ -351,8 +372,8 @@ async def arrive(workload: Workload, ask: Asks, host: Host) -> list[Answered]:
         due = float(workload.deadline_s[number])
         arrived = begin + float(workload.at[number])
         await asyncio.sleep(arrived - loop.time())
-        if host.takes_time:
-            await host.turn()
+        if (takes := host.takes()) > 0.0:
+            await asyncio.sleep(takes)
         label, late, stage = await ask(number, max(arrived + due - loop.time(), 0.0))
         return label, due if late else min(loop.time() - arrived, due), late, stage
 
