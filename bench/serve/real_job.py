@@ -47,7 +47,12 @@ class Job:
     @property
     def kind(self) -> System:
         """The system."""
-        return next(one for one in SYSTEMS if one.name == self.system)
+        return named(self.system)
+
+
+def named(name: str) -> System:
+    """The system of that name: in another process it is another object, unless it is looked up."""
+    return next(one for one in SYSTEMS if one.name == name)
 
 
 def held_s(pictures: int) -> float:

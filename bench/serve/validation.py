@@ -22,6 +22,7 @@ from rich.console import Console
 from edgesight.bench.kept import Found
 from edgesight.bench.report import Check, PlainTable
 from edgesight.bench.serve.material import Material
+from edgesight.bench.serve.real_job import named
 from edgesight.bench.serve.real_run import BEGIN_S, Ran, has_trace
 from edgesight.bench.serve.replay import Replayed
 from edgesight.bench.serve.systems import Goal, System, serve
@@ -138,7 +139,7 @@ def simulated(material: Material, load_s: float, warm_up: int, run: Run, fitted:
     begin = BEGIN_S if has_trace(run.links) else None
     replayed = Replayed(run.ran.runs, fitted.here_s, fitted.away_s, begin, run.seed)
     return serve(
-        run.system,
+        named(run.system.name),
         material,
         run.goals,
         run.coming,
