@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from edgesight.bench.link.peers import ordered, quic
+from edgesight.bench.link.peers import ordered, quic, tcp
 from edgesight.bench.link.peers.back_end import BackEnd
 from edgesight.bench.link.workload import Ask, Unanswered
 from edgesight.bench.serve.material import Material, TimedModel
@@ -227,6 +227,8 @@ quic_streams: Final = _over(quic.serving, quic.asking)
 """A reliable QUIC stream a request."""
 one_stream: Final = _over(ordered.serving, ordered.asking)
 """One ordered stream for all requests, as a connection of gRPC has."""
+grpc: Final = _over(tcp.serving, tcp.asking)
+"""gRPC's messages on one connection of TCP, as Linux sends it."""
 
 
 Answered = tuple[int, float, bool, int]  # label, seconds, late, stage
