@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.link.cases import DELAY_S, QUEUE, RATE
 from edgesight.bench.report import print_checks, write_report
 from edgesight.bench.sections import Due, print_skipped, run_sections
-from edgesight.bench.serve import grid
+from edgesight.bench.serve import grid, real
 from edgesight.bench.serve.material import back_end, latencies, material, profile_of
 from edgesight.bench.serve.systems import goals_of
 from edgesight.hls.package_reference import PackageReference
@@ -48,10 +48,12 @@ class Asked:
     Attributes:
         fashion_mnist: the folder of that data set; None: it is not here.
         traces: a folder with the LTE trace; None: its cells are left out, which is told.
+        folder: where a section keeps parts of what it found.
     """
 
     fashion_mnist: Path | None = None
     traces: Path | None = None
+    folder: Path = field(default=Path("build/bench/serve"), repr=False)
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,21 @@ def _no_pictures(asked: Asked) -> str | None:
     return None if asked.fashion_mnist is not None else "Fashion-MNIST is not here: name its folder with --data-dir"
 
 
+def _real(asked: Asked, console: Console) -> Found:
+    assert asked.fashion_mnist is not None  # else the section is skipped
+    setting, differing = real.prepared(asked.fashion_mnist, links_of(asked.traces), memory_bandwidth())
+    return real.measure(setting, differing, asked.folder / "real", console)
+
+
+def _nothing_real(asked: Asked) -> str | None:
+    return _no_pictures(asked) or real.lacking()
+
+
 SECTIONS = {
     "grid-fashion-mnist": Section(
         "all systems at all loads, links and targets, simulated", _fashion_mnist, _no_pictures
     ),
+    "real": Section("six cells between real processes, and the simulator against them", _real, _nothing_real),
 }
 
 
@@ -150,6 +163,7 @@ def bench_serve(out: Path, console: Console, asked: Asked, names: Sequence[str] 
 
     What a section found stays in `out`/serve. One that cannot be done counts as unmet, and the others go on.
     """
+    asked = replace(asked, folder=out / _FOLDER)
     kept = Kept(out / _FOLDER, fingerprint([*with_imports([Path(__file__)]), *_HOST], repr(asked)))
 
     def due(name: str) -> Due:

@@ -24,7 +24,7 @@ from edgesight.bench.serve.virtual import (
     Links,
     Outcomes,
     Way,
-    one_stream,
+    grpc,
     our_link,
     quic_streams,
     run_data_centre,
@@ -127,7 +127,7 @@ class System:
 
 
 EDGE = System("edge", "always the edge", today=True)
-DATA_CENTRE = System("data-centre", "always the data centre, one ordered stream", today=True)
+DATA_CENTRE = System("data-centre", "always the data centre, over gRPC", today=True)
 SELECTING = System("selecting", "a model-selecting server", today=True)
 TWO_STAGE = System("two-stage", "two stages over QUIC streams", today=True)
 STREAMS = System("streams", "ours, over QUIC streams")
@@ -167,7 +167,7 @@ def serve(  # noqa: PLR0913 - all that a cell is
         return Served(_on_device(material, workload, variants, 0.0, replayed, warm_up)[0])
     if system is DATA_CENTRE:
         return Served(
-            run_data_centre(material, workload, links, one_stream, known, seed=seed, warm_up=warm_up, replayed=replayed)
+            run_data_centre(material, workload, links, grpc, known, seed=seed, warm_up=warm_up, replayed=replayed)
         )
     if system is SELECTING:
         return _selected(material, goals, workload, links, known, load_s, seed, replayed, warm_up)
@@ -211,7 +211,7 @@ def _selected(  # noqa: PLR0913 - all that a cell is
     sent, busy = 0, 0.0
     if away.any():
         part = workload.take(np.flatnonzero(away))
-        there = run_data_centre(material, part, links, one_stream, known, seed=seed, warm_up=0, replayed=replayed)
+        there = run_data_centre(material, part, links, grpc, known, seed=seed, warm_up=0, replayed=replayed)
         label[away], took[away], late[away], stage[away] = there.label, there.took_s, there.late, there.stage
         sent, busy = there.bytes, there.busy_s
     counted = slice(warm_up, None)

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from edgesight.bench.link.peers.back_end import BackEnd, label_of
-from edgesight.bench.link.peers.tcp_sender import Segment, Sender
+from edgesight.bench.link.peers.tcp_sender import INITIAL_WINDOW, MSS, Segment, Sender
 from edgesight.bench.link.workload import Ask, Pixels, Unanswered, encode
 
 # Bytes that tritonclient and the data centre's door put around a picture's and for an answer, as the emulated link
 # counted them.
 _AROUND, _REPLY = 109, 140
-_BUFFER = 30_000  # bytes that a socket takes which are not acknowledged: Linux's for a window of ten segments
+_BUFFERED = 2  # windows, of ten segments at least, that a socket takes of what is not acknowledged
 _DELAYED_ACK = 0.04  # seconds
 _HEAD = struct.Struct("!IIH")  # number, bytes of what follows, milliseconds until the deadline (of a reply 0)
 # With the 28 bytes that a datagram has, as many as the headers of IP and TCP with timestamps: first byte, what was
@@ -42,6 +42,7 @@ class _End(asyncio.DatagramProtocol):
         self._sender = Sender()
         self._stream = bytearray()  # given to the sender, from `_from` on
         self._from = 0
+        self._room = _BUFFERED * INITIAL_WINDOW * MSS
         self._queue: deque[tuple[bytes, Callable[[], bool]]] = deque()  # and whether each is still wanted
         self._timer: asyncio.TimerHandle | None = None
         self._received = 0
@@ -64,7 +65,8 @@ class _End(asyncio.DatagramProtocol):
 
     def _go_on(self) -> None:
         sender = self._sender
-        while self._queue and sender.end - sender.una < _BUFFER:
+        self._room = max(self._room, _BUFFERED * int(sender.cubic.window) * MSS)
+        while self._queue and sender.end - sender.una < self._room:
             message, wanted = self._queue.popleft()
             if wanted():
                 self._stream += message

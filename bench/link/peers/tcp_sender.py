@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MSS: Final = 1_448  # bytes of payload: Ethernet's 1,500 less headers with timestamps
-_INITIAL_WINDOW = 10.0  # segments
+INITIAL_WINDOW: Final = 10  # segments
 _RTO_MIN, _RTO_MAX, _FIRST_RTO = 0.2, 120.0, 1.0  # seconds
 _DUPLICATES = 3  # segments beyond a hole from which on nothing is taken for reordered
 _BETA, _C = 717 / 1024, 0.4
@@ -39,7 +39,7 @@ class Segment:
 class Cubic:
     """The congestion window, in segments."""
 
-    window: float = _INITIAL_WINDOW
+    window: float = INITIAL_WINDOW
     threshold: float = float("inf")
     _most: float = 0.0  # the window before it was last reduced
     _epoch: float | None = None
