@@ -24,11 +24,12 @@ from edgesight.bench.link.workload import Ask, Pixels, Unanswered, encode
 # counted them.
 _AROUND, _REPLY = 109, 140
 _BUFFERED = 2  # windows, of ten segments at least, that a socket takes of what is not acknowledged
-_DELAYED_ACK = 0.04  # seconds
+_DELAYED_ACK = 0.04  # seconds that what came may wait for something to be sent, if it is no more than a segment
+_SMALLEST = 536  # bytes that a segment is taken to have before a larger one came
 _HEAD = struct.Struct("!IIH")  # number, bytes of what follows, milliseconds until the deadline (of a reply 0)
 # With the 28 bytes that a datagram has, as many as the headers of IP and TCP with timestamps: first byte, what was
-# received, and how many blocks beyond; of each block, where it begins and ends behind that.
-_SEGMENT, _BLOCK = struct.Struct("!QQB7x"), struct.Struct("!II")
+# received, microseconds now and of what was received, how many blocks came beyond; of each, its begin and end.
+_SEGMENT, _BLOCK = struct.Struct("!IIIIB7x"), struct.Struct("!II")
 _MOST_BLOCKS = 3
 Messages = Callable[[int, int, bytes], None]  # number, milliseconds, content
 
@@ -46,9 +47,11 @@ class _End(asyncio.DatagramProtocol):
         self._queue: deque[tuple[bytes, Callable[[], bool]]] = deque()  # and whether each is still wanted
         self._timer: asyncio.TimerHandle | None = None
         self._received = 0
+        self._echoed = 0  # microseconds
         self._beyond: dict[int, bytes] = {}
         self._latest: list[tuple[int, int]] = []
-        self._unacknowledged = 0  # segments
+        self._told = 0  # bytes received that the other end knows of
+        self._largest = _SMALLEST  # segment that came
         self._ack: asyncio.TimerHandle | None = None
         self._left = bytearray()
         self._peer: Any = None
@@ -65,7 +68,7 @@ class _End(asyncio.DatagramProtocol):
 
     def _go_on(self) -> None:
         sender = self._sender
-        self._room = max(self._room, _BUFFERED * int(sender.cubic.window) * MSS)
+        self._room = max(self._room, _BUFFERED * sender.cubic.window * MSS)
         while self._queue and sender.end - sender.una < self._room:
             message, wanted = self._queue.popleft()
             if wanted():
@@ -87,27 +90,29 @@ class _End(asyncio.DatagramProtocol):
         self._put(self._sender.expired(self._loop.time()))
 
     def _transmit(self, payload: bytes, begin: int) -> None:
-        self._unacknowledged = 0
+        self._told = self._received
         if self._ack is not None:
             self._ack.cancel()
             self._ack = None
         blocks = self._latest[:_MOST_BLOCKS]
-        told = b"".join(_BLOCK.pack(*(place - self._received for place in one)) for one in blocks)
-        self._udp.sendto(_SEGMENT.pack(begin, self._received, len(blocks)) + told + payload, self._peer)
+        now = round(self._loop.time() * 1e6)
+        packed = _SEGMENT.pack(begin, self._received, now, self._echoed, len(blocks))
+        self._udp.sendto(packed + b"".join(_BLOCK.pack(*one) for one in blocks) + payload, self._peer)
 
     # ----------------------------------------------------------------------------------------------------- receiving
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         self._peer = self._peer or addr
-        begin, received, count = _SEGMENT.unpack_from(data)
+        begin, received, sent, echoed, count = _SEGMENT.unpack_from(data)
         at = _SEGMENT.size
-        told = [_BLOCK.unpack_from(data, at + place * _BLOCK.size) for place in range(count)]
-        blocks = [(received + first, received + last) for first, last in told]
+        blocks = [_BLOCK.unpack_from(data, at + place * _BLOCK.size) for place in range(count)]
         payload = data[at + count * _BLOCK.size :]
-        self._sender.acknowledged(received, blocks, self._loop.time())
+        self._sender.acknowledged(received, blocks, self._loop.time(), echoed * 1e-6)
         done = self._sender.una - self._from
         del self._stream[:done]
         self._from += done
+        if begin <= self._received:
+            self._echoed = sent
         if payload:
             self._takes(begin, payload)
         self._go_on()
@@ -126,8 +131,8 @@ class _End(asyncio.DatagramProtocol):
             self._left += more
             self._received += len(more)
         self._latest = [one for one in self._latest if one[1] > self._received]
-        self._unacknowledged += 1
-        if hole or self._unacknowledged > 1:
+        self._largest = max(self._largest, len(payload))
+        if hole or self._received - self._told > self._largest:
             self._transmit(b"", self._sender.next)
         elif self._ack is None:
             self._ack = self._loop.call_later(_DELAYED_ACK, self._transmit, b"", self._sender.next)
