@@ -127,7 +127,7 @@ def lacking() -> str | None:
     try:
         import tritonclient.grpc.aio  # noqa: F401 - whether it is there
     except ImportError:
-        return "tritonclient is not installed: pip install 'edgesight[dev]'"
+        return "tritonclient is not installed: pip install 'edgesight[oip]'"
     return None
 
 

@@ -74,7 +74,8 @@ class _HeldWorker(Worker):
         answer = await super().run(inputs, within, wanted, measure)
         computed = time.perf_counter() - begun
         pictures = sum(len(part) for part in next(iter(inputs.values())))
-        await asyncio.sleep(held_s(pictures) - computed)
+        while (left := begun + held_s(pictures) - time.perf_counter()) > 0.0:  # uvloop's timers end early
+            await asyncio.sleep(left)
         _runs.append(Run(pictures, computed, time.perf_counter() - begun))
         return answer
 

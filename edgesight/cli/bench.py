@@ -403,9 +403,10 @@ def bench_serve_(
     data_dir: DataDir = None,
     json_: Json = False,
 ) -> None:
-    """Put the cascade under load beside what people use today, in virtual time: P99 at the same accuracy.
+    """Put the cascade under load beside what people use today: P99 at the same accuracy.
 
-    Simulated with the very edge, link and service, and the back end's times as measured here. About 8 min.
+    Simulated with the very edge, link and service, and the back end's times as measured here. About 8 min; as root, the
+    section `real` runs six cells for real, too, for about an hour, and holds the simulator against them.
     """
     check_reports(out, "serve.json")  # before torch, which takes seconds
     from edgesight.bench.serve.bench import SECTIONS, Asked, bench_serve

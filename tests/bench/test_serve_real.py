@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("brevitas", reason="brevitas is not installed: extra `build`")
 pytest.importorskip("aioquic", reason="aioquic is not installed: its wheel is missing on this machine")
-pytest.importorskip("tritonclient.grpc.aio", reason="tritonclient is not installed: extra `dev`")
+pytest.importorskip("tritonclient.grpc.aio", reason="tritonclient is not installed: extra `oip`")
 
 from edgesight.bench.serve import real, real_edge, validation, virtual
 from edgesight.bench.serve.bench import SECTIONS, Asked, links_of
@@ -41,7 +41,7 @@ from edgesight.sim.workload import Poisson, Workload, workload
 needs_all = pytest.mark.skipif(real.lacking() is not None, reason=str(real.lacking()))
 
 LATENCY_S = (1e-4, 4e-4)
-CALM = Cell("calm", 0.3, "no loss", (0, 1), calibrates=True)
+CALM = Cell("calm", 0.08, "no loss", (0, 1), calibrates=True)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def setting() -> Setting:
         ladder=calibration.ladder,
     )
     served = material("digits", package, curves, data.test, LATENCY_S, held_profile())
-    return Setting(served, goals, links_of(None), 1e-3, requests=60, warm_up=20)
+    return Setting(served, goals, links_of(None), 1e-3, requests=50, warm_up=10)
 
 
 def made_outcomes(took: np.ndarray, stage: int | np.ndarray = 0) -> Outcomes:
@@ -96,7 +96,6 @@ def test_a_cell_runs_for_real_once_and_the_simulator_says_the_same(
         assert sum(size * len(seconds) for size, seconds in run.ran.runs.items()) >= away.sum()
         bare = simulated(setting.material, setting.load_s, setting.warm_up, run, Fitted())
         again = simulated(setting.material, setting.load_s, setting.warm_up, run, fit(run, bare, setting.material))
-        assert (bare.stage == found.stage).mean() > 0.95
         assert 0.0 < np.median(bare.took_s) <= np.median(found.took_s)
         # One small run on a machine that does other things: far from its bars, and near enough to be no accident.
         assert np.median(again.took_s) == pytest.approx(np.median(found.took_s), rel=0.5)
@@ -156,7 +155,7 @@ def test_runs_are_said_again_in_their_order_and_then_by_the_profile(setting: Set
     up, down = setting.links["no loss"]
     loop = VirtualLoop(*directions(up, down, 0), 0.0)
     took: list[float] = []
-    loop.takes = took.append  # type: ignore[method-assign]
+    loop.takes = took.append  # type: ignore[method-assign, assignment]
     model = TimedModel(setting.material, loop, 0, {}, Replayed({1: (0.5, 0.25), 2: (0.125,)}))
     for size in (1, 2, 1, 1):
         model.run(setting.material.photographs[:size])
