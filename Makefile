@@ -70,7 +70,7 @@ bench-service: $(VENV)/all.stamp ## The data centre's doors: latency, load, many
 bench-watch: $(VENV)/all.stamp ## Watching: how soon audits tell of a fall and how often they are wrong, every counter against a run's log as Prometheus scraped it, the live page in a browser, what it costs; writes build/bench/watch.json
 	$(RUN)edgesight bench watch
 
-bench-serve: $(VENV)/all.stamp ## P99 at the same accuracy under load, beside what people use today, in virtual time; DATA=folder with clothing224.zip, gtsrb32.zip, traces/ (ZOO=, SIGNS_ZOO= trained on the first two); writes build/bench/serve.json
+bench-serve: $(VENV)/all.stamp ## P99 at the same accuracy under load, beside what people use today, in virtual time and, where root may make network namespaces, for real; a fleet, energy; DATA=folder with clothing224.zip, gtsrb32.zip, traces/ (ZOO=, SIGNS_ZOO= trained on the first two); writes build/bench/serve.json
 	$(RUN)edgesight bench serve $(if $(DATA),--photographs $(DATA)/clothing224.zip --signs $(DATA)/gtsrb32.zip --traces $(DATA)/traces) $(if $(ZOO),--zoo $(ZOO)) $(if $(SIGNS_ZOO),--signs-zoo $(SIGNS_ZOO))
 
 bench-plan: $(VENV)/all.stamp ## All planners against the authors' methods, exact ones and baselines; DATA=folder with traces/, jellybean-vqa/

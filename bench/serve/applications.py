@@ -26,6 +26,7 @@ import numpy.typing as npt
 from edgesight.bench.serve.data import Prepared
 from edgesight.bench.serve.links import Links
 from edgesight.bench.serve.material import Processor, TimedModel
+from edgesight.bench.serve.replay import Host
 from edgesight.bench.serve.systems import DATA_CENTRE, EDGE, HEDGED, SELECTING, TWO_STAGE, System
 from edgesight.bench.serve.virtual import (
     PORT,
@@ -34,9 +35,11 @@ from edgesight.bench.serve.virtual import (
     Known,
     Outcomes,
     Way,
-    at_data_centre,
+    arrive,
+    ask_data_centre,
     at_edge,
-    one_stream,
+    grpc,
+    opened,
     our_link,
     quic_streams,
     virtually,
@@ -138,7 +141,7 @@ def serve_all(
     }
     return {
         EDGE: Served(_counted(coming, _Away(edge, 0, 0.0, 0))),
-        DATA_CENTRE: Served(_offloading(served, coming, links, one_stream, known, None, seed)),
+        DATA_CENTRE: Served(_offloading(served, coming, links, grpc, known, None, seed)),
         **{
             system: Served(
                 _counted(coming, replace(away, answered=_instead(here, chosen, served, away))),
@@ -166,13 +169,13 @@ def swaps_by_memory(served: Sequence[Prepared], coming: Mixed, bandwidth: float)
 
 def on_device(
     served: Sequence[Prepared], coming: Mixed, chosen: Sequence[Ints], memory: int, bandwidth: float
-) -> tuple[list[Answered], int]:
+) -> tuple[list[list[Answered]], int]:
     """What one device answers by the variants `chosen` for each application's requests; and its swaps.
 
     The answers of those that go to the data centre, whose variant is the number of stages, mean nothing. `memory` is in
     bytes, and holds the largest variant.
     """
-    found: list[Answered] = [[] for _ in served]
+    found: list[list[Answered]] = [[] for _ in served]
     loaded: OrderedDict[tuple[int, int], int] = OrderedDict()  # bytes by application and variant; last used, last
     free, swaps = 0.0, 0
     for application, now in zip(coming.application.tolist(), coming.at.tolist(), strict=True):
@@ -210,7 +213,7 @@ def _chosen(served: Sequence[Prepared], coming: Mixed) -> list[Ints]:
 class _Away:
     """What the data centre answered of the requests that were sent there, by application."""
 
-    answered: list[Answered]
+    answered: list[list[Answered]]
     bytes: int
     busy_s: float
     ran: int
@@ -225,10 +228,12 @@ def _away(
     ]
     if not any(map(len, parts)):
         return _Away([[] for _ in served], 0, 0.0, 0)
-    return _over_link(served, parts, links, one_stream, known, None, seed)
+    return _over_link(served, parts, links, grpc, known, None, seed)
 
 
-def _instead(here: list[Answered], chosen: Sequence[Ints], served: Sequence[Prepared], away: _Away) -> list[Answered]:
+def _instead(
+    here: list[list[Answered]], chosen: Sequence[Ints], served: Sequence[Prepared], away: _Away
+) -> list[list[Answered]]:
     """The device's answers, and the data centre's in place of those that it did not give."""
     found = []
     for one, answers, variants, there in zip(served, here, chosen, away.answered, strict=True):
@@ -266,16 +271,16 @@ def _over_link(
     Raises what the programs raise.
     """
 
-    async def asked(loop: VirtualLoop, offload: Offload, one: Prepared, part: Workload) -> Answered:
+    async def asked(loop: VirtualLoop, offload: Offload, one: Prepared, part: Workload) -> list[Answered]:
         if not len(part):
             return []
         if system is None:
-            return await at_data_centre(offload, one.material, part)
+            return await arrive(part, ask_data_centre(one.material, part, offload), Host())
         targets = [goal.two_stage if system is TWO_STAGE else goal.cascade for goal in one.goals]
         stages = 1 if system is TWO_STAGE else len(one.material.labels)
         return await at_edge(loop, offload, one.material, targets, part, stages, hedged=system is HEDGED)
 
-    async def main(loop: VirtualLoop, trust: Trust) -> tuple[list[Answered], list[TimedModel]]:
+    async def main(loop: VirtualLoop, trust: Trust) -> tuple[list[list[Answered]], list[TimedModel]]:
         processor = Processor()
         models = [
             TimedModel(one.material, loop, seed + place, of, processor)
@@ -283,7 +288,7 @@ def _over_link(
         ]
         async with contextlib.AsyncExitStack() as stack:
             ways = [
-                await stack.enter_async_context(way(one.material, model, trust, PORT + place))
+                await stack.enter_async_context(opened(way, one.material, model, trust, PORT + place))
                 for place, (one, model) in enumerate(zip(served, models, strict=True))
             ]
             work = (asked(loop, *one) for one in zip(ways, served, parts, strict=True))

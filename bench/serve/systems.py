@@ -18,12 +18,13 @@ import numpy as np
 
 from edgesight.bench.serve.links import Links
 from edgesight.bench.serve.material import Material
+from edgesight.bench.serve.replay import Host, Replayed
 from edgesight.bench.serve.virtual import (
     WARM_UP,
     Known,
     Outcomes,
     Way,
-    one_stream,
+    grpc,
     our_link,
     quic_streams,
     run_data_centre,
@@ -126,7 +127,7 @@ class System:
 
 
 EDGE = System("edge", "always the edge", today=True)
-DATA_CENTRE = System("data-centre", "always the data centre, one ordered stream", today=True)
+DATA_CENTRE = System("data-centre", "always the data centre, over gRPC", today=True)
 SELECTING = System("selecting", "a model-selecting server", today=True)
 TWO_STAGE = System("two-stage", "two stages over QUIC streams", today=True)
 STREAMS = System("streams", "ours, over QUIC streams")
@@ -143,7 +144,7 @@ class Served:
     swaps: int = 0
 
 
-def serve(
+def serve(  # noqa: PLR0913 - all that a cell is
     system: System,
     material: Material,
     goals: Sequence[Goal],
@@ -153,25 +154,45 @@ def serve(
     *,
     load_s: float,
     seed: int = 0,
+    replayed: Replayed | None = None,
+    warm_up: int = WARM_UP,
 ) -> Served:
     """Put a `system` under a workload whose targets are the `goals`, by place.
 
-    `load_s` is the time that a selecting server takes to load a variant on the device.
+    `load_s` is the time that a selecting server takes to load a variant on the device. With what is `replayed` of a
+    real run, that is said again.
     """
     if system is EDGE:
-        return Served(_on_device(material, workload, np.full(len(workload), len(material.labels) - 1), 0.0)[0])
+        variants = np.full(len(workload), len(material.labels) - 1)
+        return Served(_on_device(material, workload, variants, 0.0, replayed, warm_up)[0])
     if system is DATA_CENTRE:
-        return Served(run_data_centre(material, workload, links, one_stream, known, seed=seed))
+        return Served(
+            run_data_centre(material, workload, links, grpc, known, seed=seed, warm_up=warm_up, replayed=replayed)
+        )
     if system is SELECTING:
-        return _selected(material, goals, workload, links, known, load_s, seed)
+        return _selected(material, goals, workload, links, known, load_s, seed, replayed, warm_up)
     ways: dict[System, Way] = {TWO_STAGE: quic_streams, STREAMS: quic_streams}
     targets = [goal.two_stage if system is TWO_STAGE else goal.cascade for goal in goals]
     way = ways.get(system, our_link)
     stages = 1 if system is TWO_STAGE else len(material.labels)
-    return Served(run_edge(material, targets, workload, links, way, known, stages, hedged=system is HEDGED, seed=seed))
+    return Served(
+        run_edge(
+            material,
+            targets,
+            workload,
+            links,
+            way,
+            known,
+            stages,
+            hedged=system is HEDGED,
+            seed=seed,
+            warm_up=warm_up,
+            replayed=replayed,
+        )
+    )
 
 
-def _selected(
+def _selected(  # noqa: PLR0913 - all that a cell is
     material: Material,
     goals: Sequence[Goal],
     workload: Workload,
@@ -179,33 +200,41 @@ def _selected(
     known: Known,
     load_s: float,
     seed: int,
+    replayed: Replayed | None,
+    warm_up: int,
 ) -> Served:
     """Each request at the variant of its goal."""
     variants = np.array([goal.variant for goal in goals])[workload.target]
     away = variants == len(material.labels)
-    here, swaps = _on_device(material, workload, variants, load_s, warm_up=0)
+    here, swaps = _on_device(material, workload, variants, load_s, replayed, 0)
     label, took, late, stage = here.label.copy(), here.took_s.copy(), here.late.copy(), here.stage.copy()
     sent, busy, ran = 0, 0.0, 0
     if away.any():
         part = workload.take(np.flatnonzero(away))
-        there = run_data_centre(material, part, links, one_stream, known, seed=seed, warm_up=0)
+        there = run_data_centre(material, part, links, grpc, known, seed=seed, warm_up=0, replayed=replayed)
         label[away], took[away], late[away], stage[away] = there.label, there.took_s, there.late, there.stage
         sent, busy, ran = there.bytes, there.busy_s, there.ran
-    counted = slice(WARM_UP, None)
+    counted = slice(warm_up, None)
     return Served(Outcomes(label[counted], took[counted], late[counted], stage[counted], sent, busy, ran), swaps)
 
 
 def _on_device(
-    material: Material, workload: Workload, variants: np.ndarray, load_s: float, warm_up: int = WARM_UP
+    material: Material,
+    workload: Workload,
+    variants: np.ndarray,
+    load_s: float,
+    replayed: Replayed | None,
+    warm_up: int,
 ) -> tuple[Outcomes, int]:
     """First come, first served, by the stages `variants` alone; those of the data centre take no part. And swaps."""
     stages = len(material.labels)
     label = np.zeros(len(workload), np.int64)
     took = workload.deadline_s.copy()
     free, resident, swaps = 0.0, -1, 0
+    host = Host.of(replayed)
     for number in np.flatnonzero(variants < stages):
         variant = int(variants[number])
-        begins = max(free, float(workload.at[number]))
+        begins = max(free, float(workload.at[number]) + host.takes())
         if variant != resident:
             swaps += resident >= 0
             begins += load_s if resident >= 0 else 0.0

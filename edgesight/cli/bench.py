@@ -424,9 +424,11 @@ def bench_serve_(  # noqa: PLR0913 - each is a flag
     data_dir: DataDir = None,
     json_: Json = False,
 ) -> None:
-    """Put the cascade under load beside what people use today, in virtual time: P99 at the same accuracy.
+    """Put the cascade under load beside what people use today: P99 at the same accuracy.
 
-    Simulated with the very edge, link and service, and the back end's times as measured here. About 15 min.
+    Simulated with the very edge, link and service, and the back end's times as measured here. Half an hour; as root,
+    the section `real` runs six cells for real, too, for about an hour, and holds the simulator against them. Where
+    zoos of photographs or signs are not named, their networks are trained first, each for half an hour.
     """
     check_reports(out, "serve.json")  # before torch, which takes seconds
     from edgesight.bench.photograph.asked import Photographs, Signs

@@ -75,7 +75,7 @@ class Stalls(TimedModel):
         return super().run(images)
 
 
-class StallingFabric(virtual.VirtualFabric):
+class StallingFabric(virtual.TimedFabric):
     """Stands still once, for a second."""
 
     runs = 0
@@ -84,7 +84,7 @@ class StallingFabric(virtual.VirtualFabric):
         """As the fabric does."""
         self.runs += 1
         if self.runs == Stalls.after:
-            self._loop.takes(STALL_S)
+            self._takes(STALL_S)
         return super().run(images, sets)
 
 
@@ -116,7 +116,7 @@ def test_a_back_end_that_stalls_hides_no_queue(
 
 
 def test_a_fabric_that_stalls_hides_no_queue_either(one: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(virtual, "VirtualFabric", StallingFabric)
+    monkeypatch.setattr(virtual, "TimedFabric", StallingFabric)
     monkeypatch.setattr(virtual, "WARM_UP", 0)
     target = one.goals[0].cascade.model_copy(update={"thresholds": [NEVER, ALWAYS]})
     found = virtual.run_edge(one.material, [target], steady(500, 0.25), LINK, virtual.our_link, {}, 2)
@@ -126,7 +126,7 @@ def test_a_fabric_that_stalls_hides_no_queue_either(one: Prepared, monkeypatch: 
 
 
 def test_what_an_edge_takes_no_more_is_unanswered(one: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(virtual, "VirtualFabric", StallingFabric)
+    monkeypatch.setattr(virtual, "TimedFabric", StallingFabric)
     monkeypatch.setattr(virtual, "WARM_UP", 0)
     target = one.goals[0].cascade.model_copy(update={"thresholds": [NEVER, ALWAYS]})
     coming = steady(1_000)
