@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+import edgesight.cli.bench_serving
 import edgesight.cli.plan.adapt
 import edgesight.cli.plan.place
 import edgesight.cli.plan.split

@@ -148,7 +148,7 @@ def bench_link_(  # noqa: PLR0913 - a command's options are its surface
     from edgesight.quant.datasets import folder_of, load
     from edgesight.quant.splits import DataSetError
 
-    chosen = _chosen({name: one.title for name, one in SECTIONS.items()}, section, list_)
+    chosen = chosen_sections({name: one.title for name, one in SECTIONS.items()}, section, list_)
     check_reports(out, "link.json", "link.png")
     fashion = None
     with suppress(DataSetError):  # then the section says what it lacks
@@ -218,7 +218,7 @@ def bench_prove_mutants_(
     end_of_bench(met, out / "prove-mutants.json", json_)
 
 
-def _chosen(titles: dict[str, str], named: list[str] | None, listed: bool) -> list[str]:
+def chosen_sections(titles: dict[str, str], named: list[str] | None, listed: bool) -> list[str]:
     """The sections `named`, which are of `titles`; where they are to be `listed` that is done, and the command ends."""
     if listed:
         for name, title in titles.items():
@@ -311,7 +311,7 @@ def bench_photograph_(  # noqa: PLR0913 - a command's options are its surface
     from edgesight.quant.datasets import folder_of
     from edgesight.quant.splits import DataSetError
 
-    chosen = _chosen({name: one.title for name, one in SECTIONS.items()}, section, list_)
+    chosen = chosen_sections({name: one.title for name, one in SECTIONS.items()}, section, list_)
     shipped = None
     with suppress(DataSetError):  # then the kernel of the photographs alone is measured
         shipped = shipped_folder() / "fashion-mnist", "fashion-mnist", folder_of("fashion-mnist", data_dir, FETCHED)
@@ -325,131 +325,6 @@ def bench_photograph_(  # noqa: PLR0913 - a command's options are its surface
     )
     met = bench_photograph(out, Console(stderr=json_), asked, chosen)
     end_of_bench(met, out / "photograph.json", json_)
-
-
-@group.command("service")
-def bench_service_(
-    section: Annotated[
-        list[str] | None, typer.Option(help="Section to run alone, may be repeated: see --list. Default: all.")
-    ] = None,
-    image_client: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, dir_okay=False, help="tritonclient's image_client.py, which is then run as it is against us."
-        ),
-    ] = None,
-    peers: Annotated[
-        bool,
-        typer.Option(help="Install other servers by pip below the bench's folder, and measure them beside."),
-    ] = True,
-    again: Annotated[bool, typer.Option("--again", help="Measure again what was measured already.")] = False,
-    list_: Annotated[bool, typer.Option("--list", help="List the sections and end.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for service.json and what each section found.")] = Path(
-        "build/bench"
-    ),
-    json_: Json = False,
-) -> None:
-    """Measure the data centre's doors: latency, load, many models, fairness, clients, fuzzing, kills. About 15 min.
-
-    Stopped, the same command goes on with the sections that are still to be run.
-    """
-    check_reports(out, "service.json")
-    from edgesight.bench.service.asked import Asked
-    from edgesight.bench.service.bench import SECTIONS, bench_service
-
-    chosen = _chosen({name: one.title for name, one in SECTIONS.items()}, section, list_)
-    met = bench_service(out, Console(stderr=json_), Asked(image_client, peers), chosen, again=again)
-    end_of_bench(met, out / "service.json", json_)
-
-
-@group.command("watch")
-def bench_watch_(
-    section: Annotated[
-        list[str] | None, typer.Option(help="A section to run alone; may be given again. --list lists them.")
-    ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List the sections and end.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for watch.json and what each section found.")] = Path("build/bench"),
-    data_dir: DataDir = None,
-    json_: Json = False,
-) -> None:
-    """Measure how soon audits tell that targets do not hold any more, and how often they are wrong.
-
-    Then every counter against the log of a run with faults, as a real Prometheus scraped it (Debian's package
-    prometheus); the live page in headless Chromium (Debian's package chromium); and what an edge that is audited,
-    scraped and looked at answers less than one that is not. About 25 min.
-
-    Stopped, the same command goes on with the sections that are still to be run.
-    """
-    check_reports(out, "watch.json")  # before torch, which takes seconds
-    from edgesight.bench.watch.bench import SECTIONS, Asked, bench_watch
-    from edgesight.quant.datasets import folder_of
-    from edgesight.quant.splits import DataSetError
-
-    chosen = _chosen({name: one.title for name, one in SECTIONS.items()}, section, list_)
-    folder = None
-    with suppress(DataSetError):  # then the section says what it lacks
-        folder = folder_of("fashion-mnist", data_dir, FETCHED)
-    end_of_bench(bench_watch(out, Console(stderr=json_), Asked(folder), chosen), out / "watch.json", json_)
-
-
-@group.command("serve")
-def bench_serve_(  # noqa: PLR0913 - each is a flag
-    section: Annotated[
-        list[str] | None, typer.Option(help="A section to run alone; may be given again. --list lists them.")
-    ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List the sections and end.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for serve.json and what each section found.")] = Path("build/bench"),
-    photographs: Annotated[
-        Path | None, typer.Option(help="Folder or .zip of photographs in class subfolders, the larger the better.")
-    ] = None,
-    zoo: Annotated[
-        Path | None, typer.Option(help="Zoo that `train` wrote of the photographs; without it, it is trained first.")
-    ] = None,
-    signs: Annotated[
-        Path | None, typer.Option(help="Folder or .zip of GTSRB's signs in class subfolders, 32 x 32 pixels.")
-    ] = None,
-    signs_zoo: Annotated[
-        Path | None, typer.Option(help="Zoo that `train` wrote of the signs; without it, it is trained first.")
-    ] = None,
-    traces: Annotated[Path | None, typer.Option(help="Folder with TMobile-LTE-short.up and .down.")] = None,
-    gpu_profile: Annotated[
-        Path | None, typer.Option(help="gpu.json of `make bench-gpu`, by which the fleet's servers run.")
-    ] = None,
-    arrivals: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, dir_okay=False, help="File of moments at which requests come, in seconds, one a line."
-        ),
-    ] = None,
-    data_dir: DataDir = None,
-    json_: Json = False,
-) -> None:
-    """Put the cascade under load beside what people use today: P99 at the same accuracy.
-
-    Simulated with the very edge, link and service, and the back end's times as measured here. Half an hour; as root,
-    the section `real` runs six cells for real, too, for about an hour, and holds the simulator against them. Where
-    zoos of photographs or signs are not named, their networks are trained first, each for half an hour.
-    """
-    check_reports(out, "serve.json")  # before torch, which takes seconds
-    from edgesight.bench.photograph.asked import Photographs, Signs
-    from edgesight.bench.serve.asked import Asked
-    from edgesight.bench.serve.bench import SECTIONS, bench_serve
-    from edgesight.quant.datasets import folder_of
-    from edgesight.quant.splits import DataSetError
-
-    chosen = _chosen({name: one.title for name, one in SECTIONS.items()}, section, list_)
-    folder = None
-    with suppress(DataSetError):  # then the section says what it lacks
-        folder = folder_of("fashion-mnist", data_dir, FETCHED)
-    asked = Asked(
-        fashion_mnist=folder,
-        photographs=Photographs(f"folder:{photographs}", zoo=zoo) if photographs else None,
-        signs=Signs(f"folder:{signs}", zoo=signs_zoo) if signs else None,
-        traces=traces,
-        gpu=gpu_profile,
-        arrivals=arrivals,
-    )
-    end_of_bench(bench_serve(out, Console(stderr=json_), asked, chosen), out / "serve.json", json_)
 
 
 @group.command("plan")
