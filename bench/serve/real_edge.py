@@ -84,7 +84,7 @@ class Triton:
     ) -> Offloaded:
         """As `Offload` has it."""
         if within <= 0.0:
-            raise NoAnswer("the deadline passed before it was asked", asked=False)
+            raise NoAnswer("the deadline passed before it was asked: give more time", asked=False)
         tensor = self._library.InferInput(self._given, [1, *image.shape], "UINT8")
         tensor.set_data_from_numpy(image[None])
         wanted = [self._library.InferRequestedOutput(self._wanted)]

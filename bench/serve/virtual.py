@@ -151,7 +151,7 @@ class Slowed:
         reply = await self._offload.offload(image, within, accuracy, trace)
         await asyncio.sleep(min(self._more_s, ends - loop.time()))
         if loop.time() >= ends:
-            raise NoAnswer("the answer came after the deadline")
+            raise NoAnswer("the answer came after the deadline: give more time")
         return reply
 
 

@@ -52,7 +52,7 @@ def asked(
 
             tasks = []
             for number, gap in enumerate(gaps_s):
-                await asyncio.sleep(gap)
+                await asyncio.sleep(gap)  # sleeps: in virtual time
                 tasks.append(loop.create_task(one(number % 256)))
             return list(await asyncio.gather(*tasks))
 
