@@ -135,7 +135,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         until = time.monotonic() + _START_WITHIN_S
         while True:
@@ -197,7 +197,7 @@ def _no_end_meanwhile() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Of the process that is about to be a program: when the thread that starts it is gone, SIGTERM comes."""
     for number in _ENDS:
         if signal.getsignal(number) is not signal.SIG_IGN:

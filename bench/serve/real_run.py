@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from edgesight.bench.kept import ROOT
+from edgesight.bench.link.programs import die_with_parent
 from edgesight.bench.serve.links import Links
 from edgesight.bench.serve.material import Material
 from edgesight.bench.serve.real_data_centre import READY
@@ -165,7 +166,12 @@ def run_once(
     )
 
 
-_OPTIONS: dict[str, Any] = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True}
+_OPTIONS: dict[str, Any] = {
+    "cwd": ROOT,
+    "stdout": subprocess.PIPE,
+    "text": True,
+    "preexec_fn": die_with_parent,  # else a bench that is killed leaves them behind
+}
 
 
 def _edge(job: Path, address: str) -> list[str]:

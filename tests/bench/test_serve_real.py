@@ -183,6 +183,11 @@ def test_what_hosts_take_is_found_again(setting: Setting) -> None:
         assert np.percentile(again.took_s, percent) == pytest.approx(np.percentile(true.took_s, percent), rel=bar)
 
 
+def test_repeats_that_calibrate_are_pooled() -> None:
+    one = validation.pooled([Fitted((0.1,), 1.0), Fitted((0.2, 0.3), 2.0), Fitted((), 9.0)])
+    assert one == Fitted((0.1, 0.2, 0.3), 2.0)
+
+
 def test_the_simulator_is_judged_by_repeats_that_calibrated_nothing(setting: Setting) -> None:
     took = np.linspace(0.01, 0.02, 200)
 
