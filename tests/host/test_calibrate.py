@@ -17,19 +17,18 @@ from hypothesis import strategies as st
 from edgesight.host.accuracy_targets import CalibrationError, advice, lower_bound, parse_targets
 from edgesight.host.calibrate import (
     GRID,
-    Observed,
     ThresholdPath,
     _parts,
     calibrate,
     confidence_curve,
     expected_calibration_error,
-    reaching,
     resplit_check,
 )
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.fabric.base import NEVER
 from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.kernel import Calibration
+from edgesight.host.observed import Observed, reaching
 from edgesight.host.package import Package
 from tests.host.by_hand import clear_images, sums
 from tests.host.drawn import LOSS, LOSSES, SAMPLE, SHA, draw
