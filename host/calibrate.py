@@ -9,12 +9,22 @@ disjoint images:
 
 1. The curves are fitted on one part (`FIT_SHARE`) of the images, which suggests targets, too, where none are named
    (`edgesight.host.accuracy_targets`). From there on the path from p to thresholds is fixed.
-2. On the other part every target t is tested along the fixed grid `GRID`, from offload-everything downwards: at each p
-   the hypothesis "the cascade's accuracy at p is below t" is rejected when the exact one-sided Clopper-Pearson bound of
-   level 1 - family_error / len(targets) reaches t. The first p that fails ends the sequence; the last that passed is
-   kept. In such a fixed sequence a wrong p is only ever kept if the first wrong hypothesis met was rejected, so one
-   target is missed with probability at most family_error / len(targets), and any of them (Bonferroni) with at most
-   family_error. A curve fitted on the tested images would depend on their answers and break the first step.
+2. On the other part every target t is tested along one fixed sequence of rows (`RowOrder`), from offload-everything
+   downwards: at each row the hypothesis "the cascade's accuracy under it is below t" is rejected when the exact
+   one-sided Clopper-Pearson bound of level 1 - family_error / len(targets) reaches t. The first row that fails ends
+   the sequence; the last that passed is kept. In such a fixed sequence a wrong row is only ever kept if the first wrong
+   hypothesis met was rejected, so one target is missed with probability at most family_error / len(targets), and any of
+   them (Bonferroni) with at most family_error. A curve fitted on the tested images would depend on their answers and
+   break the first step.
+
+Where the last stage reaches a target alone, nothing need be offloaded, but along one p a share of the images still is:
+that stage gets a threshold of its own as long as its least sure answers are less sure than p. The sequence therefore
+has two parts. The first goes down the grid `GRID` as far as the images that fit the curves are answered at least as
+well as by the last stage alone, and no further: beyond, each row offloads, and answers worse than that stage, which
+offloads nothing. The second begins with that stage alone and goes down the same grid for the stages before it, while it
+answers whatever they leave, so that it is asked ever less. Where the second part begins is known before the tested
+images are seen, so that the sequence is as fixed as one without it. It costs no share of the error, and a target that
+the second part cannot keep ends at the first part's last row.
 
 A target that fails at the very start, where everything is offloaded, is refused with the bound reached there.
 
@@ -52,7 +62,7 @@ from edgesight.host.accuracy_targets import (
     suggested,
     tested_of,
 )
-from edgesight.host.fabric.base import NEVER
+from edgesight.host.fabric.base import ALWAYS, NEVER
 from edgesight.host.kernel import (
     OFFLOAD_EVERYTHING,
     Agreement,
@@ -140,8 +150,8 @@ def calibrate(
             f"{_share(observed.backend_right[:guaranteed]):.0%} rightly: give more labelled pictures, or a better back "
             "end"
         )
-    path = ThresholdPath.fitted(fit)
-    right, answered = path.walk(test)
+    order = RowOrder.fitted(fit, guaranteed)
+    right, answered = order.walk(test)
     bounds = lower_bound(right[:guaranteed], test.count, family_error / len(wanted)).min(axis=0)
     offered: list[Target] = []
     refused: list[Refused] = []
@@ -150,13 +160,14 @@ def calibrate(
         if kept is None:
             refused.append(Refused(accuracy=accuracy, best_reachable=float(bounds[0])))
             continue
-        thresholds = path.thresholds[:, kept]
+        thresholds = order.thresholds[:, kept]
         offloaded = reaching(observed, thresholds)[-1]
         offered.append(
             Target(
                 accuracy=accuracy,
                 set_index=len(offered),
-                confidence=float(GRID[kept]),
+                confidence=float(order.confidences[kept]),
+                last_stage_always=kept >= order.offloading.rows,
                 thresholds=[int(threshold) for threshold in thresholds],
                 lower_bound=float(bounds[kept]),
                 calibration_accuracies=[float(count / test.count) for count in right[:, kept]],
@@ -165,7 +176,7 @@ def calibrate(
                 backend_confidences=[
                     _succession(bucket[offloaded if offloaded.any() else ...]) for bucket in observed.backend_right
                 ],
-                agreement=_agreement(test, path.thresholds, kept, guaranteed, len(wanted)),
+                agreement=_agreement(test, order.thresholds, kept, guaranteed, len(wanted)),
             )
         )
     everyone = np.full(observed.margins.shape[0], NEVER)
@@ -214,15 +225,15 @@ def resplit_check(
     generator = np.random.default_rng(seed)
     broken = 0
     for _ in range(count):
-        order = generator.permutation(pool.count)
-        fit, test = _parts(pool.take(order[:images]), generator)
-        rest = pool.take(order[images:])
+        shuffled = generator.permutation(pool.count)
+        fit, test = _parts(pool.take(shuffled[:images]), generator)
+        rest = pool.take(shuffled[images:])
         wanted = _wanted(targets, fit, test.count, guaranteed, family_error)
         if not wanted:
             continue
-        path = ThresholdPath.fitted(fit)
-        bounds = lower_bound(path.walk(test)[0][:guaranteed], test.count, family_error / len(wanted)).min(axis=0)
-        accuracy = path.walk(rest)[0][:guaranteed].min(axis=0) / rest.count
+        order = RowOrder.fitted(fit, guaranteed)
+        bounds = lower_bound(order.walk(test)[0][:guaranteed], test.count, family_error / len(wanted)).min(axis=0)
+        accuracy = order.walk(rest)[0][:guaranteed].min(axis=0) / rest.count
         kept = [(target, _last_passing(bounds >= target)) for target in wanted]
         broken += any(index is not None and accuracy[index] < target for target, index in kept)
     return Resplits(
@@ -232,27 +243,43 @@ def resplit_check(
 
 @dataclass(frozen=True)
 class ThresholdPath:
-    """Margin thresholds along the grid: [stages, GRID], never growing from one grid point to the next."""
+    """Margin thresholds along falling confidences: [stages, rows], never growing from one row to the next."""
 
-    thresholds: Ints
+    confidences: Floats  # [rows]: p
+    thresholds: Ints  # [stages, rows]
 
     @classmethod
     def fitted(cls, fit: Observed) -> ThresholdPath:
-        """The path of the confidence curves that are fitted to these images."""
+        """The path that the confidence curves which are fitted to these images give along `GRID`."""
         rows = []
         for margins, right in zip(fit.margins, fit.right, strict=True):
             starts, confidences = confidence_curve(margins, right)
             block = np.searchsorted(confidences, GRID, side="left")  # first block that is sure enough
             rows.append(np.append(starts, NEVER)[block])
-        return cls(np.stack(rows).astype(np.int64))
+        return cls(GRID, np.stack(rows).astype(np.int64))
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return int(self.confidences.size)
+
+    def first(self, rows: int) -> ThresholdPath:
+        """So many of the rows, from the first on."""
+        return ThresholdPath(self.confidences[:rows], self.thresholds[:, :rows])
+
+    def keeping(self) -> ThresholdPath:
+        """The same, but that the last stage answers whatever the stages before it leave."""
+        thresholds = self.thresholds.copy()
+        thresholds[-1] = ALWAYS
+        return ThresholdPath(self.confidences, thresholds)
 
     def walk(self, images: Observed) -> tuple[Ints, Ints]:
-        """Right answers by bucket [buckets, GRID], and answers by stage, back end last [stages + 1, GRID], at every p.
+        """Right answers by bucket [buckets, rows], and answers by stage, back end last [stages + 1, rows].
 
-        Thresholds fall along the grid, so each image has for each stage one grid point from which on that stage would
-        answer it; counting where those points lie answers all grid points in one pass over the images.
+        Thresholds fall along the rows, so each image has for each stage one row from which on that stage would answer
+        it; counting where those lie answers all rows in one pass over the images.
         """
-        points = GRID.size
+        points = self.rows
 
         def from_to(begin: Ints, until: Ints, chosen: Bools | None = None) -> Ints:
             """How many (`chosen`) images are answered at every point, each from `begin` on and before `until`."""
@@ -276,8 +303,48 @@ class ThresholdPath:
         return np.stack([right + from_to(first, until, bucket) for bucket in images.backend_right]), answered
 
 
+@dataclass(frozen=True)
+class RowOrder:
+    """The rows that targets are tested along: those that offload, then those of which the last stage keeps everything.
+
+    The second part may be empty: where nothing is gained by it.
+    """
+
+    offloading: ThresholdPath
+    keeping: ThresholdPath
+
+    @classmethod
+    def fitted(cls, fit: Observed, guaranteed: int) -> RowOrder:
+        """The order that these images give; they may not be the tested ones.
+
+        The first row offloads everything. From the last one on that answers as many of them rightly, in each of the
+        `guaranteed` buckets, as the last stage alone, there is nothing left to offload for.
+        """
+        path = ThresholdPath.fitted(fit)
+        right = path.walk(fit)[0][:guaranteed].min(axis=0)
+        as_good = np.flatnonzero(right >= fit.right[-1].sum())
+        offloading = path.first(1 + int(as_good.max(initial=0)))
+        return cls(offloading, path.keeping().first(path.rows if offloading.rows < path.rows else 0))
+
+    @property
+    def confidences(self) -> Floats:
+        """The p of every row [rows]."""
+        return np.concatenate([self.offloading.confidences, self.keeping.confidences])
+
+    @property
+    def thresholds(self) -> Ints:
+        """Margin thresholds [stages, rows]."""
+        return np.concatenate([self.offloading.thresholds, self.keeping.thresholds], axis=1)
+
+    def walk(self, images: Observed) -> tuple[Ints, Ints]:
+        """As `ThresholdPath.walk`, over the rows of both parts."""
+        walked = (part.walk(images) for part in (self.offloading, self.keeping))
+        right, answered = zip(*walked, strict=True)
+        return np.concatenate(right, axis=1), np.concatenate(answered, axis=1)
+
+
 def _agreement(test: Observed, path: Ints, kept: int, guaranteed: int, targets: int) -> Agreement | None:
-    """How often fabric and back end agree on what the fabric answers under row `kept` of `path` [stages, GRID].
+    """How often fabric and back end agree on what the fabric answers under row `kept` of `path` [stages, rows].
 
     The row was chosen by these images, so that the bound holds for all rows that there are at once (Bonferroni). Only
     images of which something came to the back end count: of others an audit has no reply either.
@@ -322,7 +389,7 @@ def _wanted(targets: Targets, fit: Observed, tested: int, guaranteed: int, famil
 
 
 def _last_passing(passes: Bools) -> int | None:
-    """Index of the last grid point before the first that fails; None where the first one fails."""
+    """Index of the last row before the first that fails; None where the first one fails."""
     passed = int(passes.size if passes.all() else np.argmin(passes))
     return passed - 1 if passed else None
 
