@@ -16,10 +16,11 @@ from PIL import Image
 
 from edgesight.bench.report import Check
 from edgesight.host.accuracy_targets import AUTO, CalibrationError
-from edgesight.host.calibrate import LOSSES, Observed, calibrate, right_under
+from edgesight.host.calibrate import LOSSES, calibrate
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.kernel import Sample
 from edgesight.host.link.quality import ladder_of
+from edgesight.host.observed import Observed, right_under
 from edgesight.host.package import Package
 from edgesight.quant.splits import Photographs, Split
 from edgesight.sim.observe import Stages, observe_once

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgesight.host.calibrate import Observed, ThresholdPath, reaching, right_under
+from edgesight.host.calibrate import ThresholdPath
 from edgesight.host.fabric.base import NEVER
+from edgesight.host.observed import Observed, reaching, right_under
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,22 @@ disjoint images:
 
 1. The curves are fitted on one part (`FIT_SHARE`) of the images, which suggests targets, too, where none are named
    (`edgesight.host.accuracy_targets`). From there on the path from p to thresholds is fixed.
-2. On the other part every target t is tested along the fixed grid `GRID`, from offload-everything downwards: at each p
-   the hypothesis "the cascade's accuracy at p is below t" is rejected when the exact one-sided Clopper-Pearson bound of
-   level 1 - family_error / len(targets) reaches t. The first p that fails ends the sequence; the last that passed is
-   kept. In such a fixed sequence a wrong p is only ever kept if the first wrong hypothesis met was rejected, so one
-   target is missed with probability at most family_error / len(targets), and any of them (Bonferroni) with at most
-   family_error. A curve fitted on the tested images would depend on their answers and break the first step.
+2. On the other part every target t is tested along one fixed sequence of rows (`RowOrder`), from offload-everything
+   downwards: at each row the hypothesis "the cascade's accuracy under it is below t" is rejected when the exact
+   one-sided Clopper-Pearson bound of level 1 - family_error / len(targets) reaches t. The first row that fails ends
+   the sequence; the last that passed is kept. In such a fixed sequence a wrong row is only ever kept if the first wrong
+   hypothesis met was rejected, so one target is missed with probability at most family_error / len(targets), and any of
+   them (Bonferroni) with at most family_error. A curve fitted on the tested images would depend on their answers and
+   break the first step.
+
+Where the last stage reaches a target alone, nothing need be offloaded, but along one p a share of the images still is:
+that stage gets a threshold of its own as long as its least sure answers are less sure than p. The sequence therefore
+has two parts. The first goes down the grid `GRID` as far as the images that fit the curves are answered at least as
+well as by the last stage alone, and no further: beyond, each row offloads, and answers worse than that stage, which
+offloads nothing. The second begins with that stage alone and goes down the same grid for the stages before it, while it
+answers whatever they leave, so that it is asked ever less. Where the second part begins is known before the tested
+images are seen, so that the sequence is as fixed as one without it. It costs no share of the error, and a target that
+the second part cannot keep ends at the first part's last row.
 
 A target that fails at the very start, where everything is offloaded, is refused with the bound reached there.
 
@@ -52,8 +62,7 @@ from edgesight.host.accuracy_targets import (
     suggested,
     tested_of,
 )
-from edgesight.host.fabric.base import NEVER
-from edgesight.host.fabric.csim import below
+from edgesight.host.fabric.base import ALWAYS, NEVER
 from edgesight.host.kernel import (
     OFFLOAD_EVERYTHING,
     Agreement,
@@ -66,6 +75,7 @@ from edgesight.host.kernel import (
     Sample,
     Target,
 )
+from edgesight.host.observed import Observed, reaching
 
 FAMILY_ERROR = 0.05
 AGREEMENT_ERROR = 0.01  # probability that a bound of agreement of any target lies above the truth
@@ -78,98 +88,6 @@ _ECE_BINS = 15
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What the stages and the back end said of N images whose truth is known.
-
-    `backend` holds the label that a client gets through the lossy, repaired way; where nothing comes back at all that
-    is the last stage's label, since a degraded answer counts like any other.
-    """
-
-    margins: Ints  # [stages, N]: best minus second-best integer logit
-    labels: Ints  # [stages, N]
-    backend: Ints  # [buckets, N]
-    came: Bools  # [buckets, N]: whether the back end got anything to look at
-    truth: Ints  # [N]
-    losses: tuple[float, ...]  # [buckets], rising: the share of packets that got lost
-
-    def __post_init__(self) -> None:
-        """Check shapes and ranges; raises CalibrationError."""
-        for name in ("margins", "labels", "backend", "truth"):
-            values = np.asarray(getattr(self, name))
-            if not np.issubdtype(values.dtype, np.integer):
-                raise CalibrationError(f"{name} are {values.dtype}: give integers")
-            object.__setattr__(self, name, values.astype(np.int64))
-        object.__setattr__(self, "came", np.asarray(self.came, np.bool_))
-        if self.truth.ndim != 1 or self.truth.size == 0:
-            raise CalibrationError(f"truth has shape {list(self.truth.shape)}: give the classes of at least one image")
-        count = self.truth.size
-        if self.margins.ndim != 2 or self.margins.shape[0] == 0 or self.margins.shape[1] != count:
-            raise CalibrationError(f"margins have shape {list(self.margins.shape)}: expected [stages, {count}]")
-        if self.labels.shape != self.margins.shape:
-            raise CalibrationError(
-                f"labels have shape {list(self.labels.shape)}: expected {list(self.margins.shape)} like the margins"
-            )
-        if list(self.losses) != sorted(set(self.losses)) or not all(0.0 <= loss <= 1.0 for loss in self.losses):
-            raise CalibrationError(f"losses {list(self.losses)}: expected rising shares of packets, 0 to 1")
-        for name, array in (("backend", self.backend), ("came", self.came)):
-            if array.shape != (len(self.losses), count):
-                expected = [len(self.losses), count]
-                raise CalibrationError(f"{name} has shape {list(array.shape)}: expected {expected}, a row a loss")
-        if self.margins.min() < 0 or self.margins.max() >= NEVER:
-            raise CalibrationError(
-                f"margins reach from {self.margins.min()} to {self.margins.max()}: expected 0 to {NEVER - 1}, "
-                "best minus second-best integer logit"
-            )
-
-    @property
-    def count(self) -> int:
-        """Count of images."""
-        return int(self.truth.size)
-
-    @property
-    def right(self) -> Bools:
-        """Whether each of the stages was right: [stages, N]."""
-        right: Bools = self.labels == self.truth
-        return right
-
-    @property
-    def backend_right(self) -> Bools:
-        """Whether the back end was right: [buckets, N]."""
-        right: Bools = self.backend == self.truth
-        return right
-
-    def take(self, indices: Ints) -> Observed:
-        """The images at `indices`."""
-        return Observed(
-            self.margins[:, indices],
-            self.labels[:, indices],
-            self.backend[:, indices],
-            self.came[:, indices],
-            self.truth[indices],
-            self.losses,
-        )
-
-    def joined(self, other: Observed) -> Observed:
-        """These images, then those of `other`, observed under the same losses; raises CalibrationError."""
-        if other.losses != self.losses:
-            raise CalibrationError(f"losses {other.losses} cannot be joined to {self.losses}: observe under the same")
-        return Observed(
-            np.concatenate([self.margins, other.margins], axis=1),
-            np.concatenate([self.labels, other.labels], axis=1),
-            np.concatenate([self.backend, other.backend], axis=1),
-            np.concatenate([self.came, other.came], axis=1),
-            np.concatenate([self.truth, other.truth]),
-            self.losses,
-        )
-
-    def buckets_up_to(self, loss: float) -> int:
-        """How many buckets there are up to that of `loss`; raises CalibrationError where it is none."""
-        if loss not in self.losses:
-            raise CalibrationError(f"loss {loss:g} was not observed: choose one of {list(self.losses)}, or observe it")
-        return self.losses.index(loss) + 1
 
 
 def confidence_curve(margins: Ints, right: Bools) -> tuple[Ints, Floats]:
@@ -232,8 +150,8 @@ def calibrate(
             f"{_share(observed.backend_right[:guaranteed]):.0%} rightly: give more labelled pictures, or a better back "
             "end"
         )
-    path = ThresholdPath.fitted(fit)
-    right, answered = path.walk(test)
+    order = RowOrder.fitted(fit, guaranteed)
+    right, answered = order.walk(test)
     bounds = lower_bound(right[:guaranteed], test.count, family_error / len(wanted)).min(axis=0)
     offered: list[Target] = []
     refused: list[Refused] = []
@@ -242,13 +160,14 @@ def calibrate(
         if kept is None:
             refused.append(Refused(accuracy=accuracy, best_reachable=float(bounds[0])))
             continue
-        thresholds = path.thresholds[:, kept]
+        thresholds = order.thresholds[:, kept]
         offloaded = reaching(observed, thresholds)[-1]
         offered.append(
             Target(
                 accuracy=accuracy,
                 set_index=len(offered),
-                confidence=float(GRID[kept]),
+                confidence=float(order.confidences[kept]),
+                last_stage_always=kept >= order.offloading.rows,
                 thresholds=[int(threshold) for threshold in thresholds],
                 lower_bound=float(bounds[kept]),
                 calibration_accuracies=[float(count / test.count) for count in right[:, kept]],
@@ -257,7 +176,7 @@ def calibrate(
                 backend_confidences=[
                     _succession(bucket[offloaded if offloaded.any() else ...]) for bucket in observed.backend_right
                 ],
-                agreement=_agreement(test, path.thresholds, kept, guaranteed, len(wanted)),
+                agreement=_agreement(test, order.thresholds, kept, guaranteed, len(wanted)),
             )
         )
     everyone = np.full(observed.margins.shape[0], NEVER)
@@ -306,15 +225,15 @@ def resplit_check(
     generator = np.random.default_rng(seed)
     broken = 0
     for _ in range(count):
-        order = generator.permutation(pool.count)
-        fit, test = _parts(pool.take(order[:images]), generator)
-        rest = pool.take(order[images:])
+        shuffled = generator.permutation(pool.count)
+        fit, test = _parts(pool.take(shuffled[:images]), generator)
+        rest = pool.take(shuffled[images:])
         wanted = _wanted(targets, fit, test.count, guaranteed, family_error)
         if not wanted:
             continue
-        path = ThresholdPath.fitted(fit)
-        bounds = lower_bound(path.walk(test)[0][:guaranteed], test.count, family_error / len(wanted)).min(axis=0)
-        accuracy = path.walk(rest)[0][:guaranteed].min(axis=0) / rest.count
+        order = RowOrder.fitted(fit, guaranteed)
+        bounds = lower_bound(order.walk(test)[0][:guaranteed], test.count, family_error / len(wanted)).min(axis=0)
+        accuracy = order.walk(rest)[0][:guaranteed].min(axis=0) / rest.count
         kept = [(target, _last_passing(bounds >= target)) for target in wanted]
         broken += any(index is not None and accuracy[index] < target for target, index in kept)
     return Resplits(
@@ -324,27 +243,43 @@ def resplit_check(
 
 @dataclass(frozen=True)
 class ThresholdPath:
-    """Margin thresholds along the grid: [stages, GRID], never growing from one grid point to the next."""
+    """Margin thresholds along falling confidences: [stages, rows], never growing from one row to the next."""
 
-    thresholds: Ints
+    confidences: Floats  # [rows]: p
+    thresholds: Ints  # [stages, rows]
 
     @classmethod
     def fitted(cls, fit: Observed) -> ThresholdPath:
-        """The path of the confidence curves that are fitted to these images."""
+        """The path that the confidence curves which are fitted to these images give along `GRID`."""
         rows = []
         for margins, right in zip(fit.margins, fit.right, strict=True):
             starts, confidences = confidence_curve(margins, right)
             block = np.searchsorted(confidences, GRID, side="left")  # first block that is sure enough
             rows.append(np.append(starts, NEVER)[block])
-        return cls(np.stack(rows).astype(np.int64))
+        return cls(GRID, np.stack(rows).astype(np.int64))
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return int(self.confidences.size)
+
+    def first(self, rows: int) -> ThresholdPath:
+        """So many of the rows, from the first on."""
+        return ThresholdPath(self.confidences[:rows], self.thresholds[:, :rows])
+
+    def keeping(self) -> ThresholdPath:
+        """The same, but that the last stage answers whatever the stages before it leave."""
+        thresholds = self.thresholds.copy()
+        thresholds[-1] = ALWAYS
+        return ThresholdPath(self.confidences, thresholds)
 
     def walk(self, images: Observed) -> tuple[Ints, Ints]:
-        """Right answers by bucket [buckets, GRID], and answers by stage, back end last [stages + 1, GRID], at every p.
+        """Right answers by bucket [buckets, rows], and answers by stage, back end last [stages + 1, rows].
 
-        Thresholds fall along the grid, so each image has for each stage one grid point from which on that stage would
-        answer it; counting where those points lie answers all grid points in one pass over the images.
+        Thresholds fall along the rows, so each image has for each stage one row from which on that stage would answer
+        it; counting where those lie answers all rows in one pass over the images.
         """
-        points = GRID.size
+        points = self.rows
 
         def from_to(begin: Ints, until: Ints, chosen: Bools | None = None) -> Ints:
             """How many (`chosen`) images are answered at every point, each from `begin` on and before `until`."""
@@ -368,8 +303,48 @@ class ThresholdPath:
         return np.stack([right + from_to(first, until, bucket) for bucket in images.backend_right]), answered
 
 
+@dataclass(frozen=True)
+class RowOrder:
+    """The rows that targets are tested along: those that offload, then those of which the last stage keeps everything.
+
+    The second part may be empty: where nothing is gained by it.
+    """
+
+    offloading: ThresholdPath
+    keeping: ThresholdPath
+
+    @classmethod
+    def fitted(cls, fit: Observed, guaranteed: int) -> RowOrder:
+        """The order that these images give; they may not be the tested ones.
+
+        The first row offloads everything. From the last one on that answers as many of them rightly, in each of the
+        `guaranteed` buckets, as the last stage alone, there is nothing left to offload for.
+        """
+        path = ThresholdPath.fitted(fit)
+        right = path.walk(fit)[0][:guaranteed].min(axis=0)
+        as_good = np.flatnonzero(right >= fit.right[-1].sum())
+        offloading = path.first(1 + int(as_good.max(initial=0)))
+        return cls(offloading, path.keeping().first(path.rows if offloading.rows < path.rows else 0))
+
+    @property
+    def confidences(self) -> Floats:
+        """The p of every row [rows]."""
+        return np.concatenate([self.offloading.confidences, self.keeping.confidences])
+
+    @property
+    def thresholds(self) -> Ints:
+        """Margin thresholds [stages, rows]."""
+        return np.concatenate([self.offloading.thresholds, self.keeping.thresholds], axis=1)
+
+    def walk(self, images: Observed) -> tuple[Ints, Ints]:
+        """As `ThresholdPath.walk`, over the rows of both parts."""
+        walked = (part.walk(images) for part in (self.offloading, self.keeping))
+        right, answered = zip(*walked, strict=True)
+        return np.concatenate(right, axis=1), np.concatenate(answered, axis=1)
+
+
 def _agreement(test: Observed, path: Ints, kept: int, guaranteed: int, targets: int) -> Agreement | None:
-    """How often fabric and back end agree on what the fabric answers under row `kept` of `path` [stages, GRID].
+    """How often fabric and back end agree on what the fabric answers under row `kept` of `path` [stages, rows].
 
     The row was chosen by these images, so that the bound holds for all rows that there are at once (Bonferroni). Only
     images of which something came to the back end count: of others an audit has no reply either.
@@ -414,25 +389,9 @@ def _wanted(targets: Targets, fit: Observed, tested: int, guaranteed: int, famil
 
 
 def _last_passing(passes: Bools) -> int | None:
-    """Index of the last grid point before the first that fails; None where the first one fails."""
+    """Index of the last row before the first that fails; None where the first one fails."""
     passed = int(passes.size if passes.all() else np.argmin(passes))
     return passed - 1 if passed else None
-
-
-def reaching(observed: Observed, thresholds: Ints) -> Bools:
-    """Which images get to each stage, back end last, under one row of `thresholds` [stages]: [stages + 1, N]."""
-    unsure = below(observed.margins, thresholds[:, None])
-    return np.concatenate([np.ones((1, observed.count), np.bool_), np.logical_and.accumulate(unsure)])
-
-
-def right_under(observed: Observed, thresholds: Ints) -> Bools:
-    """Which images are answered rightly under one row of `thresholds` [stages], by bucket: [buckets, N]."""
-    right = observed.backend_right.copy()
-    unsure = reaching(observed, thresholds)
-    for stage, own in reversed(list(enumerate(observed.right))):
-        answers = unsure[stage] & ~unsure[stage + 1]
-        right[:, answers] = own[answers]
-    return right
 
 
 def _curves(fit: Observed, test: Observed, thresholds: Ints) -> list[ConfidenceCurve]:

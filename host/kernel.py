@@ -26,6 +26,7 @@ SCHEMA_VERSION: Final = 6
 MAX_FRAME_BYTES: Final = 1 << 22
 MAX_LOGIT_BITS: Final = 32
 EXITS: Final = "exits"  # the name of a network with several outputs, each of which is a stage of the cascade
+ALWAYS: Final = 0  # threshold: answer at this stage whatever the margin
 OFFLOAD_EVERYTHING = 1.01  # a confidence that no stage can have
 
 
@@ -227,6 +228,8 @@ class Target(Strict):
     accuracy: Unit  # promised
     set_index: Annotated[int, Field(ge=0, le=15)]
     confidence: Annotated[float, Field(ge=0.0, le=OFFLOAD_EVERYTHING)]  # the cascade's one parameter p
+    # The last stage answers whatever the stages before it leave, with no regard to p, and nothing is offloaded.
+    last_stage_always: bool = False
     thresholds: list[int]  # integer margin threshold by stage
     # Exact one-sided lower bound of the accuracy on the calibration split: the least of the guaranteed loss buckets'.
     lower_bound: Unit
@@ -240,11 +243,13 @@ class Target(Strict):
     agreement: Agreement | None = None
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not_measured(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As packages say it that were calibrated before agreement was measured: their checksum stays right."""
+    def _without_what_is_not_so(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As packages say it that were calibrated before there was such a field: their checksum stays right."""
         fields: dict[str, Any] = written(self)
         if self.agreement is None:
             fields.pop("agreement", None)
+        if not self.last_stage_always:
+            fields.pop("last_stage_always", None)
         return fields
 
 
@@ -468,6 +473,8 @@ def check_thresholds(calibration: Calibration, stages: Sequence[Stage], sets: in
                 f"for {len(stages)} stages"
             )
         fitting = [curve.threshold(target.confidence) for curve in calibration.curves]
+        if target.last_stage_always:
+            fitting[-1] = ALWAYS
         if target.thresholds != fitting:
             raise ValueError(
                 f"target {target.accuracy:g}: thresholds {target.thresholds} do not fit the calibration's curves, "

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.accuracy_targets import CalibrationError, Targets
-from edgesight.host.calibrate import LOSSES, Observed, calibrate, fit_images, resplit_check
+from edgesight.host.calibrate import LOSSES, calibrate, fit_images, resplit_check
 from edgesight.host.datacenter.models import Classifier, OnnxModel
 from edgesight.host.fabric.base import Images
 from edgesight.host.fabric.csim import Logits, decide
@@ -27,6 +27,7 @@ from edgesight.host.link.datagrams import LinkError
 from edgesight.host.link.parity import strips_for
 from edgesight.host.link.quality import LADDER, Step, ladder_of
 from edgesight.host.link.strips import encode_at, through_loss
+from edgesight.host.observed import Observed
 from edgesight.host.package import Package
 from edgesight.sim.kept import Arrays, kept, key_of
 from edgesight.sim.ladder import measured_ladder

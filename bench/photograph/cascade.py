@@ -22,10 +22,11 @@ from edgesight.bench.report import Check
 from edgesight.bench.thresholds import outcome, pick
 from edgesight.hls.package_reference import PackageReference
 from edgesight.host.back_end import form_for
-from edgesight.host.calibrate import LOSSES, Observed
+from edgesight.host.calibrate import LOSSES
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.kernel import Calibration
 from edgesight.host.link.quality import ladder_of
+from edgesight.host.observed import Observed
 from edgesight.quant.gain import gain
 from edgesight.sim.observe import observe_once
 

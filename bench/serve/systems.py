@@ -31,9 +31,10 @@ from edgesight.bench.serve.virtual import (
     run_edge,
 )
 from edgesight.bench.thresholds import pick
-from edgesight.host.calibrate import Observed, calibrate
+from edgesight.host.calibrate import calibrate
 from edgesight.host.fabric.base import ALWAYS, NEVER
 from edgesight.host.kernel import Calibration, Rung, Sample, Target
+from edgesight.host.observed import Observed
 from edgesight.sim.workload import Workload
 
 HELD_BACK: Final = 0.15  # as for the photographs: see `edgesight.bench.thresholds.pick`

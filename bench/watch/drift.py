@@ -18,12 +18,13 @@ from rich.console import Console
 from edgesight.bench.kept import Found
 from edgesight.bench.report import Check
 from edgesight.bench.watch.shifts import STRENGTHS, Pool, shifted, skewed
-from edgesight.host.calibrate import Observed, calibrate
+from edgesight.host.calibrate import calibrate
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.drift import Watch
 from edgesight.host.kernel import Calibration, Target, calibration_split
 from edgesight.host.link.quality import ladder_of
 from edgesight.host.novelty import novelty_test
+from edgesight.host.observed import Observed
 from edgesight.host.package import Package
 from edgesight.host.watches import LEVEL
 from edgesight.quant.splits import Split

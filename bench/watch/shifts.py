@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from edgesight.host.calibrate import Observed, reaching, right_under
 from edgesight.host.kernel import Target
+from edgesight.host.observed import Observed, reaching, right_under
 
 STRENGTHS: Final[Mapping[str, tuple[float, float, float]]] = {
     "rotated": (8.0, 16.0, 30.0),  # degrees

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from edgesight.cli import ending
 from edgesight.host.answer import Answer
-from edgesight.host.kernel import BackEndInput, Calibration, Input, Rung, Trunk
+from edgesight.host.kernel import ALWAYS, BackEndInput, Calibration, Input, Rung, Trunk
 from edgesight.host.package import Package
 from edgesight.host.registers import THRESHOLD_NEVER
 
@@ -122,7 +122,7 @@ def _describe_targets(calibration: Calibration, console: Console) -> None:
     for target in calibration.targets:
         table.add_row(
             f"{target.accuracy:.3f}",
-            ", ".join("never" if threshold == THRESHOLD_NEVER else str(threshold) for threshold in target.thresholds),
+            ", ".join({THRESHOLD_NEVER: "never", ALWAYS: "always"}.get(one, str(one)) for one in target.thresholds),
             f"{target.lower_bound:.4f}",
             f"{target.calibration_offload:.1%}",
         )

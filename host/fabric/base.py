@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edgesight.host import registers
 from edgesight.host.errors import EdgeSightError
+from edgesight.host.kernel import ALWAYS as ALWAYS
 from edgesight.host.kernel import Kernel
 from edgesight.host.package import Package
 
@@ -20,7 +21,6 @@ from edgesight.host.package import Package
 RECORD = np.dtype([(name, f"<u{bits // 8}") for name, (_, bits) in registers.RECORD.items()])
 OFFLOAD = registers.RECORD_STAGE_OFFLOAD
 STAGE_MASK = registers.RECORD_STAGE_INDEX
-ALWAYS = 0  # threshold: answer at this stage whatever the margin
 NEVER = registers.THRESHOLD_NEVER
 
 Images = npt.NDArray[np.uint8]  # [N, H, W, C]; of a network alone also of the other elements that its input has

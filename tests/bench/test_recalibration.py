@@ -9,7 +9,7 @@ import pytest
 
 from edgesight.bench.recalibration import checks_of, of_observed, site_of, write_folder
 from edgesight.bench.thresholds import outcome, pick
-from edgesight.host.calibrate import Observed
+from edgesight.host.observed import Observed
 from edgesight.quant import datasets
 from edgesight.quant.image_folder import FolderReading, load_labelled
 from tests.host.drawn import LOSS, draw

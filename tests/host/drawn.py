@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgesight.host.calibrate import Observed
 from edgesight.host.kernel import calibration_split
+from edgesight.host.observed import Observed
 
 SHA = "0" * 64
 SAMPLE = calibration_split("made up", "0" * 64)

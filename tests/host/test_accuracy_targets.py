@@ -13,7 +13,8 @@ from edgesight.host.accuracy_targets import (
     parse_targets,
     suggested,
 )
-from edgesight.host.calibrate import Observed, calibrate, fit_images, resplit_check
+from edgesight.host.calibrate import calibrate, fit_images, resplit_check
+from edgesight.host.observed import Observed
 from tests.host.drawn import LOSS, SAMPLE, SHA, draw
 
 

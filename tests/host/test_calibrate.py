@@ -17,19 +17,18 @@ from hypothesis import strategies as st
 from edgesight.host.accuracy_targets import CalibrationError, advice, lower_bound, parse_targets
 from edgesight.host.calibrate import (
     GRID,
-    Observed,
     ThresholdPath,
     _parts,
     calibrate,
     confidence_curve,
     expected_calibration_error,
-    reaching,
     resplit_check,
 )
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.fabric.base import NEVER
 from edgesight.host.fabric.csim import CsimFabric
 from edgesight.host.kernel import Calibration
+from edgesight.host.observed import Observed, reaching, right_under
 from edgesight.host.package import Package
 from tests.host.by_hand import clear_images, sums
 from tests.host.drawn import LOSS, LOSSES, SAMPLE, SHA, draw
@@ -171,10 +170,13 @@ def test_a_target_is_offered_only_where_its_test_passes_in_every_guaranteed_buck
         )
         for bucket in range(LOSSES.index(loss) + 1)
     ]
+    _, test = _parts(observed, np.random.default_rng(seed))
     for target in calibration.targets:
-        singles = [next(one for one in single.targets if one.accuracy == target.accuracy) for single in alone]
-        # The sequence ends where any bucket's does: at the highest p of those that each could do with alone.
-        assert target.confidence == max(single.confidence for single in singles)
+        assert all(target.accuracy in [one.accuracy for one in single.targets] for single in alone)
+        right = right_under(test, np.array(target.thresholds))[: len(alone)].sum(axis=1)
+        least = float(lower_bound(right, test.count, 0.05 / 2).min())
+        # Offloading everything is tested first, and then the rows of the sequence (test_row_order.py).
+        assert target.lower_bound == least >= target.accuracy
     for refused in calibration.refused:
         assert any(one.accuracy == refused.accuracy for single in alone for one in single.refused)
         assert refused.best_reachable < refused.accuracy
@@ -219,9 +221,11 @@ def test_a_higher_target_never_has_a_lower_threshold() -> None:
         assert len(targets) >= 2
         for low, high in itertools.pairwise(targets):
             assert low.accuracy < high.accuracy
-            assert low.confidence <= high.confidence
-            assert all(a <= b for a, b in zip(low.thresholds, high.thresholds, strict=True))
             assert low.calibration_offload <= high.calibration_offload
+            assert low.last_stage_always >= high.last_stage_always
+            if low.last_stage_always == high.last_stage_always:
+                assert low.confidence <= high.confidence
+                assert all(a <= b for a, b in zip(low.thresholds, high.thresholds, strict=True))
 
 
 def test_a_target_above_the_back_end_is_refused_with_the_best_reachable_bound() -> None:
@@ -247,8 +251,9 @@ def test_the_stated_confidence_is_calibrated_for_the_answers_of_every_stage_and_
         for stage, curve in enumerate(target.curves):
             said = np.array([curve.at(margin) for margin in fresh.margins[stage, reached[stage]].tolist()])
             assert abs(float(said.mean()) - float(fresh.right[stage, reached[stage]].mean())) < 0.03
+        offloaded = reached[-1] if reached[-1].any() else np.ones(fresh.count, bool)  # all stand in for none
         for confidence, right in zip(target.backend_confidences, fresh.backend_right, strict=True):
-            assert abs(confidence - float(right[reached[-1]].mean())) < 0.04
+            assert abs(confidence - float(right[offloaded].mean())) < 0.04
 
 
 def test_the_curve_is_a_rising_step_function_that_starts_at_margin_zero() -> None:

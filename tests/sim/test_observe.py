@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgesight.host.calibrate import Observed
 from edgesight.host.kernel import Rung
 from edgesight.host.link.quality import LADDER, Step
+from edgesight.host.observed import Observed
 from edgesight.sim import observe as observing
 from edgesight.sim.observe import calibration_of, observe
 from tests.host.by_hand import SHAPE, package
