@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.calibrate import ThresholdPath
-from edgesight.host.fabric.base import NEVER
+from edgesight.host.fabric.base import ALWAYS, NEVER
 from edgesight.host.observed import Observed, reaching, right_under
 
 
@@ -58,6 +58,22 @@ def pick(observed: Observed, within: float, bucket: int = 0, held_back: float = 
     row = _raised(observed, path.thresholds[:, best], held_back)
     made = outcome(observed, row.tolist(), bucket)
     return Picked(row.tolist(), float(made.right.mean()), backend, made.offload)
+
+
+def keep(observed: Observed, accuracy: float) -> list[int]:
+    """Thresholds of which the last stage keeps whatever those before it leave, which it is asked as seldom as can be.
+
+    Their accuracy on the `observed` images is at least that `accuracy` and a standard error more; where none reaches
+    that, the last stage answers everything. They are those that confidence curves of these images give along the grid.
+    """
+    path = ThresholdPath.fitted(observed).keeping()
+    right, answered = path.walk(observed)
+    share = right[0] / observed.count
+    good = np.flatnonzero(share >= accuracy + np.sqrt(share * (1 - share) / observed.count))
+    if not good.size:
+        return [*[NEVER] * (len(path.thresholds) - 1), ALWAYS]
+    best = min(good.tolist(), key=lambda row: (int(answered[-2][row]), -float(share[row])))
+    return [int(one) for one in path.thresholds[:, best]]
 
 
 def _raised(observed: Observed, row: npt.NDArray[np.int64], held_back: float) -> npt.NDArray[np.int64]:

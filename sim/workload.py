@@ -162,20 +162,23 @@ def workload(
     deadlines_s: Sequence[float] = (0.5,),
     seed: int = 0,
 ) -> Workload:
-    """`count` requests for some of so many `pictures`, all equally often, each with a target and a deadline by chance.
+    """`count` requests for some of so many `pictures`, each with a target and a deadline by chance.
 
-    Raises WorkloadError.
+    They go in rounds of all pictures in some order, of which the last ones are whole. In as many rounds as there are
+    targets each picture meets each target once, so that no target has the easier pictures. Raises WorkloadError.
     """
     if pictures < 1 or targets < 1 or not deadlines_s or not all(0.0 < one < math.inf for one in deadlines_s):
         raise WorkloadError("give at least one picture, one target, and one deadline above 0")
     if not 1 <= count <= MOST_REQUESTS:
         raise WorkloadError(f"{count} requests: give 1 to {MOST_REQUESTS}")
     of = {name: np.random.default_rng([seed, place]) for place, name in enumerate(("at", "picture", "target", "due"))}
-    rounds = [of["picture"].permutation(pictures) for _ in range(-(-count // pictures))]
+    rounds = -(-count // pictures)
+    picture = np.concatenate([of["picture"].permutation(pictures) for _ in range(rounds)])[-count:].astype(np.int64)
+    first = of["target"].permutation(pictures) % targets  # of each picture
     return Workload(
         arrivals.times(count, of["at"]),
-        np.concatenate(rounds)[:count].astype(np.int64),
-        of["target"].integers(0, targets, count),
+        picture,
+        (first[picture] + np.repeat(np.arange(rounds), pictures)[-count:]) % targets,
         of["due"].choice(np.array(deadlines_s, np.float64), count),
     )
 

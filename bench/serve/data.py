@@ -29,7 +29,7 @@ from edgesight.quant.splits import DataSet
 from edgesight.sim.observe import observe_once
 from edgesight.sim.verilate import build_library
 
-_PICTURES: Final = 4_000  # of the test split, at most
+_PICTURES: Final = 2_000  # of the test split, at most
 _PROFILED: Final = 16  # pictures that the back end's times are of
 _COPIED: Final = 1 << 26  # bytes by which the bandwidth of memory is measured
 _SIGNS_CYCLES: Final = "4000,20000"

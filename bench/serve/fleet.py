@@ -31,7 +31,7 @@ from edgesight.bench.serve.grid import DEADLINES_S
 from edgesight.bench.serve.links import Links, links_of
 from edgesight.bench.serve.material import Material, Profile
 from edgesight.bench.serve.profiles import gpu_profile
-from edgesight.bench.serve.virtual import WARM_UP, our_link, run_edge
+from edgesight.bench.serve.virtual import BEGIN_S, WARM_UP, our_link, run_edge
 from edgesight.host.datacenter.service import MAX_BATCH
 from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK
 from edgesight.host.kernel import Target
@@ -226,9 +226,15 @@ def _cell(served: Material, targets: Sequence[Target], pictures: Pictures, rate:
 def both_ways(
     served: Material, targets: Sequence[Target], pictures: Pictures, coming: Workload, links: Links, seed: int
 ) -> tuple[Floats, Floats]:
-    """Seconds of each request that counts [N], by the real programs and by the simulation of a fleet of one edge."""
+    """Seconds of each request that counts [N], by the real programs and by the simulation of a fleet of one edge.
+
+    Outages of the `links` are by the time of the workload.
+    """
     stages = len(served.labels)
-    real = run_edge(served, targets, coming, links, our_link, {}, stages, hedged=True, seed=seed)
+    up, down = (
+        dataclasses.replace(one, outages=tuple((a + BEGIN_S, b + BEGIN_S) for a, b in one.outages)) for one in links
+    )
+    real = run_edge(served, targets, coming, (up, down), our_link, {}, stages, hedged=True, seed=seed)
     found = run(Fleet((Region(1, links),), 1), [coming], pictures, [served.profile], seed=seed)
     return real.took_s, found.counted_s[WARM_UP:]
 

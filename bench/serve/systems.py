@@ -30,7 +30,7 @@ from edgesight.bench.serve.virtual import (
     run_data_centre,
     run_edge,
 )
-from edgesight.bench.thresholds import pick
+from edgesight.bench.thresholds import keep, pick
 from edgesight.host.calibrate import calibrate
 from edgesight.host.fabric.base import ALWAYS, NEVER
 from edgesight.host.kernel import Calibration, Rung, Sample, Target
@@ -97,10 +97,12 @@ def goals_of(
 
 
 def _target(observed: Observed, curves: Calibration, accuracy: float, bucket: int, place: int, stages: int) -> Target:
-    """Thresholds that reach that accuracy with the least offloaded: along the confidence curves, or a stage alone."""
-    sure = [number for number, labels in enumerate(observed.labels) if (labels == observed.truth).mean() >= accuracy]
-    if sure:
-        row, offload = [*[NEVER] * sure[0], *[ALWAYS] * (len(observed.labels) - sure[0])], 0.0
+    """Thresholds that reach that accuracy with the least offloaded; none is where the fabric alone reaches it."""
+    alone = (observed.labels == observed.truth).mean(axis=1) >= accuracy
+    if alone[0]:
+        row, offload = [ALWAYS] * len(alone), 0.0
+    elif alone[-1]:
+        row, offload = keep(observed, accuracy), 0.0
     else:
         within = float(observed.backend_right[bucket].mean()) - accuracy
         picked = pick(observed, max(within, 0.0), bucket, HELD_BACK)
@@ -171,6 +173,9 @@ def serve(  # noqa: PLR0913 - all that a cell is
             run_data_centre(material, workload, links, grpc, known, seed=seed, warm_up=warm_up, replayed=replayed)
         )
     if system is SELECTING:
+        if all(goal.variant == len(material.labels) for goal in goals):  # it never has anything else to select
+            return serve(DATA_CENTRE, material, goals, workload, links, known, load_s=load_s, seed=seed,
+                         replayed=replayed, warm_up=warm_up)  # fmt: skip
         return _selected(material, goals, workload, links, known, load_s, seed, replayed, warm_up)
     ways: dict[System, Way] = {TWO_STAGE: quic_streams, STREAMS: quic_streams}
     targets = [goal.two_stage if system is TWO_STAGE else goal.cascade for goal in goals]

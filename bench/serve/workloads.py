@@ -35,6 +35,7 @@ from edgesight.sim.workload import Arrivals, Bursty, Poisson, Timestamps
 LOAD: Final = 0.6
 _DATA: Final = "fashion-mnist"  # that arrivals are tried with
 _APPLICATIONS: Final = ("digits", "fashion-mnist")  # shipped
+_ROUNDS: Final = 3  # in which all pictures are asked for: each once under each target
 _SWING: Final = 0.6  # of a day's rate about its mean: at load 0.6 its noon is 0.96
 _BURST: Final = 200.0  # mean gaps that a burst lasts on the mean
 _TAIL: Final = 1.5  # shape of the Lomax distribution: gaps have a mean, and no variance
@@ -74,7 +75,7 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
     """Fashion-MNIST under other arrivals, and with digits beside. Raises WorkloadError, and as `prepared`."""
     served = [prepared(name, asked, folder / name, grid.BELOWS, console) for name in _APPLICATIONS]
     links = links_of(asked.traces)
-    found = run(served, asked.arrivals, links, console, requests=grid.REQUESTS[_DATA])
+    found = run(served, asked.arrivals, links, console, requests=_ROUNDS * len(served[-1].material.truth))
     return found if "LTE" in links else grid.without_trace(found)
 
 

@@ -79,3 +79,14 @@ def test_a_seed_decides_all_and_one_part_moves_no_other() -> None:
     counts = np.bincount(one.picture)
     assert counts.max() - counts.min() <= 1
     assert not np.array_equal(one.at, workload(Poisson(9.0), 500, 7, seed=4).at)
+
+
+def test_each_picture_meets_each_target_as_often() -> None:
+    coming = workload(Poisson(10.0), 70 + 2 * 3 * 40, 40, targets=3, seed=1)
+    counted = slice(70, None)  # what comes before the whole rounds
+    asked = set(zip(coming.picture[counted].tolist(), coming.target[counted].tolist(), strict=True))
+    pairs = np.unique(np.stack([coming.picture[counted], coming.target[counted]]), axis=1, return_counts=True)
+    assert len(asked) == 3 * 40
+    assert (pairs[1] == 2).all()
+    first = coming.target[counted][:40]
+    assert len(set(first.tolist())) == 3  # mixed within a round, too
