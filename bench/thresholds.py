@@ -6,7 +6,7 @@ how good a cascade is; these thresholds show that, to be looked at on images tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -60,20 +60,20 @@ def pick(observed: Observed, within: float, bucket: int = 0, held_back: float = 
     return Picked(row.tolist(), float(made.right.mean()), backend, made.offload)
 
 
-def keep(observed: Observed, accuracy: float) -> list[int]:
+def keep(observed: Observed, accuracy: float, held_back: float = 0.0) -> list[int]:
     """Thresholds of which the last stage keeps whatever those before it leave, which it is asked as seldom as can be.
 
-    Their accuracy on the `observed` images is at least that `accuracy` and a standard error more; where none reaches
-    that, the last stage answers everything. They are those that confidence curves of these images give along the grid.
+    Their accuracy on the `observed` images is at least that `accuracy`; where none reaches it, the last stage answers
+    everything. They are those that confidence curves of these images give along the grid, raised as `pick` does.
     """
     path = ThresholdPath.fitted(observed).keeping()
     right, answered = path.walk(observed)
-    share = right[0] / observed.count
-    good = np.flatnonzero(share >= accuracy + np.sqrt(share * (1 - share) / observed.count))
+    good = np.flatnonzero(right[0] >= accuracy * observed.count)
     if not good.size:
         return [*[NEVER] * (len(path.thresholds) - 1), ALWAYS]
-    best = min(good.tolist(), key=lambda row: (int(answered[-2][row]), -float(share[row])))
-    return [int(one) for one in path.thresholds[:, best]]
+    best = min(good.tolist(), key=lambda row: (int(answered[-2][row]), -int(right[0][row])))
+    before = replace(observed, margins=observed.margins[:-1], labels=observed.labels[:-1])
+    return [*_raised(before, path.thresholds[:-1, best], held_back).tolist(), ALWAYS]
 
 
 def _raised(observed: Observed, row: npt.NDArray[np.int64], held_back: float) -> npt.NDArray[np.int64]:

@@ -102,7 +102,7 @@ def _target(observed: Observed, curves: Calibration, accuracy: float, bucket: in
     if alone[0]:
         row, offload = [ALWAYS] * len(alone), 0.0
     elif alone[-1]:
-        row, offload = keep(observed, accuracy), 0.0
+        row, offload = keep(observed, accuracy, HELD_BACK), 0.0
     else:
         within = float(observed.backend_right[bucket].mean()) - accuracy
         picked = pick(observed, max(within, 0.0), bucket, HELD_BACK)
