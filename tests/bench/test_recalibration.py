@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edgesight.bench.recalibration import checks_of, of_observed, site_of, write_folder
-from edgesight.bench.thresholds import outcome, pick
+from edgesight.bench.thresholds import keep, outcome, pick
+from edgesight.host.fabric.base import ALWAYS, NEVER
 from edgesight.host.observed import Observed
 from edgesight.quant import datasets
 from edgesight.quant.image_folder import FolderReading, load_labelled
@@ -71,3 +72,19 @@ def test_of_what_thresholds_would_answer_a_share_is_held_back() -> None:
     assert all(held >= plain for held, plain in zip(part.thresholds, whole.thresholds, strict=True))
     assert (1 - part.offload) / (1 - whole.offload) == pytest.approx(0.8, abs=0.03)
     assert pick(calibration, 0.005, held_back=0.0) == whole
+
+
+def test_what_the_last_stage_keeps_offloads_nothing_and_asks_it_seldom() -> None:
+    calibration = draw(4_000, 7)
+    first, last = calibration.right[0].mean(), calibration.right[-1].mean()
+    assert first < last
+    asked = (first + last) / 2
+    row, held = keep(calibration, asked), keep(calibration, asked, held_back=0.2)
+    assert row[-1] == held[-1] == ALWAYS
+    assert 0 < row[0] < held[0] < NEVER
+    for one in (row, held):
+        assert outcome(calibration, one).offload == 0.0
+        assert outcome(calibration, one).right.mean() >= asked
+    answered, of_held = ((calibration.margins[0] >= one[0]).mean() for one in (row, held))
+    assert of_held / answered == pytest.approx(0.8, abs=0.03)
+    assert keep(calibration, 1.0) == [NEVER, ALWAYS]
