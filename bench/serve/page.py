@@ -11,6 +11,7 @@ import matplotlib
 
 from edgesight.bench.report import Check
 from edgesight.bench.serve.grid import BELOWS, NOBODY_ELSE, WORSE
+from edgesight.bench.serve.page_parts import PARTS, table
 from edgesight.bench.serve.systems import SYSTEMS
 from edgesight.plan.picture import save_picture
 
@@ -27,10 +28,15 @@ def page(report: Report, checks: Sequence[Check]) -> str:
         *_head(report),
         *_bars(checks),
         *(line for body in grids.values() for line in _grid(body)),
+        *(line for name, part in PARTS.items() if _found(report, name) for line in part(report["sections"][name])),
         *_behind(grids, checks),
         *_skipped(report["skipped"]),
     ]
     return "\n".join([*told, ""])
+
+
+def _found(report: Report, name: str) -> bool:
+    return name in report["sections"] and "failed" not in report["sections"][name]
 
 
 def _head(report: Report) -> list[str]:
@@ -63,7 +69,7 @@ def _bars(checks: Sequence[Check]) -> list[str]:
         ]
         for check in sorted(checks, key=lambda check: check.met)
     ]
-    return ["## The bars", "", *_table(["what", "value", "bar", "unit", "met", "how"], rows), ""]
+    return ["## The bars", "", *table(["what", "value", "bar", "unit", "met", "how"], rows), ""]
 
 
 def _grid(body: Report) -> list[str]:
@@ -98,7 +104,7 @@ def _grid(body: Report) -> list[str]:
         f"{'; '.join(offloaded)}. A selecting server's variant is loaded in "
         f"{1e3 * body['load_seconds_of_a_variant']:.3g} ms.",
         "",
-        *_table(columns, rows),
+        *table(columns, rows),
         "",
     ]
 
@@ -135,14 +141,6 @@ def _skipped(skipped: Mapping[str, str]) -> list[str]:
 
 def _goals(goals: Sequence[int]) -> str:
     return "all" if len(goals) > 1 else f"{100 * BELOWS[goals[0]]:g}"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [
-        "| " + " | ".join(columns) + " |",
-        "|---" * len(columns) + "|",
-        *("| " + " | ".join(row) + " |" for row in rows),
-    ]
 
 
 def draw(report: Report, path: Path) -> bool:
