@@ -1,8 +1,8 @@
 """The edge's end of a connection: which packets are under way, which are lost, and what the path is like.
 
-Losses are found as QUIC finds them (RFC 9002: three packets or 9/8 of a round trip overtaken, and probes where nothing
-comes back), and what they say of the path is the real loss meter's word. Left out: window and pacer. Small pictures
-leave both far from full.
+Losses are found as aioquic finds them (RFC 9002: three packets or 9/8 of a round trip overtaken; where nothing comes
+back the oldest packet is given up and a probe goes in its place), and what they say of the path is the real loss
+meter's word. Left out: window and pacer. Small pictures leave both far from full.
 
 Words owned here: path.
 """
@@ -144,10 +144,7 @@ class Path:
             del self._sent[one.packet.packet_number]
         self._congestion.on_packets_lost(now=now, packets=[one.packet for one in lost])
         for one in lost:
-            if one.asked is not None:
-                one.asked.under_way -= 1
-                if one.again and not one.asked.done:
-                    self._send(now, one)
+            self._over(now, one)
 
     def _due(self) -> float:
         if self._loss_at < math.inf:
@@ -172,5 +169,20 @@ class Path:
                 self._detect(now)
             else:
                 self._probes += 1
-                self._send(now, None)
+                self._probe(now)
         self._arm()
+
+    def _probe(self, now: float) -> None:
+        """Give up the oldest packet, as aioquic does, and send one: what was in it where that goes again."""
+        oldest, following = self._sent.pop(next(iter(self._sent))), self._next
+        self._congestion.on_packets_expired(packets=[oldest.packet])
+        self._over(now, oldest)
+        if self._next == following:
+            self._send(now, None)
+
+    def _over(self, now: float, one: Sent) -> None:
+        """Nothing more is heard of a packet."""
+        if one.asked is not None:
+            one.asked.under_way -= 1
+            if one.again and not one.asked.done:
+                self._send(now, one)

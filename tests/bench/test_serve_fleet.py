@@ -46,21 +46,24 @@ def target(served: Material) -> Target:
     return served.calibration.targets[0].model_copy(update={"thresholds": [1_000_000, threshold]})
 
 
-@pytest.mark.parametrize(("link", "per_s"), [("no loss", 600.0), ("5% loss", 100.0)])
+@pytest.mark.parametrize(("link", "per_s", "seeds"), [("no loss", 600.0, (3,)), ("5% loss", 100.0, (3, 4, 5))])
 def test_a_fleet_of_one_takes_as_long_as_the_real_programs(
-    served: Material, target: Target, link: str, per_s: float
+    served: Material, target: Target, link: str, per_s: float, seeds: tuple[int, ...]
 ) -> None:
+    """By medians, as the section does: when an edge learns that its path loses is chance, and moves one run's P99."""
     pictures = fleet.pictures_of(served, [target])
-    coming = workload(Poisson(per_s), WARM_UP + 2_400, len(served.truth), deadlines_s=(0.25, 0.5), seed=3)
-    real, simulated = fleet.both_ways(served, [target], pictures, coming, links_of(None)[link], 3)
-    away = pictures.unsure[0, coming.picture][WARM_UP:]
-    assert 0.2 < away.mean() < 0.45
-    for chosen in (away, ~away):
-        for percent, within in ((50, 0.1), (99, 0.2)):
-            assert np.percentile(simulated[chosen], percent) == pytest.approx(
-                np.percentile(real[chosen], percent), rel=within
-            )
-    assert np.quantile(np.abs(simulated - real)[~away], 0.99) < 1e-5  # the fabric does the very same
+    found = []  # [seed, offloaded or not, P50 and P99, real and simulated]
+    for seed in seeds:
+        coming = workload(Poisson(per_s), WARM_UP + 2_400, len(served.truth), deadlines_s=(0.25, 0.5), seed=seed)
+        real, simulated = fleet.both_ways(served, [target], pictures, coming, links_of(None)[link], seed)
+        away = pictures.unsure[0, coming.picture][WARM_UP:]
+        assert 0.2 < away.mean() < 0.45
+        assert np.quantile(np.abs(simulated - real)[~away], 0.99) < 1e-5  # the fabric does the very same
+        both = np.stack([real, simulated])
+        found.append([np.percentile(both[:, chosen], (50, 99), axis=1) for chosen in (away, ~away)])
+    for of_kind in np.median(found, axis=0):
+        for (real_s, simulated_s), within in zip(of_kind, (0.1, 0.2), strict=True):
+            assert simulated_s == pytest.approx(real_s, rel=within)
 
 
 def test_a_link_that_was_down_for_long_is_found_again_within_five_seconds(served: Material, target: Target) -> None:
