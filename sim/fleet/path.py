@@ -2,7 +2,8 @@
 
 Losses are found as aioquic finds them (RFC 9002: three packets or 9/8 of a round trip overtaken; where nothing comes
 back the oldest packet is given up and a probe goes in its place), and what they say of the path is the real loss
-meter's word. Left out: window and pacer. Small pictures leave both far from full.
+meter's word. Left out: window and pacer. Small pictures leave both far from full, unless an edge alone asks so often
+that their strips fill its link: then requests wait longer than is simulated here.
 
 Words owned here: path.
 """
