@@ -79,6 +79,7 @@ NEEDS_MORE = (
     "edgesight.host.doors.pages",
     "edgesight.host.doors.serve",
     "edgesight.host.doors.tracing",
+    "edgesight.host.observed",
 )
 
 
