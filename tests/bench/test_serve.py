@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,54 +10,24 @@ import pytest
 pytest.importorskip("brevitas", reason="brevitas is not installed: extra `build`")
 pytest.importorskip("aioquic", reason="aioquic is not installed: its wheel is missing on this machine")
 
-from edgesight.bench.serve import grid, page, virtual
+from edgesight.bench.serve import grid, page, systems, virtual
 from edgesight.bench.serve.data import memory_bandwidth
 from edgesight.bench.serve.floor import floor_s
 from edgesight.bench.serve.links import links_of
-from edgesight.bench.serve.material import Material, Profile, back_end, material
-from edgesight.bench.serve.systems import SYSTEMS, Goal, Served, goals_of
-from edgesight.hls.package_reference import PackageReference
-from edgesight.hls.zoo import shipped_folder
-from edgesight.host.calibrate import LOSSES
+from edgesight.bench.serve.systems import SYSTEMS
 from edgesight.host.fabric.base import OFFLOAD
-from edgesight.host.package import Package
-from edgesight.quant import datasets
-from edgesight.sim.observe import observe
 from edgesight.sim.workload import Poisson, workload
-
-LATENCY_S = (1e-4, 4e-4)
-PROFILE = Profile(tuple((2e-3 + 1e-3 * size,) * 3 for size in range(8)))
-
-
-@dataclasses.dataclass(frozen=True)
-class Bench:
-    served: Material
-    goals: list[Goal]
+from tests.bench.served_digits import Served, served_digits
 
 
 @pytest.fixture(scope="module")
-def bench() -> Bench:
-    package = Package.load(shipped_folder() / "digits")
-    calibration = package.kernel.calibration
-    assert calibration is not None
-    data = datasets.load("digits", None, package.kernel.input.height)
-    model, stages = back_end(package), PackageReference(package)
-    split = data.calibration
-    observed = observe(model, stages(split.images), split.photographs, split.labels, sorted({*LOSSES, 0.05}), 0)
-    curves, goals = goals_of(
-        observed,
-        (0.0, 0.03),
-        loss=0.05,
-        backend_sha256=model.sha256,
-        rests_on=calibration.rests_on,
-        ladder=calibration.ladder,
-    )
-    return Bench(material("digits", package, curves, data.test, LATENCY_S, PROFILE), goals)
+def bench() -> Served:
+    return served_digits((0.0, 0.03))
 
 
-def test_all_systems_meet_the_same_requests_and_the_same_seed_gives_the_same(bench: Bench) -> None:
+def test_all_systems_meet_the_same_requests_and_the_same_seed_gives_the_same(bench: Served) -> None:
     cell = grid.Cell(0.4, "5% loss", (0, 1))
-    one, same = (grid.compared(bench.served, bench.goals, links_of(None), 1e-3, 300, 0, cell) for _ in range(2))
+    one, same = (grid.compared(bench.material, bench.goals, links_of(None), 1e-3, 300, 0, cell) for _ in range(2))
     assert [row.system for row in one.rows] == [system.name for system in SYSTEMS]
     for row, again in zip(one.rows, same.rows, strict=True):
         # Keys, and with them packets' sizes, are new: the link then finds a little sooner or later that it loses.
@@ -75,29 +44,29 @@ def test_all_systems_meet_the_same_requests_and_the_same_seed_gives_the_same(ben
     assert all(0.0 < row.accuracy <= 1.0 and row.late < 0.2 for row in one.rows)
 
 
-def test_late_answers_are_wrong_and_take_the_deadline(bench: Bench) -> None:
-    coming = workload(Poisson(20.0), virtual.WARM_UP + 20, len(bench.served.truth), deadlines_s=(0.03,))
-    found = virtual.run_data_centre(bench.served, coming, links_of(None)["no loss"], virtual.quic_streams, {})
+def test_late_answers_are_wrong_and_take_the_deadline(bench: Served) -> None:
+    coming = workload(Poisson(20.0), virtual.WARM_UP + 20, len(bench.material.truth), deadlines_s=(0.03,))
+    found = virtual.run_data_centre(bench.material, coming, links_of(None)["no loss"], virtual.quic_streams, {})
     assert found.late.all()  # the link alone takes longer
     assert found.took_s.tolist() == [0.03] * 20
-    row = grid._row(SYSTEMS[1], Served(found), bench.served, bench.goals[:1], coming)
+    row = grid._row(SYSTEMS[1], systems.Served(found), bench.material, bench.goals[:1], coming)
     assert (row.accuracy, row.reaches) == (0.0, False)
 
 
-def test_nothing_is_faster_than_the_floor(bench: Bench) -> None:
+def test_nothing_is_faster_than_the_floor(bench: Served) -> None:
     goal = bench.goals[0]
     target = goal.cascade.model_copy(update={"thresholds": [1_000_000, 1_000_000]})  # all is offloaded
-    coming = workload(Poisson(60.0), virtual.WARM_UP + 100, len(bench.served.truth))
+    coming = workload(Poisson(60.0), virtual.WARM_UP + 100, len(bench.material.truth))
     both = links_of(None)["no loss"]
-    found = virtual.run_edge(bench.served, [target], coming, both, virtual.our_link, {}, 2)
-    floor = floor_s(bench.served, [target.thresholds], coming, both, {})[virtual.WARM_UP :]
+    found = virtual.run_edge(bench.material, [target], coming, both, virtual.our_link, {}, 2)
+    floor = floor_s(bench.material, [target.thresholds], coming, both, {})[virtual.WARM_UP :]
     assert (found.stage == 2).all()
     assert (np.sort(found.took_s) >= np.sort(floor) - 1e-6).mean() > 0.95
     assert np.median(found.took_s) < 1.3 * np.median(floor)
 
 
-def test_records_follow_the_thresholds(bench: Bench) -> None:
-    served = bench.served
+def test_records_follow_the_thresholds(bench: Served) -> None:
+    served = bench.material
     records = served.records([5, 7])
     first = served.margins[0] >= 5
     second = ~first & (served.margins[1] >= 7)
@@ -140,9 +109,9 @@ def test_memory_has_a_bandwidth() -> None:
     assert memory_bandwidth() > 1e8
 
 
-def test_the_page_shows_all_cells_and_where_ours_is_behind(bench: Bench, tmp_path: Path) -> None:
+def test_the_page_shows_all_cells_and_where_ours_is_behind(bench: Served, tmp_path: Path) -> None:
     found = [compared(2.1, 1.1), compared(0.5, 1.1, 0.01)]
-    body = grid.body(bench.served, bench.goals, links_of(None), found, load_s=1e-3, requests=300, seed=0)
+    body = grid.body(bench.material, bench.goals, links_of(None), found, load_s=1e-3, requests=300, seed=0)
     made = {"command": "edgesight bench serve", "date": "2000-01-01", "cores": 2, "machine": "x", "python": "3"}
     report = {"made": made, "sections": {"grid-digits": body, "other": {}}, "skipped": {"grid-x": "it is not here"}}
     told = page.page(report, grid.checks("digits", found))

@@ -15,45 +15,24 @@ from edgesight.bench.serve.energy import CHANGES, RATIO, Did, Subject, Use, cell
 from edgesight.bench.serve.energy_sources import BOARDS, DEVICE, LTE, WIFI, Board, Radio
 from edgesight.bench.serve.grid import LOADS
 from edgesight.bench.serve.links import links_of
-from edgesight.bench.serve.material import Profile, back_end, material
-from edgesight.bench.serve.systems import DATA_CENTRE, EDGE, HEDGED, SELECTING, TWO_STAGE, System, goals_of
-from edgesight.hls.package_reference import PackageReference
-from edgesight.hls.zoo import shipped_folder
-from edgesight.host.calibrate import LOSSES
+from edgesight.bench.serve.systems import DATA_CENTRE, EDGE, HEDGED, SELECTING, TWO_STAGE, System
 from edgesight.host.datacenter.executors.base import Recipe
 from edgesight.host.datacenter.executors.onnx_runtime import OnnxExecutor
-from edgesight.host.package import Package
 from edgesight.host.power.projection import PUBLISHED
 from edgesight.host.power.readings import PowerError, Reading
 from edgesight.plan.place.graph import read_onnx
-from edgesight.quant import datasets
-from edgesight.sim.observe import observe
+from tests.bench.served_digits import LATENCY_S, served_digits
 
 BOARD = Board("by hand", 2.0, 3.0, "here")
 RADIO = Radio("by hand", 0.5, 1e-6, "here")
-LATENCY_S = (1e-4, 4e-4)
-PROFILE = Profile(tuple((2e-3 + 1e-3 * size,) * 3 for size in range(8)))
 EVERYTHING = Use(interval_s=0.01, fabric_s=0.0, sent_bytes=1_000.0, ran=1.0)
 OURS = Use(interval_s=0.01, fabric_s=0.002, sent_bytes=100.0, ran=0.1)
 
 
 @pytest.fixture(scope="module")
 def subject() -> Subject:
-    package = Package.load(shipped_folder() / "digits")
-    calibration = package.kernel.calibration
-    assert calibration is not None
-    data = datasets.load("digits", None, package.kernel.input.height)
-    model, split = back_end(package), data.calibration
-    stages = PackageReference(package)(split.images)
-    curves, goals = goals_of(
-        observe(model, stages, split.photographs, split.labels, sorted({*LOSSES, 0.05}), 0),
-        (0.0,),
-        loss=0.05,
-        backend_sha256=model.sha256,
-        rests_on=calibration.rests_on,
-        ladder=calibration.ladder,
-    )
-    return Subject(material("digits", package, curves, data.test, LATENCY_S, PROFILE), goals[0], 1e-3)
+    served = served_digits((0.0,))
+    return Subject(served.material, served.goals[0], 1e-3)
 
 
 def test_terms_are_power_times_time_and_joules_times_counts() -> None:

@@ -18,53 +18,32 @@ from edgesight.bench.serve import real, real_edge, validation, virtual
 from edgesight.bench.serve.asked import Asked
 from edgesight.bench.serve.bench import SECTIONS
 from edgesight.bench.serve.links import links_of
-from edgesight.bench.serve.material import Material, TimedModel, back_end, material
+from edgesight.bench.serve.material import Material, TimedModel
 from edgesight.bench.serve.real import Cell, Setting, run_cells
 from edgesight.bench.serve.real_edge import DeviceFabric, outcomes
 from edgesight.bench.serve.real_job import SYSTEMS, Job, held_profile, held_s
 from edgesight.bench.serve.real_run import Ran
 from edgesight.bench.serve.replay import Host, Replayed
-from edgesight.bench.serve.systems import DATA_CENTRE, EDGE, HEDGED, SELECTING, Goal, goals_of
+from edgesight.bench.serve.systems import DATA_CENTRE, EDGE, HEDGED, SELECTING, Goal
 from edgesight.bench.serve.validation import Compared, Fitted, Run, checks, fit, simulated
 from edgesight.bench.serve.virtual import Outcomes
-from edgesight.hls.package_reference import PackageReference
-from edgesight.hls.zoo import shipped_folder
-from edgesight.host.calibrate import LOSSES
 from edgesight.host.edge import EdgeError
 from edgesight.host.fabric.base import ALWAYS, NEVER
-from edgesight.host.package import Package
-from edgesight.quant import datasets
 from edgesight.sim.link.model import directions
 from edgesight.sim.link.trust import Trust
 from edgesight.sim.link.virtual import VirtualLoop
-from edgesight.sim.observe import observe
 from edgesight.sim.workload import Poisson, Workload, workload
+from tests.bench.served_digits import LATENCY_S, served_digits
 
 needs_all = pytest.mark.skipif(real.lacking() is not None, reason=str(real.lacking()))
 
-LATENCY_S = (1e-4, 4e-4)
 CALM = Cell("calm", 0.08, "no loss", (0, 1), calibrates=True)
 
 
 @pytest.fixture(scope="module")
 def setting() -> Setting:
-    package = Package.load(shipped_folder() / "digits")
-    calibration = package.kernel.calibration
-    assert calibration is not None
-    data = datasets.load("digits", None, package.kernel.input.height)
-    model, stages = back_end(package), PackageReference(package)
-    split = data.calibration
-    observed = observe(model, stages(split.images), split.photographs, split.labels, sorted({*LOSSES, 0.05}), 0)
-    curves, goals = goals_of(
-        observed,
-        (0.0, 0.03),
-        loss=0.05,
-        backend_sha256=model.sha256,
-        rests_on=calibration.rests_on,
-        ladder=calibration.ladder,
-    )
-    served = material("digits", package, curves, data.test, LATENCY_S, held_profile())
-    return Setting(served, goals, links_of(None), 1e-3, requests=50, warm_up=10)
+    served = served_digits((0.0, 0.03), held_profile())
+    return Setting(served.material, served.goals, links_of(None), 1e-3, requests=50, warm_up=10)
 
 
 def made_outcomes(took: np.ndarray, stage: int | np.ndarray = 0) -> Outcomes:

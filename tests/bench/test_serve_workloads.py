@@ -15,20 +15,13 @@ pytest.importorskip("aioquic", reason="aioquic is not installed: its wheel is mi
 from edgesight.bench.serve import applications, grid, virtual, workloads
 from edgesight.bench.serve.data import Prepared
 from edgesight.bench.serve.links import links_of
-from edgesight.bench.serve.material import Processor, Profile, TimedModel, back_end, material
-from edgesight.bench.serve.systems import SELECTING, SYSTEMS, goals_of
-from edgesight.hls.package_reference import PackageReference
-from edgesight.hls.zoo import shipped_folder
-from edgesight.host.calibrate import LOSSES
+from edgesight.bench.serve.material import Processor, TimedModel
+from edgesight.bench.serve.systems import SELECTING, SYSTEMS
 from edgesight.host.edge import MAX_WAITING
 from edgesight.host.fabric.base import ALWAYS, NEVER, Images, Records
-from edgesight.host.package import Package
-from edgesight.quant import datasets
-from edgesight.sim.observe import observe
 from edgesight.sim.workload import Timestamps, Workload, WorkloadError, workload
+from tests.bench.served_digits import LATENCY_S, served_digits
 
-LATENCY_S = (1e-4, 4e-4)
-PROFILE = Profile(tuple((2e-3 + 1e-3 * size,) * 3 for size in range(8)))
 PER_SECOND = 100.0
 STALL_S = 1.0
 LINK = links_of(None)["no loss"]
@@ -36,23 +29,8 @@ LINK = links_of(None)["no loss"]
 
 @pytest.fixture(scope="module")
 def one() -> Prepared:
-    package = Package.load(shipped_folder() / "digits")
-    calibration = package.kernel.calibration
-    assert calibration is not None
-    data = datasets.load("digits", None, package.kernel.input.height)
-    model, stages = back_end(package), PackageReference(package)
-    split = data.calibration
-    observed = observe(model, stages(split.images), split.photographs, split.labels, sorted({*LOSSES, 0.05}), 0)
-    curves, goals = goals_of(
-        observed,
-        (0.0, 0.03, 0.3),
-        loss=0.05,
-        backend_sha256=model.sha256,
-        rests_on=calibration.rests_on,
-        ladder=calibration.ladder,
-    )
-    served = material("digits", package, curves, data.test.take(np.arange(200)), LATENCY_S, PROFILE)
-    return Prepared(served, goals, (90_000, 160_000), 1e8)
+    served = served_digits((0.0, 0.03, 0.3), pictures=200)
+    return Prepared(served.material, served.goals, (90_000, 160_000), 1e8)
 
 
 def steady(count: int, deadline: float = 5.0, pictures: int = 200) -> Workload:
