@@ -188,7 +188,7 @@ def energy(use: Use, board: Board, radio: Radio, back_end_joules: float) -> Term
 
 @dataclass(frozen=True)
 class Did:
-    """A system under the requests of a seed; `short` is by how much its accuracy lies below the goal's."""
+    """A system under the requests of a seed; `short`: by how much its accuracy misses the goal, as the grid has it."""
 
     use: Use
     accuracy: float
@@ -427,9 +427,10 @@ def _of_seed(
     did = {}
     for system in SYSTEMS:
         served = serve(system, material, [goal], coming, links[link], known, load_s=subject.load_s, seed=seed)
-        right = (served.outcomes.label == material.truth[coming.picture[WARM_UP:]]) & ~served.outcomes.late
-        accuracy = float(right.mean())
-        did[system] = Did(use_of(system, served, material, goal, coming), accuracy, goal.accuracy - accuracy)
+        asked = coming.picture[WARM_UP:]
+        right = (served.outcomes.label == material.truth[asked]) & ~served.outcomes.late
+        accuracy, alone = float(right.mean()), float((material.backend[asked] == material.truth[asked]).mean())
+        did[system] = Did(use_of(system, served, material, goal, coming), accuracy, alone - goal.below - accuracy)
     return did
 
 
