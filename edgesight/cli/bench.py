@@ -23,6 +23,13 @@ from edgesight.hls.zoo import Earlier, calibrated_as, compile_zoo, data_set_of, 
 if TYPE_CHECKING:
     from edgesight.host.fabric.base import Images
 
+SignsFolder = Annotated[
+    Path | None, typer.Option(help="Folder or .zip of GTSRB's signs in class subfolders, 32 x 32 pixels.")
+]
+SignsZoo = Annotated[
+    Path | None, typer.Option(help="Zoo that `train` wrote of the signs; without it, it is trained first.")
+]
+
 group = typer.Typer(no_args_is_help=True, help="Measurements, each held against its bars.")
 
 
@@ -274,12 +281,8 @@ def bench_photograph_(  # noqa: PLR0913 - a command's options are its surface
     thumbnail_zoo: Annotated[
         Path | None, typer.Option(help="Likewise, with a back end of a small picture, to compare with.")
     ] = None,
-    signs: Annotated[
-        Path | None, typer.Option(help="Folder or .zip of GTSRB's signs in class subfolders, 32 x 32 pixels.")
-    ] = None,
-    signs_zoo: Annotated[
-        Path | None, typer.Option(help="Zoo that `train` wrote of the signs; without it, it is trained first.")
-    ] = None,
+    signs: SignsFolder = None,
+    signs_zoo: SignsZoo = None,
     others: Annotated[
         list[Path] | None,
         typer.Option(help="Folder or .zip of pictures that are strange to all kernels; may be repeated."),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edgesight.cli.bench import chosen_sections, group
+from edgesight.cli.bench import SignsFolder, SignsZoo, chosen_sections, group
 from edgesight.cli.data import FETCHED
 from edgesight.cli.options import DataDir, Json, check_reports
 from edgesight.cli.show import end_of_bench
@@ -93,12 +93,8 @@ def bench_serve_(  # noqa: PLR0913 - each is a flag
     zoo: Annotated[
         Path | None, typer.Option(help="Zoo that `train` wrote of the photographs; without it, it is trained first.")
     ] = None,
-    signs: Annotated[
-        Path | None, typer.Option(help="Folder or .zip of GTSRB's signs in class subfolders, 32 x 32 pixels.")
-    ] = None,
-    signs_zoo: Annotated[
-        Path | None, typer.Option(help="Zoo that `train` wrote of the signs; without it, it is trained first.")
-    ] = None,
+    signs: SignsFolder = None,
+    signs_zoo: SignsZoo = None,
     traces: Annotated[Path | None, typer.Option(help="Folder with TMobile-LTE-short.up and .down.")] = None,
     gpu_profile: Annotated[
         Path | None, typer.Option(help="gpu.json of `make bench-gpu`, by which the fleet's servers run.")
