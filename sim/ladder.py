@@ -61,36 +61,41 @@ def measured_ladder(
     truth: npt.NDArray[np.int64],
     chosen: npt.NDArray[np.int64],
     facts: object,
+    candidates: Sequence[Step] = CANDIDATES,
 ) -> list[Rung]:
     """The ladder for the photographs at the indices `chosen`, of classes `truth` [N]; none where they travel raw.
 
-    `facts` say which pictures these are: what was measured of the very same is kept. Raises CalibrationError where a
-    photograph cannot be sent in any of the ways.
+    Its rungs are some of the `candidates`. `facts` say which pictures these are: what was measured of the very same is
+    kept. Raises CalibrationError where a photograph cannot be sent in any of the ways.
     """
     if travels_raw(photographs):
         return []
     used = chosen[:MOST_IMAGES]
-    steps = [[step.quality, step.divisor] for step in CANDIDATES]
+    steps = [[step.quality, step.divisor] for step in candidates]
     key = key_of(["ladder", model.sha256, list(photographs.shape), steps, facts], (truth, used))
     found = kept(
         key,
         ("sizes", "right"),
-        lambda: dict(zip(("sizes", "right"), measure(model, photographs, truth, used), strict=True)),
+        lambda: dict(zip(("sizes", "right"), measure(model, photographs, truth, used, candidates), strict=True)),
     )
-    return rungs(CANDIDATES, found["sizes"], found["right"])
+    return rungs(candidates, found["sizes"], found["right"])
 
 
 def measure(
-    model: Classifier, photographs: Photographs, truth: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]
+    model: Classifier,
+    photographs: Photographs,
+    truth: npt.NDArray[np.int64],
+    chosen: npt.NDArray[np.int64],
+    candidates: Sequence[Step] = CANDIDATES,
 ) -> tuple[Floats, Bools]:
     """Mean bytes [candidates], infinite where one cannot be sent; whether each was answered rightly [.., chosen]."""
-    sizes, right = np.zeros((len(CANDIDATES), len(chosen))), np.zeros((len(CANDIDATES), len(chosen)), np.bool_)
+    sizes, right = np.zeros((len(candidates), len(chosen))), np.zeros((len(candidates), len(chosen)), np.bool_)
     nothing_lost = np.random.default_rng(0)
     with progress() as bar:
         task = bar.add_task("back end by quality and size", total=len(chosen))
         for places in batches(photographs, len(chosen)):
             taken = photographs[chosen[places]]
-            for row, step in enumerate(CANDIDATES):
+            for row, step in enumerate(candidates):
                 if not np.isfinite(sizes[row, 0]):
                     continue
                 try:

@@ -19,9 +19,10 @@ from rich.console import Console
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import print_checks, write_report
 from edgesight.bench.sections import Due, print_skipped, run_sections
-from edgesight.bench.serve import data, energy, fleet, grid, real, workloads
+from edgesight.bench.serve import data, energy, fleet, grid, workloads
 from edgesight.bench.serve.asked import Asked
 from edgesight.bench.serve.page import draw, page
+from edgesight.bench.serve.real import cells
 from edgesight.host.files import sha256, write_atomically
 
 _FOLDER = "serve"  # of what is kept, below that of the report
@@ -67,7 +68,9 @@ SECTIONS["fleet"] = Section(
     partial(data.lacks, "fashion-mnist"),
 )
 SECTIONS["energy"] = Section("energy an image of board, radio and back end, projected", energy.section, energy.lacks)
-SECTIONS["real"] = Section("six cells between real processes, and the simulator against them", real.section, real.lacks)
+SECTIONS["real"] = Section(
+    "six cells between real processes, and the simulator against them", cells.section, cells.lacks
+)
 
 
 def bench_serve(out: Path, console: Console, asked: Asked, names: Sequence[str] = ()) -> bool:

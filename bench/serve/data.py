@@ -22,16 +22,21 @@ from edgesight.bench.serve.material import Material, back_end, latencies, materi
 from edgesight.bench.serve.systems import Goal, goals_of
 from edgesight.hls.package_reference import PackageReference
 from edgesight.hls.zoo import shipped_folder
-from edgesight.host.calibrate import LOSSES
+from edgesight.host.calibrate import LOSSES, fit_images
+from edgesight.host.datacenter.models import OnnxModel
+from edgesight.host.kernel import Rung
 from edgesight.host.link.quality import ladder_of
+from edgesight.host.link.strips import QUALITY
 from edgesight.host.package import Package
-from edgesight.quant.splits import DataSet
+from edgesight.quant.splits import DataSet, Split
+from edgesight.sim.ladder import CANDIDATES, measured_ladder
 from edgesight.sim.observe import observe_once
 from edgesight.sim.verilate import build_library
 
 _PICTURES: Final = 2_000  # of the test split, at most
 _PROFILED: Final = 16  # pictures that the back end's times are of
 _COPIED: Final = 1 << 26  # bytes by which the bandwidth of memory is measured
+_FINEST: Final = tuple(step for step in CANDIDATES if step.quality <= QUALITY)
 _SIGNS_CYCLES: Final = "4000,20000"
 
 
@@ -118,6 +123,7 @@ def prepared(name: str, asked: Asked, folder: Path, belows: Sequence[float], con
     assert calibration is not None  # as it is shipped, or calibrated here
     build_library(package)
     model = back_end(package)
+    ladder = _ladder(package, model, data.calibration)
     observed = observe_once(
         package,
         model,
@@ -125,7 +131,7 @@ def prepared(name: str, asked: Asked, folder: Path, belows: Sequence[float], con
         data.calibration,
         sorted({*LOSSES, LOSS}),
         0,
-        ladder_of(calibration.ladder),
+        ladder_of(ladder),
         package.kernel.dataset_sha256,
     )
     curves, goals = goals_of(
@@ -134,7 +140,7 @@ def prepared(name: str, asked: Asked, folder: Path, belows: Sequence[float], con
         loss=LOSS,
         backend_sha256=model.sha256,
         rests_on=calibration.rests_on,
-        ladder=calibration.ladder,
+        ladder=ladder,
     )
     test = data.test.take(np.arange(min(_PICTURES, len(data.test))))
     profile = profile_of(model, np.asarray(test.photographs[np.arange(_PROFILED)]))
@@ -142,6 +148,14 @@ def prepared(name: str, asked: Asked, folder: Path, belows: Sequence[float], con
     networks = [package.kernel.network_of(stage)[0] for stage in range(len(package.kernel.stages))]
     sizes = tuple((package.path / network).stat().st_size for network in networks)
     return Prepared(served, goals, sizes, memory_bandwidth())
+
+
+def _ladder(package: Package, model: OnnxModel, split: Split) -> list[Rung]:
+    """How our photographs travel: none finer than everybody else's, as a finer one would only weigh more."""
+    kernel = package.kernel
+    facts = [kernel.dataset_sha256, split.ids, kernel.backend_input and kernel.backend_input.model_dump()]
+    fit = fit_images(len(split.labels), 0)
+    return measured_ladder(model, split.photographs, split.labels, fit, facts, _FINEST)
 
 
 def memory_bandwidth() -> float:

@@ -173,6 +173,7 @@ def body(
         "capacity_per_s": material.profile.capacity,
         "load_seconds_of_a_variant": load_s,
         "latency_s_by_stage": list(material.latency_s),
+        "first_rung": material.calibration.ladder[0].model_dump() if material.calibration.ladder else None,
         "goals": [
             {
                 "below": goal.below,

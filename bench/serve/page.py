@@ -11,8 +11,9 @@ import matplotlib
 
 from edgesight.bench.report import Check
 from edgesight.bench.serve.grid import BELOWS, NOBODY_ELSE, WORSE
-from edgesight.bench.serve.page_parts import PARTS, table
+from edgesight.bench.serve.page_sections import PARTS, table
 from edgesight.bench.serve.systems import SYSTEMS
+from edgesight.host.link.strips import QUALITY
 from edgesight.plan.picture import save_picture
 
 GRID: Final = "grid-"  # how the names of the grids' sections begin
@@ -94,6 +95,10 @@ def _grid(body: Report) -> list[str]:
         f"less {100 * goal['below']:g}: {goal['offload']:.1%} by ours, {goal['two_stage_offload']:.1%} by two stages"
         for goal in body["goals"]
     ]
+    rung, jpeg = body["first_rung"], ""
+    if rung is not None:
+        smaller = f", each side divided by {rung['divisor']}" if rung["divisor"] > 1 else ""
+        jpeg = f" Photographs travel as JPEG of quality {QUALITY}, and by our link of {rung['quality']}{smaller}."
     return [
         f"## {body['data']}, simulated",
         "",
@@ -102,7 +107,7 @@ def _grid(body: Report) -> list[str]:
         f"{body['capacity_per_s']:.0f} requests a second, what the back end answers in full batches. *miss*: the "
         "accuracy lies below the target. Offloaded on the calibration split, by points less than the data centre: "
         f"{'; '.join(offloaded)}. A selecting server's variant is loaded in "
-        f"{1e3 * body['load_seconds_of_a_variant']:.3g} ms.",
+        f"{1e3 * body['load_seconds_of_a_variant']:.3g} ms.{jpeg}",
         "",
         *table(columns, rows),
         "",

@@ -1,7 +1,7 @@
 """What a real run took, said again in virtual time: each run of the model, and the computers at both ends.
 
 In virtual time computing takes none. What the computers of both ends take beside fabric, link and model is measured in
-some cells, and stated to the simulator in others (`edgesight.bench.serve.validation`).
+some cells, and stated to the simulator in others (`edgesight.bench.serve.real.validation`).
 
 Words owned here: replayed, host (the computer at the edge's end).
 """

@@ -14,18 +14,19 @@ pytest.importorskip("brevitas", reason="brevitas is not installed: extra `build`
 pytest.importorskip("aioquic", reason="aioquic is not installed: its wheel is missing on this machine")
 pytest.importorskip("tritonclient.grpc.aio", reason="tritonclient is not installed: extra `oip`")
 
-from edgesight.bench.serve import real, real_edge, validation, virtual
+from edgesight.bench.serve import virtual
 from edgesight.bench.serve.asked import Asked
 from edgesight.bench.serve.bench import SECTIONS
 from edgesight.bench.serve.links import links_of
 from edgesight.bench.serve.material import Material, TimedModel
-from edgesight.bench.serve.real import Cell, Setting, run_cells
-from edgesight.bench.serve.real_edge import DeviceFabric, outcomes
-from edgesight.bench.serve.real_job import SYSTEMS, Job, held_profile, held_s
-from edgesight.bench.serve.real_run import Ran
+from edgesight.bench.serve.real import cells, edge, validation
+from edgesight.bench.serve.real.cells import Cell, Setting, run_cells
+from edgesight.bench.serve.real.edge import DeviceFabric, outcomes
+from edgesight.bench.serve.real.job import SYSTEMS, Job, held_profile, held_s
+from edgesight.bench.serve.real.run import Ran
+from edgesight.bench.serve.real.validation import Compared, Fitted, Run, checks, fit, simulated
 from edgesight.bench.serve.replay import Host, Replayed
 from edgesight.bench.serve.systems import DATA_CENTRE, EDGE, HEDGED, SELECTING, Goal
-from edgesight.bench.serve.validation import Compared, Fitted, Run, checks, fit, simulated
 from edgesight.bench.serve.virtual import Outcomes
 from edgesight.host.edge import EdgeError
 from edgesight.host.fabric.base import ALWAYS, NEVER
@@ -35,7 +36,7 @@ from edgesight.sim.link.virtual import VirtualLoop
 from edgesight.sim.workload import Poisson, Workload, workload
 from tests.bench.served_digits import LATENCY_S, served_digits
 
-needs_all = pytest.mark.skipif(real.lacking() is not None, reason=str(real.lacking()))
+needs_all = pytest.mark.skipif(cells.lacking() is not None, reason=str(cells.lacking()))
 
 CALM = Cell("calm", 0.08, "no loss", (0, 1), calibrates=True)
 
@@ -80,7 +81,7 @@ def test_a_cell_runs_for_real_once_and_the_simulator_says_the_same(
         assert 0.0 < np.median(bare.took_s) <= np.median(found.took_s)
         # One small run on a machine that does other things: far from its bars, and near enough to be no accident.
         assert np.median(again.took_s) == pytest.approx(np.median(found.took_s), rel=0.5)
-    monkeypatch.setattr(real, "run_once", None)  # nothing is run again
+    monkeypatch.setattr(cells, "run_once", None)  # nothing is run again
     kept = run_cells(setting, [CALM], tmp_path, (DATA_CENTRE, HEDGED))
     for one, other in zip(ran, kept, strict=True):
         assert json.dumps(one.ran.packed()) == json.dumps(other.ran.packed())
@@ -89,7 +90,7 @@ def test_a_cell_runs_for_real_once_and_the_simulator_says_the_same(
 def test_a_section_that_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     lacks = SECTIONS["real"].lacks
     assert "Fashion-MNIST is not here" in str(lacks(Asked()))
-    monkeypatch.setattr(real, "missing", lambda: "network namespaces need root")
+    monkeypatch.setattr(cells, "missing", lambda: "network namespaces need root")
     assert lacks(Asked(fashion_mnist=tmp_path)) == "no link between network namespaces: network namespaces need root"
 
 
@@ -114,7 +115,7 @@ def test_what_fails_is_unanswered_and_told(setting: Setting, monkeypatch: pytest
     monkeypatch.setattr("edgesight.host.edge.Edge.ask", fails)
     coming = workload(Poisson(500.0), 20, len(setting.material.truth), targets=2)
     told = asyncio.run(outcomes(job_of(setting, "edge", coming), ""))
-    assert set(told["label"]) == {real_edge.UNANSWERED}
+    assert set(told["label"]) == {edge.UNANSWERED}
     assert all(told["late"])
     assert list(told["took_s"]) == coming.deadline_s.tolist()
     assert told["faults"] == ["the edge is closed: open it anew"] * 10  # of all that failed, some
@@ -205,9 +206,9 @@ def test_real_systems_are_five_of_the_grid() -> None:
     assert [system.name for system in SYSTEMS] == ["edge", "data-centre", "selecting", "two-stage", "hedged"]
     assert SYSTEMS[0] is EDGE
     assert SELECTING in SYSTEMS
-    assert len(real.CELLS) == 6
-    assert sum(cell.repeats == 5 for cell in real.CELLS) == 2
-    assert {cell.load for cell in real.CELLS if cell.calibrates} == {cell.load for cell in real.CELLS}
+    assert len(cells.CELLS) == 6
+    assert sum(cell.repeats == 5 for cell in cells.CELLS) == 2
+    assert {cell.load for cell in cells.CELLS if cell.calibrates} == {cell.load for cell in cells.CELLS}
 
 
 def test_a_goal_and_material_go_to_another_process(setting: Setting) -> None:

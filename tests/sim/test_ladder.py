@@ -87,6 +87,17 @@ def test_a_ladder_is_measured_on_the_images_that_fit_and_kept(monkeypatch: pytes
     assert len(model.asked) == 3 * len(CANDIDATES)
 
 
+def test_no_rung_is_finer_than_the_candidates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    truth = np.arange(80) % 2
+    pictures, model, chosen = photographs(truth), StripeReader(), fit_images(80, 3)
+    coarse = tuple(step for step in CANDIDATES if step.quality <= 30)
+    finest = max(rung.bytes for rung in measured_ladder(model, pictures, truth, chosen, "one data set"))
+    ladder = measured_ladder(model, pictures, truth, chosen, "one data set", coarse)
+    assert {rung.quality for rung in ladder} <= {30, 15}
+    assert ladder[0].bytes < finest
+
+
 def test_tiny_photographs_travel_raw_and_have_no_ladder() -> None:
     model = StripeReader()
     assert measured_ladder(model, np.zeros((9, 32, 32, 1), np.uint8), np.zeros(9, np.int64), np.arange(3), "") == []

@@ -1,4 +1,4 @@
-"""`python -m edgesight.bench.serve.real_edge JOB ADDRESS`: a real run's edge and who asks it, a process of its own.
+"""`python -m edgesight.bench.serve.real.edge JOB ADDRESS`: a real run's edge and who asks it, a process of its own.
 
 Requests come open-loop in the edge's process, as an application in Python asks its edge (`edgesight.session`). The
 fabric says what the package's network says, and takes the time that the board would, by the cycles of its simulation,
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.bench.serve.material import Material
-from edgesight.bench.serve.real_job import PORT, Job
+from edgesight.bench.serve.real.job import PORT, Job
 from edgesight.bench.serve.replay import Host
 from edgesight.bench.serve.systems import DATA_CENTRE, EDGE, HEDGED, TWO_STAGE
 from edgesight.bench.serve.virtual import (

@@ -24,8 +24,8 @@ from edgesight.bench.kept import Found
 from edgesight.bench.report import Check, PlainTable
 from edgesight.bench.serve.links import Links
 from edgesight.bench.serve.material import Material
-from edgesight.bench.serve.real_job import named
-from edgesight.bench.serve.real_run import BEGIN_S, Ran, has_trace
+from edgesight.bench.serve.real.job import named
+from edgesight.bench.serve.real.run import BEGIN_S, Ran, has_trace
 from edgesight.bench.serve.replay import Replayed
 from edgesight.bench.serve.systems import DATA_CENTRE, Goal, System, serve
 from edgesight.bench.serve.virtual import Outcomes, one_stream, run_data_centre

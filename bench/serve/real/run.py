@@ -24,9 +24,9 @@ from edgesight.bench.kept import ROOT
 from edgesight.bench.link.programs import die_with_parent
 from edgesight.bench.serve.links import Links
 from edgesight.bench.serve.material import Material
-from edgesight.bench.serve.real_data_centre import READY
-from edgesight.bench.serve.real_edge import UNANSWERED
-from edgesight.bench.serve.real_job import Job
+from edgesight.bench.serve.real.data_centre import READY
+from edgesight.bench.serve.real.edge import UNANSWERED
+from edgesight.bench.serve.real.job import Job
 from edgesight.bench.serve.systems import EDGE, Goal, System
 from edgesight.bench.serve.virtual import WARM_UP, Outcomes
 from edgesight.sim.link.namespaces import DATACENTER_ADDRESS, NamespaceLink
@@ -130,7 +130,7 @@ def run_once(
                 asker.kill()
         else:
             with NamespaceLink(*links, seed=seed, tcp=TCP, began=link_began) as link:
-                program = "edgesight.bench.serve.real_data_centre"
+                program = "edgesight.bench.serve.real.data_centre"
                 server = link.run_datacenter([*_PROGRAM, program, str(job), str(runs)], **_OPTIONS)
                 _wait_ready(server)
                 told = _told(link.run_edge(_edge(job, DATACENTER_ADDRESS), **_OPTIONS), within)
@@ -175,7 +175,7 @@ _OPTIONS: dict[str, Any] = {
 
 
 def _edge(job: Path, address: str) -> list[str]:
-    return [*_PROGRAM, "edgesight.bench.serve.real_edge", str(job), address]
+    return [*_PROGRAM, "edgesight.bench.serve.real.edge", str(job), address]
 
 
 def _wait_ready(server: subprocess.Popen[str]) -> None:

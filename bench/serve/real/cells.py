@@ -1,7 +1,7 @@
 """Systems under load for real: the same workloads as in virtual time, between processes on this machine.
 
 A cell is a load, a link and targets. The load is a share of what the held back end answers in full batches
-(`edgesight.bench.serve.real_job`). Each run is kept as it ends, so that what was stopped goes on.
+(`edgesight.bench.serve.real.job`). Each run is kept as it ends, so that what was stopped goes on.
 
 Words owned here: real cell, repeat (of a cell, with another seed).
 """
@@ -21,16 +21,18 @@ from rich.console import Console
 from edgesight.bench.kept import Found, Kept, fingerprint, with_imports
 from edgesight.bench.link.peers import ordered, tcp, tcp_sender
 from edgesight.bench.report import Check, PlainTable
-from edgesight.bench.serve import data, real_data_centre, real_edge, real_run
+from edgesight.bench.serve import data
 from edgesight.bench.serve.asked import Asked
 from edgesight.bench.serve.data import prepared
 from edgesight.bench.serve.grid import BELOWS, DEADLINES_S
 from edgesight.bench.serve.links import Links, links_of
 from edgesight.bench.serve.material import Material
-from edgesight.bench.serve.real_job import HELD_EACH_S, HELD_S, SYSTEMS, held_profile
-from edgesight.bench.serve.real_run import Ran, run_once
+from edgesight.bench.serve.real import data_centre, edge
+from edgesight.bench.serve.real import run as real_run
+from edgesight.bench.serve.real.job import HELD_EACH_S, HELD_S, SYSTEMS, held_profile
+from edgesight.bench.serve.real.run import Ran, run_once
+from edgesight.bench.serve.real.validation import Run, validate
 from edgesight.bench.serve.systems import SELECTING, Goal, System
-from edgesight.bench.serve.validation import Run, validate
 from edgesight.bench.serve.virtual import WARM_UP
 from edgesight.host.fabric.verilated import VerilatedFabric
 from edgesight.sim.link.namespaces import missing
@@ -40,7 +42,7 @@ from edgesight.sim.workload import Poisson, Workload, workload
 REQUESTS: Final = 3_000  # of a run, that count
 MINUTES: Final = 90.0
 _DATA: Final = "fashion-mnist"
-_REAL_CODE: Final = (real_run, real_edge, real_data_centre)
+_REAL_CODE: Final = (real_run, edge, data_centre)
 _CHECKED: Final = 64  # pictures of which the RTL is asked, too
 
 

@@ -1,4 +1,4 @@
-"""`python -m edgesight.bench.serve.real_data_centre JOB RUNS`: the data centre of a real run, a process of its own.
+"""`python -m edgesight.bench.serve.real.data_centre JOB RUNS`: the data centre of a real run, a process of its own.
 
 Ours, and Triton's protocol, are the very program `edgesight datacenter`, of which only the model is held: it computes
 each answer, and lets it go when a stated time is over, that of a slower device. So the back end is what is loaded, and
@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from edgesight.bench.serve.real_job import PORT, Job, held_s
+from edgesight.bench.serve.real.job import PORT, Job, held_s
 from edgesight.bench.serve.systems import HEDGED, TWO_STAGE
 from edgesight.bench.serve.virtual import quic_streams
 from edgesight.host.datacenter import hosted, serve

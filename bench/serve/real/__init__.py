@@ -1,0 +1,1 @@
+"""Systems under load for real, between processes of this machine, and the simulator against them."""
