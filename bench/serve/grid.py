@@ -99,6 +99,7 @@ class Compared:
         best: today's system with the least P99 of those that reach the target; None: none does.
         ratio: its P99 over ours, with the interval of a paired block bootstrap; NaN where there is no best.
         over_floor: P99 of our offloaded answers over that of the floor's; NaN where nothing is offloaded.
+        floor_ms: P99 of all requests at the floor.
     """
 
     cell: Cell
@@ -107,6 +108,7 @@ class Compared:
     best: str | None
     ratio: tuple[float, float, float]  # itself, low, high
     over_floor: float
+    floor_ms: float
 
 
 def cells_of(links: Sequence[str], goals: int) -> list[Cell]:
@@ -227,11 +229,10 @@ def compared(
     records = [material.records(row) for row in thresholds]
     counted = range(WARM_UP, len(coming))
     unsure = np.array([bool(records[coming.target[n]][coming.picture[n]]["stage"] & OFFLOAD) for n in counted])
-    over = float("nan")
-    if unsure.any():
-        floor = floor_s(material, thresholds, coming, both, {})[WARM_UP:]
-        over = _p99(served[ours].outcomes.took_s[unsure]) / _p99(floor[unsure])
-    return Compared(cell, tuple(rows), bool(unsure.any()), best.name if best is not None else None, ratio, over)
+    floor = floor_s(material, thresholds, coming, both, {})[WARM_UP:]
+    over = _p99(served[ours].outcomes.took_s[unsure]) / _p99(floor[unsure]) if unsure.any() else float("nan")
+    named = best.name if best is not None else None
+    return Compared(cell, tuple(rows), bool(unsure.any()), named, ratio, over, 1e3 * _p99(floor))
 
 
 def paired_ratio(theirs: Floats, ours: Floats, seed: int) -> tuple[float, float, float]:
@@ -327,7 +328,16 @@ def _p99(seconds: Floats) -> float:
 
 
 def _table(name: str, found: Sequence[Compared]) -> PlainTable:
-    columns = ["load", "link", "target", *(system.name for system in SYSTEMS), "best today", "ratio", "over floor"]
+    columns = [
+        "load",
+        "link",
+        "target",
+        *(system.name for system in SYSTEMS),
+        "floor",
+        "best today",
+        "ratio",
+        "over floor",
+    ]
     table = PlainTable(f"P99 in ms, {name}; * misses the target", columns, words=("link", "target", "best today"))
     for one in found:
         table.add_row(
@@ -335,6 +345,7 @@ def _table(name: str, found: Sequence[Compared]) -> PlainTable:
             one.cell.link,
             "all" if len(one.cell.goals) > 1 else f"-{100 * BELOWS[one.cell.goals[0]]:g}",
             *(f"{row.p99_ms:.1f}{'' if row.reaches else '*'}" for row in one.rows),
+            f"{one.floor_ms:.1f}",
             one.best or "none",
             f"{one.ratio[0]:.2f} ({one.ratio[1]:.2f} to {one.ratio[2]:.2f})",
             f"{one.over_floor:.2f}",

@@ -10,7 +10,7 @@ from typing import Any, Final
 import matplotlib
 
 from edgesight.bench.report import Check
-from edgesight.bench.serve.grid import BELOWS, NOBODY_ELSE, WORSE
+from edgesight.bench.serve.grid import BELOWS, NOBODY_ELSE, OFTEN_BETTER, WORSE
 from edgesight.bench.serve.page_sections import PARTS, table
 from edgesight.bench.serve.systems import SYSTEMS
 from edgesight.host.link.strips import QUALITY
@@ -53,6 +53,10 @@ def _head(report: Report) -> list[str]:
         "those measured on this machine. *Measured*: on this machine's clock. *Projected*: from published watts. "
         "*Quoted*: from the source that is named.",
         "",
+        "The *floor* of a cell: the same arrivals and offloads over a link of the same rate and delay that loses nothing, "
+        "in the fewest bytes that reach the target, to a server that never waits while there is work. *Over the floor*: "
+        "P99 of our offloaded answers over theirs at the floor.",
+        "",
         "![P99 of each system in each cell](serve.png)",
         "",
     ]
@@ -75,8 +79,8 @@ def _bars(checks: Sequence[Check]) -> list[str]:
 
 def _grid(body: Report) -> list[str]:
     """The table of a data set's cells."""
-    columns = ["load", "link", "points less", *(system.name for system in SYSTEMS), "best today", "times better",
-               "over the floor"]  # fmt: skip
+    columns = ["load", "link", "points less", *(system.name for system in SYSTEMS), "floor", "best today",
+               "times better", "over the floor"]  # fmt: skip
     rows = []
     for one in body["cells"]:
         ratio = [f"{each:.2f}" for each in one["ratio"]]
@@ -86,6 +90,7 @@ def _grid(body: Report) -> list[str]:
                 one["cell"]["link"],
                 _goals(one["cell"]["goals"]),
                 *(f"{row['p99_ms']:.1f}{'' if row['short'] <= 0 else ' miss'}" for row in one["rows"]),
+                f"{one['floor_ms']:.1f}",
                 one["best"] or "none",
                 f"{ratio[0]} ({ratio[1]} to {ratio[2]})" if one["best"] else "",
                 f"{one['over_floor']:.2f}" if one["needs"] else "",
@@ -128,14 +133,23 @@ def _behind(grids: Mapping[str, Report], checks: Sequence[Check]) -> list[str]:
         for body in grids.values()
         for better in body["better"]
     )
+    needing = [one for body in grids.values() for one in body["cells"] if one["needs"]]
+    tight = sum(bool(one["best"]) and _left(one) < OFTEN_BETTER for one in needing)
     return [
         "## Where we lose",
         "",
         *lines,
+        f"- In {tight} of the {len(needing)} cells that need offloading the floor itself is less than {OFTEN_BETTER:g} "
+        "times better than the best of today's, so that no better link or service would be.",
         f"- In {level} cells that need offloading ours is less than 1.1 times better than the best of today's.",
         *(f"- Unmet: {check.name}: {check.value:.4g} {check.unit}." for check in checks if not check.met),
         "",
     ]
+
+
+def _left(one: Report) -> float:
+    """How many times better than today's best a system at the floor would be."""
+    return next(float(row["p99_ms"]) for row in one["rows"] if row["system"] == one["best"]) / float(one["floor_ms"])
 
 
 def _skipped(skipped: Mapping[str, str]) -> list[str]:

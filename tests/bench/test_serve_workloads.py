@@ -215,7 +215,7 @@ def test_each_bar_can_be_missed_and_met() -> None:
             )
             for system in SYSTEMS
         )  # fmt: skip
-        return grid.Compared(grid.Cell(0.6, "no loss", (0,)), rows, True, "edge", (ratio, ratio, ratio), 1.0)
+        return grid.Compared(grid.Cell(0.6, "no loss", (0,)), rows, True, "edge", (ratio, ratio, ratio), 1.0, 40.0)
 
     assert all(check.met for check in workloads.arrival_checks([("bursty", cell(1.0, 0.0, 0, 0))]))
     assert not any(check.met for check in workloads.arrival_checks([("bursty", cell(0.5, 0.1, 3, 1))]))
