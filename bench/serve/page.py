@@ -53,9 +53,9 @@ def _head(report: Report) -> list[str]:
         "those measured on this machine. *Measured*: on this machine's clock. *Projected*: from published watts. "
         "*Quoted*: from the source that is named.",
         "",
-        "The *floor* of a cell: the same arrivals and offloads over a link of the same rate and delay that loses nothing, "
-        "in the fewest bytes that reach the target, to a server that never waits while there is work. *Over the floor*: "
-        "P99 of our offloaded answers over theirs at the floor.",
+        "The *floor* of a cell: the same arrivals and offloads over a link of the same rate and delay that loses "
+        "nothing, in the fewest bytes that reach the target, to a server that never waits while there is work. *Over "
+        "the floor*: P99 of our offloaded answers over theirs at the floor.",
         "",
         "![P99 of each system in each cell](serve.png)",
         "",
