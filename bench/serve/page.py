@@ -30,7 +30,7 @@ def page(report: Report, checks: Sequence[Check]) -> str:
         *_bars(checks),
         *(line for body in grids.values() for line in _grid(body)),
         *(line for name, part in PARTS.items() if _found(report, name) for line in part(report["sections"][name])),
-        *_behind(grids, checks),
+        *_behind(grids, report["sections"]["energy"] if _found(report, "energy") else None, checks),
         *_skipped(report["skipped"]),
     ]
     return "\n".join([*told, ""])
@@ -119,7 +119,7 @@ def _grid(body: Report) -> list[str]:
     ]
 
 
-def _behind(grids: Mapping[str, Report], checks: Sequence[Check]) -> list[str]:
+def _behind(grids: Mapping[str, Report], energy: Report | None, checks: Sequence[Check]) -> list[str]:
     """Where ours loses, or misses what it is held to."""
     lines = [
         f"- {body['data']}, load {one['cell']['load']:g}, {one['cell']['link']}, less {_goals(one['cell']['goals'])}: "
@@ -139,12 +139,30 @@ def _behind(grids: Mapping[str, Report], checks: Sequence[Check]) -> list[str]:
         "## Where we lose",
         "",
         *lines,
+        *(_more_energy(energy) if energy is not None else []),
         f"- In {tight} of the {len(needing)} cells that need offloading the floor itself is less than {OFTEN_BETTER:g} "
         "times better than the best of today's, so that no better link or service would be.",
         f"- In {level} cells that need offloading ours is less than 1.1 times better than the best of today's.",
         *(f"- Unmet: {check.name}: {check.value:.4g} {check.unit}." for check in checks if not check.met),
         "",
     ]
+
+
+def _more_energy(energy: Report) -> list[str]:
+    """The cells in which a system of today's takes less energy than ours, and reaches the target or ours does not."""
+    today, ours = {system.name for system in SYSTEMS if system.today}, {one.name for one in SYSTEMS if one.ours}
+    lines = []
+    for name, of in energy["data"].items():
+        for cell in of["cells"]:
+            mine = next(row for row in cell["rows"] if row["system"] in ours)
+            held = [row for row in cell["rows"] if row["system"] in today and (row["reaches"] or not mine["reaches"])]
+            best = min(held, key=lambda row: float(row["microjoules"]), default=mine)
+            if best["microjoules"] < mine["microjoules"]:
+                lines.append(
+                    f"- Energy, {name}, load {cell['load']:g}, {cell['link']}, {cell['board']}: {best['system']} takes "
+                    f"{best['microjoules']:,.0f} microjoules an image, ours {mine['microjoules']:,.0f}."
+                )
+    return lines
 
 
 def _left(one: Report) -> float:

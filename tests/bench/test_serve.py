@@ -109,6 +109,20 @@ def test_memory_has_a_bandwidth() -> None:
     assert memory_bandwidth() > 1e8
 
 
+def test_the_page_tells_where_others_take_less_energy() -> None:
+    def cell(board: str, ours: float, theirs: tuple[float, bool]) -> dict[str, object]:
+        rows = [
+            {"system": "hedged", "microjoules": ours, "reaches": True},
+            {"system": "two-stage", "microjoules": theirs[0], "reaches": theirs[1]},
+            {"system": "streams", "microjoules": 1.0, "reaches": True},  # no system of today's
+        ]
+        return {"load": 0.6, "link": "5% loss", "board": board, "rows": rows}
+
+    cells = [cell("less", 20.0, (10.0, True)), cell("more", 10.0, (20.0, True)), cell("misses", 20.0, (10.0, False))]
+    (told,) = page._more_energy({"data": {"x": {"cells": cells}}})
+    assert told == "- Energy, x, load 0.6, 5% loss, less: two-stage takes 10 microjoules an image, ours 20."
+
+
 def test_the_page_shows_all_cells_and_where_ours_is_behind(bench: Served, tmp_path: Path) -> None:
     found = [compared(2.1, 1.1), compared(0.5, 1.1, 0.01)]
     body = grid.body(bench.material, bench.goals, links_of(None), found, load_s=1e-3, requests=300, seed=0)
