@@ -27,6 +27,7 @@ from edgesight.bench.serve.links import TRACE, links_of
 from edgesight.bench.serve.page import draw, page
 from edgesight.bench.serve.profiles import gpu_profile
 from edgesight.bench.serve.real import cells
+from edgesight.hls.zoo import shipped_folder
 from edgesight.host.datacenter.service import MAX_BATCH
 from edgesight.host.files import read_regular, sha256, write_atomically
 from edgesight.sim.link.options import EmulationError
@@ -81,21 +82,35 @@ SECTIONS["real"] = Section(
 )
 
 
+def _shipped() -> list[bytes]:
+    """What the kernel packages that are served say of all their files."""
+    return [(shipped_folder() / name / "kernel.json").read_bytes() for name in ("digits", "fashion-mnist")]
+
+
 def _files_of(asked: Asked) -> list[str]:
-    """Checksums of the small files that were named, each of which is looked at. Raises as `bench_serve`."""
-    if asked.traces is not None and not (asked.traces / f"{TRACE}.up").is_file():
-        raise EmulationError(f"{asked.traces}: holds no {TRACE}.up: name the folder that has it, or leave --traces out")
-    links_of(asked.traces)
+    """Checksums of the small files that were named, each of which is looked at. Raises as `bench_serve`.
+
+    Another file in the same place is another. Of photographs, signs and zoos the place alone counts.
+    """
+    found = []
+    if asked.traces is not None:
+        if not (asked.traces / f"{TRACE}.up").is_file():
+            raise EmulationError(
+                f"{asked.traces}: holds no {TRACE}.up: name the folder that has it, or leave --traces out"
+            )
+        links_of(asked.traces)
+        found += [sha256((asked.traces / f"{TRACE}.{way}").read_bytes()) for way in ("up", "down")]
     if asked.gpu is not None:
         gpu_profile(asked.gpu, MAX_BATCH)
+        found.append(sha256(asked.gpu.read_bytes()))
     if asked.arrivals is None:
-        return []
+        return found
     try:
         content = read_regular(asked.arrivals, _MOST_BYTES)
     except OSError as error:
         raise WorkloadError(f"{asked.arrivals}: {error.strerror}: name a file of moments, one a line") from error
     assert Timestamps.read(asked.arrivals).per_second > 0.0  # else it has raised
-    return [sha256(content)]
+    return [*found, sha256(content)]
 
 
 def _strict(value: Any) -> Any:
@@ -115,7 +130,7 @@ def bench_serve(out: Path, console: Console, asked: Asked, names: Sequence[str] 
     WorkloadError, EmulationError or ProfileError, before any section runs, where a file that is named is no such thing.
     """
     folder = out / _FOLDER
-    facts = [repr(asked), *_files_of(asked)]
+    facts = [repr(asked), *_files_of(asked), *map(sha256, _shipped())]
 
     def due(name: str) -> Due:
         section = SECTIONS[name]

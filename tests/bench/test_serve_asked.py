@@ -16,6 +16,7 @@ from edgesight.bench.kept import Found
 from edgesight.bench.serve import bench
 from edgesight.bench.serve.asked import Asked
 from edgesight.bench.serve.profiles import ProfileError
+from edgesight.host.datacenter.service import MAX_BATCH
 from edgesight.sim.link.options import EmulationError
 from edgesight.sim.workload import WorkloadError
 
@@ -56,6 +57,40 @@ def test_traces_and_gpus_that_are_none_are_refused_before_anything_runs(tmp_path
     with pytest.raises(ProfileError, match="is no report of GPUs"):
         run(tmp_path / "out", Asked(gpu=tmp_path / "absent.json"))
     assert not (tmp_path / "out").exists()
+
+
+def test_another_file_of_the_same_name_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+
+    def measure(asked: Asked, folder: Path, console: Console) -> Found:
+        runs.append(asked)
+        return Found({}, ())
+
+    monkeypatch.setattr(bench.Section, "module", Path(bench.__file__))
+    monkeypatch.setattr(bench, "SECTIONS", {"by hand": bench.Section("by hand", measure, lambda _: None)})
+    gpu, traces = tmp_path / "gpu.json", tmp_path / "traces"
+    asked = Asked(gpu=gpu, traces=traces)
+    traces.mkdir()
+    for way in ("up", "down"):
+        (traces / f"TMobile-LTE-short.{way}").write_text("1\n2\n")
+
+    def gpu_of(seconds: float) -> None:
+        model = {"executor": "y", "batch_seconds": {str(size): [seconds] for size in range(1, MAX_BATCH + 1)}}
+        gpu.write_text(json.dumps({"device": "x", "models": [model]}))
+
+    gpu_of(1e-3)
+    for _ in range(2):
+        run(tmp_path / "out", asked, "by hand")
+    assert len(runs) == 1  # as found before
+    gpu_of(2e-3)
+    run(tmp_path / "out", asked, "by hand")
+    assert len(runs) == 2
+    (traces / "TMobile-LTE-short.down").write_text("1\n3\n")
+    run(tmp_path / "out", asked, "by hand")
+    assert len(runs) == 3
+    monkeypatch.setattr(bench, "_shipped", lambda: [b"another kernel"])
+    run(tmp_path / "out", asked, "by hand")
+    assert len(runs) == 4
 
 
 def test_the_report_is_json_as_all_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
