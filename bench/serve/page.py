@@ -56,8 +56,8 @@ def _head(report: Report, *, drawn: bool) -> list[str]:
         "",
         "The *floor* of a cell: the same arrivals and offloads over a link of the same rate and delay that loses "
         "nothing, in the fewest bytes that reach the target, to a server that never waits while there is work. What is "
-        "late even there counts as its deadline, as with all systems. *Over the floor*: P99 of our offloaded answers over "
-        "theirs at the floor.",
+        "late even there counts as its deadline, as with all systems. *Over the floor*: P99 of our offloaded answers "
+        "over theirs at the floor.",
         "",
         *(["![P99 of each system in each cell](serve.png)", ""] if drawn else []),
     ]
