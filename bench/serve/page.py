@@ -164,7 +164,7 @@ def _without_parts(needing: Sequence[Report]) -> list[str]:
 
 def _better(one: Report, ours: Report) -> bool:
     """Whether a row reaches the target, and the other does not, or is slower by more than `WORSE`."""
-    return one["short"] <= 0 and (ours["short"] > 0 or ours["p99_ms"] > WORSE * one["p99_ms"])
+    return bool(one["short"] <= 0 and (ours["short"] > 0 or ours["p99_ms"] > WORSE * one["p99_ms"]))
 
 
 def _left(one: Report) -> float:
