@@ -138,7 +138,7 @@ def test_the_page_shows_all_cells_and_where_ours_is_behind(bench: Served, tmp_pa
     assert "digits, load 0.3, no loss, less 1: edge is 2.00 times faster." in told
     assert "| 2.0 miss |" in told
     assert "- Unmet: digits: cells in which ours misses the target: 1 cells." in told
-    assert "- In 1 of these cells ours, over QUIC streams, does better than ours." in told
+    assert "- ours, over QUIC streams: does better than ours in 1 of the 2 cells that need offloading." in told
     assert "- In 2 of the 2 cells that need offloading the floor itself is less than 1.6 times better" in told
     assert "- grid-x: it is not here." in told
     assert page.draw(report, tmp_path / "serve.png")
