@@ -158,7 +158,9 @@ def _without_parts(needing: Sequence[Report]) -> list[str]:
             continue
         better = sum(_better(one["rows"][place], one["rows"][ours]) for one in needing)
         if better:
-            told.append(f"- {system.title}: does better than ours in {better} of the {len(needing)} cells that need offloading.")
+            told.append(
+                f"- {system.title}: does better than ours in {better} of the {len(needing)} cells that need offloading."
+            )
     return told
 
 
