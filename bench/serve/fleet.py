@@ -319,10 +319,15 @@ def goodput(at: Floats, good: npt.NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def back_s(at: Floats, good: npt.NDArray[np.bool_]) -> float:
-    """Seconds from the end of the outage until the share of good answers stays what it was; infinity: it never does."""
+    """Seconds from the end of the outage until the share of good answers stays what it was.
+
+    Infinity: it never does, or nothing was asked or was good before, so that there is nothing to come back to.
+    """
     begin, end = OUTAGE_S
-    before = float(good[(at >= _FROM_S) & (at < begin)].mean())
-    after = at >= end
+    earlier, after = good[(at >= _FROM_S) & (at < begin)], at >= end
+    if not earlier.any() or not after.any():
+        return float("inf")
+    before = float(earlier.mean())
     place = ((at[after] - end) / _BIN_S).astype(int)
     asked, fine = np.bincount(place), np.bincount(place, weights=good[after])
     bad = np.flatnonzero(fine < _BACK * before * asked)

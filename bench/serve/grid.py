@@ -28,7 +28,7 @@ from edgesight.bench.kept import Found
 from edgesight.bench.report import Check, PlainTable
 from edgesight.bench.serve.asked import Asked
 from edgesight.bench.serve.data import prepared
-from edgesight.bench.serve.floor import floor_s
+from edgesight.bench.serve.floor import counted_floor_s
 from edgesight.bench.serve.links import TRACE, Links, links_of
 from edgesight.bench.serve.material import Material
 from edgesight.bench.serve.systems import SYSTEMS, Goal, Served, System, serve
@@ -229,7 +229,7 @@ def compared(
     records = [material.records(row) for row in thresholds]
     counted = range(WARM_UP, len(coming))
     unsure = np.array([bool(records[coming.target[n]][coming.picture[n]]["stage"] & OFFLOAD) for n in counted])
-    floor = floor_s(material, thresholds, coming, both, {})[WARM_UP:]
+    floor = counted_floor_s(material, thresholds, coming, both)[WARM_UP:]
     over = _p99(served[ours].outcomes.took_s[unsure]) / _p99(floor[unsure]) if unsure.any() else float("nan")
     named = best.name if best is not None else None
     return Compared(cell, tuple(rows), bool(unsure.any()), named, ratio, over, 1e3 * _p99(floor))

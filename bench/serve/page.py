@@ -26,7 +26,7 @@ def page(report: Report, checks: Sequence[Check]) -> str:
     """The page of a report: bars, the grid of each data set, and where ours is behind."""
     grids = {name: body for name, body in report["sections"].items() if name.startswith(GRID) and "cells" in body}
     told = [
-        *_head(report),
+        *_head(report, drawn=bool(grids)),
         *_bars(checks),
         *(line for body in grids.values() for line in _grid(body)),
         *(line for name, part in PARTS.items() if _found(report, name) for line in part(report["sections"][name])),
@@ -40,13 +40,14 @@ def _found(report: Report, name: str) -> bool:
     return name in report["sections"] and "failed" not in report["sections"][name]
 
 
-def _head(report: Report) -> list[str]:
+def _head(report: Report, *, drawn: bool) -> list[str]:
     made = report["made"]
     return [
         "# Results: modeless service under load",
         "",
         f"Written by `{made['command']}` on {made['date']} ({made['cores']} cores, {made['machine']}, Python "
-        f"{made['python']}). Every figure comes from that run.",
+        f"{made['python']}). What a section found is kept beside: where its code and what it was given are the same as "
+        "in an earlier run of this folder, its figures are that run's.",
         "",
         "What each figure is stands beside it. *Simulated*: the real programs of edge, link and service run in virtual "
         "time; the link is simulated, the fabric's time is cycles of the simulated RTL, the back end's is drawn from "
@@ -54,11 +55,11 @@ def _head(report: Report) -> list[str]:
         "*Quoted*: from the source that is named.",
         "",
         "The *floor* of a cell: the same arrivals and offloads over a link of the same rate and delay that loses "
-        "nothing, in the fewest bytes that reach the target, to a server that never waits while there is work. *Over "
-        "the floor*: P99 of our offloaded answers over theirs at the floor.",
+        "nothing, in the fewest bytes that reach the target, to a server that never waits while there is work. What is "
+        "late even there counts as its deadline, as with all systems. *Over the floor*: P99 of our offloaded answers "
+        "over theirs at the floor.",
         "",
-        "![P99 of each system in each cell](serve.png)",
-        "",
+        *(["![P99 of each system in each cell](serve.png)", ""] if drawn else []),
     ]
 
 
@@ -143,6 +144,7 @@ def _behind(grids: Mapping[str, Report], energy: Report | None, checks: Sequence
         f"- In {tight} of the {len(needing)} cells that need offloading the floor itself is less than {OFTEN_BETTER:g} "
         "times better than the best of today's, so that no better link or service would be.",
         f"- In {level} cells that need offloading ours is less than 1.1 times better than the best of today's.",
+        *_without_parts(needing),
         *(f"- Unmet: {check.name}: {check.value:.4g} {check.unit}." for check in checks if not check.met),
         "",
     ]
@@ -163,6 +165,26 @@ def _more_energy(energy: Report) -> list[str]:
                     f"{best['microjoules']:,.0f} microjoules an image, ours {mine['microjoules']:,.0f}."
                 )
     return lines
+
+
+def _without_parts(needing: Sequence[Report]) -> list[str]:
+    """How often ours does better without one of its parts, by what it is then."""
+    ours = next(number for number, system in enumerate(SYSTEMS) if system.ours)
+    told = []
+    for place, system in enumerate(SYSTEMS):
+        if system.today or system.ours:
+            continue
+        better = sum(_better(one["rows"][place], one["rows"][ours]) for one in needing)
+        if better:
+            told.append(
+                f"- {system.title}: does better than ours in {better} of the {len(needing)} cells that need offloading."
+            )
+    return told
+
+
+def _better(one: Report, ours: Report) -> bool:
+    """Whether a row reaches the target, and the other does not, or is slower by more than `WORSE`."""
+    return bool(one["short"] <= 0 and (ours["short"] > 0 or ours["p99_ms"] > WORSE * one["p99_ms"]))
 
 
 def _left(one: Report) -> float:

@@ -228,8 +228,9 @@ def bench_prove_mutants_(
 def chosen_sections(titles: dict[str, str], named: list[str] | None, listed: bool) -> list[str]:
     """The sections `named`, which are of `titles`; where they are to be `listed` that is done, and the command ends."""
     if listed:
+        width = max(map(len, titles))
         for name, title in titles.items():
-            typer.echo(f"{name:14} {title}")
+            typer.echo(f"{name:{width}} {title}")
         raise typer.Exit
     for name in named or ():
         if name not in titles:

@@ -113,8 +113,10 @@ def bench_serve_(  # noqa: PLR0913 - each is a flag
     Simulated with the very edge, link and service, and the back end's times as measured here. Half an hour; as root,
     the section `real` runs six cells for real, too, for about an hour, and holds the simulator against them. Where
     zoos of photographs or signs are not named, their networks are trained first, each for half an hour.
+
+    Stopped, the same command goes on with the sections that are still to be run.
     """
-    check_reports(out, "serve.json")  # before torch, which takes seconds
+    check_reports(out, "serve.json", "serve.md", "serve.png")  # before torch, which takes seconds
     from edgesight.bench.photograph.asked import Photographs, Signs
     from edgesight.bench.serve.asked import Asked
     from edgesight.bench.serve.bench import SECTIONS, bench_serve

@@ -12,10 +12,11 @@ pytest.importorskip("aioquic", reason="aioquic is not installed: its wheel is mi
 
 from edgesight.bench.serve import grid, page, systems, virtual
 from edgesight.bench.serve.data import memory_bandwidth
-from edgesight.bench.serve.floor import floor_s
+from edgesight.bench.serve.floor import counted_floor_s, floor_s
 from edgesight.bench.serve.links import links_of
 from edgesight.bench.serve.systems import SYSTEMS
 from edgesight.host.fabric.base import OFFLOAD
+from edgesight.sim.link.options import LinkOptions, MahimahiTrace
 from edgesight.sim.workload import Poisson, workload
 from tests.bench.served_digits import Served, served_digits
 
@@ -63,6 +64,24 @@ def test_nothing_is_faster_than_the_floor(bench: Served) -> None:
     assert (found.stage == 2).all()
     assert (np.sort(found.took_s) >= np.sort(floor) - 1e-6).mean() > 0.95
     assert np.median(found.took_s) < 1.3 * np.median(floor)
+
+
+def test_the_floor_is_late_at_the_deadline_as_all_systems_are(bench: Served) -> None:
+    begin = round(1e3 * virtual.BEGIN_S)
+    moments = (*range(1, begin + 1_000), *range(begin + 3_000, 12_000))
+    trace = MahimahiTrace(moments, "stands for two seconds")
+    still = LinkOptions(trace, 0.02), LinkOptions(trace, 0.02)
+    rows = [[1_000_000, 1_000_000]]  # all is offloaded
+    coming = workload(Poisson(60.0), 300, len(bench.material.truth), deadlines_s=grid.DEADLINES_S)
+    late = floor_s(bench.material, rows, coming, still, {}) > coming.deadline_s
+    assert 0.1 < late.mean() < 0.9
+    counted = counted_floor_s(bench.material, rows, coming, still)
+    assert np.array_equal(counted[late], coming.deadline_s[late])
+    # So it is in a cell, where systems whose late requests count so are held against it.
+    cell = grid.compared(bench.material, bench.goals[:1], {"still": still}, 1e-3, 200, 0, grid.Cell(0.5, "still", (0,)))
+    assert cell.floor_ms <= 1e3 * max(grid.DEADLINES_S)
+    assert cell.needs
+    assert cell.over_floor >= 0.9
 
 
 def test_records_follow_the_thresholds(bench: Served) -> None:
@@ -133,8 +152,12 @@ def test_the_page_shows_all_cells_and_where_ours_is_behind(bench: Served, tmp_pa
     assert "digits, load 0.3, no loss, less 1: edge is 2.00 times faster." in told
     assert "| 2.0 miss |" in told
     assert "- Unmet: digits: cells in which ours misses the target: 1 cells." in told
+    assert "- ours, over QUIC streams: does better than ours in 1 of the 2 cells that need offloading." in told
     assert "- In 2 of the 2 cells that need offloading the floor itself is less than 1.6 times better" in told
     assert "- grid-x: it is not here." in told
     assert page.draw(report, tmp_path / "serve.png")
     assert (tmp_path / "serve.png").read_bytes().startswith(b"\x89PNG")
-    assert not page.draw({"sections": {}}, tmp_path / "none.png")
+    assert "](serve.png)" in told
+    empty = {"made": made, "sections": {}, "skipped": {}}
+    assert "serve.png" not in page.page(empty, [])
+    assert not page.draw(empty, tmp_path / "none.png")

@@ -84,6 +84,16 @@ def test_a_cell_tells_the_median_seed_and_each_term_at_half_and_double() -> None
     assert cell.requests_per_second == pytest.approx(100.0)
 
 
+def test_little_energy_counts_only_at_the_accuracy_that_was_asked_for() -> None:
+    def cell(short: float) -> energy.EnergyCell:
+        did = {DATA_CENTRE: Did(EVERYTHING, 0.95, 0.0), HEDGED: Did(OURS, 0.9, short)}
+        return cell_of(0.6, "no loss", BOARD, RADIO, [did], 0.03)
+
+    assert energy.counted_ratio(cell(0.0)) == cell(0.0).ratio > 1.0
+    assert cell(0.01).ratio > 1.0
+    assert energy.counted_ratio(cell(0.01)) == 0.0
+
+
 def test_what_is_quoted_has_a_source_and_adds_up() -> None:
     for one in (*BOARDS, WIFI, LTE, DEVICE):
         assert len(one.source) > 40

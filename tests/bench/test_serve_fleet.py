@@ -104,6 +104,10 @@ def test_goodput_that_stays_away_is_not_back() -> None:
     assert fleet.back_s(at, ~((at >= begin) & (at < end))) == 0.0
     assert fleet.back_s(at, at < begin) == float("inf")
     assert fleet.back_s(at, ~away & (at < 79.0)) == float("inf")
+    assert fleet.back_s(at, np.zeros(len(at), bool)) == float("inf")  # it was never there
+    asked = at >= begin
+    assert fleet.back_s(at[asked], ~away[asked]) == float("inf")  # nobody knows what it was
+    assert fleet.back_s(at[~asked], ~away[~asked]) == float("inf")  # nobody asked again
     once_more = (at >= 60.0) & (at < 60.5)
     assert fleet.back_s(at, ~away & ~once_more) == pytest.approx(60.5 - end)
 
@@ -144,6 +148,14 @@ def test_the_fastest_executor_of_a_gpu_is_taken(tmp_path: Path) -> None:
     assert "fast on a GPU" in whose
 
 
+BATCHES = {str(size): [1e-3 * size] for size in range(1, 9)}
+
+
+def _of_gpu(row: Any) -> str:
+    """A report in which the times of three pictures are that `row`."""
+    return json.dumps({"device": "x", "models": [{"executor": "y", "batch_seconds": {**BATCHES, "3": row}}]})
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -152,6 +164,13 @@ def test_the_fastest_executor_of_a_gpu_is_taken(tmp_path: Path) -> None:
         ('{"device": "x", "models": [{"executor": "y"}]}', "no seconds by batch"),
         ('{"device": "x", "models": [{"executor": "y", "batch_seconds": {"1": [0.1]}}]}', "is no report of GPUs"),
         ("[]", "is no report of GPUs"),
+        (json.dumps({"device": "x", "models": [{"batch_seconds": BATCHES}]}), "is no report of GPUs"),
+        (json.dumps({"models": [{"executor": "y", "batch_seconds": BATCHES}]}), "is no report of GPUs"),
+        (_of_gpu([0.1, float("nan")]), "no seconds by batch"),
+        (_of_gpu([0.1, float("inf")]), "no seconds by batch"),
+        (_of_gpu("123"), "is no report of GPUs"),
+        (_of_gpu([True]), "is no report of GPUs"),
+        ("[" * 100_000, "is no report of GPUs"),
     ],
 )
 def test_what_holds_no_times_of_a_gpu_is_refused(content: str, told: str, tmp_path: Path) -> None:

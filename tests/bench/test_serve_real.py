@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from edgesight.bench.serve.systems import DATA_CENTRE, EDGE, HEDGED, SELECTING, 
 from edgesight.bench.serve.virtual import Outcomes
 from edgesight.host.edge import EdgeError
 from edgesight.host.fabric.base import ALWAYS, NEVER
+from edgesight.host.package import Package
 from edgesight.sim.link.model import directions
 from edgesight.sim.link.trust import Trust
 from edgesight.sim.link.virtual import VirtualLoop
@@ -85,6 +87,29 @@ def test_a_cell_runs_for_real_once_and_the_simulator_says_the_same(
     kept = run_cells(setting, [CALM], tmp_path, (DATA_CENTRE, HEDGED))
     for one, other in zip(ran, kept, strict=True):
         assert json.dumps(one.ran.packed()) == json.dumps(other.ran.packed())
+
+
+def test_runs_for_other_goals_or_of_another_network_are_not_taken_for_these(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+
+    def run_once(*given: Any, **settings: Any) -> Ran:
+        runs.append(given)
+        return Ran(made_outcomes(np.ones(3)), 0, (), (0.0,), 0, {}, 0.0, {}, 0.0, 0.0, 1.0)
+
+    monkeypatch.setattr(cells, "run_once", run_once)
+    goals = [dataclasses.replace(goal, variant=goal.variant + 1) for goal in setting.goals]
+    served = setting.material.package
+    package = Package(served.path, served.kernel.model_copy(update={"build_hash": "0" * 64}))
+    others = (
+        dataclasses.replace(setting, goals=goals),
+        dataclasses.replace(setting, material=dataclasses.replace(setting.material, package=package)),
+    )
+    for number, one in enumerate((setting, *others), 1):
+        for _ in range(2):
+            run_cells(one, [CALM], tmp_path, (EDGE,))
+        assert len(runs) == number
 
 
 def test_a_section_that_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -168,6 +168,7 @@ def run_cells(setting: Setting, cells: Sequence[Cell], folder: Path, systems: Se
             bar.update(task, description=f"{cell.name}, {system.name}, seed {seed}")
             links, goals = setting.links[cell.link], setting.asked(cell)
             facts = [cell.load, cell.goals, setting.requests, setting.warm_up, *(one.describe() for one in links)]
+            facts += [setting.material.package.kernel.model_dump(), *goals]  # what is served, and what is asked of it
             kept = Kept(folder, fingerprint(files, repr(facts)))
             name = f"{cell.name.replace(', ', '-')}-{system.name}-{seed}"
             coming, earlier = setting.coming(cell, seed), kept.read(name)
