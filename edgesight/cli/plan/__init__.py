@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -23,6 +23,47 @@ Seconds = Annotated[
         "--seconds", min=0.1, help="Most that this may take; then the best plan so far is given, and says so."
     ),
 ]
+
+
+def shows_example(name: str, option: str = "--example") -> Any:
+    """An option that prints the example of an input of planners (`edgesight.plan.examples`) and ends."""
+
+    def show(asked: bool) -> None:
+        if asked:
+            from edgesight.plan.examples import example
+
+            print(example(name), end="")
+            raise typer.Exit
+
+    said = f"Print an example of {_INPUTS[name]}, its numbers made up, and end."
+    return typer.Option(option, callback=show, is_eager=True, help=said)
+
+
+def shows_schema(name: str, option: str = "--schema") -> Any:
+    """An option that prints the JSON Schema of an input of planners and ends."""
+
+    def show(asked: bool) -> None:
+        if asked:
+            from edgesight.plan.examples import schema
+
+            print(schema(name), end="")
+            raise typer.Exit
+
+    said = f"Print the JSON Schema of {_INPUTS[name]}, and end."
+    return typer.Option(option, callback=show, is_eager=True, help=said)
+
+
+# Inputs as their commands call them.
+_INPUTS: Final = {
+    "adapt": "FILE",
+    "measured-datacenter": "DATACENTER",
+    "measured-device": "DEVICE",
+    "place-cluster": "CLUSTER",
+    "place-model": "MODEL as JSON",
+    "split": "PROFILE",
+    "trace": "a trace",
+    "workflow": "WORKFLOW",
+}
 
 
 def check_outputs(out: Path | None, claim: Claim, picture: Path | None) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from edgesight.cli.ending import print_json
 from edgesight.cli.options import Json
-from edgesight.cli.plan import OutFile, PictureFile, Seconds, check_outputs, group, left
+from edgesight.cli.plan import OutFile, PictureFile, Seconds, check_outputs, group, left, shows_example, shows_schema
 from edgesight.host.obtained import Obtained
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ def split(  # noqa: PLR0913 - a command's options are its surface
     seconds: Seconds = 60.0,
     out: OutFile = None,
     picture: PictureFile = None,
+    example: Annotated[bool, shows_example("split")] = False,
+    example_trace: Annotated[bool, shows_example("trace", "--example-trace")] = False,
+    schema: Annotated[bool, shows_schema("split")] = False,
     json_: Json = False,
 ) -> None:
     """Choose the exit and the cut of highest accuracy that answer within the deadline.
@@ -252,6 +255,9 @@ def profile_join(  # noqa: PLR0913 - a command's options are its surface
     answer_bytes: Annotated[
         int | None, typer.Option("--answer-bytes", help="Bytes of an answer; default the network's whole output.")
     ] = None,
+    example: Annotated[bool, shows_example("measured-device")] = False,
+    example_datacenter: Annotated[bool, shows_example("measured-datacenter", "--example-datacenter")] = False,
+    schema: Annotated[bool, shows_schema("measured-device")] = False,
     json_: Json = False,
 ) -> None:
     """Make the profile of a split from two measurements: of one network on two machines, or of two networks."""
