@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from edgesight.host.files import Claim
 
 OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="File for all of it, as JSON.")]
@@ -79,3 +82,13 @@ def check_outputs(out: Path | None, claim: Claim, picture: Path | None) -> None:
 def left(seconds: float, begun: float) -> float:
     """What is left of `seconds` since the moment `begun` (of `time.monotonic`), and no less than a twentieth."""
     return max(seconds / 20, seconds - (time.monotonic() - begun))
+
+
+def print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table in the project's style; the first column holds words."""
+    from edgesight.bench.report import PlainTable
+
+    table = PlainTable(title, columns, words=(columns[0], "exit", "cut", "else"))
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
