@@ -1,8 +1,6 @@
 """A worked example of each file that a planner reads, and its JSON Schema. The numbers in them are made up.
 
 The files beside this one are the only copies: `edgesight plan ... --example` prints them, and tests plan from them.
-
-Words owned here: *input* (a kind of file that a planner reads, by its name here).
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from edgesight.plan.split.measured import MeasuredNetwork
 from edgesight.plan.split.plan import SplitProfile
 from edgesight.plan.workflow.problem import Workflow
 
-# What each input of JSON is checked as; a trace is text, and has no schema.
+# What each file of JSON is checked as, by its name here; a trace is text, and has no schema.
 KINDS: Final[dict[str, type[BaseModel]]] = {
     "adapt": Situation,
     "measured-datacenter": MeasuredNetwork,
@@ -34,11 +32,11 @@ TRACE: Final = "trace"
 
 
 def example(name: str) -> str:
-    """The text of the example of an input."""
+    """The example of that name, as text."""
     return (resources.files(__name__) / (f"{name}.txt" if name == TRACE else f"{name}.json")).read_text()
 
 
 def schema(name: str) -> str:
-    """The JSON Schema of an input: what each field may be. That fields fit together is checked by the planner alone."""
+    """The JSON Schema of a file: what each field may be. That fields fit together is checked by the planner alone."""
     content = KINDS[name].model_json_schema()
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **content}, indent=1) + "\n"

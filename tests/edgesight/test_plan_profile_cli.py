@@ -83,6 +83,7 @@ def test_a_split_is_planned_from_one_machines_measurement(tmp_path: Path) -> Non
         assert layer.ms["datacenter"] == pytest.approx(0.1 * layer.ms["pi"])
         assert layer.ms["pi"] > 0
     assert "conv1" in result.output
+    assert "its times are 0.1 times these (projected)" in " ".join(result.output.split())
     planned(plan, "split", written, "--deadline-ms", "1000", "--mbps", "100")
     choice = read(plan, SplitPlan).choice
     assert choice is not None

@@ -29,7 +29,7 @@ Seconds = Annotated[
 
 
 def shows_example(name: str, option: str = "--example") -> Any:
-    """An option that prints the example of an input of planners (`edgesight.plan.examples`) and ends."""
+    """An option that prints the example of that name (`edgesight.plan.examples`) and ends."""
 
     def show(asked: bool) -> None:
         if asked:
@@ -43,7 +43,7 @@ def shows_example(name: str, option: str = "--example") -> Any:
 
 
 def shows_schema(name: str, option: str = "--schema") -> Any:
-    """An option that prints the JSON Schema of an input of planners and ends."""
+    """An option that prints the JSON Schema of the file of that name and ends."""
 
     def show(asked: bool) -> None:
         if asked:
@@ -56,7 +56,7 @@ def shows_schema(name: str, option: str = "--schema") -> Any:
     return typer.Option(option, callback=show, is_eager=True, help=said)
 
 
-# Inputs as their commands call them.
+# The files as their commands call them.
 _INPUTS: Final = {
     "adapt": "FILE",
     "measured-datacenter": "DATACENTER",

@@ -169,6 +169,10 @@ def profile(  # noqa: PLR0913 - a command's options are its surface
 
             made = join_alone(measured, accuracies, obtained, datacenter_factor)
         _print_measured(measured, console)
+        if datacenter_factor is not None:
+            console.print(
+                f"The data centre was not measured: its times are {datacenter_factor:g} times these (projected)."
+            )
     elif reader is Reader.PLACE:
         made = _for_place(asked, into, console)
     elif into is None:
@@ -253,6 +257,7 @@ def _for_place(asked: _Asked, into: Path | None, console: Console) -> BaseModel:
 
     cluster = None if into is None else read(into, Cluster)
     model = read_onnx(asked.network)
+    into_cluster(model, 1.0, asked.device, memory_here(), cluster)  # refuses what cannot be before it takes time
     with _steps(asked.network.name, asked.repeats) as step:
         whole = measure_whole(asked.network, step=step, **asked.runs)
     made = into_cluster(model, whole.ms, asked.device, memory_here(), cluster)
@@ -277,7 +282,7 @@ def _for_workflow(asked: _Asked, into: Path, operator: str, variant: str, consol
     from edgesight.plan.workflow.problem import Workflow
 
     found = read(into, Workflow)
-    into_workflow(found, asked.device, operator, variant, 1.0, "measured")  # names are checked before it takes time
+    into_workflow(found, asked.device, operator, variant, 1.0, "measured")  # refuses names before it takes time
     obtained: Obtained = "measured"
     if asked.network.is_dir():
         measured = _measured(asked)
