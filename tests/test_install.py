@@ -128,6 +128,9 @@ def test_the_wheel_holds_all_code_and_all_hardware(source: Path, wheel: Path) ->
     assert "edgesight/sim/harness.cpp" in wanted
     wanted |= {path.relative_to(source).as_posix() for path in (source / "edgesight" / "sim" / "vivado").iterdir()}
     assert "edgesight/sim/vivado/recorder.tcl" in wanted
+    examples = source / "edgesight" / "plan" / "examples"
+    wanted |= {path.relative_to(source).as_posix() for path in examples.iterdir() if path.is_file()}
+    assert "edgesight/plan/examples/trace.txt" in wanted
     page = source / "edgesight" / "host" / "doors" / "page"  # without any of it no door for HTTP opens
     wanted |= {path.relative_to(source).as_posix() for path in page.iterdir()}
     assert "edgesight/host/doors/page/live.svg" in wanted

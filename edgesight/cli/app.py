@@ -13,6 +13,7 @@ import typer
 import edgesight.cli.bench_serving
 import edgesight.cli.plan.adapt
 import edgesight.cli.plan.place
+import edgesight.cli.plan.profile
 import edgesight.cli.plan.split
 import edgesight.cli.plan.workflow  # each adds its commands to the group
 from edgesight.cli import audit, bench, board, build, datacenter, ending, keys, link, proof, serve

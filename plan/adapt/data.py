@@ -15,7 +15,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from edgesight.host.obtained import Obtained
 from edgesight.plan.profile import (
@@ -34,6 +36,7 @@ from edgesight.plan.profile import (
 from edgesight.plan.profile import checked as check_content
 from edgesight.plan.profile import read as read_file
 
+_SHIPPED = resources.files("edgesight.plan.adapt.profiles")
 # What planners count in arrays is bounded, so that nothing leaves 64 bits and no list fills the memory.
 MOST_RATE = 1e6  # frames a second of one client
 Pixels = Annotated[int, Field(strict=True, ge=1, le=2**20)]
@@ -154,6 +157,14 @@ class Situation(Plain):
         1.0  # share of a GPU's throughput that clients may use
     )
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema of the file, in which a shipped profile may be named."""
+        found = handler(core)
+        fields = handler.resolve_ref_schema(found)["properties"]
+        fields["profile"] = {"anyOf": [{"enum": shipped_names()}, fields["profile"]]}
+        return found
+
     @field_validator("profile", mode="before")
     @classmethod
     def _shipped(cls, profile: Any) -> Any:
@@ -230,15 +241,19 @@ class AdaptPlan(Plan):
     planning_ms: NotNegative  # what planning took, measured
 
 
+def shipped_names() -> list[str]:
+    """Names of the shipped profiles."""
+    return sorted(entry.name[:-5] for entry in _SHIPPED.iterdir() if entry.name.endswith(".json"))
+
+
 def shipped(name: str) -> ModelProfile:
     """The shipped profile of that name; raises PlanError naming those that there are."""
-    folder = resources.files("edgesight.plan.adapt.profiles")
-    names = sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".json"))
+    names = shipped_names()
     if name not in names:
         raise PlanError(f"profile {name!r}: no such shipped profile; choose one of {', '.join(names)}")
     import json
 
-    return check_content(json.loads((folder / f"{name}.json").read_text()), ModelProfile, f"shipped profile {name}")
+    return check_content(json.loads((_SHIPPED / f"{name}.json").read_text()), ModelProfile, f"shipped profile {name}")
 
 
 def read_situation(path: Path) -> Situation:

@@ -11,6 +11,8 @@ from edgesight.plan.profile import PlanError, checked
 from edgesight.plan.split.measured import MeasuredLayer, MeasuredNetwork
 from edgesight.plan.split.plan import SplitProfile
 
+DATACENTER = "datacenter"  # what it is called where it was not measured
+
 
 def join(
     device: MeasuredNetwork,
@@ -110,6 +112,25 @@ def join(
         "exits": exits,
     }
     return checked(content, SplitProfile, f"profile {name}")
+
+
+def join_alone(
+    device: MeasuredNetwork, accuracies: Mapping[str, float], accuracy_obtained: Obtained, datacenter_factor: float
+) -> SplitProfile:
+    """The profile of a network that was measured on a device alone.
+
+    The data centre's times are the device's times `datacenter_factor`, and so projected. Raises PlanError as `join`.
+    """
+    if device.device.name == DATACENTER:
+        raise PlanError(f"the measured machine is called {DATACENTER!r}, as the projected one is: give it another name")
+    far = device.model_copy(
+        update={
+            "device": device.device.model_copy(update={"name": DATACENTER}),
+            "obtained": "projected",
+            "origin": f"not measured, but times of {device.device.name}",
+        }
+    )
+    return join(device, far, accuracies, accuracy_obtained, datacenter_factor=datacenter_factor)
 
 
 def _shape(network: MeasuredNetwork) -> object:

@@ -1,9 +1,10 @@
 """Measures what a split is planned from: the times of a network's layers on this machine, and the cycles of a kernel.
 
 Each layer of an ONNX network (a part, see `edgesight.plan.split.parts`) runs by itself on ONNX Runtime with what the
-layers before it really produced, and the median over repeats is its time. A network that Brevitas exported (QONNX) is
-measured by its export, and what its quantisers quantise is counted in their bits when it is handed over. A kernel's
-stages take the cycles that the simulated RTL takes.
+layers before it really produced, and the median over repeats is its time. ONNX Runtime's own profile would time the
+nodes that its optimiser makes of the file's, which need not end where the network can be cut. A network that Brevitas
+exported (QONNX) is measured by its export, and what its quantisers quantise is counted in their bits when it is handed
+over. A kernel's stages take the cycles that the simulated RTL takes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import math
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +23,13 @@ import numpy as np
 from edgesight.host.files import sha256
 from edgesight.plan.profile import Device, PlanError, checked
 from edgesight.plan.split.measured import MeasuredExit, MeasuredLayer, MeasuredNetwork
-from edgesight.plan.split.parts import Graph, Part, exit_chains, tensors_crossing
+from edgesight.plan.split.parts import Graph, Part, Step, exit_chains, no_step, tensors_crossing
 
 if TYPE_CHECKING:
     from edgesight.host.package import Package
 
 
-def measure_onnx(
+def measure_onnx(  # noqa: PLR0913 - each is a fact of the measurement
     path: Path,
     device: str,
     *,
@@ -37,6 +39,7 @@ def measure_onnx(
     tensor_bits: int | None = None,
     inputs: Mapping[str, np.ndarray] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    step: Step = no_step,
 ) -> MeasuredNetwork:
     """Layer times, one image at a time, of the ONNX or QONNX network at `path`, whose outputs are its exits.
 
@@ -45,8 +48,9 @@ def measure_onnx(
     elements of the input, and of tensors that no quantiser gives bits, as sent in so many bits; by default they are
     counted as they lie in memory. What that does to accuracy is not measured here.
 
-    `inputs` are run instead of random ones; `shapes` are those of random ones whose sizes the network leaves open,
-    which are 1 otherwise. Random integers that name rows of a table (`Gather`) are within it.
+    `inputs` are run instead of random ones; `shapes` are those of random ones whose sizes the network leaves open. A
+    batch that is left open is 1 otherwise; other sizes have to be given. Random integers that name rows of a table
+    (`Gather`) are within it. `step` is called after each repeat.
 
     Layers run apart take longer than in one piece, where ONNX Runtime joins them: their times are scaled so that those
     to the last exit add up to what it takes whole.
@@ -55,9 +59,7 @@ def measure_onnx(
     Runtime cannot run, or whose exits don't branch off one trunk; and for ONNX or ONNX Runtime missing.
     """
     machine = checked({"name": device}, Device, "device")
-    for name, value in (("repeats", repeats), ("threads", threads)):
-        if value < 1:
-            raise PlanError(f"{path}: {name} is {value}; give at least 1")
+    _check_counts(path, repeats, threads)
     for name, bits in (("input_bits", input_bits), ("tensor_bits", tensor_bits)):
         if bits is not None and not 1 <= bits <= 64:
             raise PlanError(f"{path}: {name} is {bits}; give 1 to 64")
@@ -65,7 +67,7 @@ def measure_onnx(
     chains = exit_chains(path, graph)
     last = next(reversed(chains.values()))
     given = graph.sample(inputs or {}, shapes or {})
-    values, times, whole = graph.run(repeats, last, next(reversed(chains)), given)
+    values, times, whole = graph.run(repeats, last, next(reversed(chains)), given, step)
     apart = math.fsum(times[part.name] for part in last)
     scale = whole / apart if apart > 0 else 1.0
 
@@ -103,8 +105,6 @@ def measure_onnx(
                 answer_bytes=values[output].nbytes,
             )
         )
-    import onnxruntime
-
     sent = [
         f"{what} counted in {bits} bits" for what, bits in (("input", input_bits), ("tensors", tensor_bits)) if bits
     ]
@@ -117,8 +117,8 @@ def measure_onnx(
             [
                 f"{path.name}, each layer by itself, scaled to the run in one piece",
                 f"median of {repeats} runs of one image",
-                "processor time of one thread" if threads == 1 else f"{threads} threads",
-                *(_processor(), f"ONNX Runtime {onnxruntime.__version__}", time.strftime("%Y-%m-%d"), *sent),
+                *_where(threads),
+                *sent,
             ]
         ),
         whole_ms=whole,
@@ -127,6 +127,47 @@ def measure_onnx(
         layers=[layer(part, crossing[at + 1]) for at, part in enumerate(trunk)],
         exits=exits,
     )
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A network as it runs in one piece, to all its outputs."""
+
+    ms: float
+    load_ms: float  # until ONNX Runtime had it ready
+    origin: str  # how and on what it was measured, in words
+
+
+def measure_whole(
+    path: Path,
+    *,
+    repeats: int = 15,
+    threads: int = 1,
+    inputs: Mapping[str, np.ndarray] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    step: Step = no_step,
+) -> Whole:
+    """Time of the ONNX or QONNX network at `path` in one piece: as `measure_onnx` measures, whatever its exits.
+
+    Raises PlanError as `measure_onnx` does.
+    """
+    _check_counts(path, repeats, threads)
+    graph = Graph(path, threads)
+    ms, load_ms = graph.run_whole(repeats, graph.sample(inputs or {}, shapes or {}), step)
+    return Whole(ms, load_ms, ", ".join([f"{path.name} in one piece", f"median of {repeats} runs", *_where(threads)]))
+
+
+def _check_counts(path: Path, repeats: int, threads: int) -> None:
+    for name, value in (("repeats", repeats), ("threads", threads)):
+        if value < 1:
+            raise PlanError(f"{path}: {name} is {value}; give at least 1")
+
+
+def _where(threads: int) -> list[str]:
+    import onnxruntime
+
+    clock = "processor time of one thread" if threads == 1 else f"{threads} threads"
+    return [clock, _processor(), f"ONNX Runtime {onnxruntime.__version__}", time.strftime("%Y-%m-%d")]
 
 
 def measure_package(package: Package, device: str = "fabric", *, images: int = 8, seed: int = 0) -> MeasuredNetwork:

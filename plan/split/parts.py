@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,12 @@ _KEEP_BITS = frozenset(
 # Behind these an integer still says the same.
 _RESHAPED = ("Cast", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 _MOST_ELEMENTS = 2**28  # of an input
+
+Step = Callable[[], None]
+
+
+def no_step() -> None:
+    """Tell nobody that a repeat is over."""
 
 
 @dataclass(eq=False)
@@ -186,9 +192,17 @@ class Graph:
         return [part for part in parts if part.gives]
 
     def run(
-        self, repeats: int, chain: Sequence[Part], output: str, given: Mapping[str, np.ndarray] | None = None
+        self,
+        repeats: int,
+        chain: Sequence[Part],
+        output: str,
+        given: Mapping[str, np.ndarray] | None = None,
+        step: Step = no_step,
     ) -> tuple[dict[str, np.ndarray], dict[str, float], float]:
-        """Every tensor between parts, the median ms of each part, and of the `chain` to `output` in one piece."""
+        """Every tensor between parts, the median ms of each part, and of the `chain` to `output` in one piece.
+
+        Calls `step` after each of the `repeats`.
+        """
         given = dict(self.sample({}, {}) if given is None else given)
         values = dict(given)
         sessions = []
@@ -199,8 +213,7 @@ class Graph:
             values.update(zip(part.gives, results, strict=True))
         whole_session = self._session([node for part in chain for node in part.nodes], given, [output])
         self._try("(all)", whole_session, [output], given)
-        # One thread runs in this one, whose processor time leaves out what other programs took of the machine.
-        clock = time.thread_time if self._options.intra_op_num_threads == 1 else time.perf_counter
+        clock = self._clock()
         times: dict[str, list[float]] = {part.name: [] for part in self.parts}
         whole = []
         for _ in range(repeats):
@@ -213,7 +226,27 @@ class Graph:
             start = clock()
             whole_session.run([output], given)
             whole.append(clock() - start)
+            step()
         return values, {name: 1e3 * float(np.median(row)) for name, row in times.items()}, 1e3 * float(np.median(whole))
+
+    def run_whole(self, repeats: int, given: Mapping[str, np.ndarray], step: Step = no_step) -> tuple[float, float]:
+        """The median ms of all outputs in one piece, and the ms until it was loaded; calls `step` after each repeat."""
+        start = time.perf_counter()
+        session = self._session([node for part in self.parts for node in part.nodes], given, self.outputs)
+        loaded = time.perf_counter() - start
+        feed = dict(given)
+        self._try("(all)", session, self.outputs, feed)
+        clock, taken = self._clock(), []
+        for _ in range(repeats):
+            start = clock()
+            session.run(self.outputs, feed)
+            taken.append(clock() - start)
+            step()
+        return 1e3 * float(np.median(taken)), 1e3 * loaded
+
+    def _clock(self) -> Callable[[], float]:
+        # One thread runs in this one, whose processor time leaves out what other programs took of the machine.
+        return time.thread_time if self._options.intra_op_num_threads == 1 else time.perf_counter
 
     def _session(self, nodes: Sequence[Any], inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> Any:
         helper = self._onnx.helper
@@ -287,10 +320,16 @@ class Graph:
             )
 
     def _sample(self, value: Any, rng: np.random.Generator, shape: Sequence[int] | None = None) -> np.ndarray:
-        """One random input; without a `shape` a size that is left open is taken as 1, which the batch has to be."""
+        """One random input; without a `shape` a batch that is left open is taken as 1."""
         kind = value.type.tensor_type
         if shape is None:
-            shape = [size.dim_value or 1 for size in kind.shape.dim]
+            shape = [size.dim_value or (1 if axis == 0 else 0) for axis, size in enumerate(kind.shape.dim)]
+            if 0 in shape:
+                stated = "x".join(str(size or "?") for size in shape)
+                raise PlanError(
+                    f"{self._path}: input {value.name} is {stated}, with sizes left open, on which times depend; give "
+                    f"its shape, as in `--shape {value.name}={stated.replace('?', '224')}`"
+                )
         dtype = np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
         if dtype == np.bool_:
             return rng.integers(0, 2, shape).astype(np.bool_)
@@ -312,6 +351,35 @@ class Graph:
 
     def _array(self, name: str) -> np.ndarray:
         return np.asarray(self._onnx.numpy_helper.to_array(self._constants[name]))
+
+
+def square_inputs(path: Path, wanted: Sequence[tuple[int, int]]) -> list[dict[str, tuple[int, ...]]]:
+    """For each batch size and side in pixels, the shape of the one input of the network at `path`, by its name.
+
+    Channels come first or last, as the size says that the network does not leave open. Raises PlanError for a network
+    that takes no such pictures, or not of these sizes.
+    """
+    inputs = Graph(path, 1).inputs
+    shapes = []
+    for batch, pixels in wanted:
+        name, value = next(iter(inputs.items()))
+        stated = [size.dim_value for size in value.type.tensor_type.shape.dim]  # 0 where it is left open
+        for axis in (1, 3):
+            if len(inputs) != 1 or len(stated) != 4 or stated[axis] == 0:
+                continue
+            shape = (batch, *(stated[axis] if at == axis else pixels for at in (1, 2, 3)))
+            if all(known in (0, size) for known, size in zip(stated, shape, strict=True)):
+                shapes.append({name: shape})
+                break
+        else:
+            told = ", ".join(f"{n} ({len(v.type.tensor_type.shape.dim)} dimensions)" for n, v in inputs.items())
+            if len(inputs) == 1:
+                told = f"{name} of {'x'.join(str(size or '?') for size in stated)}"
+            raise PlanError(
+                f"{path}: takes {told}, and so no batch of {batch} pictures of {pixels} x {pixels} pixels; give a "
+                "network that does, or ask for other sizes"
+            )
+    return shapes
 
 
 def exit_chains(path: Path, graph: Graph) -> dict[str, list[Part]]:

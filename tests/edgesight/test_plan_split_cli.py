@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+import edgesight.cli.plan.profile  # registers the commands
 import edgesight.cli.plan.split  # noqa: F401 # registers the commands
 from edgesight.cli.plan import group
 from edgesight.plan.profile import PlanError, read

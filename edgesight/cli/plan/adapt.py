@@ -11,7 +11,7 @@ import typer
 
 from edgesight.cli.ending import print_json
 from edgesight.cli.options import Json
-from edgesight.cli.plan import OutFile, PictureFile, Seconds, check_outputs, group, left
+from edgesight.cli.plan import OutFile, PictureFile, Seconds, check_outputs, group, left, shows_example, shows_schema
 
 if TYPE_CHECKING:
     from edgesight.plan.adapt.data import AdaptPlan, Situation
@@ -32,7 +32,7 @@ MethodName = Annotated[str, typer.Option("--method", help=METHODS_HELP)]
 
 
 @group.command()
-def adapt(
+def adapt(  # noqa: PLR0913 - a command's options are its surface
     file: SituationFile,
     method: MethodName = "pairwise",
     model: Annotated[str | None, typer.Option(help="The model of --method fixed; default the best one.")] = None,
@@ -40,6 +40,8 @@ def adapt(
     seconds: Seconds = 60.0,
     out: OutFile = None,
     picture: PictureFile = None,
+    example: Annotated[bool, shows_example("adapt")] = False,
+    schema: Annotated[bool, shows_schema("adapt")] = False,
     json_: Json = False,
 ) -> None:
     """Give each client an input size and a model, and each GPU its models, for the best mean accuracy in time.
@@ -101,6 +103,9 @@ def adapt_replay(  # noqa: PLR0913 - a command's options are its surface
     ] = None,
     out: OutFile = None,
     picture: PictureFile = None,
+    example: Annotated[bool, shows_example("adapt")] = False,
+    example_trace: Annotated[bool, shows_example("trace", "--example-trace")] = False,
+    schema: Annotated[bool, shows_schema("adapt")] = False,
     json_: Json = False,
 ) -> None:
     """Replay bandwidth traces against the online scheduler: requests in time, accuracy, scheduling time. Simulated.

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from edgesight.cli.ending import print_json
 from edgesight.cli.options import Json
-from edgesight.cli.plan import OutFile, PictureFile, Seconds, check_outputs, group, left
+from edgesight.cli.plan import OutFile, PictureFile, Seconds, check_outputs, group, left, shows_example, shows_schema
 
 if TYPE_CHECKING:
     from edgesight.plan.place.plan import Method, Remethod
@@ -52,6 +52,10 @@ def place(  # noqa: PLR0913 - a command's options are its surface
     seconds: Seconds = 60.0,
     out: OutFile = None,
     picture: PictureFile = None,
+    example: Annotated[bool, shows_example("place-model")] = False,
+    schema: Annotated[bool, shows_schema("place-model")] = False,
+    example_cluster: Annotated[bool, shows_example("place-cluster", "--example-cluster")] = False,
+    schema_cluster: Annotated[bool, shows_schema("place-cluster", "--schema-cluster")] = False,
     json_: Json = False,
 ) -> None:
     """Cut a network into pieces over a cluster's nodes, so that its slowest piece or transfer is as fast as can be.

@@ -1,12 +1,11 @@
-"""Commands for splits: where to cut a network and at which exit to stop, and the profiles that this is planned from."""
+"""The command for splits: where to cut a network, and at which exit to stop."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,16 +13,22 @@ from rich.text import Text
 
 from edgesight.cli.ending import print_json
 from edgesight.cli.options import Json
-from edgesight.cli.plan import OutFile, PictureFile, Seconds, check_outputs, group, left
-from edgesight.host.obtained import Obtained
+from edgesight.cli.plan import (
+    OutFile,
+    PictureFile,
+    Seconds,
+    check_outputs,
+    group,
+    left,
+    print_rows,
+    shows_example,
+    shows_schema,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from edgesight.plan.split.bandwidth import SeriesPlan
     from edgesight.plan.split.plan import Choice, SplitPlan
 
-_OBTAINED = f"one of {', '.join(get_args(Obtained))}"
 METHODS_HELP = (
     "edgent; or to compare: neurosurgeon (cut the whole network), exit-only (all on the device), server-first (the "
     "first layers at the data centre)."
@@ -58,6 +63,9 @@ def split(  # noqa: PLR0913 - a command's options are its surface
     seconds: Seconds = 60.0,
     out: OutFile = None,
     picture: PictureFile = None,
+    example: Annotated[bool, shows_example("split")] = False,
+    example_trace: Annotated[bool, shows_example("trace", "--example-trace")] = False,
+    schema: Annotated[bool, shows_schema("split")] = False,
     json_: Json = False,
 ) -> None:
     """Choose the exit and the cut of highest accuracy that answer within the deadline.
@@ -124,168 +132,6 @@ def split(  # noqa: PLR0913 - a command's options are its surface
         raise typer.Exit(1)
 
 
-@group.command()
-def profile(  # noqa: PLR0913 - a command's options are its surface
-    network: Annotated[
-        Path, typer.Argument(metavar="NETWORK", help="ONNX or Brevitas' QONNX file, or the folder of a kernel package.")
-    ],
-    device: Annotated[str, typer.Option(help="What the measured machine is to be called.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="JSON to write; two of them make a profile.")],
-    repeats: Annotated[int, typer.Option(min=1, help="Runs, of which the medians count.")] = 15,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
-    input_bits: Annotated[
-        int | None,
-        typer.Option("--input-bits", help="Bits that an element of the input is sent in; default its type's."),
-    ] = None,
-    tensor_bits: Annotated[
-        int | None,
-        typer.Option("--tensor-bits", help="Bits of an element that no quantiser gives bits; default its type's."),
-    ] = None,
-    given: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input", metavar="NAME=FILE", help="An input to run (.npy) instead of a random one; repeatable."
-        ),
-    ] = None,
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=1x3x64x64", help="Shape of an input whose sizes are left open, else 1; repeatable."),
-    ] = None,
-    json_: Json = False,
-) -> None:
-    """Measure a network's layers on this machine, or take a kernel's stages from its simulated RTL.
-
-    Every output of the network is an exit. Of a kernel package the Verilated library is run, which `edgesight verilate`
-    builds.
-    """
-    from edgesight.plan.profile import PlanError, claim, write
-    from edgesight.plan.split.measure import measure_onnx, measure_package
-    from edgesight.plan.split.measured import MeasuredNetwork
-
-    claim(MeasuredNetwork).check_file(out)
-    if network.is_dir():
-        if given or shape:
-            raise PlanError("--input, --shape: a kernel package says what its input is; leave them out")
-        from edgesight.host.package import Package
-
-        measured = measure_package(Package.load(network), device)
-    else:
-        measured = measure_onnx(
-            network,
-            device,
-            repeats=repeats,
-            threads=threads,
-            input_bits=input_bits,
-            tensor_bits=tensor_bits,
-            inputs=dict(_input(text) for text in given or []),
-            shapes=dict(_shape(text) for text in shape or []),
-        )
-    write(out, measured)
-    if json_:
-        print_json(measured)
-        return
-    console = Console()
-    console.print(f"{measured.origin} ({measured.obtained})", markup=False)
-    _print_rows(
-        console,
-        f"{measured.name} on {device}",
-        ("layer", "ms", "bytes behind it"),
-        [(layer.name, f"{layer.ms:.4g}", str(layer.output_bytes)) for layer in measured.layers],
-    )
-    for exit_ in measured.exits:
-        own = sum(layer.ms for layer in exit_.layers)
-        console.print(
-            f"exit {exit_.name}: behind layer {exit_.after}, {len(exit_.layers)} layers of its own, {own:.4g} ms",
-            markup=False,
-        )
-    if measured.whole_ms is not None and measured.apart_ms is not None:
-        console.print(
-            f"to the last exit {measured.whole_ms:.4g} ms in one piece, which layers are scaled to; by themselves they "
-            f"took {measured.apart_ms:.4g} ms"
-        )
-
-
-def _input(text: str) -> tuple[str, np.ndarray]:
-    import numpy as np
-
-    from edgesight.plan.profile import PlanError
-
-    name, equals, file = text.rpartition("=")
-    if not equals or not name:
-        raise PlanError(f"--input {text}: expected NAME=FILE, such as image=photo.npy")
-    try:
-        value = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise PlanError(f"--input {text}: cannot be read as an array of numpy ({error}): give a .npy file") from error
-    if not isinstance(value, np.ndarray):
-        raise PlanError(f"--input {text}: holds several arrays; give a .npy file with one")
-    return name, value
-
-
-def _shape(text: str) -> tuple[str, tuple[int, ...]]:
-    from edgesight.plan.profile import PlanError
-
-    name, _, sizes = text.rpartition("=")
-    parts = sizes.lower().split("x")
-    if not name or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
-        raise PlanError(f"--shape {text}: expected NAME=SIZES, such as image=1x3x224x224")
-    return name, tuple(int(part) for part in parts)
-
-
-@group.command("profile-join")
-def profile_join(  # noqa: PLR0913 - a command's options are its surface
-    device: Annotated[
-        Path, typer.Argument(metavar="DEVICE", help="What `edgesight plan profile` wrote on the device.")
-    ],
-    datacenter: Annotated[Path, typer.Argument(metavar="DATACENTER", help="The same, of the data centre.")],
-    accuracy: Annotated[list[str], typer.Option(metavar="EXIT=SHARE", help="Accuracy of an exit; one for each.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Profile to write, for `edgesight plan split`.")],
-    accuracy_obtained: Annotated[
-        str, typer.Option("--accuracy-obtained", help=f"How they were obtained: {_OBTAINED}.")
-    ] = "measured",
-    device_factor: Annotated[
-        float, typer.Option("--device-factor", help="Multiply the device's times, which makes them projected.")
-    ] = 1.0,
-    datacenter_factor: Annotated[
-        float, typer.Option("--datacenter-factor", help="The same, at the data centre.")
-    ] = 1.0,
-    answer_bytes: Annotated[
-        int | None, typer.Option("--answer-bytes", help="Bytes of an answer; default the network's whole output.")
-    ] = None,
-    json_: Json = False,
-) -> None:
-    """Make the profile of a split from two measurements: of one network on two machines, or of two networks."""
-    from edgesight.plan.profile import PlanError, claim, read, write
-    from edgesight.plan.split.join import join
-    from edgesight.plan.split.measured import MeasuredNetwork
-    from edgesight.plan.split.plan import SplitProfile
-
-    claim(SplitProfile).check_file(out)
-    accuracies = {}
-    for text in accuracy:
-        name, _, share = text.rpartition("=")
-        try:
-            accuracies[name] = float(share)
-        except ValueError:
-            raise PlanError(f"--accuracy {text}: expected EXIT=SHARE, such as exit1=0.92") from None
-    if accuracy_obtained not in get_args(Obtained):
-        raise PlanError(f"--accuracy-obtained {accuracy_obtained}: choose {_OBTAINED}")
-    joined = join(
-        read(device, MeasuredNetwork),
-        read(datacenter, MeasuredNetwork),
-        accuracies,
-        accuracy_obtained,  # type: ignore[arg-type] # checked above
-        device_factor=device_factor,
-        datacenter_factor=datacenter_factor,
-        answer_bytes=answer_bytes,
-    )
-    write(out, joined)
-    if json_:
-        print_json(joined)
-    else:
-        print(out)
-
-
 def _print_plan(plan: SplitPlan, console: Console) -> None:
     shown = plan.choice or plan.nearest
     if plan.reason is not None:
@@ -301,7 +147,7 @@ def _print_plan(plan: SplitPlan, console: Console) -> None:
     first = "The nearest: exit" if plan.choice is None and plan.method != "fixed" else "Exit"
     said = Text.assemble(f"{first} ", (shown.exit, "bold"), f", accuracy {shown.accuracy:.4g}; {where} ({plan.method})")
     console.print(said, soft_wrap=True)
-    _print_rows(
+    print_rows(
         console,
         f"{shown.latency_ms:.4g} ms of {plan.deadline_ms:g} ms, at {plan.mbps:g} Mbit/s ({plan.obtained})",
         ("leg", "ms", "bytes"),
@@ -330,20 +176,11 @@ def _print_series(plan: SeriesPlan, console: Console) -> None:
             rows.append((str(number), *rates, step.exit or "none", cut, f"{step.on_time:.1%}", step.fallback or ""))
         before = step
     columns = ("observation", "Mbit/s", "since the last change", "exit", "cut", "on time", "else")
-    _print_rows(console, f"Changes of the choice along {len(plan.steps)} observations ({plan.obtained})", columns, rows)
+    print_rows(console, f"Changes of the choice along {len(plan.steps)} observations ({plan.obtained})", columns, rows)
     late = sum(1 - step.on_time for step in plan.steps if step.fallback is None) / len(plan.steps)
     console.print(f"expected without an answer on time: {late:.1%} of requests")
     if plan.left_out:
         console.print(f"no time was left for the last {plan.left_out} observations: give --seconds more")
-
-
-def _print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from edgesight.bench.report import PlainTable
-
-    table = PlainTable(title, columns, words=(columns[0], "exit", "cut", "else"))
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
 
 
 def _not_negative(option: str, value: float) -> float:

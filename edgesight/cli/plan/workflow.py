@@ -11,7 +11,7 @@ import typer
 
 from edgesight.cli.ending import print_json
 from edgesight.cli.options import Json
-from edgesight.cli.plan import OutFile, PictureFile, Seconds, check_outputs, group, left
+from edgesight.cli.plan import OutFile, PictureFile, Seconds, check_outputs, group, left, shows_example, shows_schema
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +27,7 @@ class Method(str, Enum):
 
 
 @group.command()
-def workflow(
+def workflow(  # noqa: PLR0913 - a command's options are its surface
     path: Annotated[
         Path, typer.Argument(metavar="WORKFLOW", help="A JSON file, or a directory in JellyBean's published format.")
     ],
@@ -41,6 +41,8 @@ def workflow(
     seconds: Seconds = 60.0,
     out: OutFile = None,
     picture: PictureFile = None,
+    example: Annotated[bool, shows_example("workflow")] = False,
+    schema: Annotated[bool, shows_schema("workflow")] = False,
     json_: Json = False,
 ) -> None:
     """Choose a variant and workers for each operator, so that the accuracy holds and an hour costs least."""

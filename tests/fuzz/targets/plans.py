@@ -31,7 +31,8 @@ KINDS: list[type[BaseModel]] = sorted(
 # What ships with the planners, and the common parts by hand.
 DOCUMENTS = [
     json.loads(path.read_bytes())
-    for path in sorted((Path(edgesight.plan.__path__[0]) / "adapt" / "profiles").glob("*.json"))
+    for folder in ("adapt/profiles", "examples")
+    for path in sorted((Path(edgesight.plan.__path__[0]) / folder).glob("*.json"))
 ]
 DOCUMENTS += [
     json.loads(text)
