@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgesight.plan.profile import Device
 from edgesight.plan.split.join import join
 from edgesight.plan.split.measure import measure_onnx
-from edgesight.plan.split.plan import SplitProfile
+from edgesight.plan.split.plan import Layer, SplitProfile
 
-SHAPE = (1, 3, 16, 16)
+SHAPE = (1, 3, 32, 32)
 ACCURACY = {"first": 0.6, "second": 0.8, "third": 0.9}
 
 
@@ -36,7 +38,9 @@ def save_network(path: Path, seed: int = 0) -> Path:
 
     before = "x"
     for number, exit_ in enumerate(ACCURACY, 1):
-        convolved = node("Conv", [before, f"w{number}"], f"c{number}", pads=[1] * 4, strides=[1 + (number == 2)] * 2)
+        convolved = node(
+            "Conv", [before, f"w{number}"], f"c{number}", pads=[1] * 4, strides=[4 if number == 2 else 1] * 2
+        )
         weights |= {f"{name}{number}": rng.random(8) + 0.5 for name in ("scale", "bias", "mean", "var")}
         names = [f"{name}{number}" for name in ("scale", "bias", "mean", "var")]
         after = node("Relu", [node("BatchNormalization", [convolved, *names], f"n{number}")], f"r{number}")
@@ -54,9 +58,15 @@ def save_network(path: Path, seed: int = 0) -> Path:
 
 
 def profile_of(network: Path) -> SplitProfile:
-    """As measured here, the device a thousand times slower, and the data centre as it is."""
-    here, there = (measure_onnx(network, name, repeats=1) for name in ("pi", "server"))
-    return join(here, there, ACCURACY, "projected", device_factor=1_000.0)
+    """Its layers and bytes as measured; times as stated, so that plans are the same everywhere."""
+    measured = measure_onnx(network, "pi", repeats=1)
+    profile = join(measured, measured.model_copy(update={"device": Device(name="server")}), ACCURACY, "projected")
+
+    def timed(layers: Sequence[Layer]) -> list[Layer]:
+        return [layer.model_copy(update={"ms": {"pi": 10.0, "server": 0.1}}) for layer in layers]
+
+    exits = [one.model_copy(update={"layers": tuple(timed(one.layers))}) for one in profile.exits]
+    return profile.model_copy(update={"layers": timed(profile.layers), "exits": exits})
 
 
 def pictures(count: int, seed: int = 0) -> list[np.ndarray]:
