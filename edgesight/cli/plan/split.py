@@ -177,8 +177,8 @@ def profile(  # noqa: PLR0913 - a command's options are its surface
             threads=threads,
             input_bits=input_bits,
             tensor_bits=tensor_bits,
-            inputs=dict(_input(text) for text in given or []),
-            shapes=dict(_shape(text) for text in shape or []),
+            inputs=dict(array_of(text) for text in given or []),
+            shapes=dict(shape_of(text) for text in shape or []),
         )
     write(out, measured)
     if json_:
@@ -205,7 +205,8 @@ def profile(  # noqa: PLR0913 - a command's options are its surface
         )
 
 
-def _input(text: str) -> tuple[str, np.ndarray]:
+def array_of(text: str) -> tuple[str, np.ndarray]:
+    """The name and the array of one `--input`; raises PlanError."""
     import numpy as np
 
     from edgesight.plan.profile import PlanError
@@ -222,7 +223,8 @@ def _input(text: str) -> tuple[str, np.ndarray]:
     return name, value
 
 
-def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+def shape_of(text: str) -> tuple[str, tuple[int, ...]]:
+    """The name and the sizes of one `--shape`; raises PlanError."""
     from edgesight.plan.profile import PlanError
 
     name, _, sizes = text.rpartition("=")
