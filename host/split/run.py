@@ -189,7 +189,13 @@ class Runner:
         self, file: str, tensors: Tensors, outputs: Sequence[str], stop: Any = None
     ) -> list[npt.NDArray[Any]]:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._device, self._sessions[file].run, outputs, dict(tensors), stop)
+        try:
+            return await loop.run_in_executor(self._device, self._sessions[file].run, outputs, dict(tensors), stop)
+        except Exception as error:  # its exceptions share no base class
+            raise SplitError(
+                f"{self.pieces.path / file}: ONNX Runtime failed on it ({str(error).splitlines()[0]}): make the pieces "
+                "again, with the same version of ONNX Runtime"
+            ) from error
 
     def _choose(self) -> Split:
         """The split for the next request; where nothing can be on time, the one that is soonest done here."""
