@@ -18,7 +18,7 @@ from rich.console import Console
 from edgesight.bench.photograph.kernels import data_of, kept_kernel, trained
 from edgesight.bench.serve.asked import Asked
 from edgesight.bench.serve.links import LOSS
-from edgesight.bench.serve.material import Material, back_end, latencies, material, profile_of
+from edgesight.bench.serve.material import Ints, Material, as_they_travel, back_end, latencies, material, profile_of
 from edgesight.bench.serve.systems import Goal, goals_of
 from edgesight.hls.package_reference import PackageReference
 from edgesight.hls.zoo import shipped_folder
@@ -137,6 +137,7 @@ def prepared(name: str, asked: Asked, folder: Path, belows: Sequence[float], con
     curves, goals = goals_of(
         observed,
         belows,
+        alone=_alone(model, data.calibration) if ladder else observed.backend[0],
         loss=LOSS,
         backend_sha256=model.sha256,
         rests_on=calibration.rests_on,
@@ -156,6 +157,11 @@ def _ladder(package: Package, model: OnnxModel, split: Split) -> list[Rung]:
     facts = [kernel.dataset_sha256, split.ids, kernel.backend_input and kernel.backend_input.model_dump()]
     fit = fit_images(len(split.labels), 0)
     return measured_ladder(model, split.photographs, split.labels, fit, facts, _FINEST)
+
+
+def _alone(model: OnnxModel, split: Split) -> Ints:
+    """What the data centre says of photographs as everybody else sends them [N]."""
+    return as_they_travel(model, np.asarray(split.photographs[np.arange(len(split.labels))]))
 
 
 def memory_bandwidth() -> float:

@@ -88,6 +88,15 @@ class Material:
     profile: Profile
     latency_s: tuple[float, ...]
 
+    def alone_s(self, stage: int) -> float:
+        """Seconds of a picture that a stage answers which is there alone: what it adds to those before it."""
+        return self.latency_s[stage] - (self.latency_s[stage - 1] if stage else 0.0)
+
+    def interval_s(self, stage: int) -> float:
+        """Seconds after which a stage that is there alone takes the next picture."""
+        kernel = self.package.kernel
+        return min(kernel.stages[stage].bound_cycles / (kernel.clock_mhz * 1e6), self.alone_s(stage))
+
     @property
     def model(self) -> Classifier:
         """The back end, which each process loads once."""
@@ -126,7 +135,7 @@ def material(
         test.labels,
         np.array([labels for labels, _ in decided], np.int64),
         np.array([margins for _, margins in decided], np.int64),
-        _as_they_travel(back_end(package), photographs),
+        as_they_travel(back_end(package), photographs),
         profile,
         tuple(latency_s),
     )
@@ -221,7 +230,7 @@ class TimedModel:
         return self._known[key]
 
 
-def _as_they_travel(model: Classifier, photographs: Images) -> Ints:
+def as_they_travel(model: Classifier, photographs: Images) -> Ints:
     """Labels of unharmed pictures, one by one, so that none depends on its neighbours."""
     found = np.empty(len(photographs), np.int64)
     with progress() as bar:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from edgesight.bench.serve.links import Links
 from edgesight.bench.serve.material import Material
@@ -36,6 +37,8 @@ from edgesight.host.fabric.base import ALWAYS, NEVER
 from edgesight.host.kernel import Calibration, Rung, Sample, Target
 from edgesight.host.observed import Observed
 from edgesight.sim.workload import Workload
+
+Ints = npt.NDArray[np.int64]
 
 HELD_BACK: Final = 0.15  # as for the photographs: see `edgesight.bench.thresholds.pick`
 _ANY_TARGET: Final = 0.5  # of the calibration that the curves are taken from
@@ -64,6 +67,7 @@ def goals_of(
     observed: Observed,
     belows: Sequence[float],
     *,
+    alone: Ints,
     loss: float,
     backend_sha256: str,
     rests_on: Sample,
@@ -71,17 +75,24 @@ def goals_of(
 ) -> tuple[Calibration, list[Goal]]:
     """The goals that lie so far below the data centre alone, and the calibration that their curves come from.
 
-    All is picked on the `observed` pictures alone, without a promise (`edgesight.bench.thresholds`), at the bucket of
+    `alone` is what the data centre says of the pictures where they travel unharmed [N], as over streams they do. All is
+    picked on the `observed` pictures alone, without a promise (`edgesight.bench.thresholds`), at the bucket of
     that `loss`. Raises CalibrationError.
     """
     bucket = max(place for place, one in enumerate(observed.losses) if one <= loss)
-    first = dataclasses.replace(observed, margins=observed.margins[:1], labels=observed.labels[:1])
+    first = dataclasses.replace(
+        observed,
+        margins=observed.margins[:1],
+        labels=observed.labels[:1],
+        backend=np.broadcast_to(alone, observed.backend.shape),
+        came=np.ones_like(observed.came),
+    )
 
     def curves(of: Observed) -> Calibration:
         return calibrate(of, [_ANY_TARGET], loss=loss, backend_sha256=backend_sha256, rests_on=rests_on, ladder=ladder)
 
-    whole, alone = curves(observed), curves(first)
-    backend = float(observed.backend_right[0].mean())
+    whole, two = curves(observed), curves(first)
+    backend = float((alone == observed.truth).mean())
     accuracies = [*(observed.labels == observed.truth).mean(axis=1), backend]
     goals = []
     for place, below in enumerate(belows):
@@ -90,7 +101,7 @@ def goals_of(
         variant = next(number for number, one in enumerate(accuracies) if one >= accuracy - 1e-9)
         cascade, two_stage = (
             _target(of, curves, accuracy, bucket, place, len(observed.labels))
-            for of, curves in ((observed, whole), (first, alone))
+            for of, curves in ((observed, whole), (first, two))
         )
         goals.append(Goal(below, accuracy, cascade, two_stage, variant))
     return whole, goals
@@ -232,23 +243,24 @@ def _on_device(
     replayed: Replayed | None,
     warm_up: int,
 ) -> tuple[Outcomes, int]:
-    """First come, first served, by the stages `variants` alone; those of the data centre take no part. And swaps."""
+    """First come, first served, by the stages `variants` alone; those of the data centre take no part. And swaps.
+
+    A picture follows the one before as soon as the stage takes it; another stage is loaded when the last one is done.
+    """
     stages = len(material.labels)
     label = np.zeros(len(workload), np.int64)
     took = workload.deadline_s.copy()
-    free, resident, swaps = 0.0, -1, 0
+    free, done, resident, swaps = 0.0, 0.0, -1, 0
     host = Host.of(replayed)
     for number in np.flatnonzero(variants < stages):
         variant = int(variants[number])
         begins = max(free, float(workload.at[number]) + host.takes())
-        if variant != resident:
-            swaps += resident >= 0
-            begins += load_s if resident >= 0 else 0.0
-            resident = variant
-        # Alone a stage takes what it adds to those before it.
-        before = material.latency_s[variant - 1] if variant else 0.0
-        free = begins + material.latency_s[variant] - before
-        took[number] = free - float(workload.at[number])
+        if variant != resident and resident >= 0:
+            swaps += 1
+            begins = max(begins, done) + load_s
+        resident = variant
+        free, done = begins + material.interval_s(variant), begins + material.alone_s(variant)
+        took[number] = done - float(workload.at[number])
         label[number] = material.labels[variant][workload.picture[number]]
     late = took >= workload.deadline_s
     counted = slice(warm_up, None)

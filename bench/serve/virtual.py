@@ -49,6 +49,7 @@ from edgesight.host.link.quic import IDLE_TIMEOUT
 from edgesight.host.link.server import Server
 from edgesight.host.package import Package
 from edgesight.sim.link.model import directions
+from edgesight.sim.link.options import EmulationError
 from edgesight.sim.link.trust import Trust, make_trust
 from edgesight.sim.link.virtual import VirtualLoop
 from edgesight.sim.workload import Workload
@@ -247,6 +248,11 @@ async def opened(
 ) -> AsyncIterator[Offload]:
     """Both ends of a `way` in virtual time, the back end being the `model`."""
     async with way.serves(model, trust.datacenter, _HOST, port), way.asks(material, trust.edge, _HOST, port) as offload:
+        if asyncio.get_running_loop().time() > BEGIN_S - _LEAD_S:
+            raise EmulationError(
+                "a way took so long to open that its requests would meet another part of the link's trace: try a trace "
+                "that carries something from its beginning"
+            )
         yield offload
 
 

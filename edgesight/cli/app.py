@@ -12,11 +12,12 @@ import typer
 
 import edgesight.cli.bench_serving
 import edgesight.cli.plan.adapt
+import edgesight.cli.plan.pieces
 import edgesight.cli.plan.place
 import edgesight.cli.plan.profile
 import edgesight.cli.plan.split
 import edgesight.cli.plan.workflow  # each adds its commands to the group
-from edgesight.cli import audit, bench, board, build, datacenter, ending, keys, link, proof, serve
+from edgesight.cli import audit, bench, board, build, datacenter, ending, keys, link, proof, serve, split
 from edgesight.cli.options import warn
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import remedy
@@ -66,6 +67,7 @@ app.command()(proof.demo)
 app.command()(serve.edge)
 app.command()(serve.query)
 app.command()(serve.swap)
+app.command()(split.split)
 
 _HERE = str(Path(__file__).parents[1])
 # The extra that brings a library along which a board does not need.

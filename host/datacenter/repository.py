@@ -1,8 +1,8 @@
 """A folder of models, laid out as Triton's model repository: `NAME/config.pbtxt`, `NAME/<version>/model.onnx`, labels.
 
 `config.pbtxt` is optional: what it does not say, the model's file says. Of it are read name, backend or platform,
-max_batch_size, input and output (with `label_filename`), version_policy, parameters and default priority; of the rest
-what would change answers is refused by name, and what would not is said in the log.
+max_batch_size, input and output (with `label_filename`), version_policy, parameters, default priority and the level of
+graph optimisation; of the rest what would change answers is refused by name, and what would not is said in the log.
 
 Words owned here: repository, entry, version.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgesight.host.datacenter.executors.base import DTYPES, ModelError, Recipe
+from edgesight.host.datacenter.executors.base import DTYPES, GRAPH_LEVEL, ModelError, Recipe
 from edgesight.host.datacenter.unread import unread
 from edgesight.host.doors.served import TensorForm
 from edgesight.host.files import read_regular
@@ -206,6 +206,8 @@ def _version(model: Path, number: int, settings: Settings, labels: Sequence[str]
         raise ModelError(
             f"model {name}, version {number}: {folder} holds no {' or '.join(_files_of(kind))}: put it there"
         )
+    if GRAPH_LEVEL in settings.options and kind != "onnxruntime":
+        raise ModelError(f"model {name}: optimization.graph.level is ONNX Runtime's, and {kind} has none: leave it out")
     recipe = Recipe(
         kind,
         name,
@@ -340,6 +342,9 @@ def settings_of(name: str, message: Any) -> Settings:
         logger.warning("model %s: %s has %s: not read, and left as they are", name, CONFIG, ", ".join(said))
     if any(group.kind == group.KIND_GPU for group in message.instance_group):
         options.setdefault("device", "cuda")
+    options.pop(GRAPH_LEVEL, None)
+    if message.optimization.graph.level:
+        options[GRAPH_LEVEL] = str(message.optimization.graph.level)
     return Settings(
         _BACKENDS.get(told, ""),
         batch,

@@ -14,6 +14,8 @@ _READ: Mapping[str, Sequence[str]] = {
         *("name", "platform", "backend", "version_policy", "max_batch_size", "input", "output", "instance_group"),
         *("dynamic_batching", "default_model_filename", "parameters"),
     ),
+    "ModelOptimizationPolicy": (),
+    "Graph": ("level",),
     "ModelInput": ("name", "data_type", "dims"),
     "ModelOutput": ("name", "data_type", "dims", "label_filename"),
     "ModelInstanceGroup": ("kind",),
@@ -21,17 +23,21 @@ _READ: Mapping[str, Sequence[str]] = {
     "ModelTransactionPolicy": (),
 }
 _HARMLESS: Mapping[str, Sequence[str]] = {
-    "ModelConfig": ("runtime", "optimization", "model_warmup", "metric_tags", "response_cache", "model_metrics"),
+    "ModelConfig": ("runtime", "model_warmup", "metric_tags", "response_cache", "model_metrics"),
     "ModelInput": ("format", "allow_ragged_batch"),
     "ModelInstanceGroup": (
         *("name", "count", "rate_limiter", "gpus", "secondary_devices", "profile", "passive", "host_policy"),
+    ),
+    "ModelOptimizationPolicy": (
+        *("priority", "cuda", "execution_accelerators", "input_pinned_memory", "output_pinned_memory"),
+        *("gather_kernel_buffer_threshold", "eager_batching"),
     ),
     "ModelDynamicBatching": (
         *("preferred_batch_size", "max_queue_delay_microseconds", "preserve_ordering", "priority_levels"),
         *("default_queue_policy", "priority_queue_policy"),
     ),
 }
-_SINGLE = ("dynamic_batching", "model_transaction_policy")
+_SINGLE = ("dynamic_batching", "model_transaction_policy", "optimization", "graph")
 _LOOKED_INTO = ("input", "output", "instance_group", *_SINGLE)
 
 

@@ -18,7 +18,6 @@ import asyncio
 import functools
 import ipaddress
 import socket
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -336,12 +335,12 @@ class Port(QuicServer):
     def _meet_stranger(self) -> None:
         """Handle one packet of a connection that has not proved itself, or of none yet."""
         source, data, addr = self._strangers.next()
-        begin = time.monotonic()  # not CPU time: where others have the core meanwhile, edges wait all the same
+        begin = self._loop.time()  # not CPU time: where others have the core meanwhile, edges wait all the same
         try:
             super().datagram_received(data, addr)
         except Exception as error:  # connections let none through: this is aioquic's own look at a first packet
             self._failed(source, error)
-        took = time.monotonic() - begin
+        took = self._loop.time() - begin
         self._budget.spend(took)
         self._strangers.spend(source, took, self._loop.time())
 

@@ -285,6 +285,11 @@ class MovingSplit:
         fallbacks = self._fallbacks[self._candidates]
         self._otherwise = np.where(fallbacks < 0, 0.0, choices.accuracy[fallbacks])
 
+    @property
+    def candidates(self) -> list[int]:
+        """Indices of all that may ever be chosen; what they fall back on is not among them."""
+        return [int(index) for index in self._candidates]
+
     def observe(self, mbps: float) -> None:
         """Take one observed bandwidth into account: bytes that came through, over the time that they took."""
         self.changes.observe(mbps)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -154,12 +155,12 @@ class Graph:
         """The nodes that depend on the input; what constants alone make is computed once, here."""
         live, kept, constant = set(self.inputs), [], []
         for node in nodes:
-            if any(name in live for name in _reads(node)):
+            if any(name in live for name in reads(node)):
                 kept.append(node)
                 live.update(node.output)
             else:
                 constant.append(node)
-        needed = sorted({name for node in kept for name in _reads(node)} & {o for n in constant for o in n.output})
+        needed = sorted({name for node in kept for name in reads(node)} & {o for n in constant for o in n.output})
         if needed:
             session = self._session(constant, {}, needed)
             for name, value in zip(needed, session.run(needed, {}), strict=True):
@@ -171,7 +172,7 @@ class Graph:
         made_by: dict[str, Part] = {}
         outputs = set(self.outputs)
         for node in nodes:
-            live = [name for name in _reads(node) if name not in self._constants]
+            live = [name for name in reads(node) if name not in self._constants]
             before = made_by.get(live[0]) if len(live) == 1 else None
             # It joins the part that makes its value, unless it belongs to another exit than the node before it.
             joins = node.op_type in _FOLLOWERS and before is not None and live[0] == before.nodes[-1].output[0]
@@ -184,7 +185,7 @@ class Graph:
             made_by.update({name: part for name in node.output if name})
         for part in parts:
             inside = {name for node in part.nodes for name in node.output}
-            read = dict.fromkeys(name for node in part.nodes for name in _reads(node))
+            read = dict.fromkeys(name for node in part.nodes for name in reads(node))
             part.needs = [name for name in read if name not in inside and name not in self._constants]
         for part in parts:
             used = {name for other in parts if other is not part for name in other.needs} | outputs
@@ -249,8 +250,11 @@ class Graph:
         return time.thread_time if self._options.intra_op_num_threads == 1 else time.perf_counter
 
     def _session(self, nodes: Sequence[Any], inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> Any:
+        return self._load(self._model(nodes, inputs, outputs), nodes, self._options)
+
+    def _model(self, nodes: Sequence[Any], inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> bytes:
         helper = self._onnx.helper
-        read = {name for node in nodes for name in _reads(node)}
+        read = {name for node in nodes for name in reads(node)}
         graph = helper.make_graph(
             nodes,
             "part",
@@ -262,10 +266,11 @@ class Graph:
             [constant for name, constant in self._constants.items() if name in read],
         )
         model = helper.make_model(graph, opset_imports=self._opset, ir_version=self._ir_version)
+        return bytes(model.SerializeToString())
+
+    def _load(self, model: bytes, nodes: Sequence[Any], options: Any) -> Any:
         try:
-            return self._runtime.InferenceSession(
-                model.SerializeToString(), self._options, providers=["CPUExecutionProvider"]
-            )
+            return self._runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class
             where = nodes[0].name or nodes[0].op_type
             raise PlanError(
@@ -273,6 +278,21 @@ class Graph:
                 "operators and QONNX's Quant can be measured"
                 "; export the network with these"
             ) from error
+
+    def optimised(self, inputs: Mapping[str, np.ndarray], kept: Sequence[str]) -> Any:
+        """The network as an ONNX model that ONNX Runtime optimised, with standard operators alone.
+
+        The tensors `kept` are its outputs, so that no optimisation joins what lies before one of them with what lies
+        behind. Of what is run for the `inputs` (shapes, values) nothing but the shapes counts.
+        """
+        nodes = [node for part in self.parts for node in part.nodes]
+        options = self._runtime.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        with tempfile.TemporaryDirectory() as folder:
+            options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+            self._load(self._model(nodes, inputs, kept), nodes, options)
+            return self._onnx.load(options.optimized_model_filepath)
 
     def _try(self, name: str, session: Any, outputs: Sequence[str], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         try:
@@ -423,14 +443,14 @@ def tensors_crossing(chain: Sequence[Part], inputs: Iterable[str], output: str) 
     return [*crossing, [output]]
 
 
-def _reads(node: Any) -> list[str]:
+def reads(node: Any) -> list[str]:
     """Tensors that a node reads, those from outside that its branches or its body read included."""
     read = dict.fromkeys(name for name in node.input if name)
     for option in node.attribute:
         for graph in [option.g] if option.HasField("g") else option.graphs:
             inside = {value.name for value in graph.input} | {constant.name for constant in graph.initializer}
             for inner in graph.node:
-                read.update(dict.fromkeys(name for name in _reads(inner) if name not in inside))
+                read.update(dict.fromkeys(name for name in reads(inner) if name not in inside))
                 inside.update(inner.output)
             read.update(dict.fromkeys(value.name for value in graph.output if value.name not in inside))
     return list(read)

@@ -41,6 +41,7 @@ def served_digits(belows: Sequence[float], profile: Profile = PROFILE, pictures:
     curves, goals = goals_of(
         observed,
         belows,
+        alone=observed.backend[0],
         loss=_LOSS,
         backend_sha256=model.sha256,
         rests_on=calibration.rests_on,

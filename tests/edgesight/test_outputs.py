@@ -55,6 +55,7 @@ WRITES: dict[tuple[str, str], tuple[tuple[str | Path, ...], str | None]] = {
     ("plan split", "--picture"): (SPLIT, None),
     ("plan profile", "--out"): (("plan", "profile", "absent.onnx", "--device", "d"), None),
     ("plan profile-join", "--out"): (("plan", "profile-join", "a.json", "b.json", "--accuracy", "e=0.5"), None),
+    ("plan pieces", "--out"): (("plan", "pieces", "absent.onnx", "absent.json", "--deadline-ms", "9"), "thesis.txt"),
     ("plan adapt", "--out"): (ADAPT, None),
     ("plan adapt", "--picture"): (ADAPT, None),
     ("plan adapt-replay", "--out"): (REPLAY, None),

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from edgesight.host.link.datagrams import Status
 from edgesight.host.link.offload import NoAnswer
 from edgesight.host.package import Package
 from edgesight.sim.link.trust import Trust, make_trust
+from tests.datacenter_program import started
 from tests.host.by_hand import clear_images, sums
 from tests.host.datacenter.tiny import gather, looping, put, scaled
 from tests.host.offloading import connected, expected, run
@@ -39,43 +39,6 @@ Refusal: Any = pytest.importorskip("tritonclient.utils").InferenceServerExceptio
 NAME = "by-hand"  # the package's kernel, and so the model
 SOON = 1.0  # seconds within which it is told that a worker is gone
 LONG = 120.0
-
-
-class Program:
-    """A data centre that was started by its command."""
-
-    def __init__(self, *arguments: object) -> None:
-        command = [sys.executable, "-u", "-m", "edgesight", "datacenter", *map(str, arguments)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.lines: list[str] = []
-        while not (self.lines and ", models " in self.lines[-1]):
-            line = self.process.stdout.readline()
-            if not line:
-                assert self.process.stderr is not None
-                raise AssertionError(self.process.stderr.read())
-            self.lines.append(line.strip())
-        doors, _, self.models = self.lines[-1].removeprefix("data centre: ").partition(", models ")
-        self.at = dict(door.split(" at ") for door in doors.split(", "))
-
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=LONG)
-        return self.process.returncode
-
-    def workers(self) -> list[int]:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(child) for child in children.split()]
-
-
-@contextlib.contextmanager
-def started(*arguments: object) -> Iterator[Program]:
-    program = Program(*arguments)
-    try:
-        yield program
-    finally:
-        program.process.kill()
-        program.process.communicate()
 
 
 @pytest.fixture

@@ -54,21 +54,21 @@ class DeviceFabric(TimedFabric):
     """A device that holds one stage alone at a time, and loads another where that is asked for."""
 
     def __init__(self, material: Material, load_s: float) -> None:
-        """The pictures of a run are answered one after the other; a load takes `load_s`."""
+        """In a run one picture follows another as soon as the stage takes it; a load takes `load_s`."""
         super().__init__(material, time.sleep, len(material.labels))
-        self._latency_s, self._load_s = material.latency_s, load_s
+        self._load_s = load_s
         self._resident: int | None = None
         self.swaps = 0
 
     def _seconds(self, found: Records) -> float:
-        took = 0.0
+        took, before = 0.0, None
         for stage in (found["stage"] & STAGE_MASK).tolist():
             if self._resident not in (None, stage):
                 self.swaps += 1
                 took += self._load_s
             self._resident = stage
-            # Alone a stage takes what it adds to those before it.
-            took += self._latency_s[stage] - (self._latency_s[stage - 1] if stage else 0.0)
+            took += self._material.interval_s(stage) if stage == before else self._material.alone_s(stage)
+            before = stage
         return took
 
 

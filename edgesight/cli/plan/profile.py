@@ -149,8 +149,8 @@ def profile(  # noqa: PLR0913 - a command's options are its surface
         device,
         repeats,
         threads,
-        dict(_input(text) for text in given or []),
-        dict(_shape(text) for text in shape or []),
+        dict(array_of(text) for text in given or []),
+        dict(shape_of(text) for text in shape or []),
     )
     console = Console(stderr=json_)
     made: BaseModel
@@ -389,7 +389,8 @@ def _obtained(text: str | None) -> Obtained:
     raise PlanError(f"--accuracy-obtained {text}: choose {_OBTAINED}")
 
 
-def _input(text: str) -> tuple[str, np.ndarray]:
+def array_of(text: str) -> tuple[str, np.ndarray]:
+    """The name and the array of one `--input`; raises PlanError."""
     import numpy as np
 
     from edgesight.plan.profile import PlanError
@@ -406,7 +407,8 @@ def _input(text: str) -> tuple[str, np.ndarray]:
     return name, value
 
 
-def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+def shape_of(text: str) -> tuple[str, tuple[int, ...]]:
+    """The name and the sizes of one `--shape`; raises PlanError."""
     from edgesight.plan.profile import PlanError
 
     name, _, sizes = text.rpartition("=")

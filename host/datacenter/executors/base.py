@@ -20,6 +20,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 DTYPES = tensors.DATATYPES  # numpy's, by the protocol's
 DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
 PICTURE = "picture"  # the input that takes encoded pictures: BYTES, an element a picture
+GRAPH_LEVEL = "graph_level"  # the option that says how far ONNX Runtime changes a model's graph, in Triton's numbers
 MOST_THREADS = 1_024
 DEFAULT_BATCH = 8  # of a model that takes any count, where nothing says how many are good
 
@@ -37,7 +38,8 @@ class Recipe:
         name: of the model or its file, for messages.
         inputs, outputs: as its configuration declares them, with the batch; empty: the file says it.
         max_batch_size: of the configuration; None: the file says it.
-        options: of the kind, as `threads`, `device` (cpu, cuda, tensorrt), `compile`, `url`.
+        options: of the kind, as `threads`, `device` (cpu, cuda, tensorrt), `graph_level`, `compile`,
+            `url`.
         form: a package's `backend_input` as JSON where the executor is to take encoded pictures itself; else empty.
     """
 

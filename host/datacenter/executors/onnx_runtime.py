@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgesight.host.datacenter.executors.base import (
     DEFAULT_BATCH,
+    GRAPH_LEVEL,
     Arrays,
     ModelError,
     Recipe,
@@ -37,8 +38,12 @@ _PROVIDERS = {
 }
 
 
+# ONNX Runtime's levels of graph optimisation, by Triton's numbers; without one all are done.
+_LEVELS = {"-1": "ORT_ENABLE_BASIC", "1": "ORT_ENABLE_EXTENDED", "2": "ORT_DISABLE_ALL"}
+
+
 class OnnxExecutor:
-    """An ONNX model; its options are `threads` and `device`."""
+    """An ONNX model; its options are `threads`, `device` and `graph_level`."""
 
     run_pictures: RunPictures | None = None
 
@@ -53,6 +58,10 @@ class OnnxExecutor:
         options.intra_op_num_threads = recipe.threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        if (level := recipe.options.get(GRAPH_LEVEL)) is not None:
+            if level not in _LEVELS:
+                raise ModelError(f"{name}: optimization.graph.level is {level[:40]}: state one of {', '.join(_LEVELS)}")
+            options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, _LEVELS[level])
         self._runtime = onnxruntime
         self._device = "cpu" if recipe.options.get("device", "cpu") == "cpu" else "cuda"
         chosen = _providers(recipe, onnxruntime.get_available_providers())

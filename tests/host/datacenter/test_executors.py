@@ -47,6 +47,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no number": ({"options": {"threads": "many"}}, "`threads` is 'many': state a whole number"),
     "no device": ({"options": {"device": "tpu"}}, "`device` is 'tpu': state one of cpu, cuda, tensorrt"),
     "a device that is not here": ({"options": {"device": "cuda"}}, "has no CUDAExecutionProvider here: install"),
+    "no level": ({"options": {"graph_level": "3"}}, "optimization.graph.level is 3: state one of -1, 1, 2"),
     "no backend": ({"kind": "caffe"}, "its backend is 'caffe': state one of onnxruntime, pytorch, triton"),
 }
 
@@ -61,6 +62,17 @@ def test_what_the_file_gainsays_is_refused_with_both(wrong: str) -> None:
     fields: dict[str, Any] = {"kind": "onnxruntime", "name": "m", **told}
     with pytest.raises(ModelError, match=said):
         make(Recipe(**fields), scaled(2.0))
+
+
+def test_a_graph_is_changed_as_far_as_its_configuration_says() -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed: extra `build`")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: extra `datacenter`")
+    levels = runtime.GraphOptimizationLevel
+    for options, level in (({}, levels.ORT_ENABLE_ALL), ({"graph_level": "-1"}, levels.ORT_ENABLE_BASIC),
+                           ({"graph_level": "2"}, levels.ORT_DISABLE_ALL)):  # fmt: skip
+        executor = make(recipe(**options), scaled(2.0))
+        assert isinstance(executor, OnnxExecutor)
+        assert executor._session.get_session_options().graph_optimization_level == level
 
 
 def test_bound_inputs_and_outputs_are_those_of_a_plain_run() -> None:

@@ -76,10 +76,21 @@ def test_what_is_not_read_and_changes_no_answer_is_said(caplog: pytest.LogCaptur
     (line,) = [record.getMessage() for record in caplog.records]
     assert line == (
         "model m: config.pbtxt has input.format, instance_group.count, dynamic_batching.preferred_batch_size, "
-        "dynamic_batching.priority_levels, optimization, the parameter thread: not read, and left as they are"
+        "dynamic_batching.priority_levels, optimization.cuda, the parameter thread: not read, and left as they are"
     )
     parse("m", 'name: "m" max_batch_size: 4 model_transaction_policy { decoupled: false }')
     assert len(caplog.records) == 1
+
+
+def test_the_level_of_graph_optimisation_is_onnx_runtimes(tmp_path: Path) -> None:
+    pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed")
+    told = "optimization { graph { level: -1 } }"
+    put(tmp_path, "m", b"model", config=told)
+    (version,) = Repository(tmp_path).versions("m")
+    assert version.recipe.options == {"graph_level": "-1"}
+    (tmp_path / "m" / "1" / "model.onnx").rename(tmp_path / "m" / "1" / "model.pt")
+    with pytest.raises(ModelError, match=r"graph.level is ONNX Runtime's, and pytorch has none: leave it out"):
+        Repository(tmp_path).versions("m")
 
 
 def test_a_file_that_is_named_is_the_one_that_is_served(tmp_path: Path) -> None:

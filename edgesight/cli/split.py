@@ -1,0 +1,175 @@
+"""The command that runs a cut network."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from edgesight.host.split.pieces import Pieces
+    from edgesight.host.split.run import Answered, Runner, Tensors
+
+
+def split(
+    folder: Annotated[Path, typer.Argument(metavar="PIECES", help="Folder that `edgesight plan pieces` wrote.")],
+    datacenter: Annotated[
+        str, typer.Option(help="HOST:PORT at which the pieces' repository is served over gRPC: ours, or Triton's.")
+    ],
+    given: Annotated[
+        list[str],
+        typer.Option(
+            "--input",
+            metavar="NAME=FILE",
+            help="An input (.npy) of one request, or with a row for each of several. One for each input.",
+        ),
+    ],
+    keys: Annotated[
+        Path | None, typer.Option(help="Keys folder of `edgesight datacenter client`; without it nothing is encrypted.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=1e-6, max=1e6, help="Requests a second, whether or not answers keep up; default one by one."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Of this device, for each piece.")] = 1,
+    json_: Annotated[bool, typer.Option("--json", help="One line of JSON for each request.")] = False,
+) -> None:
+    """Answer with a network that is cut between this device and a data centre, and cut anew as the link moves.
+
+    Exit and cut are those of highest expected accuracy within the deadline of the pieces, late answers counted as
+    nothing, by what the link has carried so far. The exit status is 1 where an answer came late or not at all.
+    """
+    import asyncio
+
+    from edgesight.host.link.addresses import host_and_port, joined
+    from edgesight.host.split.pieces import Pieces
+    from edgesight.host.split.remote import GrpcRemote
+    from edgesight.host.split.run import Runner
+
+    address = joined(*host_and_port(datacenter, "--datacenter"))
+    pieces = Pieces.load(folder)
+    requests = _requests(pieces, given)
+    planner = _planner(pieces)
+
+    async def run() -> int:
+        async with GrpcRemote(address, keys) as remote:
+            runner = Runner(pieces, planner, remote, threads=threads)
+            try:
+                await runner.open()
+                return await _ask_all(runner, requests, rate, json_)
+            finally:
+                await runner.close()
+
+    if asyncio.run(run()):
+        raise typer.Exit(1)
+
+
+class _Moving:
+    """The planner of splits on a link that moves, as what runs a cut network wants one."""
+
+    def __init__(self, moving: Any, choices: Any) -> None:
+        self._moving, self._choices = moving, choices
+
+    def choose(self) -> tuple[str, int] | None:
+        index, _ = self._moving.choose()
+        if index is None:
+            return None
+        return self._choices.profile.exits[int(self._choices.exits[index])].name, int(self._choices.cuts[index])
+
+    def observe(self, mbps: float) -> None:
+        self._moving.observe(mbps)
+
+
+def _planner(pieces: Pieces) -> _Moving:
+    from edgesight.plan.profile import Slo
+    from edgesight.plan.split.bandwidth import MovingSplit
+    from edgesight.plan.split.pieces import PROFILE
+    from edgesight.plan.split.plan import Choices, SplitProfile
+
+    told = pieces.manifest
+    choices = Choices.of(SplitProfile.model_validate_json(pieces.read(PROFILE)))
+    needs = Slo(latency_ms=told.deadline_ms, accuracy=told.accuracy)
+    return _Moving(MovingSplit(choices, needs, told.round_trip_ms, fall_back=told.fall_back), choices)
+
+
+def _requests(pieces: Pieces, given: Sequence[str]) -> list[Tensors]:
+    """The inputs of each request."""
+    from edgesight.cli.plan.profile import array_of
+    from edgesight.host.split.pieces import SplitError
+
+    arrays = dict(array_of(text) for text in given)
+    shapes = {one.name: one.shape for one in pieces.manifest.inputs}
+    if arrays.keys() != shapes.keys():
+        raise SplitError(f"--input names {', '.join(arrays)}: give one for each of {', '.join(shapes)}")
+    several = {}
+    for name, array in arrays.items():
+        shape = shapes[name]
+        if array.shape == shape:
+            several[name] = array[None]
+        elif shape[:1] == (1,) and array.shape[1:] == shape[1:]:
+            several[name] = array[:, None]
+        else:
+            raise SplitError(f"--input {name}: is {list(array.shape)}; give {list(shape)}, or a row for each request")
+    counts = {name: len(array) for name, array in several.items()}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise SplitError(f"--input: not as many rows of each ({told}): give as many of each")
+    return [{name: array[row] for name, array in several.items()} for row in range(next(iter(counts.values())))]
+
+
+async def _ask_all(runner: Runner, requests: Sequence[Tensors], rate: float | None, json_: bool) -> int:
+    """Ask all, say each answer as it comes; returns how many were late or never came."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    begun, missed = loop.time(), 0
+
+    async def one(number: int, inputs: Tensors) -> None:
+        nonlocal missed
+        if rate is not None:
+            await asyncio.sleep(begun + number / rate - loop.time())
+        answer = await runner.ask(inputs)
+        missed += answer.late
+        print(json.dumps(_plain(number, answer)) if json_ else _line(number, answer), flush=True)
+
+    if rate is None:
+        for number, inputs in enumerate(requests):
+            await one(number, inputs)
+    else:
+        await asyncio.gather(*(one(number, inputs) for number, inputs in enumerate(requests)))
+    counts = runner.counts
+    by = ", ".join(f"{count} by the {who}" for who, count in counts.answers.items())
+    print(
+        f"{len(requests)} requests: {by}; {missed} late; {counts.changes} changes of the cut, {counts.probes} probes",
+        file=sys.stderr if json_ else sys.stdout,
+    )
+    return missed
+
+
+def _plain(number: int, answer: Answered) -> dict[str, Any]:
+    return {
+        "request": number,
+        "output": None if answer.output is None else answer.output.tolist(),
+        "exit": answer.exit,
+        "cut": answer.cut,
+        "by": answer.by,
+        "late": answer.late,
+        "took_ms": round(1e3 * answer.took_s, 3),
+        "device_ms": round(1e3 * answer.device_s, 3),
+        "sent_bytes": answer.sent_bytes,
+        "fault": answer.fault,
+    }
+
+
+def _line(number: int, answer: Answered) -> str:
+    said = "no answer" if answer.output is None else f"largest of {answer.output.size}: {int(answer.output.argmax())}"
+    why = f" ({answer.fault})" if answer.fault is not None else ""
+    late = ", late" if answer.late else ""
+    return (
+        f"{number}: {said}; exit {answer.exit}, cut behind {answer.cut}, by the {answer.by}, "
+        f"{1e3 * answer.took_s:.1f} ms{late}{why}"
+    )
