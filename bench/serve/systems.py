@@ -97,25 +97,35 @@ def goals_of(
     goals = []
     for place, below in enumerate(belows):
         accuracy = backend - below
-
         variant = next(number for number, one in enumerate(accuracies) if one >= accuracy - 1e-9)
         cascade, two_stage = (
-            _target(of, curves, accuracy, bucket, place, len(observed.labels))
+            _target(of, curves, backend, accuracy, bucket, place, len(observed.labels))
             for of, curves in ((observed, whole), (first, two))
         )
         goals.append(Goal(below, accuracy, cascade, two_stage, variant))
     return whole, goals
 
 
-def _target(observed: Observed, curves: Calibration, accuracy: float, bucket: int, place: int, stages: int) -> Target:
-    """Thresholds that reach that accuracy with the least offloaded; none is where the fabric alone reaches it."""
+def _target(
+    observed: Observed,
+    curves: Calibration,
+    unharmed: float,
+    accuracy: float,
+    bucket: int,
+    place: int,
+    stages: int,
+) -> Target:
+    """Thresholds that reach that accuracy with the least offloaded; none is where the fabric alone reaches it.
+
+    Where harmed pictures come out better than `unharmed` ones, that is taken for chance, which other pictures lack.
+    """
     alone = (observed.labels == observed.truth).mean(axis=1) >= accuracy
     if alone[0]:
         row, offload = [ALWAYS] * len(alone), 0.0
     elif alone[-1]:
         row, offload = keep(observed, accuracy, HELD_BACK), 0.0
     else:
-        within = float(observed.backend_right[bucket].mean()) - accuracy
+        within = min(float(observed.backend_right[bucket].mean()), unharmed) - accuracy
         picked = pick(observed, max(within, 0.0), bucket, HELD_BACK)
         row, offload = picked.thresholds, picked.offload
     row = [*row, *[NEVER] * (stages - len(row))]
