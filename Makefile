@@ -15,7 +15,7 @@ RUN := $(VENV)/bin/
 TESTS := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs verify fuzz bitstream bench-board bench-coverage bench-emulator bench-folding bench-gpu bench-hostile bench-link bench-photograph bench-plan bench-serve bench-service bench-watch prove prove-mutants kernels train wheel clean
+.PHONY: help demo test lint docs verify fuzz bitstream bench-board bench-cluster bench-coverage bench-emulator bench-folding bench-gpu bench-hostile bench-link bench-photograph bench-plan bench-serve bench-service bench-watch prove prove-mutants kernels train wheel clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ bench-photograph: $(VENV)/all.stamp ## A back end that takes the photograph, a s
 
 bench-service: $(VENV)/all.stamp ## The data centre's doors: latency, load, many models, fairness, clients, fuzzing, kills (IMAGE_CLIENT=tritonclient's image_client.py; PEERS=no installs no other server to compare with); writes build/bench/service.json
 	$(RUN)edgesight bench service $(if $(IMAGE_CLIENT),--image-client $(IMAGE_CLIENT)) $(if $(filter no,$(PEERS)),--no-peers)
+
+bench-cluster: $(VENV)/all.stamp ## Plans executed: a network with exits cut anew as a link moves, as root, beside cuts that stay; DATA=folder with clothing224.zip; writes build/bench/cluster.json
+	$(RUN)edgesight bench cluster $(if $(DATA),--photographs $(DATA)/clothing224.zip)
 
 bench-watch: $(VENV)/all.stamp ## Watching: how soon audits tell of a fall and how often they are wrong, every counter against a run's log as Prometheus scraped it, the live page in a browser, what it costs; writes build/bench/watch.json
 	$(RUN)edgesight bench watch

@@ -1,4 +1,4 @@
-"""Commands of who measures what serves: the data centre's doors, watching, and all of it under load."""
+"""Commands of who measures what serves: the data centre's doors, watching, all of it under load, plans that run."""
 
 from __future__ import annotations
 
@@ -136,3 +136,29 @@ def bench_serve_(  # noqa: PLR0913 - each is a flag
         arrivals=arrivals,
     )
     end_of_bench(bench_serve(out, Console(stderr=json_), asked, chosen), out / "serve.json", json_)
+
+
+@group.command("cluster")
+def bench_cluster_(
+    section: Annotated[
+        list[str] | None, typer.Option(help="A section to run alone; may be given again. --list lists them.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the sections and end.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for cluster.json and what each section found.")] = Path(
+        "build/bench"
+    ),
+    photographs: Annotated[
+        Path | None, typer.Option(help="Folder or .zip of photographs in class subfolders, the larger the better.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Run what the planners plan, for real: as root, between network namespaces, devices held to a share of a core.
+
+    The section `edgent` trains a network with exits first, for some twenty minutes, and then takes ten.
+    """
+    check_reports(out, "cluster.json")
+    from edgesight.bench.cluster.asked import Asked
+    from edgesight.bench.cluster.bench import SECTIONS, bench_cluster
+
+    chosen = chosen_sections({name: one.title for name, one in SECTIONS.items()}, section, list_)
+    end_of_bench(bench_cluster(out, Console(stderr=json_), Asked(photographs), chosen), out / "cluster.json", json_)

@@ -49,11 +49,12 @@ def split(
     from edgesight.host.split.pieces import Pieces
     from edgesight.host.split.remote import GrpcRemote
     from edgesight.host.split.run import Runner
+    from edgesight.plan.split.planner import Planned
 
     address = joined(*host_and_port(datacenter, "--datacenter"))
     pieces = Pieces.load(folder)
     requests = _requests(pieces, given)
-    planner = _planner(pieces)
+    planner = Planned(pieces)
 
     async def run() -> int:
         async with GrpcRemote(address, keys) as remote:
@@ -66,34 +67,6 @@ def split(
 
     if asyncio.run(run()):
         raise typer.Exit(1)
-
-
-class _Moving:
-    """The planner of splits on a link that moves, as what runs a cut network wants one."""
-
-    def __init__(self, moving: Any, choices: Any) -> None:
-        self._moving, self._choices = moving, choices
-
-    def choose(self) -> tuple[str, int] | None:
-        index, _ = self._moving.choose()
-        if index is None:
-            return None
-        return self._choices.profile.exits[int(self._choices.exits[index])].name, int(self._choices.cuts[index])
-
-    def observe(self, mbps: float) -> None:
-        self._moving.observe(mbps)
-
-
-def _planner(pieces: Pieces) -> _Moving:
-    from edgesight.plan.profile import Slo
-    from edgesight.plan.split.bandwidth import MovingSplit
-    from edgesight.plan.split.pieces import PROFILE
-    from edgesight.plan.split.plan import Choices, SplitProfile
-
-    told = pieces.manifest
-    choices = Choices.of(SplitProfile.model_validate_json(pieces.read(PROFILE)))
-    needs = Slo(latency_ms=told.deadline_ms, accuracy=told.accuracy)
-    return _Moving(MovingSplit(choices, needs, told.round_trip_ms, fall_back=told.fall_back), choices)
 
 
 def _requests(pieces: Pieces, given: Sequence[str]) -> list[Tensors]:

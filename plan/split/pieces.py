@@ -35,12 +35,14 @@ def pieces(
     *,
     fall_back: bool = False,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    besides: Sequence[tuple[str, int]] = (),
 ) -> dict[str, bytes]:
     """The files of a folder of pieces, by their path in it.
 
     `profile` is of the ONNX or QONNX network at `network`, as `measure_onnx` and `join` make it; `shapes` are those of
     inputs whose sizes the network leaves open, which are 1 otherwise. With `fall_back` the device has a piece to answer
-    with where the data centre's answer does not come. Raises PlanError where the profile is of another network, where
+    with where the data centre's answer does not come. `besides` are exits and cuts that are wanted though the plan may
+    never choose them. Raises PlanError where the profile is of another network, where
     nothing can be on time, and as `measure_onnx` does.
     """
     cutter = _Cutter(network, profile, shapes or {})
@@ -52,7 +54,8 @@ def pieces(
             "more time, or ask for less accuracy"
         )
     fallbacks = {index: moving.fallback(index) for index in moving.candidates}
-    indices = dict.fromkeys([*moving.candidates, *(other for other in fallbacks.values() if other >= 0)])
+    asked = [choices.find(exit_, cut) for exit_, cut in besides]
+    indices = dict.fromkeys([*moving.candidates, *(other for other in fallbacks.values() if other >= 0), *asked])
     cuts = {index: (profile.exits[int(choices.exits[index])].name, int(choices.cuts[index])) for index in indices}
     shared = {index: cutter.shared(*cuts[index], cuts[other][0]) for index, other in fallbacks.items() if other >= 0}
     cutter.optimise([*cuts.values(), *((cuts[fallbacks[index]][0], cut) for index, cut in shared.items())])

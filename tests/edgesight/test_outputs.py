@@ -43,6 +43,7 @@ WRITES: dict[tuple[str, str], tuple[tuple[str | Path, ...], str | None]] = {
     ("bench prove-mutants", "--out"): (("bench", "prove-mutants"), "prove-mutants.json"),
     ("bench serve", "--out"): (("bench", "serve"), "serve.json"),
     ("bench service", "--out"): (("bench", "service"), "service.json"),
+    ("bench cluster", "--out"): (("bench", "cluster"), "cluster.json"),
     ("bench watch", "--out"): (("bench", "watch"), "watch.json"),
     ("bench board", "--out"): (("bench", "board", ZOO), "board.json"),
     ("verify", "--out"): (("verify", DIGITS, "digits", "--zoo", ZOO), "report.json"),

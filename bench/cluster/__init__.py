@@ -1,0 +1,1 @@
+"""Plans, executed: see `edgesight.bench.cluster.bench`."""

@@ -1,0 +1,17 @@
+"""What a run of the bench is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What there is to measure with; a section whose data is absent is skipped.
+
+    Attributes:
+        photographs: a folder or .zip of photographs in class subfolders.
+    """
+
+    photographs: Path | None = None

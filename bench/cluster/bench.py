@@ -1,0 +1,71 @@
+"""`edgesight bench cluster`: the plans, executed, and held against what else could have been done.
+
+What each section found is kept as long as all that it hangs on is the same, so that a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from edgesight.bench.cluster import edgent
+from edgesight.bench.cluster.asked import Asked
+from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
+from edgesight.bench.report import print_checks, write_report
+from edgesight.bench.sections import Due, print_skipped, run_sections
+
+_FOLDER = "cluster"  # of what is kept, below that of the report
+# What a result hangs on beside its section's own code: what the programs do that it runs.
+_PROGRAMS = tuple(sorted((ROOT / "host").rglob("*.py")))
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the bench.
+
+    Attributes:
+        title: for people.
+        run: measures, in a folder of its own, with what is worth saying said on the way.
+        lacks: why it cannot, where what it needs is not here.
+        code: the module that it begins in.
+    """
+
+    title: str
+    run: Callable[[Asked, Path, Console], Found]
+    lacks: Callable[[Asked], str | None]
+    code: str | None
+
+
+SECTIONS = {
+    "edgent": Section(
+        "a network with exits, cut anew as a link moves, beside cuts that stay",
+        edgent.section,
+        edgent.lacks,
+        edgent.__file__,
+    ),
+}
+
+
+def bench_cluster(out: Path, console: Console, asked: Asked, names: Sequence[str] = ()) -> bool:
+    """Run the sections called `names`, or all; returns whether every bar is met. Writes `out`/cluster.json.
+
+    What a section found stays in `out`/cluster. One that cannot be done counts as unmet, and the others go on.
+    """
+    folder = out / _FOLDER
+
+    def due(name: str) -> Due:
+        section = SECTIONS[name]
+
+        def kept() -> Kept:
+            code = with_imports([Path(str(section.code)).resolve()])
+            return Kept(folder, fingerprint([*code, *_PROGRAMS], repr(asked)))
+
+        return Due(section.title, section.lacks(asked), kept, lambda: section.run(asked, folder / name, console))
+
+    results = run_sections({name: due(name) for name in names or SECTIONS}, console)
+    write_report(out / "cluster.json", {"sections": results.body, "skipped": results.skipped}, results.checks)
+    print_skipped(console, results)
+    return print_checks(console, results.checks)

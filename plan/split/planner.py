@@ -1,0 +1,32 @@
+"""The planner of a folder of pieces, as what runs them wants one (`edgesight.host.split.run.Planner`)."""
+
+from __future__ import annotations
+
+from edgesight.host.split.pieces import Pieces
+from edgesight.plan.profile import Slo
+from edgesight.plan.split.bandwidth import MovingSplit
+from edgesight.plan.split.pieces import PROFILE
+from edgesight.plan.split.plan import Choices, SplitProfile
+
+
+class Planned:
+    """Says exit and cut for the link as it has been."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        """By the profile and the needs that the pieces were made for."""
+        told = pieces.manifest
+        self._choices = Choices.of(SplitProfile.model_validate_json(pieces.read(PROFILE)))
+        needs = Slo(latency_ms=told.deadline_ms, accuracy=told.accuracy)
+        self._moving = MovingSplit(self._choices, needs, told.round_trip_ms, fall_back=told.fall_back)
+
+    def choose(self) -> tuple[str, int] | None:
+        """The exit and the cut for the next request; None where nothing can be on time."""
+        index, _ = self._moving.choose()
+        if index is None:
+            return None
+        exit_ = self._choices.profile.exits[int(self._choices.exits[index])]
+        return exit_.name, int(self._choices.cuts[index])
+
+    def observe(self, mbps: float) -> None:
+        """Take into account what the link carried, in Mbit/s; 0 where nothing came through."""
+        self._moving.observe(mbps)

@@ -1,0 +1,177 @@
+"""Plans executed: the parts of the bench, each by what it must do, and a small run for real where root may make it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+pytest.importorskip("torch", reason="torch is not installed: extra `build`")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: extra `datacenter`")
+pytest.importorskip("tritonclient.grpc.aio", reason="tritonclient is not installed: extra `oip`")
+
+import itertools
+
+from edgesight.bench.cluster import alexnet, edgent
+from edgesight.bench.cluster.asked import Asked
+from edgesight.bench.cluster.bench import bench_cluster
+from edgesight.bench.cluster.device import Fixed, told
+from edgesight.bench.cluster.quota import CpuQuota, QuotaError
+from edgesight.bench.cluster.quota import missing as no_quota
+from edgesight.host.split.run import Answered
+from edgesight.plan.split.plan import SplitProfile
+from edgesight.sim.link.namespaces import missing as no_namespaces
+from tests.split_network import profile_of, save_network
+
+BUSY = "import time\nbegun = time.monotonic()\nwhile time.monotonic() < begun + 1.0: pass\nprint(time.process_time())"
+CLASSES = 4
+
+
+@pytest.mark.skipif(no_quota() is not None, reason=str(no_quota()))
+def test_a_quota_holds_a_process_to_its_share_and_leaves_nothing_behind() -> None:
+    with CpuQuota(0.2) as quota:
+        folder = quota.procs.parent
+        command = [sys.executable, "-c", BUSY]
+        held = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=True,
+            preexec_fn=lambda: quota.procs.write_text(str(os.getpid())) and None,
+        )
+        assert float(held.stdout) < 0.5
+        still = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])  # sleeps: until it is ended
+        quota.procs.write_text(str(still.pid))
+    assert not folder.exists()
+    assert still.poll() is None  # it goes on outside
+    still.kill()
+    still.wait()
+
+
+def test_less_than_the_kernel_can_give_is_refused() -> None:
+    with pytest.raises(QuotaError, match=r"0\.01 of a core is less than the kernel can give: ask for 0\.1"):
+        CpuQuota(0.01)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """A network that saw a few pictures once, and these: each class has a colour of its own."""
+    chance = np.random.default_rng(0)
+    labels = np.arange(128) % CLASSES
+    images = chance.integers(0, 60, (len(labels), alexnet.SIDE, alexnet.SIDE, 3)).astype(np.uint8)
+    images[np.arange(len(labels)), :, :, labels % 3] += np.where(labels < 3, 150, 60)[:, None, None].astype(np.uint8)
+    path = tmp_path_factory.mktemp("alexnet") / "net.onnx"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alexnet, "_EPOCHS", 3)
+        alexnet.export(alexnet.train(images, labels, CLASSES), path)
+    return path, images, labels
+
+
+def test_the_network_learns_and_hands_over_little(
+    trained: tuple[Path, np.ndarray[Any, Any], np.ndarray[Any, Any]],
+) -> None:
+    path, images, labels = trained
+    accuracy = alexnet.accuracies(path, images[:32], labels[:32])
+    assert list(accuracy) == list(alexnet.EXITS)
+    assert accuracy["final"] > 1.5 / CLASSES
+    profile = edgent.profiled(path, accuracy)
+    assert profile.input_bytes == 3 * alexnet.SIDE**2  # pixels of 8 bits
+    least = sorted(layer.output_bytes for layer in profile.layers)
+    assert least[0] < 1_000  # the answer, or what lies just before it
+    assert {16 * 16 * 16, 8 * 8 * 24} <= set(least)  # what is handed over behind each block, in 8 bits
+    assert profile.obtained == {"device": "projected", "data-centre": "measured"}
+
+
+def test_the_link_moves_between_its_bounds_and_is_the_same_again() -> None:
+    link = edgent.moving_link(240.0, 0)
+    assert link == edgent.moving_link(240.0, 0)
+    assert link != edgent.moving_link(240.0, 1)
+    assert len(link) == 240
+    assert edgent.SLOWEST <= min(link) < 1.0
+    assert 10.0 < max(link) <= edgent.FASTEST
+    assert 10 < sum(one != other for one, other in itertools.pairwise(link)) < 60
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> SplitProfile:
+    return profile_of(save_network(tmp_path_factory.mktemp("network") / "net.onnx"))
+
+
+def test_what_stays_is_chosen_by_what_the_link_came_to(profile: SplitProfile) -> None:
+    whole = edgent.profile_ms(profile)
+    assert whole == pytest.approx(60.0)
+    fast = edgent.in_hindsight(profile, [20.0] * 10, 45.0, 1.0)
+    assert fast[0][0] == "third"
+    assert len(fast) == edgent.MOST_FIXED
+    slow = edgent.in_hindsight(profile, [0.01] * 10, 45.0, 1.0)
+    assert slow[0] == ("second", 4)  # the best that is done on the device alone
+
+
+def test_a_difference_has_its_interval() -> None:
+    chance = np.random.default_rng(0)
+    theirs = chance.random(2_000) < 0.7
+    more = edgent.difference(theirs | (chance.random(2_000) < 0.3), theirs)
+    assert 0.0 < more[1] < more[0] < more[2] < 0.2
+    assert edgent.difference(theirs, theirs) == [0.0, 0.0, 0.0]
+
+
+def ran(name: str, right: float, cut: int = 1, by: str = "data centre") -> edgent.Ran:
+    count = 1_000
+    answers = [
+        {"exit": "third", "cut": cut, "by": by, "late": number >= right * count, "took_s": 0.1}
+        for number in range(count)
+    ]
+    chance = np.random.default_rng(7)
+    return edgent.Ran(name, chance.permutation(np.arange(count) < right * count), answers, 1.0, 2.0)
+
+
+def test_each_bar_can_be_met_and_missed(profile: SplitProfile) -> None:
+    def checks(*runs: edgent.Ran) -> list[bool]:
+        found = edgent.found(runs, profile, {}, [1.0], 45.0, 1.0, Console(quiet=True))
+        assert found.body["best_fixed"] == "better"
+        return [check.met for check in found.checks]
+
+    worse, better = ran("worse", 0.5), ran("better", 0.6)
+    assert checks(ran("as planned", 0.7), worse, better) == [True, True, True]
+    assert checks(ran("as planned", 0.605), worse, better)[0] is False
+    assert checks(ran("as planned", 0.55, cut=0), worse, better) == [False, False, False]
+    assert checks(ran("as planned", 0.7, by="device"), worse, better)[2] is False
+
+
+def test_time_counts_from_when_a_request_was_to_come() -> None:
+    output = np.array([[0.1, 0.9]], np.float32)
+    line = told(3, Answered(output, "third", 2, "data centre", False, 0.1, 0.02, 40), 0.5)
+    assert (line["label"], line["took_s"], line["number"]) == (1, pytest.approx(0.6), 3)
+    assert told(0, Answered(None, "third", 2, "nobody", True, 0.1, 0.02), 0.0)["label"] is None
+    assert Fixed("third", 2).choose() == ("third", 2)
+
+
+def test_without_photographs_the_section_says_so(tmp_path: Path) -> None:
+    assert bench_cluster(tmp_path, Console(quiet=True), Asked(), ["edgent"])
+    assert "name them with --photographs" in (tmp_path / "cluster.json").read_text()
+
+
+@pytest.mark.skipif((no_namespaces() or no_quota()) is not None, reason=str(no_namespaces() or no_quota()))
+def test_a_cut_network_answers_between_held_processes_over_a_moving_link(
+    trained: tuple[Path, np.ndarray[Any, Any], np.ndarray[Any, Any]], tmp_path: Path
+) -> None:
+    path, images, labels = trained
+    np.save(tmp_path / "images.npy", images)
+    found = edgent.profiled(path, dict.fromkeys(alexnet.EXITS, 0.5))
+    # Time enough for a machine that does other things.
+    bench = edgent._Bench(tmp_path, path, found, tmp_path / "images.npy", labels, Console(quiet=True))
+    made = bench.made(5_000.0, 20.0, [("final", 1)])
+    runs = bench.run([None, ("final", 1)], made, [20.0, 5.0], (0.0, 0.5, 1.0), (0, 1, 2))
+    assert [one.name for one in runs] == ["as planned", "final cut behind 1"]
+    for one in runs:
+        assert [answer["number"] for answer in one.answers] == [0, 1, 2]
+        assert all(answer["label"] is not None and answer["fault"] is None for answer in one.answers)
+    assert {(answer["exit"], answer["cut"], answer["by"]) for answer in runs[1].answers} == {
+        ("final", 1, "data centre")
+    }
