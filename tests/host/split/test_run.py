@@ -61,7 +61,8 @@ class Centre:
             raise RemoteError("nobody is there")
         try:
             async with asyncio.timeout(within):
-                await asyncio.sleep(sum(value.nbytes for value in tensors.values()) / self.rate)
+                size = sum(value.nbytes for value in tensors.values())
+                await asyncio.sleep(size / self.rate)  # sleeps: as long as the link takes
                 given = [Tensor(name, DATATYPES[str(value.dtype)], value) for name, value in tensors.items()]
                 answer = await self.centre.infer(Request(model, given), ME)
         except TimeoutError:
