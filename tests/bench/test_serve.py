@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +16,12 @@ from edgesight.bench.serve import grid, page, systems, virtual
 from edgesight.bench.serve.data import memory_bandwidth
 from edgesight.bench.serve.floor import counted_floor_s, floor_s
 from edgesight.bench.serve.links import links_of
+from edgesight.bench.serve.material import TimedModel
 from edgesight.bench.serve.systems import SYSTEMS
 from edgesight.host.fabric.base import OFFLOAD
-from edgesight.sim.link.options import LinkOptions, MahimahiTrace
+from edgesight.sim.link.options import EmulationError, LinkOptions, MahimahiTrace
+from edgesight.sim.link.trust import Trust
+from edgesight.sim.link.virtual import VirtualLoop
 from edgesight.sim.workload import Poisson, workload
 from tests.bench.served_digits import Served, served_digits
 
@@ -43,6 +48,37 @@ def test_all_systems_meet_the_same_requests_and_the_same_seed_gives_the_same(ben
         assert row.p50_ms < centre.p50_ms
         assert row.bytes_a_request < centre.bytes_a_request
     assert all(0.0 < row.accuracy <= 1.0 and row.late < 0.2 for row in one.rows)
+
+
+def test_a_slow_machine_opens_a_way_no_later_in_virtual_time(bench: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    from aioquic.asyncio.server import QuicServer
+
+    async def opened_at(loop: VirtualLoop, trust: Trust) -> float:
+        model = TimedModel(bench.material, loop, 0, {})
+        async with virtual.opened(virtual.our_link, bench.material, model, trust):
+            return loop.time()
+
+    def once() -> float:
+        return virtual.virtually(links_of(None)["no loss"], 0, opened_at)[0]
+
+    soon, as_usual = once(), QuicServer.datagram_received
+
+    def slowly(self: Any, *of_packet: Any) -> None:
+        time.sleep(0.2)  # sleeps: what a busy machine takes for a stranger's packet
+        as_usual(self, *of_packet)
+
+    monkeypatch.setattr(QuicServer, "datagram_received", slowly)
+    assert once() == pytest.approx(soon, abs=1e-3)
+
+
+def test_a_way_that_opens_too_late_is_not_compared(bench: Served) -> None:
+    """Its requests would meet another part of a trace."""
+    begin = round(1e3 * virtual.BEGIN_S)
+    late = MahimahiTrace(tuple(range(begin, 2 * begin)), "carries nothing at first")
+    coming = workload(Poisson(60.0), 20, len(bench.material.truth))
+    both = LinkOptions(late, 0.02), LinkOptions(late, 0.02)
+    with pytest.raises(EmulationError, match="would meet another part of the link's trace: try a trace that carries"):
+        virtual.run_data_centre(bench.material, coming, both, virtual.our_link, {}, warm_up=0)
 
 
 def test_late_answers_are_wrong_and_take_the_deadline(bench: Served) -> None:
