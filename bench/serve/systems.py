@@ -33,6 +33,7 @@ from edgesight.bench.serve.virtual import (
 )
 from edgesight.bench.thresholds import keep, pick
 from edgesight.host.calibrate import calibrate
+from edgesight.host.edge import LOOK_AT_MOST
 from edgesight.host.fabric.base import ALWAYS, NEVER
 from edgesight.host.kernel import Calibration, Rung, Sample, Target
 from edgesight.host.observed import Observed
@@ -255,23 +256,33 @@ def _on_device(
 ) -> tuple[Outcomes, int]:
     """First come, first served, by the stages `variants` alone; those of the data centre take no part. And swaps.
 
-    A picture follows the one before as soon as the stage takes it; another stage is loaded when the last one is done.
+    As an edge does it, what waits when the device is free is one run of it: a picture follows the one before as soon as
+    its stage takes it, and all are answered at the end.
     """
     stages = len(material.labels)
     label = np.zeros(len(workload), np.int64)
     took = workload.deadline_s.copy()
-    free, done, resident, swaps = 0.0, 0.0, -1, 0
+    free, resident, swaps = 0.0, -1, 0
     host = Host.of(replayed)
-    for number in np.flatnonzero(variants < stages):
-        variant = int(variants[number])
-        begins = max(free, float(workload.at[number]) + host.takes())
-        if variant != resident and resident >= 0:
-            swaps += 1
-            begins = max(begins, done) + load_s
-        resident = variant
-        free, done = begins + material.interval_s(variant), begins + material.alone_s(variant)
-        took[number] = done - float(workload.at[number])
-        label[number] = material.labels[variant][workload.picture[number]]
+    here = np.flatnonzero(variants < stages)
+    ready = workload.at[here] + np.array([host.takes() for _ in here])
+    first = 0
+    while first < len(here):
+        begins = max(free, float(ready[first]))
+        behind = first + 1
+        while behind < len(here) and behind < first + LOOK_AT_MOST and ready[behind] <= begins:
+            behind += 1
+        run, seconds, before = here[first:behind], 0.0, -1
+        for variant in variants[run].tolist():
+            if resident not in (-1, variant):
+                swaps += 1
+                seconds += load_s
+            resident = variant
+            seconds += material.interval_s(variant) if variant == before else material.alone_s(variant)
+            before = variant
+        free, first = begins + seconds, behind
+        took[run] = free - workload.at[run]
+        label[run] = material.labels[variants[run], workload.picture[run]]
     late = took >= workload.deadline_s
     counted = slice(warm_up, None)
     return Outcomes(label[counted], took[counted], late[counted], variants[counted], 0, 0.0, 0), swaps

@@ -111,9 +111,14 @@ class LossMeter:
     def message_loss(self) -> float:
         """The loss that a small message has to reckon with: that of lone packets, else that of quiet ones.
 
-        Where requests come so close that hardly a packet goes alone, lone ones tell nothing.
+        Where requests come so close that hardly a packet goes alone, lone ones tell nothing. Of quiet ones some are
+        lost to a queue that was full for a moment: what counts is what their losses hardly lie below, two standard
+        deviations less. Parity against what a queue drops fills it all the more.
         """
-        return self.lone_loss if self._lone.sent >= _FEW_LONE else self._quiet.value
+        if self._lone.sent >= _FEW_LONE:
+            return self.lone_loss
+        lost = self._quiet.lost
+        return max(lost - 2 * math.sqrt(lost), 0.0) / max(self._quiet.sent, _FEW)
 
     def hardly_loses(self, loss: float) -> bool:
         """Whether no more than this was lost while no queue stood full, but for two packets that may be chance."""
