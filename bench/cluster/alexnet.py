@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from edgesight.bench.cluster.device import as_input
 from edgesight.sim.workers import progress
 
 SIDE: Final = 128  # pixels
@@ -169,8 +170,3 @@ def accuracies(path: Path, images: Images, labels: Ints) -> dict[str, float]:
             right += [int(output.argmax()) == label for output in outputs]
             bar.advance(task)
     return dict(zip(EXITS, (right / len(images)).tolist(), strict=True))
-
-
-def as_input(image: Images) -> Images:
-    """One picture [SIDE, SIDE, 3] as the network takes it."""
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None])

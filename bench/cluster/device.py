@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from edgesight.bench.cluster.alexnet import as_input
 from edgesight.host.split.pieces import Pieces
 from edgesight.host.split.remote import GrpcRemote
 from edgesight.host.split.run import Answered, RemoteError, Runner
@@ -100,6 +100,11 @@ async def answers(job: Job) -> list[dict[str, Any]]:
             return list(await asyncio.gather(*(one(number) for number in range(len(job.at)))))
         finally:
             await runner.close()
+
+
+def as_input(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """One picture [H, W, 3] as the network takes it."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
 
 
 def told(number: int, answer: Answered, late_by: float) -> dict[str, Any]:
