@@ -246,6 +246,32 @@ def _selected(  # noqa: PLR0913 - all that a cell is
     return Served(Outcomes(label[counted], took[counted], late[counted], stage[counted], sent, busy, ran), swaps)
 
 
+class LoneStages:
+    """A device that holds one stage at a time, and loads another where that is asked for.
+
+    Attributes:
+        swaps: how often it did.
+    """
+
+    def __init__(self, material: Material, load_s: float) -> None:
+        """Nothing is loaded yet; another stage takes `load_s`, the first none."""
+        self._material, self._load_s = material, load_s
+        self._resident: int | None = None
+        self.swaps = 0
+
+    def seconds(self, stages: Sequence[int]) -> float:
+        """Of a run that these stages answer in turn: one picture follows another as soon as its stage takes it."""
+        took, before = 0.0, None
+        for stage in stages:
+            if self._resident not in (None, stage):
+                self.swaps += 1
+                took += self._load_s
+            self._resident = stage
+            took += self._material.interval_s(stage) if stage == before else self._material.alone_s(stage)
+            before = stage
+        return took
+
+
 def _on_device(
     material: Material,
     workload: Workload,
@@ -256,13 +282,12 @@ def _on_device(
 ) -> tuple[Outcomes, int]:
     """First come, first served, by the stages `variants` alone; those of the data centre take no part. And swaps.
 
-    As an edge does it, what waits when the device is free is one run of it: a picture follows the one before as soon as
-    its stage takes it, and all are answered at the end.
+    As an edge does it, what waits when the device is free is one run of it, all of which is answered at its end.
     """
     stages = len(material.labels)
     label = np.zeros(len(workload), np.int64)
     took = workload.deadline_s.copy()
-    free, resident, swaps = 0.0, -1, 0
+    free, device = 0.0, LoneStages(material, load_s)
     host = Host.of(replayed)
     here = np.flatnonzero(variants < stages)
     ready = workload.at[here] + np.array([host.takes() for _ in here])
@@ -272,17 +297,10 @@ def _on_device(
         behind = first + 1
         while behind < len(here) and behind < first + LOOK_AT_MOST and ready[behind] <= begins:
             behind += 1
-        run, seconds, before = here[first:behind], 0.0, -1
-        for variant in variants[run].tolist():
-            if resident not in (-1, variant):
-                swaps += 1
-                seconds += load_s
-            resident = variant
-            seconds += material.interval_s(variant) if variant == before else material.alone_s(variant)
-            before = variant
-        free, first = begins + seconds, behind
+        run = here[first:behind]
+        free, first = begins + device.seconds(variants[run].tolist()), behind
         took[run] = free - workload.at[run]
         label[run] = material.labels[variants[run], workload.picture[run]]
     late = took >= workload.deadline_s
     counted = slice(warm_up, None)
-    return Outcomes(label[counted], took[counted], late[counted], variants[counted], 0, 0.0, 0), swaps
+    return Outcomes(label[counted], took[counted], late[counted], variants[counted], 0, 0.0, 0), device.swaps

@@ -154,7 +154,7 @@ def test_a_device_loads_a_variant_where_another_was(setting: Setting, monkeypatc
     fabric.set_thresholds(1, [NEVER, ALWAYS])
     said = fabric.run(setting.material.images[:4], np.array([0, 1, 1, 0], np.uint8))
     assert said["stage"].tolist() == [0, 1, 1, 0]
-    assert fabric.swaps == 2
+    assert fabric.lone.swaps == 2
     assert slept == [pytest.approx(2 * 0.5 + 2 * 1e-4 + 2 * 3e-4, rel=1e-3)]
 
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from edgesight.bench.serve.material import Material
 from edgesight.bench.serve.real.job import PORT, Job
 from edgesight.bench.serve.replay import Host
-from edgesight.bench.serve.systems import DATA_CENTRE, EDGE, HEDGED, TWO_STAGE
+from edgesight.bench.serve.systems import DATA_CENTRE, EDGE, HEDGED, TWO_STAGE, LoneStages
 from edgesight.bench.serve.virtual import (
     Answered,
     Asks,
@@ -51,25 +51,15 @@ _TOLD = 10  # faults that are told, at most
 
 
 class DeviceFabric(TimedFabric):
-    """A device that holds one stage alone at a time, and loads another where that is asked for."""
+    """A device that holds one stage alone at a time."""
 
     def __init__(self, material: Material, load_s: float) -> None:
-        """In a run one picture follows another as soon as the stage takes it; a load takes `load_s`."""
+        """Loading another stage takes `load_s`."""
         super().__init__(material, time.sleep, len(material.labels))
-        self._load_s = load_s
-        self._resident: int | None = None
-        self.swaps = 0
+        self.lone = LoneStages(material, load_s)
 
     def _seconds(self, found: Records) -> float:
-        took, before = 0.0, None
-        for stage in (found["stage"] & STAGE_MASK).tolist():
-            if self._resident not in (None, stage):
-                self.swaps += 1
-                took += self._load_s
-            self._resident = stage
-            took += self._material.interval_s(stage) if stage == before else self._material.alone_s(stage)
-            before = stage
-        return took
+        return self.lone.seconds((found["stage"] & STAGE_MASK).tolist())
 
 
 class Triton:
@@ -178,7 +168,7 @@ async def outcomes(job: Job, address: str) -> dict[str, Any]:
         "late": late,
         "stage": stage,
         "turned_to_s": late_s,
-        "swaps": device.swaps if device is not None else 0,
+        "swaps": device.lone.swaps if device is not None else 0,
         "faults": faults[:_TOLD],
         "processor_s": processor_s,
     }

@@ -30,29 +30,22 @@ Seconds = Annotated[
 
 def shows_example(name: str, option: str = "--example") -> Any:
     """An option that prints the example of that name (`edgesight.plan.examples`) and ends."""
-
-    def show(asked: bool) -> None:
-        if asked:
-            from edgesight.plan.examples import example
-
-            print(example(name), end="")
-            raise typer.Exit
-
-    said = f"Print an example of {_INPUTS[name]}, its numbers made up, and end."
-    return typer.Option(option, callback=show, is_eager=True, help=said)
+    return _shows("example", name, option, f"Print an example of {_INPUTS[name]}, its numbers made up, and end.")
 
 
 def shows_schema(name: str, option: str = "--schema") -> Any:
     """An option that prints the JSON Schema of the file of that name and ends."""
+    return _shows("schema", name, option, f"Print the JSON Schema of {_INPUTS[name]}, and end.")
 
+
+def _shows(what: str, name: str, option: str, said: str) -> Any:
     def show(asked: bool) -> None:
         if asked:
-            from edgesight.plan.examples import schema
+            from edgesight.plan import examples
 
-            print(schema(name), end="")
+            print(getattr(examples, what)(name), end="")
             raise typer.Exit
 
-    said = f"Print the JSON Schema of {_INPUTS[name]}, and end."
     return typer.Option(option, callback=show, is_eager=True, help=said)
 
 
