@@ -116,5 +116,5 @@ $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/all.stamp: pyproject.toml $(VENV)/demo.stamp
-	$(RUN)pip install --quiet --editable '.[build,datacenter,dev,docs,flow,fuzz,nvml,oip,peers,plan,serial,sim]'
+	$(RUN)pip install --quiet --editable '.[build,datacenter,dev,docs,flow,fuzz,nvml,oip,peers,plan,ray,serial,sim]'
 	@touch $@

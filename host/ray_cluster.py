@@ -1,0 +1,109 @@
+"""A Ray cluster: one that is there is joined, else one is begun on this machine, which ends with this process.
+
+Ray carries what is beyond one machine: who is there, what runs where, and what becomes of it when a node is lost.
+
+Words owned here: cluster (of Ray), node (of it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from edgesight.host.errors import EdgeSightError
+
+NAMESPACE: Final = "edgesight"
+NODE_LABEL: Final = "edgesight-node"  # of a node that was given a name: `ray start --labels edgesight-node=NAME`
+
+
+class ClusterError(EdgeSightError):
+    """A cluster that cannot be joined or does not have what is asked for: says what and what to do."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that is alive.
+
+    Attributes:
+        id: Ray's own, in hexadecimal.
+        name: its label `edgesight-node`, else its address.
+        cpus: that Ray may give away.
+        memory_bytes: that Ray may give away.
+        head: the cluster's state lives there.
+    """
+
+    id: str
+    name: str
+    cpus: float
+    memory_bytes: int
+    head: bool
+
+
+def ray() -> Any:
+    """The library; raises ClusterError where it is not installed."""
+    # Read when it is imported: it tells nobody that it is used, and wants few words in our log.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    try:
+        import ray as found
+    except ImportError as error:
+        raise ClusterError("ray is not installed: `pip install 'edgesight[ray]'`") from error
+    return found
+
+
+@contextlib.contextmanager
+def joined(address: str | None, cpus: float | None = None) -> Iterator[Any]:
+    """Ray's library, within a cluster.
+
+    `address` is HOST:PORT of one that is there, or `auto` for one that this machine belongs to; None begins one here
+    alone, of so many `cpus` (all without), that lets in nobody but who has its secret. Raises ClusterError.
+    """
+    if address is None:
+        # Without it any process that reaches the port could run what it likes in our name.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    library = ray()
+    options: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
+    try:
+        library.init(
+            address or "local", namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options
+        )
+    except Exception as error:  # its exceptions share no base class
+        where = "a cluster on this machine" if address is None else f"the cluster at {address}"
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ClusterError(
+            f"{where} cannot be joined ({why}): see that `ray status` answers there, with the same version of Ray and "
+            "Python, and the same RAY_AUTH_MODE and token"
+        ) from error
+    try:
+        yield library
+    finally:
+        library.shutdown()
+
+
+def nodes(library: Any) -> Mapping[str, Node]:
+    """Those that are alive, by name; of a name that several have, raises ClusterError."""
+    found: dict[str, Node] = {}
+    for told in library.nodes():
+        if not told["Alive"]:
+            continue
+        resources = told["Resources"]
+        node = Node(
+            told["NodeID"],
+            told["Labels"].get(NODE_LABEL) or told["NodeManagerAddress"],
+            float(resources.get("CPU", 0.0)),
+            int(resources.get("memory", 0)),
+            "node:__internal_head__" in resources,
+        )
+        if node.name in found:
+            raise ClusterError(
+                f"two nodes are called {node.name}: give each a name of its own by `ray start --labels "
+                f"{NODE_LABEL}=NAME`"
+            )
+        found[node.name] = node
+    return found
