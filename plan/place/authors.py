@@ -112,8 +112,8 @@ class _Matching:
         if ends is None:
             return None
         if len(ends) == 1:
-            speeds = [problem.cluster.nodes[node].speed or math.inf for node in self.usable]
-            return Found((self.usable[int(np.argmax(speeds))],), ends)
+            taken = problem.atom_ms[self.usable].sum(axis=1)
+            return Found((self.usable[int(np.argmin(taken))],), ends)
         edges = np.histogram_bin_edges(problem.sizes[1 : problem.end], bins=classes)
         ranks = np.clip(np.digitize(problem.sizes[list(ends[:-1])], edges), 1, classes)
         placed: list[int | None] = [None] * len(ends)

@@ -168,7 +168,8 @@ def walk_bound(piece: Array, transfer: Array, combine: np.ufunc) -> float:
 
 def lower_bound(problem: Problem) -> float:
     """Milliseconds that no plan's beta is below: the best walk, or all nodes computing all the time."""
-    speeds = [node.speed for node in problem.cluster.nodes]
-    together = sum(speed for speed in speeds if speed is not None) * 1e6
-    shared = 0.0 if None in speeds else float(problem.operations[-1]) / together
+    whole = problem.atom_ms.sum(axis=1)
+    # Of the nodes' loads no average is above the largest, whatever its weights: here by how fast each does the whole.
+    weights = 1 / whole / np.sum(1 / whole) if np.all(whole > 0) else np.zeros_like(whole)
+    shared = float(np.sum(np.min(weights[:, None] * problem.atom_ms, axis=0)))
     return max(shared, walk_bound(problem.piece_ms, problem.transfer_ms, np.maximum))

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from edgesight.host.files import sha256
-from edgesight.plan.profile import MOST_BYTES, Bytes, Name, Plain, PlanError, checked, read
+from edgesight.plan.profile import MOST_BYTES, Bytes, Name, NotNegative, Plain, PlanError, checked, read
 
 INPUT = "input"
 # What shape inference does not know, and what it is to the shape: the quantisers of QONNX change no shape.
@@ -42,6 +42,7 @@ class Layer(Plain):
     output_bytes: Bytes  # on the wire, where the network is cut after it
     parameter_bytes: Bytes = 0
     operations: Annotated[float, Field(strict=True, ge=0, le=1e18)] = 0.0  # multiply-accumulates for one input
+    ms: dict[Name, NotNegative] = {}  # on nodes that it was measured for; elsewhere operations over the node's speed
     working_bytes: Bytes = 0  # memory for activations while it runs: what it reads, writes, and what waits for others
     weights_sha256: str | None = None  # of its parameters, where they are known
 

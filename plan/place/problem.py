@@ -145,7 +145,6 @@ class Problem:
         self.atoms = model.atoms
         self.nodes, self.end = len(cluster.nodes), len(model.atoms)
         self.parameters = _summed([float(sum(layer.parameter_bytes for layer in atom)) for atom in model.atoms])
-        self.operations = _summed([sum(layer.operations for layer in atom) for atom in model.atoms])
         self.sizes = np.array([0.0, *(float(atom[-1].output_bytes) for atom in model.atoms[:-1]), 0.0])
 
     @cached_property
@@ -159,13 +158,19 @@ class Problem:
         return memory
 
     @cached_property
+    def atom_ms(self) -> Array:
+        """Milliseconds [n, m] of computing an atom on a node, whether or not it fits."""
+        nodes = self.cluster.nodes
+        return np.array([[sum(layer_ms(layer, node) for layer in atom) for atom in self.atoms] for node in nodes], float)
+
+    @cached_property
     def piece_ms(self) -> Array:
         """Milliseconds [n, m+1, m+1] of computing; infinite where memory does not do."""
-        work = np.maximum(self.operations[None, :] - self.operations[:, None], 0.0)
-        speeds = np.array([np.inf if node.speed is None else node.speed * 1e6 for node in self.cluster.nodes])
-        held = np.array([np.inf if node.memory_bytes is None else node.memory_bytes for node in self.cluster.nodes])
+        summed = np.array([_summed(row.tolist()) for row in self.atom_ms])
+        work = np.maximum(summed[:, None, :] - summed[:, :, None], 0.0)
+        held = np.array([_room(node) for node in self.cluster.nodes])
         fits = (self.memory[None] <= held[:, None, None]) & np.isfinite(self.memory)[None]
-        return np.where(fits, work[None] / speeds[:, None, None], np.inf)
+        return np.where(fits, work, np.inf)
 
     @cached_property
     def transfer_ms(self) -> Array:
@@ -273,6 +278,13 @@ class Problem:
         return None
 
 
+def layer_ms(layer: Layer, node: Node) -> float:
+    """Milliseconds of computing `layer` on `node`: as measured, else its operations over the node's speed."""
+    if node.name in layer.ms:
+        return layer.ms[node.name]
+    return 0.0 if node.speed is None else layer.operations / node.speed / 1e6
+
+
 def _room(node: Node) -> float:
     return np.inf if node.memory_bytes is None else float(node.memory_bytes)
 
@@ -316,7 +328,12 @@ def faults(plan: Placement, model: Model, cluster: Cluster) -> list[str]:
             wrong.append(f"{piece.node}: layers, memory and parameters are {(len(mine), memory, stored)}, not {sizes}")
         if sorted(piece.weights) != sorted(model.held(layer) for layer in mine if layer.parameter_bytes):
             wrong.append(f"{piece.node}: weights are not those of its layers")
-        computing = 0.0 if node.speed is None else sum(layer.operations for layer in mine) / node.speed / 1e6
+        computing = 0.0
+        for layer in mine:
+            if node.name in layer.ms:
+                computing += layer.ms[node.name]
+            elif node.speed is not None:
+                computing += layer.operations / node.speed / 1e6
         sending = 0.0
         sent = 0
         if place + 1 < len(plan.pieces) and piece.until is not None:

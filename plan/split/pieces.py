@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from edgesight.host.files import sha256
 from edgesight.host.split.pieces import MANIFEST, REPOSITORY, Manifest, Rest, Split, Taken
+from edgesight.plan.extract import extracted
 from edgesight.plan.profile import PlanError, Slo
 from edgesight.plan.split.bandwidth import MovingSplit
-from edgesight.plan.split.parts import Graph, exit_chains, reads, tensors_crossing
+from edgesight.plan.split.parts import Graph, exit_chains, tensors_crossing
 from edgesight.plan.split.plan import Choices, SplitProfile, deadline_of
 
 PROFILE: Final = "profile.json"
@@ -188,26 +189,4 @@ class _Cutter:
 
     def _piece(self, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
         """What the optimised graph computes from the `inputs` to the `outputs`."""
-        import onnx
-
-        graph, helper = self._model.graph, onnx.helper
-        maker = {name: node for node in graph.node for name in node.output if name}
-        needed, todo = set[int](), [name for name in outputs if name not in inputs]
-        while todo:
-            node = maker.get(todo.pop())
-            if node is not None and id(node) not in needed:
-                needed.add(id(node))
-                todo += [name for name in reads(node) if name not in inputs]
-        nodes = [node for node in graph.node if id(node) in needed]
-        read = {name for node in nodes for name in reads(node)}
-        types = {value.name: value for value in (*graph.input, *graph.output)}
-        taken = [
-            helper.make_tensor_value_info(
-                name, helper.np_dtype_to_tensor_dtype(self._values[name].dtype), self._values[name].shape
-            )
-            for name in inputs
-        ]
-        weights = [constant for constant in graph.initializer if constant.name in read]
-        piece = helper.make_graph(nodes, "piece", taken, [types[name] for name in outputs], weights)
-        model = helper.make_model(piece, opset_imports=self._model.opset_import, ir_version=self._model.ir_version)
-        return bytes(model.SerializeToString(deterministic=True))
+        return extracted(self._model, self._values, inputs, outputs)

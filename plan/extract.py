@@ -1,0 +1,38 @@
+"""Takes a piece out of a network: what leads from some of its tensors to others, as a network of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgesight.plan.split.parts import reads
+
+
+def extracted(model: Any, values: Mapping[str, np.ndarray], inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """What the ONNX `model` computes from the tensors `inputs` to `outputs`, which are inputs or outputs of it.
+
+    `values` have the types and shapes of the inputs. The same piece is the same bytes.
+    """
+    import onnx
+
+    graph, helper = model.graph, onnx.helper
+    maker = {name: node for node in graph.node for name in node.output if name}
+    needed, todo = set[int](), [name for name in outputs if name not in inputs]
+    while todo:
+        node = maker.get(todo.pop())
+        if node is not None and id(node) not in needed:
+            needed.add(id(node))
+            todo += [name for name in reads(node) if name not in inputs]
+    nodes = [node for node in graph.node if id(node) in needed]
+    read = {name for node in nodes for name in reads(node)}
+    types = {value.name: value for value in (*graph.input, *graph.output)}
+    taken = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(values[name].dtype), values[name].shape)
+        for name in inputs
+    ]
+    weights = [constant for constant in graph.initializer if constant.name in read]
+    piece = helper.make_graph(nodes, "piece", taken, [types[name] for name in outputs], weights)
+    made = helper.make_model(piece, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return bytes(made.SerializeToString(deterministic=True))
