@@ -40,7 +40,7 @@ class Job:
         at: seconds of each request from the beginning.
         begin: of the machine's monotonic clock, when the requests begin.
         address: HOST:PORT of the data centre.
-        procs: file of the control group that the device is held by.
+        procs: files of the control group that the device is held by.
     """
 
     pieces: Path
@@ -50,7 +50,7 @@ class Job:
     at: tuple[float, ...]
     begin: float
     address: str
-    procs: Path
+    procs: tuple[Path, ...]
 
 
 class Fixed:
@@ -86,7 +86,8 @@ async def answers(job: Job) -> list[dict[str, Any]]:
                     raise
                 await asyncio.sleep(0.1)
         runner = Runner(pieces, planner, remote)
-        job.procs.write_text(str(os.getpid()))
+        for file in job.procs:
+            file.write_text(str(os.getpid()))
         try:
             await runner.open()
 

@@ -33,12 +33,12 @@ from rich.console import Console
 from edgesight.bench.cluster import alexnet
 from edgesight.bench.cluster.asked import Asked
 from edgesight.bench.cluster.device import Job
-from edgesight.bench.cluster.quota import CpuQuota
-from edgesight.bench.cluster.quota import missing as no_quota
 from edgesight.bench.kept import ROOT, Found
 from edgesight.bench.link.programs import die_with_parent
 from edgesight.bench.report import Check, PlainTable
 from edgesight.host.files import place_folder, sha256, write_atomically
+from edgesight.host.limits import Group, Limits
+from edgesight.host.limits import missing as no_limits
 from edgesight.host.split.pieces import PIECES, REPOSITORY
 from edgesight.plan.profile import Slo
 from edgesight.plan.split.join import join
@@ -101,7 +101,7 @@ def lacks(asked: Asked) -> str | None:
     """Why it cannot be run here; None: it can."""
     if asked.photographs is None:
         return "no photographs were given: name them with --photographs"
-    for lacking in (no_namespaces(), no_quota()):
+    for lacking in (no_namespaces(), no_limits(Limits(cores=CORES))):
         if lacking is not None:
             return lacking
     return None
@@ -244,14 +244,14 @@ class _Bench:
         up = LinkOptions(RateTrace(rates), DELAY_S, queue=Packets(200))
         down = LinkOptions(ConstantRate(FASTEST * 1e6), DELAY_S, queue=Packets(200))
         name = "as planned" if choice is None else f"{choice[0]} cut behind {choice[1]}"
-        with CpuQuota(CORES) as quota, NamespaceLink(up, down, seed=0, tcp="cubic", began=began) as there:
+        with Group(Limits(cores=CORES)) as held, NamespaceLink(up, down, seed=0, tcp="cubic", began=began) as there:
             words = ["datacenter", "serve", "--repository", str(made / REPOSITORY), "--grpc", f"0.0.0.0:{_PORT}"]
             program = [sys.executable, "-u", "-m", "edgesight"]
             server = there.run_datacenter([*program, *words, "--insecure"], **_OPTIONS)
             _wait_ready(server)
             job = self._folder / f"job-{os.getpid()}-{time.monotonic_ns()}"
             told = Job(
-                made, choice, self._images, picture, at, began + _BEGIN_S, f"{DATACENTER_ADDRESS}:{_PORT}", quota.procs
+                made, choice, self._images, picture, at, began + _BEGIN_S, f"{DATACENTER_ADDRESS}:{_PORT}", held.procs
             )
             job.write_bytes(pickle.dumps(told))
             device = there.run_edge([*program[:3], "edgesight.bench.cluster.device", str(job)], **_OPTIONS)

@@ -42,7 +42,8 @@ class Layer(Plain):
     output_bytes: Bytes  # on the wire, where the network is cut after it
     parameter_bytes: Bytes = 0
     operations: Annotated[float, Field(strict=True, ge=0, le=1e18)] = 0.0  # multiply-accumulates for one input
-    ms: dict[Name, NotNegative] = {}  # on nodes that it was measured for; elsewhere operations over the node's speed
+    # On nodes that it was measured for; elsewhere it takes its operations over the node's speed.
+    ms: dict[Name, NotNegative] = Field(default_factory=dict)
     working_bytes: Bytes = 0  # memory for activations while it runs: what it reads, writes, and what waits for others
     weights_sha256: str | None = None  # of its parameters, where they are known
 
@@ -189,30 +190,8 @@ def read_onnx(path: Path, bytes_per_element: float | None = None) -> Model:
         raise PlanError(f"{path}: bytes per element: {bytes_per_element:g} is no size; give one above 0")
     graph, shapes = _shaped(path)
     parameters = {tensor.name: tensor for tensor in graph.initializer}
-    # What each tensor that depends on no input is made of: names of initialisers.
-    constant: dict[str, frozenset[str]] = {name: frozenset([name]) for name in parameters}
-    producer = {value.name: INPUT for value in graph.input if value.name not in parameters}
-    produced: dict[str, list[str]] = {}
-    kept: list[tuple[Any, str, list[str], list[str]]] = []  # node, layer, what it reads, its parameters
-    names: set[str] = {INPUT}
-    for index, node in enumerate(graph.node):
-        if node.op_type in _UNCOUNTED:
-            raise PlanError(
-                f"{_where(path, index, node)}: operator {node.op_type} hides its operations; give the model as JSON"
-            )
-        data = [name for name in node.input if name and name not in constant]
-        if not data or (node.op_type in ("Shape", "Size") and data[0] in shapes):
-            made_of = frozenset().union(*(constant[name] for name in node.input if name in constant))
-            constant.update({name: made_of for name in node.output if name})
-            continue
-        name = _unused(node.name or node.output[0] or f"{node.op_type}_{index}", names)
-        sources = list(dict.fromkeys(producer[tensor] for tensor in data))
-        weights = sorted(frozenset().union(*(constant[tensor] for tensor in node.input if tensor in constant)))
-        producer.update({tensor: name for tensor in node.output if tensor})
-        produced[name] = [tensor for tensor in node.output if tensor]
-        kept.append((node, name, sources, weights))
-    if not kept:
-        raise PlanError(f"{path}: no node depends on the model's input; export it again")
+    kept, producer = _kept(path, graph, shapes)
+    produced = {name: [tensor for tensor in node.output if tensor] for node, name, *_ in kept}
 
     answered = {value.name for value in graph.output}
     read_tensors = {tensor for node, *_ in kept for tensor in node.input} | answered
@@ -241,6 +220,43 @@ def read_onnx(path: Path, bytes_per_element: float | None = None) -> Model:
     ]
     content = {"name": path.stem, "version": sha256(path.read_bytes())[:12], "layers": layers, "outputs": outputs}
     return checked(content, Model, str(path))
+
+
+def producers(path: Path) -> dict[str, str]:
+    """By tensor of an ONNX file: the layer that makes it, as `read_onnx` calls it; raises as that does."""
+    return _kept(path, *_shaped(path))[1]
+
+
+# A node, its layer's name, the layers that it reads, its parameters.
+_Node = tuple[Any, str, list[str], list[str]]
+
+
+def _kept(path: Path, graph: Any, shapes: Mapping[str, tuple[list[int], int]]) -> tuple[list[_Node], dict[str, str]]:
+    """The nodes that are layers, in their order; and by tensor the layer that makes it."""
+    parameters = {tensor.name for tensor in graph.initializer}
+    # What each tensor that depends on no input is made of: names of initialisers.
+    constant: dict[str, frozenset[str]] = {name: frozenset([name]) for name in parameters}
+    producer = {value.name: INPUT for value in graph.input if value.name not in parameters}
+    kept: list[_Node] = []
+    names: set[str] = {INPUT}
+    for index, node in enumerate(graph.node):
+        if node.op_type in _UNCOUNTED:
+            raise PlanError(
+                f"{_where(path, index, node)}: operator {node.op_type} hides its operations; give the model as JSON"
+            )
+        data = [name for name in node.input if name and name not in constant]
+        if not data or (node.op_type in ("Shape", "Size") and data[0] in shapes):
+            made_of = frozenset().union(*(constant[name] for name in node.input if name in constant))
+            constant.update({name: made_of for name in node.output if name})
+            continue
+        name = _unused(node.name or node.output[0] or f"{node.op_type}_{index}", names)
+        sources = list(dict.fromkeys(producer[tensor] for tensor in data))
+        weights = sorted(frozenset().union(*(constant[tensor] for tensor in node.input if tensor in constant)))
+        producer.update({tensor: name for tensor in node.output if tensor})
+        kept.append((node, name, sources, weights))
+    if not kept:
+        raise PlanError(f"{path}: no node depends on the model's input; export it again")
+    return kept, producer
 
 
 def _shaped(path: Path) -> tuple[Any, dict[str, tuple[list[int], int]]]:

@@ -27,6 +27,9 @@ _BITS_PER_BYTE = 8
 Speed = Annotated[float, Field(strict=True, ge=1e-9, le=1e9)]
 
 
+Cores = Annotated[float, Field(strict=True, ge=0.1, le=4096)]
+
+
 def _slow(mbps: float) -> float:
     if 0 < mbps < 1e-6:
         raise ValueError("must be at least 1e-06, or 0 where there is no link")
@@ -40,6 +43,7 @@ class Node(Device):
     """A device that may hold one piece."""
 
     speed: Speed | None = None  # 10^9 multiply-accumulates a second; None: computing takes no time
+    cores: Cores | None = None  # of a processor that its piece is held to where the plan is run; None: all
 
 
 class Cluster(Plain):
@@ -161,7 +165,7 @@ class Problem:
     def atom_ms(self) -> Array:
         """Milliseconds [n, m] of computing an atom on a node, whether or not it fits."""
         nodes = self.cluster.nodes
-        return np.array([[sum(layer_ms(layer, node) for layer in atom) for atom in self.atoms] for node in nodes], float)
+        return np.array([[sum(layer_ms(one, node) for one in atom) for atom in self.atoms] for node in nodes], float)
 
     @cached_property
     def piece_ms(self) -> Array:

@@ -279,8 +279,10 @@ class Graph:
                 "; export the network with these"
             ) from error
 
-    def optimised(self, inputs: Mapping[str, np.ndarray], kept: Sequence[str]) -> Any:
+    def optimised(self, inputs: Mapping[str, np.ndarray], kept: Sequence[str], *, extended: bool = False) -> Any:
         """The network as an ONNX model that ONNX Runtime optimised, with standard operators alone.
+
+        Where `extended`, also with those of ONNX Runtime's own that run on any processor.
 
         The tensors `kept` are its outputs, so that no optimisation joins what lies before one of them with what lies
         behind. Of what is run for the `inputs` (shapes, values) nothing but the shapes counts.
@@ -288,7 +290,8 @@ class Graph:
         nodes = [node for part in self.parts for node in part.nodes]
         options = self._runtime.SessionOptions()
         options.log_severity_level = 4
-        options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        levels = self._runtime.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED if extended else levels.ORT_ENABLE_BASIC
         with tempfile.TemporaryDirectory() as folder:
             options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
             self._load(self._model(nodes, inputs, kept), nodes, options)

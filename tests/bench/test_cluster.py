@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,41 +19,15 @@ from edgesight.bench.cluster import alexnet, edgent
 from edgesight.bench.cluster.asked import Asked
 from edgesight.bench.cluster.bench import bench_cluster
 from edgesight.bench.cluster.device import Fixed, told
-from edgesight.bench.cluster.quota import CpuQuota, QuotaError
-from edgesight.bench.cluster.quota import missing as no_quota
+from edgesight.host.limits import Limits
+from edgesight.host.limits import missing as no_limits
 from edgesight.host.split.run import Answered
 from edgesight.plan.split.plan import SplitProfile
 from edgesight.sim.link.namespaces import missing as no_namespaces
 from tests.split_network import profile_of, save_network
 
-BUSY = "import time\nbegun = time.monotonic()\nwhile time.monotonic() < begun + 1.0: pass\nprint(time.process_time())"
 CLASSES = 4
-
-
-@pytest.mark.skipif(no_quota() is not None, reason=str(no_quota()))
-def test_a_quota_holds_a_process_to_its_share_and_leaves_nothing_behind() -> None:
-    with CpuQuota(0.2) as quota:
-        folder = quota.procs.parent
-        command = [sys.executable, "-c", BUSY]
-        held = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=True,
-            preexec_fn=lambda: quota.procs.write_text(str(os.getpid())) and None,
-        )
-        assert float(held.stdout) < 0.5
-        still = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])  # sleeps: until it is ended
-        quota.procs.write_text(str(still.pid))
-    assert not folder.exists()
-    assert still.poll() is None  # it goes on outside
-    still.kill()
-    still.wait()
-
-
-def test_less_than_the_kernel_can_give_is_refused() -> None:
-    with pytest.raises(QuotaError, match=r"0\.01 of a core is less than the kernel can give: ask for 0\.1"):
-        CpuQuota(0.01)
+LACKING = no_namespaces() or no_limits(Limits(cores=0.1))
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +128,7 @@ def test_without_photographs_the_section_says_so(tmp_path: Path) -> None:
     assert "name them with --photographs" in (tmp_path / "cluster.json").read_text()
 
 
-@pytest.mark.skipif((no_namespaces() or no_quota()) is not None, reason=str(no_namespaces() or no_quota()))
+@pytest.mark.skipif(LACKING is not None, reason=str(LACKING))
 def test_a_cut_network_answers_between_held_processes_over_a_moving_link(
     trained: tuple[Path, np.ndarray[Any, Any], np.ndarray[Any, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

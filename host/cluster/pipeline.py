@@ -1,0 +1,392 @@
+"""A network in pieces on the nodes of a Ray cluster, as one pipeline that outlives the loss of nodes.
+
+Requests go from piece to piece, several at a time, each piece at work on another. Ray carries what crosses and says who
+is lost. Then the network is planned anew for the nodes that are left, and what had no answer yet is asked again: a run
+changes nothing, so that it may be repeated. Pieces that stay where they are are not loaded again.
+
+Words owned here: *generation* (the runners of one deployment), *mend* (to go over to a generation without what is
+lost).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from edgesight.host.cluster.deployment import Deployment, Piece, Tensors
+from edgesight.host.cluster.runner import PieceRunner, Told
+from edgesight.host.errors import EdgeSightError
+from edgesight.host.ray_cluster import ClusterError, Node, nodes
+
+LOAD_S: Final = 60.0  # within which a piece is loaded
+SILENT_S: Final = 5.0  # after which a runner that says nothing is lost
+MEND_S: Final = 60.0  # within which a lost node is done without
+WATCH_S: Final = 1.0  # between looks at who is there
+STEADY_S: Final = 10.0  # that a node is there before it is planned for again
+BETTER: Final = 0.95  # of the planned time between answers, at most, for which it is worth going over
+_AT_ONCE: Final = 2  # requests on their way, a piece: one in work, one that waits for it
+_AGAIN_S: Final = 1.0
+
+Replan = Callable[[Collection[str]], Deployment]  # for the nodes of these names; raises EdgeSightError
+
+logger = logging.getLogger(__name__)
+
+
+class PipelineError(EdgeSightError):
+    """A network that cannot be run on the cluster: says why and what to do."""
+
+
+class _Lost(Exception):
+    """Runners that do not answer any more, or could not begin: on these nodes."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__(", ".join(names))
+        self.nodes = frozenset(names)
+
+
+@dataclass(eq=False)
+class _Runner:
+    piece: Piece
+    handle: Any
+
+    def serves(self, piece: Piece) -> bool:
+        """Whether it is what `piece` asks for."""
+        return self.piece == piece
+
+
+@dataclass(eq=False)
+class _Generation:
+    """Its runners, in the order of the pipeline."""
+
+    deployment: Deployment
+    runners: Sequence[_Runner]
+    asked: int = 0  # on their way
+    room: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.room = asyncio.Semaphore(_AT_ONCE * len(self.runners))
+
+
+@dataclass
+class Counts:
+    """Since the beginning."""
+
+    answered: int = 0
+    repeated: int = 0  # runs that were lost, and asked for again
+    mended: int = 0
+    moved: int = 0  # pieces that were loaded after the beginning
+
+
+class Pipeline:
+    """Runs in the loop that makes it, between `start` and `end`."""
+
+    def __init__(self, library: Any, deployment: Deployment, replan: Replan) -> None:
+        """Of a `deployment` in the cluster that Ray's `library` has joined."""
+        self.counts = Counts()
+        self._ray, self._replan = library, replan
+        self._first = deployment
+        self._generation: _Generation | None = None
+        self._fault, self._not_before = "", 0.0
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._made = library.remote(PieceRunner)
+
+    @property
+    def deployment(self) -> Deployment:
+        """What runs now."""
+        return self._generation.deployment if self._generation is not None else self._first
+
+    async def start(self) -> None:
+        """Load all pieces, and see that together they give what the network gives.
+
+        Raises PipelineError, or ClusterError where a node is not there.
+        """
+        try:
+            self._generation = await self._begun(self._first, None)
+        except _Lost as error:
+            raise PipelineError(
+                f"network {self._first.name}: {error} did not take its piece: look at Ray's log there"
+            ) from error
+        self._keep(self._watch())
+
+    async def end(self) -> None:
+        """Give everything back; who still waits gets PipelineError."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        generation, self._generation = self._generation, None
+        self._fault, self._not_before = "it has ended", float("inf")
+        if generation is not None:
+            self._kill(generation.runners)
+
+    async def ask(self, inputs: Tensors) -> Tensors:
+        """The outputs for these inputs; where a node is lost meanwhile, those that others give.
+
+        Raises PipelineError where no nodes are left that could, or where the network fails on the inputs.
+        """
+        while True:
+            generation = await self._working()
+            async with generation.room:
+                if generation is not self._generation:
+                    continue
+                generation.asked += 1
+                try:
+                    outputs = await self._through(generation, inputs)
+                except _Lost as error:
+                    lost = error.nodes
+                else:
+                    self.counts.answered += 1
+                    return outputs
+                finally:
+                    generation.asked -= 1
+            self.counts.repeated += 1
+            await self._mend(generation, lost)
+
+    async def told(self) -> list[Told]:
+        """What each runner says of itself, in the order of the pipeline; raises PipelineError where one is lost."""
+        generation = await self._working()
+        try:
+            return list(await asyncio.gather(*(runner.handle.told.remote() for runner in generation.runners)))
+        except self._ray.exceptions.RayError as error:
+            raise PipelineError(f"network {self._first.name}: a node was lost just now: ask again") from error
+
+    # ------------------------------------------------------------------------------------------------------- one run
+
+    async def _working(self) -> _Generation:
+        """The generation that is asked."""
+        if self._generation is None and asyncio.get_running_loop().time() >= self._not_before:
+            await self._mend(None, frozenset())
+        if self._generation is None:
+            raise PipelineError(f"network {self._first.name} does not run ({self._fault}): ask again later")
+        return self._generation
+
+    async def _through(self, generation: _Generation, inputs: Tensors) -> Tensors:
+        """Raises _Lost, or PipelineError where the network fails."""
+        value: Any = inputs
+        for runner in generation.runners:
+            value = runner.handle.run.remote(value)
+        exceptions = self._ray.exceptions
+        try:
+            found: Tensors = await value
+        except exceptions.RayError as error:
+            lost = self._lost(generation, error)
+            if lost is not None:
+                raise _Lost(lost) from error
+            why = str(error).strip().splitlines()[-1]
+            raise PipelineError(
+                f"network {generation.deployment.name} fails on these inputs ({why}): ask with others"
+            ) from error
+        return found
+
+    def _lost(self, generation: _Generation, error: Exception) -> frozenset[str] | None:
+        """Nodes whose runner is lost, by what a run raised; empty: nobody knows which; None: none is."""
+        exceptions = self._ray.exceptions
+        kinds = (
+            exceptions.RayActorError,
+            exceptions.ObjectLostError,
+            exceptions.NodeDiedError,
+            exceptions.WorkerCrashedError,
+            exceptions.TaskUnschedulableError,
+            exceptions.ActorUnschedulableError,
+        )
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, kinds):
+            cause = getattr(cause, "cause", None) or cause.__cause__
+        if cause is None:
+            return None
+        actor = getattr(cause, "actor_id", None)
+        return frozenset(
+            runner.piece.node for runner in generation.runners if actor and runner.handle._actor_id.hex() == actor
+        )
+
+    # ------------------------------------------------------------------------------------------------ going over
+
+    async def _begun(self, deployment: Deployment, before: _Generation | None) -> _Generation:
+        """A generation that works; what it has in common with the one `before` is taken over.
+
+        Raises _Lost, PipelineError, or ClusterError.
+        """
+        there = await asyncio.to_thread(nodes, self._ray)
+        absent = [name for name in deployment.nodes if name not in there]
+        if absent:
+            raise ClusterError(
+                f"node {absent[0]} is not in the cluster, which has {', '.join(sorted(there))}: begin it by `ray start "
+                f"--labels edgesight-node={absent[0]}`, or plan without it"
+            )
+        new: list[_Runner] = []
+        runners = []
+        for piece in deployment.pieces:
+            kept = [one for one in before.runners if one.serves(piece)] if before is not None else []
+            if not kept:
+                kept = [_Runner(piece, self._started(piece, there[piece.node]))]
+                new += kept
+            runners += kept
+        generation = _Generation(deployment, runners)
+        try:
+            await self._loaded(new)
+            for inputs, expected in deployment.checks:
+                found = await self._through(generation, inputs)
+                if not _equal(found, expected):
+                    raise PipelineError(
+                        f"network {deployment.name}, version {deployment.version}: its pieces do not give, bit for "
+                        "bit, what the whole gives: have the same version of ONNX Runtime, and processors that compute "
+                        "alike, on all nodes"
+                    )
+        except BaseException:
+            self._kill(new)
+            raise
+        if before is not None:
+            self.counts.moved += len(new)
+        return generation
+
+    def _started(self, piece: Piece, node: Node) -> Any:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        # Where a piece runs is the plan's to say, and how much of the node it may take its limits': Ray counts nothing.
+        options = {"num_cpus": 0, "max_restarts": 0, "max_task_retries": 0}
+        return self._made.options(
+            **options, scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)
+        ).remote(piece)
+
+    async def _loaded(self, runners: Sequence[_Runner]) -> None:
+        """Wait until they are; raises _Lost for those that are not in time."""
+        exceptions = self._ray.exceptions
+
+        async def one(runner: _Runner) -> str | None:
+            try:
+                await asyncio.wait_for(_awaited(runner.handle.told.remote()), LOAD_S)
+            except (exceptions.RayError, asyncio.TimeoutError) as error:
+                logger.warning("node %s: its piece was not loaded (%s)", runner.piece.node, _last_line(error))
+                return runner.piece.node
+            return None
+
+        lost = [name for name in await asyncio.gather(*map(one, runners)) if name is not None]
+        if lost:
+            raise _Lost(lost)
+
+    async def _mend(self, broken: _Generation | None, lost: frozenset[str]) -> None:
+        """Go over from the `broken` generation to one without the `lost` nodes; whoever else waits for that, waits."""
+        async with self._lock:
+            if self._generation is not broken:
+                return
+            loop = asyncio.get_running_loop()
+            ends = loop.time() + MEND_S
+            without, why = set(lost), "no node is left"
+            if broken is not None and not lost:
+                without |= await self._silent(broken)
+            logger.warning("network %s: lost on %s, planned anew", self._first.name, ", ".join(lost) or "some node")
+            while loop.time() < ends:
+                there = await asyncio.to_thread(nodes, self._ray)
+                # A runner that ended is one whose node is lost, until there is no plan without it.
+                try:
+                    deployment = await asyncio.to_thread(self._replan, sorted(there.keys() - without))
+                    generation = await self._begun(deployment, None if broken is None else self._sound(broken, without))
+                except _Lost as error:
+                    without |= error.nodes
+                    why = f"{error} did not answer"
+                except EdgeSightError as error:
+                    why, without = str(error), set()
+                    await asyncio.sleep(_AGAIN_S)
+                else:
+                    self._go_over(generation)
+                    self.counts.mended += 1
+                    return
+            logger.error("network %s: does not run (%s)", self._first.name, why)
+            self._fault, self._not_before = why, loop.time() + _AGAIN_S
+            self._generation = None
+            if broken is not None:
+                self._kill(broken.runners)
+
+    async def _silent(self, generation: _Generation) -> set[str]:
+        """Nodes whose runner says nothing."""
+
+        async def one(runner: _Runner) -> str | None:
+            try:
+                await asyncio.wait_for(_awaited(runner.handle.told.remote()), SILENT_S)
+            except (self._ray.exceptions.RayError, asyncio.TimeoutError):
+                return runner.piece.node
+            return None
+
+        return {name for name in await asyncio.gather(*map(one, generation.runners)) if name is not None}
+
+    @staticmethod
+    def _sound(broken: _Generation, without: Collection[str]) -> _Generation:
+        """What is left of it."""
+        return _Generation(broken.deployment, [one for one in broken.runners if one.piece.node not in without])
+
+    def _go_over(self, generation: _Generation) -> None:
+        """Let it answer from now on; what the one before has in work it ends."""
+        before, self._generation = self._generation, generation
+        if before is not None:
+            self._keep(self._retire(before, generation))
+
+    async def _retire(self, before: _Generation, after: _Generation) -> None:
+        while before.asked:
+            await asyncio.sleep(_AGAIN_S)
+        self._kill([runner for runner in before.runners if runner not in after.runners])
+
+    def _kill(self, runners: Sequence[_Runner]) -> None:
+        for runner in runners:
+            with contextlib.suppress(self._ray.exceptions.RayError):
+                self._ray.kill(runner.handle)
+
+    # ------------------------------------------------------------------------------------------------------ watching
+
+    async def _watch(self) -> None:
+        """See that nodes are lost though nobody asks, and that others come."""
+        loop = asyncio.get_running_loop()
+        seen: frozenset[str] = frozenset()
+        since = loop.time()
+        while True:
+            await asyncio.sleep(WATCH_S)
+            generation = self._generation
+            if generation is None:
+                continue
+            there = frozenset(await asyncio.to_thread(nodes, self._ray))
+            gone = frozenset(generation.deployment.nodes) - there
+            if gone:
+                await self._mend(generation, gone)
+                continue
+            if there != seen:
+                seen, since = there, loop.time()
+            elif loop.time() - since >= STEADY_S:
+                since = float("inf")  # once
+                await self._improve(generation, there)
+
+    async def _improve(self, generation: _Generation, there: frozenset[str]) -> None:
+        """Go over to a better plan for the nodes that are there."""
+        async with self._lock:
+            if self._generation is not generation:
+                return
+            try:
+                deployment = await asyncio.to_thread(self._replan, sorted(there))
+                if deployment.planned_ms < BETTER * generation.deployment.planned_ms:
+                    self._go_over(await self._begun(deployment, generation))
+            except (EdgeSightError, _Lost) as error:
+                logger.warning("network %s: stays as it is (%s)", self._first.name, error)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _awaited(reference: Any) -> Any:
+    return await reference
+
+
+def _equal(found: Tensors, expected: Tensors) -> bool:
+    return found.keys() == expected.keys() and all(
+        found[name].dtype == value.dtype
+        and found[name].shape == value.shape
+        and found[name].tobytes() == value.tobytes()
+        for name, value in expected.items()
+    )
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

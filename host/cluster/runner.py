@@ -1,0 +1,63 @@
+"""What runs on a node of the cluster: one piece of a network, as an actor of Ray's."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from edgesight.host.cluster.deployment import Piece, Tensors
+from edgesight.host.limits import Limits, hold_this_process
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a runner says of itself.
+
+    Attributes:
+        pid: of its process.
+        runs: of the piece.
+        processor_s: of the thread that runs it, in those.
+        rss_bytes: that its process took at most.
+    """
+
+    pid: int
+    runs: int
+    processor_s: float
+    rss_bytes: int
+
+
+class PieceRunner:
+    """Runs one piece, as it is, with one thread; what Ray calls comes one after the other."""
+
+    def __init__(self, piece: Piece) -> None:
+        """Load it, and be held to the node's limits from now on."""
+        import onnxruntime
+
+        if piece.limits != Limits():
+            hold_this_process(piece.limits, f"node-{piece.node}")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self._session: Any = onnxruntime.InferenceSession(piece.content, options, providers=["CPUExecutionProvider"])
+        self._outputs = list(piece.outputs)
+        self._runs, self._processor_s = 0, 0.0
+        self._one = threading.Lock()  # `told` may come meanwhile
+
+    def run(self, tensors: Tensors) -> Tensors:
+        """The piece's outputs for its inputs."""
+        with self._one:
+            begun = time.thread_time()
+            outputs = self._session.run(self._outputs, dict(tensors))
+            self._processor_s += time.thread_time() - begun
+            self._runs += 1
+        return dict(zip(self._outputs, outputs, strict=True))
+
+    def told(self) -> Told:
+        """What there is to say."""
+        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return Told(os.getpid(), self._runs, self._processor_s, rss)
