@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgesight.bench.cluster import edgent
+from edgesight.bench.cluster import edgent, seifer
 from edgesight.bench.cluster.asked import Asked
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import print_checks, write_report
@@ -45,6 +45,12 @@ SECTIONS = {
         edgent.section,
         edgent.lacks,
         edgent.__file__,
+    ),
+    "seifer": Section(
+        "a network in pieces on four nodes, beside one node, and as a node is lost",
+        seifer.section,
+        seifer.lacks,
+        seifer.__file__,
     ),
 }
 

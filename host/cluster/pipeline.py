@@ -20,7 +20,7 @@ from typing import Any, Final
 from edgesight.host.cluster.deployment import Deployment, Piece, Tensors
 from edgesight.host.cluster.runner import PieceRunner, Told
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.ray_cluster import ClusterError, Node, nodes
+from edgesight.host.ray_cluster import ClusterError, nodes
 
 LOAD_S: Final = 60.0  # within which a piece is loaded
 SILENT_S: Final = 5.0  # after which a runner that says nothing is lost
@@ -222,7 +222,7 @@ class Pipeline:
         for piece in deployment.pieces:
             kept = [one for one in before.runners if one.serves(piece)] if before is not None else []
             if not kept:
-                kept = [_Runner(piece, self._started(piece, there[piece.node]))]
+                kept = [_Runner(piece, self._made.options(**there[piece.node].here()).remote(piece))]
                 new += kept
             runners += kept
         generation = _Generation(deployment, runners)
@@ -242,15 +242,6 @@ class Pipeline:
         if before is not None:
             self.counts.moved += len(new)
         return generation
-
-    def _started(self, piece: Piece, node: Node) -> Any:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        # Where a piece runs is the plan's to say, and how much of the node it may take its limits': Ray counts nothing.
-        options = {"num_cpus": 0, "max_restarts": 0, "max_task_retries": 0}
-        return self._made.options(
-            **options, scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)
-        ).remote(piece)
 
     async def _loaded(self, runners: Sequence[_Runner]) -> None:
         """Wait until they are; raises _Lost for those that are not in time."""

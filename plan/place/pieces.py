@@ -45,6 +45,9 @@ class CutNetwork:
         self._graph = Graph(path, 1)
         self._given = self._graph.sample({}, shapes or {})
         self._values, _, _ = self._graph.run(1, self._graph.parts, self._graph.outputs[-1], self._given)
+        self._maker = {name: part for part in self._graph.parts for name in part.gives}
+        behind_outputs = self._before([self._maker[name] for name in self._graph.outputs])
+        self._parts = [part for part in self._graph.parts if part in behind_outputs]  # others make nothing of use
         plain, makes = read_onnx(path), producers(path)
         self._of: dict[str, str] = {}  # by layer of `read_onnx`: the one of `model` that it is in
         self.model, parts = self._by_part(plain, makes)
@@ -58,7 +61,7 @@ class CutNetwork:
         layers = {layer.name: layer for layer in plain.layers}
         members: dict[str, list[str]] = {}
         parts: dict[str, Part] = {}
-        for part in self._graph.parts:
+        for part in self._parts:
             inside = [makes[name] for node in part.nodes for name in node.output if name in makes]
             members[inside[-1]] = list(dict.fromkeys(inside))
             parts[inside[-1]] = part
@@ -89,15 +92,19 @@ class CutNetwork:
 
     def _behind(self, part: Part) -> tuple[str, ...]:
         """Tensors that cross the cut behind a part that no path bypasses."""
-        maker = {name: other for other in self._graph.parts for name in other.gives}
-        before, todo = set[Part](), [part]
+        before = self._before([part])
+        needed = {name for other in self._parts if other not in before for name in other.needs}
+        return tuple(name for name in part.gives if name in needed)
+
+    def _before(self, parts: Sequence[Part]) -> set[Part]:
+        """These parts, and all that they depend on."""
+        before, todo = set[Part](), list(parts)
         while todo:
             one = todo.pop()
             if one not in before:
                 before.add(one)
-                todo += [maker[name] for name in one.needs if name in maker]
-        needed = {name for other in self._graph.parts if other not in before for name in other.needs}
-        return tuple(name for name in part.gives if name in needed)
+                todo += [self._maker[name] for name in one.needs if name in self._maker]
+        return before
 
     def position(self, cut: str) -> int:
         """Atoms before the cut behind the layer `cut`, as `read_onnx` or `model` calls it.
@@ -177,6 +184,8 @@ class CutNetwork:
             )
         nodes = {node.name: node for node in cluster.nodes}
         ends = [self.position(piece.until) for piece in plan.pieces if piece.until is not None]
+        if ends != sorted(set(ends)):
+            raise PlanError(f"plan: cuts within what {self._path} runs together: plan with times that were measured")
         pieces = []
         for piece, (begin, end) in zip(plan.pieces, itertools.pairwise([0, *ends, self.end]), strict=True):
             node = nodes.get(piece.node)
@@ -190,12 +199,22 @@ class CutNetwork:
         return Deployment(
             self.model.name,
             self.model.version,
-            [self._form(name) for name in self._graph.inputs],
-            [self._form(name) for name in self._graph.outputs],
+            self.inputs,
+            self.outputs,
             pieces,
             self.checks,
             plan.beta_ms or 0.0,
         )  # fmt: skip
+
+    @property
+    def inputs(self) -> list[TensorForm]:
+        """Of the whole."""
+        return [self._form(name) for name in self._graph.inputs]
+
+    @property
+    def outputs(self) -> list[TensorForm]:
+        """Of the whole."""
+        return [self._form(name) for name in self._graph.outputs]
 
     def _form(self, name: str) -> TensorForm:
         value = self._values[name]

@@ -1,0 +1,60 @@
+"""A Ray cluster of several nodes on this machine: a head that runs nothing, and nodes that can be lost.
+
+Each node has processes of its own, as on a machine of its own; memory and processor they share.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final
+
+from edgesight.host.ray_cluster import NODE_LABEL, ray
+
+_STORE_BYTES: Final = 96 << 20  # of each node, for what is handed from one to another
+
+
+class RayNodes:
+    """The cluster; use it as a context. Its nodes are called as they are told."""
+
+    def __init__(self, names: Sequence[str], cpus: float = 1.0) -> None:
+        """With a node of each name, of so many `cpus`."""
+        self._names, self._cpus = tuple(names), cpus
+        self._cluster: Any = None
+        self._nodes: dict[str, Any] = {}
+
+    def __enter__(self) -> RayNodes:
+        """Begin all of them; raises ClusterError where Ray is not installed."""
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        ray()
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        for name in self._names:
+            self.add(name)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End all of them."""
+        self._cluster.shutdown()
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT by which it is joined."""
+        return str(self._cluster.address)
+
+    def add(self, name: str) -> None:
+        """Begin a node."""
+        self._nodes[name] = self._cluster.add_node(
+            num_cpus=self._cpus, labels={NODE_LABEL: name}, object_store_memory=_STORE_BYTES
+        )
+
+    def lose(self, name: str) -> None:
+        """End a node's processes at once, as when its power fails."""
+        self._cluster.remove_node(self._nodes.pop(name), allow_graceful=False)
