@@ -12,6 +12,8 @@ class Asked:
 
     Attributes:
         photographs: a folder or .zip of photographs in class subfolders.
+        fashion_mnist: folder of its files; None: the Debian package's.
     """
 
     photographs: Path | None = None
+    fashion_mnist: Path | None = None

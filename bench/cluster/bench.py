@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgesight.bench.cluster import edgent, seifer
+from edgesight.bench.cluster import edgent, jellybean, seifer
 from edgesight.bench.cluster.asked import Asked
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import print_checks, write_report
@@ -51,6 +51,12 @@ SECTIONS = {
         seifer.section,
         seifer.lacks,
         seifer.__file__,
+    ),
+    "jellybean": Section(
+        "a workflow of two branches on planned workers",
+        jellybean.section,
+        jellybean.lacks,
+        jellybean.__file__,
     ),
 }
 

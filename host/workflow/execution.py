@@ -1,7 +1,7 @@
 """What of a workflow is to run where, in plain data.
 
-Words owned here: *operator* (a step, of which one variant is run), *station* (an operator on one worker), *source* (where
-requests come from), *sink* (the operator whose outputs are the answer).
+Words owned here: *operator* (a step, of which one variant is run), *station* (an operator on one worker), *source*
+(where requests come from), *sink* (the operator whose outputs are the answer).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs a workflow on the workers of a Ray cluster, as it was planned.
 
-Each station is an actor on its worker. A request goes from operator to operator; where one has several workers, to those
-and as often as the plan's flows say. Ray carries what goes from one to another.
+Each station is an actor on its worker. A request goes from operator to operator; where one has several workers, to
+those and as often as the plan's flows say. Ray carries what goes from one to another.
 """
 
 from __future__ import annotations
@@ -107,12 +107,10 @@ class Runner:
             actor = self._actors[operator.name, worker]
             given[operator.name] = actor.run_joined.remote(list(operator.taken.values()), *parts)
             routes += [(name, at[name], operator.name, worker) for name in operator.taken]
-        answer, *others = await asyncio.gather(
-            given[self.execution.sink], *(given[name] for name in self._unread() if name != self.execution.sink)
-        )
+        ends = [self.execution.sink, *(self._unread() - {self.execution.sink})]
+        found: Tensors = (await asyncio.gather(*(given[name] for name in ends)))[0]
         self.counts.messages.update(routes)
         self.counts.answered += 1
-        found: Tensors = answer
         return found
 
     def _unread(self) -> set[str]:
