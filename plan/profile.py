@@ -70,6 +70,9 @@ class Link(Plain):
         return size * _BITS_PER_BYTE / (self.mbps * 1e3)
 
 
+Cores = Annotated[float, Field(strict=True, ge=0.1, le=4096)]  # of a processor that a device is held to when it runs
+
+
 class Device(Plain):
     """What computes: a board, a CPU, a GPU, a node of a cluster."""
 

@@ -80,7 +80,7 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
         latency_ms = asyncio.run(profiled(library, networks_of, data))
         workflow = workflow_of(latency_ms, right, data)
         made = plan(workflow, method="exact")
-        run = execution(workflow, made, models, WORKERS)
+        run = execution(workflow, made, models)
         ran = asyncio.run(_ran(library, run, workflow.sources[0].rate, data))
     return found(workflow, made, ran, console)
 
@@ -227,6 +227,7 @@ def workflow_of(
             "name": name,
             "tier": 0 if limits == BOX else 1,
             "dollars_per_hour": DOLLARS[limits],
+            "cores": limits.cores,
             "latency_ms": {
                 operator: {
                     variant: latency_ms[operator, variant, limits]

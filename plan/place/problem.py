@@ -20,14 +20,11 @@ import numpy.typing as npt
 from pydantic import AfterValidator, Field, model_validator
 
 from edgesight.plan.place.graph import INPUT, Layer, Model
-from edgesight.plan.profile import Bytes, Device, Name, NotNegative, Plain, Plan, PlanError, Positive
+from edgesight.plan.profile import Bytes, Cores, Device, Name, NotNegative, Plain, Plan, PlanError, Positive
 
 Array = npt.NDArray[np.float64]
 _BITS_PER_BYTE = 8
 Speed = Annotated[float, Field(strict=True, ge=1e-9, le=1e9)]
-
-
-Cores = Annotated[float, Field(strict=True, ge=0.1, le=4096)]
 
 
 def _slow(mbps: float) -> float:

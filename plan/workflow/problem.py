@@ -27,6 +27,7 @@ from pydantic import Field, model_validator
 from edgesight.host.obtained import Obtained
 from edgesight.plan.profile import (
     MOST_BYTES,
+    Cores,
     Device,
     Dollars,
     Name,
@@ -99,6 +100,7 @@ class Worker(Device):
     tier: Annotated[int, Field(strict=True, ge=0)]  # has to be said, as the price has: the plan is made of them
     dollars_per_hour: Dollars
     latency_ms: dict[Name, dict[Name, SomeMilliseconds]]  # by operator and variant; what is left out it cannot run
+    cores: Cores | None = None  # of a processor that it is held to where the plan is run; None: all
 
 
 class TierLink(Plain):

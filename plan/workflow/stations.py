@@ -28,13 +28,8 @@ def model_files(folder: Path, workflow: Workflow) -> dict[tuple[str, str], Path]
     return {key: path for key, path in found.items() if path.is_file()}
 
 
-def execution(
-    workflow: Workflow,
-    plan: WorkflowPlan,
-    models: Mapping[tuple[str, str], Path],
-    limits: Mapping[str, Limits] | None = None,
-) -> Execution:
-    """What runs `plan`, with the networks of `models` by operator and variant, each worker within its `limits`.
+def execution(workflow: Workflow, plan: WorkflowPlan, models: Mapping[tuple[str, str], Path]) -> Execution:
+    """What runs `plan`, with the networks of `models` by operator and variant; workers say their limits.
 
     Raises PlanError for a plan of another workflow, and for what cannot be run: a network that is not there or does not
     fit its edges, an edge on which there is not one message for each request.
@@ -49,6 +44,10 @@ def execution(
             )
     operators, sources, stations = [], dict[str, TensorForm](), []
     known = {operator.name: operator for operator in workflow.operators}
+    workers = {worker.name: worker for worker in workflow.workers}
+    strangers = [one.worker for one in plan.assignments if one.worker not in workers]
+    if strangers:
+        raise PlanError(f"plan: worker {strangers[0]} is not in the workflow: give the plan's own workflow")
     for name in (one for one in rates_of(workflow) if one in known):
         variant = plan.variants.get(name)
         path = None if variant is None else models.get((name, variant))
@@ -76,7 +75,8 @@ def execution(
         operators.append(Operator(name, variant, taken))
         for one in plan.assignments:
             if one.operator == name:
-                held = (limits or {}).get(one.worker, Limits())
+                worker = workers[one.worker]
+                held = Limits(worker.cores, worker.memory_bytes)
                 names = [port.name for port in cut.inputs], [port.name for port in cut.outputs]
                 stations.append(Station(name, Piece(one.worker, cut.whole, *names, held)))
     flows = [Flow(one.source, one.target, one.source_worker, one.target_worker, one.rate) for one in plan.flows]
