@@ -20,6 +20,7 @@ import numpy as np
 from rich.console import Console
 
 from edgesight.bench.cluster.asked import Asked
+from edgesight.bench.cluster.returning import back_s
 from edgesight.bench.kept import Found
 from edgesight.bench.report import Check, PlainTable
 from edgesight.host.cluster.deployment import Deployment, Tensors
@@ -45,8 +46,6 @@ EQUAL: Final = 1_000  # inputs whose answers are compared
 TIMES, LEAST_PIECE_MS, CLOSE = 2.5, 20.0, 0.15
 _LOAD: Final = 0.5  # of the throughput, while a node is lost
 _LOST_AFTER_S, _AFTER_S = 10.0, 30.0
-_BACK: Final = 0.9  # of the offered rate
-_WINDOW_S: Final = 3.0
 _AS_SHIPPED: Final = """
 import sys, time
 import numpy, onnxruntime
@@ -239,26 +238,13 @@ class _Runs:
             "right": right,
             "repeated": counts.repeated,
             "pieces_loaded_anew": counts.moved,
-            "back_s": back_s(answered, lost_at, per_s),
+            "back_s": back_s(answered, lost_at, _LOST_AFTER_S + _AFTER_S, per_s),
         }
 
 
 def same(one: Tensors, other: Tensors) -> bool:
     """Bit for bit."""
     return one.keys() == other.keys() and all(one[name].tobytes() == other[name].tobytes() for name in one)
-
-
-def back_s(answered: Sequence[float], lost_at: float, per_s: float) -> float:
-    """Seconds from the loss until answers come as often as they are asked for again, by windows of some seconds.
-
-    Infinite where they never do.
-    """
-    at = np.sort(np.asarray(answered))
-    for end in np.arange(lost_at + _WINDOW_S, lost_at + _AFTER_S, 0.25):
-        came = np.searchsorted(at, end) - np.searchsorted(at, end - _WINDOW_S)
-        if came >= _BACK * per_s * _WINDOW_S:
-            return float(end - lost_at - _WINDOW_S)
-    return float("inf")
 
 
 def as_shipped_ms(network: Path, folder: Path, inputs: Tensors) -> float:
