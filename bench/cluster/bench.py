@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgesight.bench.cluster import edgent, jellybean, seifer
+from edgesight.bench.cluster import edgent, jellybean, replicas, seifer
 from edgesight.bench.cluster.asked import Asked
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import print_checks, write_report
@@ -40,6 +40,12 @@ class Section:
 
 
 SECTIONS = {
+    "replicas": Section(
+        "the data centre on three nodes, as one is lost and as a version goes over",
+        replicas.section,
+        replicas.lacks,
+        replicas.__file__,
+    ),
     "edgent": Section(
         "a network with exits, cut anew as a link moves, beside cuts that stay",
         edgent.section,

@@ -1,8 +1,8 @@
 """The data centre on Ray: replicas on three nodes, of which one is lost under load; and a new version under load.
 
-The very program `edgesight datacenter serve --engine ray` answers, asked over gRPC by Triton's own client. The nodes are
-Ray's, on this machine. Of the two versions the second is the first with other weights in its last layer, so that each
-answer tells which one gave it.
+The very program `edgesight datacenter serve --engine ray` answers, asked over gRPC by Triton's own client. The nodes
+are Ray's, on this machine. Of the two versions the second is the first with other weights in its last layer, so that
+each answer tells which one gave it.
 """
 
 from __future__ import annotations
