@@ -51,7 +51,10 @@ def workflow(rate: float = 30.0, **changes: Any) -> Workflow:
     content = {
         "obtained": "projected",
         "sources": [{"name": f"{name}-eye", "rate": rate} for name in SIDES],
-        "operators": [*({"name": name, "variants": ["small", "large"]} for name in SIDES), {"name": "sum", "variants": ["only"]}],
+        "operators": [
+            *({"name": name, "variants": ["small", "large"]} for name in SIDES),
+            {"name": "sum", "variants": ["only"]},
+        ],
         "edges": [
             *({"source": f"{name}-eye", "target": name, "messages": [{"size_bytes": 16.0}]} for name in SIDES),
             *({"source": name, "target": "sum", "messages": [{"size_bytes": 20.0}]} for name in SIDES),
@@ -61,18 +64,25 @@ def workflow(rate: float = 30.0, **changes: Any) -> Workflow:
                 "name": worker,
                 "tier": 0,
                 "dollars_per_hour": 0.1,
-                "latency_ms": {"left": {"large": 40.0, "small": 20.0}, "right": {"large": 20.0, "small": 9.0}, "sum": {"only": 5.0}},
+                "latency_ms": {
+                    "left": {"large": 40.0, "small": 20.0},
+                    "right": {"large": 20.0, "small": 9.0},
+                    "sum": {"only": 5.0},
+                },
             }
             for worker in ("a", "b", "c", "d", "e")
         ],
         "sink": "sum",
         "accuracies": [
-            {"variants": {"left": left, "right": right}, "accuracy": 0.6 + 0.1 * (left == "large") + 0.2 * (right == "large")}
+            {
+                "variants": {"left": left, "right": right},
+                "accuracy": 0.6 + 0.1 * (left == "large") + 0.2 * (right == "large"),
+            }
             for left in ("small", "large")
             for right in ("small", "large")
         ],
         "accuracy": 0.85,
-    }  # fmt: skip
+    }
     return checked({**content, **changes}, Workflow, "workflow")
 
 
