@@ -66,6 +66,20 @@ def ray() -> Any:
     return found
 
 
+def with_secret() -> Any:
+    """The library, with a secret for all clusters that this process begins; without one any process that reaches their
+    ports could run what it likes in our name. One that the environment has (RAY_AUTH_TOKEN) is taken."""
+    os.environ["RAY_AUTH_MODE"] = "token"
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    library = ray()
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    Config.initialize("")  # it may have been imported, and have read the environment, before
+    AuthenticationTokenLoader.instance().reset_cache()
+    return library
+
+
 @contextlib.contextmanager
 def joined(address: str | None, cpus: float | None = None) -> Iterator[Any]:
     """Ray's library, within a cluster.
@@ -73,11 +87,7 @@ def joined(address: str | None, cpus: float | None = None) -> Iterator[Any]:
     `address` is HOST:PORT of one that is there, or `auto` for one that this machine belongs to; None begins one here
     alone, of so many `cpus` (all without), that lets in nobody but who has its secret. Raises ClusterError.
     """
-    if address is None:
-        # Without it any process that reaches the port could run what it likes in our name.
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    library = ray()
+    library = with_secret() if address is None else ray()
     options: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
     try:
         library.init(

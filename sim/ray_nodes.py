@@ -5,13 +5,11 @@ Each node has processes of its own, as on a machine of its own; memory and proce
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final
 
-from edgesight.host.ray_cluster import NODE_LABEL, ray
+from edgesight.host.ray_cluster import NODE_LABEL, with_secret
 
 _STORE_BYTES: Final = 96 << 20  # of each node, for what is handed from one to another
 
@@ -27,9 +25,7 @@ class RayNodes:
 
     def __enter__(self) -> RayNodes:
         """Begin all of them; raises ClusterError where Ray is not installed."""
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        ray()
+        with_secret()
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 0, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
