@@ -75,8 +75,7 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
     folder.mkdir(parents=True, exist_ok=True)
     network = network_at(folder / "efficientnet-lite0.onnx")
     cut = CutNetwork(network)
-    atom_ms = cut.measure(25)
-    model = cut.timed(atom_ms, dict.fromkeys(NODES, 1 / CORES))
+    model = cut.timed(dict.fromkeys(NODES, [ms / CORES for ms in cut.measure(25)]))
     inputs = pictures(EQUAL)
     outputs = answers(cut.whole, inputs)
     with RayNodes(NODES) as there, joined(there.address) as library:

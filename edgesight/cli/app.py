@@ -17,7 +17,21 @@ import edgesight.cli.plan.place
 import edgesight.cli.plan.profile
 import edgesight.cli.plan.split
 import edgesight.cli.plan.workflow  # each adds its commands to the group
-from edgesight.cli import audit, bench, board, build, datacenter, ending, keys, link, proof, serve, split, workflow
+from edgesight.cli import (
+    audit,
+    bench,
+    board,
+    build,
+    cluster,
+    datacenter,
+    ending,
+    keys,
+    link,
+    proof,
+    serve,
+    split,
+    workflow,
+)
 from edgesight.cli.options import warn
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import remedy
@@ -49,6 +63,7 @@ def edgesight_(
 
 app.add_typer(keys.group, name="keys")
 app.add_typer(datacenter.group, name="datacenter")
+app.add_typer(cluster.group, name="cluster")
 app.add_typer(bench.group, name="bench")
 app.add_typer(audit.group, name="audit")
 app.add_typer(board.group, name="board")

@@ -162,15 +162,12 @@ class CutNetwork:
         scale = 1e3 * float(np.median(together[1:])) / apart if apart else 1.0
         return [scale * one for one in medians]
 
-    def timed(self, atom_ms: Sequence[float], factors: Mapping[str, float]) -> Model:
-        """The model with times on nodes: of each atom `atom_ms`, times the node's factor."""
-        last = {atom[-1].name: ms for atom, ms in zip(self.model.atoms, atom_ms, strict=True)}
-        layers = [
-            layer.model_copy(
-                update={"ms": {node: last.get(layer.name, 0.0) * factor for node, factor in factors.items()}}
-            )
-            for layer in self.model.layers
-        ]
+    def timed(self, atom_ms: Mapping[str, Sequence[float]]) -> Model:
+        """The model with times: by node, those of each atom in ms."""
+        last = [atom[-1].name for atom in self.model.atoms]
+        ms = {name: {node: times[place] for node, times in atom_ms.items()} for place, name in enumerate(last)}
+        nothing = dict.fromkeys(atom_ms, 0.0)
+        layers = [layer.model_copy(update={"ms": ms.get(layer.name, nothing)}) for layer in self.model.layers]
         return self.model.model_copy(update={"layers": tuple(layers)})
 
     def deployment(self, plan: Placement, cluster: Cluster) -> Deployment:

@@ -35,7 +35,7 @@ class Planned:
 
     def __init__(self, network: Path) -> None:
         self.cut = CutNetwork(network)
-        self.model = self.cut.timed([1.0] * self.cut.end, dict.fromkeys(NAMES, 1.0))
+        self.model = self.cut.timed(dict.fromkeys(NAMES, [1.0] * self.cut.end))
         self.asked: list[list[str]] = []
 
     def __call__(self, names: Collection[str]) -> Deployment:

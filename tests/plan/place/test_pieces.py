@@ -18,6 +18,7 @@ from tests.split_network import save_network
 
 pytest.importorskip("onnxruntime")
 NODES = ("a", "b", "c")
+TIMES = [4.0, 3.0, 2.0, 1.0, 0.5]
 
 
 def one_answer(path: Path) -> Path:
@@ -80,7 +81,7 @@ def test_a_plan_by_measured_times_is_within_its_own_rules_and_runs(cut: CutNetwo
     atom_ms = cut.measure(3)
     assert len(atom_ms) == cut.end
     assert all(ms > 0 for ms in atom_ms)
-    model = cut.timed([4.0, 3.0, 2.0, 1.0, 0.5], {"a": 1.0, "b": 2.0, "c": 1.0})
+    model = cut.timed({"a": TIMES, "b": [2 * ms for ms in TIMES], "c": TIMES})
     there = cluster(memory_bytes=1 << 28, cores=0.5)
     plan = place(model, there, "exact")
     assert faults(plan, model, there) == []
@@ -115,7 +116,7 @@ def altered(plan: Placement, **change: Any) -> Placement:
 
 def test_plans_that_are_for_something_else_are_refused(cut: CutNetwork) -> None:
     there = cluster(memory_bytes=1 << 28)
-    plan = place(cut.timed([4.0, 3.0, 2.0, 1.0, 0.5], dict.fromkeys(NODES, 1.0)), there, "exact")
+    plan = place(cut.timed(dict.fromkeys(NODES, TIMES)), there, "exact")
     with pytest.raises(PlanError, match=r"is for net 1, and .* is net .*: plan for this network"):
         cut.deployment(altered(plan, version="1"), there)
     first, *rest = plan.pieces
@@ -130,7 +131,7 @@ def test_plans_that_are_for_something_else_are_refused(cut: CutNetwork) -> None:
     twice = (first.model_copy(update={"until": "c1"}), first.model_copy(update={"until": "r1"}), rest[-1])
     with pytest.raises(PlanError, match=r"cuts within what .* runs together: plan with times that were measured"):
         cut.deployment(altered(plan, pieces=twice), there)
-    refused = place(cut.timed([1.0] * 5, {}), cluster(memory_bytes=1000), "exact")
+    refused = place(cut.timed({}), cluster(memory_bytes=1000), "exact")
     with pytest.raises(PlanError, match=r"is none \(.*\): give a plan that is feasible"):
         cut.deployment(refused, there)
     with pytest.raises(PlanError, match="repeats is 0; give at least 1"):

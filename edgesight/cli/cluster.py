@@ -1,0 +1,115 @@
+"""Commands of one network over the nodes of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgesight.cli import doors
+from edgesight.cli.workflow import Ray
+
+if TYPE_CHECKING:
+    from edgesight.plan.place.model_file import PlannedVersion
+    from edgesight.plan.place.pieces import CutNetwork
+    from edgesight.plan.place.problem import Cluster, Placement
+
+group = typer.Typer(no_args_is_help=True, help="One network over several small nodes, which are a Ray cluster's.")
+
+
+@group.command()
+def deploy(  # noqa: PLR0913 - a command's options are its surface
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="ONNX or QONNX file; a newer one in its place is taken over to.")
+    ],
+    nodes: Annotated[
+        Path,
+        typer.Option(
+            metavar="CLUSTER", help="Nodes with their memory, cores and links, as for `edgesight plan place`."
+        ),
+    ],
+    ray: Ray = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(metavar="PLAN", help="Begin as `edgesight plan place --out` planned; default: planned here."),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, max=10_000, help="Runs of the network on each node to time it.")] = 15,
+    http: doors.Http = None,
+    grpc: doors.Grpc = "127.0.0.1:8001",
+    health: doors.Health = None,
+    insecure: doors.Insecure = False,
+    tls: doors.TlsFile = None,
+    tokens: doors.TokensFile = None,
+) -> None:
+    """Run a network in pieces on the nodes of a Ray cluster, and answer clients of the Open Inference Protocol.
+
+    A node is one that was begun by `ray start --labels edgesight-node=NAME`; what CLUSTER states of its cores and memory
+    it is held to. The network is timed on each node and planned, so that the slowest piece or transfer is as fast as can
+    be; where a node is lost it is planned anew, and requests without an answer are asked again. The pieces give, bit
+    for bit, what the network gives in one piece. Stop with Ctrl-C.
+    """
+    from edgesight.host.cluster.serve import serve
+    from edgesight.host.process import write_log
+    from edgesight.host.ray_cluster import joined
+    from edgesight.plan.place.problem import Cluster, Placement
+    from edgesight.plan.profile import read
+
+    write_log()
+    cluster = read(nodes, Cluster)
+    before = None if plan is None else read(plan, Placement)
+    options = doors.options_of(http, grpc, health, insecure, tls, tokens, None)
+    assert options is not None  # gRPC has a default
+    with joined(ray) as library:
+        serve(library, _ModelFile(model, cluster, before, library, repeats), options)
+
+
+class _ModelFile:
+    """Versions of the network, as `edgesight.host.cluster.served.Newest` wants them."""
+
+    def __init__(self, path: Path, cluster: Cluster, plan: Placement | None, library: Any, repeats: int) -> None:
+        self.name = path.stem
+        self._path, self._cluster, self._plan = path, cluster, plan
+        self._ray, self._repeats = library, repeats
+        self._read: tuple[int, ...] = ()
+
+    def changed(self) -> bool:
+        from edgesight.host.datacenter.repository import identity
+
+        try:
+            return identity(self._path) != self._read
+        except OSError:
+            return False  # it is being replaced
+
+    def read(self, nodes: Collection[str]) -> PlannedVersion:
+        from edgesight.host.datacenter.repository import identity
+        from edgesight.plan.place.model_file import PlannedVersion
+        from edgesight.plan.profile import PlanError
+
+        try:
+            self._read = identity(self._path)
+        except OSError as error:
+            raise PlanError(f"{self._path}: cannot be read ({error.strerror}): name an ONNX file") from error
+        version = PlannedVersion(self._path, self._cluster, nodes, self._measured)
+        plan, self._plan = self._plan, None
+        if plan is not None:
+            version.begin_with(plan)
+        return version
+
+    def _measured(self, path: Path, cut: CutNetwork, names: Sequence[str]) -> Mapping[str, Sequence[float]]:
+        """By node, what each atom takes there: one node after the other."""
+        from edgesight.host.ray_cluster import nodes
+        from edgesight.plan.place.model_file import measured
+
+        there = nodes(self._ray)
+        content = path.read_bytes()
+        found = {}
+        for name in names:
+            options = {**there[name].here(), "max_retries": 0}
+            for of_actors in ("max_restarts", "max_task_retries"):
+                del options[of_actors]
+            found[name] = self._ray.get(
+                self._ray.remote(measured).options(**options).remote(path.name, content, self._repeats)
+            )
+        return found
