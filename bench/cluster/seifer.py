@@ -75,7 +75,8 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
     folder.mkdir(parents=True, exist_ok=True)
     network = network_at(folder / "efficientnet-lite0.onnx")
     cut = CutNetwork(network)
-    model = cut.timed(dict.fromkeys(NODES, [ms / CORES for ms in cut.measure(25)]))
+    atom_ms = [ms / CORES for ms in cut.measure(25)]
+    model = cut.timed({name: atom_ms for name in NODES})
     inputs = pictures(EQUAL)
     outputs = answers(cut.whole, inputs)
     with RayNodes(NODES) as there, joined(there.address) as library:

@@ -26,9 +26,7 @@ def deploy(  # noqa: PLR0913 - a command's options are its surface
     ],
     nodes: Annotated[
         Path,
-        typer.Option(
-            metavar="CLUSTER", help="Nodes with their memory, cores and links, as for `edgesight plan place`."
-        ),
+        typer.Option(metavar="CLUSTER", help="Nodes, their memory, cores and links, as for `edgesight plan place`."),
     ],
     ray: Ray = None,
     plan: Annotated[
@@ -45,10 +43,10 @@ def deploy(  # noqa: PLR0913 - a command's options are its surface
 ) -> None:
     """Run a network in pieces on the nodes of a Ray cluster, and answer clients of the Open Inference Protocol.
 
-    A node is one that was begun by `ray start --labels edgesight-node=NAME`; what CLUSTER states of its cores and memory
-    it is held to. The network is timed on each node and planned, so that the slowest piece or transfer is as fast as can
-    be; where a node is lost it is planned anew, and requests without an answer are asked again. The pieces give, bit
-    for bit, what the network gives in one piece. Stop with Ctrl-C.
+    A node is one that was begun by `ray start --labels edgesight-node=NAME`; what CLUSTER states of its cores and
+    memory it is held to. The network is timed on each node and planned, so that the slowest piece or transfer is as
+    fast as can be; where a node is lost it is planned anew, and requests without an answer are asked again. The pieces
+    give, bit for bit, what the network gives in one piece. Stop with Ctrl-C.
     """
     from edgesight.host.cluster.serve import serve
     from edgesight.host.process import write_log

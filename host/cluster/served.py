@@ -1,4 +1,4 @@
-"""A network over a cluster behind the doors of the Open Inference Protocol; a newer version takes over while it answers.
+"""A network over a cluster behind the doors of the Open Inference Protocol; a newer version takes over as it answers.
 
 A version is tried beside the one that answers: its pieces are loaded on their nodes, and must give, bit for bit, what
 the network gives in one piece. Only then it takes over, and what the older one has in work it ends. A request is

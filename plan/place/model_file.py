@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from edgesight.host.cluster.deployment import Deployment
 from edgesight.plan.place.pieces import CutNetwork
@@ -15,6 +16,7 @@ from edgesight.plan.place.plan import place, replan
 from edgesight.plan.place.problem import Cluster, Placement
 from edgesight.plan.profile import PlanError
 
+PLANNING_S: Final = 10.0  # at most
 # What atoms of the file take on each of these nodes, in ms of their processor, by node.
 Measure = Callable[[Path, CutNetwork, Sequence[str]], Mapping[str, Sequence[float]]]
 
@@ -56,10 +58,12 @@ class PlannedVersion:
                 cluster = cluster.without(node.name)
         if cluster.nodes[0].name not in nodes:
             raise PlanError(f"cluster {cluster.name}: none of its nodes is there: begin one")
-        if self._plan is None:
-            made = place(self._model, cluster)
-        else:
-            made = replan(self._model, cluster, self._plan)
+        previous = self._plan
+        made = (
+            place(self._model, cluster, seconds=PLANNING_S)
+            if previous is None
+            else replan(self._model, cluster, previous, seconds=PLANNING_S)
+        )
         if not made.feasible:
             raise PlanError(
                 f"network {self._model.name}: no plan for {', '.join(sorted(nodes))} ({made.reason}): add nodes"
