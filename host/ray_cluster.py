@@ -20,6 +20,8 @@ from edgesight.host.errors import EdgeSightError
 NAMESPACE: Final = "edgesight"
 NODE_LABEL: Final = "edgesight-node"  # of a node that was given a name: `ray start --labels edgesight-node=NAME`
 
+HERE: Final = "here"  # the one node of a cluster that is begun by `joined`
+
 
 class ClusterError(EdgeSightError):
     """A cluster that cannot be joined or does not have what is asked for: says what and what to do."""
@@ -85,10 +87,13 @@ def joined(address: str | None, cpus: float | None = None) -> Iterator[Any]:
     """Ray's library, within a cluster.
 
     `address` is HOST:PORT of one that is there, or `auto` for one that this machine belongs to; None begins one here
-    alone, of so many `cpus` (all without), that lets in nobody but who has its secret. Raises ClusterError.
+    alone, whose one node is called `here` and has so many `cpus` (all without); it lets in nobody but who has its
+    secret. Raises ClusterError.
     """
     library = with_secret() if address is None else ray()
-    options: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
+    options: dict[str, Any] = {}
+    if address is None:
+        options = {"num_cpus": cpus, "include_dashboard": False, "labels": {NODE_LABEL: HERE}}
     try:
         library.init(
             address or "local", namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options
