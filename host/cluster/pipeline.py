@@ -15,7 +15,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from edgesight.host.cluster.deployment import Deployment, Piece, Tensors
 from edgesight.host.cluster.runner import PieceRunner, Told
@@ -33,6 +33,8 @@ _AGAIN_S: Final = 1.0
 _IDLE_S: Final = 0.05
 
 Replan = Callable[[Collection[str]], Deployment]  # for the nodes of these names; raises EdgeSightError
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +96,8 @@ class Pipeline:
         self._generation: _Generation | None = None
         self._fault, self._not_before = "", 0.0
         self._lock = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._mending: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._made = library.remote(PieceRunner)
 
     @property
@@ -147,21 +150,28 @@ class Pipeline:
     async def _answer(self, inputs: Tensors) -> Tensors:
         while True:
             generation = await self._working()
-            async with generation.room:
-                if generation is not self._generation:
-                    continue
-                generation.asked += 1
-                try:
-                    outputs = await self._through(generation, inputs)
-                except _Lost as error:
-                    lost = error.nodes
-                else:
-                    self.counts.answered += 1
-                    return outputs
-                finally:
-                    generation.asked -= 1
-            self.counts.repeated += 1
-            await self._mend(generation, lost)
+            await generation.room.acquire()
+            if generation is not self._generation:
+                generation.room.release()
+                continue
+            # It keeps its place until it is done, though nobody may wait for it any more: the nodes cannot be told.
+            run = self._keep(self._in_room(generation, inputs))
+            try:
+                outputs = await asyncio.shield(run)
+            except _Lost as error:
+                self.counts.repeated += 1
+                await self._mend(generation, error.nodes)
+            else:
+                self.counts.answered += 1
+                return outputs
+
+    async def _in_room(self, generation: _Generation, inputs: Tensors) -> Tensors:
+        generation.asked += 1
+        try:
+            return await self._through(generation, inputs)
+        finally:
+            generation.asked -= 1
+            generation.room.release()
 
     async def told(self) -> list[Told]:
         """What each runner says of itself, in the order of the pipeline; raises PipelineError where one is lost."""
@@ -277,7 +287,12 @@ class Pipeline:
             raise _Lost(lost)
 
     async def _mend(self, broken: _Generation | None, lost: frozenset[str]) -> None:
-        """Go over from the `broken` generation to one without the `lost` nodes; whoever else waits for that, waits."""
+        """Go over from the `broken` generation to one without the `lost` nodes, or wait until that is done."""
+        if self._mending is None or self._mending.done():
+            self._mending = self._keep(self._mended(broken, lost))
+        await asyncio.shield(self._mending)  # whoever gives up waiting leaves it to the others
+
+    async def _mended(self, broken: _Generation | None, lost: frozenset[str]) -> None:
         async with self._lock:
             if self._generation is not broken:
                 return
@@ -286,7 +301,9 @@ class Pipeline:
             without, why = set(lost), "no node is left"
             if broken is not None and not lost:
                 without |= await self._silent(broken)
-            logger.warning("network %s: lost on %s, planned anew", self._first.name, ", ".join(lost) or "some node")
+            logger.warning(
+                "network %s: lost on %s, planned anew", self._first.name, ", ".join(sorted(without)) or "some node"
+            )
             while loop.time() < ends:
                 there = await asyncio.to_thread(nodes, self._ray)
                 # A runner that ended is one whose node is lost, until there is no plan without it.
@@ -377,10 +394,17 @@ class Pipeline:
             except (EdgeSightError, _Lost) as error:
                 logger.warning("network %s: stays as it is (%s)", self._first.name, error)
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+    def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Let it go on, whoever waits for it; what it raises need not be looked at."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()
 
 
 async def _awaited(reference: Any) -> Any:
