@@ -161,6 +161,10 @@ class Pipeline:
             except _Lost as error:
                 self.counts.repeated += 1
                 await self._mend(generation, error.nodes)
+            except asyncio.CancelledError:
+                if run.cancelled():  # and not who asks
+                    raise self._not_running() from None
+                raise
             else:
                 self.counts.answered += 1
                 return outputs
@@ -188,8 +192,12 @@ class Pipeline:
         if self._generation is None and asyncio.get_running_loop().time() >= self._not_before:
             await self._mend(None, frozenset())
         if self._generation is None:
-            raise PipelineError(f"network {self._first.name} does not run ({self._fault}): ask again later")
+            raise self._not_running()
         return self._generation
+
+    def _not_running(self) -> PipelineError:
+        why = self._fault or "it ends"
+        return PipelineError(f"network {self._first.name} does not run ({why}): ask again later")
 
     async def _through(self, generation: _Generation, inputs: Tensors) -> Tensors:
         """Raises _Lost, or PipelineError where the network fails."""
