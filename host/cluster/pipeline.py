@@ -46,9 +46,9 @@ class PipelineError(EdgeSightError):
 class _Lost(Exception):
     """Runners that do not answer any more, or could not begin: on these nodes."""
 
-    def __init__(self, names: Collection[str]) -> None:
-        super().__init__(", ".join(names))
-        self.nodes = frozenset(names)
+    def __init__(self, names: Collection[str], why: str = "") -> None:
+        super().__init__(", ".join(sorted(names)))
+        self.nodes, self.why = frozenset(names), why
 
 
 @dataclass(eq=False)
@@ -114,7 +114,7 @@ class Pipeline:
             self._generation = await self._begun(self._first, None)
         except _Lost as error:
             raise PipelineError(
-                f"network {self._first.name}: {error} did not take its piece: look at Ray's log there"
+                f"network {self._first.name}: {error} did not take its piece ({error.why}): look at Ray's log there"
             ) from error
         self._keep(self._watch())
 
@@ -282,17 +282,19 @@ class Pipeline:
         """Wait until they are; raises _Lost for those that are not in time."""
         exceptions = self._ray.exceptions
 
-        async def one(runner: _Runner) -> str | None:
+        lost: dict[str, str] = {}
+
+        async def one(runner: _Runner) -> None:
             try:
                 await asyncio.wait_for(_awaited(runner.handle.told.remote()), LOAD_S)
             except (exceptions.RayError, asyncio.TimeoutError) as error:
-                logger.warning("node %s: its piece was not loaded (%s)", runner.piece.node, _last_line(error))
-                return runner.piece.node
-            return None
+                lost[runner.piece.node] = _last_line(error)
 
-        lost = [name for name in await asyncio.gather(*map(one, runners)) if name is not None]
+        await asyncio.gather(*map(one, runners))
         if lost:
-            raise _Lost(lost)
+            why = "; ".join(dict.fromkeys(lost.values()))
+            logger.warning("%s: a piece was not loaded (%s)", ", ".join(lost), why)
+            raise _Lost(lost, why)
 
     async def _mend(self, broken: _Generation | None, lost: frozenset[str]) -> None:
         """Go over from the `broken` generation to one without the `lost` nodes, or wait until that is done."""
