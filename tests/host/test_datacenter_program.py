@@ -376,11 +376,12 @@ def test_the_loop_is_free_while_models_load(tmp_path: Path) -> None:
 
     async def test() -> None:
         from edgesight.host.datacenter.application import DataCentre
+        from edgesight.host.datacenter.local import Local
         from edgesight.host.datacenter.repository import Repository
         from edgesight.host.doors.serve import Options, open_doors
 
         async with (
-            DataCentre(Repository(tmp_path / "models"), 1 << 30) as centre,
+            DataCentre(Repository(tmp_path / "models"), Local(1 << 30)) as centre,
             open_doors(centre, Options(None, ("127.0.0.1", 0), ("127.0.0.1", 0))) as at,
             httpx.AsyncClient(trust_env=False) as client,
         ):
