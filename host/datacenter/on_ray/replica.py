@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -62,7 +63,7 @@ class Replica:
 
         self._settings = Settings.model_validate(settings)
         self._name = serve.get_replica_context().replica_id.unique_id
-        self._where = ray.util.get_node_ip_address()
+        self._where, self._node = ray.util.get_node_ip_address(), ray.get_runtime_context().get_node_id()
         self._runs: dict[int, float] = {}  # that go on: when they began
         self._usual = 0.0  # seconds of a run
 
@@ -79,8 +80,13 @@ class Replica:
         )
 
     async def told(self) -> dict[str, Any]:
-        """Its settings, and EdgeSight's version."""
-        return {"settings": self._settings.model_dump(), "version": own_version()}
+        """What it was built with, EdgeSight's version, and which process it is of which of Ray's nodes."""
+        return {
+            "settings": self._settings.model_dump(),
+            "version": own_version(),
+            "process": os.getpid(),
+            "node": self._node,
+        }
 
     async def describe(self, packed: Packed) -> Described:
         """Load the model, if it is not, and tell of it."""
@@ -96,12 +102,6 @@ class Replica:
         """Answer, together with others."""
         given: Given = await self._joined(call)
         return given
-
-    async def process(self) -> int:
-        """Its process id."""
-        import os
-
-        return os.getpid()
 
     def check_health(self) -> None:
         """Raise where a model hangs: Serve asks this."""

@@ -22,7 +22,7 @@ from edgesight.host.datacenter.executors import Recipe
 from edgesight.host.datacenter.hosted import Hosted
 from edgesight.host.datacenter.local import Local
 from edgesight.host.datacenter.memory import Memory
-from edgesight.host.datacenter.repository import Repository
+from edgesight.host.datacenter.repository import BackEnd, Repository
 from edgesight.host.doors.served import Caller, Request, Response, Tensor, Wanted
 
 ME = Caller("me")
@@ -32,10 +32,15 @@ T = TypeVar("T")
 
 @contextlib.asynccontextmanager
 async def centre(
-    folder: Path, *names: str, budget: int = PLENTY, limits: Limits | None = None, **more: Any
+    folder: Path,
+    *names: str,
+    budget: int = PLENTY,
+    limits: Limits | None = None,
+    back_end: BackEnd | None = None,
+    **more: Any,
 ) -> AsyncIterator[DataCentre]:
     """A data centre over `folder` with the models `names` loaded, all without."""
-    async with DataCentre(Repository(folder), Local(budget, limits), **more) as made:
+    async with DataCentre(Repository(folder, back_end), Local(budget, limits), **more) as made:
         await made.start(list(names) or None)
         yield made
 
