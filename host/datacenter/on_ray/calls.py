@@ -30,36 +30,49 @@ class _Loss(Exception):
     """A call that was lost on its way, or with who answered it."""
 
 
+def _nothing(_: Any) -> str:
+    return ""
+
+
 class Calls:
     """Of one model; runs in the loop that makes it."""
 
     def __init__(self, name: str) -> None:
         """None was made yet."""
         self._name = name
+        self.load_s = 0.0  # that a replica may take before it answers, if it has not the model
         self.losses = 0
         self.failing = False  # the last call was given up for its losses
         self._usual = 0.0  # seconds of an answer
         self._lost_by = lost_by()
 
-    async def make(self, send: Callable[[], Any], until: float, hangs_s: float | None = None) -> Any:
+    async def make(
+        self,
+        send: Callable[[], Any],
+        until: float,
+        hangs_s: float | None = None,
+        amiss: Callable[[Any], str] = _nothing,
+    ) -> Any:
         """What comes of `send`, a Serve handle's call, by `until`, of the loop's clock.
 
-        `hangs_s`: seconds after which an answer does not come; None: as answers usually take. Raises Refused.
+        `hangs_s`: seconds after which an answer does not come; None: as answers usually take. `amiss` tells why an
+        answer is none, and another replica is to be asked; empty: it is one. Raises Refused.
         """
         loop = asyncio.get_running_loop()
         pause = _PAUSE_S
-        hangs = max(_HANGS * self._usual, _HANGS_LEAST_S) if hangs_s is None else hangs_s
+        hangs = max(_HANGS * self._usual, _HANGS_LEAST_S) + self.load_s if hangs_s is None else hangs_s
         for tries_left in reversed(range(_TRIES)):
             begun = loop.time()
             try:
-                found = await self._once(send, min(begun + hangs, until))
+                found = await self._once(send, begun + hangs, until)
+                if why := amiss(found):
+                    raise _Loss(why)
             except _Loss as loss:
                 self.losses += 1
                 logger.warning("model %s: a call was lost (%s)", self._name, loss)
                 if loop.time() + pause >= until:
                     self.failing = True
-                    told = f"model {self._name} gave no answer in time ({loss}): give it more, or ask later"
-                    raise Refused(Code.DEADLINE_EXCEEDED, told, _PAUSE_MOST_S) from loss
+                    raise self._late(f" ({loss})") from loss
                 if not tries_left:
                     self.failing = True
                     told = f"model {self._name}: {loss}: ask again, and look at the replicas by `serve status`"
@@ -73,34 +86,37 @@ class Calls:
                 return found
         raise AssertionError("the last try returns or raises")
 
-    async def _once(self, send: Callable[[], Any], until: float) -> Any:
-        """Raises _Loss, or Refused."""
+    async def _once(self, send: Callable[[], Any], hangs: float, until: float) -> Any:
+        """Raises _Loss, also where nothing came by `hangs`; or Refused."""
         loop = asyncio.get_running_loop()
-        response = None
         try:
             response = send()
-            waiting = loop.create_task(_awaited(response))
-            waiting.add_done_callback(lambda one: one.cancelled() or one.exception())  # else the loop complains of it
         except self._lost_by as error:  # told at once
-            raise _Loss(f"{type(error).__name__}: {first_line(error)}") from error
+            raise _Loss(_told(error)) from error
+        waiting = loop.create_task(_awaited(response))
+        waiting.add_done_callback(lambda one: one.cancelled() or one.exception())  # else the loop complains of it
         try:
-            await asyncio.wait([waiting], timeout=max(until - loop.time(), 0.0))
+            await asyncio.wait([waiting], timeout=max(min(hangs, until) - loop.time(), 0.0))
             if not waiting.done():
-                raise _Loss("no answer came")
+                raise self._late("") if until <= hangs else _Loss("no answer came")
             if waiting.cancelled():  # by Ray, since nobody here did
                 raise _Loss("the replica was ended")
             error_ = waiting.exception()
             if isinstance(error_, self._lost_by):
-                raise _Loss(f"{type(error_).__name__}: {first_line(error_)}") from error_
+                raise _Loss(_told(error_)) from error_
             if error_ is not None:
-                told = f"{type(error_).__name__}: {first_line(error_)}"
-                raise Refused(Code.INTERNAL, f"model {self._name}: Ray failed ({told}): look at its log") from error_
+                told = f"model {self._name}: Ray failed ({_told(error_)}): look at its log"
+                raise Refused(Code.INTERNAL, told) from error_
             return waiting.result()
         finally:
             if not waiting.done():
                 waiting.cancel()
                 with contextlib.suppress(Exception):  # whatever became of it, nobody waits for it
                     response.cancel()
+
+    def _late(self, why: str) -> Refused:
+        told = f"model {self._name} gave no answer in time{why}: give it more, or ask later"
+        return Refused(Code.DEADLINE_EXCEEDED, told, _PAUSE_MOST_S)
 
 
 def lost_by() -> tuple[type[BaseException], ...]:
@@ -122,6 +138,10 @@ def lost_by() -> tuple[type[BaseException], ...]:
         of_serve.ReplicaUnavailableError,
         of_serve.RequestCancelledError,
     )
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 async def _awaited(response: Any) -> Any:

@@ -113,9 +113,7 @@ class HostedOnRay:
         if given.unread:
             raise Refused(Code.INVALID_ARGUMENT, given.unread)
         if given.fault:
-            code = Code.INTERNAL if given.loaded else Code.UNAVAILABLE
-            what = "failed" if given.loaded else "cannot be loaded"
-            raise Refused(code, f"model {self.name} {what}: {given.fault}", None if given.loaded else 1.0)
+            raise Refused(Code.INTERNAL, f"model {self.name} failed: {given.fault}")
         return Done(given.outputs, waited + max(took - sum(given.seconds), 0.0), given.seconds, given.batch)
 
     def limit_rows(self, rows: int) -> None:
@@ -169,7 +167,7 @@ class HostedOnRay:
         self.inputs, self.outputs = described.ports.inputs, described.ports.outputs
         self.max_batch_size, self.takes_pictures = described.ports.max_batch_size, described.takes_pictures
         self.bytes, self.measured = max(described.bytes, self.bytes), True
-        self.load_s = max(described.seconds, self.load_s)
+        self.load_s = self.calls.load_s = max(described.seconds, self.load_s)
 
     async def _tried(self, zeros: Outputs, rows: int) -> Outputs:
         until = asyncio.get_running_loop().time() + LOAD_WITHIN  # it may compile
@@ -193,7 +191,7 @@ class HostedOnRay:
         if packed is None:
             raise Refused(Code.UNAVAILABLE, f"model {self.name} is unloaded: ask again", 1.0)
         call = Call(packed, inputs, wanted, rows, self._most)
-        given: Given = await self.calls.make(lambda: self._infer.remote(call), until, hangs_s)
+        given: Given = await self.calls.make(lambda: self._infer.remote(call), until, hangs_s, _not_loaded)
         if given.sha256 != packed.sha256:  # nobody must take another version's answer for this one's
             raise Refused(
                 Code.INTERNAL,
@@ -201,3 +199,8 @@ class HostedOnRay:
                 f"{packed.sha256[:12]}: report it",
             )
         return given
+
+
+def _not_loaded(given: Given) -> str:
+    """Why the replica has not the model; empty: it has. Another may have, or get it."""
+    return "" if given.loaded else f"replica {given.replica} cannot load it ({given.fault})"
