@@ -19,6 +19,7 @@ from edgesight.bench.report import Check, PlainTable, print_checks, write_report
 from edgesight.host.datacenter.application import DataCentre
 from edgesight.host.datacenter.batching import Limits
 from edgesight.host.datacenter.executors.base import PICTURE
+from edgesight.host.datacenter.local import Local
 from edgesight.host.datacenter.repository import Repository
 from edgesight.host.datacenter.service import MAX_BATCH
 from edgesight.host.doors.served import Refused, Request, Tensor
@@ -114,7 +115,7 @@ class _Bench:
             return
         self._say(f"{subject.title}: loading ...")
         limits = Limits(jobs=_WAITING, bytes=1 << 30, caller_bytes=1 << 30)
-        async with DataCentre(Repository(folder), _MEMORY, limits) as centre:
+        async with DataCentre(Repository(folder), Local(_MEMORY, limits)) as centre:
             await centre.start([])
             begun = time.perf_counter()
             await centre.load(subject.name, {}, ME)

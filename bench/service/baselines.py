@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgesight.host.datacenter import application, hosted
+from edgesight.host.datacenter import hosted, local
 from edgesight.host.datacenter.batching import Job, Scheduler
 from edgesight.host.datacenter.hosted import Hosted
 from edgesight.host.datacenter.memory import Memory, Tenant
@@ -93,7 +93,7 @@ class _Touching(Hosted):
 
 def main(kind: str, arguments: Sequence[str]) -> None:
     """`edgesight` with the parts of `kind`."""
-    vars(application).update(Memory=Lru, Hosted=_Touching)
+    vars(local).update(Memory=Lru, Hosted=_Touching)
     if kind == "lru-fifo":
         vars(hosted).update(Scheduler=Fifo)
     sys.argv[1:] = arguments

@@ -48,7 +48,7 @@ class Declared:
         while not self._here or self._leaving:
             await self._memory.admit(self)
 
-    def waiting(self, at: float) -> int:
+    def in_time(self, at: float) -> int:
         """Requests that would be in time if it could begin at `at`."""
         return self.scheduler.in_time(at)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import closing
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,14 @@ from edgesight.cli.show import load
 if TYPE_CHECKING:
     from edgesight.host.datacenter.quotas import Quotas
     from edgesight.host.datacenter.repository import BackEnd
-    from edgesight.host.datacenter.serve import Clients
+    from edgesight.host.datacenter.serve import Clients, Cluster
+
+
+class EngineKind(str, Enum):
+    """What runs a data centre's models, by the values that are typed."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 class _ServeByDefault(TyperGroup):
@@ -192,6 +200,31 @@ def serve(  # noqa: PLR0913 - a command's options are its surface
     ] = None,
     tls: doors.TlsFile = None,
     tokens: doors.TokensFile = None,
+    engine: Annotated[
+        EngineKind,
+        typer.Option(help="What runs the models: processes of this machine, or replicas of Ray Serve on a cluster."),
+    ] = EngineKind.LOCAL,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Ray's cluster: HOST:PORT of its head, or `auto`. Default: one begins on this machine and ends with "
+            "this command.",
+        ),
+    ] = None,
+    replicas: Annotated[
+        str | None,
+        typer.Option(metavar="MIN:MAX", help="Replicas, as many as requests need; N for just so many. Default 1."),
+    ] = None,
+    models_per_replica: Annotated[
+        int | None, typer.Option(min=1, max=1000, metavar="N", help="Models that a replica holds at once. Default 4.")
+    ] = None,
+    replica_cpus: Annotated[
+        float | None, typer.Option(min=0.01, max=1000, metavar="N", help="CPUs for each replica. Default 1.")
+    ] = None,
+    replica_gpus: Annotated[
+        float | None, typer.Option(min=0, max=100, metavar="N", help="GPUs for each replica. Default none.")
+    ] = None,
 ) -> None:
     """Serve edges over QUIC datagrams, and clients of the Open Inference Protocol; stop with Ctrl-C."""
     from edgesight.host.datacenter.executors.base import ModelError
@@ -214,8 +247,17 @@ def serve(  # noqa: PLR0913 - a command's options are its surface
             "--tls": tls,
             "--tokens": tokens,
             "--insecure": insecure or None,
+            "--engine ray": engine is EngineKind.RAY or None,
         },
     )
+    of_ray = {
+        "--ray": ray,
+        "--replicas": replicas,
+        "--models-per-replica": models_per_replica,
+        "--replica-cpus": replica_cpus,
+        "--replica-gpus": replica_gpus,
+    }
+    cluster = _cluster(engine, of_ray, memory)
     if package is None and repository is None:
         raise ModelError("nothing is given to serve: name a kernel package, or a folder of models by --repository")
     if package is None and (model is not None or opened is None):
@@ -235,8 +277,39 @@ def serve(  # noqa: PLR0913 - a command's options are its surface
             repository=repository,
             load=load_,
             quotas=_quotas(quota or []),
+            cluster=cluster,
         )
     run(back_end, link, clients)
+
+
+def _cluster(engine: EngineKind, told: dict[str, Any], memory: int | None) -> Cluster | None:
+    """Where models run by `--engine ray`, of the options `told` that only it has; None: here."""
+    given = {option: value for option, value in told.items() if value is not None}
+    if engine is not EngineKind.RAY:
+        for option in given:
+            raise ending.ArgumentError(f"{option} is for replicas: say --engine ray, or leave it out")
+        return None
+    if memory is not None:
+        raise ending.ArgumentError(
+            "--memory is for models of this machine: leave it out, and say by --models-per-replica how many a replica "
+            "holds"
+        )
+    from edgesight.host.datacenter.on_ray.settings import Settings
+    from edgesight.host.datacenter.serve import Cluster
+
+    address = given.pop("--ray", None)
+    if not given:
+        return Cluster(address)
+    least, _, most = str(given.get("--replicas", "1")).partition(":")
+    if not all(one.isascii() and one.isdecimal() and 1 <= int(one) <= 1000 for one in (least, most or least)) or (
+        int(least) > int(most or least)
+    ):
+        raise ending.ArgumentError(
+            f"--replicas {given['--replicas']}: expected MIN:MAX, whole numbers of 1 to 1000, such as 1:4"
+        )
+    fields = {"--models-per-replica": "models", "--replica-cpus": "cpus", "--replica-gpus": "gpus"}
+    chosen = {fields[option]: value for option, value in given.items() if option in fields}
+    return Cluster(address, Settings(min_replicas=int(least), max_replicas=int(most or least), **chosen))
 
 
 def _back_end(package: Path, model: Path | None, threads: int) -> BackEnd:

@@ -1,7 +1,8 @@
-"""The data centre behind the doors: many models of a repository under a memory budget, each with a scheduler.
+"""The data centre behind the doors: many models of a repository, run by an engine.
 
 A model is ready once it was loaded; while its memory is lent to others it still is, and the next request that has the
-time brings it back. Encoded pictures (input `picture`, BYTES) are taken of a model that has a package's form of them.
+time brings it back. A newer version is loaded and tried beside the older, and gone over to once it works. Encoded
+pictures (input `picture`, BYTES) are taken of a model that has a package's form of them.
 
 Words owned here: data centre.
 """
@@ -22,11 +23,10 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
-from edgesight.host.datacenter.batching import Done, Limits
+from edgesight.host.datacenter.batching import Done
 from edgesight.host.datacenter.counts import Counts
+from edgesight.host.datacenter.engine import Engine, Hosted, State
 from edgesight.host.datacenter.executors.base import PICTURE, ModelError
-from edgesight.host.datacenter.hosted import Hosted, State
-from edgesight.host.datacenter.memory import Memory
 from edgesight.host.datacenter.quotas import Quotas
 from edgesight.host.datacenter.repository import Repository, Settings, Version, settings_from_json
 from edgesight.host.datacenter.tensors import (
@@ -54,7 +54,7 @@ from edgesight.host.doors.served import (
 )
 from edgesight.host.doors.tensors import invalid
 from edgesight.host.kernel import BackEndInput
-from edgesight.host.measures import Kind, Measure, gauge, plain
+from edgesight.host.measures import Measure
 from edgesight.host.recent import Recent, Seen
 
 _PLATFORMS = {"onnxruntime": "onnxruntime_onnx", "pytorch": "pytorch_libtorch", "triton": "triton"}
@@ -85,15 +85,13 @@ class DataCentre:
     name = "edgesight"
     extensions: Sequence[str] = ("classification", "model_configuration", "model_repository", "statistics")
 
-    def __init__(
-        self, repository: Repository, budget: int, limits: Limits | None = None, quotas: Quotas | None = None
-    ) -> None:
-        """Models of `repository` in `budget` bytes; runs in the loop that makes it."""
+    def __init__(self, repository: Repository, engine: Engine, quotas: Quotas | None = None) -> None:
+        """Models of `repository`, run by `engine`; runs in the loop that makes it."""
         self.version = own_version()
-        self.memory = Memory(budget)
+        self.engine = engine
         self.seen = Recent()
         self._repository = repository
-        self._limits, self._quotas = limits or Limits(), quotas or Quotas()
+        self._quotas = quotas or Quotas()
         self._loop = asyncio.get_running_loop()
         self._served: dict[str, _Served] = {}
         self._pool = ThreadPoolExecutor(max(os.cpu_count() or 1, 1), "decode")
@@ -104,7 +102,7 @@ class DataCentre:
 
     async def start(self, names: Sequence[str] | None = None) -> None:
         """Load the models `names`, all that are there without; one that cannot be loaded is told of and left."""
-        self._keep(self.memory.run())
+        self._keep(self.engine.run())
         for name in self._names() if names is None else names:
             try:
                 await self._load(name, None)
@@ -197,25 +195,19 @@ class DataCentre:
 
     def measures(self) -> Sequence[Measure]:
         """As `Served` says."""
-        memory = self.memory
         hosted = {
             (name, number): one for name, served in self._served.items() for number, one in served.versions.items()
         }
 
-        def of_each(name: str, told: str, kind: Kind, value: Callable[[Hosted], float]) -> Measure:
-            return Measure(name, told, kind, ("model", "version"), {key: value(one) for key, one in hosted.items()})
+        def of_each(name: str, told: str, value: Callable[[Hosted], float]) -> Measure:
+            return Measure(name, told, "gauge", ("model", "version"), {key: value(one) for key, one in hosted.items()})
 
         return (
-            gauge("memory_bytes", "Memory that models take.", memory.used),
-            gauge("memory_budget_bytes", "Memory that models may take.", memory.budget),
-            plain("loads", "Models brought into memory.", memory.loads),
-            plain("evictions", "Models that made room for others.", memory.evictions),
-            of_each("model_ready", "Whether requests are taken.", "gauge", self._answers),
-            of_each("model_in_memory", "Whether it is in memory now.", "gauge", memory.holds),
-            of_each("model_memory_bytes", "Memory that it takes when it is there.", "gauge", lambda one: one.bytes),
-            of_each("model_load_seconds", "Time of its last load.", "gauge", lambda one: one.load_s),
-            of_each("model_workers_lost", "Workers that ended by themselves.", "counter", lambda one: one.lost),
-            of_each("waiting", "Requests that wait for the model.", "gauge", lambda one: len(one.scheduler or ())),
+            *self.engine.measures(hosted),
+            of_each("model_ready", "Whether requests are taken.", self._answers),
+            of_each("model_memory_bytes", "Memory that it takes when it is there.", lambda one: one.bytes),
+            of_each("model_load_seconds", "Time of its last load.", lambda one: one.load_s),
+            of_each("waiting", "Requests that wait for the model.", lambda one: one.waiting),
             *self.link(),
         )
 
@@ -233,8 +225,8 @@ class DataCentre:
                 state, reason = hosted.state.value, hosted.reason or served.fault
                 if hosted.faulty:
                     state = State.UNAVAILABLE.value
-                elif hosted.state is State.READY and not self.memory.holds(hosted):
-                    reason = reason or "not in memory: the next request brings it back"
+                elif hosted.state is State.READY:
+                    reason = reason or hosted.absent
                 entries.append(IndexEntry(name, number, state, reason))
             if not served.versions:
                 now = State.LOADING if served.loading else State.UNAVAILABLE
@@ -265,10 +257,9 @@ class DataCentre:
     def limit_rows(self, name: str, rows: int) -> None:
         """Let at most `rows` rows of a model that takes batches go together from now on; raises Refused."""
         hosted = self._hosted(name, "")
-        assert hosted.scheduler is not None  # as it was begun
         if not 1 <= rows <= hosted.max_batch_size:
             raise invalid(f"model {name} takes 1 to {hosted.max_batch_size} rows at once, not {rows}: state so many")
-        hosted.scheduler.max_batch = rows
+        hosted.limit_rows(rows)
 
     async def unload(self, name: str, parameters: Parameters, caller: Caller) -> None:
         """As `Served` says."""
@@ -315,7 +306,7 @@ class DataCentre:
                     continue
                 beside = known or next((one for number, one in old.items() if number not in new), None)
                 try:
-                    hosted = Hosted(version, self.memory, self._limits)
+                    hosted = self.engine.host(version)
                 except ModelError as error:
                     raise Refused(Code.INVALID_ARGUMENT, str(error)) from error
                 await hosted.begin(beside)
@@ -325,8 +316,7 @@ class DataCentre:
                 if hosted not in old.values():
                     self._keep(hosted.end(0.0))
             for hosted in old.values():
-                if hosted.in_memory:
-                    self.memory.stays(hosted)
+                self.engine.stays(hosted)
             raise
         served.versions = new
         served.counts = {
@@ -366,10 +356,8 @@ class DataCentre:
         """
         hosted = self._hosted(name, "")
         counts, begun = self._served[name].counts[hosted.version.number], time.perf_counter()
-        hosted.rate.add(self._loop.time())
-        assert hosted.scheduler is not None  # as it was begun
         try:
-            done = await hosted.scheduler.ask(caller, inputs, wanted)
+            done = await hosted.ask(caller, inputs, wanted)
         except Refused:
             counts.failed(time.perf_counter() - begun)
             raise
@@ -387,10 +375,8 @@ class DataCentre:
             inputs = await self._pictures(hosted, form, request, caller)
         else:
             inputs = arrays_of(request, hosted)
-        hosted.rate.add(now)
         left = None if request.timeout is None else request.timeout - (self._loop.time() - now)
-        assert hosted.scheduler is not None  # as it was begun
-        done = await hosted.scheduler.ask(caller.name, inputs, wanted, left, level)
+        done = await hosted.ask(caller.name, inputs, wanted, left, level)
         return done, len(next(iter(inputs.values()))) if hosted.max_batch_size else 1
 
     async def _pictures(

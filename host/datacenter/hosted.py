@@ -1,26 +1,24 @@
-"""One version of a model, from its file to its end: loaded, tried, asked, started anew where it was lost, unloaded.
-
-Words owned here: hosted.
-"""
+"""One version of a model on this machine: loaded, tried, asked, started anew where it was lost, unloaded."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from edgesight.host.datacenter.batching import Limits, Scheduler
-from edgesight.host.datacenter.executors.base import DATATYPES, DTYPES, ModelError
+from edgesight.host.datacenter import engine
+from edgesight.host.datacenter.batching import NO_LEVEL, Done, Limits, Scheduler
+from edgesight.host.datacenter.engine import State
+from edgesight.host.datacenter.executors.base import ModelError
 from edgesight.host.datacenter.memory import Memory, Rate
 from edgesight.host.datacenter.repository import Version, check_same, open_file
+from edgesight.host.datacenter.trial import Outputs, Ports, try_on_zeros
 from edgesight.host.datacenter.workers import LOAD_WITHIN, Answer, Worker, WorkerLost
 from edgesight.host.doors.served import Code, Refused, TensorForm
 
@@ -33,17 +31,8 @@ _AGAIN, _AGAIN_MOST = 0.1, 30.0  # seconds before a lost worker is started anew:
 logger = logging.getLogger(__name__)
 
 
-class State(enum.Enum):
-    """Of a hosted version, in the words of Triton's index."""
-
-    LOADING = "LOADING"
-    READY = "READY"
-    UNLOADING = "UNLOADING"
-    UNAVAILABLE = "UNAVAILABLE"
-
-
 class Hosted:
-    """A version of a model; a tenant of the memory, and its scheduler's runner."""
+    """The `engine.Hosted` of the local engine; a tenant of the memory, and its scheduler's runner."""
 
     def __init__(self, version: Version, memory: Memory, limits: Limits) -> None:
         """Of a version that was found; `begin` loads it. Raises ModelError where its file cannot be opened."""
@@ -93,11 +82,14 @@ class Hosted:
         """It takes no requests, since its worker is gone and the next does not yet work."""
         return self._restart is not None
 
-    async def begin(self, beside: Hosted | None = None) -> None:
-        """Load it for the first time, try it, and take requests; `beside` is the one that it replaces.
+    @property
+    def absent(self) -> str:
+        """Why it is not in memory just now; empty: it is."""
+        return "" if self._memory.holds(self) else "not in memory: the next request brings it back"
 
-        Raises Refused; what was there stays as it was then.
-        """
+    async def begin(self, beside: engine.Hosted | None = None) -> None:
+        """As `engine.Hosted` says."""
+        assert beside is None or isinstance(beside, Hosted)
         try:
             await self._memory.make(self, beside)
         except ModelError as error:
@@ -121,8 +113,31 @@ class Hosted:
             self._sha256[:12],
         )
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for it."""
+        return len(self.scheduler) if self.scheduler is not None else 0
+
+    async def ask(
+        self,
+        caller: str,
+        inputs: Mapping[str, npt.NDArray[Any]],
+        wanted: Sequence[str] = (),
+        timeout: float | None = None,
+        level: int = NO_LEVEL,
+    ) -> Done:
+        """As `engine.Hosted` says."""
+        assert self.scheduler is not None  # as it was begun
+        self.rate.add(self._loop.time())
+        return await self.scheduler.ask(caller, inputs, wanted, timeout, level)
+
+    def limit_rows(self, rows: int) -> None:
+        """As `engine.Hosted` says."""
+        assert self.scheduler is not None  # as it was begun
+        self.scheduler.max_batch = rows
+
     async def end(self, drain: float) -> None:
-        """Answer what waits, for at most `drain` seconds, and give everything back."""
+        """As `engine.Hosted` says."""
         self.state, self.reason = State.UNLOADING, "it is unloaded"
         if self.scheduler is not None:
             with contextlib.suppress(asyncio.TimeoutError):
@@ -143,7 +158,7 @@ class Hosted:
 
     # ---------------------------------------------------------------------------------------- as the memory's tenant
 
-    def waiting(self, at: float) -> int:
+    def in_time(self, at: float) -> int:
         """Requests that wait and would be in time if it could begin at `at`."""
         return self.scheduler.in_time(at) if self.scheduler is not None else 0
 
@@ -231,7 +246,7 @@ class Hosted:
             if answer.rss > self.bytes:
                 self.bytes = answer.rss
                 self._memory.measured()
-        self._check(answer, rows)
+        self._ports.check(answer.outputs, rows)
         return answer
 
     # --------------------------------------------------------------------------------------------------------- workers
@@ -247,20 +262,14 @@ class Hosted:
         self.inputs, self.outputs, self.max_batch_size = worker.inputs, worker.outputs, worker.max_batch_size
         self.takes_pictures = worker.takes_pictures
         self.bytes, self.measured = max(worker.rss, self.bytes if self.measured else 0), True
-        for rows in (1, 2) if self.max_batch_size > 1 else (1,):
-            zeros = self._zeros(rows)
-            if zeros is None:
-                break  # which lengths would do is not known
-            try:
-                answer = await worker.run(zeros, LOAD_WITHIN, (), measure=True)  # it may compile
-                self._check(answer, rows)
-            except WorkerLost:
-                raise
-            except ModelError as error:
-                raise ModelError(
-                    f"model {self.name} fails on zeros, {rows} at once ({error}): export it anew"
-                ) from error
+
+        async def tried(zeros: Outputs, rows: int) -> Outputs:
+            one_part = {name: [array] for name, array in zeros.items()}
+            answer = await worker.run(one_part, LOAD_WITHIN, (), measure=True)  # it may compile
             self.bytes = max(self.bytes, answer.rss)
+            return answer.outputs
+
+        await try_on_zeros(self.name, self._ports, tried)
         self._loaded_bytes = self.bytes
         worker.ended.add_done_callback(lambda _: self._lose(worker))
         if worker.ended.done():
@@ -271,34 +280,9 @@ class Hosted:
         """A length other than the batch's is free, so that rows alone do not tell what memory a request takes."""
         return any(-1 in port.shape[1:] or not port.shape for port in self.inputs) or not self.max_batch_size
 
-    def _zeros(self, rows: int) -> dict[str, list[npt.NDArray[Any]]] | None:
-        """Inputs of zeros; None where a length other than the batch's is free."""
-        found = {}
-        for port in self.inputs:
-            shape = (rows, *port.shape[1:]) if self.max_batch_size else port.shape
-            if -1 in shape or not shape or port.datatype == "BYTES":
-                return None
-            found[port.name] = [np.zeros(shape, DTYPES[port.datatype])]
-        return found
-
-    def _check(self, answer: Answer, rows: int) -> None:
-        """Raise ModelError where the outputs are not what the model says that it gives."""
-        known = {port.name: port for port in self.outputs}
-        for name, array in answer.outputs.items():
-            port = known.get(name)
-            if port is None:
-                raise ModelError(f"it gave an output {name!r} that it does not have: mend the model")
-            shape = (rows, *port.shape[1:]) if self.max_batch_size else port.shape
-            agree = not port.shape or (
-                len(shape) == array.ndim and all(one in (-1, own) for one, own in zip(shape, array.shape, strict=True))
-            )
-            if self.max_batch_size and array.shape[:1] != (rows,):
-                agree = False
-            if not agree or DATATYPES[array.dtype] != port.datatype:
-                raise ModelError(
-                    f"its output {name} is {DATATYPES[array.dtype]} {list(array.shape)}, and {port.datatype} "
-                    f"{list(shape)} is what it says: mend one of them"
-                )
+    @property
+    def _ports(self) -> Ports:
+        return Ports(self.inputs, self.outputs, self.max_batch_size)
 
     def _lose(self, worker: Worker) -> None:
         """A worker ended; unless it was to, another is started."""

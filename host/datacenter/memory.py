@@ -58,7 +58,7 @@ class Tenant(Protocol):
     load_s: float  # seconds that a load takes
     rate: Rate
 
-    def waiting(self, at: float) -> int:
+    def in_time(self, at: float) -> int:
         """Requests that wait and would be in time if it could begin at `at`."""
 
     def patience(self) -> float:
@@ -212,13 +212,13 @@ class Memory:
     def _gain(self, tenant: Tenant) -> float:
         """Requests that loading it now answers."""
         now = self._loop.time()
-        return tenant.waiting(now + tenant.load_s) + tenant.rate.at(now) * _STAYS * tenant.load_s
+        return tenant.in_time(now + tenant.load_s) + tenant.rate.at(now) * _STAYS * tenant.load_s
 
     def _loss(self, victim: Tenant, tenant: Tenant) -> float:
         """Requests of `victim` that loading `tenant` in its place costs."""
         now = self._loop.time()
         away = (1.0 + _STAYS) * tenant.load_s + victim.load_s
-        return victim.waiting(now) + victim.rate.at(now) * max(away - victim.patience(), 0.0)
+        return victim.in_time(now) + victim.rate.at(now) * max(away - victim.patience(), 0.0)
 
     def _victims(self, tenant: Tenant, among: Iterable[Tenant], spare: int) -> list[Tenant] | None:
         """Who goes, the least valuable first, so that there is room for `tenant`; None: there is none to be had."""
@@ -239,7 +239,7 @@ class Memory:
     def _value(self, tenant: Tenant) -> float:
         """Of its staying: its requests, as far as they would wait for a load, a byte."""
         now = self._loop.time()
-        return (tenant.rate.at(now) * tenant.load_s + tenant.waiting(now)) / max(tenant.bytes, 1)
+        return (tenant.rate.at(now) * tenant.load_s + tenant.in_time(now)) / max(tenant.bytes, 1)
 
     async def _shrink(self) -> None:
         """What turned out to take more than was thought makes others go, or itself where it is alone."""

@@ -30,6 +30,9 @@ from edgesight.host.recent import Recent
 
 if TYPE_CHECKING:
     from edgesight.host.datacenter.application import DataCentre
+    from edgesight.host.datacenter.engine import Engine
+    from edgesight.host.datacenter.on_ray.place import Place
+    from edgesight.host.datacenter.on_ray.settings import Settings
     from edgesight.host.doors.access import Access
     from edgesight.host.doors.serve import Addresses, Options
 
@@ -54,12 +57,26 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """Of Ray, on which models run in replicas.
+
+    Attributes:
+        address: HOST:PORT of one, or `auto`; None begins one on this machine, which ends with this process.
+        settings: of the replicas that are begun there; None: of those that are there, else what is usual.
+    """
+
+    address: str | None = None
+    settings: Settings | None = None
+
+
+@dataclass(frozen=True)
 class Clients:
     """Which doors are open to clients, and what they may ask there beside the package's back end.
 
     Attributes:
         doors: whose `access` holds where `names` is empty.
-        budget: bytes that all models may take in memory together.
+        budget: bytes that all models may take in memory together, where they run on this machine.
+        cluster: where they run on a cluster; None: on this machine.
         repository: folder of further models, laid out as Triton's model repository; None: there are none.
         load: names of those of them that are loaded at the beginning; None: all.
         quotas: of each client.
@@ -76,6 +93,7 @@ class Clients:
     keys_folder: Path | None = None
     names: Sequence[str] = ()
     tokens: Path | None = None
+    cluster: Cluster | None = None
 
 
 def serve(
@@ -87,7 +105,7 @@ def serve(
     """Serve until SIGINT or SIGTERM; a second one ends at once.
 
     `announce` gets a line for the link and one for the doors, once requests are taken. Raises KeysError, ModelError,
-    LinkError or DoorError before any are.
+    LinkError, DoorError or ClusterError before any are.
     """
     with contextlib.ExitStack() as kept:
         opened: dict[Path, Authority] = {}
@@ -103,9 +121,15 @@ def serve(
         model: PackageModel | None = None
         if clients is None and back_end is not None:
             model = OnnxModel(back_end.path, back_end.form, back_end.expected_sha256, back_end.threads)
-        repository = options = None
+        repository = options = new_engine = None
         if clients is not None:
             repository, options = Repository(clients.repository, back_end), clients.doors
+            place = None
+            if clients.cluster is not None:
+                from edgesight.host.datacenter.on_ray.place import placed  # needs what one machine does not
+
+                place = kept.enter_context(placed(clients.cluster.address, clients.cluster.settings))
+            new_engine = partial(_engine, place, clients.budget)
             if clients.names and clients.keys_folder is not None:
                 access = _access(authority_of(clients.keys_folder), clients)
                 options = dataclasses.replace(options, access=access)
@@ -116,13 +140,13 @@ def serve(
             asked = model  # in this process, where no client asks it
             centre: DataCentre | None = None
             async with contextlib.AsyncExitStack() as stack:
-                if clients is not None and repository is not None and options is not None:
+                if clients is not None and repository is not None and options is not None and new_engine is not None:
                     from edgesight.host.datacenter.in_worker import in_worker  # needs what a link alone does not
 
                     names = clients.load
                     if names is not None and back_end is not None:
                         names = [back_end.name, *names]
-                    opening = _behind_doors(repository, clients, names, options, told, lines)
+                    opening = _behind_doors(repository, new_engine(), clients.quotas, names, options, told, lines)
                     centre = await stack.enter_async_context(opening)
                     if link is not None and back_end is not None and not told.is_set():
                         asked = await in_worker(centre, back_end)
@@ -196,10 +220,22 @@ async def _to_edges(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _engine(place: Place | None, budget: int) -> Engine:
+    """Of the replicas at `place`, else of this machine; in the loop that it runs in."""
+    if place is None:
+        from edgesight.host.datacenter.local import Local
+
+        return Local(budget)
+    from edgesight.host.datacenter.on_ray.engine import OnRay
+
+    return OnRay(place)
+
+
 @contextlib.asynccontextmanager
 async def _behind_doors(
     repository: Repository,
-    clients: Clients,
+    engine: Engine,
+    quotas: Quotas,
     names: Sequence[str] | None,
     options: Options,
     told: asyncio.Event,
@@ -210,7 +246,7 @@ async def _behind_doors(
     from edgesight.host.doors.serve import open_doors
 
     async with (
-        DataCentre(repository, clients.budget, quotas=clients.quotas) as centre,
+        DataCentre(repository, engine, quotas) as centre,
         open_doors(centre, options) as addresses,
     ):
         loading, ending = (asyncio.ensure_future(one) for one in (centre.start(names), told.wait()))

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.datacenter.batching import NO_LEVEL
+from edgesight.host.datacenter.engine import Hosted
 from edgesight.host.datacenter.executors.base import DATATYPES, DTYPES, PICTURE
 from edgesight.host.datacenter.executors.device_pictures import is_for_device
-from edgesight.host.datacenter.hosted import Hosted
 from edgesight.host.datacenter.models import as_taken
 from edgesight.host.doors.served import Request, Response, Tensor, TensorForm, Wanted, shape_of
 from edgesight.host.doors.tensors import invalid

@@ -79,7 +79,7 @@ class _Worker:
                 "takes_pictures": executor.run_pictures is not None,
                 "sha256": checksum,
                 "seconds": time.perf_counter() - begun,
-                "rss": _rss(),
+                "rss": rss(),
             }
         )
         while message := self._line.recv(MESSAGE_BYTES):
@@ -105,7 +105,7 @@ class _Worker:
             return {"fault": first_line(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"}
         answer["seconds"] = at_model - begun, ended - at_model, time.perf_counter() - ended
         if call["measure"]:
-            answer["rss"] = _rss()
+            answer["rss"] = rss()
         return answer
 
     def _say(self, message: Mapping[str, Any]) -> None:
@@ -117,7 +117,7 @@ class _Worker:
         self._line.sendall(packed)
 
 
-def _rss() -> int:
+def rss() -> int:
     """Bytes that this process holds in memory."""
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[1]) * _PAGE

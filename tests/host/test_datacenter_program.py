@@ -346,6 +346,23 @@ REFUSED: dict[str, tuple[list[object], str]] = {
         ["--repository", ".", "--http", "127.0.0.1:0", "--quota", "x=many"],
         "--quota x=many: expected requests a second",
     ),
+    "replicas of one machine": (
+        ["--repository", ".", "--http", "127.0.0.1:0", "--replicas", "1:2"],
+        "--replicas is for replicas: say --engine ray, or leave it out",
+    ),
+    "replicas without a door": (["--repository", ".", "--engine", "ray"], "--repository without a door"),
+    "memory of replicas": (
+        ["--repository", ".", "--http", "127.0.0.1:0", "--engine", "ray", "--memory", "100"],
+        "say by --models-per-replica how many a replica holds",
+    ),
+    "replicas that are none": (
+        ["--repository", ".", "--http", "127.0.0.1:0", "--engine", "ray", "--replicas", "3:2"],
+        "--replicas 3:2: expected MIN:MAX",
+    ),
+    "no cluster": (
+        ["--repository", ".", "--http", "127.0.0.1:0", "--engine", "ray", "--ray", "nobody"],
+        "the cluster at nobody cannot be joined",
+    ),
     "two quotas": (["--repository", ".", "--http", "127.0.0.1:0", "--quota", "1", "--quota", "2"], "everyone has one"),
 }
 
@@ -376,11 +393,12 @@ def test_the_loop_is_free_while_models_load(tmp_path: Path) -> None:
 
     async def test() -> None:
         from edgesight.host.datacenter.application import DataCentre
+        from edgesight.host.datacenter.local import Local
         from edgesight.host.datacenter.repository import Repository
         from edgesight.host.doors.serve import Options, open_doors
 
         async with (
-            DataCentre(Repository(tmp_path / "models"), 1 << 30) as centre,
+            DataCentre(Repository(tmp_path / "models"), Local(1 << 30)) as centre,
             open_doors(centre, Options(None, ("127.0.0.1", 0), ("127.0.0.1", 0))) as at,
             httpx.AsyncClient(trust_env=False) as client,
         ):

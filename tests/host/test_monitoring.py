@@ -21,6 +21,7 @@ from edgesight.host.audits import Auditing, Audits
 from edgesight.host.cascade import Cascade
 from edgesight.host.datacenter.application import DataCentre
 from edgesight.host.datacenter.authority import Authority
+from edgesight.host.datacenter.local import Local
 from edgesight.host.datacenter.repository import Repository
 from edgesight.host.datacenter.service import Service
 from edgesight.host.doors.metrics import exposition
@@ -56,7 +57,7 @@ async def told_by_both(folder: Path) -> dict[str, str]:
     with contextlib.closing(Authority(trust.datacenter)) as authority:
         configuration = authority.configuration(IDLE_TIMEOUT)
         server = Server(configuration, authority, service.served, service.received, service.gone)
-        async with DataCentre(Repository(None, None), 1) as centre:
+        async with DataCentre(Repository(None, None), Local(1)) as centre:
             centre.link = lambda: (*server.measures(), *service.measures())
             texts.append(exposition(centre))
     return {name: kind for text in texts for name, kind in TYPE.findall(text.decode())}

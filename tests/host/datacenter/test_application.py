@@ -17,12 +17,26 @@ import pytest
 from PIL import Image
 
 from edgesight.host.datacenter.application import DataCentre
+from edgesight.host.datacenter.local import Local
 from edgesight.host.datacenter.quotas import Quota, Quotas
 from edgesight.host.datacenter.repository import BackEnd, Repository
 from edgesight.host.doors.served import Caller, Code, Refused, Request, Tensor, Wanted
 from edgesight.host.kernel import BackEndInput
 from tests.host.by_hand import CLASSES, SHAPE, clear_images, sums
-from tests.host.datacenter.tiny import ME, ask, centre, gather, looping, put, run, scaled, texts, values
+from tests.host.datacenter.tiny import (
+    ME,
+    ask,
+    centre,
+    gather,
+    hosted_in,
+    looping,
+    memory_of,
+    put,
+    run,
+    scaled,
+    texts,
+    values,
+)
 from tests.waiting import until, wait_until
 
 pytest.importorskip("onnx", reason="onnx is not installed: extra `build`")
@@ -151,7 +165,7 @@ def test_a_worker_that_is_killed_is_unavailable_at_once_and_comes_back(tmp_path:
 
     async def test() -> None:
         async with centre(tmp_path) as made:
-            hosted = made._hosted("slow", "")
+            hosted = hosted_in(made, "slow")
             forever = np.array(1 << 40)
             asked = asyncio.create_task(ask(made, "slow", forever, name="n", datatype="INT64"))
             await until(lambda: hosted.scheduler is not None and hosted.scheduler.working)
@@ -298,23 +312,23 @@ def test_a_model_out_of_memory_is_brought_back_by_the_next_request(tmp_path: Pat
 
     async def test() -> None:
         async with centre(tmp_path, "a") as made:
-            one = made._hosted("a", "").bytes
-            made.memory.budget = int(2.5 * one)  # of two
+            one = hosted_in(made, "a").bytes
+            memory_of(made).budget = int(2.5 * one)  # of two
             await made.load("b", {}, ME)
             await made.load("c", {}, ME)
-            assert made.memory.evictions == 1
+            assert memory_of(made).evictions == 1
             assert len(made.index(True)) == 3
-            assert made.memory.used <= made.memory.budget
-            out = next(name for name in ("a", "b") if not made.memory.holds(made._hosted(name, "")))
+            assert memory_of(made).used <= memory_of(made).budget
+            out = next(name for name in ("a", "b") if not memory_of(made).holds(hosted_in(made, name)))
             with pytest.raises(Refused, match="is not in memory, and its load takes") as refused:
                 await ask(made, out, values([1, 1, 1, 1]), timeout=1e-3)
             assert refused.value.code is Code.DEADLINE_EXCEEDED
             asked = [ask(made, out, values([1, 1, 1, 1]), timeout=30.0) for _ in range(8)]
-            loads = made.memory.loads
+            loads = memory_of(made).loads
             for response in await asyncio.gather(*asked):
                 assert response.outputs[0].values[0, 0] == 2.0
-            assert made.memory.loads == loads + 1  # for all of them
-            assert made.memory.used <= made.memory.budget
+            assert memory_of(made).loads == loads + 1  # for all of them
+            assert memory_of(made).used <= memory_of(made).budget
 
     run(test())
 
@@ -324,7 +338,7 @@ def test_draining_answers_what_waits_and_takes_nothing_more(tmp_path: Path) -> N
 
     async def test() -> None:
         async with centre(tmp_path) as made:
-            hosted = made._hosted("slow", "")
+            hosted = hosted_in(made, "slow")
             asked = [
                 asyncio.create_task(ask(made, "slow", np.array(20_000), name="n", datatype="INT64")) for _ in range(4)
             ]
@@ -422,7 +436,7 @@ def test_a_package_that_says_which_outputs_are_its_classes_names_these(tmp_path:
     package = BackEnd("m", tmp_path / "m.onnx", form, ["shoe", "hat"])
 
     async def test() -> None:
-        async with DataCentre(Repository(tmp_path / "models", package), 8 << 30) as made:
+        async with DataCentre(Repository(tmp_path / "models", package), Local(8 << 30)) as made:
             await made.start(None)
             (best,) = (await ask(made, "m", values([1, 2, 4, 3]), classes=4)).outputs
             told = [b"4.000000:2:shoe", b"3.000000:3", b"2.000000:1", b"1.000000:0:hat"]
@@ -434,10 +448,10 @@ def test_a_package_that_says_which_outputs_are_its_classes_names_these(tmp_path:
 SERVES = """
 import asyncio, sys
 from pathlib import Path
-from tests.host.datacenter.tiny import centre
+from tests.host.datacenter.tiny import centre, hosted_in
 async def main():
     async with centre(Path(sys.argv[1])) as made:
-        print(made._hosted("m", "")._worker.pid, flush=True)
+        print(hosted_in(made, "m")._worker.pid, flush=True)
         await asyncio.sleep(60)  # sleeps: it is killed
 asyncio.run(main())
 """

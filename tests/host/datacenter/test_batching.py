@@ -56,7 +56,7 @@ class Declared:
             assert self._memory is not None
             await self._memory.admit(self)
 
-    def waiting(self, at: float) -> int:
+    def in_time(self, at: float) -> int:
         return self.scheduler.in_time(at)
 
     def patience(self) -> float:

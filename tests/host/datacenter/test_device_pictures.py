@@ -22,7 +22,7 @@ from edgesight.host.kernel import BackEndInput
 from edgesight.host.picture_formats import outline
 from edgesight.host.pictures import fit, read
 from tests.host.datacenter.pictures import CONFIG, FORM, echo, encoded, objects, repository, spoilt
-from tests.host.datacenter.tiny import ME, centre, put, run, scaled
+from tests.host.datacenter.tiny import ME, centre, hosted_in, put, run, scaled
 
 torch = pytest.importorskip("torch", reason="torch is not installed: extra `build`")
 CPU = torch.device("cpu")
@@ -142,7 +142,7 @@ def test_a_worker_takes_pictures_and_a_damaged_one_costs_only_its_own_request(tm
 
     async def test() -> None:
         async with centre(tmp_path) as made:
-            assert made._hosted("echo", "").takes_pictures
+            assert hosted_in(made, "echo").takes_pictures
 
             async def asked(*files: bytes) -> Response:
                 return await made.infer(Request("echo", [Tensor("picture", "BYTES", objects(files))]), ME)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.host.datacenter.tiny import ask, centre, put, run, scaled, values
+from tests.host.datacenter.tiny import ask, centre, hosted_in, memory_of, put, run, scaled, values
 from tests.waiting import until
 
 pytest.importorskip("onnx", reason="onnx is not installed: extra `build`")
@@ -34,7 +34,7 @@ def test_a_large_batch_that_is_allowed_keeps_nobody_waiting(tmp_path: Path) -> N
 
     async def test() -> None:
         async with centre(tmp_path) as made:
-            (double,) = made._served["double"].versions.values()
+            double = hosted_in(made, "double")
             assert double.scheduler is not None
             double.scheduler.max_batch = double.max_batch_size = 1 << 28
             begun = time.monotonic()
@@ -57,7 +57,7 @@ def test_what_a_load_shows_to_be_too_large_is_told_and_not_kept(
             (entry,) = made.index(False)
             assert entry.state == "UNAVAILABLE"
             assert "MiB, and the budget of 10 MiB has no room for it: give a larger one" in entry.reason
-            assert made.memory.used == 0
+            assert memory_of(made).used == 0
 
     run(test())
 
@@ -70,7 +70,7 @@ def test_a_request_that_took_too_much_keeps_the_model_from_nobody(tmp_path: Path
             few, many = np.array([3]), np.array([100 << 18])  # of 4 bytes
             await ask(made, "filled", few, name="n", datatype="INT64")
             await ask(made, "filled", many, name="n", datatype="INT64")
-            await until(lambda: made.memory.evictions > 0, 20.0)
+            await until(lambda: memory_of(made).evictions > 0, 20.0)
             await ask(made, "filled", few, name="n", datatype="INT64")
 
     run(test())

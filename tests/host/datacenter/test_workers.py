@@ -23,7 +23,7 @@ from edgesight.host.datacenter.blocks import new_block
 from edgesight.host.datacenter.executors.base import ModelError
 from edgesight.host.datacenter.worker import MESSAGE_BYTES
 from edgesight.host.datacenter.workers import Worker, WorkerLost
-from tests.host.datacenter.tiny import ME, ask, centre, gather, put, recipe, run, scaled, values
+from tests.host.datacenter.tiny import ME, ask, centre, gather, hosted_in, memory_of, put, recipe, run, scaled, values
 from tests.waiting import until
 
 pytest.importorskip("onnx", reason="onnx is not installed: extra `build`")
@@ -161,7 +161,7 @@ def test_a_worker_that_cannot_be_started_anew_is_told_of_until_it_can(tmp_path: 
 
     async def test() -> None:
         async with centre(tmp_path) as made:
-            hosted = made._hosted("m", "")
+            hosted = hosted_in(made, "m")
             path.write_bytes(scaled(3.0))
             assert hosted._worker is not None
             os.kill(hosted._worker.pid, signal.SIGKILL)
@@ -181,16 +181,16 @@ def test_unloading_while_memory_is_lent_leaves_no_worker(tmp_path: Path) -> None
 
     async def test() -> None:
         async with centre(tmp_path, "a") as made:
-            hosted = made._hosted("a", "")
-            made.memory.budget = int(1.5 * hosted.bytes)
+            hosted = hosted_in(made, "a")
+            memory_of(made).budget = int(1.5 * hosted.bytes)
             await made.load("b", {}, ME)
             assert not hosted.in_memory
             asked = asyncio.create_task(ask(made, "a", values([1, 1, 1, 1])))
-            await until(lambda: made.memory._loading is hosted)
+            await until(lambda: memory_of(made)._loading is hosted)
             await made.unload("a", {}, ME)
             assert (await asked).outputs[0].values[0, 0] == 2.0  # it was waited for
             assert not hosted.in_memory
-            assert made.memory.used <= made.memory.budget
+            assert memory_of(made).used <= memory_of(made).budget
 
     run(test())
 

@@ -17,8 +17,12 @@ from edgesight.bench.service.tiny import put as put
 from edgesight.bench.service.tiny import scaled as scaled
 from edgesight.bench.service.tiny import texts as texts
 from edgesight.host.datacenter.application import DataCentre
+from edgesight.host.datacenter.batching import Limits
 from edgesight.host.datacenter.executors import Recipe
-from edgesight.host.datacenter.repository import Repository
+from edgesight.host.datacenter.hosted import Hosted
+from edgesight.host.datacenter.local import Local
+from edgesight.host.datacenter.memory import Memory
+from edgesight.host.datacenter.repository import BackEnd, Repository
 from edgesight.host.doors.served import Caller, Request, Response, Tensor, Wanted
 
 ME = Caller("me")
@@ -27,11 +31,31 @@ T = TypeVar("T")
 
 
 @contextlib.asynccontextmanager
-async def centre(folder: Path, *names: str, budget: int = PLENTY, **more: Any) -> AsyncIterator[DataCentre]:
+async def centre(
+    folder: Path,
+    *names: str,
+    budget: int = PLENTY,
+    limits: Limits | None = None,
+    back_end: BackEnd | None = None,
+    **more: Any,
+) -> AsyncIterator[DataCentre]:
     """A data centre over `folder` with the models `names` loaded, all without."""
-    async with DataCentre(Repository(folder), budget, **more) as made:
+    async with DataCentre(Repository(folder, back_end), Local(budget, limits), **more) as made:
         await made.start(list(names) or None)
         yield made
+
+
+def memory_of(made: DataCentre) -> Memory:
+    """Of the models on this machine."""
+    assert isinstance(made.engine, Local)
+    return made.engine.memory
+
+
+def hosted_in(made: DataCentre, model: str) -> Hosted:
+    """The newest version of a model, on this machine."""
+    found = made._hosted(model, "")
+    assert isinstance(found, Hosted)
+    return found
 
 
 def values(*rows: Sequence[float]) -> npt.NDArray[np.float32]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgesight.host.datacenter.application import DataCentre
+from edgesight.host.datacenter.local import Local
 from edgesight.host.datacenter.repository import Repository
 from edgesight.host.doors.served import Request, Tensor
 from edgesight.host.files import place_folder
@@ -87,7 +88,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def within(folder: Path, planner: Chosen, test: Callable[[Runner, Centre], Awaitable[T]]) -> T:
     async def opened() -> T:
-        async with DataCentre(Repository(folder / REPOSITORY), PLENTY) as centre:
+        async with DataCentre(Repository(folder / REPOSITORY), Local(PLENTY)) as centre:
             await centre.start(None)
             remote = Centre(centre)
             runner = Runner(Pieces.load(folder), planner, remote)
