@@ -46,14 +46,14 @@ class Node:
     head: bool
 
     def here(self) -> dict[str, Any]:
-        """Ray's options of an actor that runs on this node, and nowhere else.
+        """Ray's options of what runs on this node, and nowhere else.
 
         What runs where is a plan's to say, and how much of the node it may take its limits': Ray counts nothing.
         """
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         where = NodeAffinitySchedulingStrategy(self.id, soft=False)
-        return {"num_cpus": 0, "max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": where}
+        return {"num_cpus": 0, "scheduling_strategy": where}
 
 
 def ray() -> Any:

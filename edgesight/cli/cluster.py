@@ -56,43 +56,29 @@ def deploy(  # noqa: PLR0913 - a command's options are its surface
 
     write_log()
     cluster = read(nodes, Cluster)
-    before = None if plan is None else read(plan, Placement)
+    first = None if plan is None else read(plan, Placement)
     options = doors.options_of(http, grpc, health, insecure, tls, tokens, None)
     assert options is not None  # gRPC has a default
     with joined(ray) as library:
-        serve(library, _ModelFile(model, cluster, before, library, repeats), options)
+        serve(library, model, _Reader(cluster, first, library, repeats).read, options)
 
 
-class _ModelFile:
-    """Versions of the network, as `edgesight.host.cluster.served.Newest` wants them."""
+class _Reader:
+    """Reads versions of the network, times them on the nodes, and plans them."""
 
-    def __init__(self, path: Path, cluster: Cluster, plan: Placement | None, library: Any, repeats: int) -> None:
-        self.name = path.stem
-        self._path, self._cluster, self._plan = path, cluster, plan
+    def __init__(self, cluster: Cluster, first: Placement | None, library: Any, repeats: int) -> None:
+        """`first` is the plan that the first version begins with."""
+        self._cluster, self._first = cluster, first
         self._ray, self._repeats = library, repeats
-        self._read: tuple[int, ...] = ()
 
-    def changed(self) -> bool:
-        from edgesight.host.datacenter.repository import identity
-
-        try:
-            return identity(self._path) != self._read
-        except OSError:
-            return False  # it is being replaced
-
-    def read(self, nodes: Collection[str]) -> PlannedVersion:
-        from edgesight.host.datacenter.repository import identity
+    def read(self, path: Path, nodes: Collection[str]) -> PlannedVersion:
+        """The version that the file at `path` has."""
         from edgesight.plan.place.model_file import PlannedVersion
-        from edgesight.plan.profile import PlanError
 
-        try:
-            self._read = identity(self._path)
-        except OSError as error:
-            raise PlanError(f"{self._path}: cannot be read ({error.strerror}): name an ONNX file") from error
-        version = PlannedVersion(self._path, self._cluster, nodes, self._measured)
-        plan, self._plan = self._plan, None
-        if plan is not None:
-            version.begin_with(plan)
+        version = PlannedVersion(path, self._cluster, nodes, self._measured)
+        first, self._first = self._first, None
+        if first is not None:
+            version.begin_with(first)
         return version
 
     def _measured(self, path: Path, cut: CutNetwork, names: Sequence[str]) -> Mapping[str, Sequence[float]]:
@@ -104,10 +90,6 @@ class _ModelFile:
         content = path.read_bytes()
         found = {}
         for name in names:
-            options = {**there[name].here(), "max_retries": 0}
-            for of_actors in ("max_restarts", "max_task_retries"):
-                del options[of_actors]
-            found[name] = self._ray.get(
-                self._ray.remote(measured).options(**options).remote(path.name, content, self._repeats)
-            )
+            task = self._ray.remote(measured).options(**there[name].here(), max_retries=0)
+            found[name] = self._ray.get(task.remote(path.name, content, self._repeats))
         return found

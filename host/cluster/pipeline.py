@@ -30,7 +30,6 @@ STEADY_S: Final = 10.0  # that a node is there before it is planned for again
 BETTER: Final = 0.95  # of the planned time between answers, at most, for which it is worth going over
 _AT_ONCE: Final = 2  # requests on their way, a piece: one in work, one that waits for it
 _AGAIN_S: Final = 1.0
-_IDLE_S: Final = 0.05
 
 Replan = Callable[[Collection[str]], Deployment]  # for the nodes of these names; raises EdgeSightError
 
@@ -90,7 +89,6 @@ class Pipeline:
     def __init__(self, library: Any, deployment: Deployment, replan: Replan) -> None:
         """Of a `deployment` in the cluster that Ray's `library` has joined."""
         self.counts = Counts()
-        self.waiting = 0  # requests that have no answer yet
         self._ray, self._replan = library, replan
         self._first = deployment
         self._generation: _Generation | None = None
@@ -104,6 +102,11 @@ class Pipeline:
     def deployment(self) -> Deployment:
         """What runs now."""
         return self._generation.deployment if self._generation is not None else self._first
+
+    @property
+    def working(self) -> bool:
+        """Something answers, or what is lost is being done without."""
+        return self._generation is not None
 
     async def start(self) -> None:
         """Load all pieces, and see that together they give what the network gives.
@@ -128,26 +131,11 @@ class Pipeline:
         if generation is not None:
             self._kill(generation.runners)
 
-    async def end_when_idle(self, seconds: float) -> None:
-        """End once nobody waits for it any more, after `seconds` at the latest."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        while self.waiting and loop.time() < until:
-            await asyncio.sleep(_IDLE_S)
-        await self.end()
-
     async def ask(self, inputs: Tensors) -> Tensors:
         """The outputs for these inputs; where a node is lost meanwhile, those that others give.
 
         Raises PipelineError where no nodes are left that could, or where the network fails on the inputs.
         """
-        self.waiting += 1
-        try:
-            return await self._answer(inputs)
-        finally:
-            self.waiting -= 1
-
-    async def _answer(self, inputs: Tensors) -> Tensors:
         while True:
             generation = await self._working()
             await generation.room.acquire()
