@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -112,23 +113,24 @@ def joined(address: str | None, cpus: float | None = None) -> Iterator[Any]:
 
 
 def nodes(library: Any) -> Mapping[str, Node]:
-    """Those that are alive, by name; of a name that several have, raises ClusterError."""
+    """Those that are alive, by name.
+
+    A name that several have is left out: a node that was lost may count as alive for a while, beside the one that takes
+    its place.
+    """
     found: dict[str, Node] = {}
+    names: Counter[str] = Counter()
     for told in library.nodes():
         if not told["Alive"]:
             continue
         resources = told["Resources"]
-        node = Node(
+        name = told["Labels"].get(NODE_LABEL) or told["NodeManagerAddress"]
+        names[name] += 1
+        found[name] = Node(
             told["NodeID"],
-            told["Labels"].get(NODE_LABEL) or told["NodeManagerAddress"],
+            name,
             float(resources.get("CPU", 0.0)),
             int(resources.get("memory", 0)),
             "node:__internal_head__" in resources,
         )
-        if node.name in found:
-            raise ClusterError(
-                f"two nodes are called {node.name}: give each a name of its own by `ray start --labels "
-                f"{NODE_LABEL}=NAME`"
-            )
-        found[node.name] = node
-    return found
+    return {name: node for name, node in found.items() if names[name] == 1}

@@ -116,7 +116,7 @@ async def _ran(
             asker = _Asker(client, images, truth)
             capacity = await asker.capacity()
             lost = await asker.under_load(LOAD * capacity, _LOST_AFTER_S, lambda: there.lose(NODES[-1]))
-            await asyncio.to_thread(there.add, NODES[-1])
+            there.add(NODES[-1])  # in this thread, since Ray sets what becomes of signals
 
             def change() -> None:
                 put(second, repository, "2")

@@ -73,6 +73,23 @@ class _Generation:
         self.room = asyncio.Semaphore(_AT_ONCE * len(self.runners))
 
 
+class _Steady:
+    """Says once, of each set of nodes, that it has been there for a while."""
+
+    def __init__(self) -> None:
+        self._there: frozenset[str] = frozenset()
+        self._until = 0.0
+
+    def for_long(self, there: frozenset[str]) -> bool:
+        now = asyncio.get_running_loop().time()
+        if there != self._there:
+            self._there, self._until = there, now + STEADY_S
+        if now < self._until:
+            return False
+        self._until = float("inf")
+        return True
+
+
 @dataclass
 class Counts:
     """Since the beginning."""
@@ -238,7 +255,7 @@ class Pipeline:
         if absent:
             raise ClusterError(
                 f"node {absent[0]} is not in the cluster, which has {', '.join(sorted(there))}: begin it by `ray start "
-                f"--labels edgesight-node={absent[0]}`, or plan without it"
+                f"--labels edgesight-node={absent[0]}` (one alone, where two have this name), or plan without it"
             )
         new: list[_Runner] = []
         runners = []
@@ -361,24 +378,24 @@ class Pipeline:
 
     async def _watch(self) -> None:
         """See that nodes are lost though nobody asks, and that others come."""
-        loop = asyncio.get_running_loop()
-        seen: frozenset[str] = frozenset()
-        since = loop.time()
+        steady = _Steady()
         while True:
             await asyncio.sleep(WATCH_S)
-            generation = self._generation
-            if generation is None:
-                continue
-            there = frozenset(await asyncio.to_thread(nodes, self._ray))
-            gone = frozenset(generation.deployment.nodes) - there
-            if gone:
-                await self._mend(generation, gone)
-                continue
-            if there != seen:
-                seen, since = there, loop.time()
-            elif loop.time() - since >= STEADY_S:
-                since = float("inf")  # once
-                await self._improve(generation, there)
+            try:
+                await self._look(steady)
+            except Exception as error:  # Ray's share no base class; its head may be gone for a while
+                logger.warning("network %s: its nodes cannot be looked at (%s)", self._first.name, _last_line(error))
+
+    async def _look(self, steady: _Steady) -> None:
+        generation = self._generation
+        if generation is None:
+            return
+        there = frozenset(await asyncio.to_thread(nodes, self._ray))
+        gone = frozenset(generation.deployment.nodes) - there
+        if gone:
+            await self._mend(generation, gone)
+        elif steady.for_long(there):
+            await self._improve(generation, there)
 
     async def _improve(self, generation: _Generation, there: frozenset[str]) -> None:
         """Go over to a better plan for the nodes that are there."""

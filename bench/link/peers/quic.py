@@ -115,7 +115,24 @@ class StreamClient(_Peer):
         """Not connected yet."""
         super().__init__(quic)
         self.waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._taken_back: set[int] = set()  # streams that nobody waits for, and the data centre has not been told so
         self.ready: asyncio.Future[None] = self._loop.create_future()
+
+    def transmit(self) -> None:
+        """As `_Peer` says; streams that were taken back are ended before.
+
+        One that the data centre does not let be opened yet waits: to end it would open it, and with it the connection
+        would end.
+        """
+        for stream in sorted(self._taken_back):
+            found = self._quic._streams.get(stream)  # aioquic has no public view of which are blocked
+            if found is not None and found.is_blocked:
+                continue
+            self._taken_back.discard(stream)
+            with contextlib.suppress(ValueError):  # it ended at this moment
+                self._quic.reset_stream(stream, _CANCELLED)
+                self._quic.stop_stream(stream, _CANCELLED)
+        super().transmit()
 
     def quic_event_received(self, event: QuicEvent) -> None:
         """Tell who waits that the connection is there, or is gone."""
@@ -150,9 +167,7 @@ class StreamClient(_Peer):
         try:
             return label_of(await asyncio.wait_for(reply, left_s))
         except asyncio.TimeoutError:
-            self._quic.reset_stream(stream, _CANCELLED)
-            with contextlib.suppress(ValueError):  # it ended at this moment
-                self._quic.stop_stream(stream, _CANCELLED)
+            self._taken_back.add(stream)
             self.transmit()
             raise Unanswered from None
         finally:

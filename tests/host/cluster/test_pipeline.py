@@ -143,13 +143,12 @@ def test_a_node_that_is_lost_is_done_without_and_used_again_when_it_is_back(
         asked = asyncio.create_task(all_right(pipeline, truth))
         await asyncio.to_thread(there.lose, lost)
         assert await asked
-        assert await all_right(pipeline, truth)
-        assert lost not in pipeline.deployment.nodes
+        while lost in pipeline.deployment.nodes:  # its processes may work for a moment after it
+            assert await all_right(pipeline, truth)
         assert len(pipeline.deployment.pieces) == 2
+        assert await all_right(pipeline, truth)
         there.add(lost)
-        for _ in range(600):
-            if lost in pipeline.deployment.nodes:
-                break
+        while lost not in pipeline.deployment.nodes:
             await asyncio.sleep(0.1)  # sleeps: until the pipeline has seen the node for a while
         assert len(pipeline.deployment.pieces) == 3
         assert await all_right(pipeline, truth)
