@@ -20,6 +20,8 @@ from edgesight.host.errors import EdgeSightError
 NAMESPACE: Final = "edgesight"
 NODE_LABEL: Final = "edgesight-node"  # of a node that was given a name: `ray start --labels edgesight-node=NAME`
 
+HERE: Final = "here"  # the one node of a cluster that is begun by `joined`
+
 
 class ClusterError(EdgeSightError):
     """A cluster that cannot be joined or does not have what is asked for: says what and what to do."""
@@ -43,6 +45,16 @@ class Node:
     memory_bytes: int
     head: bool
 
+    def here(self) -> dict[str, Any]:
+        """Ray's options of what runs on this node, and nowhere else.
+
+        What runs where is a plan's to say, and how much of the node it may take its limits': Ray counts nothing.
+        """
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        where = NodeAffinitySchedulingStrategy(self.id, soft=False)
+        return {"num_cpus": 0, "scheduling_strategy": where}
+
 
 def ray() -> Any:
     """The library; raises ClusterError where it is not installed."""
@@ -56,19 +68,32 @@ def ray() -> Any:
     return found
 
 
+def with_secret() -> Any:
+    """The library, with a secret for all clusters that this process begins; without one any process that reaches their
+    ports could run what it likes in our name. One that the environment has (RAY_AUTH_TOKEN) is taken."""
+    os.environ["RAY_AUTH_MODE"] = "token"
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    library = ray()
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    Config.initialize("")  # it may have been imported, and have read the environment, before
+    AuthenticationTokenLoader.instance().reset_cache()
+    return library
+
+
 @contextlib.contextmanager
 def joined(address: str | None, cpus: float | None = None) -> Iterator[Any]:
     """Ray's library, within a cluster.
 
     `address` is HOST:PORT of one that is there, or `auto` for one that this machine belongs to; None begins one here
-    alone, of so many `cpus` (all without), that lets in nobody but who has its secret. Raises ClusterError.
+    alone, whose one node is called `here` and has so many `cpus` (all without); it lets in nobody but who has its
+    secret. Raises ClusterError.
     """
+    library = with_secret() if address is None else ray()
+    options: dict[str, Any] = {}
     if address is None:
-        # Without it any process that reaches the port could run what it likes in our name.
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    library = ray()
-    options: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
+        options = {"num_cpus": cpus, "include_dashboard": False, "labels": {NODE_LABEL: HERE}}
     try:
         library.init(
             address or "local", namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options

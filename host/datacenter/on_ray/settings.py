@@ -42,11 +42,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min_replicas: int = Field(1, ge=1, le=1_000)
-    max_replicas: int = Field(1, ge=1, le=1_000)
-    models: int = Field(4, ge=1, le=1_000)
-    cpus: float = Field(1.0, gt=0.0, le=1_000.0)
-    gpus: float = Field(0.0, ge=0.0, le=100.0)
+    min_replicas: int = Field(default=1, ge=1, le=1_000)
+    max_replicas: int = Field(default=1, ge=1, le=1_000)
+    models: int = Field(default=4, ge=1, le=1_000)
+    cpus: float = Field(default=1.0, gt=0.0, le=1_000.0)
+    gpus: float = Field(default=0.0, ge=0.0, le=100.0)
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
