@@ -63,6 +63,7 @@ class Settings(BaseModel):
                     "min_replicas": self.min_replicas,
                     "max_replicas": self.max_replicas,
                     "target_ongoing_requests": TARGET_ONGOING,
+                    # Ray is to have an interval of its environment some day in place of this one.
                     # A crowd lasts seconds, and Ray's half minute would answer it when it is over; what came for it
                     # stays a minute, since models are loaded anew in what comes next. Ray's: 10, 30, 30, 600.
                     "metrics_interval_s": 1.0,
