@@ -8,6 +8,7 @@ Words owned here: cluster (of Ray), node (of it).
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import secrets
@@ -76,10 +77,9 @@ def with_secret() -> Any:
     if "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     library = ray()
-    from ray._raylet import AuthenticationTokenLoader, Config
-
-    Config.initialize("")  # it may have been imported, and have read the environment, before
-    AuthenticationTokenLoader.instance().reset_cache()
+    inner = importlib.import_module("ray._raylet")
+    inner.Config.initialize("")  # it may have been imported, and have read the environment, before
+    inner.AuthenticationTokenLoader.instance().reset_cache()
     return library
 
 

@@ -15,7 +15,7 @@ from edgesight.host.datacenter.batching import Limits
 from edgesight.host.datacenter.on_ray.hosted import HostedOnRay
 from edgesight.host.datacenter.on_ray.place import Place
 from edgesight.host.datacenter.repository import Version
-from edgesight.host.measures import Measure, gauge
+from edgesight.host.measures import Measure, Spread, gauge
 
 _LOOK_EVERY_S = 5.0  # at the replicas
 
@@ -53,7 +53,9 @@ class OnRay:
 
     def measures(self, hosted: Mapping[tuple[str, str], engine.Hosted]) -> Sequence[Measure]:
         """As `Engine` says."""
-        losses = {key: float(one.calls.losses) for key, one in hosted.items() if isinstance(one, HostedOnRay)}
+        losses: dict[tuple[str, ...], float | Spread] = {
+            key: float(one.calls.losses) for key, one in hosted.items() if isinstance(one, HostedOnRay)
+        }
         return (
             gauge("replicas", "Replicas that run.", self._replicas),
             Measure(

@@ -80,7 +80,7 @@ class HostedOnRay:
             )
             for described in await self._described(packed):
                 if described.fault:
-                    raise ModelError(f"model {self.name} cannot be loaded at {described.where}: {described.fault}")
+                    raise ModelError(f"at {described.where}: {described.fault}; mend it there, or the model")
                 self._take(described)
             await try_on_zeros(self.name, self._ports, self._tried)
             check_same(self.version)

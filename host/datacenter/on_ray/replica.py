@@ -117,7 +117,8 @@ class Replica:
         except ModelError:
             raise
         except Exception as error:  # Ray's, of the file that does not come; and what a library raises
-            raise ModelError(f"it cannot be loaded ({type(error).__name__}: {first_line(error)})") from error
+            told = f"model {packed.id} cannot be loaded ({type(error).__name__}: {first_line(error)})"
+            raise ModelError(f"{told}: look at the replica's log") from error
         return loaded
 
     async def _together(self, calls: Sequence[Call]) -> list[Given]:

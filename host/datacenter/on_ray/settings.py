@@ -42,11 +42,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min_replicas: int = Field(1, ge=1, le=1_000)
-    max_replicas: int = Field(1, ge=1, le=1_000)
-    models: int = Field(4, ge=1, le=1_000)
-    cpus: float = Field(1.0, gt=0.0, le=1_000.0)
-    gpus: float = Field(0.0, ge=0.0, le=100.0)
+    min_replicas: int = Field(default=1, ge=1, le=1_000)
+    max_replicas: int = Field(default=1, ge=1, le=1_000)
+    models: int = Field(default=4, ge=1, le=1_000)
+    cpus: float = Field(default=1.0, gt=0.0, le=1_000.0)
+    gpus: float = Field(default=0.0, ge=0.0, le=100.0)
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
@@ -63,6 +63,7 @@ class Settings(BaseModel):
                     "min_replicas": self.min_replicas,
                     "max_replicas": self.max_replicas,
                     "target_ongoing_requests": TARGET_ONGOING,
+                    # Ray is to have an interval of its environment some day in place of this one.
                     # A crowd lasts seconds, and Ray's half minute would answer it when it is over; what came for it
                     # stays a minute, since models are loaded anew in what comes next. Ray's: 10, 30, 30, 600.
                     "metrics_interval_s": 1.0,
