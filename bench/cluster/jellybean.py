@@ -32,6 +32,7 @@ from edgesight.plan.workflow.plan import plan
 from edgesight.plan.workflow.problem import Workflow, WorkflowPlan
 from edgesight.plan.workflow.stations import execution
 from edgesight.quant import datasets
+from edgesight.quant.fashion_mnist import FASHION_MNIST_FOLDER
 from edgesight.quant.splits import DataSet
 from edgesight.sim.ray_nodes import RayNodes
 from edgesight.sim.workers import progress
@@ -58,7 +59,7 @@ def lacks(asked: Asked) -> str | None:
         import ray  # noqa: F401
     except ImportError:
         return "ray is not installed: `pip install 'edgesight[ray]'`"
-    if asked.fashion_mnist is None and not datasets.FASHION_MNIST_FOLDER.is_dir():
+    if asked.fashion_mnist is None and not FASHION_MNIST_FOLDER.is_dir():
         return "Fashion-MNIST is not here: name its folder with --data-dir"
     return no_limits(BOX)
 

@@ -182,7 +182,9 @@ class _Asker:
             assert done is None
             return at, time.monotonic() - begun - at
 
-        (at, took), *_ = await asyncio.gather(happens(), *map(one, range(count)))
+        happening = asyncio.create_task(happens())
+        await asyncio.gather(*map(one, range(count)))
+        at, took = await happening
         return {
             "per_s": per_s,
             "requests": count,

@@ -122,7 +122,7 @@ def answers(whole: bytes, inputs: Sequence[Tensors]) -> list[Tensors]:
     """Of the network in one piece."""
     session = session_of(whole)
     names = [output.name for output in session.get_outputs()]
-    found = []
+    found: list[Tensors] = []
     with progress() as bar:
         task = bar.add_task("the network in one piece", total=len(inputs))
         for one in inputs:
@@ -142,8 +142,10 @@ class _Runs:
 
     @contextlib.asynccontextmanager
     async def _pipeline(self, plan: Placement) -> AsyncIterator[Pipeline]:
+        own = [piece.node for piece in plan.pieces]  # else one node would soon have others beside it
+
         def replan(names: Collection[str]) -> Deployment:
-            there = cluster([name for name in NODES if name in names])
+            there = cluster([name for name in own if name in names])
             return self._cut.deployment(place(self._model, there, "exact"), there)
 
         pipeline = Pipeline(self._ray, self._cut.deployment(plan, cluster(NODES)), replan)
@@ -228,7 +230,9 @@ class _Runs:
                 await asyncio.to_thread(there.lose, plan.pieces[1].node)
                 return loop.time() - begun
 
-            lost_at, *_ = await asyncio.gather(lose(), *map(one, range(count)))
+            losing = asyncio.create_task(lose())
+            await asyncio.gather(*map(one, range(count)))
+            lost_at = await losing
             counts = pipeline.counts
         return {
             "per_s": per_s,

@@ -150,15 +150,24 @@ def bench_cluster_(
     photographs: Annotated[
         Path | None, typer.Option(help="Folder or .zip of photographs in class subfolders, the larger the better.")
     ] = None,
+    data_dir: DataDir = None,
     json_: Json = False,
 ) -> None:
-    """Run what the planners plan, for real: as root, between network namespaces, devices held to a share of a core.
+    """Run what the planners plan, for real: as root, between network namespaces or on nodes of a Ray cluster here.
 
-    The section `edgent` trains a network with exits first, for some twenty minutes, and then takes ten.
+    Devices and nodes are held to a share of a core. The section `edgent` trains a network with exits first, for some
+    twenty minutes, and then takes ten; the others take some minutes each.
     """
     check_reports(out, "cluster.json")
     from edgesight.bench.cluster.asked import Asked
     from edgesight.bench.cluster.bench import SECTIONS, bench_cluster
+    from edgesight.quant.datasets import folder_of
+    from edgesight.quant.splits import DataSetError
 
+    folder = None
+    with suppress(DataSetError):  # then the section says what it lacks
+        folder = folder_of("fashion-mnist", data_dir, FETCHED)
     chosen = chosen_sections({name: one.title for name, one in SECTIONS.items()}, section, list_)
-    end_of_bench(bench_cluster(out, Console(stderr=json_), Asked(photographs), chosen), out / "cluster.json", json_)
+    end_of_bench(
+        bench_cluster(out, Console(stderr=json_), Asked(photographs, folder), chosen), out / "cluster.json", json_
+    )
