@@ -273,7 +273,7 @@ class Pipeline:
                 if not _equal(found, expected):
                     raise PipelineError(
                         f"network {deployment.name}, version {deployment.version}: its pieces do not give, bit for "
-                        "bit, what the whole gives: have the same version of ONNX Runtime, and processors that compute "
+                        "bit, what the whole gives: use the same version of ONNX Runtime, and processors that compute "
                         "alike, on all nodes"
                     )
         except BaseException:

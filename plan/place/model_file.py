@@ -31,7 +31,7 @@ class PlannedVersion:
         if not known:
             names = ", ".join(node.name for node in cluster.nodes)
             raise PlanError(
-                f"cluster {cluster.name}: none of its nodes ({names}) is there: begin them, and name them so"
+                f"cluster {cluster.name}: none of its nodes ({names}) is there: start them, and name them so"
             )
         measured = measure(path, self._cut, [node.name for node in known])
         times = {node.name: [ms / min(node.cores or 1.0, 1.0) for ms in measured[node.name]] for node in known}
@@ -57,7 +57,7 @@ class PlannedVersion:
             if node.name not in nodes and len(cluster.nodes) > 1:
                 cluster = cluster.without(node.name)
         if cluster.nodes[0].name not in nodes:
-            raise PlanError(f"cluster {cluster.name}: none of its nodes is there: begin one")
+            raise PlanError(f"cluster {cluster.name}: none of its nodes is there: start one")
         previous = self._plan
         made = (
             place(self._model, cluster, seconds=PLANNING_S)

@@ -81,7 +81,7 @@ def test_what_cannot_be_deployed_ends_with_one_line(tmp_path: Path) -> None:
     words = ["cluster", "deploy", str(path), "--nodes", str(nodes), "--grpc", "127.0.0.1:0"]
     ran = subprocess.run([*EDGESIGHT, *words], capture_output=True, text=True, check=False)
     assert ran.returncode == 1
-    assert "cluster alone: none of its nodes (elsewhere) is there: begin them, and name them so" in ran.stderr
+    assert "cluster alone: none of its nodes (elsewhere) is there: start them, and name them so" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 

@@ -165,7 +165,7 @@ def test_a_version_whose_pieces_do_not_give_what_the_whole_gives_is_refused(
         deployment = planned(NAMES)
         inputs, outputs = deployment.checks[0]
         wrong = replace(deployment, checks=[(inputs, {"third": outputs["third"] + 1})])
-        with pytest.raises(PipelineError, match=r"its pieces do not give, bit for bit, what the whole gives: have"):
+        with pytest.raises(PipelineError, match=r"its pieces do not give, bit for bit, what the whole gives: use"):
             await Pipeline(library, wrong, planned).start()
         broken = replace(deployment, pieces=[replace(deployment.pieces[0], content=b"nothing"), *deployment.pieces[1:]])
         with pytest.raises(PipelineError, match=r"did not take its piece \(.*\): look at Ray's log there"):
