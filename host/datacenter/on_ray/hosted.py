@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,8 +191,11 @@ class HostedOnRay:
         packed = self._packed
         if packed is None:
             raise Refused(Code.UNAVAILABLE, f"model {self.name} is unloaded: ask again", 1.0)
-        call = Call(packed, inputs, wanted, rows, self._most)
+        call = Call(packed.without_file(), inputs, wanted, rows, self._most)
         given: Given = await self.calls.make(lambda: self._infer.remote(call), until, hangs_s, _not_loaded)
+        if given.lacks:
+            whole = replace(call, model=packed)
+            given = await self.calls.make(lambda: self._infer.remote(whole), until, hangs_s, _not_loaded)
         if given.sha256 != packed.sha256:  # nobody must take another version's answer for this one's
             raise Refused(
                 Code.INTERNAL,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy.typing as npt
@@ -18,27 +18,33 @@ from edgesight.host.datacenter.trial import Ports
 
 @dataclass(frozen=True)
 class Packed:
-    """A version of a model, with all that a replica needs to load it.
+    """A version of a model, with all that a replica needs to load it, or without its file for one that has loaded it.
 
     Attributes:
         id: by which Serve tells models apart: another file or another recipe has another.
         recipe: as JSON.
         sha256: of the file.
-        content: Ray's reference to the file's bytes, in a tuple so that only a replica which loads it fetches it;
-            empty: there is no file.
+        of_file: it has one.
+        content: Ray's reference to the file's bytes, in a tuple so that only a replica which loads it fetches it; empty
+            where there is no file, and where it is left out: with every request it would cost milliseconds.
     """
 
     id: str
     recipe: str
     sha256: str
-    content: tuple[Any, ...]
+    of_file: bool
+    content: tuple[Any, ...] = ()
 
     @classmethod
     def of(cls, recipe: Recipe, number: str, sha256: str, content: tuple[Any, ...]) -> Packed:
         """Version `number` of a model."""
         packed = recipe.pack()
         digest = hashlib.sha256(f"{packed}\n{sha256}".encode()).hexdigest()[:16]
-        return cls(f"{recipe.name}:{number}:{digest}", packed, sha256, content)
+        return cls(f"{recipe.name}:{number}:{digest}", packed, sha256, bool(content), content)
+
+    def without_file(self) -> Packed:
+        """For a replica that has loaded it."""
+        return replace(self, content=())
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Given:
         unread: why its picture cannot be read; empty: it can.
         fault: why the model gave nothing; empty: it did.
         loaded: False: the fault is of the load.
+        lacks: it has not the model, and the file was left out.
     """
 
     sha256: str
@@ -78,6 +85,7 @@ class Given:
     unread: str = ""
     fault: str = ""
     loaded: bool = True
+    lacks: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import asyncio
 import contextvars
 import os
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -53,6 +54,10 @@ class Loaded:
         return Ports(self.executor.inputs, self.executor.outputs, self.executor.max_batch_size)
 
 
+class _Lacks(ModelError):
+    """A model that is to be loaded, and its file was left out."""
+
+
 class Replica:
     """What Serve makes as many of as are wanted."""
 
@@ -64,12 +69,16 @@ class Replica:
         self._settings = Settings.model_validate(settings)
         self._name = serve.get_replica_context().replica_id.unique_id
         self._where, self._node = ray.util.get_node_ip_address(), ray.get_runtime_context().get_node_id()
+        # Those that Serve keeps, as long as it does.
+        self._there: weakref.WeakValueDictionary[str, Loaded] = weakref.WeakValueDictionary()
         self._runs: dict[int, float] = {}  # that go on: when they began
         self._usual = 0.0  # seconds of a run
 
         # Serve tells functions from methods by looking for their names in their first argument.
         async def load_packed(model_id: str) -> Loaded:
-            return await asyncio.to_thread(_load, _wanted.get())
+            loaded = await asyncio.to_thread(_load, _wanted.get())
+            self._there[model_id] = loaded
+            return loaded
 
         async def run_joined(calls: list[Call]) -> list[Given]:
             return await self._together(calls)
@@ -100,6 +109,8 @@ class Replica:
 
     async def infer(self, call: Call) -> Given:
         """Answer, together with others."""
+        if call.model.of_file and not call.model.content and call.model.id not in self._there:
+            return Given(call.model.sha256, self._name, lacks=True)
         given: Given = await self._joined(call)
         return given
 
@@ -123,9 +134,12 @@ class Replica:
 
     async def _together(self, calls: Sequence[Call]) -> list[Given]:
         """All of one model, as Serve sees to."""
-        packed, key = calls[0].model, id(calls)
+        # With its file, should it have had to go since.
+        packed, key = max((call.model for call in calls), key=lambda one: len(one.content)), id(calls)
         try:
             loaded = await self._loaded(packed)
+        except _Lacks:
+            return [Given(packed.sha256, self._name, lacks=True)] * len(calls)
         except ModelError as error:
             fault = str(error)[:_FAULT_CHARACTERS]
             return [Given(packed.sha256, self._name, fault=fault, loaded=False)] * len(calls)
@@ -215,9 +229,11 @@ def _load(packed: Packed) -> Loaded:
     """In a thread; raises ModelError, or what Ray does where the file does not come."""
     import ray
 
+    if packed.of_file and not packed.content:
+        raise _Lacks(f"model {packed.id} had to make room: send its file")
     begun, before = time.monotonic(), rss()
     content = ray.get(packed.content[0], timeout=_FETCH_S) if packed.content else b""
     if sha256(content) != packed.sha256:
         raise ModelError(f"the file of {packed.id} came with checksum {sha256(content)[:12]}: load the model again")
     executor = make(Recipe.parse(packed.recipe), content)
-    return Loaded(packed, executor, max(rss() - before, len(content)), time.monotonic() - begun)
+    return Loaded(packed.without_file(), executor, max(rss() - before, len(content)), time.monotonic() - begun)

@@ -125,7 +125,7 @@ def test_what_is_here_at_the_end_has_its_time_and_is_refused_then() -> None:
 
 
 def call(rows: int, width: int = 4, most: int = 0) -> Call:
-    return Call(Packed("m:1:0", "", "", ()), {"x": np.zeros((rows, width))}, (), rows, most)
+    return Call(Packed("m:1:0", "", "", False), {"x": np.zeros((rows, width))}, (), rows, most)
 
 
 @pytest.mark.parametrize(
