@@ -2,14 +2,14 @@
 
 A garment and the digit on its label are looked at by two operators, of three networks each; a third puts both together.
 Workers are Ray's nodes on this machine: cheap ones held to a small share of a core, dear ones to a larger. A worker's
-latency is what a message takes of it when there is always another, Ray's own share of that included.
+latency is the processor time that a message takes of it, handing on included, over its share of a core.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -189,21 +189,18 @@ async def _latency_ms(library: Any, operator: str, cut: CutNetwork, worker: str,
         messages = [{source: image[None] for source in sources} for image in data[operator].calibration.images[:64]]
     runner = Runner(library, alone)
     await runner.start()
-    loop = asyncio.get_running_loop()
 
-    async def asks(numbers: Iterable[int]) -> None:
-        for number in numbers:
+    async def ask(count: int) -> float:
+        """Seconds of the processor that the station took for so many, one after the other."""
+        (before,) = (await runner.told()).values()
+        for number in range(count):
             await runner.ask(messages[number % len(messages)])
-
-    async def four_ask(count: int) -> float:
-        """Seconds until so many are answered, four of them at a time."""
-        begun, numbers = loop.time(), iter(range(count))
-        await asyncio.gather(*(asks(numbers) for _ in range(4)))
-        return loop.time() - begun
+        (after,) = (await runner.told()).values()
+        return after.processor_s - before.processor_s
 
     try:
-        await four_ask(PROFILED // 5)
-        return 1e3 * await four_ask(PROFILED) / PROFILED
+        await ask(PROFILED // 5)
+        return 1e3 * await ask(PROFILED) / PROFILED / (WORKERS[worker].cores or 1.0)
     finally:
         await runner.end()
 

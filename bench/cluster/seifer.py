@@ -12,7 +12,7 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from edgesight.host.limits import Group, Limits
 from edgesight.host.limits import missing as no_limits
 from edgesight.host.ray_cluster import joined
 from edgesight.plan.place.graph import Model
+from edgesight.plan.place.on_nodes import timed_on
 from edgesight.plan.place.pieces import CutNetwork, session_of
 from edgesight.plan.place.plan import place
 from edgesight.plan.place.problem import Cluster, Node, Placement
@@ -75,14 +76,15 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
     folder.mkdir(parents=True, exist_ok=True)
     network = network_at(folder / "efficientnet-lite0.onnx")
     cut = CutNetwork(network)
-    atom_ms = [ms / CORES for ms in cut.measure(25)]
-    model = cut.timed({name: atom_ms for name in NODES})
     inputs = pictures(EQUAL)
     outputs = answers(cut.whole, inputs)
     with RayNodes(NODES) as there, joined(there.address) as library:
-        alone = place(model, cluster(NODES[:1]), "exact")
-        together = place(model, cluster(NODES), "exact")
-        runs = _Runs(library, cut, model, inputs, outputs)
+        timed = timed_on(library, network, cut, cluster(NODES).nodes, 25)
+        model = cut.timed({name: one.atom_ms for name, one in timed.items()})
+        calls = {name: one.call_ms for name, one in timed.items()}
+        alone = place(model, cluster(NODES[:1], calls), "exact")
+        together = place(model, cluster(NODES, calls), "exact")
+        runs = _Runs(library, cut, model, calls, inputs, outputs)
         one = asyncio.run(runs.throughput(alone))
         several = asyncio.run(runs.throughput(together))
         equal = asyncio.run(runs.equal(together))
@@ -105,9 +107,10 @@ def network_at(path: Path) -> Path:
     return path
 
 
-def cluster(names: Sequence[str]) -> Cluster:
-    """Of nodes of these names, all alike."""
-    nodes = tuple(Node(name=name, cores=CORES, memory_bytes=MEMORY) for name in names)
+def cluster(names: Sequence[str], call_ms: Mapping[str, float] | None = None) -> Cluster:
+    """Of nodes of these names, all alike but for what a call takes of them."""
+    calls = call_ms or {}
+    nodes = tuple(Node(name=name, cores=CORES, memory_bytes=MEMORY, call_ms=calls.get(name, 0.0)) for name in names)
     return Cluster(name="here", nodes=nodes, mbps=tuple((MBPS,) * len(names) for _ in names))
 
 
@@ -135,9 +138,15 @@ class _Runs:
     """Runs of the network in pieces."""
 
     def __init__(
-        self, library: Any, cut: CutNetwork, model: Model, inputs: Sequence[Tensors], outputs: Sequence[Tensors]
+        self,
+        library: Any,
+        cut: CutNetwork,
+        model: Model,
+        calls: Mapping[str, float],
+        inputs: Sequence[Tensors],
+        outputs: Sequence[Tensors],
     ) -> None:
-        self._ray, self._cut, self._model = library, cut, model
+        self._ray, self._cut, self._model, self._calls = library, cut, model, calls
         self._inputs, self._outputs = inputs, outputs
 
     @contextlib.asynccontextmanager
@@ -145,7 +154,7 @@ class _Runs:
         own = [piece.node for piece in plan.pieces]  # else one node would soon have others beside it
 
         def replan(names: Collection[str]) -> Deployment:
-            there = cluster([name for name in own if name in names])
+            there = cluster([name for name in own if name in names], self._calls)
             return self._cut.deployment(place(self._model, there, "exact"), there)
 
         pipeline = Pipeline(self._ray, self._cut.deployment(plan, cluster(NODES)), replan)

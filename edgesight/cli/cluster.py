@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +13,9 @@ from edgesight.cli.workflow import Ray
 
 if TYPE_CHECKING:
     from edgesight.plan.place.model_file import PlannedVersion
+    from edgesight.plan.place.on_nodes import Timed
     from edgesight.plan.place.pieces import CutNetwork
-    from edgesight.plan.place.problem import Cluster, Placement
+    from edgesight.plan.place.problem import Cluster, Node, Placement
 
 group = typer.Typer(no_args_is_help=True, help="One network over several small nodes, which are a Ray cluster's.")
 
@@ -74,22 +75,13 @@ class _Reader:
     def read(self, path: Path, nodes: Collection[str]) -> PlannedVersion:
         """The version that the file at `path` has."""
         from edgesight.plan.place.model_file import PlannedVersion
+        from edgesight.plan.place.on_nodes import timed_on
 
-        version = PlannedVersion(path, self._cluster, nodes, self._measured)
+        def measured(path: Path, cut: CutNetwork, known: Sequence[Node]) -> dict[str, Timed]:
+            return timed_on(self._ray, path, cut, known, self._repeats)
+
+        version = PlannedVersion(path, self._cluster, nodes, measured)
         first, self._first = self._first, None
         if first is not None:
             version.begin_with(first)
         return version
-
-    def _measured(self, path: Path, cut: CutNetwork, names: Sequence[str]) -> Mapping[str, Sequence[float]]:
-        """By node, what each atom takes there: one node after the other."""
-        from edgesight.host.ray_cluster import nodes
-        from edgesight.plan.place.model_file import measured
-
-        there = nodes(self._ray)
-        content = path.read_bytes()
-        found = {}
-        for name in names:
-            task = self._ray.remote(measured).options(**there[name].here(), max_retries=0)
-            found[name] = self._ray.get(task.remote(path.name, content, self._repeats))
-        return found

@@ -5,20 +5,20 @@ Words owned here: *version* (of a file: what it held when it was read).
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from edgesight.host.cluster.deployment import Deployment
+from edgesight.plan.place.on_nodes import Timed
 from edgesight.plan.place.pieces import CutNetwork
 from edgesight.plan.place.plan import place, replan
-from edgesight.plan.place.problem import Cluster, Placement
+from edgesight.plan.place.problem import Cluster, Node, Placement
 from edgesight.plan.profile import PlanError
 
 PLANNING_S: Final = 10.0  # at most
-# What atoms of the file take on each of these nodes, in ms of their processor, by node.
-Measure = Callable[[Path, CutNetwork, Sequence[str]], Mapping[str, Sequence[float]]]
+# What the file's network, cut, takes on these nodes, by name.
+Measure = Callable[[Path, CutNetwork, Sequence[Node]], Mapping[str, Timed]]
 
 
 class PlannedVersion:
@@ -26,16 +26,20 @@ class PlannedVersion:
 
     def __init__(self, path: Path, cluster: Cluster, nodes: Collection[str], measure: Measure) -> None:
         """Of the file at `path`, measured on `nodes`. Raises PlanError."""
-        self._cut, self._cluster = CutNetwork(path), cluster
+        self._cut = CutNetwork(path)
         known = [node for node in cluster.nodes if node.name in nodes]
         if not known:
             names = ", ".join(node.name for node in cluster.nodes)
             raise PlanError(
                 f"cluster {cluster.name}: none of its nodes ({names}) is there: start them, and name them so"
             )
-        measured = measure(path, self._cut, [node.name for node in known])
-        times = {node.name: [ms / min(node.cores or 1.0, 1.0) for ms in measured[node.name]] for node in known}
-        self._model = self._cut.timed(times)
+        found = measure(path, self._cut, known)
+        self._model = self._cut.timed({name: one.atom_ms for name, one in found.items()})
+        calls = [
+            node.model_copy(update={"call_ms": found[node.name].call_ms}) if node.name in found else node
+            for node in cluster.nodes
+        ]
+        self._cluster = cluster.model_copy(update={"nodes": tuple(calls)})
         self._plan: Placement | None = None  # the last one
         self._first: Placement | None = None  # that is taken as it is, where all its nodes are there
 
@@ -79,11 +83,3 @@ class PlannedVersion:
         """Take a plan that was made before. Raises PlanError where it is of something else."""
         self._cut.deployment(plan, self._cluster)
         self._plan = self._first = plan
-
-
-def measured(name: str, content: bytes, repeats: int) -> list[float]:
-    """What each atom of a network takes where this is called, in ms of the processor; its file is given as it is."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(content)
-        return CutNetwork(path).measure(repeats)

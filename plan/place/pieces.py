@@ -133,10 +133,11 @@ class CutNetwork:
         return len(self._crossing) - 1
 
     def measure(self, repeats: int = 15, step: Step = no_step) -> list[float]:
-        """The median processor time of each atom in ms, one input at a time, with one thread here.
+        """What each atom takes here in ms, one input at a time, with one thread.
 
-        Atoms run one after the other, each on what the one before made, and are scaled so that together they take what
-        the whole takes. Calls `step` after each of the `repeats`.
+        Atoms run one after the other, each on what the one before made. They have their shares by the medians of their
+        processor time; together they take the time that passes while the whole runs, on the mean, so that a process
+        which is held to a share of a core is as slow as it is. Calls `step` after each of the `repeats`.
         """
         if repeats < 1:
             raise PlanError(f"{self._path}: repeats is {repeats}; give at least 1")
@@ -144,23 +145,27 @@ class CutNetwork:
         whole = session_of(self.whole)
         outputs = list(self._crossing[-1])
         atoms: list[list[float]] = [[] for _ in sessions]
-        together = []
-        for repeat in range(repeats + 1):
+        whole.run(outputs, self._given)  # for warming
+        together = 0.0
+        for _ in range(repeats):
             values: dict[str, Any] = dict(self._given)
             for session, names, times in zip(sessions, self._crossing[1:], atoms, strict=True):
                 begun = time.thread_time()
                 found = session.run(list(names), values)
                 times.append(time.thread_time() - begun)
                 values = dict(zip(names, found, strict=True))
-            begun = time.thread_time()
+            begun = time.perf_counter()
             whole.run(outputs, self._given)
-            together.append(time.thread_time() - begun)
-            if repeat:  # the first is for warming
-                step()
-        medians = [1e3 * float(np.median(times[1:])) for times in atoms]
+            together += time.perf_counter() - begun
+            step()
+        medians = [float(np.median(times)) for times in atoms]
         apart = math.fsum(medians)
-        scale = 1e3 * float(np.median(together[1:])) / apart if apart else 1.0
-        return [scale * one for one in medians]
+        return [1e3 * together / repeats * one / apart if apart else 0.0 for one in medians]
+
+    @property
+    def handed_bytes(self) -> int:
+        """Of what crosses a cut, the median of all."""
+        return int(np.median([layer.output_bytes for layer in (atom[-1] for atom in self.model.atoms[:-1])] or [0]))
 
     def timed(self, atom_ms: Mapping[str, Sequence[float]]) -> Model:
         """The model with times: by node, those of each atom in ms."""

@@ -41,6 +41,7 @@ class Node(Device):
 
     speed: Speed | None = None  # 10^9 multiply-accumulates a second; None: computing takes no time
     cores: Cores | None = None  # of a processor that its piece is held to where the plan is run; None: all
+    call_ms: NotNegative = 0.0  # that a piece takes beside its layers, for each answer: taking and handing on
 
 
 class Cluster(Plain):
@@ -169,6 +170,7 @@ class Problem:
         """Milliseconds [n, m+1, m+1] of computing; infinite where memory does not do."""
         summed = np.array([_summed(row.tolist()) for row in self.atom_ms])
         work = np.maximum(summed[:, None, :] - summed[:, :, None], 0.0)
+        work += np.array([node.call_ms for node in self.cluster.nodes])[:, None, None]
         held = np.array([_room(node) for node in self.cluster.nodes])
         fits = (self.memory[None] <= held[:, None, None]) & np.isfinite(self.memory)[None]
         return np.where(fits, work, np.inf)
@@ -329,7 +331,7 @@ def faults(plan: Placement, model: Model, cluster: Cluster) -> list[str]:
             wrong.append(f"{piece.node}: layers, memory and parameters are {(len(mine), memory, stored)}, not {sizes}")
         if sorted(piece.weights) != sorted(model.held(layer) for layer in mine if layer.parameter_bytes):
             wrong.append(f"{piece.node}: weights are not those of its layers")
-        computing = 0.0
+        computing = node.call_ms
         for layer in mine:
             if node.name in layer.ms:
                 computing += layer.ms[node.name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from edgesight.host.datacenter.application import DataCentre
 from edgesight.host.doors.served import Caller, Code, Refused, Request, Response, Tensor
 from edgesight.host.ray_cluster import joined
 from edgesight.plan.place.model_file import PlannedVersion
+from edgesight.plan.place.on_nodes import Timed
 from edgesight.plan.place.pieces import CutNetwork, session_of
 from edgesight.plan.place.problem import Cluster, Node
 from edgesight.plan.profile import PlanError
@@ -30,6 +31,10 @@ NODES = Cluster(name="two", nodes=tuple(Node(name=name) for name in NAMES), mbps
 SOMEBODY = Caller("somebody")
 
 
+def _timed(path: Path, cut: CutNetwork, nodes: Sequence[Node]) -> dict[str, Timed]:
+    return {node.name: Timed([1.0] * cut.end, 0.5) for node in nodes}
+
+
 class Reader:
     """Plans versions of a network in two pieces."""
 
@@ -39,7 +44,7 @@ class Reader:
     def read(self, path: Path, nodes: Collection[str]) -> Any:
         if self.wrong == "unreadable":
             raise PlanError(f"{path}: is no ONNX file: give one")
-        version = PlannedVersion(path, NODES, nodes, lambda path, cut, names: dict.fromkeys(names, [1.0] * cut.end))
+        version = PlannedVersion(path, NODES, nodes, _timed)
         return _Wrong(version) if self.wrong == "wrong" else version
 
 
