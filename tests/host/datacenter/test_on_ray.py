@@ -21,7 +21,7 @@ from tests.waiting import until
 
 pytest.importorskip("onnx", reason="onnx is not installed: extra `build`")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: extra `datacenter`")
-pytest.importorskip("ray.serve", reason="ray is not installed: extra `ray`")
+serve = pytest.importorskip("ray.serve", reason="ray is not installed: extra `ray`")
 
 from edgesight.host.datacenter.on_ray.place import Place, placed
 from edgesight.host.datacenter.on_ray.settings import Settings
@@ -61,6 +61,7 @@ def test_replicas_answer_as_one_machine_does_bit_for_bit(place: Place, tmp_path:
                 ("net", "READY", ""),
                 ("texts", "READY", ""),
             }
+            assert serve.status().proxies == {}  # nobody but a door lets anybody in
             told = {one.name: one for one in away.measures()}
             assert set(told["model_ready"].values.values()) == {1.0}
 
