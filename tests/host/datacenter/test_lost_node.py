@@ -15,16 +15,16 @@ import httpx
 import numpy as np
 import pytest
 
+from edgesight.host.datacenter.on_ray.place import APPLICATION, Place, placed
+from edgesight.host.datacenter.on_ray.settings import Settings
 from tests.datacenter_program import started
+from tests.host.datacenter.replicas import WIDTH, Load, centre_on, replicas_of, wide
 from tests.host.datacenter.tiny import ask, put, run, scaled
 
 pytest.importorskip("onnx", reason="onnx is not installed: extra `build`")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: extra `datacenter`")
 pytest.importorskip("ray.serve", reason="ray is not installed: extra `ray`")
 
-from edgesight.host.datacenter.on_ray.place import APPLICATION, Place, placed
-from edgesight.host.datacenter.on_ray.settings import Settings
-from tests.host.datacenter.replicas import WIDTH, Load, centre_on, replicas_of, wide
 
 LOAD = 0.4  # of what is answered at most; with a node of three lost, that is 0.6 of what is left
 BACK_WITHIN_S = 20.0

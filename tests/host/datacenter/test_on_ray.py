@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 
 from edgesight.host.datacenter.in_worker import in_worker
+from edgesight.host.datacenter.on_ray.place import Place, placed
+from edgesight.host.datacenter.on_ray.settings import Settings
 from edgesight.host.datacenter.repository import BackEnd
 from edgesight.host.doors.served import Code, Refused, Response
 from edgesight.host.package import Package
+from tests.host.datacenter.replicas import WIDTH, Load, centre_on, losses_of, replicas_of, wide
 from tests.host.datacenter.tiny import ME, ask, centre, gather, put, run, scaled, texts, values
 from tests.split_network import SHAPE, save_network
 from tests.waiting import until
 
 pytest.importorskip("onnx", reason="onnx is not installed: extra `build`")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: extra `datacenter`")
-pytest.importorskip("ray.serve", reason="ray is not installed: extra `ray`")
+serve = pytest.importorskip("ray.serve", reason="ray is not installed: extra `ray`")
 
-from edgesight.host.datacenter.on_ray.place import Place, placed
-from edgesight.host.datacenter.on_ray.settings import Settings
-from tests.host.datacenter.replicas import WIDTH, Load, centre_on, losses_of, replicas_of, wide
 
 DIGITS = Path(__file__).parents[3] / "bitstreams" / "digits"
 
@@ -61,6 +61,7 @@ def test_replicas_answer_as_one_machine_does_bit_for_bit(place: Place, tmp_path:
                 ("net", "READY", ""),
                 ("texts", "READY", ""),
             }
+            assert serve.status().proxies == {}  # nobody but a door lets anybody in
             told = {one.name: one for one in away.measures()}
             assert set(told["model_ready"].values.values()) == {1.0}
 
