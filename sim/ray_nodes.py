@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from edgesight.host.ray_cluster import NODE_LABEL, with_secret
 
+_TRIES: Final = 3  # to begin a node
 _STORE_BYTES: Final = 96 << 20  # of each node, for what is handed from one to another
 
 
@@ -47,9 +48,17 @@ class RayNodes:
 
     def add(self, name: str) -> None:
         """Begin a node."""
-        self._nodes[name] = self._cluster.add_node(
-            num_cpus=self._cpus, labels={NODE_LABEL: name}, object_store_memory=_STORE_BYTES
-        )
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                self._nodes[name] = self._cluster.add_node(
+                    num_cpus=self._cpus, labels={NODE_LABEL: name}, object_store_memory=_STORE_BYTES
+                )
+                return
+            except (
+                Exception
+            ):  # Ray's own share no base class; it waits half a minute for a node, whatever else runs here
+                if not tries_left:
+                    raise
 
     def lose(self, name: str) -> None:
         """End a node's processes at once, as when its power fails."""
