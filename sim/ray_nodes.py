@@ -56,7 +56,7 @@ class RayNodes:
                 return
             except (
                 Exception
-            ):  # Ray's own share no base class; it waits half a minute for a node, whatever else runs here
+            ):  # Ray's share no base class; it waits half a minute for a node, however busy
                 if not tries_left:
                     raise
 
