@@ -79,7 +79,7 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
     inputs = pictures(EQUAL)
     outputs = answers(cut.whole, inputs)
     with RayNodes(NODES) as there, joined(there.address) as library:
-        timed = timed_on(library, network, cut, cluster(NODES).nodes, 25)
+        timed = timed_on(library, cut, cluster(NODES).nodes, 25)
         model = cut.timed({name: one.atom_ms for name, one in timed.items()})
         calls = {name: one.call_ms for name, one in timed.items()}
         alone = place(model, cluster(NODES[:1], calls), "exact")

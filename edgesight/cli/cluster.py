@@ -77,8 +77,8 @@ class _Reader:
         from edgesight.plan.place.model_file import PlannedVersion
         from edgesight.plan.place.on_nodes import timed_on
 
-        def measured(path: Path, cut: CutNetwork, known: Sequence[Node]) -> dict[str, Timed]:
-            return timed_on(self._ray, path, cut, known, self._repeats)
+        def measured(cut: CutNetwork, known: Sequence[Node]) -> dict[str, Timed]:
+            return timed_on(self._ray, cut, known, self._repeats)
 
         version = PlannedVersion(path, self._cluster, nodes, measured)
         first, self._first = self._first, None

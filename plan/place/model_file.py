@@ -17,8 +17,8 @@ from edgesight.plan.place.problem import Cluster, Node, Placement
 from edgesight.plan.profile import PlanError
 
 PLANNING_S: Final = 10.0  # at most
-# What the file's network, cut, takes on these nodes, by name.
-Measure = Callable[[Path, CutNetwork, Sequence[Node]], Mapping[str, Timed]]
+# What a network takes on these nodes, by name.
+Measure = Callable[[CutNetwork, Sequence[Node]], Mapping[str, Timed]]
 
 
 class PlannedVersion:
@@ -33,7 +33,7 @@ class PlannedVersion:
             raise PlanError(
                 f"cluster {cluster.name}: none of its nodes ({names}) is there: start them, and name them so"
             )
-        found = measure(path, self._cut, known)
+        found = measure(self._cut, known)
         self._model = self._cut.timed({name: one.atom_ms for name, one in found.items()})
         calls = [
             node.model_copy(update={"call_ms": found[node.name].call_ms}) if node.name in found else node

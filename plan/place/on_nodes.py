@@ -5,20 +5,19 @@ Words owned here: *call* (what a piece takes beside its layers: taking its input
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from edgesight.host.limits import Limits, hold_this_process
 from edgesight.host.ray_cluster import nodes
-from edgesight.plan.place.pieces import CutNetwork
+from edgesight.plan.place.pieces import Atoms, CutNetwork
 from edgesight.plan.place.problem import Node
+from edgesight.plan.profile import PlanError
 
 _CALLS: Final = 150  # for what one takes
 _ON_THE_WAY: Final = 4  # calls, so that the node never waits for one
@@ -32,23 +31,35 @@ class Timed:
     call_ms: float
 
 
-def timed_on(library: Any, path: Path, cut: CutNetwork, names: Sequence[Node], repeats: int = 15) -> dict[str, Timed]:
-    """By node, what the network at `path`, which `cut` is of, takes there: one node after the other.
+def timed_on(library: Any, cut: CutNetwork, names: Sequence[Node], repeats: int = 15) -> dict[str, Timed]:
+    """By node, what the network takes there; all nodes at the same time, as they will run.
 
-    `library` is Ray's, within the cluster. What the nodes raise comes through.
+    `library` is Ray's, within the cluster. Raises PlanError for a node on which it does not run.
     """
     there = nodes(library)
-    content = path.read_bytes()
+    atoms = library.put(cut.atoms())
     handed = np.zeros(cut.handed_bytes, np.uint8)
     made = library.remote(_Timer)
-    found = {}
-    for node in names:
-        timer = made.options(**there[node.name].here()).remote(node.name, Limits(node.cores, node.memory_bytes))
-        try:
-            atom_ms = library.get(timer.atoms.remote(path.name, content, repeats))
-            _calls(library, timer, handed, _CALLS // 5)
-            found[node.name] = Timed(atom_ms, _calls(library, timer, handed, _CALLS))
-        finally:
+    timers = {
+        node.name: made.options(**there[node.name].here()).remote(node.name, Limits(node.cores, node.memory_bytes))
+        for node in names
+    }
+    try:
+        measuring = {name: timer.measure.remote(atoms, repeats) for name, timer in timers.items()}
+        found = {}
+        for name, timer in timers.items():
+            try:
+                atom_ms = library.get(measuring[name])
+                _calls(library, timer, handed, _CALLS // 5)
+                found[name] = Timed(atom_ms, _calls(library, timer, handed, _CALLS))
+            except library.exceptions.RayError as error:
+                why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+                raise PlanError(
+                    f"node {name}: the network cannot be timed there ({why}): give the node more memory, or look at "
+                    "Ray's log"
+                ) from error
+    finally:
+        for timer in timers.values():
             library.kill(timer)
     return found
 
@@ -73,11 +84,9 @@ class _Timer:
         if limits != Limits():
             hold_this_process(limits, f"node-{node}")
 
-    def atoms(self, name: str, content: bytes, repeats: int) -> list[float]:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            path.write_bytes(content)
-            return CutNetwork(path).measure(repeats)
+    def measure(self, atoms: Atoms, repeats: int) -> list[float]:
+        """As `Atoms.measure`."""
+        return atoms.measure(repeats)
 
     def hand_on(self, tensors: Any) -> Any:
         """As a piece that computes nothing: what it gives is its own."""

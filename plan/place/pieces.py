@@ -13,6 +13,7 @@ import itertools
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,51 @@ from edgesight.plan.profile import PlanError, checked
 from edgesight.plan.split.parts import Graph, Part, Step, no_step
 
 _CHECKS: Final = 2  # inputs for which pieces are held against the whole
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """A network by its atoms, with what it takes to run them; plain data, for whichever machine.
+
+    Attributes:
+        contents: ONNX, in their order.
+        outputs: of each.
+        whole: all of it.
+        given: inputs of the whole.
+    """
+
+    contents: Sequence[bytes]
+    outputs: Sequence[list[str]]
+    whole: bytes
+    given: Mapping[str, np.ndarray]
+
+    def measure(self, repeats: int = 15, step: Step = no_step) -> list[float]:
+        """What each atom takes here in ms, one input at a time, with one thread.
+
+        Atoms run one after the other, each on what the one before made. They have their shares by the medians of their
+        processor time; together they take the time that passes while the whole runs, on the mean, so that a process
+        which is held to a share of a core is as slow as it is. Calls `step` after each of the `repeats`.
+        """
+        if repeats < 1:
+            raise PlanError(f"repeats is {repeats}; give at least 1")
+        sessions, whole = [session_of(content) for content in self.contents], session_of(self.whole)
+        times: list[list[float]] = [[] for _ in sessions]
+        whole.run(self.outputs[-1], dict(self.given))  # for warming
+        together = 0.0
+        for _ in range(repeats):
+            values: dict[str, Any] = dict(self.given)
+            for session, names, taken in zip(sessions, self.outputs, times, strict=True):
+                begun = time.thread_time()
+                found = session.run(names, values)
+                taken.append(time.thread_time() - begun)
+                values = dict(zip(names, found, strict=True))
+            begun = time.perf_counter()
+            whole.run(self.outputs[-1], dict(self.given))
+            together += time.perf_counter() - begun
+            step()
+        medians = [float(np.median(taken)) for taken in times]
+        apart = math.fsum(medians)
+        return [1e3 * together / repeats * one / apart if apart else 0.0 for one in medians]
 
 
 class CutNetwork:
@@ -132,35 +178,10 @@ class CutNetwork:
         """Atoms."""
         return len(self._crossing) - 1
 
-    def measure(self, repeats: int = 15, step: Step = no_step) -> list[float]:
-        """What each atom takes here in ms, one input at a time, with one thread.
-
-        Atoms run one after the other, each on what the one before made. They have their shares by the medians of their
-        processor time; together they take the time that passes while the whole runs, on the mean, so that a process
-        which is held to a share of a core is as slow as it is. Calls `step` after each of the `repeats`.
-        """
-        if repeats < 1:
-            raise PlanError(f"{self._path}: repeats is {repeats}; give at least 1")
-        sessions = [session_of(self.piece(at, at + 1)) for at in range(self.end)]
-        whole = session_of(self.whole)
-        outputs = list(self._crossing[-1])
-        atoms: list[list[float]] = [[] for _ in sessions]
-        whole.run(outputs, self._given)  # for warming
-        together = 0.0
-        for _ in range(repeats):
-            values: dict[str, Any] = dict(self._given)
-            for session, names, times in zip(sessions, self._crossing[1:], atoms, strict=True):
-                begun = time.thread_time()
-                found = session.run(list(names), values)
-                times.append(time.thread_time() - begun)
-                values = dict(zip(names, found, strict=True))
-            begun = time.perf_counter()
-            whole.run(outputs, self._given)
-            together += time.perf_counter() - begun
-            step()
-        medians = [float(np.median(times)) for times in atoms]
-        apart = math.fsum(medians)
-        return [1e3 * together / repeats * one / apart if apart else 0.0 for one in medians]
+    def atoms(self) -> Atoms:
+        """What its times are measured by."""
+        contents = [self.piece(at, at + 1) for at in range(self.end)]
+        return Atoms(contents, [list(names) for names in self._crossing[1:]], self.whole, self._given)
 
     @property
     def handed_bytes(self) -> int:

@@ -31,7 +31,7 @@ NODES = Cluster(name="two", nodes=tuple(Node(name=name) for name in NAMES), mbps
 SOMEBODY = Caller("somebody")
 
 
-def _timed(path: Path, cut: CutNetwork, nodes: Sequence[Node]) -> dict[str, Timed]:
+def _timed(cut: CutNetwork, nodes: Sequence[Node]) -> dict[str, Timed]:
     return {node.name: Timed([1.0] * cut.end, 0.5) for node in nodes}
 
 

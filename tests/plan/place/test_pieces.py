@@ -78,7 +78,7 @@ def test_every_two_cuts_give_what_the_whole_gives_bit_for_bit(cut: CutNetwork) -
 
 
 def test_a_plan_by_measured_times_is_within_its_own_rules_and_runs(cut: CutNetwork) -> None:
-    atom_ms = cut.measure(3)
+    atom_ms = cut.atoms().measure(3)
     assert len(atom_ms) == cut.end
     assert all(ms > 0 for ms in atom_ms)
     model = cut.timed({"a": TIMES, "b": [2 * ms for ms in TIMES], "c": TIMES})
@@ -135,7 +135,7 @@ def test_plans_that_are_for_something_else_are_refused(cut: CutNetwork) -> None:
     with pytest.raises(PlanError, match=r"is none \(.*\): give a plan that is feasible"):
         cut.deployment(refused, there)
     with pytest.raises(PlanError, match="repeats is 0; give at least 1"):
-        cut.measure(0)
+        cut.atoms().measure(0)
 
 
 def test_a_quantised_network_is_cut_too() -> None:
