@@ -12,7 +12,7 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +46,7 @@ SECONDS: Final = 40.0  # of a measurement of throughput
 EQUAL: Final = 1_000  # inputs whose answers are compared
 TIMES, LEAST_PIECE_MS, CLOSE = 2.5, 20.0, 0.15
 _LOAD: Final = 0.5  # of the throughput, while a node is lost
+REPLAN_S: Final = 5.0  # that planning anew may take at most
 _LOST_AFTER_S, _AFTER_S = 10.0, 30.0
 _AS_SHIPPED: Final = """
 import sys, time
@@ -79,12 +80,10 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
     inputs = pictures(EQUAL)
     outputs = answers(cut.whole, inputs)
     with RayNodes(NODES) as there, joined(there.address) as library:
-        timed = timed_on(library, cut, cluster(NODES).nodes, 25)
-        model = cut.timed({name: one.atom_ms for name, one in timed.items()})
-        calls = {name: one.call_ms for name, one in timed.items()}
-        alone = place(model, cluster(NODES[:1], calls), "exact")
-        together = place(model, cluster(NODES, calls), "exact")
-        runs = _Runs(library, cut, model, calls, inputs, outputs)
+        model = cut.timed(timed_on(library, cut, cluster(NODES).nodes, 25))
+        alone = place(model, cluster(NODES[:1]))
+        together = place(model, cluster(NODES))
+        runs = _Runs(library, cut, model, inputs, outputs)
         one = asyncio.run(runs.throughput(alone))
         several = asyncio.run(runs.throughput(together))
         equal = asyncio.run(runs.equal(together))
@@ -107,10 +106,9 @@ def network_at(path: Path) -> Path:
     return path
 
 
-def cluster(names: Sequence[str], call_ms: Mapping[str, float] | None = None) -> Cluster:
-    """Of nodes of these names, all alike but for what a call takes of them."""
-    calls = call_ms or {}
-    nodes = tuple(Node(name=name, cores=CORES, memory_bytes=MEMORY, call_ms=calls.get(name, 0.0)) for name in names)
+def cluster(names: Sequence[str]) -> Cluster:
+    """Of nodes of these names, all alike."""
+    nodes = tuple(Node(name=name, cores=CORES, memory_bytes=MEMORY) for name in names)
     return Cluster(name="here", nodes=nodes, mbps=tuple((MBPS,) * len(names) for _ in names))
 
 
@@ -142,11 +140,10 @@ class _Runs:
         library: Any,
         cut: CutNetwork,
         model: Model,
-        calls: Mapping[str, float],
         inputs: Sequence[Tensors],
         outputs: Sequence[Tensors],
     ) -> None:
-        self._ray, self._cut, self._model, self._calls = library, cut, model, calls
+        self._ray, self._cut, self._model = library, cut, model
         self._inputs, self._outputs = inputs, outputs
 
     @contextlib.asynccontextmanager
@@ -154,8 +151,8 @@ class _Runs:
         own = [piece.node for piece in plan.pieces]  # else one node would soon have others beside it
 
         def replan(names: Collection[str]) -> Deployment:
-            there = cluster([name for name in own if name in names], self._calls)
-            return self._cut.deployment(place(self._model, there, "exact"), there)
+            there = cluster([name for name in own if name in names])
+            return self._cut.deployment(place(self._model, there, seconds=REPLAN_S), there)
 
         pipeline = Pipeline(self._ray, self._cut.deployment(plan, cluster(NODES)), replan)
         await pipeline.start()

@@ -13,7 +13,6 @@ from edgesight.cli.workflow import Ray
 
 if TYPE_CHECKING:
     from edgesight.plan.place.model_file import PlannedVersion
-    from edgesight.plan.place.on_nodes import Timed
     from edgesight.plan.place.pieces import CutNetwork
     from edgesight.plan.place.problem import Cluster, Node, Placement
 
@@ -77,7 +76,7 @@ class _Reader:
         from edgesight.plan.place.model_file import PlannedVersion
         from edgesight.plan.place.on_nodes import timed_on
 
-        def measured(cut: CutNetwork, known: Sequence[Node]) -> dict[str, Timed]:
+        def measured(cut: CutNetwork, known: Sequence[Node]) -> dict[str, list[float]]:
             return timed_on(self._ray, cut, known, self._repeats)
 
         version = PlannedVersion(path, self._cluster, nodes, measured)

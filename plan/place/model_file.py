@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from edgesight.host.cluster.deployment import Deployment
-from edgesight.plan.place.on_nodes import Timed
 from edgesight.plan.place.pieces import CutNetwork
 from edgesight.plan.place.plan import place, replan
 from edgesight.plan.place.problem import Cluster, Node, Placement
 from edgesight.plan.profile import PlanError
 
 PLANNING_S: Final = 10.0  # at most
-# What a network takes on these nodes, by name.
-Measure = Callable[[CutNetwork, Sequence[Node]], Mapping[str, Timed]]
+# What each atom of a network takes on these nodes, by name, in ms.
+Measure = Callable[[CutNetwork, Sequence[Node]], Mapping[str, Sequence[float]]]
 
 
 class PlannedVersion:
@@ -26,20 +25,14 @@ class PlannedVersion:
 
     def __init__(self, path: Path, cluster: Cluster, nodes: Collection[str], measure: Measure) -> None:
         """Of the file at `path`, measured on `nodes`. Raises PlanError."""
-        self._cut = CutNetwork(path)
+        self._cut, self._cluster = CutNetwork(path), cluster
         known = [node for node in cluster.nodes if node.name in nodes]
         if not known:
             names = ", ".join(node.name for node in cluster.nodes)
             raise PlanError(
                 f"cluster {cluster.name}: none of its nodes ({names}) is there: start them, and name them so"
             )
-        found = measure(self._cut, known)
-        self._model = self._cut.timed({name: one.atom_ms for name, one in found.items()})
-        calls = [
-            node.model_copy(update={"call_ms": found[node.name].call_ms}) if node.name in found else node
-            for node in cluster.nodes
-        ]
-        self._cluster = cluster.model_copy(update={"nodes": tuple(calls)})
+        self._model = self._cut.timed(measure(self._cut, known))
         self._plan: Placement | None = None  # the last one
         self._first: Placement | None = None  # that is taken as it is, where all its nodes are there
 

@@ -51,18 +51,17 @@ class Atoms:
     given: Mapping[str, np.ndarray]
 
     def measure(self, repeats: int = 15, step: Step = no_step) -> list[float]:
-        """What each atom takes here in ms, one input at a time, with one thread.
+        """What each atom takes here of the processor in ms, one input at a time, with one thread: medians.
 
-        Atoms run one after the other, each on what the one before made. They have their shares by the medians of their
-        processor time; together they take the time that passes while the whole runs, on the mean, so that a process
-        which is held to a share of a core is as slow as it is. Calls `step` after each of the `repeats`.
+        Atoms run one after the other, each on what the one before made, and are scaled so that together they take what
+        the whole takes. Calls `step` after each of the `repeats`.
         """
         if repeats < 1:
             raise PlanError(f"repeats is {repeats}; give at least 1")
         sessions, whole = [session_of(content) for content in self.contents], session_of(self.whole)
         times: list[list[float]] = [[] for _ in sessions]
         whole.run(self.outputs[-1], dict(self.given))  # for warming
-        together = 0.0
+        together = []
         for _ in range(repeats):
             values: dict[str, Any] = dict(self.given)
             for session, names, taken in zip(sessions, self.outputs, times, strict=True):
@@ -70,13 +69,14 @@ class Atoms:
                 found = session.run(names, values)
                 taken.append(time.thread_time() - begun)
                 values = dict(zip(names, found, strict=True))
-            begun = time.perf_counter()
+            begun = time.thread_time()
             whole.run(self.outputs[-1], dict(self.given))
-            together += time.perf_counter() - begun
+            together.append(time.thread_time() - begun)
             step()
         medians = [float(np.median(taken)) for taken in times]
         apart = math.fsum(medians)
-        return [1e3 * together / repeats * one / apart if apart else 0.0 for one in medians]
+        scale = 1e3 * float(np.median(together)) / apart if apart else 0.0
+        return [scale * one for one in medians]
 
 
 class CutNetwork:
@@ -182,11 +182,6 @@ class CutNetwork:
         """What its times are measured by."""
         contents = [self.piece(at, at + 1) for at in range(self.end)]
         return Atoms(contents, [list(names) for names in self._crossing[1:]], self.whole, self._given)
-
-    @property
-    def handed_bytes(self) -> int:
-        """Of what crosses a cut, the median of all."""
-        return int(np.median([layer.output_bytes for layer in (atom[-1] for atom in self.model.atoms[:-1])] or [0]))
 
     def timed(self, atom_ms: Mapping[str, Sequence[float]]) -> Model:
         """The model with times: by node, those of each atom in ms."""

@@ -18,7 +18,6 @@ from edgesight.host.datacenter.application import DataCentre
 from edgesight.host.doors.served import Caller, Code, Refused, Request, Response, Tensor
 from edgesight.host.ray_cluster import joined
 from edgesight.plan.place.model_file import PlannedVersion
-from edgesight.plan.place.on_nodes import Timed
 from edgesight.plan.place.pieces import CutNetwork, session_of
 from edgesight.plan.place.problem import Cluster, Node
 from edgesight.plan.profile import PlanError
@@ -31,8 +30,8 @@ NODES = Cluster(name="two", nodes=tuple(Node(name=name) for name in NAMES), mbps
 SOMEBODY = Caller("somebody")
 
 
-def _timed(cut: CutNetwork, nodes: Sequence[Node]) -> dict[str, Timed]:
-    return {node.name: Timed([1.0] * cut.end, 0.5) for node in nodes}
+def _timed(cut: CutNetwork, nodes: Sequence[Node]) -> dict[str, list[float]]:
+    return {node.name: [1.0] * cut.end for node in nodes}
 
 
 class Reader:
