@@ -54,9 +54,7 @@ class RayNodes:
                     num_cpus=self._cpus, labels={NODE_LABEL: name}, object_store_memory=_STORE_BYTES
                 )
                 return
-            except (
-                Exception
-            ):  # Ray's share no base class; it waits half a minute for a node, however busy
+            except Exception:  # Ray's share no base class; it waits half a minute for a node, however busy
                 if not tries_left:
                     raise
 
