@@ -134,3 +134,8 @@ def nodes(library: Any) -> Mapping[str, Node]:
             "node:__internal_head__" in resources,
         )
     return {name: node for name, node in found.items() if names[name] == 1}
+
+
+def last_line(error: BaseException) -> str:
+    """What an exception of Ray's comes to: what was raised on the other machine stands last."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -91,7 +91,7 @@ class HostedInPieces:
     def __init__(self, version: Version, library: Any, read: Read, limits: Limits) -> None:
         """Of a version that was found."""
         self.version = version
-        self.name = version.name if version.number == "1" else f"{version.name} (version {version.number})"
+        self.name = version.title
         self.state, self.reason = State.LOADING, ""
         self.inputs: Sequence[TensorForm] = ()
         self.outputs: Sequence[TensorForm] = ()

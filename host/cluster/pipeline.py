@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 from edgesight.host.cluster.deployment import Deployment, Piece, Tensors
 from edgesight.host.cluster.runner import PieceRunner, Told
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.ray_cluster import ClusterError, nodes
+from edgesight.host.ray_cluster import ClusterError, last_line, nodes
 
 LOAD_S: Final = 60.0  # within which a piece is loaded
 SILENT_S: Final = 5.0  # after which a runner that says nothing is lost
@@ -216,7 +216,7 @@ class Pipeline:
             lost = self._lost(generation, error)
             if lost is not None:
                 raise _Lost(lost) from error
-            why = str(error).strip().splitlines()[-1]
+            why = last_line(error)
             raise PipelineError(
                 f"network {generation.deployment.name} fails on these inputs ({why}): ask with others"
             ) from error
@@ -293,7 +293,7 @@ class Pipeline:
             try:
                 await asyncio.wait_for(_awaited(runner.handle.told.remote()), LOAD_S)
             except (exceptions.RayError, asyncio.TimeoutError) as error:
-                lost[runner.piece.node] = _last_line(error)
+                lost[runner.piece.node] = last_line(error)
 
         await asyncio.gather(*map(one, runners))
         if lost:
@@ -384,7 +384,7 @@ class Pipeline:
             try:
                 await self._look(steady)
             except Exception as error:  # Ray's share no base class; its head may be gone for a while
-                logger.warning("network %s: its nodes cannot be looked at (%s)", self._first.name, _last_line(error))
+                logger.warning("network %s: its nodes cannot be looked at (%s)", self._first.name, last_line(error))
 
     async def _look(self, steady: _Steady) -> None:
         generation = self._generation
@@ -433,7 +433,3 @@ def _equal(found: Tensors, expected: Tensors) -> bool:
         and found[name].tobytes() == value.tobytes()
         for name, value in expected.items()
     )
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -37,7 +37,7 @@ class Hosted:
     def __init__(self, version: Version, memory: Memory, limits: Limits) -> None:
         """Of a version that was found; `begin` loads it. Raises ModelError where its file cannot be opened."""
         self.version = version
-        self.name = version.name if version.number == "1" else f"{version.name} (version {version.number})"
+        self.name = version.title
         self.state, self.reason = State.LOADING, ""
         self.inputs: Sequence[TensorForm] = ()
         self.outputs: Sequence[TensorForm] = ()

@@ -93,6 +93,11 @@ class Version:
     identity: tuple[int, ...] = ()  # of the file
 
     @property
+    def title(self) -> str:
+        """The model's name in messages, with its number where that tells something."""
+        return self.name if self.number == "1" else f"{self.name} (version {self.number})"
+
+    @property
     def bytes(self) -> int:
         """Of its file."""
         return self.identity[2] if self.identity else 0

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from edgesight.host.cluster.deployment import Tensors
 from edgesight.host.cluster.runner import PieceRunner, Told
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.ray_cluster import ClusterError, nodes
+from edgesight.host.ray_cluster import ClusterError, last_line, nodes
 from edgesight.host.workflow.execution import Execution, Flow, Operator, Station
 
 LOAD_S: Final = 60.0  # within which a station is loaded
@@ -70,7 +70,7 @@ class Runner:
             await asyncio.wait_for(self.told(), LOAD_S)
         except (self._ray.exceptions.RayError, asyncio.TimeoutError) as error:
             await self.end()
-            raise WorkflowError(f"a station did not load ({_last_line(error)}): look at Ray's log") from error
+            raise WorkflowError(f"a station did not load ({last_line(error)}): look at Ray's log") from error
 
     async def end(self) -> None:
         """Give everything back."""
@@ -92,7 +92,7 @@ class Runner:
         try:
             return await self._through(inputs)
         except self._ray.exceptions.RayError as error:
-            raise WorkflowError(f"a station failed ({_last_line(error)}): ask again, or look at Ray's log") from error
+            raise WorkflowError(f"a station failed ({last_line(error)}): ask again, or look at Ray's log") from error
         finally:
             self._on_way -= 1
 
@@ -168,7 +168,3 @@ def _key(station: Station) -> tuple[str, str]:
 
 def _fits(value: npt.NDArray[np.generic], shape: tuple[int, ...]) -> bool:
     return value.ndim == len(shape) and all(want in (-1, have) for want, have in zip(shape, value.shape, strict=True))
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

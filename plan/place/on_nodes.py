@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgesight.host.ray_cluster import nodes
+from edgesight.host.ray_cluster import last_line, nodes
 from edgesight.plan.place.pieces import Atoms, CutNetwork
 from edgesight.plan.place.problem import Node
 from edgesight.plan.profile import PlanError
@@ -26,9 +26,9 @@ def timed_on(library: Any, cut: CutNetwork, names: Sequence[Node], repeats: int 
         try:
             atom_ms = library.get(tasks[node.name])
         except library.exceptions.RayError as error:
-            why = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise PlanError(
-                f"node {node.name}: the network cannot be timed there ({why}): look at Ray's log, or plan without it"
+                f"node {node.name}: the network cannot be timed there ({last_line(error)}): look at Ray's log, or plan "
+                "without it"
             ) from error
         found[node.name] = [ms / min(node.cores or 1.0, 1.0) for ms in atom_ms]
     return found

@@ -37,7 +37,7 @@ class HostedOnRay:
     def __init__(self, version: Version, place: Place, limits: Limits, everywhere: bool) -> None:
         """Of a version that was found; `everywhere`: all replicas load it, as each has room for it."""
         self.version = version
-        self.name = version.name if version.number == "1" else f"{version.name} (version {version.number})"
+        self.name = version.title
         self.state, self.reason = State.LOADING, ""
         self.inputs: Sequence[TensorForm] = ()
         self.outputs: Sequence[TensorForm] = ()
