@@ -29,10 +29,14 @@ class RayNodes:
         with_secret()
         from ray.cluster_utils import Cluster
 
-        head = {"num_cpus": 0, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
-        for name in self._names:
-            self.add(name)
+        self._cluster = Cluster()
+        try:
+            self._begun(num_cpus=0, include_dashboard=False)  # the first is the head
+            for name in self._names:
+                self.add(name)
+        except BaseException:
+            self._cluster.shutdown()
+            raise
         return self
 
     def __exit__(
@@ -48,15 +52,21 @@ class RayNodes:
 
     def add(self, name: str) -> None:
         """Begin a node."""
-        for tries_left in reversed(range(_TRIES)):
+        self._nodes[name] = self._begun(num_cpus=self._cpus, labels={NODE_LABEL: name})
+
+    def _begun(self, **options: Any) -> Any:
+        tries_left = _TRIES
+        while True:
             try:
-                self._nodes[name] = self._cluster.add_node(
-                    num_cpus=self._cpus, labels={NODE_LABEL: name}, object_store_memory=_STORE_BYTES
-                )
-                return
+                return self._cluster.add_node(object_store_memory=_STORE_BYTES, **options)
             except Exception:  # Ray's share no base class; it waits half a minute for a node, however busy
+                tries_left -= 1
                 if not tries_left:
                     raise
+
+    def id(self, name: str) -> str:
+        """Ray's own name of a node, in hexadecimal."""
+        return str(self._nodes[name].node_id)
 
     def lose(self, name: str) -> None:
         """End a node's processes at once, as when its power fails."""
