@@ -230,7 +230,7 @@ class Audits:
         at, watches = time.time(), self._watches
         known = calibration is watches.calibration
         audit = Audit(
-            id=f"{int(at * 1e3):013d}-{secrets.token_hex(4)}",
+            id=f"{int(at * 1e6):016d}-{secrets.token_hex(4)}",
             at=at,
             calibration=watches.checksum if known else checksum_of(calibration),
             classes=self._classes,

@@ -7,7 +7,6 @@ are nobody's to measure here: whoever plans states them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,11 +17,6 @@ from edgesight.plan.place.graph import Model
 from edgesight.plan.place.problem import Cluster
 from edgesight.plan.profile import PlanError, checked
 from edgesight.plan.workflow.problem import Workflow
-
-
-def memory_here() -> int:
-    """Bytes of memory of this machine, whoever uses them."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def into_cluster(model: Model, ms: float, node: str, memory_bytes: int, cluster: Cluster | None = None) -> Cluster:

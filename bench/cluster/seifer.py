@@ -29,7 +29,8 @@ from edgesight.host.limits import Group, Limits
 from edgesight.host.limits import missing as no_limits
 from edgesight.host.ray_cluster import joined
 from edgesight.plan.place.graph import Model
-from edgesight.plan.place.on_nodes import timed_on
+from edgesight.plan.place.model_file import measured
+from edgesight.plan.place.on_nodes import OnNodes
 from edgesight.plan.place.pieces import CutNetwork, session_of
 from edgesight.plan.place.plan import place
 from edgesight.plan.place.problem import Cluster, Node, Placement
@@ -38,7 +39,7 @@ from edgesight.sim.ray_nodes import RayNodes
 from edgesight.sim.workers import progress
 
 NODES: Final = ("a", "b", "c", "d")
-CORES: Final = 0.3  # of each node
+CORES: Final = 0.2  # of each node; what Ray itself takes of the two or more that are here is not held
 MEMORY: Final = 512 << 20
 MBPS: Final = 1_000.0  # between nodes, as stated: what is handed on goes through this machine's memory
 SIDE: Final = 320  # pixels
@@ -80,10 +81,9 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
     inputs = pictures(EQUAL)
     outputs = answers(cut.whole, inputs)
     with RayNodes(NODES) as there, joined(there.address) as library:
-        model = cut.timed(timed_on(library, cut, cluster(NODES).nodes, 25))
-        alone = place(model, cluster(NODES[:1]))
-        together = place(model, cluster(NODES))
-        runs = _Runs(library, cut, model, inputs, outputs)
+        model, nodes = measured(cut, cluster(), NODES, OnNodes(library, 25))
+        alone, together = place(model, nodes.among(NODES[:1])), place(model, nodes)
+        runs = _Runs(library, cut, model, nodes, inputs, outputs)
         one = asyncio.run(runs.throughput(alone))
         several = asyncio.run(runs.throughput(together))
         equal = asyncio.run(runs.equal(together))
@@ -106,10 +106,10 @@ def network_at(path: Path) -> Path:
     return path
 
 
-def cluster(names: Sequence[str]) -> Cluster:
-    """Of nodes of these names, all alike."""
-    nodes = tuple(Node(name=name, cores=CORES, memory_bytes=MEMORY) for name in names)
-    return Cluster(name="here", nodes=nodes, mbps=tuple((MBPS,) * len(names) for _ in names))
+def cluster() -> Cluster:
+    """Of nodes that are all alike."""
+    nodes = tuple(Node(name=name, cores=CORES, memory_bytes=MEMORY) for name in NODES)
+    return Cluster(name="here", nodes=nodes, mbps=tuple((MBPS,) * len(NODES) for _ in NODES))
 
 
 def pictures(count: int) -> list[Tensors]:
@@ -140,10 +140,11 @@ class _Runs:
         library: Any,
         cut: CutNetwork,
         model: Model,
+        nodes: Cluster,
         inputs: Sequence[Tensors],
         outputs: Sequence[Tensors],
     ) -> None:
-        self._ray, self._cut, self._model = library, cut, model
+        self._ray, self._cut, self._model, self._nodes = library, cut, model, nodes
         self._inputs, self._outputs = inputs, outputs
 
     @contextlib.asynccontextmanager
@@ -151,10 +152,10 @@ class _Runs:
         own = [piece.node for piece in plan.pieces]  # else one node would soon have others beside it
 
         def replan(names: Collection[str]) -> Deployment:
-            there = cluster([name for name in own if name in names])
+            there = self._nodes.among([name for name in own if name in names])
             return self._cut.deployment(place(self._model, there, seconds=REPLAN_S), there)
 
-        pipeline = Pipeline(self._ray, self._cut.deployment(plan, cluster(NODES)), replan)
+        pipeline = Pipeline(self._ray, self._cut.deployment(plan, self._nodes), replan)
         await pipeline.start()
         try:
             yield pipeline

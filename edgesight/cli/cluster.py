@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +13,7 @@ from edgesight.cli.workflow import Ray
 
 if TYPE_CHECKING:
     from edgesight.plan.place.model_file import PlannedVersion
-    from edgesight.plan.place.pieces import CutNetwork
-    from edgesight.plan.place.problem import Cluster, Node, Placement
+    from edgesight.plan.place.problem import Cluster, Placement
 
 group = typer.Typer(no_args_is_help=True, help="One network over several small nodes, which are a Ray cluster's.")
 
@@ -74,12 +73,9 @@ class _Reader:
     def read(self, path: Path, nodes: Collection[str]) -> PlannedVersion:
         """The version that the file at `path` has."""
         from edgesight.plan.place.model_file import PlannedVersion
-        from edgesight.plan.place.on_nodes import timed_on
+        from edgesight.plan.place.on_nodes import OnNodes
 
-        def measured(cut: CutNetwork, known: Sequence[Node]) -> dict[str, list[float]]:
-            return timed_on(self._ray, cut, known, self._repeats)
-
-        version = PlannedVersion(path, self._cluster, nodes, measured)
+        version = PlannedVersion(path, self._cluster, nodes, OnNodes(self._ray, self._repeats))
         first, self._first = self._first, None
         if first is not None:
             version.begin_with(first)

@@ -5,34 +5,57 @@ Words owned here: *version* (of a file: what it held when it was read).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from edgesight.host.cluster.deployment import Deployment
+from edgesight.plan.place.graph import Model
 from edgesight.plan.place.pieces import CutNetwork
 from edgesight.plan.place.plan import place, replan
 from edgesight.plan.place.problem import Cluster, Node, Placement
 from edgesight.plan.profile import PlanError
 
 PLANNING_S: Final = 10.0  # at most
-# What each atom of a network takes on these nodes, by name, in ms.
-Measure = Callable[[CutNetwork, Sequence[Node]], Mapping[str, Sequence[float]]]
+
+
+class Meter(Protocol):
+    """Measures on a cluster's nodes; raises PlanError."""
+
+    def atom_ms(self, cut: CutNetwork, named: Sequence[Node]) -> Mapping[str, Sequence[float]]:
+        """By node, what each atom of a network takes."""
+
+    def call_ms(self, named: Sequence[Node], size: int) -> Mapping[str, float]:
+        """By node, what taking and giving tensors of `size` bytes takes."""
+
+
+def measured(cut: CutNetwork, cluster: Cluster, nodes: Collection[str], meter: Meter) -> tuple[Model, Cluster]:
+    """The network, and the cluster, with the times that it takes on those `nodes` that are the cluster's.
+
+    What a node takes beside the layers (`call_ms`) hangs on the size of what is handed on: it is measured for what
+    crosses the cuts of the plan that leaves it out. Where the cluster states it, it stays. Raises PlanError.
+    """
+    there = cluster.among(nodes)
+    model = cut.timed(meter.atom_ms(cut, there.nodes))
+    crossing = [piece.transfer_bytes for piece in place(model, there, seconds=PLANNING_S).pieces[:-1]]
+    unstated = [node for node in there.nodes if not node.call_ms]
+    if not crossing or not unstated:
+        return model, cluster
+    call_ms = meter.call_ms(unstated, sum(crossing) // len(crossing))
+    timed = [
+        node.model_copy(update={"call_ms": call_ms[node.name]}) if node.name in call_ms else node
+        for node in cluster.nodes
+    ]
+    return model, cluster.model_copy(update={"nodes": tuple(timed)})
 
 
 class PlannedVersion:
     """One version, whose pieces can be planned for any of a cluster's nodes."""
 
-    def __init__(self, path: Path, cluster: Cluster, nodes: Collection[str], measure: Measure) -> None:
+    def __init__(self, path: Path, cluster: Cluster, nodes: Collection[str], meter: Meter) -> None:
         """Of the file at `path`, measured on `nodes`. Raises PlanError."""
-        self._cut, self._cluster = CutNetwork(path), cluster
-        known = [node for node in cluster.nodes if node.name in nodes]
-        if not known:
-            names = ", ".join(node.name for node in cluster.nodes)
-            raise PlanError(
-                f"cluster {cluster.name}: none of its nodes ({names}) is there: start them, and name them so"
-            )
-        self._model = self._cut.timed(measure(self._cut, known))
+        self._cut = CutNetwork(path)
+        self._model, self._cluster = measured(self._cut, cluster, nodes, meter)
         self._plan: Placement | None = None  # the last one
         self._first: Placement | None = None  # that is taken as it is, where all its nodes are there
 
@@ -49,12 +72,7 @@ class PlannedVersion:
         first, self._first = self._first, None
         if first is not None and {piece.node for piece in first.pieces} <= set(nodes):
             return first
-        cluster = self._cluster
-        for node in self._cluster.nodes:
-            if node.name not in nodes and len(cluster.nodes) > 1:
-                cluster = cluster.without(node.name)
-        if cluster.nodes[0].name not in nodes:
-            raise PlanError(f"cluster {cluster.name}: none of its nodes is there: start one")
+        cluster = self._cluster.among(nodes)
         previous = self._plan
         made = (
             place(self._model, cluster, seconds=PLANNING_S)

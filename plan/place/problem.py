@@ -10,7 +10,7 @@ cut: 0 is the input, the last one the answer), *beta* (the bottleneck, ms).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal
@@ -76,7 +76,14 @@ class Cluster(Plain):
             raise PlanError(
                 f"lost node {lost}: is the only one of cluster {self.name}; nothing is left to plan for; add a node"
             )
-        kept = [index for index, name in enumerate(names) if name != lost]
+        return self.among([name for name in names if name != lost])
+
+    def among(self, names: Collection[str]) -> Cluster:
+        """The part of it whose nodes are among these; raises PlanError where none is."""
+        kept = [index for index, node in enumerate(self.nodes) if node.name in names]
+        if not kept:
+            known = ", ".join(node.name for node in self.nodes)
+            raise PlanError(f"cluster {self.name}: none of its nodes ({known}) is there: start them, and name them so")
         return Cluster(
             name=self.name,
             nodes=tuple(self.nodes[index] for index in kept),

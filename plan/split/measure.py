@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -135,6 +136,7 @@ class Whole:
 
     ms: float
     load_ms: float  # until ONNX Runtime had it ready
+    memory_bytes: int  # of the machine, whoever uses them
     origin: str  # how and on what it was measured, in words
 
 
@@ -154,7 +156,25 @@ def measure_whole(
     _check_counts(path, repeats, threads)
     graph = Graph(path, threads)
     ms, load_ms = graph.run_whole(repeats, graph.sample(inputs or {}, shapes or {}), step)
-    return Whole(ms, load_ms, ", ".join([f"{path.name} in one piece", f"median of {repeats} runs", *_where(threads)]))
+    origin = ", ".join([f"{path.name} in one piece", f"median of {repeats} runs", *_where(threads)])
+    return Whole(ms, load_ms, memory_here(), origin)
+
+
+def measure_shapes(
+    path: Path,
+    *,
+    shapes: Sequence[Mapping[str, Sequence[int]]],
+    repeats: int = 15,
+    threads: int = 1,
+    step: Step = no_step,
+) -> list[Whole]:
+    """As `measure_whole`, for each of these `shapes` of the inputs."""
+    return [measure_whole(path, repeats=repeats, threads=threads, shapes=given, step=step) for given in shapes]
+
+
+def memory_here() -> int:
+    """Bytes of memory of this machine, whoever uses them."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _check_counts(path: Path, repeats: int, threads: int) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 from rich.console import Console
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from edgesight.plan.adapt.data import Model
     from edgesight.plan.split.measured import MeasuredNetwork
     from edgesight.plan.split.parts import Step
+
+Found = TypeVar("Found")
 
 _OBTAINED = f"one of {', '.join(get_args(Obtained))}"
 ACCURACY_OBTAINED = typer.Option(
@@ -64,6 +67,18 @@ class _Asked:
     threads: int
     inputs: dict[str, np.ndarray]
     shapes: dict[str, tuple[int, ...]]
+    ray: str | None  # the cluster in which `device` is the node to measure on; None: here
+
+    def measured(self, measure: Callable[..., Found], runs: int) -> Found:
+        """What `measure(network, step=...)` finds, which makes so many `runs`, where the network is to be measured."""
+        if self.ray is None:
+            with _steps(self.network.name, runs) as step:
+                return measure(self.network, step=step)
+        from edgesight.host.ray_cluster import joined
+        from edgesight.plan.on_node import measured_on
+
+        with joined(self.ray) as library:
+            return measured_on(library, self.device, self.network, measure)
 
     @property
     def runs(self) -> dict[str, Any]:
@@ -104,6 +119,13 @@ def profile(  # noqa: PLR0913 - a command's options are its surface
             "--datacenter-factor", help="With split: the data centre's times as a factor of these, so projected."
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Measure on node --device of the Ray cluster whose head is at HOST:PORT, or `auto`; default: here.",
+        ),
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Runs, of which the medians count.")] = 15,
     threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
     input_bits: Annotated[
@@ -129,11 +151,13 @@ def profile(  # noqa: PLR0913 - a command's options are its surface
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Measure a network on this machine, or take a kernel's stages from its simulated RTL, for a planner to read.
+    """Measure a network, or take a kernel's stages from its simulated RTL, for a planner to read.
 
     For profile-join and split every layer is measured, and every output of the network is an exit. For place, workflow
     and adapt the network runs in one piece, and the times go into that planner's file; what it states of links, rates,
     prices and accuracies stays. Of a kernel package the Verilated library is run, which `edgesight verilate` builds.
+    With --ray the network is sent to a node, which was begun by `ray start --labels edgesight-node=NAME`, and is
+    measured there.
     """
     from edgesight.plan.profile import PlanError, write
 
@@ -142,7 +166,7 @@ def profile(  # noqa: PLR0913 - a command's options are its surface
         "--accuracy-obtained": accuracy_obtained, "--datacenter-factor": datacenter_factor, "--shape": shape,
         "--input-bits": input_bits, "--tensor-bits": tensor_bits,
     }  # fmt: skip
-    _check_options(reader, {option for option, value in used.items() if value is not None}, network)
+    _check_options(reader, {option for option, value in used.items() if value is not None}, network, ray)
     _check_out(reader, out)
     asked = _Asked(
         network,
@@ -151,6 +175,7 @@ def profile(  # noqa: PLR0913 - a command's options are its surface
         threads,
         dict(array_of(text) for text in given or []),
         dict(shape_of(text) for text in shape or []),
+        ray,
     )
     console = Console(stderr=json_)
     made: BaseModel
@@ -191,7 +216,7 @@ def profile(  # noqa: PLR0913 - a command's options are its surface
         print_json(made)
 
 
-def _check_options(reader: Reader, used: set[str], network: Path) -> None:
+def _check_options(reader: Reader, used: set[str], network: Path, ray: str | None) -> None:
     from edgesight.plan.profile import PlanError
 
     for option in sorted(used - set(_TAKES[reader])):
@@ -201,6 +226,8 @@ def _check_options(reader: Reader, used: set[str], network: Path) -> None:
         return
     if used & {"--input", "--shape"}:
         raise PlanError("--input, --shape: a kernel package says what its input is; leave them out")
+    if ray is not None:
+        raise PlanError(f"--ray: {network} is a kernel package, whose RTL is simulated here; leave it out")
     if reader in (Reader.PLACE, Reader.ADAPT):
         raise PlanError(
             f"{network}: is a kernel package, a fabric for one network: `plan {reader.value}` plans machines that run "
@@ -242,25 +269,22 @@ def _measured(asked: _Asked, input_bits: int | None = None, tensor_bits: int | N
         from edgesight.host.package import Package
 
         return measure_package(Package.load(asked.network), asked.device)
-    with _steps(asked.network.name, asked.repeats) as step:
-        return measure_onnx(
-            asked.network, asked.device, input_bits=input_bits, tensor_bits=tensor_bits, step=step, **asked.runs
-        )
+    measure = partial(measure_onnx, device=asked.device, input_bits=input_bits, tensor_bits=tensor_bits, **asked.runs)
+    return asked.measured(measure, asked.repeats)
 
 
 def _for_place(asked: _Asked, into: Path | None, console: Console) -> BaseModel:
-    from edgesight.plan.measured_files import into_cluster, memory_here
+    from edgesight.plan.measured_files import into_cluster
     from edgesight.plan.place.graph import read_onnx
     from edgesight.plan.place.problem import Cluster
     from edgesight.plan.profile import read
-    from edgesight.plan.split.measure import measure_whole
+    from edgesight.plan.split.measure import measure_whole, memory_here
 
     cluster = None if into is None else read(into, Cluster)
     model = read_onnx(asked.network)
     into_cluster(model, 1.0, asked.device, memory_here(), cluster)  # refuses what cannot be before it takes time
-    with _steps(asked.network.name, asked.repeats) as step:
-        whole = measure_whole(asked.network, step=step, **asked.runs)
-    made = into_cluster(model, whole.ms, asked.device, memory_here(), cluster)
+    whole = asked.measured(partial(measure_whole, **asked.runs), asked.repeats)
+    made = into_cluster(model, whole.ms, asked.device, whole.memory_bytes, cluster)
     (node,) = (node for node in made.nodes if node.name == asked.device)
     console.print(
         f"{whole.origin} (measured): {whole.ms:.4g} ms, which is {node.speed:.4g} * 10^9 multiply-accumulates a second "
@@ -268,7 +292,7 @@ def _for_place(asked: _Asked, into: Path | None, console: Console) -> BaseModel:
         markup=False,
     )
     console.print(
-        f"Memory {node.memory_bytes} bytes: what the file states, or else all of this machine's. Bandwidths: not "
+        f"Memory {node.memory_bytes} bytes: what the file states, or else all of the machine's. Bandwidths: not "
         "measured.",
         markup=False,
     )
@@ -288,8 +312,7 @@ def _for_workflow(asked: _Asked, into: Path, operator: str, variant: str, consol
         measured = _measured(asked)
         ms, origin, obtained = sum(layer.ms for layer in measured.layers), measured.origin, measured.obtained
     else:
-        with _steps(asked.network.name, asked.repeats) as step:
-            whole = measure_whole(asked.network, step=step, **asked.runs)
+        whole = asked.measured(partial(measure_whole, **asked.runs), asked.repeats)
         ms, origin = whole.ms, whole.origin
     made = into_workflow(found, asked.device, operator, variant, ms, obtained)
     console.print(
@@ -305,23 +328,21 @@ def _for_adapt(asked: _Asked, into: Path, network: str, console: Console) -> Bas
 
     from edgesight.plan.adapt.data import read_situation
     from edgesight.plan.measured_files import into_situation, models_of
-    from edgesight.plan.split.measure import measure_whole
+    from edgesight.plan.split.measure import measure_shapes
     from edgesight.plan.split.parts import square_inputs
 
     situation = read_situation(into)
     models = models_of(situation, network)
     wanted = [(model, batch) for model in models for batch in sorted(model.latency_ms)]
     shapes = square_inputs(asked.network, [(batch, model.input_px) for model, batch in wanted])
+    measure = partial(measure_shapes, shapes=shapes, repeats=asked.repeats, threads=asked.threads)
+    wholes = asked.measured(measure, asked.repeats * len(wanted))
     found: dict[str, dict[int, float]] = {model.name: {} for model in models}
-    loads, origin = [], ""
-    with _steps(asked.network.name, asked.repeats * len(wanted)) as step:
-        for (model, batch), given in zip(wanted, shapes, strict=True):
-            whole = measure_whole(asked.network, repeats=asked.repeats, threads=asked.threads, shapes=given, step=step)
-            found[model.name][batch] = whole.ms
-            loads.append(whole.load_ms)
-            origin = whole.origin
-    made = into_situation(situation, network, found, median(loads), f"{network} on {asked.device}: {origin}")
-    _print_models(network, models, found, median(loads), origin, console)
+    for (model, batch), whole in zip(wanted, wholes, strict=True):
+        found[model.name][batch] = whole.ms
+    load_ms, origin = median(whole.load_ms for whole in wholes), wholes[-1].origin
+    made = into_situation(situation, network, found, load_ms, f"{network} on {asked.device}: {origin}")
+    _print_models(network, models, found, load_ms, origin, console)
     return made
 
 
