@@ -128,6 +128,14 @@ class Group:
                 ) from error
 
 
+@contextlib.contextmanager
+def held(cores: float) -> Iterator[None]:
+    """This process is held to so many cores, alone. Raises LimitsError."""
+    with Group(Limits(cores=cores)) as group:
+        group.hold(os.getpid())
+        yield
+
+
 def hold_this_process(limits: Limits, name: str) -> None:
     """Hold this process for the rest of its life, with all others of the group `name` on this machine.
 

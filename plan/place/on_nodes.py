@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.limits import held
 from edgesight.host.ray_cluster import last_line, nodes
 from edgesight.plan.place.pieces import Atoms, CutNetwork
 from edgesight.plan.place.problem import Node
 from edgesight.plan.profile import PlanError
 
-_CALLS: Final = 40  # for which what one takes is counted
-_FIRST_CALLS: Final = 5  # that warm up
+_CALLS: Final = 60  # for which what one takes is counted
+_FIRST_CALLS: Final = 10  # that warm up
+_AT_ONCE: Final = 3  # so that another waits while one is taken
+
+Found = TypeVar("Found")
 
 
 class OnNodes:
-    """Measures on nodes, all at the same time.
-
-    A node that is held to a share of a core is not held while it is measured: it counts with its processor time over
-    that share.
-    """
+    """Measures on nodes, all at the same time. What measures is held to a node's cores, and to nothing else."""
 
     def __init__(self, library: Any, repeats: int = 15) -> None:
         """Within the cluster that Ray's `library` has joined; the network is run `repeats` times."""
@@ -36,56 +38,90 @@ class OnNodes:
         """
         atoms, there = self._ray.put(cut.atoms()), nodes(self._ray)
         made = self._ray.remote(_measured)
-        tasks = {
-            node.name: made.options(**there[node.name].here(), max_retries=0).remote(atoms, self._repeats)
-            for node in named
-        }
-        found = {node.name: self._got(node, tasks[node.name]) for node in named}
-        return {node.name: [_held(node, ms) for ms in found[node.name]] for node in named}
+
+        def one(node: Node) -> list[float]:
+            task = made.options(**there[node.name].here(), max_retries=0)
+            found: list[float] = self._ray.get(task.remote(atoms, self._repeats, _share(node)))
+            return found
+
+        return self._on_each(named, one)
 
     def call_ms(self, named: Sequence[Node], size: int) -> dict[str, float]:
         """By node, what taking a tensor of `size` bytes and giving another one takes there, in ms.
 
         Raises PlanError for a node that does not answer.
         """
-        there, made = nodes(self._ray), self._ray.remote(_Calls)
-        actors = {node.name: made.options(**there[node.name].here()).remote() for node in named}
-        value = np.zeros(size, np.uint8)
-        for place in range(_FIRST_CALLS + _CALLS):
-            if place == _FIRST_CALLS:
-                begun = {node.name: self._got(node, actors[node.name].processor_s.remote()) for node in named}
-            # Each is sent anew, as Ray sends tensors of this size.
-            tasks = {node.name: actors[node.name].run.remote(value) for node in named}
-            self._ray.wait(list(tasks.values()), num_returns=len(tasks), fetch_local=False)
-        ended = {node.name: self._got(node, actors[node.name].processor_s.remote()) for node in named}
-        for actor in actors.values():
-            self._ray.kill(actor)
-        return {node.name: _held(node, 1e3 * (ended[node.name] - begun[node.name]) / _CALLS) for node in named}
+        there, made, value = nodes(self._ray), self._ray.remote(_Calls), np.zeros(size, np.uint8)
 
-    def _got(self, node: Node, task: Any) -> Any:
-        try:
-            return self._ray.get(task)
-        except self._ray.exceptions.RayError as error:
-            raise PlanError(
-                f"node {node.name}: the network cannot be timed there ({last_line(error)}): look at Ray's log, or plan "
-                "without it"
-            ) from error
+        def one(node: Node) -> float:
+            actor = made.options(**there[node.name].here()).remote()
+            try:
+                return self._call_ms(actor, value, _share(node))
+            finally:
+                self._ray.kill(actor)
+
+        return self._on_each(named, one)
+
+    def _call_ms(self, actor: Any, value: npt.NDArray[np.uint8], cores: float | None) -> float:
+        def calls(count: int) -> None:
+            waiting: list[Any] = []
+            for _ in range(count):
+                waiting.append(actor.run.remote(value))  # sent anew each time, as Ray sends tensors of this size
+                if len(waiting) >= _AT_ONCE:
+                    _, waiting = self._ray.wait(waiting, fetch_local=False)
+            self._ray.wait(waiting, num_returns=len(waiting), fetch_local=False)
+
+        calls(_FIRST_CALLS)
+        self._ray.get(actor.begin.remote(cores))
+        calls(_CALLS)
+        return 1e3 * float(self._ray.get(actor.end.remote())) / _CALLS
+
+    def _on_each(self, named: Sequence[Node], measure: Callable[[Node], Found]) -> dict[str, Found]:
+        def one(node: Node) -> Found:
+            try:
+                return measure(node)
+            except self._ray.exceptions.RayError as error:
+                raise PlanError(
+                    f"node {node.name}: the network cannot be timed there ({last_line(error)}): look at Ray's log, or "
+                    "plan without it"
+                ) from error
+
+        with ThreadPoolExecutor(len(named)) as threads:
+            return dict(zip((node.name for node in named), threads.map(one, named), strict=True))
 
 
-def _held(node: Node, processor_ms: float) -> float:
-    return processor_ms / min(node.cores or 1.0, 1.0)
+def _share(node: Node) -> float | None:
+    """Of the one core that a piece can use."""
+    return None if node.cores is None or node.cores >= 1 else node.cores
 
 
-def _measured(atoms: Atoms, repeats: int) -> list[float]:
-    return atoms.measure(repeats)
+def _measured(atoms: Atoms, repeats: int, cores: float | None) -> list[float]:
+    return atoms.measure(repeats, cores)
 
 
 class _Calls:
     """What a piece does beside its layers."""
 
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._cores: float | None = None
+        self._begun = 0.0
+
     def run(self, tensor: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         return tensor.copy()
 
-    def processor_s(self) -> float:
-        """Of all threads of its process, of which Ray has some."""
-        return time.process_time()
+    def begin(self, cores: float | None) -> None:
+        """Count from now on, held to so many cores."""
+        if cores is not None:
+            self._stack.enter_context(held(cores))
+        self._cores = cores
+        self._begun = self._now()
+
+    def end(self) -> float:
+        """Seconds since then: by the clock where it is held, else of the processor, which others cannot lengthen."""
+        took = self._now() - self._begun
+        self._stack.close()
+        return took
+
+    def _now(self) -> float:
+        return time.process_time() if self._cores is None else time.monotonic()

@@ -24,12 +24,12 @@ from edgesight.host.cluster.deployment import Deployment, Piece
 from edgesight.host.doors.served import TensorForm
 from edgesight.host.doors.tensors import DATATYPES
 from edgesight.host.files import sha256
-from edgesight.host.limits import Limits
+from edgesight.host.limits import Limits, held
 from edgesight.plan.extract import extracted
 from edgesight.plan.place.graph import INPUT, Layer, Model, producers, read_onnx, working_bytes
 from edgesight.plan.place.problem import Cluster, Placement
 from edgesight.plan.profile import PlanError, checked
-from edgesight.plan.split.parts import Graph, Part, Step, no_step
+from edgesight.plan.split.parts import Graph, Part
 
 _CHECKS: Final = 2  # inputs for which pieces are held against the whole
 
@@ -50,11 +50,13 @@ class Atoms:
     whole: bytes
     given: Mapping[str, np.ndarray]
 
-    def measure(self, repeats: int = 15, step: Step = no_step) -> list[float]:
-        """What each atom takes here of the processor in ms, one input at a time, with one thread: medians.
+    def measure(self, repeats: int = 15, cores: float | None = None) -> list[float]:
+        """What each atom takes here in ms, one input at a time, with one thread.
 
         Atoms run one after the other, each on what the one before made, and are scaled so that together they take what
-        the whole takes. Calls `step` after each of the `repeats`.
+        the whole takes: of the processor (medians), or by the clock where this process is held to `cores` meanwhile,
+        which takes more than the processor's time over the share. Raises PlanError, or LimitsError where it cannot be
+        held.
         """
         if repeats < 1:
             raise PlanError(f"repeats is {repeats}; give at least 1")
@@ -72,11 +74,16 @@ class Atoms:
             begun = time.thread_time()
             whole.run(self.outputs[-1], dict(self.given))
             together.append(time.thread_time() - begun)
-            step()
         medians = [float(np.median(taken)) for taken in times]
+        all_s = float(np.median(together))
+        if cores is not None:
+            with held(cores):
+                begun = time.monotonic()
+                for _ in range(repeats):
+                    whole.run(self.outputs[-1], dict(self.given))
+                all_s = (time.monotonic() - begun) / repeats
         apart = math.fsum(medians)
-        scale = 1e3 * float(np.median(together)) / apart if apart else 0.0
-        return [scale * one for one in medians]
+        return [1e3 * all_s / apart * one if apart else 0.0 for one in medians]
 
 
 class CutNetwork:
