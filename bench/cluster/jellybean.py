@@ -181,8 +181,7 @@ async def _latency_ms(library: Any, operator: str, cut: CutNetwork, worker: str,
     taken = {f"{name}-source": name for name in names[0]}
     sources = dict(zip(taken, cut.inputs, strict=True))
     flows = [Flow(source, operator, None, worker, 1.0) for source in taken]
-    rates = dict.fromkeys(sources, 1.0)
-    alone = Execution(sources, rates, [Operator(operator, "", taken)], [station], flows, operator)
+    alone = Execution(sources, [Operator(operator, "", taken)], [station], flows, operator)
     if operator == JOIN:
         messages = [{source: np.zeros((1, 10), np.float32) for source in sources}]
     else:

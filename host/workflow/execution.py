@@ -53,7 +53,6 @@ class Execution:
 
     Attributes:
         sources: what a request has of each, without the batch where it is left open.
-        rates: requests a second that each source brings.
         operators: each behind all that it takes from.
         stations: as many as operators have workers.
         flows: as planned.
@@ -61,7 +60,6 @@ class Execution:
     """
 
     sources: Mapping[str, TensorForm]
-    rates: Mapping[str, float]
     operators: Sequence[Operator]
     stations: Sequence[Station]
     flows: Sequence[Flow]

@@ -59,11 +59,6 @@ class PlannedVersion:
         self._plan: Placement | None = None  # the last one
         self._first: Placement | None = None  # that is taken as it is, where all its nodes are there
 
-    @property
-    def version(self) -> str:
-        """That tells it from others."""
-        return self._cut.model.version
-
     def plan(self, nodes: Collection[str]) -> Placement:
         """For those of the cluster's nodes that are among these; what lay where before stays, as far as it can.
 

@@ -80,5 +80,4 @@ def execution(workflow: Workflow, plan: WorkflowPlan, models: Mapping[tuple[str,
                 names = [port.name for port in cut.inputs], [port.name for port in cut.outputs]
                 stations.append(Station(name, Piece(one.worker, cut.whole, *names, held)))
     flows = [Flow(one.source, one.target, one.source_worker, one.target_worker, one.rate) for one in plan.flows]
-    rates = {source.name: source.rate for source in workflow.sources}
-    return Execution(sources, rates, operators, stations, flows, workflow.sink)
+    return Execution(sources, operators, stations, flows, workflow.sink)

@@ -38,7 +38,6 @@ def test_each_assignment_is_a_station_and_each_edge_leads_to_an_input(networks: 
     assert placed == sorted((one.operator, one.worker) for one in made.assignments)
     assert sum(operator == "left" for operator, _ in placed) == 2  # one worker is too slow for 30 a second
     assert {name: form.shape for name, form in run.sources.items()} == {"left-eye": (1, 4), "right-eye": (1, 3)}
-    assert run.rates == {"left-eye": 30.0, "right-eye": 30.0}
 
 
 def test_a_workers_limits_are_its_stations(networks: Path) -> None:
