@@ -1,14 +1,17 @@
 """JellyBean, executed: a workflow of two branches that meet, planned from what its networks take here, then run so.
 
 A garment and the digit on its label are looked at by two operators, of three networks each; a third puts both together.
-Workers are Ray's nodes on this machine: cheap ones held to a small share of a core, dear ones to a larger. A worker's
-latency is the processor time that a message takes of it, handing on included, over its share of a core.
+Workers are Ray's nodes on this machine: cheap ones held to a small share of a core, dear ones to a larger. A message
+takes of a worker the processor's time of its process, handing on included, over its share of a core; it is measured at
+the workflow's rate, or at a pace that leaves the worker some rest. The plan is told `RESERVE` times that, since a queue
+grows where no time is left over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +40,7 @@ from edgesight.quant.splits import DataSet
 from edgesight.sim.ray_nodes import RayNodes
 from edgesight.sim.workers import progress
 
-BOX, CENTRE = Limits(cores=0.15), Limits(cores=0.5)
+BOX, CENTRE = Limits(cores=0.1), Limits(cores=0.3)
 WORKERS: Final = {"box-0": BOX, "box-1": BOX, "box-2": BOX, "centre-0": CENTRE, "centre-1": CENTRE}
 DOLLARS: Final = {BOX: 0.05, CENTRE: 0.30}  # an hour, as stated
 LINK_DOLLARS: Final = 0.1  # a GiB from a box to the centre, as stated
@@ -47,9 +50,12 @@ JOIN: Final = "together"
 TIMES_A_BOX: Final = 1.3  # the rate, in what a box does of the middle network for garments: one box is too slow for it
 BELOW_BEST: Final = 0.02  # accuracy that is asked for
 SECONDS: Final = 60.0
+RESERVE: Final = 1.25
 PROFILED: Final = 300  # messages for a latency
+PACE: Final = 0.6  # at which that is measured at most, of what it does where another always waits
 SUSTAINED, CLOSE = 0.99, 0.10
 _PAIRS: Final = 20_000  # of pictures, on which accuracies of pairs are measured
+_PRESSED: Final = 3  # messages at once, so that another waits while one is taken
 _SLOWER: Final = 2.0  # times as slow at the end as in the middle: then a queue grows
 
 
@@ -78,8 +84,8 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
         if key[0] != JOIN
     }
     with RayNodes(list(WORKERS)) as there, joined(there.address) as library:
-        latency_ms = asyncio.run(profiled(library, networks_of, data))
-        workflow = workflow_of(latency_ms, right, data)
+        rate, latency_ms = asyncio.run(profiled(library, networks_of, data))
+        workflow = workflow_of(rate, latency_ms, right, data)
         made = plan(workflow, method="exact")
         run = execution(workflow, made, models)
         ran = asyncio.run(_ran(library, run, workflow.sources[0].rate, data))
@@ -163,19 +169,31 @@ def answers_right(
 
 async def profiled(
     library: Any, networks_of: Mapping[tuple[str, str], CutNetwork], data: Mapping[str, DataSet]
-) -> dict[tuple[str, str, Limits], float]:
-    """Milliseconds that a message takes of a worker held to each of the limits, by operator and variant too."""
+) -> tuple[float, dict[tuple[str, str, Limits], float]]:
+    """The workflow's rate, and ms that a message takes of a worker by operator, variant and what the worker is held to.
+
+    The rate follows from what a box takes of one of the networks.
+    """
     found = {}
     with progress() as bar:
-        task = bar.add_task("latencies of the networks", total=2 * len(networks_of))
-        for (operator, variant), cut in networks_of.items():
+        task = bar.add_task("latencies of the networks", total=2 * len(networks_of) + 1)
+
+        async def one(operator: str, variant: str, worker: str, most_per_s: float) -> float:
+            cut = networks_of[operator, variant]
+            took = await _latency_ms(library, operator, cut, worker, data, most_per_s)
+            bar.advance(task)
+            return took
+
+        rate = round(TIMES_A_BOX * 1e3 / (RESERVE * await one("garment", "middle", "box-0", math.inf)), 1)
+        for operator, variant in networks_of:
             for worker in ("box-0", "centre-0"):
-                found[operator, variant, WORKERS[worker]] = await _latency_ms(library, operator, cut, worker, data)
-                bar.advance(task)
-    return found
+                found[operator, variant, WORKERS[worker]] = await one(operator, variant, worker, rate)
+    return rate, found
 
 
-async def _latency_ms(library: Any, operator: str, cut: CutNetwork, worker: str, data: Mapping[str, DataSet]) -> float:
+async def _latency_ms(
+    library: Any, operator: str, cut: CutNetwork, worker: str, data: Mapping[str, DataSet], most_per_s: float
+) -> float:
     names = [port.name for port in cut.inputs], [port.name for port in cut.outputs]
     station = Station(operator, Piece(worker, cut.whole, *names, WORKERS[worker]))
     taken = {f"{name}-source": name for name in names[0]}
@@ -189,22 +207,41 @@ async def _latency_ms(library: Any, operator: str, cut: CutNetwork, worker: str,
     runner = Runner(library, alone)
     await runner.start()
 
-    async def ask(count: int) -> float:
-        """Seconds of the processor that the station took for so many, one after the other."""
+    async def pressed(count: int) -> float:
+        """Seconds that so many take where another always waits."""
+        numbers, begun = iter(range(count)), loop.time()
+
+        async def asks() -> None:
+            for number in numbers:
+                await runner.ask(messages[number % len(messages)])
+
+        await asyncio.gather(*(asks() for _ in range(_PRESSED)))
+        return loop.time() - begun
+
+    async def paced(count: int, per_s: float) -> float:
+        """Seconds of the processor that the station took for so many."""
         (before,) = (await runner.told()).values()
-        for number in range(count):
+        begun = loop.time()
+
+        async def one(number: int) -> None:
+            await asyncio.sleep(begun + number / per_s - loop.time())
             await runner.ask(messages[number % len(messages)])
+
+        await asyncio.gather(*map(one, range(count)))
         (after,) = (await runner.told()).values()
         return after.processor_s - before.processor_s
 
+    loop = asyncio.get_running_loop()
     try:
-        await ask(PROFILED // 5)
-        return 1e3 * await ask(PROFILED) / PROFILED / (WORKERS[worker].cores or 1.0)
+        await pressed(PROFILED // 5)
+        per_s = min(PACE * PROFILED / await pressed(PROFILED), most_per_s)
+        return 1e3 * await paced(PROFILED, per_s) / PROFILED / (WORKERS[worker].cores or 1.0)
     finally:
         await runner.end()
 
 
 def workflow_of(
+    rate: float,
     latency_ms: Mapping[tuple[str, str, Limits], float],
     right: Mapping[tuple[str, str], npt.NDArray[np.bool_]],
     data: Mapping[str, DataSet],
@@ -217,7 +254,7 @@ def workflow_of(
         both = right["garment", garment][places["garment"]] & right["digit", digit][places["digit"]]
         accuracies.append({"variants": {"garment": garment, "digit": digit}, "accuracy": float(both.mean())})
     best = max(float(str(row["accuracy"])) for row in accuracies)
-    rate = round(TIMES_A_BOX * 1e3 / latency_ms["garment", "middle", BOX], 1)
+    told_ms = {key: RESERVE * ms for key, ms in latency_ms.items()}
     sizes = {name: float(data[name].calibration.images[0].nbytes) for name in OPERATORS}
     workers = [
         {
@@ -227,8 +264,8 @@ def workflow_of(
             "cores": limits.cores,
             "latency_ms": {
                 operator: {
-                    variant: latency_ms[operator, variant, limits]
-                    for one, variant, held in latency_ms
+                    variant: told_ms[operator, variant, limits]
+                    for one, variant, held in told_ms
                     if one == operator and held == limits
                 }
                 for operator in (*OPERATORS, JOIN)
@@ -312,14 +349,15 @@ async def _ran(library: Any, run: Execution, rate: float, data: Mapping[str, Dat
 def costs(workflow: Workflow, made: WorkflowPlan, ran: Mapping[str, Any]) -> dict[str, float]:
     """Dollars an hour: as planned, and what was measured comes to.
 
-    A worker is paid whole. What it was busy, over what the plan expects of it, times its price, is its measured price;
-    what went over links is counted in messages of the stated sizes.
+    A worker is paid whole. What it was busy, over what the plan expects of it without the reserve, times its price, is
+    its measured price; what went over links is counted in messages of the stated sizes.
     """
     workers = {worker.name: worker for worker in workflow.workers}
     computing = 0.0
     for one in made.assignments:
         worker = workers[one.worker]
-        expected = one.rate * worker.latency_ms[one.operator][made.variants[one.operator]] / 1e3 * ran["seconds"]
+        alone_ms = worker.latency_ms[one.operator][made.variants[one.operator]] / RESERVE
+        expected = one.rate * alone_ms / 1e3 * ran["seconds"]
         busy = ran["busy_s"][one.operator, one.worker] / (WORKERS[one.worker].cores or 1.0)
         computing += worker.dollars_per_hour * busy / expected
     sent = 0.0
@@ -346,6 +384,7 @@ def found(workflow: Workflow, made: WorkflowPlan, ran: dict[str, Any], console: 
     asked = float(workflow.accuracy or 0.0)
     body = {
         "rate": rate,
+        "reserve": RESERVE,
         "accuracy_asked": asked,
         "accuracy_planned": made.accuracy,
         "variants": made.variants,
@@ -381,7 +420,7 @@ def _table(workflow: Workflow, made: WorkflowPlan, ran: Mapping[str, Any]) -> Pl
     workers = {worker.name: worker for worker in workflow.workers}
     for one in made.assignments:
         variant = made.variants[one.operator]
-        planned = one.rate * workers[one.worker].latency_ms[one.operator][variant] / 1e3
+        planned = one.rate * workers[one.worker].latency_ms[one.operator][variant] / RESERVE / 1e3
         measured = ran["busy_s"][one.operator, one.worker] / (WORKERS[one.worker].cores or 1.0) / ran["seconds"]
         table.add_row(one.worker, one.operator, variant, f"{one.rate:.1f}", f"{planned:.2f}", f"{measured:.2f}")
     return table

@@ -20,7 +20,7 @@ class Told:
     Attributes:
         pid: of its process.
         runs: of the piece.
-        processor_s: of the thread that takes requests, runs the piece and gives answers, from its beginning on.
+        processor_s: of all threads of its process, of which Ray has some, from its beginning on.
         gave_bytes: of all outputs.
         rss_bytes: that its process took at most.
     """
@@ -63,4 +63,4 @@ class PieceRunner:
     def told(self) -> Told:
         """What there is to say."""
         rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return Told(os.getpid(), self._runs, time.thread_time(), self._gave_bytes, rss)
+        return Told(os.getpid(), self._runs, time.process_time(), self._gave_bytes, rss)

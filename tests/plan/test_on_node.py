@@ -68,9 +68,7 @@ def test_what_cannot_be_measured_there_is_told(library: Any, network: Path, tmp_
         measured_on(library, "a", network, lambda path: len(path.name) // 0)
     outside = tmp_path / "outside.onnx"
     onnx.save(onnx.load(str(network)), str(outside), save_as_external_data=True, size_threshold=0)
-    with pytest.raises(
-        PlanError, match="has weights in other files, which are not sent to a node: save"
-    ):
+    with pytest.raises(PlanError, match="has weights in other files, which are not sent to a node: save"):
         measured_on(library, "a", outside, measure_whole)
     outside.write_bytes(b"no network")
     with pytest.raises(PlanError, match="is no ONNX file"):
