@@ -46,6 +46,10 @@ class RayNodes:
         """HOST:PORT by which it is joined."""
         return str(self._cluster.address)
 
+    def raylets(self) -> list[int]:
+        """The process of each node that is there, head apart, below which are those that run something on it."""
+        return [int(node.all_processes["raylet"][0].process.pid) for node in self._nodes.values()]
+
     def add(self, name: str) -> None:
         """Begin a node."""
         for tries_left in reversed(range(_TRIES)):
