@@ -30,6 +30,7 @@ _TICK_S: Final = 1.0 / os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _WARM: Final = 20  # runs of the model that are not counted
 _ALONE: Final = 500  # runs of it that are
+_AT_ONCE: Final = 12  # requests
 _ASK_S: Final = 5.0  # for the door to tell its metrics
 
 Ask = Callable[[int], Awaitable[object]]
@@ -79,21 +80,29 @@ def model_cpu_s(path: Path, images: Mapping[str, npt.NDArray[Any]]) -> float:
 
 
 async def steady(ask: Ask, per_s: float, seconds: float) -> int:
-    """Ask at a steady rate, whatever becomes of it; how many."""
-    begun, count = time.monotonic(), max(int(per_s * seconds), 1)
+    """Ask at a steady rate, more slowly where a few are not answered in time; how many were.
 
-    async def one(number: int) -> None:
-        await asyncio.sleep(begun + number / per_s - time.monotonic())
-        await ask(number)
+    What a request costs is asked here, not how soon it is answered: on a machine that others have, none are to pile up.
+    """
+    begun = time.monotonic()
+    counts = [0] * _AT_ONCE
 
-    await asyncio.gather(*map(one, range(count)))
-    return count
+    async def one(place: int) -> None:
+        for number in range(place, int(per_s * seconds), _AT_ONCE):
+            await asyncio.sleep(begun + number / per_s - time.monotonic())
+            if time.monotonic() > begun + seconds:
+                return
+            await ask(number)
+            counts[place] += 1
+
+    await asyncio.gather(*map(one, range(_AT_ONCE)))
+    return sum(counts)
 
 
 async def measured(there: Mapping[str, set[int]], ask: Ask, per_s: float, replicas: int) -> dict[str, Any]:
     """The costs of each part: idle, and at `per_s` requests a second, by which they grow with each request.
 
-    `there` is by `parts`, and `replicas` is how many of them there must be. Raises EmulationError where there are others.
+    `there` is by `parts`, and `replicas` is how many there must be; raises EmulationError where there are others.
     """
     if len(there["replicas"]) != replicas:
         raise EmulationError(f"{len(there['replicas'])} replicas run, not {replicas}: run the section again")

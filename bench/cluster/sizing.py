@@ -84,10 +84,11 @@ def _head(body: Body) -> list[str]:
         "# How many replicas and doors",
         "",
         f"Written by `{body['made']['command']}` {told(body['made'])}. *Measured*: on this machine, as processor time, "
-        "which hangs less on who else has it than a time by the clock. *Projected*: computed from that by the formula below.",
+        "which hangs less on who else has it than a time by the clock. *Projected*: computed from that by the formula "
+        "below.",
         "",
-        f"What is sized is [a cluster of Ray](models.md#on-a-cluster): doors, and replicas of `{body['model']}`, a small "
-        "model. Each is on a node of its own, so that a node that is lost takes one of them.",
+        f"What is sized is [a cluster of Ray](models.md#on-a-cluster): doors, and replicas of `{body['model']}`, a "
+        "small model. Each is on a node of its own, so that a node that is lost takes one of them.",
         "",
     ]
 

@@ -148,6 +148,20 @@ def test_a_requests_time_is_what_is_added_to_being_idle(monkeypatch: pytest.Monk
         asyncio.run(costs.measured(there, spin, 10.0, 2))
 
 
+def test_where_answers_are_late_fewer_are_asked_and_none_pile_up() -> None:
+    under_way, most = 0, 0
+
+    async def late(_: int) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.3)  # sleeps: an answer that takes its time
+        under_way -= 1
+
+    assert 12 <= asyncio.run(costs.steady(late, 1_000.0, 0.5)) <= 36
+    assert most == 12
+
+
 def test_a_message_has_its_picture_and_little_more() -> None:
     pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed: extra `oip`")
     image = np.zeros((1, 28, 28, 1), np.uint8)
