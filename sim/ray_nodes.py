@@ -50,6 +50,10 @@ class RayNodes:
         """HOST:PORT by which it is joined."""
         return str(self._cluster.address)
 
+    def raylets(self) -> list[int]:
+        """The process of each node that is there, head apart, below which are those that run something on it."""
+        return [int(node.all_processes["raylet"][0].process.pid) for node in self._nodes.values()]
+
     def add(self, name: str) -> None:
         """Begin a node."""
         self._nodes[name] = self._begun(num_cpus=self._cpus, labels={NODE_LABEL: name})

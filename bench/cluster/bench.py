@@ -11,11 +11,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgesight.bench.cluster import edgent, jellybean, replicas, seifer
+from edgesight.bench.cluster import edgent, jellybean, replicas, seifer, sizing
 from edgesight.bench.cluster.asked import Asked
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import print_checks, write_report
 from edgesight.bench.sections import Due, print_skipped, run_sections
+from edgesight.host.files import write_atomically
 
 _FOLDER = "cluster"  # of what is kept, below that of the report
 # What a result hangs on beside its section's own code: what the programs do that it runs.
@@ -68,7 +69,8 @@ SECTIONS = {
 
 
 def bench_cluster(out: Path, console: Console, asked: Asked, names: Sequence[str] = ()) -> bool:
-    """Run the sections called `names`, or all; returns whether every bar is met. Writes `out`/cluster.json.
+    """Run the sections called `names`, or all; returns whether every bar is met. Writes `out`/cluster.json,
+    and of the section `replicas` `out`/sizing.md.
 
     What a section found stays in `out`/cluster. One that cannot be done counts as unmet, and the others go on.
     """
@@ -85,5 +87,8 @@ def bench_cluster(out: Path, console: Console, asked: Asked, names: Sequence[str
 
     results = run_sections({name: due(name) for name in names or SECTIONS}, console)
     write_report(out / "cluster.json", {"sections": results.body, "skipped": results.skipped}, results.checks)
+    measured = results.body.get("replicas", {})
+    if "costs" in measured:
+        write_atomically(out / "sizing.md", sizing.page(measured).encode())
     print_skipped(console, results)
     return print_checks(console, results.checks)

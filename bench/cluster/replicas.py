@@ -1,5 +1,7 @@
 """The data centre on Ray: replicas on three nodes, of which one is lost under load; and a new version under load.
 
+What a request costs there is measured, too, for `sizing`.
+
 The very program `edgesight datacenter serve --engine ray` answers, asked over gRPC by Triton's own client. The nodes
 are Ray's, on this machine. Of the two versions the second is the first with other weights in its last layer, so that
 each answer tells which one gave it.
@@ -8,10 +10,13 @@ each answer tells which one gave it.
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +24,12 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
+from edgesight.bench.cluster import costs
 from edgesight.bench.cluster.asked import Asked
 from edgesight.bench.cluster.returning import back_s
 from edgesight.bench.kept import Found
 from edgesight.bench.link.programs import Program
+from edgesight.bench.made import made
 from edgesight.bench.report import Check, PlainTable
 from edgesight.hls.zoo import shipped_folder
 from edgesight.host.datacenter.on_ray.settings import Settings
@@ -68,10 +75,11 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
     truth = {number: logits_of(path, images) for number, path in (("1", first), ("2", second))}
     with RayNodes(NODES) as there:
         words = ["datacenter", "serve", "--engine", "ray", "--ray", there.address, "--repository", str(repository)]
-        words += ["--replicas", f"{len(NODES)}:{len(NODES)}", "--grpc", "127.0.0.1:0"]
+        words += ["--replicas", f"{len(NODES)}:{len(NODES)}", "--grpc", "127.0.0.1:0", "--health", "127.0.0.1:0"]
         program = Program("data centre", words, "data centre: ", folder / "datacenter.log")
-        capacity, lost, updated = asyncio.run(_ran(program, there, images, truth, second, repository))
-    return found(capacity, lost, updated, console)
+        ran = asyncio.run(_ran(program, there, images, truth, second, repository))
+    ran.costs["model_cpu_s"] = costs.model_cpu_s(first, {"image": images[0]})
+    return found(ran, console)
 
 
 def two_versions(folder: Path) -> tuple[Path, Path]:
@@ -101,6 +109,16 @@ def logits_of(model: Path, images: Images) -> Logits:
     return np.stack([session.run(["logits"], {"image": image})[0][0] for image in images])
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What the runs came to: answers a second at most, what a request costs, and what became of those under load."""
+
+    capacity: float
+    costs: dict[str, Any]
+    lost: dict[str, Any]
+    updated: dict[str, Any]
+
+
 async def _ran(
     program: Program,
     there: RayNodes,
@@ -108,7 +126,7 @@ async def _ran(
     truth: Mapping[str, Logits],
     second: Path,
     repository: Path,
-) -> tuple[float, dict[str, Any], dict[str, Any]]:
+) -> Ran:
     import tritonclient.grpc.aio as grpc
 
     line = await program.start()
@@ -117,6 +135,12 @@ async def _ran(
         async with grpc.InferenceServerClient(address) as client:
             asker = _Asker(client, images, truth)
             capacity = await asker.capacity()
+            cost = await asker.costs(costs.parts(program.pid, there.raylets(), os.getpid()), LOAD * capacity)
+            health = re.search(r"health at ([\w.:]+)", line)
+            assert health is not None
+            cost["load_s"], cost["model_bytes"] = await asyncio.to_thread(
+                costs.of_metrics, health[1], "model_load_seconds", "model_memory_bytes"
+            )
             lost = await asker.under_load(LOAD * capacity, _LOST_AFTER_S, lambda: there.lose(NODES[-1]))
             there.add(NODES[-1])  # in this thread, since Ray sets what becomes of signals
 
@@ -128,7 +152,7 @@ async def _ran(
                 await client.load_model(MODEL)
 
             updated = await asker.under_load(LOAD * capacity, _CHANGED_AFTER_S, load)
-            return capacity, lost, updated
+            return Ran(capacity, cost, lost, updated)
     finally:
         await program.end(signal.SIGTERM)
 
@@ -138,11 +162,18 @@ class _Asker:
 
     def __init__(self, client: Any, images: Images, truth: Mapping[str, Logits]) -> None:
         self._client, self._images, self._truth = client, images, truth
+        self._answer_bytes = 0
 
     async def capacity(self) -> float:
         """Answers a second where there is always another request."""
         await self._all(_SECONDS / 5)
         return await self._all(_SECONDS) / _SECONDS
+
+    async def costs(self, there: Mapping[str, set[int]], per_s: float) -> dict[str, Any]:
+        """What a request costs each part, at that rate."""
+        found = await costs.measured(there, self._ask, per_s, len(NODES))
+        found["request_bytes"] = costs.message_bytes(MODEL, "image", self._images[0])
+        return {**found, "answer_bytes": self._answer_bytes}
 
     async def _all(self, seconds: float) -> int:
         until = time.monotonic() + seconds
@@ -207,17 +238,22 @@ class _Asker:
         taken.set_data_from_numpy(self._images[place])
         answer = await self._client.infer(MODEL, [taken], client_timeout=_TIMEOUT_S)
         version = answer.get_response().model_version
+        self._answer_bytes = answer.get_response().ByteSize()
         if version not in self._truth:
             raise EmulationError(f"version {version} answered, which there is none of: see the data centre's log")
         # Rows of a batch may be rounded otherwise than one alone; the versions are far apart.
         return version, bool(np.allclose(answer.as_numpy("logits")[0], self._truth[version][place], _CLOSE, _CLOSE))
 
 
-def found(capacity: float, lost: dict[str, Any], updated: dict[str, Any], console: Console) -> Found:
+def found(ran: Ran, console: Console) -> Found:
     """What the runs come to."""
+    lost, updated = ran.lost, ran.updated
     body = {
+        "made": made("edgesight bench cluster --section replicas"),
         "nodes": len(NODES),
-        "capacity_per_s": capacity,
+        "model": MODEL,
+        "capacity_per_s": ran.capacity,
+        "costs": ran.costs,
         "load": LOAD,
         "lost": lost,
         "updated": updated,

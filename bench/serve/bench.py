@@ -5,11 +5,8 @@ What each section found is kept as long as all that it hangs on is the same, so 
 
 from __future__ import annotations
 
-import datetime
 import inspect
 import math
-import os
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
+from edgesight.bench.made import made
 from edgesight.bench.report import print_checks, write_report
 from edgesight.bench.sections import Due, print_skipped, run_sections
 from edgesight.bench.serve import data, energy, fleet, grid, workloads
@@ -142,14 +140,7 @@ def bench_serve(out: Path, console: Console, asked: Asked, names: Sequence[str] 
 
     results = run_sections({name: due(name) for name in names or SECTIONS}, console)
     checks = [*results.checks, *grid.headline([body for body in results.body.values() if "better" in body])]
-    made = {
-        "command": "edgesight bench serve",
-        "date": datetime.date.today().isoformat(),
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-    }
-    report = {"made": made, "sections": results.body, "skipped": results.skipped}
+    report = {"made": made("edgesight bench serve"), "sections": results.body, "skipped": results.skipped}
     write_report(out / "serve.json", _strict(report), checks)
     write_atomically(out / "serve.md", page(report, checks).encode())
     draw(report, out / "serve.png")

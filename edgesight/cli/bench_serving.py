@@ -144,7 +144,7 @@ def bench_cluster_(
         list[str] | None, typer.Option(help="A section to run alone; may be given again. --list lists them.")
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the sections and end.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for cluster.json and what each section found.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for cluster.json, sizing.md and what each section found.")] = Path(
         "build/bench"
     ),
     photographs: Annotated[
@@ -158,7 +158,7 @@ def bench_cluster_(
     Devices and nodes are held to a share of a core. The section `edgent` trains a network with exits first, for some
     twenty minutes, and then takes ten; the others take some minutes each.
     """
-    check_reports(out, "cluster.json")
+    check_reports(out, "cluster.json", "sizing.md")
     from edgesight.bench.cluster.asked import Asked
     from edgesight.bench.cluster.bench import SECTIONS, bench_cluster
     from edgesight.quant.datasets import folder_of

@@ -18,7 +18,7 @@ FILE = Path(__file__).resolve().parents[2] / "host" / "containers" / "rayservice
 
 @pytest.fixture(scope="module")
 def parts() -> tuple[dict[str, Any], dict[str, Any]]:
-    service, door = yaml.safe_load_all(FILE.read_text())
+    service, door, *_ = yaml.safe_load_all(FILE.read_text())
     return service, door
 
 
@@ -55,7 +55,10 @@ def test_the_doors_arguments_are_taken_as_far_as_their_files(parts: tuple[Any, A
     assert "/tls/door.pem" in done.stderr  # which is not here
     assert done.returncode == 1
     ports = {one["name"] for one in door["ports"]}
-    assert {one["targetPort"] for one in parts[1]["spec"]["ports"]} == ports
+    assert {one["targetPort"] for one in parts[1]["spec"]["ports"]} == ports - {"health"}
+    assert {door[probe]["httpGet"]["port"] for probe in ("readinessProbe", "livenessProbe")} == {"health"}
+    for one in door["ports"]:
+        assert door["args"][door["args"].index(f"--{one['name']}") + 1] == f"0.0.0.0:{one['containerPort']}"
     assert parts[1]["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
     volumes = {one["name"] for one in pod["spec"]["volumes"]}
     mounted = [*pod["spec"]["containers"], *pod["spec"]["initContainers"]]
