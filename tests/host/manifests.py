@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import kubernetes_validate
 
-_RAY_SERVICE = json.loads(Path(__file__).with_name("rayservice.schema.json").read_text())
+_TEXT, _COUNT = {"type": "string"}, {"type": "integer", "format": "int32"}
+
+
+def _object(required: Sequence[str] = (), **fields: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": fields, "required": list(required), "additionalProperties": False}
+
+
+_PARAMETERS = {"type": "object", "additionalProperties": _TEXT}
+_TEMPLATE = {"type": "object"}  # of a pod, which Kubernetes' own schema is for
+_WORKERS = _object(
+    ("groupName", "maxReplicas", "minReplicas", "template"),
+    groupName=_TEXT,
+    replicas=_COUNT,
+    minReplicas=_COUNT,
+    maxReplicas=_COUNT,
+    rayStartParams=_PARAMETERS,
+    template=_TEMPLATE,
+)
+# Of a RayService's spec what is used here, as KubeRay's reference (1.6) describes it: no package has its schema.
+_RAY_SERVICE = _object(
+    ("serveConfigV2", "rayClusterConfig"),
+    serveConfigV2=_TEXT,
+    rayClusterConfig=_object(
+        ("headGroupSpec",),
+        rayVersion=_TEXT,
+        enableInTreeAutoscaling={"type": "boolean"},
+        authOptions=_object(mode={"enum": ["disabled", "token"]}, secretName=_TEXT),
+        headGroupSpec=_object(("template",), rayStartParams=_PARAMETERS, template=_TEMPLATE),
+        workerGroupSpecs={"type": "array", "items": _WORKERS},
+    ),
+)
 _KUBERNETES = kubernetes_validate.latest_version()
 
 Manifest = dict[str, Any]
