@@ -1,0 +1,170 @@
+"""Frames that wait for a GPU, the order in which they go, and the batches that they go in.
+
+An idle GPU takes those with the earliest deadlines, at most the plan's batch and no more than leave the first of them
+in time. A frame that would be late even if it were run alone at once is dropped. Frames of clients that the plan does
+not serve go last. A GPU changes its model between batches, once the new one is ready.
+
+Words owned here: *lane* (a GPU and what waits for it), *finish* (the moment at which an answer has to leave).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from edgesight.host.adapt.planning import Model, Work
+from edgesight.host.datacenter.executors.base import ModelError
+from edgesight.host.doors.served import Code, Refused
+
+Outputs = Mapping[str, npt.NDArray[Any]]  # a frame's own
+
+
+class Executor(Protocol):
+    """Runs models on GPUs.
+
+    Attributes:
+        name: by which an answer says what ran it.
+    """
+
+    name: str
+
+    async def start(self) -> None:
+        """Load all that is run; raises AdaptError."""
+
+    async def run(self, gpu: str, model: Model, frames: Sequence[bytes]) -> Sequence[Outputs | Refused]:
+        """Each frame's outputs, or why it has none; one batch at a time on each GPU. Raises ModelError or Refused."""
+
+    async def end(self) -> None:
+        """Give everything back."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of a frame: its outputs, the model that ran it, and with how many others, itself included."""
+
+    outputs: Outputs
+    model: Model
+    batch: int
+
+
+@dataclass(eq=False)
+class Frame:
+    """A frame that waits."""
+
+    content: bytes
+    finish: float  # of the loop's clock
+    served: bool  # its client has a place in the plan
+    result: asyncio.Future[Ran]
+
+
+class Late(Refused):
+    """A frame that was dropped, since its answer would have been late."""
+
+    def __init__(self) -> None:
+        """Of any frame."""
+        super().__init__(Code.DEADLINE_EXCEEDED, "the answer would have come too late: send smaller frames, or fewer")
+
+
+class Lane:
+    """One GPU; works while `run` does, in the loop that makes it."""
+
+    def __init__(self, gpu: str, models: Mapping[str, Model], executor: Executor) -> None:
+        """It runs nothing yet."""
+        self.gpu = gpu
+        self.model: Model | None = None
+        self.batch = 1
+        self.switches = 0
+        self._planned = ("", 0)  # model and batch, from now or from soon on
+        self._next: Work | None = None
+        self._models, self._executor = models, executor
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[Frame] = []
+        self._something = asyncio.Event()
+
+    def __len__(self) -> int:
+        """Frames that wait."""
+        return len(self._waiting)
+
+    @property
+    def server_ms(self) -> float:
+        """What a frame waits and is run at most, as it is planned: the rest of one batch, and one more."""
+        model, batch = self._planned
+        latency = self._models[model].latency_ms
+        return 2.0 * latency[min(batch, len(latency)) - 1]
+
+    def plan(self, work: Work) -> None:
+        """Do this `work` once it can be."""
+        if (work.model, work.batch) != self._planned:
+            self._planned, self._next = (work.model, work.batch), work
+            self._something.set()
+
+    async def ask(self, frame: Frame) -> Ran:
+        """What becomes of a frame; raises Refused. Whoever cancels this takes it back."""
+        self._waiting.append(frame)
+        self._something.set()
+        try:
+            return await frame.result
+        finally:
+            if frame in self._waiting:
+                self._waiting.remove(frame)
+
+    async def run(self) -> None:
+        """Run what waits, for ever."""
+        while True:
+            now = self._loop.time()
+            self._change(now)
+            batch = self._take(now)
+            if batch:
+                assert self.model is not None  # as something was taken
+                await self._answer(self.model, batch)
+                continue
+            self._something.clear()
+            wait = None if self._next is None else max(self._next.ready_s - now, 0.0)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._something.wait(), wait)
+
+    def _change(self, now: float) -> None:
+        if self._next is not None and now >= self._next.ready_s:
+            model = self._models[self._next.model]
+            self.switches += self.model not in (None, model)
+            self.model, self.batch, self._next = model, self._next.batch, None
+
+    def _take(self, now: float) -> list[Frame]:
+        """The frames to run next; those that could only be late are dropped."""
+        if self.model is None:
+            return []
+        latency = [1e-3 * one for one in self.model.latency_ms]
+        waiting = []
+        for frame in sorted(self._waiting, key=lambda one: (not one.served, one.finish)):
+            if frame.result.done():
+                continue
+            if now + latency[0] > frame.finish:
+                frame.result.set_exception(Late())
+            else:
+                waiting.append(frame)
+        count = min(self.batch, len(waiting), len(latency))
+        while count > 1 and now + latency[count - 1] > waiting[0].finish:
+            count -= 1
+        self._waiting = waiting[count:]
+        return waiting[:count]
+
+    async def _answer(self, model: Model, batch: Sequence[Frame]) -> None:
+        given: Sequence[Outputs | Refused]
+        try:
+            given = await self._executor.run(self.gpu, model, [frame.content for frame in batch])
+        except ModelError as error:
+            given = [Refused(Code.INTERNAL, str(error))] * len(batch)
+        except Refused as error:
+            given = [error] * len(batch)
+        for frame, outputs in zip(batch, given, strict=True):
+            if frame.result.done():
+                continue
+            if isinstance(outputs, Refused):
+                frame.result.set_exception(outputs)
+            else:
+                frame.result.set_result(Ran(outputs, model, len(batch)))
