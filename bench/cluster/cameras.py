@@ -82,7 +82,9 @@ class _Camera:
             loop, offset = asyncio.get_running_loop(), asyncio.get_running_loop().time() - time.monotonic()
             begin = job.begin + offset
             warm = int(job.warm_s * job.rate)
-            count = sum(self._first_s + number / job.rate < job.seconds for number in range(int(job.seconds * job.rate) + 1))
+            count = sum(
+                self._first_s + number / job.rate < job.seconds for number in range(int(job.seconds * job.rate) + 1)
+            )
 
             async def one(number: int) -> dict[str, Any]:
                 due = begin + self._first_s + number / job.rate

@@ -50,9 +50,17 @@ def serve(  # noqa: PLR0913 - a command's options are its surface
     ] = None,
     method: Annotated[str, typer.Option("--method", help=METHODS_HELP)] = "pairwise",
     load_limit: Annotated[
-        float | None,
-        typer.Option("--load-limit", min=0.01, max=1.0, help="Share of a GPU's throughput that is planned for."),
-    ] = None,
+        float, typer.Option("--load-limit", min=0.01, max=1.0, help="Share of a GPU's throughput that is planned for.")
+    ] = 0.9,
+    margin: Annotated[
+        float,
+        typer.Option(
+            min=-0.5,
+            max=0.9,
+            help="Share of the estimated bandwidth that is not counted on; below 0 more than that is, since clients "
+            "size frames down by themselves.",
+        ),
+    ] = -0.1,
     http: doors.Http = None,
     grpc: doors.Grpc = "127.0.0.1:8001",
     health: doors.Health = None,
@@ -75,7 +83,7 @@ def serve(  # noqa: PLR0913 - a command's options are its surface
     if declared == (models is not None):
         raise ending.ArgumentError("what runs the models is not said: give one of --models FOLDER and --declared")
     write_log()
-    planner = OnlinePlanner(read(situation, Situation), method_of(method), load_limit)
+    planner = OnlinePlanner(read(situation, Situation), method_of(method), margin=margin, load_limit=load_limit)
     options = doors.options_of(http, grpc, health, insecure, tls, tokens, None)
     assert options is not None  # gRPC has a default
     serve(planner, _executor(models, memory, planner.gpus, planner.models), options)

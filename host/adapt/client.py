@@ -203,11 +203,14 @@ class CameraClient:
         return Answered(frame.model, reply, late, now - frame.taken, size, fault)
 
     def _heard(self, reply: Reply) -> None:
-        told, server_ms = reply.parameters.get(asked.NEXT_MODEL), reply.parameters.get(asked.SERVER_MS)
-        if isinstance(told, str) and isinstance(server_ms, float) and self.sizer is not None:
-            self.counts.switches += self._told not in (None, told)
-            self._told = told
-            self.sizer.assign(told, server_ms)
+        assert self.sizer is not None  # as it was asked
+        told, server_ms = reply.parameters.get(asked.NEXT_MODEL), reply.parameters.get(asked.SERVER_MS, 0.0)
+        if not isinstance(told, str) or not isinstance(server_ms, float):
+            self.sizer.assign(None, 0.0)
+            return
+        self.counts.switches += self._told not in (None, told)
+        self._told = told
+        self.sizer.assign(told, server_ms)
 
     def _parameters(self, model: Model, mbps: float | None) -> dict[str, Parameter]:
         found: dict[str, Parameter] = {

@@ -96,8 +96,7 @@ class Clients:
             if held >= most:
                 raise Refused(
                     Code.RESOURCE_EXHAUSTED,
-                    f"{held} clients are known, the most that may be: ask again once one was silent for "
-                    f"{SILENT_S:g} s",
+                    f"{held} clients are known, the most that may be: ask again once one was silent for {SILENT_S:g} s",
                     SILENT_S,
                 )
         self._number += 1

@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from edgesight.host.adapt.planning import AdaptError, Model
-from edgesight.host.images import SUFFIXES, image_content, listed
-from edgesight.host.picture_files import Unreadable
+from edgesight.host.images import image_content, listed
+from edgesight.host.picture_files import SUFFIXES, Unreadable
 from edgesight.host.pictures import read
 
 

@@ -1,8 +1,11 @@
 """Frames that wait for a GPU, the order in which they go, and the batches that they go in.
 
 An idle GPU takes those with the earliest deadlines, at most the plan's batch and no more than leave the first of them
-in time. A frame that would be late even if it were run alone at once is dropped. Frames of clients that the plan does
-not serve go last. A GPU changes its model between batches, once the new one is ready.
+in time. A frame that would be late even if it were run alone at once is run alone by a faster model that the GPU holds,
+if there is one and nobody else becomes late by it; else it is dropped. Frames of clients that the plan does not serve
+go last. A GPU changes its model between batches, once the new one is ready.
+
+What a frame is told to count on at the server is what the last frames took there, but for the slowest of them.
 
 Words owned here: *lane* (a GPU and what waits for it), *finish* (the moment at which an answer has to leave).
 """
@@ -11,15 +14,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy.typing as npt
 
 from edgesight.host.adapt.planning import Model, Work
 from edgesight.host.datacenter.executors.base import ModelError
 from edgesight.host.doors.served import Code, Refused
+
+RECENT: Final = 100  # frames by which the server's time is told
+FEWEST: Final = 30  # before which it is told as planned
+SHARE: Final = 0.95  # of them that took at most what is told
 
 Outputs = Mapping[str, npt.NDArray[Any]]  # a frame's own
 
@@ -80,6 +89,8 @@ class Lane:
         self.batch = 1
         self.switches = 0
         self._planned = ("", 0)  # model and batch, from now or from soon on
+        self._held: list[Model] = []  # besides the model, the most accurate first
+        self._took: deque[float] = deque(maxlen=RECENT)  # seconds
         self._next: Work | None = None
         self._models, self._executor = models, executor
         self._loop = asyncio.get_running_loop()
@@ -92,10 +103,13 @@ class Lane:
 
     @property
     def server_ms(self) -> float:
-        """What a frame waits and is run at most, as it is planned: the rest of one batch, and one more."""
+        """What a frame may count on: as planned the rest of one batch and one more, or less, as it was lately."""
         model, batch = self._planned
         latency = self._models[model].latency_ms
-        return 2.0 * latency[min(batch, len(latency)) - 1]
+        planned = 2.0 * latency[min(batch, len(latency)) - 1]
+        if len(self._took) < FEWEST:
+            return planned
+        return min(planned, 1e3 * sorted(self._took)[math.ceil(SHARE * len(self._took)) - 1])
 
     def plan(self, work: Work) -> None:
         """Do this `work` once it can be."""
@@ -107,8 +121,11 @@ class Lane:
         """What becomes of a frame; raises Refused. Whoever cancels this takes it back."""
         self._waiting.append(frame)
         self._something.set()
+        begun = self._loop.time()
         try:
-            return await frame.result
+            ran = await frame.result
+            self._took.append(self._loop.time() - begun)
+            return ran
         finally:
             if frame in self._waiting:
                 self._waiting.remove(frame)
@@ -118,10 +135,9 @@ class Lane:
         while True:
             now = self._loop.time()
             self._change(now)
-            batch = self._take(now)
-            if batch:
-                assert self.model is not None  # as something was taken
-                await self._answer(self.model, batch)
+            taken = self._take(now)
+            if taken is not None:
+                await self._answer(*taken)
                 continue
             self._something.clear()
             wait = None if self._next is None else max(self._next.ready_s - now, 0.0)
@@ -132,26 +148,39 @@ class Lane:
         if self._next is not None and now >= self._next.ready_s:
             model = self._models[self._next.model]
             self.switches += self.model not in (None, model)
+            held = [one for name, one in self._models.items() if name in self._next.held and one is not model]
+            self._held = sorted(held, key=lambda one: -one.accuracy)
             self.model, self.batch, self._next = model, self._next.batch, None
 
-    def _take(self, now: float) -> list[Frame]:
-        """The frames to run next; those that could only be late are dropped."""
+    def _take(self, now: float) -> tuple[Model, list[Frame]] | None:
+        """What to run next, of frames that have a result to come; those that could only be late are dropped."""
         if self.model is None:
-            return []
+            return None
         latency = [1e-3 * one for one in self.model.latency_ms]
-        waiting = []
-        for frame in sorted(self._waiting, key=lambda one: (not one.served, one.finish)):
-            if frame.result.done():
+        order = sorted(self._waiting, key=lambda one: (not one.served, one.finish))
+        order = [frame for frame in order if not frame.result.done()]
+        waiting = [frame for frame in order if now + latency[0] <= frame.finish]
+        first = waiting[0].finish - latency[0] if waiting else math.inf
+        saved: tuple[Model, list[Frame]] | None = None
+        for frame in order:
+            if now + latency[0] <= frame.finish:
                 continue
-            if now + latency[0] > frame.finish:
+            by = min(frame.finish, first) - now
+            model = next((one for one in self._held if 1e-3 * one.latency_ms[0] <= by), None)
+            if model is None:
                 frame.result.set_exception(Late())
+            elif saved is None:
+                saved = model, [frame]
             else:
                 waiting.append(frame)
+        if saved is not None:
+            self._waiting = waiting
+            return saved
         count = min(self.batch, len(waiting), len(latency))
         while count > 1 and now + latency[count - 1] > waiting[0].finish:
             count -= 1
         self._waiting = waiting[count:]
-        return waiting[:count]
+        return (self.model, waiting[:count]) if count else None
 
     async def _answer(self, model: Model, batch: Sequence[Frame]) -> None:
         given: Sequence[Outputs | Refused]

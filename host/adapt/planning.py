@@ -53,11 +53,18 @@ class Wants:
 
 @dataclass(frozen=True)
 class Work:
-    """What a GPU does: a model in batches of at most so many frames, from a moment on that it takes to load it."""
+    """What a GPU does.
+
+    Attributes:
+        model: in batches of at most `batch` frames.
+        ready_s: when it can, since it has to be loaded first.
+        held: models that it can run as well, without loading.
+    """
 
     model: str
     batch: int
     ready_s: float
+    held: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,8 +107,8 @@ class Sizer(Protocol):
     def mbps(self) -> float:
         """Estimated, in Mbit/s."""
 
-    def assign(self, model: str, server_ms: float) -> None:
-        """Use `model` from now on, for which the server takes `server_ms` at most."""
+    def assign(self, model: str | None, server_ms: float) -> None:
+        """Use `model` from now on, for which the server takes `server_ms`; None: there is no place for this client."""
 
     def acknowledged(self, size: int, transfer_ms: float) -> None:
         """A frame of `size` bytes arrived, `transfer_ms` after its first byte left."""

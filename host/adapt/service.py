@@ -240,9 +240,10 @@ class Adapting:
     def measures(self) -> Sequence[Measure]:
         """As `Served` says."""
         lanes = self._lanes.values()
+        served = sum(client.place is not None for client in self.clients)
         return (
             gauge("adapt_clients", "Clients that are planned for.", len(self.clients)),
-            gauge("adapt_served", "Clients that have a place in the plan.", sum(c.place is not None for c in self.clients)),
+            gauge("adapt_served", "Clients that have a place in the plan.", served),
             plain("adapt_rounds", "Rounds of the planner.", self.rounds),
             gauge("adapt_round_seconds", "Time of the last round.", self.round_s),
             plain("adapt_dropped", "Frames that were dropped, since they would have been late.", self.dropped),

@@ -37,7 +37,9 @@ from edgesight.host.doors.served import Caller, Code, Refused, Served
 from edgesight.host.doors.tensors import invalid
 from edgesight.host.doors.told import told
 
-ARRIVED = "edgesight-arrived"  # metadata of a call whose client wants to know when its message arrived, and of the reply
+ARRIVED = (
+    "edgesight-arrived"  # metadata of a call whose client wants to know when its message arrived, and of the reply
+)
 MESSAGE_WITHIN = 60.0  # seconds for a call's message to arrive
 GREETED_WITHIN_MS = 20_000  # for a connection's handshakes
 _IDLE_MS = 300_000  # after which a connection without calls is closed; clients open another by themselves

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from edgesight.host.adapt.planning import Model, Place, Round, Wants, Work
 from edgesight.plan.adapt import data
@@ -16,19 +16,30 @@ from edgesight.plan.profile import Link, Slo
 class OnlinePlanner:
     """Plans for whoever is there: the `Planner` of a situation's profile and GPUs."""
 
-    def __init__(self, situation: Situation, method: Method = "pairwise", load_limit: float | None = None) -> None:
+    def __init__(
+        self,
+        situation: Situation,
+        method: Method = "pairwise",
+        *,
+        margin: float,
+        load_limit: float,
+    ) -> None:
         """Of the situation's clients nothing is taken: they come by themselves."""
-        self.models = models(situation.profile)
-        self.gpus = [gpu.name for gpu in situation.gpus]
+        self.models: Sequence[Model] = models(situation.profile)
+        self.gpus: Sequence[str] = [gpu.name for gpu in situation.gpus]
         self.overhead_ms = situation.overhead_ms
         self._scheduler = Scheduler(
             situation.profile,
             situation.gpus,
             method=method,
+            margin=margin,
             load_limit=load_limit,
             overhead_ms=situation.overhead_ms,
         )
         self._known: dict[str, Wants] = {}
+        self._by_network: dict[str, list[str]] = {}
+        for model in situation.profile.models:
+            self._by_network.setdefault(model.weights, []).append(model.name)
 
     def round(self, now_s: float, clients: Mapping[str, Wants]) -> Round:
         """As `Planner` says."""
@@ -46,7 +57,12 @@ class OnlinePlanner:
         return Round(
             {entry.client: Place(entry.gpu, entry.model) for entry in made.clients},
             {
-                entry.gpu: Work(entry.model, entry.batch, ready[entry.gpu] / 1e3)
+                entry.gpu: Work(
+                    entry.model,
+                    entry.batch,
+                    ready[entry.gpu] / 1e3,
+                    tuple(name for network in entry.resident for name in self._by_network[network]),
+                )
                 for entry in made.gpus
                 if entry.model is not None
             },
@@ -67,9 +83,11 @@ class FrameSizer:
         """As `Sizer` says."""
         return self._sender.mbps
 
-    def assign(self, model: str, server_ms: float) -> None:
+    def assign(self, model: str | None, server_ms: float) -> None:
         """As `Sizer` says; a model that the profile does not have changes nothing."""
-        if model in self._planned:
+        if model is None:
+            self._sender.assign(None, server_ms)
+        elif model in self._planned:
             self._sender.assign(self._planned[model], server_ms)
 
     def acknowledged(self, size: int, transfer_ms: float) -> None:

@@ -151,6 +151,7 @@ def adapt_replay(  # noqa: PLR0913 - a command's options are its surface
 
 
 def method_of(name: str) -> Method:
+    """The planner's method of that name; raises PlanError."""
     from edgesight.plan.adapt.plan import METHODS
     from edgesight.plan.profile import PlanError
 
