@@ -114,6 +114,7 @@ class _Camera:
             "accuracy": answer.accuracy,
             "took_s": answer.took_s,
             "woke_s": woke_s,
+            "server_ms": told.get(asked.SERVER_MS),
             "fault": answer.fault,
         }
 

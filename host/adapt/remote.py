@@ -51,6 +51,13 @@ class GrpcServer:
                 raise AdaptError(f"{authority}: {error.strerror}: name the server's authority, in PEM") from error
             self._channel = grpc.aio.secure_channel(address, credentials, options)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        # One message comes back, as the protocol has it. But of a call that says so, this library hands the first
+        # metadata over with the message, and not when they come.
+        self._infer = self._channel.unary_stream(
+            f"/{pb.DESCRIPTOR.services_by_name['GRPCInferenceService'].full_name}/ModelInfer",
+            request_serializer=pb.ModelInferRequest.SerializeToString,
+            response_deserializer=pb.ModelInferResponse.FromString,
+        )
 
     async def __aenter__(self) -> GrpcServer:
         """Connects as soon as something is asked."""
@@ -82,11 +89,11 @@ class GrpcServer:
         write_parameters(request.parameters, parameters)
         request.inputs.add(name=asked.PICTURE, datatype="BYTES", shape=[1])
         request.raw_input_contents.append(struct.pack("<I", len(content)) + content)
-        call = self._stub.ModelInfer(request, timeout=within, metadata=self._metadata)
+        call = self._infer(request, timeout=within, metadata=self._metadata)
         try:
             if any(key == ARRIVED for key, _ in await call.initial_metadata()):
                 arrived()
-            answer = await call
+            answer = await call.read()
         except grpc.aio.AioRpcError as error:
             raise self._fault(error) from error
         except asyncio.CancelledError:
