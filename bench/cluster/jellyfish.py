@@ -6,8 +6,8 @@ have the profile's bytes. Each client has a link of its own, a TCP relay's, shap
 the client's own. All runs of a trace have the same frames at the same moments of the same links. A frame without an
 answer in time counts as accuracy 0.
 
-Beside it the same system runs whose profile has one model only, so that sizes and models stay. Which of these are run is
-chosen in hindsight, by the simulation of the very links; the best of them by what came of it.
+Beside it the same system runs with one model only in its profile, so that sizes and models stay. Which of these are run
+is chosen in hindsight, by the simulation of the very links; the best of them by what came of it.
 
 Words owned here: fixed (one model and input size for all, that stay).
 """

@@ -9,7 +9,6 @@ Words owned here: *camera* (gives frames at a steady rate), *leaving* (the frame
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -124,10 +123,14 @@ class CameraClient:
             if not came.done():
                 came.set_result(self._loop.time() - begun)
 
-        with contextlib.suppress(ServerError):  # without a plan there is no answer yet
+        try:
             await self._server.ask(content, parameters, within, arrived)
+        except ServerError:
+            if not came.done():
+                raise
+            # Without a plan there is no answer yet, and the frame arrived.
         if not came.done():
-            raise ServerError(f"no frame arrived within {within:g} s: look at the server and the link to it")
+            raise ServerError("the server does not tell when a frame has arrived: ask one of `edgesight adapt serve`")
         transfer_s = max(came.result() - self.round_trip_s, 1e-4)
         mbps = len(content) * 8e-6 / transfer_s
         self.sizer = self._new_sizer(Wants(self._slo_ms, self._rate, mbps, 1e3 * self.round_trip_s))

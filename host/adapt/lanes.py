@@ -13,7 +13,6 @@ Words owned here: *lane* (a GPU and what waits for it), *finish* (the moment at 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -140,9 +139,13 @@ class Lane:
                 await self._answer(*taken)
                 continue
             self._something.clear()
-            wait = None if self._next is None else max(self._next.ready_s - now, 0.0)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._something.wait(), wait)
+            # No `wait_for`: before Python 3.12 it may lose the cancellation by which this ends.
+            soon = None if self._next is None else self._loop.call_at(self._next.ready_s, self._something.set)
+            try:
+                await self._something.wait()
+            finally:
+                if soon is not None:
+                    soon.cancel()
 
     def _change(self, now: float) -> None:
         if self._next is not None and now >= self._next.ready_s:

@@ -7,7 +7,6 @@ GPU runs. Rounds are made in a thread.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import Counter
@@ -119,8 +118,12 @@ class Adapting:
 
     async def _plan(self) -> None:
         while True:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._new.wait(), INTERVAL_S - _SOONEST_S)
+            # No `wait_for`: before Python 3.12 it may lose the cancellation by which this ends.
+            usual = self._loop.call_later(INTERVAL_S - _SOONEST_S, self._new.set)
+            try:
+                await self._new.wait()
+            finally:
+                usual.cancel()
             self._new.clear()
             await asyncio.sleep(_SOONEST_S)
             gone = self.clients.forget_silent(self._loop.time())

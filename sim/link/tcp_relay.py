@@ -72,6 +72,7 @@ class _Way:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[_Front, bytes]] = deque()
         self.waiting = 0  # bytes
+        self._paused: set[_Front] = set()  # connections that are not read until less waits
         self._may = 0.0  # bytes that may leave; below 0 what left too soon
         self._last = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -82,6 +83,9 @@ class _Way:
             self._last, self._may = self._now(), min(self._may, 0.0)
         self._queue.append((front, data))
         self.waiting += len(data)
+        if self.waiting > _MOST:
+            front.pause()
+            self._paused.add(front)
         if self._timer is None:
             self._step()
 
@@ -103,7 +107,10 @@ class _Way:
             self._may -= len(part)
             self.waiting -= len(part)
             self._loop.call_later(self._delay_s, front.send_up, part)
-            front.read_again(self.waiting)
+        if self.waiting < _MOST // 2:
+            for front in self._paused:
+                front.read_again()
+            self._paused.clear()
         if self._queue:
             rate = max(self._carried(now + _STEP_S) - self._carried(now), 1.0) / _STEP_S
             self._timer = self._loop.call_later(min((self.waiting + 1) / rate, _STEP_S), self._step)
@@ -121,7 +128,6 @@ class _Front(asyncio.Protocol):
         self._client: asyncio.Transport | None = None
         self._server: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
-        self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connect to the target, and read from then on."""
@@ -145,14 +151,15 @@ class _Front(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Of the client."""
         self._way.carry(self, data)
-        if self._way.waiting > _MOST and not self._paused and self._client is not None:
-            self._paused = True
+
+    def pause(self) -> None:
+        """Read no more of the client."""
+        if self._client is not None and not self._client.is_closing():
             self._client.pause_reading()
 
-    def read_again(self, waiting: int) -> None:
-        """So many bytes wait on the link."""
-        if self._paused and waiting < _MOST // 2 and self._client is not None and not self._client.is_closing():
-            self._paused = False
+    def read_again(self) -> None:
+        """Read on."""
+        if self._client is not None and not self._client.is_closing():
             self._client.resume_reading()
 
     def send_up(self, data: bytes) -> None:
