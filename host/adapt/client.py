@@ -9,6 +9,7 @@ Words owned here: *camera* (gives frames at a steady rate), *leaving* (the frame
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from edgesight.host.adapt.planning import AdaptError, Model, Sizer, Wants
 from edgesight.host.doors.served import Parameter
 
 _PINGS: Final = 5
+_PLANNED_WITHIN_S, _AGAIN_S = 2.0, 0.25  # a round of the server is made every half second
 _UNKNOWN: Final = 0.3  # share of a frame that is overdue which is taken to be on its way still
 Make = Callable[[Model], bytes]  # a frame of the size that a model takes
 NewSizer = Callable[[Wants], Sizer]
@@ -114,7 +116,10 @@ class CameraClient:
         self._told: str | None = None
 
     async def open(self, make: Make, smallest: Model, within: float = 10.0) -> None:
-        """Measure the link, by pings and a first frame of the smallest size; raises ServerError."""
+        """Measure the link, by pings and a first frame of the smallest size, and be planned for; raises ServerError.
+
+        Who has no place in the plan by then goes on without one.
+        """
         self.round_trip_s = min([await self._server.round_trip(within) for _ in range(_PINGS)])
         begun, content, came = self._loop.time(), make(smallest), self._loop.create_future()
         parameters = {**self._parameters(smallest, None), asked.GRACE: 1e3 * within}
@@ -134,6 +139,13 @@ class CameraClient:
         transfer_s = max(came.result() - self.round_trip_s, 1e-4)
         mbps = len(content) * 8e-6 / transfer_s
         self.sizer = self._new_sizer(Wants(self._slo_ms, self._rate, mbps, 1e3 * self.round_trip_s))
+        parameters = {**self._parameters(smallest, mbps), asked.GRACE: 1e3 * within}
+        until = self._loop.time() + _PLANNED_WITHIN_S
+        while self._told is None and self._loop.time() < until:
+            with contextlib.suppress(ServerError):
+                self._heard(await self._server.ask(content, parameters, within, arrived))
+            if self._told is None:
+                await asyncio.sleep(_AGAIN_S)
 
     async def ask(self, make: Make, taken: float | None = None) -> Answered:
         """What becomes of a frame that was taken at that moment of the loop's clock, or now."""

@@ -31,6 +31,11 @@ _LARGEST: Final = 64 << 20
 _SAID: Final = 300  # characters of what a server says
 
 
+def _tell(metadata: Any, arrived: Callable[[], None]) -> None:
+    if any(key == ARRIVED for key, _ in metadata or ()):
+        arrived()
+
+
 class GrpcServer:
     """A connection; to be used as an asynchronous context manager."""
 
@@ -91,10 +96,10 @@ class GrpcServer:
         request.raw_input_contents.append(struct.pack("<I", len(content)) + content)
         call = self._infer(request, timeout=within, metadata=self._metadata)
         try:
-            if any(key == ARRIVED for key, _ in await call.initial_metadata()):
-                arrived()
+            _tell(await call.initial_metadata(), arrived)
             answer = await call.read()
         except grpc.aio.AioRpcError as error:
+            _tell(error.initial_metadata(), arrived)  # a refusal may come with it
             raise self._fault(error) from error
         except asyncio.CancelledError:
             call.cancel()

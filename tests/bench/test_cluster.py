@@ -154,7 +154,7 @@ def test_a_cut_network_answers_between_held_processes_over_a_moving_link(
 
 def traces(folder: Path) -> Path:
     folder.mkdir()
-    (folder / "some_lte.txt").write_text("\n".join(["8"] * 10 + ["12"] * 10))
+    (folder / "some_lte.txt").write_text("\n".join(["30"] * 10 + ["40"] * 10))
     (folder / "some_wifi.txt").write_text("\n".join(["40"] * 10 + ["60"] * 10))
     return folder
 
@@ -183,12 +183,13 @@ def test_clients_over_links_of_their_own_are_answered_by_declared_models(
         ("SECONDS", 2.0),
         ("MOST_FIXED", 1),
         ("_SWIFT_SECONDS", 2.0),
-        ("_BEGIN_S", 10.0),
+        ("_BEGIN_S", 6.0),
     ):
         monkeypatch.setattr(jellyfish, name, value)
+    monkeypatch.setattr(jellyfish, "CELLS", jellyfish.CELLS[:1])
     console = Console(quiet=True)
     found = jellyfish.section(Asked(traces=traces(tmp_path / "traces")), tmp_path / "out", console)
-    assert [cell["trace"] for cell in found.body["cells"]] == ["LTE", "WiFi"]
+    assert [cell["trace"] for cell in found.body["cells"]] == ["LTE"]
     for cell in found.body["cells"]:
         ours, fixed = cell["runs"]
         assert ours["frames"] == fixed["frames"] == pytest.approx(2 * 15 * 2, abs=2)
@@ -196,4 +197,4 @@ def test_clients_over_links_of_their_own_are_answered_by_declared_models(
         assert set(fixed["models"]) == {cell["best_fixed"]}
         assert 0 < ours["accuracy"] < ours["in_time"] <= 1
     assert {check.obtained for check in found.checks} == {"measured"}
-    assert len(found.checks) >= 4
+    assert len(found.checks) >= 2

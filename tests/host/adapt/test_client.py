@@ -100,10 +100,11 @@ def test_it_measures_its_link_first_and_says_so_from_then_on() -> None:
         client, server, sizer = await opened()
         assert "mbps" not in server.asked[0]
         assert server.asked[0]["sized_for"] == "small"
-        assert (await client.ask(make)).accuracy == 0.9
         assert server.asked[1]["mbps"] == sizer.mbps > 0
+        assert sizer.assigned == [("small", 8.0)]  # it is planned for before its first frame
+        assert (await client.ask(make)).accuracy == 0.9
+        assert server.asked[2]["sized_for"] == "large"
         assert sizer.heard[0][0] == LARGE.frame_bytes
-        assert sizer.assigned == [("small", 8.0)]
 
     run(test())
 
@@ -114,14 +115,14 @@ def test_the_next_frame_leaves_as_the_one_before_it_has_arrived() -> None:
         server.arrive.clear()
         server.answer.clear()
         first = asyncio.create_task(client.ask(make))
-        await until(lambda: len(server.asked) == 2)
+        await until(lambda: len(server.asked) == 3)
         second = asyncio.create_task(client.ask(make))
         await until(lambda: len(sizer.waited) == 2)
         assert sizer.waited[0] == (0.0, 0.0, 0.0)
         assert 0 < sizer.waited[1][0] <= LARGE.frame_bytes
-        assert len(server.asked) == 2
+        assert len(server.asked) == 3
         server.arrive.set()  # no answer yet
-        await until(lambda: len(server.asked) == 3)
+        await until(lambda: len(server.asked) == 4)
         assert not first.done()
         server.answer.set()
         assert not (await first).late
@@ -139,7 +140,7 @@ def test_what_can_only_be_late_is_not_sent() -> None:
         sizer.sends = True
         server.arrive.clear()
         first = asyncio.create_task(client.ask(make))
-        await until(lambda: len(server.asked) == 2)
+        await until(lambda: len(server.asked) == 3)
         waits = asyncio.create_task(client.ask(make, asyncio.get_running_loop().time() - 0.06))
         await until(lambda: len(sizer.waited) == 3)
         server.arrive.set()
@@ -168,7 +169,7 @@ def test_without_a_place_in_the_plan_it_only_probes() -> None:
         client, server, sizer = await opened()
         server.told = {"ran": "large", "accuracy": 0.9}
         await client.ask(make)
-        assert sizer.assigned == [(None, 0.0)]
+        assert sizer.assigned[-1] == (None, 0.0)
 
     run(test())
 
