@@ -435,7 +435,7 @@ class Simulation:
         camera.told = camera.planned
         server_ms = 2 * camera.planned_ms
         if self._served and camera.gpu is not None and len(took := self._servers[camera.gpu].took_ms) >= FEWEST:
-            server_ms = min(server_ms, sorted(took)[math.ceil(SHARE * len(took)) - 1])
+            server_ms = sorted(took)[math.ceil(SHARE * len(took)) - 1]
         camera.sender.assign(camera.planned, server_ms)
 
 

@@ -27,7 +27,7 @@ from edgesight.host.doors.served import Code, Refused
 
 RECENT: Final = 100  # frames by which the server's time is told
 FEWEST: Final = 30  # before which it is told as planned
-SHARE: Final = 0.95  # of them that took at most what is told
+SHARE: Final = 0.9  # of them that took at most what is told
 
 Outputs = Mapping[str, npt.NDArray[Any]]  # a frame's own
 
@@ -102,13 +102,12 @@ class Lane:
 
     @property
     def server_ms(self) -> float:
-        """What a frame may count on: as planned the rest of one batch and one more, or less, as it was lately."""
+        """What a frame is to count on: as it was lately; before that as planned, the rest of one batch and one more."""
+        if len(self._took) >= FEWEST:
+            return 1e3 * sorted(self._took)[math.ceil(SHARE * len(self._took)) - 1]
         model, batch = self._planned
         latency = self._models[model].latency_ms
-        planned = 2.0 * latency[min(batch, len(latency)) - 1]
-        if len(self._took) < FEWEST:
-            return planned
-        return min(planned, 1e3 * sorted(self._took)[math.ceil(SHARE * len(self._took)) - 1])
+        return 2.0 * latency[min(batch, len(latency)) - 1]
 
     def plan(self, work: Work) -> None:
         """Do this `work` once it can be."""
