@@ -67,8 +67,8 @@ bench-photograph: $(VENV)/all.stamp ## A back end that takes the photograph, a s
 bench-service: $(VENV)/all.stamp ## The data centre's doors: latency, load, many models, fairness, clients, fuzzing, kills (IMAGE_CLIENT=tritonclient's image_client.py; PEERS=no installs no other server to compare with); writes build/bench/service.json
 	$(RUN)edgesight bench service $(if $(IMAGE_CLIENT),--image-client $(IMAGE_CLIENT)) $(if $(filter no,$(PEERS)),--no-peers)
 
-bench-cluster: $(VENV)/all.stamp ## Plans executed, as root: a network cut anew as a link moves; one in pieces on nodes of Ray, one of which is lost; a workflow at its rate; models in replicas; DATA=folder with clothing224.zip; writes build/bench/cluster.json, sizing.md
-	$(RUN)edgesight bench cluster $(if $(DATA),--photographs $(DATA)/clothing224.zip)
+bench-cluster: $(VENV)/all.stamp ## Plans executed, as root: a network cut anew as a link moves; eight clients whose sizes and models follow their links; one in pieces on nodes of Ray, one of which is lost; a workflow at its rate; models in replicas; DATA=folder with clothing224.zip, traces/; writes build/bench/cluster.json, sizing.md
+	$(RUN)edgesight bench cluster $(if $(DATA),--photographs $(DATA)/clothing224.zip --traces $(DATA)/traces)
 
 bench-watch: $(VENV)/all.stamp ## Watching: how soon audits tell of a fall and how often they are wrong, every counter against a run's log as Prometheus scraped it, the live page in a browser, what it costs; writes build/bench/watch.json
 	$(RUN)edgesight bench watch

@@ -67,6 +67,7 @@ NOT_ON_A_BOARD = ("scipy", "torch", "brevitas", "hls4ml", *ELSEWHERE)
 # scipy; onnxruntime; what the extra `oip` brings
 NEEDS_MORE = (
     "edgesight.host.accuracy_targets",
+    "edgesight.host.adapt.remote",
     "edgesight.host.calibrate",
     "edgesight.host.datacenter.models",
     "edgesight.host.doors.configuration",

@@ -13,7 +13,9 @@ class Asked:
     Attributes:
         photographs: a folder or .zip of photographs in class subfolders.
         fashion_mnist: folder of its files; None: the Debian package's.
+        traces: a folder of links' capacities, .txt files of Mbit/s by the second.
     """
 
     photographs: Path | None = None
     fashion_mnist: Path | None = None
+    traces: Path | None = None

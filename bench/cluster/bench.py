@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgesight.bench.cluster import edgent, jellybean, replicas, seifer, sizing
+from edgesight.bench.cluster import edgent, jellybean, jellyfish, replicas, seifer, sizing
 from edgesight.bench.cluster.asked import Asked
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import print_checks, write_report
@@ -52,6 +52,12 @@ SECTIONS = {
         edgent.section,
         edgent.lacks,
         edgent.__file__,
+    ),
+    "jellyfish": Section(
+        "eight clients over links that move, sizes and models planned as they go, beside models that stay",
+        jellyfish.section,
+        jellyfish.lacks,
+        jellyfish.__file__,
     ),
     "seifer": Section(
         "a network in pieces on four nodes, beside one node, and as a node is lost",

@@ -14,6 +14,10 @@ Discrete events. The rules:
   or of the model that ran it, whichever is less.
 - A request is missed when its answer comes after the SLO or never: every dropped frame is a miss.
 
+With `Scheduling.served` two rules are those of `edgesight.host.adapt.lanes`: a frame that would be late is run by a
+faster model that the GPU holds, where there is one and nobody else becomes late by it; and a client counts on what the
+last frames took at the server, but for the slowest of them.
+
 Words owned here: *told* (a run in which the scheduler and the clients are told the bandwidth to come: no bound, since
 the same scheduler may use it badly), *missed*.
 """
@@ -23,12 +27,14 @@ from __future__ import annotations
 import bisect
 import heapq
 import itertools
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from edgesight.host.adapt.lanes import FEWEST, RECENT, SHARE
 from edgesight.plan.adapt.data import Client, Gpu, Model, ModelProfile
 from edgesight.plan.adapt.plan import Method
 from edgesight.plan.adapt.scheduler import INTERVAL_MS, MARGIN, Scheduler, Sender
@@ -98,6 +104,7 @@ class _Frame:
     served: bool = True  # its client has a place in the plan
     mbps: float = 0.0  # estimated when it left
     left_ms: float = 0.0
+    arrived_ms: float = 0.0
 
     @property
     def deadline_ms(self) -> float:
@@ -131,6 +138,8 @@ class _Server:
     model: Model | None = None
     batch: int = 1
     next: tuple[float, Model, int] | None = None  # from when on, what
+    held: tuple[str, ...] = ()  # networks
+    took_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))  # of the last frames
 
 
 def most_in_time(
@@ -168,13 +177,14 @@ def most_in_time(
 class Scheduling:
     """How the clients of a run are scheduled; see `edgesight.plan.adapt.scheduler.Scheduler`.
 
-    A scheduler that is told needs no margin.
+    A scheduler that is told needs no margin. `served`: by the rules of the server.
     """
 
     method: Method = "pairwise"
     told: bool = False
     margin: float = MARGIN
     load_limit: float | None = None
+    served: bool = False
 
 
 OURS = Scheduling()
@@ -198,6 +208,7 @@ class Simulation:
         `seed` is that of the moments at which cameras begin.
         """
         self._profile, self._told, self._overhead_ms = profile, scheduling.told, overhead_ms
+        self._served = scheduling.served
         self._models = {model.name: model for model in profile.models}
         self._latency = {model.name: [0.0, *itertools.accumulate(_filled(model), max)] for model in profile.models}
         self._scheduler = Scheduler(
@@ -314,6 +325,7 @@ class Simulation:
                 return
         else:
             server = self._servers[camera.gpu]
+        frame.arrived_ms = now
         server.queue.append(frame)
         self._work(server, now)
 
@@ -332,12 +344,24 @@ class Simulation:
             return
         latency = self._latency[server.model.name]
         server.queue.sort(key=lambda frame: (not frame.served, frame.finish_ms))
-        waiting = []
+        waiting = [frame for frame in server.queue if now + latency[1] <= frame.finish_ms]
+        first = waiting[0].finish_ms - latency[1] if waiting else math.inf
+        saved: tuple[Model, _Frame] | None = None
         for frame in server.queue:
-            if now + latency[1] > frame.finish_ms:
+            if now + latency[1] <= frame.finish_ms:
+                continue
+            model = self._faster(server, min(frame.finish_ms, first) - now)
+            if model is None:
                 self._refused(frame, now)
+            elif saved is None:
+                saved = model, frame
             else:
                 waiting.append(frame)
+        if saved is not None:
+            model, frame = saved
+            server.queue, server.busy = waiting, True
+            self._at(now + self._latency[model.name][1], partial(self._worked, server, model, [frame]))
+            return
         count = min(server.batch, len(waiting))
         while count > 1 and now + latency[count] > waiting[0].finish_ms:
             count -= 1
@@ -347,9 +371,18 @@ class Simulation:
             model = server.model
             self._at(now + latency[count], partial(self._worked, server, model, batch))
 
+    def _faster(self, server: _Server, by_ms: float) -> Model | None:
+        """The most accurate model that the GPU holds and that runs one frame within that time."""
+        if not self._served:
+            return None
+        held = [model for model in self._profile.models if model.weights in server.held]
+        able = [model for model in held if self._latency[model.name][1] <= by_ms]
+        return max(able, key=lambda model: model.accuracy, default=None)
+
     def _worked(self, server: _Server, model: Model, batch: list[_Frame], now: float) -> None:
         server.busy = False
         for frame in batch:
+            server.took_ms.append(now - frame.arrived_ms)
             accuracy = min(frame.accuracy, model.accuracy)
             back = now + frame.client.round_trip_ms / 2
             self._at(back, partial(self._answered, frame, accuracy))
@@ -369,6 +402,8 @@ class Simulation:
         if camera.planned is not camera.told:
             self.outcome.switches += 1
             self._tell(camera)
+        elif self._served:
+            self._tell(camera)
 
     # The scheduler.
 
@@ -386,6 +421,7 @@ class Simulation:
             if gpu.model is not None:
                 ready = self._scheduler.ready_ms[gpu.gpu]
                 server.next = (ready, self._models[gpu.model], gpu.batch)
+                server.held = gpu.resident
                 self._at(ready, partial(self._work, server))
         placed = {entry.client: entry for entry in plan.clients}
         batch_ms = {gpu.gpu: gpu.latency_ms for gpu in plan.gpus}
@@ -397,7 +433,10 @@ class Simulation:
 
     def _tell(self, camera: _Camera) -> None:
         camera.told = camera.planned
-        camera.sender.assign(camera.planned, 2 * camera.planned_ms)
+        server_ms = 2 * camera.planned_ms
+        if self._served and camera.gpu is not None and len(took := self._servers[camera.gpu].took_ms) >= FEWEST:
+            server_ms = sorted(took)[math.ceil(SHARE * len(took)) - 1]
+        camera.sender.assign(camera.planned, server_ms)
 
 
 def _filled(model: Model) -> list[float]:

@@ -18,6 +18,7 @@ import edgesight.cli.plan.profile
 import edgesight.cli.plan.split
 import edgesight.cli.plan.workflow  # each adds its commands to the group
 from edgesight.cli import (
+    adapt,
     audit,
     bench,
     board,
@@ -64,6 +65,7 @@ def edgesight_(
 app.add_typer(keys.group, name="keys")
 app.add_typer(datacenter.group, name="datacenter")
 app.add_typer(cluster.group, name="cluster")
+app.add_typer(adapt.group, name="adapt")
 app.add_typer(bench.group, name="bench")
 app.add_typer(audit.group, name="audit")
 app.add_typer(board.group, name="board")

@@ -150,13 +150,16 @@ def bench_cluster_(
     photographs: Annotated[
         Path | None, typer.Option(help="Folder or .zip of photographs in class subfolders, the larger the better.")
     ] = None,
+    traces: Annotated[
+        Path | None, typer.Option(help="Folder of capacity traces of LTE and WiFi links, .txt files of Mbit/s.")
+    ] = None,
     data_dir: DataDir = None,
     json_: Json = False,
 ) -> None:
     """Run what the planners plan, for real: as root, between network namespaces or on nodes of a Ray cluster here.
 
     Devices and nodes are held to a share of a core. The section `edgent` trains a network with exits first, for some
-    twenty minutes, and then takes ten; the others take some minutes each.
+    twenty minutes, and then takes ten, as `jellyfish` does; the others take some minutes each.
     """
     check_reports(out, "cluster.json", "sizing.md")
     from edgesight.bench.cluster.asked import Asked
@@ -169,5 +172,7 @@ def bench_cluster_(
         folder = folder_of("fashion-mnist", data_dir, FETCHED)
     chosen = chosen_sections({name: one.title for name, one in SECTIONS.items()}, section, list_)
     end_of_bench(
-        bench_cluster(out, Console(stderr=json_), Asked(photographs, folder), chosen), out / "cluster.json", json_
+        bench_cluster(out, Console(stderr=json_), Asked(photographs, folder, traces), chosen),
+        out / "cluster.json",
+        json_,
     )

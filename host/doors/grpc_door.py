@@ -37,6 +37,9 @@ from edgesight.host.doors.served import Caller, Code, Refused, Served
 from edgesight.host.doors.tensors import invalid
 from edgesight.host.doors.told import told
 
+ARRIVED = (
+    "edgesight-arrived"  # metadata of a call whose client wants to know when its message arrived, and of the reply
+)
 MESSAGE_WITHIN = 60.0  # seconds for a call's message to arrive
 GREETED_WITHIN_MS = 20_000  # for a connection's handshakes
 _IDLE_MS = 300_000  # after which a connection without calls is closed; clients open another by themselves
@@ -207,6 +210,8 @@ class _Door:
         async def run(requests: AsyncIterator[_Message], context: Context) -> Any:
             async def work(caller: Caller) -> Any:
                 message = await _read(requests)
+                if _wants_arrival(name, context):
+                    await context.send_initial_metadata(((ARRIVED, "1"), *_traced(caller)))
                 with self._room.holding(message.size):
                     return await answer(message.content, context, caller)
 
@@ -227,8 +232,8 @@ class _Door:
             with tracing.span(f"{_SERVICE}/{name}", traceparent) as trace:
                 peer = peer_of(context, authorization, secure=self._access.tls is not None)
                 caller = Caller(admit(self._access, peer, role), trace)
-                if trace is not None:
-                    await context.send_initial_metadata(((tracing.HEADER, trace),))
+                if trace is not None and not _wants_arrival(name, context):
+                    await context.send_initial_metadata(_traced(caller))
                 return await work(caller)
         except Refused as error:
             await _abort(context, error)
@@ -346,6 +351,15 @@ class _Door:
             return pb.ModelStreamInferResponse(error_message=str(error)[:_SAID], infer_response=empty)
         answer.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=answer)
+
+
+def _wants_arrival(name: str, context: Context) -> bool:
+    """Whether the client asks to be told, by the first metadata, that its message has arrived."""
+    return name == "ModelInfer" and any(key == ARRIVED for key, _ in context.invocation_metadata() or ())
+
+
+def _traced(caller: Caller) -> tuple[tuple[str, str], ...]:
+    return () if caller.trace is None else ((tracing.HEADER, caller.trace),)
 
 
 async def _read(requests: AsyncIterator[_Message]) -> _Message:

@@ -206,8 +206,9 @@ class Scheduler:
         situation = self._situation(now_ms)
         new = plan(situation, self._method, seconds=None)
         old = self.plan
-        # The old plan must hold on half of the margin only: within the other half nothing changes.
-        if old is None or not _serves(old, new) or faults(self._situation(now_ms, self._margin / 2), old):
+        # The old plan must hold with half as much more counted on only: meanwhile nothing changes.
+        holds = self._margin - abs(self._margin) / 2
+        if old is None or not _serves(old, new) or faults(self._situation(now_ms, holds), old):
             self._adopt(new, now_ms)
         elif new.mean_accuracy > old.mean_accuracy:
             self._better += 1

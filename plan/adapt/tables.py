@@ -138,6 +138,7 @@ def as_plan(
     models = situation.profile.models
     ranked = sorted(models, key=lambda model: (model.accuracy, -model.input_px))
     networks = list(dict.fromkeys(model.weights for model in ranked))
+    fastest = min(models, key=lambda model: min(model.latency_ms.values())).weights
     offered = np.asarray(tables.on_gpu.any(axis=0))
     gpus, clients, unserved = [], [], []
     for index, gpu in enumerate(situation.gpus):
@@ -162,7 +163,7 @@ def as_plan(
                 latency_ms=float(tables.latency[setting]),
                 throughput=float(tables.throughput[setting]),
                 rate=float(tables.rate[mine].sum()),
-                resident=_resident(networks, gpu, model.weights),
+                resident=_resident(networks, gpu, model.weights, fastest),
                 load_ms=0.0 if model.weights in gpu.held else situation.profile.load_ms(model.weights),
             )
         )
@@ -314,11 +315,17 @@ def _idle(gpu: Gpu) -> GpuPlan:
     )
 
 
-def _resident(networks: Sequence[str], gpu: Gpu, running: str) -> tuple[str, ...]:
-    """What a GPU should hold of `networks`, by rising accuracy: what it runs, and besides the nearest to that."""
+def _resident(networks: Sequence[str], gpu: Gpu, running: str, fastest: str) -> tuple[str, ...]:
+    """What a GPU should hold of `networks`, by rising accuracy: what it runs, the nearest to that, and the fastest.
+
+    The fastest answers what would be late by any other.
+    """
     place = networks.index(running)
     nearest = sorted(range(len(networks)), key=lambda other: (abs(other - place), other))
-    return tuple(networks[other] for other in nearest[: gpu.holds])
+    held = [networks[other] for other in nearest[: gpu.holds]]
+    if gpu.holds > 1 and fastest not in held:
+        held[-1] = fastest
+    return tuple(held)
 
 
 def _why(tables: Tables, number: int, offered: Booleans, late: bool) -> str:

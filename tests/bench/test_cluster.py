@@ -15,13 +15,14 @@ pytest.importorskip("tritonclient.grpc.aio", reason="tritonclient is not install
 
 import itertools
 
-from edgesight.bench.cluster import alexnet, edgent
+from edgesight.bench.cluster import alexnet, edgent, jellyfish
 from edgesight.bench.cluster.asked import Asked
 from edgesight.bench.cluster.bench import bench_cluster
 from edgesight.bench.cluster.device import Fixed, told
 from edgesight.host.limits import Limits
 from edgesight.host.limits import missing as no_limits
 from edgesight.host.split.run import Answered
+from edgesight.plan.adapt.data import ModelProfile, shipped
 from edgesight.plan.split.plan import SplitProfile
 from edgesight.sim.link.namespaces import missing as no_namespaces
 from tests.split_network import profile_of, save_network
@@ -149,3 +150,51 @@ def test_a_cut_network_answers_between_held_processes_over_a_moving_link(
     assert {(answer["exit"], answer["cut"], answer["by"]) for answer in runs[1].answers} == {
         ("final", 1, "data centre")
     }
+
+
+def traces(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "some_lte.txt").write_text("\n".join(["30"] * 10 + ["40"] * 10))
+    (folder / "some_wifi.txt").write_text("\n".join(["40"] * 10 + ["60"] * 10))
+    return folder
+
+
+def test_without_traces_of_both_kinds_the_section_says_so(tmp_path: Path) -> None:
+    assert "name their folder with --traces" in str(jellyfish.lacks(Asked()))
+    folder = traces(tmp_path / "traces")
+    assert jellyfish.lacks(Asked(traces=folder)) is None
+    (folder / "some_wifi.txt").unlink()
+    assert "holds no trace of WiFi" in str(jellyfish.lacks(Asked(traces=folder)))
+
+
+def test_a_profile_with_one_model_has_what_that_needs() -> None:
+    profile = jellyfish.only(shipped("jellyfish"), "yolov4-416")
+    assert [model.name for model in profile.models] == ["yolov4-416"]
+    assert [network.name for network in profile.networks] == ["yolov4-416"]
+    assert ModelProfile.model_validate(profile.model_dump(mode="json")) == profile
+
+
+def test_clients_over_links_of_their_own_are_answered_by_declared_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The section, short: its programs run, and its figures come of what they told. Bars are a quiet machine's."""
+    for name, value in (
+        ("CLIENTS", 2),
+        ("SECONDS", 2.0),
+        ("MOST_FIXED", 1),
+        ("_SWIFT_SECONDS", 2.0),
+        ("_BEGIN_S", 6.0),
+    ):
+        monkeypatch.setattr(jellyfish, name, value)
+    monkeypatch.setattr(jellyfish, "CELLS", jellyfish.CELLS[:1])
+    console = Console(quiet=True)
+    found = jellyfish.section(Asked(traces=traces(tmp_path / "traces")), tmp_path / "out", console)
+    assert [cell["trace"] for cell in found.body["cells"]] == ["LTE"]
+    for cell in found.body["cells"]:
+        ours, fixed = cell["runs"]
+        assert ours["frames"] == fixed["frames"] == pytest.approx(2 * 15 * 2, abs=2)
+        assert ours["executors"] == fixed["executors"] == ["declared"]
+        assert set(fixed["models"]) == {cell["best_fixed"]}
+        assert 0 < ours["accuracy"] < ours["in_time"] <= 1
+    assert {check.obtained for check in found.checks} == {"measured"}
+    assert len(found.checks) >= 2

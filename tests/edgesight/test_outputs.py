@@ -67,7 +67,7 @@ WRITES: dict[tuple[str, str], tuple[tuple[str | Path, ...], str | None]] = {
     ("plan workflow", "--picture"): (WORKFLOW, None),
 }
 # They run until they are told to stop, or run others: what they print is their log.
-WITHOUT_JSON = {"cluster deploy", "datacenter serve", "edge", "link emulate", "link relay"}
+WITHOUT_JSON = {"adapt serve", "cluster deploy", "datacenter serve", "edge", "link emulate", "link relay"}
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

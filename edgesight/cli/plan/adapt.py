@@ -55,7 +55,7 @@ def adapt(  # noqa: PLR0913 - a command's options are its surface
     from edgesight.plan.profile import PlanError, claim, write
 
     check_outputs(out, claim(AdaptPlan), picture)
-    chosen = _method(method)
+    chosen = method_of(method)
     if model is not None and chosen != "fixed":
         raise PlanError(
             f"--model {model}: only --method fixed takes a model; method {chosen} chooses its own"
@@ -127,7 +127,7 @@ def adapt_replay(  # noqa: PLR0913 - a command's options are its surface
     claim = json_claim("replay's report", "obtained", "seconds", "seed", "runs")
     check_outputs(out, claim, picture)
     situation = read_situation(file)
-    chosen = [_method(name) for name in method or ["pairwise"]]
+    chosen = [method_of(name) for name in method or ["pairwise"]]
     margin = MARGIN if margin is None else margin
     runs = [Scheduling(name, False, margin, load_limit) for name in chosen]
     runs += [Scheduling(chosen[0], True, margin, load_limit)] if told else []
@@ -150,7 +150,8 @@ def adapt_replay(  # noqa: PLR0913 - a command's options are its surface
         _print_replay(rows)
 
 
-def _method(name: str) -> Method:
+def method_of(name: str) -> Method:
+    """The planner's method of that name; raises PlanError."""
     from edgesight.plan.adapt.plan import METHODS
     from edgesight.plan.profile import PlanError
 

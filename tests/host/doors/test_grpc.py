@@ -466,3 +466,27 @@ def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatc
         with socket.create_connection(addresses.grpc, timeout=10) as connection:
             while connection.recv(65_536):  # the server's own greeting
                 pass
+
+
+def test_who_asks_is_told_that_its_message_arrived_before_the_answer(doors: Doors) -> None:
+    request = pb.ModelInferRequest(model_name="slow", raw_input_contents=[b"\x01"])
+    request.inputs.add(name="any", datatype="UINT8", shape=[1])
+    with grpc.insecure_channel(doors.grpc) as channel:
+        # As a stream: of one message that comes back, this library hands the first metadata over with it.
+        infer = channel.unary_stream(
+            "/inference.GRPCInferenceService/ModelInfer",
+            request_serializer=pb.ModelInferRequest.SerializeToString,
+            response_deserializer=pb.ModelInferResponse.FromString,
+        )
+        call = infer(request, timeout=60, metadata=((grpc_door.ARRIVED, "1"), ("traceparent", TRACE)))
+        told = dict(call.initial_metadata())
+        assert told[grpc_door.ARRIVED] == "1"
+        assert told["traceparent"].split("-")[1] == TRACE.split("-")[1]
+        assert doors.served.began.wait(20)
+        assert not doors.served.go_on.is_set()
+        doors.served.go_on.set()
+        assert [answer.model_name for answer in call] == ["slow"]
+        # Who does not ask for it is told nothing.
+        plain = infer(pb.ModelInferRequest(model_name="slow", inputs=request.inputs, raw_input_contents=[b"\x01"]))
+        assert grpc_door.ARRIVED not in dict(plain.initial_metadata())
+        assert len(list(plain)) == 1
