@@ -145,6 +145,7 @@ _PASSED_ON = {
     "host/queries.py": ("this cannot be asked: {}",),  # what pydantic expected
     "hls/datacenter.py": ("the back end does not take {}: {}",),  # FormError, with its remedy
     "hls/network.py": ("{}{} problems:",),  # lists what `refuse` was given
+    "plan/on_node.py": ("node {}: {}",),  # what was raised there, with its remedy
     "quant/foreign.py": (
         "{} with {}: {}",  # ModelError, with its remedy
         "{}, and who always says",  # ends with the mistakes that were tried
