@@ -72,7 +72,7 @@ class AlexNet(nn.Module):
         super().__init__()
         pool = nn.MaxPool2d(3, 2, 1)
         self.first = nn.Sequential(*_convolved(3, 64, 11, 4), pool, *_convolved(64, 8, 1))
-        self.early = _exit(8, 32, classes)
+        self.early = nn.Sequential(*_convolved(8, 64, 3), pool, *_exit(64, 128, classes))
         self.second = nn.Sequential(
             *_convolved(8, 256, 5), *_convolved(256, 256, 3), *_convolved(256, 256, 3), *_convolved(256, 256, 3), pool,
             *_convolved(256, 16, 1),

@@ -102,6 +102,22 @@ def test_the_deadline_is_one_under_which_no_choice_that_stays_does_as_well(profi
     assert gain(4.0) == pytest.approx(0.0, abs=1e-9)
 
 
+def test_a_cut_inside_pays_where_sending_all_is_slow_and_doing_all_is_slower(profile: SplitProfile) -> None:
+    # At 1 Mbit/s: 60 ms on the device, 98 ms of picture to the data centre; 2 kB cross behind 20 ms.
+    saved = edgent.saved_ms(profile, 0.0)
+    assert saved == pytest.approx(60.0 - min(latency_at_one_mbps(profile)), abs=1e-6)
+    assert edgent.saved_ms(profile, 1_000.0) < 0.0
+
+
+def latency_at_one_mbps(profile: SplitProfile) -> list[float]:
+    """Of the last exit, by its cuts inside; no round trip."""
+    exit_ = profile.exits[-1]
+    chain, sent = profile.chain(exit_), profile.handed_over(exit_)
+    return [
+        10.0 * cut + 0.1 * (len(chain) - cut) + 8e-3 * (sent[cut] + exit_.answer_bytes) for cut in range(1, len(chain))
+    ]
+
+
 def test_a_difference_has_its_interval() -> None:
     chance = np.random.default_rng(0)
     theirs = chance.random(2_000) < 0.7
@@ -124,7 +140,7 @@ def test_each_bar_can_be_met_and_missed(profile: SplitProfile) -> None:
     def checks(*runs: edgent.Ran) -> list[bool]:
         found = edgent.found(runs, profile, {}, [1.0], 45.0, 1.0, Console(quiet=True))
         assert found.body["best_fixed"] == "better"
-        return [check.met for check in found.checks]
+        return [check.met for check in found.checks[:3]]
 
     worse, better = ran("worse", 0.5), ran("better", 0.6)
     assert checks(ran("as planned", 0.7), worse, better) == [True, True, True]
