@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from edgesight.host.limits import Group, Limits
 from edgesight.host.split.pieces import Pieces
 from edgesight.host.split.remote import GrpcRemote
 from edgesight.host.split.run import Answered, RemoteError, Runner
@@ -40,7 +41,7 @@ class Job:
         at: seconds of each request from the beginning.
         begin: of the machine's monotonic clock, when the requests begin.
         address: HOST:PORT of the data centre.
-        procs: files of the control group that the device is held by.
+        cores: that the device is held to.
     """
 
     pieces: Path
@@ -50,7 +51,7 @@ class Job:
     at: tuple[float, ...]
     begin: float
     address: str
-    procs: tuple[Path, ...]
+    cores: float
 
 
 class Fixed:
@@ -86,21 +87,21 @@ async def answers(job: Job) -> list[dict[str, Any]]:
                     raise
                 await asyncio.sleep(0.1)
         runner = Runner(pieces, planner, remote)
-        for file in job.procs:
-            file.write_text(str(os.getpid()))
-        try:
-            await runner.open()
 
-            async def one(number: int) -> dict[str, Any]:
-                due = job.begin + job.at[number]
-                await asyncio.sleep(due - loop.time())
-                late_by = loop.time() - due
-                left = pieces.manifest.deadline_ms / 1e3 - late_by
-                return told(number, await runner.ask(inputs[job.picture[number]], max(left, 0.0)), late_by)
+        async def one(number: int) -> dict[str, Any]:
+            due = job.begin + job.at[number]
+            await asyncio.sleep(due - loop.time())
+            late_by = loop.time() - due
+            left = pieces.manifest.deadline_ms / 1e3 - late_by
+            return told(number, await runner.ask(inputs[job.picture[number]], max(left, 0.0)), late_by)
 
-            return list(await asyncio.gather(*(one(number) for number in range(len(job.at)))))
-        finally:
-            await runner.close()
+        with Group(Limits(cores=job.cores)) as held:
+            held.hold(os.getpid())
+            try:
+                await runner.open()
+                return list(await asyncio.gather(*(one(number) for number in range(len(job.at)))))
+            finally:
+                await runner.close()
 
 
 def as_input(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -4,6 +4,11 @@ The device is a process that is held to a tenth of a core, the data centre the v
 between them a link in network namespaces whose rate moves. All runs have the same requests at the same moments of the
 same link. A late answer is a wrong one.
 
+The deadline is where a link that moves matters: under which, by the plan's profile and before any run, to choose anew
+for each bandwidth gains most over the best exit and cut that stay, even where all times are off by a seventh
+(`telling_deadline_ms`). Under a longer one the device alone does all that the data centre can, under a shorter one
+nothing comes back from there.
+
 Which exits and cuts that stay are run for real is chosen in hindsight, by what the plan's profile says of the very
 link; the best of them by what came of it.
 
@@ -37,10 +42,10 @@ from edgesight.bench.kept import ROOT, Found
 from edgesight.bench.link.programs import die_with_parent
 from edgesight.bench.report import Check, PlainTable
 from edgesight.host.files import place_folder, sha256, write_atomically
-from edgesight.host.limits import Group, Limits
+from edgesight.host.limits import Limits
 from edgesight.host.limits import missing as no_limits
 from edgesight.host.split.pieces import PIECES, REPOSITORY
-from edgesight.plan.profile import Slo
+from edgesight.plan.profile import Link, Slo
 from edgesight.plan.split.join import join
 from edgesight.plan.split.measure import measure_onnx
 from edgesight.plan.split.pieces import pieces
@@ -56,9 +61,12 @@ CORES: Final = 0.1  # of the device
 SLOWEST, FASTEST = 0.5, 20.0  # Mbit/s
 DELAY_S: Final = 0.01  # each way
 SECONDS, PER_S = 240.0, 5.0  # of the requests, evenly
-DEADLINE_SHARE: Final = 0.75  # of what the last exit takes on the device
+DEADLINE_OFF: Final = 0.15  # by which times may be off, so that the deadline still is a good one
 MORE, LEAST_LOW = 0.01, 0.0  # accuracy of ours over the best fixed one, and the low end of its interval
+PAYS_MBPS, LEAST_SAVED = 1.0, 0.0  # a link over which a cut inside is faster than either end, by so many ms
 MOST_FIXED: Final = 5  # that are run
+_STEPS: Final = 200  # of bandwidth
+_STEP, _LONGEST = 0.01, 2.0  # of deadlines, to so many times what the last exit takes on the device
 _MEAN_RUN_S: Final = 8.0  # between changes of the link
 _WARM_S, _WARM_PER_S = 15.0, 2.0  # of the run by which the computers' own time is measured
 _PORT: Final = 8_001
@@ -116,16 +124,14 @@ def section(asked: Asked, folder: Path, console: Console) -> Found:
     accuracy = alexnet.accuracies(network, data.calibration.images, data.calibration.labels)
     profile = profiled(network, accuracy)
     link = moving_link(SECONDS, 0)
-    deadline_ms = DEADLINE_SHARE * profile_ms(profile)
     at = tuple((np.arange(int(SECONDS * PER_S)) / PER_S).tolist())
     picture = tuple(np.random.default_rng(1).integers(0, len(data.test.labels), len(at)).tolist())
     images = folder / "test.npy"
     np.save(images, data.test.images)
     with tempfile.TemporaryDirectory() as name:
         bench = _Bench(Path(name), network, profile, images, data.test.labels, console)
-        warm = (alexnet.EXITS[-1], 1)
-        overhead_ms = bench.overhead_ms(warm, deadline_ms)
-        round_trip_ms = 2e3 * DELAY_S + overhead_ms
+        round_trip_ms = 2e3 * DELAY_S + bench.overhead_ms()
+        deadline_ms = telling_deadline_ms(profile, round_trip_ms)
         fixed = in_hindsight(profile, link, deadline_ms, round_trip_ms)
         made = bench.made(deadline_ms, round_trip_ms, fixed)
         runs = bench.run([None, *fixed], made, link, at, picture)
@@ -166,6 +172,35 @@ def moving_link(seconds: float, seed: int) -> list[float]:
     return rates[: int(seconds)]
 
 
+def saved_ms(profile: SplitProfile, round_trip_ms: float) -> float:
+    """What the last exit is sooner there by the best cut inside, at PAYS_MBPS, than by either end; by the profile."""
+    choices = Choices.of(profile, "neurosurgeon")
+    latency = choices.latency_ms(Link(mbps=PAYS_MBPS, round_trip_ms=round_trip_ms))
+    inside = choices.crossing & (choices.cuts > 0)
+    return float(latency[~inside].min() - latency[inside].min())
+
+
+def telling_deadline_ms(profile: SplitProfile, round_trip_ms: float) -> float:
+    """The deadline under which choosing anew gains most over the best that stays, by the profile.
+
+    Every bandwidth from the slowest to the fastest comes equally often, by ratio, and is known. What a deadline gains
+    is the least of what those gain that are off by DEADLINE_OFF: one beside a cliff is no good one.
+    """
+    choices = Choices.of(profile)
+    link = np.geomspace(SLOWEST, FASTEST, _STEPS)
+    near = int(np.log1p(DEADLINE_OFF) / np.log1p(_STEP))
+    count = int(np.log(_LONGEST * profile_ms(profile) / round_trip_ms) / np.log1p(_STEP))
+    deadlines = round_trip_ms * (1.0 + _STEP) ** np.arange(-near, max(count, 1) + near)
+
+    def gain(deadline_ms: float) -> float:
+        accuracy = choices.accuracy * (link[:, None] >= choices.mbps_needed(deadline_ms, round_trip_ms)[None, :])
+        return float(accuracy.max(axis=1).mean() - accuracy.mean(axis=0).max())
+
+    gains = np.array([gain(deadline_ms) for deadline_ms in deadlines])
+    least = np.lib.stride_tricks.sliding_window_view(gains, 2 * near + 1).min(axis=1)
+    return float(deadlines[near + int(least.argmax())])
+
+
 def in_hindsight(
     profile: SplitProfile, link: Sequence[float], deadline_ms: float, round_trip_ms: float
 ) -> list[tuple[str, int]]:
@@ -199,14 +234,23 @@ class _Bench:
         place_folder(path, files, PIECES)
         return path
 
-    def overhead_ms(self, choice: tuple[str, int], deadline_ms: float) -> float:
-        """What the computers at both ends take for a request beside the network's layers, over a fast link."""
-        at = tuple((np.arange(int(_WARM_S * _WARM_PER_S)) / _WARM_PER_S).tolist())
-        made = self.made(20 * deadline_ms, 2e3 * DELAY_S, [choice])
-        (ran,) = self.run([choice], made, [FASTEST] * int(_WARM_S), at, tuple(range(len(at))))
+    def overhead_ms(self) -> float:
+        """What the computers at both ends take for a request beside the network's layers, over a fast link.
+
+        Of the last exit, at the cut that is fastest over a middling link.
+        """
         choices = Choices.of(self._profile)
-        index = choices.find(*choice)
-        expected = float(choices.fixed_ms(2e3 * DELAY_S)[index]) + float(choices.up_bytes[index]) * 8e-3 / FASTEST
+        middling = Link(mbps=float(np.sqrt(SLOWEST * FASTEST)), round_trip_ms=2e3 * DELAY_S)
+        away = np.where(
+            choices.crossing & (choices.accuracy == choices.accuracy[0]), choices.latency_ms(middling), np.inf
+        )
+        index = int(away.argmin())
+        choice = (self._profile.exits[int(choices.exits[index])].name, int(choices.cuts[index]))
+        at = tuple((np.arange(int(_WARM_S * _WARM_PER_S)) / _WARM_PER_S).tolist())
+        made = self.made(20 * profile_ms(self._profile), middling.round_trip_ms, [choice])
+        (ran,) = self.run([choice], made, [FASTEST] * int(_WARM_S), at, tuple(range(len(at))))
+        fast = middling.model_copy(update={"mbps": FASTEST})
+        expected = float(choices.latency_ms(fast)[index])
         return max(1e3 * float(np.median([one["took_s"] for one in ran.answers])) - expected, 0.0)
 
     def run(
@@ -244,14 +288,14 @@ class _Bench:
         up = LinkOptions(RateTrace(rates), DELAY_S, queue=Packets(200))
         down = LinkOptions(ConstantRate(FASTEST * 1e6), DELAY_S, queue=Packets(200))
         name = "as planned" if choice is None else f"{choice[0]} cut behind {choice[1]}"
-        with Group(Limits(cores=CORES)) as held, NamespaceLink(up, down, seed=0, tcp="cubic", began=began) as there:
+        with NamespaceLink(up, down, seed=0, tcp="cubic", began=began) as there:
             words = ["datacenter", "serve", "--repository", str(made / REPOSITORY), "--grpc", f"0.0.0.0:{_PORT}"]
             program = [sys.executable, "-u", "-m", "edgesight"]
             server = there.run_datacenter([*program, *words, "--insecure"], **_OPTIONS)
             _wait_ready(server)
             job = self._folder / f"job-{os.getpid()}-{time.monotonic_ns()}"
             told = Job(
-                made, choice, self._images, picture, at, began + _BEGIN_S, f"{DATACENTER_ADDRESS}:{_PORT}", held.procs
+                made, choice, self._images, picture, at, began + _BEGIN_S, f"{DATACENTER_ADDRESS}:{_PORT}", CORES
             )
             job.write_bytes(pickle.dumps(told))
             device = there.run_edge([*program[:3], "edgesight.bench.cluster.device", str(job)], **_OPTIONS)
@@ -291,6 +335,7 @@ def found(
     ours, fixed = runs[0], runs[1:]
     best = max(fixed, key=lambda one: one.accuracy)
     more = difference(ours.right, best.right)
+    saved = saved_ms(profile, round_trip_ms)
     inside = {(one["exit"], one["cut"]) for one in ours.answers if one["cut"] > 0 and one["by"] == "data centre"}
     console.print(_table(runs))
     body = {
@@ -301,6 +346,7 @@ def found(
         "requests": len(ours.right),
         "link_mbps": list(link),
         "device_ms_of_the_last_exit": profile_ms(profile),
+        "saved_ms_by_a_cut_inside": saved,
         "runs": [
             {
                 "name": one.name,
@@ -323,6 +369,8 @@ def found(
               "measured"),
         Check("Edgent: low end of its 95 % interval", more[1], LEAST_LOW, False, "share", "measured"),
         Check("Edgent: cuts inside the network that were used", len(inside), 1, False, "cuts", "measured"),
+        Check(f"Edgent: what a cut inside saves the last exit at {PAYS_MBPS:g} Mbit/s", saved, LEAST_SAVED, False, "ms",
+              "projected"),
     )  # fmt: skip
     return Found(body, checks)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -74,16 +73,6 @@ class GrpcRemote:
         if found is None:
             raise RemoteError(f"{self._address}: {model}: its answer has no {output}: serve the pieces' own repository")
         return np.asarray(found)
-
-    async def round_trip(self, within: float) -> float:
-        """As `edgesight.host.split.run.Remote` says."""
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        try:
-            await self._client.is_server_live(client_timeout=within)
-        except self._fault as error:
-            raise RemoteError(f"{self._address}: {error.message()} ({error.status()})") from error
-        return loop.time() - begun
 
 
 def _datatype(dtype: np.dtype[Any]) -> str:

@@ -25,8 +25,10 @@ from edgesight.host.split.pieces import Pieces, Split, SplitError
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 PROBE_S: Final = 1.0  # without a word of the link, after which it is probed
-_PROBE_BYTES: Final = (2_048, 65_536)  # at least and at most
-_PROBE_TAKES_S: Final = 0.05  # at the rate that was seen last
+# At least, and at most: what TCP sends at once over a connection that was silent. The more, the less it matters to what
+# is measured that a computer was late; but of more it would be measured how TCP begins.
+_PROBE_BYTES: Final = (2_048, 13_000)
+_PROBE_TAKES_S: Final = 0.1  # at the rate that was seen last: a tenth of the link
 _PROBE_WITHIN_S: Final = 2.0
 _LEAST_SHARE: Final = 0.05  # of the time of an exchange that sending is taken to last: what is faster is not seen
 
@@ -50,9 +52,6 @@ class Remote(Protocol):
 
     async def infer(self, model: str, tensors: Tensors, output: str, within: float) -> npt.NDArray[Any]:
         """The `output` of a model `within` that many seconds; raises RemoteError."""
-
-    async def round_trip(self, within: float) -> float:
-        """Seconds of the bare way there and back; raises RemoteError."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +106,10 @@ class Runner:
         self._mbps = 0.0
         self._probing: asyncio.Task[None] | None = None
 
-    async def open(self, within: float = 5.0) -> None:
+    async def open(self) -> None:
         """Measure the link before the first request, as far as there is one."""
-        with contextlib.suppress(RemoteError):
-            self._round_trip_s = min([await self._remote.round_trip(within) for _ in range(3)])
+        with contextlib.suppress(RemoteError):  # to connect takes longer than to send, and says nothing of the link
+            await self._remote.infer(self.pieces.manifest.probe, {"x": np.zeros(1, np.uint8)}, "y", _PROBE_WITHIN_S)
         await self._probe()
 
     async def close(self) -> None:
@@ -217,7 +216,11 @@ class Runner:
         return split
 
     def _tell(self, sent: int, took: float, there: float, *, answered: bool) -> None:
-        """Tell the planner what an exchange of `sent` bytes says of the link, `there` seconds of it not the link's."""
+        """Tell the planner what an exchange of `sent` bytes says of the link, `there` seconds of it not the link's.
+
+        The round trip is the one that was planned with, whatever it is now: what is told is the bandwidth that has the
+        plan predict the very time that was seen.
+        """
         sending = max(took - self._round_trip_s - there, _LEAST_SHARE * took, 1e-6)
         mbps = 8e-6 * sent / sending
         if not answered:

@@ -54,7 +54,7 @@ class Centre:
     """A real data centre over the repository, behind a link of so many bytes a second; or dead."""
 
     def __init__(self, centre: DataCentre) -> None:
-        self.centre, self.rate, self.dead, self.asked = centre, 1e9, False, list[str]()
+        self.centre, self.rate, self.dead, self.asked, self.sent = centre, 1e9, False, list[str](), 0
 
     async def infer(self, model: str, tensors: Tensors, output: str, within: float) -> np.ndarray[Any, Any]:
         self.asked.append(model)
@@ -62,18 +62,13 @@ class Centre:
             raise RemoteError("nobody is there")
         try:
             async with asyncio.timeout(within):
-                size = sum(value.nbytes for value in tensors.values())
-                await asyncio.sleep(size / self.rate)  # sleeps: as long as the link takes
+                self.sent = sum(value.nbytes for value in tensors.values())
+                await asyncio.sleep(self.sent / self.rate)  # sleeps: as long as the link takes
                 given = [Tensor(name, DATATYPES[str(value.dtype)], value) for name, value in tensors.items()]
                 answer = await self.centre.infer(Request(model, given), ME)
         except TimeoutError:
             raise RemoteError("too late") from None
         return next(np.asarray(one.values) for one in answer.outputs if one.name == output)
-
-    async def round_trip(self, within: float) -> float:
-        if self.dead:
-            raise RemoteError("nobody is there")
-        return 0.001
 
 
 @pytest.fixture(scope="module")
@@ -191,18 +186,45 @@ def test_a_link_that_nothing_is_sent_over_is_probed(folder: Path) -> None:
     async def test(runner: Runner, remote: Centre) -> None:
         await runner.open()
         probe = runner.pieces.manifest.probe
-        assert remote.asked == [probe]
+        assert remote.asked == [probe] * 2  # the first one connects
+        assert len(planner.heard) == 1
         remote.rate = 20_000.0
         for _ in range(3):
             await runner.ask({"x": pictures(1)[0]})
-        assert remote.asked == [probe]  # it was heard of just now
+        assert remote.asked == [probe] * 2  # it was heard of just now
         await asyncio.sleep(PROBE_S)  # sleeps: until the link counts as silent
         for _ in range(3):
             await runner.ask({"x": pictures(1)[0]})
         while len(planner.heard) < 2:
             await asyncio.sleep(0)
-        assert (remote.asked, runner.counts.probes) == ([probe] * 2, 2)
+        assert (remote.asked, runner.counts.probes) == ([probe] * 3, 2)
         assert 10_000 < planner.heard[-1] * 1e6 / 8 < 24_000
+
+    within(folder, planner, test)
+
+
+def test_a_probe_takes_a_tenth_of_the_link_and_never_more_than_goes_at_once(folder: Path) -> None:
+    here = next(one for one in Pieces.load(folder).manifest.splits if one.tail is None)
+
+    async def test(runner: Runner, remote: Centre) -> None:
+        for mbps, expected in ((0.0, 2_048), (0.4, 5_000), (80.0, 13_000)):
+            runner._mbps = mbps
+            await runner._probe()
+            assert remote.sent == expected
+
+    within(folder, Chosen((here.exit, here.cut)), test)
+
+
+def test_the_bandwidth_that_is_heard_explains_the_time_under_the_round_trip_that_was_planned(folder: Path) -> None:
+    away = away_of(folder)
+    planner = Chosen((away.exit, away.cut))
+
+    async def test(runner: Runner, remote: Centre) -> None:
+        remote.rate = 20_000.0
+        answer = await runner.ask({"x": pictures(1)[0]}, 30.0)
+        planned = (runner.pieces.manifest.round_trip_ms + away.datacenter_ms) / 1e3
+        predicted = answer.device_s + planned + 8e-6 * answer.sent_bytes / planner.heard[-1]
+        assert predicted == pytest.approx(answer.took_s, abs=0.002)
 
     within(folder, planner, test)
 
