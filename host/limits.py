@@ -22,6 +22,7 @@ _PERIOD_US: Final = 10_000  # short, so that a share of a core is a slow core, a
 _LEAST_US: Final = 1_000  # that the kernel takes for a quota
 _LEAST_BYTES: Final = 16 << 20  # below which nothing of ours runs
 _ENDS_S: Final = 5.0
+_FRESH_S: Final = 30.0
 _TRIES: Final = 5
 
 
@@ -141,9 +142,10 @@ def hold_this_process(limits: Limits, name: str) -> None:
 
     Groups of ours that nobody is in any more are removed. Raises LimitsError.
     """
-    for folder in _left_over():
+    for folder in _ours():
         with contextlib.suppress(OSError):  # it is in use
-            folder.rmdir()
+            if time.time() - folder.stat().st_mtime > _FRESH_S:  # else who made it has yet to go in
+                folder.rmdir()
     group = Group(limits, name)
     for tries in range(1, _TRIES + 1):
         try:
@@ -154,7 +156,7 @@ def hold_this_process(limits: Limits, name: str) -> None:
                 raise
 
 
-def _left_over() -> Iterator[Path]:
+def _ours() -> Iterator[Path]:
     for root in (_ROOT, _ROOT / "cpu", _ROOT / "memory"):
         try:
             yield from root.glob("edgesight-*")
