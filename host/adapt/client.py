@@ -13,6 +13,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol
 
 import numpy.typing as npt
@@ -171,6 +172,9 @@ class CameraClient:
         except asyncio.CancelledError:
             if frame in self._queue:
                 self._queue.remove(frame)
+            elif self._leaving is frame:
+                self._leaving = None
+                self._leave()
             raise
         if frame.dropped:
             return self._count(Answered(None, None, True, self._loop.time() - taken))
@@ -196,21 +200,24 @@ class CameraClient:
         sizer, size = self.sizer, len(frame.content)
         left = self._ends(frame) - self._loop.time()
 
-        def arrived() -> None:
-            if self._leaving is frame:
-                self._leaving = None
-                took = self._loop.time() - frame.begun - self.round_trip_s
-                sizer.acknowledged(size, 1e3 * max(took, 1e-5))
-                self._leave()
+        def gone(known: bool) -> None:
+            if self._leaving is not frame:
+                return
+            self._leaving = None
+            took = max(self._loop.time() - frame.begun - self.round_trip_s, 1e-5)
+            # Of one that never arrived it is known that it took as long at least, and nothing where that is not long.
+            if known or took > size * 8e-6 / sizer.mbps:
+                sizer.acknowledged(size, 1e3 * took)
+            self._leave()
 
         reply, fault = None, None
         try:
             parameters = self._parameters(frame.model, sizer.mbps)
-            reply = await self._server.ask(frame.content, parameters, left + asked.GRACE_MS / 1e3, arrived)
+            reply = await self._server.ask(frame.content, parameters, left + asked.GRACE_MS / 1e3, partial(gone, True))
         except ServerError as error:
             fault = str(error)
         finally:
-            arrived()  # one that never did took as long at least
+            gone(False)
         now = self._loop.time()
         if reply is not None:
             self._heard(reply)
