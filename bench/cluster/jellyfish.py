@@ -72,7 +72,7 @@ class Cell:
     slo_ms: float
 
 
-CELLS: Final = (Cell("lte", "LTE", 150.0), Cell("wifi", "WiFi", 100.0))
+CELLS: Final = (Cell("lte", "LTE", 150.0), Cell("wifi", "WiFi", 150.0))
 
 
 @dataclass(frozen=True)

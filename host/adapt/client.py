@@ -13,6 +13,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol
 
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from edgesight.host.doors.served import Parameter
 
 _PINGS: Final = 5
 _PLANNED_WITHIN_S, _AGAIN_S = 2.0, 0.25  # a round of the server is made every half second
+_TRIES: Final = 3  # of the first frame
 _UNKNOWN: Final = 0.3  # share of a frame that is overdue which is taken to be on its way still
 Make = Callable[[Model], bytes]  # a frame of the size that a model takes
 NewSizer = Callable[[Wants], Sizer]
@@ -89,6 +91,10 @@ class Counts:
     accuracy: float = 0.0  # summed
 
 
+def _nothing() -> None:
+    """Nobody wants to know when it arrived."""
+
+
 @dataclass(eq=False)
 class _Waiting:
     content: bytes
@@ -121,31 +127,41 @@ class CameraClient:
         Who has no place in the plan by then goes on without one.
         """
         self.round_trip_s = min([await self._server.round_trip(within) for _ in range(_PINGS)])
-        begun, content, came = self._loop.time(), make(smallest), self._loop.create_future()
-        parameters = {**self._parameters(smallest, None), asked.GRACE: 1e3 * within}
-
-        def arrived() -> None:
-            if not came.done():
-                came.set_result(self._loop.time() - begun)
-
-        try:
-            await self._server.ask(content, parameters, within, arrived)
-        except ServerError:
-            if not came.done():
-                raise
-            # Without a plan there is no answer yet, and the frame arrived.
-        if not came.done():
-            raise ServerError("the server does not tell when a frame has arrived: ask one of `edgesight adapt serve`")
-        transfer_s = max(came.result() - self.round_trip_s, 1e-4)
+        content = make(smallest)
+        transfer_s = max(await self._first(content, smallest, within) - self.round_trip_s, 1e-4)
         mbps = len(content) * 8e-6 / transfer_s
         self.sizer = self._new_sizer(Wants(self._slo_ms, self._rate, mbps, 1e3 * self.round_trip_s))
-        parameters = {**self._parameters(smallest, mbps), asked.GRACE: 1e3 * within}
+        parameters = self._parameters(smallest, mbps)
         until = self._loop.time() + _PLANNED_WITHIN_S
         while self._told is None and self._loop.time() < until:
             with contextlib.suppress(ServerError):
-                self._heard(await self._server.ask(content, parameters, within, arrived))
+                self._heard(await self._server.ask(content, parameters, self._call_s(self._slo_ms / 1e3), _nothing))
             if self._told is None:
                 await asyncio.sleep(_AGAIN_S)
+
+    async def _first(self, content: bytes, smallest: Model, within: float) -> float:
+        """Seconds until a first frame has arrived; raises ServerError."""
+        parameters = {**self._parameters(smallest, None), asked.GRACE: 1e3 * within}
+        fault = ServerError("the server does not tell when a frame has arrived: ask one of `edgesight adapt serve`")
+        for _ in range(_TRIES):
+            begun, came = self._loop.time(), list[float]()
+
+            def arrived(begun: float = begun, came: list[float] = came) -> None:
+                came.append(self._loop.time() - begun)
+
+            try:
+                await self._server.ask(content, parameters, within + self._slo_ms / 1e3, arrived)
+            except ServerError as error:  # without a plan there is no answer yet
+                fault = error
+            if came:
+                return came[0]
+            await asyncio.sleep(_AGAIN_S)  # a refusal may have overtaken the word that it arrived
+        raise fault
+
+    @staticmethod
+    def _call_s(left_s: float) -> float:
+        """How long the call of a frame goes on whose answer is of use for `left_s`."""
+        return left_s + asked.GRACE_MS / 1e3
 
     async def ask(self, make: Make, taken: float | None = None) -> Answered:
         """What becomes of a frame that was taken at that moment of the loop's clock, or now."""
@@ -171,6 +187,9 @@ class CameraClient:
         except asyncio.CancelledError:
             if frame in self._queue:
                 self._queue.remove(frame)
+            elif self._leaving is frame:
+                self._leaving = None
+                self._leave()
             raise
         if frame.dropped:
             return self._count(Answered(None, None, True, self._loop.time() - taken))
@@ -196,21 +215,24 @@ class CameraClient:
         sizer, size = self.sizer, len(frame.content)
         left = self._ends(frame) - self._loop.time()
 
-        def arrived() -> None:
-            if self._leaving is frame:
-                self._leaving = None
-                took = self._loop.time() - frame.begun - self.round_trip_s
-                sizer.acknowledged(size, 1e3 * max(took, 1e-5))
-                self._leave()
+        def gone(known: bool) -> None:
+            if self._leaving is not frame:
+                return
+            self._leaving = None
+            took = max(self._loop.time() - frame.begun - self.round_trip_s, 1e-5)
+            # Of one that never arrived it is known that it took as long at least, and nothing where that is not long.
+            if known or took > size * 8e-6 / sizer.mbps:
+                sizer.acknowledged(size, 1e3 * took)
+            self._leave()
 
         reply, fault = None, None
         try:
             parameters = self._parameters(frame.model, sizer.mbps)
-            reply = await self._server.ask(frame.content, parameters, left + asked.GRACE_MS / 1e3, arrived)
+            reply = await self._server.ask(frame.content, parameters, self._call_s(left), partial(gone, True))
         except ServerError as error:
             fault = str(error)
         finally:
-            arrived()  # one that never did took as long at least
+            gone(False)
         now = self._loop.time()
         if reply is not None:
             self._heard(reply)

@@ -42,7 +42,7 @@ from edgesight.host.measures import Measure, gauge, plain
 from edgesight.host.recent import Seen
 
 INTERVAL_S: Final = 0.5  # between rounds
-_SOONEST_S: Final = 0.05  # between rounds where somebody new has come
+_SOONEST_S: Final = 0.1  # between rounds where somebody new has come
 MOST_FRAME: Final = 4 << 20  # bytes
 MOST_BYTES: Final = 256 << 20  # of all frames that wait
 _VERSION: Final = "1"
@@ -137,6 +137,9 @@ class Adapting:
             made = await asyncio.to_thread(self._planner.round, now, wants)
         except EdgeSightError as error:  # the plan that there is holds
             logger.error("no new plan could be made: %s", error)
+            return
+        except Exception:  # a fault of ours, by which nobody is to stop others' answers
+            logger.exception("no new plan could be made")
             return
         self.rounds, self.round_s = self.rounds + 1, time.perf_counter() - began
         for gpu, work in made.work.items():

@@ -157,8 +157,23 @@ def test_without_an_answer_it_says_why_and_goes_on() -> None:
         server.fault = "nobody is there"
         answer = await client.ask(make)
         assert (answer.late, answer.fault, answer.accuracy) == (True, "nobody is there", 0.0)
-        assert len(sizer.heard) == 1  # it took as long at least
+        assert not sizer.heard  # of the link nothing is known by it
         server.fault = None
+        assert not (await client.ask(make)).late
+
+    run(test())
+
+
+def test_who_is_cancelled_holds_up_nobody() -> None:
+    async def test() -> None:
+        client, server, sizer = await opened()
+        server.arrive.clear()
+        asking = [asyncio.create_task(client.ask(make)) for _ in range(3)]
+        await until(lambda: len(sizer.waited) == 3)
+        for one in asking:
+            one.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        server.arrive.set()
         assert not (await client.ask(make)).late
 
     run(test())
