@@ -430,6 +430,10 @@ def _equal(found: Tensors, expected: Tensors) -> bool:
     return found.keys() == expected.keys() and all(
         found[name].dtype == value.dtype
         and found[name].shape == value.shape
-        and found[name].tobytes() == value.tobytes()
+        and (
+            found[name].tolist() == value.tolist()
+            if value.dtype.hasobject
+            else found[name].tobytes() == value.tobytes()
+        )
         for name, value in expected.items()
     )
