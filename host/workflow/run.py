@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from edgesight.host.cluster.deployment import Tensors
 from edgesight.host.cluster.runner import PieceRunner, Told
+from edgesight.host.doors.tensors import DATATYPES
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.ray_cluster import ClusterError, last_line, nodes
 from edgesight.host.workflow.execution import Execution, Flow, Operator, Station
@@ -67,7 +68,7 @@ class Runner:
                 )
             self._actors[_key(station)] = made.options(**node.here()).remote(station.piece)
         try:
-            await asyncio.wait_for(self.told(), LOAD_S)
+            await asyncio.wait_for(self._said(), LOAD_S)
         except (self._ray.exceptions.RayError, asyncio.TimeoutError) as error:
             await self.end()
             raise WorkflowError(f"a station did not load ({last_line(error)}): look at Ray's log") from error
@@ -79,7 +80,13 @@ class Runner:
         self._actors.clear()
 
     async def told(self) -> dict[tuple[str, str], Told]:
-        """What each station says of itself, by operator and worker."""
+        """What each station says of itself, by operator and worker. Raises WorkflowError where one is lost."""
+        try:
+            return await self._said()
+        except self._ray.exceptions.RayError as error:
+            raise WorkflowError(f"a station is lost ({last_line(error)}): look at Ray's log") from error
+
+    async def _said(self) -> dict[tuple[str, str], Told]:
         said = await asyncio.gather(*(actor.told.remote() for actor in self._actors.values()))
         return dict(zip(self._actors, said, strict=True))
 
@@ -126,6 +133,8 @@ class Runner:
             form = sources[name]
             if not _fits(value, form.shape):
                 raise WorkflowError(f"input {name}: is {list(value.shape)}; give {list(form.shape)}")
+            if value.dtype != DATATYPES[form.datatype]:
+                raise WorkflowError(f"input {name}: is {value.dtype}; give {DATATYPES[form.datatype]}")
 
 
 class _Routes:
