@@ -38,7 +38,9 @@ class OneNetwork(Repository):
 
     def versions(self, name: str, settings: Settings | None = None) -> list[Version]:
         """As `Repository` says: the file as it is now."""
-        (found,) = super().versions(name, settings)
+        if settings is not None:
+            raise ModelError(f"model {name}: its file says all that there is to say: leave `config` out")
+        (found,) = super().versions(name)
         if found.identity not in self._seen:
             self._seen.append(found.identity)
         self._last = found.identity

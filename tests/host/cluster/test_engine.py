@@ -16,6 +16,8 @@ from edgesight.host.cluster.deployment import Deployment
 from edgesight.host.cluster.engine import InPieces
 from edgesight.host.cluster.serve import OneNetwork
 from edgesight.host.datacenter.application import DataCentre
+from edgesight.host.datacenter.executors.base import ModelError
+from edgesight.host.datacenter.repository import Settings
 from edgesight.host.doors.served import Caller, Code, Refused, Request, Response, Tensor
 from edgesight.host.ray_cluster import joined
 from edgesight.plan.place.model_file import PlannedVersion
@@ -208,6 +210,8 @@ def test_a_file_that_is_put_back_is_another_than_the_one_in_its_place(tmp_path: 
     network = OneNetwork(path)
     assert network.versions("net")[0].number == "1"
     assert not network.changed()
+    with pytest.raises(ModelError, match="its file says all that there is to say: leave `config` out"):
+        network.versions("net", Settings())
     path.rename(kept)
     assert not network.changed()  # there is none to go over to
     saved(path, 1)
