@@ -64,7 +64,8 @@ class Runner:
             if node is None:
                 raise ClusterError(
                     f"worker {station.piece.node} is not in the cluster, which has {', '.join(sorted(there))}: begin "
-                    f"it by `ray start --labels edgesight-node={station.piece.node}`, or plan without it"
+                    f"it by `ray start --labels edgesight-node={station.piece.node}` (one alone, where two have this "
+                    "name), or plan without it"
                 )
             self._actors[_key(station)] = made.options(**node.here()).remote(station.piece)
         try:
