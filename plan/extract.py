@@ -28,7 +28,7 @@ def extracted(model: Any, values: Mapping[str, np.ndarray], inputs: Sequence[str
         if name in beginnings:
             raise PlanError(
                 f"a network cannot be cut at {', '.join(inputs)}: ONNX Runtime computes past it, in another type: give "
-                "the network in float32, which processors compute in"
+                "the network in float32"
             )
         node = maker.get(name)
         if node is not None and id(node) not in needed:
