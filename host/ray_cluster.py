@@ -12,6 +12,7 @@ import importlib
 import logging
 import os
 import secrets
+import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from edgesight.host.errors import EdgeSightError
 
 NAMESPACE: Final = "edgesight"
 NODE_LABEL: Final = "edgesight-node"  # of a node that was given a name: `ray start --labels edgesight-node=NAME`
+
+_KNOCK_S: Final = 5.0
 
 HERE: Final = "here"  # the one node of a cluster that is begun by `joined`
 
@@ -96,6 +99,10 @@ def joined(address: str | None, cpus: float | None = None) -> Iterator[Any]:
     if address is None:
         options = {"num_cpus": cpus, "include_dashboard": False, "labels": {NODE_LABEL: HERE}}
     try:
+        if address is not None:
+            _knock(address)
+        # What the cluster says of its nodes it would print where answers are printed, though told to log nothing.
+        importlib.import_module("ray._private.worker").__dict__["_worker_logs_enabled"] = False
         library.init(
             address or "local", namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options
         )
@@ -110,6 +117,13 @@ def joined(address: str | None, cpus: float | None = None) -> Iterator[Any]:
         yield library
     finally:
         library.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nothing listens at HOST:PORT: Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
 
 
 def nodes(library: Any) -> Mapping[str, Node]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +66,8 @@ async def _ask_all(runner: Runner, requests: Sequence[Tensors], rate: float | No
     """Ask all, say each answer as it comes; returns how many were late or never came."""
     import asyncio
 
+    from edgesight.host.doors.bodies import write_json
+
     loop = asyncio.get_running_loop()
     begun, missed = loop.time(), 0
 
@@ -76,7 +77,7 @@ async def _ask_all(runner: Runner, requests: Sequence[Tensors], rate: float | No
             await asyncio.sleep(begun + number / rate - loop.time())
         answer = await runner.ask(inputs)
         missed += answer.late
-        print(json.dumps(_plain(number, answer)) if json_ else _line(number, answer), flush=True)
+        print(write_json(_plain(number, answer)).decode() if json_ else _line(number, answer), flush=True)
 
     if rate is None:
         for number, inputs in enumerate(requests):

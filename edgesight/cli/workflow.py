@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,6 +72,7 @@ async def _ask_all(runner: Runner, requests: Sequence[Any], rate: float | None, 
     """Ask all, say each answer as it comes; returns how many there was none for."""
     import asyncio
 
+    from edgesight.host.doors.bodies import write_json
     from edgesight.host.workflow.run import WorkflowError
 
     loop = asyncio.get_running_loop()
@@ -91,7 +91,7 @@ async def _ask_all(runner: Runner, requests: Sequence[Any], rate: float | None, 
         took = round(1e3 * (loop.time() - due), 3)
         if json_:
             told = {"request": number, "outputs": outputs, "took_ms": took, "fault": fault}
-            print(json.dumps(told), flush=True)
+            print(write_json(told).decode(), flush=True)
         else:
             print(f"{number}: {outputs if fault is None else fault}, {took:.1f} ms", flush=True)
 
@@ -100,8 +100,10 @@ async def _ask_all(runner: Runner, requests: Sequence[Any], rate: float | None, 
             await one(number, inputs)
     else:
         await asyncio.gather(*(one(number, inputs) for number, inputs in enumerate(requests)))
-    stations = ", ".join(
-        f"{told.runs} by {operator} on {worker}" for (operator, worker), told in (await runner.told()).items()
-    )
+    try:
+        said = (await runner.told()).items()
+        stations = ", ".join(f"{told.runs} by {operator} on {worker}" for (operator, worker), told in said)
+    except WorkflowError as error:
+        stations = str(error)
     print(f"{len(requests)} requests, {missed} without an answer: {stations}", file=sys.stderr if json_ else sys.stdout)
     return missed

@@ -27,7 +27,7 @@ from edgesight.host.doors.served import Code, Refused, TensorForm
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.files import read_regular, sha256
 from edgesight.host.measures import Kind, Measure
-from edgesight.host.ray_cluster import nodes
+from edgesight.host.ray_cluster import last_line, nodes
 
 _AT_ONCE: Final = 32  # requests that are with a pipeline, which has room for fewer and lets the others wait in line
 _AGAIN_S: Final = 1.0
@@ -132,6 +132,10 @@ class HostedInPieces:
             await pipeline.start()
         except (EdgeSightError, OSError) as error:
             raise Refused(Code.INVALID_ARGUMENT, str(error)) from error
+        except Exception as error:  # of a file that is odd, whatever reads it may raise anything
+            logger.exception("model %s: cannot be loaded", self.name)
+            told = f"model {self.name} cannot be loaded ({type(error).__name__}: {last_line(error)}): give another file"
+            raise Refused(Code.INTERNAL, told) from error
         self.pipeline, self.state = pipeline, State.READY
         self.inputs, self.outputs = deployment.inputs, deployment.outputs
         self.load_s = time.monotonic() - begun

@@ -23,6 +23,7 @@ from edgesight.host.errors import EdgeSightError
 from edgesight.host.ray_cluster import ClusterError, last_line, nodes
 
 LOAD_S: Final = 60.0  # within which a piece is loaded
+HANGS_S: Final = 30.0  # after which requests of which none comes back are with a runner that hangs
 SILENT_S: Final = 5.0  # after which a runner that says nothing is lost
 MEND_S: Final = 60.0  # within which a lost node is done without
 WATCH_S: Final = 1.0  # between looks at who is there
@@ -67,6 +68,7 @@ class _Generation:
     deployment: Deployment
     runners: Sequence[_Runner]
     asked: int = 0  # on their way
+    moved: float = 0.0  # when one of them went off to an idle generation, or came back
     room: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -175,11 +177,15 @@ class Pipeline:
                 return outputs
 
     async def _in_room(self, generation: _Generation, inputs: Tensors) -> Tensors:
+        loop = asyncio.get_running_loop()
+        if not generation.asked:
+            generation.moved = loop.time()
         generation.asked += 1
         try:
             return await self._through(generation, inputs)
         finally:
             generation.asked -= 1
+            generation.moved = loop.time()
             generation.room.release()
 
     async def told(self) -> list[Told]:
@@ -269,7 +275,10 @@ class Pipeline:
         try:
             await self._loaded(new)
             for inputs, expected in deployment.checks:
-                found = await self._through(generation, inputs)
+                try:
+                    found = await asyncio.wait_for(self._through(generation, inputs), HANGS_S)
+                except asyncio.TimeoutError as error:
+                    raise _Lost(await self._silent(generation) or deployment.nodes, "it hangs") from error
                 if not _equal(found, expected):
                     raise PipelineError(
                         f"network {deployment.name}, version {deployment.version}: its pieces do not give, bit for "
@@ -392,6 +401,10 @@ class Pipeline:
             return
         there = frozenset(await asyncio.to_thread(nodes, self._ray))
         gone = frozenset(generation.deployment.nodes) - there
+        if not gone and generation.asked and asyncio.get_running_loop().time() - generation.moved > HANGS_S:
+            gone = frozenset(await self._silent(generation))
+            # What they have in work ends with them, and is asked again.
+            self._kill([runner for runner in generation.runners if runner.piece.node in gone])
         if gone:
             await self._mend(generation, gone)
         elif steady.for_long(there):
@@ -430,6 +443,10 @@ def _equal(found: Tensors, expected: Tensors) -> bool:
     return found.keys() == expected.keys() and all(
         found[name].dtype == value.dtype
         and found[name].shape == value.shape
-        and found[name].tobytes() == value.tobytes()
+        and (
+            found[name].tolist() == value.tolist()
+            if value.dtype.hasobject
+            else found[name].tobytes() == value.tobytes()
+        )
         for name, value in expected.items()
     )

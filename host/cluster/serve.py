@@ -34,22 +34,26 @@ class OneNetwork(Repository):
         """Of the ONNX file at `path`, which is called as it is."""
         super().__init__(None, BackEnd(path.stem, path))
         self._seen: list[tuple[int, ...]] = []  # files, by what tells them apart
+        self._last: tuple[int, ...] = ()  # the one of them that was read last
 
     def versions(self, name: str, settings: Settings | None = None) -> list[Version]:
         """As `Repository` says: the file as it is now."""
-        (found,) = super().versions(name, settings)
+        if settings is not None:
+            raise ModelError(f"model {name}: its file says all that there is to say: leave `config` out")
+        (found,) = super().versions(name)
         if found.identity not in self._seen:
             self._seen.append(found.identity)
+        self._last = found.identity
         return [dataclasses.replace(found, number=str(self._seen.index(found.identity) + 1))]
 
     def changed(self) -> bool:
-        """Whether the file is none that was read."""
+        """Whether the file is another than was read last; one that was there before may be back."""
         (name,) = self.names()
         try:
             (found,) = super().versions(name)
         except ModelError:  # it is being replaced
             return False
-        return found.identity not in self._seen
+        return found.identity != self._last
 
 
 def serve(library: Any, path: Path, read: Read, options: Options, announce: Callable[[str], None] = print) -> None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from edgesight.host.cluster.deployment import Tensors
 from edgesight.host.cluster.runner import PieceRunner, Told
+from edgesight.host.doors.tensors import DATATYPES
 from edgesight.host.errors import EdgeSightError
 from edgesight.host.ray_cluster import ClusterError, last_line, nodes
 from edgesight.host.workflow.execution import Execution, Flow, Operator, Station
@@ -63,11 +64,12 @@ class Runner:
             if node is None:
                 raise ClusterError(
                     f"worker {station.piece.node} is not in the cluster, which has {', '.join(sorted(there))}: begin "
-                    f"it by `ray start --labels edgesight-node={station.piece.node}`, or plan without it"
+                    f"it by `ray start --labels edgesight-node={station.piece.node}` (one alone, where two have this "
+                    "name), or plan without it"
                 )
             self._actors[_key(station)] = made.options(**node.here()).remote(station.piece)
         try:
-            await asyncio.wait_for(self.told(), LOAD_S)
+            await asyncio.wait_for(self._said(), LOAD_S)
         except (self._ray.exceptions.RayError, asyncio.TimeoutError) as error:
             await self.end()
             raise WorkflowError(f"a station did not load ({last_line(error)}): look at Ray's log") from error
@@ -79,7 +81,13 @@ class Runner:
         self._actors.clear()
 
     async def told(self) -> dict[tuple[str, str], Told]:
-        """What each station says of itself, by operator and worker."""
+        """What each station says of itself, by operator and worker. Raises WorkflowError where one is lost."""
+        try:
+            return await self._said()
+        except self._ray.exceptions.RayError as error:
+            raise WorkflowError(f"a station is lost ({last_line(error)}): look at Ray's log") from error
+
+    async def _said(self) -> dict[tuple[str, str], Told]:
         said = await asyncio.gather(*(actor.told.remote() for actor in self._actors.values()))
         return dict(zip(self._actors, said, strict=True))
 
@@ -126,6 +134,8 @@ class Runner:
             form = sources[name]
             if not _fits(value, form.shape):
                 raise WorkflowError(f"input {name}: is {list(value.shape)}; give {list(form.shape)}")
+            if value.dtype != DATATYPES[form.datatype]:
+                raise WorkflowError(f"input {name}: is {value.dtype}; give {DATATYPES[form.datatype]}")
 
 
 class _Routes:

@@ -36,11 +36,10 @@ class OnNodes:
 
         Raises PlanError for a node on which the network does not run.
         """
-        atoms, there = self._ray.put(cut.atoms()), nodes(self._ray)
-        made = self._ray.remote(_measured)
+        atoms, made = self._ray.put(cut.atoms()), self._ray.remote(_measured)
 
         def one(node: Node) -> list[float]:
-            task = made.options(**there[node.name].here(), max_retries=0)
+            task = made.options(**self._here(node), max_retries=0)
             found: list[float] = self._ray.get(task.remote(atoms, self._repeats, _share(node)))
             return found
 
@@ -51,10 +50,10 @@ class OnNodes:
 
         Raises PlanError for a node that does not answer.
         """
-        there, made, value = nodes(self._ray), self._ray.remote(_Calls), np.zeros(size, np.uint8)
+        made, value = self._ray.remote(_Calls), np.zeros(size, np.uint8)
 
         def one(node: Node) -> float:
-            actor = made.options(**there[node.name].here()).remote()
+            actor = made.options(**self._here(node)).remote()
             try:
                 return self._call_ms(actor, value, _share(node))
             finally:
@@ -75,6 +74,13 @@ class OnNodes:
         self._ray.get(actor.begin.remote(cores))
         calls(_CALLS)
         return 1e3 * float(self._ray.get(actor.end.remote())) / _CALLS
+
+    def _here(self, node: Node) -> dict[str, Any]:
+        """Ray's options of what runs there; raises PlanError where it was lost meanwhile."""
+        found = nodes(self._ray).get(node.name)
+        if found is None:
+            raise PlanError(f"node {node.name}: was lost before the network was timed there: load it again")
+        return found.here()
 
     def _on_each(self, named: Sequence[Node], measure: Callable[[Node], Found]) -> dict[str, Found]:
         def one(node: Node) -> Found:

@@ -96,12 +96,12 @@ class CutNetwork:
         """
         self._path = path
         self._graph = Graph(path, 1)
+        plain, makes = read_onnx(path), producers(path)
         self._given = self._graph.sample({}, shapes or {})
         self._values, _, _ = self._graph.run(1, self._graph.parts, self._graph.outputs[-1], self._given)
         self._maker = {name: part for part in self._graph.parts for name in part.gives}
         behind_outputs = self._before([self._maker[name] for name in self._graph.outputs])
         self._parts = [part for part in self._graph.parts if part in behind_outputs]  # others make nothing of use
-        plain, makes = read_onnx(path), producers(path)
         self._of: dict[str, str] = {}  # by layer of `read_onnx`: the one of `model` that it is in
         self.model, parts = self._by_part(plain, makes)
         behind = [self._behind(parts[cut]) for cut in self.model.cuts]
@@ -116,10 +116,11 @@ class CutNetwork:
         parts: dict[str, Part] = {}
         for part in self._parts:
             inside = [makes[name] for node in part.nodes for name in node.output if name in makes]
-            members[inside[-1]] = list(dict.fromkeys(inside))
-            parts[inside[-1]] = part
+            name = inside[-1] if inside else part.name  # shapes alone are no layer of `plain`
+            members[name] = list(dict.fromkeys(inside))
+            parts[name] = part
         self._of = {layer: name for name, inside in members.items() for layer in inside}
-        made = {tensor: self._of[layer] for tensor, layer in makes.items() if layer in self._of}
+        made = {tensor: name for name, part in parts.items() for tensor in part.gives}
         sources = {
             name: tuple(dict.fromkeys(made.get(tensor, INPUT) for tensor in part.needs)) or (INPUT,)
             for name, part in parts.items()
@@ -208,6 +209,8 @@ class CutNetwork:
                 f"{self.model.version}: plan for this network"
             )
         nodes = {node.name: node for node in cluster.nodes}
+        if not plan.pieces or [piece for piece in plan.pieces if piece.until is None] != [plan.pieces[-1]]:
+            raise PlanError("plan: its last piece, and no other, has to go on to the answer: plan anew")
         ends = [self.position(piece.until) for piece in plan.pieces if piece.until is not None]
         if ends != sorted(set(ends)):
             raise PlanError(f"plan: cuts within what {self._path} runs together: plan with times that were measured")

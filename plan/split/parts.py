@@ -77,10 +77,12 @@ class Graph:
             raise PlanError(f"{error.name} is not installed: `pip install 'edgesight[build]'`") from error
         try:
             content = path.read_bytes()
-            model = onnx.load_from_string(content)
+            model = onnx.load(str(path))  # with weights that lie beside it
             onnx.checker.check_model(model)
         except OSError as error:
-            raise PlanError(f"{path}: cannot be read ({error.strerror}): name an ONNX file") from error
+            raise PlanError(
+                f"{path}: cannot be read ({error.strerror or error}): name an ONNX file, its weights beside it"
+            ) from error
         except Exception as error:  # protobuf's and the checker's share no base class
             raise PlanError(f"{path}: is no ONNX network ({_first_line(error)}): give an ONNX file") from error
         self.sha256 = sha256(content)
@@ -353,6 +355,11 @@ class Graph:
                     f"{self._path}: input {value.name} is {stated}, with sizes left open, on which times depend; give "
                     f"its shape, as in `--shape {value.name}={stated.replace('?', '224')}`"
                 )
+        if not all(size > 0 for size in shape) or math.prod(shape) > _MOST_ELEMENTS:
+            raise PlanError(
+                f"{self._path}: input {value.name} is {'x'.join(map(str, shape))}; export it with sizes of at least 1, "
+                f"and at most {_MOST_ELEMENTS:,} elements"
+            )
         dtype = np.dtype(self._onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
         if dtype == np.bool_:
             return rng.integers(0, 2, shape).astype(np.bool_)

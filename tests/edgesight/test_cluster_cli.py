@@ -91,7 +91,8 @@ def test_a_planned_workflow_runs_on_a_cluster(tmp_path: Path) -> None:
     made = planned(described)
     profile.write(tmp_path / "workflow.json", described)
     profile.write(tmp_path / "plan.json", made)
-    requests = [request(number) for number in range(5)]
+    requests = [request(number) for number in range(40)]
+    requests[3]["left-eye"][:] = np.nan
     given: list[str] = []
     for name in requests[0]:
         np.save(tmp_path / f"{name}.npy", np.concatenate([one[name] for one in requests]))
@@ -107,9 +108,21 @@ def test_a_planned_workflow_runs_on_a_cluster(tmp_path: Path) -> None:
         ]
         words += ["--ray", there.address, "--rate", "10", "--json"]
         ran = subprocess.run([*EDGESIGHT, *map(str, words)], capture_output=True, text=True, check=False)
+        losing = [*EDGESIGHT, *map(str, words)]
+        with subprocess.Popen(losing, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+            assert program.stdout is not None
+            assert json.loads(program.stdout.readline())["fault"] is None
+            there.lose(next(one.worker for one in made.assignments if one.operator == "sum"))
+            lost = program.communicate(timeout=120)
+    assert program.returncode == 1
+    assert "Traceback" not in lost[1]
+    assert ": a station is lost (" in lost[1]
+    assert [json.loads(line)["fault"] for line in lost[0].splitlines()][-1] is not None  # and nothing else is printed
     assert ran.returncode == 0, ran.stderr
     told = {entry["request"]: entry for entry in map(json.loads, ran.stdout.splitlines())}
     for number, inputs in enumerate(requests):
         assert told[number]["fault"] is None
-        np.testing.assert_array_equal(np.float32(told[number]["outputs"]["y"]), expected(networks, inputs))
-    assert "5 requests, 0 without an answer: " in ran.stderr
+        found = np.array(told[number]["outputs"]["y"], np.float32)  # null is NaN then
+        np.testing.assert_array_equal(found, expected(networks, inputs))
+    assert "NaN" not in ran.stdout  # which is no JSON
+    assert "40 requests, 0 without an answer: " in ran.stderr

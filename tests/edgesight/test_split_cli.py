@@ -59,6 +59,15 @@ def test_a_cut_network_answers_between_two_programs_and_here_alone_when_one_is_g
     assert all(one["output"] is not None and one["exit"] != "third" for one in alone)
 
 
+def test_an_output_that_is_no_number_is_null(made: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.full(SHAPE, np.nan, np.float32))
+    given = ("--input", f"x={tmp_path / 'x.npy'}", "--json")
+    done = edgesight("split", made / "pieces", "--datacenter", "127.0.0.1:9", *given)
+    assert "NaN" not in done.stdout  # which is no JSON
+    (answer,) = map(json.loads, done.stdout.splitlines())
+    assert set(answer["output"][0]) == {None}
+
+
 def test_what_is_given_wrongly_is_refused(made: Path, tmp_path: Path) -> None:
     asked = ("split", made / "pieces", "--datacenter", "127.0.0.1:9")
     np.save(tmp_path / "small.npy", np.zeros((2, 3, 8, 8), np.float32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from edgesight.host.cluster.deployment import Deployment
 from edgesight.host.cluster.engine import InPieces
 from edgesight.host.cluster.serve import OneNetwork
 from edgesight.host.datacenter.application import DataCentre
+from edgesight.host.datacenter.executors.base import ModelError
+from edgesight.host.datacenter.repository import Settings
 from edgesight.host.doors.served import Caller, Code, Refused, Request, Response, Tensor
 from edgesight.host.ray_cluster import joined
 from edgesight.plan.place.model_file import PlannedVersion
@@ -49,6 +52,8 @@ class Reader:
     def read(self, path: Path, nodes: Collection[str]) -> Any:
         if self.wrong == "unreadable":
             raise PlanError(f"{path}: is no ONNX file: give one")
+        if self.wrong == "odd":
+            raise IndexError("list index out of range")
         version = PlannedVersion(path, NODES, nodes, _Stated())
         return _Wrong(version) if self.wrong == "wrong" else version
 
@@ -161,13 +166,14 @@ def test_a_version_that_fails_leaves_the_one_that_runs_and_says_why(library: Any
     async def run() -> None:
         async with centre(library, path, reader) as made:
             saved(path, 1)
-            for reader.wrong, said in (
-                ("unreadable", "is no ONNX file: give one"),
-                ("wrong", "do not give, bit for bit"),
+            for reader.wrong, said, code in (
+                ("unreadable", "is no ONNX file: give one", Code.INVALID_ARGUMENT),
+                ("wrong", "do not give, bit for bit", Code.INVALID_ARGUMENT),
+                ("odd", "cannot be loaded (IndexError: list index out of range): give another", Code.INTERNAL),
             ):
-                with pytest.raises(Refused, match=said) as refused:
+                with pytest.raises(Refused, match=re.escape(said)) as refused:
                     await made.load("net", {}, SOMEBODY)
-                assert refused.value.code is Code.INVALID_ARGUMENT
+                assert refused.value.code is code
                 (entry,) = made.index(False)
                 assert (entry.version, entry.state) == ("1", "READY")
                 assert said in entry.reason
@@ -197,3 +203,21 @@ def test_what_comes_too_late_or_too_much_at_once_is_refused(library: Any, tmp_pa
             assert all(right(one, truths, at) for at, one in enumerate(answers) if isinstance(one, Response))
 
     asyncio.run(run())
+
+
+def test_a_file_that_is_put_back_is_another_than_the_one_in_its_place(tmp_path: Path) -> None:
+    path, kept = saved(tmp_path / "net.onnx", 0), tmp_path / "kept.onnx"
+    network = OneNetwork(path)
+    assert network.versions("net")[0].number == "1"
+    assert not network.changed()
+    with pytest.raises(ModelError, match="its file says all that there is to say: leave `config` out"):
+        network.versions("net", Settings())
+    path.rename(kept)
+    assert not network.changed()  # there is none to go over to
+    saved(path, 1)
+    assert network.changed()
+    assert network.versions("net")[0].number == "2"
+    kept.replace(path)
+    assert network.changed()
+    assert network.versions("net")[0].number == "1"
+    assert not network.changed()

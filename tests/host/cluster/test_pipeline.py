@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Collection, Iterator, Sequence
@@ -124,6 +125,32 @@ def test_a_process_that_dies_under_load_loses_no_request(library: Any, planned: 
         assert all(await asyncio.gather(*asked))
         assert pipeline.counts.answered == 8 * len(truth)
         assert pipeline.counts.mended == 1
+        await pipeline.end()
+
+    asyncio.run(run())
+
+
+def test_a_process_that_hangs_is_done_without_and_what_it_had_is_asked_again(
+    library: Any, planned: Planned, truth: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgesight.host.cluster.pipeline.HANGS_S", 2.0)
+    monkeypatch.setattr("edgesight.host.cluster.pipeline.SILENT_S", 1.0)
+
+    async def run() -> None:
+        deployment = planned(NAMES)
+        pipeline = Pipeline(library, deployment, planned)
+        await pipeline.start()
+        hangs = (await pipeline.told())[1].pid
+        os.kill(hangs, signal.SIGSTOP)
+        try:
+            assert await all_right(pipeline, truth)
+            assert pipeline.counts.mended == 1
+            assert deployment.nodes[1] not in pipeline.deployment.nodes
+            while Path(f"/proc/{hangs}/cmdline").exists() and Path(f"/proc/{hangs}/cmdline").read_bytes():
+                await asyncio.sleep(0.1)  # sleeps: until it is ended, as Ray was told
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(hangs, signal.SIGKILL)
         await pipeline.end()
 
     asyncio.run(run())

@@ -80,6 +80,8 @@ def test_what_a_request_lacks_and_a_lost_station_are_told(
             await runner.ask({"left-eye": request(0)["left-eye"]})
         with pytest.raises(WorkflowError, match=r"input left-eye: is \[1, 9\]; give \[1, 4\]"):
             await runner.ask({**request(0), "left-eye": np.zeros((1, 9), np.float32)})
+        with pytest.raises(WorkflowError, match=r"input left-eye: is float64; give float32"):
+            await runner.ask({**request(0), "left-eye": np.zeros((1, 4))})
         monkeypatch.setattr("edgesight.host.workflow.run.MOST_ON_WAY", 0)
         with pytest.raises(WorkflowError, match="the most that may: ask more slowly"):
             await runner.ask(request(0))
@@ -88,6 +90,8 @@ def test_what_a_request_lacks_and_a_lost_station_are_told(
             os.kill(one.pid, signal.SIGKILL)
         with pytest.raises(WorkflowError, match=r"a station failed \(.*\): ask again, or look at Ray's log"):
             await runner.ask(request(0))
+        with pytest.raises(WorkflowError, match=r"a station is lost \(.*\): look at Ray's log"):
+            await runner.told()
         await runner.end()
 
     asyncio.run(ask_all())

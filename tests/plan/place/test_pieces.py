@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from edgesight.plan.place.pieces import CutNetwork, session_of
 from edgesight.plan.place.plan import place
 from edgesight.plan.place.problem import Cluster, Node, Placement, faults
 from edgesight.plan.profile import PlanError
+from edgesight.plan.split.parts import Graph
 from tests.split_network import save_network
 
 pytest.importorskip("onnxruntime")
@@ -126,6 +128,9 @@ def test_plans_that_are_for_something_else_are_refused(cut: CutNetwork) -> None:
     ):
         with pytest.raises(PlanError, match=said):
             cut.deployment(altered(plan, pieces=(first.model_copy(update={"until": until}), *rest)), there)
+    for pieces in ((), (first,), tuple(reversed(plan.pieces)), (*plan.pieces, rest[-1])):
+        with pytest.raises(PlanError, match="its last piece, and no other, has to go on to the answer: plan anew"):
+            cut.deployment(altered(plan, pieces=pieces), there)
     with pytest.raises(PlanError, match=r"node [abc] is not in cluster shelf: give the plan's own cluster"):
         cut.deployment(plan, Cluster(name="shelf", nodes=(Node(name="z"),), mbps=((0.0,),)))
     twice = (first.model_copy(update={"until": "c1"}), first.model_copy(update={"until": "r1"}), rest[-1])
@@ -148,3 +153,61 @@ def test_a_quantised_network_is_cut_too() -> None:
     handed = dict(zip(names, first.run(names, inputs), strict=True))
     (name,) = expected
     assert second.run([name], handed)[0].tobytes() == expected[name].tobytes()
+
+
+def written(
+    path: Path, nodes: Sequence[Any], shape: Sequence[Any] = (1, 4), kind: Any = np.float32, **how: Any
+) -> Path:
+    """A network of `nodes` from `x` of that `shape` to `y` [*, 3], with weights `w` [4, 8] and `v` [8, 3]."""
+    import onnx
+
+    helper, element = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    rng = np.random.default_rng(0)
+    weights = [
+        onnx.numpy_helper.from_array(rng.normal(size=size).astype(kind), name)
+        for name, size in {"w": (4, 8), "v": (8, 3)}.items()
+    ]
+    x, y = (helper.make_tensor_value_info(name, element, size) for name, size in {"x": shape, "y": ("n", 3)}.items())
+    graph = helper.make_graph([helper.make_node(*node) for node in nodes], "net", [x], [y], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, str(path), **how)
+    return path
+
+
+TWO = (("MatMul", ["x", "w"], ["m"]), ("Tanh", ["m"], ["t"]), ("MatMul", ["t", "v"], ["y"]))
+
+
+def test_weights_that_lie_beside_the_file_are_found_from_wherever_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside: dict[str, Any] = {"save_as_external_data": True, "location": "net.weights", "size_threshold": 0}
+    monkeypatch.chdir(tmp_path.parent)
+    outside, inside = written(tmp_path / "a.onnx", TWO, **beside), written(tmp_path / "b.onnx", TWO)
+    assert CutNetwork(outside).checks[0][1]["y"].tobytes() == CutNetwork(inside).checks[0][1]["y"].tobytes()
+    (tmp_path / "net.weights").unlink()
+    with pytest.raises(PlanError, match=r"a\.onnx: .*net\.weights"):
+        CutNetwork(outside)
+
+
+def test_a_network_that_asks_for_its_own_shapes_is_cut_like_others(tmp_path: Path) -> None:
+    shaped = (TWO[0], ("Shape", ["m"], ["s"]), ("Reshape", ["m", "s"], ["r"]), ("Tanh", ["r"], ["t"]), TWO[2])
+    cut = CutNetwork(written(tmp_path / "net.onnx", shaped, ("n", 4)))
+    inputs, expected = cut.checks[0]
+    values: dict[str, Any] = dict(inputs)
+    for at in range(cut.end):
+        session = session_of(cut.piece(at, at + 1))
+        names = [one.name for one in session.get_outputs()]
+        values = dict(zip(names, session.run(names, values), strict=True))
+    assert values["y"].tobytes() == expected["y"].tobytes()
+    assert cut.model.layers[0].parameter_bytes + cut.model.layers[-1].parameter_bytes == 4 * (4 * 8 + 8 * 3)
+
+
+def test_what_cannot_be_cut_or_run_is_said_in_one_line(tmp_path: Path) -> None:
+    half = CutNetwork(written(tmp_path / "half.onnx", TWO, kind=np.float16))
+    with pytest.raises(PlanError, match=r"cannot be cut at t: ONNX Runtime computes past it, .*: give the network in"):
+        half.atoms()
+    for shape, said in (((-2, 4), "-2x4"), ((1 << 40, 4), "1099511627776x4")):
+        with pytest.raises(PlanError, match=f"input x is {said}; export it with sizes of at least 1, and at most"):
+            Graph(written(tmp_path / "odd.onnx", TWO, shape), 1).sample({}, {})
+    with pytest.raises(PlanError, match=r"dimension 1 is symbolic \(side\); export it with a fixed one"):
+        CutNetwork(written(tmp_path / "open.onnx", TWO, (1, "side")))
