@@ -60,7 +60,8 @@ def save_network(path: Path, seed: int = 0) -> Path:
 def profile_of(network: Path) -> SplitProfile:
     """Its layers and bytes as measured; times as stated, so that plans are the same everywhere."""
     measured = measure_onnx(network, "pi", repeats=1)
-    profile = join(measured, measured.model_copy(update={"device": Device(name="server")}), ACCURACY, "projected")
+    accuracy = {one.name: ACCURACY[one.name] for one in measured.exits}
+    profile = join(measured, measured.model_copy(update={"device": Device(name="server")}), accuracy, "projected")
 
     def timed(layers: Sequence[Layer]) -> list[Layer]:
         return [layer.model_copy(update={"ms": {"pi": 10.0, "server": 0.1}}) for layer in layers]

@@ -54,6 +54,10 @@ class Remote(Protocol):
         """The `output` of a model `within` that many seconds; raises RemoteError."""
 
 
+class _Failed(SplitError):
+    """A piece fails on what the inputs hold."""
+
+
 @dataclass(frozen=True)
 class Answered:
     """An answer.
@@ -67,7 +71,7 @@ class Answered:
         took_s: seconds from the request.
         device_s: of them in the head.
         sent_bytes: of tensors.
-        fault: why the data centre's answer did not come.
+        fault: why the data centre's answer did not come, or the device has none.
     """
 
     output: npt.NDArray[Any] | None
@@ -123,13 +127,22 @@ class Runner:
     async def ask(self, inputs: Tensors, deadline_s: float | None = None) -> Answered:
         """The answer to one request, within `deadline_s` of now; None: within the deadline that was planned for.
 
-        Raises SplitError for inputs that the network does not take. An answer that cannot come in time says so.
+        Raises SplitError for inputs of other forms than the network takes. An answer that cannot come in time says so,
+        and one that there is none of, since the network fails on what the inputs hold.
         """
         self._check(inputs)
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
+        begun = asyncio.get_running_loop().time()
         ends = begun + (self.pieces.manifest.deadline_ms / 1e3 if deadline_s is None else deadline_s)
         split = self._choose()
+        try:
+            return self._answered(await self._by(split, inputs, begun, ends))
+        except _Failed as error:
+            took = asyncio.get_running_loop().time() - begun
+            return self._answered(Answered(None, split.exit, split.cut, "nobody", True, took, took, fault=str(error)))
+
+    async def _by(self, split: Split, inputs: Tensors, begun: float, ends: float) -> Answered:
+        """Raises _Failed."""
+        loop = asyncio.get_running_loop()
         computed = dict(inputs)
         if split.head is not None:
             wanted = [*split.tensors] if split.tail is not None else [split.exit]
@@ -141,11 +154,9 @@ class Runner:
         handed_over = loop.time()
         if split.tail is None:
             self._probe_where_silent(loop.time())
-            return self._answered(
-                Answered(computed[split.exit], split.exit, split.cut, "device", handed_over > ends,
-                         handed_over - begun, handed_over - begun)
-            )  # fmt: skip
-        return self._answered(await self._away(split, split.tail, computed, begun, handed_over, ends))
+            took = handed_over - begun
+            return Answered(computed[split.exit], split.exit, split.cut, "device", handed_over > ends, took, took)
+        return await self._away(split, split.tail, computed, begun, handed_over, ends)
 
     async def _away(
         self, split: Split, tail: str, computed: Tensors, begun: float, handed_over: float, ends: float
@@ -191,9 +202,9 @@ class Runner:
         try:
             return await loop.run_in_executor(self._device, self._sessions[file].run, outputs, dict(tensors), stop)
         except Exception as error:  # its exceptions share no base class
-            raise SplitError(
-                f"{self.pieces.path / file}: ONNX Runtime failed on it ({str(error).splitlines()[0]}): make the pieces "
-                "again, with the same version of ONNX Runtime"
+            raise _Failed(
+                f"{self.pieces.path / file}: fails on these inputs ({str(error).splitlines()[0]}): ask with others, or "
+                "where it fails on all make the pieces again, with the same version of ONNX Runtime"
             ) from error
 
     def _choose(self) -> Split:

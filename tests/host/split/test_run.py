@@ -102,6 +102,40 @@ def away_of(folder: Path) -> Any:
     )
 
 
+def test_a_request_on_which_the_network_fails_is_told_and_the_next_is_answered(tmp_path: Path) -> None:
+    import onnx
+
+    helper, kinds = onnx.helper, onnx.TensorProto
+    rng = np.random.default_rng(0)
+    weights = {"table": rng.normal(size=(10, 8)), "dense": rng.normal(size=(8, 5))}
+    nodes = [
+        helper.make_node("Gather", ["table", "words"], ["found"]),
+        helper.make_node("ReduceMean", ["found"], ["mean"], axes=[1], keepdims=0),
+        helper.make_node("MatMul", ["mean", "dense"], ["third"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("words", kinds.INT64, [1, 4])],
+        [helper.make_tensor_value_info("third", kinds.FLOAT, [1, 5])],
+        [onnx.numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    network = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(network))
+    profile = profile_of(network)
+    place_folder(tmp_path / "pieces", pieces(network, profile, Slo(latency_ms=1e4), 1.0), PIECES)
+
+    async def asks(runner: Runner, remote: Centre) -> None:
+        failed = await runner.ask({"words": np.array([[1, 2, 3, 99]])})
+        assert (failed.by, failed.late, failed.output) == ("nobody", True, None)
+        assert "fails on these inputs" in str(failed.fault)
+        assert "ask with others" in str(failed.fault)
+        assert (await runner.ask({"words": np.array([[1, 2, 3, 4]])})).by == "device"
+        assert runner.counts.answers == {"nobody": 1, "device": 1}
+
+    within(tmp_path / "pieces", Chosen(None), asks)
+
+
 def test_each_split_answers_as_its_pieces_do_one_after_the_other(folder: Path) -> None:
     import onnxruntime
 
