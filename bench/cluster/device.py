@@ -23,7 +23,7 @@ from edgesight.host.limits import Group, Limits
 from edgesight.host.split.pieces import Pieces
 from edgesight.host.split.remote import GrpcRemote
 from edgesight.host.split.run import Answered, RemoteError, Runner
-from edgesight.plan.split.planner import Planned
+from edgesight.plan.split.planner import Planned, Stays
 
 _CONNECT_S: Final = 60.0
 _WITHIN_S: Final = 2.0
@@ -54,27 +54,12 @@ class Job:
     cores: float
 
 
-class Fixed:
-    """A planner that never changes its mind."""
-
-    def __init__(self, exit_: str, cut: int) -> None:
-        """To that exit and cut."""
-        self._choice = exit_, cut
-
-    def choose(self) -> tuple[str, int]:
-        """Always the same."""
-        return self._choice
-
-    def observe(self, mbps: float) -> None:
-        """Nothing comes of it."""
-
-
 async def answers(job: Job) -> list[dict[str, Any]]:
     """What became of each request; plain JSON."""
     pieces = Pieces.load(job.pieces)
     images = np.load(job.images, mmap_mode="r")
     inputs = {index: {"pixels": as_input(np.asarray(images[index]))} for index in sorted(set(job.picture))}
-    planner = Fixed(*job.fixed) if job.fixed is not None else Planned(pieces)
+    planner = Stays(*job.fixed) if job.fixed is not None else Planned(pieces)
     loop = asyncio.get_running_loop()
     async with GrpcRemote(job.address) as remote:
         until = loop.time() + _CONNECT_S

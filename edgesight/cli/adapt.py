@@ -61,6 +61,10 @@ def serve(  # noqa: PLR0913 - a command's options are its surface
             "size frames down by themselves.",
         ),
     ] = -0.1,
+    plan: Annotated[
+        Path | None,
+        typer.Option(metavar="PLAN", help="Begin with what `edgesight plan adapt --out` has the GPUs run and hold."),
+    ] = None,
     http: doors.Http = None,
     grpc: doors.Grpc = "127.0.0.1:8001",
     health: doors.Health = None,
@@ -76,14 +80,16 @@ def serve(  # noqa: PLR0913 - a command's options are its surface
     """
     from edgesight.host.adapt.serve import serve
     from edgesight.host.process import write_log
-    from edgesight.plan.adapt.data import Situation
+    from edgesight.plan.adapt.data import AdaptPlan, Situation
     from edgesight.plan.adapt.online import OnlinePlanner
     from edgesight.plan.profile import read
 
     if declared == (models is not None):
         raise ending.ArgumentError("what runs the models is not said: give one of --models FOLDER and --declared")
     write_log()
-    planner = OnlinePlanner(read(situation, Situation), method_of(method), margin=margin, load_limit=load_limit)
+    begins = None if plan is None else read(plan, AdaptPlan)
+    asked = read(situation, Situation)
+    planner = OnlinePlanner(asked, method_of(method), margin=margin, load_limit=load_limit, begins=begins)
     options = doors.options_of(http, grpc, health, insecure, tls, tokens, None)
     assert options is not None  # gRPC has a default
     serve(planner, _executor(models, memory, planner.gpus, planner.models), options)

@@ -29,12 +29,20 @@ def split(
         typer.Option(min=1e-6, max=1e6, help="Requests a second, whether or not answers keep up; default one by one."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="Of this device, for each piece.")] = 1,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PLAN",
+            help="Stay with the exit and cut that `edgesight plan split --out` chose, whatever the link does.",
+        ),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="One line of JSON for each request.")] = False,
 ) -> None:
     """Answer with a network that is cut between this device and a data centre, and cut anew as the link moves.
 
     Exit and cut are those of highest expected accuracy within the deadline of the pieces, late answers counted as
-    nothing, by what the link has carried so far. The exit status is 1 where an answer came late or not at all.
+    nothing, by what the link has carried so far; with --plan they are that plan's. The exit status is 1 where an answer
+    came late or not at all.
     """
     import asyncio
 
@@ -42,12 +50,20 @@ def split(
     from edgesight.host.split.pieces import Pieces
     from edgesight.host.split.remote import GrpcRemote
     from edgesight.host.split.run import Runner
-    from edgesight.plan.split.planner import Planned
+    from edgesight.plan.profile import read
+    from edgesight.plan.split.plan import SplitPlan
+    from edgesight.plan.split.planner import Planned, Stays, choice_of
 
     address = joined(*host_and_port(datacenter, "--datacenter"))
     pieces = Pieces.load(folder)
     requests = requests_of({one.name: one.shape for one in pieces.manifest.inputs}, given)
-    planner = Planned(pieces)
+    planner: Planned | Stays
+    if plan is None:
+        planner = Planned(pieces)
+    else:
+        chosen = choice_of(read(plan, SplitPlan))
+        pieces.split(*chosen)  # refuses what there are no pieces for
+        planner = Stays(*chosen)
 
     async def run() -> int:
         async with GrpcRemote(address, keys) as remote:

@@ -89,11 +89,13 @@ class Planner(Protocol):
     Attributes:
         models: all that there are, the most accurate first.
         gpus: their names.
+        first: what they do before anybody asks; one that is not named does nothing.
         overhead_ms: that the computers at both ends take for a frame beside its model, together.
     """
 
     models: Sequence[Model]
     gpus: Sequence[str]
+    first: Mapping[str, Work]
     overhead_ms: float
 
     def round(self, now_s: float, clients: Mapping[str, Wants]) -> Round:

@@ -77,6 +77,8 @@ class Adapting:
     async def start(self) -> None:
         """Load, and take frames. Raises AdaptError."""
         await self._executor.start()
+        for gpu, work in self._planner.first.items():
+            self._lanes[gpu].plan(work)
         self._tasks = [self._loop.create_task(self._guarded(work)) for work in (self._plan(), *self._run())]
         self._taking = True
 

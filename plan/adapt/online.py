@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from edgesight.host.adapt.planning import Model, Place, Round, Wants, Work
 from edgesight.plan.adapt import data
-from edgesight.plan.adapt.data import Client, ModelProfile, Situation
+from edgesight.plan.adapt.data import AdaptPlan, Client, Gpu, GpuPlan, ModelProfile, Situation
 from edgesight.plan.adapt.plan import Method
 from edgesight.plan.adapt.scheduler import Scheduler, Sender
-from edgesight.plan.profile import Link, Slo
+from edgesight.plan.profile import Link, PlanError, Slo, checked
 
 
 class OnlinePlanner:
@@ -23,23 +23,29 @@ class OnlinePlanner:
         *,
         margin: float,
         load_limit: float,
+        begins: AdaptPlan | None = None,
     ) -> None:
-        """Of the situation's clients nothing is taken: they come by themselves."""
+        """Of the situation's clients nothing is taken: they come by themselves. The GPUs begin as a plan has them.
+
+        Raises PlanError where the plan that it `begins` with is for other GPUs or models.
+        """
         self.models: Sequence[Model] = models(situation.profile)
         self.gpus: Sequence[str] = [gpu.name for gpu in situation.gpus]
         self.overhead_ms = situation.overhead_ms
+        self._by_network: dict[str, list[str]] = {}
+        for model in situation.profile.models:
+            self._by_network.setdefault(model.weights, []).append(model.name)
+        gpus = situation.gpus if begins is None else _holding(situation, begins)
+        self.first = {} if begins is None else self._work(begins.gpus, dict.fromkeys(self.gpus, 0.0))
         self._scheduler = Scheduler(
             situation.profile,
-            situation.gpus,
+            gpus,
             method=method,
             margin=margin,
             load_limit=load_limit,
             overhead_ms=situation.overhead_ms,
         )
         self._known: dict[str, Wants] = {}
-        self._by_network: dict[str, list[str]] = {}
-        for model in situation.profile.models:
-            self._by_network.setdefault(model.weights, []).append(model.name)
 
     def round(self, now_s: float, clients: Mapping[str, Wants]) -> Round:
         """As `Planner` says."""
@@ -53,20 +59,21 @@ class OnlinePlanner:
                 self._scheduler.report(name, wants.mbps)
         self._known = dict(clients)
         made = self._scheduler.round(1e3 * now_s)
-        ready = self._scheduler.ready_ms
-        return Round(
-            {entry.client: Place(entry.gpu, entry.model) for entry in made.clients},
-            {
-                entry.gpu: Work(
-                    entry.model,
-                    entry.batch,
-                    ready[entry.gpu] / 1e3,
-                    tuple(name for network in entry.resident for name in self._by_network[network]),
-                )
-                for entry in made.gpus
-                if entry.model is not None
-            },
-        )
+        places = {entry.client: Place(entry.gpu, entry.model) for entry in made.clients}
+        return Round(places, self._work(made.gpus, self._scheduler.ready_ms))
+
+    def _work(self, gpus: Sequence[GpuPlan], ready_ms: Mapping[str, float]) -> dict[str, Work]:
+        """What those do that run a model."""
+        return {
+            entry.gpu: Work(
+                entry.model,
+                entry.batch,
+                ready_ms[entry.gpu] / 1e3,
+                tuple(name for network in entry.resident for name in self._by_network[network]),
+            )
+            for entry in gpus
+            if entry.model is not None
+        }
 
 
 class FrameSizer:
@@ -98,6 +105,23 @@ class FrameSizer:
         """As `Sizer` says."""
         found = self._sender.choose(waiting, sent, sending_ms)
         return None if found is None else self._models[found.name]
+
+
+def _holding(situation: Situation, plan: AdaptPlan) -> list[Gpu]:
+    """The situation's GPUs, which hold what the plan has them hold."""
+    named = {gpu.name: gpu for gpu in situation.gpus}
+    found = []
+    for entry in plan.gpus:
+        models = {model.name for model in situation.profile.models}
+        if entry.gpu not in named or entry.model not in (None, *models):
+            raise PlanError(
+                f"plan: has model {entry.model} on GPU {entry.gpu}, and the situation has {', '.join(named)} with the "
+                f"models of {situation.profile.name}: plan for this situation"
+            )
+        found.append(named.pop(entry.gpu).model_copy(update={"held": entry.resident}))
+    begun = situation.model_dump()
+    begun["gpus"] = [gpu.model_dump() for gpu in (*found, *named.values())]
+    return list(checked(begun, Situation, "plan").gpus)
 
 
 def models(profile: ModelProfile) -> list[Model]:

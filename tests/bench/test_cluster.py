@@ -18,7 +18,7 @@ import itertools
 from edgesight.bench.cluster import alexnet, edgent, jellyfish
 from edgesight.bench.cluster.asked import Asked
 from edgesight.bench.cluster.bench import bench_cluster
-from edgesight.bench.cluster.device import Fixed, told
+from edgesight.bench.cluster.device import told
 from edgesight.host.limits import Limits
 from edgesight.host.limits import missing as no_limits
 from edgesight.host.split.run import Answered
@@ -155,7 +155,6 @@ def test_time_counts_from_when_a_request_was_to_come() -> None:
     line = told(3, Answered(output, "third", 2, "data centre", False, 0.1, 0.02, 40), 0.5)
     assert (line["label"], line["took_s"], line["number"]) == (1, pytest.approx(0.6), 3)
     assert told(0, Answered(None, "third", 2, "nobody", True, 0.1, 0.02), 0.0)["label"] is None
-    assert Fixed("third", 2).choose() == ("third", 2)
 
 
 def test_without_photographs_the_section_says_so(tmp_path: Path) -> None:

@@ -59,6 +59,22 @@ def test_a_cut_network_answers_between_two_programs_and_here_alone_when_one_is_g
     assert all(one["output"] is not None and one["exit"] != "third" for one in alone)
 
 
+def test_a_plan_that_was_made_is_run_as_it_is(made: Path, tmp_path: Path) -> None:
+    asked = (made / "profile.json", "--deadline-ms", "4500", "--round-trip-ms", "1")
+    succeeds(
+        "plan", "split", *asked, "--mbps", "1000", "--exit", "second", "--cut", "1", "--out", tmp_path / "plan.json"
+    )
+    chosen = ("--plan", tmp_path / "plan.json")
+    succeeds("plan", "pieces", made / "net.onnx", *asked, *chosen, "--out", tmp_path / "pieces")
+    given = ("--input", f"x={made / 'x.npy'}", "--json", *chosen)
+    with started("serve", "--repository", tmp_path / "pieces" / REPOSITORY, "--grpc", "127.0.0.1:0") as program:
+        done = edgesight("split", tmp_path / "pieces", "--datacenter", program.at["gRPC"], *given)
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {(one["exit"], one["cut"], one["by"]) for one in answers} == {("second", 1, "data centre")}
+    fails("has no pieces for exit second cut behind 1 layers", "split", made / "pieces", "--datacenter", "a:1", *given)
+
+
 def test_an_output_that_is_no_number_is_null(made: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.full(SHAPE, np.nan, np.float32))
     given = ("--input", f"x={tmp_path / 'x.npy'}", "--json")

@@ -26,6 +26,12 @@ def pieces(  # noqa: PLR0913 - a command's options are its surface
             "--fall-back", help="The device goes on computing while it waits, and answers where the link fails."
         ),
     ] = False,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PLAN", help="Also for the exit and cut that `plan split --out` chose, for `split --plan`."
+        ),
+    ] = None,
     shape: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=1x3x64x64", help="Shape of an input whose sizes are left open, else 1; repeatable."),
@@ -45,12 +51,15 @@ def pieces(  # noqa: PLR0913 - a command's options are its surface
     from edgesight.host.split.pieces import MANIFEST, PIECES, REPOSITORY, Manifest
     from edgesight.plan.profile import Slo, checked, read
     from edgesight.plan.split.pieces import pieces as cut
-    from edgesight.plan.split.plan import SplitProfile
+    from edgesight.plan.split.plan import SplitPlan, SplitProfile
+    from edgesight.plan.split.planner import choice_of
 
     PIECES.check_folder(out)
     needs = checked({"latency_ms": deadline_ms, "accuracy": accuracy}, Slo, "--deadline-ms, --accuracy")
     shapes = dict(shape_of(text) for text in shape or [])
-    files = cut(network, read(profile, SplitProfile), needs, round_trip_ms, fall_back=fall_back, shapes=shapes)
+    besides = [] if plan is None else [choice_of(read(plan, SplitPlan))]
+    measured = read(profile, SplitProfile)
+    files = cut(network, measured, needs, round_trip_ms, fall_back=fall_back, shapes=shapes, besides=besides)
     place_folder(out, files, PIECES)
     manifest = Manifest.model_validate_json(files[MANIFEST])
     if json_:

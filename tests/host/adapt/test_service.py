@@ -11,6 +11,7 @@ import pytest
 
 from edgesight.host.adapt import clients, service
 from edgesight.host.adapt.declared import Declared
+from edgesight.host.adapt.planning import Work
 from edgesight.host.adapt.service import Adapting
 from edgesight.host.doors.served import Caller, Code, Refused, Request, Response
 from tests.host.adapt.adapting import ME, Still, frame, said
@@ -58,6 +59,15 @@ def test_an_answer_says_what_ran_and_what_to_use_next() -> None:
         "next_input_px": 64,
         "server_ms": 120.0,
     }
+
+
+def test_a_server_that_begins_with_a_plan_answers_the_first_frame() -> None:
+    async def test(served: Adapting, planner: Still) -> Response:
+        return await served.infer(frame(said(mbps=None)), ME)
+
+    begins = Still()
+    begins.first = {"gpu": Work("small", 1, 0.0)}
+    assert run(test, begins).parameters["ran"] == "small"
 
 
 def test_what_a_client_says_of_its_link_is_planned_with() -> None:

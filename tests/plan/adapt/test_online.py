@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from edgesight.host.adapt.planning import Wants
-from edgesight.plan.adapt.data import Gpu, Model, ModelProfile, Network, Situation, shipped
+from edgesight.plan.adapt.data import Client, Gpu, Model, ModelProfile, Network, Situation, shipped
 from edgesight.plan.adapt.online import FrameSizer, OnlinePlanner, models
+from edgesight.plan.adapt.plan import plan
+from edgesight.plan.profile import Link, PlanError, Slo
 
 GPUS = (Gpu(name="a"), Gpu(name="b"))
 SITUATION = Situation(profile=shipped("jellyfish"), clients=(), gpus=GPUS, overhead_ms=5.0)
@@ -34,6 +38,19 @@ def test_a_link_that_became_slow_and_wants_that_changed_are_planned_for() -> Non
     slower = online.round(0.5, {"one": Wants(150.0, 15.0, 8.0, 2.0)})
     assert slower.places["one"].model < first.places["one"].model
     assert not online.round(1.0, {"one": Wants(5.0, 15.0, 60.0, 2.0)}).places  # no model is as fast
+
+
+def test_gpus_begin_as_a_plan_has_them_and_the_next_one_need_not_load() -> None:
+    client = Client(name="one", slo=Slo(latency_ms=150.0, rate=15.0), link=Link(mbps=60.0, round_trip_ms=2.0))
+    made = plan(SITUATION.model_copy(update={"clients": (client,)}))
+    begun = OnlinePlanner(SITUATION, margin=0.0, load_limit=0.9, begins=made)
+    runs = {gpu.gpu: (gpu.model, gpu.batch) for gpu in made.gpus if gpu.model is not None}
+    assert {name: (work.model, work.batch) for name, work in begun.first.items()} == runs
+    assert all(work.ready_s == 0.0 and work.model in work.held for work in begun.first.values())
+    assert planner().first == {}
+    other = Situation(profile=shipped("jellyfish"), clients=(), gpus=(Gpu(name="c"),))
+    with pytest.raises(PlanError, match="on GPU a, and the situation has c with .* plan for this situation"):
+        OnlinePlanner(other, margin=0.0, load_limit=0.9, begins=made)
 
 
 def test_every_gpu_holds_the_fastest_model_beside_what_it_runs() -> None:
