@@ -23,7 +23,7 @@ class Still:
     def __init__(self, model: str = "large", batch: int = 2, held: tuple[str, ...] = ("large", "small")) -> None:
         self.models: Sequence[Model] = (LARGE, SMALL)
         self.gpus: Sequence[str] = ("gpu",)
-        self.first: dict[str, Work] = {}
+        self.first: Mapping[str, Work] = {}
         self.overhead_ms = 0.0
         self.model, self.batch, self.held = model, batch, held
         self.asked: list[dict[str, Wants]] = []

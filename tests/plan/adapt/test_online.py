@@ -49,7 +49,7 @@ def test_gpus_begin_as_a_plan_has_them_and_the_next_one_need_not_load() -> None:
     assert all(work.ready_s == 0.0 and work.model in work.held for work in begun.first.values())
     assert planner().first == {}
     other = Situation(profile=shipped("jellyfish"), clients=(), gpus=(Gpu(name="c"),))
-    with pytest.raises(PlanError, match="on GPU a, and the situation has c with .* plan for this situation"):
+    with pytest.raises(PlanError, match=r"on GPU a, and the situation has c with .* plan for this situation"):
         OnlinePlanner(other, margin=0.0, load_limit=0.9, begins=made)
 
 
