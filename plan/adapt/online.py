@@ -36,7 +36,9 @@ class OnlinePlanner:
         for model in situation.profile.models:
             self._by_network.setdefault(model.weights, []).append(model.name)
         gpus = situation.gpus if begins is None else _holding(situation, begins)
-        self.first: Mapping[str, Work] = {} if begins is None else self._work(begins.gpus, dict.fromkeys(self.gpus, 0.0))
+        self.first: Mapping[str, Work] = (
+            {} if begins is None else self._work(begins.gpus, dict.fromkeys(self.gpus, 0.0))
+        )
         self._scheduler = Scheduler(
             situation.profile,
             gpus,
