@@ -1,1 +1,1 @@
-"""`edgesight bench folding`: how fast and how small a folded network is, beside its bound and beside others' hardware."""
+"""`edgesight bench folding`: how fast folded networks are and what they take, beside others' hardware."""

@@ -12,7 +12,9 @@ from typing import Any
 from edgesight.host.files import write_atomically
 
 
-def found(folder: Path, tool: str, material: Mapping[str, str], measure: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+def found(
+    folder: Path, tool: str, material: Mapping[str, str], measure: Callable[[str], dict[str, Any]]
+) -> dict[str, Any]:
     """What `measure` gives for `material`, which is all that it depends on beside the version of package `tool`.
 
     It is kept in `folder`; `measure` gets a name of its own for a folder to work in.

@@ -12,16 +12,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgesight.bench.folding.layers import Layer, network_of, parts_of, words
+from edgesight.bench.folding.ours import WORK, Simulated, passed
+from edgesight.bench.folding.synthesis import Cells, synthesised
 from edgesight.bench.service.environments import unpacked
 from edgesight.hls.dataflow.operators import Threshold
 from edgesight.hls.network import Integers
 from edgesight.hls.rtl.units import signed_bits
 from edgesight.hls.verilog import memory_file
 from edgesight.host.errors import EdgeSightError
+from edgesight.sim.streams import Traffic
 
 PACKAGE = "finn-plus==1.6.1"
 TOP, WHOLE = "finn_layer", "finn_whole"
@@ -99,7 +102,10 @@ _DSP_OUTPUTS = {
 
 def primitives() -> dict[str, str]:
     """Empty modules of PRIMITIVES: file name -> text."""
-    parameters = [*(f'parameter {name} = ""' for name in _DSP_TEXTS), *(f"parameter {name} = 1" for name in _DSP_NUMBERS)]
+    parameters = [
+        *(f'parameter {name} = ""' for name in _DSP_TEXTS),
+        *(f"parameter {name} = 1" for name in _DSP_NUMBERS),
+    ]
     parameters += ["parameter [47:0] MASK = 48'h0", "parameter [47:0] PATTERN = 48'h0"]
     ports = [f"input [{bits - 1}:0] {name}" for name, bits in _DSP_INPUTS.items()]
     ports += [f"output [{bits - 1}:0] {name}" for name, bits in _DSP_OUTPUTS.items()]
@@ -132,7 +138,9 @@ def hardware(package: Path) -> dict[str, str]:
 
 
 def window(layer: Layer, package: Path, folder: Path) -> dict[str, str]:
-    """The layer's sliding window by FINN's generator: file name -> text; raises FinnError."""
+    """The layer's sliding window by FINN's generator, if it has one: file name -> text; raises FinnError."""
+    if not has_window(layer):
+        return {}
     size = layer.size + 2 * layer.pad
     side = (size - layer.kernel) // layer.stride + 1
     data = f"UINT{layer.in_bits}"
@@ -156,6 +164,42 @@ def window(layer: Layer, package: Path, folder: Path) -> dict[str, str]:
     return {name.replace(".v", ".sv") if name.endswith(".v") else name: text for name, text in files.items()}
 
 
+def taken(layer: Layer, package: Path, folder: Path, budget: int) -> tuple[Cells, int]:
+    """What the layer takes at its cheapest, and how many channels its thresholds then take side by side.
+
+    FINN folds thresholds on their own: as the products, or as few as keep to `budget` cycles a frame, behind a width
+    converter.
+    """
+    fewest = [pe for pe in range(1, layer.pe + 1) if layer.pe % pe == 0]
+    slowest = next((pe for pe in fewest if layer.positions * (layer.outputs // pe) <= budget), layer.pe)
+    sides = sorted({layer.pe, slowest}) if layer.out_bits else [layer.pe]
+    fixed = {**hardware(package), **primitives(), **window(layer, package, folder)}
+    return min(((_cells(layer, fixed, folder, pe), pe) for pe in sides), key=lambda each: each[0].cost)
+
+
+def taken_by_model(layer: Layer, package: Path, folder: Path, threshold_pe: int) -> Cells:
+    """What the layer takes where its products are FINN's model for simulations."""
+    fixed = {**hardware(package), **primitives(), **window(layer, package, folder)}
+    return _cells(layer, fixed, folder, threshold_pe, behavioural=True)
+
+
+def simulated(layer: Layer, package: Path, folder: Path, threshold_pe: int, frames: Traffic) -> Simulated:
+    """Frames of our layer through FINN's, whose products are then its model for simulations."""
+    memories = f"{folder / WORK}/"
+    sources = {
+        **hardware(package),
+        **window(layer, package, folder),
+        **layer_files(layer, threshold_pe=threshold_pe, memories=memories),
+        **whole_files(layer, threshold_pe=threshold_pe, memories=memories),
+    }
+    return passed(folder, sources, replace(frames, module=WHOLE))
+
+
+def _cells(layer: Layer, fixed: Mapping[str, str], folder: Path, pe: int, *, behavioural: bool = False) -> Cells:
+    sources = {**fixed, **layer_files(layer, threshold_pe=pe, behavioural=behavioural)}
+    return synthesised(sources, TOP, folder, primitives=PRIMITIVES)
+
+
 def window_simd(layer: Layer) -> int:
     """Channels a beat of the window, which never gives more than a pixel."""
     return min(layer.simd, layer.channels)
@@ -166,11 +210,12 @@ def has_window(layer: Layer) -> bool:
     return layer.kernel > 1 or layer.stride > 1
 
 
-def layer_files(layer: Layer, *, threshold_pe: int, memories: str = "./") -> dict[str, str]:
+def layer_files(layer: Layer, *, threshold_pe: int, memories: str = "./", behavioural: bool = False) -> dict[str, str]:
     """The layer of FINN's modules as module TOP, with the memories of its thresholds; all but its window's files.
 
     `threshold_pe`: channels side by side in the thresholds; fewer than the products' want a width converter, as FINN
     puts one there. `memories`: the folder of the memories, where they are read from another place than their own.
+    `behavioural`: its products by FINN's model for simulations instead of by DSPs.
     """
     sums, last = parts_of(network_of(layer))
     accumulator = sums.output.bits + (not sums.output.signed)
@@ -183,8 +228,8 @@ def layer_files(layer: Layer, *, threshold_pe: int, memories: str = "./") -> dic
         stream = chain.padding(stream, layer)
     if has_window(layer):
         stream = chain.window(stream, layer)
-    stream = chain.products(stream, layer, accumulator)
-    files = {}
+    stream = chain.products(stream, layer, accumulator, behavioural)
+    files: dict[str, str] = {}
     if last is not None:
         if threshold_pe != layer.pe:
             stream = chain.converter(stream, layer.pe * accumulator, threshold_pe * accumulator)
@@ -322,11 +367,11 @@ class _Chain:
         )
         return self._unit("finn_window", {}, ports, taken, given)
 
-    def products(self, taken: str, layer: Layer, accumulator: int) -> str:
+    def products(self, taken: str, layer: Layer, accumulator: int, behavioural: bool) -> str:
         parameters = {
             "IS_MVU": 1, "VERSION": 1, "MW": layer.lanes, "MH": layer.outputs, "PE": layer.pe, "SIMD": layer.simd,
             "ACTIVATION_WIDTH": layer.in_bits, "WEIGHT_WIDTH": layer.weight_bits, "ACCU_WIDTH": accumulator,
-            "NARROW_WEIGHTS": 1, "SIGNED_ACTIVATIONS": 0,
+            "NARROW_WEIGHTS": 1, "SIGNED_ACTIVATIONS": 0, "FORCE_BEHAVIORAL": int(behavioural),
         }  # fmt: skip
         given = self._stream("sums", layer.pe * accumulator)
         ports = (
@@ -350,7 +395,11 @@ class _Chain:
         given = self._stream("counts", pe * layer.out_bits)
         unused = "".join(f".s_axilite_{port}('0), " for port in _AXILITE)
         return self._unit(
-            "thresholding_axi", parameters, f".s_axis_set_tvalid('0), .s_axis_set_tdata('0), {unused}{_AXIS}", taken, given
+            "thresholding_axi",
+            parameters,
+            f".s_axis_set_tvalid('0), .s_axis_set_tdata('0), {unused}{_AXIS}",
+            taken,
+            given,
         )
 
 

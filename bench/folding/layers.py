@@ -20,6 +20,7 @@ from edgesight.hls.dataflow.operators import (
     Window,
     entry,
     matrix,
+    scale,
     threshold,
 )
 from edgesight.hls.network import Integers, Shape
@@ -33,7 +34,7 @@ class Layer:
     """A square convolution with the thresholds behind it; a dense layer is one on a map of one pixel.
 
     Inputs are unsigned integers of `in_bits`, weights signed ones of `weight_bits` without the lowest. A layer of 0
-    `out_bits` has no thresholds: it gives its sums.
+    `out_bits` has no thresholds: it gives its sums. One that is `rounded` shifts and clips them instead.
     """
 
     size: int  # rows and columns of the map
@@ -47,6 +48,7 @@ class Layer:
     out_bits: int
     pe: int
     simd: int
+    rounded: bool = False
 
     @property
     def lanes(self) -> int:
@@ -132,12 +134,16 @@ def network_of(layer: Layer) -> IntegerNetwork:
     window = Window((layer.kernel, layer.kernel), (layer.stride, layer.stride), (1, 1), pads)
     sums = matrix(NAME, 0, source, window, 1, weights)
     operators: list[Operator] = [entry("input", source, 1.0), sums]
-    if layer.out_bits:
+    spread = float(np.sqrt((weights**2).sum(axis=(1, 2, 3)).mean())) * source.high / 3
+    ones = np.ones(layer.outputs, np.int64)
+    if layer.rounded:
+        shift = max(int(spread).bit_length() + 2 - layer.out_bits, 0)
+        most = (1 << layer.out_bits) - 1
+        operators.append(scale("quantiser", 1, sums.output, ones, 0 * ones, shift, 0, (0, most)))
+    elif layer.out_bits:
         count = (1 << layer.out_bits) - 1
-        spread = float(np.sqrt((weights**2).sum(axis=(1, 2, 3)).mean())) * source.high / 3
         steps = chance.normal(0, spread, (layer.outputs, count)).round().astype(np.int64)
         steps = np.sort(steps, axis=1) + np.arange(count) - count // 2  # ascending, none twice
-        ones = np.ones(layer.outputs, np.int64)
         operators.append(threshold("quantiser", 1, sums.output, steps, 0 * ones, ones))
     last = operators[-1].output.shape.channels
     output = Output("output", len(operators) - 1, np.ones(last), np.zeros(last), 0.0, False)

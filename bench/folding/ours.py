@@ -25,7 +25,8 @@ FRAMES = 3  # of a simulation
 WORK = "simulation"  # the folder that it is built in, whose name is in the sources that read a memory by its path
 # A memory of weights with the signals to it, as hls/rtl/network.py writes them.
 _MEMORY = re.compile(
-    r"  logic (?P<name>\w+_weight)_en;\n  logic (?P<address>\[\d+:0\]) \w+_addr;\n  logic (?P<data>\[\d+:0\]) \w+_data;\n"
+    r"  logic (?P<name>\w+_weight)_en;\n  logic (?P<address>\[\d+:0\]) \w+_addr;\n"
+    r"  logic (?P<data>\[\d+:0\]) \w+_data;\n"
     r"  weight_memory #\([^;]*;\n"
 )
 _SEED = 5
@@ -33,7 +34,7 @@ _SEED = 5
 
 @dataclass(frozen=True)
 class Simulated:
-    """A layer's frames through a simulation: cycles to the end of the first, and from one to the next; what was wrong."""
+    """Frames through a module: cycles to the end of the first, and from one to the next; what was wrong, if so."""
 
     latency: int
     interval: float

@@ -62,8 +62,9 @@ def cells_of(counts: Mapping[str, int]) -> Cells:
 def synthesised(
     sources: Mapping[str, str], top: str, folder: Path, *, dsps: bool = True, primitives: Sequence[str] = ()
 ) -> Cells:
-    """What module `top` takes, from `sources`: file name -> text. `dsps`: whether products may become DSPs by themselves.
-    `primitives`: modules among the sources that stand for cells of the part.
+    """What module `top` takes, from `sources`: file name -> text.
+
+    `dsps`: whether Yosys may make DSPs of products. `primitives`: modules among the sources that stand for cells of the part.
 
     Found before, it stands, by all that it was made of, in `folder`. Raises BoardError where Yosys refuses it.
     """
@@ -76,6 +77,7 @@ def synthesised(
         + f"synth_xilinx -family xc7 -noiopad -noclkbuf {'' if dsps else '-nodsp '}-top {top}\n"
         + count_cells_command(_COUNTS)
     )
+
     def measured(key: str) -> dict[str, int]:
         work = folder / "yosys" / key
         work.mkdir(parents=True, exist_ok=True)
