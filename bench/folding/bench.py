@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgesight.bench.folding import beside_finn, interval, window
+from edgesight.bench.folding import beside_da4ml, beside_finn, interval, window
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.made import made
@@ -54,6 +54,12 @@ SECTIONS = {
         interval.__file__,
     ),
     "window": Section("what the window of a wide layer takes", window.section, window.lacks, window.__file__),
+    "da4ml": Section(
+        "unrolled and folded networks beside da4ml's",
+        beside_da4ml.section,
+        beside_da4ml.lacks,
+        beside_da4ml.__file__,
+    ),
 }
 
 

@@ -64,7 +64,8 @@ def synthesised(
 ) -> Cells:
     """What module `top` takes, from `sources`: file name -> text.
 
-    `dsps`: whether Yosys may make DSPs of products. `primitives`: modules among the sources that stand for cells of the part.
+    `dsps`: whether Yosys may make DSPs of products. `primitives`: modules among the sources that stand for cells of the
+    part.
 
     Found before, it stands, by all that it was made of, in `folder`. Raises BoardError where Yosys refuses it.
     """
