@@ -20,6 +20,7 @@ from rich.console import Console
 from edgesight.bench.coverage.simulate import inputs_of
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.folding.cache import found
+from edgesight.bench.folding.ours import TOP, cheaper
 from edgesight.bench.folding.synthesis import Cells, synthesised
 from edgesight.bench.kept import Found
 from edgesight.bench.report import Check
@@ -230,9 +231,8 @@ def _half_up(network: IntegerNetwork) -> IntegerNetwork:
 
 def _ours(network: IntegerNetwork, cycles: int, folder: Path) -> Cells:
     """All that the network takes as we make it, its weights with it."""
-    sources = emit_network("ours", network, Folding(cycles, {})).project()
-    both = (synthesised(sources, "ours", folder, dsps=dsps) for dsps in ((True, False) if cycles > 1 else (False,)))
-    return min(both, key=lambda cells: cells.cost)
+    sources = emit_network(TOP, network, Folding(cycles, {})).project()
+    return cheaper(sources, folder) if cycles > 1 else synthesised(sources, TOP, folder, dsps=False)
 
 
 def _made(asked: dict[str, Any], python: Path, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:

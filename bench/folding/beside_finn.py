@@ -69,7 +69,7 @@ def section(_: Asked, folder: Path, console: Console) -> Found:
         console.print(_table(name, layers))
     body = {
         "peer": finn.PACKAGE,
-        "changes": [asdict(change) | {"old": "", "new": ""} for change in finn.CHANGES],
+        "changes": [{"file": change.file, "why": change.why} for change in finn.CHANGES],
         "cost": f"LUT + {DSP_COST} a DSP + {HALF_BLOCK_COST} a RAMB18",
         "networks": {name: [each.told() for each in layers] for name, layers in found.items()},
     }

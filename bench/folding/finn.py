@@ -29,7 +29,7 @@ from edgesight.sim.streams import Traffic
 PACKAGE = "finn-plus==1.6.1"
 TOP, WHOLE = "finn_layer", "finn_whole"
 _GENERATOR = Path(__file__).parent / "peers" / "window.py"
-_FILES = (
+FILES = (
     "mvu/mvu_pkg.sv", "mvu/mvu_vvu_axi.sv", "mvu/mvu.sv", "mvu/mvu_vvu_8sx9_dsp58.sv", "mvu/replay_buffer.sv",
     "mvu/add_multi.sv", "swg/swg_pkg.sv", "swg/swg_common.sv", "thresholding/hdl/thresholding.sv",
     "thresholding/hdl/thresholding_axi.sv", "fmpadding/hdl/fmpadding.sv", "dwc/hdl/dwc_axi.sv", "dwc/hdl/vpc.sv",
@@ -58,7 +58,12 @@ _TABLE = """		function leaf_load_t init_leaf_loads();
 		endfunction : init_leaf_loads
 """
 CHANGES = (
-    Change("add_multi.sv", "\t\ttypedef int unsigned  leaf_load_t[2*N-1];\n" + _TABLE, "", "slang: see the next"),
+    Change(
+        "add_multi.sv",
+        "\t\ttypedef int unsigned  leaf_load_t[2*N-1];\n" + _TABLE,
+        "",
+        "it stands before the generate block: see the next",
+    ),
     Change(
         "add_multi.sv",
         "	localparam int unsigned  L = $clog2(N);  // Number of levels with reductions\n",
@@ -124,7 +129,7 @@ def library(folder: Path) -> Path:
 def hardware(package: Path) -> dict[str, str]:
     """FINN's files that layers are made of, with what was changed: file name -> text. Raises FinnError."""
     found = {}
-    for name in _FILES:
+    for name in FILES:
         path = package / "finn" / "finn-rtllib" / name
         try:
             found[path.name] = path.read_text()
@@ -233,7 +238,7 @@ def layer_files(layer: Layer, *, threshold_pe: int, memories: str = "./", behavi
     if last is not None:
         if threshold_pe != layer.pe:
             stream = chain.converter(stream, layer.pe * accumulator, threshold_pe * accumulator)
-        bits, files = _thresholds(last, threshold_pe, accumulator)
+        bits, files = threshold_files(last, threshold_pe, accumulator)
         stream = chain.thresholds(stream, layer, threshold_pe, accumulator, bits, memories)
     text = f"""module {TOP} (
   input  logic clk_i, input logic rst_ni,
@@ -299,7 +304,7 @@ endmodule
     return {f"{WHOLE}.sv": text, "weights.mem": memory_file(weights, layer.weight_bits)}
 
 
-def _thresholds(operator: Threshold, pe: int, accumulator: int) -> tuple[int, dict[str, str]]:
+def threshold_files(operator: Threshold, pe: int, accumulator: int) -> tuple[int, dict[str, str]]:
     """Bits of a threshold, the fewest that FINN's unit is exact with, and its memories' files."""
     steps = operator.thresholds
     bits = min(signed_bits(int(steps.min()) - 1, int(steps.max())), accumulator)

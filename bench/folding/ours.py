@@ -70,10 +70,16 @@ def without_weights(sources: Mapping[str, str]) -> dict[str, str]:
 
 
 def taken(layer: Layer, folder: Path) -> Cells:
-    """What the layer takes: the cheaper one of letting Yosys make DSPs of products and forbidding it."""
-    sources = without_weights(emitted(layer).project())
-    both = (synthesised(sources, TOP, folder, dsps=dsps) for dsps in (True, False))
-    return min(both, key=lambda cells: cells.cost)
+    """What the layer takes, its weights outside."""
+    return cheaper(without_weights(emitted(layer).project()), folder)
+
+
+def cheaper(sources: Mapping[str, str], folder: Path) -> Cells:
+    """What module TOP takes: the cheaper one of letting Yosys make DSPs of products and forbidding it."""
+    free = synthesised(sources, TOP, folder)
+    if not free.dsps:
+        return free
+    return min(free, synthesised(sources, TOP, folder, dsps=False), key=lambda cells: cells.cost)
 
 
 def traffic(layer: Layer) -> Traffic:
