@@ -2,9 +2,10 @@
 
     python unrolled.py FILE FOLDER
 
-FILE is JSON: `bits` and `signed` of each input, and `layers`. A layer has `weights` [outputs, inputs], an `offset` where
-there is one, and where a quantiser follows its `shift`, `half_up` and the `bits` of what it gives, else 0 bits. FOLDER
-gets the Verilog, module `unrolled`. What da4ml reckons it takes goes to standard output, with its answers to `inputs`.
+FILE is JSON: `bits` and `signed` of each input, and `layers`. A layer has `weights` [outputs, inputs], an `offset`
+where there is one, and where a quantiser follows its `shift`, `half_up` and the `bits` of what it gives, else 0 bits.
+FOLDER gets the Verilog, module `unrolled`. What da4ml reckons it takes goes to standard output, with its answers to
+`inputs`.
 """
 
 from __future__ import annotations
