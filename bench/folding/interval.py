@@ -146,7 +146,10 @@ def _network_at(name: str, whole: IntegerNetwork, quickest: int, slower: int, fo
 def cascade(name: str, zoo: Path, folder: Path) -> list[Measured]:
     """Each stage of a zoo folder's cascade in its kernel, at each folding."""
     stages = stages_in(zoo, read_card(zoo))
-    quickest = [fastest(integer_network(zoo / f"stage{k}.onnx")[0]) for k in range(stages)]
+    files = [zoo / f"stage{k}.onnx" for k in range(stages)]
+    if not files or not all(file.is_file() for file in files):
+        raise CompileError(f"{zoo}: has no stage0.onnx and those after it: give a cascade of networks of their own")
+    quickest = [fastest(integer_network(file)[0]) for file in files]
     measured: list[Measured] = []
     for slower in SLOWER:
         package = compile_zoo(
