@@ -211,7 +211,7 @@ def layers_of(network: IntegerNetwork) -> list[dict[str, Any]]:
                 bits = operator.output.bits
                 if operator.output.high != (1 << bits) - 1:
                     raise Da4mlError(
-                        f"{operator.name}: clips at {operator.output.high}: da4ml clips at whole bits only"
+                        f"{operator.name}: clips at {operator.output.high}, da4ml at whole bits alone: use a full range"
                     )
                 layers[-1] |= {"offset": operator.offset.tolist(), "shift": operator.shift, "bits": bits}
                 layers[-1] |= {"half_up": operator.rounding == 1}
