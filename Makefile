@@ -44,8 +44,8 @@ fuzz: $(VENV)/all.stamp ## 10^7 executions over all parsers, 10^5 QUIC packets; 
 bench-coverage: $(VENV)/all.stamp ## Networks as people have them and random ones: truth = reference = csim = RTL; DATA=folder with qonnx-zoo/ (ZOO= trained on its gtsrb32.zip; HLS4ML= its tests' models); writes build/bench/coverage.json
 	$(RUN)edgesight bench coverage $(if $(DATA),--trained $(DATA)/qonnx-zoo) $(if $(HLS4ML),--hls4ml-models $(HLS4ML)) $(if $(ZOO),--zoo $(ZOO) --dataset folder:$(DATA)/gtsrb32.zip)
 
-bench-folding: $(VENV)/all.stamp ## Interval of each stage over its folding bound at three foldings; writes build/bench/
-	$(RUN)edgesight bench folding quant/zoo/fashion-mnist
+bench-folding: $(VENV)/all.stamp ## Folded networks: interval over the bound at three foldings, cells beside FINN's library and da4ml; DATA=folder with qonnx-zoo/; writes build/bench/folding.json
+	$(RUN)edgesight bench folding --zoo quant/zoo/digits --zoo quant/zoo/fashion-mnist $(if $(DATA),--trained $(DATA)/qonnx-zoo)
 
 # PyPI's torchvision does not load beside a torch without CUDA, so that it is installed only where a GPU is found.
 bench-gpu: $(VENV)/all.stamp ## The data centre on an NVIDIA GPU: throughput, latency, energy a request; at most 8 min; without a GPU it says so; writes build/bench/gpu.json

@@ -80,15 +80,33 @@ def bench_coverage_(
 
 @group.command("folding")
 def bench_folding_(
-    zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder with stage0.onnx, stage1.onnx and card.json.")],
-    out: Annotated[Path, typer.Option(help="Folder for folding.json and the packages.")] = Path("build/bench"),
+    section: Annotated[
+        list[str] | None, typer.Option(help="Section to run alone, may be repeated: see --list. Default: all.")
+    ] = None,
+    zoo: Annotated[
+        list[Path] | None,
+        typer.Option(help="Zoo that `train` wrote: its cascade is folded, too; may be repeated."),
+    ] = None,
+    trained: Annotated[
+        Path | None, typer.Option(help="Folder of trained QONNX files, such as the QONNX model zoo's, to fold, too.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the sections and end.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for folding.json and what each section found.")] = Path(
+        "build/bench"
+    ),
     json_: Json = False,
 ) -> None:
-    """Measure each stage's interval over its folding bound at three foldings, on the Verilated RTL."""
-    from edgesight.bench.folding import bench_folding
+    """Hold folded networks against their bounds, and their cells against others' hardware. Up to 75 min.
 
-    check_reports(out, "folding.json")
-    end_of_bench(bench_folding(zoo, out, Console(stderr=json_)), out / "folding.json", json_)
+    Stopped, the same command goes on with what is still to be measured.
+    """
+    check_reports(out, "folding.json")  # before torch, which takes seconds
+    from edgesight.bench.folding.asked import Asked
+    from edgesight.bench.folding.bench import SECTIONS, bench_folding
+
+    chosen = chosen_sections({name: one.title for name, one in SECTIONS.items()}, section, list_)
+    met = bench_folding(out, Console(stderr=json_), Asked(tuple(zoo or ()), trained), chosen)
+    end_of_bench(met, out / "folding.json", json_)
 
 
 @group.command("emulator")

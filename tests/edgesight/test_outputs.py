@@ -31,7 +31,7 @@ WRITES: dict[tuple[str, str], tuple[tuple[str | Path, ...], str | None]] = {
     ("compile", "--out"): (("compile", ZOO, "--no-csim"), "thesis.txt"),
     ("pack", "--out"): (("pack", DIGITS), "thesis.txt"),
     ("bench coverage", "--out"): (("bench", "coverage"), "coverage.json"),
-    ("bench folding", "--out"): (("bench", "folding", ZOO), "folding.json"),
+    ("bench folding", "--out"): (("bench", "folding"), "folding.json"),
     ("bench emulator", "--out"): (("bench", "emulator"), "emulator.json"),
     ("bench fairness", "--out"): (("bench", "fairness"), "fairness.json"),
     ("bench gpu", "--out"): (("bench", "gpu"), "gpu.json"),

@@ -1,0 +1,100 @@
+"""`edgesight bench folding`: folded networks beside their bound, and what they take beside others' hardware.
+
+What each section found is kept as long as all that it hangs on is the same, and within a section what was found of each
+layer and network, so that a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from edgesight.bench.folding import beside_da4ml, beside_finn, interval, window
+from edgesight.bench.folding.asked import Asked
+from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
+from edgesight.bench.made import made
+from edgesight.bench.report import Check, print_checks, write_report
+from edgesight.bench.sections import Due, print_skipped, run_sections
+
+_SECONDS = 4500  # of a run from nothing
+_FOLDER = "folding"  # of what is kept, below that of the report
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the bench.
+
+    Attributes:
+        title: for people.
+        run: measures, in a folder of its own, with what is worth saying said on the way.
+        lacks: why it cannot, where what it needs is not here.
+        code: the module that it begins in.
+    """
+
+    title: str
+    run: Callable[[Asked, Path, Console], Found]
+    lacks: Callable[[Asked], str | None]
+    code: str | None
+
+
+SECTIONS = {
+    "finn": Section(
+        "layers beside FINN's hardware, by cells and in simulation",
+        beside_finn.section,
+        beside_finn.lacks,
+        beside_finn.__file__,
+    ),
+    "interval": Section(
+        "the interval of whole networks over their bound, at three foldings",
+        interval.section,
+        interval.lacks,
+        interval.__file__,
+    ),
+    "window": Section("what the window of a wide layer takes", window.section, window.lacks, window.__file__),
+    "da4ml": Section(
+        "unrolled and folded networks beside da4ml's",
+        beside_da4ml.section,
+        beside_da4ml.lacks,
+        beside_da4ml.__file__,
+    ),
+}
+
+
+def bench_folding(out: Path, console: Console, asked: Asked, names: Sequence[str] = ()) -> bool:
+    """Run the sections called `names`, or all; returns whether every bar is met. Writes `out`/folding.json.
+
+    What was found stays in `out`/folding. A section that cannot be done counts as unmet, and the others go on.
+    """
+    began = time.monotonic()
+    folder = out / _FOLDER
+
+    def due(name: str) -> Due:
+        section = SECTIONS[name]
+
+        def kept() -> Kept:
+            code = with_imports([Path(str(section.code)).resolve()])
+            rtl = (ROOT / "hw" / "rtl").glob("*.sv")
+            peers = (Path(__file__).parent / "peers").glob("*.py")
+            return Kept(folder, fingerprint([*code, *rtl, *peers, ROOT / "sim" / "streams.cpp"], _given(asked)))
+
+        return Due(section.title, section.lacks(asked), kept, lambda: section.run(asked, folder / name, console))
+
+    results = run_sections({name: due(name) for name in names or SECTIONS}, console)
+    # Only what this run did itself: what was kept of an earlier one took its time then.
+    checks = [*results.checks, Check("time", time.monotonic() - began, _SECONDS, True, "s", "measured")]
+    body = {**made("edgesight bench folding"), "sections": results.body, "skipped": results.skipped}
+    write_report(out / "folding.json", body, checks)
+    print_skipped(console, results)
+    return print_checks(console, checks)
+
+
+def _given(asked: Asked) -> str:
+    """What was asked, with the contents of the files that it names."""
+    folders = [*asked.zoos, *([asked.trained] if asked.trained is not None else [])]
+    files = [file for folder in folders for file in sorted(folder.glob("*.onnx"))]
+    return repr([(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files])

@@ -1,0 +1,1 @@
+"""Programs that run others' generators, each as a script of its own."""
