@@ -135,5 +135,18 @@ CELLS = {
             {"m_data_o": "m_valid_o"},
             {"Channels": 1, "Width": 1, "Stride": 1, **_padded(0, 0, 0, 0)},
         ),
+        Cell(
+            "window_memory",
+            ("window_memory",),
+            (
+                Shape({"ImgH": 2, "ImgW": 2, "KernelH": 2, "KernelW": 2, "Channels": 2, "Pixels": 5}, 40),
+                Shape({"ImgH": 1, "ImgW": 3, "KernelW": 3, "Turns": 2, "Pixels": 4, "PadLeft": 1, "PadRight": 1}, 48),
+                Shape({"ImgH": 3, "ImgW": 2, "KernelH": 2, "StrideW": 2, "Channels": 2, "Simd": 2, "Pixels": 4}, 30),
+                Shape({"ImgH": 3, "ImgW": 1, "KernelH": 2, "DilationH": 2, "PadBottom": 1, "Pixels": 3}, 30),
+            ),
+            frozenset({"pixel_taken_in_time", "beat_comes_in_time"}),
+            {"m_data_o": "m_valid_o"},
+            {"Channels": 1, "Width": 1, "Simd": 1},
+        ),
     )
 }

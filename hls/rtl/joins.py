@@ -6,19 +6,20 @@ and waits for nothing else, so that the network is a Kahn network, bounded buffe
 exists that needs no more room than there is, every order of stalls ends with the same result.
 
 The schedule is: pixels of the entry come one at a time, and after each every unit goes as far as it can. The units'
-needs are those of the hardware (a sliding window has walked as far as its last tap). What waits before a join meanwhile
-is at most how far each source then is ahead of where the slowest other was before that pixel: one pixel of the entry
-may set many free at once, as the last one before a window over all that is left of a map. The deepest of it over the
-frame is the depth.
+needs are those of the hardware (a window has all pixels up to its last tap) or a pixel more. What waits before a join
+meanwhile is at most how far each source then is ahead of where the slowest other was before that pixel: one pixel of
+the entry may set many free at once, as the last one before a window over all that is left of a map. The deepest of it
+over the frame is the depth.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from edgesight.hls.dataflow.operators import Add, Concat, IntegerNetwork, Matrix, MaxPool, Operator, Upsample, Window
+from edgesight.hls.dataflow.operators import Add, Concat, IntegerNetwork, Matrix, MaxPool, Operator, Upsample
 from edgesight.hls.network import Integers, Shape
 from edgesight.hls.rtl.units import is_dense
+from edgesight.hls.rtl.windows import needed_pixels
 
 
 def join_depths(network: IntegerNetwork) -> dict[int, list[int]]:
@@ -48,7 +49,7 @@ def _entry_pixels(network: IntegerNetwork) -> list[Integers]:
         else:
             source = operator.sources[0]
             counts = source_pixels(operator, network.operators[source].output.shape)
-            needs.append(np.where(counts > 0, needs[source][np.maximum(counts, 1) - 1], 0))
+            needs.append(needs[source][counts - 1])
     return needs
 
 
@@ -58,20 +59,10 @@ def source_pixels(operator: Operator, source: Shape) -> Integers:
     if isinstance(operator, Matrix | MaxPool):
         if isinstance(operator, Matrix) and is_dense(operator, source):
             return np.full(1, source.pixels)
-        return _walked(operator.window, source, shape)
+        return needed_pixels(operator.window, source)
     rows, columns = np.divmod(np.arange(shape.pixels), shape.width)
     if isinstance(operator, Upsample):
         first = rows % operator.factor[0] == 0  # the row comes; later its copies do
         row, column = rows // operator.factor[0], columns // operator.factor[1]
         return np.asarray(row * source.width + np.where(first, column + 1, source.width))
     return np.arange(1, shape.pixels + 1)
-
-
-def _walked(window: Window, source: Shape, shape: Shape) -> Integers:
-    """The pixels up to each window's last position in the padded map."""
-    row = np.arange(shape.height) * window.stride[0] + window.reach[0] - 1 - window.pads[0]
-    column = np.arange(shape.width) * window.stride[1] + window.reach[1] - 1 - window.pads[1]
-    in_row = np.clip(column + 1, 0, source.width)
-    counts = row[:, None] * source.width + in_row
-    counts = np.where(row[:, None] >= source.height, source.pixels, counts)
-    return np.asarray(np.where(row[:, None] < 0, 0, counts).ravel())

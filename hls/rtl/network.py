@@ -27,13 +27,14 @@ from edgesight.hls.dataflow.operators import (
 from edgesight.hls.folding import Folding
 from edgesight.hls.library import library_of
 from edgesight.hls.network import Shape
-from edgesight.hls.rtl.joins import join_depths, source_pixels
+from edgesight.hls.rtl.joins import join_depths
 from edgesight.hls.rtl.memories import trees
-from edgesight.hls.rtl.units import Unit, beats_of, is_dense, is_pointwise, plan, signed_bits
+from edgesight.hls.rtl.units import Unit, beats_of, is_dense, is_pointwise, plan, signed_bits, slowest
+from edgesight.hls.rtl.windows import gathering_pixels
 from edgesight.hls.verilog import declare, identifier, instantiate, memory_file, packed, weight_words
 
 _SHALLOW = 2  # beats of a FIFO that decouples two units and no more
-_FEW_ROWS = 3  # of a window that one row before it is enough for
+_WAITED = 0.01  # of an interval that the slowest unit may wait for the pixels of the next frame
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class _Module:
         self.body: list[str] = []
         self.files: dict[str, str] = {}
         self._depths = join_depths(network)
+        self._interval, _ = slowest(network, list(units.values()))
         self._ways: dict[tuple[int, int], str] = {}  # (operator, which of its sources) -> stream
         self._ports: dict[int, str] = {}  # output -> stream
         entry = network.entry
@@ -167,7 +169,7 @@ class _Module:
                 f"  assign {way}_data = {fork}_data;",
             ]
         for (at, which), way in zip(users, ways, strict=False):
-            rest = _ahead(self.network.operators[at], of.shape) - _row(of.shape)
+            rest = 0 if self._keeps(at) else self._ahead(at, of.shape) - _row(of.shape)
             self._ways[at, which] = self._fifo(way, f"{way}_q", of, self._depth(at, which, max(_SHALLOW, rest)))
         for k, way in zip(outputs, ways[len(users) :], strict=True):
             self._ports[k] = way
@@ -177,10 +179,27 @@ class _Module:
         makes, takes = self.network.operators[place], self.network.operators[user[0]]
         if isinstance(takes, Add | Concat):
             return self._fifo(source, f"{source}_q", of, self._depth(*user, _SHALLOW))
-        # A quantiser reads sums where they wait for it; who works on the entry's pixels is who paces them.
-        if not place or (isinstance(takes, Threshold | Scale) and isinstance(makes, Matrix | Add | Concat)):
+        # A quantiser reads sums where they wait for it, and a window's memory has room for pixels to come; who works on
+        # the entry's pixels is who paces them.
+        reads_in_place = isinstance(takes, Threshold | Scale) and isinstance(makes, Matrix | Add | Concat)
+        if not place or reads_in_place or self._keeps(user[0]):
             return source
-        return self._fifo(source, f"{source}_q", of, _ahead(takes, of.shape))
+        return self._fifo(source, f"{source}_q", of, self._ahead(user[0], of.shape))
+
+    def _ahead(self, place: int, source: Shape) -> int:
+        """The depth before the operator at `place`: the pixels of a frame that come while it ends the one before.
+
+        Before windows in registers they may be so few that it waits, but not for longer than it can afford.
+        """
+        operator = self.network.operators[place]
+        if not isinstance(operator, Matrix) or is_dense(operator, source) or is_pointwise(operator.window):
+            return _row(source)
+        spare = 1 + _WAITED - self.units[place].cycles / self._interval
+        return max(_row(source), gathering_pixels(operator.window, source) - int(spare * source.pixels))
+
+    def _keeps(self, place: int) -> bool:
+        """Whether the operator at `place` keeps the pixels that it takes in a memory, with room for those to come."""
+        return place in self.units and self.units[place].memory is not None
 
     def _depth(self, place: int, which: int, otherwise: int) -> int:
         """The depth of the buffer before source `which` of the operator at `place`: a join's need, and a row more."""
@@ -227,10 +246,7 @@ class _Module:
         outputs, beats, lanes = weights.shape
         taps = operator.window.kernel[0] * operator.window.kernel[1] // beats
         if beats == 1 and not is_dense(operator, taken.shape) and not is_pointwise(operator.window):
-            window = f"{stream}_window"
-            declare(self.body, window, taps * pixel_bits(taken))
-            instantiate(self.body, "sliding_window", f"u_{window}", _window(operator.window, taken), source, window)
-            source = window
+            source = self._windows(unit, operator, source, f"{stream}_window")
         file = f"{self.name}_{stream}_weights.mem"
         self.files[file] = weight_words(weights, unit.fold, unit.weight_bits)
         words = beats * (outputs // unit.pe) * (lanes // unit.simd)
@@ -245,6 +261,7 @@ class _Module:
             "WeightWidth": unit.weight_bits,
             "Blocks": operator.groups,
             "Taps": taps,
+            **({} if unit.memory is None else {"Sliced": 1}),
         }
         if unit.fused is None:
             parameters |= {"AccWidth": sums.bits, "OutWidth": sums.bits, "OutSigned": int(sums.signed)}
@@ -273,6 +290,25 @@ class _Module:
         self._memory(weight, file, words, unit.pe * unit.simd * unit.weight_bits)
         extra = [f".weight_{port}({weight}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
         instantiate(self.body, "mvu", f"u_{stream}", parameters, source, stream, extra)
+
+    def _windows(self, unit: Unit, operator: Matrix, source: str, stream: str) -> str:
+        """The windows of the stream `source` as stream `stream`, whole or by the steps of the unit."""
+        taken, memory = self.network.sources_of(operator)[0].output, unit.memory
+        parameters = _window(operator.window, taken)
+        if memory is None:
+            declare(self.body, stream, operator.window.kernel[0] * operator.window.kernel[1] * pixel_bits(taken))
+            instantiate(self.body, "sliding_window", f"u_{stream}", parameters, source, stream)
+            return stream
+        declare(self.body, stream, memory.side_blocks * unit.simd * taken.bits)
+        parameters |= {
+            "Blocks": operator.groups,
+            "SideBlocks": memory.side_blocks,
+            "Simd": unit.simd,
+            "Turns": memory.turns,
+            "Pixels": memory.pixels,
+        }
+        instantiate(self.body, "window_memory", f"u_{stream}", parameters, source, stream)
+        return stream
 
     def _memory(self, name: str, file: str, words: int, bits: int) -> None:
         """A memory with its signals `name`_en, _addr and _data."""
@@ -378,18 +414,6 @@ def _extended(value: str, signed: bool) -> str:
 def _row(shape: Shape) -> int:
     """The depth that decouples a unit that works in bursts of a row from one that works steadily."""
     return max(_SHALLOW, shape.width) if shape.height > 1 else _SHALLOW
-
-
-def _ahead(operator: Operator, source: Shape) -> int:
-    """The depth before an operator: the whole rows that its first window needs come while it ends the frame before.
-
-    Before windows of up to three rows it is one row. That costs the shipped kernels 1 and 5 % of their interval; two
-    rows cost more of their clock (91.8 and 99.0 MHz by seed, 99.8 and 103.1 with one; nextpnr on ECP5).
-    """
-    windowed = isinstance(operator, Matrix | MaxPool) and operator.window.reach[0] > _FEW_ROWS
-    if not windowed or (isinstance(operator, Matrix) and is_dense(operator, source)):
-        return _row(source)
-    return max(_row(source), int(source_pixels(operator, source)[0]) // source.width * source.width)
 
 
 def _address_bits(words: int) -> int:

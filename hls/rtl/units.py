@@ -24,6 +24,7 @@ from edgesight.hls.dataflow.operators import (
 )
 from edgesight.hls.folding import Fold, Folding, choose_fold, largest_reuse, smallest_pe
 from edgesight.hls.network import CompileError, Integers, Shape, refuse
+from edgesight.hls.rtl.windows import WindowMemory, window_memory
 
 MAX_THRESHOLDS = (1 << 16) - 1  # a channel, as thresholding.sv counts
 _WIDEST = 62  # bits of a number between rescale.sv's multiplication and its clipping
@@ -49,6 +50,7 @@ class Unit:
     reuse_asked: int = 1
     reuse_built: int = 1
     fused: int | None = None  # the place of the Scale that this matrix's own rounder computes
+    memory: WindowMemory | None = None  # from which this matrix reads its windows
 
     @property
     def fold(self) -> Fold:
@@ -190,12 +192,16 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
         folding.cycles, positions, outputs, lanes, beats, operator.groups
     )
     fold = choose_fold(reuse, outputs, lanes, beats, operator.groups)
-    floor = source.shape.pixels if dense or is_pointwise(operator.window) else grid(operator.window, source.shape)
+    memory, cycles = None, max(positions * fold.cycles, source.shape.pixels)
+    if not dense and not is_pointwise(operator.window):
+        walked = max(cycles, grid(operator.window, source.shape))
+        memory = window_memory(operator, source, fold, walked)
+        cycles = walked if memory is None else max(cycles, source.shape.pixels * memory.words)
     return Unit(
         place=place,
         name=operator.name,
         kind="dense" if dense else "conv",
-        cycles=max(positions * fold.cycles, floor),
+        cycles=cycles,
         pe=fold.pe,
         simd=fold.simd,
         multipliers=fold.pe * fold.simd,
@@ -205,6 +211,7 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
         reuse_asked=reuse,
         reuse_built=fold.cycles,
         fused=scale,
+        memory=memory,
     )
 
 

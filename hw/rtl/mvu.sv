@@ -16,11 +16,14 @@
 ///           (beat * (Outputs / Pe) + group) * (InLanes / Blocks / Simd) + slice has in lane p * Simd + i the two's
 ///           complement w[group * Pe + p][beat][slice * Simd + i], its lanes counted in their block.
 /// Flow:     an input beat is read in place and taken with its last use, so `s_data_i` must stay while `s_valid_i` waits.
+///           Where it is `Sliced`, a beat has the lanes of one step alone, in the order of the steps, as window_memory.sv gives
+///           them: slice * Simd + i of the first of the step's blocks, then of the next one.
 ///           `s_ready_o` comes from registers alone. One vector waits in the output register and one behind it; a third
 ///           freezes the pipeline.
 /// Does not: skip zeros, or share multipliers between layers.
 module mvu #(
-  // Values an input beat: a window's kernel * kernel * channels for a convolution, the channels for a dense layer.
+  // Values of an input beat: a window's kernel * kernel * channels for a convolution, the channels for a dense layer.
+  // Where it is sliced, those of all the beats that stand for it.
   parameter int unsigned InLanes = 4,
   // Bits of an input value, and whether it is two's complement.
   parameter int unsigned InWidth = 4,
@@ -53,6 +56,11 @@ module mvu #(
   // Groups of a convolution, and taps of its window; they matter where there are several blocks.
   parameter int unsigned Blocks = 1,
   parameter int unsigned Taps = 1,
+  // Whether the lanes come step by step, as often as they are used, so that none of them is looked up in a beat of all.
+  parameter bit Sliced = 1'b0,
+  // How many blocks are computed side by side.
+  localparam int unsigned SideBlocks = Pe > Outputs / Blocks ? Pe / (Outputs / Blocks) : 1,
+  localparam int unsigned BeatLanes = Sliced ? SideBlocks * Simd : InLanes,
   localparam int unsigned Groups = Outputs / Pe,
   localparam int unsigned Slices = InLanes / Blocks / Simd,
   localparam int unsigned Words = Beats * Groups * Slices,
@@ -65,14 +73,13 @@ module mvu #(
   input  logic [Pe*Simd*WeightWidth-1:0] weight_data_i,
   input  logic                           s_valid_i,
   output logic                           s_ready_o,
-  input  logic [InLanes*InWidth-1:0]     s_data_i,
+  input  logic [BeatLanes*InWidth-1:0]   s_data_i,
   output logic                           m_valid_o,
   input  logic                           m_ready_i,
   output logic [Outputs*OutWidth-1:0]    m_data_o
 );
-  // Outputs of a block, how many blocks are computed side by side, and how many groups one after the other share lanes.
+  // Outputs of a block, and how many groups one after the other share lanes.
   localparam int unsigned BlockOutputs = Outputs / Blocks;
-  localparam int unsigned SideBlocks = Pe > BlockOutputs ? Pe / BlockOutputs : 1;
   localparam int unsigned BlockGroups = Pe > BlockOutputs ? 1 : BlockOutputs / Pe;
 
   if (Pe < 1 || Outputs % Pe != 0) begin : g_check_pe
@@ -126,7 +133,7 @@ module mvu #(
   assign slice_first = slice_q == '0;
   assign beat_first = beat_q == '0;
   assign beat_last = beat_q == BeatWidth'(Beats - 1);
-  assign s_ready_o = advance && slice_last_q && group_last_q;
+  assign s_ready_o = advance && (Sliced || (slice_last_q && group_last_q));
   assign weight_en_o = issue;
   assign weight_addr_o = address_q;
 
@@ -203,11 +210,14 @@ module mvu #(
   end
 
   // Where the lanes of a step are: `Places` places, each with a slice of the blocks that are computed side by side.
-  localparam int unsigned Places = Blocks / SideBlocks * Slices;
+  localparam int unsigned Places = Sliced ? 1 : Blocks / SideBlocks * Slices;
   localparam int unsigned PlaceWidth = Places > 1 ? $clog2(Places) : 1;
   logic [PlaceWidth-1:0] place;
   logic [Places*InputWidth-1:0] ordered;
-  if (Blocks == 1) begin : g_one_block
+  if (Sliced) begin : g_sliced
+    assign place = '0;
+    assign ordered = s_data_i;
+  end else if (Blocks == 1) begin : g_one_block
     assign place = slice_q;
     assign ordered = s_data_i;
   end else begin : g_blocks

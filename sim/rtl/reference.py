@@ -98,6 +98,59 @@ class Geometry:
             taken += all(pad <= place < pad + side for place, pad, side in zip(at, self.pads[:2], size, strict=True))
         return taken
 
+    def _tap_ends(self, size: tuple[int, int], tap: int) -> tuple[list[int], list[int]]:
+        """Rows and columns of the map, as they come, of each window's first (0) or last (1) tap."""
+        ends = []
+        for axis in range(2):
+            count = (self.pads[axis] + size[axis] + self.pads[axis + 2] - self.reach[axis]) // self.stride[axis] + 1
+            start = tap * (self.reach[axis] - 1) - self.pads[axis]
+            ends.append([start + at * self.stride[axis] for at in range(count)])
+        return ends[0], ends[1]
+
+    def needed(self, size: tuple[int, int]) -> list[int]:
+        """By window, how many of its frame's pixels must be there: up to its last tap, and at least one of its row."""
+        rows, columns = self._tap_ends(size, 1)
+        height, width = size
+        return [
+            1 if row < 0 else height * width if row >= height else row * width + min(max(column + 1, 1), width)
+            for row in rows
+            for column in columns
+        ]
+
+    def gone(self, size: tuple[int, int]) -> list[int]:
+        """By window, how many of its frame's pixels neither it nor a later one has a tap at or before, by rows."""
+        rows, columns = self._tap_ends(size, 0)
+        height, width = size
+        return [
+            0 if row < 0 else height * width if row >= height else row * width + min(max(column, 0), width)
+            for row in rows
+            for column in columns
+        ]
+
+
+@dataclass(frozen=True)
+class WindowFold:
+    """How `window_memory` takes windows apart: groups, those side by side, values of each, and how often."""
+
+    blocks: int
+    side: int
+    simd: int
+    turns: int
+
+    @property
+    def sets(self) -> int:
+        """Groups one after the other."""
+        return self.blocks // self.side
+
+
+def window_beats(image: Integers, geometry: Geometry, fold: WindowFold) -> Integers:
+    """The windows of an image [h, w, c] in the order of mvu's steps: [beats, side * simd]."""
+    taps = geometry.kernel[0] * geometry.kernel[1]
+    share = image.shape[2] // fold.blocks
+    flat = windows(image, geometry).reshape(-1, taps, fold.sets, fold.side, share // fold.simd, fold.simd)
+    once = flat.transpose(0, 2, 1, 4, 3, 5)[:, :, None]  # window, set, turn, tap, slice, side, lane
+    return np.asarray(np.repeat(once, fold.turns, axis=2).reshape(-1, fold.side * fold.simd), np.int64)
+
 
 def windows(image: Integers, geometry: Geometry, padding: int = 0) -> Integers:
     """Neighbourhoods of an image [h, w, c], padded: [rows * columns, taps * c]."""
@@ -150,6 +203,19 @@ def mvu(inputs: Integers, weights: Integers, bias: Integers, parameters: dict[st
         parameters["OutWidth"],
         bool(parameters["OutSigned"]),
     )
+
+
+def mvu_steps(inputs: Integers, parameters: Mapping[str, Any]) -> Integers:
+    """What each step of a sliced `mvu` takes of inputs [n, beats, lanes]: [n * steps, side * simd]."""
+    count, beats, _ = inputs.shape
+    blocks, taps = parameters.get("Blocks", 1), parameters.get("Taps", 1)
+    pe, simd, outputs = (parameters[name] for name in ("Pe", "Simd", "Outputs"))
+    side = max(1, pe * blocks // outputs)
+    turns = outputs // pe * side // blocks
+    own = inputs.reshape(count, beats, taps, blocks, -1).transpose(0, 1, 3, 2, 4)
+    # [n, beats, set, side, slice, lane] -> [n, beats, set, turn, slice, side, lane]
+    steps = own.reshape(count, beats, blocks // side, side, -1, simd).transpose(0, 1, 2, 4, 3, 5)[:, :, :, None]
+    return np.asarray(np.repeat(steps, turns, axis=3).reshape(-1, side * simd), np.int64)
 
 
 def weight_words(weights: Integers, pe: int, simd: int, bits: int) -> list[int]:

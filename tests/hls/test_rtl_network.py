@@ -53,11 +53,11 @@ def weights(*sizes: int) -> Integers:
     return np.random.default_rng(sum(sizes)).integers(-4, 3, sizes, endpoint=True)
 
 
-def residual() -> IntegerNetwork:
-    """Two convolutions, whose sums are added to what they began with."""
-    first = entry("x", Stream(Shape(5, 6, 2), 0, 7), 1.0)
-    one = matrix("one", 0, first.output, SAME, 1, weights(3, 3, 3, 2))
-    two = matrix("two", 1, one.output, SAME, 1, weights(2, 3, 3, 3))
+def residual(times: int = 1) -> IntegerNetwork:
+    """Two convolutions, whose sums are added to what they began with; with so many times the channels."""
+    first = entry("x", Stream(Shape(5, 6, 2 * times), 0, 7), 1.0)
+    one = matrix("one", 0, first.output, SAME, 1, weights(3 * times, 3, 3, 2 * times))
+    two = matrix("two", 1, one.output, SAME, 1, weights(2 * times, 3, 3, 3 * times))
     return network(first, one, two, add("sum", (2, 0), (two.output, first.output)))
 
 
@@ -212,14 +212,18 @@ def traffic(module: str, net: IntegerNetwork, frames: int) -> Traffic:
 
 
 @pytest.mark.skipif(bool(missing_tools()), reason="verilator, g++, make or perl not found")
-def test_computed_depths_suffice_under_any_stalls_and_smaller_ones_do_not(tmp_path: Path) -> None:
-    net = residual()
+@pytest.mark.parametrize(("times", "folding"), [(1, FOLDING), (8, Folding(7000, {}))], ids=["registers", "memories"])
+def test_computed_depths_suffice_under_any_stalls_and_smaller_ones_do_not(
+    times: int, folding: Folding, tmp_path: Path
+) -> None:
+    net = residual(times)
+    assert [unit.memory is not None for unit in plan(net, folding).values()] == [times > 1, times > 1, False]
     lead = join_depths(net)[3][1]
     sources: dict[str, str] = {}
     # The buffer's output register and the fork hold a pixel each; both are in the lead already.
     depths = {"full": None, "least": lead - 2, "below": lead - 3, "wrong": None}
     for name, depth in depths.items():
-        for file, text in emit_network(name, net, FOLDING).project().items():
+        for file, text in emit_network(name, net, folding).project().items():
             sources[file] = with_depths(text, depth) if file == f"{name}.sv" and depth is not None else text
     passing = [traffic(name, net, 3) for name in depths]
     passing[3].given[0][50, 1] ^= 1  # what differs in one bit is seen
@@ -229,12 +233,19 @@ def test_computed_depths_suffice_under_any_stalls_and_smaller_ones_do_not(tmp_pa
     assert all(error.startswith("stands still") for error in errors["below"])
     assert all(error == "a wrong beat: beat 50 of output 0" for error in errors["wrong"])
     full = next(run for run in passed if run.module == "full")
-    units = emit_network("full", net, FOLDING).units
+    units = emit_network("full", net, folding).units
     assert slowest(net, units)[0] <= full.interval <= 1.1 * slowest(net, units)[0]
 
 
 @pytest.mark.skipif(bool(missing_tools()), reason="verilator, g++, make or perl not found")
-def test_a_window_without_padding_keeps_its_multipliers_busy(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cycles", "buffer", "rows", "row"),
+    [(2900, "Depth", 67, 16), (7200, "Pixels", 154, 85)],
+    ids=["registers and a FIFO", "memory"],
+)
+def test_a_window_without_padding_keeps_its_multipliers_busy(
+    cycles: int, buffer: str, rows: int, row: int, tmp_path: Path
+) -> None:
     """While it ends a frame, the next one's first four rows gather before it; alone, and behind a fork."""
     first = entry("x", Stream(Shape(16, 16, 2), 0, 7), 1.0)
     one = matrix("one", 0, first.output, SAME, 1, weights(2, 3, 3, 2))
@@ -242,10 +253,13 @@ def test_a_window_without_padding_keeps_its_multipliers_busy(tmp_path: Path) -> 
     two = matrix("two", 1, one.output, narrow, 1, weights(2, 5, 5, 2))
     line = network(first, one, two)
     forked = network(first, one, two, matrix("three", 1, one.output, narrow, 1, weights(1, 5, 5, 2)), outputs=(2, 3))
-    emitted = {name: emit_network(name, net, Folding(7200, {})) for name, net in (("line", line), ("forked", forked))}
+    emitted = {name: emit_network(name, net, Folding(cycles, {})) for name, net in (("line", line), ("forked", forked))}
     sources = {file: text for one in emitted.values() for file, text in one.project().items()}
     # A row, as before windows with padding, is too little.
-    sources["row.sv"] = re.sub(r"Depth\(64\)", "Depth(16)", sources["line.sv"]).replace("module line", "module row")
+    found = re.findall(rf"{buffer}\((\d+)\)", sources["line.sv"])
+    assert str(rows) in found
+    fewer = sources["line.sv"].replace(f"{buffer}({rows})", f"{buffer}({row})")
+    sources["row.sv"] = fewer.replace("module line", "module row")
     passing = [traffic("line", line, 4), traffic("forked", forked, 4), traffic("row", line, 4)]
     passed = simulate(tmp_path / "build", sources, passing, frames=4, seed=2, runs=1)
     assert [run.error for run in passed] == [""] * 3

@@ -49,20 +49,13 @@ module stage0 (
     .s_valid_i(u1_conv1__node_conv2d__q_valid), .s_ready_o(u1_conv1__node_conv2d__q_ready), .s_data_i(u1_conv1__node_conv2d__q_data),
     .m_valid_o(u3_node_max_pool2d_valid), .m_ready_i(u3_node_max_pool2d_ready), .m_data_o(u3_node_max_pool2d_data)
   );
-  logic u3_node_max_pool2d_q_valid, u3_node_max_pool2d_q_ready;
-  logic [63:0] u3_node_max_pool2d_q_data;
-  stream_fifo #(.Width(64), .Depth(3)) u_u3_node_max_pool2d_q (
-    .clk_i, .rst_ni,
-    .s_valid_i(u3_node_max_pool2d_valid), .s_ready_o(u3_node_max_pool2d_ready), .s_data_i(u3_node_max_pool2d_data),
-    .m_valid_o(u3_node_max_pool2d_q_valid), .m_ready_i(u3_node_max_pool2d_q_ready), .m_data_o(u3_node_max_pool2d_q_data)
-  );
   logic u4_node_conv2d_1_valid, u4_node_conv2d_1_ready;
   logic [63:0] u4_node_conv2d_1_data;
   logic u4_node_conv2d_1_window_valid, u4_node_conv2d_1_window_ready;
-  logic [575:0] u4_node_conv2d_1_window_data;
-  sliding_window #(.Channels(16), .Width(4), .ImgH(3), .ImgW(3), .PadTop(1), .PadLeft(1), .PadBottom(1), .PadRight(1), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1)) u_u4_node_conv2d_1_window (
+  logic [63:0] u4_node_conv2d_1_window_data;
+  window_memory #(.Channels(16), .Width(4), .ImgH(3), .ImgW(3), .PadTop(1), .PadLeft(1), .PadBottom(1), .PadRight(1), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1), .Blocks(1), .SideBlocks(1), .Simd(16), .Turns(1), .Pixels(13)) u_u4_node_conv2d_1_window (
     .clk_i, .rst_ni,
-    .s_valid_i(u3_node_max_pool2d_q_valid), .s_ready_o(u3_node_max_pool2d_q_ready), .s_data_i(u3_node_max_pool2d_q_data),
+    .s_valid_i(u3_node_max_pool2d_valid), .s_ready_o(u3_node_max_pool2d_ready), .s_data_i(u3_node_max_pool2d_data),
     .m_valid_o(u4_node_conv2d_1_window_valid), .m_ready_i(u4_node_conv2d_1_window_ready), .m_data_o(u4_node_conv2d_1_window_data)
   );
   logic u4_node_conv2d_1_weight_en;
@@ -71,7 +64,7 @@ module stage0 (
   weight_memory #(.Width(768), .Depth(9), .File("stage0_u4_node_conv2d_1_weights.mem")) u_u4_node_conv2d_1_weight (
     .clk_i, .en_i(u4_node_conv2d_1_weight_en), .addr_i(u4_node_conv2d_1_weight_addr), .data_o(u4_node_conv2d_1_weight_data)
   );
-  mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(16), .Pe(16), .Simd(16), .WeightWidth(3), .Blocks(1), .Taps(9), .AccWidth(12), .BiasWidth(7), .Bias(112'h1a6c12355b81da026fa1b1a07ea8), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1), .BiasShift(0)) u_u4_node_conv2d_1 (
+  mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(16), .Pe(16), .Simd(16), .WeightWidth(3), .Blocks(1), .Taps(9), .Sliced(1), .AccWidth(12), .BiasWidth(7), .Bias(112'h1a6c12355b81da026fa1b1a07ea8), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1), .BiasShift(0)) u_u4_node_conv2d_1 (
     .clk_i, .rst_ni,
     .s_valid_i(u4_node_conv2d_1_window_valid), .s_ready_o(u4_node_conv2d_1_window_ready), .s_data_i(u4_node_conv2d_1_window_data),
     .m_valid_o(u4_node_conv2d_1_valid), .m_ready_i(u4_node_conv2d_1_ready), .m_data_o(u4_node_conv2d_1_data),
@@ -79,20 +72,13 @@ module stage0 (
     .weight_addr_o(u4_node_conv2d_1_weight_addr),
     .weight_data_i(u4_node_conv2d_1_weight_data)
   );
-  logic u4_node_conv2d_1_q_valid, u4_node_conv2d_1_q_ready;
-  logic [63:0] u4_node_conv2d_1_q_data;
-  stream_fifo #(.Width(64), .Depth(3)) u_u4_node_conv2d_1_q (
-    .clk_i, .rst_ni,
-    .s_valid_i(u4_node_conv2d_1_valid), .s_ready_o(u4_node_conv2d_1_ready), .s_data_i(u4_node_conv2d_1_data),
-    .m_valid_o(u4_node_conv2d_1_q_valid), .m_ready_i(u4_node_conv2d_1_q_ready), .m_data_o(u4_node_conv2d_1_q_data)
-  );
   logic u6_conv3__node_conv2d_2__valid, u6_conv3__node_conv2d_2__ready;
   logic [127:0] u6_conv3__node_conv2d_2__data;
   logic u6_conv3__node_conv2d_2__window_valid, u6_conv3__node_conv2d_2__window_ready;
-  logic [575:0] u6_conv3__node_conv2d_2__window_data;
-  sliding_window #(.Channels(16), .Width(4), .ImgH(3), .ImgW(3), .PadTop(1), .PadLeft(1), .PadBottom(1), .PadRight(1), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1)) u_u6_conv3__node_conv2d_2__window (
+  logic [63:0] u6_conv3__node_conv2d_2__window_data;
+  window_memory #(.Channels(16), .Width(4), .ImgH(3), .ImgW(3), .PadTop(1), .PadLeft(1), .PadBottom(1), .PadRight(1), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1), .Blocks(1), .SideBlocks(1), .Simd(16), .Turns(1), .Pixels(13)) u_u6_conv3__node_conv2d_2__window (
     .clk_i, .rst_ni,
-    .s_valid_i(u4_node_conv2d_1_q_valid), .s_ready_o(u4_node_conv2d_1_q_ready), .s_data_i(u4_node_conv2d_1_q_data),
+    .s_valid_i(u4_node_conv2d_1_valid), .s_ready_o(u4_node_conv2d_1_ready), .s_data_i(u4_node_conv2d_1_data),
     .m_valid_o(u6_conv3__node_conv2d_2__window_valid), .m_ready_i(u6_conv3__node_conv2d_2__window_ready), .m_data_o(u6_conv3__node_conv2d_2__window_data)
   );
   logic u6_conv3__node_conv2d_2__weight_en;
@@ -101,7 +87,7 @@ module stage0 (
   weight_memory #(.Width(1536), .Depth(9), .File("stage0_u6_conv3__node_conv2d_2__weights.mem")) u_u6_conv3__node_conv2d_2__weight (
     .clk_i, .en_i(u6_conv3__node_conv2d_2__weight_en), .addr_i(u6_conv3__node_conv2d_2__weight_addr), .data_o(u6_conv3__node_conv2d_2__weight_data)
   );
-  mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(32), .Simd(16), .WeightWidth(3), .Blocks(1), .Taps(9), .AccWidth(12), .BiasWidth(8), .Bias(256'h01100607292325072a2524fe20f8402d1519192a1a04032f230c201a1e2b2630), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1), .BiasShift(0)) u_u6_conv3__node_conv2d_2_ (
+  mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(32), .Simd(16), .WeightWidth(3), .Blocks(1), .Taps(9), .Sliced(1), .AccWidth(12), .BiasWidth(8), .Bias(256'h01100607292325072a2524fe20f8402d1519192a1a04032f230c201a1e2b2630), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1), .BiasShift(0)) u_u6_conv3__node_conv2d_2_ (
     .clk_i, .rst_ni,
     .s_valid_i(u6_conv3__node_conv2d_2__window_valid), .s_ready_o(u6_conv3__node_conv2d_2__window_ready), .s_data_i(u6_conv3__node_conv2d_2__window_data),
     .m_valid_o(u6_conv3__node_conv2d_2__valid), .m_ready_i(u6_conv3__node_conv2d_2__ready), .m_data_o(u6_conv3__node_conv2d_2__data),

@@ -51,7 +51,7 @@ module stage1 (
   );
   logic u3_node_max_pool2d_q_valid, u3_node_max_pool2d_q_ready;
   logic [63:0] u3_node_max_pool2d_q_data;
-  stream_fifo #(.Width(64), .Depth(3)) u_u3_node_max_pool2d_q (
+  stream_fifo #(.Width(64), .Depth(5)) u_u3_node_max_pool2d_q (
     .clk_i, .rst_ni,
     .s_valid_i(u3_node_max_pool2d_valid), .s_ready_o(u3_node_max_pool2d_ready), .s_data_i(u3_node_max_pool2d_data),
     .m_valid_o(u3_node_max_pool2d_q_valid), .m_ready_i(u3_node_max_pool2d_q_ready), .m_data_o(u3_node_max_pool2d_q_data)
@@ -81,7 +81,7 @@ module stage1 (
   );
   logic u4_node_conv2d_1_q_valid, u4_node_conv2d_1_q_ready;
   logic [127:0] u4_node_conv2d_1_q_data;
-  stream_fifo #(.Width(128), .Depth(3)) u_u4_node_conv2d_1_q (
+  stream_fifo #(.Width(128), .Depth(5)) u_u4_node_conv2d_1_q (
     .clk_i, .rst_ni,
     .s_valid_i(u4_node_conv2d_1_valid), .s_ready_o(u4_node_conv2d_1_ready), .s_data_i(u4_node_conv2d_1_data),
     .m_valid_o(u4_node_conv2d_1_q_valid), .m_ready_i(u4_node_conv2d_1_q_ready), .m_data_o(u4_node_conv2d_1_q_data)
@@ -111,7 +111,7 @@ module stage1 (
   );
   logic u6_conv3__node_conv2d_2__q_valid, u6_conv3__node_conv2d_2__q_ready;
   logic [127:0] u6_conv3__node_conv2d_2__q_data;
-  stream_fifo #(.Width(128), .Depth(3)) u_u6_conv3__node_conv2d_2__q (
+  stream_fifo #(.Width(128), .Depth(5)) u_u6_conv3__node_conv2d_2__q (
     .clk_i, .rst_ni,
     .s_valid_i(u6_conv3__node_conv2d_2__valid), .s_ready_o(u6_conv3__node_conv2d_2__ready), .s_data_i(u6_conv3__node_conv2d_2__data),
     .m_valid_o(u6_conv3__node_conv2d_2__q_valid), .m_ready_i(u6_conv3__node_conv2d_2__q_ready), .m_data_o(u6_conv3__node_conv2d_2__q_data)

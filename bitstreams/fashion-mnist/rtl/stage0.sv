@@ -51,7 +51,7 @@ module stage0 (
   );
   logic u3_node_max_pool2d_q_valid, u3_node_max_pool2d_q_ready;
   logic [63:0] u3_node_max_pool2d_q_data;
-  stream_fifo #(.Width(64), .Depth(13)) u_u3_node_max_pool2d_q (
+  stream_fifo #(.Width(64), .Depth(28)) u_u3_node_max_pool2d_q (
     .clk_i, .rst_ni,
     .s_valid_i(u3_node_max_pool2d_valid), .s_ready_o(u3_node_max_pool2d_ready), .s_data_i(u3_node_max_pool2d_data),
     .m_valid_o(u3_node_max_pool2d_q_valid), .m_ready_i(u3_node_max_pool2d_q_ready), .m_data_o(u3_node_max_pool2d_q_data)
@@ -93,20 +93,13 @@ module stage0 (
     .s_valid_i(u4_node_conv2d_1_q_valid), .s_ready_o(u4_node_conv2d_1_q_ready), .s_data_i(u4_node_conv2d_1_q_data),
     .m_valid_o(u6_node_max_pool2d_1_valid), .m_ready_i(u6_node_max_pool2d_1_ready), .m_data_o(u6_node_max_pool2d_1_data)
   );
-  logic u6_node_max_pool2d_1_q_valid, u6_node_max_pool2d_1_q_ready;
-  logic [63:0] u6_node_max_pool2d_1_q_data;
-  stream_fifo #(.Width(64), .Depth(5)) u_u6_node_max_pool2d_1_q (
-    .clk_i, .rst_ni,
-    .s_valid_i(u6_node_max_pool2d_1_valid), .s_ready_o(u6_node_max_pool2d_1_ready), .s_data_i(u6_node_max_pool2d_1_data),
-    .m_valid_o(u6_node_max_pool2d_1_q_valid), .m_ready_i(u6_node_max_pool2d_1_q_ready), .m_data_o(u6_node_max_pool2d_1_q_data)
-  );
   logic u7_conv3__node_conv2d_2__valid, u7_conv3__node_conv2d_2__ready;
   logic [127:0] u7_conv3__node_conv2d_2__data;
   logic u7_conv3__node_conv2d_2__window_valid, u7_conv3__node_conv2d_2__window_ready;
-  logic [575:0] u7_conv3__node_conv2d_2__window_data;
-  sliding_window #(.Channels(16), .Width(4), .ImgH(5), .ImgW(5), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1)) u_u7_conv3__node_conv2d_2__window (
+  logic [63:0] u7_conv3__node_conv2d_2__window_data;
+  window_memory #(.Channels(16), .Width(4), .ImgH(5), .ImgW(5), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1), .Blocks(1), .SideBlocks(1), .Simd(16), .Turns(16), .Pixels(31)) u_u7_conv3__node_conv2d_2__window (
     .clk_i, .rst_ni,
-    .s_valid_i(u6_node_max_pool2d_1_q_valid), .s_ready_o(u6_node_max_pool2d_1_q_ready), .s_data_i(u6_node_max_pool2d_1_q_data),
+    .s_valid_i(u6_node_max_pool2d_1_valid), .s_ready_o(u6_node_max_pool2d_1_ready), .s_data_i(u6_node_max_pool2d_1_data),
     .m_valid_o(u7_conv3__node_conv2d_2__window_valid), .m_ready_i(u7_conv3__node_conv2d_2__window_ready), .m_data_o(u7_conv3__node_conv2d_2__window_data)
   );
   logic u7_conv3__node_conv2d_2__weight_en;
@@ -115,7 +108,7 @@ module stage0 (
   weight_memory #(.Width(96), .Depth(144), .File("stage0_u7_conv3__node_conv2d_2__weights.mem")) u_u7_conv3__node_conv2d_2__weight (
     .clk_i, .en_i(u7_conv3__node_conv2d_2__weight_en), .addr_i(u7_conv3__node_conv2d_2__weight_addr), .data_o(u7_conv3__node_conv2d_2__weight_data)
   );
-  mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(2), .Simd(16), .WeightWidth(3), .Blocks(1), .Taps(9), .AccWidth(12), .BiasWidth(8), .Bias(256'h1c1f3151312b2b18472bfbcc411c083705f4403806e0150a4e2615091c122640), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1), .BiasShift(0)) u_u7_conv3__node_conv2d_2_ (
+  mvu #(.InLanes(144), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(2), .Simd(16), .WeightWidth(3), .Blocks(1), .Taps(9), .Sliced(1), .AccWidth(12), .BiasWidth(8), .Bias(256'h1c1f3151312b2b18472bfbcc411c083705f4403806e0150a4e2615091c122640), .OutWidth(4), .OutSigned(0), .Shift(3), .Round(2), .Saturate(1), .BiasShift(0)) u_u7_conv3__node_conv2d_2_ (
     .clk_i, .rst_ni,
     .s_valid_i(u7_conv3__node_conv2d_2__window_valid), .s_ready_o(u7_conv3__node_conv2d_2__window_ready), .s_data_i(u7_conv3__node_conv2d_2__window_data),
     .m_valid_o(u7_conv3__node_conv2d_2__valid), .m_ready_i(u7_conv3__node_conv2d_2__ready), .m_data_o(u7_conv3__node_conv2d_2__data),

@@ -79,20 +79,13 @@ module stage1 (
     .weight_addr_o(u4_node_conv2d_1_weight_addr),
     .weight_data_i(u4_node_conv2d_1_weight_data)
   );
-  logic u4_node_conv2d_1_q_valid, u4_node_conv2d_1_q_ready;
-  logic [127:0] u4_node_conv2d_1_q_data;
-  stream_fifo #(.Width(128), .Depth(13)) u_u4_node_conv2d_1_q (
-    .clk_i, .rst_ni,
-    .s_valid_i(u4_node_conv2d_1_valid), .s_ready_o(u4_node_conv2d_1_ready), .s_data_i(u4_node_conv2d_1_data),
-    .m_valid_o(u4_node_conv2d_1_q_valid), .m_ready_i(u4_node_conv2d_1_q_ready), .m_data_o(u4_node_conv2d_1_q_data)
-  );
   logic u6_conv3__node_conv2d_2__valid, u6_conv3__node_conv2d_2__ready;
   logic [127:0] u6_conv3__node_conv2d_2__data;
   logic u6_conv3__node_conv2d_2__window_valid, u6_conv3__node_conv2d_2__window_ready;
-  logic [1151:0] u6_conv3__node_conv2d_2__window_data;
-  sliding_window #(.Channels(32), .Width(4), .ImgH(13), .ImgW(13), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1)) u_u6_conv3__node_conv2d_2__window (
+  logic [127:0] u6_conv3__node_conv2d_2__window_data;
+  window_memory #(.Channels(32), .Width(4), .ImgH(13), .ImgW(13), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1), .Blocks(1), .SideBlocks(1), .Simd(32), .Turns(8), .Pixels(71)) u_u6_conv3__node_conv2d_2__window (
     .clk_i, .rst_ni,
-    .s_valid_i(u4_node_conv2d_1_q_valid), .s_ready_o(u4_node_conv2d_1_q_ready), .s_data_i(u4_node_conv2d_1_q_data),
+    .s_valid_i(u4_node_conv2d_1_valid), .s_ready_o(u4_node_conv2d_1_ready), .s_data_i(u4_node_conv2d_1_data),
     .m_valid_o(u6_conv3__node_conv2d_2__window_valid), .m_ready_i(u6_conv3__node_conv2d_2__window_ready), .m_data_o(u6_conv3__node_conv2d_2__window_data)
   );
   logic u6_conv3__node_conv2d_2__weight_en;
@@ -101,7 +94,7 @@ module stage1 (
   weight_memory #(.Width(512), .Depth(72), .File("stage1_u6_conv3__node_conv2d_2__weights.mem")) u_u6_conv3__node_conv2d_2__weight (
     .clk_i, .en_i(u6_conv3__node_conv2d_2__weight_en), .addr_i(u6_conv3__node_conv2d_2__weight_addr), .data_o(u6_conv3__node_conv2d_2__weight_data)
   );
-  mvu #(.InLanes(288), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(4), .Simd(32), .WeightWidth(4), .Blocks(1), .Taps(9), .AccWidth(14), .BiasWidth(10), .Bias(320'h593671f44f02fbc32477017950a4b1da80611022120caf405032aac3508f1fc46eb8e40907813412), .OutWidth(4), .OutSigned(0), .Shift(6), .Round(2), .Saturate(1), .BiasShift(0)) u_u6_conv3__node_conv2d_2_ (
+  mvu #(.InLanes(288), .InWidth(4), .InSigned(0), .Beats(1), .Outputs(32), .Pe(4), .Simd(32), .WeightWidth(4), .Blocks(1), .Taps(9), .Sliced(1), .AccWidth(14), .BiasWidth(10), .Bias(320'h593671f44f02fbc32477017950a4b1da80611022120caf405032aac3508f1fc46eb8e40907813412), .OutWidth(4), .OutSigned(0), .Shift(6), .Round(2), .Saturate(1), .BiasShift(0)) u_u6_conv3__node_conv2d_2_ (
     .clk_i, .rst_ni,
     .s_valid_i(u6_conv3__node_conv2d_2__window_valid), .s_ready_o(u6_conv3__node_conv2d_2__window_ready), .s_data_i(u6_conv3__node_conv2d_2__window_data),
     .m_valid_o(u6_conv3__node_conv2d_2__valid), .m_ready_i(u6_conv3__node_conv2d_2__ready), .m_data_o(u6_conv3__node_conv2d_2__data),
@@ -125,7 +118,7 @@ module stage1 (
   );
   logic u8_node_max_pool2d_1_q_valid, u8_node_max_pool2d_1_q_ready;
   logic [127:0] u8_node_max_pool2d_1_q_data;
-  stream_fifo #(.Width(128), .Depth(5)) u_u8_node_max_pool2d_1_q (
+  stream_fifo #(.Width(128), .Depth(13)) u_u8_node_max_pool2d_1_q (
     .clk_i, .rst_ni,
     .s_valid_i(u8_node_max_pool2d_1_valid), .s_ready_o(u8_node_max_pool2d_1_ready), .s_data_i(u8_node_max_pool2d_1_data),
     .m_valid_o(u8_node_max_pool2d_1_q_valid), .m_ready_i(u8_node_max_pool2d_1_q_ready), .m_data_o(u8_node_max_pool2d_1_q_data)

@@ -23,6 +23,8 @@ SLICES = BLOCK_LANES // P["Simd"]
 INTERVAL = P["Beats"] * GROUPS * SLICES
 LEVELS = (max(P["Simd"] - 1, 0).bit_length() + 1) // 2
 LATENCY = 7 + LEVELS
+SLICED = P.get("Sliced", 0)
+TAKEN = INTERVAL if SLICED else P["Beats"]  # beats of the port that a vector has
 WEIGHTS = (P["Outputs"], P["Beats"], BLOCK_LANES)
 VECTORS = max(12, min(200, 3000 // INTERVAL))
 
@@ -57,7 +59,8 @@ class MvuBench(StreamBench):
 
     def beats(self, inputs: reference.Integers) -> list[int]:
         """The input beats of `inputs`."""
-        return [reference.pack(beat, P["InWidth"]) for beat in inputs.reshape(-1, P["InLanes"])]
+        taken = reference.mvu_steps(inputs, P) if SLICED else inputs.reshape(-1, P["InLanes"])
+        return [reference.pack(beat, P["InWidth"]) for beat in taken]
 
     def expected(self, inputs: reference.Integers) -> list[int]:
         """The output beats that belong to `inputs`."""
@@ -99,7 +102,7 @@ async def interval_is_the_product_of_the_folds(dut: Any) -> None:
     inputs = bench.inputs(10)
     passed = await bench.transfer(bench.beats(inputs), 10, FULL_SPEED)
     assert passed.intervals() == [INTERVAL] * 9
-    last = passed.taken[P["Beats"] - 1 :: P["Beats"]]
+    last = passed.taken[TAKEN - 1 :: TAKEN]
     assert [out - taken for out, taken in zip(passed.cycles, last, strict=True)] == [LATENCY] * 10
     dut._log.info("interval %d, latency %d", INTERVAL, LATENCY)
 

@@ -48,6 +48,11 @@ CASES: dict[str, dict[str, Any]] = {
     "groups, several outputs in turn": {"InLanes": 24, "Outputs": 12, "Pe": 2, "Simd": 4, "Blocks": 2, "Taps": 3},
     "groups side by side": {"InLanes": 24, "Outputs": 8, "Pe": 4, "Simd": 3, "Blocks": 4, "Taps": 2},
     "groups over a map": {"InLanes": 8, "Outputs": 8, "Pe": 2, "Simd": 2, "Blocks": 4, "Beats": 5, "Round": 2},
+    "sliced": {"Sliced": 1},
+    "sliced, one step a vector": {"Sliced": 1, "Pe": 6, "Simd": 12, "Beats": 2},
+    "sliced, depthwise side by side": {"InLanes": 20, "Outputs": 8, "Pe": 4, "Simd": 5, "Blocks": 4, "Taps": 5}
+    | {"Sliced": 1, "InSigned": 1, "OutSigned": 1},
+    "sliced, groups in turn": {"InLanes": 24, "Outputs": 12, "Pe": 2, "Simd": 4, "Blocks": 2, "Taps": 3, "Sliced": 1},
     "wide inputs": {"InLanes": 2, "Outputs": 2, "Pe": 1, "Simd": 1, "InWidth": 30, "WeightWidth": 8, "InSigned": 1}
     | {"AccWidth": 40, "Shift": 0, "OutWidth": 40, "OutSigned": 1, "Saturate": 0},
 }
