@@ -5,15 +5,40 @@ Words owned here: section (a part of a bench that finds something).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 
 from edgesight.bench.kept import Found, Kept
 from edgesight.bench.report import Check
 from edgesight.host.errors import EdgeSightError
+
+Asked = TypeVar("Asked")  # what a bench is asked for: data, and where it is
+
+
+@dataclass(frozen=True)
+class Section(Generic[Asked]):
+    """A part of a bench.
+
+    Attributes:
+        title: for people.
+        run: measures, in a folder of its own or the bench's, with what is worth saying said on the way.
+        lacks: why it cannot, where what it needs is not here.
+    """
+
+    title: str
+    run: Callable[[Asked, Path, Console], Found]
+    lacks: Callable[[Asked], str | None] = lambda asked: None
+
+    @property
+    def module(self) -> Path:
+        """The file that its code begins in."""
+        return Path(inspect.getfile(self.run.func if isinstance(self.run, partial) else self.run)).resolve()
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,16 @@ What each section found is kept as long as all that it hangs on is the same, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from edgesight.bench.cluster import edgent, jellybean, jellyfish, replicas, seifer, sizing
 from edgesight.bench.cluster.asked import Asked
-from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
+from edgesight.bench.kept import ROOT, Kept, fingerprint, with_imports
 from edgesight.bench.report import print_checks, write_report
-from edgesight.bench.sections import Due, print_skipped, run_sections
+from edgesight.bench.sections import Due, Section, print_skipped, run_sections
 from edgesight.host.files import write_atomically
 
 _FOLDER = "cluster"  # of what is kept, below that of the report
@@ -23,53 +22,31 @@ _FOLDER = "cluster"  # of what is kept, below that of the report
 _PROGRAMS = tuple(sorted((ROOT / "host").rglob("*.py")))
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the bench.
-
-    Attributes:
-        title: for people.
-        run: measures, in a folder of its own, with what is worth saying said on the way.
-        lacks: why it cannot, where what it needs is not here.
-        code: the module that it begins in.
-    """
-
-    title: str
-    run: Callable[[Asked, Path, Console], Found]
-    lacks: Callable[[Asked], str | None]
-    code: str | None
-
-
 SECTIONS = {
     "replicas": Section(
         "the data centre on three nodes, as one is lost and as a version goes over",
         replicas.section,
         replicas.lacks,
-        replicas.__file__,
     ),
     "edgent": Section(
         "a network with exits, cut anew as a link moves, beside cuts that stay",
         edgent.section,
         edgent.lacks,
-        edgent.__file__,
     ),
     "jellyfish": Section(
         "eight clients over links that move, sizes and models planned as they go, beside models that stay",
         jellyfish.section,
         jellyfish.lacks,
-        jellyfish.__file__,
     ),
     "seifer": Section(
         "a network in pieces on four nodes, beside one node, and as a node is lost",
         seifer.section,
         seifer.lacks,
-        seifer.__file__,
     ),
     "jellybean": Section(
         "a workflow of two branches on planned workers",
         jellybean.section,
         jellybean.lacks,
-        jellybean.__file__,
     ),
 }
 
@@ -86,7 +63,7 @@ def bench_cluster(out: Path, console: Console, asked: Asked, names: Sequence[str
         section = SECTIONS[name]
 
         def kept() -> Kept:
-            code = with_imports([Path(str(section.code)).resolve()])
+            code = with_imports([section.module])
             return Kept(folder, fingerprint([*code, *_PROGRAMS], repr(asked)))
 
         return Due(section.title, section.lacks(asked), kept, lambda: section.run(asked, folder / name, console))

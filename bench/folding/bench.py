@@ -8,38 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from edgesight.bench.folding import beside_da4ml, beside_finn, interval, window
 from edgesight.bench.folding.asked import Asked
-from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
+from edgesight.bench.kept import ROOT, Kept, fingerprint, with_imports
 from edgesight.bench.made import made
 from edgesight.bench.report import Check, print_checks, write_report
-from edgesight.bench.sections import Due, print_skipped, run_sections
+from edgesight.bench.sections import Due, Section, print_skipped, run_sections
 
 _SECONDS = 4500  # of a run from nothing
 _FOLDER = "folding"  # of what is kept, below that of the report
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the bench.
-
-    Attributes:
-        title: for people.
-        run: measures, in a folder of its own, with what is worth saying said on the way.
-        lacks: why it cannot, where what it needs is not here.
-        code: the module that it begins in.
-    """
-
-    title: str
-    run: Callable[[Asked, Path, Console], Found]
-    lacks: Callable[[Asked], str | None]
-    code: str | None
 
 
 SECTIONS = {
@@ -47,20 +29,17 @@ SECTIONS = {
         "layers beside FINN's hardware, by cells and in simulation",
         beside_finn.section,
         beside_finn.lacks,
-        beside_finn.__file__,
     ),
     "interval": Section(
         "the interval of whole networks over their bound, at three foldings",
         interval.section,
         interval.lacks,
-        interval.__file__,
     ),
-    "window": Section("what the window of a wide layer takes", window.section, window.lacks, window.__file__),
+    "window": Section("what the window of a wide layer takes", window.section, window.lacks),
     "da4ml": Section(
         "unrolled and folded networks beside da4ml's",
         beside_da4ml.section,
         beside_da4ml.lacks,
-        beside_da4ml.__file__,
     ),
 }
 
@@ -77,7 +56,7 @@ def bench_folding(out: Path, console: Console, asked: Asked, names: Sequence[str
         section = SECTIONS[name]
 
         def kept() -> Kept:
-            code = with_imports([Path(str(section.code)).resolve()])
+            code = with_imports([section.module])
             rtl = (ROOT / "hw" / "rtl").glob("*.sv")
             peers = (Path(__file__).parent / "peers").glob("*.py")
             return Kept(folder, fingerprint([*code, *rtl, *peers, ROOT / "sim" / "streams.cpp"], _given(asked)))

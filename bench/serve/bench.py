@@ -5,20 +5,18 @@ What each section found is kept as long as all that it hangs on is the same, so 
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
+from edgesight.bench.kept import ROOT, Kept, fingerprint, with_imports
 from edgesight.bench.made import made
 from edgesight.bench.report import print_checks, write_report
-from edgesight.bench.sections import Due, print_skipped, run_sections
+from edgesight.bench.sections import Due, Section, print_skipped, run_sections
 from edgesight.bench.serve import data, energy, fleet, grid, workloads
 from edgesight.bench.serve.asked import Asked
 from edgesight.bench.serve.links import TRACE, links_of
@@ -37,28 +35,7 @@ _MOST_BYTES = 1 << 26  # of a file of arrivals: more moments than a workload has
 _HOST = tuple(sorted((ROOT / "host").rglob("*.py")))
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the bench.
-
-    Attributes:
-        title: for people.
-        run: measures, with a folder for what it makes, and what is worth saying said on the way.
-        lacks: why it cannot, where what it needs is not here.
-    """
-
-    title: str
-    run: Callable[[Asked, Path, Console], Found]
-    lacks: Callable[[Asked], str | None]
-
-    @property
-    def module(self) -> Path:
-        """That its code begins in."""
-        run = self.run.func if isinstance(self.run, partial) else self.run
-        return Path(inspect.getfile(run))
-
-
-def _grid(name: str) -> Section:
+def _grid(name: str) -> Section[Asked]:
     title = f"all systems at all loads, links and targets, simulated: {name}"
     return Section(title, partial(grid.section, name), partial(data.lacks, name))
 

@@ -6,10 +6,7 @@ What each section found is kept as long as all that it hangs on is the same, so 
 from __future__ import annotations
 
 import importlib.util
-import inspect
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ from rich.console import Console
 
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import PlainTable, print_checks, write_report
-from edgesight.bench.sections import Due, print_skipped, run_sections
+from edgesight.bench.sections import Due, Section, print_skipped, run_sections
 from edgesight.bench.service import clients, fairness, fuzz, gpu, latency, life, saturation, zipf
 from edgesight.bench.service.asked import Asked
 from edgesight.bench.service.processors import lacks_two
@@ -25,21 +22,6 @@ from edgesight.bench.service.processors import lacks_two
 _FOLDER = "service"  # of what is made, below that of the report
 # What a section's result hangs on beside its own code: what the programs do that it runs.
 _PROGRAMS = tuple(ROOT / "edgesight" / "cli" / f"{name}.py" for name in ("datacenter", "serve", "doors"))
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the bench.
-
-    Attributes:
-        title: for people.
-        run: measures: of what was asked, in a folder of its own, with what is worth saying said on the way.
-        lacks: why it cannot, where what it needs is not here.
-    """
-
-    title: str
-    run: Callable[[Asked, Path, Console], Found]
-    lacks: Callable[[Asked], str | None] = lambda asked: None
 
 
 def _no_two_cores(asked: Asked) -> str | None:
@@ -93,8 +75,7 @@ def _due(name: str, asked: Asked, out: Path, console: Console) -> Due:
     section, folder = SECTIONS[name], out.resolve() / _FOLDER  # programs are started elsewhere, too
 
     def kept() -> Kept:
-        own = Path(inspect.getfile(sys.modules[section.run.__module__])).resolve()
-        return Kept(folder, fingerprint(with_imports([own, *_PROGRAMS]), repr(asked)))
+        return Kept(folder, fingerprint(with_imports([section.module, *_PROGRAMS]), repr(asked)))
 
     def measure() -> Found:
         place = folder / name

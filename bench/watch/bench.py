@@ -5,7 +5,7 @@ What each section found is kept as long as all that it hangs on is the same, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.report import print_checks, write_report
-from edgesight.bench.sections import Due, print_skipped, run_sections
+from edgesight.bench.sections import Due, Section, print_skipped, run_sections
 from edgesight.bench.service.processors import lacks_two
 from edgesight.bench.watch import cost, drift, metrics, page, scraping
 from edgesight.hls.package_reference import PackageReference
@@ -38,21 +38,6 @@ class Asked:
     """
 
     fashion_mnist: Path | None = None
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the bench.
-
-    Attributes:
-        title: for people.
-        run: measures, in a folder of the bench's own, with what is worth saying said on the way.
-        lacks: why it cannot, where what it needs is not here.
-    """
-
-    title: str
-    run: Callable[[Asked, Path, Console], Found]
-    lacks: Callable[[Asked], str | None]
 
 
 def _drift(asked: Asked, folder: Path, console: Console) -> Found:
