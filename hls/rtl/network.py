@@ -5,6 +5,9 @@ entry's stream; it gives each output's map alike. Ports: clk_i, rst_ni (low rese
 and m_valid_o, m_ready_i, m_data_o; where there are several outputs, m0_valid_o, m1_valid_o and so on in their order, of
 which each must be taken independently of the others. A beat passes in each cycle with valid and ready; what is valid
 stays until it is taken.
+
+Between units a pixel may go in parts, beats of fewer channels in order, where the one who makes it and the only one who
+takes it both work so: what a folded unit gives is then never kept whole.
 """
 
 from __future__ import annotations
@@ -66,6 +69,14 @@ def pixel_bits(stream: Stream) -> int:
     return stream.shape.channels * stream.bits
 
 
+@dataclass(frozen=True)
+class _Way:
+    """A stream by its name, and how many of a pixel's channels a beat of it has."""
+
+    name: str
+    channels: int
+
+
 class _Module:
     """The module's text as it grows: `body` are its lines, `files` its memories."""
 
@@ -75,11 +86,11 @@ class _Module:
         self.files: dict[str, str] = {}
         self._depths = join_depths(network)
         self._interval, _ = slowest(network, list(units.values()))
-        self._ways: dict[tuple[int, int], str] = {}  # (operator, which of its sources) -> stream
+        self._ways: dict[tuple[int, int], _Way] = {}  # (operator, which of its sources) -> stream
         self._ports: dict[int, str] = {}  # output -> stream
         entry = network.entry
         self._declare("s", entry.output)
-        self._spread(0, "s", entry.output)
+        self._spread(0, _Way("s", entry.output.shape.channels), entry.output)
         for unit in units.values():
             self._emit(unit)
         self._connect()
@@ -137,8 +148,24 @@ class _Module:
         instantiate(self.body, "stream_fifo", f"u_{name}", parameters, source, name)
         return name
 
-    def _spread(self, place: int, source: str, of: Stream) -> None:
-        """Give the stream `source` of the operator at `place` to all that take it."""
+    def _in_beats(self, way: _Way, of: Stream, channels: int) -> str:
+        """The stream of `way` in beats of so many channels, of which there is a whole number in a beat, or the reverse."""
+        if way.channels == channels:
+            return way.name
+        name = f"{way.name}_by{channels}"
+        declare(self.body, name, channels * of.bits)
+        parts, narrow = max(way.channels, channels) // min(way.channels, channels), min(way.channels, channels)
+        module = "stream_gather" if channels > way.channels else "stream_split"
+        parameters: dict[str, object] = {"Width": narrow * of.bits, "Parts": parts}
+        instantiate(self.body, module, f"u_{name}", parameters, way.name, name)
+        return name
+
+    def _whole(self, way: _Way, of: Stream) -> str:
+        """The stream of `way` in whole pixels."""
+        return self._in_beats(way, of, of.shape.channels)
+
+    def _spread(self, place: int, way: _Way, of: Stream) -> None:
+        """Give the stream of the operator at `place` to all that take it."""
         users = [
             (at, which)
             for at, operator in enumerate(self.network.operators)
@@ -147,11 +174,12 @@ class _Module:
         ]
         outputs = [k for k, output in enumerate(self.network.outputs) if output.source == place]
         if len(users) + len(outputs) == 1:
-            for at, which in users:
-                self._ways[at, which] = self._buffered(place, source, of, (at, which))
+            for user in users:
+                self._ways[user] = self._buffered(place, way, of, user)
             for k in outputs:
-                self._ports[k] = source
+                self._ports[k] = self._whole(way, of)
             return
+        source = self._whole(way, of)
         if place:
             source = self._fifo(source, f"{source}_q", of, _row(of.shape))
         count = len(users) + len(outputs)
@@ -161,30 +189,31 @@ class _Module:
             f"  logic [{pixel_bits(of) - 1}:0] {fork}_data;",
         ]
         instantiate(self.body, "stream_fork", f"u_{fork}", {"Width": pixel_bits(of), "Users": count}, source, fork)
-        for k, way in enumerate(ways):
-            self._declare(way, of)
+        for k, name in enumerate(ways):
+            self._declare(name, of)
             self.body += [
-                f"  assign {way}_valid = {fork}_valid[{k}];",
-                f"  assign {fork}_ready[{k}] = {way}_ready;",
-                f"  assign {way}_data = {fork}_data;",
+                f"  assign {name}_valid = {fork}_valid[{k}];",
+                f"  assign {fork}_ready[{k}] = {name}_ready;",
+                f"  assign {name}_data = {fork}_data;",
             ]
-        for (at, which), way in zip(users, ways, strict=False):
+        for (at, which), name in zip(users, ways, strict=False):
             rest = 0 if self._keeps(at) else self._ahead(at, of.shape) - _row(of.shape)
-            self._ways[at, which] = self._fifo(way, f"{way}_q", of, self._depth(at, which, max(_SHALLOW, rest)))
-        for k, way in zip(outputs, ways[len(users) :], strict=True):
-            self._ports[k] = way
+            buffer = self._fifo(name, f"{name}_q", of, self._depth(at, which, max(_SHALLOW, rest)))
+            self._ways[at, which] = _Way(buffer, of.shape.channels)
+        for k, name in zip(outputs, ways[len(users) :], strict=True):
+            self._ports[k] = name
 
-    def _buffered(self, place: int, source: str, of: Stream, user: tuple[int, int]) -> str:
+    def _buffered(self, place: int, way: _Way, of: Stream, user: tuple[int, int]) -> _Way:
         """A stream with one user, with the buffer between them that it wants."""
         makes, takes = self.network.operators[place], self.network.operators[user[0]]
-        if isinstance(takes, Add | Concat):
-            return self._fifo(source, f"{source}_q", of, self._depth(*user, _SHALLOW))
         # A quantiser reads sums where they wait for it, and a window's memory has room for pixels to come; who works on
         # the entry's pixels is who paces them.
         reads_in_place = isinstance(takes, Threshold | Scale) and isinstance(makes, Matrix | Add | Concat)
         if not place or reads_in_place or self._keeps(user[0]):
-            return source
-        return self._fifo(source, f"{source}_q", of, self._ahead(user[0], of.shape))
+            return way
+        source, depth = self._whole(way, of), self._ahead(user[0], of.shape)
+        depth = self._depth(*user, _SHALLOW) if isinstance(takes, Add | Concat) else depth
+        return _Way(self._fifo(source, f"{source}_q", of, depth), of.shape.channels)
 
     def _ahead(self, place: int, source: Shape) -> int:
         """The depth before the operator at `place`: the pixels of a frame that come while it ends the one before.
@@ -214,11 +243,24 @@ class _Module:
         last = operator if unit.fused is None else self.network.operators[unit.fused]
         stream = f"u{unit.place}_{identifier(operator.name)}"
         sources = [source.output for source in self.network.sources_of(operator)]
-        ways = [self._ways[unit.place, which] for which in range(len(sources))]
-        self._declare(stream, last.output)
+        channels = unit.pe if isinstance(operator, Matrix | Threshold | Scale) else last.output.shape.channels
+        declare(self.body, stream, channels * last.output.bits)
         match operator:
             case Matrix():
-                self._matrix(unit, operator, ways[0], stream)
+                self._matrix(unit, operator, self._ways[unit.place, 0], stream)
+            case Threshold():
+                self._threshold(unit, operator, self._in_beats(self._ways[unit.place, 0], sources[0], unit.pe), stream)
+            case Scale():
+                self._scale(unit, operator, self._in_beats(self._ways[unit.place, 0], sources[0], unit.pe), stream)
+            case _:
+                self._by_pixels(unit, operator, sources, stream)
+        place = unit.place if unit.fused is None else unit.fused
+        self._spread(place, _Way(stream, channels), last.output)
+
+    def _by_pixels(self, unit: Unit, operator: Operator, sources: list[Stream], stream: str) -> None:
+        """A unit that works on whole pixels."""
+        ways = [self._whole(self._ways[unit.place, which], source) for which, source in enumerate(sources)]
+        match operator:
             case MaxPool():
                 parameters = {"Signed": int(sources[0].signed), **_window(operator.window, sources[0])}
                 instantiate(self.body, "max_pool", f"u_{stream}", parameters, ways[0], stream)
@@ -232,21 +274,18 @@ class _Module:
                 instantiate(self.body, "upsample", f"u_{stream}", parameters, ways[0], stream)
             case Add() | Concat():
                 self._join(operator, sources, ways, stream)
-            case Threshold():
-                self._threshold(unit, operator, ways[0], stream)
-            case Scale():
-                self._scale(unit, operator, ways[0], stream)
             case _:
                 raise TypeError(f"{type(operator).__name__} is not known here")
-        self._spread(unit.place if unit.fused is None else unit.fused, stream, last.output)
 
-    def _matrix(self, unit: Unit, operator: Matrix, source: str, stream: str) -> None:
+    def _matrix(self, unit: Unit, operator: Matrix, way: _Way, stream: str) -> None:
         taken, sums = self.network.sources_of(operator)[0].output, operator.output
         weights = beats_of(operator, taken.shape)
         outputs, beats, lanes = weights.shape
         taps = operator.window.kernel[0] * operator.window.kernel[1] // beats
         if beats == 1 and not is_dense(operator, taken.shape) and not is_pointwise(operator.window):
-            source = self._windows(unit, operator, source, f"{stream}_window")
+            source = self._windows(unit, operator, way, f"{stream}_window")
+        else:
+            source = self._whole(way, taken)
         file = f"{self.name}_{stream}_weights.mem"
         self.files[file] = weight_words(weights, unit.fold, unit.weight_bits)
         words = beats * (outputs // unit.pe) * (lanes // unit.simd)
@@ -291,14 +330,21 @@ class _Module:
         extra = [f".weight_{port}({weight}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
         instantiate(self.body, "mvu", f"u_{stream}", parameters, source, stream, extra)
 
-    def _windows(self, unit: Unit, operator: Matrix, source: str, stream: str) -> str:
-        """The windows of the stream `source` as stream `stream`, whole or by the steps of the unit."""
+    def _windows(self, unit: Unit, operator: Matrix, way: _Way, stream: str) -> str:
+        """The windows of the stream of `way` as stream `stream`, whole or by the steps of the unit."""
         taken, memory = self.network.sources_of(operator)[0].output, unit.memory
         parameters = _window(operator.window, taken)
         if memory is None:
             declare(self.body, stream, operator.window.kernel[0] * operator.window.kernel[1] * pixel_bits(taken))
-            instantiate(self.body, "sliding_window", f"u_{stream}", parameters, source, stream)
+            instantiate(self.body, "sliding_window", f"u_{stream}", parameters, self._whole(way, taken), stream)
             return stream
+        word = memory.side_blocks * unit.simd
+        # A word has neighbours where it has one group's values, or all of each of several.
+        worded = way.channels < taken.shape.channels and (
+            memory.side_blocks == 1 or unit.simd * operator.groups == taken.shape.channels
+        )
+        worded = worded and (word % way.channels == 0 or way.channels % word == 0)
+        source = self._in_beats(way, taken, word if worded else taken.shape.channels)
         declare(self.body, stream, memory.side_blocks * unit.simd * taken.bits)
         parameters |= {
             "Blocks": operator.groups,
@@ -306,6 +352,7 @@ class _Module:
             "Simd": unit.simd,
             "Turns": memory.turns,
             "Pixels": memory.pixels,
+            **({"Worded": 1} if worded else {}),
         }
         instantiate(self.body, "window_memory", f"u_{stream}", parameters, source, stream)
         return stream

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -85,8 +85,13 @@ def plan(network: IntegerNetwork, folding: Folding) -> dict[int, Unit]:
         if isinstance(operator, Entry | Matrix) or place in fused:
             continue
         before = units.get(operator.sources[0])
-        budget = before.cycles if before is not None and before.multipliers else slowest_of_all
-        units[place] = _other(place, operator, network.sources_of(operator)[0].output, budget)
+        behind = before if before is not None and before.multipliers else None
+        budget = slowest_of_all if behind is None else behind.cycles
+        unit = _other(place, operator, network.sources_of(operator)[0].output, budget)
+        if behind is not None and isinstance(operator, Threshold | Scale) and network.has_one_user(behind.place):
+            pe = _reading_pe(behind, network)
+            unit = replace(unit, pe=pe, cycles=operator.output.shape.pixels * (operator.output.shape.channels // pe))
+        units[place] = unit
     return dict(sorted(units.items()))
 
 
@@ -116,6 +121,14 @@ def _impossible(network: IntegerNetwork) -> list[str]:
                 f"up to {_WIDEST} are supported: use a smaller multiplier, offset or shift"
             )
     return problems
+
+
+def _reading_pe(unit: Unit, network: IntegerNetwork) -> int:
+    """The fewest channels side by side that take a group of a matrix's sums before its next one comes."""
+    matrix, source = network.operators[unit.place], network.sources_of(network.operators[unit.place])[0].output
+    assert isinstance(matrix, Matrix)  # as its unit has multipliers
+    slices = beats_of(matrix, source.shape).shape[2] // unit.simd
+    return next(pe for pe in range(1, unit.pe + 1) if unit.pe % pe == 0 and unit.pe // pe <= slices)
 
 
 def _only_padding(window: Window, shape: Shape) -> bool:
@@ -164,9 +177,9 @@ def grid(window: Window, shape: Shape) -> int:
 
 def _fusable(network: IntegerNetwork, place: int) -> int | None:
     """The place of the Scale that the rounder of the matrix at `place` computes; None where there is none."""
-    users = network.users_of(place)
-    if len(users) != 1 or any(output.source == place for output in network.outputs):
+    if not network.has_one_user(place):
         return None
+    users = network.users_of(place)
     matrix, scale = network.operators[place], network.operators[users[0]]
     if not isinstance(matrix, Matrix) or not isinstance(scale, Scale) or (scale.multiplier != 1).any():
         return None

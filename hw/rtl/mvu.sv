@@ -11,16 +11,18 @@
 /// Folding:  Pe outputs x Simd lanes a cycle, in the order: for beat, for group < Outputs / Pe, for slice <
 ///           InLanes / Blocks / Simd. Pe outputs belong to one block or are all those of several.
 /// Interval: Beats * (Outputs / Pe) * (InLanes / Blocks / Simd) cycles an output vector, vectors follow without a bubble.
-/// Latency:  7 + ceil(log4(Simd)) cycles from the cycle that takes the last beat to the output vector.
+/// Latency:  7 + ceil(log4(Simd)) cycles from the cycle that takes the last beat to the last group of the output vector, and
+///           as many from a group's own last step to that group; 2 fewer where sums leave as they are (Shift is 0 and
+///           Saturate is not set).
 /// Weights:  in a memory outside, which answers one cycle after `weight_en_o` and holds its word until the next one. Word
 ///           (beat * (Outputs / Pe) + group) * (InLanes / Blocks / Simd) + slice has in lane p * Simd + i the two's
 ///           complement w[group * Pe + p][beat][slice * Simd + i], its lanes counted in their block.
 /// Flow:     an input beat is read in place and taken with its last use, so `s_data_i` must stay while `s_valid_i` waits.
 ///           Where it is `Sliced`, a beat has the lanes of one step alone, in the order of the steps, as window_memory.sv gives
 ///           them: slice * Simd + i of the first of the step's blocks, then of the next one.
-///           `s_ready_o` comes from registers alone. One vector waits in the output register and one behind it; a third
-///           freezes the pipeline.
-/// Does not: skip zeros, or share multipliers between layers.
+///           `s_ready_o` comes from registers alone. The output vector leaves group by group: beat g of it has outputs g *
+///           Pe on. One group waits in the output register and one behind it; a third freezes the pipeline.
+/// Does not: skip zeros, share multipliers between layers, or keep an output vector (stream_gather.sv).
 module mvu #(
   // Values of an input beat: a window's kernel * kernel * channels for a convolution, the channels for a dense layer.
   // Where it is sliced, those of all the beats that stand for it.
@@ -76,7 +78,7 @@ module mvu #(
   input  logic [BeatLanes*InWidth-1:0]   s_data_i,
   output logic                           m_valid_o,
   input  logic                           m_ready_i,
-  output logic [Outputs*OutWidth-1:0]    m_data_o
+  output logic [Pe*OutWidth-1:0]         m_data_o
 );
   // Outputs of a block, and how many groups one after the other share lanes.
   localparam int unsigned BlockOutputs = Outputs / Blocks;
@@ -117,7 +119,7 @@ module mvu #(
   localparam int unsigned GroupWidth = Groups > 1 ? $clog2(Groups) : 1;
   localparam int unsigned BeatWidth = Beats > 1 ? $clog2(Beats) : 1;
 
-  // The pipeline stands still while a vector waits behind the output register.
+  // The pipeline stands still while a group waits behind the output register.
   logic pending, advance;
   assign advance = !pending;
 
@@ -180,7 +182,9 @@ module mvu #(
   localparam int unsigned SumStage = 3 + Levels;
   localparam int unsigned TotalStage = SumStage + 1;
   localparam int unsigned RoundStage = SumStage + 2;
-  localparam int unsigned FitStage = SumStage + 3;
+  // Sums that leave as they are need neither rounding nor fitting.
+  localparam bit Plain = Shift == 0 && !Saturate;
+  localparam int unsigned FitStage = Plain ? TotalStage : SumStage + 3;
 
   step_t step_d;
   assign step_d.load = slice_first && (beat_first || Groups > 1);
@@ -373,48 +377,71 @@ module mvu #(
       assign bias[g] = AccWidth'(signed'(Bias[(g*Pe+p)*BiasWidth+:BiasWidth])) <<< BiasShift;
     end
 
-    logic signed [AccWidth-1:0] start_q, sum_q, sum_d;
-    assign sum_d = (step_q[SumStage].load ? start_q : sum_q) + AccWidth'(g_level[Levels].g_node[0].value_q);
-
+    // `sum_q` is what a group has so far, `total_q` a whole group's sum.
+    logic signed [AccWidth-1:0] sum_q, sum_d, total_q;
+    logic adds;  // a lanes' sum comes
+    assign adds = advance && valid_q[SumStage];
     always_ff @(posedge clk_i) begin
-      if (advance && valid_q[SumStage]) sum_q <= sum_d;
+      if (adds && step_q[SumStage].whole) total_q <= sum_d;
     end
 
-    if (Beats > 1 && Groups > 1) begin : g_partial
-      // What earlier beats left of the groups' sums. A group comes again two steps after it was saved at the earliest,
-      // so that what is fetched a step ahead is there.
-      logic signed [AccWidth-1:0] partial_q [Groups];
+    if (Beats * Slices == 1) begin : g_once
       always_ff @(posedge clk_i) begin
-        if (advance && valid_q[SumStage] && step_q[SumStage].save) partial_q[step_q[SumStage].group] <= sum_d;
-        if (advance && valid_q[SumStage-1] && step_q[SumStage-1].load) begin
-          start_q <= step_q[SumStage-1].fresh ? bias[step_q[SumStage-1].group] : partial_q[step_q[SumStage-1].group];
-        end
+        if (advance && valid_q[SumStage-1]) sum_q <= bias[step_q[SumStage-1].group];
       end
-    end else begin : g_whole
+      assign sum_d = sum_q + AccWidth'(g_level[Levels].g_node[0].value_q);
+    end else if (Bias == '0 && (Beats == 1 || Groups == 1)) begin : g_cleared
+      // A register that a group clears behind itself needs no look-up table before its adder.
+      assign sum_d = sum_q + AccWidth'(g_level[Levels].g_node[0].value_q);
       always_ff @(posedge clk_i) begin
-        if (advance && valid_q[SumStage-1] && step_q[SumStage-1].load) start_q <= bias[step_q[SumStage-1].group];
+        if (!rst_ni || (adds && step_q[SumStage].whole)) sum_q <= '0;
+        else if (adds) sum_q <= sum_d;
+      end
+    end else begin : g_loaded
+      logic signed [AccWidth-1:0] start_q;
+      assign sum_d = (step_q[SumStage].load ? start_q : sum_q) + AccWidth'(g_level[Levels].g_node[0].value_q);
+      always_ff @(posedge clk_i) begin
+        if (adds) sum_q <= sum_d;
+      end
+
+      if (Beats > 1 && Groups > 1) begin : g_partial
+        // What earlier beats left of the groups' sums. A group comes again two steps after it was saved at the earliest,
+        // so that what is fetched a step ahead is there.
+        logic signed [AccWidth-1:0] partial_q [Groups];
+        always_ff @(posedge clk_i) begin
+          if (adds && step_q[SumStage].save) partial_q[step_q[SumStage].group] <= sum_d;
+          if (advance && valid_q[SumStage-1] && step_q[SumStage-1].load) begin
+            start_q <= step_q[SumStage-1].fresh ? bias[step_q[SumStage-1].group] : partial_q[step_q[SumStage-1].group];
+          end
+        end
+      end else begin : g_whole
+        always_ff @(posedge clk_i) begin
+          if (advance && valid_q[SumStage-1] && step_q[SumStage-1].load) start_q <= bias[step_q[SumStage-1].group];
+        end
       end
     end
 
     // ---- Requantise ----------------------------------------------------------------------------------------------
-    logic signed [RoundedWidth-1:0] rounded_q;
-    always_ff @(posedge clk_i) begin
-      if (advance && valid_q[TotalStage] && step_q[TotalStage].whole) rounded_q <= rounded(sum_q);
-      if (advance && valid_q[RoundStage] && step_q[RoundStage].whole) fitted_q[p*OutWidth+:OutWidth] <= fit(rounded_q);
+    if (Plain) begin : g_plain
+      assign fitted_q[p*OutWidth+:OutWidth] = OutWidth'(total_q);
+    end else begin : g_rounded
+      logic signed [RoundedWidth-1:0] rounded_q;
+      always_ff @(posedge clk_i) begin
+        if (advance && valid_q[TotalStage] && step_q[TotalStage].whole) rounded_q <= rounded(total_q);
+        if (advance && valid_q[RoundStage] && step_q[RoundStage].whole) fitted_q[p*OutWidth+:OutWidth] <= fit(rounded_q);
+      end
     end
   end
 
   logic arrives;
   assign arrives = valid_q[FitStage] && step_q[FitStage].whole;
-  group_collector #(
-    .Groups(Groups),
-    .Width (Pe * OutWidth)
-  ) u_collector (
+  pipeline_output #(
+    .Width(Pe * OutWidth)
+  ) u_output (
     .clk_i,
     .rst_ni,
     .arrives_i(arrives),
-    .group_i  (step_q[FitStage].group),
-    .group_data_i(fitted_q),
+    .data_i   (fitted_q),
     .pending_o(pending),
     .m_valid_o,
     .m_ready_i,

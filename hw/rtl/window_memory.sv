@@ -13,11 +13,12 @@
 ///           taken. Both go on at once; windows and frames follow without a bubble where their pixels are there.
 /// Latency:  3 cycles from the cycle that takes the last pixel that a window needs, which is the one that its last tap is at
 ///           or behind, to its first beat.
-/// Flow:     a pixel is read in place and taken with its last word, so `s_data_i` must stay while `s_valid_i` waits.
+/// Flow:     a pixel is read in place and taken with its last word, so `s_data_i` must stay while `s_valid_i` waits. Where it
+///           comes `Worded`, a beat has one of its words, in their order: set by set, the slices of each in turn.
 ///           `s_ready_o` comes from registers alone. No window is read before its frame's first pixel was taken.
 /// Does not: give a whole window at once (sliding_window.sv), or leave out pixels that no window reaches.
 module window_memory #(
-  // Values a pixel; all come in one beat, channel 0 lowest.
+  // Values a pixel; all come in one beat, channel 0 lowest, unless it comes in words.
   parameter int unsigned Channels = 4,
   // Bits a value; the sign does not matter here.
   parameter int unsigned Width = 8,
@@ -44,13 +45,16 @@ module window_memory #(
   parameter int unsigned Turns = 1,
   // Pixels that the memory holds.
   parameter int unsigned Pixels = 16,
-  localparam int unsigned WordWidth = SideBlocks * Simd * Width
+  // Whether a pixel comes word by word, so that none is picked from a beat of all.
+  parameter bit Worded = 1'b0,
+  localparam int unsigned WordWidth = SideBlocks * Simd * Width,
+  localparam int unsigned BeatWidth = Worded ? WordWidth : Channels * Width
 ) (
   input  logic                      clk_i,
   input  logic                      rst_ni,
   input  logic                      s_valid_i,
   output logic                      s_ready_o,
-  input  logic [Channels*Width-1:0] s_data_i,
+  input  logic [BeatWidth-1:0]      s_data_i,
   output logic                      m_valid_o,
   input  logic                      m_ready_i,
   output logic [WordWidth-1:0]      m_data_o
@@ -337,8 +341,8 @@ module window_memory #(
   logic word_last_q;  // a register, so that no comparison is on the path of the ready signals
   address_t write_q;
   assign store = s_valid_i && !room_q[CountWidth-1];
-  assign s_ready_o = !room_q[CountWidth-1] && word_last_q;
-  assign take = s_valid_i && s_ready_o;
+  assign s_ready_o = !room_q[CountWidth-1] && (Worded || word_last_q);
+  assign take = store && word_last_q;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       word_q <= '0;
@@ -351,12 +355,18 @@ module window_memory #(
     end
   end
 
-  logic [Words-1:0][WordWidth-1:0] words;  // of the pixel that is on offer
-  for (genvar w = 0; w < Words; w++) begin : g_word
-    for (genvar side = 0; side < SideBlocks; side++) begin : g_side
-      localparam int unsigned From = (w / Slices * SideBlocks + side) * Share + w % Slices * Simd;
-      assign words[w][side*Simd*Width+:Simd*Width] = s_data_i[From*Width+:Simd*Width];
+  logic [WordWidth-1:0] word;
+  if (Worded) begin : g_worded
+    assign word = s_data_i;
+  end else begin : g_picked
+    logic [Words-1:0][WordWidth-1:0] words;  // of the pixel that is on offer
+    for (genvar w = 0; w < Words; w++) begin : g_word
+      for (genvar side = 0; side < SideBlocks; side++) begin : g_side
+        localparam int unsigned From = (w / Slices * SideBlocks + side) * Share + w % Slices * Simd;
+        assign words[w][side*Simd*Width+:Simd*Width] = s_data_i[From*Width+:Simd*Width];
+      end
     end
+    assign word = words[word_q];
   end
 
   // ---- The memory. It reads no word in the cycle that writes it: such a pixel is not there yet, or not free -------------
@@ -366,14 +376,14 @@ module window_memory #(
     (* ram_style = "block", no_rw_check *)
     logic [WordWidth-1:0] memory_q [Depth];
     always_ff @(posedge clk_i) begin
-      if (store) memory_q[write_q] <= words[word_q];
+      if (store) memory_q[write_q] <= word;
       if (issue) read_q <= memory_q[address_q];
     end
   end else begin : g_distributed
     (* ram_style = "distributed", no_rw_check *)
     logic [WordWidth-1:0] memory_q [Depth];
     always_ff @(posedge clk_i) begin
-      if (store) memory_q[write_q] <= words[word_q];
+      if (store) memory_q[write_q] <= word;
       if (issue) read_q <= memory_q[address_q];
     end
   end
