@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgesight.bench.folding import beside_da4ml, beside_finn, interval, window
+from edgesight.bench.folding import beside_da4ml, beside_finn, cnv, interval, window
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.made import made
@@ -55,6 +55,7 @@ SECTIONS = {
         interval.lacks,
         interval.__file__,
     ),
+    "cnv": Section("whole CNV networks at FINN's foldings", cnv.section, cnv.lacks, cnv.__file__),
     "window": Section("what the window of a wide layer takes", window.section, window.lacks, window.__file__),
     "da4ml": Section(
         "unrolled and folded networks beside da4ml's",

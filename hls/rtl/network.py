@@ -30,8 +30,10 @@ from edgesight.hls.dataflow.operators import (
 from edgesight.hls.folding import Folding
 from edgesight.hls.library import library_of
 from edgesight.hls.network import Shape
+from edgesight.hls.rtl.bipolar import Coding
 from edgesight.hls.rtl.joins import join_depths
 from edgesight.hls.rtl.memories import trees
+from edgesight.hls.rtl.streams import Streams, Way, pixel_bits
 from edgesight.hls.rtl.units import Unit, beats_of, is_dense, is_pointwise, plan, signed_bits, slowest
 from edgesight.hls.rtl.windows import gathering_pixels
 from edgesight.hls.verilog import declare, identifier, instantiate, memory_file, packed, weight_words
@@ -64,19 +66,6 @@ def emit_network(name: str, network: IntegerNetwork, folding: Folding) -> Emitte
     return EmittedNetwork(name, sources, tuple(units.values()))
 
 
-def pixel_bits(stream: Stream) -> int:
-    """Bits of a pixel with all of its channels."""
-    return stream.shape.channels * stream.bits
-
-
-@dataclass(frozen=True)
-class _Way:
-    """A stream by its name, and how many of a pixel's channels a beat of it has."""
-
-    name: str
-    channels: int
-
-
 class _Module:
     """The module's text as it grows: `body` are its lines, `files` its memories."""
 
@@ -86,14 +75,16 @@ class _Module:
         self.files: dict[str, str] = {}
         self._depths = join_depths(network)
         self._interval, _ = slowest(network, list(units.values()))
-        self._ways: dict[tuple[int, int], _Way] = {}  # (operator, which of its sources) -> stream
+        self._streams = Streams(self.body)
+        self._coding = Coding(network)
+        self._ways: dict[tuple[int, int], Way] = {}  # (operator, which of its sources) -> stream
         self._ports: dict[int, str] = {}  # output -> stream
         entry = network.entry
-        self._declare("s", entry.output)
-        self._spread(0, _Way("s", entry.output.shape.channels), entry.output)
+        self._streams.declare("s", entry.output)
+        self._spread(0, Way("s", entry.output.shape.channels), entry.output)
         for unit in units.values():
             self._emit(unit)
-        self._connect()
+        self.body += ["  assign s_valid = s_valid_i;", "  assign s_ready_o = s_ready;", "  assign s_data = s_data_i;"]
 
     def text(self) -> str:
         """The whole module."""
@@ -136,35 +127,7 @@ class _Module:
 
     # ---- Streams between units ----------------------------------------------------------------------------------
 
-    def _declare(self, stream: str, of: Stream) -> None:
-        declare(self.body, stream, pixel_bits(of))
-
-    def _connect(self) -> None:
-        self.body += ["  assign s_valid = s_valid_i;", "  assign s_ready_o = s_ready;", "  assign s_data = s_data_i;"]
-
-    def _fifo(self, source: str, name: str, of: Stream, depth: int) -> str:
-        self._declare(name, of)
-        parameters: dict[str, object] = {"Width": pixel_bits(of), "Depth": depth}
-        instantiate(self.body, "stream_fifo", f"u_{name}", parameters, source, name)
-        return name
-
-    def _in_beats(self, way: _Way, of: Stream, channels: int) -> str:
-        """The stream of `way` in beats of so many channels, of which there is a whole number in a beat, or the reverse."""
-        if way.channels == channels:
-            return way.name
-        name = f"{way.name}_by{channels}"
-        declare(self.body, name, channels * of.bits)
-        parts, narrow = max(way.channels, channels) // min(way.channels, channels), min(way.channels, channels)
-        module = "stream_gather" if channels > way.channels else "stream_split"
-        parameters: dict[str, object] = {"Width": narrow * of.bits, "Parts": parts}
-        instantiate(self.body, module, f"u_{name}", parameters, way.name, name)
-        return name
-
-    def _whole(self, way: _Way, of: Stream) -> str:
-        """The stream of `way` in whole pixels."""
-        return self._in_beats(way, of, of.shape.channels)
-
-    def _spread(self, place: int, way: _Way, of: Stream) -> None:
+    def _spread(self, place: int, way: Way, of: Stream) -> None:
         """Give the stream of the operator at `place` to all that take it."""
         users = [
             (at, which)
@@ -177,11 +140,11 @@ class _Module:
             for user in users:
                 self._ways[user] = self._buffered(place, way, of, user)
             for k in outputs:
-                self._ports[k] = self._whole(way, of)
+                self._ports[k] = self._streams.whole(self._numbers(place, way), self.network.operators[place].output)
             return
-        source = self._whole(way, of)
+        source = self._streams.whole(way, of)
         if place:
-            source = self._fifo(source, f"{source}_q", of, _row(of.shape))
+            source = self._streams.fifo(source, f"{source}_q", of, _row(of.shape))
         count = len(users) + len(outputs)
         fork, ways = f"{source}_fork", [f"{source}_way{k}" for k in range(count)]
         self.body += [
@@ -190,7 +153,7 @@ class _Module:
         ]
         instantiate(self.body, "stream_fork", f"u_{fork}", {"Width": pixel_bits(of), "Users": count}, source, fork)
         for k, name in enumerate(ways):
-            self._declare(name, of)
+            self._streams.declare(name, of)
             self.body += [
                 f"  assign {name}_valid = {fork}_valid[{k}];",
                 f"  assign {fork}_ready[{k}] = {name}_ready;",
@@ -198,12 +161,23 @@ class _Module:
             ]
         for (at, which), name in zip(users, ways, strict=False):
             rest = 0 if self._keeps(at) else self._ahead(at, of.shape) - _row(of.shape)
-            buffer = self._fifo(name, f"{name}_q", of, self._depth(at, which, max(_SHALLOW, rest)))
-            self._ways[at, which] = _Way(buffer, of.shape.channels)
+            buffer = self._streams.fifo(name, f"{name}_q", of, self._depth(at, which, max(_SHALLOW, rest)))
+            self._ways[at, which] = Way(buffer, of.shape.channels)
         for k, name in zip(outputs, ways[len(users) :], strict=True):
-            self._ports[k] = name
+            self._ports[k] = self._numbers(place, Way(name, of.shape.channels)).name
 
-    def _buffered(self, place: int, way: _Way, of: Stream, user: tuple[int, int]) -> _Way:
+    def _numbers(self, place: int, way: Way) -> Way:
+        """The stream of the operator at `place` with the numbers that its bits stand for, where it is coded."""
+        return self._streams.numbers(way) if place in self._coding.coded else way
+
+    def _taken(self, place: int, which: int = 0) -> Way:
+        """The stream that the operator at `place` takes from a source, as its hardware wants it."""
+        way = self._ways[place, which]
+        return (
+            way if self._coding.takes_bits(place) else self._numbers(self.network.operators[place].sources[which], way)
+        )
+
+    def _buffered(self, place: int, way: Way, of: Stream, user: tuple[int, int]) -> Way:
         """A stream with one user, with the buffer between them that it wants."""
         makes, takes = self.network.operators[place], self.network.operators[user[0]]
         # A quantiser reads sums where they wait for it, and a window's memory has room for pixels to come; who works on
@@ -211,9 +185,9 @@ class _Module:
         reads_in_place = isinstance(takes, Threshold | Scale) and isinstance(makes, Matrix | Add | Concat)
         if not place or reads_in_place or self._keeps(user[0]):
             return way
-        source, depth = self._whole(way, of), self._ahead(user[0], of.shape)
+        source, depth = self._streams.whole(way, of), self._ahead(user[0], of.shape)
         depth = self._depth(*user, _SHALLOW) if isinstance(takes, Add | Concat) else depth
-        return _Way(self._fifo(source, f"{source}_q", of, depth), of.shape.channels)
+        return Way(self._streams.fifo(source, f"{source}_q", of, depth), of.shape.channels)
 
     def _ahead(self, place: int, source: Shape) -> int:
         """The depth before the operator at `place`: the pixels of a frame that come while it ends the one before.
@@ -240,26 +214,26 @@ class _Module:
 
     def _emit(self, unit: Unit) -> None:
         operator = self.network.operators[unit.place]
-        last = operator if unit.fused is None else self.network.operators[unit.fused]
         stream = f"u{unit.place}_{identifier(operator.name)}"
-        sources = [source.output for source in self.network.sources_of(operator)]
-        channels = unit.pe if isinstance(operator, Matrix | Threshold | Scale) else last.output.shape.channels
-        declare(self.body, stream, channels * last.output.bits)
+        place = unit.place if unit.fused is None else unit.fused
+        given = self._coding.given(place)
+        channels = unit.pe if isinstance(operator, Matrix | Threshold | Scale) else given.shape.channels
+        declare(self.body, stream, channels * given.bits)
         match operator:
             case Matrix():
-                self._matrix(unit, operator, self._ways[unit.place, 0], stream)
+                self._matrix(unit, operator, stream)
             case Threshold():
-                self._threshold(unit, operator, self._in_beats(self._ways[unit.place, 0], sources[0], unit.pe), stream)
+                self._threshold(unit, self._coding.quantiser(unit.place), stream)
             case Scale():
-                self._scale(unit, operator, self._in_beats(self._ways[unit.place, 0], sources[0], unit.pe), stream)
+                self._scale(unit, operator, stream)
             case _:
-                self._by_pixels(unit, operator, sources, stream)
-        place = unit.place if unit.fused is None else unit.fused
-        self._spread(place, _Way(stream, channels), last.output)
+                self._by_pixels(unit, operator, stream)
+        self._spread(place, Way(stream, channels), given)
 
-    def _by_pixels(self, unit: Unit, operator: Operator, sources: list[Stream], stream: str) -> None:
+    def _by_pixels(self, unit: Unit, operator: Operator, stream: str) -> None:
         """A unit that works on whole pixels."""
-        ways = [self._whole(self._ways[unit.place, which], source) for which, source in enumerate(sources)]
+        sources = [self._coding.taken(unit.place, which) for which in range(len(operator.sources))]
+        ways = [self._streams.whole(self._taken(unit.place, which), source) for which, source in enumerate(sources)]
         match operator:
             case MaxPool():
                 parameters = {"Signed": int(sources[0].signed), **_window(operator.window, sources[0])}
@@ -277,17 +251,18 @@ class _Module:
             case _:
                 raise TypeError(f"{type(operator).__name__} is not known here")
 
-    def _matrix(self, unit: Unit, operator: Matrix, way: _Way, stream: str) -> None:
-        taken, sums = self.network.sources_of(operator)[0].output, operator.output
+    def _matrix(self, unit: Unit, operator: Matrix, stream: str) -> None:
+        taken, sums = self._coding.taken(unit.place), self._coding.given(unit.place)
+        agree = unit.place in self._coding.agreeing
         weights = beats_of(operator, taken.shape)
         outputs, beats, lanes = weights.shape
         taps = operator.window.kernel[0] * operator.window.kernel[1] // beats
         if beats == 1 and not is_dense(operator, taken.shape) and not is_pointwise(operator.window):
-            source = self._windows(unit, operator, way, f"{stream}_window")
+            source = self._windows(unit, operator, taken, f"{stream}_window")
         else:
-            source = self._whole(way, taken)
+            source = self._streams.whole(self._taken(unit.place), taken)
         file = f"{self.name}_{stream}_weights.mem"
-        self.files[file] = weight_words(weights, unit.fold, unit.weight_bits)
+        self.files[file] = weight_words((weights + 1) // 2 if agree else weights, unit.fold, unit.weight_bits)
         words = beats * (outputs // unit.pe) * (lanes // unit.simd)
         parameters: dict[str, object] = {
             "InLanes": lanes * operator.groups,
@@ -301,6 +276,7 @@ class _Module:
             "Blocks": operator.groups,
             "Taps": taps,
             **({} if unit.memory is None else {"Sliced": 1}),
+            **({"Agree": 1} if agree else {}),
         }
         if unit.fused is None:
             parameters |= {"AccWidth": sums.bits, "OutWidth": sums.bits, "OutSigned": int(sums.signed)}
@@ -330,13 +306,13 @@ class _Module:
         extra = [f".weight_{port}({weight}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
         instantiate(self.body, "mvu", f"u_{stream}", parameters, source, stream, extra)
 
-    def _windows(self, unit: Unit, operator: Matrix, way: _Way, stream: str) -> str:
-        """The windows of the stream of `way` as stream `stream`, whole or by the steps of the unit."""
-        taken, memory = self.network.sources_of(operator)[0].output, unit.memory
+    def _windows(self, unit: Unit, operator: Matrix, taken: Stream, stream: str) -> str:
+        """The windows of what the unit takes as stream `stream`, whole or by the steps of the unit."""
+        way, memory = self._taken(unit.place), unit.memory
         parameters = _window(operator.window, taken)
         if memory is None:
             declare(self.body, stream, operator.window.kernel[0] * operator.window.kernel[1] * pixel_bits(taken))
-            instantiate(self.body, "sliding_window", f"u_{stream}", parameters, self._whole(way, taken), stream)
+            instantiate(self.body, "sliding_window", f"u_{stream}", parameters, self._streams.whole(way, taken), stream)
             return stream
         word = memory.side_blocks * unit.simd
         # A word has neighbours where it has one group's values, or all of each of several.
@@ -344,7 +320,7 @@ class _Module:
             memory.side_blocks == 1 or unit.simd * operator.groups == taken.shape.channels
         )
         worded = worded and (word % way.channels == 0 or way.channels % word == 0)
-        source = self._in_beats(way, taken, word if worded else taken.shape.channels)
+        source = self._streams.in_beats(way, taken, word if worded else taken.shape.channels)
         declare(self.body, stream, memory.side_blocks * unit.simd * taken.bits)
         parameters |= {
             "Blocks": operator.groups,
@@ -368,8 +344,9 @@ class _Module:
             "  );",
         ]
 
-    def _threshold(self, unit: Unit, operator: Threshold, source: str, stream: str) -> None:
-        taken, out = self.network.sources_of(operator)[0].output, operator.output
+    def _threshold(self, unit: Unit, operator: Threshold, stream: str) -> None:
+        taken, out = self._coding.taken(unit.place), operator.output
+        source = self._streams.in_beats(self._taken(unit.place), taken, unit.pe)
         tree = trees(operator, taken)
         groups = out.shape.channels // unit.pe
         address = _address_bits(groups << (tree.levels - 1))
@@ -406,8 +383,9 @@ class _Module:
         extra = [f".threshold_{port}({ports}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
         instantiate(self.body, "thresholding", f"u_{stream}", parameters, source, stream, extra)
 
-    def _scale(self, unit: Unit, operator: Scale, source: str, stream: str) -> None:
-        taken, out = self.network.sources_of(operator)[0].output, operator.output
+    def _scale(self, unit: Unit, operator: Scale, stream: str) -> None:
+        taken, out = self._coding.taken(unit.place), operator.output
+        source = self._streams.in_beats(self._taken(unit.place), taken, unit.pe)
         multiplier = signed_bits(int(operator.multiplier.min()), int(operator.multiplier.max()))
         offset = signed_bits(int(operator.offset.min()), int(operator.offset.max()))
         parameters: dict[str, object] = {

@@ -24,6 +24,7 @@ from edgesight.hls.dataflow.operators import (
 )
 from edgesight.hls.folding import Fold, Folding, choose_fold, largest_reuse, smallest_pe
 from edgesight.hls.network import CompileError, Integers, Shape, refuse
+from edgesight.hls.rtl.bipolar import Coding
 from edgesight.hls.rtl.windows import WindowMemory, window_memory
 
 MAX_THRESHOLDS = (1 << 16) - 1  # a channel, as thresholding.sv counts
@@ -74,10 +75,13 @@ def plan(network: IntegerNetwork, folding: Folding) -> dict[int, Unit]:
         raise CompileError(f"no layer {', '.join(unknown)} to give a reuse factor to; name one of {', '.join(named)}")
     refuse(_impossible(network))
     units: dict[int, Unit] = {}
+    coding = Coding(network)
     for place, operator in enumerate(network.operators):
         if isinstance(operator, Matrix):
-            source = network.sources_of(operator)[0].output
-            units[place] = _matrix(place, operator, source, folding, _fusable(network, place))
+            unit = _matrix(place, operator, coding.taken(place), folding, _fusable(network, place))
+            if place in coding.agreeing:
+                unit = replace(unit, weight_bits=1, accumulator_bits=coding.given(place).bits)
+            units[place] = unit
     fused = {unit.fused for unit in units.values()}
     # Nothing needs to be faster than the slowest matrix: so the matrices' factors alone say what hardware it is.
     slowest_of_all = max((unit.cycles for unit in units.values()), default=folding.cycles)

@@ -5,13 +5,16 @@
 ///             y[o] = fit(round(a[o] / 2^Shift))
 ///           round: 0 down, 1 to nearest, half up, 2 to nearest, half to even. fit: into OutWidth bits (two's complement
 ///           if OutSigned), by saturation if Saturate, else by dropping upper bits. An unsigned, saturated output is a ReLU.
+/// Agree:    where inputs and weights have one bit that stands for 1 or -1, a product w * x is instead 1 if both bits are the
+///           same and 0 if not; twice the sum less the number of its lanes is then that of the numbers that they stand for.
 /// Blocks:   with several, as in a grouped or depthwise convolution, output o takes the InLanes / Blocks lanes of block
 ///           o / (Outputs / Blocks) alone. A beat has the channels of each of its `Taps`, and a block has its share of
 ///           them: its lane tap * c + i, for c = InLanes / Taps / Blocks channels, is lane (tap * Blocks + block) * c + i.
 /// Folding:  Pe outputs x Simd lanes a cycle, in the order: for beat, for group < Outputs / Pe, for slice <
 ///           InLanes / Blocks / Simd. Pe outputs belong to one block or are all those of several.
 /// Interval: Beats * (Outputs / Pe) * (InLanes / Blocks / Simd) cycles an output vector, vectors follow without a bubble.
-/// Latency:  7 + ceil(log4(Simd)) cycles from the cycle that takes the last beat to the last group of the output vector, and
+/// Latency:  7 + ceil(log4(Simd)) cycles, or with InWidth * WeightWidth up to 4, 7 + ceil(log4(Simd / 6)) and 1 more if it
+///           is not 1, from the cycle that takes the last beat to the last group of the output vector, and
 ///           as many from a group's own last step to that group; 2 fewer where sums leave as they are (Shift is 0 and
 ///           Saturate is not set).
 /// Weights:  in a memory outside, which answers one cycle after `weight_en_o` and holds its word until the next one. Word
@@ -55,6 +58,8 @@ module mvu #(
   parameter int unsigned Round = 0,
   // Saturate instead of wrapping.
   parameter bit Saturate = 1'b1,
+  // Count lanes whose bits agree.
+  parameter bit Agree = 1'b0,
   // Groups of a convolution, and taps of its window; they matter where there are several blocks.
   parameter int unsigned Blocks = 1,
   parameter int unsigned Taps = 1,
@@ -104,6 +109,9 @@ module mvu #(
     $error("mvu: InWidth, WeightWidth, BiasWidth, AccWidth and OutWidth must be at least 1, but are %0d, %0d, %0d, %0d and %0d",
            InWidth, WeightWidth, BiasWidth, AccWidth, OutWidth);
   end
+  if (Agree && (InWidth != 1 || WeightWidth != 1)) begin : g_check_agree
+    $error("mvu: InWidth and WeightWidth must be 1 where bits are to agree, but are %0d and %0d", InWidth, WeightWidth);
+  end
   if (BiasShift > AccWidth) begin : g_check_bias
     $error("mvu: BiasShift must be 0 to AccWidth (%0d), but is %0d", AccWidth, BiasShift);
   end
@@ -112,8 +120,6 @@ module mvu #(
   end
 
   localparam int unsigned SumWidth = InWidth + WeightWidth + $clog2(Simd);
-  // An adder of four a level, a register behind each.
-  localparam int unsigned Levels = ($clog2(Simd) + 1) / 2;
 
   localparam int unsigned SliceWidth = Slices > 1 ? $clog2(Slices) : 1;
   localparam int unsigned GroupWidth = Groups > 1 ? $clog2(Groups) : 1;
@@ -169,8 +175,8 @@ module mvu #(
     end
   end
 
-  // ---- What goes along with a step: stage 1 has the memory's word, 2 inputs and weights, 3 the products, SumStage the
-  //      lanes' sum, then come the accumulator, the rounded and the fitted value --------------------------------------
+  // ---- What goes along with a step: stage 1 has the memory's word, 2 inputs and weights; then come the sums of the lanes,
+  //      the accumulator, the rounded and the fitted value ---------------------------------------------------------
   typedef struct packed {
     logic load;   // the accumulator starts from the bias or from what earlier beats left
     logic fresh;  // ... from the bias
@@ -179,13 +185,6 @@ module mvu #(
     logic [GroupWidth-1:0] group;
   } step_t;
 
-  localparam int unsigned SumStage = 3 + Levels;
-  localparam int unsigned TotalStage = SumStage + 1;
-  localparam int unsigned RoundStage = SumStage + 2;
-  // Sums that leave as they are need neither rounding nor fitting.
-  localparam bit Plain = Shift == 0 && !Saturate;
-  localparam int unsigned FitStage = Plain ? TotalStage : SumStage + 3;
-
   step_t step_d;
   assign step_d.load = slice_first && (beat_first || Groups > 1);
   assign step_d.fresh = beat_first;
@@ -193,16 +192,16 @@ module mvu #(
   assign step_d.whole = slice_last_q && beat_last;
   assign step_d.group = group_q;
 
-  logic [FitStage:1] valid_q;
-  step_t [FitStage:1] step_q;
+  logic [2:1] valid_q;
+  step_t [2:1] step_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) valid_q <= '0;
-    else if (advance) valid_q <= {valid_q[FitStage-1:1], s_valid_i};
+    else if (advance) valid_q <= {valid_q[1], s_valid_i};
   end
 
   always_ff @(posedge clk_i) begin
-    if (advance) step_q <= {step_q[FitStage-1:1], step_d};
+    if (advance) step_q <= {step_q[1], step_d};
   end
 
   // A block memory takes half a cycle and more to answer: its word has a register of its own before the multipliers.
@@ -286,20 +285,34 @@ module mvu #(
   end
 
   // ---- Multiply and add ------------------------------------------------------------------------------------------
-  // All products and sums have the width of the last sum: sign extension costs nothing in synthesis, which drops it, and
-  // much in simulation wherever a narrower value is read.
-  localparam int unsigned FactorWidth = InWidth + WeightWidth > 32 ? InWidth + WeightWidth : 32;
-  function automatic logic signed [SumWidth-1:0] product(logic [InWidth-1:0] value, logic [WeightWidth-1:0] weight);
-    logic signed [FactorWidth-1:0] factor;
-    if (InSigned) factor = FactorWidth'(signed'(value));
-    else factor = FactorWidth'(value);
-    return SumWidth'(factor * FactorWidth'(signed'(weight)));
-  endfunction
-
-  // Values behind an adder level.
-  function automatic int unsigned count(int unsigned level);
-    return (Simd + (1 << (2 * level)) - 1) >> (2 * level);
-  endfunction
+  // verilator lint_off UNUSEDSIGNAL
+  logic soon_valid, sum_valid;  // a step's sums come with the next advance, or are there
+  step_t soon, sum_step;  // not every kind of accumulator asks for all
+  // verilator lint_on UNUSEDSIGNAL
+  logic [Pe*SumWidth-1:0] sums;
+  dot_products #(
+    .Pe         (Pe),
+    .Simd       (Simd),
+    .SideBlocks (SideBlocks),
+    .InWidth    (InWidth),
+    .InSigned   (InSigned),
+    .WeightWidth(WeightWidth),
+    .Agree      (Agree),
+    .TagWidth   ($bits(step_t))
+  ) u_products (
+    .clk_i,
+    .rst_ni,
+    .advance_i   (advance),
+    .valid_i     (valid_q[2]),
+    .tag_i       (step_q[2]),
+    .values_i    (input_q),
+    .weights_i   (weight_q),
+    .soon_valid_o(soon_valid),
+    .soon_tag_o  (soon),
+    .valid_o     (sum_valid),
+    .tag_o       (sum_step),
+    .sums_o      (sums)
+  );
 
   // ---- Round and fit ---------------------------------------------------------------------------------------------
   localparam int unsigned ShiftRight = Shift > 0 ? unsigned'(Shift) : 0;
@@ -342,64 +355,50 @@ module mvu #(
     return wide[OutWidth-1:0];
   endfunction
 
+  // Sums that leave as they are need neither rounding nor fitting.
+  localparam bit Plain = Shift == 0 && !Saturate;
   logic [Pe*OutWidth-1:0] fitted_q;  // a group of the output vector
+  logic [3:1] whole_q;  // a whole group is in the totals, rounded, fitted
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) whole_q <= '0;
+    else if (advance) whole_q <= {whole_q[2:1], sum_valid && sum_step.whole};
+  end
 
   for (genvar p = 0; p < Pe; p++) begin : g_pe
-    localparam int unsigned Side = p / (Pe / SideBlocks);  // which of the blocks side by side
-    // Level 0 has the products; every further level adds four values of the one before, which zeros fill up.
-    for (genvar level = 0; level <= Levels; level++) begin : g_level
-      for (genvar i = 0; i < (level == Levels ? 1 : 4 * count(level + 1)); i++) begin : g_node
-        logic signed [SumWidth-1:0] value_q;
-        if (i >= count(level)) begin : g_zero
-          assign value_q = '0;
-        end else if (level == 0) begin : g_product
-          always_ff @(posedge clk_i) begin
-            if (advance && valid_q[2]) begin
-              value_q <= product(input_q[(Side*Simd+i)*InWidth+:InWidth], weight_q[(p*Simd+i)*WeightWidth+:WeightWidth]);
-            end
-          end
-        end else begin : g_sum
-          always_ff @(posedge clk_i) begin
-            if (advance && valid_q[2+level]) begin
-              value_q <= g_level[level-1].g_node[4*i].value_q
-                  + g_level[level-1].g_node[4*i+1].value_q
-                  + g_level[level-1].g_node[4*i+2].value_q
-                  + g_level[level-1].g_node[4*i+3].value_q;
-            end
-          end
-        end
-      end
-    end
-
     // ---- Accumulate ----------------------------------------------------------------------------------------------
-    logic signed [AccWidth-1:0] bias [Groups];
+    // verilator lint_off UNUSEDSIGNAL
+    logic signed [AccWidth-1:0] bias [Groups];  // nobody asks where all are 0
+    // verilator lint_on UNUSEDSIGNAL
     for (genvar g = 0; g < Groups; g++) begin : g_bias
       assign bias[g] = AccWidth'(signed'(Bias[(g*Pe+p)*BiasWidth+:BiasWidth])) <<< BiasShift;
     end
 
     // `sum_q` is what a group has so far, `total_q` a whole group's sum.
-    logic signed [AccWidth-1:0] sum_q, sum_d, total_q;
+    logic signed [AccWidth-1:0] sum_q, sum_d;
+    // verilator lint_off UNUSEDSIGNAL
+    logic signed [AccWidth-1:0] total_q;  // its upper bits may be dropped
+    // verilator lint_on UNUSEDSIGNAL
     logic adds;  // a lanes' sum comes
-    assign adds = advance && valid_q[SumStage];
+    assign adds = advance && sum_valid;
     always_ff @(posedge clk_i) begin
-      if (adds && step_q[SumStage].whole) total_q <= sum_d;
+      if (adds && sum_step.whole) total_q <= sum_d;
     end
 
     if (Beats * Slices == 1) begin : g_once
       always_ff @(posedge clk_i) begin
-        if (advance && valid_q[SumStage-1]) sum_q <= bias[step_q[SumStage-1].group];
+        if (advance && soon_valid) sum_q <= bias[soon.group];
       end
-      assign sum_d = sum_q + AccWidth'(g_level[Levels].g_node[0].value_q);
+      assign sum_d = sum_q + AccWidth'(signed'(sums[p*SumWidth+:SumWidth]));
     end else if (Bias == '0 && (Beats == 1 || Groups == 1)) begin : g_cleared
       // A register that a group clears behind itself needs no look-up table before its adder.
-      assign sum_d = sum_q + AccWidth'(g_level[Levels].g_node[0].value_q);
+      assign sum_d = sum_q + AccWidth'(signed'(sums[p*SumWidth+:SumWidth]));
       always_ff @(posedge clk_i) begin
-        if (!rst_ni || (adds && step_q[SumStage].whole)) sum_q <= '0;
+        if (!rst_ni || (adds && sum_step.whole)) sum_q <= '0;
         else if (adds) sum_q <= sum_d;
       end
     end else begin : g_loaded
       logic signed [AccWidth-1:0] start_q;
-      assign sum_d = (step_q[SumStage].load ? start_q : sum_q) + AccWidth'(g_level[Levels].g_node[0].value_q);
+      assign sum_d = (sum_step.load ? start_q : sum_q) + AccWidth'(signed'(sums[p*SumWidth+:SumWidth]));
       always_ff @(posedge clk_i) begin
         if (adds) sum_q <= sum_d;
       end
@@ -409,14 +408,14 @@ module mvu #(
         // so that what is fetched a step ahead is there.
         logic signed [AccWidth-1:0] partial_q [Groups];
         always_ff @(posedge clk_i) begin
-          if (adds && step_q[SumStage].save) partial_q[step_q[SumStage].group] <= sum_d;
-          if (advance && valid_q[SumStage-1] && step_q[SumStage-1].load) begin
-            start_q <= step_q[SumStage-1].fresh ? bias[step_q[SumStage-1].group] : partial_q[step_q[SumStage-1].group];
+          if (adds && sum_step.save) partial_q[sum_step.group] <= sum_d;
+          if (advance && soon_valid && soon.load) begin
+            start_q <= soon.fresh ? bias[soon.group] : partial_q[soon.group];
           end
         end
       end else begin : g_whole
         always_ff @(posedge clk_i) begin
-          if (advance && valid_q[SumStage-1] && step_q[SumStage-1].load) start_q <= bias[step_q[SumStage-1].group];
+          if (advance && soon_valid && soon.load) start_q <= bias[soon.group];
         end
       end
     end
@@ -427,20 +426,18 @@ module mvu #(
     end else begin : g_rounded
       logic signed [RoundedWidth-1:0] rounded_q;
       always_ff @(posedge clk_i) begin
-        if (advance && valid_q[TotalStage] && step_q[TotalStage].whole) rounded_q <= rounded(total_q);
-        if (advance && valid_q[RoundStage] && step_q[RoundStage].whole) fitted_q[p*OutWidth+:OutWidth] <= fit(rounded_q);
+        if (advance && whole_q[1]) rounded_q <= rounded(total_q);
+        if (advance && whole_q[2]) fitted_q[p*OutWidth+:OutWidth] <= fit(rounded_q);
       end
     end
   end
 
-  logic arrives;
-  assign arrives = valid_q[FitStage] && step_q[FitStage].whole;
   pipeline_output #(
     .Width(Pe * OutWidth)
   ) u_output (
     .clk_i,
     .rst_ni,
-    .arrives_i(arrives),
+    .arrives_i(whole_q[Plain ? 1 : 3]),
     .data_i   (fitted_q),
     .pending_o(pending),
     .m_valid_o,

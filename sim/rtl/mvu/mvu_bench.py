@@ -21,7 +21,9 @@ GROUPS = P["Outputs"] // P["Pe"]
 BLOCK_LANES = P["InLanes"] // P.get("Blocks", 1)
 SLICES = BLOCK_LANES // P["Simd"]
 INTERVAL = P["Beats"] * GROUPS * SLICES
-LEVELS = (max(P["Simd"] - 1, 0).bit_length() + 1) // 2
+PLACES = P["InWidth"] * P["WeightWidth"]  # pairs of a bit of both factors
+LEAVES = -(-P["Simd"] // 6) if PLACES <= 4 else P["Simd"]
+LEVELS = ((LEAVES - 1).bit_length() + 1) // 2 + (1 < PLACES <= 4)
 LATENCY = 7 + LEVELS - (2 if P["Shift"] == 0 and not P["Saturate"] else 0)
 SLICED = P.get("Sliced", 0)
 TAKEN = INTERVAL if SLICED else P["Beats"]  # beats of the port that a vector has
