@@ -35,7 +35,7 @@ from edgesight.hls.rtl.joins import join_depths
 from edgesight.hls.rtl.memories import trees
 from edgesight.hls.rtl.streams import Streams, Way, pixel_bits
 from edgesight.hls.rtl.units import Unit, beats_of, is_dense, is_pointwise, plan, signed_bits, slowest
-from edgesight.hls.rtl.windows import gathering_pixels
+from edgesight.hls.rtl.windows import gathering_pixels, in_words
 from edgesight.hls.verilog import declare, identifier, instantiate, memory_file, packed, weight_words
 
 _SHALLOW = 2  # beats of a FIFO that decouples two units and no more
@@ -55,13 +55,13 @@ class EmittedNetwork:
         return {**library_of(self.sources), **self.sources}
 
 
-def emit_network(name: str, network: IntegerNetwork, folding: Folding) -> EmittedNetwork:
-    """The network as module `name`, whose ports are told above.
+def emit_network(name: str, network: IntegerNetwork, folding: Folding, beat: int | None = None) -> EmittedNetwork:
+    """The network as module `name`, whose ports are told above; the entry's pixel comes in beats of `beat` channels.
 
     Raises CompileError naming the layer that the hardware cannot compute, or a reuse factor for one that is not there.
     """
-    units = plan(network, folding)
-    module = _Module(name, network, units)
+    units = plan(network, folding, beat)
+    module = _Module(name, network, units, beat or network.entry.output.shape.channels)
     sources = {f"{name}.sv": module.text(), **module.files}
     return EmittedNetwork(name, sources, tuple(units.values()))
 
@@ -69,8 +69,9 @@ def emit_network(name: str, network: IntegerNetwork, folding: Folding) -> Emitte
 class _Module:
     """The module's text as it grows: `body` are its lines, `files` its memories."""
 
-    def __init__(self, name: str, network: IntegerNetwork, units: dict[int, Unit]) -> None:
+    def __init__(self, name: str, network: IntegerNetwork, units: dict[int, Unit], beat: int) -> None:
         self.name, self.network, self.units = name, network, units
+        self._beat_bits = beat * network.entry.output.bits
         self.body: list[str] = []
         self.files: dict[str, str] = {}
         self._depths = join_depths(network)
@@ -80,8 +81,8 @@ class _Module:
         self._ways: dict[tuple[int, int], Way] = {}  # (operator, which of its sources) -> stream
         self._ports: dict[int, str] = {}  # output -> stream
         entry = network.entry
-        self._streams.declare("s", entry.output)
-        self._spread(0, Way("s", entry.output.shape.channels), entry.output)
+        declare(self.body, "s", self._beat_bits)
+        self._spread(0, Way("s", beat), entry.output)
         for unit in units.values():
             self._emit(unit)
         self.body += ["  assign s_valid = s_valid_i;", "  assign s_ready_o = s_ready;", "  assign s_data = s_data_i;"]
@@ -115,7 +116,7 @@ class _Module:
                 "  input  logic rst_ni,",
                 "  input  logic s_valid_i,",
                 "  output logic s_ready_o,",
-                f"  input  logic [{pixel_bits(entry) - 1}:0] s_data_i,",
+                f"  input  logic [{self._beat_bits - 1}:0] s_data_i,",
                 *ports,
                 ");",
                 *self.body,
@@ -183,7 +184,8 @@ class _Module:
         # A quantiser reads sums where they wait for it, and a window's memory has room for pixels to come; who works on
         # the entry's pixels is who paces them.
         reads_in_place = isinstance(takes, Threshold | Scale) and isinstance(makes, Matrix | Add | Concat)
-        if not place or reads_in_place or self._keeps(user[0]):
+        replays = user[0] in self.units and self.units[user[0]].replays
+        if not place or reads_in_place or replays or self._keeps(user[0]):
             return way
         source, depth = self._streams.whole(way, of), self._ahead(user[0], of.shape)
         depth = self._depth(*user, _SHALLOW) if isinstance(takes, Add | Concat) else depth
@@ -257,7 +259,9 @@ class _Module:
         weights = beats_of(operator, taken.shape)
         outputs, beats, lanes = weights.shape
         taps = operator.window.kernel[0] * operator.window.kernel[1] // beats
-        if beats == 1 and not is_dense(operator, taken.shape) and not is_pointwise(operator.window):
+        if unit.replays:
+            source = self._replayed(unit, operator, taken, f"{stream}_window")
+        elif not is_dense(operator, taken.shape) and not is_pointwise(operator.window):
             source = self._windows(unit, operator, taken, f"{stream}_window")
         else:
             source = self._streams.whole(self._taken(unit.place), taken)
@@ -275,7 +279,7 @@ class _Module:
             "WeightWidth": unit.weight_bits,
             "Blocks": operator.groups,
             "Taps": taps,
-            **({} if unit.memory is None else {"Sliced": 1}),
+            **({"Sliced": 1} if unit.memory is not None or unit.replays else {}),
             **({"Agree": 1} if agree else {}),
         }
         if unit.fused is None:
@@ -315,11 +319,7 @@ class _Module:
             instantiate(self.body, "sliding_window", f"u_{stream}", parameters, self._streams.whole(way, taken), stream)
             return stream
         word = memory.side_blocks * unit.simd
-        # A word has neighbours where it has one group's values, or all of each of several.
-        worded = way.channels < taken.shape.channels and (
-            memory.side_blocks == 1 or unit.simd * operator.groups == taken.shape.channels
-        )
-        worded = worded and (word % way.channels == 0 or way.channels % word == 0)
+        worded = in_words(memory, unit.simd, operator.groups, taken.shape.channels, way.channels)
         source = self._streams.in_beats(way, taken, word if worded else taken.shape.channels)
         declare(self.body, stream, memory.side_blocks * unit.simd * taken.bits)
         parameters |= {
@@ -331,6 +331,23 @@ class _Module:
             **({"Worded": 1} if worded else {}),
         }
         instantiate(self.body, "window_memory", f"u_{stream}", parameters, source, stream)
+        return stream
+
+    def _replayed(self, unit: Unit, operator: Matrix, taken: Stream, stream: str) -> str:
+        """The parts of the unit's pixels as stream `stream`, by its steps."""
+        channels = taken.shape.channels
+        outputs = len(operator.weights) // operator.groups
+        word = max(1, unit.pe // outputs) * unit.simd
+        way = self._taken(unit.place)
+        even = word % way.channels == 0 or way.channels % word == 0
+        source = self._streams.in_beats(way if even else Way(self._streams.whole(way, taken), channels), taken, word)
+        if operator.sources != (0,):
+            depth = channels // word * self._ahead(unit.place, taken.shape)
+            source = self._streams.fifo(source, f"{source}_q", taken, depth, word)
+        declare(self.body, stream, word * taken.bits)
+        parameters: dict[str, object] = {"Width": word * taken.bits, "Turns": max(1, outputs // unit.pe)}
+        parameters["Words"] = operator.weights[0].size // unit.simd
+        instantiate(self.body, "replay_buffer", f"u_{stream}", parameters, source, stream)
         return stream
 
     def _memory(self, name: str, file: str, words: int, bits: int) -> None:

@@ -35,11 +35,11 @@ class Streams:
         """A stream of whole pixels."""
         declare(self._body, name, pixel_bits(of))
 
-    def fifo(self, source: str, name: str, of: Stream, depth: int) -> str:
-        """What the stream of whole pixels `source` gives, as stream `name` behind a buffer."""
-        self.declare(name, of)
-        parameters: dict[str, object] = {"Width": pixel_bits(of), "Depth": depth}
-        instantiate(self._body, "stream_fifo", f"u_{name}", parameters, source, name)
+    def fifo(self, source: str, name: str, of: Stream, depth: int, channels: int | None = None) -> str:
+        """What stream `source` gives, as stream `name` behind a buffer; of whole pixels, or of so many channels."""
+        bits = (channels or of.shape.channels) * of.bits
+        declare(self._body, name, bits)
+        instantiate(self._body, "stream_fifo", f"u_{name}", {"Width": bits, "Depth": depth}, source, name)
         return name
 
     def in_beats(self, way: Way, of: Stream, channels: int) -> str:

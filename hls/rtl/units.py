@@ -25,7 +25,7 @@ from edgesight.hls.dataflow.operators import (
 from edgesight.hls.folding import Fold, Folding, choose_fold, largest_reuse, smallest_pe
 from edgesight.hls.network import CompileError, Integers, Shape, refuse
 from edgesight.hls.rtl.bipolar import Coding
-from edgesight.hls.rtl.windows import WindowMemory, window_memory
+from edgesight.hls.rtl.windows import WindowMemory, replays, window_memory
 
 MAX_THRESHOLDS = (1 << 16) - 1  # a channel, as thresholding.sv counts
 _WIDEST = 62  # bits of a number between rescale.sv's multiplication and its clipping
@@ -52,6 +52,7 @@ class Unit:
     reuse_built: int = 1
     fused: int | None = None  # the place of the Scale that this matrix's own rounder computes
     memory: WindowMemory | None = None  # from which this matrix reads its windows
+    replays: bool = False  # this matrix, on single pixels, reads their parts again and again
 
     @property
     def fold(self) -> Fold:
@@ -64,8 +65,10 @@ def signed_bits(low: int, high: int) -> int:
     return max((~low if low < 0 else low).bit_length(), (~high if high < 0 else high).bit_length()) + 1
 
 
-def plan(network: IntegerNetwork, folding: Folding) -> dict[int, Unit]:
+def plan(network: IntegerNetwork, folding: Folding, beat: int | None = None) -> dict[int, Unit]:
     """The unit of each operator but the entry and scales that a matrix's unit computes, by the operator's place.
+
+    `beat`: channels of the entry that come at a time, where not all of a pixel do.
 
     Raises CompileError naming what the hardware cannot compute, and reuse factors for layers that are not there.
     """
@@ -78,7 +81,8 @@ def plan(network: IntegerNetwork, folding: Folding) -> dict[int, Unit]:
     coding = Coding(network)
     for place, operator in enumerate(network.operators):
         if isinstance(operator, Matrix):
-            unit = _matrix(place, operator, coding.taken(place), folding, _fusable(network, place))
+            in_parts = beat is not None if operator.sources == (0,) else _in_parts(network, place)
+            unit = _matrix(place, operator, coding.taken(place), folding, _fusable(network, place), in_parts)
             if place in coding.agreeing:
                 unit = replace(unit, weight_bits=1, accumulator_bits=coding.given(place).bits)
             units[place] = unit
@@ -200,7 +204,13 @@ def _fusable(network: IntegerNetwork, place: int) -> int | None:
     return users[0] if same else None
 
 
-def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scale: int | None) -> Unit:
+def _in_parts(network: IntegerNetwork, place: int) -> bool:
+    """Whether what the operator at `place` takes comes in parts of a pixel, from a folded unit to it alone."""
+    source = network.operators[place].sources[0]
+    return isinstance(network.operators[source], Matrix | Threshold | Scale) and network.has_one_user(source)
+
+
+def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scale: int | None, in_parts: bool) -> Unit:
     weights = beats_of(operator, source.shape)
     outputs, beats, lanes = weights.shape
     dense = is_dense(operator, source.shape)
@@ -210,7 +220,8 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
     )
     fold = choose_fold(reuse, outputs, lanes, beats, operator.groups)
     memory, cycles = None, max(positions * fold.cycles, source.shape.pixels)
-    if not dense and not is_pointwise(operator.window):
+    single = dense or is_pointwise(operator.window)
+    if not single:
         walked = max(cycles, grid(operator.window, source.shape))
         memory = window_memory(operator, source, fold, walked)
         cycles = walked if memory is None else max(cycles, source.shape.pixels * memory.words)
@@ -229,6 +240,7 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
         reuse_built=fold.cycles,
         fused=scale,
         memory=memory,
+        replays=memory is None and in_parts and beats == 1 and single and replays(operator, source, fold),
     )
 
 

@@ -49,7 +49,7 @@ module group_pipeline #(
       group_q <= '0;
       valid_o <= '0;
     end else if (advance_o) begin
-      if (s_valid_i) group_q <= group_q == GroupWidth'(Groups - 1) ? '0 : group_q + 1'b1;
+      if (Groups > 1 && s_valid_i) group_q <= group_q == GroupWidth'(Groups - 1) ? '0 : group_q + 1'b1;
       valid_o <= {valid_o[Latency-1:0], s_valid_i};
     end
   end

@@ -154,24 +154,17 @@ module mvu #(
       slice_last_q <= Slices == 1;
       group_last_q <= Groups == 1;
     end else if (issue) begin
-      address_q <= address_q + 1'b1;
-      slice_q <= slice_q + 1'b1;
-      slice_last_q <= 32'(slice_q) + 2 == Slices;
-      if (slice_last_q) begin
-        slice_q <= '0;
-        slice_last_q <= Slices == 1;
-        group_q <= group_q + 1'b1;
-        group_last_q <= 32'(group_q) + 2 == Groups;
-        if (group_last_q) begin
-          group_q <= '0;
-          group_last_q <= Groups == 1;
-          beat_q <= beat_q + 1'b1;
-          if (beat_last) begin
-            beat_q <= '0;
-            address_q <= '0;
-          end
-        end
+      // What there is one of is not counted, so that synthesis sees it.
+      if (Words > 1) address_q <= slice_last_q && group_last_q && beat_last ? '0 : address_q + 1'b1;
+      if (Slices > 1) begin
+        slice_q <= slice_last_q ? '0 : slice_q + 1'b1;
+        slice_last_q <= !slice_last_q && 32'(slice_q) + 2 == Slices;
       end
+      if (Groups > 1 && slice_last_q) begin
+        group_q <= group_last_q ? '0 : group_q + 1'b1;
+        group_last_q <= !group_last_q && 32'(group_q) + 2 == Groups;
+      end
+      if (Beats > 1 && slice_last_q && group_last_q) beat_q <= beat_last ? '0 : beat_q + 1'b1;
     end
   end
 

@@ -247,13 +247,14 @@ module window_memory #(
       lead_q <= lead_q + count_t'({1'b0, take}) - (issue ? count_t'(needed_step) : '0);
       room_q <= room_q - count_t'({1'b0, take}) + (issue ? count_t'(gone_step) : '0);
       if (issue) begin
-        slice_q <= ends_tap ? '0 : slice_q + 1'b1;
-        if (ends_tap) tap_column_q <= ends_line ? '0 : tap_column_q + 1'b1;
-        if (ends_line) tap_row_q <= ends_turn ? '0 : tap_row_q + 1'b1;
-        if (ends_turn) turn_q <= ends_set ? '0 : turn_q + 1'b1;
-        if (ends_set) set_q <= ends_window ? '0 : set_q + 1'b1;
-        if (ends_window) column_q <= ends_row ? '0 : column_q + 1'b1;
-        if (ends_row) row_q <= ends_frame ? '0 : row_q + 1'b1;
+        // What there is one of is not counted, so that synthesis sees it.
+        if (Slices > 1) slice_q <= ends_tap ? '0 : slice_q + 1'b1;
+        if (KernelW > 1 && ends_tap) tap_column_q <= ends_line ? '0 : tap_column_q + 1'b1;
+        if (KernelH > 1 && ends_line) tap_row_q <= ends_turn ? '0 : tap_row_q + 1'b1;
+        if (Turns > 1 && ends_turn) turn_q <= ends_set ? '0 : turn_q + 1'b1;
+        if (Sets > 1 && ends_set) set_q <= ends_window ? '0 : set_q + 1'b1;
+        if (WindowColumns > 1 && ends_window) column_q <= ends_row ? '0 : column_q + 1'b1;
+        if (WindowRows > 1 && ends_row) row_q <= ends_frame ? '0 : row_q + 1'b1;
       end
     end
   end
@@ -349,8 +350,10 @@ module window_memory #(
       word_last_q <= Words == 1;
       write_q <= '0;
     end else if (store) begin
-      word_q <= word_last_q ? '0 : word_q + 1'b1;
-      word_last_q <= word_last_q ? Words == 1 : 32'(word_q) + 2 == Words;
+      if (Words > 1) begin
+        word_q <= word_last_q ? '0 : word_q + 1'b1;
+        word_last_q <= !word_last_q && 32'(word_q) + 2 == Words;
+      end
       write_q <= moved(write_q, address_t'(1 % Depth));
     end
   end

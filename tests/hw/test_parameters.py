@@ -35,6 +35,7 @@ REFUSED = [
     ("margin", {"Width": 0}, "Width must be at least 1, but is 0"),
     ("pipeline_output", {"Width": 0}, "Width must be at least 1, but is 0"),
     ("stream_split", {"Parts": 0}, "Width and Parts must be at least 1, but are 8 and 0"),
+    ("replay_buffer", {"Turns": 0}, "Width, Words and Turns must be at least 1, but are 8, 4 and 0"),
     ("group_pipeline", {"OutWidth": 0},
      "Groups, InWidth, OutWidth and Latency must be at least 1, but are 2, 8, 0 and 1"),
     ("thresholding", {"Pe": 3}, "Pe must divide Channels, but they are 3 and 4"),
