@@ -42,7 +42,8 @@ from edgesight.hls.layers import Layer as Hardware
 from edgesight.hls.layers import layers_of
 from edgesight.hls.library import library_modules
 from edgesight.hls.network import CompileError, Format, names_of, refuse
-from edgesight.hls.rtl.network import EmittedNetwork, emit_network, pixel_bits
+from edgesight.hls.rtl.network import EmittedNetwork, emit_network
+from edgesight.hls.rtl.streams import pixel_bits
 from edgesight.hls.rtl.units import Unit, signed_bits, slowest
 from edgesight.hls.settings import check_name
 from edgesight.host.files import sha256

@@ -151,7 +151,7 @@ def window(layer: Layer, package: Path, folder: Path) -> dict[str, str]:
     data = f"UINT{layer.in_bits}"
     attributes = {
         "ConvKernelDim": [layer.kernel] * 2, "IFMChannels": layer.channels, "IFMDim": [size] * 2, "OFMDim": [side] * 2,
-        "Stride": [layer.stride] * 2, "Dilation": [1, 1], "SIMD": window_simd(layer), "inputDataType": data,
+        "Stride": [layer.stride] * 2, "Dilation": [1, 1], "SIMD": layer.beat, "inputDataType": data,
         "outputDataType": data, "ram_style": "auto", "parallel_window": 0,
     }  # fmt: skip
     made = folder / "window"
@@ -203,11 +203,6 @@ def simulated(layer: Layer, package: Path, folder: Path, threshold_pe: int, fram
 def _cells(layer: Layer, fixed: Mapping[str, str], folder: Path, pe: int, *, behavioural: bool = False) -> Cells:
     sources = {**fixed, **layer_files(layer, threshold_pe=pe, behavioural=behavioural)}
     return synthesised(sources, TOP, folder, primitives=PRIMITIVES)
-
-
-def window_simd(layer: Layer) -> int:
-    """Channels a beat of the window, which never gives more than a pixel."""
-    return min(layer.simd, layer.channels)
 
 
 def has_window(layer: Layer) -> bool:
@@ -263,7 +258,7 @@ def whole_files(layer: Layer, *, threshold_pe: int, memories: str) -> dict[str, 
     out = layer.out_bits or sums.output.bits
     port = layer.out_bits or accumulator
     at_once = threshold_pe if last is not None else layer.pe
-    beats, groups = layer.channels // window_simd(layer), layer.outputs // at_once
+    beats, groups = layer.channels // layer.beat, layer.outputs // at_once
     text = f"""module {WHOLE} (
   input  logic clk_i, input logic rst_ni,
   input  logic s_valid_i, output logic s_ready_o, input logic [{layer.channels * layer.in_bits - 1}:0] s_data_i,
@@ -358,14 +353,14 @@ class _Chain:
         counter = (end + layer.pad).bit_length()
         parameters = {
             "XCOUNTER_BITS": counter, "YCOUNTER_BITS": counter, "NUM_CHANNELS": layer.channels,
-            "SIMD": window_simd(layer), "ELEM_BITS": layer.in_bits, "INIT_XON": layer.pad, "INIT_XOFF": end,
+            "SIMD": layer.beat, "ELEM_BITS": layer.in_bits, "INIT_XON": layer.pad, "INIT_XOFF": end,
             "INIT_XEND": end + layer.pad - 1, "INIT_YON": layer.pad, "INIT_YOFF": end, "INIT_YEND": end + layer.pad - 1,
         }  # fmt: skip
-        given = self._stream("padded", window_simd(layer) * layer.in_bits)
+        given = self._stream("padded", layer.beat * layer.in_bits)
         return self._unit("fmpadding", parameters, f".we('0), .wa('0), .wd('0), {_AXIS}", taken, given)
 
     def window(self, taken: str, layer: Layer) -> str:
-        given = self._stream("window", window_simd(layer) * layer.in_bits)
+        given = self._stream("window", layer.beat * layer.in_bits)
         ports = (
             ".in0_V_TVALID({taken}_valid), .in0_V_TREADY({taken}_ready), .in0_V_TDATA({taken}_data), "
             ".out0_V_TVALID({given}_valid), .out0_V_TREADY({given}_ready), .out0_V_TDATA({given}_data)"

@@ -51,6 +51,11 @@ class Layer:
     rounded: bool = False
 
     @property
+    def beat(self) -> int:
+        """Channels of a pixel that come at a time."""
+        return min(self.simd, self.channels)
+
+    @property
     def lanes(self) -> int:
         """Inputs of an output."""
         return self.kernel * self.kernel * self.channels

@@ -6,7 +6,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,12 @@ class Simulated:
 
 
 def emitted(layer: Layer) -> EmittedNetwork:
-    """The layer as the compiler makes it where it is asked for as many cycles an output pixel."""
-    return emit_network(TOP, network_of(layer), Folding(layer.cycles, {NAME: layer.reuse}))
+    """The layer as the compiler makes it where it is asked for as many cycles an output pixel.
+
+    Its pixels come in beats of as many channels as the other side's, as they do behind a folded layer.
+    """
+    beat = layer.beat if layer.beat < layer.channels else None
+    return emit_network(TOP, network_of(layer), Folding(layer.cycles, {NAME: layer.reuse}), beat)
 
 
 def products(network: EmittedNetwork) -> Unit:
@@ -83,14 +87,16 @@ def cheaper(sources: Mapping[str, str], folder: Path) -> Cells:
 
 
 def traffic(layer: Layer) -> Traffic:
-    """Random frames of the layer, and what comes of them."""
+    """Random frames of the layer in whole pixels, and what comes of them."""
     network = network_of(layer)
     return traffic_of(emitted(layer), network, inputs_of(network, FRAMES, [_SEED, layer.lanes]))
 
 
 def simulated(layer: Layer, folder: Path) -> Simulated:
     """The layer's RTL in `folder`, with frames through it."""
-    return passed(folder, emitted(layer).project(), traffic(layer))
+    frames = traffic(layer)
+    in_beats = replace(frames, taken=frames.taken.reshape(-1, layer.beat))
+    return passed(folder, emitted(layer).project(), in_beats)
 
 
 def passed(folder: Path, sources: Mapping[str, str], frames: Traffic) -> Simulated:

@@ -60,16 +60,24 @@ def cells_of(counts: Mapping[str, int]) -> Cells:
 
 
 def synthesised(
-    sources: Mapping[str, str], top: str, folder: Path, *, dsps: bool = True, primitives: Sequence[str] = ()
+    sources: Mapping[str, str],
+    top: str,
+    folder: Path,
+    *,
+    dsps: bool = True,
+    primitives: Sequence[str] = (),
+    by_modules: bool = False,
 ) -> Cells:
     """What module `top` takes, from `sources`: file name -> text.
 
     `dsps`: whether Yosys may make DSPs of products. `primitives`: modules among the sources that stand for cells of the
-    part.
+    part. `by_modules`: each module by itself, as a whole network wants it that would take an hour in one piece.
 
     Found before, it stands, by all that it was made of, in `folder`. Raises BoardError where Yosys refuses it.
     """
     cells = " ".join(f"--blackboxed-module {cell}" for cell in primitives)
+    if by_modules:
+        cells += "--best-effort-hierarchy"
     files = [name for name in sources if name.endswith((".sv", ".v"))]
     script = (
         read_sources_command(files, top).replace("read_slang ", f"read_slang --allow-use-before-declare {cells} ")

@@ -205,6 +205,10 @@ class IntegerNetwork:
         """The places of the operators that take the stream made at `place`, one for each time it is taken."""
         return [at for at, operator in enumerate(self.operators) for source in operator.sources if source == place]
 
+    def has_one_user(self, place: int) -> bool:
+        """Whether the stream made at `place` is taken once, by an operator, and is no output."""
+        return len(self.users_of(place)) == 1 and all(output.source != place for output in self.outputs)
+
 
 def entry(name: str, stream: Stream, scale: float) -> Entry:
     """Where integers of `stream` come in."""

@@ -5,6 +5,9 @@ entry's stream; it gives each output's map alike. Ports: clk_i, rst_ni (low rese
 and m_valid_o, m_ready_i, m_data_o; where there are several outputs, m0_valid_o, m1_valid_o and so on in their order, of
 which each must be taken independently of the others. A beat passes in each cycle with valid and ready; what is valid
 stays until it is taken.
+
+Between units a pixel may go in parts, beats of fewer channels in order, where the one who makes it and the only one who
+takes it both work so: what a folded unit gives is then never kept whole.
 """
 
 from __future__ import annotations
@@ -27,10 +30,12 @@ from edgesight.hls.dataflow.operators import (
 from edgesight.hls.folding import Folding
 from edgesight.hls.library import library_of
 from edgesight.hls.network import Shape
+from edgesight.hls.rtl.bipolar import Coding
 from edgesight.hls.rtl.joins import join_depths
 from edgesight.hls.rtl.memories import trees
+from edgesight.hls.rtl.streams import Streams, Way, pixel_bits
 from edgesight.hls.rtl.units import Unit, beats_of, is_dense, is_pointwise, plan, signed_bits, slowest
-from edgesight.hls.rtl.windows import gathering_pixels
+from edgesight.hls.rtl.windows import gathering_pixels, in_words
 from edgesight.hls.verilog import declare, identifier, instantiate, memory_file, packed, weight_words
 
 _SHALLOW = 2  # beats of a FIFO that decouples two units and no more
@@ -50,39 +55,37 @@ class EmittedNetwork:
         return {**library_of(self.sources), **self.sources}
 
 
-def emit_network(name: str, network: IntegerNetwork, folding: Folding) -> EmittedNetwork:
-    """The network as module `name`, whose ports are told above.
+def emit_network(name: str, network: IntegerNetwork, folding: Folding, beat: int | None = None) -> EmittedNetwork:
+    """The network as module `name`, whose ports are told above; the entry's pixel comes in beats of `beat` channels.
 
     Raises CompileError naming the layer that the hardware cannot compute, or a reuse factor for one that is not there.
     """
-    units = plan(network, folding)
-    module = _Module(name, network, units)
+    units = plan(network, folding, beat)
+    module = _Module(name, network, units, beat or network.entry.output.shape.channels)
     sources = {f"{name}.sv": module.text(), **module.files}
     return EmittedNetwork(name, sources, tuple(units.values()))
-
-
-def pixel_bits(stream: Stream) -> int:
-    """Bits of a pixel with all of its channels."""
-    return stream.shape.channels * stream.bits
 
 
 class _Module:
     """The module's text as it grows: `body` are its lines, `files` its memories."""
 
-    def __init__(self, name: str, network: IntegerNetwork, units: dict[int, Unit]) -> None:
+    def __init__(self, name: str, network: IntegerNetwork, units: dict[int, Unit], beat: int) -> None:
         self.name, self.network, self.units = name, network, units
+        self._beat_bits = beat * network.entry.output.bits
         self.body: list[str] = []
         self.files: dict[str, str] = {}
         self._depths = join_depths(network)
         self._interval, _ = slowest(network, list(units.values()))
-        self._ways: dict[tuple[int, int], str] = {}  # (operator, which of its sources) -> stream
+        self._streams = Streams(self.body)
+        self._coding = Coding(network)
+        self._ways: dict[tuple[int, int], Way] = {}  # (operator, which of its sources) -> stream
         self._ports: dict[int, str] = {}  # output -> stream
         entry = network.entry
-        self._declare("s", entry.output)
-        self._spread(0, "s", entry.output)
+        declare(self.body, "s", self._beat_bits)
+        self._spread(0, Way("s", beat), entry.output)
         for unit in units.values():
             self._emit(unit)
-        self._connect()
+        self.body += ["  assign s_valid = s_valid_i;", "  assign s_ready_o = s_ready;", "  assign s_data = s_data_i;"]
 
     def text(self) -> str:
         """The whole module."""
@@ -113,7 +116,7 @@ class _Module:
                 "  input  logic rst_ni,",
                 "  input  logic s_valid_i,",
                 "  output logic s_ready_o,",
-                f"  input  logic [{pixel_bits(entry) - 1}:0] s_data_i,",
+                f"  input  logic [{self._beat_bits - 1}:0] s_data_i,",
                 *ports,
                 ");",
                 *self.body,
@@ -125,20 +128,8 @@ class _Module:
 
     # ---- Streams between units ----------------------------------------------------------------------------------
 
-    def _declare(self, stream: str, of: Stream) -> None:
-        declare(self.body, stream, pixel_bits(of))
-
-    def _connect(self) -> None:
-        self.body += ["  assign s_valid = s_valid_i;", "  assign s_ready_o = s_ready;", "  assign s_data = s_data_i;"]
-
-    def _fifo(self, source: str, name: str, of: Stream, depth: int) -> str:
-        self._declare(name, of)
-        parameters: dict[str, object] = {"Width": pixel_bits(of), "Depth": depth}
-        instantiate(self.body, "stream_fifo", f"u_{name}", parameters, source, name)
-        return name
-
-    def _spread(self, place: int, source: str, of: Stream) -> None:
-        """Give the stream `source` of the operator at `place` to all that take it."""
+    def _spread(self, place: int, way: Way, of: Stream) -> None:
+        """Give the stream of the operator at `place` to all that take it."""
         users = [
             (at, which)
             for at, operator in enumerate(self.network.operators)
@@ -147,13 +138,14 @@ class _Module:
         ]
         outputs = [k for k, output in enumerate(self.network.outputs) if output.source == place]
         if len(users) + len(outputs) == 1:
-            for at, which in users:
-                self._ways[at, which] = self._buffered(place, source, of, (at, which))
+            for user in users:
+                self._ways[user] = self._buffered(place, way, of, user)
             for k in outputs:
-                self._ports[k] = source
+                self._ports[k] = self._streams.whole(self._numbers(place, way), self.network.operators[place].output)
             return
+        source = self._streams.whole(way, of)
         if place:
-            source = self._fifo(source, f"{source}_q", of, _row(of.shape))
+            source = self._streams.fifo(source, f"{source}_q", of, _row(of.shape))
         count = len(users) + len(outputs)
         fork, ways = f"{source}_fork", [f"{source}_way{k}" for k in range(count)]
         self.body += [
@@ -161,30 +153,43 @@ class _Module:
             f"  logic [{pixel_bits(of) - 1}:0] {fork}_data;",
         ]
         instantiate(self.body, "stream_fork", f"u_{fork}", {"Width": pixel_bits(of), "Users": count}, source, fork)
-        for k, way in enumerate(ways):
-            self._declare(way, of)
+        for k, name in enumerate(ways):
+            self._streams.declare(name, of)
             self.body += [
-                f"  assign {way}_valid = {fork}_valid[{k}];",
-                f"  assign {fork}_ready[{k}] = {way}_ready;",
-                f"  assign {way}_data = {fork}_data;",
+                f"  assign {name}_valid = {fork}_valid[{k}];",
+                f"  assign {fork}_ready[{k}] = {name}_ready;",
+                f"  assign {name}_data = {fork}_data;",
             ]
-        for (at, which), way in zip(users, ways, strict=False):
+        for (at, which), name in zip(users, ways, strict=False):
             rest = 0 if self._keeps(at) else self._ahead(at, of.shape) - _row(of.shape)
-            self._ways[at, which] = self._fifo(way, f"{way}_q", of, self._depth(at, which, max(_SHALLOW, rest)))
-        for k, way in zip(outputs, ways[len(users) :], strict=True):
-            self._ports[k] = way
+            buffer = self._streams.fifo(name, f"{name}_q", of, self._depth(at, which, max(_SHALLOW, rest)))
+            self._ways[at, which] = Way(buffer, of.shape.channels)
+        for k, name in zip(outputs, ways[len(users) :], strict=True):
+            self._ports[k] = self._numbers(place, Way(name, of.shape.channels)).name
 
-    def _buffered(self, place: int, source: str, of: Stream, user: tuple[int, int]) -> str:
+    def _numbers(self, place: int, way: Way) -> Way:
+        """The stream of the operator at `place` with the numbers that its bits stand for, where it is coded."""
+        return self._streams.numbers(way) if place in self._coding.coded else way
+
+    def _taken(self, place: int, which: int = 0) -> Way:
+        """The stream that the operator at `place` takes from a source, as its hardware wants it."""
+        way = self._ways[place, which]
+        return (
+            way if self._coding.takes_bits(place) else self._numbers(self.network.operators[place].sources[which], way)
+        )
+
+    def _buffered(self, place: int, way: Way, of: Stream, user: tuple[int, int]) -> Way:
         """A stream with one user, with the buffer between them that it wants."""
         makes, takes = self.network.operators[place], self.network.operators[user[0]]
-        if isinstance(takes, Add | Concat):
-            return self._fifo(source, f"{source}_q", of, self._depth(*user, _SHALLOW))
         # A quantiser reads sums where they wait for it, and a window's memory has room for pixels to come; who works on
         # the entry's pixels is who paces them.
         reads_in_place = isinstance(takes, Threshold | Scale) and isinstance(makes, Matrix | Add | Concat)
-        if not place or reads_in_place or self._keeps(user[0]):
-            return source
-        return self._fifo(source, f"{source}_q", of, self._ahead(user[0], of.shape))
+        replays = user[0] in self.units and self.units[user[0]].replays
+        if not place or reads_in_place or replays or self._keeps(user[0]):
+            return way
+        source, depth = self._streams.whole(way, of), self._ahead(user[0], of.shape)
+        depth = self._depth(*user, _SHALLOW) if isinstance(takes, Add | Concat) else depth
+        return Way(self._streams.fifo(source, f"{source}_q", of, depth), of.shape.channels)
 
     def _ahead(self, place: int, source: Shape) -> int:
         """The depth before the operator at `place`: the pixels of a frame that come while it ends the one before.
@@ -211,14 +216,27 @@ class _Module:
 
     def _emit(self, unit: Unit) -> None:
         operator = self.network.operators[unit.place]
-        last = operator if unit.fused is None else self.network.operators[unit.fused]
         stream = f"u{unit.place}_{identifier(operator.name)}"
-        sources = [source.output for source in self.network.sources_of(operator)]
-        ways = [self._ways[unit.place, which] for which in range(len(sources))]
-        self._declare(stream, last.output)
+        place = unit.place if unit.fused is None else unit.fused
+        given = self._coding.given(place)
+        channels = unit.pe if isinstance(operator, Matrix | Threshold | Scale) else given.shape.channels
+        declare(self.body, stream, channels * given.bits)
         match operator:
             case Matrix():
-                self._matrix(unit, operator, ways[0], stream)
+                self._matrix(unit, operator, stream)
+            case Threshold():
+                self._threshold(unit, self._coding.quantiser(unit.place), stream)
+            case Scale():
+                self._scale(unit, operator, stream)
+            case _:
+                self._by_pixels(unit, operator, stream)
+        self._spread(place, Way(stream, channels), given)
+
+    def _by_pixels(self, unit: Unit, operator: Operator, stream: str) -> None:
+        """A unit that works on whole pixels."""
+        sources = [self._coding.taken(unit.place, which) for which in range(len(operator.sources))]
+        ways = [self._streams.whole(self._taken(unit.place, which), source) for which, source in enumerate(sources)]
+        match operator:
             case MaxPool():
                 parameters = {"Signed": int(sources[0].signed), **_window(operator.window, sources[0])}
                 instantiate(self.body, "max_pool", f"u_{stream}", parameters, ways[0], stream)
@@ -232,23 +250,23 @@ class _Module:
                 instantiate(self.body, "upsample", f"u_{stream}", parameters, ways[0], stream)
             case Add() | Concat():
                 self._join(operator, sources, ways, stream)
-            case Threshold():
-                self._threshold(unit, operator, ways[0], stream)
-            case Scale():
-                self._scale(unit, operator, ways[0], stream)
             case _:
                 raise TypeError(f"{type(operator).__name__} is not known here")
-        self._spread(unit.place if unit.fused is None else unit.fused, stream, last.output)
 
-    def _matrix(self, unit: Unit, operator: Matrix, source: str, stream: str) -> None:
-        taken, sums = self.network.sources_of(operator)[0].output, operator.output
+    def _matrix(self, unit: Unit, operator: Matrix, stream: str) -> None:
+        taken, sums = self._coding.taken(unit.place), self._coding.given(unit.place)
+        agree = unit.place in self._coding.agreeing
         weights = beats_of(operator, taken.shape)
         outputs, beats, lanes = weights.shape
         taps = operator.window.kernel[0] * operator.window.kernel[1] // beats
-        if beats == 1 and not is_dense(operator, taken.shape) and not is_pointwise(operator.window):
-            source = self._windows(unit, operator, source, f"{stream}_window")
+        if unit.replays:
+            source = self._replayed(unit, operator, taken, f"{stream}_window")
+        elif not is_dense(operator, taken.shape) and not is_pointwise(operator.window):
+            source = self._windows(unit, operator, taken, f"{stream}_window")
+        else:
+            source = self._streams.whole(self._taken(unit.place), taken)
         file = f"{self.name}_{stream}_weights.mem"
-        self.files[file] = weight_words(weights, unit.fold, unit.weight_bits)
+        self.files[file] = weight_words((weights + 1) // 2 if agree else weights, unit.fold, unit.weight_bits)
         words = beats * (outputs // unit.pe) * (lanes // unit.simd)
         parameters: dict[str, object] = {
             "InLanes": lanes * operator.groups,
@@ -261,7 +279,8 @@ class _Module:
             "WeightWidth": unit.weight_bits,
             "Blocks": operator.groups,
             "Taps": taps,
-            **({} if unit.memory is None else {"Sliced": 1}),
+            **({"Sliced": 1} if unit.memory is not None or unit.replays else {}),
+            **({"Agree": 1} if agree else {}),
         }
         if unit.fused is None:
             parameters |= {"AccWidth": sums.bits, "OutWidth": sums.bits, "OutSigned": int(sums.signed)}
@@ -291,14 +310,17 @@ class _Module:
         extra = [f".weight_{port}({weight}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
         instantiate(self.body, "mvu", f"u_{stream}", parameters, source, stream, extra)
 
-    def _windows(self, unit: Unit, operator: Matrix, source: str, stream: str) -> str:
-        """The windows of the stream `source` as stream `stream`, whole or by the steps of the unit."""
-        taken, memory = self.network.sources_of(operator)[0].output, unit.memory
+    def _windows(self, unit: Unit, operator: Matrix, taken: Stream, stream: str) -> str:
+        """The windows of what the unit takes as stream `stream`, whole or by the steps of the unit."""
+        way, memory = self._taken(unit.place), unit.memory
         parameters = _window(operator.window, taken)
         if memory is None:
             declare(self.body, stream, operator.window.kernel[0] * operator.window.kernel[1] * pixel_bits(taken))
-            instantiate(self.body, "sliding_window", f"u_{stream}", parameters, source, stream)
+            instantiate(self.body, "sliding_window", f"u_{stream}", parameters, self._streams.whole(way, taken), stream)
             return stream
+        word = memory.side_blocks * unit.simd
+        worded = in_words(memory, unit.simd, operator.groups, taken.shape.channels, way.channels)
+        source = self._streams.in_beats(way, taken, word if worded else taken.shape.channels)
         declare(self.body, stream, memory.side_blocks * unit.simd * taken.bits)
         parameters |= {
             "Blocks": operator.groups,
@@ -306,8 +328,26 @@ class _Module:
             "Simd": unit.simd,
             "Turns": memory.turns,
             "Pixels": memory.pixels,
+            **({"Worded": 1} if worded else {}),
         }
         instantiate(self.body, "window_memory", f"u_{stream}", parameters, source, stream)
+        return stream
+
+    def _replayed(self, unit: Unit, operator: Matrix, taken: Stream, stream: str) -> str:
+        """The parts of the unit's pixels as stream `stream`, by its steps."""
+        channels = taken.shape.channels
+        outputs = len(operator.weights) // operator.groups
+        word = max(1, unit.pe // outputs) * unit.simd
+        way = self._taken(unit.place)
+        even = word % way.channels == 0 or way.channels % word == 0
+        source = self._streams.in_beats(way if even else Way(self._streams.whole(way, taken), channels), taken, word)
+        if operator.sources != (0,):
+            depth = channels // word * self._ahead(unit.place, taken.shape)
+            source = self._streams.fifo(source, f"{source}_q", taken, depth, word)
+        declare(self.body, stream, word * taken.bits)
+        parameters: dict[str, object] = {"Width": word * taken.bits, "Turns": max(1, outputs // unit.pe)}
+        parameters["Words"] = operator.weights[0].size // unit.simd
+        instantiate(self.body, "replay_buffer", f"u_{stream}", parameters, source, stream)
         return stream
 
     def _memory(self, name: str, file: str, words: int, bits: int) -> None:
@@ -321,8 +361,9 @@ class _Module:
             "  );",
         ]
 
-    def _threshold(self, unit: Unit, operator: Threshold, source: str, stream: str) -> None:
-        taken, out = self.network.sources_of(operator)[0].output, operator.output
+    def _threshold(self, unit: Unit, operator: Threshold, stream: str) -> None:
+        taken, out = self._coding.taken(unit.place), operator.output
+        source = self._streams.in_beats(self._taken(unit.place), taken, unit.pe)
         tree = trees(operator, taken)
         groups = out.shape.channels // unit.pe
         address = _address_bits(groups << (tree.levels - 1))
@@ -359,8 +400,9 @@ class _Module:
         extra = [f".threshold_{port}({ports}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
         instantiate(self.body, "thresholding", f"u_{stream}", parameters, source, stream, extra)
 
-    def _scale(self, unit: Unit, operator: Scale, source: str, stream: str) -> None:
-        taken, out = self.network.sources_of(operator)[0].output, operator.output
+    def _scale(self, unit: Unit, operator: Scale, stream: str) -> None:
+        taken, out = self._coding.taken(unit.place), operator.output
+        source = self._streams.in_beats(self._taken(unit.place), taken, unit.pe)
         multiplier = signed_bits(int(operator.multiplier.min()), int(operator.multiplier.max()))
         offset = signed_bits(int(operator.offset.min()), int(operator.offset.max()))
         parameters: dict[str, object] = {

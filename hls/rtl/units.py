@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from edgesight.hls.dataflow.operators import (
 )
 from edgesight.hls.folding import Fold, Folding, choose_fold, largest_reuse, smallest_pe
 from edgesight.hls.network import CompileError, Integers, Shape, refuse
-from edgesight.hls.rtl.windows import WindowMemory, window_memory
+from edgesight.hls.rtl.bipolar import Coding
+from edgesight.hls.rtl.windows import WindowMemory, replays, window_memory
 
 MAX_THRESHOLDS = (1 << 16) - 1  # a channel, as thresholding.sv counts
 _WIDEST = 62  # bits of a number between rescale.sv's multiplication and its clipping
@@ -51,6 +52,7 @@ class Unit:
     reuse_built: int = 1
     fused: int | None = None  # the place of the Scale that this matrix's own rounder computes
     memory: WindowMemory | None = None  # from which this matrix reads its windows
+    replays: bool = False  # this matrix, on single pixels, reads their parts again and again
 
     @property
     def fold(self) -> Fold:
@@ -63,8 +65,10 @@ def signed_bits(low: int, high: int) -> int:
     return max((~low if low < 0 else low).bit_length(), (~high if high < 0 else high).bit_length()) + 1
 
 
-def plan(network: IntegerNetwork, folding: Folding) -> dict[int, Unit]:
+def plan(network: IntegerNetwork, folding: Folding, beat: int | None = None) -> dict[int, Unit]:
     """The unit of each operator but the entry and scales that a matrix's unit computes, by the operator's place.
+
+    `beat`: channels of the entry that come at a time, where not all of a pixel do.
 
     Raises CompileError naming what the hardware cannot compute, and reuse factors for layers that are not there.
     """
@@ -74,10 +78,14 @@ def plan(network: IntegerNetwork, folding: Folding) -> dict[int, Unit]:
         raise CompileError(f"no layer {', '.join(unknown)} to give a reuse factor to; name one of {', '.join(named)}")
     refuse(_impossible(network))
     units: dict[int, Unit] = {}
+    coding = Coding(network)
     for place, operator in enumerate(network.operators):
         if isinstance(operator, Matrix):
-            source = network.sources_of(operator)[0].output
-            units[place] = _matrix(place, operator, source, folding, _fusable(network, place))
+            in_parts = beat is not None if operator.sources == (0,) else _in_parts(network, place)
+            unit = _matrix(place, operator, coding.taken(place), folding, _fusable(network, place), in_parts)
+            if place in coding.agreeing:
+                unit = replace(unit, weight_bits=1, accumulator_bits=coding.given(place).bits)
+            units[place] = unit
     fused = {unit.fused for unit in units.values()}
     # Nothing needs to be faster than the slowest matrix: so the matrices' factors alone say what hardware it is.
     slowest_of_all = max((unit.cycles for unit in units.values()), default=folding.cycles)
@@ -85,8 +93,13 @@ def plan(network: IntegerNetwork, folding: Folding) -> dict[int, Unit]:
         if isinstance(operator, Entry | Matrix) or place in fused:
             continue
         before = units.get(operator.sources[0])
-        budget = before.cycles if before is not None and before.multipliers else slowest_of_all
-        units[place] = _other(place, operator, network.sources_of(operator)[0].output, budget)
+        behind = before if before is not None and before.multipliers else None
+        budget = slowest_of_all if behind is None else behind.cycles
+        unit = _other(place, operator, network.sources_of(operator)[0].output, budget)
+        if behind is not None and isinstance(operator, Threshold | Scale) and network.has_one_user(behind.place):
+            pe = _reading_pe(behind, network)
+            unit = replace(unit, pe=pe, cycles=operator.output.shape.pixels * (operator.output.shape.channels // pe))
+        units[place] = unit
     return dict(sorted(units.items()))
 
 
@@ -116,6 +129,14 @@ def _impossible(network: IntegerNetwork) -> list[str]:
                 f"up to {_WIDEST} are supported: use a smaller multiplier, offset or shift"
             )
     return problems
+
+
+def _reading_pe(unit: Unit, network: IntegerNetwork) -> int:
+    """The fewest channels side by side that take a group of a matrix's sums before its next one comes."""
+    matrix, source = network.operators[unit.place], network.sources_of(network.operators[unit.place])[0].output
+    assert isinstance(matrix, Matrix)  # as its unit has multipliers
+    slices = beats_of(matrix, source.shape).shape[2] // unit.simd
+    return next(pe for pe in range(1, unit.pe + 1) if unit.pe % pe == 0 and unit.pe // pe <= slices)
 
 
 def _only_padding(window: Window, shape: Shape) -> bool:
@@ -164,9 +185,9 @@ def grid(window: Window, shape: Shape) -> int:
 
 def _fusable(network: IntegerNetwork, place: int) -> int | None:
     """The place of the Scale that the rounder of the matrix at `place` computes; None where there is none."""
-    users = network.users_of(place)
-    if len(users) != 1 or any(output.source == place for output in network.outputs):
+    if not network.has_one_user(place):
         return None
+    users = network.users_of(place)
     matrix, scale = network.operators[place], network.operators[users[0]]
     if not isinstance(matrix, Matrix) or not isinstance(scale, Scale) or (scale.multiplier != 1).any():
         return None
@@ -183,7 +204,13 @@ def _fusable(network: IntegerNetwork, place: int) -> int | None:
     return users[0] if same else None
 
 
-def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scale: int | None) -> Unit:
+def _in_parts(network: IntegerNetwork, place: int) -> bool:
+    """Whether what the operator at `place` takes comes in parts of a pixel, from a folded unit to it alone."""
+    source = network.operators[place].sources[0]
+    return isinstance(network.operators[source], Matrix | Threshold | Scale) and network.has_one_user(source)
+
+
+def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scale: int | None, in_parts: bool) -> Unit:
     weights = beats_of(operator, source.shape)
     outputs, beats, lanes = weights.shape
     dense = is_dense(operator, source.shape)
@@ -193,7 +220,8 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
     )
     fold = choose_fold(reuse, outputs, lanes, beats, operator.groups)
     memory, cycles = None, max(positions * fold.cycles, source.shape.pixels)
-    if not dense and not is_pointwise(operator.window):
+    single = dense or is_pointwise(operator.window)
+    if not single:
         walked = max(cycles, grid(operator.window, source.shape))
         memory = window_memory(operator, source, fold, walked)
         cycles = walked if memory is None else max(cycles, source.shape.pixels * memory.words)
@@ -212,6 +240,7 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
         reuse_built=fold.cycles,
         fused=scale,
         memory=memory,
+        replays=memory is None and in_parts and beats == 1 and single and replays(operator, source, fold),
     )
 
 

@@ -19,6 +19,8 @@ from edgesight.hls.network import Integers, Shape
 # of a window takes to be picked from its register; a bit of a pixel whose words take turns. Registers need no count:
 # the memory has fewer of them whenever it has fewer look-up tables.
 _WALK, _PICK, _TURN = 140, 0.5, 0.34
+# Where a pixel has so many bits, to pick parts from it takes more than a replay_buffer.sv.
+_PICKED_BITS = 64
 # A bit of up to 32 words in distributed memory, of each 64 words, and to be picked where these are many. A XC7Z020 has
 # 380 look-up tables for each block memory, of which half is the smallest there is.
 _HALF_CELL, _CELL, _CELL_PICK, _HALF_BLOCK = 2 / 3, 4 / 3, 0.35, 190
@@ -54,6 +56,29 @@ def window_memory(operator: Matrix, source: Stream, fold: Fold, cycles: int) -> 
     taps = operator.window.kernel[0] * operator.window.kernel[1]
     picked = taps * source.shape.channels * source.bits if taps * words > 1 else 0
     return memory if _memory(memory, source) < _PICK * picked + _lines(operator.window, source) else None
+
+
+def replays(operator: Matrix, source: Stream, fold: Fold) -> bool:
+    """Whether a unit on single pixels is to read their parts again and again from a memory, where they come in parts.
+
+    Else it gathers pixels, keeps them in a FIFO and picks its parts there.
+    """
+    outputs, channels = len(operator.weights) // operator.groups, source.shape.channels
+    side = max(1, fold.pe // outputs)
+    in_order = _in_order(side, fold.simd, operator.groups, channels)
+    return channels > side * fold.simd and in_order and channels * source.bits >= _PICKED_BITS
+
+
+def _in_order(side_blocks: int, simd: int, groups: int, channels: int) -> bool:
+    """Whether words are neighbours in a pixel: where one has a group's values alone, or all of each of several."""
+    return side_blocks == 1 or simd * groups == channels
+
+
+def in_words(memory: WindowMemory, simd: int, groups: int, channels: int, beat: int) -> bool:
+    """Whether a memory takes pixels that come in beats of so many channels word by word."""
+    word = memory.side_blocks * simd
+    whole = word % beat == 0 or beat % word == 0
+    return beat < channels and whole and _in_order(memory.side_blocks, simd, groups, channels)
 
 
 def needed_pixels(window: Window, source: Shape) -> Integers:

@@ -5,22 +5,27 @@
 ///             y[o] = fit(round(a[o] / 2^Shift))
 ///           round: 0 down, 1 to nearest, half up, 2 to nearest, half to even. fit: into OutWidth bits (two's complement
 ///           if OutSigned), by saturation if Saturate, else by dropping upper bits. An unsigned, saturated output is a ReLU.
+/// Agree:    where inputs and weights have one bit that stands for 1 or -1, a product w * x is instead 1 if both bits are the
+///           same and 0 if not; twice the sum less the number of its lanes is then that of the numbers that they stand for.
 /// Blocks:   with several, as in a grouped or depthwise convolution, output o takes the InLanes / Blocks lanes of block
 ///           o / (Outputs / Blocks) alone. A beat has the channels of each of its `Taps`, and a block has its share of
 ///           them: its lane tap * c + i, for c = InLanes / Taps / Blocks channels, is lane (tap * Blocks + block) * c + i.
 /// Folding:  Pe outputs x Simd lanes a cycle, in the order: for beat, for group < Outputs / Pe, for slice <
 ///           InLanes / Blocks / Simd. Pe outputs belong to one block or are all those of several.
 /// Interval: Beats * (Outputs / Pe) * (InLanes / Blocks / Simd) cycles an output vector, vectors follow without a bubble.
-/// Latency:  7 + ceil(log4(Simd)) cycles from the cycle that takes the last beat to the output vector.
+/// Latency:  7 + ceil(log4(Simd)) cycles, or with InWidth * WeightWidth up to 4, 7 + ceil(log4(Simd / 6)) and 1 more if it
+///           is not 1, from the cycle that takes the last beat to the last group of the output vector, and
+///           as many from a group's own last step to that group; 2 fewer where sums leave as they are (Shift is 0 and
+///           Saturate is not set).
 /// Weights:  in a memory outside, which answers one cycle after `weight_en_o` and holds its word until the next one. Word
 ///           (beat * (Outputs / Pe) + group) * (InLanes / Blocks / Simd) + slice has in lane p * Simd + i the two's
 ///           complement w[group * Pe + p][beat][slice * Simd + i], its lanes counted in their block.
 /// Flow:     an input beat is read in place and taken with its last use, so `s_data_i` must stay while `s_valid_i` waits.
 ///           Where it is `Sliced`, a beat has the lanes of one step alone, in the order of the steps, as window_memory.sv gives
 ///           them: slice * Simd + i of the first of the step's blocks, then of the next one.
-///           `s_ready_o` comes from registers alone. One vector waits in the output register and one behind it; a third
-///           freezes the pipeline.
-/// Does not: skip zeros, or share multipliers between layers.
+///           `s_ready_o` comes from registers alone. The output vector leaves group by group: beat g of it has outputs g *
+///           Pe on. One group waits in the output register and one behind it; a third freezes the pipeline.
+/// Does not: skip zeros, share multipliers between layers, or keep an output vector (stream_gather.sv).
 module mvu #(
   // Values of an input beat: a window's kernel * kernel * channels for a convolution, the channels for a dense layer.
   // Where it is sliced, those of all the beats that stand for it.
@@ -53,6 +58,8 @@ module mvu #(
   parameter int unsigned Round = 0,
   // Saturate instead of wrapping.
   parameter bit Saturate = 1'b1,
+  // Count lanes whose bits agree.
+  parameter bit Agree = 1'b0,
   // Groups of a convolution, and taps of its window; they matter where there are several blocks.
   parameter int unsigned Blocks = 1,
   parameter int unsigned Taps = 1,
@@ -76,7 +83,7 @@ module mvu #(
   input  logic [BeatLanes*InWidth-1:0]   s_data_i,
   output logic                           m_valid_o,
   input  logic                           m_ready_i,
-  output logic [Outputs*OutWidth-1:0]    m_data_o
+  output logic [Pe*OutWidth-1:0]         m_data_o
 );
   // Outputs of a block, and how many groups one after the other share lanes.
   localparam int unsigned BlockOutputs = Outputs / Blocks;
@@ -102,6 +109,9 @@ module mvu #(
     $error("mvu: InWidth, WeightWidth, BiasWidth, AccWidth and OutWidth must be at least 1, but are %0d, %0d, %0d, %0d and %0d",
            InWidth, WeightWidth, BiasWidth, AccWidth, OutWidth);
   end
+  if (Agree && (InWidth != 1 || WeightWidth != 1)) begin : g_check_agree
+    $error("mvu: InWidth and WeightWidth must be 1 where bits are to agree, but are %0d and %0d", InWidth, WeightWidth);
+  end
   if (BiasShift > AccWidth) begin : g_check_bias
     $error("mvu: BiasShift must be 0 to AccWidth (%0d), but is %0d", AccWidth, BiasShift);
   end
@@ -110,14 +120,12 @@ module mvu #(
   end
 
   localparam int unsigned SumWidth = InWidth + WeightWidth + $clog2(Simd);
-  // An adder of four a level, a register behind each.
-  localparam int unsigned Levels = ($clog2(Simd) + 1) / 2;
 
   localparam int unsigned SliceWidth = Slices > 1 ? $clog2(Slices) : 1;
   localparam int unsigned GroupWidth = Groups > 1 ? $clog2(Groups) : 1;
   localparam int unsigned BeatWidth = Beats > 1 ? $clog2(Beats) : 1;
 
-  // The pipeline stands still while a vector waits behind the output register.
+  // The pipeline stands still while a group waits behind the output register.
   logic pending, advance;
   assign advance = !pending;
 
@@ -146,29 +154,22 @@ module mvu #(
       slice_last_q <= Slices == 1;
       group_last_q <= Groups == 1;
     end else if (issue) begin
-      address_q <= address_q + 1'b1;
-      slice_q <= slice_q + 1'b1;
-      slice_last_q <= 32'(slice_q) + 2 == Slices;
-      if (slice_last_q) begin
-        slice_q <= '0;
-        slice_last_q <= Slices == 1;
-        group_q <= group_q + 1'b1;
-        group_last_q <= 32'(group_q) + 2 == Groups;
-        if (group_last_q) begin
-          group_q <= '0;
-          group_last_q <= Groups == 1;
-          beat_q <= beat_q + 1'b1;
-          if (beat_last) begin
-            beat_q <= '0;
-            address_q <= '0;
-          end
-        end
+      // What there is one of is not counted, so that synthesis sees it.
+      if (Words > 1) address_q <= slice_last_q && group_last_q && beat_last ? '0 : address_q + 1'b1;
+      if (Slices > 1) begin
+        slice_q <= slice_last_q ? '0 : slice_q + 1'b1;
+        slice_last_q <= !slice_last_q && 32'(slice_q) + 2 == Slices;
       end
+      if (Groups > 1 && slice_last_q) begin
+        group_q <= group_last_q ? '0 : group_q + 1'b1;
+        group_last_q <= !group_last_q && 32'(group_q) + 2 == Groups;
+      end
+      if (Beats > 1 && slice_last_q && group_last_q) beat_q <= beat_last ? '0 : beat_q + 1'b1;
     end
   end
 
-  // ---- What goes along with a step: stage 1 has the memory's word, 2 inputs and weights, 3 the products, SumStage the
-  //      lanes' sum, then come the accumulator, the rounded and the fitted value --------------------------------------
+  // ---- What goes along with a step: stage 1 has the memory's word, 2 inputs and weights; then come the sums of the lanes,
+  //      the accumulator, the rounded and the fitted value ---------------------------------------------------------
   typedef struct packed {
     logic load;   // the accumulator starts from the bias or from what earlier beats left
     logic fresh;  // ... from the bias
@@ -177,11 +178,6 @@ module mvu #(
     logic [GroupWidth-1:0] group;
   } step_t;
 
-  localparam int unsigned SumStage = 3 + Levels;
-  localparam int unsigned TotalStage = SumStage + 1;
-  localparam int unsigned RoundStage = SumStage + 2;
-  localparam int unsigned FitStage = SumStage + 3;
-
   step_t step_d;
   assign step_d.load = slice_first && (beat_first || Groups > 1);
   assign step_d.fresh = beat_first;
@@ -189,16 +185,16 @@ module mvu #(
   assign step_d.whole = slice_last_q && beat_last;
   assign step_d.group = group_q;
 
-  logic [FitStage:1] valid_q;
-  step_t [FitStage:1] step_q;
+  logic [2:1] valid_q;
+  step_t [2:1] step_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) valid_q <= '0;
-    else if (advance) valid_q <= {valid_q[FitStage-1:1], s_valid_i};
+    else if (advance) valid_q <= {valid_q[1], s_valid_i};
   end
 
   always_ff @(posedge clk_i) begin
-    if (advance) step_q <= {step_q[FitStage-1:1], step_d};
+    if (advance) step_q <= {step_q[1], step_d};
   end
 
   // A block memory takes half a cycle and more to answer: its word has a register of its own before the multipliers.
@@ -282,20 +278,34 @@ module mvu #(
   end
 
   // ---- Multiply and add ------------------------------------------------------------------------------------------
-  // All products and sums have the width of the last sum: sign extension costs nothing in synthesis, which drops it, and
-  // much in simulation wherever a narrower value is read.
-  localparam int unsigned FactorWidth = InWidth + WeightWidth > 32 ? InWidth + WeightWidth : 32;
-  function automatic logic signed [SumWidth-1:0] product(logic [InWidth-1:0] value, logic [WeightWidth-1:0] weight);
-    logic signed [FactorWidth-1:0] factor;
-    if (InSigned) factor = FactorWidth'(signed'(value));
-    else factor = FactorWidth'(value);
-    return SumWidth'(factor * FactorWidth'(signed'(weight)));
-  endfunction
-
-  // Values behind an adder level.
-  function automatic int unsigned count(int unsigned level);
-    return (Simd + (1 << (2 * level)) - 1) >> (2 * level);
-  endfunction
+  // verilator lint_off UNUSEDSIGNAL
+  logic soon_valid, sum_valid;  // a step's sums come with the next advance, or are there
+  step_t soon, sum_step;  // not every kind of accumulator asks for all
+  // verilator lint_on UNUSEDSIGNAL
+  logic [Pe*SumWidth-1:0] sums;
+  dot_products #(
+    .Pe         (Pe),
+    .Simd       (Simd),
+    .SideBlocks (SideBlocks),
+    .InWidth    (InWidth),
+    .InSigned   (InSigned),
+    .WeightWidth(WeightWidth),
+    .Agree      (Agree),
+    .TagWidth   ($bits(step_t))
+  ) u_products (
+    .clk_i,
+    .rst_ni,
+    .advance_i   (advance),
+    .valid_i     (valid_q[2]),
+    .tag_i       (step_q[2]),
+    .values_i    (input_q),
+    .weights_i   (weight_q),
+    .soon_valid_o(soon_valid),
+    .soon_tag_o  (soon),
+    .valid_o     (sum_valid),
+    .tag_o       (sum_step),
+    .sums_o      (sums)
+  );
 
   // ---- Round and fit ---------------------------------------------------------------------------------------------
   localparam int unsigned ShiftRight = Shift > 0 ? unsigned'(Shift) : 0;
@@ -338,83 +348,90 @@ module mvu #(
     return wide[OutWidth-1:0];
   endfunction
 
+  // Sums that leave as they are need neither rounding nor fitting.
+  localparam bit Plain = Shift == 0 && !Saturate;
   logic [Pe*OutWidth-1:0] fitted_q;  // a group of the output vector
+  logic [3:1] whole_q;  // a whole group is in the totals, rounded, fitted
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) whole_q <= '0;
+    else if (advance) whole_q <= {whole_q[2:1], sum_valid && sum_step.whole};
+  end
 
   for (genvar p = 0; p < Pe; p++) begin : g_pe
-    localparam int unsigned Side = p / (Pe / SideBlocks);  // which of the blocks side by side
-    // Level 0 has the products; every further level adds four values of the one before, which zeros fill up.
-    for (genvar level = 0; level <= Levels; level++) begin : g_level
-      for (genvar i = 0; i < (level == Levels ? 1 : 4 * count(level + 1)); i++) begin : g_node
-        logic signed [SumWidth-1:0] value_q;
-        if (i >= count(level)) begin : g_zero
-          assign value_q = '0;
-        end else if (level == 0) begin : g_product
-          always_ff @(posedge clk_i) begin
-            if (advance && valid_q[2]) begin
-              value_q <= product(input_q[(Side*Simd+i)*InWidth+:InWidth], weight_q[(p*Simd+i)*WeightWidth+:WeightWidth]);
-            end
-          end
-        end else begin : g_sum
-          always_ff @(posedge clk_i) begin
-            if (advance && valid_q[2+level]) begin
-              value_q <= g_level[level-1].g_node[4*i].value_q
-                  + g_level[level-1].g_node[4*i+1].value_q
-                  + g_level[level-1].g_node[4*i+2].value_q
-                  + g_level[level-1].g_node[4*i+3].value_q;
-            end
-          end
-        end
-      end
-    end
-
     // ---- Accumulate ----------------------------------------------------------------------------------------------
-    logic signed [AccWidth-1:0] bias [Groups];
+    // verilator lint_off UNUSEDSIGNAL
+    logic signed [AccWidth-1:0] bias [Groups];  // nobody asks where all are 0
+    // verilator lint_on UNUSEDSIGNAL
     for (genvar g = 0; g < Groups; g++) begin : g_bias
       assign bias[g] = AccWidth'(signed'(Bias[(g*Pe+p)*BiasWidth+:BiasWidth])) <<< BiasShift;
     end
 
-    logic signed [AccWidth-1:0] start_q, sum_q, sum_d;
-    assign sum_d = (step_q[SumStage].load ? start_q : sum_q) + AccWidth'(g_level[Levels].g_node[0].value_q);
-
+    // `sum_q` is what a group has so far, `total_q` a whole group's sum.
+    logic signed [AccWidth-1:0] sum_q, sum_d;
+    // verilator lint_off UNUSEDSIGNAL
+    logic signed [AccWidth-1:0] total_q;  // its upper bits may be dropped
+    // verilator lint_on UNUSEDSIGNAL
+    logic adds;  // a lanes' sum comes
+    assign adds = advance && sum_valid;
     always_ff @(posedge clk_i) begin
-      if (advance && valid_q[SumStage]) sum_q <= sum_d;
+      if (adds && sum_step.whole) total_q <= sum_d;
     end
 
-    if (Beats > 1 && Groups > 1) begin : g_partial
-      // What earlier beats left of the groups' sums. A group comes again two steps after it was saved at the earliest,
-      // so that what is fetched a step ahead is there.
-      logic signed [AccWidth-1:0] partial_q [Groups];
+    if (Beats * Slices == 1) begin : g_once
       always_ff @(posedge clk_i) begin
-        if (advance && valid_q[SumStage] && step_q[SumStage].save) partial_q[step_q[SumStage].group] <= sum_d;
-        if (advance && valid_q[SumStage-1] && step_q[SumStage-1].load) begin
-          start_q <= step_q[SumStage-1].fresh ? bias[step_q[SumStage-1].group] : partial_q[step_q[SumStage-1].group];
-        end
+        if (advance && soon_valid) sum_q <= bias[soon.group];
       end
-    end else begin : g_whole
+      assign sum_d = sum_q + AccWidth'(signed'(sums[p*SumWidth+:SumWidth]));
+    end else if (Bias == '0 && (Beats == 1 || Groups == 1)) begin : g_cleared
+      // A register that a group clears behind itself needs no look-up table before its adder.
+      assign sum_d = sum_q + AccWidth'(signed'(sums[p*SumWidth+:SumWidth]));
       always_ff @(posedge clk_i) begin
-        if (advance && valid_q[SumStage-1] && step_q[SumStage-1].load) start_q <= bias[step_q[SumStage-1].group];
+        if (!rst_ni || (adds && sum_step.whole)) sum_q <= '0;
+        else if (adds) sum_q <= sum_d;
+      end
+    end else begin : g_loaded
+      logic signed [AccWidth-1:0] start_q;
+      assign sum_d = (sum_step.load ? start_q : sum_q) + AccWidth'(signed'(sums[p*SumWidth+:SumWidth]));
+      always_ff @(posedge clk_i) begin
+        if (adds) sum_q <= sum_d;
+      end
+
+      if (Beats > 1 && Groups > 1) begin : g_partial
+        // What earlier beats left of the groups' sums. A group comes again two steps after it was saved at the earliest,
+        // so that what is fetched a step ahead is there.
+        logic signed [AccWidth-1:0] partial_q [Groups];
+        always_ff @(posedge clk_i) begin
+          if (adds && sum_step.save) partial_q[sum_step.group] <= sum_d;
+          if (advance && soon_valid && soon.load) begin
+            start_q <= soon.fresh ? bias[soon.group] : partial_q[soon.group];
+          end
+        end
+      end else begin : g_whole
+        always_ff @(posedge clk_i) begin
+          if (advance && soon_valid && soon.load) start_q <= bias[soon.group];
+        end
       end
     end
 
     // ---- Requantise ----------------------------------------------------------------------------------------------
-    logic signed [RoundedWidth-1:0] rounded_q;
-    always_ff @(posedge clk_i) begin
-      if (advance && valid_q[TotalStage] && step_q[TotalStage].whole) rounded_q <= rounded(sum_q);
-      if (advance && valid_q[RoundStage] && step_q[RoundStage].whole) fitted_q[p*OutWidth+:OutWidth] <= fit(rounded_q);
+    if (Plain) begin : g_plain
+      assign fitted_q[p*OutWidth+:OutWidth] = OutWidth'(total_q);
+    end else begin : g_rounded
+      logic signed [RoundedWidth-1:0] rounded_q;
+      always_ff @(posedge clk_i) begin
+        if (advance && whole_q[1]) rounded_q <= rounded(total_q);
+        if (advance && whole_q[2]) fitted_q[p*OutWidth+:OutWidth] <= fit(rounded_q);
+      end
     end
   end
 
-  logic arrives;
-  assign arrives = valid_q[FitStage] && step_q[FitStage].whole;
-  group_collector #(
-    .Groups(Groups),
-    .Width (Pe * OutWidth)
-  ) u_collector (
+  pipeline_output #(
+    .Width(Pe * OutWidth)
+  ) u_output (
     .clk_i,
     .rst_ni,
-    .arrives_i(arrives),
-    .group_i  (step_q[FitStage].group),
-    .group_data_i(fitted_q),
+    .arrives_i(whole_q[Plain ? 1 : 3]),
+    .data_i   (fitted_q),
     .pending_o(pending),
     .m_valid_o,
     .m_ready_i,

@@ -2,13 +2,14 @@
 ///
 /// Formula:  for a vector of `Channels` values x, y[c] = clip(round((x[c] * Multiplier[c] + Offset[c]) / 2^Shift)), from Low
 ///           to High. round: 0 down, 1 to nearest, half up, 2 to nearest, half to even.
-/// Folding:  Pe channels a cycle, with a multiplier for each (none where all multipliers are 1).
-/// Interval: Channels / Pe cycles a vector, vectors follow without a bubble.
-/// Latency:  7 cycles from the cycle that takes a vector.
-/// Flow:     as channel_fold.sv: `s_data_i` must stay while `s_valid_i` waits; `s_ready_o` comes from registers alone.
+/// Folding:  Pe channels a beat, with a multiplier for each (none where all multipliers are 1): beat g of a vector has
+///           channels g * Pe on, as it comes and as it goes.
+/// Interval: 1 cycle a beat.
+/// Latency:  7 cycles from the cycle that takes a beat.
+/// Flow:     as group_pipeline.sv: `s_ready_o` comes from a register.
 /// Does not: shift left; the multiplier does.
 module rescale #(
-  // Values a vector, and channels computed side by side; Pe divides Channels.
+  // Values a vector, and those of a beat; Pe divides Channels.
   parameter int unsigned Channels = 4,
   parameter int unsigned Pe = 2,
   // Bits of a value, and whether it is two's complement.
@@ -30,11 +31,14 @@ module rescale #(
   input  logic                         rst_ni,
   input  logic                         s_valid_i,
   output logic                         s_ready_o,
-  input  logic [Channels*InWidth-1:0]  s_data_i,
+  input  logic [Pe*InWidth-1:0]        s_data_i,
   output logic                         m_valid_o,
   input  logic                         m_ready_i,
-  output logic [Channels*OutWidth-1:0] m_data_o
+  output logic [Pe*OutWidth-1:0]       m_data_o
 );
+  if (Pe < 1 || Channels < 1 || Channels % Pe != 0) begin : g_check_pe
+    $error("rescale: Pe must divide Channels, but they are %0d and %0d", Pe, Channels);
+  end
   if (MultiplierWidth < 1 || OffsetWidth < 1) begin : g_check_width
     $error("rescale: MultiplierWidth and OffsetWidth must be at least 1, but are %0d and %0d",
            MultiplierWidth, OffsetWidth);
@@ -46,7 +50,7 @@ module rescale #(
     $error("rescale: Low must not be above High, but they are %0d and %0d", Low, High);
   end
 
-  localparam int unsigned Groups = Channels / Pe;
+  localparam int unsigned Groups = Pe > 0 ? Channels / Pe : 1;
   localparam int unsigned GroupWidth = Groups > 1 ? $clog2(Groups) : 1;
   localparam int unsigned ProductWidth = InWidth + MultiplierWidth;
   localparam int unsigned WidestWidth = ProductWidth > OffsetWidth ? ProductWidth : OffsetWidth;
@@ -65,13 +69,12 @@ module rescale #(
   logic [Pe*InWidth-1:0] values;
   logic [Pe*OutWidth-1:0] results_q;
 
-  channel_fold #(
-    .Channels(Channels),
-    .Pe      (Pe),
-    .InWidth (InWidth),
-    .OutWidth(OutWidth),
+  group_pipeline #(
+    .Groups  (Groups),
+    .InWidth (Pe * InWidth),
+    .OutWidth(Pe * OutWidth),
     .Latency (5)
-  ) u_fold (
+  ) u_pipeline (
     .clk_i,
     .rst_ni,
     .s_valid_i,

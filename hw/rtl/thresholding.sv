@@ -2,19 +2,19 @@
 ///
 /// Formula:  for a vector of `Channels` values x, y[c] = First[c] + Step[c] * k  mod 2^OutWidth, where k is how many of the
 ///           2^Levels - 1 ascending thresholds t of channel c have t <= x[c].
-/// Folding:  Pe channels a cycle. The count is searched bit by bit, a level of the pipeline for each, so that 255
+/// Folding:  Pe channels a beat: beat g of a vector has channels g * Pe on, as it comes and as it goes. The count is searched bit by bit, a level of the pipeline for each, so that 255
 ///           thresholds take eight comparisons and eight memories for each of the Pe channels.
-/// Interval: Channels / Pe cycles a vector, vectors follow without a bubble.
-/// Latency:  2 * Levels + 3 cycles from the cycle that takes a vector.
+/// Interval: 1 cycle a beat.
+/// Latency:  2 * Levels + 3 cycles from the cycle that takes a beat.
 /// Thresholds: in memories outside, one for each level and each of the Pe channels; memory level * Pe + p has lane
 ///           level * Pe + p of the ports. It answers one cycle after its `threshold_en_o` and holds its word until the next
 ///           one. Word group * 2^level + path is, for channel c = group * Pe + p, the two's complement of threshold
 ///           t[path * 2^(Levels - level) + 2^(Levels - level - 1) - 1]: `path` are the count's bits that are known by then.
 ///           Where there are fewer thresholds, those behind the last are more than any value.
-/// Flow:     as channel_fold.sv: `s_data_i` must stay while `s_valid_i` waits; `s_ready_o` comes from registers alone.
+/// Flow:     as group_pipeline.sv: `s_ready_o` comes from a register.
 /// Does not: check that thresholds ascend, or compute the function where shift and round would do (rescale.sv).
 module thresholding #(
-  // Values a vector, and channels computed side by side; Pe divides Channels.
+  // Values a vector, and those of a beat; Pe divides Channels.
   parameter int unsigned Channels = 4,
   parameter int unsigned Pe = 2,
   // Bits of a value, and whether it is two's complement.
@@ -29,7 +29,7 @@ module thresholding #(
   // What a channel gives below its first threshold, and what each threshold adds; channel 0 lowest.
   parameter logic [Channels*OutWidth-1:0] First = '0,
   parameter logic [Channels*OutWidth-1:0] Step = {Channels{OutWidth'(1)}},
-  localparam int unsigned Groups = Channels / Pe,
+  localparam int unsigned Groups = Pe > 0 ? Channels / Pe : 1,
   localparam int unsigned GroupWidth = Groups > 1 ? $clog2(Groups) : 1,
   localparam int unsigned DeepestWords = Groups << (Levels - 1),
   localparam int unsigned AddressWidth = DeepestWords > 1 ? $clog2(DeepestWords) : 1
@@ -41,11 +41,14 @@ module thresholding #(
   input  logic [Levels*Pe*ThresholdWidth-1:0] threshold_data_i,
   input  logic                                s_valid_i,
   output logic                                s_ready_o,
-  input  logic [Channels*InWidth-1:0]         s_data_i,
+  input  logic [Pe*InWidth-1:0]               s_data_i,
   output logic                                m_valid_o,
   input  logic                                m_ready_i,
-  output logic [Channels*OutWidth-1:0]        m_data_o
+  output logic [Pe*OutWidth-1:0]              m_data_o
 );
+  if (Pe < 1 || Channels < 1 || Channels % Pe != 0) begin : g_check_pe
+    $error("thresholding: Pe must divide Channels, but they are %0d and %0d", Pe, Channels);
+  end
   if (Levels < 1 || Levels > 16) begin : g_check_levels
     $error("thresholding: Levels must be 1 to 16, but is %0d", Levels);
   end
@@ -64,13 +67,12 @@ module thresholding #(
   logic [Pe*InWidth-1:0] values;
   logic [Pe*OutWidth-1:0] results_q;
 
-  channel_fold #(
-    .Channels(Channels),
-    .Pe      (Pe),
-    .InWidth (InWidth),
-    .OutWidth(OutWidth),
+  group_pipeline #(
+    .Groups  (Groups),
+    .InWidth (Pe * InWidth),
+    .OutWidth(Pe * OutWidth),
     .Latency (CountStage + 1)
-  ) u_fold (
+  ) u_pipeline (
     .clk_i,
     .rst_ni,
     .s_valid_i,

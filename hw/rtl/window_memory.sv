@@ -13,11 +13,12 @@
 ///           taken. Both go on at once; windows and frames follow without a bubble where their pixels are there.
 /// Latency:  3 cycles from the cycle that takes the last pixel that a window needs, which is the one that its last tap is at
 ///           or behind, to its first beat.
-/// Flow:     a pixel is read in place and taken with its last word, so `s_data_i` must stay while `s_valid_i` waits.
+/// Flow:     a pixel is read in place and taken with its last word, so `s_data_i` must stay while `s_valid_i` waits. Where it
+///           comes `Worded`, a beat has one of its words, in their order: set by set, the slices of each in turn.
 ///           `s_ready_o` comes from registers alone. No window is read before its frame's first pixel was taken.
 /// Does not: give a whole window at once (sliding_window.sv), or leave out pixels that no window reaches.
 module window_memory #(
-  // Values a pixel; all come in one beat, channel 0 lowest.
+  // Values a pixel; all come in one beat, channel 0 lowest, unless it comes in words.
   parameter int unsigned Channels = 4,
   // Bits a value; the sign does not matter here.
   parameter int unsigned Width = 8,
@@ -44,13 +45,16 @@ module window_memory #(
   parameter int unsigned Turns = 1,
   // Pixels that the memory holds.
   parameter int unsigned Pixels = 16,
-  localparam int unsigned WordWidth = SideBlocks * Simd * Width
+  // Whether a pixel comes word by word, so that none is picked from a beat of all.
+  parameter bit Worded = 1'b0,
+  localparam int unsigned WordWidth = SideBlocks * Simd * Width,
+  localparam int unsigned BeatWidth = Worded ? WordWidth : Channels * Width
 ) (
   input  logic                      clk_i,
   input  logic                      rst_ni,
   input  logic                      s_valid_i,
   output logic                      s_ready_o,
-  input  logic [Channels*Width-1:0] s_data_i,
+  input  logic [BeatWidth-1:0]      s_data_i,
   output logic                      m_valid_o,
   input  logic                      m_ready_i,
   output logic [WordWidth-1:0]      m_data_o
@@ -195,15 +199,17 @@ module window_memory #(
   logic [TapColumnWidth-1:0] tap_column_q;
   logic [SliceWidth-1:0] slice_q;
 
-  // Whether the step is the last of its tap, of its row of taps, ... of its frame.
+  // Whether the step is the last of its tap, of its row of taps, ... of its frame. Each counter has a register that says
+  // whether it is at its last value, so that no comparison is on the way of what the end of a window or of a row changes.
+  logic slice_last_q, tap_column_last_q, tap_row_last_q, turn_last_q, set_last_q, column_last_q, row_last_q;
   logic ends_tap, ends_line, ends_turn, ends_set, ends_window, ends_row, ends_frame;
-  assign ends_tap = slice_q == SliceWidth'(Slices - 1);
-  assign ends_line = ends_tap && tap_column_q == TapColumnWidth'(KernelW - 1);
-  assign ends_turn = ends_line && tap_row_q == TapRowWidth'(KernelH - 1);
-  assign ends_set = ends_turn && turn_q == TurnWidth'(Turns - 1);
-  assign ends_window = ends_set && set_q == SetWidth'(Sets - 1);
-  assign ends_row = ends_window && column_q == ColumnWidth'(WindowColumns - 1);
-  assign ends_frame = ends_row && row_q == RowWidth'(WindowRows - 1);
+  assign ends_tap = Slices == 1 || slice_last_q;
+  assign ends_line = ends_tap && (KernelW == 1 || tap_column_last_q);
+  assign ends_turn = ends_line && (KernelH == 1 || tap_row_last_q);
+  assign ends_set = ends_turn && (Turns == 1 || turn_last_q);
+  assign ends_window = ends_set && (Sets == 1 || set_last_q);
+  assign ends_row = ends_window && (WindowColumns == 1 || column_last_q);
+  assign ends_frame = ends_row && (WindowRows == 1 || row_last_q);
 
   // `lead_q`: pixels taken beyond those that the window needs; `room_q`: those that may be taken beyond the next one. Their
   // signs are what holds reader and writer, so that no comparison is on the path of the ready signals.
@@ -215,16 +221,34 @@ module window_memory #(
   assign out_free = !m_valid_o || m_ready_i;
   assign issue = !lead_q[CountWidth-1] && (!waits_q || out_free);
 
-  logic [StepWidth-1:0] needed_step, gone_step;
+  // What the end of the window at hand adds to both is there before that end: it is found at the end of the one before.
+  typedef struct packed {
+    logic [StepWidth-1:0] needed;
+    logic [StepWidth-1:0] gone;
+  } step_t;
+  function automatic step_t step_after(index_t row, index_t column);
+    if (column == LastColumn) return {RowsNeeded[row], RowsGone[row]};
+    return {
+      LastTapInside[row] ? ColumnsNeeded[column] : StepWidth'(0), FirstTapInside[row] ? ColumnsGone[column] : StepWidth'(0)
+    };
+  endfunction
+  typedef step_t [WindowRows-1:0] steps_of_rows_t;
+  function automatic steps_of_rows_t steps_after(index_t ahead, index_t column);
+    for (index_t row = 0; row <= LastRow; row++) begin
+      steps_after[row] = step_after((row + ahead) % index_t'(WindowRows), column);
+    end
+  endfunction
+  localparam steps_of_rows_t FirstOfNextRow = steps_after(1, 0);
+  localparam steps_of_rows_t LastOfRow = steps_after(0, LastColumn);
+  step_t step_q, step_d;  // of the window at hand, and of the one behind it
+  logic [ColumnWidth-1:0] next_column;
+  assign next_column = column_q + 1'b1;
   always_comb begin
-    needed_step = '0;
-    gone_step = '0;
-    if (ends_row) begin
-      needed_step = RowsNeeded[row_q];
-      gone_step = RowsGone[row_q];
-    end else if (ends_window) begin
-      if (LastTapInside[row_q]) needed_step = ColumnsNeeded[column_q];
-      if (FirstTapInside[row_q]) gone_step = ColumnsGone[column_q];
+    if (WindowColumns == 1 || column_last_q) step_d = FirstOfNextRow[row_q];
+    else if (32'(column_q) + 2 == WindowColumns) step_d = LastOfRow[row_q];
+    else begin
+      step_d.needed = LastTapInside[row_q] ? ColumnsNeeded[next_column] : '0;
+      step_d.gone = FirstTapInside[row_q] ? ColumnsGone[next_column] : '0;
     end
   end
 
@@ -237,19 +261,45 @@ module window_memory #(
       tap_row_q <= '0;
       tap_column_q <= '0;
       slice_q <= '0;
+      {row_last_q, column_last_q, set_last_q, turn_last_q} <= {WindowRows == 1, WindowColumns == 1, Sets == 1, Turns == 1};
+      {tap_row_last_q, tap_column_last_q, slice_last_q} <= {KernelH == 1, KernelW == 1, Slices == 1};
+      step_q <= step_after(0, 0);
       lead_q <= -count_t'(needed(0, 0));
       room_q <= count_t'(Pixels - 1);
     end else begin
-      lead_q <= lead_q + count_t'({1'b0, take}) - (issue ? count_t'(needed_step) : '0);
-      room_q <= room_q - count_t'({1'b0, take}) + (issue ? count_t'(gone_step) : '0);
+      lead_q <= lead_q + count_t'({1'b0, take}) - (issue && ends_window ? count_t'(step_q.needed) : '0);
+      room_q <= room_q - count_t'({1'b0, take}) + (issue && ends_window ? count_t'(step_q.gone) : '0);
       if (issue) begin
-        slice_q <= ends_tap ? '0 : slice_q + 1'b1;
-        if (ends_tap) tap_column_q <= ends_line ? '0 : tap_column_q + 1'b1;
-        if (ends_line) tap_row_q <= ends_turn ? '0 : tap_row_q + 1'b1;
-        if (ends_turn) turn_q <= ends_set ? '0 : turn_q + 1'b1;
-        if (ends_set) set_q <= ends_window ? '0 : set_q + 1'b1;
-        if (ends_window) column_q <= ends_row ? '0 : column_q + 1'b1;
-        if (ends_row) row_q <= ends_frame ? '0 : row_q + 1'b1;
+        // What there is one of is not counted, so that synthesis sees it.
+        if (Slices > 1) begin
+          slice_q <= ends_tap ? '0 : slice_q + 1'b1;
+          slice_last_q <= !ends_tap && 32'(slice_q) + 2 == Slices;
+        end
+        if (KernelW > 1 && ends_tap) begin
+          tap_column_q <= ends_line ? '0 : tap_column_q + 1'b1;
+          tap_column_last_q <= !ends_line && 32'(tap_column_q) + 2 == KernelW;
+        end
+        if (KernelH > 1 && ends_line) begin
+          tap_row_q <= ends_turn ? '0 : tap_row_q + 1'b1;
+          tap_row_last_q <= !ends_turn && 32'(tap_row_q) + 2 == KernelH;
+        end
+        if (Turns > 1 && ends_turn) begin
+          turn_q <= ends_set ? '0 : turn_q + 1'b1;
+          turn_last_q <= !ends_set && 32'(turn_q) + 2 == Turns;
+        end
+        if (Sets > 1 && ends_set) begin
+          set_q <= ends_window ? '0 : set_q + 1'b1;
+          set_last_q <= !ends_window && 32'(set_q) + 2 == Sets;
+        end
+        if (ends_window) step_q <= step_d;
+        if (WindowColumns > 1 && ends_window) begin
+          column_q <= ends_row ? '0 : column_q + 1'b1;
+          column_last_q <= !ends_row && 32'(column_q) + 2 == WindowColumns;
+        end
+        if (WindowRows > 1 && ends_row) begin
+          row_q <= ends_frame ? '0 : row_q + 1'b1;
+          row_last_q <= !ends_frame && 32'(row_q) + 2 == WindowRows;
+        end
       end
     end
   end
@@ -258,11 +308,13 @@ module window_memory #(
   function automatic address_t around(longint signed words);
     return address_t'((words % longint'(Depth) + longint'(Depth)) % longint'(Depth));
   endfunction
+  // Both sums at once, the one that goes round and the one that does not.
   function automatic address_t moved(address_t from, address_t by);
-    logic [AddressWidth:0] sum;
-    sum = {1'b0, from} + {1'b0, by};
-    if (Depth != 2 ** AddressWidth && sum >= (AddressWidth + 1)'(Depth)) sum = sum - (AddressWidth + 1)'(Depth);
-    return sum[AddressWidth-1:0];
+    address_t sum;
+    logic [AddressWidth:0] gone_round;
+    sum = from + by;
+    gone_round = {1'b0, from} + ({1'b0, by} - (AddressWidth + 1)'(Depth));
+    return Depth == 2 ** AddressWidth || gone_round[AddressWidth] ? sum : gone_round[AddressWidth-1:0];
   endfunction
   localparam longint signed MapRow = longint'(ImgW) * longint'(Words);
   localparam address_t FirstWindow = around(-(longint'(PadTop) * MapRow + longint'(PadLeft) * longint'(Words)));
@@ -275,12 +327,19 @@ module window_memory #(
 
   // The word to read, and where its row of taps, its window and set, and its row of windows begin.
   address_t address_q, line_q, origin_q, begin_q, address_d;
+  // Where the row of windows, the window or set, the row of taps and the word behind are: all are known before it is known
+  // which of them comes.
+  address_t next_begin, next_origin, next_line, next_word;
+  assign next_begin = moved(begin_q, WindowRows == 1 || row_last_q ? ToFrame : ToRow);
+  assign next_origin = moved(origin_q, Sets == 1 || set_last_q ? ToWindow : ToSet);
+  assign next_line = moved(line_q, ToLine);
+  assign next_word = moved(address_q, ends_tap ? ToTap : address_t'(1 % Depth));
   always_comb begin
-    if (ends_row) address_d = moved(begin_q, ends_frame ? ToFrame : ToRow);
-    else if (ends_set) address_d = moved(origin_q, ends_window ? ToWindow : ToSet);
+    if (ends_row) address_d = next_begin;
+    else if (ends_set) address_d = next_origin;
     else if (ends_turn) address_d = origin_q;
-    else if (ends_line) address_d = moved(line_q, ToLine);
-    else address_d = moved(address_q, ends_tap ? ToTap : address_t'(1 % Depth));
+    else if (ends_line) address_d = next_line;
+    else address_d = next_word;
   end
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -337,26 +396,34 @@ module window_memory #(
   logic word_last_q;  // a register, so that no comparison is on the path of the ready signals
   address_t write_q;
   assign store = s_valid_i && !room_q[CountWidth-1];
-  assign s_ready_o = !room_q[CountWidth-1] && word_last_q;
-  assign take = s_valid_i && s_ready_o;
+  assign s_ready_o = !room_q[CountWidth-1] && (Worded || word_last_q);
+  assign take = store && word_last_q;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       word_q <= '0;
       word_last_q <= Words == 1;
       write_q <= '0;
     end else if (store) begin
-      word_q <= word_last_q ? '0 : word_q + 1'b1;
-      word_last_q <= word_last_q ? Words == 1 : 32'(word_q) + 2 == Words;
+      if (Words > 1) begin
+        word_q <= word_last_q ? '0 : word_q + 1'b1;
+        word_last_q <= !word_last_q && 32'(word_q) + 2 == Words;
+      end
       write_q <= moved(write_q, address_t'(1 % Depth));
     end
   end
 
-  logic [Words-1:0][WordWidth-1:0] words;  // of the pixel that is on offer
-  for (genvar w = 0; w < Words; w++) begin : g_word
-    for (genvar side = 0; side < SideBlocks; side++) begin : g_side
-      localparam int unsigned From = (w / Slices * SideBlocks + side) * Share + w % Slices * Simd;
-      assign words[w][side*Simd*Width+:Simd*Width] = s_data_i[From*Width+:Simd*Width];
+  logic [WordWidth-1:0] word;
+  if (Worded) begin : g_worded
+    assign word = s_data_i;
+  end else begin : g_picked
+    logic [Words-1:0][WordWidth-1:0] words;  // of the pixel that is on offer
+    for (genvar w = 0; w < Words; w++) begin : g_word
+      for (genvar side = 0; side < SideBlocks; side++) begin : g_side
+        localparam int unsigned From = (w / Slices * SideBlocks + side) * Share + w % Slices * Simd;
+        assign words[w][side*Simd*Width+:Simd*Width] = s_data_i[From*Width+:Simd*Width];
+      end
     end
+    assign word = words[word_q];
   end
 
   // ---- The memory. It reads no word in the cycle that writes it: such a pixel is not there yet, or not free -------------
@@ -366,14 +433,14 @@ module window_memory #(
     (* ram_style = "block", no_rw_check *)
     logic [WordWidth-1:0] memory_q [Depth];
     always_ff @(posedge clk_i) begin
-      if (store) memory_q[write_q] <= words[word_q];
+      if (store) memory_q[write_q] <= word;
       if (issue) read_q <= memory_q[address_q];
     end
   end else begin : g_distributed
     (* ram_style = "distributed", no_rw_check *)
     logic [WordWidth-1:0] memory_q [Depth];
     always_ff @(posedge clk_i) begin
-      if (store) memory_q[write_q] <= words[word_q];
+      if (store) memory_q[write_q] <= word;
       if (issue) read_q <= memory_q[address_q];
     end
   end

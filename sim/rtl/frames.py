@@ -14,20 +14,30 @@ from edgesight.sim.rtl.stream import FULL_SPEED, StreamBench
 
 
 class FrameBench(StreamBench):
-    """A module with parameters ImgH, ImgW, Channels and Width that takes frames, a pixel a beat."""
+    """A module with parameters ImgH, ImgW, Channels and Width that takes frames, a pixel a beat or in parts."""
 
-    def __init__(self, dut: Any, beats_of: Callable[[Any], Iterable[Any]], signed: bool = False) -> None:
-        """`beats_of`: what the reference makes of an image [ImgH, ImgW, Channels]: values by output beat."""
+    def __init__(
+        self,
+        dut: Any,
+        beats_of: Callable[[Any], Iterable[Any]],
+        signed: bool = False,
+        parts_of: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """`beats_of`: what the reference makes of an image [ImgH, ImgW, Channels]: values by output beat.
+
+        `parts_of`: the values [..., Channels] of pixels as they come in beats [beats, values] of less than a pixel.
+        """
         super().__init__(dut)
         self._beats_of, self._signed = beats_of, signed
+        self._parts_of = parts_of or (lambda images: images.reshape(-1, images.shape[-1]))
         self._rng = np.random.default_rng(cocotb.RANDOM_SEED)
         self._parameters: dict[str, Any] = bench_parameters()
 
     def frames(self, count: int) -> tuple[list[int], list[int]]:
-        """Pixels of random frames, and the output beats that belong to them."""
+        """Beats with the pixels of random frames, and the output beats that belong to them."""
         height, width, channels, bits = (self._parameters[name] for name in ("ImgH", "ImgW", "Channels", "Width"))
         images = reference.random_values(self._rng, (count, height, width, channels), bits, self._signed)
-        pixels = [reference.pack(pixel, bits) for pixel in images.reshape(-1, channels)]
+        pixels = [reference.pack(pixel, bits) for pixel in self._parts_of(images)]
         return pixels, [reference.pack(beat, bits) for image in images for beat in self._beats_of(image)]
 
     async def check_equality(self, count: int, stalls: tuple[float, float]) -> None:

@@ -193,7 +193,12 @@ def mvu(inputs: Integers, weights: Integers, bias: Integers, parameters: dict[st
     # [n, beats, taps, blocks, channels of a block] -> [blocks, n, beats, lanes of a block]
     own = inputs.reshape(count, beats, taps, blocks, -1).transpose(3, 0, 1, 2, 4).reshape(blocks, count, beats, -1)
     shared = weights.reshape(blocks, -1, beats, lanes // blocks)
-    sums = np.einsum("gnbl,gobl->ngo", own, shared).reshape(count, -1) + (bias << parameters["BiasShift"])
+    if parameters.get("Agree"):  # bits that stand for 1 and -1: of those, the sum is twice the agreeing lanes less all
+        own, shared = 2 * (own & 1) - 1, 2 * (shared & 1) - 1
+    sums = np.einsum("gnbl,gobl->ngo", own, shared).reshape(count, -1)
+    if parameters.get("Agree"):
+        sums = (sums + beats * lanes // blocks) // 2
+    sums = sums + (bias << parameters["BiasShift"])
     sums = wrap(sums, parameters["AccWidth"], True)
     return requantise(
         sums,

@@ -46,7 +46,7 @@ def test_resnet8_keeps_to_the_budget_of_cnv() -> None:
 def test_foldings_divide_their_layers(layer: Layer) -> None:
     assert layer.outputs % layer.pe == 0
     assert layer.lanes % layer.simd == 0
-    assert layer.channels % finn.window_simd(layer) == 0
+    assert layer.channels % layer.beat == 0
 
 
 def test_a_layer_uses_all_of_its_thresholds() -> None:

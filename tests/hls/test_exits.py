@@ -21,7 +21,8 @@ from edgesight.hls.graph.integer_network import integer_network
 from edgesight.hls.graph.maps import real_outputs
 from edgesight.hls.library import library_of
 from edgesight.hls.network import CompileError, Integers, Shape
-from edgesight.hls.rtl.network import emit_network, pixel_bits
+from edgesight.hls.rtl.network import emit_network
+from edgesight.hls.rtl.streams import pixel_bits
 from edgesight.hls.verilog import declare
 from edgesight.hls.vitis import write_sources
 from edgesight.host.fabric.csim import CsimFabric, decide

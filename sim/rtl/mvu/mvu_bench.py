@@ -21,8 +21,10 @@ GROUPS = P["Outputs"] // P["Pe"]
 BLOCK_LANES = P["InLanes"] // P.get("Blocks", 1)
 SLICES = BLOCK_LANES // P["Simd"]
 INTERVAL = P["Beats"] * GROUPS * SLICES
-LEVELS = (max(P["Simd"] - 1, 0).bit_length() + 1) // 2
-LATENCY = 7 + LEVELS
+PLACES = P["InWidth"] * P["WeightWidth"]  # pairs of a bit of both factors
+LEAVES = -(-P["Simd"] // 6) if PLACES <= 4 else P["Simd"]
+LEVELS = ((LEAVES - 1).bit_length() + 1) // 2 + (1 < PLACES <= 4)
+LATENCY = 7 + LEVELS - (2 if P["Shift"] == 0 and not P["Saturate"] else 0)
 SLICED = P.get("Sliced", 0)
 TAKEN = INTERVAL if SLICED else P["Beats"]  # beats of the port that a vector has
 WEIGHTS = (P["Outputs"], P["Beats"], BLOCK_LANES)
@@ -63,9 +65,9 @@ class MvuBench(StreamBench):
         return [reference.pack(beat, P["InWidth"]) for beat in taken]
 
     def expected(self, inputs: reference.Integers) -> list[int]:
-        """The output beats that belong to `inputs`."""
+        """The output beats that belong to `inputs`, a group each."""
         outputs = reference.mvu(inputs, self.weights, self.bias, P)
-        return [reference.pack(vector, P["OutWidth"]) for vector in outputs]
+        return [reference.pack(group, P["OutWidth"]) for group in outputs.reshape(-1, P["Pe"])]
 
 
 async def _started(dut: Any) -> MvuBench:
@@ -80,7 +82,7 @@ async def equals_reference(dut: Any, pattern: str) -> None:
     """Random vectors equal the reference bit for bit, whatever the stalls."""
     bench = await _started(dut)
     inputs = bench.inputs(VECTORS)
-    passed = await bench.transfer(bench.beats(inputs), VECTORS, PATTERNS[pattern])
+    passed = await bench.transfer(bench.beats(inputs), VECTORS * GROUPS, PATTERNS[pattern])
     assert passed.beats == bench.expected(inputs)
 
 
@@ -89,21 +91,23 @@ async def answers_of_a_fixed_layer(dut: Any) -> None:
     """Answers that depend on the layer alone, listed for the comparison of foldings where one is asked for."""
     bench = await _started(dut)
     inputs = bench.inputs(20)
-    passed = await bench.transfer(bench.beats(inputs), 20, PATTERNS["ragged"])
+    passed = await bench.transfer(bench.beats(inputs), 20 * GROUPS, PATTERNS["ragged"])
     assert passed.beats == bench.expected(inputs)
     if listed := os.environ.get("MVU_ANSWERS"):
-        Path(listed).write_text("\n".join(f"{beat:x}" for beat in passed.beats))
+        values = [reference.unpack(beat, P["Pe"], P["OutWidth"], False) for beat in passed.beats]
+        Path(listed).write_text(" ".join(str(value) for value in np.concatenate(values)))
 
 
 @cocotb.test()
 async def interval_is_the_product_of_the_folds(dut: Any) -> None:
-    """At full speed a vector comes every Beats * Groups * Slices cycles, and each with the stated latency."""
+    """At full speed a vector comes every Beats * Groups * Slices cycles, each group with the stated latency."""
     bench = await _started(dut)
     inputs = bench.inputs(10)
-    passed = await bench.transfer(bench.beats(inputs), 10, FULL_SPEED)
-    assert passed.intervals() == [INTERVAL] * 9
+    passed = await bench.transfer(bench.beats(inputs), 10 * GROUPS, FULL_SPEED)
+    assert passed.intervals(GROUPS) == [INTERVAL] * 9
     last = passed.taken[TAKEN - 1 :: TAKEN]
-    assert [out - taken for out, taken in zip(passed.cycles, last, strict=True)] == [LATENCY] * 10
+    wanted = [taken + LATENCY - (GROUPS - 1 - group) * SLICES for taken in last for group in range(GROUPS)]
+    assert passed.cycles == wanted
     dut._log.info("interval %d, latency %d", INTERVAL, LATENCY)
 
 
@@ -115,5 +119,5 @@ async def reset_restores_a_clean_start(dut: Any) -> None:
         inputs = bench.inputs(6)
         await bench.interrupt(bench.beats(inputs), bench.random.randrange(1, 3 * INTERVAL + LATENCY + 3), (0.2, 0.4))
         inputs = bench.inputs(3)
-        passed = await bench.transfer(bench.beats(inputs), 3, FULL_SPEED)
+        passed = await bench.transfer(bench.beats(inputs), 3 * GROUPS, FULL_SPEED)
         assert passed.beats == bench.expected(inputs)

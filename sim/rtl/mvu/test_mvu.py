@@ -53,6 +53,12 @@ CASES: dict[str, dict[str, Any]] = {
     "sliced, depthwise side by side": {"InLanes": 20, "Outputs": 8, "Pe": 4, "Simd": 5, "Blocks": 4, "Taps": 5}
     | {"Sliced": 1, "InSigned": 1, "OutSigned": 1},
     "sliced, groups in turn": {"InLanes": 24, "Outputs": 12, "Pe": 2, "Simd": 4, "Blocks": 2, "Taps": 3, "Sliced": 1},
+    "bits agree": {"InWidth": 1, "WeightWidth": 1, "Agree": 1, "InLanes": 40, "Simd": 20, "Shift": 0, "Saturate": 0},
+    "bits agree, few": {"InWidth": 1, "WeightWidth": 1, "Agree": 1, "Simd": 3, "Beats": 3},
+    "two bits each": {"InWidth": 2, "WeightWidth": 2, "InLanes": 56, "Simd": 28, "Shift": 1},
+    "two signed bits each": {"InWidth": 2, "WeightWidth": 2, "InSigned": 1, "OutSigned": 1, "Shift": 1},
+    "a bit by three": {"InWidth": 1, "WeightWidth": 3, "InLanes": 14, "Simd": 7, "Shift": 0},
+    "four signed bits by one": {"InWidth": 4, "WeightWidth": 1, "InSigned": 1, "OutSigned": 1, "Shift": 1},
     "wide inputs": {"InLanes": 2, "Outputs": 2, "Pe": 1, "Simd": 1, "InWidth": 30, "WeightWidth": 8, "InSigned": 1}
     | {"AccWidth": 40, "Shift": 0, "OutWidth": 40, "OutSigned": 1, "Saturate": 0},
 }

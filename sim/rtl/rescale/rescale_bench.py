@@ -39,8 +39,8 @@ class RescaleBench(VectorBench):
         rounded = reference.requantise(sums, P["Shift"], P["Round"], False, 60, True)
         answers = np.clip(rounded, P["Low"], P["High"])
         return (
-            [reference.pack(vector, P["InWidth"]) for vector in values],
-            [reference.pack(vector, P["OutWidth"]) for vector in answers],
+            [reference.pack(group, P["InWidth"]) for group in values.reshape(-1, P["Pe"])],
+            [reference.pack(group, P["OutWidth"]) for group in answers.reshape(-1, P["Pe"])],
         )
 
 
@@ -58,8 +58,8 @@ async def equals_reference(dut: Any, pattern: str) -> None:
 
 
 @cocotb.test()
-async def interval_is_the_number_of_groups(dut: Any) -> None:
-    """At full speed a vector comes every Channels / Pe cycles, each with the stated latency."""
+async def keeps_its_interval(dut: Any) -> None:
+    """At full speed a group comes every cycle, each with the stated latency."""
     await (await _started(dut)).keeps_its_interval()
 
 

@@ -67,8 +67,8 @@ class ThresholdingBench(VectorBench):
         values = np.where(self.rng.random(values.shape) < 0.5, np.clip(near, low, high), values)
         answers = reference.thresholding(values, self.thresholds, self.first, self.step, P["OutWidth"])
         return (
-            [reference.pack(vector, P["InWidth"]) for vector in values],
-            [reference.pack(vector, P["OutWidth"]) for vector in answers],
+            [reference.pack(group, P["InWidth"]) for group in values.reshape(-1, PE)],
+            [reference.pack(group, P["OutWidth"]) for group in answers.reshape(-1, PE)],
         )
 
 
@@ -86,8 +86,8 @@ async def equals_reference(dut: Any, pattern: str) -> None:
 
 
 @cocotb.test()
-async def interval_is_the_number_of_groups(dut: Any) -> None:
-    """At full speed a vector comes every Channels / Pe cycles, each with the stated latency."""
+async def keeps_its_interval(dut: Any) -> None:
+    """At full speed a group comes every cycle, each with the stated latency."""
     await (await _started(dut)).keeps_its_interval()
 
 

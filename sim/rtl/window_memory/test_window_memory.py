@@ -42,6 +42,9 @@ CASES: dict[str, dict[str, Any]] = {
     "depthwise, channels side by side": {"Blocks": 4, "SideBlocks": 2, "Simd": 1, "Turns": 1, **SAME},
     "groups, folded both ways": {"Channels": 12, "Blocks": 3, "Simd": 2, "Turns": 3},
     "groups side by side": {"Channels": 12, "Blocks": 6, "SideBlocks": 3, "Simd": 1, "Turns": 2, "Pixels": 30},
+    "word by word": {"Worded": 1, **SAME},
+    "a pixel is a word": {"Worded": 1, "Simd": 4, "Turns": 3},
+    "groups, word by word": {"Channels": 24, "Blocks": 6, "SideBlocks": 3, "Turns": 2, "Pixels": 30, "Worded": 1},
     "wide words in block memory": {"Channels": 64, "Width": 8, "Simd": 32, "ImgW": 9, "Turns": 1, "Pixels": 72},
 }
 

@@ -20,14 +20,24 @@ SIZE = (P["ImgH"], P["ImgW"])
 PIXELS = SIZE[0] * SIZE[1]
 FOLD = reference.WindowFold(P.get("Blocks", 1), P.get("SideBlocks", 1), P["Simd"], P.get("Turns", 1))
 WORDS = P["Channels"] // (FOLD.side * FOLD.simd)
+WORDED = P.get("Worded", 0)
+TAKEN = WORDS if WORDED else 1  # beats of the port that a pixel has
 WINDOW = FOLD.sets * FOLD.turns * GEOMETRY.kernel[0] * GEOMETRY.kernel[1] * (WORDS // FOLD.sets)
 WINDOWS = len(GEOMETRY.needed(SIZE))
 READS = WINDOWS * WINDOW
 FRAMES = max(4, min(12, 4000 // READS))
 
 
+def _words(images: reference.Integers) -> reference.Integers:
+    """The words of pixels [..., channels] as the module's header has them."""
+    flat = images.reshape(-1, FOLD.sets, FOLD.side, WORDS // FOLD.sets, FOLD.simd)
+    return flat.transpose(0, 1, 3, 2, 4).reshape(-1, FOLD.side * FOLD.simd)
+
+
 async def _started(dut: Any) -> FrameBench:
-    bench = FrameBench(dut, lambda image: reference.window_beats(image, GEOMETRY, FOLD))
+    bench = FrameBench(
+        dut, lambda image: reference.window_beats(image, GEOMETRY, FOLD), parts_of=_words if WORDED else None
+    )
     await bench.start()
     return bench
 
@@ -75,7 +85,7 @@ async def a_window_comes_three_cycles_after_its_last_pixel(dut: Any) -> None:
     waited = 0
     for window in range(3 * WINDOWS):
         first = passed.cycles[window * WINDOW]
-        pixel = passed.taken[window // WINDOWS * PIXELS + needed[window % WINDOWS] - 1]
+        pixel = passed.taken[(window // WINDOWS * PIXELS + needed[window % WINDOWS]) * TAKEN - 1]
         before = passed.cycles[window * WINDOW - 1] if window else 0
         assert first == max(pixel + 3, before + 1)
         waited += first > before + 1
@@ -91,7 +101,7 @@ async def pixels_are_taken_while_there_is_room(dut: Any) -> None:
     # Two beats wait behind the output: in the memory's register and in the output's.
     gone = GEOMETRY.gone(SIZE)
     frames, window = divmod(2 // WINDOW, WINDOWS)
-    assert len(passed.taken) == P["Pixels"] + frames * PIXELS + gone[window]
+    assert len(passed.taken) == (P["Pixels"] + frames * PIXELS + gone[window]) * TAKEN
 
 
 @cocotb.test()
