@@ -4,12 +4,14 @@ The module takes the entry's map pixel by pixel, all channels in a beat, channel
 entry's stream; it gives each output's map alike. Ports: clk_i, rst_ni (low resets), s_valid_i, s_ready_o, s_data_i,
 and m_valid_o, m_ready_i, m_data_o; where there are several outputs, m0_valid_o, m1_valid_o and so on in their order, of
 which each must be taken independently of the others. A beat passes in each cycle with valid and ready; what is valid
-stays until it is taken.
+stays until it is taken. Where weights are loaded at run time, `weights_i` is the bus that writes them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import numpy as np
 
 from edgesight.hls.dataflow.operators import (
     Add,
@@ -24,6 +26,7 @@ from edgesight.hls.dataflow.operators import (
     Upsample,
     Window,
 )
+from edgesight.hls.dataflow.runtime import shift_bits
 from edgesight.hls.folding import Folding
 from edgesight.hls.library import library_of
 from edgesight.hls.network import Shape
@@ -33,6 +36,8 @@ from edgesight.hls.rtl.units import Unit, beats_of, is_dense, is_pointwise, plan
 from edgesight.hls.rtl.windows import gathering_pixels
 from edgesight.hls.verilog import declare, identifier, instantiate, memory_file, packed, weight_words
 
+# A register before the memories: they lie far apart.
+_BUS = ["  weights_pkg::bus_t weights_q;", "  always_ff @(posedge clk_i) weights_q <= weights_i;"]
 _SHALLOW = 2  # beats of a FIFO that decouples two units and no more
 _WAITED = 0.01  # of an interval that the slowest unit may wait for the pixels of the next frame
 
@@ -44,21 +49,23 @@ class EmittedNetwork:
     name: str
     sources: dict[str, str]  # file name -> text: the module and its memories, without the library
     units: tuple[Unit, ...]
+    loaded: tuple[str, ...] = ()  # the files of the memories that are written at run time, in the order of their numbers
 
     def project(self) -> dict[str, str]:
         """All that the network alone consists of: its sources and what they need of the library."""
         return {**library_of(self.sources), **self.sources}
 
 
-def emit_network(name: str, network: IntegerNetwork, folding: Folding) -> EmittedNetwork:
+def emit_network(name: str, network: IntegerNetwork, folding: Folding, first_memory: int = 0) -> EmittedNetwork:
     """The network as module `name`, whose ports are told above.
 
-    Raises CompileError naming the layer that the hardware cannot compute, or a reuse factor for one that is not there.
+    `first_memory`: the number of the first of its memories that are written at run time. Raises CompileError naming the
+    layer that the hardware cannot compute, or a reuse factor for one that is not there.
     """
     units = plan(network, folding)
-    module = _Module(name, network, units)
+    module = _Module(name, network, units, first_memory)
     sources = {f"{name}.sv": module.text(), **module.files}
-    return EmittedNetwork(name, sources, tuple(units.values()))
+    return EmittedNetwork(name, sources, tuple(units.values()), tuple(module.loaded))
 
 
 def pixel_bits(stream: Stream) -> int:
@@ -69,8 +76,10 @@ def pixel_bits(stream: Stream) -> int:
 class _Module:
     """The module's text as it grows: `body` are its lines, `files` its memories."""
 
-    def __init__(self, name: str, network: IntegerNetwork, units: dict[int, Unit]) -> None:
+    def __init__(self, name: str, network: IntegerNetwork, units: dict[int, Unit], first_memory: int) -> None:
         self.name, self.network, self.units = name, network, units
+        self.first_memory = first_memory
+        self.loaded: list[str] = []  # files of the memories that are written at run time
         self.body: list[str] = []
         self.files: dict[str, str] = {}
         self._depths = join_depths(network)
@@ -114,8 +123,10 @@ class _Module:
                 "  input  logic s_valid_i,",
                 "  output logic s_ready_o,",
                 f"  input  logic [{pixel_bits(entry) - 1}:0] s_data_i,",
+                *(["  input  weights_pkg::bus_t weights_i,"] if self.loaded else []),
                 *ports,
                 ");",
+                *(_BUS if self.loaded else []),
                 *self.body,
                 *ends,
                 "endmodule",
@@ -263,6 +274,7 @@ class _Module:
             "Taps": taps,
             **({} if unit.memory is None else {"Sliced": 1}),
         }
+        bias = [".bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)"]
         if unit.fused is None:
             parameters |= {"AccWidth": sums.bits, "OutWidth": sums.bits, "OutSigned": int(sums.signed)}
             parameters |= {
@@ -275,7 +287,9 @@ class _Module:
             scale = self.network.operators[unit.fused]
             assert isinstance(scale, Scale)  # which is what a matrix is fused with
             low, high = int(scale.offset.min()), int(scale.offset.max())
-            parameters |= {
+            if scale.runtime:
+                bias = self._loaded_bias(unit, scale, sums, stream)
+            parameters |= _loaded_rounding(scale, sums) if scale.runtime else {
                 "AccWidth": signed_bits(sums.low + min(low, 0), sums.high + max(high, 0)),
                 "BiasWidth": signed_bits(low, high),
                 "Bias": packed(scale.offset, signed_bits(low, high)),
@@ -287,9 +301,26 @@ class _Module:
             }
         parameters["BiasShift"] = 0
         weight = f"{stream}_weight"
-        self._memory(weight, file, words, unit.pe * unit.simd * unit.weight_bits)
+        self._memory(weight, file, words, unit.pe * unit.simd * unit.weight_bits, loaded=operator.runtime)
         extra = [f".weight_{port}({weight}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
-        instantiate(self.body, "mvu", f"u_{stream}", parameters, source, stream, extra)
+        instantiate(self.body, "mvu", f"u_{stream}", parameters, source, stream, extra + bias)
+
+    def _loaded_bias(self, unit: Unit, scale: Scale, sums: Stream, stream: str) -> list[str]:
+        """The ports by which a matrix unit takes bias and rounding that are loaded at run time; their memories."""
+        bits = signed_bits(sums.low, sums.high)
+        memory = f"{stream}_bias"
+        file = f"{self.name}_{memory}.mem"
+        self.files[file] = memory_file(scale.offset.reshape(-1, unit.pe), bits)
+        self._memory(memory, file, sums.shape.channels // unit.pe, unit.pe * bits, loaded=True)
+        ports = [f".bias_{port}({memory}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
+        if scale.reach is None:
+            return [*ports, ".rounding_i('0)"]
+        shift, memory = shift_bits(bits + 1), f"{stream}_rounding"
+        file = f"{self.name}_{memory}.mem"
+        self.files[file] = memory_file(np.array([[scale.rounding << shift | scale.shift]]), shift + 2)
+        self._memory(memory, file, 1, shift + 2, loaded=True)
+        self.body += [f"  assign {memory}_en = 1'b1;", f"  assign {memory}_addr = 1'b0;"]
+        return [*ports, f".rounding_i({memory}_data)"]
 
     def _windows(self, unit: Unit, operator: Matrix, source: str, stream: str) -> str:
         """The windows of the stream `source` as stream `stream`, whole or by the steps of the unit."""
@@ -310,14 +341,20 @@ class _Module:
         instantiate(self.body, "window_memory", f"u_{stream}", parameters, source, stream)
         return stream
 
-    def _memory(self, name: str, file: str, words: int, bits: int) -> None:
-        """A memory with its signals `name`_en, _addr and _data."""
+    def _memory(self, name: str, file: str, words: int, bits: int, *, loaded: bool) -> None:
+        """A memory with its signals `name`_en, _addr and _data; `loaded`: it is written at run time."""
+        kind, ports = f"weight_memory #(.Width({bits}), .Depth({words}), ", ".clk_i, "
+        if loaded:
+            number = self.first_memory + len(self.loaded)
+            kind = f"runtime_memory #(.Width({bits}), .Depth({words}), .Memory({number}), "
+            ports += ".bus_i(weights_q), "
+            self.loaded.append(file)
         self.body += [
             f"  logic {name}_en;",
             f"  logic [{_address_bits(words) - 1}:0] {name}_addr;",
             f"  logic [{bits - 1}:0] {name}_data;",
-            f'  weight_memory #(.Width({bits}), .Depth({words}), .File("{file}")) u_{name} (',
-            f"    .clk_i, .en_i({name}_en), .addr_i({name}_addr), .data_o({name}_data)",
+            f'  {kind}.File("{file}")) u_{name} (',
+            f"    {ports}.en_i({name}_en), .addr_i({name}_addr), .data_o({name}_data)",
             "  );",
         ]
 
@@ -331,19 +368,19 @@ class _Module:
         self.body += [
             f"  logic [{tree.levels - 1}:0] {ports}_en;",
             f"  logic [{lanes * address - 1}:0] {ports}_addr;",
-            f"  logic [{lanes * tree.bits - 1}:0] {ports}_data;",
+            f"  logic [{lanes * tree.word_bits - 1}:0] {ports}_data;",
         ]
         for level in range(tree.levels):
             words = groups << level
             for p in range(unit.pe):
                 lane, memory = level * unit.pe + p, f"{stream}_level{level}_{p}"
                 file = f"{self.name}_{memory}.mem"
-                self.files[file] = memory_file(tree.words(level, p, unit.pe), tree.bits)
-                self._memory(memory, file, words, tree.bits)
+                self.files[file] = memory_file(tree.words(level, p, unit.pe), tree.word_bits)
+                self._memory(memory, file, words, tree.word_bits, loaded=operator.runtime)
                 self.body += [
                     f"  assign {memory}_en = {ports}_en[{level}];",
                     f"  assign {memory}_addr = {ports}_addr[{lane * address}+:{_address_bits(words)}];",
-                    f"  assign {ports}_data[{lane * tree.bits}+:{tree.bits}] = {memory}_data;",
+                    f"  assign {ports}_data[{lane * tree.word_bits}+:{tree.word_bits}] = {memory}_data;",
                 ]
         parameters: dict[str, object] = {
             "Channels": out.shape.channels,
@@ -352,9 +389,10 @@ class _Module:
             "InSigned": int(taken.signed),
             "Levels": tree.levels,
             "ThresholdWidth": tree.bits,
+            **({} if tree.senses is None else {"Senses": 1}),
             "OutWidth": out.bits,
             "First": packed(tree.first, out.bits),
-            "Step": packed(operator.step, out.bits),
+            "Step": packed(operator.step if tree.senses is None else abs(operator.step), out.bits),
         }
         extra = [f".threshold_{port}({ports}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
         instantiate(self.body, "thresholding", f"u_{stream}", parameters, source, stream, extra)
@@ -405,6 +443,21 @@ class _Module:
         else:
             parameters = {"Sources": count, "Width": sum(sizes)}
             instantiate(self.body, "stream_concat", f"u_{stream}", parameters, joined, stream)
+
+
+def _loaded_rounding(scale: Scale, sums: Stream) -> dict[str, object]:
+    """A matrix unit's parameters where its bias is loaded at run time, and unless it only adds it, its rounding."""
+    bits = signed_bits(sums.low, sums.high)
+    parameters = {
+        "AccWidth": bits + 1,
+        "BiasWidth": bits,
+        "Runtime": 1,
+        "OutWidth": scale.output.bits,
+        "OutSigned": int(scale.output.signed),
+        "Shift": 0,
+        "Saturate": int(scale.reach is not None),
+    }
+    return parameters if scale.reach is None else {**parameters, "ShiftBits": shift_bits(bits + 1)}
 
 
 def _extended(value: str, signed: bool) -> str:

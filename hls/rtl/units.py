@@ -168,7 +168,11 @@ def _fusable(network: IntegerNetwork, place: int) -> int | None:
     if len(users) != 1 or any(output.source == place for output in network.outputs):
         return None
     matrix, scale = network.operators[place], network.operators[users[0]]
-    if not isinstance(matrix, Matrix) or not isinstance(scale, Scale) or (scale.multiplier != 1).any():
+    if not isinstance(matrix, Matrix) or not isinstance(scale, Scale):
+        return None
+    if scale.runtime:
+        return users[0]
+    if (scale.multiplier != 1).any():
         return None
     source = network.sources_of(matrix)[0].output
     least_sums, most_sums = sum_bounds(source, matrix.window, matrix.groups, matrix.weights)
@@ -206,13 +210,20 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
         simd=fold.simd,
         multipliers=fold.pe * fold.simd,
         parameters=operator.weights.size + (0 if scale is None else outputs),
-        weight_bits=signed_bits(operator.weight_low, operator.weight_high),
+        weight_bits=signed_bits(*_weight_bounds(operator)),
         accumulator_bits=operator.output.bits,
         reuse_asked=reuse,
         reuse_built=fold.cycles,
         fused=scale,
         memory=memory,
     )
+
+
+def _weight_bounds(operator: Matrix) -> tuple[int, int]:
+    """Between which the weights lie that the hardware can hold."""
+    if operator.runtime and operator.declared is not None:
+        return operator.declared
+    return operator.weight_low, operator.weight_high
 
 
 def _other(place: int, operator: Operator, source: Stream, budget: int) -> Unit:

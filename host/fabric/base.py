@@ -5,6 +5,7 @@ Words owned here: record, margin, always and never thresholds, error code.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -60,6 +61,13 @@ class Fabric(Protocol):
 
         A network alone takes the elements that its input has, and its records carry `logits`. Raises FabricError on a
         wrong shape or type, or when the hardware does not answer in time.
+        """
+
+    def load(self, package: Package, thresholds: Mapping[int, Sequence[int]]) -> None:
+        """Answer by the weights of `package` from the next run on, with these rows as the whole threshold table.
+
+        It must be of the structure of the package that is open, whose weights are loaded at run time; it is then
+        `package`. Raises FabricError, the weights before going on, where it is not, or where the fabric takes none.
         """
 
     def close(self) -> None:

@@ -15,6 +15,9 @@
 /// Weights:  in a memory outside, which answers one cycle after `weight_en_o` and holds its word until the next one. Word
 ///           (beat * (Outputs / Pe) + group) * (InLanes / Blocks / Simd) + slice has in lane p * Simd + i the two's
 ///           complement w[group * Pe + p][beat][slice * Simd + i], its lanes counted in their block.
+/// Runtime:  `Bias` is of no account then: biases come from a memory outside that answers one cycle after `bias_en_o`, word g
+///           with those of the outputs g * Pe and on, lowest first; BiasShift is 0. Where ShiftBits > 0, the shift and the
+///           rounding mode come at `rounding_i`, {mode [1:0], shift [ShiftBits-1:0]}, which changes only while nothing is inside.
 /// Flow:     an input beat is read in place and taken with its last use, so `s_data_i` must stay while `s_valid_i` waits.
 ///           Where it is `Sliced`, a beat has the lanes of one step alone, in the order of the steps, as window_memory.sv gives
 ///           them: slice * Simd + i of the first of the step's blocks, then of the next one.
@@ -44,6 +47,10 @@ module mvu #(
   parameter int unsigned BiasWidth = 8,
   parameter logic signed [Outputs*BiasWidth-1:0] Bias = '0,
   parameter int unsigned BiasShift = 0,
+  // Biases are numbers of a memory.
+  parameter bit Runtime = 1'b0,
+  // Bits of a shift that comes at `rounding_i`; 0: `Shift` and `Round` say it.
+  parameter int unsigned ShiftBits = 0,
   // Bits of an output value, and whether it is two's complement.
   parameter int unsigned OutWidth = 4,
   parameter bit OutSigned = 1'b0,
@@ -64,13 +71,20 @@ module mvu #(
   localparam int unsigned Groups = Outputs / Pe,
   localparam int unsigned Slices = InLanes / Blocks / Simd,
   localparam int unsigned Words = Beats * Groups * Slices,
-  localparam int unsigned AddressWidth = Words > 1 ? $clog2(Words) : 1
+  localparam int unsigned AddressWidth = Words > 1 ? $clog2(Words) : 1,
+  localparam int unsigned GroupWidth = Groups > 1 ? $clog2(Groups) : 1
 ) (
   input  logic                           clk_i,
   input  logic                           rst_ni,
   output logic                           weight_en_o,
   output logic [AddressWidth-1:0]        weight_addr_o,
   input  logic [Pe*Simd*WeightWidth-1:0] weight_data_i,
+  /* verilator lint_off UNUSEDSIGNAL */  // where nothing is loaded at run time
+  output logic                           bias_en_o,
+  output logic [GroupWidth-1:0]          bias_addr_o,
+  input  logic [Pe*BiasWidth-1:0]        bias_data_i,
+  input  logic [ShiftBits+1:0]           rounding_i,
+  /* verilator lint_on UNUSEDSIGNAL */
   input  logic                           s_valid_i,
   output logic                           s_ready_o,
   input  logic [BeatLanes*InWidth-1:0]   s_data_i,
@@ -105,6 +119,12 @@ module mvu #(
   if (BiasShift > AccWidth) begin : g_check_bias
     $error("mvu: BiasShift must be 0 to AccWidth (%0d), but is %0d", AccWidth, BiasShift);
   end
+  if (Runtime && BiasShift != 0) begin : g_check_runtime
+    $error("mvu: with Runtime, BiasShift must be 0, but is %0d", BiasShift);
+  end
+  if (ShiftBits > 0 && (!Runtime || !Saturate || ShiftBits > $clog2(AccWidth))) begin : g_check_shift
+    $error("mvu: ShiftBits must be 0, or with Runtime and Saturate up to %0d, but is %0d", $clog2(AccWidth), ShiftBits);
+  end
   if (Round > 2) begin : g_check_round
     $error("mvu: Round must be 0, 1 or 2, but is %0d", Round);
   end
@@ -114,7 +134,6 @@ module mvu #(
   localparam int unsigned Levels = ($clog2(Simd) + 1) / 2;
 
   localparam int unsigned SliceWidth = Slices > 1 ? $clog2(Slices) : 1;
-  localparam int unsigned GroupWidth = Groups > 1 ? $clog2(Groups) : 1;
   localparam int unsigned BeatWidth = Beats > 1 ? $clog2(Beats) : 1;
 
   // The pipeline stands still while a vector waits behind the output register.
@@ -340,6 +359,25 @@ module mvu #(
 
   logic [Pe*OutWidth-1:0] fitted_q;  // a group of the output vector
 
+  localparam int unsigned NarrowWidth = AccWidth > OutWidth + 1 ? AccWidth : OutWidth + 1;
+  localparam logic [OutWidth-1:0] Highest = OutSigned ? ~(OutWidth'(1) << (OutWidth - 1)) : '1;
+  localparam logic [OutWidth-1:0] Lowest = OutSigned ? OutWidth'(1) << (OutWidth - 1) : '0;
+
+  function automatic logic [OutWidth-1:0] fit_narrow(logic signed [AccWidth-1:0] floor, logic carry);
+    logic signed [NarrowWidth-1:0] wide;
+    logic over;
+    wide = NarrowWidth'(floor);
+    if (OutSigned) over = wide[NarrowWidth-1:OutWidth-1] != {(NarrowWidth - OutWidth + 1) {wide[NarrowWidth-1]}};
+    else over = wide[NarrowWidth-1:OutWidth] != '0;
+    if (over) return wide[NarrowWidth-1] ? Lowest : Highest;
+    if (wide[OutWidth-1:0] == Highest) return Highest;
+    return wide[OutWidth-1:0] + OutWidth'(carry);
+  endfunction
+
+  // A bias is looked up a step before the sum that starts from it is.
+  assign bias_en_o   = advance && valid_q[SumStage-2] && step_q[SumStage-2].load;
+  assign bias_addr_o = step_q[SumStage-2].group;
+
   for (genvar p = 0; p < Pe; p++) begin : g_pe
     localparam int unsigned Side = p / (Pe / SideBlocks);  // which of the blocks side by side
     // Level 0 has the products; every further level adds four values of the one before, which zeros fill up.
@@ -370,7 +408,11 @@ module mvu #(
     // ---- Accumulate ----------------------------------------------------------------------------------------------
     logic signed [AccWidth-1:0] bias [Groups];
     for (genvar g = 0; g < Groups; g++) begin : g_bias
-      assign bias[g] = AccWidth'(signed'(Bias[(g*Pe+p)*BiasWidth+:BiasWidth])) <<< BiasShift;
+      if (Runtime) begin : g_looked_up
+        assign bias[g] = AccWidth'(signed'(bias_data_i[p*BiasWidth+:BiasWidth]));
+      end else begin : g_constant
+        assign bias[g] = AccWidth'(signed'(Bias[(g*Pe+p)*BiasWidth+:BiasWidth])) <<< BiasShift;
+      end
     end
 
     logic signed [AccWidth-1:0] start_q, sum_q, sum_d;
@@ -397,10 +439,33 @@ module mvu #(
     end
 
     // ---- Requantise ----------------------------------------------------------------------------------------------
-    logic signed [RoundedWidth-1:0] rounded_q;
-    always_ff @(posedge clk_i) begin
-      if (advance && valid_q[TotalStage] && step_q[TotalStage].whole) rounded_q <= rounded(sum_q);
-      if (advance && valid_q[RoundStage] && step_q[RoundStage].whole) fitted_q[p*OutWidth+:OutWidth] <= fit(rounded_q);
+    if (ShiftBits > 0) begin : g_shifted
+      // A shifter of two places a level. Below the floor is one bit more: the half. Where the floor is beyond the output's
+      // bounds, or at the upper one, what rounding adds changes nothing: so it is added to an output's bits alone.
+      logic [ShiftBits-1:0] shift;
+      logic signed [AccWidth:0] shifted;
+      logic signed [AccWidth-1:0] floor_q;
+      logic [AccWidth-1:0] below;
+      logic carry, carry_q;
+      assign shift   = rounding_i[ShiftBits-1:0];
+      assign shifted = $signed({sum_q, 1'b0}) >>> shift;
+      assign below   = sum_q & (~({AccWidth{1'b1}} << shift) >> 1);  // what is cut off below the half
+      assign carry = shifted[0] && (rounding_i[ShiftBits] || rounding_i[ShiftBits+1] && (below != '0 || shifted[1]));
+      always_ff @(posedge clk_i) begin
+        if (advance && valid_q[TotalStage] && step_q[TotalStage].whole) begin
+          floor_q <= shifted[AccWidth:1];
+          carry_q <= carry;
+        end
+        if (advance && valid_q[RoundStage] && step_q[RoundStage].whole) begin
+          fitted_q[p*OutWidth+:OutWidth] <= fit_narrow(floor_q, carry_q);
+        end
+      end
+    end else begin : g_rounded
+      logic signed [RoundedWidth-1:0] rounded_q;
+      always_ff @(posedge clk_i) begin
+        if (advance && valid_q[TotalStage] && step_q[TotalStage].whole) rounded_q <= rounded(sum_q);
+        if (advance && valid_q[RoundStage] && step_q[RoundStage].whole) fitted_q[p*OutWidth+:OutWidth] <= fit(rounded_q);
+      end
     end
   end
 
