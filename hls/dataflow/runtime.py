@@ -108,7 +108,7 @@ class _Building:
             case Concat():
                 return operators.concat(name, places, streams)
             case Threshold():
-                if self._is_loaded(operator):
+                if self._is_loaded(operator) or (self.everything and operator.reach is not None):
                     return self._thresholds(operator, place, stream, _of_threshold(operator))
                 made_of = operators.threshold(
                     name, place, stream, operator.thresholds, operator.first, operator.step
@@ -152,10 +152,8 @@ class _Building:
         return before if isinstance(before, Matrix) and before.name in self.chosen and alone else None
 
     def _is_loaded(self, operator: Operator) -> bool:
-        """Whether what an operator makes of sums changes with a runtime layer before it."""
+        """Whether what comes in changes with a runtime layer before it."""
         before = [self.network.operators[source] for source in operator.sources]
-        if not before:
-            return self.everything
         return any(
             each.name in self.chosen
             if isinstance(each, Matrix) and each.declared is not None
@@ -257,7 +255,7 @@ class _Building:
             )
             return operator
         low, high = operator.reach
-        count = (high - low) // counted.unit
+        count = max((high - low) // counted.unit, 1)
         if count > _MAX_THRESHOLDS:
             self.problems.append(
                 f"layer {operator.name}: {count} thresholds for each channel; up to {_MAX_THRESHOLDS} can be loaded at "

@@ -9,7 +9,8 @@
 ///
 /// Latency:  a write's answer follows one cycle later, a read's three; `thresholds_o` shows the row `set_i` at once.
 /// Flow:     one access a direction at a time: a write is taken when address and data are both there, a read when no
-///           answer is under way. A word of weights waits until the loader has room for it.
+///           answer is under way. A word of weights waits until the loader has room for it; commands to the loader and a look
+///           at its status wait until it has dealt with the word before.
 /// Does not: check a value that is written, or tell an access without effect.
 module axil_registers
   import registers_pkg::*;
@@ -82,12 +83,15 @@ module axil_registers
   logic bvalid_q, rvalid_q, reading_q, picking_q;
   logic [31:0] plain_q, rdata_q;
   logic write, read;
-  logic [11:0] write_addr, read_addr_q;
+  logic [11:0] write_addr, read_addr, read_addr_q;
   logic [31:0] mask;
 
-  assign write      = s_axil_awvalid_i && s_axil_wvalid_i && !bvalid_q && (weights_ready_i || write_addr != RegWeightsData);
-  assign read       = s_axil_arvalid_i && !rvalid_q && !reading_q && !picking_q;
+  assign write      = s_axil_awvalid_i && s_axil_wvalid_i && !bvalid_q
+      && (weights_ready_i || (write_addr != RegWeightsData && write_addr != RegWeightsControl));
+  assign read       = s_axil_arvalid_i && !rvalid_q && !reading_q && !picking_q
+      && (weights_ready_i || read_addr != RegWeightsStatus);
   assign write_addr = {s_axil_awaddr_i[11:2], 2'b00};
+  assign read_addr  = {s_axil_araddr_i[11:2], 2'b00};
   assign mask       = {{8{s_axil_wstrb_i[3]}}, {8{s_axil_wstrb_i[2]}}, {8{s_axil_wstrb_i[1]}}, {8{s_axil_wstrb_i[0]}}};
 
   assign s_axil_awready_o = write;
@@ -225,7 +229,7 @@ module axil_registers
 
   always_ff @(posedge clk_i) begin
     if (read) begin
-      read_addr_q <= {s_axil_araddr_i[11:2], 2'b00};
+      read_addr_q <= read_addr;
     end
     if (reading_q) begin
       unique case (read_addr_q)
