@@ -221,7 +221,14 @@ class _Built:
             for operator in part.hardware.operators
             if isinstance(operator, Matrix) and operator.runtime and operator.declared is not None
         }
-        return RuntimeWeights(file=WEIGHTS, words=len(image) // 4, crc32=zlib.crc32(image), layers=layers)
+        whole = [
+            stage.name
+            for stage, part in zip(self.stages, self.parts, strict=True)
+            if part.folding.runtime is not None and part.folding.runtime.layers is None
+        ]
+        return RuntimeWeights(
+            file=WEIGHTS, words=len(image) // 4, crc32=zlib.crc32(image), layers=layers, whole=whole
+        )  # fmt: skip
 
 
 def _build(parts: Sequence[_Part], ports: Sequence[emit.Ports]) -> _Built:

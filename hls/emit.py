@@ -59,8 +59,8 @@ def emit_kernel(
 ) -> str:
     """SystemVerilog of module `kernel`: the cascade's frame handling around one to four stages.
 
-    With `logits_in_record`, around a network alone whose records carry its logits. `weights_words`: those of the image of
-    weights that are loaded at run time.
+    With `logits_in_record`, around a network alone whose records carry its logits. `weights_words`: those of the image
+    of weights that are loaded at run time.
     """
     first = stages[0]
     count, shape, classes = len(stages), first.source, first.classes

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 class Runtime:
     """Which of a network's layers have weights that are loaded at run time.
 
-    `layers`: their names; None: all. `held`: what weights of a layer, by its whole name, are to be between, where that is
-    not what their own type holds.
+    `layers`: their names; None: all. `held`: what weights of a layer, by its whole name, are to be between, where that
+    is not what their own type holds.
     """
 
     layers: Collection[str] | None = None

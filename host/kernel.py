@@ -359,6 +359,7 @@ class RuntimeWeights(Strict):
     crc32: Annotated[int, Field(ge=0, lt=1 << 32)]  # of the file, as ISO 3309 has it
     # The layers, as `stage0.conv1`, and the least and the largest weight that each can hold.
     layers: dict[str, tuple[int, int]]
+    whole: list[str]  # stages of which every layer is loaded that can be
 
 
 class Kernel(Strict):

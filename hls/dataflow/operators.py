@@ -140,8 +140,8 @@ class Threshold(Operator):
     """Counts, for each channel, the thresholds that an integer reaches.
 
     out = first[c] + step[c] * count(x >= thresholds[c]). `thresholds` are [channels, n], ascending in each channel;
-    one that is above the source's bounds is never reached. `first` and `step` are [channels]. `reach`: the least and the
-    largest integer of the function that it counts, whatever came in; None where that is not known. `runtime`: it is
+    one that is above the source's bounds is never reached. `first` and `step` are [channels]. `reach`: the least and
+    the largest integer of the function that it counts, whatever came in; None where that is not known. `runtime`: it is
     loaded at run time, and `output` is all of `reach`.
     """
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from edgesight.hls.dataflow import operators
 from edgesight.hls.dataflow.operators import (
@@ -63,8 +64,13 @@ class _Building:
     """The operators as they are built, one after the other; `places` are theirs by those of the network."""
 
     def __init__(
-        self, network: IntegerNetwork, chosen: set[str], everything: bool, held: Mapping[str, Pair], entry: Stream | None
-    ) -> None:  # fmt: skip
+        self,
+        network: IntegerNetwork,
+        chosen: set[str],
+        everything: bool,
+        held: Mapping[str, Pair],
+        entry: Stream | None,
+    ) -> None:
         self.network, self.chosen, self.everything, self.held = network, chosen, everything, held
         first = network.entry
         self.operators: list[Operator] = [first if entry is None else replace(first, output=entry)]
@@ -110,9 +116,7 @@ class _Building:
             case Threshold():
                 if self._is_loaded(operator) or (self.everything and operator.reach is not None):
                     return self._thresholds(operator, place, stream, _of_threshold(operator))
-                made_of = operators.threshold(
-                    name, place, stream, operator.thresholds, operator.first, operator.step
-                )
+                made_of = operators.threshold(name, place, stream, operator.thresholds, operator.first, operator.step)
                 return replace(made_of, reach=operator.reach)
             case Scale():
                 return self._scale(operator, place, stream)
@@ -196,8 +200,8 @@ class _Building:
         if reach is None:
             if operator.offset.any():
                 self.problems.append(
-                    f"layer {operator.name}: numbers of it are constants of the hardware that another training changes: "
-                    "put a quantiser behind the layer before it, or leave that layer out of --runtime-weights"
+                    f"layer {operator.name}: numbers of it are constants of the hardware, and another training changes "
+                    "them: put a quantiser behind the layer before it, or leave that layer out of --runtime-weights"
                 )
             return self._clipped_as(operator, made)
         if plain and behind and _is_type(reach):
@@ -233,8 +237,8 @@ class _Building:
         most = (1 << shift_bits(bits + 1)) - 1
         if operator.shift > most:
             self.problems.append(
-                f"layer {operator.name}: shifts its sums by {operator.shift}; what is loaded at run time shifts by up to "
-                f"{most}: use a finer output scale, or leave the layer before it out of --runtime-weights"
+                f"layer {operator.name}: shifts its sums by {operator.shift}; what is loaded at run time shifts by up "
+                f"to {most}: use a finer output scale, or leave the layer before it out of --runtime-weights"
             )
         return replace(operator, sources=(place,), output=Stream(stream.shape, *reach), runtime=True)
 
@@ -242,16 +246,16 @@ class _Building:
         low, high = int(operator.offset.min()), int(operator.offset.max())
         if low < -(1 << (bits - 1)) or high >= 1 << (bits - 1):
             self.problems.append(
-                f"layer {operator.name}: adds {low} to {high} to its sums; what is loaded at run time has {bits} bits, as "
-                "the sums have: use a smaller bias, or leave the layer before it out of --runtime-weights"
+                f"layer {operator.name}: adds {low} to {high} to its sums; what is loaded at run time has {bits} bits, "
+                "as the sums have: use a smaller bias, or leave the layer before it out of --runtime-weights"
             )
 
     def _thresholds(self, operator: Scale | Threshold, place: int, stream: Stream, counted: _Counted) -> Operator:
         """All the thresholds that a quantiser of its reach can have, whatever the sums."""
         if operator.reach is None:
             self.problems.append(
-                f"layer {operator.name}: neither only rises nor only falls for all that can be known of it: use another "
-                "activation, or leave the layer before it out of --runtime-weights"
+                f"layer {operator.name}: neither only rises nor only falls for all that can be known of it: use "
+                "another activation, or leave the layer before it out of --runtime-weights"
             )
             return operator
         low, high = operator.reach
@@ -281,7 +285,7 @@ class _Counted:
     """
 
     unit: int
-    falls: Integers  # of bool, [channels]
+    falls: npt.NDArray[np.bool_]  # [channels]
     edges: Integers
     first: Integers
 
@@ -320,7 +324,9 @@ def _of_scale(operator: Scale) -> _Counted:
 
 
 def _reached(operator: Scale, source: Stream) -> Pair:
-    ends = np.stack([source.low * operator.multiplier + operator.offset, source.high * operator.multiplier + operator.offset])
+    ends = np.stack(
+        [source.low * operator.multiplier + operator.offset, source.high * operator.multiplier + operator.offset]
+    )
     room = 1 if operator.shift and operator.rounding else 0
     return int(ends.min()) >> operator.shift, (int(ends.max()) >> operator.shift) + room
 

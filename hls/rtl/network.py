@@ -49,7 +49,9 @@ class EmittedNetwork:
     name: str
     sources: dict[str, str]  # file name -> text: the module and its memories, without the library
     units: tuple[Unit, ...]
-    loaded: tuple[str, ...] = ()  # the files of the memories that are written at run time, in the order of their numbers
+    loaded: tuple[
+        str, ...
+    ] = ()  # files of the memories that are written at run time, in the order of their numbers
 
     def project(self) -> dict[str, str]:
         """All that the network alone consists of: its sources and what they need of the library."""
@@ -289,16 +291,20 @@ class _Module:
             low, high = int(scale.offset.min()), int(scale.offset.max())
             if scale.runtime:
                 bias = self._loaded_bias(unit, scale, sums, stream)
-            parameters |= _loaded_rounding(scale, sums) if scale.runtime else {
-                "AccWidth": signed_bits(sums.low + min(low, 0), sums.high + max(high, 0)),
-                "BiasWidth": signed_bits(low, high),
-                "Bias": packed(scale.offset, signed_bits(low, high)),
-                "OutWidth": scale.output.bits,
-                "OutSigned": int(scale.output.signed),
-                "Shift": scale.shift,
-                "Round": scale.rounding,
-                "Saturate": 1,
-            }
+            parameters |= (
+                _loaded_rounding(scale, sums)
+                if scale.runtime
+                else {
+                    "AccWidth": signed_bits(sums.low + min(low, 0), sums.high + max(high, 0)),
+                    "BiasWidth": signed_bits(low, high),
+                    "Bias": packed(scale.offset, signed_bits(low, high)),
+                    "OutWidth": scale.output.bits,
+                    "OutSigned": int(scale.output.signed),
+                    "Shift": scale.shift,
+                    "Round": scale.rounding,
+                    "Saturate": 1,
+                }
+            )
         parameters["BiasShift"] = 0
         weight = f"{stream}_weight"
         self._memory(weight, file, words, unit.pe * unit.simd * unit.weight_bits, loaded=operator.runtime)
@@ -448,7 +454,7 @@ class _Module:
 def _loaded_rounding(scale: Scale, sums: Stream) -> dict[str, object]:
     """A matrix unit's parameters where its bias is loaded at run time, and unless it only adds it, its rounding."""
     bits = signed_bits(sums.low, sums.high)
-    parameters = {
+    parameters: dict[str, object] = {
         "AccWidth": bits + 1,
         "BiasWidth": bits,
         "Runtime": 1,

@@ -55,7 +55,7 @@ class CsimFabric:
         self._thresholds = np.full((stages, package.kernel.threshold_sets), NEVER, np.uint32)
 
     def load(self, package: Package, thresholds: Mapping[int, Sequence[int]]) -> None:
-        """Answer by the library and the thresholds of `package`, of the same structure; FabricError, being as before."""
+        """Answer by the library and thresholds of `package`, of the same structure; FabricError, being as before."""
         check_loadable(self.package, package)
         table = np.full_like(self._thresholds, NEVER)
         for row, values in thresholds.items():

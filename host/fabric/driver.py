@@ -70,8 +70,8 @@ class Registers:
     def load_weights(self, package: Package, table: Table) -> None:
         """Answer by the weights and the thresholds of `package` from the next frame on; `table`: by row.
 
-        It is then the package of these registers. Raises FabricError where it is of another structure, where a row cannot
-        be held, or where the hardware does not take it: then everything is as before.
+        It is then the package of these registers. Raises FabricError where it is of another structure, where a row
+        cannot be held, or where the hardware does not take it: then everything is as before.
         """
         runtime = check_loadable(self._package, package)
         for row, thresholds in table.items():

@@ -1,4 +1,4 @@
-"""New weights for hardware that runs: from a package of the same structure into the bank that nobody reads, then in use.
+"""New weights for hardware that runs: from a package of its structure into the bank that nobody reads, then into use.
 
 The kernel computes the checksum of what came, and changes weights and threshold table between two frames. Until then
 the weights before answer, and they go on if anything fails. Words owned here: load, image, new table.
@@ -40,8 +40,8 @@ def check_loadable(running: Package, wanted: Package) -> RuntimeWeights:
         )
     if found.build_hash != runs.build_hash:
         raise FabricError(
-            f"{wanted.path}: is of another structure ({found.build_hash}) than the hardware ({runs.build_hash}): compile "
-            f"the network by `edgesight compile NETWORK --onto {running.path} --out NEW`, which says what differs"
+            f"{wanted.path}: is of another structure ({found.build_hash}) than the hardware ({runs.build_hash}): "
+            f"compile the network by `edgesight compile NETWORK --onto {running.path} --out NEW`, which says what differs"
         )
     return found.runtime_weights
 
@@ -51,8 +51,8 @@ def image_of(package: Package, runtime: RuntimeWeights) -> list[int]:
     content = package.read(runtime.file)
     if len(content) != 4 * runtime.words or zlib.crc32(content) != runtime.crc32:
         raise FabricError(
-            f"{package.path / runtime.file}: has {len(content)} bytes and CRC {zlib.crc32(content):08x}, the package says "
-            f"{4 * runtime.words} and {runtime.crc32:08x}: compile the package again"
+            f"{package.path / runtime.file}: has {len(content)} bytes and CRC {zlib.crc32(content):08x}, the package "
+            f"says {4 * runtime.words} and {runtime.crc32:08x}: compile the package again"
         )
     return [int(word) for word in np.frombuffer(content, "<u4")]
 
@@ -82,8 +82,8 @@ def load(read: Read, write: Write, package: Package, runtime: RuntimeWeights, ta
     stated = read("weights_words")
     if stated != runtime.words:
         raise FabricError(
-            f"{package.path}: its image has {runtime.words} words, the hardware takes {stated}: the hardware is of another "
-            "build; load the bitstream of the package that it was compiled onto"
+            f"{package.path}: its image has {runtime.words} words, the hardware takes {stated}: the hardware is of "
+            "another build; load the bitstream of the package that it was compiled onto"
         )
     try:
         for name, value, index in writes_of(package, runtime, table):
@@ -91,8 +91,8 @@ def load(read: Read, write: Write, package: Package, runtime: RuntimeWeights, ta
         status = read("weights_status")
         if not status & WEIGHTS_STATUS_READY:
             raise FabricError(
-                f"{package.path}: {read('weights_taken')} of {runtime.words} words came, with another checksum than was sent "
-                f"(status {status:#x}): the weights before go on; load them again"
+                f"{package.path}: {read('weights_taken')} of {runtime.words} words came, with another checksum than was "
+                f"sent (status {status:#x}): the weights before go on; load them again"
             )
     except BaseException:
         write("weights_control", WEIGHTS_CONTROL_CANCEL, 0)

@@ -190,8 +190,8 @@ class SerialFabric:
     def load(self, package: Package, thresholds: Mapping[int, Sequence[int]]) -> None:
         """No serial line loads weights: a write may be repeated there, and a word of weights must not; FabricError."""
         raise FabricError(
-            f"{self._port.name}: weights cannot be loaded over a serial line: make a bitstream of {package.path}, which "
-            "then has them from the start, and load that"
+            f"{self._port.name}: weights cannot be loaded over a serial line: make a bitstream of {package.path}, "
+            "which then has them from the start, and load that"
         )
 
     def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:

@@ -25,8 +25,8 @@ from edgesight.host.fabric.base import (
     check_sets,
     record_type,
 )
-from edgesight.host.fabric.loading import SWAP, check_loadable, writes_of
 from edgesight.host.fabric.driver import Registers, in_order, pack_frames
+from edgesight.host.fabric.loading import SWAP, check_loadable, writes_of
 from edgesight.host.libraries import find
 from edgesight.host.package import Package
 from edgesight.host.registers import MAX_STAGES, WEIGHTS_CONTROL_CANCEL, WEIGHTS_STATUS_BANK
@@ -146,7 +146,7 @@ class VerilatedFabric:
         """Answer images without a pause, loading the weights of `package` and swapping them in meanwhile.
 
         The load begins when `after` records came, and its register writes go on beside frames and records, as processor
-        and DMA work beside each other. Raises FabricError as `run` and `load`, and where the images end before the load.
+        and DMA work beside each other. Raises FabricError as `run` and `load`, and where images end before the load.
         """
         runtime = check_loadable(self.package, package)
         steps = [*writes_of(package, runtime, thresholds), SWAP]
@@ -159,8 +159,8 @@ class VerilatedFabric:
         if run.written != len(writes):
             self.registers.write("weights_control", WEIGHTS_CONTROL_CANCEL)
             raise FabricError(
-                f"{package.path}: {run.written} of {len(writes)} register writes fitted beside {len(images)} images: give "
-                "more images"
+                f"{package.path}: {run.written} of {len(writes)} register writes fitted beside {len(images)} images: "
+                "give more images"
             )
         status = self.registers.read("weights_status")
         self.package = package
