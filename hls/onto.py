@@ -27,7 +27,7 @@ class Base:
 
     @classmethod
     def of(cls, path: Path, alone: bool) -> Base:
-        """That in the folder `path`; `alone`: for a network alone. Raises KernelError or CompileError where it is none."""
+        """That in the folder `path`; `alone`: for one network. Raises KernelError, CompileError where it is none."""
         package = Package.load(path)
         kernel, runtime = package.kernel, package.kernel.runtime_weights
         if runtime is None:
@@ -36,10 +36,8 @@ class Base:
                 "bitstream anew"
             )
         if kernel.logits_in_record != alone:
-            found, wanted = (
-                ("a network alone", "a cascade") if kernel.logits_in_record else ("a cascade", "one network")
-            )
-            raise CompileError(f"{path}: holds {found}, not {wanted}: give --onto a package of the same kind")
+            found = "a network alone" if kernel.logits_in_record else "a cascade"
+            raise CompileError(f"{path}: holds {found}, and that is not compiled here: give a package of the same kind")
         return cls(package, [_folding(stage, runtime) for stage in kernel.stages])
 
     def put(self, out: Path, compiling: Callable[[Path], Package]) -> Package:
@@ -66,14 +64,12 @@ class Base:
             return found
         for name in sorted(made.kernel.files):
             if name.startswith(RTL) and name.endswith(".sv"):
-                lines = zip(
-                    made.read(name).decode().splitlines(), self.package.read(name).decode().splitlines(), strict=False
-                )
-                for new, old in lines:
+                texts = [package.read(name).decode().splitlines() for package in (made, self.package)]
+                for new, old in zip(*texts, strict=False):
                     if new != old and "Hash" not in new:
                         return (
-                            f"{name} has `{new.strip()[:200]}` where the hardware has `{old.strip()[:200]}`: train a network "
-                            "that ends in the same layers, or compile without --onto"
+                            f"{name} has `{new.strip()[:200]}`, the hardware `{old.strip()[:200]}`: train a network of "
+                            "the same layers, or compile without --onto"
                         )
         return "its modules are others: compile without --onto"
 
@@ -110,8 +106,8 @@ def _of_layers(new: Sequence[Layer], old: Sequence[Layer]) -> str | None:
         theirs = old[place]
         if (mine.name, mine.kind) != (theirs.name, theirs.kind):
             return (
-                f"layer {mine.name} ({mine.kind}): the hardware has {theirs.name} ({theirs.kind}) there: train a network "
-                "of that shape, with the same names"
+                f"layer {mine.name} ({mine.kind}): the hardware has {theirs.name} ({theirs.kind}) there: train a "
+                "network of that shape, with the same names"
             )
         for what, mine_has, theirs_has in (
             ("parameters", mine.parameters, theirs.parameters),

@@ -49,9 +49,7 @@ class EmittedNetwork:
     name: str
     sources: dict[str, str]  # file name -> text: the module and its memories, without the library
     units: tuple[Unit, ...]
-    loaded: tuple[
-        str, ...
-    ] = ()  # files of the memories that are written at run time, in the order of their numbers
+    loaded: tuple[str, ...] = ()  # files of the memories that are written at run time, in the order of their numbers
 
     def project(self) -> dict[str, str]:
         """All that the network alone consists of: its sources and what they need of the library."""

@@ -41,7 +41,8 @@ def check_loadable(running: Package, wanted: Package) -> RuntimeWeights:
     if found.build_hash != runs.build_hash:
         raise FabricError(
             f"{wanted.path}: is of another structure ({found.build_hash}) than the hardware ({runs.build_hash}): "
-            f"compile the network by `edgesight compile NETWORK --onto {running.path} --out NEW`, which says what differs"
+            f"compile the network by `edgesight compile NETWORK --onto {running.path} --out NEW`, which says "
+            "what differs"
         )
     return found.runtime_weights
 
@@ -91,8 +92,8 @@ def load(read: Read, write: Write, package: Package, runtime: RuntimeWeights, ta
         status = read("weights_status")
         if not status & WEIGHTS_STATUS_READY:
             raise FabricError(
-                f"{package.path}: {read('weights_taken')} of {runtime.words} words came, with another checksum than was "
-                f"sent (status {status:#x}): the weights before go on; load them again"
+                f"{package.path}: {read('weights_taken')} of {runtime.words} words came, with another checksum than "
+                f"was sent (status {status:#x}): the weights before go on; load them again"
             )
     except BaseException:
         write("weights_control", WEIGHTS_CONTROL_CANCEL, 0)
