@@ -57,7 +57,8 @@ class Base:
 
     def _difference(self, made: Package) -> str:
         before = self.package.kernel
-        if before.library != made.kernel.library:
+        both = before.library.keys() & made.kernel.library.keys()
+        if any(before.library[name] != made.kernel.library[name] for name in both):
             return "it was compiled by another version of EdgeSight: use that one, or compile and build it anew"
         found = _of_kernels(made.kernel, before)
         if found is not None:

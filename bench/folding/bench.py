@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgesight.bench.folding import beside_da4ml, beside_finn, interval, window
+from edgesight.bench.folding import beside_da4ml, beside_finn, interval, weights, window
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.made import made
@@ -56,6 +56,12 @@ SECTIONS = {
         interval.__file__,
     ),
     "window": Section("what the window of a wide layer takes", window.section, window.lacks, window.__file__),
+    "weights": Section(
+        "weights at run time: their price, and a second network under traffic",
+        weights.section,
+        weights.lacks,
+        weights.__file__,
+    ),
     "da4ml": Section(
         "unrolled and folded networks beside da4ml's",
         beside_da4ml.section,
