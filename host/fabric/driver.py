@@ -79,11 +79,11 @@ class Registers:
         load(self.read, self.write, package, runtime, table)
         self._package = package
 
-    def check_identity(self, place: str, remedy: str) -> None:
+    def check_identity(self, place: str, remedy: str, *, loads: bool = True) -> None:
         """Raise FabricError unless the hardware at `place` is this package's kernel.
 
-        Where it takes weights at run time and has others, those of the package are loaded. `remedy` says how the right
-        kernel gets there.
+        Where it takes weights at run time and has others, those of the package are loaded, if the bus `loads` any.
+        `remedy` says how the right kernel gets there.
         """
         found = self.read("id")
         if found != KERNEL_ID:
@@ -100,7 +100,7 @@ class Registers:
         found, expected = self.read("weights_hash"), self._package.kernel.weights_sha256[:8]
         if found == int(expected, 16):
             return
-        if self._package.kernel.runtime_weights is None:
+        if self._package.kernel.runtime_weights is None or not loads:
             raise FabricError(f"{place}: weights' hash reads {found:08x}, the package has {expected}: {remedy}")
         self.load_weights(self._package, {})
 

@@ -175,7 +175,7 @@ class SerialFabric:
             found = self._read_word(LINE_ID)
             if found != LINE_ID_VALUE:
                 raise FabricError(f"{self._port.name}: the line's id reads {found:#010x}: {self._remedy}")
-            self.registers.check_identity(self._port.name, self._remedy)
+            self.registers.check_identity(self._port.name, self._remedy, loads=False)
             self.reset()
             for row in range(package.kernel.threshold_sets):
                 self.set_thresholds(row, [NEVER] * len(package.kernel.stages))
